@@ -1,0 +1,1 @@
+"""Weights and optimizer state, from PyTorch and back."""

@@ -1,0 +1,42 @@
+"""The fully connected layer."""
+
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from jaxnets import initializers
+
+
+class Linear(nnx.Linear):
+    """``torch.nn.Linear``: y = x W + b over the last axis.
+
+    Parameters: ``kernel`` [in_features, out_features], which is PyTorch's weight transposed, and
+    ``bias`` [out_features]; both start as U(±1/√in_features).
+
+    Args:
+        in_features: size of each input, the last axis of x.
+        out_features: size of each output.
+        bias: whether b is added.
+        rngs: where the initial values are drawn from.
+        param_dtype: the dtype of the parameters.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        rngs: nnx.Rngs,
+        param_dtype: DTypeLike = jnp.float32,
+    ) -> None:
+        initializer = initializers.fan_in_uniform(in_features)
+        super().__init__(
+            in_features,
+            out_features,
+            use_bias=bias,
+            kernel_init=initializer,
+            bias_init=initializer,
+            param_dtype=param_dtype,
+            rngs=rngs,
+        )

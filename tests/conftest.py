@@ -1,0 +1,20 @@
+"""Strict settings for every test: no silent promotion of dtypes or ranks, warnings are errors."""
+
+import os
+from pathlib import Path
+
+import hypothesis
+import jax
+
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# The suite compiles many small programs; a second run, and a second worker, find them here.
+_cache = Path(os.environ.get("JAXNETS_TEST_CACHE", Path(__file__).parent.parent / ".cache" / "xla"))
+jax.config.update("jax_compilation_cache_dir", str(_cache))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+hypothesis.settings.register_profile(
+    "jaxnets", max_examples=20, deadline=None, derandomize=True, print_blob=True
+)
+hypothesis.settings.load_profile("jaxnets")
+
