@@ -1,0 +1,53 @@
+"""Data sets on the host, and the means to feed them to training."""
+
+import difflib
+from collections.abc import Callable
+
+from jaxnets.arrays import InputError
+from jaxnets.data import idx, mnist, synthetic
+from jaxnets.data.batching import Plan, epoch_plan, padded
+from jaxnets.data.dataset import Dataset, Split
+from jaxnets.data.transforms import Compose, ImageRows, Normalize, ToFloat, Transform
+
+__all__ = [
+    "DATASETS",
+    "Compose",
+    "Dataset",
+    "ImageRows",
+    "Normalize",
+    "Plan",
+    "Split",
+    "ToFloat",
+    "Transform",
+    "epoch_plan",
+    "idx",
+    "load",
+    "mnist",
+    "padded",
+    "synthetic",
+]
+
+#: What loads each data set, by its name.
+DATASETS: dict[str, Callable[[], Dataset]] = {
+    "linear": synthetic.linear,
+    "mnist": mnist.load,
+}
+
+
+def load(name: str) -> Dataset:
+    """Loads a data set by its name.
+
+    >>> load("linear").train.inputs.shape
+    (1000, 1)
+
+    Args:
+        name: one of :data:`DATASETS`.
+
+    Raises:
+        InputError: if there is no such data set, or its files are damaged.
+    """
+    if name not in DATASETS:
+        nearest = difflib.get_close_matches(str(name), DATASETS, n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        raise InputError("name", f"one of {', '.join(sorted(DATASETS))}", f"{name!r}{hint}")
+    return DATASETS[name]()
