@@ -1,1 +1,50 @@
 """PyTorch's textbook networks in JAX: the same weights, the same numbers, faster."""
+
+from jaxnets import (
+    data,
+    initializers,
+    interop,
+    layers,
+    losses,
+    metrics,
+    models,
+    optimizers,
+    training,
+)
+from jaxnets.arrays import InputError
+from jaxnets.models import (
+    MLP,
+    MODELS,
+    ImageClassifier,
+    LeNet,
+    LinearRegression,
+    RecurrentClassifier,
+)
+from jaxnets.training import NonFiniteLossError, TrainingRun, TrainState, evaluate, fit, predict
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "MLP",
+    "MODELS",
+    "ImageClassifier",
+    "InputError",
+    "LeNet",
+    "LinearRegression",
+    "NonFiniteLossError",
+    "RecurrentClassifier",
+    "TrainState",
+    "TrainingRun",
+    "data",
+    "evaluate",
+    "fit",
+    "initializers",
+    "interop",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "optimizers",
+    "predict",
+    "training",
+]

@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 #: An array as a user may hand it over: on the host or on a device.
@@ -30,3 +31,45 @@ class InputError(ValueError):
 def describe(array: Any) -> str:
     """Describes an array for an error message: ``float32[64, 10]``."""
     return f"{array.dtype}[{', '.join(map(str, array.shape))}]"
+
+
+def check_floats(argument: str, array: Any, shape: tuple[int | str, ...]) -> None:
+    """Checks that an array holds floating-point values and has this shape.
+
+    Args:
+        argument: the name of the argument, for the message.
+        array: what came.
+        shape: the size of each axis; a word names an axis of any size.
+
+    Raises:
+        InputError: if the array differs.
+    """
+    expected = f"a floating-point array [{', '.join(map(str, shape))}]"
+    if not hasattr(array, "shape") or not hasattr(array, "dtype"):
+        raise InputError(argument, expected, type(array).__name__)
+    fits = len(array.shape) == len(shape) and all(
+        isinstance(want, str) or want == have for want, have in zip(shape, array.shape, strict=True)
+    )
+    if not fits or not jnp.issubdtype(array.dtype, jnp.floating):
+        raise InputError(argument, expected, describe(array))
+
+
+def check_positive(argument: str, value: Any) -> None:
+    """Checks that a value is a positive integer.
+
+    Raises:
+        InputError: if it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise InputError(argument, "a positive integer", value)
+
+
+def check_seed(argument: str, value: Any) -> None:
+    """Checks that a value can seed a random key: JAX's keys are made of 32 bits.
+
+    Raises:
+        InputError: if it is not an integer from 0 to 2³² - 1.
+    """
+    integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not integer or not 0 <= value < 2**32:
+        raise InputError(argument, f"an integer from 0 to {2**32 - 1}", value)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxnets.data import epoch_plan, padded
+from jaxnets.data import epoch_plan
 
 COUNTS = st.integers(1, 300)
 SIZES = st.integers(1, 70)
@@ -69,24 +69,11 @@ def test_order_is_this_one_for_ever():
     assert order(plan).tolist() == [4, 2, 0, 6, 1, 5, 9, 8, 7, 3]
 
 
-@given(count=COUNTS, batch_size=SIZES)
-def test_padded_has_every_index_once_and_marks_the_padding(count, batch_size):
-    indices, mask = padded(count, batch_size)
-    assert indices.dtype == np.int32
-    assert mask.dtype == np.bool_
-    assert indices.shape == mask.shape == (-(-count // batch_size), batch_size)
-    assert mask.sum() == count
-    np.testing.assert_array_equal(indices[mask], np.arange(count))
-    assert (indices[~mask] == 0).all()
-    assert mask.ravel()[:count].all()
-
-
 def test_mnist_sizes():
     plan = epoch_plan(60000, 64, seed=0, epoch=0)
     assert plan.full.shape == (937, 64)
     assert plan.rest.shape == (32,)
     assert plan.steps == 938
-    assert len(padded(10000, 64)[0]) == 157
 
 
 @pytest.mark.parametrize(
@@ -111,17 +98,3 @@ def test_plan_refuses(change, message):
     arguments = {"count": 10, "batch_size": 3, "seed": 0, "epoch": 0} | change
     with pytest.raises(ValueError, match=message):
         epoch_plan(**arguments)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((0, 3), "count: expected an integer from 1"),
-        ((True, 3), "count: expected an integer, got True"),
-        ((3, 0), "batch_size: expected an integer from 1"),
-        ((3, 2.0), "batch_size: expected an integer, got 2.0"),
-    ],
-)
-def test_padded_refuses(arguments, message):
-    with pytest.raises(ValueError, match=message):
-        padded(*arguments)

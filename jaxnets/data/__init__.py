@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from jaxnets.arrays import InputError
 from jaxnets.data import idx, mnist, synthetic
-from jaxnets.data.batching import Plan, epoch_plan, padded
+from jaxnets.data.batching import Plan, epoch_plan
 from jaxnets.data.dataset import Dataset, Split
 from jaxnets.data.transforms import Compose, ImageRows, Normalize, ToFloat, Transform
 
@@ -23,7 +23,6 @@ __all__ = [
     "idx",
     "load",
     "mnist",
-    "padded",
     "synthetic",
 ]
 

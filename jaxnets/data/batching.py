@@ -66,7 +66,8 @@ def epoch_plan(
         InputError: if count or batch_size is not a positive integer, or seed or epoch not an
             integer from 0 to 2⁶⁴ - 1.
     """
-    _check_sizes(count, batch_size)
+    _check_integer("count", count, 1, _MOST_EXAMPLES)
+    _check_integer("batch_size", batch_size, 1, _MOST_EXAMPLES)
     _check_integer("seed", seed, 0, _LARGEST_KEY)
     _check_integer("epoch", epoch, 0, _LARGEST_KEY)
     order = _permutation(count, seed, epoch) if shuffle else np.arange(count, dtype=np.int32)
@@ -75,43 +76,12 @@ def epoch_plan(
     return Plan(order[:end].reshape(-1, batch_size), rest)
 
 
-def padded(count: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Batches of one size for evaluation: every example exactly once, then padding.
-
-    >>> indices, mask = padded(3, 2)
-    >>> indices.tolist(), mask.tolist()
-    ([[0, 1], [2, 0]], [[True, True], [True, False]])
-
-    Args:
-        count: number of examples.
-        batch_size: number of examples in a batch.
-
-    Returns:
-        Indices, int32 [steps, batch_size], in natural order, the padding pointing at example 0;
-        and a mask, bool [steps, batch_size], False where an index is padding.
-
-    Raises:
-        InputError: if count or batch_size is not a positive integer.
-    """
-    _check_sizes(count, batch_size)
-    steps = -(-count // batch_size)
-    mask = (np.arange(steps * batch_size) < count).reshape(steps, batch_size)
-    indices = np.zeros(mask.shape, np.int32)
-    indices[mask] = np.arange(count, dtype=np.int32)
-    return indices, mask
-
-
 def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
     # NumPy promises that Philox's raw bits never change; it does not promise that of
     # Generator.permutation. Sorting 64-bit draws makes the same order under every version; two
     # equal draws, whose order the sort leaves open, have a chance of 1e-10 at 60,000 examples.
     draws = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw(count)
     return np.argsort(draws).astype(np.int32)
-
-
-def _check_sizes(count: Any, batch_size: Any) -> None:
-    _check_integer("count", count, 1, _MOST_EXAMPLES)
-    _check_integer("batch_size", batch_size, 1, _MOST_EXAMPLES)
 
 
 def _check_integer(name: str, value: Any, least: int, most: int) -> None:

@@ -1,0 +1,211 @@
+"""The command line. Thin: it reads flags, calls the library, prints."""
+
+import ast
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from flax import nnx
+
+from jaxnets import recipes, runs
+from jaxnets.arrays import InputError
+from jaxnets.data import DATASETS, load
+from jaxnets.losses import LOSSES
+from jaxnets.models import MODELS
+from jaxnets.optimizers import OPTIMIZERS
+from jaxnets.training import NonFiniteLossError, TrainingRun, predict
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; a bad argument ends it with one sentence and exit code 2.
+
+    Args:
+        arguments: in place of ``sys.argv[1:]``.
+
+    Returns:
+        The exit code.
+    """
+    try:
+        result = cli.main(arguments, prog_name="jaxnets", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        return _fail(error.format_message(), 2)
+    except InputError as error:
+        return _fail(str(error), 2)
+    except (NonFiniteLossError, ImportError, OSError) as error:
+        return _fail(str(error), 1)
+    except click.Abort:
+        return _fail("interrupted", 130)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"jaxnets: {' '.join(message.split())}", file=sys.stderr)
+    return code
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="jaxnets")
+def cli() -> None:
+    """PyTorch's textbook networks in JAX: the same weights, the same numbers, faster."""
+
+
+class _Option(click.ParamType):
+    """KEY=VALUE, the value a Python literal or else a plain word."""
+
+    name = "KEY=VALUE"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, Any]:
+        key, equals, text = value.partition("=")
+        if not key or not equals:
+            self.fail(f"expected KEY=VALUE, got {value!r}", param, ctx)
+        try:
+            return key, ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            return key, text
+
+
+_FLAGS: tuple[Callable[..., Any], ...] = (
+    click.option("--epochs", type=int, help="Times through the training data."),
+    click.option("--batch-size", type=int, help="Examples in a step."),
+    click.option("--lr", type=float, help="Learning rate."),
+    click.option("--momentum", type=float, help="Momentum of sgd or rmsprop."),
+    click.option("--weight-decay", type=float, help="Weight decay."),
+    click.option(
+        "--optimizer",
+        type=click.Choice(list(OPTIMIZERS)),
+        help="Another optimizer, with its own defaults.",
+    ),
+    click.option(
+        "--optimizer-option", type=_Option(), multiple=True, help="Any argument of the optimizer."
+    ),
+    click.option(
+        "--model", type=click.Choice(list(MODELS)), help="Another network, with its own defaults."
+    ),
+    click.option(
+        "--model-option",
+        type=_Option(),
+        multiple=True,
+        help="Any argument of the network, such as hidden_dim=64 or features=(784,32,10).",
+    ),
+    click.option("--loss", type=click.Choice(list(LOSSES)), help="Another loss."),
+    click.option("--data", type=click.Choice(list(DATASETS)), help="Another data set."),
+    click.option(
+        "--normalize",
+        type=(float, float),
+        metavar="MEAN STD",
+        help="Subtract the mean and divide by the standard deviation; 0 1 leaves pixels in [0, 1].",
+    ),
+    click.option(
+        "--layout", type=click.Choice(["images", "rows"]), help="Images, or their rows as steps."
+    ),
+)
+
+
+def _recipe_flags(command: Callable[..., Any]) -> Callable[..., Any]:
+    for flag in reversed(_FLAGS):
+        command = flag(command)
+    return command
+
+
+def _changed(recipe: recipes.Recipe, flags: dict[str, Any]) -> recipes.Recipe:
+    """The recipe with what the flags change."""
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    optimizer_options = {} if "optimizer" in given else dict(recipe.optimizer_options)
+    model_options = {} if "model" in given else dict(recipe.model_options)
+    for name in ("lr", "momentum", "weight_decay"):
+        if name in given:
+            optimizer_options[name] = given.pop(name)
+    optimizer_options |= dict(given.pop("optimizer_option", ()))
+    model_options |= dict(given.pop("model_option", ()))
+    return dataclasses.replace(
+        recipe, **given, optimizer_options=optimizer_options, model_options=model_options
+    )
+
+
+@cli.command("train")
+@click.argument("recipe")
+@_recipe_flags
+@click.option("--seed", type=int, default=0, show_default=True, help="Seeds everything random.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="A new folder for record, curves and weights."
+)
+@click.option("--json", "as_json", is_flag=True, help="End with the result as one JSON object.")
+@click.option("--quiet", "-q", is_flag=True, help="Print the result alone.")
+def train_command(
+    recipe: str, seed: int, out: Path | None, as_json: bool, quiet: bool, **flags: Any
+) -> None:
+    """Train the network of RECIPE and test it on every test example."""
+    chosen = _changed(recipes.recipe(recipe), flags)
+    with nullcontext() if out is None else runs.new_folder(out) as folder:
+        run = recipes.train(chosen, seed=seed, progress="none" if quiet else "auto")
+        if folder is not None:
+            runs.write(folder, chosen, seed, run)
+    if as_json:
+        print(json.dumps(runs.summarize(chosen, seed, run)))
+    else:
+        print(_result(run))
+
+
+def _result(run: TrainingRun) -> str:
+    if run.test.accuracy is None:
+        return f"test loss: {run.test.loss:.6g}"
+    return f"test accuracy: {run.test.accuracy:.2%} ({run.test.correct}/{run.test.total})"
+
+
+@cli.command("recipes")
+def recipes_command() -> None:
+    """List the recipes: what they reproduce and what to expect."""
+    for entry in recipes.RECIPES.values():
+        click.echo(f"{entry.name}\n  document {entry.document}\n  expect {entry.expect}\n")
+
+
+@cli.command("summary")
+@click.argument("recipe")
+@_recipe_flags
+def summary_command(recipe: str, **flags: Any) -> None:
+    """Show the layers of RECIPE's network with their shapes and parameters."""
+    chosen = _changed(recipes.recipe(recipe), flags)
+    transform = recipes.build_transform(chosen)
+    example = transform(load(chosen.data).train.inputs[: chosen.batch_size])
+    click.echo(nnx.tabulate(recipes.build_model(chosen), example, console_kwargs={"width": 110}))
+
+
+@cli.command("predict")
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--index", type=int, multiple=True, help="A test example, by number; repeatable.")
+@click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="Classes.")
+def predict_command(run: Path, images: tuple[Path, ...], index: tuple[int, ...], top: int) -> None:
+    """Classify IMAGES, or test examples, with the network saved in the folder RUN."""
+    if not images and not index:
+        raise click.UsageError("expected an image file or --index N, got neither")
+    recipe, model = runs.read(run)
+    data = load(recipe.data)
+    shape = data.test.inputs.shape[1:]
+    examples = [(str(path), runs.read_image(path, shape)) for path in images]
+    for number in index:
+        if not 0 <= number < len(data.test):
+            raise InputError("index", f"a number from 0 to {len(data.test) - 1}", number)
+        label = data.test.labels[number]
+        examples.append((f"test example {number} (label {label})", data.test.inputs[number]))
+    inputs = np.stack([pixels for _, pixels in examples])
+    outputs = predict(model, inputs, transform=recipes.build_transform(recipe))
+    for (name, _), row in zip(examples, outputs, strict=True):
+        click.echo(f"{name}: {_answer(model, row, data.class_names, top)}")
+
+
+def _answer(model: Any, row: np.ndarray, class_names: Sequence[str] | None, top: int) -> str:
+    """The most likely classes of one row of outputs; the numbers themselves without classes."""
+    if class_names is None:
+        return " ".join(f"{value:.6g}" for value in np.ravel(row))
+    if getattr(model, "output", "logits") == "logits":
+        exponentials = np.exp(row - row.max())
+        row = exponentials / exponentials.sum()
+    best = np.argsort(-row, kind="stable")[:top]
+    return "  ".join(f"{class_names[k]} {row[k]:.2%}" for k in best)

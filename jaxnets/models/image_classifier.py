@@ -1,0 +1,54 @@
+"""The two-layer image classifier of document 000."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from jaxnets.arrays import check_floats, check_positive
+from jaxnets.layers import Linear
+from jaxnets.models.mlp import flatten_to
+
+
+class ImageClassifier(nnx.Module):
+    """``fc1``, ReLU, ``fc2``: logits for each class.
+
+    The document's text names fc1, relu and fc2; its code leaves fc2 out, so that the network ends
+    in a ReLU of hidden_size values, and passes images [batch, 3, 32, 32] to a Linear unflattened.
+    Here fc2 exists and images are flattened, in PyTorch's order (channels slowest).
+
+    Args:
+        input_size: values per example; 3072 for CIFAR-10.
+        hidden_size: width of the hidden layer.
+        num_classes: number of classes.
+        rngs: where the initial values are drawn from.
+        param_dtype: the dtype of the parameters.
+
+    Raises:
+        ValueError: if a size is not a positive integer.
+    """
+
+    def __init__(
+        self,
+        input_size: int = 3072,
+        hidden_size: int = 64,
+        num_classes: int = 10,
+        *,
+        rngs: nnx.Rngs,
+        param_dtype: DTypeLike = jnp.float32,
+    ) -> None:
+        check_positive("input_size", input_size)
+        check_positive("hidden_size", hidden_size)
+        check_positive("num_classes", num_classes)
+        self.fc1 = Linear(input_size, hidden_size, rngs=rngs, param_dtype=param_dtype)
+        self.fc2 = Linear(hidden_size, num_classes, rngs=rngs, param_dtype=param_dtype)
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Returns logits [batch, num_classes].
+
+        Args:
+            inputs: [batch, height, width, channels], or [batch, input_size].
+        """
+        x = flatten_to(self.fc1.in_features, inputs)
+        check_floats("inputs", x, ("batch", self.fc1.in_features))
+        return self.fc2(jax.nn.relu(self.fc1(x)))

@@ -1,0 +1,61 @@
+"""LeNet, the convolutional network of documents 002 and 003."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from jaxnets.arrays import InputError, check_floats, check_positive
+from jaxnets.layers import Conv2d, Linear, MaxPool2d, flatten
+
+
+class LeNet(nnx.Module):
+    """Two convolutions with pooling, then three linear layers; returns logits.
+
+    Document 003 has one input channel, document 002 three. Both are written for images of 32×32;
+    document 003's ``num_flat_features`` would let other sizes through to an fc1 that takes just
+    16·5·5 values. Here MNIST's 28×28 is padded to 32×32 by conv1.
+
+    Args:
+        in_channels: channels of the images.
+        num_classes: number of classes.
+        image_size: height and width: 28 or 32.
+        rngs: where the initial values are drawn from.
+        param_dtype: the dtype of the parameters.
+
+    Raises:
+        ValueError: if a number is not a positive integer, or the image size is another.
+    """
+
+    def __init__(
+        self,
+        in_channels: int = 1,
+        num_classes: int = 10,
+        image_size: int = 28,
+        *,
+        rngs: nnx.Rngs,
+        param_dtype: DTypeLike = jnp.float32,
+    ) -> None:
+        check_positive("in_channels", in_channels)
+        check_positive("num_classes", num_classes)
+        if image_size not in (28, 32):
+            raise InputError("image_size", "28 or 32", image_size)
+        self.image_shape = (image_size, image_size, in_channels)
+        padding = (32 - image_size) // 2
+        options = {"rngs": rngs, "param_dtype": param_dtype}
+        self.conv1 = Conv2d(in_channels, 6, 5, padding=padding, **options)
+        self.conv2 = Conv2d(6, 16, 5, **options)
+        self.pool = MaxPool2d(2)
+        self.fc1 = Linear(16 * 5 * 5, 120, **options)
+        self.fc2 = Linear(120, 84, **options)
+        self.fc3 = Linear(84, num_classes, **options)
+
+    def __call__(self, images: jax.Array) -> jax.Array:
+        """Returns logits [batch, num_classes] for images [batch, size, size, in_channels]."""
+        check_floats("images", images, ("batch", *self.image_shape))
+        x = self.pool(jax.nn.relu(self.conv1(images)))  # [batch, 14, 14, 6]
+        x = self.pool(jax.nn.relu(self.conv2(x)))  # [batch, 5, 5, 16]
+        x = flatten(x)  # [batch, 400]
+        x = jax.nn.relu(self.fc1(x))
+        x = jax.nn.relu(self.fc2(x))
+        return self.fc3(x)

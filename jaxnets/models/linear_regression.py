@@ -1,0 +1,53 @@
+"""Linear regression, the first network of document 002."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from jaxnets import initializers
+from jaxnets.arrays import InputError, check_floats, check_positive
+from jaxnets.layers import Linear
+
+
+class LinearRegression(Linear):
+    """y = x W + b.
+
+    The document's model is a bare ``nn.Linear``, so this one is a ``Linear`` too and holds
+    ``kernel`` [in_features, out_features] and ``bias`` [out_features].
+
+    Args:
+        in_features: values per input.
+        out_features: values per output.
+        init_std: None for PyTorch's default U(±1/√in_features); otherwise weight and bias start
+            as normal(0, init_std). The document draws them with 0.01.
+        rngs: where the initial values are drawn from.
+        param_dtype: the dtype of the parameters.
+
+    Raises:
+        ValueError: if a size is not a positive integer or ``init_std`` is negative.
+    """
+
+    def __init__(
+        self,
+        in_features: int = 1,
+        out_features: int = 1,
+        *,
+        init_std: float | None = None,
+        rngs: nnx.Rngs,
+        param_dtype: DTypeLike = jnp.float32,
+    ) -> None:
+        check_positive("in_features", in_features)
+        check_positive("out_features", out_features)
+        super().__init__(in_features, out_features, rngs=rngs, param_dtype=param_dtype)
+        if init_std is not None:
+            if not init_std >= 0:
+                raise InputError("init_std", "a number of at least 0", init_std)
+            draw = initializers.normal(0.0, init_std)
+            for parameter in (self.kernel, self.bias):
+                parameter.set_value(draw(rngs.params(), parameter.shape, param_dtype))
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Predicts [batch, out_features] from [batch, in_features]."""
+        check_floats("inputs", inputs, ("batch", self.in_features))
+        return super().__call__(inputs)

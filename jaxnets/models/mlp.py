@@ -1,0 +1,77 @@
+"""The fully connected network of documents 004 and 001."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from jaxnets.arrays import InputError, check_floats, check_positive, describe
+from jaxnets.layers import Linear, flatten
+
+
+def flatten_to(size: int, inputs: jax.Array) -> jax.Array:
+    """Flattens [batch, ...] to [batch, size], images in PyTorch's order.
+
+    Raises:
+        ValueError: if an example does not have ``size`` values.
+    """
+    if len(inputs.shape) < 2 or math.prod(inputs.shape[1:]) != size:
+        raise InputError("inputs", f"a batch of examples of {size} values", describe(inputs))
+    return flatten(inputs)
+
+
+class MLP(nnx.Module):
+    """Linear layers ``fc1``, ``fc2``, … with ReLU between them.
+
+    Document 004 has 784-128-64-10 and returns logits. Document 001 has 784-128-10 and returns
+    softmax probabilities, which it then hands to a cross entropy that takes logits; that network
+    is ``MLP((784, 128, 10), output="softmax")``.
+
+    Args:
+        features: sizes of the input, of each hidden layer and of the output.
+        output: ``"logits"``, or ``"softmax"`` for probabilities.
+        rngs: where the initial values are drawn from.
+        param_dtype: the dtype of the parameters.
+
+    Raises:
+        ValueError: if a size is not a positive integer, there are fewer than two of them, or the
+            output is neither of the two.
+    """
+
+    def __init__(
+        self,
+        features: Sequence[int] = (784, 128, 64, 10),
+        *,
+        output: Literal["logits", "softmax"] = "logits",
+        rngs: nnx.Rngs,
+        param_dtype: DTypeLike = jnp.float32,
+    ) -> None:
+        if len(features) < 2:
+            raise InputError("features", "at least an input and an output size", features)
+        for size in features:
+            check_positive("features", size)
+        if output not in ("logits", "softmax"):
+            raise InputError("output", "'logits' or 'softmax'", output)
+        self.features = tuple(features)
+        self.output = output
+        for index, (size, next_size) in enumerate(itertools.pairwise(features), start=1):
+            setattr(self, f"fc{index}", Linear(size, next_size, rngs=rngs, param_dtype=param_dtype))
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """Returns logits or probabilities [batch, features[-1]].
+
+        Args:
+            inputs: [batch, ...] with features[0] values an example; images are NHWC.
+        """
+        x = flatten_to(self.features[0], inputs)
+        check_floats("inputs", x, ("batch", self.features[0]))
+        last = len(self.features) - 1
+        for index in range(1, last):
+            x = jax.nn.relu(getattr(self, f"fc{index}")(x))
+        x = getattr(self, f"fc{last}")(x)
+        return jax.nn.softmax(x) if self.output == "softmax" else x

@@ -1,0 +1,33 @@
+"""Training any ``nnx.Module``: a pure step, compiled epochs, and the loop on the host."""
+
+from jaxnets.training.fit import NonFiniteLossError, evaluate, fit, predict
+from jaxnets.training.records import (
+    EpochRecord,
+    Evaluation,
+    Timings,
+    TrainingRun,
+    count_parameters,
+    plot_history,
+    write_history,
+)
+from jaxnets.training.state import Program, TrainState, initialize
+from jaxnets.training.step import StepMetrics, train_step
+
+__all__ = [
+    "EpochRecord",
+    "Evaluation",
+    "NonFiniteLossError",
+    "Program",
+    "StepMetrics",
+    "Timings",
+    "TrainState",
+    "TrainingRun",
+    "count_parameters",
+    "evaluate",
+    "fit",
+    "initialize",
+    "plot_history",
+    "predict",
+    "train_step",
+    "write_history",
+]

@@ -1,0 +1,328 @@
+"""The host's side of training: compile, run epoch after epoch, evaluate, record."""
+
+import dataclasses
+import functools
+import math
+import time
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from jaxnets import metrics
+from jaxnets.arrays import InputError, check_positive, check_seed
+from jaxnets.data.batching import Plan, epoch_plan
+from jaxnets.data.dataset import Dataset, Split
+from jaxnets.training.epoch import (
+    Arrays,
+    evaluate_batches,
+    pieces,
+    predict_batches,
+    train_steps,
+)
+from jaxnets.training.progress import Progress, Reporter, reporter
+from jaxnets.training.records import EpochRecord, Evaluation, Timings, TrainingRun
+from jaxnets.training.state import Count, Loss, Program, TrainState, Transform, initialize, merge
+from jaxnets.training.step import StepMetrics
+
+EVALUATION_BATCH = 1000
+
+
+class NonFiniteLossError(FloatingPointError):
+    """Training has diverged: a step's loss is NaN or infinite.
+
+    Attributes:
+        epoch: the epoch of that step, counted from 1.
+        step: the step within the epoch, counted from 1.
+        loss: its loss.
+    """
+
+    def __init__(self, epoch: int, step: int, loss: float) -> None:
+        super().__init__(epoch, step, loss)
+        self.epoch, self.step, self.loss = epoch, step, loss
+
+    def __str__(self) -> str:
+        return (
+            f"the loss is {self.loss} at epoch {self.epoch}, step {self.step}: "
+            "training has diverged; a smaller learning rate may help"
+        )
+
+
+class _Compiled:
+    """Compiles a jitted function for each new shape ahead of its first run, and takes the time."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._programs: dict[Any, Callable[..., Any]] = {}
+
+    def run(self, function: Any, program: Program, *arguments: Any) -> Any:
+        shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(arguments))
+        if (function, shapes) not in self._programs:
+            began = time.perf_counter()
+            compiled = function.lower(program, *arguments).compile()
+            self.seconds += time.perf_counter() - began
+            self._programs[function, shapes] = compiled
+        return self._programs[function, shapes](*arguments)
+
+
+def fit(
+    model: nnx.Module,
+    data: Dataset,
+    *,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    epochs: int,
+    batch_size: int = 64,
+    seed: int = 0,
+    transform: Transform | None = None,
+    correct: Count | Literal["auto"] | None = "auto",
+    shuffle: bool = True,
+    drop_last: bool = False,
+    progress: Progress = "auto",
+) -> TrainingRun:
+    """Trains a model and evaluates it on every test example after each epoch.
+
+    The data go to the device once, as they are; ``transform`` works on them inside the compiled
+    step. Each epoch visits every example once, in an order that is a function of
+    (seed, epoch) alone; the last smaller batch is trained on at its true size. The same seed on
+    the same machine gives the same parameters, bit for bit.
+
+    Args:
+        model: any ``nnx.Module`` that maps a batch of inputs to outputs; it is left as it is.
+        data: what to train and test on.
+        loss: (outputs, labels) → scalar mean over the batch, such as
+            ``jaxnets.losses.cross_entropy``.
+        optimizer: a gradient transformation, such as ``jaxnets.optimizers.sgd(0.01)``.
+        epochs: how many times to go through the training data.
+        batch_size: examples in a step.
+        seed: seeds the order of the examples, dropout and the like; not the model's initial
+            weights, which it brings with it.
+        transform: a hashable function of a batch of inputs.
+        correct: counts correct predictions (outputs, labels) → integer; ``"auto"`` counts by
+            ``jaxnets.metrics.correct`` if labels are integers; None does not count.
+        shuffle: whether the order changes from epoch to epoch.
+        drop_last: whether the last smaller batch is left out.
+        progress: ``"auto"`` (a bar on a terminal, lines elsewhere), ``"bar"``, ``"lines"`` or
+            ``"none"``.
+
+    Returns:
+        The trained model, the history, the timings.
+
+    Raises:
+        ValueError: if an argument is bad, inputs do not fit the model, or a label is out of range.
+        NonFiniteLossError: if the loss is NaN or infinite at some step.
+    """
+    check_positive("epochs", epochs)
+    check_positive("batch_size", batch_size)
+    check_seed("seed", seed)
+    plan_of = functools.partial(
+        epoch_plan,
+        len(data.train),
+        batch_size,
+        seed=seed,
+        shuffle=shuffle,
+        drop_last=drop_last,
+    )
+    plan = plan_of(epoch=0)
+    if plan.steps == 0:
+        raise InputError(
+            "batch_size", f"at most the {len(data.train)} training examples", batch_size
+        )
+    graphdef, state = initialize(model, optimizer, seed)
+    program = Program(graphdef, loss, optimizer, transform, _counter(correct, data.train))
+    for name, split in (("train", data.train), ("test", data.test)):
+        _check(program, state, split, f"data.{name}")
+    train, test = _to_device(data.train), _to_device(data.test)
+
+    compiled = _Compiled()
+    history: list[EpochRecord] = []
+    step_losses: list[np.ndarray] = []
+    evaluate_seconds = 0.0
+    with reporter(progress, epochs=epochs, steps=plan.steps) as report:
+        for epoch in range(epochs):
+            plan = plan_of(epoch=epoch)
+            state, measured, seconds = _train_epoch(
+                compiled, program, state, train, plan, epoch, report
+            )
+            began, compiling = time.perf_counter(), compiled.seconds
+            evaluation = _evaluate(compiled, program, state, test)
+            evaluate_seconds += time.perf_counter() - began - (compiled.seconds - compiling)
+            step_losses.append(measured.loss)
+            history.append(_record(epoch, plan, program, measured, evaluation, seconds))
+            report.epoch(history[-1])
+    train_seconds = sum(record.seconds for record in history)
+    examples = epochs * (plan.full.size + plan.rest.size)
+    return TrainingRun(
+        model=merge(graphdef, state),
+        state=state,
+        history=tuple(history),
+        step_losses=np.concatenate(step_losses),
+        test=evaluation,
+        timings=Timings(compiled.seconds, train_seconds, evaluate_seconds),
+        examples_per_second=examples / train_seconds,
+        device=jax.devices()[0].device_kind,
+    )
+
+
+def evaluate(
+    model: nnx.Module,
+    split: Split,
+    *,
+    loss: Loss,
+    transform: Transform | None = None,
+    correct: Count | Literal["auto"] | None = "auto",
+    batch_size: int = EVALUATION_BATCH,
+) -> Evaluation:
+    """Measures a model on every example of a split, in evaluation mode.
+
+    Args:
+        model: any ``nnx.Module``; it is left as it is.
+        split: the examples.
+        loss: see ``fit``.
+        transform: see ``fit``.
+        correct: see ``fit``.
+        batch_size: examples at a time; the last batch holds what is left.
+
+    Returns:
+        Mean loss, correct predictions, number of examples.
+
+    Raises:
+        ValueError: if the examples do not fit the model or a label is out of range.
+    """
+    check_positive("batch_size", batch_size)
+    graphdef, state = initialize(model, optax.identity(), seed=0)
+    program = Program(graphdef, loss, optax.identity(), transform, _counter(correct, split))
+    _check(program, state, split, "split")
+    return _evaluate(_Compiled(), program, state, _to_device(split), batch_size)
+
+
+def predict(
+    model: nnx.Module,
+    inputs: np.ndarray | jax.Array,
+    *,
+    transform: Transform | None = None,
+    batch_size: int = EVALUATION_BATCH,
+) -> np.ndarray:
+    """The model's outputs for a batch of any size, in evaluation mode.
+
+    Args:
+        model: any ``nnx.Module``; it is left as it is.
+        inputs: [examples, …], as the data set holds them.
+        transform: see ``fit``.
+        batch_size: examples at a time.
+
+    Returns:
+        Outputs [examples, …].
+    """
+    check_positive("batch_size", batch_size)
+    graphdef, state = initialize(model, optax.identity(), seed=0)
+    program = Program(graphdef, lambda outputs, labels: outputs, optax.identity(), transform)
+    plan = epoch_plan(len(inputs), batch_size, seed=0, epoch=0, shuffle=False)
+    inputs = jnp.asarray(inputs)
+    outputs = [
+        np.asarray(predict_batches(program, state, inputs, piece))
+        for piece in pieces(plan.full, plan.rest, whole=True)
+    ]
+    return np.concatenate([batch for piece in outputs for batch in piece])
+
+
+def _train_epoch(
+    compiled: _Compiled,
+    program: Program,
+    state: TrainState,
+    data: Arrays,
+    plan: Plan,
+    epoch: int,
+    report: Reporter,
+) -> tuple[TrainState, StepMetrics, float]:
+    """Runs one epoch; returns the state, each step's metrics on the host, and the seconds."""
+    seconds = 0.0
+    measured: list[StepMetrics] = []
+    for indices in pieces(plan.full, plan.rest, whole=jax.default_backend() != "cpu"):
+        began, compiling = time.perf_counter(), compiled.seconds
+        state, piece = compiled.run(train_steps, program, state, data, indices)
+        piece = jax.device_get(piece)
+        seconds += time.perf_counter() - began - (compiled.seconds - compiling)
+        bad = np.flatnonzero(~np.isfinite(piece.loss))
+        if len(bad):
+            before = sum(len(earlier.loss) for earlier in measured)
+            raise NonFiniteLossError(epoch + 1, before + int(bad[0]) + 1, piece.loss[bad[0]])
+        measured.append(piece)
+        report.advance(len(indices), float(piece.loss[-1]))
+    state = dataclasses.replace(state, epoch=state.epoch + 1)
+    return state, StepMetrics(*map(np.concatenate, zip(*measured, strict=True))), seconds
+
+
+def _evaluate(
+    compiled: _Compiled,
+    program: Program,
+    state: TrainState,
+    data: Arrays,
+    batch_size: int = EVALUATION_BATCH,
+) -> Evaluation:
+    plan = epoch_plan(len(data.labels), batch_size, seed=0, epoch=0, shuffle=False)
+    loss, correct = 0.0, 0
+    for indices in pieces(plan.full, plan.rest, whole=True):
+        measured = jax.device_get(compiled.run(evaluate_batches, program, state, data, indices))
+        loss += float(np.sum(measured.loss, dtype=np.float64)) * indices.shape[1]
+        correct += int(measured.correct.sum())
+    total = len(data.labels)
+    return Evaluation(loss / total, None if program.correct is None else correct, total)
+
+
+def _record(
+    epoch: int,
+    plan: Plan,
+    program: Program,
+    measured: StepMetrics,
+    evaluation: Evaluation,
+    seconds: float,
+) -> EpochRecord:
+    sizes = np.full(plan.steps, plan.full.shape[1])
+    if len(plan.rest):
+        sizes[-1] = len(plan.rest)
+    correct = None if program.correct is None else int(measured.correct.sum()) / int(sizes.sum())
+    return EpochRecord(
+        epoch=epoch + 1,
+        train_loss=float(np.average(measured.loss.astype(np.float64), weights=sizes)),
+        train_accuracy=correct,
+        test_loss=evaluation.loss,
+        test_accuracy=evaluation.accuracy,
+        seconds=seconds,
+    )
+
+
+def _counter(correct: Count | Literal["auto"] | None, split: Split) -> Count | None:
+    if correct != "auto":
+        return correct
+    return metrics.correct if np.issubdtype(split.labels.dtype, np.integer) else None
+
+
+def _check(program: Program, state: TrainState, split: Split, name: str) -> None:
+    """Runs the model on shapes alone, and looks at the labels, before anything is computed."""
+    example = jax.ShapeDtypeStruct((1, *split.inputs.shape[1:]), split.inputs.dtype)
+    outputs = jax.eval_shape(
+        lambda state, inputs: merge(program.graphdef, state)(program.inputs(inputs)),
+        state,
+        example,
+    )
+    if not np.issubdtype(split.labels.dtype, np.integer) or not outputs.shape:
+        return
+    scores_per_class = len(outputs.shape) == split.labels.ndim + 1
+    if scores_per_class and math.prod(split.labels.shape):
+        classes = max(outputs.shape[-1], 2)  # a single output tells two classes apart
+        low, high = int(split.labels.min()), int(split.labels.max())
+        if low < 0 or high >= classes:
+            raise InputError(
+                f"{name}.labels",
+                f"classes in [0, {classes - 1}], as the model has {outputs.shape[-1]} outputs",
+                f"labels from {low} to {high}",
+            )
+
+
+def _to_device(split: Split) -> Arrays:
+    return Arrays(jnp.asarray(split.inputs), jnp.asarray(split.labels))

@@ -1,0 +1,111 @@
+"""What a person sees while training runs: a bar on a terminal, plain lines elsewhere."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Literal, Protocol, get_args
+
+from jaxnets.arrays import InputError
+from jaxnets.training.records import EpochRecord
+
+Progress = Literal["auto", "bar", "lines", "none"]
+
+
+class Reporter(Protocol):
+    """Is told how training goes."""
+
+    def advance(self, steps: int, loss: float) -> None:
+        """Some steps are done, the last of them with this loss."""
+
+    def epoch(self, record: EpochRecord) -> None:
+        """An epoch is done and evaluated."""
+
+
+class Silence:
+    """Says nothing."""
+
+    def advance(self, steps: int, loss: float) -> None:
+        """Does nothing."""
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Does nothing."""
+
+
+class Lines(Silence):
+    """Prints a line an epoch."""
+
+    def __init__(self, epochs: int) -> None:
+        self._epochs = epochs
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Prints the epoch's line."""
+        print(describe(record, self._epochs), flush=True)
+
+
+class Bar:
+    """Draws a bar for the epoch under way, and a line above it for each one that is done."""
+
+    def __init__(self, epochs: int, steps: int) -> None:
+        from rich import progress
+
+        self._epochs = epochs
+        self._done = 0
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TextColumn("loss {task.fields[loss]}"),
+            progress.TimeRemainingColumn(),
+            transient=True,
+        )
+        self._task = self._bar.add_task(f"epoch 1/{epochs}", total=steps, loss="–")
+
+    def __enter__(self) -> "Bar":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def advance(self, steps: int, loss: float) -> None:
+        """Moves the bar."""
+        self._bar.update(self._task, advance=steps, loss=f"{loss:.4f}")
+
+    def epoch(self, record: EpochRecord) -> None:
+        """Prints the epoch's line and begins the next bar."""
+        self._bar.console.print(describe(record, self._epochs), highlight=False, soft_wrap=True)
+        if record.epoch < self._epochs:
+            description = f"epoch {record.epoch + 1}/{self._epochs}"
+            self._bar.reset(self._task, description=description, loss="–")
+
+
+def describe(record: EpochRecord, epochs: int) -> str:
+    """One epoch in one line."""
+    parts = [f"epoch {record.epoch}/{epochs}", f"train loss {record.train_loss:.4f}"]
+    if record.train_accuracy is not None:
+        parts.append(f"train accuracy {record.train_accuracy:.2%}")
+    parts.append(f"test loss {record.test_loss:.4f}")
+    if record.test_accuracy is not None:
+        parts.append(f"test accuracy {record.test_accuracy:.2%}")
+    return "  ".join([*parts, f"{record.seconds:.1f} s"])
+
+
+@contextlib.contextmanager
+def reporter(progress: Progress, *, epochs: int, steps: int) -> Iterator[Reporter]:
+    """Chooses how to report.
+
+    Args:
+        progress: ``"bar"``, ``"lines"``, ``"none"``, or ``"auto"``: a bar where standard output
+            is a terminal, lines elsewhere.
+        epochs: how many epochs there will be.
+        steps: steps of each epoch.
+    """
+    if progress not in get_args(Progress):
+        raise InputError("progress", f"one of {', '.join(get_args(Progress))}", progress)
+    if progress == "auto":
+        progress = "bar" if sys.stdout.isatty() else "lines"
+    if progress == "bar":
+        with Bar(epochs, steps) as bar:
+            yield bar
+    else:
+        yield Lines(epochs) if progress == "lines" else Silence()

@@ -1,0 +1,97 @@
+"""What training carries from step to step, and what stays the same throughout."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+#: A mean loss: (outputs [batch, …], labels [batch, …]) → scalar, as PyTorch's criteria.
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
+#: What happens to a batch of inputs before the model sees it, inside the compiled step.
+Transform = Callable[[jax.Array], jax.Array]
+#: Counts the correct predictions: (outputs, labels) → integer scalar.
+Count = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TrainState:
+    """Everything that a training step changes: a pytree, so that it can be compiled and saved.
+
+    The model stands here as arrays alone; the rest of it is the ``Program``'s graph definition.
+
+    Attributes:
+        parameters: the trained variables (``nnx.Param``).
+        model_state: the model's other variables: running statistics, dropout keys.
+        optimizer_state: the optimizer's.
+        step: optimizer steps taken, int32.
+        epoch: epochs completed, int32.
+        key: the source of all randomness inside the step; never changed, only folded with
+            ``step``.
+    """
+
+    parameters: Any
+    model_state: Any
+    optimizer_state: Any
+    step: jax.Array
+    epoch: jax.Array
+    key: jax.Array
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a compiled training step is made of, besides its state and data. Hashable.
+
+    Attributes:
+        graphdef: the model without its arrays.
+        loss: mean loss of a batch.
+        optimizer: the gradient transformation.
+        transform: what inputs go through first; None for nothing.
+        correct: counts correct predictions; None where the notion has no meaning.
+    """
+
+    graphdef: Any
+    loss: Loss
+    optimizer: optax.GradientTransformation
+    transform: Transform | None = None
+    correct: Count | None = None
+
+    def inputs(self, batch: jax.Array) -> jax.Array:
+        """The model's inputs for a batch of the data set's."""
+        return batch if self.transform is None else self.transform(batch)
+
+
+def initialize(
+    model: nnx.Module, optimizer: optax.GradientTransformation, seed: int
+) -> tuple[Any, TrainState]:
+    """Splits a model into its graph definition and the state in which training begins.
+
+    Args:
+        model: the model; its arrays are copied, so that training leaves it as it is.
+        optimizer: the gradient transformation.
+        seed: seeds dropout and the like.
+
+    Returns:
+        The graph definition, and the state before the first step.
+    """
+    graphdef, parameters, model_state = nnx.split(model, nnx.Param, ...)
+    parameters, model_state = jax.tree.map(jnp.copy, (parameters, model_state))
+    return graphdef, TrainState(
+        parameters=parameters,
+        model_state=model_state,
+        optimizer_state=optimizer.init(parameters),
+        step=jnp.zeros((), jnp.int32),
+        epoch=jnp.zeros((), jnp.int32),
+        key=jax.random.key(seed),
+    )
+
+
+def merge(graphdef: Any, state: TrainState) -> nnx.Module:
+    """The model that a state holds, ready for evaluation."""
+    model = nnx.merge(graphdef, state.parameters, state.model_state, copy=True)
+    model.eval()
+    return model

@@ -1,0 +1,65 @@
+"""Every documented network, small, with inputs and labels that fit: what the batteries run over."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from flax import nnx
+
+from jaxnets import losses
+from jaxnets.models import MLP, ImageClassifier, LeNet, LinearRegression, RecurrentClassifier
+
+
+@dataclass(frozen=True)
+class Case:
+    build: Callable[[nnx.Rngs], nnx.Module]
+    example: tuple[int, ...]
+    outputs: int
+    loss: Callable = losses.cross_entropy
+    idle: str | None = None  # the one parameter whose gradient is zero by construction
+
+    def inputs(self, count: int, seed: int = 0) -> np.ndarray:
+        size = (count, *self.example)
+        return np.random.default_rng(seed).normal(size=size).astype(np.float32)
+
+    def labels(self, count: int, seed: int = 1) -> np.ndarray:
+        draw = np.random.default_rng(seed)
+        if self.loss is losses.mse_loss:
+            return draw.normal(size=(count, self.outputs)).astype(np.float32)
+        return draw.integers(max(self.outputs, 2), size=count).astype(np.int32)
+
+
+def _recurrent(**options) -> Callable[[nnx.Rngs], nnx.Module]:
+    return lambda rngs: RecurrentClassifier(5, 8, rngs=rngs, **options)
+
+
+CASES = {
+    "linear-regression": Case(
+        lambda rngs: LinearRegression(3, 2, rngs=rngs), (3,), 2, losses.mse_loss
+    ),
+    "linear-regression-normal": Case(
+        lambda rngs: LinearRegression(init_std=0.01, rngs=rngs), (1,), 1, losses.mse_loss
+    ),
+    "mlp": Case(lambda rngs: MLP((36, 16, 8, 10), rngs=rngs), (6, 6, 1), 10),
+    "softmax-mlp": Case(lambda rngs: MLP((36, 16, 10), output="softmax", rngs=rngs), (6, 6, 1), 10),
+    "image-classifier": Case(lambda rngs: ImageClassifier(48, 8, 10, rngs=rngs), (4, 4, 3), 10),
+    "lenet-28": Case(lambda rngs: LeNet(1, 10, 28, rngs=rngs), (28, 28, 1), 10),
+    "lenet-32": Case(lambda rngs: LeNet(3, 7, 32, rngs=rngs), (32, 32, 3), 7),
+    "lstm": Case(_recurrent(n_layers=2, dropout=0.3, output_dim=4), (6, 5), 4),
+    "lstm-sigmoid": Case(
+        _recurrent(n_layers=2, output_dim=1), (6, 5), 1, losses.binary_cross_entropy
+    ),
+    "lstm-bidirectional": Case(
+        _recurrent(n_layers=2, bidirectional=True, output_dim=4),
+        (6, 5),
+        4,
+        idle="kernel_hh_l1_reverse",
+    ),
+    "gru": Case(_recurrent(cell="gru", n_layers=2, dropout=0.3, output_dim=4), (6, 5), 4),
+    "gru-bidirectional": Case(
+        _recurrent(cell="gru", bidirectional=True, output_dim=4),
+        (6, 5),
+        4,
+        idle="kernel_hh_l0_reverse",
+    ),
+}

@@ -1,0 +1,118 @@
+"""The rooms of the house: who may import whom."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jaxnets
+
+ROOT = Path(jaxnets.__file__).parent
+RANKS = [
+    {"arrays", "optional", "initializers"},
+    {"losses", "metrics", "optimizers", "layers", "data"},
+    {"models"},
+    {"interop", "training"},
+    {"compare"},
+    {"recipes"},
+    {"runs"},
+    {"cli"},
+    {"__main__"},
+]
+RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
+OPTIONAL = {"matplotlib", "orbax", "PIL", "safetensors", "tensorflow_datasets", "torch"}
+FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path.parts != ())
+
+
+def room(path: Path) -> str:
+    return path.parts[0].removesuffix(".py")
+
+
+def imports(path: Path, *, top_level_only: bool = False):
+    """The full names that a file imports."""
+    tree = ast.parse((ROOT / path).read_text())
+    for node in tree.body if top_level_only else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.name != "__init__.py" or len(p.parts) > 1])
+def test_imports_come_from_lower_rooms(path):
+    for name in imports(path):
+        parts = name.split(".")
+        if parts[0] != "jaxnets":
+            continue
+        assert parts[1] in RANK, f"{path} imports {name} from the package root"
+        lower = RANK[parts[1]] < RANK[room(path)]
+        assert lower or parts[1] == room(path), f"{path} may not import {name}"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if room(p) == "training"])
+def test_training_knows_no_models(path):
+    assert not [name for name in imports(path) if name.startswith("jaxnets.models")]
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_heavy_packages_are_imported_where_they_are_needed(path):
+    heavy = {name.split(".")[0] for name in imports(path, top_level_only=True)} & OPTIONAL
+    assert not heavy
+
+
+def test_every_room_has_a_rank():
+    assert {room(path) for path in FILES} - {"__init__"} <= set(RANK)
+
+
+def test_file_names_are_plain():
+    taken = set(sys.stdlib_module_names) | {"jax", "flax", "optax", "orbax", "numpy", "click"}
+    for path in FILES:
+        name = path.stem
+        assert name not in taken, path
+        assert name not in {"utils", "helpers", "misc", "common"}, path
+
+
+def test_every_module_imports():
+    for module in pkgutil.walk_packages(jaxnets.__path__, "jaxnets."):
+        if module.name != "jaxnets.__main__":
+            importlib.import_module(module.name)
+
+
+def test_importing_everything_brings_no_heavy_package_and_changes_no_setting():
+    code = """
+import pkgutil, importlib, sys, os, warnings, logging
+import jax, flax.nnx, optax, rich.progress
+import numpy, random
+settings, environment = dict(jax.config.values), dict(os.environ)
+filters, errors = list(warnings.filters), numpy.geterr()
+handlers, state = list(logging.getLogger().handlers), random.getstate()
+path = list(sys.path)
+import jaxnets
+for module in pkgutil.walk_packages(jaxnets.__path__, "jaxnets."):
+    if module.name != "jaxnets.__main__":
+        importlib.import_module(module.name)
+heavy = {name.split(".")[0] for name in sys.modules} & set(sys.argv[1:])
+assert not heavy, heavy
+assert dict(jax.config.values) == settings
+assert dict(os.environ) == environment
+assert list(warnings.filters) == filters and numpy.geterr() == errors
+assert list(logging.getLogger().handlers) == handlers and random.getstate() == state
+assert sys.path == path
+"""
+    heavy = [*OPTIONAL, "tensorflow"]
+    subprocess.run([sys.executable, "-c", code, *heavy], check=True)
+
+
+def test_public_names_exist_and_are_documented():
+    for module in (jaxnets, *(m for m in vars(jaxnets).values() if hasattr(m, "__all__"))):
+        assert sorted(set(module.__all__)) == sorted(module.__all__)
+        for name in module.__all__:
+            value = getattr(module, name)
+            if inspect.isclass(value) or inspect.isfunction(value):
+                assert value.__doc__, f"{module.__name__}.{name}"

@@ -1,0 +1,68 @@
+"""What README, examples and docstrings say, run."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jaxnets
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(jaxnets.__path__, "jaxnets.")
+    if module.name != "jaxnets.__main__"
+]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_the_readmes_first_command_trains_as_it_says():
+    assert "pip install -e . && python examples/mnist.py" in README
+    command = [sys.executable, "examples/mnist.py", "--epochs", "1"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("epoch 1/1  train loss")
+    match = re.fullmatch(r"test accuracy: (\d+\.\d\d)% \((\d+)/10000\)", lines[-1])
+    assert float(match[1]) == int(match[2]) / 100
+    assert int(match[2]) > 9300
+
+
+def test_the_readmes_second_command_is_the_test_command():
+    assert "pip install -e '.[test]' && pytest" in README
+    assert "\npytest\n" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_the_readmes_python_runs(code, tmp_path):
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_docstring_examples(name):
+    failures, _ = doctest.testmod(
+        importlib.import_module(name), optionflags=doctest.NORMALIZE_WHITESPACE
+    )
+    assert failures == 0
+
+
+def test_the_example_refuses_bad_arguments():
+    for arguments, message in [
+        (["--epochs", "-1"], "epochs: expected a positive integer, got -1"),
+        (["--batch-size", "0"], "batch_size: expected a positive integer, got 0"),
+        (["--model", "vgg"], "invalid choice: 'vgg'"),
+        (["--seed", "-3"], "--seed: expected 0 or more, got -3"),
+    ]:
+        command = [sys.executable, "examples/mnist.py", *arguments]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr

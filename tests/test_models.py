@@ -1,0 +1,194 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxnets import optimizers
+from jaxnets.data import Dataset, Split
+from jaxnets.models import (
+    MLP,
+    MODELS,
+    ImageClassifier,
+    LeNet,
+    LinearRegression,
+    RecurrentClassifier,
+)
+from jaxnets.training import count_parameters, fit
+from jaxnets.training.checkpoints import load_weights, save_weights
+from tests.networks import CASES
+
+battery = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+
+
+def run(model, inputs):
+    return np.asarray(nnx.jit(lambda model, x: model(x))(model, jnp.asarray(inputs)))
+
+
+@battery
+def test_outputs_have_the_stated_shape_for_any_batch(case):
+    model = case.build(nnx.Rngs(0))
+    model.eval()
+    for count in (1, 3):
+        outputs = run(model, case.inputs(count))
+        assert outputs.shape == (count, case.outputs)
+        assert outputs.dtype == np.float32
+        assert np.isfinite(outputs).all()
+
+
+@battery
+def test_an_example_does_not_depend_on_its_batch(case):
+    model = case.build(nnx.Rngs(0))
+    model.eval()
+    inputs = case.inputs(4)
+    np.testing.assert_allclose(
+        run(model, inputs)[2:3], run(model, inputs[2:3]), rtol=1e-5, atol=1e-6
+    )
+
+
+@battery
+def test_the_same_seed_draws_the_same_weights_and_another_seed_others(case):
+    def weights(seed):
+        return jax.tree.leaves(nnx.state(case.build(nnx.Rngs(seed)), nnx.Param))
+
+    for first, second, other in zip(weights(0), weights(0), weights(1), strict=True):
+        np.testing.assert_array_equal(first, second)
+        assert not np.array_equal(first, other)
+
+
+@battery
+def test_every_parameter_gets_a_finite_gradient_that_is_not_all_zero(case):
+    model = case.build(nnx.Rngs(0))
+    graphdef, parameters, rest = nnx.split(model, nnx.Param, ...)
+    inputs, labels = jnp.asarray(case.inputs(32)), jnp.asarray(case.labels(32))
+
+    @jax.jit
+    def gradient(parameters):
+        def objective(parameters):
+            return case.loss(nnx.merge(graphdef, parameters, rest, copy=True)(inputs), labels)
+
+        return jax.grad(objective)(parameters)
+
+    for path, value in jax.tree.leaves_with_path(gradient(parameters)):
+        assert np.isfinite(value).all(), path
+        idle = case.idle is not None and case.idle in str(path)
+        assert (np.abs(value).max() == 0) == idle, path
+
+
+@battery
+def test_training_is_bit_for_bit_repeatable_and_lowers_the_loss(case):
+    data = Dataset(
+        "drawn", Split(case.inputs(40), case.labels(40)), Split(case.inputs(9), case.labels(9))
+    )
+
+    def train():
+        model = case.build(nnx.Rngs(0))
+        return fit(
+            model, data, loss=case.loss, optimizer=optimizers.adam(0.01), epochs=4, batch_size=16,
+            seed=3, progress="none",
+        )  # fmt: skip
+
+    first, second = train(), train()
+    np.testing.assert_array_equal(first.step_losses, second.step_losses)
+    jax.tree.map(np.testing.assert_array_equal, first.state.parameters, second.state.parameters)
+    assert first.history[-1].train_loss < first.history[0].train_loss
+    assert first.step_losses.shape == (4 * 3,)  # two full batches and the smaller last one
+    assert first.test.total == 9
+
+
+@battery
+def test_weights_survive_saving_and_loading(case, tmp_path):
+    model, other = case.build(nnx.Rngs(0)), case.build(nnx.Rngs(1))
+    model.eval(), other.eval()
+    inputs = case.inputs(3)
+    assert not np.array_equal(run(model, inputs), run(other, inputs))
+    save_weights(model, tmp_path / "weights")
+    load_weights(other, tmp_path / "weights")
+    np.testing.assert_array_equal(run(model, inputs), run(other, inputs))
+
+
+@battery
+def test_an_example_of_another_shape_is_refused(case):
+    model = case.build(nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"(inputs|images): expected .*, got float32\[2, "):
+        model(jnp.zeros((2, *case.example[:-1], case.example[-1] + 1), jnp.float32))
+
+
+@battery
+def test_integer_inputs_are_refused(case):
+    model = case.build(nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"expected a floating-point array .*, got uint8\["):
+        model(jnp.zeros((2, *case.example), jnp.uint8))
+
+
+def test_the_documented_sizes():
+    rngs = nnx.Rngs(0)
+    assert count_parameters(MLP(rngs=rngs)) == 109_386
+    assert count_parameters(MLP((784, 128, 10), rngs=rngs)) == 101_770
+    assert count_parameters(LeNet(rngs=rngs)) == 61_706
+    assert count_parameters(LeNet(3, 10, 32, rngs=rngs)) == 62_006
+    assert count_parameters(ImageClassifier(3072, 64, 10, rngs=rngs)) == 197_322
+    assert count_parameters(LinearRegression(rngs=rngs)) == 2
+    lstm = RecurrentClassifier(28, 128, 2, 0.0, 10, rngs=rngs)
+    assert count_parameters(lstm) == 4 * 128 * (28 + 128 + 2 + 128 + 128 + 2) + 1290
+    gru = RecurrentClassifier(28, 128, 2, 0.0, 10, cell="gru", rngs=rngs)
+    assert count_parameters(gru) == 3 * 128 * (28 + 128 + 2 + 128 + 128 + 2) + 1290
+
+
+def test_layers_bear_pytorchs_names():
+    rngs = nnx.Rngs(0)
+    assert MLP(rngs=rngs).fc3.out_features == 10
+    assert LeNet(rngs=rngs).conv2.kernel.shape == (5, 5, 6, 16)
+    assert ImageClassifier(rngs=rngs).fc2.out_features == 10
+    assert RecurrentClassifier(3, 4, rngs=rngs).lstm.hidden_size == 4
+    assert RecurrentClassifier(3, 4, cell="gru", rngs=rngs).gru.hidden_size == 4
+    assert set(MODELS) >= {"linear-regression", "mlp", "image-classifier", "lenet"}
+
+
+def test_probabilities_are_probabilities():
+    rngs = nnx.Rngs(0)
+    softmax = run(MLP((4, 3), output="softmax", rngs=rngs), np.ones((5, 4), np.float32))
+    np.testing.assert_allclose(softmax.sum(1), 1, rtol=1e-6)
+    inputs = np.ones((5, 2, 3), np.float32)
+    sigmoid = run(RecurrentClassifier(3, 4, rngs=rngs), inputs)
+    assert ((sigmoid > 0) & (sigmoid < 1)).all()
+    logits = RecurrentClassifier(3, 4, output="logits", rngs=nnx.Rngs(1))
+    same = RecurrentClassifier(3, 4, rngs=nnx.Rngs(1))
+    np.testing.assert_allclose(jax.nn.sigmoid(run(logits, inputs)), run(same, inputs), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda r: MLP((784,), rngs=r), r"features: expected at least an input and an output"),
+        (lambda r: MLP((784, 0, 10), rngs=r), "features: expected a positive integer, got 0"),
+        (lambda r: MLP(output="relu", rngs=r), "output: expected 'logits' or 'softmax', got relu"),
+        (lambda r: LeNet(image_size=29, rngs=r), "image_size: expected 28 or 32, got 29"),
+        (lambda r: LeNet(0, rngs=r), "in_channels: expected a positive integer, got 0"),
+        (lambda r: ImageClassifier(hidden_size=-1, rngs=r), "hidden_size: expected a positive"),
+        (lambda r: LinearRegression(init_std=-1.0, rngs=r), "init_std: expected a number of at"),
+        (lambda r: RecurrentClassifier(3, 4, cell="rnn", rngs=r), "cell: expected 'lstm' or 'gru'"),
+        (lambda r: RecurrentClassifier(3, 4, output="x", rngs=r), "output: expected 'sigmoid'"),
+        (lambda r: RecurrentClassifier(3, 4, 0, rngs=r), "n_layers: expected a positive integer"),
+        (lambda r: RecurrentClassifier(3, 4, 2, 1.5, rngs=r), "dropout: expected"),
+    ],
+)
+def test_bad_arguments_are_named(build, message):
+    with pytest.raises(ValueError, match=message):
+        build(nnx.Rngs(0))
+
+
+def test_weights_of_another_network_are_refused_and_all_faults_named(tmp_path):
+    save_weights(MLP((4, 3, 2), rngs=nnx.Rngs(0)), tmp_path / "weights")
+    model = MLP((4, 5, 2), rngs=nnx.Rngs(0))
+    before = jax.tree.leaves(nnx.state(model))
+    with pytest.raises(ValueError, match=r"fc1.bias is float32\[3\], not .*\[5\]; fc1.kernel"):
+        load_weights(model, tmp_path / "weights")
+    for old, new in zip(before, jax.tree.leaves(nnx.state(model)), strict=True):
+        np.testing.assert_array_equal(old, new)
+    with pytest.raises(ValueError, match="fc2.kernel is float32.*, not missing"):
+        load_weights(MLP((4, 3), rngs=nnx.Rngs(0)), tmp_path / "weights")
+    with pytest.raises(ValueError, match="directory: expected a folder written by save_weights"):
+        load_weights(model, tmp_path)
+    with pytest.raises(ValueError, match="directory: expected a folder that does not exist yet"):
+        save_weights(model, tmp_path / "weights")

@@ -1,0 +1,49 @@
+"""The wheel, installed and used outside the repository."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PIP = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", str(folder), str(ROOT)]
+    subprocess.run([*PIP, *build], check=True)
+    (path,) = folder.iterdir()
+    return path
+
+
+def test_the_wheel_holds_data_types_and_licence_and_nothing_of_the_tests(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert "jaxnets/data/mnist.npz" in names
+    assert "jaxnets/py.typed" in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert not [name for name in names if name.startswith(("tests", "docs", "examples"))]
+
+
+def test_the_installed_wheel_trains_on_mnist(wheel, tmp_path):
+    site = tmp_path / "site"
+    subprocess.run([*PIP, "install", "--no-deps", "--target", str(site), str(wheel)], check=True)
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    where = [sys.executable, "-c", "import jaxnets; print(jaxnets.__file__)"]
+    done = subprocess.run(
+        where, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+    )
+    assert Path(done.stdout.strip()).is_relative_to(site)
+    train = [sys.executable, "-m", "jaxnets", "train", "mnist-mlp", "--epochs", "1", "--json"]
+    done = subprocess.run(
+        train, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
+    )
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["test_total"] == 10_000
+    assert result["test_accuracy"] > 0.93
