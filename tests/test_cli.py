@@ -32,7 +32,7 @@ def test_training_from_a_shell_ends_with_one_json_object():
     command = [sys.executable, "-m", "jaxnets", "train", "linear-regression", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("epoch 1/20  train loss")
+    assert lines[0].startswith("epoch 1/50  train loss")
     result = json.loads(lines[-1])
     assert set(result) == {
         "recipe", "seed", "epochs", "test_accuracy", "test_correct", "test_total", "test_loss",
@@ -42,6 +42,7 @@ def test_training_from_a_shell_ends_with_one_json_object():
     assert result["recipe"] == "linear-regression"
     assert result["parameters"] == 2
     assert result["test_accuracy"] is None
+    assert result["test_loss"] == pytest.approx(0.01, rel=0.2)  # the variance of the noise
     assert done.stderr == ""
 
 
