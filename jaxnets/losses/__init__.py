@@ -1,0 +1,46 @@
+"""Losses: pure functions named and parameterised as in ``torch.nn.functional``.
+
+Each takes outputs and labels and returns by default their mean loss, a scalar in the outputs'
+dtype. Classes stand on the last axis, [N, d1, ..., C], where PyTorch has them on axis 1.
+"""
+
+from collections.abc import Callable
+
+import jax
+
+from jaxnets.losses.binary import binary_cross_entropy, binary_cross_entropy_with_logits
+from jaxnets.losses.classification import cross_entropy, cross_entropy_of_probabilities, nll_loss
+from jaxnets.losses.ctc import ctc_loss
+from jaxnets.losses.divergence import kl_div
+from jaxnets.losses.reduction import Reduction
+from jaxnets.losses.regression import huber_loss, l1_loss, mse_loss, smooth_l1_loss
+
+__all__ = [
+    "LOSSES",
+    "Reduction",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "cross_entropy",
+    "cross_entropy_of_probabilities",
+    "ctc_loss",
+    "huber_loss",
+    "kl_div",
+    "l1_loss",
+    "mse_loss",
+    "nll_loss",
+    "smooth_l1_loss",
+]
+
+#: The losses of outputs and labels, by the names that a command line knows them by.
+LOSSES: dict[str, Callable[..., jax.Array]] = {
+    "binary-cross-entropy": binary_cross_entropy,
+    "binary-cross-entropy-with-logits": binary_cross_entropy_with_logits,
+    "cross-entropy": cross_entropy,
+    "cross-entropy-of-probabilities": cross_entropy_of_probabilities,
+    "huber": huber_loss,
+    "kl-divergence": kl_div,
+    "l1": l1_loss,
+    "mse": mse_loss,
+    "negative-log-likelihood": nll_loss,
+    "smooth-l1": smooth_l1_loss,
+}

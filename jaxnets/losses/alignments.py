@@ -1,0 +1,136 @@
+"""The summed probability of all alignments of a target, and its gradient, for the CTC loss.
+
+A path walks through 2S + 1 states, the labels with a blank before, between and behind them. At
+each time it stays, moves to the next state, or skips a blank between two different labels.
+"""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.nn import logsumexp
+
+
+class _States(NamedTuple):
+    classes: jax.Array  # [N, L], the class that each of the L = 2S + 1 states emits
+    skips: jax.Array  # [N, L], whether a path may come from two states before
+    final: jax.Array  # [N, L], 0 where a path may end and -inf elsewhere
+
+
+def _states(labels: jax.Array, target_lengths: jax.Array, blank: int, scores: jax.Array) -> _States:
+    batch, length = labels.shape
+    # Behind a target's end stands padding of any value; no path that ends in time goes there.
+    labels = jnp.clip(labels, 0, scores.shape[-1] - 1)
+    classes = jnp.full((batch, 2 * length + 1), blank, labels.dtype).at[:, 1::2].set(labels)
+    skips = (classes != blank) & (classes != _moved(classes, 2, blank))
+    state, end = jnp.arange(2 * length + 1)[None, :], 2 * target_lengths[:, None]
+    final = jnp.where((state == end) | (state == end - 1), 0, -jnp.inf).astype(scores.dtype)
+    return _States(classes, skips, final)
+
+
+def _moved(values: jax.Array, states: int, fill: float) -> jax.Array:
+    """The values [N, L] moved so many states on (back, if negative)."""
+    on, back = max(states, 0), max(-states, 0)
+    moved = jnp.pad(values, ((0, 0), (on, back)), constant_values=fill)
+    return moved[:, back : back + values.shape[1]]
+
+
+def _emissions(log_probs: jax.Array, states: _States) -> jax.Array:
+    return jnp.take_along_axis(log_probs, states.classes[None], axis=2)  # [T, N, L]
+
+
+def _going(log_probs: jax.Array, input_lengths: jax.Array) -> jax.Array:
+    return jnp.arange(log_probs.shape[0])[:, None, None] < input_lengths[None, :, None]  # [T, N, 1]
+
+
+def _forward(
+    log_probs: jax.Array, input_lengths: jax.Array, states: _States
+) -> tuple[jax.Array, jax.Array]:
+    """The log-likelihoods [N] and log p(at state s after time t, outputs to t) [T, N, L]."""
+
+    def step(alpha: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        emission, going = inputs
+        skipped = jnp.where(states.skips, _moved(alpha, 2, -jnp.inf), -jnp.inf)
+        reached = logsumexp(jnp.stack([alpha, _moved(alpha, 1, -jnp.inf), skipped]), axis=0)
+        alpha = jnp.where(going, reached + emission, alpha)
+        return alpha, alpha
+
+    # Before the first time every path stands at the first blank, from where it may also begin
+    # with the first label.
+    start = jnp.full_like(states.final, -jnp.inf).at[:, 0].set(0)
+    inputs = _emissions(log_probs, states), _going(log_probs, input_lengths)
+    alpha, alphas = jax.lax.scan(step, start, inputs)
+    return logsumexp(alpha + states.final, axis=-1), alphas
+
+
+def _backward(log_probs: jax.Array, input_lengths: jax.Array, states: _States) -> jax.Array:
+    """The log-probabilities of all later outputs from each state at each time, [T, N, L]."""
+
+    def step(beta: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        emission, going = inputs
+        onward = beta + emission
+        skipped = _moved(jnp.where(states.skips, onward, -jnp.inf), -2, -jnp.inf)
+        left = logsumexp(jnp.stack([onward, _moved(onward, -1, -jnp.inf), skipped]), axis=0)
+        return jnp.where(going, left, beta), beta
+
+    inputs = _emissions(log_probs, states), _going(log_probs, input_lengths)
+    return jax.lax.scan(step, states.final, inputs, reverse=True)[1]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def negative_log_likelihood(
+    blank: int,
+    log_probs: jax.Array,
+    labels: jax.Array,
+    input_lengths: jax.Array,
+    target_lengths: jax.Array,
+) -> jax.Array:
+    """Minus the log of the summed probability of all alignments, [N].
+
+    The gradient is written out because the one that JAX derives is NaN wherever a state cannot be
+    reached, and keeps far more of the forward pass.
+
+    Args:
+        blank: the class of the blank.
+        log_probs: [T, N, C].
+        labels: [N, S].
+        input_lengths: [N].
+        target_lengths: [N].
+    """
+    states = _states(labels, target_lengths, blank, log_probs)
+    return -_forward(log_probs, input_lengths, states)[0]
+
+
+_Residuals = tuple[jax.Array, jax.Array, _States, jax.Array, jax.Array]
+
+
+def _negative_log_likelihood_forward(
+    blank: int,
+    log_probs: jax.Array,
+    labels: jax.Array,
+    input_lengths: jax.Array,
+    target_lengths: jax.Array,
+) -> tuple[jax.Array, _Residuals]:
+    states = _states(labels, target_lengths, blank, log_probs)
+    likelihoods, alphas = _forward(log_probs, input_lengths, states)
+    return -likelihoods, (log_probs, input_lengths, states, likelihoods, alphas)
+
+
+def _negative_log_likelihood_backward(
+    blank: int, residuals: _Residuals, cotangent: jax.Array
+) -> tuple[jax.Array, None, None, None]:
+    log_probs, input_lengths, states, likelihoods, alphas = residuals
+    betas = _backward(log_probs, input_lengths, states)
+    # The probability of being at each state at each time, given the target; NaN, as in PyTorch,
+    # where the target cannot be.
+    visits = jnp.exp(alphas + betas - likelihoods[None, :, None])
+    # What does not count (zero_infinity, a masked example) must not turn 0 · NaN into NaN.
+    counted = _going(log_probs, input_lengths) & (cotangent != 0)[None, :, None]
+    visits = jnp.where(counted, -cotangent[None, :, None] * visits, 0)
+    one_hot = jax.nn.one_hot(states.classes, log_probs.shape[-1], dtype=log_probs.dtype)
+    gradient = jnp.einsum("tnl,nlc->tnc", visits, one_hot, precision=jax.lax.Precision.HIGHEST)
+    return gradient, None, None, None
+
+
+negative_log_likelihood.defvjp(_negative_log_likelihood_forward, _negative_log_likelihood_backward)

@@ -1,0 +1,149 @@
+"""Connectionist temporal classification: a sequence against a shorter one, not aligned to it."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnets.arrays import ArrayLike, InputError, describe
+from jaxnets.losses import arguments
+from jaxnets.losses.alignments import negative_log_likelihood
+from jaxnets.losses.reduction import Reduction, reduce
+
+
+def ctc_loss(
+    log_probs: ArrayLike,
+    targets: ArrayLike,
+    input_lengths: ArrayLike | Sequence[int],
+    target_lengths: ArrayLike | Sequence[int],
+    *,
+    blank: int = 0,
+    reduction: Reduction = "mean",
+    zero_infinity: bool = False,
+) -> jax.Array:
+    """CTC loss: minus the log of the summed probability of all alignments of the target.
+
+    An alignment names a class or the blank at each time; merging repeats and then dropping blanks
+    must leave the target. The loss is infinite if the input is too short for any.
+
+    Args:
+        log_probs: log-probabilities [T, N, C], as from ``jax.nn.log_softmax``; or [T, C].
+        targets: integers [N, S], padded behind each target's length with anything; or all targets
+            one after the other, [Σ target_lengths], which under ``jax.jit`` costs as much as if
+            each were as long as all together; or [S] for log_probs [T, C].
+        input_lengths: [N], from 0 to T; one integer for log_probs [T, C].
+        target_lengths: [N], from 0 to S; one integer for log_probs [T, C].
+        blank: the class of the blank, which no target may contain.
+        reduction: ``"mean"`` divides each loss by its target's length (at least 1) and takes the
+            mean over the batch; ``"sum"``; or ``"none"``, [N].
+        zero_infinity: whether infinite losses count as 0, with a gradient of 0.
+
+    Returns:
+        The loss in the dtype of log_probs. Lengths and targets that are impossible but, under
+        ``jax.jit``, cannot be refused make it NaN. Its gradient in log_probs is exact, where
+        PyTorch's becomes so only on its way back through log_softmax; it exists in reverse mode,
+        once.
+
+    Raises:
+        InputError: for wrong shapes and dtypes, lengths beyond the arrays, and targets that are
+            no class or the blank.
+
+    PyTorch: ``torch.nn.functional.ctc_loss``.
+    """
+    log_probs = arguments.floating("log_probs", log_probs)
+    if log_probs.ndim not in (2, 3) or 0 in log_probs.shape:
+        raise InputError("log_probs", "[T, N, C] or [T, C], not empty", describe(log_probs))
+    batched = log_probs.ndim == 3
+    if not batched:
+        log_probs, targets = log_probs[:, None], jnp.asarray(targets)[None]
+    times, batch, classes = log_probs.shape
+    if not isinstance(blank, int) or not 0 <= blank < classes:
+        raise InputError("blank", f"a class from 0 to {classes - 1}", blank)
+    labels, target_lengths = _read_targets(targets, target_lengths, batch, classes, blank)
+    input_lengths = _read_lengths("input_lengths", input_lengths, batch, times)
+
+    losses = negative_log_likelihood(blank, log_probs, labels, input_lengths, target_lengths)
+    losses = losses * _one_or_nan(labels, input_lengths, target_lengths, log_probs, blank)
+    if zero_infinity:
+        losses = jnp.where(jnp.isinf(losses), 0, losses)
+    if reduction == "mean":
+        losses = losses / jnp.maximum(target_lengths, 1).astype(losses.dtype)
+    return reduce(losses if batched or reduction != "none" else losses[0], reduction)
+
+
+def _read_lengths(
+    name: str, lengths: ArrayLike | Sequence[int], batch: int, longest: int
+) -> jax.Array:
+    arguments.refuse(
+        name,
+        lengths,
+        f"lengths from 0 to {longest}",
+        lambda values: (values < 0) | (values > longest),
+    )
+    array = jnp.atleast_1d(arguments.integers(name, lengths))
+    if array.shape != (batch,):
+        raise InputError(name, f"one length for each of {batch} examples", describe(array))
+    return array
+
+
+def _read_targets(
+    targets: ArrayLike,
+    target_lengths: ArrayLike | Sequence[int],
+    batch: int,
+    classes: int,
+    blank: int,
+) -> tuple[jax.Array, jax.Array]:
+    """The labels [N, S] and their lengths [N]."""
+    labels = arguments.integers("targets", targets)
+    if labels.ndim not in (1, 2) or (labels.ndim == 2 and labels.shape[0] != batch):
+        expected = f"[{batch}, S], or [Σ target_lengths]"
+        raise InputError("targets", expected, describe(labels))
+    lengths = _read_lengths("target_lengths", target_lengths, batch, labels.shape[-1])
+    known = not isinstance(target_lengths, jax.core.Tracer)
+
+    def strange(values: np.ndarray) -> np.ndarray:
+        ends = np.reshape(target_lengths, (-1, 1)) if values.ndim == 2 else values.size
+        used = np.arange(values.shape[-1]) < ends
+        return used & ((values < 0) | (values >= classes) | (values == blank))
+
+    if known:
+        expected = f"classes from 0 to {classes - 1} but the blank {blank}"
+        arguments.refuse("targets", targets, expected, strange)
+    if labels.ndim == 2:
+        return labels, lengths
+
+    longest = labels.size
+    if known:
+        longest = int(np.max(target_lengths, initial=0))
+        if np.sum(target_lengths) != labels.size:
+            expected = f"as many labels as target_lengths say, {np.sum(target_lengths)}"
+            raise InputError("targets", expected, describe(labels))
+    return _padded(labels, lengths, longest), lengths
+
+
+def _padded(labels: jax.Array, lengths: jax.Array, longest: int) -> jax.Array:
+    """From labels one after the other to [N, S]."""
+    if labels.size == 0:
+        return jnp.zeros((lengths.size, 0), labels.dtype)
+    starts = jnp.cumsum(lengths) - lengths
+    index = starts[:, None] + jnp.arange(longest, dtype=lengths.dtype)[None, :]
+    padded = jnp.take(labels, index, mode="clip")
+    # Lengths that do not add up are impossible, which an impossible label says.
+    return jnp.where(jnp.sum(lengths) == labels.size, padded, -1)
+
+
+def _one_or_nan(
+    labels: jax.Array,
+    input_lengths: jax.Array,
+    target_lengths: jax.Array,
+    log_probs: jax.Array,
+    blank: int,
+) -> jax.Array:
+    """NaN for each example whose target or length is impossible."""
+    times, _, classes = log_probs.shape
+    beyond = jnp.arange(labels.shape[1])[None, :] >= target_lengths[:, None]
+    possible = jnp.all(beyond | ((labels >= 0) & (labels < classes) & (labels != blank)), axis=1)
+    for lengths, longest in ((input_lengths, times), (target_lengths, labels.shape[1])):
+        possible &= (lengths >= 0) & (lengths <= longest)
+    return jnp.where(possible, 1, jnp.nan).astype(log_probs.dtype)

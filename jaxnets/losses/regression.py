@@ -1,0 +1,155 @@
+"""Losses over numbers: squares, absolute values, and what lies between."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxnets.arrays import ArrayLike
+from jaxnets.losses import arguments
+from jaxnets.losses.reduction import Reduction, reduce
+
+
+def mse_loss(
+    outputs: ArrayLike,
+    labels: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    reduction: Reduction = "mean",
+) -> jax.Array:
+    """Squared error (L2): w (x - y)².
+
+    Args:
+        outputs: x, of any shape.
+        labels: y, in the outputs' shape; or [B] for outputs [B, 1]. Integers are converted.
+        weight: w, one weight per element, shaped as the labels.
+        reduction: ``"mean"`` (divided by Σ w, or by the number of elements), ``"sum"`` or
+            ``"none"``.
+
+    Returns:
+        The loss in the outputs' dtype.
+
+    Raises:
+        InputError: for shapes that differ: unlike PyTorch, no loss here broadcasts labels.
+
+    PyTorch: ``torch.nn.functional.mse_loss``.
+
+    >>> print(mse_loss(jnp.array([1.0, 2.0]), jnp.array([0.0, 0.0]), weight=jnp.array([3.0, 1.0])))
+    1.75
+    """
+    return _weighted(jnp.square(_errors(outputs, labels)), weight, reduction)
+
+
+def l1_loss(
+    outputs: ArrayLike,
+    labels: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    reduction: Reduction = "mean",
+) -> jax.Array:
+    """Absolute error (L1): w |x - y|, whose gradient is 0 where x = y.
+
+    Args:
+        outputs: x, of any shape.
+        labels: y, in the outputs' shape; or [B] for outputs [B, 1]. Integers are converted.
+        weight: w, one weight per element, shaped as the labels.
+        reduction: ``"mean"`` (divided by Σ w, or by the number of elements), ``"sum"`` or
+            ``"none"``.
+
+    Returns:
+        The loss in the outputs' dtype.
+
+    Raises:
+        InputError: for shapes that differ: unlike PyTorch, no loss here broadcasts labels.
+
+    PyTorch: ``torch.nn.functional.l1_loss``.
+    """
+    return _weighted(_distances(outputs, labels), weight, reduction)
+
+
+def smooth_l1_loss(
+    outputs: ArrayLike,
+    labels: ArrayLike,
+    *,
+    reduction: Reduction = "mean",
+    beta: float = 1.0,
+) -> jax.Array:
+    """Smooth absolute error: d²/(2β) where d = |x - y| < β, otherwise d - β/2.
+
+    Args:
+        outputs: x, of any shape.
+        labels: y, in the outputs' shape; or [B] for outputs [B, 1]. Integers are converted.
+        reduction: ``"mean"`` (divided by the number of elements), ``"sum"`` or ``"none"``.
+        beta: β ≥ 0, where the square ends; with 0 this is ``l1_loss``.
+
+    Returns:
+        The loss in the outputs' dtype.
+
+    Raises:
+        InputError: for shapes that differ, and for a negative beta.
+
+    PyTorch: ``torch.nn.functional.smooth_l1_loss``.
+    """
+    beta = arguments.number("beta", beta, 0)
+    distances = _distances(outputs, labels)
+    if beta == 0:
+        return reduce(distances, reduction)
+    squared, linear = _split(distances, beta)
+    return reduce(squared * (squared / beta) / 2 + linear, reduction)
+
+
+def huber_loss(
+    outputs: ArrayLike,
+    labels: ArrayLike,
+    *,
+    weight: ArrayLike | None = None,
+    reduction: Reduction = "mean",
+    delta: float = 1.0,
+) -> jax.Array:
+    """Huber loss: w d²/2 where d = |x - y| < δ, otherwise w δ (d - δ/2).
+
+    Args:
+        outputs: x, of any shape.
+        labels: y, in the outputs' shape; or [B] for outputs [B, 1]. Integers are converted.
+        weight: w, one weight per element, shaped as the labels.
+        reduction: ``"mean"``, ``"sum"`` or ``"none"``. As in PyTorch, the mean divides by the
+            number of elements even with weights, unlike that of ``mse_loss`` and ``l1_loss``.
+        delta: δ > 0, where the square ends.
+
+    Returns:
+        The loss in the outputs' dtype.
+
+    Raises:
+        InputError: for shapes that differ, and for a delta that is not positive.
+
+    PyTorch: ``torch.nn.functional.huber_loss``.
+    """
+    delta = arguments.number("delta", delta, 0, above=True)
+    squared, linear = _split(_distances(outputs, labels), delta)
+    losses = jnp.square(squared) / 2 + delta * linear
+    if weight is not None:
+        losses = losses * arguments.aligned("weight", weight, losses)
+    return reduce(losses, reduction)
+
+
+def _errors(outputs: ArrayLike, labels: ArrayLike) -> jax.Array:
+    outputs = arguments.floating("outputs", outputs)
+    return outputs - arguments.aligned("labels", labels, outputs)
+
+
+def _distances(outputs: ArrayLike, labels: ArrayLike) -> jax.Array:
+    errors = _errors(outputs, labels)
+    # Where outputs and labels are equal PyTorch's slope is 0, that of jnp.abs 1.
+    return errors * jax.lax.stop_gradient(jnp.sign(errors))
+
+
+def _weighted(losses: jax.Array, weight: ArrayLike | None, reduction: str) -> jax.Array:
+    if weight is None:
+        return reduce(losses, reduction)
+    weights = arguments.aligned("weight", weight, losses)
+    return reduce(losses * weights, reduction, jnp.sum(weights))
+
+
+def _split(distances: jax.Array, limit: float) -> tuple[jax.Array, jax.Array]:
+    # The part of each distance within the limit and the part beyond. Unlike a choice between two
+    # formulas this never multiplies by 0 an infinite gradient of the formula not chosen.
+    within = jnp.minimum(distances, limit)
+    return within, distances - within

@@ -1,0 +1,164 @@
+"""How good the outputs are: counts that can be added up over batches and divided once."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxnets.arrays import ArrayLike, InputError, describe
+
+
+def correct(
+    outputs: ArrayLike,
+    labels: ArrayLike,
+    *,
+    where: ArrayLike | None = None,
+    threshold: float = 0.5,
+) -> jax.Array:
+    """Counts the examples that are classified as labelled.
+
+    With several outputs an example is of the class with the largest, the first of equals. With a
+    single one, as of a sigmoid, it is of class 1 from the threshold up and otherwise of class 0.
+
+    Args:
+        outputs: scores [B, ..., C]; or probabilities of class 1, [B, ..., 1] or [B].
+        labels: classes [B, ...]; for a single output 0 and 1, of any dtype and in its shape too.
+        where: [B, ...], False for examples to be left out, such as padding. It may lack the
+            labels' trailing axes.
+        threshold: for a single output.
+
+    Returns:
+        An int32 scalar.
+
+    Raises:
+        InputError: for shapes that do not fit.
+
+    PyTorch: ``(outputs.max(1).indices == labels).sum()``.
+
+    >>> print(correct(jnp.array([[0.9, 0.1], [0.2, 0.8]]), jnp.array([0, 0])))
+    1
+    """
+    outputs, labels = jnp.asarray(outputs), jnp.asarray(labels)
+    same = outputs.shape == labels.shape and (outputs.ndim == 1 or outputs.shape[-1:] == (1,))
+    if same or outputs.shape == (*labels.shape, 1):
+        right = (outputs.reshape(labels.shape) >= threshold).astype(labels.dtype) == labels
+    else:
+        labels = _class_labels(outputs, labels)
+        right = jnp.argmax(outputs, axis=-1).astype(labels.dtype) == labels
+    return _count(right, where)
+
+
+def correct_logits(
+    outputs: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None
+) -> jax.Array:
+    """``correct`` for logits: a single output is of class 1 from 0 up, where the sigmoid is 0.5."""
+    return correct(outputs, labels, where=where, threshold=0.0)
+
+
+def top_k_correct(
+    outputs: ArrayLike, labels: ArrayLike, k: int, *, where: ArrayLike | None = None
+) -> jax.Array:
+    """Counts the examples whose label is among the k largest outputs, the first of equals first.
+
+    Args:
+        outputs: scores [B, ..., C].
+        labels: classes [B, ...].
+        k: from 1 to C.
+        where: as in ``correct``.
+
+    Returns:
+        An int32 scalar.
+
+    Raises:
+        InputError: for shapes that do not fit, and for k beyond the classes.
+    """
+    outputs = jnp.asarray(outputs)
+    labels = _class_labels(outputs, labels)
+    if not isinstance(k, int) or not 1 <= k <= outputs.shape[-1]:
+        raise InputError("k", f"an integer from 1 to {outputs.shape[-1]}", k)
+    _, classes = jax.lax.top_k(outputs, k)
+    right = jnp.any(classes.astype(labels.dtype) == labels[..., None], axis=-1)
+    return _count(right, where)
+
+
+def accuracy(outputs: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array:
+    """The share of examples that are classified as labelled: ``correct`` over their number.
+
+    Args:
+        outputs: as in ``correct``.
+        labels: as in ``correct``.
+        where: as in ``correct``.
+
+    Returns:
+        A float32 scalar from 0 to 1; NaN if there are no examples.
+
+    Raises:
+        InputError: for shapes that do not fit.
+    """
+    right = correct(outputs, labels, where=where)
+    number = _count(jnp.ones(jnp.shape(labels), bool), where)
+    return right.astype(jnp.float32) / number.astype(jnp.float32)
+
+
+def confusion_matrix(
+    outputs: ArrayLike, labels: ArrayLike, num_classes: int, *, where: ArrayLike | None = None
+) -> jax.Array:
+    """Counts how often each class, the row, was taken for each class, the column.
+
+    Args:
+        outputs: scores [B, ..., C], or predicted classes in the labels' shape and of integers.
+        labels: classes [B, ...].
+        num_classes: how many classes there are. A label or prediction beyond them is not counted.
+        where: as in ``correct``.
+
+    Returns:
+        int32 [num_classes, num_classes].
+
+    Raises:
+        InputError: for shapes that do not fit, and for num_classes that is no positive integer.
+    """
+    if not isinstance(num_classes, int) or num_classes < 1:
+        raise InputError("num_classes", "a positive integer", num_classes)
+    predicted = outputs = jnp.asarray(outputs)
+    if jnp.issubdtype(outputs.dtype, jnp.floating):
+        labels, predicted = _class_labels(outputs, labels), jnp.argmax(outputs, axis=-1)
+    elif outputs.shape == jnp.shape(labels):
+        labels, predicted = _integers("labels", labels), _integers("outputs", outputs)
+    else:
+        expected = f"scores, or classes of the labels' shape {jnp.shape(labels)}"
+        raise InputError("outputs", expected, describe(outputs))
+    rows, columns = (
+        jax.nn.one_hot(classes.reshape(-1), num_classes, dtype=jnp.int32)
+        for classes in (labels, predicted)
+    )
+    rows = jnp.where(_mask(labels.shape, where).reshape(-1, 1), rows, 0)
+    return rows.T @ columns
+
+
+def _class_labels(outputs: jax.Array, labels: ArrayLike) -> jax.Array:
+    """The labels, checked to be classes that these outputs are scores of."""
+    labels = _integers("labels", labels)
+    if outputs.ndim == 0 or outputs.shape[:-1] != labels.shape or outputs.shape[-1] == 0:
+        expected = f"scores of the classes behind the labels' axes {labels.shape}"
+        raise InputError("outputs", expected, describe(outputs))
+    return labels
+
+
+def _integers(name: str, classes: ArrayLike) -> jax.Array:
+    classes = jnp.asarray(classes)
+    if not jnp.issubdtype(classes.dtype, jnp.integer):
+        raise InputError(name, "integers", describe(classes))
+    # Wide enough that neither a label nor the number of a class wraps round.
+    return classes if classes.dtype.itemsize == 8 else classes.astype(jnp.int32)
+
+
+def _mask(shape: tuple[int, ...], where: ArrayLike | None) -> jax.Array:
+    if where is None:
+        return jnp.ones(shape, bool)
+    where = jnp.asarray(where)
+    if where.dtype != bool or where.shape != shape[: where.ndim]:
+        raise InputError("where", f"truth values for labels of shape {shape}", describe(where))
+    missing = shape[where.ndim :]
+    return jnp.broadcast_to(where.reshape(where.shape + (1,) * len(missing)), shape)
+
+
+def _count(right: jax.Array, where: ArrayLike | None) -> jax.Array:
+    return jnp.sum(right & _mask(right.shape, where), dtype=jnp.int32)

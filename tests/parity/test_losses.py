@@ -1,0 +1,264 @@
+"""Values and gradients of every loss against PyTorch's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxnets import losses
+from tests.parity.oracle import assert_equal
+
+DTYPES = st.sampled_from([np.float32, np.float64])
+REDUCTIONS = st.sampled_from(["mean", "sum", "none"])
+
+
+def compare(ours, theirs, *arrays):
+    """Compares the loss and its gradients in all arrays; both sides get classes last."""
+    tensors = [torch.tensor(array, requires_grad=True) for array in arrays]
+    expected = theirs(*tensors)
+    cotangent = np.cos(np.arange(expected.numel())).reshape(expected.shape).astype(arrays[0].dtype)
+    gradients = torch.autograd.grad(expected, tensors, torch.tensor(cotangent))
+
+    @jax.jit
+    def run(arrays, cotangent):
+        loss, pullback = jax.vjp(ours, *arrays)
+        return loss, pullback(cotangent)
+
+    loss, ours_gradients = run([jnp.asarray(array) for array in arrays], jnp.asarray(cotangent))
+    assert_equal(loss, expected, "loss")
+    for i, (got, want) in enumerate(zip(ours_gradients, gradients, strict=True)):
+        assert_equal(got, want, f"gradient in argument {i}")
+
+
+def classes_second(tensor):
+    # Contiguous, because some of PyTorch's gradients in two dimensions insist on it.
+    return tensor.movedim(-1, min(1, tensor.ndim - 1)).contiguous()
+
+
+def draw_scores(seed, shape, scale, dtype):
+    """Logits, some of them equal to others."""
+    values = np.random.default_rng(seed).normal(size=shape)
+    return (scale * np.round(2 * values) / 2).astype(dtype)
+
+
+SHAPES = st.sampled_from(
+    [(3,), (0, 3), (1, 1), (4, 3), (64, 10), (5, 2, 3), (2, 3, 2, 4), (2, 0, 3), (0, 2, 3)]
+)
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "nll_loss", "cross_entropy_of_probabilities"])
+@given(data=st.data(), dtype=DTYPES, shape=SHAPES, reduction=REDUCTIONS, seed=st.integers(0, 9))
+def test_losses_of_classes_equal_torch(name, dtype, data, shape, reduction, seed):
+    generator = np.random.default_rng(seed)
+    scale = data.draw(
+        st.sampled_from([1, 1e4] if name != "cross_entropy_of_probabilities" else [1])
+    )
+    outputs = draw_scores(seed, shape, scale, dtype)
+    labels = generator.integers(0, shape[-1], shape[:-1])
+    options = {"reduction": reduction}
+    options["ignore_index"] = data.draw(st.sampled_from([-100, -1, 0, 1]))
+    labels[generator.random(labels.shape) < data.draw(st.sampled_from([0, 0.3, 1]))] = options[
+        "ignore_index"
+    ]
+    weight = generator.random(shape[-1]).astype(dtype) if data.draw(st.booleans()) else None
+    if name == "cross_entropy":
+        options["label_smoothing"] = data.draw(st.sampled_from([0.0, 0.1, 1.0]))
+    log = {"cross_entropy": lambda x: x, "nll_loss": lambda x: torch.log_softmax(x, -1)}.get(
+        name, lambda x: torch.softmax(x, -1).log()
+    )
+    prepare = {"cross_entropy": lambda x: x, "nll_loss": jax.nn.log_softmax}.get(
+        name, jax.nn.softmax
+    )
+    theirs = F.cross_entropy if name == "cross_entropy" else F.nll_loss
+    compare(
+        lambda x: getattr(losses, name)(prepare(x), labels, weight=weight, **options),
+        lambda x: theirs(
+            classes_second(log(x)),
+            torch.tensor(labels),
+            weight=None if weight is None else torch.tensor(weight),
+            **options,
+        ),
+        outputs,
+    )
+
+
+@given(
+    dtype=DTYPES,
+    shape=SHAPES,
+    reduction=REDUCTIONS,
+    seed=st.integers(0, 9),
+    scale=st.sampled_from([1, 1e4]),
+    smoothing=st.sampled_from([0.0, 0.1, 1.0]),
+    weighted=st.booleans(),
+)
+def test_cross_entropy_of_soft_labels_equals_torch(
+    dtype, shape, reduction, seed, scale, smoothing, weighted
+):
+    generator = np.random.default_rng(seed)
+    labels = generator.dirichlet(np.ones(shape[-1]), shape[:-1]).astype(dtype)
+    weight = generator.random(shape[-1]).astype(dtype) if weighted else None
+    options = {"reduction": reduction, "label_smoothing": smoothing}
+    compare(
+        lambda x, y: losses.cross_entropy(x, y, weight=weight, **options),
+        lambda x, y: F.cross_entropy(
+            classes_second(x),
+            classes_second(y),
+            weight=None if weight is None else torch.tensor(weight),
+            **options,
+        ),
+        draw_scores(seed, shape, scale, dtype),
+        labels,
+    )
+
+
+def sigmoid(values):
+    return 1 / (1 + np.exp(-values))
+
+
+def same(values):
+    return values
+
+
+#: Our loss, from numbers to outputs and to labels, which weights it has, and its own options.
+ELEMENTWISE = {
+    "mse_loss": (same, same, ["weight"], {}),
+    "l1_loss": (same, same, ["weight"], {}),
+    "smooth_l1_loss": (same, same, [], {"beta": [0.0, 0.5, 1.0, 2.5]}),
+    "huber_loss": (same, same, ["weight"], {"delta": [0.5, 1.0, 2.5]}),
+    "binary_cross_entropy": (sigmoid, sigmoid, ["weight"], {}),
+    "binary_cross_entropy_with_logits": (same, sigmoid, ["weight", "pos_weight"], {}),
+    "kl_div": (lambda x: -np.abs(x), sigmoid, [], {"log_target": [False]}),
+    "kl_div of logarithms": (same, lambda x: -np.abs(x), [], {"log_target": [True]}),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*batchmean:UserWarning")
+@pytest.mark.parametrize("name", ELEMENTWISE)
+@given(
+    dtype=DTYPES,
+    data=st.data(),
+    shape=st.sampled_from([(), (0,), (1,), (7,), (5, 1), (4, 3), (2, 3, 4), (3, 0)]),
+    seed=st.integers(0, 9),
+)
+def test_elementwise_losses_equal_torch(name, dtype, data, shape, seed):
+    to_outputs, to_labels, weights, options = ELEMENTWISE[name]
+    name = name.removesuffix(" of logarithms")
+    # Halves, so that outputs equal labels and distances equal beta and delta, where slopes jump.
+    outputs, labels = np.round(2 * np.random.default_rng(seed).normal(size=(2, *shape))) / 2
+    if name == "binary_cross_entropy_with_logits":
+        outputs = outputs * data.draw(st.sampled_from([1, 1e4]))
+    chosen = {option: data.draw(st.sampled_from(values)) for option, values in options.items()}
+    extra = ["batchmean"] if name == "kl_div" else []
+    chosen["reduction"] = data.draw(st.sampled_from(["mean", "sum", "none", *extra]))
+    scales = {}
+    for i, weight in enumerate(weights):
+        # PyTorch broadcasts the weights of binary losses.
+        shapes = [shape, shape[-1:]] if name.startswith("binary") else [shape]
+        drawn = data.draw(st.sampled_from([None, *shapes]))
+        if drawn is not None:
+            scales[weight] = np.random.default_rng(i).random(drawn).astype(dtype)
+    compare(
+        lambda x, y: getattr(losses, name)(x, y, **chosen, **scales),
+        lambda x, y: getattr(F, name)(
+            x, y, **chosen, **{weight: torch.tensor(value) for weight, value in scales.items()}
+        ),
+        to_outputs(outputs).astype(dtype),
+        to_labels(labels).astype(dtype),
+    )
+
+
+inf, nan = np.inf, np.nan
+LOGITS = [[-inf, 2, 3], [0, -inf, 5], [1, 2, nan], [inf, 1, 2], [-inf, -inf, -inf], [1e4, -1e4, 0]]
+PROBABILITIES = [0, 0, 1, 1, 0.5, 1e-13, 1e-7, 1]
+SPECIAL = {
+    # The loss, its outputs, its labels and its options.
+    "infinite logits, other class": ("cross_entropy", LOGITS, [1, 2, 0, 1, 0, 1], {}),
+    "infinite logits, true class": ("cross_entropy", LOGITS, [0, 1, 2, 0, 1, 0], {}),
+    "infinite logits, smoothed": ("cross_entropy", LOGITS, [1] * 6, {"label_smoothing": 0.1}),
+    "infinite logits, no weight": ("cross_entropy", LOGITS, [0] * 6, {"weight": [0, 1, 2]}),
+    "infinite logits, soft": ("cross_entropy", LOGITS, [[0, 0.5, 0.5]] * 6, {}),
+    "infinite log-probabilities": ("nll_loss", LOGITS, [0, 0, 0, 0, 0, 0], {}),
+    "no weight at all": ("cross_entropy", [[1, 2]], [0], {"weight": [0, 1], "reduction": "mean"}),
+    "certain": ("binary_cross_entropy", PROBABILITIES, [0, 1, 0, 1, 0.5, 0, 1, 0.5], {}),
+    "infinite logit": ("binary_cross_entropy_with_logits", [inf, -inf, nan], [1, 0, 1], {}),
+    "zero targets": ("kl_div", [-1, -2, -inf, -inf], [0.5, 0, 0, 0.5], {}),
+    "infinite errors, mse": ("mse_loss", [inf, -inf, nan, 1e4], [0, 0, 0, 0], {}),
+    "infinite errors, l1": ("l1_loss", [inf, -inf, 1e4], [0, 0, 0], {}),
+    "infinite errors, smooth": ("smooth_l1_loss", [inf, -inf, nan, 1e4], [0, 0, 0, 0], {}),
+    "infinite errors, huber": ("huber_loss", [inf, -inf, nan, 1e4], [0, 0, 0, 0], {}),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", SPECIAL)
+def test_special_values_equal_torch(dtype, case):
+    name, outputs, labels, options = SPECIAL[case]
+    labels = np.array(labels)
+    if np.asarray(outputs).ndim == 1 or labels.ndim == 2:
+        labels = labels.astype(dtype)
+    options = {"reduction": "none"} | options
+    weight = {"weight": np.array(options.pop("weight"), dtype)} if "weight" in options else {}
+    compare(
+        lambda x: getattr(losses, name)(x, labels, **weight, **options),
+        lambda x: getattr(F, name)(
+            x, torch.tensor(labels), **{k: torch.tensor(v) for k, v in weight.items()}, **options
+        ),
+        np.array(outputs, dtype),
+    )
+
+
+@pytest.mark.parametrize("layout", ["padded", "concatenated", "unbatched"])
+@settings(max_examples=7)  # many lengths in a batch and so few of the slow compilations
+@given(
+    dtype=DTYPES,
+    data=st.data(),
+    times=st.sampled_from([9, 4, 1]),
+    longest=st.sampled_from([3, 4, 1, 0]),
+    reduction=REDUCTIONS,
+    zero_infinity=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_ctc_equals_torch(dtype, layout, data, times, longest, reduction, zero_infinity, seed):
+    generator = np.random.default_rng(seed)
+    batch, classes = 1 if layout == "unbatched" else 12, 4
+    blank = data.draw(st.sampled_from([0, 2, 3]))
+    logits = generator.normal(size=(times, batch, classes)).astype(dtype)
+    input_lengths = generator.integers(0, times + 1, batch)
+    target_lengths = generator.integers(0, longest + 1, batch)
+    allowed = np.array([c for c in range(classes) if c != blank])
+    targets = allowed[generator.integers(0, classes - 1, (batch, longest))]
+    if layout == "concatenated":
+        targets = np.concatenate([t[:n] for t, n in zip(targets, target_lengths, strict=True)])
+    if layout == "unbatched":
+        target_lengths[:] = longest  # PyTorch takes a target alone for a concatenated one
+        logits, targets = logits[:, 0], targets[0]
+        input_lengths, target_lengths = input_lengths[0], target_lengths[0]
+    options = {"blank": blank, "reduction": reduction, "zero_infinity": zero_infinity}
+    compare(
+        lambda x: losses.ctc_loss(
+            jax.nn.log_softmax(x), targets, input_lengths, target_lengths, **options
+        ),
+        lambda x: F.ctc_loss(
+            x.log_softmax(-1),
+            torch.tensor(targets),
+            torch.tensor(input_lengths),
+            torch.tensor(target_lengths),
+            **options,
+        ),
+        logits,
+    )
+
+
+def test_ctc_of_extreme_logits_equals_torch():
+    logits = draw_scores(0, (6, 2, 3), 1e4, np.float64)
+    lengths = [6, 5], [2, 3]
+    targets = np.array([[1, 2, 0], [2, 2, 1]])
+    compare(
+        lambda x: losses.ctc_loss(jax.nn.log_softmax(x), targets, *lengths),
+        lambda x: F.ctc_loss(x.log_softmax(-1), torch.tensor(targets), *lengths),
+        logits,
+    )
