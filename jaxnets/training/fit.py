@@ -14,7 +14,7 @@ import optax
 from flax import nnx
 
 from jaxnets import metrics
-from jaxnets.arrays import InputError, check_positive, check_seed
+from jaxnets.arrays import ArrayLike, InputError, check_positive, check_seed
 from jaxnets.data.batching import Plan, epoch_plan
 from jaxnets.data.dataset import Dataset, Split
 from jaxnets.training.epoch import (
@@ -140,7 +140,7 @@ def fit(
 
     compiled = _Compiled()
     history: list[EpochRecord] = []
-    step_losses: list[np.ndarray] = []
+    step_losses: list[ArrayLike] = []
     evaluate_seconds = 0.0
     with reporter(progress, epochs=epochs, steps=plan.steps) as report:
         for epoch in range(epochs):
@@ -254,7 +254,8 @@ def _train_epoch(
         measured.append(piece)
         report.advance(len(indices), float(piece.loss[-1]))
     state = dataclasses.replace(state, epoch=state.epoch + 1)
-    return state, StepMetrics(*map(np.concatenate, zip(*measured, strict=True))), seconds
+    loss, correct = (np.concatenate(parts) for parts in zip(*measured, strict=True))
+    return state, StepMetrics(loss, correct), seconds
 
 
 def _evaluate(

@@ -8,20 +8,20 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import ArrayLike, InputError
 from jaxnets.training.state import Program, TrainState
 
 
 class StepMetrics(NamedTuple):
-    """What a step measured on its batch, before the update.
+    """What a step measured on its batch, before the update; many steps' as arrays, on the host too.
 
     Attributes:
         loss: mean loss.
         correct: correct predictions, int32; 0 where the program does not count them.
     """
 
-    loss: jax.Array
-    correct: jax.Array
+    loss: ArrayLike
+    correct: ArrayLike
 
 
 def reseed(model: nnx.Module, key: jax.Array) -> None:
@@ -69,7 +69,7 @@ def train_step(
         The state after the step, and what was measured before the update.
     """
 
-    def objective(parameters: nnx.State) -> tuple[jax.Array, tuple[StepMetrics, nnx.State]]:
+    def objective(parameters: nnx.State) -> tuple[ArrayLike, tuple[StepMetrics, nnx.State]]:
         # a copy, as statistics and streams are changed inside the gradient's trace
         model = nnx.merge(program.graphdef, parameters, state.model_state, copy=True)
         model.train()
