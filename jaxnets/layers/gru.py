@@ -1,0 +1,176 @@
+"""The gated recurrent unit."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from jaxnets.arrays import ArrayLike
+from jaxnets.layers.bptt import Gates, State
+from jaxnets.layers.recurrent import Recurrent, RecurrentCell, Weights
+
+
+def _forward(z: jax.Array, u: jax.Array, state: State) -> tuple[State, tuple[jax.Array, ...]]:
+    (zr, zk, zn), (ur, uk, un) = jnp.split(z, 3, axis=-1), jnp.split(u, 3, axis=-1)
+    r, k = jax.nn.sigmoid(zr + ur), jax.nn.sigmoid(zk + uk)
+    n = jnp.tanh(zn + r * un)  # the reset gate acts after the bias, not on the state before it
+    return (n + k * (state[0] - n),), (r, k, n, un)
+
+
+def _backward(
+    d_state: State, saved: tuple[jax.Array, ...], state: State, new: State
+) -> tuple[jax.Array, State]:
+    (r, k, n, un), (dh,), (h,) = saved, d_state, state
+    dn = dh * (1 - k) * (1 - n * n)
+    dk = dh * (h - n) * k * (1 - k)
+    dr = dn * un * r * (1 - r)
+    return jnp.concatenate([dr, dk, dn], axis=-1), (dh * k,)
+
+
+def _recurrent(dz: jax.Array, saved: tuple[jax.Array, ...]) -> jax.Array:
+    dr, dk, dn = jnp.split(dz, 3, axis=-1)
+    return jnp.concatenate([dr, dk, dn * saved[0]], axis=-1)
+
+
+_GATES = Gates(_forward, _backward, _recurrent)
+
+
+class GRU(Recurrent):
+    """``torch.nn.GRU`` with batch_first=True: a stack of gated recurrent layers.
+
+    At each time step, with σ the logistic function and ⊙ the product element by element,
+
+        r = σ(x W_ir + b_ir + h W_hr + b_hr)
+        z = σ(x W_iz + b_iz + h W_hz + b_hz)
+        n = tanh(x W_in + b_in + r ⊙ (h W_hn + b_hn))
+        h' = (1 - z) ⊙ n + z ⊙ h
+
+    Parameters, for each layer k: ``kernel_ih_lk`` [input size of the layer, 3H], ``kernel_hh_lk``
+    [H, 3H], ``bias_ih_lk`` and ``bias_hh_lk`` [3H], gates in the order r, z, n; and the same with
+    the suffix ``_reverse`` for the other direction. They are PyTorch's, the kernels transposed, and
+    start as U(±1/√hidden_size).
+
+    The gradient is written by hand, in reverse mode only.
+
+    Args:
+        input_size: size of each input, the last axis of x.
+        hidden_size: H, the size of the state.
+        num_layers: how many layers are stacked, each fed with the outputs of the one below.
+        bias: whether there are biases.
+        dropout: probability with which outputs of a layer, but for the last one, are zeroed in
+            training mode.
+        bidirectional: whether each layer also runs from the last step to the first; D = 2 then,
+            else 1, and the outputs of both directions are concatenated.
+        rngs: where the initial values and the dropout masks are drawn from.
+        param_dtype: the dtype of the parameters.
+
+    Raises:
+        InputError: a size is not positive, or dropout is not in [0, 1].
+
+    Example:
+        >>> gru = GRU(28, 128, bidirectional=True, rngs=nnx.Rngs(0))
+        >>> outputs, h_n = gru(jnp.zeros((64, 10, 28)))
+        >>> outputs.shape, h_n.shape
+        ((64, 10, 256), (2, 64, 128))
+    """
+
+    gate_count = 3
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        rngs: nnx.Rngs,
+        param_dtype: DTypeLike = jnp.float32,
+    ) -> None:
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            dropout,
+            bidirectional,
+            rngs=rngs,
+            param_dtype=param_dtype,
+        )
+
+    def __call__(
+        self,
+        x: ArrayLike,
+        initial_state: ArrayLike | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Runs the layers over the sequences.
+
+        Args:
+            x: the sequences, [B, T, input_size].
+            initial_state: h_0 [layers · D, B, H]; None for zeros.
+            lengths: how many steps each sequence has, int [B], from 1 to T; what comes after them
+                is padding and changes nothing. None means T. This is PyTorch's packed sequence.
+
+        Returns:
+            The outputs, [B, T, D · H], zero after a sequence's end; and the states after each
+            sequence's last step (its first, for the other direction), h_n [layers · D, B, H],
+            layer by layer and within a layer forward before reverse.
+
+        Raises:
+            InputError: a shape does not fit, T is zero, or a length is not in 1 to T (checked where
+                the lengths are known, not under ``jax.jit``).
+        """
+        outputs, (h,) = self._run(x, initial_state, (self.hidden_size,), lengths)
+        return outputs, h
+
+    def _gates(self, weights: Weights) -> Gates:
+        return _GATES
+
+
+class GRUCell(RecurrentCell):
+    """``torch.nn.GRUCell``: one time step of a ``GRU`` layer.
+
+    Parameters: ``kernel_ih`` [input_size, 3H], ``kernel_hh`` [H, 3H], ``bias_ih`` and ``bias_hh``
+    [3H]; they start as U(±1/√hidden_size).
+
+    Args:
+        input_size: size of each input, the last axis of x.
+        hidden_size: H, the size of the state.
+        bias: whether there are biases.
+        rngs: where the initial values are drawn from.
+        param_dtype: the dtype of the parameters.
+
+    Raises:
+        InputError: a size is not positive.
+    """
+
+    gate_count = 3
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        rngs: nnx.Rngs,
+        param_dtype: DTypeLike = jnp.float32,
+    ) -> None:
+        super().__init__(input_size, hidden_size, bias, rngs=rngs, param_dtype=param_dtype)
+
+    def __call__(self, x: ArrayLike, state: ArrayLike | None = None) -> jax.Array:
+        """Computes the state after one step.
+
+        Args:
+            x: the inputs, [B, input_size].
+            state: h [B, H]; None for zeros.
+
+        Returns:
+            The new h.
+
+        Raises:
+            InputError: a shape does not fit.
+        """
+        return self._step(_GATES, x, state, 1)[0]

@@ -1,0 +1,228 @@
+"""What the LSTM, the GRU and the plain recurrent network share: parameters, checks and layers."""
+
+import math
+from abc import abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import DTypeLike
+
+from jaxnets import initializers
+from jaxnets.arrays import ArrayLike, InputError, check_floats, check_positive, describe
+from jaxnets.layers import bptt
+from jaxnets.layers.dropout import Dropout
+
+
+class Weights(NamedTuple):
+    """The parameters of one direction of one layer, or of a cell.
+
+    Both biases are kept, though LSTM and RNN only need their sum: in PyTorch each is a parameter
+    of its own, and a model that trained one alone would leave PyTorch's trajectory.
+    """
+
+    kernel_ih: Any  # [I, G·H]
+    kernel_hh: Any  # [H, G·H], or [P, G·H] with a projection
+    bias_ih: Any = None  # [G·H]
+    bias_hh: Any = None  # [G·H]
+    kernel_hr: Any = None  # [H, P]
+
+
+class Recurrent(nnx.Module):
+    """A stack of recurrent layers: the abstract base of ``LSTM``, ``GRU`` and ``RNN``."""
+
+    gate_count: ClassVar[int]
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        bias: bool,
+        dropout: float,
+        bidirectional: bool,
+        proj_size: int = 0,
+        *,
+        rngs: nnx.Rngs,
+        param_dtype: DTypeLike,
+    ) -> None:
+        check_positive("input_size", input_size)
+        check_positive("hidden_size", hidden_size)
+        check_positive("num_layers", num_layers)
+        # A bool here is most often PyTorch's batch_first, which these layers do not take.
+        if isinstance(dropout, bool) or not 0 <= dropout <= 1:
+            raise InputError("dropout", "a number in [0, 1]", dropout)
+        if isinstance(proj_size, bool) or not 0 <= proj_size < hidden_size:
+            expected = f"0 or a size below hidden_size ({hidden_size})"
+            raise InputError("proj_size", expected, proj_size)
+        self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.bias, self.dropout, self.bidirectional = bias, dropout, bidirectional
+        self.proj_size = proj_size
+        for layer in range(num_layers):
+            features = self._state_size * len(self._suffixes) if layer else input_size
+            shapes = _shapes(self.gate_count, features, hidden_size, bias, proj_size)
+            for suffix in self._suffixes:
+                _add_parameters(self, f"_l{layer}{suffix}", shapes, rngs, param_dtype)
+        gaps = num_layers - 1 if dropout > 0 else 0
+        self.dropouts = nnx.List(Dropout(dropout, rngs=rngs) for _ in range(gaps))
+
+    @property
+    def _state_size(self) -> int:
+        """Size of the hidden state, and so of the outputs of one direction."""
+        return self.proj_size or self.hidden_size
+
+    @property
+    def _suffixes(self) -> tuple[str, ...]:
+        return ("", "_reverse") if self.bidirectional else ("",)
+
+    @abstractmethod
+    def _gates(self, weights: Weights) -> bptt.Gates:
+        """The element-wise part of a time step."""
+
+    def _run(
+        self, x: ArrayLike, initial_state: Any, state_sizes: tuple[int, ...], lengths: Any
+    ) -> tuple[jax.Array, bptt.State]:
+        """Outputs [B, T, D·H] and final states, each [layers·D, B, H]."""
+        check_floats("x", x, ("B", "T", self.input_size))
+        batch, time, _ = x.shape
+        if time == 0:
+            raise InputError("x", "at least one time step", describe(x))
+        dtype = jnp.result_type(x, self.kernel_ih_l0[...])
+        leading = self.num_layers * len(self._suffixes), batch
+        initial = _states(initial_state, [(*leading, size) for size in state_sizes], dtype)
+        valid = None if lengths is None else _valid_steps(lengths, batch, time)
+
+        steps = jnp.swapaxes(jnp.asarray(x, dtype), 0, 1)  # [T, B, I], time first throughout
+        steps = _zero_padding(steps, valid)  # the padding may hold anything, NaN included
+        finals: list[bptt.State] = []
+        for layer in range(self.num_layers):
+            if layer and self.dropouts:
+                steps = self.dropouts[layer - 1](steps)
+            outputs = []
+            for suffix in self._suffixes:
+                weights = _weights(self, f"_l{layer}{suffix}", dtype)
+                first = tuple(state[len(finals)] for state in initial)
+                output, final = self._direction(steps, weights, first, valid, bool(suffix))
+                outputs.append(output)
+                finals.append(final)
+            steps = jnp.concatenate(outputs, axis=-1)  # [T, B, D·H]
+        steps = _zero_padding(steps, valid)
+        return jnp.swapaxes(steps, 0, 1), tuple(map(jnp.stack, zip(*finals, strict=True)))
+
+    def _direction(
+        self,
+        x: jax.Array,
+        weights: Weights,
+        initial: bptt.State,
+        valid: jax.Array | None,
+        reverse: bool,
+    ) -> tuple[jax.Array, bptt.State]:
+        """One direction of one layer: one matmul for the input of all steps, then the scan."""
+        gates = self._gates(weights)
+        outside, inside = weights.bias_ih, weights.bias_hh
+        if outside is not None and gates.recurrent is None:  # the gates see the sum alone
+            outside, inside = outside + inside, None
+        z = bptt.rows(x) @ weights.kernel_ih
+        if outside is not None:
+            z = z + outside[None]
+        z = z.reshape(*x.shape[:-1], z.shape[-1])  # [T, B, G·H]
+        return bptt.scan(gates, reverse, z, weights.kernel_hh, inside, initial, valid)
+
+
+class RecurrentCell(nnx.Module):
+    """One step of a recurrent layer: the abstract base of the cells."""
+
+    gate_count: ClassVar[int]
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool,
+        *,
+        rngs: nnx.Rngs,
+        param_dtype: DTypeLike,
+    ) -> None:
+        check_positive("input_size", input_size)
+        check_positive("hidden_size", hidden_size)
+        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
+        shapes = _shapes(self.gate_count, input_size, hidden_size, bias)
+        _add_parameters(self, "", shapes, rngs, param_dtype)
+
+    def _step(self, gates: bptt.Gates, x: ArrayLike, state: Any, count: int) -> bptt.State:
+        """The ``count`` arrays [B, H] of the state after the step."""
+        check_floats("x", x, ("B", self.input_size))
+        dtype = jnp.result_type(x, self.kernel_ih[...])
+        states = _states(state, [(x.shape[0], self.hidden_size)] * count, dtype, "state")
+        weights = _weights(self, "", dtype)
+        z, u = jnp.asarray(x, dtype) @ weights.kernel_ih, states[0] @ weights.kernel_hh
+        if self.bias:
+            z, u = z + weights.bias_ih[None], u + weights.bias_hh[None]
+        return gates.forward(z, u, states)[0]
+
+
+def _shapes(
+    gate_count: int, input_size: int, hidden_size: int, bias: bool, proj_size: int = 0
+) -> dict[str, tuple[int, ...]]:
+    width = gate_count * hidden_size
+    shapes: dict[str, tuple[int, ...]] = {
+        "kernel_ih": (input_size, width),
+        "kernel_hh": (proj_size or hidden_size, width),
+    }
+    if bias:
+        shapes |= {"bias_ih": (width,), "bias_hh": (width,)}
+    if proj_size:
+        shapes["kernel_hr"] = (hidden_size, proj_size)
+    return shapes
+
+
+def _add_parameters(
+    module: nnx.Module,
+    suffix: str,
+    shapes: dict[str, tuple[int, ...]],
+    rngs: nnx.Rngs,
+    dtype: DTypeLike,
+) -> None:
+    # PyTorch draws all of them, the input's kernel and the projection too, from U(±1/√hidden_size).
+    draw = initializers.uniform(1.0 / math.sqrt(module.hidden_size))
+    for name, shape in shapes.items():
+        setattr(module, name + suffix, nnx.Param(draw(rngs.params(), shape, dtype)))
+
+
+def _weights(module: nnx.Module, suffix: str, dtype: DTypeLike) -> Weights:
+    found = (getattr(module, name + suffix, None) for name in Weights._fields)
+    return Weights(*(None if weight is None else weight[...].astype(dtype) for weight in found))
+
+
+def _states(
+    given: Any, shapes: list[tuple[int, ...]], dtype: DTypeLike, argument: str = "initial_state"
+) -> bptt.State:
+    """The given states, checked; zeros where None is given."""
+    if given is None:
+        return tuple(jnp.zeros(shape, dtype) for shape in shapes)
+    if len(shapes) == 1:
+        check_floats(argument, given, shapes[0])
+        return (jnp.asarray(given, dtype),)
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        raise InputError(argument, "a pair (h, c)", type(given).__name__)
+    for index, (array, shape) in enumerate(zip(given, shapes, strict=True)):
+        check_floats(f"{argument}[{index}]", array, shape)
+    return tuple(jnp.asarray(array, dtype) for array in given)
+
+
+def _valid_steps(lengths: ArrayLike, batch: int, time: int) -> jax.Array:
+    """Bool [T, B, 1]: which steps lie within each sequence."""
+    known = not isinstance(lengths, jax.core.Tracer)  # under jit the values are not
+    lengths = np.asarray(lengths) if known else lengths
+    if lengths.shape != (batch,) or not jnp.issubdtype(lengths.dtype, jnp.integer):
+        raise InputError("lengths", f"{batch} integers, one a sequence", describe(lengths))
+    if known and ((lengths < 1) | (lengths > time)).any():
+        raise InputError("lengths", f"integers from 1 to {time}", str(lengths.tolist()))
+    steps = jnp.arange(time, dtype=jnp.int32)[:, None, None]
+    return steps < jnp.asarray(lengths, jnp.int32)[None, :, None]
+
+
+def _zero_padding(x: jax.Array, valid: jax.Array | None) -> jax.Array:
+    return x if valid is None else jnp.where(valid, x, 0)

@@ -1,0 +1,178 @@
+"""The plain recurrent network."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from jaxnets.arrays import ArrayLike, InputError
+from jaxnets.layers.bptt import Gates, State
+from jaxnets.layers.recurrent import Recurrent, RecurrentCell, Weights
+
+
+def _tanh_backward(d_state: State, saved: None, state: State, new: State) -> tuple:
+    (dh,), (h,) = d_state, new
+    return dh * (1 - h * h), (jnp.zeros_like(dh),)
+
+
+def _relu_backward(d_state: State, saved: None, state: State, new: State) -> tuple:
+    (dh,), (h,) = d_state, new
+    return jnp.where(h > 0, dh, 0), (jnp.zeros_like(dh),)
+
+
+#: By nonlinearity. The new state says all that the derivative needs: nothing is saved.
+_GATES = {
+    "tanh": Gates(lambda z, u, state: ((jnp.tanh(z + u),), None), _tanh_backward),
+    "relu": Gates(lambda z, u, state: ((jax.nn.relu(z + u),), None), _relu_backward),
+}
+
+
+class RNN(Recurrent):
+    """``torch.nn.RNN`` with batch_first=True: a stack of plain recurrent layers.
+
+    At each time step, h' = tanh(x W_ih + b_ih + h W_hh + b_hh), or max(0, ·) in place of tanh.
+
+    Parameters, for each layer k: ``kernel_ih_lk`` [input size of the layer, H], ``kernel_hh_lk``
+    [H, H], ``bias_ih_lk`` and ``bias_hh_lk`` [H]; and the same with the suffix ``_reverse`` for the
+    other direction. They are PyTorch's, the kernels transposed, and start as U(±1/√hidden_size).
+
+    The gradient is written by hand, in reverse mode only.
+
+    Args:
+        input_size: size of each input, the last axis of x.
+        hidden_size: H, the size of the state.
+        num_layers: how many layers are stacked, each fed with the outputs of the one below.
+        nonlinearity: ``"tanh"`` or ``"relu"``.
+        bias: whether there are biases.
+        dropout: probability with which outputs of a layer, but for the last one, are zeroed in
+            training mode.
+        bidirectional: whether each layer also runs from the last step to the first; D = 2 then,
+            else 1, and the outputs of both directions are concatenated.
+        rngs: where the initial values and the dropout masks are drawn from.
+        param_dtype: the dtype of the parameters.
+
+    Raises:
+        InputError: a size is not positive, dropout is not in [0, 1], or the nonlinearity is
+            unknown.
+
+    Example:
+        >>> rnn = RNN(28, 128, nonlinearity="relu", rngs=nnx.Rngs(0))
+        >>> outputs, h_n = rnn(jnp.zeros((64, 10, 28)))
+        >>> outputs.shape, h_n.shape
+        ((64, 10, 128), (1, 64, 128))
+    """
+
+    gate_count = 1
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: Literal["tanh", "relu"] = "tanh",
+        bias: bool = True,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        rngs: nnx.Rngs,
+        param_dtype: DTypeLike = jnp.float32,
+    ) -> None:
+        _check_nonlinearity(nonlinearity)
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias,
+            dropout,
+            bidirectional,
+            rngs=rngs,
+            param_dtype=param_dtype,
+        )
+        self.nonlinearity = nonlinearity
+
+    def __call__(
+        self,
+        x: ArrayLike,
+        initial_state: ArrayLike | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Runs the layers over the sequences.
+
+        Args:
+            x: the sequences, [B, T, input_size].
+            initial_state: h_0 [layers · D, B, H]; None for zeros.
+            lengths: how many steps each sequence has, int [B], from 1 to T; what comes after them
+                is padding and changes nothing. None means T. This is PyTorch's packed sequence.
+
+        Returns:
+            The outputs, [B, T, D · H], zero after a sequence's end; and the states after each
+            sequence's last step (its first, for the other direction), h_n [layers · D, B, H],
+            layer by layer and within a layer forward before reverse.
+
+        Raises:
+            InputError: a shape does not fit, T is zero, or a length is not in 1 to T (checked where
+                the lengths are known, not under ``jax.jit``).
+        """
+        outputs, (h,) = self._run(x, initial_state, (self.hidden_size,), lengths)
+        return outputs, h
+
+    def _gates(self, weights: Weights) -> Gates:
+        return _GATES[self.nonlinearity]
+
+
+class RNNCell(RecurrentCell):
+    """``torch.nn.RNNCell``: one time step of an ``RNN`` layer.
+
+    Parameters: ``kernel_ih`` [input_size, H], ``kernel_hh`` [H, H], ``bias_ih`` and ``bias_hh``
+    [H]; they start as U(±1/√hidden_size).
+
+    Args:
+        input_size: size of each input, the last axis of x.
+        hidden_size: H, the size of the state.
+        bias: whether there are biases.
+        nonlinearity: ``"tanh"`` or ``"relu"``.
+        rngs: where the initial values are drawn from.
+        param_dtype: the dtype of the parameters.
+
+    Raises:
+        InputError: a size is not positive, or the nonlinearity is unknown.
+    """
+
+    gate_count = 1
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        nonlinearity: Literal["tanh", "relu"] = "tanh",
+        *,
+        rngs: nnx.Rngs,
+        param_dtype: DTypeLike = jnp.float32,
+    ) -> None:
+        _check_nonlinearity(nonlinearity)
+        super().__init__(input_size, hidden_size, bias, rngs=rngs, param_dtype=param_dtype)
+        self.nonlinearity = nonlinearity
+
+    def __call__(self, x: ArrayLike, state: ArrayLike | None = None) -> jax.Array:
+        """Computes the state after one step.
+
+        Args:
+            x: the inputs, [B, input_size].
+            state: h [B, H]; None for zeros.
+
+        Returns:
+            The new h.
+
+        Raises:
+            InputError: a shape does not fit.
+        """
+        return self._step(_GATES[self.nonlinearity], x, state, 1)[0]
+
+
+def _check_nonlinearity(nonlinearity: str) -> None:
+    if nonlinearity not in _GATES:
+        raise InputError("nonlinearity", " or ".join(map(repr, _GATES)), nonlinearity)
