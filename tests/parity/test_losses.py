@@ -66,7 +66,7 @@ def test_losses_of_classes_equal_torch(name, dtype, data, shape, reduction, seed
     ]
     weight = generator.random(shape[-1]).astype(dtype) if data.draw(st.booleans()) else None
     if name == "cross_entropy":
-        options["label_smoothing"] = data.draw(st.sampled_from([0.0, 0.1, 1.0]))
+        options["label_smoothing"] = data.draw(st.sampled_from([0.0, 0.1, 0.7]))
     log = {"cross_entropy": lambda x: x, "nll_loss": lambda x: torch.log_softmax(x, -1)}.get(
         name, lambda x: torch.softmax(x, -1).log()
     )
@@ -92,7 +92,7 @@ def test_losses_of_classes_equal_torch(name, dtype, data, shape, reduction, seed
     reduction=REDUCTIONS,
     seed=st.integers(0, 9),
     scale=st.sampled_from([1, 1e4]),
-    smoothing=st.sampled_from([0.0, 0.1, 1.0]),
+    smoothing=st.sampled_from([0.0, 0.1, 0.7]),
     weighted=st.booleans(),
 )
 def test_cross_entropy_of_soft_labels_equals_torch(
