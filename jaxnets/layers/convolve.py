@@ -1,0 +1,141 @@
+"""The convolution itself: channels last, with a backward pass that stays fast inside a loop."""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+from jax import lax
+
+#: Before and after each spatial axis.
+Padding = tuple[tuple[int, int], ...]
+
+_LAYOUTS = {3: ("NLC", "LIO", "NLC"), 4: ("NHWC", "HWIO", "NHWC"), 5: ("NDHWC", "DHWIO", "NDHWC")}
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where a convolution looks; one entry per spatial axis.
+
+    Attributes:
+        stride: steps between two neighbouring outputs, on the dilated and padded input.
+        padding: zeros before and after the dilated input; a negative number cuts.
+        dilation: steps between two neighbouring taps of the kernel.
+        input_dilation: steps between two neighbouring inputs, with zeros in between. A transposed
+            convolution of stride s has input dilation s.
+        groups: into how many independent blocks the channels are cut.
+    """
+
+    stride: tuple[int, ...]
+    padding: Padding
+    dilation: tuple[int, ...]
+    input_dilation: tuple[int, ...]
+    groups: int = 1
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def convolve(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """Cross-correlates x with the kernel, as PyTorch's convolutions do.
+
+    y[n, p, o] = Σ_{t, i} x̃[n, p·stride + t·dilation, i] kernel[t, i, o], x̃ the dilated, padded x.
+
+    Reverse mode only, to any order: ``jax.jvp`` does not go through it.
+
+    Args:
+        x: [N, ..., C], one to three spatial axes.
+        kernel: [..., C / groups, O], of the same dtype.
+        geometry: stride, padding and the like.
+
+    Returns:
+        [N, ..., O].
+    """
+    return _convolve(x, kernel, geometry)
+
+
+def _convolve(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        geometry.stride,
+        geometry.padding,
+        lhs_dilation=geometry.input_dilation,
+        rhs_dilation=geometry.dilation,
+        dimension_numbers=_LAYOUTS[x.ndim],
+        feature_group_count=geometry.groups,
+    )
+
+
+def _forward(
+    x: jax.Array, kernel: jax.Array, geometry: Geometry
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return _convolve(x, kernel, geometry), (x, kernel)
+
+
+def _backward(
+    geometry: Geometry, residuals: tuple[jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    # On the CPU XLA brings a convolution into the layout of its fast kernel only outside of loops,
+    # so both gradients are written in that layout here. On a GPU XLA recognises the form that
+    # JAX's own rule gives them and hands it to cuDNN.
+    return lax.platform_dependent(
+        *residuals,
+        g,
+        cpu=partial(_canonical_gradients, geometry),
+        default=partial(_default_gradients, geometry),
+    )
+
+
+def _default_gradients(
+    geometry: Geometry, x: jax.Array, kernel: jax.Array, g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    return jax.vjp(lambda x, kernel: _convolve(x, kernel, geometry), x, kernel)[1](g)
+
+
+def _canonical_gradients(
+    geometry: Geometry, x: jax.Array, kernel: jax.Array, g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    for_input, for_kernel = [], []
+    for axis, (low, _) in enumerate(geometry.padding):
+        reach = (kernel.shape[axis] - 1) * geometry.dilation[axis]
+        x_reach = (x.shape[axis + 1] - 1) * geometry.input_dilation[axis]
+        g_reach = (g.shape[axis + 1] - 1) * geometry.stride[axis]
+        # The padding in front follows from the derivative, that behind from the size wanted; it is
+        # negative where the last positions of x reach no output.
+        for_input.append((reach - low, x_reach - g_reach + low))
+        for_kernel.append((low, reach + g_reach - x_reach - low))
+    return (
+        _input_gradient(geometry, tuple(for_input), kernel, g),
+        _kernel_gradient(geometry, tuple(for_kernel), x, g),
+    )
+
+
+def _input_gradient(
+    geometry: Geometry, padding: Padding, kernel: jax.Array, g: jax.Array
+) -> jax.Array:
+    """Convolves g, dilated by the stride, with the flipped kernel, its channels swapped."""
+    *space, inputs, outputs = kernel.shape
+    groups = geometry.groups
+    flipped = lax.rev(kernel, range(len(space)))
+    blocks = flipped.reshape(*space, inputs, groups, outputs // groups).swapaxes(-1, -3)
+    return convolve(
+        g,
+        blocks.reshape(*space, outputs // groups, groups * inputs),
+        Geometry(geometry.input_dilation, padding, geometry.dilation, geometry.stride, groups),
+    )
+
+
+def _kernel_gradient(geometry: Geometry, padding: Padding, x: jax.Array, g: jax.Array) -> jax.Array:
+    """Convolves x with g, dilated by the stride; the batch becomes the channel summed over."""
+    batch, *space, channels = x.shape
+    groups = geometry.groups
+    axes = range(1, x.ndim - 1)
+    blocks = x.reshape(batch, *space, groups, channels // groups)
+    blocks = blocks.transpose(-1, *axes, -2, 0)  # [C / groups, ..., groups, N]
+    gradient = convolve(
+        blocks.reshape(channels // groups, *space, groups * batch),
+        g.transpose(*axes, 0, -1),  # [..., N, O]
+        Geometry(geometry.dilation, padding, geometry.stride, geometry.input_dilation, groups),
+    )
+    return gradient.transpose(*axes, 0, -1)  # [..., C / groups, O]
+
+
+convolve.defvjp(_forward, _backward)

@@ -1,0 +1,274 @@
+"""Pooling: the maximum or the mean of each window, channels last."""
+
+from dataclasses import dataclass
+from functools import reduce
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+
+from jaxnets.arrays import ArrayLike, InputError, describe
+from jaxnets.layers.windows import PerAxis, check_input, per_axis
+
+
+@dataclass(frozen=True)
+class _Window:
+    """The windows along one axis."""
+
+    kernel: int
+    stride: int
+    padding: int
+    dilation: int
+    ceil_mode: bool
+
+    def count(self, size: int) -> int:
+        """The number of windows; with ceil_mode the last may hang over, but starts inside."""
+        spare = size + 2 * self.padding - self.dilation * (self.kernel - 1) - 1
+        if not self.ceil_mode:
+            return spare // self.stride + 1
+        count = -(-spare // self.stride) + 1
+        return count - ((count - 1) * self.stride >= size + self.padding)
+
+    def starts(self, size: int) -> np.ndarray:
+        """Where each window starts, on the axis before padding."""
+        return np.arange(self.count(size)) * self.stride - self.padding
+
+    def taps(self, x: jax.Array, axis: int, fill: float) -> list[jax.Array]:
+        """The first elements of all windows, the second elements, and so on."""
+        last = int(self.starts(x.shape[axis])[-1])
+        overhang = last + self.dilation * (self.kernel - 1) + 1 - x.shape[axis]
+        pads = [(0, 0, 0)] * x.ndim
+        pads[axis] = (self.padding, max(overhang, 0), 0)
+        padded = lax.pad(x, jnp.asarray(fill, x.dtype), pads)
+        end = last + self.padding + 1
+        return [
+            lax.slice_in_dim(padded, tap, tap + end, self.stride, axis)
+            for tap in range(0, self.kernel * self.dilation, self.dilation)
+        ]
+
+
+def _along(values: np.ndarray, x: jax.Array, axis: int) -> np.ndarray:
+    """Shapes a vector so that it lies along one axis of x."""
+    return values.reshape([-1 if a == axis else 1 for a in range(x.ndim)])
+
+
+def _maximum(x: jax.Array, axis: int, window: _Window) -> jax.Array:
+    """The maximum of each window along one axis; ties go to the first, NaN goes through."""
+    size = x.shape[axis]
+    positions = window.starts(size)
+    best, *others = window.taps(x, axis, -np.inf)
+    seen = (positions >= 0) & (positions < size)
+    for other in others:
+        # Comparing rather than jnp.maximum, which halves the gradient at ties.
+        better = (other > best) | (other != other)
+        if not seen.all():  # an input of -inf still goes before padding
+            better |= _along(~seen, x, axis)
+        best = jnp.where(better, other, best)
+        positions = positions + window.dilation
+        seen |= (positions >= 0) & (positions < size)
+    return best
+
+
+class _Pool(nnx.Module):
+    axes: ClassVar[int]
+
+    def __init__(
+        self,
+        kernel_size: PerAxis,
+        stride: PerAxis | None,
+        padding: PerAxis,
+        dilation: PerAxis,
+        ceil_mode: bool,
+    ) -> None:
+        self.kernel_size = per_axis("kernel_size", kernel_size, self.axes)
+        self.stride = per_axis("stride", kernel_size if stride is None else stride, self.axes)
+        self.padding = per_axis("padding", padding, self.axes, least=0)
+        self.dilation = per_axis("dilation", dilation, self.axes)
+        self.ceil_mode = ceil_mode
+        if any(2 * p > k for p, k in zip(self.padding, self.kernel_size, strict=True)):
+            raise InputError("padding", f"at most half of kernel_size {kernel_size}", padding)
+
+    def _windows(self, x: ArrayLike) -> list[tuple[int, _Window]]:
+        """Each spatial axis of x with its windows, the last axis first."""
+        check_input(x, self.axes)
+        options = zip(self.kernel_size, self.stride, self.padding, self.dilation, strict=True)
+        windows = [_Window(*option, self.ceil_mode) for option in options]
+        if any(w.count(n) < 1 for w, n in zip(windows, x.shape[1:-1], strict=True)):
+            raise InputError("x", f"room for a window of {self.kernel_size}", describe(x))
+        return list(enumerate(windows, start=1))[::-1]
+
+
+class _MaxPool(_Pool):
+    def __init__(
+        self,
+        kernel_size: PerAxis,
+        stride: PerAxis | None = None,
+        padding: PerAxis = 0,
+        dilation: PerAxis = 1,
+        *,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Takes the maximum of each window of x, [N, ..., C]."""
+        x = jnp.asarray(x)
+        # Along the rows first: of several maxima the first in row-major order then wins.
+        for axis, window in self._windows(x):
+            x = _maximum(x, axis, window)
+        return x
+
+
+class MaxPool1d(_MaxPool):
+    """``torch.nn.MaxPool1d``: the maximum of each window of a sequence [N, L, C].
+
+    For the arguments see ``MaxPool2d``.
+    """
+
+    axes = 1
+
+
+class MaxPool2d(_MaxPool):
+    """``torch.nn.MaxPool2d``: the maximum of each window of an image [N, H, W, C].
+
+    The gradient goes to the maximum; of several, to the first in row-major order. A window with a
+    NaN gives NaN. PyTorch's ``return_indices``, the fifth argument there, does not exist here, so
+    ``ceil_mode`` must be named.
+
+    Args:
+        kernel_size: height and width of the window.
+        stride: steps between windows; ``kernel_size`` by default.
+        padding: how far the windows reach over each edge, at most half of ``kernel_size``; what
+            lies there counts as -inf.
+        dilation: steps between the elements of one window.
+        ceil_mode: whether a last window that hangs over the far edge is kept.
+
+    Raises:
+        InputError: if an option does not fit, or the input is too small for one window.
+
+    Example:
+        >>> MaxPool2d(2)(jnp.ones((1, 28, 28, 6))).shape
+        (1, 14, 14, 6)
+    """
+
+    axes = 2
+
+
+class _AvgPool(_Pool):
+    def __init__(
+        self,
+        kernel_size: PerAxis,
+        stride: PerAxis | None = None,
+        padding: PerAxis = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+        divisor_override: int | None = None,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, 1, ceil_mode)
+        if divisor_override == 0:
+            raise InputError("divisor_override", "a number other than zero", divisor_override)
+        self.count_include_pad = count_include_pad
+        self.divisor_override = divisor_override
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Takes the mean of each window of x, [N, ..., C]."""
+        x = jnp.asarray(x)
+        for axis, window in self._windows(x):
+            divisors = self._divisors(x, axis, window)
+            total = reduce(jnp.add, window.taps(x, axis, 0.0))
+            x = total if self.divisor_override else total / divisors
+        return x / self.divisor_override if self.divisor_override else x
+
+    def _divisors(self, x: jax.Array, axis: int, window: _Window) -> jax.Array:
+        """How many elements each window counts along one axis, shaped to divide its sums."""
+        size = x.shape[axis]
+        first = window.starts(size)
+        # Even where padding counts, what ceil_mode adds beyond it does not.
+        last = np.minimum(first + window.kernel, size + window.padding)
+        if not self.count_include_pad:
+            first, last = np.maximum(first, 0), np.minimum(last, size)
+        return jnp.asarray(_along(last - first, x, axis), x.dtype)
+
+
+class AvgPool1d(_AvgPool):
+    """``torch.nn.AvgPool1d``: the mean of each window of a sequence [N, L, C].
+
+    For the arguments see ``AvgPool2d``.
+    """
+
+    axes = 1
+
+
+class AvgPool2d(_AvgPool):
+    """``torch.nn.AvgPool2d``: the mean of each window of an image [N, H, W, C].
+
+    Args:
+        kernel_size: height and width of the window.
+        stride: steps between windows; ``kernel_size`` by default.
+        padding: zeros on each edge, at most half of ``kernel_size``.
+        ceil_mode: whether a last window that hangs over the far edge is kept.
+        count_include_pad: whether the zeros of the padding count in the mean.
+        divisor_override: what the sum of each window is divided by instead of its size.
+
+    Raises:
+        InputError: if an option does not fit, or the input is too small for one window.
+
+    Example:
+        >>> AvgPool2d(2)(jnp.ones((1, 28, 28, 6))).shape
+        (1, 14, 14, 6)
+    """
+
+    axes = 2
+
+
+class _AdaptiveAvgPool(nnx.Module):
+    axes: ClassVar[int]
+
+    def __init__(self, output_size: int | tuple[int | None, ...] | None) -> None:
+        sizes = output_size if isinstance(output_size, tuple | list) else (output_size,) * self.axes
+        # None keeps the input's size; it passes the check as a 1.
+        per_axis("output_size", [1 if size is None else size for size in sizes], self.axes)
+        self.output_size = tuple(sizes)
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Averages x, [N, ..., C], into bins of nearly equal size."""
+        check_input(x, self.axes)
+        x = jnp.asarray(x)
+        for axis, bins in enumerate(self.output_size, start=1):
+            size = x.shape[axis]
+            bins = size if bins is None else bins
+            edges = [(i * size // bins, -(-(i + 1) * size // bins)) for i in range(bins)]
+            means = [lax.slice_in_dim(x, *edge, axis=axis).mean(axis) for edge in edges]
+            x = jnp.stack(means, axis)
+        return x
+
+
+class AdaptiveAvgPool1d(_AdaptiveAvgPool):
+    """``torch.nn.AdaptiveAvgPool1d``: a sequence [N, L, C] averaged to ``output_size`` steps.
+
+    For the argument see ``AdaptiveAvgPool2d``.
+    """
+
+    axes = 1
+
+
+class AdaptiveAvgPool2d(_AdaptiveAvgPool):
+    """``torch.nn.AdaptiveAvgPool2d``: an image [N, H, W, C] averaged to a given size.
+
+    Of n positions, bin i of m holds those from ⌊i n / m⌋ up to ⌈(i + 1) n / m⌉; bins may overlap.
+
+    Args:
+        output_size: height and width of the output, or one for both; None keeps the input's.
+
+    Raises:
+        InputError: if a size is not positive.
+
+    Example:
+        >>> AdaptiveAvgPool2d(1)(jnp.ones((1, 7, 7, 512))).shape
+        (1, 1, 1, 512)
+    """
+
+    axes = 2
