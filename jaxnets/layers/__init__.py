@@ -1,8 +1,44 @@
 """Building blocks with PyTorch's meaning: images are NHWC, sequences batch first."""
 
+from jaxnets.layers.activation import (
+    CELU,
+    ELU,
+    GELU,
+    GLU,
+    SELU,
+    Hardsigmoid,
+    Hardswish,
+    Hardtanh,
+    Identity,
+    LeakyReLU,
+    LogSigmoid,
+    LogSoftmax,
+    Mish,
+    PReLU,
+    ReLU,
+    ReLU6,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Softsign,
+    Tanh,
+)
+from jaxnets.layers.attention import MultiheadAttention
 from jaxnets.layers.convolution import Conv1d, Conv2d, ConvTranspose2d
+from jaxnets.layers.dropout import Dropout, Dropout2d
+from jaxnets.layers.embedding import Embedding
 from jaxnets.layers.flatten import Flatten, flatten
+from jaxnets.layers.gru import GRU, GRUCell
 from jaxnets.layers.linear import Linear
+from jaxnets.layers.lstm import LSTM, LSTMCell
+from jaxnets.layers.normalization import (
+    BatchNorm1d,
+    BatchNorm2d,
+    GroupNorm,
+    InstanceNorm2d,
+    LayerNorm,
+)
 from jaxnets.layers.pooling import (
     AdaptiveAvgPool1d,
     AdaptiveAvgPool2d,
@@ -11,18 +47,59 @@ from jaxnets.layers.pooling import (
     MaxPool1d,
     MaxPool2d,
 )
+from jaxnets.layers.rnn import RNN, RNNCell
+from jaxnets.layers.transformer import TransformerEncoder, TransformerEncoderLayer
 
 __all__ = [
+    "CELU",
+    "ELU",
+    "GELU",
+    "GLU",
+    "GRU",
+    "LSTM",
+    "RNN",
+    "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AvgPool1d",
     "AvgPool2d",
+    "BatchNorm1d",
+    "BatchNorm2d",
     "Conv1d",
     "Conv2d",
     "ConvTranspose2d",
+    "Dropout",
+    "Dropout2d",
+    "Embedding",
     "Flatten",
+    "GRUCell",
+    "GroupNorm",
+    "Hardsigmoid",
+    "Hardswish",
+    "Hardtanh",
+    "Identity",
+    "InstanceNorm2d",
+    "LSTMCell",
+    "LayerNorm",
+    "LeakyReLU",
     "Linear",
+    "LogSigmoid",
+    "LogSoftmax",
     "MaxPool1d",
     "MaxPool2d",
+    "Mish",
+    "MultiheadAttention",
+    "PReLU",
+    "RNNCell",
+    "ReLU",
+    "ReLU6",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Softsign",
+    "Tanh",
+    "TransformerEncoder",
+    "TransformerEncoderLayer",
     "flatten",
 ]

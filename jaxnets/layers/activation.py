@@ -1,0 +1,296 @@
+"""PyTorch's activations as modules; at a kink the slope is PyTorch's, which JAX's often is not."""
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jax.typing import DTypeLike
+
+from jaxnets.arrays import InputError, check_positive, describe
+
+
+class Identity(nnx.Module):
+    """``torch.nn.Identity``: x; any arguments are taken and ignored."""
+
+    def __init__(self, *ignored: object, **also_ignored: object) -> None:
+        pass
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns x."""
+        return x
+
+
+class ReLU(nnx.Module):
+    """``torch.nn.ReLU``: max(x, 0), slope 0 at 0."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the activation to each element of x."""
+        return jax.nn.relu(x)
+
+
+class LeakyReLU(nnx.Module):
+    """``torch.nn.LeakyReLU``: x where x > 0, else negative_slope · x.
+
+    Args:
+        negative_slope: the slope where x ≤ 0.
+    """
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        self.negative_slope = negative_slope
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the activation to each element of x."""
+        return jnp.where(x > 0, x, self.negative_slope * x)
+
+
+class PReLU(nnx.Module):
+    """``torch.nn.PReLU``: x where x > 0, else negative_slope · x with learned slopes.
+
+    Parameter: ``negative_slope`` [num_parameters], PyTorch's weight.
+
+    Args:
+        num_parameters: 1, or the number of channels, the last axis of x.
+        init: the initial slope.
+        rngs: not used, as the initial value is a constant.
+        param_dtype: the dtype of the slopes.
+    """
+
+    def __init__(
+        self,
+        num_parameters: int = 1,
+        init: float = 0.25,
+        *,
+        rngs: nnx.Rngs | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+    ) -> None:
+        check_positive("num_parameters", num_parameters)
+        self.negative_slope = nnx.Param(jnp.full(num_parameters, init, param_dtype))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the activation to each element of x.
+
+        Raises:
+            InputError: if x has another number of channels than there are slopes.
+        """
+        count = self.negative_slope.shape[0]
+        if count != 1 and (x.ndim < 2 or x.shape[-1] != count):
+            raise InputError("x", f"[N, ..., {count}], a slope per channel", describe(x))
+        return jnp.where(x > 0, x, jnp.broadcast_to(self.negative_slope[...], x.shape) * x)
+
+
+class ELU(nnx.Module):
+    """``torch.nn.ELU``: x where x > 0, else alpha · (eˣ - 1).
+
+    Args:
+        alpha: minus the limit at -∞.
+    """
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = alpha
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the activation to each element of x."""
+        return jax.nn.elu(x, self.alpha)
+
+
+class CELU(nnx.Module):
+    """``torch.nn.CELU``: x where x > 0, else alpha · (e^(x / alpha) - 1).
+
+    Args:
+        alpha: minus the limit at -∞.
+    """
+
+    def __init__(self, alpha: float = 1.0) -> None:
+        self.alpha = alpha
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the activation to each element of x."""
+        return jax.nn.celu(x, self.alpha)
+
+
+class SELU(nnx.Module):
+    """``torch.nn.SELU``: ELU with the alpha and the scale that keep mean 0 and variance 1."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the activation to each element of x."""
+        return jax.nn.selu(x)
+
+
+class GELU(nnx.Module):
+    """``torch.nn.GELU``: x Φ(x), with Φ the normal distribution function.
+
+    Args:
+        approximate: "none" for Φ itself, "tanh" for its approximation
+            ½ (1 + tanh(√(2/π) (x + 0.044715 x³))).
+    """
+
+    def __init__(self, approximate: str = "none") -> None:
+        if approximate not in ("none", "tanh"):
+            raise InputError("approximate", "'none' or 'tanh'", repr(approximate))
+        self.approximate = approximate
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the activation to each element of x."""
+        return jax.nn.gelu(x, approximate=self.approximate == "tanh")
+
+
+class SiLU(nnx.Module):
+    """``torch.nn.SiLU``: x σ(x), with σ the logistic function."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the activation to each element of x."""
+        return jax.nn.silu(x)
+
+
+class Mish(nnx.Module):
+    """``torch.nn.Mish``: x tanh(log(1 + eˣ))."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the activation to each element of x."""
+        return jax.nn.mish(x)
+
+
+class Sigmoid(nnx.Module):
+    """``torch.nn.Sigmoid``: 1 / (1 + e⁻ˣ)."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the activation to each element of x."""
+        return jax.nn.sigmoid(x)
+
+
+class LogSigmoid(nnx.Module):
+    """``torch.nn.LogSigmoid``: -log(1 + e⁻ˣ)."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the activation to each element of x."""
+        return jax.nn.log_sigmoid(x)
+
+
+class Tanh(nnx.Module):
+    """``torch.nn.Tanh``."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the activation to each element of x."""
+        return jnp.tanh(x)
+
+
+class Softsign(nnx.Module):
+    """``torch.nn.Softsign``: x / (1 + |x|)."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the activation to each element of x."""
+        return jax.nn.soft_sign(x)
+
+
+class Softplus(nnx.Module):
+    """``torch.nn.Softplus``: log(1 + e^(beta · x)) / beta, and x where beta · x > threshold.
+
+    Args:
+        beta: how sharp the bend is.
+        threshold: where the line begins.
+    """
+
+    def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
+        self.beta, self.threshold = beta, threshold
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the activation to each element of x."""
+        scaled = self.beta * x
+        return jnp.where(scaled > self.threshold, x, jax.nn.softplus(scaled) / self.beta)
+
+
+class Hardtanh(nnx.Module):
+    """``torch.nn.Hardtanh``: x kept within [min_val, max_val]; slope 0 at and beyond the ends.
+
+    Args:
+        min_val: the lower end.
+        max_val: the upper end.
+    """
+
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
+        if not min_val < max_val:
+            raise InputError("max_val", f"a number above min_val = {min_val}", max_val)
+        self.min_val, self.max_val = min_val, max_val
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the activation to each element of x."""
+        return _clamp(x, self.min_val, self.max_val)
+
+
+class ReLU6(Hardtanh):
+    """``torch.nn.ReLU6``: x kept within [0, 6]."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0, 6.0)
+
+
+class Hardsigmoid(nnx.Module):
+    """``torch.nn.Hardsigmoid``: (x + 3) / 6, kept within [0, 1]."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the activation to each element of x."""
+        return _clamp(x + 3, 0, 6) / 6
+
+
+class Hardswish(nnx.Module):
+    """``torch.nn.Hardswish``: x times Hardsigmoid of x."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Applies the activation to each element of x."""
+        return x * _clamp(x + 3, 0, 6) / 6
+
+
+class Softmax(nnx.Module):
+    """``torch.nn.Softmax``: eˣ, divided by its sum over one axis.
+
+    Args:
+        dim: the axis; the channels, PyTorch's 1, are -1 here.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns probabilities along the axis."""
+        return jax.nn.softmax(x, axis=self.dim)
+
+
+class LogSoftmax(nnx.Module):
+    """``torch.nn.LogSoftmax``: the logarithm of Softmax, without its underflow.
+
+    Args:
+        dim: the axis; the channels, PyTorch's 1, are -1 here.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.dim = dim
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns log-probabilities along the axis."""
+        return jax.nn.log_softmax(x, axis=self.dim)
+
+
+class GLU(nnx.Module):
+    """``torch.nn.GLU``: a σ(b), with a and b the two halves of x.
+
+    Args:
+        dim: the axis that is halved.
+    """
+
+    def __init__(self, dim: int = -1) -> None:
+        self.dim = dim
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns an array of half the size along the axis.
+
+        Raises:
+            InputError: if that size is odd.
+        """
+        if x.shape[self.dim] % 2:
+            raise InputError("x", f"an even size along axis {self.dim}", describe(x))
+        return jax.nn.glu(x, self.dim)
+
+
+def _clamp(x: jax.Array, low: float, high: float) -> jax.Array:
+    # The clip of JAX has slope ½ at its ends; here, as in PyTorch, it is 0.
+    return jnp.where((x > low) & (x < high), x, lax.stop_gradient(jnp.clip(x, low, high)))

@@ -1,0 +1,57 @@
+"""Dropout of single values and of whole channels."""
+
+from typing import Any
+
+import jax
+from flax import nnx
+
+from jaxnets.arrays import InputError, check_floats
+
+
+class Dropout(nnx.Dropout):
+    """``torch.nn.Dropout``: in training, each value is zero with probability p, else x / (1 - p).
+
+    ``model.train()`` and ``model.eval()`` switch it. Every call draws a new mask from the layer's
+    own stream of keys, tagged ``dropout``: ``nnx.reseed(model, dropout=key)`` starts it anew. With
+    p = 0 or 1 nothing is drawn and there is no stream.
+
+    Args:
+        p: the probability that a value is dropped.
+        rngs: where the stream's first key is drawn from.
+    """
+
+    def __init__(self, p: float = 0.5, *, rngs: nnx.Rngs) -> None:
+        if not 0 <= p <= 1:
+            raise InputError("p", "a probability between 0 and 1", p)
+        # Whatever stream of rngs the key comes from, it is reseeded by one name.
+        stream = nnx.RngStream(rngs.dropout(), tag="dropout") if 0 < p < 1 else None
+        super().__init__(float(p), rngs=stream)
+
+
+class Dropout2d(Dropout):
+    """``torch.nn.Dropout2d``: drops whole channels of images, each with probability p.
+
+    Args:
+        p: the probability that a channel is dropped.
+        rngs: where the stream's first key is drawn from.
+    """
+
+    def __init__(self, p: float = 0.5, *, rngs: nnx.Rngs) -> None:
+        super().__init__(p, rngs=rngs)
+        self.broadcast_dims = (1, 2)
+
+    def __call__(self, x: jax.Array, **options: Any) -> jax.Array:
+        """Drops channels if in training mode.
+
+        Args:
+            x: images [N, H, W, C].
+            options: ``deterministic`` and ``rngs``, as of ``nnx.Dropout``.
+
+        Returns:
+            An array of the shape and dtype of x.
+
+        Raises:
+            InputError: if x are no images.
+        """
+        check_floats("x", x, ("N", "H", "W", "C"))
+        return super().__call__(x, **options)

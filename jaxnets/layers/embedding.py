@@ -1,0 +1,88 @@
+"""A table of vectors, looked up by index."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+from jax.typing import DTypeLike
+
+from jaxnets import initializers
+from jaxnets.arrays import InputError, check_positive, describe
+
+
+class Embedding(nnx.Embed):
+    """``torch.nn.Embedding``: row i of a table for each index i.
+
+    Parameter: ``embedding`` [num_embeddings, embedding_dim], PyTorch's weight; it starts as
+    N(0, 1), its padding row as zeros.
+
+    Args:
+        num_embeddings: the number of rows.
+        embedding_dim: the size of each row.
+        padding_idx: a row that receives no gradient and starts at zero; a negative number counts
+            from the end.
+        rngs: where the initial values are drawn from.
+        param_dtype: the dtype of the table.
+
+    Example:
+        >>> embedding = Embedding(100, 8, padding_idx=0, rngs=nnx.Rngs(0))
+        >>> rows = embedding(jnp.array([[5, 7, 0]]))
+        >>> rows.shape, bool((rows[0, 2] == 0).all())
+        ((1, 3, 8), True)
+    """
+
+    def __init__(
+        self,
+        num_embeddings: int,
+        embedding_dim: int,
+        padding_idx: int | None = None,
+        *,
+        rngs: nnx.Rngs,
+        param_dtype: DTypeLike = jnp.float32,
+    ) -> None:
+        check_positive("num_embeddings", num_embeddings)
+        check_positive("embedding_dim", embedding_dim)
+        super().__init__(
+            num_embeddings,
+            embedding_dim,
+            embedding_init=initializers.normal(),
+            param_dtype=param_dtype,
+            rngs=rngs,
+        )
+        if padding_idx is not None:
+            if not -num_embeddings <= padding_idx < num_embeddings:
+                expected = f"an integer in [-{num_embeddings}, {num_embeddings})"
+                raise InputError("padding_idx", expected, padding_idx)
+            padding_idx %= num_embeddings
+            self.embedding[...] = self.embedding[...].at[padding_idx].set(0)
+        self.padding_idx = padding_idx
+
+    def __call__(self, indices: jax.Array) -> jax.Array:
+        """Looks up one row per index.
+
+        Args:
+            indices: integers in [0, num_embeddings), of any shape.
+
+        Returns:
+            [*indices.shape, embedding_dim]. Under ``jax.jit``, where no value can be looked at,
+            the row of an index out of range is NaN.
+
+        Raises:
+            InputError: if the indices are not integers or, outside ``jax.jit``, out of range.
+        """
+        if not jnp.issubdtype(indices.dtype, jnp.integer):
+            raise InputError("indices", "an array of integers", describe(indices))
+        if not isinstance(indices, jax.core.Tracer):
+            self._check_range(np.asarray(indices))
+        indices = jnp.asarray(indices)
+        # A negative index is out of range in PyTorch, not one counted from the end.
+        rows = self.embedding[...].at[indices].get(mode="fill", wrap_negative_indices=False)
+        if self.padding_idx is None:
+            return rows
+        return jnp.where((indices == self.padding_idx)[..., None], lax.stop_gradient(rows), rows)
+
+    def _check_range(self, indices: np.ndarray) -> None:
+        if indices.size and not 0 <= indices.min() <= indices.max() < self.num_embeddings:
+            got = f"{indices.min()} to {indices.max()}"
+            raise InputError("indices", f"indices in [0, {self.num_embeddings})", got)

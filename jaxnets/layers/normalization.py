@@ -1,0 +1,339 @@
+"""Batch, layer, group and instance normalization, over channels-last arrays."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+from jax.typing import DTypeLike
+
+from jaxnets.arrays import InputError, check_floats, check_positive, describe
+
+
+def _at_least_float32(x: jax.Array) -> jax.Array:
+    """The dtype of the statistics: as in PyTorch, a half is not wide enough for them."""
+    return jnp.asarray(x, jnp.float32 if x.dtype.itemsize < 4 else x.dtype)
+
+
+def _moments(x: jax.Array, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:
+    """Mean and biased variance, in two passes: E[x²] - E[x]² cancels where the mean is large."""
+    mean = x.mean(axes, keepdims=True)
+    return mean, jnp.square(x - mean).mean(axes, keepdims=True)
+
+
+def _check(x: jax.Array, ranked: bool, last: tuple[int, ...], expected: str) -> None:
+    """Raises unless x is floating, of a rank that suits, and ends in these axes."""
+    floating = jnp.issubdtype(x.dtype, jnp.floating)
+    if not (floating and ranked and x.shape[max(x.ndim - len(last), 0) :] == last):
+        raise InputError("x", f"a floating-point array {expected}", describe(x))
+
+
+class Normalization(nnx.Module):
+    """What the normalization layers share: y = x̂ ⊙ scale + bias over the last axes.
+
+    Args:
+        shape: the shape of ``scale`` and ``bias``, the last axes of x.
+        eps: added to the variance.
+        affine: whether there are ``scale`` (ones at first) and ``bias`` (zeros at first).
+        bias: whether there is ``bias``, if ``affine``.
+        param_dtype: the dtype of the parameters.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], eps: float, affine: bool, bias: bool, param_dtype: DTypeLike
+    ) -> None:
+        self.eps = eps
+        self.scale = nnx.Param(jnp.ones(shape, param_dtype)) if affine else None
+        self.bias = nnx.Param(jnp.zeros(shape, param_dtype)) if affine and bias else None
+
+    def _normalized(self, x: jax.Array, mean: jax.Array, var: jax.Array) -> jax.Array:
+        return (x - mean) * lax.rsqrt(var + self.eps)
+
+    def _scaled(self, y: jax.Array, dtype: DTypeLike) -> jax.Array:
+        if self.scale is not None:
+            y = y * jnp.broadcast_to(self.scale[...].astype(y.dtype), y.shape)
+        if self.bias is not None:
+            y = y + jnp.broadcast_to(self.bias[...].astype(y.dtype), y.shape)
+        return y.astype(dtype)
+
+
+class BatchNorm(Normalization):
+    """What ``BatchNorm1d`` and ``BatchNorm2d`` share: statistics per channel, over a batch.
+
+    In training mode, which ``model.train()`` sets, x is normalized by its own mean and biased
+    variance, and the running statistics move towards its mean and its *unbiased* variance:
+    new = (1 - momentum) · old + momentum · batch. In evaluation mode, which ``model.eval()``
+    sets, x is normalized by the running statistics.
+
+    Parameters: ``scale`` and ``bias`` [C], PyTorch's weight and bias. Statistics, updated in
+    place: ``mean`` and ``var`` [C], PyTorch's running_mean and running_var, and
+    ``num_batches_tracked``.
+
+    Args:
+        num_features: the number of channels, C.
+        eps: added to the variance.
+        momentum: the weight of the newest batch (flax's momentum is that of the old ones); None
+            averages all batches alike.
+        affine: whether there are ``scale`` and ``bias``.
+        track_running_stats: whether there are running statistics; without them x is normalized by
+            its own in both modes.
+        bias: whether there is ``bias``, if ``affine``.
+        rngs: not used, as the initial values are constants.
+        param_dtype: the dtype of the parameters and statistics.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float | None = 0.1,
+        affine: bool = True,
+        track_running_stats: bool = True,
+        *,
+        bias: bool = True,
+        rngs: nnx.Rngs | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+    ) -> None:
+        check_positive("num_features", num_features)
+        shape, tracked = (num_features,), track_running_stats
+        super().__init__(shape, eps, affine, bias, param_dtype)
+        self.num_features, self.momentum = num_features, momentum
+        self.use_running_average = False
+        self.mean = nnx.BatchStat(jnp.zeros(shape, param_dtype)) if tracked else None
+        self.var = nnx.BatchStat(jnp.ones(shape, param_dtype)) if tracked else None
+        self.num_batches_tracked = nnx.BatchStat(jnp.zeros((), jnp.int32)) if tracked else None
+
+    def _check_shape(self, x: jax.Array) -> None:
+        raise NotImplementedError
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalizes x; in training mode, also moves the running statistics.
+
+        Args:
+            x: the inputs, channels last.
+
+        Returns:
+            An array of the shape and dtype of x.
+
+        Raises:
+            InputError: if x has another shape, or if statistics are to be taken of a single value
+                per channel.
+        """
+        self._check_shape(x)
+        values = _at_least_float32(x)
+        if self.use_running_average and self.mean is not None and self.var is not None:
+            row = (1,) * (x.ndim - 1) + (self.num_features,)
+            mean, var = (
+                stat[...].astype(values.dtype).reshape(row) for stat in (self.mean, self.var)
+            )
+        else:
+            count = x.size // self.num_features
+            if count < 2:
+                raise InputError("x", "more than one value per channel in training", describe(x))
+            mean, var = _moments(values, range(x.ndim - 1))
+            if not self.use_running_average:
+                self._track(mean.reshape(-1), var.reshape(-1) * (count / (count - 1)))
+        return self._scaled(self._normalized(values, mean, var), x.dtype)
+
+    def _track(self, mean: jax.Array, var: jax.Array) -> None:
+        """Moves the running statistics, if there are any, towards those of one batch."""
+        if self.mean is None or self.var is None or self.num_batches_tracked is None:
+            return
+        count = self.num_batches_tracked[...] + 1
+        self.num_batches_tracked[...] = count
+        for running, batch in ((self.mean, mean), (self.var, var)):
+            old, new = running[...], lax.stop_gradient(batch).astype(running.dtype)
+            momentum = 1 / count.astype(old.dtype) if self.momentum is None else self.momentum
+            running[...] = (1 - momentum) * old + momentum * new
+
+    def set_view(self, use_running_average: bool | None = None) -> None:
+        """Sets the mode of the view that ``nnx.view`` makes.
+
+        Args:
+            use_running_average: True is evaluation mode, False training mode.
+        """
+        if use_running_average is not None:
+            self.use_running_average = use_running_average
+
+
+class BatchNorm1d(BatchNorm):
+    """``torch.nn.BatchNorm1d`` over [N, C], or [N, L, C] where PyTorch has [N, C, L].
+
+    Its arguments, parameters, statistics and modes are those of ``BatchNorm``.
+
+    Example:
+        >>> layer = BatchNorm1d(1)
+        >>> print(layer(jnp.array([[1.0], [5.0]])).round(3).ravel())  # by its own mean, 3
+        [-1.  1.]
+        >>> print(layer.mean[...].round(3), layer.var[...].round(3))
+        [0.3] [1.7]
+        >>> layer.eval()
+        >>> print(layer(jnp.array([[0.3]])))  # by the running statistics
+        [[0.]]
+    """
+
+    def _check_shape(self, x: jax.Array) -> None:
+        size = self.num_features
+        _check(x, x.ndim in (2, 3), (size,), f"[N, {size}] or [N, L, {size}]")
+
+
+class BatchNorm2d(BatchNorm):
+    """``torch.nn.BatchNorm2d`` over [N, H, W, C], where PyTorch has [N, C, H, W].
+
+    Its arguments, parameters, statistics and modes are those of ``BatchNorm``.
+    """
+
+    def _check_shape(self, x: jax.Array) -> None:
+        check_floats("x", x, ("N", "H", "W", self.num_features))
+
+
+class LayerNorm(Normalization):
+    """``torch.nn.LayerNorm``: each sample normalized over its last axes.
+
+    Parameters: ``scale`` and ``bias`` of the shape ``normalized_shape``, PyTorch's weight and
+    bias. Three axes are an image's, (H, W, C) where PyTorch has (C, H, W).
+
+    Args:
+        normalized_shape: the sizes of the last axes of x; an integer for the last one alone.
+        eps: added to the variance.
+        elementwise_affine: whether there are ``scale`` and ``bias``.
+        bias: whether there is ``bias``, if ``elementwise_affine``.
+        rngs: not used, as the initial values are constants.
+        param_dtype: the dtype of the parameters.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float = 1e-5,
+        elementwise_affine: bool = True,
+        bias: bool = True,
+        *,
+        rngs: nnx.Rngs | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+    ) -> None:
+        shape = normalized_shape
+        self.normalized_shape = tuple(shape) if isinstance(shape, Sequence) else (shape,)
+        if not self.normalized_shape:
+            raise InputError("normalized_shape", "at least one axis", "()")
+        for size in self.normalized_shape:
+            check_positive("normalized_shape", size)
+        super().__init__(self.normalized_shape, eps, elementwise_affine, bias, param_dtype)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalizes x.
+
+        Args:
+            x: [..., *normalized_shape].
+
+        Returns:
+            An array of the shape and dtype of x.
+
+        Raises:
+            InputError: if x does not end in ``normalized_shape``.
+        """
+        shape = self.normalized_shape
+        _check(x, True, shape, f"[..., {', '.join(map(str, shape))}]")
+        values = _at_least_float32(x)
+        moments = _moments(values, range(x.ndim - len(shape), x.ndim))
+        return self._scaled(self._normalized(values, *moments), x.dtype)
+
+
+class GroupNorm(Normalization):
+    """``torch.nn.GroupNorm``: each sample normalized over each group of channels.
+
+    Parameters: ``scale`` and ``bias`` [num_channels], PyTorch's weight and bias.
+
+    Args:
+        num_groups: into how many groups of neighbours the channels are cut.
+        num_channels: the number of channels, the last axis of x.
+        eps: added to the variance.
+        affine: whether there are ``scale`` and ``bias``.
+        bias: whether there is ``bias``, if ``affine``.
+        rngs: not used, as the initial values are constants.
+        param_dtype: the dtype of the parameters.
+    """
+
+    def __init__(
+        self,
+        num_groups: int,
+        num_channels: int,
+        eps: float = 1e-5,
+        affine: bool = True,
+        *,
+        bias: bool = True,
+        rngs: nnx.Rngs | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+    ) -> None:
+        check_positive("num_groups", num_groups)
+        check_positive("num_channels", num_channels)
+        if num_channels % num_groups:
+            raise InputError("num_channels", f"a multiple of {num_groups} groups", num_channels)
+        self.num_groups, self.num_channels = num_groups, num_channels
+        super().__init__((num_channels,), eps, affine, bias, param_dtype)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalizes x.
+
+        Args:
+            x: [N, ..., num_channels].
+
+        Returns:
+            An array of the shape and dtype of x.
+
+        Raises:
+            InputError: if x has another shape, or a single value per group.
+        """
+        _check(x, x.ndim >= 2, (self.num_channels,), f"[N, ..., {self.num_channels}]")
+        if x.size == self.num_groups:
+            raise InputError("x", "more than one value per group", describe(x))
+        groups = _at_least_float32(x).reshape(
+            x.shape[0], -1, self.num_groups, x.shape[-1] // self.num_groups
+        )
+        y = self._normalized(groups, *_moments(groups, (1, 3)))
+        return self._scaled(y.reshape(x.shape), x.dtype)
+
+
+class InstanceNorm2d(GroupNorm):
+    """``torch.nn.InstanceNorm2d``: each channel of each image normalized by itself.
+
+    There are no running statistics, as is PyTorch's default. Parameters, if ``affine``: ``scale``
+    and ``bias`` [num_features], PyTorch's weight and bias.
+
+    Args:
+        num_features: the number of channels, C.
+        eps: added to the variance.
+        affine: whether there are ``scale`` and ``bias``.
+        rngs: not used, as the initial values are constants.
+        param_dtype: the dtype of the parameters.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        *,
+        affine: bool = False,
+        rngs: nnx.Rngs | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+    ) -> None:
+        check_positive("num_features", num_features)
+        super().__init__(num_features, num_features, eps, affine, param_dtype=param_dtype)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalizes x.
+
+        Args:
+            x: images [N, H, W, C].
+
+        Returns:
+            An array of the shape and dtype of x.
+
+        Raises:
+            InputError: if x has another shape, or a single value per channel and image.
+        """
+        check_floats("x", x, ("N", "H", "W", self.num_channels))
+        if x.shape[1] * x.shape[2] == 1:
+            raise InputError("x", "more than one pixel per image", describe(x))
+        return super().__call__(x)

@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import torch
+from flax import nnx
+
+from jaxnets import layers
+from tests.parity.oracle import check_layer, images_first, images_last
+
+#: Name and arguments, the same here and in torch.nn.
+ACTIVATIONS = [
+    ("Identity",),
+    ("ReLU",),
+    ("ReLU6",),
+    ("LeakyReLU",),
+    ("LeakyReLU", 0.3),
+    ("ELU",),
+    ("ELU", 0.5),
+    ("CELU", 2.0),
+    ("SELU",),
+    ("GELU",),
+    ("GELU", "tanh"),
+    ("SiLU",),
+    ("Mish",),
+    ("Sigmoid",),
+    ("LogSigmoid",),
+    ("Tanh",),
+    ("Softsign",),
+    ("Softplus",),
+    ("Softplus", 2.0, 5.0),
+    ("Hardtanh",),
+    ("Hardtanh", -0.5, 3.0),
+    ("Hardswish",),
+    ("Softmax", -1),
+    ("Softmax", 0),
+    ("LogSoftmax", -1),
+    ("LogSoftmax", 1),
+    ("GLU",),
+    ("GLU", 1),
+]
+#: Where the pieces of piecewise functions meet, each twice, for GLU's halves.
+KINKS = np.repeat([-6.0, -5.0, -3.0, -1.0, -0.5, 0.0, 1.0, 2.5, 3.0, 6.0, 20.0, 21.0], 2)
+ORDINARY = np.random.default_rng(0).normal(0.0, 3.0, size=24)
+INPUTS = {
+    "ordinary": np.concatenate([KINKS, ORDINARY]).reshape(4, 6, 2),
+    "large": np.array([-1e4, -800.0, -90.0, -30.0, 30.0, 90.0, 800.0, 1e4]).reshape(2, 2, 2),
+}
+
+
+@pytest.mark.parametrize("inputs", INPUTS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("name", "arguments"), [(name, rest) for name, *rest in ACTIVATIONS])
+def test_activation_equals_torch(name, arguments, dtype, inputs):
+    ours, theirs = getattr(layers, name)(*arguments), getattr(torch.nn, name)(*arguments)
+    check_layer(ours, theirs, INPUTS[inputs].astype(dtype))
+
+
+@pytest.mark.parametrize("inputs", INPUTS)
+def test_hardsigmoid_equals_torch(inputs):
+    # In float64 torch's slope is a sixth in single precision; ours is a sixth.
+    check_layer(layers.Hardsigmoid(), torch.nn.Hardsigmoid(), INPUTS[inputs].astype(np.float32))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("count", [1, 4])
+@pytest.mark.parametrize("shape", [(3, 4), (2, 4, 3)])
+def test_prelu_equals_torch(dtype, count, shape):
+    inputs = np.random.default_rng(0).normal(size=shape).astype(dtype)
+    inputs.flat[:2] = 0.0
+    theirs = torch.nn.PReLU(count, 0.1).to(torch.tensor(inputs).dtype)
+    with torch.no_grad():
+        theirs.weight += torch.arange(count) * 0.2
+    ours = layers.PReLU(count, rngs=nnx.Rngs(0), param_dtype=dtype)
+    check_layer(ours, theirs, inputs, to_ours=images_last, from_ours=images_first)
+
+
+def test_prelu_starts_as_torch_does():
+    np.testing.assert_array_equal(
+        np.asarray(layers.PReLU(3).negative_slope.get_value()),
+        torch.nn.PReLU(3).weight.detach().numpy(),
+    )

@@ -1,0 +1,54 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from flax import nnx
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxnets import layers
+from tests.parity.oracle import assert_equal, copy_weights
+
+
+def check_embedding(ours: nnx.Embed, theirs: torch.nn.Embedding, indices: np.ndarray) -> None:
+    """Compares the rows, and the gradient of the table, of one lookup."""
+    copy_weights(ours, theirs)
+    expected = theirs(torch.tensor(indices))
+    weight = np.cos(np.arange(expected.numel())).reshape(expected.shape)
+    weight = weight.astype(expected.detach().numpy().dtype)
+    expected.backward(torch.tensor(weight))
+    graphdef, parameters = nnx.split(ours)
+
+    @jax.jit
+    def run(parameters, indices, cotangent):
+        outputs, pullback = jax.vjp(lambda p: nnx.merge(graphdef, p)(indices), parameters)
+        return outputs, pullback(cotangent)[0]
+
+    outputs, gradient = run(parameters, jnp.asarray(indices), jnp.asarray(weight))
+    assert_equal(outputs, expected, "rows")
+    assert_equal(gradient["embedding"].get_value(), theirs.weight.grad, "gradient")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@settings(max_examples=6)
+@given(
+    rows=st.integers(1, 6),
+    features=st.integers(1, 4),
+    shape=st.lists(st.integers(0, 4), max_size=3),
+    padding=st.none() | st.integers(-6, 5),
+    index_dtype=st.sampled_from([np.int32, np.int64]),
+)
+def test_embedding_equals_torch(dtype, rows, features, shape, padding, index_dtype):
+    padding = None if padding is None else max(-rows, min(padding, rows - 1))
+    ours = layers.Embedding(rows, features, padding, rngs=nnx.Rngs(0), param_dtype=dtype)
+    theirs = torch.nn.Embedding(rows, features, padding).to(torch.tensor(dtype(0)).dtype)
+    # The row of a loaded table may hold anything: it is looked up, and learns nothing.
+    torch.nn.init.normal_(theirs.weight)
+    indices = np.random.default_rng(0).integers(0, rows, size=shape).astype(index_dtype)
+    check_embedding(ours, theirs, indices)
+
+
+def test_flax_embed_takes_torch_weights():
+    ours = nnx.Embed(5, 3, rngs=nnx.Rngs(0))
+    check_embedding(ours, torch.nn.Embedding(5, 3), np.array([[0, 4], [2, 2]], np.int32))

@@ -1,0 +1,293 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxnets import layers
+from jaxnets.interop import to_numpy
+
+
+def zeros(*shape, dtype=jnp.float32):
+    return jnp.zeros(shape, dtype)
+
+
+def attention(**options):
+    return layers.MultiheadAttention(4, 2, **options, rngs=nnx.Rngs(0))
+
+
+BAD_OPTIONS = [
+    (lambda: layers.BatchNorm1d(0), "num_features: expected a positive integer, got 0"),
+    (lambda: layers.InstanceNorm2d(-1), "num_features: expected a positive integer, got -1"),
+    (lambda: layers.LayerNorm((3, 0)), "normalized_shape: expected a positive integer, got 0"),
+    (lambda: layers.LayerNorm(()), "normalized_shape: expected at least one axis"),
+    (lambda: layers.GroupNorm(0, 4), "num_groups: expected a positive integer"),
+    (lambda: layers.GroupNorm(1, 0), "num_channels: expected a positive integer"),
+    (lambda: layers.GroupNorm(2, 5), "num_channels: expected a multiple of 2 groups, got 5"),
+    (lambda: layers.Embedding(0, 1, rngs=nnx.Rngs(0)), "num_embeddings: expected a positive"),
+    (lambda: layers.Embedding(1, 0, rngs=nnx.Rngs(0)), "embedding_dim: expected a positive"),
+    (
+        lambda: layers.Embedding(3, 1, 3, rngs=nnx.Rngs(0)),
+        r"padding_idx: expected an integer in \[-3, 3\), got 3",
+    ),
+    (lambda: layers.PReLU(0), "num_parameters: expected a positive integer, got 0"),
+    (lambda: layers.GELU("erf"), "approximate: expected 'none' or 'tanh', got 'erf'"),
+    (lambda: layers.Hardtanh(1.0, 1.0), "max_val: expected a number above min_val = 1.0, got 1.0"),
+    (lambda: layers.Dropout(1.5, rngs=nnx.Rngs(0)), "p: expected a probability between 0 and 1"),
+    (lambda: layers.Dropout2d(-0.1, rngs=nnx.Rngs(0)), "p: expected a probability .* got -0.1"),
+    (lambda: layers.MultiheadAttention(0, 1, rngs=nnx.Rngs(0)), "embed_dim: expected a positive"),
+    (lambda: layers.MultiheadAttention(4, 0, rngs=nnx.Rngs(0)), "num_heads: expected a positive"),
+    (lambda: attention(kdim=0), "kdim: expected a positive integer, got 0"),
+    (lambda: attention(vdim=0), "vdim: expected a positive integer, got 0"),
+    (
+        lambda: layers.MultiheadAttention(5, 2, rngs=nnx.Rngs(0)),
+        "embed_dim: expected a multiple of 2 heads, got 5",
+    ),
+    (
+        lambda: layers.TransformerEncoderLayer(4, 2, 0, rngs=nnx.Rngs(0)),
+        "dim_feedforward: expected a positive integer, got 0",
+    ),
+    (
+        lambda: layers.TransformerEncoderLayer(4, 2, 8, activation="tanh", rngs=nnx.Rngs(0)),
+        "activation: expected 'relu', 'gelu' or a function, got 'tanh'",
+    ),
+    (
+        lambda: layers.TransformerEncoder(nnx.Module(), 0),
+        "num_layers: expected a positive integer, got 0",
+    ),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), BAD_OPTIONS)
+def test_bad_options_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+BAD_INPUTS = [
+    (
+        lambda: layers.BatchNorm1d(3)(zeros(2, 4)),
+        r"x: expected a floating-point array \[N, 3\] or \[N, L, 3\], got float32\[2, 4\]",
+    ),
+    (lambda: layers.BatchNorm1d(3)(zeros(2, 1, 1, 3)), r"got float32\[2, 1, 1, 3\]"),
+    (lambda: layers.BatchNorm1d(3)(zeros(2, 3, dtype=jnp.int32)), r"got int32\[2, 3\]"),
+    (lambda: layers.BatchNorm2d(3)(zeros(2, 3)), r"x: expected .* \[N, H, W, 3\], got"),
+    (lambda: layers.BatchNorm1d(3)(zeros(1, 3)), "x: expected more than one value per channel"),
+    (lambda: layers.BatchNorm2d(3)(zeros(1, 1, 1, 3)), "x: expected more than one value per chan"),
+    (lambda: layers.LayerNorm((2, 3))(zeros(3)), r"x: expected .* \[..., 2, 3\], got float32\[3\]"),
+    (lambda: layers.GroupNorm(2, 4)(zeros(4)), r"x: expected .* \[N, ..., 4\], got float32\[4\]"),
+    (lambda: layers.GroupNorm(4, 4)(zeros(1, 4)), "x: expected more than one value per group"),
+    (lambda: layers.InstanceNorm2d(4)(zeros(1, 2, 4)), r"x: expected .* \[N, H, W, 4\]"),
+    (lambda: layers.InstanceNorm2d(4)(zeros(3, 1, 1, 4)), "x: expected more than one pixel"),
+    (lambda: layers.PReLU(3)(zeros(2, 4)), r"x: expected \[N, ..., 3\], a slope per channel"),
+    (lambda: layers.GLU()(zeros(2, 3)), r"x: expected an even size along axis -1, got float32"),
+    (
+        lambda: layers.Dropout2d(0.5, rngs=nnx.Rngs(0))(zeros(2, 3)),
+        r"x: expected a floating-point array \[N, H, W, C\]",
+    ),
+    (
+        lambda: layers.Embedding(3, 2, rngs=nnx.Rngs(0))(zeros(2)),
+        r"indices: expected an array of integers, got float32\[2\]",
+    ),
+    (
+        lambda: layers.Embedding(3, 2, rngs=nnx.Rngs(0))(jnp.array([0, 3])),
+        r"indices: expected indices in \[0, 3\), got 0 to 3",
+    ),
+    (
+        lambda: layers.Embedding(3, 2, rngs=nnx.Rngs(0))(np.array([-1, 0])),
+        r"indices: expected indices in \[0, 3\), got -1 to 0",
+    ),
+    (
+        lambda: attention()(zeros(3, 4), zeros(3, 4), zeros(3, 4)),
+        r"query: expected a floating-point array \[N, L, 4\], got float32\[3, 4\]",
+    ),
+    (
+        lambda: attention(kdim=5)(zeros(2, 3, 4), zeros(2, 3, 4), zeros(2, 3, 4)),
+        r"key: expected a floating-point array \[2, S, 5\], got float32\[2, 3, 4\]",
+    ),
+    (
+        lambda: attention()(zeros(2, 3, 4), zeros(2, 5, 4), zeros(2, 6, 4)),
+        r"value: expected a floating-point array \[2, 5, 4\], got float32\[2, 6, 4\]",
+    ),
+    (
+        lambda: attention()(*[zeros(2, 3, 4)] * 3, attn_mask=zeros(2, 3, 3)),
+        r"attn_mask: expected .* \[3, 3\] or \[4, 3, 3\], got float32\[2, 3, 3\]",
+    ),
+    (
+        lambda: attention()(*[zeros(2, 3, 4)] * 3, key_padding_mask=zeros(2, 3, dtype=jnp.int32)),
+        r"key_padding_mask: expected a boolean or floating-point mask \[2, 3\], got int32\[2, 3\]",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), BAD_INPUTS)
+def test_bad_inputs_are_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_one_value_per_channel_is_enough_in_evaluation():
+    layer = layers.BatchNorm1d(3)
+    layer.eval()
+    assert layer(zeros(1, 3)).shape == (1, 3)
+    untracked = layers.BatchNorm1d(3, track_running_stats=False)
+    untracked.eval()
+    with pytest.raises(ValueError, match="x: expected more than one value per channel"):
+        untracked(zeros(1, 3))
+
+
+def test_view_sets_the_mode_of_batch_norm():
+    layer = nnx.Sequential(layers.BatchNorm1d(3))
+    evaluated = nnx.view(layer, use_running_average=True)
+    x = jnp.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+    np.testing.assert_allclose(evaluated(x), x, rtol=1e-4)  # mean 0 and variance 1 at first
+    np.testing.assert_allclose(layer(x), np.sign(x - x.mean(0, keepdims=True)), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "axes"),
+    [
+        (layers.LayerNorm(256), -1),
+        (layers.GroupNorm(1, 256), (1, 2)),
+        (layers.BatchNorm1d(4), (0, 1)),
+    ],
+)
+def test_a_large_mean_costs_no_precision(layer, axes):
+    # E[x²] - E[x]² would be off by 6% here, and E[(x - E[x])²] by less than 1e-4.
+    channels = 4 if isinstance(layer, layers.BatchNorm1d) else 256
+    x = 1000 + jax.random.normal(jax.random.key(0), (16, 64, channels))
+    np.testing.assert_allclose(np.std(np.asarray(layer(x), np.float64), axes), 1.0, rtol=5e-3)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize(
+    "layer", [layers.BatchNorm1d(8), layers.LayerNorm(8), layers.GroupNorm(2, 8)]
+)
+def test_halves_are_normalized_in_single_precision(layer, dtype):
+    x = jax.random.normal(jax.random.key(0), (16, 8)).astype(dtype)
+    expected = layer(x.astype(jnp.float32))
+    outputs = layer(x)
+    assert outputs.dtype == dtype
+    np.testing.assert_array_equal(outputs, expected.astype(dtype))
+
+
+def test_embedding_out_of_range_is_nan_under_jit():
+    layer = layers.Embedding(3, 2, rngs=nnx.Rngs(0))
+    rows = jax.jit(layer)(jnp.array([0, -1, 3, 2]))
+    np.testing.assert_array_equal(np.isnan(rows).all(axis=1), [False, True, True, False])
+    np.testing.assert_array_equal(np.isnan(rows).any(axis=1), [False, True, True, False])
+
+
+def test_embedding_starts_normal_with_a_zero_padding_row():
+    table = layers.Embedding(1000, 20, -2, rngs=nnx.Rngs(0)).embedding.get_value()
+    np.testing.assert_array_equal(table[998], np.zeros(20))
+    assert (jnp.abs(table).max(axis=1) > 0).sum() == 999
+    np.testing.assert_allclose([table.mean(), table.std()], [0.0, 1.0], atol=0.02)
+
+
+def dropped(layer, shape=(64, 8, 8, 32)):
+    """Ones, passed through a dropout layer."""
+    return np.asarray(layer(jnp.ones(shape)))
+
+
+@pytest.mark.parametrize("p", [0.2, 0.5, 0.9])
+def test_dropout_drops_with_probability_p_and_keeps_the_mean(p):
+    outputs = dropped(layers.Dropout(p, rngs=nnx.Rngs(0)))
+    kept = outputs != 0
+    np.testing.assert_allclose(outputs[kept], 1 / (1 - p), rtol=1e-6)
+    np.testing.assert_allclose(kept.mean(), 1 - p, atol=0.005)
+
+
+def test_dropout2d_drops_whole_channels():
+    outputs = dropped(layers.Dropout2d(0.25, rngs=nnx.Rngs(0)))
+    channels = outputs[:, 0, 0, :]
+    np.testing.assert_array_equal(outputs, np.broadcast_to(channels[:, None, None], outputs.shape))
+    np.testing.assert_allclose((channels != 0).mean(), 0.75, atol=0.03)
+
+
+@pytest.mark.parametrize("kind", [layers.Dropout, layers.Dropout2d])
+def test_dropout_follows_the_mode(kind):
+    model = nnx.Sequential(kind(0.5, rngs=nnx.Rngs(0)))
+    model.eval()
+    np.testing.assert_array_equal(dropped(model), 1.0)
+    model.train()
+    assert (dropped(model) == 0).any()
+
+
+@pytest.mark.parametrize("p", [0, 1])
+def test_certain_dropout_draws_nothing(p):
+    layer = layers.Dropout(p, rngs=nnx.Rngs(0))
+    np.testing.assert_array_equal(dropped(layer), 1.0 - p)
+    assert not jax.tree.leaves(nnx.state(layer))
+    gradient = jax.grad(lambda x: layer(x).sum())(jnp.ones(3))
+    np.testing.assert_array_equal(gradient, 1.0 - p)
+
+
+def test_every_dropout_draws_masks_of_its_own():
+    rngs = nnx.Rngs(0)
+    model = nnx.Sequential(layers.Dropout(0.5, rngs=rngs), layers.Dropout(0.5, rngs=rngs))
+    first, second = model.layers
+    assert (dropped(first) != dropped(second)).any()
+    assert (dropped(first) != dropped(first)).any()
+
+
+def test_reseeding_repeats_the_masks():
+    rngs = nnx.Rngs(0)  # a single stream for all; the layers' own ones are called dropout
+    model = nnx.Sequential(layers.Dropout(0.5, rngs=rngs), layers.Dropout(0.5, rngs=rngs))
+    nnx.reseed(model, dropout=jax.random.key(3))
+    before = dropped(model)
+    nnx.reseed(model, dropout=jax.random.key(3))
+    np.testing.assert_array_equal(dropped(model), before)
+    nnx.reseed(model, dropout=jax.random.key(4))
+    assert (dropped(model) != before).any()
+    first, second = model.layers
+    assert (dropped(first) != dropped(second)).any()
+
+
+def encoder_layer(**options):
+    return layers.TransformerEncoderLayer(8, 2, 16, 0.5, **options, rngs=nnx.Rngs(0))
+
+
+def encoder():
+    return layers.TransformerEncoder(encoder_layer(), 3, layers.LayerNorm(8))
+
+
+def test_encoder_layers_start_alike_and_share_nothing():
+    model = encoder()
+    kernels = [layer.linear1.kernel.get_value() for layer in model.layers]
+    np.testing.assert_array_equal(kernels[0], kernels[2])
+    keys = [jax.random.key_data(key) for key in jax.tree.leaves(nnx.state(model, nnx.RngKey))]
+    assert len(np.unique(np.stack(keys), axis=0)) == len(keys) == 3 * 4
+    state = nnx.state(model)
+    doubled = jax.jit(lambda s: jax.tree.map(jnp.copy, s), donate_argnums=0)(state)
+    assert len(jax.tree.leaves(doubled)) == len(jax.tree.leaves(nnx.state(encoder())))
+
+
+def test_attention_and_encoder_layer_drop_in_training_only():
+    model, x = encoder_layer(), jax.random.normal(jax.random.key(0), (2, 5, 8))
+    run = nnx.jit(lambda model: model(x))
+    assert (run(model) != run(model)).any()
+    model.eval()
+    np.testing.assert_array_equal(run(model), run(model))
+    layer = attention(dropout=0.5)
+    _, weights = layer(*[x[..., :4]] * 3, average_attn_weights=False)
+    assert (weights == 0).any()
+    layer.eval()
+    _, weights = layer(*[x[..., :4]] * 3)
+    np.testing.assert_allclose(weights.sum(-1), 1.0, rtol=1e-5)
+
+
+def test_encoder_takes_any_activation():
+    x = jax.random.normal(jax.random.key(0), (2, 5, 8))
+    by_name = encoder_layer(activation="relu")
+    by_function = encoder_layer(activation=jax.nn.relu)
+    by_name.eval()
+    by_function.eval()
+    np.testing.assert_array_equal(by_name(x), by_function(x))
+
+
+def test_only_the_layers_of_a_sequential_are_left_out_of_torch_names():
+    inner = nnx.Sequential(jax.nn.relu, layers.Linear(1, 1, rngs=nnx.Rngs(0)))
+    model = nnx.Sequential(layers.TransformerEncoder(inner, 2))
+    assert "0.layers.0.1.weight" in to_numpy(model)
+    assert "0.layers.1.1.bias" in to_numpy(model)
