@@ -2,6 +2,10 @@
 
 import jax
 import pytest
+import torch
+
+# The tests run in as many processes as there are cores.
+torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True, scope="module")

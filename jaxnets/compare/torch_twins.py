@@ -1,0 +1,128 @@
+"""The documented networks in PyTorch, as the documents write them: what ours are compared with."""
+
+from collections.abc import Callable
+from typing import Any
+
+from flax import nnx
+
+from jaxnets.arrays import InputError
+from jaxnets.models import MLP, ImageClassifier, LeNet, LinearRegression, RecurrentClassifier
+from jaxnets.optional import require
+
+
+def twin(model: nnx.Module) -> Any:
+    """The PyTorch network of the same kind, sizes and names, with weights of its own.
+
+    Images go in as PyTorch has them, NCHW; ``jaxnets.interop`` carries weights across.
+
+    Args:
+        model: one of ``jaxnets.models``.
+
+    Returns:
+        A ``torch.nn.Module`` in training mode, float32.
+
+    Raises:
+        ValueError: if the model is none of the documented networks.
+        ImportError: if torch is not installed.
+    """
+    torch = require("torch", extra="torch", feature="a PyTorch twin")
+    for kind, build in _TWINS.items():
+        if type(model) is kind:
+            return build(torch, model)
+    known = ", ".join(kind.__name__ for kind in _TWINS)
+    raise InputError("model", f"one of the documented networks ({known})", type(model).__name__)
+
+
+def _linear_regression(torch: Any, model: LinearRegression) -> Any:
+    return torch.nn.Linear(model.in_features, model.out_features)
+
+
+def _mlp(torch: Any, model: MLP) -> Any:
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.depth = len(model.features) - 1
+            for index in range(1, self.depth + 1):
+                layer = torch.nn.Linear(model.features[index - 1], model.features[index])
+                setattr(self, f"fc{index}", layer)
+
+        def forward(self, x: Any) -> Any:
+            x = torch.flatten(x, 1)
+            for index in range(1, self.depth):
+                x = torch.relu(getattr(self, f"fc{index}")(x))
+            x = getattr(self, f"fc{self.depth}")(x)
+            return torch.softmax(x, dim=1) if model.output == "softmax" else x
+
+    return Network()
+
+
+def _image_classifier(torch: Any, model: ImageClassifier) -> Any:
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc1 = torch.nn.Linear(model.fc1.in_features, model.fc1.out_features)
+            self.relu = torch.nn.ReLU()
+            self.fc2 = torch.nn.Linear(model.fc2.in_features, model.fc2.out_features)
+
+        def forward(self, x: Any) -> Any:
+            return self.fc2(self.relu(self.fc1(torch.flatten(x, 1))))
+
+    return Network()
+
+
+def _lenet(torch: Any, model: LeNet) -> Any:
+    size, _, channels = model.image_shape
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv1 = torch.nn.Conv2d(channels, 6, 5, padding=(32 - size) // 2)
+            self.pool = torch.nn.MaxPool2d(2, 2)
+            self.conv2 = torch.nn.Conv2d(6, 16, 5)
+            self.fc1 = torch.nn.Linear(16 * 5 * 5, 120)
+            self.fc2 = torch.nn.Linear(120, 84)
+            self.fc3 = torch.nn.Linear(84, model.fc3.out_features)
+
+        def forward(self, x: Any) -> Any:
+            x = self.pool(torch.relu(self.conv1(x)))
+            x = self.pool(torch.relu(self.conv2(x)))
+            x = torch.flatten(x, 1)
+            x = torch.relu(self.fc1(x))
+            return self.fc3(torch.relu(self.fc2(x)))
+
+    return Network()
+
+
+def _recurrent_classifier(torch: Any, model: RecurrentClassifier) -> Any:
+    ours = getattr(model, model.cell)
+    kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[model.cell]
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            layer = kind(
+                ours.input_size,
+                ours.hidden_size,
+                ours.num_layers,
+                batch_first=True,
+                dropout=ours.dropout,
+                bidirectional=ours.bidirectional,
+            )
+            setattr(self, model.cell, layer)
+            self.fc = torch.nn.Linear(model.fc.in_features, model.fc.out_features)
+
+        def forward(self, x: Any) -> Any:
+            outputs, _ = getattr(self, model.cell)(x)
+            x = self.fc(outputs[:, -1, :])
+            return torch.sigmoid(x) if model.output == "sigmoid" else x
+
+    return Network()
+
+
+_TWINS: dict[type[nnx.Module], Callable[[Any, Any], Any]] = {
+    LinearRegression: _linear_regression,
+    MLP: _mlp,
+    ImageClassifier: _image_classifier,
+    LeNet: _lenet,
+    RecurrentClassifier: _recurrent_classifier,
+}

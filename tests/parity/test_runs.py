@@ -1,0 +1,185 @@
+"""Whole training runs beside PyTorch's: the same weights and batches, the same losses and weights.
+
+Every documented network learns real MNIST in float64 with weight decay, momentum or Adam, a
+schedule stepped after each batch, and the last smaller batch. Then some in float32, as users train,
+where rounding grows with the steps and what must agree is what the network says of the test images.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from flax import nnx
+
+from jaxnets import losses, optimizers
+from jaxnets.compare import twin
+from jaxnets.data import Compose, Dataset, ImageRows, Normalize, Split, ToFloat, epoch_plan, load
+from jaxnets.interop import rules
+from jaxnets.models import MLP, ImageClassifier, LeNet, LinearRegression, RecurrentClassifier
+from jaxnets.training import fit, predict
+from tests.parity.oracle import copy_weights, relative_difference
+
+BATCH = 64
+SMALLER = 32  # size of the last batch
+MEAN, STD = 0.1307, 0.3081
+
+
+def images(x):
+    return x
+
+
+def flat(x):
+    return x.reshape(len(x), -1)
+
+
+def rows(x):
+    return x[:, 0]
+
+
+def coloured(x):
+    """Three shades of a padded image, [B, 3, 32, 32]."""
+    x = np.pad(x, ((0, 0), (0, 0), (2, 2), (2, 2)))
+    return np.concatenate([x, 0.5 * x, -x], axis=1)
+
+
+@dataclass(frozen=True)
+class Run:
+    build: Callable
+    inputs: Callable = images  # of normalised images [B, 1, 28, 28], as torch takes them
+    steps: int = 50
+    optimizer: str = "sgd"
+    lr: float = 0.01
+    loss: tuple[Callable, Callable] = (losses.cross_entropy, torch.nn.functional.cross_entropy)
+    labels: Callable = np.asarray
+
+
+def _recurrent(**options) -> Callable:
+    return lambda **kw: RecurrentClassifier(28, **options, **kw)
+
+
+def _parity(labels):
+    return (labels % 2)[:, None]
+
+
+MSE = (losses.mse_loss, torch.nn.functional.mse_loss)
+BCE = (losses.binary_cross_entropy, torch.nn.functional.binary_cross_entropy)
+RUNS = {
+    "linear-regression": Run(
+        lambda **kw: LinearRegression(784, 1, **kw),
+        flat, lr=1e-4, loss=MSE, labels=lambda y: y.astype(np.float64)[:, None] / 10,
+    ),
+    "mlp": Run(lambda **kw: MLP(**kw), steps=938),
+    "softmax-mlp": Run(lambda **kw: MLP((784, 128, 10), output="softmax", **kw), steps=200),
+    "image-classifier": Run(lambda **kw: ImageClassifier(3072, 64, 10, **kw), coloured),
+    "lenet": Run(lambda **kw: LeNet(**kw), steps=200),
+    "lenet-32": Run(lambda **kw: LeNet(3, 10, 32, **kw), coloured),
+    "lstm": Run(
+        _recurrent(hidden_dim=128, n_layers=2, output_dim=10), rows, 200, optimizer="adam"
+    ),
+    "gru": Run(_recurrent(hidden_dim=64, n_layers=2, output_dim=10, cell="gru"), rows, optimizer="adam"),
+    "lstm-bidirectional": Run(
+        _recurrent(hidden_dim=32, n_layers=2, output_dim=10, bidirectional=True), rows, optimizer="adam"
+    ),
+    "lstm-sigmoid": Run(_recurrent(hidden_dim=32), rows, optimizer="adam", loss=BCE, labels=_parity),
+}  # fmt: skip
+
+
+def ours_and_torchs(run: Run, torch_parameters, steps: int):
+    """The optimizer of a run with its schedule, here and there."""
+    if run.optimizer == "adam":
+        schedule = optimizers.cosine_annealing_lr(1e-3, T_max=steps)
+        theirs = torch.optim.Adam(torch_parameters, lr=1e-3, weight_decay=1e-4)
+        return (
+            optimizers.adam(schedule, weight_decay=1e-4),
+            theirs,
+            torch.optim.lr_scheduler.CosineAnnealingLR(theirs, steps),
+        )
+    schedule = optimizers.step_lr(run.lr, step_size=steps // 3, gamma=0.5)
+    theirs = torch.optim.SGD(torch_parameters, lr=run.lr, momentum=0.9, weight_decay=1e-4)
+    return (
+        optimizers.sgd(schedule, momentum=0.9, weight_decay=1e-4),
+        theirs,
+        torch.optim.lr_scheduler.StepLR(theirs, steps // 3, 0.5),
+    )
+
+
+def both(run: Run, dtype, steps: int):
+    """Trains both sides; returns our run, torch's losses and torch's network."""
+    mnist = load("mnist")
+    count = BATCH * (steps - 1) + SMALLER
+    torch_inputs = run.inputs(
+        (np.moveaxis(mnist.train.inputs[:count], -1, 1) / 255 - MEAN) / STD
+    ).astype(dtype)
+    inputs = np.moveaxis(torch_inputs, 1, -1) if torch_inputs.ndim == 4 else torch_inputs
+    labels = run.labels(mnist.train.labels[:count])
+    if labels.dtype == np.float64:
+        labels = labels.astype(dtype)
+    split = Split(np.ascontiguousarray(inputs), labels)
+
+    model = run.build(rngs=nnx.Rngs(0), param_dtype=dtype)
+    torch.manual_seed(0)
+    network = twin(model).to(torch.float64 if dtype == np.float64 else torch.float32)
+    copy_weights(model, network)
+    ours, theirs, scheduler = ours_and_torchs(run, network.parameters(), steps)
+
+    result = fit(
+        model,
+        Dataset("mnist", split, split.take(BATCH)),
+        loss=run.loss[0],
+        optimizer=ours,
+        epochs=1,
+        batch_size=BATCH,
+        seed=1,
+        progress="none",
+    )
+    plan = epoch_plan(count, BATCH, seed=1, epoch=0)
+    torch_losses = []
+    for indices in [*plan.full, plan.rest]:
+        y = torch.tensor(labels[indices])
+        if run.loss[1] is torch.nn.functional.cross_entropy:
+            y = y.long()
+        elif not y.is_floating_point():
+            y = y.to(torch.float64 if dtype == np.float64 else torch.float32)
+        theirs.zero_grad()
+        loss = run.loss[1](network(torch.tensor(torch_inputs[indices])), y)
+        loss.backward()
+        theirs.step()
+        scheduler.step()
+        torch_losses.append(loss.item())
+    return result, np.array(torch_losses), network
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_losses_and_parameters_equal_torchs_in_float64(name):
+    run = RUNS[name]
+    result, torch_losses, network = both(run, np.float64, run.steps)
+    assert result.step_losses.dtype == np.float64
+    assert len(torch_losses) == run.steps
+    np.testing.assert_allclose(result.step_losses, torch_losses, rtol=1e-8)
+    assert torch_losses[-10:].mean() < torch_losses[:10].mean()
+
+    expected = dict(network.named_parameters())
+    for path, module in nnx.iter_modules(result.model):
+        for attribute, leaf in rules.leaves(module).items():
+            theirs = expected.pop(".".join([*map(str, path), leaf.name])).detach().numpy()
+            value = leaf.to_torch(np.asarray(getattr(module, attribute).get_value()))
+            assert relative_difference(value, theirs) < 1e-6, (path, attribute)
+    assert not expected
+
+
+@pytest.mark.parametrize("name", ["mlp", "lenet", "lstm"])
+def test_predictions_after_training_in_float32_agree_with_torchs(name):
+    run = RUNS[name]
+    result, _, network = both(run, np.float32, 938 if name == "mlp" else 300)
+    test = load("mnist").test
+    transform = Compose(ToFloat(), Normalize(MEAN, STD))
+    if run.inputs is rows:
+        transform = Compose(transform, ImageRows())
+    ours = predict(result.model, test.inputs, transform=transform).argmax(-1)
+    x = ((np.moveaxis(test.inputs, -1, 1) / 255 - MEAN) / STD).astype(np.float32)
+    with torch.no_grad():
+        theirs = network(torch.tensor(run.inputs(x))).argmax(-1).numpy()
+    assert (ours == theirs).mean() >= 0.998
+    assert (ours == test.labels).mean() > 0.85
