@@ -68,22 +68,29 @@ BCE = (losses.binary_cross_entropy, torch.nn.functional.binary_cross_entropy)
 RUNS = {
     "linear-regression": Run(
         lambda **kw: LinearRegression(784, 1, **kw),
-        flat, lr=1e-4, loss=MSE, labels=lambda y: y.astype(np.float64)[:, None] / 10,
+        flat,
+        lr=1e-4,
+        loss=MSE,
+        labels=lambda y: y.astype(np.float64)[:, None] / 10,
     ),
     "mlp": Run(lambda **kw: MLP(**kw), steps=938),
     "softmax-mlp": Run(lambda **kw: MLP((784, 128, 10), output="softmax", **kw), steps=200),
     "image-classifier": Run(lambda **kw: ImageClassifier(3072, 64, 10, **kw), coloured),
     "lenet": Run(lambda **kw: LeNet(**kw), steps=200),
     "lenet-32": Run(lambda **kw: LeNet(3, 10, 32, **kw), coloured),
-    "lstm": Run(
-        _recurrent(hidden_dim=128, n_layers=2, output_dim=10), rows, 200, optimizer="adam"
+    "lstm": Run(_recurrent(hidden_dim=128, n_layers=2, output_dim=10), rows, 200, optimizer="adam"),
+    "gru": Run(
+        _recurrent(hidden_dim=64, n_layers=2, output_dim=10, cell="gru"), rows, optimizer="adam"
     ),
-    "gru": Run(_recurrent(hidden_dim=64, n_layers=2, output_dim=10, cell="gru"), rows, optimizer="adam"),
     "lstm-bidirectional": Run(
-        _recurrent(hidden_dim=32, n_layers=2, output_dim=10, bidirectional=True), rows, optimizer="adam"
+        _recurrent(hidden_dim=32, n_layers=2, output_dim=10, bidirectional=True),
+        rows,
+        optimizer="adam",
     ),
-    "lstm-sigmoid": Run(_recurrent(hidden_dim=32), rows, optimizer="adam", loss=BCE, labels=_parity),
-}  # fmt: skip
+    "lstm-sigmoid": Run(
+        _recurrent(hidden_dim=32), rows, optimizer="adam", loss=BCE, labels=_parity
+    ),
+}
 
 
 def ours_and_torchs(run: Run, torch_parameters, steps: int):
