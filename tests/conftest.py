@@ -18,3 +18,8 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile("jaxnets")
 
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--measured", metavar="DIR", help="write the differences from torch into this folder"
+    )

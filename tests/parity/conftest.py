@@ -1,8 +1,13 @@
 """Parity tests may use float64; every array in them states its dtype."""
 
+import json
+from pathlib import Path
+
 import jax
 import pytest
 import torch
+
+from tests.parity import oracle
 
 # The tests run in as many processes as there are cores.
 torch.set_num_threads(1)
@@ -12,3 +17,12 @@ torch.set_num_threads(1)
 def x64():
     with jax.enable_x64(True):
         yield
+
+
+def pytest_sessionfinish(session):
+    """Writes what was measured, one file a worker, where --measured names a folder."""
+    folder = session.config.getoption("--measured")
+    if folder is not None and oracle.MEASURED:
+        worker = getattr(session.config, "workerinput", {}).get("workerid", "main")
+        rows = [[*key, *value] for key, value in oracle.MEASURED.items()]
+        Path(folder, f"{worker}.json").write_text(json.dumps(rows))
