@@ -1,0 +1,58 @@
+"""Adagrad."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxnets.optimizers import checks
+from jaxnets.optimizers.scalars import Hyperparameter
+from jaxnets.optimizers.template import Coefficients, Slots, from_rule
+
+
+def adagrad(
+    lr: Hyperparameter = 1e-2,
+    lr_decay: float = 0,
+    weight_decay: float = 0,
+    initial_accumulator_value: float = 0,
+    eps: float = 1e-10,
+    *,
+    maximize: bool = False,
+) -> optax.GradientTransformation:
+    """``torch.optim.Adagrad``.
+
+    With g the gradient plus λ p: s ← s + g², then p ← p - lr / (1 + (t - 1) η) g / (√s + ε).
+
+    Slots: ``sum`` (s).
+
+    Args:
+        lr: the learning rate, a number or a schedule.
+        lr_decay: η.
+        weight_decay: λ.
+        initial_accumulator_value: what s starts from.
+        eps: ε.
+        maximize: whether the objective is to grow.
+
+    Raises:
+        InputError: if a value is out of its range.
+    """
+    lr_decay = checks.non_negative("lr_decay", lr_decay)
+    start = checks.non_negative("initial_accumulator_value", initial_accumulator_value)
+    eps = checks.non_negative("eps", eps)
+
+    def coefficients(taken: jax.Array, lr: jax.Array) -> Coefficients:
+        return {"lr": lr / (1 + taken.astype(lr.dtype) * lr_decay)}
+
+    def rule(g: jax.Array, kept: Slots, k: Coefficients) -> tuple[jax.Array, Slots]:
+        total = kept["sum"] + g * g
+        return -k["lr"] * g / (jnp.sqrt(total) + eps), {"sum": total}
+
+    return from_rule(
+        rule,
+        coefficients,
+        {"sum": partial(jnp.full_like, fill_value=start)},
+        lr=lr,
+        weight_decay=weight_decay,
+        maximize=maximize,
+    )

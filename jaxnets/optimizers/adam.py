@@ -1,0 +1,99 @@
+"""Adam, AdamW and AMSGrad."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxnets.optimizers import checks
+from jaxnets.optimizers.scalars import Hyperparameter, at, bias_correction
+from jaxnets.optimizers.template import Coefficients, Slots, from_rule, moving_average
+
+
+def adam(
+    lr: Hyperparameter = 1e-3,
+    betas: Sequence[Hyperparameter] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0,
+    amsgrad: bool = False,
+    *,
+    maximize: bool = False,
+    decoupled_weight_decay: bool = False,
+) -> optax.GradientTransformation:
+    """``torch.optim.Adam``.
+
+    With g the gradient plus λ p: m ← β₁ m + (1 - β₁) g and v ← β₂ v + (1 - β₂) g², then
+    p ← p - lr m̂ / (√v̂ + ε), where m̂ = m / (1 - β₁ᵗ) and v̂ = v / (1 - β₂ᵗ).
+    AMSGrad takes the largest v so far in place of v, before the correction of the bias.
+
+    Slots: ``exp_avg`` (m), ``exp_avg_sq`` (v) and, with AMSGrad, ``max_exp_avg_sq``.
+
+    Args:
+        lr: the learning rate, a number or a schedule.
+        betas: β₁ and β₂; β₁ may be a schedule.
+        eps: ε.
+        weight_decay: λ.
+        amsgrad: whether the variant AMSGrad is used.
+        maximize: whether the objective is to grow.
+        decoupled_weight_decay: whether the decay is AdamW's, p ← p - lr λ p.
+
+    Raises:
+        InputError: if a value is out of its range.
+    """
+    beta1, beta2 = checks.two_betas(betas)
+    eps = checks.non_negative("eps", eps)
+
+    def coefficients(taken: jax.Array, lr: jax.Array) -> Coefficients:
+        step = (taken + 1).astype(lr.dtype)
+        beta = at(beta1, taken)
+        # m̂ / (√v̂ + ε) = (root / bias) m / (√v + ε root): one division an element, not three.
+        root = jnp.sqrt(bias_correction(beta2, step))
+        return {"beta1": beta, "lr": lr * root / bias_correction(beta, step), "eps": eps * root}
+
+    def rule(g: jax.Array, kept: Slots, k: Coefficients) -> tuple[jax.Array, Slots]:
+        mean = moving_average(kept["exp_avg"], g, k["beta1"])
+        square = moving_average(kept["exp_avg_sq"], g * g, beta2)
+        new = {"exp_avg": mean, "exp_avg_sq": square}
+        if amsgrad:
+            square = jnp.maximum(kept["max_exp_avg_sq"], square)
+            new["max_exp_avg_sq"] = square
+        return -k["lr"] * mean / (jnp.sqrt(square) + k["eps"]), new
+
+    names = ["exp_avg", "exp_avg_sq"] + ["max_exp_avg_sq"] * amsgrad
+    return from_rule(
+        rule,
+        coefficients,
+        dict.fromkeys(names, jnp.zeros_like),
+        lr=lr,
+        weight_decay=weight_decay,
+        maximize=maximize,
+        decoupled=decoupled_weight_decay,
+    )
+
+
+def adamw(
+    lr: Hyperparameter = 1e-3,
+    betas: Sequence[Hyperparameter] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 1e-2,
+    amsgrad: bool = False,
+    *,
+    maximize: bool = False,
+) -> optax.GradientTransformation:
+    """``torch.optim.AdamW``: :func:`adam` with decoupled weight decay, p ← p - lr λ p.
+
+    Args:
+        lr: the learning rate, a number or a schedule.
+        betas: β₁ and β₂; β₁ may be a schedule.
+        eps: ε.
+        weight_decay: λ.
+        amsgrad: whether the variant AMSGrad is used.
+        maximize: whether the objective is to grow.
+
+    Raises:
+        InputError: if a value is out of its range.
+    """
+    return adam(
+        lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True
+    )

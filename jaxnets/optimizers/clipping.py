@@ -1,0 +1,87 @@
+"""Clipping of gradients, to stand before an optimizer in ``optax.chain``."""
+
+import math
+from numbers import Real
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxnets.arrays import InputError
+from jaxnets.optimizers.scalars import scalar
+
+
+def clip_grad_norm(max_norm: float, norm_type: float = 2.0) -> optax.GradientTransformation:
+    """``torch.nn.utils.clip_grad_norm_``: g ← g min(1, max_norm / (‖g‖ + 10⁻⁶)).
+
+    The norm is that of all gradients taken as one vector, or of the group's where it stands within
+    a parameter group.
+
+    Args:
+        max_norm: the largest norm let through; ``math.inf`` lets all through.
+        norm_type: the p of the p-norm, positive; ``math.inf`` takes the largest absolute value.
+
+    Raises:
+        InputError: if max_norm is negative or norm_type not positive.
+
+    Example:
+        >>> import optax
+        >>> from jaxnets import optimizers
+        >>> optimizer = optax.chain(optimizers.clip_grad_norm(1.0), optimizers.sgd(0.1))
+    """
+    max_norm = _limit("max_norm", max_norm)
+    norm_type = _limit("norm_type", norm_type)
+    if norm_type == 0:
+        raise InputError("norm_type", "a positive number", norm_type)
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        leaves = jax.tree.leaves(updates)
+        if not leaves:
+            return updates, state
+        norms = jnp.stack([scalar(_norm(leaf, norm_type)) for leaf in leaves])
+        factor = jnp.minimum(max_norm / (_norm(norms, norm_type) + 1e-6), 1)
+
+        def clip(g: jax.Array) -> jax.Array:
+            wide = _widened(g)
+            return (wide * factor.astype(wide.dtype)).astype(g.dtype)
+
+        return jax.tree.map(clip, updates), state
+
+    return optax.GradientTransformation(optax.init_empty_state, update)
+
+
+def clip_grad_value(clip_value: float) -> optax.GradientTransformation:
+    """``torch.nn.utils.clip_grad_value_``: every element into [-clip_value, clip_value].
+
+    Args:
+        clip_value: the largest absolute value let through.
+
+    Raises:
+        InputError: if clip_value is negative.
+    """
+    clip_value = _limit("clip_value", clip_value)
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        return jax.tree.map(lambda g: jnp.clip(g, -clip_value, clip_value), updates), state
+
+    return optax.GradientTransformation(optax.init_empty_state, update)
+
+
+def _limit(argument: str, value: Any) -> float:
+    if not isinstance(value, Real) or not float(value) >= 0:
+        raise InputError(argument, "a number >= 0", value)
+    return float(value)
+
+
+def _widened(array: jax.Array) -> jax.Array:
+    return array.astype(jnp.float32) if jnp.finfo(array.dtype).bits < 32 else array
+
+
+def _norm(array: jax.Array, order: float) -> jax.Array:
+    array = _widened(array)
+    if order == 2:
+        return jnp.sqrt(jnp.sum(array * array))
+    if math.isinf(order):
+        return jnp.max(jnp.abs(array), initial=0)
+    return jnp.sum(jnp.abs(array) ** order) ** (1 / order)

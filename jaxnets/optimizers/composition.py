@@ -1,0 +1,97 @@
+"""Schedules made of a function or of other schedules."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxnets.arrays import InputError, check_positive
+from jaxnets.optimizers import checks
+from jaxnets.optimizers.scalars import Schedule, integer, scalar
+
+
+def lambda_lr(lr: float, lr_lambda: Callable[[jax.Array], ArrayLike]) -> Schedule:
+    """``torch.optim.lr_scheduler.LambdaLR``: lr times a function of the count of steps.
+
+    Args:
+        lr: the learning rate that the function multiplies.
+        lr_lambda: from the count of steps taken, a traced integer, to a factor; it is compiled,
+            so a choice is ``jnp.where``, not ``if``.
+
+    Returns:
+        A schedule, from the count of steps taken to the learning rate.
+
+    Raises:
+        InputError: if lr is negative or not finite, or lr_lambda not a function.
+    """
+    lr = checks.non_negative("lr", lr)
+    if not callable(lr_lambda):
+        raise InputError("lr_lambda", "a function of the count of steps", lr_lambda)
+    return lambda count: lr * scalar(lr_lambda(integer(count)))
+
+
+def sequential_lr(schedules: Sequence[Schedule], milestones: Sequence[int]) -> Schedule:
+    """``torch.optim.lr_scheduler.SequentialLR``: one schedule after the other.
+
+    Args:
+        schedules: each counts from the milestone at which it begins.
+        milestones: at which counts the second, the third, ... begins.
+
+    Returns:
+        A schedule, from the count of steps taken to the learning rate.
+
+    Raises:
+        InputError: if there is not one schedule more than milestones, or these do not increase.
+
+    Example:
+        Five epochs of warm-up, then a cosine:
+
+        >>> from jaxnets import optimizers
+        >>> schedule = optimizers.sequential_lr(
+        ...     [optimizers.linear_lr(0.1, 0.2), optimizers.cosine_annealing_lr(0.1, T_max=95)],
+        ...     milestones=[5],
+        ... )
+    """
+    if not schedules or len(milestones) != len(schedules) - 1:
+        got = f"{len(schedules)} schedules and {len(milestones)} milestones"
+        raise InputError("milestones", "one fewer than schedules", got)
+    for milestone in milestones:
+        check_positive("milestones", milestone)
+    if any(second <= first for first, second in pairwise(milestones)):
+        raise InputError("milestones", "increasing counts of steps", list(milestones))
+
+    def schedule(count: ArrayLike) -> jax.Array:
+        count = integer(count)
+        value = scalar(schedules[0](count))
+        for begin, following in zip(milestones, schedules[1:], strict=True):
+            since = jnp.maximum(count - begin, 0)
+            value = jnp.where(count >= begin, scalar(following(since)), value)
+        return value
+
+    return schedule
+
+
+def per_epoch(schedule: Schedule, steps_per_epoch: int) -> Schedule:
+    """Lets a schedule count epochs where the optimizer counts steps.
+
+    PyTorch's schedulers count how often their ``step`` is called: for most once an epoch. The
+    schedules here count the optimizer's steps; this one moves on after each epoch of them.
+
+    Args:
+        schedule: from the count of epochs to the learning rate.
+        steps_per_epoch: how many optimizer steps an epoch has: the number of batches.
+
+    Returns:
+        A schedule, from the count of steps to the learning rate.
+
+    Raises:
+        InputError: if steps_per_epoch is not a positive integer.
+
+    Example:
+        >>> from jaxnets import optimizers
+        >>> schedule = optimizers.per_epoch(optimizers.step_lr(0.1, step_size=30), 938)
+    """
+    check_positive("steps_per_epoch", steps_per_epoch)
+    return lambda count: schedule(integer(count) // steps_per_epoch)

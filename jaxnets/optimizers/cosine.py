@@ -1,0 +1,92 @@
+"""Schedules that follow a cosine."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxnets.arrays import check_positive
+from jaxnets.optimizers import checks
+from jaxnets.optimizers.scalars import Schedule, integer, scalar
+
+_LARGEST_COUNT = 2**31 - 1
+
+
+def cosine_annealing_lr(lr: float, T_max: int, eta_min: float = 0.0) -> Schedule:
+    """``torch.optim.lr_scheduler.CosineAnnealingLR``.
+
+    η + (lr - η) (1 + cos(π t / T_max)) / 2: down to η at T_max, then up again, to lr at 2 T_max,
+    and so on, as PyTorch's.
+
+    Args:
+        lr: the learning rate at the start.
+        T_max: after how many steps it is lowest.
+        eta_min: η.
+
+    Returns:
+        A schedule, from the count t of steps taken to the learning rate.
+
+    Raises:
+        InputError: if a value is out of its range.
+    """
+    lr, lowest = checks.non_negative("lr", lr), checks.non_negative("eta_min", eta_min)
+    check_positive("T_max", T_max)
+
+    def schedule(count: ArrayLike) -> jax.Array:
+        phase = integer(count) % (2 * T_max)
+        return lowest + (lr - lowest) * half_cosine(T_max - phase, T_max)
+
+    return schedule
+
+
+def cosine_annealing_warm_restarts(
+    lr: float, T_0: int, T_mult: int = 1, eta_min: float = 0.0
+) -> Schedule:
+    """``torch.optim.lr_scheduler.CosineAnnealingWarmRestarts``.
+
+    Half a cosine from lr down to η over T_0 steps, then again from lr over T_0 T_mult steps, and
+    so on.
+
+    Args:
+        lr: the learning rate at each start.
+        T_0: how many steps the first descent takes.
+        T_mult: by how much each descent is longer than the one before.
+        eta_min: η.
+
+    Returns:
+        A schedule, from the count of steps taken to the learning rate.
+
+    Raises:
+        InputError: if a value is out of its range.
+    """
+    lr, lowest = checks.non_negative("lr", lr), checks.non_negative("eta_min", eta_min)
+    check_positive("T_0", T_0)
+    check_positive("T_mult", T_mult)
+    starts, lengths = _descents(T_0, T_mult)
+
+    def schedule(count: ArrayLike) -> jax.Array:
+        count = integer(count)
+        if T_mult == 1:
+            return lowest + (lr - lowest) * half_cosine(T_0 - count % T_0, T_0)
+        current = jnp.sum(count >= integer(starts)) - 1
+        length = integer(lengths)[current]
+        left = length - (count - integer(starts)[current])
+        return lowest + (lr - lowest) * half_cosine(left, length)
+
+    return schedule
+
+
+def _descents(first: int, growth: int) -> tuple[list[int], list[int]]:
+    """Where each descent starts and how long it is, as far as a count of steps can go."""
+    starts, lengths = [0], [first]
+    while growth > 1 and lengths[-1] * growth <= _LARGEST_COUNT - starts[-1] - lengths[-1]:
+        starts.append(starts[-1] + lengths[-1])
+        lengths.append(lengths[-1] * growth)
+    return starts, lengths
+
+
+def half_cosine(left: ArrayLike, total: ArrayLike) -> jax.Array:
+    """(1 + cos(π t / T)) / 2 by the steps T - t that are left.
+
+    As sin²(π (T - t) / 2T) it is exact near its zero, even in float32.
+    """
+    return jnp.sin(jnp.pi / 2 * (scalar(left) / scalar(total))) ** 2

@@ -1,0 +1,141 @@
+"""Schedules that lower the learning rate in steps, exponentially or along a power."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxnets.arrays import InputError, check_positive
+from jaxnets.optimizers import checks
+from jaxnets.optimizers.scalars import Schedule, integer, power, scalar
+
+
+def step_lr(lr: float, step_size: int, gamma: float = 0.1) -> Schedule:
+    """``torch.optim.lr_scheduler.StepLR``: lr γ^(t // step_size).
+
+    Args:
+        lr: the learning rate at the start.
+        step_size: after how many steps γ is multiplied in, again and again.
+        gamma: γ, positive.
+
+    Returns:
+        A schedule, from the count t of steps taken to the learning rate.
+
+    Raises:
+        InputError: if a value is out of its range.
+    """
+    lr, gamma = checks.non_negative("lr", lr), checks.positive("gamma", gamma)
+    check_positive("step_size", step_size)
+    return lambda count: lr * power(gamma, scalar(integer(count) // step_size))
+
+
+def multi_step_lr(lr: float, milestones: Sequence[int], gamma: float = 0.1) -> Schedule:
+    """``torch.optim.lr_scheduler.MultiStepLR``: lr γ^n, where n milestones have been reached.
+
+    Args:
+        lr: the learning rate at the start.
+        milestones: the counts of steps from which on γ is multiplied in; one that stands twice
+            multiplies twice.
+        gamma: γ, positive.
+
+    Returns:
+        A schedule, from the count of steps taken to the learning rate.
+
+    Raises:
+        InputError: if a value is out of its range.
+    """
+    lr, gamma = checks.non_negative("lr", lr), checks.positive("gamma", gamma)
+    for milestone in milestones:
+        check_positive("milestones", milestone)
+
+    def schedule(count: ArrayLike) -> jax.Array:
+        reached = sum((scalar(integer(count) >= m) for m in milestones), start=scalar(0))
+        return lr * power(gamma, reached)
+
+    return schedule
+
+
+def exponential_lr(lr: float, gamma: float) -> Schedule:
+    """``torch.optim.lr_scheduler.ExponentialLR``: lr γᵗ.
+
+    Args:
+        lr: the learning rate at the start.
+        gamma: γ, positive.
+
+    Returns:
+        A schedule, from the count t of steps taken to the learning rate.
+
+    Raises:
+        InputError: if a value is out of its range.
+    """
+    lr, gamma = checks.non_negative("lr", lr), checks.positive("gamma", gamma)
+    return lambda count: lr * power(gamma, scalar(count))
+
+
+def polynomial_lr(lr: float, total_iters: int = 5, power: float = 1.0) -> Schedule:
+    """``torch.optim.lr_scheduler.PolynomialLR``: lr (1 - t / total_iters)^power, then 0.
+
+    Args:
+        lr: the learning rate at the start.
+        total_iters: how many steps the decay takes.
+        power: the exponent, not negative.
+
+    Returns:
+        A schedule, from the count t of steps taken to the learning rate.
+
+    Raises:
+        InputError: if a value is out of its range.
+    """
+    lr, exponent = checks.non_negative("lr", lr), checks.non_negative("power", power)
+    check_positive("total_iters", total_iters)
+    return lambda count: lr * remaining(count, total_iters) ** exponent
+
+
+def linear_lr(
+    lr: float, start_factor: float = 1 / 3, end_factor: float = 1.0, total_iters: int = 5
+) -> Schedule:
+    """``torch.optim.lr_scheduler.LinearLR``: a factor that moves from start to end in a line.
+
+    Args:
+        lr: the learning rate that the factor multiplies.
+        start_factor: the factor at the start, in (0, 1].
+        end_factor: the factor at the end and from then on, in [0, 1].
+        total_iters: how many steps the way takes.
+
+    Returns:
+        A schedule, from the count of steps taken to the learning rate.
+
+    Raises:
+        InputError: if a value is out of its range.
+    """
+    lr, end = checks.non_negative("lr", lr), checks.fraction("end_factor", end_factor)
+    start = checks.fraction("start_factor", start_factor)
+    if start == 0:
+        raise InputError("start_factor", "a number in (0, 1]", start_factor)
+    check_positive("total_iters", total_iters)
+    return lambda count: lr * (end + (start - end) * remaining(count, total_iters))
+
+
+def constant_lr(lr: float, factor: float = 1 / 3, total_iters: int = 5) -> Schedule:
+    """``torch.optim.lr_scheduler.ConstantLR``: lr times a factor for some steps, then lr.
+
+    Args:
+        lr: the learning rate after the first steps.
+        factor: what multiplies it before, in [0, 1].
+        total_iters: how many steps the factor holds.
+
+    Returns:
+        A schedule, from the count of steps taken to the learning rate.
+
+    Raises:
+        InputError: if a value is out of its range.
+    """
+    lr, factor = checks.non_negative("lr", lr), checks.fraction("factor", factor)
+    check_positive("total_iters", total_iters)
+    return lambda count: scalar(jnp.where(integer(count) < total_iters, lr * factor, lr))
+
+
+def remaining(count: ArrayLike, total: int) -> jax.Array:
+    """The share of ``total`` steps still to come: from 1 down to 0, and 0 from then on."""
+    return scalar(total - jnp.minimum(integer(count), total)) / total

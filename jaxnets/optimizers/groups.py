@@ -1,0 +1,80 @@
+"""Parameter groups: different options for different parameters."""
+
+from collections.abc import Callable, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import jax
+import optax
+from jax.tree_util import GetAttrKey, KeyPath, keystr
+
+from jaxnets.arrays import InputError
+
+#: A glob such as ``"fc1.*"``, or a function of the parameter's dotted path.
+Selector = str | Callable[[str], bool]
+
+
+def param_groups(
+    default: optax.GradientTransformation,
+    groups: Sequence[tuple[Selector, optax.GradientTransformation]],
+) -> optax.GradientTransformation:
+    """The parameter groups of ``torch.optim``: each parameter goes by its own group's options.
+
+    Args:
+        default: the optimizer of the parameters that no selector picks.
+        groups: pairs of a selector and an optimizer. A selector is a glob over the parameter's
+            dotted path, such as ``"fc1.*"`` or ``"*.bias"`` (``*`` crosses dots), or a function
+            from that path to whether the parameter is picked.
+
+    Returns:
+        A gradient transformation for any tree of parameters. Its ``init`` raises
+        :class:`~jaxnets.arrays.InputError` if a selector picks nothing, or two the same parameter.
+
+    Example:
+        >>> from jaxnets import optimizers
+        >>> optimizer = optimizers.param_groups(
+        ...     optimizers.sgd(0.01, momentum=0.9), [("*.bias", optimizers.sgd(0.02))]
+        ... )
+    """
+    for index, (selector, _) in enumerate(groups):
+        if not isinstance(selector, str) and not callable(selector):
+            raise InputError(f"groups[{index}]", "a glob or a function of the path", selector)
+
+    def group_of(path: str) -> int:
+        found = [i for i, (selector, _) in enumerate(groups, 1) if _picks(selector, path)]
+        if len(found) > 1:
+            names = [_name(groups[i - 1][0]) for i in found]
+            raise InputError("groups", f"one group at most for {path}", " and ".join(names))
+        return found[0] if found else 0
+
+    def labels(params: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(lambda path, _: group_of(_dotted(path)), params)
+
+    optimizers = dict(enumerate([default, *(optimizer for _, optimizer in groups)]))
+    partition = optax.partition(optimizers, labels)
+
+    def init(params: Any) -> Any:
+        used = set(jax.tree.leaves(labels(params)))
+        for index, (selector, _) in enumerate(groups, 1):
+            if index not in used:
+                paths = [_dotted(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+                expected = f"a selector that picks one of {', '.join(paths)}"
+                raise InputError(f"groups[{index - 1}]", expected, _name(selector))
+        return partition.init(params)
+
+    return optax.GradientTransformation(init, partition.update)
+
+
+def _picks(selector: Selector, path: str) -> bool:
+    return fnmatchcase(path, selector) if isinstance(selector, str) else bool(selector(path))
+
+
+def _name(selector: Selector) -> str:
+    return selector if isinstance(selector, str) else getattr(selector, "__name__", repr(selector))
+
+
+def _dotted(path: KeyPath) -> str:
+    # A variable of Flax NNX holds its array one level down, as its attribute `value`.
+    if path and path[-1] == GetAttrKey("value"):
+        path = path[:-1]
+    return keystr(path, simple=True, separator=".")

@@ -1,0 +1,138 @@
+"""The one-cycle policy: the learning rate goes up and down again, the momentum down and up."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxnets.arrays import InputError, check_positive
+from jaxnets.optimizers import checks
+from jaxnets.optimizers.cosine import half_cosine
+from jaxnets.optimizers.scalars import Schedule, integer, scalar
+
+
+def one_cycle_lr(
+    max_lr: float,
+    total_steps: int | None = None,
+    epochs: int | None = None,
+    steps_per_epoch: int | None = None,
+    pct_start: float = 0.3,
+    anneal_strategy: str = "cos",
+    div_factor: float = 25.0,
+    final_div_factor: float = 1e4,
+    three_phase: bool = False,
+) -> Schedule:
+    """``torch.optim.lr_scheduler.OneCycleLR``, the learning rate.
+
+    From max_lr / div_factor up to max_lr, then down to max_lr / (div_factor final_div_factor); with
+    three phases first down to max_lr / div_factor, in as many steps as the way up took.
+
+    PyTorch's scheduler cycles the momentum as well, unless told not to; so does
+    ``sgd(one_cycle_lr(0.1, 1000), momentum=one_cycle_momentum(1000))``.
+    The step after the last extrapolates, as PyTorch's does; later ones, which are an error there,
+    take the value of the last.
+
+    Args:
+        max_lr: the highest learning rate.
+        total_steps: how many steps the cycle takes; or else give the next two.
+        epochs: how many epochs it takes.
+        steps_per_epoch: how many steps an epoch has.
+        pct_start: the share of the cycle in which the learning rate goes up.
+        anneal_strategy: ``"cos"`` or ``"linear"``.
+        div_factor: max_lr divided by the learning rate at the start.
+        final_div_factor: the learning rate at the start divided by that at the end.
+        three_phase: whether there are three phases.
+
+    Returns:
+        A schedule, from the count of steps taken to the learning rate.
+
+    Raises:
+        InputError: if a value is out of its range, or the number of steps is not given.
+    """
+    highest = checks.non_negative("max_lr", max_lr)
+    start = highest / checks.positive("div_factor", div_factor)
+    end = start / checks.positive("final_div_factor", final_div_factor)
+    total = _total(total_steps, epochs, steps_per_epoch)
+    values = [start, highest, start, end] if three_phase else [start, highest, end]
+    return _through(values, _ends(total, pct_start, three_phase), anneal_strategy, total)
+
+
+def one_cycle_momentum(
+    total_steps: int | None = None,
+    epochs: int | None = None,
+    steps_per_epoch: int | None = None,
+    pct_start: float = 0.3,
+    anneal_strategy: str = "cos",
+    base_momentum: float = 0.85,
+    max_momentum: float = 0.95,
+    three_phase: bool = False,
+) -> Schedule:
+    """``torch.optim.lr_scheduler.OneCycleLR``, the momentum or Adam's β₁ that goes with it.
+
+    Args:
+        total_steps: how many steps the cycle takes; or else give the next two.
+        epochs: how many epochs it takes.
+        steps_per_epoch: how many steps an epoch has.
+        pct_start: the share of the cycle in which the momentum goes down.
+        anneal_strategy: ``"cos"`` or ``"linear"``.
+        base_momentum: the lowest momentum, reached where the learning rate is highest.
+        max_momentum: the momentum at both ends.
+        three_phase: whether the cycle has three phases.
+
+    Returns:
+        A schedule, from the count of steps taken to the momentum.
+
+    Raises:
+        InputError: if a value is out of its range, or the number of steps is not given.
+    """
+    lowest = checks.fraction("base_momentum", base_momentum)
+    highest = checks.fraction("max_momentum", max_momentum)
+    total = _total(total_steps, epochs, steps_per_epoch)
+    values = [highest, lowest, highest, highest][: 4 if three_phase else 3]
+    return _through(values, _ends(total, pct_start, three_phase), anneal_strategy, total)
+
+
+def _total(total_steps: int | None, epochs: int | None, steps_per_epoch: int | None) -> int:
+    if total_steps is not None:
+        check_positive("total_steps", total_steps)
+        return total_steps
+    if epochs is None or steps_per_epoch is None:
+        raise InputError("total_steps", "a number, or else epochs and steps_per_epoch", None)
+    check_positive("epochs", epochs)
+    check_positive("steps_per_epoch", steps_per_epoch)
+    return epochs * steps_per_epoch
+
+
+def _ends(total: int, pct_start: float, three_phase: bool) -> list[float]:
+    """The counts between which the phases lie, from 0 to the end of the cycle; not always whole."""
+    pct_start = checks.fraction("pct_start", pct_start)
+    up = pct_start * total - 1
+    if up == 0:
+        raise InputError("pct_start", f"a way up other than the first of {total} steps", pct_start)
+    return [0.0, up, *[2 * up] * three_phase, total - 1.0]
+
+
+def _through(
+    values: Sequence[float], ends: Sequence[float], anneal_strategy: str, total: int
+) -> Schedule:
+    """The schedule that takes values[i] at ends[i] and anneals in between."""
+    checks.one_of("anneal_strategy", anneal_strategy, ("cos", "linear"))
+    final = len(ends) - 2
+    known = total if ends[final] != ends[final + 1] else total - 1
+
+    def phase(count: jax.Array, index: int) -> jax.Array:
+        first, last = values[index : index + 2]
+        left, length = ends[index + 1] - count, ends[index + 1] - ends[index] or 1.0
+        share = half_cosine(left, length) if anneal_strategy == "cos" else left / length
+        return last + (first - last) * share
+
+    def schedule(count: ArrayLike) -> jax.Array:
+        count = integer(count)
+        count = scalar(jnp.where(count > known, total - 1, count))
+        value = phase(count, final)
+        for index in reversed(range(final)):
+            value = jnp.where(count <= ends[index + 1], phase(count, index), value)
+        return value
+
+    return schedule

@@ -1,0 +1,93 @@
+"""Rectified Adam."""
+
+import math
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxnets.optimizers import checks
+from jaxnets.optimizers.scalars import Hyperparameter, at, bias_correction
+from jaxnets.optimizers.template import Coefficients, Slots, from_rule, moving_average
+
+
+def radam(
+    lr: Hyperparameter = 1e-3,
+    betas: Sequence[Hyperparameter] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0,
+    decoupled_weight_decay: bool = False,
+    *,
+    maximize: bool = False,
+) -> optax.GradientTransformation:
+    """``torch.optim.RAdam``.
+
+    With m, m̂ and v as in :func:`adam`, ρ∞ = 2 / (1 - β₂) - 1 and
+    ρₜ = ρ∞ - 2 t β₂ᵗ / (1 - β₂ᵗ): while ρₜ <= 5, p ← p - lr m̂; from then on
+    p ← p - lr rₜ m̂ √(1 - β₂ᵗ) / (√v + ε), where
+    rₜ² = (ρₜ - 4) (ρₜ - 2) ρ∞ / ((ρ∞ - 4) (ρ∞ - 2) ρₜ).
+
+    Slots: ``exp_avg`` (m), ``exp_avg_sq`` (v).
+
+    Args:
+        lr: the learning rate, a number or a schedule.
+        betas: β₁ and β₂; β₁ may be a schedule.
+        eps: ε.
+        weight_decay: λ.
+        decoupled_weight_decay: whether the decay is AdamW's, p ← p - lr λ p.
+        maximize: whether the objective is to grow.
+
+    Raises:
+        InputError: if a value is out of its range.
+    """
+    beta1, beta2 = checks.two_betas(betas)
+    eps = checks.non_negative("eps", eps)
+    longest = 2 / (1 - beta2) - 1  # ρ∞
+
+    def coefficients(taken: jax.Array, lr: jax.Array) -> Coefficients:
+        step = (taken + 1).astype(lr.dtype)
+        beta = at(beta1, taken)
+        length = _length(beta2, step)
+        rectified = length > 5  # never, where ρ∞ <= 5
+        # The roots are of positive numbers, so that nothing is NaN before the rectification.
+        long, limit = jnp.maximum(length, 5), max(longest, 5)
+        rect = (long - 4) * (long - 2) * limit / ((limit - 4) * (limit - 2) * long)
+        factor = jnp.where(rectified, jnp.sqrt(rect * bias_correction(beta2, step)), 1)
+        return {
+            "beta1": beta,
+            "lr": lr * factor / bias_correction(beta, step),
+            "rectified": rectified,
+        }
+
+    def rule(g: jax.Array, kept: Slots, k: Coefficients) -> tuple[jax.Array, Slots]:
+        mean = moving_average(kept["exp_avg"], g, k["beta1"])
+        square = moving_average(kept["exp_avg_sq"], g * g, beta2)
+        scale = jnp.where(k["rectified"], jnp.sqrt(square) + eps, 1)
+        return -k["lr"] * mean / scale, {"exp_avg": mean, "exp_avg_sq": square}
+
+    return from_rule(
+        rule,
+        coefficients,
+        dict.fromkeys(["exp_avg", "exp_avg_sq"], jnp.zeros_like),
+        lr=lr,
+        weight_decay=weight_decay,
+        maximize=maximize,
+        decoupled=decoupled_weight_decay,
+    )
+
+
+def _length(beta: float, step: jax.Array) -> jax.Array:
+    """ρₜ = ρ∞ - 2 t βᵗ / (1 - βᵗ), to the last digit even in float32.
+
+    In the first steps this is the small difference of two large numbers, and whether it exceeds 5
+    decides the form of the update. With λ = -log β and y = λ t / 2 it is
+    (ρ∞ - 2/λ) + t - (2/λ) (y coth y - 1), of which every term is small where ρₜ is.
+    """
+    if beta == 0:
+        return jnp.ones_like(step)
+    rate = -math.log(beta)
+    y = step * (rate / 2)
+    series = y * y * (1 / 3 - y * y * (1 / 45 - y * y * (2 / 945 - y * y / 4725)))
+    bend = jnp.where(y < 0.1, series, y / jnp.tanh(y) - 1)
+    return (2 / (1 - beta) - 1 - 2 / rate) + step - (2 / rate) * bend

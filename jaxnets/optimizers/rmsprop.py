@@ -1,0 +1,71 @@
+"""RMSprop."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxnets.optimizers import checks
+from jaxnets.optimizers.scalars import Hyperparameter, at
+from jaxnets.optimizers.template import Coefficients, Slots, from_rule, moving_average
+
+
+def rmsprop(
+    lr: Hyperparameter = 1e-2,
+    alpha: float = 0.99,
+    eps: float = 1e-8,
+    weight_decay: float = 0,
+    momentum: Hyperparameter = 0,
+    centered: bool = False,
+    *,
+    maximize: bool = False,
+) -> optax.GradientTransformation:
+    """``torch.optim.RMSprop``.
+
+    With x the gradient plus λ p: v ← α v + (1 - α) x², and d = √v + ε; centered,
+    c ← α c + (1 - α) x and d = √(v - c²) + ε. Then p ← p - lr x / d; with momentum,
+    b ← μ b + x / d and p ← p - lr b.
+
+    Slots: ``square_avg`` (v), with momentum ``momentum_buffer`` (b), centered ``grad_avg`` (c).
+
+    Args:
+        lr: the learning rate, a number or a schedule.
+        alpha: α.
+        eps: ε.
+        weight_decay: λ.
+        momentum: μ, a number or a schedule.
+        centered: whether the mean is taken off the second moment, which leaves the variance.
+        maximize: whether the objective is to grow.
+
+    Raises:
+        InputError: if a value is out of its range.
+    """
+    alpha = checks.fraction("alpha", alpha)
+    eps = checks.non_negative("eps", eps)
+    momentum = checks.number_or_schedule("momentum", momentum)
+
+    def coefficients(taken: jax.Array, lr: jax.Array) -> Coefficients:
+        return {"lr": lr, "momentum": at(momentum, taken)}
+
+    def rule(g: jax.Array, kept: Slots, k: Coefficients) -> tuple[jax.Array, Slots]:
+        square = moving_average(kept["square_avg"], g * g, alpha)
+        new, variance = {"square_avg": square}, square
+        if centered:
+            mean = moving_average(kept["grad_avg"], g, alpha)
+            new["grad_avg"] = mean
+            # Rounding can make it negative where the gradient is constant: PyTorch then has NaN.
+            variance = jnp.maximum(square - mean * mean, 0)
+        step = g / (jnp.sqrt(variance) + eps)
+        if momentum:
+            step = k["momentum"] * kept["momentum_buffer"] + step
+            new["momentum_buffer"] = step
+        return -k["lr"] * step, new
+
+    names = ["square_avg"] + ["momentum_buffer"] * bool(momentum) + ["grad_avg"] * centered
+    return from_rule(
+        rule,
+        coefficients,
+        dict.fromkeys(names, jnp.zeros_like),
+        lr=lr,
+        weight_decay=weight_decay,
+        maximize=maximize,
+    )

@@ -1,0 +1,247 @@
+"""The schedules against ``torch.optim.lr_scheduler``, step after step."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.optim import lr_scheduler
+
+from jaxnets import optimizers
+
+STEPS = 300
+
+rates = st.floats(1e-4, 10.0)
+counts = st.integers(1, 60)
+factors = st.floats(0.05, 1.0)
+
+
+def theirs(make, lr, steps=STEPS, read=lambda group: group["lr"]):
+    """What torch's scheduler sets before each step and after the last."""
+    optimizer = torch.optim.SGD([torch.ones(1, requires_grad=True)], lr=lr, momentum=0.5)
+    scheduler = make(optimizer)
+    values = [read(optimizer.param_groups[0])]
+    for _ in range(steps):
+        optimizer.step()
+        scheduler.step()
+        assert scheduler.get_last_lr() == [optimizer.param_groups[0]["lr"]]
+        values.append(read(optimizer.param_groups[0]))
+    return np.array(values)
+
+
+def check(schedule, expected, tolerance=1e-12):
+    found = np.asarray(jax.jit(jax.vmap(schedule))(jnp.arange(len(expected), dtype=jnp.int32)))
+    assert found.dtype == (np.float64 if jax.config.jax_enable_x64 else np.float32)
+    difference = np.abs(found - expected).max()
+    assert difference <= tolerance * np.abs(expected).max(), np.abs(found - expected).argmax()
+
+
+@given(lr=rates, step_size=counts, gamma=st.floats(0.01, 1.02))
+def test_step_lr(lr, step_size, gamma):
+    expected = theirs(lambda o: lr_scheduler.StepLR(o, step_size, gamma), lr)
+    check(optimizers.step_lr(lr, step_size, gamma), expected)
+
+
+@given(lr=rates, milestones=st.lists(st.integers(1, 320), max_size=5), gamma=st.floats(0.01, 2))
+def test_multi_step_lr(lr, milestones, gamma):
+    expected = theirs(lambda o: lr_scheduler.MultiStepLR(o, milestones, gamma), lr)
+    check(optimizers.multi_step_lr(lr, milestones, gamma), expected)
+
+
+@given(lr=rates, gamma=st.floats(0.05, 1.01))
+def test_exponential_lr(lr, gamma):
+    expected = theirs(lambda o: lr_scheduler.ExponentialLR(o, gamma), lr)
+    check(optimizers.exponential_lr(lr, gamma), expected)
+
+
+@given(lr=rates, total_iters=st.integers(1, 320), power=st.floats(0, 4))
+def test_polynomial_lr(lr, total_iters, power):
+    expected = theirs(lambda o: lr_scheduler.PolynomialLR(o, total_iters, power), lr)
+    check(optimizers.polynomial_lr(lr, total_iters, power), expected)
+
+
+@given(lr=rates, start=factors, end=st.floats(0, 1), total_iters=st.integers(1, 320))
+def test_linear_lr(lr, start, end, total_iters):
+    expected = theirs(lambda o: lr_scheduler.LinearLR(o, start, end, total_iters), lr)
+    check(optimizers.linear_lr(lr, start, end, total_iters), expected)
+
+
+@given(lr=rates, factor=factors, total_iters=st.integers(1, 320))
+def test_constant_lr(lr, factor, total_iters):
+    expected = theirs(lambda o: lr_scheduler.ConstantLR(o, factor, total_iters), lr)
+    check(optimizers.constant_lr(lr, factor, total_iters), expected)
+
+
+@given(lr=rates, T_max=st.integers(1, 80), eta_min=st.sampled_from([0, 1e-5, 0.5]))
+def test_cosine_annealing_lr_goes_up_again_past_its_end(lr, T_max, eta_min):
+    expected = theirs(lambda o: lr_scheduler.CosineAnnealingLR(o, T_max, eta_min), lr)
+    check(optimizers.cosine_annealing_lr(lr, T_max, eta_min), expected)
+
+
+@given(lr=rates, T_0=counts, T_mult=st.integers(1, 4), eta_min=st.sampled_from([0, 1e-5, 0.5]))
+def test_cosine_annealing_warm_restarts(lr, T_0, T_mult, eta_min):
+    expected = theirs(
+        lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, T_0, T_mult, eta_min), lr
+    )
+    check(optimizers.cosine_annealing_warm_restarts(lr, T_0, T_mult, eta_min), expected)
+
+
+one_cycle = {
+    "total_steps": st.integers(3, 300),
+    "pct_start": st.floats(0, 1).map(lambda x: round(x, 3)),
+    "anneal_strategy": st.sampled_from(["cos", "linear"]),
+    "three_phase": st.booleans(),
+}
+
+
+def has_empty_phase(total_steps, pct_start, three_phase, **_):
+    """Where torch divides by zero, at the start or one step past the end."""
+    ups = 2 if three_phase else 1
+    return pct_start * total_steps == 1 or ups * (pct_start * total_steps - 1) == total_steps - 1
+
+
+@given(
+    max_lr=rates,
+    options=st.fixed_dictionaries(
+        one_cycle, optional={"div_factor": st.floats(1, 50), "final_div_factor": st.floats(1, 1e5)}
+    ).filter(lambda options: not has_empty_phase(**options)),
+)
+def test_one_cycle_lr(max_lr, options):
+    expected = theirs(
+        lambda o: lr_scheduler.OneCycleLR(o, max_lr, **options), 0.1, options["total_steps"]
+    )
+    check(optimizers.one_cycle_lr(max_lr, **options), expected)
+
+
+@given(
+    options=st.fixed_dictionaries(
+        one_cycle,
+        optional={"base_momentum": st.floats(0, 0.9), "max_momentum": st.floats(0.8, 1)},
+    ).filter(lambda options: not has_empty_phase(**options)),
+)
+def test_one_cycle_momentum(options):
+    expected = theirs(
+        lambda o: lr_scheduler.OneCycleLR(o, 0.1, **options),
+        0.1,
+        options["total_steps"],
+        lambda group: group["momentum"],
+    )
+    check(optimizers.one_cycle_momentum(**options), expected)
+
+
+def test_one_cycle_by_epochs():
+    expected = theirs(lambda o: lr_scheduler.OneCycleLR(o, 0.5, None, 10, 7), 0.1, 69)
+    check(optimizers.one_cycle_lr(0.5, epochs=10, steps_per_epoch=7), expected)
+    # torch ends in a division by zero one step later; with pct_start 1 there is no way down.
+    expected = theirs(lambda o: lr_scheduler.OneCycleLR(o, 0.5, 50, pct_start=1.0), 0.1, 49)
+    check(optimizers.one_cycle_lr(0.5, 50, pct_start=1.0), expected)
+
+
+@given(lr=rates, period=counts)
+def test_lambda_lr(lr, period):
+    expected = theirs(lambda o: lr_scheduler.LambdaLR(o, lambda t: 1 + math.sin(t / period)), lr)
+    schedule = optimizers.lambda_lr(lr, lambda t: 1 + jnp.sin(t.astype(jnp.float64) / period))
+    check(schedule, expected)
+
+
+PARTS = [
+    (lambda lr: optimizers.linear_lr(lr, 0.1, total_iters=7), lr_scheduler.LinearLR, (0.1, 1.0, 7)),
+    (lambda lr: optimizers.cosine_annealing_lr(lr, 40), lr_scheduler.CosineAnnealingLR, (40,)),
+    (lambda lr: optimizers.exponential_lr(lr, 0.97), lr_scheduler.ExponentialLR, (0.97,)),
+    (lambda lr: optimizers.step_lr(lr, 9, 0.5), lr_scheduler.StepLR, (9, 0.5)),
+    (lambda lr: optimizers.constant_lr(lr), lr_scheduler.ConstantLR, ()),
+    (lambda lr: optimizers.polynomial_lr(lr, 50, 2.0), lr_scheduler.PolynomialLR, (50, 2.0)),
+    (
+        lambda lr: optimizers.cosine_annealing_warm_restarts(lr, 11, 2),
+        lr_scheduler.CosineAnnealingWarmRestarts,
+        (11, 2),
+    ),
+]
+
+
+@given(
+    lr=rates,
+    parts=st.lists(st.sampled_from(PARTS), min_size=1, max_size=4),
+    lengths=st.lists(st.integers(1, 90), min_size=3, max_size=3),
+)
+def test_sequential_lr(lr, parts, lengths):
+    milestones = np.cumsum(lengths).tolist()[: len(parts) - 1]
+
+    def make(optimizer):
+        return lr_scheduler.SequentialLR(
+            optimizer, [kind(optimizer, *options) for _, kind, options in parts], milestones
+        )
+
+    schedule = optimizers.sequential_lr([ours(lr) for ours, *_ in parts], milestones)
+    check(schedule, theirs(make, lr))
+
+
+@given(steps_per_epoch=st.integers(1, 40), step_size=st.integers(1, 9))
+def test_per_epoch(steps_per_epoch, step_size):
+    once_an_epoch = theirs(lambda o: lr_scheduler.StepLR(o, step_size), 0.1)
+    expected = np.repeat(once_an_epoch, steps_per_epoch)[:STEPS]
+    check(optimizers.per_epoch(optimizers.step_lr(0.1, step_size), steps_per_epoch), expected)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "make"),
+    [
+        (optimizers.exponential_lr(0.1, 0.999), lambda o: lr_scheduler.ExponentialLR(o, 0.999)),
+        (optimizers.step_lr(0.1, 1, 0.9), lambda o: lr_scheduler.StepLR(o, 1, 0.9)),
+        (optimizers.cosine_annealing_lr(0.1, 97), lambda o: lr_scheduler.CosineAnnealingLR(o, 97)),
+        (optimizers.one_cycle_lr(0.1, 300), lambda o: lr_scheduler.OneCycleLR(o, 0.1, 300)),
+        (optimizers.polynomial_lr(0.1, 300), lambda o: lr_scheduler.PolynomialLR(o, 300)),
+    ],
+)
+def test_in_float32_each_value_is_right_to_its_last_digits(schedule, make):
+    with jax.enable_x64(False):
+        found = np.asarray(jax.jit(jax.vmap(schedule))(jnp.arange(STEPS)))
+    expected = theirs(make, 0.1)[:STEPS]
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-12)
+
+
+@given(
+    options=st.fixed_dictionaries(
+        {
+            "mode": st.sampled_from(["min", "max"]),
+            "factor": st.sampled_from([0.1, 0.5, 0.9]),
+            "patience": st.integers(0, 4),
+            "threshold": st.sampled_from([0.0, 1e-4, 0.05]),
+            "threshold_mode": st.sampled_from(["rel", "abs"]),
+            "cooldown": st.integers(0, 3),
+            "min_lr": st.sampled_from([0.0, 0.01]),
+            "eps": st.sampled_from([1e-8, 0.004]),
+        }
+    ),
+    seed=st.integers(0, 1000),
+)
+def test_reduce_lr_on_plateau(options, seed):
+    rng = np.random.default_rng(seed)
+    metrics = np.exp(-0.02 * np.arange(100)) + 0.1 * rng.normal(size=100)
+    metrics[50] = np.nan
+    parameters = [torch.ones(1, requires_grad=True) for _ in range(2)]
+    optimizer = torch.optim.SGD([{"params": [parameters[0]]}, {"params": [parameters[1]], "lr": 1}])
+    optimizer.param_groups[0]["lr"] = 0.1
+    scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, **options)
+
+    transformation = optimizers.param_groups(optimizers.sgd(0.1), [("second", optimizers.sgd(1))])
+    state = transformation.init({"first": jnp.ones(1), "second": jnp.ones(1)})
+    plateau = optimizers.reduce_lr_on_plateau(**options)
+
+    @jax.jit
+    def run(metrics, state):
+        def epoch(carry, metric):
+            epochs, state = plateau.update(metric, *carry)
+            return (epochs, state), jnp.stack(optimizers.learning_rates(state))
+
+        return jax.lax.scan(epoch, (plateau.init(), state), metrics)[1]
+
+    found = run(jnp.asarray(metrics), state)
+    for rates_, metric in zip(found, metrics, strict=True):
+        scheduler.step(metric)
+        np.testing.assert_allclose(rates_, scheduler.get_last_lr(), rtol=1e-12)

@@ -1,0 +1,288 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from jaxnets import optimizers
+from jaxnets.arrays import InputError
+
+every_optimizer = pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+
+
+class Network(nnx.Module):
+    def __init__(self, rngs):
+        self.fc1 = nnx.Linear(3, 4, rngs=rngs)
+        self.layers = nnx.List([nnx.Linear(4, 2, rngs=rngs)])
+
+
+def states():
+    state = nnx.state(Network(nnx.Rngs(0)), nnx.Param)
+    return {"nnx.State": state, "dict": nnx.to_pure_dict(state), "array": jnp.ones((2, 3))}
+
+
+@every_optimizer
+@pytest.mark.parametrize("kind", states())
+def test_any_tree_goes_through_a_scan(name, kind):
+    params = states()[kind]
+    optimizer = optimizers.OPTIMIZERS[name](0.001, weight_decay=0.1)
+
+    @jax.jit
+    def run(params):
+        def step(carry, _):
+            params, state = carry
+            updates, state = optimizer.update(params, state, params)
+            return (optax.apply_updates(params, updates), state), None
+
+        return jax.lax.scan(step, (params, optimizer.init(params)), length=3)[0]
+
+    after, state = run(params)
+    assert jax.tree.structure(after) == jax.tree.structure(params)
+    assert jax.tree.structure(state) == jax.tree.structure(optimizer.init(params))
+    assert state.step == 3
+    assert state.step.dtype == jnp.int32
+    for before, value in zip(jax.tree.leaves(params), jax.tree.leaves(after), strict=True):
+        assert value.dtype == before.dtype
+        # the gradient is the parameter, so that every parameter shrinks
+        assert jnp.all(jnp.where(before == 0, value == 0, jnp.abs(value) < jnp.abs(before)))
+
+
+@every_optimizer
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+def test_updates_and_slots_have_the_dtype_of_the_parameter(name, dtype):
+    params = {"weight": jnp.ones((2, 2), dtype), "other": jnp.ones(3, jnp.float32)}
+    gradients = {"weight": jnp.ones((2, 2), jnp.float32), "other": jnp.ones(3, jnp.float32)}
+    optimizer = optimizers.OPTIMIZERS[name](optimizers.exponential_lr(0.1, 0.9), weight_decay=0.1)
+    updates, state = jax.jit(optimizer.update)(gradients, optimizer.init(params), params)
+    assert updates["weight"].dtype == dtype
+    assert updates["other"].dtype == jnp.float32
+    assert jnp.all(jnp.isfinite(updates["weight"]))
+    for slot, values in state.slots.items():
+        assert values["weight"].dtype == dtype or slot == "mu_product"
+
+
+@every_optimizer
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.float32])  # ε is 0 in float16
+def test_zero_gradients_leave_the_parameters(name, dtype):
+    optimizer = optimizers.OPTIMIZERS[name](weight_decay=0)
+    state = optimizer.init(jnp.arange(4, dtype=dtype))
+    updates, state = jax.jit(optimizer.update)(jnp.zeros(4, dtype), state)
+    np.testing.assert_array_equal(updates, np.zeros(4))
+    assert state.step == 1
+
+
+@every_optimizer
+def test_parameters_are_needed_for_weight_decay_alone(name):
+    optimizer = optimizers.OPTIMIZERS[name](weight_decay=0.1)
+    state = optimizer.init(jnp.ones(2))
+    with pytest.raises(ValueError, match="params: expected the parameters, which weight decay"):
+        optimizer.update(jnp.ones(2), state)
+
+
+@every_optimizer
+@pytest.mark.parametrize("leaf", [jnp.arange(3), jnp.ones(2, jnp.complex64), 1.0])
+def test_only_floating_point_arrays_are_trained(name, leaf):
+    with pytest.raises(ValueError, match="params: expected floating-point arrays, got one of"):
+        optimizers.OPTIMIZERS[name]().init({"weight": leaf})
+
+
+def test_trains_an_nnx_model():
+    model = Network(nnx.Rngs(0))
+    optimizer = nnx.Optimizer(model, optimizers.adam(0.01), wrt=nnx.Param)
+    x = jnp.ones((2, 3))
+
+    @nnx.jit
+    def step(model, optimizer):
+        def loss(model):
+            return jnp.mean(model.layers[0](model.fc1(x)) ** 2)
+
+        value, gradients = nnx.value_and_grad(loss)(model)
+        optimizer.update(model, gradients)
+        return value
+
+    losses = [step(model, optimizer) for _ in range(10)]
+    assert losses[-1] < losses[0]
+
+
+NOT_NUMBERS = [-0.1, math.nan, math.inf, "0.1", None, True]
+
+
+@every_optimizer
+@pytest.mark.parametrize("value", NOT_NUMBERS)
+def test_bad_learning_rate(name, value):
+    with pytest.raises(InputError, match=r"lr: expected a finite number >= 0 or a schedule, got"):
+        optimizers.OPTIMIZERS[name](value)
+
+
+@every_optimizer
+@pytest.mark.parametrize("value", NOT_NUMBERS)
+def test_bad_weight_decay(name, value):
+    with pytest.raises(InputError, match=r"weight_decay: expected a finite number >= 0, got"):
+        optimizers.OPTIMIZERS[name](weight_decay=value)
+
+
+@pytest.mark.parametrize("value", NOT_NUMBERS)
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [
+        *((name, "eps") for name in optimizers.OPTIMIZERS if name != "sgd"),
+        ("sgd", "momentum"),
+        ("rmsprop", "momentum"),
+        ("nadam", "momentum_decay"),
+        ("adagrad", "lr_decay"),
+        ("adagrad", "initial_accumulator_value"),
+    ],
+)
+def test_bad_number(name, option, value):
+    with pytest.raises(InputError, match=f"{option}: expected a finite number >= 0.*, got"):
+        optimizers.OPTIMIZERS[name](**{option: value})
+
+
+@pytest.mark.parametrize(("name", "option"), [("adadelta", "rho"), ("rmsprop", "alpha")])
+@pytest.mark.parametrize("value", [1.1, *NOT_NUMBERS])
+def test_bad_fraction(name, option, value):
+    with pytest.raises(InputError, match=rf"{option}: expected a number in \[0, 1\], got"):
+        optimizers.OPTIMIZERS[name](**{option: value})
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "adamax", "nadam", "radam"])
+@pytest.mark.parametrize(
+    ("betas", "message"),
+    [
+        ((1.0, 0.9), r"betas\[0\]: expected a number in \[0, 1\), got 1.0"),
+        ((0.9, -0.1), r"betas\[1\]: expected a number in \[0, 1\), got -0.1"),
+        ((0.9, math.nan), r"betas\[1\]: expected a number in \[0, 1\), got nan"),
+        ((0.9, lambda count: 0.9), r"betas\[1\]: expected a number in \[0, 1\), got"),
+        (0.9, r"betas: expected two numbers in \[0, 1\), got 0.9"),
+        ((0.9, 0.99, 0.999), r"betas: expected two numbers in \[0, 1\), got"),
+    ],
+)
+def test_bad_betas(name, betas, message):
+    with pytest.raises(InputError, match=message):
+        optimizers.OPTIMIZERS[name](betas=betas)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, "0"])
+def test_bad_dampening(value):
+    with pytest.raises(InputError, match="dampening: expected a finite number, got"):
+        optimizers.sgd(momentum=0.9, dampening=value)
+
+
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.9, "dampening": 0.1}])
+def test_nesterov_needs_momentum_without_dampening(options):
+    with pytest.raises(InputError, match="nesterov: expected False without momentum or with"):
+        optimizers.sgd(nesterov=True, **options)
+
+
+def test_a_new_learning_rate_does_not_compile_again():
+    optimizer, traced = optimizers.sgd(0.5), []
+
+    @jax.jit
+    def update(gradient, state):
+        traced.append(True)
+        return optimizer.update(gradient, state)
+
+    _, state = update(jnp.ones(1), optimizer.init(jnp.ones(1)))
+    state = optimizers.set_learning_rate(state, 0.25)
+    updates, state = update(jnp.ones(1), state)
+    assert updates == -0.25
+    assert len(traced) == 1
+    assert optimizers.learning_rates(state) == [0.25]
+
+
+def test_a_schedule_counts_the_steps_taken_and_is_shown_in_the_state():
+    optimizer = optimizers.sgd(lambda count: 1 / (1 + count.astype(jnp.float32)))
+    state = optimizer.init(jnp.ones(1))
+    assert optimizers.learning_rates(state) == [1.0]
+    for step in range(3):
+        updates, state = optimizer.update(jnp.ones(1), state)
+        np.testing.assert_allclose(updates, [-1 / (1 + step)], rtol=1e-6)
+        np.testing.assert_allclose(optimizers.learning_rates(state), [1 / (1 + step)], rtol=1e-6)
+
+
+@pytest.mark.parametrize("state", [optax.sgd(0.1, momentum=0.9).init(jnp.ones(1)), (), None])
+def test_learning_rate_of_another_state(state):
+    for change in (
+        optimizers.learning_rates,
+        lambda state: optimizers.set_learning_rate(state, 0.1),
+    ):
+        with pytest.raises(InputError, match="state: expected the state of an optimizer of jax"):
+            change(state)
+
+
+def grouped(*groups):
+    return optimizers.param_groups(optimizers.sgd(1.0), groups)
+
+
+@pytest.mark.parametrize("kind", ["nnx.State", "dict"])
+def test_groups_by_glob_and_by_function(kind):
+    params = states()[kind]
+    optimizer = grouped(
+        ("*.bias", optimizers.sgd(2.0)), (lambda path: path == "fc1.kernel", optimizers.sgd(3.0))
+    )
+    state = optimizer.init(params)
+    updates, state = optimizer.update(jax.tree.map(jnp.ones_like, params), state, params)
+    if kind == "nnx.State":
+        updates = nnx.to_pure_dict(updates)
+    assert jnp.all(updates["layers"][0]["kernel"] == -1)
+    assert jnp.all(updates["fc1"]["bias"] == -2)
+    assert jnp.all(updates["layers"][0]["bias"] == -2)
+    assert jnp.all(updates["fc1"]["kernel"] == -3)
+    assert optimizers.learning_rates(state) == [1, 2, 3]
+    assert optimizers.learning_rates(optimizers.set_learning_rate(state, 0.5)) == [0.5] * 3
+
+
+def test_a_selector_that_picks_nothing():
+    optimizer = grouped(("fc1.*", optimizers.sgd()), ("fc2.*", optimizers.sgd()))
+    expected = r"groups\[1\]: expected a selector that picks one of fc1.bias.*, got fc2"
+    with pytest.raises(InputError, match=expected):
+        optimizer.init(states()["dict"])
+
+
+def test_a_parameter_in_two_groups():
+    optimizer = grouped(("fc1.*", optimizers.sgd()), ("*.bias", optimizers.sgd()))
+    expected = r"groups: expected one group at most for fc1.bias, got fc1\.\* and \*\.bias"
+    with pytest.raises(InputError, match=expected):
+        optimizer.init(states()["dict"])
+
+
+def test_a_selector_of_another_kind():
+    with pytest.raises(InputError, match=r"groups\[0\]: expected a glob or a function of the path"):
+        grouped((3, optimizers.sgd()))
+
+
+def test_clipping_keeps_dtypes_and_bears_an_empty_tree():
+    gradients = {"a": jnp.full(3, 300.0, jnp.bfloat16), "b": jnp.full((2, 2), 4.0, jnp.float32)}
+    for clip in (optimizers.clip_grad_norm(1.0), optimizers.clip_grad_value(1.0)):
+        clipped, _ = jax.jit(clip.update)(gradients, clip.init(gradients))
+        assert jax.tree.map(lambda g: g.dtype, clipped) == jax.tree.map(
+            lambda g: g.dtype, gradients
+        )
+        assert all(jnp.all(jnp.abs(g) <= 1) for g in clipped.values())
+        assert clip.update({}, clip.init({}))[0] == {}
+
+
+@pytest.mark.parametrize("value", [-1, math.nan, "1", None])
+def test_bad_clipping(value):
+    with pytest.raises(InputError, match="max_norm: expected a number >= 0, got"):
+        optimizers.clip_grad_norm(value)
+    with pytest.raises(InputError, match="norm_type: expected a number >= 0, got"):
+        optimizers.clip_grad_norm(1.0, value)
+    with pytest.raises(InputError, match="clip_value: expected a number >= 0, got"):
+        optimizers.clip_grad_value(value)
+
+
+def test_the_norm_of_order_zero_is_refused():
+    with pytest.raises(InputError, match=r"norm_type: expected a positive number, got 0.0"):
+        optimizers.clip_grad_norm(1.0, 0)
+
+
+def test_the_tables_hold_what_is_exported():
+    assert all(getattr(optimizers, name) is make for name, make in optimizers.OPTIMIZERS.items())
+    assert all(getattr(optimizers, name) is make for name, make in optimizers.SCHEDULES.items())
+    not_of_lr = {"reduce_lr_on_plateau"}
+    exported = {name for name in optimizers.__all__ if "_lr" in name or name.startswith("cosine")}
+    assert set(optimizers.SCHEDULES) == exported - not_of_lr
