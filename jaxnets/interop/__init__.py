@@ -1,1 +1,23 @@
 """Weights and optimizer state, from PyTorch and back."""
+
+from jaxnets.interop.differences import Step, Trace
+from jaxnets.interop.exporting import save_safetensors, save_torch, to_numpy, to_torch
+from jaxnets.interop.loading import load_torch, read_torch
+from jaxnets.interop.report import Report, WeightsError
+from jaxnets.interop.tracing import trace_difference
+from jaxnets.interop.unwrapping import StateDict
+
+__all__ = [
+    "Report",
+    "StateDict",
+    "Step",
+    "Trace",
+    "WeightsError",
+    "load_torch",
+    "read_torch",
+    "save_safetensors",
+    "save_torch",
+    "to_numpy",
+    "to_torch",
+    "trace_difference",
+]

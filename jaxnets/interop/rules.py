@@ -1,33 +1,15 @@
 """How each layer's parameters are called and laid out in PyTorch: one rule per kind of layer."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 from flax import nnx
 
 from jaxnets import layers
-
-Arrays = Mapping[str, np.ndarray]
-
-
-def _same(value: np.ndarray) -> np.ndarray:
-    return value
-
-
-@dataclass(frozen=True)
-class Leaf:
-    """One array of a layer and its name and layout in PyTorch.
-
-    Attributes:
-        name: PyTorch's name within the layer, such as ``weight``.
-        to_jax: from PyTorch's layout to ours.
-        to_torch: from ours to PyTorch's; the exact inverse.
-    """
-
-    name: str
-    to_jax: Callable[[np.ndarray], np.ndarray] = _same
-    to_torch: Callable[[np.ndarray], np.ndarray] = _same
+from jaxnets.interop.links import Leaf
+from jaxnets.layers.recurrent import Recurrent, RecurrentCell
 
 
 def _transposed(name: str) -> Leaf:
@@ -77,15 +59,93 @@ def _transposed_convolution(layer: nnx.Module) -> dict[str, Leaf]:
     return {"kernel": Leaf("weight", to_jax, to_torch), "bias": Leaf("bias")}
 
 
+def _recurrent(layer: nnx.Module) -> dict[str, Leaf]:
+    # kernel_ih_l0_reverse is weight_ih_l0_reverse transposed; biases bear PyTorch's names.
+    found = {}
+    for name in vars(layer):
+        if name.startswith("kernel_"):
+            found[name] = _transposed(name.replace("kernel", "weight"))
+        elif name.startswith("bias_"):
+            found[name] = Leaf(name)
+    return found
+
+
+def _normalization(layer: nnx.Module) -> dict[str, Leaf]:
+    return {"scale": Leaf("weight"), "bias": Leaf("bias")}
+
+
+def _layer_norm(layer: layers.LayerNorm) -> dict[str, Leaf]:
+    if len(layer.normalized_shape) != 3:
+        return _normalization(layer)
+    # Three axes are an image's: [C, H, W] to [H, W, C].
+    image = partial(np.moveaxis, source=0, destination=-1)
+    back = partial(np.moveaxis, source=-1, destination=0)
+    return {"scale": Leaf("weight", image, back), "bias": Leaf("bias", image, back)}
+
+
+def _flax_batch_norm(layer: nnx.Module) -> dict[str, Leaf]:
+    statistics = {"mean": Leaf("running_mean"), "var": Leaf("running_var")}
+    return _normalization(layer) | statistics
+
+
+def _batch_norm(layer: nnx.Module) -> dict[str, Leaf]:
+    def to_int64(count: np.ndarray) -> np.ndarray:
+        return np.asarray(count, np.int64)
+
+    # Files older than PyTorch 0.4.1 lack it.
+    count = Leaf("num_batches_tracked", to_torch=to_int64, optional=True)
+    return _flax_batch_norm(layer) | {"num_batches_tracked": count}
+
+
+def _embedding(layer: nnx.Module) -> dict[str, Leaf]:
+    return {"embedding": Leaf("weight")}
+
+
+def _prelu(layer: nnx.Module) -> dict[str, Leaf]:
+    return {"negative_slope": Leaf("weight")}
+
+
+def _flax_prelu(layer: nnx.Module) -> dict[str, Leaf]:
+    def to_scalar(slope: np.ndarray) -> np.ndarray:
+        return slope.reshape(())
+
+    def to_vector(slope: np.ndarray) -> np.ndarray:
+        return slope.reshape(1)
+
+    return {"negative_slope": Leaf("weight", to_scalar, to_vector)}
+
+
+def _attention(layer: nnx.Module) -> dict[str, Leaf]:
+    kernels = {
+        f"{name}_proj_kernel": _transposed(f"{name}_proj_weight") for name in ("in", "q", "k", "v")
+    }
+    return kernels | {"in_proj_bias": Leaf("in_proj_bias")}
+
+
 #: From a kind of layer to the leaves of one such layer, by our attribute's name. A leaf whose
 #: attribute is None on this layer (no bias, say) does not count. The most derived class wins.
-RULES: dict[type[nnx.Module], Callable[[nnx.Module], dict[str, Leaf]]] = {
+RULES: dict[type[nnx.Module], Callable[[Any], dict[str, Leaf]]] = {
     nnx.Linear: _linear,
     layers.Conv1d: _convolution,
     layers.Conv2d: _convolution,
     layers.ConvTranspose2d: _transposed_convolution,
     nnx.Conv: _convolution,
     nnx.ConvTranspose: _transposed_convolution,
+    layers.BatchNorm1d: _batch_norm,
+    layers.BatchNorm2d: _batch_norm,
+    layers.LayerNorm: _layer_norm,
+    layers.GroupNorm: _normalization,
+    nnx.BatchNorm: _flax_batch_norm,
+    nnx.LayerNorm: _normalization,
+    nnx.GroupNorm: _normalization,
+    nnx.RMSNorm: _normalization,
+    nnx.InstanceNorm: _normalization,
+    nnx.Embed: _embedding,
+    layers.PReLU: _prelu,
+    nnx.PReLU: _flax_prelu,
+    layers.MultiheadAttention: _attention,
+    Recurrent: _recurrent,
+    RecurrentCell: _recurrent,
 }
 
 

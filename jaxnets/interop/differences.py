@@ -1,0 +1,151 @@
+"""The outputs of two models' layers, compared one by one."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+_SCALE = 1e-3  # values below are compared by their absolute difference
+
+#: The outputs of one call of a layer: its name ("" for the whole model) and its arrays.
+Call = tuple[str, list[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of one layer, by both.
+
+    Attributes:
+        name: PyTorch's name of the layer; empty for the whole model.
+        call: which call of this layer it is, from 0.
+        kind: PyTorch's kind of the layer.
+        shape: of PyTorch's output, or of the first of several.
+        absolute: the largest absolute difference; infinite if the shapes do not match.
+        relative: the same, relative to the largest of PyTorch's values (or 0.001, if that is more).
+    """
+
+    name: str
+    call: int
+    kind: str
+    shape: tuple[int, ...]
+    absolute: float
+    relative: float
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The layers of a model against PyTorch's, in the order in which PyTorch finished them.
+
+    Attributes:
+        steps: the calls that both made.
+        tolerance: the largest relative difference that is not a departure.
+        unmatched: layers that only one of the two called, or one called more often.
+    """
+
+    steps: tuple[Step, ...]
+    tolerance: float
+    unmatched: tuple[str, ...] = ()
+
+    @property
+    def first(self) -> Step | None:
+        """The first layer that departs; None if none does.
+
+        A layer is finished before the one that it is part of: where the first departure is a
+        block, the layers within it agree, and what the block does between them differs.
+        """
+        return next((step for step in self.steps if not step.relative <= self.tolerance), None)
+
+    def __str__(self) -> str:
+        head = ("layer", "kind", "shape", "absolute", "relative")
+        rows = [head] + [
+            (
+                _label(step.name) + (f" (call {step.call + 1})" if step.call else ""),
+                step.kind,
+                str(list(step.shape)),
+                f"{step.absolute:.1e}",
+                f"{step.relative:.1e}" + ("  <- first" if step is self.first else ""),
+            )
+            for step in self.steps
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        if self.unmatched:
+            lines.append(f"not compared: {', '.join(map(_label, self.unmatched))}")
+        if self.first is None:
+            lines.append(f"no layer departs by more than {self.tolerance:g}")
+        else:
+            lines.append(f"{_label(self.first.name)} is the first to depart")
+        return "\n".join(lines)
+
+
+def _label(name: str) -> str:
+    return name or "(model)"
+
+
+def compared(
+    theirs: list[Call], ours: list[Call], kinds: Mapping[str, str], tolerance: float
+) -> Trace:
+    """Pairs the calls of two models by name and number, and compares what they returned.
+
+    Args:
+        theirs: PyTorch's calls, in the order in which they ended.
+        ours: our calls.
+        kinds: PyTorch's kinds of layers by name.
+        tolerance: see ``Trace``.
+    """
+    left = _by_name(ours)
+    unmatched = []
+    counts: Counter[str] = Counter()
+    steps = []
+    for name, wanted in theirs:
+        if not left.get(name):
+            unmatched.append(name)
+            continue
+        absolute, relative = _difference(left[name].pop(0), wanted)
+        shape = wanted[0].shape if wanted else ()
+        steps.append(Step(name, counts[name], kinds[name], shape, absolute, relative))
+        counts[name] += 1
+    unmatched += [name for name, calls in left.items() if calls]
+    return Trace(tuple(steps), tolerance, tuple(dict.fromkeys(unmatched)))
+
+
+def _by_name(calls: list[Call]) -> dict[str, list[list[np.ndarray]]]:
+    found: dict[str, list[list[np.ndarray]]] = {}
+    for name, arrays in calls:
+        found.setdefault(name, []).append(arrays)
+    return found
+
+
+def _difference(ours: list[np.ndarray], theirs: list[np.ndarray]) -> tuple[float, float]:
+    """The largest absolute and relative difference between outputs in any layout that fits."""
+    # Some layers give less than PyTorch's, such as nnx.RNN, which gives no final state.
+    pairs = [
+        min((_distance(mine, layout) for layout in _layouts(array)), key=lambda pair: pair[1])
+        for mine, array in zip(ours, theirs, strict=False)
+    ]
+    return max((a for a, _ in pairs), default=0.0), max((r for _, r in pairs), default=0.0)
+
+
+def _layouts(array: np.ndarray) -> list[np.ndarray]:
+    """The ways in which an output of PyTorch's may be laid out here."""
+    layouts = [array]
+    if array.ndim >= 3:
+        layouts.append(np.moveaxis(array, 1, -1))  # channels last
+    if array.ndim == 3:
+        layouts.append(np.swapaxes(array, 0, 1))  # batch first
+    return layouts
+
+
+def _distance(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
+    if ours.shape != theirs.shape:
+        return np.inf, np.inf
+    mine, other = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
+    same = (mine == other) | (np.isnan(mine) & np.isnan(other))  # equal infinities too
+    finite = np.isfinite(mine) & np.isfinite(other)
+    if not (same | finite).all():
+        return np.inf, np.inf
+    if same.all():
+        return 0.0, 0.0
+    absolute = float(np.abs(mine[~same] - other[~same]).max())
+    return absolute, absolute / max(float(np.abs(other[finite]).max()), _SCALE)

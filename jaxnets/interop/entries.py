@@ -1,0 +1,146 @@
+"""Every weight of a model, with its names in PyTorch."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from jaxnets.arrays import InputError, describe
+from jaxnets.interop import rules, stock
+from jaxnets.interop.links import Leaf, Link
+
+#: Variables that say how a model runs, not what it has learned.
+_NO_WEIGHTS = (nnx.RngState, nnx.Cache, nnx.Intermediate, nnx.Perturbation)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One link at its place in a model.
+
+    Attributes:
+        link: how our arrays and PyTorch's go over into each other.
+        variables: ours, in the link's order.
+        ours: their paths in the model, such as ``encoder.layers.0.linear1.kernel``.
+        theirs: PyTorch's names in the model.
+    """
+
+    link: Link
+    variables: tuple[nnx.Variable, ...]
+    ours: tuple[str, ...]
+    theirs: tuple[str, ...]
+
+    def to_torch(self, arrays: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
+        """PyTorch's arrays by name, from ours in their order."""
+        return dict(zip(self.theirs, self.link.to_torch(*arrays), strict=True))
+
+    def template(self) -> dict[str, np.ndarray]:
+        """Arrays of the shapes and dtypes that PyTorch's should have."""
+        return self.to_torch(np.zeros(weight.shape, weight.dtype) for weight in self.variables)
+
+    def own_shapes(self) -> str:
+        """Our weights with their shapes, for a message."""
+        named = zip(self.ours, self.variables, strict=True)
+        return ", ".join(f"{name} {describe(weight)}" for name, weight in named)
+
+
+def nodes(model: nnx.Module) -> Iterator[tuple[str, str, Any]]:
+    """Every module and container of a model, under every name that leads to it.
+
+    PyTorch's name is the path, but for the ``layers`` in which ``nnx.Sequential`` keeps its
+    children.
+
+    Args:
+        model: the module to walk through.
+
+    Yields:
+        Its path, PyTorch's name for it and the module; both names are empty or end in a dot.
+    """
+    yield from _walk(model, "", "", ())
+
+
+def _walk(node: Any, path: str, name: str, above: tuple[Any, ...]) -> Iterator[tuple]:
+    if any(node is parent for parent in above):
+        return
+    yield path, name, node
+    for key, child in _items(node):
+        if isinstance(child, nnx.Pytree | Mapping | list | tuple):
+            dropped = isinstance(node, nnx.Sequential) and key == "layers"
+            inner = name if dropped else f"{name}{key}."
+            yield from _walk(child, f"{path}{key}.", inner, (*above, node))
+
+
+def _items(node: Any) -> list[tuple[str, Any]]:
+    """What a module or a container holds, by name, in the order in which it came."""
+    if isinstance(node, nnx.Pytree):
+        return [(k, v) for k, v in vars(node).items() if not k.startswith("_pytree__")]
+    if isinstance(node, Mapping):
+        return [(str(k), v) for k, v in node.items()]
+    return [(str(k), v) for k, v in enumerate(node)] if isinstance(node, list | tuple) else []
+
+
+def entries(model: nnx.Module) -> list[Entry]:
+    """The links of all layers of a model, which reach each of its weights.
+
+    A weight of a layer without a rule, such as a user's own parameter, has the same name and
+    layout in PyTorch. A weight or a layer with several names has an entry for each.
+
+    Args:
+        model: any ``nnx.Module``.
+
+    Raises:
+        InputError: if a layer has no counterpart in PyTorch, or a weight is out of reach.
+    """
+    if not isinstance(model, nnx.Module):
+        raise InputError("model", "an nnx.Module", type(model).__name__)
+    found: list[Entry] = []
+    taken: set[str] = set()  # a link of a layer may take weights of the layers within it
+    reached: set[int] = set()
+    for path, name, node in nodes(model):
+        if isinstance(node, stock.STRANGERS) and _unreached(node, reached):
+            got = f"{type(node).__name__} at {path.rstrip('.') or 'the top'}"
+            raise InputError("model", "layers that PyTorch has a counterpart of", got)
+        for link in _links(node):
+            ours = tuple(path + part for part in link.ours)
+            if not taken.intersection(ours):
+                taken.update(ours)
+                variables = tuple(_value(node, part) for part in link.ours)
+                reached.update(map(id, variables))
+                theirs = tuple(name + part for part in link.theirs)
+                found.append(Entry(link, variables, ours, theirs))
+    if hidden := _unreached(model, reached):
+        raise InputError("model", "weights in modules, lists, tuples and dicts", hidden)
+    return found
+
+
+def _links(node: Any) -> list[Link]:
+    """The links of one layer whose arrays are all there."""
+    links = [leaf.link(attribute) for attribute, leaf in rules.leaves(node).items()]
+    for kind in type(node).__mro__:
+        if kind in stock.LINKS:
+            links += stock.LINKS[kind](node)
+            break
+    links = [link for link in links if all(_is_weight(_value(node, part)) for part in link.ours)]
+    known = {part for link in links for part in link.ours}
+    own = [key for key, value in _items(node) if key not in known and _is_weight(value)]
+    return links + [Leaf(key).link(key) for key in own]
+
+
+def _value(node: Any, path: str) -> Any:
+    """What lies at a path of attributes within a layer; None if nothing does."""
+    for part in path.split("."):
+        node = dict(_items(node)).get(part)
+    return node
+
+
+def _is_weight(value: Any) -> bool:
+    return isinstance(value, nnx.Variable) and not isinstance(value, _NO_WEIGHTS)
+
+
+def _unreached(node: Any, reached: set[int]) -> str:
+    """The path of a weight in a module that is not among those reached; empty if there is none."""
+    for path, value in nnx.iter_graph(node):
+        if _is_weight(value) and id(value) not in reached:
+            return ".".join(map(str, path))
+    return ""

@@ -1,0 +1,86 @@
+"""What loading weights has found, and the error that says what was wrong."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from jaxnets.arrays import InputError
+
+_SHOWN = 20  # of a list in a message; the report itself holds all
+
+
+@dataclass(frozen=True)
+class Report:
+    """What became of every array of a source and of every weight of a model.
+
+    Attributes:
+        source: the file, or "state_dict".
+        model: the kind of model.
+        loaded: PyTorch's names of the arrays that filled the model.
+        kept: optional names that the source lacks; the model keeps its own values.
+        missing: names that the source lacks, each with the shape it should have.
+        unexpected: names that the model has no place for, each with its shape.
+        mismatched: names that do not fit, each with the reason.
+        conversions: names of arrays that were not merely laid out anew, each with what was done,
+            such as "float64 to float32".
+        wrapping: what was taken off the names and from around them, outermost first.
+        aside: entries of the file that are no weights of the model: an epoch, an optimizer.
+    """
+
+    source: str
+    model: str
+    loaded: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
+    unexpected: Mapping[str, str] = field(default_factory=dict)
+    mismatched: Mapping[str, str] = field(default_factory=dict)
+    conversions: Mapping[str, str] = field(default_factory=dict)
+    wrapping: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()
+
+    @property
+    def faults(self) -> list[str]:
+        """Everything that is wrong, a line for each kind; empty if nothing is."""
+        kinds = {
+            "missing": [f"{name} {shape}" for name, shape in self.missing.items()],
+            "unexpected": [f"{name} {shape}" for name, shape in self.unexpected.items()],
+            "mismatched": [f"{name} {reason}" for name, reason in self.mismatched.items()],
+        }
+        return [f"{kind}: {_listed(items)}" for kind, items in kinds.items() if items]
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.loaded)} arrays of {self.source} loaded into {self.model}"]
+        if self.wrapping:
+            lines.append(f"taken off: {_listed(self.wrapping)}")
+        if self.aside:
+            lines.append(f"left aside: {_listed(self.aside)}")
+        if self.kept:
+            lines.append(f"kept: {_listed(self.kept)}")
+        for change in dict.fromkeys(self.conversions.values()):
+            names = [name for name, what in self.conversions.items() if what == change]
+            lines.append(f"{change}: {_listed(names)}")
+        return "\n  ".join([*lines, *self.faults])
+
+
+class WeightsError(InputError):
+    """A state_dict does not fit a model; it says everything that is wrong at once.
+
+    Attributes:
+        report: what was found, name by name.
+    """
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(report.source, f"the weights of {report.model}", "; ".join(report.faults))
+        self.args, self.report = (report,), report
+
+    def __str__(self) -> str:
+        faults = ";\n  ".join(self.report.faults)
+        lines = [f"{self.argument}: expected {self.expected}, got", faults]
+        if self.report.wrapping:
+            lines.append(f"(taken off: {', '.join(self.report.wrapping)})")
+        return "\n  ".join(lines)
+
+
+def _listed(items: Iterable[str]) -> str:
+    items = list(items)
+    more = [f"and {len(items) - _SHOWN} more"] if len(items) > _SHOWN else []
+    return ", ".join([*items[:_SHOWN], *more])

@@ -1,0 +1,194 @@
+"""Flax's own layers whose arrays are not one by one those of PyTorch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from jaxnets.arrays import InputError
+from jaxnets.interop.links import Link
+
+_SUM = "summed with the other bias, as Flax has one"
+
+
+def _transpose(value: np.ndarray) -> tuple[np.ndarray]:
+    return (value.T,)
+
+
+def _kernel(ours: str, theirs: str) -> Link:
+    return Link((ours,), (theirs,), _transpose, _transpose)
+
+
+def _summed(total: np.ndarray, other: np.ndarray) -> tuple[np.ndarray]:
+    return (total + other,)
+
+
+def _with_zeros(total: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return total, np.zeros_like(total)
+
+
+def _biases(ours: str, suffix: str) -> Link:
+    # The gates see the sum of PyTorch's two biases alone; on the way back the second is zeros.
+    names = f"bias_ih{suffix}", f"bias_hh{suffix}"
+    return Link((ours,), names, _summed, _with_zeros, note=_SUM)
+
+
+def _fused_lstm(path: str, suffix: str) -> list[Link]:
+    return [
+        _kernel(f"{path}dense_i.kernel", f"weight_ih{suffix}"),
+        _kernel(f"{path}dense_h.kernel", f"weight_hh{suffix}"),
+        _biases(f"{path}dense_h.bias", suffix),
+    ]
+
+
+def _lstm(path: str, suffix: str) -> list[Link]:
+    def gates(kind: str, array: str) -> tuple[str, ...]:
+        return tuple(f"{path}{gate}.{array}" for gate in kind.split())
+
+    inputs, states = "ii if_ ig io", "hi hf hg ho"  # the order of PyTorch's rows
+
+    def split(weight: np.ndarray) -> list[np.ndarray]:
+        return [rows.T for rows in np.split(weight, 4)]
+
+    def joined(*kernels: np.ndarray) -> tuple[np.ndarray]:
+        return (np.concatenate([kernel.T for kernel in kernels]),)
+
+    return [
+        Link(gates(inputs, "kernel"), (f"weight_ih{suffix}",), split, joined),
+        Link(gates(states, "kernel"), (f"weight_hh{suffix}",), split, joined),
+        Link(
+            gates(states, "bias"),
+            (f"bias_ih{suffix}", f"bias_hh{suffix}"),
+            lambda total, other: np.split(total + other, 4),
+            lambda *biases: _with_zeros(np.concatenate(biases)),
+            note=_SUM,
+        ),
+    ]
+
+
+def _rnn(path: str, suffix: str) -> list[Link]:
+    return [
+        _kernel(f"{path}dense_i.kernel", f"weight_ih{suffix}"),
+        _kernel(f"{path}dense_h.kernel", f"weight_hh{suffix}"),
+        _biases(f"{path}dense_i.bias", suffix),
+    ]
+
+
+def _gru(path: str, suffix: str) -> list[Link]:
+    # PyTorch multiplies the last third of bias_hh by the reset gate; Flax has nothing there.
+    def to_jax(inputs: np.ndarray, states: np.ndarray) -> tuple[np.ndarray]:
+        if np.any(states[-(states.size // 3) :]):
+            raise ValueError(
+                "the new gate's part of bias_hh is not zero, and nnx.GRUCell has no place for it; "
+                "jaxnets.layers.GRU has"
+            )
+        return (inputs + states,)
+
+    names = f"bias_ih{suffix}", f"bias_hh{suffix}"
+    return [
+        _kernel(f"{path}dense_i.kernel", f"weight_ih{suffix}"),
+        _kernel(f"{path}dense_h.kernel", f"weight_hh{suffix}"),
+        Link((f"{path}dense_i.bias",), names, to_jax, _with_zeros, note=_SUM),
+    ]
+
+
+_CELLS: dict[type[nnx.Module], Callable[[str, str], list[Link]]] = {
+    nnx.OptimizedLSTMCell: _fused_lstm,
+    nnx.LSTMCell: _lstm,
+    nnx.GRUCell: _gru,
+    nnx.SimpleCell: _rnn,
+}
+
+
+def _cell(cell: nnx.Module, path: str = "", suffix: str = "") -> list[Link]:
+    """The links of a cell: PyTorch's LSTMCell, or, with a suffix, a direction of its LSTM."""
+    found = (build for kind, build in _CELLS.items() if isinstance(cell, kind))
+    build = next(found, None)
+    return [] if build is None else build(path, suffix)
+
+
+def _sequence(layer: nnx.RNN) -> list[Link]:
+    return _cell(layer.cell, "cell.", "_l0")
+
+
+def _both_directions(layer: nnx.Bidirectional) -> list[Link]:
+    links = []
+    for name, suffix in (("forward_rnn", "_l0"), ("backward_rnn", "_l0_reverse")):
+        direction = getattr(layer, name)
+        if isinstance(direction, nnx.RNN):
+            links += _cell(direction.cell, f"{name}.cell.", suffix)
+    return links
+
+
+def _batch_norm(layer: nnx.BatchNorm) -> list[Link]:
+    # Flax counts no batches; PyTorch wants a count, though only momentum=None would use it.
+    def zero() -> tuple[np.ndarray]:
+        return (np.zeros((), np.int64),)
+
+    return [Link((), ("num_batches_tracked",), lambda count: (), zero, optional=True)]
+
+
+def _attention(layer: nnx.MultiHeadAttention) -> list[Link]:
+    size, heads = layer.in_features, layer.num_heads
+    sizes = {layer.qkv_features, layer.out_features}
+    if sizes != {size} or layer.num_kv_heads != heads or layer.normalize_qk:
+        raise InputError(
+            "model",
+            "an nnx.MultiHeadAttention as PyTorch's: in_features = qkv_features = out_features, "
+            "as many key as query heads, no normalize_qk",
+            "another, which torch.nn.MultiheadAttention has no counterpart of",
+        )
+
+    def flat(kernel: np.ndarray) -> np.ndarray:  # [I, heads, d] to [heads · d, I]
+        return kernel.reshape(kernel.shape[0], -1).T
+
+    def cut(weight: np.ndarray) -> np.ndarray:
+        return weight.T.reshape(weight.shape[1], heads, -1)
+
+    parts = "query", "key", "value"
+    kernels = tuple(f"{part}.kernel" for part in parts)
+    if layer.in_kv_features == size:
+        packed = [
+            Link(
+                kernels,
+                ("in_proj_weight",),
+                lambda weight: [cut(rows) for rows in np.split(weight, 3)],
+                lambda *ours: (np.concatenate([flat(kernel) for kernel in ours]),),
+            )
+        ]
+    else:
+        packed = [
+            Link((ours,), (f"{ours[0]}_proj_weight",), lambda w: (cut(w),), lambda k: (flat(k),))
+            for ours in kernels
+        ]
+    return [
+        *packed,
+        Link(
+            tuple(f"{part}.bias" for part in parts),
+            ("in_proj_bias",),
+            lambda bias: list(bias.reshape(3, heads, -1)),
+            lambda *ours: (np.concatenate([bias.reshape(-1) for bias in ours]),),
+        ),
+        Link(
+            ("out.kernel",),
+            ("out_proj.weight",),
+            lambda weight: (weight.T.reshape(heads, -1, weight.shape[0]),),
+            lambda kernel: (kernel.reshape(-1, kernel.shape[-1]).T,),
+        ),
+        Link(("out.bias",), ("out_proj.bias",), lambda bias: (bias,), lambda bias: (bias,)),
+    ]
+
+
+#: From a kind of Flax layer to its links beyond those of the table of rules. A link whose arrays
+#: are not all there (no bias, say) does not count. The most derived class wins.
+LINKS: dict[type[nnx.Module], Callable[[Any], list[Link]]] = {
+    nnx.BatchNorm: _batch_norm,
+    nnx.MultiHeadAttention: _attention,
+    nnx.RNN: _sequence,
+    nnx.Bidirectional: _both_directions,
+    **dict.fromkeys(_CELLS, _cell),
+}
+
+#: Kinds of Flax layers that PyTorch has no counterpart of.
+STRANGERS = (nnx.Einsum, nnx.LinearGeneral, nnx.LoRA, nnx.SpectralNorm, nnx.WeightNorm)

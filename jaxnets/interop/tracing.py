@@ -1,0 +1,140 @@
+"""Where a model departs from its PyTorch twin: both run layer by layer on the same inputs."""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxnets.arrays import InputError
+from jaxnets.interop.conversion import to_numpy
+from jaxnets.interop.differences import Call, Trace, compared
+from jaxnets.interop.entries import nodes
+
+
+def trace_difference(
+    model: nnx.Module,
+    torch_module: Any,
+    inputs: np.ndarray | Sequence[np.ndarray],
+    *,
+    to_ours: Callable[[np.ndarray], np.ndarray] | None = None,
+    tolerance: float = 1e-4,
+) -> Trace:
+    """Runs a model and its PyTorch twin on the same inputs and compares each layer's outputs.
+
+    Both run in evaluation mode and are left as they were. Layers are matched by name and by the
+    number of the call. Images are compared after moving the channels, and time-major outputs
+    after swapping batch and time; NaN equals NaN. What a layer does within a ``jax.jit`` or a
+    scan of its own is not seen.
+
+    While it runs, calls of the model's kinds of layers are watched in this process: not from
+    several threads at once.
+
+    Args:
+        model: ours, with the weights to be checked.
+        torch_module: the twin.
+        inputs: PyTorch's inputs, one array or one for each positional argument; floating-point
+            ones are given in the dtype of PyTorch's parameters.
+        to_ours: from PyTorch's layout of an input to ours; None moves the channels of arrays of
+            four or more axes last and leaves others.
+        tolerance: the largest relative difference that is no departure.
+
+    Returns:
+        The table of layers; ``print`` shows it, ``first`` is the first that departs.
+
+    Raises:
+        InputError: if the two are not a model and a torch module.
+        ImportError: if torch is not installed.
+    """
+    import torch
+
+    if not isinstance(model, nnx.Module):
+        raise InputError("model", "an nnx.Module", type(model).__name__)
+    if not isinstance(torch_module, torch.nn.Module):
+        raise InputError("torch_module", "a torch.nn.Module", type(torch_module).__name__)
+    arrays = [inputs] if hasattr(inputs, "shape") else list(inputs)
+    floats = [p.dtype for p in torch_module.parameters() if p.is_floating_point()]
+    tensors = [torch.tensor(np.asarray(array)) for array in arrays]
+    if floats:
+        tensors = [t.to(floats[0]) if t.is_floating_point() else t for t in tensors]
+    to_ours = to_ours or _channels_last
+    ours = [jnp.asarray(to_ours(to_numpy(tensor))) for tensor in tensors]
+    kinds = {name: type(part).__name__ for name, part in torch_module.named_modules()}
+    theirs = _torch_calls(torch_module, tensors)
+    return compared(theirs, _our_calls(model, ours), kinds, tolerance)
+
+
+def _channels_last(array: np.ndarray) -> np.ndarray:
+    return np.moveaxis(array, 1, -1) if array.ndim >= 4 else array
+
+
+def _torch_calls(module: Any, tensors: list[Any]) -> list[Call]:
+    import torch
+
+    calls: list[Call] = []
+    training = {part: part.training for part in module.modules()}
+
+    def watch(name: str) -> Callable[..., None]:
+        # A copy, as a layer in place may change what another has given.
+        return lambda part, inputs, outputs: calls.append((name, _arrays(outputs)))
+
+    handles = [part.register_forward_hook(watch(name)) for name, part in module.named_modules()]
+    try:
+        with torch.no_grad():
+            module.eval()(*tensors)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for part, mode in training.items():
+            part.training = mode
+    return calls
+
+
+def _our_calls(model: nnx.Module, arrays: list[jax.Array]) -> list[Call]:
+    copy = nnx.clone(model)
+    copy.eval()
+    names: dict[int, str] = {}
+    for _, name, node in nodes(copy):
+        names.setdefault(id(node), name.rstrip("."))
+    calls: list[Call] = []
+    modules = [node for _, _, node in nodes(copy) if isinstance(node, nnx.Module)]
+    with contextlib.ExitStack() as stack, jax.default_matmul_precision("highest"):
+        for kind in {type(module) for module in modules if callable(module)}:
+            stack.enter_context(_watched(kind, names, calls))
+        copy(*arrays)
+    return calls
+
+
+@contextlib.contextmanager
+def _watched(kind: type[nnx.Module], names: dict[int, str], calls: list[Call]) -> Iterator[None]:
+    """Notes what the instances of a class return while the context lasts."""
+    original, inherited = kind.__call__, "__call__" not in vars(kind)
+
+    def call(self: nnx.Module, *args: Any, **kwargs: Any) -> Any:
+        outputs = original(self, *args, **kwargs)
+        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(outputs))
+        # A subclass calls its parent's method, which is watched too if the model has both kinds.
+        if type(self) is kind and id(self) in names and not traced:
+            calls.append((names[id(self)], _arrays(outputs)))
+        return outputs
+
+    kind.__call__ = call
+    try:
+        yield
+    finally:
+        if inherited:
+            del kind.__call__
+        else:
+            kind.__call__ = original
+
+
+def _arrays(outputs: Any) -> list[np.ndarray]:
+    """Copies of the arrays in nested outputs, such as an LSTM's (outputs, (h, c))."""
+    if isinstance(outputs, dict):
+        outputs = list(outputs.values())
+    if isinstance(outputs, tuple | list):
+        return [array for part in outputs for array in _arrays(part)]
+    return [np.array(to_numpy(outputs))] if hasattr(outputs, "shape") else []

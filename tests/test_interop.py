@@ -1,0 +1,472 @@
+import pickle
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from flax import nnx
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jaxnets import layers
+from jaxnets.interop import WeightsError, load_torch, read_torch, rules, to_numpy, to_torch
+from jaxnets.interop.links import Leaf
+from jaxnets.models import MLP, LeNet
+
+RNGS = nnx.Rngs(0)
+
+
+def mlp():
+    return MLP((3, 4, 2), rngs=RNGS)
+
+
+def weights(model):
+    return {k: v.tobytes() for k, v in to_numpy(model).items()}
+
+
+def random_state(model, seed=0):
+    draw = np.random.default_rng(seed)
+    return {k: draw.normal(size=v.shape).astype(v.dtype) for k, v in to_numpy(model).items()}
+
+
+def prefixed(state, prefix):
+    return {prefix + name: value for name, value in state.items()}
+
+
+class Holder(nnx.Module):
+    """A network that holds another under a name of choice."""
+
+    def __init__(self, **parts):
+        for name, part in parts.items():
+            setattr(self, name, part)
+
+
+# Wrappings
+
+
+@given(
+    prefixes=st.lists(st.sampled_from(["module", "_orig_mod", "net", "backbone"]), max_size=4),
+    keys=st.lists(st.sampled_from(["state_dict", "model_state_dict", "model", "mine"]), max_size=3),
+    inner=st.sampled_from(["", "_orig_mod", "module", "_fsdp_wrapped_module"]),
+    beside=st.booleans(),
+)
+def test_any_combination_of_wrappings_comes_off(prefixes, keys, inner, beside):
+    model = mlp()
+    state = random_state(model)
+    wrapped = prefixed(state, "".join(f"{prefix}." for prefix in prefixes))
+    if inner:
+        wrapped = {name.replace("fc2", f"fc2.{inner}"): value for name, value in wrapped.items()}
+    for key in reversed(keys):
+        wrapped = {key: wrapped}
+        if beside:
+            wrapped |= {"epoch": 3, "optimizer": {"state": {0: {"step": np.ones(())}}, "lr": 0.1}}
+    report = load_torch(model, wrapped)
+    assert weights(model) == {k: v.tobytes() for k, v in state.items()}
+    assert set(report.wrapping) == {
+        *keys, *(f"{part}." for part in [*prefixes, inner] if part)
+    }  # fmt: skip
+    assert ("epoch" in report.aside) == (beside and bool(keys))
+
+
+def test_names_that_the_model_knows_are_no_wrapping():
+    model = Holder(module=Holder(model=mlp()))
+    state = random_state(model)
+    assert next(iter(state)) == "module.model.fc1.weight"
+    assert load_torch(model, state).wrapping == ()
+    for prefix in ("module.", "_orig_mod.", "net.", "_orig_mod.module."):
+        report = load_torch(model, prefixed(state, prefix))
+        assert "".join(report.wrapping) == prefix
+        assert weights(model) == {k: v.tobytes() for k, v in state.items()}
+
+
+def test_a_first_part_that_could_be_one_or_two_stays():
+    model = Holder(fc=layers.Linear(2, 2, rngs=RNGS), a=Holder(fc=layers.Linear(2, 2, rngs=RNGS)))
+    source = prefixed(random_state(layers.Linear(2, 2, rngs=RNGS)), "b.a.fc.")
+    with pytest.raises(ValueError, match=r"unexpected: b\.a\.fc\.weight float32\[2, 2\], b\.a"):
+        load_torch(model, source)
+
+
+def test_one_array_too_many_hides_no_wrapping():
+    model = mlp()
+    source = prefixed(random_state(model) | {"extra": np.ones(3, np.float32)}, "net.")
+    with pytest.raises(
+        WeightsError, match=r"unexpected: extra float32\[3\]\n  \(taken off: net\.\)"
+    ):
+        load_torch(model, source)
+
+
+def test_the_place_that_fits_the_model_is_taken():
+    model = mlp()
+    state = random_state(model)
+    other = random_state(layers.Linear(2, 2, rngs=RNGS))
+    report = load_torch(model, {"generator": state, "discriminator": other})
+    assert report.wrapping == ("generator",)
+    assert report.aside == ("discriminator",)
+    load_torch(model, {"state_dict": state, "state_dict_ema": state, "loss": np.ones(())})
+    with pytest.raises(ValueError, match="source: expected one state_dict, got .* 'a', 'b.c'"):
+        load_torch(model, {"a": state, "b": {"c": state}})
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"epoch": 3}, "a mapping without tensors, with the keys epoch"),
+        ({"state_dict": {}}, "a mapping without tensors, with the keys state_dict"),
+        ([1, 2], "which holds a list"),
+        (torch.nn.Linear(2, 2), r"which holds a Linear; pass its state_dict\(\)"),
+        (None, "which holds a NoneType"),
+    ],
+)
+def test_what_holds_no_weights_is_refused(source, message):
+    with pytest.raises(ValueError, match=f"source: expected a state_dict: a mapping .*{message}"):
+        load_torch(mlp(), source)
+
+
+def test_a_network_without_weights_takes_an_empty_state():
+    assert load_torch(layers.ReLU(), {}).loaded == ()
+    with pytest.raises(ValueError, match="missing: fc1.weight"):
+        load_torch(mlp(), {})
+
+
+# Names
+
+
+def test_rename_takes_parts_and_whole_names():
+    model = mlp()
+    state = random_state(model)
+    source = {
+        "layers.0.weight": state["fc1.weight"],
+        "layers.0.bias": state["fc1.bias"],
+        "last": state["fc2.weight"],
+        "last.b": state["fc2.bias"],
+        "rotary.inv_freq": np.ones(3),
+    }
+    rename = {
+        "layers.0": "fc1", "last": "fc2.weight", "last.b": "fc2.bias", "rotary.inv_freq": None
+    }  # fmt: skip
+    report = load_torch(model, prefixed(source, "module."), rename=rename)
+    assert weights(model) == {k: v.tobytes() for k, v in state.items()}
+    assert report.aside == ("module.rotary.inv_freq",)
+
+
+def test_rename_may_be_a_function_and_may_add_a_first_part():
+    model = Holder(encoder=mlp())
+    state = random_state(mlp())
+    load_torch(model, state, rename={"": "encoder"})
+    load_torch(model, prefixed(state, "net."), rename={"net.": "encoder."})
+    load_torch(
+        model,
+        state | {"n": np.ones(())},
+        rename=lambda n: f"encoder.{n}" if n != "n" else None,
+    )
+    assert weights(model) == {f"encoder.{k}": v.tobytes() for k, v in state.items()}
+
+
+def test_a_part_is_replaced_only_as_a_whole():
+    model = Holder(fc=layers.Linear(2, 2, rngs=RNGS), fc1=layers.Linear(2, 2, rngs=RNGS))
+    state = random_state(model)
+    source = {name.replace("fc.", "f."): value for name, value in state.items()}
+    load_torch(model, source, rename={"f": "fc"})
+    assert weights(model) == {k: v.tobytes() for k, v in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("rename", "message"),
+    [
+        ({"fc3": "fc2"}, "names that the source has.* got 'fc3', while there are fc1.weight, fc1."),
+        ({"fc1": "fc2"}, "a name of its own for each array, got fc2.weight for fc1.weight and fc2"),
+        (lambda name: 3, "a name or None for each name, got 3 for fc1.weight"),
+        ("fc1", "a mapping of names or a function, got 'fc1'"),
+    ],
+)
+def test_a_bad_rename_is_refused(rename, message):
+    model = mlp()
+    before = weights(model)
+    with pytest.raises(ValueError, match=f"rename: expected {message}"):
+        load_torch(model, random_state(model), rename=rename)
+    assert weights(model) == before
+
+
+# What does not fit
+
+
+def faulty(model):
+    state = random_state(model)
+    state["fc1.weight"] = state["fc1.weight"].T
+    state["fc2.bias"] = state["fc2.bias"].astype(np.int32)
+    del state["fc1.bias"]
+    state["attn.bias"] = np.ones((2, 3), np.float16)
+    return state
+
+
+def test_everything_wrong_is_said_at_once_and_nothing_is_changed():
+    model = mlp()
+    before = weights(model)
+    with pytest.raises(WeightsError) as caught:
+        load_torch(model, faulty(model))
+    assert str(caught.value) == (
+        "state_dict: expected the weights of MLP, got\n"
+        "  missing: fc1.bias float32[4];\n"
+        "  unexpected: attn.bias float16[2, 3];\n"
+        "  mismatched: fc1.weight is float32[3, 4], not float32[4, 3] "
+        "(for fc1.kernel float32[3, 4]), "
+        "fc2.bias is integer (int32), not floating-point (float32)"
+    )
+    assert weights(model) == before
+
+
+def test_without_strict_what_fits_is_filled():
+    model = mlp()
+    before, state = weights(model), faulty(model)
+    report = load_torch(model, state, strict=False)
+    with pytest.raises(WeightsError) as caught:
+        load_torch(model, state)
+    assert report == caught.value.report == pickle.loads(pickle.dumps(caught.value)).report
+    assert report.loaded == ("fc2.weight",)
+    assert weights(model) == before | {"fc2.weight": state["fc2.weight"].tobytes()}
+
+
+def test_many_faults_are_counted():
+    model = Holder(many=nnx.List([layers.Linear(1, 1, rngs=RNGS) for _ in range(30)]))
+    with pytest.raises(ValueError, match=r"many\.9\.bias float32\[1\], and 40 more$"):
+        load_torch(model, {})
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (torch.ones(2, dtype=torch.int64), r"is integer \(int64\), not floating-point"),
+        (torch.ones(2, dtype=torch.bool), r"is boolean \(bool\), not floating-point"),
+        (torch.ones(2, dtype=torch.complex64), r"is complex \(complex64\), not floating-point"),
+        (np.array([1e300, 1.0]), "holds float64 values that are too large for float32"),
+        (torch.ones(2).to_sparse(), "is a tensor that gives no plain array: "),
+        (torch.ones(2, device="meta"), "is a tensor that gives no plain array: "),
+        (torch.ones(2).to(torch.float8_e4m3fn), "is a tensor that gives no plain array: "),
+        (np.array(["a", "b"]), "is <U1"),
+    ],
+)
+def test_values_of_the_wrong_kind_are_refused(value, message):
+    model = mlp()
+    with pytest.raises(ValueError, match=rf"mismatched: fc2\.bias {message}"):
+        load_torch(model, random_state(model) | {"fc2.bias": value})
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_other_floats_are_converted_and_reported(dtype):
+    model = mlp()
+    state = {k: torch.tensor(v).to(dtype) for k, v in random_state(model).items()}
+    report = load_torch(model, state)
+    name = str(dtype).removeprefix("torch.")
+    assert report.conversions == dict.fromkeys(state, f"{name} to float32")
+    for key, value in to_torch(model).items():
+        assert torch.equal(value, state[key].float())
+    assert f"{name} to float32: fc1.weight, fc1.bias, fc2.weight, fc2.bias" in str(report)
+
+
+def test_not_a_number_and_infinities_come_through():
+    model = mlp()
+    state = random_state(model) | {"fc2.bias": np.array([np.nan, -np.inf])}
+    load_torch(model, state)
+    np.testing.assert_array_equal(model.fc2.bias[...], [np.nan, -np.inf])
+
+
+def test_a_half_model_refuses_what_it_cannot_hold():
+    model = layers.Linear(1, 2, rngs=RNGS, param_dtype=jnp.float16)
+    state = {"weight": np.ones((2, 1), np.float32), "bias": np.array([1e6, 0], np.float32)}
+    with pytest.raises(
+        ValueError, match="bias holds float32 values that are too large for float16"
+    ):
+        load_torch(model, state)
+
+
+# Statistics and shared weights
+
+
+def test_the_count_of_batches_may_be_absent():
+    model = layers.BatchNorm2d(2)
+    model.num_batches_tracked[...] = jnp.asarray(5, jnp.int32)
+    state = torch.nn.BatchNorm2d(2).state_dict()
+    count = state.pop("num_batches_tracked")
+    report = load_torch(model, state)
+    assert report.kept == ("num_batches_tracked",)
+    assert "kept: num_batches_tracked" in str(report)
+    assert int(model.num_batches_tracked[...]) == 5
+    assert load_torch(model, state | {"num_batches_tracked": count}).kept == ()
+    assert int(model.num_batches_tracked[...]) == 0
+    with pytest.raises(ValueError, match="int64 values that are too large for int32"):
+        load_torch(model, state | {"num_batches_tracked": count + 2**31})
+
+
+def test_flax_has_no_count_of_batches_and_torch_gets_a_zero():
+    model = nnx.BatchNorm(2, rngs=RNGS)
+    assert to_torch(model)["num_batches_tracked"].dtype == torch.int64
+    state = torch.nn.BatchNorm2d(2).state_dict()
+    assert load_torch(model, state).aside == ("num_batches_tracked",)
+    del state["num_batches_tracked"]
+    assert load_torch(model, state).aside == ()
+
+
+def shared_pair():
+    ours = Holder(a=layers.Linear(2, 2, rngs=RNGS), b=layers.Linear(2, 2, rngs=RNGS))
+    ours.b.kernel = ours.a.kernel
+    ours.c = ours.a
+    theirs = torch.nn.Module()
+    theirs.a, theirs.b = torch.nn.Linear(2, 2), torch.nn.Linear(2, 2)
+    theirs.b.weight, theirs.c = theirs.a.weight, theirs.a
+    return ours, theirs
+
+
+def test_shared_weights_have_all_their_names():
+    ours, theirs = shared_pair()
+    report = load_torch(ours, theirs.state_dict())
+    assert set(report.loaded) == set(theirs.state_dict())
+    assert ours.b.kernel is ours.a.kernel
+    theirs.load_state_dict(to_torch(ours), strict=True)
+    state = to_torch(ours)
+    assert torch.equal(state["a.weight"], state["b.weight"])
+    assert state["a.weight"].data_ptr() != state["b.weight"].data_ptr()
+
+
+def test_one_name_of_a_shared_weight_is_enough():
+    ours, theirs = shared_pair()
+    state = theirs.state_dict()
+    for name in ("b.weight", "a.weight", "a.bias"):
+        del state[name]
+    load_torch(ours, state)
+    np.testing.assert_array_equal(ours.a.kernel[...], theirs.a.weight.detach().numpy().T)
+
+
+def test_shared_weights_that_differ_are_refused():
+    ours, theirs = shared_pair()
+    state = theirs.state_dict() | {"b.weight": torch.zeros(2, 2)}
+    with pytest.raises(ValueError, match="b.weight differs from a.weight, to which the model ties"):
+        load_torch(ours, state)
+
+
+def test_a_module_that_holds_itself_is_walked_once():
+    model = Holder(fc=layers.Linear(2, 2, rngs=RNGS))
+    model.fc.parent = nnx.data(model)
+    assert list(to_numpy(model)) == ["fc.weight", "fc.bias"]
+
+
+# Memory, placement and kinds of models
+
+
+def test_no_memory_is_shared():
+    model = mlp()
+    state = {k: torch.tensor(v) for k, v in random_state(model).items()}
+    arrays = random_state(model)
+    for source in (state, arrays):
+        load_torch(model, source)
+        before = weights(model)
+        for value in source.values():
+            value[...] = 99
+        for value in (*to_torch(model).values(), *to_numpy(model).values()):
+            value[...] = 99
+        assert weights(model) == before
+
+
+def test_weights_stay_on_their_devices():
+    model = mlp()
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    model.fc1.kernel.set_value(jax.device_put(model.fc1.kernel[...], sharding))
+    load_torch(model, random_state(model))
+    assert model.fc1.kernel[...].sharding == sharding
+
+
+def test_an_abstract_model_is_filled():
+    model = nnx.eval_shape(lambda: MLP((3, 4, 2), rngs=nnx.Rngs(0)))
+    state = random_state(mlp())
+    load_torch(model, state)
+    assert weights(model) == {k: v.tobytes() for k, v in state.items()}
+    assert model(jnp.ones((1, 3), jnp.float32)).shape == (1, 2)
+
+
+def test_jax_arrays_are_a_source_too():
+    model = mlp()
+    state = random_state(model)
+    load_torch(model, {k: jnp.asarray(v) for k, v in state.items()})
+    assert weights(model) == {k: v.tobytes() for k, v in state.items()}
+
+
+def test_random_streams_and_caches_are_no_weights():
+    attention = nnx.MultiHeadAttention(2, 4, decode=True, dropout_rate=0.5, rngs=RNGS)
+    attention.init_cache((1, 3, 4))
+    model = Holder(attention=attention, dropout=layers.Dropout(0.5, rngs=RNGS))
+    assert set(to_numpy(model)) == {
+        f"attention.{name}"
+        for name in ("in_proj_weight", "in_proj_bias", "out_proj.weight", "out_proj.bias")
+    }
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: nnx.LinearGeneral(2, (3, 4), rngs=RNGS), "LinearGeneral at the top"),
+        (lambda: Holder(a=nnx.Einsum("ab,bc->ac", (2, 3), rngs=RNGS)), "Einsum at a"),
+        (lambda: Holder(a=nnx.LoRALinear(2, 3, lora_rank=1, rngs=RNGS)), "LoRA at a.lora"),
+        (
+            lambda: nnx.MultiHeadAttention(4, 8, num_kv_heads=2, rngs=RNGS),
+            "as many key as query heads",
+        ),
+        (lambda: nnx.MultiHeadAttention(4, 8, qkv_features=4, rngs=RNGS), "in_features = qkv"),
+        (lambda: 3, "model: expected an nnx.Module, got int"),
+        (lambda: Holder(a=nnx.data(Hidden(nnx.Param(jnp.ones(2))))), "got a.weight"),
+        (
+            lambda: Holder(a=nnx.Sequential(layers.PReLU()), b=Clash()),
+            "a PyTorch name of its own for each weight, got b.0.weight",
+        ),
+    ],
+)
+def test_models_without_a_counterpart_are_refused(build, message):
+    with pytest.raises(ValueError, match=message):
+        to_numpy(build())
+
+
+@jax.tree_util.register_dataclass
+@dataclass
+class Hidden:
+    """A pytree of a user's own, which no attribute path leads into."""
+
+    weight: nnx.Param
+
+
+class Clash(nnx.Sequential):
+    def __init__(self):
+        super().__init__(layers.PReLU())
+        setattr(self, "0", layers.PReLU())
+
+
+def test_a_user_may_add_a_rule():
+    class Scale(nnx.Module):
+        def __init__(self):
+            self.gain = nnx.Param(jnp.ones(3, jnp.float32))
+
+    assert list(to_numpy(Scale())) == ["gain"]  # without a rule: the same name and layout
+    rules.RULES[Scale] = lambda layer: {"gain": Leaf("log_gain", np.exp, np.log)}
+    try:
+        np.testing.assert_array_equal(to_numpy(Scale())["log_gain"], np.zeros(3))
+    finally:
+        del rules.RULES[Scale]
+
+
+def test_the_report_reads_well():
+    model = LeNet(rngs=RNGS)
+    state = prefixed(random_state(model), "module.")
+    report = load_torch(model, {"epoch": 7, "state_dict": state})
+    assert str(report) == (
+        "10 arrays of state_dict loaded into LeNet\n"
+        "  taken off: state_dict, module.\n"
+        "  left aside: epoch"
+    )
+
+
+def test_a_checkpoint_is_read_without_a_model():
+    state = random_state(mlp())
+    found = read_torch({"epoch": 1, "model": prefixed(state, "module.")})
+    assert list(found.arrays) == list(state)
+    assert found.wrapping == ("model", "module.")
+    assert found.aside == ("epoch",)

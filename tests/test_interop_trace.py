@@ -1,0 +1,185 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from flax import nnx
+
+from jaxnets import layers
+from jaxnets.interop import load_torch, trace_difference
+from tests.parity.interop_networks import DOCUMENTED, ONE_BIAS, OTHERS, RNGS, Block
+
+PAIRS = DOCUMENTED | OTHERS | ONE_BIAS
+pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+
+
+def twins(name):
+    pair = PAIRS[name]
+    torch.manual_seed(0)
+    twin, model = pair.theirs(), pair.ours()
+    load_torch(model, twin.state_dict())
+    return model, twin, pair.inputs()
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_equal_twins_do_not_depart(name):
+    model, twin, inputs = twins(name)
+    trace = trace_difference(model, twin, inputs)
+    assert trace.first is None
+    assert trace.steps[-1].name == ""
+    assert max(step.relative for step in trace.steps) < 1e-5
+    assert str(trace).endswith("\nno layer departs by more than 0.0001")
+
+
+def shift(variable, amount=0.1):
+    variable[...] = variable[...] + jnp.asarray(amount, variable.dtype)
+
+
+def swap_gates(model):
+    kernel = model.lstm.kernel_hh_l1
+    i, f, g, o = jnp.split(kernel[...], 4, axis=1)
+    kernel[...] = jnp.concatenate([f, i, g, o], axis=1)
+
+
+def swap_kernel_axes(model):
+    model.conv2.kernel[...] = jnp.swapaxes(model.conv2.kernel[...], 0, 1)
+
+
+BREAKS = {
+    "a bias": ("mlp", lambda m: shift(m.fc2.bias), "fc2"),
+    "the bias of a bare layer": ("linear-regression", lambda m: shift(m.bias), ""),
+    "a swapped gate": ("lstm", swap_gates, "lstm"),
+    "a kernel's axes": ("lenet-28", swap_kernel_axes, "conv2"),
+    "a running mean": (
+        "resnet",
+        lambda m: shift(m.layer2.layers[0].downsample.layers[1].mean),
+        "layer2.0.downsample.1",
+    ),
+    "attention": (
+        "transformer",
+        lambda m: shift(m.encoder.layers[1].self_attn.in_proj_bias),
+        "encoder.layers.1.self_attn",
+    ),
+    "a parameter of no layer": (  # seen where it first goes into one
+        "transformer",
+        lambda m: shift(m.position),
+        "encoder.layers.0.self_attn",
+    ),
+    "not a number": ("sequential", lambda m: shift(m.layers[0].bias, np.nan), "0"),
+}
+
+
+@pytest.mark.parametrize(("name", "damage", "first"), BREAKS.values(), ids=BREAKS)
+def test_the_first_broken_layer_is_named(name, damage, first):
+    model, twin, inputs = twins(name)
+    damage(model)
+    trace = trace_difference(model, twin, inputs)
+    assert trace.first.name == first
+    before = trace.steps[: trace.steps.index(trace.first)]
+    assert all(step.relative < 1e-5 for step in before)
+    assert f"\n{first or '(model)'} is the first to depart" in str(trace)
+
+
+class Twice(Block):
+    def __call__(self, x):
+        return super().__call__(x) * 2
+
+
+def test_what_happens_between_layers_shows_in_the_block():
+    model, twin, inputs = twins("resnet")
+    model.layer1.layers[1] = Twice(4, 4, 1)
+    load_torch(model, twin.state_dict())
+    trace = trace_difference(model, twin, inputs)
+    assert trace.first.name == "layer1.1"
+    assert trace.first.kind == "TorchBlock"
+
+
+def test_calls_are_counted():
+    model, twin, inputs = twins("lenet-28")
+    trace = trace_difference(model, twin, inputs)
+    assert [(step.name, step.call) for step in trace.steps] == [
+        ("conv1", 0), ("pool", 0), ("conv2", 0), ("pool", 1), ("fc1", 0), ("fc2", 0), ("fc3", 0),
+        ("", 0),
+    ]  # fmt: skip
+    lines = str(trace).splitlines()
+    assert lines[0].split() == ["layer", "kind", "shape", "absolute", "relative"]
+    assert lines[4].startswith("pool (call 2)  MaxPool2d")
+    assert "[2, 16, 5, 5]" in lines[4]
+
+
+def test_layers_that_only_one_calls_are_named():
+    model, twin, inputs = twins("sequential")
+    trace = trace_difference(model, twin, inputs)
+    assert trace.unmatched == ("5",)  # jax.nn.relu here, a layer there
+    assert "not compared: 5" in str(trace)
+
+
+def test_another_shape_departs():
+    ours, theirs = layers.Linear(3, 4, rngs=RNGS), torch.nn.Linear(3, 5)
+    trace = trace_difference(ours, theirs, np.ones((2, 3), np.float32))
+    assert trace.first.absolute == np.inf
+    assert trace.first.shape == (2, 5)
+
+
+def test_the_tolerance_decides():
+    model, twin, inputs = twins("mlp")
+    shift(model.fc1.bias, 1e-3)
+    assert trace_difference(model, twin, inputs, tolerance=0.1).first is None
+    assert trace_difference(model, twin, inputs, tolerance=1e-5).first.name == "fc1"
+
+
+def test_sequences_in_torchs_default_layout():
+    theirs = torch.nn.GRU(3, 4, num_layers=2)
+    ours = layers.GRU(3, 4, num_layers=2, rngs=RNGS)
+    load_torch(ours, theirs.state_dict())
+    inputs = np.random.default_rng(0).normal(size=(5, 2, 3))  # time first; float64 as it comes
+    trace = trace_difference(ours, theirs, inputs, to_ours=lambda x: np.swapaxes(x, 0, 1))
+    assert trace.first is None
+    assert trace.steps[0].shape == (5, 2, 4)
+
+
+def test_several_inputs():
+    theirs = torch.nn.MultiheadAttention(4, 2, batch_first=True)
+    ours = layers.MultiheadAttention(4, 2, rngs=RNGS)
+    load_torch(ours, theirs.state_dict())
+    inputs = np.random.default_rng(0).normal(size=(3, 2, 5, 4))
+    assert trace_difference(ours, theirs, list(inputs)).first is None
+
+
+def test_both_are_left_as_they_were():
+    model, twin, inputs = twins("resnet")
+    twin.layer1.eval()
+    before = {name: value.clone() for name, value in twin.state_dict().items()}
+    kinds = nnx.Linear, layers.Linear, layers.Conv2d, nnx.Module
+    calls = {kind: kind.__dict__.get("__call__") for kind in kinds}
+    state = nnx.to_flat_state(nnx.state(model))
+    trace_difference(model, twin, inputs)
+    assert all(torch.equal(value, before[name]) for name, value in twin.state_dict().items())
+    assert twin.training
+    assert not twin.layer1.training
+    assert not twin.conv1._forward_hooks
+    assert not model.bn1.use_running_average  # still in training mode
+    for (_, a), (_, b) in zip(state, nnx.to_flat_state(nnx.state(model)), strict=True):
+        np.testing.assert_array_equal(a[...], b[...])
+    for kind, call in calls.items():
+        assert kind.__dict__.get("__call__") is call
+
+
+def test_a_failure_leaves_no_trace():
+    model, twin, _ = twins("lenet-28")
+    calls = {kind: kind.__dict__.get("__call__") for kind in (type(model), layers.Conv2d)}
+    other = torch.nn.Identity()
+    with pytest.raises(ValueError, match="images: expected"):
+        trace_difference(model, other, np.ones((2, 3, 28, 28), np.float32))
+    with pytest.raises(RuntimeError, match="expected input"):
+        trace_difference(model, twin, np.ones((2, 3, 28, 28), np.float32))
+    for kind, call in calls.items():
+        assert kind.__dict__.get("__call__") is call
+    assert twin.training
+    assert not twin._forward_hooks
+
+
+def test_what_is_no_model_is_refused():
+    with pytest.raises(ValueError, match="model: expected an nnx.Module, got Linear"):
+        trace_difference(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1), np.ones((1, 1)))
+    with pytest.raises(ValueError, match="torch_module: expected a torch.nn.Module, got Linear"):
+        trace_difference(layers.Linear(1, 1, rngs=RNGS), layers.Linear(1, 1, rngs=RNGS), 1)
