@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import json
+import math
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -13,13 +14,14 @@ import click
 import numpy as np
 from flax import nnx
 
-from jaxnets import recipes, runs
+from jaxnets import interop, recipes, runs
 from jaxnets.arrays import InputError
 from jaxnets.data import DATASETS, load
 from jaxnets.losses import LOSSES
 from jaxnets.models import MODELS
 from jaxnets.optimizers import OPTIMIZERS
 from jaxnets.training import NonFiniteLossError, TrainingRun, predict
+from jaxnets.training.checkpoints import load_weights, save_weights
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -209,3 +211,87 @@ def _answer(model: Any, row: np.ndarray, class_names: Sequence[str] | None, top:
         row = exponentials / exponentials.sum()
     best = np.argsort(-row, kind="stable")[:top]
     return "  ".join(f"{class_names[k]} {row[k]:.2%}" for k in best)
+
+
+@cli.command("inspect")
+@click.argument("file", type=click.Path(path_type=Path))
+def inspect_command(file: Path) -> None:
+    """Show the arrays in FILE, one of torch.save or of safetensors."""
+    found = interop.read_torch(file)
+    rows = [
+        (name, str(list(array.shape)), str(array.dtype).removeprefix("torch."))
+        for name, array in found.arrays.items()
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(map(str.ljust, row, widths)).rstrip())
+    count = sum(math.prod(array.shape) for array in found.arrays.values())
+    click.echo(f"{len(rows)} arrays, {count:,} numbers")
+    for what, names in (("taken off", found.wrapping), ("left aside", found.aside)):
+        if names:
+            click.echo(f"{what}: {', '.join(names)}")
+
+
+@cli.command("convert")
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--model", type=click.Choice(list(MODELS)), required=True, help="The network.")
+@click.option(
+    "--model-option",
+    type=_Option(),
+    multiple=True,
+    help="Any argument of the network, such as hidden_dim=64 or features=(784,32,10).",
+)
+@click.option(
+    "--to",
+    type=click.Choice(["torch", "jaxnets"]),
+    help="What OUT is to be; by default the other of what IN is.",
+)
+def convert_command(
+    source: Path, out: Path, model: str, model_option: tuple[tuple[str, Any], ...], to: str | None
+) -> None:
+    """Convert the weights IN to OUT: from PyTorch or to it.
+
+    A file of torch.save or of safetensors becomes a folder of weights, as training leaves it under
+    RUN/weights; such a folder becomes a .safetensors, .pt, .pth or .bin file.
+    """
+    to = to or ("torch" if source.is_dir() else "jaxnets")
+    if out.exists():
+        raise InputError("out", "a path that does not exist yet", str(out))
+    if to == "torch" and out.suffix not in _WRITERS:
+        raise InputError("out", f"a file ending in {', '.join(_WRITERS)}", str(out))
+    network = _network(model, dict(model_option))
+    if source.is_dir():
+        _read_folder(network, source)
+    else:
+        click.echo(interop.load_torch(network, source))
+    write = _WRITERS[out.suffix] if to == "torch" else save_weights
+    write(network, out)
+    click.echo(f"written to {out}")
+
+
+_WRITERS: dict[str, Callable[[nnx.Module, Path], None]] = {
+    ".safetensors": interop.save_safetensors,
+    ".pt": interop.save_torch,
+    ".pth": interop.save_torch,
+    ".bin": interop.save_torch,
+}
+
+
+def _network(name: str, options: dict[str, Any]) -> nnx.Module:
+    recipe = recipes.Recipe(
+        name=name, document="", expect="", data="", model=name, model_options=options, epochs=1
+    )
+    try:
+        return recipes.build_model(recipe)
+    except TypeError as error:
+        raise InputError("model option", f"all that {name} needs", str(error)) from error
+
+
+def _read_folder(model: nnx.Module, folder: Path) -> None:
+    try:
+        load_weights(model, folder)
+    except InputError:
+        raise
+    except ValueError as error:  # Orbax's own, of a folder that it can make nothing of
+        raise InputError("directory", "a folder written by save_weights", str(folder)) from error

@@ -117,6 +117,7 @@ def test_the_place_that_fits_the_model_is_taken():
         ([1, 2], "which holds a list"),
         (torch.nn.Linear(2, 2), r"which holds a Linear; pass its state_dict\(\)"),
         (None, "which holds a NoneType"),
+        (np.ones(3), "which holds a ndarray"),
     ],
 )
 def test_what_holds_no_weights_is_refused(source, message):
@@ -390,6 +391,11 @@ def test_jax_arrays_are_a_source_too():
     state = random_state(model)
     load_torch(model, {k: jnp.asarray(v) for k, v in state.items()})
     assert weights(model) == {k: v.tobytes() for k, v in state.items()}
+
+
+def test_a_variable_without_an_array_is_no_weight():
+    model = Holder(count=nnx.Variable(3), fc=layers.Linear(1, 1, rngs=RNGS))
+    assert list(to_numpy(model)) == ["fc.weight", "fc.bias"]
 
 
 def test_random_streams_and_caches_are_no_weights():

@@ -135,7 +135,8 @@ def _value(node: Any, path: str) -> Any:
 
 
 def _is_weight(value: Any) -> bool:
-    return isinstance(value, nnx.Variable) and not isinstance(value, _NO_WEIGHTS)
+    weight = isinstance(value, nnx.Variable) and not isinstance(value, _NO_WEIGHTS)
+    return weight and hasattr(value.get_value(), "shape")  # a variable may hold anything
 
 
 def _unreached(node: Any, reached: set[int]) -> str:

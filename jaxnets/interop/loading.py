@@ -52,7 +52,9 @@ def load_torch(
     (``{"epoch": 3, "state_dict": …}``), the ``module.`` of DataParallel, the ``_orig_mod.`` of
     ``torch.compile``, and a first part that all names share and the model lacks. Floating-point
     arrays are converted to the dtypes of the model. ``num_batches_tracked`` may be absent. Flax's
-    recurrent cells have one bias where PyTorch has two: they get the sum.
+    recurrent cells have one bias where PyTorch has two: they get the sum. A parameter of your own
+    has PyTorch's name and layout; a layer of your own that differs gets a row in
+    ``jaxnets.interop.rules.RULES``.
 
     Args:
         model: filled in place.

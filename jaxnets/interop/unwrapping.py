@@ -47,7 +47,7 @@ def unwrap(
             part of ``rename`` matches no name.
     """
     found = list(_find(tree, ()))
-    if tree == {}:  # that of a network without weights
+    if isinstance(tree, Mapping) and not tree:  # that of a network without weights
         return StateDict({})
     if not found:
         expected = "a state_dict: a mapping from names to tensors"

@@ -1,6 +1,5 @@
 """Networks with their PyTorch twins, layer by layer under the same names."""
 
-import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,7 +11,8 @@ from flax import nnx
 from torch import nn
 
 from jaxnets import layers
-from jaxnets.models import MLP, ImageClassifier, LeNet, LinearRegression, RecurrentClassifier
+from jaxnets.compare import twin
+from tests.networks import CASES
 from tests.parity.oracle import images_last
 
 RNGS = nnx.Rngs(0)
@@ -42,51 +42,6 @@ class Pair:
     def torch_outputs(self, model: nn.Module, inputs: np.ndarray) -> np.ndarray:
         with torch.no_grad():
             return model.eval()(torch.tensor(inputs)).numpy()
-
-
-class TorchMLP(nn.Module):
-    def __init__(self, *features, end=None):
-        super().__init__()
-        for index, sizes in enumerate(itertools.pairwise(features), start=1):
-            setattr(self, f"fc{index}", nn.Linear(*sizes))
-        self.count, self.end = len(features) - 1, end
-
-    def forward(self, x):
-        x = x.flatten(1)
-        for index in range(1, self.count):
-            x = torch.relu(getattr(self, f"fc{index}")(x))
-        x = getattr(self, f"fc{self.count}")(x)
-        return x if self.end is None else self.end(x)
-
-
-class TorchLeNet(nn.Module):
-    def __init__(self, in_channels, num_classes, padding):
-        super().__init__()
-        self.conv1 = nn.Conv2d(in_channels, 6, 5, padding=padding)
-        self.conv2 = nn.Conv2d(6, 16, 5)
-        self.pool = nn.MaxPool2d(2)
-        self.fc1 = nn.Linear(400, 120)
-        self.fc2 = nn.Linear(120, 84)
-        self.fc3 = nn.Linear(84, num_classes)
-
-    def forward(self, x):
-        x = self.pool(torch.relu(self.conv1(x)))
-        x = self.pool(torch.relu(self.conv2(x))).flatten(1)
-        return self.fc3(torch.relu(self.fc2(torch.relu(self.fc1(x)))))
-
-
-class TorchRecurrentClassifier(nn.Module):
-    def __init__(self, cell, outputs, **options):
-        super().__init__()
-        self.cell = cell
-        layer = {"lstm": nn.LSTM, "gru": nn.GRU}[cell](5, 6, batch_first=True, **options)
-        setattr(self, cell, layer)
-        self.fc = nn.Linear(6 * (1 + layer.bidirectional), outputs)
-
-    def forward(self, x):
-        outputs, _ = getattr(self, self.cell)(x)
-        x = self.fc(outputs[:, -1])
-        return torch.sigmoid(x) if x.shape[1] == 1 else x
 
 
 class Block(nnx.Module):
@@ -326,15 +281,6 @@ def torch_gru_for_flax():
     return gru
 
 
-def recurrent(cell, outputs=4, **options):
-    renamed = {"n_layers" if k == "num_layers" else k: v for k, v in options.items()}
-    return Pair(
-        lambda: RecurrentClassifier(5, 6, cell=cell, output_dim=outputs, rngs=RNGS, **renamed),
-        lambda: TorchRecurrentClassifier(cell, outputs, **options),
-        (3, 7, 5),
-    )
-
-
 def lstm_with_projection():
     options = {"num_layers": 2, "bidirectional": True, "proj_size": 3}
     return Pair(
@@ -344,30 +290,14 @@ def lstm_with_projection():
     )
 
 
+def documented(case):
+    *space, channels = case.example
+    shape = (2, channels, *space) if len(space) == 2 else (2, *case.example)
+    return Pair(lambda: case.build(RNGS), lambda: twin(case.build(RNGS)), shape)
+
+
 #: The documented networks.
-DOCUMENTED = {
-    "linear-regression": Pair(
-        lambda: LinearRegression(3, 2, rngs=RNGS), lambda: nn.Linear(3, 2), (4, 3)
-    ),
-    "mlp": Pair(lambda: MLP((12, 8, 6, 4), rngs=RNGS), lambda: TorchMLP(12, 8, 6, 4), (3, 12)),
-    "softmax-mlp": Pair(
-        lambda: MLP((12, 8, 4), output="softmax", rngs=RNGS),
-        lambda: TorchMLP(12, 8, 4, end=nn.Softmax(1)),
-        (3, 12),
-    ),
-    "image-classifier": Pair(
-        lambda: ImageClassifier(48, 8, 10, rngs=RNGS), lambda: TorchMLP(48, 8, 10), (2, 3, 4, 4)
-    ),
-    "lenet-28": Pair(
-        lambda: LeNet(1, 10, 28, rngs=RNGS), lambda: TorchLeNet(1, 10, 2), (2, 1, 28, 28)
-    ),
-    "lenet-32": Pair(
-        lambda: LeNet(3, 7, 32, rngs=RNGS), lambda: TorchLeNet(3, 7, 0), (2, 3, 32, 32)
-    ),
-    "lstm": recurrent("lstm", num_layers=2),
-    "lstm-sigmoid": recurrent("lstm", outputs=1),
-    "gru-bidirectional": recurrent("gru", num_layers=2, bidirectional=True),
-}
+DOCUMENTED = {name: documented(case) for name, case in CASES.items()}
 
 #: Networks that a user might write.
 OTHERS = {
