@@ -139,33 +139,10 @@ def _attention(layer: nnx.MultiHeadAttention) -> list[Link]:
             "as many key as query heads, no normalize_qk",
             "another, which torch.nn.MultiheadAttention has no counterpart of",
         )
-
-    def flat(kernel: np.ndarray) -> np.ndarray:  # [I, heads, d] to [heads · d, I]
-        return kernel.reshape(kernel.shape[0], -1).T
-
-    def cut(weight: np.ndarray) -> np.ndarray:
-        return weight.T.reshape(weight.shape[1], heads, -1)
-
-    parts = "query", "key", "value"
-    kernels = tuple(f"{part}.kernel" for part in parts)
-    if layer.in_kv_features == size:
-        packed = [
-            Link(
-                kernels,
-                ("in_proj_weight",),
-                lambda weight: [cut(rows) for rows in np.split(weight, 3)],
-                lambda *ours: (np.concatenate([flat(kernel) for kernel in ours]),),
-            )
-        ]
-    else:
-        packed = [
-            Link((ours,), (f"{ours[0]}_proj_weight",), lambda w: (cut(w),), lambda k: (flat(k),))
-            for ours in kernels
-        ]
     return [
-        *packed,
+        *_projections(heads, packed=layer.in_kv_features == size),
         Link(
-            tuple(f"{part}.bias" for part in parts),
+            ("query.bias", "key.bias", "value.bias"),
             ("in_proj_bias",),
             lambda bias: list(bias.reshape(3, heads, -1)),
             lambda *ours: (np.concatenate([bias.reshape(-1) for bias in ours]),),
@@ -177,6 +154,31 @@ def _attention(layer: nnx.MultiHeadAttention) -> list[Link]:
             lambda kernel: (kernel.reshape(-1, kernel.shape[-1]).T,),
         ),
         Link(("out.bias",), ("out_proj.bias",), lambda bias: (bias,), lambda bias: (bias,)),
+    ]
+
+
+def _projections(heads: int, packed: bool) -> list[Link]:
+    """The kernels of query, key and value, [I, heads, d] here."""
+
+    def flat(kernel: np.ndarray) -> np.ndarray:  # to [heads · d, I]
+        return kernel.reshape(kernel.shape[0], -1).T
+
+    def cut(weight: np.ndarray) -> np.ndarray:
+        return weight.T.reshape(weight.shape[1], heads, -1)
+
+    kernels = "query.kernel", "key.kernel", "value.kernel"
+    if not packed:
+        return [
+            Link((ours,), (f"{ours[0]}_proj_weight",), lambda w: (cut(w),), lambda k: (flat(k),))
+            for ours in kernels
+        ]
+    return [
+        Link(
+            kernels,
+            ("in_proj_weight",),
+            lambda weight: [cut(rows) for rows in np.split(weight, 3)],
+            lambda *ours: (np.concatenate([flat(kernel) for kernel in ours]),),
+        )
     ]
 
 
