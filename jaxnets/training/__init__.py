@@ -1,6 +1,7 @@
 """Training any ``nnx.Module``: a pure step, compiled epochs, and the loop on the host."""
 
-from jaxnets.training.fit import NonFiniteLossError, evaluate, fit, predict
+from jaxnets.training.evaluation import evaluate, predict
+from jaxnets.training.fit import NonFiniteLossError, fit
 from jaxnets.training.records import (
     EpochRecord,
     Evaluation,

@@ -2,34 +2,24 @@
 
 import dataclasses
 import functools
-import math
 import time
-from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
 
-from jaxnets import metrics
 from jaxnets.arrays import ArrayLike, InputError, check_positive, check_seed
 from jaxnets.data.batching import Plan, epoch_plan
-from jaxnets.data.dataset import Dataset, Split
-from jaxnets.training.epoch import (
-    Arrays,
-    evaluate_batches,
-    pieces,
-    predict_batches,
-    train_steps,
-)
+from jaxnets.data.dataset import Dataset
+from jaxnets.training.compiled import Compiled
+from jaxnets.training.epoch import Arrays, pieces, train_steps
+from jaxnets.training.evaluation import check_fits, counter, evaluate_state, to_device
 from jaxnets.training.progress import Progress, Reporter, reporter
 from jaxnets.training.records import EpochRecord, Evaluation, Timings, TrainingRun
 from jaxnets.training.state import Count, Loss, Program, TrainState, Transform, initialize, merge
 from jaxnets.training.step import StepMetrics
-
-EVALUATION_BATCH = 1000
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -50,23 +40,6 @@ class NonFiniteLossError(FloatingPointError):
             f"the loss is {self.loss} at epoch {self.epoch}, step {self.step}: "
             "training has diverged; a smaller learning rate may help"
         )
-
-
-class _Compiled:
-    """Compiles a jitted function for each new shape ahead of its first run, and takes the time."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self._programs: dict[Any, Callable[..., Any]] = {}
-
-    def run(self, function: Any, program: Program, *arguments: Any) -> Any:
-        shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(arguments))
-        if (function, shapes) not in self._programs:
-            began = time.perf_counter()
-            compiled = function.lower(program, *arguments).compile()
-            self.seconds += time.perf_counter() - began
-            self._programs[function, shapes] = compiled
-        return self._programs[function, shapes](*arguments)
 
 
 def fit(
@@ -133,12 +106,12 @@ def fit(
             "batch_size", f"at most the {len(data.train)} training examples", batch_size
         )
     graphdef, state = initialize(model, optimizer, seed)
-    program = Program(graphdef, loss, optimizer, transform, _counter(correct, data.train))
+    program = Program(graphdef, loss, optimizer, transform, counter(correct, data.train))
     for name, split in (("train", data.train), ("test", data.test)):
-        _check(program, state, split, f"data.{name}")
-    train, test = _to_device(data.train), _to_device(data.test)
+        check_fits(program, state, split, f"data.{name}")
+    train, test = to_device(data.train), to_device(data.test)
 
-    compiled = _Compiled()
+    compiled = Compiled()
     history: list[EpochRecord] = []
     step_losses: list[ArrayLike] = []
     evaluate_seconds = 0.0
@@ -149,7 +122,7 @@ def fit(
                 compiled, program, state, train, plan, epoch, report
             )
             began, compiling = time.perf_counter(), compiled.seconds
-            evaluation = _evaluate(compiled, program, state, test)
+            evaluation = evaluate_state(compiled.run, program, state, test)
             evaluate_seconds += time.perf_counter() - began - (compiled.seconds - compiling)
             step_losses.append(measured.loss)
             history.append(_record(epoch, plan, program, measured, evaluation, seconds))
@@ -168,70 +141,8 @@ def fit(
     )
 
 
-def evaluate(
-    model: nnx.Module,
-    split: Split,
-    *,
-    loss: Loss,
-    transform: Transform | None = None,
-    correct: Count | Literal["auto"] | None = "auto",
-    batch_size: int = EVALUATION_BATCH,
-) -> Evaluation:
-    """Measures a model on every example of a split, in evaluation mode.
-
-    Args:
-        model: any ``nnx.Module``; it is left as it is.
-        split: the examples.
-        loss: see ``fit``.
-        transform: see ``fit``.
-        correct: see ``fit``.
-        batch_size: examples at a time; the last batch holds what is left.
-
-    Returns:
-        Mean loss, correct predictions, number of examples.
-
-    Raises:
-        ValueError: if the examples do not fit the model or a label is out of range.
-    """
-    check_positive("batch_size", batch_size)
-    graphdef, state = initialize(model, optax.identity(), seed=0)
-    program = Program(graphdef, loss, optax.identity(), transform, _counter(correct, split))
-    _check(program, state, split, "split")
-    return _evaluate(_Compiled(), program, state, _to_device(split), batch_size)
-
-
-def predict(
-    model: nnx.Module,
-    inputs: np.ndarray | jax.Array,
-    *,
-    transform: Transform | None = None,
-    batch_size: int = EVALUATION_BATCH,
-) -> np.ndarray:
-    """The model's outputs for a batch of any size, in evaluation mode.
-
-    Args:
-        model: any ``nnx.Module``; it is left as it is.
-        inputs: [examples, …], as the data set holds them.
-        transform: see ``fit``.
-        batch_size: examples at a time.
-
-    Returns:
-        Outputs [examples, …].
-    """
-    check_positive("batch_size", batch_size)
-    graphdef, state = initialize(model, optax.identity(), seed=0)
-    program = Program(graphdef, lambda outputs, labels: outputs, optax.identity(), transform)
-    plan = epoch_plan(len(inputs), batch_size, seed=0, epoch=0, shuffle=False)
-    inputs = jnp.asarray(inputs)
-    outputs = [
-        np.asarray(predict_batches(program, state, inputs, piece))
-        for piece in pieces(plan.full, plan.rest, whole=True)
-    ]
-    return np.concatenate([batch for piece in outputs for batch in piece])
-
-
 def _train_epoch(
-    compiled: _Compiled,
+    compiled: Compiled,
     program: Program,
     state: TrainState,
     data: Arrays,
@@ -258,23 +169,6 @@ def _train_epoch(
     return state, StepMetrics(loss, correct), seconds
 
 
-def _evaluate(
-    compiled: _Compiled,
-    program: Program,
-    state: TrainState,
-    data: Arrays,
-    batch_size: int = EVALUATION_BATCH,
-) -> Evaluation:
-    plan = epoch_plan(len(data.labels), batch_size, seed=0, epoch=0, shuffle=False)
-    loss, correct = 0.0, 0
-    for indices in pieces(plan.full, plan.rest, whole=True):
-        measured = jax.device_get(compiled.run(evaluate_batches, program, state, data, indices))
-        loss += float(np.sum(measured.loss, dtype=np.float64)) * indices.shape[1]
-        correct += int(measured.correct.sum())
-    total = len(data.labels)
-    return Evaluation(loss / total, None if program.correct is None else correct, total)
-
-
 def _record(
     epoch: int,
     plan: Plan,
@@ -295,35 +189,3 @@ def _record(
         test_accuracy=evaluation.accuracy,
         seconds=seconds,
     )
-
-
-def _counter(correct: Count | Literal["auto"] | None, split: Split) -> Count | None:
-    if correct != "auto":
-        return correct
-    return metrics.correct if np.issubdtype(split.labels.dtype, np.integer) else None
-
-
-def _check(program: Program, state: TrainState, split: Split, name: str) -> None:
-    """Runs the model on shapes alone, and looks at the labels, before anything is computed."""
-    example = jax.ShapeDtypeStruct((1, *split.inputs.shape[1:]), split.inputs.dtype)
-    outputs = jax.eval_shape(
-        lambda state, inputs: merge(program.graphdef, state)(program.inputs(inputs)),
-        state,
-        example,
-    )
-    if not np.issubdtype(split.labels.dtype, np.integer) or not outputs.shape:
-        return
-    scores_per_class = len(outputs.shape) == split.labels.ndim + 1
-    if scores_per_class and math.prod(split.labels.shape):
-        classes = max(outputs.shape[-1], 2)  # a single output tells two classes apart
-        low, high = int(split.labels.min()), int(split.labels.max())
-        if low < 0 or high >= classes:
-            raise InputError(
-                f"{name}.labels",
-                f"classes in [0, {classes - 1}], as the model has {outputs.shape[-1]} outputs",
-                f"labels from {low} to {high}",
-            )
-
-
-def _to_device(split: Split) -> Arrays:
-    return Arrays(jnp.asarray(split.inputs), jnp.asarray(split.labels))
