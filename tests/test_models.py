@@ -189,6 +189,24 @@ def test_weights_of_another_network_are_refused_and_all_faults_named(tmp_path):
     with pytest.raises(ValueError, match="fc2.kernel is float32.*, not missing"):
         load_weights(MLP((4, 3), rngs=nnx.Rngs(0)), tmp_path / "weights")
     with pytest.raises(ValueError, match="directory: expected a folder written by save_weights"):
-        load_weights(model, tmp_path)
+        load_weights(model, tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="directory: expected a folder written by save_weights"):
+        load_weights(model, tmp_path / "empty")
     with pytest.raises(ValueError, match="directory: expected a folder that does not exist yet"):
         save_weights(model, tmp_path / "weights")
+
+
+def test_a_damaged_folder_of_weights_is_refused_and_the_model_stays_as_it_is(tmp_path):
+    model = MLP((40, 30, 2), rngs=nnx.Rngs(0))
+    save_weights(model, tmp_path / "weights")
+    other = MLP((40, 30, 2), rngs=nnx.Rngs(1))
+    before = [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(other))]
+    files = [path for path in (tmp_path / "weights").rglob("*") if path.is_file()]
+    biggest = max(files, key=lambda path: path.stat().st_size)
+    whole = biggest.read_bytes()
+    biggest.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match="directory: expected a folder written by save_weights"):
+        load_weights(other, tmp_path / "weights")
+    for old, new in zip(before, jax.tree.leaves(nnx.state(other)), strict=True):
+        np.testing.assert_array_equal(old, new)

@@ -47,10 +47,12 @@ def load_weights(model: nnx.Module, directory: Path | str) -> None:
     from orbax.checkpoint import v1 as ocp
 
     path = Path(directory).absolute()
-    if not ocp.is_orbax_checkpoint(path):
-        raise InputError("directory", "a folder written by save_weights", str(directory))
+    try:
+        found = ocp.metadata(path).metadata
+    except (ValueError, OSError) as error:
+        got = f"{directory}, which is not one"
+        raise InputError("directory", "a folder written by save_weights", got) from error
     expected = _flat(model)
-    found = ocp.metadata(path).metadata
     faults = [
         f"{name} is {_describe(found, name)}, not {_describe(expected, name)}"
         for name in sorted({*expected, *found})
@@ -58,7 +60,11 @@ def load_weights(model: nnx.Module, directory: Path | str) -> None:
     ]
     if faults:
         raise InputError("directory", "weights of this network", "; ".join(faults))
-    values = ocp.load(path, expected)
+    try:
+        values = ocp.load(path, expected)
+    except Exception as error:  # Orbax raises bare Exceptions here
+        got = f"{directory}, which is damaged"
+        raise InputError("directory", "a folder written by save_weights", got) from error
     state = nnx.to_flat_state(nnx.state(model, _WEIGHTS))
     filled = [(path, variable.replace(values[_name(path)])) for path, variable in state]
     nnx.update(model, nnx.from_flat_state(filled))
