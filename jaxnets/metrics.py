@@ -15,12 +15,14 @@ def correct(
 ) -> jax.Array:
     """Counts the examples that are classified as labelled.
 
-    With several outputs an example is of the class with the largest, the first of equals. With a
-    single one, as of a sigmoid, it is of class 1 from the threshold up and otherwise of class 0.
+    With several outputs an example is of the class with the largest, the first of equals; so it is
+    with labels that are probabilities, as augmentation by mixing makes them. With a single output,
+    as of a sigmoid, it is of class 1 from the threshold up and otherwise of class 0.
 
     Args:
         outputs: scores [B, ..., C]; or probabilities of class 1, [B, ..., 1] or [B].
-        labels: classes [B, ...]; for a single output 0 and 1, of any dtype and in its shape too.
+        labels: classes [B, ...], or probabilities in the outputs' shape; for a single output 0 and
+            1, of any dtype and in its shape too.
         where: [B, ...], False for examples to be left out, such as padding. It may lack the
             labels' trailing axes.
         threshold: for a single output.
@@ -41,6 +43,8 @@ def correct(
     if same or outputs.shape == (*labels.shape, 1):
         right = (outputs.reshape(labels.shape) >= threshold).astype(labels.dtype) == labels
     else:
+        if labels.shape == outputs.shape and jnp.issubdtype(labels.dtype, jnp.floating):
+            labels = jnp.argmax(labels, axis=-1)
         labels = _class_labels(outputs, labels)
         right = jnp.argmax(outputs, axis=-1).astype(labels.dtype) == labels
     return _count(right, where)

@@ -13,6 +13,7 @@ from flax import nnx
 from jaxnets.arrays import ArrayLike, InputError, check_positive, check_seed
 from jaxnets.data.batching import Plan, epoch_plan
 from jaxnets.data.dataset import Dataset
+from jaxnets.data.transforms import Augmentation
 from jaxnets.training.compiled import Compiled
 from jaxnets.training.epoch import Arrays, pieces, train_steps
 from jaxnets.training.evaluation import check_fits, counter, evaluate_state, to_device
@@ -52,6 +53,7 @@ def fit(
     batch_size: int = 64,
     seed: int = 0,
     transform: Transform | None = None,
+    augment: Augmentation | None = None,
     correct: Count | Literal["auto"] | None = "auto",
     shuffle: bool = True,
     drop_last: bool = False,
@@ -72,9 +74,13 @@ def fit(
         optimizer: a gradient transformation, such as ``jaxnets.optimizers.sgd(0.01)``.
         epochs: how many times to go through the training data.
         batch_size: examples in a step.
-        seed: seeds the order of the examples, dropout and the like; not the model's initial
-            weights, which it brings with it.
-        transform: a hashable function of a batch of inputs.
+        seed: seeds the order of the examples, augmentation, dropout and the like; not the model's
+            initial weights, which it brings with it.
+        transform: a hashable function of a batch of inputs, in training and in evaluation.
+        augment: what training alone does to a batch, before ``transform``: on the inputs as the
+            data set holds them, such as uint8 images. Random ones of ``jaxnets.data`` draw from
+            (seed, step), so that the same seed gives the same run. Of ``Mixup`` and ``CutMix`` the
+            loss and ``correct`` get probabilities for labels.
         correct: counts correct predictions (outputs, labels) → integer; ``"auto"`` counts by
             ``jaxnets.metrics.correct`` if labels are integers; None does not count.
         shuffle: whether the order changes from epoch to epoch.
@@ -106,7 +112,7 @@ def fit(
             "batch_size", f"at most the {len(data.train)} training examples", batch_size
         )
     graphdef, state = initialize(model, optimizer, seed)
-    program = Program(graphdef, loss, optimizer, transform, counter(correct, data.train))
+    program = Program(graphdef, loss, optimizer, transform, counter(correct, data.train), augment)
     for name, split in (("train", data.train), ("test", data.test)):
         check_fits(program, state, split, f"data.{name}")
     train, test = to_device(data.train), to_device(data.test)

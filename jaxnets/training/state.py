@@ -6,8 +6,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
+
+from jaxnets.arrays import InputError
+from jaxnets.data.transforms import Augmentation, augment, check_transforms, is_random
 
 #: A mean loss: (outputs [batch, …], labels [batch, …]) → scalar, as PyTorch's criteria.
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
@@ -15,6 +19,9 @@ Loss = Callable[[jax.Array, jax.Array], jax.Array]
 Transform = Callable[[jax.Array], jax.Array]
 #: Counts the correct predictions: (outputs, labels) → integer scalar.
 Count = Callable[[jax.Array, jax.Array], jax.Array]
+
+# Dropout is drawn from fold_in(key, step), and a step is an int32 from 0: no step's number is this.
+_AUGMENTATION = np.uint32(2**32 - 1)
 
 
 @jax.tree_util.register_dataclass
@@ -52,6 +59,11 @@ class Program:
         optimizer: the gradient transformation.
         transform: what inputs go through first; None for nothing.
         correct: counts correct predictions; None where the notion has no meaning.
+        augment: what a batch goes through before ``transform``, in training alone; None for
+            nothing.
+
+    Raises:
+        InputError: if the transform is random, or augmentation cannot be called or hashed.
     """
 
     graphdef: Any
@@ -59,10 +71,28 @@ class Program:
     optimizer: optax.GradientTransformation
     transform: Transform | None = None
     correct: Count | None = None
+    augment: Augmentation | None = None
+
+    def __post_init__(self) -> None:
+        """Checks that evaluation draws nothing."""
+        if is_random(self.transform):
+            expected = "one that is not random (augment takes those)"
+            raise InputError("transform", expected, self.transform)
+        if self.augment is not None:
+            check_transforms("augment", (self.augment,))
 
     def inputs(self, batch: jax.Array) -> jax.Array:
         """The model's inputs for a batch of the data set's."""
         return batch if self.transform is None else self.transform(batch)
+
+    def augmented(
+        self, inputs: jax.Array, labels: jax.Array, state: TrainState
+    ) -> tuple[jax.Array, jax.Array]:
+        """A batch as a training step sees it: a function of the state's key and step."""
+        if self.augment is None:
+            return inputs, labels
+        key = jax.random.fold_in(jax.random.fold_in(state.key, _AUGMENTATION), state.step)
+        return augment(self.augment, inputs, labels, key)
 
 
 def initialize(

@@ -56,11 +56,11 @@ def train_step(
 ) -> tuple[TrainState, StepMetrics]:
     """Takes one optimizer step on one batch.
 
-    Dropout and the like are drawn from ``fold_in(state.key, state.step)``: the same state and
+    Augmentation, dropout and the like are drawn from the state's key and step: the same state and
     batch give the same step.
 
     Args:
-        program: the model's graph, loss, optimizer and transform.
+        program: the model's graph, loss, optimizer, augmentation and transform.
         state: before the step.
         inputs: [batch, …], as the data set holds them.
         labels: [batch, …].
@@ -68,6 +68,7 @@ def train_step(
     Returns:
         The state after the step, and what was measured before the update.
     """
+    inputs, labels = program.augmented(inputs, labels, state)
 
     def objective(parameters: nnx.State) -> tuple[ArrayLike, tuple[StepMetrics, nnx.State]]:
         # a copy, as statistics and streams are changed inside the gradient's trace

@@ -1,11 +1,6 @@
-"""Preprocessing of a batch, inside the compiled step: images are [B, H, W, C].
+"""From stored pixels to the numbers that a network takes."""
 
-Each transform is a frozen, hashable value that is called on a batch. Two with the same settings are
-equal, so a transform can be a static argument of ``jax.jit`` without compiling twice.
-"""
-
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import jax
@@ -14,9 +9,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from jaxnets.arrays import ArrayLike, InputError, describe
-
-#: What can be applied to a batch.
-Transform = Callable[[ArrayLike], jax.Array]
+from jaxnets.data.transforms.checks import numbers
 
 
 @dataclass(frozen=True, init=False)
@@ -70,8 +63,8 @@ class Normalize:
     std: tuple[float, ...]
 
     def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
-        object.__setattr__(self, "mean", _numbers("mean", mean))
-        object.__setattr__(self, "std", _numbers("std", std))
+        object.__setattr__(self, "mean", numbers("mean", mean))
+        object.__setattr__(self, "std", numbers("std", std))
         if min(self.std) <= 0:
             raise InputError("std", "positive numbers", std)
         if len(self.std) != len(self.mean):
@@ -87,69 +80,3 @@ class Normalize:
         shape = (1,) * (x.ndim - 1) + (channels,)
         mean, std = (jnp.asarray(v, x.dtype).reshape(shape) for v in (self.mean, self.std))
         return (jnp.asarray(x) - mean) / std
-
-
-@dataclass(frozen=True)
-class ImageRows:
-    """An image as the sequence of its rows: [B, H, W, C] becomes [B, H, W·C].
-
-    For one channel this is ``x.reshape(-1, 28, 28)`` in the PyTorch tutorials that feed MNIST to an
-    LSTM.
-
-    Raises:
-        InputError: on a call, if the batch does not have four axes.
-    """
-
-    def __call__(self, x: ArrayLike) -> jax.Array:
-        """Reshapes a batch."""
-        if x.ndim != 4:
-            raise InputError("x", "a batch of images [B, H, W, C]", describe(x))
-        batch, height, width, channels = x.shape
-        return jnp.asarray(x).reshape(batch, height, width * channels)
-
-
-@dataclass(frozen=True, init=False)
-class Compose:
-    """Several transforms, one after the other: ``torchvision.transforms.Compose``.
-
-    PyTorch's takes one list; this one takes the transforms themselves. Of none, it changes nothing.
-
-    >>> prepare = Compose(ToFloat(), Normalize(0.1307, 0.3081))
-    >>> prepare(np.zeros((64, 28, 28, 1), np.uint8)).shape
-    (64, 28, 28, 1)
-
-    Args:
-        *transforms: the first is applied first.
-
-    Raises:
-        InputError: if one of them cannot be called or hashed.
-    """
-
-    transforms: tuple[Transform, ...]
-
-    def __init__(self, *transforms: Transform) -> None:
-        for transform in transforms:
-            if not callable(transform):
-                raise InputError("transforms", "callables", type(transform).__name__)
-            try:
-                hash(transform)
-            except TypeError as error:
-                raise InputError("transforms", "hashable callables", repr(transform)) from error
-        object.__setattr__(self, "transforms", transforms)
-
-    def __call__(self, x: ArrayLike) -> jax.Array:
-        """Applies all of them to a batch."""
-        x = jnp.asarray(x)
-        for transform in self.transforms:
-            x = transform(x)
-        return x
-
-
-def _numbers(name: str, values: float | Sequence[float]) -> tuple[float, ...]:
-    try:
-        numbers = tuple(float(v) for v in (values if isinstance(values, Sequence) else (values,)))
-    except (TypeError, ValueError) as error:
-        raise InputError(name, "a number or a sequence of numbers", values) from error
-    if not numbers or not all(math.isfinite(number) for number in numbers):
-        raise InputError(name, "finite numbers", values)
-    return numbers

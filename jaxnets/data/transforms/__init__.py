@@ -1,0 +1,60 @@
+"""Transforms of a batch, inside the compiled step: images are [B, H, W, C].
+
+Each transform is a frozen, hashable value that is called on a batch. Two with the same settings are
+equal, so a transform can be a static argument of ``jax.jit`` without compiling twice. Random ones
+take a key besides, and each image of the batch draws its own numbers.
+"""
+
+from jaxnets.data.transforms.affine import Affine, RandomAffine, RandomRotation, Rotate
+from jaxnets.data.transforms.color import (
+    ColorJitter,
+    adjust_brightness,
+    adjust_contrast,
+    adjust_hue,
+    adjust_saturation,
+)
+from jaxnets.data.transforms.compose import Compose, augment, is_random
+from jaxnets.data.transforms.cropping import RandomCrop, RandomHorizontalFlip
+from jaxnets.data.transforms.erasing import RandomErasing
+from jaxnets.data.transforms.geometry import CenterCrop, ImageRows, Pad, Resize
+from jaxnets.data.transforms.mixing import CutMix, Mixup, OneHot
+from jaxnets.data.transforms.pixels import Normalize, ToFloat
+from jaxnets.data.transforms.transform import (
+    Augmentation,
+    PairTransform,
+    RandomTransform,
+    Transform,
+    check_transforms,
+)
+
+__all__ = [
+    "Affine",
+    "Augmentation",
+    "CenterCrop",
+    "ColorJitter",
+    "Compose",
+    "CutMix",
+    "ImageRows",
+    "Mixup",
+    "Normalize",
+    "OneHot",
+    "Pad",
+    "PairTransform",
+    "RandomAffine",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomHorizontalFlip",
+    "RandomRotation",
+    "RandomTransform",
+    "Resize",
+    "Rotate",
+    "ToFloat",
+    "Transform",
+    "adjust_brightness",
+    "adjust_contrast",
+    "adjust_hue",
+    "adjust_saturation",
+    "augment",
+    "check_transforms",
+    "is_random",
+]

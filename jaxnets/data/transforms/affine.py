@@ -1,0 +1,217 @@
+"""Rotation, translation, scaling and shearing, by a fixed amount or a random one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxnets.arrays import ArrayLike, InputError
+from jaxnets.data.transforms.checks import around, check_images, choice, interval, number
+from jaxnets.data.transforms.sampling import Interpolation, inverse_matrix, sample
+from jaxnets.data.transforms.transform import RandomTransform, dtype_of_draws
+
+
+@dataclass(frozen=True, init=False)
+class Affine:
+    """Turns, scales, shears and moves: ``torchvision.transforms.functional.affine``.
+
+    The images keep their size; the centre stays in its place but for ``translate``.
+
+    Args:
+        angle: degrees, clockwise.
+        translate: pixels to the right and downwards.
+        scale: a positive factor.
+        shear: degrees, between -90 and 90: along x, or along x and along y.
+        interpolation: ``"nearest"`` or ``"bilinear"``, of which uint8 is rounded.
+        fill: the value outside of the image. Under ``"bilinear"`` a pixel on the border is a
+            mean of the image and the fill; torchvision weakens it once more.
+
+    Raises:
+        InputError: for settings of another kind; on a call, if the batch is not one of images or
+            the fill is none of its values.
+    """
+
+    angle: float
+    translate: tuple[float, float]
+    scale: float
+    shear: tuple[float, float]
+    interpolation: Interpolation
+    fill: float
+
+    def __init__(
+        self,
+        angle: float = 0,
+        translate: Sequence[float] = (0, 0),
+        scale: float = 1,
+        shear: float | Sequence[float] = 0,
+        interpolation: Interpolation = "nearest",
+        fill: float = 0,
+    ) -> None:
+        settings: dict[str, Any] = {
+            "angle": number("angle", angle),
+            "translate": _pair("translate", translate),
+            "scale": _factor("scale", scale),
+            "shear": _shear(_pair("shear", shear if isinstance(shear, Sequence) else (shear, 0))),
+            "interpolation": choice("interpolation", interpolation, Interpolation),
+            "fill": number("fill", fill),
+        }
+        for name, value in settings.items():
+            object.__setattr__(self, name, value)
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Transforms a batch [B, H, W, C]."""
+        x = check_images(x)
+        dtype = dtype_of_draws(x.dtype)
+        settings = (self.angle, self.translate, self.scale, self.shear)
+        matrix = inverse_matrix(*(jnp.asarray(setting, dtype) for setting in settings))
+        return jax.vmap(lambda image: sample(image, matrix, self.interpolation, self.fill))(x)
+
+
+@dataclass(frozen=True, init=False)
+class Rotate:
+    """Turns each image around its centre: ``torchvision.transforms.functional.rotate``.
+
+    Args:
+        angle: degrees, counter-clockwise (which ``Affine`` counts clockwise, as PyTorch does).
+        interpolation: as in ``Affine``.
+        fill: as in ``Affine``.
+
+    Raises:
+        InputError: as ``Affine``.
+    """
+
+    angle: float
+    affine: Affine
+
+    def __init__(
+        self, angle: float, interpolation: Interpolation = "nearest", fill: float = 0
+    ) -> None:
+        object.__setattr__(self, "angle", number("angle", angle))
+        object.__setattr__(
+            self, "affine", Affine(-self.angle, interpolation=interpolation, fill=fill)
+        )
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Turns a batch [B, H, W, C]."""
+        return self.affine(x)
+
+
+@dataclass(frozen=True, init=False)
+class RandomAffine(RandomTransform):
+    """Turns, moves, scales and shears at random: ``torchvision.transforms.RandomAffine``.
+
+    Each number is uniform in its range; a translation is then rounded to whole pixels.
+
+    Args:
+        degrees: the range of angles (low, high), clockwise; a number d stands for (-d, d).
+        translate: the largest move along x and along y as shares of width and height, from 0 to 1;
+            None for no move.
+        scale: the range of factors; None for 1.
+        shear: the range of angles along x, in degrees; or four numbers, for x and y; a number s
+            stands for (-s, s); None for 0.
+        interpolation: as in ``Affine``.
+        fill: as in ``Affine``.
+
+    Raises:
+        InputError: as ``Affine``.
+    """
+
+    degrees: tuple[float, float]
+    translate: tuple[float, float]
+    scale: tuple[float, float]
+    shear: tuple[float, float, float, float]
+    interpolation: Interpolation
+    fill: float
+
+    def __init__(
+        self,
+        degrees: float | Sequence[float],
+        translate: Sequence[float] | None = None,
+        scale: Sequence[float] | None = None,
+        shear: float | Sequence[float] | None = None,
+        interpolation: Interpolation = "nearest",
+        fill: float = 0,
+    ) -> None:
+        settings: dict[str, Any] = {
+            "degrees": around("degrees", degrees),
+            "translate": _pair("translate", (0, 0) if translate is None else translate, 0, 1),
+            "scale": interval("scale", (1, 1) if scale is None else scale),
+            "shear": _shear(_ranges(0 if shear is None else shear)),
+            "interpolation": choice("interpolation", interpolation, Interpolation),
+            "fill": number("fill", fill),
+        }
+        _factor("scale", settings["scale"][0])
+        for name, value in settings.items():
+            object.__setattr__(self, name, value)
+
+    def example(self, image: jax.Array, key: jax.Array) -> jax.Array:
+        """Transforms one image [H, W, C]."""
+        dtype = dtype_of_draws(image.dtype)
+        reach = self.translate[0] * image.shape[1], self.translate[1] * image.shape[0]
+        low = (self.degrees[0], -reach[0], -reach[1], self.scale[0], *self.shear[::2])
+        high = (self.degrees[1], reach[0], reach[1], self.scale[1], *self.shear[1::2])
+        draws = jax.random.uniform(key, (6,), dtype)
+        # exactly ``low`` where the two are one
+        draws = jnp.asarray(low, dtype) + draws * (
+            jnp.asarray(high, dtype) - jnp.asarray(low, dtype)
+        )
+        matrix = inverse_matrix(draws[0], jnp.round(draws[1:3]), draws[3], draws[4:])
+        return sample(image, matrix, self.interpolation, self.fill)
+
+
+@dataclass(frozen=True, init=False)
+class RandomRotation(RandomTransform):
+    """Turns each image by a random angle: ``torchvision.transforms.RandomRotation``.
+
+    Args:
+        degrees: the range of angles (low, high), counter-clockwise; a number d stands for (-d, d).
+        interpolation: as in ``Affine``.
+        fill: as in ``Affine``.
+
+    Raises:
+        InputError: as ``Affine``.
+    """
+
+    degrees: tuple[float, float]
+    affine: RandomAffine
+
+    def __init__(
+        self,
+        degrees: float | Sequence[float],
+        interpolation: Interpolation = "nearest",
+        fill: float = 0,
+    ) -> None:
+        low, high = around("degrees", degrees)
+        object.__setattr__(self, "degrees", (low, high))
+        clockwise = RandomAffine((-high, -low), interpolation=interpolation, fill=fill)
+        object.__setattr__(self, "affine", clockwise)
+
+    def example(self, image: jax.Array, key: jax.Array) -> jax.Array:
+        """Turns one image [H, W, C]."""
+        return self.affine.example(image, key)
+
+
+def _pair(name: str, values: Any, *limits: float) -> tuple[float, float]:
+    if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != 2:
+        raise InputError(name, "two numbers, for x and for y", values)
+    return number(name, values[0], *limits), number(name, values[1], *limits)
+
+
+def _factor(name: str, value: float) -> float:
+    if number(name, value) <= 0:
+        raise InputError(name, "a positive number", value)
+    return float(value)
+
+
+def _ranges(shear: float | Sequence[float]) -> tuple[float, ...]:
+    if isinstance(shear, Sequence) and len(shear) == 4:
+        return interval("shear", shear[:2]) + interval("shear", shear[2:])
+    return (*around("shear", shear), 0.0, 0.0)
+
+
+def _shear(degrees: tuple[float, ...]) -> tuple[float, ...]:
+    if not all(-90 < angle < 90 for angle in degrees):
+        raise InputError("shear", "degrees between -90 and 90", degrees)
+    return degrees

@@ -1,0 +1,196 @@
+"""Brightness, contrast, saturation and hue of images, uint8 or floats from 0 to 1."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnets.arrays import ArrayLike, InputError, describe
+from jaxnets.data.transforms.checks import around, check_pixels, interval, number
+from jaxnets.data.transforms.pixels import ToFloat
+from jaxnets.data.transforms.transform import RandomTransform, dtype_of_draws
+
+_GREY = (0.2989, 0.587, 0.114)  # how much red, green and blue add to grey
+_WIDEST = 255.999  # times a float from 0 to 1, cut to a whole number, gives a pixel
+
+
+def adjust_brightness(x: ArrayLike, factor: float | jax.Array) -> jax.Array:
+    """Gives factor · x, within the range of pixels, a uint8 result cut to a whole number.
+
+    Args:
+        x: images [..., H, W, C] of one or three channels.
+        factor: 0 is black, 1 leaves the images as they are.
+
+    Raises:
+        InputError: for images of another kind.
+
+    PyTorch: ``torchvision.transforms.functional.adjust_brightness``.
+    """
+    x = _images(x)
+    return _blend(x, jnp.zeros_like(x), factor)
+
+
+def adjust_contrast(x: ArrayLike, factor: float | jax.Array) -> jax.Array:
+    """Gives factor · x + (1 - factor) · m, with m the mean of the image in grey.
+
+    Args:
+        x: as in ``adjust_brightness``.
+        factor: 0 is even grey, 1 leaves the images as they are.
+
+    Raises:
+        InputError: for images of another kind.
+
+    PyTorch: ``torchvision.transforms.functional.adjust_contrast``.
+    """
+    x = _images(x)
+    grey = _grey(x).astype(dtype_of_draws(x.dtype))
+    return _blend(x, jnp.mean(grey, axis=(-3, -2, -1), keepdims=True), factor)
+
+
+def adjust_saturation(x: ArrayLike, factor: float | jax.Array) -> jax.Array:
+    """Gives factor · x + (1 - factor) · grey, pixel by pixel.
+
+    Images of one channel stay as they are.
+
+    Args:
+        x: as in ``adjust_brightness``.
+        factor: 0 is grey, 1 leaves the images as they are.
+
+    Raises:
+        InputError: for images of another kind.
+
+    PyTorch: ``torchvision.transforms.functional.adjust_saturation``.
+    """
+    x = _images(x)
+    return x if x.shape[-1] == 1 else _blend(x, _grey(x), factor)
+
+
+def adjust_hue(x: ArrayLike, factor: float | jax.Array) -> jax.Array:
+    """Turns the colour wheel, in HSV; images of one channel stay as they are.
+
+    Args:
+        x: as in ``adjust_brightness``.
+        factor: the part of a whole turn, from -0.5 to 0.5; 0 leaves the images as they are.
+
+    Raises:
+        InputError: for images of another kind.
+
+    PyTorch: ``torchvision.transforms.functional.adjust_hue``.
+    """
+    x = _images(x)
+    if x.shape[-1] == 1:
+        return x
+    dtype = dtype_of_draws(x.dtype)
+    pixels = ToFloat(dtype)(x)
+    red, green, blue = jnp.moveaxis(pixels, -1, 0)
+    value = jnp.max(pixels, axis=-1)
+    chroma = value - jnp.min(pixels, axis=-1)
+    divisor = jnp.where(chroma == 0, 1, chroma)  # of grey the hue is 0, whatever it is divided by
+    # The wheel has six parts. Red is at 0, green at 2, blue at 4.
+    hue = jnp.where(
+        value == red,
+        (green - blue) / divisor,
+        jnp.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor),
+    )
+    hue = hue + 6 * jnp.asarray(factor, dtype)
+
+    # A channel keeps the value within one part of its own place on the wheel, loses the chroma
+    # two parts away, and falls linearly between.
+    def channel(place: int) -> jax.Array:
+        away = (hue + place) % 6
+        return value - chroma * jnp.clip(jnp.minimum(away, 4 - away), 0, 1)
+
+    turned = jnp.stack([channel(5), channel(3), channel(1)], axis=-1)
+    if x.dtype == jnp.uint8:
+        turned = jnp.clip(turned, 0, 1) * _WIDEST
+    return turned.astype(x.dtype)
+
+
+@dataclass(frozen=True, init=False)
+class ColorJitter(RandomTransform):
+    """Brightness, contrast, saturation, hue, in random order: ``torchvision``'s ``ColorJitter``.
+
+    Each image draws its own factors, uniformly, and its own order. It belongs before ``Normalize``:
+    floats are taken to lie from 0 to 1.
+
+    Args:
+        brightness: the range of factors (low, high); a number b stands for (max(0, 1 - b), 1 + b),
+            so that 0 changes nothing.
+        contrast: likewise.
+        saturation: likewise.
+        hue: the range within (-0.5, 0.5); a number h stands for (-h, h).
+
+    Raises:
+        InputError: if a range is none; on a call, for images of another kind.
+    """
+
+    brightness: tuple[float, float]
+    contrast: tuple[float, float]
+    saturation: tuple[float, float]
+    hue: tuple[float, float]
+
+    def __init__(
+        self,
+        brightness: float | Sequence[float] = 0,
+        contrast: float | Sequence[float] = 0,
+        saturation: float | Sequence[float] = 0,
+        hue: float | Sequence[float] = 0,
+    ) -> None:
+        object.__setattr__(self, "brightness", _factors("brightness", brightness))
+        object.__setattr__(self, "contrast", _factors("contrast", contrast))
+        object.__setattr__(self, "saturation", _factors("saturation", saturation))
+        object.__setattr__(self, "hue", interval("hue", around("hue", hue), -0.5, 0.5))
+
+    def example(self, image: jax.Array, key: jax.Array) -> jax.Array:
+        """Changes one image [H, W, C]."""
+        image = _images(image)
+        settings = (
+            (adjust_brightness, self.brightness, 1),
+            (adjust_contrast, self.contrast, 1),
+            (adjust_saturation, self.saturation, 1),
+            (adjust_hue, self.hue, 0),
+        )
+        used = [(adjust, limits) for adjust, limits, same in settings if limits != (same, same)]
+        order_key, factors_key = jax.random.split(key)
+        draws = jax.random.uniform(factors_key, (len(used),), dtype_of_draws(image.dtype))
+        adjustments = [
+            functools.partial(adjust, factor=low + draw * (high - low))
+            for (adjust, (low, high)), draw in zip(used, draws, strict=True)
+        ]
+        order = jax.random.permutation(order_key, len(used)) if len(used) > 1 else range(len(used))
+        for which in order:
+            image = lax.switch(which, adjustments, image)
+        return image
+
+
+def _factors(name: str, value: float | Sequence[float]) -> tuple[float, float]:
+    if isinstance(value, Sequence):
+        return interval(name, value, 0)
+    reach = number(name, value, 0)
+    return max(0.0, 1 - reach), 1 + reach
+
+
+def _images(x: ArrayLike) -> jax.Array:
+    x = check_pixels(x)
+    if x.shape[-1] not in (1, 3):
+        raise InputError("x", "images of one or three channels", describe(x))
+    return x
+
+
+def _grey(x: jax.Array) -> jax.Array:
+    """The images in grey, [..., H, W, 1], in their dtype: uint8 is cut to a whole number."""
+    if x.shape[-1] == 1:
+        return x
+    pixels = x.astype(dtype_of_draws(x.dtype))
+    red, green, blue = (share * pixels[..., i : i + 1] for i, share in enumerate(_GREY))
+    return (red + green + blue).astype(x.dtype)
+
+
+def _blend(x: jax.Array, other: jax.Array, factor: float | jax.Array) -> jax.Array:
+    dtype = dtype_of_draws(x.dtype)
+    factor = jnp.asarray(factor, dtype)
+    mixed = factor * x.astype(dtype) + (1 - factor) * other.astype(dtype)
+    return jnp.clip(mixed, 0, 255 if x.dtype == jnp.uint8 else 1).astype(x.dtype)

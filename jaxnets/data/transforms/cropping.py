@@ -1,0 +1,80 @@
+"""Random crops and mirror images."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnets.arrays import ArrayLike, InputError, describe
+from jaxnets.data.transforms.checks import check_images, height_and_width, number
+from jaxnets.data.transforms.geometry import Pad, PaddingMode
+from jaxnets.data.transforms.transform import RandomTransform, dtype_of_draws
+
+
+@dataclass(frozen=True, init=False)
+class RandomCrop(RandomTransform):
+    """A part of each image at a random place: ``torchvision.transforms.RandomCrop``.
+
+    Every place is equally likely.
+
+    Args:
+        size: height and width; one number stands for both.
+        padding: pixels to be added first, as in ``Pad``.
+        fill: as in ``Pad``.
+        padding_mode: as in ``Pad``.
+
+    Raises:
+        InputError: for settings of another kind; on a call, if the images are smaller.
+    """
+
+    size: tuple[int, int]
+    pad: Pad
+
+    def __init__(
+        self,
+        size: int | Sequence[int],
+        padding: int | Sequence[int] = 0,
+        fill: float = 0,
+        padding_mode: PaddingMode = "constant",
+    ) -> None:
+        object.__setattr__(self, "size", height_and_width("size", size))
+        object.__setattr__(self, "pad", Pad(padding, fill, padding_mode))
+
+    def __call__(self, x: ArrayLike, key: jax.Array) -> jax.Array:
+        """Crops a batch [B, H, W, C]."""
+        x = self.pad(check_images(x))
+        if x.shape[1] < self.size[0] or x.shape[2] < self.size[1]:
+            expected = f"at most the {x.shape[1]}×{x.shape[2]} pixels of {describe(x)}"
+            raise InputError("size", expected, self.size)
+        return super().__call__(x, key)
+
+    def example(self, image: jax.Array, key: jax.Array) -> jax.Array:
+        """Crops one image [H, W, C]."""
+        spare = jnp.asarray([image.shape[0] - self.size[0], image.shape[1] - self.size[1]])
+        top, left = jax.random.randint(key, (2,), 0, spare.astype(jnp.int32) + 1, jnp.int32)
+        start = (top, left, jnp.zeros((), jnp.int32))
+        return lax.dynamic_slice(image, start, (*self.size, image.shape[2]))
+
+
+@dataclass(frozen=True, init=False)
+class RandomHorizontalFlip(RandomTransform):
+    """Mirrors each image, left to right, or not: ``torchvision.transforms.RandomHorizontalFlip``.
+
+    Args:
+        p: the probability of a mirror image.
+
+    Raises:
+        InputError: if p is not a number from 0 to 1; on a call, if the batch is not one of images.
+    """
+
+    p: float
+
+    def __init__(self, p: float = 0.5) -> None:
+        object.__setattr__(self, "p", number("p", p, 0, 1))
+
+    def example(self, image: jax.Array, key: jax.Array) -> jax.Array:
+        """Mirrors one image [H, W, C], or not."""
+        mirrored = jax.random.uniform(key, (), dtype_of_draws(image.dtype)) < self.p
+        return jnp.where(mirrored, image[:, ::-1], image)

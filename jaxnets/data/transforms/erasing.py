@@ -1,0 +1,96 @@
+"""Random erasing, of which cutout is a case."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from jaxnets.arrays import InputError, describe
+from jaxnets.data.transforms.boxes import inside
+from jaxnets.data.transforms.checks import fitting, interval, number, numbers
+from jaxnets.data.transforms.transform import RandomTransform, dtype_of_draws
+
+_TRIES = 10  # as in torchvision
+
+
+@dataclass(frozen=True, init=False)
+class RandomErasing(RandomTransform):
+    """Overwrites a rectangle at a random place: ``torchvision.transforms.RandomErasing``.
+
+    The share of the area is uniform in ``scale``, the logarithm of height / width uniform in that
+    of ``ratio``. Of ten such rectangles the first that is smaller than the image is taken, and none
+    if there is none. ``RandomErasing(1, (a, a), (1, 1))`` is cutout, with its square inside of the
+    image.
+
+    Args:
+        p: the probability that an image is changed.
+        scale: the range of the share of the area, from 0 to 1.
+        ratio: the range of height / width.
+        value: what is written: a number, one for each channel, or ``"random"``, a standard normal
+            draw for each number of floating images.
+
+    Raises:
+        InputError: for settings of another kind; on a call, if the batch is not one of images or
+            cannot hold the value.
+    """
+
+    p: float
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
+    value: tuple[float, ...] | Literal["random"]
+
+    def __init__(
+        self,
+        p: float = 0.5,
+        scale: Sequence[float] = (0.02, 0.33),
+        ratio: Sequence[float] = (0.3, 3.3),
+        value: float | Sequence[float] | Literal["random"] = 0,
+    ) -> None:
+        object.__setattr__(self, "p", number("p", p, 0, 1))
+        object.__setattr__(self, "scale", interval("scale", scale, 0, 1))
+        object.__setattr__(self, "ratio", interval("ratio", ratio))
+        if self.ratio[0] <= 0:
+            raise InputError("ratio", "positive numbers", ratio)
+        constant = value if value == "random" else numbers("value", value)
+        object.__setattr__(self, "value", constant)
+
+    def example(self, image: jax.Array, key: jax.Array) -> jax.Array:
+        """Changes one image [H, W, C], or not."""
+        height, width, _ = image.shape
+        chance, shape, place, noise = jax.random.split(key, 4)
+        dtype = dtype_of_draws(image.dtype)
+        rows, columns, found = self._size(height, width, shape, dtype)
+        spare = jnp.stack([height - rows, width - columns])
+        top, left = jax.random.randint(place, (2,), 0, spare + 1, jnp.int32)
+        erased = found & (jax.random.uniform(chance, (), dtype) < self.p)
+        box = inside(height, width, top, top + rows, left, left + columns)
+        return jnp.where((erased & box)[..., None], self._values(image, noise), image)
+
+    def _size(
+        self, height: int, width: int, key: jax.Array, dtype: jnp.dtype
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Height and width of the rectangle, and whether there is one."""
+        share, ratio = jax.random.uniform(key, (2, _TRIES), dtype)
+        low, high = self.scale
+        area = height * width * (low + share * (high - low))
+        low, high = map(math.log, self.ratio)
+        root = jnp.exp((low + ratio * (high - low)) / 2)
+        rows = jnp.round(jnp.sqrt(area) * root).astype(jnp.int32)
+        columns = jnp.round(jnp.sqrt(area) / root).astype(jnp.int32)
+        fits = (rows < height) & (columns < width)
+        first = jnp.argmax(fits)
+        found = fits[first]
+        return jnp.where(found, rows[first], 0), jnp.where(found, columns[first], 0), found
+
+    def _values(self, image: jax.Array, key: jax.Array) -> jax.Array:
+        if self.value == "random":
+            if not jnp.issubdtype(image.dtype, jnp.floating):
+                raise InputError("value", f"numbers for {image.dtype} pixels", self.value)
+            return jax.random.normal(key, image.shape, image.dtype)
+        if len(self.value) not in (1, image.shape[2]):
+            raise InputError("value", f"a number for each channel of {describe(image)}", self.value)
+        values = [fitting("value", value, image.dtype) for value in self.value]
+        return jnp.asarray(values, image.dtype)[None, None, :]

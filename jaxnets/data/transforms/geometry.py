@@ -1,0 +1,155 @@
+"""Which pixels an image has: padding, the crop at its centre, another size, its rows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from jaxnets.arrays import ArrayLike, InputError, describe
+from jaxnets.data.transforms.checks import (
+    check_images,
+    check_pixels,
+    choice,
+    fitting,
+    height_and_width,
+    number,
+    whole,
+)
+from jaxnets.data.transforms.transform import dtype_of_draws
+
+PaddingMode = Literal["constant", "edge", "reflect", "symmetric"]
+
+
+@dataclass(frozen=True, init=False)
+class Pad:
+    """Adds pixels around each image: ``torchvision.transforms.Pad``.
+
+    Args:
+        padding: pixels on each side; or (left and right, top and bottom); or (left, top, right,
+            bottom). They are kept as the last.
+        fill: the new pixels' value under ``"constant"``.
+        padding_mode: ``"constant"``; ``"edge"``, the nearest pixel; ``"reflect"`` the image in its
+            outermost pixels; or ``"symmetric"``, in its edges, so that these occur twice.
+
+    Raises:
+        InputError: for settings of another kind; on a call, if the batch is not one of images, the
+            fill is none of its values, or a reflection is larger than the image.
+    """
+
+    padding: tuple[int, int, int, int]
+    fill: float
+    padding_mode: PaddingMode
+
+    def __init__(
+        self,
+        padding: int | Sequence[int],
+        fill: float = 0,
+        padding_mode: PaddingMode = "constant",
+    ) -> None:
+        sides = tuple(padding) if isinstance(padding, Sequence) else (padding,)
+        if len(sides) not in (1, 2, 4) or not all(whole(side) and side >= 0 for side in sides):
+            raise InputError("padding", "one, two or four integers from 0", padding)
+        object.__setattr__(self, "padding", tuple(map(int, sides * (4 // len(sides)))))
+        object.__setattr__(self, "fill", number("fill", fill))
+        object.__setattr__(self, "padding_mode", choice("padding_mode", padding_mode, PaddingMode))
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Pads a batch [B, H, W, C]."""
+        x = check_images(x)
+        left, top, right, bottom = self.padding
+        widths = ((0, 0), (top, bottom), (left, right), (0, 0))
+        if self.padding_mode == "constant":
+            return jnp.pad(x, widths, constant_values=fitting("fill", self.fill, x.dtype))
+        most = min(x.shape[1:3]) - (self.padding_mode == "reflect")
+        if self.padding_mode != "edge" and max(self.padding) > most:
+            raise InputError("padding", f"at most {most} for {describe(x)}", self.padding)
+        return jnp.pad(x, widths, mode=self.padding_mode)
+
+
+@dataclass(frozen=True, init=False)
+class CenterCrop:
+    """The middle of each image: ``torchvision.transforms.CenterCrop``.
+
+    Where an image is smaller, it is first padded with zeros.
+
+    Args:
+        size: height and width; one number stands for both.
+
+    Raises:
+        InputError: if the size is not one or two positive integers; on a call, if the batch is not
+            one of images.
+    """
+
+    size: tuple[int, int]
+
+    def __init__(self, size: int | Sequence[int]) -> None:
+        object.__setattr__(self, "size", height_and_width("size", size))
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Crops a batch [B, H, W, C]."""
+        x = check_images(x)
+        missing = [max(0, want - have) for want, have in zip(self.size, x.shape[1:3], strict=True)]
+        x = jnp.pad(x, ((0, 0), *((m // 2, (m + 1) // 2) for m in missing), (0, 0)))
+        # Python's round, to the even neighbour, as in torchvision
+        top, left = (round((x.shape[1 + axis] - self.size[axis]) / 2) for axis in (0, 1))
+        return x[:, top : top + self.size[0], left : left + self.size[1]]
+
+
+@dataclass(frozen=True, init=False)
+class Resize:
+    """Another size by linear interpolation: ``torchvision.transforms.Resize``.
+
+    Args:
+        size: height and width; or one number for the shorter side, to which the longer one keeps
+            its ratio.
+        antialias: whether each pixel of a smaller image is an average of all that it covers.
+
+    Raises:
+        InputError: if the size is not one or two positive integers; on a call, if the batch is not
+            one of images, uint8 (of which the result is rounded) or floating.
+    """
+
+    size: int | tuple[int, int]
+    antialias: bool
+
+    def __init__(self, size: int | Sequence[int], antialias: bool = True) -> None:
+        pair = height_and_width("size", size)
+        object.__setattr__(self, "size", pair if isinstance(size, Sequence) else pair[0])
+        object.__setattr__(self, "antialias", bool(antialias))
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Resizes a batch [B, H, W, C]."""
+        x = check_pixels(check_images(x))
+        shape = (len(x), *self._target(*x.shape[1:3]), x.shape[3])
+        pixels = x.astype(dtype_of_draws(x.dtype))
+        resized = jax.image.resize(
+            pixels, shape, "linear", antialias=self.antialias, precision=jax.lax.Precision.HIGHEST
+        )
+        return (jnp.round(resized) if x.dtype == jnp.uint8 else resized).astype(x.dtype)
+
+    def _target(self, height: int, width: int) -> tuple[int, int]:
+        if isinstance(self.size, tuple):
+            return self.size
+        if height <= width:
+            return self.size, int(self.size * width / height)
+        return int(self.size * height / width), self.size
+
+
+@dataclass(frozen=True)
+class ImageRows:
+    """An image as the sequence of its rows: [B, H, W, C] becomes [B, H, W·C].
+
+    For one channel this is ``x.reshape(-1, 28, 28)`` in the PyTorch tutorials that feed MNIST to an
+    LSTM.
+
+    Raises:
+        InputError: on a call, if the batch does not have four axes.
+    """
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Reshapes a batch."""
+        x = check_images(x)
+        batch, height, width, channels = x.shape
+        return x.reshape(batch, height, width * channels)

@@ -1,0 +1,64 @@
+"""What a transform is: a function of a batch, of a batch and a key, or of labels besides."""
+
+import abc
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxnets.arrays import ArrayLike, InputError
+from jaxnets.data.transforms.checks import check_images
+
+#: What can be applied to a batch.
+Transform = Callable[[ArrayLike], jax.Array]
+
+
+class RandomTransform(abc.ABC):
+    """A transform of images that takes a key; derive from it to write one of your own.
+
+    Each image of a batch is transformed by draws of its own, which follow from the key and the
+    image's place in the batch. A subclass must be hashable, as a frozen dataclass is.
+    """
+
+    @abc.abstractmethod
+    def example(self, image: jax.Array, key: jax.Array) -> jax.Array:
+        """Transforms one image [H, W, C]; it is called under ``jax.vmap``."""
+
+    def __call__(self, x: ArrayLike, key: jax.Array) -> jax.Array:
+        """Transforms a batch [B, H, W, C]."""
+        return jax.vmap(self.example)(check_images(x), jax.random.split(key, len(x)))
+
+
+class PairTransform(abc.ABC):
+    """A transform of inputs and their labels together, which takes a key."""
+
+    @abc.abstractmethod
+    def __call__(
+        self, x: ArrayLike, labels: ArrayLike, key: jax.Array
+    ) -> tuple[jax.Array, jax.Array]:
+        """Transforms a batch of inputs and its labels."""
+
+
+#: Anything that ``fit`` takes for augmentation.
+Augmentation = Transform | RandomTransform | PairTransform
+
+
+def check_transforms(name: str, transforms: tuple[Any, ...]) -> None:
+    """Checks that what is given can be part of a compiled program.
+
+    Raises:
+        InputError: if one of them cannot be called or hashed.
+    """
+    for transform in transforms:
+        if not callable(transform):
+            raise InputError(name, "callables", type(transform).__name__)
+        try:
+            hash(transform)
+        except TypeError as error:
+            raise InputError(name, "hashable callables", repr(transform)) from error
+
+
+def dtype_of_draws(dtype: np.dtype) -> np.dtype:
+    """The dtype in which random numbers and intermediate values for such pixels are computed."""
+    return np.dtype(np.float64 if dtype == np.float64 else np.float32)
