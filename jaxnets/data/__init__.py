@@ -1,12 +1,11 @@
 """Data sets on the host, and the means to feed them to training."""
 
-import difflib
-from collections.abc import Callable
-
-from jaxnets.arrays import InputError
-from jaxnets.data import idx, mnist, synthetic
+from jaxnets.data import cifar, from_tfds, idx, mnist, synthetic
 from jaxnets.data.batching import Plan, epoch_plan
-from jaxnets.data.dataset import Dataset, Split
+from jaxnets.data.bundled import DATASETS
+from jaxnets.data.dataset import Dataset, ElementSpec, Split
+from jaxnets.data.loading import load
+from jaxnets.data.splitting import hold_out
 from jaxnets.data.transforms import (
     Affine,
     Augmentation,
@@ -42,6 +41,7 @@ __all__ = [
     "Compose",
     "CutMix",
     "Dataset",
+    "ElementSpec",
     "ImageRows",
     "Mixup",
     "Normalize",
@@ -61,34 +61,12 @@ __all__ = [
     "ToFloat",
     "Transform",
     "augment",
+    "cifar",
     "epoch_plan",
+    "from_tfds",
+    "hold_out",
     "idx",
     "load",
     "mnist",
     "synthetic",
 ]
-
-#: What loads each data set, by its name.
-DATASETS: dict[str, Callable[[], Dataset]] = {
-    "linear": synthetic.linear,
-    "mnist": mnist.load,
-}
-
-
-def load(name: str) -> Dataset:
-    """Loads a data set by its name.
-
-    >>> load("linear").train.inputs.shape
-    (1000, 1)
-
-    Args:
-        name: one of :data:`DATASETS`.
-
-    Raises:
-        InputError: if there is no such data set, or its files are damaged.
-    """
-    if name not in DATASETS:
-        nearest = difflib.get_close_matches(str(name), DATASETS, n=1)
-        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        raise InputError("name", f"one of {', '.join(sorted(DATASETS))}", f"{name!r}{hint}")
-    return DATASETS[name]()

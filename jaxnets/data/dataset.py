@@ -1,8 +1,9 @@
 """What a data set is: examples and labels on the host, in a training and a test split."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from jaxnets.arrays import InputError, describe
@@ -56,6 +57,33 @@ class Split:
             raise InputError("n", f"an integer from 1 to {len(self)}", n)
         return Split(self.inputs[:n], self.labels[:n])
 
+    def between(self, start: int, stop: int) -> "Split":
+        """The examples from one number up to another.
+
+        Args:
+            start: the first one's number, from 0.
+            stop: the number after the last one's.
+
+        Raises:
+            InputError: if there are none, or not so many.
+        """
+        if not 0 <= start < stop <= len(self):
+            expected = f"a range within the {len(self)} examples"
+            raise InputError("start and stop", expected, f"{start} to {stop}")
+        return Split(self.inputs[start:stop], self.labels[start:stop])
+
+
+class ElementSpec(NamedTuple):
+    """The shape and dtype of one example and of its label.
+
+    Attributes:
+        inputs: of an example.
+        labels: of a label.
+    """
+
+    inputs: jax.ShapeDtypeStruct
+    labels: jax.ShapeDtypeStruct
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -66,6 +94,7 @@ class Dataset:
         train: the examples to learn from.
         test: the examples to be judged by; the same shapes and dtypes.
         class_names: the name of each class in the order of its number, or None if there are none.
+        origin: where it was found, in words, or None.
 
     Raises:
         InputError: if the splits differ in the shape or dtype of an example or a label, or if
@@ -76,6 +105,7 @@ class Dataset:
     train: Split
     test: Split
     class_names: tuple[str, ...] | None = None
+    origin: str | None = None
 
     def __post_init__(self) -> None:
         """Checks that the parts fit together."""
@@ -103,6 +133,16 @@ class Dataset:
         if self.train.labels.dtype.kind == "f":
             return None
         return max(int(split.labels.max(initial=0)) for split in (self.train, self.test))
+
+    @property
+    def spec(self) -> ElementSpec:
+        """The shape and dtype of one example and of its label."""
+        return ElementSpec(
+            *(
+                jax.ShapeDtypeStruct(array.shape[1:], array.dtype)
+                for array in (self.train.inputs, self.train.labels)
+            )
+        )
 
     @property
     def num_classes(self) -> int | None:

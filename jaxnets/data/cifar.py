@@ -1,0 +1,138 @@
+"""CIFAR-10 and CIFAR-100 in both layouts in which they are published: binary files and pickles."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxnets.arrays import InputError, describe
+from jaxnets.data import unpickle
+from jaxnets.data.dataset import Split
+from jaxnets.data.source import Part, Source, held, join
+
+_PIXELS = 3 * 32 * 32
+_TEN = (tuple(f"data_batch_{number}" for number in range(1, 6)), ("test_batch",))
+_HUNDRED = (("train",), ("test",))
+
+
+def read_binary(path: Path, *, classes: int = 10, label_bytes: int = 1) -> Split:
+    """Reads a file of the binary version.
+
+    Args:
+        path: the file: for each image its label, then the red, green and blue plane.
+        classes: the number of classes.
+        label_bytes: 1, or 2 for CIFAR-100, whose first byte is the coarse label; the last is taken.
+
+    Returns:
+        Inputs uint8 [N, 32, 32, 3], labels int32 [N].
+
+    Raises:
+        InputError: if the file has not a whole number of records, or a label is out of range.
+    """
+    data, size = path.read_bytes(), label_bytes + _PIXELS
+    count, rest = divmod(len(data), size)
+    if rest or not count:
+        found = f"{len(data)} bytes: {count} records and {rest} bytes more"
+        raise InputError(str(path), f"records of {size} bytes, a label and an image each", found)
+    records = np.frombuffer(data, np.uint8).reshape(count, size)
+    labels = records[:, label_bytes - 1].astype(np.int32)
+    return _split(path, records[:, label_bytes:], labels, classes)
+
+
+def read_pickle(path: Path, *, classes: int = 10) -> Split:
+    """Reads a file of the Python version, a pickle, without running anything in it.
+
+    Args:
+        path: the file: a dict of ``data`` [N, 3072] and ``labels`` or ``fine_labels``.
+        classes: the number of classes.
+
+    Returns:
+        Inputs uint8 [N, 32, 32, 3], labels int32 [N].
+
+    Raises:
+        InputError: if it is no such file.
+    """
+    content = _dictionary(path)
+    pixels = content.get("data")
+    if not isinstance(pixels, np.ndarray) or pixels.shape[1:] != (_PIXELS,):
+        raise InputError(str(path), f"an array 'data' [N, {_PIXELS}]", _shape(pixels))
+    if pixels.dtype != np.uint8:
+        raise InputError(str(path), "'data' of uint8", str(pixels.dtype))
+    key = "labels" if classes == 10 else "fine_labels"
+    labels = np.asarray(content.get(key, []))
+    if labels.shape != (len(pixels),) or labels.dtype.kind not in "iu":
+        expected = f"{len(pixels)} whole numbers '{key}', one for each image"
+        raise InputError(str(path), expected, _shape(labels))
+    return _split(path, pixels, labels.astype(np.int32), classes)
+
+
+def find(folder: Path) -> Source | None:
+    """CIFAR-10 or CIFAR-100 in a folder; None if it has no file of theirs.
+
+    Raises:
+        InputError: if some of the files are there and others are missing.
+    """
+    for files, ending, classes in (
+        (_TEN, "", 10), (_TEN, ".bin", 10), (_HUNDRED, "", 100), (_HUNDRED, ".bin", 100),
+    ):  # fmt: skip
+        paths = [[folder / f"{name}{ending}" for name in part] for part in files]
+        there = [path for part in paths for path in part if path.is_file()]
+        missing = [path.name for part in paths for path in part if not path.is_file()]
+        if there and missing:
+            raise InputError(str(folder), f"also {', '.join(missing)}", f"{there[0].name} alone")
+        if there:
+            return _source(folder, paths, binary=bool(ending), classes=classes)
+    return None
+
+
+def _source(folder: Path, paths: list[list[Path]], *, binary: bool, classes: int) -> Source:
+    def part(paths: list[Path]) -> Part:
+        if binary:
+            options = {"classes": classes, "label_bytes": 1 if classes == 10 else 2}
+            splits = [read_binary(path, **options) for path in paths]
+        else:
+            splits = [read_pickle(path, classes=classes) for path in paths]
+        return held(join(splits))
+
+    parts = {"train": part(paths[0]), "test": part(paths[1])}
+    kind = "binary files" if binary else "pickles"
+    return Source(f"{kind} in {folder}", parts, _class_names(folder, binary, classes))
+
+
+def _class_names(folder: Path, binary: bool, classes: int) -> tuple[str, ...] | None:
+    stem = {10: "batches.meta", 100: "fine_label_names" if binary else "meta"}[classes]
+    path = folder / (f"{stem}.txt" if binary else stem)
+    if not path.is_file():
+        return None
+    if binary:
+        names = path.read_text().split()
+    else:
+        key = "label_names" if classes == 10 else "fine_label_names"
+        names = [_text(name) for name in _dictionary(path).get(key, [])]
+    if len(names) != classes:
+        raise InputError(str(path), f"the names of {classes} classes", f"{len(names)} names")
+    return tuple(names)
+
+
+def _dictionary(path: Path) -> dict[str, Any]:
+    content = unpickle.loads(path.read_bytes(), str(path))
+    if not isinstance(content, dict):
+        raise InputError(str(path), "a pickled dict", type(content).__name__)
+    return {_text(key): value for key, value in content.items()}
+
+
+def _split(path: Path, pixels: np.ndarray, labels: np.ndarray, classes: int) -> Split:
+    bad = np.flatnonzero((labels < 0) | (labels >= classes))
+    if len(bad):
+        found = f"{labels[bad[0]]} for image {bad[0]}"
+        raise InputError(str(path), f"labels from 0 to {classes - 1}", found)
+    planes = pixels.reshape(-1, 3, 32, 32)  # [N, channels, rows, columns]
+    return Split(np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels)
+
+
+def _text(value: Any) -> str:
+    return value.decode("latin1") if isinstance(value, bytes) else str(value)
+
+
+def _shape(value: Any) -> str:
+    return describe(value) if isinstance(value, np.ndarray) else type(value).__name__

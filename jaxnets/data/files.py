@@ -1,0 +1,90 @@
+"""Data sets in files that people have already."""
+
+import os
+from pathlib import Path
+
+from jaxnets.arrays import InputError
+from jaxnets.data import cifar, idx_folder, image_folder, npz, tables
+from jaxnets.data.known import KNOWN, checked, folders, owner
+from jaxnets.data.source import Source
+
+#: The environment variable that names the folder in which a user's data sets lie.
+VARIABLE = "JAXNETS_DATA"
+LAYOUTS = "IDX files, CIFAR batches, .npz, .csv, or a subfolder of images for each class"
+
+
+def find(
+    name: str, root: Path, *, given: bool = False, seed: int = 0, label: str | int | None = None
+) -> Source | None:
+    """The data set of a name in a folder, which may be its own or hold it; None if it is not there.
+
+    Args:
+        name: of the set: one of :data:`jaxnets.data.known.KNOWN`, or what its folder or file is
+            called.
+        root: where to look; a file is the set itself.
+        given: whether the user named this very place for this set: then it is taken for the set's
+            own folder whatever it is called, unless another known set's folder is called so.
+        seed: see :func:`jaxnets.data.image_folder.find`.
+        label: see :func:`jaxnets.data.tables.find`.
+
+    Raises:
+        InputError: if the set is there and damaged.
+    """
+    for place in _places(name, root, given):
+        source = open_path(place, seed=seed, label=label)
+        if source is not None:
+            return checked(name, source)
+    return None
+
+
+def open_path(path: Path, *, seed: int = 0, label: str | int | None = None) -> Source | None:
+    """The data set at a path, in whichever layout it is; None if it is in none that is known.
+
+    Raises:
+        InputError: if it is damaged.
+    """
+    if path.is_dir():
+        return (
+            idx_folder.find(path)
+            or cifar.find(path)
+            or tables.find(path, label)
+            or image_folder.find(path, seed)
+        )
+    return npz.find(path) if path.suffix == ".npz" else tables.find(path, label)
+
+
+def variable_root() -> Path | None:
+    """The folder that the environment variable names, or None.
+
+    Raises:
+        InputError: if there is no such folder.
+    """
+    value = os.environ.get(VARIABLE)
+    if not value:
+        return None
+    root = Path(value).expanduser()
+    if not root.is_dir():
+        raise InputError(VARIABLE, "an existing folder", value)
+    return root
+
+
+def system_root(name: str) -> Path | None:
+    """The folder in which the system's package of a set lies, if it is installed."""
+    folder = KNOWN[name].system if name in KNOWN else None
+    return Path(folder) if folder and Path(folder).is_dir() else None
+
+
+def _places(name: str, root: Path, given: bool) -> list[Path]:
+    """Where the set may lie, in the order in which to look."""
+    if root.is_file():
+        return [root]
+    places = []
+    for folder in folders(name):
+        places += [root / folder / "raw", root / folder]
+        places += [root / f"{folder}{ending}" for ending in (".npz", ".csv", ".tsv")]
+    # torchvision's MNIST/raw is called by its parent's name
+    path = root.resolve()
+    called = owner(path.parent.name if path.name == "raw" else path.name)
+    if called == name if called else given:
+        places += [root / "raw", root]
+    return [place for place in places if place.exists()]

@@ -1,0 +1,214 @@
+"""Sets prepared by TensorFlow Datasets, read without TensorFlow; and preparing them, with it."""
+
+import difflib
+import importlib.util
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxnets.arrays import InputError
+from jaxnets.data import connection, tfrecords
+from jaxnets.data.dataset import Split
+from jaxnets.data.source import Part, Source
+from jaxnets.optional import require
+
+_ANY_HOST = "https://storage.googleapis.com"  # TFDS's own
+
+
+def roots(data_dir: Path | None = None) -> list[Path]:
+    """The folders in which prepared sets lie: the one given, and TFDS's own."""
+    own = os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets"
+    return [*([data_dir] if data_dir else []), Path(own)]
+
+
+def find(name: str, data_dir: Path | None = None) -> Source | None:
+    """A prepared set, of the highest version there is; None if there is none.
+
+    Args:
+        name: TFDS's name, such as ``kmnist`` or ``emnist/letters``.
+        data_dir: where to look before TFDS's own folder: the folder of prepared sets.
+
+    Raises:
+        InputError: if several configurations of it are prepared and the name has none of them, or
+            the set is not one of examples with a label.
+    """
+    for root in roots(data_dir):
+        folder = _prepared(root, name)
+        if folder is not None:
+            return _source(name, folder)
+    return None
+
+
+def prepare(name: str, data_dir: Path | None = None) -> Source:
+    """Downloads a set and prepares it, in TFDS's folder or the one given.
+
+    The connection is tried first, in a few seconds: without one TFDS would try for minutes.
+
+    Args:
+        name: TFDS's name.
+        data_dir: the folder of prepared sets.
+
+    Raises:
+        InputError: if there is no connection.
+        ImportError: if TensorFlow is not installed, which preparing needs.
+    """
+    url = _address(name)
+    fault = connection.fault(url)
+    if fault is not None:
+        places = ", ".join(str(root / name) for root in roots(data_dir))
+        raise InputError(
+            "name",
+            f"a set prepared in {places}, or a connection to {connection.host(url)} to get it from",
+            f"{name!r} and none of these ({fault}): connect, or bring the files from elsewhere",
+        )
+    tfds = _tfds()
+    _require_tensorflow(name)
+    builder = tfds.builder(name, data_dir=roots(data_dir)[0], file_format="array_record")
+    builder.download_and_prepare(
+        download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+    )
+    return _source(name, Path(builder.data_path))
+
+
+def names() -> list[str]:
+    """The sets that TensorFlow Datasets knows; nothing is asked of a network."""
+    return list(_tfds().list_builders(with_community_datasets=False))
+
+
+def texts(name: str, split: str = "train", data_dir: Path | None = None) -> tuple[list[str], Any]:
+    """The texts and labels of a prepared set of texts, such as ``imdb_reviews``.
+
+    Args:
+        name: TFDS's name.
+        split: a split string, such as ``train[:10%]``.
+        data_dir: see :func:`find`.
+
+    Returns:
+        The texts, and their class numbers int32 [N].
+
+    Raises:
+        InputError: if the set is not prepared, or has no texts with a label.
+    """
+    folders = [folder for root in roots(data_dir) if (folder := _prepared(root, name))]
+    if not folders:
+        places = ", ".join(str(root / name) for root in roots(data_dir))
+        raise InputError("name", f"a set prepared in {places}", repr(name))
+    builder = _tfds().builder_from_directory(folders[0])
+    key, label = _keys(builder, name, text=True)
+    try:
+        instructed = builder.info.splits[split]
+    except (KeyError, ValueError) as error:
+        raise InputError(
+            "split", f"one of {', '.join(builder.info.splits)}", repr(split)
+        ) from error
+    examples = list(_examples(builder, instructed))
+    labels = np.array([example[label] for example in examples], np.int32)
+    return [example[key].decode() for example in examples], labels
+
+
+def nearest(name: str, others: list[str]) -> str:
+    """The names nearest to one that nobody knows, as the end of a sentence."""
+    near = difflib.get_close_matches(name, sorted({*others, *names()}), n=3)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def _tfds() -> Any:
+    import tensorflow_datasets
+
+    return tensorflow_datasets
+
+
+def _require_tensorflow(name: str) -> None:
+    if importlib.util.find_spec("tensorflow") is None:
+        require("tensorflow", extra="tensorflow", feature=f"downloading and preparing {name}")
+
+
+def _address(name: str) -> str:
+    """An address that the set is downloaded from."""
+    infos = _tfds().builder_cls(name.partition("/")[0]).url_infos
+    return next((url for url in infos or {} if url.startswith("http")), _ANY_HOST)
+
+
+def _prepared(root: Path, name: str) -> Path | None:
+    """The folder of the set's highest version, told by the file that TFDS writes last."""
+    top = root / name
+    versions = [info.parent for info in top.glob("*/dataset_info.json")]
+    if not versions:
+        versions = [info.parent for info in top.glob("*/*/dataset_info.json")]
+        configurations = sorted({version.parent.name for version in versions})
+        if len(configurations) > 1:
+            choices = ", ".join(f"{name}/{configuration}" for configuration in configurations)
+            raise InputError("name", f"one of {choices}", repr(name))
+    return max(versions, key=_version, default=None)
+
+
+def _version(folder: Path) -> tuple[int, ...]:
+    numbers = folder.name.split(".")
+    return tuple(map(int, numbers)) if all(map(str.isdecimal, numbers)) else ()
+
+
+def _source(name: str, folder: Path) -> Source:
+    builder = _tfds().builder_from_directory(folder)
+    keys = _keys(builder, name, text=False)
+    parts = {split: _part(builder, split, keys) for split in builder.info.splits}
+    names = getattr(builder.info.features[keys[1]], "names", None)
+    return Source(f"TensorFlow Datasets, {folder}", parts, tuple(names) if names else None)
+
+
+def _keys(builder: Any, name: str, *, text: bool) -> tuple[str, str]:
+    """The features that are the input and the label."""
+    features = builder.info.features
+    keys = builder.info.supervised_keys
+    if not isinstance(keys, tuple) or len(keys) != 2 or not set(keys) <= set(features):
+        found = ", ".join(features)
+        raise InputError("name", f"a set of an input and a label, not one of {found}", repr(name))
+    is_text = isinstance(features[keys[0]], _tfds().features.Text)
+    if is_text and not text:
+        expected = "a set of images or numbers; jaxnets.data.from_tfds.texts reads one of texts"
+        raise InputError("name", expected, repr(name))
+    if text and not is_text:
+        raise InputError("name", "a set of texts", repr(name))
+    return keys
+
+
+def _part(builder: Any, split: str, keys: tuple[str, str]) -> Part:
+    def read(start: int, stop: int) -> Split:
+        examples = _examples(builder, builder.info.splits[f"{split}[{start}:{stop}]"])
+        pairs = [tuple(np.asarray(example[key]) for key in keys) for example in examples]
+        inputs, labels = zip(*pairs, strict=True)
+        shapes = sorted({array.shape for array in inputs})
+        if len(shapes) > 1:
+            expected = f"examples of one shape in {builder.info.name}'s split {split}"
+            raise InputError("name", expected, f"{list(shapes[0])} and {list(shapes[-1])}")
+        numbers = np.stack(labels)
+        return Split(
+            np.stack(inputs), numbers.astype(np.float32 if numbers.dtype.kind == "f" else np.int32)
+        )
+
+    return Part(builder.info.splits[split].num_examples, read)
+
+
+def _examples(builder: Any, split: Any) -> Iterator[dict[str, Any]]:
+    """The decoded examples of a split, or of a range of one."""
+    kind = builder.info.file_format.value
+    if kind == "tfrecord":
+        # TFDS itself would ask TensorFlow to read these.
+        for instruction in split.file_instructions:
+            records = tfrecords.read(Path(instruction.filename))
+            stop = None if instruction.take < 0 else instruction.skip + instruction.take
+            for record in itertools.islice(records, instruction.skip, stop):
+                yield builder.info.features.deserialize_example_np(record)
+        return
+    try:
+        rows = builder.as_data_source(split=split)
+    except (NotImplementedError, ImportError) as error:
+        what = f"a set prepared with file_format='array_record' in {builder.data_path}"
+        raise InputError(
+            "name", what, f"one of {kind} files, which needs more ({error})"
+        ) from error
+    for number in range(len(rows)):
+        yield rows[number]

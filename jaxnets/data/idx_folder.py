@@ -1,0 +1,65 @@
+"""A folder of IDX files: MNIST and its relatives, as published and as torchvision keeps them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from jaxnets.arrays import InputError, describe
+from jaxnets.data import idx
+from jaxnets.data.dataset import Split
+from jaxnets.data.source import Source, held
+
+_PARTS = {"train": ("train",), "test": ("t10k", "test")}
+_KINDS = {"images": "idx3", "labels": "idx1"}
+
+
+def find(folder: Path) -> Source | None:
+    """The IDX files of a folder, each plain or compressed; None if it has none.
+
+    Raises:
+        InputError: if one of the four files is missing or damaged.
+    """
+    if not any(_file(folder, part, kind) for part in _PARTS for kind in _KINDS):
+        return None
+    parts = {
+        part: held(read(*(_required(folder, part, kind) for kind in _KINDS))) for part in _PARTS
+    }
+    return Source(f"IDX files in {folder}", parts)
+
+
+def read(images: Path, labels: Path) -> Split:
+    """Reads a file of images and the file of their labels.
+
+    Returns:
+        Inputs uint8 [N, H, W, 1], labels int32 [N].
+
+    Raises:
+        InputError: if a file is damaged, has another number of axes, or the lengths differ.
+    """
+    pixels, numbers = idx.read(images), idx.read(labels)
+    if pixels.ndim != 3 or pixels.dtype != np.uint8 or 0 in pixels.shape:
+        raise InputError(str(images), "images, uint8 [N, height, width]", describe(pixels))
+    if numbers.ndim != 1 or numbers.dtype != np.uint8:
+        raise InputError(str(labels), "labels, uint8 [N]", describe(numbers))
+    if len(numbers) != len(pixels):
+        expected = f"{len(pixels)} labels, one for each image in {images.name}"
+        raise InputError(str(labels), expected, f"{len(numbers)}")
+    return Split(pixels[..., None], numbers.astype(np.int32))
+
+
+def _required(folder: Path, part: str, kind: str) -> Path:
+    path = _file(folder, part, kind)
+    if path is None:
+        name = f"{_PARTS[part][0]}-{kind}-{_KINDS[kind]}-ubyte"
+        raise InputError(str(folder), f"a folder with {name} or {name}.gz", "no such file in it")
+    return path
+
+
+def _file(folder: Path, part: str, kind: str) -> Path | None:
+    names = (
+        f"{start}-{kind}{joint}{_KINDS[kind]}-ubyte{ending}"
+        for start in _PARTS[part]
+        for joint in "-."
+        for ending in ("", ".gz")
+    )
+    return next((folder / name for name in names if (folder / name).is_file()), None)

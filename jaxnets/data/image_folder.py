@@ -1,0 +1,126 @@
+"""A folder of images with a subfolder for each class, as ``torchvision.datasets.ImageFolder``."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from jaxnets.arrays import InputError
+from jaxnets.data.batching import epoch_plan
+from jaxnets.data.dataset import Split
+from jaxnets.data.source import Part, Source
+
+#: The endings by which an image file is told.
+ENDINGS = frozenset(
+    (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
+)
+_PARTS = {
+    "train": ("train", "training"),
+    "test": ("test", "testing"),
+    "validation": ("val", "valid", "validation"),
+}
+_GREY = ("1", "L")
+
+
+def find(folder: Path, seed: int = 0) -> Source | None:
+    """The images of a folder; None if it has no subfolders with images.
+
+    The folder holds ``train`` and perhaps ``test`` and ``val``, with a subfolder for each class in
+    them; or the subfolders of the classes themselves. Classes are numbered in the order of their
+    names. The images come in an order drawn from the seed, so that a range of them is a sample
+    of all classes.
+
+    Args:
+        folder: where to look.
+        seed: of the order.
+
+    Raises:
+        InputError: if an image cannot be read or has another size than the first, or a split has
+            a class that ``train`` lacks.
+    """
+    tops = {name: _top(folder, words) for name, words in _PARTS.items()}
+    if tops["train"] is None:
+        tops = {"train": folder}
+    found = {name: _by_class(top) for name, top in tops.items() if top is not None}
+    classes = tuple(sorted(found["train"]))
+    if not classes:
+        return None
+    for name, groups in found.items():
+        for strange in sorted(set(groups) - set(classes)):
+            expected = f"classes of {tops['train']}, which are {', '.join(classes)}"
+            raise InputError(str(tops[name]), expected, strange)
+    shape = _check(
+        [path for groups in found.values() for paths in groups.values() for path in paths]
+    )
+    parts = {name: _part(groups, classes, shape, seed) for name, groups in found.items() if groups}
+    return Source(f"images in {folder}", parts, classes)
+
+
+def read_image(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    """Reads an image as uint8 [H, W, C]: grey for one channel, otherwise RGB.
+
+    Raises:
+        InputError: if it cannot be read, or has another size.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("L" if shape[2] == 1 else "RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(str(path), "a readable image", _reason(error)) from error
+    return pixels.reshape(shape)
+
+
+def _top(folder: Path, words: tuple[str, ...]) -> Path | None:
+    return next((folder / word for word in words if (folder / word).is_dir()), None)
+
+
+def _by_class(folder: Path) -> dict[str, list[Path]]:
+    """The images of each subfolder that has any."""
+    subfolders = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    groups = {subfolder.name: sorted(_images(subfolder)) for subfolder in subfolders}
+    return {name: paths for name, paths in groups.items() if paths}
+
+
+def _images(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file():
+            yield path
+
+
+def _check(paths: list[Path]) -> tuple[int, int, int]:
+    """The one shape of all images, from their headers."""
+    from PIL import Image
+
+    first, grey = None, True
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                size, grey = image.size, grey and image.mode in _GREY
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            raise InputError(str(path), "a readable image", _reason(error)) from error
+        first = first or size
+        if size != first:
+            expected = f"an image of {first[0]}×{first[1]} pixels, as {paths[0]}"
+            raise InputError(str(path), expected, f"{size[0]}×{size[1]}")
+    assert first is not None, "there is an image"
+    return first[1], first[0], 1 if grey else 3
+
+
+def _part(
+    groups: dict[str, list[Path]], classes: tuple[str, ...], shape: tuple[int, int, int], seed: int
+) -> Part:
+    examples = [(path, classes.index(name)) for name in sorted(groups) for path in groups[name]]
+    order = epoch_plan(len(examples), len(examples), seed=seed, epoch=0).full[0]
+
+    def read(start: int, stop: int) -> Split:
+        chosen = [examples[number] for number in order[start:stop]]
+        inputs = np.stack([read_image(path, shape) for path, _ in chosen])
+        return Split(inputs, np.array([label for _, label in chosen], np.int32))
+
+    return Part(len(examples), read)
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"

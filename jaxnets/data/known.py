@@ -1,0 +1,105 @@
+"""The data sets known by name: where their files lie, and what is in them."""
+
+import re
+from dataclasses import dataclass
+
+from jaxnets.arrays import InputError
+from jaxnets.data.source import Source
+
+_DIGITS = tuple("0123456789")
+_CLOTHES = (
+    "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
+    "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+_CHARACTERS = ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+_OBJECTS = (
+    "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Known:
+    """A data set known by name.
+
+    Args:
+        folders: what its folder is called, first by torchvision; an IDX set's files may lie in a
+            ``raw`` inside it.
+        example: height, width and channels of an image.
+        class_names: the name of each class, or None where the files themselves tell.
+        system: a folder in which a system's package installs it.
+    """
+
+    folders: tuple[str, ...]
+    example: tuple[int, int, int]
+    class_names: tuple[str, ...] | None
+    system: str | None = None
+
+
+#: By the names of TensorFlow Datasets.
+KNOWN: dict[str, Known] = {
+    "mnist": Known(("MNIST",), (28, 28, 1), _DIGITS),
+    "fashion_mnist": Known(
+        ("FashionMNIST", "fashion-mnist"),
+        (28, 28, 1),
+        _CLOTHES,
+        system="/usr/share/datasets/fashion-mnist",  # Debian's dataset-fashion-mnist
+    ),
+    "kmnist": Known(("KMNIST",), (28, 28, 1), _CHARACTERS),
+    "cifar10": Known(
+        ("cifar-10-batches-py", "cifar-10-batches-bin", "CIFAR10", "cifar-10"),
+        (32, 32, 3),
+        _OBJECTS,
+    ),
+    "cifar100": Known(
+        ("cifar-100-python", "cifar-100-binary", "CIFAR100", "cifar-100"), (32, 32, 3), None
+    ),
+}
+
+
+def canonical(name: str) -> str:
+    """The name under which a set is known: ``FashionMNIST`` and ``fashion-mnist`` are one.
+
+    >>> canonical("FashionMNIST"), canonical("CIFAR-10"), canonical("my pictures")
+    ('fashion_mnist', 'cifar10', 'my pictures')
+    """
+    return next((known for known in KNOWN if _plain(known) == _plain(name)), name)
+
+
+def owner(folder: str) -> str | None:
+    """The known set whose folder bears this name, or None."""
+    for name, known in KNOWN.items():
+        if _plain(folder) in {_plain(name), *map(_plain, known.folders)}:
+            return name
+    return None
+
+
+def folders(name: str) -> tuple[str, ...]:
+    """What the folder of a set, known or not, may be called."""
+    return (*KNOWN[name].folders, name) if name in KNOWN else (name,)
+
+
+def checked(name: str, source: Source) -> Source:
+    """The source of a known set with its classes named, if it holds what that set is.
+
+    Raises:
+        InputError: if its images have another shape, or there are more classes.
+    """
+    if name not in KNOWN:
+        return source
+    known = KNOWN[name]
+    part = next(iter(source.parts.values()))
+    example = part.read(0, 1).inputs.shape[1:]
+    if example != known.example:
+        raise InputError(
+            source.origin, f"{name}, whose examples are {list(known.example)}", f"{list(example)}"
+        )
+    if known.class_names is None:
+        return source
+    found = source.class_names
+    if found is not None and len(found) != len(known.class_names):
+        raise InputError(source.origin, f"{name}'s {len(known.class_names)} classes", len(found))
+    return Source(source.origin, source.parts, found or known.class_names)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_ ]", "", name.lower())

@@ -1,0 +1,154 @@
+"""The one door to data: finds a set by its name, wherever it lies."""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from jaxnets.arrays import InputError
+from jaxnets.data import files, from_tfds
+from jaxnets.data.bundled import DATASETS
+from jaxnets.data.dataset import Dataset
+from jaxnets.data.known import KNOWN, canonical
+from jaxnets.data.source import Source, held_dataset
+from jaxnets.data.splitting import hold_out, select
+
+SOURCES = ("bundled", "files", "tfds")
+
+
+def load(
+    name: str,
+    *,
+    source: Literal["bundled", "files", "tfds"] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    train: str | None = None,
+    test: str | None = None,
+    test_fraction: float = 0.2,
+    seed: int = 0,
+    label: str | int | None = None,
+) -> Dataset:
+    """Loads a data set by its name.
+
+    It is looked for in ``data_dir``, among the sets bundled with jaxnets, in the folder that the
+    environment variable ``JAXNETS_DATA`` names, where the system's packages install it, and among
+    the sets prepared by TensorFlow Datasets, which then downloads it, if it can; in this order.
+
+    >>> load("linear").train.inputs.shape
+    (1000, 1)
+    >>> len(load("mnist", train="train[:90%]", test="train[90%:]").test)
+    6000
+
+    Args:
+        name: ``mnist`` and ``linear`` are bundled; ``fashion_mnist``, ``kmnist``, ``cifar10`` and
+            ``cifar100`` are known; any other is what a folder or file of yours is called, or
+            TensorFlow Datasets' name.
+        source: looks nowhere else: "bundled", "files" (yours) or "tfds".
+        data_dir: the set's own folder or file, or the folder in which it lies.
+        train: the examples to learn from, in TensorFlow Datasets' notation: ``train[:90%]``,
+            ``train[-5000:]``, ``train+validation``; by default ``train``.
+        test: the examples to be judged by; by default ``test``, else ``validation``, else a share
+            of ``train`` that is set aside by chance.
+        test_fraction: that share, of each class alike.
+        seed: decides which examples are set aside, and the order of a folder of images.
+        label: the column of a table that is the label: its header's name or its number.
+
+    Raises:
+        InputError: if an argument is bad, the set is nowhere to be found (it names where it was
+            looked for), or its files are damaged (it names the file and the place in it).
+        ImportError: if the set would have to be prepared, and TensorFlow is not installed.
+    """
+    found = find(name, source=source, data_dir=data_dir, seed=seed, label=label)
+    name = canonical(name)
+    learn = select(found, train or "train", "train")
+    test = test or next((part for part in ("test", "validation") if part in found.parts), None)
+    if test is not None:
+        return Dataset(name, learn, select(found, test, "test"), found.class_names, found.origin)
+    learn, judge = hold_out(learn, test_fraction, seed)
+    return Dataset(name, learn, judge, found.class_names, found.origin)
+
+
+def find(
+    name: str,
+    *,
+    source: Literal["bundled", "files", "tfds"] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    label: str | int | None = None,
+) -> Source:
+    """Finds a data set, with all its splits, and does not read more of it than it must.
+
+    Args:
+        name: see :func:`load`.
+        source: see :func:`load`.
+        data_dir: see :func:`load`.
+        seed: of the order of a folder of images.
+        label: see :func:`load`.
+
+    Raises:
+        InputError: see :func:`load`.
+        ImportError: see :func:`load`.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise InputError("name", "the name of a data set", name)
+    if source not in (None, *SOURCES):
+        raise InputError("source", f"one of {', '.join(SOURCES)}, or None for all", source)
+    name, root = canonical(name), None if data_dir is None else Path(data_dir).expanduser()
+    if root is not None and not root.exists():
+        raise InputError("data_dir", "an existing folder or file", str(data_dir))
+    found = None
+    if root is not None and source in (None, "files"):
+        found = files.find(name, root, given=True, seed=seed, label=label)
+    if found is None and source in (None, "bundled") and name in DATASETS:
+        found = held_dataset(DATASETS[name](), "bundled with jaxnets")
+    if found is None and source in (None, "files"):
+        found = _installed(name, seed, label)
+    if found is None and source in (None, "tfds"):
+        found = from_tfds.find(name, root)
+        if found is None and name.partition("/")[0] in from_tfds.names():
+            found = _prepare(name, source, root)
+    if found is None:
+        raise _nowhere(name, source, root)
+    return found
+
+
+def _installed(name: str, seed: int, label: str | int | None) -> Source | None:
+    """The files of a set in the user's folder, else in the system's."""
+    own, system = files.variable_root(), files.system_root(name)
+    found = None if own is None else files.find(name, own, seed=seed, label=label)
+    if found is None and system is not None:
+        found = files.find(name, system, given=True)
+    return found
+
+
+def _prepare(name: str, source: str | None, root: Path | None) -> Source:
+    try:
+        return from_tfds.prepare(name, root)
+    except InputError as error:
+        if source is not None:
+            raise
+        expected = f"{_files(name, root)}, {error.expected}"
+        raise InputError(error.argument, expected, error.got) from error
+
+
+def _nowhere(name: str, source: str | None, root: Path | None) -> InputError:
+    if source in (None, "files") and root is not None and root.is_dir() and not any(root.iterdir()):
+        return InputError("data_dir", f"a folder with {files.LAYOUTS}", f"the empty folder {root}")
+    places = {
+        "bundled": f"one of {', '.join(DATASETS)}, which are bundled",
+        "files": _files(name, root),
+        "tfds": "a name that TensorFlow Datasets knows",
+    }
+    expected = ", or ".join(places.values()) if source is None else places[source]
+    return InputError("name", expected, f"{name!r}{from_tfds.nearest(name, [*DATASETS, *KNOWN])}")
+
+
+def _files(name: str, root: Path | None) -> str:
+    """Where the files of a set were looked for, in words."""
+    roots = [root, files.variable_root(), files.system_root(name)]
+    places = [str(place) for place in roots if place is not None]
+    missing = [
+        *(["data_dir"] if root is None else []),
+        *([files.VARIABLE] if files.variable_root() is None else []),
+    ]
+    if missing:
+        places.append(f"{' or '.join(missing)} (not given)")
+    return f"files ({files.LAYOUTS}) in {', '.join(places)}"

@@ -1,0 +1,63 @@
+"""What a source of data holds: its splits, read when they are asked for."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxnets.arrays import InputError
+from jaxnets.data.dataset import Dataset, Split
+
+
+@dataclass(frozen=True)
+class Part:
+    """One split as its source holds it.
+
+    Args:
+        length: the number of examples.
+        read: gives the examples from one number up to another, as a ``Split``.
+    """
+
+    length: int
+    read: Callable[[int, int], Split]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that was found, and not yet read.
+
+    Args:
+        origin: where it was found, in words.
+        parts: its splits by name, such as ``train`` and ``test``.
+        class_names: the name of each class, or None if there are none.
+    """
+
+    origin: str
+    parts: Mapping[str, Part]
+    class_names: tuple[str, ...] | None = None
+
+
+def held(split: Split) -> Part:
+    """A part that is in memory already."""
+    return Part(len(split), lambda start, stop: split.between(start, stop))
+
+
+def held_dataset(dataset: Dataset, origin: str) -> Source:
+    """A source whose splits are in memory already."""
+    parts = {"train": held(dataset.train), "test": held(dataset.test)}
+    return Source(origin, parts, dataset.class_names)
+
+
+def join(splits: list[Split]) -> Split:
+    """Several splits of the same kind of examples, one after the other."""
+    if len(splits) == 1:
+        return splits[0]
+    first = splits[0]
+    for split in splits[1:]:
+        if split.inputs.shape[1:] != first.inputs.shape[1:]:
+            shapes = f"{list(first.inputs.shape[1:])} and {list(split.inputs.shape[1:])}"
+            raise InputError("split", "parts with examples of the same shape", shapes)
+    return Split(
+        np.concatenate([split.inputs for split in splits]),
+        np.concatenate([split.labels for split in splits]),
+    )

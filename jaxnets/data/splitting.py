@@ -1,0 +1,125 @@
+"""Splits by name and range, as TensorFlow Datasets writes them, and splits held out by chance."""
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+
+from jaxnets.arrays import InputError, check_seed
+from jaxnets.data.batching import epoch_plan
+from jaxnets.data.dataset import Split
+from jaxnets.data.source import Source, join
+
+_PIECE = re.compile(r"\s*(?P<name>[\w-]+)\s*(\[(?P<start>[^:\]]*):(?P<stop>[^:\]]*)\])?\s*")
+_BOUND = re.compile(r"(?P<number>-?\d+(\.\d+)?)(?P<percent>%?)")
+_FORM = "a split such as 'train', 'train[:90%]', 'train[-5000:]' or 'train+test[10%:20%]'"
+
+
+def select(source: Source, spec: str, argument: str = "split") -> Split:
+    """The examples that a split string names.
+
+    Counts and percentages are counted from the end if negative; a percentage falls on the nearest
+    whole example, so that ``train[:90%]`` and ``train[90%:]`` share none and leave none out. It is
+    TensorFlow Datasets' own notation, with its numbers.
+
+    Args:
+        source: what to read from.
+        spec: such as ``train[:90%]``, ``train[-5000:]`` or ``train+test[10%:20%]``.
+        argument: what an error message calls the split string.
+
+    Raises:
+        InputError: if the string is none, names no split of the source, or a range that the split
+            does not have.
+    """
+    if not isinstance(spec, str):
+        raise InputError(argument, _FORM, spec)
+    return join([_piece(source, piece, spec, argument) for piece in spec.split("+")])
+
+
+def _piece(source: Source, piece: str, spec: str, argument: str) -> Split:
+    match = _PIECE.fullmatch(piece)
+    if match is None:
+        raise InputError(argument, _FORM, repr(spec))
+    if match["name"] not in source.parts:
+        raise InputError(argument, f"a split of {', '.join(source.parts)}", repr(spec))
+    part = source.parts[match["name"]]
+    start = _bound(match["start"], 0, part.length, spec, argument)
+    stop = _bound(match["stop"], part.length, part.length, spec, argument)
+    if not 0 <= start < stop <= part.length:
+        expected = f"at least one of the {part.length} examples of {match['name']}"
+        raise InputError(argument, expected, f"{spec!r}, which is {start} to {stop}")
+    return part.read(start, stop)
+
+
+def _bound(text: str | None, default: int, length: int, spec: str, argument: str) -> int:
+    if not text or not text.strip():
+        return default
+    match = _BOUND.fullmatch(text.strip())
+    if match is None or ("." in match["number"] and not match["percent"]):
+        raise InputError(argument, _FORM, repr(spec))
+    number = float(match["number"])
+    if match["percent"]:
+        if abs(number) > 100:
+            raise InputError(argument, "percentages from -100 to 100", repr(spec))
+        number = round(number * length / 100)
+    return int(number) + length if number < 0 else int(number)
+
+
+def hold_out(split: Split, fraction: float, seed: int = 0) -> tuple[Split, Split]:
+    """Sets examples aside by chance, of each class the same share.
+
+    >>> split = Split(np.arange(10.0)[:, None], np.repeat(np.arange(2, dtype=np.int32), 5))
+    >>> kept, held = hold_out(split, 0.4)
+    >>> held.labels
+    array([0, 0, 1, 1], dtype=int32)
+
+    Args:
+        split: the examples; if their labels are class numbers [N], each class is divided alike,
+            to within one example.
+        fraction: the share to set aside, between 0 and 1.
+        seed: decides which; the same seed sets the same examples aside on every machine.
+
+    Returns:
+        The examples kept and those held out, each in their old order.
+
+    Raises:
+        InputError: if the fraction is not between 0 and 1 or leaves either of the two empty.
+    """
+    check_seed("seed", seed)
+    if not _is_number(fraction) or not 0 < fraction < 1:
+        raise InputError("fraction", "a number between 0 and 1", fraction)
+    classes = _classes(split.labels)
+    held = np.zeros(len(split), bool)
+    for stream, (members, share) in enumerate(
+        zip(classes, _shares(classes, fraction), strict=True)
+    ):
+        order = epoch_plan(len(members), len(members), seed=seed, epoch=stream).full[0]
+        held[members[order[:share]]] = True
+    if held.all() or not held.any():
+        expected = f"a share of {len(split)} examples that leaves some on both sides"
+        raise InputError("fraction", expected, fraction)
+    return (
+        Split(split.inputs[~held], split.labels[~held]),
+        Split(split.inputs[held], split.labels[held]),
+    )
+
+
+def _classes(labels: np.ndarray) -> list[np.ndarray]:
+    """The numbers of the examples of each class; all together if there are no classes."""
+    if labels.dtype.kind == "f" or labels.ndim != 1:
+        return [np.arange(len(labels))]
+    return [np.flatnonzero(labels == label) for label in np.unique(labels)]
+
+
+def _shares(classes: list[np.ndarray], fraction: float) -> np.ndarray:
+    """How many of each class to hold out: the whole is rounded, each class up or down."""
+    exact = fraction * np.array([len(members) for members in classes])
+    shares = np.floor(exact).astype(int)
+    missing = math.floor(exact.sum() + 0.5) - shares.sum()
+    shares[np.argsort(shares - exact, kind="stable")[:missing]] += 1
+    return shares
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)

@@ -1,0 +1,179 @@
+"""Tables: CSV files with an example in each row, one column of them the label."""
+
+import csv
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+from jaxnets.arrays import InputError
+from jaxnets.data.dataset import Split
+from jaxnets.data.source import Source, held
+
+_LABEL_NAMES = ("label", "class", "target", "y")
+_PARTS = {"train": ("train",), "test": ("test",), "validation": ("val", "valid", "validation")}
+_ENDINGS = (".csv", ".tsv")
+
+
+@dataclass(frozen=True)
+class Table:
+    """The cells of a file.
+
+    Args:
+        path: the file.
+        columns: the name of each column; its number from 1 where there is no header.
+        rows: the cells of each row, as text.
+        lines: the line in the file on which each row ends.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: list[list[str]]
+    lines: list[int]
+
+
+def find(path: Path, label: str | int | None = None) -> Source | None:
+    """The table or tables at a path; None if there are none.
+
+    The path is a ``.csv`` or ``.tsv`` file, or a folder with ``train.csv`` and perhaps
+    ``test.csv`` and ``val.csv``. Columns are separated by commas, semicolons or tabs. The first
+    row is a header if no cell in it is a number.
+
+    All columns but the label's are numbers. The labels are classes if they are text or whole
+    numbers (numbered in the order of the alphabet or of their size), and values to predict if one
+    of them has a decimal point.
+
+    Args:
+        path: where to look.
+        label: the label's column: a header's name, or a number from 0, negative from the end. By
+            default it is the one called label, class, target or y, or else the last.
+
+    Raises:
+        InputError: if a cell is missing or is no number; it names the file, the row, the column.
+    """
+    files = _files(path)
+    if not files:
+        return None
+    tables = {name: read(file) for name, file in files.items()}
+    first = tables["train"]
+    for table in tables.values():
+        if table.columns != first.columns:
+            expected = f"the columns of {first.path.name}: {', '.join(first.columns)}"
+            raise InputError(str(table.path), expected, ", ".join(table.columns))
+    column = _label_column(first, label)
+    texts = {name: _labels(table, column) for name, table in tables.items()}
+    classes = _classes([text for column in texts.values() for text in column])
+    parts = {}
+    for name, table in tables.items():
+        inputs = _numbers(table, [k for k in range(len(table.columns)) if k != column])
+        if classes is None:
+            labels = _numbers(table, [column])
+        else:
+            numbers = {text: number for number, text in enumerate(classes)}
+            labels = np.array([numbers[text] for text in texts[name]], np.int32)
+        parts[name] = held(Split(inputs, labels))
+    return Source(f"the table {path}", parts, classes)
+
+
+def read(path: Path) -> Table:
+    """Reads the cells of a file.
+
+    Raises:
+        InputError: if it is no table: not UTF-8, empty, or with rows of different lengths.
+    """
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            start = file.readline()
+            file.seek(0)
+            reader = csv.reader(file, delimiter=max(",;\t", key=start.count), strict=True)
+            numbered = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(str(path), "a table as UTF-8 text", str(error)) from error
+    if not numbered:
+        raise InputError(str(path), "a table", "an empty file")
+    header = numbered[0][1]
+    if any(_is_number(cell) for cell in header):
+        header = [str(number) for number in range(1, len(header) + 1)]
+    else:
+        numbered = numbered[1:]
+    if not numbered or len(header) < 2:
+        found = f"{len(numbered)} rows of {len(header)} columns"
+        raise InputError(str(path), "rows of at least two columns, one for the label", found)
+    for line, row in numbered:
+        if len(row) != len(header):
+            raise InputError(f"{path}, row {line}", f"{len(header)} columns", f"{len(row)}")
+    lines, rows = zip(*numbered, strict=True)
+    return Table(path, tuple(header), list(rows), list(lines))
+
+
+def _files(path: Path) -> dict[str, Path]:
+    if path.is_file() and path.suffix.lower() in _ENDINGS:
+        return {"train": path}
+    found = {
+        name: file
+        for name, words in _PARTS.items()
+        for word in words
+        for ending in _ENDINGS
+        if (file := path / f"{word}{ending}").is_file()
+    }
+    return found if "train" in found else {}
+
+
+def _label_column(table: Table, label: str | int | None) -> int:
+    columns = table.columns
+    if isinstance(label, int) and not isinstance(label, bool):
+        if not -len(columns) <= label < len(columns):
+            raise InputError("label", f"a column from 0 to {len(columns) - 1}", label)
+        return label % len(columns)
+    if label is not None:
+        if label not in columns:
+            raise InputError("label", f"a column of {', '.join(columns)}", label)
+        return columns.index(label)
+    named = [k for k, column in enumerate(columns) if column.lower() in _LABEL_NAMES]
+    return named[0] if named else len(columns) - 1
+
+
+def _labels(table: Table, column: int) -> list[str]:
+    for line, row in zip(table.lines, table.rows, strict=True):
+        if row[column] in ("", "?", "NA"):
+            _complain(table, line, column, "a label", row[column])
+    return [row[column] for row in table.rows]
+
+
+def _classes(texts: list[str]) -> tuple[str, ...] | None:
+    """The classes in the order of their numbers; None if the labels are values to predict."""
+    if not all(_is_number(text) for text in texts):
+        return tuple(sorted(set(texts)))
+    if not all(text.lstrip("+-").isdigit() for text in texts):
+        return None
+    return tuple(sorted(set(texts), key=int))
+
+
+def _numbers(table: Table, columns: list[int]) -> np.ndarray:
+    """The cells of these columns, float32 [rows, columns]."""
+    cells = [[row[column] for column in columns] for row in table.rows]
+    try:
+        numbers = np.array(cells, np.float32)
+        if np.isfinite(numbers).all():
+            return numbers
+    except ValueError:
+        pass  # the cell at fault is looked for below
+    for line, row in zip(table.lines, table.rows, strict=True):
+        for column in columns:
+            if not _is_number(row[column]):
+                _complain(table, line, column, "a number", row[column])
+    raise InputError(str(table.path), "numbers that float32 can hold", "larger ones")
+
+
+def _complain(table: Table, line: int, column: int, expected: str, cell: str) -> NoReturn:
+    place = f"{table.path}, row {line}, column {table.columns[column]!r}"
+    raise InputError(place, expected, repr(cell) if cell else "an empty cell")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
