@@ -71,7 +71,7 @@ def around(name: str, value: float | Sequence[float]) -> tuple[float, float]:
     if isinstance(value, Sequence):
         return interval(name, value)
     reach = number(name, value, 0)
-    return -reach, reach
+    return 0.0 - reach, reach  # not -0.0
 
 
 def height_and_width(name: str, value: int | Sequence[int]) -> tuple[int, int]:
