@@ -100,12 +100,10 @@ def texts(name: str, split: str = "train", data_dir: Path | None = None) -> tupl
     builder = _tfds().builder_from_directory(folders[0])
     key, label = _keys(builder, name, text=True)
     try:
-        instructed = builder.info.splits[split]
-    except (KeyError, ValueError) as error:
-        raise InputError(
-            "split", f"one of {', '.join(builder.info.splits)}", repr(split)
-        ) from error
-    examples = list(_examples(builder, instructed))
+        examples = list(_examples(builder, split))
+    except (KeyError, ValueError) as error:  # TFDS's own, of a split that is none
+        choices = ", ".join(builder.info.splits)
+        raise InputError("split", f"one of {choices}, or a range", repr(split)) from error
     labels = np.array([example[label] for example in examples], np.int32)
     return [example[key].decode() for example in examples], labels
 
@@ -164,7 +162,7 @@ def _keys(builder: Any, name: str, *, text: bool) -> tuple[str, str]:
     features = builder.info.features
     keys = builder.info.supervised_keys
     if not isinstance(keys, tuple) or len(keys) != 2 or not set(keys) <= set(features):
-        found = ", ".join(features)
+        found = ", ".join(sorted(features))
         raise InputError("name", f"a set of an input and a label, not one of {found}", repr(name))
     is_text = isinstance(features[keys[0]], _tfds().features.Text)
     if is_text and not text:
@@ -177,7 +175,7 @@ def _keys(builder: Any, name: str, *, text: bool) -> tuple[str, str]:
 
 def _part(builder: Any, split: str, keys: tuple[str, str]) -> Part:
     def read(start: int, stop: int) -> Split:
-        examples = _examples(builder, builder.info.splits[f"{split}[{start}:{stop}]"])
+        examples = _examples(builder, f"{split}[{start}:{stop}]")
         pairs = [tuple(np.asarray(example[key]) for key in keys) for example in examples]
         inputs, labels = zip(*pairs, strict=True)
         shapes = sorted({array.shape for array in inputs})
@@ -192,12 +190,12 @@ def _part(builder: Any, split: str, keys: tuple[str, str]) -> Part:
     return Part(builder.info.splits[split].num_examples, read)
 
 
-def _examples(builder: Any, split: Any) -> Iterator[dict[str, Any]]:
-    """The decoded examples of a split, or of a range of one."""
+def _examples(builder: Any, split: str) -> Iterator[dict[str, Any]]:
+    """The decoded examples that a split string names."""
     kind = builder.info.file_format.value
     if kind == "tfrecord":
         # TFDS itself would ask TensorFlow to read these.
-        for instruction in split.file_instructions:
+        for instruction in builder.info.splits[split].file_instructions:
             records = tfrecords.read(Path(instruction.filename))
             stop = None if instruction.take < 0 else instruction.skip + instruction.take
             for record in itertools.islice(records, instruction.skip, stop):

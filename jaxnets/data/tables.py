@@ -1,7 +1,7 @@
 """Tables: CSV files with an example in each row, one column of them the label."""
 
+import contextlib
 import csv
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -15,6 +15,7 @@ from jaxnets.data.source import Source, held
 _LABEL_NAMES = ("label", "class", "target", "y")
 _PARTS = {"train": ("train",), "test": ("test",), "validation": ("val", "valid", "validation")}
 _ENDINGS = (".csv", ".tsv")
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 @dataclass(frozen=True)
@@ -154,17 +155,15 @@ def _classes(texts: list[str]) -> tuple[str, ...] | None:
 def _numbers(table: Table, columns: list[int]) -> np.ndarray:
     """The cells of these columns, float32 [rows, columns]."""
     cells = [[row[column] for column in columns] for row in table.rows]
-    try:
-        numbers = np.array(cells, np.float32)
+    with contextlib.suppress(ValueError), np.errstate(over="ignore"):
+        numbers = np.array(cells, np.float64).astype(np.float32)
         if np.isfinite(numbers).all():
             return numbers
-    except ValueError:
-        pass  # the cell at fault is looked for below
     for line, row in zip(table.lines, table.rows, strict=True):
         for column in columns:
             if not _is_number(row[column]):
                 _complain(table, line, column, "a number", row[column])
-    raise InputError(str(table.path), "numbers that float32 can hold", "larger ones")
+    raise InputError(str(table.path), "numbers", "a cell that NumPy takes for none")
 
 
 def _complain(table: Table, line: int, column: int, expected: str, cell: str) -> NoReturn:
@@ -174,6 +173,6 @@ def _complain(table: Table, line: int, column: int, expected: str, cell: str) ->
 
 def _is_number(text: str) -> bool:
     try:
-        return math.isfinite(float(text))
+        return abs(float(text)) <= _LARGEST  # neither NaN nor infinite
     except ValueError:
         return False

@@ -1,0 +1,330 @@
+import io
+import json
+import re
+import shutil
+import struct
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from jaxnets.data import connection, files, from_tfds, load, loading, tfrecords
+
+SIZE = (4, 5)
+
+
+def picture(number: int, size: tuple[int, int] = SIZE) -> io.BytesIO:
+    content = io.BytesIO()
+    Image.fromarray(np.full((*size, 3), number, np.uint8)).save(content, "PNG")
+    content.seek(0)
+    return content
+
+
+class TinyPictures(tfds.core.GeneratorBasedBuilder):
+    """Pictures whose every pixel is their number, labelled even or odd, in two shards."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "label": tfds.features.ClassLabel(names=["even", "odd"]),
+        }
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features),
+            supervised_keys=("image", "label"),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(0, 30), "test": self._generate_examples(30, 10)}
+
+    def _generate_examples(self, first, count):
+        for number in range(first, first + count):
+            yield number, {"image": picture(number), "label": number % 2}
+
+
+class TinySentences(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = {
+            "text": tfds.features.Text(),
+            "label": tfds.features.ClassLabel(names=["neg", "pos"]),
+        }
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features),
+            supervised_keys=("text", "label"),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for number in range(4):
+            yield number, {"text": f"sentence {number} ü", "label": number % 2}
+
+
+class TinyUnlabelled(TinySentences):
+    def _info(self):
+        features = {"a": tfds.features.Text(), "b": tfds.features.Text()}
+        return self.dataset_info_from_configs(features=tfds.features.FeaturesDict(features))
+
+    def _generate_examples(self):
+        yield 0, {"a": "x", "b": "y"}
+
+
+class TinyMixture(TinyPictures):
+    """Pictures of two sizes, and no test split."""
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(0, 4)}
+
+    def _generate_examples(self, first, count):
+        for number in range(first, first + count):
+            yield number, {"image": picture(number, (4 + number % 2, 5)), "label": 0}
+
+
+class TinyConfigs(TinyPictures):
+    BUILDER_CONFIGS = tuple(
+        tfds.core.BuilderConfig(name=name, version="1.0.0") for name in ("a", "b")
+    )
+
+
+def prepare(builder, folder, **options):
+    builder(data_dir=folder, file_format="array_record", **options).download_and_prepare()
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A folder of sets that TFDS has prepared, without TensorFlow."""
+    folder = tmp_path_factory.mktemp("tfds")
+    for builder in (TinyPictures, TinySentences, TinyUnlabelled, TinyMixture):
+        prepare(builder, folder)
+    for config in ("a", "b"):
+        prepare(TinyConfigs, folder, config=config)
+    assert "tensorflow" not in sys.modules
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_other_places(monkeypatch, tmp_path):
+    monkeypatch.delenv(files.VARIABLE, raising=False)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "none"))
+    monkeypatch.setattr(connection, "fault", lambda url: "no network here")
+
+
+def numbers(split):
+    """The picture's numbers, after a look at all their pixels."""
+    first = split.inputs[:, :1, :1, :1]
+    assert (split.inputs == first).all()
+    return first.ravel().tolist()
+
+
+def check_pictures(data):
+    assert data.train.inputs.shape == (30, *SIZE, 3)
+    assert data.train.inputs.dtype == np.uint8
+    assert numbers(data.train) == list(range(30))
+    assert numbers(data.test) == list(range(30, 40))
+    assert data.train.labels.dtype == np.int32
+    assert data.train.labels.tolist() == [number % 2 for number in range(30)]
+    assert data.class_names == ("even", "odd")
+
+
+def test_a_prepared_set_is_read(prepared, monkeypatch):
+    data = load("tiny_pictures", data_dir=prepared)
+    check_pictures(data)
+    assert data.origin == f"TensorFlow Datasets, {prepared / 'tiny_pictures' / '1.0.0'}"
+    monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
+    check_pictures(load("tiny_pictures"))
+    check_pictures(load("tiny_pictures", source="tfds"))
+
+
+def test_ranges_of_a_prepared_set(prepared):
+    data = load("tiny_pictures", data_dir=prepared, train="train[:50%]", test="train[-3:]+test[:2]")
+    assert numbers(data.train) == list(range(15))
+    assert numbers(data.test) == [27, 28, 29, 30, 31]
+    with pytest.raises(ValueError, match="train: expected a split of train, test, got 'valid'"):
+        load("tiny_pictures", data_dir=prepared, train="valid")
+
+
+def test_reading_needs_no_tensorflow(prepared):
+    code = f"""
+import sys
+from jaxnets.data import load
+load("tiny_pictures", data_dir={str(prepared)!r})
+assert "tensorflow_datasets" in sys.modules
+assert "tensorflow" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_files_of_ones_own_come_first(prepared, tmp_path):
+    np.savez(tmp_path / "tiny_pictures.npz", x=np.zeros((5, 2)), y=np.zeros(5, np.int32))
+    assert "npz" in load("tiny_pictures", data_dir=tmp_path).origin
+    shutil.copytree(prepared / "tiny_pictures", tmp_path / "tiny_pictures")
+    assert "npz" in load("tiny_pictures", data_dir=tmp_path).origin
+    check_pictures(load("tiny_pictures", data_dir=tmp_path, source="tfds"))
+
+
+# TFRecord files, in which TFDS prepares by default
+
+
+@pytest.fixture
+def tfrecord(prepared, tmp_path):
+    """The same set in TFRecord files of several shards."""
+    builder = tfds.builder_from_directory(prepared / "tiny_pictures" / "1.0.0")
+    folder = tmp_path / "tiny_pictures" / "1.0.0"
+    shutil.copytree(builder.data_path, folder, ignore=shutil.ignore_patterns("*.array_record*"))
+    info = json.loads((folder / "dataset_info.json").read_text())
+    info["fileFormat"] = "tfrecord"
+    for split in info["splits"]:
+        rows = builder.as_data_source(
+            split["name"], deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
+        )
+        shards = np.array_split(np.arange(len(rows)), 3)
+        split["shardLengths"] = [str(len(shard)) for shard in shards]
+        for number, shard in enumerate(shards):
+            name = f"tiny_pictures-{split['name']}.tfrecord-{number:05}-of-00003"
+            (folder / name).write_bytes(b"".join(frame(rows[int(row)]) for row in shard))
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    return tmp_path
+
+
+def frame(content: bytes) -> bytes:
+    return struct.pack("<QI", len(content), 0) + content + bytes(4)
+
+
+def test_tfrecord_files_are_read_without_tensorflow(tfrecord):
+    check_pictures(load("tiny_pictures", data_dir=tfrecord))
+    part = load("tiny_pictures", data_dir=tfrecord, train="train[8:22]", test="test[3:4]")
+    assert numbers(part.train) == list(range(8, 22))
+    assert numbers(part.test) == [33]
+    assert "tensorflow" not in sys.modules
+
+
+def test_a_cut_tfrecord_file_is_named(tfrecord):
+    (path,) = tfrecord.rglob("*train.tfrecord-00001*")
+    path.write_bytes(path.read_bytes()[:-30])
+    message = r"train.tfrecord-00001-of-00003: expected whole records .* within record 9 .truncated"
+    with pytest.raises(ValueError, match=message):
+        load("tiny_pictures", data_dir=tfrecord)
+
+
+@pytest.mark.parametrize("cut", [1, 4, 11, 12, 14, 18])
+def test_a_record_cut_anywhere_is_refused(tmp_path, cut):
+    path = tmp_path / "records"
+    path.write_bytes(frame(b"one") + frame(b"two"))
+    assert list(tfrecords.read(path)) == [b"one", b"two"]
+    path.write_bytes(frame(b"one") + frame(b"two")[:cut])
+    with pytest.raises(ValueError, match="records: expected whole records .* within record 1"):
+        list(tfrecords.read(path))
+    path.write_bytes(struct.pack("<QI", 2**62, 0) + bytes(20))
+    with pytest.raises(ValueError, match="within record 0"):
+        list(tfrecords.read(path))
+
+
+def test_files_that_tfds_cannot_read_alone_are_refused(tfrecord):
+    (path,) = tfrecord.rglob("dataset_info.json")
+    path.write_text(path.read_text().replace('"tfrecord"', '"riegeli"'))
+    message = "expected a set prepared with file_format='array_record' in .*, got one of riegeli"
+    with pytest.raises(ValueError, match=message):
+        load("tiny_pictures", data_dir=tfrecord)
+
+
+# Sets that do not fit
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("tiny_unlabelled", "expected a set of an input and a label, not one of a, b"),
+        ("tiny_sentences", "expected a set of images or numbers; jaxnets.data.from_tfds.texts"),
+        (
+            "tiny_mixture",
+            r"examples of one shape in tiny_mixture's split train, got \[4, 5, 3\] and",
+        ),
+        ("tiny_configs", "expected one of tiny_configs/a, tiny_configs/b, got 'tiny_configs'"),
+    ],
+)
+def test_a_set_that_does_not_fit_is_refused(prepared, name, message):
+    with pytest.raises(ValueError, match=f"name: .*{message}"):
+        load(name, data_dir=prepared)
+
+
+def test_a_configuration_is_named_behind_a_slash(prepared):
+    data = load("tiny_configs/b", data_dir=prepared)
+    assert data.origin.endswith("tiny_configs/b/1.0.0")
+    check_pictures(data)
+
+
+def test_the_highest_version_is_taken(prepared, tmp_path):
+    for version in ("1.0.0", "1.0.10", "1.0.9"):
+        folder = tmp_path / "tiny_pictures" / version
+        shutil.copytree(prepared / "tiny_pictures" / "1.0.0", folder)
+    assert load("tiny_pictures", data_dir=tmp_path).origin.endswith("1.0.10")
+
+
+def test_texts(prepared):
+    texts, labels = from_tfds.texts("tiny_sentences", data_dir=prepared)
+    assert texts == [f"sentence {number} ü" for number in range(4)]
+    assert labels.tolist() == [0, 1, 0, 1]
+    assert labels.dtype == np.int32
+    assert from_tfds.texts("tiny_sentences", "train[1:2]", prepared)[0] == ["sentence 1 ü"]
+    for name, split, message in [
+        ("tiny_sentences", "test", "split: expected one of train, or a range, got 'test'"),
+        ("tiny_pictures", "train", "name: expected a set of texts, got 'tiny_pictures'"),
+        ("imdb_reviews", "train", "name: expected a set prepared in .*imdb_reviews"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            from_tfds.texts(name, split, prepared)
+
+
+# Preparing
+
+
+@pytest.mark.parametrize(
+    ("name", "host"),
+    [("cifar100", "www.cs.toronto.edu"), ("svhn_cropped", "ufldl.stanford.edu")],
+)
+def test_without_a_connection_one_sentence_says_what_to_do(name, host, tmp_path):
+    with pytest.raises(ValueError, match="name: expected ") as caught:
+        load(name, data_dir=tmp_path.parent)
+    message = str(caught.value)
+    assert re.search(
+        rf"files .* in {tmp_path.parent}, JAXNETS_DATA \(not given\), a set prep", message
+    )
+    assert f"prepared in {tmp_path.parent / name}, {tmp_path / 'none' / name}" in message
+    assert f"or a connection to {host} to get it from" in message
+    assert message.endswith("(no network here): connect, or bring the files from elsewhere")
+
+
+def test_with_a_connection_tensorflow_is_asked_for(monkeypatch):
+    monkeypatch.setattr(connection, "fault", lambda url: None)
+    message = r"preparing cifar100 needs tensorflow, .*pip install 'jaxnets\[tensorflow\]'"
+    with pytest.raises(ImportError, match=message):
+        load("cifar100")
+
+
+def test_with_connection_and_tensorflow_a_set_is_prepared(monkeypatch, tmp_path):
+    monkeypatch.setattr(connection, "fault", lambda url: None)
+    monkeypatch.setattr(
+        from_tfds, "_require_tensorflow", lambda name: None
+    )  # these pictures need none
+    monkeypatch.setattr(
+        tfds.core.DatasetInfo, "initialize_from_bucket", lambda info: None
+    )  # which would ask the network
+    data = load("tiny_pictures", data_dir=tmp_path)
+    check_pictures(data)
+    assert data.origin == f"TensorFlow Datasets, {tmp_path / 'tiny_pictures' / '1.0.0'}"
+    check_pictures(load("tiny_pictures", data_dir=tmp_path))
+
+
+def test_finding_reads_no_example(prepared, monkeypatch):
+    monkeypatch.setattr(from_tfds, "_examples", None)
+    source = loading.find("tiny_pictures", data_dir=prepared)
+    assert {name: part.length for name, part in source.parts.items()} == {"train": 30, "test": 10}
