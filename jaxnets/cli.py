@@ -106,6 +106,12 @@ _FLAGS: tuple[Callable[..., Any], ...] = (
     click.option(
         "--layout", type=click.Choice(["images", "rows"]), help="Images, or their rows as steps."
     ),
+    click.option(
+        "--augment",
+        type=click.Choice(list(recipes.AUGMENTATIONS)),
+        multiple=True,
+        help="Vary the images in training; repeatable, one after the other.",
+    ),
 )
 
 

@@ -2,14 +2,31 @@
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from flax import nnx
 
 from jaxnets.arrays import InputError, check_positive, check_seed
-from jaxnets.data import Compose, Dataset, ImageRows, Normalize, ToFloat, Transform, load
+from jaxnets.data import (
+    Augmentation,
+    ColorJitter,
+    Compose,
+    CutMix,
+    Dataset,
+    ImageRows,
+    Mixup,
+    Normalize,
+    RandomAffine,
+    RandomCrop,
+    RandomErasing,
+    RandomHorizontalFlip,
+    RandomRotation,
+    ToFloat,
+    Transform,
+    load,
+)
 from jaxnets.losses import LOSSES
 from jaxnets.models import MODELS
 from jaxnets.optimizers import OPTIMIZERS
@@ -36,6 +53,8 @@ class Recipe:
         normalize: mean and standard deviation of the inputs, after scaling pixels to [0, 1];
             None leaves them.
         layout: ``"images"`` as they are, or their ``"rows"`` as time steps.
+        augment: what training does to the images first: a name of ``AUGMENTATIONS``, or several,
+            one after the other; None for nothing.
     """
 
     name: str
@@ -51,7 +70,22 @@ class Recipe:
     batch_size: int = 64
     normalize: tuple[float, float] | None = None
     layout: Literal["images", "rows"] = "images"
+    augment: str | Sequence[str] | None = None
 
+
+#: What a recipe can do to its images in training. The mixing ones are for ten classes.
+AUGMENTATIONS: dict[str, Augmentation] = {
+    "none": Compose(),
+    "shift": RandomCrop(28, padding=2),
+    "crop-flip": Compose(RandomCrop(32, padding=4), RandomHorizontalFlip()),
+    "flip": RandomHorizontalFlip(),
+    "rotate": RandomRotation(10, "bilinear"),
+    "affine": RandomAffine(10, (0.1, 0.1), (0.9, 1.1), interpolation="bilinear"),
+    "jitter": ColorJitter(0.2, 0.2, 0.2, 0.05),
+    "erase": RandomErasing(),
+    "mixup": Compose(ToFloat(), Mixup(0.2, 10)),
+    "cutmix": CutMix(1.0, 10),
+}
 
 _MNIST = (0.1307, 0.3081)
 _ROWS = {"input_dim": 28, "hidden_dim": 128, "n_layers": 2, "output_dim": 10}
@@ -172,6 +206,21 @@ def build_transform(recipe: Recipe) -> Transform:
     return Compose(*steps)
 
 
+def build_augmentation(recipe: Recipe) -> Augmentation | None:
+    """What training does to the recipe's images first.
+
+    Raises:
+        ValueError: if a name is unknown.
+    """
+    if recipe.augment is None:
+        return None
+    names = [recipe.augment] if isinstance(recipe.augment, str) else recipe.augment
+    for name in names:
+        if name not in AUGMENTATIONS:
+            raise InputError("augment", f"one of {', '.join(AUGMENTATIONS)}", name)
+    return Compose(*(AUGMENTATIONS[name] for name in names))
+
+
 def train(
     recipe: Recipe, *, seed: int = 0, data: Dataset | None = None, progress: Progress = "auto"
 ) -> TrainingRun:
@@ -179,7 +228,7 @@ def train(
 
     Args:
         recipe: what to train, and how.
-        seed: draws the initial weights, the order of the examples and dropout.
+        seed: draws the initial weights, the order of the examples, augmentation and dropout.
         data: the data in place of the recipe's, of the same shapes.
         progress: see ``jaxnets.training.fit``.
 
@@ -201,6 +250,7 @@ def train(
         batch_size=recipe.batch_size,
         seed=seed,
         transform=build_transform(recipe),
+        augment=build_augmentation(recipe),
         progress=progress,
     )
 

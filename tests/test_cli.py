@@ -82,6 +82,16 @@ def test_flags_change_the_recipe(capsys):
     )
 
 
+def test_augmentation_is_a_flag_and_is_recorded(capsys, tmp_path):
+    flags = ["--batch-size", "600", "--epochs", "1", "--model-option", "features=(784,16,10)"]
+    flags += ["--augment", "shift", "--augment", "mixup", "--out", str(tmp_path / "run")]
+    code, _, _ = run(capsys, "train", "mnist-mlp", "--quiet", *flags)
+    assert code == 0
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["settings"]["augment"] == ["shift", "mixup"]
+    assert run(capsys, "predict", str(tmp_path / "run"), "--index", "0")[0] == 0
+
+
 def test_every_recipe_is_listed_with_its_document(capsys):
     code, out, _ = run(capsys, "recipes")
     assert code == 0
@@ -152,6 +162,8 @@ def test_predict_refuses_what_is_no_image_of_the_right_size(capsys, saved, tmp_p
             "train.labels: expected cla",
         ),
         (["train", "mnist-mlp", "--layout", "rows", "--model", "lenet"], "images: expected"),
+        (["train", "mnist-mlp", "--augment", "blur"], "'blur' is not one of"),
+        (["train", "mnist-mlp", "--augment", "crop-flip"], "inputs: expected a batch of examples"),
         (["train", "mnist-mlp", "--out", "pyproject.toml"], "out: expected a new or empty folder"),
         (["train", "mnist-mlp", "--out", "/proc/run"], "out: expected a folder that can be made"),
         (["train", "mnist-mlp", "--fast"], "No such option '?--fast"),

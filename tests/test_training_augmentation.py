@@ -1,0 +1,161 @@
+"""Augmentation in training: drawn from (seed, step), in training alone."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from jaxnets import losses, optimizers
+from jaxnets.data import (
+    Compose,
+    CutMix,
+    Dataset,
+    Mixup,
+    RandomCrop,
+    RandomHorizontalFlip,
+    RandomTransform,
+    Split,
+    ToFloat,
+    epoch_plan,
+)
+from jaxnets.models import MLP
+from jaxnets.training import Program, evaluate, fit, initialize, train_step
+
+
+def images(count=40, test=12):
+    draw = np.random.default_rng(0)
+
+    def split(n):
+        pixels = draw.integers(256, size=(n, 4, 4, 1), dtype=np.uint8)
+        return Split(pixels, draw.integers(3, size=n).astype(np.int32))
+
+    return Dataset("images", split(count), split(test))
+
+
+def train(**options):
+    settings = {
+        "loss": losses.cross_entropy,
+        "optimizer": optimizers.sgd(0.1),
+        "epochs": 2,
+        "batch_size": 16,
+        "transform": ToFloat(),
+        "progress": "none",
+    }
+    return fit(MLP((16, 8, 3), rngs=nnx.Rngs(0)), images(), **{**settings, **options})
+
+
+VARY = Compose(RandomCrop(4, padding=2), RandomHorizontalFlip())
+
+
+def test_augmentation_is_a_function_of_seed_and_step():
+    first, second = train(augment=VARY), train(augment=VARY)
+    np.testing.assert_array_equal(first.step_losses, second.step_losses)
+    jax.tree.map(np.testing.assert_array_equal, first.state.parameters, second.state.parameters)
+    plain = train()
+    assert not np.array_equal(first.step_losses, plain.step_losses)
+    nothing = train(augment=Compose(RandomCrop(4), RandomHorizontalFlip(0)))
+    np.testing.assert_array_equal(nothing.step_losses, plain.step_losses)
+    # the same order and initial weights, but other draws
+    still = {"augment": VARY, "shuffle": False, "epochs": 1}
+    assert train(seed=1, **still).step_losses[0] != train(**still).step_losses[0]
+
+
+def seen(augment, step, seed=0):
+    """The batch that the transform gets in one step."""
+    model = MLP((16, 3), rngs=nnx.Rngs(0))
+    graphdef, state = initialize(model, optax.identity(), seed=seed)
+    state = dataclasses.replace(state, step=jnp.asarray(step, jnp.int32))
+    data, got = images().train, []
+
+    def watch(x):
+        jax.debug.callback(lambda x: got.append(np.asarray(x)), x)
+        return ToFloat()(x)
+
+    program = Program(graphdef, losses.cross_entropy, optax.set_to_zero(), watch, augment=augment)
+    jax.jit(train_step, static_argnums=0)(program, state, data.inputs[:8], data.labels[:8])
+    jax.effects_barrier()
+    return got[0]
+
+
+def test_each_step_augments_differently_and_a_resumed_one_the_same():
+    third = seen(VARY, 3)
+    assert third.dtype == np.uint8  # before the transform
+    np.testing.assert_array_equal(third, seen(VARY, 3))
+    assert not np.array_equal(third, seen(VARY, 4))
+    assert not np.array_equal(third, seen(VARY, 3, seed=1))
+    np.testing.assert_array_equal(seen(None, 3), images().train.inputs[:8])
+
+
+def test_augmentation_draws_apart_from_dropout():
+    class Keys(RandomTransform):
+        def example(self, image, key):
+            return jax.random.key_data(key).astype(jnp.float32)
+
+    state = initialize(MLP((16, 3), rngs=nnx.Rngs(0)), optax.identity(), seed=0)[1]
+    program = Program(None, None, None, augment=Keys())
+    x = jnp.zeros((2, 1, 1, 1))
+    drawn = program.augmented(x, jnp.zeros(2), state)[0]
+    dropout = jax.random.split(jax.random.fold_in(state.key, state.step), 2)
+    assert not np.array_equal(drawn, jax.random.key_data(dropout).astype(jnp.float32))
+
+
+def test_evaluation_is_not_augmented():
+    run = train(augment=VARY)
+    data = images()
+    options = {"loss": losses.cross_entropy, "transform": ToFloat()}
+    again = evaluate(run.model, data.test, **options)
+    assert (again.loss, again.correct) == (pytest.approx(run.test.loss), run.test.correct)
+    # a step of no size leaves the weights, so that only the draws differ
+    still = train(augment=VARY, optimizer=optimizers.sgd(0.0), epochs=2)
+    first, second = still.history
+    assert first.test_loss == second.test_loss
+    assert first.train_loss != second.train_loss
+
+
+@pytest.mark.parametrize("mixing", [Compose(ToFloat(), Mixup(0.4, 3)), CutMix(1.0, 3)])
+def test_mixed_labels_are_learned_and_counted_by_the_heavier_class(mixing):
+    run = train(augment=mixing, epochs=1, optimizer=optimizers.sgd(0.0), batch_size=40)
+    data, state = images().train, run.state
+    order = epoch_plan(40, 40, seed=0, epoch=0).full[0]
+    program = Program(None, None, None, augment=mixing)
+    state = dataclasses.replace(state, step=jnp.zeros((), jnp.int32))
+    x, targets = jax.jit(program.augmented)(data.inputs[order], data.labels[order], state)
+    outputs = run.model(ToFloat()(x))
+    assert targets.shape == (40, 3)
+    assert run.step_losses[0] == pytest.approx(
+        float(losses.cross_entropy(outputs, targets)), rel=1e-5
+    )
+    right = (outputs.argmax(-1) == targets.argmax(-1)).sum()
+    assert run.history[0].train_accuracy == pytest.approx(int(right) / 40)
+
+
+def test_a_program_with_augmentation_is_compiled_once():
+    def program():
+        vary = Compose(RandomCrop((4, 4), padding=(2, 2)), RandomHorizontalFlip(0.5))
+        return Program(None, None, None, augment=vary)
+
+    assert program() == Program(None, None, None, augment=VARY)
+    assert hash(program()) == hash(Program(None, None, None, augment=VARY))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"transform": VARY},
+            r"transform: expected one that is not random \(augment takes those\)",
+        ),
+        ({"augment": [VARY]}, "augment: expected callables, got list"),
+        ({"augment": RandomCrop(5)}, "size: expected at most the 4×4 pixels"),
+        ({"augment": RandomCrop(3)}, "inputs: expected a batch of examples of 16"),
+        ({"augment": Mixup(1, 3)}, "x: expected floating values"),
+        ({"augment": CutMix(1, 4)}, "labels: expected"),
+    ],
+)
+def test_bad_augmentation_is_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        train(**options)
