@@ -16,9 +16,11 @@ from jaxnets.models import (
     MLP,
     MODELS,
     ImageClassifier,
+    LanguageModel,
     LeNet,
     LinearRegression,
     RecurrentClassifier,
+    TextClassifier,
 )
 from jaxnets.training import NonFiniteLossError, TrainingRun, TrainState, evaluate, fit, predict
 
@@ -29,10 +31,12 @@ __all__ = [
     "MODELS",
     "ImageClassifier",
     "InputError",
+    "LanguageModel",
     "LeNet",
     "LinearRegression",
     "NonFiniteLossError",
     "RecurrentClassifier",
+    "TextClassifier",
     "TrainState",
     "TrainingRun",
     "data",

@@ -7,7 +7,15 @@ import numpy as np
 from flax import nnx
 
 from jaxnets import losses
-from jaxnets.models import MLP, ImageClassifier, LeNet, LinearRegression, RecurrentClassifier
+from jaxnets.models import (
+    MLP,
+    ImageClassifier,
+    LanguageModel,
+    LeNet,
+    LinearRegression,
+    RecurrentClassifier,
+    TextClassifier,
+)
 
 
 @dataclass(frozen=True)
@@ -17,16 +25,40 @@ class Case:
     outputs: int
     loss: Callable = losses.cross_entropy
     idle: str | None = None  # the one parameter whose gradient is zero by construction
+    vocabulary: int = 0  # tokens, where inputs are numbers of them
+    per_token: bool = False  # whether outputs and labels are
 
     def inputs(self, count: int, seed: int = 0) -> np.ndarray:
         size = (count, *self.example)
+        if self.vocabulary:
+            return self._tokens(size, seed)
         return np.random.default_rng(seed).normal(size=size).astype(np.float32)
 
     def labels(self, count: int, seed: int = 1) -> np.ndarray:
+        if self.per_token:
+            return self._tokens((count, *self.example), seed)
         draw = np.random.default_rng(seed)
         if self.loss is losses.mse_loss:
             return draw.normal(size=(count, self.outputs)).astype(np.float32)
         return draw.integers(max(self.outputs, 2), size=count).astype(np.int32)
+
+    def _tokens(self, size: tuple[int, int], seed: int) -> np.ndarray:
+        """Rows of numbers; of a classifier's, the first is full and the others end in padding."""
+        draw = np.random.default_rng(seed)
+        tokens = draw.integers(1, self.vocabulary, size=size).astype(np.int32)
+        if not self.per_token:
+            ends = draw.integers(1, size[1] + 1, size=(size[0], 1))
+            ends[0] = size[1]
+            tokens[np.arange(size[1])[None, :] >= ends] = 0
+        return tokens
+
+
+def _text(**options) -> Callable[[nnx.Rngs], nnx.Module]:
+    return lambda rngs: TextClassifier(11, 5, 8, rngs=rngs, **options)
+
+
+def _language(**options) -> Callable[[nnx.Rngs], nnx.Module]:
+    return lambda rngs: LanguageModel(11, 5, 8, rngs=rngs, **options)
 
 
 def _recurrent(**options) -> Callable[[nnx.Rngs], nnx.Module]:
@@ -62,4 +94,14 @@ CASES = {
         4,
         idle="kernel_hh_l0_reverse",
     ),
+    "text-lstm": Case(
+        _text(n_layers=2, dropout=0.3), (7,), 1, losses.binary_cross_entropy, vocabulary=11
+    ),
+    "text-gru-bidirectional": Case(
+        _text(n_layers=2, cell="gru", bidirectional=True, output_dim=4), (7,), 4, vocabulary=11
+    ),
+    "language-lstm": Case(
+        _language(n_layers=2, dropout=0.3), (6,), 11, vocabulary=11, per_token=True
+    ),
+    "language-gru": Case(_language(cell="gru"), (6,), 11, vocabulary=11, per_token=True),
 }

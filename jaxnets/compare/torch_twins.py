@@ -6,7 +6,16 @@ from typing import Any
 from flax import nnx
 
 from jaxnets.arrays import InputError
-from jaxnets.models import MLP, ImageClassifier, LeNet, LinearRegression, RecurrentClassifier
+from jaxnets.layers import GRU, LSTM
+from jaxnets.models import (
+    MLP,
+    ImageClassifier,
+    LanguageModel,
+    LeNet,
+    LinearRegression,
+    RecurrentClassifier,
+    TextClassifier,
+)
 from jaxnets.optional import require
 
 
@@ -94,21 +103,10 @@ def _lenet(torch: Any, model: LeNet) -> Any:
 
 
 def _recurrent_classifier(torch: Any, model: RecurrentClassifier) -> Any:
-    ours = getattr(model, model.cell)
-    kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU}[model.cell]
-
     class Network(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            layer = kind(
-                ours.input_size,
-                ours.hidden_size,
-                ours.num_layers,
-                batch_first=True,
-                dropout=ours.dropout,
-                bidirectional=ours.bidirectional,
-            )
-            setattr(self, model.cell, layer)
+            setattr(self, model.cell, _layer(torch, getattr(model, model.cell)))
             self.fc = torch.nn.Linear(model.fc.in_features, model.fc.out_features)
 
         def forward(self, x: Any) -> Any:
@@ -119,10 +117,65 @@ def _recurrent_classifier(torch: Any, model: RecurrentClassifier) -> Any:
     return Network()
 
 
+def _text_classifier(torch: Any, model: TextClassifier) -> Any:
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            vocab_size, embedding_dim = model.embedding.embedding.shape
+            self.embedding = torch.nn.Embedding(vocab_size, embedding_dim, padding_idx=0)
+            setattr(self, model.cell, _layer(torch, getattr(model, model.cell)))
+            self.dropout = torch.nn.Dropout(model.dropout.rate)
+            self.fc = torch.nn.Linear(model.fc.in_features, model.fc.out_features)
+
+        def forward(self, tokens: Any) -> Any:
+            x = self.dropout(self.embedding(tokens))
+            lengths = (tokens != 0).sum(1).clamp(min=1).cpu()
+            packed = torch.nn.utils.rnn.pack_padded_sequence(
+                x, lengths, batch_first=True, enforce_sorted=False
+            )
+            _, state = getattr(self, model.cell)(packed)
+            final = state[0] if model.cell == "lstm" else state
+            x = self.fc(self.dropout(torch.cat(list(final[-model.directions :]), dim=1)))
+            return torch.sigmoid(x) if model.output == "sigmoid" else x
+
+    return Network()
+
+
+def _language_model(torch: Any, model: LanguageModel) -> Any:
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            vocab_size, embedding_dim = model.encoder.embedding.shape
+            self.drop = torch.nn.Dropout(model.drop.rate)
+            self.encoder = torch.nn.Embedding(vocab_size, embedding_dim)
+            self.rnn = _layer(torch, model.rnn)
+            self.decoder = torch.nn.Linear(model.decoder.in_features, vocab_size)
+
+        def forward(self, tokens: Any) -> Any:
+            outputs, _ = self.rnn(self.drop(self.encoder(tokens)))
+            return self.decoder(self.drop(outputs))
+
+    return Network()
+
+
+def _layer(torch: Any, ours: LSTM | GRU) -> Any:
+    """A recurrent layer of torch like ours, batch first."""
+    return (torch.nn.LSTM if isinstance(ours, LSTM) else torch.nn.GRU)(
+        ours.input_size,
+        ours.hidden_size,
+        ours.num_layers,
+        batch_first=True,
+        dropout=ours.dropout,
+        bidirectional=ours.bidirectional,
+    )
+
+
 _TWINS: dict[type[nnx.Module], Callable[[Any, Any], Any]] = {
     LinearRegression: _linear_regression,
     MLP: _mlp,
     ImageClassifier: _image_classifier,
     LeNet: _lenet,
     RecurrentClassifier: _recurrent_classifier,
+    TextClassifier: _text_classifier,
+    LanguageModel: _language_model,
 }

@@ -3,10 +3,12 @@
 from flax import nnx
 
 from jaxnets.models.image_classifier import ImageClassifier
+from jaxnets.models.language_model import LanguageModel
 from jaxnets.models.lenet import LeNet
 from jaxnets.models.linear_regression import LinearRegression
 from jaxnets.models.mlp import MLP
 from jaxnets.models.recurrent_classifier import RecurrentClassifier
+from jaxnets.models.text_classifier import TextClassifier
 
 #: The documented networks by name.
 MODELS: dict[str, type[nnx.Module]] = {
@@ -15,13 +17,17 @@ MODELS: dict[str, type[nnx.Module]] = {
     "image-classifier": ImageClassifier,
     "lenet": LeNet,
     "recurrent-classifier": RecurrentClassifier,
+    "text-classifier": TextClassifier,
+    "language-model": LanguageModel,
 }
 
 __all__ = [
     "MLP",
     "MODELS",
     "ImageClassifier",
+    "LanguageModel",
     "LeNet",
     "LinearRegression",
     "RecurrentClassifier",
+    "TextClassifier",
 ]

@@ -11,7 +11,7 @@ import optax
 from flax import nnx
 
 from jaxnets import metrics
-from jaxnets.arrays import InputError, check_positive
+from jaxnets.arrays import ArrayLike, InputError, check_positive
 from jaxnets.data.batching import epoch_plan
 from jaxnets.data.dataset import Split
 from jaxnets.training.epoch import Arrays, evaluate_batches, pieces, predict_batches
@@ -43,7 +43,7 @@ def evaluate(
         batch_size: examples at a time; the last batch holds what is left.
 
     Returns:
-        Mean loss, correct predictions, number of examples.
+        Mean loss, correct predictions, number of predictions.
 
     Raises:
         ValueError: if the examples do not fit the model or a label is out of range.
@@ -99,8 +99,9 @@ def evaluate_state(
         measured = jax.device_get(run(evaluate_batches, program, state, data, indices))
         loss += float(np.sum(measured.loss, dtype=np.float64)) * indices.shape[1]
         correct += int(measured.correct.sum())
-    total = len(data.labels)
-    return Evaluation(loss / total, None if program.correct is None else correct, total)
+    total = len(data.labels) * labels_per_example(data.labels)
+    counted = None if program.correct is None else correct
+    return Evaluation(loss / len(data.labels), counted, total)
 
 
 def counter(correct: Count | Literal["auto"] | None, split: Split) -> Count | None:
@@ -108,6 +109,11 @@ def counter(correct: Count | Literal["auto"] | None, split: Split) -> Count | No
     if correct != "auto":
         return correct
     return metrics.correct if np.issubdtype(split.labels.dtype, np.integer) else None
+
+
+def labels_per_example(labels: ArrayLike) -> int:
+    """How many predictions an example asks for: one, or one at each position that has a class."""
+    return math.prod(labels.shape[1:]) if jnp.issubdtype(labels.dtype, jnp.integer) else 1
 
 
 def check_fits(program: Program, state: TrainState, split: Split, name: str) -> None:

@@ -16,7 +16,13 @@ from jaxnets.data.dataset import Dataset
 from jaxnets.data.transforms import Augmentation
 from jaxnets.training.compiled import Compiled
 from jaxnets.training.epoch import Arrays, pieces, train_steps
-from jaxnets.training.evaluation import check_fits, counter, evaluate_state, to_device
+from jaxnets.training.evaluation import (
+    check_fits,
+    counter,
+    evaluate_state,
+    labels_per_example,
+    to_device,
+)
 from jaxnets.training.progress import Progress, Reporter, reporter
 from jaxnets.training.records import EpochRecord, Evaluation, Timings, TrainingRun
 from jaxnets.training.state import Count, Loss, Program, TrainState, Transform, initialize, merge
@@ -131,7 +137,8 @@ def fit(
             evaluation = evaluate_state(compiled.run, program, state, test)
             evaluate_seconds += time.perf_counter() - began - (compiled.seconds - compiling)
             step_losses.append(measured.loss)
-            history.append(_record(epoch, plan, program, measured, evaluation, seconds))
+            each = labels_per_example(train.labels)
+            history.append(_record(epoch, plan, program, measured, each, evaluation, seconds))
             report.epoch(history[-1])
     train_seconds = sum(record.seconds for record in history)
     examples = epochs * (plan.full.size + plan.rest.size)
@@ -180,13 +187,15 @@ def _record(
     plan: Plan,
     program: Program,
     measured: StepMetrics,
+    each: int,
     evaluation: Evaluation,
     seconds: float,
 ) -> EpochRecord:
     sizes = np.full(plan.steps, plan.full.shape[1])
     if len(plan.rest):
         sizes[-1] = len(plan.rest)
-    correct = None if program.correct is None else int(measured.correct.sum()) / int(sizes.sum())
+    total = int(sizes.sum()) * each
+    correct = None if program.correct is None else int(measured.correct.sum()) / total
     return EpochRecord(
         epoch=epoch + 1,
         train_loss=float(np.average(measured.loss.astype(np.float64), weights=sizes)),

@@ -19,7 +19,8 @@ class Evaluation:
     Attributes:
         loss: mean loss over the examples.
         correct: correct predictions; None where the notion has no meaning.
-        total: examples.
+        total: predictions: as many as examples or, where labels are classes at each position,
+            as positions.
     """
 
     loss: float

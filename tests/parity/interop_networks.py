@@ -293,7 +293,8 @@ def lstm_with_projection():
 def documented(case):
     *space, channels = case.example
     shape = (2, channels, *space) if len(space) == 2 else (2, *case.example)
-    return Pair(lambda: case.build(RNGS), lambda: twin(case.build(RNGS)), shape)
+    build = case.build
+    return Pair(lambda: build(RNGS), lambda: twin(build(RNGS)), shape, case.vocabulary)
 
 
 #: The documented networks.

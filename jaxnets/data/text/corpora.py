@@ -1,0 +1,214 @@
+"""Text files as data sets. None is bundled: each function takes the place of the files."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxnets.arrays import InputError, check_positive
+from jaxnets.data.dataset import Split
+from jaxnets.data.text.dataset import TextDataset, stratified_split
+from jaxnets.data.text.encoder import TextEncoder, learn_encoder
+from jaxnets.data.text.tokens import Tokenizer
+
+_Path = str | os.PathLike[str]
+
+
+def polarity(
+    folder: _Path, *, held_out: float = 0.1, seed: int = 0, min_count: int = 2
+) -> TextDataset:
+    """Sentences of film reviews, half of them positive: ``rt-polarity.pos`` and ``.neg``.
+
+    The sentence polarity data set v1.0 of Pang and Lee (2005): 5,331 sentences of each kind, one a
+    line, in latin-1. There is no standard split: a share of each class, drawn by the seed, is held
+    out. The vocabulary is that of the other sentences, and their 99th percentile is the length.
+
+    Args:
+        folder: with the two files in it.
+        held_out: share of the sentences to test with.
+        seed: draws them.
+        min_count: words that occur less often are unknown.
+
+    Returns:
+        Lower-case words and marks, int32 [N, T]; labels 0 (negative) and 1 (positive).
+
+    Raises:
+        InputError: if a file is missing or empty.
+    """
+    kinds = {"negative": "rt-polarity.neg", "positive": "rt-polarity.pos"}
+    texts = {kind: read_lines(Path(folder, file), "latin-1") for kind, file in kinds.items()}
+    return classified(
+        "rt-polarity",
+        texts,
+        Tokenizer(lowercase=True, split_punctuation=True),
+        held_out=held_out,
+        seed=seed,
+        min_count=min_count,
+        percentile=99,
+    )
+
+
+def names(folder: _Path, *, held_out: float = 0.1, seed: int = 0) -> TextDataset:
+    """Family names by language: a folder of ``Language.txt``, one name a line, in UTF-8.
+
+    The files of PyTorch's tutorial on names are of this kind. In them a name is often repeated
+    within its language (Arabic: 108 names in 2,000 lines); here each counts once, as a repeated
+    name that is held out would have been learnt by heart. A name may stand in several languages.
+    There is no standard split: a share of each language, drawn by the seed, is held out.
+
+    Args:
+        folder: with the files in it; each file's name is that of a class.
+        held_out: share of the names to test with.
+        seed: draws them.
+
+    Returns:
+        Characters, int32 [N, T], and the languages' numbers in alphabetical order.
+
+    Raises:
+        InputError: if there are fewer than two files, or a file is empty or not UTF-8.
+    """
+    files = sorted(Path(folder).glob("*.txt"))
+    if len(files) < 2:
+        expected = "a folder with at least two files Language.txt"
+        raise InputError("folder", expected, f"{folder}, with {len(files)}")
+    texts = {file.stem: list(dict.fromkeys(read_lines(file))) for file in files}
+    return classified("names", texts, Tokenizer("characters"), held_out=held_out, seed=seed)
+
+
+def classified(
+    name: str,
+    texts: Mapping[str, Sequence[str]],
+    tokenizer: Tokenizer,
+    *,
+    held_out: float = 0.1,
+    seed: int = 0,
+    min_count: int = 1,
+    percentile: float = 100.0,
+) -> TextDataset:
+    """Texts by class as a data set, with a part held out.
+
+    Args:
+        name: of the data set.
+        texts: by the name of the class, in the order of their numbers.
+        tokenizer: cuts them.
+        held_out: see ``stratified_split``.
+        seed: see ``stratified_split``.
+        min_count: see ``learn_encoder``.
+        percentile: see ``learn_encoder``.
+
+    Raises:
+        InputError: if a class has fewer than two texts, or an argument is out of range.
+    """
+    for kind, found in texts.items():
+        if len(found) < 2:
+            expected = f"at least two texts of each class ({kind} among them)"
+            raise InputError("texts", expected, len(found))
+    every = np.array([text for found in texts.values() for text in found], object)
+    labels = np.repeat(np.arange(len(texts), dtype=np.int32), [len(v) for v in texts.values()])
+    kept, held = stratified_split(labels, held_out, seed=seed)
+    encoder = learn_encoder(every[kept], tokenizer, min_count=min_count, percentile=percentile)
+    return TextDataset(
+        name,
+        Split(encoder(every[kept]), labels[kept]),
+        Split(encoder(every[held]), labels[held]),
+        tuple(texts),
+        encoder=encoder,
+    )
+
+
+def characters(path: _Path, *, window: int = 128, held_out: float = 0.1) -> TextDataset:
+    """A text for a language model: windows of characters, and for each the character after it.
+
+    The last part of the text is held out. Characters that occur there alone are unknown.
+
+    Args:
+        path: a file in UTF-8.
+        window: characters in an example.
+        held_out: share of the text to test with.
+
+    Returns:
+        Inputs and labels int32 [N, window]; see ``windows``.
+
+    Raises:
+        InputError: if the file is missing, empty, not UTF-8 or too short.
+    """
+    check_positive("window", window)
+    if not 0 < held_out < 1:
+        raise InputError("held_out", "a share between 0 and 1", held_out)
+    text = read_text(path)
+    cut = len(text) - round(held_out * len(text))
+    tokenizer = Tokenizer("characters")
+    vocabulary = learn_encoder([text[:cut]], tokenizer).vocabulary
+    train, test = (
+        windows(vocabulary.encode(tokenizer(part)), window) for part in (text[:cut], text[cut:])
+    )
+    encoder = TextEncoder(tokenizer, vocabulary)
+    return TextDataset(Path(path).stem, train, test, vocabulary.tokens, encoder=encoder)
+
+
+def windows(stream: np.ndarray, window: int, *, streams: int = 1) -> Split:
+    """Cuts a stream of tokens into windows, each beginning where the one before it ends.
+
+    With several streams the text is cut into as many equal parts first, and rows k·streams to
+    (k+1)·streams - 1 are the k-th windows of all parts: in batches of that size, not shuffled, each
+    row goes on where the same row of the batch before it ended. This is ``batchify`` and
+    ``get_batch`` of PyTorch's word_language_model, batch first; it serves loops that carry the
+    recurrent state from batch to batch.
+
+    >>> windows(np.arange(9, dtype=np.int32), 2, streams=2).inputs
+    array([[0, 1],
+           [4, 5],
+           [2, 3],
+           [6, 7]], dtype=int32)
+
+    Args:
+        stream: numbers of tokens [n].
+        window: T, the tokens in an example.
+        streams: parts of the text that are read side by side.
+
+    Returns:
+        Inputs and labels [N, T]; the labels are the tokens one place further. What is left at the
+        end of a part, less than a window, is dropped.
+
+    Raises:
+        InputError: if a part is not longer than a window.
+    """
+    check_positive("window", window)
+    check_positive("streams", streams)
+    size = (len(stream) - 1) // streams  # the token after a part is the next part's first
+    count = size // window
+    if count < 1:
+        expected = f"a text longer than {streams} windows of {window} tokens"
+        raise InputError("stream", expected, f"{len(stream)} tokens")
+    starts = np.arange(count)[:, None] * window + np.arange(streams)[None, :] * size
+    places = starts.reshape(-1, 1) + np.arange(window)[None, :]
+    return Split(stream[places], stream[places + 1])
+
+
+def read_text(path: _Path, encoding: str = "utf-8") -> str:
+    """Reads a text file.
+
+    Raises:
+        InputError: if it is missing, holds nothing but white space, or bytes that the encoding does
+            not have; the message names the line.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError("path", "a readable text file", f"{path}: {error.strerror}") from error
+    try:
+        text = data.decode(encoding).removeprefix("\ufeff").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        got = f"{path}, line {line}: byte {data[error.start]:#04x}"
+        raise InputError("path", f"a text in {encoding}", got) from error
+    if not text.strip():
+        raise InputError("path", "a file with text in it", f"{path}, which is empty")
+    return text
+
+
+def read_lines(path: _Path, encoding: str = "utf-8") -> list[str]:
+    """The lines of a text file, without those that are blank; raises as ``read_text``."""
+    # not splitlines, which also cuts at 0x85 and the like, that latin-1 files hold as letters
+    return [line.strip() for line in read_text(path, encoding).split("\n") if line.strip()]

@@ -1,0 +1,86 @@
+"""A recurrent network that predicts the next token."""
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from jaxnets.arrays import InputError, check_positive
+from jaxnets.layers import GRU, LSTM, Dropout, Embedding, Linear
+from jaxnets.models.text_classifier import check_tokens
+
+
+class LanguageModel(nnx.Module):
+    """Tokens through ``encoder``, ``rnn`` and ``decoder``: PyTorch's word_language_model.
+
+    Names, order and dropout are those of that example, initial values those of its layers. Called
+    on a window, it starts from a zero state: training is then a pure function of the window, in
+    whatever order windows come. The example carries the state from window to window; ``advance``
+    does so where it is wanted.
+
+    Args:
+        vocab_size: number of tokens.
+        embedding_dim: size of a token's vector.
+        hidden_dim: size of the hidden state.
+        n_layers: number of stacked layers.
+        dropout: probability of dropping, in training, a value of a token's vector, an output
+            between layers and an output of the top layer.
+        cell: ``"lstm"`` or ``"gru"``.
+        rngs: where the initial values are drawn from.
+        param_dtype: the dtype of the parameters.
+
+    Raises:
+        ValueError: if a size is not a positive integer, dropout is outside [0, 1], or cell is
+            unknown.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        embedding_dim: int,
+        hidden_dim: int,
+        n_layers: int = 1,
+        dropout: float = 0.0,
+        *,
+        cell: Literal["lstm", "gru"] = "lstm",
+        rngs: nnx.Rngs,
+        param_dtype: DTypeLike = jnp.float32,
+    ) -> None:
+        check_positive("vocab_size", vocab_size)
+        check_positive("embedding_dim", embedding_dim)
+        check_positive("hidden_dim", hidden_dim)
+        check_positive("n_layers", n_layers)
+        if cell not in ("lstm", "gru"):
+            raise InputError("cell", "'lstm' or 'gru'", cell)
+        self.cell = cell
+        options = {"rngs": rngs, "param_dtype": param_dtype}
+        self.drop = Dropout(dropout, rngs=rngs)
+        self.encoder = Embedding(vocab_size, embedding_dim, **options)
+        layer = {"lstm": LSTM, "gru": GRU}[cell]
+        self.rnn = layer(embedding_dim, hidden_dim, n_layers, dropout=dropout, **options)
+        self.decoder = Linear(hidden_dim, vocab_size, **options)
+
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        """Returns the next token's logits after each token, [batch, time, vocab_size].
+
+        Args:
+            tokens: integers [batch, time] in [0, vocab_size).
+        """
+        return self.advance(tokens, None)[0]
+
+    def advance(self, tokens: jax.Array, state: Any) -> tuple[jax.Array, Any]:
+        """Reads tokens [batch, time] from a state on.
+
+        Args:
+            tokens: as on a call.
+            state: what an earlier ``advance`` returned; None for zeros.
+
+        Returns:
+            The logits [batch, time, vocab_size], and the state after the last token.
+        """
+        check_tokens(tokens)
+        x = self.drop(self.encoder(tokens))  # [batch, time, embedding_dim]
+        outputs, state = self.rnn(x, state)
+        return self.decoder(self.drop(outputs)), state

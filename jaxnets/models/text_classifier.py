@@ -1,0 +1,112 @@
+"""The LSTM classifier of document 002, on text."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax.typing import DTypeLike
+
+from jaxnets.arrays import InputError, check_positive, describe
+from jaxnets.layers import GRU, LSTM, Dropout, Embedding, Linear
+
+
+def check_tokens(tokens: jax.Array) -> None:
+    """Checks that an array holds numbered tokens [batch, time].
+
+    Raises:
+        InputError: if it does not.
+    """
+    if len(tokens.shape) != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
+        raise InputError("tokens", "integers [batch, time]", describe(tokens))
+
+
+class TextClassifier(nnx.Module):
+    """Tokens through ``embedding``, ``lstm`` or ``gru``, and the final state through ``fc``.
+
+    Document 002's LSTM with words in front. As in ``RecurrentClassifier``, ``fc`` takes as many
+    values as the directions give, and ``output_dim`` is an argument.
+
+    Token 0 is padding, after a row's end: as with PyTorch's packed sequences, the state after the
+    last other token is the final one. Of a bidirectional layer, ``fc`` takes the two final states
+    of the top layer, each of which has seen the whole row.
+
+    Args:
+        vocab_size: number of tokens, padding included.
+        embedding_dim: size of a token's vector.
+        hidden_dim: size of the hidden state of each direction.
+        n_layers: number of stacked layers.
+        dropout: probability of dropping, in training, a value of a token's vector, an output
+            between layers, and a value of the final state. The document has it between layers.
+        output_dim: number of outputs: classes, or 1 for the binary case.
+        cell: ``"lstm"`` or ``"gru"``.
+        bidirectional: whether a second layer reads the tokens backwards.
+        output: ``"sigmoid"`` for probabilities, ``"logits"``; None takes the sigmoid for a single
+            output, as in the document, and logits for several.
+        rngs: where the initial values are drawn from.
+        param_dtype: the dtype of the parameters.
+
+    Raises:
+        ValueError: if a size is not a positive integer, dropout is outside [0, 1], or cell or
+            output is unknown.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        embedding_dim: int,
+        hidden_dim: int,
+        n_layers: int = 1,
+        dropout: float = 0.0,
+        output_dim: int = 1,
+        *,
+        cell: Literal["lstm", "gru"] = "lstm",
+        bidirectional: bool = False,
+        output: Literal["sigmoid", "logits"] | None = None,
+        rngs: nnx.Rngs,
+        param_dtype: DTypeLike = jnp.float32,
+    ) -> None:
+        check_positive("vocab_size", vocab_size)
+        check_positive("embedding_dim", embedding_dim)
+        check_positive("hidden_dim", hidden_dim)
+        check_positive("n_layers", n_layers)
+        check_positive("output_dim", output_dim)
+        if cell not in ("lstm", "gru"):
+            raise InputError("cell", "'lstm' or 'gru'", cell)
+        if output not in ("sigmoid", "logits", None):
+            raise InputError("output", "'sigmoid', 'logits' or None", output)
+        self.cell = cell
+        self.output = output or ("sigmoid" if output_dim == 1 else "logits")
+        options = {"rngs": rngs, "param_dtype": param_dtype}
+        self.embedding = Embedding(vocab_size, embedding_dim, padding_idx=0, **options)
+        layer = {"lstm": LSTM, "gru": GRU}[cell](
+            embedding_dim,
+            hidden_dim,
+            n_layers,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            **options,
+        )
+        setattr(self, cell, layer)  # named as PyTorch's attribute is, so that weights carry over
+        self.dropout = Dropout(dropout, rngs=rngs)
+        self.directions = 2 if bidirectional else 1
+        self.fc = Linear(self.directions * hidden_dim, output_dim, **options)
+
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        """Returns probabilities or logits [batch, output_dim].
+
+        Args:
+            tokens: integers [batch, time] in [0, vocab_size); 0 is padding, at the end of a row.
+        """
+        check_tokens(tokens)
+        x = self.dropout(self.embedding(tokens))  # [batch, time, embedding_dim]
+        _, state = getattr(self, self.cell)(x, lengths=token_lengths(tokens))
+        final = state[0] if self.cell == "lstm" else state  # [layers · directions, batch, hidden]
+        x = jnp.concatenate(list(final[-self.directions :]), axis=-1)
+        x = self.fc(self.dropout(x))
+        return jax.nn.sigmoid(x) if self.output == "sigmoid" else x
+
+
+def token_lengths(tokens: jax.Array) -> jax.Array:
+    """How many tokens of each row are no padding, int32 [batch]; at least one step is read."""
+    return jnp.maximum(jnp.sum(tokens != 0, axis=1, dtype=jnp.int32), 1)
