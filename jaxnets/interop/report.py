@@ -45,19 +45,19 @@ class Report:
             "unexpected": [f"{name} {shape}" for name, shape in self.unexpected.items()],
             "mismatched": [f"{name} {reason}" for name, reason in self.mismatched.items()],
         }
-        return [f"{kind}: {_listed(items)}" for kind, items in kinds.items() if items]
+        return [f"{kind}: {listed(items)}" for kind, items in kinds.items() if items]
 
     def __str__(self) -> str:
         lines = [f"{len(self.loaded)} arrays of {self.source} loaded into {self.model}"]
         if self.wrapping:
-            lines.append(f"taken off: {_listed(self.wrapping)}")
+            lines.append(f"taken off: {listed(self.wrapping)}")
         if self.aside:
-            lines.append(f"left aside: {_listed(self.aside)}")
+            lines.append(f"left aside: {listed(self.aside)}")
         if self.kept:
-            lines.append(f"kept: {_listed(self.kept)}")
+            lines.append(f"kept: {listed(self.kept)}")
         for change in dict.fromkeys(self.conversions.values()):
             names = [name for name, what in self.conversions.items() if what == change]
-            lines.append(f"{change}: {_listed(names)}")
+            lines.append(f"{change}: {listed(names)}")
         return "\n  ".join([*lines, *self.faults])
 
 
@@ -80,7 +80,8 @@ class WeightsError(InputError):
         return "\n  ".join(lines)
 
 
-def _listed(items: Iterable[str]) -> str:
+def listed(items: Iterable[str]) -> str:
+    """Some words in a row; of a long list, the first."""
     items = list(items)
     more = [f"and {len(items) - _SHOWN} more"] if len(items) > _SHOWN else []
     return ", ".join([*items[:_SHOWN], *more])

@@ -48,7 +48,7 @@ def param_groups(
         return found[0] if found else 0
 
     def labels(params: Any) -> Any:
-        return jax.tree_util.tree_map_with_path(lambda path, _: group_of(_dotted(path)), params)
+        return jax.tree_util.tree_map_with_path(lambda path, _: group_of(dotted(path)), params)
 
     optimizers = dict(enumerate([default, *(optimizer for _, optimizer in groups)]))
     partition = optax.partition(optimizers, labels)
@@ -57,7 +57,7 @@ def param_groups(
         used = set(jax.tree.leaves(labels(params)))
         for index, (selector, _) in enumerate(groups, 1):
             if index not in used:
-                paths = [_dotted(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+                paths = [dotted(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
                 expected = f"a selector that picks one of {', '.join(paths)}"
                 raise InputError(f"groups[{index - 1}]", expected, _name(selector))
         return partition.init(params)
@@ -73,7 +73,8 @@ def _name(selector: Selector) -> str:
     return selector if isinstance(selector, str) else getattr(selector, "__name__", repr(selector))
 
 
-def _dotted(path: KeyPath) -> str:
+def dotted(path: KeyPath) -> str:
+    """The path of a parameter in its tree, such as ``fc1.kernel``."""
     # A variable of Flax NNX holds its array one level down, as its attribute `value`.
     if path and path[-1] == GetAttrKey("value"):
         path = path[:-1]

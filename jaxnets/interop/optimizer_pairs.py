@@ -1,0 +1,199 @@
+"""One of our optimizers' states and PyTorch's for the same parameters, from one to the other."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from jaxnets.arrays import describe
+from jaxnets.interop.conversion import check_kind, converted, to_numpy
+from jaxnets.interop.entries import Entry
+from jaxnets.interop.optimizer_names import Faults, Group
+from jaxnets.interop.optimizer_options import plain, slots_of
+from jaxnets.interop.optimizer_parts import LR, SCALARS, STEP, Key, Parameters, Part
+from jaxnets.interop.optimizer_source import Source
+from jaxnets.interop.report import listed
+
+LARGEST_STEP = int(np.iinfo(np.int32).max)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One ``OptimizerState`` and the param_group of its parameters.
+
+    Attributes:
+        part: ours.
+        group: PyTorch's.
+        source: where the group stands.
+        parameters: the model's.
+        faults: gets what is wrong; what the methods return then counts for nothing.
+    """
+
+    part: Part
+    group: Group
+    source: Source
+    parameters: Parameters
+    faults: Faults
+
+    def from_torch(self, step: int | None) -> dict[Key, np.ndarray]:
+        """Our arrays, from PyTorch's.
+
+        Args:
+            step: how many steps have been taken, where PyTorch does not count them.
+        """
+        self._check_members()
+        kept = {
+            name: {k: v for k, v in self.source.state.get(number, {}).items() if v is not None}
+            for number, name in self.group.names.items()
+        }
+        if not any(kept.values()):
+            self.check_slots()
+        values: dict[Key, np.ndarray] = {}
+        counts: dict[Any, list[str]] = defaultdict(list)
+        for name, state in kept.items():
+            if self._is_ours(name):
+                values |= self._from_torch(name, state)
+                counts[_count(state, step)].append(name)
+            elif state and self.part.slots:
+                self.faults["unexpected"].append(f"{name}, for which this optimizer keeps nothing")
+            elif state:
+                self._check_names(name, state.keys() - {"step"})
+        numbers = {STEP: self._step(counts, step), LR: float(self.group.options["lr"])}
+        return values | {k: np.asarray(v, self.part.leaves[k].dtype) for k, v in numbers.items()}
+
+    def to_torch(self) -> dict[Any, dict[str, np.ndarray]]:
+        """What PyTorch keeps for each parameter, by its number."""
+        self._check_members()
+        self.check_slots()
+        step, slots = int(self.part.leaves[STEP]), self.part.slots
+        if step == 0 and "sum" not in slots:  # which Adagrad, and no other, has from the start
+            return {}
+        counted = {} if slots <= {"momentum_buffer"} else {"step": np.asarray(step)}  # not by SGD
+        return {
+            number: counted | self._to_torch(name)
+            for number, name in self.group.names.items()
+            if self._is_ours(name)
+        }
+
+    def lr_to_torch(self) -> Any:
+        """Our learning rate as a number, or as a tensor where PyTorch has one."""
+        there, here = self.group.options["lr"], np.asarray(self.part.leaves[LR])
+        if here.dtype.type(float(there)) == here:
+            return there
+        # In float32 0.1 is 0.100000001490…: what was meant is the shortest number that rounds so.
+        rate = float(str(here))
+        return there.new_tensor(rate) if hasattr(there, "new_tensor") else rate
+
+    def check_slots(self) -> None:
+        """Notes if the hyperparameters there ask for other slots than ours."""
+        slots = slots_of(self.source, self.group.options)
+        if slots is not None and slots != self.part.slots:
+            both = slots, self.part.slots
+            there, here = (" and ".join(sorted(names)) or "none" for names in both)
+            self.faults["slots"].append(f"{there} there, {here} here")
+
+    def _check_members(self) -> None:
+        lacking = self.part.members - self.parameters.ids(*self.group.names.values())
+        self.faults["missing"] += sorted(self.parameters.names[variable] for variable in lacking)
+
+    def _is_ours(self, name: str) -> bool:
+        """Whether our state has slots for a parameter."""
+        return bool(self.part.slots) and self.parameters.ids(name) <= self.part.members
+
+    def _check_names(self, name: str, there: set[str]) -> None:
+        for kind, slots in (
+            ("unexpected", there - self.part.slots),
+            ("missing", self.part.slots - there),
+        ):
+            self.faults[kind] += [f"{slot} of {name}" for slot in sorted(slots)]
+
+    def _leaves(self, slot: str, entry: Entry) -> dict[Key, Any]:
+        keys = [(slot, id(variable)) for variable in entry.variables]
+        return {key: self.part.leaves[key] for key in keys}
+
+    def _entry(self, name: str) -> Entry | None:
+        """The link of a parameter; None, with a fault noted, if it carries no state."""
+        entry = self.parameters.entries[name]
+        if len(entry.theirs) == 1:
+            return entry
+        theirs, ours = " and ".join(entry.theirs), " and ".join(entry.ours)
+        reason = f"{ours} stands for {theirs}, which have a state each"
+        self.faults["mismatched"].append(f"{name} ({reason})")
+        return None
+
+    def _from_torch(self, name: str, state: Mapping[str, Any]) -> dict[Key, np.ndarray]:
+        """The slots of one parameter."""
+        entry, values = self._entry(name), dict[Key, np.ndarray]()
+        if entry is None:
+            return values
+        if not state:  # PyTorch has nothing before the first step
+            start = self.group.options.get("initial_accumulator_value", 0.0)
+            for slot in self.part.slots:
+                for key, leaf in self._leaves(slot, entry).items():
+                    fill = 1.0 if slot in SCALARS else start
+                    values[key] = np.full(leaf.shape, fill, leaf.dtype)
+            return values
+        self._check_names(name, state.keys() - {"step"})
+        for slot in self.part.slots & state.keys():
+            leaves = self._leaves(slot, entry)
+            try:
+                arrays = _laid_out(slot, state[slot], entry)
+                for (key, leaf), array in zip(leaves.items(), arrays, strict=True):
+                    values[key] = converted(array, leaf.dtype)
+            except ValueError as error:
+                self.faults["mismatched"].append(f"{slot} of {name} {error}")
+        return values
+
+    def _to_torch(self, name: str) -> dict[str, np.ndarray]:
+        """The slots of one parameter, as PyTorch has them."""
+        entry = self._entry(name)
+        if entry is None:
+            return {}
+        arrays = {
+            slot: [np.asarray(leaf) for leaf in self._leaves(slot, entry).values()]
+            for slot in self.part.slots
+        }
+        found = {
+            slot: own[0] if slot in SCALARS else entry.link.to_torch(*own)[0]
+            for slot, own in arrays.items()
+        }
+        return {slot: np.array(array, order="C") for slot, array in found.items()}
+
+    def _step(self, counts: Mapping[Any, Sequence[str]], given: int | None) -> int:
+        """The count of steps that all parameters share."""
+        if not counts:  # an optimizer without slots
+            return given or 0
+        if len(counts) > 1 or not is_count(next(iter(counts))):
+            words = (f"{count} of {listed(names)}" for count, names in counts.items())
+            self.faults["steps, which should be one number"].append(" and ".join(words))
+            return 0
+        (count,) = counts
+        if given is not None and count != given:
+            self.faults["step"].append(f"{count} there, {given} given")
+        return int(count)
+
+
+def _count(state: Mapping[str, Any], given: int | None) -> Any:
+    """How many steps a parameter has seen; SGD, which does not say, has a buffer from the first."""
+    if not state:
+        return 0
+    count = plain(state["step"]) if "step" in state else max(given or 1, 1)
+    return int(count) if is_count(count) else count
+
+
+def is_count(value: Any) -> bool:
+    """Whether a number can be a count of steps, as int32."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and value % 1 == 0 and 0 <= value <= LARGEST_STEP
+
+
+def _laid_out(slot: str, value: Any, entry: Entry) -> Sequence[np.ndarray]:
+    """A slot of one of PyTorch's parameters as those of our variables."""
+    array, (expected,) = to_numpy(value), entry.template().values()
+    shape = () if slot in SCALARS else expected.shape
+    if array.shape != shape:
+        raise ValueError(f"is {describe(array)}, not {list(shape)}")
+    check_kind(array.dtype, expected.dtype)
+    return [array] * len(entry.variables) if slot in SCALARS else entry.link.to_jax(array)

@@ -1,0 +1,161 @@
+"""The slots of an optimizer's state, by the parameters of the model that they belong to."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.tree_util import KeyPath
+
+from jaxnets.arrays import InputError, describe
+from jaxnets.interop.entries import Entry, entries
+from jaxnets.optimizers.groups import dotted
+from jaxnets.optimizers.state import OptimizerState
+
+#: A leaf of an ``OptimizerState``: a slot and a variable's id, or ``("step", 0)``, ``("lr", 0)``.
+Key = tuple[str, int]
+STEP: Key = ("step", 0)
+LR: Key = ("lr", 0)
+
+#: Slots that are one number for each parameter, in no layout.
+SCALARS = frozenset(("mu_product",))
+
+
+class Parameters:
+    """The parameters of a model, as PyTorch names them and as our trees do.
+
+    Attributes:
+        model: the kind of model.
+        known: PyTorch's names of all weights, buffers among them.
+        entries: the links of the parameters, by PyTorch's names.
+        names: PyTorch's first name of each variable, by its id.
+    """
+
+    def __init__(self, model: nnx.Module) -> None:
+        found = entries(model)
+        self.model = type(model).__name__
+        self.known = {name for entry in found for name in entry.theirs}
+        self.entries: dict[str, Entry] = {}
+        self.names: dict[int, str] = {}
+        self._variables: dict[str, nnx.Variable] = {}
+        for entry in found:
+            if entry.variables and all(isinstance(v, nnx.Param) for v in entry.variables):
+                self.entries |= dict.fromkeys(entry.theirs, entry)
+            for path, variable in zip(entry.ours, entry.variables, strict=True):
+                self._variables[path] = variable
+                self.names.setdefault(id(variable), entry.theirs[0])
+
+    def ids(self, *names: str) -> frozenset[int]:
+        """The variables that some of PyTorch's parameters are."""
+        return frozenset(id(v) for name in names for v in self.entries[name].variables)
+
+    def paths(self, name: str) -> list[str]:
+        """The places of these variables in our trees, under every name that leads to them."""
+        ids = self.ids(name)
+        return [path for path, variable in self._variables.items() if id(variable) in ids]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of one of PyTorch's parameters."""
+        return self.entries[name].template()[name].shape
+
+    def without_others(self, names: Iterable[str]) -> list[str]:
+        """The names without those of buffers, and of parameters that another name is tied to."""
+        left: list[str] = []
+        seen: set[int] = set()
+        for name in names:
+            if name not in self.entries:
+                left += [name] if name not in self.known else []
+            elif len(self.entries[name].theirs) > 1 or not self.ids(name) <= seen:
+                seen |= self.ids(name)
+                left.append(name)
+        return left
+
+    def key(self, path: KeyPath, leaf: Any) -> Key:
+        """Which leaf of an ``OptimizerState`` lies at a path within it.
+
+        Raises:
+            InputError: if the model has no such parameter.
+        """
+        attribute = path[0].name
+        if attribute != "slots":
+            return attribute, 0
+        slot, place = path[1].key, dotted(path[2:])
+        expected = f"a state for the parameters of {self.model}"
+        if place not in self._variables:
+            raise InputError("optimizer_state", expected, f"one for {place or 'one array'}")
+        shape = () if slot in SCALARS else self._variables[place].shape
+        if leaf.shape != shape:
+            got = f"one with {slot} {describe(leaf)} for {place} {list(shape)}"
+            raise InputError("optimizer_state", expected, got)
+        return slot, id(self._variables[place])
+
+
+@dataclass(frozen=True)
+class Part:
+    """One ``OptimizerState``: that of all parameters, or of a parameter group.
+
+    Attributes:
+        slots: the names of its slots.
+        leaves: its arrays.
+    """
+
+    slots: frozenset[str]
+    leaves: Mapping[Key, Any]
+
+    @property
+    def members(self) -> frozenset[int]:
+        """The variables that it keeps something for."""
+        return frozenset(variable for slot, variable in self.leaves if slot in self.slots)
+
+
+def parts(optimizer_state: Any, parameters: Parameters) -> list[Part]:
+    """The states of the optimizers in a tree, such as those of a chain or of parameter groups.
+
+    Raises:
+        InputError: if there is none, or it belongs to other parameters than the model's.
+    """
+    found = [part for part in jax.tree.leaves(optimizer_state, is_leaf=_is_part) if _is_part(part)]
+    if not found:
+        expected = "the state of an optimizer of jaxnets"
+        raise InputError("optimizer_state", expected, type(optimizer_state).__name__)
+    leaves = [jax.tree_util.tree_leaves_with_path(part) for part in found]
+    return [
+        Part(
+            frozenset(part.slots),
+            {parameters.key(path, leaf): leaf for path, leaf in own},
+        )
+        for part, own in zip(found, leaves, strict=True)
+    ]
+
+
+def replaced(
+    optimizer_state: Any, parameters: Parameters, values: Iterable[Mapping[Key, np.ndarray]]
+) -> Any:
+    """The tree with new arrays, which lie where the old ones did.
+
+    Args:
+        optimizer_state: the tree, which stays as it is.
+        parameters: the model's.
+        values: the arrays for each of ``parts``, in their order.
+    """
+    following = iter(values)
+
+    def change(part: Any) -> Any:
+        if not _is_part(part):
+            return part
+        own = next(following)
+
+        def place(path: KeyPath, leaf: Any) -> jax.Array:
+            # What is bound to no device stays free, to go with arrays that lie on several.
+            sharding = leaf.sharding if getattr(leaf, "committed", False) else None
+            return jax.device_put(own[parameters.key(path, leaf)], sharding)
+
+        return jax.tree_util.tree_map_with_path(place, part)
+
+    return jax.tree.map(change, optimizer_state, is_leaf=_is_part)
+
+
+def _is_part(node: Any) -> bool:
+    return isinstance(node, OptimizerState)

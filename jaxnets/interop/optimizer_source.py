@@ -1,0 +1,104 @@
+"""A torch optimizer's state_dict, wherever it lies."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jaxnets.arrays import InputError
+from jaxnets.interop import files
+from jaxnets.interop.report import listed
+
+#: A torch optimizer, its state_dict, a checkpoint around one, or the path of a file with either.
+OptimizerSource = Any
+
+_DEPTH = 4  # a file may hold a mapping that holds itself
+
+
+@dataclass(frozen=True)
+class Source:
+    """The state_dict of a torch optimizer.
+
+    Attributes:
+        origin: the file's name, or the argument's, for messages.
+        tree: the checkpoint around it.
+        path: the keys that lead to it there.
+        state: what is kept for each parameter, by its number.
+        groups: the param_groups: hyperparameters, and the numbers of the parameters.
+        optimizer: the name of the optimizer's class, where the optimizer itself came.
+        shapes: of the parameters by number, where the optimizer itself came.
+    """
+
+    origin: str
+    tree: Any
+    path: tuple[str, ...]
+    state: Mapping[Any, Mapping[str, Any]]
+    groups: Sequence[Mapping[str, Any]]
+    optimizer: str = ""
+    shapes: Mapping[Any, tuple[int, ...]] = field(default_factory=dict)
+
+    @property
+    def slots(self) -> set[str]:
+        """The names of all that is kept for some parameter."""
+        return {slot for kept in self.state.values() for slot in kept}
+
+
+def read(source: OptimizerSource, argument: str = "source") -> Source:
+    """Finds the one optimizer's state_dict in a source, by its state and param_groups.
+
+    Raises:
+        InputError: if there is none, there are several, or it is malformed.
+    """
+    optimizer, shapes = "", dict[Any, tuple[int, ...]]()
+    tree, origin = source, argument
+    if isinstance(source, str | os.PathLike):
+        tree, origin = files.read(source), str(source)
+    elif hasattr(source, "param_groups") and hasattr(source, "state_dict"):
+        optimizer, tree = type(source).__name__, source.state_dict()
+        for own, packed in zip(source.param_groups, tree["param_groups"], strict=True):
+            sizes = (tuple(parameter.shape) for parameter in own["params"])
+            shapes.update(zip(packed["params"], sizes, strict=True))
+    found = list(_find(tree, ()))
+    if len(found) != 1:
+        expected = "the state_dict of one torch optimizer, with state and param_groups"
+        places = listed(repr(".".join(path)) for path, _ in found)
+        got = f"{origin}, which has them at {places}" if found else _contents(tree, origin)
+        raise InputError(argument, expected, got)
+    ((path, state_dict),) = found
+    state, groups = state_dict["state"], state_dict["param_groups"]
+    if not _is_state(state) or not _are_groups(groups):
+        expected = "param_groups with params and lr, and a state for each parameter"
+        raise InputError(argument, expected, f"{origin} without them")
+    return Source(origin, tree, path, state, groups, optimizer, shapes)
+
+
+def _find(tree: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping]]:
+    """The mappings that look like an optimizer's state_dict, with the keys that lead to them."""
+    if isinstance(tree, Mapping) and {"state", "param_groups"} <= tree.keys():
+        yield path, tree
+        return
+    if len(path) <= _DEPTH:
+        items = tree.items() if isinstance(tree, Mapping) else ()
+        for key, value in enumerate(tree) if isinstance(tree, list | tuple) else items:
+            yield from _find(value, (*path, str(key)))
+
+
+def _is_state(state: Any) -> bool:
+    return isinstance(state, Mapping) and all(isinstance(v, Mapping) for v in state.values())
+
+
+def _are_groups(groups: Any) -> bool:
+    def is_group(group: Any) -> bool:
+        return (
+            isinstance(group, Mapping)
+            and hasattr(group.get("lr"), "__float__")
+            and isinstance(group.get("params"), list)
+        )
+
+    return isinstance(groups, list | tuple) and bool(groups) and all(map(is_group, groups))
+
+
+def _contents(tree: Any, origin: str) -> str:
+    if not isinstance(tree, Mapping):
+        return f"{origin}, a {type(tree).__name__}"
+    return f"{origin}, which has {listed(map(str, tree)) or 'nothing'}"

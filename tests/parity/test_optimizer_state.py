@@ -1,0 +1,452 @@
+"""Training that goes on in the other library, from the optimizer state carried across."""
+
+from dataclasses import dataclass
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+from flax import nnx
+from torch import nn
+
+from jaxnets import layers, optimizers
+from jaxnets.interop import (
+    load_torch,
+    load_torch_optimizer,
+    optimizer_from_torch,
+    to_numpy,
+    to_torch,
+    to_torch_optimizer,
+)
+from jaxnets.models import RecurrentClassifier
+from tests.parity.oracle import images_last, relative_difference
+
+BEFORE, AFTER = 7, 50
+TOLERANCE = {"float64": 1e-9, "float32": 1e-5}
+
+
+class Perceptron(nnx.Module):
+    def __init__(self, dtype):
+        options = {"rngs": nnx.Rngs(0), "param_dtype": dtype}
+        self.fc1 = layers.Linear(5, 5, **options)
+        self.fc2 = layers.Linear(5, 5, **options)
+        self.scale = nnx.Param(jnp.ones(5, dtype))
+
+    def __call__(self, x):
+        return self.fc2(jax.nn.relu(self.fc1(x))) * self.scale[...][None]
+
+
+class TorchPerceptron(nn.Module):
+    """Registered in another order than ours; the two layers differ in nothing but their names."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc2 = nn.Linear(5, 5)
+        self.fc1 = nn.Linear(5, 5)
+        self.scale = nn.Parameter(torch.ones(5))
+
+    def forward(self, x):
+        return self.fc2(torch.relu(self.fc1(x))) * self.scale
+
+
+def convolutional(dtype):
+    options = {"rngs": nnx.Rngs(0), "param_dtype": dtype}
+    return nnx.Sequential(
+        layers.Conv2d(2, 3, 3, **options),
+        layers.ReLU(),
+        layers.MaxPool2d(2),
+        layers.Flatten(),
+        layers.Linear(12, 4, **options),
+    )
+
+
+def torch_convolutional():
+    return nn.Sequential(
+        nn.Conv2d(2, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 4)
+    )
+
+
+def recurrent(dtype):
+    return RecurrentClassifier(
+        3, 4, n_layers=2, output_dim=4, bidirectional=True, rngs=nnx.Rngs(0), param_dtype=dtype
+    )
+
+
+class TorchRecurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(3, 4, 2, batch_first=True, bidirectional=True)
+        self.fc = nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.fc(self.lstm(x)[0][:, -1])
+
+
+NETWORKS = {
+    "perceptron": (Perceptron, TorchPerceptron, (6, 5)),
+    "convolutional": (convolutional, torch_convolutional, (6, 2, 6, 6)),
+    "recurrent": (recurrent, TorchRecurrent, (6, 5, 3)),
+}
+
+# By name and options; every slot that an optimizer may have is there.
+OPTIMIZERS = {
+    "sgd": ("SGD", {"lr": 0.01}),
+    "sgd-momentum": ("SGD", {"lr": 0.01, "momentum": 0.9, "weight_decay": 0.01}),
+    "sgd-nesterov": ("SGD", {"lr": 0.01, "momentum": 0.9, "nesterov": True}),
+    "sgd-dampening": ("SGD", {"lr": 0.01, "momentum": 0.9, "dampening": 0.4}),
+    "adam": ("Adam", {"lr": 1e-3}),
+    "adam-amsgrad": ("Adam", {"lr": 1e-3, "amsgrad": True, "weight_decay": 0.1}),
+    "adamw": ("AdamW", {"lr": 1e-3}),
+    "adamw-amsgrad": ("AdamW", {"lr": 1e-3, "betas": (0.8, 0.95), "amsgrad": True}),
+    "rmsprop": ("RMSprop", {"lr": 1e-3}),
+    "rmsprop-all": (
+        "RMSprop",
+        {"lr": 1e-3, "alpha": 0.9, "eps": 1e-3, "centered": True, "momentum": 0.7},
+    ),
+    "adagrad": (
+        "Adagrad",
+        {"lr": 0.01, "lr_decay": 0.05, "weight_decay": 0.01, "initial_accumulator_value": 0.1},
+    ),
+    "nadam": ("NAdam", {"lr": 1e-3, "momentum_decay": 0.1, "decoupled_weight_decay": True}),
+    "radam": ("RAdam", {"lr": 1e-3}),
+    "adamax": ("Adamax", {"lr": 1e-3, "weight_decay": 0.01}),
+    "adadelta": ("Adadelta", {"lr": 0.3, "rho": 0.8}),
+}
+
+# Layouts and optimizers know nothing of each other: not each pair of them is gone through.
+RUNS = [("perceptron", case) for case in OPTIMIZERS] + [
+    (network, case)
+    for network in ("convolutional", "recurrent")
+    for case in ("sgd-dampening", "nadam", "rmsprop-all")
+]
+
+
+@pytest.fixture(params=["float64", "float32"])
+def dtype(request):
+    """Both libraries with this dtype as their default."""
+    torch.set_default_dtype(getattr(torch, request.param))
+    with jax.enable_x64(request.param == "float64"):
+        yield request.param
+    torch.set_default_dtype(torch.float32)
+
+
+@dataclass
+class Both:
+    """A network and its twin with the same weights, and the batches that both see."""
+
+    model: nnx.Module
+    twin: nn.Module
+    batches: list[tuple[np.ndarray, np.ndarray]]
+    gradient: object
+
+    @property
+    def parameters(self):
+        return nnx.state(self.model, nnx.Param)
+
+    @property
+    def names(self):
+        return [name for name, _ in self.twin.named_parameters()]
+
+
+@cache
+def compiled(network, dtype):
+    """The gradient of the loss in the parameters."""
+    graphdef, _ = nnx.split(NETWORKS[network][0](dtype))
+
+    def loss(parameters, x, y):
+        return jnp.mean((nnx.merge(graphdef, parameters)(x) - y) ** 2)
+
+    return jax.jit(jax.grad(loss))
+
+
+def both(network, dtype):
+    ours, theirs, shape = NETWORKS[network]
+    torch.manual_seed(0)
+    model, twin = ours(dtype), theirs()
+    load_torch(model, twin.state_dict())
+    draw = np.random.default_rng(0)
+    count = BEFORE + AFTER
+    x = draw.normal(size=(count, *shape)).astype(dtype)
+    y = draw.normal(size=(count, 6, len(draw_outputs(twin, x[0])[0]))).astype(dtype)
+    return Both(model, twin, list(zip(x, y, strict=True)), compiled(network, dtype))
+
+
+def draw_outputs(twin, x):
+    with torch.no_grad():
+        return twin(torch.tensor(x))
+
+
+def train_theirs(both, optimizer, batches, scheduler=None):
+    for x, y in batches:
+        optimizer.zero_grad()
+        loss = nn.functional.mse_loss(both.twin(torch.tensor(x)), torch.tensor(y))
+        loss.backward()
+        optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
+
+
+@cache
+def jitted(transformation):
+    def update(gradients, state, parameters):
+        updates, state = transformation.update(gradients, state, parameters)
+        return optax.apply_updates(parameters, updates), state
+
+    return jax.jit(update)
+
+
+def train_ours(both, transformation, state, batches):
+    parameters = both.parameters
+    for x, y in batches:
+        x = images_last(x) if x.ndim == 4 else x
+        gradients = both.gradient(parameters, jnp.asarray(x), jnp.asarray(y))
+        parameters, state = jitted(transformation)(gradients, state, parameters)
+    nnx.update(both.model, parameters)
+    return state
+
+
+@cache
+def ours(case, dtype):  # the dtype, since PyTorch's defaults are baked into what is compiled
+    name, options = OPTIMIZERS[case]
+    return optimizers.OPTIMIZERS[name.lower()](**options)
+
+
+def theirs(case, twin):
+    name, options = OPTIMIZERS[case]
+    return getattr(torch.optim, name)(twin.parameters(), **options)
+
+
+def check_equal(both, tolerance):
+    weights = to_numpy(both.model)
+    for name, parameter in both.twin.named_parameters():
+        assert relative_difference(weights[name], parameter.detach().numpy()) <= tolerance, name
+
+
+def bits(state_dict):
+    """All that an optimizer's state_dict holds, tensors by dtype and bytes."""
+
+    def plain(value):
+        if isinstance(value, torch.Tensor):
+            return str(value.dtype), tuple(value.shape), value.numpy().tobytes()
+        return value
+
+    state = {n: {k: plain(v) for k, v in s.items()} for n, s in state_dict["state"].items()}
+    groups = [{k: plain(v) for k, v in g.items()} for g in state_dict["param_groups"]]
+    return state, groups
+
+
+def our_bits(state):
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return [(path, str(leaf.dtype), np.asarray(leaf).tobytes()) for path, leaf in leaves]
+
+
+@pytest.mark.parametrize(("network", "case"), RUNS)
+def test_training_begun_in_torch_goes_on_here(network, case, dtype):
+    run = both(network, dtype)
+    optimizer = theirs(case, run.twin)
+    train_theirs(run, optimizer, run.batches[:BEFORE])
+
+    load_torch(run.model, run.twin.state_dict())
+    transformation = ours(case, dtype)
+    fresh = transformation.init(run.parameters)
+    before = our_bits(fresh)
+    state = load_torch_optimizer(fresh, optimizer.state_dict(), run.model, names=run.names)
+    assert our_bits(fresh) == before
+    assert jax.tree.structure(state) == jax.tree.structure(fresh)
+    counted = {"sgd": 0}.get(case, 1 if case.startswith("sgd") else BEFORE)
+    assert int(state.step) == counted
+
+    train_theirs(run, optimizer, run.batches[BEFORE:])
+    train_ours(run, transformation, state, run.batches[BEFORE:])
+    check_equal(run, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize(("network", "case"), RUNS)
+def test_training_begun_here_goes_on_in_torch(network, case, dtype):
+    run = both(network, dtype)
+    transformation = ours(case, dtype)
+    state = train_ours(
+        run, transformation, transformation.init(run.parameters), run.batches[:BEFORE]
+    )
+
+    run.twin.load_state_dict(to_torch(run.model))
+    optimizer = theirs(case, run.twin)
+    optimizer.load_state_dict(to_torch_optimizer(state, run.model, optimizer, names=run.names))
+    state = train_ours(run, transformation, state, run.batches[BEFORE:])
+    train_theirs(run, optimizer, run.batches[BEFORE:])
+    check_equal(run, TOLERANCE[dtype])
+
+    # And the state that each has come to is the other's.
+    found = to_torch_optimizer(state, run.model, optimizer, names=run.names)
+    expected = optimizer.state_dict()
+    assert found["param_groups"] == expected["param_groups"]
+    assert found["state"].keys() == expected["state"].keys()
+    for number, slots in expected["state"].items():
+        assert found["state"][number].keys() == slots.keys()
+        for slot, value in slots.items():
+            difference = relative_difference(found["state"][number][slot], value)
+            assert difference <= 10 * TOLERANCE[dtype], slot
+
+
+@pytest.mark.parametrize("steps", [0, 3])
+@pytest.mark.parametrize("case", OPTIMIZERS)
+def test_state_comes_back_bit_for_bit(case, steps, dtype):
+    run = both("convolutional", dtype)
+    optimizer = theirs(case, run.twin)
+    train_theirs(run, optimizer, run.batches[:steps])
+    source = optimizer.state_dict()
+    expected = bits(source)
+
+    transformation = ours(case, dtype)
+    fresh = transformation.init(run.parameters)
+    state = load_torch_optimizer(fresh, source, run.model, names=run.twin.state_dict())
+    if steps == 0:
+        assert our_bits(state) == our_bits(fresh)
+    back = to_torch_optimizer(state, run.model, source, names=run.twin.state_dict())
+    assert bits(back) == bits(source) == expected
+
+    again = load_torch_optimizer(fresh, back, run.model, names=run.names)
+    assert our_bits(again) == our_bits(state)
+    other = theirs(case, run.twin)
+    other.load_state_dict(back)
+    assert bits(other.state_dict()) == expected
+
+
+@pytest.mark.parametrize("case", OPTIMIZERS)
+def test_an_optimizer_is_made_from_torchs(case, dtype):
+    run = both("perceptron", dtype)
+    optimizer = theirs(case, run.twin)
+    train_theirs(run, optimizer, run.batches[:1])
+    source = optimizer.state_dict()
+    gradients = jax.tree.map(jnp.cos, run.parameters)
+
+    def step(transformation):
+        state = transformation.init(run.parameters)
+        state = load_torch_optimizer(state, source, run.model, names=run.names)
+        return our_bits(jitted(transformation)(gradients, state, run.parameters))
+
+    expected = step(ours(case, dtype))
+    assert step(optimizer_from_torch(source)) == expected
+    assert step(optimizer_from_torch(optimizer)) == expected
+    assert step(optimizer_from_torch(source, OPTIMIZERS[case][0].lower())) == expected
+
+
+@pytest.mark.parametrize("case", ["sgd-dampening", "adam"])
+def test_learning_rate_schedules_go_on(case, dtype):
+    run = both("convolutional", dtype)
+    name, options = OPTIMIZERS[case]
+    optimizer = theirs(case, run.twin)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 10, 0.5)
+    train_theirs(run, optimizer, run.batches[:BEFORE], scheduler)
+
+    schedule = optimizers.step_lr(options["lr"], 10, 0.5)
+    transformation = optimizer_from_torch(optimizer, lr=schedule)
+    load_torch(run.model, run.twin.state_dict())
+    fresh = transformation.init(run.parameters)
+    state = load_torch_optimizer(
+        fresh,
+        optimizer.state_dict(),
+        run.model,
+        names=run.names,
+        step=BEFORE if name == "SGD" else None,
+    )
+    assert int(state.step) == BEFORE
+    middle = BEFORE + AFTER // 2
+    train_theirs(run, optimizer, run.batches[BEFORE:middle], scheduler)
+    state = train_ours(run, transformation, state, run.batches[BEFORE:middle])
+    check_equal(run, TOLERANCE[dtype])
+
+    # And back to another optimizer, whose schedule takes up where ours is.
+    other = theirs(case, run.twin)
+    run.twin.load_state_dict(to_torch(run.model))
+    other.load_state_dict(to_torch_optimizer(state, run.model, other, names=run.names))
+    other.param_groups[0]["initial_lr"] = options["lr"]
+    scheduler = torch.optim.lr_scheduler.StepLR(other, 10, 0.5, last_epoch=middle - 1)
+    train_theirs(run, other, run.batches[middle:], scheduler)
+    train_ours(run, transformation, state, run.batches[middle:])
+    check_equal(run, TOLERANCE[dtype])
+
+
+def grouped(twin):
+    """A torch optimizer that decays some parameters alone, and the names in its groups."""
+    named = dict(twin.named_parameters())
+    decayed = [name for name, value in named.items() if value.ndim > 1]
+    others = [name for name in named if name not in decayed]
+    groups = [
+        {"params": [named[name] for name in others], "weight_decay": 0.0, "lr": 2e-3},
+        {"params": [named[name] for name in decayed]},
+    ]
+    return torch.optim.AdamW(groups, lr=1e-3, weight_decay=0.1), [others, decayed]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_param_groups_find_each_other(network, dtype):
+    run = both(network, dtype)
+    optimizer, names = grouped(run.twin)
+    train_theirs(run, optimizer, run.batches[:BEFORE])
+    load_torch(run.model, run.twin.state_dict())
+    # Ours come in the other order, and behind clipping.
+    transformation = optax.chain(
+        optimizers.clip_grad_value(1e9),
+        optimizers.param_groups(
+            optimizers.adamw(7.0, weight_decay=0.1),
+            [(lambda path: "bias" in path or path == "scale", optimizers.adamw(weight_decay=0.0))],
+        ),
+    )
+    fresh = transformation.init(run.parameters)
+    state = load_torch_optimizer(fresh, optimizer.state_dict(), run.model, names=names)
+    assert [round(float(lr), 7) for lr in optimizers.learning_rates(state)] == [1e-3, 2e-3]
+    back = to_torch_optimizer(state, run.model, optimizer, names=names)
+    assert bits(back) == bits(optimizer.state_dict())
+
+    weights = to_numpy(run.model)
+    train_theirs(run, optimizer, run.batches[BEFORE:])
+    train_ours(run, transformation, state, run.batches[BEFORE:])
+    check_equal(run, TOLERANCE[dtype])
+
+    load_torch(run.model, weights)
+    transformation = optimizer_from_torch(back, model=run.model, names=names)
+    state = transformation.init(run.parameters)
+    state = load_torch_optimizer(state, back, run.model, names=names)
+    train_ours(run, transformation, state, run.batches[BEFORE:])
+    check_equal(run, TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_checkpoint_file_tells_the_names_by_its_weights(network, dtype, tmp_path):
+    run = both(network, dtype)
+    optimizer = theirs("adam", run.twin)
+    train_theirs(run, optimizer, run.batches[:BEFORE])
+    file = tmp_path / "checkpoint.pt"
+    checkpoint = {
+        "epoch": 3,
+        "model_state_dict": run.twin.state_dict(),
+        "optimizer_state_dict": optimizer.state_dict(),
+    }
+    torch.save(checkpoint, file)
+
+    load_torch(run.model, file)
+    transformation = optimizer_from_torch(file)
+    state = load_torch_optimizer(transformation.init(run.parameters), file, run.model)
+    train_theirs(run, optimizer, run.batches[BEFORE:])
+    train_ours(run, transformation, state, run.batches[BEFORE:])
+    check_equal(run, TOLERANCE[dtype])
+
+
+def test_names_in_the_groups_are_those_of_an_optimizer_with_names(dtype):
+    run = both("perceptron", dtype)
+    optimizer = torch.optim.Adam(nn.DataParallel(run.twin).named_parameters())
+    assert optimizer.param_groups[0]["param_names"][1] == "module.fc2.weight"
+    train_theirs(run, optimizer, run.batches[:2])
+    fresh = optimizers.adam().init(run.parameters)
+    state = load_torch_optimizer(fresh, optimizer.state_dict(), run.model)
+    expected = load_torch_optimizer(fresh, optimizer, run.model, names=run.names)
+    assert our_bits(state) == our_bits(expected)
+    kernel = state.slots["exp_avg"]["fc1"]["kernel"].get_value()
+    slot = optimizer.state[run.twin.fc1.weight]["exp_avg"]
+    np.testing.assert_array_equal(kernel, slot.T)
+    back = to_torch_optimizer(state, run.model, optimizer)
+    assert bits(back) == bits(optimizer.state_dict())
