@@ -99,11 +99,10 @@ def adjust_hue(x: ArrayLike, factor: float | jax.Array) -> jax.Array:
 
     # A channel keeps the value within one part of its own place on the wheel, loses the chroma
     # two parts away, and falls linearly between.
-    def channel(place: int) -> jax.Array:
-        away = (hue + place) % 6
-        return value - chroma * jnp.clip(jnp.minimum(away, 4 - away), 0, 1)
-
-    turned = jnp.stack([channel(5), channel(3), channel(1)], axis=-1)
+    places = jnp.asarray([5, 3, 1], dtype).reshape((1,) * hue.ndim + (3,))
+    away = (hue[..., None] + places) / 6
+    away = 6 * (away - jnp.floor(away))  # several times as fast as % on a CPU
+    turned = value[..., None] - chroma[..., None] * jnp.clip(jnp.minimum(away, 4 - away), 0, 1)
     if x.dtype == jnp.uint8:
         turned = jnp.clip(turned, 0, 1) * _WIDEST
     return turned.astype(x.dtype)
@@ -160,10 +159,15 @@ class ColorJitter(RandomTransform):
             functools.partial(adjust, factor=low + draw * (high - low))
             for (adjust, (low, high)), draw in zip(used, draws, strict=True)
         ]
-        order = jax.random.permutation(order_key, len(used)) if len(used) > 1 else range(len(used))
-        for which in order:
-            image = lax.switch(which, adjustments, image)
-        return image
+        if not adjustments:
+            return image
+        order = jax.random.permutation(order_key, len(adjustments))
+
+        # A loop, as XLA would fuse the four rounds and compute each of the earlier ones many times.
+        def adjust(turn: int, image: jax.Array) -> jax.Array:
+            return lax.switch(order[turn], adjustments, image)
+
+        return lax.fori_loop(0, len(adjustments), adjust, image)
 
 
 def _factors(name: str, value: float | Sequence[float]) -> tuple[float, float]:
