@@ -18,7 +18,7 @@ RANKS = [
     {"losses", "metrics", "optimizers", "layers", "data"},
     {"models"},
     {"interop", "training"},
-    {"compare"},
+    {"compare", "sampling"},
     {"recipes"},
     {"runs"},
     {"cli"},

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxnets.data import Split, text
+from jaxnets.data import Split, load, text
 from jaxnets.data.text import TextDataset, TextEncoder, Tokenizer, Vocabulary
 
 WORDS = Vocabulary.from_counts({"good": 3, "film": 2, "bad": 2})
@@ -245,3 +245,57 @@ def test_files_that_are_no_vocabulary_are_refused(tmp_path):
     path.write_text(json.dumps({"tokenizer": {"case": "upper"}, "vocabulary": {"tokens": []}}))
     with pytest.raises(ValueError, match="path: expected a file written by TextEncoder.save"):
         TextEncoder.load(path)
+
+
+@pytest.mark.parametrize("place", [".", "rt-polarity"])
+def test_load_finds_polarity_below_the_folder(tmp_path, place):
+    (tmp_path / place).mkdir(exist_ok=True)
+    write_polarity(tmp_path / place)
+    data = load("rt-polarity", data_dir=tmp_path, test_fraction=0.25, seed=3)
+    assert isinstance(data, TextDataset)
+    expected = text.polarity(tmp_path / place, held_out=0.25, seed=3)
+    np.testing.assert_array_equal(data.test.inputs, expected.test.inputs)
+    assert len(data.test) == 10
+
+
+def test_load_finds_texts_in_the_folder_that_the_environment_names(tmp_path, monkeypatch):
+    (tmp_path / "names").mkdir()
+    write_names(tmp_path / "names")
+    monkeypatch.setenv("JAXNETS_DATA", str(tmp_path))
+    assert load("names").class_names == ("Czech", "Greek")
+
+
+def test_load_takes_a_text_file_itself(tmp_path):
+    (tmp_path / "input.txt").write_text("all the world's a stage " * 40)
+    by_file, by_folder = (load("text", data_dir=d) for d in (tmp_path / "input.txt", tmp_path))
+    np.testing.assert_array_equal(by_file.train.inputs, by_folder.train.inputs)
+    assert by_file.train.inputs.shape[1] == 64
+
+
+def test_reviews_come_through_the_same_tokenizer(monkeypatch, tmp_path):
+    found = {
+        "train": (["A fine film!"] * 6 + ["A dull film!"] * 6, np.repeat([1, 0], 6)),
+        "test": (["fine", "never seen"], np.array([1, 0])),
+    }
+
+    def texts(name, split, root):
+        assert (name, root) == ("imdb_reviews", tmp_path)
+        return found[split]
+
+    monkeypatch.setattr("jaxnets.data.from_tfds.texts", texts)
+    data = load("imdb_reviews", data_dir=tmp_path)
+    assert data.encoder.decode(data.train.inputs[0]) == "a fine film !"
+    assert data.test.inputs[1].tolist() == [1, 1, 0, 0]
+    assert data.class_names == ("negative", "positive")
+
+
+def test_load_says_where_it_looked(tmp_path, monkeypatch):
+    monkeypatch.delenv("JAXNETS_DATA", raising=False)
+    with pytest.raises(ValueError, match=r"rt-polarity.neg in .*, got 'rt-polarity' and no such"):
+        load("rt-polarity", data_dir=tmp_path)
+    with pytest.raises(ValueError, match=r"Language.txt for each class with data_dir or JAXNETS_D"):
+        load("names")
+    with pytest.raises(ValueError, match="data_dir: expected an existing folder or file"):
+        load("text", data_dir=tmp_path / "none")
+    with pytest.raises(ValueError, match=r"train: expected None, as text is a set of texts, got t"):
+        load("text", data_dir=tmp_path, train="train[:50%]")

@@ -1,6 +1,6 @@
 """Data sets on the host, and the means to feed them to training."""
 
-from jaxnets.data import cifar, from_tfds, idx, mnist, synthetic
+from jaxnets.data import cifar, from_tfds, idx, mnist, synthetic, text
 from jaxnets.data.batching import Plan, epoch_plan
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.dataset import Dataset, ElementSpec, Split
@@ -69,4 +69,5 @@ __all__ = [
     "load",
     "mnist",
     "synthetic",
+    "text",
 ]

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from jaxnets.arrays import InputError
 from jaxnets.data import files, from_tfds
@@ -11,6 +11,8 @@ from jaxnets.data.dataset import Dataset
 from jaxnets.data.known import KNOWN, canonical
 from jaxnets.data.source import Source, held_dataset
 from jaxnets.data.splitting import hold_out, select
+from jaxnets.data.text import finding
+from jaxnets.data.text.dataset import TextDataset
 
 SOURCES = ("bundled", "files", "tfds")
 
@@ -22,7 +24,7 @@ def load(
     data_dir: str | os.PathLike[str] | None = None,
     train: str | None = None,
     test: str | None = None,
-    test_fraction: float = 0.2,
+    test_fraction: float | None = None,
     seed: int = 0,
     label: str | int | None = None,
 ) -> Dataset:
@@ -39,15 +41,17 @@ def load(
 
     Args:
         name: ``mnist`` and ``linear`` are bundled; ``fashion_mnist``, ``kmnist``, ``cifar10`` and
-            ``cifar100`` are known; any other is what a folder or file of yours is called, or
-            TensorFlow Datasets' name.
+            ``cifar100`` are known; ``rt-polarity``, ``names``, ``text`` and ``imdb_reviews`` are
+            texts; any other is what a folder or file of yours is called, or TensorFlow Datasets'
+            name.
         source: looks nowhere else: "bundled", "files" (yours) or "tfds".
         data_dir: the set's own folder or file, or the folder in which it lies.
         train: the examples to learn from, in TensorFlow Datasets' notation: ``train[:90%]``,
             ``train[-5000:]``, ``train+validation``; by default ``train``.
         test: the examples to be judged by; by default ``test``, else ``validation``, else a share
             of ``train`` that is set aside by chance.
-        test_fraction: that share, of each class alike.
+        test_fraction: that share, of each class alike; by default a fifth, and of a set of texts a
+            tenth.
         seed: decides which examples are set aside, and the order of a folder of images.
         label: the column of a table that is the label: its header's name or its number.
 
@@ -56,14 +60,38 @@ def load(
             looked for), or its files are damaged (it names the file and the place in it).
         ImportError: if the set would have to be prepared, and TensorFlow is not installed.
     """
+    if name in finding.TEXTS:
+        given = {"source": source, "train": train, "test": test, "label": label}
+        return _load_texts(name, given, data_dir, test_fraction, seed)
     found = find(name, source=source, data_dir=data_dir, seed=seed, label=label)
     name = canonical(name)
     learn = select(found, train or "train", "train")
     test = test or next((part for part in ("test", "validation") if part in found.parts), None)
     if test is not None:
         return Dataset(name, learn, select(found, test, "test"), found.class_names, found.origin)
-    learn, judge = hold_out(learn, test_fraction, seed)
+    learn, judge = hold_out(learn, 0.2 if test_fraction is None else test_fraction, seed)
     return Dataset(name, learn, judge, found.class_names, found.origin)
+
+
+def _load_texts(
+    name: str,
+    given: dict[str, Any],
+    data_dir: str | os.PathLike[str] | None,
+    test_fraction: float | None,
+    seed: int,
+) -> TextDataset:
+    for argument, value in given.items():
+        if value is not None:
+            raise InputError(argument, f"None, as {name} is a set of texts", value)
+    root = None if data_dir is None else _existing(data_dir)
+    return finding.load(name, root, test_fraction, seed)
+
+
+def _existing(data_dir: str | os.PathLike[str]) -> Path:
+    root = Path(data_dir).expanduser()
+    if not root.exists():
+        raise InputError("data_dir", "an existing folder or file", str(data_dir))
+    return root
 
 
 def find(
@@ -91,9 +119,7 @@ def find(
         raise InputError("name", "the name of a data set", name)
     if source not in (None, *SOURCES):
         raise InputError("source", f"one of {', '.join(SOURCES)}, or None for all", source)
-    name, root = canonical(name), None if data_dir is None else Path(data_dir).expanduser()
-    if root is not None and not root.exists():
-        raise InputError("data_dir", "an existing folder or file", str(data_dir))
+    name, root = canonical(name), None if data_dir is None else _existing(data_dir)
     found = None
     if root is not None and source in (None, "files"):
         found = files.find(name, root, given=True, seed=seed, label=label)

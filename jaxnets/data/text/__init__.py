@@ -1,7 +1,7 @@
 """Texts: tokens, vocabularies, and text files as data sets."""
 
 from jaxnets.data.text.corpora import characters, classified, names, polarity, windows
-from jaxnets.data.text.dataset import TextDataset, stratified_split
+from jaxnets.data.text.dataset import TextDataset
 from jaxnets.data.text.encoder import TextEncoder, learn_encoder, pad
 from jaxnets.data.text.tokens import Tokenizer
 from jaxnets.data.text.vocabulary import PAD, UNKNOWN, Vocabulary
@@ -19,6 +19,5 @@ __all__ = [
     "names",
     "pad",
     "polarity",
-    "stratified_split",
     "windows",
 ]

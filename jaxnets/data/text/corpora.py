@@ -8,7 +8,8 @@ import numpy as np
 
 from jaxnets.arrays import InputError, check_positive
 from jaxnets.data.dataset import Split
-from jaxnets.data.text.dataset import TextDataset, stratified_split
+from jaxnets.data.splitting import hold_out
+from jaxnets.data.text.dataset import TextDataset
 from jaxnets.data.text.encoder import TextEncoder, learn_encoder
 from jaxnets.data.text.tokens import Tokenizer
 
@@ -92,8 +93,8 @@ def classified(
         name: of the data set.
         texts: by the name of the class, in the order of their numbers.
         tokenizer: cuts them.
-        held_out: see ``stratified_split``.
-        seed: see ``stratified_split``.
+        held_out: see ``hold_out``.
+        seed: see ``hold_out``.
         min_count: see ``learn_encoder``.
         percentile: see ``learn_encoder``.
 
@@ -104,20 +105,18 @@ def classified(
         if len(found) < 2:
             expected = f"at least two texts of each class ({kind} among them)"
             raise InputError("texts", expected, len(found))
-    every = np.array([text for found in texts.values() for text in found], object)
+    every = [text for found in texts.values() for text in found]
     labels = np.repeat(np.arange(len(texts), dtype=np.int32), [len(v) for v in texts.values()])
-    kept, held = stratified_split(labels, held_out, seed=seed)
-    encoder = learn_encoder(every[kept], tokenizer, min_count=min_count, percentile=percentile)
-    return TextDataset(
-        name,
-        Split(encoder(every[kept]), labels[kept]),
-        Split(encoder(every[held]), labels[held]),
-        tuple(texts),
-        encoder=encoder,
+    parts = hold_out(Split(np.arange(len(every)), labels), held_out, seed)
+    kept, held = ([every[place] for place in part.inputs] for part in parts)
+    encoder = learn_encoder(kept, tokenizer, min_count=min_count, percentile=percentile)
+    train, test = (
+        Split(encoder(found), part.labels) for found, part in zip((kept, held), parts, strict=True)
     )
+    return TextDataset(name, train, test, tuple(texts), encoder=encoder)
 
 
-def characters(path: _Path, *, window: int = 128, held_out: float = 0.1) -> TextDataset:
+def characters(path: _Path, *, window: int = 64, held_out: float = 0.1) -> TextDataset:
     """A text for a language model: windows of characters, and for each the character after it.
 
     The last part of the text is held out. Characters that occur there alone are unknown.

@@ -1,10 +1,8 @@
-"""Texts as a data set, and how one is cut into two parts."""
+"""Texts as a data set."""
 
 from dataclasses import dataclass, field
 
-import numpy as np
-
-from jaxnets.arrays import InputError, check_seed
+from jaxnets.arrays import InputError
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.text.encoder import TextEncoder
 from jaxnets.data.text.vocabulary import Vocabulary
@@ -38,34 +36,3 @@ class TextDataset(Dataset):
     def vocabulary(self) -> Vocabulary:
         """The encoder's."""
         return self.encoder.vocabulary
-
-
-def stratified_split(
-    labels: np.ndarray, held_out: float = 0.1, *, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Draws examples to be held out for testing: the same share of each class.
-
-    Args:
-        labels: class numbers, integers [N].
-        held_out: the share of each class to hold out, in (0, 1); at least one example is held out
-            and at least one stays.
-        seed: draws them. The same seed draws the same ones under every version of NumPy.
-
-    Returns:
-        The indices that stay and those held out, each in ascending order.
-
-    Raises:
-        InputError: if a class has a single example, or an argument is out of range.
-    """
-    check_seed("seed", seed)
-    if not 0 < held_out < 1:
-        raise InputError("held_out", "a share between 0 and 1", held_out)
-    order = np.argsort(np.random.Philox(key=seed).random_raw(len(labels)))
-    chosen = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        members = order[labels[order] == label]
-        if len(members) < 2:
-            raise InputError("labels", "at least two examples of each class", f"one of {label}")
-        count = min(max(round(held_out * len(members)), 1), len(members) - 1)
-        chosen[members[:count]] = True
-    return np.flatnonzero(~chosen), np.flatnonzero(chosen)

@@ -1,0 +1,80 @@
+"""Where the files of a set of texts lie."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from jaxnets.arrays import InputError
+from jaxnets.data import from_tfds
+from jaxnets.data.dataset import Split
+from jaxnets.data.files import VARIABLE, variable_root
+from jaxnets.data.text.corpora import characters, names, polarity
+from jaxnets.data.text.dataset import TextDataset
+from jaxnets.data.text.encoder import learn_encoder
+from jaxnets.data.text.tokens import Tokenizer
+
+
+def load(
+    name: str, data_dir: Path | None = None, held_out: float | None = None, seed: int = 0
+) -> TextDataset:
+    """Loads a set of texts by its name.
+
+    Args:
+        name: one of :data:`TEXTS`.
+        data_dir: the set's own folder or file, or the folder in which it lies; by default the
+            folder that JAXNETS_DATA names.
+        held_out: the share to test with, a tenth by default; without meaning for a set that has a
+            part to test with.
+        seed: decides which examples are held out.
+
+    Raises:
+        InputError: if the files are nowhere to be found, or damaged.
+    """
+    return TEXTS[name](data_dir or variable_root(), 0.1 if held_out is None else held_out, seed)
+
+
+def _first(name: str, what: str, root: Path | None, places: tuple[str, ...], has: str) -> Path:
+    """The first of these places below the root that ``has`` matches something in."""
+    if root is not None:
+        for place in places:
+            if any((root / place).glob(has)):
+                return root / place
+    looked = f"in {root}" if root is not None else f"with data_dir or {VARIABLE}, neither given"
+    raise InputError("name", f"{what} {looked}", f"{name!r} and no such files")
+
+
+def _polarity(root: Path | None, held_out: float, seed: int) -> TextDataset:
+    what, places = "rt-polarity.pos and rt-polarity.neg", (".", "rt-polarity", "rt-polaritydata")
+    folder = _first("rt-polarity", what, root, places, "rt-polarity.pos")
+    return polarity(folder, held_out=held_out, seed=seed)
+
+
+def _names(root: Path | None, held_out: float, seed: int) -> TextDataset:
+    places = ("names", "data/names", "names/data/names", ".")
+    folder = _first("names", "a file Language.txt for each class", root, places, "*.txt")
+    return names(folder, held_out=held_out, seed=seed)
+
+
+def _text(root: Path | None, held_out: float, seed: int) -> TextDataset:
+    if root is not None and root.is_file():
+        return characters(root, held_out=held_out)
+    places = (".", "tinyshakespeare", "text")
+    folder = _first("text", "a text file, or input.txt", root, places, "input.txt")
+    return characters(folder / "input.txt", held_out=held_out)
+
+
+def _imdb(root: Path | None, held_out: float, seed: int) -> TextDataset:
+    """Long reviews, 25,000 of each part; nine in ten keep all their words."""
+    parts = [from_tfds.texts("imdb_reviews", part, root) for part in ("train", "test")]
+    tokenizer = Tokenizer(lowercase=True, split_punctuation=True)
+    encoder = learn_encoder(parts[0][0], tokenizer, min_count=5, percentile=90)
+    train, test = (Split(encoder(found), labels) for found, labels in parts)
+    return TextDataset("imdb_reviews", train, test, ("negative", "positive"), encoder=encoder)
+
+
+#: What loads each set of texts, by its name: (folder or file, share held out, seed) → data.
+TEXTS: dict[str, Callable[[Path | None, float, int], TextDataset]] = {
+    "imdb_reviews": _imdb,
+    "names": _names,
+    "rt-polarity": _polarity,
+    "text": _text,
+}

@@ -1,0 +1,71 @@
+"""Text written by a language model."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxnets.arrays import ArrayLike, InputError, check_positive, check_seed, describe
+from jaxnets.models import LanguageModel
+
+
+def sample(
+    model: LanguageModel,
+    prompt: ArrayLike,
+    length: int,
+    *,
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> np.ndarray:
+    """Draws tokens after a prompt, each from softmax(logits / temperature).
+
+    The whole loop is one compiled scan that carries the recurrent state: no token is read twice.
+    Padding and the unknown token, 0 and 1, are never drawn.
+
+    Args:
+        model: it is left as it is, and read in evaluation mode.
+        prompt: what comes first, integers [n] with n of at least 1.
+        length: how many tokens to draw.
+        temperature: below 1 likely tokens become likelier, above 1 less so; 0 takes the likeliest.
+        seed: draws them.
+
+    Returns:
+        The drawn tokens, int32 [length].
+
+    Raises:
+        InputError: if the prompt is empty or no row of tokens, or an argument is out of range.
+    """
+    prompt = np.asarray(prompt)
+    if prompt.ndim != 1 or prompt.size == 0 or prompt.dtype.kind not in "ui":
+        raise InputError("prompt", "integers [n], at least one", describe(prompt))
+    check_positive("length", length)
+    check_seed("seed", seed)
+    if not 0 <= temperature < float("inf"):
+        raise InputError("temperature", "a number of at least 0", temperature)
+    graphdef, state = nnx.split(model)
+    drawn = _draw(graphdef, state, prompt[None, :], temperature, jax.random.key(seed), length)
+    return np.asarray(drawn)
+
+
+@functools.partial(jax.jit, static_argnames=("graphdef", "length"))
+def _draw(
+    graphdef: Any, state: Any, prompt: jax.Array, temperature: float, key: jax.Array, length: int
+) -> jax.Array:
+    model = nnx.merge(graphdef, state, copy=True)
+    model.eval()
+    logits, carried = model.advance(prompt, None)
+    special = jnp.arange(logits.shape[-1]) < 2
+
+    def step(before: tuple[jax.Array, Any], key: jax.Array) -> tuple[Any, jax.Array]:
+        logits, carried = before  # [V]
+        noise = jax.random.gumbel(key, logits.shape, logits.dtype)
+        scores = logits + jnp.asarray(temperature, logits.dtype) * noise
+        token = jnp.argmax(jnp.where(special, -jnp.inf, scores)).astype(jnp.int32)
+        logits, carried = model.advance(token[None, None], carried)
+        return (logits[0, -1], carried), token
+
+    keys = jax.random.split(key, length)
+    return jax.lax.scan(step, (logits[0, -1], carried), keys)[1]

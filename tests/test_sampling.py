@@ -1,0 +1,67 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxnets.models import LanguageModel
+from jaxnets.sampling import sample
+
+PROMPT = np.array([3, 7, 2], np.int32)
+
+
+@pytest.fixture(scope="module", params=["lstm", "gru"])
+def model(request):
+    return LanguageModel(9, 5, 8, 2, dropout=0.5, cell=request.param, rngs=nnx.Rngs(0))
+
+
+def test_at_temperature_0_each_token_is_the_likeliest_after_all_before_it(model):
+    tokens = PROMPT
+    drawn = sample(model, PROMPT, 6, temperature=0.0)
+    assert drawn.dtype == np.int32
+    reading = nnx.clone(model)
+    reading.eval()
+    for token in drawn:  # reads the whole text again for every token
+        logits = np.array(reading(jnp.asarray(tokens[None])))[0, -1]
+        logits[:2] = -np.inf
+        assert token == logits.argmax()
+        tokens = np.append(tokens, token)
+
+
+def test_draws_follow_the_softmax(model):
+    reading = nnx.clone(model)
+    reading.eval()
+    logits = reading(jnp.asarray(PROMPT[None]))[0, -1, 2:]
+    expected = np.asarray(jax.nn.softmax(logits / 0.5))
+    firsts = [sample(model, PROMPT, 1, temperature=0.5, seed=seed)[0] for seed in range(400)]
+    shares = np.bincount(firsts, minlength=9)[2:] / 400
+    assert np.abs(shares - expected).max() < 4 * np.sqrt(0.25 / 400)
+
+
+def test_the_seed_decides(model):
+    first, again, other = (sample(model, PROMPT, 40, seed=seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert first.min() >= 2  # neither padding nor the unknown token
+    assert first.max() < 9
+
+
+def test_a_longer_draw_begins_like_a_shorter_one_read_greedily(model):
+    short, long = (sample(model, PROMPT, length, temperature=0.0) for length in (3, 9))
+    np.testing.assert_array_equal(short, long[:3])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"prompt": np.array([], np.int32)}, r"prompt: expected integers \[n\], at least one, got"),
+        ({"prompt": np.ones((1, 2), np.int32)}, r"prompt: expected integers .*got int32\[1, 2\]"),
+        ({"length": 0}, "length: expected a positive integer, got 0"),
+        ({"temperature": -1.0}, "temperature: expected a number of at least 0, got -1.0"),
+        ({"temperature": float("nan")}, "temperature: expected a number of at least 0, got nan"),
+        ({"seed": -1}, "seed: expected an integer from 0"),
+    ],
+)
+def test_bad_arguments_are_named(model, options, message):
+    with pytest.raises(ValueError, match=message):
+        sample(model, **({"prompt": PROMPT, "length": 3} | options))
