@@ -16,7 +16,7 @@ from flax import nnx
 
 from jaxnets import interop, recipes, runs
 from jaxnets.arrays import InputError
-from jaxnets.data import DATASETS, load
+from jaxnets.data_commands import data_group
 from jaxnets.losses import LOSSES
 from jaxnets.models import MODELS
 from jaxnets.optimizers import OPTIMIZERS
@@ -96,7 +96,14 @@ _FLAGS: tuple[Callable[..., Any], ...] = (
         help="Any argument of the network, such as hidden_dim=64 or features=(784,32,10).",
     ),
     click.option("--loss", type=click.Choice(list(LOSSES)), help="Another loss."),
-    click.option("--data", type=click.Choice(list(DATASETS)), help="Another data set."),
+    click.option("--data", help="Another data set, by any name that jaxnets finds."),
+    click.option("--data-dir", help="The data set's own folder, or the one that it lies in."),
+    click.option(
+        "--data-option",
+        type=_Option(),
+        multiple=True,
+        help="Any argument of jaxnets.data.load, such as train=train[:90%].",
+    ),
     click.option(
         "--normalize",
         type=(float, float),
@@ -126,14 +133,25 @@ def _changed(recipe: recipes.Recipe, flags: dict[str, Any]) -> recipes.Recipe:
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     optimizer_options = {} if "optimizer" in given else dict(recipe.optimizer_options)
     model_options = {} if "model" in given else dict(recipe.model_options)
+    data_options = {} if "data" in given else dict(recipe.data_options)
     for name in ("lr", "momentum", "weight_decay"):
         if name in given:
             optimizer_options[name] = given.pop(name)
     optimizer_options |= dict(given.pop("optimizer_option", ()))
     model_options |= dict(given.pop("model_option", ()))
+    if "data_dir" in given:
+        data_options["data_dir"] = given.pop("data_dir")
+    data_options |= dict(given.pop("data_option", ()))
     return dataclasses.replace(
-        recipe, **given, optimizer_options=optimizer_options, model_options=model_options
+        recipe,
+        **given,
+        optimizer_options=optimizer_options,
+        model_options=model_options,
+        data_options=data_options,
     )
+
+
+cli.add_command(data_group)
 
 
 @cli.command("train")
@@ -180,7 +198,7 @@ def summary_command(recipe: str, **flags: Any) -> None:
     """Show the layers of RECIPE's network with their shapes and parameters."""
     chosen = _changed(recipes.recipe(recipe), flags)
     transform = recipes.build_transform(chosen)
-    example = transform(load(chosen.data).train.inputs[: chosen.batch_size])
+    example = transform(recipes.load_data(chosen).train.inputs[: chosen.batch_size])
     click.echo(nnx.tabulate(recipes.build_model(chosen), example, console_kwargs={"width": 110}))
 
 
@@ -194,7 +212,7 @@ def predict_command(run: Path, images: tuple[Path, ...], index: tuple[int, ...],
     if not images and not index:
         raise click.UsageError("expected an image file or --index N, got neither")
     recipe, model = runs.read(run)
-    data = load(recipe.data)
+    data = recipes.load_data(recipe)
     shape = data.test.inputs.shape[1:]
     examples = [(str(path), runs.read_image(path, shape)) for path in images]
     for number in index:

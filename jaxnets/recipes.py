@@ -4,6 +4,7 @@ import difflib
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 from flax import nnx
@@ -42,7 +43,8 @@ class Recipe:
         name: as on the command line.
         document: the page that it reproduces, and what differs.
         expect: the accuracy to expect, PyTorch's beside it, and the time.
-        data: a name of ``jaxnets.data.DATASETS``.
+        data: the name of a data set, as ``jaxnets.data.load`` takes it.
+        data_options: the arguments of ``jaxnets.data.load``, such as ``data_dir``.
         model: a name of ``jaxnets.models.MODELS``.
         model_options: the model's arguments.
         loss: a name of ``jaxnets.losses.LOSSES``.
@@ -50,8 +52,8 @@ class Recipe:
         optimizer_options: the optimizer's arguments.
         epochs: times through the training data.
         batch_size: examples in a step.
-        normalize: mean and standard deviation of the inputs, after scaling pixels to [0, 1];
-            None leaves them.
+        normalize: mean and standard deviation of the inputs, after scaling pixels to [0, 1]; one
+            number each, or one for each channel. None leaves them.
         layout: ``"images"`` as they are, or their ``"rows"`` as time steps.
         augment: what training does to the images first: a name of ``AUGMENTATIONS``, or several,
             one after the other; None for nothing.
@@ -61,6 +63,7 @@ class Recipe:
     document: str
     expect: str
     data: str
+    data_options: Mapping[str, Any] = field(default_factory=dict)
     model: str
     model_options: Mapping[str, Any] = field(default_factory=dict)
     loss: str = "cross-entropy"
@@ -68,7 +71,7 @@ class Recipe:
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)
     epochs: int
     batch_size: int = 64
-    normalize: tuple[float, float] | None = None
+    normalize: tuple[float | Sequence[float], float | Sequence[float]] | None = None
     layout: Literal["images", "rows"] = "images"
     augment: str | Sequence[str] | None = None
 
@@ -88,6 +91,8 @@ AUGMENTATIONS: dict[str, Augmentation] = {
 }
 
 _MNIST = (0.1307, 0.3081)
+_FASHION = (0.2860, 0.3530)
+_CIFAR = ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 _ROWS = {"input_dim": 28, "hidden_dim": 128, "n_layers": 2, "output_dim": 10}
 
 RECIPES: dict[str, Recipe] = {
@@ -155,6 +160,47 @@ RECIPES: dict[str, Recipe] = {
             layout="rows",
         ),
         Recipe(
+            name="fashion-mnist-lenet",
+            document="003, section 3.2.3: LeNet, here on Fashion-MNIST, normalised, Adam 0.001",
+            expect="90.3 % (seed 1: 90.4 %) in about 100 s on 2 CPU cores",
+            data="fashion_mnist",
+            model="lenet",
+            model_options={"in_channels": 1, "num_classes": 10, "image_size": 28},
+            optimizer="adam",
+            optimizer_options={"lr": 0.001},
+            epochs=10,
+            normalize=_FASHION,
+        ),
+        Recipe(
+            name="cifar10-lenet",
+            document=(
+                "002, section 3: the CNN, three channels of 32×32; the document names no data and "
+                "no optimizer, here they are CIFAR-10, normalised, and SGD 0.01 with momentum 0.9"
+            ),
+            expect="64.1 % (seed 0) in about 80 s on 2 CPU cores",
+            data="cifar10",
+            model="lenet",
+            model_options={"in_channels": 3, "num_classes": 10, "image_size": 32},
+            optimizer_options={"lr": 0.01, "momentum": 0.9},
+            epochs=6,
+            normalize=_CIFAR,
+        ),
+        Recipe(
+            name="cifar10-image-classifier",
+            document=(
+                "000, section 3.2: pixels in [0, 1], SGD 0.001, batch 64, 10 epochs, as there; the "
+                "document's network takes 100 inputs where an image has 3,072 values, is never "
+                "given the second layer that its text names, and its gradients are never reset "
+                "to zero; here they are as they must have been meant: 3072-64-10"
+            ),
+            expect="34.8 % (seed 1: 34.8 %) in about 15 s on 2 CPU cores",
+            data="cifar10",
+            model="image-classifier",
+            model_options={"input_size": 3072, "hidden_size": 64, "num_classes": 10},
+            optimizer_options={"lr": 0.001},
+            epochs=10,
+        ),
+        Recipe(
             name="linear-regression",
             document=(
                 "002, section 3: one Linear from normal(0, 0.01), mean squared error, SGD 0.01; "
@@ -192,6 +238,16 @@ def build_model(recipe: Recipe, seed: int = 0) -> nnx.Module:
         ValueError: if the model is unknown or does not take one of its options.
     """
     return _call(MODELS, recipe.model, "model", {**recipe.model_options, "rngs": nnx.Rngs(seed)})
+
+
+def load_data(recipe: Recipe) -> Dataset:
+    """The recipe's data, wherever they lie.
+
+    Raises:
+        ValueError: if they are nowhere to be found, or damaged, or an option is none of ``load``.
+    """
+    table = {recipe.data: partial(load, recipe.data)}
+    return _call(table, recipe.data, "data", recipe.data_options)
 
 
 def build_transform(recipe: Recipe) -> Transform:
@@ -243,7 +299,7 @@ def train(
     optimizer = _call(OPTIMIZERS, recipe.optimizer, "optimizer", recipe.optimizer_options)
     return fit(
         build_model(recipe, seed),
-        load(recipe.data) if data is None else data,
+        load_data(recipe) if data is None else data,
         loss=LOSSES[recipe.loss],
         optimizer=optimizer,
         epochs=recipe.epochs,

@@ -21,6 +21,7 @@ RANKS = [
     {"compare", "sampling"},
     {"recipes"},
     {"runs"},
+    {"data_commands"},
     {"cli"},
     {"__main__"},
 ]

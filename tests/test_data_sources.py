@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -481,6 +482,13 @@ def test_hold_out_refuses_to_leave_nothing():
         hold_out(split, 0.1)
     with pytest.raises(ValueError, match="seed: expected an integer from 0"):
         hold_out(split, 0.3, seed=-1)
+
+
+def test_the_documents_code_runs():
+    text = (Path(__file__).parent.parent / "docs" / "data.md").read_text()
+    names = {}
+    exec("\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)), names)
+    assert (len(names["train"]), len(names["validation"])) == (54000, 6000)
 
 
 def test_the_spec_of_a_data_set():

@@ -30,7 +30,7 @@ def find(
     Raises:
         InputError: if the set is there and damaged.
     """
-    for place in _places(name, root, given):
+    for place in places(name, root, given=given):
         source = open_path(place, seed=seed, label=label)
         if source is not None:
             return checked(name, source)
@@ -74,17 +74,23 @@ def system_root(name: str) -> Path | None:
     return Path(folder) if folder and Path(folder).is_dir() else None
 
 
-def _places(name: str, root: Path, given: bool) -> list[Path]:
-    """Where the set may lie, in the order in which to look."""
+def places(name: str, root: Path, *, given: bool = False) -> list[Path]:
+    """The existing folders and files that may hold a set, in the order in which to look.
+
+    Args:
+        name: see :func:`find`.
+        root: see :func:`find`.
+        given: see :func:`find`.
+    """
     if root.is_file():
         return [root]
-    places = []
+    found = []
     for folder in folders(name):
-        places += [root / folder / "raw", root / folder]
-        places += [root / f"{folder}{ending}" for ending in (".npz", ".csv", ".tsv")]
+        found += [root / folder / "raw", root / folder]
+        found += [root / f"{folder}{ending}" for ending in (".npz", ".csv", ".tsv")]
     # torchvision's MNIST/raw is called by its parent's name
     path = root.resolve()
     called = owner(path.parent.name if path.name == "raw" else path.name)
     if called == name if called else given:
-        places += [root / "raw", root]
-    return [place for place in places if place.exists()]
+        found += [root / "raw", root]
+    return [place for place in found if place.exists()]

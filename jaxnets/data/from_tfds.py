@@ -79,6 +79,22 @@ def names() -> list[str]:
     return list(_tfds().list_builders(with_community_datasets=False))
 
 
+def prepared(data_dir: Path | None = None) -> list[tuple[str, Path]]:
+    """The sets that are prepared on this machine, by name, each with its newest version's folder.
+
+    Args:
+        data_dir: where to look before TFDS's own folder.
+    """
+    found: dict[str, Path] = {}
+    for root in roots(data_dir):
+        for info in sorted(
+            [*root.glob("*/*/dataset_info.json"), *root.glob("*/*/*/dataset_info.json")]
+        ):
+            name = info.parent.parent.relative_to(root).as_posix()
+            found.setdefault(name, _prepared(root, name) or info.parent)
+    return sorted(found.items())
+
+
 def texts(name: str, split: str = "train", data_dir: Path | None = None) -> tuple[list[str], Any]:
     """The texts and labels of a prepared set of texts, such as ``imdb_reviews``.
 

@@ -1,0 +1,138 @@
+"""The commands ``jaxnets data …``. Thin: they read flags, call the library, print."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jaxnets.arrays import InputError, describe
+from jaxnets.data import Dataset, Split, files, from_tfds, load
+from jaxnets.data.bundled import DATASETS
+from jaxnets.data.contact_sheet import contact_sheet
+from jaxnets.data.known import KNOWN
+from jaxnets.data.loading import SOURCES
+from jaxnets.data.source import Source
+from jaxnets.data.survey import channel_statistics, class_counts
+
+_MOST_COLUMNS = 8  # of a table's statistics that are printed
+
+
+@click.group("data")
+def data_group() -> None:
+    """Find, describe, show and check data sets."""
+
+
+def _where(command: Callable[..., Any]) -> Callable[..., Any]:
+    for flag in (
+        click.option("--source", type=click.Choice(SOURCES), help="Look nowhere else."),
+        click.option("--data-dir", help="The set's own folder, or the one that it lies in."),
+    ):
+        command = flag(command)
+    return command
+
+
+@data_group.command("list")
+def list_command() -> None:
+    """List the data sets that are known, and where they lie on this machine."""
+    for name in sorted({*DATASETS, *KNOWN}):
+        click.echo(f"{name:15} {_place(name)}")
+    for name, folder in from_tfds.prepared():
+        click.echo(f"{name:15} TensorFlow Datasets, {folder}")
+    click.echo(f"\nand the sets that TensorFlow Datasets can prepare: {len(from_tfds.names())}")
+
+
+def _place(name: str) -> str:
+    if name in DATASETS:
+        return "bundled with jaxnets"
+    own, system = files.variable_root(), files.system_root(name)
+    places = [] if own is None else files.places(name, own)
+    places += [] if system is None else [system]
+    return f"files in {places[0]}" if places else "not here"
+
+
+@data_group.command("info")
+@click.argument("name")
+@_where
+def info_command(name: str, source: Any, data_dir: str | None) -> None:
+    """Describe the data set NAME: where it comes from, its sizes, its classes."""
+    data = load(name, source=source, data_dir=data_dir)
+    click.echo(f"{data.name}: {data.origin}")
+    spec = data.spec
+    click.echo(f"inputs {describe(spec.inputs)}, labels {describe(spec.labels)}")
+    click.echo(f"train {len(data.train):,}, test {len(data.test):,}")
+    mean, std = channel_statistics(data.train)
+    for word, numbers in (("mean", mean), ("std", std)):
+        more = " …" if len(numbers) > _MOST_COLUMNS else ""
+        shown = " ".join(f"{number:.4f}" for number in numbers[:_MOST_COLUMNS])
+        click.echo(f"{word} of the training inputs{_scaled(data)}: {shown}{more}")
+    if data.num_classes is not None:
+        _print_classes(data, data.num_classes)
+
+
+def _scaled(data: Dataset) -> str:
+    return " in [0, 1]" if data.spec.inputs.dtype == "uint8" else ""
+
+
+def _print_classes(data: Dataset, classes: int) -> None:
+    names = data.class_names or tuple(map(str, range(classes)))
+    width = max(len("class"), *map(len, names))
+    click.echo(f"{'class':{width}}  {'train':>7}  {'test':>7}")
+    counts = (class_counts(split, classes) for split in (data.train, data.test))
+    for name, train, test in zip(names, *counts, strict=True):
+        click.echo(f"{name:{width}}  {train:>7,}  {test:>7,}")
+
+
+@data_group.command("head")
+@click.argument("name")
+@_where
+@click.option("--split", default="train", show_default=True, help="Such as test or train[:10%].")
+@click.option("-n", "count", type=click.IntRange(min=1), default=10, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="A new PNG file of n of each class.")
+def head_command(
+    name: str, source: Any, data_dir: str | None, split: str, count: int, out: Path | None
+) -> None:
+    """Show the first examples of the data set NAME; as a picture with --out."""
+    data = load(name, source=source, data_dir=data_dir, train=split)
+    if out is None:
+        for number, line in enumerate(_lines(data.train, data.class_names, count)):
+            click.echo(f"{number}: {line}")
+        return
+    if out.exists() or out.suffix.lower() != ".png":
+        raise InputError("out", "a new file that ends in .png", str(out))
+    contact_sheet(data.train, data.class_names, count).save(out)
+    click.echo(f"wrote {out}")
+
+
+def _lines(split: Split, class_names: tuple[str, ...] | None, count: int) -> list[str]:
+    lines = []
+    for example, label in zip(split.inputs[:count], split.labels[:count], strict=True):
+        answer = class_names[label] if class_names else " ".join(f"{v:g}" for v in label.ravel())
+        values = " ".join(f"{value:g}" for value in example.ravel()[:_MOST_COLUMNS])
+        small = example.ndim == 1 and example.size <= _MOST_COLUMNS
+        shown = values if small else f"{describe(example)}, mean {example.mean():.4g}"
+        lines.append(f"{shown} → {answer}")
+    return lines
+
+
+@data_group.command("check")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+def check_command(folder: Path) -> None:
+    """Read all of the data sets in the folder DIR, or DIR itself, and say what is damaged."""
+    if not folder.exists():
+        raise InputError("DIR", "an existing folder or file", str(folder))
+    found = _open(folder)
+    children = [] if found or folder.is_file() else sorted(folder.iterdir())
+    sources = [source for source in (found, *map(_open, children)) if source is not None]
+    if not sources:
+        raise InputError("DIR", f"a folder with {files.LAYOUTS}", f"{folder}, which has none")
+    for source in sources:
+        sizes = (
+            f"{name} {len(part.read(0, part.length)):,}" for name, part in source.parts.items()
+        )
+        click.echo(f"{source.origin}: {', '.join(sizes)}, all readable")
+
+
+def _open(path: Path) -> Source | None:
+    raw = path / "raw"
+    return files.open_path(path) or (files.open_path(raw) if raw.is_dir() else None)
