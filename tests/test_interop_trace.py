@@ -183,3 +183,90 @@ def test_what_is_no_model_is_refused():
         trace_difference(torch.nn.Linear(1, 1), torch.nn.Linear(1, 1), np.ones((1, 1)))
     with pytest.raises(ValueError, match="torch_module: expected a torch.nn.Module, got Linear"):
         trace_difference(layers.Linear(1, 1, rngs=RNGS), layers.Linear(1, 1, rngs=RNGS), 1)
+
+
+class TheirEncoder(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        layer = torch.nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+        self.encoder = torch.nn.TransformerEncoder(layer, 2)
+
+    def forward(self, x):
+        return self.encoder(x, src_key_padding_mask=x[..., 0] == 0)
+
+
+class OurEncoder(nnx.Module):
+    def __init__(self):
+        layer = layers.TransformerEncoderLayer(8, 2, 16, rngs=RNGS)
+        self.encoder = layers.TransformerEncoder(layer, 2)
+
+    def __call__(self, x):
+        return self.encoder(x, src_key_padding_mask=x[..., 0] == 0)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_an_encoder_with_a_padding_mask_is_traced(fast):
+    theirs, ours = TheirEncoder(), OurEncoder()
+    load_torch(ours, theirs.state_dict())
+    inputs = np.random.default_rng(0).normal(size=(2, 5, 8)).astype(np.float32)
+    inputs[1, 3:] = 0
+    torch.backends.mha.set_fastpath_enabled(fast)
+    try:
+        trace = trace_difference(ours, theirs, inputs)
+        assert torch.backends.mha.get_fastpath_enabled() is fast
+    finally:
+        torch.backends.mha.set_fastpath_enabled(True)
+    assert trace.first is None
+    assert "encoder.layers.0.self_attn" in {step.name for step in trace.steps}
+
+
+class TheirPacked(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.gru, self.norm = torch.nn.GRU(3, 4), torch.nn.Linear(4, 4)
+        self.fc = torch.nn.Linear(4, 2)
+
+    def forward(self, x, lengths):
+        packed = torch.nn.utils.rnn.pack_padded_sequence(
+            x.swapaxes(0, 1), lengths, enforce_sorted=False
+        )
+        outputs, h = self.gru(packed)
+        return self.fc(h[-1]) + self.norm(outputs.data).sum(0)[:2]
+
+
+class OurPacked(nnx.Module):
+    def __init__(self):
+        self.gru = layers.GRU(3, 4, rngs=RNGS)
+        self.norm = layers.Linear(4, 4, rngs=RNGS)
+        self.fc = layers.Linear(4, 2, rngs=RNGS)
+
+    def __call__(self, x, lengths):
+        outputs, h = self.gru(x, lengths=lengths)
+        real = (jnp.arange(x.shape[1])[None] < lengths[:, None])[..., None]
+        normed = jnp.where(real, self.norm(outputs), jnp.zeros((), x.dtype))
+        return self.fc(h[-1]) + normed.sum((0, 1))[None, :2]
+
+
+def test_packed_sequences_are_compared_as_padded_ones():
+    theirs, ours = TheirPacked(), OurPacked()
+    load_torch(ours, theirs.state_dict())
+    inputs = [np.random.default_rng(0).normal(size=(3, 6, 3)), np.array([2, 5, 3])]
+    trace = trace_difference(ours, theirs, inputs)
+    assert trace.first is None
+    assert {"gru", "fc", ""} <= {step.name for step in trace.steps}
+    assert trace.unmatched == ("norm",)  # which PyTorch runs on the steps in a row
+    shift(ours.gru.bias_hh_l0)
+    assert trace_difference(ours, theirs, inputs).first.name == "gru"
+
+
+def test_no_common_layout_departs_if_what_follows_does():
+    theirs, ours = TheirPacked(), OurPacked()
+    load_torch(ours, theirs.state_dict())
+    shift(ours.norm.bias)
+    shift(ours.fc.bias)
+    inputs = [np.random.default_rng(0).normal(size=(3, 6, 3)), np.array([2, 5, 3])]
+    trace = trace_difference(ours, theirs, inputs)
+    assert trace.first.name == "fc"
+    shift(ours.fc.bias, -0.1)
+    trace = trace_difference(ours, theirs, inputs)
+    assert trace.first.name == "norm"

@@ -40,7 +40,8 @@ class Trace:
     Attributes:
         steps: the calls that both made.
         tolerance: the largest relative difference that is not a departure.
-        unmatched: layers that only one of the two called, or one called more often.
+        unmatched: layers that only one of the two called, or one called more often, and those
+            whose outputs have no common layout although the next layer agrees.
     """
 
     steps: tuple[Step, ...]
@@ -97,15 +98,24 @@ def compared(
     left = _by_name(ours)
     unmatched = []
     counts: Counter[str] = Counter()
-    steps = []
+    steps: list[Step] = []
+    strange: list[Step] = []  # the last steps, as long as there was nothing to compare in them
     for name, wanted in theirs:
         if not left.get(name):
             unmatched.append(name)
             continue
-        absolute, relative = _difference(left[name].pop(0), wanted)
+        found = _difference(left[name].pop(0), wanted)
         shape = wanted[0].shape if wanted else ()
-        steps.append(Step(name, counts[name], kinds[name], shape, absolute, relative))
+        step = Step(name, counts[name], kinds[name], shape, *(found or (np.inf, np.inf)))
+        steps.append(step)
         counts[name] += 1
+        if found is None:
+            strange.append(step)
+            continue
+        if step.relative <= tolerance:  # so what went into it was right
+            unmatched += [one.name for one in strange]
+            steps = [one for one in steps if one not in strange]
+        strange = []
     unmatched += [name for name, calls in left.items() if calls]
     return Trace(tuple(steps), tolerance, tuple(dict.fromkeys(unmatched)))
 
@@ -117,29 +127,36 @@ def _by_name(calls: list[Call]) -> dict[str, list[list[np.ndarray]]]:
     return found
 
 
-def _difference(ours: list[np.ndarray], theirs: list[np.ndarray]) -> tuple[float, float]:
-    """The largest absolute and relative difference between outputs in any layout that fits."""
+def _difference(ours: list[np.ndarray], theirs: list[np.ndarray]) -> tuple[float, float] | None:
+    """The largest absolute and relative difference between outputs in any layout that fits.
+
+    None if nothing that can be compared differs and something has no common layout.
+    """
+    absolute = relative = 0.0
+    strange = False
     # Some layers give less than PyTorch's, such as nnx.RNN, which gives no final state.
-    pairs = [
-        min((_distance(mine, layout) for layout in _layouts(array)), key=lambda pair: pair[1])
-        for mine, array in zip(ours, theirs, strict=False)
-    ]
-    return max((a for a, _ in pairs), default=0.0), max((r for _, r in pairs), default=0.0)
+    for mine, array in zip(ours, theirs, strict=False):
+        pairs = [_distance(*pair) for pair in _layouts(mine, array)]
+        best = min(pairs, key=lambda pair: pair[1], default=(0.0, 0.0))
+        strange = strange or not pairs
+        absolute, relative = max(absolute, best[0]), max(relative, best[1])
+    return None if strange and not relative else (absolute, relative)
 
 
-def _layouts(array: np.ndarray) -> list[np.ndarray]:
-    """The ways in which an output of PyTorch's may be laid out here."""
-    layouts = [array]
-    if array.ndim >= 3:
-        layouts.append(np.moveaxis(array, 1, -1))  # channels last
-    if array.ndim == 3:
-        layouts.append(np.swapaxes(array, 0, 1))  # batch first
-    return layouts
+def _layouts(ours: np.ndarray, theirs: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Both outputs in the ways in which PyTorch's may be laid out here, where the shapes match."""
+    own, layouts = [ours], [theirs]
+    if theirs.ndim >= 3:
+        layouts.append(np.moveaxis(theirs, 1, -1))  # channels last
+    if theirs.ndim == 3:
+        layouts.append(np.swapaxes(theirs, 0, 1))  # batch first
+    if ours.ndim == theirs.ndim == 3 and not ours[:, theirs.shape[1] :].any():
+        # PyTorch pads packed sequences only as far as the longest goes.
+        own.append(ours[:, : theirs.shape[1]])
+    return [(mine, layout) for mine in own for layout in layouts if layout.shape == mine.shape]
 
 
 def _distance(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
-    if ours.shape != theirs.shape:
-        return np.inf, np.inf
     mine, other = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     same = (mine == other) | (np.isnan(mine) & np.isnan(other))  # equal infinities too
     finite = np.isfinite(mine) & np.isfinite(other)

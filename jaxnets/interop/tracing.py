@@ -27,8 +27,9 @@ def trace_difference(
 
     Both run in evaluation mode and are left as they were. Layers are matched by name and by the
     number of the call. Images are compared after moving the channels, and time-major outputs
-    after swapping batch and time; NaN equals NaN. What a layer does within a ``jax.jit`` or a
-    scan of its own is not seen.
+    after swapping batch and time; packed sequences after padding with zeros; NaN equals NaN. A
+    layer whose outputs have no common layout is no departure if the next one agrees. What a layer
+    does within a ``jax.jit`` or a scan of its own is not seen.
 
     While it runs, calls of the model's kinds of layers are watched in this process: not from
     several threads at once.
@@ -76,16 +77,20 @@ def _torch_calls(module: Any, tensors: list[Any]) -> list[Call]:
 
     calls: list[Call] = []
     training = {part: part.training for part in module.modules()}
+    fast = torch.backends.mha.get_fastpath_enabled()
 
     def watch(name: str) -> Callable[..., None]:
         # A copy, as a layer in place may change what another has given.
         return lambda part, inputs, outputs: calls.append((name, _arrays(outputs)))
 
     handles = [part.register_forward_hook(watch(name)) for name, part in module.named_modules()]
+    # The fast path of attention runs no layers within, and hands out nested tensors.
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         with torch.no_grad():
             module.eval()(*tensors)
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         for handle in handles:
             handle.remove()
         for part, mode in training.items():
@@ -133,6 +138,10 @@ def _watched(kind: type[nnx.Module], names: dict[int, str], calls: list[Call]) -
 
 def _arrays(outputs: Any) -> list[np.ndarray]:
     """Copies of the arrays in nested outputs, such as an LSTM's (outputs, (h, c))."""
+    if hasattr(outputs, "batch_sizes"):  # PyTorch's PackedSequence, a tuple by its looks
+        from torch.nn.utils.rnn import pad_packed_sequence
+
+        outputs = pad_packed_sequence(outputs, batch_first=True)[0]
     if isinstance(outputs, dict):
         outputs = list(outputs.values())
     if isinstance(outputs, tuple | list):
