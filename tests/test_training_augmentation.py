@@ -1,6 +1,9 @@
 """Augmentation in training: drawn from (seed, step), in training alone."""
 
 import dataclasses
+import functools
+import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +23,11 @@ from jaxnets.data import (
     RandomTransform,
     Split,
     ToFloat,
+    augment,
     epoch_plan,
 )
 from jaxnets.models import MLP
+from jaxnets.recipes import AUGMENTATIONS
 from jaxnets.training import Program, evaluate, fit, initialize, train_step
 
 
@@ -64,7 +69,7 @@ def test_augmentation_is_a_function_of_seed_and_step():
     assert train(seed=1, **still).step_losses[0] != train(**still).step_losses[0]
 
 
-def seen(augment, step, seed=0):
+def seen(vary, step, seed=0):
     """The batch that the transform gets in one step."""
     model = MLP((16, 3), rngs=nnx.Rngs(0))
     graphdef, state = initialize(model, optax.identity(), seed=seed)
@@ -75,7 +80,7 @@ def seen(augment, step, seed=0):
         jax.debug.callback(lambda x: got.append(np.asarray(x)), x)
         return ToFloat()(x)
 
-    program = Program(graphdef, losses.cross_entropy, optax.set_to_zero(), watch, augment=augment)
+    program = Program(graphdef, losses.cross_entropy, optax.set_to_zero(), watch, augment=vary)
     jax.jit(train_step, static_argnums=0)(program, state, data.inputs[:8], data.labels[:8])
     jax.effects_barrier()
     return got[0]
@@ -159,3 +164,26 @@ def test_a_program_with_augmentation_is_compiled_once():
 def test_bad_augmentation_is_named(options, message):
     with pytest.raises(ValueError, match=message):
         train(**options)
+
+
+def test_the_page_says_what_is_true():
+    page = (Path(__file__).parent.parent / "docs" / "augmentation.md").read_text()
+    for name in AUGMENTATIONS:
+        assert f"`{name}`" in page
+    blocks = re.findall(r"```python\n(.*?)```", page, re.S)
+    own = next(block for block in blocks if "Noise" in block)
+    found = {}
+    exec(own, found)
+    noisy = found["augment"](np.zeros((4, 8, 8, 1), np.uint8), jax.random.key(0))
+    assert noisy.std() == pytest.approx(0.1, rel=0.2)
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_every_named_augmentation_keeps_the_shape(name):
+    side = 28 if name == "shift" else 32
+    x = jax.ShapeDtypeStruct((4, side, side, 3), np.uint8)
+    labels = jax.ShapeDtypeStruct((4,), np.int32)
+    apply = functools.partial(augment, AUGMENTATIONS[name])
+    ours, targets = jax.eval_shape(apply, x, labels, jax.random.key(0))
+    assert ours.shape == x.shape
+    assert targets.shape == ((4, 10) if name in ("mixup", "cutmix") else (4,))
