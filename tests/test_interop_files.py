@@ -1,7 +1,12 @@
+import argparse
+import collections
 import contextlib
+import gzip
 import io
 import os
+import pathlib
 import pickle
+import stat
 import subprocess
 import sys
 import warnings
@@ -163,6 +168,100 @@ for needs_torch in (lambda: to_torch(model), lambda: load_torch(model, sys.argv[
     assert weights(model) == weights(source)
 
 
+def test_arrays_of_numpy_are_read(tmp_path):
+    source, model = mlp(), mlp()
+    np.savez(tmp_path / "w.npz", **to_numpy(source))
+    assert load_torch(model, tmp_path / "w.npz").loaded
+    assert weights(model) == weights(source)
+
+
+def test_safetensors_come_in_the_order_of_their_header(tmp_path):
+    arrays = {f"a{i}": np.full(1, i, np.float32) for i in range(50)}
+    safetensors.numpy.save_file(arrays, tmp_path / "w")
+    assert list(read_torch(tmp_path / "w").arrays) == sorted(arrays)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_what_checkpoints_hold_beside_tensors_is_read(tmp_path, legacy):
+    source, model = mlp(), mlp()
+    before = torch.serialization.get_safe_globals()
+    history = collections.defaultdict(list)
+    history["loss"].append(np.float32(0.5))
+    beside = {
+        "args": argparse.Namespace(lr=0.1, out=pathlib.Path("runs/1")),
+        "best_acc": np.float64(0.9),
+        "classes": np.array(["cat", "dog"]),
+        "history": history,
+        "order": collections.OrderedDict(a=1),
+        "size": torch.ones(2).shape,
+        "windows": pathlib.PureWindowsPath("C:/runs"),
+    }
+    torch.save(
+        {"state_dict": to_torch(source)} | beside,
+        tmp_path / "w.pt",
+        _use_new_zipfile_serialization=not legacy,
+    )
+    assert load_torch(model, tmp_path / "w.pt").aside == tuple(beside)
+    assert weights(model) == weights(source)
+    assert torch.serialization.get_safe_globals() == before
+
+
+@pytest.mark.parametrize("dtype", [">f4", "<f8", "f2", "i8", "?"])
+def test_pickled_arrays_are_as_they_were(tmp_path, dtype):
+    values = {
+        "c": np.arange(6).reshape(2, 3).astype(dtype),
+        "f": np.asfortranarray(np.arange(6).reshape(2, 3).astype(dtype)),
+        "0": np.ones((), dtype),
+    }
+    torch.save(values, tmp_path / "w.pt")
+    found = read_torch(tmp_path / "w.pt").arrays
+    for name, value in values.items():
+        assert found[name].dtype == value.dtype.newbyteorder("=")
+        np.testing.assert_array_equal(found[name], value)
+
+
+class Crafted:
+    """A dtype that claims that the numbers of an array are pointers to objects."""
+
+    def __reduce__(self):
+        fields = {"a": (np.dtype(object), 0)}
+        return np.dtype, ("f8", False, True), (3, "<", None, ("a",), fields, 8, 8, 63)
+
+
+class CraftedArray:
+    def __reduce__(self):
+        make, arguments, (version, shape, _, order, content) = np.ones(3).__reduce__()
+        return make, arguments, (version, shape, Crafted(), order, content)
+
+
+def test_a_crafted_dtype_is_not_believed(tmp_path):
+    torch.save({"a": CraftedArray()}, tmp_path / "w.pt")
+    try:
+        found = read_torch(tmp_path / "w.pt").arrays["a"]
+    except InputError:
+        return
+    assert found.dtype == np.dtype("f8")
+
+
+def test_files_without_checksums_are_read(tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        save_torch(mlp(), tmp_path / "w.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    load_torch(mlp(), tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("save", [save_safetensors, save_torch])
+def test_written_files_have_the_usual_mode(tmp_path, save):
+    (tmp_path / "usual").touch()
+    save(mlp(), tmp_path / "w")
+    assert (tmp_path / "w").stat().st_mode == (tmp_path / "usual").stat().st_mode
+    (tmp_path / "w").chmod(0o640)
+    save(mlp(), tmp_path / "w")
+    assert stat.S_IMODE((tmp_path / "w").stat().st_mode) == 0o640
+
+
 # Files that are not what they should be
 
 
@@ -184,12 +283,6 @@ def torchscript():
     return buffer.getvalue()
 
 
-def npz():
-    buffer = io.BytesIO()
-    np.savez(buffer, a=np.ones(3))
-    return buffer.getvalue()
-
-
 def float8():
     value = torch.ones(2).to(torch.float8_e4m3fn)
     return safetensors.torch.save({"a": value})
@@ -202,27 +295,63 @@ def with_bad_header():
 STATE = saved_bytes(torch.nn.Linear(2, 2).state_dict())
 TENSORS = safetensors.torch.save(torch.nn.Linear(2, 2).state_dict())
 INSTEAD = r"save model\.state_dict\(\) instead"
+TRUST = r"if you trust the file: load_torch\(model, torch.load\(path, weights_only=False\)\)"
+INDEX = b'{"weight_map": {"a": "model-1.safetensors"}}'
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n"
+DAMAGED = "which is damaged or incomplete"
+NO_CHECKPOINT = "which is damaged, incomplete or no checkpoint"
+
+
+def flipped(content):
+    place = content.index(b"\x80\x3f")  # in the bytes of a 1.0
+    return content[:place] + b"\x81" + content[place + 1 :]
+
+
+def archive(**records):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as file:
+        for name, content in records.items():
+            file.writestr(name, content)
+    return buffer.getvalue()
+
+
+def objects():
+    buffer = io.BytesIO()
+    np.savez(buffer, a=np.array([{}], object))
+    return buffer.getvalue()
+
+
 BAD = {
     "empty": (b"", "which is empty"),
-    "text": (b"epoch,loss\n1,0.5\n", "which is neither"),
-    "one byte": (b"P", "which is neither"),
-    "truncated zip": (STATE[:700], "which is damaged, incomplete or no checkpoint"),
-    "cut at the end": (STATE[:-30], "which is damaged, incomplete or no checkpoint"),
-    "bad name": (STATE.replace(b"weight", b"\xff\xffight"), "which is damaged, incomplete or no"),
-    "zip alone": (b"PK\x03\x04", "which is damaged, incomplete or no checkpoint"),
-    "pickle": (pickle.dumps({"a": 1}), "which is damaged, incomplete or no checkpoint"),
-    "npz": (npz(), "which is damaged, incomplete or no checkpoint"),
+    "text": (
+        b"epoch,loss\n1,0.5\n",
+        r"which begins with 'epoch,loss\\n1,0.5\\n' and looks like no",
+    ),
+    "one byte": (b"P", "which begins with 'P' and looks like nothing known"),
+    "web page": (b"\n<!DOCTYPE html><html>404", "begins with .*DOCTYPE.* looks like a web page"),
+    "Git LFS": (LFS, "begins with 'version https://git-lfs.* a pointer of Git LFS: run `git lfs"),
+    "gzip": (gzip.compress(STATE), "looks like a gzip archive: unpack it first"),
+    "index": (INDEX, 'begins with \'{"weight_map".* JSON: of an index, load the files that it'),
+    "truncated zip": (STATE[:700], DAMAGED),
+    "cut at the end": (STATE[:-30], DAMAGED),
+    "a flipped byte": (
+        flipped(saved_bytes({"weight": torch.ones(100)})),
+        r"is damaged: the checksum of its record \S+/data/0 is wrong",
+    ),
+    "bad name": (STATE.replace(b"weight", b"\xff\xffight"), "which is damaged"),
+    "zip alone": (b"PK\x03\x04", DAMAGED),
+    "another zip": (archive(notes="text"), "which is a zip archive of notes"),
+    "pickle": (pickle.dumps({"a": 1}), NO_CHECKPOINT),
+    "npz of objects": (objects(), "which is damaged or holds more than plain arrays"),
     "tensor": (saved_bytes(torch.ones(3)), "a state_dict: .*, which holds a Tensor"),
     "list": (saved_bytes([1, 2]), "a state_dict: .*, which holds a list"),
-    "module": (saved_bytes(torch.nn.Linear(2, 2)), rf"holds torch.nn.*Linear and not .*{INSTEAD}"),
-    "numpy scalar": (
-        saved_bytes({"state_dict": {}, "accuracy": np.float64(1)}),
-        rf"holds numpy\S+ and not just tensors; {INSTEAD}",
-    ),
+    "module": (saved_bytes(torch.nn.Linear(2, 2)), rf"holds torch.nn.*Linear and not .*{TRUST}"),
+    "objects": (saved_bytes({"a": np.array([{}], object)}), "an array of dtype object"),
+    "records": (saved_bytes({"a": np.zeros(2, "i4,f4")}), "an array of dtype "),
     "TorchScript": (torchscript(), rf"which is a TorchScript archive; {INSTEAD}"),
-    "truncated tensors": (TENSORS[:-5], "which is damaged or incomplete"),
-    "header cut": (TENSORS[:20], "which is damaged or incomplete"),
-    "bad header": (with_bad_header(), "which is damaged or incomplete"),
+    "truncated tensors": (TENSORS[:-5], DAMAGED),
+    "header cut": (TENSORS[:20], DAMAGED),
+    "bad header": (with_bad_header(), DAMAGED),
     "float8": (float8(), "in which a is of the unknown dtype F8_E4M3"),
 }
 
@@ -275,7 +404,9 @@ def test_a_files_code_is_never_run(tmp_path, legacy, place):
     torch.save(value, path, _use_new_zipfile_serialization=not legacy)
     model = mlp()
     before = weights(model)
-    with pytest.raises(ValueError, match=rf"w.pt, which holds posix.mkdir and not .*{INSTEAD}"):
+    with pytest.raises(
+        ValueError, match=r"w.pt, which would run posix.mkdir, as malicious files do"
+    ):
         load_torch(model, path)
     assert not touch.path.exists()
     assert weights(model) == before

@@ -1,8 +1,10 @@
 """Checkpoint files: read without running anything that they say, written whole or not at all."""
 
 import contextlib
+import json
 import os
 import re
+import stat
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -13,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.arrays import InputError
+from jaxnets.interop import inert
 from jaxnets.optional import require
 
 #: Safetensors' names of dtypes.
@@ -33,13 +36,21 @@ _DTYPES = {
 }
 _HEADER_LIMIT = 100_000_000  # bytes that safetensors allows for its header
 _SAVE_INSTEAD = "save model.state_dict() instead"
+#: How files begin that come in place of a checkpoint.
+_LOOKS: tuple[tuple[bytes, str], ...] = (
+    (b"<", "a web page: was it downloaded by its page's address?"),
+    (b"version https://git-lfs", "a pointer of Git LFS: run `git lfs pull` for the file itself"),
+    (b"\x1f\x8b", "a gzip archive: unpack it first"),
+    (b"{", "JSON: of an index, load the files that it names"),
+    (b"", "nothing known"),
+)
 
 
 def read(path: str | os.PathLike[str]) -> Any:
     """Reads a checkpoint, of whichever of the known formats its content shows.
 
     Args:
-        path: a file written by ``torch.save`` or by safetensors, whatever its name.
+        path: a file written by ``torch.save``, safetensors or ``numpy.savez``, whatever its name.
 
     Returns:
         What the file holds: a mapping of tensors or NumPy arrays if all is well.
@@ -54,16 +65,25 @@ def read(path: str | os.PathLike[str]) -> Any:
         kind = "a folder" if path.is_dir() else "no file"
         raise _refused(path, f"which is {kind}", "a checkpoint file")
     with path.open("rb") as file:
-        head = file.read(9)
-    if head[8:] == b"{" and int.from_bytes(head[:8], "little") <= _HEADER_LIMIT:
+        head = file.read(100)
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _HEADER_LIMIT:
         return _read_safetensors(path)
-    if head.startswith((b"PK\x03\x04", b"\x80")):  # a zip archive or, as of old, a pickle
+    if head.startswith(b"PK\x03\x04"):
+        return _read_zip(path)
+    if head.startswith(b"\x80"):  # as of old, a pickle
         return _read_torch(path)
-    raise _refused(path, "which is neither" if head else "which is empty")
+    if not head:
+        raise _refused(path, "which is empty")
+    look = next(look for start, look in _LOOKS if head.lstrip().startswith(start))
+    raise _refused(path, f"which begins with {_quoted(head)} and looks like {look}")
+
+
+def _quoted(head: bytes) -> str:
+    return repr(head[:32])[1:]
 
 
 def _refused(
-    path: Path, reason: str, expected: str = "a file of torch.save or of safetensors"
+    path: Path, reason: str, expected: str = "a file of torch.save, safetensors or numpy.savez"
 ) -> InputError:
     return InputError("source", expected, f"{path}, {reason}")
 
@@ -75,13 +95,49 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         found = safetensors.deserialize(path.read_bytes())
     except safetensors.SafetensorError as error:
         raise _refused(path, f"which is damaged or incomplete ({error})") from error
+    with path.open("rb") as file:
+        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    contents = dict(found)  # in no certain order
     arrays = {}
-    for name, array in found:
+    for name in filter(contents.__contains__, header):
+        array = contents[name]
         if array["dtype"] not in _DTYPES:
             raise _refused(path, f"in which {name} is of the unknown dtype {array['dtype']}")
         flat = np.frombuffer(array["data"], _DTYPES[array["dtype"]])
         arrays[name] = flat.reshape(array["shape"])
     return arrays
+
+
+def _read_zip(path: Path) -> Any:
+    """A zip archive: one of torch.save or of numpy.savez, by what is in it."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            records = archive.infolist()
+            # torch.save can be told to leave them out, which it does by zeros.
+            checked = any(record.CRC for record in records)
+            damaged = archive.testzip() if checked else None
+    except Exception as error:  # damage shows in many ways
+        reason = f"which is damaged or incomplete ({_first_line(error)})"
+        raise _refused(path, reason) from error
+    names = [record.filename for record in records]
+    if damaged is not None:
+        raise _refused(path, f"which is damaged: the checksum of its record {damaged} is wrong")
+    if any(name.endswith("/constants.pkl") for name in names):
+        raise _refused(path, f"which is a TorchScript archive; {_SAVE_INSTEAD}")
+    if names and all(name.endswith(".npy") for name in names):
+        return _read_npz(path)
+    if not any(name.endswith("data.pkl") for name in names):
+        raise _refused(path, f"which is a zip archive of {', '.join(names[:5]) or 'nothing'}")
+    return _read_torch(path)
+
+
+def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except Exception as error:
+        reason = f"which is damaged or holds more than plain arrays ({_first_line(error)})"
+        raise _refused(path, reason) from error
 
 
 def _read_torch(path: Path) -> Any:
@@ -93,28 +149,30 @@ def _read_torch(path: Path) -> Any:
             f"which torch {torch.__version__} cannot read safely: before 2.6, weights_only lets "
             "a file run code (CVE-2025-32434); update torch or use a .safetensors file",
         )
-    if _is_torchscript(path):
-        raise _refused(path, f"which is a TorchScript archive; {_SAVE_INSTEAD}")
     try:
         # Opened here, as torch.load goes by a path's suffix.
-        with path.open("rb") as file, warnings.catch_warnings():
+        with (
+            path.open("rb") as file,
+            warnings.catch_warnings(),
+            torch.serialization.safe_globals(inert.safe_globals()),
+        ):
             warnings.simplefilter("ignore")  # about the age of a file's pickle
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can fail in any way
-        stranger = re.search(r"GLOBAL (\S+) (was not|whose)", str(error))
-        if stranger:
-            reason = f"which holds {stranger[1]} and not just tensors; {_SAVE_INSTEAD}"
-        else:
-            reason = f"which is damaged, incomplete or no checkpoint ({_first_line(error)})"
-        raise _refused(path, reason) from error
+        raise _refused(path, _why_not(error)) from error
 
 
-def _is_torchscript(path: Path) -> bool:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") for name in archive.namelist())
-    except Exception:  # no zip archive, or a damaged one; torch.load will say so
-        return False
+def _why_not(error: Exception) -> str:
+    stranger = re.search(r"GLOBAL (\S+) (was not|whose)", str(error))
+    if stranger is None:
+        return f"which is damaged, incomplete or no checkpoint ({_first_line(error)})"
+    if stranger[2] == "whose":  # module torch blocks: os, posix, sys
+        return f"which would run {stranger[1]}, as malicious files do"
+    trusted = "torch.load(path, weights_only=False)"
+    return (
+        f"which holds {stranger[1]} and not just data; if you trust the file: "
+        f"load_torch(model, {trusted}), or {trusted}.state_dict() if it is a whole module"
+    )
 
 
 def _first_line(error: Exception) -> str:
@@ -156,7 +214,11 @@ def _replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise InputError("path", "a file in a folder that exists", str(path))
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
+        partial.touch()
+        # The mode of the file that is replaced, or what the umask says; safetensors has its own.
+        mode = (path if path.exists() else partial).stat().st_mode
         yield partial
+        partial.chmod(stat.S_IMODE(mode))
         partial.replace(path)
     except OSError as error:
         raise InputError("path", "a file that can be written", f"{path}: {error}") from error
