@@ -16,10 +16,12 @@ from flax import nnx
 
 from jaxnets import interop, recipes, runs
 from jaxnets.arrays import InputError
+from jaxnets.data.text import TextEncoder
 from jaxnets.data_commands import data_group
 from jaxnets.losses import LOSSES
-from jaxnets.models import MODELS
+from jaxnets.models import MODELS, LanguageModel
 from jaxnets.optimizers import OPTIMIZERS
+from jaxnets.sampling import sample
 from jaxnets.training import NonFiniteLossError, TrainingRun, predict
 from jaxnets.training.checkpoints import load_weights, save_weights
 
@@ -111,7 +113,9 @@ _FLAGS: tuple[Callable[..., Any], ...] = (
         help="Subtract the mean and divide by the standard deviation; 0 1 leaves pixels in [0, 1].",
     ),
     click.option(
-        "--layout", type=click.Choice(["images", "rows"]), help="Images, or their rows as steps."
+        "--layout",
+        type=click.Choice(["images", "rows", "tokens"]),
+        help="Images, their rows as steps, or the tokens of texts.",
     ),
     click.option(
         "--augment",
@@ -169,9 +173,11 @@ def train_command(
     """Train the network of RECIPE and test it on every test example."""
     chosen = _changed(recipes.recipe(recipe), flags)
     with nullcontext() if out is None else runs.new_folder(out) as folder:
-        run = recipes.train(chosen, seed=seed, progress="none" if quiet else "auto")
+        data = recipes.load_data(chosen)
+        chosen = recipes.sized(chosen, data)
+        run = recipes.train(chosen, seed=seed, data=data, progress="none" if quiet else "auto")
         if folder is not None:
-            runs.write(folder, chosen, seed, run)
+            runs.write(folder, chosen, seed, run, data)
     if as_json:
         print(json.dumps(runs.summarize(chosen, seed, run)))
     else:
@@ -181,6 +187,8 @@ def train_command(
 def _result(run: TrainingRun) -> str:
     if run.test.accuracy is None:
         return f"test loss: {run.test.loss:.6g}"
+    if isinstance(run.model, LanguageModel):
+        return f"test loss: {run.test.loss:.4f} nats a token, accuracy: {run.test.accuracy:.2%}"
     return f"test accuracy: {run.test.accuracy:.2%} ({run.test.correct}/{run.test.total})"
 
 
@@ -198,39 +206,99 @@ def summary_command(recipe: str, **flags: Any) -> None:
     """Show the layers of RECIPE's network with their shapes and parameters."""
     chosen = _changed(recipes.recipe(recipe), flags)
     transform = recipes.build_transform(chosen)
-    example = transform(recipes.load_data(chosen).train.inputs[: chosen.batch_size])
-    click.echo(nnx.tabulate(recipes.build_model(chosen), example, console_kwargs={"width": 110}))
+    data = recipes.load_data(chosen)
+    model = recipes.build_model(recipes.sized(chosen, data))
+    example = transform(data.train.inputs[: chosen.batch_size])
+    click.echo(nnx.tabulate(model, example, console_kwargs={"width": 110}))
 
 
 @cli.command("predict")
 @click.argument("run", type=click.Path(path_type=Path))
-@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("inputs", metavar="[IMAGE | TEXT]...", nargs=-1)
 @click.option("--index", type=int, multiple=True, help="A test example, by number; repeatable.")
 @click.option("--top", type=click.IntRange(min=1), default=3, show_default=True, help="Classes.")
-def predict_command(run: Path, images: tuple[Path, ...], index: tuple[int, ...], top: int) -> None:
-    """Classify IMAGES, or test examples, with the network saved in the folder RUN."""
-    if not images and not index:
-        raise click.UsageError("expected an image file or --index N, got neither")
+@click.option("--prompt", help="What a language model goes on writing after.")
+@click.option("--length", type=int, default=400, show_default=True, help="Tokens to write.")
+@click.option(
+    "--temperature",
+    type=float,
+    default=0.8,
+    show_default=True,
+    help="Lower writes likelier tokens; 0 the likeliest.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Draws what is written.")
+def predict_command(
+    run: Path,
+    inputs: tuple[str, ...],
+    index: tuple[int, ...],
+    top: int,
+    prompt: str | None,
+    **writing: Any,
+) -> None:
+    """Classify image files, texts or test examples with the network saved in the folder RUN.
+
+    A network on text takes each TEXT as it stands; a language model goes on after --prompt.
+    """
+    if not inputs and not index and prompt is None:
+        expected = "an image file, a text, --index N or --prompt TEXT"
+        raise click.UsageError(f"expected {expected}, got none of them")
     recipe, model = runs.read(run)
+    text = runs.read_encoder(run)
+    if prompt is not None or isinstance(model, LanguageModel):
+        click.echo(_written(model, text, prompt, **writing))
+        return
+    examples, class_names = _examples(recipe, text, inputs, index)
+    batch = np.stack([example for _, example in examples])
+    outputs = predict(model, batch, transform=recipes.build_transform(recipe))
+    for (name, _), row in zip(examples, outputs, strict=True):
+        click.echo(f"{name}: {_answer(model, row, class_names, top)}")
+
+
+_Text = tuple[TextEncoder, tuple[str, ...]]
+_Examples = list[tuple[str, np.ndarray]]
+
+
+def _written(model: Any, text: _Text | None, prompt: str | None, **writing: Any) -> str:
+    """The prompt and what the model writes after it."""
+    if not isinstance(model, LanguageModel) or text is None:
+        raise InputError("prompt", "a run of a language model", f"one of {type(model).__name__}")
+    if prompt is None:
+        raise InputError("prompt", "a text, as the run is one of a language model", prompt)
+    encoder, _ = text
+    drawn = sample(model, encoder([prompt])[0], **writing)
+    return encoder.tokenizer.join([prompt, encoder.decode(drawn)])
+
+
+def _examples(
+    recipe: recipes.Recipe, text: _Text | None, inputs: tuple[str, ...], index: tuple[int, ...]
+) -> tuple[_Examples, tuple[str, ...] | None]:
+    """What is to be classified, each with its name; and the names of the classes."""
+    examples: _Examples = []
+    if text is not None:
+        encoder, class_names = text
+        if inputs:
+            examples += zip(inputs, encoder(inputs), strict=True)
+        if not index:
+            return examples, class_names
     data = recipes.load_data(recipe)
-    shape = data.test.inputs.shape[1:]
-    examples = [(str(path), runs.read_image(path, shape)) for path in images]
+    if text is None:
+        shape = data.test.inputs.shape[1:]
+        examples += [(path, runs.read_image(path, shape)) for path in inputs]
     for number in index:
         if not 0 <= number < len(data.test):
             raise InputError("index", f"a number from 0 to {len(data.test) - 1}", number)
         label = data.test.labels[number]
         examples.append((f"test example {number} (label {label})", data.test.inputs[number]))
-    inputs = np.stack([pixels for _, pixels in examples])
-    outputs = predict(model, inputs, transform=recipes.build_transform(recipe))
-    for (name, _), row in zip(examples, outputs, strict=True):
-        click.echo(f"{name}: {_answer(model, row, data.class_names, top)}")
+    return examples, data.class_names
 
 
 def _answer(model: Any, row: np.ndarray, class_names: Sequence[str] | None, top: int) -> str:
     """The most likely classes of one row of outputs; the numbers themselves without classes."""
     if class_names is None:
         return " ".join(f"{value:.6g}" for value in np.ravel(row))
-    if getattr(model, "output", "logits") == "logits":
+    if getattr(model, "output", "logits") == "sigmoid" and len(class_names) == 2:
+        row = np.array([1 - row[0], row[0]])
+    elif getattr(model, "output", "logits") == "logits":
         exponentials = np.exp(row - row.max())
         row = exponentials / exponentials.sum()
     best = np.argsort(-row, kind="stable")[:top]

@@ -14,6 +14,8 @@ import numpy as np
 from flax import nnx
 
 from jaxnets.arrays import InputError
+from jaxnets.data import Dataset
+from jaxnets.data.text import TextDataset, TextEncoder
 from jaxnets.recipes import Recipe, build_model
 from jaxnets.training import TrainingRun, count_parameters, plot_history, write_history
 from jaxnets.training.checkpoints import load_weights, save_weights
@@ -21,6 +23,7 @@ from jaxnets.training.records import history_rows
 
 _RECORD = "run.json"
 _WEIGHTS = "weights"
+_TEXT = "text.json"
 _PACKAGES = ("jaxnets", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -71,19 +74,27 @@ def new_folder(directory: Path | str) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def write(directory: Path, recipe: Recipe, seed: int, run: TrainingRun) -> None:
-    """Writes ``run.json``, ``history.csv``, ``curves.png`` and ``weights`` into a folder."""
+def write(
+    directory: Path, recipe: Recipe, seed: int, run: TrainingRun, data: Dataset | None = None
+) -> None:
+    """Writes ``run.json``, ``history.csv``, ``curves.png`` and ``weights`` into a folder.
+
+    Of texts, ``data`` adds ``text.json``: all that turns a new text into the network's input.
+    """
     record = {
         **summarize(recipe, seed, run),
         "settings": dataclasses.asdict(recipe),
         "history": history_rows(run.history),
         "timings": dataclasses.asdict(run.timings),
+        "class_names": None if data is None else data.class_names,
         "versions": {package: metadata.version(package) for package in _PACKAGES},
     }
     (directory / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
     write_history(run.history, directory / "history.csv")
     plot_history(run.history, directory / "curves.png", title=f"{recipe.name}, seed {seed}")
     save_weights(run.model, directory / _WEIGHTS)
+    if isinstance(data, TextDataset):
+        data.encoder.save(directory / _TEXT)
 
 
 def read(directory: Path | str) -> tuple[Recipe, nnx.Module]:
@@ -103,6 +114,19 @@ def read(directory: Path | str) -> tuple[Recipe, nnx.Module]:
     load_weights(model, Path(directory) / _WEIGHTS)
     model.eval()
     return recipe, model
+
+
+def read_encoder(directory: Path | str) -> tuple[TextEncoder, tuple[str, ...]] | None:
+    """What makes a text the input of a run's network, and its classes; None if it takes no text.
+
+    Raises:
+        ValueError: if the folder's files are damaged.
+    """
+    path = Path(directory) / _TEXT
+    if not path.is_file():
+        return None
+    record = json.loads((Path(directory) / _RECORD).read_text())
+    return TextEncoder.load(path), tuple(record["class_names"])
 
 
 def read_image(path: Path | str, shape: tuple[int, ...]) -> np.ndarray:

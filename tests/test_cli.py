@@ -168,7 +168,7 @@ def test_predict_refuses_what_is_no_image_of_the_right_size(capsys, saved, tmp_p
         (["train", "mnist-mlp", "--out", "/proc/run"], "out: expected a folder that can be made"),
         (["train", "mnist-mlp", "--fast"], "No such option '?--fast"),
         (["predict", "tests", "--index", "0"], "run: expected a folder with a run.json"),
-        (["predict", "tests"], "expected an image file or --index N, got neither"),
+        (["predict", "tests"], "expected an image file, a text, --index N or --prompt TEXT, got none of them"),
         (["summary", "lenet"], "recipe: expected one of"),
         (["trane"], "No such command 'trane'"),
     ],

@@ -1,0 +1,49 @@
+"""Tell a family name's language by its letters.
+
+Reproduces: PyTorch's tutorial on classifying names, with the GRU of document 002 read to its last
+letter; the tutorial tests on the names that it trains on.
+Data:       a folder of Language.txt, one name a line, in --data-dir.
+Run:        python examples/names.py --data-dir FOLDER
+Time:       about 25 s on 2 CPU cores.
+Accuracy:   82 % of the tenth that is held out; each name counts once.
+"""
+
+import argparse
+
+from flax import nnx
+
+from jaxnets import TextClassifier, fit, losses, optimizers, predict
+from jaxnets.data import load
+
+
+def main():
+    """Trains, prints a line an epoch, the accuracy, and the languages of some names."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", required=True, help="where the files Language.txt lie")
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("names", nargs="*", default=["Satoshi", "Jackson", "Dovesky"])
+    args = parser.parse_args()
+    try:
+        data = load("names", data_dir=args.data_dir)
+        run = fit(
+            TextClassifier(
+                len(data.vocabulary), embedding_dim=64, hidden_dim=128, dropout=0.3,
+                output_dim=data.num_classes, cell="gru", rngs=nnx.Rngs(args.seed),
+            ),
+            data,
+            loss=losses.cross_entropy,
+            optimizer=optimizers.adam(lr=0.002),
+            epochs=args.epochs,
+            seed=args.seed,
+        )  # fmt: skip
+    except ValueError as error:
+        parser.error(str(error))
+    print(f"test accuracy: {run.test.accuracy:.2%} ({run.test.correct}/{run.test.total})")
+    classes = predict(run.model, data.encoder(args.names)).argmax(-1)
+    for name, number in zip(args.names, classes, strict=True):
+        print(f"{name}: {data.class_names[number]}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""Tell positive from negative film reviews, one sentence each.
+
+Reproduces: the LSTM of document 002, section 3, on words: the document names no data.
+Data:       the sentence polarity data set v1.0 (rt-polarity.pos, rt-polarity.neg), in --data-dir.
+Run:        python examples/sentiment.py --data-dir FOLDER
+Time:       about 50 s on 2 CPU cores.
+Accuracy:   75 to 76 % of the tenth that is held out.
+"""
+
+import argparse
+
+from flax import nnx
+
+from jaxnets import TextClassifier, fit, losses, optimizers, predict
+from jaxnets.data import load
+
+SENTENCES = ("a warm , funny and moving film .", "a tired plot without a single good idea .")
+
+
+def main():
+    """Trains, prints a line an epoch, the accuracy, and what it thinks of two sentences."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", required=True, help="where rt-polarity.pos and .neg lie")
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    try:
+        data = load("rt-polarity", data_dir=args.data_dir)
+        run = fit(
+            TextClassifier(
+                len(data.vocabulary), embedding_dim=128, hidden_dim=64, dropout=0.6,
+                bidirectional=True, rngs=nnx.Rngs(args.seed),
+            ),
+            data,
+            loss=losses.binary_cross_entropy,
+            optimizer=optimizers.adamw(lr=0.002, weight_decay=0.5),
+            epochs=args.epochs,
+            seed=args.seed,
+        )  # fmt: skip
+    except ValueError as error:
+        parser.error(str(error))
+    print(f"test accuracy: {run.test.accuracy:.2%} ({run.test.correct}/{run.test.total})")
+    shares = predict(run.model, data.encoder(SENTENCES))[:, 0]
+    for sentence, share in zip(SENTENCES, shares, strict=True):
+        print(f"{share:.0%} positive: {sentence}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""Learn to write like a text, letter by letter.
+
+Reproduces: PyTorch's word_language_model with characters for words; each window of 64 characters
+starts from a zero state. The last tenth of the text is held out.
+Data:       any text file, such as tinyshakespeare's input.txt, in --data-dir.
+Run:        python examples/shakespeare.py --data-dir FILE
+Time:       2 to 5 minutes on 2 CPU cores.
+Loss:       1.59 nats a character on the last tenth of tinyshakespeare, 53 % of characters right.
+"""
+
+import argparse
+
+from flax import nnx
+
+from jaxnets import LanguageModel, fit, losses, optimizers
+from jaxnets.data import load
+from jaxnets.sampling import sample
+
+
+def main():
+    """Trains, prints a line an epoch, the loss, and a text that the network has written."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-dir", required=True, help="the text file, or the folder it lies in")
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--prompt", default="ROMEO:")
+    parser.add_argument("--temperature", type=float, default=0.8)
+    args = parser.parse_args()
+    try:
+        data = load("text", data_dir=args.data_dir)
+        run = fit(
+            LanguageModel(
+                len(data.vocabulary), embedding_dim=64, hidden_dim=256, rngs=nnx.Rngs(args.seed)
+            ),
+            data,
+            loss=losses.cross_entropy,
+            optimizer=optimizers.adam(lr=0.003),
+            epochs=args.epochs,
+            batch_size=32,
+            seed=args.seed,
+        )
+    except ValueError as error:
+        parser.error(str(error))
+    print(f"test loss: {run.test.loss:.4f} nats a character, accuracy {run.test.accuracy:.2%}")
+    prompt = data.encoder([args.prompt])[0]
+    written = sample(run.model, prompt, 400, temperature=args.temperature, seed=args.seed)
+    print(args.prompt + data.encoder.decode(written))
+
+
+if __name__ == "__main__":
+    main()
