@@ -179,7 +179,7 @@ RECIPES: dict[str, Recipe] = {
                 "002, section 3: the CNN, three channels of 32×32; the document names no data and "
                 "no optimizer, here they are CIFAR-10, normalised, and SGD 0.01 with momentum 0.9"
             ),
-            expect="64.1 % (seed 0) in about 80 s on 2 CPU cores",
+            expect="61 to 64 % (seeds 0 and 1: 64.1, 61.2 %) in about 80 s on 2 CPU cores",
             data="cifar10",
             model="lenet",
             model_options={"in_channels": 3, "num_classes": 10, "image_size": 32},

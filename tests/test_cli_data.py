@@ -155,7 +155,7 @@ def test_check_reads_everything(capsys, tmp_path):
         ),
         (["head", "linear", "--out", "a.png"], "split: expected images"),
         (["check", "nowhere"], "DIR: expected an existing folder or file, got nowhere"),
-        (["check", "docs"], "DIR: expected a folder with IDX files, .* got docs, which has none"),
+        (["check", "scripts"], "DIR: expected a folder with IDX files, .* got scripts, which has"),
     ],
 )
 def test_a_bad_argument_is_one_sentence_and_exit_code_2(capsys, arguments, message):

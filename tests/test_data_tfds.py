@@ -215,6 +215,56 @@ def test_a_cut_tfrecord_file_is_named(tfrecord):
         load("tiny_pictures", data_dir=tfrecord)
 
 
+def test_a_damaged_record_is_named(tfrecord):
+    (path,) = tfrecord.rglob("*train.tfrecord-00001*")
+    content = bytearray(path.read_bytes())
+    (length,) = struct.unpack_from("<Q", content)
+    content[12 + length + 4 + 12] = 0xFF  # the first byte of the second record's content
+    path.write_bytes(content)
+    with pytest.raises(
+        ValueError, match=r"train.tfrecord-00001-of-00003, record 1: expected an exa"
+    ):
+        load("tiny_pictures", data_dir=tfrecord)
+
+
+@pytest.fixture
+def copied(prepared, tmp_path):
+    shutil.copytree(prepared / "tiny_pictures", tmp_path / "tiny_pictures")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("damage", "found"),
+    [
+        (lambda content: content[:-400], "Corrupted"),
+        (lambda content: b"", "at least 64KB"),
+        (lambda content: content[:3000] + bytes(200) + content[3200:], "Corrupted"),
+    ],
+)
+def test_a_damaged_array_record_file_is_named(copied, damage, found):
+    (path,) = copied.rglob("*train.array_record*")
+    path.write_bytes(damage(path.read_bytes()))
+    message = rf"1\.0\.0: expected undamaged files of the split train\[0:30\], got .*{found}"
+    with pytest.raises(ValueError, match=message):
+        load("tiny_pictures", data_dir=copied)
+
+
+def test_a_damaged_description_is_named(copied):
+    (path,) = copied.rglob("dataset_info.json")
+    path.write_text("{")
+    with pytest.raises(
+        ValueError, match=r"dataset_info\.json: expected a set's description by TFDS"
+    ):
+        load("tiny_pictures", data_dir=copied)
+
+
+def test_a_set_half_prepared_is_not_taken(copied):
+    folder = copied / "tiny_pictures" / "1.0.0"
+    folder.rename(folder.with_name("incomplete.QUUX_1.0.0"))
+    assert from_tfds.find("tiny_pictures", copied) is None
+    assert from_tfds.prepared(copied) == []
+
+
 @pytest.mark.parametrize("cut", [1, 4, 11, 12, 14, 18])
 def test_a_record_cut_anywhere_is_refused(tmp_path, cut):
     path = tmp_path / "records"
@@ -231,7 +281,7 @@ def test_a_record_cut_anywhere_is_refused(tmp_path, cut):
 def test_files_that_tfds_cannot_read_alone_are_refused(tfrecord):
     (path,) = tfrecord.rglob("dataset_info.json")
     path.write_text(path.read_text().replace('"tfrecord"', '"riegeli"'))
-    message = "expected a set prepared with file_format='array_record' in .*, got one of riegeli"
+    message = "expected a set prepared with file_format='array_record' in .*, got riegeli"
     with pytest.raises(ValueError, match=message):
         load("tiny_pictures", data_dir=tfrecord)
 

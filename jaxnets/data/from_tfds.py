@@ -3,6 +3,7 @@
 import difflib
 import importlib.util
 import itertools
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,11 +88,12 @@ def prepared(data_dir: Path | None = None) -> list[tuple[str, Path]]:
     """
     found: dict[str, Path] = {}
     for root in roots(data_dir):
-        for info in sorted(
-            [*root.glob("*/*/dataset_info.json"), *root.glob("*/*/*/dataset_info.json")]
-        ):
-            name = info.parent.parent.relative_to(root).as_posix()
-            found.setdefault(name, _prepared(root, name) or info.parent)
+        for pattern in ("*", "*/*"):
+            for folder in sorted(root.glob(pattern)):
+                versions = _versions(folder)
+                if versions:
+                    name = folder.relative_to(root).as_posix()
+                    found.setdefault(name, max(versions, key=_version))
     return sorted(found.items())
 
 
@@ -113,7 +115,7 @@ def texts(name: str, split: str = "train", data_dir: Path | None = None) -> tupl
     if not folders:
         places = ", ".join(str(root / name) for root in roots(data_dir))
         raise InputError("name", f"a set prepared in {places}", repr(name))
-    builder = _tfds().builder_from_directory(folders[0])
+    builder = _builder(folders[0])
     key, label = _keys(builder, name, text=True)
     try:
         examples = list(_examples(builder, split))
@@ -150,14 +152,21 @@ def _address(name: str) -> str:
 def _prepared(root: Path, name: str) -> Path | None:
     """The folder of the set's highest version, told by the file that TFDS writes last."""
     top = root / name
-    versions = [info.parent for info in top.glob("*/dataset_info.json")]
-    if not versions:
-        versions = [info.parent for info in top.glob("*/*/dataset_info.json")]
-        configurations = sorted({version.parent.name for version in versions})
+    versions = _versions(top)
+    if not versions and top.is_dir():
+        configurations = {child.name: _versions(child) for child in top.iterdir() if child.is_dir()}
+        configurations = {child: found for child, found in configurations.items() if found}
         if len(configurations) > 1:
-            choices = ", ".join(f"{name}/{configuration}" for configuration in configurations)
+            choices = ", ".join(f"{name}/{child}" for child in sorted(configurations))
             raise InputError("name", f"one of {choices}", repr(name))
+        versions = [version for found in configurations.values() for version in found]
     return max(versions, key=_version, default=None)
+
+
+def _versions(folder: Path) -> list[Path]:
+    """The versions that are prepared: one that TFDS is at work on is called otherwise."""
+    found = (info.parent for info in folder.glob("*/dataset_info.json"))
+    return [version for version in found if _version(version)]
 
 
 def _version(folder: Path) -> tuple[int, ...]:
@@ -166,11 +175,20 @@ def _version(folder: Path) -> tuple[int, ...]:
 
 
 def _source(name: str, folder: Path) -> Source:
-    builder = _tfds().builder_from_directory(folder)
+    builder = _builder(folder)
     keys = _keys(builder, name, text=False)
     parts = {split: _part(builder, split, keys) for split in builder.info.splits}
     names = getattr(builder.info.features[keys[1]], "names", None)
     return Source(f"TensorFlow Datasets, {folder}", parts, tuple(names) if names else None)
+
+
+def _builder(folder: Path) -> Any:
+    info = folder / "dataset_info.json"
+    try:
+        json.loads(info.read_text())
+    except ValueError as error:
+        raise InputError(str(info), "a set's description by TFDS", str(error)) from error
+    return _tfds().builder_from_directory(folder)
 
 
 def _keys(builder: Any, name: str, *, text: bool) -> tuple[str, str]:
@@ -209,20 +227,31 @@ def _part(builder: Any, split: str, keys: tuple[str, str]) -> Part:
 def _examples(builder: Any, split: str) -> Iterator[dict[str, Any]]:
     """The decoded examples that a split string names."""
     kind = builder.info.file_format.value
-    if kind == "tfrecord":
-        # TFDS itself would ask TensorFlow to read these.
-        for instruction in builder.info.splits[split].file_instructions:
-            records = tfrecords.read(Path(instruction.filename))
-            stop = None if instruction.take < 0 else instruction.skip + instruction.take
-            for record in itertools.islice(records, instruction.skip, stop):
-                yield builder.info.features.deserialize_example_np(record)
-        return
     try:
-        rows = builder.as_data_source(split=split)
+        if kind == "tfrecord":
+            yield from _tfrecord_examples(builder, split)
+        else:
+            rows = builder.as_data_source(split=split)
+            yield from (rows[number] for number in range(len(rows)))
     except (NotImplementedError, ImportError) as error:
         what = f"a set prepared with file_format='array_record' in {builder.data_path}"
-        raise InputError(
-            "name", what, f"one of {kind} files, which needs more ({error})"
-        ) from error
-    for number in range(len(rows)):
-        yield rows[number]
+        raise InputError("name", what, f"{kind} files, which need more ({error})") from error
+    except RuntimeError as error:  # array_record's, of a damaged or missing file
+        what = f"undamaged files of the split {split}"
+        raise InputError(str(builder.data_path), what, str(error)) from error
+
+
+def _tfrecord_examples(builder: Any, split: str) -> Iterator[dict[str, Any]]:
+    # TFDS itself would ask TensorFlow to read these.
+    from google.protobuf.message import DecodeError
+
+    for instruction in builder.info.splits[split].file_instructions:
+        path = Path(instruction.filename)
+        stop = None if instruction.take < 0 else instruction.skip + instruction.take
+        for number, record in enumerate(itertools.islice(tfrecords.read(path), stop)):
+            if number < instruction.skip:
+                continue
+            try:
+                yield builder.info.features.deserialize_example_np(record)
+            except DecodeError as error:
+                raise InputError(f"{path}, record {number}", "an example", str(error)) from error
