@@ -81,11 +81,65 @@ def test_names_that_the_model_knows_are_no_wrapping():
         assert weights(model) == {k: v.tobytes() for k, v in state.items()}
 
 
-def test_a_first_part_that_could_be_one_or_two_stays():
+def test_a_first_part_that_could_be_one_or_two_is_asked_for():
     model = Holder(fc=layers.Linear(2, 2, rngs=RNGS), a=Holder(fc=layers.Linear(2, 2, rngs=RNGS)))
     source = prefixed(random_state(layers.Linear(2, 2, rngs=RNGS)), "b.a.fc.")
-    with pytest.raises(ValueError, match=r"unexpected: b\.a\.fc\.weight float32\[2, 2\], b\.a"):
+    message = r"rename=\{'b': ''\}\), got b\., b\.a\. of equal fit"
+    for strict in (True, False):
+        with pytest.raises(ValueError, match=message):
+            load_torch(model, source, strict=strict)
+    report = load_torch(model, source, strict=False, rename={"b": ""})
+    assert report.loaded == ("a.fc.weight", "a.fc.bias")
+    report = load_torch(model, source, strict=False, rename={"b.a": ""})
+    assert report.loaded == ("fc.weight", "fc.bias")
+
+
+def test_strangers_hide_no_first_part():
+    model = mlp()
+    state = random_state(model)
+    strangers = {"loss_fn.weight": np.ones(3), "train_acc.total": np.ones(())}
+    source = {"state_dict": prefixed(state, "model.") | strangers, "epoch": 1}
+    message = r"unexpected: loss_fn\.weight float64\[3\], train_acc\.total float64\[\]\n"
+    with pytest.raises(WeightsError, match=message):
         load_torch(model, source)
+    report = load_torch(model, source, rename={"loss_fn": None, "train_acc": None})
+    assert report.wrapping == ("state_dict", "model.")
+    assert weights(model) == {k: v.tobytes() for k, v in state.items()}
+
+
+def test_a_stranger_is_not_taken_for_a_weight():
+    model = Holder(fc=layers.Linear(2, 2, rngs=RNGS), scale=nnx.Param(jnp.ones(())))
+    source = random_state(model)
+    source["aux.scale"] = source.pop("scale")
+    with pytest.raises(WeightsError, match=r"missing: scale .*\n.*unexpected: aux\.scale"):
+        load_torch(model, source)
+
+
+def test_one_of_two_networks_is_chosen_by_dropping_the_other():
+    model = mlp()
+    online, ema = random_state(model), random_state(model, 1)
+    source = prefixed(online, "online_model.") | prefixed(ema, "ema_model.")
+    source |= {"initted": np.ones(()), "step": np.ones(())}
+    with pytest.raises(
+        ValueError, match=r"\(pass, say, rename=\{'online_model': '', 'ema_model': "
+    ):
+        load_torch(model, source)
+    others = {"step": None, "initted": None}
+    load_torch(model, source, rename={"online_model": None} | others)
+    assert weights(model) == {k: v.tobytes() for k, v in ema.items()}
+    load_torch(model, source, rename={"online_model": "", "ema_model": None} | others)
+    assert weights(model) == {k: v.tobytes() for k, v in online.items()}
+
+
+def test_the_count_of_an_averaged_model_is_left_aside():
+    twin = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3))
+    averaged = torch.optim.swa_utils.AveragedModel(twin)
+    model = nnx.Sequential(layers.Linear(2, 3, rngs=RNGS), layers.BatchNorm1d(3))
+    report = load_torch(model, averaged.state_dict())
+    assert (report.wrapping, report.aside) == (("module.",), ("n_averaged",))
+    model.n_averaged = nnx.Variable(jnp.asarray(7, jnp.int32))
+    assert load_torch(model, averaged.state_dict()).aside == ()
+    assert int(model.n_averaged[...]) == 0
 
 
 def test_one_array_too_many_hides_no_wrapping():
@@ -105,7 +159,7 @@ def test_the_place_that_fits_the_model_is_taken():
     assert report.wrapping == ("generator",)
     assert report.aside == ("discriminator",)
     load_torch(model, {"state_dict": state, "state_dict_ema": state, "loss": np.ones(())})
-    with pytest.raises(ValueError, match="source: expected one state_dict, got .* 'a', 'b.c'"):
+    with pytest.raises(ValueError, match=r"such as source\['a'\]\), got .* 'a', 'b.c'"):
         load_torch(model, {"a": state, "b": {"c": state}})
 
 
@@ -165,6 +219,29 @@ def test_rename_may_be_a_function_and_may_add_a_first_part():
     assert weights(model) == {f"encoder.{k}": v.tobytes() for k, v in state.items()}
 
 
+def test_names_to_rename_may_have_their_wrapping():
+    model = mlp()
+    state = random_state(model)
+    source = prefixed(state | {"old.weight": np.ones(3)}, "module.net.")
+    for key in ("old", "net.old", "module.net.old", "net.old.", "o?d.*", "old.[uvw]*"):
+        load_torch(model, source, rename={key: None})
+        assert weights(model) == {k: v.tobytes() for k, v in state.items()}
+    with pytest.raises(ValueError, match="got 'net.fc3', while there are fc1.bias, fc2.bias"):
+        load_torch(model, source, rename={"net.fc3": None})
+
+
+def test_a_pattern_drops_all_that_are_like_it():
+    model = Holder(h=nnx.List([layers.Linear(2, 2, rngs=RNGS) for _ in range(3)]))
+    state = random_state(model)
+    masks = {f"h.{i}.attn.bias": np.ones((2, 2)) for i in range(3)}
+    report = load_torch(model, state | masks, rename={"*.attn.bias": None})
+    assert report.aside == tuple(masks)
+    with pytest.raises(ValueError, match="a name of its own for each array, got x for h.0"):
+        load_torch(model, state | masks, rename={"*.attn.bias": "x"})
+    with pytest.raises(ValueError, match=r"rename: expected names that .* got '\*\.mask'"):
+        load_torch(model, state, rename={"*.mask": None})
+
+
 def test_a_part_is_replaced_only_as_a_whole():
     model = Holder(fc=layers.Linear(2, 2, rngs=RNGS), fc1=layers.Linear(2, 2, rngs=RNGS))
     state = random_state(model)
@@ -176,7 +253,7 @@ def test_a_part_is_replaced_only_as_a_whole():
 @pytest.mark.parametrize(
     ("rename", "message"),
     [
-        ({"fc3": "fc2"}, "names that the source has.* got 'fc3', while there are fc1.weight, fc1."),
+        ({"fc3": "fc2"}, "names that the source has.* got 'fc3', while there are fc1.bias, fc2."),
         ({"fc1": "fc2"}, "a name of its own for each array, got fc2.weight for fc1.weight and fc2"),
         (lambda name: 3, "a name or None for each name, got 3 for fc1.weight"),
         ("fc1", "a mapping of names or a function, got 'fc1'"),
@@ -213,7 +290,8 @@ def test_everything_wrong_is_said_at_once_and_nothing_is_changed():
         "  unexpected: attn.bias float16[2, 3];\n"
         "  mismatched: fc1.weight is float32[3, 4], not float32[4, 3] "
         "(for fc1.kernel float32[3, 4]), "
-        "fc2.bias is integer (int32), not floating-point (float32)"
+        "fc2.bias is integer (int32), not floating-point (float32)\n"
+        "  (to leave arrays out: rename={'attn.bias': None}, or strict=False)"
     )
     assert weights(model) == before
 
@@ -227,6 +305,70 @@ def test_without_strict_what_fits_is_filled():
     assert report == caught.value.report == pickle.loads(pickle.dumps(caught.value)).report
     assert report.loaded == ("fc2.weight",)
     assert weights(model) == before | {"fc2.weight": state["fc2.weight"].tobytes()}
+
+
+def test_nothing_at_all_is_an_error_without_strict_too():
+    model = mlp()
+    before = weights(model)
+    for source in ({"conv.weight": np.ones(3, np.float32)}, {}):
+        with pytest.raises(WeightsError, match=r"missing: fc1\.weight float32\[4, 3\], fc1\.bias"):
+            load_torch(model, source, strict=False)
+    assert weights(model) == before
+
+
+class Encoding(nnx.Module):
+    def __init__(self):
+        self.pe = jnp.ones((4, 2))
+        self.fc = layers.Linear(2, 2, rngs=RNGS)
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("block.pe", "the model has `block.pe` as a plain array: make it an nnx.Variable"),
+        ("block.fc.weight_g", "torch.nn.utils.remove_weight_norm first, in PyTorch"),
+        ("block.fc.weight_orig", "remove_spectral_norm or prune.remove first"),
+        ("block.fc.parametrizations.weight.original0", "parametrize.remove_parametrizations first"),
+        ("block.mask", r"rename=\{'block.mask': None\}, or strict=False"),
+    ],
+)
+def test_the_next_step_is_said(name, hint):
+    model = Holder(block=Encoding())
+    with pytest.raises(WeightsError, match=hint):
+        load_torch(model, random_state(model) | {name: np.ones((4, 2), np.float32)})
+
+
+def test_a_layer_that_was_never_run_does_not_fit():
+    lazy = torch.nn.LazyLinear(3).state_dict()
+    with pytest.raises(WeightsError, match=r"mismatched: weight is an UninitializedParameter: run"):
+        load_torch(layers.Linear(2, 3, rngs=RNGS), lazy)
+    with pytest.raises(WeightsError, match=r"unexpected: weight an UninitializedParameter: run"):
+        load_torch(Holder(scale=nnx.Param(jnp.ones(()))), lazy)
+
+
+def test_tied_weights_and_buffers_are_filled():
+    class Head(nnx.Module):
+        def __init__(self, embedding):
+            self.weight = embedding.embedding
+
+    embedding = layers.Embedding(5, 3, rngs=RNGS)
+    mask = nnx.Variable(jnp.zeros((2, 2)))
+    model = Holder(wte=embedding, lm_head=Head(embedding), bias=mask)
+    table = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    tied = {"wte.weight": table, "lm_head.weight": table, "bias": np.tri(2, dtype=np.float32)}
+    load_torch(model, tied)
+    np.testing.assert_array_equal(embedding.embedding[...], table)
+    np.testing.assert_array_equal(mask[...], np.tri(2))
+    with pytest.raises(WeightsError, match="wte.weight, to which the model ties it"):
+        load_torch(model, tied | {"lm_head.weight": table + 1})
+
+
+def test_a_number_beside_networks_of_other_names_hides_none():
+    model = mlp()
+    state = random_state(model)
+    for best in (np.float64(0.9), np.ones(()), torch.tensor(0.9)):
+        report = load_torch(model, {"best": best, "generator": state})
+        assert (report.wrapping, report.aside) == (("generator",), ("best",))
 
 
 def test_many_faults_are_counted():

@@ -5,6 +5,8 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnets.arrays import describe
+
 _KINDS = {
     "floating-point": jnp.floating,
     "integer": jnp.integer,
@@ -22,6 +24,10 @@ def to_numpy(value: Any) -> np.ndarray:
     if not hasattr(value, "detach"):
         return np.asarray(value)
     import torch
+    from torch.nn.parameter import is_lazy
+
+    if is_lazy(value):
+        raise ValueError(f"is {described(value)}")
 
     try:
         if value.dtype == torch.bfloat16:  # which NumPy lacks; JAX brings its own
@@ -30,6 +36,14 @@ def to_numpy(value: Any) -> np.ndarray:
     except (RuntimeError, TypeError, NotImplementedError) as error:
         line = str(error).partition("\n")[0]
         raise ValueError(f"is a tensor that gives no plain array: {line}") from error
+
+
+def described(value: Any) -> str:
+    """The dtype and shape of a tensor or an array, for a message."""
+    try:
+        return describe(value)
+    except RuntimeError:  # PyTorch's, of a shape that is not known yet
+        return f"an {type(value).__name__}: run the network once, which gives it a shape"
 
 
 def to_tensor(array: np.ndarray) -> Any:

@@ -80,6 +80,16 @@ def _items(node: Any) -> list[tuple[str, Any]]:
     return [(str(k), v) for k, v in enumerate(node)] if isinstance(node, list | tuple) else []
 
 
+def plain_arrays(model: nnx.Module) -> dict[str, str]:
+    """The arrays of a model that are no variables: their paths by PyTorch's names."""
+    return {
+        name + key: path + key
+        for path, name, node in nodes(model)
+        for key, value in _items(node)
+        if hasattr(value, "shape") and not isinstance(value, nnx.Variable | nnx.Pytree)
+    }
+
+
 def entries(model: nnx.Module) -> list[Entry]:
     """The links of all layers of a model, which reach each of its weights.
 

@@ -12,8 +12,9 @@ from flax import nnx
 
 from jaxnets.arrays import describe
 from jaxnets.interop import files
-from jaxnets.interop.conversion import check_kind, converted, to_numpy
+from jaxnets.interop.conversion import check_kind, converted, described, to_numpy
 from jaxnets.interop.entries import Entry, entries
+from jaxnets.interop.hints import hints
 from jaxnets.interop.naming import Rename
 from jaxnets.interop.report import Report, WeightsError
 from jaxnets.interop.unwrapping import StateDict, unwrap
@@ -48,24 +49,34 @@ def load_torch(
     the model stays as it is. Weights alone carry over, not settings: ``nnx.LayerNorm`` has an
     epsilon of 1e-6 by default where PyTorch has 1e-5.
 
-    What wraps the weights is recognised and taken off: a mapping within a checkpoint
-    (``{"epoch": 3, "state_dict": …}``), the ``module.`` of DataParallel, the ``_orig_mod.`` of
-    ``torch.compile``, and a first part that all names share and the model lacks. Floating-point
-    arrays are converted to the dtypes of the model. ``num_batches_tracked`` may be absent. Flax's
-    recurrent cells have one bias where PyTorch has two: they get the sum. A parameter of your own
-    has PyTorch's name and layout; a layer of your own that differs gets a row in
-    ``jaxnets.interop.rules.RULES``.
+    What wraps the weights is recognised and taken off: a mapping within a checkpoint (``{"epoch":
+    3, "state_dict": …}``), the ``module.`` of DataParallel, the ``_orig_mod.`` of
+    ``torch.compile``, and a first part that the model lacks (``model.``, where a few others such
+    as ``loss_fn.weight`` may lack it). Where several would do, ``rename={"online_model": None}``
+    decides. AveragedModel's ``n_averaged`` is left aside. Floating-point arrays are converted to
+    the dtypes of the model. ``num_batches_tracked`` may be absent. Flax's recurrent cells have
+    one bias where PyTorch has two: they get the sum. A parameter of your own has PyTorch's name
+    and layout; a layer of your own that differs gets a row in ``jaxnets.interop.rules.RULES``.
+
+    A weight that PyTorch ties to another comes under both names; name it twice as well::
+
+        self.wte = layers.Embedding(vocabulary, features, rngs=rngs)
+        self.lm_head = TiedHead(self.wte)  # a module with self.weight = wte.embedding
+
+    A buffer of PyTorch's, such as a mask, needs a variable to go to:
+    ``self.bias = nnx.Variable(mask)``.
 
     Args:
         model: filled in place.
         source: a state_dict of tensors or NumPy arrays, or the path of a file, which is known by
-            its content: one of ``torch.save`` (read by ``weights_only``, which runs no code) or of
-            safetensors.
+            its content: one of ``torch.save`` (read by ``weights_only``, which runs no code), of
+            safetensors or of ``numpy.savez``.
         strict: whether every weight must be filled and every array used. If not, what fits is
-            filled, and the report says the rest.
+            filled, and the report says the rest; nothing at all is an error.
         rename: from names, or their first parts, to others, or to None for arrays to be dropped:
-            ``{"features.0": "conv1", "rotary.inv_freq": None}``; or a function from a name to
-            another or None. It sees names without their wrapping.
+            ``{"features.0": "conv1", "*.attn.bias": None}``, where ``*``, ``?`` and ``[…]`` stand
+            for any characters; or a function from a name to another or None. Names may be given
+            with or without their wrapping; a function sees them without.
 
     Returns:
         What was loaded, converted and taken off; ``print`` shows it.
@@ -93,19 +104,21 @@ def load_torch(
     plan = _Plan(state.arrays)
     for entry in weights:
         plan.add(entry)
+    unexpected = {k: described(v) for k, v in state.arrays.items() if k not in known}
     report = Report(
         origin,
         type(model).__name__,
         loaded=tuple(plan.loaded),
         kept=tuple(plan.kept),
         missing=plan.missing(),
-        unexpected={k: describe(v) for k, v in state.arrays.items() if k not in known},
+        unexpected=unexpected,
         mismatched=plan.mismatched,
         conversions=plan.conversions,
         wrapping=state.wrapping,
         aside=(*state.aside, *plan.aside),
+        hints=hints(model, unexpected),
     )
-    if strict and report.faults:
+    if report.faults and (strict or not report.loaded):
         raise WeightsError(report)
     plan.carry_out()
     return report

@@ -1,8 +1,10 @@
 """From the names of a checkpoint to those of a model: wrappers taken off, parts renamed."""
 
+import difflib
+import fnmatch
 import itertools
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from jaxnets.arrays import InputError
 
@@ -19,32 +21,48 @@ class Naming:
 
     Attributes:
         names: the new name of each; None for one that is dropped.
+        stripped: the name of each without its wrapping, before it was renamed.
         taken_off: the parts that were removed, each with its dot.
+        strangers: names that lack the first parts that were removed.
         unmatched: parts to be renamed that were not found.
+        rivals: first parts that could be removed instead, with as much to be said for them.
     """
 
     names: dict[str, str | None]
+    stripped: dict[str, str]
     taken_off: tuple[str, ...] = ()
+    strangers: frozenset[str] = frozenset()
     unmatched: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()
 
     def score(self, known: Collection[str]) -> int:
-        """How many names are known ones; -1 if two became one."""
+        """How many names are known ones, not counting strangers'; -1 if two became one."""
         new = self._kept()
         if len(set(new)) < len(new):
             return -1
-        return len(set(known).intersection(new)) if known else len(new)
+        if not known:
+            return len(new)
+        return sum(new in known for old, new in self.names.items() if old not in self.strangers)
 
     def check(self) -> None:
-        """Raises if two names became one, or a part to be renamed was not found."""
+        """Raises if two names became one, or it is not certain what is meant."""
         new = self._kept()
         for name in dict.fromkeys(new):
             if new.count(name) > 1:
                 old = " and ".join(old for old, other in self.names.items() if other == name)
                 raise InputError("rename", "a name of its own for each array", f"{name} for {old}")
         if self.unmatched:
-            there = ", ".join(itertools.islice(self.names, 10))
-            got = f"{self.unmatched[0]!r}, while there are {there}"
-            raise InputError("rename", "names that the source has, or their first parts", got)
+            key = self.unmatched[0]
+            there = ", ".join(_nearest(key, self.stripped.values()))
+            expected = "names that the source has, or their first parts"
+            raise InputError("rename", expected, f"{key!r}, while there are {there}")
+        if self.rivals:
+            first, *others = self.rivals
+            apart = [o for o in others if not f"{o}.".startswith(f"{first}.")]
+            parts = ", ".join([f"{first!r}: ''", *(f"{other!r}: None" for other in apart[:3])])
+            got = f"{', '.join(f'{rival}.' for rival in self.rivals[:10])} of equal fit"
+            expected = f"one first part of names that fits best (pass, say, rename={{{parts}}})"
+            raise InputError("source", expected, got)
 
     def _kept(self) -> list[str]:
         return [new for new in self.names.values() if new is not None]
@@ -53,74 +71,117 @@ class Naming:
 def best_naming(names: Sequence[str], known: Collection[str], rename: Rename | None) -> Naming:
     """The naming that gives the most names that a model knows, with as little taken off as can be.
 
-    Wrappers' parts go wherever they are. Leading parts that all names share go if that helps, and
-    no other number of them would help as much.
+    Wrappers' parts go wherever they are. First parts go if more names are known without them, even
+    if a few strangers lack them; ``rename`` is looked at, so that it can drop a rival.
 
     Args:
         names: those of the checkpoint.
         known: those of the model; without them wrappers' parts go, and nothing else.
-        rename: applied to what is left of each name.
+        rename: applied to what is left of each name, or else to the name with its wrapping.
     """
     if rename is not None and not isinstance(rename, Mapping) and not callable(rename):
         raise InputError("rename", "a mapping of names or a function", repr(rename))
     of_model = {part for name in known for part in name.split(".")}
-    parts = [name.split(".") for name in names]
-    found = [p for p in dict.fromkeys(itertools.chain(*parts)) if p in _WRAPPERS - of_model]
-    bare = [[part for part in split if part not in found] for split in parts]
-    shared = _shared(bare) if known else []
-
-    def naming(removed: Sequence[str], split: list[list[str]]) -> Naming:
-        stripped = dict(zip(names, map(".".join, split), strict=True))
-        return _renamed(stripped, tuple(f"{part}." for part in removed), rename)
-
-    plain = naming((), parts)
-    unwrapped = naming(found, bare)
-    deeper = [
-        naming((*found, *shared[:count]), [split[count:] for split in bare])
-        for count in range(1, len(shared) + 1)
+    parts = {name: name.split(".") for name in names}
+    found = [
+        p for p in dict.fromkeys(itertools.chain(*parts.values())) if p in _WRAPPERS - of_model
     ]
-    best = max(one.score(known) for one in (plain, unwrapped, *deeper))
+    bare = {name: [part for part in split if part not in found] for name, split in parts.items()}
+
+    plain = _renamed(parts, (), rename)
+    unwrapped = _renamed(bare, found, rename)
+    deeper = {
+        start: _without(start, bare, found, rename)
+        for start in _starts(bare, frozenset(known), rename)
+    }
+    best = max(one.score(known) for one in (plain, unwrapped, *deeper.values()))
     for one in (plain, unwrapped) if known else (unwrapped, plain):
         if one.score(known) == best:
             return one
-    candidates = [one for one in deeper if one.score(known) == best]
-    return candidates[0] if len(candidates) == 1 else plain
+    starts = [start for start, one in deeper.items() if one.score(known) == best]
+    rivals = tuple(".".join(start) for start in starts) if len(starts) > 1 else ()
+    return replace(deeper[starts[0]], rivals=rivals)
 
 
-def _shared(names: list[list[str]]) -> list[str]:
-    """The leading parts that all names share, which leave a part of each."""
-    shared = []
-    for column in zip(*(parts[:-1] for parts in names), strict=False):
-        if len(set(column)) > 1:
-            break
-        shared.append(column[0])
-    return shared
+def _starts(
+    bare: Mapping[str, list[str]], known: frozenset[str], rename: Rename | None
+) -> Iterable[tuple[str, ...]]:
+    """First parts of names without which a name is a known one."""
+    found: dict[tuple[str, ...], None] = {}
+    for split in bare.values():
+        for count in range(1, len(split)):
+            if _new_name([".".join(split[count:])], rename, set()) in known:
+                found[tuple(split[:count])] = None
+    return found
 
 
-def _renamed(stripped: dict[str, str], taken_off: tuple[str, ...], rename: Rename | None) -> Naming:
+def _without(
+    start: tuple[str, ...],
+    bare: Mapping[str, list[str]],
+    found: Sequence[str],
+    rename: Rename | None,
+) -> Naming:
+    """The naming in which some first parts are removed from the names that have them."""
+    count = len(start)
+    has = {name for name, parts in bare.items() if tuple(parts[:count]) == start}
+    split = {
+        k: parts[count:] if k in has and len(parts) > count else parts for k, parts in bare.items()
+    }
+    naming = _renamed(split, (*found, *start), rename, bare)
+    return replace(naming, strangers=frozenset(bare.keys() - has))
+
+
+def _renamed(
+    split: Mapping[str, list[str]],
+    taken_off: Sequence[str],
+    rename: Rename | None,
+    bare: Mapping[str, list[str]] | None = None,
+) -> Naming:
     used: set[str] = set()
     names: dict[str, str | None] = {}
+    stripped = {old: ".".join(parts) for old, parts in split.items()}
     for old, name in stripped.items():
-        if isinstance(rename, Mapping):
-            names[old] = _replaced(name, rename, used)
-        else:
-            names[old] = name if rename is None else rename(name)
-        if not isinstance(names[old], str | None):
-            raise InputError("rename", "a name or None for each name", f"{names[old]!r} for {name}")
+        wrapped = ".".join((bare or split)[old])
+        names[old] = _new_name(list(dict.fromkeys((name, wrapped, old))), rename, used)
     unmatched = [key for key in rename if key not in used] if isinstance(rename, Mapping) else []
-    return Naming(names, taken_off, tuple(unmatched))
+    dots = tuple(f"{part}." for part in taken_off)
+    return Naming(names, stripped, dots, unmatched=tuple(unmatched))
 
 
-def _replaced(name: str, rename: Mapping[str, str | None], used: set[str]) -> str | None:
-    """The name with its longest leading part that ``rename`` has replaced; notes which it was."""
+def _new_name(names: Sequence[str], rename: Rename | None, used: set[str]) -> str | None:
+    """What a name becomes that may be given with less or more of its wrapping, the least first."""
+    if rename is None:
+        return names[0]
+    if not isinstance(rename, Mapping):
+        new = rename(names[0])
+        if not isinstance(new, str | None):
+            raise InputError("rename", "a name or None for each name", f"{new!r} for {names[0]}")
+        return new
+    for name in names:
+        for key, rest in _keys(name, rename):
+            used.add(key)
+            new = rename[key]
+            if not isinstance(new, str | None):
+                raise InputError("rename", "a name or None for each name", f"{new!r} for {name}")
+            return None if new is None else ".".join([*filter(None, new.split(".")), *rest])
+    return names[0]
+
+
+def _keys(name: str, rename: Mapping[str, str | None]) -> Iterator[tuple[str, list[str]]]:
+    """The keys that a name has, with the parts after them: the longest first, patterns last."""
     parts = name.split(".")
     for count in range(len(parts), -1, -1):
         start = ".".join(parts[:count])
         for key in (start, f"{start}."):
             if key in rename:
-                used.add(key)
-                new = rename[key]
-                if new is None:
-                    return None
-                return ".".join([*filter(None, new.split(".")), *parts[count:]])
-    return name
+                yield key, parts[count:]
+    for key in rename:
+        if any(sign in key for sign in "*?[") and fnmatch.fnmatchcase(name, key):
+            yield key, []
+
+
+def _nearest(key: str, names: Iterable[str]) -> list[str]:
+    def likeness(name: str) -> float:
+        return difflib.SequenceMatcher(None, key, name).ratio()
+
+    return sorted(names, key=likeness, reverse=True)[:10]

@@ -24,6 +24,7 @@ class Report:
             such as "float64 to float32".
         wrapping: what was taken off the names and from around them, outermost first.
         aside: entries of the file that are no weights of the model: an epoch, an optimizer.
+        hints: what may help where something is wrong.
     """
 
     source: str
@@ -36,6 +37,7 @@ class Report:
     conversions: Mapping[str, str] = field(default_factory=dict)
     wrapping: tuple[str, ...] = ()
     aside: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
 
     @property
     def faults(self) -> list[str]:
@@ -77,7 +79,7 @@ class WeightsError(InputError):
         lines = [f"{self.argument}: expected {self.expected}, got", faults]
         if self.report.wrapping:
             lines.append(f"(taken off: {', '.join(self.report.wrapping)})")
-        return "\n  ".join(lines)
+        return "\n  ".join([*lines, *(f"({hint})" for hint in self.report.hints)])
 
 
 def listed(items: Iterable[str]) -> str:

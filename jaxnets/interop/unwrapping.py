@@ -5,6 +5,8 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from jaxnets.arrays import InputError
 from jaxnets.interop.naming import Rename, best_naming
 
@@ -56,12 +58,21 @@ def unwrap(
     scores = [naming.score(known) for naming in namings]
     best = [number for number, score in enumerate(scores) if score == max(scores)]
     if len(best) > 1:
-        places = ", ".join(repr(".".join(found[number].wrapping)) for number in best)
-        raise InputError("source", "one state_dict", f"{origin}, which has them at {places}")
+        paths = [found[number].wrapping for number in best]
+        places = ", ".join(repr(".".join(path)) for path in paths)
+        whole = "source" if origin == "state_dict" else "torch.load(path)"
+        keys = "".join(f"[{key!r}]" for key in paths[0])
+        expected = f"one state_dict (pass one, such as {whole}{keys})"
+        raise InputError("source", expected, f"{origin}, which has them at {places}")
     state, naming = found[best[0]], namings[best[0]]
     naming.check()
-    dropped = tuple(name for name, new in naming.names.items() if new is None)
-    arrays = {new: state.arrays[name] for name, new in naming.names.items() if new is not None}
+    kept = {
+        name: new
+        for name, new in naming.names.items()
+        if new is not None and (new in known or not _is_count(new, state.arrays[name]))
+    }
+    dropped = tuple(name for name in naming.names if name not in kept)
+    arrays = {new: state.arrays[name] for name, new in kept.items()}
     return StateDict(arrays, state.wrapping + naming.taken_off, state.aside + dropped)
 
 
@@ -72,6 +83,14 @@ def _find(tree: Any, path: tuple[str, ...]) -> Iterator[StateDict]:
     inner = {k: v for k, v in tree.items() if isinstance(k, str) and isinstance(v, Mapping)}
     nests = [key for key in inner if key in _NESTS and any(_find(inner[key], (*path, key)))]
     arrays = {k: v for k, v in tree.items() if isinstance(k, str) and is_array(v)}
+    # Numbers alone, such as a loss, are no weights if there are others further in.
+    numbers = not any(_has_axes(value) for value in arrays.values())
+    if (
+        numbers
+        and not nests
+        and any(True for key in inner for _ in _find(inner[key], (*path, key)))
+    ):
+        arrays = {}
     if arrays and not nests:
         aside = tuple(str(key) for key in tree if key not in arrays)
         yield StateDict(arrays, path, aside)
@@ -84,7 +103,22 @@ def _find(tree: Any, path: tuple[str, ...]) -> Iterator[StateDict]:
 
 def is_array(value: Any) -> bool:
     """Whether a value is a tensor or an array of whatever library."""
-    return hasattr(value, "shape") and hasattr(value, "dtype")
+    if isinstance(value, np.generic):  # a number, such as the best accuracy
+        return False
+    # Of the kind, as the shape of a tensor that is not initialised yet raises.
+    return hasattr(type(value), "shape") and hasattr(type(value), "dtype")
+
+
+def _has_axes(value: Any) -> bool:
+    try:
+        return len(value.shape) > 0
+    except RuntimeError:  # not initialised yet
+        return True
+
+
+def _is_count(name: str, value: Any) -> bool:
+    """Whether it is the count that PyTorch's AveragedModel keeps beside the weights."""
+    return name == "n_averaged" and not _has_axes(value)
 
 
 def _contents(tree: Any) -> str:
