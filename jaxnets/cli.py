@@ -308,7 +308,7 @@ def _answer(model: Any, row: np.ndarray, class_names: Sequence[str] | None, top:
 @cli.command("inspect")
 @click.argument("file", type=click.Path(path_type=Path))
 def inspect_command(file: Path) -> None:
-    """Show the arrays in FILE, one of torch.save or of safetensors."""
+    """Show the arrays in FILE, one of torch.save, of safetensors or of numpy.savez."""
     found = interop.read_torch(file)
     rows = [
         (name, str(list(array.shape)), str(array.dtype).removeprefix("torch."))
@@ -337,21 +337,25 @@ def inspect_command(file: Path) -> None:
 @click.option(
     "--to",
     type=click.Choice(["torch", "jaxnets"]),
-    help="What OUT is to be; by default the other of what IN is.",
+    help="What OUT is to be, where its name does not say.",
 )
 def convert_command(
     source: Path, out: Path, model: str, model_option: tuple[tuple[str, Any], ...], to: str | None
 ) -> None:
     """Convert the weights IN to OUT: from PyTorch or to it.
 
-    A file of torch.save or of safetensors becomes a folder of weights, as training leaves it under
-    RUN/weights; such a folder becomes a .safetensors, .pt, .pth or .bin file.
+    OUT's name says what it becomes. One that ends in .safetensors, .pt, .pth or .bin is a file with
+    PyTorch's names and layouts; a name without an ending is a folder of weights, as training leaves
+    it under RUN/weights. IN is either, known by its content, so that a .pt can also be rewritten as
+    a .safetensors with its wrapping taken off. --to jaxnets makes a folder of any name.
     """
-    to = to or ("torch" if source.is_dir() else "jaxnets")
     if out.exists():
         raise InputError("out", "a path that does not exist yet", str(out))
+    to = to or ("torch" if source.is_dir() or out.suffix else "jaxnets")
     if to == "torch" and out.suffix not in _WRITERS:
-        raise InputError("out", f"a file ending in {', '.join(_WRITERS)}", str(out))
+        raise InputError(
+            "out", f"a file ending in {', '.join(_WRITERS)}, or --to jaxnets for a folder", str(out)
+        )
     network = _network(model, dict(model_option))
     if source.is_dir():
         _read_folder(network, source)

@@ -80,13 +80,24 @@ def test_to_says_what_the_output_is(capsys, tmp_path):
     load_weights(other, folder)
 
 
+@pytest.mark.parametrize("name", ["w.pt", "w.safetensors"])
+def test_an_ending_makes_a_file_of_a_file_too(capsys, tmp_path, name):
+    model, other = mlp(0), mlp(1)
+    torch.save({"epoch": 1, "state_dict": to_torch(model)}, tmp_path / "checkpoint.pt")
+    code, _, err = run(capsys, "convert", tmp_path / "checkpoint.pt", tmp_path / name, *OPTION)
+    assert (code, err) == (0, "")
+    assert (tmp_path / name).is_file()
+    assert load_torch(other, tmp_path / name).aside == ()
+    assert same(model, other)
+
+
 @pytest.fixture
 def files(tmp_path):
     save_safetensors(mlp(), tmp_path / "w.safetensors")
     save_weights(mlp(), tmp_path / "weights")
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.pt").write_text("none")
-    np.savez(tmp_path / "a.npz", a=np.ones(3))
+    np.savez(tmp_path / "a.npz", a=np.array([{}], object))
     return tmp_path
 
 
@@ -95,22 +106,23 @@ def files(tmp_path):
     [
         ("inspect none.pt", "source: expected a checkpoint file, got none.pt, which is no file"),
         ("inspect empty", "source: expected a checkpoint file, got empty, which is a folder"),
-        ("inspect text.pt", "got text.pt, which is neither"),
-        ("inspect a.npz", "a.npz, which is damaged, incomplete or no checkpoint"),
+        ("inspect text.pt", "got text.pt, which begins with"),
+        ("inspect a.npz", "a.npz, which is damaged or holds more than plain arrays"),
         ("convert w.safetensors weights MLP", "out: expected a path that does not exist yet, got"),
         ("convert weights w.safetensors MLP", "out: expected a path that does not exist yet, got"),
         ("convert weights w.onnx MLP", "out: expected a file ending in .safetensors, .pt, .pth, ."),
+        ("convert w.safetensors w.onnx MLP", "or --to jaxnets for a folder, got w.onnx"),
         ("convert none.pt new MLP", "source: expected a checkpoint file, got none.pt, which is no"),
         ("convert empty new.pt MLP", "directory: expected a folder written by save_weights, got"),
-        ("convert text.pt new MLP", "got text.pt, which is neither"),
+        ("convert text.pt new MLP", "got text.pt, which begins with"),
         ("convert w.safetensors new", "Missing option '--model'"),
         ("convert w.safetensors new --model vgg", "'vgg' is not one of"),
         (
             "convert w.safetensors new --model linear-regression",
-            "w.safetensors: expected the weights of LinearRegression, got missing: weight float32[",
+            "rename={'fc1': '', 'fc2': None}), got fc1., fc2. of equal fit",
         ),
         ("convert weights new.pt --model mlp", "directory: expected weights of this network, got"),
-        ("convert w.safetensors new --model recurrent-classifier", "model option: expected all th"),
+        ("convert w.safetensors new --model recurrent-classifier", "model option: expected "),
         ("convert w.safetensors new --model mlp --model-option size=3", "model option: expected o"),
         ("convert w.safetensors no/new.pt MLP --to torch", "path: expected a file in a folder tha"),
     ],

@@ -198,6 +198,21 @@ def test_dropout_drops_with_probability_p_and_keeps_the_mean(p):
     np.testing.assert_allclose(kept.mean(), 1 - p, atol=0.005)
 
 
+@pytest.mark.parametrize("kind", [layers.Dropout, layers.Dropout2d])
+def test_dropout_has_pytorchs_name_for_its_rate(kind):
+    layer = kind(0.25, rngs=nnx.Rngs(0))
+    assert layer.p == layer.rate == 0.25
+    layer.p = 1
+    assert layer.rate == 1.0
+    assert not dropped(layer).any()
+    with pytest.raises(ValueError, match=r"p: expected a probability between 0 and 1, got 1\.5"):
+        layer.p = 1.5
+    layer = kind(0.0, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"p: expected 0 or 1 in a layer made with .* got 0\.5"):
+        layer.p = 0.5
+    assert layer.p == 0.0
+
+
 def test_dropout2d_drops_whole_channels():
     outputs = dropped(layers.Dropout2d(0.25, rngs=nnx.Rngs(0)))
     channels = outputs[:, 0, 0, :]

@@ -16,16 +16,37 @@ class Dropout(nnx.Dropout):
     p = 0 or 1 nothing is drawn and there is no stream.
 
     Args:
-        p: the probability that a value is dropped.
+        p: the probability that a value is dropped; ``layer.p`` reads and changes it.
         rngs: where the stream's first key is drawn from.
     """
 
     def __init__(self, p: float = 0.5, *, rngs: nnx.Rngs) -> None:
-        if not 0 <= p <= 1:
-            raise InputError("p", "a probability between 0 and 1", p)
+        _check(p)
         # Whatever stream of rngs the key comes from, it is reseeded by one name.
         stream = nnx.RngStream(rngs.dropout(), tag="dropout") if 0 < p < 1 else None
         super().__init__(float(p), rngs=stream)
+
+    @property
+    def p(self) -> float:
+        """PyTorch's name for ``rate``: the probability that a value is dropped.
+
+        Raises:
+            InputError: when set: if it is no probability, or random numbers are needed of a layer
+                that was made without.
+        """
+        return self.rate
+
+    @p.setter
+    def p(self, p: float) -> None:
+        _check(p)
+        if 0 < p < 1 and self.rngs is None:
+            raise InputError("p", "0 or 1 in a layer made with p = 0 or 1", p)
+        self.rate = float(p)
+
+
+def _check(p: float) -> None:
+    if not 0 <= p <= 1:
+        raise InputError("p", "a probability between 0 and 1", p)
 
 
 class Dropout2d(Dropout):
