@@ -251,8 +251,8 @@ RECIPES: dict[str, Recipe] = {
                 "words, windows of 64 from a zero state; the last tenth of the text held out"
             ),
             expect=(
-                "on tinyshakespeare 1.59 nats a character, 53 % of characters right, in 2 to 5 minutes "
-                "on 2 CPU cores"
+                "on tinyshakespeare 1.59 nats a character, 53 % of characters right, in 2 to 5 "
+                "minutes on 2 CPU cores"
             ),
             data="text",
             model="language-model",
@@ -398,4 +398,10 @@ def _call(table: Mapping[str, Any], name: str, kind: str, options: Mapping[str, 
         if option not in taken:
             known = ", ".join(p for p in taken if p not in ("self", "rngs", "param_dtype"))
             raise InputError(f"{kind} option", f"one of {known} for {name}", option)
+    needed = [
+        p.name for p in taken.values() if p.default is p.empty and p.name not in ("self", "rngs")
+    ]
+    missing = [option for option in needed if option not in options]
+    if missing:
+        raise InputError(f"{kind} option", f"{', '.join(needed)} for {name}", f"no {missing[0]}")
     return entry(**options)

@@ -155,6 +155,11 @@ def test_predict_refuses_what_is_no_image_of_the_right_size(capsys, saved, tmp_p
             ["train", "mnist-mlp", "--model-option", "features"],
             "expected KEY=VALUE, got 'features'",
         ),
+        (
+            ["train", "mnist-mlp", "--model", "recurrent-classifier"],
+            "model option: expected input_dim, hidden_dim for recurrent-classifier, got no input",
+        ),
+        (["train", "mnist-mlp", "--model-option", "features=784"], "features: expected at least"),
         (["train", "mnist-mlp", "--model-option", "size=3"], "model option: expected one of feat"),
         (["train", "mnist-mlp", "--model-option", "features=(100,10)"], "inputs: expected a batch"),
         (
@@ -168,7 +173,10 @@ def test_predict_refuses_what_is_no_image_of_the_right_size(capsys, saved, tmp_p
         (["train", "mnist-mlp", "--out", "/proc/run"], "out: expected a folder that can be made"),
         (["train", "mnist-mlp", "--fast"], "No such option '?--fast"),
         (["predict", "tests", "--index", "0"], "run: expected a folder with a run.json"),
-        (["predict", "tests"], "expected an image file, a text, --index N or --prompt TEXT, got none of them"),
+        (
+            ["predict", "tests"],
+            "expected an image file, a text, --index N or --prompt TEXT, got none of them",
+        ),
         (["summary", "lenet"], "recipe: expected one of"),
         (["trane"], "No such command 'trane'"),
     ],

@@ -51,7 +51,7 @@ class MLP(nnx.Module):
         rngs: nnx.Rngs,
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
-        if len(features) < 2:
+        if not isinstance(features, Sequence) or len(features) < 2:
             raise InputError("features", "at least an input and an output size", features)
         for size in features:
             check_positive("features", size)
