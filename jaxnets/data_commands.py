@@ -5,15 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 
 from jaxnets.arrays import InputError, describe
-from jaxnets.data import Dataset, Split, files, from_tfds, load
+from jaxnets.data import Dataset, files, from_tfds, load
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.contact_sheet import contact_sheet
 from jaxnets.data.known import KNOWN
 from jaxnets.data.loading import SOURCES
 from jaxnets.data.source import Source
 from jaxnets.data.survey import channel_statistics, class_counts
+from jaxnets.data.text import TextDataset
 
 _MOST_COLUMNS = 8  # of a table's statistics that are printed
 
@@ -61,13 +63,19 @@ def info_command(name: str, source: Any, data_dir: str | None) -> None:
     spec = data.spec
     click.echo(f"inputs {describe(spec.inputs)}, labels {describe(spec.labels)}")
     click.echo(f"train {len(data.train):,}, test {len(data.test):,}")
-    mean, std = channel_statistics(data.train)
-    for word, numbers in (("mean", mean), ("std", std)):
+    if isinstance(data, TextDataset):
+        click.echo(f"vocabulary {len(data.vocabulary):,}")
+    else:
+        _print_statistics(data)
+    if data.num_classes is not None and data.train.labels.ndim == 1:
+        _print_classes(data, data.num_classes)
+
+
+def _print_statistics(data: Dataset) -> None:
+    for word, numbers in zip(("mean", "std"), channel_statistics(data.train), strict=True):
         more = " …" if len(numbers) > _MOST_COLUMNS else ""
         shown = " ".join(f"{number:.4f}" for number in numbers[:_MOST_COLUMNS])
         click.echo(f"{word} of the training inputs{_scaled(data)}: {shown}{more}")
-    if data.num_classes is not None:
-        _print_classes(data, data.num_classes)
 
 
 def _scaled(data: Dataset) -> str:
@@ -93,26 +101,34 @@ def head_command(
     name: str, source: Any, data_dir: str | None, split: str, count: int, out: Path | None
 ) -> None:
     """Show the first examples of the data set NAME; as a picture with --out."""
-    data = load(name, source=source, data_dir=data_dir, train=split)
+    whole = split in ("train", "test")
+    data = load(name, source=source, data_dir=data_dir, train=None if whole else split)
+    examples = data.test if split == "test" else data.train
     if out is None:
-        for number, line in enumerate(_lines(data.train, data.class_names, count)):
-            click.echo(f"{number}: {line}")
+        for number in range(min(count, len(examples))):
+            shown = _example(data, examples.inputs[number])
+            click.echo(f"{number}: {shown} → {_answer(data, examples.labels[number])}")
         return
     if out.exists() or out.suffix.lower() != ".png":
         raise InputError("out", "a new file that ends in .png", str(out))
-    contact_sheet(data.train, data.class_names, count).save(out)
+    contact_sheet(examples, data.class_names, count).save(out)
     click.echo(f"wrote {out}")
 
 
-def _lines(split: Split, class_names: tuple[str, ...] | None, count: int) -> list[str]:
-    lines = []
-    for example, label in zip(split.inputs[:count], split.labels[:count], strict=True):
-        answer = class_names[label] if class_names else " ".join(f"{v:g}" for v in label.ravel())
-        values = " ".join(f"{value:g}" for value in example.ravel()[:_MOST_COLUMNS])
-        small = example.ndim == 1 and example.size <= _MOST_COLUMNS
-        shown = values if small else f"{describe(example)}, mean {example.mean():.4g}"
-        lines.append(f"{shown} → {answer}")
-    return lines
+def _example(data: Dataset, example: np.ndarray) -> str:
+    if isinstance(data, TextDataset):
+        return repr(data.encoder.decode(example))
+    if example.ndim == 1 and example.size <= _MOST_COLUMNS:
+        return " ".join(f"{value:g}" for value in example)
+    return f"{describe(example)}, mean {example.mean():.4g}"
+
+
+def _answer(data: Dataset, label: np.ndarray) -> str:
+    if label.ndim == 0 and data.class_names is not None:
+        return data.class_names[int(label)]
+    if label.size > _MOST_COLUMNS:
+        return describe(label)
+    return " ".join(f"{value:g}" for value in label.ravel())
 
 
 @data_group.command("check")

@@ -81,6 +81,21 @@ def test_head_shows_examples(capsys):
     assert (x, y) == pytest.approx((test.inputs[0, 0], test.labels[0, 0]), rel=1e-4)
 
 
+def test_texts_are_shown_as_texts(capsys, tmp_path):
+    for language, start in (("Irish", "Ao"), ("Czech", "Ce")):
+        lines = [start + end for end in "bcdfghjklmnpqrst"]
+        (tmp_path / f"{language}.txt").write_text("\n".join(lines))
+    code, out, _ = run(capsys, "data", "info", "names", "--data-dir", tmp_path)
+    assert code == 0
+    assert re.search(r"^vocabulary \d+$", out, re.M)
+    assert "mean" not in out
+    assert re.search(r"^Irish +\d+ +\d+$", out, re.M)
+    code, out, _ = run(capsys, "data", "head", "names", "--data-dir", tmp_path, "-n", "40")
+    assert code == 0
+    assert re.search(r"^\d+: 'Ao\w' → Irish$", out, re.M)
+    assert re.search(r"^\d+: 'Ce\w' → Czech$", out, re.M)
+
+
 def test_head_draws_samples_of_every_class(capsys, tmp_path):
     write_images(tmp_path / "pets", {"cat": 10, "dog": 20})
     out = tmp_path / "pets.png"

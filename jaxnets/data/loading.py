@@ -164,7 +164,8 @@ def _nowhere(name: str, source: str | None, root: Path | None) -> InputError:
         "tfds": "a name that TensorFlow Datasets knows",
     }
     expected = ", or ".join(places.values()) if source is None else places[source]
-    return InputError("name", expected, f"{name!r}{from_tfds.nearest(name, [*DATASETS, *KNOWN])}")
+    near = from_tfds.nearest(name, [*DATASETS, *KNOWN, *finding.TEXTS])
+    return InputError("name", expected, f"{name!r}{near}")
 
 
 def _files(name: str, root: Path | None) -> str:
