@@ -46,6 +46,17 @@ def test_the_readmes_python_runs(code, tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
 
 
+def test_the_python_of_the_page_on_interop_runs_in_order(tmp_path):
+    page = (ROOT / "docs" / "interop.md").read_text()
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL))
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    report, trace = re.findall(r"```text\n(.*?)```", page, flags=re.DOTALL)
+    assert done.stdout.startswith(report)
+    numbers = r"\d\.\de[+-]\d\d *"
+    assert re.sub(numbers, "", done.stdout) == re.sub(numbers, "", report + trace)
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name):
     failures, _ = doctest.testmod(
