@@ -224,7 +224,7 @@ class Crafted:
     """A dtype that claims that the numbers of an array are pointers to objects."""
 
     def __reduce__(self):
-        fields = {"a": (np.dtype(object), 0)}
+        fields = {"a": (np.dtype("i8"), 0)}
         return np.dtype, ("f8", False, True), (3, "<", None, ("a",), fields, 8, 8, 63)
 
 
@@ -236,11 +236,9 @@ class CraftedArray:
 
 def test_a_crafted_dtype_is_not_believed(tmp_path):
     torch.save({"a": CraftedArray()}, tmp_path / "w.pt")
-    try:
-        found = read_torch(tmp_path / "w.pt").arrays["a"]
-    except InputError:
-        return
-    assert found.dtype == np.dtype("f8")
+    found = read_torch(tmp_path / "w.pt").arrays["a"]
+    assert (found.dtype, found.dtype.names, found.dtype.hasobject) == (np.float64, None, False)
+    np.testing.assert_array_equal(found, np.ones(3))
 
 
 def test_files_without_checksums_are_read(tmp_path):
