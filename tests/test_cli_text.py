@@ -1,5 +1,7 @@
 import json
 import re
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -162,3 +164,23 @@ def test_a_damaged_encoder_is_refused(capsys, sentiment, tmp_path):
     code, _, err = run(capsys, "predict", tmp_path, "a film")
     assert code == 2
     assert "path: expected a file written by TextEncoder.save, got" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "result"),
+    [
+        ("sentiment", write_polarity, r"test accuracy: \d+\.\d\d% \(\d/4\)"),
+        ("names", write_names, r"test accuracy: \d+\.\d\d% \(\d/1\)"),
+        ("shakespeare", write_loop, r"test loss: \d\.\d{4} nats a character, accuracy \d+\.\d\d%"),
+    ],
+)
+def test_the_examples_run(capsys, tmp_path, monkeypatch, name, write, result):
+    write(tmp_path)
+    script = Path(__file__).parent.parent / "examples" / f"{name}.py"
+    arguments = ["--data-dir", str(tmp_path), "--epochs", "1"]
+    monkeypatch.setattr("sys.argv", [str(script), *arguments])
+    runpy.run_path(str(script), run_name="__main__")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("epoch 1/1  train loss")
+    assert re.fullmatch(result, lines[1])
+    assert len(lines) > 2  # what it says of new texts, or writes

@@ -1,4 +1,6 @@
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -256,6 +258,7 @@ def test_load_finds_polarity_below_the_folder(tmp_path, place):
     expected = text.polarity(tmp_path / place, held_out=0.25, seed=3)
     np.testing.assert_array_equal(data.test.inputs, expected.test.inputs)
     assert len(data.test) == 10
+    assert data.origin == f"files in {tmp_path / place}"
 
 
 def test_load_finds_texts_in_the_folder_that_the_environment_names(tmp_path, monkeypatch):
@@ -299,3 +302,17 @@ def test_load_says_where_it_looked(tmp_path, monkeypatch):
         load("text", data_dir=tmp_path / "none")
     with pytest.raises(ValueError, match=r"train: expected None, as text is a set of texts, got t"):
         load("text", data_dir=tmp_path, train="train[:50%]")
+
+
+def test_the_pages_python_runs(tmp_path, monkeypatch):
+    page = (Path(__file__).parent.parent / "docs" / "text.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    assert len(blocks) == 2
+    (tmp_path / "data").mkdir()
+    write_polarity(tmp_path / "data")
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks:
+        exec(block, names)
+    assert names["encoder"](["A good film!", "Good"]).tolist() == [[1, 2, 3, 1], [2, 0, 0, 0]]
+    assert len(names["data"].test) == 2

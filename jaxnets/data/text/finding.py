@@ -1,5 +1,6 @@
 """Where the files of a set of texts lie."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,24 +43,28 @@ def _first(name: str, what: str, root: Path | None, places: tuple[str, ...], has
     raise InputError("name", f"{what} {looked}", f"{name!r} and no such files")
 
 
+def _found(place: Path, data: TextDataset) -> TextDataset:
+    return dataclasses.replace(data, origin=f"files in {place}" if place.is_dir() else str(place))
+
+
 def _polarity(root: Path | None, held_out: float, seed: int) -> TextDataset:
     what, places = "rt-polarity.pos and rt-polarity.neg", (".", "rt-polarity", "rt-polaritydata")
     folder = _first("rt-polarity", what, root, places, "rt-polarity.pos")
-    return polarity(folder, held_out=held_out, seed=seed)
+    return _found(folder, polarity(folder, held_out=held_out, seed=seed))
 
 
 def _names(root: Path | None, held_out: float, seed: int) -> TextDataset:
     places = ("names", "data/names", "names/data/names", ".")
     folder = _first("names", "a file Language.txt for each class", root, places, "*.txt")
-    return names(folder, held_out=held_out, seed=seed)
+    return _found(folder, names(folder, held_out=held_out, seed=seed))
 
 
 def _text(root: Path | None, held_out: float, seed: int) -> TextDataset:
     if root is not None and root.is_file():
-        return characters(root, held_out=held_out)
+        return _found(root, characters(root, held_out=held_out))
     places = (".", "tinyshakespeare", "text")
     folder = _first("text", "a text file, or input.txt", root, places, "input.txt")
-    return characters(folder / "input.txt", held_out=held_out)
+    return _found(folder, characters(folder / "input.txt", held_out=held_out))
 
 
 def _imdb(root: Path | None, held_out: float, seed: int) -> TextDataset:
@@ -68,7 +73,8 @@ def _imdb(root: Path | None, held_out: float, seed: int) -> TextDataset:
     tokenizer = Tokenizer(lowercase=True, split_punctuation=True)
     encoder = learn_encoder(parts[0][0], tokenizer, min_count=5, percentile=90)
     train, test = (Split(encoder(found), labels) for found, labels in parts)
-    return TextDataset("imdb_reviews", train, test, ("negative", "positive"), encoder=encoder)
+    classes, origin = ("negative", "positive"), "TensorFlow Datasets"
+    return TextDataset("imdb_reviews", train, test, classes, origin, encoder=encoder)
 
 
 #: What loads each set of texts, by its name: (folder or file, share held out, seed) → data.
