@@ -5,7 +5,8 @@ starts from a zero state. The last tenth of the text is held out.
 Data:       any text file, such as tinyshakespeare's input.txt, in --data-dir.
 Run:        python examples/shakespeare.py --data-dir FILE
 Time:       about 2 minutes on 2 CPU cores.
-Loss:       1.58 to 1.59 nats a character on the last tenth of tinyshakespeare, 53 % of characters right.
+Loss:       1.58 to 1.59 nats a character on the last tenth of tinyshakespeare, 53 % of the
+characters right.
 """
 
 import argparse
