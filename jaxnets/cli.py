@@ -296,13 +296,16 @@ def _answer(model: Any, row: np.ndarray, class_names: Sequence[str] | None, top:
     """The most likely classes of one row of outputs; the numbers themselves without classes."""
     if class_names is None:
         return " ".join(f"{value:.6g}" for value in np.ravel(row))
-    if getattr(model, "output", "logits") == "sigmoid" and len(class_names) == 2:
-        row = np.array([1 - row[0], row[0]])
-    elif getattr(model, "output", "logits") == "logits":
+    output = getattr(model, "output", "logits")
+    if len(row) == 1:  # one output tells two classes apart
+        second = row[0] if output == "sigmoid" else 1 / (1 + np.exp(-row[0]))
+        row = np.array([1 - second, second])
+    elif output == "logits":
         exponentials = np.exp(row - row.max())
         row = exponentials / exponentials.sum()
     best = np.argsort(-row, kind="stable")[:top]
-    return "  ".join(f"{class_names[k]} {row[k]:.2%}" for k in best)
+    names = [class_names[k] if k < len(class_names) else str(k) for k in best]
+    return "  ".join(f"{name} {row[k]:.2%}" for name, k in zip(names, best, strict=True))
 
 
 @cli.command("inspect")

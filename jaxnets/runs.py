@@ -59,10 +59,10 @@ def new_folder(directory: Path | str) -> Iterator[Path]:
     Raises:
         ValueError: if the folder holds something already, or cannot be made.
     """
-    path = Path(directory)
+    path = Path(directory).absolute()
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError("out", "a new or empty folder", f"{directory}, which is not")
-    partial = path.with_name(f".{path.absolute().name}.partial-{os.getpid()}")
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
         partial.mkdir(parents=True)
     except OSError as error:

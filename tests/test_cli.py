@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from jaxnets import recipes
-from jaxnets.cli import main
+from jaxnets.cli import _answer, main
 from jaxnets.data import load
 
 
@@ -228,3 +228,14 @@ def test_help_and_version(capsys):
     code, out, _ = run(capsys, "--version")
     assert code == 0
     assert out.startswith("jaxnets, version ")
+
+
+@pytest.mark.parametrize(("output", "value"), [("sigmoid", 0.8), ("logits", np.log(4.0))])
+def test_one_output_tells_two_classes_apart(output, value):
+    class Model:
+        pass
+
+    model = Model()
+    model.output = output
+    row = np.array([value], np.float32)
+    assert _answer(model, row, ("no", "yes"), 2) == "yes 80.00%  no 20.00%"

@@ -52,6 +52,9 @@ def load_weights(model: nnx.Module, directory: Path | str) -> None:
     except (ValueError, OSError) as error:
         got = f"{directory}, which is not one"
         raise InputError("directory", "a folder written by save_weights", got) from error
+    if found is None:
+        got = f"{directory}, which is damaged"
+        raise InputError("directory", "a folder written by save_weights", got)
     expected = _flat(model)
     faults = [
         f"{name} is {_describe(found, name)}, not {_describe(expected, name)}"
