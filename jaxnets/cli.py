@@ -69,7 +69,8 @@ class _Option(click.ParamType):
         if not key or not equals:
             self.fail(f"expected KEY=VALUE, got {value!r}", param, ctx)
         try:
-            return key, ast.literal_eval(text)
+            word = text.capitalize()
+            return key, ast.literal_eval(word if word in ("True", "False", "None") else text)
         except (ValueError, SyntaxError):
             return key, text
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from jaxnets import recipes
-from jaxnets.cli import _answer, main
+from jaxnets.cli import _answer, _Option, main
 from jaxnets.data import load
 
 
@@ -239,3 +239,8 @@ def test_one_output_tells_two_classes_apart(output, value):
     model.output = output
     row = np.array([value], np.float32)
     assert _answer(model, row, ("no", "yes"), 2) == "yes 80.00%  no 20.00%"
+
+
+@pytest.mark.parametrize(("text", "value"), [("false", False), ("TRUE", True), ("none", None)])
+def test_options_know_true_false_and_none_in_any_case(text, value):
+    assert _Option().convert(f"maximize={text}", None, None) == ("maximize", value)
