@@ -49,7 +49,6 @@ class Bar:
         from rich import progress
 
         self._epochs = epochs
-        self._done = 0
         self._bar = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
