@@ -15,7 +15,7 @@ from flax import nnx
 from jaxnets import MLP, LeNet, RecurrentClassifier, fit, losses, optimizers
 from jaxnets.data import Compose, ImageRows, Normalize, ToFloat, load
 from jaxnets.training import plot_history, write_history
-from jaxnets.training.checkpoints import save_weights
+from jaxnets.training.weights import save_weights
 
 pixels = ToFloat()  # [0, 255] to [0, 1]
 normalized = Compose(pixels, Normalize(0.1307, 0.3081))

@@ -23,7 +23,7 @@ from jaxnets.models import MODELS, LanguageModel
 from jaxnets.optimizers import OPTIMIZERS
 from jaxnets.sampling import sample
 from jaxnets.training import NonFiniteLossError, TrainingRun, predict
-from jaxnets.training.checkpoints import load_weights, save_weights
+from jaxnets.training.weights import load_weights, save_weights
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -18,8 +18,8 @@ from jaxnets.data import Dataset
 from jaxnets.data.text import TextDataset, TextEncoder
 from jaxnets.recipes import Recipe, build_model
 from jaxnets.training import TrainingRun, count_parameters, plot_history, write_history
-from jaxnets.training.checkpoints import load_weights, save_weights
 from jaxnets.training.records import history_rows
+from jaxnets.training.weights import load_weights, save_weights
 
 _RECORD = "run.json"
 _WEIGHTS = "weights"

@@ -6,7 +6,7 @@ from flax import nnx
 from jaxnets.cli import main
 from jaxnets.interop import load_torch, save_safetensors, to_numpy, to_torch
 from jaxnets.models import MLP
-from jaxnets.training.checkpoints import load_weights, save_weights
+from jaxnets.training.weights import load_weights, save_weights
 
 OPTION = ["--model", "mlp", "--model-option", "features=(3,4,2)"]
 

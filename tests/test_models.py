@@ -17,7 +17,7 @@ from jaxnets.models import (
     RecurrentClassifier,
 )
 from jaxnets.training import count_parameters, fit
-from jaxnets.training.checkpoints import load_weights, save_weights
+from jaxnets.training.weights import load_weights, save_weights
 from tests.networks import CASES
 
 battery = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
