@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from jaxnets import losses, metrics, optimizers
 from jaxnets.data import Compose, Dataset, Normalize, Split, ToFloat, epoch_plan, load
+from jaxnets.data.batching import Plan
 from jaxnets.layers import BatchNorm1d, Dropout, Linear
 from jaxnets.models import MLP, LinearRegression
 from jaxnets.training import (
@@ -25,7 +26,7 @@ from jaxnets.training import (
     train_step,
     write_history,
 )
-from jaxnets.training.epoch import pieces
+from jaxnets.training.batches import cut
 
 
 def drawn(count=50, test=23, classes=3, seed=0):
@@ -174,15 +175,24 @@ def test_every_example_is_scored_whatever_the_batch_size(count, batch_size):
     )
 
 
-@given(steps=st.integers(0, 80), rest=st.integers(0, 3), whole=st.booleans())
-def test_pieces_hold_every_step_once_and_in_order(steps, rest, whole):
+@given(
+    steps=st.integers(0, 80),
+    rest=st.integers(0, 3),
+    start=st.integers(0, 81),
+    room=st.none() | st.integers(1, 90),
+    stops=st.lists(st.integers(0, 90)),
+)
+def test_pieces_hold_every_step_once_and_in_order(steps, rest, start, room, stops):
     full = np.arange(4 * steps).reshape(steps, 4)
-    left = np.arange(4 * steps, 4 * steps + rest)
-    cut = pieces(full, left, whole=whole)
-    np.testing.assert_array_equal(np.concatenate([np.ravel(piece) for piece in cut] or [[]]),
-                                  np.arange(4 * steps + rest))  # fmt: skip
-    assert len({piece.shape for piece in cut}) <= 3
-    assert not whole or len(cut) <= 2
+    plan = Plan(full, np.arange(4 * steps, 4 * steps + rest))
+    start = min(start, plan.steps)
+    pieces = cut(plan, start=start, room=room, stops=stops)
+    seen = np.concatenate([np.ravel(piece.rows) for piece in pieces] or [[]])
+    np.testing.assert_array_equal(seen, np.arange(4 * start, 4 * steps + rest))
+    ends = start + np.cumsum([len(piece.rows) for piece in pieces])
+    assert {stop for stop in stops if start < stop <= plan.steps} <= set(ends)
+    for piece in pieces:
+        assert piece.count is None if room is None else piece.count <= piece.room <= max(room, 1)
 
 
 def test_the_history_holds_means_over_examples():

@@ -43,6 +43,16 @@ class Split:
         """The number of examples."""
         return len(self.inputs)
 
+    @property
+    def spec(self) -> "ElementSpec":
+        """The shape and dtype of one example and of its label."""
+        return ElementSpec(
+            *(
+                jax.ShapeDtypeStruct(array.shape[1:], array.dtype)
+                for array in (self.inputs, self.labels)
+            )
+        )
+
     def take(self, n: int) -> "Split":
         """The first n examples.
 

@@ -9,6 +9,7 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from jaxnets.arrays import InputError, check_floats, check_positive, describe
+from jaxnets.layers import shard
 
 
 def _at_least_float32(x: jax.Array) -> jax.Array:
@@ -20,6 +21,30 @@ def _moments(x: jax.Array, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance, in two passes: E[x²] - E[x]² cancels where the mean is large."""
     mean = x.mean(axes, keepdims=True)
     return mean, jnp.square(x - mean).mean(axes, keepdims=True)
+
+
+def _batch_moments(
+    x: jax.Array, synchronized: bool
+) -> tuple[jax.Array, jax.Array, int | jax.Array]:
+    """Per channel: mean, biased variance, and of how many values.
+
+    Where several devices share a batch, of the values that count; with ``synchronized``, of those
+    of all devices.
+    """
+    axes = tuple(range(x.ndim - 1))
+    part = shard.current()
+    if part is None:
+        return *_moments(x, axes), x.size // x.shape[-1]
+    examples = part.valid.repeat(len(x) // len(part.valid))
+    counts = examples.reshape(-1, *(1,) * (x.ndim - 1))
+
+    def total(values: jax.Array) -> jax.Array:
+        here = jnp.sum(values, axes, where=counts, keepdims=True)
+        return lax.psum(here, part.axis) if synchronized else here
+
+    count = jnp.maximum(total(jnp.ones_like(x[..., :1])), 1)
+    mean = total(x) / count
+    return mean, total(jnp.square(x - mean)) / count, count.reshape(())
 
 
 def _check(x: jax.Array, ranked: bool, last: tuple[int, ...], expected: str) -> None:
@@ -79,6 +104,9 @@ class BatchNorm(Normalization):
         track_running_stats: whether there are running statistics; without them x is normalized by
             its own in both modes.
         bias: whether there is ``bias``, if ``affine``.
+        synchronized: where several devices share a batch, whether the statistics are those of the
+            whole batch, as of ``torch.nn.SyncBatchNorm``; otherwise each device normalizes by
+            its part's, as under ``DistributedDataParallel``, and the running ones are their mean.
         rngs: not used, as the initial values are constants.
         param_dtype: the dtype of the parameters and statistics.
     """
@@ -92,6 +120,7 @@ class BatchNorm(Normalization):
         track_running_stats: bool = True,
         *,
         bias: bool = True,
+        synchronized: bool = False,
         rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
@@ -99,6 +128,7 @@ class BatchNorm(Normalization):
         shape, tracked = (num_features,), track_running_stats
         super().__init__(shape, eps, affine, bias, param_dtype)
         self.num_features, self.momentum = num_features, momentum
+        self.synchronized = synchronized
         self.use_running_average = False
         self.mean = nnx.BatchStat(jnp.zeros(shape, param_dtype)) if tracked else None
         self.var = nnx.BatchStat(jnp.ones(shape, param_dtype)) if tracked else None
@@ -128,12 +158,12 @@ class BatchNorm(Normalization):
                 stat[...].astype(values.dtype).reshape(row) for stat in (self.mean, self.var)
             )
         else:
-            count = x.size // self.num_features
-            if count < 2:
+            if x.size // self.num_features < 2 and shard.current() is None:
                 raise InputError("x", "more than one value per channel in training", describe(x))
-            mean, var = _moments(values, range(x.ndim - 1))
+            mean, var, count = _batch_moments(values, self.synchronized)
             if not self.use_running_average:
-                self._track(mean.reshape(-1), var.reshape(-1) * (count / (count - 1)))
+                unbiased = jnp.asarray(count / jnp.maximum(count - 1, 1), var.dtype)
+                self._track(mean.reshape(-1), var.reshape(-1) * unbiased)
         return self._scaled(self._normalized(values, mean, var), x.dtype)
 
     def _track(self, mean: jax.Array, var: jax.Array) -> None:

@@ -1,31 +1,78 @@
-"""Programs compiled ahead of their first run, and the time that it took."""
+"""Programs compiled for the devices ahead of their first run, and the time that it took."""
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 
-from jaxnets.training.state import Program
+from jaxnets.training.batches import SPREAD, Batches
+from jaxnets.training.epoch import train_steps
+from jaxnets.training.placement import Placement
+from jaxnets.training.state import Program, TrainState
 
 
 class Compiled:
-    """Runs the jitted functions of one program, compiling each for new shapes ahead of its run.
+    """Runs the functions of ``epoch``, compiling each for new shapes ahead of its run.
+
+    Args:
+        program: what they run.
+        placement: where.
 
     Attributes:
         seconds: time spent tracing and compiling so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, program: Program, placement: Placement) -> None:
+        self.program, self.placement = program, placement
         self.seconds = 0.0
-        self._programs: dict[Any, Callable[..., Any]] = {}
+        self._compiled: dict[Any, Callable[..., Any]] = {}
 
-    def run(self, function: Any, program: Program, *arguments: Any) -> Any:
-        """Calls ``function(program, *arguments)``."""
-        shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(arguments))
-        if (function, shapes) not in self._programs:
+    def run(
+        self,
+        function: Callable[..., Any],
+        size: int,
+        state: TrainState,
+        batches: Batches,
+        count: np.int32 | None = None,
+    ) -> Any:
+        """Calls ``function`` with batches of ``size`` examples."""
+        jitted = _jitted(function, self.program, size, self.placement, type(batches))
+        config: Any = jax.config
+        if config.jax_disable_jit or config.jax_debug_nans:
+            return jitted(state, batches, count)  # what a debugger steps through is not compiled
+        shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(batches))
+        key = (jitted, shapes, count is None)
+        if key not in self._compiled:
             began = time.perf_counter()
-            compiled = function.lower(program, *arguments).compile()
+            lowered = jitted.lower(state, batches, count)
+            self._compiled[key] = lowered.compile(self.placement.compiler_options)
             self.seconds += time.perf_counter() - began
-            self._programs[function, shapes] = compiled
-        return self._programs[function, shapes](*arguments)
+        return self._compiled[key](state, batches, count)
+
+
+def call(
+    program: Program,
+    placement: Placement,
+    function: Callable[..., Any],
+    size: int,
+    state: TrainState,
+    batches: Batches,
+    count: np.int32 | None = None,
+) -> Any:
+    """Calls ``function`` once; another call with the same model finds its program again."""
+    return _jitted(function, program, size, placement, type(batches))(state, batches, count)
+
+
+@functools.lru_cache(maxsize=32)
+def _jitted(
+    function: Callable[..., Any],
+    program: Program,
+    size: int,
+    placement: Placement,
+    kind: type[Batches],
+) -> Any:
+    bound = functools.partial(function, program, size)
+    return placement.mapped(bound, SPREAD[kind], donate=function is train_steps)

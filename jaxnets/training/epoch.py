@@ -1,106 +1,89 @@
-"""Many steps in one compiled program, over data that stays on the device."""
+"""Many steps in one compiled program."""
 
-import functools
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxnets.training.batches import Batches
 from jaxnets.training.state import Program, TrainState, merge
-from jaxnets.training.step import StepMetrics, measure, train_step
-
-# On accelerators an epoch is one program. On a CPU it takes seconds to minutes, and whoever
-# watches it, or wants to stop it, waits for the program under way: so an epoch is a few of them.
-_PIECES_ON_CPU = 16
-_SMALLEST_PIECE = 16
+from jaxnets.training.step import StepMetrics, gathered, measure, train_step
 
 
-class Arrays(NamedTuple):
-    """A split on the device.
-
-    Attributes:
-        inputs: [examples, …].
-        labels: [examples, …].
-    """
-
-    inputs: jax.Array
-    labels: jax.Array
-
-
-@functools.partial(jax.jit, static_argnames="program", donate_argnames="state")
 def train_steps(
-    program: Program, state: TrainState, data: Arrays, indices: jax.Array
+    program: Program, size: int, state: TrainState, batches: Batches, count: np.int32 | None
 ) -> tuple[TrainState, StepMetrics]:
-    """Takes a step for each row of indices.
+    """Takes a step for each batch.
 
     Args:
         program: see ``train_step``.
-        state: before the steps; its memory is reused for the state after them.
-        data: the training split.
-        indices: [steps, batch] int32, the examples of each step.
+        size: examples in a batch, over all devices.
+        state: before the steps.
+        batches: this device's part of them.
+        count: how many of the batches to take; None for all.
 
     Returns:
         The state after the steps, and each step's metrics [steps].
     """
 
-    def step(state: TrainState, rows: jax.Array) -> tuple[TrainState, StepMetrics]:
-        return train_step(program, state, data.inputs[rows], data.labels[rows])
+    def step(state: TrainState, number: jax.Array) -> tuple[TrainState, StepMetrics]:
+        return train_step(program, state, *batches.batch(number), size=size)
 
-    return lax.scan(step, state, indices)
+    return _collect(step, state, batches.steps, count)
 
 
-@functools.partial(jax.jit, static_argnames="program")
 def evaluate_batches(
-    program: Program, state: TrainState, data: Arrays, indices: jax.Array
+    program: Program, size: int, state: TrainState, batches: Batches, count: np.int32 | None
 ) -> StepMetrics:
-    """Measures each row of indices with the model in evaluation mode.
+    """Measures each batch with the model in evaluation mode; arguments as of ``train_steps``."""
 
-    Args:
-        program: see ``train_step``.
-        state: the state to evaluate.
-        data: the split.
-        indices: [batches, batch] int32.
+    def step(state: TrainState, number: jax.Array) -> tuple[TrainState, StepMetrics]:
+        inputs, labels = batches.batch(number)
+        outputs = merge(program.graphdef, state)(program.inputs(inputs))
+        outputs, labels = gathered((outputs, labels), program.shards, size)
+        return state, measure(program, outputs, labels)
 
-    Returns:
-        Each batch's metrics [batches].
-    """
-
-    def batch(_: None, rows: jax.Array) -> tuple[None, StepMetrics]:
-        model = merge(program.graphdef, state)
-        outputs = model(program.inputs(data.inputs[rows]))
-        return None, measure(program, outputs, data.labels[rows])
-
-    return lax.scan(batch, None, indices)[1]
+    return _collect(step, state, batches.steps, count)[1]
 
 
-@functools.partial(jax.jit, static_argnames="program")
 def predict_batches(
-    program: Program, state: TrainState, inputs: jax.Array, indices: jax.Array
-) -> jax.Array:
-    """The model's outputs [batches, batch, …] for each row of indices."""
+    program: Program, size: int, state: TrainState, batches: Batches, count: np.int32 | None
+) -> Any:
+    """The model's outputs [batches, batch, …] for each batch, on one device."""
 
-    def batch(_: None, rows: jax.Array) -> tuple[None, jax.Array]:
-        return None, merge(program.graphdef, state)(program.inputs(inputs[rows]))
+    def step(_: None, number: jax.Array) -> tuple[None, Any]:
+        inputs, _ = batches.batch(number)
+        return None, merge(program.graphdef, state)(program.inputs(inputs))
 
-    return lax.scan(batch, None, indices)[1]
+    return lax.scan(step, None, jnp.arange(batches.steps))[1]
 
 
-def pieces(full: np.ndarray, rest: np.ndarray, *, whole: bool) -> list[np.ndarray]:
-    """Cuts the plan of an epoch into the index arrays of its programs.
+def _collect(
+    step: Callable[[TrainState, jax.Array], tuple[TrainState, StepMetrics]],
+    state: TrainState,
+    room: int,
+    count: np.int32 | None,
+) -> tuple[TrainState, StepMetrics]:
+    """A scan of ``count`` steps, which may be known when it runs alone.
 
-    How an epoch is cut depends on its length and the backend alone, so that a run's numbers do
-    not depend on who watches it.
-
-    Args:
-        full: [steps, batch] indices of the full batches.
-        rest: [r] indices of the last smaller batch; it is a step of its own, at its true size,
-            so that means and batch statistics are PyTorch's.
-        whole: whether all full batches go into one program.
-
-    Returns:
-        Arrays [steps, batch], of at most three shapes.
+    What it collects has always ``room`` places, and the program is the same for any count: it
+    neither compiles again for another one, nor adds up in another order.
     """
-    length = len(full) if whole else max(_SMALLEST_PIECE, -(-len(full) // _PIECES_ON_CPU))
-    cut = [full[start : start + length] for start in range(0, len(full), max(length, 1))]
-    return cut + ([rest[None, :]] if len(rest) else [])
+    empty = StepMetrics(jnp.zeros(room, float), jnp.zeros(room, jnp.int32))
+
+    def body(number: jax.Array, carry: tuple[TrainState, StepMetrics]) -> Any:
+        state, all_of_them = carry
+        state, one = step(state, number)
+        place = jax.tree.map(
+            lambda many, value: lax.dynamic_update_index_in_dim(
+                many, jnp.asarray(value, many.dtype), number, 0
+            ),
+            all_of_them,
+            one,
+        )
+        return state, place
+
+    return lax.fori_loop(0, room if count is None else count, body, (state, empty))

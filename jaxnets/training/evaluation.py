@@ -1,20 +1,24 @@
 """Measuring a model on every example of a split, and predicting with it."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
 
-from jaxnets import metrics
-from jaxnets.arrays import ArrayLike, InputError, check_positive
+from jaxnets.arrays import InputError, check_positive
 from jaxnets.data.batching import epoch_plan
 from jaxnets.data.dataset import Split
-from jaxnets.training.epoch import Arrays, evaluate_batches, pieces, predict_batches
+from jaxnets.data.streaming import StreamedSplit
+from jaxnets.training.batches import Feed, ResidentFeed, cut, feed
+from jaxnets.training.classes import classes, counter
+from jaxnets.training.compiled import call
+from jaxnets.training.epoch import evaluate_batches, predict_batches
+from jaxnets.training.placement import one_device
 from jaxnets.training.records import Evaluation
 from jaxnets.training.state import Count, Loss, Program, TrainState, Transform, initialize, merge
 
@@ -25,7 +29,7 @@ _NO_OPTIMIZER = optax.identity()
 
 def evaluate(
     model: nnx.Module,
-    split: Split,
+    split: Split | StreamedSplit,
     *,
     loss: Loss,
     transform: Transform | None = None,
@@ -33,6 +37,9 @@ def evaluate(
     batch_size: int = EVALUATION_BATCH,
 ) -> Evaluation:
     """Measures a model on every example of a split, in evaluation mode.
+
+    A loss that is no plain mean over the examples, such as one with class weights, is the mean of
+    the batches' losses, each weighted by its number of examples.
 
     Args:
         model: any ``nnx.Module``; it is left as it is.
@@ -49,10 +56,14 @@ def evaluate(
         ValueError: if the examples do not fit the model or a label is out of range.
     """
     check_positive("batch_size", batch_size)
+    check_model(model)
+    check_split("split", split)
     graphdef, state = initialize(model, _NO_OPTIMIZER, seed=0)
-    program = Program(graphdef, loss, _NO_OPTIMIZER, transform, counter(correct, split))
-    check_fits(program, state, split, "split")
-    return evaluate_state(_run, program, state, to_device(split), batch_size)
+    program = Program(graphdef, loss, _NO_OPTIMIZER, transform, counter(correct, loss, split))
+    here = one_device()
+    source = checked_feed("split", split, program, state, here)
+    run = functools.partial(call, program, here)
+    return evaluate_state(run, program, state, split, source, batch_size)
 
 
 def predict(
@@ -61,7 +72,7 @@ def predict(
     *,
     transform: Transform | None = None,
     batch_size: int = EVALUATION_BATCH,
-) -> np.ndarray:
+) -> Any:
     """The model's outputs for a batch of any size, in evaluation mode.
 
     Args:
@@ -71,80 +82,101 @@ def predict(
         batch_size: examples at a time.
 
     Returns:
-        Outputs [examples, …].
+        Outputs [examples, …], NumPy arrays in whatever structure the model returns.
+
+    Raises:
+        ValueError: if there is no example.
     """
     check_positive("batch_size", batch_size)
+    check_model(model)
+    if not np.shape(inputs) or not len(inputs):
+        raise InputError("inputs", "at least one example", f"an array {list(np.shape(inputs))}")
     graphdef, state = initialize(model, _NO_OPTIMIZER, seed=0)
-    program = Program(graphdef, _no_loss, _NO_OPTIMIZER, transform)
-    plan = epoch_plan(len(inputs), batch_size, seed=0, epoch=0, shuffle=False)
-    inputs = jnp.asarray(inputs)
-    outputs = [
-        np.asarray(predict_batches(program, state, inputs, piece))
-        for piece in pieces(plan.full, plan.rest, whole=True)
-    ]
-    return np.concatenate([batch for piece in outputs for batch in piece])
+    program, here = Program(graphdef, _no_loss, _NO_OPTIMIZER, transform), one_device()
+    source = ResidentFeed(np.asarray(inputs), np.zeros(len(inputs), np.int8), here)
+    pieces = cut(epoch_plan(len(inputs), batch_size, seed=0, epoch=0, shuffle=False))
+    outputs = []
+    for piece, batches in zip(pieces, source.batches(pieces), strict=True):
+        many = call(program, here, predict_batches, piece.rows.shape[1], state, batches)
+        outputs.append(jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), many))
+    return jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
 
 
 def evaluate_state(
     run: Callable[..., Any],
     program: Program,
     state: TrainState,
-    data: Arrays,
+    split: Split | StreamedSplit,
+    source: Feed,
     batch_size: int = EVALUATION_BATCH,
 ) -> Evaluation:
-    """Measures a state; ``run`` calls a compiled function with the program and its arguments."""
-    plan = epoch_plan(len(data.labels), batch_size, seed=0, epoch=0, shuffle=False)
+    """Measures a state on a split.
+
+    Args:
+        run: calls a function of ``epoch`` with the program and the arguments that follow it.
+        program: what is run.
+        state: what to measure.
+        split: the examples.
+        source: their feed.
+        batch_size: examples at a time.
+    """
+    plan = epoch_plan(len(split), batch_size, seed=0, epoch=0, shuffle=False)
+    pieces = cut(plan, room=source.room(plan.steps, batch_size))
     loss, correct = 0.0, 0
-    for indices in pieces(plan.full, plan.rest, whole=True):
-        measured = jax.device_get(run(evaluate_batches, program, state, data, indices))
-        loss += float(np.sum(measured.loss, dtype=np.float64)) * indices.shape[1]
+    for piece, batches in zip(pieces, source.batches(pieces), strict=True):
+        size = piece.rows.shape[1]
+        measured = jax.device_get(run(evaluate_batches, size, state, batches, piece.count))
+        loss += float(np.sum(measured.loss[: len(piece.rows)], dtype=np.float64)) * size
         correct += int(measured.correct.sum())
-    total = len(data.labels) * labels_per_example(data.labels)
     counted = None if program.correct is None else correct
-    return Evaluation(loss / len(data.labels), counted, total)
+    return Evaluation(loss / len(split), counted, predictions(split))
 
 
-def counter(correct: Count | Literal["auto"] | None, split: Split) -> Count | None:
-    """What counts the correct predictions on a split, given what the user asked for."""
-    if correct != "auto":
-        return correct
-    return metrics.correct if np.issubdtype(split.labels.dtype, np.integer) else None
+def predictions(split: Split | StreamedSplit, examples: int | None = None) -> int:
+    """How many predictions a split, or so many of its examples, asks for.
+
+    One each or, where labels are classes at each position, one at each.
+    """
+    labels = split.spec.labels
+    each = math.prod(labels.shape) if np.issubdtype(labels.dtype, np.integer) else 1
+    return (len(split) if examples is None else examples) * each
 
 
-def labels_per_example(labels: ArrayLike) -> int:
-    """How many predictions an example asks for: one, or one at each position that has a class."""
-    return math.prod(labels.shape[1:]) if jnp.issubdtype(labels.dtype, jnp.integer) else 1
+def checked_feed(
+    name: str, split: Split | StreamedSplit, program: Program, state: TrainState, placement: Any
+) -> Feed:
+    """A split's feed, after the model has been run on shapes alone and the labels looked at.
 
-
-def check_fits(program: Program, state: TrainState, split: Split, name: str) -> None:
-    """Runs the model on shapes alone, and looks at the labels, before anything is computed."""
-    example = jax.ShapeDtypeStruct((1, *split.inputs.shape[1:]), split.inputs.dtype)
+    Raises:
+        InputError: if the inputs do not fit the model or a label is no class of it.
+    """
+    spec = split.spec
+    example = jax.ShapeDtypeStruct((1, *spec.inputs.shape), spec.inputs.dtype)
     outputs = jax.eval_shape(
         lambda state, inputs: merge(program.graphdef, state)(program.inputs(inputs)),
         state,
         example,
     )
-    if not np.issubdtype(split.labels.dtype, np.integer) or not outputs.shape:
-        return
-    scores_per_class = len(outputs.shape) == split.labels.ndim + 1
-    if scores_per_class and math.prod(split.labels.shape):
-        classes = max(outputs.shape[-1], 2)  # a single output tells two classes apart
-        low, high = int(split.labels.min()), int(split.labels.max())
-        if low < 0 or high >= classes:
-            raise InputError(
-                f"{name}.labels",
-                f"classes in [0, {classes - 1}], as the model has {outputs.shape[-1]} outputs",
-                f"labels from {low} to {high}",
-            )
+    one = jax.ShapeDtypeStruct((1, *spec.labels.shape), spec.labels.dtype)
+    return feed(f"{name}.labels", split, classes(program.loss, outputs, one), placement)
 
 
-def to_device(split: Split) -> Arrays:
-    """A split on the device, as it is."""
-    return Arrays(jnp.asarray(split.inputs), jnp.asarray(split.labels))
+def check_model(model: Any) -> None:
+    """Raises unless a model is one."""
+    if not isinstance(model, nnx.Module):
+        raise InputError("model", "an nnx.Module", _kind(model))
+    if not jax.tree.leaves(nnx.state(model, nnx.Param)):
+        raise InputError("model", "an nnx.Module with parameters", f"a {type(model).__name__}")
 
 
-def _run(function: Callable[..., Any], program: Program, *arguments: Any) -> Any:
-    return function(program, *arguments)
+def check_split(argument: str, split: Any) -> None:
+    """Raises unless a split is one."""
+    if not isinstance(split, Split | StreamedSplit):
+        raise InputError(argument, "a Split or a StreamedSplit", _kind(split))
+
+
+def _kind(value: Any) -> str:
+    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
 
 
 def _no_loss(outputs: jax.Array, labels: jax.Array) -> jax.Array:

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
+from jax import lax
 
 from jaxnets.arrays import InputError
 from jaxnets.data.transforms import Augmentation, augment, check_transforms, is_random
+from jaxnets.training.placement import AXIS
 
 #: A mean loss: (outputs [batch, …], labels [batch, …]) → scalar, as PyTorch's criteria.
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
@@ -20,8 +22,9 @@ Transform = Callable[[jax.Array], jax.Array]
 #: Counts the correct predictions: (outputs, labels) → integer scalar.
 Count = Callable[[jax.Array, jax.Array], jax.Array]
 
-# Dropout is drawn from fold_in(key, step), and a step is an int32 from 0: no step's number is this.
+# Dropout is drawn from fold_in(key, step), and a step is an int32 from 0: no step has these numbers.
 _AUGMENTATION = np.uint32(2**32 - 1)
+_DEVICE = np.uint32(2**32 - 2)
 
 
 @jax.tree_util.register_dataclass
@@ -61,6 +64,7 @@ class Program:
         correct: counts correct predictions; None where the notion has no meaning.
         augment: what a batch goes through before ``transform``, in training alone; None for
             nothing.
+        shards: the number of devices that share a batch.
 
     Raises:
         InputError: if the transform is random, or augmentation cannot be called or hashed.
@@ -72,6 +76,7 @@ class Program:
     transform: Transform | None = None
     correct: Count | None = None
     augment: Augmentation | None = None
+    shards: int = 1
 
     def __post_init__(self) -> None:
         """Checks that evaluation draws nothing."""
@@ -85,13 +90,19 @@ class Program:
         """The model's inputs for a batch of the data set's."""
         return batch if self.transform is None else self.transform(batch)
 
+    def device_key(self, key: jax.Array) -> jax.Array:
+        """The key from which a device draws: one for each, where there are several."""
+        if self.shards == 1:
+            return key
+        return jax.random.fold_in(jax.random.fold_in(key, _DEVICE), lax.axis_index(AXIS))
+
     def augmented(
-        self, inputs: jax.Array, labels: jax.Array, state: TrainState
+        self, inputs: jax.Array, labels: jax.Array, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
-        """A batch as a training step sees it: a function of the state's key and step."""
+        """A batch as a training step sees it: a function of key and step."""
         if self.augment is None:
             return inputs, labels
-        key = jax.random.fold_in(jax.random.fold_in(state.key, _AUGMENTATION), state.step)
+        key = jax.random.fold_in(jax.random.fold_in(key, _AUGMENTATION), step)
         return augment(self.augment, inputs, labels, key)
 
 
@@ -108,6 +119,8 @@ def initialize(
     Returns:
         The graph definition, and the state before the first step.
     """
+    model = nnx.clone(model)
+    nnx.pop(model, nnx.Intermediate)  # what was sown in calls before
     graphdef, parameters, model_state = nnx.split(model, nnx.Param, ...)
     parameters, model_state = jax.tree.map(jnp.copy, (parameters, model_state))
     return graphdef, TrainState(

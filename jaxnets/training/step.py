@@ -1,14 +1,17 @@
 """One training step, as a pure function."""
 
 import zlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jax import lax
 
 from jaxnets.arrays import ArrayLike, InputError
+from jaxnets.layers import shard
+from jaxnets.training.placement import AXIS
 from jaxnets.training.state import Program, TrainState
 
 
@@ -24,72 +27,148 @@ class StepMetrics(NamedTuple):
     correct: ArrayLike
 
 
-def reseed(model: nnx.Module, key: jax.Array) -> None:
-    """Sets every random stream of a model from one key and the stream's place in the model."""
-    for path, node in nnx.iter_graph(model):
-        if isinstance(node, nnx.RngStream):
-            place = "/".join(map(str, path))
-            fresh = jax.random.fold_in(key, zlib.crc32(place.encode()))
-            shape = node.key.shape
-            node.key.set_value(jax.random.split(fresh, shape) if shape else fresh)
-            node.count.set_value(jnp.zeros(shape, jnp.uint32))
-
-
-def measure(program: Program, outputs: jax.Array, labels: jax.Array) -> StepMetrics:
-    """The loss of a batch and its correct predictions.
-
-    Raises:
-        InputError: if the loss is not a scalar.
-    """
-    loss = program.loss(outputs, labels)
-    if jnp.shape(loss) != ():
-        raise InputError(
-            "loss", "a function that returns a scalar, the mean over the batch", jnp.shape(loss)
-        )
-    if program.correct is None:
-        return StepMetrics(loss, jnp.zeros((), jnp.int32))
-    return StepMetrics(loss, jnp.asarray(program.correct(outputs, labels), jnp.int32))
-
-
 def train_step(
-    program: Program, state: TrainState, inputs: jax.Array, labels: jax.Array
+    program: Program,
+    state: TrainState,
+    inputs: jax.Array,
+    labels: jax.Array,
+    *,
+    size: int | None = None,
 ) -> tuple[TrainState, StepMetrics]:
     """Takes one optimizer step on one batch.
 
     Augmentation, dropout and the like are drawn from the state's key and step: the same state and
     batch give the same step.
 
+    Of several devices each runs this on its part of the batch, and all come to the same state. The
+    outputs of all are brought together before the loss: whatever function of the whole batch it
+    is, the loss is the same as on one device, and so is its gradient, the sum of what the devices'
+    parts add to it.
+
     Args:
         program: the model's graph, loss, optimizer, augmentation and transform.
         state: before the step.
-        inputs: [batch, …], as the data set holds them.
+        inputs: [batch, …], as the data set holds them; of several devices, this one's part.
         labels: [batch, …].
+        size: examples in the batch over all devices; None for those of the one device.
 
     Returns:
         The state after the step, and what was measured before the update.
     """
-    inputs, labels = program.augmented(inputs, labels, state)
+    size = len(inputs) if size is None else size
+    key = program.device_key(state.key)
+    inputs, labels = program.augmented(inputs, labels, key, state.step)
 
-    def objective(parameters: nnx.State) -> tuple[ArrayLike, tuple[StepMetrics, nnx.State]]:
+    def forward(parameters: nnx.State) -> tuple[Any, nnx.State]:
         # a copy, as statistics and streams are changed inside the gradient's trace
         model = nnx.merge(program.graphdef, parameters, state.model_state, copy=True)
         model.train()
-        reseed(model, jax.random.fold_in(state.key, state.step))
+        reseed(model, jax.random.fold_in(key, state.step))
         outputs = model(program.inputs(inputs))
-        metrics = measure(program, outputs, labels)
-        _, _, model_state = nnx.split(model, nnx.Param, ...)
-        return metrics.loss, (metrics, model_state)
+        nnx.pop(model, nnx.Intermediate)
+        return outputs, nnx.split(model, nnx.Param, ...)[2]
 
-    gradients, (metrics, model_state) = jax.grad(objective, has_aux=True)(state.parameters)
+    def objective(outputs: Any) -> tuple[ArrayLike, StepMetrics]:
+        metrics = measure(program, outputs, whole_labels)
+        return metrics.loss, metrics
+
+    with shard.of_batch(AXIS, program.shards, len(inputs), size) as weight:
+        outputs, pull_back, model_state = jax.vjp(forward, state.parameters, has_aux=True)
+    whole_outputs, whole_labels = gathered((outputs, labels), program.shards, size)
+    loss, to_outputs, metrics = jax.vjp(objective, whole_outputs, has_aux=True)
+    (cotangent,) = to_outputs(jnp.ones_like(loss))
+    (gradients,) = pull_back(_own_part(cotangent, program.shards, len(inputs)))
+    if program.shards > 1:
+        gradients = lax.psum(gradients, AXIS)
     updates, optimizer_state = program.optimizer.update(
         gradients, state.optimizer_state, state.parameters
     )
     after = TrainState(
         parameters=optax.apply_updates(state.parameters, updates),
-        model_state=model_state,
+        model_state=_settled(model_state, state.model_state, weight),
         optimizer_state=optimizer_state,
         step=state.step + 1,
         epoch=state.epoch,
         key=state.key,
     )
     return after, metrics
+
+
+def measure(program: Program, outputs: Any, labels: jax.Array) -> StepMetrics:
+    """The loss of a batch and its correct predictions.
+
+    Raises:
+        InputError: if the loss, or the number of correct predictions, is none.
+    """
+    loss = program.loss(outputs, labels)
+    if jnp.shape(loss) != () or not jnp.issubdtype(jnp.result_type(loss), jnp.floating):
+        expected = "a function that returns a floating-point scalar, the mean over the batch"
+        raise InputError("loss", expected, f"{jnp.result_type(loss)}{list(jnp.shape(loss))}")
+    if program.correct is None:
+        return StepMetrics(loss, jnp.zeros((), jnp.int32))
+    correct = program.correct(outputs, labels)
+    if jnp.shape(correct) != () or not jnp.issubdtype(jnp.result_type(correct), jnp.integer):
+        expected = "a function that returns an integer scalar, the number of correct predictions"
+        got = f"{jnp.result_type(correct)}{list(jnp.shape(correct))}"
+        raise InputError("correct", expected, got)
+    return StepMetrics(loss, jnp.asarray(correct, jnp.int32))
+
+
+def reseed(model: nnx.Module, key: jax.Array) -> None:
+    """Sets every random stream of a model from one key and the stream's place in the model."""
+    for path, node in nnx.iter_graph(model):
+        if isinstance(node, nnx.RngStream):
+            place = "/".join(map(str, path))
+            fresh = jax.random.fold_in(key, zlib.crc32(place.encode()))
+            fresh = _of_kind(fresh, jax.random.key_impl(node.key.get_value()))
+            shape = node.key.shape
+            node.key.set_value(jax.random.split(fresh, shape) if shape else fresh)
+            node.count.set_value(jnp.zeros(shape, jnp.uint32))
+
+
+def gathered(tree: Any, shards: int, size: int) -> Any:
+    """Arrays [batch, …] of which each device has a part, whole on each."""
+    if shards == 1:
+        return tree
+    return jax.tree.map(lambda x: lax.all_gather(x, AXIS, tiled=True)[:size], tree)
+
+
+def _own_part(tree: Any, shards: int, part: int) -> Any:
+    """This device's part of arrays [batch, …]; zeros for examples that do not count."""
+    if shards == 1:
+        return tree
+
+    def own(array: jax.Array) -> jax.Array:
+        missing = [(0, shards * part - len(array)), *[(0, 0)] * (array.ndim - 1)]
+        return lax.dynamic_slice_in_dim(jnp.pad(array, missing), lax.axis_index(AXIS) * part, part)
+
+    return jax.tree.map(own, tree)
+
+
+def _settled(after: nnx.State, before: nnx.State, weight: jax.Array | None) -> nnx.State:
+    """The model's other variables after a step, the same on every device.
+
+    Random streams stay as they are, as each step seeds them anew. What else differs between the
+    devices are statistics of their parts of the batch: the mean is taken, weighted by ``weight``,
+    their share of the examples.
+    """
+
+    def settle(path: Any, new: Any, old: Any) -> Any:
+        if isinstance(new, nnx.RngState):
+            return old
+        value = new.get_value()
+        if weight is None or not jnp.issubdtype(value.dtype, jnp.floating):
+            return new
+        return new.replace(lax.psum(value * weight.astype(value.dtype), AXIS))
+
+    return jax.tree.map_with_path(
+        settle, after, before, is_leaf=lambda node: isinstance(node, nnx.Variable)
+    )
+
+
+def _of_kind(key: jax.Array, kind: Any) -> jax.Array:
+    """A key for another generator, drawn from this one."""
+    if jax.random.key_impl(key) == kind:
+        return key
+    words = jax.random.key_data(jax.random.key(0, impl=kind)).shape
+    return jax.random.wrap_key_data(jax.random.bits(key, words, jnp.uint32), impl=kind)
