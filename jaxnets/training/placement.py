@@ -75,9 +75,7 @@ class Placement:
             self._sharding(PartitionSpec(AXIS)), np.moveaxis(parts, 1, 0)
         )
 
-    def mapped(
-        self, function: Callable[..., Any], spread: Any, *, donate: bool = False
-    ) -> Any:
+    def mapped(self, function: Callable[..., Any], spread: Any, *, donate: bool = False) -> Any:
         """Compiles a function of (state, batches, count) for the devices together.
 
         Args:

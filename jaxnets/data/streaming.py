@@ -1,3 +1,0 @@
-"""stub"""
-class StreamedSplit:
-    pass
