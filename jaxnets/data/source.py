@@ -30,11 +30,14 @@ class Source:
         origin: where it was found, in words.
         parts: its splits by name, such as ``train`` and ``test``.
         class_names: the name of each class, or None if there are none.
+        window: None unless the examples are the steps of a series, in the order of time; then how
+            many of them a forecast is made from.
     """
 
     origin: str
     parts: Mapping[str, Part]
     class_names: tuple[str, ...] | None = None
+    window: int | None = None
 
 
 def held(split: Split) -> Part:

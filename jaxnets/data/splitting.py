@@ -87,8 +87,7 @@ def hold_out(split: Split, fraction: float, seed: int = 0) -> tuple[Split, Split
         InputError: if the fraction is not between 0 and 1 or leaves either of the two empty.
     """
     check_seed("seed", seed)
-    if not _is_number(fraction) or not 0 < fraction < 1:
-        raise InputError("fraction", "a number between 0 and 1", fraction)
+    _check_fraction(fraction)
     classes = _classes(split.labels)
     held = np.zeros(len(split), bool)
     for stream, (members, share) in enumerate(
@@ -103,6 +102,37 @@ def hold_out(split: Split, fraction: float, seed: int = 0) -> tuple[Split, Split
         Split(split.inputs[~held], split.labels[~held]),
         Split(split.inputs[held], split.labels[held]),
     )
+
+
+def hold_out_last(split: Split, fraction: float) -> tuple[Split, Split]:
+    """Sets the end of a series aside, as ``hold_out`` does with examples in any order.
+
+    >>> kept, held = hold_out_last(Split(np.arange(5.0)[:, None], np.arange(5.0)), 0.4)
+    >>> held.labels
+    array([3., 4.])
+
+    Args:
+        split: the steps, in the order of time.
+        fraction: the share to set aside, between 0 and 1.
+
+    Returns:
+        The steps kept, and those after them.
+
+    Raises:
+        InputError: if the fraction is not between 0 and 1 or leaves either of the two empty.
+    """
+    _check_fraction(fraction)
+    held = math.floor(fraction * len(split) + 0.5)
+    if not 0 < held < len(split):
+        expected = f"a share of {len(split)} steps that leaves some on both sides"
+        raise InputError("fraction", expected, fraction)
+    kept = len(split) - held
+    return split.between(0, kept), split.between(kept, len(split))
+
+
+def _check_fraction(fraction: Any) -> None:
+    if not _is_number(fraction) or not 0 < fraction < 1:
+        raise InputError("fraction", "a number between 0 and 1", fraction)
 
 
 def _classes(labels: np.ndarray) -> list[np.ndarray]:
