@@ -101,7 +101,7 @@ def test_num_classes():
 
 
 def test_load_refuses_an_unknown_name_and_suggests_the_nearest():
-    message = r"name: expected one of elnino, engel, linear, mnist, .* got 'minst'; did you mean 'mnist' or"
+    message = r"name: expected one of .*linear, mnist, .* got 'minst'; did you mean 'mnist' or"
     with pytest.raises(ValueError, match=message):
         data.load("minst")
     with pytest.raises(ValueError, match=r"got 'zzqqzz'$"):

@@ -136,7 +136,11 @@ def test_a_series_is_standardized_by_its_training_part_before_it_is_cut(sales):
         (SALES, {"window": 2}, r"test part of sales \(the series .*\) has 2 steps and forec"),
         (SALES, {"window": 0}, "window: expected a positive integer, got 0"),
         (SALES, {"window": 2, "horizon": 0}, "horizon: expected a positive integer, got 0"),
-        ("a,b\n1,2\n", {"horizon": 2}, r"horizon: expected None, as sales \(the table .* is no series"),
+        (
+            "a,b\n1,2\n",
+            {"horizon": 2},
+            r"horizon: expected None, as sales \(the table .* is no series",
+        ),
         (
             SALES.replace("110", ""),
             {"window": 2},
