@@ -8,6 +8,7 @@ from jaxnets.data.loading import load
 from jaxnets.data.series import windows
 from jaxnets.data.splitting import hold_out
 from jaxnets.data.standardization import StandardizedDataset, Standardizer, standardize
+from jaxnets.data.streaming import StreamedSplit
 from jaxnets.data.transforms import (
     Affine,
     Augmentation,
@@ -62,6 +63,7 @@ __all__ = [
     "Split",
     "StandardizedDataset",
     "Standardizer",
+    "StreamedSplit",
     "ToFloat",
     "Transform",
     "augment",

@@ -60,6 +60,10 @@ class Split(Examples):
         """The labels."""
         return self.labels
 
+    def chosen(self, numbers: np.ndarray) -> "Split":
+        """The examples with these numbers, integers [n]."""
+        return Split(self.inputs[numbers], self.labels[numbers])
+
     def take(self, n: int) -> "Split":
         """The first n examples.
 
@@ -118,7 +122,7 @@ class Dataset:
             raise InputError("name", "a non-empty string", self.name)
         for name, split in (("train", self.train), ("test", self.test)):
             if not isinstance(split, Split | StreamedSplit):
-                raise InputError(name, "a Split", type(split).__name__)
+                raise InputError(name, "a Split or a StreamedSplit", type(split).__name__)
         for kind, spec, expected in zip(self.spec._fields, self.test.spec, self.spec, strict=True):
             if spec != expected:
                 wanted = f"{describe(expected)} for each example, as in train"
@@ -166,6 +170,17 @@ class Dataset:
             return None if self.class_names is None else len(self.class_names)
         labels = [_known_labels(split) for split in (self.train, self.test)]
         return max(int(each.max(initial=0)) for each in labels) + 1
+
+
+def in_memory(split: Split | StreamedSplit) -> Split:
+    """The split, if it is in memory.
+
+    Raises:
+        InputError: if it is streamed.
+    """
+    if isinstance(split, StreamedSplit):
+        raise split.absent("examples")
+    return split
 
 
 def _known_labels(split: Split | StreamedSplit) -> np.ndarray:

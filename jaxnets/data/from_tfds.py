@@ -15,6 +15,8 @@ from jaxnets.arrays import InputError
 from jaxnets.data import connection, tfrecords
 from jaxnets.data.dataset import Split
 from jaxnets.data.source import Part, Source
+from jaxnets.data.streaming import Examples
+from jaxnets.data.streaming.examples import stacked
 from jaxnets.optional import require
 
 _ANY_HOST = "https://storage.googleapis.com"  # TFDS's own
@@ -216,12 +218,62 @@ def _part(builder: Any, split: str, keys: tuple[str, str]) -> Part:
         if len(shapes) > 1:
             expected = f"examples of one shape in {builder.info.name}'s split {split}"
             raise InputError("name", expected, f"{list(shapes[0])} and {list(shapes[-1])}")
-        numbers = np.stack(labels)
-        return Split(
-            np.stack(inputs), numbers.astype(np.float32 if numbers.dtype.kind == "f" else np.int32)
-        )
+        return Split(np.stack(inputs), _numbers(np.stack(labels)))
 
-    return Part(builder.info.splits[split].num_examples, read)
+    return Part(builder.info.splits[split].num_examples, read, _streamed(builder, split, keys))
+
+
+def _streamed(builder: Any, split: str, keys: tuple[str, str]) -> Examples | str:
+    if builder.info.file_format.value != "array_record":
+        return "a set prepared with file_format='array_record', which is read by numbers"
+    count = builder.info.splits[split].num_examples
+    return PreparedExamples(Path(builder.data_path), split, keys, count)
+
+
+class PreparedExamples(Examples):
+    """The examples of a set prepared in array_record, decoded as they are used.
+
+    Args:
+        folder: of the set's version.
+        split: its name.
+        keys: the features that are the input and the label.
+        count: the number of examples.
+    """
+
+    def __init__(self, folder: Path, split: str, keys: tuple[str, str], count: int) -> None:
+        self._place = (folder, split, keys, count)
+        self._rows: Any = None  # opened by whoever reads first
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What goes to a worker process: the place, not the open files."""
+        return PreparedExamples, self._place
+
+    def __len__(self) -> int:
+        """The number of examples."""
+        return self._place[3]
+
+    def gather(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See ``Examples``."""
+        pairs = [self._read(int(row)) for row in rows]
+        inputs, labels = zip(*pairs, strict=True)
+        return stacked("input", inputs, rows), _numbers(stacked("label", labels, rows))
+
+    def _read(self, number: int) -> tuple[np.ndarray, ...]:
+        from google.protobuf.message import DecodeError
+
+        folder, split, keys, _ = self._place
+        try:
+            if self._rows is None:
+                self._rows = _builder(folder).as_data_source(split=split)
+            example = self._rows[number]
+        except (RuntimeError, DecodeError) as error:
+            place = f"{folder}, example {number} of {split}"
+            raise InputError(place, "an undamaged example", str(error)) from error
+        return tuple(np.asarray(example[key]) for key in keys)
+
+
+def _numbers(labels: np.ndarray) -> np.ndarray:
+    return labels.astype(np.float32 if labels.dtype.kind == "f" else np.int32)
 
 
 def _examples(builder: Any, split: str) -> Iterator[dict[str, Any]]:

@@ -1,19 +1,22 @@
 """The one door to data: finds a set by its name, wherever it lies."""
 
 import dataclasses
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 from jaxnets.arrays import InputError, check_positive
 from jaxnets.data import files, from_tfds
 from jaxnets.data.bundled import DATASETS
-from jaxnets.data.dataset import Dataset
+from jaxnets.data.dataset import Dataset, in_memory
 from jaxnets.data.known import KNOWN, canonical
 from jaxnets.data.series import check_length, cut
 from jaxnets.data.source import Source
-from jaxnets.data.splitting import hold_out, hold_out_last, select
+from jaxnets.data.splitting import hold_out, hold_out_last, select, stream
 from jaxnets.data.standardization import standardize as standardized
+from jaxnets.data.streaming import StreamedSplit
 from jaxnets.data.tables import Reading
 from jaxnets.data.text import finding
 from jaxnets.data.text.dataset import TextDataset
@@ -35,6 +38,8 @@ def load(
     standardize: bool = False,
     window: int | None = None,
     horizon: int | None = None,
+    streaming: bool = False,
+    workers: int = 0,
 ) -> Dataset:
     """Loads a data set by its name.
 
@@ -72,25 +77,34 @@ def load(
             :func:`jaxnets.data.windows` does: the training part and the test part each on its
             own, so that no row is in both.
         horizon: of a series, how many rows after a window are to be forecast; by default 1.
+        streaming: reads examples as they are used, for sets larger than memory: gives a data set
+            of two ``StreamedSplit``, with the same examples in the same order.
+        workers: how many processes read what is streamed; 0 for threads of this process.
 
     Raises:
         InputError: if an argument is bad, the set is nowhere to be found (it names where it was
-            looked for), or its files are damaged (it names the file and the place in it).
+            looked for), its files are damaged (it names the file and the place in it), or they
+            cannot be streamed (it says what could be).
         ImportError: if the set would have to be prepared, and TensorFlow is not installed.
     """
     if name in finding.TEXTS:
         given = {"source": source, "train": train, "test": test, "label": label}
         given |= {"regression": regression or None, "standardize": standardize or None}
         given |= {"window": window, "horizon": horizon}
+        given |= {"streaming": streaming or None, "workers": workers or None}
         return _load_texts(name, given, data_dir, test_fraction, seed)
+    _check_streaming(streaming, workers, standardize)
     reading = Reading(label, regression, window)
     found = find(name, source=source, data_dir=data_dir, seed=seed, reading=reading)
     _check_series(name, found, window, horizon)
     name, window = canonical(name), window or found.window
-    learn = select(found, train or "train", "train")
+    read: Callable[[Source, str, str], Any] = select
+    if streaming:
+        read = functools.partial(_streamed, workers)
+    learn = read(found, train or "train", "train")
     test = test or next((part for part in ("test", "validation") if part in found.parts), None)
     if test is not None:
-        judge = select(found, test, "test")
+        judge = read(found, test, "test")
     elif window is not None:
         learn, judge = hold_out_last(learn, 0.2 if test_fraction is None else test_fraction)
     else:
@@ -99,6 +113,19 @@ def load(
     if standardize:
         data = standardized(data)
     return data if window is None else _windowed(data, window, horizon or 1)
+
+
+def _check_streaming(streaming: bool, workers: int, standardize: bool) -> None:
+    if not isinstance(streaming, bool):
+        raise InputError("streaming", "True or False", streaming)
+    if workers and not streaming:
+        raise InputError("workers", "0, unless streaming=True", workers)
+    if standardize and streaming:
+        raise InputError("standardize", "False, as streaming=True reads nothing beforehand", True)
+
+
+def _streamed(workers: int, found: Source, spec: str, argument: str) -> StreamedSplit:
+    return StreamedSplit(stream(found, spec, argument), workers=workers)
 
 
 def _check_series(name: str, found: Source, window: int | None, horizon: int | None) -> None:
@@ -114,7 +141,7 @@ def _windowed(data: Dataset, window: int, horizon: int) -> Dataset:
     for part, steps in (("train", data.train), ("test", data.test)):
         what = f"the {part} part of {data.name} ({data.origin})"
         check_length("window", window, horizon, len(steps), what)
-    train, test = (cut(steps, window, horizon) for steps in (data.train, data.test))
+    train, test = (cut(in_memory(steps), window, horizon) for steps in (data.train, data.test))
     return dataclasses.replace(data, train=train, test=test)
 
 

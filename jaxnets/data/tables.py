@@ -16,6 +16,7 @@ _LABEL_NAMES = ("label", "class", "target", "y")
 _PARTS = {"train": ("train",), "test": ("test",), "validation": ("val", "valid", "validation")}
 _ENDINGS = (".csv", ".tsv")
 _TIMES = ("date", "datetime", "month", "time", "timestamp", "year")
+_STREAMABLE = "arrays, in .npy files or by np.savez, instead of a table"
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -97,7 +98,7 @@ def _steps(tables: dict[str, Table], label: int) -> dict[str, Part]:
     timed = len(columns) > 1 and columns[0].lower() in _TIMES and label != 0
     features = list(range(int(timed), len(columns)))
     return {
-        name: held(Split(_numbers(table, features), _numbers(table, [label])[:, 0]))
+        name: held(Split(_numbers(table, features), _numbers(table, [label])[:, 0]), _STREAMABLE)
         for name, table in tables.items()
     }
 
@@ -113,7 +114,7 @@ def _examples(
         else:
             numbers = {text: number for number, text in enumerate(classes)}
             labels = np.array([numbers[row[label]] for row in table.rows], np.int32)
-        parts[name] = held(Split(inputs, labels))
+        parts[name] = held(Split(inputs, labels), _STREAMABLE)
     return parts
 
 

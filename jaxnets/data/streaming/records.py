@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, describe
 from jaxnets.data.streaming.examples import Examples
 
 
@@ -25,12 +25,22 @@ class Records:
         start: how many bytes come before the array.
         shape: of the array, [N, ...], in C order.
         dtype: of the array, in the file's byte order.
+
+    Raises:
+        InputError: if the file is too short for it.
     """
 
     path: Path
     start: int
     shape: tuple[int, ...]
     dtype: np.dtype
+
+    def __post_init__(self) -> None:
+        """Checks that the file has it all."""
+        end, size = self.start + len(self) * self.size, self.path.stat().st_size
+        if size < end:
+            expected = f"{end} bytes for {describe(self)}"
+            raise InputError(str(self.path), expected, f"{size} bytes (truncated)")
 
     def __len__(self) -> int:
         """The number of records."""

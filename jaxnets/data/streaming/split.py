@@ -13,7 +13,7 @@ import numpy as np
 from jaxnets.arrays import InputError, check_positive, describe
 from jaxnets.data.spec import ElementSpec
 from jaxnets.data.streaming.crew import Batch, Crew
-from jaxnets.data.streaming.examples import Examples, Indexed, Range, check_count
+from jaxnets.data.streaming.examples import Chosen, Examples, Indexed, Range, check_count
 
 
 class StreamedSplit:
@@ -69,7 +69,7 @@ class StreamedSplit:
         Raises:
             InputError: always.
         """
-        raise self._absent("inputs")
+        raise self.absent("inputs")
 
     @property
     def labels(self) -> np.ndarray:
@@ -78,9 +78,10 @@ class StreamedSplit:
         Raises:
             InputError: always.
         """
-        raise self._absent("labels")
+        raise self.absent("labels")
 
-    def _absent(self, what: str) -> InputError:
+    def absent(self, what: str) -> InputError:
+        """What to raise where something has to be in memory."""
         got = f"one of {len(self)} examples that is streamed: load it without streaming=True"
         return InputError("split", f"a split whose {what} are in memory", got)
 
@@ -91,6 +92,10 @@ class StreamedSplit:
     def with_classes(self, classes: int) -> "StreamedSplit":
         """The same split, whose labels are checked to be below a number of classes."""
         return self._of(self.examples, classes)
+
+    def chosen(self, numbers: np.ndarray) -> "StreamedSplit":
+        """The examples with these numbers, integers [n]."""
+        return self._of(Chosen(self.examples, numbers.astype(np.int32)), self.classes)
 
     def take(self, n: int) -> "StreamedSplit":
         """The first n examples.
