@@ -22,10 +22,10 @@ from jaxnets.optional import require
 _ANY_HOST = "https://storage.googleapis.com"  # TFDS's own
 
 
-def roots(data_dir: Path | None = None) -> list[Path]:
-    """The folders in which prepared sets lie: the one given, and TFDS's own."""
+def root(data_dir: Path | None = None) -> Path:
+    """The folder in which prepared sets lie: the one given, else TFDS's own."""
     own = os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets"
-    return [*([data_dir] if data_dir else []), Path(own)]
+    return data_dir or Path(own)
 
 
 def find(name: str, data_dir: Path | None = None) -> Source | None:
@@ -33,17 +33,14 @@ def find(name: str, data_dir: Path | None = None) -> Source | None:
 
     Args:
         name: TFDS's name, such as ``kmnist`` or ``emnist/letters``.
-        data_dir: where to look before TFDS's own folder: the folder of prepared sets.
+        data_dir: the folder of prepared sets, in place of TFDS's own.
 
     Raises:
         InputError: if several configurations of it are prepared and the name has none of them, or
             the set is not one of examples with a label.
     """
-    for root in roots(data_dir):
-        folder = _prepared(root, name)
-        if folder is not None:
-            return _source(name, folder)
-    return None
+    folder = _prepared(root(data_dir), name)
+    return None if folder is None else _source(name, folder)
 
 
 def prepare(name: str, data_dir: Path | None = None) -> Source:
@@ -62,15 +59,15 @@ def prepare(name: str, data_dir: Path | None = None) -> Source:
     url = _address(name)
     fault = connection.fault(url)
     if fault is not None:
-        places = ", ".join(str(root / name) for root in roots(data_dir))
+        place = root(data_dir) / name
         raise InputError(
             "name",
-            f"a set prepared in {places}, or a connection to {connection.host(url)} to get it from",
+            f"a set prepared in {place}, or a connection to {connection.host(url)} to get it from",
             f"{name!r} and none of these ({fault}): connect, or bring the files from elsewhere",
         )
     tfds = _tfds()
     _require_tensorflow(name)
-    builder = tfds.builder(name, data_dir=roots(data_dir)[0], file_format="array_record")
+    builder = tfds.builder(name, data_dir=root(data_dir), file_format="array_record")
     builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(try_download_gcs=False)
     )
@@ -86,16 +83,15 @@ def prepared(data_dir: Path | None = None) -> list[tuple[str, Path]]:
     """The sets that are prepared on this machine, by name, each with its newest version's folder.
 
     Args:
-        data_dir: where to look before TFDS's own folder.
+        data_dir: the folder of prepared sets, in place of TFDS's own.
     """
     found: dict[str, Path] = {}
-    for root in roots(data_dir):
-        for pattern in ("*", "*/*"):
-            for folder in sorted(root.glob(pattern)):
-                versions = _versions(folder)
-                if versions:
-                    name = folder.relative_to(root).as_posix()
-                    found.setdefault(name, max(versions, key=_version))
+    top = root(data_dir)
+    for pattern in ("*", "*/*"):
+        for folder in sorted(top.glob(pattern)):
+            versions = _versions(folder)
+            if versions:
+                found[folder.relative_to(top).as_posix()] = max(versions, key=_version)
     return sorted(found.items())
 
 
@@ -113,11 +109,10 @@ def texts(name: str, split: str = "train", data_dir: Path | None = None) -> tupl
     Raises:
         InputError: if the set is not prepared, or has no texts with a label.
     """
-    folders = [folder for root in roots(data_dir) if (folder := _prepared(root, name))]
-    if not folders:
-        places = ", ".join(str(root / name) for root in roots(data_dir))
-        raise InputError("name", f"a set prepared in {places}", repr(name))
-    builder = _builder(folders[0])
+    folder = _prepared(root(data_dir), name)
+    if folder is None:
+        raise InputError("name", f"a set prepared in {root(data_dir) / name}", repr(name))
+    builder = _builder(folder)
     key, label = _keys(builder, name, text=True)
     try:
         examples = list(_examples(builder, split))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxnets.arrays import InputError, check_positive
+from jaxnets.arrays import InputError, check_number, check_positive, check_seed
 from jaxnets.data import files, from_tfds
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.dataset import Dataset, in_memory
@@ -43,9 +43,10 @@ def load(
 ) -> Dataset:
     """Loads a data set by its name.
 
-    It is looked for in ``data_dir``, among the sets bundled with jaxnets, in the folder that the
-    environment variable ``JAXNETS_DATA`` names, where the system's packages install it, and among
-    the sets prepared by TensorFlow Datasets, which then downloads it, if it can; in this order.
+    It is looked for among the sets bundled with jaxnets, in the folder that the environment
+    variable ``JAXNETS_DATA`` names, where the system's packages install it, and among the sets
+    prepared by TensorFlow Datasets, which then downloads it, if it can; in this order. With
+    ``data_dir`` it is looked for there and nowhere else.
 
     >>> load("linear").train.inputs.shape
     (1000, 1)
@@ -61,7 +62,8 @@ def load(
             and ``imdb_reviews`` are texts; any other is what a folder or file of yours is called,
             or TensorFlow Datasets' name.
         source: looks nowhere else: "bundled", "files" (yours) or "tfds".
-        data_dir: the set's own folder or file, or the folder in which it lies.
+        data_dir: the set's own folder or file, or the folder in which it lies, or into which
+            TensorFlow Datasets is to prepare it.
         train: the examples to learn from, in TensorFlow Datasets' notation: ``train[:90%]``,
             ``train[-5000:]``, ``train+validation``; by default ``train``.
         test: the examples to be judged by; by default ``test``, else ``validation``, else a share
@@ -87,6 +89,9 @@ def load(
             cannot be streamed (it says what could be).
         ImportError: if the set would have to be prepared, and TensorFlow is not installed.
     """
+    check_seed("seed", seed)
+    if test_fraction is not None:
+        check_number("test_fraction", test_fraction, above=0, below=1)
     if name in finding.TEXTS:
         given = {"source": source, "train": train, "test": test, "label": label}
         given |= {"regression": regression or None, "standardize": standardize or None}
@@ -160,9 +165,13 @@ def _load_texts(
 
 
 def _existing(data_dir: str | os.PathLike[str]) -> Path:
-    root = Path(data_dir).expanduser()
-    if not root.exists():
-        raise InputError("data_dir", "an existing folder or file", str(data_dir))
+    try:
+        root = Path(data_dir).expanduser()
+        there = bool(os.fspath(data_dir)) and root.exists()
+    except (OSError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError("data_dir", "an existing folder or file", repr(data_dir)) from error
+    if not there:
+        raise InputError("data_dir", "an existing folder or file", repr(str(data_dir)))
     return root
 
 
@@ -193,15 +202,17 @@ def find(
         raise InputError("source", f"one of {', '.join(SOURCES)}, or None for all", source)
     name, root = canonical(name), None if data_dir is None else _existing(data_dir)
     found = None
-    if root is not None and source in (None, "files"):
+    if source in (None, "files") and root is not None:
         found = files.find(name, root, given=True, seed=seed, reading=reading)
-    if found is None and source in (None, "bundled") and name in DATASETS:
+    bundled = name in DATASETS
+    if bundled and (source == "bundled" or (source is None and root is None)):
         found = DATASETS[name]()
-    if found is None and source in (None, "files"):
+    if found is None and source in (None, "files") and root is None:
         found = _installed(name, seed, reading)
     if found is None and source in (None, "tfds"):
         found = from_tfds.find(name, root)
-        if found is None and name.partition("/")[0] in from_tfds.names():
+        wanted = source is not None or not bundled
+        if found is None and wanted and name.partition("/")[0] in from_tfds.names():
             found = _prepare(name, source, root)
     if found is None:
         raise _nowhere(name, source, root)
@@ -230,6 +241,9 @@ def _prepare(name: str, source: str | None, root: Path | None) -> Source:
 def _nowhere(name: str, source: str | None, root: Path | None) -> InputError:
     if source in (None, "files") and root is not None and root.is_dir() and not any(root.iterdir()):
         return InputError("data_dir", f"a folder with {files.LAYOUTS}", f"the empty folder {root}")
+    if source is None and root is not None and name in DATASETS:
+        expected = f"{_files(name, root)}, or a set prepared in {root / name}"
+        return InputError("data_dir", expected, f"none; without data_dir {name} is the bundled one")
     places = {
         "bundled": f"one of {', '.join(DATASETS)}, which are bundled",
         "files": _files(name, root),
@@ -242,12 +256,10 @@ def _nowhere(name: str, source: str | None, root: Path | None) -> InputError:
 
 def _files(name: str, root: Path | None) -> str:
     """Where the files of a set were looked for, in words."""
-    roots = [root, files.variable_root(), files.system_root(name)]
+    if root is not None:
+        return f"files ({files.LAYOUTS}) in {root}"
+    roots = [files.variable_root(), files.system_root(name)]
     places = [str(place) for place in roots if place is not None]
-    missing = [
-        *(["data_dir"] if root is None else []),
-        *([files.VARIABLE] if files.variable_root() is None else []),
-    ]
-    if missing:
-        places.append(f"{' or '.join(missing)} (not given)")
+    unset = [] if files.variable_root() else [files.VARIABLE]
+    places.append(f"{' or '.join(['data_dir', *unset])} (not given)")
     return f"files ({files.LAYOUTS}) in {', '.join(places)}"

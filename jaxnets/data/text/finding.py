@@ -22,7 +22,7 @@ def load(
     Args:
         name: one of :data:`TEXTS`.
         data_dir: the set's own folder or file, or the folder in which it lies; by default the
-            folder that JAXNETS_DATA names.
+            folder that JAXNETS_DATA names, and TensorFlow Datasets' own.
         held_out: the share to test with, a tenth by default; without meaning for a set that has a
             part to test with.
         seed: decides which examples are held out.
@@ -30,7 +30,7 @@ def load(
     Raises:
         InputError: if the files are nowhere to be found, or damaged.
     """
-    return TEXTS[name](data_dir or variable_root(), 0.1 if held_out is None else held_out, seed)
+    return TEXTS[name](data_dir, 0.1 if held_out is None else held_out, seed)
 
 
 #: What the files of a set are, below which folders they lie, and by which file they are told.
@@ -55,7 +55,8 @@ def place(name: str, root: Path) -> Path | None:
     return next((root / folder for folder in folders if any((root / folder).glob(file))), None)
 
 
-def _first(name: str, root: Path | None) -> Path:
+def _first(name: str, data_dir: Path | None) -> Path:
+    root = data_dir or variable_root()
     folder = None if root is None else place(name, root)
     if folder is None:
         looked = f"in {root}" if root is not None else f"with data_dir or {VARIABLE}, neither given"
