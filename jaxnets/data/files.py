@@ -10,7 +10,7 @@ from jaxnets.data.source import Source
 
 #: The environment variable that names the folder in which a user's data sets lie.
 VARIABLE = "JAXNETS_DATA"
-LAYOUTS = "IDX files, CIFAR batches, .npz, .csv, or a subfolder of images for each class"
+LAYOUTS = "IDX files, CIFAR batches, .npz, .npy, .csv, or a subfolder of images for each class"
 
 
 def find(
@@ -54,6 +54,7 @@ def open_path(path: Path, *, seed: int = 0, reading: tables.Reading | None = Non
             or cifar.find(path)
             or tables.find(path, reading)
             or image_folder.find(path, seed)
+            or npz.find(path)
         )
     return npz.find(path) if path.suffix == ".npz" else tables.find(path, reading)
 
