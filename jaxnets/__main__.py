@@ -1,7 +1,5 @@
 """``python -m jaxnets`` is the command ``jaxnets``."""
 
-import sys
+from jaxnets.cli import console
 
-from jaxnets.cli import main
-
-sys.exit(main())
+console()

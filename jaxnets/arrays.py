@@ -1,10 +1,17 @@
-"""The array types and the one way in which a bad argument is reported."""
+"""The array types, the checks of arguments, and the one way in which a bad one is reported."""
 
-from typing import Any
+import math
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+
+Choice = TypeVar("Choice", bound=str)
+
+_LARGEST_COUNT = 2**31 - 1  # what an int32 holds, as counts of steps and indices are
 
 #: An array as a user may hand it over: on the host or on a device.
 ArrayLike = jax.Array | np.ndarray
@@ -54,22 +61,168 @@ def check_floats(argument: str, array: Any, shape: tuple[int | str, ...]) -> Non
         raise InputError(argument, expected, describe(array))
 
 
-def check_positive(argument: str, value: Any) -> None:
-    """Checks that a value is a positive integer.
+def as_array(argument: str, value: Any) -> jax.Array:
+    """The value as an array of JAX.
+
+    Raises:
+        InputError: if it is none.
+    """
+    try:
+        return jnp.asarray(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InputError(argument, "an array", value) from error
+
+
+def entries(value: Any) -> tuple[Any, ...] | None:
+    """The entries of a sequence or vector; None of anything else, a string included."""
+    if isinstance(value, jax.core.Tracer):
+        return None
+    if isinstance(value, np.ndarray | jax.Array):
+        return tuple(np.asarray(value)) if value.ndim == 1 else None
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else None
+
+
+def check_number(
+    argument: str,
+    value: Any,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+    finite: bool = True,
+) -> float:
+    """A number, which may be a scalar of NumPy or JAX, as a Python float.
+
+    Args:
+        argument: the name of the argument, for the message.
+        value: what came.
+        least: the lower end, itself allowed.
+        most: the upper end, itself allowed.
+        above: the lower end, itself not allowed.
+        below: the upper end, itself not allowed.
+        finite: whether infinity is refused. NaN always is.
+
+    Raises:
+        InputError: if the value is no number, or not within the ends.
+    """
+    number = _as_float(value)
+    within = (
+        (math.isfinite(number) if finite else not math.isnan(number))
+        and (least is None or number >= least)
+        and (most is None or number <= most)
+        and (above is None or number > above)
+        and (below is None or number < below)
+    )
+    if not within:
+        raise InputError(argument, _range(least, most, above, below, finite), value)
+    return number
+
+
+def _as_float(value: Any) -> float:
+    """The number as a float; NaN of what is none, or too large for a float."""
+    if isinstance(value, np.ndarray | jax.Array) and not isinstance(value, jax.core.Tracer):
+        kinds = jnp.floating, jnp.integer
+        real = value.ndim == 0 and any(jnp.issubdtype(value.dtype, kind) for kind in kinds)
+    else:
+        real = isinstance(value, Real) and not isinstance(value, bool)
+    try:
+        return float(value) if real else math.nan
+    except OverflowError:
+        return math.nan
+
+
+def _range(
+    least: float | None, most: float | None, above: float | None, below: float | None, finite: bool
+) -> str:
+    """The expectation in words: a number in [0, 1), a finite number >= 0."""
+    signs = {">=": least, ">": above, "<=": most, "<": below}
+    ends = [(sign, end) for sign, end in signs.items() if end is not None]
+    if len(ends) == 2:
+        (lower, low), (upper, high) = ends
+        left, right = "[" if lower == ">=" else "(", "]" if upper == "<=" else ")"
+        return f"a number in {left}{low:g}, {high:g}{right}"
+    return " ".join(["a finite number" if finite else "a number", *(f"{s} {e:g}" for s, e in ends)])
+
+
+def check_integer(
+    argument: str, value: Any, *, least: int | None = None, most: int | None = None
+) -> int:
+    """An integer, which may be NumPy's, as a Python integer.
+
+    Args:
+        argument: the name of the argument, for the message.
+        value: what came.
+        least: the smallest allowed.
+        most: the largest allowed.
+
+    Raises:
+        InputError: if the value is no integer, or beyond a limit.
+    """
+    integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    low, high = -math.inf if least is None else least, math.inf if most is None else most
+    if not integer or not low <= value <= high:
+        expected = {
+            (True, True): f"an integer from {least} to {most}",
+            (True, False): "a positive integer" if least == 1 else f"an integer >= {least}",
+            (False, True): f"an integer <= {most}",
+            (False, False): "an integer",
+        }[least is not None, most is not None]
+        raise InputError(argument, expected, value)
+    return int(value)
+
+
+def check_positive(argument: str, value: Any) -> int:
+    """A positive integer of at most 31 bits, which may be NumPy's, as a Python integer.
 
     Raises:
         InputError: if it is not.
     """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise InputError(argument, "a positive integer", value)
+    return check_integer(argument, check_integer(argument, value, least=1), most=_LARGEST_COUNT)
 
 
-def check_seed(argument: str, value: Any) -> None:
-    """Checks that a value can seed a random key: JAX's keys are made of 32 bits.
+def check_seed(argument: str, value: Any) -> int:
+    """A number that can seed a random key: JAX's keys are made of 32 bits.
 
     Raises:
         InputError: if it is not an integer from 0 to 2³² - 1.
     """
-    integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not integer or not 0 <= value < 2**32:
-        raise InputError(argument, f"an integer from 0 to {2**32 - 1}", value)
+    return check_integer(argument, value, least=0, most=2**32 - 1)
+
+
+def check_bool(argument: str, value: Any) -> bool:
+    """True or False, which may be NumPy's; a word such as "no" would count as true.
+
+    Raises:
+        InputError: if it is neither.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise InputError(argument, "True or False", value)
+    return bool(value)
+
+
+def check_choice(argument: str, value: Choice, choices: Sequence[Choice]) -> Choice:
+    """One of a few words.
+
+    Raises:
+        InputError: if it is another.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise InputError(argument, f"one of {', '.join(choices)}", value)
+    return value
+
+
+def check_float_dtype(argument: str, value: Any) -> np.dtype:
+    """A floating-point dtype, or what stands for one, such as "float32".
+
+    Raises:
+        InputError: if it is none.
+    """
+    try:
+        # NumPy takes None for its own default.
+        dtype = None if value is None else jnp.dtype(value)
+    except (TypeError, ValueError, OverflowError):
+        dtype = None
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        raise InputError(argument, "a floating-point dtype", value)
+    return dtype

@@ -77,6 +77,25 @@ class Recipe:
     layout: Literal["images", "rows", "tokens"] = "images"
     augment: str | Sequence[str] | None = None
 
+    def __post_init__(self) -> None:
+        """Checks the kinds of values; the names are looked up when they are used."""
+        for name in ("name", "document", "expect", "data", "model", "loss", "optimizer", "layout"):
+            if not isinstance(getattr(self, name), str):
+                raise InputError(name, "a string", getattr(self, name))
+        for name in ("data_options", "model_options", "optimizer_options"):
+            options = getattr(self, name)
+            if not isinstance(options, Mapping) or not all(isinstance(k, str) for k in options):
+                raise InputError(name, "arguments by name", options)
+        check_positive("epochs", self.epochs)
+        check_positive("batch_size", self.batch_size)
+        pair = isinstance(self.normalize, tuple | list) and len(self.normalize) == 2
+        if self.normalize is not None and not pair:
+            raise InputError("normalize", "a mean and a standard deviation", self.normalize)
+        names = [self.augment] if isinstance(self.augment, str) else self.augment
+        several = isinstance(names, tuple | list) and all(isinstance(name, str) for name in names)
+        if names is not None and not several:
+            raise InputError("augment", "names of AUGMENTATIONS", self.augment)
+
 
 #: What a recipe can do to its images in training. The mixing ones are for ten classes.
 AUGMENTATIONS: dict[str, Augmentation] = {
@@ -287,8 +306,8 @@ def recipe(name: str) -> Recipe:
     Raises:
         ValueError: if there is none; the message lists them, the nearest first.
     """
-    if name not in RECIPES:
-        near = difflib.get_close_matches(name, RECIPES, n=1)
+    if not isinstance(name, str) or name not in RECIPES:
+        near = difflib.get_close_matches(str(name), RECIPES, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise InputError("recipe", f"one of {', '.join(RECIPES)}", f"{name!r}{hint}")
     return RECIPES[name]
@@ -300,7 +319,23 @@ def build_model(recipe: Recipe, seed: int = 0) -> nnx.Module:
     Raises:
         ValueError: if the model is unknown or does not take one of its options.
     """
-    return _call(MODELS, recipe.model, "model", {**recipe.model_options, "rngs": nnx.Rngs(seed)})
+    return build_network(recipe.model, recipe.model_options, seed)
+
+
+def build_network(name: str, options: Mapping[str, Any], seed: int = 0) -> nnx.Module:
+    """A documented network with initial weights drawn from this seed.
+
+    Args:
+        name: a name of ``jaxnets.models.MODELS``.
+        options: its arguments by name, but for ``rngs``.
+        seed: draws the initial weights.
+
+    Raises:
+        ValueError: if the name is unknown, or the network does not take one of the options or
+            lacks one.
+    """
+    check_seed("seed", seed)
+    return _call(MODELS, name, "model", options, rngs=nnx.Rngs(seed))
 
 
 def load_data(recipe: Recipe) -> Dataset:
@@ -348,7 +383,7 @@ def build_augmentation(recipe: Recipe) -> Augmentation | None:
     names = [recipe.augment] if isinstance(recipe.augment, str) else recipe.augment
     for name in names:
         if name not in AUGMENTATIONS:
-            raise InputError("augment", f"one of {', '.join(AUGMENTATIONS)}", name)
+            raise InputError("augment", f"one of {', '.join(AUGMENTATIONS)}", repr(name))
     return Compose(*(AUGMENTATIONS[name] for name in names))
 
 
@@ -367,10 +402,8 @@ def train(
         ValueError: if the recipe does not fit together.
     """
     check_seed("seed", seed)
-    check_positive("epochs", recipe.epochs)
-    check_positive("batch_size", recipe.batch_size)
     if recipe.loss not in LOSSES:
-        raise InputError("loss", f"one of {', '.join(LOSSES)}", recipe.loss)
+        raise InputError("loss", f"one of {', '.join(LOSSES)}", repr(recipe.loss))
     optimizer = _call(OPTIMIZERS, recipe.optimizer, "optimizer", recipe.optimizer_options)
     data = load_data(recipe) if data is None else data
     return fit(
@@ -387,21 +420,30 @@ def train(
     )
 
 
-def _call(table: Mapping[str, Any], name: str, kind: str, options: Mapping[str, Any]) -> Any:
-    """Calls an entry of a table, and reports an option that it does not take by its name."""
+def _call(
+    table: Mapping[str, Any], name: str, kind: str, options: Mapping[str, Any], **given: Any
+) -> Any:
+    """Calls an entry of a table with a user's options, and names one that does not fit.
+
+    What is given beside them is no option.
+    """
     if name not in table:
-        raise InputError(kind, f"one of {', '.join(table)}", name)
+        raise InputError(kind, f"one of {', '.join(table)}", repr(name))
     # of a module class itself, signature sees Flax's metaclass
     entry = table[name]
-    taken = inspect.signature(entry.__init__ if inspect.isclass(entry) else entry).parameters
-    for option in options:
+    signature = inspect.signature(entry.__init__ if inspect.isclass(entry) else entry)
+    taken = {
+        option: parameter
+        for option, parameter in signature.parameters.items()
+        if option not in ("self", "param_dtype", *given)
+    }
+    for option, value in options.items():
         if option not in taken:
-            known = ", ".join(p for p in taken if p not in ("self", "rngs", "param_dtype"))
-            raise InputError(f"{kind} option", f"one of {known} for {name}", option)
-    needed = [
-        p.name for p in taken.values() if p.default is p.empty and p.name not in ("self", "rngs")
-    ]
+            raise InputError(f"{kind} option", f"one of {', '.join(taken)} for {name}", option)
+        if taken[option].annotation is bool and not isinstance(value, bool):
+            raise InputError(option, "True or False", repr(value))
+    needed = [option for option, parameter in taken.items() if parameter.default is parameter.empty]
     missing = [option for option in needed if option not in options]
     if missing:
         raise InputError(f"{kind} option", f"{', '.join(needed)} for {name}", f"no {missing[0]}")
-    return entry(**options)
+    return entry(**options, **given)

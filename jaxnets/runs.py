@@ -4,19 +4,20 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, describe
 from jaxnets.data import Dataset
 from jaxnets.data.text import TextDataset, TextEncoder
-from jaxnets.recipes import Recipe, build_model
+from jaxnets.recipes import Recipe, build_model, build_transform
 from jaxnets.training import TrainingRun, count_parameters, plot_history, write_history
 from jaxnets.training.records import history_rows
 from jaxnets.training.weights import load_weights, save_weights
@@ -46,110 +47,226 @@ def summarize(recipe: Recipe, seed: int, run: TrainingRun) -> dict[str, Any]:
     }
 
 
+def settings(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as a run's record holds it: ready for JSON, the data's folder an absolute path.
+
+    Raises:
+        ValueError: if JSON cannot hold a value.
+    """
+    values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
+    for part in ("data_options", "model_options", "optimizer_options"):
+        values[part] = dict(values[part])
+    try:
+        folder = values["data_options"].get("data_dir")
+        if folder is not None:
+            values["data_options"]["data_dir"] = str(Path(folder).expanduser().absolute())
+        json.dumps(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError("recipe", "settings that JSON can hold", str(error)) from error
+    return values
+
+
 @contextlib.contextmanager
 def new_folder(directory: Path | str) -> Iterator[Path]:
     """A folder that appears under its name when all that belongs in it has been written.
 
+    What has been written is never lost. An error that comes before there is anything leaves no
+    trace; after that the temporary folder stays, and a note of the error says where.
+
     Args:
-        directory: must not exist yet, or be empty.
+        directory: must not exist yet, or be empty; a link stands for what it points to.
 
     Yields:
-        A temporary folder beside it, to write into; removed again if an error comes.
+        A temporary folder beside it, to write into.
 
     Raises:
         ValueError: if the folder holds something already, or cannot be made.
     """
-    path = Path(directory).absolute()
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError("out", "a new or empty folder", f"{directory}, which is not")
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    path = _free(directory)
+    partial = path.with_name(f".{path.name[:50]}.partial-{os.getpid()}")
     try:
+        missing = [folder for folder in (partial, *partial.parents) if not folder.exists()]
         partial.mkdir(parents=True)
+        path.exists()  # fails for a name that is too long
     except OSError as error:
-        raise InputError("out", "a folder that can be made", f"{directory}: {error}") from error
+        _remove_empty(missing)
+        raise _impossible(directory, error) from error
     try:
         yield partial
         partial.rename(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    except BaseException as error:
+        _remove_empty(missing)
+        if partial.exists():
+            error.add_note(f"what was written is kept in {partial}")
+        raise
+
+
+def _free(directory: Path | str) -> Path:
+    """The folder's true path, where there is nothing yet."""
+    try:
+        path = Path(directory).resolve()
+        free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
+    except (OSError, RuntimeError) as error:  # the latter of links in a circle
+        raise _impossible(directory, error) from error
+    if not free:
+        raise InputError("out", "a new or empty folder", f"{str(directory)!r}, which is not")
+    return path
+
+
+def _impossible(directory: Path | str, error: Exception) -> InputError:
+    reason = getattr(error, "strerror", None) or error
+    return InputError("out", "a folder that can be made", f"{str(directory)!r}: {reason}")
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
 
 
 def write(
     directory: Path, recipe: Recipe, seed: int, run: TrainingRun, data: Dataset | None = None
 ) -> None:
-    """Writes ``run.json``, ``history.csv``, ``curves.png`` and ``weights`` into a folder.
+    """Writes ``weights``, ``run.json``, ``history.csv`` and ``curves.png`` into a folder.
 
-    Of texts, ``data`` adds ``text.json``: all that turns a new text into the network's input.
+    Args:
+        directory: an existing folder.
+        recipe: what was trained, and how.
+        seed: the run's.
+        run: what came of it.
+        data: adds to the record what an example is, and the names of the classes; of texts,
+            ``text.json``: all that turns a new text into the network's input.
+
+    Raises:
+        ValueError: if the record cannot hold the recipe.
     """
     record = {
         **summarize(recipe, seed, run),
-        "settings": dataclasses.asdict(recipe),
+        "settings": settings(recipe),
+        "inputs": None if data is None else _described(data.spec.inputs),
+        "class_names": None if data is None else data.class_names,
         "history": history_rows(run.history),
         "timings": dataclasses.asdict(run.timings),
-        "class_names": None if data is None else data.class_names,
         "versions": {package: metadata.version(package) for package in _PACKAGES},
     }
-    (directory / _RECORD).write_text(json.dumps(record, indent=2) + "\n")
-    write_history(run.history, directory / "history.csv")
-    plot_history(run.history, directory / "curves.png", title=f"{recipe.name}, seed {seed}")
     save_weights(run.model, directory / _WEIGHTS)
+    (directory / _RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     if isinstance(data, TextDataset):
         data.encoder.save(directory / _TEXT)
+    write_history(run.history, directory / "history.csv")
+    plot_history(run.history, directory / "curves.png", title=f"{recipe.name}, seed {seed}")
 
 
-def read(directory: Path | str) -> tuple[Recipe, nnx.Module]:
-    """The recipe and the trained model, in evaluation mode, of a folder that ``write`` filled.
+def _described(spec: jax.ShapeDtypeStruct) -> dict[str, Any]:
+    return {"shape": list(spec.shape), "dtype": str(spec.dtype)}
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """What a run's folder gives back.
+
+    Attributes:
+        recipe: what was trained, and how.
+        model: the trained model, in evaluation mode.
+        classifies: whether its outputs are classes.
+        class_names: the name of each class, or None.
+        inputs: the shape and dtype of one example; None if the record does not say.
+        encoder: makes a text the network's input; None if it takes no text.
+    """
+
+    recipe: Recipe
+    model: nnx.Module
+    classifies: bool
+    class_names: tuple[str, ...] | None
+    inputs: jax.ShapeDtypeStruct | None
+    encoder: TextEncoder | None
+
+
+def read(directory: Path | str) -> SavedRun:
+    """Reads a folder that ``write`` filled.
 
     Raises:
         ValueError: if the folder holds no run, or a damaged one.
     """
-    path = Path(directory) / _RECORD
+    folder = Path(directory)
+    path, text = folder / _RECORD, folder / _TEXT
     if not path.is_file():
-        raise InputError("run", f"a folder with a {_RECORD} in it", str(directory))
+        raise InputError("run", f"a folder with a {_RECORD} in it", repr(str(directory)))
     try:
-        recipe = Recipe(**json.loads(path.read_text())["settings"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError("run", f"a {_RECORD} written by jaxnets", f"{path}: {error}") from error
-    model = build_model(recipe)
-    load_weights(model, Path(directory) / _WEIGHTS)
-    model.eval()
-    return recipe, model
+        record = json.loads(path.read_text(encoding="utf-8"))
+        recipe = Recipe(**record["settings"])
+        build_transform(recipe)
+        run = SavedRun(
+            recipe,
+            build_model(recipe),
+            record["test_accuracy"] is not None,
+            _class_names(record),
+            _inputs(record),
+            TextEncoder.load(text) if text.is_file() else None,
+        )
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        reason = f"{path}: no {error}" if isinstance(error, KeyError) else f"{path}: {error}"
+        raise InputError("run", f"a {_RECORD} written by jaxnets", reason) from error
+    load_weights(run.model, folder / _WEIGHTS)
+    run.model.eval()
+    return run
 
 
-def read_encoder(directory: Path | str) -> tuple[TextEncoder, tuple[str, ...]] | None:
-    """What makes a text the input of a run's network, and its classes; None if it takes no text.
-
-    Raises:
-        ValueError: if the folder's files are damaged.
-    """
-    path = Path(directory) / _TEXT
-    if not path.is_file():
+def _class_names(record: dict[str, Any]) -> tuple[str, ...] | None:
+    names = record.get("class_names")
+    if names is None:
         return None
-    record = json.loads((Path(directory) / _RECORD).read_text())
-    return TextEncoder.load(path), tuple(record["class_names"])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError("class_names", "a list of names", names)
+    return tuple(names)
 
 
-def read_image(path: Path | str, shape: tuple[int, ...]) -> np.ndarray:
-    """Reads an image file as the data set's examples are: uint8 [height, width, channels].
+def _inputs(record: dict[str, Any]) -> jax.ShapeDtypeStruct | None:
+    """What one example is; the records of older runs do not say."""
+    spec = record.get("inputs")
+    return spec and jax.ShapeDtypeStruct(tuple(map(int, spec["shape"])), np.dtype(spec["dtype"]))
+
+
+def read_image(path: Path | str, spec: jax.ShapeDtypeStruct) -> np.ndarray:
+    """Reads an image file as a data set's examples are: uint8 [height, width, channels].
+
+    It is read as a viewer shows it: turned as its EXIF entry says, what is transparent white, 16
+    bits a value brought to 8. Colours become grey where the model takes one channel.
 
     Args:
-        path: any file that Pillow reads; colours are turned to grey where there is one channel.
-        shape: height, width and channels that the model takes.
+        path: any file that Pillow reads.
+        spec: shape and dtype of an example.
 
     Raises:
-        ValueError: if the file is no image, or one of another size.
+        ValueError: if the file is no image, one of another size, or one whose values have no fixed
+            range, as 32-bit ones; or if the examples are no images.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
-    if len(shape) != 3 or shape[2] not in (1, 3):
-        raise InputError("image", "a run on images", f"a run on examples of shape {shape}")
-    height, width, channels = shape
+    if len(spec.shape) != 3 or spec.shape[2] not in (1, 3) or spec.dtype != np.uint8:
+        raise InputError("image", "a run on images", f"a run on examples {describe(spec)}")
+    height, width, channels = spec.shape
     try:
         with Image.open(path) as image:
-            pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError, Image.DecompressionBombError) as error:
-        raise InputError("image", "a readable image file", f"{path}: {error}") from error
+            pixels = np.asarray(_eight_bits(image).convert("L" if channels == 1 else "RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError("image", "a readable image file", f"{str(path)!r}: {error}") from error
     if pixels.shape[:2] != (height, width):
-        size = f"{path} of {pixels.shape[1]}×{pixels.shape[0]} pixels"
+        size = f"{str(path)!r} of {pixels.shape[1]}×{pixels.shape[0]} pixels"
         raise InputError("image", f"an image of {width}×{height} pixels", size)
-    return pixels.reshape(shape)
+    return pixels.reshape(spec.shape)
+
+
+def _eight_bits(image: Any) -> Any:
+    """The image upright, without transparency, in 8 bits a value."""
+    from PIL import Image, ImageOps
+
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError("values of 32 bits, whose range is not known")
+    if image.has_transparency_data:
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image.convert("RGBA"))
+    return image

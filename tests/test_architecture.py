@@ -21,7 +21,7 @@ RANKS = [
     {"compare", "sampling"},
     {"recipes"},
     {"runs"},
-    {"data_commands"},
+    {"commands"},
     {"cli"},
     {"__main__"},
 ]

@@ -1,7 +1,23 @@
+import math
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxnets.arrays import InputError, check_floats, check_positive, check_seed
+from jaxnets.arrays import (
+    InputError,
+    as_array,
+    check_bool,
+    check_choice,
+    check_float_dtype,
+    check_floats,
+    check_integer,
+    check_number,
+    check_positive,
+    check_seed,
+    entries,
+)
 from jaxnets.optional import require
 
 
@@ -39,6 +55,100 @@ def test_check_positive_refuses(value):
 def test_check_seed_refuses(value):
     with pytest.raises(ValueError, match="seed: expected an integer from 0 to 4294967295, got"):
         check_seed("seed", value)
+
+
+@pytest.mark.parametrize("value", [3, 3.0, np.float16(3), np.array(3), jnp.float32(3), np.int8(3)])
+def test_a_number_may_be_a_scalar_of_numpy_or_jax(value):
+    number = check_number("lr", value)
+    assert number == 3.0
+    assert type(number) is float
+
+
+@pytest.mark.parametrize(
+    "value", ["3", None, True, np.True_, math.nan, math.inf, 10**400, 3j, np.ones(1), [3], object()]
+)
+def test_check_number_refuses(value):
+    with pytest.raises(ValueError, match="lr: expected a finite number, got"):
+        check_number("lr", value)
+
+
+def test_a_traced_number_is_refused():
+    with pytest.raises(ValueError, match="lr: expected a finite number, got"):
+        jax.jit(lambda value: check_number("lr", value))(1.0)
+
+
+@pytest.mark.parametrize(
+    ("limits", "good", "bad", "message"),
+    [
+        ({"least": 0}, 0, -1, "a finite number >= 0"),
+        ({"above": 0}, 1, 0, "a finite number > 0"),
+        ({"most": 1}, 1, 2, "a finite number <= 1"),
+        ({"below": 1}, 0, 1, "a finite number < 1"),
+        ({"least": 0, "most": 1}, 1, 1.5, r"a number in \[0, 1\]"),
+        ({"least": 0, "below": 1}, 0, 1, r"a number in \[0, 1\)"),
+        ({"above": -0.5, "most": 1}, 0, -0.5, r"a number in \(-0.5, 1\]"),
+        ({"least": 0, "finite": False}, math.inf, math.nan, "a number >= 0"),
+    ],
+)
+def test_the_ends_of_a_number(limits, good, bad, message):
+    assert check_number("x", good, **limits) == good
+    with pytest.raises(ValueError, match=f"x: expected {message}, got {bad}"):
+        check_number("x", bad, **limits)
+
+
+@pytest.mark.parametrize(
+    ("limits", "bad", "message"),
+    [
+        ({}, 1.0, "an integer"),
+        ({"least": 1}, 0, "a positive integer"),
+        ({"least": 0}, -1, "an integer >= 0"),
+        ({"most": 3}, 4, "an integer <= 3"),
+        ({"least": 0, "most": 3}, True, "an integer from 0 to 3"),
+    ],
+)
+def test_the_ends_of_an_integer(limits, bad, message):
+    integer = check_integer("k", np.int64(1), **limits)
+    assert type(integer) is int
+    with pytest.raises(ValueError, match=f"k: expected {message}, got {bad}"):
+        check_integer("k", bad, **limits)
+
+
+def test_a_count_has_31_bits():
+    assert check_positive("epochs", 2**31 - 1) == 2**31 - 1
+    with pytest.raises(ValueError, match="epochs: expected an integer <= 2147483647, got 2147483"):
+        check_positive("epochs", 2**31)
+
+
+@pytest.mark.parametrize("value", ["no", "False", 0, None, [True]])
+def test_check_bool_refuses(value):
+    assert check_bool("bias", np.True_) is True
+    with pytest.raises(ValueError, match="bias: expected True or False, got"):
+        check_bool("bias", value)
+
+
+@pytest.mark.parametrize("value", ["maximum", "", None, ["max"]])
+def test_check_choice_refuses(value):
+    assert check_choice("mode", "max", ("min", "max")) == "max"
+    with pytest.raises(ValueError, match="mode: expected one of min, max, got"):
+        check_choice("mode", value, ("min", "max"))
+
+
+@pytest.mark.parametrize("value", ["int32", "junk", None, jnp.int8, [], object(), 10**400])
+def test_check_float_dtype_refuses(value):
+    assert check_float_dtype("dtype", "bfloat16") == jnp.bfloat16
+    with pytest.raises(ValueError, match="dtype: expected a floating-point dtype, got"):
+        check_float_dtype("dtype", value)
+
+
+def test_entries_of_what_holds_several():
+    assert entries([1, 2]) == entries(np.array([1, 2])) == entries(jnp.array([1, 2])) == (1, 2)
+    assert entries("12") is entries(12) is entries(np.ones((1, 1))) is entries(None) is None
+
+
+@pytest.mark.parametrize("value", ["abc", None, object(), [[1], [1, 2]], 10**400])
+def test_as_array_refuses(value):
+    with pytest.raises(ValueError, match="labels: expected an array, got"):
+        as_array("labels", value)
 
 
 def test_require_names_the_extra():

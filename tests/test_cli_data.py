@@ -45,6 +45,18 @@ def test_list_says_where_each_set_lies(capsys, tmp_path, monkeypatch):
     assert f"can prepare: {len(from_tfds.names())}" in out
 
 
+def test_list_has_the_sets_of_texts(capsys, tmp_path, monkeypatch):
+    code, out, _ = run(capsys, "data", "list")
+    for name in ("rt-polarity", "names", "text", "imdb_reviews"):
+        assert re.search(rf"^{name} +not here$", out, re.M)
+    (tmp_path / "rt-polaritydata").mkdir()
+    (tmp_path / "rt-polaritydata" / "rt-polarity.pos").touch()
+    monkeypatch.setenv(files.VARIABLE, str(tmp_path))
+    code, out, _ = run(capsys, "data", "list")
+    assert code == 0
+    assert re.search(rf"^rt-polarity +texts in {tmp_path / 'rt-polaritydata'}$", out, re.M)
+
+
 def test_info_describes_a_set(capsys, tmp_path):
     folder = write_images(tmp_path / "pets", {"cat": 10, "dog": 20})
     code, out, _ = run(capsys, "data", "info", "pets", "--data-dir", tmp_path)
@@ -87,7 +99,9 @@ def test_texts_are_shown_as_texts(capsys, tmp_path):
         (tmp_path / f"{language}.txt").write_text("\n".join(lines))
     code, out, _ = run(capsys, "data", "info", "names", "--data-dir", tmp_path)
     assert code == 0
-    assert re.search(r"^vocabulary \d+$", out, re.M)
+    assert re.search(r"^vocabulary \d+ tokens$", out, re.M)
+    lengths = "50 % up to 3, 90 % up to 3, 100 % up to 3"
+    assert f"\ntokens of a training text: {lengths}\n" in out
     assert "mean" not in out
     assert re.search(r"^Irish +\d+ +\d+$", out, re.M)
     code, out, _ = run(capsys, "data", "head", "names", "--data-dir", tmp_path, "-n", "40")
@@ -156,7 +170,7 @@ def test_check_reads_everything(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["info", "minst"], "name: expected one of linear, mnist, .*; did you mean 'mnist'"),
+        (["info", "minst"], "name: expected one of .*mnist, .*; did you mean 'mnist'"),
         (["info", "mnist", "--source", "web"], "'web' is not one of"),
         (
             ["info", "mnist", "--data-dir", "nowhere"],

@@ -122,9 +122,21 @@ def test_summary_knows_the_number_of_tokens(capsys, tmp_path):
     [
         (["{sentiment}"], "expected an image file, a text, --index N or --prompt TEXT, got none"),
         (["{sentiment}", ""], "texts: expected texts of at least one token, got ''"),
-        (["{sentiment}", "--prompt", "a"], "prompt: expected a run of a language model, got one"),
+        (["{sentiment}", "--prompt", "a"], "prompt: expected none, as TextClassifier classifies"),
         (["{sentiment}", "--index", "0"], "data_dir: expected an existing folder or file"),
-        (["{writer}", "a text"], "prompt: expected a text, as the run is one of a language model"),
+        (
+            ["{writer}", "a text"],
+            "TEXT: expected none, as LanguageModel writes after --prompt, got",
+        ),
+        (
+            ["{writer}", "--prompt", "a", "--top", "2"],
+            "top: expected none, as LanguageModel writes",
+        ),
+        (
+            ["{writer}", "--index", "0"],
+            "index: expected none, as LanguageModel writes after --prom",
+        ),
+        (["{writer}", "--prompt", "a", "b"], "TEXT: expected none, as LanguageModel writes"),
         (["{writer}", "--prompt", ""], "texts: expected texts of at least one token"),
         (["{writer}", "--prompt", "a", "--length", "0"], "length: expected a positive integer"),
         (["{writer}", "--prompt", "a", "--temperature", "-1"], "temperature: expected a number"),

@@ -54,14 +54,17 @@ def test_idx_files_are_found_in_the_folder_and_in_its_parent(tmp_path, name, ins
         assert data.class_names == (KNOWN[data.name].class_names if data.name in KNOWN else None)
 
 
-def test_the_environment_variable_is_looked_in_after_the_folder_given(tmp_path, monkeypatch):
+def test_the_environment_variable_is_looked_in_where_no_folder_is_given(tmp_path, monkeypatch):
     write_idx(tmp_path / "home" / "KMNIST" / "raw", train=30)
     write_idx(tmp_path / "given" / "KMNIST" / "raw", train=40)
-    (tmp_path / "other").mkdir()
+    write_images(tmp_path / "other" / "cats", {"a": 2, "b": 2})
     monkeypatch.setenv(files.VARIABLE, str(tmp_path / "home"))
     assert len(load("kmnist").train) == 30
     assert len(load("kmnist", data_dir=tmp_path / "given").train) == 40
-    assert len(load("kmnist", data_dir=tmp_path / "other").train) == 30
+    with pytest.raises(
+        ValueError, match=rf"name: expected files .* in {tmp_path / 'other'}, a set"
+    ):
+        load("kmnist", data_dir=tmp_path / "other")
     monkeypatch.setenv(files.VARIABLE, str(tmp_path / "home" / "KMNIST"))
     assert len(load("kmnist").train) == 30
 
@@ -79,16 +82,41 @@ def test_the_systems_folder_comes_last_of_the_files(tmp_path, monkeypatch):
 
 def test_a_folder_given_is_used_in_the_bundled_sets_place_if_it_has_the_set(tmp_path):
     assert load("mnist").origin == "bundled with jaxnets"
-    assert load("mnist", data_dir=tmp_path).origin == "bundled with jaxnets"
+    (tmp_path / "other").mkdir()
+    message = (
+        rf"data_dir: expected files .* in {tmp_path}, or a set prepared in {tmp_path / 'mnist'}"
+    )
+    with pytest.raises(
+        ValueError, match=f"{message}, got none; without data_dir mnist is the bund"
+    ):
+        load("mnist", data_dir=tmp_path)
     folder = write_idx(tmp_path / "MNIST" / "raw")
     assert load("mnist", data_dir=tmp_path).origin == f"IDX files in {folder}"
     assert load("mnist", data_dir=tmp_path, source="bundled").origin == "bundled with jaxnets"
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"seed": -1}, "seed: expected an integer from 0 to"),
+        ({"seed": "0"}, "seed: expected an integer from 0 to"),
+        ({"test_fraction": 1.5}, r"test_fraction: expected a number in \(0, 1\), got 1.5"),
+        ({"test_fraction": "half"}, r"test_fraction: expected a number in \(0, 1\), got"),
+        ({"data_dir": ""}, "data_dir: expected an existing folder or file, got ''"),
+        ({"data_dir": 3}, "data_dir: expected an existing folder or file, got 3"),
+        ({"data_dir": "x" * 300}, "data_dir: expected an existing folder or file, got 'xxx"),
+    ],
+)
+@pytest.mark.parametrize("name", ["mnist", "names"])
+def test_arguments_are_checked_even_where_they_have_no_effect(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        load(name, **options)
+
+
 def test_a_source_can_be_forced(tmp_path):
     with pytest.raises(ValueError, match="name: expected files .IDX files.* got 'mnist'"):
         load("mnist", source="files")
-    with pytest.raises(ValueError, match="name: expected one of linear, mnist, which are bundled"):
+    with pytest.raises(ValueError, match="expected one of .*linear, mnist, which are bundled"):
         load("kmnist", source="bundled")
     with pytest.raises(ValueError, match="name: expected a name that TensorFlow Datasets knows"):
         load("linear", source="tfds")
@@ -288,7 +316,7 @@ def test_an_npz_file_of_one_split_and_of_channels_first(tmp_path):
             r"as many labels in y as inputs in x, got float64\[2",
         ),
         ({"x": np.array(["a"]), "y": np.zeros(1)}, "expected numbers in x, got <U1"),
-        ({"x": np.array([None]), "y": np.zeros(1)}, "expected an undamaged .npz file, got Value"),
+        ({"x": np.array([None]), "y": np.zeros(1)}, r"expected numbers in x, got object\[1\]"),
     ],
 )
 def test_an_npz_file_of_other_arrays_is_refused(tmp_path, arrays, message):

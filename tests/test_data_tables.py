@@ -89,6 +89,16 @@ def test_numbers_with_a_point_are_to_be_predicted(tmp_path):
     assert data.class_names is None
 
 
+def test_whole_numbers_are_to_be_predicted_where_that_is_asked(tmp_path):
+    write(tmp_path, "x,y\n1,10\n2,9\n")
+    data = whole(tmp_path, regression=True)
+    assert data.train.labels.tolist() == [[10], [9]]
+    assert data.class_names is None
+    write(tmp_path, "x,y\n1,10\n2,red\n")
+    with pytest.raises(ValueError, match=r"row 3, column 'y': expected a number, got 'red'"):
+        whole(tmp_path, regression=True)
+
+
 def test_the_label_is_the_column_asked_for(tmp_path):
     write(tmp_path, "kind,x,y\na,1,5.5\nb,2,6.5\n")
     assert whole(tmp_path, label="kind").class_names == ("a", "b")

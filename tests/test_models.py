@@ -1,5 +1,3 @@
-import gc
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -166,13 +164,19 @@ def test_probabilities_are_probabilities():
     [
         (lambda r: MLP((784,), rngs=r), r"features: expected at least an input and an output"),
         (lambda r: MLP((784, 0, 10), rngs=r), "features: expected a positive integer, got 0"),
-        (lambda r: MLP(output="relu", rngs=r), "output: expected 'logits' or 'softmax', got relu"),
+        (lambda r: MLP(output="relu", rngs=r), "output: expected one of logits, softmax"),
         (lambda r: LeNet(image_size=29, rngs=r), "image_size: expected 28 or 32, got 29"),
         (lambda r: LeNet(0, rngs=r), "in_channels: expected a positive integer, got 0"),
         (lambda r: ImageClassifier(hidden_size=-1, rngs=r), "hidden_size: expected a positive"),
-        (lambda r: LinearRegression(init_std=-1.0, rngs=r), "init_std: expected a number of at"),
-        (lambda r: RecurrentClassifier(3, 4, cell="rnn", rngs=r), "cell: expected 'lstm' or 'gru'"),
-        (lambda r: RecurrentClassifier(3, 4, output="x", rngs=r), "output: expected 'sigmoid'"),
+        (lambda r: LinearRegression(init_std=-1.0, rngs=r), "init_std: expected a finite number"),
+        (
+            lambda r: RecurrentClassifier(3, 4, cell="rnn", rngs=r),
+            "cell: expected one of lstm, gru",
+        ),
+        (
+            lambda r: RecurrentClassifier(3, 4, output="x", rngs=r),
+            "output: expected one of sigmoid",
+        ),
         (lambda r: RecurrentClassifier(3, 4, 0, rngs=r), "n_layers: expected a positive integer"),
         (lambda r: RecurrentClassifier(3, 4, 2, 1.5, rngs=r), "dropout: expected"),
     ],
@@ -180,41 +184,3 @@ def test_probabilities_are_probabilities():
 def test_bad_arguments_are_named(build, message):
     with pytest.raises(ValueError, match=message):
         build(nnx.Rngs(0))
-
-
-def test_weights_of_another_network_are_refused_and_all_faults_named(tmp_path):
-    save_weights(MLP((4, 3, 2), rngs=nnx.Rngs(0)), tmp_path / "weights")
-    model = MLP((4, 5, 2), rngs=nnx.Rngs(0))
-    before = jax.tree.leaves(nnx.state(model))
-    with pytest.raises(ValueError, match=r"fc1.bias is float32\[3\], not .*\[5\]; fc1.kernel"):
-        load_weights(model, tmp_path / "weights")
-    for old, new in zip(before, jax.tree.leaves(nnx.state(model)), strict=True):
-        np.testing.assert_array_equal(old, new)
-    with pytest.raises(ValueError, match="fc2.kernel is float32.*, not missing"):
-        load_weights(MLP((4, 3), rngs=nnx.Rngs(0)), tmp_path / "weights")
-    with pytest.raises(ValueError, match="directory: expected a folder written by save_weights"):
-        load_weights(model, tmp_path / "nowhere")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="directory: expected a folder written by save_weights"):
-        load_weights(model, tmp_path / "empty")
-    with pytest.raises(ValueError, match="directory: expected a folder that does not exist yet"):
-        save_weights(model, tmp_path / "weights")
-
-
-# Orbax abandons its other reads when one fails; what they raise comes out when they are collected,
-# which must be here and not in the middle of another test.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_damaged_folder_of_weights_is_refused_and_the_model_stays_as_it_is(tmp_path):
-    model = MLP((40, 30, 2), rngs=nnx.Rngs(0))
-    save_weights(model, tmp_path / "weights")
-    other = MLP((40, 30, 2), rngs=nnx.Rngs(1))
-    before = [np.asarray(leaf) for leaf in jax.tree.leaves(nnx.state(other))]
-    files = [path for path in (tmp_path / "weights").rglob("*") if path.is_file()]
-    biggest = max(files, key=lambda path: path.stat().st_size)
-    whole = biggest.read_bytes()
-    biggest.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="directory: expected a folder written by save_weights"):
-        load_weights(other, tmp_path / "weights")
-    for old, new in zip(before, jax.tree.leaves(nnx.state(other)), strict=True):
-        np.testing.assert_array_equal(old, new)
-    gc.collect()

@@ -62,13 +62,14 @@ def test_bad_learning_rate(name, lr):
     [
         ("step_lr", {"step_size": 0}, "step_size: expected a positive integer, got 0"),
         ("step_lr", {"step_size": 2, "gamma": 0}, "gamma: expected a finite number > 0, got 0"),
+        ("step_lr", {"step_size": 2**31}, "step_size: expected an integer <= 2147483647, got 21"),
         ("multi_step_lr", {"milestones": [3, 0]}, "milestones: expected a positive integer, got 0"),
         ("multi_step_lr", {"milestones": [3], "gamma": -1}, "gamma: expected a finite number > 0"),
         ("exponential_lr", {"gamma": math.nan}, "gamma: expected a finite number > 0, got nan"),
         ("polynomial_lr", {"total_iters": 0}, "total_iters: expected a positive integer, got 0"),
         ("polynomial_lr", {"power": -1}, "power: expected a finite number >= 0, got -1"),
         ("linear_lr", {"start_factor": 0}, r"start_factor: expected a number in \(0, 1\], got 0"),
-        ("linear_lr", {"start_factor": 2}, r"start_factor: expected a number in \[0, 1\], got 2"),
+        ("linear_lr", {"start_factor": 2}, r"start_factor: expected a number in \(0, 1\], got 2"),
         ("linear_lr", {"end_factor": 1.1}, r"end_factor: expected a number in \[0, 1\], got 1.1"),
         ("linear_lr", {"total_iters": 2.5}, "total_iters: expected a positive integer, got 2.5"),
         ("constant_lr", {"factor": -0.1}, r"factor: expected a number in \[0, 1\], got -0.1"),
@@ -90,7 +91,7 @@ def test_bad_learning_rate(name, lr):
         (
             "one_cycle_lr",
             {"total_steps": 9, "anneal_strategy": "sine"},
-            "anneal_strategy: expected one of 'cos', 'linear', got sine",
+            "anneal_strategy: expected one of cos, linear, got sine",
         ),
     ],
 )
@@ -107,6 +108,18 @@ def test_bad_momentum_of_a_cycle():
         optimizers.one_cycle_momentum()
 
 
+@pytest.mark.parametrize("cycle", [optimizers.one_cycle_lr, optimizers.one_cycle_momentum])
+def test_phases_are_counted_by_true_or_false(cycle):
+    arguments = [0.1, 10] if cycle is optimizers.one_cycle_lr else [10]
+    with pytest.raises(InputError, match="three_phase: expected True or False, got no"):
+        cycle(*arguments, three_phase="no")
+
+
+def test_schedules_that_are_none():
+    with pytest.raises(InputError, match=r"schedules: expected a sequence of schedules, got \[0.1"):
+        optimizers.sequential_lr([0.1, 0.2], [5])
+
+
 def test_bad_maximum_of_a_cycle():
     with pytest.raises(InputError, match="max_lr: expected a finite number >= 0, got -1"):
         optimizers.one_cycle_lr(-1, 10)
@@ -115,6 +128,7 @@ def test_bad_maximum_of_a_cycle():
 @pytest.mark.parametrize(
     ("count", "milestones", "message"),
     [
+        (1, 5, "milestones: expected a sequence of counts of steps, got 5"),
         (0, [], "milestones: expected one fewer than schedules, got 0 schedules and 0 milestones"),
         (2, [], "milestones: expected one fewer than schedules, got 2 schedules and 0 milestones"),
         (2, [0], "milestones: expected a positive integer, got 0"),
@@ -126,7 +140,18 @@ def test_bad_milestones(count, milestones, message):
         optimizers.sequential_lr([lambda count: 0.1] * count, milestones)
 
 
+def test_a_metric_is_one_number():
+    state = optimizers.sgd(0.1).init(jnp.ones(1))
+    plateau = optimizers.reduce_lr_on_plateau()
+    with pytest.raises(InputError, match=r"metric: expected one number, got float32\[2\]"):
+        plateau.update(jnp.ones(2), plateau.init(), state)
+    with pytest.raises(InputError, match="metric: expected an array, got low"):
+        plateau.update("low", plateau.init(), state)
+
+
 def test_per_epoch_needs_steps():
+    with pytest.raises(InputError, match="schedule: expected a function of the count of epochs"):
+        optimizers.per_epoch(0.1, 5)
     with pytest.raises(InputError, match="steps_per_epoch: expected a positive integer, got 0"):
         optimizers.per_epoch(optimizers.step_lr(0.1, 2), 0)
 
@@ -145,11 +170,11 @@ def test_plateau_on_the_host():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mode": "least"}, "mode: expected one of 'min', 'max', got least"),
-        ({"threshold_mode": "both"}, "threshold_mode: expected one of 'rel', 'abs', got both"),
+        ({"mode": "least"}, "mode: expected one of min, max, got least"),
+        ({"threshold_mode": "both"}, "threshold_mode: expected one of rel, abs, got both"),
         ({"factor": 1.0}, r"factor: expected a number in \[0, 1\), got 1.0"),
-        ({"patience": -1}, "patience: expected an integer >= 0, got -1"),
-        ({"cooldown": 0.5}, "cooldown: expected an integer >= 0, got 0.5"),
+        ({"patience": -1}, "patience: expected an integer from 0 to 2147483647, got -1"),
+        ({"cooldown": 0.5}, "cooldown: expected an integer from 0 to 2147483647, got 0.5"),
         ({"threshold": -1}, "threshold: expected a finite number >= 0, got -1"),
         ({"min_lr": -1}, "min_lr: expected a finite number >= 0, got -1"),
         ({"eps": math.nan}, "eps: expected a finite number >= 0, got nan"),

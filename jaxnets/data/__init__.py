@@ -5,7 +5,10 @@ from jaxnets.data.batching import Plan, epoch_plan
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.dataset import Dataset, ElementSpec, Split
 from jaxnets.data.loading import load
+from jaxnets.data.series import windows
 from jaxnets.data.splitting import hold_out
+from jaxnets.data.standardization import StandardizedDataset, Standardizer, standardize
+from jaxnets.data.streaming import StreamedSplit
 from jaxnets.data.transforms import (
     Affine,
     Augmentation,
@@ -58,6 +61,9 @@ __all__ = [
     "Resize",
     "Rotate",
     "Split",
+    "StandardizedDataset",
+    "Standardizer",
+    "StreamedSplit",
     "ToFloat",
     "Transform",
     "augment",
@@ -68,6 +74,8 @@ __all__ = [
     "idx",
     "load",
     "mnist",
+    "standardize",
     "synthetic",
     "text",
+    "windows",
 ]

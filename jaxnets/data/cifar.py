@@ -1,5 +1,6 @@
 """CIFAR-10 and CIFAR-100 in both layouts in which they are published: binary files and pickles."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ import numpy as np
 from jaxnets.arrays import InputError, describe
 from jaxnets.data import unpickle
 from jaxnets.data.dataset import Split
-from jaxnets.data.source import Part, Source, held, join
+from jaxnets.data.source import Part, Source, held, join, lying
+from jaxnets.data.streaming import Examples, Joined, Records
 
 _PIXELS = 3 * 32 * 32
+_PIECE = 1000  # images to read at once for their labels
 _TEN = (tuple(f"data_batch_{number}" for number in range(1, 6)), ("test_batch",))
 _HUNDRED = (("train",), ("test",))
 
@@ -29,14 +32,58 @@ def read_binary(path: Path, *, classes: int = 10, label_bytes: int = 1) -> Split
     Raises:
         InputError: if the file has not a whole number of records, or a label is out of range.
     """
-    data, size = path.read_bytes(), label_bytes + _PIXELS
-    count, rest = divmod(len(data), size)
+    examples = open_binary(path, classes=classes, label_bytes=label_bytes)
+    return Split(*examples.gather(np.arange(len(examples))))
+
+
+def open_binary(path: Path, *, classes: int = 10, label_bytes: int = 1) -> "BinaryFile":
+    """The images of a file of the binary version, to be read one by one.
+
+    Args:
+        path: see :func:`read_binary`.
+        classes: see :func:`read_binary`.
+        label_bytes: see :func:`read_binary`.
+
+    Raises:
+        InputError: if the file has not a whole number of records.
+    """
+    length, size = path.stat().st_size, label_bytes + _PIXELS
+    count, rest = divmod(length, size)
     if rest or not count:
-        found = f"{len(data)} bytes: {count} records and {rest} bytes more"
+        found = f"{length} bytes: {count} records and {rest} bytes more"
         raise InputError(str(path), f"records of {size} bytes, a label and an image each", found)
-    records = np.frombuffer(data, np.uint8).reshape(count, size)
-    labels = records[:, label_bytes - 1].astype(np.int32)
-    return _split(path, records[:, label_bytes:], labels, classes)
+    return BinaryFile(Records(path, 0, (count, size), np.dtype(np.uint8)), classes, label_bytes)
+
+
+@dataclass(frozen=True, eq=False)
+class BinaryFile(Examples):
+    """The images of a file of the binary version.
+
+    Args:
+        records: label and planes of each.
+        classes: the number of classes.
+        label_bytes: how many bytes come before an image, the last of which is its label.
+    """
+
+    records: Records
+    classes: int
+    label_bytes: int
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.records)
+
+    def gather(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See ``Examples``."""
+        records = self.records.gather(rows)
+        labels = records[:, self.label_bytes - 1].astype(np.int32)
+        _check_labels(self.records.path, labels, self.classes, rows)
+        return _images(records[:, self.label_bytes :]), labels
+
+    def known_labels(self) -> np.ndarray:
+        """See ``Examples``."""
+        pieces = np.array_split(np.arange(len(self)), -(-len(self) // _PIECE))
+        return np.concatenate([self.gather(rows)[1] for rows in pieces])
 
 
 def read_pickle(path: Path, *, classes: int = 10) -> Split:
@@ -63,7 +110,9 @@ def read_pickle(path: Path, *, classes: int = 10) -> Split:
     if labels.shape != (len(pixels),) or labels.dtype.kind not in "iu":
         expected = f"{len(pixels)} whole numbers '{key}', one for each image"
         raise InputError(str(path), expected, _shape(labels))
-    return _split(path, pixels, labels.astype(np.int32), classes)
+    labels = labels.astype(np.int32)
+    _check_labels(path, labels, classes, np.arange(len(labels)))
+    return Split(_images(pixels), labels)
 
 
 def find(folder: Path) -> Source | None:
@@ -87,12 +136,12 @@ def find(folder: Path) -> Source | None:
 
 def _source(folder: Path, paths: list[list[Path]], *, binary: bool, classes: int) -> Source:
     def part(paths: list[Path]) -> Part:
-        if binary:
-            options = {"classes": classes, "label_bytes": 1 if classes == 10 else 2}
-            splits = [read_binary(path, **options) for path in paths]
-        else:
+        if not binary:
             splits = [read_pickle(path, classes=classes) for path in paths]
-        return held(join(splits))
+            return held(join(splits), "CIFAR's binary version, whose images can be read one by one")
+        label_bytes = 1 if classes == 10 else 2
+        opened = [open_binary(path, classes=classes, label_bytes=label_bytes) for path in paths]
+        return lying(Joined(tuple(opened)))
 
     parts = {"train": part(paths[0]), "test": part(paths[1])}
     kind = "binary files" if binary else "pickles"
@@ -121,13 +170,16 @@ def _dictionary(path: Path) -> dict[str, Any]:
     return {_text(key): value for key, value in content.items()}
 
 
-def _split(path: Path, pixels: np.ndarray, labels: np.ndarray, classes: int) -> Split:
+def _check_labels(path: Path, labels: np.ndarray, classes: int, rows: np.ndarray) -> None:
     bad = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(bad):
-        found = f"{labels[bad[0]]} for image {bad[0]}"
+        found = f"{labels[bad[0]]} for image {rows[bad[0]]}"
         raise InputError(str(path), f"labels from 0 to {classes - 1}", found)
+
+
+def _images(pixels: np.ndarray) -> np.ndarray:
     planes = pixels.reshape(-1, 3, 32, 32)  # [N, channels, rows, columns]
-    return Split(np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), labels)
+    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
 
 
 def _text(value: Any) -> str:

@@ -1,16 +1,19 @@
 """What a data set is: examples and labels on the host, in a training and a test split."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from jaxnets.arrays import InputError, describe
+from jaxnets.data.spec import ElementSpec
+from jaxnets.data.streaming import Examples, StreamedSplit
+from jaxnets.data.streaming.examples import check_count
 
 
 @dataclass(frozen=True, eq=False)
-class Split:
+class Split(Examples):
     """Examples and their labels, as NumPy arrays on the host.
 
     Args:
@@ -44,14 +47,22 @@ class Split:
         return len(self.inputs)
 
     @property
-    def spec(self) -> "ElementSpec":
+    def spec(self) -> ElementSpec:
         """The shape and dtype of one example and of its label."""
-        return ElementSpec(
-            *(
-                jax.ShapeDtypeStruct(array.shape[1:], array.dtype)
-                for array in (self.inputs, self.labels)
-            )
-        )
+        arrays = (self.inputs, self.labels)
+        return ElementSpec(*(jax.ShapeDtypeStruct(a.shape[1:], a.dtype) for a in arrays))
+
+    def gather(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The inputs and labels of examples, by their numbers."""
+        return self.inputs[rows], self.labels[rows]
+
+    def known_labels(self) -> np.ndarray:
+        """The labels."""
+        return self.labels
+
+    def chosen(self, numbers: np.ndarray) -> "Split":
+        """The examples with these numbers, integers [n]."""
+        return Split(self.inputs[numbers], self.labels[numbers])
 
     def take(self, n: int) -> "Split":
         """The first n examples.
@@ -62,9 +73,7 @@ class Split:
         Raises:
             InputError: if n is not an integer in that range.
         """
-        integer = isinstance(n, int | np.integer) and not isinstance(n, bool)
-        if not integer or not 1 <= n <= len(self):
-            raise InputError("n", f"an integer from 1 to {len(self)}", n)
+        check_count("n", n, len(self))
         return Split(self.inputs[:n], self.labels[:n])
 
     def between(self, start: int, stop: int) -> "Split":
@@ -83,37 +92,27 @@ class Split:
         return Split(self.inputs[start:stop], self.labels[start:stop])
 
 
-class ElementSpec(NamedTuple):
-    """The shape and dtype of one example and of its label.
-
-    Attributes:
-        inputs: of an example.
-        labels: of a label.
-    """
-
-    inputs: jax.ShapeDtypeStruct
-    labels: jax.ShapeDtypeStruct
-
-
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A training and a test split of the same kind of examples.
 
     Args:
         name: what it is called, such as ``mnist``.
-        train: the examples to learn from.
-        test: the examples to be judged by; the same shapes and dtypes.
+        train: the examples to learn from: a ``Split``, or a ``StreamedSplit`` that reads them as
+            they are used.
+        test: the examples to be judged by, likewise; the same shapes and dtypes.
         class_names: the name of each class in the order of its number, or None if there are none.
         origin: where it was found, in words, or None.
 
     Raises:
         InputError: if the splits differ in the shape or dtype of an example or a label, or if
-            there are class names and the labels are not all numbers of them.
+            there are class names and the labels are not all numbers of them. Labels that are
+            streamed are looked at as batches are read.
     """
 
     name: str
-    train: Split
-    test: Split
+    train: Split | StreamedSplit
+    test: Split | StreamedSplit
     class_names: tuple[str, ...] | None = None
     origin: str | None = None
 
@@ -122,45 +121,74 @@ class Dataset:
         if not isinstance(self.name, str) or not self.name:
             raise InputError("name", "a non-empty string", self.name)
         for name, split in (("train", self.train), ("test", self.test)):
-            if not isinstance(split, Split):
-                raise InputError(name, "a Split", type(split).__name__)
-        _check_alike("test inputs", self.test.inputs, self.train.inputs)
-        _check_alike("test labels", self.test.labels, self.train.labels)
+            if not isinstance(split, Split | StreamedSplit):
+                raise InputError(name, "a Split or a StreamedSplit", type(split).__name__)
+        for kind, spec, expected in zip(self.spec._fields, self.test.spec, self.spec, strict=True):
+            if spec != expected:
+                wanted = f"{describe(expected)} for each example, as in train"
+                raise InputError(f"test {kind}", wanted, describe(spec))
         if self.class_names is not None:
             self._check_class_names(self.class_names)
+            for name in ("train", "test"):
+                self._bound(name, len(self.class_names))
 
     def _check_class_names(self, names: tuple[str, ...]) -> None:
         if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
             raise InputError("class_names", "a tuple of strings or None", names)
-        largest = self._largest_label()
-        if largest is None:
+        if not self._has_classes:
             raise InputError("class_names", "None, as the labels are not integers", names)
-        if largest >= len(names):
-            expected = f"at least {largest + 1} names, as label {largest} occurs"
-            raise InputError("class_names", expected, names)
+        for split in (self.train, self.test):
+            largest = int(split.labels.max(initial=0)) if isinstance(split, Split) else 0
+            if largest >= len(names):
+                expected = f"at least {largest + 1} names, as label {largest} occurs"
+                raise InputError("class_names", expected, names)
 
-    def _largest_label(self) -> int | None:
-        if self.train.labels.dtype.kind == "f":
-            return None
-        return max(int(split.labels.max(initial=0)) for split in (self.train, self.test))
+    def _bound(self, name: str, classes: int) -> None:
+        """Has the labels of a streamed split looked at as they are read."""
+        split = getattr(self, name)
+        if isinstance(split, StreamedSplit) and split.classes != classes:
+            object.__setattr__(self, name, split.with_classes(classes))
+
+    @property
+    def _has_classes(self) -> bool:
+        return np.dtype(self.spec.labels.dtype).kind != "f"
 
     @property
     def spec(self) -> ElementSpec:
         """The shape and dtype of one example and of its label."""
-        return ElementSpec(
-            *(
-                jax.ShapeDtypeStruct(array.shape[1:], array.dtype)
-                for array in (self.train.inputs, self.train.labels)
-            )
-        )
+        return self.train.spec
 
     @property
     def num_classes(self) -> int | None:
-        """The number of classes: of names, or else the largest label + 1; None for regression."""
-        if self.class_names is not None:
-            return len(self.class_names)
-        largest = self._largest_label()
-        return None if largest is None else largest + 1
+        """The number of classes: of names, or else the largest label + 1; None for regression.
+
+        Raises:
+            InputError: if there are no names, and the labels of a streamed split cannot be had
+                without reading all its examples.
+        """
+        if self.class_names is not None or not self._has_classes:
+            return None if self.class_names is None else len(self.class_names)
+        labels = [_known_labels(split) for split in (self.train, self.test)]
+        return max(int(each.max(initial=0)) for each in labels) + 1
+
+
+def in_memory(split: Split | StreamedSplit) -> Split:
+    """The split, if it is in memory.
+
+    Raises:
+        InputError: if it is streamed.
+    """
+    if isinstance(split, StreamedSplit):
+        raise split.absent("examples")
+    return split
+
+
+def _known_labels(split: Split | StreamedSplit) -> np.ndarray:
+    labels = split.known_labels()
+    if labels is None:
+        expected = "the classes' names, as the labels of streamed examples are not known beforehand"
+        raise InputError("class_names", expected, None)
+    return labels
 
 
 def _check_array(name: str, array: Any, kinds: str) -> None:
@@ -170,9 +198,3 @@ def _check_array(name: str, array: Any, kinds: str) -> None:
         raise InputError(name, "an array of numbers", describe(array))
     if array.ndim == 0:
         raise InputError(name, "an array with a batch axis, [N, ...]", describe(array))
-
-
-def _check_alike(name: str, array: np.ndarray, reference: np.ndarray) -> None:
-    if (array.shape[1:], array.dtype) != (reference.shape[1:], reference.dtype):
-        example, expected = describe(array[0]), describe(reference[0])
-        raise InputError(name, f"{expected} for each example, as in train", example)

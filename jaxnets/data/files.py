@@ -10,11 +10,16 @@ from jaxnets.data.source import Source
 
 #: The environment variable that names the folder in which a user's data sets lie.
 VARIABLE = "JAXNETS_DATA"
-LAYOUTS = "IDX files, CIFAR batches, .npz, .csv, or a subfolder of images for each class"
+LAYOUTS = "IDX files, CIFAR batches, .npz, .npy, .csv, or a subfolder of images for each class"
 
 
 def find(
-    name: str, root: Path, *, given: bool = False, seed: int = 0, label: str | int | None = None
+    name: str,
+    root: Path,
+    *,
+    given: bool = False,
+    seed: int = 0,
+    reading: tables.Reading | None = None,
 ) -> Source | None:
     """The data set of a name in a folder, which may be its own or hold it; None if it is not there.
 
@@ -25,19 +30,19 @@ def find(
         given: whether the user named this very place for this set: then it is taken for the set's
             own folder whatever it is called, unless another known set's folder is called so.
         seed: see :func:`jaxnets.data.image_folder.find`.
-        label: see :func:`jaxnets.data.tables.find`.
+        reading: see :func:`jaxnets.data.tables.find`.
 
     Raises:
         InputError: if the set is there and damaged.
     """
     for place in places(name, root, given=given):
-        source = open_path(place, seed=seed, label=label)
+        source = open_path(place, seed=seed, reading=reading)
         if source is not None:
             return checked(name, source)
     return None
 
 
-def open_path(path: Path, *, seed: int = 0, label: str | int | None = None) -> Source | None:
+def open_path(path: Path, *, seed: int = 0, reading: tables.Reading | None = None) -> Source | None:
     """The data set at a path, in whichever layout it is; None if it is in none that is known.
 
     Raises:
@@ -47,10 +52,11 @@ def open_path(path: Path, *, seed: int = 0, label: str | int | None = None) -> S
         return (
             idx_folder.find(path)
             or cifar.find(path)
-            or tables.find(path, label)
+            or tables.find(path, reading)
             or image_folder.find(path, seed)
+            or npz.find(path)
         )
-    return npz.find(path) if path.suffix == ".npz" else tables.find(path, label)
+    return npz.find(path) if path.suffix == ".npz" else tables.find(path, reading)
 
 
 def variable_root() -> Path | None:

@@ -15,15 +15,17 @@ from jaxnets.arrays import InputError
 from jaxnets.data import connection, tfrecords
 from jaxnets.data.dataset import Split
 from jaxnets.data.source import Part, Source
+from jaxnets.data.streaming import Examples
+from jaxnets.data.streaming.examples import stacked
 from jaxnets.optional import require
 
 _ANY_HOST = "https://storage.googleapis.com"  # TFDS's own
 
 
-def roots(data_dir: Path | None = None) -> list[Path]:
-    """The folders in which prepared sets lie: the one given, and TFDS's own."""
+def root(data_dir: Path | None = None) -> Path:
+    """The folder in which prepared sets lie: the one given, else TFDS's own."""
     own = os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets"
-    return [*([data_dir] if data_dir else []), Path(own)]
+    return data_dir or Path(own)
 
 
 def find(name: str, data_dir: Path | None = None) -> Source | None:
@@ -31,17 +33,14 @@ def find(name: str, data_dir: Path | None = None) -> Source | None:
 
     Args:
         name: TFDS's name, such as ``kmnist`` or ``emnist/letters``.
-        data_dir: where to look before TFDS's own folder: the folder of prepared sets.
+        data_dir: the folder of prepared sets, in place of TFDS's own.
 
     Raises:
         InputError: if several configurations of it are prepared and the name has none of them, or
             the set is not one of examples with a label.
     """
-    for root in roots(data_dir):
-        folder = _prepared(root, name)
-        if folder is not None:
-            return _source(name, folder)
-    return None
+    folder = _prepared(root(data_dir), name)
+    return None if folder is None else _source(name, folder)
 
 
 def prepare(name: str, data_dir: Path | None = None) -> Source:
@@ -60,15 +59,15 @@ def prepare(name: str, data_dir: Path | None = None) -> Source:
     url = _address(name)
     fault = connection.fault(url)
     if fault is not None:
-        places = ", ".join(str(root / name) for root in roots(data_dir))
+        place = root(data_dir) / name
         raise InputError(
             "name",
-            f"a set prepared in {places}, or a connection to {connection.host(url)} to get it from",
+            f"a set prepared in {place}, or a connection to {connection.host(url)} to get it from",
             f"{name!r} and none of these ({fault}): connect, or bring the files from elsewhere",
         )
     tfds = _tfds()
     _require_tensorflow(name)
-    builder = tfds.builder(name, data_dir=roots(data_dir)[0], file_format="array_record")
+    builder = tfds.builder(name, data_dir=root(data_dir), file_format="array_record")
     builder.download_and_prepare(
         download_config=tfds.download.DownloadConfig(try_download_gcs=False)
     )
@@ -84,16 +83,15 @@ def prepared(data_dir: Path | None = None) -> list[tuple[str, Path]]:
     """The sets that are prepared on this machine, by name, each with its newest version's folder.
 
     Args:
-        data_dir: where to look before TFDS's own folder.
+        data_dir: the folder of prepared sets, in place of TFDS's own.
     """
     found: dict[str, Path] = {}
-    for root in roots(data_dir):
-        for pattern in ("*", "*/*"):
-            for folder in sorted(root.glob(pattern)):
-                versions = _versions(folder)
-                if versions:
-                    name = folder.relative_to(root).as_posix()
-                    found.setdefault(name, max(versions, key=_version))
+    top = root(data_dir)
+    for pattern in ("*", "*/*"):
+        for folder in sorted(top.glob(pattern)):
+            versions = _versions(folder)
+            if versions:
+                found[folder.relative_to(top).as_posix()] = max(versions, key=_version)
     return sorted(found.items())
 
 
@@ -111,11 +109,10 @@ def texts(name: str, split: str = "train", data_dir: Path | None = None) -> tupl
     Raises:
         InputError: if the set is not prepared, or has no texts with a label.
     """
-    folders = [folder for root in roots(data_dir) if (folder := _prepared(root, name))]
-    if not folders:
-        places = ", ".join(str(root / name) for root in roots(data_dir))
-        raise InputError("name", f"a set prepared in {places}", repr(name))
-    builder = _builder(folders[0])
+    folder = _prepared(root(data_dir), name)
+    if folder is None:
+        raise InputError("name", f"a set prepared in {root(data_dir) / name}", repr(name))
+    builder = _builder(folder)
     key, label = _keys(builder, name, text=True)
     try:
         examples = list(_examples(builder, split))
@@ -216,12 +213,62 @@ def _part(builder: Any, split: str, keys: tuple[str, str]) -> Part:
         if len(shapes) > 1:
             expected = f"examples of one shape in {builder.info.name}'s split {split}"
             raise InputError("name", expected, f"{list(shapes[0])} and {list(shapes[-1])}")
-        numbers = np.stack(labels)
-        return Split(
-            np.stack(inputs), numbers.astype(np.float32 if numbers.dtype.kind == "f" else np.int32)
-        )
+        return Split(np.stack(inputs), _numbers(np.stack(labels)))
 
-    return Part(builder.info.splits[split].num_examples, read)
+    return Part(builder.info.splits[split].num_examples, read, _streamed(builder, split, keys))
+
+
+def _streamed(builder: Any, split: str, keys: tuple[str, str]) -> Examples | str:
+    if builder.info.file_format.value != "array_record":
+        return "a set prepared with file_format='array_record', which is read by numbers"
+    count = builder.info.splits[split].num_examples
+    return PreparedExamples(Path(builder.data_path), split, keys, count)
+
+
+class PreparedExamples(Examples):
+    """The examples of a set prepared in array_record, decoded as they are used.
+
+    Args:
+        folder: of the set's version.
+        split: its name.
+        keys: the features that are the input and the label.
+        count: the number of examples.
+    """
+
+    def __init__(self, folder: Path, split: str, keys: tuple[str, str], count: int) -> None:
+        self._place = (folder, split, keys, count)
+        self._rows: Any = None  # opened by whoever reads first
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What goes to a worker process: the place, not the open files."""
+        return PreparedExamples, self._place
+
+    def __len__(self) -> int:
+        """The number of examples."""
+        return self._place[3]
+
+    def gather(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See ``Examples``."""
+        pairs = [self._read(int(row)) for row in rows]
+        inputs, labels = zip(*pairs, strict=True)
+        return stacked("input", inputs, rows), _numbers(stacked("label", labels, rows))
+
+    def _read(self, number: int) -> tuple[np.ndarray, ...]:
+        from google.protobuf.message import DecodeError
+
+        folder, split, keys, _ = self._place
+        try:
+            if self._rows is None:
+                self._rows = _builder(folder).as_data_source(split=split)
+            example = self._rows[number]
+        except (RuntimeError, DecodeError) as error:
+            place = f"{folder}, example {number} of {split}"
+            raise InputError(place, "an undamaged example", str(error)) from error
+        return tuple(np.asarray(example[key]) for key in keys)
+
+
+def _numbers(labels: np.ndarray) -> np.ndarray:
+    return labels.astype(np.float32 if labels.dtype.kind == "f" else np.int32)
 
 
 def _examples(builder: Any, split: str) -> Iterator[dict[str, Any]]:

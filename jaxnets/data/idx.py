@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxnets.arrays import InputError, describe
+from jaxnets.data.streaming import Records
 
 #: The element type that each type code stands for.
 TYPES: dict[int, np.dtype] = {
@@ -67,22 +68,40 @@ def decode(data: bytes, *, name: str = "data") -> np.ndarray:
     Raises:
         InputError: if the bytes are not exactly one IDX array.
     """
-    dtype, shape, start = _header(data, name)
-    described = f"{dtype}[{', '.join(map(str, shape))}]"
-    size = start + math.prod(shape) * dtype.itemsize
-    if len(data) != size:
-        fault = "truncated" if len(data) < size else "trailing bytes"
-        expected = f"{size} bytes for {described}"
-        raise InputError(name, expected, f"{len(data)} bytes ({fault})")
+    dtype, shape, start = _header(data, name, len(data))
     elements = np.frombuffer(data, dtype.newbyteorder(">"), offset=start)
     try:
         return elements.reshape(shape).astype(dtype)
     except ValueError as error:  # axes so long that NumPy refuses even an array of no elements
-        raise InputError(name, "an array that NumPy can hold", described) from error
+        raise InputError(name, "an array that NumPy can hold", _described(dtype, shape)) from error
 
 
-def _header(data: bytes, name: str) -> tuple[np.dtype, tuple[int, ...], int]:
-    """The element type, the shape, and where the elements start."""
+def records(path: Path) -> Records | None:
+    """The array in an IDX file, to be read where it lies; None if the file is compressed.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: if the file is not a complete IDX file; it names the file.
+        OSError: if the file cannot be read.
+    """
+    with open(path, "rb") as file:
+        head = file.read(4 + 4 * _MOST_AXES)
+    if head.startswith(_GZIP_MAGIC):
+        return None
+    dtype, shape, start = _header(head, str(path), path.stat().st_size)
+    if not shape:
+        raise InputError(str(path), "an array with a batch axis", _described(dtype, shape))
+    return Records(path, start, shape, dtype.newbyteorder(">"))
+
+
+def _described(dtype: np.dtype, shape: tuple[int, ...]) -> str:
+    return f"{dtype}[{', '.join(map(str, shape))}]"
+
+
+def _header(data: bytes, name: str, length: int) -> tuple[np.dtype, tuple[int, ...], int]:
+    """The element type, the shape, and where the elements start, in a file of so many bytes."""
     if not data:
         raise InputError(name, "an IDX file", "an empty file")
     if any(data[:2]):
@@ -100,7 +119,14 @@ def _header(data: bytes, name: str) -> tuple[np.dtype, tuple[int, ...], int]:
     if len(data) < start:
         expected = f"an IDX header of {start} bytes for {axes} axes"
         raise InputError(name, expected, f"{len(data)} bytes (truncated)")
-    return TYPES[code], struct.unpack_from(f">{axes}I", data, 4), start
+    dtype, shape = TYPES[code], struct.unpack_from(f">{axes}I", data, 4)
+    size = start + math.prod(shape) * dtype.itemsize
+    if length != size:
+        fault = "truncated" if length < size else "trailing bytes"
+        raise InputError(
+            name, f"{size} bytes for {_described(dtype, shape)}", f"{length} bytes ({fault})"
+        )
+    return dtype, shape, start
 
 
 def encode(array: np.ndarray) -> bytes:

@@ -7,7 +7,8 @@ import numpy as np
 from jaxnets.arrays import InputError, describe
 from jaxnets.data import idx
 from jaxnets.data.dataset import Split
-from jaxnets.data.source import Source, held
+from jaxnets.data.source import Part, Source, held, lying
+from jaxnets.data.streaming import RecordPairs, Records
 
 _PARTS = {"train": ("train",), "test": ("t10k", "test")}
 _KINDS = {"images": "idx3", "labels": "idx1"}
@@ -21,9 +22,7 @@ def find(folder: Path) -> Source | None:
     """
     if not any(_file(folder, part, kind) for part in _PARTS for kind in _KINDS):
         return None
-    parts = {
-        part: held(read(*(_required(folder, part, kind) for kind in _KINDS))) for part in _PARTS
-    }
+    parts = {part: _part(*(_required(folder, part, kind) for kind in _KINDS)) for part in _PARTS}
     return Source(f"IDX files in {folder}", parts)
 
 
@@ -37,14 +36,36 @@ def read(images: Path, labels: Path) -> Split:
         InputError: if a file is damaged, has another number of axes, or the lengths differ.
     """
     pixels, numbers = idx.read(images), idx.read(labels)
-    if pixels.ndim != 3 or pixels.dtype != np.uint8 or 0 in pixels.shape:
+    _check(images, pixels, labels, numbers)
+    return Split(_as_images(pixels), _as_numbers(numbers))
+
+
+def _part(images: Path, labels: Path) -> Part:
+    pixels, numbers = idx.records(images), idx.records(labels)
+    if pixels is None or numbers is None:
+        return held(read(images, labels), "IDX files as gunzip leaves them, not compressed")
+    _check(images, pixels, labels, numbers)
+    return lying(RecordPairs(pixels, numbers, _as_images, _as_numbers))
+
+
+def _as_images(pixels: np.ndarray) -> np.ndarray:
+    return pixels[..., None]
+
+
+def _as_numbers(labels: np.ndarray) -> np.ndarray:
+    return labels.astype(np.int32)
+
+
+def _check(
+    images: Path, pixels: np.ndarray | Records, labels: Path, numbers: np.ndarray | Records
+) -> None:
+    if len(pixels.shape) != 3 or pixels.dtype != np.uint8 or 0 in pixels.shape:
         raise InputError(str(images), "images, uint8 [N, height, width]", describe(pixels))
-    if numbers.ndim != 1 or numbers.dtype != np.uint8:
+    if len(numbers.shape) != 1 or numbers.dtype != np.uint8:
         raise InputError(str(labels), "labels, uint8 [N]", describe(numbers))
     if len(numbers) != len(pixels):
         expected = f"{len(pixels)} labels, one for each image in {images.name}"
         raise InputError(str(labels), expected, f"{len(numbers)}")
-    return Split(pixels[..., None], numbers.astype(np.int32))
 
 
 def _required(folder: Path, part: str, kind: str) -> Path:

@@ -1,14 +1,16 @@
 """A folder of images with a subfolder for each class, as ``torchvision.datasets.ImageFolder``."""
 
+import os
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from jaxnets.arrays import InputError
 from jaxnets.data.batching import epoch_plan
-from jaxnets.data.dataset import Split
-from jaxnets.data.source import Part, Source
+from jaxnets.data.source import Part, Source, lying
+from jaxnets.data.streaming import Examples
 
 #: The endings by which an image file is told.
 ENDINGS = frozenset(
@@ -69,6 +71,10 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
             pixels = np.asarray(image.convert("L" if shape[2] == 1 else "RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(str(path), "a readable image", _reason(error)) from error
+    if pixels.shape[:2] != shape[:2]:
+        raise InputError(
+            str(path), f"{shape[1]}×{shape[0]} pixels", "×".join(map(str, pixels.shape[1::-1]))
+        )
     return pixels.reshape(shape)
 
 
@@ -111,15 +117,42 @@ def _check(paths: list[Path]) -> tuple[int, int, int]:
 def _part(
     groups: dict[str, list[Path]], classes: tuple[str, ...], shape: tuple[int, int, int], seed: int
 ) -> Part:
-    examples = [(path, classes.index(name)) for name in sorted(groups) for path in groups[name]]
-    order = epoch_plan(len(examples), len(examples), seed=seed, epoch=0).full[0]
+    named = [(path, classes.index(name)) for name in sorted(groups) for path in groups[name]]
+    order = epoch_plan(len(named), len(named), seed=seed, epoch=0).full[0]
+    folder = named[0][0].parent.parent
+    names = np.array([os.fsencode(path.relative_to(folder)) for path, _ in named])
+    labels = np.array([label for _, label in named], np.int32)
+    return lying(ImageFiles(folder, names[order], labels[order], shape))
 
-    def read(start: int, stop: int) -> Split:
-        chosen = [examples[number] for number in order[start:stop]]
-        inputs = np.stack([read_image(path, shape) for path, _ in chosen])
-        return Split(inputs, np.array([label for _, label in chosen], np.int32))
 
-    return Part(len(examples), read)
+@dataclass(frozen=True, eq=False)
+class ImageFiles(Examples):
+    """Images that are decoded as they are used.
+
+    Args:
+        folder: where they lie.
+        names: of the files in it, as the system writes them: bytes [N].
+        labels: class numbers, int32 [N].
+        shape: height, width and channels of each.
+    """
+
+    folder: Path
+    names: np.ndarray
+    labels: np.ndarray
+    shape: tuple[int, int, int]
+
+    def __len__(self) -> int:
+        """The number of images."""
+        return len(self.names)
+
+    def gather(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """See ``Examples``."""
+        paths = (self.folder / os.fsdecode(name) for name in self.names[rows])
+        return np.stack([read_image(path, self.shape) for path in paths]), self.labels[rows]
+
+    def known_labels(self) -> np.ndarray:
+        """See ``Examples``."""
+        return self.labels
 
 
 def _reason(error: Exception) -> str:

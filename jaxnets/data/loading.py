@@ -1,16 +1,23 @@
 """The one door to data: finds a set by its name, wherever it lies."""
 
+import dataclasses
+import functools
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, check_number, check_positive, check_seed
 from jaxnets.data import files, from_tfds
 from jaxnets.data.bundled import DATASETS
-from jaxnets.data.dataset import Dataset
+from jaxnets.data.dataset import Dataset, in_memory
 from jaxnets.data.known import KNOWN, canonical
-from jaxnets.data.source import Source, held_dataset
-from jaxnets.data.splitting import hold_out, select
+from jaxnets.data.series import check_length, cut
+from jaxnets.data.source import Source
+from jaxnets.data.splitting import hold_out, hold_out_last, select, stream
+from jaxnets.data.standardization import standardize as standardized
+from jaxnets.data.streaming import StreamedSplit
+from jaxnets.data.tables import Reading
 from jaxnets.data.text import finding
 from jaxnets.data.text.dataset import TextDataset
 
@@ -27,50 +34,120 @@ def load(
     test_fraction: float | None = None,
     seed: int = 0,
     label: str | int | None = None,
+    regression: bool = False,
+    standardize: bool = False,
+    window: int | None = None,
+    horizon: int | None = None,
+    streaming: bool = False,
+    workers: int = 0,
 ) -> Dataset:
     """Loads a data set by its name.
 
-    It is looked for in ``data_dir``, among the sets bundled with jaxnets, in the folder that the
-    environment variable ``JAXNETS_DATA`` names, where the system's packages install it, and among
-    the sets prepared by TensorFlow Datasets, which then downloads it, if it can; in this order.
+    It is looked for among the sets bundled with jaxnets, in the folder that the environment
+    variable ``JAXNETS_DATA`` names, where the system's packages install it, and among the sets
+    prepared by TensorFlow Datasets, which then downloads it, if it can; in this order. With
+    ``data_dir`` it is looked for there and nowhere else.
 
     >>> load("linear").train.inputs.shape
     (1000, 1)
     >>> len(load("mnist", train="train[:90%]", test="train[90%:]").test)
     6000
+    >>> load("elnino", window=24, horizon=3).spec  # two years, and the three months after them
+    ElementSpec(inputs=ShapeDtypeStruct(shape=(24, 1), dtype=float32),
+                labels=ShapeDtypeStruct(shape=(3,), dtype=float32))
 
     Args:
-        name: ``mnist`` and ``linear`` are bundled; ``fashion_mnist``, ``kmnist``, ``cifar10`` and
-            ``cifar100`` are known; ``rt-polarity``, ``names``, ``text`` and ``imdb_reviews`` are
-            texts; any other is what a folder or file of yours is called, or TensorFlow Datasets'
-            name.
+        name: ``mnist``, ``engel``, ``elnino`` and ``linear`` are bundled; ``fashion_mnist``,
+            ``kmnist``, ``cifar10`` and ``cifar100`` are known; ``rt-polarity``, ``names``, ``text``
+            and ``imdb_reviews`` are texts; any other is what a folder or file of yours is called,
+            or TensorFlow Datasets' name.
         source: looks nowhere else: "bundled", "files" (yours) or "tfds".
-        data_dir: the set's own folder or file, or the folder in which it lies.
+        data_dir: the set's own folder or file, or the folder in which it lies, or into which
+            TensorFlow Datasets is to prepare it.
         train: the examples to learn from, in TensorFlow Datasets' notation: ``train[:90%]``,
             ``train[-5000:]``, ``train+validation``; by default ``train``.
         test: the examples to be judged by; by default ``test``, else ``validation``, else a share
-            of ``train`` that is set aside by chance.
+            of ``train`` that is set aside by chance, and of a series its end.
         test_fraction: that share, of each class alike; by default a fifth, and of a set of texts a
             tenth.
         seed: decides which examples are set aside, and the order of a folder of images.
         label: the column of a table that is the label: its header's name or its number.
+        regression: takes a table's labels for values to predict though all are whole numbers.
+        standardize: gives a ``StandardizedDataset``, whose inputs, and labels if they are values,
+            have mean 0 and standard deviation 1 in the training part.
+        window: takes a table for a series, and cuts it into windows of so many rows as
+            :func:`jaxnets.data.windows` does: the training part and the test part each on its
+            own, so that no row is in both.
+        horizon: of a series, how many rows after a window are to be forecast; by default 1.
+        streaming: reads examples as they are used, for sets larger than memory: gives a data set
+            of two ``StreamedSplit``, with the same examples in the same order.
+        workers: how many processes read what is streamed; 0 for threads of this process.
 
     Raises:
         InputError: if an argument is bad, the set is nowhere to be found (it names where it was
-            looked for), or its files are damaged (it names the file and the place in it).
+            looked for), its files are damaged (it names the file and the place in it), or they
+            cannot be streamed (it says what could be).
         ImportError: if the set would have to be prepared, and TensorFlow is not installed.
     """
+    check_seed("seed", seed)
+    if test_fraction is not None:
+        check_number("test_fraction", test_fraction, above=0, below=1)
     if name in finding.TEXTS:
         given = {"source": source, "train": train, "test": test, "label": label}
+        given |= {"regression": regression or None, "standardize": standardize or None}
+        given |= {"window": window, "horizon": horizon}
+        given |= {"streaming": streaming or None, "workers": workers or None}
         return _load_texts(name, given, data_dir, test_fraction, seed)
-    found = find(name, source=source, data_dir=data_dir, seed=seed, label=label)
-    name = canonical(name)
-    learn = select(found, train or "train", "train")
+    _check_streaming(streaming, workers, standardize)
+    reading = Reading(label, regression, window)
+    found = find(name, source=source, data_dir=data_dir, seed=seed, reading=reading)
+    _check_series(name, found, window, horizon)
+    name, window = canonical(name), window or found.window
+    read: Callable[[Source, str, str], Any] = select
+    if streaming:
+        read = functools.partial(_streamed, workers)
+    learn = read(found, train or "train", "train")
     test = test or next((part for part in ("test", "validation") if part in found.parts), None)
     if test is not None:
-        return Dataset(name, learn, select(found, test, "test"), found.class_names, found.origin)
-    learn, judge = hold_out(learn, 0.2 if test_fraction is None else test_fraction, seed)
-    return Dataset(name, learn, judge, found.class_names, found.origin)
+        judge = read(found, test, "test")
+    elif window is not None:
+        learn, judge = hold_out_last(learn, 0.2 if test_fraction is None else test_fraction)
+    else:
+        learn, judge = hold_out(learn, 0.2 if test_fraction is None else test_fraction, seed)
+    data = Dataset(name, learn, judge, found.class_names, found.origin)
+    if standardize:
+        data = standardized(data)
+    return data if window is None else _windowed(data, window, horizon or 1)
+
+
+def _check_streaming(streaming: bool, workers: int, standardize: bool) -> None:
+    if not isinstance(streaming, bool):
+        raise InputError("streaming", "True or False", streaming)
+    if workers and not streaming:
+        raise InputError("workers", "0, unless streaming=True", workers)
+    if standardize and streaming:
+        raise InputError("standardize", "False, as streaming=True reads nothing beforehand", True)
+
+
+def _streamed(workers: int, found: Source, spec: str, argument: str) -> StreamedSplit:
+    return StreamedSplit(stream(found, spec, argument), workers=workers)
+
+
+def _check_series(name: str, found: Source, window: int | None, horizon: int | None) -> None:
+    for argument, value in (("window", window), ("horizon", horizon)):
+        if value is None:
+            continue
+        if found.window is None:
+            raise InputError(argument, f"None, as {name} ({found.origin}) is no series", value)
+        check_positive(argument, value)
+
+
+def _windowed(data: Dataset, window: int, horizon: int) -> Dataset:
+    for part, steps in (("train", data.train), ("test", data.test)):
+        what = f"the {part} part of {data.name} ({data.origin})"
+        check_length("window", window, horizon, len(steps), what)
+    train, test = (cut(in_memory(steps), window, horizon) for steps in (data.train, data.test))
+    return dataclasses.replace(data, train=train, test=test)
 
 
 def _load_texts(
@@ -88,9 +165,13 @@ def _load_texts(
 
 
 def _existing(data_dir: str | os.PathLike[str]) -> Path:
-    root = Path(data_dir).expanduser()
-    if not root.exists():
-        raise InputError("data_dir", "an existing folder or file", str(data_dir))
+    try:
+        root = Path(data_dir).expanduser()
+        there = bool(os.fspath(data_dir)) and root.exists()
+    except (OSError, TypeError, ValueError, RuntimeError) as error:
+        raise InputError("data_dir", "an existing folder or file", repr(data_dir)) from error
+    if not there:
+        raise InputError("data_dir", "an existing folder or file", repr(str(data_dir)))
     return root
 
 
@@ -100,7 +181,7 @@ def find(
     source: Literal["bundled", "files", "tfds"] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     seed: int = 0,
-    label: str | int | None = None,
+    reading: Reading | None = None,
 ) -> Source:
     """Finds a data set, with all its splits, and does not read more of it than it must.
 
@@ -109,7 +190,7 @@ def find(
         source: see :func:`load`.
         data_dir: see :func:`load`.
         seed: of the order of a folder of images.
-        label: see :func:`load`.
+        reading: how to understand a table.
 
     Raises:
         InputError: see :func:`load`.
@@ -121,25 +202,27 @@ def find(
         raise InputError("source", f"one of {', '.join(SOURCES)}, or None for all", source)
     name, root = canonical(name), None if data_dir is None else _existing(data_dir)
     found = None
-    if root is not None and source in (None, "files"):
-        found = files.find(name, root, given=True, seed=seed, label=label)
-    if found is None and source in (None, "bundled") and name in DATASETS:
-        found = held_dataset(DATASETS[name](), "bundled with jaxnets")
-    if found is None and source in (None, "files"):
-        found = _installed(name, seed, label)
+    if source in (None, "files") and root is not None:
+        found = files.find(name, root, given=True, seed=seed, reading=reading)
+    bundled = name in DATASETS
+    if bundled and (source == "bundled" or (source is None and root is None)):
+        found = DATASETS[name]()
+    if found is None and source in (None, "files") and root is None:
+        found = _installed(name, seed, reading)
     if found is None and source in (None, "tfds"):
         found = from_tfds.find(name, root)
-        if found is None and name.partition("/")[0] in from_tfds.names():
+        wanted = source is not None or not bundled
+        if found is None and wanted and name.partition("/")[0] in from_tfds.names():
             found = _prepare(name, source, root)
     if found is None:
         raise _nowhere(name, source, root)
     return found
 
 
-def _installed(name: str, seed: int, label: str | int | None) -> Source | None:
+def _installed(name: str, seed: int, reading: Reading | None) -> Source | None:
     """The files of a set in the user's folder, else in the system's."""
     own, system = files.variable_root(), files.system_root(name)
-    found = None if own is None else files.find(name, own, seed=seed, label=label)
+    found = None if own is None else files.find(name, own, seed=seed, reading=reading)
     if found is None and system is not None:
         found = files.find(name, system, given=True)
     return found
@@ -158,6 +241,9 @@ def _prepare(name: str, source: str | None, root: Path | None) -> Source:
 def _nowhere(name: str, source: str | None, root: Path | None) -> InputError:
     if source in (None, "files") and root is not None and root.is_dir() and not any(root.iterdir()):
         return InputError("data_dir", f"a folder with {files.LAYOUTS}", f"the empty folder {root}")
+    if source is None and root is not None and name in DATASETS:
+        expected = f"{_files(name, root)}, or a set prepared in {root / name}"
+        return InputError("data_dir", expected, f"none; without data_dir {name} is the bundled one")
     places = {
         "bundled": f"one of {', '.join(DATASETS)}, which are bundled",
         "files": _files(name, root),
@@ -170,12 +256,10 @@ def _nowhere(name: str, source: str | None, root: Path | None) -> InputError:
 
 def _files(name: str, root: Path | None) -> str:
     """Where the files of a set were looked for, in words."""
-    roots = [root, files.variable_root(), files.system_root(name)]
+    if root is not None:
+        return f"files ({files.LAYOUTS}) in {root}"
+    roots = [files.variable_root(), files.system_root(name)]
     places = [str(place) for place in roots if place is not None]
-    missing = [
-        *(["data_dir"] if root is None else []),
-        *([files.VARIABLE] if files.variable_root() is None else []),
-    ]
-    if missing:
-        places.append(f"{' or '.join(missing)} (not given)")
+    unset = [] if files.variable_root() else [files.VARIABLE]
+    places.append(f"{' or '.join(['data_dir', *unset])} (not given)")
     return f"files ({files.LAYOUTS}) in {', '.join(places)}"

@@ -1,59 +1,56 @@
-"""A ``.npz`` file of arrays, under the names that people give them."""
+"""Arrays in NumPy's files, under the names that people give them."""
 
-import zipfile
-import zlib
+import functools
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
 from jaxnets.arrays import InputError, describe
+from jaxnets.data import array_files
+from jaxnets.data.array_files import StoredArray
 from jaxnets.data.dataset import Split
-from jaxnets.data.source import Part, Source, held
+from jaxnets.data.source import Part, Source
+from jaxnets.data.streaming import Examples, RecordPairs
 
 _INPUTS = ("x", "X", "images", "inputs", "data")
 _LABELS = ("y", "Y", "labels", "targets", "target", "label")
 _PARTS = {"train": ("train",), "test": ("test",), "validation": ("val", "valid", "validation")}
-_DAMAGE = (ValueError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def find(path: Path) -> Source | None:
-    """The arrays of a ``.npz`` file; None if there is no such file.
+    """The arrays of a ``.npz`` file, or of the ``.npy`` files in a folder; None if there are none.
 
     Inputs are called x, X, images, inputs or data, labels y, Y, labels, targets, target or label;
     with train, test, val, valid or validation before or behind (``x_train``, ``train_images``), or
     alone for a single split. Images may be [N, H, W], NHWC or NCHW.
 
     Raises:
-        InputError: if the file is damaged, has no such arrays, or they do not fit together.
+        InputError: if a file is damaged, there are no such arrays, or they do not fit together.
     """
-    if not path.is_file():
+    if not path.exists():
         return None
-    arrays = _arrays(path)
+    if path.is_file():
+        arrays, origin = array_files.members(path), f"the file {path}"
+    else:
+        arrays, origin = array_files.folder(path), f"the .npy files in {path}"
     parts: dict[str, Part] = {}
     for name, words in {"": ("",), **_PARTS}.items():
         inputs, labels = _named(arrays, _INPUTS, words), _named(arrays, _LABELS, words)
         if inputs and labels:
-            parts[name or "train"] = held(_split(path, inputs, labels, arrays))
+            parts[name or "train"] = _part(path, arrays[inputs], arrays[labels])
         elif inputs or labels:
             missing = "labels" if inputs else "inputs"
             raise InputError(str(path), f"{missing} beside {inputs or labels}", ", ".join(arrays))
     if "train" not in parts:
+        if path.is_dir() and not parts:
+            return None
         expected = "arrays such as x_train, y_train, x_test, y_test"
         raise InputError(str(path), expected, ", ".join(arrays) or "none")
-    return Source(f"the file {path}", parts)
+    return Source(origin, parts)
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("not a zip file")
-            return {name: archive[name] for name in archive.files}
-    except _DAMAGE as error:
-        raise InputError(str(path), "an undamaged .npz file", f"{error!r}") from error
-
-
-def _named(arrays: dict[str, np.ndarray], kinds: tuple[str, ...], words: tuple[str, ...]) -> str:
+def _named(arrays: Collection[str], kinds: tuple[str, ...], words: tuple[str, ...]) -> str:
     """The first name that is made of one of each; empty if there is none."""
     names = (
         f"{a}_{b}" if a and b else a or b for w in words for k in kinds for a, b in ((w, k), (k, w))
@@ -61,22 +58,40 @@ def _named(arrays: dict[str, np.ndarray], kinds: tuple[str, ...], words: tuple[s
     return next((name for name in names if name in arrays), "")
 
 
-def _split(path: Path, inputs: str, labels: str, arrays: dict[str, np.ndarray]) -> Split:
-    x, y = arrays[inputs], arrays[labels]
-    if y.ndim == 2 and y.shape[1] == 1 and y.dtype.kind in "iu":
-        y = y[:, 0]  # class numbers in a column
-    if x.ndim == 0 or y.ndim == 0 or len(x) != len(y):
-        expected = f"as many labels in {labels} as inputs in {inputs}"
-        raise InputError(str(path), expected, f"{describe(y)} and {describe(x)}")
-    for name, array, kinds in ((inputs, x, "buif"), (labels, y, "uif")):
+def _part(path: Path, inputs: StoredArray, labels: StoredArray) -> Part:
+    if not inputs.shape or not labels.shape or len(inputs) != len(labels):
+        expected = f"as many labels in {labels.name} as inputs in {inputs.name}"
+        raise InputError(str(path), expected, f"{describe(labels)} and {describe(inputs)}")
+    for array, kinds in ((inputs, "buif"), (labels, "uif")):
         if array.dtype.kind not in kinds:
-            raise InputError(str(path), f"numbers in {name}", describe(array))
-    if x.dtype == np.uint8:
-        x = _channels_last(x)
-    return Split(
-        x.astype(np.float32) if x.dtype.kind == "f" else x,
-        y.astype(np.float32 if y.dtype.kind == "f" else np.int32),
-    )
+            raise InputError(str(path), f"numbers in {array.name}", describe(array))
+
+    @functools.cache
+    def whole() -> Split:
+        return Split(_as_inputs(inputs.read()), _as_labels(labels.read()))
+
+    def read(start: int, stop: int) -> Split:
+        return whole().between(start, stop)
+
+    return Part(len(inputs), read, _examples(inputs, labels))
+
+
+def _examples(inputs: StoredArray, labels: StoredArray) -> Examples | str:
+    if inputs.records is None or labels.records is None:
+        return "arrays in C order, in .npy files or by np.savez, which does not compress them"
+    return RecordPairs(inputs.records, labels.records, _as_inputs, _as_labels)
+
+
+def _as_inputs(array: np.ndarray) -> np.ndarray:
+    if array.dtype == np.uint8:
+        return _channels_last(array)
+    return array.astype(np.float32) if array.dtype.kind == "f" else array
+
+
+def _as_labels(array: np.ndarray) -> np.ndarray:
+    if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind in "iu":
+        array = array[:, 0]  # class numbers in a column
+    return array.astype(np.float32 if array.dtype.kind == "f" else np.int32)
 
 
 def _channels_last(images: np.ndarray) -> np.ndarray:

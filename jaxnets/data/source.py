@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from jaxnets.arrays import InputError
-from jaxnets.data.dataset import Dataset, Split
+from jaxnets.data.dataset import Dataset, Split, in_memory
+from jaxnets.data.streaming import Examples
 
 
 @dataclass(frozen=True)
@@ -16,10 +17,13 @@ class Part:
     Args:
         length: the number of examples.
         read: gives the examples from one number up to another, as a ``Split``.
+        examples: the same, read one by one as they are used; or, if they cannot be, what could, in
+            words.
     """
 
     length: int
     read: Callable[[int, int], Split]
+    examples: Examples | str
 
 
 @dataclass(frozen=True)
@@ -30,22 +34,39 @@ class Source:
         origin: where it was found, in words.
         parts: its splits by name, such as ``train`` and ``test``.
         class_names: the name of each class, or None if there are none.
+        window: None unless the examples are the steps of a series, in the order of time; then how
+            many of them a forecast is made from.
     """
 
     origin: str
     parts: Mapping[str, Part]
     class_names: tuple[str, ...] | None = None
+    window: int | None = None
 
 
-def held(split: Split) -> Part:
-    """A part that is in memory already."""
-    return Part(len(split), lambda start, stop: split.between(start, stop))
+def held(split: Split, instead: str | None = None) -> Part:
+    """A part that is in memory already.
+
+    Args:
+        split: the part.
+        instead: if it had to be read whole, what would not have to be.
+    """
+    return Part(len(split), split.between, instead or split)
 
 
 def held_dataset(dataset: Dataset, origin: str) -> Source:
     """A source whose splits are in memory already."""
-    parts = {"train": held(dataset.train), "test": held(dataset.test)}
+    parts = {"train": held(in_memory(dataset.train)), "test": held(in_memory(dataset.test))}
     return Source(origin, parts, dataset.class_names)
+
+
+def lying(examples: Examples) -> Part:
+    """A part whose examples are read where they lie."""
+
+    def read(start: int, stop: int) -> Split:
+        return Split(*examples.gather(np.arange(start, stop)))
+
+    return Part(len(examples), read, examples)
 
 
 def join(splits: list[Split]) -> Split:

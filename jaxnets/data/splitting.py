@@ -2,14 +2,17 @@
 
 import math
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from jaxnets.arrays import InputError, check_seed
 from jaxnets.data.batching import epoch_plan
 from jaxnets.data.dataset import Split
-from jaxnets.data.source import Source, join
+from jaxnets.data.source import Part, Source, join
+from jaxnets.data.streaming import Examples, Joined, Range, StreamedSplit
+
+AnySplit = TypeVar("AnySplit", Split, StreamedSplit)
 
 _PIECE = re.compile(r"\s*(?P<name>[\w-]+)\s*(\[(?P<start>[^:\]]*):(?P<stop>[^:\]]*)\])?\s*")
 _BOUND = re.compile(r"(?P<number>-?\d+(\.\d+)?)(?P<percent>%?)")
@@ -32,12 +35,38 @@ def select(source: Source, spec: str, argument: str = "split") -> Split:
         InputError: if the string is none, names no split of the source, or a range that the split
             does not have.
     """
+    pieces = _pieces(source, spec, argument)
+    return join([part.read(start, stop) for part, start, stop in pieces])
+
+
+def stream(source: Source, spec: str, argument: str = "split") -> Examples:
+    """The examples that a split string names, to be read one by one as they are used.
+
+    Args:
+        source: see :func:`select`.
+        spec: see :func:`select`.
+        argument: see :func:`select`.
+
+    Raises:
+        InputError: as :func:`select`, and if the source has to be read whole.
+    """
+    ranges = []
+    for part, start, stop in _pieces(source, spec, argument):
+        if isinstance(part.examples, str):
+            got = f"{source.origin}, which would have to be read whole"
+            raise InputError("streaming", part.examples, got)
+        everything = (start, stop) == (0, part.length)
+        ranges.append(part.examples if everything else Range(part.examples, start, stop))
+    return ranges[0] if len(ranges) == 1 else Joined(tuple(ranges))
+
+
+def _pieces(source: Source, spec: str, argument: str) -> list[tuple[Part, int, int]]:
     if not isinstance(spec, str):
         raise InputError(argument, _FORM, spec)
-    return join([_piece(source, piece, spec, argument) for piece in spec.split("+")])
+    return [_piece(source, piece, spec, argument) for piece in spec.split("+")]
 
 
-def _piece(source: Source, piece: str, spec: str, argument: str) -> Split:
+def _piece(source: Source, piece: str, spec: str, argument: str) -> tuple[Part, int, int]:
     match = _PIECE.fullmatch(piece)
     if match is None:
         raise InputError(argument, _FORM, repr(spec))
@@ -49,7 +78,7 @@ def _piece(source: Source, piece: str, spec: str, argument: str) -> Split:
     if not 0 <= start < stop <= part.length:
         expected = f"at least one of the {part.length} examples of {match['name']}"
         raise InputError(argument, expected, f"{spec!r}, which is {start} to {stop}")
-    return part.read(start, stop)
+    return part, start, stop
 
 
 def _bound(text: str | None, default: int, length: int, spec: str, argument: str) -> int:
@@ -66,7 +95,7 @@ def _bound(text: str | None, default: int, length: int, spec: str, argument: str
     return int(number) + length if number < 0 else int(number)
 
 
-def hold_out(split: Split, fraction: float, seed: int = 0) -> tuple[Split, Split]:
+def hold_out(split: AnySplit, fraction: float, seed: int = 0) -> tuple[AnySplit, AnySplit]:
     """Sets examples aside by chance, of each class the same share.
 
     >>> split = Split(np.arange(10.0)[:, None], np.repeat(np.arange(2, dtype=np.int32), 5))
@@ -75,8 +104,8 @@ def hold_out(split: Split, fraction: float, seed: int = 0) -> tuple[Split, Split
     array([0, 0, 1, 1], dtype=int32)
 
     Args:
-        split: the examples; if their labels are class numbers [N], each class is divided alike,
-            to within one example.
+        split: the examples, in memory or streamed; if their labels are class numbers [N], each
+            class is divided alike, to within one example.
         fraction: the share to set aside, between 0 and 1.
         seed: decides which; the same seed sets the same examples aside on every machine.
 
@@ -84,12 +113,16 @@ def hold_out(split: Split, fraction: float, seed: int = 0) -> tuple[Split, Split
         The examples kept and those held out, each in their old order.
 
     Raises:
-        InputError: if the fraction is not between 0 and 1 or leaves either of the two empty.
+        InputError: if the fraction is not between 0 and 1 or leaves either of the two empty, or
+            the labels of a streamed split cannot be had without reading all its examples.
     """
     check_seed("seed", seed)
-    if not _is_number(fraction) or not 0 < fraction < 1:
-        raise InputError("fraction", "a number between 0 and 1", fraction)
-    classes = _classes(split.labels)
+    _check_fraction(fraction)
+    labels = split.known_labels()
+    if labels is None:
+        expected = "one whose labels can be had alone; give train='train[:80%]', test='train[80%:]'"
+        raise InputError("split", expected, f"{len(split)} examples that are streamed")
+    classes = _classes(labels)
     held = np.zeros(len(split), bool)
     for stream, (members, share) in enumerate(
         zip(classes, _shares(classes, fraction), strict=True)
@@ -99,10 +132,38 @@ def hold_out(split: Split, fraction: float, seed: int = 0) -> tuple[Split, Split
     if held.all() or not held.any():
         expected = f"a share of {len(split)} examples that leaves some on both sides"
         raise InputError("fraction", expected, fraction)
-    return (
-        Split(split.inputs[~held], split.labels[~held]),
-        Split(split.inputs[held], split.labels[held]),
-    )
+    return split.chosen(np.flatnonzero(~held)), split.chosen(np.flatnonzero(held))
+
+
+def hold_out_last(split: Split, fraction: float) -> tuple[Split, Split]:
+    """Sets the end of a series aside, as ``hold_out`` does with examples in any order.
+
+    >>> kept, held = hold_out_last(Split(np.arange(5.0)[:, None], np.arange(5.0)), 0.4)
+    >>> held.labels
+    array([3., 4.])
+
+    Args:
+        split: the steps, in the order of time.
+        fraction: the share to set aside, between 0 and 1.
+
+    Returns:
+        The steps kept, and those after them.
+
+    Raises:
+        InputError: if the fraction is not between 0 and 1 or leaves either of the two empty.
+    """
+    _check_fraction(fraction)
+    held = math.floor(fraction * len(split) + 0.5)
+    if not 0 < held < len(split):
+        expected = f"a share of {len(split)} steps that leaves some on both sides"
+        raise InputError("fraction", expected, fraction)
+    kept = len(split) - held
+    return split.between(0, kept), split.between(kept, len(split))
+
+
+def _check_fraction(fraction: Any) -> None:
+    if not _is_number(fraction) or not 0 < fraction < 1:
+        raise InputError("fraction", "a number between 0 and 1", fraction)
 
 
 def _classes(labels: np.ndarray) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Tables: CSV files with an example in each row, one column of them the label."""
+"""Tables: CSV files with an example, or a step of a series, in each row."""
 
 import contextlib
 import csv
@@ -10,11 +10,13 @@ import numpy as np
 
 from jaxnets.arrays import InputError
 from jaxnets.data.dataset import Split
-from jaxnets.data.source import Source, held
+from jaxnets.data.source import Part, Source, held
 
 _LABEL_NAMES = ("label", "class", "target", "y")
 _PARTS = {"train": ("train",), "test": ("test",), "validation": ("val", "valid", "validation")}
 _ENDINGS = (".csv", ".tsv")
+_TIMES = ("date", "datetime", "month", "time", "timestamp", "year")
+_STREAMABLE = "arrays, in .npy files or by np.savez, instead of a table"
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -35,7 +37,24 @@ class Table:
     lines: list[int]
 
 
-def find(path: Path, label: str | int | None = None) -> Source | None:
+@dataclass(frozen=True)
+class Reading:
+    """How a table is to be understood.
+
+    Args:
+        label: the label's column: a header's name, or a number from 0, negative from the end. By
+            default it is the one called label, class, target or y, or else the last.
+        regression: whether labels are values to predict even if all are whole numbers.
+        window: None where each row is an example. In a series, where each row is a step, the
+            number of steps that a forecast is made from.
+    """
+
+    label: str | int | None = None
+    regression: bool = False
+    window: int | None = None
+
+
+def find(path: Path, reading: Reading | None = None) -> Source | None:
     """The table or tables at a path; None if there are none.
 
     The path is a ``.csv`` or ``.tsv`` file, or a folder with ``train.csv`` and perhaps
@@ -46,40 +65,65 @@ def find(path: Path, label: str | int | None = None) -> Source | None:
     numbers (numbered in the order of the alphabet or of their size), and values to predict if one
     of them has a decimal point.
 
+    In a series every column is an input, the label's too, and all are numbers; a first column
+    called date, datetime, month, time, timestamp or year is left aside.
+
     Args:
         path: where to look.
-        label: the label's column: a header's name, or a number from 0, negative from the end. By
-            default it is the one called label, class, target or y, or else the last.
+        reading: how to understand it.
 
     Raises:
         InputError: if a cell is missing or is no number; it names the file, the row, the column.
     """
-    files = _files(path)
+    reading, files = reading or Reading(), _files(path)
     if not files:
         return None
-    tables = {name: read(file) for name, file in files.items()}
+    series = reading.window is not None
+    tables = {name: read(file, fewest=1 if series else 2) for name, file in files.items()}
     first = tables["train"]
     for table in tables.values():
         if table.columns != first.columns:
             expected = f"the columns of {first.path.name}: {', '.join(first.columns)}"
             raise InputError(str(table.path), expected, ", ".join(table.columns))
-    column = _label_column(first, label)
-    texts = {name: _labels(table, column) for name, table in tables.items()}
-    classes = _classes([text for column in texts.values() for text in column])
+    column = _label_column(first, reading.label)
+    origin = f"the {'series' if series else 'table'} {path}"
+    if series:
+        return Source(origin, _steps(tables, column), window=reading.window)
+    classes = None if reading.regression else _classes(tables, column)
+    return Source(origin, _examples(tables, column, classes), classes)
+
+
+def _steps(tables: dict[str, Table], label: int) -> dict[str, Part]:
+    columns = next(iter(tables.values())).columns
+    timed = len(columns) > 1 and columns[0].lower() in _TIMES and label != 0
+    features = list(range(int(timed), len(columns)))
+    return {
+        name: held(Split(_numbers(table, features), _numbers(table, [label])[:, 0]), _STREAMABLE)
+        for name, table in tables.items()
+    }
+
+
+def _examples(
+    tables: dict[str, Table], label: int, classes: tuple[str, ...] | None
+) -> dict[str, Part]:
     parts = {}
     for name, table in tables.items():
-        inputs = _numbers(table, [k for k in range(len(table.columns)) if k != column])
+        inputs = _numbers(table, [k for k in range(len(table.columns)) if k != label])
         if classes is None:
-            labels = _numbers(table, [column])
+            labels = _numbers(table, [label])
         else:
             numbers = {text: number for number, text in enumerate(classes)}
-            labels = np.array([numbers[text] for text in texts[name]], np.int32)
-        parts[name] = held(Split(inputs, labels))
-    return Source(f"the table {path}", parts, classes)
+            labels = np.array([numbers[row[label]] for row in table.rows], np.int32)
+        parts[name] = held(Split(inputs, labels), _STREAMABLE)
+    return parts
 
 
-def read(path: Path) -> Table:
+def read(path: Path, fewest: int = 2) -> Table:
     """Reads the cells of a file.
+
+    Args:
+        path: the file.
+        fewest: columns that it must have.
 
     Raises:
         InputError: if it is no table: not UTF-8, empty, or with rows of different lengths.
@@ -99,9 +143,10 @@ def read(path: Path) -> Table:
         header = [str(number) for number in range(1, len(header) + 1)]
     else:
         numbered = numbered[1:]
-    if not numbered or len(header) < 2:
+    if not numbered or len(header) < fewest:
         found = f"{len(numbered)} rows of {len(header)} columns"
-        raise InputError(str(path), "rows of at least two columns, one for the label", found)
+        wanted = "rows of at least two columns, one for the label" if fewest > 1 else "rows"
+        raise InputError(str(path), wanted, found)
     for line, row in numbered:
         if len(row) != len(header):
             raise InputError(f"{path}, row {line}", f"{len(header)} columns", f"{len(row)}")
@@ -136,20 +181,21 @@ def _label_column(table: Table, label: str | int | None) -> int:
     return named[0] if named else len(columns) - 1
 
 
+def _classes(tables: dict[str, Table], column: int) -> tuple[str, ...] | None:
+    """The classes in the order of their numbers; None if the labels are values to predict."""
+    texts = {text for table in tables.values() for text in _labels(table, column)}
+    if not all(_is_number(text) for text in texts):
+        return tuple(sorted(texts))
+    if not all(text.lstrip("+-").isdigit() for text in texts):
+        return None
+    return tuple(sorted(texts, key=int))
+
+
 def _labels(table: Table, column: int) -> list[str]:
     for line, row in zip(table.lines, table.rows, strict=True):
         if row[column] in ("", "?", "NA"):
             _complain(table, line, column, "a label", row[column])
     return [row[column] for row in table.rows]
-
-
-def _classes(texts: list[str]) -> tuple[str, ...] | None:
-    """The classes in the order of their numbers; None if the labels are values to predict."""
-    if not all(_is_number(text) for text in texts):
-        return tuple(sorted(set(texts)))
-    if not all(text.lstrip("+-").isdigit() for text in texts):
-        return None
-    return tuple(sorted(set(texts), key=int))
 
 
 def _numbers(table: Table, columns: list[int]) -> np.ndarray:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxnets.optimizers import checks
+from jaxnets.arrays import check_number
 from jaxnets.optimizers.scalars import Hyperparameter
 from jaxnets.optimizers.template import Coefficients, Slots, from_rule, moving_average
 
@@ -34,8 +34,8 @@ def adadelta(
     Raises:
         InputError: if a value is out of its range.
     """
-    rho = checks.fraction("rho", rho)
-    eps = checks.non_negative("eps", eps)
+    rho = check_number("rho", rho, least=0, most=1)
+    eps = check_number("eps", eps, least=0)
 
     def coefficients(taken: jax.Array, lr: jax.Array) -> Coefficients:
         return {"lr": lr}

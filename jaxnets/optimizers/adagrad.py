@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxnets.optimizers import checks
+from jaxnets.arrays import check_number
 from jaxnets.optimizers.scalars import Hyperparameter
 from jaxnets.optimizers.template import Coefficients, Slots, from_rule
 
@@ -37,9 +37,9 @@ def adagrad(
     Raises:
         InputError: if a value is out of its range.
     """
-    lr_decay = checks.non_negative("lr_decay", lr_decay)
-    start = checks.non_negative("initial_accumulator_value", initial_accumulator_value)
-    eps = checks.non_negative("eps", eps)
+    lr_decay = check_number("lr_decay", lr_decay, least=0)
+    start = check_number("initial_accumulator_value", initial_accumulator_value, least=0)
+    eps = check_number("eps", eps, least=0)
 
     def coefficients(taken: jax.Array, lr: jax.Array) -> Coefficients:
         return {"lr": lr / (1 + taken.astype(lr.dtype) * lr_decay)}

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxnets.arrays import check_number
 from jaxnets.optimizers import checks
 from jaxnets.optimizers.scalars import Hyperparameter, at, bias_correction
 from jaxnets.optimizers.template import Coefficients, Slots, from_rule, moving_average
@@ -37,7 +38,7 @@ def adamax(
         InputError: if a value is out of its range.
     """
     beta1, beta2 = checks.two_betas(betas)
-    eps = checks.non_negative("eps", eps)
+    eps = check_number("eps", eps, least=0)
 
     def coefficients(taken: jax.Array, lr: jax.Array) -> Coefficients:
         beta = at(beta1, taken)

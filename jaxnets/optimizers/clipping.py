@@ -1,14 +1,13 @@
 """Clipping of gradients, to stand before an optimizer in ``optax.chain``."""
 
 import math
-from numbers import Real
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import check_number
 from jaxnets.optimizers.scalars import scalar
 
 
@@ -23,17 +22,15 @@ def clip_grad_norm(max_norm: float, norm_type: float = 2.0) -> optax.GradientTra
         norm_type: the p of the p-norm, positive; ``math.inf`` takes the largest absolute value.
 
     Raises:
-        InputError: if max_norm is negative or norm_type not positive.
+        InputError: if max_norm is negative, norm_type not positive, or one of them no number.
 
     Example:
         >>> import optax
         >>> from jaxnets import optimizers
         >>> optimizer = optax.chain(optimizers.clip_grad_norm(1.0), optimizers.sgd(0.1))
     """
-    max_norm = _limit("max_norm", max_norm)
-    norm_type = _limit("norm_type", norm_type)
-    if norm_type == 0:
-        raise InputError("norm_type", "a positive number", norm_type)
+    max_norm = check_number("max_norm", max_norm, least=0, finite=False)
+    norm_type = check_number("norm_type", norm_type, above=0, finite=False)
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         leaves = jax.tree.leaves(updates)
@@ -58,20 +55,14 @@ def clip_grad_value(clip_value: float) -> optax.GradientTransformation:
         clip_value: the largest absolute value let through.
 
     Raises:
-        InputError: if clip_value is negative.
+        InputError: if clip_value is negative or no number.
     """
-    clip_value = _limit("clip_value", clip_value)
+    clip_value = check_number("clip_value", clip_value, least=0, finite=False)
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         return jax.tree.map(lambda g: jnp.clip(g, -clip_value, clip_value), updates), state
 
     return optax.GradientTransformation(optax.init_empty_state, update)
-
-
-def _limit(argument: str, value: Any) -> float:
-    if not isinstance(value, Real) or not float(value) >= 0:
-        raise InputError(argument, "a number >= 0", value)
-    return float(value)
 
 
 def _widened(array: jax.Array) -> jax.Array:

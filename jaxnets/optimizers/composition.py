@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxnets.arrays import InputError, check_positive
-from jaxnets.optimizers import checks
-from jaxnets.optimizers.scalars import Schedule, integer, scalar
+from jaxnets.arrays import InputError, check_number, check_positive
+from jaxnets.optimizers.checks import check_milestones
+from jaxnets.optimizers.scalars import Schedule, at, integer, scalar
 
 
 def lambda_lr(lr: float, lr_lambda: Callable[[jax.Array], ArrayLike]) -> Schedule:
@@ -24,12 +24,13 @@ def lambda_lr(lr: float, lr_lambda: Callable[[jax.Array], ArrayLike]) -> Schedul
         A schedule, from the count of steps taken to the learning rate.
 
     Raises:
-        InputError: if lr is negative or not finite, or lr_lambda not a function.
+        InputError: if lr is negative or not finite, or lr_lambda not a function; on a call, if it
+            does not give a number.
     """
-    lr = checks.non_negative("lr", lr)
+    lr = check_number("lr", lr, least=0)
     if not callable(lr_lambda):
         raise InputError("lr_lambda", "a function of the count of steps", lr_lambda)
-    return lambda count: lr * scalar(lr_lambda(integer(count)))
+    return lambda count: scalar(lr * at(lr_lambda, integer(count)))
 
 
 def sequential_lr(schedules: Sequence[Schedule], milestones: Sequence[int]) -> Schedule:
@@ -43,7 +44,8 @@ def sequential_lr(schedules: Sequence[Schedule], milestones: Sequence[int]) -> S
         A schedule, from the count of steps taken to the learning rate.
 
     Raises:
-        InputError: if there is not one schedule more than milestones, or these do not increase.
+        InputError: if there is not one schedule more than milestones, or these do not increase; on
+            a call, if a schedule does not give a number.
 
     Example:
         Five epochs of warm-up, then a cosine:
@@ -54,21 +56,22 @@ def sequential_lr(schedules: Sequence[Schedule], milestones: Sequence[int]) -> S
         ...     milestones=[5],
         ... )
     """
-    if not schedules or len(milestones) != len(schedules) - 1:
-        got = f"{len(schedules)} schedules and {len(milestones)} milestones"
+    if not isinstance(schedules, Sequence) or not all(map(callable, schedules)):
+        raise InputError("schedules", "a sequence of schedules", schedules)
+    counts = check_milestones(milestones)
+    if not schedules or len(counts) != len(schedules) - 1:
+        got = f"{len(schedules)} schedules and {len(counts)} milestones"
         raise InputError("milestones", "one fewer than schedules", got)
-    for milestone in milestones:
-        check_positive("milestones", milestone)
-    if any(second <= first for first, second in pairwise(milestones)):
-        raise InputError("milestones", "increasing counts of steps", list(milestones))
+    if any(second <= first for first, second in pairwise(counts)):
+        raise InputError("milestones", "increasing counts of steps", list(counts))
 
     def schedule(count: ArrayLike) -> jax.Array:
         count = integer(count)
-        value = scalar(schedules[0](count))
-        for begin, following in zip(milestones, schedules[1:], strict=True):
+        value = at(schedules[0], count)
+        for begin, following in zip(counts, schedules[1:], strict=True):
             since = jnp.maximum(count - begin, 0)
-            value = jnp.where(count >= begin, scalar(following(since)), value)
-        return value
+            value = jnp.where(count >= begin, at(following, since), value)
+        return scalar(value)
 
     return schedule
 
@@ -87,11 +90,13 @@ def per_epoch(schedule: Schedule, steps_per_epoch: int) -> Schedule:
         A schedule, from the count of steps to the learning rate.
 
     Raises:
-        InputError: if steps_per_epoch is not a positive integer.
+        InputError: if schedule is none, or steps_per_epoch not a positive integer.
 
     Example:
         >>> from jaxnets import optimizers
         >>> schedule = optimizers.per_epoch(optimizers.step_lr(0.1, step_size=30), 938)
     """
+    if not callable(schedule):
+        raise InputError("schedule", "a function of the count of epochs", schedule)
     check_positive("steps_per_epoch", steps_per_epoch)
     return lambda count: schedule(integer(count) // steps_per_epoch)

@@ -4,8 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxnets.arrays import check_positive
-from jaxnets.optimizers import checks
+from jaxnets.arrays import check_number, check_positive
 from jaxnets.optimizers.scalars import Schedule, integer, scalar
 
 _LARGEST_COUNT = 2**31 - 1
@@ -28,7 +27,7 @@ def cosine_annealing_lr(lr: float, T_max: int, eta_min: float = 0.0) -> Schedule
     Raises:
         InputError: if a value is out of its range.
     """
-    lr, lowest = checks.non_negative("lr", lr), checks.non_negative("eta_min", eta_min)
+    lr, lowest = check_number("lr", lr, least=0), check_number("eta_min", eta_min, least=0)
     check_positive("T_max", T_max)
 
     def schedule(count: ArrayLike) -> jax.Array:
@@ -58,7 +57,7 @@ def cosine_annealing_warm_restarts(
     Raises:
         InputError: if a value is out of its range.
     """
-    lr, lowest = checks.non_negative("lr", lr), checks.non_negative("eta_min", eta_min)
+    lr, lowest = check_number("lr", lr, least=0), check_number("eta_min", eta_min, least=0)
     check_positive("T_0", T_0)
     check_positive("T_mult", T_mult)
     starts, lengths = _descents(T_0, T_mult)

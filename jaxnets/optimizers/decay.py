@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxnets.arrays import InputError, check_positive
-from jaxnets.optimizers import checks
+from jaxnets.arrays import check_number, check_positive
+from jaxnets.optimizers.checks import check_milestones
 from jaxnets.optimizers.scalars import Schedule, integer, power, scalar
 
 
@@ -25,7 +25,7 @@ def step_lr(lr: float, step_size: int, gamma: float = 0.1) -> Schedule:
     Raises:
         InputError: if a value is out of its range.
     """
-    lr, gamma = checks.non_negative("lr", lr), checks.positive("gamma", gamma)
+    lr, gamma = check_number("lr", lr, least=0), check_number("gamma", gamma, above=0)
     check_positive("step_size", step_size)
     return lambda count: lr * power(gamma, scalar(integer(count) // step_size))
 
@@ -45,12 +45,11 @@ def multi_step_lr(lr: float, milestones: Sequence[int], gamma: float = 0.1) -> S
     Raises:
         InputError: if a value is out of its range.
     """
-    lr, gamma = checks.non_negative("lr", lr), checks.positive("gamma", gamma)
-    for milestone in milestones:
-        check_positive("milestones", milestone)
+    lr, gamma = check_number("lr", lr, least=0), check_number("gamma", gamma, above=0)
+    counts = check_milestones(milestones)
 
     def schedule(count: ArrayLike) -> jax.Array:
-        reached = sum((scalar(integer(count) >= m) for m in milestones), start=scalar(0))
+        reached = sum((scalar(integer(count) >= m) for m in counts), start=scalar(0))
         return lr * power(gamma, reached)
 
     return schedule
@@ -69,7 +68,7 @@ def exponential_lr(lr: float, gamma: float) -> Schedule:
     Raises:
         InputError: if a value is out of its range.
     """
-    lr, gamma = checks.non_negative("lr", lr), checks.positive("gamma", gamma)
+    lr, gamma = check_number("lr", lr, least=0), check_number("gamma", gamma, above=0)
     return lambda count: lr * power(gamma, scalar(count))
 
 
@@ -87,7 +86,7 @@ def polynomial_lr(lr: float, total_iters: int = 5, power: float = 1.0) -> Schedu
     Raises:
         InputError: if a value is out of its range.
     """
-    lr, exponent = checks.non_negative("lr", lr), checks.non_negative("power", power)
+    lr, exponent = check_number("lr", lr, least=0), check_number("power", power, least=0)
     check_positive("total_iters", total_iters)
     return lambda count: lr * remaining(count, total_iters) ** exponent
 
@@ -109,10 +108,9 @@ def linear_lr(
     Raises:
         InputError: if a value is out of its range.
     """
-    lr, end = checks.non_negative("lr", lr), checks.fraction("end_factor", end_factor)
-    start = checks.fraction("start_factor", start_factor)
-    if start == 0:
-        raise InputError("start_factor", "a number in (0, 1]", start_factor)
+    lr = check_number("lr", lr, least=0)
+    start = check_number("start_factor", start_factor, above=0, most=1)
+    end = check_number("end_factor", end_factor, least=0, most=1)
     check_positive("total_iters", total_iters)
     return lambda count: lr * (end + (start - end) * remaining(count, total_iters))
 
@@ -131,7 +129,7 @@ def constant_lr(lr: float, factor: float = 1 / 3, total_iters: int = 5) -> Sched
     Raises:
         InputError: if a value is out of its range.
     """
-    lr, factor = checks.non_negative("lr", lr), checks.fraction("factor", factor)
+    lr, factor = check_number("lr", lr, least=0), check_number("factor", factor, least=0, most=1)
     check_positive("total_iters", total_iters)
     return lambda count: scalar(jnp.where(integer(count) < total_iters, lr * factor, lr))
 

@@ -30,15 +30,20 @@ def param_groups(
         A gradient transformation for any tree of parameters. Its ``init`` raises
         :class:`~jaxnets.arrays.InputError` if a selector picks nothing, or two the same parameter.
 
+    Raises:
+        InputError: if the groups are no such pairs, or an optimizer is none.
+
     Example:
         >>> from jaxnets import optimizers
         >>> optimizer = optimizers.param_groups(
         ...     optimizers.sgd(0.01, momentum=0.9), [("*.bias", optimizers.sgd(0.02))]
         ... )
     """
-    for index, (selector, _) in enumerate(groups):
-        if not isinstance(selector, str) and not callable(selector):
-            raise InputError(f"groups[{index}]", "a glob or a function of the path", selector)
+    _check_optimizer("default", default)
+    if not isinstance(groups, Sequence) or isinstance(groups, str):
+        raise InputError("groups", "pairs of a selector and an optimizer", groups)
+    for index, group in enumerate(groups):
+        _check_group(f"groups[{index}]", group)
 
     def group_of(path: str) -> int:
         found = [i for i, (selector, _) in enumerate(groups, 1) if _picks(selector, path)]
@@ -63,6 +68,20 @@ def param_groups(
         return partition.init(params)
 
     return optax.GradientTransformation(init, partition.update)
+
+
+def _check_group(name: str, group: Any) -> None:
+    if not isinstance(group, Sequence) or len(group) != 2:
+        raise InputError(name, "a selector and an optimizer", group)
+    selector, optimizer = group
+    if not isinstance(selector, str) and not callable(selector):
+        raise InputError(name, "a glob or a function of the path", selector)
+    _check_optimizer(name, optimizer)
+
+
+def _check_optimizer(name: str, optimizer: Any) -> None:
+    if not isinstance(optimizer, optax.GradientTransformation):
+        raise InputError(name, "an optimizer", optimizer)
 
 
 def _picks(selector: Selector, path: str) -> bool:

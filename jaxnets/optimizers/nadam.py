@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxnets.arrays import check_number
 from jaxnets.optimizers import checks
 from jaxnets.optimizers.scalars import Hyperparameter, at, bias_correction, power, scalar
 from jaxnets.optimizers.template import Coefficients, Slots, from_rule, moving_average
@@ -42,8 +43,8 @@ def nadam(
         InputError: if a value is out of its range.
     """
     beta1, beta2 = checks.two_betas(betas)
-    eps = checks.non_negative("eps", eps)
-    momentum_decay = checks.non_negative("momentum_decay", momentum_decay)
+    eps = check_number("eps", eps, least=0)
+    momentum_decay = check_number("momentum_decay", momentum_decay, least=0)
 
     def coefficients(taken: jax.Array, lr: jax.Array) -> Coefficients:
         step = (taken + 1).astype(lr.dtype)

@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxnets.arrays import InputError, check_positive
-from jaxnets.optimizers import checks
+from jaxnets.arrays import InputError, check_bool, check_choice, check_number, check_positive
 from jaxnets.optimizers.cosine import half_cosine
 from jaxnets.optimizers.scalars import Schedule, integer, scalar
 
@@ -50,10 +49,11 @@ def one_cycle_lr(
     Raises:
         InputError: if a value is out of its range, or the number of steps is not given.
     """
-    highest = checks.non_negative("max_lr", max_lr)
-    start = highest / checks.positive("div_factor", div_factor)
-    end = start / checks.positive("final_div_factor", final_div_factor)
+    highest = check_number("max_lr", max_lr, least=0)
+    start = highest / check_number("div_factor", div_factor, above=0)
+    end = start / check_number("final_div_factor", final_div_factor, above=0)
     total = _total(total_steps, epochs, steps_per_epoch)
+    check_bool("three_phase", three_phase)
     values = [start, highest, start, end] if three_phase else [start, highest, end]
     return _through(values, _ends(total, pct_start, three_phase), anneal_strategy, total)
 
@@ -86,27 +86,26 @@ def one_cycle_momentum(
     Raises:
         InputError: if a value is out of its range, or the number of steps is not given.
     """
-    lowest = checks.fraction("base_momentum", base_momentum)
-    highest = checks.fraction("max_momentum", max_momentum)
+    lowest = check_number("base_momentum", base_momentum, least=0, most=1)
+    highest = check_number("max_momentum", max_momentum, least=0, most=1)
     total = _total(total_steps, epochs, steps_per_epoch)
+    check_bool("three_phase", three_phase)
     values = [highest, lowest, highest, highest][: 4 if three_phase else 3]
     return _through(values, _ends(total, pct_start, three_phase), anneal_strategy, total)
 
 
 def _total(total_steps: int | None, epochs: int | None, steps_per_epoch: int | None) -> int:
     if total_steps is not None:
-        check_positive("total_steps", total_steps)
-        return total_steps
+        return check_positive("total_steps", total_steps)
     if epochs is None or steps_per_epoch is None:
         raise InputError("total_steps", "a number, or else epochs and steps_per_epoch", None)
-    check_positive("epochs", epochs)
-    check_positive("steps_per_epoch", steps_per_epoch)
-    return epochs * steps_per_epoch
+    steps = check_positive("epochs", epochs) * check_positive("steps_per_epoch", steps_per_epoch)
+    return check_positive("epochs * steps_per_epoch", steps)
 
 
 def _ends(total: int, pct_start: float, three_phase: bool) -> list[float]:
     """The counts between which the phases lie, from 0 to the end of the cycle; not always whole."""
-    pct_start = checks.fraction("pct_start", pct_start)
+    pct_start = check_number("pct_start", pct_start, least=0, most=1)
     up = pct_start * total - 1
     if up == 0:
         raise InputError("pct_start", f"a way up other than the first of {total} steps", pct_start)
@@ -117,7 +116,7 @@ def _through(
     values: Sequence[float], ends: Sequence[float], anneal_strategy: str, total: int
 ) -> Schedule:
     """The schedule that takes values[i] at ends[i] and anneals in between."""
-    checks.one_of("anneal_strategy", anneal_strategy, ("cos", "linear"))
+    check_choice("anneal_strategy", anneal_strategy, ("cos", "linear"))
     final = len(ends) - 2
     known = total if ends[final] != ends[final + 1] else total - 1
 

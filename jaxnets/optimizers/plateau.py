@@ -8,8 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxnets.arrays import InputError
-from jaxnets.optimizers import checks
+from jaxnets.arrays import InputError, as_array, check_choice, check_integer, check_number, describe
 from jaxnets.optimizers.scalars import integer, scalar
 from jaxnets.optimizers.state import set_learning_rate
 
@@ -82,14 +81,13 @@ def reduce_lr_on_plateau(
         >>> print(f"{state.lr:.2f}")
         0.01
     """
-    minimize = checks.one_of("mode", mode, ("min", "max")) == "min"
-    relative = checks.one_of("threshold_mode", threshold_mode, ("rel", "abs")) == "rel"
-    factor = checks.number("factor", factor, "a number in [0, 1)", lambda x: 0 <= x < 1)
-    threshold = checks.non_negative("threshold", threshold)
-    min_lr, eps = checks.non_negative("min_lr", min_lr), checks.non_negative("eps", eps)
+    minimize = check_choice("mode", mode, ("min", "max")) == "min"
+    relative = check_choice("threshold_mode", threshold_mode, ("rel", "abs")) == "rel"
+    factor = check_number("factor", factor, least=0, below=1)
+    threshold = check_number("threshold", threshold, least=0)
+    min_lr, eps = check_number("min_lr", min_lr, least=0), check_number("eps", eps, least=0)
     for name, value in (("patience", patience), ("cooldown", cooldown)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise InputError(name, "an integer >= 0", value)
+        check_integer(name, value, least=0, most=2**31 - 1)
 
     def init() -> PlateauState:
         return PlateauState(scalar(math.inf if minimize else -math.inf), integer(0), integer(0))
@@ -106,7 +104,9 @@ def reduce_lr_on_plateau(
     def update(
         metric: ArrayLike, state: PlateauState, optimizer_state: Any
     ) -> tuple[PlateauState, Any]:
-        metric = scalar(metric)
+        metric = scalar(as_array("metric", metric))
+        if metric.shape:
+            raise InputError("metric", "one number", describe(metric))
         better = is_better(metric, state.best)
         cooling = state.cooldown_counter > 0
         bad = jnp.where(better | cooling, 0, state.num_bad_epochs + 1)

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxnets.arrays import check_number
 from jaxnets.optimizers import checks
 from jaxnets.optimizers.scalars import Hyperparameter, at, bias_correction
 from jaxnets.optimizers.template import Coefficients, Slots, from_rule, moving_average
@@ -42,7 +43,7 @@ def radam(
         InputError: if a value is out of its range.
     """
     beta1, beta2 = checks.two_betas(betas)
-    eps = checks.non_negative("eps", eps)
+    eps = check_number("eps", eps, least=0)
     longest = 2 / (1 - beta2) - 1  # ρ∞
 
     def coefficients(taken: jax.Array, lr: jax.Array) -> Coefficients:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxnets.arrays import check_bool, check_number
 from jaxnets.optimizers import checks
 from jaxnets.optimizers.scalars import Hyperparameter, at
 from jaxnets.optimizers.template import Coefficients, Slots, from_rule, moving_average
@@ -39,8 +40,9 @@ def rmsprop(
     Raises:
         InputError: if a value is out of its range.
     """
-    alpha = checks.fraction("alpha", alpha)
-    eps = checks.non_negative("eps", eps)
+    alpha = check_number("alpha", alpha, least=0, most=1)
+    eps = check_number("eps", eps, least=0)
+    centered = check_bool("centered", centered)
     momentum = checks.number_or_schedule("momentum", momentum)
 
     def coefficients(taken: jax.Array, lr: jax.Array) -> Coefficients:

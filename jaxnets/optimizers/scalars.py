@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxnets.arrays import InputError, as_array, describe
+
 #: From the number of steps already taken to a value; called with a traced integer.
 Schedule = Callable[[ArrayLike], ArrayLike]
 
@@ -27,9 +29,22 @@ def integer(count: ArrayLike | list[int]) -> jax.Array:
     return jnp.asarray(count, dtype=jnp.int32)
 
 
-def at(value: Hyperparameter, count: ArrayLike) -> Scalar:
-    """A hyperparameter's value after ``count`` steps."""
-    return scalar(value(count)) if callable(value) else value
+def at(value: float | Callable[[jax.Array], ArrayLike], count: jax.Array) -> Scalar:
+    """A hyperparameter's value after ``count`` steps.
+
+    Raises:
+        InputError: if it follows a function that does not give a number.
+    """
+    if not callable(value):
+        return value
+    given = value(count)
+    array = as_array("schedule", given)
+    real = array.dtype != bool and not jnp.issubdtype(array.dtype, jnp.complexfloating)
+    if array.shape or not real:
+        raise InputError(
+            "schedule", "a function from the count of steps to one number", describe(array)
+        )
+    return scalar(given)
 
 
 def power(base: Scalar, exponent: jax.Array) -> jax.Array:

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, check_bool, check_number
 from jaxnets.optimizers import checks
 from jaxnets.optimizers.scalars import Hyperparameter, at
 from jaxnets.optimizers.template import Coefficients, Slots, from_rule
@@ -39,8 +39,8 @@ def sgd(
             without momentum or with dampening.
     """
     momentum = checks.number_or_schedule("momentum", momentum)
-    dampening = checks.finite("dampening", dampening)
-    if nesterov and (not momentum or dampening):
+    dampening = check_number("dampening", dampening)
+    if check_bool("nesterov", nesterov) and (not momentum or dampening):
         got = f"momentum {momentum} and dampening {dampening}"
         raise InputError("nesterov", "False without momentum or with dampening", f"True with {got}")
 

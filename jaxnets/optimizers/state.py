@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.typing import ArrayLike
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, check_number
 from jaxnets.optimizers.scalars import scalar
 
 
@@ -59,9 +59,12 @@ def set_learning_rate(state: Any, lr: float | Callable[[jax.Array], ArrayLike]) 
         The state with the new learning rate.
 
     Raises:
-        InputError: if no optimizer of this package is in the state.
+        InputError: if no optimizer of this package is in the state, or lr is neither a finite
+            number >= 0 nor a function.
     """
     learning_rates(state)
+    if not callable(lr) and not isinstance(lr, jax.core.Tracer):
+        lr = check_number("lr", lr, least=0)
 
     def change(part: Any) -> Any:
         if not _is_state(part):

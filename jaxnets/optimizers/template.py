@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, check_bool, check_number
 from jaxnets.optimizers import checks
 from jaxnets.optimizers.scalars import Hyperparameter, Scalar, at, scalar
 from jaxnets.optimizers.state import OptimizerState
@@ -48,7 +48,9 @@ def from_rule(
             gradient.
     """
     lr = checks.number_or_schedule("lr", lr)
-    weight_decay = checks.non_negative("weight_decay", weight_decay)
+    weight_decay = check_number("weight_decay", weight_decay, least=0)
+    check_bool("maximize", maximize)
+    check_bool("decoupled_weight_decay", decoupled)
 
     def one_parameter(
         k: Coefficients, gradient: jax.Array, parameter: jax.Array, *kept: jax.Array

@@ -1,13 +1,16 @@
-"""Weights in a folder, by Orbax."""
+"""A model's weights in a folder."""
 
-from collections.abc import Mapping
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import jax
 from flax import nnx
 
-from jaxnets.arrays import InputError, describe
+from jaxnets.arrays import InputError
+from jaxnets.training import storage
+from jaxnets.training.manifest import MANIFEST, appear, damage
 
 # Random streams are no weights: a model restored for use has its own.
 _WEIGHTS = nnx.Not(nnx.RngState)
@@ -23,14 +26,26 @@ def save_weights(model: nnx.Module, directory: Path | str) -> None:
         directory: a folder that does not exist yet.
 
     Raises:
-        ValueError: if the folder exists.
+        ValueError: if the folder exists or cannot be made.
+        OSError: if the weights cannot be written.
     """
-    from orbax.checkpoint import v1 as ocp
-
     path = Path(directory).absolute()
     if path.exists():
         raise InputError("directory", "a folder that does not exist yet", str(directory))
-    ocp.save(path, _flat(model))
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir()
+    except OSError as error:
+        got = f"{error.filename}: {error.strerror}"
+        raise InputError("directory", "a folder that can be made", got) from error
+    try:
+        storage.start_writing(partial / path.name, _flat(model))()
+        appear(partial / path.name, path)
+    except OSError as error:
+        raise OSError(f"{directory} could not be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def load_weights(model: nnx.Module, directory: Path | str) -> None:
@@ -41,32 +56,20 @@ def load_weights(model: nnx.Module, directory: Path | str) -> None:
         directory: the folder.
 
     Raises:
-        ValueError: if the folder holds no weights, or those of another network; every array that
-            is missing, unexpected or of another shape is named.
+        ValueError: if the folder holds no weights, damaged ones, or those of another network;
+            every array that is missing, unexpected or of another shape is named.
     """
-    from orbax.checkpoint import v1 as ocp
-
-    path = Path(directory).absolute()
+    path, expected = Path(directory).absolute(), _flat(model)
     try:
-        found = ocp.metadata(path).metadata
-    except (ValueError, OSError) as error:
-        got = f"{directory}, which is not one"
-        raise InputError("directory", "a folder written by save_weights", got) from error
-    if found is None:
-        got = f"{directory}, which is damaged"
-        raise InputError("directory", "a folder written by save_weights", got)
-    expected = _flat(model)
-    faults = [
-        f"{name} is {_describe(found, name)}, not {_describe(expected, name)}"
-        for name in sorted({*expected, *found})
-        if _describe(found, name) != _describe(expected, name)
-    ]
-    if faults:
-        raise InputError("directory", "weights of this network", "; ".join(faults))
-    try:
-        values = ocp.load(path, expected)
-    except Exception as error:  # Orbax raises bare Exceptions here
-        got = f"{directory}, which is damaged"
+        # Folders that were written before there were manifests have none.
+        if (path / MANIFEST).exists() and (fault := damage(path)):
+            raise OSError(fault)
+        faults = storage.differences(path, expected)
+        if faults:
+            raise InputError("directory", "weights of this network", faults)
+        values = storage.read(path, expected)
+    except OSError as error:
+        got = f"{directory}, which is not one or is damaged: {error.strerror or error}"
         raise InputError("directory", "a folder written by save_weights", got) from error
     state = nnx.to_flat_state(nnx.state(model, _WEIGHTS))
     filled = [(path, variable.replace(values[_name(path)])) for path, variable in state]
@@ -80,7 +83,3 @@ def _name(path: tuple[Any, ...]) -> str:
 def _flat(model: nnx.Module) -> dict[str, jax.Array]:
     state = nnx.to_flat_state(nnx.state(model, _WEIGHTS))
     return {_name(path): variable.get_value() for path, variable in state}
-
-
-def _describe(arrays: Mapping[str, Any], name: str) -> str:
-    return describe(arrays[name]) if name in arrays else "missing"

@@ -22,7 +22,7 @@ def load(
     Args:
         name: one of :data:`TEXTS`.
         data_dir: the set's own folder or file, or the folder in which it lies; by default the
-            folder that JAXNETS_DATA names.
+            folder that JAXNETS_DATA names, and TensorFlow Datasets' own.
         held_out: the share to test with, a tenth by default; without meaning for a set that has a
             part to test with.
         seed: decides which examples are held out.
@@ -30,17 +30,38 @@ def load(
     Raises:
         InputError: if the files are nowhere to be found, or damaged.
     """
-    return TEXTS[name](data_dir or variable_root(), 0.1 if held_out is None else held_out, seed)
+    return TEXTS[name](data_dir, 0.1 if held_out is None else held_out, seed)
 
 
-def _first(name: str, what: str, root: Path | None, places: tuple[str, ...], has: str) -> Path:
-    """The first of these places below the root that ``has`` matches something in."""
-    if root is not None:
-        for place in places:
-            if any((root / place).glob(has)):
-                return root / place
-    looked = f"in {root}" if root is not None else f"with data_dir or {VARIABLE}, neither given"
-    raise InputError("name", f"{what} {looked}", f"{name!r} and no such files")
+#: What the files of a set are, below which folders they lie, and by which file they are told.
+_FILES = {
+    "names": (
+        "a file Language.txt for each class",
+        ("names", "data/names", "names/data/names", "."),
+        "*.txt",
+    ),
+    "rt-polarity": (
+        "rt-polarity.pos and rt-polarity.neg",
+        (".", "rt-polarity", "rt-polaritydata"),
+        "rt-polarity.pos",
+    ),
+    "text": ("a text file, or input.txt", (".", "tinyshakespeare", "text"), "input.txt"),
+}
+
+
+def place(name: str, root: Path) -> Path | None:
+    """The folder in or below this one in which the files of a set of texts lie; None if in none."""
+    _, folders, file = _FILES.get(name, ("", (), ""))
+    return next((root / folder for folder in folders if any((root / folder).glob(file))), None)
+
+
+def _first(name: str, data_dir: Path | None) -> Path:
+    root = data_dir or variable_root()
+    folder = None if root is None else place(name, root)
+    if folder is None:
+        looked = f"in {root}" if root is not None else f"with data_dir or {VARIABLE}, neither given"
+        raise InputError("name", f"{_FILES[name][0]} {looked}", f"{name!r} and no such files")
+    return folder
 
 
 def _found(place: Path, data: TextDataset) -> TextDataset:
@@ -48,22 +69,19 @@ def _found(place: Path, data: TextDataset) -> TextDataset:
 
 
 def _polarity(root: Path | None, held_out: float, seed: int) -> TextDataset:
-    what, places = "rt-polarity.pos and rt-polarity.neg", (".", "rt-polarity", "rt-polaritydata")
-    folder = _first("rt-polarity", what, root, places, "rt-polarity.pos")
+    folder = _first("rt-polarity", root)
     return _found(folder, polarity(folder, held_out=held_out, seed=seed))
 
 
 def _names(root: Path | None, held_out: float, seed: int) -> TextDataset:
-    places = ("names", "data/names", "names/data/names", ".")
-    folder = _first("names", "a file Language.txt for each class", root, places, "*.txt")
+    folder = _first("names", root)
     return _found(folder, names(folder, held_out=held_out, seed=seed))
 
 
 def _text(root: Path | None, held_out: float, seed: int) -> TextDataset:
     if root is not None and root.is_file():
         return _found(root, characters(root, held_out=held_out))
-    places = (".", "tinyshakespeare", "text")
-    folder = _first("text", "a text file, or input.txt", root, places, "input.txt")
+    folder = _first("text", root)
     return _found(folder, characters(folder / "input.txt", held_out=held_out))
 
 

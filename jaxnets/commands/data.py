@@ -8,6 +8,7 @@ import click
 import numpy as np
 
 from jaxnets.arrays import InputError, describe
+from jaxnets.commands.flags import PathArgument, data_dir
 from jaxnets.data import Dataset, files, from_tfds, load
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.contact_sheet import contact_sheet
@@ -15,9 +16,11 @@ from jaxnets.data.known import KNOWN
 from jaxnets.data.loading import SOURCES
 from jaxnets.data.source import Source
 from jaxnets.data.survey import channel_statistics, class_counts
-from jaxnets.data.text import TextDataset
+from jaxnets.data.text import TextDataset, finding
+from jaxnets.data.text.vocabulary import PAD
 
 _MOST_COLUMNS = 8  # of a table's statistics that are printed
+_PERCENTILES = (50, 90, 100)  # of the lengths of texts
 
 
 @click.group("data")
@@ -28,7 +31,7 @@ def data_group() -> None:
 def _where(command: Callable[..., Any]) -> Callable[..., Any]:
     for flag in (
         click.option("--source", type=click.Choice(SOURCES), help="Look nowhere else."),
-        click.option("--data-dir", help="The set's own folder, or the one that it lies in."),
+        data_dir,
     ):
         command = flag(command)
     return command
@@ -37,7 +40,7 @@ def _where(command: Callable[..., Any]) -> Callable[..., Any]:
 @data_group.command("list")
 def list_command() -> None:
     """List the data sets that are known, and where they lie on this machine."""
-    for name in sorted({*DATASETS, *KNOWN}):
+    for name in sorted({*DATASETS, *KNOWN, *finding.TEXTS}):
         click.echo(f"{name:15} {_place(name)}")
     for name, folder in from_tfds.prepared():
         click.echo(f"{name:15} TensorFlow Datasets, {folder}")
@@ -48,6 +51,9 @@ def _place(name: str) -> str:
     if name in DATASETS:
         return "bundled with jaxnets"
     own, system = files.variable_root(), files.system_root(name)
+    if name in finding.TEXTS:
+        place = None if own is None else finding.place(name, own)
+        return "not here" if place is None else f"texts in {place}"
     places = [] if own is None else files.places(name, own)
     places += [] if system is None else [system]
     return f"files in {places[0]}" if places else "not here"
@@ -56,7 +62,7 @@ def _place(name: str) -> str:
 @data_group.command("info")
 @click.argument("name")
 @_where
-def info_command(name: str, source: Any, data_dir: str | None) -> None:
+def info_command(name: str, source: Any, data_dir: Path | None) -> None:
     """Describe the data set NAME: where it comes from, its sizes, its classes."""
     data = load(name, source=source, data_dir=data_dir)
     click.echo(f"{data.name}: {data.origin}")
@@ -64,11 +70,20 @@ def info_command(name: str, source: Any, data_dir: str | None) -> None:
     click.echo(f"inputs {describe(spec.inputs)}, labels {describe(spec.labels)}")
     click.echo(f"train {len(data.train):,}, test {len(data.test):,}")
     if isinstance(data, TextDataset):
-        click.echo(f"vocabulary {len(data.vocabulary):,}")
+        _print_lengths(data)
     else:
         _print_statistics(data)
     if data.num_classes is not None and data.train.labels.ndim == 1:
         _print_classes(data, data.num_classes)
+
+
+def _print_lengths(data: TextDataset) -> None:
+    """Of the training texts, as they were cut."""
+    lengths = np.count_nonzero(data.train.inputs != PAD, axis=1)
+    found = np.percentile(lengths, _PERCENTILES, method="higher")
+    shares = (f"{share} % up to {n}" for share, n in zip(_PERCENTILES, found, strict=True))
+    click.echo(f"vocabulary {len(data.vocabulary):,} tokens")
+    click.echo(f"tokens of a training text: {', '.join(shares)}")
 
 
 def _print_statistics(data: Dataset) -> None:
@@ -96,9 +111,9 @@ def _print_classes(data: Dataset, classes: int) -> None:
 @_where
 @click.option("--split", default="train", show_default=True, help="Such as test or train[:10%].")
 @click.option("-n", "count", type=click.IntRange(min=1), default=10, show_default=True)
-@click.option("--out", type=click.Path(path_type=Path), help="A new PNG file of n of each class.")
+@click.option("--out", type=PathArgument(), help="A new PNG file of n of each class.")
 def head_command(
-    name: str, source: Any, data_dir: str | None, split: str, count: int, out: Path | None
+    name: str, source: Any, data_dir: Path | None, split: str, count: int, out: Path | None
 ) -> None:
     """Show the first examples of the data set NAME; as a picture with --out."""
     whole = split in ("train", "test")
@@ -132,7 +147,7 @@ def _answer(data: Dataset, label: np.ndarray) -> str:
 
 
 @data_group.command("check")
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR", type=PathArgument())
 def check_command(folder: Path) -> None:
     """Read all of the data sets in the folder DIR, or DIR itself, and say what is damaged."""
     if not folder.exists():

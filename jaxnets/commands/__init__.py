@@ -1,0 +1,1 @@
+"""The commands of ``jaxnets``. Thin: each reads flags, calls the library, prints."""

@@ -1,0 +1,178 @@
+"""The flags that several commands share, and what they make of a recipe."""
+
+import ast
+import dataclasses
+import math
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jaxnets.losses import LOSSES
+from jaxnets.models import MODELS
+from jaxnets.optimizers import OPTIMIZERS
+from jaxnets.recipes import AUGMENTATIONS, Recipe
+
+_WORDS = {
+    **dict.fromkeys(("true", "yes", "on"), True),
+    **dict.fromkeys(("false", "no", "off"), False),
+    "none": None,
+}
+_LITERAL = re.compile(r"[\[({'\"]|[-+]?\d+$")  # what begins so is no word
+
+
+class KeyValue(click.ParamType):
+    """KEY=VALUE, the value a Python literal or else a word; yes, no, on and off are booleans."""
+
+    name = "KEY=VALUE"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, Any]:
+        """The key and the value."""
+        key, _, text = value.partition("=")
+        if not key or not text:
+            self.fail(f"expected KEY=VALUE, got {value!r}", param, ctx)
+        if text.lower() in _WORDS:
+            return key, _WORDS[text.lower()]
+        found = _literal(text)
+        if not _is_plain(found):
+            expected = "a number, a word, True, False, None or a tuple of these"
+            self.fail(f"expected {expected} after {key}=, got {_short(text)}", param, ctx)
+        return key, found
+
+
+def _literal(text: str) -> Any:
+    """What a Python literal says; any other text is itself; an unfinished literal is ``...``."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # Python's own, of words such as 1if
+            return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return ... if _LITERAL.match(text) else text
+    except (RecursionError, MemoryError):
+        return ...
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether the value is one that a network may take and a run's record can hold."""
+    if isinstance(value, int):
+        return abs(value) < 2**63
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 60 else f"{text[:60]}…")
+
+
+class PathArgument(click.ParamType):
+    """A path that the system can look at, whether something is there or not."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Path:
+        """The path."""
+        path = Path(value)
+        try:
+            path.exists()
+        except OSError as error:
+            self.fail(f"expected a path, got {_short(value)}: {error.strerror}", param, ctx)
+        if not str(value):
+            self.fail("expected a path, got ''", param, ctx)
+        return path
+
+
+_Command = Callable[..., Any]
+
+model_option = click.option(
+    "--model-option",
+    type=KeyValue(),
+    multiple=True,
+    help="Any argument of the network, such as hidden_dim=64 or features=(784,32,10).",
+)
+data_dir = click.option(
+    "--data-dir", type=PathArgument(), help="The data set's own folder, or the one it lies in."
+)
+
+_NETWORK = (
+    click.option(
+        "--model", type=click.Choice(list(MODELS)), help="Another network, with its own defaults."
+    ),
+    model_option,
+    click.option("--batch-size", type=int, help="Examples in a step."),
+    click.option("--data", help="Another data set, by any name that jaxnets finds."),
+    data_dir,
+    click.option(
+        "--data-option",
+        type=KeyValue(),
+        multiple=True,
+        help="Any argument of jaxnets.data.load, such as train=train[:90%].",
+    ),
+    click.option(
+        "--layout",
+        type=click.Choice(["images", "rows", "tokens"]),
+        help="Images, their rows as steps, or the tokens of texts.",
+    ),
+)
+_TRAINING = (
+    click.option("--epochs", type=int, help="Times through the training data."),
+    click.option("--lr", type=float, help="Learning rate."),
+    click.option("--momentum", type=float, help="Momentum of sgd or rmsprop."),
+    click.option("--weight-decay", type=float, help="Weight decay."),
+    click.option(
+        "--optimizer",
+        type=click.Choice(list(OPTIMIZERS)),
+        help="Another optimizer, with its own defaults.",
+    ),
+    click.option(
+        "--optimizer-option", type=KeyValue(), multiple=True, help="Any argument of the optimizer."
+    ),
+    click.option("--loss", type=click.Choice(list(LOSSES)), help="Another loss."),
+    click.option(
+        "--normalize",
+        type=(float, float),
+        metavar="MEAN STD",
+        help="Subtract the mean and divide by the standard deviation; 0 1 leaves pixels in [0, 1].",
+    ),
+    click.option(
+        "--augment",
+        type=click.Choice(list(AUGMENTATIONS)),
+        multiple=True,
+        help="Vary the images in training; repeatable, one after the other.",
+    ),
+)
+
+
+def network_flags(command: _Command) -> _Command:
+    """Adds the flags that decide the shapes in a network."""
+    return _add(_NETWORK, command)
+
+
+def recipe_flags(command: _Command) -> _Command:
+    """Adds a flag for everything that a recipe holds."""
+    return _add((*_TRAINING, *_NETWORK), command)
+
+
+def _add(flags: tuple[_Command, ...], command: _Command) -> _Command:
+    for flag in reversed(flags):
+        command = flag(command)
+    return command
+
+
+def changed(recipe: Recipe, flags: dict[str, Any]) -> Recipe:
+    """The recipe with what the flags change; another part begins with its own defaults."""
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    for part, short in _SHORT.items():
+        name = f"{part}_options"
+        options = {} if part in given else dict(getattr(recipe, name))
+        options |= {key: given.pop(key) for key in short if key in given}
+        given[name] = options | dict(given.pop(f"{part}_option", ()))
+    return dataclasses.replace(recipe, **given)
+
+
+#: The options that have a flag of their own.
+_SHORT = {"model": (), "data": ("data_dir",), "optimizer": ("lr", "momentum", "weight_decay")}

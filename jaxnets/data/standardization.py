@@ -1,0 +1,165 @@
+"""Columns of numbers brought to mean 0 and standard deviation 1, and predictions brought back."""
+
+import dataclasses
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jaxnets.arrays import ArrayLike, InputError, describe
+from jaxnets.data.dataset import Dataset, Split
+
+
+@dataclass(frozen=True)
+class Standardizer:
+    """(x - mean) / std for each column, and the way back.
+
+    >>> scaler = Standardizer.fit(np.array([[1.0, 7.0], [3.0, 7.0]]))
+    >>> scaler
+    Standardizer(mean=(2.0, 7.0), std=(1.0, 1.0))
+    >>> scaler(np.array([[5.0, 7.0]]))
+    array([[3., 0.]], dtype=float32)
+    >>> scaler.inverse(np.array([[3.0, 0.0]]))
+    array([[5., 7.]], dtype=float32)
+
+    Args:
+        mean: one number for each entry of the last axis.
+        std: the standard deviations, positive; as many as means.
+
+    Raises:
+        InputError: if a number is not finite, a std not positive, or their counts differ.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        if len(self.std) != len(self.mean):
+            raise InputError("std", f"{len(self.mean)} numbers, as many as in mean", self.std)
+        if not np.isfinite(self.mean).all():
+            raise InputError("mean", "finite numbers", self.mean)
+        if not np.isfinite(self.std).all() or min(self.std, default=1) <= 0:
+            raise InputError("std", "positive numbers", self.std)
+
+    @classmethod
+    def fit(cls, array: np.ndarray) -> "Standardizer":
+        """The mean and standard deviation (of N, not N - 1) of each column.
+
+        A column whose values are all the same gets the standard deviation 1: it becomes 0, and
+        another value, met later, keeps its distance from it.
+
+        Args:
+            array: floats [..., columns].
+
+        Raises:
+            InputError: if the array is empty, has no floats, or one that is NaN or infinite.
+        """
+        _check_floats("array", array)
+        check_finite("array", array)
+        rows = array.reshape(-1, array.shape[-1]).astype(np.float64)
+        same = rows.min(0) == rows.max(0)
+        mean, std = np.where(same, rows[0], rows.mean(0)), np.where(same, 1.0, rows.std(0))
+        return cls(tuple(mean.tolist()), tuple(std.tolist()))
+
+    def __call__(self, array: ArrayLike) -> np.ndarray:
+        """Standardizes floats [..., columns]; returns float32, computed in float64."""
+        return ((self._numbers(array) - self.mean) / self.std).astype(np.float32)
+
+    def inverse(self, array: ArrayLike) -> np.ndarray:
+        """Brings standardized values [..., columns] back to their units, float32.
+
+        Where there is one column only, the last axis may have any length, such as the steps of a
+        forecast.
+        """
+        return (self._numbers(array) * self.std + self.mean).astype(np.float32)
+
+    def _numbers(self, array: ArrayLike) -> np.ndarray:
+        columns = len(self.mean)
+        if array.ndim == 0 or columns not in (1, array.shape[-1]):
+            raise InputError("array", f"{columns} columns in the last axis", describe(array))
+        return np.asarray(array, np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class StandardizedDataset(Dataset):
+    """A ``Dataset`` of standardized numbers that knows what they were.
+
+    Args:
+        inputs_scaler: what the inputs went through.
+        labels_scaler: what the labels went through; its ``inverse`` brings predictions back to
+            the labels' units. None where labels are classes, or were left as they are.
+    """
+
+    inputs_scaler: Standardizer = field(kw_only=True)
+    labels_scaler: Standardizer | None = field(default=None, kw_only=True)
+
+
+def standardize(dataset: Dataset, *, labels: bool = True) -> StandardizedDataset:
+    """Standardizes each column by the mean and standard deviation of the training part alone.
+
+    Args:
+        dataset: with floats for inputs [N, ..., columns].
+        labels: whether labels that are floats are standardized too.
+
+    Returns:
+        The data, and the two scalers that were fitted.
+
+    Raises:
+        InputError: if inputs are not floats, a number is NaN or infinite, or the labels to be
+            standardized are all the same in the training part.
+    """
+    where = f"{dataset.name} ({dataset.origin})" if dataset.origin else dataset.name
+    _check_floats(f"{where}, inputs", dataset.train.inputs)
+    scaled = labels and dataset.train.labels.dtype.kind == "f"
+    for name, split in (("train", dataset.train), ("test", dataset.test)):
+        check_finite(f"{where}, {name} inputs", split.inputs)
+        if scaled:
+            check_finite(f"{where}, {name} labels", split.labels)
+    if scaled and np.ptp(dataset.train.labels) == 0:
+        expected = "values that differ in the training part, so that there is something to learn"
+        raise InputError(f"{where}, labels", expected, f"{dataset.train.labels.flat[0]:g} only")
+    inputs_scaler = Standardizer.fit(dataset.train.inputs)
+    labels_scaler = Standardizer.fit(_columns(dataset.train.labels)) if scaled else None
+    train, test = (
+        Split(
+            inputs_scaler(split.inputs),
+            split.labels if labels_scaler is None else _scaled(labels_scaler, split.labels),
+        )
+        for split in (dataset.train, dataset.test)
+    )
+    given = {item.name: getattr(dataset, item.name) for item in dataclasses.fields(Dataset)}
+    return StandardizedDataset(
+        **{**given, "train": train, "test": test},
+        inputs_scaler=inputs_scaler,
+        labels_scaler=labels_scaler,
+    )
+
+
+def check_finite(argument: str, array: np.ndarray) -> None:
+    """Checks that no number is NaN or infinite.
+
+    Args:
+        argument: what the message calls the array.
+        array: numbers [rows, ...].
+
+    Raises:
+        InputError: that names the first such number and its row, from 0.
+    """
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
+        place, value = bad[0].tolist(), array[tuple(bad[0])]
+        where = f"row {place[0]}" + "".join(f", column {column}" for column in place[1:])
+        raise InputError(argument, "finite numbers", f"{value} in {where} (counted from 0)")
+
+
+def _columns(labels: np.ndarray) -> np.ndarray:
+    return labels[:, None] if labels.ndim == 1 else labels
+
+
+def _scaled(scaler: Standardizer, labels: np.ndarray) -> np.ndarray:
+    return scaler(_columns(labels)).reshape(labels.shape)
+
+
+def _check_floats(argument: str, array: np.ndarray) -> None:
+    if array.dtype.kind != "f" or array.ndim < 2 or array.size == 0:
+        raise InputError(argument, "floats [rows, columns]", describe(array))

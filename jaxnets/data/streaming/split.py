@@ -1,0 +1,212 @@
+"""A split of a data set that is read as it is used."""
+
+import itertools
+import weakref
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxnets.arrays import InputError, check_positive, describe
+from jaxnets.data.spec import ElementSpec
+from jaxnets.data.streaming.crew import Batch, Crew
+from jaxnets.data.streaming.examples import Chosen, Examples, Indexed, Range, check_count
+
+
+class StreamedSplit:
+    """Examples and their labels, read as they are used: a ``Split`` for sets larger than memory.
+
+    >>> squares = StreamedSplit([(float(n), float(n * n)) for n in range(9)])
+    >>> inputs, labels = next(squares.batches([np.array([2, 7])]))
+    >>> inputs, labels
+    (array([2., 7.], dtype=float32), array([ 4., 49.], dtype=float32))
+
+    Args:
+        examples: any object that has a length and gives (input, label) for a number from 0: NumPy
+            arrays or numbers, all of one shape and dtype. With workers it must be picklable.
+        workers: how many processes read; 0 for threads of this process.
+        prefetch: how many batches ahead each worker reads, or all threads together.
+        classes: if labels are class numbers, how many classes there are; None if that is not known.
+
+    Attributes:
+        spec: the shape and dtype of one example and of its label.
+
+    Raises:
+        InputError: if there are no examples, the first is no pair of arrays of numbers, or another
+            argument is bad.
+    """
+
+    def __init__(
+        self, examples: Any, *, workers: int = 0, prefetch: int = 2, classes: int | None = None
+    ) -> None:
+        if isinstance(workers, bool) or not isinstance(workers, int) or workers < 0:
+            raise InputError("workers", "the number of processes, from 0", workers)
+        check_positive("prefetch", prefetch)
+        if classes is not None:
+            check_positive("classes", classes)
+        if not hasattr(examples, "__len__") or not hasattr(examples, "__getitem__"):
+            expected = "an object with __len__ and __getitem__"
+            raise InputError("examples", expected, type(examples).__name__)
+        if len(examples) == 0:
+            raise InputError("examples", "at least one example", "none")
+        self.examples = examples if isinstance(examples, Examples) else Indexed(examples)
+        self.workers, self.prefetch, self.classes = workers, prefetch, classes
+        self.spec = _spec(self.examples)
+        self._resting: list[Crew] = []
+        self._end = weakref.finalize(self, _close, self._resting)
+
+    def __len__(self) -> int:
+        """The number of examples."""
+        return len(self.examples)
+
+    @property
+    def inputs(self) -> np.ndarray:
+        """None: they are not in memory.
+
+        Raises:
+            InputError: always.
+        """
+        raise self.absent("inputs")
+
+    @property
+    def labels(self) -> np.ndarray:
+        """None: they are not in memory.
+
+        Raises:
+            InputError: always.
+        """
+        raise self.absent("labels")
+
+    def absent(self, what: str) -> InputError:
+        """What to raise where something has to be in memory."""
+        got = f"one of {len(self)} examples that is streamed: load it without streaming=True"
+        return InputError("split", f"a split whose {what} are in memory", got)
+
+    def known_labels(self) -> np.ndarray | None:
+        """All labels, if they can be had without reading the inputs; otherwise None."""
+        return self.examples.known_labels()
+
+    def with_classes(self, classes: int) -> "StreamedSplit":
+        """The same split, whose labels are checked to be below a number of classes."""
+        return self._of(self.examples, classes)
+
+    def chosen(self, numbers: np.ndarray) -> "StreamedSplit":
+        """The examples with these numbers, integers [n]."""
+        return self._of(Chosen(self.examples, numbers.astype(np.int32)), self.classes)
+
+    def take(self, n: int) -> "StreamedSplit":
+        """The first n examples.
+
+        Args:
+            n: how many, from 1 to ``len(self)``.
+
+        Raises:
+            InputError: if n is not an integer in that range.
+        """
+        check_count("n", n, len(self))
+        return self._of(Range(self.examples, 0, int(n)), self.classes)
+
+    def _of(self, examples: Examples, classes: int | None) -> "StreamedSplit":
+        """Other examples, read in the same way."""
+        options = {"workers": self.workers, "prefetch": self.prefetch}
+        return StreamedSplit(examples, **options, classes=classes)
+
+    def batches(self, rows: Sequence[np.ndarray]) -> Iterator[Batch]:
+        """Reads batches, a few of them ahead.
+
+        They follow from ``rows`` alone, whoever reads them. To resume a pass at a step, leave out
+        the rows before it; to share it among processes, give each its own part of every row.
+        Workers rest after the last batch, for the next pass; if the iterator is closed before, or
+        an exception comes, they are ended at once.
+
+        Args:
+            rows: for each batch the numbers of its examples, integers [b].
+
+        Yields:
+            The inputs [b, ...] and the labels [b, ...] of each batch, in order.
+
+        Raises:
+            InputError: if a number is not that of an example, an example has another shape or
+                dtype than the first, a label is no class number, or the data are damaged (it names
+                the file and the place in it).
+            RuntimeError: if a worker ends unexpectedly.
+        """
+        if len(rows) == 0:
+            return
+        crew: Crew | None = None
+        reading: deque[tuple[np.ndarray, Future[Batch]]] = deque()
+        ahead = self.prefetch * max(self.workers, 1)
+        upcoming = iter(rows)
+        try:
+            crew = self._crew()
+            while crew is not None:
+                for numbers in itertools.islice(upcoming, ahead + 1 - len(reading)):
+                    reading.append((numbers, self._submit(crew, numbers)))
+                numbers, batch = reading.popleft()
+                result = self._checked(numbers, batch.result())
+                if not reading:  # the last: a consumer may count, and never ask for another
+                    self._resting.append(crew)
+                    crew = None
+                yield result
+        finally:
+            if crew is not None:
+                crew.close()
+
+    def close(self) -> None:
+        """Ends the workers that rest. Another pass starts new ones."""
+        _close(self._resting)
+
+    def _crew(self) -> Crew:
+        if self._resting:
+            return self._resting.pop()
+        return Crew(self.examples, self.workers, self.prefetch)
+
+    def _submit(self, crew: Crew, rows: np.ndarray) -> Future[Batch]:
+        if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "iu" or rows.ndim != 1:
+            got = describe(rows) if isinstance(rows, np.ndarray) else type(rows).__name__
+            raise InputError("rows", "arrays of the numbers of examples, integers [b]", got)
+        if len(rows) == 0:
+            empty: Future[Batch] = Future()
+            inputs, labels = (np.empty((0, *spec.shape), spec.dtype) for spec in self.spec)
+            empty.set_result((inputs, labels))
+            return empty
+        if rows.min() < 0 or rows.max() >= len(self):
+            expected = f"numbers from 0 to {len(self) - 1}"
+            raise InputError("rows", expected, f"{rows.min()} to {rows.max()}")
+        return crew.submit(rows)
+
+    def _checked(self, rows: np.ndarray, batch: Batch) -> Batch:
+        for array, spec in zip(batch, self.spec, strict=True):
+            if (array.shape, array.dtype) != ((len(rows), *spec.shape), spec.dtype):
+                expected = f"{describe(spec)}, as example 0"
+                got = f"{array.dtype}[{', '.join(map(str, array.shape[1:]))}]"
+                raise InputError(f"examples from number {rows[0]}", expected, got)
+        labels = batch[1]
+        if labels.dtype.kind in "iu":
+            most = np.inf if self.classes is None else self.classes - 1
+            if labels.size and (labels.min() < 0 or labels.max() > most):
+                self._refuse_label(rows, labels, most)
+        return batch
+
+    def _refuse_label(self, rows: np.ndarray, labels: np.ndarray, most: float) -> None:
+        bad = np.argwhere((labels < 0) | (labels > most))[0]
+        expected = "class numbers from 0" + ("" if most == np.inf else f" to {most}")
+        raise InputError(f"label of example {rows[bad[0]]}", expected, int(labels[tuple(bad)]))
+
+
+def _close(crews: list[Crew]) -> None:
+    while crews:
+        crews.pop().close()
+
+
+def _spec(examples: Examples) -> ElementSpec:
+    inputs, labels = examples.gather(np.zeros(1, np.int32))
+    for name, array, kinds in (("input", inputs, "buif"), ("label", labels, "uif")):
+        if array.dtype.kind not in kinds:
+            raise InputError(f"{name} of example 0", "numbers", describe(array[0]))
+    return ElementSpec(
+        *(jax.ShapeDtypeStruct(array.shape[1:], array.dtype) for array in (inputs, labels))
+    )

@@ -1,0 +1,348 @@
+"""The checkpoints of a run: whole or not there, checked when they are read."""
+
+import contextlib
+import json
+import math
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal, TypeVar
+
+import jax
+import numpy as np
+
+from jaxnets.arrays import InputError, check_positive
+from jaxnets.training import storage
+from jaxnets.training.lock import lock
+from jaxnets.training.manifest import appear, damage
+
+_T = TypeVar("_T")
+_ABOUT = "checkpoint.json"
+_PARTIAL, _REMOVED = ".partial-", ".removed-"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint that was found whole.
+
+    Attributes:
+        directory: its folder.
+        step: under which number it was saved.
+        record: what was saved beside the state.
+        score: how good it was said to be; None if nothing was said.
+    """
+
+    directory: Path
+    step: int
+    record: dict[str, Any]
+    score: float | None
+
+    def restore(self, like: Any) -> Any:
+        """The state that was saved, bit for bit, with each array where ``like`` has it.
+
+        Args:
+            like: a pytree of the same structure, of arrays or ``jax.ShapeDtypeStruct``. An array
+                goes onto the devices of its counterpart, which may be others, and more or fewer,
+                than at saving; where that one is NumPy's or a number, it becomes one too.
+
+        Returns:
+            A pytree of that structure.
+
+        Raises:
+            InputError: if arrays are missing, unexpected, or of another shape or dtype: all are
+                named.
+            OSError: if the checkpoint cannot be read.
+        """
+        leaves = storage.named(like)
+        storage.check(leaves)
+        try:
+            faults = storage.differences(self.directory, leaves)
+            if faults:
+                raise InputError("like", f"the state that {self.directory} holds", faults)
+            values = storage.read(self.directory, leaves)
+        except OSError as error:
+            got = error.strerror or error
+            raise OSError(f"{self.directory} could not be read: {got}") from error
+        return jax.tree.unflatten(jax.tree.structure(like), values.values())
+
+
+def steps(directory: Path | str) -> list[int]:
+    """The numbers of a folder's checkpoints, damaged ones too, from the oldest to the newest.
+
+    Raises:
+        InputError: if it is no folder that can be read.
+    """
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        got = f"{directory}: {error.strerror}"
+        raise InputError("directory", "a folder of checkpoints", got) from error
+    return sorted(int(name[5:]) for name in names if re.fullmatch(r"step-(0|[1-9]\d*)", name))
+
+
+def read(directory: Path | str, which: Literal["latest", "best"] = "latest") -> Saved | None:
+    """Finds a run's newest or best checkpoint, whether or not the run is still going.
+
+    Args:
+        directory: the folder of checkpoints; it is left as it is.
+        which: ``"latest"`` by number, or ``"best"`` by score, of those that the folder still has.
+
+    Returns:
+        The first one that is whole, in this order; a warning names those that were passed over.
+        None if there are no checkpoints.
+
+    Raises:
+        InputError: if all are damaged, or the folder cannot be read.
+    """
+    if which not in ("latest", "best"):
+        raise InputError("which", "'latest' or 'best'", which)
+    root = Path(directory)
+    order = steps(root)[::-1] if which == "latest" else _best_first(_scores(root))
+    passed: list[str] = []
+    for step in order:
+        path = _folder(root, step)
+        if fault := damage(path):
+            passed.append(f"{path} is damaged ({fault})")
+            continue
+        if passed:
+            text = f"{'; '.join(passed)}: {path} is taken instead"
+            warnings.warn(text, UserWarning, stacklevel=2)
+        return Saved(path, **json.loads((path / _ABOUT).read_text()))
+    if passed:
+        raise InputError("directory", "an intact checkpoint", "; ".join(passed))
+    return None
+
+
+class Checkpoints:
+    """The folder of one run's checkpoints, held for writing.
+
+    A checkpoint appears under its name when it is on the disk as a whole, and only then are older
+    ones removed; so a run may be killed at any moment. While this object is open, no other can
+    write into the folder. Closing it waits for what is being written::
+
+        with Checkpoints("runs/a/checkpoints") as checkpoints:
+            checkpoints.save(state, {"epoch": 1}, step=100)
+
+    With several processes, each opens its own and all call the same methods in the same order;
+    the first one holds the folder.
+
+    Args:
+        directory: the folder; it is made if it does not exist. What a killed run left half-written
+            in it is removed.
+        keep: how many checkpoints to keep, the newest ones.
+        keep_best: whether to keep the one of the largest score as well.
+
+    Raises:
+        InputError: if the folder cannot be written to, or another run is writing to it.
+    """
+
+    def __init__(self, directory: Path | str, *, keep: int = 3, keep_best: bool = True) -> None:
+        check_positive("keep", keep)
+        self.directory = Path(directory).absolute()
+        self._keep, self._keep_best = keep, keep_best
+        self._writing: Future[None] | None = None
+        self._lock = _on_first_process(self._take)
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+
+    def __enter__(self) -> "Checkpoints":
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes it."""
+        self.close()
+
+    def steps(self) -> list[int]:
+        """The numbers of the checkpoints, damaged ones too, from the oldest to the newest."""
+        return steps(self.directory)
+
+    def latest(self) -> Saved | None:
+        """The newest checkpoint that is whole; see ``read``."""
+        self.wait()
+        return read(self.directory)
+
+    def save(
+        self, state: Any, record: dict[str, Any], *, step: int, score: float | None = None
+    ) -> None:
+        """Begins to save; returns when the arrays have been copied to the host.
+
+        Waits for the save before.
+
+        Args:
+            state: a pytree of arrays, random keys and numbers. They may be changed or donated
+                as soon as this returns.
+            record: a dictionary of what JSON can hold, such as the configuration and the position
+                in the data. Tuples come back as lists.
+            step: the checkpoint's number, above those of all that are there. Damaged ones of
+                this number or above are removed.
+            score: how good the model is; larger is better.
+
+        Raises:
+            InputError: if an argument is bad; nothing is written then.
+            OSError: if this checkpoint cannot be written, or the one before could not be; those
+                that were there remain.
+        """
+        self.wait()
+        arrays = storage.named(state)
+        storage.check(arrays)
+        about = _about(record, step, score)
+        abandoned = self._abandoned(step)
+        path = _folder(self.directory, step)
+        with _in_one_sentence(path):
+            _on_first_process(_partial(path).parent.mkdir)
+            arrays_written = storage.start_writing(_partial(path), arrays)
+        self._writing = self._writer.submit(self._finish, path, about, abandoned, arrays_written)
+
+    def wait(self) -> None:
+        """Waits until what is being saved is on the disk.
+
+        Raises:
+            OSError: if it could not be written.
+        """
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            _agree(writing.exception())
+
+    def close(self) -> None:
+        """Waits, and lets other runs write into the folder.
+
+        Raises:
+            OSError: if what was being saved could not be written.
+        """
+        try:
+            self.wait()
+        finally:
+            self._writer.shutdown()
+            if self._lock is not None:
+                self._lock.close()
+
+    def _take(self) -> IO[str]:
+        held = lock(self.directory)
+        for name in os.listdir(self.directory):
+            if name.startswith((_PARTIAL, _REMOVED)):
+                shutil.rmtree(self.directory / name, ignore_errors=True)
+        return held
+
+    def _abandoned(self, step: int) -> list[int]:
+        """The damaged checkpoints that the run has gone back behind."""
+        later = [other for other in self.steps() if other >= step]
+        for other in reversed(later):
+            if not damage(_folder(self.directory, other)):
+                expected = f"a number above {other}, a checkpoint in {self.directory}"
+                raise InputError("step", expected, step)
+        return later
+
+    def _finish(
+        self, path: Path, about: str, abandoned: list[int], arrays_written: Callable[[], None]
+    ) -> None:
+        with _in_one_sentence(path):
+            arrays_written()
+            if jax.process_index() > 0:
+                return
+            (_partial(path) / _ABOUT).write_text(about)
+            self._remove(abandoned)
+            appear(_partial(path), path)
+        self._prune()
+
+    def _prune(self) -> None:
+        kept = self.steps()[-self._keep :]
+        if self._keep_best:
+            kept.append(_best_first(_scores(self.directory))[0])
+        self._remove([step for step in self.steps() if step not in kept])
+
+    def _remove(self, unwanted: list[int]) -> None:
+        for step in unwanted:
+            path = _folder(self.directory, step)
+            # Under another name first: killed half-way, what is left must not look damaged.
+            removed = path.with_name(f"{_REMOVED}{path.name}")
+            path.rename(removed)
+            shutil.rmtree(removed, ignore_errors=True)
+
+
+def _folder(root: Path, step: int) -> Path:
+    return root / f"step-{step}"
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f"{_PARTIAL}{path.name}") / path.name
+
+
+def _scores(root: Path) -> dict[int, float]:
+    """Each checkpoint's score; the smallest of all where there is none, or it cannot be read."""
+    scores = dict.fromkeys(steps(root), -math.inf)
+    for step in scores:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            score = json.loads((_folder(root, step) / _ABOUT).read_text())["score"]
+            scores[step] = -math.inf if score is None else float(score)
+    return scores
+
+
+def _best_first(scores: dict[int, float]) -> list[int]:
+    return sorted(scores, key=lambda step: (scores[step], step), reverse=True)
+
+
+def _about(record: dict[str, Any], step: int, score: float | None) -> str:
+    """What stands beside the arrays, as JSON; checks all of it."""
+    if isinstance(step, bool) or not isinstance(step, int | np.integer) or step < 0:
+        raise InputError("step", "an integer of at least 0", step)
+    if score is not None and not math.isfinite(score):
+        raise InputError("score", "a finite number or None", score)
+    if not isinstance(record, dict):
+        raise InputError("record", "a dictionary", record)
+    _check_json(record, "record")
+    score = None if score is None else float(score)
+    return json.dumps({"step": int(step), "score": score, "record": record}, indent=1)
+
+
+def _check_json(value: Any, place: str) -> None:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            if not isinstance(name, str):
+                raise InputError(place, "names that are strings", name)
+            _check_json(inner, f"{place}[{name!r}]")
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            _check_json(inner, f"{place}[{index}]")
+    elif value is not None and not isinstance(value, str | int | float):
+        raise InputError(place, "what JSON can hold", value)
+
+
+@contextlib.contextmanager
+def _in_one_sentence(path: Path) -> Iterator[None]:
+    """Leaves nothing behind of a checkpoint that cannot be written, and says why."""
+    try:
+        yield
+    except OSError as error:
+        shutil.rmtree(_partial(path).parent, ignore_errors=True)
+        raise OSError(f"{path} could not be saved: {error.strerror or error}") from error
+
+
+def _on_first_process(action: Callable[[], _T]) -> _T | None:
+    """Has process 0 do something; where it fails there, every process raises."""
+    result, failure = None, None
+    if jax.process_index() == 0:
+        try:
+            result = action()
+        except (OSError, InputError) as error:
+            failure = error
+    _agree(failure)
+    return result
+
+
+def _agree(failure: BaseException | None) -> None:
+    """Raises on every process if something failed on one of them, once all have come here."""
+    if jax.process_count() > 1:
+        from jax.experimental import multihost_utils
+
+        failed = multihost_utils.process_allgather(np.array(failure is not None))
+        if failure is None and failed.any():
+            failure = OSError("another process could not save the checkpoint")
+    if failure is not None:
+        raise failure

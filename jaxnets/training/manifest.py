@@ -1,0 +1,90 @@
+"""Whether a folder's files are those that were written: a list of their sizes and SHA-256."""
+
+import hashlib
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+
+
+def appear(partial: Path, path: Path) -> None:
+    """Writes a folder's manifest, and gives it its name when everything is on the disk.
+
+    Args:
+        partial: the folder, in a temporary one, which goes.
+        path: its name; on the same file system.
+    """
+    write_manifest(partial)
+    partial.rename(path)
+    _sync(path.parent)
+    shutil.rmtree(partial.parent, ignore_errors=True)
+
+
+def write_manifest(folder: Path) -> None:
+    """Writes the manifest of a folder's files into it."""
+    files = {name: _measured(folder / name) for name in _names(folder)}
+    with open(folder / MANIFEST, "w") as file:
+        json.dump({"files": files, "sha256": _digest(files)}, file, indent=1)
+    _sync(folder / MANIFEST)
+    for inner in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
+        _sync(inner)
+
+
+def damage(folder: Path) -> str | None:
+    """What is wrong with a folder that has a manifest, in words; None if nothing is."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+        files = manifest["files"]
+        if _digest(files) != manifest["sha256"]:
+            return f"{MANIFEST} is damaged"
+        found = _names(folder)
+    except FileNotFoundError:
+        return f"{MANIFEST} is missing"
+    except (OSError, ValueError, KeyError, TypeError):
+        return f"{MANIFEST} is damaged"
+    faults = [fault for name in sorted({*files, *found}) if (fault := _fault(folder, name, files))]
+    return "; ".join(faults) or None
+
+
+def _fault(folder: Path, name: str, files: dict[str, Any]) -> str | None:
+    if name not in files:
+        return f"{name} is not one of its files"
+    size, digest = files[name]
+    try:
+        if (has := (folder / name).stat().st_size) != size:
+            return f"{name} has {has} bytes instead of {size}"
+        with open(folder / name, "rb") as file:
+            intact = hashlib.file_digest(file, "sha256").hexdigest() == digest
+    except FileNotFoundError:
+        return f"{name} is missing"
+    except OSError as error:
+        return f"{name} cannot be read ({error.strerror})"
+    return None if intact else f"{name} has other bytes than were written"
+
+
+def _names(folder: Path) -> list[str]:
+    paths = (path for path in folder.rglob("*") if not path.is_dir() or path.is_symlink())
+    names = sorted(path.relative_to(folder).as_posix() for path in paths)
+    return [name for name in names if name != MANIFEST]
+
+
+def _measured(path: Path) -> list[int | str]:
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return [os.fstat(file.fileno()).st_size, digest]
+
+
+def _digest(files: Any) -> str:
+    return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

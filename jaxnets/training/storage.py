@@ -1,0 +1,260 @@
+"""Named arrays in a folder, bit for bit. Nothing else in jaxnets knows Orbax."""
+
+import contextlib
+import json
+import logging
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnets.arrays import InputError, describe
+
+_ABOUT = "arrays.json"
+# TensorStore, beneath Orbax, does not know these.
+_AS_INTEGERS = ("uint2", "uint4")
+_AS_BITS = ("float8_e4m3",)
+
+
+def named(tree: Any) -> dict[str, Any]:
+    """The leaves of a pytree by name, such as ``.parameters['fc1']['kernel'].value``."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
+
+
+def check(arrays: Mapping[str, Any]) -> None:
+    """Checks that everything can be stored.
+
+    Raises:
+        InputError: if something is no array and no number.
+    """
+    wrong = [f"{name} {value!r}" for name, value in arrays.items() if not _is_array(value)]
+    if wrong:
+        raise InputError("state", "arrays and numbers", ", ".join(wrong))
+
+
+def differences(folder: Path, like: Mapping[str, Any]) -> str:
+    """Every array of a folder that is missing, unexpected or of another shape or dtype, in words.
+
+    Raises:
+        OSError: if the folder cannot be read.
+    """
+    found, expected = _stored(folder)[0], _shapes(like)
+    return "; ".join(
+        f"{name} is {found.get(name, 'missing')}, not {expected.get(name, 'missing')}"
+        for name in sorted({*expected, *found})
+        if found.get(name) != expected.get(name)
+    )
+
+
+def start_writing(folder: Path, arrays: Mapping[str, Any]) -> Callable[[], None]:
+    """Begins to write arrays into a new folder; they may be changed or donated at once.
+
+    With several processes, all of them call this with their parts of the same arrays.
+
+    Args:
+        folder: does not exist yet; its parent does.
+        arrays: arrays and numbers by name.
+
+    Returns:
+        A function that waits until all is written.
+
+    Raises:
+        OSError: if it cannot be written; the returned function raises this too.
+    """
+    about = json.dumps({"shapes": _shapes(arrays), "keys": _keys(arrays)}, indent=1)
+    encoded = {name: _encode(_array(value)) for name, value in arrays.items()}
+    written = _start_orbax(folder, {name: value for name, value in encoded.items() if value.size})
+
+    def finish() -> None:
+        written()
+        if jax.process_index() == 0:
+            (folder / _ABOUT).write_text(about)
+
+    return finish
+
+
+def read(folder: Path, like: Mapping[str, Any]) -> dict[str, Any]:
+    """Reads arrays; each becomes what stands under its name in ``like``, on the same devices.
+
+    Args:
+        folder: what ``start_writing`` filled.
+        like: by name, arrays, numbers or ``jax.ShapeDtypeStruct``, from which the folder has no
+            differences.
+
+    Raises:
+        OSError: if the folder cannot be read.
+        InputError: if JAX has a dtype disabled.
+    """
+    _, keys = _stored(folder)
+    abstract = {name: _abstract(leaf) for name, leaf in like.items()}
+    found = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in abstract.items()}
+    found |= _read_orbax(folder, {name: leaf for name, leaf in abstract.items() if leaf.size})
+    arrays = {name: _decode(found[name], leaf, keys.get(name)) for name, leaf in like.items()}
+    expected, got = _shapes(like), _shapes(arrays)
+    if expected != got:
+        names = ", ".join(
+            f"{name} {expected[name]}" for name in like if expected[name] != got[name]
+        )
+        raise InputError("like", "dtypes that JAX has enabled (jax_enable_x64)", names)
+    return arrays
+
+
+def _stored(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """The shapes of the arrays in a folder, and the generators of the keys among them."""
+    if (folder / _ABOUT).exists():
+        about = json.loads((folder / _ABOUT).read_text())
+        return about["shapes"], about["keys"]
+    from orbax.checkpoint import v1 as ocp
+
+    with _quiet_orbax(), _as_os_error():  # a folder from before there was that file
+        found = ocp.metadata(folder.absolute()).metadata
+    if found is None:
+        raise OSError("its list of arrays is damaged")
+    return _shapes(found), {}
+
+
+def _shapes(arrays: Mapping[str, Any]) -> dict[str, str]:
+    return {name: describe(_array(value)) for name, value in arrays.items()}
+
+
+def _keys(arrays: Mapping[str, Any]) -> dict[str, str]:
+    keys = {name: key for name, key in arrays.items() if _is_key(_array(key))}
+    return {name: str(jax.random.key_impl(key)) for name, key in keys.items()}
+
+
+def _start_orbax(folder: Path, arrays: Mapping[str, Any]) -> Callable[[], None]:
+    if not arrays:  # which Orbax refuses, as it does arrays without elements
+        if jax.process_index() == 0:
+            folder.mkdir()
+        return lambda: None
+    from orbax.checkpoint import v1 as ocp
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_quiet_orbax())
+        with _as_os_error(), _options():
+            response = ocp.save_async(folder.absolute(), arrays)
+        until_written = stack.pop_all()
+
+    def finish() -> None:
+        with until_written, _as_os_error():
+            response.result()
+
+    return finish
+
+
+def _read_orbax(folder: Path, like: Mapping[str, Any]) -> dict[str, Any]:
+    if not like:
+        return {}
+    from orbax.checkpoint import v1 as ocp
+
+    with _quiet_orbax(), _as_os_error():
+        return ocp.load(folder.absolute(), like)
+
+
+def _is_array(value: Any) -> bool:
+    if isinstance(value, bool | int | float | complex | np.generic | np.ndarray):
+        return _array(value).dtype.kind not in "OSUMm"
+    return hasattr(value, "shape") and hasattr(value, "dtype")
+
+
+def _array(value: Any) -> Any:
+    return value if hasattr(value, "dtype") else np.asarray(value)
+
+
+def _is_key(array: Any) -> bool:
+    return jnp.issubdtype(array.dtype, jax.dtypes.prng_key)
+
+
+def _encode(array: Any) -> Any:
+    """An array as it is stored: the numbers of keys, and bits of what TensorStore cannot name."""
+    if _is_key(array):
+        return jax.random.key_data(array)
+    array = np.asarray(array) if isinstance(array, np.generic) else array
+    if array.dtype.name in _AS_INTEGERS:
+        return array.astype(np.uint8)
+    return array.view(np.uint8) if array.dtype.name in _AS_BITS else array
+
+
+def _on_host(leaf: Any) -> bool:
+    return not hasattr(leaf, "dtype") or isinstance(leaf, np.ndarray | np.generic)
+
+
+def _abstract(leaf: Any) -> Any:
+    """What Orbax is asked for: an array on devices, or one of NumPy's, which takes no memory."""
+    if _on_host(leaf):
+        stored = _encode(np.zeros((), _array(leaf).dtype))
+        return np.broadcast_to(np.zeros((), stored.dtype), np.shape(leaf))
+    stored = jax.eval_shape(_encode, jax.ShapeDtypeStruct(leaf.shape, leaf.dtype))
+    if not _is_placed(leaf):
+        return np.broadcast_to(np.zeros((), stored.dtype), stored.shape)
+    return jax.ShapeDtypeStruct(stored.shape, stored.dtype, sharding=leaf.sharding)
+
+
+def _is_placed(leaf: Any) -> bool:
+    # An array that JAX put on its default device may still move to where it is used; one that is
+    # read back onto that device by name may not.
+    return leaf.sharding is not None and getattr(leaf, "committed", True)
+
+
+def _decode(value: Any, leaf: Any, kind: str | None) -> Any:
+    if _on_host(leaf):
+        dtype = _array(leaf).dtype
+        value = value.view(dtype) if dtype.name in _AS_BITS else value.astype(dtype, copy=False)
+        if isinstance(leaf, np.ndarray):
+            return value
+        return value[()] if isinstance(leaf, np.generic) else value.item()
+    if isinstance(value, np.ndarray):
+        value = jax.device_put(value, leaf.sharding) if _is_placed(leaf) else jnp.array(value)
+    if _is_key(leaf):
+        return jax.random.wrap_key_data(value, impl=kind)
+    if leaf.dtype.name in _AS_INTEGERS:
+        return value.astype(leaf.dtype)
+    return value.view(leaf.dtype) if leaf.dtype.name in _AS_BITS else value
+
+
+def _options() -> Any:
+    """Orbax's settings: what we neither need nor want to wait for is left out."""
+    from orbax.checkpoint import v1 as ocp
+
+    context = ocp.Context()
+    # In the background, a failure to make a folder leaves Orbax waiting for it.
+    context.async_options.create_directories_asynchronously = False
+    saving = context.array_options.saving
+    saving.use_compression = False  # 8 % of a network's weights, for twice the time
+    saving.enable_write_sharding_file = False
+    saving.enable_post_merge_validation = False
+    saving.array_metadata_store = None
+    return context
+
+
+@contextlib.contextmanager
+def _as_os_error() -> Iterator[None]:
+    """Whatever Orbax raises becomes an OSError of one short sentence."""
+    try:
+        yield
+    except Exception as error:  # Orbax raises bare ValueErrors and Exceptions of TensorStore's
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        if code:
+            raise OSError(os.strerror(int(code[1]))) from error
+        raise OSError((str(error) or type(error).__name__).splitlines()[0]) from error
+
+
+@contextlib.contextmanager
+def _quiet_orbax() -> Iterator[None]:
+    """Keeps back what Orbax logs, tracebacks of failures that it raises as well."""
+    logger = logging.getLogger("absl")
+
+    def other(record: logging.LogRecord) -> bool:
+        return f"{os.sep}orbax{os.sep}" not in record.pathname
+
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)

@@ -1,0 +1,228 @@
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxnets import recipes, runs
+from jaxnets.cli import main
+from jaxnets.commands.predict import _answer
+from jaxnets.data import load
+
+
+def run(capsys, *arguments):
+    """Exit code, standard output and standard error of one command."""
+    code = main(list(map(str, arguments)))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A run of one epoch on MNIST, as the command line leaves it."""
+    out = tmp_path_factory.mktemp("runs") / "mlp"
+    assert main(["train", "mnist-mlp", "--epochs", "1", "--out", str(out), "--quiet"]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory):
+    """A run without classes."""
+    out = tmp_path_factory.mktemp("runs") / "line"
+    flags = ["--epochs", "1", "--out", str(out), "--quiet"]
+    assert main(["train", "linear-regression", *flags]) == 0
+    return out
+
+
+@pytest.fixture
+def changed(saved, tmp_path):
+    """Writes the run's folder anew, with another record."""
+
+    def change(record):
+        shutil.copytree(saved, tmp_path / "changed")
+        (tmp_path / "changed" / "run.json").write_text(json.dumps(record))
+        return tmp_path / "changed"
+
+    return change
+
+
+def write_digit(path, number=0):
+    Image.fromarray(load("mnist").test.inputs[number, :, :, 0]).save(path)
+    return path
+
+
+def test_predict_classifies_test_examples_and_image_files(capsys, saved, tmp_path):
+    write_digit(tmp_path / "seven.png")
+    Image.fromarray(np.repeat(load("mnist").test.inputs[1], 3, -1)).save(tmp_path / "two.png")
+    files = [tmp_path / "seven.png", tmp_path / "two.png"]
+    code, out, _ = run(capsys, "predict", saved, *files, "--index", "0", "--top", "2")
+    assert code == 0
+    seven, two, example = (line.split(": ") for line in out.splitlines())
+    assert seven[1].startswith("7 ")
+    assert two[1].startswith("2 ")
+    assert example == ["test example 0 (label 7)", seven[1]]
+    assert seven[1].count("%") == 2
+
+
+def test_files_are_classified_without_the_data(capsys, saved, tmp_path, monkeypatch):
+    def refuse(recipe):
+        raise AssertionError("the data were loaded")
+
+    monkeypatch.setattr(recipes, "load_data", refuse)
+    assert run(capsys, "predict", saved, write_digit(tmp_path / "seven.png"))[0] == 0
+
+
+def test_a_record_without_the_shape_of_an_example_is_read_all_the_same(
+    capsys, saved, changed, tmp_path
+):
+    record = json.loads((saved / "run.json").read_text())
+    assert record.pop("inputs") == {"shape": [28, 28, 1], "dtype": "uint8"}
+    code, out, _ = run(capsys, "predict", changed(record), write_digit(tmp_path / "seven.png"))
+    assert code == 0
+    assert ": 7 " in out
+
+
+def test_classes_without_names_are_numbers_with_their_shares(capsys, saved, changed):
+    named = run(capsys, "predict", saved, "--index", "0")[1]
+    record = json.loads((saved / "run.json").read_text()) | {"class_names": None}
+    assert run(capsys, "predict", changed(record), "--index", "0")[1] == named
+
+
+def test_without_classes_the_outputs_are_shown(capsys, line):
+    code, out, _ = run(capsys, "predict", line, "--index", "0")
+    assert code == 0
+    (label, output) = out.removeprefix("test example 0 (label [").rstrip().split("]): ")
+    assert np.isfinite([float(label), float(output)]).all()
+
+
+def test_predict_refuses_what_is_no_image_of_the_right_size(capsys, saved, tmp_path):
+    Image.new("L", (32, 28)).save(tmp_path / "wide.png")
+    (tmp_path / "text.png").write_text("not an image")
+    for name, message in [
+        ("wide.png", "image: expected an image of 28×28 pixels, got"),
+        ("text.png", "image: expected a readable image file, got"),
+        ("none.png", "image: expected a readable image file, got"),
+        ("", "image: expected a readable image file, got ''"),
+    ]:
+        code, out, err = run(capsys, "predict", saved, tmp_path / name if name else "")
+        assert code == 2
+        assert out == ""
+        assert err.startswith(f"jaxnets: {message}")
+        assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--index", "10000"], "index: expected a number from 0 to 9999, got 10000"),
+        (["--index", "-1"], "index: expected a number from 0 to 9999, got -1"),
+        (["--prompt", "a"], "prompt: expected none, as MLP classifies, got 'a'"),
+        (["--index", "0", "--length", "3"], "length: expected none, as MLP classifies, got 3"),
+        (["--index", "0", "--seed", "0"], "seed: expected none, as MLP classifies, got 0"),
+        (["--index", "0", "--temperature", "1"], "temperature: expected none, as MLP classifies"),
+        (["--index", "0", "--top", "0"], "0 is not in the range x>=1"),
+        (["--top", "3"], "expected an image file, a text, --index N or --prompt TEXT, got none of"),
+    ],
+)
+def test_what_predict_cannot_do_is_one_sentence(capsys, saved, flags, message):
+    code, out, err = run(capsys, "predict", saved, *flags)
+    assert (code, out) == (2, "")
+    assert err.startswith("jaxnets: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--index", "0", "--top", "1"], "top: expected none, as the run has no classes, got 1"),
+        (["pyproject.toml"], "image: expected a run on images, got a run on examples float32[1]"),
+    ],
+)
+def test_what_a_run_without_classes_cannot_do_is_one_sentence(capsys, line, flags, message):
+    code, out, err = run(capsys, "predict", line, *flags)
+    assert (code, out, err) == (2, "", f"jaxnets: {message}\n")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("[]", "list indices"),
+        ("3", "not subscriptable"),
+        ('{"settings": {"name": ', "Expecting value"),
+        ("[" * 100_000, "recursion"),
+        ("{}", "no 'settings'"),
+        ({"settings": None}, "mapping"),
+        ({"settings": [1]}, "mapping"),
+        ({"settings": {"name": "a"}}, "missing"),
+        ({"settings.more": 1}, "unexpected keyword argument 'more'"),
+        ({"settings.epochs": "3"}, "epochs: expected a positive integer, got 3"),
+        ({"settings.name": 3}, "name: expected a string, got 3"),
+        ({"settings.model": "vgg"}, "model: expected one of"),
+        ({"settings.model": ["mlp"]}, "model: expected a string"),
+        ({"settings.model_options": [1]}, "model_options: expected arguments by name, got"),
+        ({"settings.model_options": {"features": "abc"}}, "features: expected"),
+        ({"settings.model_options": {"features": [784, None]}}, "features: expected"),
+        ({"settings.layout": "cubes"}, "layout: expected 'images', 'rows' or 'tokens'"),
+        ({"settings.normalize": 3}, "normalize: expected a mean and a standard deviation, got 3"),
+        ({"settings.normalize": ["a", None]}, "mean"),
+        ({"settings.augment": 3}, "augment: expected names of AUGMENTATIONS, got 3"),
+        ({"test_accuracy": ...}, "no 'test_accuracy'"),
+        ({"class_names": "abc"}, "class_names: expected a list of names"),
+        ({"class_names": [1, 2]}, "class_names: expected a list of names"),
+        ({"inputs": [28, 28]}, "list indices"),
+        ({"inputs": {"shape": "ab", "dtype": "uint8"}}, "invalid literal"),
+        ({"inputs": {"shape": [28, 28, 1], "dtype": "pixels"}}, "data type 'pixels' not"),
+    ],
+)
+def test_a_damaged_record_is_refused(capsys, saved, tmp_path, change, message):
+    record = json.loads((saved / "run.json").read_text())
+    for key, value in change.items() if isinstance(change, dict) else ():
+        *outer, last = key.split(".")
+        place = record[outer[0]] if outer else record
+        place[last] = value
+        if value is ...:
+            del place[last]
+    text = change if isinstance(change, str) else json.dumps(record)
+    (tmp_path / "run.json").write_text(text)
+    with pytest.raises(
+        ValueError, match="run: expected a run.json written by jaxnets, got"
+    ) as fault:
+        runs.read(tmp_path)
+    assert message in str(fault.value)
+    code, _, err = run(capsys, "predict", tmp_path, "--index", "0")
+    assert code == 2
+    assert err.count("\n") == 1
+
+
+def test_a_record_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "run.json").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ValueError, match="run: expected a run.json written by jaxnets, got"):
+        runs.read(tmp_path)
+
+
+@pytest.mark.parametrize("weights", [None, "file", "empty"])
+def test_a_run_without_its_weights_is_refused_and_no_traceback_is_printed(
+    capfd, saved, tmp_path, weights
+):
+    (tmp_path / "run.json").write_bytes((saved / "run.json").read_bytes())
+    if weights == "file":
+        (tmp_path / "weights").write_text("none")
+    if weights == "empty":
+        (tmp_path / "weights").mkdir()
+    assert main(["predict", str(tmp_path), "--index", "0"]) == 2
+    err = capfd.readouterr().err
+    assert err.startswith("jaxnets: directory: expected a folder written by save_weights, got")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("output", "value"), [("sigmoid", 0.8), ("logits", np.log(4.0))])
+def test_one_output_tells_two_classes_apart(output, value):
+    class Model:
+        pass
+
+    model = Model()
+    model.output = output
+    saved = runs.SavedRun(None, model, True, ("no", "yes"), None, None)
+    assert _answer(saved, np.array([value], np.float32), 2) == "yes 80.00%  no 20.00%"

@@ -1,0 +1,228 @@
+import dataclasses
+import json
+import os
+import re
+import types
+from unittest import mock
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxnets import recipes, runs
+
+PIXELS = jax.ShapeDtypeStruct((4, 6, 1), np.dtype("uint8"))
+COLOURS = jax.ShapeDtypeStruct((4, 6, 3), np.dtype("uint8"))
+LEVELS = np.arange(24, dtype=np.uint8).reshape(4, 6) * 11
+
+
+# Folders
+
+
+def test_a_folder_appears_with_what_was_written(tmp_path):
+    with runs.new_folder(tmp_path / "a" / "b" / "run") as folder:
+        (folder / "x").write_text("1")
+        assert not (tmp_path / "a" / "b" / "run").exists()
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == [
+        "a", "a/b", "a/b/run", "a/b/run/x",
+    ]  # fmt: skip
+
+
+def test_an_error_before_anything_is_written_leaves_no_trace(tmp_path):
+    with pytest.raises(KeyboardInterrupt), runs.new_folder(tmp_path / "a" / "b" / "run"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def written(folder):
+    (folder / "x").write_text("1")
+
+
+def write_and(out, then):
+    with runs.new_folder(out) as folder:
+        written(folder)
+        then()
+
+
+def kept(error):
+    (note,) = error.value.__notes__
+    (place,) = re.fullmatch("what was written is kept in (.*)", note).groups()
+    return place
+
+
+def test_an_error_while_writing_keeps_what_there_is_and_says_where(tmp_path):
+    full = OSError("No space left on device")
+    with pytest.raises(OSError, match="No space") as error:
+        write_and(tmp_path / "a" / "run", mock.Mock(side_effect=full))
+    assert os.listdir(kept(error)) == ["x"]
+    assert not (tmp_path / "a" / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_place_that_was_taken_meanwhile_loses_nothing(tmp_path, kind):
+    out = tmp_path / "run"
+    theirs = out if kind == "file" else out / "y"
+
+    def take():
+        theirs.parent.mkdir(exist_ok=True)
+        theirs.write_text("another's")
+
+    with pytest.raises(OSError, match="run") as error:
+        write_and(out, take)
+    assert os.listdir(kept(error)) == ["x"]
+    assert theirs.read_text() == "another's"
+
+
+@pytest.mark.parametrize("target", ["there", "not there"])
+def test_a_link_stands_for_what_it_points_to(tmp_path, target):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(target)
+    with runs.new_folder(tmp_path / "link") as folder:
+        written(folder)
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / target / "x").read_text() == "1"
+
+
+def test_the_longest_names_are_names_too(tmp_path):
+    for name in ("n" * 255, "名" * 85):
+        with runs.new_folder(tmp_path / name) as folder:
+            written(folder)
+        assert (tmp_path / name / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("out", "message"),
+    [
+        ("x" * 300, "out: expected a folder that can be made, got 'x*': File name too long"),
+        ("file/run", "out: expected a folder that can be made, got .*: Not a directory"),
+        ("file", "out: expected a new or empty folder, got 'file', which is not"),
+        ("full", "out: expected a new or empty folder, got 'full', which is not"),
+        ("circle", "out: expected a folder that can be made, got 'circle'"),
+        ("new/" + "x" * 300, "out: expected a folder that can be made, got 'new/x"),
+    ],
+)
+def test_what_cannot_be_a_new_folder_is_refused(tmp_path, monkeypatch, out, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "full" / "inside").mkdir(parents=True)
+    (tmp_path / "circle").symlink_to("circle")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match=message), runs.new_folder(out):
+        raise AssertionError("there is none")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+# Settings
+
+
+def recipe(**changes):
+    return dataclasses.replace(recipes.recipe("mnist-mlp"), **changes)
+
+
+def test_settings_are_ready_for_json_and_their_folder_is_absolute(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = types.MappingProxyType({"data_dir": tmp_path.relative_to(tmp_path.parent) / ".."})
+    settings = runs.settings(recipe(data_options=options))
+    found = json.loads(json.dumps(settings))["data_options"]["data_dir"]
+    assert os.path.isabs(found)
+    assert runs.settings(recipe(data_options={"data_dir": "~"}))["data_options"] == {
+        "data_dir": os.path.expanduser("~")
+    }
+    assert recipes.Recipe(**settings).model_options == recipe().model_options
+
+
+@pytest.mark.parametrize("value", [{1, 2}, 1j, b"bytes", np.float32(1)])
+def test_settings_that_json_cannot_hold_are_refused(value):
+    changed = recipe(optimizer_options={"lr": value})
+    with pytest.raises(ValueError, match="recipe: expected settings that JSON can hold, got"):
+        runs.settings(changed)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs: expected a positive integer, got 0"),
+        ({"batch_size": 2.0}, "batch_size: expected a positive integer, got 2.0"),
+        ({"name": None}, "name: expected a string, got None"),
+        ({"data_options": [1]}, r"data_options: expected arguments by name, got \[1\]"),
+        ({"model_options": {1: 2}}, "model_options: expected arguments by name, got {1: 2}"),
+        ({"normalize": (0.5,)}, r"normalize: expected a mean and a standard deviation, got \(0.5"),
+        ({"augment": [3]}, r"augment: expected names of AUGMENTATIONS, got \[3\]"),
+    ],
+)
+def test_a_recipe_checks_its_values(changes, message):
+    with pytest.raises(ValueError, match=message):
+        recipe(**changes)
+
+
+@pytest.mark.parametrize("name", [3, None, ["mnist-mlp"], "", "nmist-mlp"])
+def test_a_recipe_that_is_not_there_is_refused(name):
+    with pytest.raises(
+        ValueError, match=f"recipe: expected one of .*, got {re.escape(repr(name))}"
+    ):
+        recipes.recipe(name)
+
+
+# Images
+
+
+def read(tmp_path, image, spec=PIXELS, ending="png", **options):
+    path = tmp_path / f"image.{ending}"
+    image.save(path, **options)
+    return runs.read_image(path, spec)
+
+
+def test_grey_and_coloured_images_are_read_as_they_are(tmp_path):
+    assert read(tmp_path, Image.fromarray(LEVELS)).tobytes() == LEVELS.tobytes()
+    colours = np.stack([LEVELS, 255 - LEVELS, LEVELS // 2], -1)
+    assert (read(tmp_path, Image.fromarray(colours), COLOURS) == colours).all()
+    palette = Image.fromarray(colours).quantize(24)
+    assert (read(tmp_path, palette, COLOURS) == np.asarray(palette.convert("RGB"))).all()
+    assert (read(tmp_path, Image.fromarray(LEVELS > 99))[..., 0] == (LEVELS > 99) * 255).all()
+
+
+@pytest.mark.parametrize("ending", ["png", "tiff"])
+def test_16_bits_a_value_are_brought_to_8(tmp_path, ending):
+    image = Image.fromarray(LEVELS.astype(np.uint16) * 257)
+    assert (read(tmp_path, image, ending=ending)[..., 0] == LEVELS).all()
+    assert (read(tmp_path, image, COLOURS, ending) == LEVELS[..., None]).all()
+    between = Image.fromarray(np.full((4, 6), 128, np.uint16))  # 128 / 257 is less than a half
+    assert (read(tmp_path, between, ending=ending) == 0).all()
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA", "PA", "P"])
+def test_what_is_transparent_is_white(tmp_path, mode):
+    black = Image.new("RGBA", (6, 4), (0, 0, 0, 255))
+    black.paste((0, 0, 0, 0), (0, 0, 3, 4))
+    black.paste((0, 0, 0, 51), (5, 0, 6, 4))
+    image = black.convert("LA") if mode == "LA" else black
+    if mode in ("P", "PA"):
+        image = black.quantize(3)
+    pixels = read(tmp_path, image)[..., 0]
+    assert (pixels[:, :3] == 255).all()
+    assert (pixels[:, 3:5] == 0).all()
+    assert (pixels[:, 5] == 204).all()
+
+
+def test_an_image_is_turned_as_its_exif_entry_says(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90° clockwise to be seen
+    lying = Image.fromarray(np.ascontiguousarray(np.rot90(LEVELS)))
+    assert (read(tmp_path, lying, exif=exif)[..., 0] == LEVELS).all()
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float32])
+def test_values_without_a_known_range_are_refused(tmp_path, kind):
+    image = Image.fromarray(LEVELS.astype(kind))
+    message = "image: expected a readable image file, got .*: values of 32 bits, whose range"
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, image, ending="tiff")
+
+
+@pytest.mark.parametrize(
+    "spec", [((4, 6, 1), "float32"), ((4, 6), "uint8"), ((4, 6, 2), "uint8"), ((3,), "int32")]
+)
+def test_a_run_on_other_examples_takes_no_image(tmp_path, spec):
+    with pytest.raises(ValueError, match="image: expected a run on images, got a run on examples"):
+        read(tmp_path, Image.fromarray(LEVELS), jax.ShapeDtypeStruct(spec[0], np.dtype(spec[1])))
