@@ -103,7 +103,7 @@ def test_augmentation_draws_apart_from_dropout():
     state = initialize(MLP((16, 3), rngs=nnx.Rngs(0)), optax.identity(), seed=0)[1]
     program = Program(None, None, None, augment=Keys())
     x = jnp.zeros((2, 1, 1, 1))
-    drawn = program.augmented(x, jnp.zeros(2), state)[0]
+    drawn = program.augmented(x, jnp.zeros(2), state.key, state.step)[0]
     dropout = jax.random.split(jax.random.fold_in(state.key, state.step), 2)
     assert not np.array_equal(drawn, jax.random.key_data(dropout).astype(jnp.float32))
 
@@ -128,7 +128,9 @@ def test_mixed_labels_are_learned_and_counted_by_the_heavier_class(mixing):
     order = epoch_plan(40, 40, seed=0, epoch=0).full[0]
     program = Program(None, None, None, augment=mixing)
     state = dataclasses.replace(state, step=jnp.zeros((), jnp.int32))
-    x, targets = jax.jit(program.augmented)(data.inputs[order], data.labels[order], state)
+    x, targets = jax.jit(program.augmented)(
+        data.inputs[order], data.labels[order], state.key, state.step
+    )
     outputs = run.model(ToFloat()(x))
     assert targets.shape == (40, 3)
     assert run.step_losses[0] == pytest.approx(

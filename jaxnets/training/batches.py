@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -70,13 +71,14 @@ class Stacked(NamedTuple):
 
 Batches = Gathered | Stacked
 #: Which arrays are cut for the devices, by a leading axis.
-SPREAD: dict[type[Batches], Any] = {
+SPREAD: dict[Any, Any] = {
     Gathered: Gathered(False, False, True),  # type: ignore[arg-type]
     Stacked: Stacked(True, True),  # type: ignore[arg-type]
 }
 
 
-class Piece(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Piece:
     """The steps of one call of a compiled program.
 
     Attributes:
@@ -180,7 +182,8 @@ class StreamedFeed:
     def batches(self, pieces: Sequence[Piece]) -> Iterator[Stacked]:
         """See ``Feed``."""
         rows = [self._placement.own_rows(row) for piece in pieces for row in piece.rows]
-        with contextlib.closing(self._split.batches(rows)) as stream:
+        reading: Any = self._split.batches(rows)
+        with contextlib.closing(reading) as stream:
             for piece in pieces:
                 read = [next(stream) for _ in piece.rows]
                 arrays = [np.stack(parts) for parts in zip(*read, strict=True)]

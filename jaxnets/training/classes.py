@@ -28,11 +28,11 @@ class Classes(NamedTuple):
     """The labels that a loss over classes takes.
 
     Attributes:
-        count: the number of classes.
+        number: how many classes there are.
         ignored: the label that adds nothing.
     """
 
-    count: int
+    number: int
     ignored: int
 
     def check(self, argument: str, labels: np.ndarray) -> None:
@@ -42,10 +42,10 @@ class Classes(NamedTuple):
             InputError: if one is no class.
         """
         counted = labels[labels != self.ignored]
-        if counted.size and not 0 <= counted.min() <= counted.max() < self.count:
+        if counted.size and not 0 <= counted.min() <= counted.max() < self.number:
             raise InputError(
                 argument,
-                f"classes in [0, {self.count - 1}], as the model has {self.count} outputs",
+                f"classes in [0, {self.number - 1}], as the model has {self.number} outputs",
                 f"labels from {counted.min()} to {counted.max()}",
             )
 

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
@@ -39,7 +39,8 @@ class Compiled:
         count: np.int32 | None = None,
     ) -> Any:
         """Calls ``function`` with batches of ``size`` examples."""
-        jitted = _jitted(function, self.program, size, self.placement, type(batches))
+        kind: Any = type(batches)
+        jitted = _jitted(function, self.program, size, self.placement, kind)
         config: Any = jax.config
         if config.jax_disable_jit or config.jax_debug_nans:
             return jitted(state, batches, count)  # what a debugger steps through is not compiled
@@ -63,7 +64,8 @@ def call(
     count: np.int32 | None = None,
 ) -> Any:
     """Calls ``function`` once; another call with the same model finds its program again."""
-    return _jitted(function, program, size, placement, type(batches))(state, batches, count)
+    kind: Any = type(batches)
+    return _jitted(function, program, size, placement, kind)(state, batches, count)
 
 
 @functools.lru_cache(maxsize=32)
@@ -72,7 +74,7 @@ def _jitted(
     program: Program,
     size: int,
     placement: Placement,
-    kind: type[Batches],
+    kind: Hashable,
 ) -> Any:
     bound = functools.partial(function, program, size)
     return placement.mapped(bound, SPREAD[kind], donate=function is train_steps)

@@ -55,7 +55,7 @@ def predict_batches(
     """The model's outputs [batches, batch, …] for each batch, on one device."""
 
     def step(_: None, number: jax.Array) -> tuple[None, Any]:
-        inputs, _ = batches.batch(number)
+        inputs = batches.batch(number)[0]
         return None, merge(program.graphdef, state)(program.inputs(inputs))
 
     return lax.scan(step, None, jnp.arange(batches.steps))[1]

@@ -21,7 +21,6 @@ from jaxnets.training.compiled import Compiled
 from jaxnets.training.epoch import train_steps
 from jaxnets.training.evaluation import (
     check_model,
-    check_split,
     checked_feed,
     evaluate_state,
     predictions,
@@ -172,18 +171,18 @@ def _train_epoch(
     source = feed.batches(pieces)
     measured: list[StepMetrics] = []
     began, compiling = time.perf_counter(), compiled.seconds
-    batches = next(source)
+    upcoming: Any = next(source, None)
     for piece in pieces:
-        size = piece.rows.shape[1]
-        state, some = compiled.run(train_steps, size, state, batches, piece.count)
-        batches = next(source, None)  # read on while the device computes
-        some = jax.tree.map(lambda many, n=len(piece.rows): many[:n], jax.device_get(some))
+        steps, size = piece.rows.shape
+        state, room = compiled.run(train_steps, size, state, upcoming, piece.count)
+        upcoming = next(source, None)  # read on while the device computes
+        some = StepMetrics(*(np.asarray(many)[:steps] for many in room))
         bad = np.flatnonzero(~np.isfinite(some.loss))
         if len(bad):
             before = sum(len(earlier.loss) for earlier in measured)
-            raise NonFiniteLossError(epoch + 1, before + int(bad[0]) + 1, some.loss[bad[0]])
+            raise NonFiniteLossError(epoch + 1, before + int(bad[0]) + 1, float(some.loss[bad[0]]))
         measured.append(some)
-        report.advance(len(piece.rows), float(some.loss[-1]))
+        report.advance(steps, float(some.loss[-1]))
     seconds = time.perf_counter() - began - (compiled.seconds - compiling)
     state = dataclasses.replace(state, epoch=state.epoch + 1)
     loss, correct = (np.concatenate(parts) for parts in zip(*measured, strict=True))

@@ -94,8 +94,13 @@ class Placement:
             return jax.jit(on_one, donate_argnums=donated)
         if self.parallel == "pmap":
             axes = jax.tree.map(lambda cut: 0 if cut else None, spread)
-            options = {"in_axes": (None, axes, None), "out_axes": None, "devices": self.devices}
-            return jax.pmap(function, AXIS, **options)
+            return jax.pmap(
+                function,
+                AXIS,
+                in_axes=(None, axes, None),
+                out_axes=None,
+                devices=self.devices,
+            )
         whole, parts = PartitionSpec(), PartitionSpec(AXIS)
         sharded = jax.shard_map(
             on_one,

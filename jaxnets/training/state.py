@@ -22,7 +22,7 @@ Transform = Callable[[jax.Array], jax.Array]
 #: Counts the correct predictions: (outputs, labels) → integer scalar.
 Count = Callable[[jax.Array, jax.Array], jax.Array]
 
-# Dropout is drawn from fold_in(key, step), and a step is an int32 from 0: no step has these numbers.
+# Dropout is drawn from fold_in(key, step), and a step is an int32 from 0: none has these numbers.
 _AUGMENTATION = np.uint32(2**32 - 1)
 _DEVICE = np.uint32(2**32 - 2)
 

@@ -1,0 +1,142 @@
+"""One batch on several devices: the same losses, whatever the network."""
+
+import subprocess
+import sys
+import textwrap
+
+import jax
+import numpy as np
+import pytest
+
+from jaxnets.training.placement import Placement, one_device, place
+
+
+def on_devices(count, code, **environment):
+    """Runs code in a process of its own, with so many virtual CPU devices."""
+    head = f"""
+        import jax
+        jax.config.update("jax_num_cpu_devices", {count})
+        jax.config.update("jax_enable_x64", True)
+        jax.config.update("jax_compilation_cache_dir", {jax.config.jax_compilation_cache_dir!r})
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+        """
+    script = textwrap.dedent(head) + textwrap.dedent(code)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+NETWORKS = """
+    import jax.numpy as jnp, numpy as np
+    from flax import nnx
+    from jaxnets import fit, layers, losses, optimizers
+    from jaxnets.data import Dataset, Split, StreamedSplit
+    from jaxnets.models import MLP, LeNet, RecurrentClassifier
+
+    draw = np.random.default_rng(0)
+    wide = {"param_dtype": jnp.float64, "rngs": nnx.Rngs(0)}
+
+    def data(shape, count=27, stream=False):
+        split = Split(draw.normal(size=(count, *shape)), draw.integers(3, size=count).astype(np.int32))
+        return Dataset("drawn", StreamedSplit(split) if stream else split, split.take(7))
+
+    def losses_of(model, data, **options):
+        settings = dict(loss=losses.cross_entropy, optimizer=optimizers.sgd(0.05, momentum=0.9))
+        settings |= dict(epochs=2, batch_size=10, progress="none") | options
+        return fit(model, data, **settings)
+
+    def same(model, data, **options):
+        alone = losses_of(model, data, devices=1, **options)
+        shared = losses_of(model, data, devices=3, **options)
+        np.testing.assert_allclose(shared.step_losses, alone.step_losses, rtol=1e-12)
+        np.testing.assert_allclose(shared.test.loss, alone.test.loss, rtol=1e-12)
+        assert shared.test.correct == alone.test.correct
+        for one, other in zip(*(jax.tree.leaves(r.state.parameters) for r in (alone, shared))):
+            np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-12)
+    """
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "same(MLP((4, 8, 3), **wide), data((4,)))",
+        "same(MLP((4, 8, 3), **wide), data((4,)), parallel='pmap')",
+        "same(MLP((4, 8, 3), **wide), data((4,), stream=True))",
+        # class weights make the loss no mean over the examples
+        "import functools\n"
+        "weighted = functools.partial(losses.cross_entropy, weight=jnp.array([1.0, 5.0, 0.2]))\n"
+        "same(MLP((4, 8, 3), **wide), data((4,)), loss=weighted)",
+        "same(LeNet(1, 3, **wide), data((28, 28, 1), 13))",
+        "same(RecurrentClassifier(4, 5, 2, output_dim=3, cell='lstm', **wide), data((6, 4)))",
+        "same(RecurrentClassifier(4, 5, 2, output_dim=3, cell='gru', **wide), data((6, 4)))",
+        "same(nnx.Sequential(layers.Linear(4, 8, **wide),\n"
+        "    layers.BatchNorm1d(8, synchronized=True, **wide), layers.Linear(8, 3, **wide)),\n"
+        "    data((4,)))",
+    ],
+)  # fmt: skip
+def test_losses_are_those_of_one_device_also_of_batches_that_do_not_divide(code):
+    on_devices(3, textwrap.dedent(NETWORKS) + code)
+
+
+def test_devices_draw_apart_and_agree_on_what_they_keep():
+    on_devices(
+        2,
+        textwrap.dedent(NETWORKS)
+        + textwrap.dedent(
+            """
+            class Mask(nnx.Module):
+                def __init__(self):
+                    self.dropout = layers.Dropout(0.5, rngs=nnx.Rngs(0))
+                    self.norm = layers.BatchNorm1d(4, param_dtype=jnp.float64)
+                    self.scale = nnx.Param(jnp.ones(64))
+
+                def __call__(self, x):
+                    self.norm(x)
+                    return self.dropout(jnp.ones((len(x), 64))) * self.scale[...]
+
+            seen = []
+
+            def loss(outputs, labels):
+                jax.debug.callback(lambda x: seen.append(np.asarray(x)), outputs)
+                return outputs.mean()
+
+            split = Split(draw.normal(size=(4, 4)), draw.normal(size=4))
+            run = losses_of(Mask(), Dataset("x", split, split), loss=loss, epochs=1, batch_size=4,
+                            optimizer=optimizers.sgd(0.0), devices=2, shuffle=False)
+            jax.effects_barrier()
+            halves = np.split(seen[0], 2)
+            assert not np.array_equal(*halves)
+            # each part's own statistics; the running ones are their mean
+            mean = run.model.norm.mean[...]
+            assert len(mean.sharding.device_set) == 2
+            np.testing.assert_allclose(mean, 0.1 * split.inputs.mean(0), rtol=1e-9)
+            var = np.mean([half.var(0, ddof=1) for half in np.split(split.inputs, 2)], axis=0)
+            np.testing.assert_allclose(run.model.norm.var[...], 0.9 + 0.1 * var, rtol=1e-9)
+            """
+        ),
+    )
+
+
+def test_a_batch_is_cut_into_parts_in_order():
+    place = Placement((jax.devices()[0],) * 3)
+    parts = place._parts(np.arange(10)[None])
+    np.testing.assert_array_equal(parts[:, 0], [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 9, 9]])
+
+
+@pytest.mark.parametrize(
+    ("devices", "parallel", "message"),
+    [
+        (0, "shard_map", "devices: expected a positive integer, got 0"),
+        (100, "shard_map", "devices: expected at most .*, the CPU devices .*got 100"),
+        ([], "shard_map", "devices: expected a number, or a sequence of jax.Device"),
+        ("two", "shard_map", "devices: expected a number, or a sequence of jax.Device"),
+        (1, "ddp", "parallel: expected one of shard_map, pmap, got 'ddp'"),
+    ],
+)
+def test_bad_devices_are_named(devices, parallel, message):
+    with pytest.raises(ValueError, match=message):
+        place(devices, parallel)
+
+
+def test_one_cpu_is_the_default():
+    assert place(None, "shard_map") == one_device()
