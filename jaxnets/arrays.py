@@ -11,7 +11,7 @@ import numpy as np
 
 Choice = TypeVar("Choice", bound=str)
 
-_LARGEST_COUNT = 2**31 - 1  # what an int32 holds, as counts of steps and indices are
+_INT32 = np.iinfo(np.int32)  # the dtype of counts of steps and of indices
 
 #: An array as a user may hand it over: on the host or on a device.
 ArrayLike = jax.Array | np.ndarray
@@ -46,7 +46,8 @@ def check_floats(argument: str, array: Any, shape: tuple[int | str, ...]) -> Non
     Args:
         argument: the name of the argument, for the message.
         array: what came.
-        shape: the size of each axis; a word names an axis of any size.
+        shape: the size of each axis; a word names an axis of any size, and ``"..."``, in the first
+            place, any number of axes.
 
     Raises:
         InputError: if the array differs.
@@ -54,8 +55,12 @@ def check_floats(argument: str, array: Any, shape: tuple[int | str, ...]) -> Non
     expected = f"a floating-point array [{', '.join(map(str, shape))}]"
     if not hasattr(array, "shape") or not hasattr(array, "dtype"):
         raise InputError(argument, expected, type(array).__name__)
-    fits = len(array.shape) == len(shape) and all(
-        isinstance(want, str) or want == have for want, have in zip(shape, array.shape, strict=True)
+    wanted, given = shape, array.shape
+    if shape[0] == "...":
+        wanted = shape[1:]
+        given = given[max(len(given) - len(wanted), 0) :]
+    fits = len(given) == len(wanted) and all(
+        isinstance(want, str) or want == have for want, have in zip(wanted, given, strict=True)
     )
     if not fits or not jnp.issubdtype(array.dtype, jnp.floating):
         raise InputError(argument, expected, describe(array))
@@ -153,32 +158,36 @@ def check_integer(
     Args:
         argument: the name of the argument, for the message.
         value: what came.
-        least: the smallest allowed.
-        most: the largest allowed.
+        least: the smallest allowed; if None, the least that an int32 holds.
+        most: the largest allowed; if None, the largest that an int32 holds.
 
     Raises:
         InputError: if the value is no integer, or beyond a limit.
     """
-    integer = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    low, high = -math.inf if least is None else least, math.inf if most is None else most
-    if not integer or not low <= value <= high:
-        expected = {
-            (True, True): f"an integer from {least} to {most}",
-            (True, False): "a positive integer" if least == 1 else f"an integer >= {least}",
-            (False, True): f"an integer <= {most}",
-            (False, False): "an integer",
-        }[least is not None, most is not None]
-        raise InputError(argument, expected, value)
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise InputError(argument, _integers(least, most), value)
+    if (least is not None and value < least) or (most is not None and value > most):
+        raise InputError(argument, _integers(least, most), value)
+    if (least is None or most is None) and not _INT32.min <= value <= _INT32.max:
+        raise InputError(argument, "an integer of 32 bits", value)
     return int(value)
 
 
+def _integers(least: int | None, most: int | None) -> str:
+    if least is None:
+        return "an integer" if most is None else f"an integer <= {most}"
+    if most is not None:
+        return f"an integer from {least} to {most}"
+    return "a positive integer" if least == 1 else f"an integer >= {least}"
+
+
 def check_positive(argument: str, value: Any) -> int:
-    """A positive integer of at most 31 bits, which may be NumPy's, as a Python integer.
+    """A positive integer of 32 bits, which may be NumPy's, as a Python integer.
 
     Raises:
         InputError: if it is not.
     """
-    return check_integer(argument, check_integer(argument, value, least=1), most=_LARGEST_COUNT)
+    return check_integer(argument, value, least=1)
 
 
 def check_seed(argument: str, value: Any) -> int:

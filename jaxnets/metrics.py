@@ -3,7 +3,15 @@
 import jax
 import jax.numpy as jnp
 
-from jaxnets.arrays import ArrayLike, InputError, describe
+from jaxnets.arrays import (
+    ArrayLike,
+    InputError,
+    as_array,
+    check_integer,
+    check_number,
+    check_positive,
+    describe,
+)
 
 
 def correct(
@@ -38,7 +46,8 @@ def correct(
     >>> print(correct(jnp.array([[0.9, 0.1], [0.2, 0.8]]), jnp.array([0, 0])))
     1
     """
-    outputs, labels = jnp.asarray(outputs), jnp.asarray(labels)
+    outputs, labels = as_array("outputs", outputs), as_array("labels", labels)
+    threshold = check_number("threshold", threshold, finite=False)
     same = outputs.shape == labels.shape and (outputs.ndim == 1 or outputs.shape[-1:] == (1,))
     if same or outputs.shape == (*labels.shape, 1):
         right = (outputs.reshape(labels.shape) >= threshold).astype(labels.dtype) == labels
@@ -74,10 +83,9 @@ def top_k_correct(
     Raises:
         InputError: for shapes that do not fit, and for k beyond the classes.
     """
-    outputs = jnp.asarray(outputs)
+    outputs = as_array("outputs", outputs)
     labels = _class_labels(outputs, labels)
-    if not isinstance(k, int) or not 1 <= k <= outputs.shape[-1]:
-        raise InputError("k", f"an integer from 1 to {outputs.shape[-1]}", k)
+    k = check_integer("k", k, least=1, most=outputs.shape[-1])
     _, classes = jax.lax.top_k(outputs, k)
     right = jnp.any(classes.astype(labels.dtype) == labels[..., None], axis=-1)
     return _count(right, where)
@@ -119,9 +127,8 @@ def confusion_matrix(
     Raises:
         InputError: for shapes that do not fit, and for num_classes that is no positive integer.
     """
-    if not isinstance(num_classes, int) or num_classes < 1:
-        raise InputError("num_classes", "a positive integer", num_classes)
-    predicted = outputs = jnp.asarray(outputs)
+    num_classes = check_positive("num_classes", num_classes)
+    predicted = outputs = as_array("outputs", outputs)
     if jnp.issubdtype(outputs.dtype, jnp.floating):
         labels, predicted = _class_labels(outputs, labels), jnp.argmax(outputs, axis=-1)
     elif outputs.shape == jnp.shape(labels):
@@ -147,7 +154,7 @@ def _class_labels(outputs: jax.Array, labels: ArrayLike) -> jax.Array:
 
 
 def _integers(name: str, classes: ArrayLike) -> jax.Array:
-    classes = jnp.asarray(classes)
+    classes = as_array(name, classes)
     if not jnp.issubdtype(classes.dtype, jnp.integer):
         raise InputError(name, "integers", describe(classes))
     # Wide enough that neither a label nor the number of a class wraps round.
@@ -157,7 +164,7 @@ def _integers(name: str, classes: ArrayLike) -> jax.Array:
 def _mask(shape: tuple[int, ...], where: ArrayLike | None) -> jax.Array:
     if where is None:
         return jnp.ones(shape, bool)
-    where = jnp.asarray(where)
+    where = as_array("where", where)
     if where.dtype != bool or where.shape != shape[: where.ndim]:
         raise InputError("where", f"truth values for labels of shape {shape}", describe(where))
     missing = shape[where.ndim :]

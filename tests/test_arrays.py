@@ -45,6 +45,13 @@ def test_check_floats_accepts_any_size_of_a_named_axis():
     check_floats("x", np.zeros((0, 3), np.float64), ("batch", 3))
 
 
+@pytest.mark.parametrize("shape", [(), (2,), (3, 2)])
+def test_check_floats_of_the_last_axes(shape):
+    check_floats("x", np.zeros((*shape, 3)), ("...", 3))
+    with pytest.raises(ValueError, match=r"x: expected a .* array \[\.\.\., 3\], got float64\["):
+        check_floats("x", np.zeros(shape), ("...", 3))
+
+
 @pytest.mark.parametrize("value", [0, -1, 1.5, "3", True, None])
 def test_check_positive_refuses(value):
     with pytest.raises(ValueError, match="epochs: expected a positive integer, got"):
@@ -113,9 +120,9 @@ def test_the_ends_of_an_integer(limits, bad, message):
         check_integer("k", bad, **limits)
 
 
-def test_a_count_has_31_bits():
+def test_a_count_has_32_bits():
     assert check_positive("epochs", 2**31 - 1) == 2**31 - 1
-    with pytest.raises(ValueError, match="epochs: expected an integer <= 2147483647, got 2147483"):
+    with pytest.raises(ValueError, match="epochs: expected an integer of 32 bits, got 2147483648"):
         check_positive("epochs", 2**31)
 
 

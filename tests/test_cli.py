@@ -128,7 +128,7 @@ def test_summary_shows_layers_shapes_and_counts(capsys, recipe, parameters):
         ),
         (
             ["train", "mnist-mlp", "--model", "recurrent-classifier"],
-            "model option: expected input_dim, hidden_dim for recurrent-classifier, got no input",
+            "model option: expected input_dim, hidden_dim for recurrent-classifier, got no hidden",
         ),
         (["train", "mnist-mlp", "--model-option", "features=784"], "features: expected at least"),
         (["train", "mnist-mlp", "--model-option", "size=3"], "model option: expected one of feat"),

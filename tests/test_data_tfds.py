@@ -207,6 +207,12 @@ def test_tfrecord_files_are_read_without_tensorflow(tfrecord):
     assert "tensorflow" not in sys.modules
 
 
+def test_tfrecord_files_are_not_streamed(tfrecord):
+    message = "streaming: expected a set prepared with file_format='array_record', .* read whole"
+    with pytest.raises(ValueError, match=message):
+        load("tiny_pictures", data_dir=tfrecord, streaming=True)
+
+
 def test_a_cut_tfrecord_file_is_named(tfrecord):
     (path,) = tfrecord.rglob("*train.tfrecord-00001*")
     path.write_bytes(path.read_bytes()[:-30])

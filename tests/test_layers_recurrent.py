@@ -222,10 +222,10 @@ def test_sizes_must_be_positive(kind, size):
         (layers.RNN, {"dropout": 1.5}, r"dropout: expected a number in \[0, 1\], got 1.5"),
         (layers.RNN, {"dropout": -0.5}, r"dropout: expected a number in \[0, 1\], got -0.5"),
         (layers.LSTM, {"dropout": True}, r"dropout: expected a number in \[0, 1\], got True"),
-        (layers.LSTM, {"proj_size": 4}, r"proj_size: expected .* below hidden_size \(4\), got 4"),
+        (layers.LSTM, {"proj_size": 4}, r"proj_size: expected an integer from 0 to 3, got 4"),
         (layers.LSTM, {"proj_size": -1}, "proj_size: expected .*, got -1"),
-        (layers.RNN, {"nonlinearity": "elu"}, "nonlinearity: expected 'tanh' or 'relu', got elu"),
-        (layers.RNNCell, {"nonlinearity": "elu"}, "nonlinearity: expected 'tanh' or 'relu', got"),
+        (layers.RNN, {"nonlinearity": "elu"}, "nonlinearity: expected one of tanh, relu, got elu"),
+        (layers.RNNCell, {"nonlinearity": "elu"}, "nonlinearity: expected one of tanh, relu, got"),
     ],
 )
 def test_bad_options(kind, options, message):

@@ -37,7 +37,8 @@ NETWORKS = """
     wide = {"param_dtype": jnp.float64, "rngs": nnx.Rngs(0)}
 
     def data(shape, count=27, stream=False):
-        split = Split(draw.normal(size=(count, *shape)), draw.integers(3, size=count).astype(np.int32))
+        labels = draw.integers(3, size=count).astype(np.int32)
+        split = Split(draw.normal(size=(count, *shape)), labels)
         return Dataset("drawn", StreamedSplit(split) if stream else split, split.take(7))
 
     def losses_of(model, data, **options):

@@ -12,6 +12,7 @@ from jaxnets.commands.flags import PathArgument, data_dir
 from jaxnets.data import Dataset, files, from_tfds, load
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.contact_sheet import contact_sheet
+from jaxnets.data.dataset import in_memory
 from jaxnets.data.known import KNOWN
 from jaxnets.data.loading import SOURCES
 from jaxnets.data.source import Source
@@ -87,7 +88,8 @@ def _print_lengths(data: TextDataset) -> None:
 
 
 def _print_statistics(data: Dataset) -> None:
-    for word, numbers in zip(("mean", "std"), channel_statistics(data.train), strict=True):
+    statistics = channel_statistics(in_memory(data.train))
+    for word, numbers in zip(("mean", "std"), statistics, strict=True):
         more = " …" if len(numbers) > _MOST_COLUMNS else ""
         shown = " ".join(f"{number:.4f}" for number in numbers[:_MOST_COLUMNS])
         click.echo(f"{word} of the training inputs{_scaled(data)}: {shown}{more}")
@@ -101,7 +103,7 @@ def _print_classes(data: Dataset, classes: int) -> None:
     names = data.class_names or tuple(map(str, range(classes)))
     width = max(len("class"), *map(len, names))
     click.echo(f"{'class':{width}}  {'train':>7}  {'test':>7}")
-    counts = (class_counts(split, classes) for split in (data.train, data.test))
+    counts = (class_counts(in_memory(split), classes) for split in (data.train, data.test))
     for name, train, test in zip(names, *counts, strict=True):
         click.echo(f"{name:{width}}  {train:>7,}  {test:>7,}")
 
@@ -126,7 +128,7 @@ def head_command(
         return
     if out.exists() or out.suffix.lower() != ".png":
         raise InputError("out", "a new file that ends in .png", str(out))
-    contact_sheet(examples, data.class_names, count).save(out)
+    contact_sheet(in_memory(examples), data.class_names, count).save(out)
     click.echo(f"wrote {out}")
 
 

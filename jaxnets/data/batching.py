@@ -1,13 +1,11 @@
 """Which examples make up which batch: pure functions on the host, the same on every backend."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import check_bool, check_integer, check_positive
 
-_MOST_EXAMPLES = 2**31 - 1  # the indices are int32
 _LARGEST_KEY = 2**64 - 1  # seed and epoch are a word each of the generator's key
 
 
@@ -66,10 +64,12 @@ def epoch_plan(
         InputError: if count or batch_size is not a positive integer, or seed or epoch not an
             integer from 0 to 2⁶⁴ - 1.
     """
-    _check_integer("count", count, 1, _MOST_EXAMPLES)
-    _check_integer("batch_size", batch_size, 1, _MOST_EXAMPLES)
-    _check_integer("seed", seed, 0, _LARGEST_KEY)
-    _check_integer("epoch", epoch, 0, _LARGEST_KEY)
+    check_positive("count", count)
+    check_positive("batch_size", batch_size)
+    check_integer("seed", seed, least=0, most=_LARGEST_KEY)
+    check_integer("epoch", epoch, least=0, most=_LARGEST_KEY)
+    check_bool("shuffle", shuffle)
+    check_bool("drop_last", drop_last)
     order = _permutation(count, seed, epoch) if shuffle else np.arange(count, dtype=np.int32)
     end = count - count % batch_size
     rest = order[end:end] if drop_last else order[end:]
@@ -82,10 +82,3 @@ def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
     # equal draws, whose order the sort leaves open, have a chance of 1e-10 at 60,000 examples.
     draws = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw(count)
     return np.argsort(draws).astype(np.int32)
-
-
-def _check_integer(name: str, value: Any, least: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer):
-        raise InputError(name, "an integer", value)
-    if not least <= value <= most:
-        raise InputError(name, f"an integer from {least} to {most}", int(value))

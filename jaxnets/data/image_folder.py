@@ -72,9 +72,9 @@ def read_image(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(str(path), "a readable image", _reason(error)) from error
     if pixels.shape[:2] != shape[:2]:
-        raise InputError(
-            str(path), f"{shape[1]}×{shape[0]} pixels", "×".join(map(str, pixels.shape[1::-1]))
-        )
+        height, width = pixels.shape[:2]
+        expected = f"an image of {shape[1]}×{shape[0]} pixels"
+        raise InputError(str(path), expected, f"{width}×{height}")
     return pixels.reshape(shape)
 
 

@@ -6,7 +6,15 @@ from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import InputError, check_positive, describe
+from jaxnets.arrays import (
+    InputError,
+    check_choice,
+    check_integer,
+    check_number,
+    check_positive,
+    describe,
+)
+from jaxnets.layers.parameters import check_parameters
 
 
 class Identity(nnx.Module):
@@ -36,7 +44,7 @@ class LeakyReLU(nnx.Module):
     """
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        self.negative_slope = negative_slope
+        self.negative_slope = check_number("negative_slope", negative_slope)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
@@ -64,6 +72,8 @@ class PReLU(nnx.Module):
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
         check_positive("num_parameters", num_parameters)
+        init = check_number("init", init)
+        check_parameters(rngs, param_dtype, constant=True)
         self.negative_slope = nnx.Param(jnp.full(num_parameters, init, param_dtype))
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -86,7 +96,7 @@ class ELU(nnx.Module):
     """
 
     def __init__(self, alpha: float = 1.0) -> None:
-        self.alpha = alpha
+        self.alpha = check_number("alpha", alpha)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
@@ -97,11 +107,11 @@ class CELU(nnx.Module):
     """``torch.nn.CELU``: x where x > 0, else alpha · (e^(x / alpha) - 1).
 
     Args:
-        alpha: minus the limit at -∞.
+        alpha: minus the limit at -∞, not 0.
     """
 
     def __init__(self, alpha: float = 1.0) -> None:
-        self.alpha = alpha
+        self.alpha = _divisor("alpha", alpha)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
@@ -125,9 +135,7 @@ class GELU(nnx.Module):
     """
 
     def __init__(self, approximate: str = "none") -> None:
-        if approximate not in ("none", "tanh"):
-            raise InputError("approximate", "'none' or 'tanh'", repr(approximate))
-        self.approximate = approximate
+        self.approximate = check_choice("approximate", approximate, ("none", "tanh"))
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
@@ -186,12 +194,13 @@ class Softplus(nnx.Module):
     """``torch.nn.Softplus``: log(1 + e^(beta · x)) / beta, and x where beta · x > threshold.
 
     Args:
-        beta: how sharp the bend is.
+        beta: how sharp the bend is, not 0.
         threshold: where the line begins.
     """
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
-        self.beta, self.threshold = beta, threshold
+        self.beta = _divisor("beta", beta)
+        self.threshold = check_number("threshold", threshold, finite=False)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
@@ -208,9 +217,10 @@ class Hardtanh(nnx.Module):
     """
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
-        if not min_val < max_val:
+        self.min_val = check_number("min_val", min_val, finite=False)
+        self.max_val = check_number("max_val", max_val, finite=False)
+        if not self.min_val < self.max_val:
             raise InputError("max_val", f"a number above min_val = {min_val}", max_val)
-        self.min_val, self.max_val = min_val, max_val
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
@@ -248,7 +258,7 @@ class Softmax(nnx.Module):
     """
 
     def __init__(self, dim: int) -> None:
-        self.dim = dim
+        self.dim = check_integer("dim", dim)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns probabilities along the axis."""
@@ -263,7 +273,7 @@ class LogSoftmax(nnx.Module):
     """
 
     def __init__(self, dim: int) -> None:
-        self.dim = dim
+        self.dim = check_integer("dim", dim)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns log-probabilities along the axis."""
@@ -278,17 +288,24 @@ class GLU(nnx.Module):
     """
 
     def __init__(self, dim: int = -1) -> None:
-        self.dim = dim
+        self.dim = check_integer("dim", dim)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns an array of half the size along the axis.
 
         Raises:
-            InputError: if that size is odd.
+            InputError: if that size is odd, or there is no such axis.
         """
-        if x.shape[self.dim] % 2:
+        if not -x.ndim <= self.dim < x.ndim or x.shape[self.dim] % 2:
             raise InputError("x", f"an even size along axis {self.dim}", describe(x))
         return jax.nn.glu(x, self.dim)
+
+
+def _divisor(argument: str, value: float) -> float:
+    number = check_number(argument, value)
+    if number == 0:
+        raise InputError(argument, "a number other than 0", value)
+    return number
 
 
 def _clamp(x: jax.Array, low: float, high: float) -> jax.Array:

@@ -5,9 +5,17 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import InputError, check_floats, check_positive, describe
+from jaxnets.arrays import (
+    InputError,
+    check_bool,
+    check_floats,
+    check_number,
+    check_positive,
+    describe,
+)
 from jaxnets.layers.dropout import Dropout
 from jaxnets.layers.linear import Linear
+from jaxnets.layers.parameters import check_parameters
 
 
 class MultiheadAttention(nnx.Module):
@@ -47,10 +55,11 @@ class MultiheadAttention(nnx.Module):
         if embed_dim % num_heads:
             raise InputError("embed_dim", f"a multiple of {num_heads} heads", embed_dim)
         self.embed_dim, self.num_heads = embed_dim, num_heads
-        self.kdim = embed_dim if kdim is None else kdim
-        self.vdim = embed_dim if vdim is None else vdim
-        check_positive("kdim", self.kdim)
-        check_positive("vdim", self.vdim)
+        self.kdim = embed_dim if kdim is None else check_positive("kdim", kdim)
+        self.vdim = embed_dim if vdim is None else check_positive("vdim", vdim)
+        check_number("dropout", dropout, least=0, most=1)
+        check_bool("bias", bias)
+        check_parameters(rngs, param_dtype)
         packed = self.kdim == self.vdim == embed_dim
 
         def kernel(present: bool, rows: int, columns: int = embed_dim) -> nnx.Param | None:
@@ -105,6 +114,9 @@ class MultiheadAttention(nnx.Module):
         Raises:
             InputError: if an array has another shape or dtype.
         """
+        check_bool("is_causal", is_causal)
+        check_bool("need_weights", need_weights)
+        check_bool("average_attn_weights", average_attn_weights)
         check_floats("query", query, ("N", "L", self.embed_dim))
         check_floats("key", key, (query.shape[0], "S", self.kdim))
         check_floats("value", value, (query.shape[0], key.shape[1], self.vdim))

@@ -9,8 +9,9 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from jaxnets import initializers
-from jaxnets.arrays import ArrayLike, InputError, check_positive, describe
+from jaxnets.arrays import ArrayLike, InputError, check_bool, check_choice, check_positive, describe
 from jaxnets.layers.convolve import Geometry, Padding, convolve
+from jaxnets.layers.parameters import check_parameters
 from jaxnets.layers.windows import PerAxis, check_input, per_axis
 
 _PADDING_MODES = {
@@ -46,6 +47,8 @@ class _Layer(nnx.Module):
         self.dilation = per_axis("dilation", dilation, self.axes)
 
     def _draw_parameters(self, fan_in: int, bias: bool, rngs: nnx.Rngs, dtype: DTypeLike) -> None:
+        check_bool("bias", bias)
+        check_parameters(rngs, dtype)
         draw = initializers.fan_in_uniform(fan_in)
         shape = (*self.kernel_size, self.in_channels // self.groups, self.out_channels)
         self.kernel = nnx.Param(draw(rngs.params(), shape, dtype))
@@ -83,18 +86,16 @@ class _Convolution(_Layer):
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
         super().__init__((in_channels, out_channels), kernel_size, stride, dilation, groups)
-        if padding_mode not in _PADDING_MODES:
-            raise InputError("padding_mode", f"one of {', '.join(_PADDING_MODES)}", padding_mode)
-        self.padding_mode = padding_mode
+        self.padding_mode = check_choice("padding_mode", padding_mode, tuple(_PADDING_MODES))
         self.padding = self._pairs(padding)
         fan_in = in_channels // groups * math.prod(self.kernel_size)
         self._draw_parameters(fan_in, bias, rngs, param_dtype)
 
     def _pairs(self, padding: PerAxis | str) -> Padding:
         """The padding before and after each spatial axis."""
-        if padding == "valid":
+        if isinstance(padding, str) and padding == "valid":
             padding = 0
-        if padding == "same":
+        if isinstance(padding, str) and padding == "same":
             if any(stride > 1 for stride in self.stride):
                 raise InputError("stride", 'one where padding is "same"', self.stride)
             # An even kernel needs an odd number of zeros; the odd one goes to the end.

@@ -5,7 +5,8 @@ from typing import Any
 import jax
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_floats
+from jaxnets.arrays import InputError, check_floats, check_number
+from jaxnets.layers.parameters import check_rngs
 
 
 class Dropout(nnx.Dropout):
@@ -21,10 +22,11 @@ class Dropout(nnx.Dropout):
     """
 
     def __init__(self, p: float = 0.5, *, rngs: nnx.Rngs) -> None:
-        _check(p)
+        p = check_number("p", p, least=0, most=1)
+        check_rngs(rngs)
         # Whatever stream of rngs the key comes from, it is reseeded by one name.
         stream = nnx.RngStream(rngs.dropout(), tag="dropout") if 0 < p < 1 else None
-        super().__init__(float(p), rngs=stream)
+        super().__init__(p, rngs=stream)
 
     @property
     def p(self) -> float:
@@ -38,15 +40,10 @@ class Dropout(nnx.Dropout):
 
     @p.setter
     def p(self, p: float) -> None:
-        _check(p)
+        p = check_number("p", p, least=0, most=1)
         if 0 < p < 1 and self.rngs is None:
             raise InputError("p", "0 or 1 in a layer made with p = 0 or 1", p)
-        self.rate = float(p)
-
-
-def _check(p: float) -> None:
-    if not 0 <= p <= 1:
-        raise InputError("p", "a probability between 0 and 1", p)
+        self.rate = p
 
 
 class Dropout2d(Dropout):

@@ -8,7 +8,8 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from jaxnets import initializers
-from jaxnets.arrays import InputError, check_positive, describe
+from jaxnets.arrays import InputError, check_integer, check_positive, describe
+from jaxnets.layers.parameters import check_parameters
 
 
 class Embedding(nnx.Embed):
@@ -43,6 +44,7 @@ class Embedding(nnx.Embed):
     ) -> None:
         check_positive("num_embeddings", num_embeddings)
         check_positive("embedding_dim", embedding_dim)
+        check_parameters(rngs, param_dtype)
         super().__init__(
             num_embeddings,
             embedding_dim,
@@ -51,9 +53,8 @@ class Embedding(nnx.Embed):
             rngs=rngs,
         )
         if padding_idx is not None:
-            if not -num_embeddings <= padding_idx < num_embeddings:
-                expected = f"an integer in [-{num_embeddings}, {num_embeddings})"
-                raise InputError("padding_idx", expected, padding_idx)
+            last = num_embeddings - 1
+            padding_idx = check_integer("padding_idx", padding_idx, least=-last - 1, most=last)
             padding_idx %= num_embeddings
             self.embedding[...] = self.embedding[...].at[padding_idx].set(0)
         self.padding_idx = padding_idx

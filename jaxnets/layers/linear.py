@@ -1,10 +1,13 @@
 """The fully connected layer."""
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
 from jaxnets import initializers
+from jaxnets.arrays import ArrayLike, check_bool, check_floats, check_positive
+from jaxnets.layers.parameters import check_parameters
 
 
 class Linear(nnx.Linear):
@@ -19,6 +22,10 @@ class Linear(nnx.Linear):
         bias: whether b is added.
         rngs: where the initial values are drawn from.
         param_dtype: the dtype of the parameters.
+
+    Raises:
+        InputError: if a size is not a positive integer, or another argument of another kind; on a
+            call, if x is not floating or of another size.
     """
 
     def __init__(
@@ -30,6 +37,10 @@ class Linear(nnx.Linear):
         rngs: nnx.Rngs,
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
+        check_positive("in_features", in_features)
+        check_positive("out_features", out_features)
+        check_bool("bias", bias)
+        check_parameters(rngs, param_dtype)
         initializer = initializers.fan_in_uniform(in_features)
         super().__init__(
             in_features,
@@ -40,3 +51,8 @@ class Linear(nnx.Linear):
             param_dtype=param_dtype,
             rngs=rngs,
         )
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Computes [..., out_features] from [..., in_features]."""
+        check_floats("x", x, ("...", self.in_features))
+        return super().__call__(x)

@@ -8,8 +8,17 @@ from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import InputError, check_floats, check_positive, describe
+from jaxnets.arrays import (
+    InputError,
+    check_bool,
+    check_floats,
+    check_number,
+    check_positive,
+    describe,
+    entries,
+)
 from jaxnets.layers import shard
+from jaxnets.layers.parameters import check_parameters
 
 
 def _at_least_float32(x: jax.Array) -> jax.Array:
@@ -68,7 +77,8 @@ class Normalization(nnx.Module):
     def __init__(
         self, shape: tuple[int, ...], eps: float, affine: bool, bias: bool, param_dtype: DTypeLike
     ) -> None:
-        self.eps = eps
+        check_bool("bias", bias)
+        self.eps = check_number("eps", eps, least=0)
         self.scale = nnx.Param(jnp.ones(shape, param_dtype)) if affine else None
         self.bias = nnx.Param(jnp.zeros(shape, param_dtype)) if affine and bias else None
 
@@ -125,10 +135,16 @@ class BatchNorm(Normalization):
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
         check_positive("num_features", num_features)
-        shape, tracked = (num_features,), track_running_stats
+        check_bool("affine", affine)
+        check_parameters(rngs, param_dtype, constant=True)
+        shape = (num_features,)
+        tracked = check_bool("track_running_stats", track_running_stats)
         super().__init__(shape, eps, affine, bias, param_dtype)
-        self.num_features, self.momentum = num_features, momentum
-        self.synchronized = synchronized
+        self.num_features = num_features
+        if momentum is not None:
+            momentum = check_number("momentum", momentum, least=0, most=1)
+        self.momentum = momentum
+        self.synchronized = check_bool("synchronized", synchronized)
         self.use_running_average = False
         self.mean = nnx.BatchStat(jnp.zeros(shape, param_dtype)) if tracked else None
         self.var = nnx.BatchStat(jnp.ones(shape, param_dtype)) if tracked else None
@@ -243,12 +259,13 @@ class LayerNorm(Normalization):
         rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
-        shape = normalized_shape
-        self.normalized_shape = tuple(shape) if isinstance(shape, Sequence) else (shape,)
-        if not self.normalized_shape:
+        given = entries(normalized_shape)
+        shape = (normalized_shape,) if given is None else given
+        if not shape:
             raise InputError("normalized_shape", "at least one axis", "()")
-        for size in self.normalized_shape:
-            check_positive("normalized_shape", size)
+        self.normalized_shape = tuple(check_positive("normalized_shape", size) for size in shape)
+        check_bool("elementwise_affine", elementwise_affine)
+        check_parameters(rngs, param_dtype, constant=True)
         super().__init__(self.normalized_shape, eps, elementwise_affine, bias, param_dtype)
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -264,7 +281,7 @@ class LayerNorm(Normalization):
             InputError: if x does not end in ``normalized_shape``.
         """
         shape = self.normalized_shape
-        _check(x, True, shape, f"[..., {', '.join(map(str, shape))}]")
+        check_floats("x", x, ("...", *shape))
         values = _at_least_float32(x)
         moments = _moments(values, range(x.ndim - len(shape), x.ndim))
         return self._scaled(self._normalized(values, *moments), x.dtype)
@@ -300,6 +317,8 @@ class GroupNorm(Normalization):
         check_positive("num_channels", num_channels)
         if num_channels % num_groups:
             raise InputError("num_channels", f"a multiple of {num_groups} groups", num_channels)
+        check_bool("affine", affine)
+        check_parameters(rngs, param_dtype, constant=True)
         self.num_groups, self.num_channels = num_groups, num_channels
         super().__init__((num_channels,), eps, affine, bias, param_dtype)
 
@@ -349,7 +368,9 @@ class InstanceNorm2d(GroupNorm):
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
         check_positive("num_features", num_features)
-        super().__init__(num_features, num_features, eps, affine, param_dtype=param_dtype)
+        super().__init__(
+            num_features, num_features, eps, affine, rngs=rngs, param_dtype=param_dtype
+        )
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Normalizes x.

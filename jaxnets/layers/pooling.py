@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import reduce
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from jaxnets.arrays import ArrayLike, InputError, describe
+from jaxnets.arrays import ArrayLike, InputError, check_bool, check_integer, describe, entries
 from jaxnets.layers.windows import PerAxis, check_input, per_axis
 
 
@@ -87,7 +87,7 @@ class _Pool(nnx.Module):
         self.stride = per_axis("stride", kernel_size if stride is None else stride, self.axes)
         self.padding = per_axis("padding", padding, self.axes, least=0)
         self.dilation = per_axis("dilation", dilation, self.axes)
-        self.ceil_mode = ceil_mode
+        self.ceil_mode = check_bool("ceil_mode", ceil_mode)
         if any(2 * p > k for p, k in zip(self.padding, self.kernel_size, strict=True)):
             raise InputError("padding", f"at most half of kernel_size {kernel_size}", padding)
 
@@ -168,9 +168,11 @@ class _AvgPool(_Pool):
         divisor_override: int | None = None,
     ) -> None:
         super().__init__(kernel_size, stride, padding, 1, ceil_mode)
+        if divisor_override is not None:
+            divisor_override = check_integer("divisor_override", divisor_override)
         if divisor_override == 0:
             raise InputError("divisor_override", "a number other than zero", divisor_override)
-        self.count_include_pad = count_include_pad
+        self.count_include_pad = check_bool("count_include_pad", count_include_pad)
         self.divisor_override = divisor_override
 
     def __call__(self, x: ArrayLike) -> jax.Array:
@@ -228,10 +230,12 @@ class _AdaptiveAvgPool(nnx.Module):
     axes: ClassVar[int]
 
     def __init__(self, output_size: int | tuple[int | None, ...] | None) -> None:
-        sizes = output_size if isinstance(output_size, tuple | list) else (output_size,) * self.axes
+        given = entries(output_size)
+        sizes: tuple[Any, ...] = (output_size,) * self.axes if given is None else given
         # None keeps the input's size; it passes the check as a 1.
-        per_axis("output_size", [1 if size is None else size for size in sizes], self.axes)
-        self.output_size = tuple(sizes)
+        numbers = per_axis("output_size", tuple(1 if n is None else n for n in sizes), self.axes)
+        pairs = zip(sizes, numbers, strict=True)
+        self.output_size = tuple(None if size is None else number for size, number in pairs)
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Averages x, [N, ..., C], into bins of nearly equal size."""

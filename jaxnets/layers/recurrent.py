@@ -11,9 +11,19 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from jaxnets import initializers
-from jaxnets.arrays import ArrayLike, InputError, check_floats, check_positive, describe
+from jaxnets.arrays import (
+    ArrayLike,
+    InputError,
+    check_bool,
+    check_floats,
+    check_integer,
+    check_number,
+    check_positive,
+    describe,
+)
 from jaxnets.layers import bptt
 from jaxnets.layers.dropout import Dropout
+from jaxnets.layers.parameters import check_parameters
 
 
 class Weights(NamedTuple):
@@ -52,20 +62,18 @@ class Recurrent(nnx.Module):
         check_positive("hidden_size", hidden_size)
         check_positive("num_layers", num_layers)
         # A bool here is most often PyTorch's batch_first, which these layers do not take.
-        if isinstance(dropout, bool) or not 0 <= dropout <= 1:
-            raise InputError("dropout", "a number in [0, 1]", dropout)
-        if isinstance(proj_size, bool) or not 0 <= proj_size < hidden_size:
-            expected = f"0 or a size below hidden_size ({hidden_size})"
-            raise InputError("proj_size", expected, proj_size)
+        self.dropout = check_number("dropout", dropout, least=0, most=1)
+        self.proj_size = check_integer("proj_size", proj_size, least=0, most=hidden_size - 1)
+        self.bias = check_bool("bias", bias)
+        self.bidirectional = check_bool("bidirectional", bidirectional)
+        check_parameters(rngs, param_dtype)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
-        self.bias, self.dropout, self.bidirectional = bias, dropout, bidirectional
-        self.proj_size = proj_size
         for layer in range(num_layers):
             features = self._state_size * len(self._suffixes) if layer else input_size
             shapes = _shapes(self.gate_count, features, hidden_size, bias, proj_size)
             for suffix in self._suffixes:
                 _add_parameters(self, f"_l{layer}{suffix}", shapes, rngs, param_dtype)
-        gaps = num_layers - 1 if dropout > 0 else 0
+        gaps = num_layers - 1 if self.dropout > 0 else 0
         self.dropouts = nnx.List(Dropout(dropout, rngs=rngs) for _ in range(gaps))
 
     @property
@@ -147,7 +155,9 @@ class RecurrentCell(nnx.Module):
     ) -> None:
         check_positive("input_size", input_size)
         check_positive("hidden_size", hidden_size)
-        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
+        self.bias = check_bool("bias", bias)
+        check_parameters(rngs, param_dtype)
+        self.input_size, self.hidden_size = input_size, hidden_size
         shapes = _shapes(self.gate_count, input_size, hidden_size, bias)
         _add_parameters(self, "", shapes, rngs, param_dtype)
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import ArrayLike, InputError
+from jaxnets.arrays import ArrayLike, check_choice
 from jaxnets.layers.bptt import Gates, State
 from jaxnets.layers.recurrent import Recurrent, RecurrentCell, Weights
 
@@ -79,7 +79,7 @@ class RNN(Recurrent):
         rngs: nnx.Rngs,
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
-        _check_nonlinearity(nonlinearity)
+        check_choice("nonlinearity", nonlinearity, tuple(_GATES))
         super().__init__(
             input_size,
             hidden_size,
@@ -153,7 +153,7 @@ class RNNCell(RecurrentCell):
         rngs: nnx.Rngs,
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
-        _check_nonlinearity(nonlinearity)
+        check_choice("nonlinearity", nonlinearity, tuple(_GATES))
         super().__init__(input_size, hidden_size, bias, rngs=rngs, param_dtype=param_dtype)
         self.nonlinearity = nonlinearity
 
@@ -171,8 +171,3 @@ class RNNCell(RecurrentCell):
             InputError: a shape does not fit.
         """
         return self._step(_GATES[self.nonlinearity], x, state, 1)[0]
-
-
-def _check_nonlinearity(nonlinearity: str) -> None:
-    if nonlinearity not in _GATES:
-        raise InputError("nonlinearity", " or ".join(map(repr, _GATES)), nonlinearity)

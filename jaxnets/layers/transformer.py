@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import InputError, check_positive
+from jaxnets.arrays import InputError, check_bool, check_number, check_positive
 from jaxnets.layers.activation import GELU, ReLU
 from jaxnets.layers.attention import MultiheadAttention
 from jaxnets.layers.dropout import Dropout
@@ -52,12 +52,15 @@ class TransformerEncoderLayer(nnx.Module):
         rngs: nnx.Rngs,
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
+        check_positive("d_model", d_model)
+        check_positive("nhead", nhead)
+        check_number("layer_norm_eps", layer_norm_eps, least=0)
         check_positive("dim_feedforward", dim_feedforward)
-        if isinstance(activation, str):
-            if activation not in _ACTIVATIONS:
-                raise InputError("activation", "'relu', 'gelu' or a function", repr(activation))
+        if isinstance(activation, str) and activation in _ACTIVATIONS:
             activation = _ACTIVATIONS[activation]()
-        self.activation, self.norm_first = activation, norm_first
+        if not callable(activation):
+            raise InputError("activation", "relu, gelu or a function", activation)
+        self.activation, self.norm_first = activation, check_bool("norm_first", norm_first)
         self.self_attn = MultiheadAttention(
             d_model, nhead, dropout, bias, rngs=rngs, param_dtype=param_dtype
         )
@@ -135,6 +138,10 @@ class TransformerEncoder(nnx.Module):
         num_layers: int,
         norm: Callable[[jax.Array], jax.Array] | None = None,
     ) -> None:
+        if not isinstance(encoder_layer, nnx.Module):
+            raise InputError("encoder_layer", "a layer", encoder_layer)
+        if norm is not None and not callable(norm):
+            raise InputError("norm", "a normalization or None", norm)
         check_positive("num_layers", num_layers)
         self.layers = nnx.List([_copy(encoder_layer, index) for index in range(num_layers)])
         self.norm = norm

@@ -2,9 +2,7 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from jaxnets.arrays import ArrayLike, InputError, check_floats, describe
+from jaxnets.arrays import ArrayLike, InputError, check_floats, check_integer, describe, entries
 
 #: One integer for every spatial axis, or one for each.
 PerAxis = int | Sequence[int]
@@ -25,15 +23,15 @@ def per_axis(argument: str, value: PerAxis, axes: int, least: int = 1) -> tuple[
     Raises:
         InputError: if the value is anything else.
     """
-    values = tuple(value) if isinstance(value, Sequence) else (value,) * axes
-    if len(values) != axes or not all(_is_integer(v) and v >= least for v in values):
-        several = f", or {axes} of them" if axes > 1 else ""
-        raise InputError(argument, f"an integer of at least {least}{several}", value)
-    return tuple(int(v) for v in values)
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    given = entries(value)
+    values = (value,) * axes if given is None else given
+    several = f", or {axes} of them" if axes > 1 else ""
+    if len(values) != axes:
+        raise InputError(argument, f"an integer{several}", value)
+    try:
+        return tuple(check_integer(argument, v, least=least) for v in values)
+    except InputError as error:
+        raise InputError(argument, f"{error.expected}{several}", value) from None
 
 
 def check_input(x: ArrayLike, axes: int, channels: int | str = "C") -> None:

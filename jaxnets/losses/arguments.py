@@ -1,6 +1,5 @@
 """What the losses expect of their arguments, checked before anything is computed."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.arrays import ArrayLike, InputError, describe
+from jaxnets.arrays import ArrayLike, InputError, as_array, describe
 
 
 def refuse(
@@ -25,7 +24,7 @@ def refuse(
 
 def floating(name: str, array: ArrayLike) -> jax.Array:
     """The array, which must be of a floating dtype."""
-    array = jnp.asarray(array)
+    array = as_array(name, array)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise InputError(name, "an array of a floating dtype", describe(array))
     return array
@@ -41,7 +40,7 @@ def scores(outputs: ArrayLike) -> jax.Array:
 
 def real(name: str, array: ArrayLike, dtype: jnp.dtype) -> jax.Array:
     """The real array (truth values and integers too) in the given floating dtype."""
-    array = jnp.asarray(array)
+    array = as_array(name, array)
     if jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise InputError(name, "real numbers", describe(array))
     return array.astype(dtype)
@@ -80,7 +79,7 @@ def class_weights(weight: ArrayLike, outputs: jax.Array) -> jax.Array:
 
 def integers(name: str, array: ArrayLike | Sequence[int]) -> jax.Array:
     """The integers as int32 or int64, without letting a large one wrap round to a small one."""
-    values = jnp.asarray(array)
+    values = as_array(name, array)
     if not jnp.issubdtype(values.dtype, jnp.integer):
         raise InputError(name, "integers", describe(values))
     if values.dtype in (jnp.uint32, jnp.uint64):
@@ -90,6 +89,7 @@ def integers(name: str, array: ArrayLike | Sequence[int]) -> jax.Array:
 
 def probabilities(name: str, array: ArrayLike) -> None:
     """Refuses values outside of [0, 1]."""
+    as_array(name, array)
 
     def strange(values: np.ndarray) -> np.ndarray:
         # A softmax may round to just above one.
@@ -97,15 +97,3 @@ def probabilities(name: str, array: ArrayLike) -> None:
         return ~((values >= 0) & (values <= 1 + rounding))
 
     refuse(name, array, "probabilities from 0 to 1", strange)
-
-
-def number(
-    name: str, value: float, low: float, high: float = math.inf, *, above: bool = False
-) -> float:
-    """The finite number, which must lie in [low, high], or in (low, high] with ``above``."""
-    real_number = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    if not real_number or not low <= value <= high or math.isinf(value) or (above and value == low):
-        limits = f"{'above' if above else 'from'} {low:g}"
-        limits += "" if math.isinf(high) else f" to {high:g}"
-        raise InputError(name, f"a number {limits}", value)
-    return float(value)

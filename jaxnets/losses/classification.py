@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnets.arrays import ArrayLike, InputError, describe
+from jaxnets.arrays import ArrayLike, InputError, as_array, check_integer, check_number, describe
 from jaxnets.losses import arguments
 from jaxnets.losses.logarithm import clamped_log
 from jaxnets.losses.reduction import Reduction, reduce
@@ -22,14 +22,12 @@ class _Labels(NamedTuple):
 def _read_labels(
     labels: ArrayLike, outputs: jax.Array, weight: ArrayLike | None, ignore_index: int
 ) -> _Labels:
-    given = jnp.asarray(labels)
+    given = as_array("labels", labels)
     if not jnp.issubdtype(given.dtype, jnp.integer) or given.shape != outputs.shape[:-1]:
         expected = f"integers of shape {outputs.shape[:-1]} for outputs {describe(outputs)}"
         raise InputError("labels", expected, describe(given))
     classes = outputs.shape[-1]
-    limits = jnp.iinfo(jnp.int32)
-    if not isinstance(ignore_index, int) or not limits.min <= ignore_index <= limits.max:
-        raise InputError("ignore_index", "an integer of 32 bits", ignore_index)
+    ignore_index = check_integer("ignore_index", ignore_index)
     arguments.refuse(
         "labels",
         labels,
@@ -139,7 +137,8 @@ def cross_entropy(
     [0.4076 1.0986]
     """
     outputs = arguments.scores(outputs)
-    smoothing = arguments.number("label_smoothing", label_smoothing, 0, 1)
+    as_array("labels", labels)
+    smoothing = check_number("label_smoothing", label_smoothing, least=0, most=1)
     # log softmax is shifted - log_sum. Kept apart, the gradient of a one-hot label is softmax minus
     # one-hot without a further sum over the classes; any shift gives the same, so it is constant.
     shifted = outputs - jax.lax.stop_gradient(jnp.max(outputs, axis=-1, keepdims=True))
@@ -161,7 +160,7 @@ def cross_entropy(
 
 
 def _read_probabilities(labels: ArrayLike, outputs: jax.Array, ignore_index: int) -> jax.Array:
-    if ignore_index >= 0:
+    if check_integer("ignore_index", ignore_index) >= 0:
         raise InputError("ignore_index", "a negative number with probabilities", ignore_index)
     return arguments.floating("labels", labels).astype(outputs.dtype)
 

@@ -6,7 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.arrays import ArrayLike, InputError, describe
+from jaxnets.arrays import (
+    ArrayLike,
+    InputError,
+    as_array,
+    check_bool,
+    check_choice,
+    check_integer,
+    describe,
+)
 from jaxnets.losses import arguments
 from jaxnets.losses.alignments import negative_log_likelihood
 from jaxnets.losses.reduction import Reduction, reduce
@@ -56,10 +64,11 @@ def ctc_loss(
         raise InputError("log_probs", "[T, N, C] or [T, C], not empty", describe(log_probs))
     batched = log_probs.ndim == 3
     if not batched:
-        log_probs, targets = log_probs[:, None], jnp.asarray(targets)[None]
+        log_probs, targets = log_probs[:, None], as_array("targets", targets)[None]
     times, batch, classes = log_probs.shape
-    if not isinstance(blank, int) or not 0 <= blank < classes:
-        raise InputError("blank", f"a class from 0 to {classes - 1}", blank)
+    blank = check_integer("blank", blank, least=0, most=classes - 1)
+    check_bool("zero_infinity", zero_infinity)
+    check_choice("reduction", reduction, ("mean", "sum", "none"))
     labels, target_lengths = _read_targets(targets, target_lengths, batch, classes, blank)
     input_lengths = _read_lengths("input_lengths", input_lengths, batch, times)
 
@@ -75,13 +84,13 @@ def ctc_loss(
 def _read_lengths(
     name: str, lengths: ArrayLike | Sequence[int], batch: int, longest: int
 ) -> jax.Array:
+    array = jnp.atleast_1d(arguments.integers(name, lengths))
     arguments.refuse(
         name,
         lengths,
         f"lengths from 0 to {longest}",
         lambda values: (values < 0) | (values > longest),
     )
-    array = jnp.atleast_1d(arguments.integers(name, lengths))
     if array.shape != (batch,):
         raise InputError(name, f"one length for each of {batch} examples", describe(array))
     return array

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import xlogy
 
-from jaxnets.arrays import ArrayLike, InputError
+from jaxnets.arrays import ArrayLike, check_bool, check_choice
 from jaxnets.losses import arguments
 from jaxnets.losses.reduction import reduce
 
@@ -31,9 +31,8 @@ def kl_div(
     """
     outputs = arguments.floating("outputs", outputs)
     labels = arguments.aligned("labels", labels, outputs)
-    if reduction not in ("mean", "batchmean", "sum", "none"):
-        raise InputError("reduction", "'mean', 'batchmean', 'sum' or 'none'", reduction)
-    if log_target:
+    check_choice("reduction", reduction, ("mean", "batchmean", "sum", "none"))
+    if check_bool("log_target", log_target):
         losses = jnp.exp(labels) * (labels - outputs)
     else:
         losses = xlogy(labels, labels) - labels * outputs

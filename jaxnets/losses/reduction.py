@@ -5,7 +5,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import check_choice
 
 #: What becomes of the single losses: their mean (the default), their sum, or nothing.
 Reduction = Literal["mean", "sum", "none"]
@@ -19,10 +19,9 @@ def reduce(losses: jax.Array, reduction: str, total: jax.Array | int | None = No
         reduction: ``"mean"``, ``"sum"`` or ``"none"``.
         total: what the mean divides by; the number of losses when it is not given.
     """
+    check_choice("reduction", reduction, ("mean", "sum", "none"))
     if reduction == "none":
         return losses
     if reduction == "sum":
         return jnp.sum(losses)
-    if reduction == "mean":
-        return jnp.sum(losses) / (losses.size if total is None else total)
-    raise InputError("reduction", "'mean', 'sum' or 'none'", reduction)
+    return jnp.sum(losses) / (losses.size if total is None else total)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 
-from jaxnets.arrays import ArrayLike
+from jaxnets.arrays import ArrayLike, check_number
 from jaxnets.losses import arguments
 from jaxnets.losses.reduction import Reduction, reduce
 
@@ -88,7 +88,7 @@ def smooth_l1_loss(
 
     PyTorch: ``torch.nn.functional.smooth_l1_loss``.
     """
-    beta = arguments.number("beta", beta, 0)
+    beta = check_number("beta", beta, least=0)
     distances = _distances(outputs, labels)
     if beta == 0:
         return reduce(distances, reduction)
@@ -122,7 +122,7 @@ def huber_loss(
 
     PyTorch: ``torch.nn.functional.huber_loss``.
     """
-    delta = arguments.number("delta", delta, 0, above=True)
+    delta = check_number("delta", delta, above=0)
     squared, linear = _split(_distances(outputs, labels), delta)
     losses = jnp.square(squared) / 2 + delta * linear
     if weight is not None:

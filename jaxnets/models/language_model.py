@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import InputError, check_positive
+from jaxnets.arrays import check_choice, check_number, check_positive
 from jaxnets.layers import GRU, LSTM, Dropout, Embedding, Linear
 from jaxnets.models.text_classifier import check_tokens
 
@@ -52,8 +52,8 @@ class LanguageModel(nnx.Module):
         check_positive("embedding_dim", embedding_dim)
         check_positive("hidden_dim", hidden_dim)
         check_positive("n_layers", n_layers)
-        if cell not in ("lstm", "gru"):
-            raise InputError("cell", "'lstm' or 'gru'", cell)
+        check_choice("cell", cell, ("lstm", "gru"))
+        check_number("dropout", dropout, least=0, most=1)
         self.cell = cell
         options = {"rngs": rngs, "param_dtype": param_dtype}
         self.drop = Dropout(dropout, rngs=rngs)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import InputError, check_floats, check_positive
+from jaxnets.arrays import InputError, check_floats, check_integer, check_positive
 from jaxnets.layers import Conv2d, Linear, MaxPool2d, flatten
 
 
@@ -38,7 +38,7 @@ class LeNet(nnx.Module):
     ) -> None:
         check_positive("in_channels", in_channels)
         check_positive("num_classes", num_classes)
-        if image_size not in (28, 32):
+        if check_integer("image_size", image_size) not in (28, 32):
             raise InputError("image_size", "28 or 32", image_size)
         self.image_shape = (image_size, image_size, in_channels)
         padding = (32 - image_size) // 2

@@ -6,7 +6,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from jaxnets import initializers
-from jaxnets.arrays import InputError, check_floats, check_positive
+from jaxnets.arrays import ArrayLike, check_floats, check_number
 from jaxnets.layers import Linear
 
 
@@ -37,17 +37,13 @@ class LinearRegression(Linear):
         rngs: nnx.Rngs,
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
-        check_positive("in_features", in_features)
-        check_positive("out_features", out_features)
         super().__init__(in_features, out_features, rngs=rngs, param_dtype=param_dtype)
         if init_std is not None:
-            if not init_std >= 0:
-                raise InputError("init_std", "a number of at least 0", init_std)
-            draw = initializers.normal(0.0, init_std)
+            draw = initializers.normal(0.0, check_number("init_std", init_std, least=0))
             for parameter in (self.kernel, self.bias):
                 parameter.set_value(draw(rngs.params(), parameter.shape, param_dtype))
 
-    def __call__(self, inputs: jax.Array) -> jax.Array:
+    def __call__(self, inputs: ArrayLike) -> jax.Array:
         """Predicts [batch, out_features] from [batch, in_features]."""
         check_floats("inputs", inputs, ("batch", self.in_features))
         return super().__call__(inputs)

@@ -10,16 +10,25 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import InputError, check_floats, check_positive, describe
+from jaxnets.arrays import (
+    ArrayLike,
+    InputError,
+    check_choice,
+    check_floats,
+    check_positive,
+    describe,
+    entries,
+)
 from jaxnets.layers import Linear, flatten
 
 
-def flatten_to(size: int, inputs: jax.Array) -> jax.Array:
+def flatten_to(size: int, inputs: ArrayLike) -> jax.Array:
     """Flattens [batch, ...] to [batch, size], images in PyTorch's order.
 
     Raises:
-        ValueError: if an example does not have ``size`` values.
+        ValueError: if the inputs are not floating-point examples of ``size`` values.
     """
+    check_floats("inputs", inputs, ("...",))
     if len(inputs.shape) < 2 or math.prod(inputs.shape[1:]) != size:
         raise InputError("inputs", f"a batch of examples of {size} values", describe(inputs))
     return flatten(inputs)
@@ -51,25 +60,21 @@ class MLP(nnx.Module):
         rngs: nnx.Rngs,
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
-        if not isinstance(features, Sequence) or len(features) < 2:
+        sizes = entries(features)
+        if sizes is None or len(sizes) < 2:
             raise InputError("features", "at least an input and an output size", features)
-        for size in features:
-            check_positive("features", size)
-        if output not in ("logits", "softmax"):
-            raise InputError("output", "'logits' or 'softmax'", output)
-        self.features = tuple(features)
-        self.output = output
-        for index, (size, next_size) in enumerate(itertools.pairwise(features), start=1):
+        self.features = tuple(check_positive("features", size) for size in sizes)
+        self.output = check_choice("output", output, ("logits", "softmax"))
+        for index, (size, next_size) in enumerate(itertools.pairwise(self.features), start=1):
             setattr(self, f"fc{index}", Linear(size, next_size, rngs=rngs, param_dtype=param_dtype))
 
-    def __call__(self, inputs: jax.Array) -> jax.Array:
+    def __call__(self, inputs: ArrayLike) -> jax.Array:
         """Returns logits or probabilities [batch, features[-1]].
 
         Args:
             inputs: [batch, ...] with features[0] values an example; images are NHWC.
         """
         x = flatten_to(self.features[0], inputs)
-        check_floats("inputs", x, ("batch", self.features[0]))
         last = len(self.features) - 1
         for index in range(1, last):
             x = jax.nn.relu(getattr(self, f"fc{index}")(x))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import InputError, check_floats, check_positive
+from jaxnets.arrays import check_choice, check_floats, check_positive
 from jaxnets.layers import GRU, LSTM, Linear
 
 
@@ -58,13 +58,12 @@ class RecurrentClassifier(nnx.Module):
         check_positive("hidden_dim", hidden_dim)
         check_positive("n_layers", n_layers)
         check_positive("output_dim", output_dim)
-        if cell not in ("lstm", "gru"):
-            raise InputError("cell", "'lstm' or 'gru'", cell)
-        if output not in ("sigmoid", "logits", None):
-            raise InputError("output", "'sigmoid', 'logits' or None", output)
+        check_choice("cell", cell, ("lstm", "gru"))
+        if output is None:
+            output = "sigmoid" if output_dim == 1 else "logits"
+        self.output = check_choice("output", output, ("sigmoid", "logits"))
         self.input_dim = input_dim
         self.cell = cell
-        self.output = output or ("sigmoid" if output_dim == 1 else "logits")
         layer = {"lstm": LSTM, "gru": GRU}[cell](
             input_dim,
             hidden_dim,

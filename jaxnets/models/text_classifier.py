@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import InputError, check_positive, describe
+from jaxnets.arrays import InputError, check_choice, check_number, check_positive, describe
 from jaxnets.layers import GRU, LSTM, Dropout, Embedding, Linear
 
 
@@ -17,6 +17,8 @@ def check_tokens(tokens: jax.Array) -> None:
     Raises:
         InputError: if it does not.
     """
+    if not hasattr(tokens, "shape"):
+        raise InputError("tokens", "integers [batch, time]", type(tokens).__name__)
     if len(tokens.shape) != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
         raise InputError("tokens", "integers [batch, time]", describe(tokens))
 
@@ -71,12 +73,12 @@ class TextClassifier(nnx.Module):
         check_positive("hidden_dim", hidden_dim)
         check_positive("n_layers", n_layers)
         check_positive("output_dim", output_dim)
-        if cell not in ("lstm", "gru"):
-            raise InputError("cell", "'lstm' or 'gru'", cell)
-        if output not in ("sigmoid", "logits", None):
-            raise InputError("output", "'sigmoid', 'logits' or None", output)
+        check_choice("cell", cell, ("lstm", "gru"))
+        if output is None:
+            output = "sigmoid" if output_dim == 1 else "logits"
+        self.output = check_choice("output", output, ("sigmoid", "logits"))
+        check_number("dropout", dropout, least=0, most=1)
         self.cell = cell
-        self.output = output or ("sigmoid" if output_dim == 1 else "logits")
         options = {"rngs": rngs, "param_dtype": param_dtype}
         self.embedding = Embedding(vocab_size, embedding_dim, padding_idx=0, **options)
         layer = {"lstm": LSTM, "gru": GRU}[cell](

@@ -87,7 +87,7 @@ def reduce_lr_on_plateau(
     threshold = check_number("threshold", threshold, least=0)
     min_lr, eps = check_number("min_lr", min_lr, least=0), check_number("eps", eps, least=0)
     for name, value in (("patience", patience), ("cooldown", cooldown)):
-        check_integer(name, value, least=0, most=2**31 - 1)
+        check_integer(name, value, least=0)
 
     def init() -> PlateauState:
         return PlateauState(scalar(math.inf if minimize else -math.inf), integer(0), integer(0))

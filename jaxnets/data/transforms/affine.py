@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 
-from jaxnets.arrays import ArrayLike, InputError
-from jaxnets.data.transforms.checks import around, check_images, choice, interval, number
+from jaxnets.arrays import ArrayLike, InputError, check_choice, check_number, entries
+from jaxnets.data.transforms.checks import around, check_images, interval
 from jaxnets.data.transforms.sampling import Interpolation, inverse_matrix, sample
 from jaxnets.data.transforms.transform import RandomTransform, dtype_of_draws
 
@@ -50,12 +50,12 @@ class Affine:
         fill: float = 0,
     ) -> None:
         settings: dict[str, Any] = {
-            "angle": number("angle", angle),
+            "angle": check_number("angle", angle),
             "translate": _pair("translate", translate),
-            "scale": _factor("scale", scale),
-            "shear": _shear(_pair("shear", shear if isinstance(shear, Sequence) else (shear, 0))),
-            "interpolation": choice("interpolation", interpolation, Interpolation),
-            "fill": number("fill", fill),
+            "scale": check_number("scale", scale, above=0),
+            "shear": _shear(_pair("shear", (shear, 0) if entries(shear) is None else shear)),
+            "interpolation": check_choice("interpolation", interpolation, get_args(Interpolation)),
+            "fill": check_number("fill", fill),
         }
         for name, value in settings.items():
             object.__setattr__(self, name, value)
@@ -88,7 +88,7 @@ class Rotate:
     def __init__(
         self, angle: float, interpolation: Interpolation = "nearest", fill: float = 0
     ) -> None:
-        object.__setattr__(self, "angle", number("angle", angle))
+        object.__setattr__(self, "angle", check_number("angle", angle))
         object.__setattr__(
             self, "affine", Affine(-self.angle, interpolation=interpolation, fill=fill)
         )
@@ -136,13 +136,15 @@ class RandomAffine(RandomTransform):
     ) -> None:
         settings: dict[str, Any] = {
             "degrees": around("degrees", degrees),
-            "translate": _pair("translate", (0, 0) if translate is None else translate, 0, 1),
+            "translate": _pair(
+                "translate", (0, 0) if translate is None else translate, least=0, most=1
+            ),
             "scale": interval("scale", (1, 1) if scale is None else scale),
             "shear": _shear(_ranges(0 if shear is None else shear)),
-            "interpolation": choice("interpolation", interpolation, Interpolation),
-            "fill": number("fill", fill),
+            "interpolation": check_choice("interpolation", interpolation, get_args(Interpolation)),
+            "fill": check_number("fill", fill),
         }
-        _factor("scale", settings["scale"][0])
+        check_number("scale", settings["scale"][0], above=0)
         for name, value in settings.items():
             object.__setattr__(self, name, value)
 
@@ -193,21 +195,20 @@ class RandomRotation(RandomTransform):
         return self.affine.example(image, key)
 
 
-def _pair(name: str, values: Any, *limits: float) -> tuple[float, float]:
-    if not isinstance(values, Sequence) or isinstance(values, str) or len(values) != 2:
+def _pair(
+    name: str, values: Any, least: float | None = None, most: float | None = None
+) -> tuple[float, float]:
+    pair = entries(values)
+    if pair is None or len(pair) != 2:
         raise InputError(name, "two numbers, for x and for y", values)
-    return number(name, values[0], *limits), number(name, values[1], *limits)
-
-
-def _factor(name: str, value: float) -> float:
-    if number(name, value) <= 0:
-        raise InputError(name, "a positive number", value)
-    return float(value)
+    x, y = (check_number(name, value, least=least, most=most) for value in pair)
+    return x, y
 
 
 def _ranges(shear: float | Sequence[float]) -> tuple[float, ...]:
-    if isinstance(shear, Sequence) and len(shear) == 4:
-        return interval("shear", shear[:2]) + interval("shear", shear[2:])
+    several = entries(shear)
+    if several is not None and len(several) == 4:
+        return interval("shear", several[:2]) + interval("shear", several[2:])
     return (*around("shear", shear), 0.0, 0.0)
 
 

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.arrays import ArrayLike, InputError, describe
-from jaxnets.data.transforms.checks import around, check_pixels, interval, number
+from jaxnets.arrays import ArrayLike, InputError, check_number, describe, entries
+from jaxnets.data.transforms.checks import around, check_pixels, interval
 from jaxnets.data.transforms.pixels import ToFloat
 from jaxnets.data.transforms.transform import RandomTransform, dtype_of_draws
 
@@ -171,9 +171,9 @@ class ColorJitter(RandomTransform):
 
 
 def _factors(name: str, value: float | Sequence[float]) -> tuple[float, float]:
-    if isinstance(value, Sequence):
+    if entries(value) is not None:
         return interval(name, value, 0)
-    reach = number(name, value, 0)
+    reach = check_number(name, value, least=0)
     return max(0.0, 1 - reach), 1 + reach
 
 

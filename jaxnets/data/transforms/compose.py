@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
-from jaxnets.arrays import ArrayLike, InputError
+from jaxnets.arrays import ArrayLike, InputError, as_array
 from jaxnets.data.transforms.transform import (
     Augmentation,
     PairTransform,
@@ -72,7 +71,7 @@ def augment(
     Raises:
         InputError: if there is no key and something is random.
     """
-    x = jnp.asarray(x)
+    x = as_array("x", x)
     if isinstance(transform, Compose):
         for place, part in enumerate(transform.transforms):
             own = None if key is None else jax.random.fold_in(key, place)

@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.arrays import ArrayLike, InputError, describe
-from jaxnets.data.transforms.checks import check_images, height_and_width, number
+from jaxnets.arrays import ArrayLike, InputError, check_number, describe
+from jaxnets.data.transforms.checks import check_images, height_and_width
 from jaxnets.data.transforms.geometry import Pad, PaddingMode
 from jaxnets.data.transforms.transform import RandomTransform, dtype_of_draws
 
@@ -72,7 +72,7 @@ class RandomHorizontalFlip(RandomTransform):
     p: float
 
     def __init__(self, p: float = 0.5) -> None:
-        object.__setattr__(self, "p", number("p", p, 0, 1))
+        object.__setattr__(self, "p", check_number("p", p, least=0, most=1))
 
     def example(self, image: jax.Array, key: jax.Array) -> jax.Array:
         """Mirrors one image [H, W, C], or not."""

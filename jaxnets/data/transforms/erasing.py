@@ -8,9 +8,9 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 
-from jaxnets.arrays import InputError, describe
+from jaxnets.arrays import InputError, check_number, describe
 from jaxnets.data.transforms.boxes import inside
-from jaxnets.data.transforms.checks import fitting, interval, number, numbers
+from jaxnets.data.transforms.checks import fitting, interval, numbers
 from jaxnets.data.transforms.transform import RandomTransform, dtype_of_draws
 
 _TRIES = 10  # as in torchvision
@@ -49,12 +49,13 @@ class RandomErasing(RandomTransform):
         ratio: Sequence[float] = (0.3, 3.3),
         value: float | Sequence[float] | Literal["random"] = 0,
     ) -> None:
-        object.__setattr__(self, "p", number("p", p, 0, 1))
+        object.__setattr__(self, "p", check_number("p", p, least=0, most=1))
         object.__setattr__(self, "scale", interval("scale", scale, 0, 1))
         object.__setattr__(self, "ratio", interval("ratio", ratio))
         if self.ratio[0] <= 0:
             raise InputError("ratio", "positive numbers", ratio)
-        constant = value if value == "random" else numbers("value", value)
+        random = isinstance(value, str) and value == "random"
+        constant = value if random else numbers("value", value)
         object.__setattr__(self, "value", constant)
 
     def example(self, image: jax.Array, key: jax.Array) -> jax.Array:

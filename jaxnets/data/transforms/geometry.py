@@ -2,20 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
-from jaxnets.arrays import ArrayLike, InputError, describe
+from jaxnets.arrays import (
+    ArrayLike,
+    InputError,
+    check_bool,
+    check_choice,
+    check_integer,
+    check_number,
+    describe,
+    entries,
+)
 from jaxnets.data.transforms.checks import (
     check_images,
     check_pixels,
-    choice,
     fitting,
     height_and_width,
-    number,
-    whole,
 )
 from jaxnets.data.transforms.transform import dtype_of_draws
 
@@ -48,12 +54,15 @@ class Pad:
         fill: float = 0,
         padding_mode: PaddingMode = "constant",
     ) -> None:
-        sides = tuple(padding) if isinstance(padding, Sequence) else (padding,)
-        if len(sides) not in (1, 2, 4) or not all(whole(side) and side >= 0 for side in sides):
-            raise InputError("padding", "one, two or four integers from 0", padding)
-        object.__setattr__(self, "padding", tuple(map(int, sides * (4 // len(sides)))))
-        object.__setattr__(self, "fill", number("fill", fill))
-        object.__setattr__(self, "padding_mode", choice("padding_mode", padding_mode, PaddingMode))
+        several = entries(padding)
+        given = (padding,) if several is None else several
+        if len(given) not in (1, 2, 4):
+            raise InputError("padding", "one, two or four integers >= 0", padding)
+        sides = tuple(check_integer("padding", side, least=0) for side in given)
+        check_choice("padding_mode", padding_mode, get_args(PaddingMode))
+        object.__setattr__(self, "padding", sides * (4 // len(sides)))
+        object.__setattr__(self, "fill", check_number("fill", fill))
+        object.__setattr__(self, "padding_mode", padding_mode)
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Pads a batch [B, H, W, C]."""
@@ -116,8 +125,8 @@ class Resize:
 
     def __init__(self, size: int | Sequence[int], antialias: bool = True) -> None:
         pair = height_and_width("size", size)
-        object.__setattr__(self, "size", pair if isinstance(size, Sequence) else pair[0])
-        object.__setattr__(self, "antialias", bool(antialias))
+        object.__setattr__(self, "size", pair[0] if entries(size) is None else pair)
+        object.__setattr__(self, "antialias", check_bool("antialias", antialias))
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Resizes a batch [B, H, W, C]."""

@@ -8,9 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import ArrayLike, InputError, check_positive, describe
+from jaxnets.arrays import (
+    ArrayLike,
+    InputError,
+    check_float_dtype,
+    check_number,
+    check_positive,
+    describe,
+)
 from jaxnets.data.transforms.boxes import inside
-from jaxnets.data.transforms.checks import check_images, number
+from jaxnets.data.transforms.checks import check_images
 from jaxnets.data.transforms.transform import PairTransform, dtype_of_draws
 
 
@@ -36,11 +43,8 @@ class OneHot:
     dtype: np.dtype
 
     def __init__(self, num_classes: int, dtype: DTypeLike = jnp.float32) -> None:
-        check_positive("num_classes", num_classes)
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise InputError("dtype", "a floating dtype", jnp.dtype(dtype).name)
-        object.__setattr__(self, "num_classes", int(num_classes))
-        object.__setattr__(self, "dtype", jnp.dtype(dtype))
+        object.__setattr__(self, "num_classes", check_positive("num_classes", num_classes))
+        object.__setattr__(self, "dtype", check_float_dtype("dtype", dtype))
 
     def __call__(self, labels: ArrayLike) -> jax.Array:
         """Converts labels [...] to [..., num_classes]."""
@@ -137,11 +141,8 @@ class CutMix(PairTransform):
 
 
 def _set(transform: Mixup | CutMix, alpha: float, num_classes: int) -> None:
-    if number("alpha", alpha, 0) == 0:
-        raise InputError("alpha", "a positive number", alpha)
-    check_positive("num_classes", num_classes)
-    object.__setattr__(transform, "alpha", float(alpha))
-    object.__setattr__(transform, "num_classes", int(num_classes))
+    object.__setattr__(transform, "alpha", check_number("alpha", alpha, above=0))
+    object.__setattr__(transform, "num_classes", check_positive("num_classes", num_classes))
 
 
 def _shares(alpha: float, key: jax.Array, count: int, dtype: np.dtype) -> jax.Array:

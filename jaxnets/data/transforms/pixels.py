@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import ArrayLike, InputError, describe
+from jaxnets.arrays import ArrayLike, InputError, as_array, check_float_dtype, describe
 from jaxnets.data.transforms.checks import numbers
 
 
@@ -29,17 +29,16 @@ class ToFloat:
     dtype: np.dtype
 
     def __init__(self, dtype: DTypeLike = jnp.float32) -> None:
-        if not jnp.issubdtype(dtype, jnp.floating):
-            raise InputError("dtype", "a floating dtype", jnp.dtype(dtype).name)
-        object.__setattr__(self, "dtype", jnp.dtype(dtype))
+        object.__setattr__(self, "dtype", check_float_dtype("dtype", dtype))
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Converts a batch of any shape."""
+        x = as_array("x", x)
         if jnp.issubdtype(x.dtype, jnp.floating):
-            return jnp.asarray(x).astype(self.dtype)
+            return x.astype(self.dtype)
         if x.dtype != jnp.uint8:
             raise InputError("x", "uint8 pixels or floating values", describe(x))
-        x = jnp.asarray(x).astype(jnp.float64 if self.dtype == jnp.float64 else jnp.float32)
+        x = x.astype(jnp.float64 if self.dtype == jnp.float64 else jnp.float32)
         # XLA turns a division by a constant into a product with the rounded inverse, which is off
         # in the last bit for half of the 256 values. 1/255 is 257/2¹⁶ + 1/(255·2¹⁶): the first
         # product has 16 bits and is exact, so only the sum rounds, as a division does.
@@ -72,6 +71,7 @@ class Normalize:
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Normalizes a batch [..., C]."""
+        x = as_array("x", x)
         if not jnp.issubdtype(x.dtype, jnp.floating):
             raise InputError("x", "floating values (ToFloat comes before Normalize)", describe(x))
         channels = len(self.mean)
@@ -79,4 +79,4 @@ class Normalize:
             raise InputError("x", f"{channels} channels in the last axis", describe(x))
         shape = (1,) * (x.ndim - 1) + (channels,)
         mean, std = (jnp.asarray(v, x.dtype).reshape(shape) for v in (self.mean, self.std))
-        return (jnp.asarray(x) - mean) / std
+        return (x - mean) / std
