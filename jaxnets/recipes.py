@@ -27,6 +27,7 @@ from jaxnets.data import (
     RandomErasing,
     RandomHorizontalFlip,
     RandomRotation,
+    StandardizedDataset,
     ToFloat,
     Transform,
     load,
@@ -501,6 +502,18 @@ def train(
         augment=build_augmentation(recipe),
         progress=progress,
     )
+
+
+def error_in_units(recipe: Recipe, run: TrainingRun, data: Dataset) -> float | None:
+    """The root of the mean squared test error, in the units that the labels had.
+
+    None where the loss is another, or where the labels have several units.
+    """
+    if recipe.loss != "mse":
+        return None
+    scaler = data.labels_scaler if isinstance(data, StandardizedDataset) else None
+    scales = (1.0,) if scaler is None else scaler.std
+    return scales[0] * math.sqrt(run.test.loss) if len(scales) == 1 else None
 
 
 def _call(

@@ -15,7 +15,7 @@ import numpy as np
 from flax import nnx
 
 from jaxnets.arrays import InputError, describe
-from jaxnets.data import Dataset
+from jaxnets.data import Dataset, StandardizedDataset, Standardizer
 from jaxnets.data.text import TextDataset, TextEncoder
 from jaxnets.recipes import Recipe, build_model, build_transform
 from jaxnets.training import TrainingRun, count_parameters, plot_history, write_history
@@ -134,8 +134,9 @@ def write(
         recipe: what was trained, and how.
         seed: the run's.
         run: what came of it.
-        data: adds to the record what an example is, and the names of the classes; of texts,
-            ``text.json``: all that turns a new text into the network's input.
+        data: adds to the record what an example is, the names of the classes, and the mean and
+            standard deviation of standardized columns; of texts, ``text.json``: all that turns a
+            new text into the network's input.
 
     Raises:
         ValueError: if the record cannot hold the recipe.
@@ -145,6 +146,7 @@ def write(
         "settings": settings(recipe),
         "inputs": None if data is None else _described(data.spec.inputs),
         "class_names": None if data is None else data.class_names,
+        "standardized": _standardized(data),
         "history": history_rows(run.history),
         "timings": dataclasses.asdict(run.timings),
         "versions": {package: metadata.version(package) for package in _PACKAGES},
@@ -161,6 +163,13 @@ def _described(spec: jax.ShapeDtypeStruct) -> dict[str, Any]:
     return {"shape": list(spec.shape), "dtype": str(spec.dtype)}
 
 
+def _standardized(data: Dataset | None) -> dict[str, Any] | None:
+    if not isinstance(data, StandardizedDataset):
+        return None
+    scalers = {"inputs": data.inputs_scaler, "labels": data.labels_scaler}
+    return {name: scaler and dataclasses.asdict(scaler) for name, scaler in scalers.items()}
+
+
 @dataclass(frozen=True)
 class SavedRun:
     """What a run's folder gives back.
@@ -172,6 +181,8 @@ class SavedRun:
         class_names: the name of each class, or None.
         inputs: the shape and dtype of one example; None if the record does not say.
         encoder: makes a text the network's input; None if it takes no text.
+        labels_scaler: its ``inverse`` brings outputs to the labels' units; None if they are in
+            those.
     """
 
     recipe: Recipe
@@ -180,6 +191,7 @@ class SavedRun:
     class_names: tuple[str, ...] | None
     inputs: jax.ShapeDtypeStruct | None
     encoder: TextEncoder | None
+    labels_scaler: Standardizer | None = None
 
 
 def read(directory: Path | str) -> SavedRun:
@@ -203,6 +215,7 @@ def read(directory: Path | str) -> SavedRun:
             _class_names(record),
             _inputs(record),
             TextEncoder.load(text) if text.is_file() else None,
+            _labels_scaler(record),
         )
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         reason = f"{path}: no {error}" if isinstance(error, KeyError) else f"{path}: {error}"
@@ -225,6 +238,11 @@ def _inputs(record: dict[str, Any]) -> jax.ShapeDtypeStruct | None:
     """What one example is; the records of older runs do not say."""
     spec = record.get("inputs")
     return spec and jax.ShapeDtypeStruct(tuple(map(int, spec["shape"])), np.dtype(spec["dtype"]))
+
+
+def _labels_scaler(record: dict[str, Any]) -> Standardizer | None:
+    found = (record.get("standardized") or {}).get("labels")
+    return found and Standardizer(tuple(found["mean"]), tuple(found["std"]))
 
 
 def read_image(path: Path | str, spec: jax.ShapeDtypeStruct) -> np.ndarray:

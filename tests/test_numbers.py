@@ -1,11 +1,12 @@
 """Recipes on tables and series."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
 
-from jaxnets import recipes
+from jaxnets import recipes, runs
 from jaxnets.cli import main
 from jaxnets.data import load
 from jaxnets.recipes import Recipe, recipe, sized, train
@@ -115,12 +116,28 @@ def test_what_does_not_fit_is_said_in_one_sentence(table, capsys, arguments, mes
     assert error.count("\n") == 1
 
 
-def test_the_command_trains_on_a_series_of_ones_own(table, capsys):
+def test_a_series_of_ones_own_is_forecast_in_its_own_units(table, tmp_path, capsys):
     flags = ["--data", "prices", "--data-dir", table()["data_dir"], "--epochs", 1]
     for option in ("standardize=True", "window=3", "horizon=2", "test_fraction=0.3"):
         flags += ["--data-option", option]
-    assert main(command("elnino-lstm", *flags)) == 0
-    assert "test loss: " in capsys.readouterr().out
+    folder = tmp_path / "run"
+    assert main(command("elnino-lstm", *flags, "--out", folder)) == 0
+    loss, error = re.fullmatch(
+        r"test loss: (\S+), off by (\S+) in the data's units\n", capsys.readouterr().out
+    ).groups()
+    scaler = runs.read(folder).labels_scaler
+    assert float(error) == pytest.approx(scaler.std[0] * float(loss) ** 0.5, rel=1e-4)
+    data = recipes.load_data(runs.read(folder).recipe)
+    assert scaler == data.labels_scaler
+
+    assert main(["predict", str(folder), "--index", "1"]) == 0
+    label, answer = capsys.readouterr().out.split("): ")
+    assert label.startswith("test example 1 (label [")
+    truth = data.labels_scaler.inverse(data.test.labels[1])
+    assert [float(n) for n in label.split("[")[1][:-1].split()] == pytest.approx(truth, rel=1e-4)
+    outputs = predict(runs.read(folder).model, data.test.inputs[1:2])
+    expected = data.labels_scaler.inverse(outputs)[0]
+    assert [float(n) for n in answer.split()] == pytest.approx(expected, rel=1e-4)
 
 
 def test_whole_numbers_can_be_trained_on_as_values(table):

@@ -10,7 +10,7 @@ import numpy as np
 from jaxnets import recipes, runs
 from jaxnets.arrays import InputError
 from jaxnets.commands.flags import PathArgument
-from jaxnets.data import Dataset
+from jaxnets.data import Dataset, StandardizedDataset
 from jaxnets.models import LanguageModel
 from jaxnets.sampling import sample
 from jaxnets.training import predict
@@ -104,15 +104,20 @@ def _chosen(data: Dataset, index: tuple[int, ...]) -> _Examples:
     for number in index:
         if not 0 <= number < len(data.test):
             raise InputError("index", f"a number from 0 to {len(data.test) - 1}", number)
+    labels = data.test.labels[list(index)]
+    if isinstance(data, StandardizedDataset) and data.labels_scaler is not None:
+        labels = data.labels_scaler.inverse(labels)
     return [
-        (f"test example {number} (label {data.test.labels[number]})", data.test.inputs[number])
-        for number in index
+        (f"test example {number} (label {label})", data.test.inputs[number])
+        for number, label in zip(index, labels, strict=True)
     ]
 
 
 def _answer(saved: runs.SavedRun, row: np.ndarray, top: int) -> str:
     """The most likely classes of one row of outputs; the numbers themselves without classes."""
     if not saved.classifies:
+        if saved.labels_scaler is not None:
+            row = saved.labels_scaler.inverse(row)
         return " ".join(f"{value:.6g}" for value in np.ravel(row))
     output = getattr(saved.model, "output", "logits")
     if len(row) == 1:  # one output tells two classes apart

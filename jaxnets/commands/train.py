@@ -40,12 +40,17 @@ def train_command(
         run = recipes.train(chosen, seed=seed, data=data, progress="none" if quiet else "auto")
         if folder is not None:
             runs.write(folder, chosen, seed, run, data)
-    click.echo(json.dumps(runs.summarize(chosen, seed, run)) if as_json else _result(run))
+    rmse = recipes.error_in_units(chosen, run, data)
+    if as_json:
+        click.echo(json.dumps({**runs.summarize(chosen, seed, run), "test_rmse": rmse}))
+    else:
+        click.echo(_result(run, rmse))
 
 
-def _result(run: TrainingRun) -> str:
+def _result(run: TrainingRun, rmse: float | None) -> str:
     if run.test.accuracy is None:
-        return f"test loss: {run.test.loss:.6g}"
+        units = "" if rmse is None else f", off by {rmse:.6g} in the data's units"
+        return f"test loss: {run.test.loss:.6g}{units}"
     if isinstance(run.model, LanguageModel):
         return f"test loss: {run.test.loss:.4f} nats a token, accuracy: {run.test.accuracy:.2%}"
     return f"test accuracy: {run.test.accuracy:.2%} ({run.test.correct}/{run.test.total})"

@@ -125,7 +125,7 @@ class Checkpoints:
 
     A checkpoint appears under its name when it is on the disk as a whole, and only then are older
     ones removed; so a run may be killed at any moment. While this object is open, no other can
-    write into the folder. Closing it waits for what is being written::
+    write into the folder. Closing it waits for what is being written, which is lost otherwise::
 
         with Checkpoints("runs/a/checkpoints") as checkpoints:
             checkpoints.save(state, {"epoch": 1}, step=100)
@@ -196,7 +196,7 @@ class Checkpoints:
         abandoned = self._abandoned(step)
         path = _folder(self.directory, step)
         with _in_one_sentence(path):
-            _on_first_process(_partial(path).parent.mkdir)
+            _on_first_process(lambda: _begin(path))
             arrays_written = storage.start_writing(_partial(path), arrays)
         self._writing = self._writer.submit(self._finish, path, about, abandoned, arrays_written)
 
@@ -274,6 +274,12 @@ def _partial(path: Path) -> Path:
     return path.with_name(f"{_PARTIAL}{path.name}") / path.name
 
 
+def _begin(path: Path) -> None:
+    holder = _partial(path).parent
+    shutil.rmtree(holder, ignore_errors=True)
+    holder.mkdir()
+
+
 def _scores(root: Path) -> dict[int, float]:
     """Each checkpoint's score; the smallest of all where there is none, or it cannot be read."""
     scores = dict.fromkeys(steps(root), -math.inf)
@@ -320,7 +326,8 @@ def _in_one_sentence(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        shutil.rmtree(_partial(path).parent, ignore_errors=True)
+        if jax.process_index() == 0:
+            shutil.rmtree(_partial(path).parent, ignore_errors=True)
         raise OSError(f"{path} could not be saved: {error.strerror or error}") from error
 
 
@@ -343,6 +350,6 @@ def _agree(failure: BaseException | None) -> None:
 
         failed = multihost_utils.process_allgather(np.array(failure is not None))
         if failure is None and failed.any():
-            failure = OSError("another process could not save the checkpoint")
+            failure = OSError("another process failed; its error says why")
     if failure is not None:
         raise failure

@@ -26,6 +26,9 @@ def lock(directory: Path) -> IO[str]:
             directory.mkdir(parents=True, exist_ok=True)
             file = failing.enter_context(open(directory / _FILE, "a+"))
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.truncate(0)
+            file.write(f"process {os.getpid()} on host {socket.gethostname()}")
+            file.flush()
         except BlockingIOError as error:
             file.seek(0)
             got = f"{directory}, to which {file.read() or 'another process'} is writing"
@@ -33,10 +36,7 @@ def lock(directory: Path) -> IO[str]:
                 "directory", "a folder to which no other run is writing", got
             ) from error
         except OSError as error:
-            got = f"{error.filename}: {error.strerror}"
+            got = f"{error.filename or directory}: {error.strerror}"
             raise InputError("directory", "a folder that can be written to", got) from error
         failing.pop_all()
-    file.truncate(0)
-    file.write(f"process {os.getpid()} on host {socket.gethostname()}")
-    file.flush()
     return file

@@ -68,7 +68,7 @@ def start_writing(folder: Path, arrays: Mapping[str, Any]) -> Callable[[], None]
         OSError: if it cannot be written; the returned function raises this too.
     """
     about = json.dumps({"shapes": _shapes(arrays), "keys": _keys(arrays)}, indent=1)
-    encoded = {name: _encode(_array(value)) for name, value in arrays.items()}
+    encoded = {name: _local_on_host(_encode(_array(value))) for name, value in arrays.items()}
     written = _start_orbax(folder, {name: value for name, value in encoded.items() if value.size})
 
     def finish() -> None:
@@ -191,7 +191,7 @@ def _abstract(leaf: Any) -> Any:
         stored = _encode(np.zeros((), _array(leaf).dtype))
         return np.broadcast_to(np.zeros((), stored.dtype), np.shape(leaf))
     stored = jax.eval_shape(_encode, jax.ShapeDtypeStruct(leaf.shape, leaf.dtype))
-    if not _is_placed(leaf):
+    if not _is_placed(leaf) or _is_local(leaf.sharding):
         return np.broadcast_to(np.zeros((), stored.dtype), stored.shape)
     return jax.ShapeDtypeStruct(stored.shape, stored.dtype, sharding=leaf.sharding)
 
@@ -200,6 +200,16 @@ def _is_placed(leaf: Any) -> bool:
     # An array that JAX put on its default device may still move to where it is used; one that is
     # read back onto that device by name may not.
     return leaf.sharding is not None and getattr(leaf, "committed", True)
+
+
+def _is_local(sharding: jax.sharding.Sharding) -> bool:
+    return jax.process_count() > 1 and sharding.is_fully_addressable
+
+
+def _local_on_host(array: Any) -> Any:
+    # Orbax refuses arrays that one of several processes has to itself; the first one's are saved.
+    local = isinstance(array, jax.Array) and _is_local(array.sharding)
+    return np.asarray(array) if local else array
 
 
 def _decode(value: Any, leaf: Any, kind: str | None) -> Any:
@@ -238,6 +248,8 @@ def _as_os_error() -> Iterator[None]:
     """Whatever Orbax raises becomes an OSError of one short sentence."""
     try:
         yield
+    except OSError:
+        raise
     except Exception as error:  # Orbax raises bare ValueErrors and Exceptions of TensorStore's
         code = re.search(r"os_error_code='(\d+)'", str(error))
         if code:
@@ -247,14 +259,12 @@ def _as_os_error() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet_orbax() -> Iterator[None]:
-    """Keeps back what Orbax logs, tracebacks of failures that it raises as well."""
+    """Keeps back what Orbax logs: tracebacks of failures that it raises as well."""
     logger = logging.getLogger("absl")
+    logger.addFilter(_is_not_orbaxs)
+    yield
+    logger.removeFilter(_is_not_orbaxs)  # not after a failure: what Orbax abandons still logs
 
-    def other(record: logging.LogRecord) -> bool:
-        return f"{os.sep}orbax{os.sep}" not in record.pathname
 
-    logger.addFilter(other)
-    try:
-        yield
-    finally:
-        logger.removeFilter(other)
+def _is_not_orbaxs(record: logging.LogRecord) -> bool:
+    return f"{os.sep}orbax{os.sep}" not in record.pathname
