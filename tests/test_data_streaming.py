@@ -537,6 +537,15 @@ def test_records_in_a_row_are_read_at_once_and_others_one_by_one(tmp_path):
         Records(tmp_path / "a", 4, (11, 3, 2), content.dtype)
 
 
+def test_records_beyond_two_gigabytes_are_found(tmp_path):
+    with open(tmp_path / "a", "wb") as file:  # of which the system keeps the end alone
+        file.seek(2999 * 2**20)
+        file.write(bytes([7]) * 2**20)
+    records = Records(tmp_path / "a", 0, (3000, 2**20), np.dtype(np.uint8))
+    got = records.gather(np.array([2999, 0], np.int32))
+    assert got[:, 5].tolist() == [7, 0]
+
+
 def test_idx_files_of_any_element_are_read_where_they_lie(tmp_path):
     array = np.arange(6, dtype=np.float32).reshape(3, 2)
     (tmp_path / "a").write_bytes(idx.encode(array))

@@ -64,22 +64,27 @@ class Records:
             InputError: if the file has become shorter.
         """
         data = np.empty((len(rows), self.size), np.uint8)
-        edges = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
+        view = data.reshape(-1).data
+        firsts = np.flatnonzero(
+            np.diff(rows, prepend=rows[0]) != 1
+        )  # others follow their neighbour
+        offsets = (self.start + rows[firsts].astype(np.int64) * self.size).tolist()
+        edges = [*(firsts * self.size).tolist(), len(view)]
         with open(self.path, "rb", buffering=0) as file:
-            for first, last in itertools.pairwise(edges):  # records in a row at once
-                self._fill(file, int(rows[first]), data[first:last].reshape(-1))
+            for offset, (first, last) in zip(offsets, itertools.pairwise(edges), strict=True):
+                self._fill(file, offset, view[first:last])
         array = data.view(self.dtype).reshape(len(rows), *self.shape[1:])
         return array.astype(self.dtype.newbyteorder("="), copy=False)
 
-    def _fill(self, file: FileIO, record: int, data: np.ndarray) -> None:
-        file.seek(self.start + record * self.size)
-        done = 0
-        while done < len(data):
-            got = file.readinto(data.data[done:])
+    def _fill(self, file: FileIO, offset: int, view: memoryview) -> None:
+        file.seek(offset)
+        done = file.readinto(view)
+        while done < len(view):
+            got = file.readinto(view[done:])
             if not got:
-                place = f"{self.path}, record {record + done // self.size}"
-                expected = f"{self.size} bytes"
-                raise InputError(place, expected, f"{done % self.size} bytes (truncated)")
+                record, part = divmod(offset - self.start + done, self.size)
+                place = f"{self.path}, record {record}"
+                raise InputError(place, f"{self.size} bytes", f"{part} bytes (truncated)")
             done += got
 
 
