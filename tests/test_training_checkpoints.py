@@ -1,8 +1,10 @@
+import errno
 import json
 import math
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import warnings
@@ -14,6 +16,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from orbax.checkpoint import v1 as ocp
 
 from jaxnets.training import initialize
 from jaxnets.training.checkpoints import Checkpoints, read, steps
@@ -201,6 +204,7 @@ def test_a_dtype_that_jax_has_disabled_is_refused(tmp_path):
         ({"step": -1}, "step: expected an integer of at least 0, got -1"),
         ({"step": 1.0}, "step: expected an integer of at least 0, got 1.0"),
         ({"step": True}, "step: expected an integer of at least 0, got True"),
+        ({"score": "0.9"}, "score: expected a finite number or None, got 0.9"),
         ({"score": math.nan}, "score: expected a finite number or None, got nan"),
         ({"state": {"a": "text"}}, r"state: expected arrays and numbers, got \['a'\] 'text'"),
         ({"state": [object()]}, "state: expected arrays and numbers"),
@@ -358,6 +362,31 @@ def test_leftovers_of_a_killed_run_are_removed_by_the_next_writer_alone(tmp_path
     assert all(path.exists() for path in leftovers)
     Checkpoints(tmp_path / "c").close()
     assert sorted(os.listdir(tmp_path / "c")) == ["lock", "step-1"]
+
+
+def test_a_save_that_was_interrupted_may_be_tried_again(tmp_path):
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        (tmp_path / "c" / ".partial-step-2" / "step-2").mkdir(parents=True)
+        checkpoints.save({"a": jnp.full(10, 2)}, {}, step=2)
+    assert number(read(tmp_path / "c")) == 2
+
+
+def test_orbax_alone_reads_a_checkpoint(tmp_path):
+    with pytest.warns(UserWarning, match="Sharding info not provided"):
+        loaded = ocp.load(filled(tmp_path / "c") / "step-2")
+    np.testing.assert_array_equal(loaded["['a']"], np.full(10, 2))
+
+
+def test_a_file_system_that_does_not_flush_folders_will_do(tmp_path, monkeypatch):
+    flush = os.fsync
+
+    def files_alone(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", files_alone)
+    assert number(read(filled(tmp_path / "c"))) == 2
 
 
 # -- what goes wrong outside ---------------------------------------------------------------------

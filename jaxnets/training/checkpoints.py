@@ -298,7 +298,8 @@ def _about(record: dict[str, Any], step: int, score: float | None) -> str:
     """What stands beside the arrays, as JSON; checks all of it."""
     if isinstance(step, bool) or not isinstance(step, int | np.integer) or step < 0:
         raise InputError("step", "an integer of at least 0", step)
-    if score is not None and not math.isfinite(score):
+    number = isinstance(score, int | float | np.integer | np.floating) and math.isfinite(score)
+    if score is not None and not number:
         raise InputError("score", "a finite number or None", score)
     if not isinstance(record, dict):
         raise InputError("record", "a dictionary", record)

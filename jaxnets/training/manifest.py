@@ -1,5 +1,6 @@
 """Whether a folder's files are those that were written: a list of their sizes and SHA-256."""
 
+import errno
 import hashlib
 import json
 import os
@@ -28,7 +29,8 @@ def write_manifest(folder: Path) -> None:
     files = {name: _measured(folder / name) for name in _names(folder)}
     with open(folder / MANIFEST, "w") as file:
         json.dump({"files": files, "sha256": _digest(files)}, file, indent=1)
-    _sync(folder / MANIFEST)
+        file.flush()
+        os.fsync(file.fileno())
     for inner in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
         _sync(inner)
 
@@ -72,7 +74,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _measured(path: Path) -> list[int | str]:
-    with open(path, "rb") as file:
+    with open(path, "rb+") as file:  # Windows flushes only what is open for writing
         os.fsync(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return [os.fstat(file.fileno()).st_size, digest]
@@ -82,9 +84,15 @@ def _digest(files: Any) -> str:
     return hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
+def _sync(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems do not flush folders, and say so.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
     finally:
         os.close(descriptor)

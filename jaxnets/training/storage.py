@@ -237,7 +237,6 @@ def _options() -> Any:
     context.async_options.create_directories_asynchronously = False
     saving = context.array_options.saving
     saving.use_compression = False  # 8 % of a network's weights, for twice the time
-    saving.enable_write_sharding_file = False
     saving.enable_post_merge_validation = False
     saving.array_metadata_store = None
     return context
