@@ -2,9 +2,13 @@
 
 import dataclasses
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxnets import recipes, runs
 from jaxnets.cli import main
@@ -12,6 +16,7 @@ from jaxnets.data import load
 from jaxnets.recipes import Recipe, recipe, sized, train
 from jaxnets.training import predict
 
+ROOT = Path(__file__).parent.parent
 PRICES = "rooms,age,price\n" + "".join(
     f"{rooms},{age},{100 * rooms - 2 * age + 0.5}\n" for rooms in range(1, 6) for age in range(10)
 )
@@ -149,3 +154,32 @@ def test_whole_numbers_can_be_trained_on_as_values(table):
         epochs=1,
     )
     assert np.isfinite(recipes.train(own, progress="none").test.loss)
+
+
+def example(*arguments):
+    command = [sys.executable, "examples/forecast.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+
+
+def test_the_example_forecasts_and_draws(tmp_path):
+    done = example("--epochs", 12, "--out", tmp_path / "forecast.png")
+    assert done.returncode == 0, done.stderr
+    ours, *others = done.stdout.splitlines()[-3:]
+    match = re.fullmatch(r"the LSTM is off by (\d\.\d+) °C in 122 months held out", ours)
+    assert float(match[1]) < 0.8
+    assert others == ["the month before: 1.176 °C", "the same month a year before: 1.184 °C"]
+    with Image.open(tmp_path / "forecast.png") as image:
+        assert image.size == (1500, 825)
+
+
+def test_the_example_refuses_bad_arguments(tmp_path):
+    for arguments, message in [
+        (["--window", 3], "--window: expected 12 months or more, got 3"),
+        (["--window", 146], "window: expected at most 145, as the test part of elnino (bundled"),
+        (["--out", tmp_path / "a" / "b.png"], "--out: expected a file in an existing folder"),
+        (["--out", tmp_path], "--out: expected a new file that ends in .png, got"),
+    ]:
+        done = example(*arguments)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
