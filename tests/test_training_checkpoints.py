@@ -209,6 +209,8 @@ def test_a_dtype_that_jax_has_disabled_is_refused(tmp_path):
         ({"state": {"a": "text"}}, r"state: expected arrays and numbers, got \['a'\] 'text'"),
         ({"state": [object()]}, "state: expected arrays and numbers"),
         ({"state": np.array(["text"])}, "state: expected arrays and numbers"),
+        ({"state": np.zeros(2, [("a", int)])}, "state: expected arrays and numbers"),
+        ({"state": 2**70}, "state: expected arrays and numbers"),
     ],
 )
 def test_what_cannot_be_saved_is_refused_before_anything_is_written(arguments, message, tmp_path):

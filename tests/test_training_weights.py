@@ -96,6 +96,14 @@ def test_a_folder_without_a_manifest_still_loads(tmp_path):
     assert same(leaves(model), leaves(mlp(0)))
 
 
+def test_a_damaged_list_of_arrays_without_a_manifest_is_refused(folder):
+    (folder / "manifest.json").unlink()
+    for text in ("{", "{}"):
+        (folder / "arrays.json").write_text(text)
+        with pytest.raises(ValueError, match="directory: expected a folder written by save_wei"):
+            load_weights(mlp(0), folder)
+
+
 # Orbax abandons its other reads when one fails; what they raise comes out when they are collected,
 # which must be here and not in the middle of another test.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

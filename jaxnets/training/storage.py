@@ -93,8 +93,9 @@ def read(folder: Path, like: Mapping[str, Any]) -> dict[str, Any]:
     """
     _, keys = _stored(folder)
     abstract = {name: _abstract(leaf) for name, leaf in like.items()}
-    found = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in abstract.items()}
-    found |= _read_orbax(folder, {name: leaf for name, leaf in abstract.items() if leaf.size})
+    found = _read_orbax(folder, {name: leaf for name, leaf in abstract.items() if leaf.size})
+    for name in abstract.keys() - found.keys():
+        found[name] = np.zeros(abstract[name].shape, abstract[name].dtype)
     arrays = {name: _decode(found[name], leaf, keys.get(name)) for name, leaf in like.items()}
     expected, got = _shapes(like), _shapes(arrays)
     if expected != got:
@@ -108,8 +109,9 @@ def read(folder: Path, like: Mapping[str, Any]) -> dict[str, Any]:
 def _stored(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
     """The shapes of the arrays in a folder, and the generators of the keys among them."""
     if (folder / _ABOUT).exists():
-        about = json.loads((folder / _ABOUT).read_text())
-        return about["shapes"], about["keys"]
+        with _as_os_error():
+            about = json.loads((folder / _ABOUT).read_text())
+            return about["shapes"], about["keys"]
     from orbax.checkpoint import v1 as ocp
 
     with _quiet_orbax(), _as_os_error():  # a folder from before there was that file
@@ -159,7 +161,8 @@ def _read_orbax(folder: Path, like: Mapping[str, Any]) -> dict[str, Any]:
 
 def _is_array(value: Any) -> bool:
     if isinstance(value, bool | int | float | complex | np.generic | np.ndarray):
-        return _array(value).dtype.kind not in "OSUMm"
+        dtype = _array(value).dtype
+        return dtype.kind not in "OSUMm" and dtype.names is None
     return hasattr(value, "shape") and hasattr(value, "dtype")
 
 
