@@ -1,6 +1,7 @@
 """The command line: its commands put together, and what becomes of an error."""
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 import click
 import jax
 
+from jaxnets import runs
 from jaxnets.arrays import InputError
 from jaxnets.commands.data import data_group
 from jaxnets.commands.predict import predict_command
@@ -23,6 +25,8 @@ def console() -> None:
         if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    # of what Orbax abandons when it fails, which is reported as a sentence
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     code = _flushed(main())
     if code == _INTERRUPTED:  # a compilation under way can crash an orderly end
         os._exit(code)
@@ -68,14 +72,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error.__cause__, EOFError):
             raise error.__cause__ from None
         return _fail("interrupted", _INTERRUPTED, error.__cause__)
-    except RuntimeError as error:
-        if not isinstance(error, jax.errors.JaxRuntimeError) and "backend" not in str(error):
+    except Exception as error:
+        message = _backends_word(error)
+        if message is None:
             raise
-        return _fail(str(error), 1, error)
+        return _fail(message, 1, error)
+
+
+def _backends_word(error: Exception) -> str | None:
+    """What JAX says of the device or of a number that is none; None of any other error."""
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        return str(error)
+    if type(error) is RuntimeError and str(error).startswith("Unable to initialize backend"):
+        return str(error)
+    if type(error).__name__ == "InternalFloatingPointError":  # with JAX_DEBUG_NANS
+        return f"{error.args[1]} in {error.args[0]}"
+    return None
 
 
 def _fail(message: str, code: int, error: BaseException | None = None) -> int:
-    notes = getattr(error, "__notes__", ())
+    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(runs.KEPT)]
     print(f"jaxnets: {' '.join('; '.join([message, *notes]).split())}", file=sys.stderr)
     return code
 

@@ -22,6 +22,9 @@ from jaxnets.training import TrainingRun, count_parameters, plot_history, write_
 from jaxnets.training.records import history_rows
 from jaxnets.training.weights import load_weights, save_weights
 
+#: How the note of an error begins that says where an unfinished folder is.
+KEPT = "what was written is kept in"
+
 _RECORD = "run.json"
 _WEIGHTS = "weights"
 _TEXT = "text.json"
@@ -97,7 +100,7 @@ def new_folder(directory: Path | str) -> Iterator[Path]:
     except BaseException as error:
         _remove_empty(missing)
         if partial.exists():
-            error.add_note(f"what was written is kept in {partial}")
+            error.add_note(f"{KEPT} {partial}")
         raise
 
 
@@ -151,11 +154,11 @@ def write(
         "timings": dataclasses.asdict(run.timings),
         "versions": {package: metadata.version(package) for package in _PACKAGES},
     }
-    save_weights(run.model, directory / _WEIGHTS)
     (directory / _RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_history(run.history, directory / "history.csv")
     if isinstance(data, TextDataset):
         data.encoder.save(directory / _TEXT)
-    write_history(run.history, directory / "history.csv")
+    save_weights(run.model, directory / _WEIGHTS)
     plot_history(run.history, directory / "curves.png", title=f"{recipe.name}, seed {seed}")
 
 

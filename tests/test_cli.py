@@ -248,11 +248,13 @@ def test_a_group_alone_prints_its_help_in_lines(capsys, arguments):
         (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of\nmemory"), 1, "RESOURCE_EXHAUST"),
         (MemoryError(), 1, "out of memory"),
         (RuntimeError("Unable to initialize backend 'foo': none"), 1, "Unable to initialize"),
+        (type("InternalFloatingPointError", (Exception,), {})("jit(f)", "nan"), 1, "nan in jit(f)"),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )
 def test_what_fails_while_running_is_one_sentence(capsys, monkeypatch, error, code, message):
     def fail(name):
+        error.add_note("For simplicity, JAX has removed its internal frames")
         error.add_note("what was written is kept in there")
         raise error
 

@@ -1,0 +1,75 @@
+"""The program ``jaxnets`` as a shell sees it: its streams, signals and environment."""
+
+import os
+import signal
+import subprocess
+import sys
+
+LINE = ["train", "linear-regression", "--epochs", "1", "--quiet"]
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "jaxnets", *map(str, arguments)]
+
+
+def run(*arguments, **options):
+    return subprocess.run(command(*arguments), capture_output=True, text=True, **options)
+
+
+def shell(arguments, redirection):
+    """Exit code and standard error where a shell redirects the streams."""
+    line = f'"$0" -m jaxnets {arguments} {redirection}'
+    done = subprocess.run(
+        ["bash", "-c", line, sys.executable], capture_output=True, text=True, check=False
+    )
+    return done.returncode, done.stderr
+
+
+def test_streams_that_are_closed_lose_no_run(tmp_path):
+    out = tmp_path / "run"
+    assert shell(f"{' '.join(LINE)} --out {out}", "<&- >&-") == (0, "")
+    assert {"run.json", "weights"} <= set(os.listdir(out))
+
+
+def test_a_reader_that_goes_away_is_no_error_to_speak_of():
+    code, err = shell("train linear-regression --epochs 2000", "| head -1; exit ${PIPESTATUS[0]}")
+    assert (code, err) == (1, "")
+
+
+def test_what_cannot_be_printed_is_one_sentence():
+    assert shell("recipes", "> /dev/full") == (1, "jaxnets: [Errno 28] No space left on device\n")
+
+
+def test_what_the_streams_encoding_lacks_is_escaped():
+    environment = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = run("summary", "linear-regression", env=environment)
+    assert done.returncode == 0
+    assert "\\u2503" in done.stdout
+
+
+def test_a_platform_that_jax_does_not_know_is_one_sentence():
+    done = run(*LINE, env={**os.environ, "JAX_PLATFORMS": "abacus"})
+    assert done.returncode == 1
+    assert done.stderr.startswith("jaxnets: Unable to initialize backend 'abacus'")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_number_that_is_none_is_one_sentence_where_jax_looks_for_it():
+    done = run(*LINE, "--lr", "1e30", env={**os.environ, "JAX_DEBUG_NANS": "1"})
+    assert done.returncode == 1
+    assert "nan" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_an_interrupt_is_one_word_and_leaves_no_trace(tmp_path):
+    flags = ["--epochs", "100000", "--out", tmp_path / "run"]
+    process = subprocess.Popen(
+        command("train", "linear-regression", *flags),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout.readline().startswith("epoch 1/100000")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.strip() == "jaxnets: interrupted"
+    assert list(tmp_path.iterdir()) == []
