@@ -92,6 +92,7 @@ def assert_same(batches, split, rows):
     batches = list(batches)
     assert len(batches) == len(rows)
     for (inputs, numbers), chosen in zip(batches, rows, strict=True):
+        chosen = np.asarray(chosen, int)
         np.testing.assert_array_equal(inputs, split.inputs[chosen], strict=True)
         np.testing.assert_array_equal(numbers, split.labels[chosen], strict=True)
 
@@ -135,6 +136,7 @@ def test_a_pass_resumes_at_any_step_and_is_shared_by_columns():
     assert [len(row) for row in own] == [1, 1, 1, 0]
     assert_same(streamed.batches(own), split, own)
     assert list(streamed.batches([])) == []
+    assert_same([streamed.gather(rows[1]), streamed.gather(rows[1][:0])], split, [rows[1], []])
 
 
 def test_examples_set_aside_by_chance_are_the_same(tmp_path):
@@ -334,8 +336,10 @@ def test_options_that_are_none(options, message):
     ],
 )
 def test_rows_that_are_none(rows, message):
-    with pytest.raises(ValueError, match=message):
-        list(StreamedSplit([(0.0, 0), (1.0, 1)]).batches(rows))
+    streamed = StreamedSplit([(0.0, 0), (1.0, 1)])
+    for read in (lambda: list(streamed.batches(rows)), lambda: streamed.gather(rows[0])):
+        with pytest.raises(ValueError, match=message):
+            read()
     assert not readers()
 
 

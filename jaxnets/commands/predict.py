@@ -104,12 +104,12 @@ def _chosen(data: Dataset, index: tuple[int, ...]) -> _Examples:
     for number in index:
         if not 0 <= number < len(data.test):
             raise InputError("index", f"a number from 0 to {len(data.test) - 1}", number)
-    labels = data.test.labels[list(index)]
+    inputs, labels = data.test.gather(np.array(index, np.int32))
     if isinstance(data, StandardizedDataset) and data.labels_scaler is not None:
         labels = data.labels_scaler.inverse(labels)
     return [
-        (f"test example {number} (label {label})", data.test.inputs[number])
-        for number, label in zip(index, labels, strict=True)
+        (f"test example {number} (label {label})", example)
+        for number, label, example in zip(index, labels, inputs, strict=True)
     ]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 from flax import nnx
 
 from jaxnets import recipes, runs
@@ -72,5 +73,6 @@ def summary_command(recipe: str, **flags: Any) -> None:
     transform = recipes.build_transform(chosen)
     data = recipes.load_data(chosen)
     model = recipes.build_model(recipes.sized(chosen, data))
-    example = transform(data.train.inputs[: chosen.batch_size])
+    first = np.arange(min(chosen.batch_size, len(data.train)))
+    example = transform(data.train.gather(first)[0])
     click.echo(nnx.tabulate(model, example, console_kwargs={"width": 110}))

@@ -89,6 +89,21 @@ class StreamedSplit:
         """All labels, if they can be had without reading the inputs; otherwise None."""
         return self.examples.known_labels()
 
+    def gather(self, rows: np.ndarray) -> Batch:
+        """Reads some examples here and now.
+
+        Args:
+            rows: their numbers, integers [b].
+
+        Returns:
+            The inputs [b, ...] and the labels [b, ...].
+
+        Raises:
+            InputError: as ``batches``.
+        """
+        self._check_rows(rows)
+        return self._checked(rows, self.examples.gather(rows)) if len(rows) else self._nothing()
+
     def with_classes(self, classes: int) -> "StreamedSplit":
         """The same split, whose labels are checked to be below a number of classes."""
         return self._of(self.examples, classes)
@@ -165,18 +180,24 @@ class StreamedSplit:
         return Crew(self.examples, self.workers, self.prefetch)
 
     def _submit(self, crew: Crew, rows: np.ndarray) -> Future[Batch]:
+        self._check_rows(rows)
+        if len(rows):
+            return crew.submit(rows)
+        nothing: Future[Batch] = Future()
+        nothing.set_result(self._nothing())
+        return nothing
+
+    def _nothing(self) -> Batch:
+        inputs, labels = (np.empty((0, *spec.shape), spec.dtype) for spec in self.spec)
+        return inputs, labels
+
+    def _check_rows(self, rows: np.ndarray) -> None:
         if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "iu" or rows.ndim != 1:
             got = describe(rows) if isinstance(rows, np.ndarray) else type(rows).__name__
             raise InputError("rows", "arrays of the numbers of examples, integers [b]", got)
-        if len(rows) == 0:
-            empty: Future[Batch] = Future()
-            inputs, labels = (np.empty((0, *spec.shape), spec.dtype) for spec in self.spec)
-            empty.set_result((inputs, labels))
-            return empty
-        if rows.min() < 0 or rows.max() >= len(self):
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(self)):
             expected = f"numbers from 0 to {len(self) - 1}"
             raise InputError("rows", expected, f"{rows.min()} to {rows.max()}")
-        return crew.submit(rows)
 
     def _checked(self, rows: np.ndarray, batch: Batch) -> Batch:
         for array, spec in zip(batch, self.spec, strict=True):
