@@ -2,6 +2,7 @@
 
 from jaxnets.training.evaluation import evaluate, predict
 from jaxnets.training.fit import NonFiniteLossError, fit
+from jaxnets.training.interrupts import Interrupted
 from jaxnets.training.records import (
     EpochRecord,
     Evaluation,
@@ -11,14 +12,17 @@ from jaxnets.training.records import (
     plot_history,
     write_history,
 )
+from jaxnets.training.saving import Saving
 from jaxnets.training.state import Program, TrainState, initialize
 from jaxnets.training.step import StepMetrics, train_step
 
 __all__ = [
     "EpochRecord",
     "Evaluation",
+    "Interrupted",
     "NonFiniteLossError",
     "Program",
+    "Saving",
     "StepMetrics",
     "Timings",
     "TrainState",

@@ -25,10 +25,12 @@ from jaxnets.training.evaluation import (
     evaluate_state,
     predictions,
 )
+from jaxnets.training.fingerprint import fingerprint
 from jaxnets.training.placement import Parallel, place
 from jaxnets.training.progress import Progress, Reporter, reporter
 from jaxnets.training.records import EpochRecord, Evaluation, Timings, TrainingRun
-from jaxnets.training.state import Count, Loss, Program, TrainState, Transform, initialize, merge
+from jaxnets.training.saving import Journal, Keeper, Saving, begin, keeper
+from jaxnets.training.state import Count, Loss, Program, Transform, initialize, merge
 from jaxnets.training.step import StepMetrics
 
 
@@ -69,6 +71,8 @@ def fit(
     drop_last: bool = False,
     devices: int | Sequence[jax.Device] | None = None,
     parallel: Parallel = "shard_map",
+    save: Saving | None = None,
+    resume: bool = False,
     progress: Progress = "auto",
 ) -> TrainingRun:
     """Trains a model and evaluates it on every test example after each epoch.
@@ -101,6 +105,11 @@ def fit(
             losses are those of one device, but for the order of sums; dropout and augmentation
             draw from (seed, step, device).
         parallel: ``"shard_map"``, or ``"pmap"`` for the older interface to the same.
+        save: where and how often to save checkpoints. Ctrl-C and SIGTERM then save before they
+            end the run.
+        resume: whether to go on with the run that is saved there, if there is one. It then ends
+            as if it had never been interrupted, bit for bit; on another number of devices, but
+            for the order of sums.
         progress: ``"auto"`` (a bar on a terminal, lines elsewhere), ``"bar"``, ``"lines"`` or
             ``"none"``.
 
@@ -109,6 +118,8 @@ def fit(
 
     Raises:
         ValueError: if an argument is bad, inputs do not fit the model, or a label is out of range.
+        Interrupted: a ``KeyboardInterrupt``, if the run was asked to stop, and has saved.
+        OSError: if a checkpoint cannot be written; those before it remain.
         NonFiniteLossError: if the loss is NaN or infinite at some step or in the evaluation.
     """
     check_positive("epochs", epochs)
@@ -120,7 +131,8 @@ def fit(
     plan_of = functools.partial(
         epoch_plan, len(data.train), batch_size, seed=seed, shuffle=shuffle, drop_last=drop_last
     )
-    steps = plan_of(epoch=0).steps
+    plan = plan_of(epoch=0)
+    steps, examples = plan.steps, plan.full.size + plan.rest.size
     if steps == 0:
         most = f"at most the {len(data.train)} training examples"
         raise InputError("batch_size", most, batch_size)
@@ -131,84 +143,90 @@ def fit(
     test = checked_feed("data.test", data.test, program, state, placement)
     state = placement.replicate(state)
 
+    about: dict[str, Any] = {}
+    if save is not None:
+        settings = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle}
+        settings["drop_last"] = drop_last
+        about = fingerprint(program, state, data, settings)
+    journal = begin(save, resume, about, state)
+    if len(journal.history) > epochs:
+        raise InputError("epochs", f"at least {len(journal.history)}, which are done", epochs)
+
     compiled = Compiled(program, placement)
-    history: list[EpochRecord] = []
-    step_losses: list[np.ndarray] = []
     evaluate_seconds = 0.0
-    with reporter(progress, epochs=epochs, steps=steps) as report:
-        for epoch in range(epochs):
+    evaluation = None
+    with reporter(progress, epochs=epochs, steps=steps) as report, keeper(save, about) as keep:
+        for epoch in range(len(journal.history), epochs):
             plan = plan_of(epoch=epoch)
-            state, measured, seconds = _train_epoch(compiled, state, train, plan, epoch, report)
+            _train_epoch(compiled, journal, train, plan, report, keep)
             began, compiling = time.perf_counter(), compiled.seconds
-            evaluation = evaluate_state(compiled.run, program, state, data.test, test)
+            evaluation = evaluate_state(compiled.run, program, journal.state, data.test, test)
             evaluate_seconds += time.perf_counter() - began - (compiled.seconds - compiling)
             if not np.isfinite(evaluation.loss):
                 raise NonFiniteLossError(epoch + 1, None, evaluation.loss)
-            step_losses.append(np.asarray(measured.loss))
-            total = predictions(data.train, plan.full.size + plan.rest.size)
-            history.append(_record(epoch, plan, program, measured, total, evaluation, seconds))
-            report.epoch(history[-1])
-    train_seconds = sum(record.seconds for record in history)
-    examples = epochs * (plan.full.size + plan.rest.size)
+            total = predictions(data.train, examples)
+            journal.end_epoch(_record(plan, program, journal, total, evaluation))
+            report.epoch(journal.history[-1])
+            keep.after_epoch(journal)
+    if evaluation is None:  # all epochs were done before
+        evaluation = evaluate_state(compiled.run, program, journal.state, data.test, test)
+    train_seconds = sum(record.seconds for record in journal.history)
     return TrainingRun(
-        model=merge(graphdef, state),
-        state=state,
-        history=tuple(history),
-        step_losses=np.concatenate(step_losses),
+        model=merge(graphdef, journal.state),
+        state=journal.state,
+        history=tuple(journal.history),
+        step_losses=np.concatenate(journal.losses),
         test=evaluation,
         timings=Timings(compiled.seconds, train_seconds, evaluate_seconds),
-        examples_per_second=examples / train_seconds,
+        examples_per_second=epochs * examples / train_seconds,
         device=placement.name,
     )
 
 
 def _train_epoch(
-    compiled: Compiled, state: TrainState, feed: Feed, plan: Plan, epoch: int, report: Reporter
-) -> tuple[TrainState, StepMetrics, float]:
-    """Runs one epoch; returns the state, each step's metrics on the host, and the seconds."""
-    batch_size = plan.full.shape[1]
-    pieces = cut(plan, room=feed.room(len(plan.full), batch_size))
+    compiled: Compiled, journal: Journal, feed: Feed, plan: Plan, report: Reporter, keep: Keeper
+) -> None:
+    """Takes what steps of an epoch are left."""
+    epoch, start = len(journal.history), journal.step_in_epoch
+    room, stops = keep.pieces(feed.room(len(plan.full), plan.full.shape[1]), journal, plan.steps)
+    pieces = cut(plan, start=start, room=room, stops=stops)
     source = feed.batches(pieces)
-    measured: list[StepMetrics] = []
+    if start:
+        report.advance(start, float(journal.losses[-1][-1]))
     began, compiling = time.perf_counter(), compiled.seconds
     upcoming: Any = next(source, None)
     for piece in pieces:
         steps, size = piece.rows.shape
-        state, room = compiled.run(train_steps, size, state, upcoming, piece.count)
+        state, measured = compiled.run(train_steps, size, journal.state, upcoming, piece.count)
         upcoming = next(source, None)  # read on while the device computes
-        some = StepMetrics(*(np.asarray(many)[:steps] for many in room))
-        bad = np.flatnonzero(~np.isfinite(some.loss))
+        measured = StepMetrics(*(np.asarray(many)[:steps] for many in measured))
+        bad = np.flatnonzero(~np.isfinite(measured.loss))
         if len(bad):
-            before = sum(len(earlier.loss) for earlier in measured)
-            raise NonFiniteLossError(epoch + 1, before + int(bad[0]) + 1, float(some.loss[bad[0]]))
-        measured.append(some)
-        report.advance(steps, float(some.loss[-1]))
-    seconds = time.perf_counter() - began - (compiled.seconds - compiling)
-    state = dataclasses.replace(state, epoch=state.epoch + 1)
-    loss, correct = (np.concatenate(parts) for parts in zip(*measured, strict=True))
-    return state, StepMetrics(loss, correct), seconds
+            step = journal.step_in_epoch + int(bad[0]) + 1
+            raise NonFiniteLossError(epoch + 1, step, float(measured.loss[bad[0]]))
+        now = time.perf_counter()
+        journal.add(state, measured, now - began - (compiled.seconds - compiling))
+        report.advance(steps, float(measured.loss[-1]))
+        if upcoming is not None:
+            keep.after_steps(journal)
+        began, compiling = time.perf_counter(), compiled.seconds
+    journal.state = dataclasses.replace(journal.state, epoch=journal.state.epoch + 1)
 
 
 def _record(
-    epoch: int,
-    plan: Plan,
-    program: Program,
-    measured: StepMetrics,
-    total: int,
-    evaluation: Evaluation,
-    seconds: float,
+    plan: Plan, program: Program, journal: Journal, total: int, evaluation: Evaluation
 ) -> EpochRecord:
     sizes = np.full(plan.steps, plan.full.shape[1])
     if len(plan.rest):
         sizes[-1] = len(plan.rest)
-    correct = None if program.correct is None else int(measured.correct.sum()) / total
+    loss, correct = map(np.asarray, journal.epoch_measured())
     return EpochRecord(
-        epoch=epoch + 1,
-        train_loss=float(np.average(np.asarray(measured.loss, np.float64), weights=sizes)),
-        train_accuracy=correct,
+        epoch=len(journal.history) + 1,
+        train_loss=float(np.average(loss.astype(np.float64), weights=sizes)),
+        train_accuracy=None if program.correct is None else int(correct.sum()) / total,
         test_loss=evaluation.loss,
         test_accuracy=evaluation.accuracy,
-        seconds=seconds,
+        seconds=journal.seconds,
     )
 
 

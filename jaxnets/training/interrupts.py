@@ -1,0 +1,60 @@
+"""Requests to stop: Ctrl-C, and the signal by which machines are taken back."""
+
+import signal
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+_HEARD = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was asked to stop, and has saved where it is.
+
+    Attributes:
+        signal: what asked.
+        directory: where it is saved.
+        step: steps done.
+    """
+
+    def __init__(self, signum: int, directory: Path, step: int) -> None:
+        super().__init__(signum, directory, step)
+        self.signal, self.directory, self.step = signal.Signals(signum), directory, step
+
+    @property
+    def exit_code(self) -> int:
+        """What a program ends with by convention: 128 and the signal's number."""
+        return 128 + self.signal
+
+    def __str__(self) -> str:
+        return f"stopped by {self.signal.name} after step {self.step}, saved in {self.directory}"
+
+
+class Interrupts:
+    """Hears Ctrl-C and SIGTERM while it is entered, once; a second one ends the process at once.
+
+    In a thread other than the main one, where Python hears no signals, it does nothing.
+
+    Attributes:
+        signal: what was heard; None so far.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "Interrupts":
+        """Begins to listen."""
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._hear) for number in _HEARD}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Gives the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self.signal = number
+        signal.signal(number, signal.SIG_DFL)

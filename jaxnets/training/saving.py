@@ -1,0 +1,235 @@
+"""When a run saves, what it saves, and how it goes on from there."""
+
+import dataclasses
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnets.arrays import InputError, check_number, check_positive
+from jaxnets.training.checkpoints import Checkpoints, Saved, read
+from jaxnets.training.fingerprint import differences
+from jaxnets.training.interrupts import Interrupted, Interrupts
+from jaxnets.training.records import EpochRecord
+from jaxnets.training.state import TrainState
+from jaxnets.training.step import StepMetrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Saving:
+    """Where and how often a run saves; it does so after each epoch in any case.
+
+    Args:
+        directory: the folder of the run's checkpoints, and of no other's.
+        steps: saves after every so many steps as well.
+        minutes: saves as well when so many have gone by.
+        keep: how many of the newest checkpoints to keep; the one with the best test result stays
+            too.
+
+    Raises:
+        InputError: if a number is not positive.
+    """
+
+    directory: Path | str
+    steps: int | None = None
+    minutes: float | None = None
+    keep: int = 3
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        if self.steps is not None:
+            check_positive("steps", self.steps)
+        if self.minutes is not None:
+            check_number("minutes", self.minutes, above=0)
+        check_positive("keep", self.keep)
+
+
+@dataclasses.dataclass
+class Journal:
+    """How far a run is, and what it has measured so far.
+
+    Attributes:
+        state: the training state.
+        losses: of every step so far.
+        correct: predictions of each step of the epoch under way.
+        seconds: of training in the epoch under way.
+        history: the epochs that are done.
+    """
+
+    state: TrainState
+    losses: list[np.ndarray] = dataclasses.field(default_factory=list)
+    correct: list[np.ndarray] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+    history: list[EpochRecord] = dataclasses.field(default_factory=list)
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return sum(map(len, self.losses))
+
+    @property
+    def step_in_epoch(self) -> int:
+        """Steps done of the epoch under way."""
+        return sum(map(len, self.correct))
+
+    def add(self, state: TrainState, measured: StepMetrics, seconds: float) -> None:
+        """Some steps are done."""
+        self.state = state
+        self.losses.append(np.asarray(measured.loss))
+        self.correct.append(np.asarray(measured.correct))
+        self.seconds += seconds
+
+    def epoch_measured(self) -> StepMetrics:
+        """What the steps of the epoch under way measured."""
+        losses = np.concatenate(self.losses)[self.step - self.step_in_epoch :]
+        return StepMetrics(losses, np.concatenate(self.correct))
+
+    def end_epoch(self, record: EpochRecord) -> None:
+        """An epoch is done and evaluated."""
+        self.history.append(record)
+        self.correct, self.seconds = [], 0.0
+
+
+class Keeper:
+    """Saves a run's journal when it is time to, and when somebody asks the run to stop.
+
+    Args:
+        checkpoints: where; None saves nothing.
+        saving: how often.
+        about: what is trained on what, see ``fingerprint``.
+        interrupts: who tells of a request to stop.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints | None,
+        saving: Saving | None,
+        about: dict[str, Any],
+        interrupts: Interrupts,
+    ) -> None:
+        self._checkpoints, self._saving = checkpoints, saving
+        self._about, self._interrupts = about, interrupts
+        self._saved_at = time.monotonic()
+
+    def pieces(self, room: int | None, journal: Journal, steps: int) -> tuple[int | None, range]:
+        """How an epoch is cut so that it can be saved in time.
+
+        Args:
+            room: the most steps of a piece so far, if there is a limit.
+            journal: how far the run is.
+            steps: of an epoch.
+
+        Returns:
+            The most steps of a piece, and after which steps of the epoch one has to end.
+        """
+        every = None if self._saving is None else self._saving.steps
+        if every is None:
+            return room, range(0)
+        before = len(journal.history) * steps
+        return room and min(room, every), range(-before % every, steps, every)
+
+    def after_steps(self, journal: Journal) -> None:
+        """Some steps are done, and more of the epoch follow.
+
+        Raises:
+            Interrupted: if a request to stop has come; all is saved then.
+        """
+        if self._interrupts.signal is not None or self._due(journal.step):
+            self._save(journal, score=None)
+            self._stop_if_asked(journal)
+
+    def after_epoch(self, journal: Journal) -> None:
+        """An epoch is done.
+
+        Raises:
+            Interrupted: if a request to stop has come; all is saved then.
+        """
+        last = journal.history[-1]
+        accuracy = last.test_accuracy
+        self._save(journal, -last.test_loss if accuracy is None else accuracy)
+        self._stop_if_asked(journal)
+
+    def _due(self, step: int) -> bool:
+        if self._saving is None:
+            return False
+        if self._saving.steps is not None and step % self._saving.steps == 0:
+            return True
+        minutes = self._saving.minutes
+        return minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes
+
+    def _save(self, journal: Journal, score: float | None) -> None:
+        if self._checkpoints is None:
+            return
+        record = {
+            "about": self._about,
+            "step_in_epoch": journal.step_in_epoch,
+            "seconds": journal.seconds,
+            "history": [dataclasses.asdict(epoch) for epoch in journal.history],
+        }
+        self._checkpoints.save(_tree(journal), record, step=journal.step, score=score)
+        self._saved_at = time.monotonic()
+
+    def _stop_if_asked(self, journal: Journal) -> None:
+        if self._interrupts.signal is not None and self._checkpoints is not None:
+            self._checkpoints.wait()
+            directory = self._checkpoints.directory
+            raise Interrupted(self._interrupts.signal, directory, journal.step)
+
+
+@contextmanager
+def keeper(saving: Saving | None, about: dict[str, Any]) -> Iterator[Keeper]:
+    """What saves a run while it goes on; signals to stop are heard as long."""
+    if saving is None:
+        yield Keeper(None, None, about, Interrupts())
+        return
+    with Checkpoints(saving.directory, keep=saving.keep) as checkpoints, Interrupts() as interrupts:
+        yield Keeper(checkpoints, saving, about, interrupts)
+
+
+def begin(saving: Saving | None, resume: bool, about: dict[str, Any], state: TrainState) -> Journal:
+    """The journal with which a run begins: a new one, or that of a run which was saved.
+
+    Args:
+        saving: where runs are saved.
+        resume: whether to go on with what is saved there.
+        about: what is to be trained on what; see ``fingerprint``.
+        state: in which training begins; what is read goes where its arrays are.
+
+    Raises:
+        InputError: if something else was trained there, item by item; or if something is saved and
+            the run is to be a new one.
+    """
+    saved = None if saving is None else read(saving.directory)
+    if saving is None or saved is None:
+        return Journal(state)
+    if not resume:
+        got = f"{saving.directory}, in which one is saved: resume=True goes on with it"
+        raise InputError("save", "a folder without a run's checkpoints", got)
+    faults = differences(saved.record["about"], about)
+    if faults:
+        expected = f"the run saved in {saving.directory}"
+        raise InputError("resume", expected, f"another: {'; '.join(faults)}")
+    return _journal(saved, state)
+
+
+def _tree(journal: Journal) -> dict[str, Any]:
+    none = np.zeros(0, jnp.zeros(0, float).dtype), np.zeros(0, np.int32)
+    return {
+        "state": journal.state,
+        "losses": np.concatenate([none[0], *journal.losses]),
+        "correct": np.concatenate([none[1], *journal.correct]),
+    }
+
+
+def _journal(saved: Saved, state: TrainState) -> Journal:
+    like = _tree(Journal(state))
+    like["losses"] = np.resize(like["losses"], saved.step)
+    like["correct"] = np.resize(like["correct"], saved.record["step_in_epoch"])
+    tree = saved.restore(like)
+    history = [EpochRecord(**epoch) for epoch in saved.record["history"]]
+    begun = [tree["correct"]] if len(tree["correct"]) else []
+    return Journal(tree["state"], [tree["losses"]], begun, saved.record["seconds"], history)

@@ -1,0 +1,188 @@
+import os
+import shutil
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxnets import losses, optimizers
+from jaxnets.data import Compose, Dataset, RandomHorizontalFlip, Split, StreamedSplit, ToFloat
+from jaxnets.layers import BatchNorm1d, Dropout, Linear, flatten
+from jaxnets.training import Interrupted, Saving, fit
+
+BATCHES = 7  # of an epoch: six of 8 examples and one of 4
+
+
+class Net(nnx.Module):
+    """State of every kind: parameters, statistics, random streams."""
+
+    def __init__(self, hidden=8):
+        rngs = nnx.Rngs(0)
+        self.fc1 = Linear(16, hidden, rngs=rngs)
+        self.norm = BatchNorm1d(hidden)
+        self.dropout = Dropout(0.5, rngs=rngs)
+        self.fc2 = Linear(hidden, 3, rngs=rngs)
+
+    def __call__(self, x):
+        return self.fc2(self.dropout(jax.nn.relu(self.norm(self.fc1(flatten(x))))))
+
+
+def data(seed=0, streamed=False):
+    draw = np.random.default_rng(seed)
+    images = draw.integers(256, size=(52, 4, 4, 1), dtype=np.uint8)
+    split = Split(images, draw.integers(3, size=52).astype(np.int32))
+    return Dataset("drawn", StreamedSplit(split) if streamed else split, split.take(9))
+
+
+# Made once, as what is compiled for one is used for the next.
+ADAM = optimizers.adam(0.01)
+SETTINGS = {
+    "loss": losses.cross_entropy,
+    "optimizer": ADAM,
+    "epochs": 3,
+    "batch_size": 8,
+    "transform": ToFloat(),
+    "augment": Compose(RandomHorizontalFlip()),
+    "progress": "none",
+}
+
+
+def train(directory=None, model=None, on=None, steps=None, keep=100, **options):
+    save = None if directory is None else Saving(directory, steps=steps, keep=keep)
+    return fit(model or Net(), on or data(), save=save, **{**SETTINGS, **options})
+
+
+def assert_same(run, other):
+    leaves = (jax.tree.leaves(r.state) for r in (run, other))
+    for one, two in zip(*leaves, strict=True):
+        if jax.dtypes.issubdtype(one.dtype, jax.dtypes.prng_key):
+            one, two = jax.random.key_data(one), jax.random.key_data(two)
+        np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(run.step_losses, other.step_losses)
+    numbers = [(e.train_loss, e.train_accuracy, e.test_loss) for e in run.history]
+    assert numbers == [(e.train_loss, e.train_accuracy, e.test_loss) for e in other.history]
+    assert run.test == other.test
+
+
+def truncated(source, target, step):
+    """A copy of a run's folder as it was right after one of its checkpoints."""
+    shutil.copytree(source, target)
+    for path in target.glob("step-*"):
+        if int(path.name[5:]) > step:
+            shutil.rmtree(path)
+    return target
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return train()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, whole):
+    """The folder of a run that saved every other step, and at the end of each epoch."""
+    directory = tmp_path_factory.mktemp("saved") / "run"
+    assert_same(train(directory, steps=2), whole)
+    return directory
+
+
+def test_it_saves_after_so_many_steps_and_after_each_epoch(saved):
+    steps = sorted(int(path.name[5:]) for path in saved.glob("step-*"))
+    assert steps == sorted({*range(2, 21, 2), 7, 14, 21})
+
+
+@pytest.mark.parametrize("step", [2, 6, 7, 8, 14, 20, 21])
+def test_a_run_goes_on_from_any_checkpoint_bit_for_bit(saved, whole, tmp_path, step):
+    directory = truncated(saved, tmp_path / "run", step)
+    assert_same(train(directory, steps=2, resume=True), whole)
+
+
+def test_a_run_that_never_saved_begins(tmp_path, whole):
+    assert_same(train(tmp_path / "new", resume=True), whole)
+
+
+def test_other_times_to_save_and_more_epochs_are_no_other_run(saved, tmp_path):
+    directory = truncated(saved, tmp_path / "run", 6)
+    assert_same(train(directory, steps=5, resume=True, epochs=4), train(epochs=4))
+
+
+def test_streamed_splits_go_on_too(whole, tmp_path):
+    streamed = data(streamed=True)
+    train(tmp_path / "run", on=streamed, steps=5)
+    directory = truncated(tmp_path / "run", tmp_path / "again", 10)
+    assert_same(train(directory, on=streamed, resume=True), whole)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_request_to_stop_saves_first(tmp_path, whole, signum):
+    fired = []
+
+    def ask(step):
+        if step == 4 and not fired:
+            fired.append(os.kill(os.getpid(), signum))
+
+    def asking(inputs):
+        return ToFloat()(inputs)
+
+    class Asking(Net):
+        def __init__(self):
+            super().__init__()
+            self.calls = nnx.BatchStat(jnp.zeros((), jnp.int32))
+
+        def __call__(self, x):
+            self.calls[...] = self.calls[...] + 1
+            jax.debug.callback(ask, self.calls[...])
+            return super().__call__(x)
+
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Interrupted, match=f"stopped by {signum.name} after step .*, saved in") as e:
+        train(tmp_path / "run", model=Asking(), steps=2)
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert e.value.exit_code == 128 + signum
+    assert 4 <= e.value.step < 21
+    run = train(tmp_path / "run", model=Asking(), resume=True)
+    np.testing.assert_array_equal(run.step_losses, whole.step_losses)
+
+
+def test_a_folder_in_use_is_not_begun_anew(saved):
+    with pytest.raises(ValueError, match="save: expected a folder without a run's checkpoints"):
+        train(saved)
+
+
+def test_fewer_epochs_than_are_done(saved):
+    with pytest.raises(ValueError, match="epochs: expected at least 3, which are done, got 2"):
+        train(saved, resume=True, epochs=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": Net(9)}, "network is 210 parameters, was 187"),
+        ({"optimizer": optimizers.adam(0.02)}, "optimizer computes something else"),
+        ({"loss": losses.nll_loss}, "loss computes something else"),
+        ({"transform": Compose(ToFloat(), ToFloat())}, "transform computes something else"),
+        ({"augment": None}, "augment computes something else"),
+        ({"on": data(seed=1)}, "data.test is .*; data.train is 52 examples .*, was 52 examples"),
+        ({"batch_size": 4, "seed": 1}, "batch_size is 4, was 8; seed is 1, was 0"),
+        ({"shuffle": False}, "shuffle is False, was True"),
+    ],
+)  # fmt: skip
+def test_another_run_is_refused_with_all_that_differs(saved, options, message):
+    with pytest.raises(ValueError, match="resume: expected the run saved in .*" + message):
+        train(saved, resume=True, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"steps": 0}, "steps: expected a positive integer, got 0"),
+        ({"minutes": 0}, "minutes: expected a .*number"),
+        ({"keep": -1}, "keep: expected a positive integer, got -1"),
+    ],
+)
+def test_bad_numbers_are_named(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
+        Saving(tmp_path, **options)
