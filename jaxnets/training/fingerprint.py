@@ -47,14 +47,7 @@ def fingerprint(
     count = sum(x.size for x in jax.tree.leaves(shapes.parameters))
     return {
         "network": {"is": f"{count} parameters", "computes": _digest(network, shapes, ready)},
-        "optimizer": {
-            "computes": _digest(
-                program.optimizer.update,
-                shapes.parameters,
-                shapes.optimizer_state,
-                shapes.parameters,
-            )
-        },
+        "optimizer": {"computes": _optimizer_digest(program, state.optimizer_state, shapes)},
         "loss": {"computes": _digest(program.loss, outputs, labels)},
         "transform": {"computes": _digest(program.inputs, inputs)},
         "augment": {
@@ -86,6 +79,13 @@ def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 def _plain(item: Any) -> Any:
     return item.get("is") if isinstance(item, dict) else item
+
+
+def _optimizer_digest(program: Program, initial: Any, shapes: TrainState) -> str:
+    """Numbers such as the learning rate stand in what is computed, or in the state at first."""
+    arguments = shapes.parameters, shapes.optimizer_state, shapes.parameters
+    numbers = [np.asarray(x).tolist() for x in jax.tree.leaves(initial) if np.ndim(x) == 0]
+    return f"{_digest(program.optimizer.update, *arguments)} {numbers}"
 
 
 def _digest(function: Callable[..., Any], *arguments: Any) -> str:
