@@ -8,12 +8,15 @@ Accuracy:   97.9 % (PyTorch 97.7 to 98.1 %); see --help for the others.
 """
 
 import argparse
+import contextlib
 from pathlib import Path
 
 from flax import nnx
 
 from jaxnets import MLP, LeNet, RecurrentClassifier, fit, losses, optimizers
+from jaxnets.arrays import check_seed
 from jaxnets.data import Compose, ImageRows, Normalize, ToFloat, load
+from jaxnets.runs import new_folder
 from jaxnets.training import plot_history, write_history
 from jaxnets.training.weights import save_weights
 
@@ -54,30 +57,25 @@ def main():
     args = parser.parse_args()
     build, transform, optimizer, epochs = EXPERIMENTS[args.model]
 
-    if args.seed < 0:
-        parser.error(f"--seed: expected 0 or more, got {args.seed}")
-    if args.out is not None:
-        try:
-            args.out.mkdir(parents=True)
-        except OSError as error:
-            parser.error(f"--out: expected a folder that can be made, got {error}")
     try:
-        run = fit(
-            build(nnx.Rngs(args.seed)),
-            load("mnist"),
-            loss=losses.cross_entropy,
-            optimizer=optimizer,
-            epochs=epochs if args.epochs is None else args.epochs,
-            batch_size=args.batch_size,
-            seed=args.seed,
-            transform=transform,
-        )
+        check_seed("--seed", args.seed)
+        with contextlib.nullcontext() if args.out is None else new_folder(args.out) as folder:
+            run = fit(
+                build(nnx.Rngs(args.seed)),
+                load("mnist"),
+                loss=losses.cross_entropy,
+                optimizer=optimizer,
+                epochs=epochs if args.epochs is None else args.epochs,
+                batch_size=args.batch_size,
+                seed=args.seed,
+                transform=transform,
+            )
+            if folder is not None:
+                write_history(run.history, folder / "history.csv")
+                save_weights(run.model, folder / "weights")
+                plot_history(run.history, folder / "curves.png", title=f"{args.model} on MNIST")
     except ValueError as error:
         parser.error(str(error))
-    if args.out is not None:
-        write_history(run.history, args.out / "history.csv")
-        plot_history(run.history, args.out / "curves.png", title=f"{args.model} on MNIST")
-        save_weights(run.model, args.out / "weights")
     print(f"trained in {run.timings.train_seconds:.1f} s on {run.device}")
     print(f"test accuracy: {run.test.accuracy:.2%} ({run.test.correct}/{run.test.total})")
 

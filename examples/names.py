@@ -13,6 +13,7 @@ import argparse
 from flax import nnx
 
 from jaxnets import TextClassifier, fit, losses, optimizers, predict
+from jaxnets.arrays import check_seed
 from jaxnets.data import load
 
 
@@ -25,7 +26,9 @@ def main():
     parser.add_argument("names", nargs="*", default=["Satoshi", "Jackson", "Dovesky"])
     args = parser.parse_args()
     try:
+        check_seed("--seed", args.seed)
         data = load("names", data_dir=args.data_dir)
+        asked = data.encoder(args.names)
         run = fit(
             TextClassifier(
                 len(data.vocabulary), embedding_dim=64, hidden_dim=128, dropout=0.3,
@@ -40,7 +43,7 @@ def main():
     except ValueError as error:
         parser.error(str(error))
     print(f"test accuracy: {run.test.accuracy:.2%} ({run.test.correct}/{run.test.total})")
-    classes = predict(run.model, data.encoder(args.names)).argmax(-1)
+    classes = predict(run.model, asked).argmax(-1)
     for name, number in zip(args.names, classes, strict=True):
         print(f"{name}: {data.class_names[number]}")
 

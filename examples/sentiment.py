@@ -12,6 +12,7 @@ import argparse
 from flax import nnx
 
 from jaxnets import TextClassifier, fit, losses, optimizers, predict
+from jaxnets.arrays import check_seed
 from jaxnets.data import load
 
 SENTENCES = ("a warm , funny and moving film .", "a tired plot without a single good idea .")
@@ -25,6 +26,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     try:
+        check_seed("--seed", args.seed)
         data = load("rt-polarity", data_dir=args.data_dir)
         run = fit(
             TextClassifier(

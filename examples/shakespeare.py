@@ -14,6 +14,7 @@ import argparse
 from flax import nnx
 
 from jaxnets import LanguageModel, fit, losses, optimizers
+from jaxnets.arrays import check_number, check_seed
 from jaxnets.data import load
 from jaxnets.sampling import sample
 
@@ -28,7 +29,10 @@ def main():
     parser.add_argument("--temperature", type=float, default=0.8)
     args = parser.parse_args()
     try:
+        check_seed("--seed", args.seed)
+        check_number("--temperature", args.temperature, least=0)
         data = load("text", data_dir=args.data_dir)
+        prompt = data.encoder([args.prompt])[0]
         run = fit(
             LanguageModel(
                 len(data.vocabulary), embedding_dim=64, hidden_dim=256, rngs=nnx.Rngs(args.seed)
@@ -43,7 +47,6 @@ def main():
     except ValueError as error:
         parser.error(str(error))
     print(f"test loss: {run.test.loss:.4f} nats a character, accuracy {run.test.accuracy:.2%}")
-    prompt = data.encoder([args.prompt])[0]
     written = sample(run.model, prompt, 400, temperature=args.temperature, seed=args.seed)
     print(args.prompt + data.encoder.decode(written))
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import ArrayLike, InputError, check_positive, check_seed, describe
+from jaxnets.arrays import ArrayLike, InputError, check_number, check_positive, check_seed, describe
 from jaxnets.models import LanguageModel
 
 
@@ -38,13 +38,17 @@ def sample(
     Raises:
         InputError: if the prompt is empty or no row of tokens, or an argument is out of range.
     """
+    if not isinstance(model, LanguageModel):
+        raise InputError("model", "a LanguageModel", type(model).__name__)
     prompt = np.asarray(prompt)
     if prompt.ndim != 1 or prompt.size == 0 or prompt.dtype.kind not in "ui":
         raise InputError("prompt", "integers [n], at least one", describe(prompt))
+    tokens = model.encoder.num_embeddings
+    if prompt.min() < 0 or prompt.max() >= tokens:
+        raise InputError("prompt", f"tokens from 0 to {tokens - 1}", prompt.tolist())
     check_positive("length", length)
     check_seed("seed", seed)
-    if not 0 <= temperature < float("inf"):
-        raise InputError("temperature", "a number of at least 0", temperature)
+    temperature = check_number("temperature", temperature, least=0)
     graphdef, state = nnx.split(model)
     drawn = _draw(graphdef, state, prompt[None, :], temperature, jax.random.key(seed), length)
     return np.asarray(drawn)

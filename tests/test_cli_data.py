@@ -147,6 +147,19 @@ def test_what_is_no_image_is_not_drawn(inputs, labels, message):
         contact_sheet(Split(inputs, labels))
 
 
+def test_check_reads_a_few_examples_at_a_time_and_the_last_one_too(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxnets.commands.data._PIECE", 7)
+    folder = write_cifar10(tmp_path / "cifar-10-batches-bin", layout="binary")
+    assert run(capsys, "data", "check", folder)[0] == 0
+    path = folder / "test_batch.bin"
+    content = bytearray(path.read_bytes())
+    content[9 * 3073] = 10
+    path.write_bytes(content)
+    code, _, err = run(capsys, "data", "check", folder)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"{path}: expected labels from 0 to 9, got 10 for image 9" in err
+
+
 def test_check_reads_everything(capsys, tmp_path):
     write_idx(tmp_path / "MNIST" / "raw")
     write_cifar10(tmp_path / "cifar-10-batches-py", layout="pickle")

@@ -139,7 +139,10 @@ def test_summary_knows_the_number_of_tokens(capsys, tmp_path):
         (["{writer}", "--prompt", "a", "b"], "TEXT: expected none, as LanguageModel writes"),
         (["{writer}", "--prompt", ""], "texts: expected texts of at least one token"),
         (["{writer}", "--prompt", "a", "--length", "0"], "length: expected a positive integer"),
-        (["{writer}", "--prompt", "a", "--temperature", "-1"], "temperature: expected a number"),
+        (
+            ["{writer}", "--prompt", "a", "--temperature", "-1"],
+            "temperature: expected a finite number >= 0",
+        ),
         (["{writer}", "--prompt", "a", "--seed", "-1"], "seed: expected an integer from 0"),
     ],
 )
@@ -196,3 +199,26 @@ def test_the_examples_run(capsys, tmp_path, monkeypatch, name, write, result):
     assert lines[0].startswith("epoch 1/1  train loss")
     assert re.fullmatch(result, lines[1])
     assert len(lines) > 2  # what it says of new texts, or writes
+
+
+@pytest.mark.parametrize(
+    ("name", "flags", "message"),
+    [
+        ("names", ["--seed", "-1"], "--seed: expected an integer from 0"),
+        ("names", [""], "texts: expected texts of at least one token, got ''"),
+        ("sentiment", ["--seed", "-1"], "--seed: expected an integer from 0"),
+        ("shakespeare", ["--prompt", ""], "texts: expected texts of at least one token, got ''"),
+        ("shakespeare", ["--temperature", "-1"], "--temperature: expected a finite number >= 0"),
+    ],
+)
+def test_the_examples_refuse_bad_arguments_before_they_train(
+    capsys, tmp_path, monkeypatch, name, flags, message
+):
+    {"names": write_names, "sentiment": write_polarity, "shakespeare": write_loop}[name](tmp_path)
+    script = Path(__file__).parent.parent / "examples" / f"{name}.py"
+    monkeypatch.setattr("sys.argv", [str(script), "--data-dir", str(tmp_path), *flags])
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(str(script), run_name="__main__")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"error: {message}" in err

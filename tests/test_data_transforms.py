@@ -99,6 +99,12 @@ def test_normalize_refuses(mean, std, message):
         Normalize(mean, std)
 
 
+def test_normalize_takes_arrays():
+    same = Normalize(MEANS, STDS)
+    assert Normalize(np.array(MEANS), np.array(STDS)) == same
+    assert Normalize(np.float64(0.5), jnp.array(0.25)) == Normalize(0.5, 0.25)
+
+
 def test_normalize_refuses_a_batch():
     with pytest.raises(ValueError, match=r"x: expected floating values \(ToFloat comes before"):
         Normalize(0.5, 0.5)(PIXELS)

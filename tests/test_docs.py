@@ -25,15 +25,17 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
-def test_the_readmes_first_command_trains_as_it_says():
+def test_the_readmes_first_command_trains_as_it_says(tmp_path):
     assert "pip install -e . && python examples/mnist.py" in README
-    command = [sys.executable, "examples/mnist.py", "--epochs", "1"]
+    out = tmp_path / "run"
+    command = [sys.executable, "examples/mnist.py", "--epochs", "1", "--out", out]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
     lines = done.stdout.splitlines()
     assert lines[0].startswith("epoch 1/1  train loss")
     match = re.fullmatch(r"test accuracy: (\d+\.\d\d)% \((\d+)/10000\)", lines[-1])
     assert float(match[1]) == int(match[2]) / 100
     assert int(match[2]) > 9300
+    assert sorted(path.name for path in out.iterdir()) == ["curves.png", "history.csv", "weights"]
 
 
 def test_the_readmes_second_command_is_the_test_command():
@@ -65,15 +67,16 @@ def test_docstring_examples(name):
     assert failures == 0
 
 
-def test_the_example_refuses_bad_arguments():
+def test_the_example_refuses_bad_arguments_and_leaves_no_folder(tmp_path):
     for arguments, message in [
         (["--epochs", "-1"], "epochs: expected a positive integer, got -1"),
         (["--batch-size", "0"], "batch_size: expected a positive integer, got 0"),
         (["--model", "vgg"], "invalid choice: 'vgg'"),
-        (["--seed", "-3"], "--seed: expected 0 or more, got -3"),
+        (["--seed", "-3"], "--seed: expected an integer from 0"),
     ]:
-        command = [sys.executable, "examples/mnist.py", *arguments]
+        command = [sys.executable, "examples/mnist.py", "--out", tmp_path / "run", *arguments]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 2
         assert message in done.stderr
         assert "Traceback" not in done.stderr
+        assert list(tmp_path.iterdir()) == []

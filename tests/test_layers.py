@@ -32,6 +32,19 @@ BAD_OPTIONS = [
     ),
     (lambda: layers.PReLU(0), "num_parameters: expected a positive integer, got 0"),
     (lambda: layers.GELU("erf"), "approximate: expected one of none, tanh, got erf"),
+    (lambda: layers.CELU(0), "alpha: expected a number other than 0, got 0"),
+    (lambda: layers.Softplus(0), "beta: expected a number other than 0, got 0"),
+    (lambda: layers.Linear(0, 1, rngs=nnx.Rngs(0)), "in_features: expected a positive integer"),
+    (lambda: layers.Linear(1, 1, rngs=0), r"rngs: expected random streams, such as .*, got 0"),
+    (lambda: layers.BatchNorm1d(1, rngs=0), r"rngs: expected random streams, such as .*, got 0"),
+    (
+        lambda: layers.Linear(1, 1, rngs=nnx.Rngs(0), param_dtype=jnp.int32),
+        "param_dtype: expected a floating-point dtype, got <class",
+    ),
+    (
+        lambda: layers.TransformerEncoder("layer", 2),
+        "encoder_layer: expected a layer, got layer",
+    ),
     (lambda: layers.Hardtanh(1.0, 1.0), "max_val: expected a number above min_val = 1.0, got 1.0"),
     (lambda: layers.Dropout(1.5, rngs=nnx.Rngs(0)), r"p: expected a number in \[0, 1\]"),
     (lambda: layers.Dropout2d(-0.1, rngs=nnx.Rngs(0)), "p: expected a number .* got -0.1"),
@@ -56,6 +69,44 @@ BAD_OPTIONS = [
         "num_layers: expected a positive integer, got 0",
     ),
 ]
+
+
+BAD_INPUTS = [
+    (lambda: layers.Linear(3, 2, rngs=nnx.Rngs(0)), r"\[\.\.\., 3\]"),
+    (lambda: layers.Dropout(0.5, rngs=nnx.Rngs(0)), r"\[\.\.\.\]"),
+    (lambda: layers.LayerNorm((2, 3)), r"\[\.\.\., 2, 3\]"),
+    (lambda: layers.BatchNorm1d(3), r"\[\.\.\.\]"),
+    (lambda: layers.GroupNorm(1, 3), r"\[\.\.\.\]"),
+    (lambda: layers.MaxPool2d(2), r"\[N, H, W, C\]"),
+    (lambda: layers.AvgPool1d(2), r"\[N, L, C\]"),
+]
+
+
+@pytest.mark.parametrize(("make", "shape"), BAD_INPUTS)
+def test_an_input_is_a_floating_array(make, shape):
+    for x, got in ((None, "NoneType"), ([1.0], "list"), (np.ones((2, 3), int), "int64")):
+        with pytest.raises(
+            ValueError, match=f"x: expected a floating-point array {shape}, got {got}"
+        ):
+            make()(x)
+
+
+def test_sizes_may_be_those_of_numpy():
+    linear = layers.Linear(np.int64(3), np.int32(2), rngs=nnx.Rngs(0))
+    assert linear.kernel.shape == (3, 2)
+    assert layers.LayerNorm(np.array([2, 3])).normalized_shape == (2, 3)
+    assert layers.LeakyReLU(jnp.float32(0.5)).negative_slope == 0.5
+    assert layers.AdaptiveAvgPool2d((None, np.int64(2))).output_size == (None, 2)
+
+
+def test_linear_refuses_another_size():
+    with pytest.raises(ValueError, match=r"x: expected .* \[\.\.\., 3\], got float32\[5, 4\]"):
+        layers.Linear(3, 2, rngs=nnx.Rngs(0))(jnp.ones((5, 4)))
+
+
+def test_a_gate_needs_an_axis():
+    with pytest.raises(ValueError, match=r"x: expected an even size along axis 2, got float32\[4"):
+        layers.GLU(2)(jnp.ones((4, 4)))
 
 
 @pytest.mark.parametrize(("make", "message"), BAD_OPTIONS)

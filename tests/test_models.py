@@ -147,6 +147,11 @@ def test_layers_bear_pytorchs_names():
     assert set(MODELS) >= {"linear-regression", "mlp", "image-classifier", "lenet"}
 
 
+def test_features_may_be_an_array():
+    assert MLP(np.array([4, 3]), rngs=nnx.Rngs(0)).features == (4, 3)
+    assert all(type(size) is int for size in MLP(np.array([4, 3]), rngs=nnx.Rngs(0)).features)
+
+
 def test_probabilities_are_probabilities():
     rngs = nnx.Rngs(0)
     softmax = run(MLP((4, 3), output="softmax", rngs=rngs), np.ones((5, 4), np.float32))

@@ -57,11 +57,19 @@ def test_a_longer_draw_begins_like_a_shorter_one_read_greedily(model):
         ({"prompt": np.array([], np.int32)}, r"prompt: expected integers \[n\], at least one, got"),
         ({"prompt": np.ones((1, 2), np.int32)}, r"prompt: expected integers .*got int32\[1, 2\]"),
         ({"length": 0}, "length: expected a positive integer, got 0"),
-        ({"temperature": -1.0}, "temperature: expected a number of at least 0, got -1.0"),
-        ({"temperature": float("nan")}, "temperature: expected a number of at least 0, got nan"),
+        ({"prompt": np.array([9], np.int32)}, r"prompt: expected tokens from 0 to 8, got \[9\]"),
+        ({"prompt": np.array([2, -1])}, r"prompt: expected tokens from 0 to 8, got \[2, -1\]"),
+        ({"temperature": -1.0}, "temperature: expected a finite number >= 0, got -1.0"),
+        ({"temperature": float("nan")}, "temperature: expected a finite number >= 0, got nan"),
+        ({"temperature": "hot"}, "temperature: expected a finite number >= 0, got '?hot"),
         ({"seed": -1}, "seed: expected an integer from 0"),
     ],
 )
 def test_bad_arguments_are_named(model, options, message):
     with pytest.raises(ValueError, match=message):
         sample(model, **({"prompt": PROMPT, "length": 3} | options))
+
+
+def test_another_model_is_refused():
+    with pytest.raises(ValueError, match="model: expected a LanguageModel, got Linear"):
+        sample(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), PROMPT, 3)

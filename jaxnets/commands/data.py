@@ -15,11 +15,12 @@ from jaxnets.data.contact_sheet import contact_sheet
 from jaxnets.data.dataset import in_memory
 from jaxnets.data.known import KNOWN
 from jaxnets.data.loading import SOURCES
-from jaxnets.data.source import Source
+from jaxnets.data.source import Part, Source
 from jaxnets.data.survey import channel_statistics, class_counts
 from jaxnets.data.text import TextDataset, finding
 from jaxnets.data.text.vocabulary import PAD
 
+_PIECE = 1000  # examples to read at once
 _MOST_COLUMNS = 8  # of a table's statistics that are printed
 _PERCENTILES = (50, 90, 100)  # of the lengths of texts
 
@@ -160,10 +161,15 @@ def check_command(folder: Path) -> None:
     if not sources:
         raise InputError("DIR", f"a folder with {files.LAYOUTS}", f"{folder}, which has none")
     for source in sources:
-        sizes = (
-            f"{name} {len(part.read(0, part.length)):,}" for name, part in source.parts.items()
-        )
+        sizes = (f"{name} {_read_through(part):,}" for name, part in source.parts.items())
         click.echo(f"{source.origin}: {', '.join(sizes)}, all readable")
+
+
+def _read_through(part: Part) -> int:
+    """The number of examples, all of which were read; a few at a time, as memory may be small."""
+    for start in range(0, part.length, _PIECE):
+        part.read(start, min(start + _PIECE, part.length))
+    return part.length
 
 
 def _open(path: Path) -> Source | None:

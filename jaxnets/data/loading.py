@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxnets.arrays import InputError, check_number, check_positive, check_seed
+from jaxnets.arrays import InputError, check_bool, check_number, check_positive, check_seed
 from jaxnets.data import files, from_tfds
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.dataset import Dataset, in_memory
@@ -92,6 +92,8 @@ def load(
     check_seed("seed", seed)
     if test_fraction is not None:
         check_number("test_fraction", test_fraction, above=0, below=1)
+    check_bool("regression", regression)
+    check_bool("standardize", standardize)
     if name in finding.TEXTS:
         given = {"source": source, "train": train, "test": test, "label": label}
         given |= {"regression": regression or None, "standardize": standardize or None}

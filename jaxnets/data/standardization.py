@@ -1,15 +1,17 @@
 """Columns of numbers brought to mean 0 and standard deviation 1, and predictions brought back."""
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from jaxnets.arrays import ArrayLike, InputError, describe
 from jaxnets.data.dataset import Dataset, Split
+from jaxnets.data.transforms.checks import numbers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Standardizer:
     """(x - mean) / std for each column, and the way back.
 
@@ -22,7 +24,7 @@ class Standardizer:
     array([[5., 7.]], dtype=float32)
 
     Args:
-        mean: one number for each entry of the last axis.
+        mean: one number for each entry of the last axis, or one for all.
         std: the standard deviations, positive; as many as means.
 
     Raises:
@@ -32,14 +34,13 @@ class Standardizer:
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
-    def __post_init__(self) -> None:
-        """Checks the numbers."""
+    def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
+        object.__setattr__(self, "mean", numbers("mean", mean))
+        object.__setattr__(self, "std", numbers("std", std))
+        if min(self.std) <= 0:
+            raise InputError("std", "positive numbers", std)
         if len(self.std) != len(self.mean):
-            raise InputError("std", f"{len(self.mean)} numbers, as many as in mean", self.std)
-        if not np.isfinite(self.mean).all():
-            raise InputError("mean", "finite numbers", self.mean)
-        if not np.isfinite(self.std).all() or min(self.std, default=1) <= 0:
-            raise InputError("std", "positive numbers", self.std)
+            raise InputError("std", f"{len(self.mean)} numbers, as many as in mean", std)
 
     @classmethod
     def fit(cls, array: np.ndarray) -> "Standardizer":
@@ -59,7 +60,7 @@ class Standardizer:
         rows = array.reshape(-1, array.shape[-1]).astype(np.float64)
         same = rows.min(0) == rows.max(0)
         mean, std = np.where(same, rows[0], rows.mean(0)), np.where(same, 1.0, rows.std(0))
-        return cls(tuple(mean.tolist()), tuple(std.tolist()))
+        return cls(mean.tolist(), std.tolist())
 
     def __call__(self, array: ArrayLike) -> np.ndarray:
         """Standardizes floats [..., columns]; returns float32, computed in float64."""

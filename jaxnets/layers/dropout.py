@@ -5,7 +5,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_floats, check_number
+from jaxnets.arrays import ArrayLike, InputError, check_floats, check_number
 from jaxnets.layers.parameters import check_rngs
 
 
@@ -27,6 +27,22 @@ class Dropout(nnx.Dropout):
         # Whatever stream of rngs the key comes from, it is reseeded by one name.
         stream = nnx.RngStream(rngs.dropout(), tag="dropout") if 0 < p < 1 else None
         super().__init__(p, rngs=stream)
+
+    def __call__(self, x: ArrayLike, **options: Any) -> jax.Array:
+        """Drops values if in training mode.
+
+        Args:
+            x: of any shape.
+            options: ``deterministic`` and ``rngs``, as of ``nnx.Dropout``.
+
+        Returns:
+            An array of the shape and dtype of x.
+
+        Raises:
+            InputError: if x is not floating.
+        """
+        check_floats("x", x, ("...",))
+        return super().__call__(x, **options)
 
     @property
     def p(self) -> float:
@@ -58,7 +74,7 @@ class Dropout2d(Dropout):
         super().__init__(p, rngs=rngs)
         self.broadcast_dims = (1, 2)
 
-    def __call__(self, x: jax.Array, **options: Any) -> jax.Array:
+    def __call__(self, x: ArrayLike, **options: Any) -> jax.Array:
         """Drops channels if in training mode.
 
         Args:

@@ -72,6 +72,8 @@ class Embedding(nnx.Embed):
         Raises:
             InputError: if the indices are not integers or, outside ``jax.jit``, out of range.
         """
+        if not isinstance(indices, jax.Array | np.ndarray):
+            raise InputError("indices", "an array of integers", type(indices).__name__)
         if not jnp.issubdtype(indices.dtype, jnp.integer):
             raise InputError("indices", "an array of integers", describe(indices))
         if not isinstance(indices, jax.core.Tracer):

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxnets.arrays import ArrayLike, InputError, describe
+from jaxnets.arrays import ArrayLike, InputError, as_array, describe
 
 
 def flatten(x: ArrayLike) -> jax.Array:
@@ -30,6 +30,7 @@ def flatten(x: ArrayLike) -> jax.Array:
         >>> flatten(image).tolist()
         [[1, 2, 3, 10, 20, 30]]
     """
+    x = as_array("x", x)
     if x.ndim < 2:
         raise InputError("x", "an array [N, ..., C] of rank 2 or more", describe(x))
     return jnp.moveaxis(x, -1, 1).reshape(x.shape[0], math.prod(x.shape[1:]))

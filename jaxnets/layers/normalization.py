@@ -1,5 +1,6 @@
 """Batch, layer, group and instance normalization, over channels-last arrays."""
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -56,10 +57,10 @@ def _batch_moments(
     return mean, total(jnp.square(x - mean)) / count, count.reshape(())
 
 
-def _check(x: jax.Array, ranked: bool, last: tuple[int, ...], expected: str) -> None:
-    """Raises unless x is floating, of a rank that suits, and ends in these axes."""
-    floating = jnp.issubdtype(x.dtype, jnp.floating)
-    if not (floating and ranked and x.shape[max(x.ndim - len(last), 0) :] == last):
+def _check(x: jax.Array, axes: tuple[int, float], channels: int, expected: str) -> None:
+    """Raises unless x is floating, has as many axes, from least to most, and channels last."""
+    check_floats("x", x, ("...",))
+    if not axes[0] <= x.ndim <= axes[1] or x.shape[-1] != channels:
         raise InputError("x", f"a floating-point array {expected}", describe(x))
 
 
@@ -221,7 +222,7 @@ class BatchNorm1d(BatchNorm):
 
     def _check_shape(self, x: jax.Array) -> None:
         size = self.num_features
-        _check(x, x.ndim in (2, 3), (size,), f"[N, {size}] or [N, L, {size}]")
+        _check(x, (2, 3), size, f"[N, {size}] or [N, L, {size}]")
 
 
 class BatchNorm2d(BatchNorm):
@@ -334,7 +335,7 @@ class GroupNorm(Normalization):
         Raises:
             InputError: if x has another shape, or a single value per group.
         """
-        _check(x, x.ndim >= 2, (self.num_channels,), f"[N, ..., {self.num_channels}]")
+        _check(x, (2, math.inf), self.num_channels, f"[N, ..., {self.num_channels}]")
         if x.size == self.num_groups:
             raise InputError("x", "more than one value per group", describe(x))
         groups = _at_least_float32(x).reshape(

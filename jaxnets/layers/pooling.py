@@ -115,9 +115,9 @@ class _MaxPool(_Pool):
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Takes the maximum of each window of x, [N, ..., C]."""
-        x = jnp.asarray(x)
+        windows, x = self._windows(x), jnp.asarray(x)
         # Along the rows first: of several maxima the first in row-major order then wins.
-        for axis, window in self._windows(x):
+        for axis, window in windows:
             x = _maximum(x, axis, window)
         return x
 
@@ -177,8 +177,8 @@ class _AvgPool(_Pool):
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Takes the mean of each window of x, [N, ..., C]."""
-        x = jnp.asarray(x)
-        for axis, window in self._windows(x):
+        windows, x = self._windows(x), jnp.asarray(x)
+        for axis, window in windows:
             divisors = self._divisors(x, axis, window)
             total = reduce(jnp.add, window.taps(x, axis, 0.0))
             x = total if self.divisor_override else total / divisors
@@ -226,14 +226,19 @@ class AvgPool2d(_AvgPool):
     axes = 2
 
 
+def _or_one(size: Any) -> Any:
+    return 1 if size is None else size
+
+
 class _AdaptiveAvgPool(nnx.Module):
     axes: ClassVar[int]
 
     def __init__(self, output_size: int | tuple[int | None, ...] | None) -> None:
-        given = entries(output_size)
-        sizes: tuple[Any, ...] = (output_size,) * self.axes if given is None else given
+        several = entries(output_size)
+        sizes: tuple[Any, ...] = (output_size,) * self.axes if several is None else several
         # None keeps the input's size; it passes the check as a 1.
-        numbers = per_axis("output_size", tuple(1 if n is None else n for n in sizes), self.axes)
+        checked = _or_one(output_size) if several is None else tuple(map(_or_one, several))
+        numbers = per_axis("output_size", checked, self.axes)
         pairs = zip(sizes, numbers, strict=True)
         self.output_size = tuple(None if size is None else number for size, number in pairs)
 

@@ -95,12 +95,15 @@ def one_cycle_momentum(
 
 
 def _total(total_steps: int | None, epochs: int | None, steps_per_epoch: int | None) -> int:
+    given = {"total_steps": total_steps, "epochs": epochs, "steps_per_epoch": steps_per_epoch}
+    for name, value in given.items():
+        if value is not None:
+            check_positive(name, value)
     if total_steps is not None:
-        return check_positive("total_steps", total_steps)
+        return int(total_steps)
     if epochs is None or steps_per_epoch is None:
         raise InputError("total_steps", "a number, or else epochs and steps_per_epoch", None)
-    steps = check_positive("epochs", epochs) * check_positive("steps_per_epoch", steps_per_epoch)
-    return check_positive("epochs * steps_per_epoch", steps)
+    return check_positive("epochs * steps_per_epoch", int(epochs) * int(steps_per_epoch))
 
 
 def _ends(total: int, pct_start: float, three_phase: bool) -> list[float]:

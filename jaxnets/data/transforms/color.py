@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +26,7 @@ def adjust_brightness(x: ArrayLike, factor: float | jax.Array) -> jax.Array:
         factor: 0 is black, 1 leaves the images as they are.
 
     Raises:
-        InputError: for images of another kind.
+        InputError: for images of another kind, or a factor out of range.
 
     PyTorch: ``torchvision.transforms.functional.adjust_brightness``.
     """
@@ -41,7 +42,7 @@ def adjust_contrast(x: ArrayLike, factor: float | jax.Array) -> jax.Array:
         factor: 0 is even grey, 1 leaves the images as they are.
 
     Raises:
-        InputError: for images of another kind.
+        InputError: for images of another kind, or a factor out of range.
 
     PyTorch: ``torchvision.transforms.functional.adjust_contrast``.
     """
@@ -60,7 +61,7 @@ def adjust_saturation(x: ArrayLike, factor: float | jax.Array) -> jax.Array:
         factor: 0 is grey, 1 leaves the images as they are.
 
     Raises:
-        InputError: for images of another kind.
+        InputError: for images of another kind, or a factor out of range.
 
     PyTorch: ``torchvision.transforms.functional.adjust_saturation``.
     """
@@ -76,11 +77,11 @@ def adjust_hue(x: ArrayLike, factor: float | jax.Array) -> jax.Array:
         factor: the part of a whole turn, from -0.5 to 0.5; 0 leaves the images as they are.
 
     Raises:
-        InputError: for images of another kind.
+        InputError: for images of another kind, or a factor out of range.
 
     PyTorch: ``torchvision.transforms.functional.adjust_hue``.
     """
-    x = _images(x)
+    x, factor = _images(x), _factor(factor, -0.5, 0.5)
     if x.shape[-1] == 1:
         return x
     dtype = dtype_of_draws(x.dtype)
@@ -193,8 +194,15 @@ def _grey(x: jax.Array) -> jax.Array:
     return (red + green + blue).astype(x.dtype)
 
 
+def _factor(factor: Any, least: float, most: float | None = None) -> Any:
+    """The factor, checked where its value is known: not under ``jax.jit``."""
+    if isinstance(factor, jax.core.Tracer):
+        return factor
+    return check_number("factor", factor, least=least, most=most)
+
+
 def _blend(x: jax.Array, other: jax.Array, factor: float | jax.Array) -> jax.Array:
-    dtype = dtype_of_draws(x.dtype)
+    factor, dtype = _factor(factor, 0), dtype_of_draws(x.dtype)
     factor = jnp.asarray(factor, dtype)
     mixed = factor * x.astype(dtype) + (1 - factor) * other.astype(dtype)
     return jnp.clip(mixed, 0, 255 if x.dtype == jnp.uint8 else 1).astype(x.dtype)

@@ -69,7 +69,7 @@ def augment(
         Inputs and labels.
 
     Raises:
-        InputError: if there is no key and something is random.
+        InputError: if x or the transform is none, or there is no key and something is random.
     """
     x = as_array("x", x)
     if isinstance(transform, Compose):
@@ -77,6 +77,8 @@ def augment(
             own = None if key is None else jax.random.fold_in(key, place)
             x, labels = augment(part, x, labels, own)
         return x, labels
+    if not callable(transform):
+        raise InputError("transform", "a callable", transform)
     if not isinstance(transform, RandomTransform | PairTransform):
         return transform(x), labels
     if key is None:

@@ -48,6 +48,8 @@ class OneHot:
 
     def __call__(self, labels: ArrayLike) -> jax.Array:
         """Converts labels [...] to [..., num_classes]."""
+        if not isinstance(labels, jax.Array | np.ndarray):
+            raise InputError("labels", "class numbers, integers", type(labels).__name__)
         if not jnp.issubdtype(labels.dtype, jnp.integer):
             raise InputError("labels", "class numbers, integers", describe(labels))
         is_class = (labels >= 0) & (labels < self.num_classes)
