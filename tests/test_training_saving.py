@@ -171,7 +171,7 @@ def test_fewer_epochs_than_are_done(saved):
         ({"model": Net(9)}, "network is 201 parameters, was 179"),
         ({"optimizer": optimizers.adam(0.02)}, "optimizer computes something else"),
         ({"loss": losses.nll_loss}, "loss computes something else"),
-        ({"transform": Compose(ToFloat(), Normalize(0.0, 2.0))}, "transform computes something else"),
+        ({"transform": Compose(ToFloat(), Normalize(0, 2))}, "transform computes something else"),
         ({"augment": None}, "augment computes something else"),
         ({"on": data(seed=1)}, "data.test is .*; data.train is 52 examples .*, was 52 examples"),
         ({"batch_size": 4, "seed": 1}, "batch_size is 4, was 8; seed is 1, was 0"),
