@@ -125,9 +125,9 @@ def trained(data, began: float) -> tuple[None, float]:
     model = MLP((int(np.prod(SHAPE)), 64, CLASSES), rngs=nnx.Rngs(0))
     run = fit(
         model, data, loss=losses.cross_entropy, optimizer=optimizers.sgd(0.01), epochs=2,
-        batch_size=BATCH_SIZE, transform=ToFloat(), progress=False,
+        batch_size=BATCH_SIZE, transform=ToFloat(), progress="none",
     )  # fmt: skip
-    return None, len(data.train) / run.epochs[-1].seconds
+    return None, len(data.train) / run.history[-1].seconds
 
 
 def peak() -> int:

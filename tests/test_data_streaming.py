@@ -6,7 +6,9 @@ import threading
 
 import numpy as np
 import pytest
+from flax import nnx
 
+from jaxnets import LinearRegression, fit, losses, optimizers
 from jaxnets.arrays import InputError
 from jaxnets.data import (
     Dataset,
@@ -171,6 +173,21 @@ def test_joined_examples_are_of_one_kind():
     assert joined.known_labels().tolist() == [1, 2, 0, 1, 2, 3]
     with pytest.raises(ValueError, match=r"one of the same shape|split: expected parts with ex"):
         Joined((pairs[0], pairs[2])).gather(np.array([0, 5]))
+
+
+def test_fit_learns_the_same_from_what_is_streamed():
+    data = load("linear")
+    streamed = Dataset("linear", StreamedSplit(data.train), StreamedSplit(data.test))
+    one, other = (
+        fit(
+            LinearRegression(1, rngs=nnx.Rngs(0)), each, loss=losses.mse_loss,
+            optimizer=optimizers.sgd(0.1, momentum=0.9), batch_size=48, epochs=2, progress="none",
+        )
+        for each in (data, streamed)
+    )  # fmt: skip
+    np.testing.assert_allclose(other.step_losses, one.step_losses, rtol=1e-6)
+    np.testing.assert_allclose(other.test.loss, one.test.loss, rtol=1e-6)
+    np.testing.assert_allclose(other.model.kernel[...], one.model.kernel[...], 1e-6)
 
 
 # Those who read ahead
