@@ -20,6 +20,7 @@ class Compose:
 
     PyTorch's takes one list; this one takes the transforms themselves. Of none, it changes nothing.
 
+    >>> import jax.numpy as jnp
     >>> from jaxnets.data import Normalize, RandomCrop, ToFloat
     >>> prepare = Compose(ToFloat(), Normalize(0.1307, 0.3081))
     >>> prepare(jnp.zeros((64, 28, 28, 1), jnp.uint8)).shape
