@@ -15,6 +15,7 @@ from jaxnets.commands.data import data_group
 from jaxnets.commands.predict import predict_command
 from jaxnets.commands.train import recipes_command, summary_command, train_command
 from jaxnets.commands.weights import convert_command, inspect_command
+from jaxnets.training import Interrupted
 
 _INTERRUPTED = 130  # as a shell reports SIGINT
 
@@ -28,7 +29,7 @@ def console() -> None:
     # of what Orbax abandons when it fails, which is reported as a sentence
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     code = _flushed(main())
-    if code == _INTERRUPTED:  # a compilation under way can crash an orderly end
+    if code >= 128:  # asked to stop: a compilation under way can crash an orderly end
         os._exit(code)
     sys.exit(code)
 
@@ -71,6 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.Abort as error:  # Click's, of KeyboardInterrupt and of EOFError
         if isinstance(error.__cause__, EOFError):
             raise error.__cause__ from None
+        if isinstance(error.__cause__, Interrupted):
+            return _fail(f"{error.__cause__}; --resume goes on", error.__cause__.exit_code)
         return _fail("interrupted", _INTERRUPTED, error.__cause__)
     except Exception as error:
         message = _backends_word(error)

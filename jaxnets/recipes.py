@@ -37,7 +37,6 @@ from jaxnets.losses import LOSSES
 from jaxnets.models import MODELS
 from jaxnets.optimizers import OPTIMIZERS
 from jaxnets.training import TrainingRun, fit
-from jaxnets.training.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -469,7 +468,7 @@ def build_augmentation(recipe: Recipe) -> Augmentation | None:
 
 
 def train(
-    recipe: Recipe, *, seed: int = 0, data: Dataset | None = None, progress: Progress = "auto"
+    recipe: Recipe, *, seed: int = 0, data: Dataset | None = None, **options: Any
 ) -> TrainingRun:
     """Trains a recipe's network.
 
@@ -477,7 +476,8 @@ def train(
         recipe: what to train, and how.
         seed: draws the initial weights, the order of the examples, augmentation and dropout.
         data: the data in place of the recipe's, of the same shapes.
-        progress: see ``jaxnets.training.fit``.
+        **options: what ``jaxnets.training.fit`` takes and no recipe decides: ``devices``,
+            ``parallel``, ``save``, ``resume``, ``progress``.
 
     Raises:
         ValueError: if the recipe does not fit together.
@@ -500,7 +500,7 @@ def train(
         seed=seed,
         transform=build_transform(recipe),
         augment=build_augmentation(recipe),
-        progress=progress,
+        **options,
     )
 
 

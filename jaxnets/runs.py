@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -18,7 +20,7 @@ from jaxnets.arrays import InputError, describe
 from jaxnets.data import Dataset, StandardizedDataset, Standardizer
 from jaxnets.data.text import TextDataset, TextEncoder
 from jaxnets.recipes import Recipe, build_model, build_transform
-from jaxnets.training import TrainingRun, count_parameters, plot_history, write_history
+from jaxnets.training import Saving, TrainingRun, count_parameters, plot_history, write_history
 from jaxnets.training.records import history_rows
 from jaxnets.training.weights import load_weights, save_weights
 
@@ -26,6 +28,8 @@ from jaxnets.training.weights import load_weights, save_weights
 KEPT = "what was written is kept in"
 
 _RECORD = "run.json"
+_BEGUN = "begun.json"
+_CHECKPOINTS = "checkpoints"
 _WEIGHTS = "weights"
 _TEXT = "text.json"
 _PACKAGES = ("jaxnets", "jax", "jaxlib", "flax", "optax", "numpy")
@@ -125,6 +129,93 @@ def _remove_empty(folders: list[Path]) -> None:
     for folder in folders:
         with contextlib.suppress(OSError):
             folder.rmdir()
+
+
+@dataclass(frozen=True)
+class BegunRun:
+    """A run that saves while it goes on.
+
+    Attributes:
+        recipe: what is trained, and how.
+        seed: the run's.
+        saving: where and how often it saves.
+    """
+
+    recipe: Recipe
+    seed: int
+    saving: Saving
+
+    @property
+    def directory(self) -> Path:
+        """The run's folder."""
+        return Path(self.saving.directory).parent
+
+
+def begin(directory: Path | str, recipe: Recipe, seed: int, **saving: Any) -> BegunRun:
+    """Makes the folder of a run that saves while it goes on; ``resume`` reads it.
+
+    Args:
+        directory: must not exist yet, or be empty.
+        recipe: what is trained, and how.
+        seed: the run's.
+        **saving: how often it saves, as ``Saving`` takes it.
+
+    Raises:
+        ValueError: if the folder holds something already, or cannot be made, or the record cannot
+            hold the recipe.
+    """
+    begun = BegunRun(recipe, seed, Saving(Path(directory) / _CHECKPOINTS, **saving))
+    record = {"settings": settings(recipe), "seed": seed, "saving": saving}
+    with new_folder(directory) as folder:
+        (folder / _BEGUN).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    return begun
+
+
+def resume(directory: Path | str) -> BegunRun:
+    """The run that ``begin`` made a folder for.
+
+    Raises:
+        ValueError: if there is none, or its record is damaged.
+    """
+    path = Path(directory) / _BEGUN
+    if not path.is_file():
+        expected = f"the folder of a run that saves, with a {_BEGUN} in it"
+        raise InputError("resume", expected, repr(str(directory)))
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+        saving = Saving(Path(directory) / _CHECKPOINTS, **record["saving"])
+        return BegunRun(Recipe(**record["settings"]), record["seed"], saving)
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        raise InputError("resume", f"a {_BEGUN} written by jaxnets", f"{path}: {error}") from error
+
+
+def check_same(begun: BegunRun, recipe: Recipe, seed: int) -> None:
+    """Raises if a run is to go on as another; more epochs are allowed.
+
+    Raises:
+        ValueError: with all that differs.
+    """
+    before = {**settings(begun.recipe), "seed": begun.seed}
+    now = json.loads(json.dumps({**settings(recipe), "seed": seed}))
+    faults = [
+        f"{name} is {now[name]}, was {before[name]}"
+        for name in sorted(now.keys() - {"name", "document", "expect", "epochs"})
+        if now[name] != before[name]
+    ]
+    if faults:
+        expected = f"the run in {begun.directory}"
+        raise InputError("resume", expected, f"another: {'; '.join(faults)}")
+
+
+def finish(directory: Path, *written: Any) -> None:
+    """``write`` into the folder of a run that saves: ``run.json`` comes when all else is there."""
+    with tempfile.TemporaryDirectory(prefix=".finishing-", dir=directory) as part:
+        write(Path(part), *written)
+        for path in sorted(Path(part).iterdir(), key=lambda path: path.name == _RECORD):
+            place = directory / path.name
+            if place.is_dir():
+                shutil.rmtree(place)
+            path.rename(place)
 
 
 def write(

@@ -7,45 +7,124 @@ from pathlib import Path
 from typing import Any
 
 import click
+import jax
 import numpy as np
 from flax import nnx
 
 from jaxnets import recipes, runs
 from jaxnets.commands.flags import PathArgument, changed, network_flags, recipe_flags
+from jaxnets.data import Dataset
 from jaxnets.models import LanguageModel
 from jaxnets.training import TrainingRun
 
 
 @click.command("train")
-@click.argument("recipe")
+@click.argument("recipe", required=False)
 @recipe_flags
-@click.option("--seed", type=int, default=0, show_default=True, help="Seeds everything random.")
+@click.option("--seed", type=int, help="Seeds everything random.  [default: 0]")
 @click.option("--out", type=PathArgument(), help="A new folder for record, curves and weights.")
+@click.option(
+    "--save-every", type=int, metavar="STEPS", help="Save into --out every so many steps as well."
+)
+@click.option("--save-minutes", type=float, help="Save into --out every so many minutes as well.")
+@click.option("--keep", type=int, help="How many of the newest checkpoints to keep.  [default: 3]")
+@click.option(
+    "--resume", type=PathArgument(), metavar="DIR", help="Go on with the run that saved into DIR."
+)
+@click.option("--devices", type=int, help="How many devices share each batch.")
+@click.option(
+    "--parallel",
+    type=click.Choice(["shard_map", "pmap"]),
+    default="shard_map",
+    show_default=True,
+    help="How they do so.",
+)
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the result as one JSON object, and no more."
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print the result alone.")
 def train_command(
-    recipe: str, seed: int, out: Path | None, as_json: bool, quiet: bool, **flags: Any
+    recipe: str | None,
+    seed: int | None,
+    out: Path | None,
+    resume: Path | None,
+    as_json: bool,
+    quiet: bool,
+    devices: int | None,
+    parallel: str,
+    save_every: int | None,
+    save_minutes: float | None,
+    keep: int | None,
+    **flags: Any,
 ) -> None:
     """Train the network of RECIPE and test it on every test example.
 
+    With --save-every or --save-minutes the run can be killed at any moment: --resume goes on with
+    it, and ends as if nothing had happened. Ctrl-C and SIGTERM then save first.
+
     With --json the progress goes to standard error, so that standard output is the result alone.
     """
-    chosen = changed(recipes.recipe(recipe), flags)
+    saving = {"steps": save_every, "minutes": save_minutes, "keep": keep}
+    saving = {name: value for name, value in saving.items() if value is not None}
+    _check_flags(recipe, out, resume, saving)
+    if devices is not None and devices > 0:
+        with contextlib.suppress(RuntimeError):  # of a process in which JAX runs already
+            jax.config.update("jax_num_cpu_devices", devices)
+    begun = None if resume is None else runs.resume(resume)
+    named = recipes.recipe(recipe) if recipe is not None else begun.recipe  # type: ignore[union-attr]
+    chosen = changed(named, flags)
+    seed = seed if seed is not None else 0 if begun is None else begun.seed
+    options = {"devices": devices, "parallel": parallel, "progress": "none" if quiet else "auto"}
     progress = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
-    with progress, contextlib.nullcontext() if out is None else runs.new_folder(out) as folder:
-        runs.settings(chosen)
+    with progress:
         data = recipes.load_data(chosen)
         chosen = recipes.sized(chosen, data)
-        run = recipes.train(chosen, seed=seed, data=data, progress="none" if quiet else "auto")
-        if folder is not None:
-            runs.write(folder, chosen, seed, run, data)
+        if begun is not None:
+            runs.check_same(begun, chosen, seed)
+        elif saving and out is not None:
+            begun = runs.begin(out, chosen, seed, **saving)
+        if begun is None:
+            run = _run(chosen, seed, data, out, options)
+        else:
+            run = recipes.train(
+                chosen,
+                seed=seed,
+                data=data,
+                save=begun.saving,
+                resume=resume is not None,
+                **options,
+            )
+            runs.finish(begun.directory, chosen, seed, run, data)
     rmse = recipes.error_in_units(chosen, run, data)
     if as_json:
         click.echo(json.dumps({**runs.summarize(chosen, seed, run), "test_rmse": rmse}))
     else:
         click.echo(_result(run, rmse))
+
+
+def _run(
+    recipe: recipes.Recipe, seed: int, data: Dataset, out: Path | None, options: dict[str, Any]
+) -> TrainingRun:
+    """A run that saves nothing before its end."""
+    with contextlib.nullcontext() if out is None else runs.new_folder(out) as folder:
+        runs.settings(recipe)
+        run = recipes.train(recipe, seed=seed, data=data, **options)
+        if folder is not None:
+            runs.write(folder, recipe, seed, run, data)
+    return run
+
+
+def _check_flags(
+    recipe: str | None, out: Path | None, resume: Path | None, saving: dict[str, Any]
+) -> None:
+    if recipe is None and resume is None:
+        raise click.UsageError("Missing argument 'RECIPE'.")
+    if resume is not None and (out is not None or saving):
+        raise click.UsageError("--resume goes on in its own folder, and saves as often as before.")
+    if saving and out is None:
+        raise click.UsageError("--save-every, --save-minutes and --keep need --out.")
+    if saving.keys() == {"keep"}:
+        raise click.UsageError("--keep needs --save-every or --save-minutes.")
 
 
 def _result(run: TrainingRun, rmse: float | None) -> str:

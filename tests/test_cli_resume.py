@@ -1,0 +1,123 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from jaxnets.cli import main
+
+QUICK = ["linear-regression", "--epochs", "4", "--quiet"]  # 16 steps an epoch
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    assert main(["train", *QUICK, "--save-every", "10", "--keep", "9", "--out", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def killed(saved, tmp_path):
+    """The folder as a run leaves it that is killed after 30 steps."""
+    folder = tmp_path / "killed"
+    shutil.copytree(saved, folder)
+    for path in folder.iterdir():
+        if path.name not in ("begun.json", "checkpoints"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    for path in (folder / "checkpoints").glob("step-*"):
+        if int(path.name[5:]) > 30:
+            shutil.rmtree(path)
+    return folder
+
+
+def result(arguments, capsys):
+    capsys.readouterr()
+    assert main(arguments) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_run_that_saves_leaves_what_any_run_leaves(saved):
+    names = {path.name for path in saved.iterdir()}
+    assert names == {
+        "begun.json",
+        "checkpoints",
+        "run.json",
+        "history.csv",
+        "curves.png",
+        "weights",
+    }
+    steps = sorted(int(path.name[5:]) for path in (saved / "checkpoints").glob("step-*"))
+    assert steps == [10, 16, 20, 30, 32, 40, 48, 50, 60, 64][-9:]
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(saved, killed, capsys):
+    again = result(["train", "--resume", str(killed), "--json"], capsys)
+    before = json.loads((saved / "run.json").read_text())
+    after = json.loads((killed / "run.json").read_text())
+    for key in ("test_loss", "train_loss", "settings", "seed"):
+        assert after[key] == before[key]
+    assert again["test_loss"] == before["test_loss"]
+    weights = [[*sorted((run / "weights").rglob("*"))] for run in (saved, killed)]
+    assert [path.name for path in weights[0]] == [path.name for path in weights[1]]
+
+
+def test_a_finished_run_takes_more_epochs(saved, tmp_path, capsys):
+    folder = tmp_path / "more"
+    shutil.copytree(saved, folder)
+    longer = result(["train", "--resume", str(folder), "--epochs", "5", "--json"], capsys)
+    whole = result(["train", *QUICK[:1], "--epochs", "5", "--json"], capsys)
+    assert longer["test_loss"] == whole["test_loss"]
+    assert json.loads((folder / "run.json").read_text())["epochs"] == 5
+
+
+def test_sigterm_saves_and_says_how_to_go_on(tmp_path, saved):
+    folder = tmp_path / "stopped"
+    arguments = ["train", *QUICK, "--epochs", "100000", "--save-every", "50", "--out", str(folder)]
+    run = subprocess.Popen([sys.executable, "-m", "jaxnets", *arguments], stderr=subprocess.PIPE)
+    while not [*folder.glob("checkpoints/step-*")]:
+        assert run.poll() is None
+        time.sleep(0.1)
+    os.kill(run.pid, signal.SIGTERM)
+    _, error = run.communicate()
+    assert run.returncode == 143
+    assert b"stopped by SIGTERM after step" in error
+    assert b"--resume goes on" in error
+    assert not (folder / "run.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--resume", "{}", "--lr", "0.5"], "optimizer_options is {'lr': 0.5}, was {'lr': 0.01}"),
+        (["mnist-mlp", "--resume", "{}"], "batch_size|data is mnist, was linear"),
+        (["--resume", "{}", "--seed", "3"], "seed is 3, was 0"),
+        (["--resume", "{}", "--epochs", "1"], "epochs: expected at least 4, which are done, got 1"),
+        (["--resume", "{}", "--out", "x"], "--resume goes on in its own folder"),
+        (["--resume", "{}", "--save-every", "3"], "--resume goes on in its own folder"),
+        (["--resume", "{}/weights"], "resume: expected the folder of a run that saves"),
+        ([], "Missing argument 'RECIPE'"),
+        ([QUICK[0], "--save-every", "3"], "need --out"),
+        ([QUICK[0], "--keep", "3", "--out", "x"], "--keep needs --save-every"),
+        ([QUICK[0], "--save-every", "0", "--out", "x"], "steps: expected a positive integer"),
+        ([QUICK[0], "--devices", "0"], "devices: expected a positive integer, got 0"),
+        ([QUICK[0], "--save-every", "3", "--out", "{}"], "out: expected a new or empty folder"),
+    ],
+)  # fmt: skip
+def test_bad_flags_are_one_sentence(saved, tmp_path, capfd, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    arguments = [argument.format(saved) for argument in arguments]
+    assert main(["train", "--quiet", *arguments]) == 2
+    error = capfd.readouterr().err
+    assert error.count("\n") == 1
+    assert any(part in error for part in message.split("|"))
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_damaged_record_is_one_sentence(killed, capfd):
+    (killed / "begun.json").write_text("[]")
+    assert main(["train", "--resume", str(killed)]) == 2
+    assert "resume: expected a begun.json written by jaxnets" in capfd.readouterr().err
