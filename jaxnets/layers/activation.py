@@ -81,7 +81,7 @@ class PReLU(nnx.Module):
         """Applies the activation to each element of x.
 
         Raises:
-            InputError: if x is not floating, or has another number of channels than there are slopes.
+            InputError: if x is not floating, or of another number of channels than slopes.
         """
         check_floats("x", x, ("...",))
         count = self.negative_slope.shape[0]
