@@ -122,7 +122,8 @@ def test_head_draws_samples_of_every_class(capsys, tmp_path):
     drawn = [colour for colour in colours if colour[2] == 7]
     assert sorted(colour[0] for colour in drawn) == [0] * 4 + [1] * 4
     code, _, err = run(capsys, "data", "head", "pets", *flags)
-    assert (code, err) == (2, f"jaxnets: out: expected a new file that ends in .png, got {out}\n")
+    expected = "a new file that ends in .png, in a folder that exists"
+    assert (code, err) == (2, f"jaxnets: out: expected {expected}, got {out}\n")
 
 
 def test_a_contact_sheet_holds_the_pixels(capsys):
@@ -193,8 +194,13 @@ def test_check_reads_everything(capsys, tmp_path):
         (["head", "mnist", "--split", "all"], "train: expected a split of train, test, got 'all'"),
         (
             ["head", "mnist", "--out", "a.jpg"],
-            "out: expected a new file that ends in .png, got a.j",
+            "out: expected a new file that ends in .png, in a folder that exists, got a.j",
         ),
+        (["head", "mnist", "--out", "no/a.png"], "in a folder that exists, got no/a.png"),
+        (["head", "mnist", "--split", ""], "train: expected a split such as 'train', .* got ''"),
+        (["info", ""], "name: expected the name of a data set, got ''"),
+        (["info", "linear", "--source", "files"], "got 'linear'$"),
+        (["check", "/dev/null"], "DIR: expected a folder with IDX files, .* got /dev/null, which"),
         (["head", "linear", "--out", "a.png"], "split: expected images"),
         (["check", "nowhere"], "DIR: expected an existing folder or file, got nowhere"),
         (["check", "scripts"], "DIR: expected a folder with IDX files, .* got scripts, which has"),

@@ -474,6 +474,16 @@ def test_what_cannot_be_streamed_says_what_could(tmp_path, write, name, message)
         load(name, data_dir=tmp_path, streaming=True)
 
 
+def test_arrays_that_are_streamed_are_never_read_whole(tmp_path, monkeypatch):
+    x, y = images(6, (28, 28)), labels(6)
+    np.savez(tmp_path / "kmnist.npz", x_train=x, y_train=y, x_test=x[:2], y_test=y[:2])
+    monkeypatch.delattr(np, "load")
+    streamed = load("kmnist", data_dir=tmp_path, streaming=True)
+    assert streamed.train.gather(np.array([4]))[0].tobytes() == x[4].tobytes()
+    with pytest.raises(AttributeError):
+        load("kmnist", data_dir=tmp_path)
+
+
 def test_texts_are_not_streamed():
     with pytest.raises(ValueError, match="streaming: expected None, as names is a set of texts"):
         load("names", streaming=True)

@@ -77,6 +77,8 @@ BAD_INPUTS = [
     (lambda: layers.LayerNorm((2, 3)), r"\[\.\.\., 2, 3\]"),
     (lambda: layers.BatchNorm1d(3), r"\[\.\.\.\]"),
     (lambda: layers.GroupNorm(1, 3), r"\[\.\.\.\]"),
+    (lambda: layers.GLU(), r"\[\.\.\.\]"),
+    (lambda: layers.PReLU(), r"\[\.\.\.\]"),
     (lambda: layers.MaxPool2d(2), r"\[N, H, W, C\]"),
     (lambda: layers.AvgPool1d(2), r"\[N, L, C\]"),
 ]

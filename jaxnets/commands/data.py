@@ -119,6 +119,10 @@ def head_command(
     name: str, source: Any, data_dir: Path | None, split: str, count: int, out: Path | None
 ) -> None:
     """Show the first examples of the data set NAME; as a picture with --out."""
+    if out is not None and (
+        out.exists() or out.suffix.lower() != ".png" or not out.absolute().parent.is_dir()
+    ):
+        raise InputError("out", "a new file that ends in .png, in a folder that exists", str(out))
     whole = split in ("train", "test")
     data = load(name, source=source, data_dir=data_dir, train=None if whole else split)
     examples = data.test if split == "test" else data.train
@@ -127,8 +131,6 @@ def head_command(
             shown = _example(data, examples.inputs[number])
             click.echo(f"{number}: {shown} → {_answer(data, examples.labels[number])}")
         return
-    if out.exists() or out.suffix.lower() != ".png":
-        raise InputError("out", "a new file that ends in .png", str(out))
     contact_sheet(in_memory(examples), data.class_names, count).save(out)
     click.echo(f"wrote {out}")
 
@@ -156,7 +158,7 @@ def check_command(folder: Path) -> None:
     if not folder.exists():
         raise InputError("DIR", "an existing folder or file", str(folder))
     found = _open(folder)
-    children = [] if found or folder.is_file() else sorted(folder.iterdir())
+    children = sorted(folder.iterdir()) if not found and folder.is_dir() else []
     sources = [source for source in (found, *map(_open, children)) if source is not None]
     if not sources:
         raise InputError("DIR", f"a folder with {files.LAYOUTS}", f"{folder}, which has none")

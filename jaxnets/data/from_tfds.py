@@ -125,7 +125,7 @@ def texts(name: str, split: str = "train", data_dir: Path | None = None) -> tupl
 
 def nearest(name: str, others: list[str]) -> str:
     """The names nearest to one that nobody knows, as the end of a sentence."""
-    near = difflib.get_close_matches(name, sorted({*others, *names()}), n=3)
+    near = difflib.get_close_matches(name, sorted({*others, *names()} - {name}), n=3)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 

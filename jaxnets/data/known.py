@@ -87,8 +87,7 @@ def checked(name: str, source: Source) -> Source:
     if name not in KNOWN:
         return source
     known = KNOWN[name]
-    part = next(iter(source.parts.values()))
-    example = part.read(0, 1).inputs.shape[1:]
+    example = next(iter(source.parts.values())).example_shape()
     if example != known.example:
         raise InputError(
             source.origin, f"{name}, whose examples are {list(known.example)}", f"{list(example)}"

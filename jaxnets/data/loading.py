@@ -108,8 +108,9 @@ def load(
     read: Callable[[Source, str, str], Any] = select
     if streaming:
         read = functools.partial(_streamed, workers)
-    learn = read(found, train or "train", "train")
-    test = test or next((part for part in ("test", "validation") if part in found.parts), None)
+    learn = read(found, "train" if train is None else train, "train")
+    if test is None:
+        test = next((part for part in ("test", "validation") if part in found.parts), None)
     if test is not None:
         judge = read(found, test, "test")
     elif window is not None:
@@ -199,7 +200,7 @@ def find(
         ImportError: see :func:`load`.
     """
     if not isinstance(name, str) or not name.strip():
-        raise InputError("name", "the name of a data set", name)
+        raise InputError("name", "the name of a data set", repr(name))
     if source not in (None, *SOURCES):
         raise InputError("source", f"one of {', '.join(SOURCES)}, or None for all", source)
     name, root = canonical(name), None if data_dir is None else _existing(data_dir)

@@ -25,6 +25,11 @@ class Part:
     read: Callable[[int, int], Split]
     examples: Examples | str
 
+    def example_shape(self) -> tuple[int, ...]:
+        """The shape of an example, by reading one if that can be done."""
+        examples = self.read(0, 1) if isinstance(self.examples, str) else self.examples
+        return examples.gather(np.zeros(1, np.int32))[0].shape[1:]
+
 
 @dataclass(frozen=True)
 class Source:

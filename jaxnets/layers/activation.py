@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 from jaxnets.arrays import (
     InputError,
     check_choice,
+    check_floats,
     check_integer,
     check_number,
     check_positive,
@@ -80,8 +81,9 @@ class PReLU(nnx.Module):
         """Applies the activation to each element of x.
 
         Raises:
-            InputError: if x has another number of channels than there are slopes.
+            InputError: if x is not floating, or of another number of channels than slopes.
         """
+        check_floats("x", x, ("...",))
         count = self.negative_slope.shape[0]
         if count != 1 and (x.ndim < 2 or x.shape[-1] != count):
             raise InputError("x", f"[N, ..., {count}], a slope per channel", describe(x))
@@ -294,8 +296,9 @@ class GLU(nnx.Module):
         """Returns an array of half the size along the axis.
 
         Raises:
-            InputError: if that size is odd, or there is no such axis.
+            InputError: if x is not floating, that size is odd, or there is no such axis.
         """
+        check_floats("x", x, ("...",))
         if not -x.ndim <= self.dim < x.ndim or x.shape[self.dim] % 2:
             raise InputError("x", f"an even size along axis {self.dim}", describe(x))
         return jax.nn.glu(x, self.dim)
