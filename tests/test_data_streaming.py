@@ -34,10 +34,24 @@ def _nothing_from_outside(monkeypatch, tmp_path):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "none"))
 
 
+OTHERS = set()  # threads and processes that other tests left
+
+
+def readers():
+    threads = {thread for thread in threading.enumerate() if "jaxnets-data" in thread.name}
+    return threads - OTHERS
+
+
+def workers():
+    return set(multiprocessing.active_children()) - OTHERS
+
+
 @pytest.fixture(autouse=True)
 def _nobody_is_left():
+    OTHERS.clear()
+    OTHERS.update(readers(), workers())
     yield
-    assert not multiprocessing.active_children()
+    assert not workers()
 
 
 def arrays():
@@ -193,10 +207,6 @@ def test_fit_learns_the_same_from_what_is_streamed():
 # Those who read ahead
 
 
-def readers():
-    return [thread for thread in threading.enumerate() if "jaxnets-data" in thread.name]
-
-
 def test_nobody_is_left_when_a_pass_is_closed_early():
     streamed = StreamedSplit([(float(n), n) for n in range(9)])
     rows = list(np.arange(9).reshape(3, 3))
@@ -248,14 +258,14 @@ def test_workers_read_the_same_and_say_what_is_wrong(tmp_path):
     held, streamed = load(**place), load(**place, streaming=True, workers=2)
     rows = rows_of(held.train)
     assert_same(streamed.train.batches(rows), held.train, rows)
-    before = multiprocessing.active_children()
+    before = workers()
     assert len(before) == 2
     assert_same(streamed.train.batches(rows[3:]), held.train, rows[3:])
-    assert set(multiprocessing.active_children()) == set(before)  # the same rested
+    assert workers() == before  # the same rested
     (tmp_path / "pets" / "train" / "dog" / "4.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match=r"dog/4\.png: expected a readable image, got Unid"):
         list(streamed.train.batches(rows))
-    assert not multiprocessing.active_children()
+    assert not workers()
 
 
 class Unreadable(Exception):
