@@ -67,7 +67,7 @@ class Program:
         shards: the number of devices that share a batch.
 
     Raises:
-        InputError: if the transform is random, or augmentation cannot be called or hashed.
+        InputError: if the transform is random, or it or augmentation cannot be called or hashed.
     """
 
     graphdef: Any
@@ -83,8 +83,9 @@ class Program:
         if is_random(self.transform):
             expected = "one that is not random (augment takes those)"
             raise InputError("transform", expected, self.transform)
-        if self.augment is not None:
-            check_transforms("augment", (self.augment,))
+        for name in ("transform", "augment"):
+            if getattr(self, name) is not None:
+                check_transforms(name, (getattr(self, name),))
 
     def inputs(self, batch: jax.Array) -> jax.Array:
         """The model's inputs for a batch of the data set's."""
