@@ -96,6 +96,7 @@ def test_streams_of_another_generator_are_seeded_too():
     assert not np.array_equal(first.step_losses, train(Rbg(), CLASSES, seed=1).step_losses)
 
 
+@pytest.mark.filterwarnings("ignore:Using 'Module.sow:DeprecationWarning")  # Flax has nnx.capture
 def test_what_a_network_sows_is_let_go():
     class Sowing(nnx.Module):
         def __init__(self):
@@ -134,15 +135,15 @@ def test_a_test_loss_that_is_not_finite_is_an_error():
     [
         ({"model": Linear}, "model: expected an nnx.Module, got the class Linear"),
         ({"model": None}, "model: expected an nnx.Module, got a NoneType"),
-        ({"model": Dropout(0.5, rngs=nnx.Rngs(0))}, "model: expected an nnx.Module with parameters, got a Dropout"),
+        ({"model": Dropout(0.5, rngs=nnx.Rngs(0))}, "model: .* with parameters, got a Dropout"),
         ({"loss": "mse"}, "loss: expected a function of .outputs, labels., got 'mse'"),
         ({"loss": lambda outputs, labels: 1}, "loss: expected a function that returns a floating"),
         ({"optimizer": None}, "optimizer: expected a gradient transformation.*got None"),
         ({"optimizer": optimizers.sgd}, "optimizer: expected a gradient transformation"),
         ({"correct": "yes"}, "correct: expected a function, 'auto' or None, got 'yes'"),
-        ({"correct": lambda o, y: o}, "correct: expected a function that returns an integer scalar"),
-        ({"transform": 3}, "transform: expected .*function"),
-        ({"transform": [np.log]}, "transform: expected .*"),
+        ({"correct": lambda o, y: o}, "correct: expected a function that returns an integer"),
+        ({"transform": 3}, "transform: expected callables, got int"),
+        ({"transform": [np.log]}, "transform: expected callables, got list"),
     ],
 )  # fmt: skip
 def test_arguments_of_another_kind_are_named(options, message):
@@ -153,9 +154,7 @@ def test_arguments_of_another_kind_are_named(options, message):
 def test_data_of_another_kind_are_named():
     with pytest.raises(ValueError, match="data: expected a Dataset, got a tuple"):
         fit(linear(), (1, 2), loss=losses.mse_loss, optimizer=optimizers.sgd(0.1), epochs=1)
-    with pytest.raises(
-        ValueError, match="split: expected a Split or a StreamedSplit, got a Dataset"
-    ):
+    with pytest.raises(ValueError, match="split: expected a Split or .*, got a Dataset"):
         evaluate(linear(), data(CLASSES), loss=losses.cross_entropy)
     with pytest.raises(ValueError, match="inputs: expected at least one example"):
         predict(linear(), np.zeros((0, 4), np.float32))
