@@ -19,6 +19,7 @@ from pathlib import Path
 import click
 
 EXAMPLES, EPOCHS, SAVE_EVERY = 3000, 12, 7
+STEPS = 47 * EPOCHS  # the batch size is 64
 
 
 @click.command()
@@ -40,8 +41,8 @@ def main(kills: int, seed: int, child: Path | None) -> None:
         equal = 0
         for number in range(1, kills + 1):
             folder = Path(scratch) / str(number)
-            after, under_way = _killed(folder, draw.uniform(0, seconds))
-            saved = max((int(path.name[5:]) for path in folder.glob("step-*")), default=0)
+            after, under_way = _killed(folder, draw.randrange(STEPS), draw.uniform(0, 0.3))
+            saved = _saved(folder)
             end = _to_the_end(folder)
             equal += end == alone
             print(
@@ -57,11 +58,13 @@ def _start(folder: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
-def _killed(folder: Path, after: float) -> tuple[float, str]:
-    """Starts a run and kills it; gives the seconds until then and what it was doing."""
+def _killed(folder: Path, steps: int, delay: float) -> tuple[float, str]:
+    """Starts a run, kills it a while after so many steps are saved; says when, and doing what."""
     began = time.monotonic()
     child = _start(folder)
-    time.sleep(after)
+    while _saved(folder) < steps and child.poll() is None:
+        time.sleep(0.002)
+    time.sleep(delay)
     child.kill()
     after = time.monotonic() - began
     child.communicate()
@@ -70,6 +73,10 @@ def _killed(folder: Path, after: float) -> tuple[float, str]:
     if not folder.exists():
         return after, "starting"
     return after, "a save" if [*folder.glob(".*")] else "a step"
+
+
+def _saved(folder: Path) -> int:
+    return max((int(path.name[5:]) for path in folder.glob("step-*")), default=0)
 
 
 def _to_the_end(folder: Path) -> str:

@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 
 from jaxnets.arrays import InputError, describe
-from jaxnets.data import Dataset, StandardizedDataset, Standardizer
+from jaxnets.data import Dataset, StandardizedDataset, Standardizer, image_files
 from jaxnets.data.text import TextDataset, TextEncoder
 from jaxnets.recipes import Recipe, build_model, build_transform
 from jaxnets.training import Saving, TrainingRun, count_parameters, plot_history, write_history
@@ -342,43 +342,15 @@ def _labels_scaler(record: dict[str, Any]) -> Standardizer | None:
 def read_image(path: Path | str, spec: jax.ShapeDtypeStruct) -> np.ndarray:
     """Reads an image file as a data set's examples are: uint8 [height, width, channels].
 
-    It is read as a viewer shows it: turned as its EXIF entry says, what is transparent white, 16
-    bits a value brought to 8. Colours become grey where the model takes one channel.
-
     Args:
         path: any file that Pillow reads.
         spec: shape and dtype of an example.
 
     Raises:
-        ValueError: if the file is no image, one of another size, or one whose values have no fixed
-            range, as 32-bit ones; or if the examples are no images.
+        ValueError: if the file is no image, or one of another size, or if the examples are no
+            images.
     """
-    from PIL import Image
-
     if len(spec.shape) != 3 or spec.shape[2] not in (1, 3) or spec.dtype != np.uint8:
         raise InputError("image", "a run on images", f"a run on examples {describe(spec)}")
     height, width, channels = spec.shape
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(_eight_bits(image).convert("L" if channels == 1 else "RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError("image", "a readable image file", f"{str(path)!r}: {error}") from error
-    if pixels.shape[:2] != (height, width):
-        size = f"{str(path)!r} of {pixels.shape[1]}×{pixels.shape[0]} pixels"
-        raise InputError("image", f"an image of {width}×{height} pixels", size)
-    return pixels.reshape(spec.shape)
-
-
-def _eight_bits(image: Any) -> Any:
-    """The image upright, without transparency, in 8 bits a value."""
-    from PIL import Image, ImageOps
-
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
-        return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError("values of 32 bits, whose range is not known")
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA"))
-    return image
+    return image_files.read_image(path, (height, width, channels))
