@@ -13,6 +13,7 @@ from jaxnets.training.records import (
     write_history,
 )
 from jaxnets.training.saving import Saving
+from jaxnets.training.sharding import Sharding
 from jaxnets.training.state import Program, TrainState, initialize
 from jaxnets.training.step import StepMetrics, train_step
 
@@ -23,6 +24,7 @@ __all__ = [
     "NonFiniteLossError",
     "Program",
     "Saving",
+    "Sharding",
     "StepMetrics",
     "Timings",
     "TrainState",
