@@ -65,6 +65,7 @@ class Program:
         augment: what a batch goes through before ``transform``, in training alone; None for
             nothing.
         shards: the number of devices that share a batch.
+        skip_non_finite: whether an update is left out whose loss or gradient is not finite.
 
     Raises:
         InputError: if the transform is random, or it or augmentation cannot be called or hashed.
@@ -77,6 +78,7 @@ class Program:
     correct: Count | None = None
     augment: Augmentation | None = None
     shards: int = 1
+    skip_non_finite: bool = False
 
     def __post_init__(self) -> None:
         """Checks that evaluation draws nothing."""
