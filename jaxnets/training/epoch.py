@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 
 from jaxnets.training.batches import Batches
-from jaxnets.training.state import Program, TrainState, merge
+from jaxnets.training.state import Program, TrainState, outputs
 from jaxnets.training.step import StepMetrics, gathered, measure, train_step
 
 
@@ -43,9 +43,8 @@ def evaluate_batches(
 
     def step(state: TrainState, number: jax.Array) -> tuple[TrainState, StepMetrics]:
         inputs, labels = batches.batch(number)
-        outputs = merge(program.graphdef, state)(program.inputs(inputs))
-        outputs, labels = gathered((outputs, labels), program.shards, size)
-        return state, measure(program, outputs, labels)
+        own = outputs(program, state, inputs), labels
+        return state, measure(program, *gathered(own, program.shards, size))
 
     return _collect(step, state, batches.steps, count)[1]
 
@@ -57,7 +56,7 @@ def predict_batches(
 
     def step(_: None, number: jax.Array) -> tuple[None, Any]:
         inputs = batches.batch(number)[0]
-        return None, merge(program.graphdef, state)(program.inputs(inputs))
+        return None, outputs(program, state, inputs)
 
     return lax.scan(step, None, jnp.arange(batches.steps))[1]
 

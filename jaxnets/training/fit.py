@@ -11,8 +11,15 @@ import jax
 import numpy as np
 import optax
 from flax import nnx
+from jax.typing import DTypeLike
 
-from jaxnets.arrays import InputError, check_choice, check_positive, check_seed
+from jaxnets.arrays import (
+    InputError,
+    check_choice,
+    check_float_dtype,
+    check_positive,
+    check_seed,
+)
 from jaxnets.data.batching import Plan, epoch_plan
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.transforms import Augmentation
@@ -75,6 +82,8 @@ def fit(
     drop_last: bool = False,
     devices: int | Sequence[jax.Device] | None = None,
     parallel: Parallel = "shard_map",
+    accumulate: int = 1,
+    compute_dtype: DTypeLike | None = None,
     save: Saving | None = None,
     resume: bool = False,
     callbacks: Sequence[Callable[[EpochRecord], Any] | Callback] = (),
@@ -111,6 +120,11 @@ def fit(
             losses are those of one device, but for the order of sums; dropout and augmentation
             draw from (seed, step, device).
         parallel: ``"shard_map"``, or ``"pmap"`` for the older interface to the same.
+        accumulate: in how many parts a device takes its batch, one after the other, so that one at
+            a time is in memory. The step is that of the whole batch, for any loss; batch
+            statistics are a part's. Each part is run forward twice.
+        compute_dtype: the dtype in which the network computes, such as ``"bfloat16"``; weights,
+            loss and optimizer stay as they are. None for that of the weights.
         save: where and how often to save checkpoints. Ctrl-C and SIGTERM then save before they
             end the run.
         resume: whether to go on with the run that is saved there, if there is one. It then ends
@@ -140,6 +154,9 @@ def fit(
     check_choice("non_finite", non_finite, get_args(NonFinite))
     listeners = Listeners(callbacks)
     _check(data, loss, optimizer)
+    check_positive("accumulate", accumulate)
+    if compute_dtype is not None:
+        compute_dtype = check_float_dtype("compute_dtype", compute_dtype)
     placement = place(devices, parallel)
     plan_of = functools.partial(
         epoch_plan, len(data.train), batch_size, seed=seed, shuffle=shuffle, drop_last=drop_last
@@ -159,6 +176,8 @@ def fit(
         count,
         augment,
         placement.shards,
+        accumulate,
+        compute_dtype,
         non_finite == "skip",
     )
     train = checked_feed("data.train", data.train, program, state, placement)
@@ -168,7 +187,7 @@ def fit(
     about: dict[str, Any] = {}
     if save is not None:
         settings = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle}
-        settings["drop_last"] = drop_last
+        settings |= {"drop_last": drop_last, "accumulate": accumulate}
         about = fingerprint(program, state, data, settings)
     journal = begin(save, resume, about, state)
     if len(journal.history) > epochs:
