@@ -32,7 +32,8 @@ def train_steps(
     def step(state: TrainState, number: jax.Array) -> tuple[TrainState, StepMetrics]:
         return train_step(program, state, *batches.batch(number), size=size)
 
-    return _collect(step, state, batches.steps, count)
+    skipped = jnp.zeros(batches.steps, bool) if program.skip_non_finite else None
+    return _collect(step, state, batches.steps, count, skipped)
 
 
 def evaluate_batches(
@@ -65,13 +66,14 @@ def _collect(
     state: TrainState,
     room: int,
     count: np.int32 | None,
+    skipped: jax.Array | None = None,
 ) -> tuple[TrainState, StepMetrics]:
     """A scan of ``count`` steps, which may be known when it runs alone.
 
     What it collects has always ``room`` places, and the program is the same for any count: it
     neither compiles again for another one, nor adds up in another order.
     """
-    empty = StepMetrics(jnp.zeros(room, float), jnp.zeros(room, jnp.int32))
+    empty = StepMetrics(jnp.zeros(room, float), jnp.zeros(room, jnp.int32), skipped)
 
     def body(number: jax.Array, carry: tuple[TrainState, StepMetrics]) -> Any:
         state, all_of_them = carry

@@ -68,6 +68,7 @@ class Program:
         shards: the number of devices that share a batch.
         accumulate: the number of parts in which a device takes its batch, one after the other.
         compute_dtype: in which the network computes; None for that of its parameters.
+        skip_non_finite: whether an update is left out whose loss or gradient is not finite.
 
     Raises:
         InputError: if the transform is random, or it or augmentation cannot be called or hashed.
@@ -82,6 +83,7 @@ class Program:
     shards: int = 1
     accumulate: int = 1
     compute_dtype: Any = None
+    skip_non_finite: bool = False
 
     def __post_init__(self) -> None:
         """Checks that evaluation draws nothing."""

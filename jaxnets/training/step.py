@@ -23,10 +23,12 @@ class StepMetrics(NamedTuple):
     Attributes:
         loss: mean loss.
         correct: correct predictions, int32; 0 where the program does not count them.
+        skipped: whether the update was left out, bool; None where none ever is.
     """
 
     loss: ArrayLike
     correct: ArrayLike
+    skipped: ArrayLike | None = None
 
 
 def train_step(
@@ -46,6 +48,8 @@ def train_step(
     outputs of all are brought together before the loss: whatever function of the whole batch it
     is, the loss is the same as on one device, and so is its gradient, the sum of what the devices'
     parts add to it.
+
+    Where the program skips what is not finite, such a step changes nothing but the number of steps.
 
     Args:
         program: the model's graph, loss, optimizer, augmentation and transform.
@@ -85,7 +89,10 @@ def train_step(
         epoch=state.epoch,
         key=state.key,
     )
-    return after, metrics
+    if not program.skip_non_finite:
+        return after, metrics
+    finite = _all_finite((loss, gradients))
+    return _if_finite(finite, after, state), metrics._replace(skipped=~finite)
 
 
 def forward(
@@ -175,6 +182,16 @@ def measure(program: Program, outputs: Any, labels: jax.Array) -> StepMetrics:
         got = f"{jnp.result_type(correct)}{list(jnp.shape(correct))}"
         raise InputError("correct", expected, got)
     return StepMetrics(loss, jnp.asarray(correct, jnp.int32))
+
+
+def _all_finite(tree: Any) -> jax.Array:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+
+
+def _if_finite(finite: jax.Array, after: TrainState, before: TrainState) -> TrainState:
+    """The state after a step or, but for the number of steps, the one before."""
+    chosen = jax.tree.map(lambda new, old: lax.select(finite, new, old), after, before)
+    return dataclasses.replace(chosen, step=after.step)
 
 
 def reseed(model: nnx.Module, key: jax.Array) -> None:
