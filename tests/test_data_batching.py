@@ -103,7 +103,7 @@ def test_a_plan_with_widths(lengths, buckets, batch_size, seed, epoch):
     if buckets == 1:
         np.testing.assert_array_equal(plan.full, plain.full)
     for start in range(0, len(plan.full), CHUNK):
-        rows, before = plan.full[start : start + CHUNK], plain.full[start : start + CHUNK]
+        rows, before = (each.full[start : start + CHUNK] for each in (plan, plain))
         np.testing.assert_array_equal(np.sort(rows, axis=None), np.sort(before, axis=None))
         needed = widths[rows].ravel()
         assert np.count_nonzero(np.diff(needed)) == len(set(needed)) - 1
