@@ -20,6 +20,7 @@ from jaxnets.training.records import (
     write_history,
 )
 from jaxnets.training.saving import Saving
+from jaxnets.training.sharding import Sharding
 from jaxnets.training.state import Program, TrainState, initialize
 from jaxnets.training.step import StepMetrics, train_step
 
@@ -34,6 +35,7 @@ __all__ = [
     "Program",
     "RunSoFar",
     "Saving",
+    "Sharding",
     "StepMetrics",
     "StopTraining",
     "Timings",

@@ -14,7 +14,7 @@ from jaxnets.data.batching import Plan
 from jaxnets.data.dataset import Split
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.training.classes import Classes
-from jaxnets.training.placement import Placement
+from jaxnets.training.sharding import AnyPlacement
 
 # On accelerators an epoch is one program. On a CPU it takes seconds to minutes, and whoever
 # watches it, or wants to stop it, waits for the program under way: so an epoch is a few of them.
@@ -143,7 +143,7 @@ class ResidentFeed:
         placement: the devices.
     """
 
-    def __init__(self, inputs: np.ndarray, labels: np.ndarray, placement: Placement) -> None:
+    def __init__(self, inputs: np.ndarray, labels: np.ndarray, placement: AnyPlacement) -> None:
         self._placement = placement
         self._inputs, self._labels = placement.replicate((inputs, labels))
 
@@ -170,7 +170,10 @@ class StreamedFeed:
     """
 
     def __init__(
-        self, split: StreamedSplit, check: Callable[[np.ndarray], None], placement: Placement
+        self,
+        split: StreamedSplit,
+        check: Callable[[np.ndarray], None],
+        placement: AnyPlacement,
     ) -> None:
         self._split, self._check, self._placement = split, check, placement
 
@@ -193,7 +196,10 @@ class StreamedFeed:
 
 
 def feed(
-    argument: str, split: Split | StreamedSplit, classes: Classes | None, placement: Placement
+    argument: str,
+    split: Split | StreamedSplit,
+    classes: Classes | None,
+    placement: AnyPlacement,
 ) -> Feed:
     """The feed of a split.
 

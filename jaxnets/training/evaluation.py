@@ -61,6 +61,7 @@ def evaluate(
     graphdef, state = initialize(model, _NO_OPTIMIZER, seed=0)
     program = Program(graphdef, loss, _NO_OPTIMIZER, transform, counter(correct, loss, split))
     here = one_device()
+    state = here.place(state)
     source = checked_feed("split", split, program, state, here)
     run = functools.partial(call, program, here)
     return evaluate_state(run, program, state, split, source, batch_size)
@@ -93,6 +94,7 @@ def predict(
         raise InputError("inputs", "at least one example", f"an array {list(np.shape(inputs))}")
     graphdef, state = initialize(model, _NO_OPTIMIZER, seed=0)
     program, here = Program(graphdef, _no_loss, _NO_OPTIMIZER, transform), one_device()
+    state = here.place(state)
     source = ResidentFeed(np.asarray(inputs), np.zeros(len(inputs), np.int8), here)
     pieces = cut(epoch_plan(len(inputs), batch_size, seed=0, epoch=0, shuffle=False))
     parts = []

@@ -39,6 +39,7 @@ from jaxnets.training.placement import Parallel, place
 from jaxnets.training.progress import Progress, Reporter, reporter
 from jaxnets.training.records import EpochRecord, Evaluation, Timings, TrainingRun
 from jaxnets.training.saving import Journal, Keeper, Saving, begin, keeper
+from jaxnets.training.sharding import AnyPlacement, Sharding
 from jaxnets.training.state import Count, Loss, Program, Transform, initialize, merge
 
 NonFinite = Literal["stop", "skip"]
@@ -82,6 +83,7 @@ def fit(
     drop_last: bool = False,
     devices: int | Sequence[jax.Device] | None = None,
     parallel: Parallel = "shard_map",
+    sharding: Sharding | None = None,
     accumulate: int = 1,
     compute_dtype: DTypeLike | None = None,
     save: Saving | None = None,
@@ -120,6 +122,7 @@ def fit(
             losses are those of one device, but for the order of sums; dropout and augmentation
             draw from (seed, step, device).
         parallel: ``"shard_map"``, or ``"pmap"`` for the older interface to the same.
+        sharding: how the devices share parameters too; None for each having them all.
         accumulate: in how many parts a device takes its batch, one after the other, so that one at
             a time is in memory. The step is that of the whole batch, for any loss; batch
             statistics are a part's. Each part is run forward twice.
@@ -157,7 +160,9 @@ def fit(
     check_positive("accumulate", accumulate)
     if compute_dtype is not None:
         compute_dtype = check_float_dtype("compute_dtype", compute_dtype)
-    placement = place(devices, parallel)
+    placement: AnyPlacement = place(devices, parallel)
+    if sharding is not None:
+        placement = sharding.placement(placement.devices)
     plan_of = functools.partial(
         epoch_plan, len(data.train), batch_size, seed=seed, shuffle=shuffle, drop_last=drop_last
     )
@@ -182,7 +187,7 @@ def fit(
     )
     train = checked_feed("data.train", data.train, program, state, placement)
     test = checked_feed("data.test", data.test, program, state, placement)
-    state = placement.replicate(state)
+    state = placement.place(state)
 
     about: dict[str, Any] = {}
     if save is not None:
