@@ -14,7 +14,7 @@ import jaxnets
 
 ROOT = Path(jaxnets.__file__).parent
 RANKS = [
-    {"arrays", "optional", "initializers"},
+    {"arrays", "compilation", "optional", "initializers"},
     {"losses", "metrics", "optimizers", "layers", "data"},
     {"models"},
     {"interop", "training"},
