@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from jaxnets.arrays import InputError, check_bool, check_integer, check_positive
+from jaxnets.data.dataset import Dataset
 from jaxnets.optional import require
 from jaxnets.training.callbacks import Callback, RunSoFar
 from jaxnets.training.records import EpochRecord
@@ -141,8 +142,8 @@ class TensorBoard(_Log):
         super().begin(run)
         if not _is_first_process():
             return
-        if self._images:
-            _check_images(run)
+        if self._images and not has_images(run.data):
+            raise InputError("images", "0 for data that are no images of bytes", self._images)
         there = self._path.is_dir() and any(self._path.glob(_EVENTS))
         if there and not run.resumed:
             got = f"{str(self._path)!r}, which has some of another run"
@@ -243,6 +244,12 @@ class Profile(Callback):
         self._tracing, self._done = False, True
 
 
+def has_images(data: Dataset) -> bool:
+    """Whether examples are images of bytes, grey or in colours."""
+    spec = data.spec.inputs
+    return len(spec.shape) == 3 and spec.shape[2] in (1, 3) and spec.dtype == np.uint8
+
+
 def _is_first_process() -> bool:
     return jax.process_index() == 0
 
@@ -265,9 +272,3 @@ def _is_log(path: Path) -> bool:
         return False
     with path.open("rb") as file:
         return file.read(len(begin)) == begin
-
-
-def _check_images(run: RunSoFar) -> None:
-    spec = run.data.spec.inputs
-    if len(spec.shape) != 3 or spec.shape[2] not in (1, 3) or spec.dtype != np.uint8:
-        raise InputError("images", "0 for data that are no images of bytes", spec)
