@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -15,6 +16,7 @@ from jaxnets.commands.data import data_group
 from jaxnets.commands.predict import predict_command
 from jaxnets.commands.train import recipes_command, summary_command, train_command
 from jaxnets.commands.weights import convert_command, inspect_command
+from jaxnets.compilation import keep_programs
 from jaxnets.training import Interrupted
 
 _INTERRUPTED = 130  # as a shell reports SIGINT
@@ -28,7 +30,9 @@ def console() -> None:
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     # of what Orbax abandons when it fails, which is reported as a sentence
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    code = _flushed(main())
+    code = main()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the work is done
+    code = _flushed(code)
     if code >= 128:  # asked to stop: a compilation under way can crash an orderly end
         os._exit(code)
     sys.exit(code)
@@ -101,8 +105,16 @@ def _fail(message: str, code: int, error: BaseException | None = None) -> int:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="jaxnets")
-def cli() -> None:
+@click.option(
+    "--cache/--no-cache",
+    default=True,
+    show_default=True,
+    help="Keep compiled programs in ~/.cache/jaxnets, or where JAXNETS_CACHE says.",
+)
+def cli(cache: bool) -> None:
     """PyTorch's textbook networks in JAX: the same weights, the same numbers, faster."""
+    if cache:
+        keep_programs()
 
 
 for _command in (

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 from flax import nnx
 
 from jaxnets.arrays import InputError, describe
-from jaxnets.data import Dataset, StandardizedDataset, Standardizer
+from jaxnets.data import Dataset, StandardizedDataset, Standardizer, image_files
 from jaxnets.data.text import TextDataset, TextEncoder
 from jaxnets.recipes import Recipe, build_model, build_transform
 from jaxnets.training import Saving, TrainingRun, count_parameters, plot_history, write_history
@@ -51,6 +51,7 @@ def summarize(recipe: Recipe, seed: int, run: TrainingRun) -> dict[str, Any]:
         "compile_seconds": run.timings.compile_seconds,
         "examples_per_second": run.examples_per_second,
         "device": run.device,
+        "stopped": run.stopped,
     }
 
 
@@ -139,11 +140,13 @@ class BegunRun:
         recipe: what is trained, and how.
         seed: the run's.
         saving: where and how often it saves.
+        watching: how it is watched and guarded, as whoever began it says.
     """
 
     recipe: Recipe
     seed: int
     saving: Saving
+    watching: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def directory(self) -> Path:
@@ -151,21 +154,30 @@ class BegunRun:
         return Path(self.saving.directory).parent
 
 
-def begin(directory: Path | str, recipe: Recipe, seed: int, **saving: Any) -> BegunRun:
+def begin(
+    directory: Path | str,
+    recipe: Recipe,
+    seed: int,
+    watching: Mapping[str, Any] | None = None,
+    **saving: Any,
+) -> BegunRun:
     """Makes the folder of a run that saves while it goes on; ``resume`` reads it.
 
     Args:
         directory: must not exist yet, or be empty.
         recipe: what is trained, and how.
         seed: the run's.
+        watching: see ``BegunRun``; of what JSON can hold.
         **saving: how often it saves, as ``Saving`` takes it.
 
     Raises:
         ValueError: if the folder holds something already, or cannot be made, or the record cannot
             hold the recipe.
     """
-    begun = BegunRun(recipe, seed, Saving(Path(directory) / _CHECKPOINTS, **saving))
+    saved = Saving(Path(directory) / _CHECKPOINTS, **saving)
+    begun = BegunRun(recipe, seed, saved, dict(watching or {}))
     record = {"settings": settings(recipe), "seed": seed, "saving": saving}
+    record["watching"] = begun.watching
     with new_folder(directory) as folder:
         (folder / _BEGUN).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return begun
@@ -184,7 +196,8 @@ def resume(directory: Path | str) -> BegunRun:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         saving = Saving(Path(directory) / _CHECKPOINTS, **record["saving"])
-        return BegunRun(Recipe(**record["settings"]), record["seed"], saving)
+        watching = dict(record.get("watching", {}))
+        return BegunRun(Recipe(**record["settings"]), record["seed"], saving, watching)
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise InputError("resume", f"a {_BEGUN} written by jaxnets", f"{path}: {error}") from error
 
@@ -342,43 +355,15 @@ def _labels_scaler(record: dict[str, Any]) -> Standardizer | None:
 def read_image(path: Path | str, spec: jax.ShapeDtypeStruct) -> np.ndarray:
     """Reads an image file as a data set's examples are: uint8 [height, width, channels].
 
-    It is read as a viewer shows it: turned as its EXIF entry says, what is transparent white, 16
-    bits a value brought to 8. Colours become grey where the model takes one channel.
-
     Args:
         path: any file that Pillow reads.
         spec: shape and dtype of an example.
 
     Raises:
-        ValueError: if the file is no image, one of another size, or one whose values have no fixed
-            range, as 32-bit ones; or if the examples are no images.
+        ValueError: if the file is no image, or one of another size, or if the examples are no
+            images.
     """
-    from PIL import Image
-
     if len(spec.shape) != 3 or spec.shape[2] not in (1, 3) or spec.dtype != np.uint8:
         raise InputError("image", "a run on images", f"a run on examples {describe(spec)}")
     height, width, channels = spec.shape
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(_eight_bits(image).convert("L" if channels == 1 else "RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError("image", "a readable image file", f"{str(path)!r}: {error}") from error
-    if pixels.shape[:2] != (height, width):
-        size = f"{str(path)!r} of {pixels.shape[1]}×{pixels.shape[0]} pixels"
-        raise InputError("image", f"an image of {width}×{height} pixels", size)
-    return pixels.reshape(spec.shape)
-
-
-def _eight_bits(image: Any) -> Any:
-    """The image upright, without transparency, in 8 bits a value."""
-    from PIL import Image, ImageOps
-
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
-        return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError("values of 32 bits, whose range is not known")
-    if image.has_transparency_data:
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA"))
-    return image
+    return image_files.read_image(path, (height, width, channels))

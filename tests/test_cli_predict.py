@@ -100,15 +100,15 @@ def test_predict_refuses_what_is_no_image_of_the_right_size(capsys, saved, tmp_p
     Image.new("L", (32, 28)).save(tmp_path / "wide.png")
     (tmp_path / "text.png").write_text("not an image")
     for name, message in [
-        ("wide.png", "image: expected an image of 28×28 pixels, got"),
-        ("text.png", "image: expected a readable image file, got"),
-        ("none.png", "image: expected a readable image file, got"),
-        ("", "image: expected a readable image file, got ''"),
+        ("wide.png", "wide.png: expected an image of 28×28 pixels, got 32×28"),
+        ("text.png", "text.png: expected a readable image, got"),
+        ("none.png", "none.png: expected a readable image, got"),
+        ("", "jaxnets: image: expected a readable image, got"),
     ]:
         code, out, err = run(capsys, "predict", saved, tmp_path / name if name else "")
         assert code == 2
         assert out == ""
-        assert err.startswith(f"jaxnets: {message}")
+        assert message in err
         assert err.count("\n") == 1
 
 

@@ -62,7 +62,7 @@ NETWORKS = """
     [
         "same(MLP((4, 8, 3), **wide), data((4,)))",
         "same(MLP((4, 8, 3), **wide), data((4,)), parallel='pmap')",
-        "same(MLP((4, 8, 3), **wide), data((4,), stream=True))",
+        "same(MLP((4, 8, 3), **wide), data((4,), stream=True), accumulate=2)",
         # class weights make the loss no mean over the examples
         "import functools\n"
         "weighted = functools.partial(losses.cross_entropy, weight=jnp.array([1.0, 5.0, 0.2]))\n"

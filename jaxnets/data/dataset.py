@@ -18,12 +18,12 @@ class Split(Examples):
 
     Args:
         inputs: the examples, [N, ...], of any integer, boolean or floating dtype.
-        labels: class numbers from 0, integers [N] (or [N, ...], one for each position); or values
-            to predict, floats [N, ...].
+        labels: class numbers from 0, integers [N] (or [N, ...], one for each position), and any
+            number that the loss ignores; or values to predict, [N, ...].
 
     Raises:
         InputError: if an array is not a NumPy array of numbers with a batch axis, the lengths
-            differ, there are no examples, or a class number is negative.
+            differ, or there are no examples.
     """
 
     inputs: np.ndarray
@@ -38,9 +38,6 @@ class Split(Examples):
         if len(self.labels) != len(self.inputs):
             expected = f"{len(self.inputs)} labels, one for each example"
             raise InputError("labels", expected, describe(self.labels))
-        # JAX would read a negative index from the end, silently.
-        if self.labels.dtype.kind == "i" and self.labels.size and self.labels.min() < 0:
-            raise InputError("labels", "class numbers from 0", int(self.labels.min()))
 
     def __len__(self) -> int:
         """The number of examples."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxnets.arrays import InputError
 from jaxnets.data.batching import epoch_plan
+from jaxnets.data.image_files import read_header, read_image
 from jaxnets.data.source import Part, Source, lying
 from jaxnets.data.streaming import Examples
 
@@ -21,7 +22,6 @@ _PARTS = {
     "test": ("test", "testing"),
     "validation": ("val", "valid", "validation"),
 }
-_GREY = ("1", "L")
 
 
 def find(folder: Path, seed: int = 0) -> Source | None:
@@ -58,26 +58,6 @@ def find(folder: Path, seed: int = 0) -> Source | None:
     return Source(f"images in {folder}", parts, classes)
 
 
-def read_image(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
-    """Reads an image as uint8 [H, W, C]: grey for one channel, otherwise RGB.
-
-    Raises:
-        InputError: if it cannot be read, or has another size.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("L" if shape[2] == 1 else "RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(str(path), "a readable image", _reason(error)) from error
-    if pixels.shape[:2] != shape[:2]:
-        height, width = pixels.shape[:2]
-        expected = f"an image of {shape[1]}×{shape[0]} pixels"
-        raise InputError(str(path), expected, f"{width}×{height}")
-    return pixels.reshape(shape)
-
-
 def _top(folder: Path, words: tuple[str, ...]) -> Path | None:
     return next((folder / word for word in words if (folder / word).is_dir()), None)
 
@@ -97,21 +77,16 @@ def _images(folder: Path) -> Iterator[Path]:
 
 def _check(paths: list[Path]) -> tuple[int, int, int]:
     """The one shape of all images, from their headers."""
-    from PIL import Image
-
-    first, grey = None, True
+    first, all_grey = None, True
     for path in paths:
-        try:
-            with Image.open(path) as image:
-                size, grey = image.size, grey and image.mode in _GREY
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise InputError(str(path), "a readable image", _reason(error)) from error
-        first = first or size
-        if size != first:
-            expected = f"an image of {first[0]}×{first[1]} pixels, as {paths[0]}"
-            raise InputError(str(path), expected, f"{size[0]}×{size[1]}")
+        height, width, grey = read_header(path)
+        all_grey &= grey
+        first = first or (height, width)
+        if (height, width) != first:
+            expected = f"an image of {first[1]}×{first[0]} pixels, as {paths[0]}"
+            raise InputError(str(path), expected, f"{width}×{height}")
     assert first is not None, "there is an image"
-    return first[1], first[0], 1 if grey else 3
+    return *first, 1 if all_grey else 3
 
 
 def _part(
@@ -153,7 +128,3 @@ class ImageFiles(Examples):
     def known_labels(self) -> np.ndarray:
         """See ``Examples``."""
         return self.labels
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"

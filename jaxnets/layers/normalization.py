@@ -50,7 +50,7 @@ def _batch_moments(
 
     def total(values: jax.Array) -> jax.Array:
         here = jnp.sum(values, axes, where=counts, keepdims=True)
-        return lax.psum(here, part.axis) if synchronized else here
+        return lax.psum(here, part.axis) if synchronized and part.axis is not None else here
 
     count = jnp.maximum(total(jnp.ones_like(x[..., :1])), 1)
     mean = total(x) / count

@@ -1,4 +1,4 @@
-"""Of which part of a batch a layer sees: for statistics over the batch, on several devices."""
+"""Which part of a batch a layer sees: for statistics over the batch."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,14 +11,14 @@ from jax import lax
 
 
 class Shard(NamedTuple):
-    """This device's part of a batch, while a training step is traced.
+    """A part of a batch, while a training step is traced.
 
     Attributes:
-        axis: the name of the axis over which the devices share the batch.
+        axis: the name of the axis over which devices share the batch; None for one device.
         valid: bool [part], which examples count; the others fill the part up.
     """
 
-    axis: str
+    axis: str | None
     valid: jax.Array
 
 
@@ -47,8 +47,32 @@ def of_batch(axis: str, shards: int, part: int, size: int) -> Iterator[jax.Array
         yield None
         return
     valid = lax.axis_index(axis) * part + jnp.arange(part) < size
-    token = _CURRENT.set(Shard(axis, valid))
-    try:
+    with _seen(Shard(axis, valid)):
         yield valid.sum() / size
+
+
+@contextlib.contextmanager
+def part_of_batch(number: jax.Array, part: int, size: int) -> Iterator[None]:
+    """Says for what is traced inside that it sees one part of several of what one device has.
+
+    Args:
+        number: of the part.
+        part: examples in it.
+        size: examples in all parts together, the first ones; the last part is filled up.
+    """
+    outer = current()
+    places = number * part + jnp.arange(part)
+    valid = places < size
+    if outer is not None:
+        valid &= outer.valid[jnp.minimum(places, size - 1)]
+    with _seen(Shard(None if outer is None else outer.axis, valid)):
+        yield
+
+
+@contextlib.contextmanager
+def _seen(part: Shard) -> Iterator[None]:
+    token = _CURRENT.set(part)
+    try:
+        yield
     finally:
         _CURRENT.reset(token)

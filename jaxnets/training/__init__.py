@@ -1,5 +1,12 @@
 """Training any ``nnx.Module``: a pure step, compiled epochs, and the loop on the host."""
 
+from jaxnets.training.callbacks import (
+    Callback,
+    EarlyStopping,
+    LossSpikes,
+    RunSoFar,
+    StopTraining,
+)
 from jaxnets.training.evaluation import evaluate, predict
 from jaxnets.training.fit import NonFiniteLossError, fit
 from jaxnets.training.interrupts import Interrupted
@@ -13,17 +20,24 @@ from jaxnets.training.records import (
     write_history,
 )
 from jaxnets.training.saving import Saving
+from jaxnets.training.sharding import Sharding
 from jaxnets.training.state import Program, TrainState, initialize
 from jaxnets.training.step import StepMetrics, train_step
 
 __all__ = [
+    "Callback",
+    "EarlyStopping",
     "EpochRecord",
     "Evaluation",
     "Interrupted",
+    "LossSpikes",
     "NonFiniteLossError",
     "Program",
+    "RunSoFar",
     "Saving",
+    "Sharding",
     "StepMetrics",
+    "StopTraining",
     "Timings",
     "TrainState",
     "TrainingRun",

@@ -10,7 +10,7 @@ import numpy as np
 
 from jaxnets.training.batches import SPREAD, Batches
 from jaxnets.training.epoch import train_steps
-from jaxnets.training.placement import Placement
+from jaxnets.training.sharding import AnyPlacement
 from jaxnets.training.state import Program, TrainState
 
 
@@ -25,7 +25,7 @@ class Compiled:
         seconds: time spent tracing and compiling so far.
     """
 
-    def __init__(self, program: Program, placement: Placement) -> None:
+    def __init__(self, program: Program, placement: AnyPlacement) -> None:
         self.program, self.placement = program, placement
         self.seconds = 0.0
         self._compiled: dict[Any, Callable[..., Any]] = {}
@@ -56,7 +56,7 @@ class Compiled:
 
 def call(
     program: Program,
-    placement: Placement,
+    placement: AnyPlacement,
     function: Callable[..., Any],
     size: int,
     state: TrainState,
@@ -73,7 +73,7 @@ def _jitted(
     function: Callable[..., Any],
     program: Program,
     size: int,
-    placement: Placement,
+    placement: AnyPlacement,
     kind: Hashable,
 ) -> Any:
     bound = functools.partial(function, program, size)

@@ -9,7 +9,7 @@ import numpy as np
 from jax import lax
 
 from jaxnets.training.batches import Batches
-from jaxnets.training.state import Program, TrainState, merge
+from jaxnets.training.state import Program, TrainState, outputs
 from jaxnets.training.step import StepMetrics, gathered, measure, train_step
 
 
@@ -32,7 +32,8 @@ def train_steps(
     def step(state: TrainState, number: jax.Array) -> tuple[TrainState, StepMetrics]:
         return train_step(program, state, *batches.batch(number), size=size)
 
-    return _collect(step, state, batches.steps, count)
+    skipped = jnp.zeros(batches.steps, bool) if program.skip_non_finite else None
+    return _collect(step, state, batches.steps, count, skipped)
 
 
 def evaluate_batches(
@@ -42,9 +43,8 @@ def evaluate_batches(
 
     def step(state: TrainState, number: jax.Array) -> tuple[TrainState, StepMetrics]:
         inputs, labels = batches.batch(number)
-        outputs = merge(program.graphdef, state)(program.inputs(inputs))
-        outputs, labels = gathered((outputs, labels), program.shards, size)
-        return state, measure(program, outputs, labels)
+        own = outputs(program, state, inputs), labels
+        return state, measure(program, *gathered(own, program.shards, size))
 
     return _collect(step, state, batches.steps, count)[1]
 
@@ -56,7 +56,7 @@ def predict_batches(
 
     def step(_: None, number: jax.Array) -> tuple[None, Any]:
         inputs = batches.batch(number)[0]
-        return None, merge(program.graphdef, state)(program.inputs(inputs))
+        return None, outputs(program, state, inputs)
 
     return lax.scan(step, None, jnp.arange(batches.steps))[1]
 
@@ -66,13 +66,14 @@ def _collect(
     state: TrainState,
     room: int,
     count: np.int32 | None,
+    skipped: jax.Array | None = None,
 ) -> tuple[TrainState, StepMetrics]:
     """A scan of ``count`` steps, which may be known when it runs alone.
 
     What it collects has always ``room`` places, and the program is the same for any count: it
     neither compiles again for another one, nor adds up in another order.
     """
-    empty = StepMetrics(jnp.zeros(room, float), jnp.zeros(room, jnp.int32))
+    empty = StepMetrics(jnp.zeros(room, float), jnp.zeros(room, jnp.int32), skipped)
 
     def body(number: jax.Array, carry: tuple[TrainState, StepMetrics]) -> Any:
         state, all_of_them = carry

@@ -20,7 +20,7 @@ from jaxnets.training.compiled import call
 from jaxnets.training.epoch import evaluate_batches, predict_batches
 from jaxnets.training.placement import one_device
 from jaxnets.training.records import Evaluation
-from jaxnets.training.state import Count, Loss, Program, TrainState, Transform, initialize, merge
+from jaxnets.training.state import Count, Loss, Program, TrainState, Transform, initialize, outputs
 
 EVALUATION_BATCH = 1000
 # Made once, so that calls with the same model find its compiled program again.
@@ -61,6 +61,7 @@ def evaluate(
     graphdef, state = initialize(model, _NO_OPTIMIZER, seed=0)
     program = Program(graphdef, loss, _NO_OPTIMIZER, transform, counter(correct, loss, split))
     here = one_device()
+    state = here.place(state)
     source = checked_feed("split", split, program, state, here)
     run = functools.partial(call, program, here)
     return evaluate_state(run, program, state, split, source, batch_size)
@@ -93,13 +94,14 @@ def predict(
         raise InputError("inputs", "at least one example", f"an array {list(np.shape(inputs))}")
     graphdef, state = initialize(model, _NO_OPTIMIZER, seed=0)
     program, here = Program(graphdef, _no_loss, _NO_OPTIMIZER, transform), one_device()
+    state = here.place(state)
     source = ResidentFeed(np.asarray(inputs), np.zeros(len(inputs), np.int8), here)
     pieces = cut(epoch_plan(len(inputs), batch_size, seed=0, epoch=0, shuffle=False))
-    outputs = []
+    parts = []
     for piece, batches in zip(pieces, source.batches(pieces), strict=True):
         many = call(program, here, predict_batches, piece.rows.shape[1], state, batches)
-        outputs.append(jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), many))
-    return jax.tree.map(lambda *parts: np.concatenate(parts), *outputs)
+        parts.append(jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), many))
+    return jax.tree.map(lambda *some: np.concatenate(some), *parts)
 
 
 def evaluate_state(
@@ -152,13 +154,9 @@ def checked_feed(
     """
     spec = split.spec
     example = jax.ShapeDtypeStruct((1, *spec.inputs.shape), spec.inputs.dtype)
-    outputs = jax.eval_shape(
-        lambda state, inputs: merge(program.graphdef, state)(program.inputs(inputs)),
-        state,
-        example,
-    )
+    made = jax.eval_shape(functools.partial(outputs, program), state, example)
     one = jax.ShapeDtypeStruct((1, *spec.labels.shape), spec.labels.dtype)
-    return feed(f"{name}.labels", split, classes(program.loss, outputs, one), placement)
+    return feed(f"{name}.labels", split, classes(program.loss, made, one), placement)
 
 
 def check_model(model: Any) -> None:

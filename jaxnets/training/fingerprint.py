@@ -13,7 +13,7 @@ import numpy as np
 from jaxnets.arrays import describe
 from jaxnets.data.dataset import Dataset, Split
 from jaxnets.data.streaming import StreamedSplit
-from jaxnets.training.state import Program, TrainState, merge
+from jaxnets.training.state import Program, TrainState, outputs
 
 _PACKAGES = ("jaxnets", "jax", "flax", "optax", "numpy")
 
@@ -38,17 +38,16 @@ def fingerprint(
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
     spec = data.train.spec
     inputs, labels = (jax.ShapeDtypeStruct((2, *s.shape), s.dtype) for s in spec)
-    ready = jax.eval_shape(program.inputs, inputs)
 
     def network(state: TrainState, inputs: jax.Array) -> Any:
-        return merge(program.graphdef, state)(inputs)
+        return outputs(program, state, inputs)
 
-    outputs = jax.eval_shape(network, shapes, ready)
+    made = jax.eval_shape(network, shapes, inputs)
     count = sum(x.size for x in jax.tree.leaves(shapes.parameters))
     return {
-        "network": {"is": f"{count} parameters", "computes": _digest(network, shapes, ready)},
+        "network": {"is": f"{count} parameters", "computes": _digest(network, shapes, inputs)},
         "optimizer": {"computes": _optimizer_digest(program, state.optimizer_state, shapes)},
-        "loss": {"computes": _digest(program.loss, outputs, labels)},
+        "loss": {"computes": _digest(program.loss, made, labels)},
         "transform": {"computes": _digest(program.inputs, inputs)},
         "augment": {
             "computes": _digest(program.augmented, inputs, labels, shapes.key, shapes.step)

@@ -54,7 +54,11 @@ class Placement:
     @property
     def compiler_options(self) -> dict[str, Any]:
         """What programs are compiled with."""
-        return _SEVERAL_CPUS if self.on_cpu and self.shards > 1 else {}
+        return several_cpus(self.devices)
+
+    def place(self, state: Any) -> Any:
+        """A training state, whole on every device."""
+        return self.replicate(state)
 
     def replicate(self, tree: Any) -> Any:
         """A pytree of arrays, whole on every device."""
@@ -132,6 +136,11 @@ class Placement:
         fill = np.repeat(array[:, -1:], part * self.shards - batch, axis=1)
         parts = np.concatenate([array, fill], axis=1).reshape(steps, self.shards, part, *rest)
         return np.moveaxis(parts, 1, 0)
+
+
+def several_cpus(devices: tuple[jax.Device, ...]) -> dict[str, Any]:
+    """What programs are compiled with for these devices."""
+    return _SEVERAL_CPUS if devices[0].platform == "cpu" and len(devices) > 1 else {}
 
 
 def one_device() -> Placement:

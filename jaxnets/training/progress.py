@@ -20,6 +20,9 @@ class Reporter(Protocol):
     def epoch(self, record: EpochRecord) -> None:
         """An epoch is done and evaluated."""
 
+    def stopped(self, reason: str) -> None:
+        """No epoch follows, though more were asked for."""
+
 
 class Silence:
     """Says nothing."""
@@ -28,6 +31,9 @@ class Silence:
         """Does nothing."""
 
     def epoch(self, record: EpochRecord) -> None:
+        """Does nothing."""
+
+    def stopped(self, reason: str) -> None:
         """Does nothing."""
 
 
@@ -40,6 +46,10 @@ class Lines(Silence):
     def epoch(self, record: EpochRecord) -> None:
         """Prints the epoch's line."""
         print(describe(record, self._epochs), flush=True)
+
+    def stopped(self, reason: str) -> None:
+        """Prints why."""
+        print(f"stopped: {reason}", flush=True)
 
 
 class Bar:
@@ -77,6 +87,10 @@ class Bar:
             description = f"epoch {record.epoch + 1}/{self._epochs}"
             self._bar.reset(self._task, description=description, loss="–")
 
+    def stopped(self, reason: str) -> None:
+        """Prints why."""
+        self._bar.console.print(f"stopped: {reason}", highlight=False, soft_wrap=True)
+
 
 def describe(record: EpochRecord, epochs: int) -> str:
     """One epoch in one line."""
@@ -86,7 +100,10 @@ def describe(record: EpochRecord, epochs: int) -> str:
     parts.append(f"test loss {record.test_loss:.4f}")
     if record.test_accuracy is not None:
         parts.append(f"test accuracy {record.test_accuracy:.2%}")
-    return "  ".join([*parts, f"{record.seconds:.1f} s"])
+    parts.append(f"{record.seconds:.1f} s")
+    if record.skipped:
+        parts.append(f"{record.skipped} steps skipped")
+    return "  ".join(parts)
 
 
 @contextlib.contextmanager

@@ -44,6 +44,8 @@ class EpochRecord:
         test_loss: after the epoch, over every test example.
         test_accuracy: likewise.
         seconds: training time of the epoch, without compilation and evaluation.
+        skipped: steps whose update was left out, as the loss or the gradient was not finite; the
+            means are over the others.
     """
 
     epoch: int
@@ -52,6 +54,7 @@ class EpochRecord:
     test_loss: float
     test_accuracy: float | None
     seconds: float
+    skipped: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,11 +80,12 @@ class TrainingRun:
         model: the trained model, in evaluation mode.
         state: the state after the last step.
         history: one record an epoch.
-        step_losses: the loss of each step, float [steps].
+        step_losses: the loss of each step, float [steps]; not finite at most where it was skipped.
         test: the final evaluation.
         timings: compilation apart from training.
         examples_per_second: of training.
         device: where it ran.
+        stopped: why a callback ended it before its last epoch; None if none did.
     """
 
     model: nnx.Module
@@ -92,6 +96,7 @@ class TrainingRun:
     timings: Timings
     examples_per_second: float
     device: str
+    stopped: str | None = None
 
 
 def count_parameters(model: nnx.Module) -> int:

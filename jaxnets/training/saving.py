@@ -56,6 +56,7 @@ class Journal:
         state: the training state.
         losses: of every step so far.
         correct: predictions of each step of the epoch under way.
+        skipped: those of its steps, counted from 0, whose update was left out.
         seconds: of training in the epoch under way.
         history: the epochs that are done.
     """
@@ -63,6 +64,7 @@ class Journal:
     state: TrainState
     losses: list[np.ndarray] = dataclasses.field(default_factory=list)
     correct: list[np.ndarray] = dataclasses.field(default_factory=list)
+    skipped: list[int] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
     history: list[EpochRecord] = dataclasses.field(default_factory=list)
 
@@ -79,6 +81,8 @@ class Journal:
     def add(self, state: TrainState, measured: StepMetrics, seconds: float) -> None:
         """Some steps are done."""
         self.state = state
+        if measured.skipped is not None:
+            self.skipped += (self.step_in_epoch + np.flatnonzero(measured.skipped)).tolist()
         self.losses.append(np.asarray(measured.loss))
         self.correct.append(np.asarray(measured.correct))
         self.seconds += seconds
@@ -86,12 +90,13 @@ class Journal:
     def epoch_measured(self) -> StepMetrics:
         """What the steps of the epoch under way measured."""
         losses = np.concatenate(self.losses)[self.step - self.step_in_epoch :]
-        return StepMetrics(losses, np.concatenate(self.correct))
+        skipped = np.isin(np.arange(self.step_in_epoch), self.skipped)
+        return StepMetrics(losses, np.concatenate(self.correct), skipped)
 
     def end_epoch(self, record: EpochRecord) -> None:
         """An epoch is done and evaluated."""
         self.history.append(record)
-        self.correct, self.seconds = [], 0.0
+        self.correct, self.skipped, self.seconds = [], [], 0.0
 
 
 class Keeper:
@@ -167,6 +172,7 @@ class Keeper:
         record = {
             "about": self._about,
             "step_in_epoch": journal.step_in_epoch,
+            "skipped": journal.skipped,
             "seconds": journal.seconds,
             "history": [dataclasses.asdict(epoch) for epoch in journal.history],
         }
@@ -232,4 +238,11 @@ def _journal(saved: Saved, state: TrainState) -> Journal:
     tree = saved.restore(like)
     history = [EpochRecord(**epoch) for epoch in saved.record["history"]]
     begun = [tree["correct"]] if len(tree["correct"]) else []
-    return Journal(tree["state"], [tree["losses"]], begun, saved.record["seconds"], history)
+    return Journal(
+        state=tree["state"],
+        losses=[tree["losses"]],
+        correct=begun,
+        skipped=saved.record.get("skipped", []),  # of a run saved before there were any
+        seconds=saved.record["seconds"],
+        history=history,
+    )

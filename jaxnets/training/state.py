@@ -1,5 +1,6 @@
 """What training carries from step to step, and what stays the same throughout."""
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -65,9 +66,12 @@ class Program:
         augment: what a batch goes through before ``transform``, in training alone; None for
             nothing.
         shards: the number of devices that share a batch.
+        accumulate: the number of parts in which a device takes its batch, one after the other.
+        compute_dtype: in which the network computes; None for that of its parameters.
+        skip_non_finite: whether an update is left out whose loss or gradient is not finite.
 
     Raises:
-        InputError: if the transform is random, or augmentation cannot be called or hashed.
+        InputError: if the transform is random, or it or augmentation cannot be called or hashed.
     """
 
     graphdef: Any
@@ -77,18 +81,30 @@ class Program:
     correct: Count | None = None
     augment: Augmentation | None = None
     shards: int = 1
+    accumulate: int = 1
+    compute_dtype: Any = None
+    skip_non_finite: bool = False
 
     def __post_init__(self) -> None:
         """Checks that evaluation draws nothing."""
         if is_random(self.transform):
             expected = "one that is not random (augment takes those)"
             raise InputError("transform", expected, self.transform)
-        if self.augment is not None:
-            check_transforms("augment", (self.augment,))
+        for name in ("transform", "augment"):
+            if getattr(self, name) is not None:
+                check_transforms(name, (getattr(self, name),))
 
     def inputs(self, batch: jax.Array) -> jax.Array:
         """The model's inputs for a batch of the data set's."""
-        return batch if self.transform is None else self.transform(batch)
+        return self.cast(batch if self.transform is None else self.transform(batch))
+
+    def cast(self, tree: Any) -> Any:
+        """Parameters or inputs as the network computes with them."""
+        return tree if self.compute_dtype is None else _cast(tree, self.compute_dtype)
+
+    def uncast(self, outputs: Any) -> Any:
+        """Outputs as the loss takes them: of at least 32 bits."""
+        return outputs if self.compute_dtype is None else _cast(outputs, jnp.float32)
 
     def device_key(self, key: jax.Array) -> jax.Array:
         """The key from which a device draws: one for each, where there are several."""
@@ -130,6 +146,19 @@ def initialize(
         step=jnp.zeros((), jnp.int32),
         epoch=jnp.zeros((), jnp.int32),
         key=jax.random.key(seed),
+    )
+
+
+def outputs(program: Program, state: TrainState, inputs: jax.Array) -> Any:
+    """What the model of a state makes of a batch of the data set's inputs, in evaluation mode."""
+    parameters = program.cast(state.parameters)
+    model = merge(program.graphdef, dataclasses.replace(state, parameters=parameters))
+    return program.uncast(model(program.inputs(inputs)))
+
+
+def _cast(tree: Any, dtype: Any) -> Any:
+    return jax.tree.map(
+        lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
     )
 
 

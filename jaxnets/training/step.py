@@ -1,6 +1,8 @@
 """One training step, as a pure function."""
 
+import dataclasses
 import zlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -21,10 +23,12 @@ class StepMetrics(NamedTuple):
     Attributes:
         loss: mean loss.
         correct: correct predictions, int32; 0 where the program does not count them.
+        skipped: whether the update was left out, bool; None where none ever is.
     """
 
     loss: ArrayLike
     correct: ArrayLike
+    skipped: ArrayLike | None = None
 
 
 def train_step(
@@ -45,6 +49,8 @@ def train_step(
     is, the loss is the same as on one device, and so is its gradient, the sum of what the devices'
     parts add to it.
 
+    Where the program skips what is not finite, such a step changes nothing but the number of steps.
+
     Args:
         program: the model's graph, loss, optimizer, augmentation and transform.
         state: before the step.
@@ -59,25 +65,17 @@ def train_step(
     key = program.device_key(state.key)
     inputs, labels = program.augmented(inputs, labels, key, state.step)
 
-    def forward(parameters: nnx.State) -> tuple[Any, nnx.State]:
-        # a copy, as statistics and streams are changed inside the gradient's trace
-        model = nnx.merge(program.graphdef, parameters, state.model_state, copy=True)
-        model.train()
-        reseed(model, jax.random.fold_in(key, state.step))
-        outputs = model(program.inputs(inputs))
-        nnx.pop(model, nnx.Intermediate)
-        return outputs, nnx.split(model, nnx.Param, ...)[2]
-
     def objective(outputs: Any) -> tuple[ArrayLike, StepMetrics]:
         metrics = measure(program, outputs, whole_labels)
         return metrics.loss, metrics
 
     with shard.of_batch(AXIS, program.shards, len(inputs), size) as weight:
-        outputs, pull_back, model_state = jax.vjp(forward, state.parameters, has_aux=True)
+        run = forward if program.accumulate == 1 else forward_in_parts
+        outputs, pull_back, model_state = run(program, state, inputs, key)
     whole_outputs, whole_labels = gathered((outputs, labels), program.shards, size)
     loss, to_outputs, metrics = jax.vjp(objective, whole_outputs, has_aux=True)
     (cotangent,) = to_outputs(jnp.ones_like(loss))
-    (gradients,) = pull_back(_own_part(cotangent, program.shards, len(inputs)))
+    gradients = pull_back(_own_part(cotangent, program.shards, len(inputs)))
     if program.shards > 1:
         gradients = lax.psum(gradients, AXIS)
     updates, optimizer_state = program.optimizer.update(
@@ -91,7 +89,79 @@ def train_step(
         epoch=state.epoch,
         key=state.key,
     )
-    return after, metrics
+    if not program.skip_non_finite:
+        return after, metrics
+    finite = _all_finite((loss, gradients))
+    return _if_finite(finite, after, state), metrics._replace(skipped=~finite)
+
+
+def forward(
+    program: Program, state: TrainState, inputs: jax.Array, key: jax.Array
+) -> tuple[Any, Callable[[Any], nnx.State], nnx.State]:
+    """Runs the network in training mode.
+
+    Args:
+        program: see ``train_step``.
+        state: before the step.
+        inputs: [batch, …].
+        key: from which streams are seeded, together with the step.
+
+    Returns:
+        The outputs, a function from the loss's gradient by them to that by the parameters, and the
+        model's other variables after.
+    """
+
+    def run(parameters: nnx.State) -> tuple[Any, nnx.State]:
+        # a copy, as statistics and streams are changed inside the gradient's trace
+        model = nnx.merge(program.graphdef, program.cast(parameters), state.model_state, copy=True)
+        model.train()
+        reseed(model, jax.random.fold_in(key, state.step))
+        outputs = model(program.inputs(inputs))
+        nnx.pop(model, nnx.Intermediate)
+        return program.uncast(outputs), nnx.split(model, nnx.Param, ...)[2]
+
+    outputs, pull_back, model_state = jax.vjp(run, state.parameters, has_aux=True)
+    return outputs, lambda cotangent: pull_back(cotangent)[0], model_state
+
+
+def forward_in_parts(
+    program: Program, state: TrainState, inputs: jax.Array, key: jax.Array
+) -> tuple[Any, Callable[[Any], nnx.State], nnx.State]:
+    """``forward``, a part of the batch after the other, so that one at a time is in memory.
+
+    The outputs of all parts make the loss, which is thus that of the whole batch, whatever
+    function it is. To come back from it each part is run once more. The parts draw from keys of
+    their own; batch statistics are a part's.
+    """
+    size, count = len(inputs), program.accumulate
+    part = -(-size // count)
+    parts = _cut(inputs, count, part)
+    numbers = jnp.arange(count)
+
+    def of_part(number: jax.Array, inputs: jax.Array, model_state: nnx.State) -> Any:
+        before = dataclasses.replace(state, model_state=model_state)
+        with shard.part_of_batch(number, part, size):
+            return forward(program, before, inputs, jax.random.fold_in(key, number))
+
+    def look(model_state: nnx.State, one: Any) -> tuple[nnx.State, Any]:
+        number, inputs = one
+        outputs, _, after = of_part(number, inputs, model_state)
+        return _settled(after, model_state, None), (outputs, model_state)
+
+    def learn(total: nnx.State, one: Any) -> tuple[nnx.State, None]:
+        number, inputs, model_state, cotangent = one
+        gradients = of_part(number, inputs, model_state)[1](cotangent)
+        return jax.tree.map(jnp.add, total, gradients), None
+
+    model_state, (outputs, before) = lax.scan(look, state.model_state, (numbers, parts))
+
+    def pull_back(cotangent: Any) -> nnx.State:
+        cotangents = jax.tree.map(lambda x: _cut(x, count, part), cotangent)
+        nothing = jax.tree.map(jnp.zeros_like, state.parameters)
+        return lax.scan(learn, nothing, (numbers, parts, before, cotangents))[0]
+
+    whole = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:size], outputs)
+    return whole, pull_back, model_state
 
 
 def measure(program: Program, outputs: Any, labels: jax.Array) -> StepMetrics:
@@ -114,6 +184,16 @@ def measure(program: Program, outputs: Any, labels: jax.Array) -> StepMetrics:
     return StepMetrics(loss, jnp.asarray(correct, jnp.int32))
 
 
+def _all_finite(tree: Any) -> jax.Array:
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(tree)]).all()
+
+
+def _if_finite(finite: jax.Array, after: TrainState, before: TrainState) -> TrainState:
+    """The state after a step or, but for the number of steps, the one before."""
+    chosen = jax.tree.map(lambda new, old: lax.select(finite, new, old), after, before)
+    return dataclasses.replace(chosen, step=after.step)
+
+
 def reseed(model: nnx.Module, key: jax.Array) -> None:
     """Sets every random stream of a model from one key and the stream's place in the model."""
     for path, node in nnx.iter_graph(model):
@@ -131,6 +211,12 @@ def gathered(tree: Any, shards: int, size: int) -> Any:
     if shards == 1:
         return tree
     return jax.tree.map(lambda x: lax.all_gather(x, AXIS, tiled=True)[:size], tree)
+
+
+def _cut(array: jax.Array, count: int, part: int) -> jax.Array:
+    """[batch, …] → [count, part, …], filled up with zeros."""
+    missing = [(0, count * part - len(array)), *[(0, 0)] * (array.ndim - 1)]
+    return jnp.pad(array, missing).reshape(count, part, *array.shape[1:])
 
 
 def _own_part(tree: Any, shards: int, part: int) -> Any:

@@ -1,0 +1,228 @@
+"""What a user has called while training goes on, and how it ends a run."""
+
+import contextlib
+import dataclasses
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxnets.arrays import InputError, check_choice, check_number, check_positive
+from jaxnets.data.dataset import Dataset
+from jaxnets.training.records import EpochRecord
+from jaxnets.training.saving import Journal
+from jaxnets.training.state import merge
+
+Metric = Literal["test_loss", "test_accuracy", "train_loss", "train_accuracy"]
+
+
+class StopTraining(Exception):
+    """Raised by a callback: the run ends with the epoch under way, and ``fit`` returns it.
+
+    Args:
+        reason: in words; it becomes ``TrainingRun.stopped``.
+    """
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSoFar:
+    """How far a run is: always as of now.
+
+    Attributes:
+        data: what it trains and tests on.
+        epochs: how many it is to have.
+        steps_per_epoch: steps of each epoch.
+        resumed: whether it was to go on from a checkpoint.
+    """
+
+    data: Dataset
+    epochs: int
+    steps_per_epoch: int
+    resumed: bool
+    _journal: Journal
+    _graphdef: Any
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return self._journal.step
+
+    @property
+    def history(self) -> Sequence[EpochRecord]:
+        """The epochs that are done."""
+        return tuple(self._journal.history)
+
+    @property
+    def losses(self) -> np.ndarray:
+        """The loss of each step done, float [steps]."""
+        return np.concatenate([np.zeros(0, np.float32), *self._journal.losses])
+
+    @property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """What is trained, by name, such as ``"fc1.kernel"``."""
+        leaves = nnx.to_flat_state(self._journal.state.parameters)
+        return {".".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in leaves}
+
+    @property
+    def model(self) -> nnx.Module:
+        """A copy of the model, in evaluation mode."""
+        return merge(self._graphdef, jax.tree.map(jnp.copy, self._journal.state))
+
+
+class Callback:
+    """What ``fit`` calls more often than after each epoch; a plain function is called just then.
+
+    Every method does nothing by default, and each may raise ``StopTraining``. With several
+    processes all of them call theirs.
+
+    Attributes:
+        run: the run under way, from ``begin`` on.
+    """
+
+    run: RunSoFar
+
+    def begin(self, run: RunSoFar) -> None:
+        """Training begins, or goes on: the history is then the one that was saved."""
+        self.run = run
+
+    def steps(self, step: int, losses: np.ndarray) -> None:
+        """Some steps are done: as many as one compiled program takes.
+
+        Args:
+            step: the number of the last of them, over all epochs, from 1.
+            losses: of each of them.
+        """
+
+    def __call__(self, record: EpochRecord) -> None:
+        """An epoch is done and evaluated; it is saved right afterwards."""
+
+    def end(self) -> None:
+        """Training has ended, by an error too."""
+
+
+class EarlyStopping(Callback):
+    """Stops a run that gets no better.
+
+    All that it knows is the run's history, so that a resumed run stops where it would have; one
+    that was stopped goes on if it is resumed with more patience.
+
+    Args:
+        patience: for how many epochs in a row there may be no new best.
+        min_delta: by how much a new best must exceed the old one.
+        metric: of an ``EpochRecord``. A loss is better the smaller, an accuracy the larger.
+
+    Raises:
+        InputError: if an argument is bad, or, when an epoch is done, if the run has no accuracy.
+    """
+
+    def __init__(
+        self, patience: int, *, min_delta: float = 0.0, metric: Metric = "test_loss"
+    ) -> None:
+        self._patience = check_positive("patience", patience)
+        self._min_delta = check_number("min_delta", min_delta, least=0)
+        self._metric = check_choice("metric", metric, get_args(Metric))
+
+    def begin(self, run: RunSoFar) -> None:
+        """Stops a run that was stopped before."""
+        super().begin(run)
+        self._check(run.history)
+
+    def __call__(self, record: EpochRecord) -> None:
+        """Stops the run if it is time to."""
+        self._check(self.run.history)
+
+    def _check(self, history: Sequence[EpochRecord]) -> None:
+        best, waiting = np.inf, 0
+        for record in history:
+            value = getattr(record, self._metric)
+            if value is None:
+                raise InputError("metric", "one that the run measures", self._metric)
+            value = value if self._metric.endswith("loss") else -value
+            better = value < best - self._min_delta
+            best, waiting = (value, 0) if better else (best, waiting + 1)
+        if waiting >= self._patience:
+            raise StopTraining(f"{self._metric} is no better after {waiting} more epochs")
+
+
+class LossSpikes(Callback):
+    """Warns of each step whose loss is far above those before it, or is not finite.
+
+    Args:
+        factor: how many times the median of the steps before.
+        window: how many of them; fewer than a tenth of these are not enough to tell.
+
+    Raises:
+        InputError: if an argument is bad.
+    """
+
+    def __init__(self, factor: float = 5.0, *, window: int = 100) -> None:
+        self._factor = check_number("factor", factor, above=1)
+        self._window = check_positive("window", window)
+
+    def steps(self, step: int, losses: np.ndarray) -> None:
+        """Looks at each of them."""
+        known = self.run.losses
+        for number in range(step - len(losses), step):
+            before = known[max(0, number - self._window) : number]
+            before = before[np.isfinite(before)]
+            if 10 * len(before) < self._window:
+                continue
+            median = float(np.median(before))
+            if not known[number] <= self._factor * abs(median):
+                self._warn(number, float(known[number]), median)
+
+    def _warn(self, number: int, loss: float, median: float) -> None:
+        epoch, step = divmod(number, self.run.steps_per_epoch)
+        text = f"epoch {epoch + 1}, step {step + 1}: the loss is {loss:.4g}, far above {median:.4g}"
+        warnings.warn(f"{text}, the median of the steps before", UserWarning, stacklevel=2)
+
+
+class Listeners:
+    """The callbacks of a run.
+
+    Args:
+        callbacks: what ``fit`` was given.
+
+    Attributes:
+        reason: why one of them has stopped the run; None so far.
+
+    Raises:
+        InputError: if one cannot be called.
+    """
+
+    def __init__(self, callbacks: Any) -> None:
+        if not isinstance(callbacks, list | tuple) or not all(map(callable, callbacks)):
+            expected = "a sequence of functions of an EpochRecord, or of Callback objects"
+            raise InputError("callbacks", expected, repr(callbacks))
+        self._every = callbacks
+        self._more = [each for each in callbacks if isinstance(each, Callback)]
+        self.reason: str | None = None
+
+    @contextlib.contextmanager
+    def listening(self, run: RunSoFar) -> Iterator[None]:
+        """Begins all of them, and ends those that have begun."""
+        with contextlib.ExitStack() as stack:
+            for each in self._more:
+                stack.callback(self._call, each.end)
+                self._call(each.begin, run)
+            yield
+
+    def steps(self, step: int, losses: np.ndarray) -> None:
+        """Some steps are done."""
+        for each in self._more:
+            self._call(each.steps, step, losses)
+
+    def epoch(self, record: EpochRecord) -> None:
+        """An epoch is done."""
+        for each in self._every:
+            self._call(each, record)
+
+    def _call(self, function: Callable[..., Any], *arguments: Any) -> None:
+        try:
+            function(*arguments)
+        except StopTraining as stop:
+            self.reason = self.reason or str(stop) or "a callback has stopped the run"

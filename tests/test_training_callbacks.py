@@ -1,0 +1,265 @@
+import re
+import warnings
+
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxnets import losses, optimizers
+from jaxnets.data import Dataset, Split
+from jaxnets.layers import Linear
+from jaxnets.training import (
+    Callback,
+    EarlyStopping,
+    EpochRecord,
+    LossSpikes,
+    RunSoFar,
+    Saving,
+    StopTraining,
+    fit,
+)
+from jaxnets.training.saving import Journal
+
+SGD = optimizers.sgd(lr=0.1)
+STEPS = 3  # of an epoch: two batches of 4 and one of 2
+
+
+def train(*callbacks, epochs=3, **options):
+    draw = np.random.default_rng(0)
+    inputs = draw.normal(size=(10, 3)).astype(np.float32)
+    split = Split(inputs, draw.integers(2, size=10).astype(np.int32))
+    settings = {"loss": losses.cross_entropy, "optimizer": SGD, "batch_size": 4}
+    settings |= {"epochs": epochs, "progress": "none", "callbacks": callbacks}
+    model = Linear(3, 2, rngs=nnx.Rngs(0))
+    return fit(model, Dataset("drawn", split, split), **{**settings, **options})
+
+
+class Witness(Callback):
+    """Writes down what it hears."""
+
+    def __init__(self):
+        self.heard = []
+
+    def begin(self, run):
+        super().begin(run)
+        self.heard.append(("begin", run.step, len(run.history)))
+
+    def steps(self, step, losses):
+        assert step == self.run.step == len(self.run.losses)
+        np.testing.assert_array_equal(self.run.losses[-len(losses) :], losses)
+        self.heard.append(("steps", step))
+
+    def __call__(self, record):
+        assert record == self.run.history[-1]
+        self.heard.append(("epoch", record.epoch))
+
+    def end(self):
+        self.heard.append(("end",))
+
+
+def stop_after(epoch, reason="enough"):
+    def stop(record):
+        if record.epoch == epoch:
+            raise StopTraining(reason)
+
+    return stop
+
+
+def test_a_function_is_called_with_each_epochs_record():
+    records = []
+    run = train(records.append)
+    assert tuple(records) == run.history
+    assert run.stopped is None
+
+
+def test_a_callback_hears_all_there_is():
+    witness = Witness()
+    train(witness, epochs=2)
+    epochs = [
+        [("steps", 2), ("steps", 3), ("epoch", 1)],
+        [("steps", 5), ("steps", 6), ("epoch", 2)],
+    ]
+    assert witness.heard == [("begin", 0, 0), *epochs[0], *epochs[1], ("end",)]
+
+
+def test_callbacks_change_no_bit():
+    np.testing.assert_array_equal(train(Witness()).step_losses, train().step_losses)
+
+
+def test_the_run_so_far_shows_the_model_as_it_is_now():
+    seen = []
+
+    class Look(Callback):
+        def __call__(self, record):
+            seen.append((self.run.parameters["kernel"].copy(), self.run.model))
+
+    run = train(Look(), epochs=2)
+    for kernel, model in seen:  # also when training has gone on, and reused its memory
+        np.testing.assert_array_equal(model.kernel[...], kernel)
+    assert np.abs(seen[0][0] - seen[1][0]).max() > 0
+    np.testing.assert_array_equal(seen[1][0], run.model.kernel[...])
+
+
+def test_a_function_stops_the_run_and_it_is_returned():
+    run, short = train(stop_after(2), epochs=5), train(epochs=2)
+    assert (len(run.history), run.stopped) == (2, "enough")
+    np.testing.assert_array_equal(run.step_losses, short.step_losses)
+    assert run.test == short.test
+
+
+def test_steps_may_stop_the_run_too_which_then_ends_with_the_epoch():
+    class Stop(Callback):
+        def steps(self, step, losses):
+            raise StopTraining("at once")
+
+    run = train(Stop(), stop_after(1, "later"))
+    assert (len(run.history), len(run.step_losses), run.stopped) == (1, STEPS, "at once")
+
+
+def test_a_run_that_is_stopped_after_its_last_epoch_was_not():
+    assert train(stop_after(3), epochs=3).stopped is None
+
+
+def test_the_others_hear_of_the_epoch_at_which_one_stops():
+    records = []
+    train(stop_after(1), records.append)
+    assert len(records) == 1
+
+
+def test_why_it_stopped_is_printed(capsys):
+    train(stop_after(1), progress="lines")
+    assert capsys.readouterr().out.splitlines()[1:] == ["stopped: enough"]
+
+
+def test_a_callback_that_fails_costs_no_epoch(tmp_path):
+    def fail(record):
+        raise KeyError("mine")
+
+    witness = Witness()
+    with pytest.raises(KeyError, match="mine"):
+        train(witness, fail, save=Saving(tmp_path))
+    assert witness.heard[-1] == ("end",)
+    heard = Witness()
+    assert len(train(heard, save=Saving(tmp_path), resume=True).history) == 3
+    assert heard.heard[0] == ("begin", STEPS, 1)
+
+
+def history(*values, metric="test_loss"):
+    empty = {"train_loss": 1.0, "train_accuracy": None, "test_loss": 1.0, "test_accuracy": None}
+    return [
+        EpochRecord(epoch=number, seconds=0.0, **{**empty, metric: value})
+        for number, value in enumerate(values, 1)
+    ]
+
+
+def stops_at(early, records):
+    """After which epoch of a history it stops, None if it does not."""
+    for count in range(1, len(records) + 1):
+        try:
+            early.begin(
+                RunSoFar(None, 99, STEPS, True, Journal(None, history=records[:count]), None)
+            )
+        except StopTraining:
+            return count
+    return None
+
+
+@pytest.mark.parametrize(
+    ("options", "values", "stop"),
+    [
+        ({"patience": 1}, [3, 2, 2], 3),
+        ({"patience": 2}, [3, 2, 4, 1, 2, 2], 6),
+        ({"patience": 2}, [3, 2, 1, 0], None),
+        ({"patience": 2, "min_delta": 0.5}, [3, 2.8, 2.6, 2.4], 3),
+        ({"patience": 3, "min_delta": 0.5}, [3, 2.8, 2.6, 2.4, 2.2], None),
+        ({"patience": 1, "metric": "test_accuracy"}, [0.5, 0.6, 0.6], 3),
+        ({"patience": 1, "metric": "train_accuracy"}, [0.5, 0.6, 0.7], None),
+    ],
+)
+def test_early_stopping_stops_after_so_many_epochs_without_a_new_best(options, values, stop):
+    metric = options.get("metric", "test_loss")
+    assert stops_at(EarlyStopping(**options), history(*values, metric=metric)) == stop
+
+
+def test_a_resumed_run_stops_where_it_would_have(tmp_path):
+    def early(patience):  # improvements are far smaller
+        return EarlyStopping(patience, min_delta=10)
+
+    whole = train(early(3), epochs=9)
+    assert len(whole.history) == 4
+    assert whole.stopped == "test_loss is no better after 3 more epochs"
+    train(save=Saving(tmp_path), epochs=2)
+    again = train(early(3), save=Saving(tmp_path), resume=True, epochs=9)
+    assert (len(again.history), again.stopped) == (4, whole.stopped)
+    np.testing.assert_array_equal(again.step_losses, whole.step_losses)
+    once_more = train(early(3), save=Saving(tmp_path), resume=True, epochs=9)
+    assert (len(once_more.history), once_more.stopped) == (4, whole.stopped)
+    assert once_more.test == whole.test
+    assert len(train(early(4), save=Saving(tmp_path), resume=True, epochs=9).history) == 5
+
+
+def test_early_stopping_by_what_is_not_measured():
+    early = EarlyStopping(1, metric="test_accuracy")
+    message = "metric: expected one that the run measures, got test_accuracy"
+    with pytest.raises(ValueError, match=message):
+        train(early, correct=None)
+
+
+def spikes(losses, *, done=0, **options):
+    """The steps that it names, when ``done`` were known before."""
+    run = RunSoFar(None, 99, 10, False, Journal(None, [np.asarray(losses, np.float32)]), None)
+    callback = LossSpikes(**options)
+    callback.begin(run)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        callback.steps(len(losses), run.losses[done:])
+    return [re.match(r"epoch (\d+), step (\d+): the loss is (\S+)", str(w.message)) for w in caught]
+
+
+def test_spikes_name_epoch_and_step():
+    losses = np.ones(40)
+    losses[[3, 25, 31]] = 9.0, 7.0, 4.0  # three are too few to tell, and four is not five times
+    (found,) = spikes(losses, window=100)
+    assert found.groups() == ("3", "6", "7,")
+    assert [m.groups()[:2] for m in spikes(losses, factor=3)] == [("3", "6"), ("4", "2")]
+    assert spikes(losses, done=30) == []
+
+
+def test_a_level_that_stays_is_no_spike():
+    losses = np.concatenate([np.ones(20), np.full(20, 9.0)])
+    assert len(spikes(losses, window=10)) == 5
+
+
+def test_a_loss_that_is_skipped_is_a_spike():
+    losses = np.ones(20)
+    losses[12] = np.nan
+    (found,) = spikes(losses)
+    assert found.groups()[:2] == ("2", "3")
+
+
+def test_spikes_are_warned_of_in_a_run():
+    with pytest.warns(UserWarning, match="far above") as caught:
+        run = train(LossSpikes(1.0001, window=4), optimizer=optimizers.sgd(lr=30.0))
+    loss, median = run.step_losses[1], run.step_losses[0]
+    text = f"epoch 1, step 2: the loss is {loss:.4g}, far above {median:.4g}, the median of the"
+    assert str(caught[0].message).startswith(text)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: train(callbacks=print), "callbacks: expected a sequence of functions of an Epoch"),
+        (lambda: train("print"), "callbacks: expected a sequence .*, got ..print.,."),
+        (lambda: EarlyStopping(0), "patience: expected a positive integer, got 0"),
+        (
+            lambda: EarlyStopping(1, min_delta=-1),
+            "min_delta: expected a finite number >= 0, got -1",
+        ),
+        (lambda: EarlyStopping(1, metric="loss"), "metric: expected one of test_loss, test_acc"),
+        (lambda: LossSpikes(1.0), "factor: expected a finite number > 1, got 1.0"),
+        (lambda: LossSpikes(window=0), "window: expected a positive integer, got 0"),
+    ],
+)
+def test_bad_arguments_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
