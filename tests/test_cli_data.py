@@ -242,6 +242,14 @@ def test_a_recipe_trains_on_files_of_the_users(capsys, tmp_path, name):
     assert any(name in text for name in names)
 
 
+def test_mirrored_images_still_have_classes(capsys, tmp_path):
+    write_cifar10(tmp_path / "cifar-10-batches-bin", layout="binary")
+    flags = ["--data-dir", tmp_path, "--loss", "mse"]
+    code, _, err = run(capsys, "train", "cifar10-lenet", *flags)
+    assert code == 2
+    assert "labels of cifar10: expected values to predict" in err
+
+
 def test_the_normalisations_are_those_of_the_data():
     fashion, cifar = (recipes.recipe(f"{name}-lenet") for name in ("fashion-mnist", "cifar10"))
     assert fashion.normalize == (0.2860, 0.3530)
