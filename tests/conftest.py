@@ -5,6 +5,7 @@ from pathlib import Path
 
 import hypothesis
 import jax
+import pytest
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -18,6 +19,25 @@ hypothesis.settings.register_profile(
     "jaxnets", max_examples=20, deadline=None, derandomize=True, print_blob=True
 )
 hypothesis.settings.load_profile("jaxnets")
+
+
+def pytest_configure(config):
+    """Has XLA spend little on each program: nearly all run once, on a few numbers.
+
+    What users run is optimised all the same in subprocesses, in the whole runs beside torch (see
+    ``optimized``), and where the differences from torch are measured.
+    """
+    measuring = config.getoption("--measured") is not None
+    jax.config.update("jax_disable_most_optimizations", not measuring)
+
+
+@pytest.fixture(scope="module")
+def optimized():
+    """Has XLA optimise as it does for users."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def pytest_addoption(parser):

@@ -21,6 +21,8 @@ from jaxnets.models import MLP, ImageClassifier, LeNet, LinearRegression, Recurr
 from jaxnets.training import fit, predict
 from tests.parity.oracle import copy_weights, record, relative_difference
 
+pytestmark = pytest.mark.usefixtures("optimized")  # long enough to be worth it
+
 BATCH = 64
 SMALLER = 32  # size of the last batch
 MEAN, STD = 0.1307, 0.3081
@@ -76,9 +78,9 @@ RUNS = {
     "mlp": Run(lambda **kw: MLP(**kw), steps=938),
     "softmax-mlp": Run(lambda **kw: MLP((784, 128, 10), output="softmax", **kw), steps=200),
     "image-classifier": Run(lambda **kw: ImageClassifier(3072, 64, 10, **kw), coloured),
-    "lenet": Run(lambda **kw: LeNet(**kw), steps=200),
+    "lenet": Run(lambda **kw: LeNet(**kw), steps=100),
     "lenet-32": Run(lambda **kw: LeNet(3, 10, 32, **kw), coloured),
-    "lstm": Run(_recurrent(hidden_dim=128, n_layers=2, output_dim=10), rows, 200, optimizer="adam"),
+    "lstm": Run(_recurrent(hidden_dim=128, n_layers=2, output_dim=10), rows, 60, optimizer="adam"),
     "gru": Run(
         _recurrent(hidden_dim=64, n_layers=2, output_dim=10, cell="gru"), rows, optimizer="adam"
     ),
