@@ -21,23 +21,17 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("jaxnets")
 
 
-def pytest_configure(config):
-    """Has XLA spend little on each program: nearly all run once, on a few numbers.
-
-    What users run is optimised all the same in subprocesses, in the whole runs beside torch (see
-    ``optimized``), and where the differences from torch are measured.
-    """
-    measuring = config.getoption("--measured") is not None
-    jax.config.update("jax_disable_most_optimizations", not measuring)
+# XLA spends little on each program, as nearly all run once, on a few numbers. What is compared
+# with torch, and what runs in a process of its own, is optimised as it is for users.
+jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="module")
 def optimized():
     """Has XLA optimise as it does for users."""
-    before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 def pytest_addoption(parser):

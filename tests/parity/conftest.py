@@ -14,7 +14,7 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def x64():
+def x64(optimized):
     with jax.enable_x64(True):
         yield
 

@@ -21,8 +21,6 @@ from jaxnets.models import MLP, ImageClassifier, LeNet, LinearRegression, Recurr
 from jaxnets.training import fit, predict
 from tests.parity.oracle import copy_weights, record, relative_difference
 
-pytestmark = pytest.mark.usefixtures("optimized")  # long enough to be worth it
-
 BATCH = 64
 SMALLER = 32  # size of the last batch
 MEAN, STD = 0.1307, 0.3081
