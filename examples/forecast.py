@@ -17,6 +17,7 @@ import numpy as np
 from flax import nnx
 
 from jaxnets import RecurrentClassifier, fit, losses, optimizers, predict
+from jaxnets.compilation import keep_programs
 from jaxnets.data import load
 
 
@@ -84,4 +85,5 @@ def main():
 
 
 if __name__ == "__main__":
+    keep_programs()
     main()

@@ -15,6 +15,7 @@ from flax import nnx
 
 from jaxnets import MLP, LeNet, RecurrentClassifier, fit, losses, optimizers
 from jaxnets.arrays import check_seed
+from jaxnets.compilation import keep_programs
 from jaxnets.data import Compose, ImageRows, Normalize, ToFloat, load
 from jaxnets.runs import new_folder
 from jaxnets.training import plot_history, write_history
@@ -81,4 +82,5 @@ def main():
 
 
 if __name__ == "__main__":
+    keep_programs()
     main()

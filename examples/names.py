@@ -14,6 +14,7 @@ from flax import nnx
 
 from jaxnets import TextClassifier, fit, losses, optimizers, predict
 from jaxnets.arrays import check_seed
+from jaxnets.compilation import keep_programs
 from jaxnets.data import load
 
 
@@ -49,4 +50,5 @@ def main():
 
 
 if __name__ == "__main__":
+    keep_programs()
     main()

@@ -13,6 +13,7 @@ from flax import nnx
 
 from jaxnets import TextClassifier, fit, losses, optimizers, predict
 from jaxnets.arrays import check_seed
+from jaxnets.compilation import keep_programs
 from jaxnets.data import load
 
 SENTENCES = ("a warm , funny and moving film .", "a tired plot without a single good idea .")
@@ -48,4 +49,5 @@ def main():
 
 
 if __name__ == "__main__":
+    keep_programs()
     main()

@@ -15,6 +15,7 @@ from flax import nnx
 
 from jaxnets import LanguageModel, fit, losses, optimizers
 from jaxnets.arrays import check_number, check_seed
+from jaxnets.compilation import keep_programs
 from jaxnets.data import load
 from jaxnets.sampling import sample
 
@@ -52,4 +53,5 @@ def main():
 
 
 if __name__ == "__main__":
+    keep_programs()
     main()

@@ -16,6 +16,7 @@ from jaxnets.commands.data import data_group
 from jaxnets.commands.predict import predict_command
 from jaxnets.commands.train import recipes_command, summary_command, train_command
 from jaxnets.commands.weights import convert_command, inspect_command
+from jaxnets.compilation import keep_programs
 from jaxnets.training import Interrupted
 
 _INTERRUPTED = 130  # as a shell reports SIGINT
@@ -106,8 +107,16 @@ def _fail(message: str, code: int, error: BaseException | None = None) -> int:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="jaxnets")
-def cli() -> None:
+@click.option(
+    "--cache/--no-cache",
+    default=True,
+    show_default=True,
+    help="Keep compiled programs in ~/.cache/jaxnets, or where JAXNETS_CACHE says.",
+)
+def cli(cache: bool) -> None:
     """PyTorch's textbook networks in JAX: the same weights, the same numbers, faster."""
+    if cache:
+        keep_programs()
 
 
 for _command in (

@@ -62,6 +62,7 @@ class Recipe:
         layout: ``"images"`` as they are, their ``"rows"`` as time steps, or ``"tokens"`` of texts.
         augment: what training does to the images first: a name of ``AUGMENTATIONS``, or several,
             one after the other; None for nothing.
+        buckets: see ``fit``; for texts.
     """
 
     name: str
@@ -79,6 +80,7 @@ class Recipe:
     normalize: tuple[float | Sequence[float], float | Sequence[float]] | None = None
     layout: Literal["images", "rows", "tokens"] = "images"
     augment: str | Sequence[str] | None = None
+    buckets: int | None = None
 
     def __post_init__(self) -> None:
         """Checks the kinds of values; the names are looked up when they are used."""
@@ -91,6 +93,8 @@ class Recipe:
                 raise InputError(name, "arguments by name", options)
         check_positive("epochs", self.epochs)
         check_positive("batch_size", self.batch_size)
+        if self.buckets is not None:
+            check_positive("buckets", self.buckets)
         pair = isinstance(self.normalize, tuple | list) and len(self.normalize) == 2
         if self.normalize is not None and not pair:
             raise InputError("normalize", "a mean and a standard deviation", self.normalize)
@@ -477,7 +481,7 @@ def train(
         seed: draws the initial weights, the order of the examples, augmentation and dropout.
         data: the data in place of the recipe's, of the same shapes.
         **options: what ``jaxnets.training.fit`` takes and no recipe decides: ``devices``,
-            ``parallel``, ``save``, ``resume``, ``progress``.
+            ``parallel``, ``save``, ``resume``, ``callbacks``, ``non_finite``, ``progress``.
 
     Raises:
         ValueError: if the recipe does not fit together.
@@ -500,6 +504,7 @@ def train(
         seed=seed,
         transform=build_transform(recipe),
         augment=build_augmentation(recipe),
+        buckets=recipe.buckets,
         **options,
     )
 

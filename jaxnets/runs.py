@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -51,6 +51,7 @@ def summarize(recipe: Recipe, seed: int, run: TrainingRun) -> dict[str, Any]:
         "compile_seconds": run.timings.compile_seconds,
         "examples_per_second": run.examples_per_second,
         "device": run.device,
+        "stopped": run.stopped,
     }
 
 
@@ -139,11 +140,13 @@ class BegunRun:
         recipe: what is trained, and how.
         seed: the run's.
         saving: where and how often it saves.
+        watching: how it is watched and guarded, as whoever began it says.
     """
 
     recipe: Recipe
     seed: int
     saving: Saving
+    watching: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def directory(self) -> Path:
@@ -151,7 +154,13 @@ class BegunRun:
         return Path(self.saving.directory).parent
 
 
-def begin(directory: Path | str, recipe: Recipe, seed: int, **saving: Any) -> BegunRun:
+def begin(
+    directory: Path | str,
+    recipe: Recipe,
+    seed: int,
+    watching: Mapping[str, Any] | None = None,
+    **saving: Any,
+) -> BegunRun:
     """Makes the folder of a run that saves while it goes on; ``resume`` reads it.
 
     Of several processes, the first makes it.
@@ -160,14 +169,17 @@ def begin(directory: Path | str, recipe: Recipe, seed: int, **saving: Any) -> Be
         directory: must not exist yet, or be empty.
         recipe: what is trained, and how.
         seed: the run's.
+        watching: see ``BegunRun``; of what JSON can hold.
         **saving: how often it saves, as ``Saving`` takes it.
 
     Raises:
         ValueError: if the folder holds something already, or cannot be made, or the record cannot
             hold the recipe.
     """
-    begun = BegunRun(recipe, seed, Saving(Path(directory) / _CHECKPOINTS, **saving))
+    saved = Saving(Path(directory) / _CHECKPOINTS, **saving)
+    begun = BegunRun(recipe, seed, saved, dict(watching or {}))
     record = {"settings": settings(recipe), "seed": seed, "saving": saving}
+    record["watching"] = begun.watching
     if jax.process_index() > 0:
         return begun
     with new_folder(directory) as folder:
@@ -188,7 +200,8 @@ def resume(directory: Path | str) -> BegunRun:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         saving = Saving(Path(directory) / _CHECKPOINTS, **record["saving"])
-        return BegunRun(Recipe(**record["settings"]), record["seed"], saving)
+        watching = dict(record.get("watching", {}))
+        return BegunRun(Recipe(**record["settings"]), record["seed"], saving, watching)
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise InputError("resume", f"a {_BEGUN} written by jaxnets", f"{path}: {error}") from error
 

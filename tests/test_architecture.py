@@ -14,7 +14,7 @@ import jaxnets
 
 ROOT = Path(jaxnets.__file__).parent
 RANKS = [
-    {"arrays", "optional", "initializers"},
+    {"arrays", "compilation", "optional", "initializers"},
     {"losses", "metrics", "optimizers", "layers", "data"},
     {"models"},
     {"interop", "training"},
@@ -26,7 +26,15 @@ RANKS = [
     {"__main__"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
-OPTIONAL = {"matplotlib", "orbax", "PIL", "safetensors", "tensorflow_datasets", "torch"}
+OPTIONAL = {
+    "matplotlib",
+    "orbax",
+    "PIL",
+    "safetensors",
+    "tensorboardX",
+    "tensorflow_datasets",
+    "torch",
+}
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path.parts != ())
 
 

@@ -38,7 +38,7 @@ def test_with_json_standard_output_is_one_object_and_progress_goes_to_standard_e
     assert set(result) == {
         "recipe", "seed", "epochs", "test_accuracy", "test_correct", "test_total", "test_loss",
         "train_loss", "parameters", "train_seconds", "compile_seconds", "examples_per_second",
-        "device", "test_rmse",
+        "device", "stopped", "test_rmse",
     }  # fmt: skip
     assert result["recipe"] == "linear-regression"
     assert result["parameters"] == 2

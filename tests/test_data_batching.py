@@ -1,13 +1,17 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxnets.data import epoch_plan
+from jaxnets.data import bucketed, epoch_plan
+from jaxnets.data.batching import CHUNK
 
 COUNTS = st.integers(1, 300)
 SIZES = st.integers(1, 70)
 KEYS = st.integers(0, 2**64 - 1)
+LENGTHS = st.lists(st.integers(0, 40), min_size=1, max_size=300).map(np.array)
 
 
 def order(plan):
@@ -69,6 +73,61 @@ def test_order_is_this_one_for_ever():
     assert order(plan).tolist() == [4, 2, 0, 6, 1, 5, 9, 8, 7, 3]
 
 
+@given(lengths=LENGTHS, buckets=st.integers(1, 9), spare=st.integers(0, 5))
+def test_buckets_hold_their_examples(lengths, buckets, spare):
+    longest = max(1, lengths.max()) + spare
+    widths = bucketed(lengths, longest, buckets)
+    assert widths.dtype == np.int32
+    assert (widths >= np.maximum(lengths, 1)).all()
+    assert (widths <= longest).all()
+    assert len(set(widths)) <= buckets
+    for width in sorted(set(widths))[:-1]:  # the last one's is the longest, needed or not
+        assert width == max(1, lengths[widths == width].max())
+        assert (lengths[widths > width] > width).all()
+
+
+def test_buckets_are_of_about_as_many_examples():
+    widths = bucketed(np.random.default_rng(0).permutation(1000), 1000, 4)
+    assert np.unique(widths).tolist() == [250, 500, 750, 1000]
+    assert np.bincount(widths)[250::250].tolist() == [251, 250, 250, 249]
+
+
+@given(lengths=LENGTHS, buckets=st.integers(1, 9), batch_size=SIZES, seed=KEYS, epoch=KEYS)
+def test_a_plan_with_widths(lengths, buckets, batch_size, seed, epoch):
+    count, widths = len(lengths), bucketed(lengths, 41, buckets)
+    key = {"seed": seed, "epoch": epoch}
+    plan = epoch_plan(count, batch_size, **key, widths=widths)
+    plain = epoch_plan(count, batch_size, **key)
+    np.testing.assert_array_equal(plan.rest, plain.rest)
+    assert plan.widths.shape == (count // batch_size,)
+    if buckets == 1:
+        np.testing.assert_array_equal(plan.full, plain.full)
+    for start in range(0, len(plan.full), CHUNK):
+        rows, before = (each.full[start : start + CHUNK] for each in (plan, plain))
+        np.testing.assert_array_equal(np.sort(rows, axis=None), np.sort(before, axis=None))
+        needed = widths[rows].ravel()
+        assert np.count_nonzero(np.diff(needed)) == len(set(needed)) - 1
+        np.testing.assert_array_equal(widths[rows].max(axis=1), plan.widths[start : start + CHUNK])
+    again = epoch_plan(count, batch_size, **key, widths=widths)
+    np.testing.assert_array_equal(again.full, plan.full)
+    ordered = epoch_plan(count, batch_size, **key, shuffle=False, widths=widths)
+    np.testing.assert_array_equal(order(ordered), np.arange(count))
+
+
+def test_the_order_of_widths_changes():
+    widths = np.repeat([3, 5, 9], 8)
+    orders = {
+        tuple(epoch_plan(24, 8, seed=0, epoch=epoch, widths=widths).widths) for epoch in range(99)
+    }
+    assert orders == set(itertools.permutations((3, 5, 9)))
+
+
+def test_an_order_by_width_is_this_one_for_ever():
+    plan = epoch_plan(10, 2, seed=1, epoch=2, widths=np.arange(10) % 3 + 1)
+    assert order(plan).tolist() == [4, 1, 7, 0, 6, 9, 3, 2, 5, 8]
+    assert plan.widths.tolist() == [2, 2, 1, 3, 3]
+
+
 def test_mnist_sizes():
     plan = epoch_plan(60000, 64, seed=0, epoch=0)
     assert plan.full.shape == (937, 64)
@@ -93,6 +152,9 @@ def test_mnist_sizes():
         ({"drop_last": 1}, "drop_last: expected True or False, got 1"),
         ({"epoch": -1}, "epoch: expected an integer from 0"),
         ({"epoch": False}, "epoch: expected an integer from 0 to .*, got False"),
+        ({"widths": np.ones(9, int)}, r"widths: expected positive integers \[10\], got int64\[9\]"),
+        ({"widths": np.ones(10)}, r"widths: expected positive integers \[10\], got float64\[10\]"),
+        ({"widths": np.arange(10)}, r"widths: expected positive .*, got 0 among them"),
         ({"epoch": 1.5}, "epoch: expected an integer from 0 to .*, got 1.5"),
     ],
 )
@@ -100,3 +162,8 @@ def test_plan_refuses(change, message):
     arguments = {"count": 10, "batch_size": 3, "seed": 0, "epoch": 0} | change
     with pytest.raises(ValueError, match=message):
         epoch_plan(**arguments)
+
+
+def test_buckets_are_counted():
+    with pytest.raises(ValueError, match="buckets: expected a positive integer, got 0"):
+        bucketed(np.ones(3, int), 4, 0)

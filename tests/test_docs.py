@@ -59,6 +59,16 @@ def test_the_python_of_the_page_on_interop_runs_in_order(tmp_path):
     assert re.sub(numbers, "", done.stdout) == re.sub(numbers, "", report + trace)
 
 
+def test_the_python_of_the_page_on_training_prints_what_it_says(tmp_path):
+    page = (ROOT / "docs" / "training.md").read_text()
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL))
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    (printed,) = re.findall(r"```text\n(.*?)```", page, flags=re.DOTALL)
+    norm = r"= \d\.\d"
+    assert re.sub(norm, "", done.stdout) == re.sub(norm, "", printed)
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name):
     failures, _ = doctest.testmod(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jaxnets import losses, metrics, optimizers
 from jaxnets.data import Compose, Dataset, Normalize, Split, ToFloat, epoch_plan, load
-from jaxnets.data.batching import Plan
+from jaxnets.data.batching import CHUNK, Plan
 from jaxnets.layers import BatchNorm1d, Dropout, Linear
 from jaxnets.models import MLP, LinearRegression
 from jaxnets.training import (
@@ -181,10 +181,12 @@ def test_every_example_is_scored_whatever_the_batch_size(count, batch_size):
     start=st.integers(0, 81),
     room=st.none() | st.integers(1, 90),
     stops=st.lists(st.integers(0, 90)),
+    widths=st.none() | st.lists(st.integers(1, 3), min_size=80, max_size=80).map(np.array),
 )
-def test_pieces_hold_every_step_once_and_in_order(steps, rest, start, room, stops):
+def test_pieces_hold_every_step_once_and_in_order(steps, rest, start, room, stops, widths):
     full = np.arange(4 * steps).reshape(steps, 4)
-    plan = Plan(full, np.arange(4 * steps, 4 * steps + rest))
+    widths = None if widths is None else widths[:steps]
+    plan = Plan(full, np.arange(4 * steps, 4 * steps + rest), widths)
     start = min(start, plan.steps)
     pieces = cut(plan, start=start, room=room, stops=stops)
     seen = np.concatenate([np.ravel(piece.rows) for piece in pieces] or [[]])
@@ -192,7 +194,14 @@ def test_pieces_hold_every_step_once_and_in_order(steps, rest, start, room, stop
     ends = start + np.cumsum([len(piece.rows) for piece in pieces])
     assert {stop for stop in stops if start < stop <= plan.steps} <= set(ends)
     for piece in pieces:
-        assert piece.count is None if room is None else piece.count <= piece.room <= max(room, 1)
+        if widths is None and room is None:
+            assert piece.count is None
+        else:
+            assert piece.count <= piece.room <= (room or CHUNK)
+        if widths is not None and len(piece.rows[0]) == 4:
+            assert set(widths[piece.rows[:, 0] // 4]) == {piece.width}
+        else:
+            assert piece.width is None
 
 
 def test_the_history_holds_means_over_examples():

@@ -55,8 +55,9 @@ def test_a_step_that_is_not_finite_stops_the_run_by_default():
     assert (error.value.epoch, error.value.step) == (1, 3)
 
 
-def test_a_skipped_step_leaves_no_trace_but_its_number():
-    run = train(data(4, 5), epochs=1)
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2}, {"compute_dtype": jnp.bfloat16}])
+def test_a_skipped_step_leaves_no_trace_but_its_number(options):
+    run = train(data(4, 5), epochs=1, **options)
     assert [record.skipped for record in run.history] == [1]
     np.testing.assert_array_equal(np.isfinite(run.step_losses), [1, 0, 1, 1, 1])
     assert int(run.state.step) == 5

@@ -144,6 +144,9 @@ _TRAINING = (
         multiple=True,
         help="Vary the images in training; repeatable, one after the other.",
     ),
+    click.option(
+        "--buckets", type=int, help="Lengths at most, at which batches of similar texts run."
+    ),
 )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from flax import nnx
 
 from jaxnets import recipes, runs
+from jaxnets.commands import monitoring
 from jaxnets.commands.flags import PathArgument, changed, network_flags, recipe_flags
 from jaxnets.data import Dataset
 from jaxnets.models import LanguageModel
@@ -43,6 +44,7 @@ from jaxnets.training.processes import joined, launched
     show_default=True,
     help="How they do so.",
 )
+@monitoring.watching_flags
 @click.option(
     "--coordinator",
     metavar="HOST:PORT",
@@ -84,7 +86,9 @@ def train_command(
     """
     saving = {"steps": save_every, "minutes": save_minutes, "keep": keep}
     saving = {name: value for name, value in saving.items() if value is not None}
+    watching = monitoring.take(flags)
     _check_flags(recipe, out, resume, saving)
+    monitoring.check_apart(watching, None if saving else out)
     if devices is not None and devices > 0:
         with contextlib.suppress(RuntimeError):  # of a process in which JAX runs already
             own = devices // max(1, processes or 1)
@@ -93,6 +97,7 @@ def train_command(
     named = recipes.recipe(recipe) if recipe is not None else begun.recipe  # type: ignore[union-attr]
     chosen = changed(named, flags)
     seed = seed if seed is not None else 0 if begun is None else begun.seed
+    watching = watching if begun is None else {**begun.watching, **watching}
     options: dict[str, Any] = {
         "devices": devices,
         "parallel": parallel,
@@ -103,10 +108,11 @@ def train_command(
         with progress:
             data = recipes.load_data(chosen)
             chosen = recipes.sized(chosen, data)
+            options |= monitoring.fit_options(watching, data)
             if begun is not None:
                 runs.check_same(begun, chosen, seed)
             elif saving and out is not None:
-                begun = runs.begin(out, chosen, seed, **saving)
+                begun = runs.begin(out, chosen, seed, monitoring.kept(watching), **saving)
             if begun is None:
                 run = _run(chosen, seed, data, out, options)
             else:

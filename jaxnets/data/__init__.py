@@ -1,7 +1,7 @@
 """Data sets on the host, and the means to feed them to training."""
 
 from jaxnets.data import cifar, from_tfds, idx, mnist, synthetic, text
-from jaxnets.data.batching import Plan, epoch_plan
+from jaxnets.data.batching import Plan, bucketed, epoch_plan
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.dataset import Dataset, ElementSpec, Split
 from jaxnets.data.loading import load
@@ -67,6 +67,7 @@ __all__ = [
     "ToFloat",
     "Transform",
     "augment",
+    "bucketed",
     "cifar",
     "epoch_plan",
     "from_tfds",

@@ -4,8 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxnets.arrays import check_bool, check_integer, check_positive
+from jaxnets.arrays import InputError, check_bool, check_integer, check_positive, describe
 
+#: In so many batches, chosen at random, those of one width follow one another.
+CHUNK = 32
 _LARGEST_KEY = 2**64 - 1  # seed and epoch are a word each of the generator's key
 
 
@@ -20,10 +22,13 @@ class Plan:
         full: indices of the examples in each full batch, int32 [number of full batches,
             batch_size].
         rest: indices of the examples left over, int32 [r] with 0 ≤ r < batch_size.
+        widths: how much of its examples' first axis each full batch needs, int32 [number of full
+            batches]; None for all of it. The examples left over have all of theirs.
     """
 
     full: np.ndarray
     rest: np.ndarray
+    widths: np.ndarray | None = None
 
     @property
     def steps(self) -> int:
@@ -39,6 +44,7 @@ def epoch_plan(
     epoch: int,
     shuffle: bool = True,
     drop_last: bool = False,
+    widths: np.ndarray | None = None,
 ) -> Plan:
     """The batches of one epoch: what ``torch.utils.data.DataLoader`` does, as a pure function.
 
@@ -47,7 +53,7 @@ def epoch_plan(
 
     >>> epoch_plan(5, 2, seed=0, epoch=0, shuffle=False)
     Plan(full=array([[0, 1],
-           [2, 3]], dtype=int32), rest=array([4], dtype=int32))
+           [2, 3]], dtype=int32), rest=array([4], dtype=int32), widths=None)
 
     Args:
         count: number of examples.
@@ -56,13 +62,17 @@ def epoch_plan(
         epoch: number of the epoch, from 0.
         shuffle: whether the order is random; otherwise it is 0, 1, 2, …
         drop_last: whether a last, smaller batch is left out.
+        widths: the width that each example needs, integers [count], such as ``bucketed`` gives;
+            None where all need the same. Where the order is random, batches are then of examples
+            of one width, but for few: in each ``CHUNK`` of batches, one width comes after another,
+            in random order.
 
     Returns:
         A plan that has every index below ``count`` once (but for those left out).
 
     Raises:
-        InputError: if count or batch_size is not a positive integer, or seed or epoch not an
-            integer from 0 to 2⁶⁴ - 1.
+        InputError: if count or batch_size is not a positive integer, seed or epoch not an integer
+            from 0 to 2⁶⁴ - 1, or widths are not positive integers [count].
     """
     check_positive("count", count)
     check_positive("batch_size", batch_size)
@@ -72,13 +82,68 @@ def epoch_plan(
     check_bool("drop_last", drop_last)
     order = _permutation(count, seed, epoch) if shuffle else np.arange(count, dtype=np.int32)
     end = count - count % batch_size
+    full = order[:end].reshape(-1, batch_size)
     rest = order[end:end] if drop_last else order[end:]
-    return Plan(order[:end].reshape(-1, batch_size), rest)
+    if widths is None:
+        return Plan(full, rest)
+    _check_widths(widths, count)
+    if shuffle:
+        full = _grouped(full, widths, _generator(seed, epoch).jumped())
+    return Plan(full, rest, widths[full].max(axis=1).astype(np.int32))
+
+
+def bucketed(lengths: np.ndarray, longest: int, buckets: int) -> np.ndarray:
+    """The width at which each example runs, if few widths are to serve all.
+
+    The widths are quantiles of the lengths: each bucket has about as many examples.
+
+    >>> bucketed(np.array([1, 5, 2, 9, 3, 4]), longest=12, buckets=3)
+    array([ 3,  5,  3, 12,  3,  5], dtype=int32)
+
+    Args:
+        lengths: of the examples, integers [N], at most ``longest``.
+        longest: the last bucket's width.
+        buckets: how many; fewer where quantiles are the same.
+
+    Returns:
+        For each example the smallest width that holds it, int32 [N].
+
+    Raises:
+        InputError: if buckets is not a positive integer.
+    """
+    check_positive("buckets", buckets)
+    shares = np.arange(1, buckets) / buckets
+    quantiles = np.quantile(lengths, shares, method="higher")
+    ends = np.append(np.maximum(quantiles, 1), longest).astype(np.int32)
+    return ends[np.searchsorted(ends, lengths)]
+
+
+def _check_widths(widths: np.ndarray, count: int) -> None:
+    expected = f"positive integers [{count}]"
+    if widths.shape != (count,) or widths.dtype.kind not in "ui":
+        raise InputError("widths", expected, describe(widths))
+    if widths.min() < 1:
+        raise InputError("widths", expected, f"{widths.min()} among them")
+
+
+def _grouped(full: np.ndarray, widths: np.ndarray, generator: np.random.Philox) -> np.ndarray:
+    """The same examples, those of one width next to each other in each chunk of batches."""
+    kinds, kind = np.unique(widths, return_inverse=True)
+    chunks = [full[start : start + CHUNK] for start in range(0, len(full), CHUNK)]
+    ranks = generator.random_raw(len(chunks) * len(kinds)).reshape(-1, len(kinds))
+    grouped = [
+        np.ravel(chunk)[np.argsort(rank[kind[np.ravel(chunk)]], kind="stable")]
+        for chunk, rank in zip(chunks, ranks, strict=True)
+    ]
+    return np.concatenate([full[:0].ravel(), *grouped]).reshape(full.shape)
+
+
+def _generator(seed: int, epoch: int) -> np.random.Philox:
+    return np.random.Philox(key=np.array([seed, epoch], np.uint64))
 
 
 def _permutation(count: int, seed: int, epoch: int) -> np.ndarray:
     # NumPy promises that Philox's raw bits never change; it does not promise that of
     # Generator.permutation. Sorting 64-bit draws makes the same order under every version; two
     # equal draws, whose order the sort leaves open, have a chance of 1e-10 at 60,000 examples.
-    draws = np.random.Philox(key=np.array([seed, epoch], np.uint64)).random_raw(count)
-    return np.argsort(draws).astype(np.int32)
+    return np.argsort(_generator(seed, epoch).random_raw(count)).astype(np.int32)

@@ -69,6 +69,8 @@ class LSTM(Recurrent):
         bidirectional: whether each layer also runs from the last step to the first; D = 2 then,
             else 1, and the outputs of both directions are concatenated.
         proj_size: P, the size to which the hidden state is projected; 0 for no projection.
+        remat: for long sequences: of how many steps to keep the states alone, and compute the rest
+            again on the way back. None keeps the gates of every step.
         rngs: where the initial values and the dropout masks are drawn from.
         param_dtype: the dtype of the parameters.
 
@@ -95,6 +97,7 @@ class LSTM(Recurrent):
         bidirectional: bool = False,
         proj_size: int = 0,
         *,
+        remat: int | None = None,
         rngs: nnx.Rngs,
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
@@ -106,6 +109,7 @@ class LSTM(Recurrent):
             dropout,
             bidirectional,
             proj_size,
+            remat=remat,
             rngs=rngs,
             param_dtype=param_dtype,
         )

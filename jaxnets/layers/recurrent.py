@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax import lax
 from jax.typing import DTypeLike
 
 from jaxnets import initializers
@@ -55,6 +56,7 @@ class Recurrent(nnx.Module):
         bidirectional: bool,
         proj_size: int = 0,
         *,
+        remat: int | None = None,
         rngs: nnx.Rngs,
         param_dtype: DTypeLike,
     ) -> None:
@@ -66,6 +68,9 @@ class Recurrent(nnx.Module):
         self.proj_size = check_integer("proj_size", proj_size, least=0, most=hidden_size - 1)
         self.bias = check_bool("bias", bias)
         self.bidirectional = check_bool("bidirectional", bidirectional)
+        if remat is not None:
+            check_positive("remat", remat)
+        self.remat = remat
         check_parameters(rngs, param_dtype)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         for layer in range(num_layers):
@@ -112,12 +117,45 @@ class Recurrent(nnx.Module):
             for suffix in self._suffixes:
                 weights = _weights(self, f"_l{layer}{suffix}", dtype)
                 first = tuple(state[len(finals)] for state in initial)
-                output, final = self._direction(steps, weights, first, valid, bool(suffix))
+                run = self._direction if self.remat is None else self._in_segments
+                output, final = run(steps, weights, first, valid, bool(suffix))
                 outputs.append(output)
                 finals.append(final)
             steps = jnp.concatenate(outputs, axis=-1)  # [T, B, D·H]
         steps = _zero_padding(steps, valid)
         return jnp.swapaxes(steps, 0, 1), tuple(map(jnp.stack, zip(*finals, strict=True)))
+
+    def _in_segments(
+        self,
+        x: jax.Array,
+        weights: Weights,
+        initial: bptt.State,
+        valid: jax.Array | None,
+        reverse: bool,
+    ) -> tuple[jax.Array, bptt.State]:
+        """``_direction``, of which only the states between segments are kept for the way back."""
+        length = min(self.remat or len(x), len(x))
+        cut = len(x) // length * length
+
+        def segment(state: bptt.State, part: Any) -> tuple[bptt.State, jax.Array]:
+            x, valid = part
+            outputs, final = self._direction(x, weights, state, valid, reverse)
+            return final, outputs
+
+        def segments(state: bptt.State) -> tuple[bptt.State, jax.Array]:
+            parts = jax.tree.map(lambda a: a[:cut].reshape(-1, length, *a.shape[1:]), (x, valid))
+            final, outputs = lax.scan(jax.checkpoint(segment), state, parts, reverse=reverse)
+            return final, outputs.reshape(cut, *outputs.shape[2:])
+
+        def rest(state: bptt.State) -> tuple[bptt.State, jax.Array]:
+            return segment(state, jax.tree.map(lambda a: a[cut:], (x, valid)))
+
+        runs = [segments] if cut == len(x) else [segments, rest]
+        state, outputs = initial, []
+        for run in reversed(runs) if reverse else runs:
+            state, some = run(state)
+            outputs.append(some)
+        return jnp.concatenate(outputs[::-1] if reverse else outputs), state
 
     def _direction(
         self,

@@ -50,6 +50,8 @@ class RNN(Recurrent):
             training mode.
         bidirectional: whether each layer also runs from the last step to the first; D = 2 then,
             else 1, and the outputs of both directions are concatenated.
+        remat: for long sequences: of how many steps to keep the states alone, and compute the rest
+            again on the way back. None keeps the gates of every step.
         rngs: where the initial values and the dropout masks are drawn from.
         param_dtype: the dtype of the parameters.
 
@@ -76,6 +78,7 @@ class RNN(Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
+        remat: int | None = None,
         rngs: nnx.Rngs,
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
@@ -87,6 +90,7 @@ class RNN(Recurrent):
             bias,
             dropout,
             bidirectional,
+            remat=remat,
             rngs=rngs,
             param_dtype=param_dtype,
         )

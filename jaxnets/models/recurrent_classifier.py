@@ -32,6 +32,7 @@ class RecurrentClassifier(nnx.Module):
         bidirectional: whether a second layer reads the sequence backwards.
         output: ``"sigmoid"`` for probabilities, ``"logits"``; None takes the sigmoid for a single
             output, as in the document, and logits for several.
+        remat: for long sequences: see ``LSTM``.
         rngs: where the initial values are drawn from.
         param_dtype: the dtype of the parameters.
 
@@ -51,6 +52,7 @@ class RecurrentClassifier(nnx.Module):
         cell: Literal["lstm", "gru"] = "lstm",
         bidirectional: bool = False,
         output: Literal["sigmoid", "logits"] | None = None,
+        remat: int | None = None,
         rngs: nnx.Rngs,
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
@@ -70,6 +72,7 @@ class RecurrentClassifier(nnx.Module):
             n_layers,
             dropout=dropout,
             bidirectional=bidirectional,
+            remat=remat,
             rngs=rngs,
             param_dtype=param_dtype,
         )

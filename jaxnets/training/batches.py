@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from jaxnets.data.batching import Plan
+from jaxnets.data.batching import CHUNK, Plan
 from jaxnets.data.dataset import Split
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.training.classes import Classes
@@ -84,10 +84,12 @@ class Piece:
     Attributes:
         rows: [steps, batch] int32, the examples of each step.
         room: for how many steps the program is made; None for just these.
+        width: how much of the inputs' first axis they need; None for all.
     """
 
     rows: np.ndarray
     room: int | None = None
+    width: int | None = None
 
     @property
     def count(self) -> np.int32 | None:
@@ -98,7 +100,7 @@ class Piece:
 def cut(
     plan: Plan, *, start: int = 0, room: int | None = None, stops: Iterable[int] = ()
 ) -> list[Piece]:
-    """Cuts the plan of an epoch into pieces.
+    """Cuts the plan of an epoch into pieces, each of one width.
 
     The last, smaller batch is a piece of its own, at its true size, so that means and batch
     statistics are PyTorch's.
@@ -110,13 +112,16 @@ def cut(
             all pieces with the same room, so that a run's numbers do not depend on how it is cut.
         stops: steps of the epoch after which a piece has to end.
     """
-    full = len(plan.full)
+    full, widths = len(plan.full), plan.widths
+    if widths is not None:
+        room = room or CHUNK  # their many lengths would be as many programs
+        stops = {*stops, *(np.flatnonzero(np.diff(widths)) + 1).tolist()}
     ends = {stop for stop in stops if start < stop < full}
     if room is not None:
         ends |= set(range(start - start % room + room, full, room))
     edges = [start, *sorted(ends), full]
     pieces = [
-        Piece(plan.full[first:last], room)
+        Piece(plan.full[first:last], room, None if widths is None else int(widths[first]))
         for first, last in itertools.pairwise(edges)
         if first < last
     ]
@@ -135,7 +140,7 @@ class Feed(Protocol):
 
 
 class ResidentFeed:
-    """Copies a split to every device, once.
+    """Copies a split to every device, once; and once for each width below its own.
 
     Args:
         inputs: [examples, …].
@@ -144,8 +149,9 @@ class ResidentFeed:
     """
 
     def __init__(self, inputs: np.ndarray, labels: np.ndarray, placement: AnyPlacement) -> None:
-        self._placement = placement
+        self._placement, self._host_inputs = placement, inputs
         self._inputs, self._labels = placement.replicate((inputs, labels))
+        self._narrow: dict[int, jax.Array] = {}
 
     def room(self, steps: int, batch_size: int) -> int | None:
         """See ``Feed``."""
@@ -157,7 +163,14 @@ class ResidentFeed:
         """See ``Feed``."""
         for piece in pieces:
             rows = self._placement.spread(_filled(piece.rows, piece.room))
-            yield Gathered(self._inputs, self._labels, rows)
+            yield Gathered(self._of_width(piece.width), self._labels, rows)
+
+    def _of_width(self, width: int | None) -> jax.Array:
+        if width is None or width == self._host_inputs.shape[1]:
+            return self._inputs
+        if width not in self._narrow:
+            self._narrow[width] = self._placement.replicate(self._host_inputs[:, :width])
+        return self._narrow[width]
 
 
 class StreamedFeed:

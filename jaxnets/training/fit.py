@@ -22,6 +22,7 @@ from jaxnets.arrays import (
 )
 from jaxnets.data.batching import Plan, epoch_plan
 from jaxnets.data.dataset import Dataset
+from jaxnets.data.text import TextDataset
 from jaxnets.data.transforms import Augmentation
 from jaxnets.training.batches import Feed, cut
 from jaxnets.training.callbacks import Callback, Listeners, RunSoFar
@@ -82,6 +83,7 @@ def fit(
     correct: Count | Literal["auto"] | None = "auto",
     shuffle: bool = True,
     drop_last: bool = False,
+    buckets: int | None = None,
     devices: int | Sequence[jax.Device] | None = None,
     parallel: Parallel = "shard_map",
     sharding: Sharding | None = None,
@@ -119,6 +121,9 @@ def fit(
             ``jaxnets.metrics.correct`` if labels are classes; None does not count.
         shuffle: whether the order changes from epoch to epoch.
         drop_last: whether the last smaller batch is left out.
+        buckets: puts texts of similar length into a batch, which runs at one of at most so many
+            lengths, for a ``TextDataset`` and a model that padding changes nothing of. None, or 1,
+            runs all at the full length, in the order without.
         devices: how many share each batch, or which; None for all accelerators, or one CPU. The
             losses are those of one device, but for the order of sums; dropout and augmentation
             draw from (seed, step, device).
@@ -167,7 +172,13 @@ def fit(
             raise InputError("sharding", "None with several processes", sharding)
         placement = sharding.placement(placement.devices)
     plan_of = functools.partial(
-        epoch_plan, len(data.train), batch_size, seed=seed, shuffle=shuffle, drop_last=drop_last
+        epoch_plan,
+        len(data.train),
+        batch_size,
+        seed=seed,
+        shuffle=shuffle,
+        drop_last=drop_last,
+        widths=_widths(data, buckets),
     )
     plan = plan_of(epoch=0)
     steps, examples = plan.steps, plan.full.size + plan.rest.size
@@ -194,8 +205,8 @@ def fit(
 
     about: dict[str, Any] = {}
     if save is not None or jax.process_count() > 1:
-        settings = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle}
-        settings |= {"drop_last": drop_last, "accumulate": accumulate}
+        settings: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle}
+        settings |= {"drop_last": drop_last, "accumulate": accumulate, "buckets": buckets}
         about = fingerprint(program, state, data, settings)
         same = "the same model, data, versions and settings on every process"
         check_same("fit", same, {**about, "epochs": epochs})
@@ -307,6 +318,15 @@ def _record(
         seconds=journal.seconds,
         skipped=int(skipped.sum()),
     )
+
+
+def _widths(data: Dataset, buckets: int | None) -> np.ndarray | None:
+    """The width that each training example runs at; None for one for all."""
+    if buckets is None:
+        return None
+    if not isinstance(data, TextDataset):
+        raise InputError("buckets", "None, but for a TextDataset", buckets)
+    return data.widths(buckets)
 
 
 def _check(data: Any, loss: Any, optimizer: Any) -> None:

@@ -45,7 +45,9 @@ class Sharding:
         """Checks the arguments."""
         check_positive("model", self.model)
         check_bool("fully", self.fully)
-        rules = tuple(self.rules.items() if isinstance(self.rules, Mapping) else self.rules)
+        rules: tuple[Any, ...] = tuple(
+            self.rules.items() if isinstance(self.rules, Mapping) else self.rules
+        )
         object.__setattr__(self, "rules", rules)
         for pattern, axes in rules:
             if not isinstance(axes, tuple) or not set(axes) <= {None, AXIS, MODEL_AXIS}:
@@ -54,7 +56,8 @@ class Sharding:
 
     def spec(self, path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
         """How an array of this path and shape is cut."""
-        rule = next((axes for pattern, axes in self.rules if re.search(pattern, path)), None)
+        rules: Any = self.rules
+        rule = next((axes for pattern, axes in rules if re.search(pattern, path)), None)
         if rule is None:
             rule = (*(None for _ in shape[1:]), MODEL_AXIS) if shape else ()
         if len(rule) > len(shape):

@@ -2,10 +2,13 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from jaxnets.arrays import InputError
-from jaxnets.data.dataset import Dataset
+from jaxnets.data.batching import bucketed
+from jaxnets.data.dataset import Dataset, Split, in_memory
 from jaxnets.data.text.encoder import TextEncoder
-from jaxnets.data.text.vocabulary import Vocabulary
+from jaxnets.data.text.vocabulary import PAD, Vocabulary
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,3 +39,28 @@ class TextDataset(Dataset):
     def vocabulary(self) -> Vocabulary:
         """The encoder's."""
         return self.encoder.vocabulary
+
+    def widths(self, buckets: int) -> np.ndarray:
+        """At how many tokens each training text runs, if texts of similar length share a batch.
+
+        Args:
+            buckets: how many widths there are at most; see ``bucketed``.
+
+        Returns:
+            int32 [N]; what a width leaves out of a text is padding.
+
+        Raises:
+            InputError: if buckets is not a positive integer, or a text has a label for each token,
+                which would be left out too.
+        """
+        if self.spec.labels.shape:
+            got = f"labels {list(self.spec.labels.shape)}"
+            raise InputError("buckets", "None, but where a text has one label", got)
+        return bucketed(_lengths(in_memory(self.train)), self.spec.inputs.shape[0], buckets)
+
+
+def _lengths(split: Split) -> np.ndarray:
+    """Tokens of each text up to its last that is no padding."""
+    tokens = split.inputs != PAD
+    length = tokens.shape[1] - np.argmax(tokens[:, ::-1], axis=1)
+    return np.where(tokens.any(axis=1), length, 0)

@@ -1,0 +1,96 @@
+"""The flags by which a run is watched and guarded, and what they make of it."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from jaxnets.commands.flags import PathArgument
+from jaxnets.data import Dataset
+from jaxnets.training import Callback, EarlyStopping
+from jaxnets.training.fit import NonFinite
+from jaxnets.training.monitoring import JsonLines, Profile, TensorBoard, has_images
+
+_IMAGES = 16
+_FLAGS = (
+    click.option("--tensorboard", type=PathArgument(), metavar="DIR", help="Write events there."),
+    click.option(
+        "--jsonl", type=PathArgument(), metavar="FILE", help="Write a line of JSON for each epoch."
+    ),
+    click.option(
+        "--log-every",
+        type=int,
+        metavar="STEPS",
+        help="Have --jsonl and --tensorboard write every so many steps as well.",
+    ),
+    click.option(
+        "--early-stopping",
+        type=int,
+        metavar="PATIENCE",
+        help="Stop after so many epochs without a smaller test loss.",
+    ),
+    click.option(
+        "--non-finite",
+        type=click.Choice(get_args(NonFinite)),
+        help="What to do at a step that is not finite: stop, or leave it out.  [default: stop]",
+    ),
+    click.option(
+        "--profile", type=PathArgument(), metavar="DIR", help="Trace some steps into DIR."
+    ),
+)
+_KEPT = ("tensorboard", "jsonl", "log_every", "early_stopping", "non_finite")
+_PATHS = ("tensorboard", "jsonl", "profile")
+
+
+def watching_flags(command: Any) -> Any:
+    """Adds the flags."""
+    for flag in reversed(_FLAGS):
+        command = flag(command)
+    return command
+
+
+def take(flags: dict[str, Any]) -> dict[str, Any]:
+    """Takes from a command's flags those of this module that were given, paths as words."""
+    given = {name: flags.pop(name) for name in (*_KEPT, "profile")}
+    given |= {name: str(given[name].absolute()) for name in _PATHS if given[name] is not None}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def kept(watching: dict[str, Any]) -> dict[str, Any]:
+    """What a run that goes on does as before."""
+    return {name: watching[name] for name in _KEPT if name in watching}
+
+
+def check_apart(watching: dict[str, Any], out: Path | None) -> None:
+    """Refuses to write into a folder that appears when the run is done.
+
+    Raises:
+        UsageError: naming the flag.
+    """
+    if out is None:
+        return
+    for name in _PATHS:
+        if name in watching and Path(watching[name]).resolve().is_relative_to(out.resolve()):
+            late = "which appears when the run is done, unless it saves (--save-every)"
+            raise click.UsageError(f"--{name} lies in --out, {late}.")
+
+
+def fit_options(watching: dict[str, Any], data: Dataset) -> dict[str, Any]:
+    """What ``fit`` is to be told.
+
+    Raises:
+        ValueError: if a number is not positive.
+    """
+    callbacks: list[Callback] = []
+    every = watching.get("log_every")
+    if "tensorboard" in watching:
+        images = _IMAGES if has_images(data) else 0
+        board = TensorBoard(watching["tensorboard"], every=every or 100, images=images)
+        callbacks.append(board)
+    if "jsonl" in watching:
+        callbacks.append(JsonLines(watching["jsonl"], every=every))
+    if "profile" in watching:
+        callbacks.append(Profile(watching["profile"]))
+    if "early_stopping" in watching:
+        callbacks.append(EarlyStopping(watching["early_stopping"]))
+    return {"callbacks": callbacks, "non_finite": watching.get("non_finite", "stop")}
