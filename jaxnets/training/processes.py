@@ -15,12 +15,13 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import IO, Any, NoReturn
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
 
 from jaxnets.arrays import InputError, check_integer, check_number, check_positive
+from jaxnets.training import meeting
 from jaxnets.training.bridge import Bridge
 from jaxnets.training.interrupts import Interrupted
 
@@ -32,8 +33,6 @@ LAUNCHED = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES", "TPU
 _GOODBYE = b"goodbye\n"
 # A collective fails in the moment in which a process is lost; its connection closes soon after.
 _UNTIL_IT_IS_KNOWN = 5.0
-# Seconds until a machine that no longer answers counts as lost: idle, between tries, tries.
-_KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
 
 
 def launched(environment: Mapping[str, str]) -> bool:
@@ -70,7 +69,7 @@ def joined(
     local_devices = None
     if coordinator is None:
         coordinator, processes, process_id, local_devices = _detected(patience)
-    host, port = _address(coordinator)
+    host, port = meeting.address(coordinator)
     check_positive("processes", processes)
     assert processes is not None
     check_integer("process_id", process_id, least=0, most=processes - 1)
@@ -80,10 +79,10 @@ def joined(
         return
     with contextlib.ExitStack() as open_until_the_end:
         if process_id == 0:
-            lines = _gather(port, coordinator, processes, patience)
+            lines = meeting.gather(port, coordinator, processes, patience)
             address = f"localhost:{port}"
         else:
-            lines = {0: _report(host, port, processes, process_id, patience)}
+            lines = {0: meeting.report(host, port, processes, process_id, patience)}
             bridge = open_until_the_end.enter_context(Bridge(host, port, patience))
             address = f"127.0.0.1:{bridge.port}"
         watch = Watch(process_id, lines)
@@ -224,13 +223,6 @@ def _initialize(
     timer.cancel()
 
 
-def _address(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
-        raise InputError("coordinator", "HOST:PORT, such as 10.0.0.1:29500", repr(text))
-    return host.strip("[]"), int(port)
-
-
 def _detected(patience: float) -> Any:
     """Address, number, id and devices as the launcher of the processes has it."""
     from jax._src.clusters import ClusterEnv
@@ -242,117 +234,6 @@ def _detected(patience: float) -> Any:
         expected = "HOST:PORT, as no launcher that JAX knows has started this process"
         raise InputError("coordinator", expected, "nothing")
     return found
-
-
-def _gather(port: int, address: str, processes: int, patience: float) -> dict[int, socket.socket]:
-    """As process 0, waits for the others; returns the connection of each."""
-    deadline = time.monotonic() + patience
-    came: dict[int, socket.socket] = {}
-    with _listening(port) as server:
-        while len(came) < processes - 1:
-            server.settimeout(max(0.001, deadline - time.monotonic()))
-            try:
-                line = server.accept()[0]
-            except TimeoutError:
-                missing = sorted({*range(1, processes)} - came.keys())
-                names = ", ".join(map(str, missing))
-                late = f"process {names} of {processes} did not come to {address}"
-                late += f" within {patience:g} s"
-                for other in came.values():
-                    _send(other, {"late": late})
-                raise TimeoutError(late) from None
-            _welcome(line, came, processes)
-    for line in came.values():
-        _send(line, {})
-    return came
-
-
-def _listening(port: int) -> socket.socket:
-    both = socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if both else socket.AF_INET
-    try:
-        return socket.create_server(("", port), family=family, dualstack_ipv6=both)
-    except OSError as error:
-        expected = "a port that is free on the machine of process 0"
-        got = f"{port}: {error.strerror or error} (is there another process 0?)"
-        raise InputError("coordinator", expected, got) from error
-
-
-def _welcome(line: socket.socket, came: dict[int, socket.socket], processes: int) -> None:
-    """Takes up a process, or tells it what is wrong."""
-    try:
-        line.settimeout(5)  # whoever else connects may say nothing
-        other = _receive(line.makefile("rb"))
-        number, told = int(other["process_id"]), int(other["processes"])
-    except (OSError, ValueError, LookupError, TypeError):
-        line.close()
-        return
-    fault = None
-    if told != processes:
-        fault = ["processes", f"{processes}, as process 0 was told", f"{told}"]
-    elif number in came:
-        peer = came[number].getpeername()[0]
-        fault = [
-            "process_id",
-            "one that no other process has",
-            f"{number}, which one at {peer} has",
-        ]
-    if fault is not None:
-        _send(line, {"fault": fault})
-        line.close()
-        return
-    _keep_alive(line)
-    came[number] = line
-
-
-def _report(
-    host: str, port: int, processes: int, process_id: int, patience: float
-) -> socket.socket:
-    """As another process, finds process 0; returns the connection."""
-    line = _connect(host, port, patience)
-    try:
-        line.settimeout(2 * patience)  # process 0 waits as long, from when it came
-        _send(line, {"process_id": process_id, "processes": processes})
-        answer = _receive(line.makefile("rb"))
-        late, fault = answer.get("late"), answer.get("fault")
-    except (OSError, ValueError, AttributeError) as error:
-        line.close()
-        text = f"what answers at {host}:{port} is no process 0 that waits for others: it has begun"
-        raise ConnectionError(f"{text}, has ended, or is another program") from error
-    if late is not None or fault is not None:
-        line.close()
-        raise InputError(*fault) if fault is not None else TimeoutError(late)
-    _keep_alive(line)
-    return line
-
-
-def _connect(host: str, port: int, patience: float) -> socket.socket:
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            return socket.create_connection((host, port), timeout=patience)
-        except OSError as error:
-            if time.monotonic() > deadline - 0.2:
-                text = f"process 0 was not found at {host}:{port} within {patience:g} s"
-                raise ConnectionError(f"{text}: {error.strerror or error}") from error
-        time.sleep(0.2)
-
-
-def _keep_alive(line: socket.socket) -> None:
-    line.settimeout(None)
-    line.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in _KEEPALIVE.items():
-        if hasattr(socket, name):
-            line.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-
-def _send(line: socket.socket, message: dict[str, Any]) -> None:
-    with contextlib.suppress(OSError):
-        line.sendall(json.dumps(message).encode() + b"\n")
-
-
-def _receive(file: IO[bytes]) -> Any:
-    return json.loads(file.readline(10_000))
 
 
 @contextlib.contextmanager
