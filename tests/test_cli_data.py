@@ -161,6 +161,18 @@ def test_check_reads_a_few_examples_at_a_time_and_the_last_one_too(capsys, tmp_p
     assert f"{path}: expected labels from 0 to 9, got 10 for image 9" in err
 
 
+def test_check_takes_a_table_of_dates_for_a_series(capsys, tmp_path):
+    path = tmp_path / "sales.csv"
+    path.write_text("date,sold\n2024-01-01,10\n2024-01-02,12\n")
+    assert run(capsys, "data", "check", path)[1] == f"the series {path}: train 2, all readable\n"
+    path.write_text("date,sold\n2024-01-01,10\n2024-01-02,many\n")
+    code, _, err = run(capsys, "data", "check", path)
+    assert code == 2
+    assert "row 3, column 'sold': expected a number, got 'many'" in err
+    path.write_text("year,sold\n2023,10\n2024,12\n")
+    assert run(capsys, "data", "check", path)[1].startswith(f"the table {path}")
+
+
 def test_check_reads_everything(capsys, tmp_path):
     write_idx(tmp_path / "MNIST" / "raw")
     write_cifar10(tmp_path / "cifar-10-batches-py", layout="pickle")
@@ -240,6 +252,14 @@ def test_a_recipe_trains_on_files_of_the_users(capsys, tmp_path, name):
     assert code == 0
     names = load(recipe.data, data_dir=tmp_path).class_names
     assert any(name in text for name in names)
+
+
+def test_mirrored_images_still_have_classes(capsys, tmp_path):
+    write_cifar10(tmp_path / "cifar-10-batches-bin", layout="binary")
+    flags = ["--data-dir", tmp_path, "--loss", "mse"]
+    code, _, err = run(capsys, "train", "cifar10-lenet", *flags)
+    assert code == 2
+    assert "labels of cifar10: expected values to predict" in err
 
 
 def test_the_normalisations_are_those_of_the_data():

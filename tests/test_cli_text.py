@@ -41,6 +41,7 @@ def write_loop(folder):
 @pytest.fixture(scope="module")
 def sentiment(tmp_path_factory):
     flags = ["--epochs", "15", "--batch-size", "8", "--lr", "0.02", "--model-option", "dropout=0.1"]
+    flags += ["--buckets", "2"]
     return trained(tmp_path_factory, "sentiment-lstm", write_polarity, *flags)
 
 
@@ -54,6 +55,7 @@ def test_a_run_on_texts_is_recorded_with_all_that_prediction_needs(sentiment):
     record = json.loads((sentiment / "run.json").read_text())
     encoder = text.TextEncoder.load(sentiment / "text.json")
     assert record["class_names"] == ["negative", "positive"]
+    assert record["settings"]["buckets"] == 2
     assert record["settings"]["model_options"]["vocab_size"] == len(encoder.vocabulary)
     assert record["test_total"] == 4
     assert record["test_accuracy"] == 1.0

@@ -164,6 +164,24 @@ def test_series_that_cannot_be_used(sales, text, options, message):
         load(**sales(text), **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"label": 0},
+            r"label: expected None, as elnino \(bundled with jaxnets\) has its .*, got 0",
+        ),
+        (
+            {"regression": True},
+            r"regression: expected False, as elnino \(bundled .* has its labels",
+        ),
+    ],
+)
+def test_a_bundled_set_has_its_labels(options, message):
+    with pytest.raises(ValueError, match=message):
+        load("elnino", **options)
+
+
 @pytest.mark.parametrize("name", ["mnist", "linear"])
 def test_a_set_that_is_no_series_has_no_windows(name):
     with pytest.raises(ValueError, match=rf"window: expected None, as {name} \(bundled with"):

@@ -1,3 +1,5 @@
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -83,10 +85,12 @@ def test_training_is_bit_for_bit_repeatable_and_lowers_the_loss(case):
         "drawn", Split(case.inputs(40), case.labels(40)), Split(case.inputs(9), case.labels(9))
     )
 
+    optimizer = optimizers.adam(0.01)
+
     def train():
         model = case.build(nnx.Rngs(0))
         return fit(
-            model, data, loss=case.loss, optimizer=optimizers.adam(0.01), epochs=4, batch_size=16,
+            model, data, loss=case.loss, optimizer=optimizer, epochs=4, batch_size=16,
             seed=3, progress="none",
         )  # fmt: skip
 
@@ -123,27 +127,38 @@ def test_integer_inputs_are_refused(case):
         model(jnp.zeros((2, *case.example), jnp.uint8))
 
 
-def test_the_documented_sizes():
-    rngs = nnx.Rngs(0)
-    assert count_parameters(MLP(rngs=rngs)) == 109_386
-    assert count_parameters(MLP((784, 128, 10), rngs=rngs)) == 101_770
-    assert count_parameters(LeNet(rngs=rngs)) == 61_706
-    assert count_parameters(LeNet(3, 10, 32, rngs=rngs)) == 62_006
-    assert count_parameters(ImageClassifier(3072, 64, 10, rngs=rngs)) == 197_322
-    assert count_parameters(LinearRegression(rngs=rngs)) == 2
-    lstm = RecurrentClassifier(28, 128, 2, 0.0, 10, rngs=rngs)
-    assert count_parameters(lstm) == 4 * 128 * (28 + 128 + 2 + 128 + 128 + 2) + 1290
-    gru = RecurrentClassifier(28, 128, 2, 0.0, 10, cell="gru", rngs=rngs)
-    assert count_parameters(gru) == 3 * 128 * (28 + 128 + 2 + 128 + 128 + 2) + 1290
+@pytest.mark.parametrize(
+    ("build", "size"),
+    [
+        (MLP, 109_386),
+        (partial(MLP, (784, 128, 10)), 101_770),
+        (LeNet, 61_706),
+        (partial(LeNet, 3, 10, 32), 62_006),
+        (partial(ImageClassifier, 3072, 64, 10), 197_322),
+        (LinearRegression, 2),
+        (
+            partial(RecurrentClassifier, 28, 128, 2, 0.0, 10),
+            4 * 128 * (28 + 128 + 2 + 128 + 128 + 2) + 1290,
+        ),
+        (
+            partial(RecurrentClassifier, 28, 128, 2, 0.0, 10, cell="gru"),
+            3 * 128 * (28 + 128 + 2 + 128 + 128 + 2) + 1290,
+        ),
+    ],
+)
+def test_the_documented_sizes(build, size):
+    assert count_parameters(nnx.eval_shape(lambda: build(rngs=nnx.Rngs(0)))) == size
 
 
 def test_layers_bear_pytorchs_names():
-    rngs = nnx.Rngs(0)
-    assert MLP(rngs=rngs).fc3.out_features == 10
-    assert LeNet(rngs=rngs).conv2.kernel.shape == (5, 5, 6, 16)
-    assert ImageClassifier(rngs=rngs).fc2.out_features == 10
-    assert RecurrentClassifier(3, 4, rngs=rngs).lstm.hidden_size == 4
-    assert RecurrentClassifier(3, 4, cell="gru", rngs=rngs).gru.hidden_size == 4
+    def shape(network, *arguments, **options):
+        return nnx.eval_shape(lambda: network(*arguments, **options, rngs=nnx.Rngs(0)))
+
+    assert shape(MLP).fc3.out_features == 10
+    assert shape(LeNet).conv2.kernel.shape == (5, 5, 6, 16)
+    assert shape(ImageClassifier).fc2.out_features == 10
+    assert shape(RecurrentClassifier, 3, 4).lstm.hidden_size == 4
+    assert shape(RecurrentClassifier, 3, 4, cell="gru").gru.hidden_size == 4
     assert set(MODELS) >= {"linear-regression", "mlp", "image-classifier", "lenet"}
 
 

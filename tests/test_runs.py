@@ -148,6 +148,7 @@ def test_settings_that_json_cannot_hold_are_refused(value):
         ({"data_options": [1]}, r"data_options: expected arguments by name, got \[1\]"),
         ({"model_options": {1: 2}}, "model_options: expected arguments by name, got {1: 2}"),
         ({"normalize": (0.5,)}, r"normalize: expected a mean and a standard deviation, got \(0.5"),
+        ({"buckets": 0}, "buckets: expected a positive integer, got 0"),
         ({"augment": [3]}, r"augment: expected names of AUGMENTATIONS, got \[3\]"),
     ],
 )

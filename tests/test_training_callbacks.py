@@ -116,6 +116,10 @@ def test_steps_may_stop_the_run_too_which_then_ends_with_the_epoch():
     assert (len(run.history), len(run.step_losses), run.stopped) == (1, STEPS, "at once")
 
 
+def test_a_run_that_is_stopped_after_its_last_epoch_was_not():
+    assert train(stop_after(3), epochs=3).stopped is None
+
+
 def test_the_others_hear_of_the_epoch_at_which_one_stops():
     records = []
     train(stop_after(1), records.append)

@@ -23,7 +23,7 @@ def _table(name: str, window: int | None = None) -> Source:
     if source is None:
         expected = "the table that comes with jaxnets (reinstall jaxnets to restore it)"
         raise InputError(name, expected, "no such file")
-    return dataclasses.replace(source, origin=ORIGIN)
+    return dataclasses.replace(source, origin=ORIGIN, asks_label=False)
 
 
 #: What finds each bundled data set, by its name. See docs/data-cards.

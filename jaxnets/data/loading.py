@@ -71,8 +71,8 @@ def load(
         test_fraction: that share, of each class alike; by default a fifth, and of a set of texts a
             tenth.
         seed: decides which examples are set aside, and the order of a folder of images.
-        label: the column of a table that is the label: its header's name or its number.
-        regression: takes a table's labels for values to predict though all are whole numbers.
+        label: the column of a table of yours that is the label: its header's name or its number.
+        regression: takes such a table's labels for values to predict though all are whole numbers.
         standardize: gives a ``StandardizedDataset``, whose inputs, and labels if they are values,
             have mean 0 and standard deviation 1 in the training part.
         window: takes a table for a series, and cuts it into windows of so many rows as
@@ -103,6 +103,7 @@ def load(
     _check_streaming(streaming, workers, standardize)
     reading = Reading(label, regression, window)
     found = find(name, source=source, data_dir=data_dir, seed=seed, reading=reading)
+    _check_label(name, found, reading)
     _check_series(name, found, window, horizon)
     name, window = canonical(name), window or found.window
     read: Callable[[Source, str, str], Any] = select
@@ -134,6 +135,17 @@ def _check_streaming(streaming: bool, workers: int, standardize: bool) -> None:
 
 def _streamed(workers: int, found: Source, spec: str, argument: str) -> StreamedSplit:
     return StreamedSplit(stream(found, spec, argument), workers=workers)
+
+
+def _check_label(name: str, found: Source, reading: Reading) -> None:
+    """What the user says of the label is heeded in tables alone."""
+    if found.asks_label:
+        return
+    if reading.label is not None:
+        expected = f"None, as {name} ({found.origin}) has its labels"
+        raise InputError("label", expected, reading.label)
+    if reading.regression:
+        raise InputError("regression", f"False, as {name} ({found.origin}) has its labels", True)
 
 
 def _check_series(name: str, found: Source, window: int | None, horizon: int | None) -> None:
@@ -227,7 +239,7 @@ def _installed(name: str, seed: int, reading: Reading | None) -> Source | None:
     own, system = files.variable_root(), files.system_root(name)
     found = None if own is None else files.find(name, own, seed=seed, reading=reading)
     if found is None and system is not None:
-        found = files.find(name, system, given=True)
+        found = files.find(name, system, given=True, reading=reading)
     return found
 
 

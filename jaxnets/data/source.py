@@ -41,12 +41,14 @@ class Source:
         class_names: the name of each class, or None if there are none.
         window: None unless the examples are the steps of a series, in the order of time; then how
             many of them a forecast is made from.
+        asks_label: whether it is for the user to say which column is the label, and what kind.
     """
 
     origin: str
     parts: Mapping[str, Part]
     class_names: tuple[str, ...] | None = None
     window: int | None = None
+    asks_label: bool = False
 
 
 def held(split: Split, instead: str | None = None) -> Part:

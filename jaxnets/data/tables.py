@@ -70,14 +70,17 @@ def find(path: Path, reading: Reading | None = None) -> Source | None:
 
     Args:
         path: where to look.
-        reading: how to understand it.
+        reading: how to understand it; None takes a table that begins with dates for a series, and
+            any other for examples.
 
     Raises:
         InputError: if a cell is missing or is no number; it names the file, the row, the column.
     """
-    reading, files = reading or Reading(), _files(path)
+    files = _files(path)
     if not files:
         return None
+    if reading is None:
+        reading = Reading(window=1 if _dated(read(files["train"], fewest=1)) else None)
     series = reading.window is not None
     tables = {name: read(file, fewest=1 if series else 2) for name, file in files.items()}
     first = tables["train"]
@@ -88,9 +91,10 @@ def find(path: Path, reading: Reading | None = None) -> Source | None:
     column = _label_column(first, reading.label)
     origin = f"the {'series' if series else 'table'} {path}"
     if series:
-        return Source(origin, _steps(tables, column), window=reading.window)
+        parts = _steps(tables, column)
+        return Source(origin, parts, window=reading.window, asks_label=True)
     classes = None if reading.regression else _classes(tables, column)
-    return Source(origin, _examples(tables, column, classes), classes)
+    return Source(origin, _examples(tables, column, classes), classes, asks_label=True)
 
 
 def _steps(tables: dict[str, Table], label: int) -> dict[str, Part]:
@@ -101,6 +105,11 @@ def _steps(tables: dict[str, Table], label: int) -> dict[str, Part]:
         name: held(Split(_numbers(table, features), _numbers(table, [label])[:, 0]), _STREAMABLE)
         for name, table in tables.items()
     }
+
+
+def _dated(table: Table) -> bool:
+    timed = len(table.columns) > 1 and table.columns[0].lower() in _TIMES
+    return timed and not all(_is_number(row[0]) for row in table.rows)
 
 
 def _examples(

@@ -241,8 +241,9 @@ def fit(
                 listeners.epoch(journal.history[-1])
             finally:  # a callback that fails costs no epoch
                 keep.after_epoch(journal)
-        if listeners.reason is not None and len(journal.history) < epochs:
-            report.stopped(listeners.reason)
+        stopped = listeners.reason if len(journal.history) < epochs else None
+        if stopped is not None:
+            report.stopped(stopped)
     if evaluation is None:  # all epochs were done before
         evaluation = evaluate_state(compiled.run, program, journal.state, data.test, test)
     train_seconds = sum(record.seconds for record in journal.history)
@@ -256,7 +257,7 @@ def fit(
         timings=Timings(compiled.seconds, train_seconds, evaluate_seconds),
         examples_per_second=len(journal.history) * examples / train_seconds,
         device=placement.name,
-        stopped=listeners.reason,
+        stopped=stopped,
     )
 
 

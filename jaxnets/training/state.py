@@ -13,13 +13,11 @@ from flax import nnx
 from jax import lax
 
 from jaxnets.arrays import InputError
-from jaxnets.data.transforms import Augmentation, augment, check_transforms, is_random
+from jaxnets.data.transforms import Augmentation, Transform, augment, check_transforms, is_random
 from jaxnets.training.placement import AXIS
 
 #: A mean loss: (outputs [batch, …], labels [batch, …]) → scalar, as PyTorch's criteria.
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
-#: What happens to a batch of inputs before the model sees it, inside the compiled step.
-Transform = Callable[[jax.Array], jax.Array]
 #: Counts the correct predictions: (outputs, labels) → integer scalar.
 Count = Callable[[jax.Array, jax.Array], jax.Array]
 
