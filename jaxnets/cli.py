@@ -33,7 +33,9 @@ def console() -> None:
     code = main()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the work is done
     code = _flushed(code)
-    if code >= 128:  # asked to stop: a compilation under way can crash an orderly end
+    # asked to stop: a compilation under way can crash an orderly end; and after an error JAX's end
+    # would wait for other processes
+    if code >= 128 or (code and jax.distributed.is_initialized()):
         os._exit(code)
     sys.exit(code)
 

@@ -163,6 +163,8 @@ def begin(
 ) -> BegunRun:
     """Makes the folder of a run that saves while it goes on; ``resume`` reads it.
 
+    Of several processes, the first makes it.
+
     Args:
         directory: must not exist yet, or be empty.
         recipe: what is trained, and how.
@@ -178,6 +180,8 @@ def begin(
     begun = BegunRun(recipe, seed, saved, dict(watching or {}))
     record = {"settings": settings(recipe), "seed": seed, "saving": saving}
     record["watching"] = begun.watching
+    if jax.process_index() > 0:
+        return begun
     with new_folder(directory) as folder:
         (folder / _BEGUN).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     return begun
@@ -222,6 +226,9 @@ def check_same(begun: BegunRun, recipe: Recipe, seed: int) -> None:
 
 def finish(directory: Path, *written: Any) -> None:
     """``write`` into the folder of a run that saves: ``run.json`` comes when all else is there."""
+    if jax.process_index() > 0:
+        write(directory, *written)
+        return
     with tempfile.TemporaryDirectory(prefix=".finishing-", dir=directory) as part:
         write(Path(part), *written)
         for path in sorted(Path(part).iterdir(), key=lambda path: path.name == _RECORD):
@@ -236,6 +243,8 @@ def write(
 ) -> None:
     """Writes ``weights``, ``run.json``, ``history.csv`` and ``curves.png`` into a folder.
 
+    Several processes call this together; the first one writes.
+
     Args:
         directory: an existing folder.
         recipe: what was trained, and how.
@@ -248,6 +257,9 @@ def write(
     Raises:
         ValueError: if the record cannot hold the recipe.
     """
+    save_weights(run.model, directory / _WEIGHTS)
+    if jax.process_index() > 0:
+        return
     record = {
         **summarize(recipe, seed, run),
         "settings": settings(recipe),
@@ -262,7 +274,6 @@ def write(
     write_history(run.history, directory / "history.csv")
     if isinstance(data, TextDataset):
         data.encoder.save(directory / _TEXT)
-    save_weights(run.model, directory / _WEIGHTS)
     plot_history(run.history, directory / "curves.png", title=f"{recipe.name}, seed {seed}")
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from jaxnets.commands.flags import PathArgument, changed, network_flags, recipe_
 from jaxnets.data import Dataset
 from jaxnets.models import LanguageModel
 from jaxnets.training import TrainingRun
+from jaxnets.training.processes import joined, launched
 
 
 @click.command("train")
@@ -32,7 +34,9 @@ from jaxnets.training import TrainingRun
 @click.option(
     "--resume", type=PathArgument(), metavar="DIR", help="Go on with the run that saved into DIR."
 )
-@click.option("--devices", type=int, help="How many devices share each batch.")
+@click.option(
+    "--devices", type=int, help="How many devices share each batch, those of all processes."
+)
 @click.option(
     "--parallel",
     type=click.Choice(["shard_map", "pmap"]),
@@ -41,6 +45,13 @@ from jaxnets.training import TrainingRun
     help="How they do so.",
 )
 @monitoring.watching_flags
+@click.option(
+    "--coordinator",
+    metavar="HOST:PORT",
+    help="Where process 0 of several is; 'auto' asks JAX, which knows several launchers.",
+)
+@click.option("--processes", type=int, metavar="N", help="How many processes train together.")
+@click.option("--process-id", type=int, metavar="I", help="Which of them this is, from 0.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the result as one JSON object, and no more."
 )
@@ -54,6 +65,9 @@ def train_command(
     quiet: bool,
     devices: int | None,
     parallel: str,
+    coordinator: str | None,
+    processes: int | None,
+    process_id: int | None,
     save_every: int | None,
     save_minutes: float | None,
     keep: int | None,
@@ -64,6 +78,10 @@ def train_command(
     With --save-every or --save-minutes the run can be killed at any moment: --resume goes on with
     it, and ends as if nothing had happened. Ctrl-C and SIGTERM then save first.
 
+    Several processes, on one machine or on many, train together if each is told where process 0
+    is, how many there are and which it is. Started by SLURM, Open MPI or as a Cloud TPU pod they
+    know. Process 0 alone speaks and writes.
+
     With --json the progress goes to standard error, so that standard output is the result alone.
     """
     saving = {"steps": save_every, "minutes": save_minutes, "keep": keep}
@@ -73,7 +91,8 @@ def train_command(
     monitoring.check_apart(watching, None if saving else out)
     if devices is not None and devices > 0:
         with contextlib.suppress(RuntimeError):  # of a process in which JAX runs already
-            jax.config.update("jax_num_cpu_devices", devices)
+            own = devices // max(1, processes or 1)
+            jax.config.update("jax_num_cpu_devices", max(1, own))
     begun = None if resume is None else runs.resume(resume)
     named = recipes.recipe(recipe) if recipe is not None else begun.recipe  # type: ignore[union-attr]
     chosen = changed(named, flags)
@@ -84,43 +103,52 @@ def train_command(
         "parallel": parallel,
         "progress": "none" if quiet else "auto",
     }
-    progress = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
-    with progress:
-        data = recipes.load_data(chosen)
-        chosen = recipes.sized(chosen, data)
-        options |= monitoring.fit_options(watching, data)
-        if begun is not None:
-            runs.check_same(begun, chosen, seed)
-        elif saving and out is not None:
-            begun = runs.begin(out, chosen, seed, monitoring.kept(watching), **saving)
-        if begun is None:
-            run = _run(chosen, seed, data, out, options)
-        else:
-            run = recipes.train(
-                chosen,
-                seed=seed,
-                data=data,
-                save=begun.saving,
-                resume=resume is not None,
-                **options,
-            )
-            runs.finish(begun.directory, chosen, seed, run, data)
-    rmse = recipes.error_in_units(chosen, run, data)
-    if as_json:
-        click.echo(json.dumps({**runs.summarize(chosen, seed, run), "test_rmse": rmse}))
-    else:
-        click.echo(_result(run, rmse))
+    with _together(coordinator, processes, process_id):
+        progress = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
+        with progress:
+            data = recipes.load_data(chosen)
+            chosen = recipes.sized(chosen, data)
+            options |= monitoring.fit_options(watching, data)
+            if begun is not None:
+                runs.check_same(begun, chosen, seed)
+            elif saving and out is not None:
+                begun = runs.begin(out, chosen, seed, monitoring.kept(watching), **saving)
+            if begun is None:
+                run = _run(chosen, seed, data, out, options)
+            else:
+                options |= {"save": begun.saving, "resume": resume is not None}
+                run = recipes.train(chosen, seed=seed, data=data, **options)
+                runs.finish(begun.directory, chosen, seed, run, data)
+        if jax.process_index() == 0:
+            rmse = recipes.error_in_units(chosen, run, data)
+            record = {**runs.summarize(chosen, seed, run), "test_rmse": rmse}
+            click.echo(json.dumps(record) if as_json else _result(run, rmse))
+
+
+def _together(
+    coordinator: str | None, count: int | None, process_id: int | None
+) -> contextlib.AbstractContextManager[None]:
+    """Joins other processes, where flags or a launcher say that there are some."""
+    told = [flag is not None for flag in (coordinator, count, process_id)]
+    if all(told):
+        return joined(coordinator, count, process_id)
+    if coordinator == "auto" or (not any(told) and launched(os.environ)):
+        return joined()
+    if any(told):
+        raise click.UsageError("--coordinator, --processes and --process-id come together.")
+    return contextlib.nullcontext()
 
 
 def _run(
     recipe: recipes.Recipe, seed: int, data: Dataset, out: Path | None, options: dict[str, Any]
 ) -> TrainingRun:
     """A run that saves nothing before its end."""
-    with contextlib.nullcontext() if out is None else runs.new_folder(out) as folder:
+    writes = out is not None and jax.process_index() == 0
+    with runs.new_folder(out) if writes else contextlib.nullcontext() as folder:  # type: ignore[arg-type]
         runs.settings(recipe)
         run = recipes.train(recipe, seed=seed, data=data, **options)
-        if folder is not None:
-            runs.write(folder, recipe, seed, run, data)
+        if out is not None:
+            runs.write(folder or out, recipe, seed, run, data)
     return run
 
 

@@ -13,6 +13,7 @@ from flax import nnx
 
 from jaxnets.arrays import InputError, check_choice, check_number, check_positive
 from jaxnets.data.dataset import Dataset
+from jaxnets.training.placement import local
 from jaxnets.training.records import EpochRecord
 from jaxnets.training.saving import Journal
 from jaxnets.training.state import merge
@@ -70,7 +71,7 @@ class RunSoFar:
     @property
     def model(self) -> nnx.Module:
         """A copy of the model, in evaluation mode."""
-        return merge(self._graphdef, jax.tree.map(jnp.copy, self._journal.state))
+        return merge(self._graphdef, local(jax.tree.map(jnp.copy, self._journal.state)))
 
 
 class Callback:

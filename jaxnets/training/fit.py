@@ -36,7 +36,8 @@ from jaxnets.training.evaluation import (
     predictions,
 )
 from jaxnets.training.fingerprint import fingerprint
-from jaxnets.training.placement import Parallel, place
+from jaxnets.training.placement import Parallel, local, place
+from jaxnets.training.processes import check_same
 from jaxnets.training.progress import Progress, Reporter, reporter
 from jaxnets.training.records import EpochRecord, Evaluation, Timings, TrainingRun
 from jaxnets.training.saving import Journal, Keeper, Saving, begin, keeper
@@ -167,6 +168,8 @@ def fit(
         compute_dtype = check_float_dtype("compute_dtype", compute_dtype)
     placement: AnyPlacement = place(devices, parallel)
     if sharding is not None:
+        if jax.process_count() > 1:
+            raise InputError("sharding", "None with several processes", sharding)
         placement = sharding.placement(placement.devices)
     plan_of = functools.partial(
         epoch_plan,
@@ -201,10 +204,12 @@ def fit(
     state = placement.place(state)
 
     about: dict[str, Any] = {}
-    if save is not None:
+    if save is not None or jax.process_count() > 1:
         settings: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle}
         settings |= {"drop_last": drop_last, "accumulate": accumulate, "buckets": buckets}
         about = fingerprint(program, state, data, settings)
+        same = "the same model, data, versions and settings on every process"
+        check_same("fit", same, {**about, "epochs": epochs})
     journal = begin(save, resume, about, state)
     if len(journal.history) > epochs:
         raise InputError("epochs", f"at least {len(journal.history)}, which are done", epochs)
@@ -212,9 +217,10 @@ def fit(
     compiled = Compiled(program, placement)
     evaluate_seconds = 0.0
     evaluation = None
+    first = jax.process_index() == 0
     so_far = RunSoFar(data, epochs, steps, resume, journal, graphdef)
     with (
-        reporter(progress, epochs=epochs, steps=steps) as report,
+        reporter(progress if first else "none", epochs=epochs, steps=steps) as report,
         keeper(save, about) as keep,
         listeners.listening(so_far),
     ):
@@ -241,9 +247,10 @@ def fit(
     if evaluation is None:  # all epochs were done before
         evaluation = evaluate_state(compiled.run, program, journal.state, data.test, test)
     train_seconds = sum(record.seconds for record in journal.history)
+    state = local(journal.state)
     return TrainingRun(
-        model=merge(graphdef, journal.state),
-        state=journal.state,
+        model=merge(graphdef, state),
+        state=state,
         history=tuple(journal.history),
         step_losses=np.concatenate(journal.losses),
         test=evaluation,
@@ -316,10 +323,10 @@ def _record(
 
 def _widths(data: Dataset, buckets: int | None) -> np.ndarray | None:
     """The width that each training example runs at; None for one for all."""
-    if buckets is None:
+    if buckets is None or check_positive("buckets", buckets) == 1:
         return None
     if not isinstance(data, TextDataset):
-        raise InputError("buckets", "None, but for a TextDataset", buckets)
+        raise InputError("buckets", "None or 1, but for a TextDataset", buckets)
     return data.widths(buckets)
 
 

@@ -1,10 +1,12 @@
 """Where a program runs: on one device, or on several that share each batch."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -62,11 +64,11 @@ class Placement:
 
     def replicate(self, tree: Any) -> Any:
         """A pytree of arrays, whole on every device."""
-        return jax.device_put(tree, self._sharding(PartitionSpec()))
+        return jax.tree.map(lambda array: _put(array, self._sharding(PartitionSpec())), tree)
 
     def spread(self, array: np.ndarray) -> jax.Array:
         """Batches [steps, batch, …], cut for the devices: [devices, steps, part, …]."""
-        return jax.device_put(self._parts(array), self._sharding(PartitionSpec(AXIS)))
+        return _put(self._parts(array), self._sharding(PartitionSpec(AXIS)))
 
     def own_rows(self, row: np.ndarray) -> np.ndarray:
         """Of a batch's examples [batch], those that the devices of this process take."""
@@ -75,9 +77,10 @@ class Placement:
     def spread_own(self, array: np.ndarray) -> jax.Array:
         """``spread`` for batches of which this process read ``own_rows``: [steps, rows, …]."""
         parts = array.reshape(len(array), self._own.stop - self._own.start, -1, *array.shape[2:])
-        return jax.make_array_from_process_local_data(
-            self._sharding(PartitionSpec(AXIS)), np.moveaxis(parts, 1, 0)
-        )
+        parts = np.moveaxis(parts, 1, 0)
+        whole = self.shards, *parts.shape[1:]
+        sharding = self._sharding(PartitionSpec(AXIS))
+        return jax.make_array_from_process_local_data(sharding, parts, whole)
 
     def mapped(self, function: Callable[..., Any], spread: Any, *, donate: bool = False) -> Any:
         """Compiles a function of (state, batches, count) for the devices together.
@@ -138,6 +141,31 @@ class Placement:
         return np.moveaxis(parts, 1, 0)
 
 
+def local(tree: Any) -> Any:
+    """A pytree of arrays of which several processes have copies, as this process has them."""
+
+    def own(array: jax.Array) -> jax.Array:
+        if array.is_fully_addressable:
+            return array
+        if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+            numbers = jax.random.key_data(array).addressable_data(0)
+            return jax.random.wrap_key_data(numbers, impl=jax.random.key_impl(array))
+        return array.addressable_data(0)
+
+    return jax.tree.map(own, tree)
+
+
+def _put(array: Any, sharding: NamedSharding) -> jax.Array:
+    if sharding.is_fully_addressable:
+        return jax.device_put(array, sharding)
+    if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+        words = _put(jax.random.key_data(array), sharding)
+        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(array))
+    # device_put would compare the array with those of all other processes
+    numbers = np.asarray(array)
+    return jax.make_array_from_callback(numbers.shape, sharding, numbers.__getitem__)
+
+
 def several_cpus(devices: tuple[jax.Device, ...]) -> dict[str, Any]:
     """What programs are compiled with for these devices."""
     return _SEVERAL_CPUS if devices[0].platform == "cpu" and len(devices) > 1 else {}
@@ -156,22 +184,44 @@ def place(devices: int | Sequence[jax.Device] | None, parallel: Parallel) -> Pla
         parallel: see ``Placement``.
 
     Raises:
-        InputError: if there are not so many.
+        InputError: if there are not so many, or a process would have none.
     """
+    placement = _placement(devices, parallel)
+    if jax.process_count() == 1:
+        return placement
+    if parallel == "pmap":
+        raise InputError("parallel", "shard_map with several processes", parallel)
+    having = {device.process_index for device in placement.devices}
+    if without := {*range(jax.process_count())} - having:
+        expected = f"some of each of the {jax.process_count()} processes"
+        raise InputError("devices", expected, f"none of process {min(without)}")
+    return placement
+
+
+def _placement(devices: int | Sequence[jax.Device] | None, parallel: Parallel) -> Placement:
     if parallel not in get_args(Parallel):
         raise InputError("parallel", f"one of {', '.join(get_args(Parallel))}", repr(parallel))
-    there = jax.devices()
+    there = sorted(jax.devices(), key=lambda device: device.process_index)
     if devices is None:
         alone = there[0].platform == "cpu" and jax.process_count() == 1
         return Placement(tuple(there[:1] if alone else there), parallel)
     if isinstance(devices, Sequence):
         if not devices or not all(isinstance(device, jax.Device) for device in devices):
             raise InputError("devices", "a number, or a sequence of jax.Device", repr(devices))
-        return Placement(tuple(devices), parallel)
+        ordered = sorted(devices, key=lambda device: device.process_index)
+        return Placement(tuple(ordered), parallel)
     check_positive("devices", devices)
     if devices > len(there):
         kind = there[0].platform.upper()
         hint = "; jax_num_cpu_devices makes more of a CPU" if kind == "CPU" else ""
         expected = f"at most {len(there)}, the {kind} devices that there are{hint}"
         raise InputError("devices", expected, devices)
-    return Placement(tuple(there[:devices]), parallel)
+    each, left = divmod(devices, jax.process_count())
+    if left:
+        expected = f"a multiple of the {jax.process_count()} processes"
+        raise InputError("devices", expected, devices)
+    by_process = [
+        [device for device in there if device.process_index == index]
+        for index in range(jax.process_count())
+    ]
+    return Placement(tuple(itertools.chain(*(own[:each] for own in by_process))), parallel)

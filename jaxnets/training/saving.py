@@ -14,6 +14,7 @@ from jaxnets.arrays import InputError, check_number, check_positive
 from jaxnets.training.checkpoints import Checkpoints, Saved, read
 from jaxnets.training.fingerprint import differences
 from jaxnets.training.interrupts import Interrupted, Interrupts
+from jaxnets.training.processes import check_same, gathered
 from jaxnets.training.records import EpochRecord
 from jaxnets.training.state import TrainState
 from jaxnets.training.step import StepMetrics
@@ -143,9 +144,10 @@ class Keeper:
         Raises:
             Interrupted: if a request to stop has come; all is saved then.
         """
-        if self._interrupts.signal is not None or self._due(journal.step):
+        asked, due = self._agreed(journal.step)
+        if asked is not None or due:
             self._save(journal, score=None)
-            self._stop_if_asked(journal)
+            self._stop_if_asked(asked, journal)
 
     def after_epoch(self, journal: Journal) -> None:
         """An epoch is done.
@@ -155,12 +157,20 @@ class Keeper:
         """
         last = journal.history[-1]
         accuracy = last.test_accuracy
+        asked, _ = self._agreed(journal.step)
         self._save(journal, -last.test_loss if accuracy is None else accuracy)
-        self._stop_if_asked(journal)
+        self._stop_if_asked(asked, journal)
+
+    def _agreed(self, step: int) -> tuple[int | None, bool]:
+        """The request to stop, if one has come to any process, and whether it is time to save."""
+        if self._saving is None:
+            return None, False
+        own = np.array([self._interrupts.signal or 0, self._due(step)])
+        asked, due = gathered(own).max(axis=0)
+        return int(asked) or None, bool(due)
 
     def _due(self, step: int) -> bool:
-        if self._saving is None:
-            return False
+        assert self._saving is not None
         if self._saving.steps is not None and step % self._saving.steps == 0:
             return True
         minutes = self._saving.minutes
@@ -179,11 +189,10 @@ class Keeper:
         self._checkpoints.save(_tree(journal), record, step=journal.step, score=score)
         self._saved_at = time.monotonic()
 
-    def _stop_if_asked(self, journal: Journal) -> None:
-        if self._interrupts.signal is not None and self._checkpoints is not None:
+    def _stop_if_asked(self, signum: int | None, journal: Journal) -> None:
+        if signum is not None and self._checkpoints is not None:
             self._checkpoints.wait()
-            directory = self._checkpoints.directory
-            raise Interrupted(self._interrupts.signal, directory, journal.step)
+            raise Interrupted(signum, self._checkpoints.directory, journal.step)
 
 
 @contextmanager
@@ -209,8 +218,11 @@ def begin(saving: Saving | None, resume: bool, about: dict[str, Any], state: Tra
         InputError: if something else was trained there, item by item; or if something is saved and
             the run is to be a new one.
     """
-    saved = None if saving is None else read(saving.directory)
-    if saving is None or saved is None:
+    if saving is None:
+        return Journal(state)
+    saved = read(saving.directory)
+    check_same("save", "a folder that every process sees", None if saved is None else saved.step)
+    if saved is None:
         return Journal(state)
     if not resume:
         got = f"{saving.directory}, in which one is saved: resume=True goes on with it"

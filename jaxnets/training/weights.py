@@ -11,6 +11,7 @@ from flax import nnx
 from jaxnets.arrays import InputError
 from jaxnets.training import storage
 from jaxnets.training.manifest import MANIFEST, appear, damage
+from jaxnets.training.processes import of_first
 
 # Random streams are no weights: a model restored for use has its own.
 _WEIGHTS = nnx.Not(nnx.RngState)
@@ -19,7 +20,8 @@ _WEIGHTS = nnx.Not(nnx.RngState)
 def save_weights(model: nnx.Module, directory: Path | str) -> None:
     """Writes a model's parameters and running statistics into a new folder.
 
-    The folder appears whole or not at all.
+    The folder appears whole or not at all. Several processes call this together, with the same
+    model; the first one's directory counts.
 
     Args:
         model: any ``nnx.Module``.
@@ -30,22 +32,26 @@ def save_weights(model: nnx.Module, directory: Path | str) -> None:
         OSError: if the weights cannot be written.
     """
     path = Path(directory).absolute()
-    if path.exists():
+    first = jax.process_index() == 0
+    if first and path.exists():
         raise InputError("directory", "a folder that does not exist yet", str(directory))
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.mkdir()
+        if first:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.mkdir()
     except OSError as error:
         got = f"{error.filename}: {error.strerror}"
         raise InputError("directory", "a folder that can be made", got) from error
     try:
-        storage.start_writing(partial / path.name, _flat(model))()
-        appear(partial / path.name, path)
+        storage.start_writing(Path(of_first(str(partial / path.name))), _flat(model))()
+        if first:
+            appear(partial / path.name, path)
     except OSError as error:
         raise OSError(f"{directory} could not be written: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if first:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 def load_weights(model: nnx.Module, directory: Path | str) -> None:
