@@ -76,6 +76,22 @@ def test_each_part_has_its_own_statistics_and_draws():
         np.testing.assert_array_equal(run.step_losses, again.step_losses)
 
 
+def test_parts_without_examples_leave_the_statistics():
+    def statistics(accumulate):
+        norm = BatchNorm1d(4)
+        model = nnx.Sequential(norm, Linear(4, 3, rngs=nnx.Rngs(0)))
+        on = data((4,), np.float32, count=5)
+        run = train(model, on, epochs=1, batch_size=5, accumulate=accumulate)
+        return run.model.layers[0]
+
+    # parts of 2, 2 and 1, of which the last has no variance, whatever is asked for
+    three, four = statistics(3), statistics(4)
+    np.testing.assert_array_equal(three.var, four.var)
+    assert three.num_batches_tracked[...] == four.num_batches_tracked[...] == 2
+    with pytest.raises(ValueError, match="x: expected more than one value per channel"):
+        statistics(5)
+
+
 def test_half_the_width_in_the_network_and_the_whole_in_weights_and_loss():
     seen = set()
 

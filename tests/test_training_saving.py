@@ -19,7 +19,7 @@ from jaxnets.data import (
     ToFloat,
 )
 from jaxnets.layers import BatchNorm1d, Dropout, Linear, flatten
-from jaxnets.training import Interrupted, Saving, fit
+from jaxnets.training import Interrupted, Saving, Sharding, fit
 
 BATCHES = 7  # of an epoch: six of 8 examples and one of 4
 
@@ -27,11 +27,11 @@ BATCHES = 7  # of an epoch: six of 8 examples and one of 4
 class Net(nnx.Module):
     """State of every kind: parameters, statistics, random streams."""
 
-    def __init__(self, hidden=8):
+    def __init__(self, hidden=8, dropout=0.5, momentum=0.1):
         rngs = nnx.Rngs(0)
         self.fc1 = Linear(16, hidden, rngs=rngs)
-        self.norm = BatchNorm1d(hidden)
-        self.dropout = Dropout(0.5, rngs=rngs)
+        self.norm = BatchNorm1d(hidden, momentum=momentum)
+        self.dropout = Dropout(dropout, rngs=rngs)
         self.fc2 = Linear(hidden, 3, rngs=rngs)
 
     def __call__(self, x):
@@ -56,6 +56,10 @@ SETTINGS = {
     "augment": Compose(RandomHorizontalFlip()),
     "progress": "none",
 }
+
+
+def shifted(outputs, labels):
+    return losses.cross_entropy(outputs + jnp.array([[0.0, 1.0, 2.0]]), labels)
 
 
 def train(directory=None, model=None, on=None, steps=None, keep=100, **options):
@@ -94,6 +98,7 @@ def saved(tmp_path_factory, whole):
     """The folder of a run that saved every other step, and at the end of each epoch."""
     directory = tmp_path_factory.mktemp("saved") / "run"
     assert_same(train(directory, steps=2), whole)
+    assert_same(train(tmp_path_factory.mktemp("often") / "run", steps=1), whole)
     return directory
 
 
@@ -170,6 +175,10 @@ def test_fewer_epochs_than_are_done(saved):
     [
         ({"model": Net(9)}, "network is 201 parameters, was 179"),
         ({"optimizer": optimizers.adam(0.02)}, "optimizer computes something else"),
+        ({"model": Net(dropout=0.6)}, "network computes something else"),
+        ({"model": Net(momentum=0.3)}, "network computes something else"),
+        ({"correct": None}, "correct is None, was|correct computes something else"),
+        ({"loss": jax.jit(shifted)}, "loss computes something else"),
         ({"loss": losses.nll_loss}, "loss computes something else"),
         ({"transform": Compose(ToFloat(), Normalize(0, 2))}, "transform computes something else"),
         ({"augment": None}, "augment computes something else"),
@@ -181,6 +190,21 @@ def test_fewer_epochs_than_are_done(saved):
 def test_another_run_is_refused_with_all_that_differs(saved, options, message):
     with pytest.raises(ValueError, match="resume: expected the run saved in .*" + message):
         train(saved, resume=True, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"save": "runs"}, "save: expected a Saving or None, got 'runs'"),
+        ({"resume": True}, "save: expected a Saving to go on with, as resume is True, got None"),
+        ({"resume": "yes"}, "resume: expected True or False, got yes"),
+        ({"sharding": 2}, "sharding: expected a Sharding or None, got 2"),
+        ({"sharding": Sharding(), "parallel": "pmap"}, "parallel: expected 'shard_map' where"),
+    ],
+)
+def test_arguments_that_do_not_go_together(options, message):
+    with pytest.raises(ValueError, match=message):
+        fit(Net(), data(), **{**SETTINGS, **options})
 
 
 @pytest.mark.parametrize(

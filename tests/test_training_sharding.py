@@ -1,10 +1,13 @@
 """Parameters cut between devices: the numbers of one device."""
 
 import jax
+import optax
 import pytest
+from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxnets.training import Sharding
+from jaxnets.models import MLP
+from jaxnets.training import Sharding, initialize
 from tests.test_training_placement import NETWORKS, on_devices, textwrap
 
 CUT = """
@@ -72,11 +75,23 @@ def test_the_first_rule_that_fits_counts():
         ({"fully": "yes"}, "fully: expected True or False"),
         ({"rules": {"fc1": ("rows",)}}, "rules: expected a tuple of 'data', 'model' and None"),
         ({"rules": {"fc1": "model"}}, "rules: expected a tuple of .* for 'fc1', got 'model'"),
+        ({"rules": {"fc1": ("model", "model")}}, "rules: expected each axis once for 'fc1'"),
+        ({"rules": {"fc(": ("model",)}}, "rules: expected patterns as of re.search, got 'fc.'"),
     ],
 )
 def test_bad_shardings_are_named(options, message):
     with pytest.raises(ValueError, match=message):
         Sharding(**options)
+
+
+def test_a_rule_for_nothing_is_a_fault():
+    model = MLP((4, 3), rngs=nnx.Rngs(0))
+    _, state = initialize(model, optax.identity(), seed=0)
+    placement = Sharding(rules={"fc9": ("model",)}).placement((jax.devices()[0],))
+    with pytest.raises(
+        ValueError, match="rules: expected patterns of .*fc1/kernel.*, got 'fc9'"
+    ):
+        placement.place(state)
 
 
 def test_the_model_axis_divides_the_devices():

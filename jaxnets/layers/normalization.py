@@ -175,24 +175,30 @@ class BatchNorm(Normalization):
                 stat[...].astype(values.dtype).reshape(row) for stat in (self.mean, self.var)
             )
         else:
-            if x.size // self.num_features < 2 and shard.current() is None:
+            part = shard.current()
+            shared = self.synchronized and part is not None and part.axis is not None
+            if x.size // self.num_features < 2 and not shared:
                 raise InputError("x", "more than one value per channel in training", describe(x))
             mean, var, count = _batch_moments(values, self.synchronized)
             if not self.use_running_average:
                 unbiased = jnp.asarray(count / jnp.maximum(count - 1, 1), var.dtype)
-                self._track(mean.reshape(-1), var.reshape(-1) * unbiased)
+                self._track(mean.reshape(-1), var.reshape(-1) * unbiased, count)
         return self._scaled(self._normalized(values, mean, var), x.dtype)
 
-    def _track(self, mean: jax.Array, var: jax.Array) -> None:
-        """Moves the running statistics, if there are any, towards those of one batch."""
+    def _track(self, mean: jax.Array, var: jax.Array, values: int | jax.Array) -> None:
+        """Moves the running statistics, if there are any, towards those of one batch.
+
+        A part of a batch in which too few examples count, as on one of several devices, has none.
+        """
         if self.mean is None or self.var is None or self.num_batches_tracked is None:
             return
-        count = self.num_batches_tracked[...] + 1
+        enough = jnp.asarray(values) > 1
+        count = self.num_batches_tracked[...] + enough.astype(jnp.int32)
         self.num_batches_tracked[...] = count
         for running, batch in ((self.mean, mean), (self.var, var)):
             old, new = running[...], lax.stop_gradient(batch).astype(running.dtype)
             momentum = 1 / count.astype(old.dtype) if self.momentum is None else self.momentum
-            running[...] = (1 - momentum) * old + momentum * new
+            running[...] = jnp.where(enough, (1 - momentum) * old + momentum * new, old)
 
     def set_view(self, use_running_average: bool | None = None) -> None:
         """Sets the mode of the view that ``nnx.view`` makes.

@@ -1,19 +1,22 @@
 """What a run trains, on what, and how, in a form that a later one can be compared with."""
 
+import dataclasses
 import hashlib
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.arrays import describe
 from jaxnets.data.dataset import Dataset, Split
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.training.state import Program, TrainState, outputs
+from jaxnets.training.step import forward
 
 _PACKAGES = ("jaxnets", "jax", "flax", "optax", "numpy")
 
@@ -39,13 +42,17 @@ def fingerprint(
     spec = data.train.spec
     inputs, labels = (jax.ShapeDtypeStruct((2, *s.shape), s.dtype) for s in spec)
 
-    def network(state: TrainState, inputs: jax.Array) -> Any:
-        return outputs(program, state, inputs)
+    alone = dataclasses.replace(program, shards=1, accumulate=1)
 
-    made = jax.eval_shape(network, shapes, inputs)
+    def network(state: TrainState, inputs: jax.Array) -> Any:
+        trained, _, _ = forward(alone, state, inputs, state.key)
+        return trained, outputs(alone, state, inputs)
+
+    _, made = jax.eval_shape(network, shapes, inputs)
     count = sum(x.size for x in jax.tree.leaves(shapes.parameters))
     return {
         "network": {"is": f"{count} parameters", "computes": _digest(network, shapes, inputs)},
+        "correct": {"computes": program.correct and _digest(program.correct, made, labels)},
         "optimizer": {"computes": _optimizer_digest(program, state.optimizer_state, shapes)},
         "loss": {"computes": _digest(program.loss, made, labels)},
         "transform": {"computes": _digest(program.inputs, inputs)},
@@ -83,7 +90,8 @@ def _plain(item: Any) -> Any:
 def _optimizer_digest(program: Program, initial: Any, shapes: TrainState) -> str:
     """Numbers such as the learning rate stand in what is computed, or in the state at first."""
     arguments = shapes.parameters, shapes.optimizer_state, shapes.parameters
-    numbers = [np.asarray(x).tolist() for x in jax.tree.leaves(initial) if np.ndim(x) == 0]
+    plain = [jax.random.key_data(x) if _is_key(x) else x for x in jax.tree.leaves(initial)]
+    numbers = [np.asarray(x).tolist() for x in plain if np.size(x) < 5]
     return f"{_digest(program.optimizer.update, *arguments)} {numbers}"
 
 
@@ -91,10 +99,27 @@ def _digest(function: Callable[..., Any], *arguments: Any) -> str:
     """Tells functions apart by what JAX makes of them."""
     traced = jax.make_jaxpr(function)(*arguments)
     digest = hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", str(traced)).encode())
-    for constant in traced.consts:
-        if not jax.dtypes.issubdtype(constant.dtype, jax.dtypes.prng_key):
-            digest.update(np.asarray(constant).tobytes())
+    for constant in _constants(traced):
+        plain = jax.random.key_data(constant) if _is_key(constant) else constant
+        digest.update(np.asarray(plain).tobytes())
     return digest.hexdigest()[:16]
+
+
+def _is_key(value: Any) -> bool:
+    return jax.dtypes.issubdtype(jnp.result_type(value), jax.dtypes.prng_key)
+
+
+def _constants(traced: Any) -> Iterator[Any]:
+    """The arrays that a computation closes over, and the computations within it."""
+    if isinstance(traced, tuple | list):
+        for part in traced:
+            yield from _constants(part)
+    elif hasattr(traced, "jaxpr"):  # closed
+        yield from traced.consts
+        yield from _constants(traced.jaxpr)
+    elif hasattr(traced, "eqns"):
+        for equation in traced.eqns:
+            yield from _constants(list(equation.params.values()))
 
 
 def _data(split: Split | StreamedSplit) -> str:

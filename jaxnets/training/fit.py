@@ -15,6 +15,7 @@ from jax.typing import DTypeLike
 
 from jaxnets.arrays import (
     InputError,
+    check_bool,
     check_choice,
     check_float_dtype,
     check_positive,
@@ -137,8 +138,8 @@ def fit(
         save: where and how often to save checkpoints. Ctrl-C and SIGTERM then save before they
             end the run.
         resume: whether to go on with the run that is saved there, if there is one. It then ends
-            as if it had never been interrupted, bit for bit; on another number of devices, but
-            for the order of sums.
+            as if it had never been interrupted, bit for bit. On another number of devices sums are
+            of another order, and dropout and augmentation draw other numbers.
         callbacks: functions to call with each ``EpochRecord``, or ``Callback`` objects, which hear
             more. Any of them ends the run by raising ``StopTraining``.
         non_finite: what becomes of a step whose loss is NaN or infinite: ``"stop"`` raises;
@@ -163,6 +164,7 @@ def fit(
     check_choice("non_finite", non_finite, get_args(NonFinite))
     listeners = Listeners(callbacks)
     _check(data, loss, optimizer)
+    _check_several(parallel, sharding, save, resume)
     check_positive("accumulate", accumulate)
     if compute_dtype is not None:
         compute_dtype = check_float_dtype("compute_dtype", compute_dtype)
@@ -225,7 +227,7 @@ def fit(
         listeners.listening(so_far),
     ):
         for epoch in range(len(journal.history), epochs):
-            if listeners.reason is not None and journal.history:
+            if listeners.reason is not None and journal.history and not journal.step_in_epoch:
                 break
             plan = plan_of(epoch=epoch)
             _train_epoch(compiled, journal, train, plan, report, keep, listeners)
@@ -272,7 +274,7 @@ def _train_epoch(
 ) -> None:
     """Takes what steps of an epoch are left."""
     epoch, start = len(journal.history), journal.step_in_epoch
-    room, stops = keep.pieces(feed.room(len(plan.full), plan.full.shape[1]), journal, plan.steps)
+    room, stops = feed.room(len(plan.full), plan.full.shape[1]), keep.stops(journal, plan.steps)
     pieces = cut(plan, start=start, room=room, stops=stops)
     source = feed.batches(pieces)
     if start:
@@ -328,6 +330,17 @@ def _widths(data: Dataset, buckets: int | None) -> np.ndarray | None:
     if not isinstance(data, TextDataset):
         raise InputError("buckets", "None or 1, but for a TextDataset", buckets)
     return data.widths(buckets)
+
+
+def _check_several(parallel: Any, sharding: Any, save: Any, resume: Any) -> None:
+    if sharding is not None and not isinstance(sharding, Sharding):
+        raise InputError("sharding", "a Sharding or None", repr(sharding))
+    if sharding is not None and parallel == "pmap":
+        raise InputError("parallel", "'shard_map' where parameters are cut too", repr(parallel))
+    if save is not None and not isinstance(save, Saving):
+        raise InputError("save", "a Saving or None", repr(save))
+    if check_bool("resume", resume) and save is None:
+        raise InputError("save", "a Saving to go on with, as resume is True", save)
 
 
 def _check(data: Any, loss: Any, optimizer: Any) -> None:

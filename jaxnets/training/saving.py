@@ -121,22 +121,17 @@ class Keeper:
         self._about, self._interrupts = about, interrupts
         self._saved_at = time.monotonic()
 
-    def pieces(self, room: int | None, journal: Journal, steps: int) -> tuple[int | None, range]:
-        """How an epoch is cut so that it can be saved in time.
+    def stops(self, journal: Journal, steps: int) -> range:
+        """After which steps of an epoch a program has to end, so that it can be saved in time.
 
         Args:
-            room: the most steps of a piece so far, if there is a limit.
             journal: how far the run is.
             steps: of an epoch.
-
-        Returns:
-            The most steps of a piece, and after which steps of the epoch one has to end.
         """
         every = None if self._saving is None else self._saving.steps
         if every is None:
-            return room, range(0)
-        before = len(journal.history) * steps
-        return room and min(room, every), range(-before % every, steps, every)
+            return range(0)
+        return range(-len(journal.history) * steps % every, steps, every)
 
     def after_steps(self, journal: Journal) -> None:
         """Some steps are done, and more of the epoch follow.

@@ -50,9 +50,13 @@ class Sharding:
         )
         object.__setattr__(self, "rules", rules)
         for pattern, axes in rules:
-            if not isinstance(axes, tuple) or not set(axes) <= {None, AXIS, MODEL_AXIS}:
+            _check_pattern(pattern)
+            named = [axis for axis in axes if axis is not None]
+            if not isinstance(axes, tuple) or not set(named) <= {AXIS, MODEL_AXIS}:
                 expected = f"a tuple of {AXIS!r}, {MODEL_AXIS!r} and None for {pattern!r}"
                 raise InputError("rules", expected, repr(axes))
+            if len(named) > len(set(named)):
+                raise InputError("rules", f"each axis once for {pattern!r}", repr(axes))
 
     def spec(self, path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
         """How an array of this path and shape is cut."""
@@ -83,6 +87,13 @@ class Sharding:
             expected = f"a divisor of the number of devices, {len(devices)}"
             raise InputError("model", expected, self.model)
         return MeshPlacement(devices, self)
+
+
+def _check_pattern(pattern: Any) -> None:
+    try:
+        re.compile(pattern)
+    except (re.error, TypeError) as error:
+        raise InputError("rules", "patterns as of re.search", f"{pattern!r}: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -122,7 +133,16 @@ class MeshPlacement:
         return jax.device_put(tree, NamedSharding(self._mesh, PartitionSpec()))
 
     def place(self, state: TrainState) -> TrainState:
-        """A state, cut."""
+        """A state, cut.
+
+        Raises:
+            InputError: if a rule is for no array.
+        """
+        paths = [_path(keys) for keys, _ in jax.tree.leaves_with_path(state.parameters)]
+        rules: Any = self.sharding.rules
+        for pattern, _ in rules:
+            if not any(re.search(pattern, path) for path in paths):
+                raise InputError("rules", f"patterns of {', '.join(paths)}", repr(pattern))
         return jax.tree.map(jax.device_put, state, self._shardings(state))
 
     def spread(self, array: np.ndarray) -> jax.Array:
@@ -157,14 +177,17 @@ class MeshPlacement:
 
     def _shardings(self, state: TrainState) -> TrainState:
         def cut(path: Any, array: jax.Array) -> NamedSharding:
-            names = [str(getattr(key, "key", getattr(key, "name", ""))) for key in path]
-            shared = names[0] in ("parameters", "optimizer_state")
+            part, _, name = _path(path).partition("/")
             spec = PartitionSpec()
-            if shared:
-                spec = self.sharding.spec("/".join(names[1:]), array.shape, self._mesh)
+            if part in ("parameters", "optimizer_state"):
+                spec = self.sharding.spec(name, array.shape, self._mesh)
             return NamedSharding(self._mesh, spec)
 
         return jax.tree.map_with_path(cut, state)
+
+
+def _path(keys: Any) -> str:
+    return "/".join(str(getattr(key, "key", getattr(key, "name", ""))) for key in keys)
 
 
 AnyPlacement = Placement | MeshPlacement

@@ -102,7 +102,9 @@ class Program:
 
     def uncast(self, outputs: Any) -> Any:
         """Outputs as the loss takes them: of at least 32 bits."""
-        return outputs if self.compute_dtype is None else _cast(outputs, jnp.float32)
+        if self.compute_dtype is None:
+            return outputs
+        return _cast(outputs, jnp.promote_types(self.compute_dtype, jnp.float32))
 
     def device_key(self, key: jax.Array) -> jax.Array:
         """The key from which a device draws: one for each, where there are several."""
@@ -140,7 +142,7 @@ def initialize(
     return graphdef, TrainState(
         parameters=parameters,
         model_state=model_state,
-        optimizer_state=optimizer.init(parameters),
+        optimizer_state=jax.tree.map(jnp.copy, optimizer.init(parameters)),
         step=jnp.zeros((), jnp.int32),
         epoch=jnp.zeros((), jnp.int32),
         key=jax.random.key(seed),

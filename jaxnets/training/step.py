@@ -78,8 +78,8 @@ def train_step(
     gradients = pull_back(_own_part(cotangent, program.shards, len(inputs)))
     if program.shards > 1:
         gradients = lax.psum(gradients, AXIS)
-    updates, optimizer_state = program.optimizer.update(
-        gradients, state.optimizer_state, state.parameters
+    updates, optimizer_state = optax.with_extra_args_support(program.optimizer).update(
+        gradients, state.optimizer_state, state.parameters, value=loss, grad=gradients
     )
     after = TrainState(
         parameters=optax.apply_updates(state.parameters, updates),
@@ -133,8 +133,9 @@ def forward_in_parts(
     function it is. To come back from it each part is run once more. The parts draw from keys of
     their own; batch statistics are a part's.
     """
-    size, count = len(inputs), program.accumulate
-    part = -(-size // count)
+    size = len(inputs)
+    part = -(-size // program.accumulate)
+    count = -(-size // part)  # parts that hold examples
     parts = _cut(inputs, count, part)
     numbers = jnp.arange(count)
 
