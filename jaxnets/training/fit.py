@@ -323,10 +323,10 @@ def _record(
 
 def _widths(data: Dataset, buckets: int | None) -> np.ndarray | None:
     """The width that each training example runs at; None for one for all."""
-    if buckets is None:
+    if buckets is None or check_positive("buckets", buckets) == 1:
         return None
     if not isinstance(data, TextDataset):
-        raise InputError("buckets", "None, but for a TextDataset", buckets)
+        raise InputError("buckets", "None or 1, but for a TextDataset", buckets)
     return data.widths(buckets)
 
 

@@ -55,7 +55,7 @@ class TextDataset(Dataset):
         """
         if self.spec.labels.shape:
             got = f"labels {list(self.spec.labels.shape)}"
-            raise InputError("buckets", "None, but where a text has one label", got)
+            raise InputError("buckets", "None or 1, but where a text has one label", got)
         return bucketed(_lengths(in_memory(self.train)), self.spec.inputs.shape[0], buckets)
 
 
