@@ -88,9 +88,7 @@ def test_a_rule_for_nothing_is_a_fault():
     model = MLP((4, 3), rngs=nnx.Rngs(0))
     _, state = initialize(model, optax.identity(), seed=0)
     placement = Sharding(rules={"fc9": ("model",)}).placement((jax.devices()[0],))
-    with pytest.raises(
-        ValueError, match="rules: expected patterns of .*fc1/kernel.*, got 'fc9'"
-    ):
+    with pytest.raises(ValueError, match="rules: expected patterns of .*fc1/kernel.*, got 'fc9'"):
         placement.place(state)
 
 

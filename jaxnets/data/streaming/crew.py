@@ -118,7 +118,8 @@ def _pickled(examples: Examples) -> bytes:
 
 def _serve(connection: Connection, packed: bytes) -> None:
     """What a worker does: reads batches until the other end of the connection is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that trains
+    for number in (signal.SIGINT, signal.SIGTERM):  # these are for the process that trains
+        signal.signal(number, signal.SIG_IGN)
     jax.config.update("jax_platforms", "cpu")  # and so is the accelerator
     examples: Examples | None = None
     with contextlib.suppress(EOFError, OSError):  # the other end is gone
