@@ -45,7 +45,22 @@ def saved_steps(folder):
     return sorted(int(path.name[5:]) for path in folder.glob("checkpoints/step-*"))
 
 
-def test_two_processes_train_as_one_and_one_goes_on_where_they_stopped(tmp_path):
+NETWORK = ["mnist-mlp", "--epochs", "1", "--devices", "4", "--quiet"]
+
+
+def weights(folder):
+    return jax.tree.leaves(nnx.state(runs.read(folder).model))
+
+
+def test_two_processes_train_to_the_bits_of_one(tmp_path):
+    both = start_two(*NETWORK, "--out", tmp_path / "two")
+    for process in [*both, start(*NETWORK, "--out", tmp_path / "one")]:
+        error = process.communicate(timeout=120)[1]
+        assert process.returncode == 0, error
+    jax.tree.map(np.testing.assert_array_equal, *map(weights, (tmp_path / "two", tmp_path / "one")))
+
+
+def test_two_processes_save_and_one_goes_on_where_they_stopped(tmp_path):
     two, one = tmp_path / "two", tmp_path / "one"
     first, second = start_two(*QUICK, "--epochs", "2", "--out", two, "--json")
     out, error = first.communicate(timeout=120)
@@ -60,8 +75,7 @@ def test_two_processes_train_as_one_and_one_goes_on_where_they_stopped(tmp_path)
     for process in (alone, on):
         error = process.communicate(timeout=120)[1]
         assert process.returncode == 0, error
-    weights = [jax.tree.leaves(nnx.state(runs.read(folder).model)) for folder in (one, two)]
-    for expected, got in zip(*weights, strict=True):
+    for expected, got in zip(weights(one), weights(two), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-6)
 
 
