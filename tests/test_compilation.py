@@ -8,6 +8,7 @@ import jax
 from jaxnets.compilation import keep_programs
 {before}
 keep_programs()
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 print(jax.config.jax_compilation_cache_dir)
 jax.jit(lambda x: jax.numpy.linalg.qr(jax.numpy.sin(x @ x))[0])(jax.numpy.ones((9, 9)))
 """

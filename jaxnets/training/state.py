@@ -104,7 +104,8 @@ class Program:
         """Outputs as the loss takes them: of at least 32 bits."""
         if self.compute_dtype is None:
             return outputs
-        return _cast(outputs, jnp.promote_types(self.compute_dtype, jnp.float32))
+        wide = jnp.dtype(self.compute_dtype).itemsize > 4
+        return _cast(outputs, self.compute_dtype if wide else jnp.float32)
 
     def device_key(self, key: jax.Array) -> jax.Array:
         """The key from which a device draws: one for each, where there are several."""
