@@ -178,13 +178,20 @@ def begin(
     """
     saved = Saving(Path(directory) / _CHECKPOINTS, **saving)
     begun = BegunRun(recipe, seed, saved, dict(watching or {}))
-    record = {"settings": settings(recipe), "seed": seed, "saving": saving}
-    record["watching"] = begun.watching
     if jax.process_index() > 0:
         return begun
     with new_folder(directory) as folder:
-        (folder / _BEGUN).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        _write_begun(folder, begun)
     return begun
+
+
+def _write_begun(folder: Path, begun: BegunRun) -> None:
+    saving = {name: getattr(begun.saving, name) for name in ("steps", "minutes", "keep")}
+    record = {"settings": settings(begun.recipe), "seed": begun.seed, "saving": saving}
+    record["watching"] = begun.watching
+    part = folder / f".{_BEGUN}.partial"
+    part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    part.replace(folder / _BEGUN)
 
 
 def resume(directory: Path | str) -> BegunRun:
@@ -206,8 +213,8 @@ def resume(directory: Path | str) -> BegunRun:
         raise InputError("resume", f"a {_BEGUN} written by jaxnets", f"{path}: {error}") from error
 
 
-def check_same(begun: BegunRun, recipe: Recipe, seed: int) -> None:
-    """Raises if a run is to go on as another; more epochs are allowed.
+def go_on(begun: BegunRun, recipe: Recipe, seed: int) -> BegunRun:
+    """A run as it is to go on: the same, but for the number of epochs, which is recorded.
 
     Raises:
         ValueError: with all that differs.
@@ -222,18 +229,31 @@ def check_same(begun: BegunRun, recipe: Recipe, seed: int) -> None:
     if faults:
         expected = f"the run in {begun.directory}"
         raise InputError("resume", expected, f"another: {'; '.join(faults)}")
+    more = dataclasses.replace(begun, recipe=recipe)
+    if recipe.epochs > begun.recipe.epochs and jax.process_index() == 0:
+        _write_begun(begun.directory, more)
+    return more
 
 
 def finish(directory: Path, *written: Any) -> None:
-    """``write`` into the folder of a run that saves: ``run.json`` comes when all else is there."""
+    """``write`` into the folder of a run that saves.
+
+    ``run.json`` goes before anything else of an older result and comes when all is there: whenever
+    this is killed, the folder holds a whole result or none, and ``resume`` writes it again.
+    """
     if jax.process_index() > 0:
         write(directory, *written)
         return
+    for left in directory.glob(".finishing-*"):
+        shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".finishing-", dir=directory) as part:
         write(Path(part), *written)
+        (directory / _RECORD).unlink(missing_ok=True)
         for path in sorted(Path(part).iterdir(), key=lambda path: path.name == _RECORD):
             place = directory / path.name
-            if place.is_dir():
+            if place.is_symlink():
+                place.unlink()
+            elif place.is_dir():
                 shutil.rmtree(place)
             path.rename(place)
 

@@ -69,6 +69,12 @@ def test_a_finished_run_takes_more_epochs(saved, tmp_path, capsys):
     whole = result(["train", *QUICK[:1], "--epochs", "5", "--json"], capsys)
     assert longer["test_loss"] == whole["test_loss"]
     assert json.loads((folder / "run.json").read_text())["epochs"] == 5
+    # as a kill while the result was written leaves it
+    (folder / "run.json").unlink()
+    (folder / ".finishing-killed").mkdir()
+    assert result(["train", "--resume", str(folder), "--json"], capsys) | whole == longer | whole
+    assert json.loads((folder / "run.json").read_text())["test_loss"] == whole["test_loss"]
+    assert not [*folder.glob(".*")]
 
 
 def test_sigterm_saves_and_says_how_to_go_on(tmp_path, saved):

@@ -1,6 +1,7 @@
 import gzip
 import json
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -188,7 +189,9 @@ def test_regression_has_no_accuracy(tmp_path):
 
 
 @pytest.mark.parametrize("step", [0, 5, 8])
-def test_events_of_a_resumed_run_are_shown_once(tmp_path, step):
+def test_events_of_a_resumed_run_are_shown_once(tmp_path, monkeypatch, step):
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)  # by which tensorboardX names its files
     board = tmp_path / "board"
     train(TensorBoard(board, every=2), save=tmp_path / "saved")
     before = scalars(board)

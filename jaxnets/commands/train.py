@@ -110,7 +110,7 @@ def train_command(
             chosen = recipes.sized(chosen, data)
             options |= monitoring.fit_options(watching, data)
             if begun is not None:
-                runs.check_same(begun, chosen, seed)
+                begun = runs.go_on(begun, chosen, seed)
             elif saving and out is not None:
                 begun = runs.begin(out, chosen, seed, monitoring.kept(watching), **saving)
             if begun is None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxnets.arrays import ArrayLike, InputError, describe
 from jaxnets.data.dataset import Dataset, Split
-from jaxnets.data.transforms.checks import numbers
+from jaxnets.data.transforms.checks import mean_and_std
 
 
 @dataclass(frozen=True, init=False)
@@ -35,12 +35,8 @@ class Standardizer:
     std: tuple[float, ...]
 
     def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
-        object.__setattr__(self, "mean", numbers("mean", mean))
-        object.__setattr__(self, "std", numbers("std", std))
-        if min(self.std) <= 0:
-            raise InputError("std", "positive numbers", std)
-        if len(self.std) != len(self.mean):
-            raise InputError("std", f"{len(self.mean)} numbers, as many as in mean", std)
+        for name, values in zip(("mean", "std"), mean_and_std(mean, std), strict=True):
+            object.__setattr__(self, name, values)
 
     @classmethod
     def fit(cls, array: np.ndarray) -> "Standardizer":

@@ -15,18 +15,20 @@ from jaxnets.training.state import Program, TrainState
 
 
 class Compiled:
-    """Runs the functions of ``epoch``, compiling each for new shapes ahead of its run.
+    """Runs the functions of ``epoch``.
 
     Args:
         program: what they run.
         placement: where.
+        ahead: whether to compile for new shapes ahead of a run, and take the time; otherwise JAX
+            does when it must, and another object with the same program finds it again.
 
     Attributes:
         seconds: time spent tracing and compiling so far.
     """
 
-    def __init__(self, program: Program, placement: AnyPlacement) -> None:
-        self.program, self.placement = program, placement
+    def __init__(self, program: Program, placement: AnyPlacement, *, ahead: bool = True) -> None:
+        self.program, self.placement, self.ahead = program, placement, ahead
         self.seconds = 0.0
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
@@ -41,9 +43,9 @@ class Compiled:
         """Calls ``function`` with batches of ``size`` examples."""
         kind: Any = type(batches)
         jitted = _jitted(function, self.program, size, self.placement, kind)
-        config: Any = jax.config
-        if config.jax_disable_jit or config.jax_debug_nans:
-            return jitted(state, batches, count)  # what a debugger steps through is not compiled
+        config: Any = jax.config  # with these JAX goes through a function step by step
+        if not self.ahead or config.jax_disable_jit or config.jax_debug_nans:
+            return jitted(state, batches, count)
         shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(batches))
         key = (jitted, shapes, count is None)
         if key not in self._compiled:
@@ -54,20 +56,7 @@ class Compiled:
         return self._compiled[key](state, batches, count)
 
 
-def call(
-    program: Program,
-    placement: AnyPlacement,
-    function: Callable[..., Any],
-    size: int,
-    state: TrainState,
-    batches: Batches,
-    count: np.int32 | None = None,
-) -> Any:
-    """Calls ``function`` once; another call with the same model finds its program again."""
-    kind: Any = type(batches)
-    return _jitted(function, program, size, placement, kind)(state, batches, count)
-
-
+# Calls with the same model and settings find its program again.
 @functools.lru_cache(maxsize=32)
 def _jitted(
     function: Callable[..., Any],

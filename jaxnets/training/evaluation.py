@@ -16,7 +16,7 @@ from jaxnets.data.dataset import Split
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.training.batches import Feed, ResidentFeed, cut, feed
 from jaxnets.training.classes import classes, counter
-from jaxnets.training.compiled import call
+from jaxnets.training.compiled import Compiled
 from jaxnets.training.epoch import evaluate_batches, predict_batches
 from jaxnets.training.placement import one_device
 from jaxnets.training.records import Evaluation
@@ -63,7 +63,7 @@ def evaluate(
     here = one_device()
     state = here.place(state)
     source = checked_feed("split", split, program, state, here)
-    run = functools.partial(call, program, here)
+    run = Compiled(program, here, ahead=False).run
     return evaluate_state(run, program, state, split, source, batch_size)
 
 
@@ -97,9 +97,10 @@ def predict(
     state = here.place(state)
     source = ResidentFeed(np.asarray(inputs), np.zeros(len(inputs), np.int8), here)
     pieces = cut(epoch_plan(len(inputs), batch_size, seed=0, epoch=0, shuffle=False))
+    run = Compiled(program, here, ahead=False).run
     parts = []
     for piece, batches in zip(pieces, source.batches(pieces), strict=True):
-        many = call(program, here, predict_batches, piece.rows.shape[1], state, batches)
+        many = run(predict_batches, piece.rows.shape[1], state, batches)
         parts.append(jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), many))
     return jax.tree.map(lambda *some: np.concatenate(some), *parts)
 

@@ -144,14 +144,16 @@ class TensorBoard(_Log):
             return
         if self._images and not has_images(run.data):
             raise InputError("images", "0 for data that are no images of bytes", self._images)
-        there = self._path.is_dir() and any(self._path.glob(_EVENTS))
+        there = len(list(self._path.glob(_EVENTS)))
         if there and not run.resumed:
             got = f"{str(self._path)!r}, which has some of another run"
             raise InputError("directory", "a folder without events", got)
         self._step, self._epochs = (run.step, len(run.history)) if there else (0, 0)
         package = require("tensorboardX", extra="tensorboard", feature="TensorBoard")
         self._writer = package.SummaryWriter(
-            str(self._path), purge_step=run.step + 1 if there else None
+            str(self._path),
+            purge_step=run.step + 1 if there else None,
+            filename_suffix=f".{there:03d}",  # a file begun in the same second is another
         )
         if self._images and not there:
             pixels = run.data.train.gather(np.arange(min(self._images, len(run.data.train))))[0]

@@ -89,3 +89,13 @@ def fitting(name: str, value: float, dtype: np.dtype) -> float | int:
         expected = f"an integer from {limits.min} to {limits.max}, as the pixels are {dtype}"
         raise InputError(name, expected, value)
     return int(value)
+
+
+def mean_and_std(mean: Any, std: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Means and standard deviations as tuples of one length, the latter positive."""
+    means, stds = numbers("mean", mean), numbers("std", std)
+    if min(stds) <= 0:
+        raise InputError("std", "positive numbers", std)
+    if len(stds) != len(means):
+        raise InputError("std", f"{len(means)} numbers, as many as in mean", std)
+    return means, stds

@@ -9,7 +9,7 @@ import numpy as np
 from jax.typing import DTypeLike
 
 from jaxnets.arrays import ArrayLike, InputError, as_array, check_float_dtype, describe
-from jaxnets.data.transforms.checks import numbers
+from jaxnets.data.transforms.checks import mean_and_std
 
 
 @dataclass(frozen=True, init=False)
@@ -62,12 +62,8 @@ class Normalize:
     std: tuple[float, ...]
 
     def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
-        object.__setattr__(self, "mean", numbers("mean", mean))
-        object.__setattr__(self, "std", numbers("std", std))
-        if min(self.std) <= 0:
-            raise InputError("std", "positive numbers", std)
-        if len(self.std) != len(self.mean):
-            raise InputError("std", f"{len(self.mean)} numbers, as many as in mean", std)
+        for name, values in zip(("mean", "std"), mean_and_std(mean, std), strict=True):
+            object.__setattr__(self, name, values)
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Normalizes a batch [..., C]."""
