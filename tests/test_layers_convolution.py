@@ -11,6 +11,8 @@ from flax import nnx
 from jaxnets import layers
 from jaxnets.layers.convolve import Geometry, convolve
 
+DENSE = Geometry((1, 1), ((0, 0), (0, 0)), (1, 1), (1, 1))
+
 
 def conv2d(*arguments, **options):
     return layers.Conv2d(*arguments, rngs=nnx.Rngs(0), **options)
@@ -118,9 +120,9 @@ def gradient_in_a_loop(geometry, kernels):
 @pytest.mark.parametrize("groups", [1, 2])
 def test_every_convolution_of_a_training_loop_is_in_the_fast_layout(stride, groups):
     geometry = Geometry((stride,) * 2, ((1, 1),) * 2, (1, 1), (1, 1), groups)
-    kernels = [jnp.ones((3, 3, 4 // groups, 8)), jnp.ones((3, 3, 8 // groups, 6))]
+    kernels = [jnp.ones((3, 3, 16 // groups, 16)), jnp.ones((3, 3, 16 // groups, 18))]
     loop = gradient_in_a_loop(geometry, kernels)
-    program = loop.lower(kernels, jnp.ones((5, 4, 12, 12, 4))).compile().as_text()
+    program = loop.lower(kernels, jnp.ones((5, 4, 12, 12, 16))).compile().as_text()
     layouts = re.findall(r" convolution\(.*dim_labels=([^\s,]+)", program)
     # Two forward, two kernel gradients and one input gradient: that of the images is left out.
     assert layouts == ["b01f_01io->b01f"] * 5
@@ -130,10 +132,19 @@ def test_every_convolution_of_a_training_loop_is_in_the_fast_layout(stride, grou
 def test_the_kernel_gradient_keeps_jaxs_form_where_cudnn_wants_it(platform, form):
     geometry = Geometry((1, 1), ((1, 1),) * 2, (1, 1), (1, 1))
     gradient = jax.jit(jax.grad(lambda kernel, x: convolve(x, kernel, geometry).sum()))
-    traced = gradient.trace(jnp.ones((3, 3, 4, 8)), jnp.ones((2, 6, 6, 4)))
+    traced = gradient.trace(jnp.ones((3, 3, 16, 16)), jnp.ones((2, 6, 6, 16)))
     program = traced.lower(lowering_platforms=(platform,)).as_text()
     inputs = re.findall(r"stablehlo\.convolution\(.*dim_numbers = (\[.*?\])", program)
     assert inputs == [form]
+
+
+@pytest.mark.parametrize(("platform", "convolutions"), [("cpu", 0), ("cuda", 3)])
+def test_few_channels_are_a_matrix_product_on_cpus_alone(platform, convolutions):
+    layer = conv2d(6, 16, 5)
+    gradient = jax.jit(jax.grad(lambda x, kernel: (convolve(x, kernel, DENSE) ** 2).sum(), (0, 1)))
+    traced = gradient.trace(jnp.ones((2, 14, 14, 6)), layer.kernel[...])
+    program = traced.lower(lowering_platforms=(platform,)).as_text()
+    assert program.count("stablehlo.convolution(") == convolutions
 
 
 def test_gradients_go_through_vmap():

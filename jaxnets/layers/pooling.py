@@ -1,7 +1,7 @@
 """Pooling: the maximum or the mean of each window, channels last."""
 
 from dataclasses import dataclass
-from functools import reduce
+from functools import partial, reduce
 from typing import Any, ClassVar
 
 import jax
@@ -36,18 +36,43 @@ class _Window:
         """Where each window starts, on the axis before padding."""
         return np.arange(self.count(size)) * self.stride - self.padding
 
+    def inside(self, size: int) -> list[np.ndarray]:
+        """Which windows' first element is not padding, which windows' second, and so on."""
+        starts, last = self.starts(size), self.dilation * (self.kernel - 1)
+        places = [starts + tap for tap in range(0, last + 1, self.dilation)]
+        return [(place >= 0) & (place < size) for place in places]
+
     def taps(self, x: jax.Array, axis: int, fill: float) -> list[jax.Array]:
         """The first elements of all windows, the second elements, and so on."""
         last = int(self.starts(x.shape[axis])[-1])
         overhang = last + self.dilation * (self.kernel - 1) + 1 - x.shape[axis]
-        pads = [(0, 0, 0)] * x.ndim
-        pads[axis] = (self.padding, max(overhang, 0), 0)
-        padded = lax.pad(x, jnp.asarray(fill, x.dtype), pads)
+        padded = _padded(x, axis, (self.padding, max(overhang, 0), 0), fill)
         end = last + self.padding + 1
         return [
             lax.slice_in_dim(padded, tap, tap + end, self.stride, axis)
             for tap in range(0, self.kernel * self.dilation, self.dilation)
         ]
+
+    def spread(self, parts: list[jax.Array], size: int, axis: int) -> jax.Array:
+        """What ``taps`` takes apart, put together; what several windows share is added up."""
+        if self.stride == self.kernel and self.dilation == 1:  # they share nothing
+            tiles = jnp.stack(parts, axis + 1)
+            whole = (*tiles.shape[:axis], -1, *tiles.shape[axis + 2 :])
+            end = size + self.padding - parts[0].shape[axis] * self.kernel
+            return _padded(tiles.reshape(whole), axis, (-self.padding, end, 0))
+        reach = (parts[0].shape[axis] - 1) * self.stride + 1
+        starts = [tap * self.dilation - self.padding for tap in range(self.kernel)]
+        spaced = [
+            _padded(part, axis, (start, size - start - reach, self.stride - 1))
+            for start, part in zip(starts, parts, strict=True)
+        ]
+        return reduce(jnp.add, spaced)
+
+
+def _padded(x: jax.Array, axis: int, pads: tuple[int, int, int], fill: float = 0) -> jax.Array:
+    """Pads an axis before, after and in between."""
+    every = [pads if a == axis else (0, 0, 0) for a in range(x.ndim)]
+    return lax.pad(x, jnp.asarray(fill, x.dtype), every)
 
 
 def _along(values: np.ndarray, x: jax.Array, axis: int) -> np.ndarray:
@@ -55,21 +80,37 @@ def _along(values: np.ndarray, x: jax.Array, axis: int) -> np.ndarray:
     return values.reshape([-1 if a == axis else 1 for a in range(x.ndim)])
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
 def _maximum(x: jax.Array, axis: int, window: _Window) -> jax.Array:
     """The maximum of each window along one axis; ties go to the first, NaN goes through."""
-    size = x.shape[axis]
-    positions = window.starts(size)
+    return reduce(jnp.maximum, window.taps(x, axis, -np.inf))
+
+
+def _maximum_forward(x: jax.Array, axis: int, window: _Window) -> tuple[jax.Array, jax.Array]:
+    # The choice of each window is not kept: XLA would make the maximum of it, again and again
+    # wherever it is read, instead of once.
+    return _maximum(x, axis, window), x
+
+
+def _maximum_backward(axis: int, window: _Window, x: jax.Array, g: jax.Array) -> tuple[jax.Array]:
     best, *others = window.taps(x, axis, -np.inf)
-    seen = (positions >= 0) & (positions < size)
-    for other in others:
-        # Comparing rather than jnp.maximum, which halves the gradient at ties.
-        better = (other > best) | (other != other)
+    seen, *insides = window.inside(x.shape[axis])
+    better = []
+    for other, inside in zip(others, insides, strict=True):
+        wins = (other > best) | (other != other)
         if not seen.all():  # an input of -inf still goes before padding
-            better |= _along(~seen, x, axis)
-        best = jnp.where(better, other, best)
-        positions = positions + window.dilation
-        seen |= (positions >= 0) & (positions < size)
-    return best
+            wins |= _along(~seen, x, axis)
+        better.append(wins)
+        best = jnp.where(wins, other, best)
+        seen = seen | inside
+    parts = []
+    for wins in reversed(better):  # the last that was better than all before it
+        parts.append(jnp.where(wins, g, 0))
+        g = jnp.where(wins, 0, g)
+    return (window.spread([g, *reversed(parts)], x.shape[axis], axis),)
+
+
+_maximum.defvjp(_maximum_forward, _maximum_backward)
 
 
 class _Pool(nnx.Module):

@@ -85,8 +85,18 @@ def test_conv1d_equals_torch(dtype, drawn):
         ((2, 3, 5, 5), {"out_channels": 4, "kernel_size": 1, "padding": 2, "stride": 2}),
         ((2, 4, 8, 8), {"out_channels": 8, "kernel_size": 3, "groups": 4, "padding": 1}),
         ((0, 3, 6, 6), {"out_channels": 4, "kernel_size": 3}),
+        ((2, 16, 7, 6), {"out_channels": 18, "kernel_size": 3, "padding": 1}),
     ],
-    ids=["LeNet 1", "LeNet 2", "LeNet 32x32", "same, even", "1x1 padded", "depthwise", "no images"],
+    ids=[
+        "LeNet 1",
+        "LeNet 2",
+        "LeNet 32x32",
+        "same, even",
+        "1x1 padded",
+        "depthwise",
+        "no images",
+        "many channels",
+    ],
 )
 def test_conv2d_equals_torch_on_known_shapes(dtype, shape, options):
     check(layers.Conv2d, torch.nn.Conv2d, shape, dtype, in_channels=shape[1], **options)
