@@ -5,7 +5,7 @@ recurrent kernel's gradient step by step. Here the backward scan computes the ga
 alone, and the kernel's gradient is one matmul over all time steps after it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -15,21 +15,24 @@ from jax import lax
 
 #: What is carried from step to step, the hidden state [B, H] first: (h,), or (h, c) for an LSTM.
 State = tuple[jax.Array, ...]
+#: One array [B, H] for each of the G gates.
+Pieces = Sequence[jax.Array]
 
 
 class Gates(NamedTuple):
     """The element-wise part of one time step, and its derivative.
 
     Attributes:
-        forward: (z, u, state) -> (new state, saved), where z [B, G·H] comes from the input,
-            u [B, G·H] from the hidden state, and ``saved`` is what ``backward`` needs.
-        backward: (gradient of the new state, saved, state, new state) -> (gradient of z, gradient
-            of the state but for its way through u). None leaves the derivative to autodiff.
+        forward: (z, u, state) -> (new state, saved), where z, G arrays [B, H], comes from the
+            input, u, as many, from the hidden state, and ``saved`` is what ``backward`` needs.
+        backward: (gradient of the new state, saved, state, new state) -> (gradient of z [B, G·H],
+            gradient of the state but for its way through u). None leaves the derivative to
+            autodiff.
         recurrent: (gradient of z, saved) -> gradient of u, over any leading axes. None where
             ``forward`` sees z + u alone, so that both gradients are the same.
     """
 
-    forward: Callable[[jax.Array, jax.Array, State], tuple[State, Any]]
+    forward: Callable[[Pieces, Pieces, State], tuple[State, Any]]
     backward: Callable[[State, Any, State, State], tuple[jax.Array, State]] | None = None
     recurrent: Callable[[jax.Array, Any], jax.Array] | None = None
 
@@ -64,6 +67,11 @@ def scan(
     return unroll(gates, reverse, z, kernel, bias, initial, valid)
 
 
+def by_gate(array: jax.Array, hidden: int) -> tuple[jax.Array, ...]:
+    """[..., G·H] as G arrays [..., H]."""
+    return tuple(jnp.split(array, array.shape[-1] // hidden, axis=-1))
+
+
 def rows(steps: jax.Array) -> jax.Array:
     """[T, B, H] as [T·B, H]: XLA transposes and copies an array summed over two axes."""
     return steps.reshape(-1, steps.shape[-1])
@@ -80,16 +88,20 @@ def _steps(
 ) -> tuple[State, tuple[State, Any]]:
     """The final state; and by time step, the state after it and what was saved."""
 
+    hidden = initial[-1].shape[-1]
+
     def step(state: State, inputs: tuple) -> tuple[State, tuple[State, Any]]:
         z, valid = inputs
         u = state[0] @ kernel
         if bias is not None:
             u = u + bias[None]
-        new, saved = gates.forward(z, u, state)
+        new, saved = gates.forward(z, by_gate(u, hidden), state)
         new = _where(valid, new, state)
         return new, (new, saved)
 
-    return lax.scan(step, initial, (z, valid), reverse=reverse)
+    # A step reads an array of its own for each gate: of parts of one, found at a running index,
+    # XLA's loop on CPUs takes four times as long.
+    return lax.scan(step, initial, (by_gate(z, hidden), valid), reverse=reverse)
 
 
 def _unroll(gates: Gates, reverse: bool, *inputs: Any) -> tuple[jax.Array, State]:

@@ -6,12 +6,12 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from jaxnets.arrays import ArrayLike
-from jaxnets.layers.bptt import Gates, State
+from jaxnets.layers.bptt import Gates, Pieces, State
 from jaxnets.layers.recurrent import Recurrent, RecurrentCell, Weights
 
 
-def _forward(z: jax.Array, u: jax.Array, state: State) -> tuple[State, tuple[jax.Array, ...]]:
-    (zr, zk, zn), (ur, uk, un) = jnp.split(z, 3, axis=-1), jnp.split(u, 3, axis=-1)
+def _forward(z: Pieces, u: Pieces, state: State) -> tuple[State, tuple[jax.Array, ...]]:
+    (zr, zk, zn), (ur, uk, un) = z, u
     r, k = jax.nn.sigmoid(zr + ur), jax.nn.sigmoid(zk + uk)
     n = jnp.tanh(zn + r * un)  # the reset gate acts after the bias, not on the state before it
     return (n + k * (state[0] - n),), (r, k, n, un)

@@ -6,12 +6,12 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from jaxnets.arrays import ArrayLike
-from jaxnets.layers.bptt import Gates, State
+from jaxnets.layers.bptt import Gates, Pieces, State
 from jaxnets.layers.recurrent import Recurrent, RecurrentCell, Weights
 
 
-def _forward(z: jax.Array, u: jax.Array, state: State) -> tuple[State, tuple[jax.Array, ...]]:
-    i, f, g, o = jnp.split(z + u, 4, axis=-1)
+def _forward(z: Pieces, u: Pieces, state: State) -> tuple[State, tuple[jax.Array, ...]]:
+    i, f, g, o = map(jnp.add, z, u)
     i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
     c = f * state[1] + i * g
     squashed = jnp.tanh(c)
@@ -36,7 +36,7 @@ _GATES = Gates(_forward, _backward)
 def _projected(kernel: jax.Array) -> Gates:
     """The gates with the hidden state projected; rare, so its derivative is left to autodiff."""
 
-    def forward(z: jax.Array, u: jax.Array, state: State) -> tuple[State, None]:
+    def forward(z: Pieces, u: Pieces, state: State) -> tuple[State, None]:
         (h, c), _ = _forward(z, u, state)
         return (h @ kernel, c), None
 

@@ -208,6 +208,7 @@ class RecurrentCell(nnx.Module):
         z, u = jnp.asarray(x, dtype) @ weights.kernel_ih, states[0] @ weights.kernel_hh
         if self.bias:
             z, u = z + weights.bias_ih[None], u + weights.bias_hh[None]
+        z, u = bptt.by_gate(z, self.hidden_size), bptt.by_gate(u, self.hidden_size)
         return gates.forward(z, u, states)[0]
 
 

@@ -24,8 +24,8 @@ def _relu_backward(d_state: State, saved: None, state: State, new: State) -> tup
 
 #: By nonlinearity. The new state says all that the derivative needs: nothing is saved.
 _GATES = {
-    "tanh": Gates(lambda z, u, state: ((jnp.tanh(z + u),), None), _tanh_backward),
-    "relu": Gates(lambda z, u, state: ((jax.nn.relu(z + u),), None), _relu_backward),
+    "tanh": Gates(lambda z, u, state: ((jnp.tanh(z[0] + u[0]),), None), _tanh_backward),
+    "relu": Gates(lambda z, u, state: ((jax.nn.relu(z[0] + u[0]),), None), _relu_backward),
 }
 
 

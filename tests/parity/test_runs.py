@@ -179,15 +179,26 @@ def test_losses_and_parameters_equal_torchs_in_float64(name):
 
 @pytest.mark.parametrize("name", ["mlp", "lenet", "lstm"])
 def test_predictions_after_training_in_float32_agree_with_torchs(name):
-    run = RUNS[name]
-    result, _, network = both(run, np.float32, 938 if name == "mlp" else 300)
+    run, steps = RUNS[name], 938 if name == "mlp" else 300
+    result, _, network = both(run, np.float32, steps)
     test = load("mnist").test
     transform = Compose(ToFloat(), Normalize(MEAN, STD))
     if run.inputs is rows:
         transform = Compose(transform, ImageRows())
     ours = predict(result.model, test.inputs, transform=transform).argmax(-1)
+    theirs = predictions_of(network, run, test)
+    bar = 0.998
+    if name == "lenet":  # ReLU and pooling turn rounding into other choices: torch's own, too
+        torch.set_num_threads(2)
+        network = both(run, np.float32, steps)[2]
+        torch.set_num_threads(1)
+        bar = min(bar, (predictions_of(network, run, test) == theirs).mean() - 0.002)
+        assert bar > 0.985
+    assert (ours == theirs).mean() >= bar
+    assert (ours == test.labels).mean() > 0.85
+
+
+def predictions_of(network, run, test):
     x = ((np.moveaxis(test.inputs, -1, 1) / 255 - MEAN) / STD).astype(np.float32)
     with torch.no_grad():
-        theirs = network(torch.tensor(run.inputs(x))).argmax(-1).numpy()
-    assert (ours == theirs).mean() >= 0.998
-    assert (ours == test.labels).mean() > 0.85
+        return network(torch.tensor(run.inputs(x))).argmax(-1).numpy()
