@@ -7,8 +7,9 @@ from jaxnets.training.callbacks import (
     RunSoFar,
     StopTraining,
 )
+from jaxnets.training.course import NonFiniteLossError
 from jaxnets.training.evaluation import evaluate, predict
-from jaxnets.training.fit import NonFiniteLossError, fit
+from jaxnets.training.fit import fit
 from jaxnets.training.interrupts import Interrupted
 from jaxnets.training.records import (
     EpochRecord,
