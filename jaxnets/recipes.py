@@ -487,7 +487,8 @@ def train(
         seed: draws the initial weights, the order of the examples, augmentation and dropout.
         data: the data in place of the recipe's, of the same shapes.
         **options: what ``jaxnets.training.fit`` takes and no recipe decides: ``devices``,
-            ``parallel``, ``save``, ``resume``, ``callbacks``, ``non_finite``, ``progress``.
+            ``parallel``, ``sharding``, ``accumulate``, ``compute_dtype``, ``save``, ``resume``,
+            ``callbacks``, ``non_finite``, ``progress``.
 
     Raises:
         ValueError: if the recipe does not fit together.

@@ -32,6 +32,7 @@ _BEGUN = "begun.json"
 _CHECKPOINTS = "checkpoints"
 _WEIGHTS = "weights"
 _TEXT = "text.json"
+_NUMERIC = {"accumulate": 1, "compute_dtype": None}  # where a run is told nothing
 _PACKAGES = ("jaxnets", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
@@ -141,12 +142,15 @@ class BegunRun:
         seed: the run's.
         saving: where and how often it saves.
         watching: how it is watched and guarded, as whoever began it says.
+        computing: on what it computes and how, likewise; ``accumulate`` and ``compute_dtype``
+            change its numbers.
     """
 
     recipe: Recipe
     seed: int
     saving: Saving
     watching: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    computing: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def directory(self) -> Path:
@@ -159,6 +163,7 @@ def begin(
     recipe: Recipe,
     seed: int,
     watching: Mapping[str, Any] | None = None,
+    computing: Mapping[str, Any] | None = None,
     **saving: Any,
 ) -> BegunRun:
     """Makes the folder of a run that saves while it goes on; ``resume`` reads it.
@@ -170,6 +175,7 @@ def begin(
         recipe: what is trained, and how.
         seed: the run's.
         watching: see ``BegunRun``; of what JSON can hold.
+        computing: likewise.
         **saving: how often it saves, as ``Saving`` takes it.
 
     Raises:
@@ -177,7 +183,7 @@ def begin(
             hold the recipe.
     """
     saved = Saving(Path(directory) / _CHECKPOINTS, **saving)
-    begun = BegunRun(recipe, seed, saved, dict(watching or {}))
+    begun = BegunRun(recipe, seed, saved, dict(watching or {}), dict(computing or {}))
     if jax.process_index() > 0:
         return begun
     with new_folder(directory) as folder:
@@ -188,7 +194,7 @@ def begin(
 def _write_begun(folder: Path, begun: BegunRun) -> None:
     saving = {name: getattr(begun.saving, name) for name in ("steps", "minutes", "keep")}
     record = {"settings": settings(begun.recipe), "seed": begun.seed, "saving": saving}
-    record["watching"] = begun.watching
+    record |= {"watching": begun.watching, "computing": begun.computing}
     part = folder / f".{_BEGUN}.partial"
     part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     part.replace(folder / _BEGUN)
@@ -207,20 +213,30 @@ def resume(directory: Path | str) -> BegunRun:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         saving = Saving(Path(directory) / _CHECKPOINTS, **record["saving"])
-        watching = dict(record.get("watching", {}))
-        return BegunRun(Recipe(**record["settings"]), record["seed"], saving, watching)
+        more = {name: dict(record.get(name, {})) for name in ("watching", "computing")}
+        return BegunRun(Recipe(**record["settings"]), record["seed"], saving, **more)
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise InputError("resume", f"a {_BEGUN} written by jaxnets", f"{path}: {error}") from error
 
 
-def go_on(begun: BegunRun, recipe: Recipe, seed: int) -> BegunRun:
+def go_on(
+    begun: BegunRun, recipe: Recipe, seed: int, computing: Mapping[str, Any] | None = None
+) -> BegunRun:
     """A run as it is to go on: the same, but for the number of epochs, which is recorded.
+
+    Args:
+        begun: as it was begun.
+        recipe: what is to be trained, and how.
+        seed: the run's.
+        computing: see ``BegunRun``; the devices may be others. None for as it was begun.
 
     Raises:
         ValueError: with all that differs.
     """
-    before = {**settings(begun.recipe), "seed": begun.seed}
-    now = json.loads(json.dumps({**settings(recipe), "seed": seed}))
+    before = {**settings(begun.recipe), "seed": begun.seed, **_numeric(begun.computing)}
+    computing = begun.computing if computing is None else computing
+    now = {**settings(recipe), "seed": seed, **_numeric(computing)}
+    now = json.loads(json.dumps(now))
     faults = [
         f"{name} is {now[name]}, was {before[name]}"
         for name in sorted(now.keys() - {"name", "document", "expect", "epochs"})
@@ -233,6 +249,11 @@ def go_on(begun: BegunRun, recipe: Recipe, seed: int) -> BegunRun:
     if recipe.epochs > begun.recipe.epochs and jax.process_index() == 0:
         _write_begun(begun.directory, more)
     return more
+
+
+def _numeric(computing: Mapping[str, Any]) -> dict[str, Any]:
+    """Of how a run computes, what changes its numbers."""
+    return {name: computing.get(name, other) for name, other in _NUMERIC.items()}
 
 
 def finish(directory: Path, *written: Any) -> None:
@@ -259,7 +280,12 @@ def finish(directory: Path, *written: Any) -> None:
 
 
 def write(
-    directory: Path, recipe: Recipe, seed: int, run: TrainingRun, data: Dataset | None = None
+    directory: Path,
+    recipe: Recipe,
+    seed: int,
+    run: TrainingRun,
+    data: Dataset | None = None,
+    computing: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes ``weights``, ``run.json``, ``history.csv`` and ``curves.png`` into a folder.
 
@@ -273,6 +299,7 @@ def write(
         data: adds to the record what an example is, the names of the classes, and the mean and
             standard deviation of standardized columns; of texts, ``text.json``: all that turns a
             new text into the network's input.
+        computing: how the run computed, for the record.
 
     Raises:
         ValueError: if the record cannot hold the recipe.
@@ -283,6 +310,7 @@ def write(
     record = {
         **summarize(recipe, seed, run),
         "settings": settings(recipe),
+        "computing": computing and dict(computing),
         "inputs": None if data is None else _described(data.spec.inputs),
         "class_names": None if data is None else data.class_names,
         "standardized": _standardized(data),

@@ -13,6 +13,7 @@ from flax import nnx
 
 from jaxnets import runs
 from jaxnets.cli import main
+from tests.test_training_placement import on_devices
 
 QUICK = ["linear-regression", "--epochs", "4", "--quiet"]  # 16 steps an epoch
 
@@ -99,6 +100,10 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path, saved):
         (["mnist-mlp", "--resume", "{}"], "batch_size|data is mnist, was linear"),
         (["--resume", "{}", "--seed", "3"], "seed is 3, was 0"),
         (["--resume", "{}", "--epochs", "1"], "epochs: expected at least 4, which are done, got 1"),
+        (["--resume", "{}", "--accumulate", "3"], "another: accumulate is 3, was 1"),
+        (["--resume", "{}", "--compute-dtype", "bfloat16"], "compute_dtype is bfloat16, was None"),
+        (["--resume", "{}", "--fsdp", "--parallel", "pmap"], "--fsdp need one process, and no"),
+        (["--resume", "{}", "--model-devices", "2"], "model: expected a divisor of the number"),
         (["--resume", "{}", "--out", "x"], "--resume goes on in its own folder"),
         (["--resume", "{}", "--save-every", "3"], "--resume goes on in its own folder"),
         (["--resume", "{}/weights"], "resume: expected the folder of a run that saves"),
@@ -107,6 +112,7 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path, saved):
         ([QUICK[0], "--keep", "3", "--out", "x"], "--keep needs --save-every"),
         ([QUICK[0], "--save-every", "0", "--out", "x"], "steps: expected a positive integer"),
         ([QUICK[0], "--devices", "0"], "devices: expected a positive integer, got 0"),
+        ([QUICK[0], "--accumulate", "0"], "accumulate: expected a positive integer, got 0"),
         ([QUICK[0], "--save-every", "3", "--out", "{}"], "out: expected a new or empty folder"),
     ],
 )  # fmt: skip
@@ -118,6 +124,44 @@ def test_bad_flags_are_one_sentence(saved, tmp_path, capfd, monkeypatch, argumen
     assert error.count("\n") == 1
     assert any(part in error for part in message.split("|"))
     assert not [*tmp_path.iterdir()]
+
+
+def test_a_run_goes_on_as_it_began(tmp_path):
+    script = f"""
+        import json
+        from jaxnets.cli import main
+        run = {str(tmp_path / "x")!r}
+        flags = ["--devices", "4", "--model-devices", "2", "--fsdp", "--accumulate", "2"]
+        flags += ["--compute-dtype", "bfloat16", "--save-every", "9", "--out", run]
+        on = ["--resume", run, "--epochs", "2"]
+        main(["train", "linear-regression", "--epochs", "1", "--json", *flags])
+        main(["train", *on, "--json"])
+        main(["train", *on, "--json", "--devices", "3", "--no-fsdp"])
+        """
+    done = on_devices(4, script)
+    devices = [json.loads(line)["device"] for line in done.stdout.splitlines()]
+    assert devices == ["2 × 2 × cpu", "2 × 2 × cpu", "3 × cpu"]
+    assert "goes on with --model-devices 1 (was 2)\n" in done.stderr
+    began = {
+        "devices": 4, "parallel": "shard_map", "model_devices": 2, "fsdp": True,
+        "accumulate": 2, "compute_dtype": "bfloat16",
+    }  # fmt: skip
+    assert json.loads((tmp_path / "x" / "begun.json").read_text())["computing"] == began
+    assert json.loads((tmp_path / "x" / "run.json").read_text())["computing"] == {
+        **began, "devices": 3, "model_devices": 1, "fsdp": False,
+    }  # fmt: skip
+
+
+def test_without_its_devices_a_run_goes_on_with_those_that_are_there(saved, killed, capsys):
+    begun = json.loads((killed / "begun.json").read_text())
+    begun["computing"] |= {"devices": 64, "model_devices": 2}
+    (killed / "begun.json").write_text(json.dumps(begun))
+    capsys.readouterr()
+    assert main(["train", "--resume", str(killed), "--json", "--quiet"]) == 0
+    out, error = capsys.readouterr()
+    line = "goes on with --devices 1 (was 64) and --model-devices 1 (was 2)"
+    assert error == f"jaxnets: the run {line}\n"
+    assert json.loads(out)["test_loss"] == json.loads((saved / "run.json").read_text())["test_loss"]
 
 
 def test_a_damaged_record_is_one_sentence(killed, capfd):

@@ -12,7 +12,7 @@ from jaxnets.training.placement import Placement, one_device, place
 
 
 def on_devices(count, code, **environment):
-    """Runs code in a process of its own, with so many virtual CPU devices."""
+    """Runs code in a process of its own, with so many virtual CPU devices; gives its output."""
     head = f"""
         import jax
         jax.config.update("jax_num_cpu_devices", {count})
@@ -23,7 +23,7 @@ def on_devices(count, code, **environment):
     script = textwrap.dedent(head) + textwrap.dedent(code)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return done
 
 
 NETWORKS = """

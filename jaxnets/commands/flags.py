@@ -148,6 +148,36 @@ _TRAINING = (
         "--buckets", type=int, help="Lengths at most, at which batches of similar texts run."
     ),
 )
+_SAVING = (
+    click.option("--out", type=PathArgument(), help="A new folder for record, curves and weights."),
+    click.option(
+        "--save-every",
+        type=int,
+        metavar="STEPS",
+        help="Save into --out every so many steps as well.",
+    ),
+    click.option(
+        "--save-minutes", type=float, help="Save into --out every so many minutes as well."
+    ),
+    click.option(
+        "--keep", type=int, help="How many of the newest checkpoints to keep.  [default: 3]"
+    ),
+    click.option(
+        "--resume",
+        type=PathArgument(),
+        metavar="DIR",
+        help="Go on with the run that saved into DIR.",
+    ),
+)
+_JOINING = (
+    click.option(
+        "--coordinator",
+        metavar="HOST:PORT",
+        help="Where process 0 of several is; 'auto' asks JAX, which knows several launchers.",
+    ),
+    click.option("--processes", type=int, metavar="N", help="How many processes train together."),
+    click.option("--process-id", type=int, metavar="I", help="Which of them this is, from 0."),
+)
 
 
 def network_flags(command: _Command) -> _Command:
@@ -158,6 +188,24 @@ def network_flags(command: _Command) -> _Command:
 def recipe_flags(command: _Command) -> _Command:
     """Adds a flag for everything that a recipe holds."""
     return _add((*_TRAINING, *_NETWORK), command)
+
+
+def saving_flags(command: _Command) -> _Command:
+    """Adds the flags that say where a run is written, and how often it saves."""
+    return _add(_SAVING, command)
+
+
+def take_saving(flags: dict[str, Any]) -> tuple[Path | None, Path | None, dict[str, Any]]:
+    """Takes those from a command's flags: --out, --resume and what ``Saving`` is to be told."""
+    names = {"save_every": "steps", "save_minutes": "minutes", "keep": "keep"}
+    taken = {name: flags.pop(flag) for flag, name in names.items()}
+    saving = {name: value for name, value in taken.items() if value is not None}
+    return flags.pop("out"), flags.pop("resume"), saving
+
+
+def joining_flags(command: _Command) -> _Command:
+    """Adds the flags by which several processes find each other."""
+    return _add(_JOINING, command)
 
 
 def _add(flags: tuple[_Command, ...], command: _Command) -> _Command:

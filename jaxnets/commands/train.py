@@ -1,6 +1,7 @@
 """The commands that train and show a recipe's network."""
 
 import contextlib
+import dataclasses
 import json
 import os
 import sys
@@ -13,70 +14,61 @@ import numpy as np
 from flax import nnx
 
 from jaxnets import recipes, runs
-from jaxnets.commands import monitoring
-from jaxnets.commands.flags import PathArgument, changed, network_flags, recipe_flags
+from jaxnets.commands import computing, monitoring
+from jaxnets.commands.flags import (
+    changed,
+    joining_flags,
+    network_flags,
+    recipe_flags,
+    saving_flags,
+    take_saving,
+)
 from jaxnets.data import Dataset
 from jaxnets.models import LanguageModel
 from jaxnets.training import TrainingRun
 from jaxnets.training.processes import joined, launched
 
 
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """What is to be trained, and how ``fit`` is to do it."""
+
+    recipe: recipes.Recipe
+    seed: int
+    data: Dataset
+    computing: dict[str, Any]
+    options: dict[str, Any]
+
+    def train(self, **saving: Any) -> TrainingRun:
+        """Trains it."""
+        options = {**self.options, **computing.fit_options(self.computing), **saving}
+        return recipes.train(self.recipe, seed=self.seed, data=self.data, **options)
+
+    def written(self, run: TrainingRun) -> tuple[Any, ...]:
+        """What ``runs.write`` takes after the folder."""
+        return self.recipe, self.seed, run, self.data, self.computing
+
+
 @click.command("train")
 @click.argument("recipe", required=False)
 @recipe_flags
 @click.option("--seed", type=int, help="Seeds everything random.  [default: 0]")
-@click.option("--out", type=PathArgument(), help="A new folder for record, curves and weights.")
-@click.option(
-    "--save-every", type=int, metavar="STEPS", help="Save into --out every so many steps as well."
-)
-@click.option("--save-minutes", type=float, help="Save into --out every so many minutes as well.")
-@click.option("--keep", type=int, help="How many of the newest checkpoints to keep.  [default: 3]")
-@click.option(
-    "--resume", type=PathArgument(), metavar="DIR", help="Go on with the run that saved into DIR."
-)
-@click.option(
-    "--devices", type=int, help="How many devices share each batch, those of all processes."
-)
-@click.option(
-    "--parallel",
-    type=click.Choice(["shard_map", "pmap"]),
-    default="shard_map",
-    show_default=True,
-    help="How they do so.",
-)
+@saving_flags
+@computing.computing_flags
 @monitoring.watching_flags
-@click.option(
-    "--coordinator",
-    metavar="HOST:PORT",
-    help="Where process 0 of several is; 'auto' asks JAX, which knows several launchers.",
-)
-@click.option("--processes", type=int, metavar="N", help="How many processes train together.")
-@click.option("--process-id", type=int, metavar="I", help="Which of them this is, from 0.")
+@joining_flags
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the result as one JSON object, and no more."
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print the result alone.")
 def train_command(
-    recipe: str | None,
-    seed: int | None,
-    out: Path | None,
-    resume: Path | None,
-    as_json: bool,
-    quiet: bool,
-    devices: int | None,
-    parallel: str,
-    coordinator: str | None,
-    processes: int | None,
-    process_id: int | None,
-    save_every: int | None,
-    save_minutes: float | None,
-    keep: int | None,
-    **flags: Any,
+    recipe: str | None, seed: int | None, as_json: bool, quiet: bool, **flags: Any
 ) -> None:
     """Train the network of RECIPE and test it on every test example.
 
     With --save-every or --save-minutes the run can be killed at any moment: --resume goes on with
-    it, and ends as if nothing had happened. Ctrl-C and SIGTERM then save first.
+    it, and ends as if nothing had happened. Ctrl-C and SIGTERM then save first. It goes on as it
+    began, with as many devices if they are there; flags may give it others, and more epochs.
 
     Several processes, on one machine or on many, train together if each is told where process 0
     is, how many there are and which it is. Started by SLURM, Open MPI or as a Cloud TPU pod they
@@ -84,45 +76,36 @@ def train_command(
 
     With --json the progress goes to standard error, so that standard output is the result alone.
     """
-    saving = {"steps": save_every, "minutes": save_minutes, "keep": keep}
-    saving = {name: value for name, value in saving.items() if value is not None}
-    watching = monitoring.take(flags)
+    out, resume, saving = take_saving(flags)
+    joining = [flags.pop(name) for name in ("coordinator", "processes", "process_id")]
+    watching, given = monitoring.take(flags), computing.take(flags)
     _check_flags(recipe, out, resume, saving)
     monitoring.check_apart(watching, None if saving else out)
-    if devices is not None and devices > 0:
-        with contextlib.suppress(RuntimeError):  # of a process in which JAX runs already
-            own = devices // max(1, processes or 1)
-            jax.config.update("jax_num_cpu_devices", max(1, own))
     begun = None if resume is None else runs.resume(resume)
+    if begun is not None:
+        watching = {**begun.watching, **watching}
+        seed = begun.seed if seed is None else seed
+    before = {} if begun is None else begun.computing
     named = recipes.recipe(recipe) if recipe is not None else begun.recipe  # type: ignore[union-attr]
     chosen = changed(named, flags)
-    seed = seed if seed is not None else 0 if begun is None else begun.seed
-    watching = watching if begun is None else {**begun.watching, **watching}
-    options: dict[str, Any] = {
-        "devices": devices,
-        "parallel": parallel,
-        "progress": "none" if quiet else "auto",
-    }
-    with _together(coordinator, processes, process_id):
-        progress = contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
-        with progress:
+    computing.make_cpu_devices({**before, **given}.get("devices"), joining[1])
+    with _together(*joining):
+        with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
             data = recipes.load_data(chosen)
-            chosen = recipes.sized(chosen, data)
-            options |= monitoring.fit_options(watching, data)
+            options = {
+                **monitoring.fit_options(watching, data),
+                "progress": "none" if quiet else "auto",
+            }
+            settled = computing.settled(given, before)
+            job = _Job(recipes.sized(chosen, data), seed or 0, data, settled, options)
             if begun is not None:
-                begun = runs.go_on(begun, chosen, seed)
+                begun = runs.go_on(begun, job.recipe, job.seed, settled)
             elif saving and out is not None:
-                begun = runs.begin(out, chosen, seed, monitoring.kept(watching), **saving)
-            if begun is None:
-                run = _run(chosen, seed, data, out, options)
-            else:
-                options |= {"save": begun.saving, "resume": resume is not None}
-                run = recipes.train(chosen, seed=seed, data=data, **options)
-                runs.finish(begun.directory, chosen, seed, run, data)
+                kept = {"watching": monitoring.kept(watching), "computing": settled}
+                begun = runs.begin(out, job.recipe, job.seed, **kept, **saving)
+            run = _run(job, out) if begun is None else _run_saving(job, begun, resume is not None)
         if jax.process_index() == 0:
-            rmse = recipes.error_in_units(chosen, run, data)
-            record = {**runs.summarize(chosen, seed, run), "test_rmse": rmse}
-            click.echo(json.dumps(record) if as_json else _result(run, rmse))
+            _show(job, run, as_json)
 
 
 def _together(
@@ -139,16 +122,21 @@ def _together(
     return contextlib.nullcontext()
 
 
-def _run(
-    recipe: recipes.Recipe, seed: int, data: Dataset, out: Path | None, options: dict[str, Any]
-) -> TrainingRun:
+def _run(job: _Job, out: Path | None) -> TrainingRun:
     """A run that saves nothing before its end."""
     writes = out is not None and jax.process_index() == 0
     with runs.new_folder(out) if writes else contextlib.nullcontext() as folder:  # type: ignore[arg-type]
-        runs.settings(recipe)
-        run = recipes.train(recipe, seed=seed, data=data, **options)
+        runs.settings(job.recipe)
+        run = job.train()
         if out is not None:
-            runs.write(folder or out, recipe, seed, run, data)
+            runs.write(folder or out, *job.written(run))
+    return run
+
+
+def _run_saving(job: _Job, begun: runs.BegunRun, resume: bool) -> TrainingRun:
+    """A run that saves while it goes on."""
+    run = job.train(save=begun.saving, resume=resume)
+    runs.finish(begun.directory, *job.written(run))
     return run
 
 
@@ -163,6 +151,12 @@ def _check_flags(
         raise click.UsageError("--save-every, --save-minutes and --keep need --out.")
     if saving.keys() == {"keep"}:
         raise click.UsageError("--keep needs --save-every or --save-minutes.")
+
+
+def _show(job: _Job, run: TrainingRun, as_json: bool) -> None:
+    rmse = recipes.error_in_units(job.recipe, run, job.data)
+    record = {**runs.summarize(job.recipe, job.seed, run), "test_rmse": rmse}
+    click.echo(json.dumps(record) if as_json else _result(run, rmse))
 
 
 def _result(run: TrainingRun, rmse: float | None) -> str:

@@ -1,0 +1,144 @@
+"""The flags that say on what a run computes, and how, and what they make of it."""
+
+import contextlib
+import math
+from collections.abc import Mapping
+from typing import Any, get_args
+
+import click
+import jax
+
+from jaxnets.arrays import check_positive
+from jaxnets.training import Sharding
+from jaxnets.training.placement import Parallel, place
+
+#: How a run computes that is told nothing; ``devices`` None is for those that ``fit`` would take.
+_DEFAULTS = {
+    "devices": None,
+    "parallel": "shard_map",
+    "model_devices": 1,
+    "fsdp": False,
+    "accumulate": 1,
+    "compute_dtype": None,
+}
+_FLAGS = (
+    click.option(
+        "--devices", type=int, help="How many devices share each batch, those of all processes."
+    ),
+    click.option(
+        "--parallel",
+        type=click.Choice(get_args(Parallel)),
+        help="How they do so.  [default: shard_map]",
+    ),
+    click.option(
+        "--model-devices",
+        type=int,
+        metavar="M",
+        help="Have every M of the devices cut the parameters between them, each layer by its "
+        "outputs, and take the same part of the batch.  [default: 1]",
+    ),
+    click.option(
+        "--fsdp/--no-fsdp",
+        default=None,
+        help="Cut parameters and optimizer state between the devices that share the batch, too.",
+    ),
+    click.option(
+        "--accumulate",
+        type=int,
+        metavar="N",
+        help="Take each batch in N parts, one after the other, to need less memory: the step is "
+        "that of the whole batch.  [default: 1]",
+    ),
+    click.option(
+        "--compute-dtype",
+        type=click.Choice(["bfloat16", "float16", "float32"]),
+        help="Compute the network in this dtype; weights, loss and optimizer stay as they are.",
+    ),
+)
+
+
+def computing_flags(command: Any) -> Any:
+    """Adds the flags."""
+    for flag in reversed(_FLAGS):
+        command = flag(command)
+    return command
+
+
+def take(flags: dict[str, Any]) -> dict[str, Any]:
+    """Takes from a command's flags those of this module that were given.
+
+    Raises:
+        ValueError: if a number is not positive.
+    """
+    taken = {name: flags.pop(name) for name in _DEFAULTS}
+    given = {name: value for name, value in taken.items() if value is not None}
+    for name in given.keys() & {"devices", "model_devices", "accumulate"}:
+        check_positive(name, given[name])
+    return given
+
+
+def make_cpu_devices(count: int | None, processes: int | None) -> None:
+    """Has a CPU stand for this process's part of so many devices; before JAX computes anything."""
+    if count is not None:
+        with contextlib.suppress(RuntimeError):  # of a process in which JAX runs already
+            jax.config.update("jax_num_cpu_devices", max(1, count // max(1, processes or 1)))
+
+
+def settled(given: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
+    """How a run computes: as the flags say, or else as it began, as far as the devices are there.
+
+    Args:
+        given: what ``take`` took.
+        before: what this returned when the run began; empty for a new one.
+
+    Returns:
+        A value for each flag, ``devices`` their number. Says in a line if one is another than
+        before, and no flag asked for it.
+
+    Raises:
+        ValueError: if the devices are not there, or ``model_devices`` is no divisor of them.
+        UsageError: if flags do not go together.
+    """
+    chosen = {**_DEFAULTS, **before, **given}
+    if "devices" not in given and before:
+        chosen["devices"] = _still_there(before["devices"])
+    devices = place(chosen["devices"], chosen["parallel"]).devices
+    chosen["devices"] = len(devices)
+    if "model_devices" not in given:
+        chosen["model_devices"] = math.gcd(len(devices), chosen["model_devices"])
+    sharding = _sharding(chosen)
+    if sharding is not None:
+        if chosen["parallel"] == "pmap" or jax.process_count() > 1:
+            expected = "one process, and no --parallel pmap"
+            raise click.UsageError(f"--model-devices and --fsdp need {expected}.")
+        sharding.placement(devices)
+    _tell({name for name in before if name not in given}, before, chosen)
+    return chosen
+
+
+def fit_options(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """What ``fit`` is to be told."""
+    plain = ("devices", "parallel", "accumulate", "compute_dtype")
+    return {name: chosen[name] for name in plain} | {"sharding": _sharding(chosen)}
+
+
+def _sharding(chosen: Mapping[str, Any]) -> Sharding | None:
+    if chosen["model_devices"] == 1 and not chosen["fsdp"]:
+        return None
+    return Sharding(model=chosen["model_devices"], fully=chosen["fsdp"])
+
+
+def _still_there(count: int) -> int | None:
+    """So many devices, or as many of them as the processes have; None for all."""
+    processes = jax.process_count()
+    return min(count, jax.device_count()) // processes * processes or None
+
+
+def _tell(names: set[str], before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    changes = [
+        f"{flag} {now[name]} (was {before[name]})"
+        for name, flag in (("devices", "--devices"), ("model_devices", "--model-devices"))
+        if name in names and now[name] != before[name]
+    ]
+    if changes and jax.process_index() == 0:
+        click.echo(f"jaxnets: the run goes on with {' and '.join(changes)}", err=True)
