@@ -6,6 +6,7 @@ import os
 import platform
 import resource
 import sys
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -16,14 +17,16 @@ PACKAGES = ("jaxnets", "jax", "flax", "optax", "torch", "keras", "numpy")
 def write(path: Path, rows: list, **about: object) -> None:
     """Writes rows, after the date, the versions and the machine."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**machine(), **about, "rows": rows}, indent=1) + "\n")
+    path.write_text(json.dumps({**described(PACKAGES), **about, "rows": rows}, indent=1) + "\n")
 
 
-def machine() -> dict:
+def described(packages: Iterable[str]) -> dict:
+    """What a file of results begins with."""
     return {
         "date": datetime.date.today().isoformat(),
-        "versions": {package: installed(package) for package in PACKAGES},
+        "versions": {package: installed(package) for package in packages},
         "python": platform.python_version(),
+        "device": device(),
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "load": os.getloadavg()[0],
@@ -59,9 +62,11 @@ def device_memory() -> float | None:
     return None
 
 
-def device() -> str:
-    """What this process computes on."""
+def device() -> str | None:
+    """What this process computes on, by the library that it has loaded."""
     if "jax" in sys.modules:
         return sys.modules["jax"].devices()[0].device_kind
-    torch = sys.modules["torch"]
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    if "torch" not in sys.modules:
+        return None
+    cuda = sys.modules["torch"].cuda
+    return cuda.get_device_name() if cuda.is_available() else "cpu"

@@ -160,11 +160,10 @@ def checked_feed(
     Raises:
         InputError: if the inputs do not fit the model or a label is no class of it.
     """
-    spec = split.spec
-    example = jax.ShapeDtypeStruct((1, *spec.inputs.shape), spec.inputs.dtype)
-    made = jax.eval_shape(functools.partial(outputs, program), state, example)
-    one = jax.ShapeDtypeStruct((1, *spec.labels.shape), spec.labels.dtype)
-    return feed(f"{name}.labels", split, classes(program.loss, made, one), placement)
+    # two examples, as one is too little for statistics over the batch
+    inputs, labels = (jax.ShapeDtypeStruct((2, *s.shape), s.dtype) for s in split.spec)
+    made = jax.eval_shape(functools.partial(outputs, program), state, inputs)
+    return feed(f"{name}.labels", split, classes(program.loss, made, labels), placement)
 
 
 def check_model(model: Any) -> None:
