@@ -17,7 +17,8 @@ PACKAGES = ("jaxnets", "jax", "flax", "optax", "torch", "keras", "numpy")
 def write(path: Path, rows: list, **about: object) -> None:
     """Writes rows, after the date, the versions and the machine."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({**described(PACKAGES), **about, "rows": rows}, indent=1) + "\n")
+    content = {**described(PACKAGES), "load": os.getloadavg()[0], **about, "rows": rows}
+    path.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def described(packages: Iterable[str]) -> dict:
@@ -29,7 +30,6 @@ def described(packages: Iterable[str]) -> dict:
         "device": device(),
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
-        "load": os.getloadavg()[0],
     }
 
 
