@@ -55,7 +55,7 @@ def compete(options: argparse.Namespace) -> None:
     for network in options.network or NETWORKS:
         for batch in options.batch or (1, 1024):
             work = NETWORKS[network].multiplications * 2 * batch / 30e9
-            calls = max(4, int(options.seconds / (work + 50e-6)))
+            calls = max(4, int(options.seconds / (work + 150e-6)))
             arguments = ["--network", network, "--batch", str(batch), "--calls", str(calls)]
             found = turns.take_turns(names, arguments, options.rounds)
             rows.append({"network": network, "batch": batch, "calls": calls, "competitors": found})
