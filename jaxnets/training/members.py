@@ -49,10 +49,14 @@ class Member:
         return f"seed {self.seed}{rate}"
 
     def add(self, measured: StepMetrics, seconds: float) -> None:
-        """Some steps are done; of one that has diverged nothing more is recorded."""
-        if self.diverged is None:
-            self.diverged = divergence(self.journal, measured)
-            self.journal.add(self.journal.state, measured, seconds)
+        """Some steps are done; what follows one whose loss is not finite is not recorded."""
+        if self.diverged is not None:
+            return
+        self.diverged = divergence(self.journal, measured)
+        if self.diverged is not None and self.diverged.step is not None:
+            until = slice(self.diverged.step - self.journal.step_in_epoch)
+            measured = jax.tree.map(operator.itemgetter(until), measured)
+        self.journal.add(self.journal.state, measured, seconds)
 
     def end_epoch(self, record: Callable[[Journal, Evaluation], EpochRecord]) -> None:
         """An epoch is done and evaluated."""

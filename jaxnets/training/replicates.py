@@ -52,8 +52,8 @@ class MemberRun(TrainingRun):
     Attributes:
         seed: its seed.
         learning_rate: its learning rate; None for the optimizer's own.
-        diverged: where its loss was not finite; None if it always was. What follows that is not
-            recorded, and ``test`` is what became of it.
+        diverged: where its loss was not finite; None if it always was. The losses and the history
+            end there, and ``test`` is what became of it.
     """
 
     seed: int
