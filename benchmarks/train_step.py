@@ -13,14 +13,10 @@ of a large matrix product, measured in the same rounds. Writes `benchmarks/resul
 """
 
 import argparse
-import datetime
 import itertools
 import json
-import os
-import platform
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 
 import jax
@@ -29,6 +25,7 @@ import numpy as np
 import optax
 import torch
 from flax import nnx
+from machine import described
 
 from jaxnets import fit, losses, optimizers
 from jaxnets.compare.torch_twins import twin
@@ -79,7 +76,7 @@ def main() -> None:
             rows.append(row)
             report(row)
     options.out.parent.mkdir(exist_ok=True)
-    options.out.write_text(json.dumps({**machine(), "rows": rows}, indent=1) + "\n")
+    options.out.write_text(json.dumps({**described(PACKAGES), "rows": rows}, indent=1) + "\n")
 
 
 def measure(network: str, batch: int, options: argparse.Namespace) -> dict:
@@ -251,23 +248,6 @@ def report(row: dict) -> None:
             f"{middle / ours:>8.2f}",
             flush=True,
         )
-
-
-def machine() -> dict:
-    return {
-        "date": datetime.date.today().isoformat(),
-        "versions": {package: version(package) for package in PACKAGES},
-        "python": platform.python_version(),
-        "device": jax.devices()[0].device_kind,
-        "cores": len(os.sched_getaffinity(0)),
-        "processor": processor(),
-    }
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 if __name__ == "__main__":

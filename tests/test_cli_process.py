@@ -73,3 +73,20 @@ def test_an_interrupt_is_one_word_and_leaves_no_trace(tmp_path):
     assert process.returncode == 130
     assert err.strip() == "jaxnets: interrupted"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_while_the_package_is_imported_is_the_same_word():
+    script = """
+import os, signal, sys
+import jaxnets_command
+
+class Interrupting:
+    def find_spec(name, path, target=None):
+        if name == "jaxnets.arrays":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting)
+jaxnets_command.console()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr, done.stdout) == (130, "jaxnets: interrupted\n", "")

@@ -11,6 +11,7 @@ from jaxnets.training.course import NonFiniteLossError
 from jaxnets.training.evaluation import evaluate, predict
 from jaxnets.training.fit import fit
 from jaxnets.training.interrupts import Interrupted
+from jaxnets.training.predictor import predictor
 from jaxnets.training.records import (
     EpochRecord,
     Evaluation,
@@ -52,6 +53,7 @@ __all__ = [
     "initialize",
     "plot_history",
     "predict",
+    "predictor",
     "train_step",
     "write_history",
 ]

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxnets.layers import shard
 from jaxnets.training.batches import Batches, Gathered
+from jaxnets.training.placement import AXIS
 from jaxnets.training.state import Program, TrainState, outputs
-from jaxnets.training.step import StepMetrics, gathered, measure, train_step
+from jaxnets.training.step import StepMetrics, check_of_examples, gathered, measure, train_step
 
 _EVALUATED_AT_ONCE = 16
 
@@ -67,8 +69,11 @@ def evaluate_batches(
 
     def step(state: TrainState, number: jax.Array) -> tuple[TrainState, StepMetrics]:
         inputs, labels = batches.batch(number)
-        own = outputs(program, state, inputs), labels
-        return state, measure(program, *gathered(own, program.shards, size))
+        with shard.of_batch(AXIS, program.shards, len(inputs), size):
+            made = outputs(program, state, inputs)
+        if program.shards > 1:
+            check_of_examples(made, len(inputs))
+        return state, measure(program, *gathered((made, labels), program.shards, size))
 
     return _collect(step, state, batches.steps, count)[1]
 

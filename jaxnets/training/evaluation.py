@@ -18,7 +18,7 @@ from jaxnets.training.batches import Feed, ResidentFeed, cut, feed
 from jaxnets.training.classes import classes, counter
 from jaxnets.training.compiled import Compiled
 from jaxnets.training.epoch import evaluate_batches, predict_batches
-from jaxnets.training.placement import one_device
+from jaxnets.training.placement import Placement, one_device
 from jaxnets.training.records import Evaluation
 from jaxnets.training.state import Count, Loss, Program, TrainState, Transform, initialize, outputs
 from jaxnets.training.step import StepMetrics
@@ -90,12 +90,9 @@ def predict(
         ValueError: if there is no example.
     """
     check_positive("batch_size", batch_size)
-    check_model(model)
+    program, state, here = for_prediction(model, transform)
     if not np.shape(inputs) or not len(inputs):
         raise InputError("inputs", "at least one example", f"an array {list(np.shape(inputs))}")
-    graphdef, state = initialize(model, _NO_OPTIMIZER, seed=0)
-    program, here = Program(graphdef, _no_loss, _NO_OPTIMIZER, transform), one_device()
-    state = here.place(state)
     source = ResidentFeed(np.asarray(inputs), np.zeros(len(inputs), np.int8), here)
     pieces = cut(epoch_plan(len(inputs), batch_size, seed=0, epoch=0, shuffle=False))
     run = Compiled(program, here, ahead=False).run
@@ -104,6 +101,16 @@ def predict(
         many = run(predict_batches, piece.rows.shape[1], state, batches)
         parts.append(jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), many))
     return jax.tree.map(lambda *some: np.concatenate(some), *parts)
+
+
+def for_prediction(
+    model: nnx.Module, transform: Transform | None
+) -> tuple[Program, TrainState, Placement]:
+    """A model as a program without loss, its state, and the device on which that lies."""
+    check_model(model)
+    graphdef, state = initialize(model, _NO_OPTIMIZER, seed=0)
+    here = one_device()
+    return Program(graphdef, _no_loss, _NO_OPTIMIZER, transform), here.place(state), here
 
 
 def evaluate_state(
@@ -180,11 +187,10 @@ def checked_feed(
     Raises:
         InputError: if the inputs do not fit the model or a label is no class of it.
     """
-    spec = split.spec
-    example = jax.ShapeDtypeStruct((1, *spec.inputs.shape), spec.inputs.dtype)
-    made = jax.eval_shape(functools.partial(outputs, program), state, example)
-    one = jax.ShapeDtypeStruct((1, *spec.labels.shape), spec.labels.dtype)
-    return feed(f"{name}.labels", split, classes(program.loss, made, one), placement)
+    # two examples, as one is too little for statistics over the batch
+    inputs, labels = (jax.ShapeDtypeStruct((2, *s.shape), s.dtype) for s in split.spec)
+    made = jax.eval_shape(functools.partial(outputs, program), state, inputs)
+    return feed(f"{name}.labels", split, classes(program.loss, made, labels), placement)
 
 
 def check_model(model: Any) -> None:
