@@ -90,3 +90,21 @@ jaxnets_command.console()
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stderr, done.stdout) == (130, "jaxnets: interrupted\n", "")
+
+
+def test_an_interrupt_of_the_garbage_collector_is_the_same_word():
+    script = """
+import gc, os, signal, sys
+from jaxnets import cli
+
+def interrupt(phase, about):
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # fit listens
+        gc.callbacks.remove(interrupt)
+        os.kill(os.getpid(), signal.SIGINT)
+
+gc.callbacks.append(interrupt)
+cli.console()
+"""
+    line = [sys.executable, "-c", script, *LINE[:2], "--epochs", "100000", "--quiet"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.strip()) == (130, "jaxnets: interrupted")
