@@ -21,6 +21,7 @@ from jaxnets.training.records import (
     plot_history,
     write_history,
 )
+from jaxnets.training.replicates import MemberRun, Summary, TrainingRuns
 from jaxnets.training.saving import Saving
 from jaxnets.training.sharding import Sharding
 from jaxnets.training.state import Program, TrainState, initialize
@@ -33,6 +34,7 @@ __all__ = [
     "Evaluation",
     "Interrupted",
     "LossSpikes",
+    "MemberRun",
     "NonFiniteLossError",
     "Program",
     "RunSoFar",
@@ -40,9 +42,11 @@ __all__ = [
     "Sharding",
     "StepMetrics",
     "StopTraining",
+    "Summary",
     "Timings",
     "TrainState",
     "TrainingRun",
+    "TrainingRuns",
     "count_parameters",
     "evaluate",
     "fit",

@@ -96,7 +96,7 @@ class Course:
             finally:  # a callback that fails costs no epoch
                 keep.after_epoch(journal)
         if listeners.reason is not None and len(journal.history) < self._epochs:
-            report.stopped(listeners.reason)
+            report.say(f"stopped: {listeners.reason}")
 
     def result(self, reason: str | None) -> TrainingRun:
         """What has come of it.
@@ -140,7 +140,8 @@ class Course:
             state, measured = compiled.run(train_steps, size, journal.state, upcoming, piece.count)
             upcoming = next(source, None)  # read on while the device computes
             measured = jax.tree.map(operator.itemgetter(slice(steps)), jax.device_get(measured))
-            self._check_finite(measured)
+            if (error := divergence(journal, measured)) is not None:
+                raise error
             now = time.perf_counter()
             journal.add(state, measured, now - began - (compiled.seconds - compiling))
             report.advance(steps, float(measured.loss[-1]))
@@ -149,14 +150,6 @@ class Course:
                 keep.after_steps(journal)
             began, compiling = time.perf_counter(), compiled.seconds
         journal.state = dataclasses.replace(journal.state, epoch=journal.state.epoch + 1)
-
-    def _check_finite(self, measured: StepMetrics) -> None:
-        """Raises at a loss that is not finite, unless such steps are left out."""
-        journal, loss = self._journal, np.asarray(measured.loss)
-        bad = np.flatnonzero(~np.isfinite(loss))
-        if len(bad) and measured.skipped is None:
-            step = journal.step_in_epoch + int(bad[0]) + 1
-            raise NonFiniteLossError(len(journal.history) + 1, step, float(loss[bad[0]]))
 
     def _evaluate(self) -> Evaluation:
         """Measures the state, and the time that it takes."""
@@ -173,6 +166,16 @@ class Course:
     def _record(self, plan: Plan, evaluation: Evaluation) -> EpochRecord:
         each = predictions(self._data.train, 1)
         return epoch_record(plan, self._compiled.program, self._journal, each, evaluation)
+
+
+def divergence(journal: Journal, measured: StepMetrics) -> NonFiniteLossError | None:
+    """The first of the next steps whose loss is not finite, unless such steps are left out."""
+    loss = np.asarray(measured.loss)
+    bad = np.flatnonzero(~np.isfinite(loss))
+    if not len(bad) or measured.skipped is not None:
+        return None
+    step = journal.step_in_epoch + int(bad[0]) + 1
+    return NonFiniteLossError(len(journal.history) + 1, step, float(loss[bad[0]]))
 
 
 def epoch_record(

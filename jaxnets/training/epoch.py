@@ -9,10 +9,12 @@ import numpy as np
 from jax import lax
 
 from jaxnets.layers import shard
-from jaxnets.training.batches import Batches
+from jaxnets.training.batches import Batches, Gathered
 from jaxnets.training.placement import AXIS
 from jaxnets.training.state import Program, TrainState, outputs
 from jaxnets.training.step import StepMetrics, check_of_examples, gathered, measure, train_step
+
+_EVALUATED_AT_ONCE = 16
 
 
 def train_steps(
@@ -38,6 +40,28 @@ def train_steps(
     return _collect(step, state, batches.steps, count, skipped)
 
 
+def train_members(
+    program: Program, size: int, states: TrainState, batches: Gathered, count: np.int32 | None
+) -> tuple[TrainState, StepMetrics]:
+    """``train_steps`` for many runs at once, on one copy of the examples.
+
+    Args:
+        program: see ``train_step``.
+        size: examples in a batch.
+        states: before the steps, each array [members, …].
+        batches: with rows [steps, batch, members].
+        count: how many of the batches to take; None for all.
+
+    Returns:
+        The states after the steps, and each step's metrics [members, steps].
+    """
+
+    def member(state: TrainState, rows: jax.Array) -> tuple[TrainState, StepMetrics]:
+        return train_steps(program, size, state, batches._replace(rows=rows), count)
+
+    return jax.vmap(member, in_axes=(0, 2))(states, batches.rows)
+
+
 def evaluate_batches(
     program: Program, size: int, state: TrainState, batches: Batches, count: np.int32 | None
 ) -> StepMetrics:
@@ -52,6 +76,17 @@ def evaluate_batches(
         return state, measure(program, *gathered((made, labels), program.shards, size))
 
     return _collect(step, state, batches.steps, count)[1]
+
+
+def evaluate_members(
+    program: Program, size: int, states: TrainState, batches: Batches, count: np.int32 | None
+) -> StepMetrics:
+    """``evaluate_batches`` for states [members, …], some at a time, as each takes memory."""
+
+    def member(state: TrainState) -> StepMetrics:
+        return evaluate_batches(program, size, state, batches, count)
+
+    return lax.map(member, states, batch_size=_EVALUATED_AT_ONCE)
 
 
 def predict_batches(

@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -21,6 +21,7 @@ from jaxnets.training.epoch import evaluate_batches, predict_batches
 from jaxnets.training.placement import Placement, one_device
 from jaxnets.training.records import Evaluation
 from jaxnets.training.state import Count, Loss, Program, TrainState, Transform, initialize, outputs
+from jaxnets.training.step import StepMetrics
 
 EVALUATION_BATCH = 1000
 # Made once, so that calls with the same model find its compiled program again.
@@ -130,14 +131,40 @@ def evaluate_state(
         source: their feed.
         batch_size: examples at a time.
     """
+    measured = measure_split(run, evaluate_batches, state, split, source, batch_size)
+    return evaluation(program, split, measured)
+
+
+def measure_split(
+    run: Callable[..., Any],
+    function: Callable[..., Any],
+    state: TrainState,
+    split: Split | StreamedSplit,
+    source: Feed,
+    batch_size: int = EVALUATION_BATCH,
+) -> list[tuple[int, StepMetrics]]:
+    """What a function of ``epoch`` measures on a split: sizes of batches, and metrics […, steps].
+
+    Arguments as of ``evaluate_state``.
+    """
     plan = epoch_plan(len(split), batch_size, seed=0, epoch=0, shuffle=False)
     pieces = cut(plan, room=source.room(plan.steps, batch_size))
-    loss, correct = 0.0, 0
+    measured = []
     for piece, batches in zip(pieces, source.batches(pieces), strict=True):
-        size = piece.rows.shape[1]
-        measured = jax.device_get(run(evaluate_batches, size, state, batches, piece.count))
-        loss += float(np.sum(measured.loss[: len(piece.rows)], dtype=np.float64)) * size
-        correct += int(measured.correct.sum())
+        steps, size = piece.rows.shape
+        found = jax.device_get(run(function, size, state, batches, piece.count))
+        measured.append((size, jax.tree.map(lambda x, steps=steps: x[..., :steps], found)))
+    return measured
+
+
+def evaluation(
+    program: Program,
+    split: Split | StreamedSplit,
+    measured: Sequence[tuple[int, StepMetrics]],
+) -> Evaluation:
+    """The evaluation of one state, from sizes of batches and metrics [steps]."""
+    loss = sum(float(np.sum(m.loss, dtype=np.float64)) * size for size, m in measured)
+    correct = sum(int(np.sum(m.correct)) for _, m in measured)
     counted = None if program.correct is None else correct
     return Evaluation(loss / len(split), counted, predictions(split))
 

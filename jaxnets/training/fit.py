@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import jax
 import optax
@@ -17,16 +17,19 @@ from jaxnets.training.compiled import Compiled
 from jaxnets.training.course import Course
 from jaxnets.training.evaluation import check_model, checked_feed
 from jaxnets.training.fingerprint import fingerprint
+from jaxnets.training.many import Build, fit_many
 from jaxnets.training.placement import Parallel, place
 from jaxnets.training.processes import check_same
 from jaxnets.training.progress import Progress, reporter
 from jaxnets.training.records import EpochRecord, TrainingRun
+from jaxnets.training.replicates import TrainingRuns
 from jaxnets.training.saving import Saving, begin, keeper
 from jaxnets.training.settings import NonFinite, Settings
 from jaxnets.training.sharding import AnyPlacement, Sharding
 from jaxnets.training.state import Count, Loss, Program, TrainState, Transform, initialize
 
 
+@overload
 def fit(
     model: nnx.Module,
     data: Dataset,
@@ -52,7 +55,56 @@ def fit(
     callbacks: Sequence[Callable[[EpochRecord], Any] | Callback] = (),
     non_finite: NonFinite = "stop",
     progress: Progress = "auto",
-) -> TrainingRun:
+) -> TrainingRun: ...
+@overload
+def fit(
+    model: Build,
+    data: Dataset,
+    *,
+    seeds: int | Sequence[int],
+    learning_rates: Sequence[float] | None = None,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    epochs: int,
+    batch_size: int = 64,
+    transform: Transform | None = None,
+    augment: Augmentation | None = None,
+    correct: Count | Literal["auto"] | None = "auto",
+    shuffle: bool = True,
+    drop_last: bool = False,
+    accumulate: int = 1,
+    compute_dtype: DTypeLike | None = None,
+    non_finite: NonFinite = "stop",
+    progress: Progress = "auto",
+) -> TrainingRuns: ...
+def fit(
+    model: nnx.Module | Build,
+    data: Dataset,
+    *,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    epochs: int,
+    batch_size: int = 64,
+    seed: int = 0,
+    seeds: int | Sequence[int] | None = None,
+    learning_rates: Sequence[float] | None = None,
+    transform: Transform | None = None,
+    augment: Augmentation | None = None,
+    correct: Count | Literal["auto"] | None = "auto",
+    shuffle: bool = True,
+    drop_last: bool = False,
+    buckets: int | None = None,
+    devices: int | Sequence[jax.Device] | None = None,
+    parallel: Parallel = "shard_map",
+    sharding: Sharding | None = None,
+    accumulate: int = 1,
+    compute_dtype: DTypeLike | None = None,
+    save: Saving | None = None,
+    resume: bool = False,
+    callbacks: Sequence[Callable[[EpochRecord], Any] | Callback] = (),
+    non_finite: NonFinite = "stop",
+    progress: Progress = "auto",
+) -> TrainingRun | TrainingRuns:
     """Trains a model and evaluates it on every test example after each epoch.
 
     The data go to the device once, as they are; ``transform`` works on them inside the compiled
@@ -61,7 +113,8 @@ def fit(
     the same machine gives the same parameters, bit for bit.
 
     Args:
-        model: any ``nnx.Module`` that maps a batch of inputs to outputs; it is left as it is.
+        model: any ``nnx.Module`` that maps a batch of inputs to outputs; it is left as it is. With
+            ``seeds`` a function of ``nnx.Rngs`` that makes one.
         data: what to train and test on; splits may be streamed.
         loss: (outputs, labels) → scalar mean over the batch, such as
             ``jaxnets.losses.cross_entropy``.
@@ -70,6 +123,11 @@ def fit(
         batch_size: examples in a step.
         seed: seeds the order of the examples, augmentation, dropout and the like; not the model's
             initial weights, which it brings with it.
+        seeds: trains a model for each of these at once, in one compiled program; a number stands
+            for so many seeds from 0. Each run is what ``fit(model(nnx.Rngs(s)), data, seed=s)`` is
+            but for rounding. Not with ``seed``, ``buckets``, ``devices``, ``sharding``, ``save``,
+            ``resume``, ``callbacks`` and streamed splits.
+        learning_rates: trains each of the seeds with each of these, in place of the optimizer's.
         transform: a hashable function of a batch of inputs, in training and in evaluation.
         augment: what training alone does to a batch, before ``transform``: on the inputs as the
             data set holds them, such as uint8 images. Random ones of ``jaxnets.data`` draw from
@@ -105,17 +163,17 @@ def fit(
             ``"none"``.
 
     Returns:
-        The trained model, the history, the timings.
+        The trained model, the history, the timings; with ``seeds`` those of each run, and mean,
+        standard deviation and confidence interval of what the tests measured.
 
     Raises:
         ValueError: if an argument is bad, inputs do not fit the model, or a label is out of range.
         Interrupted: a ``KeyboardInterrupt``, if the run was asked to stop, and has saved.
         OSError: if a checkpoint cannot be written; those before it remain.
         NonFiniteLossError: if the loss is NaN or infinite at some step or in the evaluation; of
-            steps to be skipped, if they were a whole epoch.
+            steps to be skipped, if they were a whole epoch; with ``seeds``, if no run is left.
     """
     check_seed("seed", seed)
-    check_model(model)
     settings = Settings(
         data=data,
         loss=loss,
@@ -132,6 +190,11 @@ def fit(
         compute_dtype=compute_dtype,
         non_finite=non_finite,
     )
+    if seeds is not None or learning_rates is not None:
+        alone = {"seed": seed, "sharding": sharding, "save": save, "resume": resume}
+        _check_alone(seeds, devices, callbacks, alone)
+        return fit_many(settings, model, seeds, learning_rates, progress)
+    check_model(model)
     listeners = Listeners(callbacks)
     _check_saving(save, resume)
     placement = _placement(devices, parallel, sharding)
@@ -187,6 +250,21 @@ def _placement(
     if jax.process_count() > 1:
         raise InputError("sharding", "None with several processes", sharding)
     return sharding.placement(placement.devices)
+
+
+def _check_alone(seeds: Any, devices: Any, callbacks: Any, others: dict[str, Any]) -> None:
+    """Raises at what one run can have, and many at once cannot."""
+    if seeds is None:
+        raise InputError("seeds", "seeds or their number, as learning_rates are given", seeds)
+    if jax.process_count() > 1:
+        raise InputError("seeds", "None with several processes", seeds)
+    if devices not in (None, 1):
+        raise InputError("devices", "None or 1 with seeds", devices)
+    if not isinstance(callbacks, list | tuple) or callbacks:
+        raise InputError("callbacks", "none with seeds", repr(callbacks))
+    for name, value in others.items():
+        if value:
+            raise InputError(name, "the default with seeds", value)
 
 
 def _check_saving(save: Any, resume: Any) -> None:
