@@ -12,7 +12,7 @@ from jaxnets import losses, optimizers
 from jaxnets.data import Dataset, RandomCrop, Split, StreamedSplit
 from jaxnets.layers import BatchNorm2d, Dropout, Linear, flatten
 from jaxnets.models import MLP, LeNet, RecurrentClassifier
-from jaxnets.training import NonFiniteLossError, Saving, Sharding, Summary, fit
+from jaxnets.training import NonFiniteLossError, Saving, Sharding, Summary, epoch, fit
 
 
 class Varied(nnx.Module):
@@ -82,6 +82,14 @@ def assert_same(member, alone, rtol):
         assert one.test_loss == pytest.approx(other.test_loss, rel=rtol)
 
 
+@pytest.fixture
+def all_at_once(monkeypatch):
+    """Trains and evaluates as accelerators do."""
+    monkeypatch.setattr(epoch, "_trained_at_once", lambda *_: 99)
+    monkeypatch.setattr(epoch, "_evaluated_at_once", lambda: 99)
+
+
+@pytest.mark.usefixtures("all_at_once")
 @pytest.mark.parametrize("name", CASES)
 def test_each_member_is_its_own_run(name):
     build, shape, optimizer, augment = CASES[name]
@@ -105,6 +113,26 @@ def test_in_float32_members_differ_from_their_own_runs_by_rounding():
         np.testing.assert_allclose(
             member.model(drawn().test.inputs), alone.model(drawn().test.inputs), atol=1e-5
         )
+
+
+@pytest.mark.parametrize(("trained", "evaluated"), [(1, 1), (2, 2)])
+def test_members_in_groups_are_their_own_runs(monkeypatch, trained, evaluated):
+    monkeypatch.setattr(epoch, "_trained_at_once", lambda *_: trained)
+    monkeypatch.setattr(epoch, "_evaluated_at_once", lambda: evaluated)
+    optimizer = optimizers.sgd(0.1, momentum=0.9)
+    runs = train(seeds=3, optimizer=optimizer)
+    for seed, member in enumerate(runs.members):
+        alone = train(MLP((4, 8, 3), rngs=nnx.Rngs(seed)), seed=seed, optimizer=optimizer)
+        assert_same(member, alone, rtol=0 if trained == 1 else 1e-5)
+
+
+def test_a_cpu_takes_convolutions_one_after_the_other():
+    def members(kernels):
+        return epoch._trained_at_once(lambda one: conv(one, np.ones((3, 1, 4, 4))), kernels)
+
+    conv = functools.partial(jax.lax.conv, window_strides=(1, 1), padding="SAME")
+    assert members(np.ones((5, 3, 1, 4, 4))) == 1
+    assert epoch._trained_at_once(lambda one: one @ one, np.ones((5, 3, 3))) == 4
 
 
 def test_each_seed_is_trained_with_each_learning_rate():

@@ -14,7 +14,10 @@ from jaxnets.training.placement import AXIS
 from jaxnets.training.state import Program, TrainState, outputs
 from jaxnets.training.step import StepMetrics, check_of_examples, gathered, measure, train_step
 
-_EVALUATED_AT_ONCE = 16
+# On a CPU, where many small matrices are faster than one, but all of them are to be in its cache.
+_TRAINED_ON_CPU = 4
+# Elsewhere, as the batches of an evaluation are large and each member needs memory for one.
+_EVALUATED = 16
 
 
 def train_steps(
@@ -56,10 +59,12 @@ def train_members(
         The states after the steps, and each step's metrics [members, steps].
     """
 
-    def member(state: TrainState, rows: jax.Array) -> tuple[TrainState, StepMetrics]:
+    def member(one: tuple[TrainState, jax.Array]) -> tuple[TrainState, StepMetrics]:
+        state, rows = one
         return train_steps(program, size, state, batches._replace(rows=rows), count)
 
-    return jax.vmap(member, in_axes=(0, 2))(states, batches.rows)
+    every = states, jnp.moveaxis(batches.rows, 2, 0)
+    return _for_each(member, every, _trained_at_once(member, every))
 
 
 def evaluate_batches(
@@ -81,12 +86,12 @@ def evaluate_batches(
 def evaluate_members(
     program: Program, size: int, states: TrainState, batches: Batches, count: np.int32 | None
 ) -> StepMetrics:
-    """``evaluate_batches`` for states [members, …], some at a time, as each takes memory."""
+    """``evaluate_batches`` for states [members, …]."""
 
     def member(state: TrainState) -> StepMetrics:
         return evaluate_batches(program, size, state, batches, count)
 
-    return lax.map(member, states, batch_size=_EVALUATED_AT_ONCE)
+    return _for_each(member, states, _evaluated_at_once())
 
 
 def predict_batches(
@@ -99,6 +104,29 @@ def predict_batches(
         return None, outputs(program, state, inputs)
 
     return lax.scan(step, None, jnp.arange(batches.steps))[1]
+
+
+def _for_each(function: Callable[[Any], Any], every: Any, at_once: int) -> Any:
+    """A function of each member of arrays [members, …], some of them at a time."""
+    if at_once >= len(jax.tree.leaves(every)[0]):
+        return jax.vmap(function)(every)
+    return lax.map(function, every, batch_size=at_once if at_once > 1 else None)
+
+
+def _trained_at_once(member: Callable[[Any], Any], every: Any) -> int:
+    """How many members to train at a time: all, but for CPUs.
+
+    There convolutions with weights of their own for each member take twice the time of one after
+    the other.
+    """
+    if jax.default_backend() != "cpu":
+        return len(jax.tree.leaves(every)[0])
+    one = jax.tree.map(lambda array: array[0], every)
+    return 1 if "conv_general_dilated" in str(jax.make_jaxpr(member)(one)) else _TRAINED_ON_CPU
+
+
+def _evaluated_at_once() -> int:
+    return 1 if jax.default_backend() == "cpu" else _EVALUATED
 
 
 def _collect(
