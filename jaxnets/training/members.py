@@ -3,8 +3,10 @@
 import dataclasses
 import functools
 import operator
+import os
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -102,7 +104,9 @@ class Members:
             NonFiniteLossError: of the first member, if all have diverged.
         """
         for epoch in range(self._settings.epochs):
-            plan, going_on = self._plan(epoch), self._sound
+            began, going_on = time.perf_counter(), self._sound
+            plan = self._plan(epoch)  # of many members this is no trifle
+            self._train_seconds += time.perf_counter() - began
             self._train_epoch(plan, report)
             self._evaluate()
             record = functools.partial(self._record, plan)
@@ -121,7 +125,8 @@ class Members:
         plan = self._plan(0)
         count = self._settings.epochs * (plan.full.size + plan.rest.size)
         speed, device = count / self._train_seconds, self._compiled.placement.name
-        made = [self._result(number, timings, device) for number in range(len(self._members))]
+        share = speed / len(self._members)
+        made = [self._result(i, timings, share, device) for i in range(len(self._members))]
         return TrainingRuns(tuple(made), timings, speed, device)
 
     @property
@@ -130,16 +135,19 @@ class Members:
 
     def _plan(self, epoch: int) -> Plan:
         """The batches of all members, with an axis for the members behind the others."""
-        plans = {m.seed: self._settings.plan(m.seed, epoch) for m in self._members}
-        every = [plans[member.seed] for member in self._members]
+        seeds = list(dict.fromkeys(member.seed for member in self._members))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            plans = pool.map(lambda seed: self._settings.plan(seed, epoch), seeds)
+            of_seed = dict(zip(seeds, plans, strict=True))
+        every = [of_seed[member.seed] for member in self._members]
         full = np.stack([plan.full for plan in every], axis=-1)
         return Plan(full, np.stack([plan.rest for plan in every], axis=-1))
 
     def _train_epoch(self, plan: Plan, report: Reporter) -> None:
         compiled, room = self._compiled, self._train.room(len(plan.full), plan.full.shape[1])
         pieces = cut(plan, room=room)
+        began, compiling = time.perf_counter(), compiled.seconds
         for piece, batches in zip(pieces, self._train.batches(pieces), strict=True):
-            began, compiling = time.perf_counter(), compiled.seconds
             steps, size, _ = piece.rows.shape
             self._states, found = compiled.run(
                 train_members, size, self._states, batches, piece.count
@@ -151,6 +159,7 @@ class Members:
                 member.add(jax.tree.map(operator.itemgetter(number), found), seconds)
             losses = [float(member.journal.losses[-1][-1]) for member in self._sound]
             report.advance(steps, float(np.mean(losses or np.nan)))
+            began, compiling = time.perf_counter(), compiled.seconds
         self._states = dataclasses.replace(self._states, epoch=self._states.epoch + 1)
 
     def _evaluate(self) -> None:
@@ -167,11 +176,9 @@ class Members:
         each = predictions(self._settings.data.train, 1)
         return epoch_record(plan, self._compiled.program, journal, each, test)
 
-    def _result(self, number: int, timings: Timings, device: str) -> MemberRun:
+    def _result(self, number: int, timings: Timings, speed: float, device: str) -> MemberRun:
         member = self._members[number]
         state = jax.tree.map(operator.itemgetter(number), self._states)
-        plan = self._plan(0)
-        examples = self._settings.epochs * (plan.full[..., 0].size + plan.rest[..., 0].size)
         assert member.test is not None
         return MemberRun(
             model=merge(self._compiled.program.graphdef, state),
@@ -180,7 +187,7 @@ class Members:
             step_losses=np.concatenate(member.journal.losses),
             test=member.test,
             timings=timings,
-            examples_per_second=examples / self._train_seconds,
+            examples_per_second=speed,
             device=device,
             seed=member.seed,
             learning_rate=member.learning_rate,
