@@ -1,65 +1,41 @@
-"""The time of a training step: jaxnets against PyTorch and against plain Flax.
+"""The time of a training step: jaxnets against PyTorch, plain Flax and Keras.
 
     python benchmarks/train_step.py                          # all networks, batches of 64 and 1024
     python benchmarks/train_step.py --network mlp --batch 64 --rounds 5
 
-Forward, backward and the update of SGD with momentum, float32, on random data that lie in memory.
-jaxnets runs through its own `fit`, shuffled, an epoch a round; after each epoch the others take as
-many steps, in turn, each with all cores: PyTorch as a tutorial writes it, the same under
-`torch.compile`, and Flax NNX with a jitted step, as Flax's MNIST example has it. A first round of
-each is not counted: in it they compile. The table gives medians over the rounds, the quartiles, and
-how many times as long as jaxnets each takes; the floor is the network's multiplications at the rate
-of a large matrix product, measured in the same rounds. Writes `benchmarks/results/train_step.json`.
+Forward, backward and the update of SGD with momentum, float32, on random data that lie in memory
+and are shuffled for each round, which is an epoch. Each competitor is a process of its own with all
+cores, and they take turns (`turns.py`):
+
+- jaxnets: `fit`, with all that it does in an epoch, its evaluation of one example included.
+- torch eager: as a tutorial writes it, but for its data loader.
+- torch.compile: the same, the whole step compiled; on a GPU with `mode="reduce-overhead"`.
+- CUDA graph, on a GPU alone: the whole step captured once and replayed.
+- plain Flax: NNX with a jitted step, as Flax's MNIST example has it.
+- Keras, where it is installed: `fit` on the JAX backend, which compiles the step by itself. It is
+  what a user writes; `train_on_batch` would wait for the loss after each step.
+- floor: the network's multiplications at the rate of a large matrix product.
+
+The table gives medians over the rounds, quartiles, and each competitor's time divided by jaxnets'.
+Apart from these stand the seconds to compile, which are the first round's less a later one's, and
+the most memory that each process had.
+Writes `benchmarks/results/train_step.json` and a chart beside it.
 """
 
 import argparse
-import datetime
-import itertools
-import json
-import os
-import platform
 import time
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
+import chart
+import machine
 import numpy as np
-import optax
-import torch
-from flax import nnx
+import turns
+from networks import NETWORKS, Network, build, examples
 
-from jaxnets import fit, losses, optimizers
-from jaxnets.compare.torch_twins import twin
-from jaxnets.data import Dataset, Split
-from jaxnets.models import MLP, LeNet, RecurrentClassifier
-
-RESULTS = Path(__file__).parent / "results" / "train_step.json"
-PACKAGES = ("jaxnets", "jax", "flax", "optax", "torch", "numpy")
 LR, MOMENTUM = 0.01, 0.9
-
-
-def recurrent(cell: str) -> Callable[[nnx.Rngs], nnx.Module]:
-    return lambda rngs: RecurrentClassifier(28, 128, 2, output_dim=10, cell=cell, rngs=rngs)
-
-
-#: How to build a network, the shape of its inputs, and its multiplications forward, per example.
-NETWORKS = {
-    "mlp": (lambda rngs: MLP((784, 128, 64, 10), rngs=rngs), (784,), 784 * 128 + 128 * 64 + 640),
-    "lenet-28": (
-        lambda rngs: LeNet(rngs=rngs),
-        (28, 28, 1),
-        28 * 28 * 25 * 6 + 10 * 10 * 150 * 16 + 400 * 120 + 120 * 84 + 840,
-    ),
-    "lenet-32": (
-        lambda rngs: LeNet(3, image_size=32, rngs=rngs),
-        (32, 32, 3),
-        28 * 28 * 75 * 6 + 10 * 10 * 150 * 16 + 400 * 120 + 120 * 84 + 840,
-    ),
-    "lstm": (recurrent("lstm"), (28, 28), 28 * 512 * (28 + 128 + 128 + 128) + 1280),
-    "gru": (recurrent("gru"), (28, 28), 28 * 384 * (28 + 128 + 128 + 128) + 1280),
-}
+Run = Callable[[], None]
 
 
 def main() -> None:
@@ -69,96 +45,157 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=0.5, help="about how long a round takes")
     parser.add_argument("--without", action="append", default=[], help="leave a competitor out")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=machine.RESULTS / "train_step.json")
+    parser.add_argument("--competitor", help=argparse.SUPPRESS)
+    parser.add_argument("--steps", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.competitor:
+        case = NETWORKS[options.network[0]], options.batch[0], options.steps
+        COMPETITORS[options.competitor](*case)
+    else:
+        compete(options)
+
+
+def compete(options: argparse.Namespace) -> None:
+    """Times all cases, and tells and writes what came of it."""
     rows = []
-    print("network    batch  competitor         µs a step           quartiles   ratio")
+    print(
+        "network    batch  competitor         µs a step           quartiles   ratio  compile   MB"
+    )
     for network in options.network or NETWORKS:
         for batch in options.batch or (64, 1024):
-            row = measure(network, batch, options)
-            rows.append(row)
-            report(row)
-    options.out.parent.mkdir(exist_ok=True)
-    options.out.write_text(json.dumps({**machine(), "rows": rows}, indent=1) + "\n")
+            work = NETWORKS[network].multiplications * 6 * batch
+            steps = max(4, int(options.seconds / (work / 30e9)))
+            arguments = ["--network", network, "--batch", str(batch), "--steps", str(steps)]
+            found = turns.take_turns(names(options.without), arguments, options.rounds)
+            rows.append({"network": network, "batch": batch, "steps": steps, "competitors": found})
+            turns.report(rows[-1], "steps")
+    machine.write(options.out, rows)
+    chart.draw(rows, "steps", "Time of a training step", options.out.with_suffix(".png"))
 
 
-def measure(network: str, batch: int, options: argparse.Namespace) -> dict:
-    """Microseconds a step of each competitor, by round."""
-    build, shape, multiplications = NETWORKS[network]
-    steps = max(4, int(options.seconds / (multiplications * 6 * batch / 30e9)))
-    draw = np.random.default_rng(0)
-    inputs = draw.normal(size=(steps * batch, *shape)).astype(np.float32)
-    labels = draw.integers(10, size=len(inputs)).astype(np.int32)
+def names(without: list[str]) -> list[str]:
+    """The competitors that this machine can run."""
+    import torch
+
+    missing = [] if find_spec("keras") else ["Keras"]
+    missing += [] if torch.cuda.is_available() else ["CUDA graph"]
+    return [name for name in COMPETITORS if name not in {*without, *missing}]
+
+
+def jaxnets_steps(network: Network, batch: int, steps: int) -> None:
+    """Epochs of ``fit``, which waits for its turn after each."""
+    from jaxnets import fit, losses, optimizers
+    from jaxnets.data import Dataset, Split
+    from jaxnets.training import StopTraining
+
+    inputs, labels = examples(network, steps * batch)
     split = Split(inputs, labels)
-    competitors = {
-        "torch eager": torch_steps(build, inputs, labels, batch, compiled=False),
-        "torch.compile": torch_steps(build, inputs, labels, batch, compiled=True),
-        "plain Flax": flax_steps(build, inputs, labels, batch),
-        "floor": matmul(steps * 6 * multiplications * batch),
-    }
-    for name in options.without:
-        competitors.pop(name)
-    times: dict[str, list[float]] = {name: [] for name in ("jaxnets", *competitors)}
+    began = [0.0]
 
-    def others(record: object) -> None:
-        times["jaxnets"].append(record.seconds)  # type: ignore[attr-defined]
-        for name, run in competitors.items():
-            began = time.perf_counter()
-            scaled = run()
-            times[name].append(scaled or time.perf_counter() - began)
+    def next_turn(record: object) -> None:
+        turns.tell(time.perf_counter() - began[0])
+        if not turns.wait():
+            raise StopTraining("the last turn")
+        began[0] = time.perf_counter()
 
-    run = fit(
-        build(nnx.Rngs(0)),
-        Dataset("random", split, split.take(batch)),
+    model = build(network)
+    turns.tell("ready")
+    turns.wait()
+    began[0] = time.perf_counter()
+    fit(
+        model,
+        Dataset("random", split, split.take(1)),
         loss=losses.cross_entropy,
         optimizer=optimizers.sgd(LR, momentum=MOMENTUM),
-        epochs=options.rounds + 1,
+        epochs=10**6,
         batch_size=batch,
-        callbacks=[others],
+        callbacks=[next_turn],
         progress="none",
     )
-    return {
-        "network": network,
-        "batch": batch,
-        "steps": steps,
-        "compile_seconds": run.timings.compile_seconds,
-        "microseconds": {name: [1e6 * s / steps for s in of[1:]] for name, of in times.items()},
-    }
+    turns.tell({**machine.peak_memory(), "device": machine.device()})
 
 
-def torch_steps(
-    build: Callable, inputs: np.ndarray, labels: np.ndarray, batch: int, *, compiled: bool
-) -> Callable[[], None]:
-    """An epoch as a PyTorch tutorial writes it, but for its data loader."""
-    model = twin(build(nnx.Rngs(0)))
+def torch_step(network: Network) -> tuple[Callable, Callable]:
+    """A step as a PyTorch tutorial writes it; and what sets gradients to None, if that is apart."""
+    import torch
+    import torch_networks
+
+    model = torch_networks.build(network)
     optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
     criterion = torch.nn.CrossEntropyLoss()
-    if inputs.ndim == 4:
-        inputs = np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))
-    x, y = torch.from_numpy(inputs), torch.from_numpy(labels).long()
 
     def step(x: torch.Tensor, y: torch.Tensor) -> None:
         optimizer.zero_grad()
-        loss = criterion(model(x), y)
-        loss.backward()
+        criterion(model(x), y).backward()
         optimizer.step()
 
-    run = torch.compile(step) if compiled else step
+    return step, optimizer.zero_grad
+
+
+def torch_serve(network: Network, batch: int, steps: int, step: Callable) -> None:
+    """Epochs of a step over shuffled tensors."""
+    import torch
+    import torch_networks
+
+    x, y = map(torch_networks.tensor, examples(network, steps * batch))
 
     def epoch() -> None:
-        for rows in torch.randperm(len(x)).split(batch):
-            run(x[rows], y[rows])
+        for rows in torch.randperm(len(x), device=x.device).split(batch):
+            step(x[rows], y[rows])
+        torch_networks.wait()
 
-    return epoch
+    turns.serve(epoch)
 
 
-def flax_steps(
-    build: Callable, inputs: np.ndarray, labels: np.ndarray, batch: int
-) -> Callable[[], None]:
-    """An epoch as Flax's MNIST example writes it."""
-    model = PLAIN[type(build(nnx.Rngs(0)))](build(nnx.Rngs(0)))
+def torch_eager(network: Network, batch: int, steps: int) -> None:
+    torch_serve(network, batch, steps, torch_step(network)[0])
+
+
+def torch_compile(network: Network, batch: int, steps: int) -> None:
+    import torch
+
+    mode = "reduce-overhead" if torch.cuda.is_available() else "default"
+    torch_serve(network, batch, steps, torch.compile(torch_step(network)[0], mode=mode))
+
+
+def cuda_graph(network: Network, batch: int, steps: int) -> None:
+    """The step recorded on tensors that stay, into which each batch is copied."""
+    import torch
+    import torch_networks
+
+    step, no_gradients = torch_step(network)
+    x, y = map(torch_networks.tensor, examples(network, batch))
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(3):
+            step(x, y)
+    torch.cuda.current_stream().wait_stream(aside)
+    no_gradients()  # so that the graph has gradients in memory of its own
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step(x, y)
+
+    def replay(inputs: torch.Tensor, labels: torch.Tensor) -> None:
+        x.copy_(inputs)
+        y.copy_(labels)
+        graph.replay()
+
+    torch_serve(network, batch, steps, replay)
+
+
+def plain_flax(network: Network, batch: int, steps: int) -> None:
+    """Epochs as Flax's MNIST example writes them."""
+    import flax_networks
+    import jax
+    import jax.numpy as jnp
+    import optax
+    from flax import nnx
+
+    model = flax_networks.build(network)
     optimizer = nnx.Optimizer(model, optax.sgd(LR, MOMENTUM), wrt=nnx.Param)
-    x, y = jnp.asarray(inputs), jnp.asarray(labels)
+    x, y = map(jnp.asarray, examples(network, steps * batch))
 
     @nnx.jit
     def step(model: nnx.Module, optimizer: nnx.Optimizer, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -175,99 +212,47 @@ def flax_steps(
             loss = step(model, optimizer, x[rows], y[rows])
         loss.block_until_ready()
 
-    return epoch
+    turns.serve(epoch)
 
 
-class PlainMLP(nnx.Module):
-    """The documented MLP of Flax's own layers."""
+def keras_fit(network: Network, batch: int, steps: int) -> None:
+    """Epochs of Keras' own loop."""
+    import keras_networks
+    from keras_networks import keras
 
-    def __init__(self, like: MLP) -> None:
-        rngs, sizes = nnx.Rngs(0), like.features
-        self.layers = nnx.List(nnx.Linear(a, b, rngs=rngs) for a, b in itertools.pairwise(sizes))
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        for layer in self.layers[:-1]:
-            x = nnx.relu(layer(x))
-        return self.layers[-1](x)
-
-
-class PlainLeNet(nnx.Module):
-    """LeNet of Flax's own layers."""
-
-    def __init__(self, like: LeNet) -> None:
-        rngs, channels = nnx.Rngs(0), like.conv1.kernel.shape[2]
-        padding = 2 if channels == 1 else 0
-        self.conv1 = nnx.Conv(channels, 6, (5, 5), padding=padding, rngs=rngs)
-        self.conv2 = nnx.Conv(6, 16, (5, 5), padding=0, rngs=rngs)
-        self.fc1, self.fc2 = nnx.Linear(400, 120, rngs=rngs), nnx.Linear(120, 84, rngs=rngs)
-        self.fc3 = nnx.Linear(84, 10, rngs=rngs)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        for conv in (self.conv1, self.conv2):
-            x = nnx.max_pool(nnx.relu(conv(x)), (2, 2), strides=(2, 2))
-        x = x.reshape(len(x), -1)
-        return self.fc3(nnx.relu(self.fc2(nnx.relu(self.fc1(x)))))
+    model = keras_networks.build(network)
+    model.compile(
+        keras.optimizers.SGD(LR, momentum=MOMENTUM),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    x, y = examples(network, steps * batch)
+    turns.serve(lambda: model.fit(x, y, batch_size=batch, epochs=1, verbose=0))
 
 
-class PlainRecurrent(nnx.Module):
-    """Two recurrent layers of Flax's own."""
+def floor(network: Network, batch: int, steps: int, size: int = 1024) -> None:
+    """Large matrix products, with as many multiplications as the steps of an epoch."""
+    import jax
 
-    def __init__(self, like: RecurrentClassifier) -> None:
-        rngs = nnx.Rngs(0)
-        cell = {"lstm": nnx.OptimizedLSTMCell, "gru": nnx.GRUCell}[like.cell]
-        self.one = nnx.RNN(cell(28, 128, rngs=rngs))
-        self.two = nnx.RNN(cell(128, 128, rngs=rngs))
-        self.fc = nnx.Linear(128, 10, rngs=rngs)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return self.fc(self.two(self.one(x))[:, -1])
-
-
-PLAIN = {MLP: PlainMLP, LeNet: PlainLeNet, RecurrentClassifier: PlainRecurrent}
-
-
-def matmul(operations: int, size: int = 1024) -> Callable[[], float]:
-    """The seconds that so many floating-point operations take in matrix products of this size."""
     matrix = jax.random.normal(jax.random.key(0), (size, size))
-    product = jax.jit(jnp.matmul)
-    product(matrix, matrix).block_until_ready()
+    product = jax.jit(jax.numpy.matmul)
+    times = max(1, round(3 * steps * batch * network.multiplications / size**3))
 
-    def run() -> float:
-        began = time.perf_counter()
-        for _ in range(50):
+    def run() -> None:
+        for _ in range(times):
             product(matrix, matrix).block_until_ready()
-        return (time.perf_counter() - began) * operations / (50 * 2 * size**3)
 
-    return run
-
-
-def report(row: dict) -> None:
-    ours = np.median(row["microseconds"]["jaxnets"])
-    for name, times in row["microseconds"].items():
-        low, middle, high = np.percentile(times, (25, 50, 75))
-        quartiles = f"{low:,.0f} to {high:,.0f}"
-        print(
-            f"{row['network']:<10}{row['batch']:>6}  {name:<16}{middle:>12,.0f}{quartiles:>20}"
-            f"{middle / ours:>8.2f}",
-            flush=True,
-        )
+    turns.serve(run)
 
 
-def machine() -> dict:
-    return {
-        "date": datetime.date.today().isoformat(),
-        "versions": {package: version(package) for package in PACKAGES},
-        "python": platform.python_version(),
-        "device": jax.devices()[0].device_kind,
-        "cores": len(os.sched_getaffinity(0)),
-        "processor": processor(),
-    }
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+COMPETITORS = {
+    "jaxnets": jaxnets_steps,
+    "torch eager": torch_eager,
+    "torch.compile": torch_compile,
+    "CUDA graph": cuda_graph,
+    "plain Flax": plain_flax,
+    "Keras": keras_fit,
+    "floor": floor,
+}
 
 
 if __name__ == "__main__":

@@ -22,7 +22,15 @@ from jaxnets.models import (
     RecurrentClassifier,
     TextClassifier,
 )
-from jaxnets.training import NonFiniteLossError, TrainingRun, TrainState, evaluate, fit, predict
+from jaxnets.training import (
+    NonFiniteLossError,
+    TrainingRun,
+    TrainState,
+    evaluate,
+    fit,
+    predict,
+    predictor,
+)
 
 __version__ = "0.1.0"
 
@@ -50,5 +58,6 @@ __all__ = [
     "models",
     "optimizers",
     "predict",
+    "predictor",
     "training",
 ]

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import click
 import jax
@@ -30,6 +31,7 @@ def console() -> None:
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     # of what Orbax abandons when it fails, which is reported as a sentence
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+    sys.unraisablehook = _said_elsewhere
     code = main()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the work is done
     code = _flushed(code)
@@ -38,6 +40,12 @@ def console() -> None:
     if code >= 128 or (code and jax.distributed.is_initialized()):
         os._exit(code)
     sys.exit(code)
+
+
+def _said_elsewhere(lost: Any) -> None:
+    """Passes over an interrupt that the garbage collector has lost: ``fit`` knows of it."""
+    if not isinstance(lost.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
 
 
 def _flushed(code: int) -> int:

@@ -36,7 +36,7 @@ from jaxnets.data.text import TextDataset
 from jaxnets.losses import LOSSES
 from jaxnets.models import MODELS
 from jaxnets.optimizers import OPTIMIZERS
-from jaxnets.training import TrainingRun, fit
+from jaxnets.training import TrainingRun, TrainingRuns, fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -494,6 +494,50 @@ def train(
         ValueError: if the recipe does not fit together.
     """
     check_seed("seed", seed)
+    data, settings = _settings(recipe, data)
+    model = build_model(sized(recipe, data), seed)
+    run: TrainingRun = fit(model, data, seed=seed, **settings, **options)
+    return run
+
+
+def train_many(
+    recipe: Recipe,
+    *,
+    seeds: int | Sequence[int],
+    learning_rates: Sequence[float] | None = None,
+    data: Dataset | None = None,
+    **options: Any,
+) -> TrainingRuns:
+    """Trains a recipe's network from many seeds at once; each run is what ``train`` makes of it.
+
+    Args:
+        recipe: what to train, and how.
+        seeds: see ``fit``.
+        learning_rates: see ``fit``.
+        data: see ``train``.
+        **options: those of ``train`` that go with seeds.
+
+    Raises:
+        ValueError: if the recipe does not fit together, or something does not go with seeds.
+    """
+    data, settings = _settings(recipe, data)
+    network = sized(recipe, data)
+
+    def build(rngs: nnx.Rngs) -> nnx.Module:
+        return _call(MODELS, network.model, "model", network.model_options, rngs=rngs)
+
+    runs: TrainingRuns = fit(
+        build, data, seeds=seeds, learning_rates=learning_rates, **settings, **options
+    )
+    return runs
+
+
+def _settings(recipe: Recipe, data: Dataset | None) -> tuple[Dataset, dict[str, Any]]:
+    """The data, and what ``fit`` is told of a recipe beside the model.
+
+    Raises:
+        ValueError: if they do not fit together.
+    """
     if recipe.loss not in LOSSES:
         raise InputError("loss", f"one of {', '.join(LOSSES)}", repr(recipe.loss))
     optimizer = _call(OPTIMIZERS, recipe.optimizer, "optimizer", recipe.optimizer_options)
@@ -501,19 +545,15 @@ def train(
     if recipe.loss in _OF_VALUES and data.num_classes is not None and not _mixes(recipe):
         expected = "values to predict, as regression=True makes of a table's whole numbers"
         raise InputError(f"labels of {data.name}", expected, f"classes, for the loss {recipe.loss}")
-    return fit(
-        build_model(sized(recipe, data), seed),
-        data,
-        loss=LOSSES[recipe.loss],
-        optimizer=optimizer,
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        seed=seed,
-        transform=build_transform(recipe),
-        augment=build_augmentation(recipe),
-        buckets=recipe.buckets,
-        **options,
-    )
+    return data, {
+        "loss": LOSSES[recipe.loss],
+        "optimizer": optimizer,
+        "epochs": recipe.epochs,
+        "batch_size": recipe.batch_size,
+        "transform": build_transform(recipe),
+        "augment": build_augmentation(recipe),
+        "buckets": recipe.buckets,
+    }
 
 
 def _mixes(recipe: Recipe) -> bool:

@@ -73,3 +73,38 @@ def test_an_interrupt_is_one_word_and_leaves_no_trace(tmp_path):
     assert process.returncode == 130
     assert err.strip() == "jaxnets: interrupted"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_while_the_package_is_imported_is_the_same_word():
+    script = """
+import os, signal, sys
+import jaxnets_command
+
+class Interrupting:
+    def find_spec(name, path, target=None):
+        if name == "jaxnets.arrays":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting)
+jaxnets_command.console()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr, done.stdout) == (130, "jaxnets: interrupted\n", "")
+
+
+def test_an_interrupt_of_the_garbage_collector_is_the_same_word():
+    script = """
+import gc, os, signal, sys
+from jaxnets import cli
+
+def interrupt(phase, about):
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # fit listens
+        gc.callbacks.remove(interrupt)
+        os.kill(os.getpid(), signal.SIGINT)
+
+gc.callbacks.append(interrupt)
+cli.console()
+"""
+    line = [sys.executable, "-c", script, *LINE[:2], "--epochs", "100000", "--quiet"]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.strip()) == (130, "jaxnets: interrupted")

@@ -1,4 +1,6 @@
+import os
 import re
+import signal
 import warnings
 
 import numpy as np
@@ -12,6 +14,7 @@ from jaxnets.training import (
     Callback,
     EarlyStopping,
     EpochRecord,
+    Interrupted,
     LossSpikes,
     RunSoFar,
     Saving,
@@ -114,6 +117,62 @@ def test_steps_may_stop_the_run_too_which_then_ends_with_the_epoch():
 
     run = train(Stop(), stop_after(1, "later"))
     assert (len(run.history), len(run.step_losses), run.stopped) == (1, STEPS, "at once")
+
+
+@pytest.mark.parametrize("when", [2, STEPS])  # within the epoch, and at its end
+def test_a_request_to_stop_loses_no_callbacks_stop(tmp_path, when):
+    class Stop(Callback):
+        def steps(self, step, losses):
+            if step == when:
+                os.kill(os.getpid(), signal.SIGTERM)
+                raise StopTraining("at once")
+
+    with pytest.raises(Interrupted, match=f"after step {when}"):
+        train(Stop(), save=Saving(tmp_path))
+    run = train(save=Saving(tmp_path), resume=True)
+    assert (len(run.history), run.stopped) == (1, "at once")
+
+
+def test_who_goes_on_with_a_run_that_steps_stopped_gets_more_of_it(tmp_path):
+    class Stop(Callback):
+        def steps(self, step, losses):
+            raise StopTraining("at once")
+
+    assert len(train(Stop(), save=Saving(tmp_path)).history) == 1
+    run = train(save=Saving(tmp_path), resume=True)
+    assert (len(run.history), run.stopped) == (3, None)
+
+
+@pytest.fixture
+def interrupts():
+    """Ctrl-C as Python has it, whatever runs the tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def interrupt_and_go_on(record):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("not interrupted")
+    except KeyboardInterrupt:  # as in a callback of the garbage collector
+        pass
+
+
+def test_an_interrupt_that_somebody_swallows_ends_the_run_all_the_same(interrupts):
+    witness = Witness()
+    with pytest.raises(KeyboardInterrupt):
+        train(interrupt_and_go_on, witness, epochs=9)
+    assert witness.heard.count(("epoch", 1)) == 1
+    assert len(witness.run.history) == 1
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_another_handler_of_interrupts_stays(interrupts):
+    heard = []
+    signal.signal(signal.SIGINT, lambda *of: heard.append(of[0]))
+    assert len(train(lambda record: os.kill(os.getpid(), signal.SIGINT)).history) == 3
+    assert heard == [signal.SIGINT] * 3
 
 
 def test_a_run_that_is_stopped_after_its_last_epoch_was_not():

@@ -71,7 +71,8 @@ NETWORKS = """
         "same(RecurrentClassifier(4, 5, 2, output_dim=3, cell='lstm', **wide), data((6, 4)))",
         "same(RecurrentClassifier(4, 5, 2, output_dim=3, cell='gru', **wide), data((6, 4)))",
         "same(nnx.Sequential(layers.Linear(4, 8, **wide),\n"
-        "    layers.BatchNorm1d(8, synchronized=True, **wide), layers.Linear(8, 3, **wide)),\n"
+        "    layers.BatchNorm1d(8, synchronized=True, **wide), layers.Linear(8, 3, **wide),\n"
+        "    layers.BatchNorm1d(3, track_running_stats=False, synchronized=True, **wide)),\n"
         "    data((4,)))",
     ],
 )  # fmt: skip
@@ -137,6 +138,35 @@ def test_a_batch_is_cut_into_parts_in_order():
 def test_bad_devices_are_named(devices, parallel, message):
     with pytest.raises(ValueError, match=message):
         place(devices, parallel)
+
+
+def test_a_device_that_is_named_twice_is_a_fault():
+    with pytest.raises(ValueError, match="devices: expected each device once, got .*CpuDevice"):
+        place([jax.devices()[0]] * 2, "shard_map")
+
+
+def test_an_output_that_is_not_of_the_examples_is_a_fault_where_devices_share_a_batch():
+    on_devices(
+        2,
+        textwrap.dedent(NETWORKS)
+        + textwrap.dedent(
+            """
+            class Norm(MLP):
+                def __call__(self, x):
+                    made = super().__call__(x)
+                    return made, (made**2).mean()
+
+            try:
+                losses_of(Norm((4, 3), **wide), data((4,)), devices=2, correct=None,
+                          loss=lambda outputs, labels: losses.cross_entropy(outputs[0], labels))
+            except ValueError as error:
+                assert str(error).startswith("model: expected outputs [batch, …] alone"), error
+                assert str(error).endswith("got float64[] for 5 examples"), error
+            else:
+                raise AssertionError("no error")
+            """
+        ),
+    )
 
 
 def test_one_cpu_is_the_default():

@@ -46,6 +46,23 @@ def test_parts_make_the_step_of_the_whole_batch(loss, accumulate):
             np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-12)
 
 
+def test_an_output_that_is_not_of_the_examples_is_a_fault_of_parts():
+    class Norm(MLP):
+        def __call__(self, x):
+            made = super().__call__(x)
+            return made, (made**2).mean()
+
+    def loss(outputs, labels):
+        return losses.cross_entropy(outputs[0], labels) + outputs[1]
+
+    model, on = Norm((4, 3), rngs=nnx.Rngs(0)), data((4,), np.float32)
+    assert train(model, on, loss=loss, correct=None, epochs=1).test.loss > 0
+    with pytest.raises(
+        ValueError, match="model: expected outputs .*, got float32.. for 5 examples"
+    ):
+        train(model, on, loss=loss, correct=None, accumulate=2)
+
+
 def test_parts_of_sequences():
     with jax.enable_x64(True):
         model = RecurrentClassifier(

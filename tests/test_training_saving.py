@@ -20,6 +20,8 @@ from jaxnets.data import (
 )
 from jaxnets.layers import BatchNorm1d, Dropout, Linear, flatten
 from jaxnets.training import Interrupted, Saving, Sharding, fit
+from jaxnets.training.compiled import Compiled
+from jaxnets.training.placement import Placement
 
 BATCHES = 7  # of an epoch: six of 8 examples and one of 4
 
@@ -120,6 +122,26 @@ def test_a_run_that_never_saved_begins(tmp_path, whole):
 def test_other_times_to_save_and_more_epochs_are_no_other_run(saved, tmp_path):
     directory = truncated(saved, tmp_path / "run", 6)
     assert_same(train(directory, steps=5, resume=True, epochs=4), train(epochs=4))
+
+
+def test_where_an_epoch_is_one_program_its_parts_are_one_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(Placement, "on_cpu", False)
+    compiled = []
+    monkeypatch.setattr(Compiled, "run", counting(Compiled.run, compiled))
+    whole = train()
+    count = len(compiled[-1]._compiled)
+    assert_same(train(tmp_path / "run", steps=5), whole)  # parts of 1, 3 and 5 steps
+    assert len(compiled[-1]._compiled) == count
+    directory = truncated(tmp_path / "run", tmp_path / "again", 10)
+    assert_same(train(directory, resume=True), whole)
+
+
+def counting(run, seen):
+    def counted(self, *arguments):
+        seen.append(self)
+        return run(self, *arguments)
+
+    return counted
 
 
 def test_streamed_splits_go_on_too(whole, tmp_path):

@@ -8,8 +8,8 @@ import click
 from jaxnets.commands.flags import PathArgument
 from jaxnets.data import Dataset
 from jaxnets.training import Callback, EarlyStopping
-from jaxnets.training.fit import NonFinite
 from jaxnets.training.monitoring import JsonLines, Profile, TensorBoard, has_images
+from jaxnets.training.settings import NonFinite
 
 _IMAGES = 16
 _FLAGS = (

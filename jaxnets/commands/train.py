@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 
 from jaxnets import recipes, runs
-from jaxnets.commands import computing, monitoring
+from jaxnets.commands import computing, monitoring, seeds
 from jaxnets.commands.flags import (
     changed,
     joining_flags,
@@ -55,6 +55,7 @@ class _Job:
 @click.option("--seed", type=int, help="Seeds everything random.  [default: 0]")
 @saving_flags
 @computing.computing_flags
+@seeds.seeds_flags
 @monitoring.watching_flags
 @joining_flags
 @click.option(
@@ -74,12 +75,23 @@ def train_command(
     is, how many there are and which it is. Started by SLURM, Open MPI or as a Cloud TPU pod they
     know. Process 0 alone speaks and writes.
 
+    With --seeds or --learning-rates many runs are trained at once: see docs/training.md.
+
     With --json the progress goes to standard error, so that standard output is the result alone.
     """
     out, resume, saving = take_saving(flags)
     joining = [flags.pop(name) for name in ("coordinator", "processes", "process_id")]
     watching, given = monitoring.take(flags), computing.take(flags)
+    many = seeds.take(flags, seed)
     _check_flags(recipe, out, resume, saving)
+    if many is not None:
+        names = ("coordinator", "processes", "process_id")
+        others = {**watching, **given, **dict(zip(names, joining, strict=True))}
+        others |= {"save_every": saving or None, "resume": resume}
+        seeds.check_alone(others)
+        chosen = changed(recipes.recipe(recipe), flags)  # type: ignore[arg-type]
+        seeds.train(many, chosen, others, out, as_json=as_json, quiet=quiet)
+        return
     monitoring.check_apart(watching, None if saving else out)
     begun = None if resume is None else runs.resume(resume)
     if begun is not None:

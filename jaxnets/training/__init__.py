@@ -7,9 +7,11 @@ from jaxnets.training.callbacks import (
     RunSoFar,
     StopTraining,
 )
+from jaxnets.training.course import NonFiniteLossError
 from jaxnets.training.evaluation import evaluate, predict
-from jaxnets.training.fit import NonFiniteLossError, fit
+from jaxnets.training.fit import fit
 from jaxnets.training.interrupts import Interrupted
+from jaxnets.training.predictor import predictor
 from jaxnets.training.records import (
     EpochRecord,
     Evaluation,
@@ -19,6 +21,7 @@ from jaxnets.training.records import (
     plot_history,
     write_history,
 )
+from jaxnets.training.replicates import MemberRun, Summary, TrainingRuns
 from jaxnets.training.saving import Saving
 from jaxnets.training.sharding import Sharding
 from jaxnets.training.state import Program, TrainState, initialize
@@ -31,6 +34,7 @@ __all__ = [
     "Evaluation",
     "Interrupted",
     "LossSpikes",
+    "MemberRun",
     "NonFiniteLossError",
     "Program",
     "RunSoFar",
@@ -38,15 +42,18 @@ __all__ = [
     "Sharding",
     "StepMetrics",
     "StopTraining",
+    "Summary",
     "Timings",
     "TrainState",
     "TrainingRun",
+    "TrainingRuns",
     "count_parameters",
     "evaluate",
     "fit",
     "initialize",
     "plot_history",
     "predict",
+    "predictor",
     "train_step",
     "write_history",
 ]

@@ -109,7 +109,8 @@ def cut(
         plan: the epoch's batches.
         start: how many of them are done.
         room: the most steps of a piece; None for all that there are. One compiled program runs
-            all pieces with the same room, so that a run's numbers do not depend on how it is cut.
+            all pieces with the same room, so that a run's numbers do not depend on how it is cut;
+            without room, that is one program for whole epochs and one for parts of any length.
         stops: steps of the epoch after which a piece has to end.
     """
     full, widths = len(plan.full), plan.widths
@@ -120,13 +121,16 @@ def cut(
     if room is not None:
         ends |= set(range(start - start % room + room, full, room))
     edges = [start, *sorted(ends), full]
+    last_room = None if room is None else 1
+    if start or ends:
+        room = room or full
     pieces = [
         Piece(plan.full[first:last], room, None if widths is None else int(widths[first]))
         for first, last in itertools.pairwise(edges)
         if first < last
     ]
     left = len(plan.rest) and start < plan.steps
-    return [*pieces, Piece(plan.rest[None], None if room is None else 1)] if left else pieces
+    return [*pieces, Piece(plan.rest[None], last_room)] if left else pieces
 
 
 class Feed(Protocol):

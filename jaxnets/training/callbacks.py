@@ -206,6 +206,7 @@ class Listeners:
     @contextlib.contextmanager
     def listening(self, run: RunSoFar) -> Iterator[None]:
         """Begins all of them, and ends those that have begun."""
+        self._journal, self.reason = run._journal, run._journal.stopped
         with contextlib.ExitStack() as stack:
             for each in self._more:
                 stack.callback(self._call, each.end)
@@ -214,8 +215,11 @@ class Listeners:
 
     def steps(self, step: int, losses: np.ndarray) -> None:
         """Some steps are done."""
+        before = self.reason
         for each in self._more:
             self._call(each.steps, step, losses)
+        if before is None:  # nobody tells a run of it that goes on from within the epoch
+            self._journal.stopped = self.reason
 
     def epoch(self, record: EpochRecord) -> None:
         """An epoch is done."""

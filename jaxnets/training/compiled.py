@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxnets.training.batches import SPREAD, Batches
-from jaxnets.training.epoch import train_steps
+from jaxnets.training.epoch import train_members, train_steps
 from jaxnets.training.sharding import AnyPlacement
 from jaxnets.training.state import Program, TrainState
 
@@ -66,4 +66,4 @@ def _jitted(
     kind: Hashable,
 ) -> Any:
     bound = functools.partial(function, program, size)
-    return placement.mapped(bound, SPREAD[kind], donate=function is train_steps)
+    return placement.mapped(bound, SPREAD[kind], donate=function in (train_steps, train_members))

@@ -8,9 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnets.training.batches import Batches
+from jaxnets.layers import shard
+from jaxnets.training.batches import Batches, Gathered
+from jaxnets.training.placement import AXIS
 from jaxnets.training.state import Program, TrainState, outputs
-from jaxnets.training.step import StepMetrics, gathered, measure, train_step
+from jaxnets.training.step import StepMetrics, check_of_examples, gathered, measure, train_step
+
+# On a CPU, where many small matrices are faster than one, but all of them are to be in its cache.
+_TRAINED_ON_CPU = 4
+# Elsewhere, as the batches of an evaluation are large and each member needs memory for one.
+_EVALUATED = 16
 
 
 def train_steps(
@@ -36,6 +43,30 @@ def train_steps(
     return _collect(step, state, batches.steps, count, skipped)
 
 
+def train_members(
+    program: Program, size: int, states: TrainState, batches: Gathered, count: np.int32 | None
+) -> tuple[TrainState, StepMetrics]:
+    """``train_steps`` for many runs at once, on one copy of the examples.
+
+    Args:
+        program: see ``train_step``.
+        size: examples in a batch.
+        states: before the steps, each array [members, …].
+        batches: with rows [steps, batch, members].
+        count: how many of the batches to take; None for all.
+
+    Returns:
+        The states after the steps, and each step's metrics [members, steps].
+    """
+
+    def member(one: tuple[TrainState, jax.Array]) -> tuple[TrainState, StepMetrics]:
+        state, rows = one
+        return train_steps(program, size, state, batches._replace(rows=rows), count)
+
+    every = states, jnp.moveaxis(batches.rows, 2, 0)
+    return _for_each(member, every, _trained_at_once(member, every))
+
+
 def evaluate_batches(
     program: Program, size: int, state: TrainState, batches: Batches, count: np.int32 | None
 ) -> StepMetrics:
@@ -43,10 +74,24 @@ def evaluate_batches(
 
     def step(state: TrainState, number: jax.Array) -> tuple[TrainState, StepMetrics]:
         inputs, labels = batches.batch(number)
-        own = outputs(program, state, inputs), labels
-        return state, measure(program, *gathered(own, program.shards, size))
+        with shard.of_batch(AXIS, program.shards, len(inputs), size):
+            made = outputs(program, state, inputs)
+        if program.shards > 1:
+            check_of_examples(made, len(inputs))
+        return state, measure(program, *gathered((made, labels), program.shards, size))
 
     return _collect(step, state, batches.steps, count)[1]
+
+
+def evaluate_members(
+    program: Program, size: int, states: TrainState, batches: Batches, count: np.int32 | None
+) -> StepMetrics:
+    """``evaluate_batches`` for states [members, …]."""
+
+    def member(state: TrainState) -> StepMetrics:
+        return evaluate_batches(program, size, state, batches, count)
+
+    return _for_each(member, states, _evaluated_at_once())
 
 
 def predict_batches(
@@ -59,6 +104,29 @@ def predict_batches(
         return None, outputs(program, state, inputs)
 
     return lax.scan(step, None, jnp.arange(batches.steps))[1]
+
+
+def _for_each(function: Callable[[Any], Any], every: Any, at_once: int) -> Any:
+    """A function of each member of arrays [members, …], some of them at a time."""
+    if at_once >= len(jax.tree.leaves(every)[0]):
+        return jax.vmap(function)(every)
+    return lax.map(function, every, batch_size=at_once if at_once > 1 else None)
+
+
+def _trained_at_once(member: Callable[[Any], Any], every: Any) -> int:
+    """How many members to train at a time: all, but for CPUs.
+
+    There convolutions with weights of their own for each member take twice the time of one after
+    the other.
+    """
+    if jax.default_backend() != "cpu":
+        return len(jax.tree.leaves(every)[0])
+    one = jax.tree.map(lambda array: array[0], every)
+    return 1 if "conv_general_dilated" in str(jax.make_jaxpr(member)(one)) else _TRAINED_ON_CPU
+
+
+def _evaluated_at_once() -> int:
+    return 1 if jax.default_backend() == "cpu" else _EVALUATED
 
 
 def _collect(

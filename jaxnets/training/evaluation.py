@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -18,9 +18,10 @@ from jaxnets.training.batches import Feed, ResidentFeed, cut, feed
 from jaxnets.training.classes import classes, counter
 from jaxnets.training.compiled import Compiled
 from jaxnets.training.epoch import evaluate_batches, predict_batches
-from jaxnets.training.placement import one_device
+from jaxnets.training.placement import Placement, one_device
 from jaxnets.training.records import Evaluation
 from jaxnets.training.state import Count, Loss, Program, TrainState, Transform, initialize, outputs
+from jaxnets.training.step import StepMetrics
 
 EVALUATION_BATCH = 1000
 # Made once, so that calls with the same model find its compiled program again.
@@ -89,12 +90,9 @@ def predict(
         ValueError: if there is no example.
     """
     check_positive("batch_size", batch_size)
-    check_model(model)
+    program, state, here = for_prediction(model, transform)
     if not np.shape(inputs) or not len(inputs):
         raise InputError("inputs", "at least one example", f"an array {list(np.shape(inputs))}")
-    graphdef, state = initialize(model, _NO_OPTIMIZER, seed=0)
-    program, here = Program(graphdef, _no_loss, _NO_OPTIMIZER, transform), one_device()
-    state = here.place(state)
     source = ResidentFeed(np.asarray(inputs), np.zeros(len(inputs), np.int8), here)
     pieces = cut(epoch_plan(len(inputs), batch_size, seed=0, epoch=0, shuffle=False))
     run = Compiled(program, here, ahead=False).run
@@ -103,6 +101,16 @@ def predict(
         many = run(predict_batches, piece.rows.shape[1], state, batches)
         parts.append(jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), many))
     return jax.tree.map(lambda *some: np.concatenate(some), *parts)
+
+
+def for_prediction(
+    model: nnx.Module, transform: Transform | None
+) -> tuple[Program, TrainState, Placement]:
+    """A model as a program without loss, its state, and the device on which that lies."""
+    check_model(model)
+    graphdef, state = initialize(model, _NO_OPTIMIZER, seed=0)
+    here = one_device()
+    return Program(graphdef, _no_loss, _NO_OPTIMIZER, transform), here.place(state), here
 
 
 def evaluate_state(
@@ -123,14 +131,40 @@ def evaluate_state(
         source: their feed.
         batch_size: examples at a time.
     """
+    measured = measure_split(run, evaluate_batches, state, split, source, batch_size)
+    return evaluation(program, split, measured)
+
+
+def measure_split(
+    run: Callable[..., Any],
+    function: Callable[..., Any],
+    state: TrainState,
+    split: Split | StreamedSplit,
+    source: Feed,
+    batch_size: int = EVALUATION_BATCH,
+) -> list[tuple[int, StepMetrics]]:
+    """What a function of ``epoch`` measures on a split: sizes of batches, and metrics […, steps].
+
+    Arguments as of ``evaluate_state``.
+    """
     plan = epoch_plan(len(split), batch_size, seed=0, epoch=0, shuffle=False)
     pieces = cut(plan, room=source.room(plan.steps, batch_size))
-    loss, correct = 0.0, 0
+    measured = []
     for piece, batches in zip(pieces, source.batches(pieces), strict=True):
-        size = piece.rows.shape[1]
-        measured = jax.device_get(run(evaluate_batches, size, state, batches, piece.count))
-        loss += float(np.sum(measured.loss[: len(piece.rows)], dtype=np.float64)) * size
-        correct += int(measured.correct.sum())
+        steps, size = piece.rows.shape
+        found = jax.device_get(run(function, size, state, batches, piece.count))
+        measured.append((size, jax.tree.map(lambda x, steps=steps: x[..., :steps], found)))
+    return measured
+
+
+def evaluation(
+    program: Program,
+    split: Split | StreamedSplit,
+    measured: Sequence[tuple[int, StepMetrics]],
+) -> Evaluation:
+    """The evaluation of one state, from sizes of batches and metrics [steps]."""
+    loss = sum(float(np.sum(m.loss, dtype=np.float64)) * size for size, m in measured)
+    correct = sum(int(np.sum(m.correct)) for _, m in measured)
     counted = None if program.correct is None else correct
     return Evaluation(loss / len(split), counted, predictions(split))
 
@@ -153,11 +187,10 @@ def checked_feed(
     Raises:
         InputError: if the inputs do not fit the model or a label is no class of it.
     """
-    spec = split.spec
-    example = jax.ShapeDtypeStruct((1, *spec.inputs.shape), spec.inputs.dtype)
-    made = jax.eval_shape(functools.partial(outputs, program), state, example)
-    one = jax.ShapeDtypeStruct((1, *spec.labels.shape), spec.labels.dtype)
-    return feed(f"{name}.labels", split, classes(program.loss, made, one), placement)
+    # two examples, as one is too little for statistics over the batch
+    inputs, labels = (jax.ShapeDtypeStruct((2, *s.shape), s.dtype) for s in split.spec)
+    made = jax.eval_shape(functools.partial(outputs, program), state, inputs)
+    return feed(f"{name}.labels", split, classes(program.loss, made, labels), placement)
 
 
 def check_model(model: Any) -> None:

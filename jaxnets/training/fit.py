@@ -1,75 +1,35 @@
-"""The host's side of training: compile, run epoch after epoch, evaluate, record."""
+"""From what a user asks for to a finished run."""
 
-import dataclasses
 import functools
-import operator
-import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal, overload
 
 import jax
-import numpy as np
 import optax
 from flax import nnx
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import (
-    InputError,
-    check_bool,
-    check_choice,
-    check_float_dtype,
-    check_positive,
-    check_seed,
-)
-from jaxnets.data.batching import Plan, epoch_plan
+from jaxnets.arrays import InputError, check_bool, check_seed
 from jaxnets.data.dataset import Dataset
-from jaxnets.data.text import TextDataset
 from jaxnets.data.transforms import Augmentation
-from jaxnets.training.batches import Feed, cut
 from jaxnets.training.callbacks import Callback, Listeners, RunSoFar
-from jaxnets.training.classes import counter
 from jaxnets.training.compiled import Compiled
-from jaxnets.training.epoch import train_steps
-from jaxnets.training.evaluation import (
-    check_model,
-    checked_feed,
-    evaluate_state,
-    predictions,
-)
+from jaxnets.training.course import Course
+from jaxnets.training.evaluation import check_model, checked_feed
 from jaxnets.training.fingerprint import fingerprint
-from jaxnets.training.placement import Parallel, local, place
+from jaxnets.training.many import Build, fit_many
+from jaxnets.training.placement import Parallel, place
 from jaxnets.training.processes import check_same
-from jaxnets.training.progress import Progress, Reporter, reporter
-from jaxnets.training.records import EpochRecord, Evaluation, Timings, TrainingRun
-from jaxnets.training.saving import Journal, Keeper, Saving, begin, keeper
+from jaxnets.training.progress import Progress, reporter
+from jaxnets.training.records import EpochRecord, TrainingRun
+from jaxnets.training.replicates import TrainingRuns
+from jaxnets.training.saving import Saving, begin, keeper
+from jaxnets.training.settings import NonFinite, Settings
 from jaxnets.training.sharding import AnyPlacement, Sharding
-from jaxnets.training.state import Count, Loss, Program, Transform, initialize, merge
-
-NonFinite = Literal["stop", "skip"]
+from jaxnets.training.state import Count, Loss, Program, TrainState, Transform, initialize
 
 
-class NonFiniteLossError(FloatingPointError):
-    """Training has diverged: the loss of a step, or of the evaluation, is NaN or infinite.
-
-    Attributes:
-        epoch: the epoch, counted from 1.
-        step: the step within the epoch, counted from 1; None for the evaluation after it.
-        loss: the loss.
-    """
-
-    def __init__(self, epoch: int, step: int | None, loss: float) -> None:
-        super().__init__(epoch, step, loss)
-        self.epoch, self.step, self.loss = epoch, step, loss
-
-    def __str__(self) -> str:
-        where = "the test" if self.step is None else f"step {self.step}"
-        what = "gradient is not finite" if np.isfinite(self.loss) else f"loss is {self.loss}"
-        return (
-            f"the {what} at epoch {self.epoch}, {where}: training has diverged "
-            "(a smaller learning rate may help), or inputs or labels are not what the loss takes"
-        )
-
-
+@overload
 def fit(
     model: nnx.Module,
     data: Dataset,
@@ -95,7 +55,56 @@ def fit(
     callbacks: Sequence[Callable[[EpochRecord], Any] | Callback] = (),
     non_finite: NonFinite = "stop",
     progress: Progress = "auto",
-) -> TrainingRun:
+) -> TrainingRun: ...
+@overload
+def fit(
+    model: Build,
+    data: Dataset,
+    *,
+    seeds: int | Sequence[int],
+    learning_rates: Sequence[float] | None = None,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    epochs: int,
+    batch_size: int = 64,
+    transform: Transform | None = None,
+    augment: Augmentation | None = None,
+    correct: Count | Literal["auto"] | None = "auto",
+    shuffle: bool = True,
+    drop_last: bool = False,
+    accumulate: int = 1,
+    compute_dtype: DTypeLike | None = None,
+    non_finite: NonFinite = "stop",
+    progress: Progress = "auto",
+) -> TrainingRuns: ...
+def fit(
+    model: nnx.Module | Build,
+    data: Dataset,
+    *,
+    loss: Loss,
+    optimizer: optax.GradientTransformation,
+    epochs: int,
+    batch_size: int = 64,
+    seed: int = 0,
+    seeds: int | Sequence[int] | None = None,
+    learning_rates: Sequence[float] | None = None,
+    transform: Transform | None = None,
+    augment: Augmentation | None = None,
+    correct: Count | Literal["auto"] | None = "auto",
+    shuffle: bool = True,
+    drop_last: bool = False,
+    buckets: int | None = None,
+    devices: int | Sequence[jax.Device] | None = None,
+    parallel: Parallel = "shard_map",
+    sharding: Sharding | None = None,
+    accumulate: int = 1,
+    compute_dtype: DTypeLike | None = None,
+    save: Saving | None = None,
+    resume: bool = False,
+    callbacks: Sequence[Callable[[EpochRecord], Any] | Callback] = (),
+    non_finite: NonFinite = "stop",
+    progress: Progress = "auto",
+) -> TrainingRun | TrainingRuns:
     """Trains a model and evaluates it on every test example after each epoch.
 
     The data go to the device once, as they are; ``transform`` works on them inside the compiled
@@ -104,7 +113,8 @@ def fit(
     the same machine gives the same parameters, bit for bit.
 
     Args:
-        model: any ``nnx.Module`` that maps a batch of inputs to outputs; it is left as it is.
+        model: any ``nnx.Module`` that maps a batch of inputs to outputs; it is left as it is. With
+            ``seeds`` a function of ``nnx.Rngs`` that makes one.
         data: what to train and test on; splits may be streamed.
         loss: (outputs, labels) → scalar mean over the batch, such as
             ``jaxnets.losses.cross_entropy``.
@@ -113,6 +123,11 @@ def fit(
         batch_size: examples in a step.
         seed: seeds the order of the examples, augmentation, dropout and the like; not the model's
             initial weights, which it brings with it.
+        seeds: trains a model for each of these at once, in one compiled program; a number stands
+            for so many seeds from 0. Each run is what ``fit(model(nnx.Rngs(s)), data, seed=s)`` is
+            but for rounding. Not with ``seed``, ``buckets``, ``devices``, ``sharding``, ``save``,
+            ``resume``, ``callbacks`` and streamed splits.
+        learning_rates: trains each of the seeds with each of these, in place of the optimizer's.
         transform: a hashable function of a batch of inputs, in training and in evaluation.
         augment: what training alone does to a batch, before ``transform``: on the inputs as the
             data set holds them, such as uint8 images. Random ones of ``jaxnets.data`` draw from
@@ -148,206 +163,112 @@ def fit(
             ``"none"``.
 
     Returns:
-        The trained model, the history, the timings.
+        The trained model, the history, the timings; with ``seeds`` those of each run, and mean,
+        standard deviation and confidence interval of what the tests measured.
 
     Raises:
         ValueError: if an argument is bad, inputs do not fit the model, or a label is out of range.
         Interrupted: a ``KeyboardInterrupt``, if the run was asked to stop, and has saved.
         OSError: if a checkpoint cannot be written; those before it remain.
         NonFiniteLossError: if the loss is NaN or infinite at some step or in the evaluation; of
-            steps to be skipped, if they were a whole epoch.
+            steps to be skipped, if they were a whole epoch; with ``seeds``, if no run is left.
     """
-    check_positive("epochs", epochs)
-    check_positive("batch_size", batch_size)
     check_seed("seed", seed)
-    check_model(model)
-    check_choice("non_finite", non_finite, get_args(NonFinite))
-    listeners = Listeners(callbacks)
-    _check(data, loss, optimizer)
-    _check_several(parallel, sharding, save, resume)
-    check_positive("accumulate", accumulate)
-    if compute_dtype is not None:
-        compute_dtype = check_float_dtype("compute_dtype", compute_dtype)
-    placement: AnyPlacement = place(devices, parallel)
-    if sharding is not None:
-        if jax.process_count() > 1:
-            raise InputError("sharding", "None with several processes", sharding)
-        placement = sharding.placement(placement.devices)
-    plan_of = functools.partial(
-        epoch_plan,
-        len(data.train),
-        batch_size,
-        seed=seed,
+    settings = Settings(
+        data=data,
+        loss=loss,
+        optimizer=optimizer,
+        epochs=epochs,
+        batch_size=batch_size,
+        transform=transform,
+        augment=augment,
+        correct=correct,
         shuffle=shuffle,
         drop_last=drop_last,
-        widths=_widths(data, buckets),
+        buckets=buckets,
+        accumulate=accumulate,
+        compute_dtype=compute_dtype,
+        non_finite=non_finite,
     )
-    plan = plan_of(epoch=0)
-    steps, examples = plan.steps, plan.full.size + plan.rest.size
-    if steps == 0:
-        most = f"at most the {len(data.train)} training examples"
-        raise InputError("batch_size", most, batch_size)
+    if seeds is not None or learning_rates is not None:
+        alone = {"seed": seed, "sharding": sharding, "save": save, "resume": resume}
+        _check_alone(seeds, devices, callbacks, alone)
+        return fit_many(settings, model, seeds, learning_rates, progress)
+    check_model(model)
+    listeners = Listeners(callbacks)
+    _check_saving(save, resume)
+    placement = _placement(devices, parallel, sharding)
+    plan = functools.partial(settings.plan, seed)
+    steps = plan(0).steps
     graphdef, state = initialize(model, optimizer, seed)
-    count = counter(correct, loss, data.train)
-    program = Program(
-        graphdef,
-        loss,
-        optimizer,
-        transform,
-        count,
-        augment,
-        placement.shards,
-        accumulate,
-        compute_dtype,
-        non_finite == "skip",
+    program = settings.program(graphdef, placement.shards)
+    feeds = (
+        checked_feed("data.train", data.train, program, state, placement),
+        checked_feed("data.test", data.test, program, state, placement),
     )
-    train = checked_feed("data.train", data.train, program, state, placement)
-    test = checked_feed("data.test", data.test, program, state, placement)
     state = placement.place(state)
-
-    about: dict[str, Any] = {}
-    if save is not None or jax.process_count() > 1:
-        settings: dict[str, Any] = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle}
-        settings |= {"drop_last": drop_last, "accumulate": accumulate, "buckets": buckets}
-        about = fingerprint(program, state, data, settings)
-        same = "the same model, data, versions and settings on every process"
-        check_same("fit", same, {**about, "epochs": epochs})
+    about = _about(program, state, settings, seed, save)
     journal = begin(save, resume, about, state)
     if len(journal.history) > epochs:
         raise InputError("epochs", f"at least {len(journal.history)}, which are done", epochs)
-
-    compiled = Compiled(program, placement)
-    evaluate_seconds = 0.0
-    evaluation = None
-    first = jax.process_index() == 0
+    course = Course(Compiled(program, placement), journal, data, feeds, plan, epochs)
     so_far = RunSoFar(data, epochs, steps, resume, journal, graphdef)
+    first = jax.process_index() == 0
     with (
         reporter(progress if first else "none", epochs=epochs, steps=steps) as report,
         keeper(save, about) as keep,
         listeners.listening(so_far),
     ):
-        for epoch in range(len(journal.history), epochs):
-            if listeners.reason is not None and journal.history and not journal.step_in_epoch:
-                break
-            plan = plan_of(epoch=epoch)
-            _train_epoch(compiled, journal, train, plan, report, keep, listeners)
-            began, compiling = time.perf_counter(), compiled.seconds
-            evaluation = evaluate_state(compiled.run, program, journal.state, data.test, test)
-            evaluate_seconds += time.perf_counter() - began - (compiled.seconds - compiling)
-            if not np.isfinite(evaluation.loss):
-                raise NonFiniteLossError(epoch + 1, None, evaluation.loss)
-            each = predictions(data.train, 1)
-            journal.end_epoch(_record(plan, program, journal, each, evaluation))
-            report.epoch(journal.history[-1])
-            try:
-                listeners.epoch(journal.history[-1])
-            finally:  # a callback that fails costs no epoch
-                keep.after_epoch(journal)
-        stopped = listeners.reason if len(journal.history) < epochs else None
-        if stopped is not None:
-            report.stopped(stopped)
-    if evaluation is None:  # all epochs were done before
-        evaluation = evaluate_state(compiled.run, program, journal.state, data.test, test)
-    train_seconds = sum(record.seconds for record in journal.history)
-    state = local(journal.state)
-    return TrainingRun(
-        model=merge(graphdef, state),
-        state=state,
-        history=tuple(journal.history),
-        step_losses=np.concatenate(journal.losses),
-        test=evaluation,
-        timings=Timings(compiled.seconds, train_seconds, evaluate_seconds),
-        examples_per_second=len(journal.history) * examples / train_seconds,
-        device=placement.name,
-        stopped=stopped,
-    )
+        course.run(report, keep, listeners)
+    return course.result(listeners.reason)
 
 
-def _train_epoch(
-    compiled: Compiled,
-    journal: Journal,
-    feed: Feed,
-    plan: Plan,
-    report: Reporter,
-    keep: Keeper,
-    listeners: Listeners,
-) -> None:
-    """Takes what steps of an epoch are left."""
-    epoch, start = len(journal.history), journal.step_in_epoch
-    room, stops = feed.room(len(plan.full), plan.full.shape[1]), keep.stops(journal, plan.steps)
-    pieces = cut(plan, start=start, room=room, stops=stops)
-    source = feed.batches(pieces)
-    if start:
-        report.advance(start, float(journal.losses[-1][-1]))
-    began, compiling = time.perf_counter(), compiled.seconds
-    upcoming: Any = next(source, None)
-    for piece in pieces:
-        steps, size = piece.rows.shape
-        state, measured = compiled.run(train_steps, size, journal.state, upcoming, piece.count)
-        upcoming = next(source, None)  # read on while the device computes
-        measured = jax.tree.map(operator.itemgetter(slice(steps)), jax.device_get(measured))
-        bad = np.flatnonzero(~np.isfinite(measured.loss))
-        if len(bad) and measured.skipped is None:
-            step = journal.step_in_epoch + int(bad[0]) + 1
-            raise NonFiniteLossError(epoch + 1, step, float(measured.loss[bad[0]]))
-        now = time.perf_counter()
-        journal.add(state, measured, now - began - (compiled.seconds - compiling))
-        report.advance(steps, float(measured.loss[-1]))
-        listeners.steps(journal.step, measured.loss)
-        if upcoming is not None:
-            keep.after_steps(journal)
-        began, compiling = time.perf_counter(), compiled.seconds
-    journal.state = dataclasses.replace(journal.state, epoch=journal.state.epoch + 1)
+def _about(
+    program: Program, state: TrainState, settings: Settings, seed: int, save: Saving | None
+) -> dict[str, Any]:
+    """What a run that goes on, and every process, must have alike; nothing where nobody asks."""
+    if save is None and jax.process_count() == 1:
+        return {}
+    order = {**settings.of_the_order(), "seed": seed}
+    about = fingerprint(program, state, settings.data, order)
+    same = "the same model, data, versions and settings on every process"
+    check_same("fit", same, {**about, "epochs": settings.epochs})
+    return about
 
 
-def _record(
-    plan: Plan, program: Program, journal: Journal, each: int, evaluation: Evaluation
-) -> EpochRecord:
-    """The record of the epoch under way, of whose examples each asks for so many predictions."""
-    sizes = np.full(plan.steps, plan.full.shape[1])
-    if len(plan.rest):
-        sizes[-1] = len(plan.rest)
-    loss, correct, skipped = map(np.asarray, journal.epoch_measured())
-    if skipped.all():
-        raise NonFiniteLossError(len(journal.history) + 1, plan.steps, float(loss[-1]))
-    loss, correct, sizes = loss[~skipped], correct[~skipped], sizes[~skipped]
-    asked = each * int(sizes.sum())
-    return EpochRecord(
-        epoch=len(journal.history) + 1,
-        train_loss=float(np.average(loss.astype(np.float64), weights=sizes)),
-        train_accuracy=None if program.correct is None else int(correct.sum()) / asked,
-        test_loss=evaluation.loss,
-        test_accuracy=evaluation.accuracy,
-        seconds=journal.seconds,
-        skipped=int(skipped.sum()),
-    )
-
-
-def _widths(data: Dataset, buckets: int | None) -> np.ndarray | None:
-    """The width that each training example runs at; None for one for all."""
-    if buckets is None or check_positive("buckets", buckets) == 1:
-        return None
-    if not isinstance(data, TextDataset):
-        raise InputError("buckets", "None or 1, but for a TextDataset", buckets)
-    return data.widths(buckets)
-
-
-def _check_several(parallel: Any, sharding: Any, save: Any, resume: Any) -> None:
+def _placement(
+    devices: int | Sequence[jax.Device] | None, parallel: Parallel, sharding: Sharding | None
+) -> AnyPlacement:
+    """The devices, which share parameters too if there is a sharding."""
     if sharding is not None and not isinstance(sharding, Sharding):
         raise InputError("sharding", "a Sharding or None", repr(sharding))
     if sharding is not None and parallel == "pmap":
         raise InputError("parallel", "'shard_map' where parameters are cut too", repr(parallel))
+    placement = place(devices, parallel)
+    if sharding is None:
+        return placement
+    if jax.process_count() > 1:
+        raise InputError("sharding", "None with several processes", sharding)
+    return sharding.placement(placement.devices)
+
+
+def _check_alone(seeds: Any, devices: Any, callbacks: Any, others: dict[str, Any]) -> None:
+    """Raises at what one run can have, and many at once cannot."""
+    if seeds is None:
+        raise InputError("seeds", "seeds or their number, as learning_rates are given", seeds)
+    if jax.process_count() > 1:
+        raise InputError("seeds", "None with several processes", seeds)
+    if devices not in (None, 1):
+        raise InputError("devices", "None or 1 with seeds", devices)
+    if not isinstance(callbacks, list | tuple) or callbacks:
+        raise InputError("callbacks", "none with seeds", repr(callbacks))
+    for name, value in others.items():
+        if value:
+            raise InputError(name, "the default with seeds", value)
+
+
+def _check_saving(save: Any, resume: Any) -> None:
     if save is not None and not isinstance(save, Saving):
         raise InputError("save", "a Saving or None", repr(save))
     if check_bool("resume", resume) and save is None:
         raise InputError("save", "a Saving to go on with, as resume is True", save)
-
-
-def _check(data: Any, loss: Any, optimizer: Any) -> None:
-    if not isinstance(data, Dataset):
-        raise InputError("data", "a Dataset", f"a {type(data).__name__}")
-    if not callable(loss):
-        raise InputError("loss", "a function of (outputs, labels)", repr(loss))
-    if not all(callable(getattr(optimizer, part, None)) for part in ("init", "update")):
-        expected = "a gradient transformation, such as jaxnets.optimizers.sgd(0.01)"
-        raise InputError("optimizer", expected, repr(optimizer))

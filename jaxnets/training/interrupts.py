@@ -58,3 +58,34 @@ class Interrupts:
     def _hear(self, number: int, frame: FrameType | None) -> None:
         self.signal = number
         signal.signal(number, signal.SIG_DFL)
+
+
+class Heard:
+    """Remembers that Ctrl-C came while it is entered, and interrupts what runs as Python does.
+
+    Where Python interrupts the garbage collector, in which JAX has a callback, that is the end of
+    it, and the program runs on. So whoever can stop looks here whether it should have.
+
+    Attributes:
+        signal: what was heard; None so far.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: Any = None
+
+    def __enter__(self) -> "Heard":
+        """Begins to listen, unless somebody else does."""
+        main = threading.current_thread() is threading.main_thread()
+        if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            self._before = signal.signal(signal.SIGINT, self._hear)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Gives the signal back."""
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        self.signal = number
+        raise KeyboardInterrupt

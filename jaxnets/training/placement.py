@@ -208,6 +208,8 @@ def _placement(devices: int | Sequence[jax.Device] | None, parallel: Parallel) -
     if isinstance(devices, Sequence):
         if not devices or not all(isinstance(device, jax.Device) for device in devices):
             raise InputError("devices", "a number, or a sequence of jax.Device", repr(devices))
+        if len(set(devices)) < len(devices):
+            raise InputError("devices", "each device once", repr(devices))
         ordered = sorted(devices, key=lambda device: device.process_index)
         return Placement(tuple(ordered), parallel)
     check_positive("devices", devices)

@@ -20,8 +20,8 @@ class Reporter(Protocol):
     def epoch(self, record: EpochRecord) -> None:
         """An epoch is done and evaluated."""
 
-    def stopped(self, reason: str) -> None:
-        """No epoch follows, though more were asked for."""
+    def say(self, text: str) -> None:
+        """Something that a person should know has happened."""
 
 
 class Silence:
@@ -33,7 +33,7 @@ class Silence:
     def epoch(self, record: EpochRecord) -> None:
         """Does nothing."""
 
-    def stopped(self, reason: str) -> None:
+    def say(self, text: str) -> None:
         """Does nothing."""
 
 
@@ -47,9 +47,9 @@ class Lines(Silence):
         """Prints the epoch's line."""
         print(describe(record, self._epochs), flush=True)
 
-    def stopped(self, reason: str) -> None:
-        """Prints why."""
-        print(f"stopped: {reason}", flush=True)
+    def say(self, text: str) -> None:
+        """Prints it."""
+        print(text, flush=True)
 
 
 class Bar:
@@ -87,9 +87,9 @@ class Bar:
             description = f"epoch {record.epoch + 1}/{self._epochs}"
             self._bar.reset(self._task, description=description, loss="–")
 
-    def stopped(self, reason: str) -> None:
-        """Prints why."""
-        self._bar.console.print(f"stopped: {reason}", highlight=False, soft_wrap=True)
+    def say(self, text: str) -> None:
+        """Prints it above the bar."""
+        self._bar.console.print(text, highlight=False, soft_wrap=True)
 
 
 def describe(record: EpochRecord, epochs: int) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxnets.arrays import InputError, check_number, check_positive
 from jaxnets.training.checkpoints import Checkpoints, Saved, read
 from jaxnets.training.fingerprint import differences
-from jaxnets.training.interrupts import Interrupted, Interrupts
+from jaxnets.training.interrupts import Heard, Interrupted, Interrupts
 from jaxnets.training.processes import check_same, gathered
 from jaxnets.training.records import EpochRecord
 from jaxnets.training.state import TrainState
@@ -60,6 +60,8 @@ class Journal:
         skipped: those of its steps, counted from 0, whose update was left out.
         seconds: of training in the epoch under way.
         history: the epochs that are done.
+        stopped: why the run is to end with the epoch under way; None if it is not, or if that can
+            be told from the history.
     """
 
     state: TrainState
@@ -68,6 +70,7 @@ class Journal:
     skipped: list[int] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
     history: list[EpochRecord] = dataclasses.field(default_factory=list)
+    stopped: str | None = None
 
     @property
     def step(self) -> int:
@@ -115,7 +118,7 @@ class Keeper:
         checkpoints: Checkpoints | None,
         saving: Saving | None,
         about: dict[str, Any],
-        interrupts: Interrupts,
+        interrupts: Interrupts | Heard,
     ) -> None:
         self._checkpoints, self._saving = checkpoints, saving
         self._about, self._interrupts = about, interrupts
@@ -138,6 +141,7 @@ class Keeper:
 
         Raises:
             Interrupted: if a request to stop has come; all is saved then.
+        KeyboardInterrupt: likewise, if nothing is to be saved.
         """
         asked, due = self._agreed(journal.step)
         if asked is not None or due:
@@ -149,16 +153,21 @@ class Keeper:
 
         Raises:
             Interrupted: if a request to stop has come; all is saved then.
+        KeyboardInterrupt: likewise, if nothing is to be saved.
         """
         last = journal.history[-1]
         accuracy = last.test_accuracy
         asked, _ = self._agreed(journal.step)
+        if asked is None:  # the run ends here, and whoever goes on with it wants more of it
+            journal.stopped = None
         self._save(journal, -last.test_loss if accuracy is None else accuracy)
         self._stop_if_asked(asked, journal)
 
     def _agreed(self, step: int) -> tuple[int | None, bool]:
         """The request to stop, if one has come to any process, and whether it is time to save."""
         if self._saving is None:
+            if self._interrupts.signal is not None:  # and whoever was interrupted took no notice
+                raise KeyboardInterrupt
             return None, False
         own = np.array([self._interrupts.signal or 0, self._due(step)])
         asked, due = gathered(own).max(axis=0)
@@ -180,6 +189,7 @@ class Keeper:
             "skipped": journal.skipped,
             "seconds": journal.seconds,
             "history": [dataclasses.asdict(epoch) for epoch in journal.history],
+            "stopped": journal.stopped,
         }
         self._checkpoints.save(_tree(journal), record, step=journal.step, score=score)
         self._saved_at = time.monotonic()
@@ -194,7 +204,8 @@ class Keeper:
 def keeper(saving: Saving | None, about: dict[str, Any]) -> Iterator[Keeper]:
     """What saves a run while it goes on; signals to stop are heard as long."""
     if saving is None:
-        yield Keeper(None, None, about, Interrupts())
+        with Heard() as heard:
+            yield Keeper(None, None, about, heard)
         return
     with Checkpoints(saving.directory, keep=saving.keep) as checkpoints, Interrupts() as interrupts:
         yield Keeper(checkpoints, saving, about, interrupts)
@@ -252,4 +263,5 @@ def _journal(saved: Saved, state: TrainState) -> Journal:
         skipped=saved.record.get("skipped", []),  # of a run saved before there were any
         seconds=saved.record["seconds"],
         history=history,
+        stopped=saved.record.get("stopped"),
     )

@@ -12,7 +12,7 @@ import optax
 from flax import nnx
 from jax import lax
 
-from jaxnets.arrays import ArrayLike, InputError
+from jaxnets.arrays import ArrayLike, InputError, describe
 from jaxnets.layers import shard
 from jaxnets.training.placement import AXIS
 from jaxnets.training.state import Program, TrainState
@@ -112,6 +112,9 @@ def forward(
     Returns:
         The outputs, a function from the loss's gradient by them to that by the parameters, and the
         model's other variables after.
+
+    Raises:
+        InputError: if the batch is taken in parts, and an output is not [batch, …].
     """
 
     def run(parameters: nnx.State) -> tuple[Any, nnx.State]:
@@ -124,6 +127,8 @@ def forward(
         return program.uncast(outputs), nnx.split(model, nnx.Param, ...)[2]
 
     outputs, pull_back, model_state = jax.vjp(run, state.parameters, has_aux=True)
+    if program.shards > 1 or program.accumulate > 1:
+        check_of_examples(outputs, len(inputs))
     return outputs, lambda cotangent: pull_back(cotangent)[0], model_state
 
 
@@ -208,6 +213,15 @@ def reseed(model: nnx.Module, key: jax.Array) -> None:
             shape = node.key.shape
             node.key.set_value(jax.random.split(fresh, shape) if shape else fresh)
             node.count.set_value(jnp.zeros(shape, jnp.uint32))
+
+
+def check_of_examples(outputs: Any, count: int) -> None:
+    """Raises unless outputs of parts of a batch can be put together: [count, …] each."""
+    for leaf in jax.tree.leaves(outputs):
+        if jnp.shape(leaf)[:1] != (count,):
+            expected = "outputs [batch, …] alone, as each batch is taken in parts"
+            got = f"{describe(jnp.asarray(leaf))} for {count} examples"
+            raise InputError("model", expected, got)
 
 
 def gathered(tree: Any, shards: int, size: int) -> Any:

@@ -1,0 +1,72 @@
+"""What a measurement was taken on, and the file that it goes into."""
+
+import datetime
+import json
+import os
+import platform
+import resource
+import sys
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("jaxnets", "jax", "flax", "optax", "torch", "keras", "numpy")
+
+
+def write(path: Path, rows: list, **about: object) -> None:
+    """Writes rows, after the date, the versions and the machine."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {**described(PACKAGES), "load": os.getloadavg()[0], **about, "rows": rows}
+    path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def described(packages: Iterable[str]) -> dict:
+    """What a file of results begins with."""
+    return {
+        "date": datetime.date.today().isoformat(),
+        "versions": {package: installed(package) for package in packages},
+        "python": platform.python_version(),
+        "device": device(),
+        "processor": processor(),
+        "cores": len(os.sched_getaffinity(0)),
+    }
+
+
+def installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def peak_memory() -> dict:
+    """The most megabytes that this process ever had, in memory and on its GPU."""
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"memory": own, "device_memory": device_memory()}
+
+
+def device_memory() -> float | None:
+    """The most megabytes of arrays on the GPU, by the library that the process has loaded."""
+    if "torch" in sys.modules and sys.modules["torch"].cuda.is_available():
+        return sys.modules["torch"].cuda.max_memory_reserved() / 1e6
+    if "jax" in sys.modules:
+        stats = sys.modules["jax"].devices()[0].memory_stats() or {}
+        return stats["peak_bytes_in_use"] / 1e6 if "peak_bytes_in_use" in stats else None
+    return None
+
+
+def device() -> str | None:
+    """What this process computes on, by the library that it has loaded."""
+    if "jax" in sys.modules:
+        return sys.modules["jax"].devices()[0].device_kind
+    if "torch" not in sys.modules:
+        return None
+    cuda = sys.modules["torch"].cuda
+    return cuda.get_device_name() if cuda.is_available() else "cpu"

@@ -1,0 +1,107 @@
+"""The time of many seeds at once against that of one.
+
+    python benchmarks/many_seeds.py                        # 1, 4 and 16 seeds of the MLP
+    python benchmarks/many_seeds.py --recipe mnist-lenet --seeds 1 64
+
+Trains a recipe's network from so many seeds in one program, and from one seed by `fit` as it is
+without `seeds`, on the default device. What is compared is the time of training and of evaluation;
+compilation is apart, and so is all that goes before the first step. Prints a table and writes
+`benchmarks/results/many_seeds.json`.
+"""
+
+import argparse
+import dataclasses
+import datetime
+import json
+import os
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxnets import recipes
+from jaxnets.data import Dataset
+from jaxnets.training import Timings
+
+RESULTS = Path(__file__).parent / "results"
+PACKAGES = ("jaxnets", "jax", "jaxlib", "flax", "numpy")
+COLUMNS = "{:>7}{:>12}{:>12}{:>12}{:>10}{:>11}{:>10}"
+
+
+def main() -> None:
+    options = parsed()
+    recipe = dataclasses.replace(recipes.recipe(options.recipe), epochs=options.epochs)
+    data = recipes.load_data(recipe)
+    if options.examples is not None:
+        data = Dataset(data.name, data.train.take(options.examples), data.test)
+    print(
+        COLUMNS.format("seeds", "train s", "evaluate s", "compile s", "all s", "× one", "per seed")
+    )
+    one: float | None = None
+    rows = []
+    for count in [None, *options.seeds]:
+        row = measured(recipe, data, count, options.repeat)
+        seconds = row["train_seconds"] + row["evaluate_seconds"]
+        one = seconds if one is None else one
+        row["ratio"] = seconds / one
+        rows.append(row)
+        print(COLUMNS.format(*shown(row)), flush=True)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.write_text(json.dumps({**circumstances(options), "rows": rows}, indent=2) + "\n")
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--recipe", default="mnist-mlp")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 4, 16], help="how many at once")
+    parser.add_argument("--epochs", type=int, default=2)
+    parser.add_argument("--examples", type=int, help="train on so many; all by default")
+    parser.add_argument("--repeat", type=int, default=1, help="measure so often, the least counts")
+    parser.add_argument("--out", type=Path, default=RESULTS / "many_seeds.json")
+    return parser.parse_args()
+
+
+def measured(
+    recipe: recipes.Recipe, data: Dataset, count: int | None, repeat: int
+) -> dict[str, Any]:
+    """The times of so many seeds at once; None is one run without ``seeds``."""
+    every = []
+    for _ in range(repeat):
+        began = time.perf_counter()
+        timings = trained(recipe, data, count)
+        row = {"seeds": count, **dataclasses.asdict(timings)}
+        every.append({**row, "seconds": time.perf_counter() - began})
+    return min(every, key=lambda row: row["train_seconds"] + row["evaluate_seconds"])
+
+
+def trained(recipe: recipes.Recipe, data: Dataset, count: int | None) -> Timings:
+    if count is None:
+        return recipes.train(recipe, data=data, progress="none").timings
+    return recipes.train_many(recipe, seeds=count, data=data, progress="none").timings
+
+
+def shown(row: dict[str, Any]) -> list[str]:
+    names = ("train_seconds", "evaluate_seconds", "compile_seconds", "seconds")
+    times = [f"{row[name]:.2f}" for name in names]
+    each = row["ratio"] / (row["seeds"] or 1)
+    return [str(row["seeds"] or "alone"), *times, f"{row['ratio']:.2f}", f"{each:.2f}"]
+
+
+def circumstances(options: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "date": datetime.date.today().isoformat(),
+        "recipe": options.recipe,
+        "epochs": options.epochs,
+        "examples": options.examples,
+        "device": jax.devices()[0].device_kind,
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""Training from many seeds at once: its flags, its table and its folder."""
+
+import contextlib
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jaxnets import recipes, runs
+from jaxnets.recipes import Recipe
+from jaxnets.training import MemberRun, Summary, TrainingRuns
+
+_RECORD = "runs.json"
+_ALSO = {"accumulate", "compute_dtype", "non_finite"}
+
+
+class Numbers(click.ParamType):
+    """Numbers between commas.
+
+    Args:
+        name: what they are called in the help.
+        kind: makes a number of a word.
+    """
+
+    def __init__(self, name: str, kind: Callable[[str], float]) -> None:
+        self.name, self._kind = name, kind
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> list[float]:
+        """The numbers."""
+        try:
+            return [self._kind(word) for word in value.split(",")]
+        except ValueError:
+            self.fail(f"expected {self.name}, got {value!r}", param, ctx)
+
+
+_FLAGS = (
+    click.option(
+        "--seeds",
+        type=Numbers("N or S,S,…", int),
+        help="Train from so many seeds at once, counted from 0, or from these.",
+    ),
+    click.option(
+        "--learning-rates",
+        type=Numbers("LR,LR,…", float),
+        help="Train with each of these learning rates at once, from each seed.",
+    ),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Many:
+    """What ``fit`` is told of many runs.
+
+    Attributes:
+        seeds: their number, or themselves.
+        rates: learning rates; None for the recipe's.
+    """
+
+    seeds: int | list[int]
+    rates: list[float] | None
+
+
+def seeds_flags(command: Any) -> Any:
+    """Adds the flags."""
+    for flag in reversed(_FLAGS):
+        command = flag(command)
+    return command
+
+
+def take(flags: dict[str, Any], seed: int | None) -> Many | None:
+    """Takes from a command's flags those of this module; None if there are none.
+
+    Raises:
+        UsageError: if one contradicts another.
+    """
+    given, rates = flags.pop("seeds"), flags.pop("learning_rates")
+    if given is None and rates is None:
+        return None
+    if given is not None and seed is not None:
+        raise click.UsageError("--seed and --seeds do not go together.")
+    if rates is not None and flags["lr"] is not None:
+        raise click.UsageError("--lr and --learning-rates do not go together.")
+    if given is None:
+        return Many([seed or 0], rates)
+    return Many(given[0] if len(given) == 1 else given, rates)
+
+
+def check_alone(others: Mapping[str, Any]) -> None:
+    """Checks what other flags say.
+
+    Raises:
+        UsageError: if one does not go with many runs.
+    """
+    for name, value in others.items():
+        if value is not None and name not in _ALSO and (name, value) != ("devices", 1):
+            flag = name.replace("_", "-")
+            raise click.UsageError(f"--{flag} does not go with --seeds and --learning-rates.")
+
+
+def train(
+    many: Many,
+    recipe: Recipe,
+    others: Mapping[str, Any],
+    out: Path | None,
+    *,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Trains all, writes them into a folder if there is to be one, and prints the table.
+
+    Args:
+        many: which.
+        recipe: what they have in common.
+        others: what other flags say, and ``check_alone`` has seen.
+        out: the new folder.
+        as_json: whether to print the record in the table's place.
+        quiet: whether to print no progress.
+
+    Raises:
+        ValueError: see ``fit``.
+    """
+    options = {name: value for name, value in others.items() if name in _ALSO}
+    options |= {"progress": "none" if quiet else "auto"}
+    with contextlib.ExitStack() as stack:
+        if as_json:
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        folder = None if out is None else stack.enter_context(runs.new_folder(out))
+        data = recipes.load_data(recipe)
+        recipe = recipes.sized(recipe, data)
+        runs.settings(recipe)
+        made = recipes.train_many(
+            recipe, seeds=many.seeds, learning_rates=many.rates, data=data, **options
+        )
+        record = described(recipe, made)
+        if folder is not None:
+            _write(folder, recipe, made, data, record)
+    click.echo(json.dumps(record) if as_json else table(made))
+
+
+def described(recipe: Recipe, made: TrainingRuns) -> dict[str, Any]:
+    """Many runs in one record, ready for JSON: each of them, and each learning rate's summary."""
+    return {
+        "recipe": recipe.name,
+        "epochs": recipe.epochs,
+        "members": [_member(member) for member in made.members],
+        "summary": [
+            {"learning_rate": rate, "accuracy": _plain(some.accuracy), "loss": _plain(some.loss)}
+            for rate, some in made.by_learning_rate.items()
+        ],
+        "train_seconds": made.timings.train_seconds,
+        "compile_seconds": made.timings.compile_seconds,
+        "examples_per_second": made.examples_per_second,
+        "device": made.device,
+    }
+
+
+def table(made: TrainingRuns) -> str:
+    """A line for each run, and one for each learning rate's mean."""
+    lines = []
+    for rate, some in made.by_learning_rate.items():
+        lines += [] if rate is None else [f"learning rate {rate:g}"]
+        lines += [f"seed {member.seed:<6} {_result(member)}" for member in some.members]
+        if some.accuracy is not None:
+            lines.append(f"accuracy    {_in_words(some.accuracy, '.2%')}")
+        elif some.loss is not None:
+            lines.append(f"test loss   {_in_words(some.loss, '.6g')}")
+    return "\n".join(lines)
+
+
+def _result(member: MemberRun) -> str:
+    if (error := member.diverged) is not None:
+        where = "the test" if error.step is None else f"step {error.step}"
+        return f"diverged at epoch {error.epoch}, {where}"
+    loss = f"test loss {member.test.loss:.6g}"
+    if member.test.accuracy is None:
+        return loss
+    return f"test accuracy {member.test.accuracy:.2%}  {loss}"
+
+
+def _in_words(summary: Summary, form: str) -> str:
+    words = f"mean {summary.mean:{form}}"
+    if summary.std is None or summary.interval is None:
+        return words
+    low, high = (f"{end:{form}}" for end in summary.interval)
+    return f"{words} ± {summary.std:{form}} (n = {summary.count}), 95 % interval {low} to {high}"
+
+
+def _member(member: MemberRun) -> dict[str, Any]:
+    sound = member.diverged is None
+    return {
+        "seed": member.seed,
+        "learning_rate": member.learning_rate,
+        "test_accuracy": member.test.accuracy if sound else None,
+        "test_loss": member.test.loss if sound else None,
+        "diverged": None if sound else str(member.diverged),
+    }
+
+
+def _plain(summary: Summary | None) -> dict[str, Any] | None:
+    return None if summary is None else dataclasses.asdict(summary)
+
+
+def _write(
+    folder: Path, recipe: Recipe, made: TrainingRuns, data: Any, record: dict[str, Any]
+) -> None:
+    """The record, and a run's folder for each member that has not diverged."""
+    (folder / _RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    for member in made.members:
+        if member.diverged is not None:
+            continue
+        rate, own, name = member.learning_rate, recipe, f"seed-{member.seed}"
+        if rate is not None:
+            options = {**recipe.optimizer_options, "lr": rate}
+            own = dataclasses.replace(recipe, optimizer_options=options)
+            name = f"lr-{rate!r}-{name}"
+        (folder / name).mkdir()
+        runs.write(folder / name, own, member.seed, member, data)

@@ -1,0 +1,153 @@
+"""Many runs at once: one compiled program trains a model for each seed and learning rate."""
+
+import dataclasses
+import inspect
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from jaxnets import optimizers
+from jaxnets.arrays import InputError, check_number, check_positive, check_seed, entries
+from jaxnets.data.streaming import StreamedSplit
+from jaxnets.training.compiled import Compiled
+from jaxnets.training.evaluation import check_model, checked_feed
+from jaxnets.training.members import Member, Members
+from jaxnets.training.placement import one_device
+from jaxnets.training.progress import Progress, reporter
+from jaxnets.training.replicates import TrainingRuns
+from jaxnets.training.saving import Journal
+from jaxnets.training.settings import Settings
+from jaxnets.training.state import TrainState, initialize
+
+#: Makes a model whose initial weights are drawn from these streams.
+Build = Callable[[nnx.Rngs], nnx.Module]
+# Others draw other numbers for many keys at once than for each alone.
+_GENERATOR = "threefry2x32"
+_PROBE = 0.271828
+
+
+def fit_many(
+    settings: Settings, build: Any, seeds: Any, learning_rates: Any, progress: Progress
+) -> TrainingRuns:
+    """What ``fit`` does where it is given seeds; the arguments are its own.
+
+    Raises:
+        InputError: if an argument is bad, or does not go with seeds.
+    """
+    chosen = _checked_seeds(seeds)
+    rates = None if learning_rates is None else _checked_rates(learning_rates)
+    _check_settings(settings)
+    if isinstance(build, nnx.Module) or not callable(build):
+        expected = "a function of nnx.Rngs that makes the model, as seeds are given"
+        raise InputError("model", expected, f"a {type(build).__name__}")
+    graphdef, begun = _begun(settings, build, chosen)
+    if rates is not None:
+        _check_rate_counts(settings.optimizer, begun[0])
+    pairs = list(itertools.product(rates or [None], range(len(chosen))))  # type: ignore[list-item]
+    members = [Member(chosen[place], rate, Journal(begun[0])) for rate, place in pairs]
+    program, here, data = settings.program(graphdef, 1), one_device(), settings.data
+    feeds = (
+        checked_feed("data.train", data.train, program, begun[0], here),
+        checked_feed("data.test", data.test, program, begun[0], here),
+    )
+    states = [_with_rate(begun[place], rate) for rate, place in pairs]
+    together = here.place(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
+    course = Members(Compiled(program, here), settings, feeds, members, together)
+    steps = settings.plan(chosen[0], 0).steps
+    with reporter(progress, epochs=settings.epochs, steps=steps) as report:
+        course.run(report)
+    return course.result()
+
+
+def _checked_seeds(seeds: Any) -> list[int]:
+    given = entries(seeds)
+    if given is None:
+        return list(range(check_positive("seeds", seeds)))
+    checked = [check_seed("seeds", seed) for seed in given]
+    if not checked or len(set(checked)) < len(checked):
+        raise InputError("seeds", "a number of seeds, or seeds of which no two are the same", seeds)
+    return checked
+
+
+def _checked_rates(rates: Any) -> list[float]:
+    expected = "learning rates of which no two are the same"
+    checked = [check_number("learning_rates", rate, least=0) for rate in entries(rates) or ()]
+    if not checked or len(set(checked)) < len(checked):
+        raise InputError("learning_rates", expected, rates)
+    return checked
+
+
+def _check_settings(settings: Settings) -> None:
+    """Raises unless every member's batches have the same shapes."""
+    if settings.buckets not in (None, 1):
+        raise InputError("buckets", "None or 1 with seeds", settings.buckets)
+    for split in (settings.data.train, settings.data.test):
+        if isinstance(split, StreamedSplit):
+            raise InputError("data", "splits in memory with seeds", "one that is streamed")
+
+
+def _begun(settings: Settings, build: Build, seeds: Sequence[int]) -> tuple[Any, list[TrainState]]:
+    """The graph definition, and for each seed the state in which training begins."""
+    made = []
+    for seed in seeds:
+        model = _built(build, seed)
+        check_model(model)
+        made.append(initialize(model, settings.optimizer, seed))
+    graphdef, first = made[0]
+    for seed, (_, state) in zip(seeds, made, strict=True):
+        if _shapes(state) != _shapes(first):
+            got = f"others for {seed} and {seeds[0]}"
+            raise InputError("model", "arrays of the same shapes for every seed", got)
+    _check_generators(first)
+    like = jax.tree.structure(first)
+    return graphdef, [jax.tree.unflatten(like, jax.tree.leaves(state)) for _, state in made]
+
+
+def _built(build: Build, seed: int) -> nnx.Module:
+    parameters = inspect.signature(build).parameters.values()
+    several = inspect.Parameter.VAR_KEYWORD  # of classes Python sees no more
+    by_name = any(each.name == "rngs" or each.kind is several for each in parameters)
+    rngs = nnx.Rngs(seed)
+    return build(rngs=rngs) if by_name else build(rngs)  # type: ignore[call-arg]
+
+
+def _shapes(state: TrainState) -> list[Any]:
+    leaves = jax.tree.leaves_with_path(state)
+    return [(jax.tree_util.keystr(path), leaf.shape, leaf.dtype) for path, leaf in leaves]
+
+
+def _check_generators(state: TrainState) -> None:
+    for leaf in jax.tree.leaves(state):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            kind = str(jax.random.key_impl(leaf))
+            if kind != _GENERATOR:
+                raise InputError("seeds", f"None but for keys of {_GENERATOR}", f"keys of {kind}")
+
+
+def _check_rate_counts(optimizer: optax.GradientTransformation, state: TrainState) -> None:
+    """Raises unless a step is taken with the learning rate that stands in the optimizer's state."""
+    try:
+        before = optimizers.set_learning_rate(state.optimizer_state, _PROBE)
+    except InputError as error:
+        expected = "one of jaxnets.optimizers, as learning_rates are given"
+        raise InputError("optimizer", expected, "another") from error
+    nothing = jax.tree.map(jnp.zeros_like, state.parameters)
+    update = optax.with_extra_args_support(optimizer).update
+    _, after = update(nothing, before, state.parameters, value=jnp.zeros(()), grad=nothing)
+    rates = optimizers.learning_rates
+    if any(old != new for old, new in zip(rates(before), rates(after), strict=True)):
+        expected = "one without a schedule, as learning_rates are given"
+        raise InputError("optimizer", expected, "one that follows a schedule")
+
+
+def _with_rate(state: TrainState, rate: float | None) -> TrainState:
+    """The state with another learning rate, if any."""
+    if rate is None:
+        return state
+    changed = optimizers.set_learning_rate(state.optimizer_state, rate)
+    return dataclasses.replace(state, optimizer_state=changed)

@@ -1,0 +1,56 @@
+"""A trained model as one compiled function, for calling it again and again."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jaxnets.arrays import InputError
+from jaxnets.training.evaluation import for_prediction
+from jaxnets.training.state import Transform, outputs
+
+
+def predictor(
+    model: nnx.Module, *, transform: Transform | None = None
+) -> Callable[[np.ndarray | jax.Array], Any]:
+    """Compiles a trained model into a function of its inputs, for answers without delay.
+
+    The weights become constants of the program: a call hands over the inputs alone, and what
+    follows from weights alone is computed once, when the program is compiled. That happens at the
+    first call with each shape of inputs, and each of these programs holds the weights. ``predict``
+    suits a whole data set at once; ``model.eval()`` under ``torch.inference_mode()`` is the
+    counterpart of PyTorch.
+
+    Args:
+        model: any ``nnx.Module``; it is left as it is, and what becomes of it later is not seen.
+        transform: see ``fit``.
+
+    Returns:
+        A function of inputs [examples, …], as the data set holds them, that gives the model's
+        outputs [examples, …] in evaluation mode, as JAX arrays in whatever structure the model
+        returns.
+
+    Raises:
+        ValueError: if the model or the transform is none; by the function, if it is given anything
+            but an array with examples in it.
+
+    Example:
+        >>> model = nnx.Linear(784, 10, rngs=nnx.Rngs(0))
+        >>> answer = predictor(model)
+        >>> answer(np.zeros((1, 784), np.float32)).shape
+        (1, 10)
+    """
+    program, state, _ = for_prediction(model, transform)
+
+    @jax.jit
+    def answer(inputs: jax.Array) -> Any:
+        # Looked at while the program is traced, so that a call costs nothing for it.
+        if not isinstance(inputs, jax.Array):
+            raise InputError("inputs", "an array [examples, …]", f"a {type(inputs).__name__}")
+        if not inputs.ndim or not len(inputs):
+            raise InputError("inputs", "at least one example", f"an array {list(inputs.shape)}")
+        return outputs(program, state, inputs)
+
+    return answer

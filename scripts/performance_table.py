@@ -1,0 +1,108 @@
+"""Writes the tables of docs/performance.md from the files that the benchmarks wrote.
+
+    python scripts/performance_table.py
+
+A table stands between its marks; one whose file is missing says so.
+"""
+
+import argparse
+import json
+import re
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+
+
+def per_call(found: dict[str, Any], key: str) -> str:
+    """Medians and quartiles in microseconds, one row a competitor.
+
+    Args:
+        found: a file of results.
+        key: a row's number by which seconds are divided: steps, or calls.
+    """
+    lines = [
+        "| network | batch | competitor | µs | quartiles | ÷ jaxnets | compile, s | memory, MB |",
+        "|---|---:|---|---:|---:|---:|---:|---:|",
+    ]
+    for row in found["rows"]:
+        ours = statistics.median(row["competitors"]["jaxnets"]["seconds"])
+        for name, of in row["competitors"].items():
+            micro = [1e6 * seconds / row[key] for seconds in of["seconds"]]
+            low, middle, high = statistics.quantiles(micro, method="inclusive")
+            lines.append(
+                f"| {row['network']} | {row['batch']:,} | {name} | {middle:,.0f} "
+                f"| {low:,.0f} to {high:,.0f} | {statistics.median(of['seconds']) / ours:.2f} "
+                f"| {of['compile_seconds']:.1f} | {of['memory']:,.0f} |"
+            )
+    return "\n".join(lines)
+
+
+def to_accuracy(found: dict[str, Any]) -> str:
+    """Medians of seconds since the start of a process, one row a competitor."""
+    lines = [
+        "| network | competitor | target | s to the target | s to the end | ÷ jaxnets warm "
+        "| accuracy |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for row in found["rows"]:
+        ours = _median(row["competitors"]["jaxnets warm"], "printed")
+        for name, rounds in row["competitors"].items():
+            missed = any(one["reached"] is None for one in rounds)
+            reached = "not in all runs" if missed else f"{_median(rounds, 'reached'):.1f}"
+            printed = _median(rounds, "printed")
+            lines.append(
+                f"| {row['model']} | {name} | {row['target']} % | {reached} | {printed:.1f} "
+                f"| {printed / ours:.2f} | {_median(rounds, 'accuracy'):.2f} % |"
+            )
+    return "\n".join(lines)
+
+
+def _median(rounds: list[dict[str, Any]], key: str) -> float:
+    return statistics.median(one[key] for one in rounds)
+
+
+TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
+    "train_step": lambda found: per_call(found, "steps"),
+    "inference": lambda found: per_call(found, "calls"),
+    "time_to_accuracy": to_accuracy,
+}
+
+
+def section(name: str, results: Path) -> str:
+    """A table with what it was measured on, or a sentence that there is none."""
+    path = results / f"{name}.json"
+    if not path.exists():
+        return "Not recorded yet."
+    found = json.loads(path.read_text())
+    versions = ", ".join(f"{name} {of}" for name, of in found["versions"].items() if of)
+    where = f"{found['processor']}, {found['cores']} cores"
+    if found["device"] not in (None, "cpu"):
+        where += f", {found['device']}"
+    return f"Measured on {found['date']}: {where}; {versions}.\n\n{TABLES[name](found)}"
+
+
+def filled(page: str, results: Path) -> str:
+    """The page with each table between its marks."""
+    for name in TABLES:
+        begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        text = f"{begin}\n{section(name, results)}\n{end}"
+        page, times = re.subn(f"{begin}.*?{end}", lambda _, t=text: t, page, flags=re.DOTALL)  # type: ignore[misc]
+        if times != 1:
+            raise SystemExit(f"the page has {times} places for {name}, expected one")
+    return page
+
+
+def main() -> None:
+    """Reads the results and writes the page."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--results", type=Path, default=ROOT / "benchmarks" / "results")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "performance.md")
+    arguments = parser.parse_args()
+    arguments.page.write_text(filled(arguments.page.read_text(), arguments.results))
+
+
+if __name__ == "__main__":
+    main()
