@@ -87,7 +87,6 @@ def _steps(
     valid: jax.Array | None,
 ) -> tuple[State, tuple[State, Any]]:
     """The final state; and by time step, the state after it and what was saved."""
-
     hidden = initial[-1].shape[-1]
 
     def step(state: State, inputs: tuple) -> tuple[State, tuple[State, Any]]:
