@@ -21,8 +21,8 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("jaxnets")
 
 
-# XLA spends little on each program, as nearly all run once, on a few numbers. What is compared
-# with torch, and what runs in a process of its own, is optimised as it is for users.
+# XLA spends little on each program, as nearly all run once, on a few numbers. Networks and layers
+# that are compared with torch, and what runs in a process of its own, are optimised as for users.
 jax.config.update("jax_disable_most_optimizations", True)
 
 

@@ -45,7 +45,7 @@ def saved_steps(folder):
     return sorted(int(path.name[5:]) for path in folder.glob("checkpoints/step-*"))
 
 
-NETWORK = ["mnist-mlp", "--epochs", "1", "--devices", "4", "--quiet"]
+NETWORK = ["mnist-mlp", "--epochs", "1", "--batch-size", "512", "--devices", "4", "--quiet"]
 
 
 def weights(folder):

@@ -13,8 +13,24 @@ from tests.parity import oracle
 torch.set_num_threads(1)
 
 
+#: What is compared with torch as XLA optimises it for users: whole runs, optimizers, and the layers
+#: that are more than a few element-wise operations.
+OPTIMIZED = (
+    "attention",
+    "convolution",
+    "linear",
+    "normalization",
+    "optimizers",
+    "pooling",
+    "recurrent",
+    "runs",
+)
+
+
 @pytest.fixture(autouse=True, scope="module")
-def x64(optimized):
+def x64(request):
+    if request.module.__name__.rpartition("test_")[2] in OPTIMIZED:
+        request.getfixturevalue("optimized")
     with jax.enable_x64(True):
         yield
 

@@ -112,36 +112,50 @@ def ours_and_torchs(run: Run, torch_parameters, steps: int):
     )
 
 
-def both(run: Run, dtype, steps: int):
-    """Trains both sides; returns our run, torch's losses and torch's network."""
+def examples(run: Run, dtype, steps: int):
+    """Inputs as torch has them, and labels, for so many steps of which the last is smaller."""
     mnist = load("mnist")
     count = BATCH * (steps - 1) + SMALLER
-    torch_inputs = run.inputs(
-        (np.moveaxis(mnist.train.inputs[:count], -1, 1) / 255 - MEAN) / STD
-    ).astype(dtype)
-    inputs = np.moveaxis(torch_inputs, 1, -1) if torch_inputs.ndim == 4 else torch_inputs
+    pixels = np.moveaxis(mnist.train.inputs[:count], -1, 1)
+    inputs = run.inputs((pixels / 255 - MEAN) / STD).astype(dtype)
     labels = run.labels(mnist.train.labels[:count])
-    if labels.dtype == np.float64:
-        labels = labels.astype(dtype)
-    split = Split(np.ascontiguousarray(inputs), labels)
+    return inputs, labels.astype(dtype) if labels.dtype == np.float64 else labels
 
+
+def twins(run: Run, dtype):
+    """Our network and torch's, with torch's initial weights, the same each time."""
     model = run.build(rngs=nnx.Rngs(0), param_dtype=dtype)
     torch.manual_seed(0)
     network = twin(model).to(torch.float64 if dtype == np.float64 else torch.float32)
     copy_weights(model, network)
-    ours, theirs, scheduler = ours_and_torchs(run, network.parameters(), steps)
+    return model, network
 
+
+def both(run: Run, dtype, steps: int):
+    """Trains both sides; returns our run, torch's losses and torch's network."""
+    inputs, labels = examples(run, dtype, steps)
+    inputs = np.moveaxis(inputs, 1, -1) if inputs.ndim == 4 else inputs
+    split = Split(np.ascontiguousarray(inputs), labels)
+    model, network = twins(run, dtype)
     result = fit(
         model,
         Dataset("mnist", split, split.take(BATCH)),
         loss=run.loss[0],
-        optimizer=ours,
+        optimizer=ours_and_torchs(run, network.parameters(), steps)[0],
         epochs=1,
         batch_size=BATCH,
         seed=1,
         progress="none",
     )
-    plan = epoch_plan(count, BATCH, seed=1, epoch=0)
+    return result, *in_torch(run, dtype, steps)
+
+
+def in_torch(run: Run, dtype, steps: int):
+    """Trains torch's side; returns its losses and its network."""
+    inputs, labels = examples(run, dtype, steps)
+    network = twins(run, dtype)[1]
+    _, optimizer, scheduler = ours_and_torchs(run, network.parameters(), steps)
+    plan = epoch_plan(len(inputs), BATCH, seed=1, epoch=0)
     torch_losses = []
     for indices in [*plan.full, plan.rest]:
         y = torch.tensor(labels[indices])
@@ -149,13 +163,13 @@ def both(run: Run, dtype, steps: int):
             y = y.long()
         elif not y.is_floating_point():
             y = y.to(torch.float64 if dtype == np.float64 else torch.float32)
-        theirs.zero_grad()
-        loss = run.loss[1](network(torch.tensor(torch_inputs[indices])), y)
+        optimizer.zero_grad()
+        loss = run.loss[1](network(torch.tensor(inputs[indices])), y)
         loss.backward()
-        theirs.step()
+        optimizer.step()
         scheduler.step()
         torch_losses.append(loss.item())
-    return result, np.array(torch_losses), network
+    return np.array(torch_losses), network
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -190,7 +204,7 @@ def test_predictions_after_training_in_float32_agree_with_torchs(name):
     bar = 0.998
     if name == "lenet":  # ReLU and pooling turn rounding into other choices: torch's own, too
         torch.set_num_threads(2)
-        network = both(run, np.float32, steps)[2]
+        network = in_torch(run, np.float32, steps)[1]
         torch.set_num_threads(1)
         bar = min(bar, (predictions_of(network, run, test) == theirs).mean() - 0.002)
         assert bar > 0.985
