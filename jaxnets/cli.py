@@ -54,9 +54,9 @@ def _flushed(code: int) -> int:
     except OSError as error:
         # Python would try again at its end, and say so at length
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not code and not isinstance(error, BrokenPipeError):
+            _fail(str(error), 1)  # else it has been said, or something that matters more
         code = code or 1
-        if not isinstance(error, BrokenPipeError):
-            _fail(str(error), 1)
     with contextlib.suppress(OSError):
         sys.stderr.flush()
     return code

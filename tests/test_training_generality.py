@@ -116,9 +116,9 @@ def test_what_a_network_sows_is_let_go():
 
 @pytest.mark.parametrize("flag", ["jax_disable_jit", "jax_debug_nans"])
 def test_debugging_flags_of_jax_are_heeded(flag):
-    plain = train(linear(), CLASSES)
+    plain = train(linear(), CLASSES, epochs=1, batch_size=6)
     with getattr(jax, flag.removeprefix("jax_"))(True):
-        run = train(linear(), CLASSES)
+        run = train(linear(), CLASSES, epochs=1, batch_size=6)
     np.testing.assert_allclose(run.step_losses, plain.step_losses, rtol=1e-5)
 
 

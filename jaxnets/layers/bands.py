@@ -39,7 +39,7 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: tuple[tuple[int, int], ..
     batch, rows, columns, _ = x.shape
     height, width, _, channels = kernel.shape
     rows, columns = rows + top + bottom - height + 1, columns + left + right - width + 1
-    tile = _tile(width, columns, channels)
+    tile = _tile(width, channels)
     tiles = -(-columns // tile)
     missing = tiles * tile - columns  # positions that the last tile has too many
     edges = (0, 0, 0), (top, bottom, 0), (left, right + missing, 0), (0, 0, 0)
@@ -49,9 +49,9 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: tuple[tuple[int, int], ..
     return y.reshape(batch, rows, tiles * tile, channels)[:, :, :columns]
 
 
-def _tile(width: int, columns: int, channels: int) -> int:
+def _tile(width: int, channels: int) -> int:
     """How many positions a tile has: what it looks at is then a whole number of tiles wide."""
-    fitting = [size for size in range(1, width) if (width - 1) % size == 0] or [columns]
+    fitting = [size for size in range(1, width) if (width - 1) % size == 0] or [1]
     return min(fitting, key=lambda size: abs(size * channels - _COLUMNS))
 
 
