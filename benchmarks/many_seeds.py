@@ -11,23 +11,16 @@ compilation is apart, and so is all that goes before the first step. Prints a ta
 
 import argparse
 import dataclasses
-import datetime
-import json
-import os
-import platform
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jax
+import machine
 
 from jaxnets import recipes
 from jaxnets.data import Dataset
 from jaxnets.training import Timings
 
-RESULTS = Path(__file__).parent / "results"
-PACKAGES = ("jaxnets", "jax", "jaxlib", "flax", "numpy")
 COLUMNS = "{:>7}{:>12}{:>12}{:>12}{:>10}{:>11}{:>10}"
 
 
@@ -49,8 +42,8 @@ def main() -> None:
         row["ratio"] = seconds / one
         rows.append(row)
         print(COLUMNS.format(*shown(row)), flush=True)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps({**circumstances(options), "rows": rows}, indent=2) + "\n")
+    about = {name: getattr(options, name) for name in ("recipe", "epochs", "examples")}
+    machine.write(options.out, rows, **about)
 
 
 def parsed() -> argparse.Namespace:
@@ -60,7 +53,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--examples", type=int, help="train on so many; all by default")
     parser.add_argument("--repeat", type=int, default=1, help="measure so often, the least counts")
-    parser.add_argument("--out", type=Path, default=RESULTS / "many_seeds.json")
+    parser.add_argument("--out", type=Path, default=machine.RESULTS / "many_seeds.json")
     return parser.parse_args()
 
 
@@ -88,19 +81,6 @@ def shown(row: dict[str, Any]) -> list[str]:
     times = [f"{row[name]:.2f}" for name in names]
     each = row["ratio"] / (row["seeds"] or 1)
     return [str(row["seeds"] or "alone"), *times, f"{row['ratio']:.2f}", f"{each:.2f}"]
-
-
-def circumstances(options: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "date": datetime.date.today().isoformat(),
-        "recipe": options.recipe,
-        "epochs": options.epochs,
-        "examples": options.examples,
-        "device": jax.devices()[0].device_kind,
-        "machine": platform.machine(),
-        "cpus": os.cpu_count(),
-        "versions": {package: version(package) for package in PACKAGES},
-    }
 
 
 if __name__ == "__main__":

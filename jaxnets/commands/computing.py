@@ -9,6 +9,7 @@ import click
 import jax
 
 from jaxnets.arrays import check_positive
+from jaxnets.commands.flags import added
 from jaxnets.training import Sharding
 from jaxnets.training.placement import Parallel, place
 
@@ -59,9 +60,7 @@ _FLAGS = (
 
 def computing_flags(command: Any) -> Any:
     """Adds the flags."""
-    for flag in reversed(_FLAGS):
-        command = flag(command)
-    return command
+    return added(_FLAGS, command)
 
 
 def take(flags: dict[str, Any]) -> dict[str, Any]:

@@ -182,17 +182,17 @@ _JOINING = (
 
 def network_flags(command: _Command) -> _Command:
     """Adds the flags that decide the shapes in a network."""
-    return _add(_NETWORK, command)
+    return added(_NETWORK, command)
 
 
 def recipe_flags(command: _Command) -> _Command:
     """Adds a flag for everything that a recipe holds."""
-    return _add((*_TRAINING, *_NETWORK), command)
+    return added((*_TRAINING, *_NETWORK), command)
 
 
 def saving_flags(command: _Command) -> _Command:
     """Adds the flags that say where a run is written, and how often it saves."""
-    return _add(_SAVING, command)
+    return added(_SAVING, command)
 
 
 def take_saving(flags: dict[str, Any]) -> tuple[Path | None, Path | None, dict[str, Any]]:
@@ -205,10 +205,11 @@ def take_saving(flags: dict[str, Any]) -> tuple[Path | None, Path | None, dict[s
 
 def joining_flags(command: _Command) -> _Command:
     """Adds the flags by which several processes find each other."""
-    return _add(_JOINING, command)
+    return added(_JOINING, command)
 
 
-def _add(flags: tuple[_Command, ...], command: _Command) -> _Command:
+def added(flags: tuple[_Command, ...], command: _Command) -> _Command:
+    """A command with flags, which its help shows in this order."""
     for flag in reversed(flags):
         command = flag(command)
     return command

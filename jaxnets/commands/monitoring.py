@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import click
 
-from jaxnets.commands.flags import PathArgument
+from jaxnets.commands.flags import PathArgument, added
 from jaxnets.data import Dataset
 from jaxnets.training import Callback, EarlyStopping
 from jaxnets.training.monitoring import JsonLines, Profile, TensorBoard, has_images
@@ -44,9 +44,7 @@ _PATHS = ("tensorboard", "jsonl", "profile")
 
 def watching_flags(command: Any) -> Any:
     """Adds the flags."""
-    for flag in reversed(_FLAGS):
-        command = flag(command)
-    return command
+    return added(_FLAGS, command)
 
 
 def take(flags: dict[str, Any]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from jaxnets import recipes, runs
+from jaxnets.commands.flags import added
 from jaxnets.recipes import Recipe
 from jaxnets.training import MemberRun, Summary, TrainingRuns
 
@@ -66,9 +67,7 @@ class Many:
 
 def seeds_flags(command: Any) -> Any:
     """Adds the flags."""
-    for flag in reversed(_FLAGS):
-        command = flag(command)
-    return command
+    return added(_FLAGS, command)
 
 
 def take(flags: dict[str, Any], seed: int | None) -> Many | None:

@@ -80,14 +80,12 @@ def train_command(
     With --json the progress goes to standard error, so that standard output is the result alone.
     """
     out, resume, saving = take_saving(flags)
-    joining = [flags.pop(name) for name in ("coordinator", "processes", "process_id")]
+    joining = {name: flags.pop(name) for name in ("coordinator", "processes", "process_id")}
     watching, given = monitoring.take(flags), computing.take(flags)
     many = seeds.take(flags, seed)
     _check_flags(recipe, out, resume, saving)
     if many is not None:
-        names = ("coordinator", "processes", "process_id")
-        others = {**watching, **given, **dict(zip(names, joining, strict=True))}
-        others |= {"save_every": saving or None, "resume": resume}
+        others = {**watching, **given, **joining, "save_every": saving or None, "resume": resume}
         seeds.check_alone(others)
         chosen = changed(recipes.recipe(recipe), flags)  # type: ignore[arg-type]
         seeds.train(many, chosen, others, out, as_json=as_json, quiet=quiet)
@@ -100,8 +98,8 @@ def train_command(
     before = {} if begun is None else begun.computing
     named = recipes.recipe(recipe) if recipe is not None else begun.recipe  # type: ignore[union-attr]
     chosen = changed(named, flags)
-    computing.make_cpu_devices({**before, **given}.get("devices"), joining[1])
-    with _together(*joining):
+    computing.make_cpu_devices({**before, **given}.get("devices"), joining["processes"])
+    with _together(**joining):
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
             data = recipes.load_data(chosen)
             options = {
@@ -121,12 +119,12 @@ def train_command(
 
 
 def _together(
-    coordinator: str | None, count: int | None, process_id: int | None
+    coordinator: str | None, processes: int | None, process_id: int | None
 ) -> contextlib.AbstractContextManager[None]:
     """Joins other processes, where flags or a launcher say that there are some."""
-    told = [flag is not None for flag in (coordinator, count, process_id)]
+    told = [flag is not None for flag in (coordinator, processes, process_id)]
     if all(told):
-        return joined(coordinator, count, process_id)
+        return joined(coordinator, processes, process_id)
     if coordinator == "auto" or (not any(told) and launched(os.environ)):
         return joined()
     if any(told):
