@@ -27,7 +27,7 @@ class Experiment:
     Attributes:
         name: such as a recipe's.
         description: what is trained, in a line.
-        build: makes our network from ``nnx.Rngs``.
+        build: makes our network from a seed.
         build_torch: makes PyTorch's, from its global random numbers; None where a peer builds.
         data: what both train and test on; in memory.
         loss: ours.
@@ -42,11 +42,12 @@ class Experiment:
             ``transform`` makes of them, images as NCHW.
         settings: what decides the numbers, ready for JSON.
         reference: see ``Comparison``.
+        record: what a folder holds besides, from which the experiment can be made again.
     """
 
     name: str
     description: str
-    build: Callable[[nnx.Rngs], nnx.Module]
+    build: Callable[[int], nnx.Module]
     build_torch: Callable[[], Any] | None
     data: Dataset
     loss: Loss
@@ -60,6 +61,7 @@ class Experiment:
     torch_inputs: Callable[[np.ndarray], np.ndarray] | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     reference: str | None = None
+    record: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Checks that the examples can be had by their numbers."""
@@ -103,7 +105,8 @@ class Experiment:
         inputs, labels = self.train.gather(rows)
         if self.augment is None:
             return inputs, labels
-        return tuple(map(np.asarray, _augmented(self.augment, inputs, labels, seed, step)))
+        varied, targets = _augmented(self.augment, inputs, labels, seed, step)
+        return np.asarray(varied), np.asarray(targets)
 
 
 def _augmented(

@@ -1,17 +1,16 @@
 """A comparison from its first training to what it says."""
 
 import datetime
-import json
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_choice, check_number, check_positive, check_seed
+from jaxnets.arrays import InputError, check_choice, check_number, check_seed
 from jaxnets.compare import machine
 from jaxnets.compare.disagreements import disagreements
 from jaxnets.compare.experiment import Experiment
@@ -23,7 +22,6 @@ from jaxnets.compare.store import Store
 from jaxnets.compare.timing import take_turns
 from jaxnets.compare.torch_side import Torch, threads, visible_cores
 from jaxnets.interop import load_torch
-from jaxnets.training.many import built
 from jaxnets.training.progress import Progress, reporter
 
 ACCURACY_MARGIN = 0.003
@@ -119,11 +117,12 @@ class _UnderWay:
 
     def initial(self, seed: int) -> nnx.Module:
         """Our network as its training begins."""
-        model = built(self.this.build, seed)
+        model = self.this.build(seed)
         if not self.paired:
             return model
         without_dropout(model)
         if self.terms.weights_from == "torch":
+            assert isinstance(self.other, Torch)
             load_torch(model, self.other.network(seed).state_dict())
         return model
 
@@ -225,8 +224,8 @@ def this_record(this: Experiment) -> dict[str, Any]:
     arrays = (this.train.inputs, this.train.labels, this.test.inputs, this.test.labels)
     checksum = 0
     for array in arrays:
-        checksum = zlib.crc32(np.ascontiguousarray(array), checksum)
-    return {"name": this.name, **this.settings, "data_checksum": f"{checksum:08x}"}
+        checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
+    return {"name": this.name, **this.settings, **this.record, "data_checksum": f"{checksum:08x}"}
 
 
 def _margin(terms: Terms, pairs: Sequence[Pair]) -> float:

@@ -82,10 +82,10 @@ class Torch:
         import torch
 
         plan = self.plan(seed, number)
-        inputs, labels = self.split("train") if self.this.augment is None else (None, None)
+        inputs, labels = self.split("train")
         for place, rows in enumerate(rows_of(plan)):
             rows = rows[::-1].copy() if self.backwards else rows
-            if inputs is None:
+            if self.this.augment is not None:
                 step = number * plan.steps + place
                 own = seed if self.paired else seed + 2**31  # draws that are none of ours
                 raw, targets = self.this.augmented(rows, own, step)
@@ -133,7 +133,7 @@ class TorchTraining:
         """See ``Training``. The time is that of the steps; augmentation, which is ours, is not."""
         import torch
 
-        self._side.split("train")
+        self._side.split("train")  # outside of what is timed
         batches: Any = self._side.batches(self._seed, number)
         if self._side.this.augment is not None:
             batches = iter(list(batches))
@@ -155,12 +155,13 @@ class TorchTraining:
         import torch
 
         inputs, labels = self._side.split("test")
+        loss: Any = self._side.this.torch_loss
         self.network.eval()
         total, found = 0.0, []
         with torch.no_grad():
             for x, y in zip(inputs.split(EVALUATED), labels.split(EVALUATED), strict=True):
                 outputs = self.network(x)
-                total += self._side.this.torch_loss(outputs, y).item() * len(x)
+                total += loss(outputs, y).item() * len(x)
                 found.append(classes_last(outputs, y).cpu().numpy())
         return total / len(inputs), np.concatenate(found)
 
