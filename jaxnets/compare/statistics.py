@@ -1,0 +1,105 @@
+"""Whether two samples of scores differ, and whether they are shown to be the same."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+CONFIDENCE = 0.95
+_LEVEL = 1 - CONFIDENCE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Equivalence:
+    """The mean difference of two samples, and the test of its being within a margin.
+
+    The test is TOST (Schuirmann, 1987): two one-sided t tests, against a difference of the margin
+    below zero and of the margin above it. Its p-value is the larger of the two.
+
+    Attributes:
+        difference: the mean of the first sample less that of the second.
+        std: the standard deviation that belongs to the difference: of the paired differences, or
+            of both samples together; None of one pair.
+        interval: its 95 % confidence interval by Student's t; None of one pair.
+        p_value: that of the equivalence test; None of one pair.
+        margin: what the test asks about.
+        degrees: of freedom; None of one pair.
+        paired: whether the samples were compared pair by pair.
+    """
+
+    difference: float
+    std: float | None
+    interval: tuple[float, float] | None
+    p_value: float | None
+    margin: float
+    degrees: float | None
+    paired: bool
+
+    @property
+    def equivalent(self) -> bool | None:
+        """Whether equivalence is shown at the 5 % level; None if one pair cannot say."""
+        return None if self.p_value is None else self.p_value < _LEVEL
+
+    @property
+    def different(self) -> bool | None:
+        """Whether the confidence interval leaves zero out; None if one pair cannot say."""
+        return None if self.interval is None else not self.interval[0] <= 0 <= self.interval[1]
+
+
+def paired(first: Sequence[float], second: Sequence[float], margin: float) -> Equivalence:
+    """Compares two samples pair by pair, as of the same seeds."""
+    differences = np.subtract(first, second, dtype=np.float64)
+    count = len(differences)
+    if count == 1:
+        return _of_one(float(differences[0]), margin, paired=True)
+    std = float(differences.std(ddof=1))
+    return _tested(float(differences.mean()), std, std / math.sqrt(count), margin, count - 1, True)
+
+
+def independent(first: Sequence[float], second: Sequence[float], margin: float) -> Equivalence:
+    """Compares two samples that have nothing to do with each other, by Welch's t."""
+    difference = float(np.mean(first, dtype=np.float64) - np.mean(second, dtype=np.float64))
+    if min(len(first), len(second)) == 1:
+        return _of_one(difference, margin, paired=False)
+    variances = [float(np.var(sample, ddof=1)) for sample in (first, second)]
+    shares = [v / len(sample) for v, sample in zip(variances, (first, second), strict=True)]
+    below = sum(
+        share**2 / (len(sample) - 1) for share, sample in zip(shares, (first, second), strict=True)
+    )
+    degrees = sum(shares) ** 2 / below if below else float(len(first) + len(second) - 2)
+    std = math.sqrt(sum(variances) / 2)
+    return _tested(difference, std, math.sqrt(sum(shares)), margin, degrees, False)
+
+
+def _of_one(difference: float, margin: float, *, paired: bool) -> Equivalence:
+    return Equivalence(
+        difference=difference,
+        std=None,
+        interval=None,
+        p_value=None,
+        margin=margin,
+        degrees=None,
+        paired=paired,
+    )
+
+
+def _tested(
+    difference: float, std: float, error: float, margin: float, degrees: float, paired: bool
+) -> Equivalence:
+    from scipy.special import stdtr, stdtrit
+
+    half = float(stdtrit(degrees, (1 + CONFIDENCE) / 2)) * error
+    nearest = margin - abs(difference)  # how far the difference stays from the nearer bound
+    p_value = 0.0 if nearest > 0 else 1.0  # where no seed differs, nothing is left to chance
+    if error:
+        p_value = float(stdtr(degrees, -nearest / error))
+    return Equivalence(
+        difference=difference,
+        std=std,
+        interval=(difference - half, difference + half),
+        p_value=p_value,
+        margin=margin,
+        degrees=degrees,
+        paired=paired,
+    )
