@@ -26,14 +26,15 @@ def versions(other: str) -> dict[str, str | None]:
     return found
 
 
-def machine(threads: int) -> dict[str, Any]:
-    """Processor, cores, device."""
+def machine(threads: int | None) -> dict[str, Any]:
+    """Processor, cores, device; and the other framework's threads, where they were chosen."""
+    chosen = {} if threads is None else {"PyTorch's threads": threads}
     return {
         "processor": processor(),
         "cores": visible_cores(),
-        "threads": threads,
         "device": jax.local_devices()[0].device_kind,
         "system": platform.platform(),
+        **chosen,
     }
 
 

@@ -1,5 +1,6 @@
 """A comparison from its first training to what it says."""
 
+import dataclasses
 import datetime
 import zlib
 from collections.abc import Sequence
@@ -14,13 +15,15 @@ from jaxnets.arrays import InputError, check_choice, check_number, check_seed
 from jaxnets.compare import machine
 from jaxnets.compare.disagreements import disagreements
 from jaxnets.compare.experiment import Experiment
+from jaxnets.compare.findings import findings
 from jaxnets.compare.jax_side import train_together, without_dropout
 from jaxnets.compare.peers import PEERS, peer
-from jaxnets.compare.records import Comparison, Control, Finding, Pair, Side, Timing
+from jaxnets.compare.probe import Probe
+from jaxnets.compare.records import Comparison, Control, Pair, Side, Timing
 from jaxnets.compare.sides import Other, train
 from jaxnets.compare.store import Store
 from jaxnets.compare.timing import take_turns
-from jaxnets.compare.torch_side import Torch, threads, visible_cores
+from jaxnets.compare.torch_side import Torch
 from jaxnets.interop import load_torch
 from jaxnets.training.progress import Progress, reporter
 
@@ -88,12 +91,11 @@ def compared(
         ImportError: if the other framework is not installed.
         Interrupted: a ``KeyboardInterrupt``, if Ctrl-C was pressed; what is finished is kept.
     """
-    with threads(visible_cores()):
-        under_way = _UnderWay(this, terms, Store(directory), progress)
-        try:
-            return under_way.run()
-        except KeyboardInterrupt as error:
-            raise under_way.store.interrupted() from error
+    under_way = _UnderWay(this, terms, Store(directory), progress)
+    try:
+        return under_way.run()
+    except KeyboardInterrupt as error:
+        raise under_way.store.interrupted() from error
 
 
 class _UnderWay:
@@ -107,13 +109,17 @@ class _UnderWay:
 
     def run(self) -> Comparison:
         """From the first training to the last, and what follows from them."""
-        found: list[Finding] = []
-        timings = self.store.timings() or self._timed(found)
-        ours = self._ours()
-        theirs = [self._theirs(self.other, seed) for seed in self.terms.seeds]
-        pairs = tuple(Pair(*both) for both in zip(ours, theirs, strict=True))
-        control = self._control()
-        return self._said(pairs, control, timings, found)
+        known, timings = self.store.alone()
+        self.other.threads = self.other.threads or known
+        with self.other.at_work():
+            timings = timings or self._timed()
+            ours = self._ours()
+            theirs = [self._theirs(self.other, seed) for seed in self.terms.seeds]
+            pairs = tuple(Pair(*both) for both in zip(ours, theirs, strict=True))
+            control = self._control()
+            comparison = self._said(pairs, control, timings)
+            found = findings(comparison, self._probe)
+            return dataclasses.replace(comparison, findings=found)
 
     def initial(self, seed: int) -> nnx.Module:
         """Our network as its training begins."""
@@ -129,12 +135,12 @@ class _UnderWay:
     def _weights(self, seed: int) -> nnx.Module | None:
         return self.initial(seed) if self.paired else None
 
-    def _timed(self, found: list[Finding]) -> tuple[Timing, ...]:
-        """What one run alone takes, which its member of many must equal."""
+    def _timed(self) -> tuple[Timing, ...]:
+        """What one run alone takes."""
         seed = self.terms.seeds[0]
         self._say(f"one run of each framework alone, by turns (seed {seed})")
-        timings, losses = take_turns(self.this, self.other, seed, self._weights(seed))
-        self.store.keep_timings(timings)
+        timings, _ = take_turns(self.this, self.other, seed, self._weights(seed))
+        self.store.keep_alone(self.other.threads, timings)
         return timings
 
     def _ours(self) -> list[Side]:
@@ -168,19 +174,18 @@ class _UnderWay:
         """PyTorch beside itself, where pairs are compared with it."""
         if not (self.terms.control and self.paired and isinstance(self.other, Torch)):
             return None
-        count = visible_cores()
-        others = 1 if count > 1 else 2
-        control = Torch(self.this, paired=True, device=self.other.device, backwards=True)
-        with threads(others):
+        control = self.other.control()
+        with control.at_work():
             run = self._theirs(control, self.terms.seeds[0], _CONTROL)
-        return Control(threads=(count, others), run=run)
+        assert self.other.threads is not None
+        assert control.threads is not None
+        return Control(threads=(self.other.threads, control.threads), run=run)
 
     def _said(
         self,
         pairs: tuple[Pair, ...],
         control: Control | None,
         timings: tuple[Timing, ...],
-        found: Sequence[Finding],
     ) -> Comparison:
         this, terms = self.this, self.terms
         return Comparison(
@@ -195,13 +200,17 @@ class _UnderWay:
             pairs=pairs,
             control=control,
             timings=timings,
-            findings=tuple(found),
             disagreements=disagreements(this, pairs),
             class_names=this.data.class_names,
             reference=this.reference,
             versions=machine.versions(self.other.framework),
-            machine=machine.machine(visible_cores()),
+            machine=machine.machine(self.other.threads),
         )
+
+    def _probe(self, pair: Pair) -> Probe | None:
+        if not isinstance(self.other, Torch):
+            return None
+        return Probe(self.this, self.other, pair.seed, self.initial(pair.seed))
 
     def _record(self) -> dict[str, Any]:
         """What decides the numbers of a comparison that goes on."""

@@ -1,5 +1,6 @@
 """The training of one framework, whichever it is, and what is noted of it."""
 
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -44,10 +45,15 @@ class Other(Protocol):
     Attributes:
         framework: see ``Side``.
         takes_weights: whether it can begin with the weights of our network.
+        threads: with how many it computes; None where that is its own affair.
     """
 
     framework: str
     takes_weights: bool
+    threads: int | None
+
+    def at_work(self) -> contextlib.AbstractContextManager[None]:
+        """Sets what it computes with, and sets it back."""
 
     def begin(self, seed: int, weights: nnx.Module | None) -> Training:
         """A run from the weights of our network, or from weights that it draws itself."""

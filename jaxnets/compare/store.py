@@ -91,20 +91,27 @@ class Store:
             os.fsync(file.fileno())
         part.replace(path)
 
-    def timings(self) -> tuple[Timing, ...]:
-        """What was measured before; empty if nothing was."""
-        if self.directory is None or not (self.directory / _SIDES / "timings.json").exists():
-            return ()
-        rows = json.loads((self.directory / _SIDES / "timings.json").read_text())
-        return tuple(
-            Timing(**{**row, "epoch_seconds": tuple(row["epoch_seconds"])}) for row in rows
+    def alone(self) -> tuple[int | None, tuple[Timing, ...]]:
+        """The other's number of threads, and what one run alone took; empty if never measured."""
+        if self.directory is None or not self._alone.exists():
+            return None, ()
+        held = json.loads(self._alone.read_text(encoding="utf-8"))
+        timings = (
+            Timing(**{**row, "epoch_seconds": tuple(row["epoch_seconds"])})
+            for row in held["timings"]
         )
+        return held["threads"], tuple(timings)
 
-    def keep_timings(self, timings: tuple[Timing, ...]) -> None:
-        """Keeps what was measured."""
+    def keep_alone(self, threads: int | None, timings: tuple[Timing, ...]) -> None:
+        """Keeps what ``alone`` gives."""
         if self.directory is not None:
             rows = [dataclasses.asdict(timing) for timing in timings]
-            _write(self.directory / _SIDES / "timings.json", json.dumps(rows).encode())
+            _write(self._alone, json.dumps({"threads": threads, "timings": rows}).encode())
+
+    @property
+    def _alone(self) -> Path:
+        assert self.directory is not None
+        return self.directory / _SIDES / "alone.json"
 
     def interrupted(self) -> KeyboardInterrupt:
         """What to raise where Ctrl-C was pressed."""

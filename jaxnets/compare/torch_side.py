@@ -19,6 +19,8 @@ from jaxnets.interop import to_torch
 from jaxnets.optional import require
 from jaxnets.training.classes import unwrapped
 
+_TRIED = 20  # steps with each number of threads
+
 
 class Torch:
     """PyTorch in a comparison.
@@ -29,6 +31,9 @@ class Torch:
         device: where it computes, such as ``"cpu"``; None for ``default_device``.
         backwards: whether the examples of a batch are taken in reverse, which changes nothing but
             the order of sums.
+
+    Attributes:
+        threads: of a CPU; None until it is at work.
     """
 
     framework = "torch"
@@ -40,7 +45,49 @@ class Torch:
         require("torch", extra="torch", feature="a comparison with PyTorch")
         self.this, self.paired, self.backwards = this, paired, backwards
         self.device = device or default_device()
+        self.threads: int | None = None
         self._tensors: dict[str, tuple[Any, Any]] = {}
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """See ``Other``. Of one thread and as many as there are cores the faster is chosen."""
+        import torch
+
+        before = torch.get_num_threads()
+        try:
+            with torch.random.fork_rng():
+                self.threads = self.threads or self._faster()
+                torch.set_num_threads(self.threads)
+                yield
+        finally:
+            torch.set_num_threads(before)
+
+    def control(self) -> "Torch":
+        """PyTorch with another number of threads, and batches in reverse."""
+        other = Torch(self.this, paired=True, device=self.device, backwards=True)
+        other.threads = 1 if self.threads != 1 else max(2, visible_cores())
+        other._tensors = self._tensors
+        return other
+
+    def _faster(self) -> int:
+        import torch
+
+        taken = {}
+        for count in sorted({1, visible_cores()}):
+            torch.set_num_threads(count)
+            training = self.begin(0, None)
+            batches = itertools.islice(itertools.cycle(self._few()), _TRIED)
+            training.step(*next(batches))
+            with Clock() as clock:
+                for x, y in batches:
+                    training.step(x, y)
+            taken[count] = clock.seconds
+        return min(taken, key=lambda count: taken[count])
+
+    def _few(self) -> list[tuple[Any, Any]]:
+        rows = next(rows_of(self.this.plan(0, 0)))
+        raw, labels = self.this.augmented(rows, 0, 0)
+        return [self.tensors(self.this.their_inputs(raw), labels)]
 
     def begin(self, seed: int, weights: nnx.Module | None) -> "TorchTraining":
         """See ``Other``."""
@@ -251,20 +298,6 @@ _OF_VALUES = (
     losses.huber_loss,
     losses.kl_div,
 )
-
-
-@contextlib.contextmanager
-def threads(count: int) -> Iterator[None]:
-    """Has PyTorch compute with so many threads, and leaves its random numbers as they were."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def default_device() -> str:
