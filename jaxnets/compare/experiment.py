@@ -1,6 +1,5 @@
 """What is compared: a network of ours, the other framework's, and how both are trained."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -119,23 +118,3 @@ def _augmented(
 @jax.jit(static_argnums=0)
 def _varied(augmentation: Augmentation, inputs: Any, labels: Any, key: Any) -> Any:
     return augment(augmentation, inputs, labels, key)
-
-
-def builder(model: Any, kind: type, argument: str) -> Callable[..., Any]:
-    """A function that makes a network, from one or from such a function.
-
-    Args:
-        model: a module, which is copied each time, or what makes one.
-        kind: of the module.
-        argument: its name, for the message.
-
-    Raises:
-        InputError: if it is neither.
-    """
-    if isinstance(model, kind):
-        clone = nnx.clone if isinstance(model, nnx.Module) else copy.deepcopy
-        return lambda *_: clone(model)
-    if not callable(model):
-        expected = f"a {kind.__module__.split('.')[0]} module or a function that makes one"
-        raise InputError(argument, expected, f"a {type(model).__name__}")
-    return model
