@@ -1,68 +1,230 @@
 """The same training in PyTorch and here: honest pairs agree, and planted faults are found."""
 
-import copy
-import json
+import dataclasses
+import re
 
 import numpy as np
 import pytest
 import torch
 from flax import nnx
 
-from jaxnets import cli, compare, losses
-from jaxnets.compare import store, torch_side
+from jaxnets import compare, losses, optimizers
+from jaxnets.compare import engine, torch_side
 from jaxnets.data import Compose, Dataset, Normalize, Split, ToFloat
-from jaxnets.models import MLP
+from jaxnets.models import MLP, LeNet, RecurrentClassifier
 
-SHAPE = (4, 4, 1)
 CLASSES = 3
+NORMALIZE = Compose(ToFloat(), Normalize(0.3, 0.2))
+SGD = optimizers.sgd(0.1, momentum=0.9)
 
 
-def examples(count, seed):
-    """Images of which the bright corner tells the class."""
+def examples(count, shape, seed):
+    """Images of which the brighter row tells the class."""
     draw = np.random.default_rng(seed)
     labels = draw.integers(CLASSES, size=count)
-    inputs = draw.integers(0, 120, size=(count, *SHAPE), dtype=np.uint8)
-    inputs[np.arange(count), labels, labels] += 120
+    inputs = draw.integers(0, 120, size=(count, *shape), dtype=np.uint8)
+    inputs[np.arange(count), labels] += 100
     return Split(inputs, labels)
 
 
-DATA = Dataset("corners", examples(70, 0), examples(40, 1), class_names=("a", "b", "c"))
-NORMALIZE = Compose(ToFloat(), Normalize(0.3, 0.2))
+def data_of(shape):
+    splits = examples(48, shape, 0), examples(40, shape, 1)
+    return Dataset("rows", *splits, class_names=("a", "b", "c"))
+
+
+DATA = data_of((4, 4, 1))
 
 
 def build(rngs):
     return MLP((16, 8, CLASSES), rngs=rngs)
 
 
-def twin():
-    return compare.twin(build(nnx.Rngs(0)))
+def sgd(parameters, **options):
+    return torch.optim.SGD(parameters, **{"lr": 0.1, "momentum": 0.9, **options})
 
 
-def sgd(parameters):
-    return torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
-
-
-def run(jax_model=build, torch_model=twin, **options):
-    given = {"torch_optimizer": sgd, "epochs": 2, "batch_size": 16, "seeds": [3, 5]}
-    given |= {"loss": losses.cross_entropy, "transform": NORMALIZE, "progress": "none"}
-    return compare.run(jax_model, torch_model, DATA, **given | options)
+def run(jax_model=build, torch_model=None, data=DATA, **options):
+    given = {"torch_optimizer": sgd, "optimizer": SGD, "epochs": 2, "batch_size": 16}
+    given |= {"seeds": [3], "loss": losses.cross_entropy, "transform": NORMALIZE}
+    given |= {"control": False, "timing": False, "progress": "none"}
+    torch_model = torch_model or (lambda: compare.twin(jax_model(nnx.Rngs(0))))
+    return compare.run(jax_model, torch_model, data, **given | options)
 
 
 @pytest.fixture(scope="module")
 def honest():
-    return run()
+    return run(seeds=[3, 5], control=True, timing=True, optimizer=None)
 
 
 def test_pairs_begin_alike_and_end_alike(honest):
     assert honest.findings == ()
     assert [pair.seed for pair in honest.pairs] == [3, 5]
     for pair in honest.pairs:
-        assert pair.ours.step_losses.shape == pair.theirs.step_losses.shape == (10,)
+        assert pair.ours.step_losses.shape == pair.theirs.step_losses.shape == (6,)
         np.testing.assert_allclose(pair.ours.step_losses, pair.theirs.step_losses, rtol=1e-4)
         np.testing.assert_allclose(pair.ours.train_loss, pair.theirs.train_loss, rtol=1e-4)
         np.testing.assert_allclose(pair.ours.test_loss, pair.theirs.test_loss, rtol=1e-4)
         assert pair.ours.test_accuracy[-1] == np.mean(pair.ours.predictions == DATA.test.labels)
-    assert honest.agreement == (1.0, 1.0)
     assert honest.pairs[0].ours.step_losses[0] != honest.pairs[1].ours.step_losses[0]
-    assert honest.margin == 0.003
-    assert honest.equivalence.difference == 0
+    assert (honest.margin, honest.paired, honest.weights_from) == (0.003, True, "jaxnets")
+
+
+def test_the_control_is_torch_beside_itself_and_each_side_is_timed(honest):
+    control = honest.control
+    assert control.threads[0] != control.threads[1]
+    assert control.run.seed == 3
+    theirs = honest.pairs[0].theirs
+    np.testing.assert_allclose(control.run.step_losses, theirs.step_losses, rtol=1e-4)
+    ours, other = honest.timings
+    assert (ours.framework, other.framework) == ("jaxnets", "torch")
+    assert len(ours.epoch_seconds) == len(other.epoch_seconds) == 2
+    assert ours.compile_seconds > 0 == other.compile_seconds
+
+
+@pytest.fixture
+def trained_before(honest, monkeypatch):
+    """Has our side be that of the honest pair, whatever PyTorch's is."""
+    ours = honest.pairs[0].ours
+    monkeypatch.setattr(engine, "train_together", lambda this, seeds, models, progress: [ours])
+
+
+class Faulty(torch.nn.Module):
+    """PyTorch's network with something wrong on its way forward."""
+
+    def __init__(self, forward):
+        super().__init__()
+        self.fc1, self.fc2 = torch.nn.Linear(16, 8), torch.nn.Linear(8, CLASSES)
+        self._wrong = forward
+
+    def forward(self, x):
+        return self._wrong(self, torch.flatten(x, 1))
+
+
+def faulty(forward):
+    return {"torch_model": lambda: Faulty(forward)}
+
+
+def no_bias(net, x):
+    return torch.nn.functional.linear(torch.relu(net.fc1(x)), net.fc2.weight)
+
+
+def dropping_in_evaluation(net, x):
+    kept = torch.nn.functional.dropout(x, 0.5, training=not net.training)
+    return net.fc2(torch.relu(net.fc1(kept)))
+
+
+def dropping_always(net, x):
+    return net.fc2(torch.nn.functional.dropout(torch.relu(net.fc1(x)), 0.5))
+
+
+def stopping_gradients(net, x):
+    return net.fc2(torch.relu(net.fc1(x) * 0.5 + net.fc1(x).detach() * 0.5))
+
+
+def summed(outputs, labels):
+    return torch.nn.functional.cross_entropy(outputs, labels, reduction="sum")
+
+
+def not_normalized(raw):
+    return np.moveaxis(raw, -1, 1).astype(np.float32) / 255
+
+
+def with_sgd(**options):
+    return {"torch_optimizer": lambda parameters: sgd(parameters, **options)}
+
+
+@pytest.mark.parametrize(
+    ("fault", "statistic", "layer", "words"),
+    [
+        (with_sgd(momentum=0.8), "loss of step 2", None, "second updates.*such as its momentum"),
+        (with_sgd(lr=0.12), "loss of step 1", None, "1.2 times ours, as of another lear"),
+        (with_sgd(weight_decay=0.1), "loss of step 1", None, "the optimizer is another, or its we"),
+        (
+            faulty(stopping_gradients),
+            "loss of step 1",
+            "fc1",
+            "gradients of step 0 differ, most",
+        ),
+        (faulty(no_bias), "loss of step 0", "fc2", "fc2 did not run in both"),
+        (faulty(dropping_always), "loss of step 0", None, "something random is on"),
+        ({"torch_loss": summed}, "loss of step 0", None, "It is a sum where ours is a mean"),
+        ({"torch_inputs": not_normalized}, "loss of step 0", None, "as of another normalisation"),
+        (
+            faulty(dropping_in_evaluation),
+            "loss of the first test examples",
+            "fc1",
+            "such as dropout, is on in evaluation.*fc1",
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_planted_fault_is_found_and_placed(fault, statistic, layer, words, trained_before):
+    found = run(**fault).findings[0]
+    assert found.statistic == statistic
+    assert found.step == (int(statistic[-1]) if "step" in statistic else None)
+    assert found.layer == layer
+    assert re.search(words, found.text)
+
+
+def test_another_shuffle_is_found(trained_before, monkeypatch):
+    plan = torch_side.Torch.plan
+    monkeypatch.setattr(torch_side.Torch, "plan", lambda self, seed, e: plan(self, seed + 1, e))
+    found = run().findings[0]
+    assert (found.statistic, found.step) == ("loss of step 0", 0)
+    assert "another shuffle" in found.text
+
+
+def test_losses_that_are_not_finite_are_found(trained_before):
+    found = run(**with_sgd(lr=1e30)).findings
+    assert re.search("loss of PyTorch is not finite from step 1 on", found[0].text)
+
+
+class SwappedGates(torch.nn.LSTM):
+    """An LSTM that takes its input gate for its forget gate."""
+
+    def forward(self, x):
+        plain = torch.nn.LSTM(self.input_size, self.hidden_size, batch_first=True)
+        swapped = {}
+        for name, weight in self.named_parameters():
+            first, second, *others = weight.chunk(4)
+            swapped[name] = torch.cat([second, first, *others])
+        return torch.func.functional_call(plain, swapped, (x,))
+
+
+def test_an_lstm_agrees_and_swapped_gates_are_found():
+    def lstm(rngs):
+        return RecurrentClassifier(4, 6, output_dim=CLASSES, output="logits", rngs=rngs)
+
+    def swapped():
+        network = compare.twin(lstm(nnx.Rngs(0)))
+        network.lstm = SwappedGates(4, 6, batch_first=True)
+        return network
+
+    data, options = data_of((4, 4)), {"epochs": 1, "transform": ToFloat()}
+    assert run(lstm, data=data, **options).findings == ()
+    found = run(lstm, swapped, data, **options).findings[0]
+    assert (found.statistic, found.layer) == ("loss of step 0", "lstm")
+    assert "the first to depart is lstm" in found.text
+
+
+def test_lenet_agrees():
+    def lenet(rngs):
+        return LeNet(num_classes=CLASSES, rngs=rngs)
+
+    lenets = run(lenet, data=data_of((28, 28, 1)), epochs=1, weights_from="torch")
+    assert lenets.findings == ()
+    assert lenets.weights_from == "torch"
+
+
+def test_a_difference_of_scores_is_found(honest):
+    worse = [
+        dataclasses.replace(pair.theirs, test_accuracy=pair.theirs.test_accuracy - 0.1 - 0.001 * i)
+        for i, pair in enumerate(honest.pairs)
+    ]
+    pairs = tuple(
+        compare.Pair(pair.ours, side) for pair, side in zip(honest.pairs, worse, strict=True)
+    )
+    changed = dataclasses.replace(honest, pairs=pairs)
+    (found,) = engine.findings(changed, lambda pair: None)
+    assert found.statistic == "accuracy"
+    assert re.search("differs by 10.*percentage points over 2 seeds.*is not shown", found.text)

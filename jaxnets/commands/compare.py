@@ -17,12 +17,12 @@ from jaxnets.arrays import InputError, check_positive
 from jaxnets.commands.flags import PathArgument, added, changed, recipe_flags
 from jaxnets.commands.seeds import Numbers
 from jaxnets.compare import report
+from jaxnets.compare.engine import Terms, compared
 from jaxnets.compare.from_recipe import from_recipe, recipe_of
 from jaxnets.compare.peers import PEERS
 from jaxnets.compare.records import Comparison
 from jaxnets.compare.report.verdict import verdict
 from jaxnets.compare.report.wording import Scale, names
-from jaxnets.compare.run import Terms, compared
 from jaxnets.compare.store import new_directory, read_begun
 
 _FLAGS = (
@@ -58,6 +58,11 @@ _FLAGS = (
         help="Train PyTorch beside itself too, with another number of threads.",
     ),
     click.option(
+        "--timing/--no-timing",
+        default=True,
+        help="Take the time of one run alone in each framework.",
+    ),
+    click.option(
         "--device", type=click.Choice(["cpu", "gpu"]), help="Where both compute.  [default: JAX's]"
     ),
     click.option(
@@ -73,8 +78,8 @@ _FLAGS = (
     ),
 )
 _OWN = (
-    *("seeds", "peer", "weights_from", "independent", "margin", "control", "device", "out"),
-    "resume",
+    *("seeds", "peer", "weights_from", "independent", "margin", "control", "timing", "device"),
+    *("out", "resume"),
 )
 _SEEDS = 5
 #: What a comparison that goes on takes over from its folder.

@@ -10,9 +10,9 @@ import optax
 from flax import nnx
 
 from jaxnets.arrays import InputError, check_positive, entries
+from jaxnets.compare.engine import Terms, compared
 from jaxnets.compare.experiment import Experiment
 from jaxnets.compare.records import Comparison
-from jaxnets.compare.run import Terms, compared
 from jaxnets.compare.torch_side import loss_of
 from jaxnets.data import Dataset
 from jaxnets.data.transforms import Augmentation, Transform
@@ -42,6 +42,7 @@ def run(
     weights_from: str = "jaxnets",
     margin: float | None = None,
     control: bool = True,
+    timing: bool = True,
     device: str | None = None,
     directory: Path | str | None = None,
     name: str | None = None,
@@ -75,6 +76,7 @@ def run(
         margin: what difference counts as none: of accuracy, from 0 to 1, or of the test loss. None
             for 0.003, or 1 % of PyTorch's mean test loss.
         control: whether to train PyTorch beside itself with another number of threads.
+        timing: whether to take the time of one run alone in each framework.
         device: where PyTorch computes, such as ``"cpu"``; None for a GPU if JAX computes on one.
         directory: keeps each finished training there, and goes on with those that are.
         name: of the comparison; None for that of our network's class.
@@ -125,6 +127,7 @@ def run(
         margin=margin,
         device=device,
         control=control,
+        timing=timing,
     )
     return compared(experiment, terms, None if directory is None else Path(directory), progress)
 

@@ -47,6 +47,7 @@ class Terms:
         peer: the other framework, such as ``"torch"``.
         device: where PyTorch computes; None for a GPU if JAX computes on one, else the CPU.
         control: whether to train PyTorch beside itself.
+        timing: whether to take the time of one run alone in each framework.
         command: see ``Comparison``.
     """
 
@@ -57,6 +58,7 @@ class Terms:
     peer: str = "torch"
     device: str | None = None
     control: bool = True
+    timing: bool = True
     command: str | None = None
 
     def __post_init__(self) -> None:
@@ -112,7 +114,8 @@ class _UnderWay:
         known, timings = self.store.alone()
         self.other.threads = self.other.threads or known
         with self.other.at_work():
-            timings = timings or self._timed()
+            if not timings and self.terms.timing:
+                timings = self._timed()
             ours = self._ours()
             theirs = [self._theirs(self.other, seed) for seed in self.terms.seeds]
             pairs = tuple(Pair(*both) for both in zip(ours, theirs, strict=True))
