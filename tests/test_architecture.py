@@ -18,15 +18,17 @@ RANKS = [
     {"losses", "metrics", "optimizers", "layers", "data"},
     {"models"},
     {"interop", "training"},
-    {"compare", "sampling"},
+    {"sampling"},
     {"recipes"},
     {"runs"},
+    {"compare"},
     {"commands"},
     {"cli"},
     {"__main__"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 OPTIONAL = {
+    "keras",
     "matplotlib",
     "orbax",
     "PIL",
