@@ -72,6 +72,16 @@ def test_the_python_of_the_page_on_training_prints_what_it_says(tmp_path):
     assert re.sub(norm, "", done.stdout) == re.sub(norm, "", printed)
 
 
+def test_the_python_of_the_page_for_newcomers_prints_what_it_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "coming-from-pytorch.md").read_text()
+    code = "\n".join(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL))
+    exec(code, {"__name__": "port"})
+    printed = "".join(re.findall(r"```text\n(.*?)```", page, flags=re.DOTALL))
+    numbers = r"\d\.\de[+-]\d\d *"
+    assert re.sub(numbers, "", capsys.readouterr().out) == re.sub(numbers, "", printed)
+
+
 QUICKSTART = (ROOT / "docs" / "quickstart.md").read_text()
 
 
