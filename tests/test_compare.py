@@ -2,16 +2,19 @@
 
 import dataclasses
 import re
+import sys
 
 import numpy as np
 import pytest
 import torch
 from flax import nnx
 
-from jaxnets import compare, losses, optimizers
+from jaxnets import compare, layers, losses, optimizers
+from jaxnets.arrays import InputError
 from jaxnets.compare import engine, torch_side
-from jaxnets.data import Compose, Dataset, Normalize, Split, ToFloat
+from jaxnets.data import Compose, Dataset, Normalize, RandomHorizontalFlip, Split, ToFloat
 from jaxnets.models import MLP, LeNet, RecurrentClassifier
+from jaxnets.training import Interrupted
 
 CLASSES = 3
 NORMALIZE = Compose(ToFloat(), Normalize(0.3, 0.2))
@@ -228,3 +231,84 @@ def test_a_difference_of_scores_is_found(honest):
     (found,) = engine.findings(changed, lambda pair: None)
     assert found.statistic == "accuracy"
     assert re.search("differs by 10.*percentage points over 2 seeds.*is not shown", found.text)
+
+
+def test_finished_trainings_are_kept_and_gone_on_with(tmp_path, monkeypatch, honest):
+    trained, train = [], engine.train
+
+    def interrupted(other, training, this, seed, report):
+        if trained:
+            raise KeyboardInterrupt
+        trained.append(seed)
+        return train(other, training, this, seed, report)
+
+    both = [pair.ours for pair in honest.pairs]
+    monkeypatch.setattr(engine, "train_together", lambda *_: both)
+    monkeypatch.setattr(engine, "train", interrupted)
+    with pytest.raises(Interrupted, match="stopped by SIGINT, with 3 finished trainings kept in"):
+        run(seeds=[3, 5], directory=tmp_path)
+    monkeypatch.setattr(engine, "train_together", None)  # is not called again
+    monkeypatch.setattr(engine, "train", lambda *given: trained.append(given[3]) or train(*given))
+    for one, other in zip(run(seeds=[3, 5], directory=tmp_path).pairs, honest.pairs, strict=True):
+        np.testing.assert_allclose(one.theirs.step_losses, other.theirs.step_losses, rtol=1e-4)
+        np.testing.assert_array_equal(one.ours.predictions, other.ours.predictions)
+    assert trained == [3, 5]
+    wrong = "resume: expected the comparison in .*, got another: epochs is 3, was 2"
+    with pytest.raises(InputError, match=wrong):
+        run(seeds=[3], directory=tmp_path, epochs=3)
+
+
+def test_what_is_kept_and_damaged_is_refused(tmp_path):
+    (tmp_path / "trainings").mkdir()
+    (tmp_path / "trainings" / "jaxnets-3.npz").write_bytes(b"PK?")
+    with pytest.raises(InputError, match=r"a file written by jaxnets, got .*jaxnets-3\.npz"):
+        run(directory=tmp_path)
+
+
+def test_independent_runs_draw_their_own(honest):
+    apart = run(paired=False, epochs=1)
+    assert (apart.paired, apart.weights_from, apart.control) == (False, None, None)
+    ours, theirs = apart.pairs[0].ours, apart.pairs[0].theirs
+    assert abs(ours.step_losses[0] - theirs.step_losses[0]) > 1e-3
+    assert apart.findings == ()
+    np.testing.assert_allclose(
+        ours.step_losses, honest.pairs[0].ours.step_losses[: len(ours.step_losses)], rtol=1e-4
+    )
+
+
+def test_dropout_is_off_in_pairs_and_augmentation_is_ours_on_both_sides():
+    def dropping(rngs):
+        return nnx.Sequential(layers.Flatten(), layers.Dropout(0.5, rngs=rngs), build(rngs))
+
+    def twin():
+        return torch.nn.Sequential(
+            torch.nn.Flatten(), torch.nn.Dropout(0.5), compare.twin(build(nnx.Rngs(0)))
+        )
+
+    pair = run(dropping, twin, augment=RandomHorizontalFlip(), epochs=1).pairs[0]
+    np.testing.assert_allclose(pair.ours.step_losses, pair.theirs.step_losses, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"loss": lambda x, y: x.sum()}, "torch_loss: expected PyTorch's loss, as ours is none of"),
+        ({"torch_model": 3}, "torch_model: expected a torch.nn.Module, or a function"),
+        ({"jax_model": 3, "torch_model": torch.nn.Linear(1, 1)}, "jax_model: expected an nnx.Mod"),
+        ({"torch_optimizer": lambda p: 3}, "torch_optimizer: expected a function of parameters"),
+        ({"seeds": [1, 1]}, "seeds: expected a number of seeds, or seeds of which no two"),
+        ({"margin": 0}, "margin: expected a finite number > 0"),
+        ({"weights_from": "keras"}, "weights_from: expected one of jaxnets, torch"),
+        ({"torch_model": torch.nn.Linear(16, 3)}, "the weights of ours, got bias"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_compared_is_said_in_a_sentence(wrong, message):
+    with pytest.raises(InputError, match=message):
+        run(**wrong)
+
+
+def test_without_torch_a_sentence_names_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match=r"needs torch.*pip install 'jaxnets\[torch\]'"):
+        run(torch_model=3)

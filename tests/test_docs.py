@@ -140,6 +140,14 @@ def test_chinese_pages_keep_in_step_with_the_english_ones(english, chinese):
         assert (ROOT / name).parent.joinpath(link).resolve() == (ROOT / other).resolve()
 
 
+def test_the_python_of_the_page_on_comparisons_prints_what_it_says(tmp_path):
+    page = (ROOT / "docs" / "compare.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert re.findall(r"```text\n(.*?)```", page, flags=re.DOTALL) == [done.stdout]
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name):
     failures, _ = doctest.testmod(

@@ -107,6 +107,8 @@ class _UnderWay:
         self.this, self.terms, self.store, self.progress = this, terms, store, progress
         self.other: Other = peer(this, terms.peer, paired=terms.paired, device=terms.device)
         self.paired = terms.paired and self.other.takes_weights
+        if self.paired:
+            self.other.check(this.build(terms.seeds[0]))
         self.store.begin(self._record())
 
     def run(self) -> Comparison:

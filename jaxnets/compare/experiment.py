@@ -89,8 +89,13 @@ class Experiment:
         """What our network is given for inputs of the data set."""
         if self.transform is None:
             return raw
-        chunks = (raw[start : start + _CHUNK] for start in range(0, len(raw), _CHUNK))
-        return np.concatenate([np.asarray(self.transform(chunk)) for chunk in chunks])
+        first = np.asarray(self.transform(raw[:_CHUNK]))
+        made = np.empty((len(raw), *first.shape[1:]), first.dtype)  # one copy, not two
+        made[:_CHUNK] = first
+        for start in range(_CHUNK, len(raw), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            made[part] = self.transform(raw[part])
+        return made
 
     def their_inputs(self, raw: np.ndarray) -> np.ndarray:
         """What PyTorch's network is given for them."""

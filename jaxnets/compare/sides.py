@@ -52,6 +52,9 @@ class Other(Protocol):
     takes_weights: bool
     threads: int | None
 
+    def check(self, model: nnx.Module) -> None:
+        """Raises unless it can begin with this network's weights."""
+
     def at_work(self) -> contextlib.AbstractContextManager[None]:
         """Sets what it computes with, and sets it back."""
 

@@ -96,6 +96,24 @@ class Torch:
             network.load_state_dict(to_torch(weights))
         return TorchTraining(self, network, seed)
 
+    def check(self, model: nnx.Module) -> None:
+        """Checks that the networks have the same weights.
+
+        Raises:
+            InputError: if not; the message has the first few names or shapes that differ.
+        """
+        mine = {name: tuple(tensor.shape) for name, tensor in to_torch(model).items()}
+        theirs = {
+            name: tuple(tensor.shape) for name, tensor in self.network(0).state_dict().items()
+        }
+        faults = [
+            f"{name} {theirs.get(name, 'missing')} for {mine.get(name, 'none')}"
+            for name in sorted(mine.keys() | theirs.keys())
+            if mine.get(name) != theirs.get(name)
+        ]
+        if faults:
+            raise InputError("torch_model", "the weights of ours", ", ".join(faults[:3]))
+
     def network(self, seed: int) -> Any:
         """The network as PyTorch draws it from a seed; in pairs without dropout."""
         import torch
@@ -120,9 +138,11 @@ class Torch:
         """Inputs and labels as PyTorch takes them."""
         import torch
 
-        made = [torch.tensor(np.asarray(array), device=self.device) for array in (inputs, labels)]
+        made = [
+            torch.from_numpy(np.require(array, requirements="CW")) for array in (inputs, labels)
+        ]
         x, y = (each if each.is_floating_point() else each.long() for each in made)
-        return x, y
+        return x.to(self.device), y.to(self.device)
 
     def batches(self, seed: int, number: int) -> Iterator[tuple[Any, Any]]:
         """Those of an epoch."""

@@ -1,0 +1,68 @@
+"""The command that compares with PyTorch."""
+
+import json
+
+import pytest
+
+from jaxnets.cli import main
+
+SMALL = ["compare", "engel-linear", "--epochs", "2", "--seeds", "2", "--no-timing"]
+
+
+def run(capsys, *arguments):
+    code = main(list(arguments))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_a_comparison_is_a_table_a_verdict_and_a_report(capsys, tmp_path):
+    out = tmp_path / "pairs"
+    code, text, _ = run(capsys, *SMALL, "--quiet", "--out", str(out))
+    assert code == 0
+    lines = text.splitlines()
+    assert lines[0].split() == ["seed", "jaxnets", "PyTorch", "difference"]
+    assert [line.split()[0] for line in lines[1:3]] == ["0", "1"]
+    assert lines[4].startswith("Over 2 seeds, the test loss is ")
+    assert "The frameworks are equivalent within" in lines[4]
+    assert lines[-1] == f"report: {out / 'report.html'}"
+    record = json.loads((out / "report.json").read_text())
+    assert record["measure"] == "test loss"
+    theirs = [pair["theirs"]["test_loss"][-1] for pair in record["pairs"]]
+    assert record["margin"] == pytest.approx(0.01 * sum(theirs) / 2)
+    assert record["findings"] == []
+    code, text, log = run(capsys, "compare", "--resume", str(out), "--no-timing", "--json")
+    assert code == 0
+    again = json.loads(text)
+    assert [row["theirs"] for row in again["seeds"]] == theirs
+    assert "seed" not in log  # nothing was trained again
+    code, _, log = run(capsys, "compare", "--resume", str(out), "--lr", "0.5")
+    assert code == 2
+    assert "optimizer_options is {'lr': 0.5}, was {'lr': 0.25}" in log
+    code, _, log = run(capsys, *SMALL, "--out", str(out))
+    assert code == 2
+    assert "which holds a comparison that --resume goes on with" in log
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Missing argument 'RECIPE'"),
+        (["mnist"], "recipe: expected one of mnist-mlp"),
+        (["--resume", "nowhere"], "resume: expected the folder of a comparison"),
+        (["--resume", "a", "--out", "b"], "--resume goes on in its own folder"),
+        (["fashion-mnist-lenet", "--data-dir", "nowhere"], "nowhere"),
+        (["mnist-mlp", "--epochs", "0"], "epochs: expected a positive integer, got 0"),
+        (["mnist-mlp", "--seeds", "0"], "seeds: expected a positive integer, got 0"),
+        (["mnist-mlp", "--device", "gpu"], "device: expected one on which JAX computes, here cpu"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_cannot_be_compared_ends_with_a_sentence(
+    capsys, monkeypatch, tmp_path, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    code, _, log = run(capsys, "compare", *arguments)
+    assert code == 2
+    assert message in log
+    assert log.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
