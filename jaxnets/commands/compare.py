@@ -159,9 +159,8 @@ def _compute_on(device: str | None) -> None:
     if device == "cpu":
         jax.config.update("jax_platforms", "cpu")
     if device is not None and jax.default_backend() != device:
-        raise InputError(
-            "device", f"one on which JAX can compute ({jax.default_backend()})", device
-        )
+        expected = f"one on which JAX computes, here {jax.default_backend()}"
+        raise InputError("device", expected, device)
 
 
 def summary(comparison: Comparison, directory: Path) -> str:

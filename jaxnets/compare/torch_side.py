@@ -138,9 +138,8 @@ class Torch:
         """Inputs and labels as PyTorch takes them."""
         import torch
 
-        made = [
-            torch.from_numpy(np.require(array, requirements="CW")) for array in (inputs, labels)
-        ]
+        owned = (array if array.flags.writeable else array.copy() for array in (inputs, labels))
+        made = map(torch.from_numpy, owned)
         x, y = (each if each.is_floating_point() else each.long() for each in made)
         return x.to(self.device), y.to(self.device)
 
