@@ -12,7 +12,11 @@ Initializer = Callable[[jax.Array, Sequence[int], DTypeLike], jax.Array]
 
 
 def uniform(bound: float) -> Initializer:
-    """Draws from U(-bound, bound)."""
+    """Draws from U(-bound, bound).
+
+    Args:
+        bound: the largest magnitude; zero draws zeros.
+    """
 
     def draw(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
         return jax.random.uniform(key, tuple(shape), dtype, minval=-bound, maxval=bound)
@@ -21,7 +25,12 @@ def uniform(bound: float) -> Initializer:
 
 
 def normal(mean: float = 0.0, std: float = 1.0) -> Initializer:
-    """Draws from the normal distribution with this mean and standard deviation."""
+    """Draws from the normal distribution with this mean and standard deviation.
+
+    Args:
+        mean: its mean.
+        std: its standard deviation.
+    """
 
     def draw(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
         return mean + std * jax.random.normal(key, tuple(shape), dtype)

@@ -43,8 +43,9 @@ def correct(
 
     PyTorch: ``(outputs.max(1).indices == labels).sum()``.
 
-    >>> print(correct(jnp.array([[0.9, 0.1], [0.2, 0.8]]), jnp.array([0, 0])))
-    1
+    Examples:
+        >>> print(correct(jnp.array([[0.9, 0.1], [0.2, 0.8]]), jnp.array([0, 0])))
+        1
     """
     outputs, labels = as_array("outputs", outputs), as_array("labels", labels)
     threshold = check_number("threshold", threshold, finite=False)
@@ -62,7 +63,19 @@ def correct(
 def correct_logits(
     outputs: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None
 ) -> jax.Array:
-    """``correct`` for logits: a single output is of class 1 from 0 up, where the sigmoid is 0.5."""
+    """``correct`` for logits: a single output is of class 1 from 0 up, where the sigmoid is 0.5.
+
+    Args:
+        outputs: logits [B, ..., C]; or of class 1, [B, ..., 1] or [B].
+        labels: as in ``correct``.
+        where: as in ``correct``.
+
+    Returns:
+        An int32 scalar.
+
+    Raises:
+        InputError: for shapes that do not fit.
+    """
     return correct(outputs, labels, where=where, threshold=0.0)
 
 

@@ -356,6 +356,9 @@ RECIPES: dict[str, Recipe] = {
 def recipe(name: str) -> Recipe:
     """The recipe of this name.
 
+    Args:
+        name: one of those that ``jaxnets recipes`` lists.
+
     Raises:
         ValueError: if there is none; the message lists them, the nearest first.
     """
@@ -368,6 +371,10 @@ def recipe(name: str) -> Recipe:
 
 def build_model(recipe: Recipe, seed: int = 0) -> nnx.Module:
     """The recipe's network with initial weights drawn from this seed.
+
+    Args:
+        recipe: which network, and its sizes.
+        seed: draws the initial weights.
 
     Raises:
         ValueError: if the model is unknown or does not take one of its options.
@@ -394,6 +401,9 @@ def build_network(name: str, options: Mapping[str, Any], seed: int = 0) -> nnx.M
 def load_data(recipe: Recipe) -> Dataset:
     """The recipe's data, wherever they lie.
 
+    Args:
+        recipe: names the data, and what ``jaxnets.data.load`` is told beside the name.
+
     Raises:
         ValueError: if they are nowhere to be found, or damaged, or an option is none of ``load``.
     """
@@ -407,6 +417,10 @@ def sized(recipe: Recipe, data: Dataset) -> Recipe:
     That is the number of tokens of a set of texts; and of a ``LinearRegression``, a
     ``RecurrentClassifier``, and an ``MLP`` whose features begin or end with None, the number of
     values that go in and come out.
+
+    Args:
+        recipe: what leaves sizes open.
+        data: what decides them.
     """
     options = dict(recipe.model_options)
     features = options.get("features")
@@ -447,7 +461,14 @@ _OF_VALUES = ("huber", "l1", "mse", "smooth-l1")
 
 
 def build_transform(recipe: Recipe) -> Transform:
-    """What the recipe's inputs go through before the network."""
+    """What the recipe's inputs go through before the network.
+
+    Args:
+        recipe: its layout and normalization decide.
+
+    Raises:
+        ValueError: if the layout is unknown, or tokens are to be normalized.
+    """
     if recipe.layout == "tokens":
         if recipe.normalize is not None:
             raise InputError("normalize", "None, as tokens are no quantities", recipe.normalize)
@@ -464,6 +485,9 @@ def build_transform(recipe: Recipe) -> Transform:
 
 def build_augmentation(recipe: Recipe) -> Augmentation | None:
     """What training does to the recipe's images first.
+
+    Args:
+        recipe: its ``augment`` decides.
 
     Raises:
         ValueError: if a name is unknown.
@@ -566,6 +590,11 @@ def error_in_units(recipe: Recipe, run: TrainingRun, data: Dataset) -> float | N
     """The root of the mean squared test error, in the units that the labels had.
 
     None where the loss is another, or where the labels have several units.
+
+    Args:
+        recipe: whose loss it is.
+        run: whose test error.
+        data: what it was trained and tested on.
     """
     if recipe.loss != "mse":
         return None

@@ -203,6 +203,9 @@ def _write_begun(folder: Path, begun: BegunRun) -> None:
 def resume(directory: Path | str) -> BegunRun:
     """The run that ``begin`` made a folder for.
 
+    Args:
+        directory: the folder.
+
     Raises:
         ValueError: if there is none, or its record is damaged.
     """
@@ -362,6 +365,9 @@ class SavedRun:
 
 def read(directory: Path | str) -> SavedRun:
     """Reads a folder that ``write`` filled.
+
+    Args:
+        directory: the folder.
 
     Raises:
         ValueError: if the folder holds no run, or a damaged one.

@@ -17,6 +17,7 @@ def on_devices(count, code, **environment):
         import jax
         jax.config.update("jax_num_cpu_devices", {count})
         jax.config.update("jax_enable_x64", True)
+        jax.config.update("jax_disable_most_optimizations", True)
         jax.config.update("jax_compilation_cache_dir", {jax.config.jax_compilation_cache_dir!r})
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
         """

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxnets.compare.statistics import Equivalence, independent, paired
+from jaxnets.compare.equivalence import Equivalence, independent, paired
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,10 +51,6 @@ def epoch_plan(
     The order follows from (seed, epoch) alone, so training resumes exactly from the epoch's
     number. It is not the order that PyTorch draws from the same seed.
 
-    >>> epoch_plan(5, 2, seed=0, epoch=0, shuffle=False)
-    Plan(full=array([[0, 1],
-           [2, 3]], dtype=int32), rest=array([4], dtype=int32), widths=None)
-
     Args:
         count: number of examples.
         batch_size: number of examples in a batch.
@@ -73,6 +69,11 @@ def epoch_plan(
     Raises:
         InputError: if count or batch_size is not a positive integer, seed or epoch not an integer
             from 0 to 2⁶⁴ - 1, or widths are not positive integers [count].
+
+    Examples:
+        >>> epoch_plan(5, 2, seed=0, epoch=0, shuffle=False)
+        Plan(full=array([[0, 1],
+               [2, 3]], dtype=int32), rest=array([4], dtype=int32), widths=None)
     """
     check_positive("count", count)
     check_positive("batch_size", batch_size)
@@ -97,9 +98,6 @@ def bucketed(lengths: np.ndarray, longest: int, buckets: int) -> np.ndarray:
 
     The widths are quantiles of the lengths: each bucket has about as many examples.
 
-    >>> bucketed(np.array([1, 5, 2, 9, 3, 4]), longest=12, buckets=3)
-    array([ 3,  5,  3, 12,  3,  5], dtype=int32)
-
     Args:
         lengths: of the examples, integers [N], at most ``longest``.
         longest: the last bucket's width.
@@ -110,6 +108,10 @@ def bucketed(lengths: np.ndarray, longest: int, buckets: int) -> np.ndarray:
 
     Raises:
         InputError: if buckets is not a positive integer.
+
+    Examples:
+        >>> bucketed(np.array([1, 5, 2, 9, 3, 4]), longest=12, buckets=3)
+        array([ 3,  5,  3, 12,  3,  5], dtype=int32)
     """
     check_positive("buckets", buckets)
     shares = np.arange(1, buckets) / buckets

@@ -26,10 +26,10 @@ def _table(name: str, window: int | None = None) -> Source:
     return dataclasses.replace(source, origin=ORIGIN, asks_label=False)
 
 
-#: What finds each bundled data set, by its name. See docs/data-cards.
 DATASETS: dict[str, Callable[[], Source]] = {
     "elnino": partial(_table, "elnino.csv", window=24),
     "engel": partial(_table, "engel.csv"),
     "linear": partial(_held, synthetic.linear),
     "mnist": partial(_held, mnist.load),
 }
+"""What finds each bundled data set, by its name. See docs/data-cards."""

@@ -40,9 +40,9 @@ def open_binary(path: Path, *, classes: int = 10, label_bytes: int = 1) -> "Bina
     """The images of a file of the binary version, to be read one by one.
 
     Args:
-        path: see :func:`read_binary`.
-        classes: see :func:`read_binary`.
-        label_bytes: see :func:`read_binary`.
+        path: see ``read_binary``.
+        classes: see ``read_binary``.
+        label_bytes: see ``read_binary``.
 
     Raises:
         InputError: if the file has not a whole number of records.

@@ -34,8 +34,9 @@ def fault(url: str, patience: float = PATIENCE) -> str | None:
 def host(url: str) -> str:
     """The host of an address.
 
-    >>> host("https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz")
-    'www.cs.toronto.edu'
+    Examples:
+        >>> host("https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz")
+        'www.cs.toronto.edu'
     """
     return urllib.parse.urlsplit(url).hostname or url
 

@@ -24,13 +24,13 @@ def find(
     """The data set of a name in a folder, which may be its own or hold it; None if it is not there.
 
     Args:
-        name: of the set: one of :data:`jaxnets.data.known.KNOWN`, or what its folder or file is
+        name: of the set: one of ``jaxnets.data.known.KNOWN``, or what its folder or file is
             called.
         root: where to look; a file is the set itself.
         given: whether the user named this very place for this set: then it is taken for the set's
             own folder whatever it is called, unless another known set's folder is called so.
-        seed: see :func:`jaxnets.data.image_folder.find`.
-        reading: see :func:`jaxnets.data.tables.find`.
+        seed: see ``jaxnets.data.image_folder.find``.
+        reading: see ``jaxnets.data.tables.find``.
 
     Raises:
         InputError: if the set is there and damaged.
@@ -84,9 +84,9 @@ def places(name: str, root: Path, *, given: bool = False) -> list[Path]:
     """The existing folders and files that may hold a set, in the order in which to look.
 
     Args:
-        name: see :func:`find`.
-        root: see :func:`find`.
-        given: see :func:`find`.
+        name: see ``find``.
+        root: see ``find``.
+        given: see ``find``.
     """
     if root.is_file():
         return [root]

@@ -101,7 +101,7 @@ def texts(name: str, split: str = "train", data_dir: Path | None = None) -> tupl
     Args:
         name: TFDS's name.
         split: a split string, such as ``train[:10%]``.
-        data_dir: see :func:`find`.
+        data_dir: see ``find``.
 
     Returns:
         The texts, and their class numbers int32 [N].

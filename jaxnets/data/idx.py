@@ -53,10 +53,7 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
 
 
 def decode(data: bytes, *, name: str = "data") -> np.ndarray:
-    r"""Reads an array from the bytes of an IDX file; the inverse of :func:`encode`.
-
-    >>> decode(bytes([0, 0, 0x08, 1, 0, 0, 0, 3, 5, 6, 7]))
-    array([5, 6, 7], dtype=uint8)
+    r"""Reads an array from the bytes of an IDX file; the inverse of ``encode``.
 
     Args:
         data: the whole file, not compressed.
@@ -67,6 +64,10 @@ def decode(data: bytes, *, name: str = "data") -> np.ndarray:
 
     Raises:
         InputError: if the bytes are not exactly one IDX array.
+
+    Examples:
+        >>> decode(bytes([0, 0, 0x08, 1, 0, 0, 0, 3, 5, 6, 7]))
+        array([5, 6, 7], dtype=uint8)
     """
     dtype, shape, start = _header(data, name, len(data))
     elements = np.frombuffer(data, dtype.newbyteorder(">"), offset=start)
@@ -130,16 +131,17 @@ def _header(data: bytes, name: str, length: int) -> tuple[np.dtype, tuple[int, .
 
 
 def encode(array: np.ndarray) -> bytes:
-    """Writes an array as the bytes of an IDX file; the inverse of :func:`decode`.
-
-    >>> encode(np.array([5, 6, 7], np.uint8)).hex(" ")
-    '00 00 08 01 00 00 00 03 05 06 07'
+    """Writes an array as the bytes of an IDX file; the inverse of ``decode``.
 
     Args:
-        array: any shape, of an element type in :data:`TYPES` and either byte order.
+        array: any shape, of an element type in ``TYPES`` and either byte order.
 
     Raises:
         InputError: if the format has no such element type.
+
+    Examples:
+        >>> encode(np.array([5, 6, 7], np.uint8)).hex(" ")
+        '00 00 08 01 00 00 00 03 05 06 07'
     """
     code = _CODES.get(array.dtype.newbyteorder("="))
     if code is None:

@@ -59,8 +59,9 @@ KNOWN: dict[str, Known] = {
 def canonical(name: str) -> str:
     """The name under which a set is known: ``FashionMNIST`` and ``fashion-mnist`` are one.
 
-    >>> canonical("FashionMNIST"), canonical("CIFAR-10"), canonical("my pictures")
-    ('fashion_mnist', 'cifar10', 'my pictures')
+    Examples:
+        >>> canonical("FashionMNIST"), canonical("CIFAR-10"), canonical("my pictures")
+        ('fashion_mnist', 'cifar10', 'my pictures')
     """
     return next((known for known in KNOWN if _plain(known) == _plain(name)), name)
 

@@ -48,14 +48,6 @@ def load(
     prepared by TensorFlow Datasets, which then downloads it, if it can; in this order. With
     ``data_dir`` it is looked for there and nowhere else.
 
-    >>> load("linear").train.inputs.shape
-    (1000, 1)
-    >>> len(load("mnist", train="train[:90%]", test="train[90%:]").test)
-    6000
-    >>> load("elnino", window=24, horizon=3).spec  # two years, and the three months after them
-    ElementSpec(inputs=ShapeDtypeStruct(shape=(24, 1), dtype=float32),
-                labels=ShapeDtypeStruct(shape=(3,), dtype=float32))
-
     Args:
         name: ``mnist``, ``engel``, ``elnino`` and ``linear`` are bundled; ``fashion_mnist``,
             ``kmnist``, ``cifar10`` and ``cifar100`` are known; ``rt-polarity``, ``names``, ``text``
@@ -76,7 +68,7 @@ def load(
         standardize: gives a ``StandardizedDataset``, whose inputs, and labels if they are values,
             have mean 0 and standard deviation 1 in the training part.
         window: takes a table for a series, and cuts it into windows of so many rows as
-            :func:`jaxnets.data.windows` does: the training part and the test part each on its
+            ``jaxnets.data.windows`` does: the training part and the test part each on its
             own, so that no row is in both.
         horizon: of a series, how many rows after a window are to be forecast; by default 1.
         streaming: reads examples as they are used, for sets larger than memory: gives a data set
@@ -88,6 +80,15 @@ def load(
             looked for), its files are damaged (it names the file and the place in it), or they
             cannot be streamed (it says what could be).
         ImportError: if the set would have to be prepared, and TensorFlow is not installed.
+
+    Examples:
+        >>> load("linear").train.inputs.shape
+        (1000, 1)
+        >>> len(load("mnist", train="train[:90%]", test="train[90%:]").test)
+        6000
+        >>> load("elnino", window=24, horizon=3).spec  # two years, and the three months after them
+        ElementSpec(inputs=ShapeDtypeStruct(shape=(24, 1), dtype=float32),
+                    labels=ShapeDtypeStruct(shape=(3,), dtype=float32))
     """
     check_seed("seed", seed)
     if test_fraction is not None:
@@ -201,15 +202,15 @@ def find(
     """Finds a data set, with all its splits, and does not read more of it than it must.
 
     Args:
-        name: see :func:`load`.
-        source: see :func:`load`.
-        data_dir: see :func:`load`.
+        name: see ``load``.
+        source: see ``load``.
+        data_dir: see ``load``.
         seed: of the order of a folder of images.
         reading: how to understand a table.
 
     Raises:
-        InputError: see :func:`load`.
-        ImportError: see :func:`load`.
+        InputError: see ``load``.
+        ImportError: see ``load``.
     """
     if not isinstance(name, str) or not name.strip():
         raise InputError("name", "the name of a data set", repr(name))

@@ -45,7 +45,7 @@ def load() -> Dataset:
 
 
 def read(file: Traversable) -> Dataset:
-    """Reads a file laid out as the bundled one: a ``.npz`` of the arrays in :data:`ORIGINALS`.
+    """Reads a file laid out as the bundled one: a ``.npz`` of the arrays in ``ORIGINALS``.
 
     Args:
         file: a path, or a resource inside a package.

@@ -18,15 +18,6 @@ def windows(
     part into windows then: no step of the one is an input or a label of the other, and what is
     learnt from is older than what is forecast.
 
-    >>> series = np.arange(10, dtype=np.float32)
-    >>> train, test = windows(series[:6], 3), windows(series[6:], 3)
-    >>> train.inputs[:, :, 0]
-    array([[0., 1., 2.],
-           [1., 2., 3.],
-           [2., 3., 4.]], dtype=float32)
-    >>> train.labels[:, 0], test.labels[:, 0]
-    (array([3., 4., 5.], dtype=float32), array([9.], dtype=float32))
-
     Args:
         series: numbers [T] or [T, features], a step a row, in the order of time.
         length: steps that a forecast is made from.
@@ -41,6 +32,16 @@ def windows(
     Raises:
         InputError: if the series is not of that shape, shorter than a window and its horizon, or
             has a NaN or an infinity; or if a target is no feature.
+
+    Examples:
+        >>> series = np.arange(10, dtype=np.float32)
+        >>> train, test = windows(series[:6], 3), windows(series[6:], 3)
+        >>> train.inputs[:, :, 0]
+        array([[0., 1., 2.],
+               [1., 2., 3.],
+               [2., 3., 4.]], dtype=float32)
+        >>> train.labels[:, 0], test.labels[:, 0]
+        (array([3., 4., 5.], dtype=float32), array([9.], dtype=float32))
     """
     series = np.asarray(series)
     if series.dtype.kind not in "buif" or series.ndim not in (1, 2):

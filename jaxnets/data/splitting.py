@@ -43,12 +43,12 @@ def stream(source: Source, spec: str, argument: str = "split") -> Examples:
     """The examples that a split string names, to be read one by one as they are used.
 
     Args:
-        source: see :func:`select`.
-        spec: see :func:`select`.
-        argument: see :func:`select`.
+        source: see ``select``.
+        spec: see ``select``.
+        argument: see ``select``.
 
     Raises:
-        InputError: as :func:`select`, and if the source has to be read whole.
+        InputError: as ``select``, and if the source has to be read whole.
     """
     ranges = []
     for part, start, stop in _pieces(source, spec, argument):
@@ -98,11 +98,6 @@ def _bound(text: str | None, default: int, length: int, spec: str, argument: str
 def hold_out(split: AnySplit, fraction: float, seed: int = 0) -> tuple[AnySplit, AnySplit]:
     """Sets examples aside by chance, of each class the same share.
 
-    >>> split = Split(np.arange(10.0)[:, None], np.repeat(np.arange(2, dtype=np.int32), 5))
-    >>> kept, held = hold_out(split, 0.4)
-    >>> held.labels
-    array([0, 0, 1, 1], dtype=int32)
-
     Args:
         split: the examples, in memory or streamed; if their labels are class numbers [N], each
             class is divided alike, to within one example.
@@ -115,6 +110,12 @@ def hold_out(split: AnySplit, fraction: float, seed: int = 0) -> tuple[AnySplit,
     Raises:
         InputError: if the fraction is not between 0 and 1 or leaves either of the two empty, or
             the labels of a streamed split cannot be had without reading all its examples.
+
+    Examples:
+        >>> split = Split(np.arange(10.0)[:, None], np.repeat(np.arange(2, dtype=np.int32), 5))
+        >>> kept, held = hold_out(split, 0.4)
+        >>> held.labels
+        array([0, 0, 1, 1], dtype=int32)
     """
     check_seed("seed", seed)
     _check_fraction(fraction)
@@ -138,10 +139,6 @@ def hold_out(split: AnySplit, fraction: float, seed: int = 0) -> tuple[AnySplit,
 def hold_out_last(split: Split, fraction: float) -> tuple[Split, Split]:
     """Sets the end of a series aside, as ``hold_out`` does with examples in any order.
 
-    >>> kept, held = hold_out_last(Split(np.arange(5.0)[:, None], np.arange(5.0)), 0.4)
-    >>> held.labels
-    array([3., 4.])
-
     Args:
         split: the steps, in the order of time.
         fraction: the share to set aside, between 0 and 1.
@@ -151,6 +148,11 @@ def hold_out_last(split: Split, fraction: float) -> tuple[Split, Split]:
 
     Raises:
         InputError: if the fraction is not between 0 and 1 or leaves either of the two empty.
+
+    Examples:
+        >>> kept, held = hold_out_last(Split(np.arange(5.0)[:, None], np.arange(5.0)), 0.4)
+        >>> held.labels
+        array([3., 4.])
     """
     _check_fraction(fraction)
     held = math.floor(fraction * len(split) + 0.5)

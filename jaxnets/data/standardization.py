@@ -15,20 +15,21 @@ from jaxnets.data.transforms.checks import mean_and_std
 class Standardizer:
     """(x - mean) / std for each column, and the way back.
 
-    >>> scaler = Standardizer.fit(np.array([[1.0, 7.0], [3.0, 7.0]]))
-    >>> scaler
-    Standardizer(mean=(2.0, 7.0), std=(1.0, 1.0))
-    >>> scaler(np.array([[5.0, 7.0]]))
-    array([[3., 0.]], dtype=float32)
-    >>> scaler.inverse(np.array([[3.0, 0.0]]))
-    array([[5., 7.]], dtype=float32)
-
     Args:
         mean: one number for each entry of the last axis, or one for all.
         std: the standard deviations, positive; as many as means.
 
     Raises:
         InputError: if a number is not finite, a std not positive, or their counts differ.
+
+    Examples:
+        >>> scaler = Standardizer.fit(np.array([[1.0, 7.0], [3.0, 7.0]]))
+        >>> scaler
+        Standardizer(mean=(2.0, 7.0), std=(1.0, 1.0))
+        >>> scaler(np.array([[5.0, 7.0]]))
+        array([[3., 0.]], dtype=float32)
+        >>> scaler.inverse(np.array([[3.0, 0.0]]))
+        array([[5., 7.]], dtype=float32)
     """
 
     mean: tuple[float, ...]

@@ -29,7 +29,7 @@ def to_numpy(model: nnx.Module) -> dict[str, np.ndarray]:
     Raises:
         InputError: if a layer has no counterpart in PyTorch, or two weights get the same name.
 
-    Example:
+    Examples:
         >>> from jaxnets.layers import Linear
         >>> {k: v.shape for k, v in to_numpy(Linear(2, 3, rngs=nnx.Rngs(0))).items()}
         {'weight': (3, 2), 'bias': (3,)}

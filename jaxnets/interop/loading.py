@@ -88,7 +88,7 @@ def load_torch(
             or a layer has no counterpart in PyTorch.
         ImportError: the package that reads the file is not installed.
 
-    Example:
+    Examples:
         >>> from jaxnets.layers import Linear
         >>> layer = Linear(2, 3, rngs=nnx.Rngs(0))
         >>> weights = {"module.weight": np.ones((3, 2)), "module.bias": np.zeros(3)}

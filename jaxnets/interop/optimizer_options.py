@@ -60,7 +60,7 @@ def optimizer_from_torch(
             hyperparameters, or the parameters of several groups cannot be told.
         ImportError: if the package that reads the file is not installed.
 
-    Example:
+    Examples:
         >>> group = {"lr": 0.1, "momentum": 0.9, "dampening": 0, "weight_decay": 0}
         >>> group |= {"nesterov": True, "params": [0, 1]}
         >>> optimizer = optimizer_from_torch({"state": {}, "param_groups": [group]})

@@ -70,7 +70,7 @@ def load_torch_optimizer(
             the source holds no optimizer's state_dict, or no names are to be found.
         ImportError: if the package that reads the file is not installed.
 
-    Example:
+    Examples:
         >>> from jaxnets.layers import Linear
         >>> from jaxnets.optimizers import sgd
         >>> layer = Linear(2, 3, rngs=nnx.Rngs(0))

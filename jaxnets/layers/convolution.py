@@ -163,7 +163,7 @@ class Conv2d(_Convolution):
     Raises:
         InputError: if an option does not fit, or the input is too small for the kernel.
 
-    Example:
+    Examples:
         >>> conv = Conv2d(1, 6, 5, padding=2, rngs=nnx.Rngs(0))
         >>> conv(jnp.ones((1, 28, 28, 1))).shape
         (1, 28, 28, 6)
@@ -198,7 +198,7 @@ class ConvTranspose2d(_Layer):
     Raises:
         InputError: if an option does not fit, or nothing is left of the output.
 
-    Example:
+    Examples:
         >>> up = ConvTranspose2d(16, 8, 2, stride=2, rngs=nnx.Rngs(0))
         >>> up(jnp.ones((1, 7, 7, 16))).shape
         (1, 14, 14, 8)

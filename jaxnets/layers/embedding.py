@@ -26,7 +26,7 @@ class Embedding(nnx.Embed):
         rngs: where the initial values are drawn from.
         param_dtype: the dtype of the table.
 
-    Example:
+    Examples:
         >>> embedding = Embedding(100, 8, padding_idx=0, rngs=nnx.Rngs(0))
         >>> rows = embedding(jnp.array([[5, 7, 0]]))
         >>> rows.shape, bool((rows[0, 2] == 0).all())

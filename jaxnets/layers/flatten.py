@@ -25,7 +25,7 @@ def flatten(x: ArrayLike) -> jax.Array:
     Raises:
         InputError: if x has fewer than two axes.
 
-    Example:
+    Examples:
         >>> image = jnp.asarray([[[[1, 10], [2, 20], [3, 30]]]])  # [1, 1, 3, 2]
         >>> flatten(image).tolist()
         [[1, 2, 3, 10, 20, 30]]

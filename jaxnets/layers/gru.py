@@ -69,7 +69,7 @@ class GRU(Recurrent):
     Raises:
         InputError: a size is not positive, or dropout is not in [0, 1].
 
-    Example:
+    Examples:
         >>> gru = GRU(28, 128, bidirectional=True, rngs=nnx.Rngs(0))
         >>> outputs, h_n = gru(jnp.zeros((64, 10, 28)))
         >>> outputs.shape, h_n.shape

@@ -78,7 +78,7 @@ class LSTM(Recurrent):
         InputError: a size is not positive, dropout is not in [0, 1], or proj_size is not smaller
             than hidden_size.
 
-    Example:
+    Examples:
         >>> lstm = LSTM(28, 128, num_layers=2, rngs=nnx.Rngs(0))
         >>> outputs, (h_n, c_n) = lstm(jnp.zeros((64, 10, 28)))
         >>> outputs.shape, h_n.shape, c_n.shape

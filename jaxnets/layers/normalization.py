@@ -215,7 +215,7 @@ class BatchNorm1d(BatchNorm):
 
     Its arguments, parameters, statistics and modes are those of ``BatchNorm``.
 
-    Example:
+    Examples:
         >>> layer = BatchNorm1d(1)
         >>> print(layer(jnp.array([[1.0], [5.0]])).round(3).ravel())  # by its own mean, 3
         [-1.  1.]

@@ -190,7 +190,7 @@ class MaxPool2d(_MaxPool):
     Raises:
         InputError: if an option does not fit, or the input is too small for one window.
 
-    Example:
+    Examples:
         >>> MaxPool2d(2)(jnp.ones((1, 28, 28, 6))).shape
         (1, 14, 14, 6)
     """
@@ -259,7 +259,7 @@ class AvgPool2d(_AvgPool):
     Raises:
         InputError: if an option does not fit, or the input is too small for one window.
 
-    Example:
+    Examples:
         >>> AvgPool2d(2)(jnp.ones((1, 28, 28, 6))).shape
         (1, 14, 14, 6)
     """
@@ -316,7 +316,7 @@ class AdaptiveAvgPool2d(_AdaptiveAvgPool):
     Raises:
         InputError: if a size is not positive.
 
-    Example:
+    Examples:
         >>> AdaptiveAvgPool2d(1)(jnp.ones((1, 7, 7, 512))).shape
         (1, 1, 1, 512)
     """

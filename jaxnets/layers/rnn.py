@@ -59,7 +59,7 @@ class RNN(Recurrent):
         InputError: a size is not positive, dropout is not in [0, 1], or the nonlinearity is
             unknown.
 
-    Example:
+    Examples:
         >>> rnn = RNN(28, 128, nonlinearity="relu", rngs=nnx.Rngs(0))
         >>> outputs, h_n = rnn(jnp.zeros((64, 10, 28)))
         >>> outputs.shape, h_n.shape

@@ -125,7 +125,7 @@ class TransformerEncoder(nnx.Module):
         num_layers: the number of copies.
         norm: a normalization of the output, if any.
 
-    Example:
+    Examples:
         >>> layer = TransformerEncoderLayer(d_model=16, nhead=4, rngs=nnx.Rngs(0))
         >>> encoder = TransformerEncoder(layer, num_layers=2, norm=LayerNorm(16))
         >>> encoder(jnp.zeros((8, 5, 16)), is_causal=True).shape

@@ -31,7 +31,6 @@ __all__ = [
     "smooth_l1_loss",
 ]
 
-#: The losses of outputs and labels, by the names that a command line knows them by.
 LOSSES: dict[str, Callable[..., jax.Array]] = {
     "binary-cross-entropy": binary_cross_entropy,
     "binary-cross-entropy-with-logits": binary_cross_entropy_with_logits,
@@ -44,3 +43,4 @@ LOSSES: dict[str, Callable[..., jax.Array]] = {
     "negative-log-likelihood": nll_loss,
     "smooth-l1": smooth_l1_loss,
 }
+"""The losses of outputs and labels, by the names that a command line knows them by."""

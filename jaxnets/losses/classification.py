@@ -132,9 +132,10 @@ def cross_entropy(
 
     PyTorch: ``torch.nn.functional.cross_entropy``.
 
-    >>> logits = jnp.array([[2.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
-    >>> print(cross_entropy(logits, jnp.array([0, 2]), reduction="none").round(4))
-    [0.4076 1.0986]
+    Examples:
+        >>> logits = jnp.array([[2.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+        >>> print(cross_entropy(logits, jnp.array([0, 2]), reduction="none").round(4))
+        [0.4076 1.0986]
     """
     outputs = arguments.scores(outputs)
     as_array("labels", labels)
@@ -198,9 +199,11 @@ def cross_entropy_of_probabilities(
 
     PyTorch: ``nll_loss(outputs.log().clamp(min=-100), labels)``.
 
-    >>> probabilities = jnp.array([[0.7, 0.2, 0.1], [1.0, 0.0, 0.0]])
-    >>> print(cross_entropy_of_probabilities(probabilities, jnp.array([0, 2]), reduction="none"))
-    [  0.35667497 100.        ]
+    Examples:
+        >>> probabilities = jnp.array([[0.7, 0.2, 0.1], [1.0, 0.0, 0.0]])
+        >>> labels = jnp.array([0, 2])
+        >>> print(cross_entropy_of_probabilities(probabilities, labels, reduction="none"))
+        [  0.35667497 100.        ]
     """
     arguments.probabilities("outputs", outputs)
     log_probs = clamped_log(arguments.scores(outputs))

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 
 from jaxnets.arrays import check_choice
 
-#: What becomes of the single losses: their mean (the default), their sum, or nothing.
 Reduction = Literal["mean", "sum", "none"]
+"""What becomes of the single losses: their mean (the default), their sum, or nothing."""
 
 
 def reduce(losses: jax.Array, reduction: str, total: jax.Array | int | None = None) -> jax.Array:

@@ -32,8 +32,10 @@ def mse_loss(
 
     PyTorch: ``torch.nn.functional.mse_loss``.
 
-    >>> print(mse_loss(jnp.array([1.0, 2.0]), jnp.array([0.0, 0.0]), weight=jnp.array([3.0, 1.0])))
-    1.75
+    Examples:
+        >>> weight = jnp.array([3.0, 1.0])
+        >>> print(mse_loss(jnp.array([1.0, 2.0]), jnp.array([0.0, 0.0]), weight=weight))
+        1.75
     """
     return _weighted(jnp.square(_errors(outputs, labels)), weight, reduction)
 

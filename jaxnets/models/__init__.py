@@ -10,7 +10,6 @@ from jaxnets.models.mlp import MLP
 from jaxnets.models.recurrent_classifier import RecurrentClassifier
 from jaxnets.models.text_classifier import TextClassifier
 
-#: The documented networks by name.
 MODELS: dict[str, type[nnx.Module]] = {
     "linear-regression": LinearRegression,
     "mlp": MLP,
@@ -20,6 +19,7 @@ MODELS: dict[str, type[nnx.Module]] = {
     "text-classifier": TextClassifier,
     "language-model": LanguageModel,
 }
+"""The documented networks by name."""
 
 __all__ = [
     "MLP",

@@ -37,7 +37,6 @@ from jaxnets.optimizers.scalars import Schedule
 from jaxnets.optimizers.sgd import sgd
 from jaxnets.optimizers.state import OptimizerState, learning_rates, set_learning_rate
 
-#: Every optimizer by name.
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adadelta": adadelta,
     "adagrad": adagrad,
@@ -49,8 +48,8 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "rmsprop": rmsprop,
     "sgd": sgd,
 }
+"""Every optimizer by name."""
 
-#: Every schedule of the learning rate alone by name.
 SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "constant_lr": constant_lr,
     "cosine_annealing_lr": cosine_annealing_lr,
@@ -64,6 +63,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "sequential_lr": sequential_lr,
     "step_lr": step_lr,
 }
+"""Every schedule of the learning rate alone by name."""
 
 __all__ = [
     "OPTIMIZERS",

@@ -83,7 +83,7 @@ def adamw(
     *,
     maximize: bool = False,
 ) -> optax.GradientTransformation:
-    """``torch.optim.AdamW``: :func:`adam` with decoupled weight decay, p ← p - lr λ p.
+    """``torch.optim.AdamW``: ``adam`` with decoupled weight decay, p ← p - lr λ p.
 
     Args:
         lr: the learning rate, a number or a schedule.

@@ -24,7 +24,7 @@ def clip_grad_norm(max_norm: float, norm_type: float = 2.0) -> optax.GradientTra
     Raises:
         InputError: if max_norm is negative, norm_type not positive, or one of them no number.
 
-    Example:
+    Examples:
         >>> import optax
         >>> from jaxnets import optimizers
         >>> optimizer = optax.chain(optimizers.clip_grad_norm(1.0), optimizers.sgd(0.1))

@@ -47,7 +47,7 @@ def sequential_lr(schedules: Sequence[Schedule], milestones: Sequence[int]) -> S
         InputError: if there is not one schedule more than milestones, or these do not increase; on
             a call, if a schedule does not give a number.
 
-    Example:
+    Examples:
         Five epochs of warm-up, then a cosine:
 
         >>> from jaxnets import optimizers
@@ -92,7 +92,7 @@ def per_epoch(schedule: Schedule, steps_per_epoch: int) -> Schedule:
     Raises:
         InputError: if schedule is none, or steps_per_epoch not a positive integer.
 
-    Example:
+    Examples:
         >>> from jaxnets import optimizers
         >>> schedule = optimizers.per_epoch(optimizers.step_lr(0.1, step_size=30), 938)
     """

@@ -28,12 +28,12 @@ def param_groups(
 
     Returns:
         A gradient transformation for any tree of parameters. Its ``init`` raises
-        :class:`~jaxnets.arrays.InputError` if a selector picks nothing, or two the same parameter.
+        ``~jaxnets.arrays.InputError`` if a selector picks nothing, or two the same parameter.
 
     Raises:
         InputError: if the groups are no such pairs, or an optimizer is none.
 
-    Example:
+    Examples:
         >>> from jaxnets import optimizers
         >>> optimizer = optimizers.param_groups(
         ...     optimizers.sgd(0.01, momentum=0.9), [("*.bias", optimizers.sgd(0.02))]

@@ -24,7 +24,7 @@ def nadam(
 ) -> optax.GradientTransformation:
     """``torch.optim.NAdam``.
 
-    With m, v and v̂ as in :func:`adam`, μₜ = β₁ (1 - 0.96^(tψ) / 2) and Π the product of all μ up
+    With m, v and v̂ as in ``adam``, μₜ = β₁ (1 - 0.96^(tψ) / 2) and Π the product of all μ up
     to t: p ← p - lr ((1 - μₜ) g / (1 - Π) + μₜ₊₁ m / (1 - Π μₜ₊₁)) / (√v̂ + ε).
 
     Slots: ``exp_avg`` (m), ``exp_avg_sq`` (v) and ``mu_product`` (Π), a scalar for each parameter,

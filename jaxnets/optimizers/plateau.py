@@ -70,7 +70,7 @@ def reduce_lr_on_plateau(
     Raises:
         InputError: if a value is out of its range.
 
-    Example:
+    Examples:
         >>> import jax.numpy as jnp
         >>> from jaxnets import optimizers
         >>> state = optimizers.sgd(0.1).init({"weight": jnp.ones(3)})

@@ -24,7 +24,7 @@ def radam(
 ) -> optax.GradientTransformation:
     """``torch.optim.RAdam``.
 
-    With m, m̂ and v as in :func:`adam`, ρ∞ = 2 / (1 - β₂) - 1 and
+    With m, m̂ and v as in ``adam``, ρ∞ = 2 / (1 - β₂) - 1 and
     ρₜ = ρ∞ - 2 t β₂ᵗ / (1 - β₂ᵗ): while ρₜ <= 5, p ← p - lr m̂; from then on
     p ← p - lr rₜ m̂ √(1 - β₂ᵗ) / (√v + ε), where
     rₜ² = (ρₜ - 4) (ρₜ - 2) ρ∞ / ((ρ∞ - 4) (ρ∞ - 2) ρₜ).

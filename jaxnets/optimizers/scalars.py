@@ -9,8 +9,8 @@ from jax.typing import ArrayLike
 
 from jaxnets.arrays import InputError, as_array, describe
 
-#: From the number of steps already taken to a value; called with a traced integer.
 Schedule = Callable[[ArrayLike], ArrayLike]
+"""From the number of steps already taken to a value; called with a traced integer."""
 
 #: A fixed number, or one that follows a schedule.
 Hyperparameter = float | Schedule

@@ -24,8 +24,7 @@ Metric = Literal["test_loss", "test_accuracy", "train_loss", "train_accuracy"]
 class StopTraining(Exception):
     """Raised by a callback: the run ends with the epoch under way, and ``fit`` returns it.
 
-    Args:
-        reason: in words; it becomes ``TrainingRun.stopped``.
+    The reason with which it is made, in words, becomes ``TrainingRun.stopped``.
     """
 
 

@@ -74,6 +74,9 @@ class Saved:
 def steps(directory: Path | str) -> list[int]:
     """The numbers of a folder's checkpoints, damaged ones too, from the oldest to the newest.
 
+    Args:
+        directory: the folder; one that does not exist has none.
+
     Raises:
         InputError: if it is no folder that can be read.
     """

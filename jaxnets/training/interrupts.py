@@ -12,6 +12,11 @@ _HEARD = (signal.SIGINT, signal.SIGTERM)
 class Interrupted(KeyboardInterrupt):
     """A run was asked to stop, and has saved where it is.
 
+    Args:
+        signum: the number of the signal that asked.
+        directory: where it is saved.
+        step: steps done.
+
     Attributes:
         signal: what asked.
         directory: where it is saved.

@@ -36,7 +36,7 @@ def predictor(
         ValueError: if the model or the transform is none; by the function, if it is given anything
             but an array with examples in it.
 
-    Example:
+    Examples:
         >>> model = nnx.Linear(784, 10, rngs=nnx.Rngs(0))
         >>> answer = predictor(model)
         >>> answer(np.zeros((1, 784), np.float32)).shape

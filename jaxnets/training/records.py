@@ -100,7 +100,14 @@ class TrainingRun:
 
 
 def count_parameters(model: nnx.Module) -> int:
-    """How many numbers training changes."""
+    """How many numbers training changes.
+
+    Args:
+        model: any ``nnx.Module``.
+
+    Returns:
+        The elements of all its ``nnx.Param``, together.
+    """
     return sum(value.size for value in nnx.to_flat_state(nnx.state(model, nnx.Param)).leaves)
 
 
@@ -110,7 +117,12 @@ def history_rows(history: Sequence[EpochRecord]) -> list[dict[str, Any]]:
 
 
 def write_history(history: Sequence[EpochRecord], path: Path | str) -> None:
-    """Writes the history as CSV, one line an epoch; a value that does not exist stays empty."""
+    """Writes the history as CSV, one line an epoch; a value that does not exist stays empty.
+
+    Args:
+        history: that of a run.
+        path: where to, replacing what is there.
+    """
     with open(path, "w", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(EpochRecord)])
         writer.writeheader()
@@ -118,7 +130,13 @@ def write_history(history: Sequence[EpochRecord], path: Path | str) -> None:
 
 
 def plot_history(history: Sequence[EpochRecord], path: Path | str, title: str = "") -> None:
-    """Draws the curves of loss and, where there is one, accuracy, as a PNG."""
+    """Draws the curves of loss and, where there is one, accuracy, as a PNG.
+
+    Args:
+        history: that of a run; losses in the loss' own unit, accuracies in percent.
+        path: where to, replacing what is there.
+        title: what stands above.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 

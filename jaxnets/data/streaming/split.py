@@ -19,11 +19,6 @@ from jaxnets.data.streaming.examples import Chosen, Examples, Indexed, Range, ch
 class StreamedSplit:
     """Examples and their labels, read as they are used: a ``Split`` for sets larger than memory.
 
-    >>> squares = StreamedSplit([(float(n), float(n * n)) for n in range(9)])
-    >>> inputs, labels = next(squares.batches([np.array([2, 7])]))
-    >>> inputs, labels
-    (array([2., 7.], dtype=float32), array([ 4., 49.], dtype=float32))
-
     Args:
         examples: any object that has a length and gives (input, label) for a number from 0: NumPy
             arrays or numbers, all of one shape and dtype. With workers it must be picklable.
@@ -37,6 +32,12 @@ class StreamedSplit:
     Raises:
         InputError: if there are no examples, the first is no pair of arrays of numbers, or another
             argument is bad.
+
+    Examples:
+        >>> squares = StreamedSplit([(float(n), float(n * n)) for n in range(9)])
+        >>> inputs, labels = next(squares.batches([np.array([2, 7])]))
+        >>> inputs, labels
+        (array([2., 7.], dtype=float32), array([ 4., 49.], dtype=float32))
     """
 
     def __init__(

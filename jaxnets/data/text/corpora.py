@@ -155,12 +155,6 @@ def windows(stream: np.ndarray, window: int, *, streams: int = 1) -> Split:
     ``get_batch`` of PyTorch's word_language_model, batch first; it serves loops that carry the
     recurrent state from batch to batch.
 
-    >>> windows(np.arange(9, dtype=np.int32), 2, streams=2).inputs
-    array([[0, 1],
-           [4, 5],
-           [2, 3],
-           [6, 7]], dtype=int32)
-
     Args:
         stream: numbers of tokens [n].
         window: T, the tokens in an example.
@@ -172,6 +166,13 @@ def windows(stream: np.ndarray, window: int, *, streams: int = 1) -> Split:
 
     Raises:
         InputError: if a part is not longer than a window.
+
+    Examples:
+        >>> windows(np.arange(9, dtype=np.int32), 2, streams=2).inputs
+        array([[0, 1],
+               [4, 5],
+               [2, 3],
+               [6, 7]], dtype=int32)
     """
     check_positive("window", window)
     check_positive("streams", streams)

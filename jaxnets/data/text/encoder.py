@@ -18,11 +18,6 @@ from jaxnets.data.text.vocabulary import PAD, Vocabulary
 class TextEncoder:
     """A tokenizer, a vocabulary and a length: all that turns a text into a network's input.
 
-    >>> words = Vocabulary.from_counts({"good": 2, "film": 1})
-    >>> TextEncoder(Tokenizer(), words, length=3)(["good film", "a good good good film"])
-    array([[2, 3, 0],
-           [1, 2, 2]], dtype=int32)
-
     Args:
         tokenizer: cuts the text.
         vocabulary: numbers the tokens.
@@ -31,6 +26,12 @@ class TextEncoder:
 
     Raises:
         InputError: if the length is not a positive integer.
+
+    Examples:
+        >>> words = Vocabulary.from_counts({"good": 2, "film": 1})
+        >>> TextEncoder(Tokenizer(), words, length=3)(["good film", "a good good good film"])
+        array([[2, 3, 0],
+               [1, 2, 2]], dtype=int32)
     """
 
     tokenizer: Tokenizer
@@ -68,7 +69,7 @@ class TextEncoder:
 
     @classmethod
     def load(cls, path: Path | str) -> "TextEncoder":
-        """Reads what :meth:`save` wrote.
+        """Reads what ``save`` wrote.
 
         Raises:
             InputError: if the file is missing or holds something else.

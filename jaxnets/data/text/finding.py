@@ -20,7 +20,7 @@ def load(
     """Loads a set of texts by its name.
 
     Args:
-        name: one of :data:`TEXTS`.
+        name: one of ``TEXTS``.
         data_dir: the set's own folder or file, or the folder in which it lies; by default the
             folder that JAXNETS_DATA names, and TensorFlow Datasets' own.
         held_out: the share to test with, a tenth by default; without meaning for a set that has a

@@ -15,9 +15,6 @@ _WORD_OR_MARK = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 class Tokenizer:
     """Cuts a text into words or characters.
 
-    >>> Tokenizer(lowercase=True, split_punctuation=True)("It's good, not great.")
-    ["it's", 'good', ',', 'not', 'great', '.']
-
     Args:
         level: ``"words"``, what stands between white space; or ``"characters"``, every one.
         lowercase: whether the text is turned to lower case first.
@@ -26,6 +23,10 @@ class Tokenizer:
 
     Raises:
         InputError: if the level is neither of the two.
+
+    Examples:
+        >>> Tokenizer(lowercase=True, split_punctuation=True)("It's good, not great.")
+        ["it's", 'good', ',', 'not', 'great', '.']
     """
 
     level: Literal["words", "characters"] = "words"

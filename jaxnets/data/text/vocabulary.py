@@ -10,10 +10,10 @@ import numpy as np
 
 from jaxnets.arrays import ArrayLike, InputError, check_positive, describe
 
-#: The number of padding, which fills a text up to a fixed length.
 PAD = 0
-#: The number of every token that is not in the vocabulary.
+"""The number of padding, which fills a text up to a fixed length."""
 UNKNOWN = 1
+"""The number of every token that is not in the vocabulary."""
 _SPECIALS = ("<pad>", "<unk>")
 
 
@@ -23,17 +23,18 @@ class Vocabulary:
 
     A text cannot spell padding: its tokens ``<pad>`` and ``<unk>`` are unknown ones.
 
-    >>> vocabulary = Vocabulary.from_counts({"good": 3, "bad": 3, "rare": 1}, min_count=2)
-    >>> vocabulary.tokens
-    ('<pad>', '<unk>', 'bad', 'good')
-    >>> vocabulary.encode(["good", "rare", "bad"])
-    array([3, 1, 2], dtype=int32)
-
     Args:
         tokens: ``<pad>``, ``<unk>`` and then any strings, each once.
 
     Raises:
         InputError: if they are not.
+
+    Examples:
+        >>> vocabulary = Vocabulary.from_counts({"good": 3, "bad": 3, "rare": 1}, min_count=2)
+        >>> vocabulary.tokens
+        ('<pad>', '<unk>', 'bad', 'good')
+        >>> vocabulary.encode(["good", "rare", "bad"])
+        array([3, 1, 2], dtype=int32)
     """
 
     tokens: tuple[str, ...]
@@ -84,7 +85,7 @@ class Vocabulary:
         return np.array([self._numbers.get(token, UNKNOWN) for token in tokens], np.int32)
 
     def decode(self, numbers: ArrayLike | Sequence[int]) -> list[str]:
-        """The token of each number [n]; the inverse of :meth:`encode` for known tokens.
+        """The token of each number [n]; the inverse of ``encode`` for known tokens.
 
         Raises:
             InputError: if the numbers are no integers [n] or one is not in the vocabulary.
@@ -106,7 +107,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path | str) -> "Vocabulary":
-        """Reads what :meth:`save` wrote.
+        """Reads what ``save`` wrote.
 
         Raises:
             InputError: if the file is missing or holds something else.

@@ -19,18 +19,7 @@ class Compose:
     """Several transforms, one after the other: ``torchvision.transforms.Compose``.
 
     PyTorch's takes one list; this one takes the transforms themselves. Of none, it changes nothing.
-
-    >>> import jax.numpy as jnp
-    >>> from jaxnets.data import Normalize, RandomCrop, ToFloat
-    >>> prepare = Compose(ToFloat(), Normalize(0.1307, 0.3081))
-    >>> prepare(jnp.zeros((64, 28, 28, 1), jnp.uint8)).shape
-    (64, 28, 28, 1)
-
     With random ones among them it takes a key; each then draws from a key of its own.
-
-    >>> vary = Compose(RandomCrop(28, padding=2), ToFloat())
-    >>> vary(jnp.zeros((64, 28, 28, 1), jnp.uint8), jax.random.key(0)).shape
-    (64, 28, 28, 1)
 
     Args:
         *transforms: the first is applied first.
@@ -38,6 +27,16 @@ class Compose:
     Raises:
         InputError: if one of them cannot be called or hashed; on a call, if a random one has no
             key, or one works on labels besides (``augment`` applies such).
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from jaxnets.data import Normalize, RandomCrop, ToFloat
+        >>> prepare = Compose(ToFloat(), Normalize(0.1307, 0.3081))
+        >>> prepare(jnp.zeros((64, 28, 28, 1), jnp.uint8)).shape
+        (64, 28, 28, 1)
+        >>> vary = Compose(RandomCrop(28, padding=2), ToFloat())
+        >>> vary(jnp.zeros((64, 28, 28, 1), jnp.uint8), jax.random.key(0)).shape
+        (64, 28, 28, 1)
     """
 
     transforms: tuple[Augmentation, ...]
@@ -90,7 +89,11 @@ def augment(
 
 
 def is_random(transform: Any) -> bool:
-    """Whether a transform takes a key."""
+    """Whether a transform takes a key.
+
+    Args:
+        transform: any transform; a ``Compose`` takes one if a part of it does.
+    """
     if isinstance(transform, Compose):
         return any(map(is_random, transform.transforms))
     return isinstance(transform, RandomTransform | PairTransform)

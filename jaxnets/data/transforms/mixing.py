@@ -25,10 +25,6 @@ from jaxnets.data.transforms.transform import PairTransform, dtype_of_draws
 class OneHot:
     """Class numbers as probabilities: ``torch.nn.functional.one_hot``, in a floating dtype.
 
-    >>> print(OneHot(3)(np.array([2, 0])))
-    [[0. 0. 1.]
-     [1. 0. 0.]]
-
     Args:
         num_classes: how many classes there are.
         dtype: the floating dtype of the result.
@@ -37,6 +33,11 @@ class OneHot:
         InputError: if num_classes is not a positive integer or the dtype not a floating one; on a
             call, if the labels are not integers from 0 to num_classes - 1. Under ``jax.jit``,
             where they cannot be refused, one that is no class becomes a row of NaN.
+
+    Examples:
+        >>> print(OneHot(3)(np.array([2, 0])))
+        [[0. 0. 1.]
+         [1. 0. 0.]]
     """
 
     num_classes: int

@@ -10,8 +10,8 @@ import numpy as np
 from jaxnets.arrays import ArrayLike, InputError
 from jaxnets.data.transforms.checks import check_images
 
-#: What can be applied to a batch.
 Transform = Callable[[ArrayLike], jax.Array]
+"""What can be applied to a batch."""
 
 
 class RandomTransform(abc.ABC):
@@ -31,7 +31,10 @@ class RandomTransform(abc.ABC):
 
 
 class PairTransform(abc.ABC):
-    """A transform of inputs and their labels together, which takes a key."""
+    """A transform of inputs and their labels together, which takes a key.
+
+    It is called with inputs [B, ...], labels [B] and a key, and returns both, changed.
+    """
 
     @abc.abstractmethod
     def __call__(
@@ -40,12 +43,16 @@ class PairTransform(abc.ABC):
         """Transforms a batch of inputs and its labels."""
 
 
-#: Anything that ``fit`` takes for augmentation.
 Augmentation = Transform | RandomTransform | PairTransform
+"""Anything that ``fit`` takes for augmentation."""
 
 
 def check_transforms(name: str, transforms: tuple[Any, ...]) -> None:
     """Checks that what is given can be part of a compiled program.
+
+    Args:
+        name: of the argument, for the message.
+        transforms: what is given.
 
     Raises:
         InputError: if one of them cannot be called or hashed.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxnets.compare.statistics import independent, paired
+from jaxnets.compare.equivalence import independent, paired
 
 OURS = [0.9791, 0.9783, 0.9802, 0.9779, 0.9795]
 THEIRS = [0.9788, 0.9790, 0.9796, 0.9781, 0.9789]

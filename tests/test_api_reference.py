@@ -1,0 +1,114 @@
+"""Every public name is documented, and stands in the reference."""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+from pathlib import Path
+
+import jaxnets
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted((ROOT / "docs" / "api").glob("*.md"))
+PATHS = [path for page in PAGES for path in re.findall(r"^::: (\S+)$", page.read_text(), re.M)]
+TREES = [ast.parse(path.read_text()) for path in sorted(ROOT.glob("jaxnets/**/*.py"))]
+
+
+def public_modules():
+    """The package, its packages that list their names, and the modules that it lists itself."""
+    yield jaxnets
+    for found in pkgutil.walk_packages(jaxnets.__path__, "jaxnets."):
+        if found.ispkg and hasattr(module := importlib.import_module(found.name), "__all__"):
+            yield module
+    yield jaxnets.metrics
+    yield jaxnets.initializers
+
+
+def names(module):
+    """A module's public names: those that it lists, or the functions that it defines."""
+    if hasattr(module, "__all__"):
+        return module.__all__
+    functions = inspect.getmembers(module, inspect.isfunction)
+    return [name for name, f in functions if f.__module__ == module.__name__ and name[0] != "_"]
+
+
+PUBLIC = [f"{module.__name__}.{name}" for module in public_modules() for name in names(module)]
+
+
+def meant(path):
+    """The object of a path, also where a function hides the module in which it lies."""
+    owner, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(owner), name)
+
+
+LISTED = [(path.rpartition(".")[2], meant(path)) for path in PATHS]
+
+
+def constants():
+    """Each name that is assigned at a module's top level, with the docstring after it."""
+    for tree in TREES:
+        for node, after in zip(tree.body, tree.body[1:], strict=False):
+            documented = isinstance(getattr(after, "value", None), ast.Constant)
+            if documented and isinstance(node, ast.Assign | ast.AnnAssign):
+                target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+                yield target.id, after.value.value
+
+
+CONSTANTS = dict(constants())
+
+
+def stands_in_the_reference(path):
+    name, value = path.rpartition(".")[2], meant(path)
+    if inspect.ismodule(value) and any(other.startswith(f"{path}.") for other in PATHS):
+        return True
+    return any(name == other and value is same for other, same in LISTED)
+
+
+def test_the_reference_has_every_public_name():
+    missing = [f"::: {path}" for path in PUBLIC if not stands_in_the_reference(path)]
+    assert missing == [], "lines that a page of docs/api lacks"
+
+
+def test_the_reference_has_nothing_twice():
+    once = {id(value) for _, value in LISTED if callable(value)}
+    assert len(once) == sum(callable(value) for _, value in LISTED)
+
+
+def parameters(value):
+    """What a function, or the making of an object, takes by name."""
+    maker = vars(value).get("__init__") if inspect.isclass(value) else value
+    taken = inspect.signature(maker).parameters if inspect.isfunction(maker) else {}
+    several = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}
+    return {name for name, taking in taken.items() if taking.kind not in several} - {"self"}
+
+
+def described(value):
+    """The names that a docstring describes, or one of an object's bases."""
+    documents = [base.__doc__ or "" for base in getattr(value, "__mro__", [value])]
+    return set(re.findall(r"^ +(\w+): ", "\n".join(documents), re.M))
+
+
+def lacking(path):
+    """What the documentation of a public name lacks."""
+    name, value = path.rpartition(".")[2], meant(path)
+    if not inspect.isroutine(value) and not inspect.isclass(value):
+        known = value.__doc__ if inspect.ismodule(value) else CONSTANTS.get(name)
+        return [] if known else ["docstring"]
+    document = inspect.getdoc(value) or ""
+    if re.search(r"arguments?\b.* ``\w+``", document):  # refers to another name's
+        return []
+    missing = {name for name in parameters(value) - described(value) if name[0] != "_"}
+    return sorted(missing) if document else ["docstring"]
+
+
+def test_every_public_name_says_what_it_is_and_what_it_takes():
+    assert {path: faults for path in PUBLIC if (faults := lacking(path))} == {}
+
+
+def test_examples_stand_under_the_heading_that_sets_them_apart():
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef
+    nodes = [node for tree in TREES for node in ast.walk(tree) if isinstance(node, kinds)]
+    examples = [doc for node in nodes if ">>> " in (doc := ast.get_docstring(node) or "")]
+    assert len(examples) > 40
+    assert [doc for doc in examples if "\nExamples:\n" not in doc[: doc.index(">>> ")]] == []

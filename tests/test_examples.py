@@ -1,0 +1,102 @@
+"""The examples, one or more for each document: what their headers say, and a short run of each."""
+
+import re
+import runpy
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.data_files import write_cifar10
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+HEADERS = {path.stem: path.read_text().split('"""')[1] for path in sorted(EXAMPLES.glob("*.py"))}
+DOCUMENTED = [name for name, header in HEADERS.items() if "\nDocument:" in header]
+ON_MNIST = {"mnist": [], "softmax_mlp": [], "lenet": [], "rnn_classifier": ["--cell", "gru"]}
+ON_CIFAR10 = ["cifar10_classifier", "cifar10_lenet"]
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Runs an example; gives its exit code, standard output and standard error."""
+
+    def run(name, *arguments):
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+        code = 0
+        try:
+            runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+        except SystemExit as ended:
+            code = ended.code
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def train_losses(out):
+    return [float(loss) for loss in re.findall(r"train loss (\d+\.\d+)", out)]
+
+
+def test_each_document_has_an_example():
+    documents = {re.search(r"^Document: +(\d{3})", HEADERS[name], re.M)[1] for name in DOCUMENTED}
+    assert documents == {"000", "001", "002", "003", "004"}
+    assert {*ON_MNIST, *ON_CIFAR10, "linear_regression"} == set(DOCUMENTED)
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_headers_and_help_tell_what_to_expect(name, run):
+    for entry in ("Data", "Settings", "Time", "Accuracy|Error"):
+        assert re.search(rf"^({entry}): +\S", HEADERS[name], re.M), entry
+    assert re.search(rf"^Run: +python examples/{name}\.py", HEADERS[name], re.M)
+    code, out, _ = run(name, "--help")
+    assert code in (0, None)
+    assert HEADERS[name].splitlines()[0] in out
+    assert "--fast" in out
+
+
+@pytest.mark.parametrize("name", ON_MNIST)
+def test_the_examples_on_mnist_learn(name, run):
+    code, out, _ = run(name, *ON_MNIST[name], "--fast")
+    assert code == 0
+    losses = train_losses(out)
+    assert losses[-1] < losses[0]
+    share, right, total = re.search(r"^test accuracy: (\S+)% \((\d+)/(\d+)\)$", out, re.M).groups()
+    assert total == "640"
+    assert float(share) == pytest.approx(int(right) / 6.4, abs=0.005)
+    assert float(share) > {"mnist": 60, "softmax_mlp": 20, "lenet": 5, "rnn_classifier": 20}[name]
+
+
+def test_the_line_is_that_of_least_squares(run):
+    code, out, _ = run("linear_regression", "--fast")
+    assert code == 0
+    trained, best = re.findall(r"y = (\S+) x", out)
+    assert trained == best == "0.9143"
+    assert "off by 98.5 francs on the 47 households" in out
+
+
+@pytest.mark.parametrize("name", ON_CIFAR10)
+def test_the_examples_on_cifar10_train(name, run, tmp_path):
+    write_cifar10(tmp_path / "cifar-10-batches-bin", layout="binary", count=100)
+    code, out, _ = run(name, "--fast", "--data-dir", tmp_path)
+    assert code == 0
+    assert train_losses(out)[-1] < train_losses(out)[0]
+    assert re.search(r"^test accuracy: \S+% \(\d+/4\)$", out, re.M)
+
+
+@pytest.mark.parametrize("name", ON_CIFAR10)
+def test_without_cifar10_they_say_where_they_looked_and_what_to_do(name, run, tmp_path):
+    code, _, err = run(name, "--data-dir", tmp_path)
+    assert code == 2
+    assert str(tmp_path) in err
+    assert err.endswith("; docs/data.md tells where CIFAR-10 can be had\n")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", DOCUMENTED)
+def test_bad_arguments_are_one_sentence(name, run, tmp_path):
+    place = []
+    if name in ON_CIFAR10:
+        write_cifar10(tmp_path / "cifar-10-batches-bin", layout="binary", count=100)
+        place = ["--data-dir", tmp_path]
+    code, out, err = run(name, "--epochs", "0", *place)
+    assert (code, out) == (2, "")
+    assert err.endswith("epochs: expected a positive integer, got 0\n")
