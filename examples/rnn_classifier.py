@@ -8,7 +8,7 @@ Settings:   two layers of 128, Adam 0.001, batch 64, 3 epochs.
 Run:        python examples/rnn_classifier.py
             python examples/rnn_classifier.py --cell gru
 Time:       about a minute on 2 CPU cores.
-Accuracy:   LSTM 98.4 % (PyTorch 97.87 % after 2 epochs), GRU 98.5 %.
+Accuracy:   LSTM 98.44 % (PyTorch 97.87 % after 2 epochs), GRU 98.51 %.
 """
 
 import argparse

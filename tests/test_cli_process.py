@@ -108,3 +108,14 @@ cli.console()
     line = [sys.executable, "-c", script, *LINE[:2], "--epochs", "100000", "--quiet"]
     done = subprocess.run(line, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr.strip()) == (130, "jaxnets: interrupted")
+
+
+def test_a_shell_completes_the_names_of_recipes():
+    words = {"COMP_WORDS": "jaxnets train mnist-l", "COMP_CWORD": "2"}
+    script = "import jaxnets_command; jaxnets_command.console()"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True,
+        env={**os.environ, **words, "_JAXNETS_COMPLETE": "bash_complete"},
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert done.stdout.split() == ["plain,mnist-lenet", "plain,mnist-lstm"]

@@ -5,6 +5,7 @@ import importlib
 import pkgutil
 import re
 import runpy
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import jaxnets
+from jaxnets.cli import main
 from tests.pages import blocks
 
 ROOT = Path(__file__).parent.parent
@@ -65,6 +67,64 @@ def test_the_python_of_the_page_on_training_prints_what_it_says(tmp_path):
     (printed,) = blocks(page, "text")
     norm = r"= \d\.\d"
     assert re.sub(norm, "", done.stdout) == re.sub(norm, "", printed)
+
+
+QUICKSTART = (ROOT / "docs" / "quickstart.md").read_text()
+
+
+def test_the_python_of_the_quickstart_prints_what_it_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    code = "\n".join(re.findall(r"```python\n(.*?)```", QUICKSTART, flags=re.DOTALL))
+    exec(code, {})
+    lines = capsys.readouterr().out.splitlines()
+    (text,) = re.findall(r"```text\n(.*?)```", QUICKSTART, flags=re.DOTALL)
+    accuracy, *expected = text.splitlines()
+    printed, *others = [line for line in lines if not line.startswith("epoch ")]
+    assert others == expected
+    assert re.sub(r"^\d\d%", "", printed) == re.sub(r"^\d\d%", "", accuracy)
+    assert int(printed[:2]) > 88
+
+
+def test_the_commands_of_the_quickstart_train_go_on_and_predict(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (block,) = re.findall(r"## From a shell\n\n```sh\n(.*?)```", QUICKSTART, flags=re.DOTALL)
+    for line in block.splitlines():
+        program, *arguments = shlex.split(line)
+        assert (program, main(arguments)) == ("jaxnets", 0)
+    out = capsys.readouterr().out
+    assert "\nepoch 2/2  train loss" in out
+    assert "\ntest example 0 (label 7): 7 " in out
+    assert "\nmnist-lstm\n" in out
+
+
+def test_the_lines_for_completion_give_each_shell_a_script(monkeypatch, capsys):
+    shells = re.findall(r"_JAXNETS_COMPLETE=(\w+)_source jaxnets", QUICKSTART)
+    assert shells == ["bash", "zsh", "fish"]
+    for shell in shells:
+        monkeypatch.setenv("_JAXNETS_COMPLETE", f"{shell}_source")
+        with pytest.raises(SystemExit) as ended:
+            main([])
+        assert ended.value.code == 0
+        assert f"_JAXNETS_COMPLETE={shell}_complete" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("english", "chinese"),
+    [("README.md", "README.zh-CN.md"), ("docs/quickstart.md", "docs/zh/quickstart.md")],
+)
+def test_chinese_pages_keep_in_step_with_the_english_ones(english, chinese):
+    code, headings, figures, links = [], [], [], []
+    for name in (english, chinese):
+        parts = re.split(r"(```.*?```)", (ROOT / name).read_text(), flags=re.DOTALL)
+        prose = "".join(parts[::2])
+        code.append(parts[1::2])
+        headings.append(re.findall(r"^#+ ", prose, re.MULTILINE))
+        figures.append(sorted(re.findall(r"\d+\.\d+", prose)))
+        links.append(re.findall(r"\]\((.*?)\)", prose.split("\n## ")[0])[0])
+    for ours, theirs in (code, headings, figures):
+        assert ours == theirs
+    for name, link, other in ((english, links[0], chinese), (chinese, links[1], english)):
+        assert (ROOT / name).parent.joinpath(link).resolve() == (ROOT / other).resolve()
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -8,6 +8,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+import jaxnets
 
 ROOT = Path(__file__).parent.parent
 PIP = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
@@ -25,6 +28,7 @@ def wheel(tmp_path_factory):
 def test_the_wheel_holds_data_types_and_licence_and_nothing_of_the_tests(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
+    assert wheel.name == f"jaxnets-{jaxnets.__version__}-py3-none-any.whl"
     for bundled in ("mnist.npz", "engel.csv", "elnino.csv"):
         assert {f"jaxnets/data/{bundled}", f"jaxnets/data/{bundled}.license"} <= set(names)
     assert {"jaxnets/py.typed", "jaxnets_command.py"} <= set(names)
@@ -48,3 +52,12 @@ def test_the_installed_wheel_trains_on_mnist(wheel, tmp_path):
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["test_total"] == 10_000
     assert result["test_accuracy"] > 0.93
+
+
+def test_the_citation_says_what_the_schema_asks_for():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["message"]
+    assert citation["title"].startswith("jaxnets: ")
+    assert citation["authors"] == [{"name": "The jaxnets authors"}]
+    assert "version" not in citation  # it has one place, jaxnets/__init__.py

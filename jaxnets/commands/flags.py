@@ -14,7 +14,7 @@ import click
 from jaxnets.losses import LOSSES
 from jaxnets.models import MODELS
 from jaxnets.optimizers import OPTIMIZERS
-from jaxnets.recipes import AUGMENTATIONS, Recipe
+from jaxnets.recipes import AUGMENTATIONS, RECIPES, Recipe
 
 _WORDS = {
     **dict.fromkeys(("true", "yes", "on"), True),
@@ -22,6 +22,11 @@ _WORDS = {
     "none": None,
 }
 _LITERAL = re.compile(r"[\[({'\"]|[-+]?\d+$")  # what begins so is no word
+
+
+def complete_recipe(context: Any, parameter: Any, incomplete: str) -> list[str]:
+    """The names of recipes that begin so, for a shell's completion."""
+    return [name for name in RECIPES if name.startswith(incomplete)]
 
 
 class KeyValue(click.ParamType):

@@ -17,6 +17,7 @@ from jaxnets import recipes, runs
 from jaxnets.commands import computing, monitoring, seeds
 from jaxnets.commands.flags import (
     changed,
+    complete_recipe,
     joining_flags,
     network_flags,
     recipe_flags,
@@ -50,7 +51,7 @@ class _Job:
 
 
 @click.command("train")
-@click.argument("recipe", required=False)
+@click.argument("recipe", required=False, shell_complete=complete_recipe)
 @recipe_flags
 @click.option("--seed", type=int, help="Seeds everything random.  [default: 0]")
 @saving_flags
@@ -186,7 +187,7 @@ def recipes_command() -> None:
 
 
 @click.command("summary")
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=complete_recipe)
 @network_flags
 def summary_command(recipe: str, **flags: Any) -> None:
     """Show the layers of RECIPE's network with their shapes and parameters."""

@@ -1,0 +1,104 @@
+"""A comparison as JSON, from which its pages can be made again."""
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxnets.arrays import InputError
+from jaxnets.compare.records import (
+    Comparison,
+    Control,
+    Disagreement,
+    Finding,
+    Pair,
+    Side,
+    Timing,
+)
+
+_FORMAT = "jaxnets comparison 1"
+
+
+def as_json(comparison: Comparison) -> str:
+    """Every figure, those of each step too; what is not finite is null.
+
+    What follows from the others (``equivalence``, ``agreement``, ``measure``) stands beside them.
+    """
+    equivalence = comparison.equivalence
+    follows = {
+        "measure": comparison.measure,
+        "equivalence": dataclasses.asdict(equivalence) | {"equivalent": equivalence.equivalent},
+        "agreement": comparison.agreement,
+    }
+    held = {"format": _FORMAT, **follows, **dataclasses.asdict(comparison)}
+    return json.dumps(_plain(held), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def read(path: Path | str) -> Comparison:
+    """The comparison of a ``report.json``.
+
+    Raises:
+        ValueError: if the file cannot be read or is none.
+    """
+    expected = "a report.json of a comparison"
+    try:
+        held = json.loads(Path(path).read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError("path", expected, f"{str(path)!r}: {error}") from error
+    if not isinstance(held, dict) or held.get("format") != _FORMAT:
+        raise InputError("path", expected, f"{str(path)!r}, which is none")
+    names = {field.name for field in dataclasses.fields(Comparison)}
+    values = {name: value for name, value in held.items() if name in names}
+    control = values["control"]
+    names_of_classes = values["class_names"]
+    return Comparison(
+        **values
+        | {
+            "pairs": tuple(
+                Pair(_side(pair["ours"]), _side(pair["theirs"])) for pair in values["pairs"]
+            ),
+            "control": control
+            and Control(threads=tuple(control["threads"]), run=_side(control["run"])),
+            "timings": tuple(
+                Timing(**each | {"epoch_seconds": tuple(each["epoch_seconds"])})
+                for each in values["timings"]
+            ),
+            "findings": tuple(Finding(**each) for each in values["findings"]),
+            "disagreements": tuple(
+                Disagreement(**each | {"image": _array(each["image"], np.uint8)})
+                for each in values["disagreements"]
+            ),
+            "class_names": None if names_of_classes is None else tuple(names_of_classes),
+        }
+    )
+
+
+def _side(held: dict[str, Any]) -> Side:
+    kinds = {"step_losses": np.float32, "predictions": np.int64}
+    kinds |= dict.fromkeys(("train_loss", "test_loss", "test_accuracy"), np.float64)
+    return Side(**held | {name: _array(held[name], kind) for name, kind in kinds.items()})
+
+
+def _array(values: Any, kind: Any) -> np.ndarray | None:
+    return None if values is None else np.array(values, kind)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has a word for; a float32 in as few digits as tell it from its neighbours."""
+    match value:
+        case dict():
+            return {str(name): _plain(each) for name, each in value.items()}
+        case list() | tuple():
+            return [_plain(each) for each in value]
+        case np.ndarray() if value.dtype == np.float32:
+            return [_plain(float(str(each))) for each in value]
+        case np.ndarray() | np.generic():
+            return _plain(value.tolist())
+        case float():
+            return value if math.isfinite(value) else None
+        case None | bool() | int() | str():
+            return value
+    return str(value)

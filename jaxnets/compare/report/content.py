@@ -1,0 +1,128 @@
+"""What a report says: its sentences, tables and figures, each once, for every kind of page."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+
+from jaxnets.compare.records import Comparison
+from jaxnets.compare.report import plots
+from jaxnets.compare.report.blocks import (
+    Block,
+    Command,
+    Figure,
+    Heading,
+    Notice,
+    Paragraph,
+    Table,
+    Title,
+)
+from jaxnets.compare.report.growth import losses, rounding
+from jaxnets.compare.report.predictions import agreement_of, predictions
+from jaxnets.compare.report.timing import timing
+from jaxnets.compare.report.verdict import verdict
+from jaxnets.compare.report.wording import (
+    FRAMEWORKS,
+    Scale,
+    bands,
+    listed,
+    measured,
+    names,
+    several,
+)
+
+
+def content(comparison: Comparison) -> list[Block]:
+    """The page, from above; a section for which there are no figures is left out."""
+    return [
+        block
+        for section in (_opening, _scores, losses, rounding, predictions, timing, _how)
+        for block in section(comparison)
+    ]
+
+
+def _opening(comparison: Comparison) -> Iterator[Block]:
+    ours, theirs = names(comparison)
+    about = [comparison.date[:10], several(len(comparison.pairs), "seed")]
+    about += [several(len(comparison.pairs[0].ours.test_loss), "epoch")]
+    about += [str(comparison.machine[part]) for part in ("device",) if part in comparison.machine]
+    title = f"{comparison.name}: {ours} beside {theirs}"
+    yield Title(title, comparison.description, " · ".join(about))
+    for finding in comparison.findings:
+        where = "" if finding.step is None else f", step {finding.step:,}"
+        where += "" if finding.layer is None else f", layer {finding.layer}"
+        yield Notice("bad", f"To be looked at: {finding.statistic}{where}.", finding.text)
+    yield verdict(comparison)
+    if comparison.reference is not None:
+        yield Paragraph(f"For reference: {comparison.reference}")
+
+
+def _scores(comparison: Comparison) -> Iterator[Block]:
+    yield Heading(f"Test {measured(comparison)}")
+    yield _score_table(comparison)
+    ours, theirs = names(comparison)
+    if len(comparison.pairs) > 1:
+        lines = ", a line joining those of one seed" if comparison.paired else ""
+        caption = (
+            f"Above, the test {measured(comparison)} of each seed{lines}; bars are means. Below, "
+            "the difference; the shaded band is the margin within which it counts as none."
+        )
+        alt = f"Dots: {measured(comparison)} of {ours} and of {theirs}, seed by seed."
+        yield Figure("scores", caption, alt, partial(plots.scores, comparison))
+    if len(comparison.pairs[0].ours.test_loss) > 1:
+        caption = f"Test {measured(comparison)} after each epoch: {bands(comparison)}."
+        alt = f"Curves of the test {measured(comparison)} over epochs."
+        yield Figure("epochs", caption, alt, partial(plots.epochs, comparison))
+
+
+def _score_table(comparison: Comparison) -> Table:
+    scale, found = Scale.of(comparison), comparison.equivalence
+    pairs, agreement = comparison.pairs, agreement_of(comparison)
+    apart = [scale.signed(pair.ours.score - pair.theirs.score) for pair in pairs]
+    low, high = map(scale.signed, found.interval or (0, 0))
+    about = [scale.signed(found.difference), scale.bare(found.std or 0), f"{low} to {high}"]
+    columns = [
+        ["seed", *(str(pair.seed) for pair in pairs), "mean", "± SD", "95 % CI"],
+        [names(comparison)[0], *_summed([pair.ours.score for pair in pairs], scale.bare)],
+        [names(comparison)[1], *_summed([pair.theirs.score for pair in pairs], scale.bare)],
+        ["difference", *(apart if found.paired else ["–"] * len(pairs)), *about],
+    ]
+    unit = " in percent, differences in percentage points" if scale.unit else ""
+    caption = f"Test {measured(comparison)} after the last epoch{unit}."
+    if agreement is not None:
+        columns.append(["same", *_summed(agreement, lambda share: f"{100 * share:.2f}")])
+        caption += " Same: the test examples, in percent, that both take for the same class."
+    sums = 0 if found.interval is None else 3
+    head, *rows = zip(*columns, strict=True)
+    align = "l" + "r" * (len(head) - 1)
+    return Table(caption, head, align, rows[: len(pairs) + sums], sums)
+
+
+def _summed(values: Sequence[float], written: Callable[[float], str]) -> list[str]:
+    """Each value, their mean, their standard deviation, and no interval."""
+    std = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    return [*map(written, values), written(float(np.mean(values))), written(std), ""]
+
+
+def _how(comparison: Comparison) -> Iterator[Block]:
+    yield Heading("How it was made")
+    ours, theirs = names(comparison)
+    if comparison.paired:
+        drawn = comparison.weights_from
+        by = f", which {FRAMEWORKS.get(drawn, drawn)} drew" if drawn is not None else ""
+        text = f"Both sides of a seed begin with the same weights{by}, and see the same batches."
+    else:
+        text = (
+            f"{ours} and {theirs} each drew weights and order of their own, from the same "
+            "distributions: of a seed they share the number alone, and only the scores compare."
+        )
+    yield Paragraph(text)
+    rows = [(name.replace("_", " "), listed(value)) for name, value in comparison.settings.items()]
+    rows += [("seeds", ", ".join(str(pair.seed) for pair in comparison.pairs))]
+    rows += [("margin", Scale.of(comparison).within(comparison.margin)), ("date", comparison.date)]
+    versions = {name: of for name, of in comparison.versions.items() if of is not None}
+    rows += [("versions", listed(versions))] if versions else []
+    rows += [(f"machine: {name}", listed(value)) for name, value in comparison.machine.items()]
+    yield Table("Settings, versions and machine.", ["", ""], "ll", rows)
+    if comparison.command is not None:
+        yield Command(comparison.command)

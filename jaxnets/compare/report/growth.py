@@ -1,0 +1,83 @@
+"""The losses of training, and how far the two sides' part."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import numpy as np
+
+from jaxnets.compare.records import Comparison
+from jaxnets.compare.report import plots
+from jaxnets.compare.report.blocks import Block, Figure, Heading, Paragraph, Table
+from jaxnets.compare.report.wording import Scale, bands, names, power, several
+
+
+def losses(comparison: Comparison) -> Iterator[Block]:
+    """The losses of training."""
+    steps = min(len(s.step_losses) for pair in comparison.pairs for s in (pair.ours, pair.theirs))
+    if steps < 2:
+        return
+    ours, theirs = names(comparison)
+    yield Heading("Training loss")
+    group = f", averaged over {steps // 120:,} steps at a time" if steps >= 240 else ""
+    caption = f"Training loss of {ours} and {theirs}{group}: {bands(comparison)}."
+    alt = "Curves of the training loss over steps."
+    yield Figure("losses", caption, alt, partial(plots.losses, comparison))
+
+
+def rounding(comparison: Comparison) -> Iterator[Block]:
+    """How the losses of a pair part, beside the control's; nothing of what is not paired."""
+    if not comparison.paired:
+        return
+    found = plots.differences([(pair.ours, pair.theirs) for pair in comparison.pairs])
+    ours, theirs = names(comparison)
+    yield Heading("Step by step")
+    first = float(found[:, 0].max())
+    apart = f"at most {power(first)} apart" if first else "the same"
+    text = (
+        f"At the first step the losses of {ours} and {theirs} are {apart}. Sums taken in another "
+        "order round otherwise, and training lets such differences grow."
+    )
+    control = None
+    if comparison.control is not None:
+        run = comparison.control
+        control = plots.differences([(run.run, comparison.pairs[0].theirs)])
+        text += (
+            f" How far they grow by themselves shows in {theirs} beside itself, from seed "
+            f"{run.run.seed}, with {several(run.threads[1], 'thread')} instead of "
+            f"{run.threads[0]}: it ends at {Scale.of(comparison).score(run.run.score)}."
+        )
+    yield Paragraph(text)
+    yield _rounding_table(comparison, found, control)
+    if found.shape[1] > 1:
+        caption = (
+            "Absolute difference of the training losses at each step: "
+            f"{bands(comparison)}. Both axes are logarithmic; 10⁻⁸ stands for what is smaller, "
+            "nothing included."
+        )
+        alt = "Curves of the difference of losses over steps, which grow."
+        yield Figure("rounding", caption, alt, partial(plots.rounding, comparison))
+
+
+def _rounding_table(comparison: Comparison, found: np.ndarray, control: np.ndarray | None) -> Table:
+    ours, theirs = names(comparison)
+    columns = ["steps", f"{ours} − {theirs}", "at most"]
+    columns += [] if control is None else [f"{theirs} − {theirs}"]
+    rows = []
+    for first, last in _windows(found.shape[1]):
+        means = found[:, first - 1 : last].mean(1)
+        row = [f"{first:,}" if first == last else f"{first:,}–{last:,}"]
+        row += [power(float(np.median(means))), power(float(means.max()))]
+        row += [] if control is None else [power(float(control[0, first - 1 : last].mean()))]
+        rows.append(row)
+    caption = "Mean absolute difference of the training losses over these steps"
+    caption += ": median over seeds, largest" if len(found) > 1 else ""
+    caption += "." if control is None else ", and the same of the control."
+    if len(found) == 1:  # its median is its maximum
+        columns, rows = [*columns[:2], *columns[3:]], [[*row[:2], *row[3:]] for row in rows]
+    return Table(caption, columns, "l" + "r" * (len(columns) - 1), rows)
+
+
+def _windows(steps: int) -> list[tuple[int, int]]:
+    """The steps in decades: the first and the last of each, counted from 1."""
+    ends = [10**power for power in range(len(str(steps))) if 10**power < steps] + [steps]
+    return list(zip([1, *(end + 1 for end in ends[:-1])], ends, strict=True))

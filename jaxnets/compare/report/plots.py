@@ -1,0 +1,269 @@
+"""The figures, legible on a telephone: one column, few inches wide."""
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxnets.compare.records import Comparison, Control, Disagreement, Side
+from jaxnets.compare.report.wording import FRAMEWORKS, Scale, measured
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+OURS, THEIRS, CONTROL = "#0072B2", "#D55E00", "#555555"  # of Okabe and Ito
+FLOOR = 1e-8  # half of what separates two losses near 0.1 in float32
+_STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "lines.solid_capstyle": "round",
+}
+
+
+def png(figure: "Figure") -> bytes:
+    """The figure as a file of few colours, which is a third as large."""
+    from PIL import Image
+
+    file, small = io.BytesIO(), io.BytesIO()
+    figure.savefig(file, dpi=200, format="png")
+    drawn = Image.open(file).convert("RGB")
+    drawn.quantize(128, dither=Image.Dither.NONE).save(small, "png", optimize=True)
+    return small.getvalue()
+
+
+@contextmanager
+def _figure(width: float, height: float) -> Iterator["Figure"]:
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(_STYLE):
+        yield Figure(figsize=(width, height), layout="constrained")
+
+
+def scores(comparison: Comparison) -> "Figure":
+    """The score of each seed, and the difference of the means beside the margin."""
+    scale, equivalence = Scale.of(comparison), comparison.equivalence
+    names = [FRAMEWORKS[name] for name in comparison.frameworks]
+    points = scale.factor * np.array([[p.ours.score, p.theirs.score] for p in comparison.pairs])
+    with _figure(4.8, 3.3) as figure:
+        above, below = figure.subplots(2, 1, height_ratios=(1.25, 1))
+        if comparison.paired:
+            above.plot(points.T, [[1] * len(points), [0] * len(points)], color="0.8", lw=0.8)
+        for row, colour in ((0, OURS), (1, THEIRS)):
+            above.plot(points[:, row], [1 - row] * len(points), "o", color=colour, ms=5, alpha=0.7)
+            above.plot(points[:, row].mean(), 1 - row, "|", color="black", ms=18, mew=1.6)
+        above.set(yticks=[1, 0], yticklabels=names, ylim=(-0.5, 1.5))
+        above.set_xlabel(_axis(comparison))
+        if comparison.paired:
+            each = points[:, 0] - points[:, 1]
+            below.plot(each, [0.25] * len(each), "o", color="0.45", ms=5, alpha=0.6)
+        margin = scale.factor * equivalence.margin
+        below.axvspan(-margin, margin, color=OURS, alpha=0.12, lw=0)
+        below.axvline(0, color="black", lw=0.8)
+        if equivalence.interval is not None:
+            below.plot([scale.factor * end for end in equivalence.interval], [-0.25] * 2, "k", lw=2)
+        below.plot(scale.factor * equivalence.difference, -0.25, "kD", ms=5)
+        rows = {0.25: "each seed"} if comparison.paired else {}
+        rows |= {-0.25: "mean, 95 % CI"}
+        below.set(yticks=list(rows), yticklabels=list(rows.values()), ylim=(-0.6, 0.6))
+        below.set_xlabel(" − ".join(names) + (", percentage points" if scale.unit else ""))
+        for axes in (above, below):
+            axes.grid(axis="y", visible=False)
+            axes.margins(x=0.08)
+    return figure
+
+
+def epochs(comparison: Comparison) -> "Figure":
+    """The score after each epoch."""
+    from matplotlib.ticker import MaxNLocator
+
+    with _figure(4.8, 3.1) as figure:
+        axes = figure.subplots()
+        for which in (1, 0):
+            sides = _sides(comparison, which)
+            values = Scale.of(comparison).factor * _stacked(
+                [one.test_loss if one.test_accuracy is None else one.test_accuracy for one in sides]
+            )
+            _laid_over(axes, np.arange(1, values.shape[1] + 1), values, comparison, which)
+        axes.set(xlabel="epoch", ylabel=_axis(comparison))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _legend(axes)
+    return figure
+
+
+def losses(comparison: Comparison) -> "Figure":
+    """The loss of training, averaged over groups of steps, of both laid over each other."""
+    with _figure(4.8, 3.1) as figure:
+        axes = figure.subplots()
+        drawn = []
+        for which in (1, 0):
+            values = _stacked([side.step_losses for side in _sides(comparison, which)])
+            edges = np.unique(np.linspace(0, values.shape[1], 121).astype(int))
+            values = _binned(values, edges)
+            _laid_over(axes, (edges[:-1] + edges[1:] + 1) / 2, values, comparison, which)
+            drawn.append(values)
+        finite = np.ma.masked_invalid(np.hstack(drawn)).compressed()
+        axes.set(xlabel="step", ylabel="training loss")
+        if finite.size and 0 < 10 * finite.min() < finite.max():
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        _legend(axes)
+    return figure
+
+
+def rounding(comparison: Comparison) -> "Figure":
+    """|Δloss| of each step, and what PyTorch has beside itself."""
+    pairs = [(pair.ours, pair.theirs) for pair in comparison.pairs]
+    shown = [(" − ".join(FRAMEWORKS[name] for name in comparison.frameworks), OURS, pairs)]
+    if comparison.control is not None:
+        control = [(comparison.control.run, pairs[0][1])]
+        shown.append((f"{beside(comparison.control)}", CONTROL, control))
+    with _figure(4.8, 3.3) as figure:
+        axes = figure.subplots()
+        for label, colour, sides in shown:
+            values = differences(sides)
+            edges = np.unique(np.geomspace(1, values.shape[1] + 1, 91).astype(int)) - 1
+            middle = np.sqrt((edges[:-1] + 1.0) * edges[1:])
+            values = np.maximum(_binned(values, edges), FLOOR)
+            low, median, high = _spread(values)
+            axes.fill_between(middle, low, high, color=colour, alpha=0.2, lw=0)
+            dashes = "--" if colour == CONTROL else "-"
+            axes.plot(middle, median, dashes, color=colour, lw=1.6, label=label)
+        axes.set(xscale="log", yscale="log", xlabel="step", ylabel="|Δ training loss|")
+        axes.set_ylim(bottom=FLOOR / 1.5)
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.legend(loc="upper left")
+    return figure
+
+
+def confusion(counts: np.ndarray, names: Sequence[str], frameworks: Sequence[str]) -> "Figure":
+    """How often ours took an example for one class and theirs for another."""
+    size = 1.6 + 0.36 * len(names)
+    with _figure(min(size, 4.8) if len(names) < 10 else 4.8, max(size - 0.6, 2)) as figure:
+        axes = figure.subplots()
+        axes.imshow(counts, cmap="Blues", vmin=0, vmax=1.6 * counts.max(), aspect="auto")
+        for row, column in np.argwhere(counts):
+            text = str(counts[row, column])
+            axes.text(column, row, text, ha="center", va="center", fontsize=8)
+        shown = [_short(name) for name in names]
+        turned = 90 if max(map(len, shown)) > 2 else 0
+        axes.set_xticks(range(len(names)), shown, rotation=turned, parse_math=False)
+        axes.set_yticks(range(len(names)), shown, parse_math=False)
+        ours, theirs = frameworks
+        axes.set(xlabel=f"class of {theirs}", ylabel=f"class of {ours}")
+        axes.tick_params(length=0)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+    return figure
+
+
+def examples(
+    shown: Sequence[Disagreement], names: Sequence[str] | None, frameworks: Sequence[str]
+) -> "Figure":
+    """Images on which the two disagree, with what each takes them for."""
+    columns = min(4, len(shown))
+    rows = -(-len(shown) // columns)
+    with _figure(1.2 * columns, 1.75 * rows) as figure:
+        figure.set_layout_engine("none")
+        for number, one in enumerate(shown):
+            place = (number % columns, rows - 1 - number // columns)
+            left, bottom = place[0] / columns, (place[1] + 0.33) / rows
+            axes = figure.add_axes((left, bottom, 0.93 / columns, 0.64 / rows))
+            axes.axis("off")
+            image = np.asarray(one.image)
+            image = image[..., 0] if image.shape[2:] == (1,) else image
+            axes.imshow(
+                image, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="equal"
+            )
+            said = zip(
+                ("label", *frameworks),
+                (one.label, one.ours, one.theirs),
+                ("black", OURS, THEIRS),
+                strict=True,
+            )
+            for row, (who, what, colour) in enumerate(said):
+                text = f"{who}: {_short(called(what, names))}"
+                figure.text(
+                    left,
+                    bottom - (0.015 + 0.095 * row) / rows,
+                    text,
+                    color=colour,
+                    fontsize=8,
+                    va="top",
+                    parse_math=False,
+                )
+    return figure
+
+
+def differences(pairs: Sequence[tuple[Side, Side]]) -> np.ndarray:
+    """|Δloss| of each pair at each step, [pairs, steps]; as many steps as all have."""
+    first, second = (_stacked([pair[which].step_losses for pair in pairs]) for which in (0, 1))
+    steps = min(first.shape[1], second.shape[1])
+    with np.errstate(invalid="ignore"):  # two infinities have no difference
+        return np.abs(first[:, :steps] - second[:, :steps])
+
+
+def called(number: int, names: Sequence[str] | None) -> str:
+    """The name of a class, if it has one that the figures' font can write, or its number."""
+    known = names is not None and 0 <= number < len(names)
+    name = names[number] if known and names is not None else ""
+    return name if name and all(ord(letter) < 0x250 for letter in name) else str(number)
+
+
+def beside(control: Control) -> str:
+    """What the control's difference is of."""
+    name = FRAMEWORKS[control.run.framework]
+    return f"{name} − {name}, {control.threads[1]} and {control.threads[0]} threads"
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= 12 else f"{name[:11]}…"
+
+
+def _axis(comparison: Comparison) -> str:
+    return f"test {measured(comparison)}" + (", %" if comparison.measure == "accuracy" else "")
+
+
+def _sides(comparison: Comparison, which: int) -> list[Side]:
+    return [(pair.ours, pair.theirs)[which] for pair in comparison.pairs]
+
+
+def _stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """[seeds, as many as all have]."""
+    shortest = min(map(len, rows))
+    return np.array([row[:shortest] for row in rows], np.float64)
+
+
+def _binned(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """Means of the groups of columns between the edges, the last of which ends the columns."""
+    return np.add.reduceat(values, edges[:-1], axis=1) / np.diff(edges)
+
+
+def _spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return values.min(0), np.median(values, 0), values.max(0)
+
+
+def _laid_over(
+    axes: "Axes", x: np.ndarray, values: np.ndarray, comparison: Comparison, which: int
+) -> None:
+    """Theirs wide and pale, ours thin above it: both are seen where they are the same."""
+    low, median, high = _spread(values)
+    colour = (OURS, THEIRS)[which]
+    axes.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)
+    look: dict[str, Any] = {"lw": 1.2} if which == 0 else {"lw": 3.2, "alpha": 0.55}
+    label = FRAMEWORKS[comparison.frameworks[which]]
+    axes.plot(x, median, color=colour, label=label, **look)
+
+
+def _legend(axes: "Axes") -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(handles[::-1], labels[::-1])
