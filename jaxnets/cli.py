@@ -13,6 +13,7 @@ import jax
 
 from jaxnets import runs
 from jaxnets.arrays import InputError
+from jaxnets.commands.compare import compare_command
 from jaxnets.commands.data import data_group
 from jaxnets.commands.predict import predict_command
 from jaxnets.commands.train import recipes_command, summary_command, train_command
@@ -129,6 +130,7 @@ def cli(cache: bool) -> None:
 
 for _command in (
     train_command,
+    compare_command,
     recipes_command,
     summary_command,
     predict_command,

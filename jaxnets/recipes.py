@@ -518,7 +518,7 @@ def train(
         ValueError: if the recipe does not fit together.
     """
     check_seed("seed", seed)
-    data, settings = _settings(recipe, data)
+    data, settings = fit_settings(recipe, data)
     model = build_model(sized(recipe, data), seed)
     run: TrainingRun = fit(model, data, seed=seed, **settings, **options)
     return run
@@ -544,7 +544,7 @@ def train_many(
     Raises:
         ValueError: if the recipe does not fit together, or something does not go with seeds.
     """
-    data, settings = _settings(recipe, data)
+    data, settings = fit_settings(recipe, data)
     network = sized(recipe, data)
 
     def build(rngs: nnx.Rngs) -> nnx.Module:
@@ -556,7 +556,7 @@ def train_many(
     return runs
 
 
-def _settings(recipe: Recipe, data: Dataset | None) -> tuple[Dataset, dict[str, Any]]:
+def fit_settings(recipe: Recipe, data: Dataset | None) -> tuple[Dataset, dict[str, Any]]:
     """The data, and what ``fit`` is told of a recipe beside the model.
 
     Raises:

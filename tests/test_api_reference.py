@@ -52,7 +52,7 @@ def constants():
             documented = isinstance(getattr(after, "value", None), ast.Constant)
             if documented and isinstance(node, ast.Assign | ast.AnnAssign):
                 target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
-                yield target.id, after.value.value
+                yield ast.unparse(target), after.value.value
 
 
 CONSTANTS = dict(constants())

@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import pkgutil
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -18,15 +19,17 @@ RANKS = [
     {"losses", "metrics", "optimizers", "layers", "data"},
     {"models"},
     {"interop", "training"},
-    {"compare", "sampling"},
+    {"sampling"},
     {"recipes"},
     {"runs"},
+    {"compare"},
     {"commands"},
     {"cli"},
     {"__main__"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 OPTIONAL = {
+    "keras",
     "matplotlib",
     "orbax",
     "PIL",
@@ -77,6 +80,14 @@ def test_heavy_packages_are_imported_where_they_are_needed(path):
 
 def test_every_room_has_a_rank():
     assert {room(path) for path in FILES} - {"__init__"} <= set(RANK)
+
+
+def test_the_page_and_its_figure_have_the_rooms():
+    script = runpy.run_path(str(ROOT.parent / "scripts" / "draw_architecture.py"))
+    page = (ROOT.parent / "docs" / "architecture.md").read_text()
+    assert [set(rooms) for rooms in script["ranks"](page)] == RANKS[:-1]  # but for __main__
+    drawn = script["FIGURE"].read_text() == script["drawn"](page)
+    assert drawn, "python scripts/draw_architecture.py draws it again"
 
 
 def test_file_names_are_plain():

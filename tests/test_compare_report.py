@@ -234,7 +234,7 @@ def test_what_is_missing_is_left_out():
     blocks = content(comparison(2, epochs=1, steps=1, examples=50, bare=True))
     assert headings(blocks) == ["Test accuracy", "Step by step", "Predictions", "How it was made"]
     text = markdown(blocks)
-    assert not re.search("beside itself|thread|torch 2|machine:|For reference|memory", text)
+    assert not re.search("beside itself|thread|torch 2|machine:|Documented|memory", text)
     assert len(tables(blocks)[1].columns) == 3
     assert page(blocks, files.drawn(blocks)).count("<img") == text.count("![")
 

@@ -69,15 +69,25 @@ def test_the_python_of_the_page_on_training_prints_what_it_says(tmp_path):
     assert re.sub(norm, "", done.stdout) == re.sub(norm, "", printed)
 
 
+def test_the_python_of_the_page_for_newcomers_prints_what_it_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "coming-from-pytorch.md").read_text()
+    code = "\n".join(blocks(page, "python"))
+    exec(code, {"__name__": "port"})
+    printed = "".join(blocks(page, "text"))
+    numbers = r"\d\.\de[+-]\d\d *"
+    assert re.sub(numbers, "", capsys.readouterr().out) == re.sub(numbers, "", printed)
+
+
 QUICKSTART = (ROOT / "docs" / "quickstart.md").read_text()
 
 
 def test_the_python_of_the_quickstart_prints_what_it_says(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    code = "\n".join(re.findall(r"```python\n(.*?)```", QUICKSTART, flags=re.DOTALL))
+    code = "\n".join(blocks(QUICKSTART, "python"))
     exec(code, {})
     lines = capsys.readouterr().out.splitlines()
-    (text,) = re.findall(r"```text\n(.*?)```", QUICKSTART, flags=re.DOTALL)
+    (text,) = blocks(QUICKSTART, "text")
     accuracy, *expected = text.splitlines()
     printed, *others = [line for line in lines if not line.startswith("epoch ")]
     assert others == expected

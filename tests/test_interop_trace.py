@@ -137,6 +137,16 @@ def test_sequences_in_torchs_default_layout():
     assert trace.steps[0].shape == (5, 2, 4)
 
 
+def test_inputs_in_another_layout_ask_for_to_ours():
+    ours, theirs = layers.Conv1d(3, 2, 1, rngs=RNGS), torch.nn.Conv1d(3, 2, 1)
+    message = (
+        r"inputs: expected what Conv1d takes, or to_ours= to bring them to our layout, "
+        r"got float32\[2, 3, 5\], with which x: expected a floating-point array \[N, L, 3\]"
+    )
+    with pytest.raises(ValueError, match=message):
+        trace_difference(ours, theirs, np.ones((2, 3, 5), np.float32))
+
+
 def test_several_inputs():
     theirs = torch.nn.MultiheadAttention(4, 2, batch_first=True)
     ours = layers.MultiheadAttention(4, 2, rngs=RNGS)

@@ -140,6 +140,7 @@ def test_a_test_loss_that_is_not_finite_is_an_error():
         ({"loss": lambda outputs, labels: 1}, "loss: expected a function that returns a floating"),
         ({"optimizer": None}, "optimizer: expected a gradient transformation.*got None"),
         ({"optimizer": optimizers.sgd}, "optimizer: expected a gradient transformation"),
+        ({"optimizer": np.zeros((2, 2))}, "optimizer: .*, got ndarray$"),  # of several lines
         ({"correct": "yes"}, "correct: expected a function, 'auto' or None, got 'yes'"),
         ({"correct": lambda o, y: o}, "correct: expected a function that returns an integer"),
         ({"transform": 3}, "transform: expected callables, got int"),

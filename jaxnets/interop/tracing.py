@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, describe
 from jaxnets.interop.conversion import to_numpy
 from jaxnets.interop.differences import Call, Trace, compared
 from jaxnets.interop.entries import nodes
@@ -47,7 +47,8 @@ def trace_difference(
         The table of layers; ``print`` shows it, ``first`` is the first that departs.
 
     Raises:
-        InputError: if the two are not a model and a torch module.
+        InputError: if the two are not a model and a torch module, or a layer of ours does not
+            take the inputs, as in another layout.
         ImportError: if torch is not installed.
     """
     import torch
@@ -109,7 +110,12 @@ def _our_calls(model: nnx.Module, arrays: list[jax.Array]) -> list[Call]:
     with contextlib.ExitStack() as stack, jax.default_matmul_precision("highest"):
         for kind in {type(module) for module in modules if callable(module)}:
             stack.enter_context(_watched(kind, names, calls))
-        copy(*arrays)
+        try:
+            copy(*arrays)
+        except InputError as error:
+            expected = f"what {type(model).__name__} takes, or to_ours= to bring them to our layout"
+            got = f"{', '.join(map(describe, arrays))}, with which {error}"
+            raise InputError("inputs", expected, got) from error
     return calls
 
 

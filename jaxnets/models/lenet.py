@@ -7,6 +7,7 @@ from jax.typing import DTypeLike
 
 from jaxnets.arrays import InputError, check_floats, check_integer, check_positive
 from jaxnets.layers import Conv2d, Linear, MaxPool2d, flatten
+from jaxnets.layers.parts import in_parts
 
 
 class LeNet(nnx.Module):
@@ -53,9 +54,12 @@ class LeNet(nnx.Module):
     def __call__(self, images: jax.Array) -> jax.Array:
         """Returns logits [batch, num_classes] for images [batch, size, size, in_channels]."""
         check_floats("images", images, ("batch", *self.image_shape))
-        x = self.pool(jax.nn.relu(self.conv1(images)))  # [batch, 14, 14, 6]
-        x = self.pool(jax.nn.relu(self.conv2(x)))  # [batch, 5, 5, 16]
-        x = flatten(x)  # [batch, 400]
+        x = flatten(in_parts(self._features, images))  # [batch, 400]
         x = jax.nn.relu(self.fc1(x))
         x = jax.nn.relu(self.fc2(x))
         return self.fc3(x)
+
+    def _features(self, images: jax.Array) -> jax.Array:
+        """[n, size, size, in_channels] → [n, 5, 5, 16]."""
+        x = self.pool(jax.nn.relu(self.conv1(images)))  # [n, 14, 14, 6]
+        return self.pool(jax.nn.relu(self.conv2(x)))

@@ -14,7 +14,8 @@ from jaxnets.training.state import Count, Loss
 
 _OF_CLASSES = (losses.cross_entropy, losses.nll_loss, losses.cross_entropy_of_probabilities)
 _OF_PROBABILITIES = (losses.binary_cross_entropy, losses.binary_cross_entropy_with_logits)
-_OF_QUANTITIES = (
+#: Losses that measure a distance.
+OF_QUANTITIES = (
     losses.mse_loss,
     losses.l1_loss,
     losses.smooth_l1_loss,
@@ -58,7 +59,7 @@ def classes(loss: Loss, outputs: Any, labels: Any) -> Classes | None:
         outputs: shape of the model's outputs.
         labels: shape and dtype of the labels.
     """
-    function, options = _unwrapped(loss)
+    function, options = unwrapped(loss)
     if function not in _OF_CLASSES or not np.issubdtype(labels.dtype, np.integer):
         return None
     if len(getattr(outputs, "shape", ())) != len(labels.shape) + 1:
@@ -76,15 +77,16 @@ def counter(correct: Any, loss: Loss, split: Split | StreamedSplit) -> Count | N
         return correct
     if correct != "auto":
         raise InputError("correct", "a function, 'auto' or None", repr(correct))
-    function, _ = _unwrapped(loss)
-    if function in _OF_QUANTITIES or not np.issubdtype(split.spec.labels.dtype, np.integer):
+    function, _ = unwrapped(loss)
+    if function in OF_QUANTITIES or not np.issubdtype(split.spec.labels.dtype, np.integer):
         return None
     logits = function is losses.binary_cross_entropy_with_logits
     return metrics.correct_logits if logits else metrics.correct
 
 
-def _unwrapped(loss: Loss) -> tuple[Callable[..., Any], dict[str, Any]]:
+def unwrapped(loss: Loss) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The function of a loss, and what ``functools.partial`` gives it."""
     if not isinstance(loss, functools.partial):
         return loss, {}
-    function, options = _unwrapped(loss.func)
+    function, options = unwrapped(loss.func)
     return function, {**options, **loss.keywords}

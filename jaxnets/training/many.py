@@ -95,7 +95,7 @@ def _begun(settings: Settings, build: Build, seeds: Sequence[int]) -> tuple[Any,
     """The graph definition, and for each seed the state in which training begins."""
     made = []
     for seed in seeds:
-        model = _built(build, seed)
+        model = built(build, seed)
         check_model(model)
         made.append(initialize(model, settings.optimizer, seed))
     graphdef, first = made[0]
@@ -108,7 +108,8 @@ def _begun(settings: Settings, build: Build, seeds: Sequence[int]) -> tuple[Any,
     return graphdef, [jax.tree.unflatten(like, jax.tree.leaves(state)) for _, state in made]
 
 
-def _built(build: Build, seed: int) -> nnx.Module:
+def built(build: Build, seed: int) -> nnx.Module:
+    """The model that a function of ``nnx.Rngs`` makes from a seed."""
     parameters = inspect.signature(build).parameters.values()
     several = inspect.Parameter.VAR_KEYWORD  # of classes Python sees no more
     by_name = any(each.name == "rngs" or each.kind is several for each in parameters)

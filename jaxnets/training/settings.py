@@ -109,4 +109,5 @@ def _check(data: Any, loss: Any, optimizer: Any) -> None:
         raise InputError("loss", "a function of (outputs, labels)", repr(loss))
     if not all(callable(getattr(optimizer, part, None)) for part in ("init", "update")):
         expected = "a gradient transformation, such as jaxnets.optimizers.sgd(0.01)"
-        raise InputError("optimizer", expected, repr(optimizer))
+        got = repr(optimizer)  # PyTorch's optimizers are printed on many lines
+        raise InputError("optimizer", expected, type(optimizer).__name__ if "\n" in got else got)

@@ -22,7 +22,8 @@ Loss = Callable[[jax.Array, jax.Array], jax.Array]
 Count = Callable[[jax.Array, jax.Array], jax.Array]
 
 # Dropout is drawn from fold_in(key, step), and a step is an int32 from 0: none has these numbers.
-_AUGMENTATION = np.uint32(2**32 - 1)
+#: From fold_in(key, this) augmentation is drawn.
+AUGMENTATION = np.uint32(2**32 - 1)
 _DEVICE = np.uint32(2**32 - 2)
 
 
@@ -119,7 +120,7 @@ class Program:
         """A batch as a training step sees it: a function of key and step."""
         if self.augment is None:
             return inputs, labels
-        key = jax.random.fold_in(jax.random.fold_in(key, _AUGMENTATION), step)
+        key = jax.random.fold_in(jax.random.fold_in(key, AUGMENTATION), step)
         return augment(self.augment, inputs, labels, key)
 
 

@@ -40,6 +40,9 @@ def as_json(comparison: Comparison) -> str:
 def read(path: Path | str) -> Comparison:
     """The comparison of a ``report.json``.
 
+    Args:
+        path: of a ``report.json``.
+
     Raises:
         ValueError: if the file cannot be read or is none.
     """

@@ -54,7 +54,8 @@ def _opening(comparison: Comparison) -> Iterator[Block]:
         yield Notice("bad", f"To be looked at: {finding.statistic}{where}.", finding.text)
     yield verdict(comparison)
     if comparison.reference is not None:
-        yield Paragraph(f"For reference: {comparison.reference}")
+        said = comparison.reference.strip().removesuffix(".")
+        yield Paragraph(f"{said[:1].upper()}{said[1:]}.")
 
 
 def _scores(comparison: Comparison) -> Iterator[Block]:

@@ -51,9 +51,10 @@ def rounding(comparison: Comparison) -> Iterator[Block]:
     if found.shape[1] > 1:
         caption = (
             "Absolute difference of the training losses at each step: "
-            f"{bands(comparison)}. Both axes are logarithmic; 10⁻⁸ stands for what is smaller, "
-            "nothing included."
+            f"{bands(comparison)}. Both axes are logarithmic; 10⁻⁸ stands for all that is smaller."
         )
+        if comparison.control is not None:
+            caption += f" The control is of seed {comparison.control.run.seed} alone."
         alt = "Curves of the difference of losses over steps, which grow."
         yield Figure("rounding", caption, alt, partial(plots.rounding, comparison))
 

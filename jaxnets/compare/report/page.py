@@ -44,7 +44,7 @@ table { border-collapse: collapse; width: 100%; font-size: .85rem; line-height: 
 caption { padding-bottom: .5rem; }
 th, td { padding: .28rem .45rem; text-align: left; vertical-align: top; }
 th { font-weight: 600; }
-thead th { white-space: nowrap; border-top: 1.5px solid #1a1a1a; border-bottom: 1px solid #1a1a1a; }
+thead th { border-top: 1.5px solid #1a1a1a; border-bottom: 1px solid #1a1a1a; }
 thead tr.none th { padding: 0; border-bottom: 0; }
 .r { text-align: right; font-variant-numeric: tabular-nums; }
 td.r { white-space: nowrap; }

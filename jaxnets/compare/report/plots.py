@@ -138,10 +138,13 @@ def rounding(comparison: Comparison) -> "Figure":
             axes.fill_between(middle, low, high, color=colour, alpha=0.2, lw=0)
             dashes = "--" if colour == CONTROL else "-"
             axes.plot(middle, median, dashes, color=colour, lw=1.6, label=label)
+            if comparison.control is not None and len(values) > 1:
+                same = f"the same, seed {comparison.control.run.seed} alone"
+                axes.plot(middle, values[0], ":", color=colour, lw=1.1, label=same)
         axes.set(xscale="log", yscale="log", xlabel="step", ylabel="|Δ training loss|")
         axes.set_ylim(bottom=FLOOR / 1.5)
         axes.xaxis.set_major_formatter("{x:,.0f}")
-        axes.legend(loc="upper left")
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), borderaxespad=0.2)
     return figure
 
 

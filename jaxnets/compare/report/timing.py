@@ -21,8 +21,8 @@ def timing(comparison: Comparison) -> Iterator[Block]:
         yield Paragraph(f"An epoch takes {second} {ratio:.2f} times as long as {first}.")
     yield Table(
         "Time of training, one run alone on the machine: the median epoch, its shortest and "
-        "longest, without evaluation; compilation, spent once, apart. Peak memory of the process.",
-        ["", "epoch, s", "range, s", "compiling, s", "memory, MB"],
+        "longest, without evaluation; compilation, spent once, apart. Memory: the most at a time.",
+        ["", "epoch,\xa0s", "range,\xa0s", "compiling,\xa0s", "memory, MB"],
         "lrrrr",
         [_row(each) for each in timings],
     )

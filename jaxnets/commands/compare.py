@@ -1,0 +1,208 @@
+"""The command that trains the same network in two frameworks and compares them."""
+
+import contextlib
+import dataclasses
+import json
+import shlex
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import jax
+
+from jaxnets import recipes
+from jaxnets.arrays import InputError, check_positive
+from jaxnets.commands.flags import PathArgument, added, changed, recipe_flags
+from jaxnets.commands.seeds import Numbers
+from jaxnets.compare import report
+from jaxnets.compare.from_recipe import from_recipe, recipe_of
+from jaxnets.compare.peers import PEERS
+from jaxnets.compare.records import Comparison
+from jaxnets.compare.report.verdict import verdict
+from jaxnets.compare.report.wording import Scale, names
+from jaxnets.compare.run import Terms, compared
+from jaxnets.compare.store import new_directory, read_begun
+
+_FLAGS = (
+    click.option(
+        "--seeds",
+        type=Numbers("N or S,S,…", int),
+        help="Compare from so many seeds, counted from 0, or from these.  [default: 5]",
+    ),
+    click.option(
+        "--peer",
+        type=click.Choice(PEERS),
+        help="What to compare with.  [default: torch]",
+    ),
+    click.option(
+        "--weights-from",
+        type=click.Choice(["jaxnets", "torch"]),
+        help="Whose initial weights both begin with.  [default: jaxnets]",
+    ),
+    click.option(
+        "--independent",
+        is_flag=True,
+        help="Let each framework draw its own weights, order and dropout: compares distributions.",
+    ),
+    click.option(
+        "--margin",
+        type=float,
+        help="What difference counts as none: percentage points of accuracy, or test loss.  "
+        "[default: 0.3 points, or 1 % of the other's loss]",
+    ),
+    click.option(
+        "--control/--no-control",
+        default=True,
+        help="Train PyTorch beside itself too, with another number of threads.",
+    ),
+    click.option(
+        "--device", type=click.Choice(["cpu", "gpu"]), help="Where both compute.  [default: JAX's]"
+    ),
+    click.option(
+        "--out",
+        type=PathArgument(),
+        help="A new folder for the report.  [default: comparisons/RECIPE]",
+    ),
+    click.option(
+        "--resume",
+        type=PathArgument(),
+        metavar="DIR",
+        help="Go on with the comparison in DIR: its finished trainings are kept.",
+    ),
+)
+_OWN = (
+    *("seeds", "peer", "weights_from", "independent", "margin", "control", "device", "out"),
+    "resume",
+)
+_SEEDS = 5
+#: What a comparison that goes on takes over from its folder.
+_KEPT = ("seeds", "paired", "weights_from", "peer")
+_TORCH_DEVICES = {None: None, "cpu": "cpu", "gpu": "cuda"}
+
+
+@click.command("compare")
+@click.argument("recipe", required=False)
+@recipe_flags
+@lambda command: added(_FLAGS, command)
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the result as one JSON object, and no more."
+)
+@click.option("--quiet", "-q", is_flag=True, help="Print the result alone.")
+def compare_command(recipe: str | None, as_json: bool, quiet: bool, **flags: Any) -> None:
+    r"""Train RECIPE's network in PyTorch and in jaxnets, side by side, and compare.
+
+    Both sides of a seed begin with the same weights and see the same batches in the same order,
+    with the same optimizer, in float32. The report in --out has each seed's accuracy, the paired
+    difference with a test of equivalence, how far the losses part beside PyTorch with another
+    number of threads, predictions on which the two disagree, times and memory.
+
+    Dropout is off on both sides of a pair, as no two frameworks draw the same masks; images are
+    varied by our augmentation on both sides, alike in a pair.
+
+    Every finished training is kept in --out: after Ctrl-C, or to add seeds, --resume DIR goes on.
+
+    \b
+    Examples:
+      jaxnets compare mnist-mlp --seeds 5 --epochs 10
+      jaxnets compare mnist-lenet --seeds 3 --epochs 3 --out comparisons/lenet
+      jaxnets compare mnist-lstm --independent --epochs 2
+      jaxnets compare --resume comparisons/lenet --seeds 5
+    """
+    chosen = {name: flags.pop(name) for name in _OWN}
+    out, resume = chosen.pop("out"), chosen.pop("resume")
+    before = _begun(recipe, out, resume)
+    named = recipe_of(before) if recipe is None else recipes.recipe(recipe)
+    this = changed(named, flags)
+    _compute_on(chosen["device"])
+    with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+        directory = new_directory(out, this.name) if resume is None else resume
+        experiment = from_recipe(this)
+        terms = _terms(chosen, before, experiment.data.num_classes is not None)
+        comparison = compared(experiment, terms, directory, "none" if quiet else "auto")
+        report.write(comparison, directory)
+    click.echo(_as_json(comparison, directory) if as_json else summary(comparison, directory))
+
+
+def _begun(recipe: str | None, out: Path | None, resume: Path | None) -> dict[str, Any]:
+    """What the comparison that goes on began with; nothing of a new one."""
+    if recipe is None and resume is None:
+        raise click.UsageError("Missing argument 'RECIPE'.")
+    if resume is not None and out is not None:
+        raise click.UsageError("--resume goes on in its own folder: leave --out away.")
+    return {} if resume is None else read_begun(resume)
+
+
+def _terms(chosen: dict[str, Any], before: dict[str, Any], classes: bool) -> Terms:
+    """How the two are compared: as the flags say, or as it began."""
+    given = {name: value for name, value in chosen.items() if value is not None}
+    if given.pop("independent", False):
+        given["paired"] = False
+    if "seeds" in given and len(given["seeds"]) == 1:
+        given["seeds"] = list(range(check_positive("seeds", given["seeds"][0])))
+    if classes and "margin" in given:
+        given["margin"] /= 100
+    given["device"] = _TORCH_DEVICES[chosen["device"]]
+    kept = {name: before[name] for name in _KEPT if name in before}
+    command = shlex.join(["jaxnets", *sys.argv[1:]])
+    return Terms(**{"seeds": range(_SEEDS), **kept, **given, "command": command})
+
+
+def _compute_on(device: str | None) -> None:
+    """Has JAX compute on a CPU, or checks that it computes on a GPU."""
+    if device == "cpu":
+        jax.config.update("jax_platforms", "cpu")
+    if device is not None and jax.default_backend() != device:
+        raise InputError(
+            "device", f"one on which JAX can compute ({jax.default_backend()})", device
+        )
+
+
+def summary(comparison: Comparison, directory: Path) -> str:
+    """The seeds in a table, what they show in words, and where the report is."""
+    scale, (ours, theirs) = Scale.of(comparison), names(comparison)
+    lines = [f"{'seed':<6}{ours:>12}{theirs:>12}{'difference':>12}"]
+    for pair in comparison.pairs:
+        scores = f"{scale.score(pair.ours.score):>12}{scale.score(pair.theirs.score):>12}"
+        apart = scale.signed(pair.ours.score - pair.theirs.score)
+        lines.append(f"{pair.seed:<6}{scores}{apart:>12}")
+    lines += ["", verdict(comparison).text, *_times(comparison)]
+    lines += [f"finding: {finding.text}" for finding in comparison.findings]
+    return "\n".join([*lines, f"report: {directory / 'report.html'}"])
+
+
+def _times(comparison: Comparison) -> list[str]:
+    """What an epoch takes, in a line."""
+    if not comparison.timings:
+        return []
+    seconds = [statistics.median(each.epoch_seconds) for each in comparison.timings]
+    each = [
+        f"{timing.framework} {epoch:.2f} s"
+        + (f" (and {timing.compile_seconds:.1f} s to compile)" if timing.compile_seconds else "")
+        for timing, epoch in zip(comparison.timings, seconds, strict=True)
+    ]
+    ratio = f"{seconds[0] / seconds[1]:.2f} times as long"
+    return [f"an epoch of one run alone takes {', '.join(each)}: {ratio}"]
+
+
+def _as_json(comparison: Comparison, directory: Path) -> str:
+    """The result in one object; every number is in the folder's ``report.json``."""
+    found = comparison.equivalence
+    rows = [
+        {"seed": pair.seed, "ours": pair.ours.score, "theirs": pair.theirs.score}
+        for pair in comparison.pairs
+    ]
+    equivalence = dataclasses.asdict(found) | {"equivalent": found.equivalent}
+    return json.dumps(
+        {
+            "name": comparison.name,
+            "frameworks": comparison.frameworks,
+            "measure": comparison.measure,
+            "seeds": rows,
+            "equivalence": equivalence,
+            "findings": [dataclasses.asdict(finding) for finding in comparison.findings],
+            "timings": [dataclasses.asdict(timing) for timing in comparison.timings],
+            "directory": str(directory),
+        }
+    )

@@ -1,0 +1,120 @@
+"""What is compared: a network of ours, the other framework's, and how both are trained."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from jaxnets.arrays import InputError
+from jaxnets.data import Dataset, Split, epoch_plan
+from jaxnets.data.batching import Plan
+from jaxnets.data.transforms import Augmentation, Transform, augment
+from jaxnets.training.state import AUGMENTATION, Loss
+
+_CHUNK = 10_000  # examples that are transformed at a time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One training, as each of two frameworks does it.
+
+    Attributes:
+        name: such as a recipe's.
+        description: what is trained, in a line.
+        build: makes our network from a seed.
+        build_torch: makes PyTorch's, from its global random numbers; None where a peer builds.
+        data: what both train and test on; in memory.
+        loss: ours.
+        optimizer: ours.
+        torch_loss: (outputs, labels) → scalar tensor.
+        torch_optimizer: from parameters to a ``torch.optim.Optimizer``.
+        epochs: times through the training data.
+        batch_size: examples in a step.
+        transform: what inputs go through first; None for nothing.
+        augment: what training batches go through before that, on both sides; None for nothing.
+        torch_inputs: from the data set's inputs to those of PyTorch's network; None for what
+            ``transform`` makes of them, images as NCHW.
+        settings: what decides the numbers, ready for JSON.
+        reference: see ``Comparison``.
+        record: what a folder holds besides, from which the experiment can be made again.
+    """
+
+    name: str
+    description: str
+    build: Callable[[int], nnx.Module]
+    build_torch: Callable[[], Any] | None
+    data: Dataset
+    loss: Loss
+    optimizer: optax.GradientTransformation
+    torch_loss: Callable[[Any, Any], Any] | None
+    torch_optimizer: Callable[[Any], Any] | None
+    epochs: int
+    batch_size: int = 64
+    transform: Transform | None = None
+    augment: Augmentation | None = None
+    torch_inputs: Callable[[np.ndarray], np.ndarray] | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    reference: str | None = None
+    record: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Checks that the examples can be had by their numbers."""
+        for name in ("train", "test"):
+            split = getattr(self.data, name)
+            if not isinstance(split, Split):
+                raise InputError(f"data.{name}", "a Split in memory", type(split).__name__)
+
+    @property
+    def train(self) -> Split:
+        """The training examples."""
+        assert isinstance(self.data.train, Split)
+        return self.data.train
+
+    @property
+    def test(self) -> Split:
+        """The test examples."""
+        assert isinstance(self.data.test, Split)
+        return self.data.test
+
+    def plan(self, seed: int, epoch: int) -> Plan:
+        """The batches of an epoch, in the order in which ``fit`` takes them."""
+        return epoch_plan(len(self.train), self.batch_size, seed=seed, epoch=epoch)
+
+    def inputs(self, raw: np.ndarray) -> np.ndarray:
+        """What our network is given for inputs of the data set."""
+        if self.transform is None:
+            return raw
+        chunks = (raw[start : start + _CHUNK] for start in range(0, len(raw), _CHUNK))
+        return np.concatenate([np.asarray(self.transform(chunk)) for chunk in chunks])
+
+    def their_inputs(self, raw: np.ndarray) -> np.ndarray:
+        """What PyTorch's network is given for them."""
+        if self.torch_inputs is not None:
+            return np.asarray(self.torch_inputs(raw))
+        inputs = self.inputs(raw)
+        return np.ascontiguousarray(np.moveaxis(inputs, -1, 1)) if inputs.ndim == 4 else inputs
+
+    def augmented(self, rows: np.ndarray, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """The batch of a step as the data set holds it, varied as ``fit`` varies it."""
+        inputs, labels = self.train.gather(rows)
+        if self.augment is None:
+            return inputs, labels
+        varied, targets = _augmented(self.augment, inputs, labels, seed, step)
+        return np.asarray(varied), np.asarray(targets)
+
+
+def _augmented(
+    augmentation: Augmentation, inputs: Any, labels: Any, seed: int, step: int
+) -> tuple[jax.Array, jax.Array]:
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), AUGMENTATION), step)
+    return _varied(augmentation, jnp.asarray(inputs), jnp.asarray(labels), key)
+
+
+@jax.jit(static_argnums=0)
+def _varied(augmentation: Augmentation, inputs: Any, labels: Any, key: Any) -> Any:
+    return augment(augmentation, inputs, labels, key)

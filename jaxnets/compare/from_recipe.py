@@ -1,0 +1,54 @@
+"""A recipe as an experiment of two frameworks."""
+
+from typing import Any
+
+from jaxnets import recipes, runs
+from jaxnets.compare.experiment import Experiment
+from jaxnets.compare.torch_side import loss_of, optimizer_of
+from jaxnets.compare.torch_twins import twin
+from jaxnets.data import Dataset
+from jaxnets.recipes import Recipe
+
+#: What a recipe says that decides no number.
+_ASIDE = ("name", "document", "expect", "buckets")
+
+
+def from_recipe(recipe: Recipe, data: Dataset | None = None) -> Experiment:
+    """The recipe's training, and PyTorch's of the same network.
+
+    Texts run at their full length on both sides, which changes nothing but the time.
+
+    Args:
+        recipe: what is trained.
+        data: in place of the recipe's.
+
+    Raises:
+        ValueError: if it does not fit together.
+        ImportError: if torch is not installed.
+    """
+    data, told = recipes.fit_settings(recipe, data)
+    sized = recipes.sized(recipe, data)
+    settings = runs.settings(sized)
+    return Experiment(
+        name=recipe.name,
+        description=recipe.document,
+        build=lambda seed: recipes.build_model(sized, seed),
+        build_torch=lambda: twin(recipes.build_model(sized)),
+        data=data,
+        loss=told["loss"],
+        optimizer=told["optimizer"],
+        torch_loss=loss_of(told["loss"]),
+        torch_optimizer=optimizer_of(recipe.optimizer, dict(recipe.optimizer_options)),
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        transform=told["transform"],
+        augment=told["augment"],
+        settings={name: value for name, value in settings.items() if name not in _ASIDE},
+        reference=f"documented: {recipe.expect}",
+        record={"recipe": settings},
+    )
+
+
+def recipe_of(begun: dict[str, Any]) -> Recipe:
+    """The recipe that a comparison's folder was begun with."""
+    return Recipe(**begun["recipe"])

@@ -1,0 +1,73 @@
+"""Our side: the seeds of a comparison trained at once, or one alone."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from jaxnets.compare.experiment import Experiment
+from jaxnets.compare.records import Side
+from jaxnets.compare.sides import predicted
+from jaxnets.training import MemberRun, TrainingRun, TrainingRuns, fit, predict
+from jaxnets.training.progress import Progress
+
+
+def train_together(
+    this: Experiment, seeds: Sequence[int], models: Sequence[nnx.Module], progress: Progress
+) -> list[Side]:
+    """Trains a network for each seed, from the weights that it has."""
+    following = iter(models)  # ``fit`` makes one for each seed, in their order
+
+    def build(rngs: nnx.Rngs) -> nnx.Module:
+        return next(following)
+
+    runs: TrainingRuns = fit(build, this.data, seeds=seeds, progress=progress, **options(this))
+    return [_side(this, member) for member in runs.members]
+
+
+def options(this: Experiment) -> dict[str, Any]:
+    """What ``fit`` is told of an experiment, beside the model and the seeds."""
+    names = ("loss", "optimizer", "epochs", "batch_size", "transform", "augment")
+    return {name: getattr(this, name) for name in names}
+
+
+def train_alone(
+    this: Experiment, seed: int, model: nnx.Module, epochs: int, callback: Any
+) -> TrainingRun:
+    """Trains one network for some epochs, after each of which something is called."""
+    given = options(this) | {"epochs": epochs, "callbacks": [callback], "progress": "none"}
+    run: TrainingRun = fit(model, this.data, seed=seed, **given)
+    return run
+
+
+def _side(this: Experiment, member: MemberRun) -> Side:
+    """What a run has measured; after its loss was not finite, NaN."""
+    steps = this.epochs * this.plan(member.seed, 0).steps
+    scores = [record.test_accuracy for record in member.history]
+    outputs = predict(member.model, this.test.inputs, transform=this.transform)
+    found = predicted(outputs, this)
+    return Side(
+        framework="jaxnets",
+        seed=member.seed,
+        step_losses=_filled(member.step_losses, steps),
+        train_loss=_filled([record.train_loss for record in member.history], this.epochs),
+        test_loss=_filled([record.test_loss for record in member.history], this.epochs),
+        test_accuracy=None if found is None else _filled(scores, this.epochs),
+        predictions=found,
+    )
+
+
+def _filled(values: Any, length: int) -> np.ndarray:
+    array = np.asarray(values, float)
+    return np.pad(array, (0, length - len(array)), constant_values=np.nan)
+
+
+def without_dropout(model: nnx.Module) -> None:
+    """Has the layers of a network drop nothing."""
+    for _, module in nnx.iter_modules(model):
+        if isinstance(module, nnx.Dropout):
+            module.rate = 0.0
+        for name in ("dropout", "dropout_rate"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)

@@ -1,0 +1,249 @@
+"""A comparison from its first training to what it says."""
+
+import dataclasses
+import datetime
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from jaxnets.arrays import InputError, check_choice, check_number, check_seed
+from jaxnets.compare import machine
+from jaxnets.compare.disagreements import disagreements
+from jaxnets.compare.experiment import Experiment
+from jaxnets.compare.findings import findings
+from jaxnets.compare.jax_side import train_together, without_dropout
+from jaxnets.compare.peers import PEERS, peer
+from jaxnets.compare.probe import Probe
+from jaxnets.compare.records import Comparison, Control, Pair, Side, Timing
+from jaxnets.compare.sides import Other, train
+from jaxnets.compare.store import Store
+from jaxnets.compare.timing import take_turns
+from jaxnets.compare.torch_side import Torch
+from jaxnets.interop import load_torch
+from jaxnets.training.progress import Progress, reporter
+
+ACCURACY_MARGIN = 0.003
+LOSS_MARGIN = 0.01  # of the other's mean loss
+# Of our networks trained at once: an interrupt loses at most so many.
+_TOGETHER = 5
+_CONTROL = "control"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """How the two are compared.
+
+    Attributes:
+        seeds: one a pair.
+        paired: see ``Comparison``.
+        weights_from: ``"jaxnets"``, or the other's name: whose initial weights both begin with.
+        margin: see ``Comparison``; None for 0.3 percentage points of accuracy, or 1 % of the
+            other's mean test loss.
+        peer: the other framework, such as ``"torch"``.
+        device: where PyTorch computes; None for a GPU if JAX computes on one, else the CPU.
+        control: whether to train PyTorch beside itself.
+        command: see ``Comparison``.
+    """
+
+    seeds: Sequence[int]
+    paired: bool = True
+    weights_from: str = "jaxnets"
+    margin: float | None = None
+    peer: str = "torch"
+    device: str | None = None
+    control: bool = True
+    command: str | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the values."""
+        for seed in self.seeds:
+            check_seed("seeds", seed)
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
+            expected = "a number of seeds, or seeds of which no two are the same"
+            raise InputError("seeds", expected, list(self.seeds))
+        check_choice("peer", self.peer, PEERS)
+        check_choice("weights_from", self.weights_from, ("jaxnets", "torch"))
+        if self.margin is not None:
+            check_number("margin", self.margin, above=0)
+
+
+def compared(
+    this: Experiment,
+    terms: Terms,
+    directory: Path | None = None,
+    progress: Progress = "auto",
+) -> Comparison:
+    """Trains both sides from every seed, and says how they compare.
+
+    Args:
+        this: what is trained.
+        terms: how.
+        directory: keeps each finished training, and goes on with those that are there.
+        progress: see ``fit``.
+
+    Raises:
+        ValueError: if something does not fit together, or the folder holds another comparison.
+        ImportError: if the other framework is not installed.
+        Interrupted: a ``KeyboardInterrupt``, if Ctrl-C was pressed; what is finished is kept.
+    """
+    under_way = _UnderWay(this, terms, Store(directory), progress)
+    try:
+        return under_way.run()
+    except KeyboardInterrupt as error:
+        raise under_way.store.interrupted() from error
+
+
+class _UnderWay:
+    """A comparison under way."""
+
+    def __init__(self, this: Experiment, terms: Terms, store: Store, progress: Progress) -> None:
+        self.this, self.terms, self.store, self.progress = this, terms, store, progress
+        self.other: Other = peer(this, terms.peer, paired=terms.paired, device=terms.device)
+        self.paired = terms.paired and self.other.takes_weights
+        self.store.begin(self._record())
+
+    def run(self) -> Comparison:
+        """From the first training to the last, and what follows from them."""
+        known, timings = self.store.alone()
+        self.other.threads = self.other.threads or known
+        with self.other.at_work():
+            timings = timings or self._timed()
+            ours = self._ours()
+            theirs = [self._theirs(self.other, seed) for seed in self.terms.seeds]
+            pairs = tuple(Pair(*both) for both in zip(ours, theirs, strict=True))
+            control = self._control()
+            comparison = self._said(pairs, control, timings)
+            found = findings(comparison, self._probe)
+            return dataclasses.replace(comparison, findings=found)
+
+    def initial(self, seed: int) -> nnx.Module:
+        """Our network as its training begins."""
+        model = self.this.build(seed)
+        if not self.paired:
+            return model
+        without_dropout(model)
+        if self.terms.weights_from == "torch":
+            assert isinstance(self.other, Torch)
+            load_torch(model, self.other.network(seed).state_dict())
+        return model
+
+    def _weights(self, seed: int) -> nnx.Module | None:
+        return self.initial(seed) if self.paired else None
+
+    def _timed(self) -> tuple[Timing, ...]:
+        """What one run alone takes."""
+        seed = self.terms.seeds[0]
+        self._say(f"one run of each framework alone, by turns (seed {seed})")
+        timings, _ = take_turns(self.this, self.other, seed, self._weights(seed))
+        self.store.keep_alone(self.other.threads, timings)
+        return timings
+
+    def _ours(self) -> list[Side]:
+        """Our side of each seed."""
+        done = {seed: self.store.side("jaxnets", seed) for seed in self.terms.seeds}
+        left = [seed for seed, side in done.items() if side is None]
+        for start in range(0, len(left), _TOGETHER):
+            seeds = left[start : start + _TOGETHER]
+            self._say(f"jaxnets, {_listed(seeds)}")
+            models = [self.initial(seed) for seed in seeds]
+            for side in train_together(self.this, seeds, models, self.progress):
+                self.store.keep(side)
+                done[side.seed] = side
+        return [side for side in done.values() if side is not None]
+
+    def _theirs(self, other: Other, seed: int, name: str | None = None) -> Side:
+        """The other framework's side of a seed."""
+        name = name or other.framework
+        side = self.store.side(name, seed)
+        if side is not None:
+            return side
+        self._say(f"{name}, seed {seed}")
+        steps = self.this.plan(seed, 0).steps
+        with reporter(self.progress, epochs=self.this.epochs, steps=steps) as report:
+            training = other.begin(seed, self._weights(seed))
+            side = train(other, training, self.this, seed, report)
+        self.store.keep(side, name)
+        return side
+
+    def _control(self) -> Control | None:
+        """PyTorch beside itself, where pairs are compared with it."""
+        if not (self.terms.control and self.paired and isinstance(self.other, Torch)):
+            return None
+        control = self.other.control()
+        with control.at_work():
+            run = self._theirs(control, self.terms.seeds[0], _CONTROL)
+        assert self.other.threads is not None
+        assert control.threads is not None
+        return Control(threads=(self.other.threads, control.threads), run=run)
+
+    def _said(
+        self,
+        pairs: tuple[Pair, ...],
+        control: Control | None,
+        timings: tuple[Timing, ...],
+    ) -> Comparison:
+        this, terms = self.this, self.terms
+        return Comparison(
+            name=this.name,
+            description=this.description,
+            command=terms.command,
+            date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+            paired=self.paired,
+            weights_from=terms.weights_from if self.paired else None,
+            settings=this.settings,
+            margin=_margin(terms, pairs),
+            pairs=pairs,
+            control=control,
+            timings=timings,
+            disagreements=disagreements(this, pairs),
+            class_names=this.data.class_names,
+            reference=this.reference,
+            versions=machine.versions(self.other.framework),
+            machine=machine.machine(self.other.threads),
+        )
+
+    def _probe(self, pair: Pair) -> Probe | None:
+        if not isinstance(self.other, Torch):
+            return None
+        return Probe(self.this, self.other, pair.seed, self.initial(pair.seed))
+
+    def _record(self) -> dict[str, Any]:
+        """What decides the numbers of a comparison that goes on."""
+        terms = self.terms
+        return {
+            **this_record(self.this),
+            "seeds": list(terms.seeds),
+            "paired": self.paired,
+            "weights_from": terms.weights_from,
+            "peer": terms.peer,
+        }
+
+    def _say(self, text: str) -> None:
+        if self.progress != "none":
+            print(text, flush=True)
+
+
+def this_record(this: Experiment) -> dict[str, Any]:
+    """An experiment as a comparison's folder knows it again."""
+    arrays = (this.train.inputs, this.train.labels, this.test.inputs, this.test.labels)
+    checksum = 0
+    for array in arrays:
+        checksum = zlib.crc32(np.ascontiguousarray(array).data, checksum)
+    return {"name": this.name, **this.settings, **this.record, "data_checksum": f"{checksum:08x}"}
+
+
+def _margin(terms: Terms, pairs: Sequence[Pair]) -> float:
+    if terms.margin is not None:
+        return terms.margin
+    if pairs[0].ours.test_accuracy is not None:
+        return ACCURACY_MARGIN
+    return LOSS_MARGIN * float(np.mean([pair.theirs.score for pair in pairs]))
+
+
+def _listed(seeds: Sequence[int]) -> str:
+    return f"seed{'' if len(seeds) == 1 else 's'} {', '.join(map(str, seeds))}"

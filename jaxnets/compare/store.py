@@ -1,0 +1,187 @@
+"""The finished trainings of a comparison in a folder, so that it can go on."""
+
+import dataclasses
+import json
+import os
+import signal
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxnets.arrays import InputError
+from jaxnets.compare.records import Side, Timing
+from jaxnets.training import Interrupted
+
+_BEGUN = "begun.json"
+_SIDES = "trainings"
+#: What may be another when a comparison goes on.
+_FREE = {"seeds"}
+
+
+class ComparisonInterrupted(Interrupted):
+    """A comparison was asked to stop; ``step`` is the number of finished trainings."""
+
+    def __init__(self, directory: Path, done: int) -> None:
+        super().__init__(signal.SIGINT, directory, done)
+
+    def __str__(self) -> str:
+        done = f"{self.step} finished training{'' if self.step == 1 else 's'}"
+        return f"stopped by {self.signal.name}, with {done} kept in {self.directory}"
+
+
+class Store:
+    """Keeps each training as soon as it is finished, whole or not at all.
+
+    Args:
+        directory: the comparison's folder; None keeps nothing.
+    """
+
+    def __init__(self, directory: Path | None) -> None:
+        self.directory = directory
+
+    def begin(self, record: Mapping[str, Any]) -> None:
+        """Makes the folder, or checks that what it holds is of the same comparison.
+
+        Args:
+            record: what decides the numbers, ready for JSON.
+
+        Raises:
+            InputError: if something differs, by its name, or the folder cannot be written to.
+        """
+        if self.directory is None:
+            return
+        now = json.loads(json.dumps(dict(record)))
+        if (self.directory / _BEGUN).exists():
+            check_same(read_begun(self.directory), now, self.directory)
+        try:
+            (self.directory / _SIDES).mkdir(parents=True, exist_ok=True)
+            _write(self.directory / _BEGUN, (json.dumps(now, indent=2) + "\n").encode())
+        except OSError as error:
+            expected = "a folder that can be written to"
+            raise InputError("out", expected, f"{self.directory}: {error.strerror}") from error
+
+    def side(self, name: str, seed: int) -> Side | None:
+        """A finished training; None if it is not there."""
+        if self.directory is None or not self._path(name, seed).exists():
+            return None
+        path = self._path(name, seed)
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                found: dict[str, Any] = {key: arrays[key] for key in arrays.files}
+            framework = str(found.pop("framework"))
+            absent = {field.name: None for field in dataclasses.fields(Side)}
+            return Side(**{**absent, **found, "framework": framework, "seed": seed})
+        except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
+            raise InputError("resume", "a file written by jaxnets", f"{path}: {error}") from error
+
+    def keep(self, side: Side, name: str | None = None) -> None:
+        """Keeps a finished training."""
+        if self.directory is None:
+            return
+        values = {field.name: getattr(side, field.name) for field in dataclasses.fields(Side)}
+        there = {key: value for key, value in values.items() if value is not None}
+        path = self._path(name or side.framework, side.seed)
+        part = path.with_name(f".{path.name}.partial")
+        with part.open("wb") as file:
+            np.savez(file, **there)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+
+    def alone(self) -> tuple[int | None, tuple[Timing, ...]]:
+        """The other's number of threads, and what one run alone took; empty if never measured."""
+        if self.directory is None or not self._alone.exists():
+            return None, ()
+        held = json.loads(self._alone.read_text(encoding="utf-8"))
+        timings = (
+            Timing(**{**row, "epoch_seconds": tuple(row["epoch_seconds"])})
+            for row in held["timings"]
+        )
+        return held["threads"], tuple(timings)
+
+    def keep_alone(self, threads: int | None, timings: tuple[Timing, ...]) -> None:
+        """Keeps what ``alone`` gives."""
+        if self.directory is not None:
+            rows = [dataclasses.asdict(timing) for timing in timings]
+            _write(self._alone, json.dumps({"threads": threads, "timings": rows}).encode())
+
+    @property
+    def _alone(self) -> Path:
+        assert self.directory is not None
+        return self.directory / _SIDES / "alone.json"
+
+    def interrupted(self) -> KeyboardInterrupt:
+        """What to raise where Ctrl-C was pressed."""
+        if self.directory is None:
+            return KeyboardInterrupt()
+        done = list((self.directory / _SIDES).glob("*.npz"))
+        return ComparisonInterrupted(self.directory, len(done))
+
+    def _path(self, name: str, seed: int) -> Path:
+        assert self.directory is not None
+        return self.directory / _SIDES / f"{name}-{seed}.npz"
+
+
+def read_begun(directory: Path) -> dict[str, Any]:
+    """What was said of a comparison when it began.
+
+    Raises:
+        InputError: if there is none.
+    """
+    path = directory / _BEGUN
+    if not path.is_file():
+        expected = f"the folder of a comparison, with a {_BEGUN} in it"
+        raise InputError("resume", expected, repr(str(directory)))
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError("resume", f"a {_BEGUN} written by jaxnets", f"{path}: {error}") from error
+    if not isinstance(record, dict):
+        raise InputError("resume", f"a {_BEGUN} written by jaxnets", str(path))
+    return record
+
+
+def check_same(before: Mapping[str, Any], now: Mapping[str, Any], directory: Path) -> None:
+    """Raises unless a comparison goes on as it began.
+
+    Raises:
+        InputError: with all that differs.
+    """
+    faults = [
+        f"{name} is {now.get(name)}, was {before.get(name)}"
+        for name in sorted((before.keys() | now.keys()) - _FREE)
+        if before.get(name) != now.get(name)
+    ]
+    if faults:
+        got = f"another: {'; '.join(faults)}"
+        raise InputError("resume", f"the comparison in {directory}", got)
+
+
+def new_directory(directory: Path | None, name: str) -> Path:
+    """A folder for a new comparison, which is not made yet.
+
+    Args:
+        directory: where it is to be; None for the next free one under ``comparisons``.
+        name: of the experiment.
+
+    Raises:
+        InputError: if it holds something already.
+    """
+    if directory is None:
+        names = (f"{name}-{number}" if number > 1 else name for number in range(1, 10**6))
+        return next(path for path in map(Path("comparisons").joinpath, names) if not path.exists())
+    if (directory / _BEGUN).exists():
+        got = f"{str(directory)!r}, which holds a comparison that --resume goes on with"
+        raise InputError("out", "a new or empty folder", got)
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise InputError("out", "a new or empty folder", f"{str(directory)!r}, which is not")
+    return directory
+
+
+def _write(path: Path, content: bytes) -> None:
+    part = path.with_name(f".{path.name}.partial")
+    part.write_bytes(content)
+    part.replace(path)

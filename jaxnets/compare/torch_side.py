@@ -1,0 +1,313 @@
+"""PyTorch's training: a plain loop over batches, as its tutorials write it."""
+
+import contextlib
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jaxnets import losses
+from jaxnets.arrays import InputError
+from jaxnets.compare.experiment import Experiment
+from jaxnets.compare.sides import EVALUATED, Advance, Clock, together
+from jaxnets.data.batching import Plan
+from jaxnets.interop import to_torch
+from jaxnets.optional import require
+from jaxnets.training.classes import unwrapped
+
+_TRIED = 20  # steps with each number of threads
+
+
+class Torch:
+    """PyTorch in a comparison.
+
+    Args:
+        this: what is trained.
+        paired: whether the batches are ours; otherwise PyTorch draws their order.
+        device: where it computes, such as ``"cpu"``; None for ``default_device``.
+        backwards: whether the examples of a batch are taken in reverse, which changes nothing but
+            the order of sums.
+
+    Attributes:
+        threads: of a CPU; None until it is at work.
+    """
+
+    framework = "torch"
+    takes_weights = True
+
+    def __init__(
+        self, this: Experiment, *, paired: bool, device: str | None, backwards: bool = False
+    ) -> None:
+        require("torch", extra="torch", feature="a comparison with PyTorch")
+        self.this, self.paired, self.backwards = this, paired, backwards
+        self.device = device or default_device()
+        self.threads: int | None = None
+        self._tensors: dict[str, tuple[Any, Any]] = {}
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """See ``Other``. Of one thread and as many as there are cores the faster is chosen."""
+        import torch
+
+        before = torch.get_num_threads()
+        try:
+            with torch.random.fork_rng():
+                self.threads = self.threads or self._faster()
+                torch.set_num_threads(self.threads)
+                yield
+        finally:
+            torch.set_num_threads(before)
+
+    def control(self) -> "Torch":
+        """PyTorch with another number of threads, and batches in reverse."""
+        other = Torch(self.this, paired=True, device=self.device, backwards=True)
+        other.threads = 1 if self.threads != 1 else max(2, visible_cores())
+        other._tensors = self._tensors
+        return other
+
+    def _faster(self) -> int:
+        import torch
+
+        taken = {}
+        for count in sorted({1, visible_cores()}):
+            torch.set_num_threads(count)
+            training = self.begin(0, None)
+            batches = itertools.islice(itertools.cycle(self._few()), _TRIED)
+            training.step(*next(batches))
+            with Clock() as clock:
+                for x, y in batches:
+                    training.step(x, y)
+            taken[count] = clock.seconds
+        return min(taken, key=lambda count: taken[count])
+
+    def _few(self) -> list[tuple[Any, Any]]:
+        rows = next(rows_of(self.this.plan(0, 0)))
+        raw, labels = self.this.augmented(rows, 0, 0)
+        return [self.tensors(self.this.their_inputs(raw), labels)]
+
+    def begin(self, seed: int, weights: nnx.Module | None) -> "TorchTraining":
+        """See ``Other``."""
+        network = self.network(seed)
+        if weights is not None:
+            network.load_state_dict(to_torch(weights))
+        return TorchTraining(self, network, seed)
+
+    def network(self, seed: int) -> Any:
+        """The network as PyTorch draws it from a seed; in pairs without dropout."""
+        import torch
+
+        assert self.this.build_torch is not None
+        torch.manual_seed(seed)
+        network = self.this.build_torch()
+        if not isinstance(network, torch.nn.Module):
+            raise InputError("torch_model", "what makes a torch.nn.Module", type(network).__name__)
+        if self.paired:
+            without_dropout(network)
+        return network.to(self.device).train()
+
+    def split(self, name: str) -> tuple[Any, Any]:
+        """The tensors of a split, made when they are first asked for."""
+        if name not in self._tensors:
+            split = getattr(self.this, name)
+            self._tensors[name] = self.tensors(self.this.their_inputs(split.inputs), split.labels)
+        return self._tensors[name]
+
+    def tensors(self, inputs: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:
+        """Inputs and labels as PyTorch takes them."""
+        import torch
+
+        made = [torch.tensor(np.asarray(array), device=self.device) for array in (inputs, labels)]
+        x, y = (each if each.is_floating_point() else each.long() for each in made)
+        return x, y
+
+    def batches(self, seed: int, number: int) -> Iterator[tuple[Any, Any]]:
+        """Those of an epoch."""
+        import torch
+
+        plan = self.plan(seed, number)
+        inputs, labels = self.split("train")
+        for place, rows in enumerate(rows_of(plan)):
+            rows = rows[::-1].copy() if self.backwards else rows
+            if self.this.augment is not None:
+                step = number * plan.steps + place
+                own = seed if self.paired else seed + 2**31  # draws that are none of ours
+                raw, targets = self.this.augmented(rows, own, step)
+                yield self.tensors(self.this.their_inputs(raw), targets)
+            else:
+                chosen = torch.from_numpy(rows.astype(np.int64)).to(self.device)
+                yield inputs[chosen], labels[chosen]
+
+    def plan(self, seed: int, number: int) -> Plan:
+        """The batches of an epoch by their examples' numbers."""
+        plan = self.this.plan(seed, number)
+        if self.paired:
+            return plan
+        import torch
+
+        order = torch.randperm(plan.full.size + plan.rest.size).numpy().astype(np.int32)
+        return Plan(order[: plan.full.size].reshape(plan.full.shape), order[plan.full.size :])
+
+
+class TorchTraining:
+    """See ``Training``."""
+
+    compile_seconds = 0.0
+
+    def __init__(self, side: Torch, network: Any, seed: int) -> None:
+        this = side.this
+        assert this.torch_optimizer is not None
+        self._side, self.network, self._seed = side, network, seed
+        self.optimizer = this.torch_optimizer(network.parameters())
+
+    def step(self, x: Any, y: Any) -> Any:
+        """Takes a step; returns the loss before it."""
+        self.optimizer.zero_grad()
+        loss = self.loss(x, y)
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def loss(self, x: Any, y: Any) -> Any:
+        """The loss on a batch."""
+        assert self._side.this.torch_loss is not None
+        return self._side.this.torch_loss(self.network(x), y)
+
+    def epoch(self, number: int, advance: Advance) -> tuple[np.ndarray, float]:
+        """See ``Training``. The time is that of the steps; augmentation, which is ours, is not."""
+        import torch
+
+        self._side.split("train")  # outside of what is timed
+        batches: Any = self._side.batches(self._seed, number)
+        if self._side.this.augment is not None:
+            batches = iter(list(batches))
+        size = together(self._side.this.plan(self._seed, number).steps)
+        self.network.train()
+        found: list[np.ndarray] = []
+        clock = Clock()
+        while True:
+            with clock:
+                piece = [self.step(x, y) for x, y in itertools.islice(batches, size)]
+                if piece:
+                    found.append(torch.stack(piece).cpu().numpy())
+            if not piece:
+                return np.concatenate(found), clock.seconds
+            advance(len(piece), float(found[-1][-1]))
+
+    def evaluate(self) -> tuple[float, np.ndarray]:
+        """See ``Training``."""
+        import torch
+
+        inputs, labels = self._side.split("test")
+        loss: Any = self._side.this.torch_loss
+        self.network.eval()
+        total, found = 0.0, []
+        with torch.no_grad():
+            for x, y in zip(inputs.split(EVALUATED), labels.split(EVALUATED), strict=True):
+                outputs = self.network(x)
+                total += loss(outputs, y).item() * len(x)
+                found.append(classes_last(outputs, y).cpu().numpy())
+        return total / len(inputs), np.concatenate(found)
+
+
+def rows_of(plan: Plan) -> Iterator[np.ndarray]:
+    """The examples of each batch."""
+    yield from plan.full
+    if len(plan.rest):
+        yield plan.rest
+
+
+def classes_last(outputs: Any, labels: Any) -> Any:
+    """Outputs [N, C, d1, …] as [N, d1, …, C]; those that have the classes last stay."""
+    if outputs.ndim == labels.ndim + 1 and outputs.shape[:-1] != labels.shape:
+        return outputs.movedim(1, -1)
+    return outputs
+
+
+def without_dropout(network: Any) -> None:
+    """Has the layers of a network drop nothing."""
+    import torch
+
+    for module in network.modules():
+        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+        elif isinstance(getattr(module, "dropout", None), float):
+            module.dropout = 0.0
+
+
+def optimizer_of(name: str, options: dict[str, Any]) -> Callable[[Any], Any]:
+    """PyTorch's optimizer of one of ours by its name and arguments, which are the same."""
+    torch = require("torch", extra="torch", feature="a comparison")
+    kinds = {kind.lower(): getattr(torch.optim, kind) for kind in _OPTIMIZERS}
+    return lambda parameters: kinds[name](parameters, **options)
+
+
+_OPTIMIZERS = (
+    *("Adadelta", "Adagrad", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop", "SGD"),
+)
+
+
+def loss_of(loss: Any) -> Callable[[Any, Any], Any] | None:
+    """PyTorch's loss of one of ours, or of a ``functools.partial`` of it; None of any other."""
+    functional = require("torch", extra="torch", feature="a comparison").nn.functional
+    function, options = unwrapped(loss)
+    if function in _OF_CLASSES:
+        theirs = _OF_CLASSES[function](functional)
+        options = _tensors(options)
+
+        def of_classes(outputs: Any, labels: Any) -> Any:
+            if outputs.ndim > 2 and outputs.shape[:-1] == labels.shape:
+                outputs = outputs.movedim(-1, 1)
+            return theirs(outputs, labels, **options)
+
+        return of_classes
+    if function not in _OF_VALUES:
+        return None
+    likewise, options = getattr(functional, function.__name__), _tensors(options)
+    return lambda outputs, labels: likewise(
+        outputs, labels.to(outputs.dtype).reshape(outputs.shape), **options
+    )
+
+
+def _tensors(options: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
+    weights = {name: value for name, value in options.items() if hasattr(value, "shape")}
+    return options | {name: torch.tensor(np.asarray(value)) for name, value in weights.items()}
+
+
+_OF_CLASSES: dict[Any, Callable[[Any], Any]] = {
+    losses.cross_entropy: lambda F: F.cross_entropy,
+    losses.nll_loss: lambda F: F.nll_loss,
+    losses.cross_entropy_of_probabilities: lambda F: (
+        lambda outputs, labels, **options: F.nll_loss(
+            outputs.log().clamp(min=-100), labels, **options
+        )
+    ),
+}
+#: These have PyTorch's names.
+_OF_VALUES = (
+    losses.binary_cross_entropy,
+    losses.binary_cross_entropy_with_logits,
+    losses.mse_loss,
+    losses.l1_loss,
+    losses.smooth_l1_loss,
+    losses.huber_loss,
+    losses.kl_div,
+)
+
+
+def default_device() -> str:
+    """A GPU if JAX computes on one and PyTorch can, else the CPU."""
+    import torch
+
+    return "cuda" if jax.default_backend() == "gpu" and torch.cuda.is_available() else "cpu"
+
+
+def visible_cores() -> int:
+    """How many cores this process may use."""
+    known = hasattr(os, "sched_getaffinity")
+    return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1

@@ -1,0 +1,130 @@
+"""Writes docs/results: each recipe in PyTorch and in jaxnets, side by side.
+
+    python scripts/results.py                          # every recipe: hours on 2 cores
+    python scripts/results.py mnist-mlp mnist-gru      # these
+
+A finished comparison is taken from the work folder, and one that was interrupted goes on there.
+What cannot be compared, such as a recipe whose data are not there, is named, and left out.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxnets.compare.records import Comparison
+from jaxnets.compare.report import read
+from jaxnets.compare.report.content import content
+from jaxnets.compare.report.files import drawn, put
+from jaxnets.compare.report.markdown import markdown
+from jaxnets.compare.report.wording import Scale, p_value
+from jaxnets.recipes import RECIPES
+
+ROOT = Path(__file__).parent.parent
+SEEDS = 5
+#: Recipes of which a run takes a minute or more.
+SLOW = {
+    **dict.fromkeys(("mnist-lenet", "mnist-lstm", "mnist-gru"), 3),
+    **dict.fromkeys(("fashion-mnist-lenet", "cifar10-lenet", "char-lstm"), 3),
+}
+INTRODUCTION = """# Results
+
+Each documented network in PyTorch and in jaxnets: the same initial weights, the same batches, the
+same optimizer. The score is that after the last epoch, its mean over the seeds ± their standard
+deviation; the difference is jaxnets less PyTorch, with its 95 % confidence interval. p is that of
+the test of equivalence (two one-sided t tests) within the margin: below 0.05 the two are shown to
+be equivalent. Time is PyTorch's for an epoch, divided by that of jaxnets. `scripts/results.py`
+wrote these pages.
+"""
+COLUMNS = (
+    *("recipe", "document", "documented", "seeds", "PyTorch", "jaxnets"),
+    *("difference", "margin", "p", "time", "date"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compares, and writes the pages; gives how many recipes could not be compared."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipes", nargs="*", default=list(RECIPES), metavar="RECIPE")
+    parser.add_argument("--work", type=Path, default=Path("comparisons"))
+    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "results")
+    parser.add_argument("--seeds", type=int, help="of every recipe")
+    parser.add_argument("--epochs", type=int, help="of every recipe; for a trial")
+    told = parser.parse_args(arguments)
+    missing = 0
+    for name in told.recipes:
+        comparison = finished(name, told.work / name, told.seeds, told.epochs)
+        if comparison is None:
+            print(f"{name}: not compared", file=sys.stderr)
+            missing += 1
+        else:
+            write_page(comparison, told.out)
+    files = {name: told.work / name / "report.json" for name in RECIPES}
+    found = {name: read(file) for name, file in files.items() if file.exists()}
+    put({"index.md": index(found).encode()}, told.out)
+    return missing
+
+
+def finished(name: str, folder: Path, seeds: int | None, epochs: int | None) -> Comparison | None:
+    """The comparison in the folder, made if it is not there; None if it cannot be made."""
+    if not (folder / "report.json").exists():
+        command = [sys.executable, "-m", "jaxnets", "compare"]
+        if (folder / "begun.json").exists():
+            command += ["--resume", str(folder)]
+        else:
+            command += [name, "--seeds", str(seeds or SLOW.get(name, SEEDS)), "--out", str(folder)]
+            command += [] if epochs is None else ["--epochs", str(epochs)]
+        if subprocess.run(command, check=False).returncode:
+            return None
+    return read(folder / "report.json")
+
+
+def write_page(comparison: Comparison, directory: Path) -> None:
+    """``NAME.md``, and its images in the folder ``NAME``."""
+    name, blocks = comparison.name, content(comparison)
+    images = {f"{figure}.png": image for figure, image in drawn(blocks).items()}
+    put(images, directory / name)
+    put({f"{name}.md": markdown(blocks, f"{name}/").encode()}, directory)
+
+
+def index(found: dict[str, Comparison]) -> str:
+    """The page with a row for each comparison."""
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---|"]
+    lines += [f"| {' | '.join(row(name, of))} |" for name, of in found.items()]
+    return f"{INTRODUCTION}\n{chr(10).join(lines)}\n"
+
+
+def row(name: str, comparison: Comparison) -> list[str]:
+    """A comparison in the cells of ``COLUMNS``."""
+    recipe, scale, seen = RECIPES[name], Scale.of(comparison), comparison.equivalence
+    means = []
+    for side in ("theirs", "ours"):
+        scores = [getattr(pair, side).score for pair in comparison.pairs]
+        std = f" ± {scale.bare(float(np.std(scores, ddof=1)))}" if len(scores) > 1 else ""
+        means.append(f"{scale.bare(float(np.mean(scores)))}{std}{scale.unit}")
+    apart = scale.signed(seen.difference)
+    if seen.interval is not None:
+        low, high = map(scale.signed, seen.interval)
+        apart += f" ({low} to {high})"
+    chance = "–" if seen.p_value is None else p_value(seen.p_value).removeprefix("p ")
+    medians = [float(np.median(timing.epoch_seconds)) for timing in comparison.timings]
+    return [
+        f"[{name}]({name}.md)",
+        re.split("[:;]", recipe.document)[0],
+        re.split(r",? in (?:about|less)", recipe.expect)[0],
+        str(len(comparison.pairs)),
+        *means,
+        apart,
+        f"±{scale.bare(seen.margin)}",
+        chance.removeprefix("= ").replace("<", "&lt;"),
+        f"{medians[1] / medians[0]:.2f}" if len(medians) == 2 else "–",
+        comparison.date[:10],
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

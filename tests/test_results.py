@@ -1,0 +1,48 @@
+"""The script that writes the pages of results."""
+
+import runpy
+from pathlib import Path
+
+from jaxnets.compare.report.as_json import as_json
+from jaxnets.recipes import RECIPES
+from tests.compared import comparison
+
+SCRIPT = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "results.py"))
+
+
+def test_pages_are_made_of_finished_comparisons(tmp_path, capsys):
+    made = comparison(1, epochs=1, steps=20, examples=50, bare=True)
+    (tmp_path / "work" / "mnist-mlp").mkdir(parents=True)
+    (tmp_path / "work" / "mnist-mlp" / "report.json").write_text(as_json(made))
+    told = ["mnist-mlp", "--work", str(tmp_path / "work"), "--out", str(tmp_path / "docs")]
+    assert SCRIPT["main"](told) == 0
+    ours, theirs = (100 * side.score for side in (made.pairs[0].ours, made.pairs[0].theirs))
+    apart = f"{ours - theirs:+.2f}".replace("-", "−")
+    assert (tmp_path / "docs" / "index.md").read_text().splitlines()[-1] == (
+        "| [mnist-mlp](mnist-mlp.md) | 004, section 4 | 97.9 % (PyTorch 97.7 to 98.1 %) | 1 | "
+        f"{theirs:.2f} % | {ours:.2f} % | {apart} | ±0.30 | – | – | 2026-11-21 |"
+    )
+    page = (tmp_path / "docs" / "mnist-mlp.md").read_text()
+    assert "](mnist-mlp/losses.png)" in page
+    assert (tmp_path / "docs" / "mnist-mlp" / "losses.png").exists()
+
+
+def test_a_row_says_whether_equivalence_is_shown():
+    cells = SCRIPT["row"]("mnist-mlp", comparison(3, epochs=2, steps=4, examples=50))
+    shown = dict(zip(SCRIPT["COLUMNS"], cells, strict=True))
+    assert " ± " in shown["PyTorch"]
+    assert shown["difference"].count(" to ") == 1
+    assert 0 < float(shown["p"].removeprefix("&lt;")) < 1
+    assert shown["time"] == "1.94"
+
+
+def test_a_comparison_that_fails_is_left_out(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(SCRIPT["sys"], "executable", "false")
+    assert SCRIPT["main"](["mnist-gru", "--work", str(tmp_path), "--out", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "mnist-gru: not compared\n"
+    assert (tmp_path / "index.md").read_text().endswith("|---|\n")
+
+
+def test_slow_recipes_are_recipes():
+    assert SCRIPT["SLOW"].keys() <= RECIPES.keys()
+    assert min(SCRIPT["SLOW"].values()) >= 3
