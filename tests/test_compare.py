@@ -1,15 +1,12 @@
 """The same training in PyTorch and here: honest pairs agree, and planted faults are found."""
 
-import copy
-import json
 
 import numpy as np
 import pytest
 import torch
 from flax import nnx
 
-from jaxnets import cli, compare, losses
-from jaxnets.compare import store, torch_side
+from jaxnets import compare, losses
 from jaxnets.data import Compose, Dataset, Normalize, Split, ToFloat
 from jaxnets.models import MLP
 
