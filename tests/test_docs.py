@@ -14,6 +14,7 @@ import pytest
 
 import jaxnets
 from jaxnets.cli import main
+from tests.pages import blocks
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -22,10 +23,6 @@ MODULES = [
     for module in pkgutil.walk_packages(jaxnets.__path__, "jaxnets.")
     if module.name != "jaxnets.__main__"
 ]
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
 
 
 def test_the_readmes_first_command_trains_as_it_says(tmp_path):
@@ -46,17 +43,17 @@ def test_the_readmes_second_command_is_the_test_command():
     assert "\npytest\n" in (ROOT / ".ci" / "run").read_text()
 
 
-@pytest.mark.parametrize("code", blocks("python"))
+@pytest.mark.parametrize("code", blocks(README, "python"))
 def test_the_readmes_python_runs(code, tmp_path):
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
 
 
 def test_the_python_of_the_page_on_interop_runs_in_order(tmp_path):
     page = (ROOT / "docs" / "interop.md").read_text()
-    code = "\n".join(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL))
+    code = "\n".join(blocks(page, "python"))
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
-    report, trace = re.findall(r"```text\n(.*?)```", page, flags=re.DOTALL)
+    report, trace = blocks(page, "text")
     assert done.stdout.startswith(report)
     numbers = r"\d\.\de[+-]\d\d *"
     assert re.sub(numbers, "", done.stdout) == re.sub(numbers, "", report + trace)
@@ -64,10 +61,10 @@ def test_the_python_of_the_page_on_interop_runs_in_order(tmp_path):
 
 def test_the_python_of_the_page_on_training_prints_what_it_says(tmp_path):
     page = (ROOT / "docs" / "training.md").read_text()
-    code = "\n".join(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL))
+    code = "\n".join(blocks(page, "python"))
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
-    (printed,) = re.findall(r"```text\n(.*?)```", page, flags=re.DOTALL)
+    (printed,) = blocks(page, "text")
     norm = r"= \d\.\d"
     assert re.sub(norm, "", done.stdout) == re.sub(norm, "", printed)
 
@@ -75,9 +72,9 @@ def test_the_python_of_the_page_on_training_prints_what_it_says(tmp_path):
 def test_the_python_of_the_page_for_newcomers_prints_what_it_says(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "coming-from-pytorch.md").read_text()
-    code = "\n".join(re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL))
+    code = "\n".join(blocks(page, "python"))
     exec(code, {"__name__": "port"})
-    printed = "".join(re.findall(r"```text\n(.*?)```", page, flags=re.DOTALL))
+    printed = "".join(blocks(page, "text"))
     numbers = r"\d\.\de[+-]\d\d *"
     assert re.sub(numbers, "", capsys.readouterr().out) == re.sub(numbers, "", printed)
 
@@ -87,10 +84,10 @@ QUICKSTART = (ROOT / "docs" / "quickstart.md").read_text()
 
 def test_the_python_of_the_quickstart_prints_what_it_says(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    code = "\n".join(re.findall(r"```python\n(.*?)```", QUICKSTART, flags=re.DOTALL))
+    code = "\n".join(blocks(QUICKSTART, "python"))
     exec(code, {})
     lines = capsys.readouterr().out.splitlines()
-    (text,) = re.findall(r"```text\n(.*?)```", QUICKSTART, flags=re.DOTALL)
+    (text,) = blocks(QUICKSTART, "text")
     accuracy, *expected = text.splitlines()
     printed, *others = [line for line in lines if not line.startswith("epoch ")]
     assert others == expected
