@@ -1,6 +1,5 @@
 """The same training in PyTorch and here: honest pairs agree, and planted faults are found."""
 
-
 import numpy as np
 import pytest
 import torch
