@@ -1,10 +1,15 @@
 """The command that compares with PyTorch."""
 
 import json
+import sys
 
+import numpy as np
 import pytest
 
+from jaxnets import recipes
 from jaxnets.cli import main
+from jaxnets.compare.from_recipe import from_recipe
+from jaxnets.compare.peers import Flax
 
 SMALL = ["compare", "engel-linear", "--epochs", "2", "--seeds", "2", "--no-timing"]
 
@@ -41,6 +46,43 @@ def test_a_comparison_is_a_table_a_verdict_and_a_report(capsys, tmp_path):
     code, _, log = run(capsys, *SMALL, "--out", str(out))
     assert code == 2
     assert "which holds a comparison that --resume goes on with" in log
+
+
+TINY = ["--epochs", "1", "--seeds", "1", "--no-timing", "--quiet", "--json"]
+TINY += ["--data-option", "train=train[:160]", "--data-option", "test=test[:100]"]
+
+
+def test_flax_takes_our_weights_where_it_can(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    small = ["--model-option", "features=(784,4,10)", "--peer", "flax"]
+    code, text, _ = run(capsys, "compare", "mnist-mlp", *small, *TINY)
+    assert code == 0
+    found = json.loads(text)
+    assert found["frameworks"] == ["jaxnets", "flax"]
+    assert found["directory"] == "comparisons/mnist-mlp"
+    record = json.loads((tmp_path / found["directory"] / "report.json").read_text())
+    assert record["paired"]
+    ours, theirs = (
+        np.array(record["pairs"][0][side]["step_losses"]) for side in ("ours", "theirs")
+    )
+    assert len(ours) == 3
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    lenet = from_recipe(recipes.recipe("mnist-lenet"))
+    model = lenet.build(0)
+    images = lenet.inputs(lenet.test.inputs[:2])
+    there = Flax(lenet, paired=True).begin(0, model)._model
+    np.testing.assert_allclose(there(images), model(images), rtol=1e-4, atol=1e-5)
+    code, _, log = run(capsys, "compare", "elnino-lstm", "--peer", "flax", *TINY[:4])
+    assert code == 2
+    assert "loss: expected cross-entropy, beside Flax, got mse" in log
+
+
+def test_without_keras_a_sentence_names_what_to_install(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "keras", None)
+    code, _, log = run(capsys, "compare", "mnist-mlp", "--peer", "keras")
+    assert code == 1
+    assert "a comparison with Keras needs keras, which is not installed: pip install" in log
 
 
 @pytest.mark.parametrize(

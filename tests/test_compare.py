@@ -285,7 +285,9 @@ def test_dropout_is_off_in_pairs_and_augmentation_is_ours_on_both_sides():
             torch.nn.Flatten(), torch.nn.Dropout(0.5), compare.twin(build(nnx.Rngs(0)))
         )
 
-    pair = run(dropping, twin, augment=RandomHorizontalFlip(), epochs=1).pairs[0]
+    found = run(dropping, twin, augment=RandomHorizontalFlip(), epochs=1)
+    assert found.settings["dropout"] == "off on both sides"
+    (pair,) = found.pairs
     np.testing.assert_allclose(pair.ours.step_losses, pair.theirs.step_losses, rtol=1e-4)
 
 

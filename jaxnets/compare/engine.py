@@ -69,7 +69,8 @@ class Terms:
             expected = "a number of seeds, or seeds of which no two are the same"
             raise InputError("seeds", expected, list(self.seeds))
         check_choice("peer", self.peer, PEERS)
-        check_choice("weights_from", self.weights_from, ("jaxnets", "torch"))
+        known = ("jaxnets", "torch") if self.peer == "torch" else ("jaxnets",)
+        check_choice("weights_from", self.weights_from, known)
         if self.margin is not None:
             check_number("margin", self.margin, above=0)
 
@@ -200,7 +201,7 @@ class _UnderWay:
             date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
             paired=self.paired,
             weights_from=terms.weights_from if self.paired else None,
-            settings=this.settings,
+            settings={**this.settings, **self._notes()},
             margin=_margin(terms, pairs),
             pairs=pairs,
             control=control,
@@ -211,6 +212,14 @@ class _UnderWay:
             versions=machine.versions(self.other.framework),
             machine=machine.machine(self.other.threads),
         )
+
+    def _notes(self) -> dict[str, str]:
+        """What was done otherwise than the settings say."""
+        if self.terms.paired and not self.paired:
+            why = "one bias where PyTorch has two"
+            return {"pairs": f"none, as {self.other.framework}'s cells have {why}"}
+        dropped = self.paired and without_dropout(self.this.build(self.terms.seeds[0]))
+        return {"dropout": "off on both sides"} if dropped else {}
 
     def _probe(self, pair: Pair) -> Probe | None:
         if not isinstance(self.other, Torch):
