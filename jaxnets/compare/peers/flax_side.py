@@ -66,7 +66,14 @@ class _Recurrent(nnx.Module):
         return self.fc(x[:, -1])
 
 
-_NETWORKS: dict[str, Any] = {"mlp": _MLP, "lenet": _LeNet, "lstm": _Recurrent, "gru": _Recurrent}
+#: By kind.
+NETWORKS: dict[str, Any] = {"mlp": _MLP, "lenet": _LeNet, "lstm": _Recurrent, "gru": _Recurrent}
+
+
+def carry(model: Any, weights: list[tuple[np.ndarray, np.ndarray]]) -> None:
+    """Gives each layer its kernel and bias."""
+    for layer, (kernel, bias) in zip(model.layers, weights, strict=True):
+        layer.kernel[...], layer.bias[...] = kernel, bias
 
 
 class Flax:
@@ -93,11 +100,9 @@ class Flax:
 
     def begin(self, seed: int, weights: nnx.Module | None) -> "FlaxTraining":
         """See ``Other``."""
-        model = _NETWORKS[self.sizes.kind](self.sizes, nnx.Rngs(seed))
+        model = NETWORKS[self.sizes.kind](self.sizes, nnx.Rngs(seed))
         if weights is not None:
-            given = weights_of(weights, self.sizes)
-            for layer, (kernel, bias) in zip(model.layers, given, strict=True):
-                layer.kernel[...], layer.bias[...] = kernel, bias
+            carry(model, weights_of(weights, self.sizes))
         return FlaxTraining(self, model, seed)
 
 
