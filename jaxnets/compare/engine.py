@@ -15,7 +15,7 @@ from jaxnets.arrays import InputError, check_choice, check_number, check_seed
 from jaxnets.compare import machine
 from jaxnets.compare.disagreements import disagreements
 from jaxnets.compare.experiment import Experiment
-from jaxnets.compare.findings import findings
+from jaxnets.compare.findings import findings, of_one_alone
 from jaxnets.compare.jax_side import train_together, without_dropout
 from jaxnets.compare.peers import PEERS, peer
 from jaxnets.compare.probe import Probe
@@ -110,6 +110,7 @@ class _UnderWay:
         self.paired = terms.paired and self.other.takes_weights
         if self.paired:
             self.other.check(this.build(terms.seeds[0]))
+        self._alone: np.ndarray | None = None  # the losses of our run that was timed
         self.store.begin(self._record())
 
     def run(self) -> Comparison:
@@ -124,7 +125,7 @@ class _UnderWay:
             pairs = tuple(Pair(*both) for both in zip(ours, theirs, strict=True))
             control = self._control()
             comparison = self._said(pairs, control, timings)
-            found = findings(comparison, self._probe)
+            found = (*of_one_alone(self._alone, ours[0]), *findings(comparison, self._probe))
             return dataclasses.replace(comparison, findings=found)
 
     def initial(self, seed: int) -> nnx.Module:
@@ -145,7 +146,7 @@ class _UnderWay:
         """What one run alone takes."""
         seed = self.terms.seeds[0]
         self._say(f"one run of each framework alone, by turns (seed {seed})")
-        timings, _ = take_turns(self.this, self.other, seed, self._weights(seed))
+        timings, self._alone = take_turns(self.this, self.other, seed, self._weights(seed))
         self.store.keep_alone(self.other.threads, timings)
         return timings
 
