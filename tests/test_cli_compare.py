@@ -106,6 +106,7 @@ def test_without_keras_a_sentence_names_what_to_install(capsys, monkeypatch, tmp
         (["fashion-mnist-lenet", "--data-dir", "nowhere"], "nowhere"),
         (["mnist-mlp", "--epochs", "0"], "epochs: expected a positive integer, got 0"),
         (["mnist-mlp", "--seeds", "0"], "seeds: expected a positive integer, got 0"),
+        (["mnist-mlp", "--margin", "-1"], "margin: expected a finite number > 0, got -1.0"),
         (["mnist-mlp", "--device", "gpu"], "device: expected one on which JAX computes, here cpu"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

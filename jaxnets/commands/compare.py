@@ -13,7 +13,7 @@ import click
 import jax
 
 from jaxnets import recipes
-from jaxnets.arrays import InputError, check_positive
+from jaxnets.arrays import InputError, check_number, check_positive
 from jaxnets.commands.flags import PathArgument, added, changed, recipe_flags
 from jaxnets.commands.seeds import Numbers
 from jaxnets.compare import report
@@ -147,7 +147,7 @@ def _terms(chosen: dict[str, Any], before: dict[str, Any], classes: bool) -> Ter
     if "seeds" in given and len(given["seeds"]) == 1:
         given["seeds"] = list(range(check_positive("seeds", given["seeds"][0])))
     if classes and "margin" in given:
-        given["margin"] /= 100
+        given["margin"] = check_number("margin", given["margin"], above=0) / 100
     given["device"] = _TORCH_DEVICES[chosen["device"]]
     kept = {name: before[name] for name in _KEPT if name in before}
     command = shlex.join(["jaxnets", *sys.argv[1:]])
