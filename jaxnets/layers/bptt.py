@@ -5,7 +5,6 @@ recurrent kernel's gradient step by step. Here the backward scan computes the ga
 alone, and the kernel's gradient is one matmul over all time steps after it.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -26,15 +25,16 @@ class Gates(NamedTuple):
     Attributes:
         forward: (z, u, state) -> (new state, saved), where z, G arrays [B, H], comes from the
             input, u, as many, from the hidden state, and ``saved`` is what ``backward`` needs.
-        backward: (gradient of the new state, saved, state, new state) -> (gradient of z, gradient
-            of the state but for its way through u). None leaves the derivative to autodiff.
+        backward: (gradient of the new state, saved, state, new state) -> (gradient of z [B, G·H],
+            gradient of the state but for its way through u). None leaves the derivative to
+            autodiff.
         recurrent: (gradient of z, saved) -> gradient of u, over any leading axes. None where
             ``forward`` sees z + u alone, so that both gradients are the same.
     """
 
     forward: Callable[[Pieces, Pieces, State], tuple[State, Any]]
-    backward: Callable[[State, Any, State, State], tuple[Pieces, State]] | None = None
-    recurrent: Callable[[Pieces, Any], Pieces] | None = None
+    backward: Callable[[State, Any, State, State], tuple[jax.Array, State]] | None = None
+    recurrent: Callable[[jax.Array, Any], jax.Array] | None = None
 
 
 def scan(
@@ -88,21 +88,18 @@ def _steps(
 ) -> tuple[State, tuple[State, Any]]:
     """The final state; and by time step, the state after it and what was saved."""
     hidden = initial[-1].shape[-1]
-    kernels = by_gate(kernel, hidden)
-    biases = None if bias is None else by_gate(bias[None], hidden)
 
     def step(state: State, inputs: tuple) -> tuple[State, tuple[State, Any]]:
         z, valid = inputs
-        u = tuple(state[0] @ kernel for kernel in kernels)
-        if biases is not None:
-            u = tuple(map(jnp.add, u, biases))
-        new, saved = gates.forward(z, u, state)
+        u = state[0] @ kernel
+        if bias is not None:
+            u = u + bias[None]
+        new, saved = gates.forward(z, by_gate(u, hidden), state)
         new = _where(valid, new, state)
         return new, (new, saved)
 
     # A step reads an array of its own for each gate: of parts of one, found at a running index,
-    # XLA's loop on CPUs takes four times as long. And of the gates' products, each by a kernel of
-    # its own, both cores take their share, where one product of all runs on one core.
+    # XLA's loop on CPUs takes four times as long.
     return lax.scan(step, initial, (by_gate(z, hidden), valid), reverse=reverse)
 
 
@@ -122,24 +119,22 @@ def _unroll_backward(gates: Gates, reverse: bool, residuals: Any, cotangents: An
     kernel, bias, initial, valid, states, saved = residuals
     d_outputs, d_final = cotangents
     previous = tuple(_before(*pair, reverse) for pair in zip(initial, states, strict=True))
-    kernels = by_gate(kernel, initial[-1].shape[-1])
 
-    def step(d_state: State, inputs: tuple) -> tuple[State, Pieces]:
+    def step(d_state: State, inputs: tuple) -> tuple[State, jax.Array]:
         d_output, saved, state, new, valid = inputs
         d_state = (d_state[0] + d_output, *d_state[1:])
         dz, d_previous = backward(d_state, saved, state, new)
         if valid is not None:
-            dz = tuple(jnp.where(valid, d, 0) for d in dz)
-        through_u = [d @ kernel.T for d, kernel in zip(recurrent(dz, saved), kernels, strict=True)]
-        d_hidden = functools.reduce(jnp.add, through_u, d_previous[0])
+            dz = jnp.where(valid, dz, 0)
+        d_hidden = d_previous[0] + recurrent(dz, saved) @ kernel.T
         return _where(valid, (d_hidden, *d_previous[1:]), d_state), dz
 
     inputs = (d_outputs, saved, previous, states, valid)
     d_initial, dz = lax.scan(step, d_final, inputs, reverse=not reverse)
-    du = rows(jnp.concatenate(recurrent(dz, saved), axis=-1))
+    du = rows(recurrent(dz, saved))
     d_kernel = rows(previous[0]).T @ du
     d_bias = None if bias is None else du.sum(0)
-    return jnp.concatenate(dz, axis=-1), d_kernel, d_bias, d_initial, None
+    return dz, d_kernel, d_bias, d_initial, None
 
 
 _unroll_by_hand = partial(jax.custom_vjp, nondiff_argnums=(0, 1))(_unroll)

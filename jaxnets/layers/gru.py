@@ -19,17 +19,17 @@ def _forward(z: Pieces, u: Pieces, state: State) -> tuple[State, tuple[jax.Array
 
 def _backward(
     d_state: State, saved: tuple[jax.Array, ...], state: State, new: State
-) -> tuple[Pieces, State]:
+) -> tuple[jax.Array, State]:
     (r, k, n, un), (dh,), (h,) = saved, d_state, state
     dn = dh * (1 - k) * (1 - n * n)
     dk = dh * (h - n) * k * (1 - k)
     dr = dn * un * r * (1 - r)
-    return (dr, dk, dn), (dh * k,)
+    return jnp.concatenate([dr, dk, dn], axis=-1), (dh * k,)
 
 
-def _recurrent(dz: Pieces, saved: tuple[jax.Array, ...]) -> Pieces:
-    dr, dk, dn = dz
-    return dr, dk, dn * saved[0]
+def _recurrent(dz: jax.Array, saved: tuple[jax.Array, ...]) -> jax.Array:
+    dr, dk, dn = jnp.split(dz, 3, axis=-1)
+    return jnp.concatenate([dr, dk, dn * saved[0]], axis=-1)
 
 
 _GATES = Gates(_forward, _backward, _recurrent)

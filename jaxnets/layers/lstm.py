@@ -20,14 +20,14 @@ def _forward(z: Pieces, u: Pieces, state: State) -> tuple[State, tuple[jax.Array
 
 def _backward(
     d_state: State, saved: tuple[jax.Array, ...], state: State, new: State
-) -> tuple[Pieces, State]:
+) -> tuple[jax.Array, State]:
     (i, f, g, o, squashed), (dh, dc) = saved, d_state
     dc = dc + dh * o * (1 - squashed * squashed)
     di = dc * g * i * (1 - i)
     df = dc * state[1] * f * (1 - f)
     dg = dc * i * (1 - g * g)
     do = dh * squashed * o * (1 - o)
-    return (di, df, dg, do), (jnp.zeros_like(dh), dc * f)
+    return jnp.concatenate([di, df, dg, do], axis=-1), (jnp.zeros_like(dh), dc * f)
 
 
 _GATES = Gates(_forward, _backward)

@@ -14,12 +14,12 @@ from jaxnets.layers.recurrent import Recurrent, RecurrentCell, Weights
 
 def _tanh_backward(d_state: State, saved: None, state: State, new: State) -> tuple:
     (dh,), (h,) = d_state, new
-    return (dh * (1 - h * h),), (jnp.zeros_like(dh),)
+    return dh * (1 - h * h), (jnp.zeros_like(dh),)
 
 
 def _relu_backward(d_state: State, saved: None, state: State, new: State) -> tuple:
     (dh,), (h,) = d_state, new
-    return (jnp.where(h > 0, dh, 0),), (jnp.zeros_like(dh),)
+    return jnp.where(h > 0, dh, 0), (jnp.zeros_like(dh),)
 
 
 #: By nonlinearity. The new state says all that the derivative needs: nothing is saved.
