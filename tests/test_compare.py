@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import sys
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -352,6 +353,10 @@ def test_dropout_is_off_in_pairs_and_augmentation_is_ours_on_both_sides():
     ("wrong", "message"),
     [
         ({"loss": lambda x, y: x.sum()}, "torch_loss: expected PyTorch's loss, as ours is none of"),
+        (
+            {"torch_model": torch.nn.Sequential(OrderedDict(_orig_mod=torch.nn.Linear(16, 3)))},
+            "torch_model: expected a network before torch.compile, got a compiled one",
+        ),
         ({"torch_model": 3}, "torch_model: expected a torch.nn.Module, or a function"),
         ({"jax_model": 3, "torch_model": torch.nn.Linear(1, 1)}, "jax_model: expected an nnx.Mod"),
         ({"torch_optimizer": lambda p: 3}, "torch_optimizer: expected a function of parameters"),

@@ -90,6 +90,8 @@ def run(
     Raises:
         ValueError: if an argument is bad, the networks do not have the same weights, or the folder
             holds another comparison.
+        NonFiniteLossError: if ours diverges in the run that is timed, or from every seed of those
+            that are trained at once. A seed that diverges beside others is a finding.
         ImportError: if torch is not installed.
         Interrupted: a ``KeyboardInterrupt``, if Ctrl-C was pressed; what is finished is kept.
     """

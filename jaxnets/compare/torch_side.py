@@ -120,6 +120,8 @@ class Torch:
         network = self.this.build_torch()
         if not isinstance(network, torch.nn.Module):
             raise InputError("torch_model", "what makes a torch.nn.Module", type(network).__name__)
+        if hasattr(network, "_orig_mod"):  # its weights have other names, and it compiles anew
+            raise InputError("torch_model", "a network before torch.compile", "a compiled one")
         if self.paired:
             without_dropout(network)
         return network.to(self.device).train()
