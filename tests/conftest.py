@@ -37,12 +37,15 @@ def pytest_collection_finish():
     gc.set_threshold(50_000, 20, 100)
 
 
-@pytest.fixture(scope="module")
-def optimized():
+def _optimized():
     """Has XLA optimise as it does for users."""
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
+
+
+optimized = pytest.fixture(_optimized, scope="module")
+optimized_once = pytest.fixture(_optimized)
 
 
 def pytest_addoption(parser):

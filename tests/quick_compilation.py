@@ -1,5 +1,6 @@
 """XLA's older code generator for CPUs, which takes half the time to compile small programs."""
 
+import functools
 import os
 
 import jax
@@ -31,6 +32,7 @@ def install() -> None:
     compiler.get_compile_options = quick
 
 
+@functools.cache
 def _known() -> bool:
     """Whether this XLA still has the older one."""
     try:
