@@ -8,6 +8,7 @@ and are shuffled for each round, which is an epoch. Each competitor is a process
 cores, and they take turns (`turns.py`):
 
 - jaxnets: `fit`, with all that it does in an epoch, its evaluation of one example included.
+- jaxnets, devices, on a CPU alone: the same over a virtual device for each core, `fit(devices=…)`.
 - torch eager: as a tutorial writes it, but for its data loader.
 - torch.compile: the same, the whole step compiled; on a GPU with `mode="reduce-overhead"`.
 - CUDA graph, on a GPU alone: the whole step captured once and replayed.
@@ -23,6 +24,7 @@ Writes `benchmarks/results/train_step.json` and a chart beside it.
 """
 
 import argparse
+import os
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -79,11 +81,11 @@ def names(without: list[str]) -> list[str]:
     import torch
 
     missing = [] if find_spec("keras") else ["Keras"]
-    missing += [] if torch.cuda.is_available() else ["CUDA graph"]
+    missing += ["jaxnets, devices"] if torch.cuda.is_available() else ["CUDA graph"]
     return [name for name in COMPETITORS if name not in {*without, *missing}]
 
 
-def jaxnets_steps(network: Network, batch: int, steps: int) -> None:
+def jaxnets_steps(network: Network, batch: int, steps: int, devices: int | None = None) -> None:
     """Epochs of ``fit``, which waits for its turn after each."""
     from jaxnets import fit, losses, optimizers
     from jaxnets.data import Dataset, Split
@@ -110,10 +112,20 @@ def jaxnets_steps(network: Network, batch: int, steps: int) -> None:
         optimizer=optimizers.sgd(LR, momentum=MOMENTUM),
         epochs=10**6,
         batch_size=batch,
+        devices=devices,
         callbacks=[next_turn],
         progress="none",
     )
     turns.tell({**machine.peak_memory(), "device": machine.device()})
+
+
+def jaxnets_devices(network: Network, batch: int, steps: int) -> None:
+    """The same, over a virtual device for each core."""
+    import jax
+
+    cores = len(os.sched_getaffinity(0))
+    jax.config.update("jax_num_cpu_devices", cores)
+    jaxnets_steps(network, batch, steps, devices=cores)
 
 
 def torch_step(network: Network) -> tuple[Callable, Callable]:
@@ -246,6 +258,7 @@ def floor(network: Network, batch: int, steps: int, size: int = 1024) -> None:
 
 COMPETITORS = {
     "jaxnets": jaxnets_steps,
+    "jaxnets, devices": jaxnets_devices,
     "torch eager": torch_eager,
     "torch.compile": torch_compile,
     "CUDA graph": cuda_graph,

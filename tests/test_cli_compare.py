@@ -1,10 +1,21 @@
 """The command that compares with PyTorch."""
 
+import dataclasses
 import json
+import sys
 
+import numpy as np
 import pytest
+from flax import nnx
 
+from jaxnets import recipes
 from jaxnets.cli import main
+from jaxnets.compare import report
+from jaxnets.compare.engine import Terms, compared
+from jaxnets.compare.from_recipe import from_recipe
+from jaxnets.compare.peers.flax_side import NETWORKS, carry
+from jaxnets.compare.peers.networks import sizes_of, weights_of
+from jaxnets.data import Dataset, Split
 
 SMALL = ["compare", "engel-linear", "--epochs", "2", "--seeds", "2", "--no-timing"]
 
@@ -15,7 +26,7 @@ def run(capsys, *arguments):
     return code, captured.out, captured.err
 
 
-def test_a_comparison_is_a_table_a_verdict_and_a_report(capsys, tmp_path):
+def test_a_comparison_is_a_table_a_verdict_and_a_report(capsys, monkeypatch, tmp_path):
     out = tmp_path / "pairs"
     code, text, _ = run(capsys, *SMALL, "--quiet", "--out", str(out))
     assert code == 0
@@ -30,6 +41,7 @@ def test_a_comparison_is_a_table_a_verdict_and_a_report(capsys, tmp_path):
     theirs = [pair["theirs"]["test_loss"][-1] for pair in record["pairs"]]
     assert record["margin"] == pytest.approx(0.01 * sum(theirs) / 2)
     assert record["findings"] == []
+    monkeypatch.setattr(report, "write", lambda comparison, directory: None)  # takes seconds
     code, text, log = run(capsys, "compare", "--resume", str(out), "--no-timing", "--json")
     assert code == 0
     again = json.loads(text)
@@ -43,6 +55,47 @@ def test_a_comparison_is_a_table_a_verdict_and_a_report(capsys, tmp_path):
     assert "which holds a comparison that --resume goes on with" in log
 
 
+def test_flax_takes_our_weights_where_it_can():
+    draw = np.random.default_rng(0)
+    images = draw.integers(256, size=(160, 28, 28, 1), dtype=np.uint8)
+    split = Split(images, draw.integers(10, size=160))
+    small = {"epochs": 1, "model_options": {"features": (784, 4, 10)}}
+    mlp = dataclasses.replace(recipes.recipe("mnist-mlp"), **small)
+    terms = Terms(seeds=[0], peer="flax", timing=False)
+    found = compared(from_recipe(mlp, Dataset("noise", split, split)), terms, None, "none")
+    assert found.frameworks == ("jaxnets", "flax")
+    assert (found.paired, found.control, found.findings) == (True, None, ())
+    (pair,) = found.pairs
+    np.testing.assert_allclose(pair.ours.step_losses, pair.theirs.step_losses, rtol=1e-4)
+    np.testing.assert_allclose(pair.ours.test_loss, pair.theirs.test_loss, rtol=1e-4)
+
+
+def test_flaxs_lenet_is_ours():
+    blank = Split(np.zeros((64, 28, 28, 1), np.uint8), np.arange(64) % 10)
+    lenet = from_recipe(recipes.recipe("mnist-lenet"), Dataset("blank", blank, blank))
+    model = lenet.build(0)
+    sizes = sizes_of(lenet, "Flax")
+    there = NETWORKS["lenet"](sizes, nnx.Rngs(0))
+    carry(there, weights_of(model, sizes))
+    images = np.random.default_rng(0).normal(size=(2, 28, 28, 1)).astype(np.float32)
+    np.testing.assert_allclose(there(images), model(images), rtol=1e-4, atol=1e-5)
+
+
+def test_flax_knows_classifiers_alone(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code, _, log = run(capsys, "compare", "elnino-lstm", "--peer", "flax")
+    assert code == 2
+    assert "loss: expected cross-entropy, beside Flax, got mse" in log
+
+
+def test_without_keras_a_sentence_names_what_to_install(capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "keras", None)
+    code, _, log = run(capsys, "compare", "mnist-mlp", "--peer", "keras")
+    assert code == 1
+    assert "a comparison with Keras needs keras, which is not installed: pip install" in log
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -53,6 +106,7 @@ def test_a_comparison_is_a_table_a_verdict_and_a_report(capsys, tmp_path):
         (["fashion-mnist-lenet", "--data-dir", "nowhere"], "nowhere"),
         (["mnist-mlp", "--epochs", "0"], "epochs: expected a positive integer, got 0"),
         (["mnist-mlp", "--seeds", "0"], "seeds: expected a positive integer, got 0"),
+        (["mnist-mlp", "--margin", "-1"], "margin: expected a finite number > 0, got -1.0"),
         (["mnist-mlp", "--device", "gpu"], "device: expected one on which JAX computes, here cpu"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

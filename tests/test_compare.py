@@ -12,6 +12,7 @@ from flax import nnx
 from jaxnets import compare, layers, losses, optimizers
 from jaxnets.arrays import InputError
 from jaxnets.compare import engine, torch_side
+from jaxnets.compare.findings import of_one_alone
 from jaxnets.data import Compose, Dataset, Normalize, RandomHorizontalFlip, Split, ToFloat
 from jaxnets.models import MLP, LeNet, RecurrentClassifier
 from jaxnets.training import Interrupted
@@ -285,7 +286,9 @@ def test_dropout_is_off_in_pairs_and_augmentation_is_ours_on_both_sides():
             torch.nn.Flatten(), torch.nn.Dropout(0.5), compare.twin(build(nnx.Rngs(0)))
         )
 
-    pair = run(dropping, twin, augment=RandomHorizontalFlip(), epochs=1).pairs[0]
+    found = run(dropping, twin, augment=RandomHorizontalFlip(), epochs=1)
+    assert found.settings["dropout"] == "off on both sides"
+    (pair,) = found.pairs
     np.testing.assert_allclose(pair.ours.step_losses, pair.theirs.step_losses, rtol=1e-4)
 
 
@@ -312,3 +315,11 @@ def test_without_torch_a_sentence_names_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(ImportError, match=r"needs torch.*pip install 'jaxnets\[torch\]'"):
         run(torch_model=3)
+
+
+def test_a_member_that_is_not_its_run_alone_is_found(honest):
+    ours = honest.pairs[0].ours
+    assert of_one_alone(ours.step_losses, ours) == ()
+    (found,) = of_one_alone(ours.step_losses * np.float32([1, 1.01, 1, 1, 1, 1]), ours)
+    assert (found.statistic, found.step) == ("loss of the run alone", 1)
+    assert "apart from that of the run alone" in found.text

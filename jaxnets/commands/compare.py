@@ -13,7 +13,7 @@ import click
 import jax
 
 from jaxnets import recipes
-from jaxnets.arrays import InputError, check_positive
+from jaxnets.arrays import InputError, check_number, check_positive
 from jaxnets.commands.flags import PathArgument, added, changed, recipe_flags
 from jaxnets.commands.seeds import Numbers
 from jaxnets.compare import report
@@ -81,13 +81,20 @@ _OWN = (
     *("seeds", "peer", "weights_from", "independent", "margin", "control", "timing", "device"),
     *("out", "resume"),
 )
+_EXAMPLES = """\b
+Examples:
+  jaxnets compare mnist-mlp --seeds 5 --epochs 10
+  jaxnets compare mnist-lenet --seeds 3 --epochs 3 --out comparisons/lenet
+  jaxnets compare mnist-lstm --independent --epochs 2
+  jaxnets compare --resume comparisons/lenet --seeds 5
+"""
 _SEEDS = 5
 #: What a comparison that goes on takes over from its folder.
 _KEPT = ("seeds", "paired", "weights_from", "peer")
 _TORCH_DEVICES = {None: None, "cpu": "cpu", "gpu": "cuda"}
 
 
-@click.command("compare")
+@click.command("compare", epilog=_EXAMPLES)
 @click.argument("recipe", required=False)
 @recipe_flags
 @lambda command: added(_FLAGS, command)
@@ -96,7 +103,7 @@ _TORCH_DEVICES = {None: None, "cpu": "cpu", "gpu": "cuda"}
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print the result alone.")
 def compare_command(recipe: str | None, as_json: bool, quiet: bool, **flags: Any) -> None:
-    r"""Train RECIPE's network in PyTorch and in jaxnets, side by side, and compare.
+    """Train RECIPE's network in PyTorch and in jaxnets, side by side, and compare.
 
     Both sides of a seed begin with the same weights and see the same batches in the same order,
     with the same optimizer, in float32. The report in --out has each seed's accuracy, the paired
@@ -107,13 +114,6 @@ def compare_command(recipe: str | None, as_json: bool, quiet: bool, **flags: Any
     varied by our augmentation on both sides, alike in a pair.
 
     Every finished training is kept in --out: after Ctrl-C, or to add seeds, --resume DIR goes on.
-
-    \b
-    Examples:
-      jaxnets compare mnist-mlp --seeds 5 --epochs 10
-      jaxnets compare mnist-lenet --seeds 3 --epochs 3 --out comparisons/lenet
-      jaxnets compare mnist-lstm --independent --epochs 2
-      jaxnets compare --resume comparisons/lenet --seeds 5
     """
     chosen = {name: flags.pop(name) for name in _OWN}
     out, resume = chosen.pop("out"), chosen.pop("resume")
@@ -147,7 +147,7 @@ def _terms(chosen: dict[str, Any], before: dict[str, Any], classes: bool) -> Ter
     if "seeds" in given and len(given["seeds"]) == 1:
         given["seeds"] = list(range(check_positive("seeds", given["seeds"][0])))
     if classes and "margin" in given:
-        given["margin"] /= 100
+        given["margin"] = check_number("margin", given["margin"], above=0) / 100
     given["device"] = _TORCH_DEVICES[chosen["device"]]
     kept = {name: before[name] for name in _KEPT if name in before}
     command = shlex.join(["jaxnets", *sys.argv[1:]])

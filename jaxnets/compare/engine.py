@@ -15,7 +15,7 @@ from jaxnets.arrays import InputError, check_choice, check_number, check_seed
 from jaxnets.compare import machine
 from jaxnets.compare.disagreements import disagreements
 from jaxnets.compare.experiment import Experiment
-from jaxnets.compare.findings import findings
+from jaxnets.compare.findings import findings, of_one_alone
 from jaxnets.compare.jax_side import train_together, without_dropout
 from jaxnets.compare.peers import PEERS, peer
 from jaxnets.compare.probe import Probe
@@ -69,7 +69,8 @@ class Terms:
             expected = "a number of seeds, or seeds of which no two are the same"
             raise InputError("seeds", expected, list(self.seeds))
         check_choice("peer", self.peer, PEERS)
-        check_choice("weights_from", self.weights_from, ("jaxnets", "torch"))
+        known = ("jaxnets", "torch") if self.peer == "torch" else ("jaxnets",)
+        check_choice("weights_from", self.weights_from, known)
         if self.margin is not None:
             check_number("margin", self.margin, above=0)
 
@@ -109,6 +110,7 @@ class _UnderWay:
         self.paired = terms.paired and self.other.takes_weights
         if self.paired:
             self.other.check(this.build(terms.seeds[0]))
+        self._alone: np.ndarray | None = None  # the losses of our run that was timed
         self.store.begin(self._record())
 
     def run(self) -> Comparison:
@@ -123,7 +125,7 @@ class _UnderWay:
             pairs = tuple(Pair(*both) for both in zip(ours, theirs, strict=True))
             control = self._control()
             comparison = self._said(pairs, control, timings)
-            found = findings(comparison, self._probe)
+            found = (*of_one_alone(self._alone, ours[0]), *findings(comparison, self._probe))
             return dataclasses.replace(comparison, findings=found)
 
     def initial(self, seed: int) -> nnx.Module:
@@ -144,7 +146,7 @@ class _UnderWay:
         """What one run alone takes."""
         seed = self.terms.seeds[0]
         self._say(f"one run of each framework alone, by turns (seed {seed})")
-        timings, _ = take_turns(self.this, self.other, seed, self._weights(seed))
+        timings, self._alone = take_turns(self.this, self.other, seed, self._weights(seed))
         self.store.keep_alone(self.other.threads, timings)
         return timings
 
@@ -200,7 +202,7 @@ class _UnderWay:
             date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
             paired=self.paired,
             weights_from=terms.weights_from if self.paired else None,
-            settings=this.settings,
+            settings={**this.settings, **self._notes()},
             margin=_margin(terms, pairs),
             pairs=pairs,
             control=control,
@@ -211,6 +213,14 @@ class _UnderWay:
             versions=machine.versions(self.other.framework),
             machine=machine.machine(self.other.threads),
         )
+
+    def _notes(self) -> dict[str, str]:
+        """What was done otherwise than the settings say."""
+        if self.terms.paired and not self.paired:
+            why = "one bias where PyTorch has two"
+            return {"pairs": f"none, as {self.other.framework}'s cells have {why}"}
+        dropped = self.paired and without_dropout(self.this.build(self.terms.seeds[0]))
+        return {"dropout": "off on both sides"} if dropped else {}
 
     def _probe(self, pair: Pair) -> Probe | None:
         if not isinstance(self.other, Torch):

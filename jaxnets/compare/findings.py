@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from jaxnets.compare.probe import Probe
-from jaxnets.compare.records import Comparison, Control, Finding, Pair
+from jaxnets.compare.records import Comparison, Control, Finding, Pair, Side
 
 # Of a loss in float32, where the same numbers are summed in another order.
 _ROUNDING = 1e-5
@@ -33,6 +33,26 @@ def findings(comparison: Comparison, probe_of: ProbeOf) -> tuple[Finding, ...]:
     if comparison.paired:
         found += _of_steps(comparison, probe_of)
     return (*found, *_of_scores(comparison))
+
+
+def of_one_alone(alone: np.ndarray | None, member: Side) -> tuple[Finding, ...]:
+    """Whether one of many that we trained at once begins as it does alone.
+
+    Args:
+        alone: the losses of its steps alone; None if they are not known.
+        member: the same among the others.
+    """
+    if alone is None:
+        return ()
+    apart = relative(member.step_losses[:3], alone[:3])
+    if not (bad := np.flatnonzero(~(apart <= _NEXT))).size:
+        return ()
+    step = int(bad[0])
+    text = (
+        f"The loss of step {step} of jaxnets, trained with the other seeds at once, is "
+        f"{apart[step]:.1e} apart from that of the run alone (seed {member.seed})."
+    )
+    return (Finding(statistic="loss of the run alone", step=step, layer=None, text=text),)
 
 
 def _not_finite(comparison: Comparison) -> list[Finding]:

@@ -63,11 +63,14 @@ def _filled(values: Any, length: int) -> np.ndarray:
     return np.pad(array, (0, length - len(array)), constant_values=np.nan)
 
 
-def without_dropout(model: nnx.Module) -> None:
-    """Has the layers of a network drop nothing."""
+def without_dropout(model: nnx.Module) -> bool:
+    """Has the layers of a network drop nothing; returns whether one would have."""
+    found = False
     for _, module in nnx.iter_modules(model):
-        if isinstance(module, nnx.Dropout):
-            module.rate = 0.0
-        for name in ("dropout", "dropout_rate"):
-            if isinstance(getattr(module, name, None), float):
+        names = ("dropout", "dropout_rate", *(["rate"] if isinstance(module, nnx.Dropout) else []))
+        for name in names:
+            value = getattr(module, name, None)
+            if isinstance(value, int | float) and value:
                 setattr(module, name, 0.0)
+                found = True
+    return found

@@ -94,6 +94,12 @@ def together(steps: int) -> int:
     return -(-steps // _PIECES)
 
 
+def order(this: Experiment, seed: int, number: int, *, paired: bool) -> list[np.ndarray]:
+    """The examples of each batch of an epoch: ours, or of an order that none of ours is."""
+    plan = this.plan(seed if paired else seed + 2**31, number)
+    return [*plan.full, *([plan.rest] if len(plan.rest) else [])]
+
+
 def sizes(plan: Plan) -> np.ndarray:
     """How many examples each step of an epoch has."""
     rest = [len(plan.rest)] if len(plan.rest) else []

@@ -36,8 +36,8 @@ class Torch:
         threads: of a CPU; None until it is at work.
     """
 
-    framework = "torch"
-    takes_weights = True
+    framework: str = "torch"
+    takes_weights: bool = True
 
     def __init__(
         self, this: Experiment, *, paired: bool, device: str | None, backwards: bool = False

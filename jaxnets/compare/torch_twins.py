@@ -165,7 +165,7 @@ def _layer(torch: Any, ours: LSTM | GRU) -> Any:
         ours.hidden_size,
         ours.num_layers,
         batch_first=True,
-        dropout=ours.dropout,
+        dropout=ours.dropout if ours.num_layers > 1 else 0.0,  # PyTorch warns of one without effect
         bidirectional=ours.bidirectional,
     )
 

@@ -1,0 +1,98 @@
+"""The documented networks that peers know, by their sizes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from jaxnets import losses
+from jaxnets.arrays import InputError
+from jaxnets.compare.experiment import Experiment
+from jaxnets.interop import to_numpy
+from jaxnets.models import MLP, LeNet, RecurrentClassifier
+from jaxnets.training.classes import unwrapped
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """A network as every library can build it.
+
+    Attributes:
+        kind: ``"mlp"``, ``"lenet"``, ``"lstm"`` or ``"gru"``.
+        shape: of an input, images [H, W, C], sequences [time, features].
+        widths: of an MLP's layers, or of each recurrent layer.
+        classes: outputs.
+        optimizer: ``"sgd"`` or ``"adam"``.
+        options: its ``lr``, and of SGD ``momentum``.
+    """
+
+    kind: str
+    shape: tuple[int, ...]
+    widths: tuple[int, ...]
+    classes: int
+    optimizer: str
+    options: dict[str, float]
+
+    @property
+    def carries(self) -> bool:
+        """Whether our weights mean the same there: not with one bias where PyTorch has two."""
+        return self.kind in ("mlp", "lenet")
+
+
+_OPTIONS = {"sgd": {"lr": 1e-3, "momentum": 0.0}, "adam": {"lr": 1e-3}}
+
+
+def sizes_of(this: Experiment, framework: str) -> Sizes:
+    """The sizes of an experiment's network.
+
+    Raises:
+        InputError: if the peer does not know the network, or how it is trained.
+    """
+    if unwrapped(this.loss) != (losses.cross_entropy, {}):
+        raise InputError("loss", f"cross-entropy, beside {framework}", this.settings.get("loss"))
+    if this.augment is not None:
+        raise InputError("augment", f"none, beside {framework}", this.settings.get("augment"))
+    shape = this.inputs(this.train.inputs[:1]).shape[1:]
+    return Sizes(shape=shape, **_network(this.build(0), framework), **_optimizer(this, framework))
+
+
+def _network(model: nnx.Module, framework: str) -> dict[str, Any]:
+    if isinstance(model, MLP) and model.output == "logits":
+        *widths, classes = model.features[1:]
+        return {"kind": "mlp", "widths": tuple(widths), "classes": classes}
+    if isinstance(model, LeNet):
+        return {"kind": "lenet", "widths": (), "classes": model.fc3.out_features}
+    if isinstance(model, RecurrentClassifier) and model.output == "logits":
+        layer = getattr(model, model.cell)
+        if not layer.bidirectional and not layer.dropout:
+            widths = (layer.hidden_size,) * layer.num_layers
+            return {"kind": model.cell, "widths": widths, "classes": model.fc.out_features}
+    expected = f"an MLP, LeNet or plain recurrent network with logits, beside {framework}"
+    raise InputError("model", expected, type(model).__name__)
+
+
+def _optimizer(this: Experiment, framework: str) -> dict[str, Any]:
+    name, options = this.settings.get("optimizer"), dict(this.settings["optimizer_options"])
+    known = _OPTIONS.get(str(name))
+    if known is None or not options.keys() <= known.keys():
+        expected = f"sgd with lr and momentum, or adam with lr, beside {framework}"
+        raise InputError("optimizer", expected, f"{name} with {', '.join(options)}")
+    return {"optimizer": name, "options": known | options}
+
+
+def weights_of(model: nnx.Module, sizes: Sizes) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Kernel and bias of each layer as Flax and Keras have them: [in, out], [H, W, in, out]."""
+    arrays = to_numpy(model)
+    names = sorted({name.rpartition(".")[0] for name in arrays})  # conv1, conv2, fc1, fc2, …
+    return [
+        (_kernel(arrays[f"{name}.weight"], name, sizes), arrays[f"{name}.bias"]) for name in names
+    ]
+
+
+def _kernel(weight: np.ndarray, name: str, sizes: Sizes) -> np.ndarray:
+    if weight.ndim == 4:
+        return weight.transpose(2, 3, 1, 0)
+    if sizes.kind == "lenet" and name == "fc1":  # flattened images have their channels last there
+        weight = weight.reshape(-1, 16, 5, 5).transpose(0, 2, 3, 1).reshape(weight.shape)
+    return weight.T
