@@ -102,6 +102,7 @@ def test_without_keras_a_sentence_names_what_to_install(capsys, monkeypatch, tmp
         ([], "Missing argument 'RECIPE'"),
         (["mnist"], "recipe: expected one of mnist-mlp"),
         (["--resume", "nowhere"], "resume: expected the folder of a comparison"),
+        (["--resume", "own"], "resume: expected a comparison of a recipe (what compare.run began"),
         (["--resume", "a", "--out", "b"], "--resume goes on in its own folder"),
         (["fashion-mnist-lenet", "--data-dir", "nowhere"], "nowhere"),
         (["mnist-mlp", "--epochs", "0"], "epochs: expected a positive integer, got 0"),
@@ -115,8 +116,10 @@ def test_what_cannot_be_compared_ends_with_a_sentence(
     capsys, monkeypatch, tmp_path, arguments, message
 ):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "begun.json").write_text('{"name": "MLP"}')  # as compare.run does
     code, _, log = run(capsys, "compare", *arguments)
     assert code == 2
     assert message in log
     assert log.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["own"]
