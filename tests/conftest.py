@@ -1,11 +1,14 @@
 """Strict settings for every test: no silent promotion of dtypes or ranks, warnings are errors."""
 
+import gc
 import os
 from pathlib import Path
 
 import hypothesis
 import jax
 import pytest
+
+from tests import quick_compilation
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -24,14 +27,25 @@ hypothesis.settings.load_profile("jaxnets")
 # XLA spends little on each program, as nearly all run once, on a few numbers. Networks and layers
 # that are compared with torch, and what runs in a process of its own, are optimised as for users.
 jax.config.update("jax_disable_most_optimizations", True)
+quick_compilation.install()
 
 
-@pytest.fixture(scope="module")
-def optimized():
+def pytest_collection_finish():
+    """Has Python look for garbage seldom: tracing leaves little of it among very many objects."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+def _optimized():
     """Has XLA optimise as it does for users."""
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", True)
+
+
+optimized = pytest.fixture(_optimized, scope="module")
+optimized_once = pytest.fixture(_optimized)
 
 
 def pytest_addoption(parser):

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,12 +11,14 @@ from flax import nnx
 
 from jaxnets import recipes
 from jaxnets.cli import main
+from jaxnets.commands.compare import _as_json, summary
 from jaxnets.compare import report
 from jaxnets.compare.engine import Terms, compared
 from jaxnets.compare.from_recipe import from_recipe
 from jaxnets.compare.peers.flax_side import NETWORKS, carry
 from jaxnets.compare.peers.networks import sizes_of, weights_of
 from jaxnets.data import Dataset, Split
+from tests.compared import comparison
 
 SMALL = ["compare", "engel-linear", "--epochs", "2", "--seeds", "2", "--no-timing"]
 
@@ -53,6 +56,16 @@ def test_a_comparison_is_a_table_a_verdict_and_a_report(capsys, monkeypatch, tmp
     code, _, log = run(capsys, *SMALL, "--out", str(out))
     assert code == 2
     assert "which holds a comparison that --resume goes on with" in log
+
+
+def test_the_result_says_who_takes_longer_and_json_has_null_for_what_is_not_finite():
+    made = comparison(2, epochs=1, steps=1, examples=5)
+    assert "PyTorch takes 1.94 times as long as jaxnets" in summary(made, Path("pairs"))
+    ours = dataclasses.replace(made.pairs[0].ours, test_accuracy=np.array([np.nan]))
+    pairs = (dataclasses.replace(made.pairs[0], ours=ours), made.pairs[1])
+    text = _as_json(dataclasses.replace(made, pairs=pairs), Path("pairs"))
+    found = json.loads(text, parse_constant=pytest.fail)
+    assert (found["seeds"][0]["ours"], found["equivalence"]["difference"]) == (None, None)
 
 
 def test_flax_takes_our_weights_where_it_can():
@@ -102,6 +115,7 @@ def test_without_keras_a_sentence_names_what_to_install(capsys, monkeypatch, tmp
         ([], "Missing argument 'RECIPE'"),
         (["mnist"], "recipe: expected one of mnist-mlp"),
         (["--resume", "nowhere"], "resume: expected the folder of a comparison"),
+        (["--resume", "own"], "resume: expected a comparison of a recipe (what compare.run began"),
         (["--resume", "a", "--out", "b"], "--resume goes on in its own folder"),
         (["fashion-mnist-lenet", "--data-dir", "nowhere"], "nowhere"),
         (["mnist-mlp", "--epochs", "0"], "epochs: expected a positive integer, got 0"),
@@ -115,8 +129,10 @@ def test_what_cannot_be_compared_ends_with_a_sentence(
     capsys, monkeypatch, tmp_path, arguments, message
 ):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "begun.json").write_text('{"name": "MLP"}')  # as compare.run does
     code, _, log = run(capsys, "compare", *arguments)
     assert code == 2
     assert message in log
     assert log.count("\n") == 1
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["own"]

@@ -3,6 +3,7 @@
 import dataclasses
 import re
 import sys
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from flax import nnx
 from jaxnets import compare, layers, losses, optimizers
 from jaxnets.arrays import InputError
 from jaxnets.compare import engine, torch_side
-from jaxnets.compare.findings import of_one_alone
+from jaxnets.compare.findings import findings, of_one_alone
+from jaxnets.compare.records import Pair
 from jaxnets.data import Compose, Dataset, Normalize, RandomHorizontalFlip, Split, ToFloat
 from jaxnets.models import MLP, LeNet, RecurrentClassifier
 from jaxnets.training import Interrupted
@@ -220,6 +222,57 @@ def test_lenet_agrees():
     assert lenets.weights_from == "torch"
 
 
+def test_evaluation_that_differs_where_the_steps_agree_is_found(honest):
+    def evaluated(factor):
+        theirs = [
+            dataclasses.replace(pair.theirs, test_loss=factor * pair.ours.test_loss)
+            for pair in honest.pairs
+        ]
+        pairs = tuple(map(Pair, (pair.ours for pair in honest.pairs), theirs))
+        return findings(dataclasses.replace(honest, pairs=pairs), lambda pair: None)
+
+    assert evaluated(1.0001) == ()
+    (found,) = evaluated(1.1)
+    assert found.statistic == "test loss of epoch 1"
+    assert "(at most" in found.text
+    assert "batch normalisation (its momentum)" in found.text
+
+
+def test_runs_that_both_diverge_agree_in_that(honest):
+    def diverged(side):
+        return dataclasses.replace(
+            side,
+            step_losses=np.full_like(side.step_losses, np.nan),
+            test_accuracy=np.full_like(side.test_accuracy, np.nan),
+        )
+
+    first, second = honest.pairs
+    pairs = (Pair(diverged(first.ours), diverged(first.theirs)), second)
+    comparison = dataclasses.replace(honest, pairs=pairs)
+    found = findings(comparison, lambda pair: None)
+    assert [finding.text[:38] for finding in found] == [
+        "The loss of jaxnets is not finite from",
+        "The loss of PyTorch is not finite from",
+    ]
+    assert (comparison.equivalence.equivalent, comparison.equivalence.different) == (None, None)
+
+
+def test_examples_in_float64_are_float32_to_both():
+    side = torch_side.Torch(None, paired=True, device="cpu")
+    inputs, labels = side.tensors(np.zeros((2, 3)), np.zeros((2, 1)))
+    assert (inputs.dtype, labels.dtype) == (torch.float32, torch.float32)
+
+
+def test_torchs_time_is_without_the_drawing_of_the_order_as_ours_is(monkeypatch):
+    def drawn(side, seed, epoch):
+        raise LookupError
+
+    monkeypatch.setattr(torch_side.Torch, "plan", drawn)
+    side = torch_side.Torch(None, paired=True, device="cpu")
+    with pytest.raises(LookupError):
+        side.batches(0, 0)  # before a batch is asked for
+
+
 def test_a_difference_of_scores_is_found(honest):
     worse = [
         dataclasses.replace(pair.theirs, test_accuracy=pair.theirs.test_accuracy - 0.1 - 0.001 * i)
@@ -254,15 +307,19 @@ def test_finished_trainings_are_kept_and_gone_on_with(tmp_path, monkeypatch, hon
         np.testing.assert_allclose(one.theirs.step_losses, other.theirs.step_losses, rtol=1e-4)
         np.testing.assert_array_equal(one.ours.predictions, other.ours.predictions)
     assert trained == [3, 5]
-    wrong = "resume: expected the comparison in .*, got another: epochs is 3, was 2"
+    wrong = "resume: expected the comparison in .*, got another: epochs is 3, was 2; margin is 0.1"
     with pytest.raises(InputError, match=wrong):
-        run(seeds=[3], directory=tmp_path, epochs=3)
+        run(seeds=[3], directory=tmp_path, epochs=3, margin=0.1)
 
 
-def test_what_is_kept_and_damaged_is_refused(tmp_path):
+@pytest.mark.parametrize(
+    ("name", "held"),
+    [("jaxnets-3.npz", b"PK?"), ("jaxnets-3.npz", b""), ("alone.json", b"{"), ("alone.json", b"3")],
+)
+def test_what_is_kept_and_damaged_is_refused(tmp_path, name, held):
     (tmp_path / "trainings").mkdir()
-    (tmp_path / "trainings" / "jaxnets-3.npz").write_bytes(b"PK?")
-    with pytest.raises(InputError, match=r"a file written by jaxnets, got .*jaxnets-3\.npz"):
+    (tmp_path / "trainings" / name).write_bytes(held)
+    with pytest.raises(InputError, match=f"a file written by jaxnets, got .*{name}"):
         run(directory=tmp_path)
 
 
@@ -296,6 +353,10 @@ def test_dropout_is_off_in_pairs_and_augmentation_is_ours_on_both_sides():
     ("wrong", "message"),
     [
         ({"loss": lambda x, y: x.sum()}, "torch_loss: expected PyTorch's loss, as ours is none of"),
+        (
+            {"torch_model": torch.nn.Sequential(OrderedDict(_orig_mod=torch.nn.Linear(16, 3)))},
+            "torch_model: expected a network before torch.compile, got a compiled one",
+        ),
         ({"torch_model": 3}, "torch_model: expected a torch.nn.Module, or a function"),
         ({"jax_model": 3, "torch_model": torch.nn.Linear(1, 1)}, "jax_model: expected an nnx.Mod"),
         ({"torch_optimizer": lambda p: 3}, "torch_optimizer: expected a function of parameters"),
@@ -303,6 +364,10 @@ def test_dropout_is_off_in_pairs_and_augmentation_is_ours_on_both_sides():
         ({"margin": 0}, "margin: expected a finite number > 0"),
         ({"weights_from": "keras"}, "weights_from: expected one of jaxnets, torch"),
         ({"torch_model": torch.nn.Linear(16, 3)}, "the weights of ours, got bias"),
+        (
+            {"torch_model": lambda: compare.twin(build(nnx.Rngs(0))).double()},
+            r"got fc1.bias \(8,\) float64 for \(8,\) float32",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -47,6 +47,14 @@ def test_scores_without_spread_leave_nothing_to_chance(compare):
 
 
 @pytest.mark.parametrize("compare", [paired, independent])
+@pytest.mark.parametrize("score", [np.nan, np.inf])
+def test_a_score_that_is_not_finite_says_neither(compare, score):
+    found = compare([0.5, score, 0.5], [0.5, 0.4, 0.5], 0.003)
+    assert (found.equivalent, found.different, found.interval) == (None, None, None)
+    assert not np.isfinite(found.difference)
+
+
+@pytest.mark.parametrize("compare", [paired, independent])
 def test_one_pair_says_nothing_of_other_seeds(compare):
     alone = compare([0.5], [0.4], 0.003)
     assert alone.difference == pytest.approx(0.1)

@@ -97,6 +97,8 @@ def headings(blocks):
         (-0.02, 0.001, "bad", "Different. Over 3 seeds, the test accuracy is 95.00 % with"),
         (-0.02, 0.001, "bad", "the interval leaves zero out"),
         (0.0, 0.0, "good", "a difference of 0.00 percentage points (95 % confidence interval 0.00"),
+        (0.0, 0.0, "good", "(scores without spread, which leave a t test nothing to measure)."),
+        (np.nan, 0.0, "bad", "Not finite. A score is not finite: that of jaxnets from seed 0"),
     ],
 )
 def test_the_verdict_says_what_the_test_shows(made, difference, spread, tone, said):

@@ -196,6 +196,7 @@ def test_jitter_draws_factors_in_its_range_and_each_order():
     assert 60 < which[:, 0].sum() < 140
 
 
+@pytest.mark.usefixtures("optimized_once")
 def test_jitter_of_the_hue_alone():
     jitter = ColorJitter(hue=(0.2, 0.2))
     np.testing.assert_allclose(compiled(jitter, FLOATS), adjust_hue(FLOATS, 0.2), atol=1e-6)

@@ -15,6 +15,7 @@ import pytest
 import jaxnets
 from jaxnets.cli import main
 from tests.pages import blocks
+from tests.quick_compilation import environment
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -23,6 +24,15 @@ MODULES = [
     for module in pkgutil.walk_packages(jaxnets.__path__, "jaxnets.")
     if module.name != "jaxnets.__main__"
 ]
+
+
+def printed_by(code, folder, *options):
+    """What code prints in a process of its own, which spends little on compiling it."""
+    done = subprocess.run(
+        [sys.executable, *options, "-c", code],
+        cwd=folder, env=environment(), check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    return done.stdout
 
 
 def test_the_readmes_first_command_trains_as_it_says(tmp_path):
@@ -45,28 +55,26 @@ def test_the_readmes_second_command_is_the_test_command():
 
 @pytest.mark.parametrize("code", blocks(README, "python"))
 def test_the_readmes_python_runs(code, tmp_path):
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True)
+    printed_by(code, tmp_path)
 
 
 def test_the_python_of_the_page_on_interop_runs_in_order(tmp_path):
     page = (ROOT / "docs" / "interop.md").read_text()
     code = "\n".join(blocks(page, "python"))
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    printed = printed_by(code, tmp_path)
     report, trace = blocks(page, "text")
-    assert done.stdout.startswith(report)
+    assert printed.startswith(report)
     numbers = r"\d\.\de[+-]\d\d *"
-    assert re.sub(numbers, "", done.stdout) == re.sub(numbers, "", report + trace)
+    assert re.sub(numbers, "", printed) == re.sub(numbers, "", report + trace)
 
 
 def test_the_python_of_the_page_on_training_prints_what_it_says(tmp_path):
     page = (ROOT / "docs" / "training.md").read_text()
     code = "\n".join(blocks(page, "python"))
-    command = [sys.executable, "-W", "error", "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
-    (printed,) = blocks(page, "text")
+    printed = printed_by(code, tmp_path, "-W", "error")
+    (expected,) = blocks(page, "text")
     norm = r"= \d\.\d"
-    assert re.sub(norm, "", done.stdout) == re.sub(norm, "", printed)
+    assert re.sub(norm, "", printed) == re.sub(norm, "", expected)
 
 
 def test_the_python_of_the_page_for_newcomers_prints_what_it_says(tmp_path, monkeypatch, capsys):

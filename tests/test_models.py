@@ -24,8 +24,13 @@ battery = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 FLOATING = {name: case for name, case in CASES.items() if not case.vocabulary}
 
 
+@nnx.jit
+def _outputs(model, x):
+    return model(x)
+
+
 def run(model, inputs):
-    return np.asarray(nnx.jit(lambda model, x: model(x))(model, jnp.asarray(inputs)))
+    return np.asarray(_outputs(model, jnp.asarray(inputs)))
 
 
 @battery
@@ -44,9 +49,9 @@ def test_outputs_have_the_stated_shape_for_any_batch(case):
 def test_an_example_does_not_depend_on_its_batch(case):
     model = case.build(nnx.Rngs(0))
     model.eval()
-    inputs = case.inputs(4)
+    inputs = case.inputs(3)
     np.testing.assert_allclose(
-        run(model, inputs)[2:3], run(model, inputs[2:3]), rtol=1e-5, atol=1e-6
+        run(model, inputs)[1:2], run(model, inputs[1:2]), rtol=1e-5, atol=1e-6
     )
 
 
@@ -82,7 +87,7 @@ def test_every_parameter_gets_a_finite_gradient_that_is_not_all_zero(case):
 @battery
 def test_training_is_bit_for_bit_repeatable_and_lowers_the_loss(case):
     data = Dataset(
-        "drawn", Split(case.inputs(40), case.labels(40)), Split(case.inputs(9), case.labels(9))
+        "drawn", Split(case.inputs(48), case.labels(48)), Split(case.inputs(9), case.labels(9))
     )
 
     optimizer = optimizers.adam(0.01)
@@ -98,7 +103,7 @@ def test_training_is_bit_for_bit_repeatable_and_lowers_the_loss(case):
     np.testing.assert_array_equal(first.step_losses, second.step_losses)
     jax.tree.map(np.testing.assert_array_equal, first.state.parameters, second.state.parameters)
     assert first.history[-1].train_loss < first.history[0].train_loss
-    assert first.step_losses.shape == (4 * 3,)  # two full batches and the smaller last one
+    assert first.step_losses.shape == (4 * 3,)
     assert first.test.total == (case.labels(9).size if case.per_token else 9)
 
 

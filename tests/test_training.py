@@ -41,10 +41,13 @@ def drawn(count=50, test=23, classes=3, seed=0):
     return Dataset("drawn", split(count), split(test))
 
 
+SGD = optimizers.sgd(0.1, momentum=0.9)  # one, so that runs with it share their programs
+
+
 def train(model=None, data=None, **options):
     settings = {
         "loss": losses.cross_entropy,
-        "optimizer": optimizers.sgd(0.1, momentum=0.9),
+        "optimizer": SGD,
         "epochs": 2,
         "batch_size": 16,
         "progress": "none",

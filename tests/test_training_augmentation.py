@@ -41,10 +41,13 @@ def images(count=40, test=12):
     return Dataset("images", split(count), split(test))
 
 
+SGD = optimizers.sgd(0.1)  # one, so that runs with it share their programs
+
+
 def train(**options):
     settings = {
         "loss": losses.cross_entropy,
-        "optimizer": optimizers.sgd(0.1),
+        "optimizer": SGD,
         "epochs": 2,
         "batch_size": 16,
         "transform": ToFloat(),

@@ -20,8 +20,11 @@ def data(labels, count=12):
     return Dataset("drawn", split, split)
 
 
+SGD = optimizers.sgd(0.1)  # one, so that runs with it share their programs
+
+
 def train(model, labels, loss=losses.cross_entropy, **options):
-    settings = {"optimizer": optimizers.sgd(0.1), "epochs": 2, "batch_size": 5, "progress": "none"}
+    settings = {"optimizer": SGD, "epochs": 2, "batch_size": 6, "progress": "none"}
     return fit(model, data(labels), loss=loss, **{**settings, **options})
 
 
@@ -127,7 +130,7 @@ def test_a_test_loss_that_is_not_finite_is_an_error():
     bad = Split(np.full_like(good.test.inputs, np.inf), CLASSES)
     with pytest.raises(NonFiniteLossError, match="the loss is nan at epoch 1, the test"):
         fit(linear(), Dataset("bad", good.train, bad), loss=losses.cross_entropy,
-            optimizer=optimizers.sgd(0.1), epochs=1, progress="none")  # fmt: skip
+            optimizer=SGD, epochs=1, progress="none")  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -9,22 +9,42 @@ import numpy as np
 import pytest
 
 from jaxnets.training.placement import Placement, one_device, place
+from tests.quick_compilation import environment
 
 
-def on_devices(count, code, **environment):
+def on_devices(count, code):
     """Runs code in a process of its own, with so many virtual CPU devices; gives its output."""
     head = f"""
         import jax
         jax.config.update("jax_num_cpu_devices", {count})
         jax.config.update("jax_enable_x64", True)
-        jax.config.update("jax_disable_most_optimizations", True)
         jax.config.update("jax_compilation_cache_dir", {jax.config.jax_compilation_cache_dir!r})
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
         """
     script = textwrap.dedent(head) + textwrap.dedent(code)
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=environment()
+    )
     assert done.returncode == 0, done.stderr
     return done
+
+
+def all_on_devices(count, head, cases):
+    """Runs each case after the same head, in one process for all; names those that fail."""
+    each = """
+        import sys, traceback
+
+        failures = 0
+        for case in cases:
+            try:
+                exec(case, dict(globals()))
+            except Exception:
+                print("in", case, file=sys.stderr)
+                traceback.print_exc()
+                failures += 1
+        sys.exit(failures)
+        """
+    on_devices(count, f"{textwrap.dedent(head)}cases = {cases!r}{textwrap.dedent(each)}")
 
 
 NETWORKS = """
@@ -58,27 +78,26 @@ NETWORKS = """
     """
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        "same(MLP((4, 8, 3), **wide), data((4,)))",
-        "same(MLP((4, 8, 3), **wide), data((4,)), parallel='pmap')",
-        "same(MLP((4, 8, 3), **wide), data((4,), stream=True), accumulate=2)",
-        # class weights make the loss no mean over the examples
-        "import functools\n"
-        "weighted = functools.partial(losses.cross_entropy, weight=jnp.array([1.0, 5.0, 0.2]))\n"
-        "same(MLP((4, 8, 3), **wide), data((4,)), loss=weighted)",
-        "same(LeNet(1, 3, **wide), data((28, 28, 1), 13))",
-        "same(RecurrentClassifier(4, 5, 2, output_dim=3, cell='lstm', **wide), data((6, 4)))",
-        "same(RecurrentClassifier(4, 5, 2, output_dim=3, cell='gru', **wide), data((6, 4)))",
-        "same(nnx.Sequential(layers.Linear(4, 8, **wide),\n"
-        "    layers.BatchNorm1d(8, synchronized=True, **wide), layers.Linear(8, 3, **wide),\n"
-        "    layers.BatchNorm1d(3, track_running_stats=False, synchronized=True, **wide)),\n"
-        "    data((4,)))",
-    ],
-)  # fmt: skip
-def test_losses_are_those_of_one_device_also_of_batches_that_do_not_divide(code):
-    on_devices(3, textwrap.dedent(NETWORKS) + code)
+SHARED = [
+    "same(MLP((4, 8, 3), **wide), data((4,)))",
+    "same(MLP((4, 8, 3), **wide), data((4,)), parallel='pmap')",
+    "same(MLP((4, 8, 3), **wide), data((4,), stream=True), accumulate=2)",
+    # class weights make the loss no mean over the examples
+    "import functools\n"
+    "weighted = functools.partial(losses.cross_entropy, weight=jnp.array([1.0, 5.0, 0.2]))\n"
+    "same(MLP((4, 8, 3), **wide), data((4,)), loss=weighted)",
+    "same(LeNet(1, 3, **wide), data((28, 28, 1), 10))",
+    "same(RecurrentClassifier(4, 5, 2, output_dim=3, cell='lstm', **wide), data((6, 4), 20))",
+    "same(RecurrentClassifier(4, 5, 2, output_dim=3, cell='gru', **wide), data((6, 4), 20))",
+    "same(nnx.Sequential(layers.Linear(4, 8, **wide),\n"
+    "    layers.BatchNorm1d(8, synchronized=True, **wide), layers.Linear(8, 3, **wide),\n"
+    "    layers.BatchNorm1d(3, track_running_stats=False, synchronized=True, **wide)),\n"
+    "    data((4,)))",
+]  # fmt: skip
+
+
+def test_losses_are_those_of_one_device_also_of_batches_that_do_not_divide():
+    all_on_devices(3, textwrap.dedent(NETWORKS), SHARED)
 
 
 def test_devices_draw_apart_and_agree_on_what_they_keep():

@@ -1,7 +1,6 @@
 """Several processes that train together are as good as one, and none waits for a lost one."""
 
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -18,6 +17,7 @@ from jaxnets import runs
 from jaxnets.arrays import InputError
 from jaxnets.cli import main
 from jaxnets.training.processes import joined, launched
+from tests.quick_compilation import environment
 
 QUICK = ["linear-regression", "--devices", "4", "--save-every", "7"]  # 16 steps an epoch
 
@@ -32,7 +32,7 @@ def start(*arguments):
     cache = {"JAX_COMPILATION_CACHE_DIR": str(jax.config.jax_compilation_cache_dir)}
     return subprocess.Popen(
         [sys.executable, "-m", "jaxnets", "train", *map(str, arguments)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | cache,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment() | cache,
     )  # fmt: skip
 
 
@@ -46,6 +46,7 @@ def saved_steps(folder):
 
 
 NETWORK = ["mnist-mlp", "--epochs", "1", "--batch-size", "512", "--devices", "4", "--quiet"]
+NETWORK += ["--data-option", "train=train[:10000]", "--data-option", "test=test[:1000]"]
 
 
 def weights(folder):
@@ -173,7 +174,7 @@ def test_flags_come_together(capfd):
 
 
 @pytest.mark.parametrize(
-    ("environment", "several"),
+    ("variables", "several"),
     [
         ({}, False),
         ({"SLURM_NTASKS": "1"}, False),
@@ -183,5 +184,5 @@ def test_flags_come_together(capfd):
         ({"TPU_WORKER_HOSTNAMES": "a,b"}, True),
     ],
 )
-def test_a_launcher_of_several_is_noticed(environment, several):
-    assert launched(environment) is several
+def test_a_launcher_of_several_is_noticed(variables, several):
+    assert launched(variables) is several

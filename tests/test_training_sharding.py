@@ -8,7 +8,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from jaxnets.models import MLP
 from jaxnets.training import Sharding, initialize
-from tests.test_training_placement import NETWORKS, on_devices, textwrap
+from tests.test_training_placement import NETWORKS, all_on_devices, textwrap
 
 CUT = """
     from jaxnets.training import Sharding, evaluate
@@ -33,24 +33,23 @@ CUT = """
     """
 
 
-@pytest.mark.parametrize(
-    "code",
-    [
-        # the columns of one layer and the rows of the next, as in Megatron
-        "rules = {'fc1/kernel': (None, 'model'), 'fc1/bias': ('model',),\n"
-        "         'fc2/kernel': ('model', None), 'fc2/bias': (None,)}\n"
-        "cut(MLP((4, 8, 3), **wide), data((4,)), Sharding(model=4, rules=rules),\n"
-        "    {\"['fc1']['kernel']\": (None, 'model'), \"['fc2']['kernel']\": ('model', None)})",
-        "cut(MLP((4, 16, 3), **wide), data((4,)), Sharding(model=2, fully=True),\n"
-        "    {\"['fc1']['kernel']\": ('data', 'model'), \"['fc2']['kernel']\": ('data', None)})",
-        "cut(LeNet(1, 3, **wide), data((28, 28, 1), 13), Sharding(fully=True),\n"
-        "    {\"['fc1']['kernel']\": ('data', None)}, batch_size=8)",
-        "cut(RecurrentClassifier(4, 8, 1, output_dim=3, cell='lstm', **wide), data((6, 4)),\n"
-        "    Sharding(model=2), {\"kernel_hh\": (None, 'model')}, batch_size=8)",
-    ],
-)
-def test_losses_are_those_of_one_device(code):
-    on_devices(8, textwrap.dedent(NETWORKS) + textwrap.dedent(CUT) + code)
+CUTS = [
+    # the columns of one layer and the rows of the next, as in Megatron
+    "rules = {'fc1/kernel': (None, 'model'), 'fc1/bias': ('model',),\n"
+    "         'fc2/kernel': ('model', None), 'fc2/bias': (None,)}\n"
+    "cut(MLP((4, 8, 3), **wide), data((4,)), Sharding(model=4, rules=rules),\n"
+    "    {\"['fc1']['kernel']\": (None, 'model'), \"['fc2']['kernel']\": ('model', None)})",
+    "cut(MLP((4, 16, 3), **wide), data((4,)), Sharding(model=2, fully=True),\n"
+    "    {\"['fc1']['kernel']\": ('data', 'model'), \"['fc2']['kernel']\": ('data', None)})",
+    "cut(LeNet(1, 3, **wide), data((28, 28, 1), 8), Sharding(fully=True),\n"
+    "    {\"['fc1']['kernel']\": ('data', None)}, batch_size=8)",
+    "cut(RecurrentClassifier(4, 8, 1, output_dim=3, cell='lstm', **wide), data((6, 4), 16),\n"
+    "    Sharding(model=2), {\"kernel_hh\": (None, 'model')}, batch_size=8)",
+]
+
+
+def test_losses_are_those_of_one_device():
+    all_on_devices(8, textwrap.dedent(NETWORKS) + textwrap.dedent(CUT), CUTS)
 
 
 def spec(sharding, path, shape):

@@ -21,6 +21,7 @@ from jaxnets.compare.engine import Terms, compared
 from jaxnets.compare.from_recipe import from_recipe, recipe_of
 from jaxnets.compare.peers import PEERS
 from jaxnets.compare.records import Comparison
+from jaxnets.compare.report.as_json import plain
 from jaxnets.compare.report.verdict import verdict
 from jaxnets.compare.report.wording import Scale, names
 from jaxnets.compare.store import new_directory, read_begun
@@ -90,7 +91,7 @@ Examples:
 """
 _SEEDS = 5
 #: What a comparison that goes on takes over from its folder.
-_KEPT = ("seeds", "paired", "weights_from", "peer")
+_KEPT = ("seeds", "paired", "weights_from", "peer", "margin")
 _TORCH_DEVICES = {None: None, "cpu": "cpu", "gpu": "cuda"}
 
 
@@ -186,7 +187,8 @@ def _times(comparison: Comparison) -> list[str]:
         + (f" (and {timing.compile_seconds:.1f} s to compile)" if timing.compile_seconds else "")
         for timing, epoch in zip(comparison.timings, seconds, strict=True)
     ]
-    ratio = f"{seconds[0] / seconds[1]:.2f} times as long"
+    ours, theirs = names(comparison)
+    ratio = f"{theirs} takes {seconds[1] / seconds[0]:.2f} times as long as {ours}"
     return [f"an epoch of one run alone takes {', '.join(each)}: {ratio}"]
 
 
@@ -199,14 +201,16 @@ def _as_json(comparison: Comparison, directory: Path) -> str:
     ]
     equivalence = dataclasses.asdict(found) | {"equivalent": found.equivalent}
     return json.dumps(
-        {
-            "name": comparison.name,
-            "frameworks": comparison.frameworks,
-            "measure": comparison.measure,
-            "seeds": rows,
-            "equivalence": equivalence,
-            "findings": [dataclasses.asdict(finding) for finding in comparison.findings],
-            "timings": [dataclasses.asdict(timing) for timing in comparison.timings],
-            "directory": str(directory),
-        }
+        plain(
+            {
+                "name": comparison.name,
+                "frameworks": comparison.frameworks,
+                "measure": comparison.measure,
+                "seeds": rows,
+                "equivalence": equivalence,
+                "findings": [dataclasses.asdict(finding) for finding in comparison.findings],
+                "timings": [dataclasses.asdict(timing) for timing in comparison.timings],
+                "directory": str(directory),
+            }
+        )
     )

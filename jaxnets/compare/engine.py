@@ -120,6 +120,7 @@ class _UnderWay:
         with self.other.at_work():
             if not timings and self.terms.timing:
                 timings = self._timed()
+            self.store.keep_alone(self.other.threads, timings)
             ours = self._ours()
             theirs = [self._theirs(self.other, seed) for seed in self.terms.seeds]
             pairs = tuple(Pair(*both) for both in zip(ours, theirs, strict=True))
@@ -147,7 +148,6 @@ class _UnderWay:
         seed = self.terms.seeds[0]
         self._say(f"one run of each framework alone, by turns (seed {seed})")
         timings, self._alone = take_turns(self.this, self.other, seed, self._weights(seed))
-        self.store.keep_alone(self.other.threads, timings)
         return timings
 
     def _ours(self) -> list[Side]:
@@ -236,6 +236,7 @@ class _UnderWay:
             "paired": self.paired,
             "weights_from": terms.weights_from,
             "peer": terms.peer,
+            "margin": terms.margin,
         }
 
     def _say(self, text: str) -> None:

@@ -20,11 +20,11 @@ class Equivalence:
     Attributes:
         difference: the mean of the first sample less that of the second.
         std: the standard deviation that belongs to the difference: of the paired differences, or
-            of both samples together; None of one pair.
-        interval: its 95 % confidence interval by Student's t; None of one pair.
-        p_value: that of the equivalence test; None of one pair.
+            of both samples together; None of one pair, or where a score is not finite.
+        interval: its 95 % confidence interval by Student's t; None likewise.
+        p_value: that of the equivalence test; None likewise.
         margin: what the test asks about.
-        degrees: of freedom; None of one pair.
+        degrees: of freedom; None likewise.
         paired: whether the samples were compared pair by pair.
     """
 
@@ -38,12 +38,12 @@ class Equivalence:
 
     @property
     def equivalent(self) -> bool | None:
-        """Whether equivalence is shown at the 5 % level; None if one pair cannot say."""
+        """Whether equivalence is shown at the 5 % level; None if that cannot be said."""
         return None if self.p_value is None else self.p_value < _LEVEL
 
     @property
     def different(self) -> bool | None:
-        """Whether the confidence interval leaves zero out; None if one pair cannot say."""
+        """Whether the confidence interval leaves zero out; None if that cannot be said."""
         return None if self.interval is None else not self.interval[0] <= 0 <= self.interval[1]
 
 
@@ -51,8 +51,8 @@ def paired(first: Sequence[float], second: Sequence[float], margin: float) -> Eq
     """Compares two samples pair by pair, as of the same seeds."""
     differences = np.subtract(first, second, dtype=np.float64)
     count = len(differences)
-    if count == 1:
-        return _of_one(float(differences[0]), margin, paired=True)
+    if count == 1 or not np.isfinite(differences).all():
+        return _untested(float(differences.mean()), margin, paired=True)
     std = float(differences.std(ddof=1))
     return _tested(float(differences.mean()), std, std / math.sqrt(count), margin, count - 1, True)
 
@@ -60,8 +60,8 @@ def paired(first: Sequence[float], second: Sequence[float], margin: float) -> Eq
 def independent(first: Sequence[float], second: Sequence[float], margin: float) -> Equivalence:
     """Compares two samples that have nothing to do with each other, by Welch's t."""
     difference = float(np.mean(first, dtype=np.float64) - np.mean(second, dtype=np.float64))
-    if min(len(first), len(second)) == 1:
-        return _of_one(difference, margin, paired=False)
+    if min(len(first), len(second)) == 1 or not np.isfinite(difference):
+        return _untested(difference, margin, paired=False)
     variances = [float(np.var(sample, ddof=1)) for sample in (first, second)]
     shares = [v / len(sample) for v, sample in zip(variances, (first, second), strict=True)]
     below = sum(
@@ -72,7 +72,7 @@ def independent(first: Sequence[float], second: Sequence[float], margin: float) 
     return _tested(difference, std, math.sqrt(sum(shares)), margin, degrees, False)
 
 
-def _of_one(difference: float, margin: float, *, paired: bool) -> Equivalence:
+def _untested(difference: float, margin: float, *, paired: bool) -> Equivalence:
     return Equivalence(
         difference=difference,
         std=None,

@@ -98,10 +98,10 @@ class Experiment:
         return made
 
     def their_inputs(self, raw: np.ndarray) -> np.ndarray:
-        """What PyTorch's network is given for them."""
+        """What PyTorch's network is given for them, of the dtype that JAX gives ours."""
         if self.torch_inputs is not None:
-            return np.asarray(self.torch_inputs(raw))
-        inputs = self.inputs(raw)
+            return canonical(np.asarray(self.torch_inputs(raw)))
+        inputs = canonical(self.inputs(raw))
         return np.ascontiguousarray(np.moveaxis(inputs, -1, 1)) if inputs.ndim == 4 else inputs
 
     def augmented(self, rows: np.ndarray, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -111,6 +111,11 @@ class Experiment:
             return inputs, labels
         varied, targets = _augmented(self.augment, inputs, labels, seed, step)
         return np.asarray(varied), np.asarray(targets)
+
+
+def canonical(array: np.ndarray) -> np.ndarray:
+    """An array of the dtype that JAX takes it for: float64 as float32, unless that is enabled."""
+    return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
 
 
 def _augmented(

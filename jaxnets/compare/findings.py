@@ -13,6 +13,7 @@ _ROUNDING = 1e-5
 _REDUCED = 5e-3  # where matrix products are computed in TF32 or bfloat16
 # Of the steps after the first, whose weights differ by rounding already.
 _NEXT = 1e-4
+_OF_TESTS = 1e-3
 _EARLY = slice(3, 30)
 _BEYOND = 100  # times what rounding alone does
 _LATE = 10
@@ -89,7 +90,7 @@ def _of_steps(comparison: Comparison, probe_of: ProbeOf) -> list[Finding]:
         text = f"The losses of the first steps agree. {evaluated.text}"
         statistic = "loss of the first test examples"
         return [Finding(statistic=statistic, step=None, layer=evaluated.layer, text=text)]
-    return _of_growth(comparison, probe_of)
+    return _of_evaluation(comparison) or _of_growth(comparison, probe_of)
 
 
 def _before(step: int) -> str:
@@ -108,8 +109,11 @@ def _explained(
 
 
 def _apart(pair: Pair, step: int) -> float:
-    """The relative difference of a step's losses; infinite where one is not finite."""
-    found = relative(pair.ours.step_losses[step], pair.theirs.step_losses[step])
+    """The relative difference of a step's losses; infinite where one alone is not finite."""
+    both = pair.ours.step_losses[step], pair.theirs.step_losses[step]
+    if not np.isfinite(both).any():
+        return 0.0
+    found = relative(*both)
     return float(found) if np.isfinite(found) else np.inf
 
 
@@ -128,6 +132,29 @@ def _allowed(step: int, control: Control | None, pair: Pair) -> float:
         return max(rounding, _NEXT)
     chance = relative(control.run.step_losses[step], pair.theirs.step_losses[step])
     return max(rounding, _NEXT, _BEYOND * float(chance))
+
+
+def _of_evaluation(comparison: Comparison) -> list[Finding]:
+    """Whether evaluation after the first epoch differs where the steps before it do not."""
+    control = comparison.control
+    steps = len(comparison.pairs[0].ours.step_losses) // len(comparison.pairs[0].ours.test_loss)
+    for pair in comparison.pairs:
+        sides = [(pair.ours, pair.theirs)]
+        if control is not None and control.run.seed == pair.seed:
+            sides.append((control.run, pair.theirs))
+        tested = [float(relative(*(side.test_loss[0] for side in both))) for both in sides]
+        trained = max(
+            relative(*(side.step_losses[:steps] for side in both)).max() for both in sides
+        )
+        if tested[0] > max(_OF_TESTS, _BEYOND * max(trained, *tested[1:], 0.0)):
+            text = (
+                f"The losses of the first epoch's steps agree (at most {trained:.1e} apart, seed "
+                f"{pair.seed}), and the test losses after it are {tested[0]:.1e} apart: evaluation "
+                "takes what the steps' losses do not show, such as the averages of batch "
+                "normalisation (its momentum), or the loss is averaged otherwise there."
+            )
+            return [Finding(statistic="test loss of epoch 1", step=None, layer=None, text=text)]
+    return []
 
 
 def _of_growth(comparison: Comparison, probe_of: ProbeOf) -> list[Finding]:

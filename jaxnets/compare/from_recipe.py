@@ -3,6 +3,7 @@
 from typing import Any
 
 from jaxnets import recipes, runs
+from jaxnets.arrays import InputError
 from jaxnets.compare.experiment import Experiment
 from jaxnets.compare.torch_side import loss_of, optimizer_of
 from jaxnets.compare.torch_twins import twin
@@ -50,5 +51,12 @@ def from_recipe(recipe: Recipe, data: Dataset | None = None) -> Experiment:
 
 
 def recipe_of(begun: dict[str, Any]) -> Recipe:
-    """The recipe that a comparison's folder was begun with."""
+    """The recipe that a comparison's folder was begun with.
+
+    Raises:
+        InputError: if it was begun from Python, with networks of one's own.
+    """
+    if "recipe" not in begun:
+        expected = "a comparison of a recipe (what compare.run began goes on with it)"
+        raise InputError("resume", expected, f"one of {begun.get('name')}")
     return Recipe(**begun["recipe"])

@@ -78,7 +78,9 @@ def run(
         control: whether to train PyTorch beside itself with another number of threads.
         timing: whether to take the time of one run alone in each framework.
         device: where PyTorch computes, such as ``"cpu"``; None for a GPU if JAX computes on one.
-        directory: keeps each finished training there, and goes on with those that are.
+        directory: keeps each finished training there, and goes on with those that are. It knows
+            data and settings again, not the code of networks, losses and transforms: after a
+            change of theirs, give another.
         name: of the comparison; None for that of our network's class.
         progress: see ``fit``.
 
@@ -88,6 +90,8 @@ def run(
     Raises:
         ValueError: if an argument is bad, the networks do not have the same weights, or the folder
             holds another comparison.
+        NonFiniteLossError: if ours diverges in the run that is timed, or from every seed of those
+            that are trained at once. A seed that diverges beside others is a finding.
         ImportError: if torch is not installed.
         Interrupted: a ``KeyboardInterrupt``, if Ctrl-C was pressed; what is finished is kept.
     """

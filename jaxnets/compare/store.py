@@ -74,7 +74,7 @@ class Store:
             framework = str(found.pop("framework"))
             absent = {field.name: None for field in dataclasses.fields(Side)}
             return Side(**{**absent, **found, "framework": framework, "seed": seed})
-        except (OSError, ValueError, LookupError, TypeError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, LookupError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise InputError("resume", "a file written by jaxnets", f"{path}: {error}") from error
 
     def keep(self, side: Side, name: str | None = None) -> None:
@@ -92,15 +92,19 @@ class Store:
         part.replace(path)
 
     def alone(self) -> tuple[int | None, tuple[Timing, ...]]:
-        """The other's number of threads, and what one run alone took; empty if never measured."""
+        """The other's number of threads, and what one run alone took: empty if not yet measured."""
         if self.directory is None or not self._alone.exists():
             return None, ()
-        held = json.loads(self._alone.read_text(encoding="utf-8"))
-        timings = (
-            Timing(**{**row, "epoch_seconds": tuple(row["epoch_seconds"])})
-            for row in held["timings"]
-        )
-        return held["threads"], tuple(timings)
+        try:
+            held = json.loads(self._alone.read_text(encoding="utf-8"))
+            timings = [
+                Timing(**{**row, "epoch_seconds": tuple(row["epoch_seconds"])})
+                for row in held["timings"]
+            ]
+            return held["threads"], tuple(timings)
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            got = f"{self._alone}: {error}"
+            raise InputError("resume", "a file written by jaxnets", got) from error
 
     def keep_alone(self, threads: int | None, timings: tuple[Timing, ...]) -> None:
         """Keeps what ``alone`` gives."""

@@ -12,7 +12,7 @@ from flax import nnx
 
 from jaxnets import losses
 from jaxnets.arrays import InputError
-from jaxnets.compare.experiment import Experiment
+from jaxnets.compare.experiment import Experiment, canonical
 from jaxnets.compare.sides import EVALUATED, Advance, Clock, together
 from jaxnets.data.batching import Plan
 from jaxnets.interop import to_torch
@@ -100,12 +100,9 @@ class Torch:
         """Checks that the networks have the same weights.
 
         Raises:
-            InputError: if not; the message has the first few names or shapes that differ.
+            InputError: if not; the message has the first few names, shapes or dtypes that differ.
         """
-        mine = {name: tuple(tensor.shape) for name, tensor in to_torch(model).items()}
-        theirs = {
-            name: tuple(tensor.shape) for name, tensor in self.network(0).state_dict().items()
-        }
+        mine, theirs = map(_told, (to_torch(model), self.network(0).state_dict()))
         faults = [
             f"{name} {theirs.get(name, 'missing')} for {mine.get(name, 'none')}"
             for name in sorted(mine.keys() | theirs.keys())
@@ -123,6 +120,8 @@ class Torch:
         network = self.this.build_torch()
         if not isinstance(network, torch.nn.Module):
             raise InputError("torch_model", "what makes a torch.nn.Module", type(network).__name__)
+        if hasattr(network, "_orig_mod"):  # its weights have other names, and it compiles anew
+            raise InputError("torch_model", "a network before torch.compile", "a compiled one")
         if self.paired:
             without_dropout(network)
         return network.to(self.device).train()
@@ -138,16 +137,19 @@ class Torch:
         """Inputs and labels as PyTorch takes them."""
         import torch
 
-        owned = (array if array.flags.writeable else array.copy() for array in (inputs, labels))
+        taken = map(canonical, (inputs, labels))
+        owned = (array if array.flags.writeable else array.copy() for array in taken)
         made = map(torch.from_numpy, owned)
         x, y = (each if each.is_floating_point() else each.long() for each in made)
         return x.to(self.device), y.to(self.device)
 
     def batches(self, seed: int, number: int) -> Iterator[tuple[Any, Any]]:
-        """Those of an epoch."""
+        """Those of an epoch; their order is drawn at once, before the first is taken and timed."""
+        return self._taken(self.plan(seed, number), seed, number)
+
+    def _taken(self, plan: Plan, seed: int, number: int) -> Iterator[tuple[Any, Any]]:
         import torch
 
-        plan = self.plan(seed, number)
         inputs, labels = self.split("train")
         for place, rows in enumerate(rows_of(plan)):
             rows = rows[::-1].copy() if self.backwards else rows
@@ -230,6 +232,12 @@ class TorchTraining:
                 total += loss(outputs, y).item() * len(x)
                 found.append(classes_last(outputs, y).cpu().numpy())
         return total / len(inputs), np.concatenate(found)
+
+
+def _told(weights: dict[str, Any]) -> dict[str, str]:
+    """Shape and dtype of each."""
+    told = {name: (tuple(weight.shape), weight.dtype) for name, weight in weights.items()}
+    return {name: f"{shape} {str(dtype)[6:]}" for name, (shape, dtype) in told.items()}
 
 
 def rows_of(plan: Plan) -> Iterator[np.ndarray]:

@@ -48,7 +48,7 @@ def coloured(x):
 class Run:
     build: Callable
     inputs: Callable = images  # of normalised images [B, 1, 28, 28], as torch takes them
-    steps: int = 50
+    steps: int = 30
     optimizer: str = "sgd"
     lr: float = 0.01
     loss: tuple[Callable, Callable] = (losses.cross_entropy, torch.nn.functional.cross_entropy)
@@ -76,9 +76,9 @@ RUNS = {
     "mlp": Run(lambda **kw: MLP(**kw), steps=938),
     "softmax-mlp": Run(lambda **kw: MLP((784, 128, 10), output="softmax", **kw), steps=200),
     "image-classifier": Run(lambda **kw: ImageClassifier(3072, 64, 10, **kw), coloured),
-    "lenet": Run(lambda **kw: LeNet(**kw), steps=100),
+    "lenet": Run(lambda **kw: LeNet(**kw), steps=60),
     "lenet-32": Run(lambda **kw: LeNet(3, 10, 32, **kw), coloured),
-    "lstm": Run(_recurrent(hidden_dim=128, n_layers=2, output_dim=10), rows, 60, optimizer="adam"),
+    "lstm": Run(_recurrent(hidden_dim=128, n_layers=2, output_dim=10), rows, optimizer="adam"),
     "gru": Run(
         _recurrent(hidden_dim=64, n_layers=2, output_dim=10, cell="gru"), rows, optimizer="adam"
     ),

@@ -34,7 +34,7 @@ def as_json(comparison: Comparison) -> str:
         "agreement": comparison.agreement,
     }
     held = {"format": _FORMAT, **follows, **dataclasses.asdict(comparison)}
-    return json.dumps(_plain(held), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return json.dumps(plain(held), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def read(path: Path | str) -> Comparison:
@@ -89,17 +89,17 @@ def _array(values: Any, kind: Any) -> np.ndarray | None:
     return None if values is None else np.array(values, kind)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """What JSON has a word for; a float32 in as few digits as tell it from its neighbours."""
     match value:
         case dict():
-            return {str(name): _plain(each) for name, each in value.items()}
+            return {str(name): plain(each) for name, each in value.items()}
         case list() | tuple():
-            return [_plain(each) for each in value]
+            return [plain(each) for each in value]
         case np.ndarray() if value.dtype == np.float32:
-            return [_plain(float(str(each))) for each in value]
+            return [plain(float(str(each))) for each in value]
         case np.ndarray() | np.generic():
-            return _plain(value.tolist())
+            return plain(value.tolist())
         case float():
             return value if math.isfinite(value) else None
         case None | bool() | int() | str():

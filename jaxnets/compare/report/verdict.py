@@ -11,6 +11,8 @@ def verdict(comparison: Comparison) -> Notice:
     """What the seeds show of equivalence, in words."""
     found, scale = comparison.equivalence, Scale.of(comparison)
     within = f"within {scale.within(found.margin)}"
+    if not np.isfinite(found.difference):
+        return Notice("bad", "Not finite.", _of_diverged(comparison))
     if found.interval is None or found.p_value is None:
         text = f"{_means(comparison)}. One seed cannot tell the frameworks from chance."
         return Notice("open", "One seed cannot say.", text)
@@ -18,6 +20,8 @@ def verdict(comparison: Comparison) -> Notice:
     by = "paired by seed" if found.paired else "Welch’s, of independent runs"
     start = f"{_means(comparison)} (95 % confidence interval {low} to {high})."
     chance = f"{p_value(found.p_value)}; two one-sided t tests, {by}"
+    if not found.std:
+        chance = "scores without spread, which leave a t test nothing to measure"
     if found.equivalent:
         text = f"{start} The frameworks are equivalent {within} ({chance})."
         if found.different:
@@ -28,6 +32,17 @@ def verdict(comparison: Comparison) -> Notice:
         text += ", and the interval leaves zero out: seeds alone do not explain the difference."
         return Notice("bad", "Different.", text)
     return Notice("open", "Not shown.", f"{text}, and no difference either: more seeds would tell.")
+
+
+def _of_diverged(comparison: Comparison) -> str:
+    """``A score is not finite: that of jaxnets from seed 1; …``."""
+    faults = [
+        f"that of {name} from seed {side.seed}"
+        for pair in comparison.pairs
+        for name, side in zip(names(comparison), (pair.ours, pair.theirs), strict=True)
+        if not np.isfinite(side.score)
+    ]
+    return f"A score is not finite: {', '.join(faults)}. Means of such scores say nothing."
 
 
 def _means(comparison: Comparison) -> str:

@@ -31,7 +31,9 @@ class Scale:
         """Percent for accuracies; for losses as many decimals as show the margin."""
         if comparison.measure == "accuracy":
             return cls(100, 2, " %", " percentage points")
-        decimals = 2 - math.floor(math.log10(comparison.margin)) if comparison.margin > 0 else 4
+        decimals = (
+            2 - math.floor(math.log10(comparison.margin)) if 0 < comparison.margin < math.inf else 4
+        )
         return cls(1, min(max(decimals, 2), 8), "", "")
 
     def bare(self, score: float) -> str:
