@@ -8,6 +8,7 @@ What cannot be compared, such as a recipe whose data are not there, is named, an
 """
 
 import argparse
+import dataclasses
 import re
 import subprocess
 import sys
@@ -72,23 +73,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def finished(name: str, folder: Path, seeds: int | None, epochs: int | None) -> Comparison | None:
     """The comparison in the folder, made if it is not there; None if it cannot be made."""
     if not (folder / "report.json").exists():
-        command = [sys.executable, "-m", "jaxnets", "compare"]
-        if (folder / "begun.json").exists():
-            command += ["--resume", str(folder)]
-        else:
-            command += [name, "--seeds", str(seeds or SLOW.get(name, SEEDS)), "--out", str(folder)]
-            command += [] if epochs is None else ["--epochs", str(epochs)]
-        if subprocess.run(command, check=False).returncode:
+        arguments = ["--resume", str(folder)]
+        if not (folder / "begun.json").exists():
+            count = seeds or SLOW.get(name, SEEDS)
+            arguments = [name, "--seeds", str(count), "--out", str(folder)]
+            arguments += [] if epochs is None else ["--epochs", str(epochs)]
+        words = [sys.executable, "-m", "jaxnets", "compare", *arguments]
+        if subprocess.run(words, check=False).returncode:
             return None
     return read(folder / "report.json")
 
 
 def write_page(comparison: Comparison, directory: Path) -> None:
     """``NAME.md``, and its images in the folder ``NAME``."""
-    name, blocks = comparison.name, content(comparison)
+    name = comparison.name
+    blocks = content(dataclasses.replace(comparison, command=command(comparison)))
     images = {f"{figure}.png": image for figure, image in drawn(blocks).items()}
     put(images, directory / name)
     put({f"{name}.md": markdown(blocks, f"{name}/").encode()}, directory)
+
+
+def command(comparison: Comparison) -> str:
+    """What makes a comparison again, wherever it was made and however often interrupted."""
+    words = ["jaxnets", "compare", comparison.name, "--seeds", str(len(comparison.pairs))]
+    epochs = len(comparison.pairs[0].ours.train_loss)
+    if epochs != RECIPES[comparison.name].epochs:
+        words += ["--epochs", str(epochs)]
+    return " ".join(words)
 
 
 def index(found: dict[str, Comparison]) -> str:

@@ -24,6 +24,7 @@ def test_pages_are_made_of_finished_comparisons(tmp_path, capsys):
     )
     page = (tmp_path / "docs" / "mnist-mlp.md").read_text()
     assert "](mnist-mlp/losses.png)" in page
+    assert page.rstrip().endswith("    jaxnets compare mnist-mlp --seeds 1 --epochs 1")
     assert (tmp_path / "docs" / "mnist-mlp" / "losses.png").exists()
 
 

@@ -39,7 +39,12 @@ class Side:
 
 @dataclass(frozen=True)
 class Pair:
-    """The two sides of one seed."""
+    """The two sides of one seed.
+
+    Attributes:
+        ours: jaxnets' side.
+        theirs: the other framework's.
+    """
 
     ours: Side
     theirs: Side
