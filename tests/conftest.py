@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -17,6 +18,9 @@ _cache = Path(os.environ.get("JAXNETS_TEST_CACHE", Path(__file__).parent.parent 
 jax.config.update("jax_compilation_cache_dir", str(_cache))
 os.environ["JAXNETS_CACHE"] = str(_cache)  # of the commands that tests run
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+# A shell has what it starts in the background ignore Ctrl-C, which some tests send to programs.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile(
     "jaxnets", max_examples=20, deadline=None, derandomize=True, print_blob=True
