@@ -38,8 +38,9 @@ Each documented network in PyTorch and in jaxnets: the same initial weights, the
 same optimizer. The score is that after the last epoch, its mean over the seeds ± their standard
 deviation; the difference is jaxnets less PyTorch, with its 95 % confidence interval. p is that of
 the test of equivalence (two one-sided t tests) within the margin: below 0.05 the two are shown to
-be equivalent. Time is PyTorch's for an epoch, divided by that of jaxnets. `scripts/results.py`
-wrote these pages.
+be equivalent. Time is PyTorch's for an epoch, divided by that of jaxnets. Dropout is off on both
+sides, so that the recipes that have it score otherwise than documented. `scripts/results.py` wrote
+these pages.
 """
 COLUMNS = (
     *("recipe", "document", "documented", "seeds", "PyTorch", "jaxnets"),
