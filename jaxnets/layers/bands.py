@@ -1,20 +1,25 @@
 """A convolution as one product with a banded matrix, for CPUs.
 
-The outputs of a row are cut into tiles of a few positions. What a tile looks at, as many rows as
-the kernel has and a little more than its own width, times the kernel written out for each of the
-tile's positions, with zeros where a position does not look, gives all its channels. Products with
-zeros are wasted; but a matrix product runs near the processor's limit, where XLA's convolution of
-few channels is far from it, forward and backward.
+The outputs are cut into tiles of a few positions. What a tile looks at, as many rows and columns as
+the kernel has and a few more, times the kernel written out for each of the tile's positions, with
+zeros where a position does not look, gives all its channels. Products with zeros are wasted; but a
+matrix product runs near the processor's limit, where XLA's convolution of few channels is far from
+it, forward and backward.
 """
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+#: Zeros before and after the rows, and the columns; a negative number cuts.
+Padding = tuple[tuple[int, int], ...]
+
 # From so many channels on XLA's convolution is as fast.
 _FEW = 16
-# The columns of the matrix, positions of a tile times channels, with which the product is fast.
-_COLUMNS = 40
+# So many columns, positions of a tile times channels, the matrix may have: more are more zeros.
+_COLUMNS = 48
 
 
 def pays(x: jax.Array, kernel: jax.Array) -> bool:
@@ -22,8 +27,8 @@ def pays(x: jax.Array, kernel: jax.Array) -> bool:
     return x.dtype in (jnp.float32, jnp.float64) and min(kernel.shape[-2:]) < _FEW
 
 
-def convolve(x: jax.Array, kernel: jax.Array, padding: tuple[tuple[int, int], ...]) -> jax.Array:
-    """Cross-correlates images with a kernel, at stride 1. Differentiable in both modes.
+def convolve(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
+    """Cross-correlates images with a kernel, at stride 1.
 
     An infinite input, times the zeros, makes outputs NaN that do not look at it.
 
@@ -35,41 +40,130 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: tuple[tuple[int, int], ..
     Returns:
         [N, H', W', O].
     """
-    (top, bottom), (left, right) = padding
-    batch, rows, columns, _ = x.shape
-    height, width, _, channels = kernel.shape
-    rows, columns = rows + top + bottom - height + 1, columns + left + right - width + 1
-    tile = _tile(width, channels)
-    tiles = -(-columns // tile)
-    missing = tiles * tile - columns  # positions that the last tile has too many
-    edges = (0, 0, 0), (top, bottom, 0), (left, right + missing, 0), (0, 0, 0)
+    size, channels = _size(x, kernel, padding), kernel.shape[-1]
+    tile = _tile(kernel)
+    tiles = _count(size, tile)
+    y = _seen(x, kernel, padding, tile, tiles) @ _band(kernel, tile)
+    return _from_tiles(y.reshape(len(x), *tiles, *tile, channels), size)
+
+
+def pools(kernel: jax.Array) -> bool:
+    """Whether ``convolve_and_pool`` takes a kernel: tiles have to be windows."""
+    return all(size % 2 for size in kernel.shape[:2])
+
+
+def convolve_and_pool(
+    x: jax.Array, kernel: jax.Array, bias: jax.Array, padding: Padding
+) -> jax.Array:
+    """The maximum of each window of 2x2 of ``relu(convolve(x, kernel, padding) + bias)``.
+
+    A tile is a few whole windows. Its columns are ordered by the place in the window, so that the
+    maximum is one of four arrays side by side.
+
+    Args:
+        x: [N, H, W, C].
+        kernel: [height, width, C, O]; see ``pools``.
+        bias: [O].
+        padding: see ``convolve``.
+
+    Returns:
+        [N, H' // 2, W' // 2, O]; of several maxima the first has the gradient.
+    """
+    size, channels = _size(x, kernel, padding), kernel.shape[-1]
+    size = [n // 2 for n in size]
+    tall, wide = (max(t, 2) for t in _tile(kernel))
+    tiles = _count(size, (tall // 2, wide // 2))
+    windows = tall // 2 * (wide // 2)
+    band = _band(kernel, (tall, wide)).reshape(-1, tall // 2, 2, wide // 2, 2, channels)
+    band = band.transpose(0, 2, 4, 1, 3, 5).reshape(len(band), -1)
+    y = _seen(x, kernel, padding, (tall, wide), tiles) @ band
+    y = _best(y.reshape(len(y), 4, windows * channels), jnp.tile(bias, windows))
+    return _from_tiles(y.reshape(len(x), *tiles, tall // 2, wide // 2, channels), size)
+
+
+def _size(x: jax.Array, kernel: jax.Array, padding: Padding) -> list[int]:
+    """Rows and columns of the outputs."""
+    axes = zip(x.shape[1:3], padding, kernel.shape, strict=False)
+    return [n + sum(edges) - reach + 1 for n, edges, reach in axes]
+
+
+def _tile(kernel: jax.Array) -> tuple[int, int]:
+    """Rows and columns of a tile: what it looks at is then a whole number of tiles."""
+    rows, columns = ([t for t in range(1, k) if (k - 1) % t == 0] or [1] for k in kernel.shape[:2])
+    tiles = [(tall, wide) for tall in rows for wide in columns]
+    fitting = [t for t in tiles if t[0] * t[1] * kernel.shape[-1] <= _COLUMNS] or [(1, 1)]
+    return max(fitting, key=lambda t: (t[0] * t[1], -abs(t[0] - t[1]), t[1]))
+
+
+def _count(size: list[int], tile: tuple[int, int]) -> list[int]:
+    """How many tiles cover the outputs, down and across."""
+    return [-(-n // t) for n, t in zip(size, tile, strict=True)]
+
+
+def _seen(
+    x: jax.Array,
+    kernel: jax.Array,
+    padding: Padding,
+    tile: tuple[int, int],
+    tiles: list[int],
+) -> jax.Array:
+    """What each tile looks at, [N · tiles, height seen · width seen · C]."""
+    batch, rows, columns, channels = x.shape
+    (tall, wide), (down, across) = tile, tiles
+    high, broad = ((k - 1) // t + 1 for k, t in zip(kernel.shape, tile, strict=False))
+    (top, _), (left, _) = padding
+    # A row of tiles more than is looked at: where there is nothing to pad, XLA would compute what
+    # makes x, the gather of a batch say, anew for each tile that sees it.
+    bottom, right = (down + high) * tall - top - rows, (across + broad - 1) * wide - left - columns
+    edges = (0, 0, 0), (top, bottom, 0), (left, right, 0), (0, 0, 0)
     x = lax.pad(x, jnp.zeros((), x.dtype), edges)
-    seen, band = _seen(x, height, tile, tiles, rows), _band(kernel, tile)
-    y = seen.reshape(batch * rows * tiles, len(band)) @ band
-    return y.reshape(batch, rows, tiles * tile, channels)[:, :, :columns]
+    x = x.reshape(batch, down + high, tall, across + broad - 1, wide * channels)
+    x = jnp.concatenate([x[:, :, :, q : q + across] for q in range(broad)], axis=-1)
+    rows_seen = [x[:, p : p + down, i] for p in range(high) for i in range(tall)]
+    seen = high * tall * broad * wide * channels
+    return jnp.stack(rows_seen, axis=3).reshape(batch * down * across, seen)
 
 
-def _tile(width: int, channels: int) -> int:
-    """How many positions a tile has: what it looks at is then a whole number of tiles wide."""
-    fitting = [size for size in range(1, width) if (width - 1) % size == 0] or [1]
-    return min(fitting, key=lambda size: abs(size * channels - _COLUMNS))
-
-
-def _seen(x: jax.Array, height: int, tile: int, tiles: int, rows: int) -> jax.Array:
-    """What each tile looks at, [N, rows, tiles, height, width seen · C]."""
-    batch, there, columns, channels = x.shape
-    blocks = x.reshape(batch, there, columns // tile, tile * channels)
-    wide = [blocks[:, :, q : q + tiles] for q in range(columns // tile - tiles + 1)]
-    high = [[block[:, i : i + rows] for block in wide] for i in range(height)]
-    return jnp.stack([jnp.concatenate(row, axis=-1) for row in high], axis=3)
-
-
-def _band(kernel: jax.Array, tile: int) -> jax.Array:
-    """[height · (width + tile - 1) · C, tile · O]: the kernel, moved for each position."""
-    height, width, inputs, outputs = kernel.shape
+def _band(kernel: jax.Array, tile: tuple[int, int]) -> jax.Array:
+    """[height seen · width seen · C, positions · O]: the kernel, moved for each position."""
+    tall, wide = tile
     moved = [
-        jnp.pad(kernel, ((0, 0), (place, tile - 1 - place), (0, 0), (0, 0)))
-        for place in range(tile)
+        jnp.pad(kernel, ((i, tall - 1 - i), (j, wide - 1 - j), (0, 0), (0, 0)))
+        for i in range(tall)
+        for j in range(wide)
     ]
-    matrix = jnp.stack(moved, axis=3)  # [height, width seen, C, tile, O]
-    return matrix.reshape(height * (width + tile - 1) * inputs, tile * outputs)
+    matrix = jnp.stack(moved, axis=3)  # [height seen, width seen, C, positions, O]
+    return matrix.reshape(-1, len(moved) * kernel.shape[-1])
+
+
+def _from_tiles(y: jax.Array, size: list[int]) -> jax.Array:
+    """[N, down, across, tall, wide, O] as [N, rows, columns, O]."""
+    batch, down, across, tall, wide, channels = y.shape
+    y = y.swapaxes(2, 3).reshape(batch, down * tall, across * wide, channels)
+    return y[:, : size[0], : size[1]]
+
+
+@jax.custom_vjp
+def _best(y: jax.Array, bias: jax.Array) -> jax.Array:
+    """max(y + bias) over the second axis of y [tiles, 4, …], and zero."""
+    top = jnp.maximum(jnp.maximum(y[:, 0], y[:, 1]), jnp.maximum(y[:, 2], y[:, 3]))
+    return jnp.maximum(top + bias[None], 0)
+
+
+def _best_forward(y: jax.Array, bias: jax.Array) -> tuple[jax.Array, Any]:
+    top = _best(y, bias)
+    return top, (y, bias, top)
+
+
+def _best_backward(residuals: Any, g: jax.Array) -> tuple[jax.Array, jax.Array]:
+    y, bias, top = residuals
+    g = jnp.where(top > 0, g, 0)
+    parts, left = [], g
+    for place in range(3):
+        wins = y[:, place] + bias[None] == top
+        parts.append(jnp.where(wins, left, 0))
+        left = jnp.where(wins, 0, left)
+    return jnp.stack([*parts, left], axis=1), g.sum(0)
+
+
+_best.defvjp(_best_forward, _best_backward)

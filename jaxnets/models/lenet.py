@@ -7,6 +7,7 @@ from jax.typing import DTypeLike
 
 from jaxnets.arrays import InputError, check_floats, check_integer, check_positive
 from jaxnets.layers import Conv2d, Linear, MaxPool2d, flatten
+from jaxnets.layers.conv_pool import relu_and_pool
 from jaxnets.layers.parts import in_parts
 
 
@@ -61,5 +62,5 @@ class LeNet(nnx.Module):
 
     def _features(self, images: jax.Array) -> jax.Array:
         """[n, size, size, in_channels] → [n, 5, 5, 16]."""
-        x = self.pool(jax.nn.relu(self.conv1(images)))  # [n, 14, 14, 6]
-        return self.pool(jax.nn.relu(self.conv2(x)))
+        x = relu_and_pool(self.conv1, self.pool, images)  # [n, 14, 14, 6]
+        return relu_and_pool(self.conv2, self.pool, x)

@@ -1,0 +1,119 @@
+"""Convolution, ReLU and pool in one pass, beside the three one after the other."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxnets.layers import Conv2d, MaxPool2d
+from jaxnets.layers.conv_pool import relu_and_pool
+
+POOL = MaxPool2d(2)
+
+
+def apart(conv, pool, x):
+    return pool(jax.nn.relu(conv(x)))
+
+
+def gradients(function, conv, x, cotangent):
+    graphdef, parameters = nnx.split(conv)
+
+    def loss(parameters, x):
+        return (function(nnx.merge(graphdef, parameters), POOL, x) * cotangent).sum()
+
+    return jax.grad(loss, argnums=(0, 1))(parameters, x)
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel", "padding", "shape"),
+    [
+        ((1, 6), 5, 2, (28, 28)),
+        ((6, 16), 5, 0, (14, 14)),
+        ((3, 6), 5, 0, (32, 32)),
+        ((2, 3), 3, 1, (7, 9)),  # the last row and column are in no window
+        ((2, 3), (3, 5), (0, 2), (11, 6)),
+        ((20, 3), 3, 0, (4, 5)),
+        ((3, 20), 1, 0, (5, 4)),
+        ((3, 4), 7, 3, (6, 6)),
+        ((2, 30), 3, "same", (5, 5)),
+    ],
+)
+def test_outputs_and_gradients_are_those_of_three_layers(channels, kernel, padding, shape):
+    with jax.enable_x64(True):
+        conv = Conv2d(*channels, kernel, padding=padding, rngs=nnx.Rngs(0), param_dtype=float)
+        x = jax.random.normal(jax.random.key(1), (3, *shape, channels[0]))
+        expected = apart(conv, POOL, x)
+        np.testing.assert_allclose(relu_and_pool(conv, POOL, x), expected, rtol=1e-12, atol=1e-13)
+        cotangent = jax.random.normal(jax.random.key(2), expected.shape)
+        found = gradients(relu_and_pool, conv, x, cotangent)
+        wanted = gradients(apart, conv, x, cotangent)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), found, wanted
+        )
+
+
+def test_of_several_maxima_the_first_has_the_gradient():
+    conv = Conv2d(1, 2, 3, padding=1, rngs=nnx.Rngs(0))
+    x = jnp.ones((2, 12, 12, 1))  # within the edges all outputs are the same
+    conv.bias[...] = jnp.asarray([5.0, -9.0])  # the second channel's ReLU is shut
+    cotangent = jnp.ones((2, 6, 6, 2))
+    found = gradients(relu_and_pool, conv, x, cotangent)
+    wanted = gradients(apart, conv, x, cotangent)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, wanted)
+    assert abs(found[1]).max() > 0
+
+
+def test_nan_goes_through():
+    conv = Conv2d(1, 2, 3, rngs=nnx.Rngs(0))
+    x = jnp.zeros((1, 8, 8, 1)).at[0, 1, 1].set(jnp.nan)
+    assert jnp.isnan(relu_and_pool(conv, POOL, x)[0, 0, 0]).all()
+
+
+def test_gradients_of_gradients():
+    conv = Conv2d(1, 2, 3, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(1), (2, 8, 8, 1))
+
+    def steepness(x, function):
+        slope = jax.grad(lambda x: (function(conv, POOL, x) ** 2).sum())
+        return (slope(x) ** 2).sum()
+
+    np.testing.assert_allclose(
+        *(jax.grad(steepness)(x, function) for function in (relu_and_pool, apart)), rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "pool", "dtype"),
+    [
+        ({"stride": 2}, POOL, jnp.float32),
+        ({"dilation": 2}, POOL, jnp.float32),
+        ({"groups": 2}, POOL, jnp.float32),
+        ({"bias": False}, POOL, jnp.float32),
+        ({"padding": 1, "padding_mode": "circular"}, POOL, jnp.float32),
+        ({"kernel_size": 2}, POOL, jnp.float32),
+        ({}, MaxPool2d(3), jnp.float32),
+        ({}, MaxPool2d(2, 1), jnp.float32),
+        ({}, MaxPool2d(2, ceil_mode=True), jnp.float32),
+        ({}, POOL, jnp.bfloat16),
+    ],
+)
+def test_what_is_not_one_pass_is_three(options, pool, dtype):
+    options = {"kernel_size": 3, "param_dtype": dtype, **options}
+    conv = Conv2d(2, 4, **options, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(1), (2, 9, 9, 2), dtype)
+    np.testing.assert_array_equal(relu_and_pool(conv, pool, x), apart(conv, pool, x))
+
+
+def test_an_image_too_small_is_refused_by_the_layer_that_minds():
+    conv = Conv2d(1, 2, 3, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="room for a window"):
+        relu_and_pool(conv, POOL, jnp.zeros((1, 3, 9, 1)))
+
+
+@pytest.mark.parametrize(("platform", "convolutions"), [("cpu", 0), ("cuda", 1)])
+def test_one_pass_is_for_cpus_alone(platform, convolutions):
+    conv = Conv2d(1, 6, 5, rngs=nnx.Rngs(0))
+    program = jax.jit(lambda x: relu_and_pool(conv, POOL, x)).trace(jnp.zeros((2, 28, 28, 1)))
+    text = program.lower(lowering_platforms=(platform,)).as_text()
+    assert text.count("stablehlo.convolution") == convolutions
