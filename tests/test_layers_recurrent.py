@@ -151,8 +151,10 @@ def test_padding_changes_nothing_even_nan(kind):
     assert_trees_close(ours, alone, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.parametrize("large", [1, 99])
 @pytest.mark.parametrize("kind", LAYERS)
-def test_under_vmap(kind):
+def test_under_vmap(kind, large, monkeypatch):
+    monkeypatch.setattr("jaxnets.layers.bptt._LARGE", large)
     layer = make(kind, 3, 4)
     graphdef, parameters = nnx.split(layer)
     x = sequences(batch=6)
@@ -165,9 +167,11 @@ def test_under_vmap(kind):
     assert_trees_close(summed, jax.jit(gradient)(x), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("large", [1, 99])
 @pytest.mark.parametrize("options", [{}, {"proj_size": 2}])
-def test_gradients_under_shard_map(options):
+def test_gradients_under_shard_map(options, large, monkeypatch):
     """Replicated parameters, divided data: shard_map's check of what varies is passed."""
+    monkeypatch.setattr("jaxnets.layers.bptt._LARGE", large)
     graphdef, parameters = nnx.split(make(layers.LSTM, 3, 4, bidirectional=True, **options))
     mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
 
@@ -312,3 +316,18 @@ def test_bad_arguments_of_a_cell(kind):
         cell(jnp.zeros(3))
     with pytest.raises(ValueError, match=r"state(\[1\])?: expected .*\[2, 4\], got float32\[4\]"):
         cell(jnp.zeros((2, 3)), (right, right[0]) if kind is layers.LSTMCell else right[0])
+
+
+@pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU])
+def test_a_large_batch_keeps_nothing_of_its_inputs_share_on_cpus_alone(kind):
+    layer = make(kind, 3, 4)
+    shape = "tensor<5x256x{}xf32>"  # the input's share of all gates for all steps
+
+    def written(platform, batch=256):
+        program = jax.jit(lambda x: layer(x)[0]).trace(jnp.zeros((batch, 5, 3)))
+        text = program.lower(lowering_platforms=(platform,)).as_text()
+        return shape.format(4 * layer.gate_count).replace("256", str(batch)) in text
+
+    assert written("cpu", 255)
+    assert not written("cpu")
+    assert written("cuda")

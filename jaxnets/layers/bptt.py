@@ -1,8 +1,9 @@
 """Backpropagation through time: one scan forward, one scan backward, written by hand.
 
 What autodiff makes of a scan is slow in two ways: it saves more than the gates, and it adds up the
-recurrent kernel's gradient step by step. Here the backward scan computes the gates' gradients
-alone, and the kernel's gradient is one matmul over all time steps after it.
+recurrent kernel's gradient step by step, by products too small for the processor. Here the backward
+scan computes the gates' gradients alone, and the kernel's gradient is one matmul over all time
+steps after it. Of large batches a step's product is large enough, and spares the memory.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +18,13 @@ from jax import lax
 State = tuple[jax.Array, ...]
 #: One array [B, H] for each of the G gates.
 Pieces = Sequence[jax.Array]
+#: The input's kernel [I, G·H], where z is not given, and the recurrent one [H, G·H].
+Kernels = tuple[Any, jax.Array]
+#: Theirs, [G·H] each; None for none.
+Biases = tuple[jax.Array | None, jax.Array | None]
+
+# From so many examples on a CPU computes z step by step.
+_LARGE = 256
 
 
 class Gates(NamedTuple):
@@ -40,22 +48,28 @@ class Gates(NamedTuple):
 def scan(
     gates: Gates,
     reverse: bool,
-    z: jax.Array,
-    kernel: jax.Array,
-    bias: jax.Array | None,
+    x: jax.Array,
+    kernels: Kernels,
+    biases: Biases,
     initial: State,
     valid: jax.Array | None,
 ) -> tuple[jax.Array, State]:
-    """Runs the recurrence u = h · kernel + bias, state = forward(z, u, state) over time.
+    """Runs the recurrence over time.
+
+    With z = x · kernel + bias and u = h · kernel + bias, each of its own kernel and bias,
+    state = forward(z, u, state).
 
     With a hand-written ``backward``, gradients are by reverse mode only.
+
+    On CPUs a step of a large batch computes its z, and keeps what it makes in the cache, forward
+    and backward. Otherwise one product makes z for all steps.
 
     Args:
         gates: the element-wise part of a step.
         reverse: whether time runs from the last step to the first.
-        z: what each step gets from the input, [T, B, G·H].
-        kernel: the recurrent kernel, [H, G·H].
-        bias: the bias inside the recurrence, [G·H], or None.
+        x: the inputs, [T, B, I].
+        kernels: the input's, [I, G·H], and the recurrent one, [H, G·H].
+        biases: theirs, [G·H] each, or None.
         initial: the state before the first step.
         valid: bool [T, B, 1]: where it is false, the state is held. None means true everywhere.
 
@@ -63,8 +77,17 @@ def scan(
         The hidden states by time step, [T, B, H], and the state after the last step.
     """
     unroll = _unroll if gates.backward is None else _unroll_by_hand
-    kernel, bias, initial = _vary_like(z, (kernel, bias, initial))
-    return unroll(gates, reverse, z, kernel, bias, initial, valid)
+    kernels, biases, initial = _vary_like(x, (kernels, biases, initial))
+
+    def at_once(x: jax.Array, kernels: Kernels, biases: Biases, *rest: Any) -> Any:
+        z = _linear(rows(x), kernels[0], biases[0]).reshape(*x.shape[:2], -1)
+        return unroll(gates, reverse, z, (None, kernels[1]), (None, biases[1]), *rest)
+
+    inputs = (x, kernels, biases, initial, valid)
+    if x.shape[1] < _LARGE or gates.backward is None:
+        return at_once(*inputs)
+    step_by_step = partial(unroll, gates, reverse)
+    return lax.platform_dependent(*inputs, cpu=step_by_step, default=at_once)
 
 
 def by_gate(array: jax.Array, hidden: int) -> tuple[jax.Array, ...]:
@@ -80,27 +103,34 @@ def rows(steps: jax.Array) -> jax.Array:
 def _steps(
     gates: Gates,
     reverse: bool,
-    z: jax.Array,
-    kernel: jax.Array,
-    bias: jax.Array | None,
+    x: jax.Array,
+    kernels: Kernels,
+    biases: Biases,
     initial: State,
     valid: jax.Array | None,
 ) -> tuple[State, tuple[State, Any]]:
-    """The final state; and by time step, the state after it and what was saved."""
+    """The final state; and by time step, the state after it and what was saved.
+
+    Without an input's kernel x is z.
+    """
     hidden = initial[-1].shape[-1]
+    # A step reads an array of its own for each gate: of parts of one, found at a running index,
+    # XLA's loop on CPUs takes four times as long.
+    given = by_gate(x, hidden) if kernels[0] is None else x
 
     def step(state: State, inputs: tuple) -> tuple[State, tuple[State, Any]]:
-        z, valid = inputs
-        u = state[0] @ kernel
-        if bias is not None:
-            u = u + bias[None]
-        new, saved = gates.forward(z, by_gate(u, hidden), state)
+        x, valid = inputs
+        z = x if kernels[0] is None else by_gate(_linear(x, kernels[0], biases[0]), hidden)
+        u = by_gate(_linear(state[0], kernels[1], biases[1]), hidden)
+        new, saved = gates.forward(z, u, state)
         new = _where(valid, new, state)
         return new, (new, saved)
 
-    # A step reads an array of its own for each gate: of parts of one, found at a running index,
-    # XLA's loop on CPUs takes four times as long.
-    return lax.scan(step, initial, (by_gate(z, hidden), valid), reverse=reverse)
+    return lax.scan(step, initial, (given, valid), reverse=reverse)
+
+
+def _linear(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
+    return x @ kernel if bias is None else x @ kernel + bias[None]
 
 
 def _unroll(gates: Gates, reverse: bool, *inputs: Any) -> tuple[jax.Array, State]:
@@ -110,31 +140,92 @@ def _unroll(gates: Gates, reverse: bool, *inputs: Any) -> tuple[jax.Array, State
 
 def _unroll_forward(gates: Gates, reverse: bool, *inputs: Any) -> tuple[Any, Any]:
     final, (states, saved) = _steps(gates, reverse, *inputs)
-    return (states[0], final), (*inputs[1:], states, saved)
+    return (states[0], final), (*inputs, states, saved)
 
 
 def _unroll_backward(gates: Gates, reverse: bool, residuals: Any, cotangents: Any) -> tuple:
-    backward, recurrent = gates.backward, gates.recurrent or (lambda dz, saved: dz)
-    assert backward is not None  # else the derivative is autodiff's
-    kernel, bias, initial, valid, states, saved = residuals
+    x, kernels, biases, initial, valid, states, saved = residuals
     d_outputs, d_final = cotangents
     previous = tuple(_before(*pair, reverse) for pair in zip(initial, states, strict=True))
+    steps = d_outputs, saved, previous, states, valid
+    if kernels[0] is None:
+        back = partial(_back_at_once, gates, reverse, kernels[1], biases[1])
+    else:
+        back = partial(_back_step_by_step, gates, reverse, x, kernels, biases)
+    return (*back(d_final, steps), None)
+
+
+def _back_at_once(
+    gates: Gates,
+    reverse: bool,
+    kernel: jax.Array,
+    bias: jax.Array | None,
+    d_final: State,
+    steps: tuple,
+) -> tuple:
+    """The gradients of z, kernels, biases and the initial state."""
 
     def step(d_state: State, inputs: tuple) -> tuple[State, jax.Array]:
-        d_output, saved, state, new, valid = inputs
-        d_state = (d_state[0] + d_output, *d_state[1:])
-        dz, d_previous = backward(d_state, saved, state, new)
-        if valid is not None:
-            dz = jnp.where(valid, dz, 0)
-        d_hidden = d_previous[0] + recurrent(dz, saved) @ kernel.T
-        return _where(valid, (d_hidden, *d_previous[1:]), d_state), dz
+        d_state, dz, _ = _step_back(gates, kernel, d_state, *inputs)
+        return d_state, dz
 
-    inputs = (d_outputs, saved, previous, states, valid)
-    d_initial, dz = lax.scan(step, d_final, inputs, reverse=not reverse)
-    du = rows(recurrent(dz, saved))
-    d_kernel = rows(previous[0]).T @ du
+    d_initial, dz = lax.scan(step, d_final, steps, reverse=not reverse)
+    _, saved, previous, *_ = steps
+    du = rows(_recurrent(gates, dz, saved))
     d_bias = None if bias is None else du.sum(0)
-    return dz, d_kernel, d_bias, d_initial, None
+    return dz, (None, rows(previous[0]).T @ du), (None, d_bias), d_initial
+
+
+def _back_step_by_step(
+    gates: Gates,
+    reverse: bool,
+    x: jax.Array,
+    kernels: Kernels,
+    biases: Biases,
+    d_final: State,
+    steps: tuple,
+) -> tuple:
+    """The gradients of x, kernels, biases and the initial state."""
+
+    def step(carry: Any, inputs: tuple) -> tuple[Any, jax.Array]:
+        (d_state, d_kernels, d_biases), (x, (d_output, saved, state, *rest)) = carry, inputs
+        d_state, *d = _step_back(gates, kernels[1], d_state, d_output, saved, state, *rest)
+        of_kernels = x.T @ d[0], state[0].T @ d[1]
+        of_biases = tuple(
+            None if bias is None else one.sum(0) for bias, one in zip(biases, d, strict=True)
+        )
+        sums = jax.tree.map(jnp.add, (d_kernels, d_biases), (of_kernels, of_biases))
+        return (d_state, *sums), d[0] @ kernels[0].T
+
+    nothing = _vary_like(x, jax.tree.map(jnp.zeros_like, (kernels, biases)))
+    carry, dx = lax.scan(step, (d_final, *nothing), (x, steps), reverse=not reverse)
+    d_initial, d_kernels, d_biases = carry
+    return dx, d_kernels, d_biases, d_initial
+
+
+def _step_back(
+    gates: Gates,
+    kernel: jax.Array,
+    d_state: State,
+    d_output: jax.Array,
+    saved: Any,
+    state: State,
+    new: State,
+    valid: jax.Array | None,
+) -> tuple[State, jax.Array, jax.Array]:
+    """The gradients of the state before a step, of z and of u."""
+    assert gates.backward is not None  # else the derivative is autodiff's
+    d_state = (d_state[0] + d_output, *d_state[1:])
+    dz, d_previous = gates.backward(d_state, saved, state, new)
+    if valid is not None:
+        dz = jnp.where(valid, dz, 0)
+    du = _recurrent(gates, dz, saved)
+    d_hidden = d_previous[0] + du @ kernel.T
+    return _where(valid, (d_hidden, *d_previous[1:]), d_state), dz, du
+
+
+def _recurrent(gates: Gates, dz: jax.Array, saved: Any) -> jax.Array:
+    return dz if gates.recurrent is None else gates.recurrent(dz, saved)
 
 
 _unroll_by_hand = partial(jax.custom_vjp, nondiff_argnums=(0, 1))(_unroll)

@@ -165,16 +165,13 @@ class Recurrent(nnx.Module):
         valid: jax.Array | None,
         reverse: bool,
     ) -> tuple[jax.Array, bptt.State]:
-        """One direction of one layer: one matmul for the input of all steps, then the scan."""
+        """One direction of one layer."""
         gates = self._gates(weights)
         outside, inside = weights.bias_ih, weights.bias_hh
         if outside is not None and gates.recurrent is None:  # the gates see the sum alone
             outside, inside = outside + inside, None
-        z = bptt.rows(x) @ weights.kernel_ih
-        if outside is not None:
-            z = z + outside[None]
-        z = z.reshape(*x.shape[:-1], z.shape[-1])  # [T, B, G·H]
-        return bptt.scan(gates, reverse, z, weights.kernel_hh, inside, initial, valid)
+        kernels, biases = (weights.kernel_ih, weights.kernel_hh), (outside, inside)
+        return bptt.scan(gates, reverse, x, kernels, biases, initial, valid)
 
 
 class RecurrentCell(nnx.Module):

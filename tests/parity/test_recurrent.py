@@ -158,6 +158,18 @@ def test_everything_at_once_equals_torch(kind, dtype):
     check_sequences(kind, dtype, (4, 7, 3, 5), options, given_state=True, lengths=lengths)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN-tanh"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_large_batch_equals_torch(kind, dtype, bias, monkeypatch):
+    """The same, but for the batch's size from which a step computes what comes from its input."""
+    monkeypatch.setattr("jaxnets.layers.bptt._LARGE", 4)
+    options = {"num_layers": 2, "bidirectional": True, "bias": bias}
+    lengths = [3, 7, 1, 5]
+    check_sequences(kind, dtype, (4, 7, 3, 5), options, given_state=True, lengths=lengths)
+    check_sequences(kind, dtype, (5, 3, 2, 6), {"bias": bias})
+
+
 @pytest.mark.parametrize("lengths", [None, [3, 7, 1, 5]])
 def test_projection_equals_torch(lengths):
     options = {"num_layers": 2, "bidirectional": True, "proj_size": 2}
@@ -175,9 +187,11 @@ def test_200_steps_equal_torch(kind, dtype):
     check_sequences(kind, dtype, (2, 200, 4, 16), {}, given_state=True)
 
 
+@pytest.mark.parametrize("large", [2, 99])
 @pytest.mark.parametrize("kind", KINDS)
-def test_second_derivatives_equal_torch(kind):
+def test_second_derivatives_equal_torch(kind, large, monkeypatch):
     """The hand-written gradient can itself be differentiated: a gradient penalty."""
+    monkeypatch.setattr("jaxnets.layers.bptt._LARGE", large)
     ours, theirs, own = KINDS[kind]
     torch.manual_seed(0)
     theirs = theirs(3, 4, batch_first=True, **own).double()
