@@ -10,10 +10,11 @@ import pytest
 import torch
 from flax import nnx
 
-from jaxnets import compare, layers, losses, optimizers
+from jaxnets import compare, layers, losses, optimizers, recipes
 from jaxnets.arrays import InputError
 from jaxnets.compare import engine, torch_side
 from jaxnets.compare.findings import findings, of_one_alone
+from jaxnets.compare.from_recipe import from_recipe
 from jaxnets.compare.records import Pair
 from jaxnets.data import Compose, Dataset, Normalize, RandomHorizontalFlip, Split, ToFloat
 from jaxnets.models import MLP, LeNet, RecurrentClassifier
@@ -388,3 +389,10 @@ def test_a_member_that_is_not_its_run_alone_is_found(honest):
     (found,) = of_one_alone(ours.step_losses * np.float32([1, 1.01, 1, 1, 1, 1]), ours)
     assert (found.statistic, found.step) == ("loss of the run alone", 1)
     assert "apart from that of the run alone" in found.text
+
+
+def test_a_documented_figure_says_after_how_many_epochs_it_was():
+    recipe = recipes.recipe("mnist-mlp")
+    assert "epochs" not in from_recipe(recipe).reference
+    fewer = from_recipe(dataclasses.replace(recipe, epochs=2))
+    assert fewer.reference.endswith("; after 10 epochs")

@@ -232,6 +232,13 @@ def test_independent_runs_compare_by_their_scores_alone():
     assert [text.get_text() for text in below.get_yticklabels()] == ["mean, 95 % CI"]
 
 
+def test_a_documented_figure_with_dropout_is_not_that_of_pairs():
+    made = comparison(2, **SMALL)
+    assert "is with dropout" not in markdown(content(made))
+    without = dataclasses.replace(made, settings={"dropout": "off on both sides"})
+    assert "98.1 %). That is with dropout, which pairs train without." in markdown(content(without))
+
+
 def test_what_is_missing_is_left_out():
     blocks = content(comparison(2, epochs=1, steps=1, examples=50, bare=True))
     assert headings(blocks) == ["Test accuracy", "Step by step", "Predictions", "How it was made"]

@@ -45,9 +45,16 @@ def from_recipe(recipe: Recipe, data: Dataset | None = None) -> Experiment:
         transform=told["transform"],
         augment=told["augment"],
         settings={name: value for name, value in settings.items() if name not in _ASIDE},
-        reference=f"documented: {recipe.expect}",
+        reference=_reference(recipe),
         record={"recipe": settings},
     )
+
+
+def _reference(recipe: Recipe) -> str:
+    """The documented figure, and after how many epochs, where this takes other ones."""
+    usual = recipes.RECIPES.get(recipe.name, recipe).epochs
+    after = "" if usual == recipe.epochs else f"; after {usual} epochs"
+    return f"documented: {recipe.expect}{after}"
 
 
 def recipe_of(begun: dict[str, Any]) -> Recipe:

@@ -55,7 +55,9 @@ def _opening(comparison: Comparison) -> Iterator[Block]:
     yield verdict(comparison)
     if comparison.reference is not None:
         said = comparison.reference.strip().removesuffix(".")
-        yield Paragraph(f"{said[:1].upper()}{said[1:]}.")
+        off = "dropout" in comparison.settings  # a note of the engine's, see there
+        note = " That is with dropout, which pairs train without." if off else ""
+        yield Paragraph(f"{said[:1].upper()}{said[1:]}.{note}")
 
 
 def _scores(comparison: Comparison) -> Iterator[Block]:
