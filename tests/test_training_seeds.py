@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -13,6 +14,8 @@ from jaxnets.data import Dataset, RandomCrop, Split, StreamedSplit
 from jaxnets.layers import BatchNorm2d, Dropout, Linear, flatten
 from jaxnets.models import MLP, LeNet, RecurrentClassifier
 from jaxnets.training import NonFiniteLossError, Saving, Sharding, Summary, epoch, fit
+from jaxnets.training.batches import Gathered
+from jaxnets.training.state import Program, initialize
 
 
 class Varied(nnx.Module):
@@ -130,13 +133,16 @@ def test_members_in_groups_are_their_own_runs(monkeypatch, trained, evaluated):
         assert_same(member, alone, rtol=0 if trained == 1 else 1e-5)
 
 
-def test_a_cpu_takes_convolutions_one_after_the_other():
-    def members(kernels):
-        return epoch._trained_at_once(lambda one: conv(one, np.ones((3, 1, 4, 4))), kernels)
-
-    conv = functools.partial(jax.lax.conv, window_strides=(1, 1), padding="SAME")
-    assert members(np.ones((5, 3, 1, 4, 4))) == 1
-    assert epoch._trained_at_once(lambda one: one @ one, np.ones((5, 3, 3))) == 4
+@pytest.mark.parametrize(("name", "at_once"), [("mlp", 4), ("lenet", 1), ("lstm", 1)])
+def test_a_cpu_takes_members_of_long_steps_one_after_the_other(name, at_once):
+    build, shape, optimizer, _ = CASES[name]
+    model = build(rngs=nnx.Rngs(0), param_dtype=np.float32)
+    graphdef, state = initialize(model, optimizer, 0)
+    program = Program(graphdef, losses.cross_entropy, optimizer)
+    states = jax.tree.map(lambda array: array[None], state)
+    inputs, labels = jnp.zeros((5, *shape)), jnp.zeros(5, int)
+    batches = Gathered(inputs, labels, jnp.zeros((1, 4, 1), int))
+    assert epoch._trained_at_once(program, 4, states, batches) == at_once
 
 
 def test_each_seed_is_trained_with_each_learning_rate():
