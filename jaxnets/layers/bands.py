@@ -7,6 +7,7 @@ matrix product runs near the processor's limit, where XLA's convolution of few c
 it, forward and backward.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -18,8 +19,8 @@ Padding = tuple[tuple[int, int], ...]
 
 # From so many channels on XLA's convolution is as fast.
 _FEW = 16
-# So many columns, positions of a tile times channels, the matrix may have: more are more zeros.
-_COLUMNS = 48
+# The columns of the matrix, positions of a tile times channels, with which the product is fast.
+_COLUMNS = 44
 
 
 def pays(x: jax.Array, kernel: jax.Array) -> bool:
@@ -41,15 +42,16 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
         [N, H', W', O].
     """
     size, channels = _size(x, kernel, padding), kernel.shape[-1]
-    tile = _tile(kernel)
+    # What a tile looks at is a whole number of tiles wide.
+    tile = 1, _width(kernel, 1, _divisors(kernel.shape[1] - 1))
     tiles = _count(size, tile)
     y = _seen(x, kernel, padding, tile, tiles) @ _band(kernel, tile)
     return _from_tiles(y.reshape(len(x), *tiles, *tile, channels), size)
 
 
 def pools(kernel: jax.Array) -> bool:
-    """Whether ``convolve_and_pool`` takes a kernel: tiles have to be windows."""
-    return all(size % 2 for size in kernel.shape[:2])
+    """Whether ``convolve_and_pool`` takes a kernel: what a tile looks at has to be whole tiles."""
+    return all(size % 2 and size > 1 for size in kernel.shape[:2])
 
 
 def convolve_and_pool(
@@ -57,8 +59,8 @@ def convolve_and_pool(
 ) -> jax.Array:
     """The maximum of each window of 2x2 of ``relu(convolve(x, kernel, padding) + bias)``.
 
-    A tile is a few whole windows. Its columns are ordered by the place in the window, so that the
-    maximum is one of four arrays side by side.
+    A tile is a few windows side by side. Its columns are ordered by the place in the window, so
+    that the maximum is one of four arrays.
 
     Args:
         x: [N, H, W, C].
@@ -69,16 +71,15 @@ def convolve_and_pool(
     Returns:
         [N, H' // 2, W' // 2, O]; of several maxima the first has the gradient.
     """
-    size, channels = _size(x, kernel, padding), kernel.shape[-1]
-    size = [n // 2 for n in size]
-    tall, wide = (max(t, 2) for t in _tile(kernel))
-    tiles = _count(size, (tall // 2, wide // 2))
-    windows = tall // 2 * (wide // 2)
-    band = _band(kernel, (tall, wide)).reshape(-1, tall // 2, 2, wide // 2, 2, channels)
-    band = band.transpose(0, 2, 4, 1, 3, 5).reshape(len(band), -1)
-    y = _seen(x, kernel, padding, (tall, wide), tiles) @ band
+    size, channels = [n // 2 for n in _size(x, kernel, padding)], kernel.shape[-1]
+    wide = _width(kernel, 2, [d for d in _divisors(kernel.shape[1] - 1) if d % 2 == 0])
+    windows = wide // 2
+    tiles = _count(size, (1, windows))
+    band = _band(kernel, (2, wide)).reshape(-1, 2, windows, 2, channels).swapaxes(2, 3)
+    seen = _seen(x, kernel, padding, (2, wide), tiles)
+    y = seen @ band.reshape(seen.shape[1], -1)
     y = _best(y.reshape(len(y), 4, windows * channels), jnp.tile(bias, windows))
-    return _from_tiles(y.reshape(len(x), *tiles, tall // 2, wide // 2, channels), size)
+    return _from_tiles(y.reshape(len(x), *tiles, 1, windows, channels), size)
 
 
 def _size(x: jax.Array, kernel: jax.Array, padding: Padding) -> list[int]:
@@ -87,12 +88,13 @@ def _size(x: jax.Array, kernel: jax.Array, padding: Padding) -> list[int]:
     return [n + sum(edges) - reach + 1 for n, edges, reach in axes]
 
 
-def _tile(kernel: jax.Array) -> tuple[int, int]:
-    """Rows and columns of a tile: what it looks at is then a whole number of tiles."""
-    rows, columns = ([t for t in range(1, k) if (k - 1) % t == 0] or [1] for k in kernel.shape[:2])
-    tiles = [(tall, wide) for tall in rows for wide in columns]
-    fitting = [t for t in tiles if t[0] * t[1] * kernel.shape[-1] <= _COLUMNS] or [(1, 1)]
-    return max(fitting, key=lambda t: (t[0] * t[1], -abs(t[0] - t[1]), t[1]))
+def _width(kernel: jax.Array, tall: int, sizes: Sequence[int]) -> int:
+    """The one of some widths of a tile of so many rows whose columns are about the right number."""
+    return min(sizes, key=lambda wide: abs(tall * wide * kernel.shape[-1] - _COLUMNS))
+
+
+def _divisors(number: int) -> list[int]:
+    return [d for d in range(1, number + 1) if number % d == 0] or [1]
 
 
 def _count(size: list[int], tile: tuple[int, int]) -> list[int]:
@@ -118,10 +120,13 @@ def _seen(
     edges = (0, 0, 0), (top, bottom, 0), (left, right, 0), (0, 0, 0)
     x = lax.pad(x, jnp.zeros((), x.dtype), edges)
     x = x.reshape(batch, down + high, tall, across + broad - 1, wide * channels)
-    x = jnp.concatenate([x[:, :, :, q : q + across] for q in range(broad)], axis=-1)
-    rows_seen = [x[:, p : p + down, i] for p in range(high) for i in range(tall)]
-    seen = high * tall * broad * wide * channels
-    return jnp.stack(rows_seen, axis=3).reshape(batch * down * across, seen)
+    seen = [
+        jnp.concatenate([x[:, p : p + down, i, q : q + across] for q in range(broad)], axis=-1)
+        for p in range(high)
+        for i in range(tall)
+    ]
+    size = len(seen) * broad * wide * channels
+    return jnp.stack(seen, axis=3).reshape(batch * down * across, size)
 
 
 def _band(kernel: jax.Array, tile: tuple[int, int]) -> jax.Array:
