@@ -16,6 +16,12 @@ def apart(conv, pool, x):
     return pool(jax.nn.relu(conv(x)))
 
 
+def together(conv, pool, x):
+    """In a program, as outside of one the layers are called."""
+    graphdef, state = nnx.split(conv)
+    return jax.jit(lambda state, x: relu_and_pool(nnx.merge(graphdef, state), pool, x))(state, x)
+
+
 def gradients(function, conv, x, cotangent):
     graphdef, parameters = nnx.split(conv)
 
@@ -44,9 +50,9 @@ def test_outputs_and_gradients_are_those_of_three_layers(channels, kernel, paddi
         conv = Conv2d(*channels, kernel, padding=padding, rngs=nnx.Rngs(0), param_dtype=float)
         x = jax.random.normal(jax.random.key(1), (3, *shape, channels[0]))
         expected = apart(conv, POOL, x)
-        np.testing.assert_allclose(relu_and_pool(conv, POOL, x), expected, rtol=1e-12, atol=1e-13)
+        np.testing.assert_allclose(together(conv, POOL, x), expected, rtol=1e-12, atol=1e-13)
         cotangent = jax.random.normal(jax.random.key(2), expected.shape)
-        found = gradients(relu_and_pool, conv, x, cotangent)
+        found = gradients(together, conv, x, cotangent)
         wanted = gradients(apart, conv, x, cotangent)
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), found, wanted
@@ -58,7 +64,7 @@ def test_of_several_maxima_the_first_has_the_gradient():
     x = jnp.ones((2, 12, 12, 1))  # within the edges all outputs are the same
     conv.bias[...] = jnp.asarray([5.0, -9.0])  # the second channel's ReLU is shut
     cotangent = jnp.ones((2, 6, 6, 2))
-    found = gradients(relu_and_pool, conv, x, cotangent)
+    found = gradients(together, conv, x, cotangent)
     wanted = gradients(apart, conv, x, cotangent)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, wanted)
     assert abs(found[1]).max() > 0
@@ -67,7 +73,7 @@ def test_of_several_maxima_the_first_has_the_gradient():
 def test_nan_goes_through():
     conv = Conv2d(1, 2, 3, rngs=nnx.Rngs(0))
     x = jnp.zeros((1, 8, 8, 1)).at[0, 1, 1].set(jnp.nan)
-    assert jnp.isnan(relu_and_pool(conv, POOL, x)[0, 0, 0]).all()
+    assert jnp.isnan(together(conv, POOL, x)[0, 0, 0]).all()
 
 
 def test_gradients_of_gradients():
@@ -79,7 +85,7 @@ def test_gradients_of_gradients():
         return (slope(x) ** 2).sum()
 
     np.testing.assert_allclose(
-        *(jax.grad(steepness)(x, function) for function in (relu_and_pool, apart)), rtol=1e-4
+        *(jax.grad(steepness)(x, function) for function in (together, apart)), rtol=1e-4
     )
 
 
@@ -102,13 +108,25 @@ def test_what_is_not_one_pass_is_three(options, pool, dtype):
     options = {"kernel_size": 3, "param_dtype": dtype, **options}
     conv = Conv2d(2, 4, **options, rngs=nnx.Rngs(0))
     x = jax.random.normal(jax.random.key(1), (2, 9, 9, 2), dtype)
-    np.testing.assert_array_equal(relu_and_pool(conv, pool, x), apart(conv, pool, x))
+    program = str(jax.make_jaxpr(lambda x: relu_and_pool(conv, pool, x))(x))
+    assert program == str(jax.make_jaxpr(lambda x: apart(conv, pool, x))(x))
+
+
+class Twice(Conv2d):
+    def __call__(self, x):
+        return 2 * super().__call__(x)
+
+
+def test_another_layer_in_place_of_the_convolution_is_called():
+    conv = Twice(1, 6, 5, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(1), (2, 12, 12, 1))
+    np.testing.assert_allclose(together(conv, POOL, x), apart(conv, POOL, x), rtol=1e-5)
 
 
 def test_an_image_too_small_is_refused_by_the_layer_that_minds():
     conv = Conv2d(1, 2, 3, rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match="room for a window"):
-        relu_and_pool(conv, POOL, jnp.zeros((1, 3, 9, 1)))
+        together(conv, POOL, jnp.zeros((1, 3, 9, 1)))
 
 
 @pytest.mark.parametrize(("platform", "convolutions"), [("cpu", 0), ("cuda", 1)])

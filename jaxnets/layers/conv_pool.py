@@ -11,10 +11,11 @@ from jaxnets.layers.pooling import MaxPool2d
 
 
 def relu_and_pool(conv: Conv2d, pool: MaxPool2d, x: jax.Array) -> jax.Array:
-    """``pool(jax.nn.relu(conv(x)))``, on CPUs in one pass where that is possible and pays.
+    """``pool(jax.nn.relu(conv(x)))``, in programs for CPUs in one pass where that pays.
 
     One after the other, each writes images of full size for the next to read, and of a few channels
-    only, which a processor's vectors do not fit.
+    only, which a processor's vectors do not fit. Outside of programs the two layers are called, so
+    that what watches layers sees them.
 
     Args:
         conv: the convolution.
@@ -38,6 +39,8 @@ def relu_and_pool(conv: Conv2d, pool: MaxPool2d, x: jax.Array) -> jax.Array:
 
 
 def _can_be_one(conv: Conv2d, pool: MaxPool2d, x: jax.Array) -> bool:
+    if not isinstance(x, jax.core.Tracer) or (type(conv), type(pool)) != (Conv2d, MaxPool2d):
+        return False  # a layer in place of these may do anything
     kernel, bias, (height, width) = conv.kernel, conv.bias, conv.kernel_size
     plain = {*conv.stride, *conv.dilation, conv.groups} == {1} and conv.padding_mode == "zeros"
     window = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode)
