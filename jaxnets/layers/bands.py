@@ -7,7 +7,6 @@ matrix product runs near the processor's limit, where XLA's convolution of few c
 it, forward and backward.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -29,7 +28,7 @@ def pays(x: jax.Array, kernel: jax.Array) -> bool:
 
 
 def convolve(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
-    """Cross-correlates images with a kernel, at stride 1.
+    """Cross-correlates images with a kernel, at stride 1. Differentiable in both modes.
 
     An infinite input, times the zeros, makes outputs NaN that do not look at it.
 
@@ -41,12 +40,11 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
     Returns:
         [N, H', W', O].
     """
-    size, channels = _size(x, kernel, padding), kernel.shape[-1]
-    # What a tile looks at is a whole number of tiles wide.
-    tile = 1, _width(kernel, 1, _divisors(kernel.shape[1] - 1))
-    tiles = _count(size, tile)
-    y = _seen(x, kernel, padding, tile, tiles) @ _band(kernel, tile)
-    return _from_tiles(y.reshape(len(x), *tiles, *tile, channels), size)
+    wide = _width(kernel, 1)
+    rows, columns = _size(x, kernel, padding)
+    across = -(-columns // wide)
+    y = _seen(x, kernel, padding, (1, wide), (rows, across)) @ _band(kernel, (1, wide))
+    return y.reshape(len(x), rows, across * wide, kernel.shape[-1])[:, :, :columns]
 
 
 def pools(kernel: jax.Array) -> bool:
@@ -71,15 +69,15 @@ def convolve_and_pool(
     Returns:
         [N, H' // 2, W' // 2, O]; of several maxima the first has the gradient.
     """
-    size, channels = [n // 2 for n in _size(x, kernel, padding)], kernel.shape[-1]
-    wide = _width(kernel, 2, [d for d in _divisors(kernel.shape[1] - 1) if d % 2 == 0])
+    wide, channels = _width(kernel, 2), kernel.shape[-1]
+    rows, columns = (n // 2 for n in _size(x, kernel, padding))
     windows = wide // 2
-    tiles = _count(size, (1, windows))
+    across = -(-columns // windows)
     band = _band(kernel, (2, wide)).reshape(-1, 2, windows, 2, channels).swapaxes(2, 3)
-    seen = _seen(x, kernel, padding, (2, wide), tiles)
+    seen = _seen(x, kernel, padding, (2, wide), (rows, across))
     y = seen @ band.reshape(seen.shape[1], -1)
     y = _best(y.reshape(len(y), 4, windows * channels), jnp.tile(bias, windows))
-    return _from_tiles(y.reshape(len(x), *tiles, 1, windows, channels), size)
+    return y.reshape(len(x), rows, across * windows, channels)[:, :, :columns]
 
 
 def _size(x: jax.Array, kernel: jax.Array, padding: Padding) -> list[int]:
@@ -88,18 +86,11 @@ def _size(x: jax.Array, kernel: jax.Array, padding: Padding) -> list[int]:
     return [n + sum(edges) - reach + 1 for n, edges, reach in axes]
 
 
-def _width(kernel: jax.Array, tall: int, sizes: Sequence[int]) -> int:
-    """The one of some widths of a tile of so many rows whose columns are about the right number."""
-    return min(sizes, key=lambda wide: abs(tall * wide * kernel.shape[-1] - _COLUMNS))
-
-
-def _divisors(number: int) -> list[int]:
-    return [d for d in range(1, number + 1) if number % d == 0] or [1]
-
-
-def _count(size: list[int], tile: tuple[int, int]) -> list[int]:
-    """How many tiles cover the outputs, down and across."""
-    return [-(-n // t) for n, t in zip(size, tile, strict=True)]
+def _width(kernel: jax.Array, tall: int) -> int:
+    """The width of tiles of so many rows: what one looks at is a whole number of tiles wide."""
+    reach = kernel.shape[1] - 1
+    widths = [wide for wide in range(tall, reach + 1, tall) if reach % wide == 0] or [1]
+    return min(widths, key=lambda wide: abs(tall * wide * kernel.shape[-1] - _COLUMNS))
 
 
 def _seen(
@@ -107,7 +98,7 @@ def _seen(
     kernel: jax.Array,
     padding: Padding,
     tile: tuple[int, int],
-    tiles: list[int],
+    tiles: tuple[int, int],
 ) -> jax.Array:
     """What each tile looks at, [N · tiles, height seen · width seen · C]."""
     batch, rows, columns, channels = x.shape
@@ -139,13 +130,6 @@ def _band(kernel: jax.Array, tile: tuple[int, int]) -> jax.Array:
     ]
     matrix = jnp.stack(moved, axis=3)  # [height seen, width seen, C, positions, O]
     return matrix.reshape(-1, len(moved) * kernel.shape[-1])
-
-
-def _from_tiles(y: jax.Array, size: list[int]) -> jax.Array:
-    """[N, down, across, tall, wide, O] as [N, rows, columns, O]."""
-    batch, down, across, tall, wide, channels = y.shape
-    y = y.swapaxes(2, 3).reshape(batch, down * tall, across * wide, channels)
-    return y[:, : size[0], : size[1]]
 
 
 @jax.custom_vjp

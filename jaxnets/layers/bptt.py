@@ -140,7 +140,9 @@ def _unroll(gates: Gates, reverse: bool, *inputs: Any) -> tuple[jax.Array, State
 
 def _unroll_forward(gates: Gates, reverse: bool, *inputs: Any) -> tuple[Any, Any]:
     final, (states, saved) = _steps(gates, reverse, *inputs)
-    return (states[0], final), (*inputs, states, saved)
+    x, kernels, *rest = inputs
+    needed = None if kernels[0] is None else x  # the way back takes no z
+    return (states[0], final), (needed, kernels, *rest, states, saved)
 
 
 def _unroll_backward(gates: Gates, reverse: bool, residuals: Any, cotangents: Any) -> tuple:

@@ -7,6 +7,7 @@ from jax import lax
 
 from jaxnets.layers import bands
 from jaxnets.layers.convolution import Conv2d
+from jaxnets.layers.convolve import Geometry
 from jaxnets.layers.pooling import MaxPool2d
 
 
@@ -42,7 +43,8 @@ def _can_be_one(conv: Conv2d, pool: MaxPool2d, x: jax.Array) -> bool:
     if not isinstance(x, jax.core.Tracer) or (type(conv), type(pool)) != (Conv2d, MaxPool2d):
         return False  # a layer in place of these may do anything
     kernel, bias, (height, width) = conv.kernel, conv.bias, conv.kernel_size
-    plain = {*conv.stride, *conv.dilation, conv.groups} == {1} and conv.padding_mode == "zeros"
+    geometry = Geometry(conv.stride, conv.padding, conv.dilation, (1, 1), conv.groups)
+    plain = geometry.dense and conv.padding_mode == "zeros"
     window = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode)
     by_two = window == ((2, 2), (2, 2), (0, 0), (1, 1), False)
     if not (plain and by_two and bias is not None and x.shape[3:] == (conv.in_channels,)):

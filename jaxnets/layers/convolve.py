@@ -9,7 +9,7 @@ from jax import lax
 from jaxnets.layers import bands
 
 #: Before and after each spatial axis.
-Padding = tuple[tuple[int, int], ...]
+Padding = bands.Padding
 
 _LAYOUTS = {3: ("NLC", "LIO", "NLC"), 4: ("NHWC", "HWIO", "NHWC"), 5: ("NDHWC", "DHWIO", "NDHWC")}
 

@@ -16,11 +16,11 @@ from jaxnets.training.step import StepMetrics, check_of_examples, gathered, meas
 
 # On a CPU, where many small matrices are faster than one, but all of them are to be in its cache.
 _TRAINED_ON_CPU = 4
-# What makes a step long, so that there members are trained one after the other: convolutions with
-# weights of their own for each member take twice the time, and loops up to 1.4 times.
-_LONG = ("conv_general_dilated[", "scan[", "while[")
 # Elsewhere, as the batches of an evaluation are large and each member needs memory for one.
 _EVALUATED = 16
+# What makes a step long, so that on a CPU members are trained one after the other: convolutions
+# with weights of their own for each member take twice the time, and loops up to 1.4 times.
+_LONG = ("conv_general_dilated[", "scan[", "while[")
 
 
 def train_steps(
@@ -122,11 +122,11 @@ def _trained_at_once(program: Program, size: int, states: TrainState, batches: G
         return batches.rows.shape[2]
 
     def step(state: TrainState, rows: jax.Array) -> Any:
-        inputs, labels = batches.inputs[rows], batches.labels[rows]
-        return train_step(program, state, inputs, labels, size=size)
+        batch = batches._replace(rows=rows).batch(jnp.int32(0))
+        return train_step(program, state, *batch, size=size)
 
     one = jax.tree.map(lambda array: array[0], states)
-    text = str(jax.make_jaxpr(step)(one, batches.rows[0, :, 0]))
+    text = str(jax.make_jaxpr(step)(one, batches.rows[:, :, 0]))
     return 1 if any(name in text for name in _LONG) else _TRAINED_ON_CPU
 
 
