@@ -8,11 +8,11 @@ has ended when it is timed. Each competitor is a process of its own with all cor
 turns (`turns.py`):
 
 - jaxnets: `predictor`.
-- jaxnets sync: the same, where the program has told JAX to compute on CPUs in the calling thread
-  (`jax_cpu_enable_async_dispatch`), which jaxnets, changing no setting, leaves to the program.
+- jaxnets, on device: the same, from a JAX array, which lies on the device and is not copied there.
 - torch eager: `model.eval()` under `torch.inference_mode()`; images lie as PyTorch has them, NCHW.
 - torch.compile: the same, compiled; on a GPU with `mode="reduce-overhead"`.
 - plain Flax: NNX under `nnx.jit`.
+- floor: of batches, the network's multiplications at the rate of a large matrix product.
 
 The table gives medians over the rounds of the mean time of a call in a round, quartiles, and each
 competitor's time divided by jaxnets'. Writes `benchmarks/results/inference.json` and a chart beside
@@ -26,6 +26,7 @@ from pathlib import Path
 import chart
 import machine
 import numpy as np
+import products
 import turns
 from networks import NETWORKS, Network, build, examples
 
@@ -50,10 +51,12 @@ def main() -> None:
 def compete(options: argparse.Namespace) -> None:
     """Times all cases, and tells and writes what came of it."""
     rows = []
-    names = [name for name in COMPETITORS if name not in options.without]
     print(turns.HEAD.format("call"))
     for network in options.network or NETWORKS:
         for batch in options.batch or (1, 1024):
+            # A few multiplications are no large product.
+            without = {*options.without, "floor"} if batch == 1 else options.without
+            names = [name for name in [*COMPETITORS, "floor"] if name not in without]
             work = NETWORKS[network].multiplications * 2 * batch / 30e9
             calls = max(4, int(options.seconds / (work + 150e-6)))
             arguments = ["--network", network, "--batch", str(batch), "--calls", str(calls)]
@@ -67,6 +70,10 @@ def compete(options: argparse.Namespace) -> None:
 def answer(options: argparse.Namespace) -> None:
     """In a competitor: answers the same inputs so many times a turn."""
     network = NETWORKS[options.network[0]]
+    if options.competitor == "floor":
+        multiplications = options.calls * options.batch[0] * network.multiplications
+        products.serve(multiplications, size=512)  # small enough for whole ones to be near
+        return
     inputs, _ = examples(network, options.batch[0])
     call = COMPETITORS[options.competitor](network, inputs)
 
@@ -87,11 +94,10 @@ def jaxnets_call(network: Network, inputs: np.ndarray) -> Call:
     return lambda: np.asarray(answer(inputs))
 
 
-def jaxnets_sync(network: Network, inputs: np.ndarray) -> Call:
+def jaxnets_on_device(network: Network, inputs: np.ndarray) -> Call:
     import jax
 
-    jax.config.update("jax_cpu_enable_async_dispatch", False)
-    return jaxnets_call(network, inputs)
+    return jaxnets_call(network, jax.device_put(inputs))
 
 
 def torch_eager(network: Network, inputs: np.ndarray, mode: str | None = None) -> Call:
@@ -129,11 +135,11 @@ def plain_flax(network: Network, inputs: np.ndarray) -> Call:
 
 COMPETITORS = {
     "jaxnets": jaxnets_call,
-    "jaxnets sync": jaxnets_sync,
+    "jaxnets, on device": jaxnets_on_device,
     "torch eager": torch_eager,
     "torch.compile": torch_compile,
     "plain Flax": plain_flax,
-}
+}  # and floor, of which nothing is called
 
 
 if __name__ == "__main__":

@@ -33,6 +33,7 @@ from pathlib import Path
 import chart
 import machine
 import numpy as np
+import products
 import turns
 from networks import NETWORKS, Network, build, examples
 
@@ -241,19 +242,8 @@ def keras_fit(network: Network, batch: int, steps: int) -> None:
     turns.serve(lambda: model.fit(x, y, batch_size=batch, epochs=1, verbose=0))
 
 
-def floor(network: Network, batch: int, steps: int, size: int = 1024) -> None:
-    """Large matrix products, with as many multiplications as the steps of an epoch."""
-    import jax
-
-    matrix = jax.random.normal(jax.random.key(0), (size, size))
-    product = jax.jit(jax.numpy.matmul)
-    times = max(1, round(3 * steps * batch * network.multiplications / size**3))
-
-    def run() -> None:
-        for _ in range(times):
-            product(matrix, matrix).block_until_ready()
-
-    turns.serve(run)
+def floor(network: Network, batch: int, steps: int) -> None:
+    products.serve(3 * steps * batch * network.multiplications)
 
 
 COMPETITORS = {

@@ -155,7 +155,7 @@ def test_padding_changes_nothing_even_nan(kind):
 @pytest.mark.parametrize("kind", LAYERS)
 def test_under_vmap(kind, large, monkeypatch):
     monkeypatch.setattr("jaxnets.layers.bptt._LARGE", large)
-    layer = make(kind, 3, 4)
+    layer = make(kind, 3, 4, num_layers=2)
     graphdef, parameters = nnx.split(layer)
     x = sequences(batch=6)
 
@@ -168,11 +168,14 @@ def test_under_vmap(kind, large, monkeypatch):
 
 
 @pytest.mark.parametrize("large", [1, 99])
-@pytest.mark.parametrize("options", [{}, {"proj_size": 2}])
+@pytest.mark.parametrize(
+    "options",
+    [{"bidirectional": True}, {"bidirectional": True, "proj_size": 2}, {"num_layers": 2}],
+)
 def test_gradients_under_shard_map(options, large, monkeypatch):
     """Replicated parameters, divided data: shard_map's check of what varies is passed."""
     monkeypatch.setattr("jaxnets.layers.bptt._LARGE", large)
-    graphdef, parameters = nnx.split(make(layers.LSTM, 3, 4, bidirectional=True, **options))
+    graphdef, parameters = nnx.split(make(layers.LSTM, 3, 4, **options))
     mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
 
     def gradient(parameters, x, lengths):
@@ -331,3 +334,50 @@ def test_a_large_batch_keeps_nothing_of_its_inputs_share_on_cpus_alone(kind):
     assert written("cpu", 255)
     assert not written("cpu")
     assert written("cuda")
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("kind", LAYERS)
+def test_layers_that_take_a_step_together(kind, dropout, monkeypatch):
+    """Where no gradient is taken: the same outputs and states, and what is differentiated, too."""
+    layer = make(kind, 3, 4, num_layers=3, dropout=dropout)
+    layer.eval()
+    graphdef, state = nnx.split(layer)
+    x, lengths = sequences(), np.array([5, 3])
+    shape = (3, 2, 4)
+    first = jax.random.normal(jax.random.key(1), shape), jax.random.normal(jax.random.key(2), shape)
+    initial = first if kind is layers.LSTM else first[0]
+
+    def answer(state, initial):
+        return nnx.merge(graphdef, state)(x, initial, lengths=lengths)
+
+    def loss(initial):
+        return sum(jnp.sin(array).sum() for array in jax.tree.leaves(answer(state, initial)))
+
+    def found(large):
+        monkeypatch.setattr("jaxnets.layers.bptt._LARGE", large)
+        jax.clear_caches()
+        gradient = jax.jit(jax.value_and_grad(loss))(initial)
+        return jax.jit(answer)(state, initial), gradient
+
+    assert_trees_close(found(1), found(99), rtol=1e-6, atol=1e-6)
+
+
+def test_what_keeps_layers_apart(monkeypatch):
+    """Another platform, a gradient, and whatever lies between them: then each has its loop."""
+    monkeypatch.setattr("jaxnets.layers.bptt._LARGE", 1)
+
+    def loops(platform="cpu", of=lambda answer: answer, **options):
+        graphdef, state = nnx.split(make(layers.LSTM, 3, 4, num_layers=3, **options))
+
+        def answer(x, state):
+            return nnx.merge(graphdef, state)(x)[0]
+
+        program = jax.jit(of(answer)).trace(sequences(), state)
+        return program.lower(lowering_platforms=(platform,)).as_text().count("stablehlo.while")
+
+    assert loops() == 1
+    assert loops("cuda") == 3
+    assert loops(of=lambda answer: jax.grad(lambda *all: answer(*all).sum())) == 6
+    assert loops(dropout=1.0) == 3  # of which nothing is drawn at random
+    assert loops(bidirectional=True) == 6

@@ -23,6 +23,21 @@ Kernels = tuple[Any, jax.Array]
 #: Theirs, [G·H] each; None for none.
 Biases = tuple[jax.Array | None, jax.Array | None]
 
+
+class Layer(NamedTuple):
+    """The arrays of a layer.
+
+    Attributes:
+        kernels: see ``scan``, as are the others.
+        biases: of the input's share, and of the hidden state's.
+        initial: the state before the first step.
+    """
+
+    kernels: Kernels
+    biases: Biases
+    initial: State
+
+
 # From so many examples on a CPU computes z step by step.
 _LARGE = 256
 
@@ -90,6 +105,64 @@ def scan(
     return lax.platform_dependent(*inputs, cpu=step_by_step, default=at_once)
 
 
+def stacked(
+    gates: Gates, x: jax.Array, layers: Sequence[Layer], valid: jax.Array | None
+) -> tuple[jax.Array, list[State]]:
+    """Runs layers on top of each other over time, from the first step to the last.
+
+    On CPUs a large batch goes through a step of all layers before the next step, where no
+    gradient is taken: an output that the next layer reads at once is still in the cache.
+
+    Args:
+        gates: the element-wise part of a step, the same in all layers.
+        x: the inputs, [T, B, I].
+        layers: the first of which is fed with x, each other with the outputs of the one before.
+        valid: see ``scan``.
+
+    Returns:
+        The hidden states of the last layer by time step, [T, B, H], and the state of each layer
+        after the last step.
+    """
+
+    def by_layer(
+        x: jax.Array, layers: Sequence[Layer], valid: jax.Array | None
+    ) -> tuple[jax.Array, list[State]]:
+        finals = []
+        for kernels, biases, initial in layers:
+            x, final = scan(gates, False, x, kernels, biases, initial, valid)
+            finals.append(final)
+        return x, finals
+
+    if len(layers) == 1 or x.shape[1] < _LARGE or gates.backward is None:
+        return by_layer(x, layers, valid)
+
+    @jax.custom_vjp
+    def run(*inputs: Any) -> tuple[jax.Array, list[State]]:
+        together = partial(_layers_together, gates)
+        return lax.platform_dependent(*inputs, cpu=together, default=by_layer)
+
+    run.defvjp(partial(jax.vjp, by_layer), lambda pull_back, cotangents: pull_back(cotangents))
+    return run(x, _vary_like(x, layers), valid)
+
+
+def _layers_together(
+    gates: Gates, x: jax.Array, layers: Sequence[Layer], valid: jax.Array | None
+) -> tuple[jax.Array, list[State]]:
+    """``stacked``, a step of all layers after the other."""
+
+    def step(states: list[State], inputs: tuple) -> tuple[list[State], jax.Array]:
+        x, valid = inputs
+        after: list[State] = []
+        for layer, state in zip(layers, states, strict=True):
+            new, _ = _step(gates, layer.kernels, layer.biases, state, x, valid)
+            after.append(new)
+            x = new[0]
+        return after, x
+
+    finals, outputs = lax.scan(step, [layer.initial for layer in layers], (x, valid))
+    return outputs, finals
+
+
 def by_gate(array: jax.Array, hidden: int) -> tuple[jax.Array, ...]:
     """[..., G·H] as G arrays [..., H]."""
     return tuple(jnp.split(array, array.shape[-1] // hidden, axis=-1))
@@ -119,14 +192,21 @@ def _steps(
     given = by_gate(x, hidden) if kernels[0] is None else x
 
     def step(state: State, inputs: tuple) -> tuple[State, tuple[State, Any]]:
-        x, valid = inputs
-        z = x if kernels[0] is None else by_gate(_linear(x, kernels[0], biases[0]), hidden)
-        u = by_gate(_linear(state[0], kernels[1], biases[1]), hidden)
-        new, saved = gates.forward(z, u, state)
-        new = _where(valid, new, state)
+        new, saved = _step(gates, kernels, biases, state, *inputs)
         return new, (new, saved)
 
     return lax.scan(step, initial, (given, valid), reverse=reverse)
+
+
+def _step(
+    gates: Gates, kernels: Kernels, biases: Biases, state: State, x: Any, valid: jax.Array | None
+) -> tuple[State, Any]:
+    """The state after a step, and what is saved; without an input's kernel x is z."""
+    hidden = state[-1].shape[-1]
+    z = x if kernels[0] is None else by_gate(_linear(x, kernels[0], biases[0]), hidden)
+    u = by_gate(_linear(state[0], kernels[1], biases[1]), hidden)
+    new, saved = gates.forward(z, u, state)
+    return _where(valid, new, state), saved
 
 
 def _linear(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> jax.Array:

@@ -109,21 +109,57 @@ class Recurrent(nnx.Module):
 
         steps = jnp.swapaxes(jnp.asarray(x, dtype), 0, 1)  # [T, B, I], time first throughout
         steps = _zero_padding(steps, valid)  # the padding may hold anything, NaN included
+        weights = [
+            [_weights(self, f"_l{layer}{suffix}", dtype) for suffix in self._suffixes]
+            for layer in range(self.num_layers)
+        ]
+        run = self._together if self._plain else self._one_by_one
+        steps, finals = run(steps, weights, initial, valid)
+        steps = _zero_padding(steps, valid)
+        return jnp.swapaxes(steps, 0, 1), tuple(map(jnp.stack, zip(*finals, strict=True)))
+
+    @property
+    def _plain(self) -> bool:
+        """Whether a layer's outputs, as they are, are the next one's inputs, step by step."""
+        other = self.bidirectional or self.proj_size or self.remat is not None
+        return not other and all(dropout.deterministic for dropout in self.dropouts)
+
+    def _together(
+        self,
+        steps: jax.Array,
+        weights: list[list[Weights]],
+        initial: bptt.State,
+        valid: jax.Array | None,
+    ) -> tuple[jax.Array, list[bptt.State]]:
+        """Outputs [T, B, H] of the last layer, and the final states of all."""
+        gates = self._gates(weights[0][0])
+        layers = [
+            _layer(gates, one, tuple(state[number] for state in initial))
+            for number, [one] in enumerate(weights)
+        ]
+        return bptt.stacked(gates, steps, layers, valid)
+
+    def _one_by_one(
+        self,
+        steps: jax.Array,
+        weights: list[list[Weights]],
+        initial: bptt.State,
+        valid: jax.Array | None,
+    ) -> tuple[jax.Array, list[bptt.State]]:
+        """``_together``, with what lies between layers, for outputs [T, B, D·H]."""
         finals: list[bptt.State] = []
-        for layer in range(self.num_layers):
+        for layer, directions in enumerate(weights):
             if layer and self.dropouts:
                 steps = self.dropouts[layer - 1](steps)
             outputs = []
-            for suffix in self._suffixes:
-                weights = _weights(self, f"_l{layer}{suffix}", dtype)
+            for one, suffix in zip(directions, self._suffixes, strict=True):
                 first = tuple(state[len(finals)] for state in initial)
                 run = self._direction if self.remat is None else self._in_segments
-                output, final = run(steps, weights, first, valid, bool(suffix))
+                output, final = run(steps, one, first, valid, bool(suffix))
                 outputs.append(output)
                 finals.append(final)
             steps = jnp.concatenate(outputs, axis=-1)  # [T, B, D·H]
-        steps = _zero_padding(steps, valid)
-        return jnp.swapaxes(steps, 0, 1), tuple(map(jnp.stack, zip(*finals, strict=True)))
+        return steps, finals
 
     def _in_segments(
         self,
@@ -167,11 +203,7 @@ class Recurrent(nnx.Module):
     ) -> tuple[jax.Array, bptt.State]:
         """One direction of one layer."""
         gates = self._gates(weights)
-        outside, inside = weights.bias_ih, weights.bias_hh
-        if outside is not None and gates.recurrent is None:  # the gates see the sum alone
-            outside, inside = outside + inside, None
-        kernels, biases = (weights.kernel_ih, weights.kernel_hh), (outside, inside)
-        return bptt.scan(gates, reverse, x, kernels, biases, initial, valid)
+        return bptt.scan(gates, reverse, x, *_layer(gates, weights, initial), valid)
 
 
 class RecurrentCell(nnx.Module):
@@ -240,6 +272,14 @@ def _add_parameters(
 def _weights(module: nnx.Module, suffix: str, dtype: DTypeLike) -> Weights:
     found = (getattr(module, name + suffix, None) for name in Weights._fields)
     return Weights(*(None if weight is None else weight[...].astype(dtype) for weight in found))
+
+
+def _layer(gates: bptt.Gates, weights: Weights, initial: bptt.State) -> bptt.Layer:
+    outside, inside = weights.bias_ih, weights.bias_hh
+    if outside is not None and gates.recurrent is None:  # the gates see the sum alone
+        outside, inside = outside + inside, None
+    kernels = weights.kernel_ih, weights.kernel_hh
+    return bptt.Layer(kernels, (outside, inside), initial)
 
 
 def _states(

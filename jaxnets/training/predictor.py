@@ -1,5 +1,7 @@
 """A trained model as one compiled function, for calling it again and again."""
 
+import os
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +12,10 @@ from flax import nnx
 from jaxnets.arrays import InputError
 from jaxnets.training.evaluation import for_prediction
 from jaxnets.training.state import Transform, outputs
+
+# For so long an answer is asked for before it is waited for: to wake a thread that waits takes as
+# long as a small network computes.
+_PATIENCE = 1e-3  # seconds
 
 
 def predictor(
@@ -22,6 +28,9 @@ def predictor(
     first call with each shape of inputs, and each of these programs holds the weights. ``predict``
     suits a whole data set at once; ``model.eval()`` under ``torch.inference_mode()`` is the
     counterpart of PyTorch.
+
+    On a CPU a call comes back with its answer, if that takes less than a millisecond; otherwise,
+    as JAX's functions do, before the answer is there.
 
     Args:
         model: any ``nnx.Module``; it is left as it is, and what becomes of it later is not seen.
@@ -43,9 +52,10 @@ def predictor(
         (1, 10)
     """
     program, state, _ = for_prediction(model, transform)
+    on_cpu = jax.default_backend() == "cpu"
 
     @jax.jit
-    def answer(inputs: jax.Array) -> Any:
+    def compute(inputs: jax.Array) -> Any:
         # Looked at while the program is traced, so that a call costs nothing for it.
         if not isinstance(inputs, jax.Array):
             raise InputError("inputs", "an array [examples, …]", f"a {type(inputs).__name__}")
@@ -53,4 +63,21 @@ def predictor(
             raise InputError("inputs", "at least one example", f"an array {list(inputs.shape)}")
         return outputs(program, state, inputs)
 
+    def answer(inputs: np.ndarray | jax.Array) -> Any:
+        made = compute(inputs)
+        if on_cpu:
+            _ask_for(made)
+        return made
+
     return answer
+
+
+def _ask_for(made: Any) -> None:
+    """Returns when the outputs of a program are there, or patience ends."""
+    one = next(iter(jax.tree.leaves(made)), None)  # all of them come at once
+    ready, rest = getattr(one, "is_ready", None), getattr(os, "sched_yield", None)
+    if ready is None or rest is None:  # it is being traced; there is no such call on Windows
+        return
+    end = time.perf_counter() + _PATIENCE
+    while not ready() and time.perf_counter() < end:
+        rest()  # this core may be the one that is to compute

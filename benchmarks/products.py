@@ -1,0 +1,18 @@
+"""The floor of the networks' times: as many multiplications, in large matrix products."""
+
+import turns
+
+
+def serve(multiplications: int, size: int = 1024) -> None:
+    """In a competitor: so many multiplications a turn, or as near as whole products come."""
+    import jax
+
+    matrix = jax.random.normal(jax.random.key(0), (size, size))
+    product = jax.jit(jax.numpy.matmul)
+    times = max(1, round(multiplications / size**3))
+
+    def run() -> None:
+        for _ in range(times):
+            product(matrix, matrix).block_until_ready()
+
+    turns.serve(run)
