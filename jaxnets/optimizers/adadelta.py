@@ -6,7 +6,7 @@ import optax
 
 from jaxnets.arrays import check_number
 from jaxnets.optimizers.scalars import Hyperparameter
-from jaxnets.optimizers.template import Coefficients, Slots, from_rule, moving_average
+from jaxnets.optimizers.template import Coefficients, Slots, from_rule, moving_average, zeros
 
 
 def adadelta(
@@ -49,7 +49,7 @@ def adadelta(
     return from_rule(
         rule,
         coefficients,
-        dict.fromkeys(["square_avg", "acc_delta"], jnp.zeros_like),
+        dict.fromkeys(["square_avg", "acc_delta"], zeros),
         lr=lr,
         weight_decay=weight_decay,
         maximize=maximize,

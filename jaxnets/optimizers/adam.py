@@ -9,7 +9,7 @@ import optax
 from jaxnets.arrays import check_bool, check_number
 from jaxnets.optimizers import checks
 from jaxnets.optimizers.scalars import Hyperparameter, at, bias_correction
-from jaxnets.optimizers.template import Coefficients, Slots, from_rule, moving_average
+from jaxnets.optimizers.template import Coefficients, Slots, from_rule, moving_average, zeros
 
 
 def adam(
@@ -66,7 +66,7 @@ def adam(
     return from_rule(
         rule,
         coefficients,
-        dict.fromkeys(names, jnp.zeros_like),
+        dict.fromkeys(names, zeros),
         lr=lr,
         weight_decay=weight_decay,
         maximize=maximize,

@@ -9,7 +9,7 @@ import optax
 from jaxnets.arrays import check_number
 from jaxnets.optimizers import checks
 from jaxnets.optimizers.scalars import Hyperparameter, at, bias_correction
-from jaxnets.optimizers.template import Coefficients, Slots, from_rule, moving_average
+from jaxnets.optimizers.template import Coefficients, Slots, from_rule, moving_average, zeros
 
 
 def adamax(
@@ -52,7 +52,7 @@ def adamax(
     return from_rule(
         rule,
         coefficients,
-        dict.fromkeys(["exp_avg", "exp_inf"], jnp.zeros_like),
+        dict.fromkeys(["exp_avg", "exp_inf"], zeros),
         lr=lr,
         weight_decay=weight_decay,
         maximize=maximize,

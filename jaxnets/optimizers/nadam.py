@@ -9,7 +9,7 @@ import optax
 from jaxnets.arrays import check_number
 from jaxnets.optimizers import checks
 from jaxnets.optimizers.scalars import Hyperparameter, at, bias_correction, power, scalar
-from jaxnets.optimizers.template import Coefficients, Slots, from_rule, moving_average
+from jaxnets.optimizers.template import Coefficients, Slots, from_rule, moving_average, zeros
 
 
 def nadam(
@@ -73,8 +73,8 @@ def nadam(
         rule,
         coefficients,
         {
-            "exp_avg": jnp.zeros_like,
-            "exp_avg_sq": jnp.zeros_like,
+            "exp_avg": zeros,
+            "exp_avg_sq": zeros,
             "mu_product": lambda parameter: scalar(1.0),
         },
         lr=lr,

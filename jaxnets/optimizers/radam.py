@@ -10,7 +10,7 @@ import optax
 from jaxnets.arrays import check_number
 from jaxnets.optimizers import checks
 from jaxnets.optimizers.scalars import Hyperparameter, at, bias_correction
-from jaxnets.optimizers.template import Coefficients, Slots, from_rule, moving_average
+from jaxnets.optimizers.template import Coefficients, Slots, from_rule, moving_average, zeros
 
 
 def radam(
@@ -70,7 +70,7 @@ def radam(
     return from_rule(
         rule,
         coefficients,
-        dict.fromkeys(["exp_avg", "exp_avg_sq"], jnp.zeros_like),
+        dict.fromkeys(["exp_avg", "exp_avg_sq"], zeros),
         lr=lr,
         weight_decay=weight_decay,
         maximize=maximize,

@@ -7,7 +7,7 @@ import optax
 from jaxnets.arrays import check_bool, check_number
 from jaxnets.optimizers import checks
 from jaxnets.optimizers.scalars import Hyperparameter, at
-from jaxnets.optimizers.template import Coefficients, Slots, from_rule, moving_average
+from jaxnets.optimizers.template import Coefficients, Slots, from_rule, moving_average, zeros
 
 
 def rmsprop(
@@ -66,7 +66,7 @@ def rmsprop(
     return from_rule(
         rule,
         coefficients,
-        dict.fromkeys(names, jnp.zeros_like),
+        dict.fromkeys(names, zeros),
         lr=lr,
         weight_decay=weight_decay,
         maximize=maximize,

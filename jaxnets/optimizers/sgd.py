@@ -7,7 +7,7 @@ import optax
 from jaxnets.arrays import InputError, check_bool, check_number
 from jaxnets.optimizers import checks
 from jaxnets.optimizers.scalars import Hyperparameter, at
-from jaxnets.optimizers.template import Coefficients, Slots, from_rule
+from jaxnets.optimizers.template import Coefficients, Slots, from_rule, zeros
 
 
 def sgd(
@@ -59,7 +59,7 @@ def sgd(
     return from_rule(
         rule,
         coefficients,
-        {"momentum_buffer": jnp.zeros_like} if momentum else {},
+        {"momentum_buffer": zeros} if momentum else {},
         lr=lr,
         weight_decay=weight_decay,
         maximize=maximize,

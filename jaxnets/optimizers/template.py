@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.typing import DTypeLike
 
@@ -92,6 +93,11 @@ def from_rule(
         return updates, OptimizerState(state.step + 1, rate, new)
 
     return optax.GradientTransformation(init, update)
+
+
+def zeros(parameter: jax.Array) -> jax.Array:
+    """A slot's start. NumPy's zeros, as JAX's compile a program for each shape."""
+    return jax.device_put(np.zeros(parameter.shape, parameter.dtype))
 
 
 def moving_average(previous: jax.Array, value: jax.Array, beta: Scalar) -> jax.Array:

@@ -140,15 +140,20 @@ def initialize(
     model = nnx.clone(model)
     nnx.pop(model, nnx.Intermediate)  # what was sown in calls before
     graphdef, parameters, model_state = nnx.split(model, nnx.Param, ...)
-    parameters, model_state = jax.tree.map(jnp.copy, (parameters, model_state))
+    parameters, model_state = _copied((parameters, model_state))
     return graphdef, TrainState(
         parameters=parameters,
         model_state=model_state,
-        optimizer_state=jax.tree.map(jnp.copy, optimizer.init(parameters)),
+        optimizer_state=_copied(optimizer.init(parameters)),
         step=jnp.zeros((), jnp.int32),
         epoch=jnp.zeros((), jnp.int32),
         key=jax.random.key(seed),
     )
+
+
+def _copied(arrays: Any) -> Any:
+    """``jnp.copy`` would compile a program for each shape."""
+    return jax.device_put(arrays, may_alias=False)
 
 
 def outputs(program: Program, state: TrainState, inputs: jax.Array) -> Any:
