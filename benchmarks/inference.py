@@ -9,6 +9,8 @@ turns (`turns.py`):
 
 - jaxnets: `predictor`.
 - jaxnets, on device: the same, from a JAX array, which lies on the device and is not copied there.
+- jaxnets, sync: the same as the first, where the program has told JAX to compute on CPUs in the
+  calling thread (`jax_cpu_enable_async_dispatch`), which jaxnets leaves to the program.
 - torch eager: `model.eval()` under `torch.inference_mode()`; images lie as PyTorch has them, NCHW.
 - torch.compile: the same, compiled; on a GPU with `mode="reduce-overhead"`.
 - plain Flax: NNX under `nnx.jit`.
@@ -100,6 +102,13 @@ def jaxnets_on_device(network: Network, inputs: np.ndarray) -> Call:
     return jaxnets_call(network, jax.device_put(inputs))
 
 
+def jaxnets_sync(network: Network, inputs: np.ndarray) -> Call:
+    import jax
+
+    jax.config.update("jax_cpu_enable_async_dispatch", False)
+    return jaxnets_call(network, inputs)
+
+
 def torch_eager(network: Network, inputs: np.ndarray, mode: str | None = None) -> Call:
     import torch
     import torch_networks
@@ -136,6 +145,7 @@ def plain_flax(network: Network, inputs: np.ndarray) -> Call:
 COMPETITORS = {
     "jaxnets": jaxnets_call,
     "jaxnets, on device": jaxnets_on_device,
+    "jaxnets, sync": jaxnets_sync,
     "torch eager": torch_eager,
     "torch.compile": torch_compile,
     "plain Flax": plain_flax,

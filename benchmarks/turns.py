@@ -3,7 +3,9 @@
 Each is started, prepared, and then computes only when it is its turn: the others wait for a line on
 their standard input, which costs nothing. No library thus shares a process, a pool of threads or
 memory with another, and yet what disturbs the machine for a while disturbs all of them. A first
-turn of each, in which it compiles, is not counted among the rounds but told apart.
+turn of each, in which it compiles, is not counted among the rounds but told apart. In a round a
+competitor has two turns, of which the second counts: a processor that has rested is slow at first,
+and caches hold what is another's.
 """
 
 import json
@@ -41,7 +43,6 @@ class Competitor:
 
     def turn(self) -> float:
         """Seconds that a turn took."""
-        time.sleep(PAUSE)
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
         return self.read()
@@ -68,6 +69,8 @@ def take_turns(names: list[str], arguments: list[str], rounds: int) -> dict[str,
     times: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds):
         for one in competitors[:: 1 if number % 2 else -1]:
+            time.sleep(PAUSE)
+            one.turn()
             times[one.name].append(one.turn())
     return {
         one.name: {
