@@ -41,7 +41,7 @@ def panel(axis, row: dict, key: str) -> None:
     bars = axis.barh(list(times), list(times.values()), color=colors)
     labels = [f"{time:,.0f} µs, {time / times['jaxnets']:.2g}×" for time in times.values()]
     axis.bar_label(bars, labels, padding=3, fontsize=11)
-    axis.set_xlim(0, 1.75 * max(times.values()))
+    axis.set_xlim(0, 2.1 * max(times.values()))
     axis.set_title(f"{row['network']}, batch {row['batch']}", fontsize=12)
     axis.set_xticks([])
     axis.tick_params(axis="y", labelsize=11)
