@@ -20,7 +20,7 @@ import machine
 
 # Threads that spin a little after their work have gone to sleep by then.
 PAUSE = 0.1
-HEAD = "network    batch  competitor      µs a {}           quartiles   ratio  compile    MB"
+HEAD = "network    batch  competitor            µs a {}           quartiles   ratio  compile    MB"
 
 
 class Competitor:
@@ -95,7 +95,7 @@ def report(row: dict, key: str) -> None:
         low, _, high = statistics.quantiles(found["seconds"], method="inclusive")
         quartiles = f"{1e6 * low / row[key]:,.0f} to {1e6 * high / row[key]:,.0f}"
         print(
-            f"{row['network']:<10}{row['batch']:>6}  {name:<14}{1e6 * middle / row[key]:>12,.0f}"
+            f"{row['network']:<10}{row['batch']:>6}  {name:<20}{1e6 * middle / row[key]:>12,.0f}"
             f"{quartiles:>20}{middle / ours:>8.2f}{found['compile_seconds']:>7.1f} s"
             f"{found['memory']:>6,.0f}",
             flush=True,

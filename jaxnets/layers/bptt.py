@@ -38,7 +38,7 @@ class Layer(NamedTuple):
     initial: State
 
 
-# From so many examples on a CPU computes z step by step.
+# From so many examples on a CPU does all that it can step by step.
 _LARGE = 256
 
 

@@ -113,8 +113,15 @@ class Recurrent(nnx.Module):
             [_weights(self, f"_l{layer}{suffix}", dtype) for suffix in self._suffixes]
             for layer in range(self.num_layers)
         ]
-        run = self._together if self._plain else self._one_by_one
-        steps, finals = run(steps, weights, initial, valid)
+        if self._plain:
+            gates = self._gates(weights[0][0])
+            layers = [
+                _layer(gates, one, tuple(state[number] for state in initial))
+                for number, [one] in enumerate(weights)
+            ]
+            steps, finals = bptt.stacked(gates, steps, layers, valid)
+        else:
+            steps, finals = self._one_by_one(steps, weights, initial, valid)
         steps = _zero_padding(steps, valid)
         return jnp.swapaxes(steps, 0, 1), tuple(map(jnp.stack, zip(*finals, strict=True)))
 
@@ -124,21 +131,6 @@ class Recurrent(nnx.Module):
         other = self.bidirectional or self.proj_size or self.remat is not None
         return not other and all(dropout.deterministic for dropout in self.dropouts)
 
-    def _together(
-        self,
-        steps: jax.Array,
-        weights: list[list[Weights]],
-        initial: bptt.State,
-        valid: jax.Array | None,
-    ) -> tuple[jax.Array, list[bptt.State]]:
-        """Outputs [T, B, H] of the last layer, and the final states of all."""
-        gates = self._gates(weights[0][0])
-        layers = [
-            _layer(gates, one, tuple(state[number] for state in initial))
-            for number, [one] in enumerate(weights)
-        ]
-        return bptt.stacked(gates, steps, layers, valid)
-
     def _one_by_one(
         self,
         steps: jax.Array,
@@ -146,7 +138,7 @@ class Recurrent(nnx.Module):
         initial: bptt.State,
         valid: jax.Array | None,
     ) -> tuple[jax.Array, list[bptt.State]]:
-        """``_together``, with what lies between layers, for outputs [T, B, D·H]."""
+        """Outputs [T, B, D·H] of the last layer, and the final states of all directions."""
         finals: list[bptt.State] = []
         for layer, directions in enumerate(weights):
             if layer and self.dropouts:
