@@ -18,7 +18,7 @@ from jaxnets.commands.data import data_group
 from jaxnets.commands.predict import predict_command
 from jaxnets.commands.train import recipes_command, summary_command, train_command
 from jaxnets.commands.weights import convert_command, inspect_command
-from jaxnets.compilation import keep_programs
+from jaxnets.compilation import VARIABLE, keep_programs
 from jaxnets.training import Interrupted
 
 _INTERRUPTED = 130  # as a shell reports SIGINT
@@ -126,6 +126,8 @@ def cli(cache: bool) -> None:
     """PyTorch's textbook networks in JAX: the same weights, the same numbers, faster."""
     if cache:
         keep_programs()
+    else:
+        os.environ[VARIABLE] = "off"
 
 
 for _command in (

@@ -19,13 +19,20 @@ def keep_programs() -> None:
 
     The command line and the examples call this; importing jaxnets changes no setting.
     """
-    given, config = os.environ.get(VARIABLE), cast(Any, jax.config)
-    if given == "off" or config.jax_compilation_cache_dir:
+    config = cast(Any, jax.config)
+    if config.jax_compilation_cache_dir or (kept := folder()) is None:
         return
+    config.update("jax_compilation_cache_dir", str(kept))
+    config.update("jax_persistent_cache_min_compile_time_secs", 0.01)
+
+
+def folder() -> Path | None:
+    """The folder of what is compiled, made if it is not there; None if nothing is kept."""
+    given = os.environ.get(VARIABLE)
+    if given == "off":
+        return None
     caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(given) if given else Path(caches) / "jaxnets"
+    found = Path(given) if given else Path(caches) / "jaxnets"
     with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            jax.config.update("jax_compilation_cache_dir", str(folder))
-            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.01)
+        found.mkdir(parents=True, exist_ok=True)
+    return found if os.access(found, os.W_OK) else None

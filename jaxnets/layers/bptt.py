@@ -14,6 +14,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxnets.layers import native_scan
+from jaxnets.layers.shard import vary_like
+from jaxnets.layers.time_steps import before, rows
+
 #: What is carried from step to step, the hidden state [B, H] first: (h,), or (h, c) for an LSTM.
 State = tuple[jax.Array, ...]
 #: One array [B, H] for each of the G gates.
@@ -53,11 +57,13 @@ class Gates(NamedTuple):
             autodiff.
         recurrent: (gradient of z, saved) -> gradient of u, over any leading axes. None where
             ``forward`` sees z + u alone, so that both gradients are the same.
+        native: the kernel that runs all steps at once on CPUs, where there is one.
     """
 
     forward: Callable[[Pieces, Pieces, State], tuple[State, Any]]
     backward: Callable[[State, Any, State, State], tuple[jax.Array, State]] | None = None
     recurrent: Callable[[jax.Array, Any], jax.Array] | None = None
+    native: str | None = None
 
 
 def scan(
@@ -92,13 +98,20 @@ def scan(
         The hidden states by time step, [T, B, H], and the state after the last step.
     """
     unroll = _unroll if gates.backward is None else _unroll_by_hand
-    kernels, biases, initial = _vary_like(x, (kernels, biases, initial))
+    kernels, biases, initial = vary_like(x, (kernels, biases, initial))
 
     def at_once(x: jax.Array, kernels: Kernels, biases: Biases, *rest: Any) -> Any:
         z = _linear(rows(x), kernels[0], biases[0]).reshape(*x.shape[:2], -1)
         return unroll(gates, reverse, z, (None, kernels[1]), (None, biases[1]), *rest)
 
     inputs = (x, kernels, biases, initial, valid)
+    if gates.native is not None and native_scan.serves(gates.native, x, initial, valid):
+
+        def plain(*inputs: Any) -> tuple[jax.Array, State]:
+            return at_once(*inputs, None)
+
+        natively = partial(native_scan.scan, native_scan.Recurrence(gates.native, reverse, plain))
+        return lax.platform_dependent(*inputs[:4], cpu=natively, default=plain)
     if x.shape[1] < _LARGE or gates.backward is None:
         return at_once(*inputs)
     step_by_step = partial(unroll, gates, reverse)
@@ -135,6 +148,8 @@ def stacked(
 
     if len(layers) == 1 or x.shape[1] < _LARGE or gates.backward is None:
         return by_layer(x, layers, valid)
+    if gates.native and native_scan.serves(gates.native, x, layers[0].initial, valid):
+        return by_layer(x, layers, valid)
 
     @jax.custom_vjp
     def run(*inputs: Any) -> tuple[jax.Array, list[State]]:
@@ -142,7 +157,7 @@ def stacked(
         return lax.platform_dependent(*inputs, cpu=together, default=by_layer)
 
     run.defvjp(partial(jax.vjp, by_layer), lambda pull_back, cotangents: pull_back(cotangents))
-    return run(x, _vary_like(x, layers), valid)
+    return run(x, vary_like(x, layers), valid)
 
 
 def _layers_together(
@@ -166,11 +181,6 @@ def _layers_together(
 def by_gate(array: jax.Array, hidden: int) -> tuple[jax.Array, ...]:
     """[..., G·H] as G arrays [..., H]."""
     return tuple(jnp.split(array, array.shape[-1] // hidden, axis=-1))
-
-
-def rows(steps: jax.Array) -> jax.Array:
-    """[T, B, H] as [T·B, H]: XLA transposes and copies an array summed over two axes."""
-    return steps.reshape(-1, steps.shape[-1])
 
 
 def _steps(
@@ -228,7 +238,7 @@ def _unroll_forward(gates: Gates, reverse: bool, *inputs: Any) -> tuple[Any, Any
 def _unroll_backward(gates: Gates, reverse: bool, residuals: Any, cotangents: Any) -> tuple:
     x, kernels, biases, initial, valid, states, saved = residuals
     d_outputs, d_final = cotangents
-    previous = tuple(_before(*pair, reverse) for pair in zip(initial, states, strict=True))
+    previous = tuple(before(*pair, reverse) for pair in zip(initial, states, strict=True))
     steps = d_outputs, saved, previous, states, valid
     if kernels[0] is None:
         back = partial(_back_at_once, gates, reverse, kernels[1], biases[1])
@@ -279,7 +289,7 @@ def _back_step_by_step(
         sums = jax.tree.map(jnp.add, (d_kernels, d_biases), (of_kernels, of_biases))
         return (d_state, *sums), d[0] @ kernels[0].T
 
-    nothing = _vary_like(x, jax.tree.map(jnp.zeros_like, (kernels, biases)))
+    nothing = vary_like(x, jax.tree.map(jnp.zeros_like, (kernels, biases)))
     carry, dx = lax.scan(step, (d_final, *nothing), (x, steps), reverse=not reverse)
     d_initial, d_kernels, d_biases = carry
     return dx, d_kernels, d_biases, d_initial
@@ -314,23 +324,7 @@ _unroll_by_hand = partial(jax.custom_vjp, nondiff_argnums=(0, 1))(_unroll)
 _unroll_by_hand.defvjp(_unroll_forward, _unroll_backward)
 
 
-def _vary_like(z: jax.Array, arrays: Any) -> Any:
-    """Under ``jax.shard_map``, makes replicated arrays differ by device as z does; else nothing.
-
-    A scan demands it of its carry, where zeros are replicated, and a hand-written gradient of its
-    arrays. The gradient of this sum is what adds up a replicated kernel's gradient over devices.
-    """
-    zero = jnp.zeros_like(z, shape=())
-    return jax.tree.map(lambda array: array + zero, arrays)
-
-
 def _where(valid: jax.Array | None, new: State, old: State) -> State:
     if valid is None:
         return new
     return tuple(jnp.where(valid, *pair) for pair in zip(new, old, strict=True))
-
-
-def _before(initial: jax.Array, after: jax.Array, reverse: bool) -> jax.Array:
-    """The state before each step, from the state after each step."""
-    first = initial[None]
-    return jnp.concatenate([after[1:], first] if reverse else [first, after[:-1]])

@@ -32,7 +32,7 @@ def _recurrent(dz: jax.Array, saved: tuple[jax.Array, ...]) -> jax.Array:
     return jnp.concatenate([dr, dk, dn * saved[0]], axis=-1)
 
 
-_GATES = Gates(_forward, _backward, _recurrent)
+_GATES = Gates(_forward, _backward, _recurrent, native="gru")
 
 
 class GRU(Recurrent):

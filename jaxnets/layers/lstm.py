@@ -30,7 +30,7 @@ def _backward(
     return jnp.concatenate([di, df, dg, do], axis=-1), (jnp.zeros_like(dh), dc * f)
 
 
-_GATES = Gates(_forward, _backward)
+_GATES = Gates(_forward, _backward, native="lstm")
 
 
 def _projected(kernel: jax.Array) -> Gates:

@@ -1,9 +1,9 @@
-"""Which part of a batch a layer sees: for statistics over the batch."""
+"""Which part of a batch a layer sees, for statistics over the batch; what differs by device."""
 
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -76,3 +76,13 @@ def _seen(part: Shard) -> Iterator[None]:
         yield
     finally:
         _CURRENT.reset(token)
+
+
+def vary_like(x: jax.Array, arrays: Any) -> Any:
+    """Under ``jax.shard_map``, makes replicated arrays differ by device as x does; else nothing.
+
+    A scan demands it of its carry, where zeros are replicated, and a hand-written gradient of its
+    arrays. The gradient of this sum is what adds up a replicated kernel's gradient over devices.
+    """
+    zero = jnp.zeros_like(x, shape=())
+    return jax.tree.map(lambda array: array + zero, arrays)

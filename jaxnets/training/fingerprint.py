@@ -15,6 +15,7 @@ import numpy as np
 from jaxnets.arrays import describe
 from jaxnets.data.dataset import Dataset, Split
 from jaxnets.data.streaming import StreamedSplit
+from jaxnets.layers import native
 from jaxnets.training.state import Program, TrainState, outputs
 from jaxnets.training.step import forward
 
@@ -96,8 +97,9 @@ def _optimizer_digest(program: Program, initial: Any, shapes: TrainState) -> str
 
 
 def _digest(function: Callable[..., Any], *arguments: Any) -> str:
-    """Tells functions apart by what JAX makes of them."""
-    traced = jax.make_jaxpr(function)(*arguments)
+    """Tells functions apart by what JAX makes of them, with native kernels or without."""
+    with native.aside():  # a new function, as JAX remembers what it made of one it has seen
+        traced = jax.make_jaxpr(lambda *given: function(*given))(*arguments)
     digest = hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", str(traced)).encode())
     for constant in _constants(traced):
         plain = jax.random.key_data(constant) if _is_key(constant) else constant

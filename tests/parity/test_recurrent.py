@@ -12,6 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from jaxnets import layers
 from jaxnets.interop import rules
+from jaxnets.layers import native
 from tests.parity.oracle import assert_equal, copy_weights
 
 KINDS = {
@@ -170,6 +171,23 @@ def test_a_large_batch_equals_torch(kind, dtype, bias, monkeypatch):
     check_sequences(kind, dtype, (5, 3, 2, 6), {"bias": bias})
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_native_kernels_equal_torch(kind, dtype, bias, monkeypatch):
+    whatever_comes(monkeypatch)
+    options = {"num_layers": 2, "bidirectional": True, "bias": bias}
+    check_sequences(kind, dtype, (7, 9, 3, 13), options, given_state=True)
+    check_sequences(kind, dtype, (64, 28, 28, 128), {"bias": bias})
+
+
+def whatever_comes(monkeypatch):
+    """Has native kernels take batches that are too small to pay."""
+    monkeypatch.setattr("jaxnets.layers.native_scan._LEAST_EXAMPLES", 1)
+    monkeypatch.setattr("jaxnets.layers.native_scan._LEAST_STEPS", 1)
+    assert native.ready()
+
+
 @pytest.mark.parametrize("lengths", [None, [3, 7, 1, 5]])
 def test_projection_equals_torch(lengths):
     options = {"num_layers": 2, "bidirectional": True, "proj_size": 2}
@@ -187,11 +205,14 @@ def test_200_steps_equal_torch(kind, dtype):
     check_sequences(kind, dtype, (2, 200, 4, 16), {}, given_state=True)
 
 
-@pytest.mark.parametrize("large", [2, 99])
+@pytest.mark.parametrize("large", [2, 99, None])
 @pytest.mark.parametrize("kind", KINDS)
 def test_second_derivatives_equal_torch(kind, large, monkeypatch):
     """The hand-written gradient can itself be differentiated: a gradient penalty."""
-    monkeypatch.setattr("jaxnets.layers.bptt._LARGE", large)
+    if large is None:
+        whatever_comes(monkeypatch)
+    else:
+        monkeypatch.setattr("jaxnets.layers.bptt._LARGE", large)
     ours, theirs, own = KINDS[kind]
     torch.manual_seed(0)
     theirs = theirs(3, 4, batch_first=True, **own).double()

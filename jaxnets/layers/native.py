@@ -1,0 +1,174 @@
+"""Kernels in C++ for CPUs, compiled when they are first needed, where the machine has a compiler.
+
+XLA calls them by its foreign function interface. Where there is no compiler, on other processors
+and with ``JAXNETS_NATIVE=off``, layers compute by XLA's own operations.
+"""
+
+import contextlib
+import ctypes
+import functools
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jaxnets import compilation
+
+VARIABLE = "JAXNETS_NATIVE"
+
+_SOURCE = Path(__file__).with_suffix(".cc")
+_HANDLERS = ("lstm_forward", "lstm_backward", "gru_forward", "gru_backward")
+# No fast-math: linking that in would have the whole process flush small numbers to zero.
+_FLAGS = "-std=c++17 -O2 -march=native -ffp-contract=fast -fno-math-errno -fno-exceptions -fno-rtti"
+_LIBRARY = "-shared -fPIC -fvisibility=hidden -w"
+_NEEDED = {"avx2", "fma"}  # of the processor
+
+_lock = threading.Lock()
+_aside: ContextVar[bool] = ContextVar("native kernels aside", default=False)
+
+
+class _Missing(Exception):
+    """Why there are no kernels."""
+
+
+def ready() -> bool:
+    """Whether the kernels can be called; compiles them at the first question."""
+    return not _aside.get() and isinstance(_loaded(), str)
+
+
+def status() -> str:
+    """In words, for people: whether the kernels are used, or why not."""
+    found = _loaded()
+    return "in use" if isinstance(found, str) else f"not in use: {found}"
+
+
+@contextlib.contextmanager
+def aside() -> Iterator[None]:
+    """Within it layers are traced as they are where there are no kernels."""
+    token = _aside.set(True)
+    try:
+        yield
+    finally:
+        _aside.reset(token)
+
+
+def call(
+    name: str, results: Sequence[jax.ShapeDtypeStruct], *arguments: jax.Array, **attributes: Any
+) -> list[jax.Array]:
+    """Calls a kernel, if they are ``ready``.
+
+    Args:
+        name: of the handler in ``native.cc``, which says what it takes and gives.
+        results: their shapes and dtypes.
+        arguments: arrays of one dtype, float32 or float64.
+        attributes: NumPy scalars.
+
+    Returns:
+        The results.
+    """
+    digest = _loaded()
+    assert isinstance(digest, str)
+    target = f"jaxnets_{name}_{digest}"
+    run = jax.ffi.ffi_call(target, list(results), vmap_method="sequential")
+    return list(run(*arguments, **attributes))
+
+
+def _loaded() -> str | _Missing:
+    with _lock:
+        return _load()
+
+
+@functools.cache
+def _load() -> str | _Missing:
+    """What tells these kernels from others, in hexadecimal digits."""
+    try:
+        _check_machine()
+        compiler = _compiler()
+        command = [*compiler, *_FLAGS.split(), *_LIBRARY.split(), f"-I{jax.ffi.include_dir()}"]
+        digest = _digest(compiler)
+        library = _open(command, digest)
+    except _Missing as missing:
+        return missing
+    except OSError as error:  # no room to write to, a library that cannot be opened
+        return _Missing(str(error))
+    for name in _HANDLERS:
+        handler = jax.ffi.pycapsule(getattr(library, name))
+        jax.ffi.register_ffi_target(f"jaxnets_{name}_{digest}", handler, platform="cpu")
+    return digest
+
+
+def _check_machine() -> None:
+    if os.environ.get(VARIABLE) == "off":
+        raise _Missing(f"{VARIABLE} is off")
+    if jax.default_backend() != "cpu":
+        raise _Missing(f"they are for CPUs, and JAX computes on {jax.default_backend()}")
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        raise _Missing("they are for Linux on x86-64")
+    missing = sorted(_NEEDED - set(_processor().split()))
+    if missing:
+        raise _Missing(f"the processor has no {' and no '.join(missing)}")
+
+
+def _processor() -> str:
+    """What this processor is and can do, in Linux' words."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    wanted = ("vendor_id", "cpu family", "model\t", "flags")
+    first = lines[: lines.index("")] if "" in lines else lines
+    return " ".join(line.partition(":")[2] for line in first if line.startswith(wanted))
+
+
+def _compiler() -> list[str]:
+    if given := shlex.split(os.environ.get("CXX", "")):
+        return given
+    for name in ("g++", "clang++", "c++"):
+        if found := shutil.which(name):
+            return [found]
+    raise _Missing("there is no C++ compiler: g++, clang++ or what CXX names")
+
+
+def _digest(compiler: list[str]) -> str:
+    """Another one for another source, compiler, processor or interface of XLA."""
+    header = Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api" / "c_api.h"
+    digest = hashlib.sha256(_SOURCE.read_bytes() + header.read_bytes())
+    binary = os.path.realpath(shutil.which(compiler[0]) or compiler[0])
+    described = [_FLAGS, _processor(), *compiler, binary, str(os.path.getmtime(binary))]
+    digest.update("\n".join(described).encode())
+    return digest.hexdigest()[:16]
+
+
+def _open(command: list[str], digest: str) -> ctypes.CDLL:
+    """The compiled kernels, which are kept in the cache folder if there is one."""
+    name, folder = f"native-{digest}.so", compilation.folder()
+    if folder is not None:
+        with contextlib.suppress(OSError):  # not there, or spoilt
+            return ctypes.CDLL(str(folder / name))
+    with tempfile.TemporaryDirectory(prefix="jaxnets-") as scratch:
+        fresh = Path(scratch) / name
+        _run([*command, str(_SOURCE), "-o", str(fresh)])
+        library = ctypes.CDLL(str(fresh))  # stays open when its file is gone
+        if folder is not None:
+            partial = folder / f"{name}.{os.getpid()}"
+            shutil.copy(fresh, partial)
+            partial.replace(folder / name)  # at once, as other processes may look
+    return library
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    except subprocess.TimeoutExpired:
+        raise _Missing(f"{command[0]} took more than two minutes") from None
+    if done.returncode:
+        lines = [line for line in done.stderr.splitlines() if "error" in line]
+        raise _Missing(f"{command[0]} failed: {' '.join(lines[:1]) or done.returncode}")

@@ -1,0 +1,15 @@
+"""Arrays by time step."""
+
+import jax
+import jax.numpy as jnp
+
+
+def rows(steps: jax.Array) -> jax.Array:
+    """[T, B, H] as [T·B, H]: XLA transposes and copies an array summed over two axes."""
+    return steps.reshape(-1, steps.shape[-1])
+
+
+def before(initial: jax.Array, after: jax.Array, reverse: bool) -> jax.Array:
+    """The state before each step, from the state after each step."""
+    first = initial[None]
+    return jnp.concatenate([after[1:], first] if reverse else [first, after[:-1]])

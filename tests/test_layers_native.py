@@ -1,0 +1,323 @@
+"""The native kernels beside XLA's operations, and how they come about."""
+
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax.sharding import PartitionSpec as P
+
+from jaxnets import layers, losses
+from jaxnets.layers import native, native_scan
+from jaxnets.models import RecurrentClassifier
+from jaxnets.training.fingerprint import _digest
+
+KINDS = [layers.LSTM, layers.GRU]
+#: Batch, steps, inputs, hidden units: rows that fill no block, units that fill no vector.
+SHAPES = [(64, 6, 28, 128), (37, 5, 5, 13), (131, 3, 3, 16), (7, 11, 9, 40), (4, 16, 1, 1)]
+
+
+@pytest.fixture
+def every(monkeypatch):
+    """Has the kernels run whatever they can."""
+    monkeypatch.setattr(native_scan, "_LEAST_EXAMPLES", 1)
+    monkeypatch.setattr(native_scan, "_LEAST_STEPS", 1)
+    monkeypatch.setattr(native_scan, "_MOST_EXAMPLES", {"lstm": 10**9, "gru": 10**9})
+
+
+def make(kind, inputs, hidden, dtype=jnp.float32, **options):
+    return kind(inputs, hidden, **options, rngs=nnx.Rngs(0), param_dtype=dtype)
+
+
+def sequences(batch, time, inputs, dtype=np.float32):
+    return np.random.default_rng(0).normal(size=(batch, time, inputs)).astype(dtype)
+
+
+def everything(layer, x, given_state=False):
+    """Outputs, final states, and the gradients by all that goes in."""
+    graphdef, parameters = nnx.split(layer)
+    shape = (layer.num_layers * (1 + layer.bidirectional), len(x), layer.hidden_size)
+    states = [
+        jnp.cos(jnp.arange(np.prod(shape)).reshape(shape) + n).astype(x.dtype) for n in (0, 1)
+    ]
+    initial = None if not given_state else states if layer.gate_count == 4 else states[0]
+
+    def run(parameters, x, initial):
+        outputs, final = nnx.merge(graphdef, parameters)(x, initial)
+        weighted = [jnp.sin(a).sum() for a in (outputs, *jax.tree.leaves(final))]
+        return sum(weighted), (outputs, final)
+
+    gradient = jax.value_and_grad(run, argnums=(0, 1, 2), has_aux=True)
+    return jax.jit(gradient)(parameters, x, initial)
+
+
+def calls(function, *arguments):
+    """How often a computation calls a kernel."""
+    return str(jax.make_jaxpr(lambda *given: function(*given))(*arguments)).count("ffi_call[")
+
+
+def assert_close(ours, theirs, tolerance):
+    def check(a, b):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1, np.abs(b).max()))
+
+    jax.tree.map(check, ours, theirs)
+
+
+def test_here_the_kernels_are_in_use():
+    assert native.status() == "in use"
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 3e-6), (np.float64, 1e-13)])
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_to_xla(kind, shape, dtype, tolerance, every):
+    batch, time, inputs, hidden = shape
+    options = {"num_layers": 2, "bidirectional": batch == 37, "bias": batch != 7}
+    with jax.enable_x64(dtype == np.float64):
+        layer = make(kind, inputs, hidden, dtype, **options)
+        x, given = sequences(batch, time, inputs, dtype), batch != 64
+        ours = everything(layer, x, given)
+        with native.aside():
+            assert_close(ours, everything(layer, x, given), tolerance)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gates_at_their_ends(kind, every):
+    """Large inputs saturate; what is not finite spoils its example alone."""
+    layer = make(kind, 3, 16)
+    answer = jax.jit(lambda x: layer(x)[0])
+    x = sequences(12, 4, 3) * np.float32([1e-30, 1e-6, 1, 30, 1e4, 1e30] * 2)[:, None, None]
+    ours = answer(x)
+    with native.aside():
+        np.testing.assert_allclose(ours, jax.jit(lambda x: layer(x)[0])(x), rtol=3e-5, atol=1e-6)
+    x[5] = np.nan
+    spoilt = answer(x)
+    assert np.isnan(spoilt[5]).all()
+    np.testing.assert_array_equal(np.delete(spoilt, 5, 0), np.delete(ours, 5, 0))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_small_numbers_keep_their_digits(kind, every):
+    layer = make(kind, 3, 16, bias=False)
+    x = sequences(12, 1, 3)
+    small = jax.jit(lambda x: layer(x)[0])(1e-20 * x)
+    with native.aside(), jax.enable_x64(True):
+        exact = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), nnx.state(layer))
+        wide = make(kind, 3, 16, jnp.float64, bias=False)
+        nnx.update(wide, exact)
+        expected = wide(1e-20 * x.astype(np.float64))[0]
+    np.testing.assert_allclose(small, expected, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_example_has_the_same_bits_in_every_batch(kind, every):
+    """Whichever block of rows, part and thread it falls into."""
+    layer = make(kind, 5, 24)
+    answer = jax.jit(lambda x: layer(x)[0])
+    x = sequences(150, 7, 5)
+    whole = answer(x)
+    for some in (slice(0, 1), slice(3, 14), slice(50, 127)):
+        np.testing.assert_array_equal(answer(x[some]), whole[some])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_many_at_once_have_the_bits_of_one(kind, every):
+    layer = make(kind, 5, 24)
+    answer = jax.jit(lambda x: layer(x)[0])
+    x = sequences(18, 7, 5).reshape(3, 6, 7, 5)
+    for one, alone in zip(jax.vmap(answer)(x), x, strict=True):
+        np.testing.assert_array_equal(one, answer(alone))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_under_shard_map(kind, every):
+    """Replicated parameters, divided data: shard_map's check of what varies is passed."""
+    graphdef, parameters = nnx.split(make(kind, 3, 16, num_layers=2))
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+
+    def gradient(parameters, x):
+        return jax.grad(lambda p: nnx.merge(graphdef, p)(x)[0].sum())(parameters)
+
+    divided = jax.shard_map(gradient, mesh=mesh, in_specs=(P(), P("data")), out_specs=P())
+    x = sequences(6, 5, 3)
+    assert calls(divided, parameters, x) == 4
+    assert_close(jax.jit(divided)(parameters, x), jax.jit(gradient)(parameters, x), 1e-6)
+
+
+def test_what_the_kernels_take():
+    def by(cell, batch=8, time=8, dtype=jnp.float32, valid=None, state=jnp.float32, size=4):
+        arrays = jnp.zeros((time, batch, 24), dtype), (jnp.zeros((batch, size), state),)
+        return native_scan.serves(cell, *arrays, valid)
+
+    assert by("lstm")
+    assert by("gru")
+    assert by("gru", batch=255)
+    assert not by("gru", batch=256)  # XLA's loop is as fast
+    assert by("lstm", batch=1024)
+    assert not by("lstm", batch=3, time=100)
+    assert not by("lstm", batch=7)
+    assert by("lstm", size=1000)
+    assert not by("lstm", size=1001)
+    assert not by("lstm", dtype=jnp.bfloat16, state=jnp.bfloat16)
+    with jax.enable_x64(True):
+        assert by("lstm", dtype=jnp.float64, state=jnp.float64)
+        assert not by("lstm", dtype=jnp.float64)
+    assert not by("lstm", valid=jnp.ones((8, 8, 1), bool))
+    with native.aside():
+        assert not by("lstm")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_on_other_platforms_xla_computes(kind):
+    layer = make(kind, 3, 4)
+
+    def program(platform):
+        traced = jax.jit(lambda x: layer(x)[0]).trace(jnp.zeros((8, 8, 3)))
+        return traced.lower(lowering_platforms=(platform,)).as_text()
+
+    assert "custom_call @jaxnets" in program("cpu")
+    assert "stablehlo.while" not in program("cpu")
+    assert "custom_call @jaxnets" not in program("cuda")
+
+
+def test_what_nobody_asks_for_is_not_kept():
+    """An answer writes no gates; a gradient keeps them, and calls the way back."""
+    layer = make(layers.LSTM, 3, 4)
+    answer, x = (lambda x: layer(x)[0].sum()), jnp.zeros((8, 8, 3))
+    kept = "f32[8,8,16]"  # four gates of four units
+    assert calls(answer, x) == 1
+    assert calls(jax.grad(answer), x) == 2
+    assert kept in str(jax.make_jaxpr(jax.grad(answer))(x))
+    text = jax.jit(answer).lower(x).as_text()
+    assert "8x8x16" not in text
+
+
+def test_a_run_is_the_same_with_them_or_without():
+    """To `fingerprint`: what was trained with them goes on where there are none."""
+    model = RecurrentClassifier(3, 8, rngs=nnx.Rngs(0))
+
+    def loss(x):
+        return losses.cross_entropy(model(x), jnp.zeros(8, jnp.int32))
+
+    x = jnp.zeros((8, 8, 3))
+    assert calls(loss, x)
+    ours = _digest(loss, x)
+    with native.aside():
+        assert not calls(loss, x)
+        assert _digest(loss, x) == ours
+
+
+TRAIN = """
+import jax, numpy as np
+jax.config.update("jax_num_cpu_devices", 2)
+from flax import nnx
+from jaxnets import RecurrentClassifier, fit, losses, optimizers
+from jaxnets.data import Dataset, Split
+draw = np.random.default_rng(0)
+inputs, labels = draw.normal(size=(200, 12, 6)).astype(np.float32), draw.integers(3, size=200)
+split = Split(inputs, labels.astype(np.int32))
+run = fit(
+    RecurrentClassifier(6, 24, 2, output_dim=3, rngs=nnx.Rngs(0)), Dataset("random", split, split),
+    loss=losses.cross_entropy, optimizer=optimizers.sgd(0.1, momentum=0.9), epochs=2,
+    batch_size=64, devices={devices}, progress="none",
+)
+print(*(float(loss).hex() for loss in run.step_losses))
+"""
+STATUS = "from jaxnets.layers import native; print(native.status())"
+
+
+def output(script, **environment):
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(
+        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def step_losses(devices=1, **environment):
+    numbers = output(TRAIN.format(devices=devices), **environment).split()
+    return [float.fromhex(number) for number in numbers]
+
+
+@pytest.fixture(scope="module")
+def by_xla():
+    return step_losses(JAXNETS_NATIVE="off")
+
+
+def test_training_on_two_devices(by_xla):
+    np.testing.assert_allclose(step_losses(devices=2), by_xla, rtol=2e-5)
+
+
+def test_compiled_once(by_xla, tmp_path):
+    """Here with vectors as processors with AVX-512 have them. Spoilt kernels are made anew."""
+    counted, cache = tmp_path / "compiler", tmp_path / "cache"
+    counted.write_text(f'#!/bin/sh\necho >> {tmp_path}/count\nexec c++ -DBYTES=64 "$@"\n')
+    counted.chmod(0o755)
+    environment = {"CXX": str(counted), "JAXNETS_CACHE": str(cache)}
+
+    def compilations():
+        return len((tmp_path / "count").read_text())
+
+    np.testing.assert_allclose(step_losses(**environment), by_xla, rtol=2e-5)
+    assert compilations() == 1
+    assert output(STATUS, **environment) == "in use"
+    assert compilations() == 1
+    (library,) = cache.glob("native-*")
+    library.write_bytes(b"no library")
+    assert output(STATUS, **environment) == "in use"
+    assert compilations() == 2
+    assert len(list(cache.glob("native-*"))) == 1
+
+
+def test_nothing_is_kept_where_nothing_is_to_be(tmp_path):
+    environment = {"JAXNETS_CACHE": "off", "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    assert output(STATUS, **environment) == "in use"
+    assert not list(tmp_path.rglob("*native-*"))
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    """Has the question of whether there are kernels asked anew."""
+    load = native._load.__wrapped__
+    monkeypatch.setattr(native, "_load", load)
+    return monkeypatch
+
+
+def test_why_there_are_none(fresh, tmp_path):
+    fresh.setenv("CXX", "false")
+    assert native.status() == "not in use: false failed: 1"
+    assert not native.ready()
+    fresh.setenv("CXX", str(tmp_path / "nothing"))
+    assert native.status().startswith("not in use: [Errno 2] No such file")
+    fresh.delenv("CXX")
+    fresh.setenv("PATH", str(tmp_path))
+    assert native.status().startswith("not in use: there is no C++ compiler: g++, clang++ or")
+    fresh.setattr(native, "_processor", lambda: "sse2 avx fma")
+    assert native.status() == "not in use: the processor has no avx2"
+    fresh.setattr(native.platform, "machine", lambda: "aarch64")
+    assert native.status() == "not in use: they are for Linux on x86-64"
+    fresh.setattr(jax, "default_backend", lambda: "gpu")
+    assert native.status() == "not in use: they are for CPUs, and JAX computes on gpu"
+    fresh.setenv("JAXNETS_NATIVE", "off")
+    assert native.status() == "not in use: JAXNETS_NATIVE is off"
+
+
+def test_a_compiler_that_says_what_is_wrong(fresh, tmp_path):
+    broken = tmp_path / "broken.cc"
+    broken.write_text("int x = ;\n")
+    fresh.setattr(native, "_SOURCE", broken)
+    assert "expected primary-expression" in native.status()
+
+
+def test_a_compiler_that_takes_forever(fresh):
+    def forever(*arguments, **options):
+        raise subprocess.TimeoutExpired("c++", 120)
+
+    fresh.setattr(subprocess, "run", forever)
+    fresh.setenv("CXX", "c++ -DANOTHER")  # whose kernels are nowhere yet
+    assert native.status() == "not in use: c++ took more than two minutes"
