@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -78,9 +79,15 @@ def take(flags: dict[str, Any]) -> dict[str, Any]:
 
 def make_cpu_devices(count: int | None, processes: int | None) -> None:
     """Has a CPU stand for this process's part of so many devices; before JAX computes anything."""
-    if count is not None:
-        with contextlib.suppress(RuntimeError):  # of a process in which JAX runs already
-            jax.config.update("jax_num_cpu_devices", max(1, count // max(1, processes or 1)))
+    if count is None:
+        return
+    if processes is not None and processes > 1:
+        # XLA's kernels order some sums by the number of its threads, one for each core or each of
+        # the process's devices. This is the number in one process that has all the devices.
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+        os.environ.setdefault("NPROC", str(max(count, cores or 1)))
+    with contextlib.suppress(RuntimeError):  # of a process in which JAX runs already
+        jax.config.update("jax_num_cpu_devices", max(1, count // max(1, processes or 1)))
 
 
 def settled(given: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
