@@ -11,6 +11,7 @@ import jax
 
 from jaxnets.arrays import check_positive
 from jaxnets.commands.flags import added
+from jaxnets.compare.torch_side import visible_cores
 from jaxnets.training import Sharding
 from jaxnets.training.placement import Parallel, place
 
@@ -84,8 +85,7 @@ def make_cpu_devices(count: int | None, processes: int | None) -> None:
     if processes is not None and processes > 1:
         # XLA's kernels order some sums by the number of its threads, one for each core or each of
         # the process's devices. This is the number in one process that has all the devices.
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        os.environ.setdefault("NPROC", str(max(count, cores or 1)))
+        os.environ.setdefault("NPROC", str(max(count, visible_cores())))
     with contextlib.suppress(RuntimeError):  # of a process in which JAX runs already
         jax.config.update("jax_num_cpu_devices", max(1, count // max(1, processes or 1)))
 

@@ -16,10 +16,8 @@ from jax import lax
 
 from jaxnets.layers import native_scan
 from jaxnets.layers.shard import vary_like
-from jaxnets.layers.time_steps import before, rows
+from jaxnets.layers.time_steps import State, before, rows
 
-#: What is carried from step to step, the hidden state [B, H] first: (h,), or (h, c) for an LSTM.
-State = tuple[jax.Array, ...]
 #: One array [B, H] for each of the G gates.
 Pieces = Sequence[jax.Array]
 #: The input's kernel [I, G·H], where z is not given, and the recurrent one [H, G·H].
@@ -105,7 +103,7 @@ def scan(
         return unroll(gates, reverse, z, (None, kernels[1]), (None, biases[1]), *rest)
 
     inputs = (x, kernels, biases, initial, valid)
-    if gates.native is not None and native_scan.serves(gates.native, x, initial, valid):
+    if gates.native and native_scan.serves(gates.native, x, initial, valid):
 
         def plain(*inputs: Any) -> tuple[jax.Array, State]:
             return at_once(*inputs, None)

@@ -30,8 +30,10 @@ VARIABLE = "JAXNETS_NATIVE"
 _SOURCE = Path(__file__).with_suffix(".cc")
 _HANDLERS = ("lstm_forward", "lstm_backward", "gru_forward", "gru_backward")
 # No fast-math: linking that in would have the whole process flush small numbers to zero.
-_FLAGS = "-std=c++17 -O2 -march=native -ffp-contract=fast -fno-math-errno -fno-exceptions -fno-rtti"
-_LIBRARY = "-shared -fPIC -fvisibility=hidden -w"
+_FLAGS = (
+    "-std=c++17 -O2 -march=native -ffp-contract=fast -fno-math-errno -fno-exceptions -fno-rtti "
+    "-shared -fPIC -fvisibility=hidden -w"
+)
 _NEEDED = {"avx2", "fma"}  # of the processor
 
 _lock = threading.Lock()
@@ -95,7 +97,7 @@ def _load() -> str | _Missing:
     try:
         _check_machine()
         compiler = _compiler()
-        command = [*compiler, *_FLAGS.split(), *_LIBRARY.split(), f"-I{jax.ffi.include_dir()}"]
+        command = [*compiler, *_FLAGS.split(), f"-I{jax.ffi.include_dir()}"]
         digest = _digest(compiler)
         library = _open(command, digest)
     except _Missing as missing:

@@ -11,9 +11,8 @@ import numpy as np
 
 from jaxnets.layers import native
 from jaxnets.layers.shard import vary_like
-from jaxnets.layers.time_steps import before, rows
+from jaxnets.layers.time_steps import State, before, rows
 
-State = tuple[jax.Array, ...]
 #: x [T, B, I]; the kernels, [I, G·H] and [H, G·H]; the biases, [G·H] each or None; the initial
 #: state, [B, H] each.
 Inputs = tuple[jax.Array, Any, Any, State]

@@ -3,6 +3,9 @@
 import jax
 import jax.numpy as jnp
 
+#: What is carried from step to step, the hidden state [B, H] first: (h,), or (h, c) for an LSTM.
+State = tuple[jax.Array, ...]
+
 
 def rows(steps: jax.Array) -> jax.Array:
     """[T, B, H] as [T·B, H]: XLA transposes and copies an array summed over two axes."""

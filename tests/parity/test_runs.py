@@ -201,13 +201,19 @@ def test_predictions_after_training_in_float32_agree_with_torchs(name):
         transform = Compose(transform, ImageRows())
     ours = predict(result.model, test.inputs, transform=transform).argmax(-1)
     theirs = predictions_of(network, run, test)
-    if name == "mlp":
-        assert (ours == theirs).mean() >= 0.998
-    else:  # rounding grows from step to step, torch's own too: the same run in float64 judges both
-        exact = predictions_of(in_torch(run, np.float64, steps)[1], run, test, np.float64)
-        bar = min(0.998, (theirs == exact).mean() - 0.002)
+    bar = 0.998
+    if name == "lenet":  # ReLU and pooling turn rounding into other choices: torch's own, too
+        torch.set_num_threads(2)
+        network = in_torch(run, np.float32, steps)[1]
+        torch.set_num_threads(1)
+        bar = min(bar, (predictions_of(network, run, test) == theirs).mean() - 0.002)
         assert bar > 0.985
-        assert (ours == exact).mean() >= bar
+    if name == "lstm":  # rounding grows from step to step: the same run in float64 judges both
+        exact = predictions_of(in_torch(run, np.float64, steps)[1], run, test, np.float64)
+        bar = min(bar, (theirs == exact).mean() - 0.002)
+        assert bar > 0.985
+        theirs = exact
+    assert (ours == theirs).mean() >= bar
     assert (ours == test.labels).mean() > 0.85
 
 
