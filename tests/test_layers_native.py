@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,8 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 
 from jaxnets import layers, losses
-from jaxnets.layers import native, native_scan
+from jaxnets.layers import native
+from jaxnets.layers.native import recurrence
 from jaxnets.models import RecurrentClassifier
 from jaxnets.training.fingerprint import _digest
 
@@ -24,9 +26,9 @@ SHAPES = [(64, 6, 28, 128), (37, 5, 5, 13), (131, 3, 3, 16), (7, 11, 9, 40), (4,
 @pytest.fixture
 def every(monkeypatch):
     """Has the kernels run whatever they can."""
-    monkeypatch.setattr(native_scan, "_LEAST_EXAMPLES", 1)
-    monkeypatch.setattr(native_scan, "_LEAST_STEPS", 1)
-    monkeypatch.setattr(native_scan, "_MOST_EXAMPLES", {"lstm": 10**9, "gru": 10**9})
+    monkeypatch.setattr(recurrence, "_LEAST_EXAMPLES", 1)
+    monkeypatch.setattr(recurrence, "_LEAST_STEPS", 1)
+    monkeypatch.setattr(recurrence, "_MOST_EXAMPLES", {"lstm": 10**9, "gru": 10**9})
 
 
 def make(kind, inputs, hidden, dtype=jnp.float32, **options):
@@ -151,7 +153,7 @@ def test_under_shard_map(kind, every):
 def test_what_the_kernels_take():
     def by(cell, batch=8, time=8, dtype=jnp.float32, valid=None, state=jnp.float32, size=4):
         arrays = jnp.zeros((time, batch, 24), dtype), (jnp.zeros((batch, size), state),)
-        return native_scan.serves(cell, *arrays, valid)
+        return recurrence.serves(cell, *arrays, valid)
 
     assert by("lstm")
     assert by("gru")
@@ -253,10 +255,10 @@ def test_training_on_two_devices(by_xla):
     np.testing.assert_allclose(step_losses(devices=2), by_xla, rtol=2e-5)
 
 
-def test_compiled_once(by_xla, tmp_path):
-    """Here with vectors as processors with AVX-512 have them. Spoilt kernels are made anew."""
+def test_compiled_once_when_asked_for(by_xla, tmp_path):
+    """Spoilt kernels are made anew."""
     counted, cache = tmp_path / "compiler", tmp_path / "cache"
-    counted.write_text(f'#!/bin/sh\necho >> {tmp_path}/count\nexec c++ -DBYTES=64 "$@"\n')
+    counted.write_text(f'#!/bin/sh\necho >> {tmp_path}/count\nexec c++ "$@"\n')
     counted.chmod(0o755)
     environment = {"CXX": str(counted), "JAXNETS_CACHE": str(cache)}
 
@@ -265,13 +267,31 @@ def test_compiled_once(by_xla, tmp_path):
 
     np.testing.assert_allclose(step_losses(**environment), by_xla, rtol=2e-5)
     assert compilations() == 1
-    assert output(STATUS, **environment) == "in use"
-    assert compilations() == 1
     (library,) = cache.glob("native-*")
+    assert library.name.startswith("native-recurrence-")
+    assert output(STATUS, **environment) == "in use"
+    everything = len(native.LIBRARIES)
+    assert compilations() == everything
     library.write_bytes(b"no library")
     assert output(STATUS, **environment) == "in use"
-    assert compilations() == 2
-    assert len(list(cache.glob("native-*"))) == 1
+    assert compilations() == everything + 1
+    assert len(list(cache.glob("native-*"))) == everything
+
+
+def test_vectors_of_64_bytes(tmp_path):
+    """As processors with AVX-512 have them; others take two instructions for one."""
+    folder = Path(__file__).parent
+    files = [folder / f"test_layers_{name}.py" for name in ("native", "linear_chain")]
+    options = ["-k", "test_equal_to", "-n0", "-q", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "CXX": "c++ -DBYTES=64", "JAXNETS_CACHE": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *map(str, files)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_nothing_is_kept_where_nothing_is_to_be(tmp_path):
@@ -291,7 +311,7 @@ def fresh(monkeypatch):
 def test_why_there_are_none(fresh, tmp_path):
     fresh.setenv("CXX", "false")
     assert native.status() == "not in use: false failed: 1"
-    assert not native.ready()
+    assert not native.ready("recurrence")
     fresh.setenv("CXX", str(tmp_path / "nothing"))
     assert native.status().startswith("not in use: [Errno 2] No such file")
     fresh.delenv("CXX")
@@ -308,9 +328,8 @@ def test_why_there_are_none(fresh, tmp_path):
 
 
 def test_a_compiler_that_says_what_is_wrong(fresh, tmp_path):
-    broken = tmp_path / "broken.cc"
-    broken.write_text("int x = ;\n")
-    fresh.setattr(native, "_SOURCE", broken)
+    (tmp_path / "linear.cc").write_text("int x = ;\n")
+    fresh.setattr(native, "_SOURCES", tmp_path)
     assert "expected primary-expression" in native.status()
 
 

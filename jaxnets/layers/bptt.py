@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.layers import native_scan
+from jaxnets.layers.native import recurrence
 from jaxnets.layers.shard import vary_like
 from jaxnets.layers.time_steps import State, before, rows
 
@@ -103,12 +103,12 @@ def scan(
         return unroll(gates, reverse, z, (None, kernels[1]), (None, biases[1]), *rest)
 
     inputs = (x, kernels, biases, initial, valid)
-    if gates.native and native_scan.serves(gates.native, x, initial, valid):
+    if gates.native and recurrence.serves(gates.native, x, initial, valid):
 
         def plain(*inputs: Any) -> tuple[jax.Array, State]:
             return at_once(*inputs, None)
 
-        natively = partial(native_scan.scan, native_scan.Recurrence(gates.native, reverse, plain))
+        natively = recurrence.scan(gates.native, reverse, plain)
         return lax.platform_dependent(*inputs[:4], cpu=natively, default=plain)
     if x.shape[1] < _LARGE or gates.backward is None:
         return at_once(*inputs)
@@ -146,7 +146,7 @@ def stacked(
 
     if len(layers) == 1 or x.shape[1] < _LARGE or gates.backward is None:
         return by_layer(x, layers, valid)
-    if gates.native and native_scan.serves(gates.native, x, layers[0].initial, valid):
+    if gates.native and recurrence.serves(gates.native, x, layers[0].initial, valid):
         return by_layer(x, layers, valid)
 
     @jax.custom_vjp

@@ -8,6 +8,7 @@ from jax.typing import DTypeLike
 from jaxnets.arrays import InputError, check_floats, check_integer, check_positive
 from jaxnets.layers import Conv2d, Linear, MaxPool2d, flatten
 from jaxnets.layers.conv_pool import relu_and_pool
+from jaxnets.layers.linear_chain import linear_chain
 from jaxnets.layers.parts import in_parts
 
 
@@ -56,9 +57,7 @@ class LeNet(nnx.Module):
         """Returns logits [batch, num_classes] for images [batch, size, size, in_channels]."""
         check_floats("images", images, ("batch", *self.image_shape))
         x = flatten(in_parts(self._features, images))  # [batch, 400]
-        x = jax.nn.relu(self.fc1(x))
-        x = jax.nn.relu(self.fc2(x))
-        return self.fc3(x)
+        return linear_chain([self.fc1, self.fc2, self.fc3], x)
 
     def _features(self, images: jax.Array) -> jax.Array:
         """[n, size, size, in_channels] → [n, 5, 5, 16]."""

@@ -20,6 +20,8 @@ from jaxnets.arrays import (
     entries,
 )
 from jaxnets.layers import Linear, flatten
+from jaxnets.layers.linear_chain import linear_chain, one_by_one
+from jaxnets.layers.native.gradients import is_in_reverse_alone
 
 
 def flatten_to(size: int, inputs: ArrayLike) -> jax.Array:
@@ -74,9 +76,7 @@ class MLP(nnx.Module):
         Args:
             inputs: [batch, ...] with features[0] values an example; images are NHWC.
         """
-        x = flatten_to(self.features[0], inputs)
-        last = len(self.features) - 1
-        for index in range(1, last):
-            x = jax.nn.relu(getattr(self, f"fc{index}")(x))
-        x = getattr(self, f"fc{last}")(x)
+        layers = [getattr(self, f"fc{index}") for index in range(1, len(self.features))]
+        chain = linear_chain if is_in_reverse_alone(self) else one_by_one
+        x = chain(layers, flatten_to(self.features[0], inputs))
         return jax.nn.softmax(x) if self.output == "softmax" else x

@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -54,17 +55,20 @@ def predictor(
     program, state, _ = for_prediction(model, transform)
     on_cpu = jax.default_backend() == "cpu"
 
-    @jax.jit
-    def compute(inputs: jax.Array) -> Any:
+    def compute(inputs: jax.Array, *, both_modes: bool) -> Any:
         # Looked at while the program is traced, so that a call costs nothing for it.
         if not isinstance(inputs, jax.Array):
             raise InputError("inputs", "an array [examples, …]", f"a {type(inputs).__name__}")
         if not inputs.ndim or not len(inputs):
             raise InputError("inputs", "at least one example", f"an array {list(inputs.shape)}")
-        return outputs(program, state, inputs)
+        return outputs(program, state, inputs, both_modes=both_modes)
+
+    compiled = jax.jit(partial(compute, both_modes=False))
 
     def answer(inputs: np.ndarray | jax.Array) -> Any:
-        made = compute(inputs)
+        if isinstance(inputs, jax.core.Tracer):  # of somebody's program, or gradient
+            return compute(inputs, both_modes=True)
+        made = compiled(inputs)
         if on_cpu:
             _ask_for(made)
         return made
@@ -75,9 +79,9 @@ def predictor(
 def _ask_for(made: Any) -> None:
     """Returns when the outputs of a program are there, or patience ends."""
     one = next(iter(jax.tree.leaves(made)), None)  # all of them come at once
-    ready, rest = getattr(one, "is_ready", None), getattr(os, "sched_yield", None)
-    if ready is None or rest is None:  # it is being traced; there is no such call on Windows
+    rest = getattr(os, "sched_yield", None)  # there is no such call on Windows
+    if one is None or rest is None:
         return
     end = time.perf_counter() + _PATIENCE
-    while not ready() and time.perf_counter() < end:
+    while not one.is_ready() and time.perf_counter() < end:
         rest()  # this core may be the one that is to compute

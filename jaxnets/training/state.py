@@ -14,6 +14,7 @@ from jax import lax
 
 from jaxnets.arrays import InputError
 from jaxnets.data.transforms import Augmentation, Transform, augment, check_transforms, is_random
+from jaxnets.layers.native.gradients import in_reverse_alone
 from jaxnets.training.placement import AXIS
 
 #: A mean loss: (outputs [batch, …], labels [batch, …]) → scalar, as PyTorch's criteria.
@@ -156,11 +157,17 @@ def _copied(arrays: Any) -> Any:
     return jax.device_put(arrays, may_alias=False)
 
 
-def outputs(program: Program, state: TrainState, inputs: jax.Array) -> Any:
-    """What the model of a state makes of a batch of the data set's inputs, in evaluation mode."""
+def outputs(
+    program: Program, state: TrainState, inputs: jax.Array, *, both_modes: bool = False
+) -> Any:
+    """What the model of a state makes of a batch of the data set's inputs, in evaluation mode.
+
+    It may be differentiable in reverse mode only, unless both are asked for.
+    """
     parameters = program.cast(state.parameters)
     model = merge(program.graphdef, dataclasses.replace(state, parameters=parameters))
-    return program.uncast(model(program.inputs(inputs)))
+    with in_reverse_alone(None if both_modes else model):
+        return program.uncast(model(program.inputs(inputs)))
 
 
 def _cast(tree: Any, dtype: Any) -> Any:

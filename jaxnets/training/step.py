@@ -14,6 +14,7 @@ from jax import lax
 
 from jaxnets.arrays import ArrayLike, InputError, describe
 from jaxnets.layers import shard
+from jaxnets.layers.native.gradients import in_reverse_alone
 from jaxnets.training.placement import AXIS
 from jaxnets.training.state import Program, TrainState
 
@@ -122,7 +123,8 @@ def forward(
         model = nnx.merge(program.graphdef, program.cast(parameters), state.model_state, copy=True)
         model.train()
         reseed(model, jax.random.fold_in(key, state.step))
-        outputs = model(program.inputs(inputs))
+        with in_reverse_alone(model):
+            outputs = model(program.inputs(inputs))
         nnx.pop(model, nnx.Intermediate)
         return program.uncast(outputs), nnx.split(model, nnx.Param, ...)[2]
 

@@ -183,9 +183,9 @@ def test_native_kernels_equal_torch(kind, dtype, bias, monkeypatch):
 
 def whatever_comes(monkeypatch):
     """Has native kernels take batches that are too small to pay."""
-    monkeypatch.setattr("jaxnets.layers.native_scan._LEAST_EXAMPLES", 1)
-    monkeypatch.setattr("jaxnets.layers.native_scan._LEAST_STEPS", 1)
-    assert native.ready()
+    monkeypatch.setattr("jaxnets.layers.native.recurrence._LEAST_EXAMPLES", 1)
+    monkeypatch.setattr("jaxnets.layers.native.recurrence._LEAST_STEPS", 1)
+    assert native.ready("recurrence")
 
 
 @pytest.mark.parametrize("lengths", [None, [3, 7, 1, 5]])

@@ -2,262 +2,12 @@
 //
 // An example's recurrence needs no other example's, so each thread takes some examples through all
 // steps, and meets the others at the end alone. XLA's own loop runs on one thread, or has its
-// threads meet several times a step. A step's products go by panels: two vectors of columns of a
-// kernel, packed one row after the other, which stay in the nearest cache for all examples.
+// threads meet several times a step.
 //
 // Each number is computed in the same order whichever thread does it, and however many there are.
 
-#include <immintrin.h>
-#include <sched.h>
-
-#include <atomic>
-#include <cstdint>
-#include <cstdlib>
-#include <cstring>
-
-#include "xla/ffi/api/c_api.h"
-
-#ifndef BYTES  // of a vector
-#ifdef __AVX512F__
-#define BYTES 64
-#else
-#define BYTES 32
-#endif
-#endif
-
-#define INLINE static inline __attribute__((always_inline))
-
-// ---- Vectors ------------------------------------------------------------------------------------
-
-template <typename T>
-struct Format;
-
-template <>
-struct Format<float> {
-  typedef float Vector __attribute__((vector_size(BYTES), aligned(4), may_alias));
-  typedef int32_t Bits __attribute__((vector_size(BYTES)));
-  static constexpr int terms = 7, exponent_bias = 127, mantissa = 23;
-  static constexpr float most = 87, magic = 0x1.8p23f;
-  static constexpr float ln2_high = 0x1.63p-1f, ln2_low = -0x1.bd0106p-13f;
-};
-
-template <>
-struct Format<double> {
-  typedef double Vector __attribute__((vector_size(BYTES), aligned(8), may_alias));
-  typedef int64_t Bits __attribute__((vector_size(BYTES)));
-  static constexpr int terms = 13, exponent_bias = 1023, mantissa = 52;
-  static constexpr double most = 708, magic = 0x1.8p52;
-  static constexpr double ln2_high = 0x1.62e42feep-1, ln2_low = 0x1.a39ef35793c76p-33;
-};
-
-template <typename T>
-using Vector = typename Format<T>::Vector;
-
-template <typename T>
-constexpr long WIDTH = BYTES / sizeof(T);
-
-// The first n numbers at a place, and zeros.
-template <typename T>
-INLINE Vector<T> load(const T* from, long n) {
-  if (n >= WIDTH<T>) return *(const Vector<T>*)from;
-  Vector<T> numbers = {};
-  if (n > 0) memcpy(&numbers, from, n * sizeof(T));
-  return numbers;
-}
-
-template <typename T>
-INLINE void store(T* to, Vector<T> numbers, long n) {
-  if (n >= WIDTH<T>)
-    *(Vector<T>*)to = numbers;
-  else if (n > 0)
-    memcpy(to, &numbers, n * sizeof(T));
-}
-
-// a b + c, rounded once: some compilers choose one rounding or two by what lies around a sum.
-INLINE Vector<float> fused(Vector<float> a, Vector<float> b, Vector<float> c) {
-#if BYTES == 32
-  return (Vector<float>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
-#elif defined(__AVX512F__)
-  return (Vector<float>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-#else
-  return a * b + c;
-#endif
-}
-
-INLINE Vector<double> fused(Vector<double> a, Vector<double> b, Vector<double> c) {
-#if BYTES == 32
-  return (Vector<double>)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
-#elif defined(__AVX512F__)
-  return (Vector<double>)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
-#else
-  return a * b + c;
-#endif
-}
-
-// exp(x) - 1, near zero too to the last digits: 2^n (exp(r) - 1) + (2^n - 1) with |r| <= ln(2)/2.
-template <typename T>
-INLINE Vector<T> exp_minus_one(Vector<T> x) {
-  using F = Format<T>;
-  constexpr double factorial[] = {1,     1,      2,       6,        24,        120,        720,
-                                  5040,  40320,  362880,  3628800,  39916800,  479001600,  6227020800};
-  const Vector<T> most = Vector<T>{} + F::most;
-  x = x > most ? most : x;
-  x = x < -most ? -most : x;
-  Vector<T> n = x * (T)1.44269504088896340736 + F::magic;  // rounded to whole numbers
-  auto bits = (typename F::Bits)n;
-  n -= F::magic;
-  const Vector<T> r = x - n * F::ln2_high - n * F::ln2_low;
-  Vector<T> series = Vector<T>{} + (T)(1 / factorial[F::terms]);
-#pragma GCC unroll 16
-  for (int term = F::terms - 1; term > 0; term--) series = series * r + (T)(1 / factorial[term]);
-  const auto power = (Vector<T>)((bits + F::exponent_bias) << F::mantissa);
-  return series * r * power + (power - 1);
-}
-
-template <typename T>
-INLINE Vector<T> sigmoid(Vector<T> x) {
-  return 1 / (exp_minus_one<T>(-x) + 2);
-}
-
-template <typename T>
-INLINE Vector<T> tangent(Vector<T> x) {  // the hyperbolic one
-  const Vector<T> e = exp_minus_one<T>(2 * x);
-  return e / (e + 2);
-}
-
-// ---- Products -----------------------------------------------------------------------------------
-
-// z[row][column] += sum over k of a[row][k] * panel[k][column], for R rows and C vectors of columns.
-template <typename T, int R, int C>
-INLINE void multiply_rows(Vector<T>* z, long z_row, const T* a, long a_row, const Vector<T>* panel,
-                          long depth) {
-  Vector<T> sum[R][C];
-#pragma GCC unroll 6
-  for (int row = 0; row < R; row++)
-#pragma GCC unroll 2
-    for (int column = 0; column < C; column++) sum[row][column] = z[row * z_row + column];
-  for (long k = 0; k < depth; k++, panel += C) {
-    Vector<T> columns[C];
-#pragma GCC unroll 2
-    for (int column = 0; column < C; column++) {
-      columns[column] = panel[column];
-#if BYTES == 32 || defined(__AVX512F__)
-      asm("" : "+v"(columns[column]));  // loaded once, not for each row
-#endif
-    }
-#pragma GCC unroll 6
-    for (int row = 0; row < R; row++) {
-      const T factor = a[row * a_row + k];
-      const Vector<T> factors = (factor - Vector<T>{});  // the number in every place
-#pragma GCC unroll 2
-      for (int column = 0; column < C; column++)
-        sum[row][column] = fused(columns[column], factors, sum[row][column]);
-    }
-  }
-#pragma GCC unroll 6
-  for (int row = 0; row < R; row++)
-#pragma GCC unroll 2
-    for (int column = 0; column < C; column++) z[row * z_row + column] = sum[row][column];
-}
-
-// The same for any number of rows.
-template <typename T, int C>
-__attribute__((noinline)) static void multiply(Vector<T>* z, long z_row, long rows, const T* a,
-                                               long a_row, const Vector<T>* panel, long depth) {
-  for (long row = 0, some; row < rows; row += some) {
-    const long left = rows - row;
-    some = left >= 10 || left == 6 ? 6 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-    const auto to = z + row * z_row;
-    const auto from = a + row * a_row;
-    if (some == 6) multiply_rows<T, 6, C>(to, z_row, from, a_row, panel, depth);
-    if (some == 4) multiply_rows<T, 4, C>(to, z_row, from, a_row, panel, depth);
-    if (some == 2) multiply_rows<T, 2, C>(to, z_row, from, a_row, panel, depth);
-    if (some == 1) multiply_rows<T, 1, C>(to, z_row, from, a_row, panel, depth);
-  }
-}
-
-// ---- Threads ------------------------------------------------------------------------------------
-
-// Parts of some work, which whoever is free takes. The caller takes parts too and waits for none
-// that nobody has begun, so that it comes to an end where XLA's threads are all busy.
-struct Job {
-  void (*work)(const void* data, long part);
-  const void* data;
-  const long parts;
-  std::atomic<long> holders;
-  std::atomic<long> next{0}, done{0};
-
-  void take() {
-    for (long part; (part = next.fetch_add(1)) < parts; done.fetch_add(1)) work(data, part);
-  }
-  void let_go() {
-    if (holders.fetch_sub(1) == 1) delete this;
-  }
-};
-
-static void help(void* given) {
-  const auto job = (Job*)given;
-  job->take();
-  job->let_go();
-}
-
-static bool failed(XLA_FFI_CallFrame* frame, XLA_FFI_Error* error) {
-  if (!error) return false;
-  XLA_FFI_Error_Destroy_Args args = {sizeof args, nullptr, error};
-  frame->api->XLA_FFI_Error_Destroy(&args);
-  return true;
-}
-
-static long threads_of(XLA_FFI_CallFrame* frame) {
-  int64_t threads = 1;
-  XLA_FFI_ThreadPool_NumThreads_Args args = {sizeof args, nullptr, frame->ctx, &threads};
-  return failed(frame, frame->api->XLA_FFI_ThreadPool_NumThreads(&args)) ? 1 : threads;
-}
-
-static void share(XLA_FFI_CallFrame* frame, long threads, long parts,
-                  void (*work)(const void*, long), const void* data) {
-  const long helpers = (threads < parts ? threads : parts) - 1;
-  if (helpers < 1) {
-    for (long part = 0; part < parts; part++) work(data, part);
-    return;
-  }
-  const auto job = new Job{work, data, parts, helpers + 1};
-  for (long helper = 0; helper < helpers; helper++) {
-    XLA_FFI_ThreadPool_Schedule_Args args = {sizeof args, nullptr, frame->ctx, help, job};
-    if (failed(frame, frame->api->XLA_FFI_ThreadPool_Schedule(&args))) job->let_go();
-  }
-  job->take();
-  for (long turns = 1; job->done.load() < parts; turns++)
-    if (turns % 1024 == 0) sched_yield();
-  job->let_go();
-}
-
-// Examples of a part: few enough for the cache, and some for each thread.
-constexpr long MOST = 64, LEAST = 4;
-
-static long part_size(long batch, long threads) {
-  const long size = (batch + threads - 1) / threads;
-  return size > MOST ? MOST : size < LEAST ? LEAST : size;
-}
-
-// Memory that a thread keeps, as new memory costs more than to fill it.
-static void* memory(size_t bytes) {
-  struct Kept {
-    void* at = nullptr;
-    size_t bytes = 0;
-    ~Kept() { free(at); }
-  };
-  static thread_local Kept kept;
-  if (bytes > kept.bytes) {
-    free(kept.at);
-    kept.bytes = (bytes + 63) / 64 * 64;
-    kept.at = aligned_alloc(64, kept.bytes);
-    if (!kept.at) kept.bytes = 0;
-  }
-  return kept.at;
-}
-
-// ---- The recurrence -----------------------------------------------------------------------------
+#include "calls.h"
+#include "products.h"
 
 struct Sizes {
   long time, batch, inputs, hidden, part;
@@ -332,14 +82,15 @@ struct Forward : Sizes {
     for (long row = 0; row < rows; row++)
       for (int sum = 0; sum < 4; sum++) z[row * 4 + sum] = bias[sum];
     const Vector<T>* kernel = kernels + block * Cell::gates * (inputs + hidden);
-    multiply<T, 2>(z, 4, rows, inputs_now, inputs, kernel, inputs);
+    multiply<T, 2>(z, 4, rows, inputs_now, inputs, 1, kernel, inputs);
     kernel += 2 * inputs;
-    multiply<T, 2>(z, 4, rows, h_before, hidden, kernel, hidden);
+    multiply<T, 2>(z, 4, rows, h_before, hidden, 1, kernel, hidden);
     kernel += 2 * hidden;
     constexpr int others = Cell::gates - 2;
-    multiply<T, others>(z + 2, 4, rows, inputs_now, inputs, kernel, inputs);
+    multiply<T, others>(z + 2, 4, rows, inputs_now, inputs, 1, kernel, inputs);
     kernel += others * inputs;
-    multiply<T, others>(z + (Cell::gates == 3 ? 3 : 2), 4, rows, h_before, hidden, kernel, hidden);
+    const auto apart = z + (Cell::gates == 3 ? 3 : 2);
+    multiply<T, others>(apart, 4, rows, h_before, hidden, 1, kernel, hidden);
     const T* c_before = number ? c + before * c_step + first * hidden : c0 + first * hidden;
     for (long row = 0; row < rows; row++) {
       T* keep = saved ? saved + (at + row) * 4 * hidden + j : nullptr;
@@ -374,24 +125,18 @@ struct Forward : Sizes {
   }
 };
 
-// Steps of a product over many numbers, so that a panel's part stays in the nearest cache.
-constexpr long DEPTH = 256;
-
 template <typename T, typename Cell>
 struct Backward : Sizes {
   const T *d_outputs, *saved, *state, *initial, *d_h_last, *d_c_last;
   T *dz, *d_h, *d_c, *du;
   const Vector<T>* kernel;
 
-  static constexpr long panel = 2 * WIDTH<T>;
+  static constexpr long panel = PANEL<T>;
 
-  // Packs the transposed kernel, two vectors of hidden units after two others.
   static void pack(T* to, const T* kernel, long hidden) {
     const long width = Cell::gates * hidden;
-    for (long j = 0; j < hidden; j += panel)
-      for (long k = 0; k < width; k++)
-        for (long unit = j; unit < j + panel; unit++)
-          *to++ = unit < hidden ? kernel[unit * width + k] : 0;
+    for (long j = 0; j < hidden; j += panel, to += panel * width)
+      pack_panel(to, kernel, width, hidden, j, true);
   }
 
   static void take_part(const void* data, long number) {
@@ -461,9 +206,7 @@ struct Backward : Sizes {
     const long width = Cell::gates * hidden;
     const T* from = (du ? du : dz) + (step(number) * batch + first) * width;
     const Vector<T>* packed = kernel + j / panel * width * 2;
-    for (long k = 0; k < width; k += DEPTH)
-      multiply<T, 2>(sums, 2, rows, from + k, width, packed + 2 * k,
-                     width - k < DEPTH ? width - k : DEPTH);
+    multiply_long(sums, rows, from, width, 1, packed, width);
     for (long row = 0; row < rows; row++)
       for (int side = 0; side < 2; side++) {
         const long unit = j + side * WIDTH<T>;
@@ -474,35 +217,6 @@ struct Backward : Sizes {
 };
 
 // ---- What XLA calls -----------------------------------------------------------------------------
-
-static bool asked_for_version(XLA_FFI_CallFrame* frame) {
-  const auto extension = frame->extension_start;
-  if (!extension || extension->type != XLA_FFI_Extension_Metadata) return false;
-  const auto metadata = ((XLA_FFI_Metadata_Extension*)extension)->metadata;
-  metadata->api_version.major_version = XLA_FFI_API_MAJOR;
-  metadata->api_version.minor_version = XLA_FFI_API_MINOR;
-  return true;
-}
-
-static XLA_FFI_Error* out_of_memory(XLA_FFI_CallFrame* frame) {
-  XLA_FFI_Error_Create_Args args = {sizeof args, nullptr, "no memory for a layer's packed kernels",
-                                    XLA_FFI_Error_Code_RESOURCE_EXHAUSTED};
-  return frame->api->XLA_FFI_Error_Create(&args);
-}
-
-static XLA_FFI_Buffer* given(XLA_FFI_CallFrame* frame, int number) {
-  return (XLA_FFI_Buffer*)frame->args.args[number];
-}
-
-template <typename T>
-static T* argument(XLA_FFI_CallFrame* frame, int number) {
-  return (T*)given(frame, number)->data;
-}
-
-template <typename T>
-static T* result(XLA_FFI_CallFrame* frame, int number) {
-  return number < frame->rets.size ? (T*)((XLA_FFI_Buffer*)frame->rets.rets[number])->data : nullptr;
-}
 
 static bool reversed(XLA_FFI_CallFrame* frame) {
   return *(const int32_t*)((XLA_FFI_Scalar*)frame->attrs.attrs[0])->value;
@@ -547,8 +261,8 @@ template <typename T, typename Cell>
 static XLA_FFI_Error* backward(XLA_FFI_CallFrame* frame) {
   constexpr bool has_c = Cell::gates == 4;
   const auto dims = given(frame, 0)->dims;
-  const long threads = threads_of(frame), hidden = dims[2], panel = Backward<T, Cell>::panel;
-  const long panels = (hidden + panel - 1) / panel;
+  const long threads = threads_of(frame), hidden = dims[2], panel = PANEL<T>;
+  const long panels = panels_of(hidden, panel);
   const auto packed = (T*)memory(sizeof(T) * panels * panel * Cell::gates * hidden);
   if (!packed) return out_of_memory(frame);
   Backward<T, Cell>::pack(packed, argument<T>(frame, 4), hidden);
@@ -568,14 +282,6 @@ static XLA_FFI_Error* backward(XLA_FFI_CallFrame* frame) {
   share(frame, threads, (work.batch + work.part - 1) / work.part, work.take_part, &work);
   return nullptr;
 }
-
-#define HANDLER(name, function, cell)                                                    \
-  extern "C" __attribute__((visibility("default"))) XLA_FFI_Error* name(                 \
-      XLA_FFI_CallFrame* frame) {                                                        \
-    if (asked_for_version(frame)) return nullptr;                                        \
-    const bool single = given(frame, 0)->dtype == XLA_FFI_DataType_F32;                  \
-    return single ? function<float, cell>(frame) : function<double, cell>(frame);        \
-  }
 
 HANDLER(lstm_forward, forward, Lstm)
 HANDLER(lstm_backward, backward, Lstm)

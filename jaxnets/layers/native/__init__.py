@@ -1,7 +1,8 @@
 """Kernels in C++ for CPUs, compiled when they are first needed, where the machine has a compiler.
 
-XLA calls them by its foreign function interface. Where there is no compiler, on other processors
-and with ``JAXNETS_NATIVE=off``, layers compute by XLA's own operations.
+XLA calls them by its foreign function interface. Each source file is a library of its own, compiled
+when a layer first asks for it. Where there is no compiler, on other processors and with
+``JAXNETS_NATIVE=off``, layers compute by XLA's own operations.
 """
 
 import contextlib
@@ -27,8 +28,13 @@ from jaxnets import compilation
 
 VARIABLE = "JAXNETS_NATIVE"
 
-_SOURCE = Path(__file__).with_suffix(".cc")
-_HANDLERS = ("lstm_forward", "lstm_backward", "gru_forward", "gru_backward")
+#: What each library has for XLA to call.
+LIBRARIES = {
+    "linear": ("linear_forward", "linear_backward"),
+    "recurrence": ("lstm_forward", "lstm_backward", "gru_forward", "gru_backward"),
+}
+
+_SOURCES = Path(__file__).parent
 # No fast-math: linking that in would have the whole process flush small numbers to zero.
 _FLAGS = (
     "-std=c++17 -O2 -march=native -ffp-contract=fast -fno-math-errno -fno-exceptions -fno-rtti "
@@ -44,15 +50,16 @@ class _Missing(Exception):
     """Why there are no kernels."""
 
 
-def ready() -> bool:
-    """Whether the kernels can be called; compiles them at the first question."""
-    return not _aside.get() and isinstance(_loaded(), str)
+def ready(library: str) -> bool:
+    """Whether the kernels of a library can be called; compiles them at the first question."""
+    return not _aside.get() and isinstance(_loaded(library), str)
 
 
 def status() -> str:
     """In words, for people: whether the kernels are used, or why not."""
-    found = _loaded()
-    return "in use" if isinstance(found, str) else f"not in use: {found}"
+    found = {_loaded(library) for library in LIBRARIES}
+    missing = sorted(str(one) for one in found if isinstance(one, _Missing))
+    return f"not in use: {missing[0]}" if missing else "in use"
 
 
 @contextlib.contextmanager
@@ -66,46 +73,51 @@ def aside() -> Iterator[None]:
 
 
 def call(
-    name: str, results: Sequence[jax.ShapeDtypeStruct], *arguments: jax.Array, **attributes: Any
+    library: str,
+    name: str,
+    results: Sequence[jax.ShapeDtypeStruct],
+    *arguments: jax.Array,
+    **attributes: Any,
 ) -> list[jax.Array]:
-    """Calls a kernel, if they are ``ready``.
+    """Calls a kernel, if its library is ``ready``.
 
     Args:
-        name: of the handler in ``native.cc``, which says what it takes and gives.
+        library: one of ``LIBRARIES``.
+        name: of a handler in its source, which says what it takes and gives.
         results: their shapes and dtypes.
-        arguments: arrays of one dtype, float32 or float64.
+        arguments: arrays, of which the first is of float32 or float64, as are all floating ones.
         attributes: NumPy scalars.
 
     Returns:
         The results.
     """
-    digest = _loaded()
+    digest = _loaded(library)
     assert isinstance(digest, str)
     target = f"jaxnets_{name}_{digest}"
     run = jax.ffi.ffi_call(target, list(results), vmap_method="sequential")
     return list(run(*arguments, **attributes))
 
 
-def _loaded() -> str | _Missing:
+def _loaded(library: str) -> str | _Missing:
     with _lock:
-        return _load()
+        return _load(library)
 
 
 @functools.cache
-def _load() -> str | _Missing:
+def _load(library: str) -> str | _Missing:
     """What tells these kernels from others, in hexadecimal digits."""
     try:
         _check_machine()
-        compiler = _compiler()
-        command = [*compiler, *_FLAGS.split(), f"-I{jax.ffi.include_dir()}"]
-        digest = _digest(compiler)
-        library = _open(command, digest)
+        compiler, source = _compiler(), _SOURCES / f"{library}.cc"
+        flags = [*_FLAGS.split(), f"-I{_SOURCES}", f"-I{jax.ffi.include_dir()}"]
+        digest = _digest(compiler, source)
+        opened = _open([*compiler, *flags, str(source)], f"native-{library}-{digest}.so")
     except _Missing as missing:
         return missing
     except OSError as error:  # no room to write to, a library that cannot be opened
         return _Missing(str(error))
-    for name in _HANDLERS:
-        handler = jax.ffi.pycapsule(getattr(library, name))
+    for name in LIBRARIES[library]:
+        handler = jax.ffi.pycapsule(getattr(opened, name))
         jax.ffi.register_ffi_target(f"jaxnets_{name}_{digest}", handler, platform="cpu")
     return digest
 
@@ -139,25 +151,27 @@ def _compiler() -> list[str]:
     raise _Missing("there is no C++ compiler: g++, clang++ or what CXX names")
 
 
-def _digest(compiler: list[str]) -> str:
+def _digest(compiler: list[str], source: Path) -> str:
     """Another one for another source, compiler, processor or interface of XLA."""
-    header = Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api" / "c_api.h"
-    digest = hashlib.sha256(_SOURCE.read_bytes() + header.read_bytes())
+    interface = Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api" / "c_api.h"
+    digest = hashlib.sha256()
+    for file in (source, *sorted(_SOURCES.glob("*.h")), interface):
+        digest.update(file.read_bytes())
     binary = os.path.realpath(shutil.which(compiler[0]) or compiler[0])
     described = [_FLAGS, _processor(), *compiler, binary, str(os.path.getmtime(binary))]
     digest.update("\n".join(described).encode())
     return digest.hexdigest()[:16]
 
 
-def _open(command: list[str], digest: str) -> ctypes.CDLL:
+def _open(command: list[str], name: str) -> ctypes.CDLL:
     """The compiled kernels, which are kept in the cache folder if there is one."""
-    name, folder = f"native-{digest}.so", compilation.folder()
+    folder = compilation.folder()
     if folder is not None:
         with contextlib.suppress(OSError):  # not there, or spoilt
             return ctypes.CDLL(str(folder / name))
     with tempfile.TemporaryDirectory(prefix="jaxnets-") as scratch:
         fresh = Path(scratch) / name
-        _run([*command, str(_SOURCE), "-o", str(fresh)])
+        _run([*command, "-o", str(fresh)])
         library = ctypes.CDLL(str(fresh))  # stays open when its file is gone
         if folder is not None:
             partial = folder / f"{name}.{os.getpid()}"

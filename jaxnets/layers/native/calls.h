@@ -1,0 +1,135 @@
+// What XLA calls and is called for: threads, memory, arguments and results.
+#pragma once
+
+#include <sched.h>
+
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+
+#include "vectors.h"
+#include "xla/ffi/api/c_api.h"
+
+// ---- Threads and their memory -------------------------------------------------------------------
+
+// Parts of some work, which whoever is free takes. The caller takes parts too and waits for none
+// that nobody has begun, so that it comes to an end where XLA's threads are all busy.
+struct Job {
+  void (*work)(const void* data, long part);
+  const void* data;
+  const long parts;
+  std::atomic<long> holders;
+  std::atomic<long> next{0}, done{0};
+
+  void take() {
+    for (long part; (part = next.fetch_add(1)) < parts; done.fetch_add(1)) work(data, part);
+  }
+  void let_go() {
+    if (holders.fetch_sub(1) == 1) delete this;
+  }
+};
+
+static void help(void* given) {
+  const auto job = (Job*)given;
+  job->take();
+  job->let_go();
+}
+
+static bool failed(XLA_FFI_CallFrame* frame, XLA_FFI_Error* error) {
+  if (!error) return false;
+  XLA_FFI_Error_Destroy_Args args = {sizeof args, nullptr, error};
+  frame->api->XLA_FFI_Error_Destroy(&args);
+  return true;
+}
+
+static long threads_of(XLA_FFI_CallFrame* frame) {
+  int64_t threads = 1;
+  XLA_FFI_ThreadPool_NumThreads_Args args = {sizeof args, nullptr, frame->ctx, &threads};
+  return failed(frame, frame->api->XLA_FFI_ThreadPool_NumThreads(&args)) ? 1 : threads;
+}
+
+static void share(XLA_FFI_CallFrame* frame, long threads, long parts,
+                  void (*work)(const void*, long), const void* data) {
+  const long helpers = (threads < parts ? threads : parts) - 1;
+  if (helpers < 1) {
+    for (long part = 0; part < parts; part++) work(data, part);
+    return;
+  }
+  const auto job = new Job{work, data, parts, helpers + 1};
+  for (long helper = 0; helper < helpers; helper++) {
+    XLA_FFI_ThreadPool_Schedule_Args args = {sizeof args, nullptr, frame->ctx, help, job};
+    if (failed(frame, frame->api->XLA_FFI_ThreadPool_Schedule(&args))) job->let_go();
+  }
+  job->take();
+  for (long turns = 1; job->done.load() < parts; turns++)
+    if (turns % 1024 == 0) sched_yield();
+  job->let_go();
+}
+
+// Examples of a part: few enough for the cache, and some for each thread.
+constexpr long MOST = 64, LEAST = 4;
+
+static long part_size(long batch, long threads) {
+  const long size = (batch + threads - 1) / threads;
+  return size > MOST ? MOST : size < LEAST ? LEAST : size;
+}
+
+// Memory that a thread keeps, as new memory costs more than to fill it: for each use a piece of it.
+template <int use = 0>
+static void* memory(size_t bytes) {
+  struct Kept {
+    void* at = nullptr;
+    size_t bytes = 0;
+    ~Kept() { free(at); }
+  };
+  static thread_local Kept kept;
+  if (bytes > kept.bytes) {
+    free(kept.at);
+    kept.bytes = (bytes + 63) / 64 * 64;
+    kept.at = aligned_alloc(64, kept.bytes);
+    if (!kept.at) kept.bytes = 0;
+  }
+  return kept.at;
+}
+
+// ---- Arguments and results ----------------------------------------------------------------------
+
+static bool asked_for_version(XLA_FFI_CallFrame* frame) {
+  const auto extension = frame->extension_start;
+  if (!extension || extension->type != XLA_FFI_Extension_Metadata) return false;
+  const auto metadata = ((XLA_FFI_Metadata_Extension*)extension)->metadata;
+  metadata->api_version.major_version = XLA_FFI_API_MAJOR;
+  metadata->api_version.minor_version = XLA_FFI_API_MINOR;
+  return true;
+}
+
+static XLA_FFI_Error* out_of_memory(XLA_FFI_CallFrame* frame) {
+  XLA_FFI_Error_Create_Args args = {sizeof args, nullptr, "no memory for a layer's packed kernels",
+                                    XLA_FFI_Error_Code_RESOURCE_EXHAUSTED};
+  return frame->api->XLA_FFI_Error_Create(&args);
+}
+
+static XLA_FFI_Buffer* given(XLA_FFI_CallFrame* frame, int number) {
+  return (XLA_FFI_Buffer*)frame->args.args[number];
+}
+
+template <typename T>
+static T* argument(XLA_FFI_CallFrame* frame, int number) {
+  return (T*)given(frame, number)->data;
+}
+
+template <typename T>
+static T* result(XLA_FFI_CallFrame* frame, int number) {
+  if (number >= frame->rets.size) return nullptr;
+  return (T*)((XLA_FFI_Buffer*)frame->rets.rets[number])->data;
+}
+
+// A function template of the floating-point type, and of what else is given, for XLA to find.
+#define HANDLER(name, function, ...)                                               \
+  extern "C" __attribute__((visibility("default"))) XLA_FFI_Error* name(           \
+      XLA_FFI_CallFrame* frame) {                                                  \
+    if (asked_for_version(frame)) return nullptr;                                  \
+    const bool single = given(frame, 0)->dtype == XLA_FFI_DataType_F32;            \
+    return single ? function<float, ##__VA_ARGS__>(frame)                          \
+                  : function<double, ##__VA_ARGS__>(frame);                        \
+  }

@@ -1,0 +1,68 @@
+"""Linear layers with ReLU between them as one call of a native kernel, forward and backward."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxnets.layers import native
+from jaxnets.layers.native.gradients import with_gradient
+from jaxnets.layers.shard import vary_like
+
+# With fewer examples it does not pay to pack the kernels; with more numbers in these, XLA's
+# products are as fast, and memory would be kept for them.
+_LEAST_EXAMPLES, _MOST_NUMBERS, _MOST_LAYERS = 16, 2**20, 8
+
+
+def serves(x: jax.Array, kernels: Sequence[jax.Array], biases: Sequence[jax.Array]) -> bool:
+    """Whether the kernels of ``chain`` can run these layers, and are faster than XLA's products."""
+    dtypes = {array.dtype for array in (x, *kernels, *biases)}
+    known = dtypes in ({jnp.dtype(jnp.float32)}, {jnp.dtype(jnp.float64)})
+    pays = len(x) >= _LEAST_EXAMPLES and len(kernels) <= _MOST_LAYERS
+    fits = sum(math.prod(kernel.shape) for kernel in kernels) <= _MOST_NUMBERS
+    return known and pays and fits and native.ready("linear")
+
+
+def _by_layer(kernels: Sequence[jax.Array], biases: Sequence[jax.Array]) -> list[jax.Array]:
+    return [array for pair in zip(kernels, biases, strict=True) for array in pair]
+
+
+def chain(plain: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """Linear layers with ReLU between them, computed by kernels.
+
+    Args:
+        plain: the same function in XLA's operations.
+
+    Returns:
+        A function of x [batch, inputs], the kernels [inputs, outputs] and the biases [outputs],
+        which gives the outputs of the last layer, [batch, outputs].
+    """
+
+    def outputs(x: jax.Array, kernels: Any, biases: Any, *, every: bool) -> list[jax.Array]:
+        shapes = [(len(x), kernel.shape[1]) for kernel in kernels]
+        results = [jax.ShapeDtypeStruct(shape, x.dtype) for shape in shapes]
+        wanted = results if every else results[-1:]
+        parameters = _by_layer(kernels, biases)
+        return vary_like(x, native.call("linear", "linear_forward", wanted, x, *parameters))
+
+    def run(x: jax.Array, kernels: Any, biases: Any) -> jax.Array:
+        return outputs(x, kernels, biases, every=False)[0]
+
+    def keep(x: jax.Array, kernels: Any, biases: Any) -> tuple[jax.Array, list[jax.Array]]:
+        *hidden, last = outputs(x, kernels, biases, every=True)
+        return last, hidden
+
+    def pull_back(inputs: tuple, hidden: list[jax.Array], d: jax.Array) -> tuple:
+        x, kernels, biases = inputs
+        results = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in _by_layer(kernels, biases)]
+        if hidden:
+            results.append(jax.ShapeDtypeStruct(hidden[0].shape, x.dtype))
+        found = native.call("linear", "linear_backward", results, x, *hidden, d, *kernels)
+        found = vary_like(x, found)
+        dz = found.pop() if hidden else d
+        # A product of its own, which XLA leaves out where nobody asks for the gradient by x.
+        return dz @ kernels[0].T, found[::2], found[1::2]
+
+    return with_gradient(run, keep, pull_back, plain)

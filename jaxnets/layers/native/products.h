@@ -1,0 +1,84 @@
+// Products with a kernel that is packed by panels, which stay in the nearest cache.
+#pragma once
+
+#include "vectors.h"
+
+// z[row][column] += sum over k of a[row * a_row + k * a_step] * panel[k][column], for R rows and C
+// vectors of columns.
+template <typename T, int R, int C>
+INLINE void multiply_rows(Vector<T>* z, long z_row, const T* a, long a_row, long a_step,
+                          const Vector<T>* panel, long depth) {
+  Vector<T> sum[R][C];
+#pragma GCC unroll 6
+  for (int row = 0; row < R; row++)
+#pragma GCC unroll 2
+    for (int column = 0; column < C; column++) sum[row][column] = z[row * z_row + column];
+  for (long k = 0; k < depth; k++, a += a_step, panel += C) {
+    Vector<T> columns[C];
+#pragma GCC unroll 2
+    for (int column = 0; column < C; column++) {
+      columns[column] = panel[column];
+#if BYTES == 32 || defined(__AVX512F__)
+      asm("" : "+v"(columns[column]));  // loaded once, not for each row
+#endif
+    }
+#pragma GCC unroll 6
+    for (int row = 0; row < R; row++) {
+      const T factor = a[row * a_row];
+      const Vector<T> factors = (factor - Vector<T>{});  // the number in every place
+#pragma GCC unroll 2
+      for (int column = 0; column < C; column++)
+        sum[row][column] = fused(columns[column], factors, sum[row][column]);
+    }
+  }
+#pragma GCC unroll 6
+  for (int row = 0; row < R; row++)
+#pragma GCC unroll 2
+    for (int column = 0; column < C; column++) z[row * z_row + column] = sum[row][column];
+}
+
+// The same for any number of rows.
+template <typename T, int C>
+__attribute__((noinline)) static void multiply(Vector<T>* z, long z_row, long rows, const T* a,
+                                               long a_row, long a_step, const Vector<T>* panel,
+                                               long depth) {
+  for (long row = 0, some; row < rows; row += some) {
+    const long left = rows - row;
+    some = left >= 10 || left == 6 ? 6 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+    const auto to = z + row * z_row;
+    const auto from = a + row * a_row;
+    if (some == 6) multiply_rows<T, 6, C>(to, z_row, from, a_row, a_step, panel, depth);
+    if (some == 4) multiply_rows<T, 4, C>(to, z_row, from, a_row, a_step, panel, depth);
+    if (some == 2) multiply_rows<T, 2, C>(to, z_row, from, a_row, a_step, panel, depth);
+    if (some == 1) multiply_rows<T, 1, C>(to, z_row, from, a_row, a_step, panel, depth);
+  }
+}
+
+// The same over many numbers, in steps so short that a panel's part stays in the nearest cache.
+template <typename T>
+static void multiply_long(Vector<T>* z, long rows, const T* a, long a_row, long a_step,
+                          const Vector<T>* panel, long depth, long step = 256) {
+  for (long k = 0; k < depth; k += step)
+    multiply<T, 2>(z, 2, rows, a + k * a_step, a_row, a_step, panel + 2 * k,
+                   depth - k < step ? depth - k : step);
+}
+
+// The columns of a panel.
+template <typename T>
+constexpr long PANEL = 2 * WIDTH<T>;
+
+constexpr long panels_of(long columns, long panel) { return (columns + panel - 1) / panel; }
+
+// Packs a panel, the columns from n on of a kernel [depth, columns]; or of [columns, depth], where
+// it is to be transposed.
+template <typename T>
+static void pack_panel(T* to, const T* kernel, long depth, long columns, long n, bool transposed) {
+  for (long k = 0; k < depth; k++, to += PANEL<T>)
+    if (!transposed)
+      for (int side = 0; side < 2; side++) {
+        const long at = n + side * WIDTH<T>;
+        store<T>(to + side * WIDTH<T>, load(kernel + k * columns + at, columns - at), WIDTH<T>);
+      }
+    else
+      for (long j = 0; j < PANEL<T>; j++) to[j] = n + j < columns ? kernel[(n + j) * depth + k] : 0;
+}

@@ -1,0 +1,113 @@
+// Vectors of floating-point numbers, and functions of them.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstring>
+
+#ifndef BYTES  // of a vector
+#ifdef __AVX512F__
+#define BYTES 64
+#else
+#define BYTES 32
+#endif
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+
+template <typename T>
+struct Format;
+
+template <>
+struct Format<float> {
+  typedef float Vector __attribute__((vector_size(BYTES), aligned(4), may_alias));
+  typedef int32_t Bits __attribute__((vector_size(BYTES)));
+  static constexpr int terms = 7, exponent_bias = 127, mantissa = 23;
+  static constexpr float most = 87, magic = 0x1.8p23f;
+  static constexpr float ln2_high = 0x1.63p-1f, ln2_low = -0x1.bd0106p-13f;
+};
+
+template <>
+struct Format<double> {
+  typedef double Vector __attribute__((vector_size(BYTES), aligned(8), may_alias));
+  typedef int64_t Bits __attribute__((vector_size(BYTES)));
+  static constexpr int terms = 13, exponent_bias = 1023, mantissa = 52;
+  static constexpr double most = 708, magic = 0x1.8p52;
+  static constexpr double ln2_high = 0x1.62e42feep-1, ln2_low = 0x1.a39ef35793c76p-33;
+};
+
+template <typename T>
+using Vector = typename Format<T>::Vector;
+
+template <typename T>
+constexpr long WIDTH = BYTES / sizeof(T);
+
+// The first n numbers at a place, and zeros.
+template <typename T>
+INLINE Vector<T> load(const T* from, long n) {
+  if (n >= WIDTH<T>) return *(const Vector<T>*)from;
+  Vector<T> numbers = {};
+  if (n > 0) memcpy(&numbers, from, n * sizeof(T));
+  return numbers;
+}
+
+template <typename T>
+INLINE void store(T* to, Vector<T> numbers, long n) {
+  if (n >= WIDTH<T>)
+    *(Vector<T>*)to = numbers;
+  else if (n > 0)
+    memcpy(to, &numbers, n * sizeof(T));
+}
+
+// a b + c, rounded once: some compilers choose one rounding or two by what lies around a sum.
+INLINE Vector<float> fused(Vector<float> a, Vector<float> b, Vector<float> c) {
+#if BYTES == 32
+  return (Vector<float>)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#elif defined(__AVX512F__)
+  return (Vector<float>)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#else
+  return a * b + c;
+#endif
+}
+
+INLINE Vector<double> fused(Vector<double> a, Vector<double> b, Vector<double> c) {
+#if BYTES == 32
+  return (Vector<double>)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#elif defined(__AVX512F__)
+  return (Vector<double>)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#else
+  return a * b + c;
+#endif
+}
+
+// exp(x) - 1, near zero too to the last digits: 2^n (exp(r) - 1) + (2^n - 1) with |r| <= ln(2)/2.
+template <typename T>
+INLINE Vector<T> exp_minus_one(Vector<T> x) {
+  using F = Format<T>;
+  constexpr double factorial[] = {1,     1,      2,       6,        24,        120,        720,
+                                  5040,  40320,  362880,  3628800,  39916800,  479001600,  6227020800};
+  const Vector<T> most = Vector<T>{} + F::most;
+  x = x > most ? most : x;
+  x = x < -most ? -most : x;
+  Vector<T> n = x * (T)1.44269504088896340736 + F::magic;  // rounded to whole numbers
+  auto bits = (typename F::Bits)n;
+  n -= F::magic;
+  const Vector<T> r = x - n * F::ln2_high - n * F::ln2_low;
+  Vector<T> series = Vector<T>{} + (T)(1 / factorial[F::terms]);
+#pragma GCC unroll 16
+  for (int term = F::terms - 1; term > 0; term--) series = series * r + (T)(1 / factorial[term]);
+  const auto power = (Vector<T>)((bits + F::exponent_bias) << F::mantissa);
+  return series * r * power + (power - 1);
+}
+
+template <typename T>
+INLINE Vector<T> sigmoid(Vector<T> x) {
+  return 1 / (exp_minus_one<T>(-x) + 2);
+}
+
+template <typename T>
+INLINE Vector<T> tangent(Vector<T> x) {  // the hyperbolic one
+  const Vector<T> e = exp_minus_one<T>(2 * x);
+  return e / (e + 2);
+}
