@@ -1,0 +1,47 @@
+"""Initial distributions: what NumPy draws, beside what JAX draws."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnets import initializers
+
+# Otherwise XLA rounds a product and then a sum, where it rounds once for users.
+pytestmark = pytest.mark.usefixtures("optimized")
+
+
+def by_jax(key, shape, bound, dtype=jnp.float32):
+    return jax.random.uniform(key, shape, dtype, minval=-bound, maxval=bound)
+
+
+@pytest.mark.parametrize("bound", [784**-0.5, 1 / 3, 0.1, 1.0, 0.0])
+@pytest.mark.parametrize("shape", [(), (7,), (0, 3), (33, 5, 2), (300, 400)])
+def test_numpy_draws_the_bits_of_jax(shape, bound):
+    for seed in range(5):
+        key = jax.random.fold_in(jax.random.key(seed), seed)
+        ours = initializers.uniform(bound)(key, shape)
+        assert ours.dtype == jnp.float32
+        np.testing.assert_array_equal(ours, by_jax(key, shape, bound), strict=True)
+
+
+def test_no_program_is_compiled_for_a_shape(monkeypatch):
+    monkeypatch.delattr(jax.random, "uniform")
+    assert initializers.uniform(0.1)(jax.random.key(0), (3, 5)).shape == (3, 5)
+
+
+def test_other_keys_and_dtypes_are_drawn_by_jax():
+    draw, key = initializers.uniform(0.3), jax.random.key(3)
+    within = jax.jit(lambda key: draw(key, (5,)))(key)
+    np.testing.assert_array_equal(within, by_jax(key, (5,), 0.3))
+    many = jax.vmap(lambda key: draw(key, (5,)))(jax.random.split(key, 2))
+    np.testing.assert_array_equal(many[1], by_jax(jax.random.split(key, 2)[1], (5,), 0.3))
+    half = draw(key, (5,), jnp.float16)
+    np.testing.assert_array_equal(half, by_jax(key, (5,), 0.3, jnp.float16), strict=True)
+    with jax.enable_x64(True):
+        wide = draw(key, (5,), jnp.float64)
+        np.testing.assert_array_equal(wide, by_jax(key, (5,), 0.3, jnp.float64), strict=True)
+    for other in (jax.random.PRNGKey(3), jax.random.key(3, impl="rbg")):
+        np.testing.assert_array_equal(draw(other, (5,)), by_jax(other, (5,), 0.3))
+    with jax.threefry_partitionable(False):
+        np.testing.assert_array_equal(draw(key, (5,)), by_jax(key, (5,), 0.3))
