@@ -6,10 +6,16 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxnets.layers import Conv2d, MaxPool2d
-from jaxnets.layers.conv_pool import relu_and_pool
+from jaxnets.layers import Conv2d, MaxPool2d, native
+from jaxnets.layers.conv_pool import relu_and_pool, takes_all
 
 POOL = MaxPool2d(2)
+
+
+@pytest.fixture(params=[3, 21], ids=["bands", "kernel"])
+def count(request):
+    """Examples: of few a product with a banded matrix, of many a native kernel."""
+    return request.param
 
 
 def apart(conv, pool, x):
@@ -45,10 +51,10 @@ def gradients(function, conv, x, cotangent):
         ((2, 30), 3, "same", (5, 5)),
     ],
 )
-def test_outputs_and_gradients_are_those_of_three_layers(channels, kernel, padding, shape):
+def test_outputs_and_gradients_are_those_of_three_layers(channels, kernel, padding, shape, count):
     with jax.enable_x64(True):
         conv = Conv2d(*channels, kernel, padding=padding, rngs=nnx.Rngs(0), param_dtype=float)
-        x = jax.random.normal(jax.random.key(1), (3, *shape, channels[0]))
+        x = jax.random.normal(jax.random.key(1), (count, *shape, channels[0]))
         expected = apart(conv, POOL, x)
         np.testing.assert_allclose(together(conv, POOL, x), expected, rtol=1e-12, atol=1e-13)
         cotangent = jax.random.normal(jax.random.key(2), expected.shape)
@@ -59,26 +65,31 @@ def test_outputs_and_gradients_are_those_of_three_layers(channels, kernel, paddi
         )
 
 
-def test_of_several_maxima_the_first_has_the_gradient():
+def test_of_several_maxima_the_first_has_the_gradient(count):
     conv = Conv2d(1, 2, 3, padding=1, rngs=nnx.Rngs(0))
-    x = jnp.ones((2, 12, 12, 1))  # within the edges all outputs are the same
+    x = jnp.ones((count, 12, 12, 1))  # within the edges all outputs are the same
     conv.bias[...] = jnp.asarray([5.0, -9.0])  # the second channel's ReLU is shut
-    cotangent = jnp.ones((2, 6, 6, 2))
+    cotangent = jnp.ones((count, 6, 6, 2))
     found = gradients(together, conv, x, cotangent)
     wanted = gradients(apart, conv, x, cotangent)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, wanted)
     assert abs(found[1]).max() > 0
 
 
-def test_nan_goes_through():
+@pytest.mark.parametrize("place", [(0, 0), (2, 2), (3, 2)])
+def test_nan_goes_through_to_its_windows_alone(place, count):
     conv = Conv2d(1, 2, 3, rngs=nnx.Rngs(0))
-    x = jnp.zeros((1, 8, 8, 1)).at[0, 1, 1].set(jnp.nan)
-    assert jnp.isnan(together(conv, POOL, x)[0, 0, 0]).all()
+    x = jax.random.normal(jax.random.key(1), (count, 8, 8, 1)).at[1, *place].set(jnp.nan)
+    expected = apart(conv, POOL, x)
+    assert 0 < jnp.isnan(expected).sum() < expected[1].size
+    np.testing.assert_allclose(together(conv, POOL, x), expected, rtol=1e-5, atol=1e-6)
+    found = gradients(together, conv, x, jnp.ones_like(expected))[1]
+    assert not jnp.isnan(jnp.delete(found, 1, axis=0)).any()
 
 
-def test_gradients_of_gradients():
+def test_gradients_of_gradients(count):
     conv = Conv2d(1, 2, 3, rngs=nnx.Rngs(0))
-    x = jax.random.normal(jax.random.key(1), (2, 8, 8, 1))
+    x = jax.random.normal(jax.random.key(1), (count, 8, 8, 1))
 
     def steepness(x, function):
         slope = jax.grad(lambda x: (function(conv, POOL, x) ** 2).sum())
@@ -87,6 +98,56 @@ def test_gradients_of_gradients():
     np.testing.assert_allclose(
         *(jax.grad(steepness)(x, function) for function in (together, apart)), rtol=1e-4
     )
+
+
+def test_by_a_kernel_from_eight_examples_on():
+    conv = Conv2d(1, 6, 5, rngs=nnx.Rngs(0))
+
+    def calls(count):
+        found = []
+        program = jax.make_jaxpr(
+            lambda x: found.append(takes_all(conv, POOL, x)) or relu_and_pool(conv, POOL, x)
+        )(jnp.zeros((count, 28, 28, 1)))
+        return str(program).count("ffi_call["), *found
+
+    assert calls(7) == (0, False)
+    assert calls(8) == (1, True)
+    with native.aside():
+        assert calls(8) == (0, False)
+
+
+def test_what_nobody_asks_for_is_not_computed():
+    """An answer keeps no winners, and without the gradient by x there are three calls."""
+    conv, x = Conv2d(1, 6, 5, rngs=nnx.Rngs(0)), jnp.zeros((8, 28, 28, 1))
+    graphdef, parameters = nnx.split(conv)
+
+    def total(parameters, x):
+        return relu_and_pool(nnx.merge(graphdef, parameters), POOL, x).sum()
+
+    def program(function):
+        return jax.jit(function).lower(parameters, x).compile().as_text()
+
+    assert "u8[8,12,12,6]" not in program(total)
+    assert program(jax.grad(total)).count('custom_call_target="jaxnets_conv_pool_') == 2
+    every = program(jax.grad(total, argnums=(0, 1)))
+    assert every.count('custom_call_target="jaxnets_conv_pool_') == 3
+    assert "u8[8,12,12,6]" in every
+
+
+def test_an_example_has_the_same_bits_in_every_batch():
+    conv = Conv2d(2, 5, 3, padding=1, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(1), (50, 9, 7, 2))
+    whole = together(conv, POOL, x)
+    for some in (slice(0, 8), slice(3, 14), slice(20, 47)):
+        np.testing.assert_array_equal(together(conv, POOL, x[some]), whole[some])
+
+
+def test_many_at_once_have_the_bits_of_one():
+    conv = Conv2d(2, 5, 3, padding=1, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(1), (3, 9, 9, 7, 2))
+    answer = jax.jit(lambda x: relu_and_pool(conv, POOL, x))
+    for one, alone in zip(jax.vmap(answer)(x), x, strict=True):
+        np.testing.assert_array_equal(one, answer(alone))
 
 
 @pytest.mark.parametrize(
@@ -130,8 +191,9 @@ def test_an_image_too_small_is_refused_by_the_layer_that_minds():
 
 
 @pytest.mark.parametrize(("platform", "convolutions"), [("cpu", 0), ("cuda", 1)])
-def test_one_pass_is_for_cpus_alone(platform, convolutions):
+def test_one_pass_is_for_cpus_alone(platform, convolutions, count):
     conv = Conv2d(1, 6, 5, rngs=nnx.Rngs(0))
-    program = jax.jit(lambda x: relu_and_pool(conv, POOL, x)).trace(jnp.zeros((2, 28, 28, 1)))
+    program = jax.jit(lambda x: relu_and_pool(conv, POOL, x)).trace(jnp.zeros((count, 28, 28, 1)))
     text = program.lower(lowering_platforms=(platform,)).as_text()
     assert text.count("stablehlo.convolution") == convolutions
+    assert ("custom_call @jaxnets" in text) == (platform == "cpu" and count > 8)

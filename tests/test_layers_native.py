@@ -281,8 +281,15 @@ def test_compiled_once_when_asked_for(by_xla, tmp_path):
 def test_vectors_of_64_bytes(tmp_path):
     """As processors with AVX-512 have them; others take two instructions for one."""
     folder = Path(__file__).parent
-    files = [folder / f"test_layers_{name}.py" for name in ("native", "linear_chain")]
-    options = ["-k", "test_equal_to", "-n0", "-q", "-p", "no:cacheprovider"]
+    files = [folder / f"test_layers_{name}.py" for name in ("native", "linear_chain", "conv_pool")]
+    options = [
+        "-k",
+        "test_equal_to or test_outputs_and_gradients",
+        "-n0",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+    ]
     environment = {**os.environ, "CXX": "c++ -DBYTES=64", "JAXNETS_CACHE": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", *options, *map(str, files)],

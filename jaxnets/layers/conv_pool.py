@@ -8,7 +8,9 @@ from jax import lax
 from jaxnets.layers import bands
 from jaxnets.layers.convolution import Conv2d
 from jaxnets.layers.convolve import Geometry
+from jaxnets.layers.native import conv_pool as native_conv_pool
 from jaxnets.layers.pooling import MaxPool2d
+from jaxnets.layers.shard import vary_like
 
 
 def relu_and_pool(conv: Conv2d, pool: MaxPool2d, x: jax.Array) -> jax.Array:
@@ -26,17 +28,38 @@ def relu_and_pool(conv: Conv2d, pool: MaxPool2d, x: jax.Array) -> jax.Array:
     Returns:
         The pooled images; numbers and gradients are the same.
     """
+    if not _can_be_one(conv, pool, x):
+        return pool(jax.nn.relu(conv(x)))
+    kernel, bias = _parameters(conv)
 
-    def apart(x: jax.Array) -> jax.Array:
+    def apart(x: jax.Array, *parameters: jax.Array) -> jax.Array:
         return pool(jax.nn.relu(conv(x)))
 
-    def together(x: jax.Array) -> jax.Array:
-        bias: Any = conv.bias
-        return bands.convolve_and_pool(x, conv.kernel[...], bias[...], conv.padding)
+    def together(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        return bands.convolve_and_pool(x, kernel, bias, conv.padding)
 
-    if not _can_be_one(conv, pool, x):
-        return apart(x)
-    return lax.platform_dependent(x, cpu=together, default=apart)
+    if native_conv_pool.serves(x, kernel, bias):
+        (top, _), (left, _) = conv.padding
+        together = native_conv_pool.conv_pool((top, left), _pooled(conv, x), together)
+        kernel, bias = vary_like(x, (kernel, bias))
+    return lax.platform_dependent(x, kernel, bias, cpu=together, default=apart)
+
+
+def takes_all(conv: Conv2d, pool: MaxPool2d, x: jax.Array) -> bool:
+    """Whether ``relu_and_pool`` is as fast for a large batch as for parts of it."""
+    return _can_be_one(conv, pool, x) and native_conv_pool.serves(x, *_parameters(conv))
+
+
+def _parameters(conv: Conv2d) -> tuple[jax.Array, jax.Array]:
+    bias: Any = conv.bias
+    return conv.kernel[...], bias[...]
+
+
+def _pooled(conv: Conv2d, x: jax.Array) -> tuple[int, int]:
+    """Height and width of the pooled images."""
+    axes = zip(x.shape[1:3], conv.padding, conv.kernel_size, strict=True)
+    rows, columns = ((size + sum(edges) - reach + 1) // 2 for size, edges, reach in axes)
+    return rows, columns
 
 
 def _can_be_one(conv: Conv2d, pool: MaxPool2d, x: jax.Array) -> bool:

@@ -85,4 +85,4 @@ def vary_like(x: jax.Array, arrays: Any) -> Any:
     arrays. The gradient of this sum is what adds up a replicated kernel's gradient over devices.
     """
     zero = jnp.zeros_like(x, shape=())
-    return jax.tree.map(lambda array: array + zero, arrays)
+    return jax.tree.map(lambda array: array + zero.astype(array.dtype), arrays)

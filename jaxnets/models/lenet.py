@@ -7,7 +7,7 @@ from jax.typing import DTypeLike
 
 from jaxnets.arrays import InputError, check_floats, check_integer, check_positive
 from jaxnets.layers import Conv2d, Linear, MaxPool2d, flatten
-from jaxnets.layers.conv_pool import relu_and_pool
+from jaxnets.layers.conv_pool import relu_and_pool, takes_all
 from jaxnets.layers.linear_chain import linear_chain
 from jaxnets.layers.parts import in_parts
 
@@ -56,7 +56,9 @@ class LeNet(nnx.Module):
     def __call__(self, images: jax.Array) -> jax.Array:
         """Returns logits [batch, num_classes] for images [batch, size, size, in_channels]."""
         check_floats("images", images, ("batch", *self.image_shape))
-        x = flatten(in_parts(self._features, images))  # [batch, 400]
+        whole = takes_all(self.conv1, self.pool, images)
+        x = self._features(images) if whole else in_parts(self._features, images)
+        x = flatten(x)  # [batch, 400]
         return linear_chain([self.fc1, self.fc2, self.fc3], x)
 
     def _features(self, images: jax.Array) -> jax.Array:

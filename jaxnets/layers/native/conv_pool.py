@@ -1,0 +1,67 @@
+"""A convolution, its ReLU and its pool as one call of a native kernel, forward and backward."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnets.layers import native
+from jaxnets.layers.native.gradients import with_gradient
+from jaxnets.layers.shard import vary_like
+
+# A vector holds a number of each of so many examples, or of twice as many.
+_LEAST_EXAMPLES = 8
+
+
+def serves(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> bool:
+    """Whether the kernels of ``conv_pool`` can run this, and are faster than XLA's operations."""
+    dtypes = {array.dtype for array in (x, kernel, bias)}
+    known = dtypes in ({jnp.dtype(jnp.float32)}, {jnp.dtype(jnp.float64)})
+    return known and len(x) >= _LEAST_EXAMPLES and native.ready("conv_pool")
+
+
+def conv_pool(
+    padding: tuple[int, int], size: tuple[int, int], plain: Callable[..., jax.Array]
+) -> Callable[..., jax.Array]:
+    """A convolution at stride 1, ReLU and the maximum of each window of 2x2, by kernels.
+
+    Args:
+        padding: zeros above the rows, and left of the columns.
+        size: height and width of the pooled images.
+        plain: the same function in XLA's operations.
+
+    Returns:
+        A function of x [N, H, W, C], the kernel [height, width, C, O] and the bias [O], which gives
+        the pooled images [N, *size, O]; of several maxima the first has the gradient.
+    """
+
+    def call(name: str, results: list[jax.ShapeDtypeStruct], *arguments: jax.Array) -> list:
+        top, left = map(np.int32, padding)
+        found = native.call(
+            "conv_pool", f"conv_pool_{name}", results, *arguments, left=left, top=top
+        )
+        return vary_like(arguments[0], found)
+
+    def pooled(x: jax.Array, bias: jax.Array) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((len(x), *size, len(bias)), x.dtype)
+
+    def run(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        return call("forward", [pooled(x, bias)], x, kernel, bias)[0]
+
+    def keep(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> tuple[jax.Array, jax.Array]:
+        outputs = pooled(x, bias)
+        winners = jax.ShapeDtypeStruct(outputs.shape, jnp.uint8)
+        made, winners = call("forward", [outputs, winners], x, kernel, bias)
+        return made, winners
+
+    def pull_back(inputs: Any, winners: jax.Array, d: jax.Array) -> tuple[jax.Array, ...]:
+        x, kernel, _ = inputs
+        like = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in inputs]
+        d_kernel, d_bias = call("backward_kernel", like[1:], x, winners, d)
+        # A call of its own, which XLA leaves out where nobody asks for the gradient by x.
+        (d_x,) = call("backward_input", like[:1], d, winners, kernel)
+        return d_x, d_kernel, d_bias
+
+    return with_gradient(run, keep, pull_back, plain)
