@@ -11,9 +11,10 @@ from jaxnets.layers import native
 from jaxnets.layers.native.gradients import with_gradient
 from jaxnets.layers.shard import vary_like
 
-# With fewer examples it does not pay to pack the kernels; with more numbers in these, XLA's
-# products are as fast, and memory would be kept for them.
-_LEAST_EXAMPLES, _MOST_NUMBERS, _MOST_LAYERS = 16, 2**20, 8
+# With fewer examples it does not pay to pack the kernels. With more numbers in these, or in all
+# layers' outputs, XLA's products are as fast, and a thread would keep memory for them.
+_LEAST_EXAMPLES, _MOST_LAYERS = 16, 8
+_MOST_WEIGHTS, _MOST_OUTPUTS = 2**20, 2**22
 
 
 def serves(x: jax.Array, kernels: Sequence[jax.Array], biases: Sequence[jax.Array]) -> bool:
@@ -21,7 +22,9 @@ def serves(x: jax.Array, kernels: Sequence[jax.Array], biases: Sequence[jax.Arra
     dtypes = {array.dtype for array in (x, *kernels, *biases)}
     known = dtypes in ({jnp.dtype(jnp.float32)}, {jnp.dtype(jnp.float64)})
     pays = len(x) >= _LEAST_EXAMPLES and len(kernels) <= _MOST_LAYERS
-    fits = sum(math.prod(kernel.shape) for kernel in kernels) <= _MOST_NUMBERS
+    weights = sum(math.prod(kernel.shape) for kernel in kernels)
+    outputs = len(x) * sum(kernel.shape[1] for kernel in kernels)
+    fits = weights <= _MOST_WEIGHTS and outputs <= _MOST_OUTPUTS
     return known and pays and fits and native.ready("linear")
 
 
