@@ -7,7 +7,7 @@ Settings:   SGD 0.001 with momentum 0.9, batch 64, 2 epochs. Ten epochs at 0.01 
             jaxnets train mnist-lenet.
 Run:        python examples/lenet.py
 Time:       about 10 s on 2 CPU cores.
-Accuracy:   95.83 % (seeds 1 and 2: 96.33, 95.57 %; PyTorch 95.06 to 95.95 %).
+Accuracy:   95.82 % (seeds 1 and 2: 96.31, 95.50 %; PyTorch 95.06 to 95.95 %).
 """
 
 import argparse
