@@ -65,8 +65,7 @@ _MANY = 2**22  # numbers for which a program is worth its compilation
 def _by_numpy(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> bool:
     if isinstance(key, jax.core.Tracer) or key.shape or jnp.dtype(dtype) != jnp.float32:
         return False  # an old key of plain numbers has a shape
-    by_place = jax.config.jax_threefry_partitionable  # type: ignore[attr-defined]
-    known = str(jax.random.key_impl(key)) == "threefry2x32" and by_place
+    known = str(jax.random.key_impl(key)) == "threefry2x32" and jax.threefry_partitionable.value
     return known and math.prod(shape) <= _MANY
 
 

@@ -17,6 +17,7 @@ from jaxnets.layers.native import linear as native_linear
 from jaxnets.models import MLP
 from jaxnets.training.state import Program, initialize, outputs
 from jaxnets.training.step import train_step
+from tests.kernels import assert_close, calls
 
 #: Batch, and the sizes of inputs and layers: rows and columns that fill no block and no vector.
 SHAPES = [
@@ -53,18 +54,6 @@ def everything(function, layers, x):
         return jnp.sin(made).sum(), made
 
     return jax.jit(jax.value_and_grad(run, argnums=(0, 1), has_aux=True))(parameters, x)
-
-
-def calls(function, *arguments):
-    """How often a computation calls a kernel."""
-    return str(jax.make_jaxpr(lambda *given: function(*given))(*arguments)).count("ffi_call[")
-
-
-def assert_close(ours, theirs, tolerance):
-    def check(a, b):
-        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1, np.abs(b).max()))
-
-    jax.tree.map(check, ours, theirs)
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 3e-6), (np.float64, 1e-13)])

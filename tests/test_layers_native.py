@@ -17,6 +17,7 @@ from jaxnets.layers import native
 from jaxnets.layers.native import recurrence
 from jaxnets.models import RecurrentClassifier
 from jaxnets.training.fingerprint import _digest
+from tests.kernels import assert_close, calls
 
 KINDS = [layers.LSTM, layers.GRU]
 #: Batch, steps, inputs, hidden units: rows that fill no block, units that fill no vector.
@@ -55,18 +56,6 @@ def everything(layer, x, given_state=False):
 
     gradient = jax.value_and_grad(run, argnums=(0, 1, 2), has_aux=True)
     return jax.jit(gradient)(parameters, x, initial)
-
-
-def calls(function, *arguments):
-    """How often a computation calls a kernel."""
-    return str(jax.make_jaxpr(lambda *given: function(*given))(*arguments)).count("ffi_call[")
-
-
-def assert_close(ours, theirs, tolerance):
-    def check(a, b):
-        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * max(1, np.abs(b).max()))
-
-    jax.tree.map(check, ours, theirs)
 
 
 def test_here_the_kernels_are_in_use():

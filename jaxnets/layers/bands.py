@@ -41,7 +41,7 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
         [N, H', W', O].
     """
     wide = _width(kernel, 1)
-    rows, columns = _size(x, kernel, padding)
+    rows, columns = size(x, kernel, padding)
     across = -(-columns // wide)
     y = _seen(x, kernel, padding, (1, wide), (rows, across)) @ _band(kernel, (1, wide))
     return y.reshape(len(x), rows, across * wide, kernel.shape[-1])[:, :, :columns]
@@ -70,7 +70,7 @@ def convolve_and_pool(
         [N, H' // 2, W' // 2, O]; of several maxima the first has the gradient.
     """
     wide, channels = _width(kernel, 2), kernel.shape[-1]
-    rows, columns = (n // 2 for n in _size(x, kernel, padding))
+    rows, columns = (n // 2 for n in size(x, kernel, padding))
     windows = wide // 2
     across = -(-columns // windows)
     band = _band(kernel, (2, wide)).reshape(-1, 2, windows, 2, channels).swapaxes(2, 3)
@@ -80,8 +80,8 @@ def convolve_and_pool(
     return y.reshape(len(x), rows, across * windows, channels)[:, :, :columns]
 
 
-def _size(x: jax.Array, kernel: jax.Array, padding: Padding) -> list[int]:
-    """Rows and columns of the outputs."""
+def size(x: jax.Array, kernel: jax.Array, padding: Padding) -> list[int]:
+    """Rows and columns of what ``convolve`` gives."""
     axes = zip(x.shape[1:3], padding, kernel.shape, strict=False)
     return [n + sum(edges) - reach + 1 for n, edges, reach in axes]
 

@@ -30,17 +30,18 @@ def relu_and_pool(conv: Conv2d, pool: MaxPool2d, x: jax.Array) -> jax.Array:
     """
     if not _can_be_one(conv, pool, x):
         return pool(jax.nn.relu(conv(x)))
-    kernel, bias = _parameters(conv)
+    kernel, bias, padding = *_parameters(conv), conv.padding
 
     def apart(x: jax.Array, *parameters: jax.Array) -> jax.Array:
         return pool(jax.nn.relu(conv(x)))
 
     def together(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-        return bands.convolve_and_pool(x, kernel, bias, conv.padding)
+        return bands.convolve_and_pool(x, kernel, bias, padding)
 
     if native_conv_pool.serves(x, kernel, bias):
-        (top, _), (left, _) = conv.padding
-        together = native_conv_pool.conv_pool((top, left), _pooled(conv, x), together)
+        rows, columns = (n // 2 for n in bands.size(x, kernel, padding))
+        before = padding[0][0], padding[1][0]
+        together = native_conv_pool.conv_pool(before, (rows, columns), together)
         kernel, bias = vary_like(x, (kernel, bias))
     return lax.platform_dependent(x, kernel, bias, cpu=together, default=apart)
 
@@ -53,13 +54,6 @@ def takes_all(conv: Conv2d, pool: MaxPool2d, x: jax.Array) -> bool:
 def _parameters(conv: Conv2d) -> tuple[jax.Array, jax.Array]:
     bias: Any = conv.bias
     return conv.kernel[...], bias[...]
-
-
-def _pooled(conv: Conv2d, x: jax.Array) -> tuple[int, int]:
-    """Height and width of the pooled images."""
-    axes = zip(x.shape[1:3], conv.padding, conv.kernel_size, strict=True)
-    rows, columns = ((size + sum(edges) - reach + 1) // 2 for size, edges, reach in axes)
-    return rows, columns
 
 
 def _can_be_one(conv: Conv2d, pool: MaxPool2d, x: jax.Array) -> bool:

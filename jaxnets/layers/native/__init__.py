@@ -23,8 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxnets import compilation
+from jaxnets.layers.shard import vary_like
 
 VARIABLE = "JAXNETS_NATIVE"
 
@@ -51,9 +53,11 @@ class _Missing(Exception):
     """Why there are no kernels."""
 
 
-def ready(library: str) -> bool:
-    """Whether the kernels of a library can be called; compiles them at the first question."""
-    return not _aside.get() and isinstance(_loaded(library), str)
+def ready(library: str, *arrays: jax.Array) -> bool:
+    """Whether kernels can be called with these arrays; compiles them at the first question."""
+    dtypes = {array.dtype for array in arrays}
+    known = any(dtypes <= {np.dtype(one)} for one in (np.float32, np.float64))
+    return known and not _aside.get() and isinstance(_loaded(library), str)
 
 
 def status() -> str:
@@ -90,13 +94,13 @@ def call(
         attributes: NumPy scalars.
 
     Returns:
-        The results.
+        The results, which under ``jax.shard_map`` differ by device as the first argument does.
     """
     digest = _loaded(library)
     assert isinstance(digest, str)
     target = f"jaxnets_{name}_{digest}"
     run = jax.ffi.ffi_call(target, list(results), vmap_method="sequential")
-    return list(run(*arguments, **attributes))
+    return vary_like(arguments[0], list(run(*arguments, **attributes)))
 
 
 def _loaded(library: str) -> str | _Missing:

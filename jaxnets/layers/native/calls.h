@@ -50,7 +50,7 @@ static long threads_of(XLA_FFI_CallFrame* frame) {
 
 static void share(XLA_FFI_CallFrame* frame, long threads, long parts,
                   void (*work)(const void*, long), const void* data) {
-  const long helpers = (threads < parts ? threads : parts) - 1;
+  const long helpers = least(threads, parts) - 1;
   if (helpers < 1) {
     for (long part = 0; part < parts; part++) work(data, part);
     return;
@@ -70,8 +70,7 @@ static void share(XLA_FFI_CallFrame* frame, long threads, long parts,
 constexpr long MOST = 64, LEAST = 4;
 
 static long part_size(long batch, long threads) {
-  const long size = (batch + threads - 1) / threads;
-  return size > MOST ? MOST : size < LEAST ? LEAST : size;
+  return least(MOST, most(LEAST, pieces_of(threads, batch)));
 }
 
 // Memory that a thread keeps, as new memory costs more than to fill it: for each use a piece of it.

@@ -32,33 +32,8 @@ struct Shape {
 // A loop that is written out, so that the arrays it goes through are registers.
 #define UNROLLED _Pragma("GCC unroll 16") for
 
-static long least(long a, long b) { return a < b ? a : b; }
-static long most(long a, long b) { return a > b ? a : b; }
-
-template <typename T>
-static long blocks_of(long batch) {
-  return (batch + WIDTH<T> - 1) / WIDTH<T>;
-}
-
-// Whole numbers in place of floating-point ones, such as a window's place that has its maximum.
-template <typename T>
-using Bits = typename Format<T>::Bits;
-
+// In place of a window's place that has its maximum, where the maximum is not positive.
 constexpr int NOWHERE = 4;
-
-template <typename T>
-INLINE Vector<T> everywhere(T number) {
-  return number - Vector<T>{};
-}
-
-// To be kept in a register, not loaded for each use.
-template <typename T>
-INLINE Vector<T> kept(Vector<T> numbers) {
-#if BYTES == 32 || defined(__AVX512F__)
-  asm("" : "+v"(numbers));
-#endif
-  return numbers;
-}
 
 // ---- Examples side by side ----------------------------------------------------------------------
 
@@ -79,25 +54,6 @@ INLINE void transpose(Vector<T>* rows) {
   if constexpr (apart > 1) transpose<T, apart / 2>(rows);
 }
 
-// The first n numbers at a place, whatever its alignment, and zeros.
-template <typename T>
-INLINE Vector<T> read(const char* from, long n) {
-  typedef T Loose __attribute__((vector_size(BYTES), aligned(1), may_alias));
-  if (n == WIDTH<T>) return *(const Loose*)from;
-  Vector<T> numbers = {};
-  memcpy(&numbers, from, n * sizeof(T));
-  return numbers;
-}
-
-template <typename T>
-INLINE void write(char* to, Vector<T> numbers, long n) {
-  typedef T Loose __attribute__((vector_size(BYTES), aligned(1), may_alias));
-  if (n == WIDTH<T>)
-    *(Loose*)to = numbers;
-  else
-    memcpy(to, &numbers, n * sizeof(T));
-}
-
 // The first numbers of some examples, which lie some bytes apart, as vectors over examples; zeros
 // for examples that there are not.
 template <typename T>
@@ -109,7 +65,7 @@ static void gather(Vector<T>* to, const void* from, long bytes, long examples, l
     Vector<T> rows[width];
     UNROLLED (int row = 0; row < width; row++) {
       const char* place = (const char*)from + row * bytes + at * sizeof(T);
-      rows[row] = row < examples ? read<T>(place, n) : Vector<T>{};
+      rows[row] = row < examples ? load((const T*)place, n) : Vector<T>{};
     }
     transpose<T>(rows);
     UNROLLED (int one = 0; one < width; one++)
@@ -129,7 +85,7 @@ static void scatter(void* to, const Vector<T>* from, long bytes, long examples, 
     transpose<T>(rows);
     UNROLLED (int row = 0; row < width; row++) {
       char* place = (char*)to + row * bytes + at * sizeof(T);
-      if (row < examples) write<T>(place, rows[row], n);
+      if (row < examples) store((T*)place, rows[row], n);
     }
   }
 }
@@ -312,7 +268,7 @@ struct KernelGradient : Shape {
   long room() const { return all() + image_size() + (4 * some_rows() + 2) * y_row(); }
 
   void take(long part, Vector<T>* to) const {
-    const long blocks = blocks_of<T>(batch);
+    const long blocks = pieces_of(WIDTH<T>, batch);
     memset(to, 0, all() * BYTES);
     for (long block = part * blocks / parts; block < (part + 1) * blocks / parts; block++)
       add_block(block * WIDTH<T>, to, to + all());
@@ -487,7 +443,7 @@ static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
   const auto x = argument<T>(frame, 0), kernel = argument<T>(frame, 1);
   const auto bias = argument<T>(frame, 2), y = result<T>(frame, 0);
   const Pooled<T> work = {shape, x, kernel, bias, y, result<uint8_t>(frame, 1)};
-  return run<T>(frame, work, blocks_of<T>(shape.batch));
+  return run<T>(frame, work, pieces_of(WIDTH<T>, shape.batch));
 }
 
 // Arguments: x, what forward saved, the gradient of y.
@@ -497,7 +453,7 @@ static XLA_FFI_Error* backward_kernel(XLA_FFI_CallFrame* frame) {
   const auto shape = shape_of(frame, given(frame, 0), first_result(frame), given(frame, 2));
   const long weights = shape.weights(), numbers = weights + shape.outputs;
   const long many = most(1, least(64, (1 << 22) / most(1, numbers)));  // for their memory
-  const long parts = least(blocks_of<T>(shape.batch), many);
+  const long parts = least(pieces_of(WIDTH<T>, shape.batch), many);
   const auto sums = (T*)memory((parts + 1) * most(1, numbers) * sizeof(T));
   if (!sums) return out_of_memory(frame);
   const auto x = argument<T>(frame, 0), dy = argument<T>(frame, 2);
@@ -530,7 +486,7 @@ static XLA_FFI_Error* backward_input(XLA_FFI_CallFrame* frame) {
         *to++ = kernel[(place * shape.channels + c) * shape.outputs + o];
   const auto winners = argument<uint8_t>(frame, 1);
   const InputGradient<T> work = {shape, dy, turned, winners, result<T>(frame, 0)};
-  return run<T>(frame, work, blocks_of<T>(shape.batch));
+  return run<T>(frame, work, pieces_of(WIDTH<T>, shape.batch));
 }
 
 HANDLER(conv_pool_forward, forward)

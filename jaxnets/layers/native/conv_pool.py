@@ -9,7 +9,6 @@ import numpy as np
 
 from jaxnets.layers import native
 from jaxnets.layers.native.gradients import with_gradient
-from jaxnets.layers.shard import vary_like
 
 # A vector holds a number of each of so many examples, or of twice as many.
 _LEAST_EXAMPLES = 8
@@ -17,9 +16,7 @@ _LEAST_EXAMPLES = 8
 
 def serves(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> bool:
     """Whether the kernels of ``conv_pool`` can run this, and are faster than XLA's operations."""
-    dtypes = {array.dtype for array in (x, kernel, bias)}
-    known = dtypes in ({jnp.dtype(jnp.float32)}, {jnp.dtype(jnp.float64)})
-    return known and len(x) >= _LEAST_EXAMPLES and native.ready("conv_pool")
+    return len(x) >= _LEAST_EXAMPLES and native.ready("conv_pool", x, kernel, bias)
 
 
 def conv_pool(
@@ -37,12 +34,9 @@ def conv_pool(
         the pooled images [N, *size, O]; of several maxima the first has the gradient.
     """
 
-    def call(name: str, results: list[jax.ShapeDtypeStruct], *arguments: jax.Array) -> list:
-        top, left = map(np.int32, padding)
-        found = native.call(
-            "conv_pool", f"conv_pool_{name}", results, *arguments, left=left, top=top
-        )
-        return vary_like(arguments[0], found)
+    def call(way: str, results: list[jax.ShapeDtypeStruct], *arguments: jax.Array) -> list:
+        name, (top, left) = f"conv_pool_{way}", map(np.int32, padding)
+        return native.call("conv_pool", name, results, *arguments, left=left, top=top)
 
     def pooled(x: jax.Array, bias: jax.Array) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct((len(x), *size, len(bias)), x.dtype)

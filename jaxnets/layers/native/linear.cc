@@ -10,8 +10,8 @@
 #include "products.h"
 
 constexpr int MOST_LAYERS = 8;
-// Rows of a kernel whose gradient is one part of the work, and examples of which their columns of
-// the inputs stay in the nearest cache meanwhile.
+// Rows of a kernel whose gradient is one part of the work, and examples of whom as many inputs stay
+// in the nearest cache meanwhile.
 constexpr long ROWS = 48, EXAMPLES = 64;
 
 template <typename T>
@@ -27,10 +27,10 @@ struct Layers {
   T* dz_packed[MOST_LAYERS];      // the same by panels
   T *d_kernel[MOST_LAYERS], *d_bias[MOST_LAYERS];
 
-  long parts() const { return (batch + part - 1) / part; }
-  long examples(long first) const { return batch - first < part ? batch - first : part; }
-  long panels(int layer) const { return panels_of(size[layer], PANEL<T>); }
-  long row_parts(int layer) const { return (size[layer] + ROWS - 1) / ROWS; }
+  long parts() const { return pieces_of(part, batch); }
+  long examples(long first) const { return least(part, batch - first); }
+  long panels(int layer) const { return panels_of<T>(size[layer]); }
+  long row_parts(int layer) const { return pieces_of(ROWS, size[layer]); }
 
   // ---- Forward ----------------------------------------------------------------------------------
 
@@ -95,7 +95,7 @@ struct Layers {
     }
   }
 
-  // What comes to the outputs of the layer before, of some examples and for two vectors of them.
+  // What comes to the outputs of the layer before, of some examples, for the columns of a panel.
   void through(int layer, long first, long rows, long n) const {
     const long in = size[layer], out = size[layer + 1];
     Vector<T> sums[MOST * 2] = {};
@@ -111,17 +111,15 @@ struct Layers {
 
   static void add_up(const void* data, long number) {
     const auto& self = *(const Layers*)data;
-    for (int layer = 0; layer < self.count; layer++) {
-      if (number < self.row_parts(layer)) return self.add_kernel(layer, number * ROWS);
-      number -= self.row_parts(layer);
-    }
-    for (int layer = 0; layer < self.count; layer++) self.add_bias(layer);
+    int layer = 0;
+    for (; number >= self.row_parts(layer); layer++) number -= self.row_parts(layer);
+    self.add_kernel(layer, number * ROWS);
   }
 
-  // The gradient of some rows of a kernel.
+  // The gradient of some rows of a kernel, and with the first ones that of the bias.
   void add_kernel(int layer, long first) const {
     const long in = size[layer], out = size[layer + 1];
-    const long rows = in - first < ROWS ? in - first : ROWS;
+    const long rows = least(ROWS, in - first);
     for (long n = 0; n < out; n += PANEL<T>) {
       Vector<T> sums[ROWS * 2] = {};
       const auto panel = (const Vector<T>*)(dz_packed[layer] + n * batch);
@@ -131,15 +129,16 @@ struct Layers {
           const long at = n + side * WIDTH<T>;
           store<T>(d_kernel[layer] + (first + row) * out + at, sums[row * 2 + side], out - at);
         }
+      if (first == 0) add_bias(layer, n, panel);
     }
   }
 
-  void add_bias(int layer) const {
-    const long out = size[layer + 1];
-    for (long at = 0; at < out; at += WIDTH<T>) {
+  void add_bias(int layer, long n, const Vector<T>* panel) const {
+    for (int side = 0; side < 2; side++) {
+      const long at = n + side * WIDTH<T>;
       Vector<T> sum = {};
-      for (long row = 0; row < batch; row++) sum += load(dz[layer] + row * out + at, out - at);
-      store<T>(d_bias[layer] + at, sum, out - at);
+      for (long row = 0; row < batch; row++) sum += panel[row * 2 + side];
+      store<T>(d_bias[layer] + at, sum, size[layer + 1] - at);
     }
   }
 };
@@ -220,7 +219,7 @@ static XLA_FFI_Error* backward(XLA_FFI_CallFrame* frame) {
     for (int layer = 0; layer < count; layer++) {
       const long out = work.size[layer + 1];
       if (layer) work.packed[layer] = pieces.take(work.panels(layer) * PANEL<T> * out);
-      work.dz[layer] = pieces.take(work.batch * out);
+      if (layer && layer < count - 1) work.dz[layer] = pieces.take(work.batch * out);
       work.dz_packed[layer] = pieces.take(work.panels(layer + 1) * PANEL<T> * work.batch);
     }
     return pieces.taken;
@@ -232,7 +231,7 @@ static XLA_FFI_Error* backward(XLA_FFI_CallFrame* frame) {
   work.dz[count - 1] = argument<T>(frame, count);
   share(frame, threads, panels, work.pack_transposed, &work);
   share(frame, threads, work.parts(), work.go_back, &work);
-  share(frame, threads, row_parts + 1, work.add_up, &work);
+  share(frame, threads, row_parts, work.add_up, &work);
   return nullptr;
 }
 

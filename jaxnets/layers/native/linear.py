@@ -5,11 +5,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from jaxnets.layers import native
 from jaxnets.layers.native.gradients import with_gradient
-from jaxnets.layers.shard import vary_like
 
 # With fewer examples it does not pay to pack the kernels. With more numbers in these, or in all
 # layers' outputs, XLA's products are as fast, and a thread would keep memory for them.
@@ -19,13 +17,11 @@ _MOST_WEIGHTS, _MOST_OUTPUTS = 2**20, 2**22
 
 def serves(x: jax.Array, kernels: Sequence[jax.Array], biases: Sequence[jax.Array]) -> bool:
     """Whether the kernels of ``chain`` can run these layers, and are faster than XLA's products."""
-    dtypes = {array.dtype for array in (x, *kernels, *biases)}
-    known = dtypes in ({jnp.dtype(jnp.float32)}, {jnp.dtype(jnp.float64)})
     pays = len(x) >= _LEAST_EXAMPLES and len(kernels) <= _MOST_LAYERS
     weights = sum(math.prod(kernel.shape) for kernel in kernels)
     outputs = len(x) * sum(kernel.shape[1] for kernel in kernels)
     fits = weights <= _MOST_WEIGHTS and outputs <= _MOST_OUTPUTS
-    return known and pays and fits and native.ready("linear")
+    return pays and fits and native.ready("linear", x, *kernels, *biases)
 
 
 def _by_layer(kernels: Sequence[jax.Array], biases: Sequence[jax.Array]) -> list[jax.Array]:
@@ -48,7 +44,7 @@ def chain(plain: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         results = [jax.ShapeDtypeStruct(shape, x.dtype) for shape in shapes]
         wanted = results if every else results[-1:]
         parameters = _by_layer(kernels, biases)
-        return vary_like(x, native.call("linear", "linear_forward", wanted, x, *parameters))
+        return native.call("linear", "linear_forward", wanted, x, *parameters)
 
     def run(x: jax.Array, kernels: Any, biases: Any) -> jax.Array:
         return outputs(x, kernels, biases, every=False)[0]
@@ -63,7 +59,6 @@ def chain(plain: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
         if hidden:
             results.append(jax.ShapeDtypeStruct(hidden[0].shape, x.dtype))
         found = native.call("linear", "linear_backward", results, x, *hidden, d, *kernels)
-        found = vary_like(x, found)
         dz = found.pop() if hidden else d
         # A product of its own, which XLA leaves out where nobody asks for the gradient by x.
         return dz @ kernels[0].T, found[::2], found[1::2]

@@ -16,16 +16,10 @@ INLINE void multiply_rows(Vector<T>* z, long z_row, const T* a, long a_row, long
   for (long k = 0; k < depth; k++, a += a_step, panel += C) {
     Vector<T> columns[C];
 #pragma GCC unroll 2
-    for (int column = 0; column < C; column++) {
-      columns[column] = panel[column];
-#if BYTES == 32 || defined(__AVX512F__)
-      asm("" : "+v"(columns[column]));  // loaded once, not for each row
-#endif
-    }
+    for (int column = 0; column < C; column++) columns[column] = kept<T>(panel[column]);
 #pragma GCC unroll 6
     for (int row = 0; row < R; row++) {
-      const T factor = a[row * a_row];
-      const Vector<T> factors = (factor - Vector<T>{});  // the number in every place
+      const Vector<T> factors = everywhere(a[row * a_row]);
 #pragma GCC unroll 2
       for (int column = 0; column < C; column++)
         sum[row][column] = fused(columns[column], factors, sum[row][column]);
@@ -60,14 +54,17 @@ static void multiply_long(Vector<T>* z, long rows, const T* a, long a_row, long 
                           const Vector<T>* panel, long depth, long step = 256) {
   for (long k = 0; k < depth; k += step)
     multiply<T, 2>(z, 2, rows, a + k * a_step, a_row, a_step, panel + 2 * k,
-                   depth - k < step ? depth - k : step);
+                   least(step, depth - k));
 }
 
 // The columns of a panel.
 template <typename T>
 constexpr long PANEL = 2 * WIDTH<T>;
 
-constexpr long panels_of(long columns, long panel) { return (columns + panel - 1) / panel; }
+template <typename T>
+constexpr long panels_of(long columns) {
+  return pieces_of(PANEL<T>, columns);
+}
 
 // Packs a panel, the columns from n on of a kernel [depth, columns]; or of [columns, depth], where
 // it is to be transposed.

@@ -65,8 +65,8 @@ struct Forward : Sizes {
 
   static void take_part(const void* data, long number) {
     const auto& self = *(const Forward*)data;
-    const long first = number * self.part, end = first + self.part;
-    const long rows = (end < self.batch ? end : self.batch) - first;
+    const long first = number * self.part;
+    const long rows = least(self.part, self.batch - first);
     for (long t = 0; t < self.time; t++)
       for (long j = 0; j < self.hidden; j += WIDTH<T>) self.advance(t, first, rows, j);
   }
@@ -141,8 +141,8 @@ struct Backward : Sizes {
 
   static void take_part(const void* data, long number) {
     const auto& self = *(const Backward*)data;
-    const long first = number * self.part, end = first + self.part;
-    const long last = end < self.batch ? end : self.batch, hidden = self.hidden;
+    const long first = number * self.part, hidden = self.hidden;
+    const long last = least(first + self.part, self.batch);
     const size_t bytes = (last - first) * hidden * sizeof(T);
     memcpy(self.d_h + first * hidden, self.d_h_last + first * hidden, bytes);
     if (self.d_c) memcpy(self.d_c + first * hidden, self.d_c_last + first * hidden, bytes);
@@ -231,7 +231,7 @@ static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
   constexpr bool has_c = Cell::gates == 4;
   const auto dims = given(frame, 0)->dims;
   const long threads = threads_of(frame), inputs = dims[2], hidden = given(frame, 2)->dims[0];
-  const long blocks = (hidden + WIDTH<T> - 1) / WIDTH<T>;
+  const long blocks = pieces_of(WIDTH<T>, hidden);
   const auto packed = (Vector<T>*)memory(BYTES * blocks * (Cell::gates * (inputs + hidden) + 4));
   if (!packed) return out_of_memory(frame);
   const auto biases = packed + blocks * Cell::gates * (inputs + hidden);
@@ -248,7 +248,7 @@ static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
   work.c_step = work.saved ? work.batch * hidden : 0;
   work.kernels = packed;
   work.biases = biases;
-  share(frame, threads, (work.batch + work.part - 1) / work.part, work.take_part, &work);
+  share(frame, threads, pieces_of(work.part, work.batch), work.take_part, &work);
   return nullptr;
 }
 
@@ -262,7 +262,7 @@ static XLA_FFI_Error* backward(XLA_FFI_CallFrame* frame) {
   constexpr bool has_c = Cell::gates == 4;
   const auto dims = given(frame, 0)->dims;
   const long threads = threads_of(frame), hidden = dims[2], panel = PANEL<T>;
-  const long panels = panels_of(hidden, panel);
+  const long panels = panels_of<T>(hidden);
   const auto packed = (T*)memory(sizeof(T) * panels * panel * Cell::gates * hidden);
   if (!packed) return out_of_memory(frame);
   Backward<T, Cell>::pack(packed, argument<T>(frame, 4), hidden);
@@ -279,7 +279,7 @@ static XLA_FFI_Error* backward(XLA_FFI_CallFrame* frame) {
   work.d_c = has_c ? result<T>(frame, 2) : nullptr;
   work.du = has_c ? nullptr : result<T>(frame, 2);
   work.kernel = (const Vector<T>*)packed;
-  share(frame, threads, (work.batch + work.part - 1) / work.part, work.take_part, &work);
+  share(frame, threads, pieces_of(work.part, work.batch), work.take_part, &work);
   return nullptr;
 }
 

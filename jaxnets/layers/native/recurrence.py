@@ -10,7 +10,6 @@ import numpy as np
 
 from jaxnets.layers import native
 from jaxnets.layers.native.gradients import with_gradient
-from jaxnets.layers.shard import vary_like
 from jaxnets.layers.time_steps import State, before, rows
 
 # With fewer examples, or fewer of their time steps, it does not pay to pack the kernels.
@@ -22,15 +21,13 @@ _MOST_FEATURES = 1024
 
 
 def serves(cell: str, x: jax.Array, initial: State, valid: jax.Array | None) -> bool:
-    """Whether the kernels of ``scan`` can run this recurrence, and is faster than XLA's loop."""
+    """Whether the kernels of ``scan`` can run this recurrence, and are faster than XLA's loop."""
     if valid is not None:
         return False
     time, batch, inputs = x.shape
-    dtypes = {array.dtype for array in (x, *initial)}
-    known = dtypes in ({jnp.dtype(jnp.float32)}, {jnp.dtype(jnp.float64)})
     pays = _LEAST_EXAMPLES <= batch <= _MOST_EXAMPLES[cell] and batch * time >= _LEAST_STEPS
     fits = inputs + initial[0].shape[-1] <= _MOST_FEATURES
-    return known and pays and fits and native.ready("recurrence")
+    return pays and fits and native.ready("recurrence", x, *initial)
 
 
 def scan(
@@ -52,8 +49,7 @@ def scan(
     def call(way: str, shapes: list[tuple[int, ...]], *arguments: jax.Array) -> list[jax.Array]:
         results = [jax.ShapeDtypeStruct(shape, arguments[0].dtype) for shape in shapes]
         name, options = f"{cell}_{way}", {"reverse": np.int32(reverse)}
-        found = native.call("recurrence", name, results, *arguments, **options)
-        return vary_like(arguments[0], found)
+        return native.call("recurrence", name, results, *arguments, **options)
 
     def last(steps: jax.Array) -> jax.Array:
         return steps[0 if reverse else -1]

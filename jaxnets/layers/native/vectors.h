@@ -21,7 +21,7 @@ struct Format;
 
 template <>
 struct Format<float> {
-  typedef float Vector __attribute__((vector_size(BYTES), aligned(4), may_alias));
+  typedef float Vector __attribute__((vector_size(BYTES), aligned(1), may_alias));
   typedef int32_t Bits __attribute__((vector_size(BYTES)));
   static constexpr int terms = 7, exponent_bias = 127, mantissa = 23;
   static constexpr float most = 87, magic = 0x1.8p23f;
@@ -30,7 +30,7 @@ struct Format<float> {
 
 template <>
 struct Format<double> {
-  typedef double Vector __attribute__((vector_size(BYTES), aligned(8), may_alias));
+  typedef double Vector __attribute__((vector_size(BYTES), aligned(1), may_alias));
   typedef int64_t Bits __attribute__((vector_size(BYTES)));
   static constexpr int terms = 13, exponent_bias = 1023, mantissa = 52;
   static constexpr double most = 708, magic = 0x1.8p52;
@@ -40,8 +40,18 @@ struct Format<double> {
 template <typename T>
 using Vector = typename Format<T>::Vector;
 
+// Whole numbers of the same size.
+template <typename T>
+using Bits = typename Format<T>::Bits;
+
 template <typename T>
 constexpr long WIDTH = BYTES / sizeof(T);
+
+constexpr long least(long a, long b) { return a < b ? a : b; }
+constexpr long most(long a, long b) { return a > b ? a : b; }
+
+// How many pieces of a size there are, the last one perhaps a smaller one.
+constexpr long pieces_of(long size, long all) { return (all + size - 1) / size; }
 
 // The first n numbers at a place, and zeros.
 template <typename T>
@@ -58,6 +68,20 @@ INLINE void store(T* to, Vector<T> numbers, long n) {
     *(Vector<T>*)to = numbers;
   else if (n > 0)
     memcpy(to, &numbers, n * sizeof(T));
+}
+
+template <typename T>
+INLINE Vector<T> everywhere(T number) {
+  return number - Vector<T>{};
+}
+
+// To be kept in a register, not loaded for each use.
+template <typename T>
+INLINE Vector<T> kept(Vector<T> numbers) {
+#if BYTES == 32 || defined(__AVX512F__)
+  asm("" : "+v"(numbers));
+#endif
+  return numbers;
 }
 
 // a b + c, rounded once: some compilers choose one rounding or two by what lies around a sum.
@@ -91,7 +115,7 @@ INLINE Vector<T> exp_minus_one(Vector<T> x) {
   x = x > most ? most : x;
   x = x < -most ? -most : x;
   Vector<T> n = x * (T)1.44269504088896340736 + F::magic;  // rounded to whole numbers
-  auto bits = (typename F::Bits)n;
+  const auto bits = (Bits<T>)n;
   n -= F::magic;
   const Vector<T> r = x - n * F::ln2_high - n * F::ln2_low;
   Vector<T> series = Vector<T>{} + (T)(1 / factorial[F::terms]);
