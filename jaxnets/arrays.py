@@ -1,6 +1,8 @@
 """The array types, the checks of arguments, and the one way in which a bad one is reported."""
 
+import builtins
 import math
+import reprlib
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any, TypeVar
@@ -17,27 +19,110 @@ _INT32 = np.iinfo(np.int32)  # the dtype of counts of steps and of indices
 ArrayLike = jax.Array | np.ndarray
 
 
+_LONGEST = 299  # characters of a message
+_LEAST = 100  # of what came that are shown in any case
+
+
 class InputError(ValueError):
     """A bad argument, said in one sentence: ``lr: expected a positive number, got -0.1``.
+
+    The message has fewer than 300 characters whatever came: the middle of a long part is left out.
 
     Args:
         argument: the name of the argument, as the caller wrote it.
         expected: what it should have been, in words.
-        got: what came: a string is shown as it is, anything else by ``repr``.
+        got: what came: a string is shown as it is, anything else by ``shown``.
+        whole: whether ``got`` is a list of findings, of which nothing is left out.
     """
 
-    def __init__(self, argument: str, expected: str, got: Any) -> None:
+    def __init__(self, argument: str, expected: str, got: Any, *, whole: bool = False) -> None:
         super().__init__(argument, expected, got)
         self.argument, self.expected, self.got = argument, expected, got
+        self.whole = whole
 
     def __str__(self) -> str:
-        got = self.got if isinstance(self.got, str) else repr(self.got)
-        return f"{self.argument}: expected {self.expected}, got {got}"
+        got = self.got if isinstance(self.got, str) else shown(self.got)
+        if self.whole:
+            return f"{self.argument}: expected {self.expected}, got {got}"
+        argument = _cut(self.argument, _LEAST // 2)
+        room = _LONGEST - len(f"{argument}: expected , got ")
+        got = _cut(_printable(got), max(_LEAST, room - len(self.expected)))
+        return f"{argument}: expected {_cut(self.expected, room - len(got))}, got {got}"
 
 
 def describe(array: Any) -> str:
     """Describes an array for an error message: ``float32[64, 10]``."""
     return f"{array.dtype}[{', '.join(map(str, array.shape))}]"
+
+
+def shown(value: Any) -> str:
+    """A value for an error message: its ``repr`` if that is short, and no element of an array."""
+    return _SHORT.repr(value)
+
+
+def _is_array(x: Any) -> bool:
+    if isinstance(x, type | np.generic | np.dtype):
+        return False
+    return isinstance(getattr(x, "shape", None), tuple) and hasattr(x, "dtype")
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, np.ndarray | jax.Array) and jnp.issubdtype(x.dtype, np.number)
+
+
+def _cut(text: str, most: int) -> str:
+    """A text without its middle, if it is longer than this."""
+    if len(text) <= most:
+        return text
+    end = most // 3
+    return f"{text[: most - end - 1]}…{text[-end:]}"
+
+
+def _printable(text: str) -> str:
+    """A text whose control characters are written out."""
+    return text if text.isprintable() else repr(text)[1:-1]
+
+
+class _Short(reprlib.Repr):
+    """Values in few characters: arrays by dtype and shape, long sequences by their beginning."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = _LEAST
+        self.maxlevel = 3
+
+    def repr1(self, x: Any, level: int) -> str:
+        """Shows a value within others."""
+        if isinstance(x, jax.core.Tracer):
+            return f"a traced {describe(x)}"
+        if not _is_array(x):
+            return super().repr1(x, level)
+        if not x.shape and _is_number(x):
+            return builtins.repr(x)
+        kind = type(x)
+        ours = issubclass(kind, np.ndarray | jax.Array)
+        name = "" if ours else f"a {kind.__module__.partition('.')[0]} {kind.__name__} "
+        return f"{name}{_cut(describe(x), _LEAST // 2)}"
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Shows a number; Python refuses to write a very long one."""
+        long = x.bit_length() > 300
+        return f"an integer of {x.bit_length()} bits" if long else builtins.repr(x)
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        """Shows any other object: by its kind where its ``repr`` is of many lines, or fails."""
+        try:
+            text = builtins.repr(x)
+        except Exception:
+            text = "\n"
+        if isinstance(x, bytes | str):
+            return _cut(text, self.maxother)
+        if "\n" in text or "array(" in text.lower() or "tensor(" in text:
+            return f"a {type(x).__name__}"
+        return _cut(text, self.maxother)
+
+
+_SHORT = _Short()
 
 
 def check_floats(argument: str, array: Any, shape: tuple[int | str, ...]) -> None:

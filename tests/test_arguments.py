@@ -10,6 +10,7 @@ from flax import nnx
 
 import jaxnets
 from jaxnets import layers, optimizers
+from jaxnets.arrays import shown
 from jaxnets.data import transforms
 
 SCHEDULE = optimizers.step_lr(0.1, 2)
@@ -82,10 +83,6 @@ def test_nothing_of_another_kind_gets_in(name):
         given["rngs"] = nnx.Rngs(0)
     for parameter in known:
         for value in strange(parameter):
-            message = rf"^{parameter.name}(\[0\])?: expected .*, got {re.escape(shown(value))}"
+            message = rf"^{parameter.name}(\[0\])?: expected .*, got {re.escape(value if isinstance(value, str) else shown(value))}"
             with pytest.raises(ValueError, match=message):
                 make(**{**given, parameter.name: value})
-
-
-def shown(value):
-    return value if isinstance(value, str) else repr(value)

@@ -8,7 +8,7 @@ import click
 import numpy as np
 
 from jaxnets import recipes, runs
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, shown
 from jaxnets.commands.flags import PathArgument
 from jaxnets.data import Dataset, StandardizedDataset
 from jaxnets.models import LanguageModel
@@ -61,7 +61,7 @@ def _check_flags(given: dict[str, Any], saved: runs.SavedRun, strange: Sequence[
         if name in given:
             called = "TEXT" if name == "inputs" else name
             expected = f"none, as {type(saved.model).__name__} {does}"
-            raise InputError(called, expected, repr(given[name]))
+            raise InputError(called, expected, shown(given[name]))
     if "top" in given and not saved.classifies:
         raise InputError("top", "none, as the run has no classes", given["top"])
 

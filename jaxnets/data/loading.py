@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxnets.arrays import InputError, check_bool, check_number, check_positive, check_seed
+from jaxnets.arrays import InputError, check_bool, check_number, check_positive, check_seed, shown
 from jaxnets.data import files, from_tfds
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.dataset import Dataset, in_memory
@@ -185,9 +185,9 @@ def _existing(data_dir: str | os.PathLike[str]) -> Path:
         root = Path(data_dir).expanduser()
         there = bool(os.fspath(data_dir)) and root.exists()
     except (OSError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError("data_dir", "an existing folder or file", repr(data_dir)) from error
+        raise InputError("data_dir", "an existing folder or file", shown(data_dir)) from error
     if not there:
-        raise InputError("data_dir", "an existing folder or file", repr(str(data_dir)))
+        raise InputError("data_dir", "an existing folder or file", shown(str(data_dir)))
     return root
 
 
@@ -213,7 +213,7 @@ def find(
         ImportError: see ``load``.
     """
     if not isinstance(name, str) or not name.strip():
-        raise InputError("name", "the name of a data set", repr(name))
+        raise InputError("name", "the name of a data set", shown(name))
     if source not in (None, *SOURCES):
         raise InputError("source", f"one of {', '.join(SOURCES)}, or None for all", source)
     name, root = canonical(name), None if data_dir is None else _existing(data_dir)

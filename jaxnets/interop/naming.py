@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, shown
 
 #: Takes a name to another, or to None where the array is to be dropped.
 Rename = Mapping[str, str | None] | Callable[[str], str | None]
@@ -62,7 +62,7 @@ class Naming:
             parts = ", ".join([f"{first!r}: ''", *(f"{other!r}: None" for other in apart[:3])])
             got = f"{', '.join(f'{rival}.' for rival in self.rivals[:10])} of equal fit"
             expected = f"one first part of names that fits best (pass, say, rename={{{parts}}})"
-            raise InputError("source", expected, got)
+            raise InputError("source", expected, got, whole=True)
 
     def _kept(self) -> list[str]:
         return [new for new in self.names.values() if new is not None]
@@ -80,7 +80,7 @@ def best_naming(names: Sequence[str], known: Collection[str], rename: Rename | N
         rename: applied to what is left of each name, or else to the name with its wrapping.
     """
     if rename is not None and not isinstance(rename, Mapping) and not callable(rename):
-        raise InputError("rename", "a mapping of names or a function", repr(rename))
+        raise InputError("rename", "a mapping of names or a function", rename)
     of_model = {part for name in known for part in name.split(".")}
     parts = {name: name.split(".") for name in names}
     found = [
@@ -155,14 +155,18 @@ def _new_name(names: Sequence[str], rename: Rename | None, used: set[str]) -> st
     if not isinstance(rename, Mapping):
         new = rename(names[0])
         if not isinstance(new, str | None):
-            raise InputError("rename", "a name or None for each name", f"{new!r} for {names[0]}")
+            raise InputError(
+                "rename", "a name or None for each name", f"{shown(new)} for {names[0]}"
+            )
         return new
     for name in names:
         for key, rest in _keys(name, rename):
             used.add(key)
             new = rename[key]
             if not isinstance(new, str | None):
-                raise InputError("rename", "a name or None for each name", f"{new!r} for {name}")
+                raise InputError(
+                    "rename", "a name or None for each name", f"{shown(new)} for {name}"
+                )
             return None if new is None else ".".join([*filter(None, new.split(".")), *rest])
     return names[0]
 

@@ -119,7 +119,7 @@ def read(directory: Path | str, which: Literal["latest", "best"] = "latest") -> 
             warnings.warn(text, UserWarning, stacklevel=2)
         return Saved(path, **json.loads((path / _ABOUT).read_text()))
     if passed:
-        raise InputError("directory", "an intact checkpoint", "; ".join(passed))
+        raise InputError("directory", "an intact checkpoint", "; ".join(passed), whole=True)
     return None
 
 

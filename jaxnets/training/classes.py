@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxnets import losses, metrics
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, shown
 from jaxnets.data.dataset import Split
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.training.state import Count, Loss
@@ -76,7 +76,7 @@ def counter(correct: Any, loss: Loss, split: Split | StreamedSplit) -> Count | N
     if correct is None or callable(correct):
         return correct
     if correct != "auto":
-        raise InputError("correct", "a function, 'auto' or None", repr(correct))
+        raise InputError("correct", "a function, 'auto' or None", shown(correct))
     function, _ = unwrapped(loss)
     if function in OF_QUANTITIES or not np.issubdtype(split.spec.labels.dtype, np.integer):
         return None

@@ -236,7 +236,7 @@ def begin(saving: Saving | None, resume: bool, about: dict[str, Any], state: Tra
     faults = differences(saved.record["about"], about)
     if faults:
         expected = f"the run saved in {saving.directory}"
-        raise InputError("resume", expected, f"another: {'; '.join(faults)}")
+        raise InputError("resume", expected, f"another: {'; '.join(faults)}", whole=True)
     return _journal(saved, state)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import InputError, check_choice, check_float_dtype, check_positive
+from jaxnets.arrays import InputError, check_choice, check_float_dtype, check_positive, shown
 from jaxnets.data.batching import Plan, epoch_plan
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.text import TextDataset
@@ -106,8 +106,7 @@ def _check(data: Any, loss: Any, optimizer: Any) -> None:
     if not isinstance(data, Dataset):
         raise InputError("data", "a Dataset", f"a {type(data).__name__}")
     if not callable(loss):
-        raise InputError("loss", "a function of (outputs, labels)", repr(loss))
+        raise InputError("loss", "a function of (outputs, labels)", shown(loss))
     if not all(callable(getattr(optimizer, part, None)) for part in ("init", "update")):
         expected = "a gradient transformation, such as jaxnets.optimizers.sgd(0.01)"
-        got = repr(optimizer)  # PyTorch's optimizers are printed on many lines
-        raise InputError("optimizer", expected, type(optimizer).__name__ if "\n" in got else got)
+        raise InputError("optimizer", expected, optimizer)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxnets.arrays import InputError, check_bool, check_positive
+from jaxnets.arrays import InputError, check_bool, check_positive, shown
 from jaxnets.training.placement import AXIS, Placement, several_cpus
 from jaxnets.training.state import TrainState
 
@@ -54,9 +54,9 @@ class Sharding:
             named = [axis for axis in axes if axis is not None]
             if not isinstance(axes, tuple) or not set(named) <= {AXIS, MODEL_AXIS}:
                 expected = f"a tuple of {AXIS!r}, {MODEL_AXIS!r} and None for {pattern!r}"
-                raise InputError("rules", expected, repr(axes))
+                raise InputError("rules", expected, shown(axes))
             if len(named) > len(set(named)):
-                raise InputError("rules", f"each axis once for {pattern!r}", repr(axes))
+                raise InputError("rules", f"each axis once for {pattern!r}", shown(axes))
 
     def spec(self, path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
         """How an array of this path and shape is cut."""

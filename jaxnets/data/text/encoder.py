@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxnets.arrays import ArrayLike, InputError, check_positive
+from jaxnets.arrays import ArrayLike, InputError, check_positive, shown
 from jaxnets.data.text.tokens import Tokenizer
 from jaxnets.data.text.vocabulary import PAD, Vocabulary
 
@@ -54,7 +54,7 @@ class TextEncoder:
         rows = [self.vocabulary.encode(self.tokenizer(text)) for text in texts]
         for text, row in zip(texts, rows, strict=True):
             if not len(row):
-                raise InputError("texts", "texts of at least one token", repr(text))
+                raise InputError("texts", "texts of at least one token", shown(text))
         return pad(rows, self.length)
 
     def decode(self, numbers: ArrayLike | Sequence[int]) -> str:

@@ -63,7 +63,7 @@ def check_transforms(name: str, transforms: tuple[Any, ...]) -> None:
         try:
             hash(transform)
         except TypeError as error:
-            raise InputError(name, "hashable callables", repr(transform)) from error
+            raise InputError(name, "hashable callables", transform) from error
 
 
 def dtype_of_draws(dtype: np.dtype) -> np.dtype:
