@@ -2,9 +2,11 @@
 
 import builtins
 import math
+import os
 import reprlib
 from collections.abc import Sequence
 from numbers import Real
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -138,8 +140,7 @@ def check_floats(argument: str, array: Any, shape: tuple[int | str, ...]) -> Non
         InputError: if the array differs.
     """
     expected = f"a floating-point array [{', '.join(map(str, shape))}]"
-    if not hasattr(array, "shape") or not hasattr(array, "dtype"):
-        raise InputError(argument, expected, type(array).__name__)
+    check_usable(argument, expected, array)
     wanted, given = shape, array.shape
     if shape[0] == "...":
         wanted = shape[1:]
@@ -148,7 +149,50 @@ def check_floats(argument: str, array: Any, shape: tuple[int | str, ...]) -> Non
         isinstance(want, str) or want == have for want, have in zip(wanted, given, strict=True)
     )
     if not fits or not jnp.issubdtype(array.dtype, jnp.floating):
-        raise InputError(argument, expected, describe(array))
+        pixels = " pixels, which transform=ToFloat() converts" if array.dtype == np.uint8 else ""
+        raise InputError(argument, expected, f"{describe(array)}{pixels}")
+
+
+def check_usable(argument: str, expected: str, array: Any) -> None:
+    """Checks that a value is an array of NumPy or JAX, and that JAX computes with its dtype.
+
+    Args:
+        argument: the name of the argument, for the message.
+        expected: what it should be, for the message.
+        array: what came.
+
+    Raises:
+        InputError: if it is not; the message says how to make one of it.
+    """
+    if not isinstance(array, np.ndarray) and hasattr(array, "__jax_array__"):  # a variable of Flax
+        return
+    if isinstance(array, np.ma.MaskedArray):
+        got = f"a masked {describe(array)}, whose filled(value) has no mask"
+    elif is_tensor(array):
+        got = f"{shown(array)}, whose detach().cpu().numpy() is an array"
+    elif not isinstance(array, np.ndarray | jax.Array):
+        got = type(array).__name__
+    elif not is_plain(array.dtype):
+        numbers = np.issubdtype(array.dtype, np.number)
+        remedy = ", of which astype(np.float32) makes one" if numbers else ""
+        got = f"{shown(array)}{remedy}"
+    else:
+        return
+    raise InputError(argument, expected, got)
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether a value is a tensor of PyTorch."""
+    return hasattr(type(value), "detach") and hasattr(type(value), "numpy")
+
+
+def is_plain(dtype: Any) -> bool:
+    """Whether JAX has arrays of a dtype: not of objects, dates, or another order of bytes."""
+    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return True
+    wide = dtype.itemsize > {"f": 8, "c": 16}.get(dtype.kind, dtype.itemsize)
+    kinds = (np.number, np.bool_, jnp.floating, jnp.integer)
+    return dtype.isnative and not wide and any(jnp.issubdtype(dtype, kind) for kind in kinds)
 
 
 def as_array(argument: str, value: Any) -> jax.Array:
@@ -157,9 +201,13 @@ def as_array(argument: str, value: Any) -> jax.Array:
     Raises:
         InputError: if it is none.
     """
+    if isinstance(value, np.ndarray):
+        check_usable(argument, "an array", value)
     try:
         return jnp.asarray(value)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        if is_tensor(value):  # one that PyTorch differentiates
+            check_usable(argument, "an array", value)
         raise InputError(argument, "an array", value) from error
 
 
@@ -169,7 +217,8 @@ def entries(value: Any) -> tuple[Any, ...] | None:
         return None
     if isinstance(value, np.ndarray | jax.Array):
         return tuple(np.asarray(value)) if value.ndim == 1 else None
-    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else None
+    words = isinstance(value, str | bytes | bytearray | memoryview)
+    return tuple(value) if isinstance(value, Sequence) and not words else None
 
 
 def check_number(
@@ -306,6 +355,65 @@ def check_choice(argument: str, value: Choice, choices: Sequence[Choice]) -> Cho
     return value
 
 
+def check_function(argument: str, value: Any, expected: str) -> Any:
+    """A function, or an object that can be called; neither a class nor PyTorch's.
+
+    Args:
+        argument: the name of the argument, for the message.
+        value: what came.
+        expected: what it should be, for the message.
+
+    Raises:
+        InputError: if it cannot be called, is a class, which makes one, or takes tensors.
+    """
+    if not callable(value) or isinstance(value, type):
+        raise InputError(argument, expected, value)
+    if str(getattr(value, "__module__", "")).startswith("torch"):
+        raise InputError(argument, expected, f"PyTorch's {shown(value)}")
+    return value
+
+
+def check_path(argument: str, value: Any, expected: str = "a path") -> Path:
+    """A path in words or as an object; a number would be an open file's.
+
+    Raises:
+        InputError: if it is none.
+    """
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise InputError(argument, expected, shown(value))
+    try:
+        Path(path).exists()
+    except OSError as error:  # a name that is too long
+        raise InputError(argument, expected, f"{shown(value)}: {error.strerror}") from error
+    return Path(path)
+
+
+def called(argument: str, expected: str, function: Any, *given: Any, got: Any = None) -> Any:
+    """What somebody's function makes of some values.
+
+    Args:
+        argument: which of a user's arguments is at fault if it fails.
+        expected: what it should be, for the message.
+        function: the function.
+        given: what it is called with.
+        got: what the user gave; None for the function.
+
+    Raises:
+        InputError: if it does not take them, or raises what comes of a mistake in it.
+    """
+    try:
+        return function(*given)
+    except (InputError, jax.errors.JaxRuntimeError):
+        raise
+    except (TypeError, ValueError, AttributeError, LookupError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        came = shown(function) if got is None else got
+        raise InputError(
+            argument, expected, f"{came} ({type(error).__name__}: {reason})"
+        ) from error
+
+
 def check_float_dtype(argument: str, value: Any) -> np.dtype:
     """A floating-point dtype, or what stands for one, such as "float32".
 
@@ -313,10 +421,10 @@ def check_float_dtype(argument: str, value: Any) -> np.dtype:
         InputError: if it is none.
     """
     try:
-        # NumPy takes None for its own default.
-        dtype = None if value is None else jnp.dtype(value)
+        # NumPy takes None for its own default, and an array for its dtype.
+        dtype = None if value is None or _is_array(value) else jnp.dtype(value)
     except (TypeError, ValueError, OverflowError):
         dtype = None
-    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating) or not is_plain(dtype):
         raise InputError(argument, "a floating-point dtype", value)
     return dtype

@@ -7,7 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxnets.arrays import InputError, check_bool, check_number, check_positive, check_seed, shown
+from jaxnets.arrays import (
+    InputError,
+    check_bool,
+    check_integer,
+    check_number,
+    check_positive,
+    check_seed,
+    shown,
+)
 from jaxnets.data import files, from_tfds
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.dataset import Dataset, in_memory
@@ -95,6 +103,8 @@ def load(
         check_number("test_fraction", test_fraction, above=0, below=1)
     check_bool("regression", regression)
     check_bool("standardize", standardize)
+    if not isinstance(name, str) or not name.strip():
+        raise InputError("name", "the name of a data set", shown(name))
     if name in finding.TEXTS:
         given = {"source": source, "train": train, "test": test, "label": label}
         given |= {"regression": regression or None, "standardize": standardize or None}
@@ -126,9 +136,8 @@ def load(
 
 
 def _check_streaming(streaming: bool, workers: int, standardize: bool) -> None:
-    if not isinstance(streaming, bool):
-        raise InputError("streaming", "True or False", streaming)
-    if workers and not streaming:
+    check_bool("streaming", streaming)
+    if check_integer("workers", workers, least=0) and not streaming:
         raise InputError("workers", "0, unless streaming=True", workers)
     if standardize and streaming:
         raise InputError("standardize", "False, as streaming=True reads nothing beforehand", True)
@@ -214,7 +223,7 @@ def find(
     """
     if not isinstance(name, str) or not name.strip():
         raise InputError("name", "the name of a data set", shown(name))
-    if source not in (None, *SOURCES):
+    if source is not None and (not isinstance(source, str) or source not in SOURCES):
         raise InputError("source", f"one of {', '.join(SOURCES)}, or None for all", source)
     name, root = canonical(name), None if data_dir is None else _existing(data_dir)
     found = None

@@ -119,6 +119,8 @@ def hold_out(split: AnySplit, fraction: float, seed: int = 0) -> tuple[AnySplit,
     """
     check_seed("seed", seed)
     _check_fraction(fraction)
+    if not isinstance(split, Split | StreamedSplit):
+        raise InputError("split", "a Split or a StreamedSplit", split)
     labels = split.known_labels()
     if labels is None:
         expected = "one whose labels can be had alone; give train='train[:80%]', test='train[80%:]'"

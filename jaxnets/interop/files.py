@@ -14,7 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, check_path
 from jaxnets.interop import inert
 from jaxnets.optional import require
 
@@ -60,7 +60,7 @@ def read(path: str | os.PathLike[str]) -> Any:
             holds more than data.
         ImportError: if the package that reads the format is not installed.
     """
-    path = Path(path)
+    path = check_path("source", path, "a checkpoint file")
     if not path.is_file():
         kind = "a folder" if path.is_dir() else "no file"
         raise _refused(path, f"which is {kind}", "a checkpoint file")
@@ -209,7 +209,7 @@ def write_torch(tensors: Mapping[str, Any], path: str | os.PathLike[str]) -> Non
 @contextlib.contextmanager
 def _replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A file beside the path that takes its place when it is complete."""
-    path = Path(path)
+    path = check_path("path", path, "a file in a folder that exists")
     if path.is_dir() or not path.parent.is_dir():
         raise InputError("path", "a file in a folder that exists", str(path))
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from jaxnets.arrays import InputError, shown
+from jaxnets.arrays import InputError, called, check_function, shown
 
 #: Takes a name to another, or to None where the array is to be dropped.
 Rename = Mapping[str, str | None] | Callable[[str], str | None]
@@ -79,8 +79,8 @@ def best_naming(names: Sequence[str], known: Collection[str], rename: Rename | N
         known: those of the model; without them wrappers' parts go, and nothing else.
         rename: applied to what is left of each name, or else to the name with its wrapping.
     """
-    if rename is not None and not isinstance(rename, Mapping) and not callable(rename):
-        raise InputError("rename", "a mapping of names or a function", rename)
+    if rename is not None and not isinstance(rename, Mapping):
+        check_function("rename", rename, "a mapping of names or a function")
     of_model = {part for name in known for part in name.split(".")}
     parts = {name: name.split(".") for name in names}
     found = [
@@ -153,7 +153,7 @@ def _new_name(names: Sequence[str], rename: Rename | None, used: set[str]) -> st
     if rename is None:
         return names[0]
     if not isinstance(rename, Mapping):
-        new = rename(names[0])
+        new = called("rename", "a function of a name", rename, names[0])
         if not isinstance(new, str | None):
             raise InputError(
                 "rename", "a name or None for each name", f"{shown(new)} for {names[0]}"

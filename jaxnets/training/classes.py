@@ -4,10 +4,11 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from jaxnets import losses, metrics
-from jaxnets.arrays import InputError, shown
+from jaxnets.arrays import InputError, called, check_function, shown
 from jaxnets.data.dataset import Split
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.training.state import Count, Loss
@@ -73,15 +74,45 @@ def counter(correct: Any, loss: Loss, split: Split | StreamedSplit) -> Count | N
     Raises:
         InputError: if it is neither a function, nor ``"auto"``, nor None.
     """
-    if correct is None or callable(correct):
-        return correct
-    if correct != "auto":
-        raise InputError("correct", "a function, 'auto' or None", shown(correct))
+    if not isinstance(correct, str) or correct != "auto":
+        expected = "a function of (outputs, labels), 'auto' or None"
+        return None if correct is None else check_function("correct", correct, expected)
     function, _ = unwrapped(loss)
     if function in OF_QUANTITIES or not np.issubdtype(split.spec.labels.dtype, np.integer):
         return None
     logits = function is losses.binary_cross_entropy_with_logits
     return metrics.correct_logits if logits else metrics.correct
+
+
+def check_loss(loss: Any) -> None:
+    """Raises unless a loss is a function, and none of PyTorch's."""
+    expected = "a function of (outputs, labels), such as jaxnets.losses.cross_entropy"
+    check_function("loss", loss, expected)
+
+
+def check_scalars(program: Any, outputs: Any, labels: Any) -> None:
+    """Checks that loss and ``correct`` give one number each, by shapes alone.
+
+    Args:
+        program: has the two.
+        outputs: shapes of the model's outputs.
+        labels: shape and dtype of the labels.
+
+    Raises:
+        InputError: if one of them gives something else, or does not take them.
+    """
+    ours = program.correct in (metrics.correct, metrics.correct_logits)
+    if ours and not hasattr(outputs, "shape"):
+        expected = "None or a function, as the model's outputs are no single array"
+        raise InputError("correct", expected, "'auto'")
+    for name, function in (("loss", program.loss), ("correct", program.correct)):
+        if function is None:
+            continue
+        expected = "a function of (outputs, labels) that gives one number"
+        shapes = functools.partial(jax.eval_shape, function)
+        made = called(name, expected, shapes, outputs, labels, got=shown(function))
+        if getattr(made, "shape", None) != ():
+            raise InputError(name, expected, f"one that gives {shown(made)}")
 
 
 def unwrapped(loss: Loss) -> tuple[Callable[..., Any], dict[str, Any]]:

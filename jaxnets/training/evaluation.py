@@ -10,12 +10,12 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_positive
+from jaxnets.arrays import InputError, called, check_positive, check_usable, describe, shown
 from jaxnets.data.batching import epoch_plan
 from jaxnets.data.dataset import Split
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.training.batches import Feed, ResidentFeed, cut, feed
-from jaxnets.training.classes import classes, counter
+from jaxnets.training.classes import check_loss, check_scalars, classes, counter
 from jaxnets.training.compiled import Compiled
 from jaxnets.training.epoch import evaluate_batches, predict_batches
 from jaxnets.training.placement import Placement, one_device
@@ -59,6 +59,7 @@ def evaluate(
     check_positive("batch_size", batch_size)
     check_model(model)
     check_split("split", split)
+    check_loss(loss)
     graphdef, state = initialize(model, _NO_OPTIMIZER, seed=0)
     program = Program(graphdef, loss, _NO_OPTIMIZER, transform, counter(correct, loss, split))
     here = one_device()
@@ -91,14 +92,16 @@ def predict(
     """
     check_positive("batch_size", batch_size)
     program, state, here = for_prediction(model, transform)
+    check_usable("inputs", "an array [examples, …]", inputs)
     if not np.shape(inputs) or not len(inputs):
         raise InputError("inputs", "at least one example", f"an array {list(np.shape(inputs))}")
     source = ResidentFeed(np.asarray(inputs), np.zeros(len(inputs), np.int8), here)
     pieces = cut(epoch_plan(len(inputs), batch_size, seed=0, epoch=0, shuffle=False))
     run = Compiled(program, here, ahead=False).run
     parts = []
+    fitting = functools.partial(called, "inputs", "what the model takes", got=describe(inputs))
     for piece, batches in zip(pieces, source.batches(pieces), strict=True):
-        many = run(predict_batches, piece.rows.shape[1], state, batches)
+        many = fitting(run, predict_batches, piece.rows.shape[1], state, batches)
         parts.append(jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), many))
     return jax.tree.map(lambda *some: np.concatenate(some), *parts)
 
@@ -189,8 +192,32 @@ def checked_feed(
     """
     # two examples, as one is too little for statistics over the batch
     inputs, labels = (jax.ShapeDtypeStruct((2, *s.shape), s.dtype) for s in split.spec)
-    made = jax.eval_shape(functools.partial(outputs, program), state, inputs)
+    made = outputs_of(f"{name}.inputs", program, state, inputs)
+    if program.augment is None or name != "data.train":  # augmentation may change the labels
+        check_scalars(program, made, labels)
     return feed(f"{name}.labels", split, classes(program.loss, made, labels), placement)
+
+
+def outputs_of(argument: str, program: Program, state: TrainState, inputs: Any) -> Any:
+    """The shapes of a model's outputs for a batch of inputs.
+
+    Args:
+        argument: what an error message calls the inputs.
+        program: the model.
+        state: its state.
+        inputs: shape and dtype of the batch.
+
+    Raises:
+        InputError: if the transform or the model does not take them.
+    """
+    if program.transform is not None:
+        expected = f"a function of a batch {describe(inputs)}"
+        shapes = functools.partial(jax.eval_shape, program.transform)
+        changed = called("transform", expected, shapes, inputs, got=shown(program.transform))
+        if not hasattr(changed, "shape"):
+            raise InputError("transform", f"{expected} to an array", f"one to {shown(changed)}")
+    shapes = functools.partial(jax.eval_shape, functools.partial(outputs, program))
+    return called(argument, "what the model takes", shapes, state, inputs, got=describe(inputs))
 
 
 def check_model(model: Any) -> None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxnets.arrays import InputError, check_positive, shown
+from jaxnets.arrays import InputError, check_choice, check_positive, shown
 
 #: The name of the axis over which devices share a batch, as ``jax.lax.psum`` takes it.
 AXIS = "data"
@@ -199,8 +199,7 @@ def place(devices: int | Sequence[jax.Device] | None, parallel: Parallel) -> Pla
 
 
 def _placement(devices: int | Sequence[jax.Device] | None, parallel: Parallel) -> Placement:
-    if parallel not in get_args(Parallel):
-        raise InputError("parallel", f"one of {', '.join(get_args(Parallel))}", shown(parallel))
+    check_choice("parallel", parallel, get_args(Parallel))
     there = sorted(jax.devices(), key=lambda device: device.process_index)
     if devices is None:
         alone = there[0].platform == "cpu" and jax.process_count() == 1

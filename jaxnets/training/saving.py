@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.arrays import InputError, check_number, check_positive
+from jaxnets.arrays import InputError, check_number, check_path, check_positive
 from jaxnets.training.checkpoints import Checkpoints, Saved, read
 from jaxnets.training.fingerprint import differences
 from jaxnets.training.interrupts import Heard, Interrupted, Interrupts
@@ -32,7 +32,7 @@ class Saving:
             too.
 
     Raises:
-        InputError: if a number is not positive.
+        InputError: if the folder is no path, or a number is not positive.
     """
 
     directory: Path | str
@@ -41,7 +41,8 @@ class Saving:
     keep: int = 3
 
     def __post_init__(self) -> None:
-        """Checks the numbers."""
+        """Checks the folder and the numbers."""
+        check_path("directory", self.directory, "a folder")
         if self.steps is not None:
             check_positive("steps", self.steps)
         if self.minutes is not None:

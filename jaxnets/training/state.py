@@ -12,7 +12,7 @@ import optax
 from flax import nnx
 from jax import lax
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, check_seed
 from jaxnets.data.transforms import Augmentation, Transform, augment, check_transforms, is_random
 from jaxnets.layers.native.gradients import in_reverse_alone
 from jaxnets.training.placement import AXIS
@@ -137,7 +137,14 @@ def initialize(
 
     Returns:
         The graph definition, and the state before the first step.
+
+    Raises:
+        InputError: if the model or the optimizer is none, or the seed no integer of 32 bits.
     """
+    if not isinstance(model, nnx.Module):
+        raise InputError("model", "an nnx.Module", model)
+    check_optimizer(optimizer)
+    check_seed("seed", seed)
     model = nnx.clone(model)
     nnx.pop(model, nnx.Intermediate)  # what was sown in calls before
     graphdef, parameters, model_state = nnx.split(model, nnx.Param, ...)
@@ -150,6 +157,13 @@ def initialize(
         epoch=jnp.zeros((), jnp.int32),
         key=jax.random.key(seed),
     )
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Raises unless an optimizer is a gradient transformation."""
+    if not isinstance(optimizer, optax.GradientTransformation):
+        expected = "a gradient transformation, such as jaxnets.optimizers.sgd(0.01)"
+        raise InputError("optimizer", expected, optimizer)
 
 
 def _copied(arrays: Any) -> Any:

@@ -48,7 +48,7 @@ class StreamedSplit:
         check_positive("prefetch", prefetch)
         if classes is not None:
             check_positive("classes", classes)
-        if not hasattr(examples, "__len__") or not hasattr(examples, "__getitem__"):
+        if not _is_indexed(examples):
             expected = "an object with __len__ and __getitem__"
             raise InputError("examples", expected, type(examples).__name__)
         if len(examples) == 0:
@@ -217,6 +217,11 @@ class StreamedSplit:
         bad = np.argwhere((labels < 0) | (labels > most))[0]
         expected = "class numbers from 0" + ("" if most == np.inf else f" to {most}")
         raise InputError(f"label of example {rows[bad[0]]}", expected, int(labels[tuple(bad)]))
+
+
+def _is_indexed(examples: Any) -> bool:
+    scalar = getattr(examples, "shape", None) == ()
+    return all(hasattr(examples, name) for name in ("__len__", "__getitem__")) and not scalar
 
 
 def _close(crews: list[Crew]) -> None:

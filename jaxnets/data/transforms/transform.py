@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnets.arrays import ArrayLike, InputError
+from jaxnets.arrays import ArrayLike, InputError, check_function
 from jaxnets.data.transforms.checks import check_images
 
 Transform = Callable[[ArrayLike], jax.Array]
@@ -57,9 +57,12 @@ def check_transforms(name: str, transforms: tuple[Any, ...]) -> None:
     Raises:
         InputError: if one of them cannot be called or hashed.
     """
+    if not isinstance(transforms, tuple):
+        raise InputError(name, "a tuple of callables", transforms)
     for transform in transforms:
         if not callable(transform):
             raise InputError(name, "callables", type(transform).__name__)
+        check_function(name, transform, "callables, and no class of such")
         try:
             hash(transform)
         except TypeError as error:
