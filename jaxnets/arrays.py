@@ -28,7 +28,8 @@ _LEAST = 100  # of what came that are shown in any case
 class InputError(ValueError):
     """A bad argument, said in one sentence: ``lr: expected a positive number, got -0.1``.
 
-    The message has fewer than 300 characters whatever came: the middle of a long part is left out.
+    The message has fewer than 300 characters, not counting paths, whatever came: the middle of a
+    long part is left out.
 
     Args:
         argument: the name of the argument, as the caller wrote it.
@@ -46,10 +47,12 @@ class InputError(ValueError):
         got = self.got if isinstance(self.got, str) else shown(self.got)
         if self.whole:
             return f"{self.argument}: expected {self.expected}, got {got}"
-        argument = _cut(self.argument, _LEAST // 2)
-        room = _LONGEST - len(f"{argument}: expected , got ")
-        got = _cut(_printable(got), max(_LEAST, room - len(self.expected)))
-        return f"{argument}: expected {_cut(self.expected, room - len(got))}, got {got}"
+        argument, expected, got = map(_printable, (self.argument, self.expected, got))
+        room = _LONGEST + sum(map(_length_of_path, " ".join((argument, expected, got)).split()))
+        argument = _cut(argument, room - 2 * _LEAST)
+        room -= len(f"{argument}: expected , got ")
+        got = _cut(got, max(_LEAST, room - len(expected)))
+        return f"{argument}: expected {_cut(expected, room - len(got))}, got {got}"
 
 
 def describe(array: Any) -> str:
@@ -78,6 +81,10 @@ def _cut(text: str, most: int) -> str:
         return text
     end = most // 3
     return f"{text[: most - end - 1]}…{text[-end:]}"
+
+
+def _length_of_path(word: str) -> int:
+    return len(word) if os.sep in word and len(word) < _LONGEST else 0
 
 
 def _printable(text: str) -> str:

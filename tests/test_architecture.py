@@ -15,7 +15,8 @@ import jaxnets
 
 ROOT = Path(jaxnets.__file__).parent
 RANKS = [
-    {"arrays", "compilation", "optional", "initializers"},
+    {"arrays", "compilation", "optional"},
+    {"initializers"},
     {"losses", "metrics", "optimizers", "layers", "data"},
     {"models"},
     {"interop", "training"},

@@ -96,7 +96,7 @@ GOOD = {
     **dict.fromkeys(["CutMix", "Mixup"], (1, 3)),
     **dict.fromkeys(["CenterCrop", "RandomCrop", "Resize", "OneHot", "Pad", "Rotate"], (3,)),
     **dict.fromkeys(["RandomAffine", "RandomRotation"], (3,)),
-    "TransformerEncoder": (layers.Linear(2, 2, **DRAWN), 1),
+    "TransformerEncoder": (layers.TransformerEncoderLayer(4, 2, **DRAWN), 1),
     "exponential_lr": (0.1, 0.9),
     "lambda_lr": (0.1, lambda count: 1.0),
     "multi_step_lr": (0.1, [3]),
@@ -260,7 +260,7 @@ def bad_values():
     yield from ["", "junk\n\x1b[31m", "x" * 1000, b"bytes", object(), int, jnp, DATA]
     yield from [(), {"a": np.ones((30, 30))}, [np.ones((30, 30))] * 9, [None], [[0.0, 0.0]] * 4]
     yield from [lambda *given, **named: None, lambda: 0, (i for i in range(3)), nnx.Rngs(0)]
-    yield from [jnp.ones((30, 30)), np.array(3), np.zeros((0, 2)), np.ma.masked_array([1.0], [1])]
+    yield from [jnp.ones((30, 30)), np.array(3), np.zeros((0, 5)), np.ma.masked_array([1.0], [1])]
     yield from [np.ones(4, ">f4"), np.ones(4, np.longdouble), np.array([object()] * 4)]
     yield from [np.zeros(4, "i4,f8"), np.array(["2020"] * 4, "M8[D]"), np.array(["word"] * 4)]
 
@@ -311,4 +311,82 @@ def test_a_bad_value_is_refused_in_one_short_sentence(path, no_work):
             call = functools.partial(make, **{**given, parameter.name: value})
             if found := fault(call, value):
                 faults.setdefault(parameter.name, []).append(found)
+    assert faults == {}
+
+
+SETTINGS = re.compile(r"jaxnets\.(layers|optimizers|models|data\.transforms|initializers)\.")
+#: Functions of what is no setting, whose arguments other tests try.
+OF_ARRAYS = re.compile(r"adjust_|augment|check_transforms|flatten|is_random|learning_rate")
+SIMPLE = {bool: [1, None, np.ones(2, bool)], float: [None, True, 1j, np.ones(2)]}
+SIMPLE[int] = [None, True, 1.5, np.ones(2, int)]
+
+
+def strange(path, parameter):
+    """What no setting takes, and what an argument of this annotation does not."""
+    if SETTINGS.match(path) and not OF_ARRAYS.search(path):
+        yield from ["junk", object(), math.nan, 10**400]
+    yield from SIMPLE.get(parameter.annotation, [])
+
+
+@pytest.mark.parametrize("path", BUILDERS)
+def test_nothing_of_another_kind_gets_in(path, no_work):
+    given = good(path)
+    for parameter in parameters(BUILDERS[path]):
+        for value in strange(path, parameter):
+            got = value if isinstance(value, str) else re.escape(shown(value))
+            message = rf"^{parameter.name}(\[0\])?: expected .*, got {got}"
+            with pytest.raises(ValueError, match=message):
+                BUILDERS[path](**{**given, parameter.name: value})
+
+
+IMAGES, STEPS, ROW = jnp.zeros((2, 4, 4, 2)), jnp.zeros((2, 3, 2)), jnp.zeros((2, 2))
+TOKEN_ROWS = jnp.ones((2, 3), jnp.int32)
+#: What the objects of a class are called with; one row otherwise.
+CALLED = {
+    **dict.fromkeys(["Conv2d", "ConvTranspose2d", "MaxPool2d", "AvgPool2d"], (IMAGES,)),
+    **dict.fromkeys(["AdaptiveAvgPool2d", "BatchNorm2d", "InstanceNorm2d", "Dropout2d"], (IMAGES,)),
+    **dict.fromkeys(["Conv1d", "MaxPool1d", "AvgPool1d", "AdaptiveAvgPool1d"], (STEPS,)),
+    **dict.fromkeys(["GRU", "RNN"], (STEPS, jnp.zeros((1, 2, 3)))),
+    "LSTM": (STEPS, (jnp.zeros((1, 2, 3)), jnp.zeros((1, 2, 3)))),
+    **dict.fromkeys(["GRUCell", "RNNCell"], (ROW, jnp.zeros((2, 3)))),
+    "LSTMCell": (ROW, (jnp.zeros((2, 3)), jnp.zeros((2, 3)))),
+    **dict.fromkeys(["Embedding", "TextClassifier", "LanguageModel"], (TOKEN_ROWS,)),
+    "MultiheadAttention": (*[jnp.zeros((2, 3, 4))] * 3,),
+    **dict.fromkeys(["TransformerEncoder", "TransformerEncoderLayer"], (jnp.zeros((2, 3, 4)),)),
+    "LeNet": (jnp.zeros((2, 28, 28, 1)),),
+    "MLP": (jnp.zeros((2, 784)),),
+    "ImageClassifier": (jnp.zeros((2, 3072)),),
+    "LinearRegression": (jnp.zeros((2, 1)),),
+    "RecurrentClassifier": (STEPS,),
+    **dict.fromkeys(["ToFloat", "Normalize", "Affine", "CenterCrop", "Pad"], (PIXELS,)),
+    **dict.fromkeys(["Resize", "Rotate", "ImageRows"], (PIXELS,)),
+    **dict.fromkeys(["RandomAffine", "RandomCrop", "RandomErasing"], (PIXELS, jax.random.key(0))),
+    **dict.fromkeys(["ColorJitter", "RandomRotation"], (PIXELS, jax.random.key(0))),
+    "RandomHorizontalFlip": (PIXELS, jax.random.key(0)),
+    **dict.fromkeys(["CutMix", "Mixup"], (PIXELS, jnp.zeros(2, jnp.int32), jax.random.key(0))),
+    "OneHot": (jnp.zeros(2, jnp.int32),),
+    "Tokenizer": ("a b",),
+    "TextEncoder": (["a b"],),
+}
+MADE = "jaxnets.(layers|models|data.transforms|data.text|data.Standardizer)"
+CLASSES = {
+    path: make
+    for path, make in {path: meant(path) for path in PUBLIC}.items()
+    if re.match(MADE, path) and inspect.isclass(make) and not inspect.isabstract(make)
+    if any("__call__" in vars(base) for base in make.__mro__)
+}
+
+
+@pytest.mark.parametrize("path", CLASSES)
+def test_a_call_refuses_bad_values_in_one_short_sentence(path):
+    last = path.rpartition(".")[2]
+    made = CLASSES[path](**good(path)) if path in BUILDERS else CLASSES[path]()
+    names = [p.name for p in inspect.signature(made).parameters.values() if p.kind < 2]
+    given = dict(zip(names, CALLED.get(last, (ROW,)), strict=False))
+    faults = {}
+    for name in given:
+        for value in [*bad_values(), *torch_values()]:
+            call = functools.partial(made, **{**given, name: value})
+            if found := fault(call, value):
+                faults.setdefault(name, []).append(found)
     assert faults == {}

@@ -260,7 +260,7 @@ def _prepare(name: str, source: str | None, root: Path | None) -> Source:
         if source is not None:
             raise
         expected = f"{_files(name, root)}, {error.expected}"
-        raise InputError(error.argument, expected, error.got) from error
+        raise InputError(error.argument, expected, error.got, whole=True) from error
 
 
 def _nowhere(name: str, source: str | None, root: Path | None) -> InputError:

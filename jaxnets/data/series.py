@@ -104,7 +104,7 @@ def _features(target: Any, count: int) -> int | list[int]:
     for feature in targets:
         integer = isinstance(feature, int | np.integer) and not isinstance(feature, bool)
         if not integer or not -count <= feature < count:
-            raise InputError("target", f"a feature from 0 to {count - 1}, or several", target)
+            raise InputError("target", f"a feature from 0 to {count - 1}", target)
     if not targets:
-        raise InputError("target", f"a feature from 0 to {count - 1}, or several", target)
+        raise InputError("target", f"a feature from 0 to {count - 1}", target)
     return targets[0] if several is None else targets

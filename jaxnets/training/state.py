@@ -12,7 +12,7 @@ import optax
 from flax import nnx
 from jax import lax
 
-from jaxnets.arrays import InputError, check_seed
+from jaxnets.arrays import InputError, check_bool, check_function, check_positive, check_seed
 from jaxnets.data.transforms import Augmentation, Transform, augment, check_transforms, is_random
 from jaxnets.layers.native.gradients import in_reverse_alone
 from jaxnets.training.placement import AXIS
@@ -71,7 +71,8 @@ class Program:
         skip_non_finite: whether an update is left out whose loss or gradient is not finite.
 
     Raises:
-        InputError: if the transform is random, or it or augmentation cannot be called or hashed.
+        InputError: if a part is none; if the transform is random, or it or augmentation cannot be
+            called or hashed.
     """
 
     graphdef: Any
@@ -86,7 +87,12 @@ class Program:
     skip_non_finite: bool = False
 
     def __post_init__(self) -> None:
-        """Checks that evaluation draws nothing."""
+        """Checks the parts, and that evaluation draws nothing."""
+        check_function("loss", self.loss, "a function of (outputs, labels)")
+        check_optimizer(self.optimizer)
+        check_positive("shards", self.shards)
+        check_positive("accumulate", self.accumulate)
+        check_bool("skip_non_finite", self.skip_non_finite)
         if is_random(self.transform):
             expected = "one that is not random (augment takes those)"
             raise InputError("transform", expected, self.transform)

@@ -3,10 +3,11 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from jaxnets.arrays import InputError, check_number, check_path, check_positive
+from jaxnets.arrays import InputError, check_number, check_path, check_positive, check_seed
 from jaxnets.data.dataset import Split
 from jaxnets.data.splitting import hold_out
 from jaxnets.data.text.dataset import TextDataset
@@ -38,6 +39,9 @@ def polarity(
         InputError: if a file is missing or empty.
     """
     kinds = {"negative": "rt-polarity.neg", "positive": "rt-polarity.pos"}
+    _check_share(held_out)
+    check_seed("seed", seed)
+    check_positive("min_count", min_count)
     root = check_path("folder", folder, "a folder")
     texts = {kind: read_lines(root / file, "latin-1") for kind, file in kinds.items()}
     return classified(
@@ -70,6 +74,8 @@ def names(folder: _Path, *, held_out: float = 0.1, seed: int = 0) -> TextDataset
     Raises:
         InputError: if there are fewer than two files, or a file is empty or not UTF-8.
     """
+    _check_share(held_out)
+    check_seed("seed", seed)
     files = sorted(check_path("folder", folder, "a folder").glob("*.txt"))
     if len(files) < 2:
         expected = "a folder with at least two files Language.txt"
@@ -102,6 +108,7 @@ def classified(
     Raises:
         InputError: if a class has fewer than two texts, or an argument is out of range.
     """
+    held_out = _check_share(held_out)
     check_tokenizer(tokenizer)
     if not isinstance(texts, Mapping) or not texts:
         raise InputError("texts", "texts by the name of their class", texts)
@@ -139,7 +146,7 @@ def characters(path: _Path, *, window: int = 64, held_out: float = 0.1) -> TextD
         InputError: if the file is missing, empty, not UTF-8 or too short.
     """
     check_positive("window", window)
-    held_out = check_number("held_out", held_out, above=0, below=1)
+    held_out = _check_share(held_out)
     text = read_text(path)
     cut = len(text) - round(held_out * len(text))
     tokenizer = Tokenizer("characters")
@@ -149,6 +156,13 @@ def characters(path: _Path, *, window: int = 64, held_out: float = 0.1) -> TextD
     )
     encoder = TextEncoder(tokenizer, vocabulary)
     return TextDataset(Path(path).stem, train, test, vocabulary.tokens, encoder=encoder)
+
+
+def _check_share(held_out: Any) -> float:
+    try:
+        return check_number("held_out", held_out, above=0, below=1)
+    except InputError as error:
+        raise InputError("held_out", "a share between 0 and 1", held_out) from error
 
 
 def windows(stream: np.ndarray, window: int, *, streams: int = 1) -> Split:

@@ -53,8 +53,12 @@ class TextEncoder:
         Raises:
             InputError: if there is no text, or a text has no token.
         """
-        if isinstance(texts, str) or not len(texts):
-            raise InputError("texts", "a sequence of at least one text", texts or "none")
+        several = isinstance(texts, np.ndarray) and texts.ndim == 1
+        several = several or (isinstance(texts, Sequence) and not isinstance(texts, str | bytes))
+        if not several or not len(texts):
+            raise InputError(
+                "texts", "a sequence of at least one text", texts if not several else "none"
+            )
         rows = [self.vocabulary.encode(self.tokenizer(text)) for text in texts]
         for text, row in zip(texts, rows, strict=True):
             if not len(row):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxnets.arrays import InputError, check_bool, check_choice
+from jaxnets.arrays import InputError, check_bool
 
 # A word keeps the apostrophes inside it; any other character that is no space stands alone.
 _WORD_OR_MARK = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
@@ -35,7 +35,8 @@ class Tokenizer:
 
     def __post_init__(self) -> None:
         """Checks the level."""
-        check_choice("level", self.level, ("words", "characters"))
+        if not isinstance(self.level, str) or self.level not in ("words", "characters"):
+            raise InputError("level", "'words' or 'characters'", self.level)
         check_bool("lowercase", self.lowercase)
         check_bool("split_punctuation", self.split_punctuation)
 

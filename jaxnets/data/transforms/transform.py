@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from jaxnets.arrays import ArrayLike, InputError, check_function
-from jaxnets.data.transforms.checks import check_images
+from jaxnets.data.transforms.checks import check_images, check_key
 
 Transform = Callable[[ArrayLike], jax.Array]
 """What can be applied to a batch."""
@@ -27,7 +27,8 @@ class RandomTransform(abc.ABC):
 
     def __call__(self, x: ArrayLike, key: jax.Array) -> jax.Array:
         """Transforms a batch [B, H, W, C]."""
-        return jax.vmap(self.example)(check_images(x), jax.random.split(key, len(x)))
+        x = check_images(x)
+        return jax.vmap(self.example)(x, jax.random.split(check_key(key), len(x)))
 
 
 class PairTransform(abc.ABC):
