@@ -16,6 +16,7 @@ import numpy as np
 Choice = TypeVar("Choice", bound=str)
 
 _INT32 = np.iinfo(np.int32)  # the dtype of counts of steps and of indices
+_FLOAT32 = float(np.finfo(np.float32).max)
 
 #: An array as a user may hand it over: on the host or on a device.
 ArrayLike = jax.Array | np.ndarray
@@ -47,12 +48,12 @@ class InputError(ValueError):
         got = self.got if isinstance(self.got, str) else shown(self.got)
         if self.whole:
             return f"{self.argument}: expected {self.expected}, got {got}"
-        argument, expected, got = map(_printable, (self.argument, self.expected, got))
+        argument, expected, got = map(printable, (self.argument, self.expected, got))
         room = _LONGEST + sum(map(_length_of_path, " ".join((argument, expected, got)).split()))
-        argument = _cut(argument, room - 2 * _LEAST)
+        argument = shortened(argument, room - 2 * _LEAST)
         room -= len(f"{argument}: expected , got ")
-        got = _cut(got, max(_LEAST, room - len(expected)))
-        return f"{argument}: expected {_cut(expected, room - len(got))}, got {got}"
+        got = shortened(got, max(_LEAST, room - len(expected)))
+        return f"{argument}: expected {shortened(expected, room - len(got))}, got {got}"
 
 
 def describe(array: Any) -> str:
@@ -75,8 +76,8 @@ def _is_number(x: Any) -> bool:
     return isinstance(x, np.ndarray | jax.Array) and jnp.issubdtype(x.dtype, np.number)
 
 
-def _cut(text: str, most: int) -> str:
-    """A text without its middle, if it is longer than this."""
+def shortened(text: str, most: int = _LONGEST) -> str:
+    """A text without its middle, if it has more characters than these."""
     if len(text) <= most:
         return text
     end = most // 3
@@ -87,8 +88,8 @@ def _length_of_path(word: str) -> int:
     return len(word) if os.sep in word and len(word) < _LONGEST else 0
 
 
-def _printable(text: str) -> str:
-    """A text whose control characters are written out."""
+def printable(text: str) -> str:
+    """A text whose control characters are written out, as a terminal would obey them."""
     return text if text.isprintable() else repr(text)[1:-1]
 
 
@@ -111,7 +112,7 @@ class _Short(reprlib.Repr):
         kind = type(x)
         ours = issubclass(kind, np.ndarray | jax.Array)
         name = "" if ours else f"a {kind.__module__.partition('.')[0]} {kind.__name__} "
-        return f"{name}{_cut(describe(x), _LEAST // 2)}"
+        return f"{name}{shortened(describe(x), _LEAST // 2)}"
 
     def repr_int(self, x: int, level: int) -> str:
         """Shows a number; Python refuses to write a very long one."""
@@ -125,10 +126,10 @@ class _Short(reprlib.Repr):
         except Exception:
             text = "\n"
         if isinstance(x, bytes | str):
-            return _cut(text, self.maxother)
+            return shortened(text, self.maxother)
         if "\n" in text or "array(" in text.lower() or "tensor(" in text:
             return f"a {type(x).__name__}"
-        return _cut(text, self.maxother)
+        return shortened(text, self.maxother)
 
 
 _SHORT = _Short()
@@ -262,6 +263,9 @@ def check_number(
     )
     if not within:
         raise InputError(argument, _range(least, most, above, below, finite), value)
+    narrow = jax.dtypes.canonicalize_dtype(np.float64) == np.float32
+    if finite and narrow and abs(number) > _FLOAT32:
+        raise InputError(argument, "a number that float32 holds", value)
     return number
 
 
@@ -374,7 +378,7 @@ def check_function(argument: str, value: Any, expected: str) -> Any:
         InputError: if it cannot be called, is a class, which makes one, or takes tensors.
     """
     if not callable(value) or isinstance(value, type):
-        raise InputError(argument, expected, value)
+        raise InputError(argument, expected, shown(value))
     if str(getattr(value, "__module__", "")).startswith("torch"):
         raise InputError(argument, expected, f"PyTorch's {shown(value)}")
     return value
@@ -411,7 +415,7 @@ def called(argument: str, expected: str, function: Any, *given: Any, got: Any = 
     """
     try:
         return function(*given)
-    except (InputError, jax.errors.JaxRuntimeError):
+    except (InputError, jax.errors.JaxRuntimeError, jax.errors.JAXTypeError):
         raise
     except (TypeError, ValueError, AttributeError, LookupError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]

@@ -12,7 +12,7 @@ import click
 import jax
 
 from jaxnets import runs
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, printable, shortened
 from jaxnets.commands.compare import compare_command
 from jaxnets.commands.data import data_group
 from jaxnets.commands.predict import predict_command
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except click.ClickException as error:
-        return _fail(error.format_message(), 2, error)
+        return _fail(shortened(printable(error.format_message())), 2, error)
     except InputError as error:
         return _fail(str(error), 2, error)
     except (FloatingPointError, ImportError, MemoryError, OSError) as error:

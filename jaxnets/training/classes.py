@@ -4,11 +4,10 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from jaxnets import losses, metrics
-from jaxnets.arrays import InputError, called, check_function, shown
+from jaxnets.arrays import InputError, check_function
 from jaxnets.data.dataset import Split
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.training.state import Count, Loss
@@ -75,7 +74,7 @@ def counter(correct: Any, loss: Loss, split: Split | StreamedSplit) -> Count | N
         InputError: if it is neither a function, nor ``"auto"``, nor None.
     """
     if not isinstance(correct, str) or correct != "auto":
-        expected = "a function of (outputs, labels), 'auto' or None"
+        expected = "a function, 'auto' or None"
         return None if correct is None else check_function("correct", correct, expected)
     function, _ = unwrapped(loss)
     if function in OF_QUANTITIES or not np.issubdtype(split.spec.labels.dtype, np.integer):
@@ -86,33 +85,22 @@ def counter(correct: Any, loss: Loss, split: Split | StreamedSplit) -> Count | N
 
 def check_loss(loss: Any) -> None:
     """Raises unless a loss is a function, and none of PyTorch's."""
-    expected = "a function of (outputs, labels), such as jaxnets.losses.cross_entropy"
-    check_function("loss", loss, expected)
+    check_function("loss", loss, "a function of (outputs, labels)")
 
 
-def check_scalars(program: Any, outputs: Any, labels: Any) -> None:
-    """Checks that loss and ``correct`` give one number each, by shapes alone.
+def check_counter(correct: Count | None, outputs: Any) -> None:
+    """Checks that what counts by itself is given one array.
 
     Args:
-        program: has the two.
+        correct: what counts.
         outputs: shapes of the model's outputs.
-        labels: shape and dtype of the labels.
 
     Raises:
-        InputError: if one of them gives something else, or does not take them.
+        InputError: if these are a structure.
     """
-    ours = program.correct in (metrics.correct, metrics.correct_logits)
-    if ours and not hasattr(outputs, "shape"):
+    if correct in (metrics.correct, metrics.correct_logits) and not hasattr(outputs, "shape"):
         expected = "None or a function, as the model's outputs are no single array"
         raise InputError("correct", expected, "'auto'")
-    for name, function in (("loss", program.loss), ("correct", program.correct)):
-        if function is None:
-            continue
-        expected = "a function of (outputs, labels) that gives one number"
-        shapes = functools.partial(jax.eval_shape, function)
-        made = called(name, expected, shapes, outputs, labels, got=shown(function))
-        if getattr(made, "shape", None) != ():
-            raise InputError(name, expected, f"one that gives {shown(made)}")
 
 
 def unwrapped(loss: Loss) -> tuple[Callable[..., Any], dict[str, Any]]:
