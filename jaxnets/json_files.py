@@ -22,7 +22,7 @@ def read_object(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(value, dict):
-        raise ValueError(f"it holds no object, but a {type(value).__name__}")
+        raise ValueError(f"it holds {type(value).__name__} and no object")
     layer: list[Any] = [value]
     for _ in range(_MOST_NESTED):
         parts = [part.values() if isinstance(part, dict) else part for part in layer]

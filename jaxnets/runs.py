@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -41,6 +41,7 @@ BEGUN = "begun.json"
 _CHECKPOINTS = "checkpoints"
 _WEIGHTS = "weights"
 _TEXT = "text.json"
+_MOST, _MOST_LAYERS = 2**31, 1000  # where no weights say how many there are
 _NUMERIC = {"accumulate": 1, "compute_dtype": None}  # where a run is told nothing
 _PACKAGES = ("jaxnets", "jax", "jaxlib", "flax", "optax", "numpy")
 
@@ -428,9 +429,8 @@ def read(directory: Path | str) -> SavedRun:
 
 def _trained(recipe: Recipe, path: Path, weights: Path) -> nnx.Module:
     """The network of a record with its weights; before it is made, both are compared."""
-    arrays = sizes(weights)
     with understood("run", path):
-        _check_sizes(recipe.model_options, arrays)
+        _check_sizes(recipe.model_options, weights)
         outline = nnx.eval_shape(lambda: build_model(recipe))
     check_weights(outline, weights)
     model = build_model(recipe)
@@ -439,10 +439,15 @@ def _trained(recipe: Recipe, path: Path, weights: Path) -> nnx.Module:
     return model
 
 
-def _check_sizes(options: Mapping[str, Any], arrays: Sequence[int]) -> None:
-    """Refuses sizes that no network with such arrays has, and that may be too much to try."""
+def _check_sizes(options: Mapping[str, Any], weights: Path) -> None:
+    """Refuses sizes that no network with these weights has, and that may be too much to try."""
+    try:
+        arrays = sizes(weights)
+        total, layers = sum(arrays), len(arrays)
+    except InputError:  # which is said when they are read
+        total, layers = _MOST, _MOST_LAYERS
     for name, value in options.items():
-        most = len(arrays) if name == "n_layers" else sum(arrays)
+        most = layers if name == "n_layers" else total
         for size in value if isinstance(value, list) else [value]:
             if isinstance(size, int) and size > most and name != "remat":
                 raise InputError(name, f"at most {most}, as the weights say", size)

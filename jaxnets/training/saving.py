@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.arrays import InputError, check_integer, check_number, check_positive
-from jaxnets.json_files import reason
+from jaxnets.json_files import WRONG, reason
 from jaxnets.training.checkpoints import Checkpoints, Saved, read
 from jaxnets.training.counts import check_counted
 from jaxnets.training.fingerprint import differences
@@ -248,12 +248,13 @@ def begin(saving: Saving | None, resume: bool, about: dict[str, Any], state: Tra
     journals: list[Journal] = []
 
     def fault(saved: Saved) -> str | None:
-        try:
-            _check_record(saved.record, saved.step)
-            if resume and not differences(saved.record["about"], about):
+        if wrong := unusable(saved):
+            return wrong
+        if resume and not differences(saved.record["about"], about):
+            try:
                 journals.append(_journal(saved, state))
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-            return reason(error)
+            except (OSError, InputError) as error:
+                return reason(error)
         return None
 
     saved = read(saving.directory, fault=fault)
@@ -268,6 +269,15 @@ def begin(saving: Saving | None, resume: bool, about: dict[str, Any], state: Tra
         expected = f"the run saved in {saving.directory}"
         raise InputError("resume", expected, f"another: {'; '.join(faults)}")
     return journals[0]
+
+
+def unusable(saved: Saved) -> str | None:
+    """Why no run can go on from what was saved beside a state, in words; None if one can."""
+    try:
+        _check_record(saved.record, saved.step)
+    except WRONG as error:
+        return f"its record: {reason(error)}"
+    return None
 
 
 def _check_record(record: dict[str, Any], step: int) -> None:

@@ -115,8 +115,8 @@ def read(folder: Path, like: Mapping[str, Any]) -> dict[str, Any]:
 def discard(path: Path) -> None:
     """Removes a folder, or a file in its place, as far as that is possible.
 
-    Orbax reports the first failure while other arrays are still being written, for which TensorStore
-    makes the folder again: so this waits until it stays away.
+    Orbax reports the first failure while other arrays are still being written, for which
+    TensorStore makes the folder again: so this waits until it stays away.
     """
     until = time.monotonic() + _LONGEST_WAIT
     remove(path)
