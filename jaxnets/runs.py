@@ -16,22 +16,32 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import InputError, describe
+from jaxnets.arrays import InputError, check_integer, check_number, check_seed, describe
 from jaxnets.data import Dataset, StandardizedDataset, Standardizer, image_files
 from jaxnets.data.text import TextDataset, TextEncoder
-from jaxnets.recipes import Recipe, build_model, build_transform
+from jaxnets.json_files import WRONG, read_object, reason
+from jaxnets.losses import LOSSES
+from jaxnets.recipes import (
+    Recipe,
+    build_augmentation,
+    build_model,
+    build_optimizer,
+    build_transform,
+)
 from jaxnets.training import Saving, TrainingRun, count_parameters, plot_history, write_history
 from jaxnets.training.records import history_rows
-from jaxnets.training.weights import load_weights, save_weights
+from jaxnets.training.weights import check_weights, load_weights, save_weights, sizes
 
 #: How the note of an error begins that says where an unfinished folder is.
 KEPT = "what was written is kept in"
 
 _RECORD = "run.json"
-_BEGUN = "begun.json"
+#: The record of a run that saves while it goes on.
+BEGUN = "begun.json"
 _CHECKPOINTS = "checkpoints"
 _WEIGHTS = "weights"
 _TEXT = "text.json"
+_MOST, _MOST_LAYERS = 2**31, 1000  # where no weights say how many there are
 _NUMERIC = {"accumulate": 1, "compute_dtype": None}  # where a run is told nothing
 _PACKAGES = ("jaxnets", "jax", "jaxlib", "flax", "optax", "numpy")
 
@@ -195,9 +205,9 @@ def _write_begun(folder: Path, begun: BegunRun) -> None:
     saving = {name: getattr(begun.saving, name) for name in ("steps", "minutes", "keep")}
     record = {"settings": settings(begun.recipe), "seed": begun.seed, "saving": saving}
     record |= {"watching": begun.watching, "computing": begun.computing}
-    part = folder / f".{_BEGUN}.partial"
+    part = folder / f".{BEGUN}.partial"
     part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    part.replace(folder / _BEGUN)
+    part.replace(folder / BEGUN)
 
 
 def resume(directory: Path | str) -> BegunRun:
@@ -209,17 +219,48 @@ def resume(directory: Path | str) -> BegunRun:
     Raises:
         ValueError: if there is none, or its record is damaged.
     """
-    path = Path(directory) / _BEGUN
+    path = Path(directory) / BEGUN
     if not path.is_file():
-        expected = f"the folder of a run that saves, with a {_BEGUN} in it"
+        expected = f"the folder of a run that saves, with a {BEGUN} in it"
         raise InputError("resume", expected, repr(str(directory)))
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+    with understood("resume", path):
+        record = read_object(path)
+        recipe, seed = _recipe(record), check_seed("seed", record["seed"])
         saving = Saving(Path(directory) / _CHECKPOINTS, **record["saving"])
         more = {name: dict(record.get(name, {})) for name in ("watching", "computing")}
-        return BegunRun(Recipe(**record["settings"]), record["seed"], saving, **more)
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise InputError("resume", f"a {_BEGUN} written by jaxnets", f"{path}: {error}") from error
+        return BegunRun(recipe, seed, saving, **more)
+
+
+@contextlib.contextmanager
+def understood(argument: str, path: Path) -> Iterator[None]:
+    """Says in one sentence that a file in a run's folder is not what jaxnets has written.
+
+    Args:
+        argument: what the user calls the run.
+        path: the file.
+
+    Raises:
+        ValueError: in place of anything that wrong values raise.
+    """
+    try:
+        yield
+    except WRONG as error:
+        expected = f"a {path.name} written by jaxnets"
+        raise InputError(argument, expected, f"{path}: {reason(error)}") from error
+
+
+def _recipe(record: dict[str, Any]) -> Recipe:
+    """The recipe of a record, looked at as far as no data are needed."""
+    recipe = Recipe(**record["settings"])
+    folder = recipe.data_options.get("data_dir")
+    if not isinstance(folder, str | None):
+        raise InputError("data_dir", "a path or null", folder)
+    if recipe.loss not in LOSSES:
+        raise InputError("loss", f"one of {', '.join(LOSSES)}", recipe.loss)
+    build_optimizer(recipe)
+    build_transform(recipe)
+    build_augmentation(recipe)
+    return recipe
 
 
 def go_on(
@@ -376,25 +417,54 @@ def read(directory: Path | str) -> SavedRun:
     path, text = folder / _RECORD, folder / _TEXT
     if not path.is_file():
         raise InputError("run", f"a folder with a {_RECORD} in it", repr(str(directory)))
+    with understood("run", path):
+        record = read_object(path)
+        recipe = _recipe(record)
+        classifies = _accuracy(record) is not None
+        names, inputs, scaler = _class_names(record), _inputs(record), _labels_scaler(record)
+        encoder = _encoder(text, inputs) if text.exists() else None
+    model = _trained(recipe, path, folder / _WEIGHTS)
+    return SavedRun(recipe, model, classifies, names, inputs, encoder, scaler)
+
+
+def _trained(recipe: Recipe, path: Path, weights: Path) -> nnx.Module:
+    """The network of a record with its weights; before it is made, both are compared."""
+    with understood("run", path):
+        _check_sizes(recipe.model_options, weights)
+        outline = nnx.eval_shape(lambda: build_model(recipe))
+    check_weights(outline, weights)
+    model = build_model(recipe)
+    load_weights(model, weights)
+    model.eval()
+    return model
+
+
+def _check_sizes(options: Mapping[str, Any], weights: Path) -> None:
+    """Refuses sizes that no network with these weights has, and that may be too much to try."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        recipe = Recipe(**record["settings"])
-        build_transform(recipe)
-        run = SavedRun(
-            recipe,
-            build_model(recipe),
-            record["test_accuracy"] is not None,
-            _class_names(record),
-            _inputs(record),
-            TextEncoder.load(text) if text.is_file() else None,
-            _labels_scaler(record),
-        )
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        reason = f"{path}: no {error}" if isinstance(error, KeyError) else f"{path}: {error}"
-        raise InputError("run", f"a {_RECORD} written by jaxnets", reason) from error
-    load_weights(run.model, folder / _WEIGHTS)
-    run.model.eval()
-    return run
+        arrays = sizes(weights)
+        total, layers = sum(arrays), len(arrays)
+    except InputError:  # which is said when they are read
+        total, layers = _MOST, _MOST_LAYERS
+    for name, value in options.items():
+        most = layers if name == "n_layers" else total
+        for size in value if isinstance(value, list) else [value]:
+            if isinstance(size, int) and size > most and name != "remat":
+                raise InputError(name, f"at most {most}, as the weights say", size)
+
+
+def _accuracy(record: dict[str, Any]) -> float | None:
+    found = record["test_accuracy"]
+    return None if found is None else check_number("test_accuracy", found, least=0, most=1)
+
+
+def _encoder(path: Path, inputs: jax.ShapeDtypeStruct | None) -> TextEncoder:
+    encoder = TextEncoder.load(path)
+    length = encoder.length
+    if inputs is not None and length is not None and inputs.shape != (length,):
+        expected = f"rows of {length} tokens, as {path} makes them"
+        raise InputError("inputs", expected, describe(inputs))
+    return encoder
 
 
 def _class_names(record: dict[str, Any]) -> tuple[str, ...] | None:
@@ -409,12 +479,19 @@ def _class_names(record: dict[str, Any]) -> tuple[str, ...] | None:
 def _inputs(record: dict[str, Any]) -> jax.ShapeDtypeStruct | None:
     """What one example is; the records of older runs do not say."""
     spec = record.get("inputs")
-    return spec and jax.ShapeDtypeStruct(tuple(map(int, spec["shape"])), np.dtype(spec["dtype"]))
+    if spec is None:
+        return None
+    shape = [check_integer("shape", size, least=0) for size in spec["shape"]]
+    dtype = np.dtype(spec["dtype"])
+    if dtype.kind not in "buif":
+        raise InputError("dtype", "one of numbers", str(dtype))
+    return jax.ShapeDtypeStruct(tuple(shape), dtype)
 
 
 def _labels_scaler(record: dict[str, Any]) -> Standardizer | None:
-    found = (record.get("standardized") or {}).get("labels")
-    return found and Standardizer(tuple(found["mean"]), tuple(found["std"]))
+    standardized = record.get("standardized")
+    found = None if standardized is None else standardized["labels"]
+    return None if found is None else Standardizer(tuple(found["mean"]), tuple(found["std"]))
 
 
 def read_image(path: Path | str, spec: jax.ShapeDtypeStruct) -> np.ndarray:

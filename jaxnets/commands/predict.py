@@ -126,6 +126,7 @@ def _answer(saved: runs.SavedRun, row: np.ndarray, top: int) -> str:
     elif output == "logits":
         exponentials = np.exp(row - row.max())
         row = exponentials / exponentials.sum()
+    names = saved.class_names or tuple(map(str, range(len(row))))
+    row = row[: len(names)]  # an output of a class that does not exist is no class
     best = np.argsort(-row, kind="stable")[:top]
-    names = saved.class_names or ()
-    return "  ".join(f"{names[k] if k < len(names) else k} {row[k]:.2%}" for k in best)
+    return "  ".join(f"{names[k]} {row[k]:.2%}" for k in best)

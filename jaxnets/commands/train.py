@@ -92,7 +92,7 @@ def train_command(
         seeds.train(many, chosen, others, out, as_json=as_json, quiet=quiet)
         return
     monitoring.check_apart(watching, None if saving else out)
-    begun = None if resume is None else runs.resume(resume)
+    begun = None if resume is None else _begun(resume)
     if begun is not None:
         watching = {**begun.watching, **watching}
         seed = begun.seed if seed is None else seed
@@ -117,6 +117,15 @@ def train_command(
             run = _run(job, out) if begun is None else _run_saving(job, begun, resume is not None)
         if jax.process_index() == 0:
             _show(job, run, as_json)
+
+
+def _begun(folder: Path) -> runs.BegunRun:
+    """The run in a folder, and all that its record says looked at."""
+    begun = runs.resume(folder)
+    with runs.understood("resume", folder / runs.BEGUN):
+        monitoring.check(begun.watching)
+        computing.check(begun.computing)
+    return begun
 
 
 def _together(
