@@ -136,6 +136,11 @@ def test_a_contact_sheet_holds_the_pixels(capsys):
         assert (windows == twice).all((2, 3)).sum() == 1
 
 
+def test_a_contact_sheet_takes_any_names(capsys):
+    split = Split(images(2, (4, 4, 1)), np.arange(2))
+    assert contact_sheet(split, ("two\nlines", "\x1b[31m猫\udcff"), columns=1).size[1] > 0
+
+
 @pytest.mark.parametrize(
     ("inputs", "labels", "message"),
     [

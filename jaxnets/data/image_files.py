@@ -1,11 +1,12 @@
 """Image files, read as a viewer shows them: upright, opaque, 8 bits a value."""
 
 import contextlib
+import io
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -88,24 +89,36 @@ def check_size(argument: str, value: Any) -> tuple[int, int]:
     return height, width
 
 
+def check_content(content: bytes) -> None:
+    """Checks that the bytes are an image that may be decoded.
+
+    Raises:
+        InputError: if they are in none of ``FORMATS``, or it has more than ``MOST_PIXELS`` pixels.
+    """
+    with _opened(io.BytesIO(content)):
+        pass
+
+
 @contextlib.contextmanager
-def _opened(path: Path | str) -> Iterator[Any]:
+def _opened(source: Path | str | IO[bytes]) -> Iterator[Any]:
     """The image as Pillow opens it, before its pixels are read."""
     from PIL import Image
 
+    name = str(source) if isinstance(source, Path | str) and str(source) else "image"
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe would be waited for
+        # a pipe would be waited for
+        if isinstance(source, Path | str) and not stat.S_ISREG(os.stat(source).st_mode):
             raise OSError("no regular file")
-        with Image.open(path, formats=tuple(FORMATS)) as image:
+        with Image.open(source, formats=tuple(FORMATS)) as image:
             if image.width * image.height > MOST_PIXELS:
                 expected = f"an image of at most {MOST_PIXELS:,} pixels"
-                raise InputError(str(path), expected, f"{image.width}×{image.height}")
+                raise InputError(name, expected, f"{image.width}×{image.height}")
             yield image
     except InputError:
         raise
     except Exception as error:  # a damaged image can fail in any way
         got = f"{type(error).__name__}: {error}"
-        raise InputError(str(path) or "image", "a readable image", got) from error
+        raise InputError(name, "a readable image", got) from error
 
 
 def _check_has(path: Path | str, image: Any, size: tuple[int, int]) -> None:
