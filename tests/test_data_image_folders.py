@@ -142,11 +142,16 @@ def test_what_has_no_clear_classes_is_refused(tmp_path, names, message):
             {"cat": 2, "dog": 2},
             r"cat/1\.heic, dog/a\.txt, dog/b\.txt and 2 more, of no known ending$",
         ),
-        ((*DIRECT, "1.png"), {"cat": 2, "dog": 2}, r"set/1\.png, beside the classes' folders$"),
+        (
+            (*TRAIN, "train/cat/2.png", "train/dog/2.png", "1.png", "readme.txt"),
+            {"cat": 2, "dog": 2},
+            r"set/1\.png, in no folder of a class$",
+        ),
+        ((*DIRECT, "1.png"), {"cat": 2, "dog": 2}, r"set/1\.png, in no folder of a class$"),
         (
             (*TRAIN, "train/1.png", "val/cat/1.png"),
             {"cat": 2, "dog": 1},
-            r"train/1\.png, beside the classes' folders; dog in val, which has no such folders$",
+            r"train/1\.png, in no folder of a class; dog in val, which has no such folders$",
         ),
         (
             (*TRAIN, "train/cat/2.png", "train/dog/2.png", "test/1.png"),

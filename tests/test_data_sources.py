@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxnets.cli import main
 from jaxnets.data import Dataset, Split, connection, files, hold_out, idx, load
 from jaxnets.data.known import KNOWN, canonical
 from jaxnets.data.source import held_dataset
@@ -562,7 +563,12 @@ def test_hold_out_refuses_to_leave_nothing():
         hold_out(split, 0.3, seed=-1)
 
 
-def test_the_documents_code_runs():
+def test_the_documents_code_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / "pets", {"cat": 5, "dog": 5})
+    Image.new("L", (40, 40), "white").save("drawn.png")
+    flags = ["--data-option", "train=train[:64]", "--data-option", "test=test[:10]", "--quiet"]
+    assert main(["train", "mnist-mlp", "--epochs", "1", "--out", "runs/lenet", *flags]) == 0
     text = (Path(__file__).parent.parent / "docs" / "data.md").read_text()
     names = {}
     exec("\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)), names)

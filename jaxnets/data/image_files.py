@@ -141,10 +141,12 @@ def _eight_bits(image: Any) -> Any:
 
     if image.mode in ("I", "F"):
         raise ValueError("values of 32 bits, whose range is not known")
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I;16"):
         return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA"))
+        return Image.alpha_composite(
+            white, image if image.mode == "RGBA" else image.convert("RGBA")
+        )
     return image

@@ -24,7 +24,10 @@ _PARTS = {
 }
 #: What systems and archives put beside a user's files; hidden files are passed over as well.
 _SYSTEM = frozenset(
-    ("__macosx", "__pycache__", "@eadir", "desktop.ini", "ehthumbs.db", "lost+found", "thumbs.db")
+    (
+        *("__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume information"),
+        *("desktop.ini", "ehthumbs.db", "icon\r", "lost+found", "thumbs.db"),
+    )
 )
 _DEEP = 4  # folders in a split's folder that are looked into for images
 _NAMED = 3  # files or folders of a kind that a sentence names
@@ -61,6 +64,7 @@ def find(
     if tops:
         others = [child for child in children if child not in tops.values()]
         left_out += [f"the folder {c.name}" for c in others if _has_images(c, 1)]
+        left_out += _beside(folder)
         tops = {name: _unwrapped(top) for name, top in tops.items()}
     else:
         tops = {"train": folder}
@@ -164,10 +168,14 @@ def _by_class(top: Path, left_out: list[str]) -> dict[str, list[Path]]:
         raise InputError(str(top), "a subfolder of images for each class", "none")
     if strange:
         left_out.append(f"{_listed(strange)}, of no known ending")
-    beside = [Path(entry.path) for entry in _entries(top) if _is_image(entry.name)]
-    if beside:
-        left_out.append(f"{_listed(beside)}, beside the classes' folders")
+    left_out += _beside(top)
     return groups
+
+
+def _beside(folder: Path) -> list[str]:
+    """Says which images lie beside the folders that are looked into."""
+    images = [Path(entry.path) for entry in _entries(folder) if _is_image(entry.name)]
+    return [f"{_listed(images)}, in no folder of a class"] if images else []
 
 
 def _check_classes(
