@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,7 @@ def console() -> None:
     # of what Orbax abandons when it fails, which is reported as a sentence
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     sys.unraisablehook = _said_elsewhere
+    warnings.showwarning = _shown
     code = main()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the work is done
     code = _flushed(code)
@@ -47,6 +49,13 @@ def _said_elsewhere(lost: Any) -> None:
     """Passes over an interrupt that the garbage collector has lost: ``fit`` knows of it."""
     if not isinstance(lost.exc_value, KeyboardInterrupt):
         sys.__unraisablehook__(lost)
+
+
+def _shown(message: Any, category: Any, *place: Any, **more: Any) -> None:
+    """Prints a warning as errors are printed, without a line of our code."""
+    kind = "" if category is UserWarning else f"{category.__name__}: "
+    with contextlib.suppress(OSError):
+        print(f"jaxnets: {kind}{message}", file=sys.stderr)
 
 
 def _flushed(code: int) -> int:

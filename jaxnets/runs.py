@@ -18,6 +18,7 @@ from flax import nnx
 
 from jaxnets.arrays import InputError, check_integer, check_number, check_seed, describe
 from jaxnets.data import Dataset, StandardizedDataset, Standardizer, image_files
+from jaxnets.data.survey import background, border_brightness
 from jaxnets.data.text import TextDataset, TextEncoder
 from jaxnets.json_files import WRONG, read_object, reason
 from jaxnets.losses import LOSSES
@@ -42,6 +43,7 @@ _CHECKPOINTS = "checkpoints"
 _WEIGHTS = "weights"
 _TEXT = "text.json"
 _MOST, _MOST_LAYERS = 2**31, 1000  # where no weights say how many there are
+_SAMPLE = 1000  # training images that the background is taken from
 _NUMERIC = {"accumulate": 1, "compute_dtype": None}  # where a run is told nothing
 _PACKAGES = ("jaxnets", "jax", "jaxlib", "flax", "optax", "numpy")
 
@@ -340,9 +342,9 @@ def write(
         recipe: what was trained, and how.
         seed: the run's.
         run: what came of it.
-        data: adds to the record what an example is, the names of the classes, and the mean and
-            standard deviation of standardized columns; of texts, ``text.json``: all that turns a
-            new text into the network's input.
+        data: adds to the record what an example is, how light the background of images is, the
+            names of the classes, and the mean and standard deviation of standardized columns; of
+            texts, ``text.json``: all that turns a new text into the network's input.
         computing: how the run computed, for the record.
 
     Raises:
@@ -356,6 +358,7 @@ def write(
         "settings": settings(recipe),
         "computing": computing and dict(computing),
         "inputs": None if data is None else _described(data.spec.inputs),
+        "background": None if data is None else _background(data),
         "class_names": None if data is None else data.class_names,
         "standardized": _standardized(data),
         "history": history_rows(run.history),
@@ -371,6 +374,18 @@ def write(
 
 def _described(spec: jax.ShapeDtypeStruct) -> dict[str, Any]:
     return {"shape": list(spec.shape), "dtype": str(spec.dtype)}
+
+
+def _background(data: Dataset) -> float | None:
+    """How light the training images are behind what they show, if they are grey and alike."""
+    if not _is_image(data.spec.inputs) or data.spec.inputs.shape[2] != 1:
+        return None
+    sample = np.arange(min(_SAMPLE, len(data.train)))
+    return background(data.train.gather(sample)[0])
+
+
+def _is_image(spec: jax.ShapeDtypeStruct) -> bool:
+    return len(spec.shape) == 3 and spec.shape[2] in (1, 3) and spec.dtype == np.uint8
 
 
 def _standardized(data: Dataset | None) -> dict[str, Any] | None:
@@ -393,6 +408,8 @@ class SavedRun:
         encoder: makes a text the network's input; None if it takes no text.
         labels_scaler: its ``inverse`` brings outputs to the labels' units; None if they are in
             those.
+        background: how light grey training images are at their borders, from 0, black, to 1,
+            white; None if they are not alike, or the record does not say.
     """
 
     recipe: Recipe
@@ -402,6 +419,7 @@ class SavedRun:
     inputs: jax.ShapeDtypeStruct | None
     encoder: TextEncoder | None
     labels_scaler: Standardizer | None = None
+    background: float | None = None
 
 
 def read(directory: Path | str) -> SavedRun:
@@ -422,9 +440,10 @@ def read(directory: Path | str) -> SavedRun:
         recipe = _recipe(record)
         classifies = _accuracy(record) is not None
         names, inputs, scaler = _class_names(record), _inputs(record), _labels_scaler(record)
+        shade = _recorded_background(record)
         encoder = _encoder(text, inputs) if text.exists() else None
     model = _trained(recipe, path, folder / _WEIGHTS)
-    return SavedRun(recipe, model, classifies, names, inputs, encoder, scaler)
+    return SavedRun(recipe, model, classifies, names, inputs, encoder, scaler, shade)
 
 
 def _trained(recipe: Recipe, path: Path, weights: Path) -> nnx.Module:
@@ -494,18 +513,68 @@ def _labels_scaler(record: dict[str, Any]) -> Standardizer | None:
     return None if found is None else Standardizer(tuple(found["mean"]), tuple(found["std"]))
 
 
-def read_image(path: Path | str, spec: jax.ShapeDtypeStruct) -> np.ndarray:
-    """Reads an image file as a data set's examples are: uint8 [height, width, channels].
+def _recorded_background(record: dict[str, Any]) -> float | None:
+    found = record.get("background")
+    return None if found is None else check_number("background", found, least=0, most=1)
+
+
+@dataclass(frozen=True)
+class GivenImage:
+    """An image file as a run's examples are.
+
+    Attributes:
+        pixels: uint8 [height, width, channels].
+        size: height and width of the image in the file.
+        inverted: whether dark and light have changed places.
+    """
+
+    pixels: np.ndarray
+    size: tuple[int, int]
+    inverted: bool
+
+
+def open_image(
+    path: Path | str,
+    spec: jax.ShapeDtypeStruct,
+    *,
+    background: float | None = None,
+    invert: bool | None = None,
+) -> GivenImage:
+    """Reads an image file as a data set's examples are, and says what was done to it.
+
+    An image of another size is brought to theirs as ``load(size=…)`` brings it.
 
     Args:
-        path: any file that Pillow reads.
+        path: a file in a format that ``load`` reads.
         spec: shape and dtype of an example.
+        background: see ``SavedRun``.
+        invert: whether dark and light change places; by default where the image's border is light
+            and the background dark, or the other way round.
 
     Raises:
-        ValueError: if the file is no image, or one of another size, or if the examples are no
-            images.
+        ValueError: if the file is no image, or if the examples are no images.
     """
-    if len(spec.shape) != 3 or spec.shape[2] not in (1, 3) or spec.dtype != np.uint8:
+    if not _is_image(spec):
         raise InputError("image", "a run on images", f"a run on examples {describe(spec)}")
     height, width, channels = spec.shape
-    return image_files.read_image(path, (height, width, channels))
+    pixels = image_files.read_image(path, (height, width, channels), fit=True)
+    if invert is None:
+        border = border_brightness(pixels[None])[0]
+        invert = background is not None and abs(border - background) > 0.5
+    if invert:
+        pixels = 255 - pixels
+    return GivenImage(pixels, image_files.read_header(path)[:2], invert)
+
+
+def read_image(path: Path | str, spec: jax.ShapeDtypeStruct, **options: Any) -> np.ndarray:
+    """The pixels of ``open_image``: uint8 [height, width, channels].
+
+    Args:
+        path: see ``open_image``.
+        spec: see ``open_image``.
+        **options: see ``open_image``.
+
+    Raises:
+        ValueError: see ``open_image``.
+    """
+    return open_image(path, spec, **options).pixels

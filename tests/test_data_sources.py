@@ -3,6 +3,7 @@ import socket
 import subprocess
 import sys
 import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxnets.cli import main
 from jaxnets.data import Dataset, Split, connection, files, hold_out, idx, load
 from jaxnets.data.known import KNOWN, canonical
 from jaxnets.data.source import held_dataset
@@ -339,6 +341,55 @@ def test_an_npz_file_of_text_is_refused(tmp_path):
         load("bad", data_dir=tmp_path)
 
 
+def npy(shape, dtype="<f4", content=b"", version=1):
+    """A .npy file that says what it likes of its array."""
+    told = f"{{'descr': {dtype!r}, 'fortran_order': False, 'shape': {shape!r}, }}".encode()
+    length = len(told).to_bytes(2 * version, "little")
+    return b"\x93NUMPY" + bytes([version, 0]) + length + told + content
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (npy((10**9, 10**9)), r"bytes for float32\[1000000000, 1000000000\], got .* \(truncated\)"),
+        (npy((2**70,)), r"bytes for float32\[1180591620717411303424\], got .* \(truncated\)"),
+        (npy((4,), content=bytes(15)), r"bytes for float32\[4\], got .* \(truncated\)"),
+        (npy((-1, 4)), r"expected an undamaged \.np. file, got .*shape"),
+        (npy((2.5,)), r"expected an undamaged \.np. file, got"),
+        (npy((3,), "|O", b"."), "expected numbers in x, got object"),
+        # a header of 2 GB, which takes 2 MB in an archive
+        (
+            b"\x93NUMPY\x02\x00" + (2**31).to_bytes(4, "little") + bytes(10**7),
+            r"expected an undamaged \.np. file, got .*array header",
+        ),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_array_is_not_larger_than_its_file_says(tmp_path, content, message, packed):
+    if packed:
+        with zipfile.ZipFile(tmp_path / "bad.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("x.npy", content)
+            archive.writestr("y.npy", npy((3,), "<i4", bytes(12)))
+    else:
+        (tmp_path / "bad").mkdir()
+        (tmp_path / "bad" / "x.npy").write_bytes(content)
+        np.save(tmp_path / "bad" / "y.npy", np.zeros(3, np.int32))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=message):
+            load("bad", data_dir=tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_archive_that_is_packed_as_numpy_packs_none_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bad.npz", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("x.npy", npy((250_000,), "<f4", bytes(10**6)))
+    with pytest.raises(ValueError, match=r"bad\.npz: .*x is compressed as NumPy does not"):
+        load("bad", data_dir=tmp_path)
+
+
 # Folders of images
 
 
@@ -512,7 +563,12 @@ def test_hold_out_refuses_to_leave_nothing():
         hold_out(split, 0.3, seed=-1)
 
 
-def test_the_documents_code_runs():
+def test_the_documents_code_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / "pets", {"cat": 5, "dog": 5})
+    Image.new("L", (40, 40), "white").save("drawn.png")
+    flags = ["--data-option", "train=train[:64]", "--data-option", "test=test[:10]", "--quiet"]
+    assert main(["train", "mnist-mlp", "--epochs", "1", "--out", "runs/lenet", *flags]) == 0
     text = (Path(__file__).parent.parent / "docs" / "data.md").read_text()
     names = {}
     exec("\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)), names)

@@ -8,11 +8,12 @@ import click
 import numpy as np
 
 from jaxnets.arrays import InputError, describe
-from jaxnets.commands.flags import PathArgument, data_dir
-from jaxnets.data import Dataset, files, from_tfds, load
+from jaxnets.commands.flags import PathArgument, data_dir, image_size
+from jaxnets.data import Dataset, files, from_tfds, image_folder, load
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.contact_sheet import contact_sheet
 from jaxnets.data.dataset import in_memory
+from jaxnets.data.image_files import check_size
 from jaxnets.data.known import KNOWN
 from jaxnets.data.loading import SOURCES
 from jaxnets.data.source import Part, Source
@@ -34,6 +35,7 @@ def _where(command: Callable[..., Any]) -> Callable[..., Any]:
     for flag in (
         click.option("--source", type=click.Choice(SOURCES), help="Look nowhere else."),
         data_dir,
+        image_size,
     ):
         command = flag(command)
     return command
@@ -64,9 +66,9 @@ def _place(name: str) -> str:
 @data_group.command("info")
 @click.argument("name")
 @_where
-def info_command(name: str, source: Any, data_dir: Path | None) -> None:
+def info_command(name: str, source: Any, data_dir: Path | None, size: Any) -> None:
     """Describe the data set NAME: where it comes from, its sizes, its classes."""
-    data = load(name, source=source, data_dir=data_dir)
+    data = load(name, source=source, data_dir=data_dir, size=size)
     click.echo(f"{data.name}: {data.origin}")
     spec = data.spec
     click.echo(f"inputs {describe(spec.inputs)}, labels {describe(spec.labels)}")
@@ -116,7 +118,13 @@ def _print_classes(data: Dataset, classes: int) -> None:
 @click.option("-n", "count", type=click.IntRange(min=1), default=10, show_default=True)
 @click.option("--out", type=PathArgument(), help="A new PNG file of n of each class.")
 def head_command(
-    name: str, source: Any, data_dir: Path | None, split: str, count: int, out: Path | None
+    name: str,
+    source: Any,
+    data_dir: Path | None,
+    size: Any,
+    split: str,
+    count: int,
+    out: Path | None,
 ) -> None:
     """Show the first examples of the data set NAME; as a picture with --out."""
     if out is not None and (
@@ -124,7 +132,8 @@ def head_command(
     ):
         raise InputError("out", "a new file that ends in .png, in a folder that exists", str(out))
     whole = split in ("train", "test")
-    data = load(name, source=source, data_dir=data_dir, train=None if whole else split)
+    place = {"source": source, "data_dir": data_dir, "size": size}
+    data = load(name, **place, train=None if whole else split)
     examples = data.test if split == "test" else data.train
     if out is None:
         for number in range(min(count, len(examples))):
@@ -153,18 +162,23 @@ def _answer(data: Dataset, label: np.ndarray) -> str:
 
 @data_group.command("check")
 @click.argument("folder", metavar="DIR", type=PathArgument())
-def check_command(folder: Path) -> None:
+@image_size
+def check_command(folder: Path, size: Any) -> None:
     """Read all of the data sets in the folder DIR, or DIR itself, and say what is damaged."""
     if not folder.exists():
         raise InputError("DIR", "an existing folder or file", str(folder))
-    found = _open(folder)
+    size = None if size is None else check_size("size", size)
+    found = _open(folder, size, nested=0)
     children = sorted(folder.iterdir()) if not found and folder.is_dir() else []
-    sources = [source for source in (found, *map(_open, children)) if source is not None]
-    if not sources:
-        raise InputError("DIR", f"a folder with {files.LAYOUTS}", f"{folder}, which has none")
+    sources = [found, *(_open(child, size) for child in children)]
+    sources = [each for each in sources if each is not None] or [_open(folder, size)]
     for source in sources:
+        if source is None:
+            raise InputError("DIR", f"a folder with {files.LAYOUTS}", f"{folder}, which has none")
         sizes = (f"{name} {_read_through(part):,}" for name, part in source.parts.items())
         click.echo(f"{source.origin}: {', '.join(sizes)}, all readable")
+        for left_out in source.left_out:
+            click.echo(f"  left out: {left_out}")
 
 
 def _read_through(part: Part) -> int:
@@ -174,6 +188,9 @@ def _read_through(part: Part) -> int:
     return part.length
 
 
-def _open(path: Path) -> Source | None:
-    raw = path / "raw"
-    return files.open_path(path) or (files.open_path(raw) if raw.is_dir() else None)
+def _open(
+    path: Path, size: tuple[int, int] | None, nested: int = image_folder.WRAPPINGS
+) -> Source | None:
+    places = [path, *(raw for raw in [path / "raw"] if raw.is_dir())]
+    found = (files.open_path(place, size=size, nested=nested) for place in places)
+    return next((source for source in found if source is not None), None)

@@ -91,6 +91,20 @@ class PathArgument(click.ParamType):
         return path
 
 
+class ImageSize(click.ParamType):
+    """PIXELS, or HEIGHTxWIDTH."""
+
+    name = "PIXELS"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | tuple[int, int]:
+        """One number, or the height and the width."""
+        match = re.fullmatch(r"(\d{1,9})(?:[x×,](\d{1,9}))?", str(value))
+        if match is None:
+            self.fail(f"expected PIXELS or HEIGHTxWIDTH, got {_short(str(value))}", param, ctx)
+        height, width = match.groups()
+        return int(height) if width is None else (int(height), int(width))
+
+
 _Command = Callable[..., Any]
 
 model_option = click.option(
@@ -102,6 +116,11 @@ model_option = click.option(
 data_dir = click.option(
     "--data-dir", type=PathArgument(), help="The data set's own folder, or the one it lies in."
 )
+image_size = click.option(
+    "--size",
+    type=ImageSize(),
+    help="Bring a folder's images to this size, such as 64 or 48x64 (height and width).",
+)
 
 _NETWORK = (
     click.option(
@@ -111,6 +130,7 @@ _NETWORK = (
     click.option("--batch-size", type=int, help="Examples in a step."),
     click.option("--data", help="Another data set, by any name that jaxnets finds."),
     data_dir,
+    image_size,
     click.option(
         "--data-option",
         type=KeyValue(),
@@ -232,4 +252,8 @@ def changed(recipe: Recipe, flags: dict[str, Any]) -> Recipe:
 
 
 #: The options that have a flag of their own.
-_SHORT = {"model": (), "data": ("data_dir",), "optimizer": ("lr", "momentum", "weight_decay")}
+_SHORT = {
+    "model": (),
+    "data": ("data_dir", "size"),
+    "optimizer": ("lr", "momentum", "weight_decay"),
+}

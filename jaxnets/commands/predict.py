@@ -23,6 +23,11 @@ _Examples = list[tuple[str, np.ndarray]]
 @click.argument("inputs", metavar="[IMAGE | TEXT]...", nargs=-1)
 @click.option("--index", type=int, multiple=True, help="A test example, by number; repeatable.")
 @click.option("--top", type=click.IntRange(min=1), show_default="3", help="Classes to show.")
+@click.option(
+    "--invert/--no-invert",
+    default=None,
+    help="Exchange dark and light; by default where an image's border is unlike those trained on.",
+)
 @click.option("--prompt", help="What a language model goes on writing after.")
 @click.option("--length", type=int, show_default="400", help="Tokens to write.")
 @click.option(
@@ -35,6 +40,8 @@ _Examples = list[tuple[str, np.ndarray]]
 def predict_command(run: Path, **flags: Any) -> None:
     """Classify image files, texts or test examples with the network saved in the folder RUN.
 
+    An image of another size is resized: the largest middle part of the right proportions.
+
     A network on text takes each TEXT as it stands; a language model goes on after --prompt.
     """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
@@ -43,7 +50,7 @@ def predict_command(run: Path, **flags: Any) -> None:
         raise click.UsageError(f"expected {expected}, got none of them")
     saved = runs.read(run)
     writes = isinstance(saved.model, LanguageModel)
-    _check_flags(given, saved, ("inputs", "index", "top") if writes else _WRITING)
+    _check_flags(given, saved, ("inputs", "index", "top", "invert") if writes else _WRITING)
     if writes:
         click.echo(_written(saved, **given))
     else:
@@ -62,6 +69,8 @@ def _check_flags(given: dict[str, Any], saved: runs.SavedRun, strange: Sequence[
             called = "TEXT" if name == "inputs" else name
             expected = f"none, as {type(saved.model).__name__} {does}"
             raise InputError(called, expected, repr(given[name]))
+    if "invert" in given and (saved.encoder is not None or "inputs" not in given):
+        raise InputError("invert", "none, as no image file is given", given["invert"])
     if "top" in given and not saved.classifies:
         raise InputError("top", "none, as the run has no classes", given["top"])
 
@@ -79,27 +88,53 @@ def _written(
 
 
 def _answers(
-    saved: runs.SavedRun, inputs: tuple[str, ...] = (), index: tuple[int, ...] = (), top: int = 3
+    saved: runs.SavedRun,
+    inputs: tuple[str, ...] = (),
+    index: tuple[int, ...] = (),
+    top: int = 3,
+    invert: bool | None = None,
 ) -> list[str]:
     """A line for each example."""
-    examples = _given(saved, inputs) if inputs else []
+    examples = _given(saved, inputs, invert) if inputs else []
     if index:
-        examples += _chosen(recipes.load_data(saved.recipe), index)
+        examples += _chosen(recipes.load_data(saved.recipe), index, saved.class_names)
     batch = np.stack([example for _, example in examples])
     outputs = predict(saved.model, batch, transform=recipes.build_transform(saved.recipe))
     names = (name for name, _ in examples)
     return [f"{name}: {_answer(saved, row, top)}" for name, row in zip(names, outputs, strict=True)]
 
 
-def _given(saved: runs.SavedRun, inputs: tuple[str, ...]) -> _Examples:
+def _given(saved: runs.SavedRun, inputs: tuple[str, ...], invert: bool | None) -> _Examples:
     """The texts or images given, each with its name."""
     if saved.encoder is not None:
         return list(zip(inputs, saved.encoder(inputs), strict=True))
     spec = saved.inputs or recipes.load_data(saved.recipe).spec.inputs
-    return [(path, runs.read_image(path, spec)) for path in inputs]
+    examples = []
+    for path in inputs:
+        image = runs.open_image(path, spec, background=saved.background, invert=invert)
+        for note in _changes(image, told=invert is not None):
+            click.echo(f"{path}: {note}", err=True)
+        examples.append((path, image.pixels))
+    return examples
 
 
-def _chosen(data: Dataset, index: tuple[int, ...]) -> _Examples:
+def _changes(image: runs.GivenImage, *, told: bool) -> list[str]:
+    """What was done to an image, in words, unless the user told to do it."""
+    (height, width), (new_height, new_width) = image.size, image.pixels.shape[:2]
+    changes = []
+    if (height, width) != (new_height, new_width):
+        same = height * new_width == width * new_height
+        part = "resized" if same else "its middle is resized"
+        changes.append(f"{width}×{height} pixels, {part} to {new_width}×{new_height}")
+    if image.inverted and not told:
+        why = "dark and light are the other way round than in the training images"
+        changes.append(f"{why}, so it is inverted (--no-invert leaves it)")
+    return changes
+
+
+def _chosen(
+    data: Dataset, index: tuple[int, ...], class_names: tuple[str, ...] | None
+) -> _Examples:
     """Test examples by number, each with its name."""
     for number in index:
         if not 0 <= number < len(data.test):
@@ -107,10 +142,18 @@ def _chosen(data: Dataset, index: tuple[int, ...]) -> _Examples:
     inputs, labels = data.test.gather(np.array(index, np.int32))
     if isinstance(data, StandardizedDataset) and data.labels_scaler is not None:
         labels = data.labels_scaler.inverse(labels)
+    names = class_names or data.class_names
     return [
-        (f"test example {number} (label {label})", example)
+        (f"test example {number} (label {_named(names, label)})", example)
         for number, label, example in zip(index, labels, inputs, strict=True)
     ]
+
+
+def _named(class_names: tuple[str, ...] | None, label: np.ndarray) -> str:
+    """The name of a class; a label without one as it is."""
+    names = class_names or ()
+    is_class = label.ndim == 0 and label.dtype.kind in "iu" and 0 <= label < len(names)
+    return names[int(label)] if is_class else str(label)
 
 
 def _answer(saved: runs.SavedRun, row: np.ndarray, top: int) -> str:

@@ -36,14 +36,31 @@ def find(
         InputError: if the set is there and damaged.
     """
     for place in places(name, root, given=given):
-        source = open_path(place, seed=seed, reading=reading)
+        # any folders in folders may hold images, and are not a set that is known
+        nested = 0 if name in KNOWN else image_folder.WRAPPINGS
+        size = reading.size if reading else None
+        source = open_path(place, seed=seed, reading=reading, size=size, nested=nested)
         if source is not None:
             return checked(name, source)
     return None
 
 
-def open_path(path: Path, *, seed: int = 0, reading: tables.Reading | None = None) -> Source | None:
+def open_path(
+    path: Path,
+    *,
+    seed: int = 0,
+    reading: tables.Reading | None = None,
+    size: tuple[int, int] | None = None,
+    nested: int = image_folder.WRAPPINGS,
+) -> Source | None:
     """The data set at a path, in whichever layout it is; None if it is in none that is known.
+
+    Args:
+        path: the folder or file.
+        seed: see ``jaxnets.data.image_folder.find``.
+        reading: see ``jaxnets.data.tables.find``.
+        size: likewise.
+        nested: likewise.
 
     Raises:
         InputError: if it is damaged.
@@ -53,7 +70,7 @@ def open_path(path: Path, *, seed: int = 0, reading: tables.Reading | None = Non
             idx_folder.find(path)
             or cifar.find(path)
             or tables.find(path, reading)
-            or image_folder.find(path, seed)
+            or image_folder.find(path, seed, size, nested=nested)
             or npz.find(path)
         )
     return npz.find(path) if path.suffix == ".npz" else tables.find(path, reading)

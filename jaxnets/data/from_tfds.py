@@ -1,18 +1,19 @@
 """Sets prepared by TensorFlow Datasets, read without TensorFlow; and preparing them, with it."""
 
 import difflib
+import functools
 import importlib.util
 import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jaxnets.arrays import InputError
-from jaxnets.data import connection, tfrecords
+from jaxnets.data import connection, image_files, tfrecords
 from jaxnets.data.dataset import Split
 from jaxnets.data.source import Part, Source
 from jaxnets.data.streaming import Examples
@@ -185,7 +186,17 @@ def _builder(folder: Path) -> Any:
         json.loads(info.read_text())
     except ValueError as error:
         raise InputError(str(info), "a set's description by TFDS", str(error)) from error
-    return _tfds().builder_from_directory(folder)
+    builder = _tfds().builder_from_directory(folder)
+    for feature in builder.info.features.flat_features:
+        if isinstance(feature, _tfds().features.Image):
+            feature.decode_example_np = functools.partial(_decoded, feature.decode_example_np)
+    return builder
+
+
+def _decoded(decode: Callable[[bytes], np.ndarray], content: bytes) -> np.ndarray:
+    """An image decoded by TFDS, which would take any format of Pillow's."""
+    image_files.check_content(content)
+    return decode(content)
 
 
 def _keys(builder: Any, name: str, *, text: bool) -> tuple[str, str]:
@@ -261,7 +272,7 @@ class PreparedExamples(Examples):
             if self._rows is None:
                 self._rows = _builder(folder).as_data_source(split=split)
             example = self._rows[number]
-        except (RuntimeError, DecodeError) as error:
+        except (RuntimeError, DecodeError, InputError) as error:
             place = f"{folder}, example {number} of {split}"
             raise InputError(place, "an undamaged example", str(error)) from error
         return tuple(np.asarray(example[key]) for key in keys)
@@ -300,5 +311,5 @@ def _tfrecord_examples(builder: Any, split: str) -> Iterator[dict[str, Any]]:
                 continue
             try:
                 yield builder.info.features.deserialize_example_np(record)
-            except DecodeError as error:
+            except (DecodeError, InputError) as error:
                 raise InputError(f"{path}, record {number}", "an example", str(error)) from error

@@ -1,5 +1,6 @@
 """The data sets known by name: where their files lie, and what is in them."""
 
+import dataclasses
 import re
 from dataclasses import dataclass
 
@@ -98,7 +99,7 @@ def checked(name: str, source: Source) -> Source:
     found = source.class_names
     if found is not None and len(found) != len(known.class_names):
         raise InputError(source.origin, f"{name}'s {len(known.class_names)} classes", len(found))
-    return Source(source.origin, source.parts, found or known.class_names)
+    return dataclasses.replace(source, class_names=found or known.class_names)
 
 
 def _plain(name: str) -> str:

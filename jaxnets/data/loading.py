@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from jaxnets.arrays import InputError, check_bool, check_number, check_positive,
 from jaxnets.data import files, from_tfds
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.dataset import Dataset, in_memory
+from jaxnets.data.image_files import check_size
 from jaxnets.data.known import KNOWN, canonical
 from jaxnets.data.series import check_length, cut
 from jaxnets.data.source import Source
@@ -38,6 +40,7 @@ def load(
     standardize: bool = False,
     window: int | None = None,
     horizon: int | None = None,
+    size: int | tuple[int, int] | None = None,
     streaming: bool = False,
     workers: int = 0,
 ) -> Dataset:
@@ -71,6 +74,8 @@ def load(
             ``jaxnets.data.windows`` does: the training part and the test part each on its
             own, so that no row is in both.
         horizon: of a series, how many rows after a window are to be forecast; by default 1.
+        size: brings every image of a folder to this height and width, or to a square: the largest
+            middle part of these proportions is cut out and resized, as ``PIL.ImageOps.fit`` does.
         streaming: reads examples as they are used, for sets larger than memory: gives a data set
             of two ``StreamedSplit``, with the same examples in the same order.
         workers: how many processes read what is streamed; 0 for threads of this process.
@@ -96,16 +101,23 @@ def load(
     check_bool("regression", regression)
     check_bool("standardize", standardize)
     if name in finding.TEXTS:
-        given = {"source": source, "train": train, "test": test, "label": label}
+        given: dict[str, Any] = {"source": source, "train": train, "test": test, "label": label}
         given |= {"regression": regression or None, "standardize": standardize or None}
-        given |= {"window": window, "horizon": horizon}
+        given |= {"window": window, "horizon": horizon, "size": size}
         given |= {"streaming": streaming or None, "workers": workers or None}
         return _load_texts(name, given, data_dir, test_fraction, seed)
     _check_streaming(streaming, workers, standardize)
-    reading = Reading(label, regression, window)
+    size = None if size is None else check_size("size", size)
+    reading = Reading(label, regression, window, size)
     found = find(name, source=source, data_dir=data_dir, seed=seed, reading=reading)
     _check_label(name, found, reading)
     _check_series(name, found, window, horizon)
+    if size is not None and not found.images:
+        expected = f"None, as {name} ({found.origin}) is no folder of images"
+        raise InputError("size", expected, size)
+    if found.left_out:
+        text = f"{found.origin}: left out {'; '.join(found.left_out)}"
+        warnings.warn(text, UserWarning, stacklevel=2)
     name, window = canonical(name), window or found.window
     read: Callable[[Source, str, str], Any] = select
     if streaming:

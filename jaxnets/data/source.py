@@ -42,6 +42,8 @@ class Source:
         window: None unless the examples are the steps of a series, in the order of time; then how
             many of them a forecast is made from.
         asks_label: whether it is for the user to say which column is the label, and what kind.
+        images: whether it is a folder of images, which can be brought to any size.
+        left_out: what lies there and is not read, in words.
     """
 
     origin: str
@@ -49,6 +51,8 @@ class Source:
     class_names: tuple[str, ...] | None = None
     window: int | None = None
     asks_label: bool = False
+    images: bool = False
+    left_out: tuple[str, ...] = ()
 
 
 def held(split: Split, instead: str | None = None) -> Part:

@@ -39,7 +39,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Reading:
-    """How a table is to be understood.
+    """How a user's files are to be understood: a table, or a folder of images.
 
     Args:
         label: the label's column: a header's name, or a number from 0, negative from the end. By
@@ -47,11 +47,13 @@ class Reading:
         regression: whether labels are values to predict even if all are whole numbers.
         window: None where each row is an example. In a series, where each row is a step, the
             number of steps that a forecast is made from.
+        size: of a folder of images instead, the height and width to which each is brought.
     """
 
     label: str | int | None = None
     regression: bool = False
     window: int | None = None
+    size: tuple[int, int] | None = None
 
 
 def find(path: Path, reading: Reading | None = None) -> Source | None:

@@ -34,7 +34,7 @@ def png(figure: "Figure") -> bytes:
 
     file, small = io.BytesIO(), io.BytesIO()
     figure.savefig(file, dpi=200, format="png")
-    drawn = Image.open(file).convert("RGB")
+    drawn = Image.open(file, formats=("PNG",)).convert("RGB")
     drawn.quantize(128, dither=Image.Dither.NONE).save(small, "png", optimize=True)
     return small.getvalue()
 
