@@ -96,6 +96,10 @@ GOOD = images(3, (3072,))
         ({"data": GOOD, "labels": ["a", "b", "c"]}, "expected 3 whole numbers 'labels'"),
         ({"data": GOOD}, "expected 3 whole numbers 'labels'"),
         ({"data": GOOD, "labels": [1, -2, 3]}, "expected labels from 0 to 9, got -2 for image 1"),
+        (
+            {"data": GOOD, "labels": [1, 2**32 + 1, 3]},
+            "expected labels from 0 to 9, got 4294967297",
+        ),
     ],
 )
 def test_a_damaged_pickled_batch_is_named(tmp_path, content, message):

@@ -110,9 +110,8 @@ def read_pickle(path: Path, *, classes: int = 10) -> Split:
     if labels.shape != (len(pixels),) or labels.dtype.kind not in "iu":
         expected = f"{len(pixels)} whole numbers '{key}', one for each image"
         raise InputError(str(path), expected, _shape(labels))
-    labels = labels.astype(np.int32)
     _check_labels(path, labels, classes, np.arange(len(labels)))
-    return Split(_images(pixels), labels)
+    return Split(_images(pixels), labels.astype(np.int32))
 
 
 def find(folder: Path) -> Source | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, narrowed
 from jaxnets.data import connection, tfrecords
 from jaxnets.data.dataset import Split
 from jaxnets.data.source import Part, Source
@@ -119,7 +119,7 @@ def texts(name: str, split: str = "train", data_dir: Path | None = None) -> tupl
     except (KeyError, ValueError) as error:  # TFDS's own, of a split that is none
         choices = ", ".join(builder.info.splits)
         raise InputError("split", f"one of {choices}, or a range", repr(split)) from error
-    labels = np.array([example[label] for example in examples], np.int32)
+    labels = _numbers(f"{name}, {split}", np.array([example[label] for example in examples]))
     return [example[key].decode() for example in examples], labels
 
 
@@ -213,7 +213,8 @@ def _part(builder: Any, split: str, keys: tuple[str, str]) -> Part:
         if len(shapes) > 1:
             expected = f"examples of one shape in {builder.info.name}'s split {split}"
             raise InputError("name", expected, f"{list(shapes[0])} and {list(shapes[-1])}")
-        return Split(np.stack(inputs), _numbers(np.stack(labels)))
+        what = f"{builder.info.name}, {split}[{start}:{stop}]"
+        return Split(np.stack(inputs), _numbers(what, np.stack(labels)))
 
     return Part(builder.info.splits[split].num_examples, read, _streamed(builder, split, keys))
 
@@ -251,7 +252,9 @@ class PreparedExamples(Examples):
         """See ``Examples``."""
         pairs = [self._read(int(row)) for row in rows]
         inputs, labels = zip(*pairs, strict=True)
-        return stacked("input", inputs, rows), _numbers(stacked("label", labels, rows))
+        folder, split, *_ = self._place
+        what = f"{folder}, {split}"
+        return stacked("input", inputs, rows), _numbers(what, stacked("label", labels, rows))
 
     def _read(self, number: int) -> tuple[np.ndarray, ...]:
         from google.protobuf.message import DecodeError
@@ -267,8 +270,9 @@ class PreparedExamples(Examples):
         return tuple(np.asarray(example[key]) for key in keys)
 
 
-def _numbers(labels: np.ndarray) -> np.ndarray:
-    return labels.astype(np.float32 if labels.dtype.kind == "f" else np.int32)
+def _numbers(what: str, labels: np.ndarray) -> np.ndarray:
+    dtype = np.float32 if labels.dtype.kind == "f" else np.int32
+    return narrowed(f"labels of {what}", labels, dtype)
 
 
 def _examples(builder: Any, split: str) -> Iterator[dict[str, Any]]:
