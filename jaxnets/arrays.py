@@ -82,6 +82,7 @@ def check_fits(argument: str, array: Any, dtype: Any = None) -> None:
     """
     if not isinstance(array, np.ndarray | np.generic) or array.dtype.kind not in "iuf":
         return
+    array = np.asarray(array)
     if dtype is None:
         dtype = jax.dtypes.canonicalize_dtype(f"{array.dtype.kind}{min(array.dtype.itemsize, 8)}")
     dtype = np.dtype(dtype)

@@ -18,6 +18,7 @@ from flax import nnx
 
 from jaxnets.arrays import InputError, describe
 from jaxnets.data import Dataset, StandardizedDataset, Standardizer, image_files
+from jaxnets.data.loading import path_of
 from jaxnets.data.text import TextDataset, TextEncoder
 from jaxnets.recipes import Recipe, build_model, build_transform
 from jaxnets.training import Saving, TrainingRun, count_parameters, plot_history, write_history
@@ -57,7 +58,7 @@ def summarize(recipe: Recipe, seed: int, run: TrainingRun) -> dict[str, Any]:
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as a run's record holds it: ready for JSON, the data's folder an absolute path.
+    """A recipe as a run's record holds it: ready for JSON, the place of the data an absolute path.
 
     Raises:
         ValueError: if JSON cannot hold a value.
@@ -69,6 +70,8 @@ def settings(recipe: Recipe) -> dict[str, Any]:
         folder = values["data_options"].get("data_dir")
         if folder is not None:
             values["data_options"]["data_dir"] = str(Path(folder).expanduser().absolute())
+        elif (place := path_of(recipe.data)) is not None:
+            values["data"] = str(place.absolute())
         json.dumps(values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError("recipe", "settings that JSON can hold", str(error)) from error

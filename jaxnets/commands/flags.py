@@ -109,7 +109,7 @@ _NETWORK = (
     ),
     model_option,
     click.option("--batch-size", type=int, help="Examples in a step."),
-    click.option("--data", help="Another data set, by any name that jaxnets finds."),
+    click.option("--data", help="Another data set: its path, or any name that jaxnets finds."),
     data_dir,
     click.option(
         "--data-option",

@@ -43,6 +43,21 @@ def find(name: str, data_dir: Path | None = None) -> Source | None:
     return None if folder is None else _source(name, folder)
 
 
+def at(path: Path) -> Source | None:
+    """The prepared set at a path: its own folder, or that of a version; None if there is none.
+
+    Args:
+        path: an existing file or folder.
+
+    Raises:
+        InputError: see ``find``.
+    """
+    if (path / "dataset_info.json").is_file():
+        return _source(path.parent.name, path)
+    folder = _prepared(path.parent, path.name) if path.is_dir() else None
+    return None if folder is None else _source(path.name, folder)
+
+
 def prepare(name: str, data_dir: Path | None = None) -> Source:
     """Downloads a set and prepares it, in TFDS's folder or the one given.
 
