@@ -17,7 +17,14 @@ import numpy as np
 from flax import nnx
 
 from jaxnets.arrays import InputError, describe
-from jaxnets.data import Dataset, StandardizedDataset, Standardizer, image_files
+from jaxnets.data import (
+    Dataset,
+    StandardizedDataset,
+    Standardizer,
+    TableDataset,
+    TableEncoder,
+    image_files,
+)
 from jaxnets.data.loading import path_of
 from jaxnets.data.text import TextDataset, TextEncoder
 from jaxnets.recipes import Recipe, build_model, build_transform
@@ -302,9 +309,9 @@ def write(
         recipe: what was trained, and how.
         seed: the run's.
         run: what came of it.
-        data: adds to the record what an example is, the names of the classes, and the mean and
-            standard deviation of standardized columns; of texts, ``text.json``: all that turns a
-            new text into the network's input.
+        data: adds to the record what an example is, the names of the classes, the mean and
+            standard deviation of standardized columns, and the columns of a table; of texts,
+            ``text.json``: all that turns a new text into the network's input.
         computing: how the run computed, for the record.
 
     Raises:
@@ -320,6 +327,7 @@ def write(
         "inputs": None if data is None else _described(data.spec.inputs),
         "class_names": None if data is None else data.class_names,
         "standardized": _standardized(data),
+        "table": _table_columns(data),
         "history": history_rows(run.history),
         "timings": dataclasses.asdict(run.timings),
         "versions": {package: metadata.version(package) for package in _PACKAGES},
@@ -342,6 +350,11 @@ def _standardized(data: Dataset | None) -> dict[str, Any] | None:
     return {name: scaler and dataclasses.asdict(scaler) for name, scaler in scalers.items()}
 
 
+def _table_columns(data: Dataset | None) -> list[dict[str, Any]] | None:
+    encoder = data.encoder if isinstance(data, TableDataset | StandardizedDataset) else None
+    return None if encoder is None else encoder.to_json()
+
+
 @dataclass(frozen=True)
 class SavedRun:
     """What a run's folder gives back.
@@ -355,6 +368,9 @@ class SavedRun:
         encoder: makes a text the network's input; None if it takes no text.
         labels_scaler: its ``inverse`` brings outputs to the labels' units; None if they are in
             those.
+        table: makes rows of a table the network's input, or what ``inputs_scaler`` takes; None if
+            it was trained on no table.
+        inputs_scaler: brings inputs to what the network takes; None if it takes them as they are.
     """
 
     recipe: Recipe
@@ -364,6 +380,8 @@ class SavedRun:
     inputs: jax.ShapeDtypeStruct | None
     encoder: TextEncoder | None
     labels_scaler: Standardizer | None = None
+    table: TableEncoder | None = None
+    inputs_scaler: Standardizer | None = None
 
 
 def read(directory: Path | str) -> SavedRun:
@@ -390,7 +408,9 @@ def read(directory: Path | str) -> SavedRun:
             _class_names(record),
             _inputs(record),
             TextEncoder.load(text) if text.is_file() else None,
-            _labels_scaler(record),
+            _scaler(record, "labels"),
+            _table(record),
+            _scaler(record, "inputs"),
         )
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         reason = f"{path}: no {error}" if isinstance(error, KeyError) else f"{path}: {error}"
@@ -415,8 +435,13 @@ def _inputs(record: dict[str, Any]) -> jax.ShapeDtypeStruct | None:
     return spec and jax.ShapeDtypeStruct(tuple(map(int, spec["shape"])), np.dtype(spec["dtype"]))
 
 
-def _labels_scaler(record: dict[str, Any]) -> Standardizer | None:
-    found = (record.get("standardized") or {}).get("labels")
+def _table(record: dict[str, Any]) -> TableEncoder | None:
+    columns = record.get("table")
+    return None if columns is None else TableEncoder.from_json(columns)
+
+
+def _scaler(record: dict[str, Any], of: str) -> Standardizer | None:
+    found = (record.get("standardized") or {}).get(of)
     return found and Standardizer(tuple(found["mean"]), tuple(found["std"]))
 
 

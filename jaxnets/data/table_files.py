@@ -18,6 +18,7 @@ _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
 _MISSING = frozenset(("", "?", "na", "n/a", "nan", "null"))
 _DELIMITERS = "\t;|,"
+_STANDARD_INPUT = 0  # its number as an open file
 _LOOK = 50  # rows by which the delimiter is told
 
 
@@ -78,7 +79,7 @@ def is_missing(text: str) -> bool:
 
 
 def read(path: Path) -> Cells:
-    """Reads the cells of a file.
+    """Reads the cells of a file, or of standard input for ``-``.
 
     Columns are separated by commas, semicolons, tabs or bars. Where it is not a comma, numbers may
     have decimal commas. A line that begins with # is a comment, unless it is a row of a column of
@@ -88,16 +89,36 @@ def read(path: Path) -> Cells:
         path: the file.
 
     Raises:
-        InputError: if it is no table: not UTF-8, empty, or with a quote that does not end.
+        InputError: if it is no table: not UTF-8, empty, or with a quote that does not end; or
+            cannot be read.
     """
+    place: Path | int = path
+    if str(path) == "-":
+        place, path = _STANDARD_INPUT, Path("standard input")
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            text = file.read()
-        if "\0" in text:
-            raise InputError(str(path), "a table as UTF-8 text", "a file with zero bytes")
-        lines = list(io.StringIO(text, newline=""))
-        return _cells(path, lines)
-    except (UnicodeDecodeError, csv.Error) as error:
+        with open(place, encoding="utf-8-sig", newline="", closefd=place is path) as file:
+            return _parse(file.read(), path)
+    except UnicodeDecodeError as error:
+        raise InputError(str(path), "a table as UTF-8 text", str(error)) from error
+    except OSError as error:
+        raise InputError(str(path), "a readable table", error.strerror) from error
+
+
+def _parse(text: str, path: Path) -> Cells:
+    """The cells of a file's text, as ``read`` gives them.
+
+    Args:
+        text: the whole text.
+        path: what a message calls it.
+
+    Raises:
+        InputError: see ``read``.
+    """
+    if "\0" in text:
+        raise InputError(str(path), "a table as UTF-8 text", "a file with zero bytes")
+    try:
+        return _cells(path, list(io.StringIO(text, newline="")))
+    except csv.Error as error:
         raise InputError(str(path), "a table as UTF-8 text", str(error)) from error
 
 

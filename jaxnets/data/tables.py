@@ -148,18 +148,36 @@ def find(path: Path, reading: Reading | None = None) -> Source | None:
     return Source(origin, parts, classes, asks_label=True, encoder=encoder)
 
 
-def read(path: Path, columns: Sequence[str]) -> Table:
-    """Reads a file whose columns are known: by their names where it has them, else in their order.
+def new_rows(cells: Cells, encoder: TableEncoder, *, series: bool) -> tuple[np.ndarray, list[str]]:
+    """The rows of another table as inputs.
+
+    Where the table has a header, its columns are found by their names, and others are left out.
+    Otherwise it has the encoder's columns in their order, or all those of the table trained on.
 
     Args:
-        path: the file.
-        columns: their names.
+        cells: the table's.
+        encoder: that of the table trained on.
+        series: whether rows are steps: they are sorted by their dates, if they have some.
+
+    Returns:
+        Inputs, float32 [rows, inputs], and what a message calls each row.
 
     Raises:
-        InputError: if it is no table.
+        InputError: if a column is missing, or a cell is not what the column has.
     """
-    cells = table_files.read(path)
-    return _table(cells, header=set(columns) <= set(cells.rows[0].cells))
+    table = _table(cells, header=set(encoder.names) <= set(cells.rows[0].cells))
+    if set(encoder.names) <= set(table.columns):
+        columns = [table.columns.index(name) for name in encoder.names]
+    elif len(table.columns) == len(encoder.names):
+        columns = list(range(len(encoder.names)))
+    else:
+        expected = f"the columns {', '.join(encoder.names)}"
+        raise InputError(str(table.path), expected, ", ".join(cells.rows[0].cells))
+    time = _time(table, [k for k in range(len(table.columns)) if k not in columns])
+    if series and time is not None:
+        table = _in_order(table, time)
+    inputs = _encoded(table, encoder, columns)
+    return inputs, [table.place(row) for row in range(len(table.rows))]
 
 
 def _read(files: Mapping[str, Path], header: bool | None) -> dict[str, Table]:
