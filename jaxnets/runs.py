@@ -77,12 +77,21 @@ def settings(recipe: Recipe) -> dict[str, Any]:
         folder = values["data_options"].get("data_dir")
         if folder is not None:
             values["data_options"]["data_dir"] = str(Path(folder).expanduser().absolute())
-        elif (place := path_of(recipe.data)) is not None:
-            values["data"] = str(place.absolute())
+        else:
+            values["data"] = _absolute(recipe.data)
         json.dumps(values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError("recipe", "settings that JSON can hold", str(error)) from error
     return values
+
+
+def _absolute(data: str) -> str:
+    """A data set's name; its absolute path, where it is one, whether it is still there or not."""
+    try:
+        place = path_of(data)
+    except InputError:
+        place = Path(data).expanduser()
+    return data if place is None else str(place.absolute())
 
 
 @contextlib.contextmanager

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from jaxnets.arrays import InputError
 from jaxnets.data.table_files import Cells, as_numbers, is_missing, is_number
 
+_LOOK = 10_000  # rows by which the first is judged
 _ENOUGH = 5  # rows that tell more than chance does
-_UNNAMED = re.compile(r"(Unnamed: \d+)?")
+_UNNAMED = re.compile(r"(Unnamed: \d+(_level_\d+)?(\.\d+)*)?")
 
 
 def is_unnamed(name: str) -> bool:
@@ -28,7 +29,7 @@ def has_header(tables: Mapping[str, Cells], header: bool | None) -> bool:
     """
     if header is not None:
         return header
-    first, *below = (row.cells for row in tables["train"].rows)
+    first, *below = (row.cells for row in tables["train"].rows[:_LOOK])
     others = [table.rows[0].cells for name, table in tables.items() if name != "train"]
     found = _decide(first, below)
     if not found and heading(tables["train"]):

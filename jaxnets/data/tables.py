@@ -21,7 +21,7 @@ _PARTS = {"train": ("train",), "test": ("test",), "validation": ("val", "valid",
 #: The endings by which a table is told.
 ENDINGS = (".csv", ".tsv")
 _TIMES = ("date", "datetime", "month", "time", "timestamp", "year")
-_COUNTERS = ("id", "index", "row", "rowid", "row_id", "rownames", "#")
+_COUNTERS = ("id", "index", "row", "rowid", "row_id", "rownames", "level_0", "#")
 _STREAMABLE = "arrays, in .npy files or by np.savez, instead of a table"
 _LIKE_A_NUMBER = re.compile(
     r"[-+(]?\s*[$€£¥]?\s*[-+]?\.?\d[\d.,'_\s]*[%$€£¥]?\)?|[-+]?inf(inity)?", re.I
@@ -293,14 +293,15 @@ def _counts(table: Table, column: int) -> bool:
         InputError: if it has no name, and does not.
     """
     name, cells = table.columns[column], table.column(column)
+    if not is_unnamed(name) and name.lower() not in _COUNTERS:
+        return False
     different = len(set(cells)) == len(cells)
     if is_unnamed(name):
         if not different or any(map(is_missing, cells)):
             expected = "a name for each column, or header=False"
             raise InputError(f"{table.path}, column {column + 1}", expected, repr(name))
         return True
-    whole = all(cell.lstrip("+-").isdigit() for cell in cells)
-    return name.lower() in _COUNTERS and different and whole
+    return different and all(cell.lstrip("+-").isdigit() for cell in cells)
 
 
 def _is_dated(table: Table) -> bool:
