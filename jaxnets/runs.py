@@ -17,7 +17,15 @@ import numpy as np
 from flax import nnx
 
 from jaxnets.arrays import InputError, check_integer, check_number, check_seed, describe
-from jaxnets.data import Dataset, StandardizedDataset, Standardizer, image_files
+from jaxnets.data import (
+    Dataset,
+    StandardizedDataset,
+    Standardizer,
+    TableDataset,
+    TableEncoder,
+    image_files,
+)
+from jaxnets.data.loading import path_of
 from jaxnets.data.survey import background, border_brightness
 from jaxnets.data.text import TextDataset, TextEncoder
 from jaxnets.json_files import WRONG, read_object, reason
@@ -69,7 +77,7 @@ def summarize(recipe: Recipe, seed: int, run: TrainingRun) -> dict[str, Any]:
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as a run's record holds it: ready for JSON, the data's folder an absolute path.
+    """A recipe as a run's record holds it: ready for JSON, the place of the data an absolute path.
 
     Raises:
         ValueError: if JSON cannot hold a value.
@@ -81,10 +89,21 @@ def settings(recipe: Recipe) -> dict[str, Any]:
         folder = values["data_options"].get("data_dir")
         if folder is not None:
             values["data_options"]["data_dir"] = str(Path(folder).expanduser().absolute())
+        else:
+            values["data"] = _absolute(recipe.data)
         json.dumps(values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError("recipe", "settings that JSON can hold", str(error)) from error
     return values
+
+
+def _absolute(data: str) -> str:
+    """A data set's name; its absolute path, where it is one, whether it is still there or not."""
+    try:
+        place = path_of(data)
+    except InputError:
+        place = Path(data).expanduser()
+    return data if place is None else str(place.absolute())
 
 
 @contextlib.contextmanager
@@ -343,8 +362,9 @@ def write(
         seed: the run's.
         run: what came of it.
         data: adds to the record what an example is, how light the background of images is, the
-            names of the classes, and the mean and standard deviation of standardized columns; of
-            texts, ``text.json``: all that turns a new text into the network's input.
+            names of the classes, the mean and standard deviation of standardized columns, and the
+            columns of a table; of texts, ``text.json``: all that turns a new text into the
+            network's input.
         computing: how the run computed, for the record.
 
     Raises:
@@ -361,6 +381,7 @@ def write(
         "background": None if data is None else _background(data),
         "class_names": None if data is None else data.class_names,
         "standardized": _standardized(data),
+        "table": _table_columns(data),
         "history": history_rows(run.history),
         "timings": dataclasses.asdict(run.timings),
         "versions": {package: metadata.version(package) for package in _PACKAGES},
@@ -395,6 +416,11 @@ def _standardized(data: Dataset | None) -> dict[str, Any] | None:
     return {name: scaler and dataclasses.asdict(scaler) for name, scaler in scalers.items()}
 
 
+def _table_columns(data: Dataset | None) -> list[dict[str, Any]] | None:
+    encoder = data.encoder if isinstance(data, TableDataset | StandardizedDataset) else None
+    return None if encoder is None else encoder.to_json()
+
+
 @dataclass(frozen=True)
 class SavedRun:
     """What a run's folder gives back.
@@ -410,6 +436,9 @@ class SavedRun:
             those.
         background: how light grey training images are at their borders, from 0, black, to 1,
             white; None if they are not alike, or the record does not say.
+        table: makes rows of a table the network's input, or what ``inputs_scaler`` takes; None if
+            it was trained on no table.
+        inputs_scaler: brings inputs to what the network takes; None if it takes them as they are.
     """
 
     recipe: Recipe
@@ -420,6 +449,8 @@ class SavedRun:
     encoder: TextEncoder | None
     labels_scaler: Standardizer | None = None
     background: float | None = None
+    table: TableEncoder | None = None
+    inputs_scaler: Standardizer | None = None
 
 
 def read(directory: Path | str) -> SavedRun:
@@ -439,11 +470,18 @@ def read(directory: Path | str) -> SavedRun:
         record = read_object(path)
         recipe = _recipe(record)
         classifies = _accuracy(record) is not None
-        names, inputs, scaler = _class_names(record), _inputs(record), _labels_scaler(record)
-        shade = _recorded_background(record)
-        encoder = _encoder(text, inputs) if text.exists() else None
+        inputs = _inputs(record)
+        found: dict[str, Any] = {
+            "class_names": _class_names(record),
+            "inputs": inputs,
+            "encoder": _encoder(text, inputs) if text.exists() else None,
+            "labels_scaler": _scaler(record, "labels"),
+            "background": _recorded_background(record),
+            "table": _table(record),
+            "inputs_scaler": _scaler(record, "inputs"),
+        }
     model = _trained(recipe, path, folder / _WEIGHTS)
-    return SavedRun(recipe, model, classifies, names, inputs, encoder, scaler, shade)
+    return SavedRun(recipe, model, classifies, **found)
 
 
 def _trained(recipe: Recipe, path: Path, weights: Path) -> nnx.Module:
@@ -507,9 +545,14 @@ def _inputs(record: dict[str, Any]) -> jax.ShapeDtypeStruct | None:
     return jax.ShapeDtypeStruct(tuple(shape), dtype)
 
 
-def _labels_scaler(record: dict[str, Any]) -> Standardizer | None:
+def _table(record: dict[str, Any]) -> TableEncoder | None:
+    columns = record.get("table")
+    return None if columns is None else TableEncoder.from_json(columns)
+
+
+def _scaler(record: dict[str, Any], of: str) -> Standardizer | None:
     standardized = record.get("standardized")
-    found = None if standardized is None else standardized["labels"]
+    found = None if standardized is None else standardized[of]
     return None if found is None else Standardizer(tuple(found["mean"]), tuple(found["std"]))
 
 

@@ -24,10 +24,13 @@ from jaxnets.commands.flags import (
     saving_flags,
     take_saving,
 )
-from jaxnets.data import Dataset
+from jaxnets.data import Dataset, StandardizedDataset, TableDataset
+from jaxnets.data.bundled import ORIGIN
 from jaxnets.models import LanguageModel
 from jaxnets.training import TrainingRun
 from jaxnets.training.processes import joined, launched
+
+_SHOWN = 8  # inputs that are named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,6 +106,7 @@ def train_command(
     with _together(**joining):
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
             data = recipes.load_data(chosen)
+            _tell_of(data, quiet)
             options = {
                 **monitoring.fit_options(watching, data),
                 "progress": "none" if quiet else "auto",
@@ -126,6 +130,16 @@ def _begun(folder: Path) -> runs.BegunRun:
         monitoring.check(begun.watching)
         computing.check(begun.computing)
     return begun
+
+
+def _tell_of(data: Dataset, quiet: bool) -> None:
+    """Says which columns of a table of the user's are the inputs."""
+    encoder = data.encoder if isinstance(data, TableDataset | StandardizedDataset) else None
+    if encoder is None or quiet or data.origin == ORIGIN or jax.process_index() > 0:
+        return
+    names = encoder.inputs
+    shown = ", ".join(names[:_SHOWN]) + (", …" if names[_SHOWN:] else "")
+    click.echo(f"{data.name}: {data.origin}; inputs {shown}", err=True)
 
 
 def _together(

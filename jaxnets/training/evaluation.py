@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_positive
+from jaxnets.arrays import InputError, check_fits, check_positive
 from jaxnets.data.batching import epoch_plan
 from jaxnets.data.dataset import Split
 from jaxnets.data.streaming import StreamedSplit
@@ -97,6 +97,7 @@ def predict(
     program, state, here = for_prediction(model, transform)
     if not np.shape(inputs) or not len(inputs):
         raise InputError("inputs", "at least one example", f"an array {list(np.shape(inputs))}")
+    check_fits("inputs", inputs)
     source = ResidentFeed(np.asarray(inputs), np.zeros(len(inputs), np.int8), here)
     pieces = cut(epoch_plan(len(inputs), batch_size, seed=0, epoch=0, shuffle=False))
     run = Compiled(program, here, ahead=False).run

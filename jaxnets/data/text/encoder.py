@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxnets.arrays import ArrayLike, InputError, check_positive
+from jaxnets.arrays import ArrayLike, InputError, check_fits, check_positive
 from jaxnets.data.text.tokens import Tokenizer
 from jaxnets.data.text.vocabulary import PAD, Vocabulary
 from jaxnets.json_files import WRONG, read_object, reason
@@ -96,10 +96,14 @@ def pad(rows: Sequence[np.ndarray], length: int | None = None) -> np.ndarray:
 
     Returns:
         int32 [len(rows), length], with 0 after a row's end.
+
+    Raises:
+        InputError: if an int32 does not hold a number.
     """
     length = max(map(len, rows)) if length is None else length
     padded = np.full((len(rows), length), PAD, np.int32)
     for target, row in zip(padded, rows, strict=True):
+        check_fits("rows", row, np.int32)
         target[: len(row)] = row[:length]
     return padded
 
