@@ -1,6 +1,7 @@
 import os
 import shutil
 import signal
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from jaxnets.data import (
     StreamedSplit,
     ToFloat,
 )
+from jaxnets.data.streaming import split as streaming
 from jaxnets.layers import BatchNorm1d, Dropout, Linear, flatten
 from jaxnets.training import Interrupted, Saving, Sharding, fit
 from jaxnets.training.compiled import Compiled
@@ -149,6 +151,45 @@ def test_streamed_splits_go_on_too(whole, tmp_path):
     train(tmp_path / "run", on=streamed, steps=5)
     directory = truncated(tmp_path / "run", tmp_path / "again", 10)
     assert_same(train(directory, on=streamed, resume=True), whole)
+
+
+class Changed:
+    """Examples of which one is another than it was, or each is another one each time."""
+
+    def __init__(self, split, row=None, by=(1, 0)):
+        self.split, self.row, self.by, self.read = split, row, by, 0
+
+    def __len__(self):
+        return len(self.split)
+
+    def __getitem__(self, row):
+        self.read += 1
+        inputs, label = self.split.inputs[row], self.split.labels[row]
+        if row == self.row:
+            return inputs + np.uint8(self.by[0]), np.int32((label + self.by[1]) % 3)
+        return (inputs + np.uint8(self.read), label) if self.row is None else (inputs, label)
+
+
+@pytest.mark.parametrize("changed", [{"row": 51}, {"row": 25, "by": (0, 1)}])
+def test_streamed_examples_that_have_changed_are_noticed(tmp_path, changed):
+    split = data().train
+    here = Dataset("drawn", StreamedSplit(Changed(split, 99)), split.take(9))
+    there = Dataset("drawn", StreamedSplit(Changed(split, **changed)), split.take(9))
+    train(tmp_path / "run", on=here, epochs=1)
+    with pytest.raises(ValueError, match="data.train is 52 examples .*, was 52 examples"):
+        train(tmp_path / "run", on=there, epochs=1, resume=True)
+    train(tmp_path / "run", on=data(), epochs=1, resume=True)  # the same ones in memory
+
+
+def test_what_tells_streamed_examples_apart(monkeypatch):
+    split = data().train
+    whole = zlib.crc32(split.labels.tobytes(), zlib.crc32(split.inputs.tobytes()))
+    assert StreamedSplit(split).checksum() == whole
+    assert StreamedSplit(Changed(split)).checksum() is None
+    monkeypatch.setattr(streaming, "_MOST_CHECKED", 100)  # five of them, and all labels
+    assert StreamedSplit(split).checksum() not in (whole, None)
+    other = Split(split.inputs, np.where(np.arange(52) == 1, 1 - split.labels % 2, split.labels))
+    assert StreamedSplit(other).checksum() != StreamedSplit(split).checksum()
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
