@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from jaxnets.commands.predict import predict_command
 from jaxnets.commands.train import recipes_command, summary_command, train_command
 from jaxnets.commands.weights import convert_command, inspect_command
 from jaxnets.compilation import VARIABLE, keep_programs
+from jaxnets.layers import native
 from jaxnets.training import Interrupted
 
 _INTERRUPTED = 130  # as a shell reports SIGINT
@@ -33,6 +35,7 @@ def console() -> None:
     # of what Orbax abandons when it fails, which is reported as a sentence
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     sys.unraisablehook = _said_elsewhere
+    warnings.formatwarning = _in_one_line
     code = main()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the work is done
     code = _flushed(code)
@@ -47,6 +50,12 @@ def _said_elsewhere(lost: Any) -> None:
     """Passes over an interrupt that the garbage collector has lost: ``fit`` knows of it."""
     if not isinstance(lost.exc_value, KeyboardInterrupt):
         sys.__unraisablehook__(lost)
+
+
+def _in_one_line(message: Any, category: type[Warning], *place: Any, **_: Any) -> str:
+    """A warning as the program's other sentences; of those for programmers the kind too."""
+    kind = "" if category is UserWarning else f"{category.__name__}: "
+    return f"jaxnets: {kind}{' '.join(str(message).split())}\n"
 
 
 def _flushed(code: int) -> int:
@@ -124,6 +133,7 @@ def _fail(message: str, code: int, error: BaseException | None = None) -> int:
 )
 def cli(cache: bool) -> None:
     """PyTorch's textbook networks in JAX: the same weights, the same numbers, faster."""
+    native.check_switch()
     if cache:
         keep_programs()
     else:

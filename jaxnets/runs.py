@@ -21,6 +21,7 @@ from jaxnets.data import Dataset, StandardizedDataset, Standardizer, image_files
 from jaxnets.data.text import TextDataset, TextEncoder
 from jaxnets.recipes import Recipe, build_model, build_transform
 from jaxnets.training import Saving, TrainingRun, count_parameters, plot_history, write_history
+from jaxnets.training.fingerprint import machine
 from jaxnets.training.records import history_rows
 from jaxnets.training.weights import load_weights, save_weights
 
@@ -200,11 +201,12 @@ def _write_begun(folder: Path, begun: BegunRun) -> None:
     part.replace(folder / _BEGUN)
 
 
-def resume(directory: Path | str) -> BegunRun:
+def resume(directory: Path | str, *, same_bits: bool = False) -> BegunRun:
     """The run that ``begin`` made a folder for.
 
     Args:
         directory: the folder.
+        same_bits: see ``Saving``.
 
     Raises:
         ValueError: if there is none, or its record is damaged.
@@ -215,7 +217,7 @@ def resume(directory: Path | str) -> BegunRun:
         raise InputError("resume", expected, repr(str(directory)))
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        saving = Saving(Path(directory) / _CHECKPOINTS, **record["saving"])
+        saving = Saving(Path(directory) / _CHECKPOINTS, **record["saving"], same_bits=same_bits)
         more = {name: dict(record.get(name, {})) for name in ("watching", "computing")}
         return BegunRun(Recipe(**record["settings"]), record["seed"], saving, **more)
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
@@ -320,6 +322,7 @@ def write(
         "history": history_rows(run.history),
         "timings": dataclasses.asdict(run.timings),
         "versions": {package: metadata.version(package) for package in _PACKAGES},
+        "machine": machine(),
     }
     (directory / _RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     write_history(run.history, directory / "history.csv")

@@ -1,4 +1,5 @@
 import os
+import re
 import shutil
 import signal
 import zlib
@@ -20,8 +21,10 @@ from jaxnets.data import (
     ToFloat,
 )
 from jaxnets.data.streaming import split as streaming
-from jaxnets.layers import BatchNorm1d, Dropout, Linear, flatten
-from jaxnets.training import Interrupted, Saving, Sharding, fit
+from jaxnets.layers import BatchNorm1d, Dropout, Linear, flatten, native
+from jaxnets.models import RecurrentClassifier
+from jaxnets.training import Interrupted, Saving, Sharding, fingerprint, fit, saving
+from jaxnets.training.checkpoints import read
 from jaxnets.training.compiled import Compiled
 from jaxnets.training.placement import Placement
 
@@ -223,6 +226,69 @@ def test_a_request_to_stop_saves_first(tmp_path, whole, signum):
     np.testing.assert_array_equal(run.step_losses, whole.step_losses)
 
 
+MACHINE = {"devices": 1, "processor": "x", "cores": 2, "kernels": {"linear": "1a", "conv": None}}
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"processor": "y"}, "processor: y, before x$"),
+        ({"cores": 4}, "cores: 4, before 2$"),
+        ({"kernels": {"linear": None, "conv": None}}, "native linear kernels: none, before 1a$"),
+        ({"kernels": {"linear": "1b", "conv": None}}, "native linear kernels: 1b, before 1a$"),
+        ({"kernels": {"linear": "1a", "conv": "2"}}, "native conv kernels: 2, before none$"),
+    ],
+)
+def test_where_bits_may_be_others_a_warning_says_so(tmp_path, monkeypatch, other, message):
+    monkeypatch.setattr(saving, "machine", lambda *_: MACHINE)
+    train(tmp_path / "run", epochs=1)
+    monkeypatch.setattr(saving, "machine", lambda *_: MACHINE | other)
+    with pytest.warns(UserWarning, match="the run may end with other bits than .*: " + message):
+        train(tmp_path / "run", epochs=1, resume=True)
+    with pytest.raises(
+        ValueError, match="resume: expected what .*, for the same bits, .*" + message
+    ):
+        same = Saving(tmp_path / "run", same_bits=True)
+        fit(Net(), data(), save=same, resume=True, **SETTINGS)
+
+
+def test_other_versions_and_devices_may_have_other_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr(saving, "machine", lambda *_: MACHINE)
+    train(tmp_path / "run", epochs=1)
+    monkeypatch.setattr(fingerprint, "_PACKAGES", ("jaxnets",))
+    monkeypatch.setattr(fingerprint.metadata, "version", lambda package: "9")
+    with pytest.warns(UserWarning, match="jaxnets 9, before 0"):
+        train(tmp_path / "run", epochs=1, resume=True)
+    monkeypatch.undo()
+    monkeypatch.setattr(saving, "machine", lambda *_: MACHINE | {"devices": 2})
+    train(tmp_path / "run", epochs=1, resume=True)  # of devices, which are chosen, it says nothing
+    same = Saving(tmp_path / "run", same_bits=True)
+    with pytest.raises(ValueError, match="devices: 2, before 1"):
+        fit(Net(), data(), save=same, resume=True, **SETTINGS)
+
+
+def test_the_kernels_of_a_run_are_recorded(tmp_path, monkeypatch):
+    draw = np.random.default_rng(0)
+    inputs = draw.normal(size=(16, 8, 3)).astype(np.float32)
+    split = Split(inputs, draw.integers(2, size=16).astype(np.int32))
+    settings = {**SETTINGS, "transform": None, "augment": None, "epochs": 1}
+
+    def run(**options):
+        model = RecurrentClassifier(3, 4, 1, output_dim=2, rngs=nnx.Rngs(0))
+        save = Saving(tmp_path / "run", **options)
+        return fit(model, Dataset("drawn", split, split), save=save, resume=True, **settings)
+
+    run()
+    record = read(tmp_path / "run").record["machine"]
+    assert record["kernels"]["recurrence"] == native.asked_for(["recurrence"])["recurrence"]
+    assert re.fullmatch("[0-9a-f]{16}", record["kernels"]["recurrence"])
+    run(same_bits=True)
+    monkeypatch.setattr(native, "_load", native._load.__wrapped__)
+    monkeypatch.setenv("JAXNETS_NATIVE", "no")
+    with pytest.warns(UserWarning, match="native recurrence kernels: none, before "):
+        run()
+
+
 def test_a_folder_in_use_is_not_begun_anew(saved):
     with pytest.raises(ValueError, match="save: expected a folder without a run's checkpoints"):
         train(saved)
@@ -276,6 +342,7 @@ def test_arguments_that_do_not_go_together(options, message):
         ({"steps": 0}, "steps: expected a positive integer, got 0"),
         ({"minutes": 0}, "minutes: expected a .*number"),
         ({"keep": -1}, "keep: expected a positive integer, got -1"),
+        ({"same_bits": "yes"}, "same_bits: expected True or False, got yes"),
     ],
 )
 def test_bad_numbers_are_named(tmp_path, options, message):

@@ -55,6 +55,11 @@ class _Job:
 @recipe_flags
 @click.option("--seed", type=int, help="Seeds everything random.  [default: 0]")
 @saving_flags
+@click.option(
+    "--same-bits",
+    is_flag=True,
+    help="With --resume: refuse where the run may not end with the bits that it would have had.",
+)
 @computing.computing_flags
 @seeds.seeds_flags
 @monitoring.watching_flags
@@ -64,7 +69,12 @@ class _Job:
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print the result alone.")
 def train_command(
-    recipe: str | None, seed: int | None, as_json: bool, quiet: bool, **flags: Any
+    recipe: str | None,
+    seed: int | None,
+    same_bits: bool,
+    as_json: bool,
+    quiet: bool,
+    **flags: Any,
 ) -> None:
     """Train the network of RECIPE and test it on every test example.
 
@@ -92,7 +102,9 @@ def train_command(
         seeds.train(many, chosen, others, out, as_json=as_json, quiet=quiet)
         return
     monitoring.check_apart(watching, None if saving else out)
-    begun = None if resume is None else runs.resume(resume)
+    if same_bits and resume is None:
+        raise click.UsageError("--same-bits needs --resume.")
+    begun = None if resume is None else runs.resume(resume, same_bits=same_bits)
     if begun is not None:
         watching = {**begun.watching, **watching}
         seed = begun.seed if seed is None else seed

@@ -1,9 +1,10 @@
 """What a run trains, on what, and how, in a form that a later one can be compared with."""
 
 import dataclasses
+import os
 import platform
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import metadata
 from typing import Any
 
@@ -79,6 +80,48 @@ def versions() -> dict[str, str]:
     """Of what computes, and of what says so."""
     found = {package: metadata.version(package) for package in _PACKAGES}
     return found | {"python": ".".join(platform.python_version_tuple()[:2])}
+
+
+def machine(devices: int = 1, libraries: Iterable[str] = ()) -> dict[str, Any]:
+    """On what this process computes, as far as the bits of a run follow from it.
+
+    Args:
+        devices: how many share a batch.
+        libraries: native kernels to look for, besides those that were asked for so far.
+
+    Returns:
+        A dictionary that JSON can hold; see ``other_bits``.
+    """
+    if jax.default_backend() != "cpu":
+        return {"devices": devices, "processor": jax.devices()[0].device_kind}
+    known = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count()
+    return {
+        "devices": devices,
+        "processor": native.processor(),
+        "cores": int(os.environ.get("NPROC") or cores or 1),  # as XLA counts them
+        "kernels": native.asked_for(libraries),
+    }
+
+
+def other_bits(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Why a run may have other bits on a machine, and with versions, than it began with, in words.
+
+    Args:
+        before: a ``machine``, with the ``versions`` of the run.
+        now: likewise; what only one of them says is not compared.
+    """
+    known, found = _flat(before), _flat(now)
+    names = [name for name in known if name in found and found[name] != known[name]]
+    return [f"{name} {found[name]}, before {known[name]}" for name in names]
+
+
+def _flat(machine: dict[str, Any]) -> dict[str, Any]:
+    """Each thing by a name for people."""
+    kernels, versions = machine.get("kernels", {}), machine.get("versions", {})
+    others = {name: machine[name] for name in machine.keys() - {"kernels", "versions"}}
+    named = {f"native {name} kernels:": found or "none" for name, found in kernels.items()}
+    return {**named, **{f"{name}:": others[name] for name in sorted(others)}, **versions}
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

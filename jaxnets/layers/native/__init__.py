@@ -42,6 +42,7 @@ _FLAGS = (
     "-shared -fPIC -fvisibility=hidden -w"
 )
 _NEEDED = {"avx2", "fma"}  # of the processor
+_VECTORS = ("avx", "fma", "amx")
 
 _lock = threading.Lock()
 _asked: set[str] = set()  # libraries, by layers in this process
@@ -189,12 +190,29 @@ def _check_machine() -> None:
         raise Missing(f"the processor has no {' and no '.join(missing)}")
 
 
+def processor() -> str:
+    """What this processor is called, and which of its instructions numbers depend on."""
+    about = _described()
+    known = [flag for flag in about.get("flags", "").split() if flag.startswith(_VECTORS)]
+    name = about.get("model name") or platform.processor() or platform.machine()
+    return f"{name} with {' '.join(sorted(known))}" if known else name
+
+
 def _processor() -> str:
     """What this processor is and can do, in Linux' words."""
-    lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
-    wanted = ("vendor_id", "cpu family", "model\t", "flags")
-    first = lines[: lines.index("")] if "" in lines else lines
-    return " ".join(line.partition(":")[2] for line in first if line.startswith(wanted))
+    about = _described()
+    wanted = ("vendor_id", "cpu family", "model", "flags")
+    return " ".join(about.get(name, "") for name in wanted)
+
+
+def _described() -> dict[str, str]:
+    """The first of the processors that Linux knows; nothing on another system."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(errors="replace")
+    except OSError:
+        return {}
+    lines = [line.partition(":") for line in text.partition("\n\n")[0].splitlines()]
+    return {name.strip(): value.strip() for name, _, value in lines}
 
 
 def _digest(command: list[str], source: Path) -> str:
