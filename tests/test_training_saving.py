@@ -245,10 +245,11 @@ def test_where_bits_may_be_others_a_warning_says_so(tmp_path, monkeypatch, other
     monkeypatch.setattr(saving, "machine", lambda *_: MACHINE | other)
     with pytest.warns(UserWarning, match="the run may end with other bits than .*: " + message):
         train(tmp_path / "run", epochs=1, resume=True)
-    with pytest.raises(
-        ValueError, match="resume: expected what .*, for the same bits, .*" + message
-    ):
-        same = Saving(tmp_path / "run", same_bits=True)
+    same, refused = (
+        Saving(tmp_path / "run", same_bits=True),
+        "resume: expected what .* same bits, .*",
+    )
+    with pytest.raises(ValueError, match=refused + message):
         fit(Net(), data(), save=same, resume=True, **SETTINGS)
 
 
