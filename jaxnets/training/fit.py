@@ -153,8 +153,9 @@ def fit(
         save: where and how often to save checkpoints. Ctrl-C and SIGTERM then save before they
             end the run.
         resume: whether to go on with the run that is saved there, if there is one. It then ends
-            as if it had never been interrupted, bit for bit. On another number of devices sums are
-            of another order, and dropout and augmentation draw other numbers.
+            as if it had never been interrupted, bit for bit, on the same machine with the same
+            versions and native kernels; a warning says where these are others. On another number of
+            devices sums are of another order, and dropout and augmentation draw other numbers.
         callbacks: functions to call with each ``EpochRecord``, or ``Callback`` objects, which hear
             more. Any of them ends the run by raising ``StopTraining``.
         non_finite: what becomes of a step whose loss is NaN or infinite: ``"stop"`` raises;
@@ -209,7 +210,7 @@ def fit(
     )
     state = placement.place(state)
     about = _about(program, state, settings, seed, save)
-    journal = begin(save, resume, about, state)
+    journal = begin(save, resume, about, placement.shards, state)
     if len(journal.history) > epochs:
         raise InputError("epochs", f"at least {len(journal.history)}, which are done", epochs)
     course = Course(Compiled(program, placement), journal, data, feeds, plan, epochs)
@@ -217,7 +218,7 @@ def fit(
     first = jax.process_index() == 0
     with (
         reporter(progress if first else "none", epochs=epochs, steps=steps) as report,
-        keeper(save, about, journal.step) as keep,
+        keeper(save, about, placement.shards, journal.step) as keep,
         listeners.listening(so_far),
     ):
         course.run(report, keep, listeners)
