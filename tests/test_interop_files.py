@@ -3,6 +3,7 @@ import collections
 import contextlib
 import gzip
 import io
+import json
 import os
 import pathlib
 import pickle
@@ -281,20 +282,19 @@ def torchscript():
     return buffer.getvalue()
 
 
-def float8():
-    value = torch.ones(2).to(torch.float8_e4m3fn)
-    return safetensors.torch.save({"a": value})
-
-
 def with_bad_header():
     return (20).to_bytes(8, "little") + b'{"a": nonsense}     ' + b"\0" * 8
+
+
+def index(part):
+    return json.dumps({"weight_map": {"a": part}}).encode()
 
 
 STATE = saved_bytes(torch.nn.Linear(2, 2).state_dict())
 TENSORS = safetensors.torch.save(torch.nn.Linear(2, 2).state_dict())
 INSTEAD = r"save model\.state_dict\(\) instead"
 TRUST = r"if you trust the file: load_torch\(model, torch.load\(path, weights_only=False\)\)"
-INDEX = b'{"weight_map": {"a": "model-1.safetensors"}}'
+INDEX = index("model-1.safetensors")
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n"
 DAMAGED = "which is damaged or incomplete"
 NO_CHECKPOINT = "which is damaged, incomplete or no checkpoint"
@@ -329,7 +329,11 @@ BAD = {
     "web page": (b"\n<!DOCTYPE html><html>404", "begins with .*DOCTYPE.* looks like a web page"),
     "Git LFS": (LFS, "begins with 'version https://git-lfs.* a pointer of Git LFS: run `git lfs"),
     "gzip": (gzip.compress(STATE), "looks like a gzip archive: unpack it first"),
-    "index": (INDEX, 'begins with \'{"weight_map".* JSON: of an index, load the files that it'),
+    "JSON": (b'{"a": 1}', "begins with .* JSON, and no index of a checkpoint in several files"),
+    "deep JSON": (b'{"weight_map": ' + b"[" * 10**5, "JSON, and no index of a checkpoint"),
+    "index": (INDEX, "whose part model-1.safetensors is not beside it"),
+    "index of other folders": (index("../w.pt"), "names '../w.pt', a file in another folder"),
+    "index of itself": (index("w.pt"), "begins with .* JSON, and no index"),
     "truncated zip": (STATE[:700], DAMAGED),
     "cut at the end": (STATE[:-30], DAMAGED),
     "a flipped byte": (
@@ -339,18 +343,20 @@ BAD = {
     "bad name": (STATE.replace(b"weight", b"\xff\xffight"), "which is damaged"),
     "zip alone": (b"PK\x03\x04", DAMAGED),
     "another zip": (archive(notes="text"), "which is a zip archive of notes"),
-    "pickle": (pickle.dumps({"a": 1}), NO_CHECKPOINT),
-    "npz of objects": (objects(), "which is damaged or holds more than plain arrays"),
+    "pickle": (pickle.dumps({"a": 1}), "a mapping without tensors, with the keys a$"),
+    "cut pickle": (pickle.dumps({"a": np.ones(9)})[:-9], NO_CHECKPOINT),
+    "no pickle": (b"(see the notes)", "looks like nothing known"),
+    "npz of objects": (objects(), r"a mapping without tensors, with the keys a \(object\[\]\)"),
     "tensor": (saved_bytes(torch.ones(3)), "a state_dict: .*, which holds a Tensor"),
     "list": (saved_bytes([1, 2]), "a state_dict: .*, which holds a list"),
     "module": (saved_bytes(torch.nn.Linear(2, 2)), rf"holds torch.nn.*Linear and not .*{TRUST}"),
-    "objects": (saved_bytes({"a": np.array([{}], object)}), "an array of dtype object"),
-    "records": (saved_bytes({"a": np.zeros(2, "i4,f4")}), "an array of dtype "),
+    "objects": (saved_bytes({"a": np.array([{}], object)}), r"with the keys a \(object\[1\]\)"),
+    "records": (saved_bytes({"a": np.zeros(2, "i4,f4")}), r"with the keys a \(\|V8\[2\]\)"),
     "TorchScript": (torchscript(), rf"which is a TorchScript archive; {INSTEAD}"),
     "truncated tensors": (TENSORS[:-5], DAMAGED),
     "header cut": (TENSORS[:20], DAMAGED),
     "bad header": (with_bad_header(), DAMAGED),
-    "float8": (float8(), "in which a is of the unknown dtype F8_E4M3"),
+    "unknown dtype": (TENSORS.replace(b"F32", b"F31"), "has the dtype F31, unknown to safetensors"),
 }
 
 
