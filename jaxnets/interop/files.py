@@ -39,6 +39,7 @@ _DTYPES = {
     "C64": np.complex64,
 }
 _HEADER_LIMIT = 100_000_000  # bytes that safetensors allows for its header
+_MOST_UNPACKED = 2**30  # bytes of an archive that is a small file
 _OLD_PICKLES = b"(}]c"  # how those of protocols 0 and 1 begin
 _TRUSTED = "torch.load(path, weights_only=False)"
 _SAVE_INSTEAD = "save model.state_dict() instead"
@@ -166,9 +167,14 @@ def _read_zip(path: Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             records = archive.infolist()
+            size = sum(record.file_size for record in records)
+            if size > _MOST_UNPACKED and size > 100 * path.stat().st_size:
+                raise _refused(path, f"which would unpack to {size:,} bytes")
             # torch.save can be told to leave them out, which it does by zeros.
             checked = any(record.CRC for record in records)
             damaged = archive.testzip() if checked else None
+    except InputError:
+        raise
     except Exception as error:  # damage shows in many ways
         reason = f"which is damaged or incomplete ({_first_line(error)})"
         raise _refused(path, reason) from error
