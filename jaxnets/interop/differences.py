@@ -150,7 +150,7 @@ def _note(ours: list[np.ndarray], theirs: list[np.ndarray]) -> str:
             return f"{list(mine.shape)} here, {list(array.shape)} there"
     here, there = (all(np.isfinite(array).all() for array in arrays) for arrays in (ours, theirs))
     if here == there:
-        return "not finite in other places"
+        return "not finite in both, and not the same"
     return f"not finite {'there' if here else 'here'}"
 
 
