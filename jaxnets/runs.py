@@ -339,6 +339,16 @@ def _standardized(data: Dataset | None) -> dict[str, Any] | None:
     return {name: scaler and dataclasses.asdict(scaler) for name, scaler in scalers.items()}
 
 
+def is_run(directory: Path | str) -> bool:
+    """Whether ``write`` has filled a folder."""
+    return (Path(directory) / _RECORD).is_file()
+
+
+def weights_of(directory: Path | str) -> Path:
+    """Where the weights are in the folder of a run."""
+    return Path(directory) / _WEIGHTS
+
+
 @dataclass(frozen=True)
 class SavedRun:
     """What a run's folder gives back.

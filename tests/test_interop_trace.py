@@ -151,7 +151,11 @@ def test_a_layer_that_refuses_what_another_shape_gave_it_is_explained():
 
 @pytest.mark.parametrize(
     ("here", "there", "note"),
-    [(np.nan, 0, "not finite here"), (0, np.inf, "not finite there"), (np.nan, np.inf, "finite in both")],
+    [
+        (np.nan, 0, "not finite here"),
+        (0, np.inf, "not finite there"),
+        (np.nan, np.inf, "not finite in both, and not the same"),
+    ],
 )
 def test_what_is_not_finite_in_one_alone_is_said(here, there, note):
     theirs, ours = torch.nn.Linear(2, 2), layers.Linear(2, 2, rngs=RNGS)

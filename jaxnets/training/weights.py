@@ -82,6 +82,30 @@ def load_weights(model: nnx.Module, directory: Path | str) -> None:
     nnx.update(model, nnx.from_flat_state(filled))
 
 
+def weights_in(directory: Path | str) -> dict[str, str] | None:
+    """What ``save_weights`` wrote: by our names, such as ``float32[64, 10]``.
+
+    Args:
+        directory: the folder.
+
+    Returns:
+        None if it is no such folder.
+
+    Raises:
+        ValueError: if the weights are damaged.
+    """
+    path = Path(directory).absolute()
+    if not (path / MANIFEST).is_file():
+        return None
+    try:
+        if fault := damage(path):
+            raise OSError(fault)
+        return storage.shapes(path)
+    except OSError as error:
+        got = f"{directory}, which is damaged: {error.strerror or error}"
+        raise InputError("directory", "a folder written by save_weights", got) from error
+
+
 def _name(path: tuple[Any, ...]) -> str:
     return ".".join(map(str, path))
 
