@@ -54,6 +54,30 @@ def test_inspect_lists_the_arrays(capsys, tmp_path):
     assert out.splitlines()[-1] == "4 arrays, 26 numbers"
 
 
+def test_names_in_a_file_do_nothing_to_a_terminal(capsys, tmp_path):
+    odd = "fc3\x1b[31m\x07\n\u202e"
+    shown = r"fc3\x1b[31m\x07\n\u202e"
+    state = to_torch(mlp()) | {odd: torch.ones(2), "n" * 10**6: torch.ones(2)}
+    path = tmp_path / "w\x1b[2J.pt"
+    torch.save({"model": state, f"{odd}.aside": 3}, path)
+    code, out, err = run(capsys, "inspect", path)
+    assert (code, err) == (0, "")
+    assert f"\n{shown}" in out
+    assert f"left aside: {shown}.aside" in out
+    texts = [out, run(capsys, "convert", path, tmp_path / "new.pt", *OPTION)[2]]
+    assert f"unexpected: {shown} torch.float32[2], nnn" in texts[-1]
+    rename = ["--rename", f"{odd}=fc4", "--drop", "nn*", "--drop", "fc4"]
+    texts += run(capsys, "convert", path, tmp_path / "new.pt", *OPTION, *rename)[1:]
+    command = ["convert", path, tmp_path / "\x1b[3J", *OPTION, "--to", "jaxnets"]
+    texts += run(capsys, *command, "--drop", odd, "--drop", "nn*")[1:]
+    assert texts[-2].startswith(f"4 arrays of {tmp_path}" + r"/w\x1b[2J.pt loaded")
+    assert texts[-2].splitlines()[-1] == rf"written to {tmp_path}/\x1b[3J"
+    texts += run(capsys, "inspect", tmp_path / "none\x1b[2J")[1:]
+    for text in texts:
+        assert not set(text) & set("\x1b\x07\u202e")
+        assert len(text) < 3000
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """The folder of a run of one epoch."""

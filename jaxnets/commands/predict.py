@@ -8,7 +8,7 @@ import click
 import numpy as np
 
 from jaxnets import recipes, runs
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, printable
 from jaxnets.commands.flags import PathArgument
 from jaxnets.data import Dataset, StandardizedDataset
 from jaxnets.models import LanguageModel
@@ -45,7 +45,7 @@ def predict_command(run: Path, **flags: Any) -> None:
     writes = isinstance(saved.model, LanguageModel)
     _check_flags(given, saved, ("inputs", "index", "top") if writes else _WRITING)
     if writes:
-        click.echo(_written(saved, **given))
+        click.echo(printable(_written(saved, **given), limit=None, lines=True))
     else:
         for line in _answers(saved, **given):
             click.echo(line)
@@ -87,7 +87,7 @@ def _answers(
         examples += _chosen(recipes.load_data(saved.recipe), index)
     batch = np.stack([example for _, example in examples])
     outputs = predict(saved.model, batch, transform=recipes.build_transform(saved.recipe))
-    names = (name for name, _ in examples)
+    names = (printable(name, limit=None) for name, _ in examples)
     return [f"{name}: {_answer(saved, row, top)}" for name, row in zip(names, outputs, strict=True)]
 
 
@@ -127,5 +127,5 @@ def _answer(saved: runs.SavedRun, row: np.ndarray, top: int) -> str:
         exponentials = np.exp(row - row.max())
         row = exponentials / exponentials.sum()
     best = np.argsort(-row, kind="stable")[:top]
-    names = saved.class_names or ()
+    names = tuple(map(printable, saved.class_names or ()))
     return "  ".join(f"{names[k] if k < len(names) else k} {row[k]:.2%}" for k in best)

@@ -3,10 +3,12 @@
 import difflib
 import fnmatch
 import itertools
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, printable
+from jaxnets.interop.report import listed
 
 #: Takes a name to another, or to None where the array is to be dropped.
 Rename = Mapping[str, str | None] | Callable[[str], str | None]
@@ -46,14 +48,14 @@ class Naming:
 
     def check(self) -> None:
         """Raises if two names became one, or it is not certain what is meant."""
-        new = self._kept()
-        for name in dict.fromkeys(new):
-            if new.count(name) > 1:
-                old = " and ".join(old for old, other in self.names.items() if other == name)
-                raise InputError("rename", "a name of its own for each array", f"{name} for {old}")
+        name, count = next(iter(Counter(self._kept()).most_common(1)), ("", 0))
+        if count > 1:
+            old = [printable(old) for old, other in self.names.items() if other == name]
+            got = f"{printable(name)} for {' and '.join(old[:10])}"
+            raise InputError("rename", "a name of its own for each array", got)
         if self.unmatched:
             key = self.unmatched[0]
-            there = ", ".join(_nearest(key, self.stripped.values()))
+            there = listed(_nearest(key, self.stripped.values()))
             expected = "names that the source has, or their first parts"
             raise InputError("rename", expected, f"{key!r}, while there are {there}")
         if self.rivals:

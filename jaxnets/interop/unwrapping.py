@@ -13,6 +13,7 @@ from jaxnets.arrays import InputError, printable
 from jaxnets.interop.computed import plain_weights
 from jaxnets.interop.conversion import described, unreadable
 from jaxnets.interop.naming import Naming, Rename, best_naming
+from jaxnets.interop.report import listed
 
 #: Under which keys checkpoints keep the weights; looked into before all others.
 _NESTS = {
@@ -128,7 +129,7 @@ def _best(readings: list[_Reading], known: Collection[str], origin: str) -> _Rea
     if all(one.path[: len(first.path)] == first.path for one in others):
         return first
     paths = [reading.path for reading in best]
-    places = ", ".join(repr(".".join(path)) for path in paths[:10])
+    places = listed(repr(".".join(path)) for path in paths)
     whole = "source" if origin == "state_dict" else "torch.load(path)"
     keys = "".join(f"[{key!r}]" for key in paths[0])
     expected = f"one state_dict (pass one, such as {whole}{keys})"
