@@ -17,6 +17,10 @@ Rename = Mapping[str, str | None] | Callable[[str], str | None]
 _WRAPPERS = frozenset(("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module"))
 
 
+_MOST_STARTS = 20  # of any number in a large file; what fits equally well is refused
+_MOST_PARTS = 50  # of a name
+
+
 @dataclass(frozen=True)
 class Naming:
     """A way to name the arrays of a checkpoint.
@@ -107,14 +111,14 @@ def best_naming(names: Sequence[str], known: Collection[str], rename: Rename | N
 
 def _starts(
     bare: Mapping[str, list[str]], known: frozenset[str], rename: Rename | None
-) -> Iterable[tuple[str, ...]]:
-    """First parts of names without which a name is a known one."""
-    found: dict[tuple[str, ...], None] = {}
+) -> list[tuple[str, ...]]:
+    """First parts of names without which a name is a known one: those of the most names."""
+    found: Counter[tuple[str, ...]] = Counter()
     for split in bare.values():
-        for count in range(1, len(split)):
+        for count in range(1, min(len(split), _MOST_PARTS)):
             if _new_name([".".join(split[count:])], rename, set()) in known:
-                found[tuple(split[:count])] = None
-    return found
+                found[tuple(split[:count])] += 1
+    return [start for start, _ in found.most_common(_MOST_STARTS)]
 
 
 def _without(
