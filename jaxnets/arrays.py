@@ -11,6 +11,9 @@ import numpy as np
 
 Choice = TypeVar("Choice", bound=str)
 
+#: Invisible characters that words of some languages, and emoji, are written with.
+_JOINERS = "\u200c\u200d"
+
 _INT32 = np.iinfo(np.int32)  # the dtype of counts of steps and of indices
 
 #: An array as a user may hand it over: on the host or on a device.
@@ -32,7 +35,33 @@ class InputError(ValueError):
 
     def __str__(self) -> str:
         got = self.got if isinstance(self.got, str) else repr(self.got)
-        return f"{self.argument}: expected {self.expected}, got {got}"
+        message = f"{self.argument}: expected {self.expected}, got {got}"
+        return printable(message, limit=None, lines=True)
+
+
+def printable(text: Any, *, limit: int | None = 200, lines: bool = False) -> str:
+    r"""A text from a file, such as the name of a class or a tensor, fit for a terminal.
+
+    What a terminal would act on instead of showing it (escape sequences, changes of the writing
+    direction) becomes an escape such as ``\x1b``, as in Python's literals.
+
+    Args:
+        text: the text, or what becomes one by ``str``.
+        limit: the largest number of characters; the middle of a longer text becomes ``…``. None
+            for any number.
+        lines: whether line breaks and tabs remain.
+    """
+    text, kept = str(text), _JOINERS + ("\n\t" if lines else "")
+    if limit is not None and len(text) > limit:
+        half = (limit - 1) // 2
+        text = f"{text[: limit - 1 - half]}…{text[len(text) - half :]}"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in kept else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def describe(array: Any) -> str:

@@ -13,7 +13,7 @@ import click
 import jax
 
 from jaxnets import runs
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, printable
 from jaxnets.commands.compare import compare_command
 from jaxnets.commands.data import data_group
 from jaxnets.commands.predict import predict_command
@@ -120,7 +120,8 @@ def _backends_word(error: Exception) -> str | None:
 
 def _fail(message: str, code: int, error: BaseException | None = None) -> int:
     notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(runs.KEPT)]
-    print(f"jaxnets: {' '.join('; '.join([message, *notes]).split())}", file=sys.stderr)
+    line = " ".join("; ".join([message, *notes]).split())
+    print(printable(f"jaxnets: {line}", limit=None), file=sys.stderr)
     return code
 
 

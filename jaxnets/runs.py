@@ -424,6 +424,16 @@ def _table_columns(data: Dataset | None) -> list[dict[str, Any]] | None:
     return None if encoder is None else encoder.to_json()
 
 
+def is_run(directory: Path | str) -> bool:
+    """Whether ``write`` has filled a folder."""
+    return (Path(directory) / _RECORD).is_file()
+
+
+def weights_of(directory: Path | str) -> Path:
+    """Where the weights are in the folder of a run."""
+    return Path(directory) / _WEIGHTS
+
+
 @dataclass(frozen=True)
 class SavedRun:
     """What a run's folder gives back.

@@ -18,8 +18,39 @@ from jaxnets.arrays import (
     check_seed,
     entries,
     narrowed,
+    printable,
 )
 from jaxnets.optional import require
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain", "plain"),
+        ("Wörter, 数字, नमस्ते, می\u200cخواهم, 👩\u200d🔬", None),
+        ("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
+        ("\x9b31m\x07\x08\x7f", r"\x9b31m\x07\x08\x7f"),
+        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+        ("a\rb\nc\td", r"a\rb\nc\td"),
+        ("\u202egnp.exe\u2028\ufeff", r"\u202egnp.exe\u2028\ufeff"),
+        ("\udc80", r"\udc80"),
+        ("x" * 1000, "x" * 100 + "…" + "x" * 99),
+        (3, "3"),
+    ],
+)
+def test_what_a_terminal_would_act_on_is_escaped(text, expected):
+    assert printable(text) == (text if expected is None else expected)
+
+
+def test_lines_of_a_text_may_remain():
+    assert printable("a\n\tb\r\x1b", lines=True) == "a\n\tb" + r"\r\x1b"
+    assert printable("\x1b" * 300, limit=None) == r"\x1b" * 300
+
+
+def test_an_error_is_fit_for_a_terminal():
+    error = InputError("name\x1b[2J", "a\x9bname", "b\x1b]0;c\x07\nd")
+    assert str(error) == r"name\x1b[2J: expected a\x9bname, got b\x1b]0;c\x07" + "\nd"
+    assert error.got == "b\x1b]0;c\x07\nd"
 
 
 def test_an_input_error_is_one_sentence_and_a_value_error():

@@ -57,6 +57,15 @@ def differences(folder: Path, like: Mapping[str, Any]) -> str:
     )
 
 
+def shapes(folder: Path) -> dict[str, str]:
+    """The dtype and shape of every array in a folder, such as ``float32[64, 10]``.
+
+    Raises:
+        OSError: if the folder cannot be read.
+    """
+    return _stored(folder)[0]
+
+
 def start_writing(folder: Path, arrays: Mapping[str, Any]) -> Callable[[], None]:
     """Begins to write arrays into a new folder; they may be changed or donated at once.
 
