@@ -311,7 +311,7 @@ def go_on(
     ]
     if faults:
         expected = f"the run in {begun.directory}"
-        raise InputError("resume", expected, f"another: {'; '.join(faults)}")
+        raise InputError("resume", expected, f"another: {'; '.join(faults)}", whole=True)
     more = dataclasses.replace(begun, recipe=recipe)
     if recipe.epochs > begun.recipe.epochs and jax.process_index() == 0:
         _write_begun(begun.directory, more)

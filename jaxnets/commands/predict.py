@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from jaxnets import recipes, runs
-from jaxnets.arrays import InputError, printable
+from jaxnets.arrays import InputError, printable, shown
 from jaxnets.commands.flags import PathArgument
 from jaxnets.data import Dataset, StandardizedDataset, TableEncoder, table_files, tables
 from jaxnets.models import LanguageModel
@@ -77,7 +77,7 @@ def _check_flags(given: dict[str, Any], saved: runs.SavedRun, strange: Sequence[
         if name in given:
             called = "TEXT" if name == "inputs" else name
             expected = f"none, as {type(saved.model).__name__} {does}"
-            raise InputError(called, expected, repr(given[name]))
+            raise InputError(called, expected, shown(given[name]))
     if "invert" in given and (saved.encoder is not None or "inputs" not in given):
         raise InputError("invert", "none, as no image file is given", given["invert"])
     if "top" in given and not saved.classifies:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, check_path
 from jaxnets.interop import inert, pickles
 from jaxnets.interop.conversion import Unreadable
 from jaxnets.interop.report import listed
@@ -68,7 +68,7 @@ def read(path: str | os.PathLike[str]) -> Any:
             holds more than data.
         ImportError: if the package that reads the format is not installed.
     """
-    path = Path(path)
+    path = check_path("source", path, "a checkpoint file")
     return _read_index(path) if _is_index(path) else _read_one(path)
 
 
@@ -310,7 +310,7 @@ def write_torch(tensors: Mapping[str, Any], path: str | os.PathLike[str]) -> Non
 @contextlib.contextmanager
 def _replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A file beside the path that takes its place when it is complete."""
-    path = Path(path)
+    path = check_path("path", path, "a file in a folder that exists")
     if path.is_dir() or not path.parent.is_dir():
         raise InputError("path", "a file in a folder that exists", str(path))
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")

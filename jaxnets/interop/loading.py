@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import describe
+from jaxnets.arrays import check_bool, describe
 from jaxnets.interop import files
 from jaxnets.interop.conversion import as_count, check_kind, converted, described, to_numpy
 from jaxnets.interop.entries import Entry, entries
@@ -100,6 +100,7 @@ def load_torch(
           taken off: module.
           float64 to float32: weight, bias
     """
+    check_bool("strict", strict)
     tree, origin = _open(source)
     weights = entries(model)
     known = {name for entry in weights for name in entry.theirs}

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from jaxnets.arrays import InputError, printable
+from jaxnets.arrays import InputError, called, check_function, printable, shown
 from jaxnets.interop.report import listed
 
 #: Takes a name to another, or to None where the array is to be dropped.
@@ -68,7 +68,7 @@ class Naming:
             parts = ", ".join([f"{first!r}: ''", *(f"{other!r}: None" for other in apart[:3])])
             got = f"{', '.join(f'{rival}.' for rival in self.rivals[:10])} of equal fit"
             expected = f"one first part of names that fits best (pass, say, rename={{{parts}}})"
-            raise InputError("source", expected, got)
+            raise InputError("source", expected, got, whole=True)
 
     def _kept(self) -> list[str]:
         return [new for new in self.names.values() if new is not None]
@@ -85,8 +85,8 @@ def best_naming(names: Sequence[str], known: Collection[str], rename: Rename | N
         known: those of the model; without them wrappers' parts go, and nothing else.
         rename: applied to what is left of each name, or else to the name with its wrapping.
     """
-    if rename is not None and not isinstance(rename, Mapping) and not callable(rename):
-        raise InputError("rename", "a mapping of names or a function", repr(rename))
+    if rename is not None and not isinstance(rename, Mapping):
+        check_function("rename", rename, "a mapping of names or a function")
     of_model = {part for name in known for part in name.split(".")}
     parts = {name: name.split(".") for name in names}
     found = [
@@ -159,16 +159,20 @@ def _new_name(names: Sequence[str], rename: Rename | None, used: set[str]) -> st
     if rename is None:
         return names[0]
     if not isinstance(rename, Mapping):
-        new = rename(names[0])
+        new = called("rename", "a function of a name", rename, names[0])
         if not isinstance(new, str | None):
-            raise InputError("rename", "a name or None for each name", f"{new!r} for {names[0]}")
+            raise InputError(
+                "rename", "a name or None for each name", f"{shown(new)} for {names[0]}"
+            )
         return new
     for name in names:
         for key, rest in _keys(name, rename):
             used.add(key)
             new = rename[key]
             if not isinstance(new, str | None):
-                raise InputError("rename", "a name or None for each name", f"{new!r} for {name}")
+                raise InputError(
+                    "rename", "a name or None for each name", f"{shown(new)} for {name}"
+                )
             return None if new is None else ".".join([*filter(None, new.split(".")), *rest])
     return names[0]
 

@@ -54,7 +54,7 @@ def read(source: OptimizerSource, argument: str = "source") -> Source:
     tree, origin = source, argument
     if isinstance(source, str | os.PathLike):
         tree, origin = files.read(source), str(source)
-    elif hasattr(source, "param_groups") and hasattr(source, "state_dict"):
+    elif hasattr(source, "param_groups") and hasattr(type(source), "state_dict"):
         optimizer, tree = type(source).__name__, source.state_dict()
         for own, packed in zip(source.param_groups, tree["param_groups"], strict=True):
             sizes = (tuple(parameter.shape) for parameter in own["params"])

@@ -178,7 +178,7 @@ def _raise(faults: Faults, source: Source, parameters: Parameters) -> None:
     lines = [f"{kind}: {listed(items)}" for kind, items in faults.items() if items]
     if lines:
         expected = f"the state of this optimizer of {parameters.model}"
-        raise InputError(source.origin, expected, "\n  ".join(["", *lines]))
+        raise InputError(source.origin, expected, "\n  ".join(["", *lines]), whole=True)
 
 
 def _tensors(kept: Mapping[str, np.ndarray]) -> dict[str, Any]:

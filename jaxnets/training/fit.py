@@ -9,7 +9,7 @@ import optax
 from flax import nnx
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import InputError, check_bool, check_seed
+from jaxnets.arrays import InputError, check_bool, check_seed, shown
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.transforms import Augmentation
 from jaxnets.training.callbacks import Callback, Listeners, RunSoFar
@@ -243,9 +243,9 @@ def _placement(
 ) -> AnyPlacement:
     """The devices, which share parameters too if there is a sharding."""
     if sharding is not None and not isinstance(sharding, Sharding):
-        raise InputError("sharding", "a Sharding or None", repr(sharding))
+        raise InputError("sharding", "a Sharding or None", sharding)
     if sharding is not None and parallel == "pmap":
-        raise InputError("parallel", "'shard_map' where parameters are cut too", repr(parallel))
+        raise InputError("parallel", "'shard_map' where parameters are cut too", shown(parallel))
     placement = place(devices, parallel)
     if sharding is None:
         return placement
@@ -263,7 +263,7 @@ def _check_alone(seeds: Any, devices: Any, callbacks: Any, others: dict[str, Any
     if devices not in (None, 1):
         raise InputError("devices", "None or 1 with seeds", devices)
     if not isinstance(callbacks, list | tuple) or callbacks:
-        raise InputError("callbacks", "none with seeds", repr(callbacks))
+        raise InputError("callbacks", "none with seeds", callbacks)
     for name, value in others.items():
         if value:
             raise InputError(name, "the default with seeds", value)
@@ -271,6 +271,6 @@ def _check_alone(seeds: Any, devices: Any, callbacks: Any, others: dict[str, Any
 
 def _check_saving(save: Any, resume: Any) -> None:
     if save is not None and not isinstance(save, Saving):
-        raise InputError("save", "a Saving or None", repr(save))
+        raise InputError("save", "a Saving or None", save)
     if check_bool("resume", resume) and save is None:
         raise InputError("save", "a Saving to go on with, as resume is True", save)

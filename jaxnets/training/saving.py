@@ -12,7 +12,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.arrays import InputError, check_bool, check_integer, check_number, check_positive
+from jaxnets.arrays import (
+    InputError,
+    check_bool,
+    check_integer,
+    check_number,
+    check_path,
+    check_positive,
+)
 from jaxnets.json_files import WRONG, reason
 from jaxnets.training.checkpoints import Checkpoints, Saved, read
 from jaxnets.training.counts import check_counted
@@ -40,7 +47,8 @@ class Saving:
             chosen.
 
     Raises:
-        InputError: if a number is not positive, or ``same_bits`` is no truth value.
+        InputError: if the folder is no path, a number is not positive, or ``same_bits`` is no truth
+            value.
     """
 
     directory: Path | str
@@ -50,7 +58,8 @@ class Saving:
     same_bits: bool = False
 
     def __post_init__(self) -> None:
-        """Checks the numbers."""
+        """Checks the folder and the numbers."""
+        check_path("directory", self.directory, "a folder")
         check_bool("same_bits", self.same_bits)
         if self.steps is not None:
             check_positive("steps", self.steps)
@@ -283,7 +292,7 @@ def begin(
     faults = differences(saved.record["about"], about)
     if faults:
         expected = f"the run saved in {saving.directory}"
-        raise InputError("resume", expected, f"another: {'; '.join(faults)}")
+        raise InputError("resume", expected, f"another: {'; '.join(faults)}", whole=True)
     _compare_bits(saving, saved, about, devices)
     return journals[0]
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.arrays import InputError, describe
+from jaxnets.arrays import InputError, describe, shown
 from jaxnets.json_files import read_object, reason
 
 _ABOUT = "arrays.json"
@@ -38,7 +38,7 @@ def check(arrays: Mapping[str, Any]) -> None:
     Raises:
         InputError: if something is no array and no number.
     """
-    wrong = [f"{name} {value!r}" for name, value in arrays.items() if not _is_array(value)]
+    wrong = [f"{name} {shown(value)}" for name, value in arrays.items() if not _is_array(value)]
     if wrong:
         raise InputError("state", "arrays and numbers", ", ".join(wrong))
 

@@ -52,7 +52,7 @@ class StreamedSplit:
         check_positive("prefetch", prefetch)
         if classes is not None:
             check_positive("classes", classes)
-        if not hasattr(examples, "__len__") or not hasattr(examples, "__getitem__"):
+        if not _is_indexed(examples):
             expected = "an object with __len__ and __getitem__"
             raise InputError("examples", expected, type(examples).__name__)
         if len(examples) == 0:
@@ -254,6 +254,11 @@ def _check_fits(name: str, array: np.ndarray, rows: np.ndarray) -> None:
         for row, example in zip(rows, array, strict=True):
             check_fits(f"{name} of example {row}", example)
         raise
+
+
+def _is_indexed(examples: Any) -> bool:
+    scalar = getattr(examples, "shape", None) == ()
+    return all(hasattr(examples, name) for name in ("__len__", "__getitem__")) and not scalar
 
 
 def _close(crews: list[Crew]) -> None:
