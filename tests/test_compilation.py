@@ -73,13 +73,10 @@ def test_programs_that_others_could_have_written_are_removed(tmp_path, monkeypat
 
 
 def test_a_folder_that_others_can_write_to_keeps_no_programs(tmp_path):
-    (tmp_path / "open").mkdir()
-    (tmp_path / "open").chmod(0o777)
-    clean = {
-        "PATH": "/usr/bin:/bin",
-        "JAX_PLATFORMS": "cpu",
-        "JAXNETS_CACHE": str(tmp_path / "open"),
-    }
+    cache = tmp_path / "open"
+    cache.mkdir()
+    cache.chmod(0o777)
+    clean = {"PATH": "/usr/bin:/bin", "JAX_PLATFORMS": "cpu", "JAXNETS_CACHE": str(cache)}
     command = [sys.executable, "-c", SCRIPT.format(before="")]
     done = subprocess.run(command, env=clean, capture_output=True, text=True, check=True)
     assert done.stdout == "None\n"
