@@ -160,6 +160,14 @@ def test_a_folder_that_others_can_write_to_is_not_used(make, cache, caplog, act,
     assert re.search(message, caplog.text)
 
 
+def test_a_full_disk_is_not_used(make, cache, caplog, monkeypatch):
+    make()
+    monkeypatch.setattr(compilation, "_LEAST_ROOM", 2**70)
+    assert [make(), make()] == [2, 3]
+    (said,) = caplog.records
+    assert f"{cache} is not used as a cache: its disk is full; JAXNETS_CACHE" in said.getMessage()
+
+
 def test_a_library_that_cannot_be_kept_is_open_all_the_same(make, cache, code, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -227,7 +235,7 @@ def test_where_nothing_can_be_opened_the_reason_is_said(make, monkeypatch, tmp_p
         raise OSError(f"{path}: failed to map segment from shared object")
 
     class Noexec:
-        f_flag = os.ST_NOEXEC
+        f_flag, f_bavail, f_frsize = os.ST_NOEXEC, 2**30, 4096
 
     monkeypatch.setattr(ctypes, "CDLL", refused)
     monkeypatch.setattr(os, "statvfs", lambda path: Noexec)
