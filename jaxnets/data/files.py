@@ -56,7 +56,7 @@ def open_path(path: Path, *, seed: int = 0, reading: tables.Reading | None = Non
             or image_folder.find(path, seed)
             or npz.find(path)
         )
-    return npz.find(path) if path.suffix == ".npz" else tables.find(path, reading)
+    return npz.find(path) if path.suffix.lower() == ".npz" else tables.find(path, reading)
 
 
 def at(path: Path, *, seed: int = 0, reading: tables.Reading | None = None) -> Source | None:

@@ -58,7 +58,8 @@ def _decide(first: list[str], below: list[list[str]]) -> bool | None:
     numbers = _numbers(first)
     if not below:
         return not numbers
-    columns = [[row[k] for row in below if k < len(row)] for k in range(len(first))]
+    others = [row for row in below if row != first]  # a header may stand again in the middle
+    columns = [[row[k] for row in others if k < len(row)] for k in range(len(first))]
     pairs = list(zip(first, columns, strict=True))
     texts = [(cell, column) for cell, column in pairs if not (is_number(cell) or is_missing(cell))]
     names = any(_all_numbers(column) for _, column in texts)
@@ -66,7 +67,7 @@ def _decide(first: list[str], below: list[list[str]]) -> bool | None:
     if names or values:
         return None if names and values else names
     if not numbers:
-        return len(set(first)) == len(first)
+        return len(set(first)) == len(first) and first not in below
     if len(set(first)) < len(first):
         return False
     return _by_numbers(pairs, bool(texts))

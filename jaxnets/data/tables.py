@@ -209,6 +209,8 @@ def _table(cells: Cells, *, header: bool) -> Table:
     if twice:
         raise InputError(str(cells.path), "columns of different names", f"{twice[0]!r} twice")
     for row in rows:
+        if header and row.cells == names:
+            raise InputError(f"{cells.path}, row {row.line}", "an example", "the header again")
         if len(row.cells) != width:
             raise InputError(
                 f"{cells.path}, row {row.line}", f"{width} columns", f"{len(row.cells)}"
@@ -449,7 +451,8 @@ def _in_order(table: Table, time: int) -> Table:
     def place(row: int) -> str:
         return f"{table.place(row)}, column {name!r}"
 
-    moments = dates.moments(cells, place)
+    remedy = f"drop=({name!r},) to leave the column out"
+    moments = dates.moments(cells, place, remedy)
     order = sorted(range(len(moments)), key=moments.__getitem__)
     for before, after in itertools.pairwise(order):
         if moments[before] == moments[after]:
