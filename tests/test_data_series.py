@@ -223,6 +223,23 @@ def test_dates_that_give_no_order_are_refused(sales, dates, message):
         load(**sales(dated(dates)), window=1, test="train")
 
 
+def test_the_dates_of_a_test_table_come_after_those_of_the_training_table(tmp_path):
+    for name, dates in (
+        ("train", ["2024-01-02", "2024-01-01"]),
+        ("test", ["2024-01-04", "2024-01-03"]),
+    ):
+        (tmp_path / f"{name}.csv").write_text(dated(dates))
+    found = load(tmp_path, window=1)
+    assert found.train.inputs.ravel().tolist() == found.test.inputs.ravel().tolist() == [1]
+    (tmp_path / "test.csv").write_text(dated(["2024-01-04", "2024-01-02"]))
+    message = (
+        r"test\.csv, row 3, column 'date': expected dates after the last of train\.csv, or drop"
+    )
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, window=1)
+    assert load(tmp_path, window=1, drop="date").test.inputs.ravel().tolist() == [0]
+
+
 @pytest.mark.parametrize("name", ["day", "", "Unnamed: 0", "DATE"])
 def test_a_column_of_dates_is_found_whatever_it_is_called(sales, name):
     dates = ["2024-01-03", "2024-01-02", "2024-01-01"]

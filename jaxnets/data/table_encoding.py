@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxnets.arrays import InputError
 from jaxnets.data.dataset import Dataset
-from jaxnets.data.table_files import as_numbers, is_number, plain_number
+from jaxnets.data.table_files import as_numbers, is_number, plain
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -189,9 +189,7 @@ def _one_hot(
 ) -> np.ndarray:
     """1 at the place of each cell's category, float32 [N, categories]."""
     numbers = {category: number for number, category in enumerate(categories)}
-    cells = [
-        plain_number(cell) if is_number(cell) and cell not in numbers else cell for cell in cells
-    ]
+    cells = [cell if cell in numbers else plain(cell) for cell in cells]
     for row, cell in enumerate(cells):
         if cell not in numbers:
             shown = ", ".join(categories[:10]) + (", …" if categories[10:] else "")
