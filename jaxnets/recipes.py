@@ -48,7 +48,7 @@ class Recipe:
         name: as on the command line.
         document: the page that it reproduces, and what differs.
         expect: the accuracy to expect, PyTorch's beside it, and the time.
-        data: the name of a data set, as ``jaxnets.data.load`` takes it.
+        data: the name or the path of a data set, as ``jaxnets.data.load`` takes it.
         data_options: the arguments of ``jaxnets.data.load``, such as ``data_dir`` or
             ``standardize``.
         model: a name of ``jaxnets.models.MODELS``.

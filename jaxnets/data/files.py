@@ -73,7 +73,7 @@ def open_path(
             or image_folder.find(path, seed, size, nested=nested)
             or npz.find(path)
         )
-    return npz.find(path) if path.suffix == ".npz" else tables.find(path, reading)
+    return npz.find(path) if path.suffix.lower() == ".npz" else tables.find(path, reading)
 
 
 def at(path: Path, *, seed: int = 0, reading: tables.Reading | None = None) -> Source | None:

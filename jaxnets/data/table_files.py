@@ -4,7 +4,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ _NOT_OF_NUMBERS = re.compile(r"[^0-9eE.+-]")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
 _MISSING = frozenset(("", "?", "na", "n/a", "nan", "null"))
+_BOOLEANS = ("false", "true")
 _DELIMITERS = "\t;|,"
 _STANDARD_INPUT = 0  # its number as an open file
 _LOOK = 50  # rows by which the delimiter is told
@@ -71,6 +72,18 @@ def plain_number(text: str) -> str:
         return str(int(text))
     value = float(text)
     return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+
+
+def plain(text: str) -> str:
+    """A category or a class in the one way in which it is written here, be it a number or true."""
+    if is_number(text):
+        return plain_number(text)
+    return text.capitalize() if text.lower() in _BOOLEANS else text
+
+
+def are_booleans(texts: Iterable[str]) -> bool:
+    """Whether all texts are true or false, in whatever case."""
+    return all(text.lower() in _BOOLEANS for text in texts)
 
 
 def is_missing(text: str) -> bool:

@@ -1,6 +1,7 @@
 """Tables: CSV files with an example, or a step of a series, in each row."""
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,14 @@ from jaxnets.data import dates, table_files
 from jaxnets.data.dataset import Split
 from jaxnets.data.source import Part, Source, held
 from jaxnets.data.table_encoding import TableColumn, TableEncoder, complain
-from jaxnets.data.table_files import Cells, as_numbers, is_missing, is_number, plain_number
+from jaxnets.data.table_files import (
+    Cells,
+    are_booleans,
+    as_numbers,
+    is_missing,
+    is_number,
+    plain,
+)
 from jaxnets.data.table_header import has_header, heading, is_unnamed
 
 _LABEL_NAMES = ("label", "class", "target", "y")  # the first of these that there is
@@ -137,7 +145,7 @@ def find(path: Path, reading: Reading | None = None) -> Source | None:
         origin += f", without its column {left}"
     if series:
         if roles.time is not None:
-            ordered = {name: _in_order(table, roles.time) for name, table in tables.items()}
+            ordered = _in_order(tables, roles.time)
             if any(ordered[name].lines != table.lines for name, table in tables.items()):
                 origin += f", sorted by {columns[roles.time]!r}"
             tables = ordered
@@ -177,7 +185,7 @@ def new_rows(cells: Cells, encoder: TableEncoder, *, series: bool) -> tuple[np.n
         raise InputError(str(table.path), expected, ", ".join(cells.rows[0].cells))
     time = _time(table, [k for k in range(len(table.columns)) if k not in columns])
     if series and time is not None:
-        table = _in_order(table, time)
+        table = _in_order({"train": table}, time)["train"]
     inputs = _encoded(table, encoder, columns)
     return inputs, [table.place(row) for row in range(len(table.rows))]
 
@@ -211,6 +219,8 @@ def _table(cells: Cells, *, header: bool) -> Table:
     if twice:
         raise InputError(str(cells.path), "columns of different names", f"{twice[0]!r} twice")
     for row in rows:
+        if header and row.cells == names:
+            raise InputError(f"{cells.path}, row {row.line}", "an example", "the header again")
         if len(row.cells) != width:
             raise InputError(
                 f"{cells.path}, row {row.line}", f"{width} columns", f"{len(row.cells)}"
@@ -336,11 +346,10 @@ def _categories(table: Table, column: int, *, asked: bool) -> tuple[str, ...] | 
         if is_missing(cell):
             complain(table.place(row), name, "a category" if asked else "a number or text", cell)
     if as_numbers(cells) is not None:
-        cells = [plain_number(cell) for cell in cells]
-        return tuple(sorted(set(cells), key=float))
+        return tuple(sorted(set(map(plain, cells)), key=float))
     if not asked:
         _check_texts(table, column)
-    return tuple(sorted(set(cells)))
+    return tuple(sorted(set(map(plain, cells) if are_booleans(cells) else cells)))
 
 
 def _check_texts(table: Table, column: int) -> None:
@@ -371,9 +380,9 @@ def _classes(tables: Iterable[Table], column: int) -> tuple[str, ...] | None:
         return _named_classes(tables, column, set(labels))
     if not all(number.is_integer() for number in numbers.tolist()):
         return None
-    found = {plain_number(text) for text in labels}
-    plain = all(text.lstrip("+-").isdigit() for text in labels)
-    if not plain and len(found) > len(labels) / 2:
+    found = set(map(plain, labels))
+    pointed = not any(text.lstrip("+-").isdigit() for text in labels)
+    if pointed and len(found) > len(labels) / 2:
         return None
     return tuple(sorted(found, key=int))
 
@@ -391,7 +400,7 @@ def _named_classes(tables: list[Table], column: int, texts: set[str]) -> tuple[s
             for row, text in enumerate(table.column(column)):
                 if not is_number(text):
                     complain(table.place(row), table.columns[column], "a number", text)
-    return tuple(sorted(texts))
+    return tuple(sorted(set(map(plain, texts)) if are_booleans(texts) else texts))
 
 
 # The parts of the set
@@ -416,7 +425,7 @@ def _examples(
 
 def _class_numbers(labels: list[str], classes: tuple[str, ...]) -> np.ndarray:
     numbers = {text: number for number, text in enumerate(classes)}
-    found = [text if text in numbers else plain_number(text) for text in labels]
+    found = [text if text in numbers else plain(text) for text in labels]
     return np.array([numbers[text] for text in found], np.int32)
 
 
@@ -440,20 +449,30 @@ def _values(table: Table, column: int) -> np.ndarray:
     return _encoded(table, numbers, [column])
 
 
-def _in_order(table: Table, time: int) -> Table:
+def _in_order(tables: Mapping[str, Table], time: int) -> dict[str, Table]:
     """The steps of a series from the oldest on.
 
     Raises:
-        InputError: if two have the same date, or one has none.
+        InputError: if two have the same date, one has none, or one of another part is not after
+            all those of the training part.
     """
-    name, cells = table.columns[time], table.column(time)
-
-    def place(row: int) -> str:
-        return f"{table.place(row)}, column {name!r}"
-
-    moments = dates.moments(cells, place)
-    order = sorted(range(len(moments)), key=moments.__getitem__)
-    for before, after in itertools.pairwise(order):
-        if moments[before] == moments[after]:
-            raise InputError(place(after), "a date that no other row has", repr(cells[after]))
-    return table.reordered(order)
+    ordered, last = {}, -math.inf
+    for name, table in sorted(tables.items(), key=lambda item: item[0] != "train"):
+        places = [
+            f"{table.place(row)}, column {table.columns[time]!r}" for row in range(len(table.rows))
+        ]
+        cells, remedy = (
+            table.column(time),
+            f"drop=({table.columns[time]!r},) to leave the column out",
+        )
+        moments = dates.moments(cells, places.__getitem__, remedy)
+        order = sorted(range(len(moments)), key=moments.__getitem__)
+        for before, after in itertools.pairwise(order):
+            if moments[before] == moments[after]:
+                raise InputError(places[after], "a date that no other row has", repr(cells[after]))
+        if name != "train" and moments[order[0]] <= last:
+            expected = f"dates after the last of {tables['train'].path.name}, or {remedy}"
+            raise InputError(places[order[0]], expected, repr(cells[order[0]]))
+        last = max(last, moments[order[-1]]) if name == "train" else last
+        ordered[name] = table.reordered(order)
+    return ordered

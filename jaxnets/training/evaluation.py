@@ -107,7 +107,7 @@ def predict(
     check_usable("inputs", "an array [examples, …]", inputs)
     if not np.shape(inputs) or not len(inputs):
         raise InputError("inputs", "at least one example", f"an array {list(np.shape(inputs))}")
-    check_fits("inputs", inputs)
+    check_fits("inputs", np.asarray(inputs))
     source = ResidentFeed(np.asarray(inputs), np.zeros(len(inputs), np.int8), here)
     pieces = cut(epoch_plan(len(inputs), batch_size, seed=0, epoch=0, shuffle=False))
     run = Compiled(program, here, ahead=False).run
