@@ -26,13 +26,11 @@ from hypothesis import strategies as st
 from jaxnets.arrays import InputError
 from jaxnets.interop import (
     load_torch,
-    optimizer_source,
     read_torch,
     save_safetensors,
     save_torch,
     to_numpy,
     to_torch,
-    unwrapping,
 )
 from jaxnets.models import MLP
 
@@ -448,14 +446,3 @@ def test_a_newer_torch_reads_files(tmp_path, monkeypatch, version):
     save_torch(mlp(), tmp_path / "w.pt")
     monkeypatch.setattr(torch, "__version__", version)
     load_torch(mlp(), tmp_path / "w.pt")
-
-
-@pytest.mark.parametrize("read", [read_torch, optimizer_source.read])
-def test_a_checkpoint_that_repeats_its_own_values_is_refused(tmp_path, monkeypatch, read):
-    monkeypatch.setattr(unwrapping, "_MOST_ENTRIES", 100_000)
-    tree = {"loss": 1.0}
-    for _ in range(4):
-        tree = {str(key): tree for key in range(100)}
-    torch.save(tree, tmp_path / "a.pt")
-    with pytest.raises(ValueError, match=r"fewer than 100,000 values, got .*a\.pt, which repeats"):
-        read(tmp_path / "a.pt")

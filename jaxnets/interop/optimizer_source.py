@@ -8,7 +8,6 @@ from typing import Any
 from jaxnets.arrays import InputError
 from jaxnets.interop import files
 from jaxnets.interop.report import listed
-from jaxnets.interop.unwrapping import Walk
 
 #: A torch optimizer, its state_dict, a checkpoint around one, or the path of a file with either.
 OptimizerSource = Any
@@ -59,7 +58,7 @@ def read(source: OptimizerSource, argument: str = "source") -> Source:
         for own, packed in zip(source.param_groups, tree["param_groups"], strict=True):
             sizes = (tuple(parameter.shape) for parameter in own["params"])
             shapes.update(zip(packed["params"], sizes, strict=True))
-    found = list(_find(tree, (), Walk(origin)))
+    found = list(_find(tree, ()))
     if len(found) != 1:
         expected = "the state_dict of one torch optimizer, with state and param_groups"
         places = listed(repr(".".join(path)) for path, _ in found)
@@ -73,18 +72,15 @@ def read(source: OptimizerSource, argument: str = "source") -> Source:
     return Source(origin, tree, path, state, groups, optimizer, shapes)
 
 
-def _find(
-    tree: Any, path: tuple[str, ...], walk: Walk
-) -> Iterator[tuple[tuple[str, ...], Mapping]]:
+def _find(tree: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping]]:
     """The mappings that look like an optimizer's state_dict, with the keys that lead to them."""
     if isinstance(tree, Mapping) and {"state", "param_groups"} <= tree.keys():
         yield path, tree
         return
-    if len(path) <= _DEPTH and isinstance(tree, Mapping | list | tuple):
-        walk.enter(tree)
+    if len(path) <= _DEPTH:
         items = tree.items() if isinstance(tree, Mapping) else ()
         for key, value in enumerate(tree) if isinstance(tree, list | tuple) else items:
-            yield from _find(value, (*path, str(key)), walk)
+            yield from _find(value, (*path, str(key)))
 
 
 def _is_state(state: Any) -> bool:

@@ -16,7 +16,6 @@ _NESTS = {
     *("net", "network", "weights", "params"),
 }
 _DEPTH = 4  # a file may hold a mapping that holds itself
-_MOST_ENTRIES = 3_000_000  # and a small one the same mapping very often
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def unwrap(
         InputError: if there are no arrays, several places have them and fit equally well, or a
             part of ``rename`` matches no name.
     """
-    found = list(_find(tree, (), Walk(origin)))
+    found = list(_find(tree, ()))
     if isinstance(tree, Mapping) and not tree:  # that of a network without weights
         return StateDict({})
     if not found:
@@ -77,38 +76,19 @@ def unwrap(
     return StateDict(arrays, state.wrapping + naming.taken_off, state.aside + dropped)
 
 
-class Walk:
-    """A way through what a file holds, which ends where that is the same again and again."""
-
-    def __init__(self, origin: str) -> None:
-        self.origin, self.left = origin, _MOST_ENTRIES
-
-    def enter(self, values: Any) -> None:
-        """Counts the entries of a container.
-
-        Raises:
-            InputError: if there are too many.
-        """
-        self.left -= 1 + len(values)
-        if self.left < 0:
-            expected = f"fewer than {_MOST_ENTRIES:,} values"
-            raise InputError("source", expected, f"{self.origin}, which repeats its own")
-
-
-def _find(tree: Any, path: tuple[str, ...], walk: Walk) -> Iterator[StateDict]:
+def _find(tree: Any, path: tuple[str, ...]) -> Iterator[StateDict]:
     """The mappings that hold arrays, with the keys that lead to them."""
     if not isinstance(tree, Mapping) or len(path) > _DEPTH:
         return
-    walk.enter(tree)
     inner = {k: v for k, v in tree.items() if isinstance(k, str) and isinstance(v, Mapping)}
-    nests = [key for key in inner if key in _NESTS and any(_find(inner[key], (*path, key), walk))]
+    nests = [key for key in inner if key in _NESTS and any(_find(inner[key], (*path, key)))]
     arrays = {k: v for k, v in tree.items() if isinstance(k, str) and is_array(v)}
     # Numbers alone, such as a loss, are no weights if there are others further in.
     numbers = not any(_has_axes(value) for value in arrays.values())
     if (
         numbers
         and not nests
-        and any(True for key in inner for _ in _find(inner[key], (*path, key), walk))
+        and any(True for key in inner for _ in _find(inner[key], (*path, key)))
     ):
         arrays = {}
     if arrays and not nests:
@@ -117,7 +97,7 @@ def _find(tree: Any, path: tuple[str, ...], walk: Walk) -> Iterator[StateDict]:
         return
     for key in nests or inner:
         aside = tuple(str(other) for other in tree if other != key)
-        for state in _find(inner[key], (*path, key), walk):
+        for state in _find(inner[key], (*path, key)):
             yield StateDict(state.arrays, state.wrapping, aside + state.aside)
 
 
