@@ -66,12 +66,57 @@ def check_floats(argument: str, array: Any, shape: tuple[int | str, ...]) -> Non
         raise InputError(argument, expected, describe(array))
 
 
+def check_fits(argument: str, array: Any, dtype: Any = None) -> None:
+    """Checks that another dtype holds the numbers of an array: that none wraps or becomes infinite.
+
+    Floats may be rounded. Infinities and NaN that are in the array already stay what they are.
+
+    Args:
+        argument: the name of the argument, for the message.
+        array: numbers; anything but a NumPy array is left alone.
+        dtype: the other dtype; by default the one that JAX takes for the array's, which has 32
+            bits where the array's has 64, unless ``jax_enable_x64`` is set.
+
+    Raises:
+        InputError: that names the first number that does not fit, and its row.
+    """
+    if not isinstance(array, np.ndarray | np.generic) or array.dtype.kind not in "iuf":
+        return
+    array = np.asarray(array)
+    if dtype is None:
+        dtype = jax.dtypes.canonicalize_dtype(f"{array.dtype.kind}{min(array.dtype.itemsize, 8)}")
+    dtype = np.dtype(dtype)
+    if array.size == 0 or np.can_cast(array.dtype, dtype) or dtype.kind not in "iuf":
+        return
+    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    least, most = array.min(), array.max()
+    if limits.min <= least and most <= limits.max:
+        return
+    beyond = ((array < limits.min) | (array > limits.max)) & np.isfinite(array)
+    if beyond.any():
+        place = np.argwhere(beyond)[0].tolist()
+        row = f" in row {place[0]} (counted from 0)" if place else ""
+        got = f"{array[tuple(place)]}{row}"
+        raise InputError(argument, f"numbers that fit into {dtype}", got)
+
+
+def narrowed(argument: str, array: np.ndarray, dtype: Any) -> np.ndarray:
+    """The array in another dtype.
+
+    Raises:
+        InputError: as ``check_fits``.
+    """
+    check_fits(argument, array, dtype)
+    return array.astype(dtype)
+
+
 def as_array(argument: str, value: Any) -> jax.Array:
     """The value as an array of JAX.
 
     Raises:
-        InputError: if it is none.
+        InputError: if it is none, or JAX's dtype does not hold its numbers.
     """
+    check_fits(argument, np.float64(value) if isinstance(value, float) else value)
     try:
         return jnp.asarray(value)
     except (TypeError, ValueError, OverflowError) as error:

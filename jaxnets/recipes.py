@@ -4,12 +4,13 @@ import dataclasses
 import difflib
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
 import jax
+import optax
 from flax import nnx
 
 from jaxnets.arrays import InputError, check_positive, check_seed
@@ -51,7 +52,8 @@ class Recipe:
         data_options: the arguments of ``jaxnets.data.load``, such as ``data_dir`` or
             ``standardize``.
         model: a name of ``jaxnets.models.MODELS``.
-        model_options: the model's arguments; some may be left to the data, see ``sized``.
+        model_options: the model's arguments. Sizes that a documented recipe gives are those of its
+            own data: for others see ``sized``.
         loss: a name of ``jaxnets.losses.LOSSES``.
         optimizer: a name of ``jaxnets.optimizers.OPTIMIZERS``.
         optimizer_options: the optimizer's arguments.
@@ -104,7 +106,8 @@ class Recipe:
             raise InputError("augment", "names of AUGMENTATIONS", self.augment)
 
 
-#: What a recipe can do to its images in training. The mixing ones are for ten classes.
+#: What a recipe can do to its images in training: these crops are for the documented images, the
+#: mixing ones for ten classes. ``build_augmentation`` makes them for others.
 AUGMENTATIONS: dict[str, Augmentation] = {
     "none": Compose(),
     "shift": RandomCrop(28, padding=2),
@@ -116,6 +119,14 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "erase": RandomErasing(),
     "mixup": Compose(ToFloat(), Mixup(0.2, 10)),
     "cutmix": CutMix(1.0, 10),
+}
+
+#: Those that depend on the data, from height, width and number of classes.
+_SIZED_AUGMENTATIONS: dict[str, Callable[[tuple[int, int], int], Augmentation]] = {
+    "shift": lambda size, classes: RandomCrop(size, padding=2),
+    "crop-flip": lambda size, classes: Compose(RandomCrop(size, padding=4), RandomHorizontalFlip()),
+    "mixup": lambda size, classes: Compose(ToFloat(), Mixup(0.2, classes)),
+    "cutmix": lambda size, classes: CutMix(1.0, classes),
 }
 
 _MNIST = (0.1307, 0.3081)
@@ -398,6 +409,21 @@ def build_network(name: str, options: Mapping[str, Any], seed: int = 0) -> nnx.M
     return _call(MODELS, name, "model", options, rngs=nnx.Rngs(seed))
 
 
+def build_optimizer(recipe: Recipe) -> optax.GradientTransformation:
+    """The recipe's optimizer.
+
+    Args:
+        recipe: which, and its arguments.
+
+    Raises:
+        ValueError: if it is unknown, or does not take one of its options.
+    """
+    optimizer: optax.GradientTransformation = _call(
+        OPTIMIZERS, recipe.optimizer, "optimizer", recipe.optimizer_options
+    )
+    return optimizer
+
+
 def load_data(recipe: Recipe) -> Dataset:
     """The recipe's data, wherever they lie.
 
@@ -412,52 +438,111 @@ def load_data(recipe: Recipe) -> Dataset:
 
 
 def sized(recipe: Recipe, data: Dataset) -> Recipe:
-    """The recipe with what only the data can tell, where it does not say so itself.
+    """The recipe with the sizes that its data decide.
 
-    That is the number of tokens of a set of texts; and of a ``LinearRegression``, a
-    ``RecurrentClassifier``, and an ``MLP`` whose features begin or end with None, the number of
-    values that go in and come out.
+    These are what goes into the network (values, channels, pixels, tokens) and what comes out
+    (classes, or values to predict). A size that the recipe says itself stays; but the sizes of a
+    documented recipe are those of its documented data, and others replace them.
 
     Args:
         recipe: what leaves sizes open.
         data: what decides them.
+
+    Raises:
+        ValueError: if no network of the recipe's kind fits the data.
     """
     options = dict(recipe.model_options)
-    features = options.get("features")
-    if isinstance(data, TextDataset):
-        options.setdefault("vocab_size", len(data.vocabulary))
-    elif recipe.model in _WIDTHS and not set(_WIDTHS[recipe.model]) <= set(options):
-        for name, width in zip(_WIDTHS[recipe.model], _widths(recipe, data), strict=True):
-            options.setdefault(name, width)
-    elif recipe.model == "mlp" and isinstance(features, tuple | list) and None in features:
-        entering, leaving = _widths(recipe, data)
-        options["features"] = (features[0] or entering, *features[1:-1], features[-1] or leaving)
+    documented = RECIPES.get(recipe.name)
+    usual = documented.model_options if documented and documented.model == recipe.model else {}
+    for name, size in _sizes(recipe, data).items():
+        said = options.get(name)
+        if name == "features":
+            options[name] = _features(said, usual.get(name), size)
+        elif size is not None and (said is None or said == usual.get(name)):
+            options[name] = size
     return dataclasses.replace(recipe, model_options=options)
 
 
-#: What the networks that take any size call the number of values that go in and come out.
-_WIDTHS = {
-    "linear-regression": ("in_features", "out_features"),
-    "recurrent-classifier": ("input_dim", "output_dim"),
-}
-
-
-def _widths(recipe: Recipe, data: Dataset) -> tuple[int, int]:
-    """How many values of an example, or of its every step, go in, and how many come out."""
-    spec = data.spec
-    batch = jax.ShapeDtypeStruct((1, *spec.inputs.shape), spec.inputs.dtype)
-    shape = jax.eval_shape(build_transform(recipe), batch).shape[1:]
+def _sizes(recipe: Recipe, data: Dataset) -> dict[str, Any]:
+    """By the names of the network's arguments, the sizes that the data decide; None if unknown."""
+    leaving = _leaving(recipe, data)
+    if recipe.model in ("text-classifier", "language-model"):
+        sizes = {"vocab_size": len(data.vocabulary) if isinstance(data, TextDataset) else None}
+        return sizes | ({"output_dim": leaving} if recipe.model == "text-classifier" else {})
+    if recipe.model not in _ENTERING or isinstance(data, TextDataset):
+        return {}
+    shape = _entering(recipe, data)
     entering = math.prod(shape)
+    if recipe.model == "lenet":
+        if len(shape) != 3:
+            return {}
+        if shape[0] != shape[1]:
+            expected = "square images [size, size, channels], as LeNet takes"
+            raise InputError("data", expected, f"examples {list(shape)} of {data.name}")
+        return {"image_size": shape[0], "in_channels": shape[2], "num_classes": leaving}
+    if recipe.model == "mlp":
+        return {"features": (entering, leaving)}
     if recipe.model == "recurrent-classifier":
         if len(shape) == 1:
             expected = "examples [time, features], as window=24 makes of a table"
             raise InputError("data", expected, f"examples {list(shape)}")
         entering = shape[-1]
-    return entering, data.num_classes or math.prod(spec.labels.shape)
+    return dict(zip(_ENTERING[recipe.model], (entering, leaving), strict=True))
+
+
+#: What the networks call the number of values that go in, and that of those which come out.
+_ENTERING: dict[str, tuple[str, ...]] = {
+    "image-classifier": ("input_size", "num_classes"),
+    "lenet": (),
+    "linear-regression": ("in_features", "out_features"),
+    "mlp": (),
+    "recurrent-classifier": ("input_dim", "output_dim"),
+}
+_HIDDEN = (128, 64)  # of an MLP that is told no features, as its document has them
+
+
+def _features(said: Any, usual: Any, ends: tuple[int, int | None]) -> Any:
+    """The features of an MLP, with the ends that the data decide where it leaves them open."""
+    if said is None:
+        said = (None, *_HIDDEN, None)
+    if not isinstance(said, tuple | list) or len(said) < 2:
+        return said
+    open_ends = (None, None) if usual is not None and tuple(said) == tuple(usual) else said
+    first = said[0] if open_ends[0] is not None else ends[0]
+    last = said[-1] if open_ends[-1] is not None or ends[1] is None else ends[1]
+    return (first, *said[1:-1], last)
+
+
+def _entering(recipe: Recipe, data: Dataset) -> tuple[int, ...]:
+    """The shape of an example as it goes into the network."""
+    spec = data.spec.inputs
+    batch = jax.ShapeDtypeStruct((1, *spec.shape), spec.dtype)
+    shape: tuple[int, ...] = jax.eval_shape(build_transform(recipe), batch).shape[1:]
+    return shape
+
+
+def _leaving(recipe: Recipe, data: Dataset) -> int | None:
+    """How many values the network is to give for an example; None if that cannot be known."""
+    shape, classes = data.spec.labels.shape, _num_classes(data)
+    if recipe.loss in _OF_TWO_CLASSES and classes is not None:
+        if math.prod(shape) == 1 and classes > 2:
+            expected = f"two classes, for the loss {recipe.loss} (cross-entropy takes more)"
+            raise InputError(f"labels of {data.name}", expected, f"{classes} classes")
+        return math.prod(shape)
+    return math.prod(shape) if data.spec.labels.dtype.kind == "f" else classes
+
+
+def _num_classes(data: Dataset) -> int | None:
+    """The number of classes; None of values, and where it is not known before all is read."""
+    try:
+        return data.num_classes
+    except InputError:  # of streamed examples, whose labels are read with them
+        return None
 
 
 #: Losses that measure a distance.
 _OF_VALUES = ("huber", "l1", "mse", "smooth-l1")
+_OF_TWO_CLASSES = ("binary-cross-entropy", "binary-cross-entropy-with-logits")
 
 
 def build_transform(recipe: Recipe) -> Transform:
@@ -483,11 +568,13 @@ def build_transform(recipe: Recipe) -> Transform:
     return Compose(*steps)
 
 
-def build_augmentation(recipe: Recipe) -> Augmentation | None:
+def build_augmentation(recipe: Recipe, data: Dataset | None = None) -> Augmentation | None:
     """What training does to the recipe's images first.
 
     Args:
         recipe: its ``augment`` decides.
+        data: decides the size of crops, and the number of classes that are mixed; None for those
+            of ``AUGMENTATIONS``.
 
     Raises:
         ValueError: if a name is unknown.
@@ -498,7 +585,14 @@ def build_augmentation(recipe: Recipe) -> Augmentation | None:
     for name in names:
         if name not in AUGMENTATIONS:
             raise InputError("augment", f"one of {', '.join(AUGMENTATIONS)}", repr(name))
-    return Compose(*(AUGMENTATIONS[name] for name in names))
+    return Compose(*(_augmentation(name, data) for name in names))
+
+
+def _augmentation(name: str, data: Dataset | None) -> Augmentation:
+    classes = None if data is None else _num_classes(data)
+    if data is None or classes is None or name not in _SIZED_AUGMENTATIONS:
+        return AUGMENTATIONS[name]
+    return _SIZED_AUGMENTATIONS[name](data.spec.inputs.shape[:2], classes)
 
 
 def train(
@@ -509,7 +603,7 @@ def train(
     Args:
         recipe: what to train, and how.
         seed: draws the initial weights, the order of the examples, augmentation and dropout.
-        data: the data in place of the recipe's, of the same shapes.
+        data: the data in place of the recipe's; they decide its sizes, see ``sized``.
         **options: what ``jaxnets.training.fit`` takes and no recipe decides: ``devices``,
             ``parallel``, ``sharding``, ``accumulate``, ``compute_dtype``, ``save``, ``resume``,
             ``callbacks``, ``non_finite``, ``progress``.
@@ -564,9 +658,9 @@ def fit_settings(recipe: Recipe, data: Dataset | None) -> tuple[Dataset, dict[st
     """
     if recipe.loss not in LOSSES:
         raise InputError("loss", f"one of {', '.join(LOSSES)}", repr(recipe.loss))
-    optimizer = _call(OPTIMIZERS, recipe.optimizer, "optimizer", recipe.optimizer_options)
+    optimizer = build_optimizer(recipe)
     data = load_data(recipe) if data is None else data
-    if recipe.loss in _OF_VALUES and data.num_classes is not None and not _mixes(recipe):
+    if recipe.loss in _OF_VALUES and _num_classes(data) is not None and not _mixes(recipe):
         expected = "values to predict, as regression=True makes of a table's whole numbers"
         raise InputError(f"labels of {data.name}", expected, f"classes, for the loss {recipe.loss}")
     return data, {
@@ -575,7 +669,7 @@ def fit_settings(recipe: Recipe, data: Dataset | None) -> tuple[Dataset, dict[st
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,
         "transform": build_transform(recipe),
-        "augment": build_augmentation(recipe),
+        "augment": build_augmentation(recipe, data),
         "buckets": recipe.buckets,
     }
 

@@ -16,23 +16,41 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_number, describe
-from jaxnets.data import Dataset, StandardizedDataset, Standardizer, image_files
+from jaxnets.arrays import InputError, check_integer, check_number, check_seed, describe
+from jaxnets.data import (
+    Dataset,
+    StandardizedDataset,
+    Standardizer,
+    TableDataset,
+    TableEncoder,
+    image_files,
+)
+from jaxnets.data.loading import path_of
 from jaxnets.data.survey import background, border_brightness
 from jaxnets.data.text import TextDataset, TextEncoder
-from jaxnets.recipes import Recipe, build_model, build_transform
+from jaxnets.json_files import WRONG, read_object, reason
+from jaxnets.losses import LOSSES
+from jaxnets.recipes import (
+    Recipe,
+    build_augmentation,
+    build_model,
+    build_optimizer,
+    build_transform,
+)
 from jaxnets.training import Saving, TrainingRun, count_parameters, plot_history, write_history
 from jaxnets.training.records import history_rows
-from jaxnets.training.weights import load_weights, save_weights
+from jaxnets.training.weights import check_weights, load_weights, save_weights, sizes
 
 #: How the note of an error begins that says where an unfinished folder is.
 KEPT = "what was written is kept in"
 
 _RECORD = "run.json"
-_BEGUN = "begun.json"
+#: The record of a run that saves while it goes on.
+BEGUN = "begun.json"
 _CHECKPOINTS = "checkpoints"
 _WEIGHTS = "weights"
 _TEXT = "text.json"
+_MOST, _MOST_LAYERS = 2**31, 1000  # where no weights say how many there are
 _SAMPLE = 1000  # training images that the background is taken from
 _NUMERIC = {"accumulate": 1, "compute_dtype": None}  # where a run is told nothing
 _PACKAGES = ("jaxnets", "jax", "jaxlib", "flax", "optax", "numpy")
@@ -59,7 +77,7 @@ def summarize(recipe: Recipe, seed: int, run: TrainingRun) -> dict[str, Any]:
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as a run's record holds it: ready for JSON, the data's folder an absolute path.
+    """A recipe as a run's record holds it: ready for JSON, the place of the data an absolute path.
 
     Raises:
         ValueError: if JSON cannot hold a value.
@@ -71,10 +89,21 @@ def settings(recipe: Recipe) -> dict[str, Any]:
         folder = values["data_options"].get("data_dir")
         if folder is not None:
             values["data_options"]["data_dir"] = str(Path(folder).expanduser().absolute())
+        else:
+            values["data"] = _absolute(recipe.data)
         json.dumps(values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError("recipe", "settings that JSON can hold", str(error)) from error
     return values
+
+
+def _absolute(data: str) -> str:
+    """A data set's name; its absolute path, where it is one, whether it is still there or not."""
+    try:
+        place = path_of(data)
+    except InputError:
+        place = Path(data).expanduser()
+    return data if place is None else str(place.absolute())
 
 
 @contextlib.contextmanager
@@ -197,9 +226,9 @@ def _write_begun(folder: Path, begun: BegunRun) -> None:
     saving = {name: getattr(begun.saving, name) for name in ("steps", "minutes", "keep")}
     record = {"settings": settings(begun.recipe), "seed": begun.seed, "saving": saving}
     record |= {"watching": begun.watching, "computing": begun.computing}
-    part = folder / f".{_BEGUN}.partial"
+    part = folder / f".{BEGUN}.partial"
     part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    part.replace(folder / _BEGUN)
+    part.replace(folder / BEGUN)
 
 
 def resume(directory: Path | str) -> BegunRun:
@@ -211,17 +240,48 @@ def resume(directory: Path | str) -> BegunRun:
     Raises:
         ValueError: if there is none, or its record is damaged.
     """
-    path = Path(directory) / _BEGUN
+    path = Path(directory) / BEGUN
     if not path.is_file():
-        expected = f"the folder of a run that saves, with a {_BEGUN} in it"
+        expected = f"the folder of a run that saves, with a {BEGUN} in it"
         raise InputError("resume", expected, repr(str(directory)))
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+    with understood("resume", path):
+        record = read_object(path)
+        recipe, seed = _recipe(record), check_seed("seed", record["seed"])
         saving = Saving(Path(directory) / _CHECKPOINTS, **record["saving"])
         more = {name: dict(record.get(name, {})) for name in ("watching", "computing")}
-        return BegunRun(Recipe(**record["settings"]), record["seed"], saving, **more)
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise InputError("resume", f"a {_BEGUN} written by jaxnets", f"{path}: {error}") from error
+        return BegunRun(recipe, seed, saving, **more)
+
+
+@contextlib.contextmanager
+def understood(argument: str, path: Path) -> Iterator[None]:
+    """Says in one sentence that a file in a run's folder is not what jaxnets has written.
+
+    Args:
+        argument: what the user calls the run.
+        path: the file.
+
+    Raises:
+        ValueError: in place of anything that wrong values raise.
+    """
+    try:
+        yield
+    except WRONG as error:
+        expected = f"a {path.name} written by jaxnets"
+        raise InputError(argument, expected, f"{path}: {reason(error)}") from error
+
+
+def _recipe(record: dict[str, Any]) -> Recipe:
+    """The recipe of a record, looked at as far as no data are needed."""
+    recipe = Recipe(**record["settings"])
+    folder = recipe.data_options.get("data_dir")
+    if not isinstance(folder, str | None):
+        raise InputError("data_dir", "a path or null", folder)
+    if recipe.loss not in LOSSES:
+        raise InputError("loss", f"one of {', '.join(LOSSES)}", recipe.loss)
+    build_optimizer(recipe)
+    build_transform(recipe)
+    build_augmentation(recipe)
+    return recipe
 
 
 def go_on(
@@ -302,8 +362,9 @@ def write(
         seed: the run's.
         run: what came of it.
         data: adds to the record what an example is, how light the background of images is, the
-            names of the classes, and the mean and standard deviation of standardized columns; of
-            texts, ``text.json``: all that turns a new text into the network's input.
+            names of the classes, the mean and standard deviation of standardized columns, and the
+            columns of a table; of texts, ``text.json``: all that turns a new text into the
+            network's input.
         computing: how the run computed, for the record.
 
     Raises:
@@ -320,6 +381,7 @@ def write(
         "background": None if data is None else _background(data),
         "class_names": None if data is None else data.class_names,
         "standardized": _standardized(data),
+        "table": _table_columns(data),
         "history": history_rows(run.history),
         "timings": dataclasses.asdict(run.timings),
         "versions": {package: metadata.version(package) for package in _PACKAGES},
@@ -354,6 +416,11 @@ def _standardized(data: Dataset | None) -> dict[str, Any] | None:
     return {name: scaler and dataclasses.asdict(scaler) for name, scaler in scalers.items()}
 
 
+def _table_columns(data: Dataset | None) -> list[dict[str, Any]] | None:
+    encoder = data.encoder if isinstance(data, TableDataset | StandardizedDataset) else None
+    return None if encoder is None else encoder.to_json()
+
+
 @dataclass(frozen=True)
 class SavedRun:
     """What a run's folder gives back.
@@ -369,6 +436,9 @@ class SavedRun:
             those.
         background: how light grey training images are at their borders, from 0, black, to 1,
             white; None if they are not alike, or the record does not say.
+        table: makes rows of a table the network's input, or what ``inputs_scaler`` takes; None if
+            it was trained on no table.
+        inputs_scaler: brings inputs to what the network takes; None if it takes them as they are.
     """
 
     recipe: Recipe
@@ -379,6 +449,8 @@ class SavedRun:
     encoder: TextEncoder | None
     labels_scaler: Standardizer | None = None
     background: float | None = None
+    table: TableEncoder | None = None
+    inputs_scaler: Standardizer | None = None
 
 
 def read(directory: Path | str) -> SavedRun:
@@ -394,26 +466,62 @@ def read(directory: Path | str) -> SavedRun:
     path, text = folder / _RECORD, folder / _TEXT
     if not path.is_file():
         raise InputError("run", f"a folder with a {_RECORD} in it", repr(str(directory)))
+    with understood("run", path):
+        record = read_object(path)
+        recipe = _recipe(record)
+        classifies = _accuracy(record) is not None
+        inputs = _inputs(record)
+        found: dict[str, Any] = {
+            "class_names": _class_names(record),
+            "inputs": inputs,
+            "encoder": _encoder(text, inputs) if text.exists() else None,
+            "labels_scaler": _scaler(record, "labels"),
+            "background": _recorded_background(record),
+            "table": _table(record),
+            "inputs_scaler": _scaler(record, "inputs"),
+        }
+    model = _trained(recipe, path, folder / _WEIGHTS)
+    return SavedRun(recipe, model, classifies, **found)
+
+
+def _trained(recipe: Recipe, path: Path, weights: Path) -> nnx.Module:
+    """The network of a record with its weights; before it is made, both are compared."""
+    with understood("run", path):
+        _check_sizes(recipe.model_options, weights)
+        outline = nnx.eval_shape(lambda: build_model(recipe))
+    check_weights(outline, weights)
+    model = build_model(recipe)
+    load_weights(model, weights)
+    model.eval()
+    return model
+
+
+def _check_sizes(options: Mapping[str, Any], weights: Path) -> None:
+    """Refuses sizes that no network with these weights has, and that may be too much to try."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        recipe = Recipe(**record["settings"])
-        build_transform(recipe)
-        run = SavedRun(
-            recipe,
-            build_model(recipe),
-            record["test_accuracy"] is not None,
-            _class_names(record),
-            _inputs(record),
-            TextEncoder.load(text) if text.is_file() else None,
-            _labels_scaler(record),
-            _recorded_background(record),
-        )
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        reason = f"{path}: no {error}" if isinstance(error, KeyError) else f"{path}: {error}"
-        raise InputError("run", f"a {_RECORD} written by jaxnets", reason) from error
-    load_weights(run.model, folder / _WEIGHTS)
-    run.model.eval()
-    return run
+        arrays = sizes(weights)
+        total, layers = sum(arrays), len(arrays)
+    except InputError:  # which is said when they are read
+        total, layers = _MOST, _MOST_LAYERS
+    for name, value in options.items():
+        most = layers if name == "n_layers" else total
+        for size in value if isinstance(value, list) else [value]:
+            if isinstance(size, int) and size > most and name != "remat":
+                raise InputError(name, f"at most {most}, as the weights say", size)
+
+
+def _accuracy(record: dict[str, Any]) -> float | None:
+    found = record["test_accuracy"]
+    return None if found is None else check_number("test_accuracy", found, least=0, most=1)
+
+
+def _encoder(path: Path, inputs: jax.ShapeDtypeStruct | None) -> TextEncoder:
+    encoder = TextEncoder.load(path)
+    length = encoder.length
+    if inputs is not None and length is not None and inputs.shape != (length,):
+        expected = f"rows of {length} tokens, as {path} makes them"
+        raise InputError("inputs", expected, describe(inputs))
+    return encoder
 
 
 def _class_names(record: dict[str, Any]) -> tuple[str, ...] | None:
@@ -428,12 +536,24 @@ def _class_names(record: dict[str, Any]) -> tuple[str, ...] | None:
 def _inputs(record: dict[str, Any]) -> jax.ShapeDtypeStruct | None:
     """What one example is; the records of older runs do not say."""
     spec = record.get("inputs")
-    return spec and jax.ShapeDtypeStruct(tuple(map(int, spec["shape"])), np.dtype(spec["dtype"]))
+    if spec is None:
+        return None
+    shape = [check_integer("shape", size, least=0) for size in spec["shape"]]
+    dtype = np.dtype(spec["dtype"])
+    if dtype.kind not in "buif":
+        raise InputError("dtype", "one of numbers", str(dtype))
+    return jax.ShapeDtypeStruct(tuple(shape), dtype)
 
 
-def _labels_scaler(record: dict[str, Any]) -> Standardizer | None:
-    found = (record.get("standardized") or {}).get("labels")
-    return found and Standardizer(tuple(found["mean"]), tuple(found["std"]))
+def _table(record: dict[str, Any]) -> TableEncoder | None:
+    columns = record.get("table")
+    return None if columns is None else TableEncoder.from_json(columns)
+
+
+def _scaler(record: dict[str, Any], of: str) -> Standardizer | None:
+    standardized = record.get("standardized")
+    found = None if standardized is None else standardized[of]
+    return None if found is None else Standardizer(tuple(found["mean"]), tuple(found["std"]))
 
 
 def _recorded_background(record: dict[str, Any]) -> float | None:

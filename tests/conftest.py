@@ -9,7 +9,7 @@ import hypothesis
 import jax
 import pytest
 
-from tests import quick_compilation
+from tests import quick_compilation, resources, tier
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -25,7 +25,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.register_profile(
     "jaxnets", max_examples=20, deadline=None, derandomize=True, print_blob=True
 )
-hypothesis.settings.load_profile("jaxnets")
+hypothesis.settings.register_profile(
+    "thorough", hypothesis.settings.get_profile("jaxnets"), max_examples=200
+)
 
 
 # XLA spends little on each program, as nearly all run once, on a few numbers. Networks and layers
@@ -56,3 +58,22 @@ def pytest_addoption(parser):
     parser.addoption(
         "--measured", metavar="DIR", help="write the differences from torch into this folder"
     )
+    parser.addoption(
+        "--resources", metavar="DIR", help="print each module's seconds, compilations and memory"
+    )
+    parser.addoption(
+        "--thorough", action="store_true", help="more examples, more seeds, longer runs"
+    )
+
+
+def pytest_configure(config):
+    tier.thorough = config.getoption("--thorough")
+    hypothesis.settings.load_profile("thorough" if tier.thorough else "jaxnets")
+    config.pluginmanager.register(resources.Memory())
+    if folder := config.getoption("--resources"):
+        config.pluginmanager.register(resources.Recorder(folder))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if folder := config.getoption("--resources"):
+        terminalreporter.write_line(resources.table(folder))

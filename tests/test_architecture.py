@@ -15,7 +15,7 @@ import jaxnets
 
 ROOT = Path(jaxnets.__file__).parent
 RANKS = [
-    {"arrays", "compilation", "optional", "initializers"},
+    {"arrays", "compilation", "optional", "initializers", "json_files"},
     {"losses", "metrics", "optimizers", "layers", "data"},
     {"models"},
     {"interop", "training"},

@@ -17,6 +17,7 @@ from jaxnets.arrays import (
     check_positive,
     check_seed,
     entries,
+    narrowed,
 )
 from jaxnets.optional import require
 
@@ -168,3 +169,45 @@ def test_require_does_not_hide_a_broken_package(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="nowhere_either"):
         require("broken", extra="torch", feature="reading")
+
+
+WIDE = 2**32 + 1  # in 32 bits this is 1
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.array([0, WIDE]), r"x: expected numbers that fit into int32, got 4294967297 in row 1"),
+        (np.array([[-(2**31) - 1]]), "into int32, got -2147483649 in row 0 .counted from 0."),
+        (np.array([3, 2**32], np.uint64), "into uint32, got 4294967296 in row 1"),
+        (np.int64(WIDE), "into int32, got 4294967297$"),
+        (np.array([1.0, -1e300]), r"into float32, got -1e\+300 in row 1"),
+        (np.array([np.nan, 1e39]), r"into float32, got 1e\+39 in row 1"),
+        (1e300, r"into float32, got 1e\+300$"),
+    ],
+)
+def test_no_number_changes_where_jax_takes_64_bits_for_32(array, message):
+    with pytest.raises(InputError, match=message):
+        as_array("x", array)
+    with jax.enable_x64(True):
+        np.testing.assert_array_equal(as_array("x", array), array)
+
+
+@pytest.mark.parametrize(
+    ("array", "dtype", "fits"),
+    [
+        ([-1], np.uint8, False),
+        ([256], np.uint8, False),
+        ([255], np.uint8, True),
+        ([2.0**31], np.int32, False),
+        ([65520.0], np.float16, False),
+        ([np.inf, np.nan, 1e38], np.float32, True),
+    ],
+)
+def test_an_array_is_narrowed_only_where_its_numbers_fit(array, dtype, fits):
+    array = np.array(array)
+    if fits:
+        np.testing.assert_array_equal(narrowed("x", array, dtype), array.astype(dtype))
+    else:
+        with pytest.raises(InputError, match=f"x: expected numbers that fit into {dtype.__name__}"):
+            narrowed("x", array, dtype)

@@ -104,6 +104,10 @@ GOOD = images(3, (3072,))
         ({"data": GOOD, "labels": [1, 2**70, 3]}, ".* got 3 of int"),
         ({"data": GOOD, "labels": [1, 0.5, None]}, ".* got 3 of NoneType, float, int"),
         ({"data": GOOD, "labels": [[1], [2], [3]]}, ".* got 3 of list"),
+        (
+            {"data": GOOD, "labels": [1, 2**32 + 1, 3]},
+            "expected labels from 0 to 9, got 4294967297",
+        ),
     ],
 )
 def test_a_damaged_pickled_batch_is_named(tmp_path, content, message):

@@ -47,6 +47,11 @@ def test_take_refuses_a_number_out_of_range(n):
         (np.array(["a"]), classes(0), "inputs: expected an array of numbers"),
         (images(1), np.array([True]), "labels: expected an array of numbers"),
         (images(1), np.array([None]), "labels: expected an array of numbers"),
+        (np.array([2**32 + 1]), classes(0), "inputs: expected numbers that fit into int32, got 42"),
+        (images(1), np.array([2**32 + 1]), "labels: expected numbers that fit into int32, got 42"),
+        (images(1), np.array([2**32], np.uint64), "labels: expected numbers that fit into uint32"),
+        (np.array([1e300]), classes(0), r"inputs: .* into float32, got 1e\+300 in row 0"),
+        (images(2), np.array([0, -1e300]), r"labels: .* into float32, got -1e\+300 in row 1"),
     ],
 )
 def test_split_refuses(inputs, labels, message):

@@ -327,6 +327,70 @@ def test_an_npz_file_of_other_arrays_is_refused(tmp_path, arrays, message):
         load("bad", data_dir=tmp_path)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64, np.float32, np.float64])
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("name", "shape", "axes"),
+    [
+        ("x", (3, 6, 5), (1, 2, 0)),
+        ("x", (1, 6, 5), (1, 2, 0)),
+        ("x", (4, 6, 5), (1, 2, 0)),
+        ("x", (6, 5, 3), (0, 1, 2)),
+        ("x", (2, 6, 5), (0, 1, 2)),  # neither: left as it is
+        ("images", (3, 6, 5), (1, 2, 0)),
+    ],
+)
+def test_channels_go_last_whatever_the_dtype(tmp_path, dtype, streaming, name, shape, axes):
+    planes = images(4, shape).astype(dtype)
+    np.savez(tmp_path / "planes.npz", **{name: planes, "y": labels(4, 2)})
+    data = load("planes", data_dir=tmp_path, test="train", streaming=streaming)
+    found = data.train.gather(np.arange(4))[0]
+    expected = planes.transpose(0, *(axis + 1 for axis in axes))
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == (np.float32 if dtype == np.float64 else dtype)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("name", "dtype", "shape"),
+    [
+        ("x", np.uint8, (6, 5, 1)),
+        ("x", np.float32, (6, 5)),  # may be a sequence
+        ("x", np.int32, (6, 5)),
+        ("images", np.float32, (6, 5, 1)),
+        ("train_images", np.int64, (6, 5, 1)),
+    ],
+)
+def test_what_is_bytes_or_called_images_gets_a_channel(tmp_path, name, dtype, shape, streaming):
+    y = name.replace("images", "labels").replace("x", "y")
+    np.savez(tmp_path / "grey.npz", **{name: images(4, (6, 5)).astype(dtype), y: labels(4, 2)})
+    data = load("grey", data_dir=tmp_path, test="train", streaming=streaming)
+    assert data.spec.inputs.shape == shape
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (
+            {"y": np.array([0, 2**32 + 1])},
+            "y: expected numbers that fit into int32, got 4294967297",
+        ),
+        ({"y": np.array([0, 2**31], np.uint32)}, "y: expected .* fit into int32, got 2147483648"),
+        ({"y": np.array([[0], [2**63]], np.uint64)}, "y: expected .* fit into int32, got 92233720"),
+        ({"y": np.array([0, 1e300])}, r"y: expected numbers that fit into float32, got 1e\+300"),
+        ({"x": np.array([0, -(2**40)])}, "x: expected numbers that fit into int32, got -10995"),
+        ({"x": np.array([0, 1e300])}, r"x: expected numbers that fit into float32, got 1e\+300"),
+    ],
+)
+def test_numbers_that_would_wrap_are_named(tmp_path, arrays, message, streaming):
+    np.savez(tmp_path / "wide.npz", **{"x": np.zeros(2), "y": np.zeros(2, int), **arrays})
+    with pytest.raises(ValueError, match=rf"wide\.npz, {message}"):
+        load("wide", data_dir=tmp_path, test="train", streaming=streaming).train.gather(
+            np.arange(2)
+        )
+
+
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 half"])
 def test_a_damaged_npz_file_is_named(tmp_path, content):
     (tmp_path / "bad.npz").write_bytes(content)

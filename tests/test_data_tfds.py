@@ -107,6 +107,28 @@ class TinyConfigs(TinyPictures):
     )
 
 
+class TinyWide(TinyPictures):
+    """Labels that 32 bits do not hold."""
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "label": tfds.features.Scalar(np.int64),
+        }
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features),
+            supervised_keys=("image", "label"),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(0, 2)}
+
+    def _generate_examples(self, first, count):
+        for number in range(first, first + count):
+            yield number, {"image": picture(number), "label": 2**32 + 1}
+
+
 def prepare(builder, folder, **options):
     builder(data_dir=folder, file_format="array_record", **options).download_and_prepare()
 
@@ -115,7 +137,8 @@ def prepare(builder, folder, **options):
 def prepared(tmp_path_factory):
     """A folder of sets that TFDS has prepared, without TensorFlow."""
     folder = tmp_path_factory.mktemp("tfds")
-    for builder in (TinyPictures, TinySentences, TinyUnlabelled, TinyMixture, TinyPostScript):
+    kinds = TinyPictures, TinySentences, TinyUnlabelled, TinyMixture, TinyPostScript, TinyWide
+    for builder in kinds:
         prepare(builder, folder)
     for config in ("a", "b"):
         prepare(TinyConfigs, folder, config=config)
@@ -332,6 +355,13 @@ def test_files_that_tfds_cannot_read_alone_are_refused(tfrecord):
 def test_a_set_that_does_not_fit_is_refused(prepared, name, message):
     with pytest.raises(ValueError, match=f"name: .*{message}"):
         load(name, data_dir=prepared)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_labels_that_would_wrap_are_refused(prepared, streaming):
+    message = "labels of .*train.*: expected numbers that fit into int32, got 4294967297"
+    with pytest.raises(ValueError, match=message):
+        load("tiny_wide", data_dir=prepared, test="train", streaming=streaming)
 
 
 def test_a_configuration_is_named_behind_a_slash(prepared):

@@ -20,7 +20,7 @@ import safetensors.numpy
 import safetensors.torch
 import torch
 from flax import nnx
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxnets.arrays import InputError
@@ -33,6 +33,7 @@ from jaxnets.interop import (
     to_torch,
 )
 from jaxnets.models import MLP
+from tests import tier
 
 RNGS = nnx.Rngs(0)
 
@@ -145,6 +146,7 @@ sys.modules["torch"] = None
 from flax import nnx
 from jaxnets.interop import load_torch, save_safetensors, to_torch
 from jaxnets.models import MLP
+from tests import tier
 import jax.numpy as jnp
 model = MLP((3, 4, 2), rngs=nnx.Rngs(5))
 load_torch(model, sys.argv[1])
@@ -375,7 +377,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("content", WHOLE.values(), ids=WHOLE)
-@settings(max_examples=150)
+@tier.examples(150)
 @given(data=st.data())
 def test_damage_of_any_kind_is_an_input_error(tmp_path_factory, content, data):
     damaged = bytearray(content)

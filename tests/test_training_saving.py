@@ -1,6 +1,8 @@
+import json
 import os
 import shutil
 import signal
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +21,11 @@ from jaxnets.data import (
     ToFloat,
 )
 from jaxnets.layers import BatchNorm1d, Dropout, Linear, flatten
-from jaxnets.training import Interrupted, Saving, Sharding, fit
+from jaxnets.training import Interrupted, Saving, Sharding, fit, saving
+from jaxnets.training.checkpoints import read
 from jaxnets.training.compiled import Compiled
 from jaxnets.training.placement import Placement
+from tests.test_tampered_files import signed
 
 BATCHES = 7  # of an epoch: six of 8 examples and one of 4
 
@@ -112,6 +116,65 @@ def test_it_saves_after_so_many_steps_and_after_each_epoch(saved):
 @pytest.mark.parametrize("step", [2, 6, 7, 8, 14, 20, 21])
 def test_a_run_goes_on_from_any_checkpoint_bit_for_bit(saved, whole, tmp_path, step):
     directory = truncated(saved, tmp_path / "run", step)
+    assert_same(train(directory, steps=2, resume=True), whole)
+
+
+def altered(folder, change):
+    """Changes what stands beside a checkpoint's arrays, as if that had been written."""
+    path = folder / "checkpoint.json"
+    held = json.loads(path.read_text())
+    change(held["record"])
+    path.write_text(json.dumps(held))
+    signed(folder)
+
+
+def unlisted(folder):
+    (folder / "arrays.json").write_text('{"shapes": {".a": null}, "keys": {}}')
+    signed(folder)
+
+
+def replaced(folder):
+    shutil.rmtree(folder)
+    folder.touch()
+
+
+TAMPERED = {
+    "a manifest nested deeply": lambda step: (step / "manifest.json").write_text("[" * 100_000),
+    "no manifest but a folder": lambda step: (
+        (step / "manifest.json").unlink() or (step / "manifest.json").mkdir()
+    ),
+    "a history that is none": lambda step: altered(step, lambda held: held.update(history=-1)),
+    "no place in the epoch": lambda step: altered(step, lambda held: held.pop("step_in_epoch")),
+    "more steps than there are": lambda step: altered(step, lambda held: held.update(counted=0)),
+    "arrays that are not listed": unlisted,
+    "a file in place of the folder": replaced,
+}
+
+
+@pytest.mark.parametrize("kind", TAMPERED)
+def test_a_newest_checkpoint_that_is_not_understood_is_passed_over(saved, whole, tmp_path, kind):
+    directory = truncated(saved, tmp_path / "run", 8)
+    TAMPERED[kind](directory / "step-8")
+    message = "run/step-8 is damaged .*run/step-7 is taken instead"
+    with pytest.warns(UserWarning, match=message) as heard:
+        run = train(directory, steps=4, resume=True)
+    assert len(heard) == 1
+    assert_same(run, whole)
+    with warnings.catch_warnings():  # step 8 came again
+        assert read(directory).step == 21
+
+
+def test_a_checkpoint_of_a_version_that_saved_no_totals_is_gone_on_from(
+    whole, tmp_path, monkeypatch
+):
+    tree = saving._tree
+    with monkeypatch.context() as patched:
+        without = lambda journal: {k: v for k, v in tree(journal).items() if k != "totals"}  # noqa: E731
+        patched.setattr(saving, "_tree", without)
+        train(tmp_path / "run", steps=2)
+    directory = truncated(tmp_path / "run", tmp_path / "old", 10)
+    for step in directory.glob("step-*"):
+        altered(step, lambda held: held.pop("counted"))
     assert_same(train(directory, steps=2, resume=True), whole)
 
 

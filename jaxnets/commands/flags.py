@@ -128,7 +128,7 @@ _NETWORK = (
     ),
     model_option,
     click.option("--batch-size", type=int, help="Examples in a step."),
-    click.option("--data", help="Another data set, by any name that jaxnets finds."),
+    click.option("--data", help="Another data set: its path, or any name that jaxnets finds."),
     data_dir,
     image_size,
     click.option(

@@ -1,10 +1,12 @@
 """The flags by which a run is watched and guarded, and what they make of it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 import click
 
+from jaxnets.arrays import InputError, check_choice, check_positive
 from jaxnets.commands.flags import PathArgument, added
 from jaxnets.data import Dataset
 from jaxnets.training import Callback, EarlyStopping
@@ -57,6 +59,21 @@ def take(flags: dict[str, Any]) -> dict[str, Any]:
 def kept(watching: dict[str, Any]) -> dict[str, Any]:
     """What a run that goes on does as before."""
     return {name: watching[name] for name in _KEPT if name in watching}
+
+
+def check(watching: Mapping[str, Any]) -> None:
+    """Checks what a record says of how its run is watched.
+
+    Raises:
+        ValueError: naming what no flag could have said.
+    """
+    for name in ("log_every", "early_stopping"):
+        if name in watching:
+            check_positive(name, watching[name])
+    for name in ("tensorboard", "jsonl"):
+        if not isinstance(watching.get(name, ""), str):
+            raise InputError(name, "a path", watching[name])
+    check_choice("non_finite", watching.get("non_finite", "stop"), get_args(NonFinite))
 
 
 def check_apart(watching: dict[str, Any], out: Path | None) -> None:

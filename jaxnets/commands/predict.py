@@ -1,6 +1,7 @@
 """The command that asks a trained network."""
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from jaxnets import recipes, runs
 from jaxnets.arrays import InputError
 from jaxnets.commands.flags import PathArgument
-from jaxnets.data import Dataset, StandardizedDataset
+from jaxnets.data import Dataset, StandardizedDataset, TableEncoder, table_files, tables
 from jaxnets.models import LanguageModel
 from jaxnets.sampling import sample
 from jaxnets.training import predict
@@ -20,7 +21,13 @@ _Examples = list[tuple[str, np.ndarray]]
 
 @click.command("predict")
 @click.argument("run", type=PathArgument())
-@click.argument("inputs", metavar="[IMAGE | TEXT]...", nargs=-1)
+@click.argument("inputs", metavar="[IMAGE | TEXT | TABLE]...", nargs=-1)
+@click.option(
+    "--row",
+    multiple=True,
+    metavar="NAME=VALUE,…",
+    help="A new row of a table, or a step of a series; repeatable.",
+)
 @click.option("--index", type=int, multiple=True, help="A test example, by number; repeatable.")
 @click.option("--top", type=click.IntRange(min=1), show_default="3", help="Classes to show.")
 @click.option(
@@ -38,19 +45,21 @@ _Examples = list[tuple[str, np.ndarray]]
 )
 @click.option("--seed", type=int, show_default="0", help="Draws what is written.")
 def predict_command(run: Path, **flags: Any) -> None:
-    """Classify image files, texts or test examples with the network saved in the folder RUN.
+    """Classify image files, texts, rows or test examples with the network saved in the folder RUN.
 
     An image of another size is resized: the largest middle part of the right proportions.
 
-    A network on text takes each TEXT as it stands; a language model goes on after --prompt.
+    A network on text takes each TEXT as it stands; a language model goes on after --prompt. Each
+    TABLE is a file with the columns that a network on a table was trained on, or - for standard
+    input. A series is forecast from its last rows.
     """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
-    if not {"inputs", "index", "prompt"} & set(given):
+    if not {"inputs", "index", "prompt", "row"} & set(given):
         expected = "an image file, a text, --index N or --prompt TEXT"
-        raise click.UsageError(f"expected {expected}, got none of them")
+        raise click.UsageError(f"expected {expected}, got none of them; of a table a file or --row")
     saved = runs.read(run)
     writes = isinstance(saved.model, LanguageModel)
-    _check_flags(given, saved, ("inputs", "index", "top", "invert") if writes else _WRITING)
+    _check_flags(given, saved, ("inputs", "row", "index", "top", "invert") if writes else _WRITING)
     if writes:
         click.echo(_written(saved, **given))
     else:
@@ -73,6 +82,8 @@ def _check_flags(given: dict[str, Any], saved: runs.SavedRun, strange: Sequence[
         raise InputError("invert", "none, as no image file is given", given["invert"])
     if "top" in given and not saved.classifies:
         raise InputError("top", "none, as the run has no classes", given["top"])
+    if "row" in given and saved.table is None:
+        raise InputError("row", "none, as the run is not on a table", given["row"][0])
 
 
 def _written(
@@ -90,24 +101,32 @@ def _written(
 def _answers(
     saved: runs.SavedRun,
     inputs: tuple[str, ...] = (),
+    row: tuple[str, ...] = (),
     index: tuple[int, ...] = (),
     top: int = 3,
     invert: bool | None = None,
 ) -> list[str]:
     """A line for each example."""
     examples = _given(saved, inputs, invert) if inputs else []
+    if row and saved.table is not None:
+        rows = saved.table([_values(text, saved.table.names) for text in row])
+        examples += _from_rows(saved, rows, list(row))
     if index:
         examples += _chosen(recipes.load_data(saved.recipe), index, saved.class_names)
     batch = np.stack([example for _, example in examples])
     outputs = predict(saved.model, batch, transform=recipes.build_transform(saved.recipe))
     names = (name for name, _ in examples)
-    return [f"{name}: {_answer(saved, row, top)}" for name, row in zip(names, outputs, strict=True)]
+    return [
+        f"{name}: {_answer(saved, each, top)}" for name, each in zip(names, outputs, strict=True)
+    ]
 
 
 def _given(saved: runs.SavedRun, inputs: tuple[str, ...], invert: bool | None) -> _Examples:
     """The texts or images given, each with its name."""
     if saved.encoder is not None:
         return list(zip(inputs, saved.encoder(inputs), strict=True))
+    if saved.table is not None:
+        return [example for file in inputs for example in _of_table(saved, saved.table, file)]
     spec = saved.inputs or recipes.load_data(saved.recipe).spec.inputs
     examples = []
     for path in inputs:
@@ -130,6 +149,50 @@ def _changes(image: runs.GivenImage, *, told: bool) -> list[str]:
         why = "dark and light are the other way round than in the training images"
         changes.append(f"{why}, so it is inverted (--no-invert leaves it)")
     return changes
+
+
+def _of_table(saved: runs.SavedRun, encoder: TableEncoder, file: str) -> _Examples:
+    """The rows of a file, or of standard input; the one example that is the end of a series."""
+    cells = table_files.read(Path(file))
+    return _from_rows(saved, *tables.new_rows(cells, encoder, series=_window(saved) is not None))
+
+
+def _from_rows(saved: runs.SavedRun, rows: np.ndarray, places: list[str]) -> _Examples:
+    """Examples of rows of inputs, each with its name."""
+    if saved.inputs_scaler is not None:
+        rows = saved.inputs_scaler(rows)
+    window = _window(saved)
+    if window is None:
+        return list(zip(places, rows, strict=True))
+    if len(rows) < window:
+        expected = f"at least {window} rows, from which the run forecasts"
+        raise InputError(places[-1], expected, f"{len(rows)}")
+    return [(f"after {places[-1]}", rows[-window:])]
+
+
+def _window(saved: runs.SavedRun) -> int | None:
+    """How many rows the run forecasts from; None if each row is an example."""
+    shape: tuple[int, ...] = () if saved.inputs is None else saved.inputs.shape
+    return shape[0] if len(shape) == 2 else None
+
+
+def _values(text: str, names: Sequence[str]) -> Mapping[str, str] | Sequence[str]:
+    """The cells of --row by their columns' names; in the columns' order where none is named."""
+    expected = f"NAME=VALUE once for each of {', '.join(names)}"
+    try:
+        cells = next(csv.reader([text], skipinitialspace=True))
+    except csv.Error as error:
+        raise InputError("row", expected, repr(text)) from error
+    longest = sorted(names, key=len, reverse=True)
+    found: dict[str, str] = {}
+    for cell in cells:
+        name = next((name for name in longest if cell.strip().startswith(f"{name}=")), None)
+        if name is None and not found and cell is cells[0] and "=" not in cell:
+            return cells
+        if name is None or name in found:
+            raise InputError("row", expected, repr(cell))
+        found[name] = cell.strip()[len(name) + 1 :]
+    return found
 
 
 def _chosen(
@@ -169,6 +232,7 @@ def _answer(saved: runs.SavedRun, row: np.ndarray, top: int) -> str:
     elif output == "logits":
         exponentials = np.exp(row - row.max())
         row = exponentials / exponentials.sum()
+    names = saved.class_names or tuple(map(str, range(len(row))))
+    row = row[: len(names)]  # an output of a class that does not exist is no class
     best = np.argsort(-row, kind="stable")[:top]
-    names = saved.class_names or ()
-    return "  ".join(f"{names[k] if k < len(names) else k} {row[k]:.2%}" for k in best)
+    return "  ".join(f"{names[k]} {row[k]:.2%}" for k in best)

@@ -24,10 +24,13 @@ from jaxnets.commands.flags import (
     saving_flags,
     take_saving,
 )
-from jaxnets.data import Dataset
+from jaxnets.data import Dataset, StandardizedDataset, TableDataset
+from jaxnets.data.bundled import ORIGIN
 from jaxnets.models import LanguageModel
 from jaxnets.training import TrainingRun
 from jaxnets.training.processes import joined, launched
+
+_SHOWN = 8  # inputs that are named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +95,7 @@ def train_command(
         seeds.train(many, chosen, others, out, as_json=as_json, quiet=quiet)
         return
     monitoring.check_apart(watching, None if saving else out)
-    begun = None if resume is None else runs.resume(resume)
+    begun = None if resume is None else _begun(resume)
     if begun is not None:
         watching = {**begun.watching, **watching}
         seed = begun.seed if seed is None else seed
@@ -103,6 +106,7 @@ def train_command(
     with _together(**joining):
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
             data = recipes.load_data(chosen)
+            _tell_of(data, quiet)
             options = {
                 **monitoring.fit_options(watching, data),
                 "progress": "none" if quiet else "auto",
@@ -117,6 +121,25 @@ def train_command(
             run = _run(job, out) if begun is None else _run_saving(job, begun, resume is not None)
         if jax.process_index() == 0:
             _show(job, run, as_json)
+
+
+def _begun(folder: Path) -> runs.BegunRun:
+    """The run in a folder, and all that its record says looked at."""
+    begun = runs.resume(folder)
+    with runs.understood("resume", folder / runs.BEGUN):
+        monitoring.check(begun.watching)
+        computing.check(begun.computing)
+    return begun
+
+
+def _tell_of(data: Dataset, quiet: bool) -> None:
+    """Says which columns of a table of the user's are the inputs."""
+    encoder = data.encoder if isinstance(data, TableDataset | StandardizedDataset) else None
+    if encoder is None or quiet or data.origin == ORIGIN or jax.process_index() > 0:
+        return
+    names = encoder.inputs
+    shown = ", ".join(names[:_SHOWN]) + (", …" if names[_SHOWN:] else "")
+    click.echo(f"{data.name}: {data.origin}; inputs {shown}", err=True)
 
 
 def _together(

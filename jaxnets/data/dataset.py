@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnets.arrays import InputError, describe
+from jaxnets.arrays import InputError, check_fits, describe
 from jaxnets.data.spec import ElementSpec
 from jaxnets.data.streaming import Examples, StreamedSplit
 from jaxnets.data.streaming.examples import check_count
@@ -23,7 +23,8 @@ class Split(Examples):
 
     Raises:
         InputError: if an array is not a NumPy array of numbers with a batch axis, the lengths
-            differ, or there are no examples.
+            differ, there are no examples, or a number of 64 bits does not fit into the 32 that JAX
+            takes.
     """
 
     inputs: np.ndarray
@@ -195,3 +196,4 @@ def _check_array(name: str, array: Any, kinds: str) -> None:
         raise InputError(name, "an array of numbers", describe(array))
     if array.ndim == 0:
         raise InputError(name, "an array with a batch axis, [N, ...]", describe(array))
+    check_fits(name, array)

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxnets.arrays import ArrayLike, InputError, describe
 from jaxnets.data.dataset import Dataset, Split
+from jaxnets.data.table_encoding import TableDataset, TableEncoder
 from jaxnets.data.transforms.checks import mean_and_std
 
 
@@ -86,10 +87,13 @@ class StandardizedDataset(Dataset):
         inputs_scaler: what the inputs went through.
         labels_scaler: what the labels went through; its ``inverse`` brings predictions back to
             the labels' units. None where labels are classes, or were left as they are.
+        encoder: of a table, what makes inputs of new rows, which ``inputs_scaler`` takes; else
+            None.
     """
 
     inputs_scaler: Standardizer = field(kw_only=True)
     labels_scaler: Standardizer | None = field(default=None, kw_only=True)
+    encoder: TableEncoder | None = field(default=None, kw_only=True)
 
 
 def standardize(dataset: Dataset, *, labels: bool = True) -> StandardizedDataset:
@@ -130,6 +134,7 @@ def standardize(dataset: Dataset, *, labels: bool = True) -> StandardizedDataset
         **{**given, "train": train, "test": test},
         inputs_scaler=inputs_scaler,
         labels_scaler=labels_scaler,
+        encoder=dataset.encoder if isinstance(dataset, TableDataset) else None,
     )
 
 

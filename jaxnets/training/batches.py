@@ -13,7 +13,7 @@ import numpy as np
 from jaxnets.data.batching import CHUNK, Plan
 from jaxnets.data.dataset import Split
 from jaxnets.data.streaming import StreamedSplit
-from jaxnets.training.classes import Classes
+from jaxnets.training.classes import Labels
 from jaxnets.training.sharding import AnyPlacement
 
 # On accelerators an epoch is one program. On a CPU it takes seconds to minutes, and whoever
@@ -215,7 +215,7 @@ class StreamedFeed:
 def feed(
     argument: str,
     split: Split | StreamedSplit,
-    classes: Classes | None,
+    expected: Labels | None,
     placement: AnyPlacement,
 ) -> Feed:
     """The feed of a split.
@@ -223,16 +223,16 @@ def feed(
     Args:
         argument: what the user calls its labels.
         split: the split.
-        classes: what the labels may be; None for anything.
+        expected: what the labels may be; None for anything.
         placement: the devices.
 
     Raises:
-        InputError: if a label is no class; of a streamed split when it is read.
+        InputError: if a label is not that; of a streamed split when it is read.
     """
 
     def check(labels: np.ndarray) -> None:
-        if classes is not None:
-            classes.check(argument, labels)
+        if expected is not None:
+            expected.check(argument, labels)
 
     if isinstance(split, StreamedSplit):
         return StreamedFeed(split, check, placement)

@@ -5,7 +5,6 @@ import json
 import math
 import os
 import re
-import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +15,8 @@ from typing import IO, Any, Literal, TypeVar
 import jax
 import numpy as np
 
-from jaxnets.arrays import InputError, check_positive
+from jaxnets.arrays import InputError, check_number, check_positive
+from jaxnets.json_files import read_object, reason
 from jaxnets.training import storage
 from jaxnets.training.lock import lock
 from jaxnets.training.manifest import appear, damage
@@ -90,12 +90,17 @@ def steps(directory: Path | str) -> list[int]:
     return sorted(int(name[5:]) for name in names if re.fullmatch(r"step-(0|[1-9]\d*)", name))
 
 
-def read(directory: Path | str, which: Literal["latest", "best"] = "latest") -> Saved | None:
+def read(
+    directory: Path | str,
+    which: Literal["latest", "best"] = "latest",
+    fault: Callable[["Saved"], str | None] = lambda saved: None,
+) -> Saved | None:
     """Finds a run's newest or best checkpoint, whether or not the run is still going.
 
     Args:
         directory: the folder of checkpoints; it is left as it is.
         which: ``"latest"`` by number, or ``"best"`` by score, of those that the folder still has.
+        fault: says what is wrong with a checkpoint that is whole, in words; None if nothing is.
 
     Returns:
         The first one that is whole, in this order; a warning names those that were passed over.
@@ -111,16 +116,32 @@ def read(directory: Path | str, which: Literal["latest", "best"] = "latest") -> 
     passed: list[str] = []
     for step in order:
         path = _folder(root, step)
-        if fault := damage(path):
-            passed.append(f"{path} is damaged ({fault})")
+        saved = _whole(path, step)
+        wrong = saved if isinstance(saved, str) else fault(saved)
+        if isinstance(saved, str) or wrong:
+            passed.append(f"{path} is damaged ({wrong})")
             continue
         if passed:
             text = f"{'; '.join(passed)}: {path} is taken instead"
             warnings.warn(text, UserWarning, stacklevel=2)
-        return Saved(path, **json.loads((path / _ABOUT).read_text()))
+        return saved
     if passed:
         raise InputError("directory", "an intact checkpoint", "; ".join(passed))
     return None
+
+
+def _whole(path: Path, step: int) -> Saved | str:
+    """A checkpoint, or what is wrong with it, in words."""
+    if wrong := damage(path):
+        return wrong
+    try:
+        held = read_object(path / _ABOUT)
+        _about(held["record"], held["step"], held["score"])
+        if held.keys() == {"record", "step", "score"} and held["step"] == step:
+            return Saved(path, **held)
+    except (OSError, ValueError, LookupError) as error:
+        return f"{_ABOUT} is damaged: {reason(error)}"
+    return f"{_ABOUT} is damaged"
 
 
 class Checkpoints:
@@ -141,13 +162,23 @@ class Checkpoints:
             in it is removed.
         keep: how many checkpoints to keep, the newest ones.
         keep_best: whether to keep the one of the largest score as well.
+        since: the number of the checkpoint with which the run goes on: later ones that it did not
+            understand are removed as it comes to their numbers. None for no such.
 
     Raises:
         InputError: if the folder cannot be written to, or another run is writing to it.
     """
 
-    def __init__(self, directory: Path | str, *, keep: int = 3, keep_best: bool = True) -> None:
+    def __init__(
+        self,
+        directory: Path | str,
+        *,
+        keep: int = 3,
+        keep_best: bool = True,
+        since: int | None = None,
+    ) -> None:
         check_positive("keep", keep)
+        self._since = since
         self.directory = Path(directory).absolute()
         self._keep, self._keep_best = keep, keep_best
         self._writing: Future[None] | None = None
@@ -224,20 +255,27 @@ class Checkpoints:
         finally:
             self._writer.shutdown()
             if self._lock is not None:
+                self._sweep()
                 self._lock.close()
 
     def _take(self) -> IO[str]:
         held = lock(self.directory)
-        for name in os.listdir(self.directory):
-            if name.startswith((_PARTIAL, _REMOVED)):
-                shutil.rmtree(self.directory / name, ignore_errors=True)
+        self._sweep()
         return held
+
+    def _sweep(self) -> None:
+        """Removes what is no checkpoint: of a writer that was killed, or of a save that failed."""
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(self.directory):
+                if name.startswith((_PARTIAL, _REMOVED)):
+                    storage.remove(self.directory / name)
 
     def _abandoned(self, step: int) -> list[int]:
         """The damaged checkpoints that the run has gone back behind."""
         later = [other for other in self.steps() if other >= step]
         for other in reversed(later):
-            if not damage(_folder(self.directory, other)):
+            passed = self._since is not None and other > self._since
+            if not passed and isinstance(_whole(_folder(self.directory, other), other), Saved):
                 expected = f"a number above {other}, a checkpoint in {self.directory}"
                 raise InputError("step", expected, step)
         return later
@@ -265,8 +303,9 @@ class Checkpoints:
             path = _folder(self.directory, step)
             # Under another name first: killed half-way, what is left must not look damaged.
             removed = path.with_name(f"{_REMOVED}{path.name}")
+            storage.remove(removed)
             path.rename(removed)
-            shutil.rmtree(removed, ignore_errors=True)
+            storage.remove(removed)
 
 
 def _folder(root: Path, step: int) -> Path:
@@ -279,7 +318,7 @@ def _partial(path: Path) -> Path:
 
 def _begin(path: Path) -> None:
     holder = _partial(path).parent
-    shutil.rmtree(holder, ignore_errors=True)
+    storage.remove(holder)
     holder.mkdir()
 
 
@@ -287,9 +326,9 @@ def _scores(root: Path) -> dict[int, float]:
     """Each checkpoint's score; the smallest of all where there is none, or it cannot be read."""
     scores = dict.fromkeys(steps(root), -math.inf)
     for step in scores:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            score = json.loads((_folder(root, step) / _ABOUT).read_text())["score"]
-            scores[step] = -math.inf if score is None else float(score)
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            score = read_object(_folder(root, step) / _ABOUT)["score"]
+            scores[step] = -math.inf if score is None else check_number("score", score)
     return scores
 
 
@@ -301,14 +340,20 @@ def _about(record: dict[str, Any], step: int, score: float | None) -> str:
     """What stands beside the arrays, as JSON; checks all of it."""
     if isinstance(step, bool) or not isinstance(step, int | np.integer) or step < 0:
         raise InputError("step", "an integer of at least 0", step)
-    number = isinstance(score, int | float | np.integer | np.floating) and math.isfinite(score)
-    if score is not None and not number:
+    if score is not None and (isinstance(score, bool) or not _is_finite(score)):
         raise InputError("score", "a finite number or None", score)
     if not isinstance(record, dict):
         raise InputError("record", "a dictionary", record)
     _check_json(record, "record")
     score = None if score is None else float(score)
     return json.dumps({"step": int(step), "score": score, "record": record}, indent=1)
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return isinstance(value, int | float | np.number) and math.isfinite(float(value))
+    except (OverflowError, TypeError):  # beyond floats, or complex
+        return False
 
 
 def _check_json(value: Any, place: str) -> None:
@@ -329,9 +374,11 @@ def _in_one_sentence(path: Path) -> Iterator[None]:
     """Leaves nothing behind of a checkpoint that cannot be written, and says why."""
     try:
         yield
-    except OSError as error:
+    except BaseException as error:
         if jax.process_index() == 0:
-            shutil.rmtree(_partial(path).parent, ignore_errors=True)
+            storage.discard(_partial(path).parent)
+        if not isinstance(error, OSError):
+            raise
         raise OSError(f"{path} could not be saved: {error.strerror or error}") from error
 
 

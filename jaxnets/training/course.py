@@ -15,10 +15,17 @@ from jaxnets.training.batches import Feed, cut
 from jaxnets.training.callbacks import Listeners
 from jaxnets.training.compiled import Compiled
 from jaxnets.training.epoch import train_steps
-from jaxnets.training.evaluation import evaluate_state, predictions
+from jaxnets.training.evaluation import evaluate_state
 from jaxnets.training.placement import local
 from jaxnets.training.progress import Reporter
-from jaxnets.training.records import EpochRecord, Evaluation, Timings, TrainingRun
+from jaxnets.training.records import (
+    EpochRecord,
+    Evaluation,
+    Timings,
+    TrainingRun,
+    mean_loss,
+    share,
+)
 from jaxnets.training.saving import Journal, Keeper
 from jaxnets.training.state import Program, merge
 from jaxnets.training.step import StepMetrics
@@ -164,8 +171,8 @@ class Course:
         return evaluate_state(compiled.run, compiled.program, state, split, self._test)
 
     def _record(self, plan: Plan, evaluation: Evaluation) -> EpochRecord:
-        each = predictions(self._data.train, 1)
-        return epoch_record(plan, self._compiled.program, self._journal, each, evaluation)
+        each = evaluation.total // len(self._data.test)
+        return epoch_record(plan, self._compiled.program, self._journal, evaluation, each)
 
 
 def divergence(journal: Journal, measured: StepMetrics) -> NonFiniteLossError | None:
@@ -179,9 +186,16 @@ def divergence(journal: Journal, measured: StepMetrics) -> NonFiniteLossError | 
 
 
 def epoch_record(
-    plan: Plan, program: Program, journal: Journal, each: int, evaluation: Evaluation
+    plan: Plan, program: Program, journal: Journal, evaluation: Evaluation, each: int = 1
 ) -> EpochRecord:
-    """The record of the epoch under way, of whose examples each asks for so many predictions.
+    """The record of the epoch under way.
+
+    Args:
+        plan: its batches.
+        program: what was run.
+        journal: what it measured.
+        evaluation: what followed it.
+        each: predictions of an example, where an older version did not save them.
 
     Raises:
         NonFiniteLossError: if every step was left out.
@@ -189,15 +203,16 @@ def epoch_record(
     sizes = np.full(plan.steps, plan.full.shape[1])
     if len(plan.rest):
         sizes[-1] = len(plan.rest)
-    loss, correct, skipped = map(np.asarray, journal.epoch_measured())
+    measured = journal.epoch_measured(sizes * each)
+    loss, correct, total, skipped = map(np.asarray, measured)
     if skipped.all():
         raise NonFiniteLossError(len(journal.history) + 1, plan.steps, float(loss[-1]))
-    loss, correct, sizes = loss[~skipped], correct[~skipped], sizes[~skipped]
-    asked = each * int(sizes.sum())
+    loss, correct, total, sizes = (x[~skipped] for x in (loss, correct, total, sizes))
+    accuracy = share(int(correct.sum()), int(total.sum()))
     return EpochRecord(
         epoch=len(journal.history) + 1,
-        train_loss=float(np.average(loss.astype(np.float64), weights=sizes)),
-        train_accuracy=None if program.correct is None else int(correct.sum()) / asked,
+        train_loss=mean_loss(loss, sizes, program.adds_up),
+        train_accuracy=None if program.correct is None else accuracy,
         test_loss=evaluation.loss,
         test_accuracy=evaluation.accuracy,
         seconds=journal.seconds,

@@ -146,7 +146,8 @@ def _collect(
     What it collects has always ``room`` places, and the program is the same for any count: it
     neither compiles again for another one, nor adds up in another order.
     """
-    empty = StepMetrics(jnp.zeros(room, float), jnp.zeros(room, jnp.int32), skipped)
+    counts = jnp.zeros(room, jnp.int32)
+    empty = StepMetrics(jnp.zeros(room, float), counts, counts, skipped)
 
     def body(number: jax.Array, carry: tuple[TrainState, StepMetrics]) -> Any:
         state, all_of_them = carry

@@ -1,7 +1,7 @@
 """Measuring a model on every example of a split, and predicting with it."""
 
+import dataclasses
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -10,13 +10,14 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_positive
+from jaxnets.arrays import InputError, check_fits, check_positive
 from jaxnets.data.batching import epoch_plan
 from jaxnets.data.dataset import Split
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.training.batches import Feed, ResidentFeed, cut, feed
-from jaxnets.training.classes import classes, counter
+from jaxnets.training.classes import adds_up, check_outputs, expected_labels
 from jaxnets.training.compiled import Compiled
+from jaxnets.training.counts import check_counted, counter
 from jaxnets.training.epoch import evaluate_batches, predict_batches
 from jaxnets.training.placement import Placement, one_device
 from jaxnets.training.records import Evaluation
@@ -39,8 +40,9 @@ def evaluate(
 ) -> Evaluation:
     """Measures a model on every example of a split, in evaluation mode.
 
-    A loss that is no plain mean over the examples, such as one with class weights, is the mean of
-    the batches' losses, each weighted by its number of examples.
+    The loss is the mean over the examples; of a loss that is no plain mean and no sum over them,
+    such as one with class weights, the mean of the batches' losses, each weighted by its number of
+    examples.
 
     Args:
         model: any ``nnx.Module``; it is left as it is.
@@ -54,7 +56,8 @@ def evaluate(
         Mean loss, correct predictions, number of predictions.
 
     Raises:
-        ValueError: if the examples do not fit the model or a label is out of range.
+        ValueError: if the examples do not fit the model or the loss, a label is out of range, or
+            ``correct`` counts more than there are.
     """
     check_positive("batch_size", batch_size)
     check_model(model)
@@ -63,6 +66,7 @@ def evaluate(
     program = Program(graphdef, loss, _NO_OPTIMIZER, transform, counter(correct, loss, split))
     here = one_device()
     state = here.place(state)
+    program = informed(program, state, split)
     source = checked_feed("split", split, program, state, here)
     run = Compiled(program, here, ahead=False).run
     return evaluate_state(run, program, state, split, source, batch_size)
@@ -93,6 +97,7 @@ def predict(
     program, state, here = for_prediction(model, transform)
     if not np.shape(inputs) or not len(inputs):
         raise InputError("inputs", "at least one example", f"an array {list(np.shape(inputs))}")
+    check_fits("inputs", inputs)
     source = ResidentFeed(np.asarray(inputs), np.zeros(len(inputs), np.int8), here)
     pieces = cut(epoch_plan(len(inputs), batch_size, seed=0, epoch=0, shuffle=False))
     run = Compiled(program, here, ahead=False).run
@@ -163,34 +168,62 @@ def evaluation(
     measured: Sequence[tuple[int, StepMetrics]],
 ) -> Evaluation:
     """The evaluation of one state, from sizes of batches and metrics [steps]."""
-    loss = sum(float(np.sum(m.loss, dtype=np.float64)) * size for size, m in measured)
-    correct = sum(int(np.sum(m.correct)) for _, m in measured)
-    counted = None if program.correct is None else correct
-    return Evaluation(loss / len(split), counted, predictions(split))
-
-
-def predictions(split: Split | StreamedSplit, examples: int | None = None) -> int:
-    """How many predictions a split, or so many of its examples, asks for.
-
-    One each or, where labels are classes at each position, one at each.
-    """
-    labels = split.spec.labels
-    each = math.prod(labels.shape) if np.issubdtype(labels.dtype, np.integer) else 1
-    return (len(split) if examples is None else examples) * each
+    loss, correct, total = 0.0, 0, 0
+    for size, found in measured:
+        check_counted(found.correct, found.total)
+        weight = 1 if program.adds_up else size
+        loss += float(np.sum(found.loss, dtype=np.float64)) * weight
+        correct += int(np.sum(found.correct, dtype=np.int64))
+        total += int(np.sum(found.total, dtype=np.int64))
+    return Evaluation(loss / len(split), None if program.correct is None else correct, total)
 
 
 def checked_feed(
-    name: str, split: Split | StreamedSplit, program: Program, state: TrainState, placement: Any
+    name: str,
+    split: Split | StreamedSplit,
+    program: Program,
+    state: TrainState,
+    placement: Any,
+    class_names: Sequence[str] | None = None,
 ) -> Feed:
     """A split's feed, after the model has been run on shapes alone and the labels looked at.
 
+    Args:
+        name: what the user calls the split.
+        split: the examples.
+        program: what is run.
+        state: with what weights.
+        placement: on what devices.
+        class_names: the name of each class; None if there are none.
+
     Raises:
-        InputError: if the inputs do not fit the model or a label is no class of it.
+        InputError: if the inputs do not fit the model, its outputs do not fit the loss or the
+            classes, or a label is not what the loss takes.
     """
+    made, labels = _shapes(program, state, split)
+    check_outputs(program.loss, made, labels, class_names)
+    return feed(f"{name}.labels", split, expected_labels(program.loss, made, labels), placement)
+
+
+def informed(program: Program, state: TrainState, split: Split | StreamedSplit) -> Program:
+    """A program that knows what its loss does with the model's outputs."""
+    shapes = functools.partial(_shapes, program, state, split)
+    return dataclasses.replace(program, adds_up=adds_up(program.loss, shapes))
+
+
+def loss_adds_up(
+    model: nnx.Module, split: Split | StreamedSplit, loss: Loss, transform: Transform | None
+) -> bool:
+    """Whether a loss of a model's outputs is a sum over the examples of a batch, and not a mean."""
+    graphdef, state = initialize(model, _NO_OPTIMIZER, seed=0)
+    return informed(Program(graphdef, loss, _NO_OPTIMIZER, transform), state, split).adds_up
+
+
+def _shapes(program: Program, state: TrainState, split: Split | StreamedSplit) -> tuple[Any, Any]:
+    """Shapes and dtypes of the outputs and labels of a batch."""
     # two examples, as one is too little for statistics over the batch
     inputs, labels = (jax.ShapeDtypeStruct((2, *s.shape), s.dtype) for s in split.spec)
-    made = jax.eval_shape(functools.partial(outputs, program), state, inputs)
-    return feed(f"{name}.labels", split, classes(program.loss, made, labels), placement)
+    return jax.eval_shape(functools.partial(outputs, program), state, inputs), labels
 
 
 def check_model(model: Any) -> None:

@@ -15,7 +15,7 @@ from jaxnets.data.transforms import Augmentation
 from jaxnets.training.callbacks import Callback, Listeners, RunSoFar
 from jaxnets.training.compiled import Compiled
 from jaxnets.training.course import Course
-from jaxnets.training.evaluation import check_model, checked_feed
+from jaxnets.training.evaluation import check_model, checked_feed, informed
 from jaxnets.training.fingerprint import fingerprint
 from jaxnets.training.many import Build, fit_many
 from jaxnets.training.placement import Parallel, place
@@ -201,10 +201,11 @@ def fit(
     plan = functools.partial(settings.plan, seed)
     steps = plan(0).steps
     graphdef, state = initialize(model, optimizer, seed)
-    program = settings.program(graphdef, placement.shards)
+    program = informed(settings.program(graphdef, placement.shards), state, data.train)
+    names = data.class_names
     feeds = (
-        checked_feed("data.train", data.train, program, state, placement),
-        checked_feed("data.test", data.test, program, state, placement),
+        checked_feed("data.train", data.train, program, state, placement, names),
+        checked_feed("data.test", data.test, program, state, placement, names),
     )
     state = placement.place(state)
     about = _about(program, state, settings, seed, save)
@@ -216,7 +217,7 @@ def fit(
     first = jax.process_index() == 0
     with (
         reporter(progress if first else "none", epochs=epochs, steps=steps) as report,
-        keeper(save, about) as keep,
+        keeper(save, about, journal.step) as keep,
         listeners.listening(so_far),
     ):
         course.run(report, keep, listeners)

@@ -16,7 +16,7 @@ from jaxnets.training.batches import Feed, cut
 from jaxnets.training.compiled import Compiled
 from jaxnets.training.course import NonFiniteLossError, divergence, epoch_record
 from jaxnets.training.epoch import evaluate_members, train_members
-from jaxnets.training.evaluation import evaluation, measure_split, predictions
+from jaxnets.training.evaluation import evaluation, measure_split
 from jaxnets.training.progress import Reporter
 from jaxnets.training.records import EpochRecord, Evaluation, Timings
 from jaxnets.training.replicates import MemberRun, TrainingRuns
@@ -173,8 +173,7 @@ class Members:
             member.test = evaluation(compiled.program, split, own)
 
     def _record(self, plan: Plan, journal: Journal, test: Evaluation) -> EpochRecord:
-        each = predictions(self._settings.data.train, 1)
-        return epoch_record(plan, self._compiled.program, journal, each, test)
+        return epoch_record(plan, self._compiled.program, journal, test)
 
     def _result(self, number: int, timings: Timings, speed: float, device: str) -> MemberRun:
         member = self._members[number]

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, check_fits
 from jaxnets.training.evaluation import for_prediction
 from jaxnets.training.state import Transform, outputs
 
@@ -68,6 +68,7 @@ def predictor(
     def answer(inputs: np.ndarray | jax.Array) -> Any:
         if isinstance(inputs, jax.core.Tracer):  # of somebody's program, or gradient
             return compute(inputs, both_modes=True)
+        check_fits("inputs", inputs)
         made = compiled(inputs)
         if on_cpu:
             _ask_for(made)

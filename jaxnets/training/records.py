@@ -1,6 +1,7 @@
 """What a training run leaves behind."""
 
 import csv
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -9,7 +10,26 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
+from jaxnets.arrays import check_integer, check_number
 from jaxnets.training.state import TrainState
+
+
+def share(correct: int, total: int) -> float:
+    """The share of correct predictions; NaN of no prediction."""
+    return correct / total if total else math.nan
+
+
+def mean_loss(losses: np.ndarray, sizes: np.ndarray, adds_up: bool) -> float:
+    """The mean loss over the examples.
+
+    Args:
+        losses: of some batches.
+        sizes: examples in each batch.
+        adds_up: whether a batch's loss is a sum over its examples, and not a mean.
+    """
+    if adds_up:
+        return float(np.sum(losses, dtype=np.float64) / np.sum(sizes))
+    return float(np.average(losses.astype(np.float64), weights=sizes))
 
 
 @dataclass(frozen=True)
@@ -17,10 +37,10 @@ class Evaluation:
     """How a model does on every example of a split.
 
     Attributes:
-        loss: mean loss over the examples.
+        loss: mean loss over the examples; see ``fit``.
         correct: correct predictions; None where the notion has no meaning.
-        total: predictions: as many as examples or, where labels are classes at each position,
-            as positions.
+        total: out of how many: see ``correct`` of ``fit``; the number of examples where there are
+            no correct predictions.
     """
 
     loss: float
@@ -29,8 +49,8 @@ class Evaluation:
 
     @property
     def accuracy(self) -> float | None:
-        """The share of correct predictions, in [0, 1]."""
-        return None if self.correct is None else self.correct / self.total
+        """The share of correct predictions, in [0, 1]; NaN of no prediction."""
+        return None if self.correct is None else share(self.correct, self.total)
 
 
 @dataclass(frozen=True)
@@ -55,6 +75,26 @@ class EpochRecord:
     test_accuracy: float | None
     seconds: float
     skipped: int = 0
+
+
+def check_record(record: EpochRecord, epoch: int) -> None:
+    """Checks the values of a record that was read from a file.
+
+    Args:
+        record: what was read.
+        epoch: which epoch's it should be.
+
+    Raises:
+        InputError: naming the value that is wrong.
+    """
+    check_integer("epoch", record.epoch, least=epoch, most=epoch)
+    check_integer("skipped", record.skipped, least=0)
+    for name in ("train_loss", "test_loss", "seconds"):
+        check_number(name, getattr(record, name))
+    for name in ("train_accuracy", "test_accuracy"):
+        value = getattr(record, name)
+        if value is not None and not (isinstance(value, float) and math.isnan(value)):
+            check_number(name, value, least=0, most=1)
 
 
 @dataclass(frozen=True)

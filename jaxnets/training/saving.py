@@ -10,12 +10,14 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.arrays import InputError, check_number, check_positive
+from jaxnets.arrays import InputError, check_integer, check_number, check_positive
+from jaxnets.json_files import WRONG, reason
 from jaxnets.training.checkpoints import Checkpoints, Saved, read
+from jaxnets.training.counts import check_counted
 from jaxnets.training.fingerprint import differences
 from jaxnets.training.interrupts import Heard, Interrupted, Interrupts
 from jaxnets.training.processes import check_same, gathered
-from jaxnets.training.records import EpochRecord
+from jaxnets.training.records import EpochRecord, check_record
 from jaxnets.training.state import TrainState
 from jaxnets.training.step import StepMetrics
 
@@ -57,6 +59,8 @@ class Journal:
         state: the training state.
         losses: of every step so far.
         correct: predictions of each step of the epoch under way.
+        totals: all predictions of each of these steps; of a run that an older version saved, of
+            the later ones alone.
         skipped: those of its steps, counted from 0, whose update was left out.
         seconds: of training in the epoch under way.
         history: the epochs that are done.
@@ -67,6 +71,7 @@ class Journal:
     state: TrainState
     losses: list[np.ndarray] = dataclasses.field(default_factory=list)
     correct: list[np.ndarray] = dataclasses.field(default_factory=list)
+    totals: list[np.ndarray] = dataclasses.field(default_factory=list)
     skipped: list[int] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
     history: list[EpochRecord] = dataclasses.field(default_factory=list)
@@ -83,24 +88,36 @@ class Journal:
         return sum(map(len, self.correct))
 
     def add(self, state: TrainState, measured: StepMetrics, seconds: float) -> None:
-        """Some steps are done."""
+        """Some steps are done.
+
+        Raises:
+            InputError: if one has more correct predictions than predictions.
+        """
+        check_counted(measured.correct, measured.total)
         self.state = state
         if measured.skipped is not None:
             self.skipped += (self.step_in_epoch + np.flatnonzero(measured.skipped)).tolist()
         self.losses.append(np.asarray(measured.loss))
         self.correct.append(np.asarray(measured.correct))
+        self.totals.append(np.asarray(measured.total))
         self.seconds += seconds
 
-    def epoch_measured(self) -> StepMetrics:
-        """What the steps of the epoch under way measured."""
+    def epoch_measured(self, expected: np.ndarray) -> StepMetrics:
+        """What the steps of the epoch under way measured.
+
+        Args:
+            expected: how many predictions each step has, where that was not saved.
+        """
         losses = np.concatenate(self.losses)[self.step - self.step_in_epoch :]
         skipped = np.isin(np.arange(self.step_in_epoch), self.skipped)
-        return StepMetrics(losses, np.concatenate(self.correct), skipped)
+        missing = self.step_in_epoch - sum(map(len, self.totals))
+        totals = np.concatenate([expected[:missing], *self.totals])
+        return StepMetrics(losses, np.concatenate(self.correct), totals, skipped)
 
     def end_epoch(self, record: EpochRecord) -> None:
         """An epoch is done and evaluated."""
         self.history.append(record)
-        self.correct, self.skipped, self.seconds = [], [], 0.0
+        self.correct, self.totals, self.skipped, self.seconds = [], [], [], 0.0
 
 
 class Keeper:
@@ -186,6 +203,7 @@ class Keeper:
         record = {
             "about": self._about,
             "step_in_epoch": journal.step_in_epoch,
+            "counted": sum(map(len, journal.totals)),
             "skipped": journal.skipped,
             "seconds": journal.seconds,
             "history": [dataclasses.asdict(epoch) for epoch in journal.history],
@@ -201,13 +219,14 @@ class Keeper:
 
 
 @contextmanager
-def keeper(saving: Saving | None, about: dict[str, Any]) -> Iterator[Keeper]:
-    """What saves a run while it goes on; signals to stop are heard as long."""
+def keeper(saving: Saving | None, about: dict[str, Any], since: int) -> Iterator[Keeper]:
+    """What saves a run while it goes on, from a step on; signals to stop are heard as long."""
     if saving is None:
         with Heard() as heard:
             yield Keeper(None, None, about, heard)
         return
-    with Checkpoints(saving.directory, keep=saving.keep) as checkpoints, Interrupts() as interrupts:
+    held = Checkpoints(saving.directory, keep=saving.keep, since=since)
+    with held as checkpoints, Interrupts() as interrupts:
         yield Keeper(checkpoints, saving, about, interrupts)
 
 
@@ -226,7 +245,19 @@ def begin(saving: Saving | None, resume: bool, about: dict[str, Any], state: Tra
     """
     if saving is None:
         return Journal(state)
-    saved = read(saving.directory)
+    journals: list[Journal] = []
+
+    def fault(saved: Saved) -> str | None:
+        if wrong := unusable(saved):
+            return wrong
+        if resume and not differences(saved.record["about"], about):
+            try:
+                journals.append(_journal(saved, state))
+            except (OSError, InputError) as error:
+                return reason(error)
+        return None
+
+    saved = read(saving.directory, fault=fault)
     check_same("save", "a folder that every process sees", None if saved is None else saved.step)
     if saved is None:
         return Journal(state)
@@ -237,7 +268,34 @@ def begin(saving: Saving | None, resume: bool, about: dict[str, Any], state: Tra
     if faults:
         expected = f"the run saved in {saving.directory}"
         raise InputError("resume", expected, f"another: {'; '.join(faults)}")
-    return _journal(saved, state)
+    return journals[0]
+
+
+def unusable(saved: Saved) -> str | None:
+    """Why no run can go on from what was saved beside a state, in words; None if one can."""
+    try:
+        _check_record(saved.record, saved.step)
+    except WRONG as error:
+        return f"its record: {reason(error)}"
+    return None
+
+
+def _check_record(record: dict[str, Any], step: int) -> None:
+    """Checks that what was saved beside a state is what ``Keeper`` saves."""
+    in_epoch = check_integer("step_in_epoch", record["step_in_epoch"], least=0, most=step)
+    if record.get("counted") is not None:
+        check_integer("counted", record["counted"], least=0, most=in_epoch)
+    for number in record.get("skipped", []):
+        check_integer("skipped", number, least=0, most=in_epoch)
+    check_number("seconds", record["seconds"], least=0)
+    if not isinstance(record["about"], dict):
+        raise InputError("about", "a description of the run", type(record["about"]).__name__)
+    if not isinstance(record.get("stopped"), str | None):
+        raise InputError("stopped", "a reason or null", type(record["stopped"]).__name__)
+    if not isinstance(record["history"], list):
+        raise InputError("history", "a list of epochs", type(record["history"]).__name__)
+    for place, epoch in enumerate(record["history"], start=1):
+        check_record(EpochRecord(**epoch), place)
 
 
 def _tree(journal: Journal) -> dict[str, Any]:
@@ -246,6 +304,7 @@ def _tree(journal: Journal) -> dict[str, Any]:
         "state": journal.state,
         "losses": np.concatenate([none[0], *journal.losses]),
         "correct": np.concatenate([none[1], *journal.correct]),
+        "totals": np.concatenate([none[1], *journal.totals]),
     }
 
 
@@ -253,6 +312,10 @@ def _journal(saved: Saved, state: TrainState) -> Journal:
     like = _tree(Journal(state))
     like["losses"] = np.resize(like["losses"], saved.step)
     like["correct"] = np.resize(like["correct"], saved.record["step_in_epoch"])
+    counted = saved.record.get("counted")  # an older version did not save it
+    totals = like.pop("totals")
+    if counted is not None:
+        like["totals"] = np.resize(totals, counted)
     tree = saved.restore(like)
     history = [EpochRecord(**epoch) for epoch in saved.record["history"]]
     begun = [tree["correct"]] if len(tree["correct"]) else []
@@ -260,6 +323,7 @@ def _journal(saved: Saved, state: TrainState) -> Journal:
         state=tree["state"],
         losses=[tree["losses"]],
         correct=begun,
+        totals=[tree["totals"]] if counted else [],
         skipped=saved.record.get("skipped", []),  # of a run saved before there were any
         seconds=saved.record["seconds"],
         history=history,

@@ -13,7 +13,7 @@ from jaxnets.data.batching import Plan, epoch_plan
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.text import TextDataset
 from jaxnets.data.transforms import Augmentation
-from jaxnets.training.classes import counter
+from jaxnets.training.counts import counter
 from jaxnets.training.state import Count, Loss, Program, Transform
 
 NonFinite = Literal["stop", "skip"]

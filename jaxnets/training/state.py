@@ -17,10 +17,10 @@ from jaxnets.data.transforms import Augmentation, Transform, augment, check_tran
 from jaxnets.layers.native.gradients import in_reverse_alone
 from jaxnets.training.placement import AXIS
 
-#: A mean loss: (outputs [batch, …], labels [batch, …]) → scalar, as PyTorch's criteria.
+#: The loss of a batch: (outputs [batch, …], labels [batch, …]) → scalar, as PyTorch's criteria.
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
-#: Counts the correct predictions: (outputs, labels) → integer scalar.
-Count = Callable[[jax.Array, jax.Array], jax.Array]
+#: Counts the correct predictions; see ``fit``.
+Count = Callable[[jax.Array, jax.Array], Any]
 
 # Dropout is drawn from fold_in(key, step), and a step is an int32 from 0: none has these numbers.
 #: From fold_in(key, this) augmentation is drawn.
@@ -59,7 +59,7 @@ class Program:
 
     Attributes:
         graphdef: the model without its arrays.
-        loss: mean loss of a batch.
+        loss: of a batch.
         optimizer: the gradient transformation.
         transform: what inputs go through first; None for nothing.
         correct: counts correct predictions; None where the notion has no meaning.
@@ -69,6 +69,7 @@ class Program:
         accumulate: the number of parts in which a device takes its batch, one after the other.
         compute_dtype: in which the network computes; None for that of its parameters.
         skip_non_finite: whether an update is left out whose loss or gradient is not finite.
+        adds_up: whether the loss is a sum over the examples of a batch, and not a mean.
 
     Raises:
         InputError: if the transform is random, or it or augmentation cannot be called or hashed.
@@ -84,6 +85,7 @@ class Program:
     accumulate: int = 1
     compute_dtype: Any = None
     skip_non_finite: bool = False
+    adds_up: bool = False
 
     def __post_init__(self) -> None:
         """Checks that evaluation draws nothing."""

@@ -15,6 +15,7 @@ from jax import lax
 from jaxnets.arrays import ArrayLike, InputError, describe
 from jaxnets.layers import shard
 from jaxnets.layers.native.gradients import in_reverse_alone
+from jaxnets.training.counts import counted
 from jaxnets.training.placement import AXIS
 from jaxnets.training.state import Program, TrainState
 
@@ -23,13 +24,15 @@ class StepMetrics(NamedTuple):
     """What a step measured on its batch, before the update; many steps' as arrays, on the host too.
 
     Attributes:
-        loss: mean loss.
+        loss: of the batch.
         correct: correct predictions, int32; 0 where the program does not count them.
+        total: out of how many, int32; the number of examples where it does not.
         skipped: whether the update was left out, bool; None where none ever is.
     """
 
     loss: ArrayLike
     correct: ArrayLike
+    total: ArrayLike
     skipped: ArrayLike | None = None
 
 
@@ -186,13 +189,8 @@ def measure(program: Program, outputs: Any, labels: jax.Array) -> StepMetrics:
         expected = "a function that returns a floating-point scalar, the mean over the batch"
         raise InputError("loss", expected, f"{jnp.result_type(loss)}{list(jnp.shape(loss))}")
     if program.correct is None:
-        return StepMetrics(loss, jnp.zeros((), jnp.int32))
-    correct = program.correct(outputs, labels)
-    if jnp.shape(correct) != () or not jnp.issubdtype(jnp.result_type(correct), jnp.integer):
-        expected = "a function that returns an integer scalar, the number of correct predictions"
-        got = f"{jnp.result_type(correct)}{list(jnp.shape(correct))}"
-        raise InputError("correct", expected, got)
-    return StepMetrics(loss, jnp.asarray(correct, jnp.int32))
+        return StepMetrics(loss, jnp.int32(0), jnp.int32(len(labels)))
+    return StepMetrics(loss, *counted(program.correct, outputs, labels))
 
 
 def _all_finite(tree: Any) -> jax.Array:

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 from flax import nnx
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jaxnets import layers
 from jaxnets.interop import to_numpy
+from tests import tier
 from tests.parity.oracle import assert_equal, check_layer, copy_weights, images_first, images_last
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -41,7 +42,7 @@ def batch_norms(channels, space, dtype, *options, **keywords):
 @pytest.mark.parametrize("training", [True, False])
 @DTYPES
 @example(4, 3, (2, 3), 1e-3, True, True)
-@settings(max_examples=4)
+@tier.examples(4)
 @given(
     batch=st.integers(4, 6),
     channels=st.integers(1, 5),
@@ -90,7 +91,7 @@ def test_running_statistics_follow_torch(dtype, momentum, space):
 
 @DTYPES
 @example([2, 3], [4, 5], 1e-3, True, True)
-@settings(max_examples=4)
+@tier.examples(4)
 @given(
     leading=st.lists(st.integers(1, 4), min_size=1, max_size=2),
     shape=st.lists(st.integers(4, 6), min_size=1, max_size=2),
@@ -114,7 +115,7 @@ def test_layer_norm_over_an_image_equals_torch(dtype):
 
 @DTYPES
 @example(2, 3, 4, (2, 3), 1e-3, True)
-@settings(max_examples=4)
+@tier.examples(4)
 @given(
     batch=st.integers(1, 3),
     groups=st.integers(1, 3),

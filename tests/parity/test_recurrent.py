@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from jaxnets import layers
 from jaxnets.interop import rules
 from jaxnets.layers import native
+from tests import tier
 from tests.parity.oracle import assert_equal, copy_weights
 
 KINDS = {
@@ -142,7 +143,7 @@ def cases(draw, kind):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
-@hypothesis.settings(max_examples=3)
+@tier.examples(3)
 @hypothesis.given(data=st.data())
 def test_sequences_equal_torch(kind, dtype, data):
     if kind == "RNN":

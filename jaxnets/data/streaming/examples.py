@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxnets.arrays import InputError, describe
+from jaxnets.arrays import InputError, check_integer, describe, narrowed
 
 
 class Examples(ABC):
@@ -73,15 +73,15 @@ def _pair(source: Any, number: int) -> tuple[np.ndarray, np.ndarray]:
             raise
         got = f"{type(error).__name__}: {error}"
         raise InputError(f"example {number}", "(input, label) for its number", got) from error
-    return _array(inputs), _array(label)
+    return _array(f"input of example {number}", inputs), _array(f"label of example {number}", label)
 
 
-def _array(value: Any) -> np.ndarray:
+def _array(what: str, value: Any) -> np.ndarray:
     # Python's own numbers have no size: JAX takes them for 32 bits, NumPy for 64.
     if isinstance(value, float):
-        return np.asarray(value, np.float32)
+        return narrowed(what, np.asarray(value), np.float32)
     if isinstance(value, int) and not isinstance(value, bool):
-        return np.asarray(value, np.int32)
+        return np.asarray(check_integer(what, value), np.int32)
     return np.asarray(value)
 
 

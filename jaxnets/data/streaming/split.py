@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnets.arrays import InputError, check_positive, describe
+from jaxnets.arrays import InputError, check_fits, check_positive, describe
 from jaxnets.data.spec import ElementSpec
 from jaxnets.data.streaming.crew import Batch, Crew
 from jaxnets.data.streaming.examples import Chosen, Examples, Indexed, Range, check_count
@@ -206,6 +206,8 @@ class StreamedSplit:
                 expected = f"{describe(spec)}, as example 0"
                 got = f"{array.dtype}[{', '.join(map(str, array.shape[1:]))}]"
                 raise InputError(f"examples from number {rows[0]}", expected, got)
+        for name, array in zip(("input", "label"), batch, strict=True):
+            _check_fits(name, array, rows)
         labels = batch[1]
         if labels.dtype.kind in "iu":
             most = np.inf if self.classes is None else self.classes - 1
@@ -217,6 +219,15 @@ class StreamedSplit:
         bad = np.argwhere((labels < 0) | (labels > most))[0]
         expected = "class numbers from 0" + ("" if most == np.inf else f" to {most}")
         raise InputError(f"label of example {rows[bad[0]]}", expected, int(labels[tuple(bad)]))
+
+
+def _check_fits(name: str, array: np.ndarray, rows: np.ndarray) -> None:
+    try:
+        check_fits(name, array)
+    except InputError:
+        for row, example in zip(rows, array, strict=True):
+            check_fits(f"{name} of example {row}", example)
+        raise
 
 
 def _close(crews: list[Crew]) -> None:

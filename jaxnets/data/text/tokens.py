@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, check_bool
 
 # A word keeps the apostrophes inside it; any other character that is no space stands alone.
 _WORD_OR_MARK = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
@@ -37,6 +37,8 @@ class Tokenizer:
         """Checks the level."""
         if self.level not in ("words", "characters"):
             raise InputError("level", "'words' or 'characters'", self.level)
+        check_bool("lowercase", self.lowercase)
+        check_bool("split_punctuation", self.split_punctuation)
 
     def __call__(self, text: str) -> list[str]:
         """The tokens of a text, in order.

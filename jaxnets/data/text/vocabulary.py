@@ -114,5 +114,5 @@ class Vocabulary:
         """
         try:
             return cls(tuple(json.loads(Path(path).read_text(encoding="utf-8"))))
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise InputError("path", "a vocabulary file", f"{path}: {error}") from error
