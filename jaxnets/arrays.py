@@ -1,8 +1,12 @@
 """The array types, the checks of arguments, and the one way in which a bad one is reported."""
 
+import builtins
 import math
+import os
+import reprlib
 from collections.abc import Sequence
 from numbers import Real
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -11,33 +15,149 @@ import numpy as np
 
 Choice = TypeVar("Choice", bound=str)
 
+#: Invisible characters that words of some languages, and emoji, are written with.
+_JOINERS = "\u200c\u200d"
+
 _INT32 = np.iinfo(np.int32)  # the dtype of counts of steps and of indices
 
 #: An array as a user may hand it over: on the host or on a device.
 ArrayLike = jax.Array | np.ndarray
 
 
+_LONGEST = 299  # characters of a message
+_LEAST = 100  # of what came that are shown in any case
+
+
 class InputError(ValueError):
     """A bad argument, said in one sentence: ``lr: expected a positive number, got -0.1``.
+
+    The message has fewer than 300 characters, not counting paths, whatever came: the middle of a
+    long part is left out.
 
     Args:
         argument: the name of the argument, as the caller wrote it.
         expected: what it should have been, in words.
-        got: what came: a string is shown as it is, anything else by ``repr``.
+        got: what came: a string is shown as it is, anything else by ``shown``.
+        whole: whether ``got`` is a list of findings, of which nothing is left out.
     """
 
-    def __init__(self, argument: str, expected: str, got: Any) -> None:
+    def __init__(self, argument: str, expected: str, got: Any, *, whole: bool = False) -> None:
         super().__init__(argument, expected, got)
         self.argument, self.expected, self.got = argument, expected, got
+        self.whole = whole
 
     def __str__(self) -> str:
-        got = self.got if isinstance(self.got, str) else repr(self.got)
-        return f"{self.argument}: expected {self.expected}, got {got}"
+        got = self.got if isinstance(self.got, str) else shown(self.got)
+        if self.whole:
+            message = f"{self.argument}: expected {self.expected}, got {got}"
+            return printable(message, limit=None, lines=True)
+        argument, expected, got = (
+            printable(part, limit=None) for part in (self.argument, self.expected, got)
+        )
+        room = _LONGEST + sum(map(_length_of_path, " ".join((argument, expected, got)).split()))
+        argument = _cut(argument, room - 2 * _LEAST)
+        room -= len(f"{argument}: expected , got ")
+        got = _cut(got, max(_LEAST, room - len(expected)))
+        return f"{argument}: expected {_cut(expected, room - len(got))}, got {got}"
+
+
+def printable(text: Any, *, limit: int | None = 200, lines: bool = False) -> str:
+    r"""A text from a file, such as the name of a class or a tensor, fit for a terminal.
+
+    What a terminal would act on instead of showing it (escape sequences, changes of the writing
+    direction) becomes an escape such as ``\x1b``, as in Python's literals.
+
+    Args:
+        text: the text, or what becomes one by ``str``.
+        limit: the largest number of characters; the middle of a longer text becomes ``…``. None
+            for any number.
+        lines: whether line breaks and tabs remain.
+    """
+    text, kept = str(text), _JOINERS + ("\n\t" if lines else "")
+    if limit is not None and len(text) > limit:
+        half = (limit - 1) // 2
+        text = f"{text[: limit - 1 - half]}…{text[len(text) - half :]}"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in kept else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def describe(array: Any) -> str:
     """Describes an array for an error message: ``float32[64, 10]``."""
     return f"{array.dtype}[{', '.join(map(str, array.shape))}]"
+
+
+def shown(value: Any) -> str:
+    """A value for an error message: its ``repr`` if that is short, and no element of an array."""
+    return _SHORT.repr(value)
+
+
+def _is_array(x: Any) -> bool:
+    if isinstance(x, type | np.generic | np.dtype):
+        return False
+    return isinstance(getattr(x, "shape", None), tuple) and hasattr(x, "dtype")
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, np.ndarray | jax.Array) and jnp.issubdtype(x.dtype, np.number)
+
+
+def _cut(text: str, most: int) -> str:
+    """A text without its middle, if it is longer than this."""
+    if len(text) <= most:
+        return text
+    end = most // 3
+    return f"{text[: most - end - 1]}…{text[-end:]}"
+
+
+def _length_of_path(word: str) -> int:
+    return len(word) if os.sep in word and len(word) < _LONGEST else 0
+
+
+class _Short(reprlib.Repr):
+    """Values in few characters: arrays by dtype and shape, long sequences by their beginning."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxstring = self.maxother = _LEAST
+        self.maxlevel = 3
+
+    def repr1(self, x: Any, level: int) -> str:
+        """Shows a value within others."""
+        if isinstance(x, jax.core.Tracer):
+            return f"a traced {describe(x)}"
+        if not _is_array(x):
+            return super().repr1(x, level)
+        if not x.shape and _is_number(x):
+            return builtins.repr(x)
+        kind = type(x)
+        ours = issubclass(kind, np.ndarray | jax.Array)
+        name = "" if ours else f"a {kind.__module__.partition('.')[0]} {kind.__name__} "
+        return f"{name}{_cut(describe(x), _LEAST // 2)}"
+
+    def repr_int(self, x: int, level: int) -> str:
+        """Shows a number; Python refuses to write a very long one."""
+        long = x.bit_length() > 300
+        return f"an integer of {x.bit_length()} bits" if long else builtins.repr(x)
+
+    def repr_instance(self, x: Any, level: int) -> str:
+        """Shows any other object: by its kind where its ``repr`` is of many lines, or fails."""
+        try:
+            text = builtins.repr(x)
+        except Exception:
+            text = "\n"
+        if isinstance(x, bytes | str):
+            return _cut(text, self.maxother)
+        if "\n" in text or "array(" in text.lower() or "tensor(" in text:
+            return f"a {type(x).__name__}"
+        return _cut(text, self.maxother)
+
+
+_SHORT = _Short()
 
 
 def check_floats(argument: str, array: Any, shape: tuple[int | str, ...]) -> None:
@@ -53,8 +173,7 @@ def check_floats(argument: str, array: Any, shape: tuple[int | str, ...]) -> Non
         InputError: if the array differs.
     """
     expected = f"a floating-point array [{', '.join(map(str, shape))}]"
-    if not hasattr(array, "shape") or not hasattr(array, "dtype"):
-        raise InputError(argument, expected, type(array).__name__)
+    check_usable(argument, expected, array)
     wanted, given = shape, array.shape
     if shape[0] == "...":
         wanted = shape[1:]
@@ -63,7 +182,50 @@ def check_floats(argument: str, array: Any, shape: tuple[int | str, ...]) -> Non
         isinstance(want, str) or want == have for want, have in zip(wanted, given, strict=True)
     )
     if not fits or not jnp.issubdtype(array.dtype, jnp.floating):
-        raise InputError(argument, expected, describe(array))
+        pixels = " pixels, which transform=ToFloat() converts" if array.dtype == np.uint8 else ""
+        raise InputError(argument, expected, f"{describe(array)}{pixels}")
+
+
+def check_usable(argument: str, expected: str, array: Any) -> None:
+    """Checks that a value is an array of NumPy or JAX, and that JAX computes with its dtype.
+
+    Args:
+        argument: the name of the argument, for the message.
+        expected: what it should be, for the message.
+        array: what came.
+
+    Raises:
+        InputError: if it is not; the message says how to make one of it.
+    """
+    if not isinstance(array, np.ndarray) and hasattr(array, "__jax_array__"):  # a variable of Flax
+        return
+    if isinstance(array, np.ma.MaskedArray):
+        got = f"a masked {describe(array)}, whose filled(value) has no mask"
+    elif is_tensor(array):
+        got = f"{shown(array)}, whose detach().cpu().numpy() is an array"
+    elif not isinstance(array, np.ndarray | jax.Array):
+        got = type(array).__name__
+    elif not is_plain(array.dtype):
+        numbers = np.issubdtype(array.dtype, np.number)
+        remedy = ", of which astype(np.float32) makes one" if numbers else ""
+        got = f"{shown(array)}{remedy}"
+    else:
+        return
+    raise InputError(argument, expected, got)
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether a value is a tensor of PyTorch."""
+    return hasattr(type(value), "detach") and hasattr(type(value), "numpy")
+
+
+def is_plain(dtype: Any) -> bool:
+    """Whether JAX has arrays of a dtype: not of objects, dates, or another order of bytes."""
+    if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return True
+    wide = dtype.itemsize > {"f": 8, "c": 16}.get(dtype.kind, dtype.itemsize)
+    kinds = (np.number, np.bool_, jnp.floating, jnp.integer)
+    return dtype.isnative and not wide and any(jnp.issubdtype(dtype, kind) for kind in kinds)
 
 
 def check_fits(argument: str, array: Any, dtype: Any = None) -> None:
@@ -116,10 +278,14 @@ def as_array(argument: str, value: Any) -> jax.Array:
     Raises:
         InputError: if it is none, or JAX's dtype does not hold its numbers.
     """
+    if isinstance(value, np.ndarray):
+        check_usable(argument, "an array", value)
     check_fits(argument, np.float64(value) if isinstance(value, float) else value)
     try:
         return jnp.asarray(value)
-    except (TypeError, ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        if is_tensor(value):  # one that PyTorch differentiates
+            check_usable(argument, "an array", value)
         raise InputError(argument, "an array", value) from error
 
 
@@ -129,7 +295,8 @@ def entries(value: Any) -> tuple[Any, ...] | None:
         return None
     if isinstance(value, np.ndarray | jax.Array):
         return tuple(np.asarray(value)) if value.ndim == 1 else None
-    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else None
+    words = isinstance(value, str | bytes | bytearray | memoryview)
+    return tuple(value) if isinstance(value, Sequence) and not words else None
 
 
 def check_number(
@@ -266,6 +433,65 @@ def check_choice(argument: str, value: Choice, choices: Sequence[Choice]) -> Cho
     return value
 
 
+def check_function(argument: str, value: Any, expected: str) -> Any:
+    """A function, or an object that can be called; neither a class nor PyTorch's.
+
+    Args:
+        argument: the name of the argument, for the message.
+        value: what came.
+        expected: what it should be, for the message.
+
+    Raises:
+        InputError: if it cannot be called, is a class, which makes one, or takes tensors.
+    """
+    if not callable(value) or isinstance(value, type):
+        raise InputError(argument, expected, value)
+    if str(getattr(value, "__module__", "")).startswith("torch"):
+        raise InputError(argument, expected, f"PyTorch's {shown(value)}")
+    return value
+
+
+def check_path(argument: str, value: Any, expected: str = "a path") -> Path:
+    """A path in words or as an object; a number would be an open file's.
+
+    Raises:
+        InputError: if it is none.
+    """
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise InputError(argument, expected, shown(value))
+    try:
+        Path(path).exists()
+    except OSError as error:  # a name that is too long
+        raise InputError(argument, expected, f"{shown(value)}: {error.strerror}") from error
+    return Path(path)
+
+
+def called(argument: str, expected: str, function: Any, *given: Any, got: Any = None) -> Any:
+    """What somebody's function makes of some values.
+
+    Args:
+        argument: which of a user's arguments is at fault if it fails.
+        expected: what it should be, for the message.
+        function: the function.
+        given: what it is called with.
+        got: what the user gave; None for the function.
+
+    Raises:
+        InputError: if it does not take them, or raises what comes of a mistake in it.
+    """
+    try:
+        return function(*given)
+    except (InputError, jax.errors.JaxRuntimeError):
+        raise
+    except (TypeError, ValueError, AttributeError, LookupError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0]
+        came = shown(function) if got is None else got
+        raise InputError(
+            argument, expected, f"{came} ({type(error).__name__}: {reason})"
+        ) from error
+
+
 def check_float_dtype(argument: str, value: Any) -> np.dtype:
     """A floating-point dtype, or what stands for one, such as "float32".
 
@@ -273,10 +499,10 @@ def check_float_dtype(argument: str, value: Any) -> np.dtype:
         InputError: if it is none.
     """
     try:
-        # NumPy takes None for its own default.
-        dtype = None if value is None else jnp.dtype(value)
+        # NumPy takes None for its own default, and an array for its dtype.
+        dtype = None if value is None or _is_array(value) else jnp.dtype(value)
     except (TypeError, ValueError, OverflowError):
         dtype = None
-    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating) or not is_plain(dtype):
         raise InputError(argument, "a floating-point dtype", value)
     return dtype

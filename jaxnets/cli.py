@@ -13,13 +13,14 @@ import click
 import jax
 
 from jaxnets import runs
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, printable
 from jaxnets.commands.compare import compare_command
 from jaxnets.commands.data import data_group
 from jaxnets.commands.predict import predict_command
 from jaxnets.commands.train import recipes_command, summary_command, train_command
 from jaxnets.commands.weights import convert_command, inspect_command
 from jaxnets.compilation import VARIABLE, keep_programs
+from jaxnets.layers import native
 from jaxnets.training import Interrupted
 
 _INTERRUPTED = 130  # as a shell reports SIGINT
@@ -55,7 +56,7 @@ def _shown(message: Any, category: Any, *place: Any, **more: Any) -> None:
     """Prints a warning as errors are printed, without a line of our code."""
     kind = "" if category is UserWarning else f"{category.__name__}: "
     with contextlib.suppress(OSError):
-        print(f"jaxnets: {kind}{message}", file=sys.stderr)
+        print(f"jaxnets: {kind}{' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _flushed(code: int) -> int:
@@ -119,7 +120,8 @@ def _backends_word(error: Exception) -> str | None:
 
 def _fail(message: str, code: int, error: BaseException | None = None) -> int:
     notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(runs.KEPT)]
-    print(f"jaxnets: {' '.join('; '.join([message, *notes]).split())}", file=sys.stderr)
+    line = " ".join("; ".join([message, *notes]).split())
+    print(printable(f"jaxnets: {line}", limit=None), file=sys.stderr)
     return code
 
 
@@ -133,6 +135,7 @@ def _fail(message: str, code: int, error: BaseException | None = None) -> int:
 )
 def cli(cache: bool) -> None:
     """PyTorch's textbook networks in JAX: the same weights, the same numbers, faster."""
+    native.check_switch()
     if cache:
         keep_programs()
     else:

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from jaxnets.arrays import check_integer, check_number
+
 #: Draws an array: ``initializer(key, shape, dtype)``.
 Initializer = Callable[[jax.Array, Sequence[int], DTypeLike], jax.Array]
 
@@ -17,7 +19,11 @@ def uniform(bound: float) -> Initializer:
 
     Args:
         bound: the largest magnitude; zero draws zeros.
+
+    Raises:
+        InputError: if the bound is no finite number >= 0.
     """
+    bound = check_number("bound", bound, least=0)
 
     def draw(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
         shape = tuple(shape)
@@ -34,7 +40,11 @@ def normal(mean: float = 0.0, std: float = 1.0) -> Initializer:
     Args:
         mean: its mean.
         std: its standard deviation.
+
+    Raises:
+        InputError: if the mean is no finite number, or std none >= 0.
     """
+    mean, std = check_number("mean", mean), check_number("std", std, least=0)
 
     def draw(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
         return mean + std * jax.random.normal(key, tuple(shape), dtype)
@@ -50,7 +60,11 @@ def fan_in_uniform(fan_in: int) -> Initializer:
 
     Args:
         fan_in: how many input values one output value is a sum of. Zero draws zeros.
+
+    Raises:
+        InputError: if fan_in is no integer >= 0.
     """
+    fan_in = check_integer("fan_in", fan_in, least=0)
     return uniform(1.0 / math.sqrt(fan_in) if fan_in > 0 else 0.0)
 
 

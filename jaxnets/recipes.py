@@ -13,7 +13,7 @@ import jax
 import optax
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_positive, check_seed
+from jaxnets.arrays import InputError, check_positive, check_seed, shown
 from jaxnets.data import (
     Augmentation,
     ColorJitter,
@@ -376,7 +376,7 @@ def recipe(name: str) -> Recipe:
     if not isinstance(name, str) or name not in RECIPES:
         near = difflib.get_close_matches(str(name), RECIPES, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise InputError("recipe", f"one of {', '.join(RECIPES)}", f"{name!r}{hint}")
+        raise InputError("recipe", f"one of {', '.join(RECIPES)}", f"{shown(name)}{hint}")
     return RECIPES[name]
 
 
@@ -584,7 +584,7 @@ def build_augmentation(recipe: Recipe, data: Dataset | None = None) -> Augmentat
     names = [recipe.augment] if isinstance(recipe.augment, str) else recipe.augment
     for name in names:
         if name not in AUGMENTATIONS:
-            raise InputError("augment", f"one of {', '.join(AUGMENTATIONS)}", repr(name))
+            raise InputError("augment", f"one of {', '.join(AUGMENTATIONS)}", shown(name))
     return Compose(*(_augmentation(name, data) for name in names))
 
 
@@ -657,7 +657,7 @@ def fit_settings(recipe: Recipe, data: Dataset | None) -> tuple[Dataset, dict[st
         ValueError: if they do not fit together.
     """
     if recipe.loss not in LOSSES:
-        raise InputError("loss", f"one of {', '.join(LOSSES)}", repr(recipe.loss))
+        raise InputError("loss", f"one of {', '.join(LOSSES)}", shown(recipe.loss))
     optimizer = build_optimizer(recipe)
     data = load_data(recipe) if data is None else data
     if recipe.loss in _OF_VALUES and _num_classes(data) is not None and not _mixes(recipe):
@@ -705,7 +705,7 @@ def _call(
     What is given beside them is no option.
     """
     if name not in table:
-        raise InputError(kind, f"one of {', '.join(table)}", repr(name))
+        raise InputError(kind, f"one of {', '.join(table)}", shown(name))
     # of a module class itself, signature sees Flax's metaclass
     entry = table[name]
     signature = inspect.signature(entry.__init__ if inspect.isclass(entry) else entry)
@@ -718,7 +718,7 @@ def _call(
         if option not in taken:
             raise InputError(f"{kind} option", f"one of {', '.join(taken)} for {name}", option)
         if taken[option].annotation is bool and not isinstance(value, bool):
-            raise InputError(option, "True or False", repr(value))
+            raise InputError(option, "True or False", shown(value))
     needed = [option for option, parameter in taken.items() if parameter.default is parameter.empty]
     missing = [option for option in needed if option not in options]
     if missing:

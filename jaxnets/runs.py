@@ -38,6 +38,7 @@ from jaxnets.recipes import (
     build_transform,
 )
 from jaxnets.training import Saving, TrainingRun, count_parameters, plot_history, write_history
+from jaxnets.training.fingerprint import machine
 from jaxnets.training.records import history_rows
 from jaxnets.training.weights import check_weights, load_weights, save_weights, sizes
 
@@ -231,11 +232,12 @@ def _write_begun(folder: Path, begun: BegunRun) -> None:
     part.replace(folder / BEGUN)
 
 
-def resume(directory: Path | str) -> BegunRun:
+def resume(directory: Path | str, *, same_bits: bool = False) -> BegunRun:
     """The run that ``begin`` made a folder for.
 
     Args:
         directory: the folder.
+        same_bits: see ``Saving``.
 
     Raises:
         ValueError: if there is none, or its record is damaged.
@@ -247,7 +249,7 @@ def resume(directory: Path | str) -> BegunRun:
     with understood("resume", path):
         record = read_object(path)
         recipe, seed = _recipe(record), check_seed("seed", record["seed"])
-        saving = Saving(Path(directory) / _CHECKPOINTS, **record["saving"])
+        saving = Saving(Path(directory) / _CHECKPOINTS, **record["saving"], same_bits=same_bits)
         more = {name: dict(record.get(name, {})) for name in ("watching", "computing")}
         return BegunRun(recipe, seed, saving, **more)
 
@@ -309,7 +311,7 @@ def go_on(
     ]
     if faults:
         expected = f"the run in {begun.directory}"
-        raise InputError("resume", expected, f"another: {'; '.join(faults)}")
+        raise InputError("resume", expected, f"another: {'; '.join(faults)}", whole=True)
     more = dataclasses.replace(begun, recipe=recipe)
     if recipe.epochs > begun.recipe.epochs and jax.process_index() == 0:
         _write_begun(begun.directory, more)
@@ -385,6 +387,7 @@ def write(
         "history": history_rows(run.history),
         "timings": dataclasses.asdict(run.timings),
         "versions": {package: metadata.version(package) for package in _PACKAGES},
+        "machine": machine(),
     }
     (directory / _RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     write_history(run.history, directory / "history.csv")
@@ -419,6 +422,16 @@ def _standardized(data: Dataset | None) -> dict[str, Any] | None:
 def _table_columns(data: Dataset | None) -> list[dict[str, Any]] | None:
     encoder = data.encoder if isinstance(data, TableDataset | StandardizedDataset) else None
     return None if encoder is None else encoder.to_json()
+
+
+def is_run(directory: Path | str) -> bool:
+    """Whether ``write`` has filled a folder."""
+    return (Path(directory) / _RECORD).is_file()
+
+
+def weights_of(directory: Path | str) -> Path:
+    """Where the weights are in the folder of a run."""
+    return Path(directory) / _WEIGHTS
 
 
 @dataclass(frozen=True)

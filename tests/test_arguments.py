@@ -1,21 +1,87 @@
-"""Every argument of what is built by settings alone: nothing of another kind gets in."""
+"""Every argument of every public name: a bad value is refused in one short sentence."""
 
+import functools
 import inspect
 import math
 import re
+import sys
+import warnings
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
-import jaxnets
-from jaxnets import layers, optimizers
-from jaxnets.data import transforms
+from jaxnets import compare, data, interop, layers, losses, optimizers, training
+from jaxnets.arrays import InputError, shown
+from jaxnets.data import text
+
+from .test_api_reference import PUBLIC, meant
 
 SCHEDULE = optimizers.step_lr(0.1, 2)
+SPLIT = data.Split(np.zeros((4, 2), np.float32), np.array([0, 1, 0, 1], np.int32))
+DATA = data.Dataset("small", SPLIT, SPLIT)
+TOKENS = text.Vocabulary(("<pad>", "<unk>", "a"))
+ENCODER = text.TextEncoder(text.Tokenizer(), TOKENS)
+TEXTS = data.Split(np.ones((4, 2), np.int32), np.array([0, 1, 0, 1], np.int32))
+OUTPUTS, CLASSES = jnp.full((4, 3), -1.0), jnp.array([0, 1, 2, 0])
+PIXELS = jnp.zeros((2, 4, 4, 3), jnp.uint8)
+EPOCH = training.EpochRecord(1, 0.5, None, 0.5, None, 1.0)
+DRAWN = {"rngs": nnx.Rngs(0)}
 
-#: What cannot be left out. Nothing is built of it: each case has one argument that is refused.
-NEEDED = {
+
+@functools.cache
+def model():
+    return nnx.Linear(2, 3, rngs=nnx.Rngs(0))
+
+
+def program():
+    graphdef, state = training.initialize(model(), optax.identity(), 0)
+    return training.Program(graphdef, losses.cross_entropy, optax.identity()), state
+
+
+def adam_state():
+    return optimizers.adam().init(nnx.state(model(), nnx.Param))
+
+
+def sgd_state():
+    return optimizers.sgd(0.1).init(nnx.state(model(), nnx.Param))
+
+
+SGD_OPTIONS = {"lr": 0.1, "momentum": 0, "dampening": 0, "weight_decay": 0, "nesterov": False}
+SGD_SAVED = {"state": {}, "param_groups": [{**SGD_OPTIONS, "params": [0, 1]}]}
+
+
+def torch_model():
+    import torch
+
+    return torch.nn.Linear(2, 3)
+
+
+def torch_sgd(parameters):
+    import torch
+
+    return torch.optim.SGD(parameters, 0.1)
+
+
+def comparison():
+    return compare.Comparison(
+        name="small",
+        description="",
+        command=None,
+        date="today",
+        paired=True,
+        weights_from=None,
+        settings={},
+        margin=0.1,
+        pairs=(),
+    )
+
+
+#: Arguments that are good, by the last part of a public name; by all of it where that is not one.
+GOOD = {
     **dict.fromkeys(["Conv1d", "Conv2d", "ConvTranspose2d"], (2, 2, 3)),
     **dict.fromkeys(["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "RNNCell"], (2, 3)),
     **dict.fromkeys(["BatchNorm1d", "BatchNorm2d", "InstanceNorm2d", "LayerNorm"], (2,)),
@@ -30,7 +96,7 @@ NEEDED = {
     **dict.fromkeys(["CutMix", "Mixup"], (1, 3)),
     **dict.fromkeys(["CenterCrop", "RandomCrop", "Resize", "OneHot", "Pad", "Rotate"], (3,)),
     **dict.fromkeys(["RandomAffine", "RandomRotation"], (3,)),
-    "TransformerEncoder": (nnx.Module(), 1),
+    "TransformerEncoder": (layers.TransformerEncoderLayer(4, 2, **DRAWN), 1),
     "exponential_lr": (0.1, 0.9),
     "lambda_lr": (0.1, lambda count: 1.0),
     "multi_step_lr": (0.1, [3]),
@@ -40,11 +106,127 @@ NEEDED = {
     "clip_grad_norm": (1.0,),
     "clip_grad_value": (1.0,),
     "param_groups": (optimizers.sgd(), []),
-    "Normalize": (0.5, 0.5),
+    "learning_rates": (adam_state(),),
+    "set_learning_rate": (adam_state(), 0.1),
+    **dict.fromkeys(["Normalize", "Standardizer"], (0.5, 0.5)),
+    "Split": (SPLIT.inputs, SPLIT.labels),
+    "Dataset": ("small", SPLIT, SPLIT),
+    "StandardizedDataset": ("small", SPLIT, SPLIT),
+    "StreamedSplit": ([(1.0, 0), (2.0, 1)],),
+    "augment": (lambda x: x, PIXELS, CLASSES, jax.random.key(0)),
+    "bucketed": (np.array([1, 2]), 2, 1),
+    "epoch_plan": (4, 2),
+    "hold_out": (SPLIT, 0.5),
+    "load": ("linear",),
+    "standardize": (DATA,),
+    "jaxnets.data.windows": (np.arange(9.0), 3),
+    "Chosen": (SPLIT, np.array([0])),
+    "Joined": ((SPLIT,),),
+    "Range": (SPLIT, 0, 1),
+    "TextDataset": ("texts", TEXTS, TEXTS),
+    "TextEncoder": (text.Tokenizer(), TOKENS),
+    "Vocabulary": (TOKENS.tokens,),
+    "characters": ("no-file",),
+    "classified": ("texts", {"a": ["a b", "b"] * 9, "b": ["c", "d"] * 9}, text.Tokenizer()),
+    "learn_encoder": (["a b"], text.Tokenizer()),
+    **dict.fromkeys(["names", "polarity"], ("no-folder",)),
+    "pad": ([np.array([1, 2])],),
+    "jaxnets.data.text.windows": (np.arange(9), 2),
+    **{f"adjust_{what}": (PIXELS, 0.5) for what in ["brightness", "contrast", "hue", "saturation"]},
+    "check_transforms": ("transforms", ()),
+    "is_random": (lambda x: x,),
+    **dict.fromkeys(["evaluate", "predict"], (model(), SPLIT.inputs)),
+    "fit": (model(), DATA),
+    "predictor": (model(),),
+    "count_parameters": (model(),),
+    "initialize": (model(), optax.identity(), 0),
+    "plot_history": ([EPOCH], "no-folder/a.png"),
+    "write_history": ([EPOCH], "no-folder/a.jsonl"),
+    "train_step": (*program(), jnp.zeros((2, 2)), jnp.zeros(2, jnp.int32)),
+    "EarlyStopping": (1,),
+    "Saving": ("no-folder",),
+    "Program": (program()[0].graphdef, losses.cross_entropy, optax.identity()),
+    "load_torch": (model(), {"weight": np.zeros((3, 2)), "bias": np.zeros(3)}),
+    "read_torch": ({"weight": np.zeros(2)},),
+    **dict.fromkeys(["save_safetensors", "save_torch"], (model(), "no-folder/a.pt")),
+    **dict.fromkeys(["to_numpy", "to_torch"], (model(),)),
+    "twin": (model(),),
+    "run": lambda: (model(), torch_model(), DATA),
+    "write": (comparison(), "report"),
+    "load_torch_optimizer": (sgd_state(), SGD_SAVED, model()),
+    "to_torch_optimizer": (sgd_state(), model(), SGD_SAVED),
+    "optimizer_from_torch": (SGD_SAVED,),
+    "trace_difference": lambda: (model(), torch_model(), SPLIT.inputs),
+    "jaxnets.compare.report.read": ("no-folder",),
+    "flatten": (jnp.zeros((2, 3)),),
+    **dict.fromkeys(["cross_entropy", "nll_loss"], (OUTPUTS, CLASSES)),
+    **dict.fromkeys(["correct", "correct_logits", "accuracy"], (OUTPUTS, CLASSES)),
+    "top_k_correct": (OUTPUTS, CLASSES, 2),
+    "confusion_matrix": (OUTPUTS, CLASSES, 3),
+    "cross_entropy_of_probabilities": (jnp.full((4, 3), 0.3), CLASSES),
+    "binary_cross_entropy": (jnp.full(3, 0.5), jnp.ones(3)),
+    "binary_cross_entropy_with_logits": (jnp.full(3, 0.5), jnp.ones(3)),
+    **dict.fromkeys(["huber_loss", "l1_loss", "mse_loss", "smooth_l1_loss"], (OUTPUTS, OUTPUTS)),
+    "kl_div": (OUTPUTS, jnp.exp(OUTPUTS)),
+    "ctc_loss": (jnp.zeros((3, 1, 2)), jnp.ones((1, 1), int), jnp.array([3]), jnp.array([1])),
+    "fan_in_uniform": (2,),
+    "uniform": (0.1,),
 }
-#: Records of what a step carries, whose fields are no settings.
-RECORDS = {"OptimizerState", "Plateau", "PlateauState"}
-ROOMS = [layers, optimizers, transforms]
+#: Good values of arguments that must be named.
+NAMED = {
+    "load_torch_optimizer": {"names": ["weight", "bias"]},
+    "to_torch_optimizer": {"names": ["weight", "bias"]},
+    "run": {"loss": losses.cross_entropy, "torch_optimizer": torch_sgd, "epochs": 1},
+    "StandardizedDataset": {"inputs_scaler": data.Standardizer(0.0, 1.0)},
+    "TextDataset": {"encoder": ENCODER},
+    "epoch_plan": {"seed": 0, "epoch": 0},
+    "evaluate": {"loss": losses.cross_entropy, "split": SPLIT},
+    "fit": {"loss": losses.cross_entropy, "optimizer": optimizers.sgd(), "epochs": 1},
+}
+#: Records of what other code made, and exceptions: their fields are no settings.
+RECORDS = {
+    "Chosen",
+    "Comparison",
+    "ElementSpec",
+    "EpochRecord",
+    "Evaluation",
+    "Examples",
+    "InputError",
+    "Interrupted",
+    "Joined",
+    "MemberRun",
+    "NonFiniteLossError",
+    "OptimizerState",
+    "Pair",
+    "Plan",
+    "Plateau",
+    "PlateauState",
+    "Range",
+    "RecordPairs",
+    "Records",
+    "Report",
+    "RunSoFar",
+    "Schedule",
+    "StateDict",
+    "Step",
+    "StepMetrics",
+    "StopTraining",
+    "Summary",
+    "Timings",
+    "Trace",
+    "TrainState",
+    "TrainingRun",
+    "TrainingRuns",
+    "WeightsError",
+}
+
+
+class Started(BaseException):
+    """All arguments were taken, and the work would begin."""
+
+
+def start(*given, **named):
+    raise Started
 
 
 def parameters(make):
@@ -55,37 +237,156 @@ def parameters(make):
 
 
 def builders():
-    found = {name: getattr(room, name) for room in ROOMS for name in room.__all__}
-    found |= {model.__name__: model for model in jaxnets.MODELS.values()}
-    named = {*NEEDED, *optimizers.SCHEDULES, *optimizers.OPTIMIZERS, "reduce_lr_on_plateau"}
-    named |= {name for name, make in found.items() if inspect.isclass(make)}
-    return {name: found[name] for name in sorted(named - RECORDS) if parameters(found[name])}
+    """Every public name that takes arguments and is no record, once."""
+    found = {path: meant(path) for path in PUBLIC if path.rpartition(".")[2] not in RECORDS}
+    found = {path: v for path, v in found.items() if inspect.isroutine(v) or inspect.isclass(v)}
+    once = {id(value): path for path, value in found.items()}
+    return {path: found[path] for path in sorted(once.values()) if parameters(found[path])}
 
 
-def strange(parameter):
-    """What no argument takes, and what this one does not."""
-    yield from ["junk", object(), math.nan, 10**400]
-    if parameter.annotation is bool:
-        yield from [1, None, np.ones(2, bool)]
-    if parameter.annotation is float:
-        yield from [None, True, 1j, np.ones(2)]
-    if parameter.annotation is int:
-        yield from [None, True, 1.5, np.ones(2, int)]
+BUILDERS = builders()
 
 
-@pytest.mark.parametrize("name", builders())
-def test_nothing_of_another_kind_gets_in(name):
-    make = builders()[name]
-    known = parameters(make)
-    given = dict(zip([p.name for p in known], NEEDED.get(name, ()), strict=False))
-    if any(p.name == "rngs" for p in known):
-        given["rngs"] = nnx.Rngs(0)
-    for parameter in known:
-        for value in strange(parameter):
-            message = rf"^{parameter.name}(\[0\])?: expected .*, got {re.escape(shown(value))}"
+def good(path):
+    names, last = [p.name for p in parameters(BUILDERS[path])], path.rpartition(".")[2]
+    given = GOOD.get(path, GOOD.get(last, ()))
+    given = dict(zip(names, given() if callable(given) else given, strict=False))
+    return {**given, **NAMED.get(last, {}), **({"rngs": nnx.Rngs(0)} if "rngs" in names else {})}
+
+
+def bad_values():
+    """What strangers give; each is made anew, as some can be used up."""
+    yield from [None, True, np.True_, -1, 0, 2.5, math.nan, -math.inf, 1j, 2**70, 10**5000]
+    yield from ["", "junk\n\x1b[31m", "x" * 1000, b"bytes", object(), int, jnp, DATA]
+    yield from [(), {"a": np.ones((30, 30))}, [np.ones((30, 30))] * 9, [None], [[0.0, 0.0]] * 4]
+    yield from [lambda *given, **named: None, lambda: 0, (i for i in range(3)), nnx.Rngs(0)]
+    yield from [jnp.ones((30, 30)), np.array(3), np.zeros((0, 5)), np.ma.masked_array([1.0], [1])]
+    yield from [np.ones(4, ">f4"), np.ones(4, np.longdouble), np.array([object()] * 4)]
+    yield from [np.zeros(4, "i4,f8"), np.array(["2020"] * 4, "M8[D]"), np.array(["word"] * 4)]
+
+
+@functools.cache
+def torch_values():
+    torch = pytest.importorskip("torch")
+    layer = torch.nn.Linear(2, 3)
+    gradients = torch.ones(4, 2, requires_grad=True)
+    return [gradients, layer, torch.optim.SGD(layer.parameters()), torch.nn.MSELoss()]
+
+
+def fault(call, value):
+    """What is wrong with how a call refuses a value; None if nothing is, or it takes the value."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Python iterable type", DeprecationWarning)
+            call()
+    except (Started, ImportError):
+        return None
+    except InputError as error:
+        message = str(error)
+        dumped = re.search(r"array\(\[|tensor\(|Tracer|\n", message)
+        listed = error.whole or isinstance(error, interop.WeightsError)
+        return message if not listed and (dumped or len(message) >= 300) else None
+    except Exception as error:
+        return f"{type(error).__name__} at {shown(value)}: {error}"
+    return None
+
+
+@pytest.fixture
+def no_work(monkeypatch, tmp_path):
+    """Nothing is compiled, trained or written beyond a folder of the test's."""
+    monkeypatch.chdir(tmp_path)
+    for place in ["fit.Course", "many.Members", "step.forward", "evaluation.Compiled"]:
+        module, _, name = place.partition(".")
+        monkeypatch.setattr(sys.modules[f"jaxnets.training.{module}"], name, start)
+    monkeypatch.setattr("jaxnets.compare.own.compared", start)
+    monkeypatch.setattr("jaxnets.losses.ctc.negative_log_likelihood", start)
+
+
+@pytest.mark.parametrize("path", BUILDERS)
+def test_a_bad_value_is_refused_in_one_short_sentence(path, no_work):
+    make, given = BUILDERS[path], good(path)
+    faults = {}
+    for parameter in parameters(make):
+        for value in [*bad_values(), *torch_values()]:
+            call = functools.partial(make, **{**given, parameter.name: value})
+            if found := fault(call, value):
+                faults.setdefault(parameter.name, []).append(found)
+    assert faults == {}
+
+
+SETTINGS = re.compile(r"jaxnets\.(layers|optimizers|models|data\.transforms|initializers)\.")
+#: Functions of what is no setting, whose arguments other tests try.
+OF_ARRAYS = re.compile(r"adjust_|augment|check_transforms|flatten|is_random|learning_rate")
+SIMPLE = {bool: [1, None, np.ones(2, bool)], float: [None, True, 1j, np.ones(2)]}
+SIMPLE[int] = [None, True, 1.5, np.ones(2, int)]
+
+
+def strange(path, parameter):
+    """What no setting takes, and what an argument of this annotation does not."""
+    if SETTINGS.match(path) and not OF_ARRAYS.search(path):
+        yield from ["junk", object(), math.nan, 10**400]
+    yield from SIMPLE.get(parameter.annotation, [])
+
+
+@pytest.mark.parametrize("path", BUILDERS)
+def test_nothing_of_another_kind_gets_in(path, no_work):
+    given = good(path)
+    for parameter in parameters(BUILDERS[path]):
+        for value in strange(path, parameter):
+            got = value if isinstance(value, str) else re.escape(shown(value))
+            message = rf"^{parameter.name}(\[0\])?: expected .*, got {got}"
             with pytest.raises(ValueError, match=message):
-                make(**{**given, parameter.name: value})
+                BUILDERS[path](**{**given, parameter.name: value})
 
 
-def shown(value):
-    return value if isinstance(value, str) else repr(value)
+IMAGES, STEPS, ROW = jnp.zeros((2, 4, 4, 2)), jnp.zeros((2, 3, 2)), jnp.zeros((2, 2))
+TOKEN_ROWS = jnp.ones((2, 3), jnp.int32)
+#: What the objects of a class are called with; one row otherwise.
+CALLED = {
+    **dict.fromkeys(["Conv2d", "ConvTranspose2d", "MaxPool2d", "AvgPool2d"], (IMAGES,)),
+    **dict.fromkeys(["AdaptiveAvgPool2d", "BatchNorm2d", "InstanceNorm2d", "Dropout2d"], (IMAGES,)),
+    **dict.fromkeys(["Conv1d", "MaxPool1d", "AvgPool1d", "AdaptiveAvgPool1d"], (STEPS,)),
+    **dict.fromkeys(["GRU", "RNN"], (STEPS, jnp.zeros((1, 2, 3)))),
+    "LSTM": (STEPS, (jnp.zeros((1, 2, 3)), jnp.zeros((1, 2, 3)))),
+    **dict.fromkeys(["GRUCell", "RNNCell"], (ROW, jnp.zeros((2, 3)))),
+    "LSTMCell": (ROW, (jnp.zeros((2, 3)), jnp.zeros((2, 3)))),
+    **dict.fromkeys(["Embedding", "TextClassifier", "LanguageModel"], (TOKEN_ROWS,)),
+    "MultiheadAttention": (*[jnp.zeros((2, 3, 4))] * 3,),
+    **dict.fromkeys(["TransformerEncoder", "TransformerEncoderLayer"], (jnp.zeros((2, 3, 4)),)),
+    "LeNet": (jnp.zeros((2, 28, 28, 1)),),
+    "MLP": (jnp.zeros((2, 784)),),
+    "ImageClassifier": (jnp.zeros((2, 3072)),),
+    "LinearRegression": (jnp.zeros((2, 1)),),
+    "RecurrentClassifier": (STEPS,),
+    **dict.fromkeys(["ToFloat", "Normalize", "Affine", "CenterCrop", "Pad"], (PIXELS,)),
+    **dict.fromkeys(["Resize", "Rotate", "ImageRows"], (PIXELS,)),
+    **dict.fromkeys(["RandomAffine", "RandomCrop", "RandomErasing"], (PIXELS, jax.random.key(0))),
+    **dict.fromkeys(["ColorJitter", "RandomRotation"], (PIXELS, jax.random.key(0))),
+    "RandomHorizontalFlip": (PIXELS, jax.random.key(0)),
+    **dict.fromkeys(["CutMix", "Mixup"], (PIXELS, jnp.zeros(2, jnp.int32), jax.random.key(0))),
+    "OneHot": (jnp.zeros(2, jnp.int32),),
+    "Tokenizer": ("a b",),
+    "TextEncoder": (["a b"],),
+}
+MADE = "jaxnets.(layers|models|data.transforms|data.text|data.Standardizer)"
+CLASSES = {
+    path: make
+    for path, make in {path: meant(path) for path in PUBLIC}.items()
+    if re.match(MADE, path) and inspect.isclass(make) and not inspect.isabstract(make)
+    if any("__call__" in vars(base) for base in make.__mro__)
+}
+
+
+@pytest.mark.parametrize("path", CLASSES)
+def test_a_call_refuses_bad_values_in_one_short_sentence(path):
+    last = path.rpartition(".")[2]
+    made = CLASSES[path](**good(path)) if path in BUILDERS else CLASSES[path]()
+    names = [p.name for p in inspect.signature(made).parameters.values() if p.kind < 2]
+    given = dict(zip(names, CALLED.get(last, (ROW,)), strict=False))
+    faults = {}
+    for name in given:
+        for value in [*bad_values(), *torch_values()]:
+            call = functools.partial(made, **{**given, name: value})
+            if found := fault(call, value):
+                faults.setdefault(name, []).append(found)
+    assert faults == {}

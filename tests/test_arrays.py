@@ -1,9 +1,11 @@
 import math
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from jaxnets.arrays import (
     InputError,
@@ -18,14 +20,89 @@ from jaxnets.arrays import (
     check_seed,
     entries,
     narrowed,
+    printable,
+    shown,
 )
 from jaxnets.optional import require
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain", "plain"),
+        ("Wörter, 数字, नमस्ते, می\u200cخواهم, 👩\u200d🔬", None),
+        ("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
+        ("\x9b31m\x07\x08\x7f", r"\x9b31m\x07\x08\x7f"),
+        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+        ("a\rb\nc\td", r"a\rb\nc\td"),
+        ("\u202egnp.exe\u2028\ufeff", r"\u202egnp.exe\u2028\ufeff"),
+        ("\udc80", r"\udc80"),
+        ("x" * 1000, "x" * 100 + "…" + "x" * 99),
+        (3, "3"),
+    ],
+)
+def test_what_a_terminal_would_act_on_is_escaped(text, expected):
+    assert printable(text) == (text if expected is None else expected)
+
+
+def test_lines_of_a_text_may_remain():
+    assert printable("a\n\tb\r\x1b", lines=True) == "a\n\tb" + r"\r\x1b"
+    assert printable("\x1b" * 300, limit=None) == r"\x1b" * 300
+
+
+def test_an_error_is_fit_for_a_terminal():
+    error = InputError("name\x1b[2J", "a\x9bname", "b\x1b]0;c\x07\nd")
+    assert str(error) == r"name\x1b[2J: expected a\x9bname, got b\x1b]0;c\x07" + "\nd"
+    assert error.got == "b\x1b]0;c\x07\nd"
 
 
 def test_an_input_error_is_one_sentence_and_a_value_error():
     error = InputError("lr", "a positive number", -0.1)
     assert isinstance(error, ValueError)
     assert str(error) == "lr: expected a positive number, got -0.1"
+
+
+class Silent:
+    def __repr__(self):
+        raise RuntimeError("no repr")
+
+
+@pytest.mark.parametrize(
+    ("value", "got"),
+    [
+        (np.ones((100, 3)), "float64[100, 3]"),
+        (jnp.ones(4), "float32[4]"),
+        (jnp.float32(3), "Array(3., dtype=float32)"),
+        ([np.ones(9)] * 2, "[float64[9], float64[9]]"),
+        ({"image": np.ones(9)}, "{'image': float64[9]}"),
+        (np.zeros(2, "i4,f8"), "[('f0', '<i4'), ('f1', '<f8')][2]"),
+        (10**400, "an integer of 1329 bits"),
+        (Silent(), "a Silent"),
+        (nnx.Linear(1, 1, rngs=nnx.Rngs(0)), "a Linear"),
+        ("two\nlines \x1b[31m", r"two\nlines \x1b[31m"),
+        ([1] * 999, "[1, 1, 1, 1, 1, 1, ...]"),
+    ],
+)
+def test_what_came_is_shown_in_few_words(value, got):
+    assert str(InputError("x", "a number", value)) == f"x: expected a number, got {got}"
+
+
+def test_a_tensor_of_pytorch_is_shown_by_its_shape():
+    tensor = pytest.importorskip("torch").ones(2, 3)
+    assert shown(tensor) == "a torch Tensor torch.float32[2, 3]"
+
+
+def test_a_traced_array_is_shown_by_its_shape():
+    seen = []
+    jax.eval_shape(lambda x: seen.append(shown({"logits": x})), jnp.ones(3))
+    assert seen == ["{'logits': a traced float32[3]}"]
+
+
+def test_no_message_is_long():
+    message = str(InputError("a" * 999, "e" * 999, "g" * 999))
+    assert len(message) < 300
+    assert re.fullmatch("a+…a+: expected e+…e+, got g{60,}…g{30,}", message)
+    assert str(InputError("run", "this", "one; " * 99, whole=True)).endswith("one; " * 99)
 
 
 @pytest.mark.parametrize(

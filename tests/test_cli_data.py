@@ -57,6 +57,23 @@ def test_list_has_the_sets_of_texts(capsys, tmp_path, monkeypatch):
     assert re.search(rf"^rt-polarity +texts in {tmp_path / 'rt-polaritydata'}$", out, re.M)
 
 
+def test_names_of_files_do_nothing_to_a_terminal(capsys, tmp_path):
+    """Also where it is one: there Click leaves a text as it is."""
+    names = {"a\x1b[31m": 4, "b\x1b]0;title\x07\nc": 4}
+    folder = write_images(tmp_path / "pets\x1b[2J\r", names)
+    for command in ("info", "head"):
+        code, out, err = run(capsys, "data", command, "pets", "--data-dir", folder)
+        assert (code, err) == (0, "")
+        assert r"a\x1b[31m" in out
+        assert r"b\x1b]0;title\x07\nc" in out
+        assert not set(out) & set("\x1b\x07\r")
+    (folder / next(iter(names)) / "0.png").write_bytes(b"")
+    code, out, err = run(capsys, "data", "check", folder)
+    assert code == 2
+    assert not set(out + err) & set("\x1b\x07\r")
+    assert r"pets\x1b[2J" in err
+
+
 def test_info_describes_a_set(capsys, tmp_path):
     folder = write_images(tmp_path / "pets", {"cat": 10, "dog": 20})
     code, out, _ = run(capsys, "data", "info", "pets", "--data-dir", tmp_path)

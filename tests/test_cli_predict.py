@@ -37,6 +37,16 @@ def line(tmp_path_factory):
     return out
 
 
+def test_names_of_classes_do_nothing_to_a_terminal(capsys, saved, changed):
+    record = json.loads((saved / "run.json").read_text())
+    odd = [f"{name}\x1b[31m\n" for name in record["class_names"]]
+    code, out, _ = run(capsys, "predict", changed(record | {"class_names": odd}), "--index", "0")
+    assert code == 0
+    assert r"7\x1b[31m\n " in out
+    assert "\x1b" not in out
+    assert out.count("\n") == 1
+
+
 @pytest.fixture
 def changed(saved, tmp_path):
     """Writes the run's folder anew, with another record."""

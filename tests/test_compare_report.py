@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxnets.compare.records import Finding
-from jaxnets.compare.report import files, read, write
+from jaxnets.compare.report import files, plots, predictions, read, write
 from jaxnets.compare.report.as_json import as_json
 from jaxnets.compare.report.blocks import Figure, Heading, Notice, Table
 from jaxnets.compare.report.content import content
@@ -327,3 +327,8 @@ def test_numbers_in_words():
         "12.3",
         "1234",
     ]
+
+
+def test_names_of_classes_do_nothing_to_a_terminal():
+    names = ("a\x1b[31m\n", "b")
+    assert plots.called(0, names) == predictions._called(0, names) == r"a\x1b[31m\n"

@@ -94,7 +94,7 @@ def test_the_longest_names_are_names_too(tmp_path):
 @pytest.mark.parametrize(
     ("out", "message"),
     [
-        ("x" * 300, "out: expected a folder that can be made, got 'x*': File name too long"),
+        ("x" * 300, "out: expected a folder that can be made, got 'x*…x*': File name too long"),
         ("file/run", "out: expected a folder that can be made, got .*: Not a directory"),
         ("file", "out: expected a new or empty folder, got 'file', which is not"),
         ("full", "out: expected a new or empty folder, got 'full', which is not"),

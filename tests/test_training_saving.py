@@ -1,8 +1,10 @@
 import json
 import os
+import re
 import shutil
 import signal
 import warnings
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -20,8 +22,10 @@ from jaxnets.data import (
     StreamedSplit,
     ToFloat,
 )
-from jaxnets.layers import BatchNorm1d, Dropout, Linear, flatten
-from jaxnets.training import Interrupted, Saving, Sharding, fit, saving
+from jaxnets.data.streaming import split as streaming
+from jaxnets.layers import BatchNorm1d, Dropout, Linear, flatten, native
+from jaxnets.models import RecurrentClassifier
+from jaxnets.training import Interrupted, Saving, Sharding, fingerprint, fit, saving
 from jaxnets.training.checkpoints import read
 from jaxnets.training.compiled import Compiled
 from jaxnets.training.placement import Placement
@@ -214,6 +218,45 @@ def test_streamed_splits_go_on_too(whole, tmp_path):
     assert_same(train(directory, on=streamed, resume=True), whole)
 
 
+class Changed:
+    """Examples of which one is another than it was, or each is another one each time."""
+
+    def __init__(self, split, row=None, by=(1, 0)):
+        self.split, self.row, self.by, self.read = split, row, by, 0
+
+    def __len__(self):
+        return len(self.split)
+
+    def __getitem__(self, row):
+        self.read += 1
+        inputs, label = self.split.inputs[row], self.split.labels[row]
+        if row == self.row:
+            return inputs + np.uint8(self.by[0]), np.int32((label + self.by[1]) % 3)
+        return (inputs + np.uint8(self.read), label) if self.row is None else (inputs, label)
+
+
+@pytest.mark.parametrize("changed", [{"row": 51}, {"row": 25, "by": (0, 1)}])
+def test_streamed_examples_that_have_changed_are_noticed(tmp_path, changed):
+    split = data().train
+    here = Dataset("drawn", StreamedSplit(Changed(split, 99)), split.take(9))
+    there = Dataset("drawn", StreamedSplit(Changed(split, **changed)), split.take(9))
+    train(tmp_path / "run", on=here, epochs=1)
+    with pytest.raises(ValueError, match="data.train is 52 examples .*, was 52 examples"):
+        train(tmp_path / "run", on=there, epochs=1, resume=True)
+    train(tmp_path / "run", on=data(), epochs=1, resume=True)  # the same ones in memory
+
+
+def test_what_tells_streamed_examples_apart(monkeypatch):
+    split = data().train
+    whole = zlib.crc32(split.labels.tobytes(), zlib.crc32(split.inputs.tobytes()))
+    assert StreamedSplit(split).checksum() == whole
+    assert StreamedSplit(Changed(split)).checksum() is None
+    monkeypatch.setattr(streaming, "_MOST_CHECKED", 100)  # five of them, and all labels
+    assert StreamedSplit(split).checksum() not in (whole, None)
+    other = Split(split.inputs, np.where(np.arange(52) == 1, 1 - split.labels % 2, split.labels))
+    assert StreamedSplit(other).checksum() != StreamedSplit(split).checksum()
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_request_to_stop_saves_first(tmp_path, whole, signum):
     fired = []
@@ -243,6 +286,70 @@ def test_a_request_to_stop_saves_first(tmp_path, whole, signum):
     assert 4 <= e.value.step < 21
     run = train(tmp_path / "run", model=Asking(), resume=True)
     np.testing.assert_array_equal(run.step_losses, whole.step_losses)
+
+
+MACHINE = {"devices": 1, "processor": "x", "cores": 2, "kernels": {"linear": "1a", "conv": None}}
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"processor": "y"}, "processor: y, before x$"),
+        ({"cores": 4}, "cores: 4, before 2$"),
+        ({"kernels": {"linear": None, "conv": None}}, "native linear kernels: none, before 1a$"),
+        ({"kernels": {"linear": "1b", "conv": None}}, "native linear kernels: 1b, before 1a$"),
+        ({"kernels": {"linear": "1a", "conv": "2"}}, "native conv kernels: 2, before none$"),
+    ],
+)
+def test_where_bits_may_be_others_a_warning_says_so(tmp_path, monkeypatch, other, message):
+    monkeypatch.setattr(saving, "machine", lambda *_: MACHINE)
+    train(tmp_path / "run", epochs=1)
+    monkeypatch.setattr(saving, "machine", lambda *_: MACHINE | other)
+    with pytest.warns(UserWarning, match="the run may end with other bits than .*: " + message):
+        train(tmp_path / "run", epochs=1, resume=True)
+    same, refused = (
+        Saving(tmp_path / "run", same_bits=True),
+        "resume: expected what .* same bits, .*",
+    )
+    with pytest.raises(ValueError, match=refused + message):
+        fit(Net(), data(), save=same, resume=True, **SETTINGS)
+
+
+def test_other_versions_and_devices_may_have_other_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr(saving, "machine", lambda *_: MACHINE)
+    train(tmp_path / "run", epochs=1)
+    monkeypatch.setattr(fingerprint, "_PACKAGES", ("jaxnets",))
+    monkeypatch.setattr(fingerprint.metadata, "version", lambda package: "9")
+    with pytest.warns(UserWarning, match="jaxnets 9, before 0"):
+        train(tmp_path / "run", epochs=1, resume=True)
+    monkeypatch.undo()
+    monkeypatch.setattr(saving, "machine", lambda *_: MACHINE | {"devices": 2})
+    train(tmp_path / "run", epochs=1, resume=True)  # of devices, which are chosen, it says nothing
+    same = Saving(tmp_path / "run", same_bits=True)
+    with pytest.raises(ValueError, match="devices: 2, before 1"):
+        fit(Net(), data(), save=same, resume=True, **SETTINGS)
+
+
+def test_the_kernels_of_a_run_are_recorded(tmp_path, monkeypatch):
+    draw = np.random.default_rng(0)
+    inputs = draw.normal(size=(16, 8, 3)).astype(np.float32)
+    split = Split(inputs, draw.integers(2, size=16).astype(np.int32))
+    settings = {**SETTINGS, "transform": None, "augment": None, "epochs": 1}
+
+    def run(**options):
+        model = RecurrentClassifier(3, 4, 1, output_dim=2, rngs=nnx.Rngs(0))
+        save = Saving(tmp_path / "run", **options)
+        return fit(model, Dataset("drawn", split, split), save=save, resume=True, **settings)
+
+    run()
+    record = read(tmp_path / "run").record["machine"]
+    assert record["kernels"]["recurrence"] == native.asked_for(["recurrence"])["recurrence"]
+    assert re.fullmatch("[0-9a-f]{16}", record["kernels"]["recurrence"])
+    run(same_bits=True)
+    monkeypatch.setattr(native, "_load", native._load.__wrapped__)
+    monkeypatch.setenv("JAXNETS_NATIVE", "no")
+    with pytest.warns(UserWarning, match="native recurrence kernels: none, before "):
+        run()
 
 
 def test_a_folder_in_use_is_not_begun_anew(saved):
@@ -298,6 +405,7 @@ def test_arguments_that_do_not_go_together(options, message):
         ({"steps": 0}, "steps: expected a positive integer, got 0"),
         ({"minutes": 0}, "minutes: expected a .*number"),
         ({"keep": -1}, "keep: expected a positive integer, got -1"),
+        ({"same_bits": "yes"}, "same_bits: expected True or False, got yes"),
     ],
 )
 def test_bad_numbers_are_named(tmp_path, options, message):

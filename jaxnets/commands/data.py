@@ -7,7 +7,7 @@ from typing import Any
 import click
 import numpy as np
 
-from jaxnets.arrays import InputError, describe
+from jaxnets.arrays import InputError, describe, printable
 from jaxnets.commands.flags import PathArgument, data_dir, image_size
 from jaxnets.data import Dataset, files, from_tfds, image_folder, load
 from jaxnets.data.bundled import DATASETS
@@ -45,9 +45,9 @@ def _where(command: Callable[..., Any]) -> Callable[..., Any]:
 def list_command() -> None:
     """List the data sets that are known, and where they lie on this machine."""
     for name in sorted({*DATASETS, *KNOWN, *finding.TEXTS}):
-        click.echo(f"{name:15} {_place(name)}")
+        click.echo(f"{name:15} {printable(_place(name), limit=None)}")
     for name, folder in from_tfds.prepared():
-        click.echo(f"{name:15} TensorFlow Datasets, {folder}")
+        click.echo(f"{printable(name):15} TensorFlow Datasets, {printable(folder, limit=None)}")
     click.echo(f"\nand the sets that TensorFlow Datasets can prepare: {len(from_tfds.names())}")
 
 
@@ -69,7 +69,7 @@ def _place(name: str) -> str:
 def info_command(name: str, source: Any, data_dir: Path | None, size: Any) -> None:
     """Describe the data set NAME: where it comes from, its sizes, its classes."""
     data = load(name, source=source, data_dir=data_dir, size=size)
-    click.echo(f"{data.name}: {data.origin}")
+    click.echo(printable(f"{data.name}: {data.origin}", limit=None))
     spec = data.spec
     click.echo(f"inputs {describe(spec.inputs)}, labels {describe(spec.labels)}")
     click.echo(f"train {len(data.train):,}, test {len(data.test):,}")
@@ -103,7 +103,7 @@ def _scaled(data: Dataset) -> str:
 
 
 def _print_classes(data: Dataset, classes: int) -> None:
-    names = data.class_names or tuple(map(str, range(classes)))
+    names = tuple(map(printable, data.class_names or range(classes)))
     width = max(len("class"), *map(len, names))
     click.echo(f"{'class':{width}}  {'train':>7}  {'test':>7}")
     counts = (class_counts(in_memory(split), classes) for split in (data.train, data.test))
@@ -141,7 +141,7 @@ def head_command(
             click.echo(f"{number}: {shown} → {_answer(data, examples.labels[number])}")
         return
     contact_sheet(in_memory(examples), data.class_names, count).save(out)
-    click.echo(f"wrote {out}")
+    click.echo(f"wrote {printable(out, limit=None)}")
 
 
 def _example(data: Dataset, example: np.ndarray) -> str:
@@ -154,7 +154,7 @@ def _example(data: Dataset, example: np.ndarray) -> str:
 
 def _answer(data: Dataset, label: np.ndarray) -> str:
     if label.ndim == 0 and data.class_names is not None:
-        return data.class_names[int(label)]
+        return printable(data.class_names[int(label)])
     if label.size > _MOST_COLUMNS:
         return describe(label)
     return " ".join(f"{value:g}" for value in label.ravel())
@@ -176,9 +176,9 @@ def check_command(folder: Path, size: Any) -> None:
         if source is None:
             raise InputError("DIR", f"a folder with {files.LAYOUTS}", f"{folder}, which has none")
         sizes = (f"{name} {_read_through(part):,}" for name, part in source.parts.items())
-        click.echo(f"{source.origin}: {', '.join(sizes)}, all readable")
+        click.echo(f"{printable(source.origin, limit=None)}: {', '.join(sizes)}, all readable")
         for left_out in source.left_out:
-            click.echo(f"  left out: {left_out}")
+            click.echo(f"  left out: {printable(left_out, limit=None)}")
 
 
 def _read_through(part: Part) -> int:

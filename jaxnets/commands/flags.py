@@ -38,7 +38,7 @@ class KeyValue(click.ParamType):
         """The key and the value."""
         key, _, text = value.partition("=")
         if not key or not text:
-            self.fail(f"expected KEY=VALUE, got {value!r}", param, ctx)
+            self.fail(f"expected KEY=VALUE, got {_short(value)}", param, ctx)
         if text.lower() in _WORDS:
             return key, _WORDS[text.lower()]
         found = _literal(text)

@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from jaxnets import recipes, runs
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, printable, shown
 from jaxnets.commands.flags import PathArgument
 from jaxnets.data import Dataset, StandardizedDataset, TableEncoder, table_files, tables
 from jaxnets.models import LanguageModel
@@ -61,7 +61,7 @@ def predict_command(run: Path, **flags: Any) -> None:
     writes = isinstance(saved.model, LanguageModel)
     _check_flags(given, saved, ("inputs", "row", "index", "top", "invert") if writes else _WRITING)
     if writes:
-        click.echo(_written(saved, **given))
+        click.echo(printable(_written(saved, **given), limit=None, lines=True))
     else:
         for line in _answers(saved, **given):
             click.echo(line)
@@ -77,7 +77,7 @@ def _check_flags(given: dict[str, Any], saved: runs.SavedRun, strange: Sequence[
         if name in given:
             called = "TEXT" if name == "inputs" else name
             expected = f"none, as {type(saved.model).__name__} {does}"
-            raise InputError(called, expected, repr(given[name]))
+            raise InputError(called, expected, shown(given[name]))
     reads_images = saved.encoder is None and saved.table is None
     if "invert" in given and not (reads_images and "inputs" in given):
         raise InputError("invert", "none, as no image file is given", given["invert"])
@@ -116,7 +116,7 @@ def _answers(
         examples += _chosen(recipes.load_data(saved.recipe), index, saved.class_names)
     batch = np.stack([example for _, example in examples])
     outputs = predict(saved.model, batch, transform=recipes.build_transform(saved.recipe))
-    names = (name for name, _ in examples)
+    names = (printable(name, limit=None) for name, _ in examples)
     return [
         f"{name}: {_answer(saved, each, top)}" for name, each in zip(names, outputs, strict=True)
     ]
@@ -233,7 +233,7 @@ def _answer(saved: runs.SavedRun, row: np.ndarray, top: int) -> str:
     elif output == "logits":
         exponentials = np.exp(row - row.max())
         row = exponentials / exponentials.sum()
-    names = saved.class_names or tuple(map(str, range(len(row))))
+    names = tuple(map(printable, saved.class_names or range(len(row))))
     row = row[: len(names)]  # an output of a class that does not exist is no class
     best = np.argsort(-row, kind="stable")[:top]
     return "  ".join(f"{names[k]} {row[k]:.2%}" for k in best)

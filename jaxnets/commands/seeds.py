@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from jaxnets import recipes, runs
+from jaxnets.arrays import shown
 from jaxnets.commands.flags import added
 from jaxnets.recipes import Recipe
 from jaxnets.training import MemberRun, Summary, TrainingRuns
@@ -35,7 +36,7 @@ class Numbers(click.ParamType):
         try:
             return [self._kind(word) for word in value.split(",")]
         except ValueError:
-            self.fail(f"expected {self.name}, got {value!r}", param, ctx)
+            self.fail(f"expected {self.name}, got {shown(value)}", param, ctx)
 
 
 _FLAGS = (

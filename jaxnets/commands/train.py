@@ -58,6 +58,11 @@ class _Job:
 @recipe_flags
 @click.option("--seed", type=int, help="Seeds everything random.  [default: 0]")
 @saving_flags
+@click.option(
+    "--same-bits",
+    is_flag=True,
+    help="With --resume: refuse where the run may not end with the bits that it would have had.",
+)
 @computing.computing_flags
 @seeds.seeds_flags
 @monitoring.watching_flags
@@ -67,7 +72,12 @@ class _Job:
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print the result alone.")
 def train_command(
-    recipe: str | None, seed: int | None, as_json: bool, quiet: bool, **flags: Any
+    recipe: str | None,
+    seed: int | None,
+    same_bits: bool,
+    as_json: bool,
+    quiet: bool,
+    **flags: Any,
 ) -> None:
     """Train the network of RECIPE and test it on every test example.
 
@@ -95,7 +105,9 @@ def train_command(
         seeds.train(many, chosen, others, out, as_json=as_json, quiet=quiet)
         return
     monitoring.check_apart(watching, None if saving else out)
-    begun = None if resume is None else _begun(resume)
+    if same_bits and resume is None:
+        raise click.UsageError("--same-bits needs --resume.")
+    begun = None if resume is None else _begun(resume, same_bits)
     if begun is not None:
         watching = {**begun.watching, **watching}
         seed = begun.seed if seed is None else seed
@@ -123,9 +135,9 @@ def train_command(
             _show(job, run, as_json)
 
 
-def _begun(folder: Path) -> runs.BegunRun:
+def _begun(folder: Path, same_bits: bool) -> runs.BegunRun:
     """The run in a folder, and all that its record says looked at."""
-    begun = runs.resume(folder)
+    begun = runs.resume(folder, same_bits=same_bits)
     with runs.understood("resume", folder / runs.BEGUN):
         monitoring.check(begun.watching)
         computing.check(begun.computing)

@@ -9,15 +9,16 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_positive, entries
+from jaxnets.arrays import InputError, called, check_path, check_positive, entries
 from jaxnets.compare.engine import Terms, compared
 from jaxnets.compare.experiment import Experiment
 from jaxnets.compare.records import Comparison
 from jaxnets.compare.torch_side import loss_of
 from jaxnets.data import Dataset
-from jaxnets.data.transforms import Augmentation, Transform
+from jaxnets.data.transforms import Augmentation, Transform, check_transforms
 from jaxnets.interop import optimizer_from_torch
 from jaxnets.optional import require
+from jaxnets.training.classes import check_loss
 from jaxnets.training.many import built
 from jaxnets.training.progress import Progress
 from jaxnets.training.state import Loss
@@ -96,16 +97,17 @@ def run(
         Interrupted: a ``KeyboardInterrupt``, if Ctrl-C was pressed; what is finished is kept.
     """
     torch = require("torch", extra="torch", feature="a comparison with PyTorch")
-    torch_loss = torch_loss or loss_of(loss)
+    _check_arguments(data, loss, torch_loss, torch_optimizer, transform, augment, name)
+    check_positive("epochs", epochs)
+    check_positive("batch_size", batch_size)
+    torch_loss = loss_of(loss) if torch_loss is None else torch_loss
     if torch_loss is None:
         raise InputError("torch_loss", "PyTorch's loss, as ours is none of jaxnets.losses", None)
     build, build_torch = _builder(jax_model), _torch_builder(torch, torch_model)
-    theirs = torch_optimizer(build_torch().parameters())
+    expected = "a function of parameters that makes a torch.optim.Optimizer"
+    theirs = called("torch_optimizer", expected, torch_optimizer, build_torch().parameters())
     if not isinstance(theirs, torch.optim.Optimizer):
-        expected = "a function of parameters that makes a torch.optim.Optimizer"
         raise InputError("torch_optimizer", expected, f"one that makes a {type(theirs).__name__}")
-    check_positive("epochs", epochs)
-    check_positive("batch_size", batch_size)
     chosen = name or type(build(0)).__name__
     experiment = Experiment(
         name=chosen,
@@ -133,7 +135,31 @@ def run(
         control=control,
         timing=timing,
     )
-    return compared(experiment, terms, None if directory is None else Path(directory), progress)
+    place = None if directory is None else check_path("directory", directory, "a folder")
+    return compared(experiment, terms, place, progress)
+
+
+def _check_arguments(
+    data: Any,
+    loss: Any,
+    torch_loss: Any,
+    torch_optimizer: Any,
+    transform: Any,
+    augment: Any,
+    name: Any,
+) -> None:
+    """Checks what nothing else does before it is too late."""
+    if not isinstance(data, Dataset):
+        raise InputError("data", "a Dataset", data)
+    check_loss(loss)
+    for argument, function in (("torch_loss", torch_loss), ("torch_optimizer", torch_optimizer)):
+        if function is not None and (not callable(function) or isinstance(function, type)):
+            raise InputError(argument, "a function or None", function)
+    for argument, function in (("transform", transform), ("augment", augment)):
+        if function is not None:
+            check_transforms(argument, (function,))
+    if name is not None and not isinstance(name, str):
+        raise InputError("name", "a string or None", name)
 
 
 def _seeds(seeds: Any) -> Sequence[int]:
@@ -151,11 +177,11 @@ def _builder(model: Any) -> Callable[[int], nnx.Module]:
 
 
 def _torch_builder(torch: Any, model: Any) -> Callable[[], Any]:
-    if isinstance(model, torch.nn.Module):
+    if isinstance(model, torch.nn.Module) and list(model.parameters()):
         return lambda: copy.deepcopy(model)
-    made = model() if callable(model) else model
+    expected = "a torch.nn.Module with parameters, or a function that makes one"
+    made = called("torch_model", expected, model) if callable(model) else model
     if not isinstance(made, torch.nn.Module):
-        expected = "a torch.nn.Module, or a function that makes one"
         raise InputError("torch_model", expected, f"a {type(made).__name__}")
     built_by: Callable[[], Any] = model
     return built_by

@@ -1,10 +1,11 @@
 """Which examples make up which batch: pure functions on the host, the same on every backend."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from jaxnets.arrays import InputError, check_bool, check_integer, check_positive, describe
+from jaxnets.arrays import InputError, check_bool, check_integer, check_positive
 
 #: In so many batches, chosen at random, those of one width follow one another.
 CHUNK = 32
@@ -107,13 +108,16 @@ def bucketed(lengths: np.ndarray, longest: int, buckets: int) -> np.ndarray:
         For each example the smallest width that holds it, int32 [N].
 
     Raises:
-        InputError: if buckets is not a positive integer.
+        InputError: if buckets or longest is not a positive integer, or a length none up to it.
 
     Examples:
         >>> bucketed(np.array([1, 5, 2, 9, 3, 4]), longest=12, buckets=3)
         array([ 3,  5,  3, 12,  3,  5], dtype=int32)
     """
     check_positive("buckets", buckets)
+    check_positive("longest", longest)
+    if not _are_integers(lengths) or not len(lengths) or lengths.max() > longest:
+        raise InputError("lengths", f"integers [N], at most {longest}", lengths)
     shares = np.arange(1, buckets) / buckets
     quantiles = np.quantile(lengths, shares, method="higher")
     ends = np.append(np.maximum(quantiles, 1), longest).astype(np.int32)
@@ -122,10 +126,14 @@ def bucketed(lengths: np.ndarray, longest: int, buckets: int) -> np.ndarray:
 
 def _check_widths(widths: np.ndarray, count: int) -> None:
     expected = f"positive integers [{count}]"
-    if widths.shape != (count,) or widths.dtype.kind not in "ui":
-        raise InputError("widths", expected, describe(widths))
+    if not _are_integers(widths) or len(widths) != count:
+        raise InputError("widths", expected, widths)
     if widths.min() < 1:
         raise InputError("widths", expected, f"{widths.min()} among them")
+
+
+def _are_integers(array: Any) -> bool:
+    return isinstance(array, np.ndarray) and array.ndim == 1 and array.dtype.kind in "ui"
 
 
 def _grouped(full: np.ndarray, widths: np.ndarray, generator: np.random.Philox) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnets.arrays import InputError, check_fits, describe
+from jaxnets.arrays import InputError, check_fits, check_usable, describe
 from jaxnets.data.spec import ElementSpec
 from jaxnets.data.streaming import Examples, StreamedSplit
 from jaxnets.data.streaming.examples import check_count
@@ -192,6 +192,7 @@ def _known_labels(split: Split | StreamedSplit) -> np.ndarray:
 def _check_array(name: str, array: Any, kinds: str) -> None:
     if not isinstance(array, np.ndarray):
         raise InputError(name, "a NumPy array", type(array).__name__)
+    check_usable(name, "an array of numbers", array)
     if array.dtype.kind not in kinds:
         raise InputError(name, "an array of numbers", describe(array))
     if array.ndim == 0:

@@ -8,7 +8,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from jaxnets.arrays import InputError, check_bool, check_number, check_positive, check_seed
+from jaxnets.arrays import (
+    InputError,
+    check_bool,
+    check_integer,
+    check_number,
+    check_positive,
+    check_seed,
+    shown,
+)
 from jaxnets.data import files, from_tfds, tables
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.dataset import Dataset, in_memory
@@ -110,8 +118,8 @@ def load(
         check_number("test_fraction", test_fraction, above=0, below=1)
     check_bool("regression", regression)
     check_bool("standardize", standardize)
-    if not isinstance(name, str | os.PathLike):
-        raise InputError("name", "the name of a data set", repr(name))
+    if not isinstance(name, str | os.PathLike) or not str(name).strip():
+        raise InputError("name", "the name of a data set, or a path", shown(name))
     place = path_of(name, data_dir)
     texts = finding.at(place) if place is not None else None
     if texts is not None or name in finding.TEXTS:
@@ -180,9 +188,8 @@ def _reading(
 
 
 def _check_streaming(streaming: bool, workers: int, standardize: bool) -> None:
-    if not isinstance(streaming, bool):
-        raise InputError("streaming", "True or False", streaming)
-    if workers and not streaming:
+    check_bool("streaming", streaming)
+    if check_integer("workers", workers, least=0) and not streaming:
         raise InputError("workers", "0, unless streaming=True", workers)
     if standardize and streaming:
         raise InputError("standardize", "False, as streaming=True reads nothing beforehand", True)
@@ -244,9 +251,9 @@ def _existing(data_dir: str | os.PathLike[str]) -> Path:
         root = Path(data_dir).expanduser()
         there = bool(os.fspath(data_dir)) and root.exists()
     except (OSError, TypeError, ValueError, RuntimeError) as error:
-        raise InputError("data_dir", "an existing folder or file", repr(data_dir)) from error
+        raise InputError("data_dir", "an existing folder or file", shown(data_dir)) from error
     if not there:
-        raise InputError("data_dir", "an existing folder or file", repr(str(data_dir)))
+        raise InputError("data_dir", "an existing folder or file", shown(str(data_dir)))
     return root
 
 
@@ -334,8 +341,8 @@ def find(
         ImportError: see ``load``.
     """
     if not isinstance(name, str) or not name.strip():
-        raise InputError("name", "the name of a data set", repr(name))
-    if source not in (None, *SOURCES):
+        raise InputError("name", "the name of a data set", shown(name))
+    if source is not None and (not isinstance(source, str) or source not in SOURCES):
         raise InputError("source", f"one of {', '.join(SOURCES)}, or None for all", source)
     name, root = canonical(name), None if data_dir is None else _existing(data_dir)
     found = None
@@ -372,7 +379,7 @@ def _prepare(name: str, source: str | None, root: Path | None) -> Source:
         if source is not None:
             raise
         expected = f"{_files(name, root)}, {error.expected}"
-        raise InputError(error.argument, expected, error.got) from error
+        raise InputError(error.argument, expected, error.got, whole=True) from error
 
 
 def _nowhere(name: str, source: str | None, root: Path | None) -> InputError:

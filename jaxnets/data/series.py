@@ -1,10 +1,11 @@
 """Windows of a series: the steps up to a moment, and what came after it."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from jaxnets.arrays import InputError, check_positive, describe, narrowed
+from jaxnets.arrays import InputError, check_positive, describe, entries, narrowed
 from jaxnets.data.dataset import Split
 from jaxnets.data.standardization import check_finite
 
@@ -43,8 +44,11 @@ def windows(
         >>> train.labels[:, 0], test.labels[:, 0]
         (array([3., 4., 5.], dtype=float32), array([9.], dtype=float32))
     """
-    series = np.asarray(series)
-    if series.dtype.kind not in "buif" or series.ndim not in (1, 2):
+    try:
+        series = np.asarray(series)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError("series", "numbers [T] or [T, features]", series) from error
+    if series.dtype.kind not in "buif" or series.ndim not in (1, 2) or not series.size:
         raise InputError("series", "numbers [T] or [T, features]", describe(series))
     check_finite("series", series)
     values = narrowed("series", series, np.float32).reshape(len(series), -1)
@@ -94,9 +98,13 @@ def check_length(argument: str, length: int, horizon: int, steps: int, what: str
         raise InputError(argument, expected, length)
 
 
-def _features(target: int | Sequence[int], count: int) -> int | list[int]:
-    targets = [target] if isinstance(target, int | np.integer) else list(target)
+def _features(target: Any, count: int) -> int | list[int]:
+    several = entries(target)
+    targets = [target] if several is None else list(several)
     for feature in targets:
-        if not isinstance(feature, int | np.integer) or not -count <= feature < count:
+        integer = isinstance(feature, int | np.integer) and not isinstance(feature, bool)
+        if not integer or not -count <= feature < count:
             raise InputError("target", f"a feature from 0 to {count - 1}", target)
-    return targets if isinstance(target, Sequence) else targets[0]
+    if not targets:
+        raise InputError("target", f"a feature from 0 to {count - 1}", target)
+    return targets[0] if several is None else targets

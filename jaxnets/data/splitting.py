@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from jaxnets.arrays import InputError, check_seed
+from jaxnets.arrays import InputError, check_seed, shown
 from jaxnets.data.batching import epoch_plan
 from jaxnets.data.dataset import Split
 from jaxnets.data.source import Part, Source, join
@@ -69,9 +69,9 @@ def _pieces(source: Source, spec: str, argument: str) -> list[tuple[Part, int, i
 def _piece(source: Source, piece: str, spec: str, argument: str) -> tuple[Part, int, int]:
     match = _PIECE.fullmatch(piece)
     if match is None:
-        raise InputError(argument, _FORM, repr(spec))
+        raise InputError(argument, _FORM, shown(spec))
     if match["name"] not in source.parts:
-        raise InputError(argument, f"a split of {', '.join(source.parts)}", repr(spec))
+        raise InputError(argument, f"a split of {', '.join(source.parts)}", shown(spec))
     part = source.parts[match["name"]]
     start = _bound(match["start"], 0, part.length, spec, argument)
     stop = _bound(match["stop"], part.length, part.length, spec, argument)
@@ -86,11 +86,11 @@ def _bound(text: str | None, default: int, length: int, spec: str, argument: str
         return default
     match = _BOUND.fullmatch(text.strip())
     if match is None or ("." in match["number"] and not match["percent"]):
-        raise InputError(argument, _FORM, repr(spec))
+        raise InputError(argument, _FORM, shown(spec))
     number = float(match["number"])
     if match["percent"]:
         if abs(number) > 100:
-            raise InputError(argument, "percentages from -100 to 100", repr(spec))
+            raise InputError(argument, "percentages from -100 to 100", shown(spec))
         number = round(number * length / 100)
     return int(number) + length if number < 0 else int(number)
 
@@ -119,6 +119,8 @@ def hold_out(split: AnySplit, fraction: float, seed: int = 0) -> tuple[AnySplit,
     """
     check_seed("seed", seed)
     _check_fraction(fraction)
+    if not isinstance(split, Split | StreamedSplit):
+        raise InputError("split", "a Split or a StreamedSplit", split)
     labels = split.known_labels()
     if labels is None:
         expected = "one whose labels can be had alone; give train='train[:80%]', test='train[80%:]'"

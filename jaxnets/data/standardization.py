@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from jaxnets.arrays import ArrayLike, InputError, describe
-from jaxnets.data.dataset import Dataset, Split
+from jaxnets.arrays import ArrayLike, InputError, check_bool, check_usable, describe
+from jaxnets.data.dataset import Dataset, Split, in_memory
 from jaxnets.data.table_encoding import TableDataset, TableEncoder
 from jaxnets.data.transforms.checks import mean_and_std
 
@@ -74,6 +74,7 @@ class Standardizer:
 
     def _numbers(self, array: ArrayLike) -> np.ndarray:
         columns = len(self.mean)
+        check_usable("array", "numbers [..., columns]", array)
         if array.ndim == 0 or columns not in (1, array.shape[-1]):
             raise InputError("array", f"{columns} columns in the last axis", describe(array))
         return np.asarray(array, np.float64)
@@ -95,6 +96,14 @@ class StandardizedDataset(Dataset):
     labels_scaler: Standardizer | None = field(default=None, kw_only=True)
     encoder: TableEncoder | None = field(default=None, kw_only=True)
 
+    def __post_init__(self) -> None:
+        """Checks the scalers too."""
+        super().__post_init__()
+        if not isinstance(self.inputs_scaler, Standardizer):
+            raise InputError("inputs_scaler", "a Standardizer", self.inputs_scaler)
+        if self.labels_scaler is not None and not isinstance(self.labels_scaler, Standardizer):
+            raise InputError("labels_scaler", "a Standardizer or None", self.labels_scaler)
+
 
 def standardize(dataset: Dataset, *, labels: bool = True) -> StandardizedDataset:
     """Standardizes each column by the mean and standard deviation of the training part alone.
@@ -110,8 +119,11 @@ def standardize(dataset: Dataset, *, labels: bool = True) -> StandardizedDataset
         InputError: if inputs are not floats, a number is NaN or infinite, or the labels to be
             standardized are all the same in the training part.
     """
+    if not isinstance(dataset, Dataset):
+        raise InputError("dataset", "a Dataset", dataset)
+    labels = check_bool("labels", labels)
     where = f"{dataset.name} ({dataset.origin})" if dataset.origin else dataset.name
-    _check_floats(f"{where}, inputs", dataset.train.inputs)
+    _check_floats(f"{where}, inputs", in_memory(dataset.train).inputs)
     scaled = labels and dataset.train.labels.dtype.kind == "f"
     for name, split in (("train", dataset.train), ("test", dataset.test)):
         check_finite(f"{where}, {name} inputs", split.inputs)
@@ -164,5 +176,6 @@ def _scaled(scaler: Standardizer, labels: np.ndarray) -> np.ndarray:
 
 
 def _check_floats(argument: str, array: np.ndarray) -> None:
+    check_usable(argument, "floats [rows, columns]", array)
     if array.dtype.kind != "f" or array.ndim < 2 or array.size == 0:
         raise InputError(argument, "floats [rows, columns]", describe(array))

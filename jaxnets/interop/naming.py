@@ -3,16 +3,22 @@
 import difflib
 import fnmatch
 import itertools
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, called, check_function, printable, shown
+from jaxnets.interop.report import listed
 
 #: Takes a name to another, or to None where the array is to be dropped.
 Rename = Mapping[str, str | None] | Callable[[str], str | None]
 
 #: The parts that compile, FSDP, activation checkpointing and parallel training add to names.
 _WRAPPERS = frozenset(("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module"))
+
+
+_MOST_STARTS = 20  # of any number in a large file; what fits equally well is refused
+_MOST_PARTS = 50  # of a name
 
 
 @dataclass(frozen=True)
@@ -46,14 +52,14 @@ class Naming:
 
     def check(self) -> None:
         """Raises if two names became one, or it is not certain what is meant."""
-        new = self._kept()
-        for name in dict.fromkeys(new):
-            if new.count(name) > 1:
-                old = " and ".join(old for old, other in self.names.items() if other == name)
-                raise InputError("rename", "a name of its own for each array", f"{name} for {old}")
+        name, count = next(iter(Counter(self._kept()).most_common(1)), ("", 0))
+        if count > 1:
+            old = [printable(old) for old, other in self.names.items() if other == name]
+            got = f"{printable(name)} for {' and '.join(old[:10])}"
+            raise InputError("rename", "a name of its own for each array", got)
         if self.unmatched:
             key = self.unmatched[0]
-            there = ", ".join(_nearest(key, self.stripped.values()))
+            there = listed(_nearest(key, self.stripped.values()))
             expected = "names that the source has, or their first parts"
             raise InputError("rename", expected, f"{key!r}, while there are {there}")
         if self.rivals:
@@ -62,7 +68,7 @@ class Naming:
             parts = ", ".join([f"{first!r}: ''", *(f"{other!r}: None" for other in apart[:3])])
             got = f"{', '.join(f'{rival}.' for rival in self.rivals[:10])} of equal fit"
             expected = f"one first part of names that fits best (pass, say, rename={{{parts}}})"
-            raise InputError("source", expected, got)
+            raise InputError("source", expected, got, whole=True)
 
     def _kept(self) -> list[str]:
         return [new for new in self.names.values() if new is not None]
@@ -79,8 +85,8 @@ def best_naming(names: Sequence[str], known: Collection[str], rename: Rename | N
         known: those of the model; without them wrappers' parts go, and nothing else.
         rename: applied to what is left of each name, or else to the name with its wrapping.
     """
-    if rename is not None and not isinstance(rename, Mapping) and not callable(rename):
-        raise InputError("rename", "a mapping of names or a function", repr(rename))
+    if rename is not None and not isinstance(rename, Mapping):
+        check_function("rename", rename, "a mapping of names or a function")
     of_model = {part for name in known for part in name.split(".")}
     parts = {name: name.split(".") for name in names}
     found = [
@@ -105,14 +111,14 @@ def best_naming(names: Sequence[str], known: Collection[str], rename: Rename | N
 
 def _starts(
     bare: Mapping[str, list[str]], known: frozenset[str], rename: Rename | None
-) -> Iterable[tuple[str, ...]]:
-    """First parts of names without which a name is a known one."""
-    found: dict[tuple[str, ...], None] = {}
+) -> list[tuple[str, ...]]:
+    """First parts of names without which a name is a known one: those of the most names."""
+    found: Counter[tuple[str, ...]] = Counter()
     for split in bare.values():
-        for count in range(1, len(split)):
+        for count in range(1, min(len(split), _MOST_PARTS)):
             if _new_name([".".join(split[count:])], rename, set()) in known:
-                found[tuple(split[:count])] = None
-    return found
+                found[tuple(split[:count])] += 1
+    return [start for start, _ in found.most_common(_MOST_STARTS)]
 
 
 def _without(
@@ -153,16 +159,20 @@ def _new_name(names: Sequence[str], rename: Rename | None, used: set[str]) -> st
     if rename is None:
         return names[0]
     if not isinstance(rename, Mapping):
-        new = rename(names[0])
+        new = called("rename", "a function of a name", rename, names[0])
         if not isinstance(new, str | None):
-            raise InputError("rename", "a name or None for each name", f"{new!r} for {names[0]}")
+            raise InputError(
+                "rename", "a name or None for each name", f"{shown(new)} for {names[0]}"
+            )
         return new
     for name in names:
         for key, rest in _keys(name, rename):
             used.add(key)
             new = rename[key]
             if not isinstance(new, str | None):
-                raise InputError("rename", "a name or None for each name", f"{new!r} for {name}")
+                raise InputError(
+                    "rename", "a name or None for each name", f"{shown(new)} for {name}"
+                )
             return None if new is None else ".".join([*filter(None, new.split(".")), *rest])
     return names[0]
 

@@ -110,13 +110,19 @@ def _names(source: Source, parameters: Parameters, names: Names | None) -> list[
 def _given(names: Names, count: int) -> list[list[str]]:
     """The names as a list for each of so many groups."""
     expected = f"{count} lists of names, one for each param_group" if count > 1 else "a list"
-    if isinstance(names, str) or not isinstance(names, Iterable):
+    scalar = getattr(names, "shape", None) == ()
+    if isinstance(names, str) or scalar or not isinstance(names, Iterable):
         raise InputError("names", expected, names)
     items: list[Any] = list(names)
     if count == 1 and all(isinstance(name, str) for name in items):
         return [items]
-    lists = [list(own) for own in items if isinstance(own, Iterable) and not isinstance(own, str)]
+    lists = [list(own) for own in items if _is_list(own)]
     are_names = all(isinstance(name, str) for own in lists for name in own)
     if len(lists) != count or len(items) != count or not are_names:
         raise InputError("names", expected, items)
     return lists
+
+
+def _is_list(value: Any) -> bool:
+    words_or_array = isinstance(value, str) or hasattr(value, "dtype")
+    return isinstance(value, Iterable) and not words_or_array

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, check_choice
 from jaxnets.interop.naming import Rename
 from jaxnets.interop.optimizer_names import Faults, Group, Names, groups_of
 from jaxnets.interop.optimizer_parts import Parameters
@@ -65,12 +65,13 @@ def optimizer_from_torch(
         >>> group |= {"nesterov": True, "params": [0, 1]}
         >>> optimizer = optimizer_from_torch({"state": {}, "param_groups": [group]})
     """
+    if name is not None:
+        check_choice("name", name, tuple(OPTIMIZERS))
     found = read(source)
     kind = name or kind_of(found)
     if kind not in OPTIMIZERS:
         expected = f"one of {', '.join(OPTIMIZERS)}"
-        got = "None, and the hyperparameters do not tell" if name is None else name
-        raise InputError("name", expected, got)
+        raise InputError("name", expected, "None, and the hyperparameters do not tell")
 
     def make(options: Mapping[str, Any]) -> optax.GradientTransformation:
         given = options_of(kind, options)
@@ -146,4 +147,7 @@ def plain(value: Any) -> Any:
     """Numbers of PyTorch or NumPy as Python's."""
     if isinstance(value, list | tuple):
         return tuple(map(plain, value))
-    return value.item() if hasattr(value, "item") else value
+    try:
+        return value.item() if hasattr(value, "item") else value
+    except (RuntimeError, ValueError):  # of several numbers
+        return value

@@ -1,15 +1,24 @@
 """Where a model departs from its PyTorch twin: both run layer by layer on the same inputs."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import InputError, describe
+from jaxnets.arrays import (
+    InputError,
+    as_array,
+    called,
+    check_function,
+    check_number,
+    check_usable,
+    describe,
+    is_tensor,
+)
 from jaxnets.interop.conversion import to_numpy
 from jaxnets.interop.differences import Call, Trace, compared
 from jaxnets.interop.entries import nodes
@@ -57,16 +66,38 @@ def trace_difference(
         raise InputError("model", "an nnx.Module", type(model).__name__)
     if not isinstance(torch_module, torch.nn.Module):
         raise InputError("torch_module", "a torch.nn.Module", type(torch_module).__name__)
-    arrays = [inputs] if hasattr(inputs, "shape") else list(inputs)
+    check_number("tolerance", tolerance, least=0, finite=False)
+    to_ours = _channels_last if to_ours is None else to_ours
+    check_function("to_ours", to_ours, "a function of an array or None")
+    arrays = _inputs(inputs)
     floats = [p.dtype for p in torch_module.parameters() if p.is_floating_point()]
     tensors = [torch.tensor(np.asarray(array)) for array in arrays]
     if floats:
         tensors = [t.to(floats[0]) if t.is_floating_point() else t for t in tensors]
-    to_ours = to_ours or _channels_last
-    ours = [jnp.asarray(to_ours(to_numpy(tensor))) for tensor in tensors]
+    change = functools.partial(called, "to_ours", "a function of an array", to_ours)
+    ours = [as_array("to_ours", change(to_numpy(tensor))) for tensor in tensors]
     kinds = {name: type(part).__name__ for name, part in torch_module.named_modules()}
     theirs = _torch_calls(torch_module, tensors)
-    return compared(theirs, _our_calls(model, ours), kinds, tolerance)
+
+    def trace(calls: list[Call]) -> Trace:
+        return compared(theirs, calls, kinds, tolerance)
+
+    return trace(_our_calls(model, ours, trace))
+
+
+def _inputs(inputs: Any) -> list[np.ndarray]:
+    """The inputs as arrays of NumPy, of which PyTorch makes tensors."""
+    expected = "an array, or one for each positional argument"
+    given = inputs if isinstance(inputs, list | tuple) else [inputs]
+    if not given:
+        raise InputError("inputs", expected, inputs)
+    plain = (array.detach().cpu() if is_tensor(array) else array for array in given)
+    arrays = [np.asarray(a) if is_tensor(a) or isinstance(a, jax.Array) else a for a in plain]
+    for array in arrays:
+        check_usable("inputs", expected, array)
+        if not array.ndim or array.dtype.kind not in "biufc":
+            raise InputError("inputs", expected, inputs)
+    return arrays
 
 
 def _channels_last(array: np.ndarray) -> np.ndarray:
@@ -89,7 +120,8 @@ def _torch_calls(module: Any, tensors: list[Any]) -> list[Call]:
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with torch.no_grad():
-            module.eval()(*tensors)
+            got = ", ".join(map(str, (list(tensor.shape) for tensor in tensors)))
+            called("inputs", "what torch_module takes", module.eval(), *tensors, got=got)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         for handle in handles:
@@ -99,7 +131,9 @@ def _torch_calls(module: Any, tensors: list[Any]) -> list[Call]:
     return calls
 
 
-def _our_calls(model: nnx.Module, arrays: list[jax.Array]) -> list[Call]:
+def _our_calls(
+    model: nnx.Module, arrays: list[jax.Array], trace: Callable[[list[Call]], Trace]
+) -> list[Call]:
     copy = nnx.clone(model)
     copy.eval()
     names: dict[int, str] = {}
@@ -112,9 +146,11 @@ def _our_calls(model: nnx.Module, arrays: list[jax.Array]) -> list[Call]:
             stack.enter_context(_watched(kind, names, calls))
         try:
             copy(*arrays)
-        except InputError as error:
+        except (InputError, TypeError, ValueError) as error:
             expected = f"what {type(model).__name__} takes, or to_ours= to bring them to our layout"
             got = f"{', '.join(map(describe, arrays))}, with which {error}"
+            if departure := trace(calls).departure:  # of a layer before this one
+                got += f"; {departure}"
             raise InputError("inputs", expected, got) from error
     return calls
 

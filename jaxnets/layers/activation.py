@@ -1,5 +1,7 @@
 """PyTorch's activations as modules; at a kink the slope is PyTorch's, which JAX's often is not."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -8,14 +10,16 @@ from jax.typing import DTypeLike
 
 from jaxnets.arrays import (
     InputError,
+    check_bool,
     check_choice,
     check_floats,
     check_integer,
     check_number,
     check_positive,
+    check_usable,
     describe,
 )
-from jaxnets.layers.parameters import check_parameters
+from jaxnets.layers.parameters import check_others, check_parameters
 
 
 class Identity(nnx.Module):
@@ -30,10 +34,18 @@ class Identity(nnx.Module):
 
 
 class ReLU(nnx.Module):
-    """``torch.nn.ReLU``: max(x, 0), slope 0 at 0."""
+    """``torch.nn.ReLU``: max(x, 0), slope 0 at 0.
+
+    Args:
+        inplace: PyTorch's, which changes nothing here.
+    """
+
+    def __init__(self, inplace: bool = False) -> None:
+        check_bool("inplace", inplace)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
+        check_usable("x", "an array", x)
         return jax.nn.relu(x)
 
 
@@ -42,13 +54,16 @@ class LeakyReLU(nnx.Module):
 
     Args:
         negative_slope: the slope where x ≤ 0.
+        inplace: PyTorch's, which changes nothing here.
     """
 
-    def __init__(self, negative_slope: float = 0.01) -> None:
+    def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
+        check_bool("inplace", inplace)
         self.negative_slope = check_number("negative_slope", negative_slope)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
+        check_floats("x", x, ("...",))
         return jnp.where(x > 0, x, self.negative_slope * x)
 
 
@@ -71,7 +86,9 @@ class PReLU(nnx.Module):
         *,
         rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
+        **others: Any,
     ) -> None:
+        check_others(self, others)
         check_positive("num_parameters", num_parameters)
         init = check_number("init", init)
         check_parameters(rngs, param_dtype, constant=True)
@@ -95,13 +112,16 @@ class ELU(nnx.Module):
 
     Args:
         alpha: minus the limit at -∞.
+        inplace: PyTorch's, which changes nothing here.
     """
 
-    def __init__(self, alpha: float = 1.0) -> None:
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        check_bool("inplace", inplace)
         self.alpha = check_number("alpha", alpha)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
+        check_floats("x", x, ("...",))
         return jax.nn.elu(x, self.alpha)
 
 
@@ -110,21 +130,32 @@ class CELU(nnx.Module):
 
     Args:
         alpha: minus the limit at -∞, not 0.
+        inplace: PyTorch's, which changes nothing here.
     """
 
-    def __init__(self, alpha: float = 1.0) -> None:
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        check_bool("inplace", inplace)
         self.alpha = _divisor("alpha", alpha)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
+        check_floats("x", x, ("...",))
         return jax.nn.celu(x, self.alpha)
 
 
 class SELU(nnx.Module):
-    """``torch.nn.SELU``: ELU with the alpha and the scale that keep mean 0 and variance 1."""
+    """``torch.nn.SELU``: ELU with the alpha and the scale that keep mean 0 and variance 1.
+
+    Args:
+        inplace: PyTorch's, which changes nothing here.
+    """
+
+    def __init__(self, inplace: bool = False) -> None:
+        check_bool("inplace", inplace)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
+        check_floats("x", x, ("...",))
         return jax.nn.selu(x)
 
 
@@ -141,22 +172,39 @@ class GELU(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
+        check_floats("x", x, ("...",))
         return jax.nn.gelu(x, approximate=self.approximate == "tanh")
 
 
 class SiLU(nnx.Module):
-    """``torch.nn.SiLU``: x σ(x), with σ the logistic function."""
+    """``torch.nn.SiLU``: x σ(x), with σ the logistic function.
+
+    Args:
+        inplace: PyTorch's, which changes nothing here.
+    """
+
+    def __init__(self, inplace: bool = False) -> None:
+        check_bool("inplace", inplace)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
+        check_floats("x", x, ("...",))
         return jax.nn.silu(x)
 
 
 class Mish(nnx.Module):
-    """``torch.nn.Mish``: x tanh(log(1 + eˣ))."""
+    """``torch.nn.Mish``: x tanh(log(1 + eˣ)).
+
+    Args:
+        inplace: PyTorch's, which changes nothing here.
+    """
+
+    def __init__(self, inplace: bool = False) -> None:
+        check_bool("inplace", inplace)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
+        check_floats("x", x, ("...",))
         return jax.nn.mish(x)
 
 
@@ -165,6 +213,7 @@ class Sigmoid(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
+        check_floats("x", x, ("...",))
         return jax.nn.sigmoid(x)
 
 
@@ -173,6 +222,7 @@ class LogSigmoid(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
+        check_floats("x", x, ("...",))
         return jax.nn.log_sigmoid(x)
 
 
@@ -181,6 +231,7 @@ class Tanh(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
+        check_floats("x", x, ("...",))
         return jnp.tanh(x)
 
 
@@ -189,6 +240,7 @@ class Softsign(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
+        check_floats("x", x, ("...",))
         return jax.nn.soft_sign(x)
 
 
@@ -206,6 +258,7 @@ class Softplus(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
+        check_floats("x", x, ("...",))
         scaled = self.beta * x
         return jnp.where(scaled > self.threshold, x, jax.nn.softplus(scaled) / self.beta)
 
@@ -216,9 +269,11 @@ class Hardtanh(nnx.Module):
     Args:
         min_val: the lower end.
         max_val: the upper end.
+        inplace: PyTorch's, which changes nothing here.
     """
 
-    def __init__(self, min_val: float = -1.0, max_val: float = 1.0) -> None:
+    def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
+        check_bool("inplace", inplace)
         self.min_val = check_number("min_val", min_val, finite=False)
         self.max_val = check_number("max_val", max_val, finite=False)
         if not self.min_val < self.max_val:
@@ -226,29 +281,50 @@ class Hardtanh(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
+        check_floats("x", x, ("...",))
         return _clamp(x, self.min_val, self.max_val)
 
 
 class ReLU6(Hardtanh):
-    """``torch.nn.ReLU6``: x kept within [0, 6]."""
+    """``torch.nn.ReLU6``: x kept within [0, 6].
 
-    def __init__(self) -> None:
-        super().__init__(0.0, 6.0)
+    Args:
+        inplace: PyTorch's, which changes nothing here.
+    """
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__(0.0, 6.0, inplace)
 
 
 class Hardsigmoid(nnx.Module):
-    """``torch.nn.Hardsigmoid``: (x + 3) / 6, kept within [0, 1]."""
+    """``torch.nn.Hardsigmoid``: (x + 3) / 6, kept within [0, 1].
+
+    Args:
+        inplace: PyTorch's, which changes nothing here.
+    """
+
+    def __init__(self, inplace: bool = False) -> None:
+        check_bool("inplace", inplace)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
+        check_floats("x", x, ("...",))
         return _clamp(x + 3, 0, 6) / 6
 
 
 class Hardswish(nnx.Module):
-    """``torch.nn.Hardswish``: x times Hardsigmoid of x."""
+    """``torch.nn.Hardswish``: x times Hardsigmoid of x.
+
+    Args:
+        inplace: PyTorch's, which changes nothing here.
+    """
+
+    def __init__(self, inplace: bool = False) -> None:
+        check_bool("inplace", inplace)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
+        check_floats("x", x, ("...",))
         return x * _clamp(x + 3, 0, 6) / 6
 
 
@@ -264,6 +340,7 @@ class Softmax(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns probabilities along the axis."""
+        check_floats("x", x, ("...",))
         return jax.nn.softmax(x, axis=self.dim)
 
 
@@ -279,6 +356,7 @@ class LogSoftmax(nnx.Module):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns log-probabilities along the axis."""
+        check_floats("x", x, ("...",))
         return jax.nn.log_softmax(x, axis=self.dim)
 
 

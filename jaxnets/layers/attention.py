@@ -1,5 +1,7 @@
 """Multi-head attention, batch first."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -15,7 +17,7 @@ from jaxnets.arrays import (
 )
 from jaxnets.layers.dropout import Dropout
 from jaxnets.layers.linear import Linear
-from jaxnets.layers.parameters import check_parameters
+from jaxnets.layers.parameters import check_others, check_parameters
 
 
 class MultiheadAttention(nnx.Module):
@@ -47,9 +49,11 @@ class MultiheadAttention(nnx.Module):
         *,
         kdim: int | None = None,
         vdim: int | None = None,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
+        **others: Any,
     ) -> None:
+        check_others(self, others, "batch_first", "add_bias_kv", "add_zero_attn")
         check_positive("embed_dim", embed_dim)
         check_positive("num_heads", num_heads)
         if embed_dim % num_heads:
@@ -59,7 +63,7 @@ class MultiheadAttention(nnx.Module):
         self.vdim = embed_dim if vdim is None else check_positive("vdim", vdim)
         check_number("dropout", dropout, least=0, most=1)
         check_bool("bias", bias)
-        check_parameters(rngs, param_dtype)
+        rngs = check_parameters(rngs, param_dtype)
         packed = self.kdim == self.vdim == embed_dim
 
         def kernel(present: bool, rows: int, columns: int = embed_dim) -> nnx.Param | None:

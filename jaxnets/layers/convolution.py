@@ -1,7 +1,7 @@
 """Convolutions and their transpose, channels last."""
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jax.typing import DTypeLike
 from jaxnets import initializers
 from jaxnets.arrays import ArrayLike, InputError, check_bool, check_choice, check_positive, describe
 from jaxnets.layers.convolve import Geometry, Padding, convolve
-from jaxnets.layers.parameters import check_parameters
+from jaxnets.layers.parameters import check_others, check_parameters
 from jaxnets.layers.windows import PerAxis, check_input, per_axis
 
 _PADDING_MODES = {
@@ -46,9 +46,11 @@ class _Layer(nnx.Module):
         self.stride = per_axis("stride", stride, self.axes)
         self.dilation = per_axis("dilation", dilation, self.axes)
 
-    def _draw_parameters(self, fan_in: int, bias: bool, rngs: nnx.Rngs, dtype: DTypeLike) -> None:
+    def _draw_parameters(
+        self, fan_in: int, bias: bool, rngs: nnx.Rngs | None, dtype: DTypeLike
+    ) -> None:
         check_bool("bias", bias)
-        check_parameters(rngs, dtype)
+        rngs = check_parameters(rngs, dtype)
         draw = initializers.fan_in_uniform(fan_in)
         shape = (*self.kernel_size, self.in_channels // self.groups, self.out_channels)
         self.kernel = nnx.Param(draw(rngs.params(), shape, dtype))
@@ -82,9 +84,11 @@ class _Convolution(_Layer):
         bias: bool = True,
         padding_mode: str = "zeros",
         *,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
+        **others: Any,
     ) -> None:
+        check_others(self, others)
         super().__init__((in_channels, out_channels), kernel_size, stride, dilation, groups)
         self.padding_mode = check_choice("padding_mode", padding_mode, tuple(_PADDING_MODES))
         self.padding = self._pairs(padding)
@@ -218,9 +222,11 @@ class ConvTranspose2d(_Layer):
         bias: bool = True,
         dilation: PerAxis = 1,
         *,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
+        **others: Any,
     ) -> None:
+        check_others(self, others, "padding_mode")
         super().__init__((in_channels, out_channels), kernel_size, stride, dilation, groups)
         self.padding = per_axis("padding", padding, self.axes, least=0)
         self.output_padding = per_axis("output_padding", output_padding, self.axes, least=0)

@@ -5,7 +5,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from jaxnets.arrays import ArrayLike, InputError, check_floats, check_number
+from jaxnets.arrays import ArrayLike, InputError, check_bool, check_floats, check_number
 from jaxnets.layers.parameters import check_rngs
 
 
@@ -18,12 +18,16 @@ class Dropout(nnx.Dropout):
 
     Args:
         p: the probability that a value is dropped; ``layer.p`` reads and changes it.
+        inplace: PyTorch's, which changes nothing here.
         rngs: where the stream's first key is drawn from.
     """
 
-    def __init__(self, p: float = 0.5, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self, p: float = 0.5, inplace: bool = False, *, rngs: nnx.Rngs | None = None
+    ) -> None:
         p = check_number("p", p, least=0, most=1)
-        check_rngs(rngs)
+        check_bool("inplace", inplace)
+        rngs = check_rngs(rngs)
         # Whatever stream of rngs the key comes from, it is reseeded by one name.
         stream = nnx.RngStream(rngs.dropout(), tag="dropout") if 0 < p < 1 else None
         super().__init__(p, rngs=stream)
@@ -67,11 +71,14 @@ class Dropout2d(Dropout):
 
     Args:
         p: the probability that a channel is dropped.
+        inplace: PyTorch's, which changes nothing here.
         rngs: where the stream's first key is drawn from.
     """
 
-    def __init__(self, p: float = 0.5, *, rngs: nnx.Rngs) -> None:
-        super().__init__(p, rngs=rngs)
+    def __init__(
+        self, p: float = 0.5, inplace: bool = False, *, rngs: nnx.Rngs | None = None
+    ) -> None:
+        super().__init__(p, inplace, rngs=rngs)
         self.broadcast_dims = (1, 2)
 
     def __call__(self, x: ArrayLike, **options: Any) -> jax.Array:

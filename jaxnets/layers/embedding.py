@@ -1,5 +1,7 @@
 """A table of vectors, looked up by index."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from jax.typing import DTypeLike
 
 from jaxnets import initializers
 from jaxnets.arrays import InputError, check_integer, check_positive, describe
-from jaxnets.layers.parameters import check_parameters
+from jaxnets.layers.parameters import check_others, check_parameters
 
 
 class Embedding(nnx.Embed):
@@ -39,12 +41,14 @@ class Embedding(nnx.Embed):
         embedding_dim: int,
         padding_idx: int | None = None,
         *,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
+        **others: Any,
     ) -> None:
+        check_others(self, others, "max_norm", "norm_type", "scale_grad_by_freq", "sparse")
         check_positive("num_embeddings", num_embeddings)
         check_positive("embedding_dim", embedding_dim)
-        check_parameters(rngs, param_dtype)
+        rngs = check_parameters(rngs, param_dtype)
         super().__init__(
             num_embeddings,
             embedding_dim,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxnets.arrays import ArrayLike, InputError, as_array, describe
+from jaxnets.arrays import ArrayLike, InputError, as_array, check_integer, describe
 
 
 def flatten(x: ArrayLike) -> jax.Array:
@@ -37,7 +37,17 @@ def flatten(x: ArrayLike) -> jax.Array:
 
 
 class Flatten(nnx.Module):
-    """``torch.nn.Flatten``: ``flatten`` as a layer."""
+    """``torch.nn.Flatten``: ``flatten`` as a layer.
+
+    Args:
+        start_dim: 1, the first axis that is flattened.
+        end_dim: -1, the last one.
+    """
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        for name, value, only in (("start_dim", start_dim, 1), ("end_dim", end_dim, -1)):
+            if check_integer(name, value) != only:
+                raise InputError(name, f"{only}, as all axes but the batch are flattened", value)
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Flattens [N, ..., C] to [N, C · ...]."""

@@ -1,5 +1,7 @@
 """The gated recurrent unit."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -7,6 +9,7 @@ from jax.typing import DTypeLike
 
 from jaxnets.arrays import ArrayLike
 from jaxnets.layers.bptt import Gates, Pieces, State
+from jaxnets.layers.parameters import check_others
 from jaxnets.layers.recurrent import Recurrent, RecurrentCell, Weights
 
 
@@ -21,9 +24,9 @@ def _backward(
     d_state: State, saved: tuple[jax.Array, ...], state: State, new: State
 ) -> tuple[jax.Array, State]:
     (r, k, n, un), (dh,), (h,) = saved, d_state, state
-    dn = dh * (1 - k) * (1 - n * n)
-    dk = dh * (h - n) * k * (1 - k)
-    dr = dn * un * r * (1 - r)
+    dn = (dh - dh * k) * (1 - n * n)  # in this order an infinite dh spoils what PyTorch's does
+    dk = dh * (h - n) * (1 - k) * k
+    dr = dn * un * (1 - r) * r
     return jnp.concatenate([dr, dk, dn], axis=-1), (dh * k,)
 
 
@@ -88,9 +91,11 @@ class GRU(Recurrent):
         bidirectional: bool = False,
         *,
         remat: int | None = None,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
+        **others: Any,
     ) -> None:
+        check_others(self, others, "batch_first")
         super().__init__(
             input_size,
             hidden_size,
@@ -159,9 +164,11 @@ class GRUCell(RecurrentCell):
         hidden_size: int,
         bias: bool = True,
         *,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
+        **others: Any,
     ) -> None:
+        check_others(self, others)
         super().__init__(input_size, hidden_size, bias, rngs=rngs, param_dtype=param_dtype)
 
     def __call__(self, x: ArrayLike, state: ArrayLike | None = None) -> jax.Array:

@@ -1,5 +1,7 @@
 """The fully connected layer."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -7,7 +9,7 @@ from jax.typing import DTypeLike
 
 from jaxnets import initializers
 from jaxnets.arrays import ArrayLike, check_bool, check_floats, check_positive
-from jaxnets.layers.parameters import check_parameters
+from jaxnets.layers.parameters import check_others, check_parameters
 
 
 class Linear(nnx.Linear):
@@ -34,13 +36,15 @@ class Linear(nnx.Linear):
         out_features: int,
         bias: bool = True,
         *,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
+        **others: Any,
     ) -> None:
+        check_others(self, others)
         check_positive("in_features", in_features)
         check_positive("out_features", out_features)
         check_bool("bias", bias)
-        check_parameters(rngs, param_dtype)
+        rngs = check_parameters(rngs, param_dtype)
         initializer = initializers.fan_in_uniform(in_features)
         super().__init__(
             in_features,

@@ -1,5 +1,7 @@
 """The long short-term memory network."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -7,6 +9,7 @@ from jax.typing import DTypeLike
 
 from jaxnets.arrays import ArrayLike
 from jaxnets.layers.bptt import Gates, Pieces, State
+from jaxnets.layers.parameters import check_others
 from jaxnets.layers.recurrent import Recurrent, RecurrentCell, Weights
 
 
@@ -23,10 +26,10 @@ def _backward(
 ) -> tuple[jax.Array, State]:
     (i, f, g, o, squashed), (dh, dc) = saved, d_state
     dc = dc + dh * o * (1 - squashed * squashed)
-    di = dc * g * i * (1 - i)
-    df = dc * state[1] * f * (1 - f)
+    di = dc * g * (1 - i) * i
+    df = dc * state[1] * (1 - f) * f
     dg = dc * i * (1 - g * g)
-    do = dh * squashed * o * (1 - o)
+    do = dh * squashed * (1 - o) * o
     return jnp.concatenate([di, df, dg, do], axis=-1), (jnp.zeros_like(dh), dc * f)
 
 
@@ -98,9 +101,11 @@ class LSTM(Recurrent):
         proj_size: int = 0,
         *,
         remat: int | None = None,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
+        **others: Any,
     ) -> None:
+        check_others(self, others, "batch_first")
         super().__init__(
             input_size,
             hidden_size,
@@ -171,9 +176,11 @@ class LSTMCell(RecurrentCell):
         hidden_size: int,
         bias: bool = True,
         *,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
+        **others: Any,
     ) -> None:
+        check_others(self, others)
         super().__init__(input_size, hidden_size, bias, rngs=rngs, param_dtype=param_dtype)
 
     def __call__(

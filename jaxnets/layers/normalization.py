@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,12 +20,12 @@ from jaxnets.arrays import (
     entries,
 )
 from jaxnets.layers import shard
-from jaxnets.layers.parameters import check_parameters
+from jaxnets.layers.parameters import check_others, check_parameters
 
 
 def _at_least_float32(x: jax.Array) -> jax.Array:
     """The dtype of the statistics: as in PyTorch, a half is not wide enough for them."""
-    return jnp.asarray(x, jnp.float32 if x.dtype.itemsize < 4 else x.dtype)
+    return jnp.asarray(x, jnp.float32 if x.dtype.itemsize < 4 else None)
 
 
 def _moments(x: jax.Array, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:
@@ -134,7 +135,9 @@ class BatchNorm(Normalization):
         synchronized: bool = False,
         rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
+        **others: Any,
     ) -> None:
+        check_others(self, others)
         check_positive("num_features", num_features)
         check_bool("affine", affine)
         check_parameters(rngs, param_dtype, constant=True)
@@ -168,6 +171,7 @@ class BatchNorm(Normalization):
                 per channel.
         """
         self._check_shape(x)
+        x = jnp.asarray(x)
         values = _at_least_float32(x)
         if self.use_running_average and self.mean is not None and self.var is not None:
             row = (1,) * (x.ndim - 1) + (self.num_features,)
@@ -265,7 +269,9 @@ class LayerNorm(Normalization):
         *,
         rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
+        **others: Any,
     ) -> None:
+        check_others(self, others)
         given = entries(normalized_shape)
         shape = (normalized_shape,) if given is None else given
         if not shape:
@@ -289,6 +295,7 @@ class LayerNorm(Normalization):
         """
         shape = self.normalized_shape
         check_floats("x", x, ("...", *shape))
+        x = jnp.asarray(x)
         values = _at_least_float32(x)
         moments = _moments(values, range(x.ndim - len(shape), x.ndim))
         return self._scaled(self._normalized(values, *moments), x.dtype)
@@ -319,7 +326,9 @@ class GroupNorm(Normalization):
         bias: bool = True,
         rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
+        **others: Any,
     ) -> None:
+        check_others(self, others)
         check_positive("num_groups", num_groups)
         check_positive("num_channels", num_channels)
         if num_channels % num_groups:
@@ -373,7 +382,9 @@ class InstanceNorm2d(GroupNorm):
         affine: bool = False,
         rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
+        **others: Any,
     ) -> None:
+        check_others(self, others, "momentum", "track_running_stats")
         check_positive("num_features", num_features)
         super().__init__(
             num_features, num_features, eps, affine, rngs=rngs, param_dtype=param_dtype

@@ -1,23 +1,70 @@
-"""What every layer with parameters or random draws checks first."""
+"""What every layer with parameters or random draws checks first, and PyTorch's other arguments."""
 
 from typing import Any
 
+import numpy as np
 from flax import nnx
 
 from jaxnets.arrays import InputError, check_float_dtype
 
+#: Arguments of PyTorch's layers that ours have no need of: the values that ask for what is done
+#: here anyway, and what to do instead of giving another. No value at all: any is as good.
+_OTHERS: dict[str, tuple[tuple[Any, ...], str]] = {
+    "device": ((None,), "None; jax.device_put moves a model's arrays"),
+    "dtype": ((None,), "None; param_dtype=jnp.float32 says the dtype of parameters"),
+    "batch_first": (
+        (True,),
+        "True: jnp.swapaxes(x, 0, 1) makes [batch, time, …] of x",
+    ),
+    "return_indices": ((False,), "False, as no indices of the largest values are returned"),
+    "add_bias_kv": ((False,), "False, as keys and values get no learned position"),
+    "add_zero_attn": ((False,), "False, as keys and values get no zero position"),
+    "max_norm": ((None,), "None, as no row is scaled down in a call"),
+    "norm_type": ((), ""),
+    "scale_grad_by_freq": ((False,), "False, as gradients are not divided by counts"),
+    "sparse": ((False,), "False, as gradients are dense"),
+    "padding_mode": (("zeros",), "'zeros', the only mode of a transposed convolution"),
+    "track_running_stats": ((False,), "False, as there are no running statistics"),
+    "momentum": ((), ""),
+    "enable_nested_tensor": ((), ""),
+    "mask_check": ((), ""),
+}
 
-def check_rngs(rngs: Any) -> None:
-    """Checks that initial values or random draws can be had.
+
+def check_others(layer: nnx.Module, given: dict[str, Any], *names: str) -> None:
+    """Takes what PyTorch's layer takes and ours does not, where it changes nothing.
+
+    Args:
+        layer: ours.
+        given: arguments by name that it has no parameter for.
+        names: which of PyTorch's there are beside ``device`` and ``dtype``.
+
+    Raises:
+        InputError: if one would change what the layer does; the message says what to do instead.
+        TypeError: if one is none of PyTorch's either, as of any function.
+    """
+    for name, value in given.items():
+        if name not in ("device", "dtype", *names):
+            kind = type(layer).__name__
+            raise TypeError(f"{kind}.__init__() got an unexpected keyword argument {name!r}")
+        harmless, expected = _OTHERS[name]
+        plain = bool(value) if isinstance(value, np.bool_) else value
+        if harmless and not any(type(plain) is type(one) and plain == one for one in harmless):
+            raise InputError(name, expected, value)
+
+
+def check_rngs(rngs: Any) -> nnx.Rngs:
+    """The streams from which initial values or random draws are had.
 
     Raises:
         InputError: if these are no random streams of Flax.
     """
     if not isinstance(rngs, nnx.Rngs):
-        raise InputError("rngs", "random streams, such as nnx.Rngs(0)", rngs)
+        raise InputError("rngs", "random streams, such as rngs=nnx.Rngs(0)", rngs)
+    return rngs
 
 
-def check_parameters(rngs: Any, param_dtype: Any, *, constant: bool = False) -> None:
+def check_parameters(rngs: Any, param_dtype: Any, *, constant: bool = False) -> nnx.Rngs:
     """Checks where initial values come from, and their dtype.
 
     Args:
@@ -25,9 +72,13 @@ def check_parameters(rngs: Any, param_dtype: Any, *, constant: bool = False) -> 
         param_dtype: the dtype of the parameters.
         constant: whether nothing is drawn, so that ``rngs`` may be None.
 
+    Returns:
+        The streams.
+
     Raises:
         InputError: if there are no random streams, or the dtype is not a floating-point one.
     """
     if not (constant and rngs is None):
         check_rngs(rngs)
     check_float_dtype("param_dtype", param_dtype)
+    return rngs

@@ -11,6 +11,7 @@ from flax import nnx
 from jax import lax
 
 from jaxnets.arrays import ArrayLike, InputError, check_bool, check_integer, describe, entries
+from jaxnets.layers.parameters import check_others
 from jaxnets.layers.windows import PerAxis, check_input, per_axis
 
 
@@ -149,9 +150,10 @@ class _MaxPool(_Pool):
         stride: PerAxis | None = None,
         padding: PerAxis = 0,
         dilation: PerAxis = 1,
-        *,
+        return_indices: bool = False,
         ceil_mode: bool = False,
     ) -> None:
+        check_others(self, {"return_indices": return_indices}, "return_indices")
         super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
 
     def __call__(self, x: ArrayLike) -> jax.Array:

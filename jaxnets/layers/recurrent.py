@@ -57,7 +57,7 @@ class Recurrent(nnx.Module):
         proj_size: int = 0,
         *,
         remat: int | None = None,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None,
         param_dtype: DTypeLike,
     ) -> None:
         check_positive("input_size", input_size)
@@ -71,7 +71,7 @@ class Recurrent(nnx.Module):
         if remat is not None:
             check_positive("remat", remat)
         self.remat = remat
-        check_parameters(rngs, param_dtype)
+        rngs = check_parameters(rngs, param_dtype)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         for layer in range(num_layers):
             features = self._state_size * len(self._suffixes) if layer else input_size
@@ -209,13 +209,13 @@ class RecurrentCell(nnx.Module):
         hidden_size: int,
         bias: bool,
         *,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None,
         param_dtype: DTypeLike,
     ) -> None:
         check_positive("input_size", input_size)
         check_positive("hidden_size", hidden_size)
         self.bias = check_bool("bias", bias)
-        check_parameters(rngs, param_dtype)
+        rngs = check_parameters(rngs, param_dtype)
         self.input_size, self.hidden_size = input_size, hidden_size
         shapes = _shapes(self.gate_count, input_size, hidden_size, bias)
         _add_parameters(self, "", shapes, rngs, param_dtype)

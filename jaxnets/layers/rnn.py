@@ -1,6 +1,6 @@
 """The plain recurrent network."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from jax.typing import DTypeLike
 
 from jaxnets.arrays import ArrayLike, check_choice
 from jaxnets.layers.bptt import Gates, State
+from jaxnets.layers.parameters import check_others
 from jaxnets.layers.recurrent import Recurrent, RecurrentCell, Weights
 
 
@@ -79,9 +80,11 @@ class RNN(Recurrent):
         bidirectional: bool = False,
         *,
         remat: int | None = None,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
+        **others: Any,
     ) -> None:
+        check_others(self, others, "batch_first")
         check_choice("nonlinearity", nonlinearity, tuple(_GATES))
         super().__init__(
             input_size,
@@ -154,9 +157,11 @@ class RNNCell(RecurrentCell):
         bias: bool = True,
         nonlinearity: Literal["tanh", "relu"] = "tanh",
         *,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
+        **others: Any,
     ) -> None:
+        check_others(self, others)
         check_choice("nonlinearity", nonlinearity, tuple(_GATES))
         super().__init__(input_size, hidden_size, bias, rngs=rngs, param_dtype=param_dtype)
         self.nonlinearity = nonlinearity

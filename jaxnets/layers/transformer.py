@@ -1,6 +1,7 @@
 """The transformer encoder, batch first."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from jaxnets.layers.attention import MultiheadAttention
 from jaxnets.layers.dropout import Dropout
 from jaxnets.layers.linear import Linear
 from jaxnets.layers.normalization import LayerNorm
+from jaxnets.layers.parameters import check_others
 
 _ACTIVATIONS = {"relu": ReLU, "gelu": GELU}
 
@@ -49,9 +51,11 @@ class TransformerEncoderLayer(nnx.Module):
         *,
         norm_first: bool = False,
         bias: bool = True,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
+        **others: Any,
     ) -> None:
+        check_others(self, others, "batch_first")
         check_positive("d_model", d_model)
         check_positive("nhead", nhead)
         check_number("layer_norm_eps", layer_norm_eps, least=0)
@@ -137,7 +141,9 @@ class TransformerEncoder(nnx.Module):
         encoder_layer: TransformerEncoderLayer,
         num_layers: int,
         norm: Callable[[jax.Array], jax.Array] | None = None,
+        **others: Any,
     ) -> None:
+        check_others(self, others, "enable_nested_tensor", "mask_check")
         if not isinstance(encoder_layer, nnx.Module):
             raise InputError("encoder_layer", "a layer", encoder_layer)
         if norm is not None and not callable(norm):

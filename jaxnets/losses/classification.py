@@ -138,7 +138,7 @@ def cross_entropy(
         [0.4076 1.0986]
     """
     outputs = arguments.scores(outputs)
-    as_array("labels", labels)
+    given = as_array("labels", labels)
     smoothing = check_number("label_smoothing", label_smoothing, least=0, most=1)
     # log softmax is shifted - log_sum. Kept apart, the gradient of a one-hot label is softmax minus
     # one-hot without a further sum over the classes; any shift gives the same, so it is constant.
@@ -146,7 +146,7 @@ def cross_entropy(
     log_sum = jnp.log(jnp.sum(jnp.exp(shifted), axis=-1))
     scale = 1 if weight is None else arguments.class_weights(weight, outputs)
 
-    if jnp.shape(labels) == outputs.shape:
+    if given.shape == outputs.shape:
         targets = _read_probabilities(labels, outputs, ignore_index)
         targets = targets * (1 - smoothing) + smoothing / outputs.shape[-1]
         losses = jnp.sum(scale * targets * (log_sum[..., None] - shifted), axis=-1)

@@ -112,7 +112,7 @@ def _read_targets(
     known = not isinstance(target_lengths, jax.core.Tracer)
 
     def strange(values: np.ndarray) -> np.ndarray:
-        ends = np.reshape(target_lengths, (-1, 1)) if values.ndim == 2 else values.size
+        ends = np.asarray(target_lengths).reshape(-1, 1) if values.ndim == 2 else values.size
         used = np.arange(values.shape[-1]) < ends
         return used & ((values < 0) | (values >= classes) | (values == blank))
 

@@ -34,7 +34,7 @@ class ImageClassifier(nnx.Module):
         hidden_size: int = 64,
         num_classes: int = 10,
         *,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
         check_positive("input_size", input_size)

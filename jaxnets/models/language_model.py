@@ -45,7 +45,7 @@ class LanguageModel(nnx.Module):
         dropout: float = 0.0,
         *,
         cell: Literal["lstm", "gru"] = "lstm",
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
         check_positive("vocab_size", vocab_size)
@@ -55,7 +55,7 @@ class LanguageModel(nnx.Module):
         check_choice("cell", cell, ("lstm", "gru"))
         check_number("dropout", dropout, least=0, most=1)
         self.cell = cell
-        options = {"rngs": rngs, "param_dtype": param_dtype}
+        options: dict[str, Any] = {"rngs": rngs, "param_dtype": param_dtype}
         self.drop = Dropout(dropout, rngs=rngs)
         self.encoder = Embedding(vocab_size, embedding_dim, **options)
         layer = {"lstm": LSTM, "gru": GRU}[cell]

@@ -1,5 +1,7 @@
 """LeNet, the convolutional network of documents 002 and 003."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -36,7 +38,7 @@ class LeNet(nnx.Module):
         num_classes: int = 10,
         image_size: int = 28,
         *,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
         check_positive("in_channels", in_channels)
@@ -45,7 +47,7 @@ class LeNet(nnx.Module):
             raise InputError("image_size", "28 or 32", image_size)
         self.image_shape = (image_size, image_size, in_channels)
         padding = (32 - image_size) // 2
-        options = {"rngs": rngs, "param_dtype": param_dtype}
+        options: dict[str, Any] = {"rngs": rngs, "param_dtype": param_dtype}
         self.conv1 = Conv2d(in_channels, 6, 5, padding=padding, **options)
         self.conv2 = Conv2d(6, 16, 5, **options)
         self.pool = MaxPool2d(2)

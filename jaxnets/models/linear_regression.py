@@ -8,6 +8,7 @@ from jax.typing import DTypeLike
 from jaxnets import initializers
 from jaxnets.arrays import ArrayLike, check_floats, check_number
 from jaxnets.layers import Linear
+from jaxnets.layers.parameters import check_rngs
 
 
 class LinearRegression(Linear):
@@ -34,14 +35,14 @@ class LinearRegression(Linear):
         out_features: int = 1,
         *,
         init_std: float | None = None,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
         super().__init__(in_features, out_features, rngs=rngs, param_dtype=param_dtype)
         if init_std is not None:
             draw = initializers.normal(0.0, check_number("init_std", init_std, least=0))
             for parameter in (self.kernel, self.bias):
-                parameter.set_value(draw(rngs.params(), parameter.shape, param_dtype))
+                parameter.set_value(draw(check_rngs(rngs).params(), parameter.shape, param_dtype))
 
     def __call__(self, inputs: ArrayLike) -> jax.Array:
         """Predicts [batch, out_features] from [batch, in_features]."""

@@ -59,7 +59,7 @@ class MLP(nnx.Module):
         features: Sequence[int] = (784, 128, 64, 10),
         *,
         output: Literal["logits", "softmax"] = "logits",
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
         sizes = entries(features)

@@ -53,7 +53,7 @@ class RecurrentClassifier(nnx.Module):
         bidirectional: bool = False,
         output: Literal["sigmoid", "logits"] | None = None,
         remat: int | None = None,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
         check_positive("input_dim", input_dim)

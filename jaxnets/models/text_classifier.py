@@ -1,13 +1,20 @@
 """The LSTM classifier of document 002, on text."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import InputError, check_choice, check_number, check_positive, describe
+from jaxnets.arrays import (
+    InputError,
+    check_choice,
+    check_number,
+    check_positive,
+    check_usable,
+    describe,
+)
 from jaxnets.layers import GRU, LSTM, Dropout, Embedding, Linear
 
 
@@ -17,8 +24,7 @@ def check_tokens(tokens: jax.Array) -> None:
     Raises:
         InputError: if it does not.
     """
-    if not hasattr(tokens, "shape"):
-        raise InputError("tokens", "integers [batch, time]", type(tokens).__name__)
+    check_usable("tokens", "integers [batch, time]", tokens)
     if len(tokens.shape) != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
         raise InputError("tokens", "integers [batch, time]", describe(tokens))
 
@@ -65,7 +71,7 @@ class TextClassifier(nnx.Module):
         cell: Literal["lstm", "gru"] = "lstm",
         bidirectional: bool = False,
         output: Literal["sigmoid", "logits"] | None = None,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
     ) -> None:
         check_positive("vocab_size", vocab_size)
@@ -79,7 +85,7 @@ class TextClassifier(nnx.Module):
         self.output = check_choice("output", output, ("sigmoid", "logits"))
         check_number("dropout", dropout, least=0, most=1)
         self.cell = cell
-        options = {"rngs": rngs, "param_dtype": param_dtype}
+        options: dict[str, Any] = {"rngs": rngs, "param_dtype": param_dtype}
         self.embedding = Embedding(vocab_size, embedding_dim, padding_idx=0, **options)
         layer = {"lstm": LSTM, "gru": GRU}[cell](
             embedding_dim,

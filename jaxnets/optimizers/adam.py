@@ -44,7 +44,7 @@ def adam(
     """
     beta1, beta2 = checks.two_betas(betas)
     eps = check_number("eps", eps, least=0)
-    check_bool("amsgrad", amsgrad)
+    amsgrad = check_bool("amsgrad", amsgrad)
 
     def coefficients(taken: jax.Array, lr: jax.Array) -> Coefficients:
         step = (taken + 1).astype(lr.dtype)

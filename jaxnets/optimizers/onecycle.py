@@ -53,7 +53,7 @@ def one_cycle_lr(
     start = highest / check_number("div_factor", div_factor, above=0)
     end = start / check_number("final_div_factor", final_div_factor, above=0)
     total = _total(total_steps, epochs, steps_per_epoch)
-    check_bool("three_phase", three_phase)
+    three_phase = check_bool("three_phase", three_phase)
     values = [start, highest, start, end] if three_phase else [start, highest, end]
     return _through(values, _ends(total, pct_start, three_phase), anneal_strategy, total)
 
@@ -89,7 +89,7 @@ def one_cycle_momentum(
     lowest = check_number("base_momentum", base_momentum, least=0, most=1)
     highest = check_number("max_momentum", max_momentum, least=0, most=1)
     total = _total(total_steps, epochs, steps_per_epoch)
-    check_bool("three_phase", three_phase)
+    three_phase = check_bool("three_phase", three_phase)
     values = [highest, lowest, highest, highest][: 4 if three_phase else 3]
     return _through(values, _ends(total, pct_start, three_phase), anneal_strategy, total)
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.typing import ArrayLike
 
-from jaxnets.arrays import InputError, check_number
+from jaxnets.arrays import InputError, as_array, called, check_number
 from jaxnets.optimizers.scalars import scalar
 
 
@@ -69,7 +69,9 @@ def set_learning_rate(state: Any, lr: float | Callable[[jax.Array], ArrayLike]) 
     def change(part: Any) -> Any:
         if not _is_state(part):
             return part
-        return part._replace(lr=scalar(lr(part.lr) if callable(lr) else lr))
+        expected = "a number, or a function from a rate to its new one"
+        new = called("lr", expected, lr, part.lr) if callable(lr) else lr
+        return part._replace(lr=scalar(as_array("lr", new)))
 
     return jax.tree.map(change, state, is_leaf=_is_state)
 

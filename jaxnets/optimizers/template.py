@@ -50,8 +50,8 @@ def from_rule(
     """
     lr = checks.number_or_schedule("lr", lr)
     weight_decay = check_number("weight_decay", weight_decay, least=0)
-    check_bool("maximize", maximize)
-    check_bool("decoupled_weight_decay", decoupled)
+    maximize = check_bool("maximize", maximize)
+    decoupled = check_bool("decoupled_weight_decay", decoupled)
 
     def one_parameter(
         k: Coefficients, gradient: jax.Array, parameter: jax.Array, *kept: jax.Array

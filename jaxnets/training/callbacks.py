@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_choice, check_number, check_positive
+from jaxnets.arrays import InputError, check_choice, check_number, check_positive, shown
 from jaxnets.data.dataset import Dataset
 from jaxnets.training.placement import local
 from jaxnets.training.records import EpochRecord
@@ -197,7 +197,7 @@ class Listeners:
     def __init__(self, callbacks: Any) -> None:
         if not isinstance(callbacks, list | tuple) or not all(map(callable, callbacks)):
             expected = "a sequence of functions of an EpochRecord, or of Callback objects"
-            raise InputError("callbacks", expected, repr(callbacks))
+            raise InputError("callbacks", expected, shown(callbacks))
         self._every = callbacks
         self._more = [each for each in callbacks if isinstance(each, Callback)]
         self.reason: str | None = None

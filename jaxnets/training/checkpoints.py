@@ -126,7 +126,7 @@ def read(
             warnings.warn(text, UserWarning, stacklevel=2)
         return saved
     if passed:
-        raise InputError("directory", "an intact checkpoint", "; ".join(passed))
+        raise InputError("directory", "an intact checkpoint", "; ".join(passed), whole=True)
     return None
 
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets import losses
-from jaxnets.arrays import InputError, describe
+from jaxnets.arrays import InputError, check_function, describe
 from jaxnets.training.state import Loss
 
 OF_CLASSES = (losses.cross_entropy, losses.nll_loss, losses.cross_entropy_of_probabilities)
@@ -176,6 +176,12 @@ def adds_up(loss: Loss, shapes: Callable[[], tuple[Any, Any]]) -> bool:
 
 def _is_batch(array: Any) -> bool:
     return jnp.shape(array)[:1] == (2,)
+
+
+def check_loss(loss: Any) -> None:
+    """Raises unless a loss is a function, and none of PyTorch's."""
+    expected = "a function of (outputs, labels), such as jaxnets.losses.cross_entropy"
+    check_function("loss", loss, expected)
 
 
 def unwrapped(loss: Loss) -> tuple[Callable[..., Any], dict[str, Any]]:

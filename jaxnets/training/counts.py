@@ -1,5 +1,6 @@
 """Correct predictions, and out of how many."""
 
+import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets import losses, metrics
-from jaxnets.arrays import ArrayLike, InputError
+from jaxnets.arrays import ArrayLike, InputError, called, check_function, shown
 from jaxnets.data.dataset import Split
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.training.classes import (
@@ -53,10 +54,9 @@ def counter(correct: Any, loss: Loss, split: Split | StreamedSplit) -> Count | N
     Raises:
         InputError: if it is neither a function, nor ``"auto"``, nor None.
     """
-    if correct is None or callable(correct):
-        return correct
-    if correct != "auto":
-        raise InputError("correct", "a function, 'auto' or None", repr(correct))
+    if not isinstance(correct, str) or correct != "auto":
+        expected = "a function of (outputs, labels), 'auto' or None"
+        return None if correct is None else check_function("correct", correct, expected)
     function, options = unwrapped(loss)
     if function in OF_QUANTITIES or not np.issubdtype(split.spec.labels.dtype, np.integer):
         return None
@@ -94,6 +94,31 @@ def counted(correct: Count, outputs: Any, labels: jax.Array) -> tuple[jax.Array,
         for x in jax.tree.leaves(found)
     ]
     raise InputError("correct", expected, ", ".join(parts[:3]) or repr(found))
+
+
+def check_scalars(program: Any, outputs: Any, labels: Any) -> None:
+    """Checks that loss and ``correct`` give one number each, by shapes alone.
+
+    Args:
+        program: has the two.
+        outputs: shapes of the model's outputs.
+        labels: shape and dtype of the labels.
+
+    Raises:
+        InputError: if one of them gives something else, or does not take them.
+    """
+    if isinstance(program.correct, _Labels) and not hasattr(outputs, "shape"):
+        expected = "None or a function, as the model's outputs are no single array"
+        raise InputError("correct", expected, "'auto'")
+    expected = "a function of (outputs, labels) that gives one number"
+    shapes = functools.partial(jax.eval_shape, program.loss)
+    made = called("loss", expected, shapes, outputs, labels, got=shown(program.loss))
+    if getattr(made, "shape", None) != ():
+        raise InputError("loss", expected, f"one that gives {shown(made)}")
+    if program.correct is not None:
+        shapes = functools.partial(jax.eval_shape, functools.partial(counted, program.correct))
+        expected = "a function of (outputs, labels)"
+        called("correct", expected, shapes, outputs, labels, got=shown(program.correct))
 
 
 def check_counted(correct: ArrayLike, total: ArrayLike) -> None:

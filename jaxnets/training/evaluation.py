@@ -10,14 +10,22 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_fits, check_positive
+from jaxnets.arrays import (
+    InputError,
+    called,
+    check_fits,
+    check_positive,
+    check_usable,
+    describe,
+    shown,
+)
 from jaxnets.data.batching import epoch_plan
 from jaxnets.data.dataset import Split
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.training.batches import Feed, ResidentFeed, cut, feed
-from jaxnets.training.classes import adds_up, check_outputs, expected_labels
+from jaxnets.training.classes import adds_up, check_loss, check_outputs, expected_labels
 from jaxnets.training.compiled import Compiled
-from jaxnets.training.counts import check_counted, counter
+from jaxnets.training.counts import check_counted, check_scalars, counter
 from jaxnets.training.epoch import evaluate_batches, predict_batches
 from jaxnets.training.placement import Placement, one_device
 from jaxnets.training.records import Evaluation
@@ -62,6 +70,7 @@ def evaluate(
     check_positive("batch_size", batch_size)
     check_model(model)
     check_split("split", split)
+    check_loss(loss)
     graphdef, state = initialize(model, _NO_OPTIMIZER, seed=0)
     program = Program(graphdef, loss, _NO_OPTIMIZER, transform, counter(correct, loss, split))
     here = one_device()
@@ -95,6 +104,7 @@ def predict(
     """
     check_positive("batch_size", batch_size)
     program, state, here = for_prediction(model, transform)
+    check_usable("inputs", "an array [examples, …]", inputs)
     if not np.shape(inputs) or not len(inputs):
         raise InputError("inputs", "at least one example", f"an array {list(np.shape(inputs))}")
     check_fits("inputs", inputs)
@@ -102,8 +112,9 @@ def predict(
     pieces = cut(epoch_plan(len(inputs), batch_size, seed=0, epoch=0, shuffle=False))
     run = Compiled(program, here, ahead=False).run
     parts = []
+    fitting = functools.partial(called, "inputs", "what the model takes", got=describe(inputs))
     for piece, batches in zip(pieces, source.batches(pieces), strict=True):
-        many = run(predict_batches, piece.rows.shape[1], state, batches)
+        many = fitting(run, predict_batches, piece.rows.shape[1], state, batches)
         parts.append(jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), many))
     return jax.tree.map(lambda *some: np.concatenate(some), *parts)
 
@@ -200,14 +211,16 @@ def checked_feed(
         InputError: if the inputs do not fit the model, its outputs do not fit the loss or the
             classes, or a label is not what the loss takes.
     """
-    made, labels = _shapes(program, state, split)
+    made, labels = _shapes(name, program, state, split)
+    if program.augment is None or name != "data.train":  # augmentation may change the labels
+        check_scalars(program, made, labels)
     check_outputs(program.loss, made, labels, class_names)
     return feed(f"{name}.labels", split, expected_labels(program.loss, made, labels), placement)
 
 
 def informed(program: Program, state: TrainState, split: Split | StreamedSplit) -> Program:
     """A program that knows what its loss does with the model's outputs."""
-    shapes = functools.partial(_shapes, program, state, split)
+    shapes = functools.partial(_shapes, "data.train", program, state, split)
     return dataclasses.replace(program, adds_up=adds_up(program.loss, shapes))
 
 
@@ -219,11 +232,35 @@ def loss_adds_up(
     return informed(Program(graphdef, loss, _NO_OPTIMIZER, transform), state, split).adds_up
 
 
-def _shapes(program: Program, state: TrainState, split: Split | StreamedSplit) -> tuple[Any, Any]:
+def _shapes(
+    name: str, program: Program, state: TrainState, split: Split | StreamedSplit
+) -> tuple[Any, Any]:
     """Shapes and dtypes of the outputs and labels of a batch."""
     # two examples, as one is too little for statistics over the batch
     inputs, labels = (jax.ShapeDtypeStruct((2, *s.shape), s.dtype) for s in split.spec)
-    return jax.eval_shape(functools.partial(outputs, program), state, inputs), labels
+    return outputs_of(f"{name}.inputs", program, state, inputs), labels
+
+
+def outputs_of(argument: str, program: Program, state: TrainState, inputs: Any) -> Any:
+    """The shapes of a model's outputs for a batch of inputs.
+
+    Args:
+        argument: what an error message calls the inputs.
+        program: the model.
+        state: its state.
+        inputs: shape and dtype of the batch.
+
+    Raises:
+        InputError: if the transform or the model does not take them.
+    """
+    if program.transform is not None:
+        expected = f"a function of a batch {describe(inputs)}"
+        shapes = functools.partial(jax.eval_shape, program.transform)
+        changed = called("transform", expected, shapes, inputs, got=shown(program.transform))
+        if not hasattr(changed, "shape"):
+            raise InputError("transform", f"{expected} to an array", f"one to {shown(changed)}")
+    shapes = functools.partial(jax.eval_shape, functools.partial(outputs, program))
+    return called(argument, "what the model takes", shapes, state, inputs, got=describe(inputs))
 
 
 def check_model(model: Any) -> None:

@@ -9,7 +9,7 @@ import optax
 from flax import nnx
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import InputError, check_bool, check_seed
+from jaxnets.arrays import InputError, check_bool, check_seed, shown
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.transforms import Augmentation
 from jaxnets.training.callbacks import Callback, Listeners, RunSoFar
@@ -153,8 +153,9 @@ def fit(
         save: where and how often to save checkpoints. Ctrl-C and SIGTERM then save before they
             end the run.
         resume: whether to go on with the run that is saved there, if there is one. It then ends
-            as if it had never been interrupted, bit for bit. On another number of devices sums are
-            of another order, and dropout and augmentation draw other numbers.
+            as if it had never been interrupted, bit for bit, on the same machine with the same
+            versions and native kernels; a warning says where these are others. On another number of
+            devices sums are of another order, and dropout and augmentation draw other numbers.
         callbacks: functions to call with each ``EpochRecord``, or ``Callback`` objects, which hear
             more. Any of them ends the run by raising ``StopTraining``.
         non_finite: what becomes of a step whose loss is NaN or infinite: ``"stop"`` raises;
@@ -209,7 +210,7 @@ def fit(
     )
     state = placement.place(state)
     about = _about(program, state, settings, seed, save)
-    journal = begin(save, resume, about, state)
+    journal = begin(save, resume, about, placement.shards, state)
     if len(journal.history) > epochs:
         raise InputError("epochs", f"at least {len(journal.history)}, which are done", epochs)
     course = Course(Compiled(program, placement), journal, data, feeds, plan, epochs)
@@ -217,7 +218,7 @@ def fit(
     first = jax.process_index() == 0
     with (
         reporter(progress if first else "none", epochs=epochs, steps=steps) as report,
-        keeper(save, about, journal.step) as keep,
+        keeper(save, about, placement.shards, journal.step) as keep,
         listeners.listening(so_far),
     ):
         course.run(report, keep, listeners)
@@ -242,9 +243,9 @@ def _placement(
 ) -> AnyPlacement:
     """The devices, which share parameters too if there is a sharding."""
     if sharding is not None and not isinstance(sharding, Sharding):
-        raise InputError("sharding", "a Sharding or None", repr(sharding))
+        raise InputError("sharding", "a Sharding or None", sharding)
     if sharding is not None and parallel == "pmap":
-        raise InputError("parallel", "'shard_map' where parameters are cut too", repr(parallel))
+        raise InputError("parallel", "'shard_map' where parameters are cut too", shown(parallel))
     placement = place(devices, parallel)
     if sharding is None:
         return placement
@@ -262,7 +263,7 @@ def _check_alone(seeds: Any, devices: Any, callbacks: Any, others: dict[str, Any
     if devices not in (None, 1):
         raise InputError("devices", "None or 1 with seeds", devices)
     if not isinstance(callbacks, list | tuple) or callbacks:
-        raise InputError("callbacks", "none with seeds", repr(callbacks))
+        raise InputError("callbacks", "none with seeds", callbacks)
     for name, value in others.items():
         if value:
             raise InputError(name, "the default with seeds", value)
@@ -270,6 +271,6 @@ def _check_alone(seeds: Any, devices: Any, callbacks: Any, others: dict[str, Any
 
 def _check_saving(save: Any, resume: Any) -> None:
     if save is not None and not isinstance(save, Saving):
-        raise InputError("save", "a Saving or None", repr(save))
+        raise InputError("save", "a Saving or None", save)
     if check_bool("resume", resume) and save is None:
         raise InputError("save", "a Saving to go on with, as resume is True", save)

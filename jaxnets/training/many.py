@@ -12,7 +12,15 @@ import optax
 from flax import nnx
 
 from jaxnets import optimizers
-from jaxnets.arrays import InputError, check_number, check_positive, check_seed, entries
+from jaxnets.arrays import (
+    InputError,
+    called,
+    check_number,
+    check_positive,
+    check_seed,
+    entries,
+    shown,
+)
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.training.compiled import Compiled
 from jaxnets.training.evaluation import check_model, checked_feed, informed
@@ -111,6 +119,12 @@ def _begun(settings: Settings, build: Build, seeds: Sequence[int]) -> tuple[Any,
 
 def built(build: Build, seed: int) -> nnx.Module:
     """The model that a function of ``nnx.Rngs`` makes from a seed."""
+    return called(
+        "model", "a function of nnx.Rngs that makes a model", _made, build, seed, got=shown(build)
+    )
+
+
+def _made(build: Build, seed: int) -> nnx.Module:
     parameters = inspect.signature(build).parameters.values()
     several = inspect.Parameter.VAR_KEYWORD  # of classes Python sees no more
     by_name = any(each.name == "rngs" or each.kind is several for each in parameters)

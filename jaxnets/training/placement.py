@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxnets.arrays import InputError, check_positive
+from jaxnets.arrays import InputError, check_choice, check_positive, shown
 
 #: The name of the axis over which devices share a batch, as ``jax.lax.psum`` takes it.
 AXIS = "data"
@@ -199,17 +199,16 @@ def place(devices: int | Sequence[jax.Device] | None, parallel: Parallel) -> Pla
 
 
 def _placement(devices: int | Sequence[jax.Device] | None, parallel: Parallel) -> Placement:
-    if parallel not in get_args(Parallel):
-        raise InputError("parallel", f"one of {', '.join(get_args(Parallel))}", repr(parallel))
+    check_choice("parallel", parallel, get_args(Parallel))
     there = sorted(jax.devices(), key=lambda device: device.process_index)
     if devices is None:
         alone = there[0].platform == "cpu" and jax.process_count() == 1
         return Placement(tuple(there[:1] if alone else there), parallel)
     if isinstance(devices, Sequence):
         if not devices or not all(isinstance(device, jax.Device) for device in devices):
-            raise InputError("devices", "a number, or a sequence of jax.Device", repr(devices))
+            raise InputError("devices", "a number, or a sequence of jax.Device", shown(devices))
         if len(set(devices)) < len(devices):
-            raise InputError("devices", "each device once", repr(devices))
+            raise InputError("devices", "each device once", shown(devices))
         ordered = sorted(devices, key=lambda device: device.process_index)
         return Placement(tuple(ordered), parallel)
     check_positive("devices", devices)

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_fits
+from jaxnets.arrays import InputError, check_fits, check_usable, describe
 from jaxnets.training.evaluation import for_prediction
 from jaxnets.training.state import Transform, outputs
 
@@ -69,12 +69,24 @@ def predictor(
         if isinstance(inputs, jax.core.Tracer):  # of somebody's program, or gradient
             return compute(inputs, both_modes=True)
         check_fits("inputs", inputs)
-        made = compiled(inputs)
+        try:
+            made = compiled(inputs)
+        except (TypeError, ValueError) as error:
+            raise _refused(inputs, error) from error
         if on_cpu:
             _ask_for(made)
         return made
 
     return answer
+
+
+def _refused(inputs: Any, error: Exception) -> InputError:
+    """What to say of inputs with which the program failed."""
+    if isinstance(error, InputError):
+        return error
+    check_usable("inputs", "an array [examples, …]", inputs)
+    got = f"{describe(inputs)} ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
+    return InputError("inputs", "what the model takes", got)
 
 
 def _ask_for(made: Any) -> None:

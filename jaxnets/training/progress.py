@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from typing import Literal, Protocol, get_args
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, printable
 from jaxnets.training.records import EpochRecord
 
 Progress = Literal["auto", "bar", "lines", "none"]
@@ -49,7 +49,7 @@ class Lines(Silence):
 
     def say(self, text: str) -> None:
         """Prints it."""
-        print(text, flush=True)
+        print(printable(text, limit=None, lines=True), flush=True)
 
 
 class Bar:
@@ -89,7 +89,8 @@ class Bar:
 
     def say(self, text: str) -> None:
         """Prints it above the bar."""
-        self._bar.console.print(text, highlight=False, soft_wrap=True)
+        text = printable(text, limit=None, lines=True)
+        self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def describe(record: EpochRecord, epochs: int) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import check_integer, check_number
+from jaxnets.arrays import InputError, check_integer, check_number, check_path
 from jaxnets.training.state import TrainState
 
 
@@ -147,7 +147,12 @@ def count_parameters(model: nnx.Module) -> int:
 
     Returns:
         The elements of all its ``nnx.Param``, together.
+
+    Raises:
+        InputError: if the model is none.
     """
+    if not isinstance(model, nnx.Module):
+        raise InputError("model", "an nnx.Module", model)
     return sum(value.size for value in nnx.to_flat_state(nnx.state(model, nnx.Param)).leaves)
 
 
@@ -162,8 +167,12 @@ def write_history(history: Sequence[EpochRecord], path: Path | str) -> None:
     Args:
         history: that of a run.
         path: where to, replacing what is there.
+
+    Raises:
+        InputError: if the history is none, or the file is not in a folder that exists.
     """
-    with open(path, "w", newline="") as file:
+    _check_history(history)
+    with _writable(path).open("w", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(EpochRecord)])
         writer.writeheader()
         writer.writerows(history_rows(history))
@@ -176,7 +185,14 @@ def plot_history(history: Sequence[EpochRecord], path: Path | str, title: str = 
         history: that of a run; losses in the loss' own unit, accuracies in percent.
         path: where to, replacing what is there.
         title: what stands above.
+
+    Raises:
+        InputError: if the history is none, or the file is not in a folder that exists.
     """
+    _check_history(history)
+    place = _writable(path)
+    if not isinstance(title, str):
+        raise InputError("title", "a string", title)
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -197,4 +213,16 @@ def plot_history(history: Sequence[EpochRecord], path: Path | str, title: str = 
         axes.grid(alpha=0.3)
         axes.legend()
     figure.suptitle(title)
-    figure.savefig(path, dpi=150)
+    figure.savefig(place, dpi=150, format="png")
+
+
+def _check_history(history: Any) -> None:
+    if not isinstance(history, Sequence) or not all(isinstance(e, EpochRecord) for e in history):
+        raise InputError("history", "a sequence of EpochRecord", history)
+
+
+def _writable(path: Any) -> Path:
+    place = check_path("path", path, "a file")
+    if place.is_dir() or not place.parent.is_dir():
+        raise InputError("path", "a file in a folder that exists", str(path))
+    return place

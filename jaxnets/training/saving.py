@@ -2,21 +2,30 @@
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.arrays import InputError, check_integer, check_number, check_positive
+from jaxnets.arrays import (
+    InputError,
+    check_bool,
+    check_integer,
+    check_number,
+    check_path,
+    check_positive,
+)
 from jaxnets.json_files import WRONG, reason
 from jaxnets.training.checkpoints import Checkpoints, Saved, read
 from jaxnets.training.counts import check_counted
-from jaxnets.training.fingerprint import differences
+from jaxnets.training.fingerprint import differences, machine, other_bits
 from jaxnets.training.interrupts import Heard, Interrupted, Interrupts
-from jaxnets.training.processes import check_same, gathered
+from jaxnets.training.processes import check_same, gathered, of_first
 from jaxnets.training.records import EpochRecord, check_record
 from jaxnets.training.state import TrainState
 from jaxnets.training.step import StepMetrics
@@ -32,18 +41,26 @@ class Saving:
         minutes: saves as well when so many have gone by.
         keep: how many of the newest checkpoints to keep; the one with the best test result stays
             too.
+        same_bits: refuses to go on with a run where it may not end with the bits that it would have
+            had: on another processor, with another number of cores or devices, other versions, or
+            other native kernels. Otherwise a warning says so; of devices it does not, as those are
+            chosen.
 
     Raises:
-        InputError: if a number is not positive.
+        InputError: if the folder is no path, a number is not positive, or ``same_bits`` is no truth
+            value.
     """
 
     directory: Path | str
     steps: int | None = None
     minutes: float | None = None
     keep: int = 3
+    same_bits: bool = False
 
     def __post_init__(self) -> None:
-        """Checks the numbers."""
+        """Checks the folder and the numbers."""
+        check_path("directory", self.directory, "a folder")
+        check_bool("same_bits", self.same_bits)
         if self.steps is not None:
             check_positive("steps", self.steps)
         if self.minutes is not None:
@@ -127,6 +144,7 @@ class Keeper:
         checkpoints: where; None saves nothing.
         saving: how often.
         about: what is trained on what, see ``fingerprint``.
+        devices: how many share a batch.
         interrupts: who tells of a request to stop.
     """
 
@@ -135,10 +153,11 @@ class Keeper:
         checkpoints: Checkpoints | None,
         saving: Saving | None,
         about: dict[str, Any],
+        devices: int,
         interrupts: Interrupts | Heard,
     ) -> None:
         self._checkpoints, self._saving = checkpoints, saving
-        self._about, self._interrupts = about, interrupts
+        self._about, self._devices, self._interrupts = about, devices, interrupts
         self._saved_at = time.monotonic()
 
     def stops(self, journal: Journal, steps: int) -> range:
@@ -202,6 +221,7 @@ class Keeper:
             return
         record = {
             "about": self._about,
+            "machine": machine(self._devices),
             "step_in_epoch": journal.step_in_epoch,
             "counted": sum(map(len, journal.totals)),
             "skipped": journal.skipped,
@@ -219,29 +239,34 @@ class Keeper:
 
 
 @contextmanager
-def keeper(saving: Saving | None, about: dict[str, Any], since: int) -> Iterator[Keeper]:
-    """What saves a run while it goes on, from a step on; signals to stop are heard as long."""
+def keeper(
+    saving: Saving | None, about: dict[str, Any], devices: int, since: int
+) -> Iterator[Keeper]:
+    """What saves a run while it trains, from a step on; signals to stop are heard as long."""
     if saving is None:
         with Heard() as heard:
-            yield Keeper(None, None, about, heard)
+            yield Keeper(None, None, about, devices, heard)
         return
     held = Checkpoints(saving.directory, keep=saving.keep, since=since)
     with held as checkpoints, Interrupts() as interrupts:
-        yield Keeper(checkpoints, saving, about, interrupts)
+        yield Keeper(checkpoints, saving, about, devices, interrupts)
 
 
-def begin(saving: Saving | None, resume: bool, about: dict[str, Any], state: TrainState) -> Journal:
+def begin(
+    saving: Saving | None, resume: bool, about: dict[str, Any], devices: int, state: TrainState
+) -> Journal:
     """The journal with which a run begins: a new one, or that of a run which was saved.
 
     Args:
         saving: where runs are saved.
         resume: whether to go on with what is saved there.
         about: what is to be trained on what; see ``fingerprint``.
+        devices: how many share a batch.
         state: in which training begins; what is read goes where its arrays are.
 
     Raises:
         InputError: if something else was trained there, item by item; or if something is saved and
-            the run is to be a new one.
+            the run is to be a new one; or if the bits may be others, and are to be the same.
     """
     if saving is None:
         return Journal(state)
@@ -267,7 +292,8 @@ def begin(saving: Saving | None, resume: bool, about: dict[str, Any], state: Tra
     faults = differences(saved.record["about"], about)
     if faults:
         expected = f"the run saved in {saving.directory}"
-        raise InputError("resume", expected, f"another: {'; '.join(faults)}")
+        raise InputError("resume", expected, f"another: {'; '.join(faults)}", whole=True)
+    _compare_bits(saving, saved, about, devices)
     return journals[0]
 
 
@@ -288,14 +314,33 @@ def _check_record(record: dict[str, Any], step: int) -> None:
     for number in record.get("skipped", []):
         check_integer("skipped", number, least=0, most=in_epoch)
     check_number("seconds", record["seconds"], least=0)
-    if not isinstance(record["about"], dict):
-        raise InputError("about", "a description of the run", type(record["about"]).__name__)
+    described = {"about": record["about"], "machine": record.get("machine", {})}
+    for name, part in (("about", "versions"), ("machine", "kernels")):
+        value = described[name]
+        if not isinstance(value, dict) or not isinstance(value.get(part, {}), dict):
+            raise InputError(name, f"a description with {part}", type(value).__name__)
     if not isinstance(record.get("stopped"), str | None):
         raise InputError("stopped", "a reason or null", type(record["stopped"]).__name__)
     if not isinstance(record["history"], list):
         raise InputError("history", "a list of epochs", type(record["history"]).__name__)
     for place, epoch in enumerate(record["history"], start=1):
         check_record(EpochRecord(**epoch), place)
+
+
+def _compare_bits(saving: Saving, saved: Saved, about: dict[str, Any], devices: int) -> None:
+    """Says where a run may not end with the bits that it would have had, or refuses."""
+    before = {"versions": saved.record["about"].get("versions", {})}
+    before |= saved.record.get("machine", {})  # of a run saved before there was one
+    now = {"versions": about["versions"], **machine(devices, before.get("kernels", ()))}
+    if not saving.same_bits:
+        before.pop("devices", None)  # which are chosen, and another number is told elsewhere
+    changed = of_first("; ".join(other_bits(before, now))[:1000])
+    if changed and saving.same_bits:
+        expected = f"what the run in {saving.directory} was saved with, for the same bits"
+        raise InputError("resume", expected, changed)
+    if changed and jax.process_index() == 0:
+        text = f"the run may end with other bits than without a pause: {changed}"
+        warnings.warn(text, UserWarning, stacklevel=4)
 
 
 def _tree(journal: Journal) -> dict[str, Any]:

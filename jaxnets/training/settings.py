@@ -8,13 +8,14 @@ import numpy as np
 import optax
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import InputError, check_choice, check_float_dtype, check_positive
+from jaxnets.arrays import InputError, check_bool, check_choice, check_float_dtype, check_positive
 from jaxnets.data.batching import Plan, epoch_plan
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.text import TextDataset
 from jaxnets.data.transforms import Augmentation
+from jaxnets.training.classes import check_loss
 from jaxnets.training.counts import counter
-from jaxnets.training.state import Count, Loss, Program, Transform
+from jaxnets.training.state import Count, Loss, Program, Transform, check_optimizer
 
 NonFinite = Literal["stop", "skip"]
 
@@ -46,6 +47,8 @@ class Settings:
         """Checks what nothing else does before it is too late."""
         for name in ("epochs", "batch_size", "accumulate"):
             check_positive(name, getattr(self, name))
+        check_bool("shuffle", self.shuffle)
+        check_bool("drop_last", self.drop_last)
         check_choice("non_finite", self.non_finite, get_args(NonFinite))
         _check(self.data, self.loss, self.optimizer)
         if self.compute_dtype is not None:
@@ -105,9 +108,5 @@ class Settings:
 def _check(data: Any, loss: Any, optimizer: Any) -> None:
     if not isinstance(data, Dataset):
         raise InputError("data", "a Dataset", f"a {type(data).__name__}")
-    if not callable(loss):
-        raise InputError("loss", "a function of (outputs, labels)", repr(loss))
-    if not all(callable(getattr(optimizer, part, None)) for part in ("init", "update")):
-        expected = "a gradient transformation, such as jaxnets.optimizers.sgd(0.01)"
-        got = repr(optimizer)  # PyTorch's optimizers are printed on many lines
-        raise InputError("optimizer", expected, type(optimizer).__name__ if "\n" in got else got)
+    check_loss(loss)
+    check_optimizer(optimizer)

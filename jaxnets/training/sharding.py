@@ -1,7 +1,7 @@
 """Parameters cut between devices: model parallelism, and sharing them with the data's devices."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, ItemsView, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxnets.arrays import InputError, check_bool, check_positive
+from jaxnets.arrays import InputError, check_bool, check_positive, shown
 from jaxnets.training.placement import AXIS, Placement, several_cpus
 from jaxnets.training.state import TrainState
 
@@ -45,18 +45,20 @@ class Sharding:
         """Checks the arguments."""
         check_positive("model", self.model)
         check_bool("fully", self.fully)
-        rules: tuple[Any, ...] = tuple(
-            self.rules.items() if isinstance(self.rules, Mapping) else self.rules
-        )
+        given = self.rules.items() if isinstance(self.rules, Mapping) else self.rules
+        if isinstance(given, tuple | list | ItemsView) and all(map(_is_pair, given)):
+            rules = tuple(given)
+        else:
+            raise InputError("rules", "mesh axes by patterns of paths", shown(self.rules))
         object.__setattr__(self, "rules", rules)
         for pattern, axes in rules:
             _check_pattern(pattern)
-            named = [axis for axis in axes if axis is not None]
+            named = [axis for axis in axes if axis is not None] if isinstance(axes, tuple) else []
             if not isinstance(axes, tuple) or not set(named) <= {AXIS, MODEL_AXIS}:
                 expected = f"a tuple of {AXIS!r}, {MODEL_AXIS!r} and None for {pattern!r}"
-                raise InputError("rules", expected, repr(axes))
+                raise InputError("rules", expected, shown(axes))
             if len(named) > len(set(named)):
-                raise InputError("rules", f"each axis once for {pattern!r}", repr(axes))
+                raise InputError("rules", f"each axis once for {pattern!r}", shown(axes))
 
     def spec(self, path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
         """How an array of this path and shape is cut."""
@@ -87,6 +89,10 @@ class Sharding:
             expected = f"a divisor of the number of devices, {len(devices)}"
             raise InputError("model", expected, self.model)
         return MeshPlacement(devices, self)
+
+
+def _is_pair(rule: Any) -> bool:
+    return isinstance(rule, tuple) and len(rule) == 2
 
 
 def _check_pattern(pattern: Any) -> None:

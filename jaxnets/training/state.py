@@ -12,7 +12,7 @@ import optax
 from flax import nnx
 from jax import lax
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, check_bool, check_function, check_positive, check_seed
 from jaxnets.data.transforms import Augmentation, Transform, augment, check_transforms, is_random
 from jaxnets.layers.native.gradients import in_reverse_alone
 from jaxnets.training.placement import AXIS
@@ -72,7 +72,8 @@ class Program:
         adds_up: whether the loss is a sum over the examples of a batch, and not a mean.
 
     Raises:
-        InputError: if the transform is random, or it or augmentation cannot be called or hashed.
+        InputError: if a part is none; if the transform is random, or it or augmentation cannot be
+            called or hashed.
     """
 
     graphdef: Any
@@ -88,7 +89,12 @@ class Program:
     adds_up: bool = False
 
     def __post_init__(self) -> None:
-        """Checks that evaluation draws nothing."""
+        """Checks the parts, and that evaluation draws nothing."""
+        check_function("loss", self.loss, "a function of (outputs, labels)")
+        check_optimizer(self.optimizer)
+        check_positive("shards", self.shards)
+        check_positive("accumulate", self.accumulate)
+        check_bool("skip_non_finite", self.skip_non_finite)
         if is_random(self.transform):
             expected = "one that is not random (augment takes those)"
             raise InputError("transform", expected, self.transform)
@@ -139,7 +145,14 @@ def initialize(
 
     Returns:
         The graph definition, and the state before the first step.
+
+    Raises:
+        InputError: if the model or the optimizer is none, or the seed no integer of 32 bits.
     """
+    if not isinstance(model, nnx.Module):
+        raise InputError("model", "an nnx.Module", model)
+    check_optimizer(optimizer)
+    check_seed("seed", seed)
     model = nnx.clone(model)
     nnx.pop(model, nnx.Intermediate)  # what was sown in calls before
     graphdef, parameters, model_state = nnx.split(model, nnx.Param, ...)
@@ -152,6 +165,13 @@ def initialize(
         epoch=jnp.zeros((), jnp.int32),
         key=jax.random.key(seed),
     )
+
+
+def check_optimizer(optimizer: Any) -> None:
+    """Raises unless an optimizer is a gradient transformation."""
+    if not isinstance(optimizer, optax.GradientTransformation):
+        expected = "a gradient transformation, such as jaxnets.optimizers.sgd(0.01)"
+        raise InputError("optimizer", expected, optimizer)
 
 
 def _copied(arrays: Any) -> Any:

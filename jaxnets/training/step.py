@@ -12,7 +12,7 @@ import optax
 from flax import nnx
 from jax import lax
 
-from jaxnets.arrays import ArrayLike, InputError, describe
+from jaxnets.arrays import ArrayLike, InputError, check_positive, check_usable, describe
 from jaxnets.layers import shard
 from jaxnets.layers.native.gradients import in_reverse_alone
 from jaxnets.training.counts import counted
@@ -65,8 +65,12 @@ def train_step(
 
     Returns:
         The state after the step, and what was measured before the update.
+
+    Raises:
+        InputError: if an argument is bad.
     """
-    size = len(inputs) if size is None else size
+    _check_step(program, state, inputs, labels)
+    size = len(inputs) if size is None else check_positive("size", size)
     key = program.device_key(state.key)
     inputs, labels = program.augmented(inputs, labels, key, state.step)
 
@@ -100,6 +104,17 @@ def train_step(
         return after, metrics
     finite = _all_finite((loss, gradients))
     return _if_finite(finite, after, state), metrics._replace(skipped=~finite)
+
+
+def _check_step(program: Any, state: Any, inputs: Any, labels: Any) -> None:
+    if not isinstance(program, Program):
+        raise InputError("program", "a Program", program)
+    if not isinstance(state, TrainState):
+        raise InputError("state", "a TrainState", state)
+    check_usable("inputs", "an array [batch, …]", inputs)
+    check_usable("labels", "an array [batch, …]", labels)
+    if not inputs.ndim or labels.shape[:1] != inputs.shape[:1]:
+        raise InputError("labels", f"one for each of the inputs {describe(inputs)}", labels)
 
 
 def forward(

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.arrays import InputError, describe
+from jaxnets.arrays import InputError, describe, shown
 from jaxnets.json_files import read_object, reason
 
 _ABOUT = "arrays.json"
@@ -38,7 +38,7 @@ def check(arrays: Mapping[str, Any]) -> None:
     Raises:
         InputError: if something is no array and no number.
     """
-    wrong = [f"{name} {value!r}" for name, value in arrays.items() if not _is_array(value)]
+    wrong = [f"{name} {shown(value)}" for name, value in arrays.items() if not _is_array(value)]
     if wrong:
         raise InputError("state", "arrays and numbers", ", ".join(wrong))
 
@@ -55,6 +55,15 @@ def differences(folder: Path, like: Mapping[str, Any]) -> str:
         for name in sorted({*expected, *found})
         if found.get(name) != expected.get(name)
     )
+
+
+def shapes(folder: Path) -> dict[str, str]:
+    """The dtype and shape of every array in a folder, such as ``float32[64, 10]``.
+
+    Raises:
+        OSError: if the folder cannot be read.
+    """
+    return _stored(folder)[0]
 
 
 def start_writing(folder: Path, arrays: Mapping[str, Any]) -> Callable[[], None]:

@@ -115,6 +115,27 @@ def _as_folder(directory: Path | str) -> Iterator[None]:
         raise InputError("directory", "a folder written by save_weights", got) from error
 
 
+def weights_in(directory: Path | str) -> dict[str, str] | None:
+    """What ``save_weights`` wrote: by our names, such as ``float32[64, 10]``.
+
+    Args:
+        directory: the folder.
+
+    Returns:
+        None if it is no such folder.
+
+    Raises:
+        ValueError: if the weights are damaged.
+    """
+    path = Path(directory).absolute()
+    if not (path / MANIFEST).is_file():
+        return None
+    with _as_folder(directory):
+        if fault := damage(path):
+            raise OSError(fault)
+        return storage.shapes(path)
+
+
 def _name(path: tuple[Any, ...]) -> str:
     return ".".join(map(str, path))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, check_path
 from jaxnets.compare.records import (
     Comparison,
     Control,
@@ -47,8 +47,9 @@ def read(path: Path | str) -> Comparison:
         ValueError: if the file cannot be read or is none.
     """
     expected = "a report.json of a comparison"
+    place = check_path("path", path, expected)
     try:
-        held = json.loads(Path(path).read_bytes())
+        held = json.loads(place.read_bytes())
     except (OSError, ValueError) as error:
         raise InputError("path", expected, f"{str(path)!r}: {error}") from error
     if not isinstance(held, dict) or held.get("format") != _FORMAT:

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, check_path
 from jaxnets.compare.records import Comparison
 from jaxnets.compare.report.as_json import as_json
 from jaxnets.compare.report.blocks import Block, Figure
@@ -25,6 +25,9 @@ def write(comparison: Comparison, directory: Path | str) -> None:
     Raises:
         ValueError: if the files cannot be written there; those that were there then remain.
     """
+    place = check_path("directory", directory, "a folder")
+    if not isinstance(comparison, Comparison) or not comparison.pairs:
+        raise InputError("comparison", "a Comparison with a pair at least", comparison)
     blocks = content(comparison)
     images = drawn(blocks)
     put(
@@ -34,7 +37,7 @@ def write(comparison: Comparison, directory: Path | str) -> None:
             "report.html": page(blocks, images).encode(),
             "report.json": as_json(comparison).encode(),
         },
-        Path(directory),
+        place,
     )
 
 

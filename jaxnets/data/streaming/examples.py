@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxnets.arrays import InputError, check_integer, describe, narrowed
+from jaxnets.arrays import InputError, check_integer, describe, is_tensor, narrowed
 
 
 class Examples(ABC):
@@ -68,7 +68,7 @@ class Indexed(Examples):
 def _pair(source: Any, number: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         inputs, label = source[number]
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, LookupError) as error:
         if isinstance(error, InputError):
             raise
         got = f"{type(error).__name__}: {error}"
@@ -82,7 +82,7 @@ def _array(what: str, value: Any) -> np.ndarray:
         return narrowed(what, np.asarray(value), np.float32)
     if isinstance(value, int) and not isinstance(value, bool):
         return np.asarray(check_integer(what, value), np.int32)
-    return np.asarray(value)
+    return np.asarray(value.detach().cpu() if is_tensor(value) else value)
 
 
 def stacked(what: str, arrays: tuple[np.ndarray, ...], rows: np.ndarray) -> np.ndarray:

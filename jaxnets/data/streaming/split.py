@@ -1,7 +1,9 @@
 """A split of a data set that is read as it is used."""
 
 import itertools
+import math
 import weakref
+import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -14,6 +16,8 @@ from jaxnets.arrays import InputError, check_fits, check_positive, describe
 from jaxnets.data.spec import ElementSpec
 from jaxnets.data.streaming.crew import Batch, Crew
 from jaxnets.data.streaming.examples import Chosen, Examples, Indexed, Range, check_count
+
+_MOST_CHECKED, _PIECE = 2**29, 2**24  # bytes
 
 
 class StreamedSplit:
@@ -48,7 +52,7 @@ class StreamedSplit:
         check_positive("prefetch", prefetch)
         if classes is not None:
             check_positive("classes", classes)
-        if not hasattr(examples, "__len__") or not hasattr(examples, "__getitem__"):
+        if not _is_indexed(examples):
             expected = "an object with __len__ and __getitem__"
             raise InputError("examples", expected, type(examples).__name__)
         if len(examples) == 0:
@@ -89,6 +93,28 @@ class StreamedSplit:
     def known_labels(self) -> np.ndarray | None:
         """All labels, if they can be had without reading the inputs; otherwise None."""
         return self.examples.known_labels()
+
+    def checksum(self) -> int | None:
+        """Tells whether the examples are those of another time, by what is read of them.
+
+        All are read or, of a set of more than half a gigabyte, as many as make that, evenly spread;
+        and all labels that can be had without reading the inputs. Where all are read it is the
+        checksum of the same examples in memory. None if an example is another one each time.
+        """
+        size = sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in self.spec)
+        count = min(len(self), max(1, _MOST_CHECKED // max(1, size)))
+        rows = np.linspace(0, len(self) - 1, count).round().astype(np.int32)
+        once, again = (self.gather(rows[:4]) for _ in range(2))
+        if any(one.tobytes() != other.tobytes() for one, other in zip(once, again, strict=True)):
+            return None
+        check, labels = 0, []
+        for part in np.array_split(rows, max(1, count * size // _PIECE)):
+            inputs, each = self.gather(part)
+            check = zlib.crc32(inputs.tobytes(), check)
+            labels.append(each)
+        known = None if count == len(self) else self.known_labels()
+        every = np.concatenate(labels) if known is None else known
+        return zlib.crc32(every.tobytes(), check)
 
     def gather(self, rows: np.ndarray) -> Batch:
         """Reads some examples here and now.
@@ -228,6 +254,11 @@ def _check_fits(name: str, array: np.ndarray, rows: np.ndarray) -> None:
         for row, example in zip(rows, array, strict=True):
             check_fits(f"{name} of example {row}", example)
         raise
+
+
+def _is_indexed(examples: Any) -> bool:
+    scalar = getattr(examples, "shape", None) == ()
+    return all(hasattr(examples, name) for name in ("__len__", "__getitem__")) and not scalar
 
 
 def _close(crews: list[Crew]) -> None:

@@ -3,14 +3,15 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from jaxnets.arrays import InputError, check_positive
+from jaxnets.arrays import InputError, check_number, check_path, check_positive, check_seed
 from jaxnets.data.dataset import Split
 from jaxnets.data.splitting import hold_out
 from jaxnets.data.text.dataset import TextDataset
-from jaxnets.data.text.encoder import TextEncoder, learn_encoder
+from jaxnets.data.text.encoder import TextEncoder, check_tokenizer, learn_encoder
 from jaxnets.data.text.tokens import Tokenizer
 
 _Path = str | os.PathLike[str]
@@ -38,7 +39,11 @@ def polarity(
         InputError: if a file is missing or empty.
     """
     kinds = {"negative": "rt-polarity.neg", "positive": "rt-polarity.pos"}
-    texts = {kind: read_lines(Path(folder, file), "latin-1") for kind, file in kinds.items()}
+    _check_share(held_out)
+    check_seed("seed", seed)
+    check_positive("min_count", min_count)
+    root = check_path("folder", folder, "a folder")
+    texts = {kind: read_lines(root / file, "latin-1") for kind, file in kinds.items()}
     return classified(
         "rt-polarity",
         texts,
@@ -69,7 +74,9 @@ def names(folder: _Path, *, held_out: float = 0.1, seed: int = 0) -> TextDataset
     Raises:
         InputError: if there are fewer than two files, or a file is empty or not UTF-8.
     """
-    files = sorted(Path(folder).glob("*.txt"))
+    _check_share(held_out)
+    check_seed("seed", seed)
+    files = sorted(check_path("folder", folder, "a folder").glob("*.txt"))
     if len(files) < 2:
         expected = "a folder with at least two files Language.txt"
         raise InputError("folder", expected, f"{folder}, with {len(files)}")
@@ -101,7 +108,13 @@ def classified(
     Raises:
         InputError: if a class has fewer than two texts, or an argument is out of range.
     """
+    held_out = _check_share(held_out)
+    check_tokenizer(tokenizer)
+    if not isinstance(texts, Mapping) or not texts:
+        raise InputError("texts", "texts by the name of their class", texts)
     for kind, found in texts.items():
+        if not isinstance(kind, str) or isinstance(found, str) or not isinstance(found, Sequence):
+            raise InputError("texts", "a sequence of texts for each name of a class", found)
         if len(found) < 2:
             expected = f"at least two texts of each class ({kind} among them)"
             raise InputError("texts", expected, len(found))
@@ -133,8 +146,7 @@ def characters(path: _Path, *, window: int = 64, held_out: float = 0.1) -> TextD
         InputError: if the file is missing, empty, not UTF-8 or too short.
     """
     check_positive("window", window)
-    if not 0 < held_out < 1:
-        raise InputError("held_out", "a share between 0 and 1", held_out)
+    held_out = _check_share(held_out)
     text = read_text(path)
     cut = len(text) - round(held_out * len(text))
     tokenizer = Tokenizer("characters")
@@ -144,6 +156,13 @@ def characters(path: _Path, *, window: int = 64, held_out: float = 0.1) -> TextD
     )
     encoder = TextEncoder(tokenizer, vocabulary)
     return TextDataset(Path(path).stem, train, test, vocabulary.tokens, encoder=encoder)
+
+
+def _check_share(held_out: Any) -> float:
+    try:
+        return check_number("held_out", held_out, above=0, below=1)
+    except InputError as error:
+        raise InputError("held_out", "a share between 0 and 1", held_out) from error
 
 
 def windows(stream: np.ndarray, window: int, *, streams: int = 1) -> Split:
@@ -176,6 +195,8 @@ def windows(stream: np.ndarray, window: int, *, streams: int = 1) -> Split:
     """
     check_positive("window", window)
     check_positive("streams", streams)
+    if not isinstance(stream, np.ndarray) or stream.ndim != 1 or stream.dtype.kind not in "ui":
+        raise InputError("stream", "numbers of tokens, integers [n]", stream)
     size = (len(stream) - 1) // streams  # the token after a part is the next part's first
     count = size // window
     if count < 1:
@@ -194,7 +215,7 @@ def read_text(path: _Path, encoding: str = "utf-8") -> str:
             not have; the message names the line.
     """
     try:
-        data = Path(path).read_bytes()
+        data = check_path("path", path, "a text file").read_bytes()
     except OSError as error:
         raise InputError("path", "a readable text file", f"{path}: {error.strerror}") from error
     try:

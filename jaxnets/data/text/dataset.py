@@ -27,6 +27,8 @@ class TextDataset(Dataset):
     def __post_init__(self) -> None:
         """Checks that the numbers are the vocabulary's."""
         super().__post_init__()
+        if not isinstance(self.encoder, TextEncoder):
+            raise InputError("encoder", "a TextEncoder", self.encoder)
         for name, split in (("train", self.train), ("test", self.test)):
             if split.inputs.dtype.kind not in "ui":
                 raise InputError(f"{name} inputs", "numbers of tokens", str(split.inputs.dtype))

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from jaxnets.arrays import ArrayLike, InputError, check_fits, check_positive
+from jaxnets.arrays import ArrayLike, InputError, check_fits, check_number, check_positive, shown
 from jaxnets.data.text.tokens import Tokenizer
 from jaxnets.data.text.vocabulary import PAD, Vocabulary
 from jaxnets.json_files import WRONG, read_object, reason
@@ -41,6 +42,9 @@ class TextEncoder:
 
     def __post_init__(self) -> None:
         """Checks the length."""
+        check_tokenizer(self.tokenizer)
+        if not isinstance(self.vocabulary, Vocabulary):
+            raise InputError("vocabulary", "a Vocabulary", self.vocabulary)
         if self.length is not None:
             check_positive("length", self.length)
 
@@ -50,12 +54,16 @@ class TextEncoder:
         Raises:
             InputError: if there is no text, or a text has no token.
         """
-        if isinstance(texts, str) or not len(texts):
-            raise InputError("texts", "a sequence of at least one text", texts or "none")
+        several = isinstance(texts, np.ndarray) and texts.ndim == 1
+        several = several or (isinstance(texts, Sequence) and not isinstance(texts, str | bytes))
+        if not several or not len(texts):
+            raise InputError(
+                "texts", "a sequence of at least one text", texts if not several else "none"
+            )
         rows = [self.vocabulary.encode(self.tokenizer(text)) for text in texts]
         for text, row in zip(texts, rows, strict=True):
             if not len(row):
-                raise InputError("texts", "texts of at least one token", repr(text))
+                raise InputError("texts", "texts of at least one token", shown(text))
         return pad(rows, self.length)
 
     def decode(self, numbers: ArrayLike | Sequence[int]) -> str:
@@ -100,12 +108,26 @@ def pad(rows: Sequence[np.ndarray], length: int | None = None) -> np.ndarray:
     Raises:
         InputError: if an int32 does not hold a number.
     """
-    length = max(map(len, rows)) if length is None else length
+    if not isinstance(rows, Sequence) or not rows or not all(map(_is_row, rows)):
+        raise InputError("rows", "at least one array of integers [n]", rows)
+    length = max(map(len, rows)) if length is None else check_positive("length", length)
     padded = np.full((len(rows), length), PAD, np.int32)
     for target, row in zip(padded, rows, strict=True):
         check_fits("rows", row, np.int32)
         target[: len(row)] = row[:length]
     return padded
+
+
+def check_tokenizer(tokenizer: Any) -> None:
+    """Raises unless a tokenizer is one."""
+    if not isinstance(tokenizer, Tokenizer):
+        raise InputError("tokenizer", "a Tokenizer", tokenizer)
+
+
+def _is_row(row: Any) -> bool:
+    if isinstance(row, list):
+        return all(isinstance(number, int) for number in row)
+    return isinstance(row, np.ndarray) and row.ndim == 1 and row.dtype.kind in "ui"
 
 
 def learn_encoder(
@@ -131,8 +153,11 @@ def learn_encoder(
     Raises:
         InputError: if there is no text with a token, or an argument is out of range.
     """
-    if not 0 < percentile <= 100:
-        raise InputError("percentile", "a number in (0, 100]", percentile)
+    percentile = check_number("percentile", percentile, above=0, most=100)
+    check_tokenizer(tokenizer)
+    scalar = getattr(texts, "shape", None) == ()
+    if isinstance(texts, str) or scalar or not isinstance(texts, Iterable):
+        raise InputError("texts", "texts to learn from", texts)
     rows = [tokenizer(text) for text in texts]
     if not any(rows):
         raise InputError("texts", "at least one text with a token", "none")

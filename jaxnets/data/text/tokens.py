@@ -35,7 +35,7 @@ class Tokenizer:
 
     def __post_init__(self) -> None:
         """Checks the level."""
-        if self.level not in ("words", "characters"):
+        if not isinstance(self.level, str) or self.level not in ("words", "characters"):
             raise InputError("level", "'words' or 'characters'", self.level)
         check_bool("lowercase", self.lowercase)
         check_bool("split_punctuation", self.split_punctuation)

@@ -41,6 +41,19 @@ def check_pixels(x: ArrayLike) -> jax.Array:
     return x
 
 
+def check_key(key: Any) -> jax.Array:
+    """A key to draw from.
+
+    Raises:
+        InputError: if it is none.
+    """
+    typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    raw = isinstance(key, jax.Array | np.ndarray) and key.dtype == np.uint32 and key.ndim == 1
+    if not (typed and key.ndim == 0) and not raw:
+        raise InputError("key", "a key, such as jax.random.key(0)", key)
+    return key
+
+
 def numbers(name: str, values: Any) -> tuple[float, ...]:
     """One number or several as a tuple, all of them finite."""
     several = entries(values)

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from jaxnets.arrays import ArrayLike, InputError, as_array
+from jaxnets.arrays import ArrayLike, InputError, as_array, called
 from jaxnets.data.transforms.transform import (
     Augmentation,
     PairTransform,
@@ -77,10 +77,9 @@ def augment(
             own = None if key is None else jax.random.fold_in(key, place)
             x, labels = augment(part, x, labels, own)
         return x, labels
-    if not callable(transform):
-        raise InputError("transform", "a callable", transform)
+    check_transforms("transform", (transform,))
     if not isinstance(transform, RandomTransform | PairTransform):
-        return transform(x), labels
+        return called("transform", "a function of a batch", transform, x), labels
     if key is None:
         raise InputError("key", "a key, as something is random: jax.random.key(0)", "None")
     if isinstance(transform, PairTransform):

@@ -11,13 +11,14 @@ from jax.typing import DTypeLike
 from jaxnets.arrays import (
     ArrayLike,
     InputError,
+    as_array,
     check_float_dtype,
     check_number,
     check_positive,
     describe,
 )
 from jaxnets.data.transforms.boxes import inside
-from jaxnets.data.transforms.checks import check_images
+from jaxnets.data.transforms.checks import check_images, check_key
 from jaxnets.data.transforms.transform import PairTransform, dtype_of_draws
 
 
@@ -91,11 +92,11 @@ class Mixup(PairTransform):
         self, x: ArrayLike, labels: ArrayLike, key: jax.Array
     ) -> tuple[jax.Array, jax.Array]:
         """Mixes a batch [B, ...]."""
+        x = as_array("x", x)
         if not jnp.issubdtype(x.dtype, jnp.floating) or x.ndim == 0:
             raise InputError("x", "floating values (ToFloat comes before Mixup)", describe(x))
-        x = jnp.asarray(x)
         dtype = dtype_of_draws(x.dtype)
-        share = _shares(self.alpha, key, len(x), dtype)
+        share = _shares(self.alpha, check_key(key), len(x), dtype)
         lengthened = share.reshape((-1,) + (1,) * (x.ndim - 1)).astype(x.dtype)
         targets = _mixed_labels(labels, share, self.num_classes, len(x))
         return _mix(x, lengthened), targets
@@ -134,7 +135,7 @@ class CutMix(PairTransform):
         """Mixes a batch [B, H, W, C]."""
         x = check_images(x)
         dtype = dtype_of_draws(x.dtype)
-        share_key, place_key = jax.random.split(key)
+        share_key, place_key = jax.random.split(check_key(key))
         sides = jnp.sqrt(1 - _shares(self.alpha, share_key, len(x), dtype))
         keys = jax.random.split(place_key, len(x))
         boxes = jax.vmap(functools.partial(_box, x.shape[1], x.shape[2]))(sides, keys)
@@ -168,6 +169,7 @@ def _mix(x: jax.Array, share: jax.Array) -> jax.Array:
 
 def _mixed_labels(labels: ArrayLike, share: jax.Array, classes: int, count: int) -> jax.Array:
     """Probabilities [B, classes]."""
+    labels = as_array("labels", labels)
     floating = jnp.issubdtype(labels.dtype, jnp.floating)
     if labels.shape != ((count, classes) if floating else (count,)):
         expected = f"classes [{count}], or probabilities [{count}, {classes}]"

@@ -7,8 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnets.arrays import ArrayLike, InputError
-from jaxnets.data.transforms.checks import check_images
+from jaxnets.arrays import ArrayLike, InputError, check_function
+from jaxnets.data.transforms.checks import check_images, check_key
 
 Transform = Callable[[ArrayLike], jax.Array]
 """What can be applied to a batch."""
@@ -27,7 +27,8 @@ class RandomTransform(abc.ABC):
 
     def __call__(self, x: ArrayLike, key: jax.Array) -> jax.Array:
         """Transforms a batch [B, H, W, C]."""
-        return jax.vmap(self.example)(check_images(x), jax.random.split(key, len(x)))
+        x = check_images(x)
+        return jax.vmap(self.example)(x, jax.random.split(check_key(key), len(x)))
 
 
 class PairTransform(abc.ABC):
@@ -57,13 +58,16 @@ def check_transforms(name: str, transforms: tuple[Any, ...]) -> None:
     Raises:
         InputError: if one of them cannot be called or hashed.
     """
+    if not isinstance(transforms, tuple):
+        raise InputError(name, "a tuple of callables", transforms)
     for transform in transforms:
         if not callable(transform):
             raise InputError(name, "callables", type(transform).__name__)
+        check_function(name, transform, "callables, and no class of such")
         try:
             hash(transform)
         except TypeError as error:
-            raise InputError(name, "hashable callables", repr(transform)) from error
+            raise InputError(name, "hashable callables", transform) from error
 
 
 def dtype_of_draws(dtype: np.dtype) -> np.dtype:
