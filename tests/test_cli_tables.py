@@ -137,6 +137,7 @@ def test_a_series_is_forecast_from_its_last_rows(capsys, folder, tmp_path):
         ("fruit", ["pyproject.toml"], "pyproject.toml"),
         ("fruit", ["sales.csv"], "sales.csv: expected the columns weight, colour, got day, shop,"),
         ("sales", ["--row", "x,1"], "x,1: expected at least 3 rows, from which the run forecasts,"),
+        ("fruit", ["sales.csv", "--invert"], "invert: expected none, as no image file is given"),
     ],
 )
 def test_a_row_that_does_not_fit_is_one_sentence(capsys, folder, name, arguments, message):

@@ -232,6 +232,18 @@ def test_a_size_is_that_of_every_image(tmp_path, size, shape, streaming):
     assert not expected
 
 
+def test_a_path_takes_a_size_and_names_what_is_left_out(tmp_path):
+    folder = write(tmp_path / "set", *DIRECT, "cat/a.heic")
+    write(folder, "dog/3.png", size=(9, 9))
+    for name in (folder, str(folder)):
+        with pytest.warns(UserWarning, match=r"left out cat/a\.heic"):
+            data = load(name, size=5, test_fraction=0.4)
+        assert data.spec.inputs.shape == (5, 5, 3)
+        assert counts(data) == {"cat": 2, "dog": 3}
+    with pytest.raises(ValueError, match="size= brings all to one size"):
+        load(folder)
+
+
 def test_images_of_several_sizes_without_a_size_say_the_remedy(tmp_path):
     write(tmp_path / "set", *DIRECT)
     write(tmp_path / "set", "dog/3.png", size=(4, 4))

@@ -78,7 +78,8 @@ def _check_flags(given: dict[str, Any], saved: runs.SavedRun, strange: Sequence[
             called = "TEXT" if name == "inputs" else name
             expected = f"none, as {type(saved.model).__name__} {does}"
             raise InputError(called, expected, shown(given[name]))
-    if "invert" in given and (saved.encoder is not None or "inputs" not in given):
+    reads_images = saved.encoder is None and saved.table is None
+    if "invert" in given and not (reads_images and "inputs" in given):
         raise InputError("invert", "none, as no image file is given", given["invert"])
     if "top" in given and not saved.classifies:
         raise InputError("top", "none, as the run has no classes", given["top"])

@@ -38,8 +38,7 @@ def find(
     for place in places(name, root, given=given):
         # any folders in folders may hold images, and are not a set that is known
         nested = 0 if name in KNOWN else image_folder.WRAPPINGS
-        size = reading.size if reading else None
-        source = open_path(place, seed=seed, reading=reading, size=size, nested=nested)
+        source = open_path(place, seed=seed, reading=reading, nested=nested)
         if source is not None:
             return checked(name, source)
     return None
@@ -59,13 +58,14 @@ def open_path(
         path: the folder or file.
         seed: see ``jaxnets.data.image_folder.find``.
         reading: see ``jaxnets.data.tables.find``.
-        size: likewise.
+        size: see ``jaxnets.data.image_folder.find``; by default that of ``reading``.
         nested: likewise.
 
     Raises:
         InputError: if it is damaged.
     """
     if path.is_dir():
+        size = size or (reading.size if reading else None)
         return (
             idx_folder.find(path)
             or cifar.find(path)

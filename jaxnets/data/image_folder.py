@@ -67,6 +67,7 @@ def find(
         left_out += _beside(folder)
         tops = {name: _unwrapped(top) for name, top in tops.items()}
     else:
+        _check_order(children)
         tops = {"train": folder}
     found: dict[str, dict[str, list[Path]]] = {}
     for name, top in tops.items():
@@ -135,6 +136,14 @@ def _are_classes(children: list[Path], nested: int) -> bool:
     if any(_has_images(child, 0) for child in children):
         return True
     return bool(nested) and len(children) > 1 and all(_has_images(c, 1) for c in children)
+
+
+def _check_order(classes: list[Path]) -> None:
+    """Refuses splits within a class, whose images would be mixed."""
+    for folder in classes:
+        inner = {_split_of(sub.name) for sub in _folders(folder) if _has_images(sub, 0)}
+        if "train" in inner and inner & {"test", "validation"}:
+            raise InputError(str(folder), "train/CLASS/IMAGE", "CLASS/train/IMAGE")
 
 
 def _unwrapped(top: Path) -> Path:
