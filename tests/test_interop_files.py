@@ -440,10 +440,11 @@ def test_a_crafted_dtype_is_not_believed(tmp_path):
     np.testing.assert_array_equal(found, np.ones(3))
 
 
-def test_files_without_checksums_are_read(tmp_path):
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_files_without_checksums_are_read(tmp_path, protocol):
     torch.serialization.set_crc32_options(False)
     try:
-        save_torch(mlp(), tmp_path / "w.pt")
+        torch.save(to_torch(mlp()), tmp_path / "w.pt", pickle_protocol=protocol)
     finally:
         torch.serialization.set_crc32_options(True)
     load_torch(mlp(), tmp_path / "w.pt")
@@ -489,6 +490,36 @@ def test_lists_that_are_shared_many_times_are_never_written_out(tmp_path, functi
     )
     assert load_torch(model, tmp_path / "w.pt").aside == ("a", "b")
     assert weights(model) == weights(source)
+
+
+def shared_tuples(depth=50):
+    found = ()
+    for _ in range(depth):
+        found = (found, found)
+    return found
+
+
+@pytest.mark.parametrize(
+    "value", [shared_tuples(), {"a": [shared_tuples()]}, Calls(frozenset, ([shared_tuples()],))]
+)
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+@pytest.mark.parametrize("kind", ["pickle", "archive", "legacy"])
+def test_tuples_that_are_shared_many_times_are_refused_unhashed(tmp_path, value, protocol, kind):
+    if kind == "pickle":
+        (tmp_path / "w").write_bytes(pickle.dumps(value, protocol))
+    else:
+        zipped = kind == "archive"
+        options = {"_use_new_zipfile_serialization": zipped, "pickle_protocol": max(protocol, 2)}
+        torch.save({"a": torch.ones(2), "b": value}, tmp_path / "w", **options)
+    with pytest.raises(ValueError, match=r"\(tuples that hold others many times\)"):
+        read_torch(tmp_path / "w")
+
+
+def test_long_tuples_and_some_that_are_shared_are_read(tmp_path):
+    pair = (1, 2)
+    state = {"a": torch.ones(2), "b": tuple(range(10**5)), "c": [[pair] * 100] * 100}
+    torch.save(state | {"d": ((pair,) * 1000,) * 100}, tmp_path / "w")
+    assert read_torch(tmp_path / "w").aside == ("b", "c", "d")
 
 
 @pytest.mark.parametrize("code", [shared_lists(), "f4" * 10**6, 3, b"f4"])

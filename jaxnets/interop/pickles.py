@@ -10,6 +10,7 @@ import pickletools
 import struct
 import zipfile
 from collections.abc import Iterator
+from typing import Any, BinaryIO
 
 #: How a file of torch.save begins that is no archive.
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -36,6 +37,11 @@ _OLD_STRINGS = frozenset(("STRING", "BINSTRING", "SHORT_BINSTRING"))  # Python 2
 _NUMBERS = frozenset(("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"))
 _PUTS = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
 _GETS = frozenset(("GET", "BINGET", "LONG_BINGET"))
+#: Opcodes whose result may be a key that holds what they take.
+_COMPOSE = frozenset(
+    ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET", "REDUCE", "NEWOBJ", "NEWOBJ_EX")
+)
+_MOST_SHARED = 1000  # objects in a tuple for each opcode before it
 _FROM_MARK = {"LIST": pickle.EMPTY_LIST, "DICT": pickle.EMPTY_DICT}
 
 
@@ -54,6 +60,75 @@ def is_legacy(content: bytes) -> bool:
         return next(found, None) == _MAGIC
     except Exception:  # damage shows in many ways
         return False
+
+
+def check_legacy(file: BinaryIO) -> None:
+    """As ``check``, of a file of torch.save that is no archive."""
+    for _ in range(_LEGACY_PICKLES):
+        check(file)
+
+
+def check_archive(file: BinaryIO) -> None:
+    """As ``check``, of an archive of torch.save."""
+    with zipfile.ZipFile(file) as archive:
+        for record in archive.infolist():
+            if record.filename.endswith(_PICKLE):
+                check(io.BytesIO(_content(archive, record)))
+
+
+def _content(archive: zipfile.ZipFile, record: zipfile.ZipInfo) -> bytes:
+    """The content of a record, whose checksum torch.save can be told to leave out."""
+    del record.CRC
+    return archive.read(record)
+
+
+def check(file: BinaryIO) -> None:
+    """Checks that a pickle's tuples do not hold each other so often that a hash takes for ever.
+
+    A tuple of twice the same tuple, and so on 50 times, makes a small file. As the key of a mapping
+    Python would walk through it in 2⁵⁰ steps.
+
+    Raises:
+        ValueError: if they do, or the pickle is damaged.
+    """
+    sizes = _Sizes()
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        if sizes.after(opcode, argument) > _MOST_SHARED * (number + 1000):
+            raise ValueError("tuples that hold others many times")
+
+
+class _Sizes:
+    """How many objects each one on the stack holds, those that it holds twice counted twice."""
+
+    def __init__(self) -> None:
+        self._stack: list[int] = []
+        self._marks: list[int] = []
+        self._memo: dict[Any, int] = {}
+
+    def after(self, opcode: pickletools.OpcodeInfo, argument: Any) -> int:
+        """The size of what lies on top when an opcode has been carried out."""
+        if opcode.name == "MARK":
+            self._marks.append(len(self._stack))
+        elif opcode.name in _PUTS or opcode.name == "MEMOIZE":
+            number = len(self._memo) if argument is None else argument
+            self._memo[number] = self._stack[-1]
+        elif opcode.name in _GETS:
+            self._stack.append(self._memo.get(argument, 1))
+        else:
+            taken = self._take(opcode.stack_before)
+            size = 1 + sum(taken) if opcode.name in _COMPOSE else 1
+            self._stack += [size] * len(opcode.stack_after)
+        return self._stack[-1] if self._stack else 0
+
+    def _take(self, kinds: list[pickletools.StackObject]) -> list[int]:
+        count = len(kinds)
+        if pickletools.markobject in kinds:
+            count = kinds.index(pickletools.markobject) + len(self._stack) - self._marks.pop()
+        start = len(self._stack) - count
+        if start < 0:
+            raise ValueError("it begins in the middle")
+        taken, self._stack[start:] = self._stack[start:], []
+        return taken
 
 
 def legacy_in_protocol_2(content: bytes) -> bytes:
@@ -76,7 +151,7 @@ def archive_in_protocol_2(content: bytes) -> bytes:
     result = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(result, "w") as new:
         for record in old.infolist():
-            data = old.read(record)
+            data = _content(old, record)
             if record.filename.endswith(_PICKLE):
                 data = in_protocol_2(io.BytesIO(data))
             new.writestr(record.filename, data)
