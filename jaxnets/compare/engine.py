@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_choice, check_number, check_seed
+from jaxnets.arrays import InputError, check_bool, check_choice, check_number, check_seed
 from jaxnets.compare import machine
 from jaxnets.compare.disagreements import disagreements
 from jaxnets.compare.experiment import Experiment
@@ -63,6 +63,9 @@ class Terms:
 
     def __post_init__(self) -> None:
         """Checks the values."""
+        if not isinstance(self.seeds, Sequence) or isinstance(self.seeds, str):
+            raise InputError("seeds", "a number of seeds, or seeds", self.seeds)
+        check_bool("paired", self.paired)
         for seed in self.seeds:
             check_seed("seeds", seed)
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
