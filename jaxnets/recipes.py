@@ -13,7 +13,7 @@ import jax
 import optax
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_positive, check_seed, shown
+from jaxnets.arrays import InputError, check_positive, check_seed, describe, shown
 from jaxnets.data import (
     Augmentation,
     ColorJitter,
@@ -516,6 +516,10 @@ def _features(said: Any, usual: Any, ends: tuple[int, int | None]) -> Any:
 def _entering(recipe: Recipe, data: Dataset) -> tuple[int, ...]:
     """The shape of an example as it goes into the network."""
     spec = data.spec.inputs
+    means = recipe.normalize and recipe.normalize[0]
+    if isinstance(means, tuple | list) and len(means) not in (1, *spec.shape[-1:]):
+        expected = f"one mean and standard deviation, or one for each channel of {describe(spec)}"
+        raise InputError("normalize", expected, recipe.normalize)
     batch = jax.ShapeDtypeStruct((1, *spec.shape), spec.dtype)
     shape: tuple[int, ...] = jax.eval_shape(build_transform(recipe), batch).shape[1:]
     return shape

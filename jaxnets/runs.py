@@ -248,7 +248,7 @@ def resume(directory: Path | str, *, same_bits: bool = False) -> BegunRun:
         raise InputError("resume", expected, repr(str(directory)))
     with understood("resume", path):
         record = read_object(path)
-        recipe, seed = _recipe(record), check_seed("seed", record["seed"])
+        recipe, seed = recipe_of(record["settings"]), check_seed("seed", record["seed"])
         saving = Saving(Path(directory) / _CHECKPOINTS, **record["saving"], same_bits=same_bits)
         more = {name: dict(record.get(name, {})) for name in ("watching", "computing")}
         return BegunRun(recipe, seed, saving, **more)
@@ -272,9 +272,14 @@ def understood(argument: str, path: Path) -> Iterator[None]:
         raise InputError(argument, expected, f"{path}: {reason(error)}") from error
 
 
-def _recipe(record: dict[str, Any]) -> Recipe:
-    """The recipe of a record, looked at as far as no data are needed."""
-    recipe = Recipe(**record["settings"])
+def recipe_of(settings: Mapping[str, Any]) -> Recipe:
+    """The recipe that ``settings`` wrote down, looked at as far as no data are needed.
+
+    Raises:
+        ValueError: if a value is wrong.
+        TypeError: if one is missing, or is of another kind.
+    """
+    recipe = Recipe(**settings)
     folder = recipe.data_options.get("data_dir")
     if not isinstance(folder, str | None):
         raise InputError("data_dir", "a path or null", folder)
@@ -481,7 +486,7 @@ def read(directory: Path | str) -> SavedRun:
         raise InputError("run", f"a folder with a {_RECORD} in it", repr(str(directory)))
     with understood("run", path):
         record = read_object(path)
-        recipe = _recipe(record)
+        recipe = recipe_of(record["settings"])
         classifies = _accuracy(record) is not None
         inputs = _inputs(record)
         found: dict[str, Any] = {

@@ -7,6 +7,8 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import pytest
 from flax import nnx
 from orbax.checkpoint import v1 as ocp
 
-from jaxnets.training import initialize
+from jaxnets.training import initialize, storage
 from jaxnets.training.checkpoints import Checkpoints, read, steps
 
 DTYPES = """
@@ -436,6 +438,41 @@ def test_a_disk_that_is_full_at_the_last_moment_leaves_the_older_checkpoints(tmp
     assert sorted(os.listdir(tmp_path / "c")) == ["lock", "step-1"]
     assert number(read(tmp_path / "c")) == 1
     Checkpoints(tmp_path / "c").close()  # it is let go of nevertheless
+
+
+def test_what_is_written_after_a_failure_is_removed_too(tmp_path, monkeypatch):
+    """Of many arrays Orbax reports the first failure while it writes the others."""
+
+    def late():
+        time.sleep(0.1)
+        (tmp_path / "c" / ".partial-step-2" / "step-2" / "state").mkdir(parents=True)
+
+    def failing(folder, arrays):
+        threading.Thread(target=late).start()
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with Checkpoints(filled(tmp_path / "c", 1)) as checkpoints:
+        monkeypatch.setattr(storage, "start_writing", failing)
+        with pytest.raises(OSError, match="step-2 could not be saved: Input/output error"):
+            checkpoints.save(1, {}, step=2)
+        assert sorted(os.listdir(tmp_path / "c")) == ["lock", "step-1"]
+        (tmp_path / "c" / ".partial-step-2").mkdir()  # still later
+    assert sorted(os.listdir(tmp_path / "c")) == ["lock", "step-1"]
+    monkeypatch.undo()
+    (tmp_path / "c" / ".removed-step-9").touch()  # no folder
+    with Checkpoints(tmp_path / "c"):
+        assert sorted(os.listdir(tmp_path / "c")) == ["lock", "step-1"]
+
+
+def test_any_failure_to_save_leaves_nothing(tmp_path, monkeypatch):
+    def failing(folder, arrays):
+        raise RuntimeError("out of memory")
+
+    with Checkpoints(filled(tmp_path / "c", 1)) as checkpoints:
+        monkeypatch.setattr(storage, "start_writing", failing)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            checkpoints.save(1, {}, step=2)
+        assert sorted(os.listdir(tmp_path / "c")) == ["lock", "step-1"]
 
 
 def test_a_folder_that_vanishes_is_an_error_and_is_not_made_again(tmp_path):

@@ -8,6 +8,7 @@ from jaxnets.compare.experiment import Experiment
 from jaxnets.compare.torch_side import loss_of, optimizer_of
 from jaxnets.compare.torch_twins import twin
 from jaxnets.data import Dataset
+from jaxnets.json_files import WRONG, reason
 from jaxnets.recipes import Recipe
 
 #: What a recipe says that decides no number.
@@ -66,4 +67,7 @@ def recipe_of(begun: dict[str, Any]) -> Recipe:
     if "recipe" not in begun:
         expected = "a comparison of a recipe (what compare.run began goes on with it)"
         raise InputError("resume", expected, f"one of {begun.get('name')}")
-    return Recipe(**begun["recipe"])
+    try:
+        return runs.recipe_of(begun["recipe"])
+    except WRONG as error:
+        raise InputError("resume", "a begun.json written by jaxnets", reason(error)) from error

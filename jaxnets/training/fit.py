@@ -117,7 +117,9 @@ def fit(
             ``seeds`` a function of ``nnx.Rngs`` that makes one.
         data: what to train and test on; splits may be streamed.
         loss: (outputs, labels) → scalar mean over the batch, such as
-            ``jaxnets.losses.cross_entropy``.
+            ``jaxnets.losses.cross_entropy``. Of a loss that adds up the examples
+            (``reduction="sum"``) the history and the test have the mean over the examples too;
+            ``step_losses`` has what the function returns.
         optimizer: a gradient transformation, such as ``jaxnets.optimizers.sgd(0.01)``.
         epochs: how many times to go through the training data.
         batch_size: examples in a step.
@@ -133,8 +135,12 @@ def fit(
             data set holds them, such as uint8 images. Random ones of ``jaxnets.data`` draw from
             (seed, step), so that the same seed gives the same run. Of ``Mixup`` and ``CutMix`` the
             loss and ``correct`` get probabilities for labels.
-        correct: counts correct predictions (outputs, labels) → integer; ``"auto"`` counts by
-            ``jaxnets.metrics.correct`` if labels are classes; None does not count.
+        correct: counts correct predictions: (outputs, labels) → an integer, which is divided by the
+            number of truth values that it adds up (so of examples, or of labels, whichever it
+            counts), or by the number of examples where that cannot be told; truth values of any
+            shape; or a pair of integers, the correct ones and all. ``"auto"`` counts labels by
+            ``jaxnets.metrics.correct`` if they are classes, without those that the loss ignores;
+            None does not count.
         shuffle: whether the order changes from epoch to epoch.
         drop_last: whether the last smaller batch is left out.
         buckets: puts texts of similar length into a batch, which runs at one of at most so many
@@ -168,7 +174,8 @@ def fit(
         standard deviation and confidence interval of what the tests measured.
 
     Raises:
-        ValueError: if an argument is bad, inputs do not fit the model, or a label is out of range.
+        ValueError: if an argument is bad, inputs do not fit the model, its outputs do not fit the
+            loss or the classes, a label is out of range, or ``correct`` counts more than there are.
         Interrupted: a ``KeyboardInterrupt``, if the run was asked to stop, and has saved.
         OSError: if a checkpoint cannot be written; those before it remain.
         NonFiniteLossError: if the loss is NaN or infinite at some step or in the evaluation; of
