@@ -1,6 +1,5 @@
 """Measuring a model on every example of a split, and predicting with it."""
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -18,9 +17,10 @@ from jaxnets.training.batches import Feed, ResidentFeed, cut, feed
 from jaxnets.training.classes import classes, counter
 from jaxnets.training.compiled import Compiled
 from jaxnets.training.epoch import evaluate_batches, predict_batches
+from jaxnets.training.lookups import Lookups, has_embeddings
 from jaxnets.training.placement import Placement, one_device
 from jaxnets.training.records import Evaluation
-from jaxnets.training.state import Count, Loss, Program, TrainState, Transform, initialize, outputs
+from jaxnets.training.state import Count, Loss, Program, TrainState, Transform, initialize
 from jaxnets.training.step import StepMetrics
 
 EVALUATION_BATCH = 1000
@@ -54,7 +54,8 @@ def evaluate(
         Mean loss, correct predictions, number of predictions.
 
     Raises:
-        ValueError: if the examples do not fit the model or a label is out of range.
+        ValueError: if the examples do not fit the model, or a label or an index of an embedding is
+            out of range.
     """
     check_positive("batch_size", batch_size)
     check_model(model)
@@ -87,13 +88,17 @@ def predict(
         Outputs [examples, …], NumPy arrays in whatever structure the model returns.
 
     Raises:
-        ValueError: if there is no example.
+        ValueError: if there is no example, or an index has no row in an embedding.
     """
     check_positive("batch_size", batch_size)
     program, state, here = for_prediction(model, transform)
     if not np.shape(inputs) or not len(inputs):
         raise InputError("inputs", "at least one example", f"an array {list(np.shape(inputs))}")
-    source = ResidentFeed(np.asarray(inputs), np.zeros(len(inputs), np.int8), here)
+    inputs = np.asarray(inputs)
+    if has_embeddings(model):
+        spec = jax.ShapeDtypeStruct(inputs.shape, jax.dtypes.canonicalize_dtype(inputs.dtype))
+        Lookups(program, state, spec).check("inputs", inputs)
+    source = ResidentFeed(inputs, np.zeros(len(inputs), np.int8), here)
     pieces = cut(epoch_plan(len(inputs), batch_size, seed=0, epoch=0, shuffle=False))
     run = Compiled(program, here, ahead=False).run
     parts = []
@@ -182,15 +187,16 @@ def predictions(split: Split | StreamedSplit, examples: int | None = None) -> in
 def checked_feed(
     name: str, split: Split | StreamedSplit, program: Program, state: TrainState, placement: Any
 ) -> Feed:
-    """A split's feed, after the model has been run on shapes alone and the labels looked at.
+    """A split's feed, after the model has been run on shapes alone and the examples looked at.
 
     Raises:
-        InputError: if the inputs do not fit the model or a label is no class of it.
+        InputError: if the inputs do not fit the model, one of their indices has no row in an
+            embedding, or a label is no class.
     """
     # two examples, as one is too little for statistics over the batch
     inputs, labels = (jax.ShapeDtypeStruct((2, *s.shape), s.dtype) for s in split.spec)
-    made = jax.eval_shape(functools.partial(outputs, program), state, inputs)
-    return feed(f"{name}.labels", split, classes(program.loss, made, labels), placement)
+    lookups = Lookups(program, state, inputs)
+    return feed(name, split, classes(program.loss, lookups.outputs, labels), lookups, placement)
 
 
 def check_model(model: Any) -> None:

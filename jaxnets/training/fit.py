@@ -167,7 +167,8 @@ def fit(
         standard deviation and confidence interval of what the tests measured.
 
     Raises:
-        ValueError: if an argument is bad, inputs do not fit the model, or a label is out of range.
+        ValueError: if an argument is bad, inputs do not fit the model, or a label or an index of an
+            embedding is out of range.
         Interrupted: a ``KeyboardInterrupt``, if the run was asked to stop, and has saved.
         OSError: if a checkpoint cannot be written; those before it remain.
         NonFiniteLossError: if the loss is NaN or infinite at some step or in the evaluation; of
