@@ -25,6 +25,8 @@ def _read_labels(
     given = as_array("labels", labels)
     if not jnp.issubdtype(given.dtype, jnp.integer) or given.shape != outputs.shape[:-1]:
         expected = f"integers of shape {outputs.shape[:-1]} for outputs {describe(outputs)}"
+        if outputs.ndim > 2 and given.shape == (outputs.shape[0], *outputs.shape[2:]):
+            expected += " with the classes on the last axis, PyTorch's 1"
         raise InputError("labels", expected, describe(given))
     classes = outputs.shape[-1]
     ignore_index = check_integer("ignore_index", ignore_index)

@@ -175,7 +175,8 @@ def fit(
 
     Raises:
         ValueError: if an argument is bad, inputs do not fit the model, its outputs do not fit the
-            loss or the classes, a label is out of range, or ``correct`` counts more than there are.
+            loss or the classes, a label or an index of an embedding is out of range, or ``correct``
+            counts more than there are.
         Interrupted: a ``KeyboardInterrupt``, if the run was asked to stop, and has saved.
         OSError: if a checkpoint cannot be written; those before it remain.
         NonFiniteLossError: if the loss is NaN or infinite at some step or in the evaluation; of
