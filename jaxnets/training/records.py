@@ -4,12 +4,16 @@ import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from flax import nnx
 
+from jaxnets.arrays import InputError
 from jaxnets.training.state import TrainState
+
+#: What tells how good an epoch is. A loss is better the smaller, an accuracy the larger.
+Metric = Literal["test_loss", "test_accuracy", "train_loss", "train_accuracy"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,23 @@ class EpochRecord:
     skipped: int = 0
 
 
+def goodness(record: EpochRecord, metric: Metric) -> float:
+    """How good an epoch is by a metric: larger is better.
+
+    Raises:
+        InputError: if the run does not measure the metric.
+    """
+    value = getattr(record, metric)
+    if value is None:
+        raise InputError("metric", "one that the run measures", metric)
+    return -value if metric.endswith("loss") else value
+
+
+def best_epoch(history: Sequence[EpochRecord], metric: Metric) -> int:
+    """The number of the best epoch, counted from 1; of equally good ones the last."""
+    return max((goodness(record, metric), record.epoch) for record in history)[1]
+
+
 @dataclass(frozen=True)
 class Timings:
     """Where the time of a run went, in seconds.
@@ -78,14 +99,15 @@ class TrainingRun:
 
     Attributes:
         model: the trained model, in evaluation mode.
-        state: the state after the last step.
+        state: the state after the last step, or after the best epoch if that is restored.
         history: one record an epoch.
         step_losses: the loss of each step, float [steps]; not finite at most where it was skipped.
-        test: the final evaluation.
+        test: the evaluation of ``model``.
         timings: compilation apart from training.
         examples_per_second: of training.
         device: where it ran.
         stopped: why a callback ended it before its last epoch; None if none did.
+        restored: the best epoch, whose weights ``model`` has; None if it has the last ones.
     """
 
     model: nnx.Module
@@ -97,6 +119,12 @@ class TrainingRun:
     examples_per_second: float
     device: str
     stopped: str | None = None
+    restored: int | None = None
+
+    @property
+    def epoch(self) -> EpochRecord:
+        """The record of the epoch whose weights ``model`` has."""
+        return self.history[-1 if self.restored is None else self.restored - 1]
 
 
 def count_parameters(model: nnx.Module) -> int:

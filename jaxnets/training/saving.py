@@ -5,17 +5,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.arrays import InputError, check_number, check_positive
+from jaxnets.arrays import InputError, check_choice, check_number, check_positive
 from jaxnets.training.checkpoints import Checkpoints, Saved, read
 from jaxnets.training.fingerprint import differences
 from jaxnets.training.interrupts import Heard, Interrupted, Interrupts
 from jaxnets.training.processes import check_same, gathered
-from jaxnets.training.records import EpochRecord
+from jaxnets.training.records import EpochRecord, Metric, best_epoch, goodness
 from jaxnets.training.state import TrainState
 from jaxnets.training.step import StepMetrics
 
@@ -28,17 +29,19 @@ class Saving:
         directory: the folder of the run's checkpoints, and of no other's.
         steps: saves after every so many steps as well.
         minutes: saves as well when so many have gone by.
-        keep: how many of the newest checkpoints to keep; the one with the best test result stays
-            too.
+        keep: how many of the newest checkpoints to keep; that of the best epoch stays too.
+        metric: by which an epoch is the best, see ``EpochRecord``; of equally good ones it is the
+            last. None for the metric of ``EarlyStopping``, or else the test loss.
 
     Raises:
-        InputError: if a number is not positive.
+        InputError: if a number is not positive, or there is no such metric.
     """
 
     directory: Path | str
     steps: int | None = None
     minutes: float | None = None
     keep: int = 3
+    metric: Metric | None = None
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
@@ -47,6 +50,8 @@ class Saving:
         if self.minutes is not None:
             check_number("minutes", self.minutes, above=0)
         check_positive("keep", self.keep)
+        if self.metric is not None:
+            check_choice("metric", self.metric, get_args(Metric))
 
 
 @dataclasses.dataclass
@@ -103,6 +108,54 @@ class Journal:
         self.correct, self.skipped, self.seconds = [], [], 0.0
 
 
+class Best:
+    """The state after a run's best epoch, held in memory.
+
+    Args:
+        metric: by which an epoch is the best.
+        journal: how far the run is.
+        saving: where the best epoch is saved, if the run has gone past it.
+
+    Attributes:
+        epoch: its number, from 1; 0 before the first one is done.
+        state: the state after it.
+
+    Raises:
+        InputError: if the run has gone past its best epoch, and the weights were not kept.
+    """
+
+    def __init__(self, metric: Metric, journal: Journal, saving: Saving | None) -> None:
+        self.metric, self.epoch = metric, 0
+        if not journal.history:
+            return
+        best, done = best_epoch(journal.history, metric), len(journal.history)
+        if best == done and not journal.step_in_epoch:
+            self.see(journal)
+            return
+        assert saving is not None  # the history comes from there
+        step = (journal.step - journal.step_in_epoch) // done * best
+        self.epoch, self.state = best, _saved_state(saving, step, best, journal.state)
+
+    def see(self, journal: Journal) -> None:
+        """An epoch is done: holds it if it is the best so far."""
+        if best_epoch(journal.history, self.metric) == len(journal.history):
+            self.epoch = len(journal.history)
+            self.state = jax.tree.map(jnp.copy, journal.state)  # the next step takes its memory
+
+
+def _saved_state(saving: Saving, step: int, epoch: int, state: TrainState) -> TrainState:
+    found = fault = None
+    try:
+        found = read(saving.directory, step)
+    except InputError as error:
+        fault = error.got
+    if found is None:
+        expected = f"False, or the weights of epoch {epoch}, the best so far"
+        got = fault or f"no step-{step} in {saving.directory}"
+        raise InputError("restore_best", expected, got)
+    return _journal(found, state).state
+
+
 class Keeper:
     """Saves a run's journal when it is time to, and when somebody asks the run to stop.
 
@@ -111,6 +164,7 @@ class Keeper:
         saving: how often.
         about: what is trained on what, see ``fingerprint``.
         interrupts: who tells of a request to stop.
+        metric: by which an epoch is the best.
     """
 
     def __init__(
@@ -119,9 +173,10 @@ class Keeper:
         saving: Saving | None,
         about: dict[str, Any],
         interrupts: Interrupts | Heard,
+        metric: Metric,
     ) -> None:
         self._checkpoints, self._saving = checkpoints, saving
-        self._about, self._interrupts = about, interrupts
+        self._about, self._interrupts, self._metric = about, interrupts, metric
         self._saved_at = time.monotonic()
 
     def stops(self, journal: Journal, steps: int) -> range:
@@ -155,12 +210,10 @@ class Keeper:
             Interrupted: if a request to stop has come; all is saved then.
         KeyboardInterrupt: likewise, if nothing is to be saved.
         """
-        last = journal.history[-1]
-        accuracy = last.test_accuracy
         asked, _ = self._agreed(journal.step)
         if asked is None:  # the run ends here, and whoever goes on with it wants more of it
             journal.stopped = None
-        self._save(journal, -last.test_loss if accuracy is None else accuracy)
+        self._save(journal, goodness(journal.history[-1], self._metric))
         self._stop_if_asked(asked, journal)
 
     def _agreed(self, step: int) -> tuple[int | None, bool]:
@@ -191,7 +244,9 @@ class Keeper:
             "history": [dataclasses.asdict(epoch) for epoch in journal.history],
             "stopped": journal.stopped,
         }
-        self._checkpoints.save(_tree(journal), record, step=journal.step, score=score)
+        metric = None if score is None else self._metric
+        step, tree = journal.step, _tree(journal)
+        self._checkpoints.save(tree, record, step=step, score=score, metric=metric)
         self._saved_at = time.monotonic()
 
     def _stop_if_asked(self, signum: int | None, journal: Journal) -> None:
@@ -201,14 +256,14 @@ class Keeper:
 
 
 @contextmanager
-def keeper(saving: Saving | None, about: dict[str, Any]) -> Iterator[Keeper]:
+def keeper(saving: Saving | None, about: dict[str, Any], metric: Metric) -> Iterator[Keeper]:
     """What saves a run while it goes on; signals to stop are heard as long."""
     if saving is None:
         with Heard() as heard:
-            yield Keeper(None, None, about, heard)
+            yield Keeper(None, None, about, heard, metric)
         return
     with Checkpoints(saving.directory, keep=saving.keep) as checkpoints, Interrupts() as interrupts:
-        yield Keeper(checkpoints, saving, about, interrupts)
+        yield Keeper(checkpoints, saving, about, interrupts, metric)
 
 
 def begin(saving: Saving | None, resume: bool, about: dict[str, Any], state: TrainState) -> Journal:
