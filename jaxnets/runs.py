@@ -38,6 +38,7 @@ _PACKAGES = ("jaxnets", "jax", "jaxlib", "flax", "optax", "numpy")
 
 def summarize(recipe: Recipe, seed: int, run: TrainingRun) -> dict[str, Any]:
     """A run in one flat record, ready for JSON. Accuracy is a share in [0, 1]."""
+    restored = {} if run.restored is None else {"restored": run.restored}
     return {
         "recipe": recipe.name,
         "seed": seed,
@@ -46,13 +47,14 @@ def summarize(recipe: Recipe, seed: int, run: TrainingRun) -> dict[str, Any]:
         "test_correct": run.test.correct,
         "test_total": run.test.total,
         "test_loss": run.test.loss,
-        "train_loss": run.history[-1].train_loss,
+        "train_loss": run.epoch.train_loss,
         "parameters": count_parameters(run.model),
         "train_seconds": run.timings.train_seconds,
         "compile_seconds": run.timings.compile_seconds,
         "examples_per_second": run.examples_per_second,
         "device": run.device,
         "stopped": run.stopped,
+        **restored,
     }
 
 
@@ -192,7 +194,7 @@ def begin(
 
 
 def _write_begun(folder: Path, begun: BegunRun) -> None:
-    saving = {name: getattr(begun.saving, name) for name in ("steps", "minutes", "keep")}
+    saving = {name: getattr(begun.saving, name) for name in ("steps", "minutes", "keep", "metric")}
     record = {"settings": settings(begun.recipe), "seed": begun.seed, "saving": saving}
     record |= {"watching": begun.watching, "computing": begun.computing}
     part = folder / f".{_BEGUN}.partial"
