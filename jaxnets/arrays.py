@@ -40,6 +40,12 @@ def describe(array: Any) -> str:
     return f"{array.dtype}[{', '.join(map(str, array.shape))}]"
 
 
+def shortened(names: Sequence[str], most: int = 60) -> str:
+    """The first of some names, as many as so many letters hold, and a sign that there are more."""
+    whole = ", ".join(names)
+    return whole if len(whole) <= most else f"{whole[: most - 1].rstrip(', ')}…"
+
+
 def check_floats(argument: str, array: Any, shape: tuple[int | str, ...]) -> None:
     """Checks that an array holds floating-point values and has this shape.
 

@@ -11,7 +11,6 @@ from typing import Any
 import click
 import jax
 
-from jaxnets import runs
 from jaxnets.arrays import InputError
 from jaxnets.commands.compare import compare_command
 from jaxnets.commands.data import data_group
@@ -20,6 +19,7 @@ from jaxnets.commands.train import recipes_command, summary_command, train_comma
 from jaxnets.commands.weights import convert_command, inspect_command
 from jaxnets.compilation import VARIABLE, keep_programs
 from jaxnets.training import Interrupted
+from jaxnets.training.folders import KEPT
 
 _INTERRUPTED = 130  # as a shell reports SIGINT
 
@@ -109,7 +109,7 @@ def _backends_word(error: Exception) -> str | None:
 
 
 def _fail(message: str, code: int, error: BaseException | None = None) -> int:
-    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(runs.KEPT)]
+    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(KEPT)]
     print(f"jaxnets: {' '.join('; '.join([message, *notes]).split())}", file=sys.stderr)
     return code
 

@@ -1,14 +1,11 @@
 """A finished run as a folder: its record, its curves and its weights."""
 
-import contextlib
 import dataclasses
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,46 +13,34 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import InputError, describe
-from jaxnets.data import Dataset, StandardizedDataset, Standardizer, image_files
-from jaxnets.data.text import TextDataset, TextEncoder
+from jaxnets.arrays import InputError, describe, shortened
+from jaxnets.data import Dataset, Standardizer, Transform, image_files
+from jaxnets.data.text import TextEncoder
+from jaxnets.data.transforms.record import make_transform
+from jaxnets.models import MODELS
 from jaxnets.recipes import Recipe, build_model, build_transform
-from jaxnets.training import Saving, TrainingRun, count_parameters, plot_history, write_history
-from jaxnets.training.records import history_rows
-from jaxnets.training.weights import load_weights, save_weights
+from jaxnets.training import (
+    EpochRecord,
+    Saving,
+    TrainingRun,
+    count_parameters,
+    predict,
+    predictor,
+)
+from jaxnets.training.evaluation import check_model
+from jaxnets.training.folders import new_folder
+from jaxnets.training.progress import describe as describe_epoch
+from jaxnets.training.records import RECORD, TEXT, WEIGHTS, Task
+from jaxnets.training.weights import load_weights
 
-#: How the note of an error begins that says where an unfinished folder is.
-KEPT = "what was written is kept in"
-
-_RECORD = "run.json"
 _BEGUN = "begun.json"
 _CHECKPOINTS = "checkpoints"
-_WEIGHTS = "weights"
-_TEXT = "text.json"
 _NUMERIC = {"accumulate": 1, "compute_dtype": None}  # where a run is told nothing
-_PACKAGES = ("jaxnets", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def summarize(recipe: Recipe, seed: int, run: TrainingRun) -> dict[str, Any]:
     """A run in one flat record, ready for JSON. Accuracy is a share in [0, 1]."""
-    restored = {} if run.restored is None else {"restored": run.restored}
-    return {
-        "recipe": recipe.name,
-        "seed": seed,
-        "epochs": recipe.epochs,
-        "test_accuracy": run.test.accuracy,
-        "test_correct": run.test.correct,
-        "test_total": run.test.total,
-        "test_loss": run.test.loss,
-        "train_loss": run.epoch.train_loss,
-        "parameters": count_parameters(run.model),
-        "train_seconds": run.timings.train_seconds,
-        "compile_seconds": run.timings.compile_seconds,
-        "examples_per_second": run.examples_per_second,
-        "device": run.device,
-        "stopped": run.stopped,
-        **restored,
-    }
+    return {"recipe": recipe.name, "seed": seed, "epochs": recipe.epochs, **run.measured()}
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
@@ -75,64 +60,6 @@ def settings(recipe: Recipe) -> dict[str, Any]:
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError("recipe", "settings that JSON can hold", str(error)) from error
     return values
-
-
-@contextlib.contextmanager
-def new_folder(directory: Path | str) -> Iterator[Path]:
-    """A folder that appears under its name when all that belongs in it has been written.
-
-    What has been written is never lost. An error that comes before there is anything leaves no
-    trace; after that the temporary folder stays, and a note of the error says where.
-
-    Args:
-        directory: must not exist yet, or be empty; a link stands for what it points to.
-
-    Yields:
-        A temporary folder beside it, to write into.
-
-    Raises:
-        ValueError: if the folder holds something already, or cannot be made.
-    """
-    path = _free(directory)
-    partial = path.with_name(f".{path.name[:50]}.partial-{os.getpid()}")
-    try:
-        missing = [folder for folder in (partial, *partial.parents) if not folder.exists()]
-        partial.mkdir(parents=True)
-        path.exists()  # fails for a name that is too long
-    except OSError as error:
-        _remove_empty(missing)
-        raise _impossible(directory, error) from error
-    try:
-        yield partial
-        partial.rename(path)
-    except BaseException as error:
-        _remove_empty(missing)
-        if partial.exists():
-            error.add_note(f"{KEPT} {partial}")
-        raise
-
-
-def _free(directory: Path | str) -> Path:
-    """The folder's true path, where there is nothing yet."""
-    try:
-        path = Path(directory).resolve()
-        free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
-    except (OSError, RuntimeError) as error:  # the latter of links in a circle
-        raise _impossible(directory, error) from error
-    if not free:
-        raise InputError("out", "a new or empty folder", f"{str(directory)!r}, which is not")
-    return path
-
-
-def _impossible(directory: Path | str, error: Exception) -> InputError:
-    reason = getattr(error, "strerror", None) or error
-    return InputError("out", "a folder that can be made", f"{str(directory)!r}: {reason}")
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    for folder in folders:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
 
 
 @dataclass(frozen=True)
@@ -274,8 +201,8 @@ def finish(directory: Path, *written: Any) -> None:
         shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(prefix=".finishing-", dir=directory) as part:
         write(Path(part), *written)
-        (directory / _RECORD).unlink(missing_ok=True)
-        for path in sorted(Path(part).iterdir(), key=lambda path: path.name == _RECORD):
+        (directory / RECORD).unlink(missing_ok=True)
+        for path in sorted(Path(part).iterdir(), key=lambda path: path.name == RECORD):
             place = directory / path.name
             if place.is_symlink():
                 place.unlink()
@@ -309,44 +236,21 @@ def write(
     Raises:
         ValueError: if the record cannot hold the recipe.
     """
-    save_weights(run.model, directory / _WEIGHTS)
-    if jax.process_index() > 0:
-        return
     record = {
         **summarize(recipe, seed, run),
         "settings": settings(recipe),
         "computing": computing and dict(computing),
-        "inputs": None if data is None else _described(data.spec.inputs),
-        "class_names": None if data is None else data.class_names,
-        "standardized": _standardized(data),
-        "history": history_rows(run.history),
-        "timings": dataclasses.asdict(run.timings),
-        "versions": {package: metadata.version(package) for package in _PACKAGES},
     }
-    (directory / _RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    write_history(run.history, directory / "history.csv")
-    if isinstance(data, TextDataset):
-        data.encoder.save(directory / _TEXT)
-    plot_history(run.history, directory / "curves.png", title=f"{recipe.name}, seed {seed}")
+    told = dataclasses.replace(run, task=Task.of(data))
+    told.write(directory, record, title=f"{recipe.name}, seed {seed}")
 
 
-def _described(spec: jax.ShapeDtypeStruct) -> dict[str, Any]:
-    return {"shape": list(spec.shape), "dtype": str(spec.dtype)}
-
-
-def _standardized(data: Dataset | None) -> dict[str, Any] | None:
-    if not isinstance(data, StandardizedDataset):
-        return None
-    scalers = {"inputs": data.inputs_scaler, "labels": data.labels_scaler}
-    return {name: scaler and dataclasses.asdict(scaler) for name, scaler in scalers.items()}
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SavedRun:
     """What a run's folder gives back.
 
     Attributes:
-        recipe: what was trained, and how.
+        recipe: what was trained, and how; None of a run that ``TrainingRun.save`` wrote.
         model: the trained model, in evaluation mode.
         classifies: whether its outputs are classes.
         class_names: the name of each class, or None.
@@ -354,49 +258,136 @@ class SavedRun:
         encoder: makes a text the network's input; None if it takes no text.
         labels_scaler: its ``inverse`` brings outputs to the labels' units; None if they are in
             those.
+        transform: what inputs go through before the model; None for nothing.
+        history: one record an epoch.
+        restored: the best epoch, if ``model`` has its weights and not the last ones.
     """
 
-    recipe: Recipe
+    recipe: Recipe | None
     model: nnx.Module
     classifies: bool
     class_names: tuple[str, ...] | None
     inputs: jax.ShapeDtypeStruct | None
     encoder: TextEncoder | None
     labels_scaler: Standardizer | None = None
+    transform: Transform | None = None
+    history: tuple[EpochRecord, ...] = ()
+    restored: int | None = None
+
+    def __repr__(self) -> str:
+        size = count_parameters(self.model)
+        lines = [f"SavedRun of {type(self.model).__name__}, {size:,} parameters"]
+        if self.recipe is not None:
+            lines.append(f"recipe {self.recipe.name}")
+        if self.inputs is not None:
+            lines.append(f"inputs {describe(self.inputs)}")
+        if self.class_names is not None:
+            lines.append(f"{len(self.class_names)} classes: {shortened(self.class_names)}")
+        if self.history:
+            count = len(self.history)
+            lines.append(describe_epoch(self.history[(self.restored or count) - 1], count))
+        return "\n  ".join(lines)
+
+    def predict(self, inputs: np.ndarray | jax.Array | Sequence[str]) -> Any:
+        """The model's outputs for examples as the data set holds them, or for texts.
+
+        Args:
+            inputs: [examples, …], which go through ``transform``; or strings, if the network takes
+                text.
+
+        Returns:
+            Outputs [examples, …], NumPy arrays in whatever structure the model returns.
+
+        Raises:
+            ValueError: if there is no example, or one does not fit the model.
+        """
+        return predict(self.model, self._numbers(inputs), transform=self.transform)
+
+    def predictor(self) -> Callable[[np.ndarray | jax.Array], Any]:
+        """The model and its transform as one compiled function; see ``jaxnets.predictor``."""
+        return predictor(self.model, transform=self.transform)
+
+    def _numbers(self, inputs: Any) -> Any:
+        of_text = isinstance(inputs, list | tuple) and all(isinstance(x, str) for x in inputs)
+        return self.encoder(inputs) if self.encoder is not None and of_text else inputs
 
 
-def read(directory: Path | str) -> SavedRun:
-    """Reads a folder that ``write`` filled.
+def read(
+    directory: Path | str,
+    *,
+    model: nnx.Module | None = None,
+    transform: Transform | None = None,
+) -> SavedRun:
+    """Reads the folder of a run, which ``TrainingRun.save`` or the command line wrote.
 
     Args:
         directory: the folder.
+        model: for a network of your own, one of its kind; it is left as it is. The folder tells how
+            a documented network is made.
+        transform: for a transform of your own, that one; the folder has those of ``jaxnets.data``.
+
+    Returns:
+        The trained model, what its inputs go through, the history, the names of the classes.
 
     Raises:
-        ValueError: if the folder holds no run, or a damaged one.
+        ValueError: if the folder holds no run, or a damaged one, or another model's.
+
+    Examples:
+        ``run.save("runs/mlp")`` writes what this reads:
+
+        >>> saved = jaxnets.load("runs/mlp")  # doctest: +SKIP
+        >>> saved.predict(images).argmax(-1)  # doctest: +SKIP
     """
+    if model is not None:
+        check_model(model)
     folder = Path(directory)
-    path, text = folder / _RECORD, folder / _TEXT
+    path, text = folder / RECORD, folder / TEXT
     if not path.is_file():
-        raise InputError("run", f"a folder with a {_RECORD} in it", repr(str(directory)))
+        raise InputError("run", f"a folder with a {RECORD} in it", repr(str(directory)))
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        recipe = Recipe(**record["settings"])
-        build_transform(recipe)
+        from_python = "model" in record and "settings" not in record
+        recipe = None if from_python else Recipe(**record["settings"])
         run = SavedRun(
             recipe,
-            build_model(recipe),
+            _network(record, recipe) if model is None else nnx.clone(model),
             record["test_accuracy"] is not None,
             _class_names(record),
             _inputs(record),
             TextEncoder.load(text) if text.is_file() else None,
             _labels_scaler(record),
+            _transform(record, recipe) if transform is None else transform,
+            tuple(EpochRecord(**epoch) for epoch in record.get("history", ())),
+            record.get("restored"),
         )
+    except _NotDocumented as error:
+        expected = "a network of the saved kind, as the folder has the weights alone"
+        raise InputError("model", expected, f"none for {error}") from error
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         reason = f"{path}: no {error}" if isinstance(error, KeyError) else f"{path}: {error}"
-        raise InputError("run", f"a {_RECORD} written by jaxnets", reason) from error
-    load_weights(run.model, folder / _WEIGHTS)
+        raise InputError("run", f"a {RECORD} written by jaxnets", reason) from error
+    load_weights(run.model, folder / WEIGHTS)
     run.model.eval()
     return run
+
+
+class _NotDocumented(Exception):
+    """The name of a class of networks that is not one of ``MODELS``."""
+
+
+def _network(record: dict[str, Any], recipe: Recipe | None) -> nnx.Module:
+    """A network of the run's kind, to be filled."""
+    if recipe is not None:
+        return build_model(recipe)
+    made = record["model"]
+    kinds = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in MODELS.values()}
+    if made["class"] not in kinds:
+        raise _NotDocumented(made["class"])
+    return kinds[made["class"]](**made["options"], param_dtype=made["dtype"], rngs=nnx.Rngs(0))
+
+
+def _transform(record: dict[str, Any], recipe: Recipe | None) -> Transform | None:
+    return make_transform(record["transform"]) if recipe is None else build_transform(recipe)
 
 
 def _class_names(record: dict[str, Any]) -> tuple[str, ...] | None:

@@ -84,9 +84,9 @@ def _answers(
     """A line for each example."""
     examples = _given(saved, inputs) if inputs else []
     if index:
-        examples += _chosen(recipes.load_data(saved.recipe), index)
+        examples += _chosen(_data(saved, "index"), index)
     batch = np.stack([example for _, example in examples])
-    outputs = predict(saved.model, batch, transform=recipes.build_transform(saved.recipe))
+    outputs = predict(saved.model, batch, transform=saved.transform)
     names = (name for name, _ in examples)
     return [f"{name}: {_answer(saved, row, top)}" for name, row in zip(names, outputs, strict=True)]
 
@@ -95,8 +95,16 @@ def _given(saved: runs.SavedRun, inputs: tuple[str, ...]) -> _Examples:
     """The texts or images given, each with its name."""
     if saved.encoder is not None:
         return list(zip(inputs, saved.encoder(inputs), strict=True))
-    spec = saved.inputs or recipes.load_data(saved.recipe).spec.inputs
+    spec = saved.inputs or _data(saved, "image").spec.inputs
     return [(path, runs.read_image(path, spec)) for path in inputs]
+
+
+def _data(saved: runs.SavedRun, argument: str) -> Dataset:
+    """The run's data set."""
+    if saved.recipe is None:
+        expected = "none, as the folder of a run from Python does not name its data"
+        raise InputError(argument, expected, "one")
+    return recipes.load_data(saved.recipe)
 
 
 def _chosen(data: Dataset, index: tuple[int, ...]) -> _Examples:

@@ -1,5 +1,7 @@
 """LeNet, the convolutional network of documents 002 and 003."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -52,6 +54,13 @@ class LeNet(nnx.Module):
         self.fc1 = Linear(16 * 5 * 5, 120, **options)
         self.fc2 = Linear(120, 84, **options)
         self.fc3 = Linear(84, num_classes, **options)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments that make a network of this kind and these sizes, but for ``rngs``."""
+        size, _, channels = self.image_shape
+        classes = self.fc3.out_features
+        return {"in_channels": channels, "num_classes": classes, "image_size": size}
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """Returns logits [batch, num_classes] for images [batch, size, size, in_channels]."""

@@ -83,7 +83,7 @@ class Saved:
         """
         check_model(like)
         graphdef, state = initialize(like, optax.identity(), seed=0)
-        rest = dict.fromkeys(("optimizer_state", "step", "epoch", "key"))
+        rest: Any = dict.fromkeys(("optimizer_state", "step", "epoch", "key"))
         weights = {"state": dataclasses.replace(state, **rest)}
         expected = f"the model that {self.directory} holds"
         return merge(graphdef, self._restore(weights, expected, _MODEL)["state"])

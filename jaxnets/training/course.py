@@ -18,7 +18,7 @@ from jaxnets.training.epoch import train_steps
 from jaxnets.training.evaluation import evaluate_state, predictions
 from jaxnets.training.placement import local
 from jaxnets.training.progress import Reporter
-from jaxnets.training.records import EpochRecord, Evaluation, Timings, TrainingRun
+from jaxnets.training.records import EpochRecord, Evaluation, Task, Timings, TrainingRun
 from jaxnets.training.saving import Best, Journal, Keeper
 from jaxnets.training.state import Program, TrainState, merge
 from jaxnets.training.step import StepMetrics
@@ -132,6 +132,7 @@ class Course:
             device=self._compiled.placement.name,
             stopped=reason if len(journal.history) < self._epochs else None,
             restored=None if best is None else best.epoch,
+            task=Task.of(self._data, program.transform),
         )
 
     def _train_epoch(
