@@ -42,7 +42,9 @@ def describe(array: Any) -> str:
 
 def shortened(names: Sequence[str], most: int = 60) -> str:
     """The first of some names, as many as so many letters hold, and a sign that there are more."""
-    whole = ", ".join(names)
+    # a name may hold what moves a terminal's cursor
+    shown = (n if n.isprintable() else n.encode("unicode_escape").decode() for n in names)
+    whole = ", ".join(shown)
     return whole if len(whole) <= most else f"{whole[: most - 1].rstrip(', ')}…"
 
 

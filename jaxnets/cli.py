@@ -15,6 +15,7 @@ from jaxnets.arrays import InputError
 from jaxnets.commands.compare import compare_command
 from jaxnets.commands.data import data_group
 from jaxnets.commands.predict import predict_command
+from jaxnets.commands.suggestions import with_near_options
 from jaxnets.commands.train import recipes_command, summary_command, train_command
 from jaxnets.commands.weights import convert_command, inspect_command
 from jaxnets.compilation import VARIABLE, keep_programs
@@ -78,6 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
+    except click.NoSuchOption as error:
+        return _fail(with_near_options(error), 2, error)
     except click.ClickException as error:
         return _fail(error.format_message(), 2, error)
     except InputError as error:

@@ -4,12 +4,13 @@ import dataclasses
 import difflib
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
 import jax
+import optax
 from flax import nnx
 
 from jaxnets.arrays import InputError, check_positive, check_seed
@@ -35,8 +36,24 @@ from jaxnets.data import (
 from jaxnets.data.text import TextDataset
 from jaxnets.losses import LOSSES
 from jaxnets.models import MODELS
-from jaxnets.optimizers import OPTIMIZERS
+from jaxnets.optimizers import (
+    OPTIMIZERS,
+    Schedule,
+    constant_lr,
+    cosine_annealing_lr,
+    cosine_annealing_warm_restarts,
+    exponential_lr,
+    linear_lr,
+    multi_step_lr,
+    one_cycle_lr,
+    per_epoch,
+    polynomial_lr,
+    step_lr,
+)
 from jaxnets.training import TrainingRun, TrainingRuns, fit
+
+#: Which fields of a recipe hold arguments by name.
+OPTIONS = ("data_options", "model_options", "optimizer_options", "scheduler_options")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +72,11 @@ class Recipe:
         loss: a name of ``jaxnets.losses.LOSSES``.
         optimizer: a name of ``jaxnets.optimizers.OPTIMIZERS``.
         optimizer_options: the optimizer's arguments.
+        scheduler: a name of ``SCHEDULERS``, whose learning rate begins at, or for ``"onecycle"``
+            rises to, that of the optimizer; None for a constant one.
+        scheduler_options: the schedule's arguments but for the learning rate. They count epochs, in
+            ``"onecycle"`` steps. The length of ``"cosine"`` and ``"onecycle"`` may be left to
+            ``epochs``, see ``sized``.
         epochs: times through the training data.
         batch_size: examples in a step.
         normalize: mean and standard deviation of the inputs, after scaling pixels to [0, 1]; one
@@ -75,6 +97,8 @@ class Recipe:
     loss: str = "cross-entropy"
     optimizer: str = "sgd"
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)
+    scheduler: str | None = None
+    scheduler_options: Mapping[str, Any] = field(default_factory=dict)
     epochs: int
     batch_size: int = 64
     normalize: tuple[float | Sequence[float], float | Sequence[float]] | None = None
@@ -87,7 +111,9 @@ class Recipe:
         for name in ("name", "document", "expect", "data", "model", "loss", "optimizer", "layout"):
             if not isinstance(getattr(self, name), str):
                 raise InputError(name, "a string", getattr(self, name))
-        for name in ("data_options", "model_options", "optimizer_options"):
+        if self.scheduler is not None and not isinstance(self.scheduler, str):
+            raise InputError("scheduler", "a name of SCHEDULERS or None", self.scheduler)
+        for name in OPTIONS:
             options = getattr(self, name)
             if not isinstance(options, Mapping) or not all(isinstance(k, str) for k in options):
                 raise InputError(name, "arguments by name", options)
@@ -116,6 +142,19 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "erase": RandomErasing(),
     "mixup": Compose(ToFloat(), Mixup(0.2, 10)),
     "cutmix": CutMix(1.0, 10),
+}
+
+#: The schedules of the learning rate that a recipe can name.
+SCHEDULERS: dict[str, Callable[..., Schedule]] = {
+    "step": step_lr,
+    "multistep": multi_step_lr,
+    "exponential": exponential_lr,
+    "cosine": cosine_annealing_lr,
+    "cosine-restarts": cosine_annealing_warm_restarts,
+    "onecycle": one_cycle_lr,
+    "linear": linear_lr,
+    "constant": constant_lr,
+    "polynomial": polynomial_lr,
 }
 
 _MNIST = (0.1307, 0.3081)
@@ -416,7 +455,8 @@ def sized(recipe: Recipe, data: Dataset) -> Recipe:
 
     That is the number of tokens of a set of texts; and of a ``LinearRegression``, a
     ``RecurrentClassifier``, and an ``MLP`` whose features begin or end with None, the number of
-    values that go in and come out.
+    values that go in and come out. Of the schedules ``"cosine"`` and ``"onecycle"`` it is the
+    length: all epochs of the recipe.
 
     Args:
         recipe: what leaves sizes open.
@@ -432,7 +472,15 @@ def sized(recipe: Recipe, data: Dataset) -> Recipe:
     elif recipe.model == "mlp" and isinstance(features, tuple | list) and None in features:
         entering, leaving = _widths(recipe, data)
         options["features"] = (features[0] or entering, *features[1:-1], features[-1] or leaving)
-    return dataclasses.replace(recipe, model_options=options)
+    schedule = _lengths(recipe) | dict(recipe.scheduler_options)
+    return dataclasses.replace(recipe, model_options=options, scheduler_options=schedule)
+
+
+def _lengths(recipe: Recipe) -> dict[str, int]:
+    """How long a schedule takes that says nothing of it."""
+    if recipe.scheduler == "onecycle" and "total_steps" not in recipe.scheduler_options:
+        return {"epochs": recipe.epochs}
+    return {"T_max": recipe.epochs} if recipe.scheduler == "cosine" else {}
 
 
 #: What the networks that take any size call the number of values that go in and come out.
@@ -564,20 +612,42 @@ def fit_settings(recipe: Recipe, data: Dataset | None) -> tuple[Dataset, dict[st
     """
     if recipe.loss not in LOSSES:
         raise InputError("loss", f"one of {', '.join(LOSSES)}", repr(recipe.loss))
-    optimizer = _call(OPTIMIZERS, recipe.optimizer, "optimizer", recipe.optimizer_options)
+    _call(OPTIMIZERS, recipe.optimizer, "optimizer", recipe.optimizer_options)
     data = load_data(recipe) if data is None else data
     if recipe.loss in _OF_VALUES and data.num_classes is not None and not _mixes(recipe):
         expected = "values to predict, as regression=True makes of a table's whole numbers"
         raise InputError(f"labels of {data.name}", expected, f"classes, for the loss {recipe.loss}")
     return data, {
         "loss": LOSSES[recipe.loss],
-        "optimizer": optimizer,
+        "optimizer": _optimizer(sized(recipe, data), data),
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,
         "transform": build_transform(recipe),
         "augment": build_augmentation(recipe),
         "buckets": recipe.buckets,
     }
+
+
+def _optimizer(recipe: Recipe, data: Dataset) -> optax.GradientTransformation:
+    """The recipe's optimizer, with its schedule if it has one."""
+    options = dict(recipe.optimizer_options)
+    if recipe.scheduler is not None:
+        kind = OPTIMIZERS.get(recipe.optimizer)
+        usual = None if kind is None else inspect.signature(kind).parameters["lr"].default
+        options["lr"] = _schedule(recipe, options.get("lr", usual), len(data.train))
+    return _call(OPTIMIZERS, recipe.optimizer, "optimizer", options)
+
+
+def _schedule(recipe: Recipe, rate: Any, examples: int) -> Schedule:
+    """The recipe's schedule, from the count of steps to the learning rate."""
+    name, steps = str(recipe.scheduler), -(-examples // recipe.batch_size)
+    if name == "onecycle":  # which counts steps in PyTorch, too
+        given = {"max_lr": rate}
+        if "epochs" in recipe.scheduler_options:
+            given["steps_per_epoch"] = steps
+        return _call(SCHEDULERS, name, "scheduler", recipe.scheduler_options, **given)
+    schedule = _call(SCHEDULERS, name, "scheduler", recipe.scheduler_options, lr=rate)
+    return per_epoch(schedule, steps)
 
 
 def _mixes(recipe: Recipe) -> bool:

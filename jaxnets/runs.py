@@ -18,7 +18,7 @@ from jaxnets.data import Dataset, Standardizer, Transform, image_files
 from jaxnets.data.text import TextEncoder
 from jaxnets.data.transforms.record import make_transform
 from jaxnets.models import MODELS
-from jaxnets.recipes import Recipe, build_model, build_transform
+from jaxnets.recipes import OPTIONS, Recipe, build_model, build_transform
 from jaxnets.training import (
     EpochRecord,
     Saving,
@@ -50,7 +50,7 @@ def settings(recipe: Recipe) -> dict[str, Any]:
         ValueError: if JSON cannot hold a value.
     """
     values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
-    for part in ("data_options", "model_options", "optimizer_options"):
+    for part in OPTIONS:
         values[part] = dict(values[part])
     try:
         folder = values["data_options"].get("data_dir")
@@ -346,7 +346,7 @@ def read(
         raise InputError("run", f"a folder with a {RECORD} in it", repr(str(directory)))
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        from_python = "model" in record and "settings" not in record
+        from_python = isinstance(record, dict) and {"model", "settings"} & {*record} == {"model"}
         recipe = None if from_python else Recipe(**record["settings"])
         run = SavedRun(
             recipe,

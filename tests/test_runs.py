@@ -17,7 +17,7 @@ from jaxnets.cli import main
 from jaxnets.data import Dataset, Normalize, Split
 from jaxnets.data.text import TextDataset, TextEncoder, Tokenizer, Vocabulary
 from jaxnets.layers import Linear
-from jaxnets.training import EarlyStopping
+from jaxnets.training import Callback, EarlyStopping, Program
 from jaxnets.training.progress import describe
 
 PIXELS = jax.ShapeDtypeStruct((4, 6, 1), np.dtype("uint8"))
@@ -370,6 +370,37 @@ def test_a_run_is_shown_in_a_few_lines_without_arrays():
     stopped = dataclasses.replace(run, stopped="enough", restored=1)
     assert repr(stopped).splitlines()[-2:] == ["  restored: epoch 1", "  stopped: enough"]
     assert f"train  loss {run.history[0].train_loss:.4f}" in repr(stopped)
+
+
+def test_what_a_run_is_made_of_is_shown_in_a_line():
+    seen = []
+
+    class Look(Callback):
+        def end(self):
+            seen.append(repr(self.run))
+
+    run, _ = trained(MLP((4, 8, 3), rngs=nnx.Rngs(0)), epochs=1, callbacks=[Look()])
+    assert seen == ["RunSoFar: step 3, 1 of 1 epochs done"]
+    assert repr(run.state) == (
+        "TrainState of 67 parameters, 0 other numbers of the model, 2 of the optimizer"
+    )
+    program = Program(nnx.split(run.model)[0], losses.cross_entropy, optimizers.sgd(0.1))
+    assert "Linear" not in repr(program)
+
+
+def test_many_runs_are_shown_with_their_summaries():
+    rates = [0.1 * n for n in range(1, 9)]
+    runs, _ = trained(lambda rngs: MLP((4, 3), rngs=rngs), epochs=1, seeds=2, learning_rates=rates)
+    lines = repr(runs).splitlines()
+    assert lines[0] == "TrainingRuns: 16 of MLP on cpu"
+    accuracy = runs.by_learning_rate[0.1].accuracy.in_words(".2%")
+    assert lines[1] == f"  learning rate 0.1: test accuracy {accuracy}"
+    assert lines[-1] == "  and 2 more learning rates"
+    member = repr(runs.members[1]).splitlines()
+    assert member[:2] == [
+        "MemberRun of MLP, 15 parameters, 1 epoch on cpu",
+        "  seed 1, learning rate 0.1",
+    ]
 
 
 def test_the_curves_are_a_figure_that_a_notebook_shows(tmp_path):

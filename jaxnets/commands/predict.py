@@ -1,11 +1,13 @@
 """The command that asks a trained network."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+from flax import nnx
 
 from jaxnets import recipes, runs
 from jaxnets.arrays import InputError
@@ -49,6 +51,18 @@ def predict_command(run: Path, **flags: Any) -> None:
     else:
         for line in _answers(saved, **given):
             click.echo(line)
+
+
+def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
+    """Where a run was saved, and how to ask it, in a line.
+
+    Args:
+        folder: where all was saved.
+        example: the run's own folder.
+        model: the run's.
+    """
+    asked = "--prompt TEXT" if isinstance(model, LanguageModel) else "--index 0"
+    return f"saved in {folder}; to ask it: jaxnets predict {shlex.quote(str(example))} {asked}"
 
 
 _WRITING = ("prompt", "length", "temperature", "seed")

@@ -100,7 +100,7 @@ def _part(
     return lying(ImageFiles(folder, names[order], labels[order], shape))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImageFiles(Examples):
     """Images that are decoded as they are used.
 

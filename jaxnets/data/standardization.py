@@ -10,8 +10,10 @@ from jaxnets.arrays import ArrayLike, InputError, describe
 from jaxnets.data.dataset import Dataset, Split
 from jaxnets.data.transforms.checks import mean_and_std
 
+_SHOWN = 8  # columns, whose numbers a person reads
 
-@dataclass(frozen=True, init=False)
+
+@dataclass(frozen=True, init=False, repr=False)
 class Standardizer:
     """(x - mean) / std for each column, and the way back.
 
@@ -38,6 +40,11 @@ class Standardizer:
     def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
         for name, values in zip(("mean", "std"), mean_and_std(mean, std), strict=True):
             object.__setattr__(self, name, values)
+
+    def __repr__(self) -> str:
+        if len(self.mean) > _SHOWN:
+            return f"Standardizer of {len(self.mean)} columns"
+        return f"Standardizer(mean={self.mean}, std={self.std})"
 
     @classmethod
     def fit(cls, array: np.ndarray) -> "Standardizer":
@@ -78,7 +85,7 @@ class Standardizer:
         return np.asarray(array, np.float64)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StandardizedDataset(Dataset):
     """A ``Dataset`` of standardized numbers that knows what they were.
 
@@ -90,6 +97,10 @@ class StandardizedDataset(Dataset):
 
     inputs_scaler: Standardizer = field(kw_only=True)
     labels_scaler: Standardizer | None = field(default=None, kw_only=True)
+
+    def _lines(self) -> list[str]:
+        scaled = "inputs" if self.labels_scaler is None else "inputs and labels"
+        return [*super()._lines(), f"{scaled} standardized"]
 
 
 def standardize(dataset: Dataset, *, labels: bool = True) -> StandardizedDataset:

@@ -26,7 +26,7 @@ class StopTraining(Exception):
     """
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class RunSoFar:
     """How far a run is: always as of now.
 
@@ -43,6 +43,9 @@ class RunSoFar:
     resumed: bool
     _journal: Journal
     _graphdef: Any
+
+    def __repr__(self) -> str:
+        return f"RunSoFar: step {self.step}, {len(self.history)} of {self.epochs} epochs done"
 
     @property
     def step(self) -> int:

@@ -32,7 +32,7 @@ _PARTIAL, _REMOVED = ".partial-", ".removed-"
 _MODEL = "['state'].parameters", "['state'].model_state"  # where ``fit`` saves the model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Saved:
     """A checkpoint that was found whole.
 
@@ -49,6 +49,11 @@ class Saved:
     record: dict[str, Any]
     score: float | None
     metric: str | None = None
+
+    def __repr__(self) -> str:
+        by = "" if self.metric is None else f" by {self.metric}"
+        score = "" if self.score is None else f", score {self.score:.6g}{by}"
+        return f"Saved: step {self.step}{score}, in {self.directory}"
 
     def restore(self, like: Any) -> Any:
         """The state that was saved, bit for bit, with each array where ``like`` has it.

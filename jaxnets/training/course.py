@@ -83,6 +83,7 @@ class Course:
             Interrupted: see ``fit``.
         """
         journal = self._journal
+        self._compiled.watched = report.compiling
         for epoch in range(len(journal.history), self._epochs):
             if listeners.reason is not None and journal.history and not journal.step_in_epoch:
                 break

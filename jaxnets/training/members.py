@@ -103,6 +103,7 @@ class Members:
         Raises:
             NonFiniteLossError: of the first member, if all have diverged.
         """
+        self._compiled.watched = report.compiling
         for epoch in range(self._settings.epochs):
             began, going_on = time.perf_counter(), self._sound
             plan = self._plan(epoch)  # of many members this is no trifle

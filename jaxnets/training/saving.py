@@ -54,7 +54,7 @@ class Saving:
             check_choice("metric", self.metric, get_args(Metric))
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(repr=False)
 class Journal:
     """How far a run is, and what it has measured so far.
 
