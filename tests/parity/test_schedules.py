@@ -279,7 +279,7 @@ def test_a_recipes_schedule_moves_on_after_each_epoch(name, options, make):
 
 @pytest.mark.parametrize("options", [{}, {"total_steps": 20, "pct_start": 0.5}])
 def test_a_recipes_one_cycle_moves_on_after_each_step(options):
-    told = {"epochs": EPOCHS, "steps_per_epoch": BATCHES} if not options else options
+    told = options or {"epochs": EPOCHS, "steps_per_epoch": BATCHES}
     cycle = partial(lr_scheduler.OneCycleLR, max_lr=0.3, cycle_momentum=False, **told)
     steps = options.get("total_steps", EPOCHS * BATCHES)
     expected = theirs(cycle, 0.3, steps - 1)
@@ -288,7 +288,7 @@ def test_a_recipes_one_cycle_moves_on_after_each_step(options):
 
 
 def used_by_a_recipe(scheduler, options):
-    """The learning rate of each step of a recipe; an epoch has two full batches and a smaller one."""
+    """The learning rate of each step of a recipe; an epoch has two full batches and a rest."""
     own = dataclasses.replace(
         recipes.recipe("linear-regression"), optimizer_options={"lr": 0.3}, batch_size=8,
         epochs=EPOCHS, scheduler=scheduler, scheduler_options=options,
