@@ -87,15 +87,22 @@ class Bar:
     """Draws a bar for the epoch under way, and a line above it for each one that is done."""
 
     def __init__(self, epochs: int, steps: int) -> None:
-        from rich import progress
+        from rich import progress, table, text
+
+        class Remaining(progress.TimeRemainingColumn):
+            def render(self, task: progress.Task) -> text.Text:
+                """The time that is left; nothing while it is not known, for narrow terminals."""
+                unknown = task.fields["now"] == _COMPILING
+                return text.Text() if unknown else super().render(task)
 
         self._epochs = epochs
+        whole = table.Column(no_wrap=True, min_width=2 * len(str(steps)) + 1)  # the bar gives way
         self._bar = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
-            progress.MofNCompleteColumn(),
+            progress.MofNCompleteColumn(table_column=whole),
             progress.TextColumn("{task.fields[now]}"),
-            progress.TimeRemainingColumn(),
+            Remaining(),
             transient=True,
         )
         self._now = _NO_LOSS
