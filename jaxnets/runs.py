@@ -24,6 +24,7 @@ from jaxnets.training import (
     Saving,
     TrainingRun,
     count_parameters,
+    plot_history,
     predict,
     predictor,
 )
@@ -306,6 +307,15 @@ class SavedRun:
     def predictor(self) -> Callable[[np.ndarray | jax.Array], Any]:
         """The model and its transform as one compiled function; see ``jaxnets.predictor``."""
         return predictor(self.model, transform=self.transform)
+
+    def plot(self, path: Path | str | None = None, title: str = "") -> Any:
+        """Draws the curves; see ``TrainingRun.plot``.
+
+        Args:
+            path: where to save them too; None saves nothing.
+            title: what stands above.
+        """
+        return plot_history(self.history, path, title)
 
     def _numbers(self, inputs: Any) -> Any:
         of_text = isinstance(inputs, list | tuple) and all(isinstance(x, str) for x in inputs)
