@@ -13,7 +13,7 @@ Progress = Literal["auto", "bar", "lines", "none"]
 
 
 #: After so many seconds of compiling the lines say that it goes on.
-PATIENCE = 3.0
+PATIENCE = 5.0
 _COMPILING = "compiling (once)"
 _NO_LOSS = "loss –"
 
