@@ -22,8 +22,10 @@ from jaxnets.commands.flags import (
     network_flags,
     recipe_flags,
     saving_flags,
+    scheduler_flag,
     take_saving,
 )
+from jaxnets.commands.predict import saved_in
 from jaxnets.data import Dataset, StandardizedDataset, TableDataset
 from jaxnets.data.bundled import ORIGIN
 from jaxnets.models import LanguageModel
@@ -56,6 +58,7 @@ class _Job:
 @click.command("train")
 @click.argument("recipe", required=False, shell_complete=complete_recipe)
 @recipe_flags
+@scheduler_flag
 @click.option("--seed", type=int, help="Seeds everything random.  [default: 0]")
 @saving_flags
 @click.option(
@@ -133,6 +136,9 @@ def train_command(
             run = _run(job, out) if begun is None else _run_saving(job, begun, resume is not None)
         if jax.process_index() == 0:
             _show(job, run, as_json)
+            folder = out if begun is None else begun.directory
+            if folder is not None and not as_json and not quiet:
+                click.echo(saved_in(folder, folder, run.model))
 
 
 def _begun(folder: Path, same_bits: bool) -> runs.BegunRun:

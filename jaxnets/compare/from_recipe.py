@@ -12,7 +12,7 @@ from jaxnets.json_files import WRONG, reason
 from jaxnets.recipes import Recipe
 
 #: What a recipe says that decides no number.
-_ASIDE = ("name", "document", "expect", "buckets")
+_ASIDE = ("name", "document", "expect", "buckets", "scheduler", "scheduler_options")
 
 
 def from_recipe(recipe: Recipe, data: Dataset | None = None) -> Experiment:
@@ -28,6 +28,9 @@ def from_recipe(recipe: Recipe, data: Dataset | None = None) -> Experiment:
         ValueError: if it does not fit together.
         ImportError: if torch is not installed.
     """
+    if recipe.scheduler is not None:
+        expected = "None, as both sides of a comparison keep their learning rate"
+        raise InputError("scheduler", expected, recipe.scheduler)
     data, told = recipes.fit_settings(recipe, data)
     sized = recipes.sized(recipe, data)
     settings = runs.settings(sized)

@@ -23,7 +23,7 @@ from jaxnets.training.processes import check_same
 from jaxnets.training.progress import Progress, reporter
 from jaxnets.training.records import EpochRecord, TrainingRun
 from jaxnets.training.replicates import TrainingRuns
-from jaxnets.training.saving import Saving, begin, keeper
+from jaxnets.training.saving import Best, Saving, begin, keeper
 from jaxnets.training.settings import NonFinite, Settings
 from jaxnets.training.sharding import AnyPlacement, Sharding
 from jaxnets.training.state import Count, Loss, Program, TrainState, Transform, initialize
@@ -206,12 +206,15 @@ def fit(
     check_model(model)
     listeners = Listeners(callbacks)
     _check_saving(save, resume)
+    metric = listeners.metric(save)
     placement = _placement(devices, parallel, sharding)
     plan = functools.partial(settings.plan, seed)
     steps = plan(0).steps
     graphdef, state = initialize(model, optimizer, seed)
     program = informed(settings.program(graphdef, placement.shards), state, data.train)
     names = data.class_names
+    if program.correct is None and metric.endswith("accuracy"):
+        raise InputError("metric", "one that the run measures", metric)
     feeds = (
         checked_feed("data.train", data.train, program, state, placement, names),
         checked_feed("data.test", data.test, program, state, placement, names),
@@ -221,12 +224,13 @@ def fit(
     journal = begin(save, resume, about, placement.shards, state)
     if len(journal.history) > epochs:
         raise InputError("epochs", f"at least {len(journal.history)}, which are done", epochs)
-    course = Course(Compiled(program, placement), journal, data, feeds, plan, epochs)
+    best = Best(metric, journal, save) if listeners.restore_best else None
+    course = Course(Compiled(program, placement), journal, data, feeds, plan, epochs, best)
     so_far = RunSoFar(data, epochs, steps, resume, journal, graphdef)
     first = jax.process_index() == 0
     with (
         reporter(progress if first else "none", epochs=epochs, steps=steps) as report,
-        keeper(save, about, placement.shards, journal.step) as keep,
+        keeper(save, about, placement.shards, journal.step, metric) as keep,
         listeners.listening(so_far),
     ):
         course.run(report, keep, listeners)
