@@ -4,12 +4,14 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from jaxnets import losses, metrics
 from jaxnets.arrays import InputError
 from jaxnets.data.dataset import Split
 from jaxnets.data.streaming import StreamedSplit
+from jaxnets.losses.classification import noted_labels
 from jaxnets.training.state import Count, Loss
 
 _OF_CLASSES = (losses.cross_entropy, losses.nll_loss, losses.cross_entropy_of_probabilities)
@@ -52,19 +54,28 @@ class Classes(NamedTuple):
 
 
 def classes(loss: Loss, outputs: Any, labels: Any) -> Classes | None:
-    """What a loss takes for classes; None if it takes none, or is not known.
+    """What a loss takes for classes; None if it takes none, or does not hand them to one of ours.
 
     Args:
-        loss: one of ours, or a ``functools.partial`` of it.
+        loss: one of ours, or a function that calls one with the labels as they are.
         outputs: shape of the model's outputs.
         labels: shape and dtype of the labels.
     """
-    function, options = unwrapped(loss)
-    if function not in _OF_CLASSES or not np.issubdtype(labels.dtype, np.integer):
+    if not np.issubdtype(labels.dtype, np.integer):
         return None
-    if len(getattr(outputs, "shape", ())) != len(labels.shape) + 1:
+    read: list[Classes] = []
+
+    def look(outputs: Any, labels: jax.Array) -> Any:
+        with noted_labels() as found:
+            made = loss(outputs, labels)
+        read.extend(Classes(one.classes, one.ignored) for one in found if one.labels is labels)
+        return made
+
+    try:
+        jax.eval_shape(look, outputs, labels)
+    except Exception:  # the step says what is wrong, with the true shapes
         return None
-    return Classes(outputs.shape[-1], options.get("ignore_index", _NO_CLASS))
+    return read[0] if read else None
 
 
 def counter(correct: Any, loss: Loss, split: Split | StreamedSplit) -> Count | None:
