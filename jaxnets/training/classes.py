@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxnets import losses
 from jaxnets.arrays import InputError, check_function, describe
+from jaxnets.losses.classification import noted_labels
 from jaxnets.training.state import Loss
 
 OF_CLASSES = (losses.cross_entropy, losses.nll_loss, losses.cross_entropy_of_probabilities)
@@ -85,18 +86,30 @@ def expected_labels(loss: Loss, outputs: Any, labels: Any) -> Labels | None:
     """The labels that a loss takes; None if it takes any, or is not known.
 
     Args:
-        loss: one of ours, or a ``functools.partial`` of it.
+        loss: one of ours, or a function that calls one with the labels as they are.
         outputs: shape of the model's outputs.
         labels: shape and dtype of the labels.
     """
-    function, options = unwrapped(loss)
+    function, _ = unwrapped(loss)
     if function in OF_PROBABILITIES or (
         function in OF_CLASSES and jnp.issubdtype(labels.dtype, jnp.floating)
     ):
         return Probabilities(function.__name__)
-    if function not in OF_CLASSES or not _has_axis_of_classes(outputs, labels):
+    if not np.issubdtype(labels.dtype, np.integer):
         return None
-    return Classes(outputs.shape[-1], options.get("ignore_index", IGNORED))
+    read: list[Classes] = []
+
+    def look(outputs: Any, labels: jax.Array) -> Any:
+        with noted_labels() as found:
+            made = loss(outputs, labels)
+        read.extend(Classes(one.classes, one.ignored) for one in found if one.labels is labels)
+        return made
+
+    try:
+        jax.eval_shape(look, outputs, labels)
+    except Exception:  # the step says what is wrong, with the true shapes
+        return None
+    return read[0] if read else None
 
 
 def check_outputs(loss: Loss, outputs: Any, labels: Any, names: Sequence[str] | None) -> None:

@@ -147,13 +147,14 @@ def fit(
             lengths, for a ``TextDataset`` and a model that padding changes nothing of. None, or 1,
             runs all at the full length, in the order without.
         devices: how many share each batch, or which; None for all accelerators, or one CPU. The
-            losses are those of one device, but for the order of sums; dropout and augmentation
-            draw from (seed, step, device).
+            losses are those of one device except for the order of sums, unless the model has
+            dropout or BatchNorm: dropout and augmentation draw from (seed, step, device), and
+            BatchNorm takes the statistics of a device's part unless it is ``synchronized``.
         parallel: ``"shard_map"``, or ``"pmap"`` for the older interface to the same.
         sharding: how the devices share parameters too; None for each having them all.
         accumulate: in how many parts a device takes its batch, one after the other, so that one at
             a time is in memory. The step is that of the whole batch, for any loss; batch
-            statistics are a part's. Each part is run forward twice.
+            statistics and dropout masks are a part's. Each part is run forward twice.
         compute_dtype: the dtype in which the network computes, such as ``"bfloat16"``; weights,
             loss and optimizer stay as they are. None for that of the weights.
         save: where and how often to save checkpoints. Ctrl-C and SIGTERM then save before they
