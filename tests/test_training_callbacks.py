@@ -4,6 +4,7 @@ import signal
 import warnings
 
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
@@ -16,6 +17,7 @@ from jaxnets.training import (
     EpochRecord,
     Interrupted,
     LossSpikes,
+    ReduceLROnPlateau,
     RunSoFar,
     Saving,
     StopTraining,
@@ -383,3 +385,72 @@ def test_spikes_are_warned_of_in_a_run():
 def test_bad_arguments_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+class Rates(Callback):
+    """Writes down the learning rate after each epoch."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, record):
+        self.seen += self.run.learning_rates
+
+
+def test_a_plateau_follows_an_accuracy_that_is_to_grow():
+    rates = Rates()
+    plateau = ReduceLROnPlateau(patience=1, metric="test_accuracy", threshold=1)
+    train(plateau, rates, epochs=4)  # none is twice as good as the first
+    np.testing.assert_allclose(rates.seen, [0.1, 0.1, 0.01, 0.01], rtol=1e-6)
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 5])
+def test_a_plateau_goes_on_exactly(epochs, tmp_path):
+    def plateau(rates, **options):
+        lower = ReduceLROnPlateau(factor=0.4, patience=1, threshold=0.5, cooldown=1, min_lr=0.01)
+        return train(lower, rates, **options)
+
+    whole = plateau(every := Rates(), epochs=8)
+    assert len(set(every.seen)) == 3
+    plateau(Rates(), epochs=epochs, save=Saving(tmp_path))
+    again = plateau(later := Rates(), epochs=8, save=Saving(tmp_path), resume=True)
+    assert later.seen == every.seen[epochs:]
+    np.testing.assert_array_equal(again.step_losses, whole.step_losses)
+    np.testing.assert_array_equal(again.model.kernel[...], whole.model.kernel[...])
+
+
+def test_learning_rates_that_a_callback_sets_are_those_of_the_next_step():
+    class Still(Callback):
+        def __call__(self, record):
+            self.run.set_learning_rates(0.0)
+
+    run = train(Still(), epochs=3)
+    first, second, third = (record.test_loss for record in run.history)
+    assert second == third == first
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options", "message"),
+    [
+        (SGD, {"min_lr": [0.1, 0.2]}, "min_lr: expected a number, or one for each of 1 parameter"),
+        (SGD, {"factor": 1.0}, r"factor: expected a number in \[0, 1\), got 1"),
+        (SGD, {"metric": "loss"}, "metric: expected one of test_loss, .*, got loss"),
+        (SGD, {"mode": "most"}, "mode: expected one of min, max, got most"),
+        (optax.sgd(0.1), {}, "optimizer: expected one of jaxnets.optimizers, got another"),
+        (
+            optimizers.sgd(optimizers.exponential_lr(0.1, 0.9)),
+            {},
+            "optimizer: expected learning rates that are numbers, .*, got one that follows a sch",
+        ),
+    ],
+)
+def test_a_plateau_needs_a_rate_that_it_can_lower(optimizer, options, message):
+    with pytest.raises(ValueError, match=message):
+        train(ReduceLROnPlateau(**options), optimizer=optimizer)
+
+
+def test_a_plateau_by_what_is_not_measured():
+    with pytest.raises(
+        ValueError, match="metric: expected one that the run measures, got test_acc"
+    ):
+        train(ReduceLROnPlateau(metric="test_accuracy"), correct=None)

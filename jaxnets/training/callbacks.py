@@ -4,16 +4,18 @@ import contextlib
 import dataclasses
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxnets import optimizers
 from jaxnets.arrays import InputError, check_bool, check_choice, check_number, check_positive, shown
 from jaxnets.data.dataset import Dataset
-from jaxnets.training.placement import local
+from jaxnets.optimizers.plateau import Rule
+from jaxnets.training.placement import local, put
 from jaxnets.training.records import EpochRecord, Metric, goodness
 from jaxnets.training.saving import Journal, Saving
 from jaxnets.training.state import merge
@@ -43,6 +45,7 @@ class RunSoFar:
     resumed: bool
     _journal: Journal
     _graphdef: Any
+    _rates: list[float] = dataclasses.field(default_factory=list)  # that a callback has set
 
     def __repr__(self) -> str:
         return f"RunSoFar: step {self.step}, {len(self.history)} of {self.epochs} epochs done"
@@ -67,6 +70,37 @@ class RunSoFar:
         """What is trained, by name, such as ``"fc1.kernel"``."""
         leaves = nnx.to_flat_state(self._journal.state.parameters)
         return {".".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in leaves}
+
+    @property
+    def learning_rates(self) -> list[float]:
+        """The learning rate of each parameter group, the default group's first.
+
+        Raises:
+            InputError: if the optimizer is none of ``jaxnets.optimizers``.
+        """
+        try:
+            rates = optimizers.learning_rates(local(self._journal.state.optimizer_state))
+        except InputError as error:
+            raise InputError("optimizer", "one of jaxnets.optimizers", "another") from error
+        return [float(rate) for rate in rates]
+
+    def set_learning_rates(self, rates: float | Sequence[float]) -> None:
+        """Changes the learning rates, from the next step on. They are saved with the run.
+
+        Args:
+            rates: one for all parameter groups, or one for each.
+
+        Raises:
+            InputError: if a rate is not a finite number >= 0, there are more or fewer of them than
+                groups, or the optimizer follows a schedule, or is none of ``jaxnets.optimizers``.
+        """
+        if self._rates and self.learning_rates != self._rates:
+            expected = "learning rates that are numbers, as a callback sets them"
+            raise InputError("optimizer", expected, "one that follows a schedule")
+        old = self._journal.state.optimizer_state
+        new = jax.tree.map(_in_place_of, old, optimizers.set_learning_rate(old, rates))
+        self._journal.state = dataclasses.replace(self._journal.state, optimizer_state=new)
+        self._rates[:] = self.learning_rates
 
     @property
     def model(self) -> nnx.Module:
@@ -189,6 +223,80 @@ class LossSpikes(Callback):
         epoch, step = divmod(number, self.run.steps_per_epoch)
         text = f"epoch {epoch + 1}, step {step + 1}: the loss is {loss:.4g}, far above {median:.4g}"
         warnings.warn(f"{text}, the median of the steps before", UserWarning, stacklevel=2)
+
+
+class ReduceLROnPlateau(Callback):
+    """``torch.optim.lr_scheduler.ReduceLROnPlateau``: a lower learning rate where a metric rests.
+
+    After each epoch it looks at the metric, as a training loop does that calls
+    ``scheduler.step(metric)``. All that it knows is the run's history, and the learning rate is
+    saved with the run: a resumed run goes on as if it had never been interrupted. The learning rate
+    is given to the optimizer as a number.
+
+    Args:
+        mode: ``"min"`` if the metric is to fall, ``"max"`` if it is to grow; None for what suits
+            it: losses fall, accuracies grow.
+        factor: see ``jaxnets.optimizers.reduce_lr_on_plateau``.
+        patience: see there.
+        threshold: see there.
+        threshold_mode: see there.
+        cooldown: see there.
+        min_lr: see there.
+        eps: see there.
+        metric: of an ``EpochRecord``.
+
+    Raises:
+        InputError: if an argument is bad, or, in a run, if it has no accuracy, or its optimizer
+            follows a schedule or is none of ``jaxnets.optimizers``.
+    """
+
+    def __init__(
+        self,
+        mode: Literal["min", "max"] | None = None,
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: Literal["rel", "abs"] = "rel",
+        cooldown: int = 0,
+        min_lr: float | Sequence[float] = 0,
+        eps: float = 1e-8,
+        *,
+        metric: Metric = "test_loss",
+    ) -> None:
+        self._metric = check_choice("metric", metric, get_args(Metric))
+        if mode is None:
+            mode = "min" if metric.endswith("loss") else "max"
+        self._rule = Rule(mode, factor, patience, threshold, threshold_mode, cooldown, min_lr, eps)
+
+    def begin(self, run: RunSoFar) -> None:
+        """Looks at the epochs that are done: the learning rate is what they have made of it."""
+        super().begin(run)
+        self._state: Any = self._rule.start
+        for record in run.history:
+            self._look(record)
+        rates = run.learning_rates
+        self._rule.lowered(rates, np)  # looks at how many least rates there are
+        run.set_learning_rates(rates)
+
+    def __call__(self, record: EpochRecord) -> None:
+        """Lowers the learning rates if it is time to."""
+        rates = self.run.learning_rates
+        lower = self._look(record)
+        new = [float(rate) for rate in self._rule.lowered(rates, np)] if lower else rates
+        self.run.set_learning_rates(new)
+
+    def _look(self, record: EpochRecord) -> bool:
+        """Whether rates are to be lowered after an epoch."""
+        value = getattr(record, self._metric)
+        if value is None:
+            raise InputError("metric", "one that the run measures", self._metric)
+        self._state, lower = self._rule.after(value, self._state, np)
+        return bool(lower)
+
+
+def _in_place_of(old: jax.Array, new: jax.Array) -> jax.Array:
+    """A new array where an old one is, and of its kind; the old one itself if it is the same."""
+    return old if new is old else put(np.asarray(new, old.dtype), old.sharding)
 
 
 class Listeners:
