@@ -102,6 +102,12 @@ model_option = click.option(
 data_dir = click.option(
     "--data-dir", type=PathArgument(), help="The data set's own folder, or the one it lies in."
 )
+data_option = click.option(
+    "--data-option",
+    type=KeyValue(),
+    multiple=True,
+    help="Any argument of jaxnets.data.load, such as train=train[:90%] or label=kind.",
+)
 
 _NETWORK = (
     click.option(
@@ -111,12 +117,7 @@ _NETWORK = (
     click.option("--batch-size", type=int, help="Examples in a step."),
     click.option("--data", help="Another data set: its path, or any name that jaxnets finds."),
     data_dir,
-    click.option(
-        "--data-option",
-        type=KeyValue(),
-        multiple=True,
-        help="Any argument of jaxnets.data.load, such as train=train[:90%].",
-    ),
+    data_option,
     click.option(
         "--layout",
         type=click.Choice(["images", "rows", "tokens"]),
