@@ -475,8 +475,20 @@ def load_data(recipe: Recipe) -> Dataset:
     Raises:
         ValueError: if they are nowhere to be found, or damaged, or an option is none of ``load``.
     """
-    table = {recipe.data: partial(load, recipe.data)}
-    return _call(table, recipe.data, "data", recipe.data_options)
+    return load_named(recipe.data, recipe.data_options)
+
+
+def load_named(name: str, options: Mapping[str, Any]) -> Dataset:
+    """A data set, with options as a command is given them.
+
+    Args:
+        name: its name or path.
+        options: arguments of ``jaxnets.data.load`` by name.
+
+    Raises:
+        ValueError: if it is nowhere to be found, or damaged, or an option is none of ``load``.
+    """
+    return _call({name: partial(load, name)}, name, "data", options)
 
 
 def sized(recipe: Recipe, data: Dataset) -> Recipe:

@@ -155,6 +155,12 @@ image_size = click.option(
     type=ImageSize(),
     help="Bring a folder's images to this size, such as 64 or 48x64 (height and width).",
 )
+data_option = click.option(
+    "--data-option",
+    type=KeyValue(),
+    multiple=True,
+    help="Any argument of jaxnets.data.load, such as train=train[:90%] or label=kind.",
+)
 
 _NETWORK = (
     click.option(
@@ -165,12 +171,7 @@ _NETWORK = (
     click.option("--data", help="Another data set: its path, or any name that jaxnets finds."),
     data_dir,
     image_size,
-    click.option(
-        "--data-option",
-        type=KeyValue(),
-        multiple=True,
-        help="Any argument of jaxnets.data.load, such as train=train[:90%].",
-    ),
+    data_option,
     click.option(
         "--layout",
         type=click.Choice(["images", "rows", "tokens"]),

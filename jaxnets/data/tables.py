@@ -265,6 +265,8 @@ def _number(table: Table, argument: str, name: str | int) -> int:
     """The number of the column that the user names."""
     columns = table.columns
     if isinstance(name, int) and not isinstance(name, bool):
+        if str(name) in columns and name >= len(columns):  # a header's name that is a number
+            return columns.index(str(name))
         if not -len(columns) <= name < len(columns):
             raise InputError(argument, f"a column from 0 to {len(columns) - 1}", name)
         return name % len(columns)
