@@ -57,7 +57,8 @@ def _shown(message: Any, category: Any, *place: Any, **more: Any) -> None:
     """Prints a warning as errors are printed, without a line of our code."""
     kind = "" if category is UserWarning else f"{category.__name__}: "
     with contextlib.suppress(OSError):
-        print(f"jaxnets: {kind}{' '.join(str(message).split())}", file=sys.stderr)
+        line = f"jaxnets: {kind}{' '.join(str(message).split())}"
+        print(printable(line, limit=None), file=sys.stderr)
 
 
 def _flushed(code: int) -> int:

@@ -216,9 +216,9 @@ def test_check_reads_everything(capsys, tmp_path):
 
 
 def test_a_warning_is_a_line_without_code(capsys):
-    cli._shown("pets: left out a.heic", UserWarning, "loading.py", 100, file=None, line=None)
+    cli._shown("pets: left out \x1b[2Ja.heic", UserWarning, "loading.py", 100, file=None, line=None)
     cli._shown("old", DeprecationWarning, "other.py", 1)
-    expected = "jaxnets: pets: left out a.heic\njaxnets: DeprecationWarning: old\n"
+    expected = "jaxnets: pets: left out \\x1b[2Ja.heic\njaxnets: DeprecationWarning: old\n"
     assert capsys.readouterr().err == expected
 
 
@@ -284,7 +284,7 @@ def test_a_network_is_trained_on_images_of_several_sizes(capsys, tmp_path):
         ),
         (["head", "mnist", "--out", "no/a.png"], "in a folder that exists, got no/a.png"),
         (["head", "mnist", "--split", ""], "train: expected a split such as 'train', .* got ''"),
-        (["info", ""], "name: expected the name of a data set, got ''"),
+        (["info", ""], "name: expected the name of a data set, or a path, got ''"),
         (["info", "linear", "--source", "files"], "got 'linear'$"),
         (["check", "/dev/null"], "DIR: expected a folder with IDX files, .* got /dev/null, which"),
         (["head", "linear", "--out", "a.png"], "split: expected images"),

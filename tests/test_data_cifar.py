@@ -309,6 +309,16 @@ def test_a_small_pickle_that_would_take_long_or_much_memory_is_refused(content, 
         unpickle.loads(content)
 
 
+def test_a_pickle_that_is_too_large_is_not_read(tmp_path):
+    path = tmp_path / "data_batch_1"
+    with path.open("wb") as file:
+        file.truncate(2**30 + 1)  # of holes
+    with pytest.raises(
+        ValueError, match="data_batch_1: expected a pickle of at most 1,073,741,824"
+    ):
+        cifar.read_pickle(path)
+
+
 def test_the_steps_of_a_pickle_are_counted(monkeypatch):
     monkeypatch.setattr(unpickle, "_MOST_STEPS", 1000)
     assert len(unpickle.loads(pickle.dumps([1] * 990))) == 990

@@ -172,6 +172,39 @@ def test_what_is_left_out_is_named(tmp_path, names, expected, message):
     assert counts(data) == expected
 
 
+def test_tiny_imagenets_layout(tmp_path):
+    folder = tmp_path / "tiny-imagenet-200"
+    write(folder, *(f"train/{name}/images/{name}_{k}.png" for name in ("n1", "n2") for k in (0, 1)))
+    write(folder, "val/images/val_0.png", "val/images/val_1.png", "val/images/val_2.png")
+    write(folder, "train/n1/n1_boxes.txt", "test/images/test_0.png")
+    annotations = folder / "val" / "val_annotations.txt"
+    annotations.write_text("val_0.png\tn2\t0\t1\t2\t3\nval_1.png\tn1\t0\t0\t0\t0\nval_2.png\tn2\n")
+    left_out = r"left out n1/n1_boxes\.txt, of no known ending; test, whose images have no classes"
+    with pytest.warns(UserWarning, match=left_out):
+        data = load(folder)
+    assert data.class_names == ("n1", "n2")
+    assert np.bincount(data.train.labels).tolist() == [2, 2]
+    reds = {
+        sum(f"val/images/val_{k}.png".encode()) % 256: label for k, label in enumerate((1, 0, 1))
+    }
+    assert [reds[red] for red in data.test.inputs[:, 0, 0, 0]] == data.test.labels.tolist()
+    for line, message in [
+        (
+            "val_0.png",
+            r"annotations\.txt, line 1: expected an image in .*images, a tab, and its cl",
+        ),
+        (
+            "../../train/n1/images/n1_0.png\tn1",
+            "expected an image in .*images, a tab, and its class",
+        ),
+        ("val_9.png\tn1", "a tab, and its class, got 'val_9.png"),
+        ("val_0.png\tn3", "val: expected classes of .*train, which are n1, n2, got n3"),
+    ]:
+        annotations.write_text(line)
+        with pytest.raises(ValueError, match=message):
+            load(folder)
+
+
 def test_links_are_followed_and_circles_are_not(tmp_path):
     folder = write(tmp_path / "set", *DIRECT)
     write(tmp_path / "elsewhere", "1.png", "2.png", "deep/3.png")

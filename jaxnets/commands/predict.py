@@ -147,7 +147,7 @@ def _given(saved: runs.SavedRun, inputs: tuple[str, ...], invert: bool | None) -
     for path in inputs:
         image = runs.open_image(path, spec, background=saved.background, invert=invert)
         for note in _changes(image, told=invert is not None):
-            click.echo(f"{path}: {note}", err=True)
+            click.echo(printable(f"{path}: {note}", limit=None), err=True)
         examples.append((path, image.pixels))
     return examples
 

@@ -14,6 +14,7 @@ from jaxnets.data.streaming import Examples, Joined, Records
 
 _PIXELS = 3 * 32 * 32
 _PIECE = 1000  # images to read at once for their labels
+_MOST_BYTES = 2**30  # of a pickle, which is read whole; CIFAR-100's has 155 million
 _TEN = (tuple(f"data_batch_{number}" for number in range(1, 6)), ("test_batch",))
 _HUNDRED = (("train",), ("test",))
 
@@ -181,6 +182,9 @@ def _words(path: Path) -> list[str]:
 
 
 def _dictionary(path: Path) -> dict[str, Any]:
+    size = path.stat().st_size
+    if size > _MOST_BYTES:
+        raise InputError(str(path), f"a pickle of at most {_MOST_BYTES:,} bytes", f"{size:,} bytes")
     content = unpickle.loads(path.read_bytes(), str(path))
     if not isinstance(content, dict):
         raise InputError(str(path), "a pickled dict", type(content).__name__)

@@ -30,6 +30,7 @@ _SYSTEM = frozenset(
     )
 )
 _DEEP = 4  # folders in a split's folder that are looked into for images
+_LONGEST = 80  # characters of a line that a sentence shows
 _NAMED = 3  # files or folders of a kind that a sentence names
 
 
@@ -40,8 +41,10 @@ def find(
 
     The folder holds ``train`` and perhaps ``test`` and ``val``, in any case of letters, with a
     subfolder for each class in them; or the subfolders of the classes themselves. A class has all
-    images in its folder, however deep. Classes are numbered in the order of their names. The images
-    come in an order drawn from the seed, so that a range of them is a sample of all classes.
+    images in its folder, however deep. A ``val`` as Tiny ImageNet's, with ``val_annotations.txt``
+    beside ``images``, has the classes that the file says. Classes are numbered in the order of
+    their names. The images come in an order drawn from the seed, so that a range of them is a
+    sample of all classes.
 
     Args:
         folder: where to look.
@@ -71,7 +74,10 @@ def find(
         tops = {"train": folder}
     found: dict[str, dict[str, list[Path]]] = {}
     for name, top in tops.items():
-        if found and _has_no_classes(top, found["train"]):
+        if found and (annotated := _annotated(top)):
+            found[name] = annotated
+            _check_classes(tops, name, found, left_out)
+        elif found and _has_no_classes(top, found["train"]):
             left_out.append(f"{top.name}, whose images have no classes")
         else:
             found[name] = _by_class(top, left_out)
@@ -159,6 +165,23 @@ def _has_no_classes(top: Path, classes: dict[str, list[Path]]) -> bool:
     if not inner:
         return _has_images(top, 0)
     return [sub.name.lower() for sub in inner] == ["images"] and inner[0].name not in classes
+
+
+def _annotated(top: Path) -> dict[str, list[Path]]:
+    """The images of each class as a file beside ``images`` says, in Tiny ImageNet; else none."""
+    path = top / f"{top.name}_annotations.txt"
+    if not path.is_file():
+        return {}
+    groups: dict[str, list[Path]] = {}
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        name, _, rest = line.partition("\t")
+        image, label = top / "images" / name, rest.partition("\t")[0]
+        if not label or Path(name).name != name or not image.is_file():
+            expected = f"an image in {top / 'images'}, a tab, and its class"
+            raise InputError(f"{path}, line {number}", expected, repr(line[:_LONGEST]))
+        groups.setdefault(label, []).append(image)
+    return {label: sorted(groups[label]) for label in sorted(groups)}
 
 
 def _by_class(top: Path, left_out: list[str]) -> dict[str, list[Path]]:

@@ -15,6 +15,7 @@ from jaxnets.arrays import (
     check_number,
     check_positive,
     check_seed,
+    printable,
     shown,
 )
 from jaxnets.data import files, from_tfds, tables
@@ -145,7 +146,7 @@ def load(
         raise InputError("size", expected, size)
     if found.left_out:
         text = f"{found.origin}: left out {'; '.join(found.left_out)}"
-        warnings.warn(text, UserWarning, stacklevel=2)
+        warnings.warn(printable(text, limit=None), UserWarning, stacklevel=2)
     window = window or found.window
     read: Callable[[Source, str, str], Any] = select
     if streaming:

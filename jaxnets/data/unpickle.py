@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, printable
 
 _MOST_STEPS = 2**21  # of a pickle; CIFAR-100's take some 300,000
 _MOST_ARGUMENTS = 16  # of what NumPy's arrays are made from
@@ -39,13 +39,9 @@ def loads(data: bytes, name: str = "data") -> Any:
     except _Refused as error:
         raise InputError(name, "a pickle of plain data and NumPy arrays", str(error)) from error
     except Exception as error:  # a damaged pickle can fail in any way
-        raise InputError(name, "an undamaged pickle", _shortened(repr(error))) from error
-
-
-def _shortened(text: str) -> str:
-    """As much of what a file says as can be printed."""
-    shown = "".join(c if c.isprintable() else "?" for c in text[:_LONGEST])
-    return shown if len(text) <= _LONGEST else f"{shown}…"
+        raise InputError(
+            name, "an undamaged pickle", printable(repr(error), limit=_LONGEST)
+        ) from error
 
 
 class _Refused(Exception):
@@ -64,7 +60,7 @@ class _DType:
 
     def finish(self) -> np.dtype:
         if not _CODE.fullmatch(self.code):
-            raise _Refused(f"an array of {_shortened(self.code)}")
+            raise _Refused(f"an array of {printable(self.code, limit=_LONGEST)}")
         dtype = np.dtype(self.code)
         if dtype.kind not in "biuf":
             raise _Refused(f"an array of {dtype}")
@@ -170,7 +166,7 @@ class _Unpickler(_InPython):
         if (module, name) == ("_codecs", "encode"):
             return self.encoded
         if (module, name) not in _STANDINS:
-            raise _Refused(f"one that calls {_shortened(f'{module}.{name}')}")
+            raise _Refused(f"one that calls {printable(f'{module}.{name}', limit=_LONGEST)}")
         return _STANDINS[module, name]
 
     def persistent_load(self, pid: Any) -> Any:
@@ -179,7 +175,7 @@ class _Unpickler(_InPython):
     def encoded(self, text: Any, encoding: Any) -> bytes:
         """Stands for ``_codecs.encode``, by which Python 3 writes bytes for Python 2."""
         if _word(encoding) != "latin1":
-            raise _Refused(f"the encoding {_shortened(repr(_word(encoding)))}")
+            raise _Refused(f"the encoding {printable(repr(_word(encoding)), limit=_LONGEST)}")
         self.left_to_encode -= len(text)
         if type(text) is not str or self.left_to_encode < 0:
             raise _Refused("one that encodes more than its own text")
