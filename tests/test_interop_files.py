@@ -512,6 +512,19 @@ def test_tuples_that_are_shared_many_times_are_refused_unhashed(tmp_path, value,
         read_torch(tmp_path / "w")
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_no_memory_is_taken_because_a_file_says_so(tmp_path, legacy):
+    torch.save(
+        to_torch(mlp()) | {"a": Calls(bytearray, (2**62,))},
+        tmp_path / "w",
+        _use_new_zipfile_serialization=not legacy,
+    )
+    assert load_torch(mlp(), tmp_path / "w").aside == ("a",)
+    (tmp_path / "w").write_bytes(pickle.dumps({"a": Calls(bytearray, (2**62,))}, 2))
+    with pytest.raises(ValueError, match="with the keys a$"):
+        read_torch(tmp_path / "w")
+
+
 def test_long_tuples_and_some_that_are_shared_are_read(tmp_path):
     pair = (1, 2)
     state = {"a": torch.ones(2), "b": tuple(range(10**5)), "c": [[pair] * 100] * 100}

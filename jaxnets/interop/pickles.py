@@ -9,7 +9,7 @@ import pickle
 import pickletools
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
 #: How a file of torch.save begins that is no archive.
@@ -30,6 +30,16 @@ _INSTEAD = {
     "EMPTY_SET": pickle.EMPTY_LIST,
     "ADDITEMS": pickle.APPENDS,
     "FROZENSET": pickle.TUPLE,
+}
+#: Opcodes that torch reads as well.
+_READ = _SAME | {
+    *("PROTO", "GLOBAL", "EMPTY_SET", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING"),
+    *("BININT", "BININT1", "BININT2", "LONG1", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET"),
+}
+#: Names that become others: torch would call this one, which takes as much memory as it is told.
+_INSTEAD_OF = {
+    "builtins bytearray": "builtins bytes",
+    "__builtin__ bytearray": "builtins bytes",
 }
 _TEXTS = frozenset(("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"))
 _BYTES = frozenset(("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"))
@@ -62,18 +72,21 @@ def is_legacy(content: bytes) -> bool:
         return False
 
 
-def check_legacy(file: BinaryIO) -> None:
-    """As ``check``, of a file of torch.save that is no archive."""
-    for _ in range(_LEGACY_PICKLES):
-        check(file)
+def is_read_of_legacy(file: BinaryIO) -> bool:
+    """As ``is_read``, of a file of torch.save that is no archive."""
+    return _are_read(file for _ in range(_LEGACY_PICKLES))
 
 
-def check_archive(file: BinaryIO) -> None:
-    """As ``check``, of an archive of torch.save."""
+def is_read_of_archive(file: BinaryIO) -> bool:
+    """As ``is_read``, of an archive of torch.save."""
     with zipfile.ZipFile(file) as archive:
-        for record in archive.infolist():
-            if record.filename.endswith(_PICKLE):
-                check(io.BytesIO(_content(archive, record)))
+        records = [one for one in archive.infolist() if one.filename.endswith(_PICKLE)]
+        return _are_read(io.BytesIO(_content(archive, record)) for record in records)
+
+
+def _are_read(files: Iterable[BinaryIO]) -> bool:
+    found = [is_read(file) for file in files]  # each is looked at, whatever the first one says
+    return all(found)
 
 
 def _content(archive: zipfile.ZipFile, record: zipfile.ZipInfo) -> bytes:
@@ -82,8 +95,10 @@ def _content(archive: zipfile.ZipFile, record: zipfile.ZipInfo) -> bytes:
     return archive.read(record)
 
 
-def check(file: BinaryIO) -> None:
-    """Checks that a pickle's tuples do not hold each other so often that a hash takes for ever.
+def is_read(file: BinaryIO) -> bool:
+    """Whether ``weights_only`` reads a pickle as it is; it stands after it then.
+
+    Its tuples may not hold each other so often that a hash takes for ever.
 
     A tuple of twice the same tuple, and so on 50 times, makes a small file. As the key of a mapping
     Python would walk through it in 2⁵⁰ steps.
@@ -91,10 +106,12 @@ def check(file: BinaryIO) -> None:
     Raises:
         ValueError: if they do, or the pickle is damaged.
     """
-    sizes = _Sizes()
+    sizes, read = _Sizes(), True
     for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        read = read and opcode.name in _READ and argument not in _INSTEAD_OF
         if sizes.after(opcode, argument) > _MOST_SHARED * (number + 1000):
             raise ValueError("tuples that hold others many times")
+    return read
 
 
 class _Sizes:
@@ -273,4 +290,5 @@ def _number(number: int) -> bytes:
 def _global(module: str, attribute: str) -> bytes:
     if "\n" in module + attribute:
         raise ValueError("it has a name of several lines")
-    return pickle.GLOBAL + f"{module}\n{attribute}\n".encode()
+    name = f"{module} {attribute}"
+    return pickle.GLOBAL + _INSTEAD_OF.get(name, name).replace(" ", "\n", 1).encode() + b"\n"
