@@ -51,6 +51,8 @@ _GETS = frozenset(("GET", "BINGET", "LONG_BINGET"))
 _COMPOSE = frozenset(
     ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET", "REDUCE", "NEWOBJ", "NEWOBJ_EX")
 )
+#: Opcodes that put something into what is there.
+_FILL = frozenset(("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"))
 _MOST_SHARED = 1000  # objects in a tuple for each opcode before it
 _FROM_MARK = {"LIST": pickle.EMPTY_LIST, "DICT": pickle.EMPTY_DICT}
 
@@ -96,21 +98,19 @@ def _content(archive: zipfile.ZipFile, record: zipfile.ZipInfo) -> bytes:
 
 
 def is_read(file: BinaryIO) -> bool:
-    """Whether ``weights_only`` reads a pickle as it is; it stands after it then.
-
-    Its tuples may not hold each other so often that a hash takes for ever.
+    """Whether ``weights_only`` reads a pickle as it is; the file stands after it then.
 
     A tuple of twice the same tuple, and so on 50 times, makes a small file. As the key of a mapping
-    Python would walk through it in 2⁵⁰ steps.
+    Python would walk through it in 2⁵⁰ steps, and so would functions that take nested lists.
 
     Raises:
-        ValueError: if they do, or the pickle is damaged.
+        ValueError: if tuples and arguments hold others so often, or the pickle is damaged.
     """
     sizes, read = _Sizes(), True
     for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
         read = read and opcode.name in _READ and argument not in _INSTEAD_OF
         if sizes.after(opcode, argument) > _MOST_SHARED * (number + 1000):
-            raise ValueError("tuples that hold others many times")
+            raise ValueError("tuples or lists that hold others many times")
     return read
 
 
@@ -118,26 +118,31 @@ class _Sizes:
     """How many objects each one on the stack holds, those that it holds twice counted twice."""
 
     def __init__(self) -> None:
-        self._stack: list[int] = []
+        self._stack: list[list[int]] = []  # each in a list, as an object may grow
         self._marks: list[int] = []
-        self._memo: dict[Any, int] = {}
+        self._memo: dict[Any, list[int]] = {}
 
     def after(self, opcode: pickletools.OpcodeInfo, argument: Any) -> int:
-        """The size of what lies on top when an opcode has been carried out."""
-        if opcode.name == "MARK":
+        """The size of what an opcode makes of others; 0 if it makes nothing of them."""
+        name = opcode.name
+        if name == "MARK":
             self._marks.append(len(self._stack))
-        elif opcode.name in _PUTS or opcode.name == "MEMOIZE":
+        elif name in _PUTS or name == "MEMOIZE":
             number = len(self._memo) if argument is None else argument
             self._memo[number] = self._stack[-1]
-        elif opcode.name in _GETS:
-            self._stack.append(self._memo.get(argument, 1))
+        elif name in _GETS:
+            self._stack.append(self._memo.get(argument, [1]))
         else:
             taken = self._take(opcode.stack_before)
-            size = 1 + sum(taken) if opcode.name in _COMPOSE else 1
-            self._stack += [size] * len(opcode.stack_after)
-        return self._stack[-1] if self._stack else 0
+            size = 1 + sum(number for (number,) in taken)
+            if name in _FILL:
+                taken[0][0] = size
+            made = taken[0] if name in _FILL else [size if name in _COMPOSE else 1]
+            self._stack += [made] * len(opcode.stack_after)
+            return size if name in _COMPOSE else 0
+        return 0
 
-    def _take(self, kinds: list[pickletools.StackObject]) -> list[int]:
+    def _take(self, kinds: list[pickletools.StackObject]) -> list[list[int]]:
         count = len(kinds)
         if pickletools.markobject in kinds:
             count = kinds.index(pickletools.markobject) + len(self._stack) - self._marks.pop()
