@@ -118,7 +118,8 @@ def _storage(content: bytes) -> Any:
 
     if not pickles.is_legacy(content):
         raise ValueError("numbers that torch.save has not written")
-    pickles.check_legacy(io.BytesIO(content))
+    if not pickles.is_read_of_legacy(io.BytesIO(content)):
+        content = pickles.legacy_in_protocol_2(content)
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 
