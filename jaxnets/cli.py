@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,7 @@ def console() -> None:
     # of what Orbax abandons when it fails, which is reported as a sentence
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     sys.unraisablehook = _said_elsewhere
+    warnings.showwarning = _in_a_line
     code = main()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the work is done
     code = _flushed(code)
@@ -41,6 +43,11 @@ def console() -> None:
     if code >= 128 or (code and jax.distributed.is_initialized()):
         os._exit(code)
     sys.exit(code)
+
+
+def _in_a_line(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Says a warning without the place in the code, and that line, which Python adds."""
+    print(f"jaxnets: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def _said_elsewhere(lost: Any) -> None:

@@ -294,6 +294,8 @@ def go_on(
     if faults:
         expected = f"the run in {begun.directory}"
         raise InputError("resume", expected, f"another: {'; '.join(faults)}")
+    if jax.process_index() == 0:
+        _sweep(begun.directory)
     more = dataclasses.replace(begun, recipe=recipe)
     if recipe.epochs > begun.recipe.epochs and jax.process_index() == 0:
         _write_begun(begun.directory, more)
@@ -305,6 +307,12 @@ def _numeric(computing: Mapping[str, Any]) -> dict[str, Any]:
     return {name: computing.get(name, other) for name, other in _NUMERIC.items()}
 
 
+def _sweep(directory: Path) -> None:
+    """Removes what a process left that was killed while it wrote the result."""
+    for left in directory.glob(".finishing-*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def finish(directory: Path, *written: Any) -> None:
     """``write`` into the folder of a run that saves.
 
@@ -314,8 +322,7 @@ def finish(directory: Path, *written: Any) -> None:
     if jax.process_index() > 0:
         write(directory, *written)
         return
-    for left in directory.glob(".finishing-*"):
-        shutil.rmtree(left, ignore_errors=True)
+    _sweep(directory)
     with tempfile.TemporaryDirectory(prefix=".finishing-", dir=directory) as part:
         write(Path(part), *written)
         (directory / _RECORD).unlink(missing_ok=True)
@@ -427,7 +434,7 @@ def read(directory: Path | str) -> SavedRun:
         recipe = recipe_of(record["settings"])
         classifies = _accuracy(record) is not None
         names, inputs, scaler = _class_names(record), _inputs(record), _labels_scaler(record)
-        encoder = _encoder(text, inputs) if text.exists() else None
+        encoder = _encoder(text, inputs, recipe) if text.exists() else None
     model = _trained(recipe, path, folder / _WEIGHTS)
     return SavedRun(recipe, model, classifies, names, inputs, encoder, scaler)
 
@@ -463,9 +470,12 @@ def _accuracy(record: dict[str, Any]) -> float | None:
     return None if found is None else check_number("test_accuracy", found, least=0, most=1)
 
 
-def _encoder(path: Path, inputs: jax.ShapeDtypeStruct | None) -> TextEncoder:
+def _encoder(path: Path, inputs: jax.ShapeDtypeStruct | None, recipe: Recipe) -> TextEncoder:
     encoder = TextEncoder.load(path)
-    length = encoder.length
+    length, tokens = encoder.length, recipe.model_options.get("vocab_size")
+    if tokens != len(encoder.vocabulary):
+        expected = f"the {len(encoder.vocabulary)} tokens of {path}"
+        raise InputError("vocab_size", expected, tokens)
     if inputs is not None and length is not None and inputs.shape != (length,):
         expected = f"rows of {length} tokens, as {path} makes them"
         raise InputError("inputs", expected, describe(inputs))

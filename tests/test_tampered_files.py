@@ -183,6 +183,22 @@ def test_sizes_that_the_weights_do_not_have_are_refused_before_memory_is_taken(o
             runs.read(own)
 
 
+def test_an_encoder_of_another_vocabulary_is_refused(own):
+    text = json.loads((own / "text.json").read_text())
+    text["vocabulary"]["tokens"].append("more")
+    (own / "text.json").write_text(json.dumps(text))
+    with pytest.raises(
+        InputError, match=r"vocab_size: expected the 5 tokens of .*text.json, got 4"
+    ):
+        runs.read(own)
+    text["vocabulary"]["tokens"].pop()
+    (own / "text.json").write_text(json.dumps(text | {"length": 2**31 - 1}))
+    with pytest.raises(
+        InputError, match=r"inputs: expected rows of 2147483647 tokens, .*int32\[2\]"
+    ):
+        runs.read(own)
+
+
 def test_a_tampered_encoder_is_refused(own):
     read = lambda: TextEncoder.load(own / "text.json")  # noqa: E731
     assert refusals(own / "text.json", read) > 80

@@ -90,9 +90,8 @@ def expected_labels(loss: Loss, outputs: Any, labels: Any) -> Labels | None:
         labels: shape and dtype of the labels.
     """
     function, options = unwrapped(loss)
-    if function in OF_PROBABILITIES or (
-        function in OF_CLASSES and jnp.issubdtype(labels.dtype, jnp.floating)
-    ):
+    floating = jnp.issubdtype(labels.dtype, jnp.floating)
+    if function in OF_PROBABILITIES or (function is losses.cross_entropy and floating):
         return Probabilities(function.__name__)
     if function not in OF_CLASSES or not _has_axis_of_classes(outputs, labels):
         return None
