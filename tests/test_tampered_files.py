@@ -108,8 +108,9 @@ def places(value, way=()):
 def variants(path):
     """What a file may hold instead: each value replaced or gone, and what is no record at all."""
     whole = json.loads(path.read_text())
+    alike = list(whole.get("files", ()))[2:]
     for way in places(whole):
-        if way[0] in _FOR_PEOPLE:
+        if way[0] in _FOR_PEOPLE or not {*alike}.isdisjoint(way):
             continue
         *outer, last = way
         for value in (*VALUES, ...):
