@@ -249,6 +249,8 @@ def go_on(
     if faults:
         expected = f"the run in {begun.directory}"
         raise InputError("resume", expected, f"another: {'; '.join(faults)}", whole=True)
+    if jax.process_index() == 0:
+        _sweep(begun.directory)
     more = dataclasses.replace(begun, recipe=recipe)
     if recipe.epochs > begun.recipe.epochs and jax.process_index() == 0:
         _write_begun(begun.directory, more)
@@ -260,6 +262,12 @@ def _numeric(computing: Mapping[str, Any]) -> dict[str, Any]:
     return {name: computing.get(name, other) for name, other in _NUMERIC.items()}
 
 
+def _sweep(directory: Path) -> None:
+    """Removes what a process left that was killed while it wrote the result."""
+    for left in directory.glob(".finishing-*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def finish(directory: Path, *written: Any) -> None:
     """``write`` into the folder of a run that saves.
 
@@ -269,8 +277,7 @@ def finish(directory: Path, *written: Any) -> None:
     if jax.process_index() > 0:
         write(directory, *written)
         return
-    for left in directory.glob(".finishing-*"):
-        shutil.rmtree(left, ignore_errors=True)
+    _sweep(directory)
     with tempfile.TemporaryDirectory(prefix=".finishing-", dir=directory) as part:
         write(Path(part), *written)
         (directory / RECORD).unlink(missing_ok=True)
@@ -454,12 +461,13 @@ def read(
         record = read_object(path)
         from_python = {"model", "settings"} & {*record} == {"model"}
         recipe = None if from_python else recipe_of(record["settings"])
+        build, options = _builder(record, recipe)
         inputs = _inputs(record)
         found: dict[str, Any] = {
             "classifies": _accuracy(record) is not None,
             "class_names": _class_names(record),
             "inputs": inputs,
-            "encoder": _encoder(text, inputs) if text.exists() else None,
+            "encoder": _encoder(text, inputs, options) if text.exists() else None,
             "labels_scaler": _scaler(record, "labels"),
             "background": _recorded_background(record),
             "table": _table(record),
@@ -468,7 +476,6 @@ def read(
             "history": _history(record),
             "restored": _restored(record),
         }
-        build, options = _builder(record, recipe)
     if model is not None:
         model = nnx.clone(model)
         load_weights(model, folder / WEIGHTS)
@@ -545,9 +552,14 @@ def _accuracy(record: dict[str, Any]) -> float | None:
     return None if found is None else check_number("test_accuracy", found, least=0, most=1)
 
 
-def _encoder(path: Path, inputs: jax.ShapeDtypeStruct | None) -> TextEncoder:
+def _encoder(
+    path: Path, inputs: jax.ShapeDtypeStruct | None, options: Mapping[str, Any]
+) -> TextEncoder:
     encoder = TextEncoder.load(path)
-    length = encoder.length
+    length, tokens = encoder.length, options.get("vocab_size")
+    if "vocab_size" in options and tokens != len(encoder.vocabulary):
+        expected = f"the {len(encoder.vocabulary)} tokens of {path}"
+        raise InputError("vocab_size", expected, tokens)
     if inputs is not None and length is not None and inputs.shape != (length,):
         expected = f"rows of {length} tokens, as {path} makes them"
         raise InputError("inputs", expected, describe(inputs))

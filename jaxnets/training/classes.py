@@ -91,9 +91,8 @@ def expected_labels(loss: Loss, outputs: Any, labels: Any) -> Labels | None:
         labels: shape and dtype of the labels.
     """
     function, _ = unwrapped(loss)
-    if function in OF_PROBABILITIES or (
-        function in OF_CLASSES and jnp.issubdtype(labels.dtype, jnp.floating)
-    ):
+    floating = jnp.issubdtype(labels.dtype, jnp.floating)
+    if function in OF_PROBABILITIES or (function is losses.cross_entropy and floating):
         return Probabilities(function.__name__)
     if not np.issubdtype(labels.dtype, np.integer):
         return None
@@ -174,16 +173,22 @@ def adds_up(loss: Loss, shapes: Callable[[], tuple[Any, Any]]) -> bool:
     rng = np.random.default_rng(0)
     drawn = jax.tree.map(lambda x: rng.uniform(0.1, 0.9, x.shape).astype(x.dtype), outputs)
     try:
-        traced = jax.jit(once_and_twice).trace(outputs, labels)
-        if traced.jaxpr.effects:  # it would print or call back with what nobody has computed
-            return False
-        measure = traced.lower().compile()
-        for label in (1, 0):  # a loss may ignore one of them
-            once, twice = map(float, measure(drawn, np.full(labels.shape, label, labels.dtype)))
-            if np.isfinite(once) and once:
-                return bool(np.isclose(twice, 2 * once, rtol=1e-2))
+        with jax.disable_jit(False):
+            return _doubles(once_and_twice, drawn, labels)
     except Exception:  # of a user's own function, which need not take these examples
         return False
+
+
+def _doubles(once_and_twice: Callable[..., Any], outputs: Any, labels: Any) -> bool:
+    """Whether the second of two results is twice the first."""
+    traced = jax.jit(once_and_twice).trace(outputs, labels)
+    if traced.jaxpr.effects:  # it would print or call back with what nobody has computed
+        return False
+    measure = traced.lower().compile()
+    for label in (1, 0):  # a loss may ignore one of them
+        once, twice = map(float, measure(outputs, np.full(labels.shape, label, labels.dtype)))
+        if np.isfinite(once) and once:
+            return bool(np.isclose(twice, 2 * once, rtol=1e-2))
     return False
 
 
