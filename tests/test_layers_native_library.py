@@ -204,7 +204,13 @@ def test_another_process_at_the_same_moment(make, cache, code):
     """What a killed one left behind, whose number this one has, is not in the way."""
     cache.mkdir(mode=0o700)
     (cache / f"{NAME}.{os.getpid()}").mkdir()
+    old, new = cache / ".partial-native-a", cache / ".partial-native-b"
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (0, time.time() - 2 * library.MEMORY))
     assert [make(), make()] == [1, 1]
+    assert new.exists()  # somebody may be writing it
+    assert not old.exists()
 
 
 def test_what_is_open_does_not_depend_on_its_file(make, cache):
