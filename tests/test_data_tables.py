@@ -458,6 +458,11 @@ def test_a_category_of_the_test_table_alone_is_named(tmp_path):
             {"drop": ("colour", "size")},
             "expected rows of at least two columns, one for the",
         ),
+        (
+            COLOURS,
+            {"drop": (0, 1, 2)},
+            "drop: expected some columns that are left, got colour, size",
+        ),
         (COLOURS, {"header": "no"}, "header: expected True or False, got no"),
     ],
 )
@@ -510,3 +515,25 @@ def test_an_encoder_is_written_as_json():
                 [{"name": "a", "categories": [1]}], [{"name": "a", "categories": 4}]):  # fmt: skip
         with pytest.raises(ValueError, match=r"(columns|name|categories): expected"):
             TableEncoder.from_json(bad)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ",".join(f"column{k}" for k in range(500))
+        + "\n"
+        + "1," * 498
+        + "x,1\n"
+        + "2," * 499
+        + "0\n",
+        f"a,{'n' * 400},y\n1,2,0\n2,{'9' * 400},1\n",
+        f"a,{'n' * 400},y\n1,,0\n",
+        f"colour,y\n{'r' * 400},a\n,b\n",
+    ],
+)
+@pytest.mark.parametrize("label", [None, "none of them"])
+def test_a_message_is_short_however_wide_the_table_is(tmp_path, text, label):
+    write(tmp_path, text)
+    with pytest.raises(ValueError, match="expected") as fault:
+        whole(tmp_path, label=label)
+    assert len(str(fault.value).replace(str(tmp_path), "")) < 300

@@ -201,11 +201,11 @@ def _window(saved: runs.SavedRun) -> int | None:
 
 def _values(text: str, names: Sequence[str]) -> Mapping[str, str] | Sequence[str]:
     """The cells of --row by their columns' names; in the columns' order where none is named."""
-    expected = f"NAME=VALUE once for each of {', '.join(names)}"
+    expected = f"NAME=VALUE once for each of {table_files.listed(names)}"
     try:
         cells = next(csv.reader([text], skipinitialspace=True))
     except csv.Error as error:
-        raise InputError("row", expected, repr(text)) from error
+        raise InputError("row", expected, table_files.shown(text)) from error
     longest = sorted(names, key=len, reverse=True)
     found: dict[str, str] = {}
     for cell in cells:
@@ -213,7 +213,7 @@ def _values(text: str, names: Sequence[str]) -> Mapping[str, str] | Sequence[str
         if name is None and not found and cell is cells[0] and "=" not in cell:
             return cells
         if name is None or name in found:
-            raise InputError("row", expected, repr(cell))
+            raise InputError("row", expected, table_files.shown(cell))
         found[name] = cell.strip()[len(name) + 1 :]
     return found
 

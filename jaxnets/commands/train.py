@@ -28,11 +28,10 @@ from jaxnets.commands.flags import (
 from jaxnets.commands.predict import saved_in
 from jaxnets.data import Dataset, StandardizedDataset, TableDataset
 from jaxnets.data.bundled import ORIGIN
+from jaxnets.data.table_files import listed
 from jaxnets.models import LanguageModel
 from jaxnets.training import TrainingRun
 from jaxnets.training.processes import joined, launched
-
-_SHOWN = 8  # inputs that are named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,9 +154,8 @@ def _tell_of(data: Dataset, quiet: bool) -> None:
     encoder = data.encoder if isinstance(data, TableDataset | StandardizedDataset) else None
     if encoder is None or quiet or data.origin == ORIGIN or jax.process_index() > 0:
         return
-    names = encoder.inputs
-    shown = ", ".join(names[:_SHOWN]) + (", …" if names[_SHOWN:] else "")
-    click.echo(f"{data.name}: {data.origin}; inputs {shown}", err=True)
+    names = [name if name.isprintable() else repr(name) for name in encoder.inputs]
+    click.echo(f"{data.name}: {data.origin}; inputs {listed(names)}", err=True)
 
 
 def _together(

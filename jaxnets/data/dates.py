@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from jaxnets.arrays import InputError
-from jaxnets.data.table_files import as_numbers, is_number
+from jaxnets.data.table_files import as_numbers, is_number, shown
 
 #: Beside those of ISO 8601. What can be read in two of these ways must have the same order in both.
 _FORMATS = (
@@ -44,11 +44,13 @@ def moments(cells: Sequence[str], place: Callable[[int], str], remedy: str) -> l
     if not readings:
         number = _first_strange(cells)
         expected = f"a date such as 2024-01-31, or {remedy}"
-        raise InputError(place(number), expected, repr(cells[number]))
+        raise InputError(place(number), expected, shown(cells[number]))
     orders = {tuple(sorted(range(len(cells)), key=times.__getitem__)) for times in readings}
     if len(orders) > 1:
         expected = f"dates of one meaning, such as 2024-01-31, or {remedy}"
-        raise InputError(place(0), expected, f"{cells[0]!r}, of which it may be day or month first")
+        raise InputError(
+            place(0), expected, f"{shown(cells[0])}, of which it may be day or month first"
+        )
     return readings[0]
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxnets.arrays import InputError
 from jaxnets.data.dataset import Dataset
-from jaxnets.data.table_files import as_numbers, is_number, plain
+from jaxnets.data.table_files import as_numbers, is_number, listed, plain, shown
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -109,14 +109,14 @@ class TableEncoder:
             strange = [name for name in row if name not in self.names]
             missing = [name for name in self.names if name not in row]
             if strange or missing:
-                got = f"no {missing[0]!r}" if missing else f"{strange[0]!r} too"
-                raise InputError(place, f"the columns {', '.join(self.names)}", got)
+                got = f"no {shown(missing[0])}" if missing else f"{shown(str(strange[0]))} too"
+                raise InputError(place, f"the columns {listed(self.names)}", got)
             row = [row[name] for name in self.names]
         row = row.tolist() if isinstance(row, np.ndarray) else row
         if isinstance(row, str) or not isinstance(row, Sequence):
             raise InputError(place, "values by the columns' names", f"a {type(row).__name__}")
         if len(row) != len(self.columns):
-            expected = f"{len(self.columns)} values: {', '.join(self.names)}"
+            expected = f"{len(self.columns)} values: {listed(self.names)}"
             raise InputError(place, expected, f"{len(row)}")
         return [cell.strip() if isinstance(cell, str) else str(cell) for cell in row]
 
@@ -192,8 +192,8 @@ def _one_hot(
     cells = [cell if cell in numbers else plain(cell) for cell in cells]
     for row, cell in enumerate(cells):
         if cell not in numbers:
-            shown = ", ".join(categories[:10]) + (", …" if categories[10:] else "")
-            complain(place(row), column, f"a category that was trained on ({shown})", cell)
+            expected = f"a category that was trained on ({listed(categories)})"
+            complain(place(row), column, expected, cell)
     made = np.zeros((len(cells), len(categories)), np.float32)
     made[np.arange(len(cells)), [numbers[cell] for cell in cells]] = 1
     return made
@@ -208,6 +208,5 @@ def complain(place: str, column: str, expected: str, cell: str) -> NoReturn:
         expected: what it should have been.
         cell: its text.
     """
-    raise InputError(
-        f"{place}, column {column!r}", expected, repr(cell) if cell else "an empty cell"
-    )
+    got = shown(cell) if cell else "an empty cell"
+    raise InputError(f"{place}, column {shown(column)}", expected, got)

@@ -20,6 +20,7 @@ _MISSING = frozenset(("", "?", "na", "n/a", "nan", "null"))
 _BOOLEANS = ("false", "true")
 _DELIMITERS = "\t;|,"
 _STANDARD_INPUT = 0  # its number as an open file
+_LONG, _FEW = 30, 6  # characters and names that a message shows
 _LOOK = 50  # rows by which the delimiter is told
 
 
@@ -54,6 +55,17 @@ class Cells:
 def is_number(text: str) -> bool:
     """Whether a cell is a number: digits, one decimal point at most, perhaps an exponent."""
     return _NUMBER.fullmatch(text) is not None
+
+
+def shown(text: str) -> str:
+    """A cell as a message shows it: quoted, and cut if it is long."""
+    return repr(text if len(text) <= _LONG else f"{text[:_LONG]}…")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names of columns or categories as a message lists them: the first few."""
+    few = [name if len(name) <= _LONG else f"{name[:_LONG]}…" for name in names[:_FEW]]
+    return ", ".join([*few, "…"] if len(names) > _FEW else few)
 
 
 def as_numbers(cells: Sequence[str]) -> np.ndarray | None:
@@ -258,6 +270,6 @@ def _point_for_comma(path: Path, rows: list[Row]) -> None:
     row, place = found[0]
     if points or all(_THOUSANDS.fullmatch(row.cells[place]) for row, place in found):
         expected = "numbers with one sign before decimals, and none between thousands"
-        raise InputError(f"{path}, row {row.line}", expected, repr(row.cells[place]))
+        raise InputError(f"{path}, row {row.line}", expected, shown(row.cells[place]))
     for row, place in found:
         row.cells[place] = row.cells[place].replace(",", ".")

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from jaxnets.arrays import InputError
-from jaxnets.data.table_files import Cells, Row, as_numbers, is_missing, is_number
+from jaxnets.data.table_files import Cells, Row, as_numbers, is_missing, is_number, listed
 
 _LOOK = 10_000  # rows by which the first is judged
 _ENOUGH = 5  # rows that tell more than chance does
@@ -37,9 +37,9 @@ def has_header(tables: Mapping[str, Cells], header: bool | None) -> bool:
     elif not found and others:
         found = _by_others(first, below, others)
     if found is None:
-        path, shown = tables["train"].path, ", ".join(first[:5]) + (", …" if first[5:] else "")
+        path = tables["train"].path
         expected = "header=True or header=False, as it may be names of columns or an example"
-        raise InputError(f"{path}, row {tables['train'].rows[0].line}", expected, shown)
+        raise InputError(f"{path}, row {tables['train'].rows[0].line}", expected, listed(first))
     return found
 
 
