@@ -15,6 +15,9 @@ import numpy as np
 
 Choice = TypeVar("Choice", bound=str)
 
+#: Invisible characters that words of some languages, and emoji, are written with.
+_JOINERS = "\u200c\u200d"
+
 _INT32 = np.iinfo(np.int32)  # the dtype of counts of steps and of indices
 _FLOAT32 = float(np.finfo(np.float32).max)
 
@@ -47,13 +50,41 @@ class InputError(ValueError):
     def __str__(self) -> str:
         got = self.got if isinstance(self.got, str) else shown(self.got)
         if self.whole:
-            return f"{self.argument}: expected {self.expected}, got {got}"
-        argument, expected, got = map(printable, (self.argument, self.expected, got))
+            message = f"{self.argument}: expected {self.expected}, got {got}"
+            return printable(message, limit=None, lines=True)
+        argument, expected, got = (
+            printable(part, limit=None) for part in (self.argument, self.expected, got)
+        )
         room = _LONGEST + sum(map(_length_of_path, " ".join((argument, expected, got)).split()))
-        argument = shortened(argument, room - 2 * _LEAST)
+        argument = _cut(argument, room - 2 * _LEAST)
         room -= len(f"{argument}: expected , got ")
-        got = shortened(got, max(_LEAST, room - len(expected)))
-        return f"{argument}: expected {shortened(expected, room - len(got))}, got {got}"
+        got = _cut(got, max(_LEAST, room - len(expected)))
+        return f"{argument}: expected {_cut(expected, room - len(got))}, got {got}"
+
+
+def printable(text: Any, *, limit: int | None = 200, lines: bool = False) -> str:
+    r"""A text from a file, such as the name of a class or a tensor, fit for a terminal.
+
+    What a terminal would act on instead of showing it (escape sequences, changes of the writing
+    direction) becomes an escape such as ``\x1b``, as in Python's literals.
+
+    Args:
+        text: the text, or what becomes one by ``str``.
+        limit: the largest number of characters; the middle of a longer text becomes ``…``. None
+            for any number.
+        lines: whether line breaks and tabs remain.
+    """
+    text, kept = str(text), _JOINERS + ("\n\t" if lines else "")
+    if limit is not None and len(text) > limit:
+        half = (limit - 1) // 2
+        text = f"{text[: limit - 1 - half]}…{text[len(text) - half :]}"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in kept else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def describe(array: Any) -> str:
@@ -76,8 +107,8 @@ def _is_number(x: Any) -> bool:
     return isinstance(x, np.ndarray | jax.Array) and jnp.issubdtype(x.dtype, np.number)
 
 
-def shortened(text: str, most: int = _LONGEST) -> str:
-    """A text without its middle, if it has more characters than these."""
+def _cut(text: str, most: int) -> str:
+    """A text without its middle, if it is longer than this."""
     if len(text) <= most:
         return text
     end = most // 3
@@ -86,11 +117,6 @@ def shortened(text: str, most: int = _LONGEST) -> str:
 
 def _length_of_path(word: str) -> int:
     return len(word) if os.sep in word and len(word) < _LONGEST else 0
-
-
-def printable(text: str) -> str:
-    """A text whose control characters are written out, as a terminal would obey them."""
-    return text if text.isprintable() else repr(text)[1:-1]
 
 
 class _Short(reprlib.Repr):
@@ -112,7 +138,7 @@ class _Short(reprlib.Repr):
         kind = type(x)
         ours = issubclass(kind, np.ndarray | jax.Array)
         name = "" if ours else f"a {kind.__module__.partition('.')[0]} {kind.__name__} "
-        return f"{name}{shortened(describe(x), _LEAST // 2)}"
+        return f"{name}{_cut(describe(x), _LEAST // 2)}"
 
     def repr_int(self, x: int, level: int) -> str:
         """Shows a number; Python refuses to write a very long one."""
@@ -126,13 +152,19 @@ class _Short(reprlib.Repr):
         except Exception:
             text = "\n"
         if isinstance(x, bytes | str):
-            return shortened(text, self.maxother)
+            return _cut(text, self.maxother)
         if "\n" in text or "array(" in text.lower() or "tensor(" in text:
             return f"a {type(x).__name__}"
-        return shortened(text, self.maxother)
+        return _cut(text, self.maxother)
 
 
 _SHORT = _Short()
+
+
+def shortened(names: Sequence[str], most: int = 60) -> str:
+    """The first of some names, as many as so many letters hold, and a sign that there are more."""
+    whole = ", ".join(printable(name, limit=None) for name in names)
+    return whole if len(whole) <= most else f"{whole[: most - 1].rstrip(', ')}…"
 
 
 def check_floats(argument: str, array: Any, shape: tuple[int | str, ...]) -> None:
@@ -203,14 +235,59 @@ def is_plain(dtype: Any) -> bool:
     return dtype.isnative and not wide and any(jnp.issubdtype(dtype, kind) for kind in kinds)
 
 
+def check_fits(argument: str, array: Any, dtype: Any = None) -> None:
+    """Checks that another dtype holds the numbers of an array: that none wraps or becomes infinite.
+
+    Floats may be rounded. Infinities and NaN that are in the array already stay what they are.
+
+    Args:
+        argument: the name of the argument, for the message.
+        array: numbers; anything but a NumPy array is left alone.
+        dtype: the other dtype; by default the one that JAX takes for the array's, which has 32
+            bits where the array's has 64, unless ``jax_enable_x64`` is set.
+
+    Raises:
+        InputError: that names the first number that does not fit, and its row.
+    """
+    if not isinstance(array, np.ndarray | np.generic) or array.dtype.kind not in "iuf":
+        return
+    array = np.asarray(array)
+    if dtype is None:
+        dtype = jax.dtypes.canonicalize_dtype(f"{array.dtype.kind}{min(array.dtype.itemsize, 8)}")
+    dtype = np.dtype(dtype)
+    if array.size == 0 or np.can_cast(array.dtype, dtype) or dtype.kind not in "iuf":
+        return
+    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    least, most = array.min(), array.max()
+    if limits.min <= least and most <= limits.max:
+        return
+    beyond = ((array < limits.min) | (array > limits.max)) & np.isfinite(array)
+    if beyond.any():
+        place = np.argwhere(beyond)[0].tolist()
+        row = f" in row {place[0]} (counted from 0)" if place else ""
+        got = f"{array[tuple(place)]}{row}"
+        raise InputError(argument, f"numbers that fit into {dtype}", got)
+
+
+def narrowed(argument: str, array: np.ndarray, dtype: Any) -> np.ndarray:
+    """The array in another dtype.
+
+    Raises:
+        InputError: as ``check_fits``.
+    """
+    check_fits(argument, array, dtype)
+    return array.astype(dtype)
+
+
 def as_array(argument: str, value: Any) -> jax.Array:
     """The value as an array of JAX.
 
     Raises:
-        InputError: if it is none.
+        InputError: if it is none, or JAX's dtype does not hold its numbers.
     """
     if isinstance(value, np.ndarray):
         check_usable(argument, "an array", value)
+    check_fits(argument, np.float64(value) if isinstance(value, float) else value)
     try:
         return jnp.asarray(value)
     except (TypeError, ValueError, OverflowError, RuntimeError) as error:

@@ -5,22 +5,26 @@ import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import click
 import jax
 
-from jaxnets import runs
-from jaxnets.arrays import InputError, printable, shortened
+from jaxnets.arrays import InputError, printable
 from jaxnets.commands.compare import compare_command
 from jaxnets.commands.data import data_group
 from jaxnets.commands.predict import predict_command
+from jaxnets.commands.suggestions import with_near_options
 from jaxnets.commands.train import recipes_command, summary_command, train_command
 from jaxnets.commands.weights import convert_command, inspect_command
 from jaxnets.compilation import VARIABLE, keep_programs
+from jaxnets.layers import native
 from jaxnets.training import Interrupted
+from jaxnets.training.folders import KEPT
 
+_LONGEST = 290  # characters of a message about flags
 _INTERRUPTED = 130  # as a shell reports SIGINT
 
 
@@ -33,6 +37,7 @@ def console() -> None:
     # of what Orbax abandons when it fails, which is reported as a sentence
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     sys.unraisablehook = _said_elsewhere
+    warnings.showwarning = _shown
     code = main()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the work is done
     code = _flushed(code)
@@ -47,6 +52,14 @@ def _said_elsewhere(lost: Any) -> None:
     """Passes over an interrupt that the garbage collector has lost: ``fit`` knows of it."""
     if not isinstance(lost.exc_value, KeyboardInterrupt):
         sys.__unraisablehook__(lost)
+
+
+def _shown(message: Any, category: Any, *place: Any, **more: Any) -> None:
+    """Prints a warning as errors are printed, without a line of our code."""
+    kind = "" if category is UserWarning else f"{category.__name__}: "
+    with contextlib.suppress(OSError):
+        line = f"jaxnets: {kind}{' '.join(str(message).split())}"
+        print(printable(line, limit=None), file=sys.stderr)
 
 
 def _flushed(code: int) -> int:
@@ -78,8 +91,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
+    except click.NoSuchOption as error:
+        return _fail(with_near_options(error), 2, error)
     except click.ClickException as error:
-        return _fail(shortened(printable(error.format_message())), 2, error)
+        return _fail(printable(error.format_message(), limit=_LONGEST), 2, error)
     except InputError as error:
         return _fail(str(error), 2, error)
     except (FloatingPointError, ImportError, MemoryError, OSError) as error:
@@ -109,8 +124,9 @@ def _backends_word(error: Exception) -> str | None:
 
 
 def _fail(message: str, code: int, error: BaseException | None = None) -> int:
-    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(runs.KEPT)]
-    print(f"jaxnets: {' '.join('; '.join([message, *notes]).split())}", file=sys.stderr)
+    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(KEPT)]
+    line = " ".join("; ".join([message, *notes]).split())
+    print(printable(f"jaxnets: {line}", limit=None), file=sys.stderr)
     return code
 
 
@@ -124,6 +140,7 @@ def _fail(message: str, code: int, error: BaseException | None = None) -> int:
 )
 def cli(cache: bool) -> None:
     """PyTorch's textbook networks in JAX: the same weights, the same numbers, faster."""
+    native.check_switch()
     if cache:
         keep_programs()
     else:

@@ -47,17 +47,20 @@ def correct(
         >>> print(correct(jnp.array([[0.9, 0.1], [0.2, 0.8]]), jnp.array([0, 0])))
         1
     """
+    return _count(_right(outputs, labels, threshold), where)
+
+
+def _right(outputs: ArrayLike, labels: ArrayLike, threshold: float = 0.5) -> jax.Array:
+    """Which examples are classified as labelled: [B, ...]."""
     outputs, labels = as_array("outputs", outputs), as_array("labels", labels)
     threshold = check_number("threshold", threshold, finite=False)
     same = outputs.shape == labels.shape and (outputs.ndim == 1 or outputs.shape[-1:] == (1,))
     if same or outputs.shape == (*labels.shape, 1):
-        right = (outputs.reshape(labels.shape) >= threshold).astype(labels.dtype) == labels
-    else:
-        if labels.shape == outputs.shape and jnp.issubdtype(labels.dtype, jnp.floating):
-            labels = jnp.argmax(labels, axis=-1)
-        labels = _class_labels(outputs, labels)
-        right = jnp.argmax(outputs, axis=-1).astype(labels.dtype) == labels
-    return _count(right, where)
+        return (outputs.reshape(labels.shape) >= threshold).astype(labels.dtype) == labels
+    if labels.shape == outputs.shape and jnp.issubdtype(labels.dtype, jnp.floating):
+        labels = jnp.argmax(labels, axis=-1)
+    labels = _class_labels(outputs, labels)
+    return jnp.argmax(outputs, axis=-1).astype(labels.dtype) == labels
 
 
 def correct_logits(
@@ -118,9 +121,9 @@ def accuracy(outputs: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None =
     Raises:
         InputError: for shapes that do not fit.
     """
-    right = correct(outputs, labels, where=where)
-    number = _count(jnp.ones(jnp.shape(labels), bool), where)
-    return right.astype(jnp.float32) / number.astype(jnp.float32)
+    right = _right(outputs, labels)
+    number = _count(jnp.ones_like(right), where)
+    return _count(right, where).astype(jnp.float32) / number.astype(jnp.float32)
 
 
 def confusion_matrix(

@@ -4,15 +4,16 @@ import dataclasses
 import difflib
 import inspect
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
 import jax
+import optax
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_positive, check_seed, shown
+from jaxnets.arrays import InputError, check_positive, check_seed, describe, shown
 from jaxnets.data import (
     Augmentation,
     ColorJitter,
@@ -35,8 +36,24 @@ from jaxnets.data import (
 from jaxnets.data.text import TextDataset
 from jaxnets.losses import LOSSES
 from jaxnets.models import MODELS
-from jaxnets.optimizers import OPTIMIZERS
+from jaxnets.optimizers import (
+    OPTIMIZERS,
+    Schedule,
+    constant_lr,
+    cosine_annealing_lr,
+    cosine_annealing_warm_restarts,
+    exponential_lr,
+    linear_lr,
+    multi_step_lr,
+    one_cycle_lr,
+    per_epoch,
+    polynomial_lr,
+    step_lr,
+)
 from jaxnets.training import TrainingRun, TrainingRuns, fit
+
+#: Which fields of a recipe hold arguments by name.
+OPTIONS = ("data_options", "model_options", "optimizer_options", "scheduler_options")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,14 +64,20 @@ class Recipe:
         name: as on the command line.
         document: the page that it reproduces, and what differs.
         expect: the accuracy to expect, PyTorch's beside it, and the time.
-        data: the name of a data set, as ``jaxnets.data.load`` takes it.
+        data: the name or the path of a data set, as ``jaxnets.data.load`` takes it.
         data_options: the arguments of ``jaxnets.data.load``, such as ``data_dir`` or
             ``standardize``.
         model: a name of ``jaxnets.models.MODELS``.
-        model_options: the model's arguments; some may be left to the data, see ``sized``.
+        model_options: the model's arguments. Sizes that a documented recipe gives are those of its
+            own data: for others see ``sized``.
         loss: a name of ``jaxnets.losses.LOSSES``.
         optimizer: a name of ``jaxnets.optimizers.OPTIMIZERS``.
         optimizer_options: the optimizer's arguments.
+        scheduler: a name of ``SCHEDULERS``, whose learning rate begins at, or for ``"onecycle"``
+            rises to, that of the optimizer; None for a constant one.
+        scheduler_options: the schedule's arguments but for the learning rate. They count epochs, in
+            ``"onecycle"`` steps. The length of ``"cosine"`` and ``"onecycle"`` may be left to
+            ``epochs``, see ``sized``.
         epochs: times through the training data.
         batch_size: examples in a step.
         normalize: mean and standard deviation of the inputs, after scaling pixels to [0, 1]; one
@@ -75,6 +98,8 @@ class Recipe:
     loss: str = "cross-entropy"
     optimizer: str = "sgd"
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)
+    scheduler: str | None = None
+    scheduler_options: Mapping[str, Any] = field(default_factory=dict)
     epochs: int
     batch_size: int = 64
     normalize: tuple[float | Sequence[float], float | Sequence[float]] | None = None
@@ -87,7 +112,9 @@ class Recipe:
         for name in ("name", "document", "expect", "data", "model", "loss", "optimizer", "layout"):
             if not isinstance(getattr(self, name), str):
                 raise InputError(name, "a string", getattr(self, name))
-        for name in ("data_options", "model_options", "optimizer_options"):
+        if self.scheduler is not None and not isinstance(self.scheduler, str):
+            raise InputError("scheduler", "a name of SCHEDULERS or None", self.scheduler)
+        for name in OPTIONS:
             options = getattr(self, name)
             if not isinstance(options, Mapping) or not all(isinstance(k, str) for k in options):
                 raise InputError(name, "arguments by name", options)
@@ -104,7 +131,8 @@ class Recipe:
             raise InputError("augment", "names of AUGMENTATIONS", self.augment)
 
 
-#: What a recipe can do to its images in training. The mixing ones are for ten classes.
+#: What a recipe can do to its images in training: these crops are for the documented images, the
+#: mixing ones for ten classes. ``build_augmentation`` makes them for others.
 AUGMENTATIONS: dict[str, Augmentation] = {
     "none": Compose(),
     "shift": RandomCrop(28, padding=2),
@@ -116,6 +144,27 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "erase": RandomErasing(),
     "mixup": Compose(ToFloat(), Mixup(0.2, 10)),
     "cutmix": CutMix(1.0, 10),
+}
+
+#: Those that depend on the data, from height, width and number of classes.
+_SIZED_AUGMENTATIONS: dict[str, Callable[[tuple[int, int], int], Augmentation]] = {
+    "shift": lambda size, classes: RandomCrop(size, padding=2),
+    "crop-flip": lambda size, classes: Compose(RandomCrop(size, padding=4), RandomHorizontalFlip()),
+    "mixup": lambda size, classes: Compose(ToFloat(), Mixup(0.2, classes)),
+    "cutmix": lambda size, classes: CutMix(1.0, classes),
+}
+
+#: The schedules of the learning rate that a recipe can name.
+SCHEDULERS: dict[str, Callable[..., Schedule]] = {
+    "step": step_lr,
+    "multistep": multi_step_lr,
+    "exponential": exponential_lr,
+    "cosine": cosine_annealing_lr,
+    "cosine-restarts": cosine_annealing_warm_restarts,
+    "onecycle": one_cycle_lr,
+    "linear": linear_lr,
+    "constant": constant_lr,
+    "polynomial": polynomial_lr,
 }
 
 _MNIST = (0.1307, 0.3081)
@@ -398,6 +447,25 @@ def build_network(name: str, options: Mapping[str, Any], seed: int = 0) -> nnx.M
     return _call(MODELS, name, "model", options, rngs=nnx.Rngs(seed))
 
 
+def build_optimizer(recipe: Recipe, data: Dataset | None = None) -> optax.GradientTransformation:
+    """The recipe's optimizer.
+
+    Args:
+        recipe: which, and its arguments.
+        data: what is trained on, which tells how many steps of a schedule are an epoch; without
+            it the optimizer has no schedule.
+
+    Raises:
+        ValueError: if it is unknown, or does not take one of its options.
+    """
+    options = dict(recipe.optimizer_options)
+    if recipe.scheduler is not None and data is not None:
+        kind = OPTIMIZERS.get(recipe.optimizer)
+        usual = None if kind is None else inspect.signature(kind).parameters["lr"].default
+        options["lr"] = _schedule(recipe, options.get("lr", usual), len(data.train))
+    return _call(OPTIMIZERS, recipe.optimizer, "optimizer", options)
+
+
 def load_data(recipe: Recipe) -> Dataset:
     """The recipe's data, wherever they lie.
 
@@ -407,57 +475,141 @@ def load_data(recipe: Recipe) -> Dataset:
     Raises:
         ValueError: if they are nowhere to be found, or damaged, or an option is none of ``load``.
     """
-    table = {recipe.data: partial(load, recipe.data)}
-    return _call(table, recipe.data, "data", recipe.data_options)
+    return load_named(recipe.data, recipe.data_options)
+
+
+def load_named(name: str, options: Mapping[str, Any]) -> Dataset:
+    """A data set, with options as a command is given them.
+
+    Args:
+        name: its name or path.
+        options: arguments of ``jaxnets.data.load`` by name.
+
+    Raises:
+        ValueError: if it is nowhere to be found, or damaged, or an option is none of ``load``.
+    """
+    return _call({name: partial(load, name)}, name, "data", options)
 
 
 def sized(recipe: Recipe, data: Dataset) -> Recipe:
-    """The recipe with what only the data can tell, where it does not say so itself.
+    """The recipe with the sizes that its data decide.
 
-    That is the number of tokens of a set of texts; and of a ``LinearRegression``, a
-    ``RecurrentClassifier``, and an ``MLP`` whose features begin or end with None, the number of
-    values that go in and come out.
+    These are what goes into the network (values, channels, pixels, tokens) and what comes out
+    (classes, or values to predict). A size that the recipe says itself stays; but the sizes of a
+    documented recipe are those of its documented data, and others replace them. Of the schedules
+    ``"cosine"`` and ``"onecycle"`` it is the length: all epochs of the recipe.
 
     Args:
         recipe: what leaves sizes open.
         data: what decides them.
+
+    Raises:
+        ValueError: if no network of the recipe's kind fits the data.
     """
     options = dict(recipe.model_options)
-    features = options.get("features")
-    if isinstance(data, TextDataset):
-        options.setdefault("vocab_size", len(data.vocabulary))
-    elif recipe.model in _WIDTHS and not set(_WIDTHS[recipe.model]) <= set(options):
-        for name, width in zip(_WIDTHS[recipe.model], _widths(recipe, data), strict=True):
-            options.setdefault(name, width)
-    elif recipe.model == "mlp" and isinstance(features, tuple | list) and None in features:
-        entering, leaving = _widths(recipe, data)
-        options["features"] = (features[0] or entering, *features[1:-1], features[-1] or leaving)
-    return dataclasses.replace(recipe, model_options=options)
+    documented = RECIPES.get(recipe.name)
+    usual = documented.model_options if documented and documented.model == recipe.model else {}
+    for name, size in _sizes(recipe, data).items():
+        said = options.get(name)
+        if name == "features":
+            options[name] = _features(said, usual.get(name), size)
+        elif size is not None and (said is None or said == usual.get(name)):
+            options[name] = size
+    schedule = _lengths(recipe) | dict(recipe.scheduler_options)
+    return dataclasses.replace(recipe, model_options=options, scheduler_options=schedule)
 
 
-#: What the networks that take any size call the number of values that go in and come out.
-_WIDTHS = {
-    "linear-regression": ("in_features", "out_features"),
-    "recurrent-classifier": ("input_dim", "output_dim"),
-}
+def _lengths(recipe: Recipe) -> dict[str, int]:
+    """How long a schedule takes that says nothing of it."""
+    if recipe.scheduler == "onecycle" and "total_steps" not in recipe.scheduler_options:
+        return {"epochs": recipe.epochs}
+    return {"T_max": recipe.epochs} if recipe.scheduler == "cosine" else {}
 
 
-def _widths(recipe: Recipe, data: Dataset) -> tuple[int, int]:
-    """How many values of an example, or of its every step, go in, and how many come out."""
-    spec = data.spec
-    batch = jax.ShapeDtypeStruct((1, *spec.inputs.shape), spec.inputs.dtype)
-    shape = jax.eval_shape(build_transform(recipe), batch).shape[1:]
+def _sizes(recipe: Recipe, data: Dataset) -> dict[str, Any]:
+    """By the names of the network's arguments, the sizes that the data decide; None if unknown."""
+    leaving = _leaving(recipe, data)
+    if recipe.model in ("text-classifier", "language-model"):
+        sizes = {"vocab_size": len(data.vocabulary) if isinstance(data, TextDataset) else None}
+        return sizes | ({"output_dim": leaving} if recipe.model == "text-classifier" else {})
+    if recipe.model not in _ENTERING or isinstance(data, TextDataset):
+        return {}
+    shape = _entering(recipe, data)
     entering = math.prod(shape)
+    if recipe.model == "lenet":
+        if len(shape) != 3:
+            return {}
+        if shape[0] != shape[1]:
+            expected = "square images [size, size, channels], as LeNet takes"
+            raise InputError("data", expected, f"examples {list(shape)} of {data.name}")
+        return {"image_size": shape[0], "in_channels": shape[2], "num_classes": leaving}
+    if recipe.model == "mlp":
+        return {"features": (entering, leaving)}
     if recipe.model == "recurrent-classifier":
         if len(shape) == 1:
             expected = "examples [time, features], as window=24 makes of a table"
             raise InputError("data", expected, f"examples {list(shape)}")
         entering = shape[-1]
-    return entering, data.num_classes or math.prod(spec.labels.shape)
+    return dict(zip(_ENTERING[recipe.model], (entering, leaving), strict=True))
+
+
+#: What the networks call the number of values that go in, and that of those which come out.
+_ENTERING: dict[str, tuple[str, ...]] = {
+    "image-classifier": ("input_size", "num_classes"),
+    "lenet": (),
+    "linear-regression": ("in_features", "out_features"),
+    "mlp": (),
+    "recurrent-classifier": ("input_dim", "output_dim"),
+}
+_HIDDEN = (128, 64)  # of an MLP that is told no features, as its document has them
+
+
+def _features(said: Any, usual: Any, ends: tuple[int, int | None]) -> Any:
+    """The features of an MLP, with the ends that the data decide where it leaves them open."""
+    if said is None:
+        said = (None, *_HIDDEN, None)
+    if not isinstance(said, tuple | list) or len(said) < 2:
+        return said
+    open_ends = (None, None) if usual is not None and tuple(said) == tuple(usual) else said
+    first = said[0] if open_ends[0] is not None else ends[0]
+    last = said[-1] if open_ends[-1] is not None or ends[1] is None else ends[1]
+    return (first, *said[1:-1], last)
+
+
+def _entering(recipe: Recipe, data: Dataset) -> tuple[int, ...]:
+    """The shape of an example as it goes into the network."""
+    spec = data.spec.inputs
+    means = recipe.normalize and recipe.normalize[0]
+    if isinstance(means, tuple | list) and len(means) not in (1, *spec.shape[-1:]):
+        expected = f"one mean and standard deviation, or one for each channel of {describe(spec)}"
+        raise InputError("normalize", expected, recipe.normalize)
+    batch = jax.ShapeDtypeStruct((1, *spec.shape), spec.dtype)
+    shape: tuple[int, ...] = jax.eval_shape(build_transform(recipe), batch).shape[1:]
+    return shape
+
+
+def _leaving(recipe: Recipe, data: Dataset) -> int | None:
+    """How many values the network is to give for an example; None if that cannot be known."""
+    shape, classes = data.spec.labels.shape, _num_classes(data)
+    if recipe.loss in _OF_TWO_CLASSES and classes is not None:
+        if math.prod(shape) == 1 and classes > 2:
+            expected = f"two classes, for the loss {recipe.loss} (cross-entropy takes more)"
+            raise InputError(f"labels of {data.name}", expected, f"{classes} classes")
+        return math.prod(shape)
+    return math.prod(shape) if data.spec.labels.dtype.kind == "f" else classes
+
+
+def _num_classes(data: Dataset) -> int | None:
+    """The number of classes; None of values, and where it is not known before all is read."""
+    try:
+        return data.num_classes
+    except InputError:  # of streamed examples, whose labels are read with them
+        return None
 
 
 #: Losses that measure a distance.
 _OF_VALUES = ("huber", "l1", "mse", "smooth-l1")
+_OF_TWO_CLASSES = ("binary-cross-entropy", "binary-cross-entropy-with-logits")
 
 
 def build_transform(recipe: Recipe) -> Transform:
@@ -483,11 +635,13 @@ def build_transform(recipe: Recipe) -> Transform:
     return Compose(*steps)
 
 
-def build_augmentation(recipe: Recipe) -> Augmentation | None:
+def build_augmentation(recipe: Recipe, data: Dataset | None = None) -> Augmentation | None:
     """What training does to the recipe's images first.
 
     Args:
         recipe: its ``augment`` decides.
+        data: decides the size of crops, and the number of classes that are mixed; None for those
+            of ``AUGMENTATIONS``.
 
     Raises:
         ValueError: if a name is unknown.
@@ -498,7 +652,14 @@ def build_augmentation(recipe: Recipe) -> Augmentation | None:
     for name in names:
         if name not in AUGMENTATIONS:
             raise InputError("augment", f"one of {', '.join(AUGMENTATIONS)}", shown(name))
-    return Compose(*(AUGMENTATIONS[name] for name in names))
+    return Compose(*(_augmentation(name, data) for name in names))
+
+
+def _augmentation(name: str, data: Dataset | None) -> Augmentation:
+    classes = None if data is None else _num_classes(data)
+    if data is None or classes is None or name not in _SIZED_AUGMENTATIONS:
+        return AUGMENTATIONS[name]
+    return _SIZED_AUGMENTATIONS[name](data.spec.inputs.shape[:2], classes)
 
 
 def train(
@@ -509,7 +670,7 @@ def train(
     Args:
         recipe: what to train, and how.
         seed: draws the initial weights, the order of the examples, augmentation and dropout.
-        data: the data in place of the recipe's, of the same shapes.
+        data: the data in place of the recipe's; they decide its sizes, see ``sized``.
         **options: what ``jaxnets.training.fit`` takes and no recipe decides: ``devices``,
             ``parallel``, ``sharding``, ``accumulate``, ``compute_dtype``, ``save``, ``resume``,
             ``callbacks``, ``non_finite``, ``progress``.
@@ -564,20 +725,32 @@ def fit_settings(recipe: Recipe, data: Dataset | None) -> tuple[Dataset, dict[st
     """
     if recipe.loss not in LOSSES:
         raise InputError("loss", f"one of {', '.join(LOSSES)}", shown(recipe.loss))
-    optimizer = _call(OPTIMIZERS, recipe.optimizer, "optimizer", recipe.optimizer_options)
+    build_optimizer(recipe)  # refused before data are read
     data = load_data(recipe) if data is None else data
-    if recipe.loss in _OF_VALUES and data.num_classes is not None and not _mixes(recipe):
+    if recipe.loss in _OF_VALUES and _num_classes(data) is not None and not _mixes(recipe):
         expected = "values to predict, as regression=True makes of a table's whole numbers"
         raise InputError(f"labels of {data.name}", expected, f"classes, for the loss {recipe.loss}")
     return data, {
         "loss": LOSSES[recipe.loss],
-        "optimizer": optimizer,
+        "optimizer": build_optimizer(sized(recipe, data), data),
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,
         "transform": build_transform(recipe),
-        "augment": build_augmentation(recipe),
+        "augment": build_augmentation(recipe, data),
         "buckets": recipe.buckets,
     }
+
+
+def _schedule(recipe: Recipe, rate: Any, examples: int) -> Schedule:
+    """The recipe's schedule, from the count of steps to the learning rate."""
+    name, steps = str(recipe.scheduler), -(-examples // recipe.batch_size)
+    if name == "onecycle":  # which counts steps in PyTorch, too
+        given = {"max_lr": rate}
+        if "epochs" in recipe.scheduler_options:
+            given["steps_per_epoch"] = steps
+        return _call(SCHEDULERS, name, "scheduler", recipe.scheduler_options, **given)
+    schedule = _call(SCHEDULERS, name, "scheduler", recipe.scheduler_options, lr=rate)
+    return per_epoch(schedule, steps)
 
 
 def _mixes(recipe: Recipe) -> bool:

@@ -2,13 +2,12 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,121 +15,86 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import InputError, describe
-from jaxnets.data import Dataset, StandardizedDataset, Standardizer, image_files
-from jaxnets.data.text import TextDataset, TextEncoder
-from jaxnets.recipes import Recipe, build_model, build_transform
-from jaxnets.training import Saving, TrainingRun, count_parameters, plot_history, write_history
-from jaxnets.training.records import history_rows
-from jaxnets.training.weights import load_weights, save_weights
+from jaxnets.arrays import (
+    InputError,
+    check_float_dtype,
+    check_integer,
+    check_number,
+    check_seed,
+    describe,
+    shortened,
+)
+from jaxnets.data import Dataset, Standardizer, TableEncoder, Transform, image_files
+from jaxnets.data.loading import path_of
+from jaxnets.data.survey import border_brightness, is_image
+from jaxnets.data.text import TextEncoder
+from jaxnets.data.transforms.record import make_transform
+from jaxnets.json_files import WRONG, read_object, reason
+from jaxnets.losses import LOSSES
+from jaxnets.models import MODELS
+from jaxnets.recipes import (
+    OPTIONS,
+    Recipe,
+    build_augmentation,
+    build_model,
+    build_optimizer,
+    build_transform,
+)
+from jaxnets.training import (
+    EpochRecord,
+    Saving,
+    TrainingRun,
+    count_parameters,
+    plot_history,
+    predict,
+    predictor,
+)
+from jaxnets.training.evaluation import check_model
+from jaxnets.training.folders import new_folder
+from jaxnets.training.progress import describe as describe_epoch
+from jaxnets.training.records import RECORD, TEXT, WEIGHTS, Task, check_record
+from jaxnets.training.weights import check_weights, load_weights, sizes
 
-#: How the note of an error begins that says where an unfinished folder is.
-KEPT = "what was written is kept in"
-
-_RECORD = "run.json"
-_BEGUN = "begun.json"
+#: The record of a run that saves while it trains.
+BEGUN = "begun.json"
 _CHECKPOINTS = "checkpoints"
-_WEIGHTS = "weights"
-_TEXT = "text.json"
+_MOST, _MOST_LAYERS = 2**31, 1000  # where no weights say how many there are
 _NUMERIC = {"accumulate": 1, "compute_dtype": None}  # where a run is told nothing
-_PACKAGES = ("jaxnets", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def summarize(recipe: Recipe, seed: int, run: TrainingRun) -> dict[str, Any]:
     """A run in one flat record, ready for JSON. Accuracy is a share in [0, 1]."""
-    return {
-        "recipe": recipe.name,
-        "seed": seed,
-        "epochs": recipe.epochs,
-        "test_accuracy": run.test.accuracy,
-        "test_correct": run.test.correct,
-        "test_total": run.test.total,
-        "test_loss": run.test.loss,
-        "train_loss": run.history[-1].train_loss,
-        "parameters": count_parameters(run.model),
-        "train_seconds": run.timings.train_seconds,
-        "compile_seconds": run.timings.compile_seconds,
-        "examples_per_second": run.examples_per_second,
-        "device": run.device,
-        "stopped": run.stopped,
-    }
+    return {"recipe": recipe.name, "seed": seed, "epochs": recipe.epochs, **run.measured()}
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
-    """A recipe as a run's record holds it: ready for JSON, the data's folder an absolute path.
+    """A recipe as a run's record holds it: ready for JSON, the place of the data an absolute path.
 
     Raises:
         ValueError: if JSON cannot hold a value.
     """
     values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
-    for part in ("data_options", "model_options", "optimizer_options"):
+    for part in OPTIONS:
         values[part] = dict(values[part])
     try:
         folder = values["data_options"].get("data_dir")
         if folder is not None:
             values["data_options"]["data_dir"] = str(Path(folder).expanduser().absolute())
+        else:
+            values["data"] = _absolute(recipe.data)
         json.dumps(values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError("recipe", "settings that JSON can hold", str(error)) from error
     return values
 
 
-@contextlib.contextmanager
-def new_folder(directory: Path | str) -> Iterator[Path]:
-    """A folder that appears under its name when all that belongs in it has been written.
-
-    What has been written is never lost. An error that comes before there is anything leaves no
-    trace; after that the temporary folder stays, and a note of the error says where.
-
-    Args:
-        directory: must not exist yet, or be empty; a link stands for what it points to.
-
-    Yields:
-        A temporary folder beside it, to write into.
-
-    Raises:
-        ValueError: if the folder holds something already, or cannot be made.
-    """
-    path = _free(directory)
-    partial = path.with_name(f".{path.name[:50]}.partial-{os.getpid()}")
+def _absolute(data: str) -> str:
+    """A data set's name; its absolute path, where it is one, whether it is still there or not."""
     try:
-        missing = [folder for folder in (partial, *partial.parents) if not folder.exists()]
-        partial.mkdir(parents=True)
-        path.exists()  # fails for a name that is too long
-    except OSError as error:
-        _remove_empty(missing)
-        raise _impossible(directory, error) from error
-    try:
-        yield partial
-        partial.rename(path)
-    except BaseException as error:
-        _remove_empty(missing)
-        if partial.exists():
-            error.add_note(f"{KEPT} {partial}")
-        raise
-
-
-def _free(directory: Path | str) -> Path:
-    """The folder's true path, where there is nothing yet."""
-    try:
-        path = Path(directory).resolve()
-        free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
-    except (OSError, RuntimeError) as error:  # the latter of links in a circle
-        raise _impossible(directory, error) from error
-    if not free:
-        raise InputError("out", "a new or empty folder", f"{str(directory)!r}, which is not")
-    return path
-
-
-def _impossible(directory: Path | str, error: Exception) -> InputError:
-    reason = getattr(error, "strerror", None) or error
-    return InputError("out", "a folder that can be made", f"{str(directory)!r}: {reason}")
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    for folder in folders:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+        place = path_of(data)
+    except InputError:
+        place = Path(data).expanduser()
+    return data if place is None else str(place.absolute())
 
 
 @dataclass(frozen=True)
@@ -192,34 +156,71 @@ def begin(
 
 
 def _write_begun(folder: Path, begun: BegunRun) -> None:
-    saving = {name: getattr(begun.saving, name) for name in ("steps", "minutes", "keep")}
+    saving = {name: getattr(begun.saving, name) for name in ("steps", "minutes", "keep", "metric")}
     record = {"settings": settings(begun.recipe), "seed": begun.seed, "saving": saving}
     record |= {"watching": begun.watching, "computing": begun.computing}
-    part = folder / f".{_BEGUN}.partial"
+    part = folder / f".{BEGUN}.partial"
     part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    part.replace(folder / _BEGUN)
+    part.replace(folder / BEGUN)
 
 
-def resume(directory: Path | str) -> BegunRun:
+def resume(directory: Path | str, *, same_bits: bool = False) -> BegunRun:
     """The run that ``begin`` made a folder for.
 
     Args:
         directory: the folder.
+        same_bits: see ``Saving``.
 
     Raises:
         ValueError: if there is none, or its record is damaged.
     """
-    path = Path(directory) / _BEGUN
+    path = Path(directory) / BEGUN
     if not path.is_file():
-        expected = f"the folder of a run that saves, with a {_BEGUN} in it"
+        expected = f"the folder of a run that saves, with a {BEGUN} in it"
         raise InputError("resume", expected, repr(str(directory)))
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        saving = Saving(Path(directory) / _CHECKPOINTS, **record["saving"])
+    with understood("resume", path):
+        record = read_object(path)
+        recipe, seed = recipe_of(record["settings"]), check_seed("seed", record["seed"])
+        saving = Saving(Path(directory) / _CHECKPOINTS, **record["saving"], same_bits=same_bits)
         more = {name: dict(record.get(name, {})) for name in ("watching", "computing")}
-        return BegunRun(Recipe(**record["settings"]), record["seed"], saving, **more)
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise InputError("resume", f"a {_BEGUN} written by jaxnets", f"{path}: {error}") from error
+        return BegunRun(recipe, seed, saving, **more)
+
+
+@contextlib.contextmanager
+def understood(argument: str, path: Path) -> Iterator[None]:
+    """Says in one sentence that a file in a run's folder is not what jaxnets has written.
+
+    Args:
+        argument: what the user calls the run.
+        path: the file.
+
+    Raises:
+        ValueError: in place of anything that wrong values raise.
+    """
+    try:
+        yield
+    except WRONG as error:
+        expected = f"a {path.name} written by jaxnets"
+        raise InputError(argument, expected, f"{path}: {reason(error)}") from error
+
+
+def recipe_of(settings: Mapping[str, Any]) -> Recipe:
+    """The recipe that ``settings`` wrote down, looked at as far as no data are needed.
+
+    Raises:
+        ValueError: if a value is wrong.
+        TypeError: if one is missing, or is of another kind.
+    """
+    recipe = Recipe(**settings)
+    folder = recipe.data_options.get("data_dir")
+    if not isinstance(folder, str | None):
+        raise InputError("data_dir", "a path or null", folder)
+    if recipe.loss not in LOSSES:
+        raise InputError("loss", f"one of {', '.join(LOSSES)}", recipe.loss)
+    build_optimizer(recipe)
+    build_transform(recipe)
+    build_augmentation(recipe)
+    return recipe
 
 
 def go_on(
@@ -248,6 +249,8 @@ def go_on(
     if faults:
         expected = f"the run in {begun.directory}"
         raise InputError("resume", expected, f"another: {'; '.join(faults)}", whole=True)
+    if jax.process_index() == 0:
+        _sweep(begun.directory)
     more = dataclasses.replace(begun, recipe=recipe)
     if recipe.epochs > begun.recipe.epochs and jax.process_index() == 0:
         _write_begun(begun.directory, more)
@@ -259,6 +262,12 @@ def _numeric(computing: Mapping[str, Any]) -> dict[str, Any]:
     return {name: computing.get(name, other) for name, other in _NUMERIC.items()}
 
 
+def _sweep(directory: Path) -> None:
+    """Removes what a process left that was killed while it wrote the result."""
+    for left in directory.glob(".finishing-*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def finish(directory: Path, *written: Any) -> None:
     """``write`` into the folder of a run that saves.
 
@@ -268,12 +277,11 @@ def finish(directory: Path, *written: Any) -> None:
     if jax.process_index() > 0:
         write(directory, *written)
         return
-    for left in directory.glob(".finishing-*"):
-        shutil.rmtree(left, ignore_errors=True)
+    _sweep(directory)
     with tempfile.TemporaryDirectory(prefix=".finishing-", dir=directory) as part:
         write(Path(part), *written)
-        (directory / _RECORD).unlink(missing_ok=True)
-        for path in sorted(Path(part).iterdir(), key=lambda path: path.name == _RECORD):
+        (directory / RECORD).unlink(missing_ok=True)
+        for path in sorted(Path(part).iterdir(), key=lambda path: path.name == RECORD):
             place = directory / path.name
             if place.is_symlink():
                 place.unlink()
@@ -299,52 +307,40 @@ def write(
         recipe: what was trained, and how.
         seed: the run's.
         run: what came of it.
-        data: adds to the record what an example is, the names of the classes, and the mean and
-            standard deviation of standardized columns; of texts, ``text.json``: all that turns a
-            new text into the network's input.
+        data: adds to the record what an example is, how light the background of images is, the
+            names of the classes, the mean and standard deviation of standardized columns, and the
+            columns of a table; of texts, ``text.json``: all that turns a new text into the
+            network's input.
         computing: how the run computed, for the record.
 
     Raises:
         ValueError: if the record cannot hold the recipe.
     """
-    save_weights(run.model, directory / _WEIGHTS)
-    if jax.process_index() > 0:
-        return
     record = {
         **summarize(recipe, seed, run),
         "settings": settings(recipe),
         "computing": computing and dict(computing),
-        "inputs": None if data is None else _described(data.spec.inputs),
-        "class_names": None if data is None else data.class_names,
-        "standardized": _standardized(data),
-        "history": history_rows(run.history),
-        "timings": dataclasses.asdict(run.timings),
-        "versions": {package: metadata.version(package) for package in _PACKAGES},
     }
-    (directory / _RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    write_history(run.history, directory / "history.csv")
-    if isinstance(data, TextDataset):
-        data.encoder.save(directory / _TEXT)
-    plot_history(run.history, directory / "curves.png", title=f"{recipe.name}, seed {seed}")
+    told = dataclasses.replace(run, task=Task.of(data))
+    told.write(directory, record, title=f"{recipe.name}, seed {seed}")
 
 
-def _described(spec: jax.ShapeDtypeStruct) -> dict[str, Any]:
-    return {"shape": list(spec.shape), "dtype": str(spec.dtype)}
+def is_run(directory: Path | str) -> bool:
+    """Whether ``write`` has filled a folder."""
+    return (Path(directory) / RECORD).is_file()
 
 
-def _standardized(data: Dataset | None) -> dict[str, Any] | None:
-    if not isinstance(data, StandardizedDataset):
-        return None
-    scalers = {"inputs": data.inputs_scaler, "labels": data.labels_scaler}
-    return {name: scaler and dataclasses.asdict(scaler) for name, scaler in scalers.items()}
+def weights_of(directory: Path | str) -> Path:
+    """Where the weights are in the folder of a run."""
+    return Path(directory) / WEIGHTS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SavedRun:
     """What a run's folder gives back.
 
     Attributes:
-        recipe: what was trained, and how.
+        recipe: what was trained, and how; None of a run that ``TrainingRun.save`` wrote.
         model: the trained model, in evaluation mode.
         classifies: whether its outputs are classes.
         class_names: the name of each class, or None.
@@ -352,49 +348,222 @@ class SavedRun:
         encoder: makes a text the network's input; None if it takes no text.
         labels_scaler: its ``inverse`` brings outputs to the labels' units; None if they are in
             those.
+        background: how light grey training images are at their borders, from 0, black, to 1,
+            white; None if they are not alike, or the record does not say.
+        table: makes rows of a table the network's input, or what ``inputs_scaler`` takes; None if
+            it was trained on no table.
+        inputs_scaler: brings inputs to what the network takes; None if it takes them as they are.
+        transform: what inputs go through before the model; None for nothing.
+        history: one record an epoch.
+        restored: the best epoch, if ``model`` has its weights and not the last ones.
     """
 
-    recipe: Recipe
+    recipe: Recipe | None
     model: nnx.Module
     classifies: bool
     class_names: tuple[str, ...] | None
     inputs: jax.ShapeDtypeStruct | None
     encoder: TextEncoder | None
     labels_scaler: Standardizer | None = None
+    background: float | None = None
+    table: TableEncoder | None = None
+    inputs_scaler: Standardizer | None = None
+    transform: Transform | None = None
+    history: tuple[EpochRecord, ...] = ()
+    restored: int | None = None
+
+    def __repr__(self) -> str:
+        size = count_parameters(self.model)
+        lines = [f"SavedRun of {type(self.model).__name__}, {size:,} parameters"]
+        if self.recipe is not None:
+            lines.append(f"recipe {self.recipe.name}")
+        if self.inputs is not None:
+            lines.append(f"inputs {describe(self.inputs)}")
+        if self.class_names is not None:
+            lines.append(f"{len(self.class_names)} classes: {shortened(self.class_names)}")
+        if self.history:
+            count = len(self.history)
+            lines.append(describe_epoch(self.history[(self.restored or count) - 1], count))
+        return "\n  ".join(lines)
+
+    def predict(self, inputs: np.ndarray | jax.Array | Sequence[str]) -> Any:
+        """The model's outputs for examples as the data set holds them, for texts or for new rows.
+
+        Args:
+            inputs: [examples, …], which go through ``transform``; strings, if the network takes
+                text; a list of rows, if it was trained on a table.
+
+        Returns:
+            Outputs [examples, …], NumPy arrays in whatever structure the model returns.
+
+        Raises:
+            ValueError: if there is no example, or one does not fit the model.
+        """
+        return predict(self.model, self._numbers(inputs), transform=self.transform)
+
+    def predictor(self) -> Callable[[np.ndarray | jax.Array], Any]:
+        """The model and its transform as one compiled function; see ``jaxnets.predictor``."""
+        return predictor(self.model, transform=self.transform)
+
+    def plot(self, path: Path | str | None = None, title: str = "") -> Any:
+        """Draws the curves; see ``TrainingRun.plot``.
+
+        Args:
+            path: where to save them too; None saves nothing.
+            title: what stands above.
+        """
+        return plot_history(self.history, path, title)
+
+    def _numbers(self, inputs: Any) -> Any:
+        if not isinstance(inputs, list | tuple):
+            return inputs
+        if self.encoder is not None and all(isinstance(x, str) for x in inputs):
+            return self.encoder(inputs)
+        if self.table is None:
+            return inputs
+        rows = self.table(inputs)
+        return rows if self.inputs_scaler is None else self.inputs_scaler(rows)
 
 
-def read(directory: Path | str) -> SavedRun:
-    """Reads a folder that ``write`` filled.
+def read(
+    directory: Path | str,
+    *,
+    model: nnx.Module | None = None,
+    transform: Transform | None = None,
+) -> SavedRun:
+    """Reads the folder of a run, which ``TrainingRun.save`` or the command line wrote.
 
     Args:
         directory: the folder.
+        model: for a network of your own, one of its kind; it is left as it is. The folder tells how
+            a documented network is made.
+        transform: for a transform of your own, that one; the folder has those of ``jaxnets.data``.
+
+    Returns:
+        The trained model, what its inputs go through, the history, the names of the classes.
 
     Raises:
-        ValueError: if the folder holds no run, or a damaged one.
+        ValueError: if the folder holds no run, or a damaged one, or another model's.
+
+    Examples:
+        ``run.save("runs/mlp")`` writes what this reads:
+
+        >>> saved = jaxnets.load("runs/mlp")  # doctest: +SKIP
+        >>> saved.predict(images).argmax(-1)  # doctest: +SKIP
     """
+    if model is not None:
+        check_model(model)
     folder = Path(directory)
-    path, text = folder / _RECORD, folder / _TEXT
+    path, text = folder / RECORD, folder / TEXT
     if not path.is_file():
-        raise InputError("run", f"a folder with a {_RECORD} in it", repr(str(directory)))
+        raise InputError("run", f"a folder with a {RECORD} in it", repr(str(directory)))
+    with understood("run", path):
+        record = read_object(path)
+        from_python = {"model", "settings"} & {*record} == {"model"}
+        recipe = None if from_python else recipe_of(record["settings"])
+        build, options = _builder(record, recipe)
+        inputs = _inputs(record)
+        found: dict[str, Any] = {
+            "classifies": _accuracy(record) is not None,
+            "class_names": _class_names(record),
+            "inputs": inputs,
+            "encoder": _encoder(text, inputs, options) if text.exists() else None,
+            "labels_scaler": _scaler(record, "labels"),
+            "background": _recorded_background(record),
+            "table": _table(record),
+            "inputs_scaler": _scaler(record, "inputs"),
+            "transform": _transform(record, recipe) if transform is None else transform,
+            "history": _history(record),
+            "restored": _restored(record),
+        }
+    if model is not None:
+        model = nnx.clone(model)
+        load_weights(model, folder / WEIGHTS)
+    elif build is None:
+        expected = "a network of the saved kind, as the folder has the weights alone"
+        raise InputError("model", expected, f"none for {record['model']['class']}")
+    else:
+        model = _trained(build, options, path, folder / WEIGHTS)
+    model.eval()
+    return SavedRun(recipe, model, **found)
+
+
+def _builder(
+    record: dict[str, Any], recipe: Recipe | None
+) -> tuple[Callable[[], nnx.Module] | None, Mapping[str, Any]]:
+    """What makes a network of the run's kind, and its options; None for a user's own kind."""
+    if recipe is not None:
+        return functools.partial(build_model, recipe), recipe.model_options
+    made = record["model"]
+    kinds = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in MODELS.values()}
+    if made["class"] not in kinds:
+        return None, {}
+    options, dtype = dict(made["options"]), check_float_dtype("dtype", made["dtype"])
+    kind = kinds[made["class"]]
+    return lambda: kind(**options, param_dtype=dtype, rngs=nnx.Rngs(0)), options
+
+
+def _trained(
+    build: Callable[[], nnx.Module], options: Mapping[str, Any], path: Path, weights: Path
+) -> nnx.Module:
+    """The network of a record with its weights; before it is made, both are compared."""
+    with understood("run", path):
+        _check_sizes(options, weights)
+        outline = nnx.eval_shape(build)
+    check_weights(outline, weights)
+    model = build()
+    load_weights(model, weights)
+    return model
+
+
+def _history(record: dict[str, Any]) -> tuple[EpochRecord, ...]:
+    history = tuple(EpochRecord(**epoch) for epoch in record.get("history", ()))
+    for place, epoch in enumerate(history, start=1):
+        check_record(epoch, place)
+    return history
+
+
+def _restored(record: dict[str, Any]) -> int | None:
+    found = record.get("restored")
+    epochs = len(record.get("history", ()))
+    return None if found is None else check_integer("restored", found, least=1, most=epochs)
+
+
+def _transform(record: dict[str, Any], recipe: Recipe | None) -> Transform | None:
+    return make_transform(record["transform"]) if recipe is None else build_transform(recipe)
+
+
+def _check_sizes(options: Mapping[str, Any], weights: Path) -> None:
+    """Refuses sizes that no network with these weights has, and that may be too much to try."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        recipe = Recipe(**record["settings"])
-        build_transform(recipe)
-        run = SavedRun(
-            recipe,
-            build_model(recipe),
-            record["test_accuracy"] is not None,
-            _class_names(record),
-            _inputs(record),
-            TextEncoder.load(text) if text.is_file() else None,
-            _labels_scaler(record),
-        )
-    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        reason = f"{path}: no {error}" if isinstance(error, KeyError) else f"{path}: {error}"
-        raise InputError("run", f"a {_RECORD} written by jaxnets", reason) from error
-    load_weights(run.model, folder / _WEIGHTS)
-    run.model.eval()
-    return run
+        arrays = sizes(weights)
+        total, layers = sum(arrays), len(arrays)
+    except InputError:  # which is said when they are read
+        total, layers = _MOST, _MOST_LAYERS
+    for name, value in options.items():
+        most = layers if name == "n_layers" else total
+        for size in value if isinstance(value, list) else [value]:
+            if isinstance(size, int) and size > most and name != "remat":
+                raise InputError(name, f"at most {most}, as the weights say", size)
+
+
+def _accuracy(record: dict[str, Any]) -> float | None:
+    found = record["test_accuracy"]
+    return None if found is None else check_number("test_accuracy", found, least=0, most=1)
+
+
+def _encoder(
+    path: Path, inputs: jax.ShapeDtypeStruct | None, options: Mapping[str, Any]
+) -> TextEncoder:
+    encoder = TextEncoder.load(path)
+    length, tokens = encoder.length, options.get("vocab_size")
+    if "vocab_size" in options and tokens != len(encoder.vocabulary):
+        expected = f"the {len(encoder.vocabulary)} tokens of {path}"
+        raise InputError("vocab_size", expected, tokens)
+    if inputs is not None and length is not None and inputs.shape != (length,):
+        expected = f"rows of {length} tokens, as {path} makes them"
+        raise InputError("inputs", expected, describe(inputs))
+    return encoder
 
 
 def _class_names(record: dict[str, Any]) -> tuple[str, ...] | None:
@@ -409,26 +578,88 @@ def _class_names(record: dict[str, Any]) -> tuple[str, ...] | None:
 def _inputs(record: dict[str, Any]) -> jax.ShapeDtypeStruct | None:
     """What one example is; the records of older runs do not say."""
     spec = record.get("inputs")
-    return spec and jax.ShapeDtypeStruct(tuple(map(int, spec["shape"])), np.dtype(spec["dtype"]))
+    if spec is None:
+        return None
+    shape = [check_integer("shape", size, least=0) for size in spec["shape"]]
+    dtype = np.dtype(spec["dtype"])
+    if dtype.kind not in "buif":
+        raise InputError("dtype", "one of numbers", str(dtype))
+    return jax.ShapeDtypeStruct(tuple(shape), dtype)
 
 
-def _labels_scaler(record: dict[str, Any]) -> Standardizer | None:
-    found = (record.get("standardized") or {}).get("labels")
-    return found and Standardizer(tuple(found["mean"]), tuple(found["std"]))
+def _table(record: dict[str, Any]) -> TableEncoder | None:
+    columns = record.get("table")
+    return None if columns is None else TableEncoder.from_json(columns)
 
 
-def read_image(path: Path | str, spec: jax.ShapeDtypeStruct) -> np.ndarray:
-    """Reads an image file as a data set's examples are: uint8 [height, width, channels].
+def _scaler(record: dict[str, Any], of: str) -> Standardizer | None:
+    standardized = record.get("standardized")
+    found = None if standardized is None else standardized[of]
+    return None if found is None else Standardizer(tuple(found["mean"]), tuple(found["std"]))
+
+
+def _recorded_background(record: dict[str, Any]) -> float | None:
+    found = record.get("background")
+    return None if found is None else check_number("background", found, least=0, most=1)
+
+
+@dataclass(frozen=True)
+class GivenImage:
+    """An image file as a run's examples are.
+
+    Attributes:
+        pixels: uint8 [height, width, channels].
+        size: height and width of the image in the file.
+        inverted: whether dark and light have changed places.
+    """
+
+    pixels: np.ndarray
+    size: tuple[int, int]
+    inverted: bool
+
+
+def open_image(
+    path: Path | str,
+    spec: jax.ShapeDtypeStruct,
+    *,
+    background: float | None = None,
+    invert: bool | None = None,
+) -> GivenImage:
+    """Reads an image file as a data set's examples are, and says what was done to it.
+
+    An image of another size is brought to theirs as ``load(size=…)`` brings it.
 
     Args:
-        path: any file that Pillow reads.
+        path: a file in a format that ``load`` reads.
         spec: shape and dtype of an example.
+        background: see ``SavedRun``.
+        invert: whether dark and light change places; by default where the image's border is light
+            and the background dark, or the other way round.
 
     Raises:
-        ValueError: if the file is no image, or one of another size, or if the examples are no
-            images.
+        ValueError: if the file is no image, or if the examples are no images.
     """
-    if len(spec.shape) != 3 or spec.shape[2] not in (1, 3) or spec.dtype != np.uint8:
+    if not is_image(spec):
         raise InputError("image", "a run on images", f"a run on examples {describe(spec)}")
     height, width, channels = spec.shape
-    return image_files.read_image(path, (height, width, channels))
+    pixels = image_files.read_image(path, (height, width, channels), fit=True)
+    if invert is None:
+        border = border_brightness(pixels[None])[0]
+        invert = background is not None and abs(border - background) > 0.5
+    if invert:
+        pixels = 255 - pixels
+    return GivenImage(pixels, image_files.read_header(path)[:2], invert)
+
+
+def read_image(path: Path | str, spec: jax.ShapeDtypeStruct, **options: Any) -> np.ndarray:
+    """The pixels of ``open_image``: uint8 [height, width, channels].
+
+    Args:
+        path: see ``open_image``.
+        spec: see ``open_image``.
+        **options: see ``open_image``.
+
+    Raises:
+        ValueError: see ``open_image``.
+    """
+    return open_image(path, spec, **options).pixels

@@ -79,7 +79,7 @@ def _labels(path: Path) -> np.ndarray:
 
 def _pixels(path: Path) -> np.ndarray:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=("PNG",)) as image:
             pixels = np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError) as error:
         raise InputError(str(path), "a PNG file", str(error)) from error

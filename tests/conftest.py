@@ -9,12 +9,13 @@ import hypothesis
 import jax
 import pytest
 
-from tests import quick_compilation
+from tests import quick_compilation, resources, tier
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # The suite compiles many small programs; a second run, and a second worker, find them here.
 _cache = Path(os.environ.get("JAXNETS_TEST_CACHE", Path(__file__).parent.parent / ".cache" / "xla"))
+_cache.mkdir(mode=0o700, parents=True, exist_ok=True)  # kernels are kept where no group can write
 jax.config.update("jax_compilation_cache_dir", str(_cache))
 os.environ["JAXNETS_CACHE"] = str(_cache)  # of the commands that tests run
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -25,7 +26,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 hypothesis.settings.register_profile(
     "jaxnets", max_examples=20, deadline=None, derandomize=True, print_blob=True
 )
-hypothesis.settings.load_profile("jaxnets")
+hypothesis.settings.register_profile(
+    "thorough", hypothesis.settings.get_profile("jaxnets"), max_examples=200
+)
 
 
 # XLA spends little on each program, as nearly all run once, on a few numbers. Networks and layers
@@ -56,3 +59,22 @@ def pytest_addoption(parser):
     parser.addoption(
         "--measured", metavar="DIR", help="write the differences from torch into this folder"
     )
+    parser.addoption(
+        "--resources", metavar="DIR", help="print each module's seconds, compilations and memory"
+    )
+    parser.addoption(
+        "--thorough", action="store_true", help="more examples, more seeds, longer runs"
+    )
+
+
+def pytest_configure(config):
+    tier.thorough = config.getoption("--thorough")
+    hypothesis.settings.load_profile("thorough" if tier.thorough else "jaxnets")
+    config.pluginmanager.register(resources.Memory())
+    if folder := config.getoption("--resources"):
+        config.pluginmanager.register(resources.Recorder(folder))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if folder := config.getoption("--resources"):
+        terminalreporter.write_line(resources.table(folder))

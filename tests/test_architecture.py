@@ -15,7 +15,7 @@ import jaxnets
 
 ROOT = Path(jaxnets.__file__).parent
 RANKS = [
-    {"arrays", "compilation", "optional"},
+    {"arrays", "compilation", "json_files", "optional"},
     {"initializers"},
     {"losses", "metrics", "optimizers", "layers", "data"},
     {"models"},

@@ -22,9 +22,41 @@ from jaxnets.arrays import (
     check_positive,
     check_seed,
     entries,
+    narrowed,
+    printable,
     shown,
 )
 from jaxnets.optional import require
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("plain", "plain"),
+        ("Wörter, 数字, नमस्ते, می\u200cخواهم, 👩\u200d🔬", None),
+        ("\x1b[31mred\x1b[0m", r"\x1b[31mred\x1b[0m"),
+        ("\x9b31m\x07\x08\x7f", r"\x9b31m\x07\x08\x7f"),
+        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+        ("a\rb\nc\td", r"a\rb\nc\td"),
+        ("\u202egnp.exe\u2028\ufeff", r"\u202egnp.exe\u2028\ufeff"),
+        ("\udc80", r"\udc80"),
+        ("x" * 1000, "x" * 100 + "…" + "x" * 99),
+        (3, "3"),
+    ],
+)
+def test_what_a_terminal_would_act_on_is_escaped(text, expected):
+    assert printable(text) == (text if expected is None else expected)
+
+
+def test_lines_of_a_text_may_remain():
+    assert printable("a\n\tb\r\x1b", lines=True) == "a\n\tb" + r"\r\x1b"
+    assert printable("\x1b" * 300, limit=None) == r"\x1b" * 300
+
+
+def test_an_error_is_fit_for_a_terminal():
+    error = InputError("name\x1b[2J", "a\x9bname", "b\x1b]0;c\x07\nd")
+    assert str(error) == r"name\x1b[2J: expected a\x9bname, got b\x1b]0;c\x07\nd"
+    assert error.got == "b\x1b]0;c\x07\nd"
 
 
 def test_an_input_error_is_one_sentence_and_a_value_error():
@@ -269,3 +301,45 @@ def test_a_function_is_no_class_and_none_of_pytorchs():
             check_function("loss", value, "a function")
     with pytest.raises(ValueError, match="loss: expected a function, got PyTorch's MSELoss()"):
         check_function("loss", torch.nn.MSELoss(), "a function")
+
+
+WIDE = 2**32 + 1  # in 32 bits this is 1
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.array([0, WIDE]), r"x: expected numbers that fit into int32, got 4294967297 in row 1"),
+        (np.array([[-(2**31) - 1]]), "into int32, got -2147483649 in row 0 .counted from 0."),
+        (np.array([3, 2**32], np.uint64), "into uint32, got 4294967296 in row 1"),
+        (np.int64(WIDE), "into int32, got 4294967297$"),
+        (np.array([1.0, -1e300]), r"into float32, got -1e\+300 in row 1"),
+        (np.array([np.nan, 1e39]), r"into float32, got 1e\+39 in row 1"),
+        (1e300, r"into float32, got 1e\+300$"),
+    ],
+)
+def test_no_number_changes_where_jax_takes_64_bits_for_32(array, message):
+    with pytest.raises(InputError, match=message):
+        as_array("x", array)
+    with jax.enable_x64(True):
+        np.testing.assert_array_equal(as_array("x", array), array)
+
+
+@pytest.mark.parametrize(
+    ("array", "dtype", "fits"),
+    [
+        ([-1], np.uint8, False),
+        ([256], np.uint8, False),
+        ([255], np.uint8, True),
+        ([2.0**31], np.int32, False),
+        ([65520.0], np.float16, False),
+        ([np.inf, np.nan, 1e38], np.float32, True),
+    ],
+)
+def test_an_array_is_narrowed_only_where_its_numbers_fit(array, dtype, fits):
+    array = np.array(array)
+    if fits:
+        np.testing.assert_array_equal(narrowed("x", array, dtype), array.astype(dtype))
+    else:
+        with pytest.raises(InputError, match=f"x: expected numbers that fit into {dtype.__name__}"):
+            narrowed("x", array, dtype)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxnets import recipes
+from jaxnets import cli, recipes, runs
 from jaxnets.cli import main
 from jaxnets.data import Split, files, from_tfds, load
 from jaxnets.data.contact_sheet import contact_sheet
@@ -55,6 +55,23 @@ def test_list_has_the_sets_of_texts(capsys, tmp_path, monkeypatch):
     code, out, _ = run(capsys, "data", "list")
     assert code == 0
     assert re.search(rf"^rt-polarity +texts in {tmp_path / 'rt-polaritydata'}$", out, re.M)
+
+
+def test_names_of_files_do_nothing_to_a_terminal(capsys, tmp_path):
+    """Also where it is one: there Click leaves a text as it is."""
+    names = {"a\x1b[31m": 4, "b\x1b]0;title\x07\nc": 4}
+    folder = write_images(tmp_path / "pets\x1b[2J\r", names)
+    for command in ("info", "head"):
+        code, out, err = run(capsys, "data", command, "pets", "--data-dir", folder)
+        assert (code, err) == (0, "")
+        assert r"a\x1b[31m" in out
+        assert r"b\x1b]0;title\x07\nc" in out
+        assert not set(out) & set("\x1b\x07\r")
+    (folder / next(iter(names)) / "0.png").write_bytes(b"")
+    code, out, err = run(capsys, "data", "check", folder)
+    assert code == 2
+    assert not set(out + err) & set("\x1b\x07\r")
+    assert r"pets\x1b[2J" in err
 
 
 def test_info_describes_a_set(capsys, tmp_path):
@@ -136,6 +153,11 @@ def test_a_contact_sheet_holds_the_pixels(capsys):
         assert (windows == twice).all((2, 3)).sum() == 1
 
 
+def test_a_contact_sheet_takes_any_names(capsys):
+    split = Split(images(2, (4, 4, 1)), np.arange(2))
+    assert contact_sheet(split, ("two\nlines", "\x1b[31m猫\udcff"), columns=1).size[1] > 0
+
+
 @pytest.mark.parametrize(
     ("inputs", "labels", "message"),
     [
@@ -193,9 +215,61 @@ def test_check_reads_everything(capsys, tmp_path):
     assert err.count("\n") == 1
 
 
+def test_a_warning_is_a_line_without_code(capsys):
+    cli._shown("pets: left out \x1b[2Ja.heic", UserWarning, "loading.py", 100, file=None, line=None)
+    cli._shown("old", DeprecationWarning, "other.py", 1)
+    expected = "jaxnets: pets: left out \\x1b[2Ja.heic\njaxnets: DeprecationWarning: old\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_check_reads_the_sets_in_a_folder_and_says_what_is_left_out(capsys, tmp_path):
+    pets = write_images(tmp_path / "pets", {"cat": 2, "dog": 2})
+    shapes = write_images(tmp_path / "shapes", {"round": 2, "square": 2}, size=(5, 5))
+    (pets / "cat" / "a.heic").write_text("")
+    assert run(capsys, "data", "check", tmp_path)[1].splitlines() == [
+        f"images in {pets}: train 4, all readable",
+        "  left out: cat/a.heic, of no known ending",
+        f"images in {shapes}: train 4, all readable",
+    ]
+
+
+@pytest.mark.parametrize(("size", "shape"), [("4", "4, 4"), ("4x6", "4, 6"), ("9×3", "9, 3")])
+def test_images_of_several_sizes_are_brought_to_one(capsys, tmp_path, size, shape):
+    write_images(tmp_path / "pets" / "train", {"cat": 2, "dog": 2})
+    write_images(tmp_path / "pets" / "test", {"cat": 2, "dog": 2}, size=(20, 10))
+    flags = ("--data-dir", tmp_path / "pets", "--size", size)
+    code, out, _ = run(capsys, "data", "info", "pets", *flags)
+    assert code == 0
+    assert f"inputs uint8[{shape}, 3], labels int32[]" in out
+    assert f"uint8[{shape}, 3]" in run(capsys, "data", "head", "pets", *flags)[1]
+    assert run(capsys, "data", "check", tmp_path / "pets", "--size", size)[0] == 0
+    code, _, err = run(capsys, "data", "info", "pets", *flags[:2])
+    assert code == 2
+    assert "got 20×10; size= brings all to one size" in err
+
+
+def test_a_network_is_trained_on_images_of_several_sizes(capsys, tmp_path):
+    write_images(tmp_path / "pets" / "train", {"cat": 2, "dog": 2})
+    write_images(tmp_path / "pets" / "test", {"cat": 2, "dog": 2}, size=(20, 10))
+    flags = ("--data", "pets", "--data-dir", tmp_path / "pets", "--size", "4", "--quiet")
+    network = ("--model-option", "features=(48,4,2)", "--normalize", "0", "1", "--epochs", "1")
+    out = tmp_path / "run"
+    assert run(capsys, "train", "mnist-mlp", *flags, *network, "--out", out)[0] == 0
+    assert runs.read(out).recipe.data_options["size"] == 4
+    code, out, err = run(capsys, "predict", out, tmp_path / "pets/test/cat/0.png", "--index", "0")
+    assert code == 0
+    assert "its middle is resized to 4×4" in err
+    assert "(label cat)" in out or "(label dog)" in out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["info", "mnist", "--size", "big"], "expected PIXELS or HEIGHTxWIDTH, got 'big'"),
+        (["info", "mnist", "--size", "4x"], "expected PIXELS or HEIGHTxWIDTH, got '4x'"),
+        (["info", "mnist", "--size", "0"], "size: expected a positive integer, got 0"),
+        (["info", "mnist", "--size", "4"], "size: expected None, as mnist .* no folder of images"),
+        (["info", "names", "--size", "4"], "size: expected None, as names is a set of texts"),
         (["info", "minst"], "name: expected one of .*mnist, .*; did you mean 'mnist'"),
         (["info", "mnist", "--source", "web"], "'web' is not one of"),
         (
@@ -210,7 +284,7 @@ def test_check_reads_everything(capsys, tmp_path):
         ),
         (["head", "mnist", "--out", "no/a.png"], "in a folder that exists, got no/a.png"),
         (["head", "mnist", "--split", ""], "train: expected a split such as 'train', .* got ''"),
-        (["info", ""], "name: expected the name of a data set, got ''"),
+        (["info", ""], "name: expected the name of a data set, or a path, got ''"),
         (["info", "linear", "--source", "files"], "got 'linear'$"),
         (["check", "/dev/null"], "DIR: expected a folder with IDX files, .* got /dev/null, which"),
         (["head", "linear", "--out", "a.png"], "split: expected images"),

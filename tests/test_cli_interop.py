@@ -1,11 +1,14 @@
+import json
+
 import numpy as np
 import pytest
 import torch
 from flax import nnx
 
+from jaxnets import runs
 from jaxnets.cli import main
 from jaxnets.interop import load_torch, save_safetensors, to_numpy, to_torch
-from jaxnets.models import MLP
+from jaxnets.models import MLP, LinearRegression
 from jaxnets.training.weights import load_weights, save_weights
 
 OPTION = ["--model", "mlp", "--model-option", "features=(3,4,2)"]
@@ -51,7 +54,113 @@ def test_inspect_lists_the_arrays(capsys, tmp_path):
     assert out.splitlines()[-1] == "4 arrays, 26 numbers"
 
 
-@pytest.mark.parametrize("name", ["w.pt", "w.pth", "w.bin", "w.safetensors"])
+def test_names_in_a_file_do_nothing_to_a_terminal(capsys, tmp_path):
+    odd = "fc3\x1b[31m\x07\n\u202e"
+    shown = r"fc3\x1b[31m\x07\n\u202e"
+    state = to_torch(mlp()) | {odd: torch.ones(2), "n" * 10**6: torch.ones(2)}
+    path = tmp_path / "w\x1b[2J.pt"
+    torch.save({"model": state, f"{odd}.aside": 3}, path)
+    code, out, err = run(capsys, "inspect", path)
+    assert (code, err) == (0, "")
+    assert f"\n{shown}" in out
+    assert f"left aside: {shown}.aside" in out
+    texts = [out, run(capsys, "convert", path, tmp_path / "new.pt", *OPTION)[2]]
+    assert f"unexpected: {shown} torch.float32[2], nnn" in texts[-1]
+    rename = ["--rename", f"{odd}=fc4", "--drop", "nn*", "--drop", "fc4"]
+    texts += run(capsys, "convert", path, tmp_path / "new.pt", *OPTION, *rename)[1:]
+    command = ["convert", path, tmp_path / "\x1b[3J", *OPTION, "--to", "jaxnets"]
+    texts += run(capsys, *command, "--drop", odd, "--drop", "nn*")[1:]
+    assert texts[-2].startswith(f"4 arrays of {tmp_path}" + r"/w\x1b[2J.pt loaded")
+    assert texts[-2].splitlines()[-1] == rf"written to {tmp_path}/\x1b[3J"
+    texts += run(capsys, "inspect", tmp_path / "none\x1b[2J")[1:]
+    for text in texts:
+        assert not set(text) & set("\x1b\x07\u202e")
+        assert len(text) < 3000
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a run of one epoch."""
+    out = tmp_path_factory.mktemp("runs") / "line"
+    flags = ["--epochs", "1", "--out", str(out), "--quiet"]
+    assert main(["train", "linear-regression", *flags]) == 0
+    return out
+
+
+def test_inspect_shows_the_weights_of_a_run(capsys, trained):
+    code, out, err = run(capsys, "inspect", trained)
+    assert (code, err) == (0, "")
+    assert out == "weight  [1, 1]  float32\nbias    [1]     float32\n2 arrays, 2 numbers\n"
+    code, out, _ = run(capsys, "inspect", trained / "weights")  # by our names
+    assert code == 0
+    assert out == "bias    [1]     float32\nkernel  [1, 1]  float32\n2 arrays, 2 numbers\n"
+
+
+def test_inspect_as_json(capsys, tmp_path, trained):
+    state = {f"module.{name}": value for name, value in to_torch(mlp()).items()}
+    state |= {"module.odd\x1b[31m": torch.ones(()), "module.half": torch.ones(2).half()}
+    torch.save({"epoch": 3, "state_dict": state}, tmp_path / "w.pt")
+    code, out, err = run(capsys, "inspect", tmp_path / "w.pt", "--json")
+    assert (code, err) == (0, "")
+    assert "\x1b" not in out
+    assert json.loads(out) == {
+        "source": str(tmp_path / "w.pt"),
+        "arrays": [
+            {"name": "fc1.weight", "shape": [4, 3], "dtype": "float32"},
+            {"name": "fc1.bias", "shape": [4], "dtype": "float32"},
+            {"name": "fc2.weight", "shape": [2, 4], "dtype": "float32"},
+            {"name": "fc2.bias", "shape": [2], "dtype": "float32"},
+            {"name": "odd\x1b[31m", "shape": [], "dtype": "float32"},
+            {"name": "half", "shape": [2], "dtype": "float16"},
+        ],
+        "taken_off": ["state_dict", "module."],
+        "left_aside": ["epoch"],
+        "numbers": 29,
+    }
+    for folder in (trained, trained / "weights"):
+        code, out, _ = run(capsys, "inspect", folder, "--json")
+        assert code == 0
+        assert json.loads(out)["numbers"] == 2
+
+
+@pytest.mark.parametrize("name", ["new.pt", "new.safetensors", "new"])
+def test_convert_takes_the_folder_of_a_run(capsys, tmp_path, trained, name):
+    saved = runs.read(trained).model
+    code, out, err = run(capsys, "convert", trained, tmp_path / name, "--to", "torch")
+    if name == "new":
+        assert code == 2
+        code, out, err = run(capsys, "convert", trained, tmp_path / name, "--to", "jaxnets")
+    assert (code, out, err) == (0, f"written to {tmp_path / name}\n", "")
+    other = LinearRegression(rngs=nnx.Rngs(1))
+    (load_weights if name == "new" else load_torch)(other, tmp_path / name)
+    assert same(saved, other)
+    flags = ["--model", "linear-regression"]
+    assert run(capsys, "convert", trained, tmp_path / "again.pt", *flags)[0] == 0
+
+
+def test_names_are_renamed_and_dropped(capsys, tmp_path):
+    state = {f"net.{name.replace('fc', 'layer')}": v for name, v in to_torch(mlp()).items()}
+    state |= {"ema.layer1.weight": torch.ones(4, 3), "h.0.mask": torch.ones(2)}
+    torch.save(state, tmp_path / "w.pt")
+    renames = ["--rename", "net.layer1=fc1", "--rename", "layer2=fc2"]
+    drops = ["--drop", "ema", "--drop", "h.*.mask"]
+    command = ["convert", tmp_path / "w.pt", tmp_path / "new.safetensors", *OPTION]
+    code, out, err = run(capsys, *command, *renames, *drops)
+    assert (code, err) == (0, "")
+    assert "left aside: ema.layer1.weight, h.0.mask" in out
+    model = mlp(3)
+    load_torch(model, tmp_path / "new.safetensors")
+    for name, value in to_torch(model).items():
+        assert torch.equal(value, state[f"net.{name.replace('fc', 'layer')}"])
+
+
+def test_a_first_part_is_taken_off_by_an_empty_name(capsys, tmp_path):
+    torch.save({f"odd.{name}": value for name, value in to_torch(mlp()).items()}, tmp_path / "w.pt")
+    command = ["convert", tmp_path / "w.pt", tmp_path / "new.pt", *OPTION]
+    assert run(capsys, *command, "--rename", "odd=")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["w.pt", "w.pth", "w.ckpt", "w.bin", "w.safetensors"])
 def test_weights_go_to_torch_and_come_back(capsys, tmp_path, name):
     model, other = mlp(0), mlp(1)
     save_weights(model, tmp_path / "weights")
@@ -107,7 +216,16 @@ def files(tmp_path):
         ("inspect none.pt", "source: expected a checkpoint file, got none.pt, which is no file"),
         ("inspect empty", "source: expected a checkpoint file, got empty, which is a folder"),
         ("inspect text.pt", "got text.pt, which begins with"),
-        ("inspect a.npz", "a.npz, which is damaged or holds more than plain arrays"),
+        ("inspect a.npz", "a.npz, which holds a mapping without tensors, with the keys a (object"),
+        (
+            "convert weights new.pt MLP --rename a=b",
+            "rename: expected a file of PyTorch's, whose ",
+        ),
+        ("convert w.safetensors new.pt MLP --rename a", "expected OLD=NEW, got 'a'"),
+        ("convert w.safetensors new.pt MLP --rename a=b", "rename: expected names that the source"),
+        ("convert w.safetensors new.pt MLP --rename fc1=fc2", "a name of its own for each array"),
+        ("convert w.safetensors new.pt MLP --drop fc3", "rename: expected names that the source"),
+        ("convert w.safetensors new.pt MLP --drop fc1", "missing: fc1.weight float32[4, 3], fc1.b"),
         ("convert w.safetensors weights MLP", "out: expected a path that does not exist yet, got"),
         ("convert weights w.safetensors MLP", "out: expected a path that does not exist yet, got"),
         ("convert weights w.onnx MLP", "out: expected a file ending in .safetensors, .pt, .pth, ."),

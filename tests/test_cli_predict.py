@@ -1,4 +1,5 @@
 import json
+import re
 import shutil
 
 import numpy as np
@@ -7,8 +8,9 @@ from PIL import Image
 
 from jaxnets import recipes, runs
 from jaxnets.cli import main
-from jaxnets.commands.predict import _answer
+from jaxnets.commands.predict import _answer, _named
 from jaxnets.data import load
+from jaxnets.data.survey import background
 
 
 def run(capsys, *arguments):
@@ -33,6 +35,16 @@ def line(tmp_path_factory):
     flags = ["--epochs", "1", "--out", str(out), "--quiet"]
     assert main(["train", "linear-regression", *flags]) == 0
     return out
+
+
+def test_names_of_classes_do_nothing_to_a_terminal(capsys, saved, changed):
+    record = json.loads((saved / "run.json").read_text())
+    odd = [f"{name}\x1b[31m\n" for name in record["class_names"]]
+    code, out, _ = run(capsys, "predict", changed(record | {"class_names": odd}), "--index", "0")
+    assert code == 0
+    assert r"7\x1b[31m\n " in out
+    assert "\x1b" not in out
+    assert out.count("\n") == 1
 
 
 @pytest.fixture
@@ -96,11 +108,83 @@ def test_without_classes_the_outputs_are_shown(capsys, line):
     assert np.isfinite([float(label), float(output)]).all()
 
 
-def test_predict_refuses_what_is_no_image_of_the_right_size(capsys, saved, tmp_path):
-    Image.new("L", (32, 28)).save(tmp_path / "wide.png")
+@pytest.fixture
+def drawn(tmp_path):
+    """The first test digit as somebody draws it: large, dark on light, and in a colour file."""
+    digit = Image.fromarray(255 - load("mnist").test.inputs[0, :, :, 0])
+    path = tmp_path / "drawn.png"
+    digit.resize((280, 280), Image.Resampling.BICUBIC).convert("RGBA").save(path)
+    return path
+
+
+RESIZED = "280×280 pixels, resized to 28×28"
+INVERTED = "dark and light are the other way round than in the training images, so it is inverted"
+
+
+def test_a_drawn_digit_is_resized_and_inverted_and_it_is_said(capsys, saved, drawn):
+    code, out, err = run(capsys, "predict", saved, drawn, "--top", "1")
+    assert code == 0
+    assert out.startswith(f"{drawn}: 7 ")
+    assert err == f"{drawn}: {RESIZED}\n{drawn}: {INVERTED} (--no-invert leaves it)\n"
+    told = run(capsys, "predict", saved, drawn, "--top", "1", "--invert")
+    assert told == (0, out, f"{drawn}: {RESIZED}\n")
+    left = run(capsys, "predict", saved, drawn, "--top", "1", "--no-invert")
+    assert left[1] != out
+    assert left[2] == f"{drawn}: {RESIZED}\n"
+
+
+def test_the_same_in_python(saved, drawn):
+    read = runs.read(saved)
+    assert read.background == 0.0  # of MNIST's digits
+    image = runs.read_image(drawn, read.inputs, background=read.background)
+    small = Image.open(drawn).convert("L").resize((28, 28), Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(image[..., 0], 255 - np.asarray(small))
+    for options in ({}, {"background": 1.0}, {"background": 0.0, "invert": False}):
+        pixels = runs.read_image(drawn, read.inputs, **options)
+        np.testing.assert_array_equal(pixels[..., 0], np.asarray(small))
+
+
+def test_the_middle_of_an_image_of_other_proportions_is_taken(capsys, saved, tmp_path):
+    digit = load("mnist").test.inputs[0, :, :, 0]
+    wide = np.pad(digit, ((0, 0), (10, 10)))
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    np.testing.assert_array_equal(
+        runs.read_image(tmp_path / "wide.png", runs.read(saved).inputs)[..., 0], digit
+    )
+    code, out, err = run(capsys, "predict", saved, tmp_path / "wide.png")
+    assert code == 0
+    assert ": 7 " in out
+    assert err == f"{tmp_path / 'wide.png'}: 48×28 pixels, its middle is resized to 28×28\n"
+
+
+def test_images_without_a_background_in_common_are_never_inverted():
+    draw = np.random.default_rng(0)
+    light, dark = (np.full((10, 6, 6, 1), value, np.uint8) for value in (250, 5))
+    light[:, 1:-1, 1:-1], dark[:, 1:-1, 1:-1] = 0, 255
+    assert background(light) == pytest.approx(250 / 255)
+    assert background(dark) == pytest.approx(5 / 255)
+    assert background(np.concatenate([dark[:9], light[:1]])) == pytest.approx(5 / 255)
+    assert background(np.concatenate([dark[:8], light[:2]])) is None
+    photos = draw.integers(256, size=(20, 1, 1, 1)) * np.ones((1, 6, 6, 1))
+    assert background(photos.astype(np.uint8)) is None
+    assert background(load("mnist").train.inputs[:100]) == 0.0
+
+
+def test_a_label_is_called_by_its_classes_name(capsys, saved, changed):
+    names = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    record = json.loads((saved / "run.json").read_text()) | {"class_names": names}
+    folder = changed(record)
+    out = run(capsys, "predict", folder, "--index", "0", "--top", "1")[1]
+    assert re.fullmatch(r"test example 0 \(label seven\): seven \d+\.\d\d%\n", out)
+    labels = np.array([2, 0])
+    assert [_named(("cat", "dog", "emu"), label) for label in labels] == ["emu", "cat"]
+    assert _named(None, labels[0]) == "2"
+    assert _named(("cat",), labels) == "[2 0]"
+
+
+def test_predict_refuses_what_is_no_image(capsys, saved, tmp_path):
     (tmp_path / "text.png").write_text("not an image")
     for name, message in [
-        ("wide.png", "wide.png: expected an image of 28×28 pixels, got 32×28"),
         ("text.png", "text.png: expected a readable image, got"),
         ("none.png", "none.png: expected a readable image, got"),
         ("", "jaxnets: image: expected a readable image, got"),
@@ -117,6 +201,11 @@ def test_predict_refuses_what_is_no_image_of_the_right_size(capsys, saved, tmp_p
     [
         (["--index", "10000"], "index: expected a number from 0 to 9999, got 10000"),
         (["--index", "-1"], "index: expected a number from 0 to 9999, got -1"),
+        (
+            ["--index", "0", "--invert"],
+            "invert: expected none, as no image file is given, got True",
+        ),
+        (["--index", "0", "--no-invert"], "invert: expected none, as no image file is given"),
         (["--prompt", "a"], "prompt: expected none, as MLP classifies, got 'a'"),
         (["--index", "0", "--length", "3"], "length: expected none, as MLP classifies, got 3"),
         (["--index", "0", "--seed", "0"], "seed: expected none, as MLP classifies, got 0"),
@@ -148,10 +237,10 @@ def test_what_a_run_without_classes_cannot_do_is_one_sentence(capsys, line, flag
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("[]", "list indices"),
-        ("3", "not subscriptable"),
+        ("[]", "it holds list and no object"),
+        ("3", "it holds int and no object"),
         ('{"settings": {"name": ', "Expecting value"),
-        ("[" * 100_000, "recursion"),
+        ("[" * 100_000, "it is nested too deeply"),
         ("{}", "no 'settings'"),
         ({"settings": None}, "mapping"),
         ({"settings": [1]}, "mapping"),
@@ -171,8 +260,10 @@ def test_what_a_run_without_classes_cannot_do_is_one_sentence(capsys, line, flag
         ({"test_accuracy": ...}, "no 'test_accuracy'"),
         ({"class_names": "abc"}, "class_names: expected a list of names"),
         ({"class_names": [1, 2]}, "class_names: expected a list of names"),
+        ({"background": "dark"}, "background: expected a number in [0, 1], got dark"),
+        ({"background": 1.5}, "background: expected a number in [0, 1], got 1.5"),
         ({"inputs": [28, 28]}, "list indices"),
-        ({"inputs": {"shape": "ab", "dtype": "uint8"}}, "invalid literal"),
+        ({"inputs": {"shape": "ab", "dtype": "uint8"}}, "shape: expected an integer >= 0, got a"),
         ({"inputs": {"shape": [28, 28, 1], "dtype": "pixels"}}, "data type 'pixels' not"),
     ],
 )

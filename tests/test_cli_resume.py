@@ -13,6 +13,7 @@ from flax import nnx
 
 from jaxnets import runs
 from jaxnets.cli import main
+from tests.quick_compilation import environment
 from tests.test_training_placement import on_devices
 
 QUICK = ["linear-regression", "--epochs", "4", "--quiet"]  # 16 steps an epoch
@@ -110,6 +111,7 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path, saved):
         ([], "Missing argument 'RECIPE'"),
         ([QUICK[0], "--save-every", "3"], "need --out"),
         ([QUICK[0], "--keep", "3", "--out", "x"], "--keep needs --save-every"),
+        ([QUICK[0], "--same-bits"], "--same-bits needs --resume."),
         ([QUICK[0], "--save-every", "0", "--out", "x"], "steps: expected a positive integer"),
         ([QUICK[0], "--devices", "0"], "devices: expected a positive integer, got 0"),
         ([QUICK[0], "--accumulate", "0"], "accumulate: expected a positive integer, got 0"),
@@ -162,6 +164,39 @@ def test_without_its_devices_a_run_goes_on_with_those_that_are_there(saved, kill
     line = "goes on with --devices 1 (was 64) and --model-devices 1 (was 2)"
     assert error == f"jaxnets: the run {line}\n"
     assert json.loads(out)["test_loss"] == json.loads((saved / "run.json").read_text())["test_loss"]
+
+
+def test_where_bits_may_be_others_it_says_so_in_a_line_or_refuses(killed, capfd, monkeypatch):
+    monkeypatch.setenv("NPROC", "77")
+    arguments = ["train", "--resume", str(killed), "--quiet"]
+    assert main([*arguments, "--same-bits"]) == 2
+    error = capfd.readouterr().err
+    assert error.count("\n") == 1
+    assert "for the same bits, got cores: 77, before " in error
+    assert not (killed / "run.json").exists()
+    command = [sys.executable, "-m", "jaxnets", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment())
+    line = "jaxnets: the run may end with other bits than without a pause: cores: 77, before "
+    assert done.stderr.startswith(line)
+    assert done.stderr.count("\n") == 1
+    assert json.loads((killed / "run.json").read_text())["machine"]["cores"] == 77
+
+
+def test_a_run_with_a_schedule_goes_on_along_it(tmp_path, capsys):
+    flags = ["--epochs", "2", "--save-every", "10", "--out", str(tmp_path / "run")]
+    assert main(["train", *QUICK[:1], "--quiet", "--scheduler", "cosine", *flags]) == 0
+    settings = json.loads((tmp_path / "run" / "begun.json").read_text())["settings"]
+    assert (settings["scheduler"], settings["scheduler_options"]) == ("cosine", {"T_max": 2})
+    again = result(["train", "--resume", str(tmp_path / "run"), "--epochs", "4", "--json"], capsys)
+    whole = ["train", *QUICK[:1], "--epochs", "4", "--json", "--quiet"]
+    assert (
+        again["test_loss"] == result([*whole, "--scheduler", "cosine:T_max=2"], capsys)["test_loss"]
+    )
+    assert again["test_loss"] != result([*whole, "--scheduler", "cosine"], capsys)["test_loss"]
+    capsys.readouterr()
+    other = ["train", "--resume", str(tmp_path / "run"), "--scheduler", "step:step_size=1"]
+    assert main(other) == 2
+    assert "scheduler is step, was cosine" in capsys.readouterr().err
 
 
 def test_a_damaged_record_is_one_sentence(killed, capfd):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxnets.compare.records import Finding
-from jaxnets.compare.report import files, read, write
+from jaxnets.compare.report import files, plots, predictions, read, write
 from jaxnets.compare.report.as_json import as_json
 from jaxnets.compare.report.blocks import Figure, Heading, Notice, Table
 from jaxnets.compare.report.content import content
@@ -188,7 +188,13 @@ def test_pages_can_be_made_again(made, folder):
     np.testing.assert_array_equal(again.disagreements[0].image, made.disagreements[0].image)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"format": "other"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{", "[]", '{"format": "other"}', '{"format": "jaxnets comparison 1"}', "[" * 100_000),
+        '{"format": "jaxnets comparison 1", "control": null, "class_names": -1, "pairs": null}',
+    ],
+)
 def test_a_file_that_is_no_report_is_refused(tmp_path, text):
     (tmp_path / "report.json").write_text(text)
     with pytest.raises(ValueError, match=r"path: expected a report.json of a comparison, got '.*'"):
@@ -327,3 +333,8 @@ def test_numbers_in_words():
         "12.3",
         "1234",
     ]
+
+
+def test_names_of_classes_do_nothing_to_a_terminal():
+    names = ("a\x1b[31m\n", "b")
+    assert plots.called(0, names) == predictions._called(0, names) == r"a\x1b[31m\n"

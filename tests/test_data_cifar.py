@@ -7,6 +7,7 @@ import pickle
 import re
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,17 @@ GOOD = images(3, (3072,))
         ({"data": GOOD, "labels": ["a", "b", "c"]}, "expected 3 whole numbers 'labels'"),
         ({"data": GOOD}, "expected 3 whole numbers 'labels'"),
         ({"data": GOOD, "labels": [1, -2, 3]}, "expected labels from 0 to 9, got -2 for image 1"),
+        (
+            {"data": GOOD, "labels": np.array([1, 2**32, 3])},
+            "expected labels from 0 to 9, got 4294967296",
+        ),
+        ({"data": GOOD, "labels": [1, 2**70, 3]}, ".* got 3 of int"),
+        ({"data": GOOD, "labels": [1, 0.5, None]}, ".* got 3 of NoneType, float, int"),
+        ({"data": GOOD, "labels": [[1], [2], [3]]}, ".* got 3 of list"),
+        (
+            {"data": GOOD, "labels": [1, 2**32 + 1, 3]},
+            "expected labels from 0 to 9, got 4294967297",
+        ),
     ],
 )
 def test_a_damaged_pickled_batch_is_named(tmp_path, content, message):
@@ -130,6 +142,21 @@ def test_plain_data_and_arrays_of_every_protocol(protocol):
         assert ours.dtype == expected.dtype.newbyteorder("=")
         assert type(ours) is np.ndarray
     assert loaded == PLAIN
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4, 5])
+def test_numbers_of_numpy_are_numbers(protocol):
+    value = [*np.arange(4), *np.array([0.5, -1], np.float32), np.True_, np.uint8(200)]
+    loaded = unpickle.loads(pickle.dumps(value, protocol))
+    assert loaded == [0, 1, 2, 3, 0.5, -1.0, True, 200]
+    assert [type(number) for number in loaded] == [int] * 4 + [float] * 2 + [bool, int]
+
+
+@pytest.mark.parametrize("numbers", [list, tuple, np.array, lambda a: list(map(int, a))])
+def test_labels_are_whole_numbers_of_any_kind(tmp_path, numbers):
+    path = tmp_path / "data_batch_1"
+    path.write_bytes(pickle.dumps({"data": images(4, (3072,)), "labels": numbers(np.arange(4))}))
+    assert cifar.read_pickle(path).labels.tolist() == [0, 1, 2, 3]
 
 
 def test_a_pickle_of_python_2():
@@ -181,7 +208,8 @@ def test_a_malicious_pickle_is_refused_and_not_run(tmp_path, call, protocol):
         (np.zeros(2, [("a", "i4")]), "an array of"),
         ({1, 2}, "calls|a set"),
         (Path("a"), "one that calls pathlib"),
-        (np.float64(1), "one that calls numpy"),
+        (np.datetime64(1, "s"), "an array of datetime64"),
+        (np.str_("a"), "an array of <U1"),
         (Runs(codecs.encode, "a", "rot13"), "the encoding 'rot13'"),
         (codecs.encode, "function|encode"),
         (1j, "calls"),
@@ -215,6 +243,118 @@ DAMAGED = pickle.dumps({"data": GOOD, "labels": [1, 2, 3]}, 2)
 def test_a_damaged_pickle_is_named(content):
     with pytest.raises(ValueError, match="batch: expected an undamaged pickle, got"):
         unpickle.loads(content, "batch")
+
+
+def shared(depth, make=lambda value: [value, value]):
+    """A small pickle of a value that holds the one before it twice, and so on."""
+    value = ["x"]
+    for _ in range(depth):
+        value = make(value)
+    return value
+
+
+def test_names_of_classes_are_a_list_of_texts(tmp_path):
+    folder = write_cifar10(tmp_path, layout="pickle", count=1)
+    for names in (shared(60), None, "airplane", [1] * 10):
+        (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": names}))
+        with pytest.raises(ValueError, match=r"batches\.meta: expected a list of names 'label_nam"):
+            load("cifar10", data_dir=tmp_path)
+
+
+def test_a_value_that_occurs_many_times_is_looked_at_once(tmp_path):
+    loaded = unpickle.loads(pickle.dumps({"lists": shared(100), "dicts": shared(100, deep)}))
+    assert loaded["lists"][0] is loaded["lists"][1]
+    assert loaded["dicts"]["a"] is loaded["dicts"]["b"]
+    path = tmp_path / "data_batch_1"
+    path.write_bytes(pickle.dumps({"data": GOOD, "labels": shared(100)}))
+    with pytest.raises(ValueError, match=r"expected 3 whole numbers 'labels', .* got 2 of list"):
+        cifar.read_pickle(path)
+
+
+def deep(value):
+    return {"a": value, "b": value}
+
+
+# A tuple that holds the one before it twice, 60 times; its hash would take 2⁶⁰ steps.
+TUPLES = b"\x80\x02)" + b"".join(b"q%c0h%ch%c\x86" % (k, k, k) for k in range(60))
+CONTENT, BYTE = bytes(1000), np.dtype("u1")
+ARRAYS = [Runs(np._core.numeric._frombuffer, CONTENT, BYTE, (1000,), "C") for _ in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"\x80\x02}" + TUPLES[2:] + b"K\x01s.", "a dict with keys that are no text"),
+        (b"\x80\x02}(" + TUPLES[2:] + b"K\x01u.", "a dict with keys that are no text"),
+        (b"\x80\x02(" + TUPLES[2:] + b"K\x01d.", "a dict with keys that are no text"),
+        (b"\x80\x04\x8f(" + TUPLES[2:] + b"\x90.", "a set"),
+        (b"\x80\x02c_codecs\nencode\n" + TUPLES[2:] + b"U\x06latin1\x86R.", "encodes more"),
+        (b"\x80\x02c_codecs\nencode\nU\x01a" + TUPLES[2:] + b"\x86R.", "of an unknown kind"),
+        (b"\x80\x02cnumpy\ndtype\n" + TUPLES[2:] + b"\x85R.", "an array of an unknown kind"),
+        (b"\x80\x04c_codecs\nencode\n)\x81.", "an object made in another way"),
+        (b"\x80\x04cnumpy\ndtype\n}b.", "sets the attributes of an object"),
+        (b"\x80\x04cnumpy\ndtype\nU\x03abcR.", "calls something with too many arguments"),
+        (pickle.dumps(ARRAYS, 4), "arrays that take their numbers from one another"),
+        (
+            b"\x80\x02(X\xe8\x03\x00\x00" + b"x" * 1000 + b"q\x00"
+            + b"c_codecs\nencode\nh\x00U\x06latin1\x86R" * 50 + b"l.",
+            "one that encodes more than its own text",
+        ),
+    ],
+)  # fmt: skip
+def test_a_small_pickle_that_would_take_long_or_much_memory_is_refused(content, message):
+    with pytest.raises(
+        ValueError, match=f"data: expected a pickle of plain data .* got .*{message}"
+    ):
+        unpickle.loads(content)
+
+
+def test_a_pickle_that_is_too_large_is_not_read(tmp_path):
+    path = tmp_path / "data_batch_1"
+    with path.open("wb") as file:
+        file.truncate(2**30 + 1)  # of holes
+    with pytest.raises(
+        ValueError, match="data_batch_1: expected a pickle of at most 1,073,741,824"
+    ):
+        cifar.read_pickle(path)
+
+
+def test_the_steps_of_a_pickle_are_counted(monkeypatch):
+    monkeypatch.setattr(unpickle, "_MOST_STEPS", 1000)
+    assert len(unpickle.loads(pickle.dumps([1] * 990))) == 990
+    with pytest.raises(ValueError, match="got one of more than 1,000 steps"):
+        unpickle.loads(pickle.dumps([1] * 1000))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x80\x02]r\xff\xff\xff\x7fj\xff\xff\xff\x7f0.",  # remembered by a large number
+        b"\x80\x02]q\x00.",
+    ],
+)
+def test_a_large_number_to_remember_a_value_by_takes_no_memory(content):
+    tracemalloc.start()
+    try:
+        assert unpickle.loads(content) == []
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("code", [b"\x96", b"\x8e", b"\x8d"])
+def test_a_length_that_the_file_does_not_have_takes_no_memory(code):
+    content = b"\x80\x05" + code + (2**40).to_bytes(8, "little") + b"abc."
+    with pytest.raises(ValueError, match="expected an undamaged pickle"):
+        unpickle.loads(content)
+
+
+def test_what_a_file_says_is_shortened_and_printable_in_a_message():
+    for content in (b"c\x1b[31m" + b"x" * 5000 + b"\neval\n.", b"I" + b"9" * 5000 + b"x\n."):
+        with pytest.raises(ValueError, match="got") as fault:
+            unpickle.loads(content)
+        assert len(str(fault.value)) < 300
+        assert "\x1b" not in str(fault.value)
 
 
 # The converter of the npm package

@@ -1,6 +1,7 @@
 import contextlib
 import gzip
 import struct
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from jaxnets.arrays import InputError
-from jaxnets.data import idx
+from jaxnets.data import idx, idx_folder
+from tests.data_files import write_idx
 
 SHAPES = arrays.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
 
@@ -118,6 +120,55 @@ def test_read_refuses_damaged_gzip(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"file\.gz: expected an undamaged gzip file, got \w+"):
         idx.read(path)
+
+
+def header(*shape):
+    return bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            GOOD + bytes(30_000_000),
+            r"24 bytes for int16\[2, 3\], got more than 25 bytes \(trailing",
+        ),
+        (header(2**32 - 1, 2**32 - 1) + bytes(10), r"got \d+ bytes of gzip \(truncated\)"),
+        (header(10_000) + bytes(9), r"10008 bytes for uint8\[10000\], got 17 bytes \(truncated\)"),
+    ],
+)
+def test_no_more_is_unpacked_than_the_header_announces(tmp_path, content, message):
+    path = tmp_path / "file.gz"
+    path.write_bytes(gzip.compress(content))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=message):
+            idx.read(path)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_images_of_a_folder_are_not_unpacked_for_labels_that_do_not_fit(tmp_path, monkeypatch):
+    folder = write_idx(tmp_path / "set", packed=True)
+    for name, shape, message in [
+        (
+            "t10k-labels-idx1-ubyte.gz",
+            (9,),
+            "expected 10 labels, one for each image in t10k-images",
+        ),
+        (
+            "train-labels-idx1-ubyte.gz",
+            (20, 1),
+            r"expected labels, uint8 \[N\], got uint8\[20, 1\]",
+        ),
+    ]:
+        (folder / name).write_bytes(gzip.compress(header(*shape) + bytes(np.prod(shape))))
+        with monkeypatch.context() as patched:
+            patched.setattr(idx, "_elements", lambda data, header, name: pytest.fail(name))
+            paths = folder / name.replace("labels-idx1", "images-idx3"), folder / name
+            with pytest.raises(ValueError, match=message):
+                idx_folder.read(*paths)
 
 
 def test_read_of_a_missing_file_names_it(tmp_path):

@@ -164,6 +164,93 @@ def test_series_that_cannot_be_used(sales, text, options, message):
         load(**sales(text), **options)
 
 
+# Dates
+
+
+def dated(dates, name="date"):
+    return f"{name},sold\n" + "".join(f'"{date}",{k}\n' for k, date in enumerate(dates))
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        ["2024-01-03", "2024-01-02", "2024-01-01"],
+        ["2024-03", "2024-02", "2024-01"],
+        ["2003", "2002", "2001"],
+        ["03.01.2024", "31.12.2023", "30.12.2023"],
+        ["12/31/2024", "12/30/2024", "1/2/2024"],
+        ["Mar 2024", "Feb 2024", "Jan 2024"],
+        ["2024Q3", "2024Q2", "2024Q1"],
+        ["2024-01-01T03:00:00Z", "2024-01-01 03:00+01:00", "2024-01-01T01:00:00Z"],
+    ],
+)
+def test_a_series_is_in_the_order_of_its_dates(sales, dates):
+    for order in (dates, [dates[1], dates[0], dates[2]]):
+        found = load(**sales(dated(order)), window=1, test="train")
+        ages = [order.index(date) for date in reversed(dates)]
+        assert found.train.inputs.ravel().tolist() == ages[:-1]
+        assert found.train.labels.ravel().tolist() == ages[1:]
+        assert found.origin.endswith(".csv, sorted by 'date'")
+    kept = load(**sales(dated(dates[::-1])), window=1, test="train")
+    assert kept.train.inputs.ravel().tolist() == [0, 1]
+    assert kept.origin.endswith(".csv")
+
+
+@pytest.mark.parametrize(
+    ("dates", "message"),
+    [
+        (
+            ["2024-01-01", "2024-01-02", "2024-01-01"],
+            "row 4, .*'date': expected a date that no oth",
+        ),
+        (["2001", "2002", "2002.0"], "row 4, column 'date': expected a date that no other row has"),
+        (["2024-01-01", "never", "2024-01-03"], "row 3, .*a date such as 2024-01-31, .*'never'"),
+        (["2024-01-01", "", "2024-01-03"], "row 3, .*a date such as 2024-01-31, .* got ''"),
+        (["2001", "", "2003"], "row 3, .*a date such as 2024-01-31, .* got ''"),
+        (["2024-02-30", "2024-03-01"], "row 2, .*a date such as 2024-01-31, .*'2024-02-30'"),
+        (
+            ["10:30", "11:30"],
+            r"row 2, .*, or drop=\('date',\) to leave the column out, got '10:30'",
+        ),
+        (
+            ["01/02/2024", "02/01/2024"],
+            "row 2, .*dates of one meaning, .*, got '01/02/2024'",
+        ),
+    ],
+)
+def test_dates_that_give_no_order_are_refused(sales, dates, message):
+    with pytest.raises(ValueError, match=rf"sales\.csv, {message}"):
+        load(**sales(dated(dates)), window=1, test="train")
+
+
+def test_the_dates_of_a_test_table_come_after_those_of_the_training_table(tmp_path):
+    for name, dates in (
+        ("train", ["2024-01-02", "2024-01-01"]),
+        ("test", ["2024-01-04", "2024-01-03"]),
+    ):
+        (tmp_path / f"{name}.csv").write_text(dated(dates))
+    found = load(tmp_path, window=1)
+    assert found.train.inputs.ravel().tolist() == found.test.inputs.ravel().tolist() == [1]
+    (tmp_path / "test.csv").write_text(dated(["2024-01-04", "2024-01-02"]))
+    message = (
+        r"test\.csv, row 3, column 'date': expected dates after the last of train\.csv, or drop"
+    )
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, window=1)
+    assert load(tmp_path, window=1, drop="date").test.inputs.ravel().tolist() == [0]
+
+
+@pytest.mark.parametrize("name", ["day", "", "Unnamed: 0", "DATE"])
+def test_a_column_of_dates_is_found_whatever_it_is_called(sales, name):
+    dates = ["2024-01-03", "2024-01-02", "2024-01-01"]
+    found = load(**sales(dated(dates, name)), window=1, test="train")
+    assert found.train.inputs.ravel().tolist() == [2, 1]
+    text = "sold,shop,when\n" + "".join(f"{k},{'xy'[k % 2]},{d}\n" for k, d in enumerate(dates))
+    found = load(**sales(text), window=1, test="train", label="sold")
+    assert found.train.inputs.tolist() == [[[2, 1, 0]], [[1, 0, 1]]]
+    assert found.encoder.inputs == ("sold", "shop=x", "shop=y")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

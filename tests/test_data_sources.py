@@ -3,6 +3,7 @@ import socket
 import subprocess
 import sys
 import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxnets.cli import main
 from jaxnets.data import Dataset, Split, connection, files, hold_out, idx, load
 from jaxnets.data.known import KNOWN, canonical
 from jaxnets.data.source import held_dataset
@@ -325,6 +327,70 @@ def test_an_npz_file_of_other_arrays_is_refused(tmp_path, arrays, message):
         load("bad", data_dir=tmp_path)
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64, np.float32, np.float64])
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("name", "shape", "axes"),
+    [
+        ("x", (3, 6, 5), (1, 2, 0)),
+        ("x", (1, 6, 5), (1, 2, 0)),
+        ("x", (4, 6, 5), (1, 2, 0)),
+        ("x", (6, 5, 3), (0, 1, 2)),
+        ("x", (2, 6, 5), (0, 1, 2)),  # neither: left as it is
+        ("images", (3, 6, 5), (1, 2, 0)),
+    ],
+)
+def test_channels_go_last_whatever_the_dtype(tmp_path, dtype, streaming, name, shape, axes):
+    planes = images(4, shape).astype(dtype)
+    np.savez(tmp_path / "planes.npz", **{name: planes, "y": labels(4, 2)})
+    data = load("planes", data_dir=tmp_path, test="train", streaming=streaming)
+    found = data.train.gather(np.arange(4))[0]
+    expected = planes.transpose(0, *(axis + 1 for axis in axes))
+    np.testing.assert_array_equal(found, expected)
+    assert found.dtype == (np.float32 if dtype == np.float64 else dtype)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("name", "dtype", "shape"),
+    [
+        ("x", np.uint8, (6, 5, 1)),
+        ("x", np.float32, (6, 5)),  # may be a sequence
+        ("x", np.int32, (6, 5)),
+        ("images", np.float32, (6, 5, 1)),
+        ("train_images", np.int64, (6, 5, 1)),
+    ],
+)
+def test_what_is_bytes_or_called_images_gets_a_channel(tmp_path, name, dtype, shape, streaming):
+    y = name.replace("images", "labels").replace("x", "y")
+    np.savez(tmp_path / "grey.npz", **{name: images(4, (6, 5)).astype(dtype), y: labels(4, 2)})
+    data = load("grey", data_dir=tmp_path, test="train", streaming=streaming)
+    assert data.spec.inputs.shape == shape
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (
+            {"y": np.array([0, 2**32 + 1])},
+            "y: expected numbers that fit into int32, got 4294967297",
+        ),
+        ({"y": np.array([0, 2**31], np.uint32)}, "y: expected .* fit into int32, got 2147483648"),
+        ({"y": np.array([[0], [2**63]], np.uint64)}, "y: expected .* fit into int32, got 92233720"),
+        ({"y": np.array([0, 1e300])}, r"y: expected numbers that fit into float32, got 1e\+300"),
+        ({"x": np.array([0, -(2**40)])}, "x: expected numbers that fit into int32, got -10995"),
+        ({"x": np.array([0, 1e300])}, r"x: expected numbers that fit into float32, got 1e\+300"),
+    ],
+)
+def test_numbers_that_would_wrap_are_named(tmp_path, arrays, message, streaming):
+    np.savez(tmp_path / "wide.npz", **{"x": np.zeros(2), "y": np.zeros(2, int), **arrays})
+    with pytest.raises(ValueError, match=rf"wide\.npz, {message}"):
+        load("wide", data_dir=tmp_path, test="train", streaming=streaming).train.gather(
+            np.arange(2)
+        )
+
+
 @pytest.mark.parametrize("content", [b"", b"no zip", b"PK\x03\x04 half"])
 def test_a_damaged_npz_file_is_named(tmp_path, content):
     (tmp_path / "bad.npz").write_bytes(content)
@@ -336,6 +402,55 @@ def test_an_npz_file_of_text_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "bad.npz", "w") as archive:
         archive.writestr("x_train.npy", b"no array")
     with pytest.raises(ValueError, match=r"bad\.npz: expected"):
+        load("bad", data_dir=tmp_path)
+
+
+def npy(shape, dtype="<f4", content=b"", version=1):
+    """A .npy file that says what it likes of its array."""
+    told = f"{{'descr': {dtype!r}, 'fortran_order': False, 'shape': {shape!r}, }}".encode()
+    length = len(told).to_bytes(2 * version, "little")
+    return b"\x93NUMPY" + bytes([version, 0]) + length + told + content
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (npy((10**9, 10**9)), r"bytes for float32\[1000000000, 1000000000\], got .* \(truncated\)"),
+        (npy((2**70,)), r"bytes for float32\[1180591620717411303424\], got .* \(truncated\)"),
+        (npy((4,), content=bytes(15)), r"bytes for float32\[4\], got .* \(truncated\)"),
+        (npy((-1, 4)), r"expected an undamaged \.np. file, got .*shape"),
+        (npy((2.5,)), r"expected an undamaged \.np. file, got"),
+        (npy((3,), "|O", b"."), "expected numbers in x, got object"),
+        # a header of 2 GB, which takes 2 MB in an archive
+        (
+            b"\x93NUMPY\x02\x00" + (2**31).to_bytes(4, "little") + bytes(10**7),
+            r"expected an undamaged \.np. file, got .*array header",
+        ),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_an_array_is_not_larger_than_its_file_says(tmp_path, content, message, packed):
+    if packed:
+        with zipfile.ZipFile(tmp_path / "bad.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("x.npy", content)
+            archive.writestr("y.npy", npy((3,), "<i4", bytes(12)))
+    else:
+        (tmp_path / "bad").mkdir()
+        (tmp_path / "bad" / "x.npy").write_bytes(content)
+        np.save(tmp_path / "bad" / "y.npy", np.zeros(3, np.int32))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=message):
+            load("bad", data_dir=tmp_path)
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_archive_that_is_packed_as_numpy_packs_none_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "bad.npz", "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("x.npy", npy((250_000,), "<f4", bytes(10**6)))
+    with pytest.raises(ValueError, match=r"bad\.npz: .*x is compressed as NumPy does not"):
         load("bad", data_dir=tmp_path)
 
 
@@ -512,7 +627,12 @@ def test_hold_out_refuses_to_leave_nothing():
         hold_out(split, 0.3, seed=-1)
 
 
-def test_the_documents_code_runs():
+def test_the_documents_code_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / "pets", {"cat": 5, "dog": 5})
+    Image.new("L", (40, 40), "white").save("drawn.png")
+    flags = ["--data-option", "train=train[:64]", "--data-option", "test=test[:10]", "--quiet"]
+    assert main(["train", "mnist-mlp", "--epochs", "1", "--out", "runs/lenet", *flags]) == 0
     text = (Path(__file__).parent.parent / "docs" / "data.md").read_text()
     names = {}
     exec("\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)), names)

@@ -144,6 +144,23 @@ def test_a_split_in_memory_and_a_list_of_pairs_are_streamed_too():
     assert [example for example, _ in split][3].tolist() == split.inputs[3].tolist()
 
 
+@pytest.mark.parametrize(
+    ("pair", "message"),
+    [
+        ((2**32 + 1, 0), "input of example 1: expected an integer of 32 bits, got 4294967297"),
+        ((0, 2**70), "label of example 1: expected an integer of 32 bits, got 11805916"),
+        ((1e300, 0), r"input of example 1: expected numbers that fit into float32, got 1e\+300"),
+        ((np.int64(0), np.int64(2**32 + 1)), "label of example 1: expected .* into int32, got 42"),
+        ((np.array([0.0, 1e300]), 0), r"input of example 1: .* into float32, got 1e\+300 in row 1"),
+    ],
+)
+def test_streamed_numbers_do_not_wrap(pair, message):
+    like = [np.zeros_like(value) if isinstance(value, np.ndarray | np.generic) else type(value)()
+            for value in pair]  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        StreamedSplit([tuple(like), pair]).gather(np.arange(2))
+
+
 def test_a_pass_resumes_at_any_step_and_is_shared_by_columns():
     split = Split(images(10, (2, 2)), labels(10).astype(np.int32))
     streamed, rows = StreamedSplit(split), rows_of(split)

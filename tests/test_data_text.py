@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from jaxnets.data import Split, load, text
 from jaxnets.data.text import TextDataset, TextEncoder, Tokenizer, Vocabulary
+from jaxnets.data.text.encoder import pad
 
 WORDS = Vocabulary.from_counts({"good": 3, "film": 2, "bad": 2})
 
@@ -316,3 +317,10 @@ def test_the_pages_python_runs(tmp_path, monkeypatch):
         exec(block, names)
     assert names["encoder"](["A good film!", "Good"]).tolist() == [[1, 2, 3, 1], [2, 0, 0, 0]]
     assert len(names["data"].test) == 2
+
+
+def test_a_number_of_64_bits_does_not_wrap_in_a_row():
+    with pytest.raises(
+        ValueError, match="rows: expected numbers that fit into int32, got 4294967298"
+    ):
+        pad([np.array([1, 2**32 + 2])])

@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from jaxnets.data import connection, files, from_tfds, load, loading, tfrecords
 
@@ -89,10 +89,44 @@ class TinyMixture(TinyPictures):
             yield number, {"image": picture(number, (4 + number % 2, 5)), "label": 0}
 
 
+class TinyPostScript(TinyPictures):
+    """Files of another format, which Pillow would hand to Ghostscript."""
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(0, 2), "test": self._generate_examples(0, 1)}
+
+    def _generate_examples(self, first, count):
+        head = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 3\n%%EndComments\nshowpage\n"
+        for number in range(first, first + count):
+            yield number, {"image": io.BytesIO(head), "label": 0}
+
+
 class TinyConfigs(TinyPictures):
     BUILDER_CONFIGS = tuple(
         tfds.core.BuilderConfig(name=name, version="1.0.0") for name in ("a", "b")
     )
+
+
+class TinyWide(TinyPictures):
+    """Labels that 32 bits do not hold."""
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "label": tfds.features.Scalar(np.int64),
+        }
+        return self.dataset_info_from_configs(
+            features=tfds.features.FeaturesDict(features),
+            supervised_keys=("image", "label"),
+            disable_shuffling=True,
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(0, 2)}
+
+    def _generate_examples(self, first, count):
+        for number in range(first, first + count):
+            yield number, {"image": picture(number), "label": 2**32 + 1}
 
 
 def prepare(builder, folder, **options):
@@ -103,7 +137,8 @@ def prepare(builder, folder, **options):
 def prepared(tmp_path_factory):
     """A folder of sets that TFDS has prepared, without TensorFlow."""
     folder = tmp_path_factory.mktemp("tfds")
-    for builder in (TinyPictures, TinySentences, TinyUnlabelled, TinyMixture):
+    kinds = TinyPictures, TinySentences, TinyUnlabelled, TinyMixture, TinyPostScript, TinyWide
+    for builder in kinds:
         prepare(builder, folder)
     for config in ("a", "b"):
         prepare(TinyConfigs, folder, config=config)
@@ -142,6 +177,16 @@ def test_a_prepared_set_is_read(prepared, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
     check_pictures(load("tiny_pictures"))
     check_pictures(load("tiny_pictures", source="tfds"))
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_an_image_of_another_format_is_not_decoded(prepared, monkeypatch, streaming):
+    def refuse(*arguments, **options):
+        raise AssertionError("Ghostscript was started")
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", refuse)
+    with pytest.raises(ValueError, match="image: expected a readable image, got Unidentified"):
+        load("tiny_post_script", data_dir=prepared, streaming=streaming).train.gather([0])
 
 
 def test_ranges_of_a_prepared_set(prepared):
@@ -310,6 +355,13 @@ def test_files_that_tfds_cannot_read_alone_are_refused(tfrecord):
 def test_a_set_that_does_not_fit_is_refused(prepared, name, message):
     with pytest.raises(ValueError, match=f"name: .*{message}"):
         load(name, data_dir=prepared)
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_labels_that_would_wrap_are_refused(prepared, streaming):
+    message = "labels of .*train.*: expected numbers that fit into int32, got 4294967297"
+    with pytest.raises(ValueError, match=message):
+        load("tiny_wide", data_dir=prepared, test="train", streaming=streaming)
 
 
 def test_a_configuration_is_named_behind_a_slash(prepared):

@@ -1,4 +1,6 @@
 import pickle
+import re
+import sys
 from dataclasses import dataclass
 
 import jax
@@ -9,6 +11,7 @@ import torch
 from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.nn.utils import prune
 
 from jaxnets import layers
 from jaxnets.interop import WeightsError, load_torch, read_torch, rules, to_numpy, to_torch
@@ -338,6 +341,165 @@ def test_the_next_step_is_said(name, hint):
         load_torch(model, random_state(model) | {name: np.ones((4, 2), np.float32)})
 
 
+def perceptron():
+    return nnx.Sequential(layers.Linear(3, 4, rngs=RNGS), layers.Linear(4, 2, rngs=RNGS))
+
+
+def torch_perceptron(change):
+    twin = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Linear(4, 2)).eval()
+    for layer in twin:
+        change(layer)
+    twin(torch.ones(1, 3))
+    return twin
+
+
+utils = torch.nn.utils
+COMPUTED = {
+    "weight_norm": utils.weight_norm,
+    "weight_norm of columns": lambda layer: utils.weight_norm(layer, dim=1),
+    "weight_norm of all": lambda layer: utils.weight_norm(layer, dim=None),
+    "parametrized": utils.parametrizations.weight_norm,
+    "pruned": lambda layer: prune.random_unstructured(layer, "weight", 0.5),
+    "pruned bias": lambda layer: prune.random_unstructured(layer, "bias", 0.5),
+}
+
+
+@pytest.mark.parametrize("change", COMPUTED.values(), ids=COMPUTED)
+@pytest.mark.parametrize("kind", ["tensors", "arrays", "wrapped"])
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_weights_that_were_split_are_computed(change, kind):
+    twin, model = torch_perceptron(change), perceptron()
+    state = twin.state_dict()
+    if kind == "arrays":
+        state = {name: value.numpy() for name, value in state.items()}
+    if kind == "wrapped":
+        state = {"epoch": 1, "net": {f"module.{name}": value for name, value in state.items()}}
+    report = load_torch(model, state)
+    assert report.aside == (("epoch",) if kind == "wrapped" else ())
+    for number, layer in enumerate(twin):
+        for name in ("weight", "bias"):
+            assert torch.equal(to_torch(model)[f"{number}.{name}"], getattr(layer, name))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weight_norm_of_any_dtype_is_computed(dtype):
+    twin = torch_perceptron(utils.parametrizations.weight_norm)
+    expected, model = twin[0].weight.detach(), perceptron()
+    load_torch(model, {name: value.to(dtype) for name, value in twin.state_dict().items()})
+    error = (to_torch(model)["0.weight"] - expected).abs().max() / expected.abs().max()
+    assert error < (0.02 if dtype is torch.bfloat16 else 0.003)
+
+
+def test_weight_norm_needs_no_torch(monkeypatch):
+    twin, model = torch_perceptron(utils.parametrizations.weight_norm), perceptron()
+    state = {name: value.numpy() for name, value in twin.state_dict().items()}
+    with monkeypatch.context() as context:
+        context.setitem(sys.modules, "torch", None)
+        report = load_torch(model, state)
+        found = to_numpy(model)
+    assert report.conversions["0.weight"] == (
+        "from 0.parametrizations.weight.original0 and 0.parametrizations.weight.original1"
+    )
+    np.testing.assert_allclose(found["0.weight"], twin[0].weight.detach(), rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm:FutureWarning")
+def test_a_recurrent_layers_weights_are_computed_too():
+    twin, model = torch.nn.LSTM(3, 4), layers.LSTM(3, 4, rngs=RNGS)
+    utils.weight_norm(twin, "weight_hh_l0")
+    load_torch(model, twin.state_dict())
+    assert torch.equal(to_torch(model)["weight_hh_l0"], twin.weight_hh_l0)
+
+
+def test_older_names_of_layer_norm():
+    model, old = nnx.Sequential(layers.LayerNorm(2)), {"gamma": np.ones(2), "beta": np.zeros(2)}
+    report = load_torch(model, prefixed(old, "bert.0."))
+    assert report.wrapping == ("bert.",)
+    assert report.conversions["0.weight"] == "from bert.0.gamma, float64 to float32"
+    load_torch(model, prefixed(old, "0."), rename={"0.gamma": "0.weight", "0.beta": "0.bias"})
+
+
+def test_parts_that_the_model_has_itself_remain():
+    names = ("weight_g", "weight_v", "gamma")
+    model = Holder(**{name: nnx.Param(jnp.ones(2)) for name in names})
+    state = random_state(model)
+    assert load_torch(model, state).conversions == {}
+    assert weights(model) == {k: v.tobytes() for k, v in state.items()}
+    assert set(read_torch(state).arrays) == set(names)
+
+
+UNDO = "a weight is computed from others: use torch.nn.utils"
+NO_PLAIN_WEIGHTS = {
+    "spectral_norm": (
+        lambda: torch_perceptron(utils.spectral_norm).state_dict(),
+        rf"{UNDO}.remove_spectral_norm first, .*: remove_spectral_norm\(layer, 'weight'\)",
+    ),
+    "spectral parametrization": (
+        lambda: torch_perceptron(utils.parametrizations.spectral_norm).state_dict(),
+        rf"{UNDO}.parametrize.remove_parametrizations .*_parametrizations\(layer, 'weight'\)",
+    ),
+    "orthogonal": (
+        lambda: torch_perceptron(utils.parametrizations.orthogonal).state_dict(),
+        rf"{UNDO}.parametrize.remove_parametrizations first",
+    ),
+    "a part that does not fit": (
+        lambda: {"0.weight_hh_g": np.ones((4, 2)), "0.weight_hh_v": np.ones((4, 3))},
+        rf"{UNDO}.remove_weight_norm first, .*: remove_weight_norm\(layer, 'weight_hh'\)",
+    ),
+    "quantized": (
+        lambda: {"0.scale": np.ones(()), "0._packed_params._packed_params": (1, None)},
+        r"are quantized: save the state_dict\(\) of the network before torch.ao.quantization.conv",
+    ),
+    "GPTQ": (lambda: {"0.qweight": np.ones(2, np.int32)}, "the weights are quantized: save"),
+    "LoRA": (
+        lambda: {"0.base_layer.weight": np.ones(2), "0.lora_A.default.weight": np.ones(2)},
+        r"the weights are an adapter's: use model.merge_and_unload\(\) first, in PEFT, and save",
+    ),
+}
+
+
+@pytest.mark.parametrize(("state", "hint"), NO_PLAIN_WEIGHTS.values(), ids=NO_PLAIN_WEIGHTS)
+@pytest.mark.filterwarnings("ignore:.*spectral_norm:FutureWarning")
+def test_what_has_no_plain_weights_is_refused_with_the_remedy(state, hint):
+    model = perceptron()
+    before = weights(model)
+    with pytest.raises(WeightsError, match=hint):
+        load_torch(model, state())
+    assert weights(model) == before
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "rename"),
+    [
+        ("encoder", "", {"": "encoder"}),
+        ("net.encoder", "", {"": "net.encoder"}),
+        ("net", "model.inner", {"model.inner": "net"}),
+        ("net.encoder", "net.backbone", {"net.backbone": "net.encoder"}),
+    ],
+)
+def test_another_first_part_is_offered(ours, theirs, rename):
+    model = inner = mlp()
+    for part in reversed(ours.split(".")):
+        model = Holder(**{part: model})
+    state = random_state(inner)
+    source = prefixed(state, f"{theirs}." if theirs else "")
+    hint = re.escape(f"(all that are missing have other names: rename={rename})")
+    with pytest.raises(WeightsError, match=hint):
+        load_torch(model, source)
+    load_torch(model, source, rename=rename)
+    assert weights(inner) == {k: v.tobytes() for k, v in state.items()}
+
+
+def test_a_first_part_is_offered_where_a_head_is_missing():
+    model = Holder(encoder=mlp(), head=layers.Linear(5, 6, rngs=RNGS))
+    hint = re.escape("(4 of 6 that are missing have other names: rename={'': 'encoder'})")
+    with pytest.raises(WeightsError, match=hint):
+        load_torch(model, random_state(mlp()))
+    with pytest.raises(WeightsError) as caught:  # of other shapes
+        load_torch(model, {"fc1.weight": np.ones(3), "fc1.bias": np.ones(3)})
+    assert "other names" not in str(caught.value)
+
+
 def test_a_layer_that_was_never_run_does_not_fit():
     lazy = torch.nn.LazyLinear(3).state_dict()
     with pytest.raises(WeightsError, match=r"mismatched: weight is an UninitializedParameter: run"):
@@ -369,6 +531,76 @@ def test_a_number_beside_networks_of_other_names_hides_none():
     for best in (np.float64(0.9), np.ones(()), torch.tensor(0.9)):
         report = load_torch(model, {"best": best, "generator": state})
         assert (report.wrapping, report.aside) == (("generator",), ("best",))
+
+
+BESIDE = {
+    "latent_avg": torch.ones(3),
+    "rng_state": torch.get_rng_state(),
+    "cuda_rng_state": [torch.get_rng_state()],
+    "epoch": torch.tensor(3),
+    "step": torch.tensor([3]),
+    "losses": [0.5, 0.25],
+    "loss_history": np.ones(1000),
+    "best": np.float32(0.5),
+    "classes": np.array(["cat", "dog"]),
+    "made": np.array(["2026-01-01"], "M8[D]"),
+    "objects": np.array([{}], object),
+}
+
+
+@pytest.mark.parametrize("key", ["g_ema", "my_weights", "state_dict"])
+def test_arrays_beside_the_weights_hide_none(key):
+    model = mlp()
+    state = random_state(model)
+    for name, value in BESIDE.items():
+        report = load_torch(model, {name: value, key: state})
+        assert (report.wrapping, report.aside) == ((key,), (name,))
+    report = load_torch(model, BESIDE | {"nested": {key: state}} | {"optimizer": {"state": {}}})
+    assert report.wrapping == ("nested", key)
+    assert report.aside == (*BESIDE, "optimizer")
+    assert weights(model) == {k: v.tobytes() for k, v in state.items()}
+    assert list(read_torch({"rng_state": torch.get_rng_state(), key: state}).arrays) == list(state)
+
+
+def test_the_outer_of_two_mappings_that_fit_equally_is_taken():
+    model = mlp()
+    state = random_state(model)
+    report = load_torch(model, state | {"average": random_state(model, 1)})
+    assert (report.wrapping, report.aside) == ((), ("average",))
+    assert weights(model) == {k: v.tobytes() for k, v in state.items()}
+
+
+def test_what_is_no_weight_of_any_layer_is_left_aside():
+    model = mlp()
+    others = {name: BESIDE[name] for name in ("classes", "made", "objects", "best")}
+    others["freqs"] = np.ones(2, np.complex64)
+    report = load_torch(model, random_state(model) | others)
+    assert set(report.aside) == set(others)
+
+
+def nested(depth=40):
+    """A tuple whose text would fill the memory."""
+    found = ()
+    for _ in range(depth):
+        found = (found, found)
+    return found
+
+
+def test_what_is_held_many_times_is_walked_once():
+    tree = random_state(mlp())
+    for _ in range(4):
+        tree = dict.fromkeys(map(str, range(300)), tree)
+    with pytest.raises(ValueError, match="expected one state_dict"):
+        load_torch(mlp(), tree)
+    with pytest.raises(ValueError, match="a mapping without tensors, with the keys tuple, a"):
+        load_torch(mlp(), {nested(10): 1, "a": nested()})
+
+
+def test_numbers_without_an_array_are_weights_where_the_model_knows_them():
+    model = Holder(norm=layers.BatchNorm1d(2), scale=nnx.Param(jnp.ones((), jnp.float32)))
+    state = random_state(model) | {"norm.num_batches_tracked": 7, "scale": np.float32(0.5)}
+    assert load_torch(model, state | {"epoch": 3}).aside == ("epoch",)
+    assert (int(model.norm.num_batches_tracked[...]), float(model.scale[...])) == (7, 0.5)
 
 
 def test_many_faults_are_counted():
@@ -440,6 +672,50 @@ def test_the_count_of_batches_may_be_absent():
     assert int(model.num_batches_tracked[...]) == 0
     with pytest.raises(ValueError, match="int64 values that are too large for int32"):
         load_torch(model, state | {"num_batches_tracked": count + 2**31})
+
+
+@pytest.mark.parametrize(
+    "count",
+    [
+        torch.tensor(7.0),
+        torch.tensor([7]),
+        torch.tensor([[7.0]], dtype=torch.float64),
+        torch.tensor(7, dtype=torch.int32),
+        torch.tensor(7, dtype=torch.bfloat16),
+        torch.tensor(7.0).half(),
+        np.uint8(7),
+        np.float64(7),
+        7,
+    ],
+)
+def test_the_count_of_batches_may_be_any_whole_number(count):
+    model = layers.BatchNorm2d(2)
+    state = torch.nn.BatchNorm2d(2).state_dict() | {"num_batches_tracked": count}
+    for source in (state, prefixed(state, "module.")):
+        model.num_batches_tracked[...] = jnp.asarray(5, jnp.int32)
+        assert "num_batches_tracked" in load_torch(model, source).loaded
+        assert int(model.num_batches_tracked[...]) == 7
+        assert model.num_batches_tracked[...].dtype == jnp.int32
+
+
+@pytest.mark.parametrize(
+    ("count", "message"),
+    [
+        (torch.tensor(0.5), "is 0.5, not a whole number"),
+        (torch.tensor(float("nan")), "is nan, not a whole number"),
+        (torch.tensor(float("inf")).half(), "is inf, not a whole number"),
+        (torch.tensor([1, 2]), r"is int64\[2\], not a whole number"),
+        (torch.tensor(True), r"is bool\[\], not a whole number"),
+        (torch.tensor(1e30), r"is 1e\+30, which is too large for int64"),
+    ],
+)
+def test_a_count_that_is_none_is_refused_with_the_remedy(count, message):
+    model, state = layers.BatchNorm2d(2), torch.nn.BatchNorm2d(2).state_dict()
+    remedy = {"*num_batches_tracked": None}
+    message += rf"\n.*may be absent: rename={re.escape(repr(remedy))}"
+    with pytest.raises(WeightsError, match=f"mismatched: num_batches_tracked {message}"):
+        load_torch(model, state | {"num_batches_tracked": count})
+    load_torch(model, state | {"num_batches_tracked": count}, rename=remedy)
 
 
 def test_flax_has_no_count_of_batches_and_torch_gets_a_zero():

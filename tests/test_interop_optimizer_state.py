@@ -324,6 +324,84 @@ def test_parameters_that_stay_as_they_are_need_no_state(model):
     assert back["state"].keys() == {2, 3}
 
 
+PARTLY = {
+    "sgd": (torch.optim.SGD, {"lr": 0.1}, 0),
+    "momentum": (torch.optim.SGD, {"lr": 0.1, "momentum": 0.9}, 1),
+    "adam": (torch.optim.Adam, {"amsgrad": True}, 3),
+    "adamw": (torch.optim.AdamW, {}, 3),
+    "nadam": (torch.optim.NAdam, {}, 3),
+    "rmsprop": (torch.optim.RMSprop, {"momentum": 0.9, "centered": True}, 3),
+    "adagrad": (torch.optim.Adagrad, {"initial_accumulator_value": 0.5}, 3),
+}
+
+
+@pytest.mark.parametrize(("make", "options", "steps"), PARTLY.values(), ids=PARTLY)
+@pytest.mark.parametrize("without", [{0, 1}, {2}, {0, 3}])
+def test_parameters_without_a_gradient_start_at_zeros(model, make, options, steps, without):
+    """Frozen and unused ones, which PyTorch's optimizers have without a state."""
+    own = tensors(SHAPES.values())
+    optimizer = make(own, **options)
+    for number, parameter in enumerate(own):
+        parameter.requires_grad = number not in without
+    for _ in range(3):
+        for parameter in own:
+            parameter.grad = torch.ones_like(parameter) if parameter.requires_grad else None
+        optimizer.step()
+    transformation = optimizer_from_torch(optimizer)
+    fresh = transformation.init(parameters(model))
+    state = load_torch_optimizer(fresh, optimizer, model, names=NAMES)
+    assert int(state.step) == steps
+    for slot, tree in state.slots.items():
+        start = fresh.slots[slot]
+        for number, name in enumerate(NAMES):
+            layer, key = name.replace("weight", "kernel").split(".")
+            found, first = tree[layer][key].get_value(), start[layer][key].get_value()
+            assert np.array_equal(found, first) == (number in without), (slot, name)
+    back = to_torch_optimizer(state, model, optimizer, names=NAMES)
+    kept = {
+        number: {slot: value for slot, value in kept.items() if value is not None}
+        for number, kept in optimizer.state_dict()["state"].items()
+    }
+    if make is torch.optim.Adagrad:  # which has a state, with no steps, from the start
+        assert back["state"].keys() == set(range(4))
+        kept = {number: value for number, value in kept.items() if number not in without}
+    else:
+        assert back["state"].keys() == {number for number, slots in kept.items() if slots}
+    for number, slots in kept.items():
+        for slot, value in slots.items():
+            assert torch.equal(back["state"][number][slot], value), (number, slot)
+    other = make(tensors(SHAPES.values()), **options)
+    other.load_state_dict(to_torch_optimizer(state, model, other, names=NAMES))
+
+
+def test_a_parameter_that_has_been_trained_since_has_a_state(model):
+    like = source("adam")
+    del like["state"][0], like["state"][1]
+    state = load(model, "adam", source("adam"))
+    assert to_torch_optimizer(state, model, like, names=NAMES)["state"].keys() == set(range(4))
+
+
+@pytest.mark.parametrize("count", [torch.ones(2), [3], torch.ones(2, device="meta"), None])
+def test_a_count_that_is_no_number(model, count):
+    state_dict = source("adam")
+    for kept in state_dict["state"].values():
+        kept["step"] = count
+    if count is None:
+        assert int(load(model, "adam", state_dict, step=7).step) == 7
+    else:
+        refuses(model, "adam", state_dict, "steps, which should be one number: ")
+
+
+def test_lists_that_are_shared_many_times_are_walked_once(model):
+    tree = {}
+    for _ in range(5):
+        tree = [tree] * 1000
+    refuses(model, "adam", {"a": tree}, "source, which has a")
+    state_dict = source("adam")
+    expected = bits(load(model, "adam", state_dict))
+    assert bits(load(model, "adam", {"loss": tree, "last": state_dict})) == expected
+
+
 def test_param_groups_without_slots_go_by_their_order(model):
     groups = [{"params": tensors([(4,), (2,)])}, {"params": tensors([(4, 3), (2, 4)]), "lr": 0.01}]
     optimizer = torch_optimizer("plain", groups)
@@ -493,11 +571,10 @@ def test_names_in_another_order_do_not_fit(model):
 def test_step_counts_that_differ(model):
     state_dict = source("adam")
     state_dict["state"][1]["step"] = torch.tensor(5.0)
-    state_dict["state"][3] = {}
+    state_dict["state"][3] = {}  # which has never had a gradient
     message = (
         r"expected the state of this optimizer of MLP, got \n"
-        r"  steps, which should be one number: 3 of fc1.weight, fc2.weight and 5 of fc1.bias "
-        r"and 0 of fc2.bias$"
+        r"  steps, which should be one number: 3 of fc1.weight, fc2.weight and 5 of fc1.bias$"
     )
     refuses(model, "adam", state_dict, message)
 

@@ -118,6 +118,54 @@ def test_another_shape_departs():
     trace = trace_difference(ours, theirs, np.ones((2, 3), np.float32))
     assert trace.first.absolute == np.inf
     assert trace.first.shape == (2, 5)
+    assert trace.first.note == "[2, 4] here, [2, 5] there"
+    assert str(trace).splitlines() == [
+        "layer    kind    shape   absolute  relative",
+        "(model)  Linear  [2, 5]  [2, 4] here, [2, 5] there  <- first",
+        "(model) is the first to depart: [2, 4] here, [2, 5] there",
+    ]
+
+
+class TheirImages(torch.nn.Sequential):
+    def __init__(self, padding):
+        conv = torch.nn.Conv2d(1, 2, 3, padding=padding)
+        super().__init__(conv, torch.nn.Flatten(), torch.nn.Linear(32, 3))
+
+
+class OurImages(nnx.Sequential):
+    def __init__(self):
+        conv = layers.Conv2d(1, 2, 3, rngs=RNGS)
+        super().__init__(conv, layers.Flatten(), layers.Linear(8, 3, rngs=RNGS))
+
+
+def test_a_layer_that_refuses_what_another_shape_gave_it_is_explained():
+    ours, theirs = OurImages(), TheirImages(1)
+    ours.layers[2] = layers.Linear(32, 3, rngs=RNGS)
+    message = (
+        r"inputs: expected what OurImages takes, .* with which .*32.*; "
+        r"0 is the first to depart: \[1, 2, 2, 2\] here, \[1, 2, 4, 4\] there$"
+    )
+    with pytest.raises(ValueError, match=message):
+        trace_difference(ours, theirs, np.ones((1, 1, 4, 4), np.float32))
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "note"),
+    [
+        (np.nan, 0, "not finite here"),
+        (0, np.inf, "not finite there"),
+        (np.nan, np.inf, "not finite in both, and not the same"),
+    ],
+)
+def test_what_is_not_finite_in_one_alone_is_said(here, there, note):
+    theirs, ours = torch.nn.Linear(2, 2), layers.Linear(2, 2, rngs=RNGS)
+    with torch.no_grad():
+        theirs.bias[0] = there
+    load_torch(ours, theirs.state_dict())
+    ours.bias[...] = jnp.array([here, theirs.bias[1].item()], jnp.float32)
+    trace = trace_difference(ours, theirs, np.ones((1, 2), np.float32))
+    assert note in trace.first.note
+    assert "inf" not in str(trace).split("\n")[1].replace("not finite", "")
 
 
 def test_the_tolerance_decides():

@@ -322,12 +322,3 @@ def test_a_compiler_that_says_what_is_wrong(fresh, tmp_path):
     (tmp_path / "linear.cc").write_text("int x = ;\n")
     fresh.setattr(native, "_SOURCES", tmp_path)
     assert "expected primary-expression" in native.status()
-
-
-def test_a_compiler_that_takes_forever(fresh):
-    def forever(*arguments, **options):
-        raise subprocess.TimeoutExpired("c++", 120)
-
-    fresh.setattr(subprocess, "run", forever)
-    fresh.setenv("CXX", "c++ -DANOTHER")  # whose kernels are nowhere yet
-    assert native.status() == "not in use: c++ took more than two minutes"

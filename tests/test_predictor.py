@@ -76,3 +76,26 @@ def test_a_random_transform():
 def test_what_is_no_batch(inputs, message):
     with pytest.raises(ValueError, match=message):
         predictor(Network())(inputs)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        predictor,
+        lambda model: lambda inputs: predict(model, inputs),
+        lambda model: lambda inputs: predict(model, inputs.tolist()),
+    ],
+)
+@pytest.mark.parametrize("number", [2**32 + 2, -(2**40)])
+def test_a_token_of_64_bits_does_not_wrap(ask, number):
+    class Tokens(nnx.Module):
+        def __init__(self):
+            self.embedding = layers.Embedding(5, 2, rngs=nnx.Rngs(0))
+
+        def __call__(self, x):
+            return self.embedding(x)
+
+    answer = ask(Tokens())
+    assert answer(np.array([2])).shape == (1, 2)
+    with pytest.raises(ValueError, match=f"inputs: expected numbers .* int32, got {number} in row"):
+        answer(np.array([2, number]))

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxnets import losses, optimizers
-from jaxnets.data import Dataset, Split
+from jaxnets import losses, metrics, optimizers
+from jaxnets.data import Dataset, Mixup, Split
 from jaxnets.layers import Dropout, Linear
 from jaxnets.training import NonFiniteLossError, evaluate, fit, predict
+from jaxnets.training.classes import adds_up
 
 
 def data(labels, count=12):
@@ -194,3 +195,248 @@ def test_pixels_without_a_transform_are_named_with_the_remedy():
         evaluate(linear(), pixels, loss=losses.cross_entropy)
     with pytest.raises(ValueError, match=message):
         predict(linear(), pixels.inputs)
+
+
+# -- accuracy ------------------------------------------------------------------------------------
+
+
+class PerPosition(nnx.Module):
+    """Scores of three classes at each of two positions."""
+
+    def __init__(self, rngs=None):
+        self.fc = linear(6)
+
+    def __call__(self, x):
+        return self.fc(x).reshape(-1, 2, 3)
+
+
+POSITIONS = np.random.default_rng(1).integers(0, 3, (12, 2)).astype(np.int32)
+
+
+def right(outputs, labels):
+    return jnp.argmax(outputs, -1).astype(labels.dtype) == labels
+
+
+def unlike_a_count(outputs, labels):
+    return jnp.vdot(jnp.all(right(outputs, labels), -1).astype(int), jnp.ones(len(labels), int))
+
+
+def too_many(outputs, labels):
+    return jnp.vdot(right(outputs, labels).astype(int), jnp.full(len(labels), 99))
+
+
+# what a function counts, and how many of them there are on 12 examples of two labels
+COUNTED = {
+    "auto": ("auto", 24),
+    "labels": (lambda o, y: jnp.sum(right(o, y)), 24),
+    "examples": (lambda o, y: jnp.sum(jnp.all(right(o, y), axis=-1)), 12),
+    "mean of an example": (lambda o, y: jnp.sum(jnp.mean(right(o, y), axis=-1) == 1), 12),
+    "one task": (lambda o, y: jnp.count_nonzero(right(o, y)[:, 0]), 12),
+    "tasks added up": (lambda o, y: jnp.sum(right(o, y)[:, 0]) + jnp.sum(right(o, y)[:, 1]), 24),
+    "in a condition": (lambda o, y: jnp.where(right(o, y), 1, 0).sum(), 24),
+    "ours": (functools.partial(metrics.top_k_correct, k=1), 24),
+    "opaque": (unlike_a_count, 12),
+    "truth values": (lambda o, y: jnp.all(right(o, y), axis=-1), 12),
+    "truth values of labels": (right, 24),
+    "pair": (lambda o, y: (jnp.sum(right(o, y) & (y > 0)), jnp.sum(y > 0)), (POSITIONS > 0).sum()),
+}
+
+
+@pytest.mark.parametrize("kind", COUNTED)
+def test_accuracy_is_out_of_what_is_counted(kind):
+    function, total = COUNTED[kind]
+    model = PerPosition()
+    found = evaluate(
+        model, data(POSITIONS).test, loss=losses.cross_entropy, correct=function, batch_size=5
+    )
+    outputs = predict(model, data(POSITIONS).test.inputs)
+    counted = outputs.argmax(-1) == POSITIONS
+    expected = {
+        12: counted[:, 0].sum() if kind == "one task" else counted.all(-1).sum(),
+        24: counted.sum(),
+    }.get(total, (counted & (POSITIONS > 0)).sum())
+    assert (found.correct, found.total) == (expected, total)
+    assert found.accuracy == expected / total
+
+
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2}, {"seeds": [0]}])
+def test_training_counts_as_evaluation_does(options):
+    examples = COUNTED["examples"][0]
+    build = (lambda rngs: PerPosition()) if "seeds" in options else PerPosition()
+    still = {"optimizer": optimizers.sgd(0.0), "epochs": 1, "batch_size": 5}
+    run = train(build, POSITIONS, correct=examples, **still, **options)
+    run = run.members[0] if "seeds" in options else run
+    assert run.test.total == 12
+    assert run.history[0].train_accuracy == run.history[0].test_accuracy == run.test.accuracy
+
+
+def test_ignored_labels_are_no_predictions():
+    labels = np.where(POSITIONS > 0, POSITIONS, -100).astype(np.int32)
+    run = train(PerPosition(), labels, optimizer=optimizers.sgd(0.0), epochs=1, batch_size=5)
+    outputs = predict(run.model, data(labels).test.inputs).argmax(-1)
+    assert run.test.total == (POSITIONS > 0).sum()
+    assert run.test.correct == ((outputs == labels) & (POSITIONS > 0)).sum()
+    assert run.history[0].train_accuracy == run.test.accuracy
+
+
+def test_pixels_and_labels_that_stand_alone_are_counted_each():
+    class Pixels(nnx.Module):
+        def __init__(self):
+            self.fc = linear(18)
+
+        def __call__(self, x):
+            return self.fc(x).reshape(-1, 2, 3, 3)
+
+    pixels = np.random.default_rng(2).integers(0, 3, (12, 2, 3)).astype(np.int32)
+    assert train(Pixels(), pixels, epochs=1).test.total == 72
+    several = (POSITIONS > 0).astype(np.int32)
+    run = train(linear(2), several, losses.binary_cross_entropy_with_logits, epochs=1)
+    outputs = predict(run.model, data(several).test.inputs)
+    assert run.test == evaluate(
+        run.model, data(several).test, loss=losses.binary_cross_entropy_with_logits
+    )
+    assert (run.test.correct, run.test.total) == (((outputs >= 0) == several).sum(), 24)
+
+
+def test_mixed_labels_are_one_prediction_each():
+    mixed = train(linear(), CLASSES, augment=Mixup(0.2, 3), epochs=1)
+    assert 0 <= mixed.history[0].train_accuracy <= 1
+    assert mixed.history[0].train_accuracy * 12 == pytest.approx(
+        round(mixed.history[0].train_accuracy * 12)
+    )
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda o, y: (jnp.int32(9), jnp.int32(3)), "correct: expected at most as many .* 9 of 3"),
+        (too_many, "correct: expected at most as many correct predictions as there are"),
+        (lambda o, y: jnp.int32(-1), r"correct: expected at most as many correct .* -1 of 6"),
+        (lambda o, y: jnp.mean(right(o, y)), "correct: expected .* a pair of it .*got float32"),
+        (lambda o, y: None, "correct: expected a function that returns .* got None"),
+        (lambda o, y: (1, 2, 3), "correct: expected a function that returns .* got int, int, int"),
+        (lambda o, y: jnp.array(True), r"correct: expected .* truth values \[batch, …\], got bool"),
+    ],
+)
+def test_what_is_no_share_is_refused(function, message):
+    with pytest.raises(ValueError, match=message):
+        train(linear(), CLASSES, correct=function)
+
+
+# -- losses --------------------------------------------------------------------------------------
+
+
+def penalized(outputs, labels):
+    return losses.cross_entropy(outputs, labels, reduction="sum") + 1e-4
+
+
+SUMS = [
+    functools.partial(losses.cross_entropy, reduction="sum"),
+    lambda outputs, labels: losses.cross_entropy(outputs, labels, reduction="sum"),
+    penalized,
+]
+MEANS = [
+    losses.cross_entropy,
+    functools.partial(losses.cross_entropy, reduction="mean"),
+    lambda outputs, labels: jnp.mean(losses.cross_entropy(outputs, labels, reduction="none")),
+    lambda outputs, labels: losses.cross_entropy(outputs, labels, reduction="sum") / len(labels),
+]
+
+
+@pytest.mark.parametrize("loss", [*SUMS, *MEANS])
+def test_train_and_test_loss_are_means_over_the_examples(loss):
+    still = {"optimizer": optimizers.sgd(0.0), "epochs": 1, "batch_size": 5}
+    run = train(linear(), CLASSES, loss, **still)
+    mean = evaluate(linear(), data(CLASSES).test, loss=losses.cross_entropy).loss
+    assert run.history[0].train_loss == pytest.approx(mean, rel=1e-4)
+    assert run.history[0].test_loss == run.test.loss == pytest.approx(mean, rel=1e-4)
+    again = evaluate(linear(), data(CLASSES).test, loss=loss, batch_size=7)
+    assert again.loss == pytest.approx(mean, rel=1e-4)
+    if loss in SUMS:  # a step's loss is what the function returns
+        assert run.step_losses.sum() == pytest.approx(12 * mean, rel=1e-4)
+    many = train(lambda rngs: linear(), CLASSES, loss, seeds=[0], **still)
+    assert many.members[0].history[0].train_loss == pytest.approx(mean, rel=1e-4)
+    assert many.loss.mean == pytest.approx(mean, rel=1e-4)
+
+
+def test_a_loss_is_tried_without_a_sound(capfd):
+    def loud(outputs, labels):
+        jax.debug.print("a loss")
+        return losses.cross_entropy(outputs, labels)
+
+    with jax.disable_jit():
+        shapes = jax.ShapeDtypeStruct((2, 3), np.float32), jax.ShapeDtypeStruct((2,), np.int32)
+        assert [adds_up(loss, lambda: shapes) for loss in (*SUMS, *MEANS)] == [True] * 3 + [
+            False
+        ] * 4
+        assert not adds_up(loud, lambda: shapes)
+    assert not capfd.readouterr().out
+
+
+def test_a_loss_that_takes_no_two_examples_is_a_mean():
+    def of_threes(outputs, labels):
+        return losses.cross_entropy(outputs.reshape(-1, 3, 3), labels.reshape(-1, 3))
+
+    run = train(linear(), CLASSES, of_threes, epochs=1, correct=None)
+    assert np.isfinite(run.test.loss)
+
+
+REAL = np.linspace(-1, 1, 12, dtype=np.float32)
+TWO_NAMES = {"class_names": ("cat", "dog")}
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels", "loss", "names", "message"),
+    [
+        (1, REAL[:, None], "cross_entropy", {}, "loss: expected another one for a single output"),
+        (1, CLASSES * 0, "cross_entropy", {}, "loss: expected another one for a single output"),
+        (
+            1,
+            CLASSES * 0,
+            "nll_loss",
+            {},
+            "got nll_loss, by which a single output learns nothing",
+        ),
+        (3, np.tile(REAL[:, None], 3), "cross_entropy", {}, "labels: expected labels from 0 to 1"),
+        (
+            1,
+            CLASSES,
+            "binary_cross_entropy_with_logits",
+            {},
+            "expected labels from 0 to 1, .* 0 to 2",
+        ),
+        (1, REAL, "binary_cross_entropy_with_logits", {}, "labels: expected .*, got -1 to 1"),
+        (
+            2,
+            CLASSES % 2,
+            "binary_cross_entropy_with_logits",
+            {},
+            "labels: expected the outputs' sh",
+        ),
+        (3, CLASSES, "mse_loss", {}, "labels: expected the outputs' shape"),
+        (2, CLASSES, "cross_entropy", {}, r"labels: expected classes in \[0, 1\]"),
+        (3, CLASSES % 2, "cross_entropy", TWO_NAMES, r"for the 2 classes cat, dog, got .*, for 3"),
+        (
+            2,
+            CLASSES % 2,
+            "cross_entropy",
+            {"class_names": tuple("abcde")},
+            "model: expected outputs for the 5 classes a, b, c, …, got .*, for 2",
+        ),
+        (
+            1,
+            CLASSES % 2,
+            "binary_cross_entropy_with_logits",
+            {"class_names": tuple("abc")},
+            "model: expected outputs for the 3 classes a, b, c, got .*, for 2",
+        ),
+    ],
+)
+def test_outputs_are_those_of_the_classes(outputs, labels, loss, names, message):
+    split = data(labels).train
+    named = Dataset("named", split, split, **names)
+    settings = {"loss": getattr(losses, loss), "optimizer": SGD, "epochs": 1, "progress": "none"}
+    with pytest.raises(ValueError, match=message):
+        fit(linear(outputs), named, **settings)
+    with pytest.raises(ValueError, match=message):
+        fit(lambda rngs: linear(outputs), named, seeds=[0], **settings)

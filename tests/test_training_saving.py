@@ -1,6 +1,10 @@
+import json
 import os
+import re
 import shutil
 import signal
+import warnings
+import zlib
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +22,24 @@ from jaxnets.data import (
     StreamedSplit,
     ToFloat,
 )
-from jaxnets.layers import BatchNorm1d, Dropout, Linear, flatten
-from jaxnets.training import Interrupted, Saving, Sharding, fit
+from jaxnets.data.streaming import split as streaming
+from jaxnets.layers import BatchNorm1d, Dropout, Linear, flatten, native
+from jaxnets.models import RecurrentClassifier
+from jaxnets.training import (
+    Callback,
+    EarlyStopping,
+    Interrupted,
+    Saving,
+    Sharding,
+    checkpoints,
+    fingerprint,
+    fit,
+    saving,
+)
+from jaxnets.training.checkpoints import read
 from jaxnets.training.compiled import Compiled
 from jaxnets.training.placement import Placement
+from tests.test_tampered_files import signed
 
 BATCHES = 7  # of an epoch: six of 8 examples and one of 4
 
@@ -49,6 +67,8 @@ def data(seed=0, streamed=False):
 
 # Made once, as what is compiled for one is used for the next.
 ADAM = optimizers.adam(0.01)
+# The loss of the second epoch is the smallest, by far.
+WILD = optimizers.adam(lambda count: jnp.where(count < 2 * BATCHES, 0.03, 3.0))
 SETTINGS = {
     "loss": losses.cross_entropy,
     "optimizer": ADAM,
@@ -115,6 +135,65 @@ def test_a_run_goes_on_from_any_checkpoint_bit_for_bit(saved, whole, tmp_path, s
     assert_same(train(directory, steps=2, resume=True), whole)
 
 
+def altered(folder, change):
+    """Changes what stands beside a checkpoint's arrays, as if that had been written."""
+    path = folder / "checkpoint.json"
+    held = json.loads(path.read_text())
+    change(held["record"])
+    path.write_text(json.dumps(held))
+    signed(folder)
+
+
+def unlisted(folder):
+    (folder / "arrays.json").write_text('{"shapes": {".a": null}, "keys": {}}')
+    signed(folder)
+
+
+def replaced(folder):
+    shutil.rmtree(folder)
+    folder.touch()
+
+
+TAMPERED = {
+    "a manifest nested deeply": lambda step: (step / "manifest.json").write_text("[" * 100_000),
+    "no manifest but a folder": lambda step: (
+        (step / "manifest.json").unlink() or (step / "manifest.json").mkdir()
+    ),
+    "a history that is none": lambda step: altered(step, lambda held: held.update(history=-1)),
+    "no place in the epoch": lambda step: altered(step, lambda held: held.pop("step_in_epoch")),
+    "more steps than there are": lambda step: altered(step, lambda held: held.update(counted=0)),
+    "arrays that are not listed": unlisted,
+    "a file in place of the folder": replaced,
+}
+
+
+@pytest.mark.parametrize("kind", TAMPERED)
+def test_a_newest_checkpoint_that_is_not_understood_is_passed_over(saved, whole, tmp_path, kind):
+    directory = truncated(saved, tmp_path / "run", 8)
+    TAMPERED[kind](directory / "step-8")
+    message = "run/step-8 is damaged .*run/step-7 is taken instead"
+    with pytest.warns(UserWarning, match=message) as heard:
+        run = train(directory, steps=4, resume=True)
+    assert len(heard) == 1
+    assert_same(run, whole)
+    with warnings.catch_warnings():  # step 8 came again
+        assert read(directory).step == 21
+
+
+def test_a_checkpoint_of_a_version_that_saved_no_totals_is_gone_on_from(
+    whole, tmp_path, monkeypatch
+):
+    tree = saving._tree
+    with monkeypatch.context() as patched:
+        without = lambda journal: {k: v for k, v in tree(journal).items() if k != "totals"}  # noqa: E731
+        patched.setattr(saving, "_tree", without)
+        train(tmp_path / "run", steps=2)
+    directory = truncated(tmp_path / "run", tmp_path / "old", 10)
+    for step in directory.glob("step-*"):
+        altered(step, lambda held: held.pop("counted"))
+    assert_same(train(directory, steps=2, resume=True), whole)
+
+
 def test_a_run_that_never_saved_begins(tmp_path, whole):
     assert_same(train(tmp_path / "new", resume=True), whole)
 
@@ -151,6 +230,116 @@ def test_streamed_splits_go_on_too(whole, tmp_path):
     assert_same(train(directory, on=streamed, resume=True), whole)
 
 
+class Changed:
+    """Examples of which one is another than it was, or each is another one each time."""
+
+    def __init__(self, split, row=None, by=(1, 0)):
+        self.split, self.row, self.by, self.read = split, row, by, 0
+
+    def __len__(self):
+        return len(self.split)
+
+    def __getitem__(self, row):
+        self.read += 1
+        inputs, label = self.split.inputs[row], self.split.labels[row]
+        if row == self.row:
+            return inputs + np.uint8(self.by[0]), np.int32((label + self.by[1]) % 3)
+        return (inputs + np.uint8(self.read), label) if self.row is None else (inputs, label)
+
+
+@pytest.mark.parametrize("changed", [{"row": 51}, {"row": 25, "by": (0, 1)}])
+def test_streamed_examples_that_have_changed_are_noticed(tmp_path, changed):
+    split = data().train
+    here = Dataset("drawn", StreamedSplit(Changed(split, 99)), split.take(9))
+    there = Dataset("drawn", StreamedSplit(Changed(split, **changed)), split.take(9))
+    train(tmp_path / "run", on=here, epochs=1)
+    with pytest.raises(ValueError, match="data.train is 52 examples .*, was 52 examples"):
+        train(tmp_path / "run", on=there, epochs=1, resume=True)
+    train(tmp_path / "run", on=data(), epochs=1, resume=True)  # the same ones in memory
+
+
+def test_what_tells_streamed_examples_apart(monkeypatch):
+    split = data().train
+    whole = zlib.crc32(split.labels.tobytes(), zlib.crc32(split.inputs.tobytes()))
+    assert StreamedSplit(split).checksum() == whole
+    assert StreamedSplit(Changed(split)).checksum() is None
+    monkeypatch.setattr(streaming, "_MOST_CHECKED", 100)  # five of them, and all labels
+    assert StreamedSplit(split).checksum() not in (whole, None)
+    other = Split(split.inputs, np.where(np.arange(52) == 1, 1 - split.labels % 2, split.labels))
+    assert StreamedSplit(other).checksum() != StreamedSplit(split).checksum()
+
+
+# The best epoch
+
+
+BEST = EarlyStopping(None, metric="train_loss", restore_best=True)
+
+
+@pytest.fixture(scope="module")
+def restored():
+    """A run that ends with an earlier epoch than its last."""
+    run = train(callbacks=[BEST], optimizer=WILD, epochs=5)
+    assert run.restored == 2
+    return run
+
+
+@pytest.mark.parametrize("steps", [7, 16, 35])
+def test_a_resumed_run_restores_the_same_epoch_bit_for_bit(tmp_path, restored, steps):
+    class Stop(Callback):
+        def steps(self, step, losses):
+            if step >= steps:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    options = {"optimizer": WILD, "keep": 1, "epochs": 5, "steps": 2}
+    with pytest.raises(Interrupted, match=f"after step {steps}"):
+        train(tmp_path, callbacks=[BEST, Stop()], **options)
+    again = train(tmp_path, resume=True, callbacks=[BEST], **options)
+    assert again.restored == restored.restored
+    assert_same(again, restored)
+
+
+def test_the_best_checkpoint_is_that_of_the_restored_epoch(tmp_path, restored):
+    train(tmp_path, callbacks=[BEST], optimizer=WILD, epochs=5, keep=1)
+    best = checkpoints.read(tmp_path, "best")
+    assert best.step == BATCHES * restored.restored
+    assert (best.score, best.metric) == (-restored.epoch.train_loss, "train_loss")
+    assert best.record["history"][-1]["epoch"] == restored.restored
+    other = Net()
+    expected, got = (nnx.split(model) for model in (restored.model, best.model(other)))
+    jax.tree.map(np.testing.assert_array_equal, *map(numbers, (expected[1], got[1])))
+    assert expected[0] == got[0]
+    with pytest.raises(ValueError, match=r"like: expected the model that .* is float32\[16, 8\], "):
+        best.model(Net(9))
+    with pytest.raises(ValueError, match="model: expected an nnx.Module, got a str"):
+        best.model("Net")
+
+
+def numbers(state):
+    keys = jax.dtypes.prng_key
+    return jax.tree.map(
+        lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, keys) else x, state
+    )
+
+
+def test_a_run_whose_best_epoch_was_not_kept_says_so(tmp_path, restored):
+    train(tmp_path, optimizer=WILD, epochs=5)  # keeps that of the smallest test loss
+    shutil.rmtree(tmp_path / f"step-{BATCHES * restored.restored}")
+    message = "restore_best: expected False, or the weights of epoch {}, the best so far, got no"
+    with pytest.raises(ValueError, match=message.format(restored.restored)):
+        train(tmp_path, resume=True, callbacks=[BEST], optimizer=WILD, epochs=5)
+    run = train(tmp_path, resume=True, optimizer=WILD, epochs=5)
+    assert run.restored is None
+
+
+def test_a_run_that_goes_on_by_another_metric_compares_no_scores_of_the_first(tmp_path):
+    save = {"optimizer": WILD, "keep": 1}
+    train(tmp_path, callbacks=[BEST], epochs=2, **save)
+    run = train(tmp_path, resume=True, epochs=4, **save)
+    later = [record.test_loss for record in run.history[2:]]
+    assert run.history[1].train_loss < min(later)
+    assert checkpoints.read(tmp_path, "best").score == -min(later)
+
+
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_request_to_stop_saves_first(tmp_path, whole, signum):
     fired = []
@@ -180,6 +369,70 @@ def test_a_request_to_stop_saves_first(tmp_path, whole, signum):
     assert 4 <= e.value.step < 21
     run = train(tmp_path / "run", model=Asking(), resume=True)
     np.testing.assert_array_equal(run.step_losses, whole.step_losses)
+
+
+MACHINE = {"devices": 1, "processor": "x", "cores": 2, "kernels": {"linear": "1a", "conv": None}}
+
+
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"processor": "y"}, "processor: y, before x$"),
+        ({"cores": 4}, "cores: 4, before 2$"),
+        ({"kernels": {"linear": None, "conv": None}}, "native linear kernels: none, before 1a$"),
+        ({"kernels": {"linear": "1b", "conv": None}}, "native linear kernels: 1b, before 1a$"),
+        ({"kernels": {"linear": "1a", "conv": "2"}}, "native conv kernels: 2, before none$"),
+    ],
+)
+def test_where_bits_may_be_others_a_warning_says_so(tmp_path, monkeypatch, other, message):
+    monkeypatch.setattr(saving, "machine", lambda *_: MACHINE)
+    train(tmp_path / "run", epochs=1)
+    monkeypatch.setattr(saving, "machine", lambda *_: MACHINE | other)
+    with pytest.warns(UserWarning, match="the run may end with other bits than .*: " + message):
+        train(tmp_path / "run", epochs=1, resume=True)
+    same, refused = (
+        Saving(tmp_path / "run", same_bits=True),
+        "resume: expected what .* same bits, .*",
+    )
+    with pytest.raises(ValueError, match=refused + message):
+        fit(Net(), data(), save=same, resume=True, **SETTINGS)
+
+
+def test_other_versions_and_devices_may_have_other_bits(tmp_path, monkeypatch):
+    monkeypatch.setattr(saving, "machine", lambda *_: MACHINE)
+    train(tmp_path / "run", epochs=1)
+    monkeypatch.setattr(fingerprint, "_PACKAGES", ("jaxnets",))
+    monkeypatch.setattr(fingerprint.metadata, "version", lambda package: "9")
+    with pytest.warns(UserWarning, match="jaxnets 9, before 0"):
+        train(tmp_path / "run", epochs=1, resume=True)
+    monkeypatch.undo()
+    monkeypatch.setattr(saving, "machine", lambda *_: MACHINE | {"devices": 2})
+    train(tmp_path / "run", epochs=1, resume=True)  # of devices, which are chosen, it says nothing
+    same = Saving(tmp_path / "run", same_bits=True)
+    with pytest.raises(ValueError, match="devices: 2, before 1"):
+        fit(Net(), data(), save=same, resume=True, **SETTINGS)
+
+
+def test_the_kernels_of_a_run_are_recorded(tmp_path, monkeypatch):
+    draw = np.random.default_rng(0)
+    inputs = draw.normal(size=(16, 8, 3)).astype(np.float32)
+    split = Split(inputs, draw.integers(2, size=16).astype(np.int32))
+    settings = {**SETTINGS, "transform": None, "augment": None, "epochs": 1}
+
+    def run(**options):
+        model = RecurrentClassifier(3, 4, 1, output_dim=2, rngs=nnx.Rngs(0))
+        save = Saving(tmp_path / "run", **options)
+        return fit(model, Dataset("drawn", split, split), save=save, resume=True, **settings)
+
+    run()
+    record = read(tmp_path / "run").record["machine"]
+    assert record["kernels"]["recurrence"] == native.asked_for(["recurrence"])["recurrence"]
+    assert re.fullmatch("[0-9a-f]{16}", record["kernels"]["recurrence"])
+    run(same_bits=True)
+    monkeypatch.setattr(native, "_load", native._load.__wrapped__)
+    monkeypatch.setenv("JAXNETS_NATIVE", "no")
+    with pytest.warns(UserWarning, match="native recurrence kernels: none, before "):
+        run()
 
 
 def test_a_folder_in_use_is_not_begun_anew(saved):
@@ -235,6 +488,7 @@ def test_arguments_that_do_not_go_together(options, message):
         ({"steps": 0}, "steps: expected a positive integer, got 0"),
         ({"minutes": 0}, "minutes: expected a .*number"),
         ({"keep": -1}, "keep: expected a positive integer, got -1"),
+        ({"same_bits": "yes"}, "same_bits: expected True or False, got yes"),
     ],
 )
 def test_bad_numbers_are_named(tmp_path, options, message):

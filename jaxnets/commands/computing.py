@@ -9,7 +9,7 @@ from typing import Any, get_args
 import click
 import jax
 
-from jaxnets.arrays import check_positive
+from jaxnets.arrays import check_bool, check_choice, check_integer, check_positive
 from jaxnets.commands.flags import added
 from jaxnets.compare.torch_side import visible_cores
 from jaxnets.training import Sharding
@@ -24,6 +24,8 @@ _DEFAULTS = {
     "accumulate": 1,
     "compute_dtype": None,
 }
+_DTYPES = ("bfloat16", "float16", "float32")
+_MOST_DEVICES = 2**16  # a record that says more was not written by us
 _FLAGS = (
     click.option(
         "--devices", type=int, help="How many devices share each batch, those of all processes."
@@ -54,7 +56,7 @@ _FLAGS = (
     ),
     click.option(
         "--compute-dtype",
-        type=click.Choice(["bfloat16", "float16", "float32"]),
+        type=click.Choice(_DTYPES),
         help="Compute the network in this dtype; weights, loss and optimizer stay as they are.",
     ),
 )
@@ -76,6 +78,22 @@ def take(flags: dict[str, Any]) -> dict[str, Any]:
     for name in given.keys() & {"devices", "model_devices", "accumulate"}:
         check_positive(name, given[name])
     return given
+
+
+def check(computing: Mapping[str, Any]) -> None:
+    """Checks what a record says of how its run computes.
+
+    Raises:
+        ValueError: naming what ``settled`` could not have returned.
+    """
+    values = {**_DEFAULTS, **computing}
+    for name in ("devices", "model_devices", "accumulate"):
+        if values[name] is not None or name != "devices":
+            check_integer(name, values[name], least=1, most=_MOST_DEVICES)
+    check_choice("parallel", values["parallel"], get_args(Parallel))
+    check_bool("fsdp", values["fsdp"])
+    if values["compute_dtype"] is not None:
+        check_choice("compute_dtype", values["compute_dtype"], _DTYPES)
 
 
 def make_cpu_devices(count: int | None, processes: int | None) -> None:

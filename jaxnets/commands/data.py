@@ -7,12 +7,14 @@ from typing import Any
 import click
 import numpy as np
 
-from jaxnets.arrays import InputError, describe
-from jaxnets.commands.flags import PathArgument, data_dir
-from jaxnets.data import Dataset, files, from_tfds, load
+from jaxnets import recipes
+from jaxnets.arrays import InputError, describe, printable
+from jaxnets.commands.flags import PathArgument, data_dir, data_option, image_size
+from jaxnets.data import Dataset, files, from_tfds, image_folder
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.contact_sheet import contact_sheet
 from jaxnets.data.dataset import in_memory
+from jaxnets.data.image_files import check_size
 from jaxnets.data.known import KNOWN
 from jaxnets.data.loading import SOURCES
 from jaxnets.data.source import Part, Source
@@ -34,18 +36,25 @@ def _where(command: Callable[..., Any]) -> Callable[..., Any]:
     for flag in (
         click.option("--source", type=click.Choice(SOURCES), help="Look nowhere else."),
         data_dir,
+        image_size,
+        data_option,
     ):
         command = flag(command)
     return command
+
+
+def _load(name: str, data_option: tuple[tuple[str, Any], ...], **options: Any) -> Dataset:
+    given = {option: value for option, value in options.items() if value is not None}
+    return recipes.load_named(name, {**dict(data_option), **given})
 
 
 @data_group.command("list")
 def list_command() -> None:
     """List the data sets that are known, and where they lie on this machine."""
     for name in sorted({*DATASETS, *KNOWN, *finding.TEXTS}):
-        click.echo(f"{name:15} {_place(name)}")
+        click.echo(f"{name:15} {printable(_place(name), limit=None)}")
     for name, folder in from_tfds.prepared():
-        click.echo(f"{name:15} TensorFlow Datasets, {folder}")
+        click.echo(f"{printable(name):15} TensorFlow Datasets, {printable(folder, limit=None)}")
     click.echo(f"\nand the sets that TensorFlow Datasets can prepare: {len(from_tfds.names())}")
 
 
@@ -64,10 +73,10 @@ def _place(name: str) -> str:
 @data_group.command("info")
 @click.argument("name")
 @_where
-def info_command(name: str, source: Any, data_dir: Path | None) -> None:
-    """Describe the data set NAME: where it comes from, its sizes, its classes."""
-    data = load(name, source=source, data_dir=data_dir)
-    click.echo(f"{data.name}: {data.origin}")
+def info_command(name: str, **where: Any) -> None:
+    """Describe the data set NAME, or at a path: where it comes from, its sizes, its classes."""
+    data = _load(name, **where)
+    click.echo(printable(f"{data.name}: {data.origin}", limit=None))
     spec = data.spec
     click.echo(f"inputs {describe(spec.inputs)}, labels {describe(spec.labels)}")
     click.echo(f"train {len(data.train):,}, test {len(data.test):,}")
@@ -101,7 +110,7 @@ def _scaled(data: Dataset) -> str:
 
 
 def _print_classes(data: Dataset, classes: int) -> None:
-    names = data.class_names or tuple(map(str, range(classes)))
+    names = tuple(map(printable, data.class_names or range(classes)))
     width = max(len("class"), *map(len, names))
     click.echo(f"{'class':{width}}  {'train':>7}  {'test':>7}")
     counts = (class_counts(in_memory(split), classes) for split in (data.train, data.test))
@@ -115,16 +124,14 @@ def _print_classes(data: Dataset, classes: int) -> None:
 @click.option("--split", default="train", show_default=True, help="Such as test or train[:10%].")
 @click.option("-n", "count", type=click.IntRange(min=1), default=10, show_default=True)
 @click.option("--out", type=PathArgument(), help="A new PNG file of n of each class.")
-def head_command(
-    name: str, source: Any, data_dir: Path | None, split: str, count: int, out: Path | None
-) -> None:
-    """Show the first examples of the data set NAME; as a picture with --out."""
+def head_command(name: str, split: str, count: int, out: Path | None, **where: Any) -> None:
+    """Show the first examples of the data set NAME, or at a path; as a picture with --out."""
     if out is not None and (
         out.exists() or out.suffix.lower() != ".png" or not out.absolute().parent.is_dir()
     ):
         raise InputError("out", "a new file that ends in .png, in a folder that exists", str(out))
     whole = split in ("train", "test")
-    data = load(name, source=source, data_dir=data_dir, train=None if whole else split)
+    data = _load(name, **where, train=None if whole else split)
     examples = data.test if split == "test" else data.train
     if out is None:
         for number in range(min(count, len(examples))):
@@ -132,7 +139,7 @@ def head_command(
             click.echo(f"{number}: {shown} → {_answer(data, examples.labels[number])}")
         return
     contact_sheet(in_memory(examples), data.class_names, count).save(out)
-    click.echo(f"wrote {out}")
+    click.echo(f"wrote {printable(out, limit=None)}")
 
 
 def _example(data: Dataset, example: np.ndarray) -> str:
@@ -145,7 +152,7 @@ def _example(data: Dataset, example: np.ndarray) -> str:
 
 def _answer(data: Dataset, label: np.ndarray) -> str:
     if label.ndim == 0 and data.class_names is not None:
-        return data.class_names[int(label)]
+        return printable(data.class_names[int(label)])
     if label.size > _MOST_COLUMNS:
         return describe(label)
     return " ".join(f"{value:g}" for value in label.ravel())
@@ -153,18 +160,23 @@ def _answer(data: Dataset, label: np.ndarray) -> str:
 
 @data_group.command("check")
 @click.argument("folder", metavar="DIR", type=PathArgument())
-def check_command(folder: Path) -> None:
+@image_size
+def check_command(folder: Path, size: Any) -> None:
     """Read all of the data sets in the folder DIR, or DIR itself, and say what is damaged."""
     if not folder.exists():
         raise InputError("DIR", "an existing folder or file", str(folder))
-    found = _open(folder)
+    size = None if size is None else check_size("size", size)
+    found = _open(folder, size, nested=0)
     children = sorted(folder.iterdir()) if not found and folder.is_dir() else []
-    sources = [source for source in (found, *map(_open, children)) if source is not None]
-    if not sources:
-        raise InputError("DIR", f"a folder with {files.LAYOUTS}", f"{folder}, which has none")
+    sources = [found, *(_open(child, size) for child in children)]
+    sources = [each for each in sources if each is not None] or [_open(folder, size)]
     for source in sources:
+        if source is None:
+            raise InputError("DIR", f"a folder with {files.LAYOUTS}", f"{folder}, which has none")
         sizes = (f"{name} {_read_through(part):,}" for name, part in source.parts.items())
-        click.echo(f"{source.origin}: {', '.join(sizes)}, all readable")
+        click.echo(f"{printable(source.origin, limit=None)}: {', '.join(sizes)}, all readable")
+        for left_out in source.left_out:
+            click.echo(f"  left out: {printable(left_out, limit=None)}")
 
 
 def _read_through(part: Part) -> int:
@@ -174,6 +186,9 @@ def _read_through(part: Part) -> int:
     return part.length
 
 
-def _open(path: Path) -> Source | None:
-    raw = path / "raw"
-    return files.open_path(path) or (files.open_path(raw) if raw.is_dir() else None)
+def _open(
+    path: Path, size: tuple[int, int] | None, nested: int = image_folder.WRAPPINGS
+) -> Source | None:
+    places = [path, *(raw for raw in [path / "raw"] if raw.is_dir())]
+    found = (files.open_path(place, size=size, nested=nested) for place in places)
+    return next((source for source in found if source is not None), None)

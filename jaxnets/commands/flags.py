@@ -14,7 +14,7 @@ import click
 from jaxnets.losses import LOSSES
 from jaxnets.models import MODELS
 from jaxnets.optimizers import OPTIMIZERS
-from jaxnets.recipes import AUGMENTATIONS, RECIPES, Recipe
+from jaxnets.recipes import AUGMENTATIONS, RECIPES, SCHEDULERS, Recipe
 
 _WORDS = {
     **dict.fromkeys(("true", "yes", "on"), True),
@@ -74,6 +74,40 @@ def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:60]}…")
 
 
+class Scheduler(click.ParamType):
+    """NAME or NAME:KEY=VALUE,KEY=VALUE: a schedule of the learning rate, and its arguments."""
+
+    name = "NAME[:KEY=VALUE,…]"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str | None, dict[str, Any]]:
+        """The schedule's name, None for a constant rate, and its arguments."""
+        name, _, text = value.partition(":")
+        found = _called(name)
+        if found is None or (found == "none" and text):
+            known = ", ".join(["none", *SCHEDULERS])
+            self.fail(f"expected one of {known}, got {_short(value)}", param, ctx)
+        pairs = _BETWEEN.split(text) if text else []
+        options = dict(KeyValue().convert(pair, param, ctx) for pair in pairs)
+        return (None if found == "none" else found), options
+
+
+#: A comma that is not within brackets.
+_BETWEEN = re.compile(r",(?![^(\[]*[)\]])")
+#: What PyTorch calls them, where that is not our name with a hyphen or with LR at its end.
+_ALIASES = {
+    "cosineannealing": "cosine",
+    "cosineannealingwarmrestarts": "cosine-restarts",
+    "poly": "polynomial",
+}
+
+
+def _called(name: str) -> str | None:
+    """Which schedule is meant, also by PyTorch's name for it."""
+    plain = name.lower().replace("-", "").replace("_", "").removesuffix("lr")
+    names = {known.replace("-", ""): known for known in ("none", *SCHEDULERS)}
+    return (names | _ALIASES).get(plain)
+
+
 class PathArgument(click.ParamType):
     """A path that the system can look at, whether something is there or not."""
 
@@ -91,6 +125,20 @@ class PathArgument(click.ParamType):
         return path
 
 
+class ImageSize(click.ParamType):
+    """PIXELS, or HEIGHTxWIDTH."""
+
+    name = "PIXELS"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> int | tuple[int, int]:
+        """One number, or the height and the width."""
+        match = re.fullmatch(r"(\d{1,9})(?:[x×,](\d{1,9}))?", str(value))
+        if match is None:
+            self.fail(f"expected PIXELS or HEIGHTxWIDTH, got {_short(str(value))}", param, ctx)
+        height, width = match.groups()
+        return int(height) if width is None else (int(height), int(width))
+
+
 _Command = Callable[..., Any]
 
 model_option = click.option(
@@ -102,6 +150,17 @@ model_option = click.option(
 data_dir = click.option(
     "--data-dir", type=PathArgument(), help="The data set's own folder, or the one it lies in."
 )
+image_size = click.option(
+    "--size",
+    type=ImageSize(),
+    help="Bring a folder's images to this size, such as 64 or 48x64 (height and width).",
+)
+data_option = click.option(
+    "--data-option",
+    type=KeyValue(),
+    multiple=True,
+    help="Any argument of jaxnets.data.load, such as train=train[:90%] or label=kind.",
+)
 
 _NETWORK = (
     click.option(
@@ -109,14 +168,10 @@ _NETWORK = (
     ),
     model_option,
     click.option("--batch-size", type=int, help="Examples in a step."),
-    click.option("--data", help="Another data set, by any name that jaxnets finds."),
+    click.option("--data", help="Another data set: its path, or any name that jaxnets finds."),
     data_dir,
-    click.option(
-        "--data-option",
-        type=KeyValue(),
-        multiple=True,
-        help="Any argument of jaxnets.data.load, such as train=train[:90%].",
-    ),
+    image_size,
+    data_option,
     click.option(
         "--layout",
         type=click.Choice(["images", "rows", "tokens"]),
@@ -151,6 +206,15 @@ _TRAINING = (
     ),
     click.option(
         "--buckets", type=int, help="Lengths at most, at which batches of similar texts run."
+    ),
+)
+_SCHEDULE = (
+    click.option(
+        "--scheduler",
+        type=Scheduler(),
+        help=f"Change the learning rate from --lr on: {', '.join(SCHEDULERS)}; with PyTorch's "
+        "arguments, such as step:step_size=5,gamma=0.5, which count epochs. cosine and onecycle "
+        "end with the last epoch; none keeps it.",
     ),
 )
 _SAVING = (
@@ -195,6 +259,11 @@ def recipe_flags(command: _Command) -> _Command:
     return added((*_TRAINING, *_NETWORK), command)
 
 
+def scheduler_flag(command: _Command) -> _Command:
+    """Adds the flag that changes the learning rate."""
+    return added(_SCHEDULE, command)
+
+
 def saving_flags(command: _Command) -> _Command:
     """Adds the flags that say where a run is written, and how often it saves."""
     return added(_SAVING, command)
@@ -223,6 +292,8 @@ def added(flags: tuple[_Command, ...], command: _Command) -> _Command:
 def changed(recipe: Recipe, flags: dict[str, Any]) -> Recipe:
     """The recipe with what the flags change; another part begins with its own defaults."""
     given = {name: value for name, value in flags.items() if value not in (None, ())}
+    if "scheduler" in given:
+        given["scheduler"], given["scheduler_options"] = given["scheduler"]
     for part, short in _SHORT.items():
         name = f"{part}_options"
         options = {} if part in given else dict(getattr(recipe, name))
@@ -232,4 +303,8 @@ def changed(recipe: Recipe, flags: dict[str, Any]) -> Recipe:
 
 
 #: The options that have a flag of their own.
-_SHORT = {"model": (), "data": ("data_dir",), "optimizer": ("lr", "momentum", "weight_decay")}
+_SHORT = {
+    "model": (),
+    "data": ("data_dir", "size"),
+    "optimizer": ("lr", "momentum", "weight_decay"),
+}

@@ -1,16 +1,19 @@
 """The command that asks a trained network."""
 
-from collections.abc import Sequence
+import csv
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+from flax import nnx
 
 from jaxnets import recipes, runs
-from jaxnets.arrays import InputError, shown
+from jaxnets.arrays import InputError, printable, shown
 from jaxnets.commands.flags import PathArgument
-from jaxnets.data import Dataset, StandardizedDataset
+from jaxnets.data import Dataset, StandardizedDataset, TableEncoder, table_files, tables
 from jaxnets.models import LanguageModel
 from jaxnets.sampling import sample
 from jaxnets.training import predict
@@ -20,9 +23,20 @@ _Examples = list[tuple[str, np.ndarray]]
 
 @click.command("predict")
 @click.argument("run", type=PathArgument())
-@click.argument("inputs", metavar="[IMAGE | TEXT]...", nargs=-1)
+@click.argument("inputs", metavar="[IMAGE | TEXT | TABLE]...", nargs=-1)
+@click.option(
+    "--row",
+    multiple=True,
+    metavar="NAME=VALUE,…",
+    help="A new row of a table, or a step of a series; repeatable.",
+)
 @click.option("--index", type=int, multiple=True, help="A test example, by number; repeatable.")
 @click.option("--top", type=click.IntRange(min=1), show_default="3", help="Classes to show.")
+@click.option(
+    "--invert/--no-invert",
+    default=None,
+    help="Exchange dark and light; by default where an image's border is unlike those trained on.",
+)
 @click.option("--prompt", help="What a language model goes on writing after.")
 @click.option("--length", type=int, show_default="400", help="Tokens to write.")
 @click.option(
@@ -33,22 +47,38 @@ _Examples = list[tuple[str, np.ndarray]]
 )
 @click.option("--seed", type=int, show_default="0", help="Draws what is written.")
 def predict_command(run: Path, **flags: Any) -> None:
-    """Classify image files, texts or test examples with the network saved in the folder RUN.
+    """Classify image files, texts, rows or test examples with the network saved in the folder RUN.
 
-    A network on text takes each TEXT as it stands; a language model goes on after --prompt.
+    An image of another size is resized: the largest middle part of the right proportions.
+
+    A network on text takes each TEXT as it stands; a language model goes on after --prompt. Each
+    TABLE is a file with the columns that a network on a table was trained on, or - for standard
+    input. A series is forecast from its last rows.
     """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
-    if not {"inputs", "index", "prompt"} & set(given):
+    if not {"inputs", "index", "prompt", "row"} & set(given):
         expected = "an image file, a text, --index N or --prompt TEXT"
-        raise click.UsageError(f"expected {expected}, got none of them")
+        raise click.UsageError(f"expected {expected}, got none of them; of a table a file or --row")
     saved = runs.read(run)
     writes = isinstance(saved.model, LanguageModel)
-    _check_flags(given, saved, ("inputs", "index", "top") if writes else _WRITING)
+    _check_flags(given, saved, ("inputs", "row", "index", "top", "invert") if writes else _WRITING)
     if writes:
-        click.echo(_written(saved, **given))
+        click.echo(printable(_written(saved, **given), limit=None, lines=True))
     else:
         for line in _answers(saved, **given):
             click.echo(line)
+
+
+def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
+    """Where a run was saved, and how to ask it, in a line.
+
+    Args:
+        folder: where all was saved.
+        example: the run's own folder.
+        model: the run's.
+    """
+    asked = "--prompt TEXT" if isinstance(model, LanguageModel) else "--index 0"
+    return f"saved in {folder}; to ask it: jaxnets predict {shlex.quote(str(example))} {asked}"
 
 
 _WRITING = ("prompt", "length", "temperature", "seed")
@@ -62,8 +92,13 @@ def _check_flags(given: dict[str, Any], saved: runs.SavedRun, strange: Sequence[
             called = "TEXT" if name == "inputs" else name
             expected = f"none, as {type(saved.model).__name__} {does}"
             raise InputError(called, expected, shown(given[name]))
+    reads_images = saved.encoder is None and saved.table is None
+    if "invert" in given and not (reads_images and "inputs" in given):
+        raise InputError("invert", "none, as no image file is given", given["invert"])
     if "top" in given and not saved.classifies:
         raise InputError("top", "none, as the run has no classes", given["top"])
+    if "row" in given and saved.table is None:
+        raise InputError("row", "none, as the run is not on a table", given["row"][0])
 
 
 def _written(
@@ -79,27 +114,113 @@ def _written(
 
 
 def _answers(
-    saved: runs.SavedRun, inputs: tuple[str, ...] = (), index: tuple[int, ...] = (), top: int = 3
+    saved: runs.SavedRun,
+    inputs: tuple[str, ...] = (),
+    row: tuple[str, ...] = (),
+    index: tuple[int, ...] = (),
+    top: int = 3,
+    invert: bool | None = None,
 ) -> list[str]:
     """A line for each example."""
-    examples = _given(saved, inputs) if inputs else []
+    examples = _given(saved, inputs, invert) if inputs else []
+    if row and saved.table is not None:
+        rows = saved.table([_values(text, saved.table.names) for text in row])
+        examples += _from_rows(saved, rows, list(row))
     if index:
-        examples += _chosen(recipes.load_data(saved.recipe), index)
+        examples += _chosen(_data(saved, "index"), index, saved.class_names)
     batch = np.stack([example for _, example in examples])
-    outputs = predict(saved.model, batch, transform=recipes.build_transform(saved.recipe))
-    names = (name for name, _ in examples)
-    return [f"{name}: {_answer(saved, row, top)}" for name, row in zip(names, outputs, strict=True)]
+    outputs = predict(saved.model, batch, transform=saved.transform)
+    names = (printable(name, limit=None) for name, _ in examples)
+    return [
+        f"{name}: {_answer(saved, each, top)}" for name, each in zip(names, outputs, strict=True)
+    ]
 
 
-def _given(saved: runs.SavedRun, inputs: tuple[str, ...]) -> _Examples:
+def _given(saved: runs.SavedRun, inputs: tuple[str, ...], invert: bool | None) -> _Examples:
     """The texts or images given, each with its name."""
     if saved.encoder is not None:
         return list(zip(inputs, saved.encoder(inputs), strict=True))
-    spec = saved.inputs or recipes.load_data(saved.recipe).spec.inputs
-    return [(path, runs.read_image(path, spec)) for path in inputs]
+    if saved.table is not None:
+        return [example for file in inputs for example in _of_table(saved, saved.table, file)]
+    spec = saved.inputs or _data(saved, "image").spec.inputs
+    examples = []
+    for path in inputs:
+        image = runs.open_image(path, spec, background=saved.background, invert=invert)
+        for note in _changes(image, told=invert is not None):
+            click.echo(printable(f"{path}: {note}", limit=None), err=True)
+        examples.append((path, image.pixels))
+    return examples
 
 
-def _chosen(data: Dataset, index: tuple[int, ...]) -> _Examples:
+def _data(saved: runs.SavedRun, argument: str) -> Dataset:
+    """The run's data set."""
+    if saved.recipe is None:
+        expected = "none, as the folder of a run from Python does not name its data"
+        raise InputError(argument, expected, "one")
+    return recipes.load_data(saved.recipe)
+
+
+def _changes(image: runs.GivenImage, *, told: bool) -> list[str]:
+    """What was done to an image, in words, unless the user told to do it."""
+    (height, width), (new_height, new_width) = image.size, image.pixels.shape[:2]
+    changes = []
+    if (height, width) != (new_height, new_width):
+        same = height * new_width == width * new_height
+        part = "resized" if same else "its middle is resized"
+        changes.append(f"{width}×{height} pixels, {part} to {new_width}×{new_height}")
+    if image.inverted and not told:
+        why = "dark and light are the other way round than in the training images"
+        changes.append(f"{why}, so it is inverted (--no-invert leaves it)")
+    return changes
+
+
+def _of_table(saved: runs.SavedRun, encoder: TableEncoder, file: str) -> _Examples:
+    """The rows of a file, or of standard input; the one example that is the end of a series."""
+    cells = table_files.read(Path(file))
+    return _from_rows(saved, *tables.new_rows(cells, encoder, series=_window(saved) is not None))
+
+
+def _from_rows(saved: runs.SavedRun, rows: np.ndarray, places: list[str]) -> _Examples:
+    """Examples of rows of inputs, each with its name."""
+    if saved.inputs_scaler is not None:
+        rows = saved.inputs_scaler(rows)
+    window = _window(saved)
+    if window is None:
+        return list(zip(places, rows, strict=True))
+    if len(rows) < window:
+        expected = f"at least {window} rows, from which the run forecasts"
+        raise InputError(places[-1], expected, f"{len(rows)}")
+    return [(f"after {places[-1]}", rows[-window:])]
+
+
+def _window(saved: runs.SavedRun) -> int | None:
+    """How many rows the run forecasts from; None if each row is an example."""
+    shape: tuple[int, ...] = () if saved.inputs is None else saved.inputs.shape
+    return shape[0] if len(shape) == 2 else None
+
+
+def _values(text: str, names: Sequence[str]) -> Mapping[str, str] | Sequence[str]:
+    """The cells of --row by their columns' names; in the columns' order where none is named."""
+    expected = f"NAME=VALUE once for each of {table_files.listed(names)}"
+    try:
+        cells = next(csv.reader([text], skipinitialspace=True))
+    except csv.Error as error:
+        raise InputError("row", expected, table_files.shown(text)) from error
+    longest = sorted(names, key=len, reverse=True)
+    found: dict[str, str] = {}
+    for cell in cells:
+        name = next((name for name in longest if cell.strip().startswith(f"{name}=")), None)
+        if name is None and not found and cell is cells[0] and "=" not in cell:
+            return cells
+        if name is None or name in found:
+            raise InputError("row", expected, table_files.shown(cell))
+        found[name] = cell.strip()[len(name) + 1 :]
+    return found
+
+
+def _chosen(
+    data: Dataset, index: tuple[int, ...], class_names: tuple[str, ...] | None
+) -> _Examples:
     """Test examples by number, each with its name."""
     for number in index:
         if not 0 <= number < len(data.test):
@@ -107,10 +228,18 @@ def _chosen(data: Dataset, index: tuple[int, ...]) -> _Examples:
     inputs, labels = data.test.gather(np.array(index, np.int32))
     if isinstance(data, StandardizedDataset) and data.labels_scaler is not None:
         labels = data.labels_scaler.inverse(labels)
+    names = class_names or data.class_names
     return [
-        (f"test example {number} (label {label})", example)
+        (f"test example {number} (label {_named(names, label)})", example)
         for number, label, example in zip(index, labels, inputs, strict=True)
     ]
+
+
+def _named(class_names: tuple[str, ...] | None, label: np.ndarray) -> str:
+    """The name of a class; a label without one as it is."""
+    names = class_names or ()
+    is_class = label.ndim == 0 and label.dtype.kind in "iu" and 0 <= label < len(names)
+    return names[int(label)] if is_class else str(label)
 
 
 def _answer(saved: runs.SavedRun, row: np.ndarray, top: int) -> str:
@@ -126,6 +255,7 @@ def _answer(saved: runs.SavedRun, row: np.ndarray, top: int) -> str:
     elif output == "logits":
         exponentials = np.exp(row - row.max())
         row = exponentials / exponentials.sum()
+    names = tuple(map(printable, saved.class_names or range(len(row))))
+    row = row[: len(names)]  # an output of a class that does not exist is no class
     best = np.argsort(-row, kind="stable")[:top]
-    names = saved.class_names or ()
-    return "  ".join(f"{names[k] if k < len(names) else k} {row[k]:.2%}" for k in best)
+    return "  ".join(f"{names[k]} {row[k]:.2%}" for k in best)

@@ -22,9 +22,13 @@ from jaxnets.commands.flags import (
     network_flags,
     recipe_flags,
     saving_flags,
+    scheduler_flag,
     take_saving,
 )
-from jaxnets.data import Dataset
+from jaxnets.commands.predict import saved_in
+from jaxnets.data import Dataset, StandardizedDataset, TableDataset
+from jaxnets.data.bundled import ORIGIN
+from jaxnets.data.table_files import listed
 from jaxnets.models import LanguageModel
 from jaxnets.training import TrainingRun
 from jaxnets.training.processes import joined, launched
@@ -53,8 +57,14 @@ class _Job:
 @click.command("train")
 @click.argument("recipe", required=False, shell_complete=complete_recipe)
 @recipe_flags
+@scheduler_flag
 @click.option("--seed", type=int, help="Seeds everything random.  [default: 0]")
 @saving_flags
+@click.option(
+    "--same-bits",
+    is_flag=True,
+    help="With --resume: refuse where the run may not end with the bits that it would have had.",
+)
 @computing.computing_flags
 @seeds.seeds_flags
 @monitoring.watching_flags
@@ -64,7 +74,12 @@ class _Job:
 )
 @click.option("--quiet", "-q", is_flag=True, help="Print the result alone.")
 def train_command(
-    recipe: str | None, seed: int | None, as_json: bool, quiet: bool, **flags: Any
+    recipe: str | None,
+    seed: int | None,
+    same_bits: bool,
+    as_json: bool,
+    quiet: bool,
+    **flags: Any,
 ) -> None:
     """Train the network of RECIPE and test it on every test example.
 
@@ -92,7 +107,9 @@ def train_command(
         seeds.train(many, chosen, others, out, as_json=as_json, quiet=quiet)
         return
     monitoring.check_apart(watching, None if saving else out)
-    begun = None if resume is None else runs.resume(resume)
+    if same_bits and resume is None:
+        raise click.UsageError("--same-bits needs --resume.")
+    begun = None if resume is None else _begun(resume, same_bits)
     if begun is not None:
         watching = {**begun.watching, **watching}
         seed = begun.seed if seed is None else seed
@@ -103,6 +120,7 @@ def train_command(
     with _together(**joining):
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
             data = recipes.load_data(chosen)
+            _tell_of(data, quiet)
             options = {
                 **monitoring.fit_options(watching, data),
                 "progress": "none" if quiet else "auto",
@@ -117,6 +135,27 @@ def train_command(
             run = _run(job, out) if begun is None else _run_saving(job, begun, resume is not None)
         if jax.process_index() == 0:
             _show(job, run, as_json)
+            folder = out if begun is None else begun.directory
+            if folder is not None and not as_json and not quiet:
+                click.echo(saved_in(folder, folder, run.model))
+
+
+def _begun(folder: Path, same_bits: bool) -> runs.BegunRun:
+    """The run in a folder, and all that its record says looked at."""
+    begun = runs.resume(folder, same_bits=same_bits)
+    with runs.understood("resume", folder / runs.BEGUN):
+        monitoring.check(begun.watching)
+        computing.check(begun.computing)
+    return begun
+
+
+def _tell_of(data: Dataset, quiet: bool) -> None:
+    """Says which columns of a table of the user's are the inputs."""
+    encoder = data.encoder if isinstance(data, TableDataset | StandardizedDataset) else None
+    if encoder is None or quiet or data.origin == ORIGIN or jax.process_index() > 0:
+        return
+    names = [name if name.isprintable() else repr(name) for name in encoder.inputs]
+    click.echo(f"{data.name}: {data.origin}; inputs {listed(names)}", err=True)
 
 
 def _together(

@@ -1,5 +1,6 @@
 """What is compared: a network of ours, the other framework's, and how both are trained."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,7 @@ from jaxnets.arrays import InputError
 from jaxnets.data import Dataset, Split, epoch_plan
 from jaxnets.data.batching import Plan
 from jaxnets.data.transforms import Augmentation, Transform, augment
+from jaxnets.training.evaluation import loss_adds_up
 from jaxnets.training.state import AUGMENTATION, Loss
 
 _CHUNK = 10_000  # examples that are transformed at a time
@@ -80,6 +82,12 @@ class Experiment:
         """The test examples."""
         assert isinstance(self.data.test, Split)
         return self.data.test
+
+    @functools.cached_property
+    def adds_up(self) -> bool:
+        """Whether the loss is a sum over the examples of a batch, and not a mean."""
+        model = self.build(0)
+        return loss_adds_up(model, self.train, self.loss, self.transform)
 
     def plan(self, seed: int, epoch: int) -> Plan:
         """The batches of an epoch, in the order in which ``fit`` takes them."""

@@ -12,9 +12,9 @@ from jaxnets import losses
 from jaxnets.compare.experiment import Experiment
 from jaxnets.compare.records import Side
 from jaxnets.data.batching import Plan
-from jaxnets.training.classes import OF_QUANTITIES, unwrapped
+from jaxnets.training.classes import IGNORED, OF_CLASSES, OF_QUANTITIES, unwrapped
 from jaxnets.training.progress import Reporter
-from jaxnets.training.records import EpochRecord
+from jaxnets.training.records import EpochRecord, mean_loss, share
 
 EVALUATED = 1000  # test examples at a time, as ``fit`` has them
 _PIECES = 16  # in which an epoch is reported
@@ -72,11 +72,11 @@ def train(other: Other, training: Training, this: Experiment, seed: int, report:
     for number in range(this.epochs):
         lost, seconds = training.epoch(number, report.advance)
         steps.append(lost)
-        means.append(float(np.average(lost, weights=sizes(this.plan(seed, number)))))
+        means.append(mean_loss(lost, sizes(this.plan(seed, number)), this.adds_up))
         test, outputs = training.evaluate()
         found = predicted(outputs, this)
         tests.append(test)
-        scores.append(None if found is None else accuracy(found, this.test.labels))
+        scores.append(None if found is None else accuracy(found, this))
         report.epoch(EpochRecord(number + 1, means[-1], None, test, scores[-1], seconds))
     return Side(
         framework=other.framework,
@@ -123,9 +123,14 @@ def predicted(outputs: np.ndarray, this: Experiment) -> np.ndarray | None:
     return outputs.argmax(-1)
 
 
-def accuracy(found: np.ndarray, labels: np.ndarray) -> float:
-    """The share of predictions that are right."""
-    return float(np.mean(found == labels))
+def accuracy(found: np.ndarray, this: Experiment) -> float:
+    """The share of predictions that are right, of those whose label the loss does not ignore."""
+    function, options = unwrapped(this.loss)
+    labels = this.test.labels
+    counts = np.full(labels.shape, True)
+    if function in OF_CLASSES:
+        counts = labels != options.get("ignore_index", IGNORED)
+    return share(int(np.sum((found == labels) & counts)), int(np.sum(counts)))
 
 
 class Clock:

@@ -229,7 +229,7 @@ class TorchTraining:
         with torch.no_grad():
             for x, y in zip(inputs.split(EVALUATED), labels.split(EVALUATED), strict=True):
                 outputs = self.network(x)
-                total += loss(outputs, y).item() * len(x)
+                total += loss(outputs, y).item() * (1 if self._side.this.adds_up else len(x))
                 found.append(classes_last(outputs, y).cpu().numpy())
         return total / len(inputs), np.concatenate(found)
 

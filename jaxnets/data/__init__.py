@@ -9,6 +9,7 @@ from jaxnets.data.series import windows
 from jaxnets.data.splitting import hold_out
 from jaxnets.data.standardization import StandardizedDataset, Standardizer, standardize
 from jaxnets.data.streaming import StreamedSplit
+from jaxnets.data.table_encoding import TableColumn, TableDataset, TableEncoder
 from jaxnets.data.transforms import (
     Affine,
     Augmentation,
@@ -64,6 +65,9 @@ __all__ = [
     "StandardizedDataset",
     "Standardizer",
     "StreamedSplit",
+    "TableColumn",
+    "TableDataset",
+    "TableEncoder",
     "ToFloat",
     "Transform",
     "augment",

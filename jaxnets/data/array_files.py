@@ -1,8 +1,13 @@
 """NumPy's own files: ``.npy`` with an array, ``.npz`` with several; known by their headers."""
 
+import contextlib
+import io
+import math
+import struct
+import tokenize
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -12,7 +17,12 @@ import numpy as np
 from jaxnets.arrays import InputError
 from jaxnets.data.streaming import Records
 
-_DAMAGE = (ValueError, LookupError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+_DAMAGE = (
+    ValueError, LookupError, EOFError, RuntimeError, ArithmeticError, MemoryError, SyntaxError,
+    struct.error, tokenize.TokenError, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
+_MOST_HEADER = 2**17  # bytes, more than any header of numbers has
+_MOST_PACKED = 1032  # bytes that Deflate can make of one
 _HEADERS = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -50,12 +60,9 @@ def members(path: Path) -> dict[str, StoredArray]:
     Raises:
         InputError: if the file is damaged.
     """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
-            arrays = [_member(path, archive, entry) for entry in entries]
-    except _DAMAGE as error:
-        raise _damaged(path, error) from error
+    with _undamaged(path), zipfile.ZipFile(path) as archive:
+        entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
+        arrays = [_member(path, archive, entry) for entry in entries]
     return {array.name: array for array in arrays}
 
 
@@ -70,43 +77,56 @@ def folder(path: Path) -> dict[str, StoredArray]:
 
 def _file(path: Path) -> StoredArray:
     def read() -> np.ndarray:
-        try:
+        with _undamaged(path):
             return np.load(path, allow_pickle=False)
-        except _DAMAGE as error:
-            raise _damaged(path, error) from error
 
-    try:
-        with open(path, "rb") as file:
-            shape, fortran, dtype = _header(file)
-            start = None if fortran else file.tell()
-    except _DAMAGE as error:
-        raise _damaged(path, error) from error
-    return _stored(path, path.stem, shape, dtype, start, read)
+    with _undamaged(path), open(path, "rb") as file:
+        shape, fortran, dtype, start = _header(file, str(path), path.stat().st_size)
+    return _stored(path, path.stem, shape, dtype, None if fortran else start, read)
 
 
 def _member(path: Path, archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> StoredArray:
     name = entry.filename.removesuffix(".npy")
 
     def read() -> np.ndarray:
-        try:  # by zipfile, which looks at the checksum
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return arrays[name]
-        except _DAMAGE as error:
-            raise _damaged(path, error) from error
+        # by zipfile, which looks at the checksum
+        with (
+            _undamaged(path),
+            open(path, "rb") as file,
+            np.load(file, allow_pickle=False) as arrays,
+        ):
+            return arrays[name]
 
+    _check_packing(name, entry)
     with archive.open(entry) as file:
-        shape, fortran, dtype = _header(file)
-        start = file.tell()
+        shape, fortran, dtype, start = _header(file, f"{path}, {name}", entry.file_size)
     if fortran or entry.compress_type != zipfile.ZIP_STORED:
         return _stored(path, name, shape, dtype, None, read)
     return _stored(path, name, shape, dtype, _start(path, entry) + start, read)
 
 
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    version = np.lib.format.read_magic(file)
+def _check_packing(name: str, entry: zipfile.ZipInfo) -> None:
+    """Refuses an entry that would unpack to more than NumPy can have packed."""
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{name} is compressed as NumPy does not")
+    if entry.file_size > (entry.compress_size + 1) * _MOST_PACKED:
+        raise ValueError(f"{name} of {entry.file_size} bytes in {entry.compress_size} bytes")
+
+
+def _header(file: IO[bytes], name: str, length: int) -> tuple[tuple[int, ...], bool, np.dtype, int]:
+    """Shape, whether it is in Fortran's order, dtype, and where the elements start."""
+    head = io.BytesIO(file.read(_MOST_HEADER))
+    version = np.lib.format.read_magic(head)
     if version not in _HEADERS:
         raise ValueError(f"version {version} of the format, which is for records with names")
-    return _HEADERS[version](file)
+    shape, fortran, dtype = _HEADERS[version](head)
+    if any(side < 0 for side in shape):
+        raise ValueError(f"an array of shape {shape}")
+    size = head.tell() + math.prod(shape) * dtype.itemsize
+    if size > length and not dtype.hasobject:
+        expected = f"{size} bytes for {dtype}[{', '.join(map(str, shape))}]"
+        raise InputError(name, expected, f"{length} bytes (truncated)")
+    return shape, fortran, dtype, head.tell()
 
 
 def _start(path: Path, entry: zipfile.ZipInfo) -> int:
@@ -131,5 +151,12 @@ def _stored(
     return StoredArray(name, shape, dtype, read, records)
 
 
-def _damaged(path: Path, error: Exception) -> InputError:
-    return InputError(str(path), f"an undamaged {path.suffix} file", f"{error!r}")
+@contextlib.contextmanager
+def _undamaged(path: Path) -> Iterator[None]:
+    """Says of what goes wrong that the file is damaged."""
+    try:
+        yield
+    except InputError:
+        raise
+    except _DAMAGE as error:
+        raise InputError(str(path), f"an undamaged {path.suffix} file", f"{error!r}") from error

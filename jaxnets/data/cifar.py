@@ -14,6 +14,7 @@ from jaxnets.data.streaming import Examples, Joined, Records
 
 _PIXELS = 3 * 32 * 32
 _PIECE = 1000  # images to read at once for their labels
+_MOST_BYTES = 2**30  # of a pickle, which is read whole; CIFAR-100's has 155 million
 _TEN = (tuple(f"data_batch_{number}" for number in range(1, 6)), ("test_batch",))
 _HUNDRED = (("train",), ("test",))
 
@@ -55,7 +56,7 @@ def open_binary(path: Path, *, classes: int = 10, label_bytes: int = 1) -> "Bina
     return BinaryFile(Records(path, 0, (count, size), np.dtype(np.uint8)), classes, label_bytes)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BinaryFile(Examples):
     """The images of a file of the binary version.
 
@@ -106,13 +107,20 @@ def read_pickle(path: Path, *, classes: int = 10) -> Split:
     if pixels.dtype != np.uint8:
         raise InputError(str(path), "'data' of uint8", str(pixels.dtype))
     key = "labels" if classes == 10 else "fine_labels"
-    labels = np.asarray(content.get(key, []))
-    if labels.shape != (len(pixels),) or labels.dtype.kind not in "iu":
+    labels = _whole_numbers(content.get(key))
+    if labels is None or len(labels) != len(pixels):
         expected = f"{len(pixels)} whole numbers '{key}', one for each image"
-        raise InputError(str(path), expected, _shape(labels))
-    labels = labels.astype(np.int32)
+        raise InputError(str(path), expected, _shape(content.get(key)))
     _check_labels(path, labels, classes, np.arange(len(labels)))
-    return Split(_images(pixels), labels)
+    return Split(_images(pixels), labels.astype(np.int32))
+
+
+def _whole_numbers(values: Any) -> np.ndarray | None:
+    """An array of a flat sequence of integers; None of anything else."""
+    if isinstance(values, list | tuple) and all(type(value) is int for value in values):
+        values = np.array(values) if values else np.zeros(0, np.int64)
+    whole = isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iu"
+    return values if whole else None
 
 
 def find(folder: Path) -> Source | None:
@@ -154,16 +162,29 @@ def _class_names(folder: Path, binary: bool, classes: int) -> tuple[str, ...] | 
     if not path.is_file():
         return None
     if binary:
-        names = path.read_text().split()
+        names = _words(path)
     else:
         key = "label_names" if classes == 10 else "fine_label_names"
-        names = [_text(name) for name in _dictionary(path).get(key, [])]
+        found = _dictionary(path).get(key)
+        if not isinstance(found, list | tuple) or not all(map(_is_text, found)):
+            raise InputError(str(path), f"a list of names '{key}'", _shape(found))
+        names = list(map(_text, found))
     if len(names) != classes:
         raise InputError(str(path), f"the names of {classes} classes", f"{len(names)} names")
     return tuple(names)
 
 
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").split()
+    except UnicodeDecodeError as error:
+        raise InputError(str(path), "names in UTF-8", str(error)) from error
+
+
 def _dictionary(path: Path) -> dict[str, Any]:
+    size = path.stat().st_size
+    if size > _MOST_BYTES:
+        raise InputError(str(path), f"a pickle of at most {_MOST_BYTES:,} bytes", f"{size:,} bytes")
     content = unpickle.loads(path.read_bytes(), str(path))
     if not isinstance(content, dict):
         raise InputError(str(path), "a pickled dict", type(content).__name__)
@@ -182,9 +203,16 @@ def _images(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(planes.transpose(0, 2, 3, 1))
 
 
-def _text(value: Any) -> str:
-    return value.decode("latin1") if isinstance(value, bytes) else str(value)
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str | bytes)
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode("latin1") if isinstance(value, bytes) else value
 
 
 def _shape(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        kinds = sorted({type(entry).__name__ for entry in value})
+        return f"{len(value)} of {', '.join(kinds) or 'nothing'}"
     return describe(value) if isinstance(value, np.ndarray) else type(value).__name__

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxnets.arrays import InputError, check_positive, describe
+from jaxnets.arrays import InputError, check_positive, describe, printable
 from jaxnets.data.dataset import Split
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def contact_sheet(
     if labels.ndim != 1 or labels.dtype.kind == "f":
         raise InputError("split", "a class number for each image", describe(labels))
     classes = np.unique(labels)
-    names = [class_names[label] if class_names else str(label) for label in classes]
+    names = [printable(class_names[label] if class_names else str(label)) for label in classes]
     height, width = images.shape[1:3]
     scale = max(1, -(-_SMALLEST // max(height, width)))  # small images are enlarged
     height, width = scale * height, scale * width

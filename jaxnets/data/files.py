@@ -36,27 +36,77 @@ def find(
         InputError: if the set is there and damaged.
     """
     for place in places(name, root, given=given):
-        source = open_path(place, seed=seed, reading=reading)
+        # any folders in folders may hold images, and are not a set that is known
+        nested = 0 if name in KNOWN else image_folder.WRAPPINGS
+        source = open_path(place, seed=seed, reading=reading, nested=nested)
         if source is not None:
             return checked(name, source)
     return None
 
 
-def open_path(path: Path, *, seed: int = 0, reading: tables.Reading | None = None) -> Source | None:
+def open_path(
+    path: Path,
+    *,
+    seed: int = 0,
+    reading: tables.Reading | None = None,
+    size: tuple[int, int] | None = None,
+    nested: int = image_folder.WRAPPINGS,
+) -> Source | None:
     """The data set at a path, in whichever layout it is; None if it is in none that is known.
+
+    Args:
+        path: the folder or file.
+        seed: see ``jaxnets.data.image_folder.find``.
+        reading: see ``jaxnets.data.tables.find``.
+        size: see ``jaxnets.data.image_folder.find``; by default that of ``reading``.
+        nested: likewise.
 
     Raises:
         InputError: if it is damaged.
     """
     if path.is_dir():
+        size = size or (reading.size if reading else None)
         return (
             idx_folder.find(path)
             or cifar.find(path)
             or tables.find(path, reading)
-            or image_folder.find(path, seed)
+            or image_folder.find(path, seed, size, nested=nested)
             or npz.find(path)
         )
-    return npz.find(path) if path.suffix == ".npz" else tables.find(path, reading)
+    return npz.find(path) if path.suffix.lower() == ".npz" else tables.find(path, reading)
+
+
+def at(path: Path, *, seed: int = 0, reading: tables.Reading | None = None) -> Source | None:
+    """The data set at a path that the user gives; None if there is none.
+
+    A file of a set of several stands for their folder, and a folder for a ``raw`` in it or for the
+    one table or ``.npz`` file in it.
+
+    Args:
+        path: an existing file or folder.
+        seed: see ``jaxnets.data.image_folder.find``.
+        reading: see ``jaxnets.data.tables.find``.
+
+    Raises:
+        InputError: if it is damaged.
+    """
+    if path.is_file() and path.suffix.lower() not in (*tables.ENDINGS, ".npz"):
+        return _set_of(path)
+    places = [path]
+    if path.is_dir():
+        single = [file for ending in (*tables.ENDINGS, ".npz") for file in path.glob(f"*{ending}")]
+        places += [path / "raw", *(single if len(single) == 1 else [])]
+    opened = (open_path(place, seed=seed, reading=reading) for place in places if place.exists())
+    return next((source for source in opened if source is not None), None)
+
+
+def _set_of(path: Path) -> Source | None:
+    """The set of files to which one belongs by its name."""
+    if "ubyte" in path.name:
+        return idx_folder.find(path.parent)
+    if path.suffix == ".npy":
+        return npz.find(path.parent)
+    return cifar.find(path.parent) if path.suffix in ("", ".bin") else None
 
 
 def variable_root() -> Path | None:

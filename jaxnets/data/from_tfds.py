@@ -1,18 +1,19 @@
 """Sets prepared by TensorFlow Datasets, read without TensorFlow; and preparing them, with it."""
 
 import difflib
+import functools
 import importlib.util
 import itertools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from jaxnets.arrays import InputError
-from jaxnets.data import connection, tfrecords
+from jaxnets.arrays import InputError, narrowed
+from jaxnets.data import connection, image_files, tfrecords
 from jaxnets.data.dataset import Split
 from jaxnets.data.source import Part, Source
 from jaxnets.data.streaming import Examples
@@ -41,6 +42,21 @@ def find(name: str, data_dir: Path | None = None) -> Source | None:
     """
     folder = _prepared(root(data_dir), name)
     return None if folder is None else _source(name, folder)
+
+
+def at(path: Path) -> Source | None:
+    """The prepared set at a path: its own folder, or that of a version; None if there is none.
+
+    Args:
+        path: an existing file or folder.
+
+    Raises:
+        InputError: see ``find``.
+    """
+    if (path / "dataset_info.json").is_file():
+        return _source(path.parent.name, path)
+    folder = _prepared(path.parent, path.name) if path.is_dir() else None
+    return None if folder is None else _source(path.name, folder)
 
 
 def prepare(name: str, data_dir: Path | None = None) -> Source:
@@ -119,7 +135,7 @@ def texts(name: str, split: str = "train", data_dir: Path | None = None) -> tupl
     except (KeyError, ValueError) as error:  # TFDS's own, of a split that is none
         choices = ", ".join(builder.info.splits)
         raise InputError("split", f"one of {choices}, or a range", repr(split)) from error
-    labels = np.array([example[label] for example in examples], np.int32)
+    labels = _numbers(f"{name}, {split}", np.array([example[label] for example in examples]))
     return [example[key].decode() for example in examples], labels
 
 
@@ -185,7 +201,17 @@ def _builder(folder: Path) -> Any:
         json.loads(info.read_text())
     except ValueError as error:
         raise InputError(str(info), "a set's description by TFDS", str(error)) from error
-    return _tfds().builder_from_directory(folder)
+    builder = _tfds().builder_from_directory(folder)
+    for feature in builder.info.features.flat_features:
+        if isinstance(feature, _tfds().features.Image):
+            feature.decode_example_np = functools.partial(_decoded, feature.decode_example_np)
+    return builder
+
+
+def _decoded(decode: Callable[[bytes], np.ndarray], content: bytes) -> np.ndarray:
+    """An image decoded by TFDS, which would take any format of Pillow's."""
+    image_files.check_content(content)
+    return decode(content)
 
 
 def _keys(builder: Any, name: str, *, text: bool) -> tuple[str, str]:
@@ -213,7 +239,8 @@ def _part(builder: Any, split: str, keys: tuple[str, str]) -> Part:
         if len(shapes) > 1:
             expected = f"examples of one shape in {builder.info.name}'s split {split}"
             raise InputError("name", expected, f"{list(shapes[0])} and {list(shapes[-1])}")
-        return Split(np.stack(inputs), _numbers(np.stack(labels)))
+        what = f"{builder.info.name}, {split}[{start}:{stop}]"
+        return Split(np.stack(inputs), _numbers(what, np.stack(labels)))
 
     return Part(builder.info.splits[split].num_examples, read, _streamed(builder, split, keys))
 
@@ -251,7 +278,9 @@ class PreparedExamples(Examples):
         """See ``Examples``."""
         pairs = [self._read(int(row)) for row in rows]
         inputs, labels = zip(*pairs, strict=True)
-        return stacked("input", inputs, rows), _numbers(stacked("label", labels, rows))
+        folder, split, *_ = self._place
+        what = f"{folder}, {split}"
+        return stacked("input", inputs, rows), _numbers(what, stacked("label", labels, rows))
 
     def _read(self, number: int) -> tuple[np.ndarray, ...]:
         from google.protobuf.message import DecodeError
@@ -261,14 +290,15 @@ class PreparedExamples(Examples):
             if self._rows is None:
                 self._rows = _builder(folder).as_data_source(split=split)
             example = self._rows[number]
-        except (RuntimeError, DecodeError) as error:
+        except (RuntimeError, DecodeError, InputError) as error:
             place = f"{folder}, example {number} of {split}"
             raise InputError(place, "an undamaged example", str(error)) from error
         return tuple(np.asarray(example[key]) for key in keys)
 
 
-def _numbers(labels: np.ndarray) -> np.ndarray:
-    return labels.astype(np.float32 if labels.dtype.kind == "f" else np.int32)
+def _numbers(what: str, labels: np.ndarray) -> np.ndarray:
+    dtype = np.float32 if labels.dtype.kind == "f" else np.int32
+    return narrowed(f"labels of {what}", labels, dtype)
 
 
 def _examples(builder: Any, split: str) -> Iterator[dict[str, Any]]:
@@ -300,5 +330,5 @@ def _tfrecord_examples(builder: Any, split: str) -> Iterator[dict[str, Any]]:
                 continue
             try:
                 yield builder.info.features.deserialize_example_np(record)
-            except DecodeError as error:
+            except (DecodeError, InputError) as error:
                 raise InputError(f"{path}, record {number}", "an example", str(error)) from error

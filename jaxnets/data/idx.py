@@ -4,12 +4,16 @@ A file is two zero bytes, one byte for the type of the elements, one for the num
 size of each axis as four bytes, and the elements in C order; everything big-endian.
 """
 
+import contextlib
 import gzip
 import math
 import os
 import struct
 import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -27,6 +31,7 @@ TYPES: dict[int, np.dtype] = {
 }
 _CODES = {dtype: code for code, dtype in TYPES.items()}
 _GZIP_MAGIC = b"\x1f\x8b"
+_MOST_PACKED = 1032  # bytes that gzip can make of one
 _MOST_AXES = 64  # as many as NumPy allows; the format would allow 255
 
 
@@ -34,7 +39,7 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
     """Reads an IDX file, plain or compressed by gzip: its content tells, not its name.
 
     Args:
-        path: the file.
+        path: the file. No more of it is read than its header announces.
 
     Returns:
         The array, in the byte order of this machine.
@@ -43,13 +48,55 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
         InputError: if the file is not a complete, undamaged IDX file; it names the file.
         OSError: if the file cannot be read.
     """
-    data = Path(path).read_bytes()
-    if data.startswith(_GZIP_MAGIC):
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise InputError(str(path), "an undamaged gzip file", str(error)) from error
-    return decode(data, name=str(path))
+    header = read_header(path)
+    with _unpacked(path) as file:
+        data = file.read(header.size)
+        more = len(file.read(2))
+    if more > 1:  # which are not counted, as they may be very many
+        got = f"more than {header.size + 1} bytes (trailing bytes)"
+        raise InputError(str(path), f"{header.size} bytes for {header}", got)
+    _check_length(header, str(path), len(data) + more)
+    return _elements(data, header, str(path))
+
+
+def read_header(path: str | os.PathLike[str]) -> "Header":
+    """Reads what an IDX file, plain or compressed, says of its array.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: if it says nothing, or the file is too short for what it says.
+        OSError: if the file cannot be read.
+    """
+    with _unpacked(path) as file:
+        header = _header(file.read(4 + 4 * _MOST_AXES), str(path))
+    length = Path(path).stat().st_size
+    if not _is_packed(path):
+        _check_length(header, str(path), length)
+    elif header.size > (length + 1) * _MOST_PACKED:
+        expected = f"{header.size} bytes for {header}"
+        raise InputError(str(path), expected, f"{length} bytes of gzip (truncated)")
+    return header
+
+
+@contextlib.contextmanager
+def _unpacked(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """The content of a file, whether it is compressed or not."""
+    if not _is_packed(path):
+        with open(path, "rb") as file:
+            yield file
+        return
+    try:
+        with gzip.open(path) as packed:
+            yield packed  # type: ignore[misc]
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise InputError(str(path), "an undamaged gzip file", str(error)) from error
+
+
+def _is_packed(path: str | os.PathLike[str]) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
 
 
 def decode(data: bytes, *, name: str = "data") -> np.ndarray:
@@ -69,12 +116,17 @@ def decode(data: bytes, *, name: str = "data") -> np.ndarray:
         >>> decode(bytes([0, 0, 0x08, 1, 0, 0, 0, 3, 5, 6, 7]))
         array([5, 6, 7], dtype=uint8)
     """
-    dtype, shape, start = _header(data, name, len(data))
-    elements = np.frombuffer(data, dtype.newbyteorder(">"), offset=start)
+    header = _header(data, name)
+    _check_length(header, name, len(data))
+    return _elements(data, header, name)
+
+
+def _elements(data: bytes, header: "Header", name: str) -> np.ndarray:
+    elements = np.frombuffer(data, header.dtype.newbyteorder(">"), offset=header.start)
     try:
-        return elements.reshape(shape).astype(dtype)
+        return elements.reshape(header.shape).astype(header.dtype)
     except ValueError as error:  # axes so long that NumPy refuses even an array of no elements
-        raise InputError(name, "an array that NumPy can hold", _described(dtype, shape)) from error
+        raise InputError(name, "an array that NumPy can hold", str(header)) from error
 
 
 def records(path: Path) -> Records | None:
@@ -87,22 +139,47 @@ def records(path: Path) -> Records | None:
         InputError: if the file is not a complete IDX file; it names the file.
         OSError: if the file cannot be read.
     """
-    with open(path, "rb") as file:
-        head = file.read(4 + 4 * _MOST_AXES)
-    if head.startswith(_GZIP_MAGIC):
+    if _is_packed(path):
         return None
-    dtype, shape, start = _header(head, str(path), path.stat().st_size)
-    if not shape:
-        raise InputError(str(path), "an array with a batch axis", _described(dtype, shape))
-    return Records(path, start, shape, dtype.newbyteorder(">"))
+    header = read_header(path)
+    if not header.shape:
+        raise InputError(str(path), "an array with a batch axis", str(header))
+    return Records(path, header.start, header.shape, header.dtype.newbyteorder(">"))
 
 
-def _described(dtype: np.dtype, shape: tuple[int, ...]) -> str:
-    return f"{dtype}[{', '.join(map(str, shape))}]"
+@dataclass(frozen=True)
+class Header:
+    """What an IDX file says of its array.
+
+    Args:
+        dtype: of the elements, in the byte order of this machine.
+        shape: the size of each axis.
+    """
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int:
+        """The size of the first axis."""
+        return self.shape[0]
+
+    def __str__(self) -> str:
+        """Dtype and shape, as ``describe`` writes them."""
+        return describe(self)
+
+    @property
+    def start(self) -> int:
+        """Where in the file the elements start."""
+        return 4 + 4 * len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """The bytes of the whole file, not compressed."""
+        return self.start + math.prod(self.shape) * self.dtype.itemsize
 
 
-def _header(data: bytes, name: str, length: int) -> tuple[np.dtype, tuple[int, ...], int]:
-    """The element type, the shape, and where the elements start, in a file of so many bytes."""
+def _header(data: bytes, name: str) -> Header:
+    """The header at the beginning of a file."""
     if not data:
         raise InputError(name, "an IDX file", "an empty file")
     if any(data[:2]):
@@ -120,14 +197,13 @@ def _header(data: bytes, name: str, length: int) -> tuple[np.dtype, tuple[int, .
     if len(data) < start:
         expected = f"an IDX header of {start} bytes for {axes} axes"
         raise InputError(name, expected, f"{len(data)} bytes (truncated)")
-    dtype, shape = TYPES[code], struct.unpack_from(f">{axes}I", data, 4)
-    size = start + math.prod(shape) * dtype.itemsize
-    if length != size:
-        fault = "truncated" if length < size else "trailing bytes"
-        raise InputError(
-            name, f"{size} bytes for {_described(dtype, shape)}", f"{length} bytes ({fault})"
-        )
-    return dtype, shape, start
+    return Header(TYPES[code], struct.unpack_from(f">{axes}I", data, 4))
+
+
+def _check_length(header: Header, name: str, length: int) -> None:
+    if length != header.size:
+        fault = "truncated" if length < header.size else "trailing bytes"
+        raise InputError(name, f"{header.size} bytes for {header}", f"{length} bytes ({fault})")
 
 
 def encode(array: np.ndarray) -> bytes:

@@ -35,9 +35,8 @@ def read(images: Path, labels: Path) -> Split:
     Raises:
         InputError: if a file is damaged, has another number of axes, or the lengths differ.
     """
-    pixels, numbers = idx.read(images), idx.read(labels)
-    _check(images, pixels, labels, numbers)
-    return Split(_as_images(pixels), _as_numbers(numbers))
+    _check(images, idx.read_header(images), labels, idx.read_header(labels))
+    return Split(_as_images(idx.read(images)), _as_numbers(idx.read(labels)))
 
 
 def _part(images: Path, labels: Path) -> Part:
@@ -57,7 +56,7 @@ def _as_numbers(labels: np.ndarray) -> np.ndarray:
 
 
 def _check(
-    images: Path, pixels: np.ndarray | Records, labels: Path, numbers: np.ndarray | Records
+    images: Path, pixels: idx.Header | Records, labels: Path, numbers: idx.Header | Records
 ) -> None:
     if len(pixels.shape) != 3 or pixels.dtype != np.uint8 or 0 in pixels.shape:
         raise InputError(str(images), "images, uint8 [N, height, width]", describe(pixels))

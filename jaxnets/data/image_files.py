@@ -1,75 +1,152 @@
 """Image files, read as a viewer shows them: upright, opaque, 8 bits a value."""
 
+import contextlib
+import io
+import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
 from jaxnets.arrays import InputError
+from jaxnets.data.transforms.checks import height_and_width
 
+#: The endings of the files that are read, by Pillow's name of their format. Pillow tries no other
+#: format, whatever a file is called: some of its readers start other programs.
+FORMATS: dict[str, tuple[str, ...]] = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "WEBP": (".webp",),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "TIFF": (".tif", ".tiff"),
+}
+#: The largest image that is decoded, in pixels.
+MOST_PIXELS = 2**26
 _GREY = ("1", "L", "LA", "La")
-_ORIENTATION = 0x0112  # EXIF's entry; from 5 up height and width change places
+_ORIENTATION = 0x0112  # EXIF's entry
+_TURNED = (5, 6, 7, 8)  # its values for which height and width change places
 
 
-def read_image(path: Path | str, shape: tuple[int, int, int]) -> np.ndarray:
+def read_image(path: Path | str, shape: tuple[int, int, int], *, fit: bool = False) -> np.ndarray:
     """Reads an image as uint8 [H, W, C]: grey for one channel, otherwise RGB.
 
     It is turned as its EXIF entry says, what is transparent becomes white, 16 bits a value are
     brought to 8.
 
     Args:
-        path: any file that Pillow reads.
+        path: a file in one of ``FORMATS``.
         shape: height, width and channels, 1 or 3.
+        fit: brings an image of another size to this one: the largest middle part of the same
+            proportions is cut out and resized, as ``PIL.ImageOps.fit`` does, by bilinear
+            interpolation that averages when it makes smaller.
 
     Raises:
-        InputError: if it cannot be read, has another size, or values of 32 bits, whose range is
-            not known.
+        InputError: if it cannot be read, has another size, more than ``MOST_PIXELS`` pixels, or
+            values of 32 bits, whose range is not known.
     """
-    from PIL import Image
+    from PIL import Image, ImageOps
 
     height, width, channels = shape
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(_eight_bits(image).convert("L" if channels == 1 else "RGB"))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
-    if pixels.shape[:2] != (height, width):
-        got = f"{pixels.shape[1]}×{pixels.shape[0]}"
-        raise InputError(str(path) or "image", f"an image of {width}×{height} pixels", got)
-    return pixels.reshape(shape)
+    with _opened(path) as image:
+        if not fit:
+            _check_has(path, image, (height, width))
+        upright = _eight_bits(image).convert("L" if channels == 1 else "RGB")
+        if fit:
+            upright = ImageOps.fit(upright, (width, height), Image.Resampling.BILINEAR)
+        return np.asarray(upright).reshape(shape)
 
 
-def read_header(path: Path | str) -> tuple[int, int, bool]:
-    """Height and width as the image is seen, and whether it is grey, without reading its pixels.
+def read_header(path: Path | str, *, turned: bool = True) -> tuple[int, int, bool]:
+    """Height and width of an image, and whether it is grey.
+
+    Args:
+        path: see ``read_image``.
+        turned: gives the size of the image as it is seen. A PNG file has to be decoded for that,
+            as its EXIF entries may come after the pixels.
 
     Raises:
-        InputError: if it cannot be read.
+        InputError: if it cannot be read, or has more than ``MOST_PIXELS`` pixels.
     """
+    with _opened(path) as image:
+        grey = image.mode in _GREY or image.mode.startswith("I;16")
+        height, width = _seen_size(image) if turned else image.size[::-1]
+        return height, width, grey
+
+
+def check_size(argument: str, value: Any) -> tuple[int, int]:
+    """A height and a width; one integer is both.
+
+    Raises:
+        InputError: if it is neither one positive integer nor two, or makes too large an image.
+    """
+    height, width = height_and_width(argument, value)
+    if height * width > MOST_PIXELS:
+        raise InputError(argument, f"at most {MOST_PIXELS:,} pixels", f"{height}×{width}")
+    return height, width
+
+
+def check_content(content: bytes) -> None:
+    """Checks that the bytes are an image that may be decoded.
+
+    Raises:
+        InputError: if they are in none of ``FORMATS``, or it has more than ``MOST_PIXELS`` pixels.
+    """
+    with _opened(io.BytesIO(content)):
+        pass
+
+
+@contextlib.contextmanager
+def _opened(source: Path | str | IO[bytes]) -> Iterator[Any]:
+    """The image as Pillow opens it, before its pixels are read."""
     from PIL import Image
 
+    name = str(source) if isinstance(source, Path | str) and str(source) else "image"
     try:
-        with Image.open(path) as image:
-            width, height = image.size
-            if image.getexif().get(_ORIENTATION, 1) >= 5:
-                height, width = width, height
-            return height, width, image.mode in _GREY or image.mode.startswith("I;16")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _unreadable(path, error) from error
+        # a pipe would be waited for
+        if isinstance(source, Path | str) and not stat.S_ISREG(os.stat(source).st_mode):
+            raise OSError("no regular file")
+        with Image.open(source, formats=tuple(FORMATS)) as image:
+            if image.width * image.height > MOST_PIXELS:
+                expected = f"an image of at most {MOST_PIXELS:,} pixels"
+                raise InputError(name, expected, f"{image.width}×{image.height}")
+            yield image
+    except InputError:
+        raise
+    except Exception as error:  # a damaged image can fail in any way
+        got = f"{type(error).__name__}: {error}"
+        raise InputError(name, "a readable image", got) from error
+
+
+def _check_has(path: Path | str, image: Any, size: tuple[int, int]) -> None:
+    found = image.size[::-1]
+    if sorted(found) == sorted(size):
+        found = _seen_size(image)  # only now, as it may decode the image
+    if found != size:
+        expected = f"an image of {size[1]}×{size[0]} pixels"
+        raise InputError(str(path) or "image", expected, f"{found[1]}×{found[0]}")
+
+
+def _seen_size(image: Any) -> tuple[int, int]:
+    """Height and width when it is upright."""
+    turned = image.width != image.height and image.getexif().get(_ORIENTATION) in _TURNED
+    return image.size if turned else image.size[::-1]
 
 
 def _eight_bits(image: Any) -> Any:
     from PIL import Image, ImageOps
 
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):
-        return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
     if image.mode in ("I", "F"):
         raise ValueError("values of 32 bits, whose range is not known")
+    ImageOps.exif_transpose(image, in_place=True)
+    if image.mode.startswith("I;16"):
+        return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image.convert("RGBA"))
+        return Image.alpha_composite(
+            white, image if image.mode == "RGBA" else image.convert("RGBA")
+        )
     return image
-
-
-def _unreadable(path: Path | str, error: Exception) -> InputError:
-    return InputError(str(path) or "image", "a readable image", f"{type(error).__name__}: {error}")

@@ -1,7 +1,7 @@
 """A folder of images with a subfolder for each class, as ``torchvision.datasets.ImageFolder``."""
 
 import os
-from collections.abc import Iterator
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,98 +9,323 @@ import numpy as np
 
 from jaxnets.arrays import InputError
 from jaxnets.data.batching import epoch_plan
-from jaxnets.data.image_files import read_header, read_image
+from jaxnets.data.image_files import FORMATS, read_header, read_image
 from jaxnets.data.source import Part, Source, lying
 from jaxnets.data.streaming import Examples
 
 #: The endings by which an image file is told.
-ENDINGS = frozenset(
-    (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".pgm", ".tif", ".tiff")
-)
+ENDINGS = frozenset(ending for endings in FORMATS.values() for ending in endings)
+#: The most folders around those of the classes, as archives have one of the set's name.
+WRAPPINGS = 3
 _PARTS = {
     "train": ("train", "training"),
-    "test": ("test", "testing"),
-    "validation": ("val", "valid", "validation"),
+    "test": ("test", "testing", "eval"),
+    "validation": ("val", "valid", "validation", "dev"),
 }
+#: What systems and archives put beside a user's files; hidden files are passed over as well.
+_SYSTEM = frozenset(
+    (
+        *("__macosx", "__pycache__", "@eadir", "$recycle.bin", "system volume information"),
+        *("desktop.ini", "ehthumbs.db", "icon\r", "lost+found", "thumbs.db"),
+    )
+)
+_DEEP = 4  # folders in a split's folder that are looked into for images
+_LONGEST = 80  # characters of a line that a sentence shows
+_NAMED = 3  # files or folders of a kind that a sentence names
 
 
-def find(folder: Path, seed: int = 0) -> Source | None:
+def find(
+    folder: Path, seed: int = 0, size: tuple[int, int] | None = None, *, nested: int = WRAPPINGS
+) -> Source | None:
     """The images of a folder; None if it has no subfolders with images.
 
-    The folder holds ``train`` and perhaps ``test`` and ``val``, with a subfolder for each class in
-    them; or the subfolders of the classes themselves. Classes are numbered in the order of their
-    names. The images come in an order drawn from the seed, so that a range of them is a sample
-    of all classes.
+    The folder holds ``train`` and perhaps ``test`` and ``val``, in any case of letters, with a
+    subfolder for each class in them; or the subfolders of the classes themselves. A class has all
+    images in its folder, however deep. A ``val`` as Tiny ImageNet's, with ``val_annotations.txt``
+    beside ``images``, has the classes that the file says. Classes are numbered in the order of
+    their names. The images come in an order drawn from the seed, so that a range of them is a
+    sample of all classes.
 
     Args:
         folder: where to look.
         seed: of the order.
+        size: height and width to which ``read_image`` brings every image; None if all have one.
+        nested: how many folders there may be around that of the classes; with 0 no folder is taken
+            for a class either unless it, or one beside it, has images of its own.
 
     Raises:
-        InputError: if an image cannot be read or has another size than the first, or a split has
-            a class that ``train`` lacks.
+        InputError: if a class has no images, ``test`` has a class that ``train`` lacks, an image
+            cannot be read or, without ``size``, has another size than the first, or it is not
+            clear which folders are the classes.
     """
-    tops = {name: _top(folder, words) for name, words in _PARTS.items()}
-    if tops["train"] is None:
+    children = _folders(folder)
+    tops = _splits(folder, children)
+    if not tops and not _are_classes(children, nested):
+        wraps = nested and len(children) == 1
+        return find(children[0], seed, size, nested=nested - 1) if wraps else None
+    left_out: list[str] = []
+    if tops:
+        others = [child for child in children if child not in tops.values()]
+        left_out += [f"the folder {c.name}" for c in others if _has_images(c, 1)]
+        left_out += _beside(folder)
+        tops = {name: _unwrapped(top) for name, top in tops.items()}
+    else:
+        _check_order(children)
         tops = {"train": folder}
-    found = {name: _by_class(top) for name, top in tops.items() if top is not None}
-    classes = tuple(sorted(found["train"]))
-    if not classes:
-        return None
-    for name, groups in found.items():
-        for strange in sorted(set(groups) - set(classes)):
+    found: dict[str, dict[str, list[Path]]] = {}
+    for name, top in tops.items():
+        if found and (annotated := _annotated(top)):
+            found[name] = annotated
+            _check_classes(tops, name, found, left_out)
+        elif found and _has_no_classes(top, found["train"]):
+            left_out.append(f"{top.name}, whose images have no classes")
+        else:
+            found[name] = _by_class(top, left_out)
+            _check_classes(tops, name, found, left_out)
+    return _source(folder, tops, found, seed, size, left_out)
+
+
+def _source(
+    folder: Path,
+    tops: dict[str, Path],
+    found: dict[str, dict[str, list[Path]]],
+    seed: int,
+    size: tuple[int, int] | None,
+    left_out: list[str],
+) -> Source:
+    classes = tuple(found["train"])
+    paths = [path for groups in found.values() for images in groups.values() for path in images]
+    shape = _shape(paths, size)
+    parts = {
+        name: _part(tops[name], groups, classes, shape, seed, fit=size is not None)
+        for name, groups in found.items()
+    }
+    origin = f"images in {folder}"
+    return Source(origin, parts, classes, images=True, left_out=tuple(left_out))
+
+
+# Which folders hold the classes
+
+
+def _splits(folder: Path, children: list[Path]) -> dict[str, Path]:
+    """The folders of the splits, training first; none where the children are the classes."""
+    called = {child: _split_of(child.name) for child in children}
+    named = [child for child in children if called[child] and _has_images(child, _DEEP)]
+    parted = [child for child in named if any(_has_images(sub, _DEEP) for sub in _folders(child))]
+    others = [child for child in children if not called[child] and _has_images(child, 1)]
+    train = next((child for child in parted if called[child] == "train"), None)
+    if train is None:
+        if named and not others:
+            names = ", ".join(child.name for child in named)
+            raise InputError(str(folder), "train/CLASS/IMAGE or CLASS/IMAGE", f"images in {names}")
+        return {}
+    if others and {called[child] for child in named} == {"train"}:
+        if _has_images(train, 0):
+            return {}
+        expected = f"classes, or {train.name} with classes in it; load {train} for the latter"
+        raise InputError(str(folder), expected, f"both: {others[0].name} beside {train.name}")
+    tops: dict[str, Path] = {}
+    for child, part in called.items():
+        if part and tops.setdefault(part, child) != child:
+            got = f"{tops[part].name} and {child.name}"
+            raise InputError(str(folder), f"one folder of {part} images", got)
+    return {part: tops[part] for part in _PARTS if part in tops}
+
+
+def _split_of(name: str) -> str | None:
+    """The split that a folder of this name holds: ``Training_Set`` holds ``train``."""
+    word = re.sub(r"[^a-z]", "", name.lower()).removesuffix("set")
+    return next((part for part, words in _PARTS.items() if word in words), None)
+
+
+def _are_classes(children: list[Path], nested: int) -> bool:
+    if any(_has_images(child, 0) for child in children):
+        return True
+    return bool(nested) and len(children) > 1 and all(_has_images(c, 1) for c in children)
+
+
+def _check_order(classes: list[Path]) -> None:
+    """Refuses splits within a class, whose images would be mixed."""
+    for folder in classes:
+        inner = {_split_of(sub.name) for sub in _folders(folder) if _has_images(sub, 0)}
+        if "train" in inner and inner & {"test", "validation"}:
+            raise InputError(str(folder), "train/CLASS/IMAGE", "CLASS/train/IMAGE")
+
+
+def _unwrapped(top: Path) -> Path:
+    """The folder in it, if that is all there is and is called the same."""
+    inner = _folders(top)
+    doubled = len(inner) == 1 and inner[0].name.lower() == top.name.lower()
+    return inner[0] if doubled and not _has_images(top, 0) else top
+
+
+def _has_no_classes(top: Path, classes: dict[str, list[Path]]) -> bool:
+    """Whether images lie in a split without folders of classes."""
+    inner = [sub for sub in _folders(top) if _has_images(sub, 1)]
+    if not inner:
+        return _has_images(top, 0)
+    return [sub.name.lower() for sub in inner] == ["images"] and inner[0].name not in classes
+
+
+def _annotated(top: Path) -> dict[str, list[Path]]:
+    """The images of each class as a file beside ``images`` says, in Tiny ImageNet; else none."""
+    path = top / f"{top.name}_annotations.txt"
+    if not path.is_file():
+        return {}
+    groups: dict[str, list[Path]] = {}
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        name, _, rest = line.partition("\t")
+        image, label = top / "images" / name, rest.partition("\t")[0]
+        if not label or Path(name).name != name or not image.is_file():
+            expected = f"an image in {top / 'images'}, a tab, and its class"
+            raise InputError(f"{path}, line {number}", expected, repr(line[:_LONGEST]))
+        groups.setdefault(label, []).append(image)
+    return {label: sorted(groups[label]) for label in sorted(groups)}
+
+
+def _by_class(top: Path, left_out: list[str]) -> dict[str, list[Path]]:
+    """The images of each class, in the order of their names."""
+    groups, strange = {}, []
+    for subfolder in _folders(top):
+        files = _beneath(subfolder)
+        images = [path for path in files if _is_image(path.name)]
+        others = [path for path in files if not _is_image(path.name)]
+        if not images:
+            got = f"none but {_listed(others)}, of no known ending" if others else "none"
+            raise InputError(str(subfolder), f"images of the class {subfolder.name}", got)
+        groups[subfolder.name] = images
+        strange += others
+    if not groups:
+        raise InputError(str(top), "a subfolder of images for each class", "none")
+    if strange:
+        left_out.append(f"{_listed(strange)}, of no known ending")
+    left_out += _beside(top)
+    return groups
+
+
+def _beside(folder: Path) -> list[str]:
+    """Says which images lie beside the folders that are looked into."""
+    images = [Path(entry.path) for entry in _entries(folder) if _is_image(entry.name)]
+    return [f"{_listed(images)}, in no folder of a class"] if images else []
+
+
+def _check_classes(
+    tops: dict[str, Path],
+    name: str,
+    found: dict[str, dict[str, list[Path]]],
+    left_out: list[str],
+) -> None:
+    """Compares the classes of a split with those of the training images."""
+    classes = found["train"]
+    for strange in found[name]:
+        if strange not in classes:
             expected = f"classes of {tops['train']}, which are {', '.join(classes)}"
             raise InputError(str(tops[name]), expected, strange)
-    shape = _check(
-        [path for groups in found.values() for paths in groups.values() for path in paths]
-    )
-    parts = {name: _part(groups, classes, shape, seed) for name, groups in found.items() if groups}
-    return Source(f"images in {folder}", parts, classes)
+    missing = [each for each in classes if each not in found[name]]
+    if missing:
+        left_out.append(f"{', '.join(missing)} in {tops[name].name}, which has no such folders")
 
 
-def _top(folder: Path, words: tuple[str, ...]) -> Path | None:
-    return next((folder / word for word in words if (folder / word).is_dir()), None)
+# What lies in a folder
 
 
-def _by_class(folder: Path) -> dict[str, list[Path]]:
-    """The images of each subfolder that has any."""
-    subfolders = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
-    groups = {subfolder.name: sorted(_images(subfolder)) for subfolder in subfolders}
-    return {name: paths for name, paths in groups.items() if paths}
+def _folders(folder: Path) -> list[Path]:
+    """The subfolders, in the order of their names."""
+    return [Path(entry.path) for entry in _entries(folder) if _is_folder(entry)]
 
 
-def _images(folder: Path) -> Iterator[Path]:
-    for path in folder.iterdir():
-        if path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file():
-            yield path
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What a user put into a folder, in the order of the names."""
+    try:
+        with os.scandir(folder) as entries:
+            own = [entry for entry in entries if not _is_systems(entry.name)]
+    except OSError as error:
+        raise InputError(str(folder), "a folder that can be read", f"{error.strerror}") from error
+    return sorted(own, key=lambda entry: entry.name)
 
 
-def _check(paths: list[Path]) -> tuple[int, int, int]:
+def _is_systems(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _SYSTEM
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    return os.path.isdir(entry.path)  # False, not an error, for a link that leads nowhere
+
+
+def _is_image(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in ENDINGS
+
+
+def _has_images(folder: Path, depth: int) -> bool:
+    """Whether images lie in a folder, or as many folders deeper at most."""
+    try:
+        entries = _entries(folder)
+    except InputError:
+        return False
+    if any(_is_image(entry.name) and not _is_folder(entry) for entry in entries):
+        return True
+    inner = [Path(entry.path) for entry in entries if depth and _is_folder(entry)]
+    return any(_has_images(each, depth - 1) for each in inner)
+
+
+def _beneath(folder: Path) -> list[Path]:
+    """All files in a folder, however deep. One that links lead to again counts once."""
+    files: list[Path] = []
+    waiting, seen = [folder], set()
+    while waiting:
+        here = waiting.pop()
+        real = os.path.realpath(here)
+        if real in seen:
+            continue
+        seen.add(real)
+        for entry in _entries(here):
+            (waiting if _is_folder(entry) else files).append(Path(entry.path))
+    return sorted(files)
+
+
+def _listed(paths: list[Path]) -> str:
+    """Some names, and how many more there are."""
+    shown = ", ".join(f"{path.parent.name}/{path.name}" for path in paths[:_NAMED])
+    more = len(paths) - _NAMED
+    return f"{shown} and {more:,} more" if more > 0 else shown
+
+
+# The images
+
+
+def _shape(paths: list[Path], size: tuple[int, int] | None) -> tuple[int, int, int]:
     """The one shape of all images, from their headers."""
-    first, all_grey = None, True
+    first, all_grey = size, True
     for path in paths:
-        height, width, grey = read_header(path)
+        height, width, grey = read_header(path, turned=size is None)
         all_grey &= grey
         first = first or (height, width)
-        if (height, width) != first:
+        if size is None and (height, width) != first:
             expected = f"an image of {first[1]}×{first[0]} pixels, as {paths[0]}"
-            raise InputError(str(path), expected, f"{width}×{height}")
+            got = f"{width}×{height}; size= brings all to one size"
+            raise InputError(str(path), expected, got)
     assert first is not None, "there is an image"
     return *first, 1 if all_grey else 3
 
 
 def _part(
-    groups: dict[str, list[Path]], classes: tuple[str, ...], shape: tuple[int, int, int], seed: int
+    top: Path,
+    groups: dict[str, list[Path]],
+    classes: tuple[str, ...],
+    shape: tuple[int, int, int],
+    seed: int,
+    *,
+    fit: bool,
 ) -> Part:
-    named = [(path, classes.index(name)) for name in sorted(groups) for path in groups[name]]
+    named = [(path, classes.index(name)) for name, paths in groups.items() for path in paths]
     order = epoch_plan(len(named), len(named), seed=seed, epoch=0).full[0]
-    folder = named[0][0].parent.parent
-    names = np.array([os.fsencode(path.relative_to(folder)) for path, _ in named])
+    names = np.array([os.fsencode(path.relative_to(top)) for path, _ in named])
     labels = np.array([label for _, label in named], np.int32)
-    return lying(ImageFiles(folder, names[order], labels[order], shape))
+    return lying(ImageFiles(top, names[order], labels[order], shape, fit))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImageFiles(Examples):
     """Images that are decoded as they are used.
 
@@ -109,12 +334,14 @@ class ImageFiles(Examples):
         names: of the files in it, as the system writes them: bytes [N].
         labels: class numbers, int32 [N].
         shape: height, width and channels of each.
+        fit: see ``read_image``.
     """
 
     folder: Path
     names: np.ndarray
     labels: np.ndarray
     shape: tuple[int, int, int]
+    fit: bool = False
 
     def __len__(self) -> int:
         """The number of images."""
@@ -123,7 +350,8 @@ class ImageFiles(Examples):
     def gather(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """See ``Examples``."""
         paths = (self.folder / os.fsdecode(name) for name in self.names[rows])
-        return np.stack([read_image(path, self.shape) for path in paths]), self.labels[rows]
+        pixels = np.stack([read_image(path, self.shape, fit=self.fit) for path in paths])
+        return pixels, self.labels[rows]
 
     def known_labels(self) -> np.ndarray:
         """See ``Examples``."""

@@ -1,7 +1,11 @@
 """The data sets known by name: where their files lie, and what is in them."""
 
+import contextlib
+import dataclasses
+import os
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from jaxnets.arrays import InputError
 from jaxnets.data.source import Source
@@ -98,7 +102,22 @@ def checked(name: str, source: Source) -> Source:
     found = source.class_names
     if found is not None and len(found) != len(known.class_names):
         raise InputError(source.origin, f"{name}'s {len(known.class_names)} classes", len(found))
-    return Source(source.origin, source.parts, found or known.class_names)
+    return dataclasses.replace(source, class_names=found or known.class_names)
+
+
+def named(path: Path, source: Source) -> tuple[str, Source]:
+    """The name of a set at a path; its classes' names too, if it is a known set by its folder.
+
+    A set that is called like a known one and is not it keeps what it has.
+    """
+    path = Path(os.path.abspath(path))  # the user's own name of it, where it is a link
+    folder = path.parent if path.name == "raw" or path.is_file() else path
+    known = owner(folder.name)
+    own = path.stem if path.is_file() else folder.name
+    if known is not None:
+        with contextlib.suppress(InputError):
+            return known, checked(known, source)
+    return own or "data", source
 
 
 def _plain(name: str) -> str:

@@ -3,7 +3,8 @@
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,17 +15,20 @@ from jaxnets.arrays import (
     check_number,
     check_positive,
     check_seed,
+    printable,
     shown,
 )
-from jaxnets.data import files, from_tfds
+from jaxnets.data import files, from_tfds, tables
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.dataset import Dataset, in_memory
-from jaxnets.data.known import KNOWN, canonical
+from jaxnets.data.image_files import check_size
+from jaxnets.data.known import KNOWN, canonical, named
 from jaxnets.data.series import check_length, cut
 from jaxnets.data.source import Source
 from jaxnets.data.splitting import hold_out, hold_out_last, select, stream
 from jaxnets.data.standardization import standardize as standardized
 from jaxnets.data.streaming import StreamedSplit
+from jaxnets.data.table_encoding import TableDataset
 from jaxnets.data.tables import Reading
 from jaxnets.data.text import finding
 from jaxnets.data.text.dataset import TextDataset
@@ -33,7 +37,7 @@ SOURCES = ("bundled", "files", "tfds")
 
 
 def load(
-    name: str,
+    name: str | os.PathLike[str],
     *,
     source: Literal["bundled", "files", "tfds"] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
@@ -46,21 +50,26 @@ def load(
     standardize: bool = False,
     window: int | None = None,
     horizon: int | None = None,
+    size: int | tuple[int, int] | None = None,
+    header: bool | None = None,
+    categories: str | int | Sequence[str | int] = (),
+    drop: str | int | Sequence[str | int] = (),
     streaming: bool = False,
     workers: int = 0,
 ) -> Dataset:
-    """Loads a data set by its name.
+    """Loads a data set by its name, or from its place.
 
-    It is looked for among the sets bundled with jaxnets, in the folder that the environment
-    variable ``JAXNETS_DATA`` names, where the system's packages install it, and among the sets
-    prepared by TensorFlow Datasets, which then downloads it, if it can; in this order. With
-    ``data_dir`` it is looked for there and nowhere else.
+    A path is that of a set's own file or folder. A name is looked for among the sets bundled with
+    jaxnets, in the folder that the environment variable ``JAXNETS_DATA`` names, where the system's
+    packages install it, and among the sets prepared by TensorFlow Datasets, which then downloads
+    it, if it can; in this order. With ``data_dir`` it is looked for there and nowhere else.
 
     Args:
         name: ``mnist``, ``engel``, ``elnino`` and ``linear`` are bundled; ``fashion_mnist``,
             ``kmnist``, ``cifar10`` and ``cifar100`` are known; ``rt-polarity``, ``names``, ``text``
             and ``imdb_reviews`` are texts; any other is what a folder or file of yours is called,
-            or TensorFlow Datasets' name.
+            or TensorFlow Datasets' name. Or a path: of a table, a ``.npz`` file or a text, or of
+            a folder in any layout that is known.
         source: looks nowhere else: "bundled", "files" (yours) or "tfds".
         data_dir: the set's own folder or file, or the folder in which it lies, or into which
             TensorFlow Datasets is to prepare it.
@@ -79,6 +88,13 @@ def load(
             ``jaxnets.data.windows`` does: the training part and the test part each on its
             own, so that no row is in both.
         horizon: of a series, how many rows after a window are to be forecast; by default 1.
+        size: brings every image of a folder to this height and width, or to a square: the largest
+            middle part of these proportions is cut out and resized, as ``PIL.ImageOps.fit`` does.
+        header: whether the first row of a table of yours names its columns; by default that is
+            told by the rows.
+        categories: columns of such a table that are categories though they have numbers, by their
+            headers' names or their numbers.
+        drop: columns of such a table to leave out, likewise.
         streaming: reads examples as they are used, for sets larger than memory: gives a data set
             of two ``StreamedSplit``, with the same examples in the same order.
         workers: how many processes read what is streamed; 0 for threads of this process.
@@ -103,20 +119,35 @@ def load(
         check_number("test_fraction", test_fraction, above=0, below=1)
     check_bool("regression", regression)
     check_bool("standardize", standardize)
-    if not isinstance(name, str) or not name.strip():
-        raise InputError("name", "the name of a data set", shown(name))
-    if name in finding.TEXTS:
-        given = {"source": source, "train": train, "test": test, "label": label}
+    if not isinstance(name, str | os.PathLike) or not str(name).strip():
+        raise InputError("name", "the name of a data set, or a path", shown(name))
+    place = path_of(name, data_dir)
+    texts = finding.at(place) if place is not None else None
+    if texts is not None or name in finding.TEXTS:
+        given: dict[str, Any] = {"source": source, "train": train, "test": test, "label": label}
         given |= {"regression": regression or None, "standardize": standardize or None}
-        given |= {"window": window, "horizon": horizon}
+        given |= {"window": window, "horizon": horizon, "size": size, "header": header}
+        given |= {"categories": categories or None, "drop": drop or None}
         given |= {"streaming": streaming or None, "workers": workers or None}
-        return _load_texts(name, given, data_dir, test_fraction, seed)
+        kind, root = texts or (name, data_dir)
+        return _load_texts(str(kind), given, root, test_fraction, seed)
     _check_streaming(streaming, workers, standardize)
-    reading = Reading(label, regression, window)
-    found = find(name, source=source, data_dir=data_dir, seed=seed, reading=reading)
+    size = None if size is None else check_size("size", size)
+    reading = _reading(label, regression, window, size, header, categories, drop)
+    if place is None:
+        found = find(str(name), source=source, data_dir=data_dir, seed=seed, reading=reading)
+        name = canonical(str(name))
+    else:
+        name, found = find_at(place, source=source, seed=seed, reading=reading)
     _check_label(name, found, reading)
     _check_series(name, found, window, horizon)
-    name, window = canonical(name), window or found.window
+    if size is not None and not found.images:
+        expected = f"None, as {name} ({found.origin}) is no folder of images"
+        raise InputError("size", expected, size)
+    if found.left_out:
+        text = f"{found.origin}: left out {'; '.join(found.left_out)}"
+        warnings.warn(printable(text, limit=None), UserWarning, stacklevel=2)
+    window = window or found.window
     read: Callable[[Source, str, str], Any] = select
     if streaming:
         read = functools.partial(_streamed, workers)
@@ -129,10 +160,32 @@ def load(
         learn, judge = hold_out_last(learn, 0.2 if test_fraction is None else test_fraction)
     else:
         learn, judge = hold_out(learn, 0.2 if test_fraction is None else test_fraction, seed)
-    data = Dataset(name, learn, judge, found.class_names, found.origin)
+    parts = (name, learn, judge, found.class_names, found.origin)
+    data = TableDataset(*parts, encoder=found.encoder) if found.encoder else Dataset(*parts)
     if standardize:
         data = standardized(data)
     return data if window is None else _windowed(data, window, horizon or 1)
+
+
+def _reading(
+    label: str | int | None,
+    regression: bool,
+    window: int | None,
+    size: tuple[int, int] | None,
+    header: Any,
+    *columns: Any,
+) -> Reading:
+    if header is not None:
+        check_bool("header", header)
+    named = []
+    for argument, names in zip(("categories", "drop"), columns, strict=True):
+        names = (names,) if isinstance(names, str | int) else names
+        if not isinstance(names, tuple | list) or not all(
+            isinstance(name, str | int) and not isinstance(name, bool) for name in names
+        ):
+            raise InputError(argument, "columns, by their names or numbers", names)
+        named.append(tuple(names))
+    return Reading(label, regression, window, size, header, *named)
 
 
 def _check_streaming(streaming: bool, workers: int, standardize: bool) -> None:
@@ -156,6 +209,11 @@ def _check_label(name: str, found: Source, reading: Reading) -> None:
         raise InputError("label", expected, reading.label)
     if reading.regression:
         raise InputError("regression", f"False, as {name} ({found.origin}) has its labels", True)
+    for argument in ("header", "categories", "drop"):
+        value = getattr(reading, argument)
+        if value not in (None, ()):
+            expected = f"nothing, as {name} ({found.origin}) is no table of yours"
+            raise InputError(argument, expected, value)
 
 
 def _check_series(name: str, found: Source, window: int | None, horizon: int | None) -> None:
@@ -198,6 +256,68 @@ def _existing(data_dir: str | os.PathLike[str]) -> Path:
     if not there:
         raise InputError("data_dir", "an existing folder or file", shown(str(data_dir)))
     return root
+
+
+def path_of(
+    name: str | os.PathLike[str], data_dir: str | os.PathLike[str] | None = None
+) -> Path | None:
+    """The file or folder that a name is the path of; None if it is no path.
+
+    A name is a path if it says so by its beginning (``/``, ``./``, ``~``) or its ending (such as
+    ``.csv``), or has a separator in it and is there.
+
+    Args:
+        name: see ``load``.
+        data_dir: see ``load``; the folder that a relative path begins in.
+
+    Raises:
+        InputError: if it is a path, and there is nothing.
+    """
+    text = os.fspath(name) if isinstance(name, str | os.PathLike) else ""
+    if not isinstance(text, str) or not text.strip():
+        return None
+    begins = text.startswith(("./", "../", "~")) or text in (".", "..")
+    certain = begins or Path(text).is_absolute() or not isinstance(name, str)
+    ending = Path(text).suffix.lower() in (*tables.ENDINGS, *finding.ENDINGS, ".npz")
+    if not certain and not ending and (data_dir is not None or os.sep not in text):
+        return None
+    try:
+        path = Path(text).expanduser()
+        path = path if data_dir is None else Path(data_dir).expanduser() / path
+        if path.exists():
+            return path
+    except (OSError, ValueError, RuntimeError, TypeError) as error:
+        raise InputError("name", "an existing file or folder", repr(text)) from error
+    if certain or (ending and data_dir is None and "://" not in text):
+        raise InputError("name", "an existing file or folder", repr(text))
+    return None
+
+
+def find_at(
+    path: Path,
+    *,
+    source: Literal["bundled", "files", "tfds"] | None = None,
+    seed: int = 0,
+    reading: Reading | None = None,
+) -> tuple[str, Source]:
+    """The data set at a path, whatever it is called, and its name.
+
+    Args:
+        path: an existing file or folder.
+        source: see ``load``.
+        seed: see ``find``.
+        reading: see ``find``.
+
+    Raises:
+        InputError: if there is no data set, or a damaged one.
+    """
+    if source not in (None, "files"):
+        raise InputError("source", "None or 'files', as the name is a path", source)
+    found = files.at(path, seed=seed, reading=reading) or from_tfds.at(path)
+    if found is None:
+        expected = f"a file or folder with {files.LAYOUTS}, or texts"
+        raise InputError("name", expected, repr(str(path)))
+    return named(path, found)
 
 
 def find(

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxnets.arrays import InputError, describe
+from jaxnets.arrays import InputError, check_fits, describe, narrowed
 from jaxnets.data import array_files
 from jaxnets.data.array_files import StoredArray
 from jaxnets.data.dataset import Split
 from jaxnets.data.source import Part, Source
-from jaxnets.data.streaming import Examples, RecordPairs
+from jaxnets.data.streaming import RecordPairs
 
 _INPUTS = ("x", "X", "images", "inputs", "data")
 _LABELS = ("y", "Y", "labels", "targets", "target", "label")
@@ -23,7 +23,9 @@ def find(path: Path) -> Source | None:
 
     Inputs are called x, X, images, inputs or data, labels y, Y, labels, targets, target or label;
     with train, test, val, valid or validation before or behind (``x_train``, ``train_images``), or
-    alone for a single split. Images may be [N, H, W], NHWC or NCHW.
+    alone for a single split. Images may be NHWC, or NCHW of 1, 3 or 4 channels, which becomes
+    NHWC whatever its dtype. Arrays [N, H, W] of uint8, or called images, get a channel; of other
+    dtypes and names they may be sequences, and stay as they are.
 
     Raises:
         InputError: if a file is damaged, there are no such arrays, or they do not fit together.
@@ -66,37 +68,41 @@ def _part(path: Path, inputs: StoredArray, labels: StoredArray) -> Part:
         if array.dtype.kind not in kinds:
             raise InputError(str(path), f"numbers in {array.name}", describe(array))
 
+    as_inputs = functools.partial(
+        _as_inputs, f"{path}, {inputs.name}", "image" in inputs.name.lower()
+    )
+    as_labels = functools.partial(_as_labels, f"{path}, {labels.name}")
+
     @functools.cache
     def whole() -> Split:
-        return Split(_as_inputs(inputs.read()), _as_labels(labels.read()))
+        return Split(as_inputs(inputs.read()), as_labels(labels.read()))
 
     def read(start: int, stop: int) -> Split:
         return whole().between(start, stop)
 
-    return Part(len(inputs), read, _examples(inputs, labels))
-
-
-def _examples(inputs: StoredArray, labels: StoredArray) -> Examples | str:
     if inputs.records is None or labels.records is None:
-        return "arrays in C order, in .npy files or by np.savez, which does not compress them"
-    return RecordPairs(inputs.records, labels.records, _as_inputs, _as_labels)
+        streamed = "arrays in C order, in .npy files or by np.savez, which does not compress them"
+        return Part(len(inputs), read, streamed)
+    examples = RecordPairs(inputs.records, labels.records, as_inputs, as_labels)
+    return Part(len(inputs), read, examples)
 
 
-def _as_inputs(array: np.ndarray) -> np.ndarray:
-    if array.dtype == np.uint8:
-        return _channels_last(array)
-    return array.astype(np.float32) if array.dtype.kind == "f" else array
+def _as_inputs(what: str, images: bool, array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind == "f":
+        array = narrowed(what, array, np.float32)
+    check_fits(what, array)
+    return _channels_last(array, images or array.dtype == np.uint8)
 
 
-def _as_labels(array: np.ndarray) -> np.ndarray:
+def _as_labels(what: str, array: np.ndarray) -> np.ndarray:
     if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind in "iu":
         array = array[:, 0]  # class numbers in a column
-    return array.astype(np.float32 if array.dtype.kind == "f" else np.int32)
+    return narrowed(what, array, np.float32 if array.dtype.kind == "f" else np.int32)
 
 
-def _channels_last(images: np.ndarray) -> np.ndarray:
-    if images.ndim == 3:
-        return images[..., None]
-    if images.ndim == 4 and images.shape[-1] not in (1, 3, 4) and images.shape[1] in (1, 3, 4):
-        return np.ascontiguousarray(images.transpose(0, 2, 3, 1))
-    return images
+def _channels_last(array: np.ndarray, images: bool) -> np.ndarray:
+    if array.ndim == 3 and images:
+        return array[..., None]
+    if array.ndim == 4 and array.shape[-1] not in (1, 3, 4) and array.shape[1] in (1, 3, 4):
+        return np.ascontiguousarray(array.transpose(0, 2, 3, 1))
+    return array

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxnets.arrays import InputError, check_positive, describe, entries
+from jaxnets.arrays import InputError, check_positive, describe, entries, narrowed
 from jaxnets.data.dataset import Split
 from jaxnets.data.standardization import check_finite
 
@@ -51,7 +51,7 @@ def windows(
     if series.dtype.kind not in "buif" or series.ndim not in (1, 2) or not series.size:
         raise InputError("series", "numbers [T] or [T, features]", describe(series))
     check_finite("series", series)
-    values = series.astype(np.float32).reshape(len(series), -1)
+    values = narrowed("series", series, np.float32).reshape(len(series), -1)
     if target is None:
         labels = values[:, 0] if series.ndim == 1 else values
     else:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxnets.arrays import InputError
 from jaxnets.data.dataset import Dataset, Split, in_memory
 from jaxnets.data.streaming import Examples
+from jaxnets.data.table_encoding import TableEncoder
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class Source:
         window: None unless the examples are the steps of a series, in the order of time; then how
             many of them a forecast is made from.
         asks_label: whether it is for the user to say which column is the label, and what kind.
+        images: whether it is a folder of images, which can be brought to any size.
+        left_out: what lies there and is not read, in words.
+        encoder: of a table, what makes inputs of new rows.
     """
 
     origin: str
@@ -49,6 +53,9 @@ class Source:
     class_names: tuple[str, ...] | None = None
     window: int | None = None
     asks_label: bool = False
+    images: bool = False
+    left_out: tuple[str, ...] = ()
+    encoder: TableEncoder | None = None
 
 
 def held(split: Split, instead: str | None = None) -> Part:

@@ -1,23 +1,42 @@
 """Tables: CSV files with an example, or a step of a series, in each row."""
 
-import contextlib
-import csv
-from dataclasses import dataclass
+import itertools
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
 
 from jaxnets.arrays import InputError
+from jaxnets.data import dates, table_files
 from jaxnets.data.dataset import Split
 from jaxnets.data.source import Part, Source, held
+from jaxnets.data.table_encoding import TableColumn, TableEncoder, complain
+from jaxnets.data.table_files import (
+    Cells,
+    are_booleans,
+    as_numbers,
+    is_missing,
+    is_number,
+    listed,
+    plain,
+    shown,
+)
+from jaxnets.data.table_header import has_header, heading, is_unnamed
 
-_LABEL_NAMES = ("label", "class", "target", "y")
+_LABEL_NAMES = ("label", "class", "target", "y")  # the first of these that there is
 _PARTS = {"train": ("train",), "test": ("test",), "validation": ("val", "valid", "validation")}
-_ENDINGS = (".csv", ".tsv")
+#: The endings by which a table is told.
+ENDINGS = (".csv", ".tsv")
 _TIMES = ("date", "datetime", "month", "time", "timestamp", "year")
+_COUNTERS = ("id", "index", "row", "rowid", "row_id", "rownames", "level_0", "#")
 _STREAMABLE = "arrays, in .npy files or by np.savez, instead of a table"
-_LARGEST = float(np.finfo(np.float32).max)
+_LIKE_A_NUMBER = re.compile(
+    r"[-+(]?\s*[$€£¥]?\s*[-+]?\.?\d[\d.,'_\s]*[%$€£¥]?\)?|[-+]?inf(inity)?", re.I
+)
+_FEW = 20  # categories that a column may have in however few rows
 
 
 @dataclass(frozen=True)
@@ -36,10 +55,23 @@ class Table:
     rows: list[list[str]]
     lines: list[int]
 
+    def column(self, number: int) -> list[str]:
+        """The cells of a column."""
+        return [row[number] for row in self.rows]
+
+    def place(self, row: int) -> str:
+        """What a message calls a row, by its number."""
+        return f"{self.path}, row {self.lines[row]}"
+
+    def reordered(self, order: Sequence[int]) -> "Table":
+        """The rows in another order, by their numbers."""
+        rows, lines = [self.rows[k] for k in order], [self.lines[k] for k in order]
+        return replace(self, rows=rows, lines=lines)
+
 
 @dataclass(frozen=True)
 class Reading:
-    """How a table is to be understood.
+    """How a user's files are to be understood: a table, or a folder of images.
 
     Args:
         label: the label's column: a header's name, or a number from 0, negative from the end. By
@@ -47,26 +79,43 @@ class Reading:
         regression: whether labels are values to predict even if all are whole numbers.
         window: None where each row is an example. In a series, where each row is a step, the
             number of steps that a forecast is made from.
+        size: of a folder of images instead, the height and width to which each is brought.
+        header: whether the first row is a header; None to look.
+        categories: columns of categories though they have numbers, as ``label`` names one.
+        drop: columns to leave out.
     """
 
     label: str | int | None = None
     regression: bool = False
     window: int | None = None
+    size: tuple[int, int] | None = None
+    header: bool | None = None
+    categories: tuple[str | int, ...] = ()
+    drop: tuple[str | int, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Roles:
+    """What the columns of a table are, by their numbers."""
+
+    label: int
+    features: list[int]
+    time: int | None
+    counters: list[int]
 
 
 def find(path: Path, reading: Reading | None = None) -> Source | None:
     """The table or tables at a path; None if there are none.
 
     The path is a ``.csv`` or ``.tsv`` file, or a folder with ``train.csv`` and perhaps
-    ``test.csv`` and ``val.csv``. Columns are separated by commas, semicolons or tabs. The first
-    row is a header if no cell in it is a number.
+    ``test.csv`` and ``val.csv``. ``docs/data.md`` says how a file is read.
 
-    All columns but the label's are numbers. The labels are classes if they are text or whole
-    numbers (numbered in the order of the alphabet or of their size), and values to predict if one
-    of them has a decimal point.
+    A column of numbers is an input. A column of texts has an input for each text that the training
+    table has in it. The labels are classes if they are text or whole numbers (numbered in the
+    order of the alphabet or of their size), and otherwise values to predict.
 
-    In a series every column is an input, the label's too, and all are numbers; a first column
-    called date, datetime, month, time, timestamp or year is left aside.
+    In a series every column is an input, the label's too, which has numbers; a column of dates
+    gives the order of the rows.
 
     Args:
         path: where to look.
@@ -74,160 +123,365 @@ def find(path: Path, reading: Reading | None = None) -> Source | None:
             any other for examples.
 
     Raises:
-        InputError: if a cell is missing or is no number; it names the file, the row, the column.
+        InputError: if a cell is missing or is not what its column has; it names the file, the row,
+            the column.
     """
     files = _files(path)
     if not files:
         return None
     if reading is None:
-        reading = Reading(window=1 if _dated(read(files["train"], fewest=1)) else None)
+        tables = _read(files, None)
+        reading = Reading(window=1 if _is_dated(tables["train"]) else None)
+    else:
+        tables = _read(files, reading.header)
     series = reading.window is not None
-    tables = {name: read(file, fewest=1 if series else 2) for name, file in files.items()}
-    first = tables["train"]
-    for table in tables.values():
-        if table.columns != first.columns:
-            expected = f"the columns of {first.path.name}: {', '.join(first.columns)}"
-            raise InputError(str(table.path), expected, ", ".join(table.columns))
-    column = _label_column(first, reading.label)
+    roles = _roles(tables["train"], reading)
+    if not roles.features:
+        found = f"{len(tables['train'].rows)} rows of {len(tables['train'].columns)} columns"
+        expected = "rows of at least two columns, one for the label"
+        raise InputError(str(tables["train"].path), expected, found)
     origin = f"the {'series' if series else 'table'} {path}"
+    columns = tables["train"].columns
+    if roles.counters:
+        left = " and ".join(shown(columns[k]) for k in roles.counters)
+        origin += f", without its column {left}"
     if series:
-        parts = _steps(tables, column)
-        return Source(origin, parts, window=reading.window, asks_label=True)
-    classes = None if reading.regression else _classes(tables, column)
-    return Source(origin, _examples(tables, column, classes), classes, asks_label=True)
+        if roles.time is not None:
+            ordered = _in_order(tables, roles.time)
+            if any(ordered[name].lines != table.lines for name, table in tables.items()):
+                origin += f", sorted by {shown(columns[roles.time])}"
+            tables = ordered
+        encoder = _learn(tables["train"], roles.features, reading)
+        parts = _steps(tables, roles, encoder)
+        return Source(origin, parts, window=reading.window, asks_label=True, encoder=encoder)
+    classes = None if reading.regression else _classes(tables.values(), roles.label)
+    encoder = _learn(tables["train"], roles.features, reading)
+    parts = _examples(tables, roles, encoder, classes)
+    return Source(origin, parts, classes, asks_label=True, encoder=encoder)
 
 
-def _steps(tables: dict[str, Table], label: int) -> dict[str, Part]:
-    columns = next(iter(tables.values())).columns
-    timed = len(columns) > 1 and columns[0].lower() in _TIMES and label != 0
-    features = list(range(int(timed), len(columns)))
-    return {
-        name: held(Split(_numbers(table, features), _numbers(table, [label])[:, 0]), _STREAMABLE)
-        for name, table in tables.items()
-    }
+def new_rows(cells: Cells, encoder: TableEncoder, *, series: bool) -> tuple[np.ndarray, list[str]]:
+    """The rows of another table as inputs.
 
-
-def _dated(table: Table) -> bool:
-    timed = len(table.columns) > 1 and table.columns[0].lower() in _TIMES
-    return timed and not all(_is_number(row[0]) for row in table.rows)
-
-
-def _examples(
-    tables: dict[str, Table], label: int, classes: tuple[str, ...] | None
-) -> dict[str, Part]:
-    parts = {}
-    for name, table in tables.items():
-        inputs = _numbers(table, [k for k in range(len(table.columns)) if k != label])
-        if classes is None:
-            labels = _numbers(table, [label])
-        else:
-            numbers = {text: number for number, text in enumerate(classes)}
-            labels = np.array([numbers[row[label]] for row in table.rows], np.int32)
-        parts[name] = held(Split(inputs, labels), _STREAMABLE)
-    return parts
-
-
-def read(path: Path, fewest: int = 2) -> Table:
-    """Reads the cells of a file.
+    Where the table has a header, its columns are found by their names, and others are left out.
+    Otherwise it has the encoder's columns in their order, or all those of the table trained on.
 
     Args:
-        path: the file.
-        fewest: columns that it must have.
+        cells: the table's.
+        encoder: that of the table trained on.
+        series: whether rows are steps: they are sorted by their dates, if they have some.
+
+    Returns:
+        Inputs, float32 [rows, inputs], and what a message calls each row.
 
     Raises:
-        InputError: if it is no table: not UTF-8, empty, or with rows of different lengths.
+        InputError: if a column is missing, or a cell is not what the column has.
     """
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            start = file.readline()
-            file.seek(0)
-            reader = csv.reader(file, delimiter=max(",;\t", key=start.count), strict=True)
-            numbered = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(str(path), "a table as UTF-8 text", str(error)) from error
-    if not numbered:
-        raise InputError(str(path), "a table", "an empty file")
-    header = numbered[0][1]
-    if any(_is_number(cell) for cell in header):
-        header = [str(number) for number in range(1, len(header) + 1)]
+    table = _table(cells, header=set(encoder.names) <= set(cells.rows[0].cells))
+    if set(encoder.names) <= set(table.columns):
+        columns = [table.columns.index(name) for name in encoder.names]
+    elif len(table.columns) == len(encoder.names):
+        columns = list(range(len(encoder.names)))
     else:
-        numbered = numbered[1:]
-    if not numbered or len(header) < fewest:
-        found = f"{len(numbered)} rows of {len(header)} columns"
-        wanted = "rows of at least two columns, one for the label" if fewest > 1 else "rows"
-        raise InputError(str(path), wanted, found)
-    for line, row in numbered:
-        if len(row) != len(header):
-            raise InputError(f"{path}, row {line}", f"{len(header)} columns", f"{len(row)}")
-    lines, rows = zip(*numbered, strict=True)
-    return Table(path, tuple(header), list(rows), list(lines))
+        expected = f"the columns {listed(encoder.names)}"
+        raise InputError(str(table.path), expected, listed(cells.rows[0].cells))
+    time = _time(table, [k for k in range(len(table.columns)) if k not in columns])
+    if series and time is not None:
+        table = _in_order({"train": table}, time)["train"]
+    inputs = _encoded(table, encoder, columns)
+    return inputs, [table.place(row) for row in range(len(table.rows))]
+
+
+def _read(files: Mapping[str, Path], header: bool | None) -> dict[str, Table]:
+    """The tables of a set, which have the same columns."""
+    cells = {name: table_files.read(file) for name, file in files.items()}
+    header = has_header(cells, header)
+    tables = {name: _table(each, header=header) for name, each in cells.items()}
+    first = tables["train"]
+    for name, table in tables.items():
+        if header and table.columns != first.columns:
+            expected = f"the columns of {first.path.name}: {listed(first.columns)}"
+            raise InputError(str(table.path), expected, listed(table.columns))
+        if len(table.columns) != len(first.columns):
+            expected = f"{len(first.columns)} columns, as {first.path.name}"
+            raise InputError(str(table.path), expected, len(table.columns))
+        tables[name] = replace(table, columns=first.columns)
+    return tables
+
+
+def _table(cells: Cells, *, header: bool) -> Table:
+    rows = cells.rows[1:] if header else cells.rows
+    width = len(cells.rows[0].cells)
+    names = cells.rows[0].cells if header else heading(cells)
+    columns = tuple(names or (str(number) for number in range(1, width + 1)))
+    if not rows:
+        expected = "rows of at least two columns, one for the label" if width > 1 else "rows"
+        raise InputError(str(cells.path), expected, f"0 rows of {width} columns")
+    twice = [name for name in columns if columns.count(name) > 1 and not is_unnamed(name)]
+    if twice:
+        raise InputError(str(cells.path), "columns of different names", f"{shown(twice[0])} twice")
+    for row in rows:
+        if header and row.cells == names:
+            raise InputError(f"{cells.path}, row {row.line}", "an example", "the header again")
+        if len(row.cells) != width:
+            raise InputError(
+                f"{cells.path}, row {row.line}", f"{width} columns", f"{len(row.cells)}"
+            )
+    return Table(cells.path, columns, [row.cells for row in rows], [row.line for row in rows])
 
 
 def _files(path: Path) -> dict[str, Path]:
-    if path.is_file() and path.suffix.lower() in _ENDINGS:
+    if path.is_file() and path.suffix.lower() in ENDINGS:
         return {"train": path}
     found = {
         name: file
         for name, words in _PARTS.items()
         for word in words
-        for ending in _ENDINGS
+        for ending in ENDINGS
         if (file := path / f"{word}{ending}").is_file()
     }
     return found if "train" in found else {}
 
 
-def _label_column(table: Table, label: str | int | None) -> int:
+# What the columns are
+
+
+def _roles(table: Table, reading: Reading) -> _Roles:
+    label = None if reading.label is None else _number(table, "label", reading.label)
+    dropped = {_number(table, "drop", name) for name in reading.drop}
+    if label in dropped:
+        raise InputError("drop", "columns other than the label", table.columns[label])
+    left = [k for k in range(len(table.columns)) if k not in dropped]
+    time = None if reading.window is None else _time(table, [k for k in left if k != label])
+    left = [k for k in left if k != time]
+    fewest = 2 if reading.window is None else 1
+    counters = [k for k in left if k != label and _counts(table, k)] if len(left) > fewest else []
+    left = [k for k in left if k not in counters]
+    if not left and label is None:
+        raise InputError("drop", "some columns that are left", listed(table.columns))
+    if label is None:
+        label = _default_label(table, left)
+    features = left if reading.window is not None else [k for k in left if k != label]
+    return _Roles(label, features, time, counters)
+
+
+def _number(table: Table, argument: str, name: str | int) -> int:
+    """The number of the column that the user names."""
     columns = table.columns
-    if isinstance(label, int) and not isinstance(label, bool):
-        if not -len(columns) <= label < len(columns):
-            raise InputError("label", f"a column from 0 to {len(columns) - 1}", label)
-        return label % len(columns)
-    if label is not None:
-        if label not in columns:
-            raise InputError("label", f"a column of {', '.join(columns)}", label)
-        return columns.index(label)
-    named = [k for k, column in enumerate(columns) if column.lower() in _LABEL_NAMES]
-    return named[0] if named else len(columns) - 1
+    if isinstance(name, int) and not isinstance(name, bool):
+        if str(name) in columns and name >= len(columns):  # a header's name that is a number
+            return columns.index(str(name))
+        if not -len(columns) <= name < len(columns):
+            raise InputError(argument, f"a column from 0 to {len(columns) - 1}", name)
+        return name % len(columns)
+    if name not in columns:
+        raise InputError(argument, f"a column of {listed(columns)}", name)
+    return columns.index(name)
 
 
-def _classes(tables: dict[str, Table], column: int) -> tuple[str, ...] | None:
-    """The classes in the order of their numbers; None if the labels are values to predict."""
-    texts = {text for table in tables.values() for text in _labels(table, column)}
-    if not all(_is_number(text) for text in texts):
-        return tuple(sorted(texts))
-    if not all(text.lstrip("+-").isdigit() for text in texts):
+def _default_label(table: Table, columns: list[int]) -> int:
+    names = {table.columns[k].lower(): k for k in columns}
+    found = next((names[name] for name in _LABEL_NAMES if name in names), columns[-1])
+    last = columns[-1]
+    if found != last and names.get("y") == found and as_numbers(table.column(last)) is None:
+        choices = (
+            f"{shown(table.columns[found])} or {shown(table.columns[last])}, as it may be either"
+        )
+        raise InputError("label", choices, "none")
+    return found
+
+
+def _time(table: Table, columns: list[int]) -> int | None:
+    """The column of a series that has its dates."""
+    if len(table.columns) < 2:
         return None
-    return tuple(sorted(texts, key=int))
+    if 0 in columns and table.columns[0].lower() in _TIMES:
+        return 0
+    texts = [k for k in columns if as_numbers(table.column(k)) is None]
+    named = [k for k in texts if table.columns[k].lower() in _TIMES]
+    return next(iter(named), None) or next((k for k in texts if _has_dates(table, k)), None)
 
 
-def _labels(table: Table, column: int) -> list[str]:
-    for line, row in zip(table.lines, table.rows, strict=True):
-        if row[column] in ("", "?", "NA"):
-            _complain(table, line, column, "a label", row[column])
-    return [row[column] for row in table.rows]
+def _has_dates(table: Table, column: int) -> bool:
+    return dates.are_dates(table.column(column))
 
 
-def _numbers(table: Table, columns: list[int]) -> np.ndarray:
-    """The cells of these columns, float32 [rows, columns]."""
-    cells = [[row[column] for column in columns] for row in table.rows]
-    with contextlib.suppress(ValueError), np.errstate(over="ignore"):
-        numbers = np.array(cells, np.float64).astype(np.float32)
-        if np.isfinite(numbers).all():
-            return numbers
-    for line, row in zip(table.lines, table.rows, strict=True):
-        for column in columns:
-            if not _is_number(row[column]):
-                _complain(table, line, column, "a number", row[column])
-    raise InputError(str(table.path), "numbers", "a cell that NumPy takes for none")
+def _counts(table: Table, column: int) -> bool:
+    """Whether a column only numbers or names the rows.
 
-
-def _complain(table: Table, line: int, column: int, expected: str, cell: str) -> NoReturn:
-    place = f"{table.path}, row {line}, column {table.columns[column]!r}"
-    raise InputError(place, expected, repr(cell) if cell else "an empty cell")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return abs(float(text)) <= _LARGEST  # neither NaN nor infinite
-    except ValueError:
+    Raises:
+        InputError: if it has no name, and does not.
+    """
+    name, cells = table.columns[column], table.column(column)
+    if not is_unnamed(name) and name.lower() not in _COUNTERS:
         return False
+    different = len(set(cells)) == len(cells)
+    if is_unnamed(name):
+        if not different or any(map(is_missing, cells)):
+            expected = "a name for each column, or header=False"
+            raise InputError(f"{table.path}, column {column + 1}", expected, repr(name))
+        return True
+    return different and all(cell.lstrip("+-").isdigit() for cell in cells)
+
+
+def _is_dated(table: Table) -> bool:
+    timed = len(table.columns) > 1 and table.columns[0].lower() in _TIMES
+    return timed and as_numbers(table.column(0)) is None
+
+
+# What the cells are
+
+
+def _learn(table: Table, features: list[int], reading: Reading) -> TableEncoder:
+    """What makes inputs of a table's rows, told by all rows of the training table."""
+    asked = {_number(table, "categories", name) for name in reading.categories}
+    for column in asked - set(features):
+        expected = "columns that are inputs"
+        raise InputError("categories", expected, table.columns[column])
+    return TableEncoder(
+        tuple(
+            TableColumn(table.columns[k], _categories(table, k, asked=k in asked)) for k in features
+        )
+    )
+
+
+def _categories(table: Table, column: int, *, asked: bool) -> tuple[str, ...] | None:
+    """The categories of a column in their order; None if it has numbers."""
+    cells, name = table.column(column), table.columns[column]
+    if not asked and any(map(is_number, cells)):
+        return None
+    for row, cell in enumerate(cells):
+        if is_missing(cell):
+            complain(table.place(row), name, "a category" if asked else "a number or text", cell)
+    if as_numbers(cells) is not None:
+        return tuple(sorted(set(map(plain, cells)), key=float))
+    if not asked:
+        _check_texts(table, column)
+    return tuple(sorted(set(map(plain, cells) if are_booleans(cells) else cells)))
+
+
+def _check_texts(table: Table, column: int) -> None:
+    """Refuses texts that are hardly categories."""
+    cells, name = table.column(column), table.columns[column]
+    if all(_LIKE_A_NUMBER.fullmatch(cell) for cell in cells):
+        complain(table.place(0), name, "a number", cells[0])
+    remedy = f"drop=({shown(name)},) to leave it out, or categories=({shown(name)},)"
+    if dates.are_dates(cells):
+        complain(table.place(0), name, f"a number or a category; {remedy}", cells[0])
+    different = len(set(cells))
+    if different > max(_FEW, len(cells) / 2):
+        where = f"{table.path}, column {shown(name)}"
+        got = f"{different} different texts in {len(cells)} rows"
+        raise InputError(where, f"numbers or a few categories; {remedy}", got)
+
+
+def _classes(tables: Iterable[Table], column: int) -> tuple[str, ...] | None:
+    """The classes in the order of their numbers; None if the labels are values to predict."""
+    tables = list(tables)
+    for table in tables:
+        for row, text in enumerate(table.column(column)):
+            if is_missing(text):
+                complain(table.place(row), table.columns[column], "a label", text)
+    labels = [text for table in tables for text in table.column(column)]
+    numbers = as_numbers(labels)
+    if numbers is None:
+        return _named_classes(tables, column, set(labels))
+    if not all(number.is_integer() for number in numbers.tolist()):
+        return None
+    found = set(map(plain, labels))
+    pointed = not any(text.lstrip("+-").isdigit() for text in labels)
+    if pointed and len(found) > len(labels) / 2:
+        return None
+    return tuple(sorted(found, key=int))
+
+
+def _named_classes(tables: list[Table], column: int, texts: set[str]) -> tuple[str, ...]:
+    """The classes where not all labels are numbers.
+
+    Raises:
+        InputError: if the labels seem to be values, one of which is none.
+    """
+    values = [text for text in texts if is_number(text) and not float(text).is_integer()]
+    strange = [text for text in texts if not is_number(text)]
+    if values or all(_LIKE_A_NUMBER.fullmatch(text) for text in strange):
+        for table in tables:
+            for row, text in enumerate(table.column(column)):
+                if not is_number(text):
+                    complain(table.place(row), table.columns[column], "a number", text)
+    return tuple(sorted(set(map(plain, texts)) if are_booleans(texts) else texts))
+
+
+# The parts of the set
+
+
+def _examples(
+    tables: Mapping[str, Table],
+    roles: _Roles,
+    encoder: TableEncoder,
+    classes: tuple[str, ...] | None,
+) -> dict[str, Part]:
+    parts = {}
+    for name, table in tables.items():
+        inputs = _encoded(table, encoder, roles.features)
+        if classes is None:
+            labels = _values(table, roles.label)
+        else:
+            labels = _class_numbers(table.column(roles.label), classes)
+        parts[name] = held(Split(inputs, labels), _STREAMABLE)
+    return parts
+
+
+def _class_numbers(labels: list[str], classes: tuple[str, ...]) -> np.ndarray:
+    numbers = {text: number for number, text in enumerate(classes)}
+    found = [text if text in numbers else plain(text) for text in labels]
+    return np.array([numbers[text] for text in found], np.int32)
+
+
+def _steps(tables: Mapping[str, Table], roles: _Roles, encoder: TableEncoder) -> dict[str, Part]:
+    return {
+        name: held(
+            Split(_encoded(table, encoder, roles.features), _values(table, roles.label)[:, 0]),
+            _STREAMABLE,
+        )
+        for name, table in tables.items()
+    }
+
+
+def _encoded(table: Table, encoder: TableEncoder, columns: list[int]) -> np.ndarray:
+    return encoder.encode([[row[k] for k in columns] for row in table.rows], table.place)
+
+
+def _values(table: Table, column: int) -> np.ndarray:
+    """The numbers of a column, float32 [rows, 1]."""
+    numbers = TableEncoder((TableColumn(table.columns[column]),))
+    return _encoded(table, numbers, [column])
+
+
+def _in_order(tables: Mapping[str, Table], time: int) -> dict[str, Table]:
+    """The steps of a series from the oldest on.
+
+    Raises:
+        InputError: if two have the same date, one has none, or one of another part is not after
+            all those of the training part.
+    """
+    ordered, last = {}, -math.inf
+    for name, table in sorted(tables.items(), key=lambda item: item[0] != "train"):
+        places = [
+            f"{table.place(row)}, column {shown(table.columns[time])}"
+            for row in range(len(table.rows))
+        ]
+        cells, remedy = (
+            table.column(time),
+            f"drop=({shown(table.columns[time])},) to leave the column out",
+        )
+        moments = dates.moments(cells, places.__getitem__, remedy)
+        order = sorted(range(len(moments)), key=moments.__getitem__)
+        for before, after in itertools.pairwise(order):
+            if moments[before] == moments[after]:
+                raise InputError(places[after], "a date that no other row has", shown(cells[after]))
+        if name != "train" and moments[order[0]] <= last:
+            expected = f"dates after the last of {tables['train'].path.name}, or {remedy}"
+            raise InputError(places[order[0]], expected, shown(cells[order[0]]))
+        last = max(last, moments[order[-1]]) if name == "train" else last
+        ordered[name] = table.reordered(order)
+    return ordered

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxnets.arrays import printable
+
 _SCALE = 1e-3  # values below are compared by their absolute difference
 
 #: The outputs of one call of a layer: its name ("" for the whole model) and its arrays.
@@ -21,8 +23,10 @@ class Step:
         call: which call of this layer it is, from 0.
         kind: PyTorch's kind of the layer.
         shape: of PyTorch's output, or of the first of several.
-        absolute: the largest absolute difference; infinite if the shapes do not match.
+        absolute: the largest absolute difference; infinite if the shapes do not match, or a value
+            is finite in one alone.
         relative: the same, relative to the largest of PyTorch's values (or 0.001, if that is more).
+        note: what differs where the difference is infinite: the two shapes, say.
     """
 
     name: str
@@ -31,6 +35,7 @@ class Step:
     shape: tuple[int, ...]
     absolute: float
     relative: float
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,24 +69,39 @@ class Trace:
                 _label(step.name) + (f" (call {step.call + 1})" if step.call else ""),
                 step.kind,
                 str(list(step.shape)),
-                f"{step.absolute:.1e}",
-                f"{step.relative:.1e}" + ("  <- first" if step is self.first else ""),
+                *_numbers(step),
             )
             for step in self.steps
         ]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        for place, step in enumerate(self.steps, start=1):
+            parts = [step.note, "<- first" if step is self.first else ""]
+            lines[place] = "  ".join([lines[place], *filter(None, parts)])
         if self.unmatched:
             lines.append(f"not compared: {', '.join(map(_label, self.unmatched))}")
         if self.first is None:
             lines.append(f"no layer departs by more than {self.tolerance:g}")
         else:
-            lines.append(f"{_label(self.first.name)} is the first to depart")
+            lines.append(self.departure)
         return "\n".join(lines)
+
+    @property
+    def departure(self) -> str:
+        """The first layer that departs in a sentence; empty if none does."""
+        if self.first is None:
+            return ""
+        note = f": {self.first.note}" if self.first.note else ""
+        return f"{_label(self.first.name)} is the first to depart{note}"
 
 
 def _label(name: str) -> str:
-    return name or "(model)"
+    return printable(name) or "(model)"
+
+
+def _numbers(step: Step) -> tuple[str, str]:
+    """The two differences; nothing where a note says more."""
+    return ("", "") if step.note else (f"{step.absolute:.1e}", f"{step.relative:.1e}")
 
 
 def compared(
@@ -104,9 +124,12 @@ def compared(
         if not left.get(name):
             unmatched.append(name)
             continue
-        found = _difference(left[name].pop(0), wanted)
+        given = left[name].pop(0)
+        found = _difference(given, wanted)
         shape = wanted[0].shape if wanted else ()
-        step = Step(name, counts[name], kinds[name], shape, *(found or (np.inf, np.inf)))
+        absolute, relative = found or (np.inf, np.inf)
+        note = "" if np.isfinite(relative) else _note(given, wanted)
+        step = Step(name, counts[name], kinds[name], shape, absolute, relative, note)
         steps.append(step)
         counts[name] += 1
         if found is None:
@@ -118,6 +141,17 @@ def compared(
         strange = []
     unmatched += [name for name, calls in left.items() if calls]
     return Trace(tuple(steps), tolerance, tuple(dict.fromkeys(unmatched)))
+
+
+def _note(ours: list[np.ndarray], theirs: list[np.ndarray]) -> str:
+    """What differs between outputs whose difference is infinite."""
+    for mine, array in zip(ours, theirs, strict=False):
+        if not _layouts(mine, array):
+            return f"{list(mine.shape)} here, {list(array.shape)} there"
+    here, there = (all(np.isfinite(array).all() for array in arrays) for arrays in (ours, theirs))
+    if here == there:
+        return "not finite in both, and not the same"
+    return f"not finite {'there' if here else 'here'}"
 
 
 def _by_name(calls: list[Call]) -> dict[str, list[list[np.ndarray]]]:

@@ -1,35 +1,128 @@
 """What to do about weights that do not fit."""
 
-from collections.abc import Collection
+import itertools
+import re
+from collections.abc import Collection, Iterator, Mapping
 
 from flax import nnx
 
 from jaxnets.interop.entries import plain_arrays
 
-#: What names have for a part where PyTorch computes a weight from others, and what undoes it.
-_COMPUTED = {
-    "parametrizations": "torch.nn.utils.parametrize.remove_parametrizations",
-    "weight_g": "torch.nn.utils.remove_weight_norm",
-    "weight_v": "torch.nn.utils.remove_weight_norm",
-    "weight_orig": "torch.nn.utils.remove_spectral_norm or prune.remove",
+_QUANTIZED = "the weights are quantized: save the state_dict() of the network before that"
+_MERGED = "use model.merge_and_unload() first, in PEFT, and save the result"
+#: What names have for a part where there are no plain weights, and what to do.
+_SIGNS = {
+    "_packed_params": "the weights are quantized: save the state_dict() of the network "
+    "before torch.ao.quantization.convert",
+    **dict.fromkeys(("qweight", "quant_state", "SCB"), _QUANTIZED),
+    **dict.fromkeys(("lora_A", "lora_B", "base_layer"), f"the weights are an adapter's: {_MERGED}"),
 }
+#: How the names of parts end from which PyTorch computes a weight, and what undoes that.
+_COMPUTED = {
+    "_u": "torch.nn.utils.remove_spectral_norm",
+    "_mask": "torch.nn.utils.prune.remove",
+    "_g": "torch.nn.utils.remove_weight_norm",
+    "_v": "torch.nn.utils.remove_weight_norm",
+    "_orig": "torch.nn.utils.remove_spectral_norm or prune.remove",
+}
+_PARAMETRIZED = re.compile(r"(?:.*\.)?parametrizations\.([^.]+)\..*")
+_COUNT = "num_batches_tracked"
+_MOST_TRIED = 1000  # first parts; a file may have any number of names
 
 
-def hints(model: nnx.Module, unexpected: Collection[str]) -> tuple[str, ...]:
+def hints(
+    model: nnx.Module,
+    missing: Mapping[str, str],
+    unexpected: Mapping[str, str],
+    mismatched: Collection[str] = (),
+    aside: Collection[str] = (),
+) -> tuple[str, ...]:
     """The next steps for names that a model has no place for.
 
     Args:
         model: the model.
-        unexpected: PyTorch's names.
+        missing: PyTorch's names of the weights that are not there, with their shapes.
+        unexpected: the names that the model does not know, with their shapes.
+        mismatched: the names of arrays that do not fit.
+        aside: the names of what is no weight.
     """
     found = []
     for name, path in plain_arrays(model).items():
         if name in unexpected:
             found.append(f"the model has `{path}` as a plain array: make it an nnx.Variable")
-    for sign, remedy in _COMPUTED.items():
-        if any(sign in name.split(".") for name in unexpected):
-            found.append(f"a weight is computed from others: use {remedy} first, in PyTorch")
+    found += _no_plain_weights([*unexpected, *(aside if missing else ())])
+    found += _other_first_part(missing, unexpected)
+    if any(name.endswith(_COUNT) for name in mismatched):
+        found.append(f"the counts of batches may be absent: rename={{'*{_COUNT}': None}}")
     if unexpected:
         first = next(iter(unexpected))
         found.append(f"to leave arrays out: rename={{{first!r}: None}}, or strict=False")
     return tuple(dict.fromkeys(found))
+
+
+def _no_plain_weights(names: Collection[str]) -> Iterator[str]:
+    """What to do where names show that there are none: by the surest sign alone."""
+    parts = {part for name in names for part in name.split(".")}
+    for found in filter(None, map(_PARAMETRIZED.fullmatch, names)):
+        yield _undone("torch.nn.utils.parametrize.remove_parametrizations", found[1])
+        return
+    for sign, hint in _SIGNS.items():
+        if sign in parts:
+            yield hint
+            return
+    for ending, remedy in _COMPUTED.items():
+        for part in sorted(parts):
+            if part.startswith(("weight", "bias")) and part.endswith(ending):
+                yield _undone(remedy, part.removesuffix(ending))
+                return
+
+
+def _undone(remedy: str, name: str) -> str:
+    line = f"{remedy.rpartition('.')[2]}(layer, {name!r})"
+    return f"a weight is computed from others: use {remedy} first, in PyTorch: {line}"
+
+
+def _other_first_part(missing: Mapping[str, str], unexpected: Mapping[str, str]) -> list[str]:
+    """The rename of one first part with which most of what is missing is there."""
+    step = max(1, len(missing) // 4)
+    pairs = dict.fromkeys(
+        pair
+        for ours, shape in itertools.islice(missing.items(), 0, None, step)
+        for theirs, other in unexpected.items()
+        if _size(other) == _size(shape)
+        for pair in _first_parts(theirs, ours)
+    )
+    counts = {
+        pair: _brought(pair, missing, unexpected) for pair in itertools.islice(pairs, _MOST_TRIED)
+    }
+    (theirs, ours), most = max(counts.items(), key=lambda item: item[1], default=(("", ""), 0))
+    if 2 * most <= len(missing):
+        return []
+    what = "all" if most == len(missing) else f"{most} of {len(missing)}"
+    return [f"{what} that are missing have other names: rename={{{theirs!r}: {ours!r}}}"]
+
+
+def _size(described: str) -> str:
+    return described[described.find("[") :]
+
+
+def _first_parts(theirs: str, ours: str) -> Iterator[tuple[str, str]]:
+    """The first parts in which two names differ, with less and less of the end that they share."""
+    one, other = theirs.split("."), ours.split(".")
+    shared = 0
+    while shared < min(len(one), len(other)) and one[-1 - shared] == other[-1 - shared]:
+        shared += 1
+    for count in range(shared, 0, -1):
+        yield ".".join(one[:-count]), ".".join(other[:-count])
+
+
+def _brought(
+    pair: tuple[str, str], missing: Mapping[str, str], unexpected: Mapping[str, str]
+) -> int:
+    """How many of the missing names are there with another first part."""
+    theirs, ours = (f"{part}." if part else "" for part in pair)
+    return sum(
+        name.startswith(ours)
+        and _size(unexpected.get(theirs + name[len(ours) :], "")) == _size(shape)
+        for name, shape in missing.items()
+    )

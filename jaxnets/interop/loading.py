@@ -12,7 +12,7 @@ from flax import nnx
 
 from jaxnets.arrays import check_bool, describe
 from jaxnets.interop import files
-from jaxnets.interop.conversion import check_kind, converted, described, to_numpy
+from jaxnets.interop.conversion import as_count, check_kind, converted, described, to_numpy
 from jaxnets.interop.entries import Entry, entries
 from jaxnets.interop.hints import hints
 from jaxnets.interop.naming import Rename
@@ -54,9 +54,11 @@ def load_torch(
     ``torch.compile``, and a first part that the model lacks (``model.``, where a few others such
     as ``loss_fn.weight`` may lack it). Where several would do, ``rename={"online_model": None}``
     decides. AveragedModel's ``n_averaged`` is left aside. Floating-point arrays are converted to
-    the dtypes of the model. ``num_batches_tracked`` may be absent. Flax's recurrent cells have
-    one bias where PyTorch has two: they get the sum. A parameter of your own has PyTorch's name
-    and layout; a layer of your own that differs gets a row in ``jaxnets.interop.rules.RULES``.
+    the dtypes of the model. ``num_batches_tracked`` may be absent, or a whole number of any dtype.
+    Weights that ``weight_norm`` or pruning has split are computed from their parts. Flax's
+    recurrent cells have one bias where PyTorch has two: they get the sum. A parameter of your own
+    has PyTorch's name and layout; a layer of your own that differs gets a row in
+    ``jaxnets.interop.rules.RULES``.
 
     A weight that PyTorch ties to another comes under both names; name it twice as well::
 
@@ -69,8 +71,9 @@ def load_torch(
     Args:
         model: filled in place.
         source: a state_dict of tensors or NumPy arrays, or the path of a file, which is known by
-            its content: one of ``torch.save`` (read by ``weights_only``, which runs no code), of
-            safetensors or of ``numpy.savez``.
+            its content: one of ``torch.save`` or ``pickle.dump`` (read by ``weights_only``, which
+            runs no code), of safetensors or of ``numpy.savez``; or the ``.index.json`` of a
+            checkpoint in several files.
         strict: whether every weight must be filled and every array used. If not, what fits is
             filled, and the report says the rest; nothing at all is an error.
         rename: from names, or their first parts, to others, or to None for arrays to be dropped:
@@ -102,22 +105,23 @@ def load_torch(
     weights = entries(model)
     known = {name for entry in weights for name in entry.theirs}
     state = unwrap(tree, origin, known, rename)
-    plan = _Plan(state.arrays)
+    plan = _Plan(state.arrays, state.computed)
     for entry in weights:
         plan.add(entry)
     unexpected = {k: described(v) for k, v in state.arrays.items() if k not in known}
+    missing = plan.missing()
     report = Report(
         origin,
         type(model).__name__,
         loaded=tuple(plan.loaded),
         kept=tuple(plan.kept),
-        missing=plan.missing(),
+        missing=missing,
         unexpected=unexpected,
         mismatched=plan.mismatched,
         conversions=plan.conversions,
         wrapping=state.wrapping,
         aside=(*state.aside, *plan.aside),
-        hints=hints(model, unexpected),
+        hints=hints(model, missing, unexpected, plan.mismatched, state.aside),
     )
     if report.faults and (strict or not report.loaded):
         raise WeightsError(report)
@@ -137,6 +141,7 @@ class _Plan:
     """What each weight of a model is to become; nothing is changed before all is known."""
 
     arrays: Mapping[str, Any]
+    computed: Mapping[str, str]
     loaded: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     aside: list[str] = field(default_factory=list)
@@ -169,7 +174,9 @@ class _Plan:
         arrays = []
         for name, expected in entry.template().items():
             try:
-                array = to_numpy(self.arrays[name])
+                theirs = to_numpy(self.arrays[name])
+                count = expected.shape == () and np.issubdtype(expected.dtype, np.integer)
+                array = as_count(theirs) if count else theirs
                 if array.shape != expected.shape:
                     wanted = f"{describe(expected)} (for {entry.own_shapes()})"
                     raise ValueError(f"is {describe(array)}, not {wanted}")
@@ -178,9 +185,10 @@ class _Plan:
                 self.mismatched[name] = str(error)
                 continue
             arrays.append(array)
-            changes = [entry.link.note] if entry.link.note else []
-            if array.dtype != expected.dtype:
-                changes.append(f"{array.dtype} to {expected.dtype}")
+            changes = [f"from {self.computed[name]}"] if name in self.computed else []
+            changes += [entry.link.note] if entry.link.note else []
+            if theirs.dtype != expected.dtype:
+                changes.append(f"{theirs.dtype} to {expected.dtype}")
             if changes:
                 self.conversions[name] = ", ".join(changes)
         return arrays if len(arrays) == len(entry.theirs) else None

@@ -3,16 +3,22 @@
 import difflib
 import fnmatch
 import itertools
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from jaxnets.arrays import InputError, called, check_function, shown
+from jaxnets.arrays import InputError, called, check_function, printable, shown
+from jaxnets.interop.report import listed
 
 #: Takes a name to another, or to None where the array is to be dropped.
 Rename = Mapping[str, str | None] | Callable[[str], str | None]
 
 #: The parts that compile, FSDP, activation checkpointing and parallel training add to names.
 _WRAPPERS = frozenset(("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module"))
+
+
+_MOST_STARTS = 20  # of any number in a large file; what fits equally well is refused
+_MOST_PARTS = 50  # of a name
 
 
 @dataclass(frozen=True)
@@ -46,14 +52,14 @@ class Naming:
 
     def check(self) -> None:
         """Raises if two names became one, or it is not certain what is meant."""
-        new = self._kept()
-        for name in dict.fromkeys(new):
-            if new.count(name) > 1:
-                old = " and ".join(old for old, other in self.names.items() if other == name)
-                raise InputError("rename", "a name of its own for each array", f"{name} for {old}")
+        name, count = next(iter(Counter(self._kept()).most_common(1)), ("", 0))
+        if count > 1:
+            old = [printable(old) for old, other in self.names.items() if other == name]
+            got = f"{printable(name)} for {' and '.join(old[:10])}"
+            raise InputError("rename", "a name of its own for each array", got)
         if self.unmatched:
             key = self.unmatched[0]
-            there = ", ".join(_nearest(key, self.stripped.values()))
+            there = listed(_nearest(key, self.stripped.values()))
             expected = "names that the source has, or their first parts"
             raise InputError("rename", expected, f"{key!r}, while there are {there}")
         if self.rivals:
@@ -105,14 +111,14 @@ def best_naming(names: Sequence[str], known: Collection[str], rename: Rename | N
 
 def _starts(
     bare: Mapping[str, list[str]], known: frozenset[str], rename: Rename | None
-) -> Iterable[tuple[str, ...]]:
-    """First parts of names without which a name is a known one."""
-    found: dict[tuple[str, ...], None] = {}
+) -> list[tuple[str, ...]]:
+    """First parts of names without which a name is a known one: those of the most names."""
+    found: Counter[tuple[str, ...]] = Counter()
     for split in bare.values():
-        for count in range(1, len(split)):
+        for count in range(1, min(len(split), _MOST_PARTS)):
             if _new_name([".".join(split[count:])], rename, set()) in known:
-                found[tuple(split[:count])] = None
-    return found
+                found[tuple(split[:count])] += 1
+    return [start for start, _ in found.most_common(_MOST_STARTS)]
 
 
 def _without(

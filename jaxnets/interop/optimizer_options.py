@@ -147,4 +147,7 @@ def plain(value: Any) -> Any:
     """Numbers of PyTorch or NumPy as Python's."""
     if isinstance(value, list | tuple):
         return tuple(map(plain, value))
-    return value.item() if hasattr(value, "item") else value
+    try:
+        return value.item() if hasattr(value, "item") else value
+    except (RuntimeError, ValueError):  # of several numbers
+        return value

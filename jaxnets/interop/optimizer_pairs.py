@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from jaxnets.arrays import describe
-from jaxnets.interop.conversion import check_kind, converted, to_numpy
+from jaxnets.arrays import describe, printable
+from jaxnets.interop.conversion import check_kind, converted, described, to_numpy
 from jaxnets.interop.entries import Entry
 from jaxnets.interop.optimizer_names import Faults, Group
 from jaxnets.interop.optimizer_options import plain, slots_of
 from jaxnets.interop.optimizer_parts import LR, SCALARS, STEP, Key, Parameters, Part
 from jaxnets.interop.optimizer_source import Source
 from jaxnets.interop.report import listed
+from jaxnets.interop.unwrapping import is_array
 
 LARGEST_STEP = int(np.iinfo(np.int32).max)
 
@@ -51,15 +52,18 @@ class Pair:
         if not any(kept.values()):
             self.check_slots()
         values: dict[Key, np.ndarray] = {}
-        counts: dict[Any, list[str]] = defaultdict(list)
+        counts: dict[int | str, list[str]] = defaultdict(list)
         for name, state in kept.items():
+            count = _count(state, step)
             if self._is_ours(name):
                 values |= self._from_torch(name, state)
-                counts[_count(state, step)].append(name)
-            elif state and self.part.slots:
+                counts[count].append(name)
+            elif count and self.part.slots:
                 self.faults["unexpected"].append(f"{name}, for which this optimizer keeps nothing")
-            elif state:
+            elif count:
                 self._check_names(name, state.keys() - {"step"})
+        if len(counts) > 1:
+            counts.pop(0, None)  # parameters that have never had a gradient
         numbers = {STEP: self._step(counts, step), LR: float(self.group.options["lr"])}
         return values | {k: np.asarray(v, self.part.leaves[k].dtype) for k, v in numbers.items()}
 
@@ -71,10 +75,17 @@ class Pair:
         if step == 0 and "sum" not in slots:  # which Adagrad, and no other, has from the start
             return {}
         counted = {} if slots <= {"momentum_buffer"} else {"step": np.asarray(step)}  # not by SGD
-        return {
+        found = {
             number: counted | self._to_torch(name)
             for number, name in self.group.names.items()
             if self._is_ours(name)
+        }
+        if not any(map(self._stepped, found)):
+            return found
+        return {
+            number: kept
+            for number, kept in found.items()
+            if self._stepped(number) or not self._is_fresh(kept)
         }
 
     def lr_to_torch(self) -> Any:
@@ -93,6 +104,18 @@ class Pair:
             both = slots, self.part.slots
             there, here = (" and ".join(sorted(names)) or "none" for names in both)
             self.faults["slots"].append(f"{there} there, {here} here")
+
+    def _stepped(self, number: Any) -> bool:
+        """Whether PyTorch has taken a step with a parameter; with frozen ones it has not."""
+        return any(value is not None for value in self.source.state.get(number, {}).values())
+
+    def _is_fresh(self, kept: Mapping[str, np.ndarray]) -> bool:
+        """Whether the slots of a parameter are those that PyTorch makes at its first gradient."""
+        slots = ((slot, array) for slot, array in kept.items() if slot != "step")
+        return all(np.all(array == self._start(slot)) for slot, array in slots)
+
+    def _start(self, slot: str) -> float:
+        return 1.0 if slot in SCALARS else self.group.options.get("initial_accumulator_value", 0.0)
 
     def _check_members(self) -> None:
         lacking = self.part.members - self.parameters.ids(*self.group.names.values())
@@ -128,12 +151,10 @@ class Pair:
         entry, values = self._entry(name), dict[Key, np.ndarray]()
         if entry is None:
             return values
-        if not state:  # PyTorch has nothing before the first step
-            start = self.group.options.get("initial_accumulator_value", 0.0)
+        if not state:  # PyTorch has nothing before a parameter's first gradient
             for slot in self.part.slots:
                 for key, leaf in self._leaves(slot, entry).items():
-                    fill = 1.0 if slot in SCALARS else start
-                    values[key] = np.full(leaf.shape, fill, leaf.dtype)
+                    values[key] = np.full(leaf.shape, self._start(slot), leaf.dtype)
             return values
         self._check_names(name, state.keys() - {"step"})
         for slot in self.part.slots & state.keys():
@@ -161,7 +182,7 @@ class Pair:
         }
         return {slot: np.array(array, order="C") for slot, array in found.items()}
 
-    def _step(self, counts: Mapping[Any, Sequence[str]], given: int | None) -> int:
+    def _step(self, counts: Mapping[int | str, Sequence[str]], given: int | None) -> int:
         """The count of steps that all parameters share."""
         if not counts:  # an optimizer without slots
             return given or 0
@@ -175,12 +196,14 @@ class Pair:
         return int(count)
 
 
-def _count(state: Mapping[str, Any], given: int | None) -> Any:
+def _count(state: Mapping[str, Any], given: int | None) -> int | str:
     """How many steps a parameter has seen; SGD, which does not say, has a buffer from the first."""
     if not state:
         return 0
     count = plain(state["step"]) if "step" in state else max(given or 1, 1)
-    return int(count) if is_count(count) else count
+    if is_count(count):
+        return int(count)
+    return described(count) if is_array(count) else printable(count)
 
 
 def is_count(value: Any) -> bool:

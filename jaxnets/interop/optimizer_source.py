@@ -8,6 +8,7 @@ from typing import Any
 from jaxnets.arrays import InputError
 from jaxnets.interop import files
 from jaxnets.interop.report import listed
+from jaxnets.interop.unwrapping import shown_key
 
 #: A torch optimizer, its state_dict, a checkpoint around one, or the path of a file with either.
 OptimizerSource = Any
@@ -58,7 +59,7 @@ def read(source: OptimizerSource, argument: str = "source") -> Source:
         for own, packed in zip(source.param_groups, tree["param_groups"], strict=True):
             sizes = (tuple(parameter.shape) for parameter in own["params"])
             shapes.update(zip(packed["params"], sizes, strict=True))
-    found = list(_find(tree, ()))
+    found = list(_find(tree, (), set()))
     if len(found) != 1:
         expected = "the state_dict of one torch optimizer, with state and param_groups"
         places = listed(repr(".".join(path)) for path, _ in found)
@@ -72,15 +73,23 @@ def read(source: OptimizerSource, argument: str = "source") -> Source:
     return Source(origin, tree, path, state, groups, optimizer, shapes)
 
 
-def _find(tree: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Mapping]]:
-    """The mappings that look like an optimizer's state_dict, with the keys that lead to them."""
+def _find(
+    tree: Any, path: tuple[str, ...], seen: set[tuple[int, int]]
+) -> Iterator[tuple[tuple[str, ...], Mapping]]:
+    """The mappings that look like an optimizer's state_dict, with the keys that lead to them.
+
+    What a tree holds many times is looked into once at each depth.
+    """
+    if not isinstance(tree, Mapping | list | tuple) or (id(tree), len(path)) in seen:
+        return
+    seen.add((id(tree), len(path)))
     if isinstance(tree, Mapping) and {"state", "param_groups"} <= tree.keys():
         yield path, tree
         return
     if len(path) <= _DEPTH:
-        items = tree.items() if isinstance(tree, Mapping) else ()
-        for key, value in enumerate(tree) if isinstance(tree, list | tuple) else items:
-            yield from _find(value, (*path, str(key)))
+        items = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
+        for key, value in items:
+            yield from _find(value, (*path, shown_key(key)), seen)
 
 
 def _is_state(state: Any) -> bool:
@@ -101,4 +110,4 @@ def _are_groups(groups: Any) -> bool:
 def _contents(tree: Any, origin: str) -> str:
     if not isinstance(tree, Mapping):
         return f"{origin}, a {type(tree).__name__}"
-    return f"{origin}, which has {listed(map(str, tree)) or 'nothing'}"
+    return f"{origin}, which has {listed(map(shown_key, tree)) or 'nothing'}"

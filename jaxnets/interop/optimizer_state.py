@@ -44,9 +44,10 @@ def load_torch_optimizer(
         name_of = {p: name for name, p in torch_model.named_parameters()}
         names = [[name_of[p] for p in group["params"]] for group in optimizer.param_groups]
 
-    PyTorch counts steps for each parameter; they must agree. SGD counts none: then the schedules
-    of the learning rate begin anew, at step 1 if there is momentum and at 0 if not, unless
-    ``step`` is given.
+    PyTorch counts steps for each parameter; they must agree. Parameters that have never had a
+    gradient, such as frozen ones, have no state there, and start at zeros here. SGD counts no
+    steps: then the schedules of the learning rate begin anew, at step 1 if there is momentum and
+    at 0 if not, unless ``step`` is given.
 
     Args:
         optimizer_state: what ``optimizer.init(parameters)`` returned, whatever optimizers are
@@ -113,7 +114,8 @@ def to_torch_optimizer(
         optimizer_state: the state of an optimizer of jaxnets, chained or in groups as may be.
         model: the network; its weights are not looked at.
         like: the torch optimizer that is to go on, its state_dict, a checkpoint that holds it, or
-            the path of a file; its state counts for nothing.
+            the path of a file. Of its state it counts only which parameters have none: if ours
+            are at their start, they have none in the result either.
         names: as of ``load_torch_optimizer``.
         rename: as of ``load_torch_optimizer``.
 

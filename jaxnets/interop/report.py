@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, printable
 
+_LONGEST = 500  # characters of an item in a message
 _SHOWN = 20  # of a list in a message; the report itself holds all
 
 
@@ -42,12 +43,13 @@ class Report:
     @property
     def faults(self) -> list[str]:
         """Everything that is wrong, a line for each kind; empty if nothing is."""
-        kinds = {
-            "missing": [f"{name} {shape}" for name, shape in self.missing.items()],
-            "unexpected": [f"{name} {shape}" for name, shape in self.unexpected.items()],
-            "mismatched": [f"{name} {reason}" for name, reason in self.mismatched.items()],
-        }
-        return [f"{kind}: {listed(items)}" for kind, items in kinds.items() if items]
+        kinds = {"missing": self.missing, "unexpected": self.unexpected}
+        kinds["mismatched"] = self.mismatched
+        return [
+            f"{kind}: {listed(f'{printable(name)} {what}' for name, what in found.items())}"
+            for kind, found in kinds.items()
+            if found
+        ]
 
     def __str__(self) -> str:
         lines = [f"{len(self.loaded)} arrays of {self.source} loaded into {self.model}"]
@@ -60,7 +62,7 @@ class Report:
         for change in dict.fromkeys(self.conversions.values()):
             names = [name for name, what in self.conversions.items() if what == change]
             lines.append(f"{change}: {listed(names)}")
-        return "\n  ".join([*lines, *self.faults])
+        return printable("\n  ".join([*lines, *self.faults]), limit=None, lines=True)
 
 
 class WeightsError(InputError):
@@ -78,12 +80,13 @@ class WeightsError(InputError):
         faults = ";\n  ".join(self.report.faults)
         lines = [f"{self.argument}: expected {self.expected}, got", faults]
         if self.report.wrapping:
-            lines.append(f"(taken off: {', '.join(self.report.wrapping)})")
-        return "\n  ".join([*lines, *(f"({hint})" for hint in self.report.hints)])
+            lines.append(f"(taken off: {listed(self.report.wrapping)})")
+        text = "\n  ".join([*lines, *(f"({hint})" for hint in self.report.hints)])
+        return printable(text, limit=None, lines=True)
 
 
 def listed(items: Iterable[str]) -> str:
     """Some words in a row; of a long list, the first."""
     items = list(items)
     more = [f"and {len(items) - _SHOWN} more"] if len(items) > _SHOWN else []
-    return ", ".join([*items[:_SHOWN], *more])
+    return ", ".join([*(printable(item, limit=_LONGEST) for item in items[:_SHOWN]), *more])

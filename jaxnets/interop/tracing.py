@@ -78,7 +78,11 @@ def trace_difference(
     ours = [as_array("to_ours", change(to_numpy(tensor))) for tensor in tensors]
     kinds = {name: type(part).__name__ for name, part in torch_module.named_modules()}
     theirs = _torch_calls(torch_module, tensors)
-    return compared(theirs, _our_calls(model, ours), kinds, tolerance)
+
+    def trace(calls: list[Call]) -> Trace:
+        return compared(theirs, calls, kinds, tolerance)
+
+    return trace(_our_calls(model, ours, trace))
 
 
 def _inputs(inputs: Any) -> list[np.ndarray]:
@@ -127,7 +131,9 @@ def _torch_calls(module: Any, tensors: list[Any]) -> list[Call]:
     return calls
 
 
-def _our_calls(model: nnx.Module, arrays: list[jax.Array]) -> list[Call]:
+def _our_calls(
+    model: nnx.Module, arrays: list[jax.Array], trace: Callable[[list[Call]], Trace]
+) -> list[Call]:
     copy = nnx.clone(model)
     copy.eval()
     names: dict[int, str] = {}
@@ -143,6 +149,8 @@ def _our_calls(model: nnx.Module, arrays: list[jax.Array]) -> list[Call]:
         except (InputError, TypeError, ValueError) as error:
             expected = f"what {type(model).__name__} takes, or to_ours= to bring them to our layout"
             got = f"{', '.join(map(describe, arrays))}, with which {error}"
+            if departure := trace(calls).departure:  # of a layer before this one
+                got += f"; {departure}"
             raise InputError("inputs", expected, got) from error
     return calls
 

@@ -1,14 +1,19 @@
 """From what lies in a checkpoint to arrays by the names that a model knows."""
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.arrays import InputError
-from jaxnets.interop.naming import Rename, best_naming
+from jaxnets.arrays import InputError, printable
+from jaxnets.interop.computed import plain_weights
+from jaxnets.interop.conversion import described, unreadable
+from jaxnets.interop.naming import Naming, Rename, best_naming
+from jaxnets.interop.report import listed
 
 #: Under which keys checkpoints keep the weights; looked into before all others.
 _NESTS = {
@@ -16,6 +21,10 @@ _NESTS = {
     *("net", "network", "weights", "params"),
 }
 _DEPTH = 4  # a file may hold a mapping that holds itself
+_MOST_PLACES = 1000  # or one that holds another thousands of times
+
+#: A mapping that holds arrays, and the keys that lead to it.
+_Place = tuple[tuple[str, ...], Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -26,11 +35,28 @@ class StateDict:
         arrays: tensors or NumPy arrays.
         wrapping: what was taken off the names and from around them, outermost first.
         aside: keys of the checkpoint that hold something else, and names that were dropped.
+        computed: names of weights that other arrays made, with the names of those.
     """
 
     arrays: dict[str, Any]
     wrapping: tuple[str, ...] = ()
     aside: tuple[str, ...] = ()
+    computed: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """One way to read a checkpoint: where, which arrays, how named."""
+
+    path: tuple[str, ...]
+    arrays: Mapping[str, Any]
+    computed: Mapping[str, str]
+    naming: Naming
+
+    def rank(self, known: Collection[str]) -> tuple[int, int]:
+        """How many names the model knows; where it knows none, how many arrays there are."""
+        score = self.naming.score(known) if known else 0
+        return score, 0 if score else sum(map(_has_axes, self.arrays.values()))
 
 
 def unwrap(
@@ -48,57 +74,103 @@ def unwrap(
         InputError: if there are no arrays, several places have them and fit equally well, or a
             part of ``rename`` matches no name.
     """
-    found = list(_find(tree, ()))
     if isinstance(tree, Mapping) and not tree:  # that of a network without weights
         return StateDict({})
-    if not found:
+    readings = [_reading(place, known, rename) for place in _find(tree, _DEPTH, {})]
+    if not readings:
         expected = "a state_dict: a mapping from names to tensors"
         raise InputError("source", expected, f"{origin}, which holds {_contents(tree)}")
-    namings = [best_naming(list(state.arrays), known, rename) for state in found]
-    scores = [naming.score(known) for naming in namings]
-    best = [number for number, score in enumerate(scores) if score == max(scores)]
-    if len(best) > 1:
-        paths = [found[number].wrapping for number in best]
-        places = ", ".join(repr(".".join(path)) for path in paths)
-        whole = "source" if origin == "state_dict" else "torch.load(path)"
-        keys = "".join(f"[{key!r}]" for key in paths[0])
-        expected = f"one state_dict (pass one, such as {whole}{keys})"
-        raise InputError("source", expected, f"{origin}, which has them at {places}")
-    state, naming = found[best[0]], namings[best[0]]
+    reading = _best(readings, known, origin)
+    naming, arrays = reading.naming, reading.arrays
     naming.check()
     kept = {
         name: new
         for name, new in naming.names.items()
-        if new is not None and (new in known or not _is_count(new, state.arrays[name]))
+        if new is not None and (new in known or not _is_aside(new, arrays[name], known))
     }
-    dropped = tuple(name for name in naming.names if name not in kept)
-    arrays = {new: state.arrays[name] for name, new in kept.items()}
-    return StateDict(arrays, state.wrapping + naming.taken_off, state.aside + dropped)
+    aside = [name for name in naming.names if name not in kept]
+    computed = {kept[name]: old for name, old in reading.computed.items() if name in kept}
+    return StateDict(
+        {new: arrays[name] for name, new in kept.items()},
+        reading.path + naming.taken_off,
+        (*_beside(tree, reading), *aside),
+        computed,
+    )
 
 
-def _find(tree: Any, path: tuple[str, ...]) -> Iterator[StateDict]:
-    """The mappings that hold arrays, with the keys that lead to them."""
-    if not isinstance(tree, Mapping) or len(path) > _DEPTH:
-        return
-    inner = {k: v for k, v in tree.items() if isinstance(k, str) and isinstance(v, Mapping)}
-    nests = [key for key in inner if key in _NESTS and any(_find(inner[key], (*path, key)))]
-    arrays = {k: v for k, v in tree.items() if isinstance(k, str) and is_array(v)}
-    # Numbers alone, such as a loss, are no weights if there are others further in.
-    numbers = not any(_has_axes(value) for value in arrays.values())
-    if (
-        numbers
-        and not nests
-        and any(True for key in inner for _ in _find(inner[key], (*path, key)))
-    ):
-        arrays = {}
-    if arrays and not nests:
-        aside = tuple(str(key) for key in tree if key not in arrays)
-        yield StateDict(arrays, path, aside)
-        return
-    for key in nests or inner:
-        aside = tuple(str(other) for other in tree if other != key)
-        for state in _find(inner[key], (*path, key)):
-            yield StateDict(state.arrays, state.wrapping, aside + state.aside)
+def _reading(place: _Place, known: Collection[str], rename: Rename | None) -> _Reading:
+    """How to read one mapping: as it is, or with weights computed if that fits better."""
+    path, mapping = place
+    last = {name.rpartition(".")[2] for name in known}
+    arrays = {
+        name: value
+        for name, value in mapping.items()
+        if isinstance(name, str)
+        and (is_array(value) or (_is_number(value) and name.rpartition(".")[2] in last))
+    }
+    own = best_naming(list(arrays), known, rename)
+    plain, computed = plain_weights(arrays, known) if known else (arrays, {})
+    if computed:
+        other = best_naming(list(plain), known, rename)
+        if not other.unmatched and other.score(known) > own.score(known):
+            return _Reading(path, plain, computed, other)
+    return _Reading(path, arrays, {}, own)
+
+
+def _best(readings: list[_Reading], known: Collection[str], origin: str) -> _Reading:
+    """The reading that fits best; of mappings within each other the outermost.
+
+    Raises:
+        InputError: if several fit equally well.
+    """
+    ranks = [reading.rank(known) for reading in readings]
+    best = [one for one, rank in zip(readings, ranks, strict=True) if rank == max(ranks)]
+    first, *others = best
+    if all(one.path[: len(first.path)] == first.path for one in others):
+        return first
+    paths = [reading.path for reading in best]
+    places = listed(repr(".".join(path)) for path in paths)
+    whole = "source" if origin == "state_dict" else "torch.load(path)"
+    keys = "".join(f"[{key!r}]" for key in paths[0])
+    expected = f"one state_dict (pass one, such as {whole}{keys})"
+    raise InputError("source", expected, f"{origin}, which has them at {places}")
+
+
+def _find(tree: Any, depth: int, known: dict[tuple[int, int], list[_Place]]) -> list[_Place]:
+    """The mappings that hold arrays, the outer ones first.
+
+    Args:
+        tree: where to look.
+        depth: how many mappings may be around another one.
+        known: what has been found within a mapping by its id and the depth.
+    """
+    if not isinstance(tree, Mapping) or depth < 0:
+        return []
+    if (id(tree), depth) not in known:
+        inner = {
+            key: _find(value, depth - 1, known)
+            for key, value in tree.items()
+            if isinstance(key, str) and isinstance(value, Mapping)
+        }
+        nests = [key for key in inner if key in _NESTS and inner[key]]
+        own: list[_Place] = [((), tree)] if not nests and any(map(_is_weight, tree.items())) else []
+        below = (((key, *path), mapping) for key in nests or inner for path, mapping in inner[key])
+        known[id(tree), depth] = list(itertools.islice(itertools.chain(own, below), _MOST_PLACES))
+    return known[id(tree), depth]
+
+
+def _beside(tree: Mapping[str, Any], reading: _Reading) -> Iterable[str]:
+    """The keys of a checkpoint beside the arrays of a reading, the outer ones first."""
+    for key in reading.path:
+        yield from (shown_key(other) for other in tree if other != key)
+        tree = tree[key]
+    parts = {part for names in reading.computed.values() for part in names.split(" and ")}
+    yield from (shown_key(key) for key in tree if key not in reading.arrays and key not in parts)
+
+
+def _is_weight(item: tuple[Any, Any]) -> bool:
+    name, value = item
+    return isinstance(name, str) and is_array(value) and not _is_other(value)
 
 
 def is_array(value: Any) -> bool:
@@ -109,21 +181,50 @@ def is_array(value: Any) -> bool:
     return hasattr(type(value), "shape") and hasattr(type(value), "dtype")
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real | np.number) and not isinstance(value, bool)
+
+
+def _is_other(value: Any) -> bool:
+    """Whether an array holds something other than numbers: texts, dates, objects."""
+    if (found := unreadable(value)) is not None:
+        return not found.numbers
+    if not isinstance(value, np.ndarray):
+        return False
+    return not any(jnp.issubdtype(value.dtype, kind) for kind in (np.number, np.bool_))
+
+
 def _has_axes(value: Any) -> bool:
     try:
-        return len(value.shape) > 0
+        return len(getattr(value, "shape", ())) > 0 and not _is_other(value)
     except RuntimeError:  # not initialised yet
         return True
 
 
-def _is_count(name: str, value: Any) -> bool:
-    """Whether it is the count that PyTorch's AveragedModel keeps beside the weights."""
-    return name == "n_averaged" and not _has_axes(value)
+def _is_aside(name: str, value: Any, known: Collection[str]) -> bool:
+    """Whether an array that a model does not know is no weight of any layer."""
+    if _is_other(value) or (name == "n_averaged" and not _has_axes(value)):
+        return True
+    dtype = getattr(value, "dtype", None)
+    numbers = dtype is not None and unreadable(value) is None and "complex" not in str(dtype)
+    return bool(known) and not numbers  # without a model, all that could be weights counts
 
 
 def _contents(tree: Any) -> str:
     if not isinstance(tree, Mapping):
         hint = "; pass its state_dict()" if hasattr(tree, "state_dict") else ""
         return f"a {type(tree).__name__}{hint}"
-    keys = ", ".join(map(str, itertools.islice(tree, 10)))
+    keys = ", ".join(map(_entry, itertools.islice(tree.items(), 10)))
     return f"a mapping without tensors, with the keys {keys}" if keys else "nothing"
+
+
+def _entry(item: tuple[Any, Any]) -> str:
+    key, value = item
+    kind = f" ({described(value)})" if is_array(value) else ""
+    return printable(shown_key(key)) + kind
+
+
+def shown_key(key: Any) -> str:
+    """The key of a checkpoint as a word."""
+    # The text of a tuple of tuples that are one and the same can fill the memory.
+    return str(key) if isinstance(key, str | Real) else type(key).__name__

@@ -24,9 +24,9 @@ def _backward(
     d_state: State, saved: tuple[jax.Array, ...], state: State, new: State
 ) -> tuple[jax.Array, State]:
     (r, k, n, un), (dh,), (h,) = saved, d_state, state
-    dn = dh * (1 - k) * (1 - n * n)
-    dk = dh * (h - n) * k * (1 - k)
-    dr = dn * un * r * (1 - r)
+    dn = (dh - dh * k) * (1 - n * n)  # in this order an infinite dh spoils what PyTorch's does
+    dk = dh * (h - n) * (1 - k) * k
+    dr = dn * un * (1 - r) * r
     return jnp.concatenate([dr, dk, dn], axis=-1), (dh * k,)
 
 

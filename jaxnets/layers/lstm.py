@@ -26,10 +26,10 @@ def _backward(
 ) -> tuple[jax.Array, State]:
     (i, f, g, o, squashed), (dh, dc) = saved, d_state
     dc = dc + dh * o * (1 - squashed * squashed)
-    di = dc * g * i * (1 - i)
-    df = dc * state[1] * f * (1 - f)
+    di = dc * g * (1 - i) * i
+    df = dc * state[1] * (1 - f) * f
     dg = dc * i * (1 - g * g)
-    do = dh * squashed * o * (1 - o)
+    do = dh * squashed * (1 - o) * o
     return jnp.concatenate([di, df, dg, do], axis=-1), (jnp.zeros_like(dh), dc * f)
 
 

@@ -12,15 +12,13 @@ import numpy as np
 from flax import nnx
 
 from jaxnets import optimizers
-from jaxnets.arrays import InputError, check_choice, check_number, check_positive, shown
+from jaxnets.arrays import InputError, check_bool, check_choice, check_number, check_positive, shown
 from jaxnets.data.dataset import Dataset
 from jaxnets.optimizers.plateau import Rule
 from jaxnets.training.placement import local, put
-from jaxnets.training.records import EpochRecord
-from jaxnets.training.saving import Journal
+from jaxnets.training.records import EpochRecord, Metric, goodness
+from jaxnets.training.saving import Journal, Saving
 from jaxnets.training.state import merge
-
-Metric = Literal["test_loss", "test_accuracy", "train_loss", "train_accuracy"]
 
 
 class StopTraining(Exception):
@@ -30,7 +28,7 @@ class StopTraining(Exception):
     """
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class RunSoFar:
     """How far a run is: always as of now.
 
@@ -48,6 +46,9 @@ class RunSoFar:
     _journal: Journal
     _graphdef: Any
     _rates: list[float] = dataclasses.field(default_factory=list)  # that a callback has set
+
+    def __repr__(self) -> str:
+        return f"RunSoFar: step {self.step}, {len(self.history)} of {self.epochs} epochs done"
 
     @property
     def step(self) -> int:
@@ -139,26 +140,38 @@ class Callback:
 
 
 class EarlyStopping(Callback):
-    """Stops a run that gets no better.
+    """Stops a run that gets no better, and can restore the weights of its best epoch.
 
     All that it knows is the run's history, so that a resumed run stops where it would have; one
-    that was stopped goes on if it is resumed with more patience.
+    that was stopped goes on if it is resumed with more patience. The best epoch is the one whose
+    metric is best, of equal ones the last, whatever ``min_delta``; ``Saving`` keeps the checkpoint
+    of the same epoch.
 
     Args:
-        patience: for how many epochs in a row there may be no new best.
+        patience: for how many epochs in a row there may be no new best; None never stops.
         min_delta: by how much a new best must exceed the old one.
         metric: of an ``EpochRecord``. A loss is better the smaller, an accuracy the larger.
+        restore_best: whether the run ends with the model, the state and the test of its best
+            epoch, stopped or not. The history keeps all epochs. While the run lasts, a second copy
+            of the state is in memory.
 
     Raises:
-        InputError: if an argument is bad, or, when an epoch is done, if the run has no accuracy.
+        InputError: if an argument is bad; by ``fit``, if the run does not measure the metric, or
+            if it is resumed and the weights of its best epoch were not kept.
     """
 
     def __init__(
-        self, patience: int, *, min_delta: float = 0.0, metric: Metric = "test_loss"
+        self,
+        patience: int | None,
+        *,
+        min_delta: float = 0.0,
+        metric: Metric = "test_loss",
+        restore_best: bool = False,
     ) -> None:
-        self._patience = check_positive("patience", patience)
+        self._patience = None if patience is None else check_positive("patience", patience)
         self._min_delta = check_number("min_delta", min_delta, least=0)
-        self._metric = check_choice("metric", metric, get_args(Metric))
+        self.metric: Metric = check_choice("metric", metric, get_args(Metric))
+        self.restore_best = check_bool("restore_best", restore_best)
 
     def begin(self, run: RunSoFar) -> None:
         """Stops a run that was stopped before."""
@@ -170,16 +183,13 @@ class EarlyStopping(Callback):
         self._check(self.run.history)
 
     def _check(self, history: Sequence[EpochRecord]) -> None:
-        best, waiting = np.inf, 0
+        best, waiting = -np.inf, 0
         for record in history:
-            value = getattr(record, self._metric)
-            if value is None:
-                raise InputError("metric", "one that the run measures", self._metric)
-            value = value if self._metric.endswith("loss") else -value
-            better = value < best - self._min_delta
+            value = goodness(record, self.metric)
+            better = value > best + self._min_delta
             best, waiting = (value, 0) if better else (best, waiting + 1)
-        if waiting >= self._patience:
-            raise StopTraining(f"{self._metric} is no better after {waiting} more epochs")
+        if self._patience is not None and waiting >= self._patience:
+            raise StopTraining(f"{self.metric} is no better after {waiting} more epochs")
 
 
 class LossSpikes(Callback):
@@ -309,6 +319,28 @@ class Listeners:
         self._every = callbacks
         self._more = [each for each in callbacks if isinstance(each, Callback)]
         self.reason: str | None = None
+
+    def metric(self, saving: Saving | None) -> Metric:
+        """By what the best epoch is told, for those who stop, restore and save.
+
+        Raises:
+            InputError: if it is not the same for all of them.
+        """
+        named = dict.fromkeys(each.metric for each in self._stopping)
+        if saving is not None and saving.metric is not None:
+            named[saving.metric] = None
+        if len(named) > 1:
+            raise InputError("metric", "the same for stopping and saving", " and ".join(named))
+        return next(iter(named), "test_loss")
+
+    @property
+    def restore_best(self) -> bool:
+        """Whether the run is to end with its best epoch."""
+        return any(each.restore_best for each in self._stopping)
+
+    @property
+    def _stopping(self) -> list[EarlyStopping]:
+        return [each for each in self._more if isinstance(each, EarlyStopping)]
 
     @contextlib.contextmanager
     def listening(self, run: RunSoFar) -> Iterator[None]:

@@ -1,11 +1,11 @@
 """The checkpoints of a run: whole or not there, checked when they are read."""
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
 import re
-import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,18 +15,24 @@ from typing import IO, Any, Literal, TypeVar
 
 import jax
 import numpy as np
+import optax
+from flax import nnx
 
-from jaxnets.arrays import InputError, check_positive
+from jaxnets.arrays import InputError, check_number, check_positive
+from jaxnets.json_files import read_object, reason
 from jaxnets.training import storage
+from jaxnets.training.evaluation import check_model
 from jaxnets.training.lock import lock
 from jaxnets.training.manifest import appear, damage
+from jaxnets.training.state import initialize, merge
 
 _T = TypeVar("_T")
 _ABOUT = "checkpoint.json"
 _PARTIAL, _REMOVED = ".partial-", ".removed-"
+_MODEL = "['state'].parameters", "['state'].model_state"  # where ``fit`` saves the model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Saved:
     """A checkpoint that was found whole.
 
@@ -35,12 +41,19 @@ class Saved:
         step: under which number it was saved.
         record: what was saved beside the state.
         score: how good it was said to be; None if nothing was said.
+        metric: what the score measures; None if nothing was said.
     """
 
     directory: Path
     step: int
     record: dict[str, Any]
     score: float | None
+    metric: str | None = None
+
+    def __repr__(self) -> str:
+        by = "" if self.metric is None else f" by {self.metric}"
+        score = "" if self.score is None else f", score {self.score:.6g}{by}"
+        return f"Saved: step {self.step}{score}, in {self.directory}"
 
     def restore(self, like: Any) -> Any:
         """The state that was saved, bit for bit, with each array where ``like`` has it.
@@ -58,12 +71,35 @@ class Saved:
                 named.
             OSError: if the checkpoint cannot be read.
         """
+        return self._restore(like, f"the state that {self.directory} holds")
+
+    def model(self, like: nnx.Module) -> nnx.Module:
+        """The model as ``fit`` saved it, in evaluation mode.
+
+        Args:
+            like: a model of the same kind, whatever its weights; it is left as it is.
+
+        Returns:
+            A model with the weights, statistics and random streams that were saved.
+
+        Raises:
+            InputError: if it is another model, or ``fit`` saved none: all differences are named.
+            OSError: if the checkpoint cannot be read.
+        """
+        check_model(like)
+        graphdef, state = initialize(like, optax.identity(), seed=0)
+        rest: Any = dict.fromkeys(("optimizer_state", "step", "epoch", "key"))
+        weights = {"state": dataclasses.replace(state, **rest)}
+        expected = f"the model that {self.directory} holds"
+        return merge(graphdef, self._restore(weights, expected, _MODEL)["state"])
+
+    def _restore(self, like: Any, expected: str, within: tuple[str, ...] = ("",)) -> Any:
         leaves = storage.named(like)
         storage.check(leaves)
         try:
-            faults = storage.differences(self.directory, leaves)
+            faults = storage.differences(self.directory, leaves, within)
             if faults:
-                raise InputError("like", f"the state that {self.directory} holds", faults)
+                raise InputError("like", expected, faults)
             values = storage.read(self.directory, leaves)
         except OSError as error:
             got = error.strerror or error
@@ -90,37 +126,67 @@ def steps(directory: Path | str) -> list[int]:
     return sorted(int(name[5:]) for name in names if re.fullmatch(r"step-(0|[1-9]\d*)", name))
 
 
-def read(directory: Path | str, which: Literal["latest", "best"] = "latest") -> Saved | None:
+def read(
+    directory: Path | str,
+    which: Literal["latest", "best"] | int = "latest",
+    fault: Callable[["Saved"], str | None] = lambda saved: None,
+) -> Saved | None:
     """Finds a run's newest or best checkpoint, whether or not the run is still going.
 
     Args:
         directory: the folder of checkpoints; it is left as it is.
-        which: ``"latest"`` by number, or ``"best"`` by score, of those that the folder still has.
+        which: ``"latest"`` by number, or ``"best"`` by score, of those that the folder still has;
+            or the number of one.
+        fault: says what is wrong with a checkpoint that is whole, in words; None if nothing is.
 
     Returns:
         The first one that is whole, in this order; a warning names those that were passed over.
-        None if there are no checkpoints.
+        None if there are no checkpoints, or none of this number.
 
     Raises:
         InputError: if all are damaged, or the folder cannot be read.
     """
-    if which not in ("latest", "best"):
-        raise InputError("which", "'latest' or 'best'", which)
     root = Path(directory)
-    order = steps(root)[::-1] if which == "latest" else _best_first(_scores(root))
+    order = _order(root, which)
     passed: list[str] = []
     for step in order:
         path = _folder(root, step)
-        if fault := damage(path):
-            passed.append(f"{path} is damaged ({fault})")
+        saved = _whole(path, step)
+        wrong = saved if isinstance(saved, str) else fault(saved)
+        if isinstance(saved, str) or wrong:
+            passed.append(f"{path} is damaged ({wrong})")
             continue
         if passed:
             text = f"{'; '.join(passed)}: {path} is taken instead"
             warnings.warn(text, UserWarning, stacklevel=2)
-        return Saved(path, **json.loads((path / _ABOUT).read_text()))
+        return saved
     if passed:
         raise InputError("directory", "an intact checkpoint", "; ".join(passed), whole=True)
     return None
+
+
+def _whole(path: Path, step: int) -> Saved | str:
+    """A checkpoint, or what is wrong with it, in words."""
+    if wrong := damage(path):
+        return wrong
+    try:
+        held = read_object(path / _ABOUT)
+        held.setdefault("metric", None)  # an older version did not save it
+        _about(held["record"], held["step"], held["score"], held["metric"])
+        if held.keys() == {"record", "step", "score", "metric"} and held["step"] == step:
+            return Saved(path, **held)
+    except (OSError, ValueError, LookupError) as error:
+        return f"{_ABOUT} is damaged: {reason(error)}"
+    return f"{_ABOUT} is damaged"
+
+
+def _order(root: Path, which: Any) -> list[int]:
+    """The numbers of checkpoints in the order in which they are tried."""
+    if isinstance(which, int) and not isinstance(which, bool):
+        return [step for step in steps(root) if step == which]
+    if which not in ("latest", "best"):
+        raise InputError("which", "'latest' or 'best'", which)
+    return steps(root)[::-1] if which == "latest" else _best_first(_scores(root))
 
 
 class Checkpoints:
@@ -141,13 +207,23 @@ class Checkpoints:
             in it is removed.
         keep: how many checkpoints to keep, the newest ones.
         keep_best: whether to keep the one of the largest score as well.
+        since: the number of the checkpoint with which the run goes on: later ones that it did not
+            understand are removed as it comes to their numbers. None for no such.
 
     Raises:
         InputError: if the folder cannot be written to, or another run is writing to it.
     """
 
-    def __init__(self, directory: Path | str, *, keep: int = 3, keep_best: bool = True) -> None:
+    def __init__(
+        self,
+        directory: Path | str,
+        *,
+        keep: int = 3,
+        keep_best: bool = True,
+        since: int | None = None,
+    ) -> None:
         check_positive("keep", keep)
+        self._since = since
         self.directory = Path(directory).absolute()
         self._keep, self._keep_best = keep, keep_best
         self._writing: Future[None] | None = None
@@ -172,7 +248,13 @@ class Checkpoints:
         return read(self.directory)
 
     def save(
-        self, state: Any, record: dict[str, Any], *, step: int, score: float | None = None
+        self,
+        state: Any,
+        record: dict[str, Any],
+        *,
+        step: int,
+        score: float | None = None,
+        metric: str | None = None,
     ) -> None:
         """Begins to save; returns when the arrays have been copied to the host.
 
@@ -186,6 +268,8 @@ class Checkpoints:
             step: the checkpoint's number, above those of all that are there. Damaged ones of
                 this number or above are removed.
             score: how good the model is; larger is better.
+            metric: what the score measures, in a word. Scores of another metric than the newest
+                one's are not compared with it.
 
         Raises:
             InputError: if an argument is bad; nothing is written then.
@@ -195,7 +279,7 @@ class Checkpoints:
         self.wait()
         arrays = storage.named(state)
         storage.check(arrays)
-        about = _about(record, step, score)
+        about = _about(record, step, score, metric)
         abandoned = self._abandoned(step)
         path = _folder(self.directory, step)
         with _in_one_sentence(path):
@@ -224,20 +308,27 @@ class Checkpoints:
         finally:
             self._writer.shutdown()
             if self._lock is not None:
+                self._sweep()
                 self._lock.close()
 
     def _take(self) -> IO[str]:
         held = lock(self.directory)
-        for name in os.listdir(self.directory):
-            if name.startswith((_PARTIAL, _REMOVED)):
-                shutil.rmtree(self.directory / name, ignore_errors=True)
+        self._sweep()
         return held
+
+    def _sweep(self) -> None:
+        """Removes what is no checkpoint: of a writer that was killed, or of a save that failed."""
+        with contextlib.suppress(FileNotFoundError):
+            for name in os.listdir(self.directory):
+                if name.startswith((_PARTIAL, _REMOVED)):
+                    storage.remove(self.directory / name)
 
     def _abandoned(self, step: int) -> list[int]:
         """The damaged checkpoints that the run has gone back behind."""
         later = [other for other in self.steps() if other >= step]
         for other in reversed(later):
-            if not damage(_folder(self.directory, other)):
+            passed = self._since is not None and other > self._since
+            if not passed and isinstance(_whole(_folder(self.directory, other), other), Saved):
                 expected = f"a number above {other}, a checkpoint in {self.directory}"
                 raise InputError("step", expected, step)
         return later
@@ -265,8 +356,9 @@ class Checkpoints:
             path = _folder(self.directory, step)
             # Under another name first: killed half-way, what is left must not look damaged.
             removed = path.with_name(f"{_REMOVED}{path.name}")
+            storage.remove(removed)
             path.rename(removed)
-            shutil.rmtree(removed, ignore_errors=True)
+            storage.remove(removed)
 
 
 def _folder(root: Path, step: int) -> Path:
@@ -279,36 +371,50 @@ def _partial(path: Path) -> Path:
 
 def _begin(path: Path) -> None:
     holder = _partial(path).parent
-    shutil.rmtree(holder, ignore_errors=True)
+    storage.remove(holder)
     holder.mkdir()
 
 
 def _scores(root: Path) -> dict[int, float]:
-    """Each checkpoint's score; the smallest of all where there is none, or it cannot be read."""
-    scores = dict.fromkeys(steps(root), -math.inf)
-    for step in scores:
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            score = json.loads((_folder(root, step) / _ABOUT).read_text())["score"]
-            scores[step] = -math.inf if score is None else float(score)
-    return scores
+    """Each checkpoint's score; the smallest of all where there is none, or it cannot be read.
+
+    Where they measure different things, those that measure what the newest does count.
+    """
+    found: dict[int, tuple[float, Any]] = {}
+    for step in steps(root):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            about = read_object(_folder(root, step) / _ABOUT)
+            found[step] = check_number("score", about["score"]), about.get("metric")
+    newest = found[max(found)][1] if found else None
+    scores = {step: score for step, (score, metric) in found.items() if metric == newest}
+    return dict.fromkeys(steps(root), -math.inf) | scores
 
 
 def _best_first(scores: dict[int, float]) -> list[int]:
     return sorted(scores, key=lambda step: (scores[step], step), reverse=True)
 
 
-def _about(record: dict[str, Any], step: int, score: float | None) -> str:
+def _about(record: dict[str, Any], step: int, score: float | None, metric: str | None) -> str:
     """What stands beside the arrays, as JSON; checks all of it."""
     if isinstance(step, bool) or not isinstance(step, int | np.integer) or step < 0:
         raise InputError("step", "an integer of at least 0", step)
-    number = isinstance(score, int | float | np.integer | np.floating) and math.isfinite(score)
-    if score is not None and not number:
+    if score is not None and (isinstance(score, bool) or not _is_finite(score)):
         raise InputError("score", "a finite number or None", score)
     if not isinstance(record, dict):
         raise InputError("record", "a dictionary", record)
     _check_json(record, "record")
+    if metric is not None and not isinstance(metric, str):
+        raise InputError("metric", "a word or None", metric)
     score = None if score is None else float(score)
-    return json.dumps({"step": int(step), "score": score, "record": record}, indent=1)
+    about = {"step": int(step), "score": score, "metric": metric, "record": record}
+    return json.dumps(about, indent=1)
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return isinstance(value, int | float | np.number) and math.isfinite(float(value))
+    except (OverflowError, TypeError):  # beyond floats, or complex
+        return False
 
 
 def _check_json(value: Any, place: str) -> None:
@@ -329,9 +435,11 @@ def _in_one_sentence(path: Path) -> Iterator[None]:
     """Leaves nothing behind of a checkpoint that cannot be written, and says why."""
     try:
         yield
-    except OSError as error:
+    except BaseException as error:
         if jax.process_index() == 0:
-            shutil.rmtree(_partial(path).parent, ignore_errors=True)
+            storage.discard(_partial(path).parent)
+        if not isinstance(error, OSError):
+            raise
         raise OSError(f"{path} could not be saved: {error.strerror or error}") from error
 
 

@@ -1,19 +1,20 @@
 """What a loss takes labels for, where it is one of ours."""
 
 import functools
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from jaxnets import losses, metrics
-from jaxnets.arrays import InputError, check_function
-from jaxnets.data.dataset import Split
-from jaxnets.data.streaming import StreamedSplit
-from jaxnets.training.state import Count, Loss
+from jaxnets import losses
+from jaxnets.arrays import InputError, check_function, describe
+from jaxnets.losses.classification import noted_labels
+from jaxnets.training.state import Loss
 
-_OF_CLASSES = (losses.cross_entropy, losses.nll_loss, losses.cross_entropy_of_probabilities)
-_OF_PROBABILITIES = (losses.binary_cross_entropy, losses.binary_cross_entropy_with_logits)
+OF_CLASSES = (losses.cross_entropy, losses.nll_loss, losses.cross_entropy_of_probabilities)
+OF_PROBABILITIES = (losses.binary_cross_entropy, losses.binary_cross_entropy_with_logits)
 #: Losses that measure a distance.
 OF_QUANTITIES = (
     losses.mse_loss,
@@ -22,7 +23,17 @@ OF_QUANTITIES = (
     losses.huber_loss,
     losses.kl_div,
 )
-_NO_CLASS = -100  # what the losses ignore, as in PyTorch
+#: The label that these ignore, as in PyTorch.
+IGNORED = -100
+_KNOWN = {*losses.LOSSES.values(), losses.ctc_loss}
+_ROUNDING = 1e-6
+
+
+class Labels(Protocol):
+    """The labels that a loss takes."""
+
+    def check(self, argument: str, labels: np.ndarray) -> None:
+        """Looks at labels before they vanish into a compiled program."""
 
 
 class Classes(NamedTuple):
@@ -51,56 +62,143 @@ class Classes(NamedTuple):
             )
 
 
-def classes(loss: Loss, outputs: Any, labels: Any) -> Classes | None:
-    """What a loss takes for classes; None if it takes none, or is not known.
+class Probabilities(NamedTuple):
+    """The labels that a loss over probabilities takes.
+
+    Attributes:
+        loss: its name.
+    """
+
+    loss: str
+
+    def check(self, argument: str, labels: np.ndarray) -> None:
+        """Looks at labels before they vanish into a compiled program.
+
+        Raises:
+            InputError: if one is no probability.
+        """
+        if labels.size and not 0 <= labels.min() <= labels.max() <= 1 + _ROUNDING:
+            expected = f"labels from 0 to 1, as {self.loss} takes here"
+            raise InputError(argument, expected, f"{labels.min():g} to {labels.max():g}")
+
+
+def expected_labels(loss: Loss, outputs: Any, labels: Any) -> Labels | None:
+    """The labels that a loss takes; None if it takes any, or is not known.
 
     Args:
-        loss: one of ours, or a ``functools.partial`` of it.
+        loss: one of ours, or a function that calls one with the labels as they are.
         outputs: shape of the model's outputs.
         labels: shape and dtype of the labels.
     """
-    function, options = unwrapped(loss)
-    if function not in _OF_CLASSES or not np.issubdtype(labels.dtype, np.integer):
+    function, _ = unwrapped(loss)
+    floating = jnp.issubdtype(labels.dtype, jnp.floating)
+    if function in OF_PROBABILITIES or (function is losses.cross_entropy and floating):
+        return Probabilities(function.__name__)
+    if not np.issubdtype(labels.dtype, np.integer):
         return None
-    if len(getattr(outputs, "shape", ())) != len(labels.shape) + 1:
+    read: list[Classes] = []
+
+    def look(outputs: Any, labels: jax.Array) -> Any:
+        with noted_labels() as found:
+            made = loss(outputs, labels)
+        read.extend(Classes(one.classes, one.ignored) for one in found if one.labels is labels)
+        return made
+
+    try:
+        jax.eval_shape(look, outputs, labels)
+    except Exception:  # the step says what is wrong, with the true shapes
         return None
-    return Classes(outputs.shape[-1], options.get("ignore_index", _NO_CLASS))
+    return read[0] if read else None
 
 
-def counter(correct: Any, loss: Loss, split: Split | StreamedSplit) -> Count | None:
-    """What counts the correct predictions on a split, given what the user asked for.
+def check_outputs(loss: Loss, outputs: Any, labels: Any, names: Sequence[str] | None) -> None:
+    """Checks that the outputs are those of the classes that there are.
+
+    Args:
+        loss: see ``expected_labels``.
+        outputs: see ``expected_labels``.
+        labels: see ``expected_labels``.
+        names: of the classes; None if they have none.
 
     Raises:
-        InputError: if it is neither a function, nor ``"auto"``, nor None.
+        InputError: if there are too few outputs or too many, or a loss over classes has but one.
     """
-    if not isinstance(correct, str) or correct != "auto":
-        expected = "a function, 'auto' or None"
-        return None if correct is None else check_function("correct", correct, expected)
     function, _ = unwrapped(loss)
-    if function in OF_QUANTITIES or not np.issubdtype(split.spec.labels.dtype, np.integer):
-        return None
-    logits = function is losses.binary_cross_entropy_with_logits
-    return metrics.correct_logits if logits else metrics.correct
+    if function not in (*OF_CLASSES, *OF_PROBABILITIES) or not hasattr(outputs, "shape"):
+        return
+    single = len(outputs.shape) == 1 or outputs.shape[-1] == 1
+    if function in OF_CLASSES and single:
+        expected = (
+            "another one for a single output (mse_loss for numbers, "
+            "binary_cross_entropy_with_logits for two classes)"
+        )
+        got = f"{function.__name__}, by which a single output learns nothing"
+        raise InputError("loss", expected, got)
+    number = None
+    if _has_axis_of_classes(outputs, labels):
+        number = 2 if single else outputs.shape[-1]
+    elif function in OF_PROBABILITIES and labels.shape[1:] in ((), (1,)):
+        number = 2
+    if names is not None and number not in (None, len(names)):
+        listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        outputs_for = f"outputs for the {len(names)} classes {listed}"
+        raise InputError("model", outputs_for, f"{describe(outputs)}, for {number}")
+
+
+def _has_axis_of_classes(outputs: Any, labels: Any) -> bool:
+    return (
+        np.issubdtype(labels.dtype, np.integer)
+        and len(getattr(outputs, "shape", ())) == len(labels.shape) + 1
+    )
+
+
+def adds_up(loss: Loss, shapes: Callable[[], tuple[Any, Any]]) -> bool:
+    """Whether a loss is a sum over the examples of a batch, and not a mean.
+
+    One that is not known is given two examples, and each of them twice: a sum doubles.
+
+    Args:
+        loss: any.
+        shapes: tells shapes and dtypes of the outputs for two examples, and of their labels.
+    """
+    function, options = unwrapped(loss)
+    if function in _KNOWN:
+        return options.get("reduction", "mean") == "sum"
+    outputs, labels = shapes()
+
+    def once_and_twice(outputs: Any, labels: Any) -> tuple[Any, Any]:
+        twice = jax.tree.map(lambda x: jnp.concatenate([x, x]) if _is_batch(x) else x, outputs)
+        return loss(outputs, labels), loss(twice, jnp.concatenate([labels, labels]))
+
+    rng = np.random.default_rng(0)
+    drawn = jax.tree.map(lambda x: rng.uniform(0.1, 0.9, x.shape).astype(x.dtype), outputs)
+    try:
+        with jax.disable_jit(False):
+            return _doubles(once_and_twice, drawn, labels)
+    except Exception:  # of a user's own function, which need not take these examples
+        return False
+
+
+def _doubles(once_and_twice: Callable[..., Any], outputs: Any, labels: Any) -> bool:
+    """Whether the second of two results is twice the first."""
+    traced = jax.jit(once_and_twice).trace(outputs, labels)
+    if traced.jaxpr.effects:  # it would print or call back with what nobody has computed
+        return False
+    measure = traced.lower().compile()
+    for label in (1, 0):  # a loss may ignore one of them
+        once, twice = map(float, measure(outputs, np.full(labels.shape, label, labels.dtype)))
+        if np.isfinite(once) and once:
+            return bool(np.isclose(twice, 2 * once, rtol=1e-2))
+    return False
+
+
+def _is_batch(array: Any) -> bool:
+    return jnp.shape(array)[:1] == (2,)
 
 
 def check_loss(loss: Any) -> None:
     """Raises unless a loss is a function, and none of PyTorch's."""
     check_function("loss", loss, "a function of (outputs, labels)")
-
-
-def check_counter(correct: Count | None, outputs: Any) -> None:
-    """Checks that what counts by itself is given one array.
-
-    Args:
-        correct: what counts.
-        outputs: shapes of the model's outputs.
-
-    Raises:
-        InputError: if these are a structure.
-    """
-    if correct in (metrics.correct, metrics.correct_logits) and not hasattr(outputs, "shape"):
-        expected = "None or a function, as the model's outputs are no single array"
-        raise InputError("correct", expected, "'auto'")
 
 
 def unwrapped(loss: Loss) -> tuple[Callable[..., Any], dict[str, Any]]:

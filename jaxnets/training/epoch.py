@@ -10,6 +10,7 @@ from jax import lax
 
 from jaxnets.layers import shard
 from jaxnets.training.batches import Batches, Gathered
+from jaxnets.training.computation import primitives
 from jaxnets.training.placement import AXIS
 from jaxnets.training.state import Program, TrainState, outputs
 from jaxnets.training.step import StepMetrics, check_of_examples, gathered, measure, train_step
@@ -20,7 +21,7 @@ _TRAINED_ON_CPU = 4
 _EVALUATED = 16
 # What makes a step long, so that on a CPU members are trained one after the other: convolutions
 # with weights of their own for each member take twice the time, and loops up to 1.4 times.
-_LONG = ("conv_general_dilated[", "scan[", "while[")
+_LONG = {"conv_general_dilated", "scan", "while"}
 
 
 def train_steps(
@@ -126,8 +127,8 @@ def _trained_at_once(program: Program, size: int, states: TrainState, batches: G
         return train_step(program, state, *batch, size=size)
 
     one = jax.tree.map(lambda array: array[0], states)
-    text = str(jax.make_jaxpr(step)(one, batches.rows[:, :, 0]))
-    return 1 if any(name in text for name in _LONG) else _TRAINED_ON_CPU
+    traced = jax.make_jaxpr(step)(one, batches.rows[:, :, 0])
+    return _TRAINED_ON_CPU if _LONG.isdisjoint(primitives(traced)) else 1
 
 
 def _evaluated_at_once() -> int:
@@ -146,7 +147,8 @@ def _collect(
     What it collects has always ``room`` places, and the program is the same for any count: it
     neither compiles again for another one, nor adds up in another order.
     """
-    empty = StepMetrics(jnp.zeros(room, float), jnp.zeros(room, jnp.int32), skipped)
+    counts = jnp.zeros(room, jnp.int32)
+    empty = StepMetrics(jnp.zeros(room, float), counts, counts, skipped)
 
     def body(number: jax.Array, carry: tuple[TrainState, StepMetrics]) -> Any:
         state, all_of_them = carry

@@ -1,7 +1,7 @@
 """Measuring a model on every example of a split, and predicting with it."""
 
+import dataclasses
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -10,17 +10,27 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxnets.arrays import InputError, called, check_positive, check_usable, describe, shown
+from jaxnets.arrays import (
+    InputError,
+    called,
+    check_fits,
+    check_positive,
+    check_usable,
+    describe,
+    shown,
+)
 from jaxnets.data.batching import epoch_plan
 from jaxnets.data.dataset import Split
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.training.batches import Feed, ResidentFeed, cut, feed
-from jaxnets.training.classes import check_counter, check_loss, classes, counter
+from jaxnets.training.classes import adds_up, check_loss, check_outputs, expected_labels
 from jaxnets.training.compiled import Compiled
+from jaxnets.training.counts import check_counted, check_counter, counter
 from jaxnets.training.epoch import evaluate_batches, predict_batches
+from jaxnets.training.lookups import Lookups, has_embeddings
 from jaxnets.training.placement import Placement, one_device
 from jaxnets.training.records import Evaluation
-from jaxnets.training.state import Count, Loss, Program, TrainState, Transform, initialize, outputs
+from jaxnets.training.state import Count, Loss, Program, TrainState, Transform, initialize
 from jaxnets.training.step import StepMetrics
 
 EVALUATION_BATCH = 1000
@@ -39,8 +49,9 @@ def evaluate(
 ) -> Evaluation:
     """Measures a model on every example of a split, in evaluation mode.
 
-    A loss that is no plain mean over the examples, such as one with class weights, is the mean of
-    the batches' losses, each weighted by its number of examples.
+    The loss is the mean over the examples; of a loss that is no plain mean and no sum over them,
+    such as one with class weights, the mean of the batches' losses, each weighted by its number of
+    examples.
 
     Args:
         model: any ``nnx.Module``; it is left as it is.
@@ -54,7 +65,8 @@ def evaluate(
         Mean loss, correct predictions, number of predictions.
 
     Raises:
-        ValueError: if the examples do not fit the model or a label is out of range.
+        ValueError: if the examples do not fit the model or the loss, a label or an index of an
+            embedding is out of range, or ``correct`` counts more than there are.
     """
     check_positive("batch_size", batch_size)
     check_model(model)
@@ -64,6 +76,7 @@ def evaluate(
     program = Program(graphdef, loss, _NO_OPTIMIZER, transform, counter(correct, loss, split))
     here = one_device()
     state = here.place(state)
+    program = informed(program, state, split)
     source = checked_feed("split", split, program, state, here)
     run = Compiled(program, here, ahead=False).run
     return evaluate_state(run, program, state, split, source, batch_size)
@@ -88,14 +101,19 @@ def predict(
         Outputs [examples, …], NumPy arrays in whatever structure the model returns.
 
     Raises:
-        ValueError: if there is no example.
+        ValueError: if there is no example, or an index has no row in an embedding.
     """
     check_positive("batch_size", batch_size)
     program, state, here = for_prediction(model, transform)
     check_usable("inputs", "an array [examples, …]", inputs)
     if not np.shape(inputs) or not len(inputs):
         raise InputError("inputs", "at least one example", f"an array {list(np.shape(inputs))}")
-    source = ResidentFeed(np.asarray(inputs), np.zeros(len(inputs), np.int8), here)
+    inputs = np.asarray(inputs)
+    check_fits("inputs", inputs)
+    if has_embeddings(model):
+        spec = jax.ShapeDtypeStruct(inputs.shape, jax.dtypes.canonicalize_dtype(inputs.dtype))
+        Lookups(program, state, spec).check("inputs", inputs)
+    source = ResidentFeed(inputs, np.zeros(len(inputs), np.int8), here)
     pieces = cut(epoch_plan(len(inputs), batch_size, seed=0, epoch=0, shuffle=False))
     run = Compiled(program, here, ahead=False).run
     parts = []
@@ -166,39 +184,75 @@ def evaluation(
     measured: Sequence[tuple[int, StepMetrics]],
 ) -> Evaluation:
     """The evaluation of one state, from sizes of batches and metrics [steps]."""
-    loss = sum(float(np.sum(m.loss, dtype=np.float64)) * size for size, m in measured)
-    correct = sum(int(np.sum(m.correct)) for _, m in measured)
-    counted = None if program.correct is None else correct
-    return Evaluation(loss / len(split), counted, predictions(split))
-
-
-def predictions(split: Split | StreamedSplit, examples: int | None = None) -> int:
-    """How many predictions a split, or so many of its examples, asks for.
-
-    One each or, where labels are classes at each position, one at each.
-    """
-    labels = split.spec.labels
-    each = math.prod(labels.shape) if np.issubdtype(labels.dtype, np.integer) else 1
-    return (len(split) if examples is None else examples) * each
+    loss, correct, total = 0.0, 0, 0
+    for size, found in measured:
+        check_counted(found.correct, found.total)
+        weight = 1 if program.adds_up else size
+        loss += float(np.sum(found.loss, dtype=np.float64)) * weight
+        correct += int(np.sum(found.correct, dtype=np.int64))
+        total += int(np.sum(found.total, dtype=np.int64))
+    return Evaluation(loss / len(split), None if program.correct is None else correct, total)
 
 
 def checked_feed(
-    name: str, split: Split | StreamedSplit, program: Program, state: TrainState, placement: Any
+    name: str,
+    split: Split | StreamedSplit,
+    program: Program,
+    state: TrainState,
+    placement: Any,
+    class_names: Sequence[str] | None = None,
 ) -> Feed:
-    """A split's feed, after the model has been run on shapes alone and the labels looked at.
+    """A split's feed, after the model has been run on shapes alone and the examples looked at.
+
+    Args:
+        name: what the user calls the split.
+        split: the examples.
+        program: what is run.
+        state: with what weights.
+        placement: on what devices.
+        class_names: the name of each class; None if there are none.
 
     Raises:
-        InputError: if the inputs do not fit the model or a label is no class of it.
+        InputError: if the inputs do not fit the model, one of their indices has no row in an
+            embedding, the outputs do not fit the loss or the classes, or a label is not what the
+            loss takes.
     """
+    lookups, labels = _lookups(name, program, state, split)
+    made = lookups.outputs
+    check_counter(program.correct, made)
+    check_outputs(program.loss, made, labels, class_names)
+    return feed(name, split, expected_labels(program.loss, made, labels), lookups, placement)
+
+
+def informed(program: Program, state: TrainState, split: Split | StreamedSplit) -> Program:
+    """A program that knows what its loss does with the model's outputs."""
+
+    def shapes() -> tuple[Any, Any]:
+        lookups, labels = _lookups("data.train", program, state, split)
+        return lookups.outputs, labels
+
+    return dataclasses.replace(program, adds_up=adds_up(program.loss, shapes))
+
+
+def loss_adds_up(
+    model: nnx.Module, split: Split | StreamedSplit, loss: Loss, transform: Transform | None
+) -> bool:
+    """Whether a loss of a model's outputs is a sum over the examples of a batch, and not a mean."""
+    graphdef, state = initialize(model, _NO_OPTIMIZER, seed=0)
+    return informed(Program(graphdef, loss, _NO_OPTIMIZER, transform), state, split).adds_up
+
+
+def _lookups(
+    name: str, program: Program, state: TrainState, split: Split | StreamedSplit
+) -> tuple[Lookups, jax.ShapeDtypeStruct]:
+    """What a model makes of a batch, by shapes alone, and the shape of the labels."""
     # two examples, as one is too little for statistics over the batch
     inputs, labels = (jax.ShapeDtypeStruct((2, *s.shape), s.dtype) for s in split.spec)
-    made = outputs_of(f"{name}.inputs", program, state, inputs)
-    check_counter(program.correct, made)
-    return feed(f"{name}.labels", split, classes(program.loss, made, labels), placement)
+    return lookups_of(f"{name}.inputs", program, state, inputs), labels
 
 
-def outputs_of(argument: str, program: Program, state: TrainState, inputs: Any) -> Any:
-    """The shapes of a model's outputs for a batch of inputs.
+def lookups_of(argument: str, program: Program, state: TrainState, inputs: Any) -> Lookups:
+    """The model run on the shapes of a batch of inputs.
 
     Args:
         argument: what an error message calls the inputs.
@@ -215,8 +269,8 @@ def outputs_of(argument: str, program: Program, state: TrainState, inputs: Any) 
         changed = called("transform", expected, shapes, inputs, got=shown(program.transform))
         if not hasattr(changed, "shape"):
             raise InputError("transform", f"{expected} to an array", f"one to {shown(changed)}")
-    shapes = functools.partial(jax.eval_shape, functools.partial(outputs, program))
-    return called(argument, "what the model takes", shapes, state, inputs, got=describe(inputs))
+    expected = "what the model takes"
+    return called(argument, expected, Lookups, program, state, inputs, got=describe(inputs))
 
 
 def check_model(model: Any) -> None:

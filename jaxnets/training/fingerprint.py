@@ -1,10 +1,10 @@
 """What a run trains, on what, and how, in a form that a later one can be compared with."""
 
 import dataclasses
-import hashlib
-import re
+import os
+import platform
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from importlib import metadata
 from typing import Any
 
@@ -16,9 +16,13 @@ from jaxnets.arrays import describe
 from jaxnets.data.dataset import Dataset, Split
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.layers import native
+from jaxnets.training.computation import digest, digest_of
 from jaxnets.training.state import Program, TrainState, outputs
 from jaxnets.training.step import forward
 
+#: Another one where the same run is described otherwise than before.
+FORM = 2
+_CHECK = ", checksum "
 _PACKAGES = ("jaxnets", "jax", "flax", "optax", "numpy")
 
 
@@ -27,8 +31,8 @@ def fingerprint(
 ) -> dict[str, Any]:
     """Describes a run.
 
-    Functions such as the loss and the optimizer are told by what they compute, as JAX writes it
-    down, numbers like the learning rate included.
+    Functions such as the loss and the optimizer are told by what they compute, and by how their
+    gradients are computed, numbers like the learning rate included.
 
     Args:
         program: what is run.
@@ -46,16 +50,20 @@ def fingerprint(
     alone = dataclasses.replace(program, shards=1, accumulate=1)
 
     def network(state: TrainState, inputs: jax.Array) -> Any:
-        trained, _, _ = forward(alone, state, inputs, state.key)
-        return trained, outputs(alone, state, inputs)
+        trained, pull_back, after = forward(alone, state, inputs, state.key)
+        return outputs(alone, state, inputs), trained, pull_back(_cotangents(trained)), after
 
-    _, made = jax.eval_shape(network, shapes, inputs)
+    def loss(made: Any, labels: jax.Array) -> Any:
+        value, pull_back = jax.vjp(lambda made: program.loss(made, labels), made)
+        return value, pull_back(_cotangents(value))
+
+    made = jax.eval_shape(lambda state, inputs: outputs(alone, state, inputs), shapes, inputs)
     count = sum(x.size for x in jax.tree.leaves(shapes.parameters))
     return {
         "network": {"is": f"{count} parameters", "computes": _digest(network, shapes, inputs)},
         "correct": {"computes": program.correct and _digest(program.correct, made, labels)},
         "optimizer": {"computes": _optimizer_digest(program, state.optimizer_state, shapes)},
-        "loss": {"computes": _digest(program.loss, made, labels)},
+        "loss": {"computes": _digest(loss, made, labels)},
         "transform": {"computes": _digest(program.inputs, inputs)},
         "augment": {
             "computes": _digest(program.augmented, inputs, labels, shapes.key, shapes.step)
@@ -63,23 +71,75 @@ def fingerprint(
         "data.train": _data(data.train),
         "data.test": _data(data.test),
         **settings,
-        "versions": {package: metadata.version(package) for package in _PACKAGES},
+        "versions": versions(),
+        "form": FORM,
     }
+
+
+def versions() -> dict[str, str]:
+    """Of what computes, and of what says so."""
+    found = {package: metadata.version(package) for package in _PACKAGES}
+    return found | {"python": ".".join(platform.python_version_tuple()[:2])}
+
+
+def machine(devices: int = 1, libraries: Iterable[str] = ()) -> dict[str, Any]:
+    """On what this process computes, as far as the bits of a run follow from it.
+
+    Args:
+        devices: how many share a batch.
+        libraries: native kernels to look for, besides those that were asked for so far.
+
+    Returns:
+        A dictionary that JSON can hold; see ``other_bits``.
+    """
+    if jax.default_backend() != "cpu":
+        return {"devices": devices, "processor": jax.devices()[0].device_kind}
+    known = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count()
+    return {
+        "devices": devices,
+        "processor": native.processor(),
+        "cores": int(os.environ.get("NPROC") or cores or 1),  # as XLA counts them
+        "kernels": native.asked_for(libraries),
+    }
+
+
+def other_bits(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Why a run may have other bits on a machine, and with versions, than it began with, in words.
+
+    Args:
+        before: a ``machine``, with the ``versions`` of the run.
+        now: likewise; what only one of them says is not compared.
+    """
+    known, found = _flat(before), _flat(now)
+    names = [name for name in known if name in found and found[name] != known[name]]
+    return [f"{name} {found[name]}, before {known[name]}" for name in names]
+
+
+def _flat(machine: dict[str, Any]) -> dict[str, Any]:
+    """Each thing by a name for people."""
+    kernels, versions = machine.get("kernels", {}), machine.get("versions", {})
+    others = {name: machine[name] for name in machine.keys() - {"kernels", "versions"}}
+    named = {f"native {name} kernels:": found or "none" for name, found in kernels.items()}
+    return {**named, **{f"{name}:": others[name] for name in sorted(others)}, **versions}
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """What differs between two runs, item by item, in words.
 
-    What functions compute is compared only between the same versions of the libraries, as another
-    one may write the same thing down otherwise.
+    What functions compute is compared only between the same versions of the libraries, and the same
+    form of the description: another one may describe the same thing otherwise.
     """
-    same_versions = before.get("versions") == now.get("versions")
+    same_form = before.get("form", 1) == now.get("form", 1)
+    comparable = same_form and before.get("versions") == now.get("versions")
     faults = []
-    for name in sorted({*before, *now} - {"versions"}):
+    for name in sorted({*before, *now} - {"versions", "form"}):
         one, other = _plain(before.get(name)), _plain(now.get(name))
+        if not same_form and isinstance(one, str) and isinstance(other, str):
+            other = other if _CHECK in one else other.partition(_CHECK)[0]
         if one != other:
             faults.append(f"{name} is {other}, was {one}")
-        elif same_versions and before.get(name) != now.get(name):
+        elif comparable and before.get(name) != now.get(name):
             faults.append(f"{name} computes something else")
     return faults
 
@@ -91,43 +151,34 @@ def _plain(item: Any) -> Any:
 def _optimizer_digest(program: Program, initial: Any, shapes: TrainState) -> str:
     """Numbers such as the learning rate stand in what is computed, or in the state at first."""
     arguments = shapes.parameters, shapes.optimizer_state, shapes.parameters
-    plain = [jax.random.key_data(x) if _is_key(x) else x for x in jax.tree.leaves(initial)]
-    numbers = [np.asarray(x).tolist() for x in plain if np.size(x) < 5]
-    return f"{_digest(program.optimizer.update, *arguments)} {numbers}"
+    numbers = [x for x in jax.tree.leaves(initial) if np.size(x) < 5]
+    return f"{_digest(program.optimizer.update, *arguments)} {digest_of(numbers)}"
 
 
 def _digest(function: Callable[..., Any], *arguments: Any) -> str:
     """Tells functions apart by what JAX makes of them, with native kernels or without."""
-    with native.aside():  # a new function, as JAX remembers what it made of one it has seen
-        traced = jax.make_jaxpr(lambda *given: function(*given))(*arguments)
-    digest = hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", str(traced)).encode())
-    for constant in _constants(traced):
-        plain = jax.random.key_data(constant) if _is_key(constant) else constant
-        digest.update(np.asarray(plain).tobytes())
-    return digest.hexdigest()[:16]
+    with native.aside():
+        return digest(function, *arguments)
 
 
-def _is_key(value: Any) -> bool:
-    return jax.dtypes.issubdtype(jnp.result_type(value), jax.dtypes.prng_key)
+def _cotangents(outputs: Any) -> Any:
+    """Ones for what is differentiated, and JAX's nothing for integers."""
 
+    def of(output: Any) -> Any:
+        shape, dtype = jnp.shape(output), jnp.result_type(output)
+        if jnp.issubdtype(dtype, jnp.inexact):
+            return jnp.ones(shape, dtype)
+        return np.zeros(shape, jax.dtypes.float0)
 
-def _constants(traced: Any) -> Iterator[Any]:
-    """The arrays that a computation closes over, and the computations within it."""
-    if isinstance(traced, tuple | list):
-        for part in traced:
-            yield from _constants(part)
-    elif hasattr(traced, "jaxpr"):  # closed
-        yield from traced.consts
-        yield from _constants(traced.jaxpr)
-    elif hasattr(traced, "eqns"):
-        for equation in traced.eqns:
-            yield from _constants(list(equation.params.values()))
+    return jax.tree.map(of, outputs)
 
 
 def _data(split: Split | StreamedSplit) -> str:
     inputs, labels = map(describe, split.spec)
     shape = f"{len(split)} examples of {inputs} and {labels}"
-    if isinstance(split, StreamedSplit):
-        return shape
-    check = zlib.crc32(split.labels.tobytes(), zlib.crc32(split.inputs.tobytes()))
-    return f"{shape}, checksum {check:08x}"
+    check = split.checksum() if isinstance(split, StreamedSplit) else _checksum(split)
+    return shape if check is None else f"{shape}{_CHECK}{check:08x}"
+
+
+def _checksum(split: Split) -> int:
+    return zlib.crc32(split.labels.tobytes(), zlib.crc32(split.inputs.tobytes()))

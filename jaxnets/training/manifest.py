@@ -8,6 +8,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from jaxnets.json_files import read_object
+
 MANIFEST = "manifest.json"
 
 
@@ -38,17 +40,22 @@ def write_manifest(folder: Path) -> None:
 def damage(folder: Path) -> str | None:
     """What is wrong with a folder that has a manifest, in words; None if nothing is."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
+        manifest = read_object(folder / MANIFEST)
         files = manifest["files"]
-        if _digest(files) != manifest["sha256"]:
+        if _digest(files) != manifest["sha256"] or not all(map(_is_entry, files.values())):
             return f"{MANIFEST} is damaged"
         found = _names(folder)
     except FileNotFoundError:
         return f"{MANIFEST} is missing"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         return f"{MANIFEST} is damaged"
     faults = [fault for name in sorted({*files, *found}) if (fault := _fault(folder, name, files))]
     return "; ".join(faults) or None
+
+
+def _is_entry(value: Any) -> bool:
+    """Whether a value is what ``_measured`` gives."""
+    return isinstance(value, list) and [type(part) for part in value] == [int, str]
 
 
 def _fault(folder: Path, name: str, files: dict[str, Any]) -> str | None:
@@ -56,6 +63,8 @@ def _fault(folder: Path, name: str, files: dict[str, Any]) -> str | None:
         return f"{name} is not one of its files"
     size, digest = files[name]
     try:
+        if not (folder / name).is_file() and (folder / name).exists():  # a pipe would never end
+            return f"{name} is no file"
         if (has := (folder / name).stat().st_size) != size:
             return f"{name} has {has} bytes instead of {size}"
         with open(folder / name, "rb") as file:

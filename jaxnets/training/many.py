@@ -23,7 +23,7 @@ from jaxnets.arrays import (
 )
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.training.compiled import Compiled
-from jaxnets.training.evaluation import check_model, checked_feed
+from jaxnets.training.evaluation import check_model, checked_feed, informed
 from jaxnets.training.members import Member, Members
 from jaxnets.training.placement import one_device
 from jaxnets.training.progress import Progress, reporter
@@ -58,10 +58,11 @@ def fit_many(
         _check_rate_counts(settings.optimizer, begun[0])
     pairs = list(itertools.product(rates or [None], range(len(chosen))))  # type: ignore[list-item]
     members = [Member(chosen[place], rate, Journal(begun[0])) for rate, place in pairs]
-    program, here, data = settings.program(graphdef, 1), one_device(), settings.data
+    here, data = one_device(), settings.data
+    program, names = informed(settings.program(graphdef, 1), begun[0], data.train), data.class_names
     feeds = (
-        checked_feed("data.train", data.train, program, begun[0], here),
-        checked_feed("data.test", data.test, program, begun[0], here),
+        checked_feed("data.train", data.train, program, begun[0], here, names),
+        checked_feed("data.test", data.test, program, begun[0], here, names),
     )
     states = [_with_rate(begun[place], rate) for rate, place in pairs]
     together = here.place(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))

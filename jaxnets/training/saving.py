@@ -2,20 +2,32 @@
 
 import dataclasses
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.arrays import InputError, check_number, check_path, check_positive
+from jaxnets.arrays import (
+    InputError,
+    check_bool,
+    check_choice,
+    check_integer,
+    check_number,
+    check_path,
+    check_positive,
+)
+from jaxnets.json_files import WRONG, reason
 from jaxnets.training.checkpoints import Checkpoints, Saved, read
-from jaxnets.training.fingerprint import differences
+from jaxnets.training.counts import check_counted
+from jaxnets.training.fingerprint import differences, machine, other_bits
 from jaxnets.training.interrupts import Heard, Interrupted, Interrupts
-from jaxnets.training.processes import check_same, gathered
-from jaxnets.training.records import EpochRecord
+from jaxnets.training.processes import check_same, gathered, of_first
+from jaxnets.training.records import EpochRecord, Metric, best_epoch, check_record, goodness
 from jaxnets.training.state import TrainState
 from jaxnets.training.step import StepMetrics
 
@@ -28,29 +40,40 @@ class Saving:
         directory: the folder of the run's checkpoints, and of no other's.
         steps: saves after every so many steps as well.
         minutes: saves as well when so many have gone by.
-        keep: how many of the newest checkpoints to keep; the one with the best test result stays
-            too.
+        keep: how many of the newest checkpoints to keep; that of the best epoch stays too.
+        same_bits: refuses to go on with a run where it may not end with the bits that it would have
+            had: on another processor, with another number of cores or devices, other versions, or
+            other native kernels. Otherwise a warning says so; of devices it does not, as those are
+            chosen.
+        metric: by which an epoch is the best, see ``EpochRecord``; of equally good ones it is the
+            last. None for the metric of ``EarlyStopping``, or else the test loss.
 
     Raises:
-        InputError: if the folder is no path, or a number is not positive.
+        InputError: if the folder is no path, a number is not positive, ``same_bits`` is no truth
+            value, or there is no such metric.
     """
 
     directory: Path | str
     steps: int | None = None
     minutes: float | None = None
     keep: int = 3
+    same_bits: bool = False
+    metric: Metric | None = None
 
     def __post_init__(self) -> None:
         """Checks the folder and the numbers."""
         check_path("directory", self.directory, "a folder")
+        check_bool("same_bits", self.same_bits)
         if self.steps is not None:
             check_positive("steps", self.steps)
         if self.minutes is not None:
             check_number("minutes", self.minutes, above=0)
         check_positive("keep", self.keep)
+        if self.metric is not None:
+            check_choice("metric", self.metric, get_args(Metric))
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(repr=False)
 class Journal:
     """How far a run is, and what it has measured so far.
 
@@ -58,6 +81,8 @@ class Journal:
         state: the training state.
         losses: of every step so far.
         correct: predictions of each step of the epoch under way.
+        totals: all predictions of each of these steps; of a run that an older version saved, of
+            the later ones alone.
         skipped: those of its steps, counted from 0, whose update was left out.
         seconds: of training in the epoch under way.
         history: the epochs that are done.
@@ -68,6 +93,7 @@ class Journal:
     state: TrainState
     losses: list[np.ndarray] = dataclasses.field(default_factory=list)
     correct: list[np.ndarray] = dataclasses.field(default_factory=list)
+    totals: list[np.ndarray] = dataclasses.field(default_factory=list)
     skipped: list[int] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
     history: list[EpochRecord] = dataclasses.field(default_factory=list)
@@ -84,24 +110,84 @@ class Journal:
         return sum(map(len, self.correct))
 
     def add(self, state: TrainState, measured: StepMetrics, seconds: float) -> None:
-        """Some steps are done."""
+        """Some steps are done.
+
+        Raises:
+            InputError: if one has more correct predictions than predictions.
+        """
+        check_counted(measured.correct, measured.total)
         self.state = state
         if measured.skipped is not None:
             self.skipped += (self.step_in_epoch + np.flatnonzero(measured.skipped)).tolist()
         self.losses.append(np.asarray(measured.loss))
         self.correct.append(np.asarray(measured.correct))
+        self.totals.append(np.asarray(measured.total))
         self.seconds += seconds
 
-    def epoch_measured(self) -> StepMetrics:
-        """What the steps of the epoch under way measured."""
+    def epoch_measured(self, expected: np.ndarray) -> StepMetrics:
+        """What the steps of the epoch under way measured.
+
+        Args:
+            expected: how many predictions each step has, where that was not saved.
+        """
         losses = np.concatenate(self.losses)[self.step - self.step_in_epoch :]
         skipped = np.isin(np.arange(self.step_in_epoch), self.skipped)
-        return StepMetrics(losses, np.concatenate(self.correct), skipped)
+        missing = self.step_in_epoch - sum(map(len, self.totals))
+        totals = np.concatenate([expected[:missing], *self.totals])
+        return StepMetrics(losses, np.concatenate(self.correct), totals, skipped)
 
     def end_epoch(self, record: EpochRecord) -> None:
         """An epoch is done and evaluated."""
         self.history.append(record)
-        self.correct, self.skipped, self.seconds = [], [], 0.0
+        self.correct, self.totals, self.skipped, self.seconds = [], [], [], 0.0
+
+
+class Best:
+    """The state after a run's best epoch, held in memory.
+
+    Args:
+        metric: by which an epoch is the best.
+        journal: how far the run is.
+        saving: where the best epoch is saved, if the run has gone past it.
+
+    Attributes:
+        epoch: its number, from 1; 0 before the first one is done.
+        state: the state after it.
+
+    Raises:
+        InputError: if the run has gone past its best epoch, and the weights were not kept.
+    """
+
+    def __init__(self, metric: Metric, journal: Journal, saving: Saving | None) -> None:
+        self.metric, self.epoch = metric, 0
+        if not journal.history:
+            return
+        best, done = best_epoch(journal.history, metric), len(journal.history)
+        if best == done and not journal.step_in_epoch:
+            self.see(journal)
+            return
+        assert saving is not None  # the history comes from there
+        step = (journal.step - journal.step_in_epoch) // done * best
+        self.epoch, self.state = best, _saved_state(saving, step, best, journal.state)
+
+    def see(self, journal: Journal) -> None:
+        """An epoch is done: holds it if it is the best so far."""
+        if best_epoch(journal.history, self.metric) == len(journal.history):
+            self.epoch = len(journal.history)
+            self.state = jax.tree.map(jnp.copy, journal.state)  # the next step takes its memory
+
+
+def _saved_state(saving: Saving, step: int, epoch: int, state: TrainState) -> TrainState:
+    found = fault = None
+    try:
+        found = read(saving.directory, step)
+    except InputError as error:
+        fault = error.got
+    if found is None:
+        expected = f"False, or the weights of epoch {epoch}, the best so far"
+        got = fault or f"no step-{step} in {saving.directory}"
+        raise InputError("restore_best", expected, got)
+    return _journal(found, state).state
 
 
 class Keeper:
@@ -111,7 +197,9 @@ class Keeper:
         checkpoints: where; None saves nothing.
         saving: how often.
         about: what is trained on what, see ``fingerprint``.
+        devices: how many share a batch.
         interrupts: who tells of a request to stop.
+        metric: by which an epoch is the best.
     """
 
     def __init__(
@@ -119,10 +207,13 @@ class Keeper:
         checkpoints: Checkpoints | None,
         saving: Saving | None,
         about: dict[str, Any],
+        devices: int,
         interrupts: Interrupts | Heard,
+        metric: Metric,
     ) -> None:
         self._checkpoints, self._saving = checkpoints, saving
-        self._about, self._interrupts = about, interrupts
+        self._about, self._devices = about, devices
+        self._interrupts, self._metric = interrupts, metric
         self._saved_at = time.monotonic()
 
     def stops(self, journal: Journal, steps: int) -> range:
@@ -156,12 +247,10 @@ class Keeper:
             Interrupted: if a request to stop has come; all is saved then.
         KeyboardInterrupt: likewise, if nothing is to be saved.
         """
-        last = journal.history[-1]
-        accuracy = last.test_accuracy
         asked, _ = self._agreed(journal.step)
         if asked is None:  # the run ends here, and whoever goes on with it wants more of it
             journal.stopped = None
-        self._save(journal, -last.test_loss if accuracy is None else accuracy)
+        self._save(journal, goodness(journal.history[-1], self._metric))
         self._stop_if_asked(asked, journal)
 
     def _agreed(self, step: int) -> tuple[int | None, bool]:
@@ -186,13 +275,17 @@ class Keeper:
             return
         record = {
             "about": self._about,
+            "machine": machine(self._devices),
             "step_in_epoch": journal.step_in_epoch,
+            "counted": sum(map(len, journal.totals)),
             "skipped": journal.skipped,
             "seconds": journal.seconds,
             "history": [dataclasses.asdict(epoch) for epoch in journal.history],
             "stopped": journal.stopped,
         }
-        self._checkpoints.save(_tree(journal), record, step=journal.step, score=score)
+        metric = None if score is None else self._metric
+        step, tree = journal.step, _tree(journal)
+        self._checkpoints.save(tree, record, step=step, score=score, metric=metric)
         self._saved_at = time.monotonic()
 
     def _stop_if_asked(self, signum: int | None, journal: Journal) -> None:
@@ -202,32 +295,50 @@ class Keeper:
 
 
 @contextmanager
-def keeper(saving: Saving | None, about: dict[str, Any]) -> Iterator[Keeper]:
-    """What saves a run while it goes on; signals to stop are heard as long."""
+def keeper(
+    saving: Saving | None, about: dict[str, Any], devices: int, since: int, metric: Metric
+) -> Iterator[Keeper]:
+    """What saves a run while it trains, from a step on; signals to stop are heard as long."""
     if saving is None:
         with Heard() as heard:
-            yield Keeper(None, None, about, heard)
+            yield Keeper(None, None, about, devices, heard, metric)
         return
-    with Checkpoints(saving.directory, keep=saving.keep) as checkpoints, Interrupts() as interrupts:
-        yield Keeper(checkpoints, saving, about, interrupts)
+    held = Checkpoints(saving.directory, keep=saving.keep, since=since)
+    with held as checkpoints, Interrupts() as interrupts:
+        yield Keeper(checkpoints, saving, about, devices, interrupts, metric)
 
 
-def begin(saving: Saving | None, resume: bool, about: dict[str, Any], state: TrainState) -> Journal:
+def begin(
+    saving: Saving | None, resume: bool, about: dict[str, Any], devices: int, state: TrainState
+) -> Journal:
     """The journal with which a run begins: a new one, or that of a run which was saved.
 
     Args:
         saving: where runs are saved.
         resume: whether to go on with what is saved there.
         about: what is to be trained on what; see ``fingerprint``.
+        devices: how many share a batch.
         state: in which training begins; what is read goes where its arrays are.
 
     Raises:
         InputError: if something else was trained there, item by item; or if something is saved and
-            the run is to be a new one.
+            the run is to be a new one; or if the bits may be others, and are to be the same.
     """
     if saving is None:
         return Journal(state)
-    saved = read(saving.directory)
+    journals: list[Journal] = []
+
+    def fault(saved: Saved) -> str | None:
+        if wrong := unusable(saved):
+            return wrong
+        if resume and not differences(saved.record["about"], about):
+            try:
+                journals.append(_journal(saved, state))
+            except (OSError, InputError) as error:
+                return reason(error)
+        return None
+
+    saved = read(saving.directory, fault=fault)
     check_same("save", "a folder that every process sees", None if saved is None else saved.step)
     if saved is None:
         return Journal(state)
@@ -238,7 +349,54 @@ def begin(saving: Saving | None, resume: bool, about: dict[str, Any], state: Tra
     if faults:
         expected = f"the run saved in {saving.directory}"
         raise InputError("resume", expected, f"another: {'; '.join(faults)}", whole=True)
-    return _journal(saved, state)
+    _compare_bits(saving, saved, about, devices)
+    return journals[0]
+
+
+def unusable(saved: Saved) -> str | None:
+    """Why no run can go on from what was saved beside a state, in words; None if one can."""
+    try:
+        _check_record(saved.record, saved.step)
+    except WRONG as error:
+        return f"its record: {reason(error)}"
+    return None
+
+
+def _check_record(record: dict[str, Any], step: int) -> None:
+    """Checks that what was saved beside a state is what ``Keeper`` saves."""
+    in_epoch = check_integer("step_in_epoch", record["step_in_epoch"], least=0, most=step)
+    if record.get("counted") is not None:
+        check_integer("counted", record["counted"], least=0, most=in_epoch)
+    for number in record.get("skipped", []):
+        check_integer("skipped", number, least=0, most=in_epoch)
+    check_number("seconds", record["seconds"], least=0)
+    described = {"about": record["about"], "machine": record.get("machine", {})}
+    for name, part in (("about", "versions"), ("machine", "kernels")):
+        value = described[name]
+        if not isinstance(value, dict) or not isinstance(value.get(part, {}), dict):
+            raise InputError(name, f"a description with {part}", type(value).__name__)
+    if not isinstance(record.get("stopped"), str | None):
+        raise InputError("stopped", "a reason or null", type(record["stopped"]).__name__)
+    if not isinstance(record["history"], list):
+        raise InputError("history", "a list of epochs", type(record["history"]).__name__)
+    for place, epoch in enumerate(record["history"], start=1):
+        check_record(EpochRecord(**epoch), place)
+
+
+def _compare_bits(saving: Saving, saved: Saved, about: dict[str, Any], devices: int) -> None:
+    """Says where a run may not end with the bits that it would have had, or refuses."""
+    before = {"versions": saved.record["about"].get("versions", {})}
+    before |= saved.record.get("machine", {})  # of a run saved before there was one
+    now = {"versions": about["versions"], **machine(devices, before.get("kernels", ()))}
+    if not saving.same_bits:
+        before.pop("devices", None)  # which are chosen, and another number is told elsewhere
+    changed = of_first("; ".join(other_bits(before, now))[:1000])
+    if changed and saving.same_bits:
+        expected = f"what the run in {saving.directory} was saved with, for the same bits"
+        raise InputError("resume", expected, changed)
+    if changed and jax.process_index() == 0:
+        text = f"the run may end with other bits than without a pause: {changed}"
+        warnings.warn(text, UserWarning, stacklevel=4)
 
 
 def _tree(journal: Journal) -> dict[str, Any]:
@@ -247,6 +405,7 @@ def _tree(journal: Journal) -> dict[str, Any]:
         "state": journal.state,
         "losses": np.concatenate([none[0], *journal.losses]),
         "correct": np.concatenate([none[1], *journal.correct]),
+        "totals": np.concatenate([none[1], *journal.totals]),
     }
 
 
@@ -254,6 +413,10 @@ def _journal(saved: Saved, state: TrainState) -> Journal:
     like = _tree(Journal(state))
     like["losses"] = np.resize(like["losses"], saved.step)
     like["correct"] = np.resize(like["correct"], saved.record["step_in_epoch"])
+    counted = saved.record.get("counted")  # an older version did not save it
+    totals = like.pop("totals")
+    if counted is not None:
+        like["totals"] = np.resize(totals, counted)
     tree = saved.restore(like)
     history = [EpochRecord(**epoch) for epoch in saved.record["history"]]
     begun = [tree["correct"]] if len(tree["correct"]) else []
@@ -261,6 +424,7 @@ def _journal(saved: Saved, state: TrainState) -> Journal:
         state=tree["state"],
         losses=[tree["losses"]],
         correct=begun,
+        totals=[tree["totals"]] if counted else [],
         skipped=saved.record.get("skipped", []),  # of a run saved before there were any
         seconds=saved.record["seconds"],
         history=history,

@@ -13,7 +13,8 @@ from jaxnets.data.batching import Plan, epoch_plan
 from jaxnets.data.dataset import Dataset
 from jaxnets.data.text import TextDataset
 from jaxnets.data.transforms import Augmentation
-from jaxnets.training.classes import check_loss, counter
+from jaxnets.training.classes import check_loss
+from jaxnets.training.counts import counter
 from jaxnets.training.state import Count, Loss, Program, Transform, check_optimizer
 
 NonFinite = Literal["stop", "skip"]

@@ -17,10 +17,10 @@ from jaxnets.data.transforms import Augmentation, Transform, augment, check_tran
 from jaxnets.layers.native.gradients import in_reverse_alone
 from jaxnets.training.placement import AXIS
 
-#: A mean loss: (outputs [batch, …], labels [batch, …]) → scalar, as PyTorch's criteria.
+#: The loss of a batch: (outputs [batch, …], labels [batch, …]) → scalar, as PyTorch's criteria.
 Loss = Callable[[jax.Array, jax.Array], jax.Array]
-#: Counts the correct predictions: (outputs, labels) → integer scalar.
-Count = Callable[[jax.Array, jax.Array], jax.Array]
+#: Counts the correct predictions; see ``fit``.
+Count = Callable[[jax.Array, jax.Array], Any]
 
 # Dropout is drawn from fold_in(key, step), and a step is an int32 from 0: none has these numbers.
 #: From fold_in(key, this) augmentation is drawn.
@@ -29,7 +29,7 @@ _DEVICE = np.uint32(2**32 - 2)
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainState:
     """Everything that a training step changes: a pytree, so that it can be compiled and saved.
 
@@ -52,6 +52,15 @@ class TrainState:
     epoch: jax.Array
     key: jax.Array
 
+    def __repr__(self) -> str:
+        kinds = {
+            "parameters": self.parameters,
+            "other numbers of the model": self.model_state,
+            "of the optimizer": self.optimizer_state,
+        }
+        sizes = [f"{_size(tree):,} {name}" for name, tree in kinds.items()]
+        return f"TrainState of {', '.join(sizes)}"
+
 
 @dataclass(frozen=True)
 class Program:
@@ -59,7 +68,7 @@ class Program:
 
     Attributes:
         graphdef: the model without its arrays.
-        loss: mean loss of a batch.
+        loss: of a batch.
         optimizer: the gradient transformation.
         transform: what inputs go through first; None for nothing.
         correct: counts correct predictions; None where the notion has no meaning.
@@ -69,13 +78,14 @@ class Program:
         accumulate: the number of parts in which a device takes its batch, one after the other.
         compute_dtype: in which the network computes; None for that of its parameters.
         skip_non_finite: whether an update is left out whose loss or gradient is not finite.
+        adds_up: whether the loss is a sum over the examples of a batch, and not a mean.
 
     Raises:
         InputError: if a part is none; if the transform is random, or it or augmentation cannot be
             called or hashed.
     """
 
-    graphdef: Any
+    graphdef: Any = dataclasses.field(repr=False)
     loss: Loss
     optimizer: optax.GradientTransformation
     transform: Transform | None = None
@@ -85,6 +95,7 @@ class Program:
     accumulate: int = 1
     compute_dtype: Any = None
     skip_non_finite: bool = False
+    adds_up: bool = False
 
     def __post_init__(self) -> None:
         """Checks the parts, and that evaluation draws nothing."""
@@ -129,6 +140,10 @@ class Program:
             return inputs, labels
         key = jax.random.fold_in(jax.random.fold_in(key, AUGMENTATION), step)
         return augment(self.augment, inputs, labels, key)
+
+
+def _size(tree: Any) -> int:
+    return sum(getattr(leaf, "size", 1) for leaf in jax.tree.leaves(tree))
 
 
 def initialize(

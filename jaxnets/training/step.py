@@ -16,6 +16,7 @@ from jax import lax
 from jaxnets.arrays import ArrayLike, InputError, called, check_positive, check_usable, describe
 from jaxnets.layers import shard
 from jaxnets.layers.native.gradients import in_reverse_alone
+from jaxnets.training.counts import counted
 from jaxnets.training.placement import AXIS
 from jaxnets.training.state import Program, TrainState
 
@@ -24,13 +25,15 @@ class StepMetrics(NamedTuple):
     """What a step measured on its batch, before the update; many steps' as arrays, on the host too.
 
     Attributes:
-        loss: mean loss.
+        loss: of the batch.
         correct: correct predictions, int32; 0 where the program does not count them.
+        total: out of how many, int32; the number of examples where it does not.
         skipped: whether the update was left out, bool; None where none ever is.
     """
 
     loss: ArrayLike
     correct: ArrayLike
+    total: ArrayLike
     skipped: ArrayLike | None = None
 
 
@@ -200,10 +203,8 @@ def measure(program: Program, outputs: Any, labels: jax.Array) -> StepMetrics:
     expected = "a function that returns a floating-point scalar, the mean over the batch"
     loss = _scalar("loss", expected, jnp.floating, program.loss, outputs, labels)
     if program.correct is None:
-        return StepMetrics(loss, jnp.zeros((), jnp.int32))
-    expected = "a function that returns an integer scalar, the number of correct predictions"
-    correct = _scalar("correct", expected, jnp.integer, program.correct, outputs, labels)
-    return StepMetrics(loss, jnp.asarray(correct, jnp.int32))
+        return StepMetrics(loss, jnp.int32(0), jnp.int32(len(labels)))
+    return StepMetrics(loss, *counted(program.correct, outputs, labels))
 
 
 def _scalar(

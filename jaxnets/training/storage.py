@@ -3,8 +3,11 @@
 import contextlib
 import json
 import logging
+import math
 import os
 import re
+import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,11 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.arrays import InputError, describe, shown
+from jaxnets.json_files import read_object, reason
 
 _ABOUT = "arrays.json"
 # TensorStore, beneath Orbax, does not know these.
 _AS_INTEGERS = ("uint2", "uint4")
 _AS_BITS = ("float8_e4m3",)
+_QUIET, _LONGEST_WAIT = 0.3, 5.0  # seconds
 
 
 def named(tree: Any) -> dict[str, Any]:
@@ -38,18 +43,33 @@ def check(arrays: Mapping[str, Any]) -> None:
         raise InputError("state", "arrays and numbers", ", ".join(wrong))
 
 
-def differences(folder: Path, like: Mapping[str, Any]) -> str:
+def differences(folder: Path, like: Mapping[str, Any], within: tuple[str, ...] = ("",)) -> str:
     """Every array of a folder that is missing, unexpected or of another shape or dtype, in words.
+
+    Args:
+        folder: what ``start_writing`` filled.
+        like: arrays and numbers by name.
+        within: how the names begin of arrays that may be unexpected.
 
     Raises:
         OSError: if the folder cannot be read.
     """
     found, expected = _stored(folder)[0], _shapes(like)
+    found = {name: shape for name, shape in found.items() if name.startswith(within)}
     return "; ".join(
         f"{name} is {found.get(name, 'missing')}, not {expected.get(name, 'missing')}"
         for name in sorted({*expected, *found})
         if found.get(name) != expected.get(name)
     )
+
+
+def shapes(folder: Path) -> dict[str, str]:
+    """The dtype and shape of every array in a folder, such as ``float32[64, 10]``.
+
+    Raises:
+        OSError: if the folder cannot be read.
+    """
+    return _stored(folder)[0]
 
 
 def start_writing(folder: Path, arrays: Mapping[str, Any]) -> Callable[[], None]:
@@ -96,7 +116,8 @@ def read(folder: Path, like: Mapping[str, Any]) -> dict[str, Any]:
     found = _read_orbax(folder, {name: leaf for name, leaf in abstract.items() if leaf.size})
     for name in abstract.keys() - found.keys():
         found[name] = np.zeros(abstract[name].shape, abstract[name].dtype)
-    arrays = {name: _decode(found[name], leaf, keys.get(name)) for name, leaf in like.items()}
+    with _as_os_error():
+        arrays = {name: _decode(found[name], leaf, keys.get(name)) for name, leaf in like.items()}
     expected, got = _shapes(like), _shapes(arrays)
     if expected != got:
         names = ", ".join(
@@ -106,12 +127,35 @@ def read(folder: Path, like: Mapping[str, Any]) -> dict[str, Any]:
     return arrays
 
 
+def discard(path: Path) -> None:
+    """Removes a folder, or a file in its place, as far as that is possible.
+
+    Orbax reports the first failure while other arrays are still being written, for which
+    TensorStore makes the folder again: so this waits until it stays away.
+    """
+    until = time.monotonic() + _LONGEST_WAIT
+    remove(path)
+    quiet = time.monotonic() + _QUIET
+    while time.monotonic() < min(quiet, until):
+        time.sleep(_QUIET / 10)
+        if os.path.lexists(path):
+            remove(path)
+            quiet = time.monotonic() + _QUIET
+
+
+def remove(path: Path) -> None:
+    """Removes a folder or a file, as far as that is possible."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
 def _stored(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
     """The shapes of the arrays in a folder, and the generators of the keys among them."""
     if (folder / _ABOUT).exists():
-        with _as_os_error():
-            about = json.loads((folder / _ABOUT).read_text())
-            return about["shapes"], about["keys"]
+        return _listed(folder / _ABOUT)
     from orbax.checkpoint import v1 as ocp
 
     with _quiet_orbax(), _as_os_error():  # a folder from before there was that file
@@ -119,6 +163,27 @@ def _stored(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
     if found is None:
         raise OSError("its list of arrays is damaged")
     return _shapes(found), {}
+
+
+def _listed(path: Path) -> tuple[dict[str, str], dict[str, str]]:
+    try:
+        about = read_object(path)
+        parts = about["shapes"], about["keys"]
+        if all(isinstance(word, str) for part in parts for word in part.values()):
+            return parts
+    except (OSError, ValueError, LookupError, AttributeError) as error:
+        raise OSError(f"{path.name} is damaged: {reason(error)}") from error
+    raise OSError(f"{path.name} is damaged")
+
+
+def elements(folder: Path) -> list[int]:
+    """How many numbers each array of a folder has.
+
+    Raises:
+        OSError: if the folder cannot be read.
+    """
+    sizes = [re.findall(r"\d+", shape.partition("[")[2]) for shape in _stored(folder)[0].values()]
+    return [math.prod(map(int, size)) for size in sizes]
 
 
 def _shapes(arrays: Mapping[str, Any]) -> dict[str, str]:
@@ -155,7 +220,9 @@ def _read_orbax(folder: Path, like: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     from orbax.checkpoint import v1 as ocp
 
-    with _quiet_orbax(), _as_os_error():
+    context = ocp.Context()
+    context.pytree_options.loading.partial_load = True  # what is missing was looked for before
+    with _quiet_orbax(), _as_os_error(), context:
         return ocp.load(folder.absolute(), like)
 
 

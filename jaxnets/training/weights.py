@@ -1,7 +1,9 @@
 """A model's weights in a folder."""
 
+import contextlib
+import glob
 import os
-import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,7 @@ def save_weights(model: nnx.Module, directory: Path | str) -> None:
     try:
         if first:
             path.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(path)
             partial.mkdir()
     except OSError as error:
         got = f"{error.filename}: {error.strerror}"
@@ -47,11 +50,38 @@ def save_weights(model: nnx.Module, directory: Path | str) -> None:
         storage.start_writing(Path(of_first(str(partial / path.name))), _flat(model))()
         if first:
             appear(partial / path.name, path)
-    except OSError as error:
-        raise OSError(f"{directory} could not be written: {error.strerror or error}") from error
-    finally:
+    except BaseException as error:
         if first:
-            shutil.rmtree(partial, ignore_errors=True)
+            storage.discard(partial)
+        if not isinstance(error, OSError):
+            raise
+        raise OSError(f"{directory} could not be written: {error.strerror or error}") from error
+
+
+def check_weights(model: nnx.Module, directory: Path | str) -> None:
+    """Checks that a folder holds arrays of these names, shapes and dtypes, not what they hold.
+
+    Args:
+        model: with arrays, or with their shapes alone, as ``nnx.eval_shape`` makes it.
+        directory: the folder.
+
+    Raises:
+        ValueError: see ``load_weights``.
+    """
+    with _as_folder(directory):
+        faults = storage.differences(Path(directory).absolute(), _flat(model))
+    if faults:
+        raise InputError("directory", "weights of this network", faults)
+
+
+def sizes(directory: Path | str) -> list[int]:
+    """How many numbers each array of a folder of weights has.
+
+    Raises:
+        ValueError: if the folder cannot be read.
+    """
+    with _as_folder(directory):
+        return storage.elements(Path(directory).absolute())
 
 
 def load_weights(model: nnx.Module, directory: Path | str) -> None:
@@ -66,20 +96,60 @@ def load_weights(model: nnx.Module, directory: Path | str) -> None:
             every array that is missing, unexpected or of another shape is named.
     """
     path, expected = Path(directory).absolute(), _flat(model)
-    try:
+    with _as_folder(directory):
         # Folders that were written before there were manifests have none.
         if (path / MANIFEST).exists() and (fault := damage(path)):
             raise OSError(fault)
-        faults = storage.differences(path, expected)
-        if faults:
-            raise InputError("directory", "weights of this network", faults)
+    check_weights(model, directory)
+    with _as_folder(directory):
         values = storage.read(path, expected)
-    except OSError as error:
-        got = f"{directory}, which is not one or is damaged: {error.strerror or error}"
-        raise InputError("directory", "a folder written by save_weights", got) from error
     state = nnx.to_flat_state(nnx.state(model, _WEIGHTS))
     filled = [(path, variable.replace(values[_name(path)])) for path, variable in state]
     nnx.update(model, nnx.from_flat_state(filled))
+
+
+def _sweep(path: Path) -> None:
+    """Removes what processes left that were killed while they wrote this folder."""
+    if os.name != "posix":  # elsewhere there is no asking whether a process lives
+        return
+    for left in path.parent.glob(f"{glob.escape(f'.{path.name}.partial-')}*"):
+        number = left.name.rpartition("-")[2]
+        try:
+            os.kill(int(number), 0)
+        except (ValueError, OverflowError, PermissionError):
+            continue
+        except ProcessLookupError:
+            storage.remove(left)
+
+
+@contextlib.contextmanager
+def _as_folder(directory: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        got = f"{directory}, which is not one or is damaged: {error.strerror or error}"
+        raise InputError("directory", "a folder written by save_weights", got) from error
+
+
+def weights_in(directory: Path | str) -> dict[str, str] | None:
+    """What ``save_weights`` wrote: by our names, such as ``float32[64, 10]``.
+
+    Args:
+        directory: the folder.
+
+    Returns:
+        None if it is no such folder.
+
+    Raises:
+        ValueError: if the weights are damaged.
+    """
+    path = Path(directory).absolute()
+    if not (path / MANIFEST).is_file():
+        return None
+    with _as_folder(directory):
+        if fault := damage(path):
+            raise OSError(fault)
+        return storage.shapes(path)
 
 
 def _name(path: tuple[Any, ...]) -> str:

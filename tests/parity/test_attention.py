@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 from flax import nnx
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jaxnets import layers
 from jaxnets.interop import to_numpy
+from tests import tier
 from tests.parity.oracle import assert_equal, check_layer, copy_weights
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -79,7 +80,7 @@ def joined(outputs, weights, concatenate):
 @example((2, 3, 4), 2, 2, True, None, None, "float", True, True, "per head")
 @example((2, 3, 4), 2, 3, True, 5, 3, "boolean", False, True, "averaged")
 @example((2, 3, 4), 2, 3, True, None, 3, "float", False, False, "none")
-@settings(max_examples=2)
+@tier.examples(2)
 @given(
     sizes=st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(2, 5)),
     heads=st.integers(1, 3),
@@ -186,7 +187,7 @@ def encoder_layers(dtype, *sizes, activation="relu", **options):
 @DTYPES
 @example((2, 3), 2, 4, "gelu", False, True, "boolean", True)
 @example((2, 3), 2, 4, "relu", True, True, "float", True)
-@settings(max_examples=1)
+@tier.examples(1)
 @given(
     sizes=st.tuples(st.integers(1, 2), st.integers(1, 4)),
     heads=st.integers(1, 3),

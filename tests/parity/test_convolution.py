@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 from flax import nnx
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxnets import layers
 from jaxnets.interop import rules
+from tests import tier
 from tests.parity.oracle import assert_equal, check_layer, copy_weights, images_first, images_last
 
 DTYPES = [np.float32, np.float64]
@@ -59,7 +60,7 @@ def convolutions(draw, axes):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@settings(max_examples=10)
+@tier.examples(10)
 @given(drawn=convolutions(axes=2))
 def test_conv2d_equals_torch(dtype, drawn):
     options, shape = drawn
@@ -67,7 +68,7 @@ def test_conv2d_equals_torch(dtype, drawn):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@settings(max_examples=6)
+@tier.examples(6)
 @given(drawn=convolutions(axes=1))
 def test_conv1d_equals_torch(dtype, drawn):
     options, shape = drawn
@@ -125,7 +126,7 @@ def transposed_convolutions(draw):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@settings(max_examples=10)
+@tier.examples(10)
 @given(drawn=transposed_convolutions())
 def test_conv_transpose2d_equals_torch(dtype, drawn):
     options, shape = drawn

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from flax import nnx
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxnets import layers
+from tests import tier
 from tests.parity.oracle import assert_equal, copy_weights
 
 
@@ -31,7 +32,7 @@ def check_embedding(ours: nnx.Embed, theirs: torch.nn.Embedding, indices: np.nda
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@settings(max_examples=6)
+@tier.examples(6)
 @given(
     rows=st.integers(1, 6),
     features=st.integers(1, 4),

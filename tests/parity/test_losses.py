@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxnets import losses
+from tests import tier
 from tests.parity.oracle import assert_equal
 
 DTYPES = st.sampled_from([np.float32, np.float64])
@@ -212,7 +213,7 @@ def test_special_values_equal_torch(dtype, case):
 
 
 @pytest.mark.parametrize("layout", ["padded", "concatenated", "unbatched"])
-@settings(max_examples=7)  # many lengths in a batch and so few of the slow compilations
+@tier.examples(7)  # many lengths in a batch and so few of the slow compilations
 @given(
     dtype=DTYPES,
     data=st.data(),

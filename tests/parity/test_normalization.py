@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 from flax import nnx
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from jaxnets import layers
 from jaxnets.interop import to_numpy
+from tests import tier
 from tests.parity.oracle import assert_equal, check_layer, copy_weights, images_first, images_last
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -41,7 +42,7 @@ def batch_norms(channels, space, dtype, *options, **keywords):
 @pytest.mark.parametrize("training", [True, False])
 @DTYPES
 @example(4, 3, (2, 3), 1e-3, True, True)
-@settings(max_examples=4)
+@tier.examples(4)
 @given(
     batch=st.integers(4, 6),
     channels=st.integers(1, 5),
@@ -90,7 +91,7 @@ def test_running_statistics_follow_torch(dtype, momentum, space):
 
 @DTYPES
 @example([2, 3], [4, 5], 1e-3, True, True)
-@settings(max_examples=4)
+@tier.examples(4)
 @given(
     leading=st.lists(st.integers(1, 4), min_size=1, max_size=2),
     shape=st.lists(st.integers(4, 6), min_size=1, max_size=2),
@@ -99,7 +100,7 @@ def test_running_statistics_follow_torch(dtype, momentum, space):
     bias=st.booleans(),
 )
 def test_layer_norm_equals_torch(dtype, leading, shape, eps, affine, bias):
-    ours = layers.LayerNorm(shape, eps, affine, bias, param_dtype=dtype)
+    ours = layers.LayerNorm(shape, eps, affine, bias, channels_last=False, param_dtype=dtype)
     theirs = randomized(torch.nn.LayerNorm(shape, eps, affine, bias), dtype)
     check_layer(ours, theirs, draw((*leading, *shape), dtype))
 
@@ -113,8 +114,19 @@ def test_layer_norm_over_an_image_equals_torch(dtype):
 
 
 @DTYPES
+@pytest.mark.parametrize("length", [4, 3])
+def test_layer_norm_after_a_convolution_equals_torch(dtype, length):
+    ours = layers.LayerNorm((length, 3), channels_last=True, param_dtype=dtype)
+    theirs = randomized(torch.nn.LayerNorm((3, length)), dtype)
+    inputs = draw((2, 3, length), dtype)
+    check_layer(ours, theirs, inputs, to_ours=images_last, from_ours=images_first)
+    for name, value in theirs.state_dict().items():
+        np.testing.assert_array_equal(to_numpy(ours)[name], value)
+
+
+@DTYPES
 @example(2, 3, 4, (2, 3), 1e-3, True)
-@settings(max_examples=4)
+@tier.examples(4)
 @given(
     batch=st.integers(1, 3),
     groups=st.integers(1, 3),
@@ -137,6 +149,13 @@ def test_instance_norm_equals_torch(dtype, affine):
     theirs = randomized(torch.nn.InstanceNorm2d(3, 1e-3, affine=affine), dtype)
     inputs = draw((2, 3, 4, 5), dtype)
     check_layer(ours, theirs, inputs, to_ours=images_last, from_ours=images_first)
+
+
+def test_instance_norm_takes_a_single_image_as_torch_does():
+    ours, theirs = layers.InstanceNorm2d(3), torch.nn.InstanceNorm2d(3)
+    inputs = draw((3, 4, 5), np.float32)
+    outputs = ours(jnp.asarray(np.moveaxis(inputs, 0, -1)))
+    assert_equal(np.moveaxis(np.asarray(outputs), -1, 0), theirs(torch.tensor(inputs)), "outputs")
 
 
 @DTYPES

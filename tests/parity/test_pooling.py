@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 from flax import nnx
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxnets import layers
+from tests import tier
 from tests.parity.oracle import check_layer, images_first, images_last
 
 DTYPES = [np.float32, np.float64]
@@ -44,7 +45,7 @@ def pools(draw, axes, dilated):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("axes", [1, 2])
-@settings(max_examples=8)
+@tier.examples(8)
 @given(data=st.data())
 def test_max_pool_equals_torch(dtype, axes, data):
     kernel, options, shape = data.draw(pools(axes, dilated=True))
@@ -56,7 +57,7 @@ def test_max_pool_equals_torch(dtype, axes, data):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("axes", [1, 2])
-@settings(max_examples=8)
+@tier.examples(8)
 @given(data=st.data())
 def test_avg_pool_equals_torch(dtype, axes, data):
     kernel, options, shape = data.draw(pools(axes, dilated=False))
@@ -69,7 +70,7 @@ def test_avg_pool_equals_torch(dtype, axes, data):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("axes", [1, 2])
-@settings(max_examples=6)
+@tier.examples(6)
 @given(data=st.data())
 def test_adaptive_avg_pool_equals_torch(dtype, axes, data):
     sizes = data.draw(st.tuples(*[st.none() | st.integers(1, 6)] * axes))

@@ -1,3 +1,4 @@
+from contextlib import nullcontext
 from functools import partial
 
 import hypothesis
@@ -13,6 +14,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from jaxnets import layers
 from jaxnets.interop import rules
 from jaxnets.layers import native
+from tests import tier
 from tests.parity.oracle import assert_equal, copy_weights
 
 KINDS = {
@@ -142,7 +144,7 @@ def cases(draw, kind):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
-@hypothesis.settings(max_examples=3)
+@tier.examples(3)
 @hypothesis.given(data=st.data())
 def test_sequences_equal_torch(kind, dtype, data):
     if kind == "RNN":
@@ -268,3 +270,28 @@ def test_cells_step_by_step_equal_the_layer(kind):
     for step in range(4):
         state = cell(x[:, step], state)
         assert_equal(state[0] if kind == "LSTM" else state, outputs[:, step], f"step {step}")
+
+
+@pytest.mark.parametrize("by_kernels", [True, False])
+@pytest.mark.parametrize("case", ["infinite state", "weights of 1e30"])
+@pytest.mark.parametrize(
+    ("kind", "dtype"), [("GRU", np.float32), ("LSTM", np.float32), ("GRU", np.float64)]
+)
+def test_what_is_not_finite_is_so_in_the_same_places(kind, dtype, case, by_kernels):
+    """A gate that is closed is zero, and zero times infinity is NaN, forward and backward."""
+    ours, theirs, _ = KINDS[kind]
+    with jax.enable_x64(dtype == np.float64):
+        torch.manual_seed(0)
+        theirs = theirs(5, 13, batch_first=True).to(torch.tensor(np.zeros(0, dtype)).dtype)
+        if case == "weights of 1e30":
+            for parameter in theirs.parameters():
+                parameter.data *= 1e30 / parameter.abs().mean()
+        rng = np.random.default_rng(0)
+        inputs = [rng.normal(size=(9, 8, 5)).astype(dtype)]
+        inputs += [rng.normal(size=(1, 9, 13)).astype(dtype) for _ in range(1 + (kind == "LSTM"))]
+        if case == "infinite state":
+            inputs[-1][0, 2, 3], inputs[1][0, 4, 1] = np.inf, -np.inf
+        layer = ours(5, 13, rngs=nnx.Rngs(0), param_dtype=dtype)
+        run = [partial(each, lengths=None) for each in (run_ours, run_theirs)]
+        with nullcontext() if by_kernels else native.aside():
+            check(layer, theirs, *run, inputs)

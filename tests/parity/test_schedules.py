@@ -1,6 +1,9 @@
 """The schedules against ``torch.optim.lr_scheduler``, step after step."""
 
+import dataclasses
+import inspect
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from jaxnets import interop, losses, optimizers
+from jaxnets import interop, losses, optimizers, recipes
 from jaxnets.data import Dataset, Split
 from jaxnets.layers import Linear
 from jaxnets.training import Callback, ReduceLROnPlateau, fit
@@ -267,6 +270,71 @@ def test_reduce_lr_on_plateau(options, seed):
     for rates_, metric in zip(found, metrics, strict=True):
         scheduler.step(metric)
         np.testing.assert_allclose(rates_, scheduler.get_last_lr(), rtol=1e-12)
+
+
+EPOCHS, BATCHES = 8, 3
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "make"),
+    [
+        ("step", {"step_size": 3}, lambda o: lr_scheduler.StepLR(o, 3)),
+        (
+            "multistep",
+            {"milestones": (2, 5), "gamma": 0.5},
+            lambda o: lr_scheduler.MultiStepLR(o, [2, 5], 0.5),
+        ),
+        ("exponential", {"gamma": 0.8}, lambda o: lr_scheduler.ExponentialLR(o, 0.8)),
+        ("cosine", {}, lambda o: lr_scheduler.CosineAnnealingLR(o, EPOCHS)),
+        ("cosine", {"T_max": 3}, lambda o: lr_scheduler.CosineAnnealingLR(o, 3)),
+        ("cosine-restarts", {"T_0": 2}, lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 2)),
+        ("linear", {}, lambda o: lr_scheduler.LinearLR(o)),
+        ("constant", {"total_iters": 2}, lambda o: lr_scheduler.ConstantLR(o, total_iters=2)),
+        ("polynomial", {"power": 2.0}, lambda o: lr_scheduler.PolynomialLR(o, power=2.0)),
+    ],
+)
+def test_a_recipes_schedule_moves_on_after_each_epoch(name, options, make):
+    expected = np.repeat(theirs(make, 0.3, EPOCHS), BATCHES)[: EPOCHS * BATCHES]
+    np.testing.assert_allclose(used_by_a_recipe(name, options), expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("options", [{}, {"total_steps": 20, "pct_start": 0.5}])
+def test_a_recipes_one_cycle_moves_on_after_each_step(options):
+    told = options or {"epochs": EPOCHS, "steps_per_epoch": BATCHES}
+    cycle = partial(lr_scheduler.OneCycleLR, max_lr=0.3, cycle_momentum=False, **told)
+    steps = options.get("total_steps", EPOCHS * BATCHES)
+    expected = theirs(cycle, 0.3, steps - 1)
+    found = used_by_a_recipe("onecycle", options)[:steps]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def used_by_a_recipe(scheduler, options):
+    """The learning rate of each step of a recipe; an epoch has two full batches and a rest."""
+    own = dataclasses.replace(
+        recipes.recipe("linear-regression"), optimizer_options={"lr": 0.3}, batch_size=8,
+        epochs=EPOCHS, scheduler=scheduler, scheduler_options=options,
+    )  # fmt: skip
+    split = Split(np.zeros((20, 1), np.float32), np.zeros((20, 1), np.float32))
+    optimizer = recipes.fit_settings(own, Dataset("none", split, split))[1]["optimizer"]
+    parameters = {"w": jnp.zeros(())}
+    state, rates = optimizer.init(parameters), []
+    for _ in range(EPOCHS * BATCHES):
+        updates, state = optimizer.update({"w": jnp.ones(())}, state, parameters)
+        rates.append(-float(updates["w"]))
+    return np.array(rates)
+
+
+def test_every_optimizer_takes_a_schedule_from_its_own_rate():
+    for name in optimizers.OPTIMIZERS:
+        own = dataclasses.replace(
+            recipes.recipe("linear-regression"), optimizer=name, optimizer_options={},
+            scheduler="exponential", scheduler_options={"gamma": 0.5},
+        )  # fmt: skip
+        split = Split(np.zeros((20, 1), np.float32), np.zeros((20, 1), np.float32))
+        optimizer = recipes.fit_settings(own, Dataset("none", split, split))[1]["optimizer"]
+        (rate,) = optimizers.learning_rates(optimizer.init({"w": jnp.zeros(())}))
+        usual = inspect.signature(optimizers.OPTIMIZERS[name]).parameters["lr"].default
+        assert rate == pytest.approx(usual)
 
 
 class Rates(Callback):

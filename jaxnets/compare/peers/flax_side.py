@@ -140,7 +140,7 @@ class FlaxTraining:
         for start in range(0, len(inputs), EVALUATED):
             part = slice(start, start + EVALUATED)
             loss, outputs = _evaluated(self._model, inputs[part], labels[part])
-            total += float(loss) * len(outputs)
+            total += float(loss) * (1 if self._side.this.adds_up else len(outputs))
             found.append(np.asarray(outputs))
         return total / len(inputs), np.concatenate(found)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from jaxnets.arrays import printable
 from jaxnets.compare.records import Comparison, Control, Disagreement, Side
 from jaxnets.compare.report.wording import FRAMEWORKS, Scale, measured
 
@@ -34,7 +35,7 @@ def png(figure: "Figure") -> bytes:
 
     file, small = io.BytesIO(), io.BytesIO()
     figure.savefig(file, dpi=200, format="png")
-    drawn = Image.open(file).convert("RGB")
+    drawn = Image.open(file, formats=("PNG",)).convert("RGB")
     drawn.quantize(128, dither=Image.Dither.NONE).save(small, "png", optimize=True)
     return small.getvalue()
 
@@ -218,7 +219,7 @@ def differences(pairs: Sequence[tuple[Side, Side]]) -> np.ndarray:
 def called(number: int, names: Sequence[str] | None) -> str:
     """The name of a class, if it has one that the figures' font can write, or its number."""
     known = names is not None and 0 <= number < len(names)
-    name = names[number] if known and names is not None else ""
+    name = printable(names[number]) if known and names is not None else ""
     return name if name and all(ord(letter) < 0x250 for letter in name) else str(number)
 
 

@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 
+from jaxnets.arrays import printable
 from jaxnets.compare.records import Comparison, Pair
 from jaxnets.compare.report import plots
 from jaxnets.compare.report.blocks import Block, Figure, Heading, Paragraph, Table
@@ -89,4 +90,4 @@ def agreement_of(comparison: Comparison) -> tuple[float, ...] | None:
 
 def _called(number: int, class_names: Sequence[str] | None) -> str:
     known = class_names is not None and 0 <= number < len(class_names)
-    return class_names[number] if known and class_names is not None else str(number)
+    return printable(class_names[number]) if known and class_names is not None else str(number)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxnets.arrays import InputError, describe, is_tensor
+from jaxnets.arrays import InputError, check_integer, describe, is_tensor, narrowed
 
 
 class Examples(ABC):
@@ -37,6 +37,9 @@ class Examples(ABC):
         """All labels, if they can be had without reading the inputs; otherwise None."""
         return None
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} of {len(self):,} examples"
+
     def __getitem__(self, number: int) -> tuple[Any, Any]:
         """One example and its label."""
         if not 0 <= number < len(self):
@@ -45,7 +48,7 @@ class Examples(ABC):
         return inputs[0], labels[0]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Indexed(Examples):
     """Any object that has a length and gives (input, label) for a number.
 
@@ -73,15 +76,15 @@ def _pair(source: Any, number: int) -> tuple[np.ndarray, np.ndarray]:
             raise
         got = f"{type(error).__name__}: {error}"
         raise InputError(f"example {number}", "(input, label) for its number", got) from error
-    return _array(inputs), _array(label)
+    return _array(f"input of example {number}", inputs), _array(f"label of example {number}", label)
 
 
-def _array(value: Any) -> np.ndarray:
+def _array(what: str, value: Any) -> np.ndarray:
     # Python's own numbers have no size: JAX takes them for 32 bits, NumPy for 64.
     if isinstance(value, float):
-        return np.asarray(value, np.float32)
+        return narrowed(what, np.asarray(value), np.float32)
     if isinstance(value, int) and not isinstance(value, bool):
-        return np.asarray(value, np.int32)
+        return np.asarray(check_integer(what, value), np.int32)
     return np.asarray(value.detach().cpu() if is_tensor(value) else value)
 
 
@@ -104,7 +107,7 @@ def stacked(what: str, arrays: tuple[np.ndarray, ...], rows: np.ndarray) -> np.n
     return np.stack(arrays)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Range(Examples):
     """The examples from one number up to another.
 
@@ -132,7 +135,7 @@ class Range(Examples):
         return None if labels is None else labels[self.start : self.stop]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Chosen(Examples):
     """Some of the examples.
 
@@ -158,7 +161,7 @@ class Chosen(Examples):
         return None if labels is None else labels[self.numbers]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Joined(Examples):
     """Examples of the same kind, one after the other.
 

@@ -1,7 +1,9 @@
 """A split of a data set that is read as it is used."""
 
 import itertools
+import math
 import weakref
+import zlib
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -10,10 +12,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnets.arrays import InputError, check_positive, describe
-from jaxnets.data.spec import ElementSpec
+from jaxnets.arrays import InputError, check_fits, check_positive, describe
+from jaxnets.data.spec import ElementSpec, describe_examples
 from jaxnets.data.streaming.crew import Batch, Crew
 from jaxnets.data.streaming.examples import Chosen, Examples, Indexed, Range, check_count
+
+_MOST_CHECKED, _PIECE = 2**29, 2**24  # bytes
 
 
 class StreamedSplit:
@@ -63,6 +67,14 @@ class StreamedSplit:
         """The number of examples."""
         return len(self.examples)
 
+    def __repr__(self) -> str:
+        read = f"{self.workers} workers" if self.workers else "threads"
+        return f"StreamedSplit of {self.described()}, read by {read}"
+
+    def described(self) -> str:
+        """How many examples there are, and what they are, in words."""
+        return describe_examples(len(self), self.spec)
+
     @property
     def inputs(self) -> np.ndarray:
         """None: they are not in memory.
@@ -89,6 +101,28 @@ class StreamedSplit:
     def known_labels(self) -> np.ndarray | None:
         """All labels, if they can be had without reading the inputs; otherwise None."""
         return self.examples.known_labels()
+
+    def checksum(self) -> int | None:
+        """Tells whether the examples are those of another time, by what is read of them.
+
+        All are read or, of a set of more than half a gigabyte, as many as make that, evenly spread;
+        and all labels that can be had without reading the inputs. Where all are read it is the
+        checksum of the same examples in memory. None if an example is another one each time.
+        """
+        size = sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in self.spec)
+        count = min(len(self), max(1, _MOST_CHECKED // max(1, size)))
+        rows = np.linspace(0, len(self) - 1, count).round().astype(np.int32)
+        once, again = (self.gather(rows[:4]) for _ in range(2))
+        if any(one.tobytes() != other.tobytes() for one, other in zip(once, again, strict=True)):
+            return None
+        check, labels = 0, []
+        for part in np.array_split(rows, max(1, count * size // _PIECE)):
+            inputs, each = self.gather(part)
+            check = zlib.crc32(inputs.tobytes(), check)
+            labels.append(each)
+        known = None if count == len(self) else self.known_labels()
+        every = np.concatenate(labels) if known is None else known
+        return zlib.crc32(every.tobytes(), check)
 
     def gather(self, rows: np.ndarray) -> Batch:
         """Reads some examples here and now.
@@ -206,6 +240,8 @@ class StreamedSplit:
                 expected = f"{describe(spec)}, as example 0"
                 got = f"{array.dtype}[{', '.join(map(str, array.shape[1:]))}]"
                 raise InputError(f"examples from number {rows[0]}", expected, got)
+        for name, array in zip(("input", "label"), batch, strict=True):
+            _check_fits(name, array, rows)
         labels = batch[1]
         if labels.dtype.kind in "iu":
             most = np.inf if self.classes is None else self.classes - 1
@@ -217,6 +253,15 @@ class StreamedSplit:
         bad = np.argwhere((labels < 0) | (labels > most))[0]
         expected = "class numbers from 0" + ("" if most == np.inf else f" to {most}")
         raise InputError(f"label of example {rows[bad[0]]}", expected, int(labels[tuple(bad)]))
+
+
+def _check_fits(name: str, array: np.ndarray, rows: np.ndarray) -> None:
+    try:
+        check_fits(name, array)
+    except InputError:
+        for row, example in zip(rows, array, strict=True):
+            check_fits(f"{name} of example {row}", example)
+        raise
 
 
 def _is_indexed(examples: Any) -> bool:

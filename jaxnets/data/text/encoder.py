@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxnets.arrays import ArrayLike, InputError, check_number, check_positive, shown
+from jaxnets.arrays import ArrayLike, InputError, check_fits, check_number, check_positive, shown
 from jaxnets.data.text.tokens import Tokenizer
 from jaxnets.data.text.vocabulary import PAD, Vocabulary
+from jaxnets.json_files import WRONG, read_object, reason
 
 
 @dataclass(frozen=True)
@@ -83,12 +84,15 @@ class TextEncoder:
             InputError: if the file is missing or holds something else.
         """
         try:
-            held = json.loads(Path(path).read_text(encoding="utf-8"))
-            tokens = tuple(held["vocabulary"]["tokens"])
-            return cls(Tokenizer(**held["tokenizer"]), Vocabulary(tokens), held["length"])
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            held = read_object(Path(path))
+            tokens = held["vocabulary"]["tokens"]
+            if not isinstance(tokens, list):
+                raise InputError("tokens", "a list of words", type(tokens).__name__)
+            vocabulary = Vocabulary(tuple(tokens))
+            return cls(Tokenizer(**held["tokenizer"]), vocabulary, held["length"])
+        except WRONG as error:
             expected = "a file written by TextEncoder.save"
-            raise InputError("path", expected, f"{path}: {error}") from error
+            raise InputError("path", expected, f"{path}: {reason(error)}") from error
 
 
 def pad(rows: Sequence[np.ndarray], length: int | None = None) -> np.ndarray:
@@ -100,12 +104,16 @@ def pad(rows: Sequence[np.ndarray], length: int | None = None) -> np.ndarray:
 
     Returns:
         int32 [len(rows), length], with 0 after a row's end.
+
+    Raises:
+        InputError: if an int32 does not hold a number.
     """
     if not isinstance(rows, Sequence) or not rows or not all(map(_is_row, rows)):
         raise InputError("rows", "at least one array of integers [n]", rows)
     length = max(map(len, rows)) if length is None else check_positive("length", length)
     padded = np.full((len(rows), length), PAD, np.int32)
     for target, row in zip(padded, rows, strict=True):
+        check_fits("rows", row, np.int32)
         target[: len(row)] = row[:length]
     return padded
 

@@ -33,6 +33,8 @@ def load(
     return TEXTS[name](data_dir, 0.1 if held_out is None else held_out, seed)
 
 
+#: The endings by which a text is told.
+ENDINGS = (".txt", ".text")
 #: What the files of a set are, below which folders they lie, and by which file they are told.
 _FILES = {
     "names": (
@@ -53,6 +55,27 @@ def place(name: str, root: Path) -> Path | None:
     """The folder in or below this one in which the files of a set of texts lie; None if in none."""
     _, folders, file = _FILES.get(name, ("", (), ""))
     return next((root / folder for folder in folders if any((root / folder).glob(file))), None)
+
+
+def at(path: Path) -> tuple[str, Path] | None:
+    """The name and the place of the texts at a path that the user gives; None if there are none.
+
+    Args:
+        path: an existing file or folder.
+    """
+    if path.is_file():
+        return ("text", path) if path.suffix.lower() in ENDINGS else None
+    for name in ("rt-polarity", "text"):
+        if (path / _FILES[name][2]).is_file():
+            return name, path
+    texts, others = list(path.glob("*.txt")), [other for other in path.iterdir() if other.is_dir()]
+    if len(texts) == 1 and not others and len(list(path.iterdir())) == 1:
+        return "text", texts[0]
+    return ("names", path) if len(texts) > 1 and _all_end(path, ".txt") else None
+
+
+def _all_end(folder: Path, ending: str) -> bool:
+    return all(file.suffix == ending or file.name.startswith(".") for file in folder.iterdir())
 
 
 def _first(name: str, data_dir: Path | None) -> Path:

@@ -6,19 +6,15 @@ when a layer first asks for it. Where there is no compiler, on other processors 
 """
 
 import contextlib
-import ctypes
 import functools
 import hashlib
 import os
 import platform
-import shlex
-import shutil
-import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +22,8 @@ import jax
 import numpy as np
 
 from jaxnets import compilation
+from jaxnets.arrays import InputError
+from jaxnets.layers.native.library import Failed, Missing, compiler, identity, open_library
 from jaxnets.layers.shard import vary_like
 
 VARIABLE = "JAXNETS_NATIVE"
@@ -44,27 +42,74 @@ _FLAGS = (
     "-shared -fPIC -fvisibility=hidden -w"
 )
 _NEEDED = {"avx2", "fma"}  # of the processor
+_VECTORS = ("avx", "fma", "amx")
 
 _lock = threading.Lock()
+_asked: set[str] = set()  # libraries, by layers in this process
 _aside: ContextVar[bool] = ContextVar("native kernels aside", default=False)
 
 
-class _Missing(Exception):
-    """Why there are no kernels."""
+@dataclass(frozen=True)
+class _Kernels:
+    """Kernels that XLA can call.
+
+    Attributes:
+        digest: of all that they are made from, which is part of their names.
+        sha256: of the compiled library.
+    """
+
+    digest: str
+    sha256: str
 
 
-def ready(library: str, *arrays: jax.Array) -> bool:
-    """Whether kernels can be called with these arrays; compiles them at the first question."""
+def ready(name: str, *arrays: jax.Array) -> bool:
+    """Whether a library can be called with these arrays; compiles it at the first question.
+
+    Raises:
+        InputError: if the variable ``JAXNETS_NATIVE`` says neither yes nor no.
+    """
     dtypes = {array.dtype for array in arrays}
     known = any(dtypes <= {np.dtype(one)} for one in (np.float32, np.float64))
-    return known and not _aside.get() and isinstance(_loaded(library), str)
+    if not known or _aside.get():
+        return False
+    _asked.add(name)
+    return isinstance(_loaded(name), _Kernels)
 
 
 def status() -> str:
     """In words, for people: whether the kernels are used, or why not."""
-    found = {_loaded(library) for library in LIBRARIES}
-    missing = sorted(str(one) for one in found if isinstance(one, _Missing))
+    found = [_loaded(name) for name in LIBRARIES]
+    missing = sorted(str(one) for one in found if isinstance(one, Missing))
     return f"not in use: {missing[0]}" if missing else "in use"
+
+
+def asked_for(more: Iterable[str] = ()) -> dict[str, str | None]:
+    """What this process computes with: of each library that was asked for, its SHA-256 in short.
+
+    Args:
+        more: libraries that are asked for herewith.
+
+    Returns:
+        None for a library without which layers compute by XLA's operations.
+    """
+    _asked.update(set(more) & LIBRARIES.keys())
+    found = {name: _loaded(name) for name in sorted(_asked)}
+    return {
+        name: each.sha256[:16] if isinstance(each, _Kernels) else None
+        for name, each in found.items()
+    }
+
+
+def check_switch() -> bool:
+    """Whether kernels are wanted, as the variable ``JAXNETS_NATIVE`` says.
+
+    Raises:
+        InputError: if it says neither yes nor no.
+    """
+    given = os.environ.get(VARIABLE, "")
+    if (wanted := compilation.switched(given)) is None:
+        raise InputError(VARIABLE, "on or off", repr(given[:40]))
+    return wanted
 
 
 @contextlib.contextmanager
@@ -78,7 +123,7 @@ def aside() -> Iterator[None]:
 
 
 def call(
-    library: str,
+    of: str,
     name: str,
     results: Sequence[jax.ShapeDtypeStruct],
     *arguments: jax.Array,
@@ -87,7 +132,7 @@ def call(
     """Calls a kernel, if its library is ``ready``.
 
     Args:
-        library: one of ``LIBRARIES``.
+        of: the library, one of ``LIBRARIES``.
         name: of a handler in its source, which says what it takes and gives.
         results: their shapes and dtypes.
         arguments: arrays, of which the first is of float32 or float64, as are all floating ones.
@@ -96,100 +141,85 @@ def call(
     Returns:
         The results, which under ``jax.shard_map`` differ by device as the first argument does.
     """
-    digest = _loaded(library)
-    assert isinstance(digest, str)
-    target = f"jaxnets_{name}_{digest}"
+    kernels = _loaded(of)
+    assert isinstance(kernels, _Kernels)
+    target = f"jaxnets_{name}_{kernels.digest}"
     run = jax.ffi.ffi_call(target, list(results), vmap_method="sequential")
     return vary_like(arguments[0], list(run(*arguments, **attributes)))
 
 
-def _loaded(library: str) -> str | _Missing:
+def _loaded(name: str) -> _Kernels | Missing:
     with _lock:
-        return _load(library)
+        return _load(name)
 
 
 @functools.cache
-def _load(library: str) -> str | _Missing:
-    """What tells these kernels from others, in hexadecimal digits."""
+def _load(name: str) -> _Kernels | Missing:
     try:
         _check_machine()
-        compiler, source = _compiler(), _SOURCES / f"{library}.cc"
+        command, source = compiler(), _SOURCES / f"{name}.cc"
         flags = [*_FLAGS.split(), f"-I{_SOURCES}", f"-I{jax.ffi.include_dir()}"]
-        digest = _digest(compiler, source)
-        opened = _open([*compiler, *flags, str(source)], f"native-{library}-{digest}.so")
-    except _Missing as missing:
-        return missing
-    except OSError as error:  # no room to write to, a library that cannot be opened
-        return _Missing(str(error))
-    for name in LIBRARIES[library]:
-        handler = jax.ffi.pycapsule(getattr(opened, name))
-        jax.ffi.register_ffi_target(f"jaxnets_{name}_{digest}", handler, platform="cpu")
-    return digest
+        digest = _digest(command, source)
+        file = f"native-{name}-{digest}.so"
+        made = open_library(command, [*flags, str(source)], file, LIBRARIES[name])
+    except OSError as error:  # no room to write to, a compiler that is not there
+        return _said(Failed(str(error)))
+    except Missing as missing:
+        return _said(missing)
+    for function in LIBRARIES[name]:
+        handler = jax.ffi.pycapsule(getattr(made.opened, function))
+        jax.ffi.register_ffi_target(f"jaxnets_{function}_{digest}", handler, platform="cpu")
+    return _Kernels(digest, made.sha256)
+
+
+def _said(missing: Missing) -> Missing:
+    if isinstance(missing, Failed):
+        compilation.say_once(f"native kernels are not in use: {missing}")
+    return missing
 
 
 def _check_machine() -> None:
-    if os.environ.get(VARIABLE) == "off":
-        raise _Missing(f"{VARIABLE} is off")
+    if not check_switch():
+        raise Missing(f"{VARIABLE} is off")
     if jax.default_backend() != "cpu":
-        raise _Missing(f"they are for CPUs, and JAX computes on {jax.default_backend()}")
+        raise Missing(f"they are for CPUs, and JAX computes on {jax.default_backend()}")
     if sys.platform != "linux" or platform.machine() != "x86_64":
-        raise _Missing("they are for Linux on x86-64")
+        raise Missing("they are for Linux on x86-64")
     missing = sorted(_NEEDED - set(_processor().split()))
     if missing:
-        raise _Missing(f"the processor has no {' and no '.join(missing)}")
+        raise Missing(f"the processor has no {' and no '.join(missing)}")
+
+
+def processor() -> str:
+    """What this processor is called, and which of its instructions numbers depend on."""
+    about = _described()
+    known = [flag for flag in about.get("flags", "").split() if flag.startswith(_VECTORS)]
+    name = about.get("model name") or platform.processor() or platform.machine()
+    return f"{name} with {' '.join(sorted(known))}" if known else name
 
 
 def _processor() -> str:
     """What this processor is and can do, in Linux' words."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    wanted = ("vendor_id", "cpu family", "model\t", "flags")
-    first = lines[: lines.index("")] if "" in lines else lines
-    return " ".join(line.partition(":")[2] for line in first if line.startswith(wanted))
+    about = _described()
+    wanted = ("vendor_id", "cpu family", "model", "flags")
+    return " ".join(about.get(name, "") for name in wanted)
 
 
-def _compiler() -> list[str]:
-    if given := shlex.split(os.environ.get("CXX", "")):
-        return given
-    for name in ("g++", "clang++", "c++"):
-        if found := shutil.which(name):
-            return [found]
-    raise _Missing("there is no C++ compiler: g++, clang++ or what CXX names")
+def _described() -> dict[str, str]:
+    """The first of the processors that Linux knows; nothing on another system."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(errors="replace")
+    except OSError:
+        return {}
+    lines = [line.partition(":") for line in text.partition("\n\n")[0].splitlines()]
+    return {name.strip(): value.strip() for name, _, value in lines}
 
 
-def _digest(compiler: list[str], source: Path) -> str:
+def _digest(command: list[str], source: Path) -> str:
     """Another one for another source, compiler, processor or interface of XLA."""
     interface = Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api" / "c_api.h"
     digest = hashlib.sha256()
     for file in (source, *sorted(_SOURCES.glob("*.h")), interface):
         digest.update(file.read_bytes())
-    binary = os.path.realpath(shutil.which(compiler[0]) or compiler[0])
-    described = [_FLAGS, _processor(), *compiler, binary, str(os.path.getmtime(binary))]
-    digest.update("\n".join(described).encode())
+    digest.update("\n".join([_FLAGS, _processor(), identity(command)]).encode())
     return digest.hexdigest()[:16]
-
-
-def _open(command: list[str], name: str) -> ctypes.CDLL:
-    """The compiled kernels, which are kept in the cache folder if there is one."""
-    folder = compilation.folder()
-    if folder is not None:
-        with contextlib.suppress(OSError):  # not there, or spoilt
-            return ctypes.CDLL(str(folder / name))
-    with tempfile.TemporaryDirectory(prefix="jaxnets-") as scratch:
-        fresh = Path(scratch) / name
-        _run([*command, "-o", str(fresh)])
-        library = ctypes.CDLL(str(fresh))  # stays open when its file is gone
-        if folder is not None:
-            partial = folder / f"{name}.{os.getpid()}"
-            shutil.copy(fresh, partial)
-            partial.replace(folder / name)  # at once, as other processes may look
-    return library
-
-
-def _run(command: list[str]) -> None:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    except subprocess.TimeoutExpired:
-        raise _Missing(f"{command[0]} took more than two minutes") from None
-    if done.returncode:
-        lines = [line for line in done.stderr.splitlines() if "error" in line]
-        raise _Missing(f"{command[0]} failed: {' '.join(lines[:1]) or done.returncode}")

@@ -177,18 +177,19 @@ struct Backward : Sizes {
     const Vector<T> squashed = tangent<T>(load(state + at, n));
     const Vector<T> dc = load(carried, n) + dh * o * (1 - squashed * squashed);
     T* to = dz + at / hidden * 4 * hidden + at % hidden;
-    store<T>(to, dc * g * i * (1 - i), n);
-    store<T>(to + hidden, dc * load(before, n) * f * (1 - f), n);
+    store<T>(to, dc * g * (1 - i) * i, n);
+    store<T>(to + hidden, dc * load(before, n) * (1 - f) * f, n);
     store<T>(to + 2 * hidden, dc * i * (1 - g * g), n);
-    store<T>(to + 3 * hidden, dh * squashed * o * (1 - o), n);
+    store<T>(to + 3 * hidden, dh * squashed * (1 - o) * o, n);
     store<T>(carried, dc * f, n);
     return Vector<T>{};
   }
 
   Vector<T> gru(const Vector<T>* all, Vector<T> dh, long at, long j, Vector<T> h, long n) const {
     const Vector<T> r = all[0], k = all[1], candidate = all[2], un = all[3];
-    const Vector<T> dn = dh * (1 - k) * (1 - candidate * candidate);
-    const Vector<T> dk = dh * (h - candidate) * k * (1 - k), dr = dn * un * r * (1 - r);
+    // In this order, as PyTorch: an infinite gradient spoils the same places.
+    const Vector<T> dn = (dh - dh * k) * (1 - candidate * candidate);
+    const Vector<T> dk = dh * (h - candidate) * (1 - k) * k, dr = dn * un * (1 - r) * r;
     T* const both[] = {dz, du};
     for (T* to : both) {
       to += at * 3 * hidden + j;

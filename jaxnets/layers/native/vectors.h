@@ -24,7 +24,7 @@ struct Format<float> {
   typedef float Vector __attribute__((vector_size(BYTES), aligned(1), may_alias));
   typedef int32_t Bits __attribute__((vector_size(BYTES)));
   static constexpr int terms = 7, exponent_bias = 127, mantissa = 23;
-  static constexpr float most = 87, magic = 0x1.8p23f;
+  static constexpr float most = 88, overflow = 88.72284f, magic = 0x1.8p23f;
   static constexpr float ln2_high = 0x1.63p-1f, ln2_low = -0x1.bd0106p-13f;
 };
 
@@ -33,7 +33,7 @@ struct Format<double> {
   typedef double Vector __attribute__((vector_size(BYTES), aligned(1), may_alias));
   typedef int64_t Bits __attribute__((vector_size(BYTES)));
   static constexpr int terms = 13, exponent_bias = 1023, mantissa = 52;
-  static constexpr double most = 708, magic = 0x1.8p52;
+  static constexpr double most = 709, overflow = 709.782712893384, magic = 0x1.8p52;
   static constexpr double ln2_high = 0x1.62e42feep-1, ln2_low = 0x1.a39ef35793c76p-33;
 };
 
@@ -127,7 +127,8 @@ INLINE Vector<T> exp_minus_one(Vector<T> x) {
 
 template <typename T>
 INLINE Vector<T> sigmoid(Vector<T> x) {
-  return 1 / (exp_minus_one<T>(-x) + 2);
+  const Vector<T> value = 1 / (exp_minus_one<T>(-x) + 2);
+  return x < -Format<T>::overflow ? Vector<T>{} : value;  // zero times infinity is NaN
 }
 
 template <typename T>

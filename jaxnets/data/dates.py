@@ -1,0 +1,111 @@
+"""The dates of a series, as people and programs write them."""
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from jaxnets.arrays import InputError
+from jaxnets.data.table_files import as_numbers, is_number, shown
+
+#: Beside those of ISO 8601. What can be read in two of these ways must have the same order in both.
+_FORMATS = (
+    "%Y-%m", "%Y/%m", "%Y.%m", "%YM%m", "%m/%Y", "%m-%Y", "%m.%Y",
+    "%Y/%m/%d", "%Y.%m.%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%m-%d-%Y", "%d-%m-%Y",
+    "%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%d-%b-%y", "%b-%y", "%b %y",
+    "%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%b %d %Y", "%b %Y", "%b-%Y", "%Y-%b", "%Y %b",
+    "%d %B %Y", "%B %d, %Y", "%B %d %Y", "%B %Y", "%Y %B",
+)  # fmt: skip
+_TIMES = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
+_QUARTER = re.compile(r"(\d{4})[- ]?Q([1-4])", re.ASCII)
+
+_Reader = Callable[[str], float]
+
+
+def are_dates(cells: Sequence[str]) -> bool:
+    """Whether all cells can be read as dates, and not all are plain numbers."""
+    return as_numbers(cells) is None and bool(_readings(cells))
+
+
+def moments(cells: Sequence[str], place: Callable[[int], str], remedy: str) -> list[float]:
+    """The dates of a series as numbers that grow with time.
+
+    Args:
+        cells: dates, or numbers such as years.
+        place: what a message calls a cell, by its number.
+        remedy: what else can be done, for the message.
+
+    Raises:
+        InputError: if a cell is no date, or the order of the dates depends on how they are read.
+    """
+    numbers = as_numbers(cells)
+    if numbers is not None:
+        return numbers.tolist()
+    readings = _readings(cells)
+    if not readings:
+        number = _first_strange(cells)
+        expected = f"a date such as 2024-01-31, or {remedy}"
+        raise InputError(place(number), expected, shown(cells[number]))
+    orders = {tuple(sorted(range(len(cells)), key=times.__getitem__)) for times in readings}
+    if len(orders) > 1:
+        expected = f"dates of one meaning, such as 2024-01-31, or {remedy}"
+        raise InputError(
+            place(0), expected, f"{shown(cells[0])}, of which it may be day or month first"
+        )
+    return readings[0]
+
+
+def _readings(cells: Sequence[str]) -> list[list[float]]:
+    """The cells in each way in which all can be read."""
+    readings = []
+    for reader in _readers(cells[0]):
+        try:
+            readings.append([reader(cell) for cell in cells])
+        except (ValueError, OverflowError):
+            continue
+    return readings
+
+
+def _first_strange(cells: Sequence[str]) -> int:
+    """The number of the first cell that is not read as those before it; 0 if they may be."""
+    if is_number(cells[0]):
+        return next(number for number, cell in enumerate(cells) if not is_number(cell))
+    readers = _readers(cells[0])
+    for number, cell in enumerate(cells):
+        readers = [reader for reader in readers if _reads(reader, cell)]
+        if not readers:
+            return number
+    return 0
+
+
+def _readers(cell: str) -> list[_Reader]:
+    """The ways in which a cell can be read."""
+    formats = [f"{day}{time}" for day in _FORMATS for time in _TIMES]
+    readers = [_iso, _quarter, *(_by(form) for form in formats)]
+    return [reader for reader in readers if _reads(reader, cell)]
+
+
+def _reads(reader: _Reader, cell: str) -> bool:
+    try:
+        reader(cell)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _by(form: str) -> _Reader:
+    return lambda cell: _seconds(datetime.strptime(cell, form))
+
+
+def _iso(cell: str) -> float:
+    return _seconds(datetime.fromisoformat(cell))
+
+
+def _quarter(cell: str) -> float:
+    match = _QUARTER.fullmatch(cell)
+    if match is None:
+        raise ValueError(cell)
+    return _seconds(datetime(int(match[1]), 3 * int(match[2]) - 2, 1))
+
+
+def _seconds(moment: datetime) -> float:
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

@@ -1,0 +1,115 @@
+"""Plain weights, where PyTorch keeps what it computes them from, or an older name."""
+
+import contextlib
+import re
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxnets.interop.conversion import to_numpy, to_tensor
+
+#: Older names of LayerNorm's parameters, which TensorFlow's checkpoints of BERT have.
+_OLD_NAMES = {"gamma": "weight", "beta": "bias"}
+#: The parameters that a parametrization keeps something beside, so that it is no weight_norm.
+_WITH_BUFFERS = re.compile(r"((?:.*\.)?parametrizations\.[^.]+)\.\d+\..*")
+
+
+def plain_weights(
+    arrays: Mapping[str, Any], known: Collection[str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The arrays, with weights that ``weight_norm`` or pruning has split computed from the parts.
+
+    Parts that the model has under the same last name remain as they are.
+
+    Args:
+        arrays: tensors or NumPy arrays by name.
+        known: the names that the model knows.
+
+    Returns:
+        The arrays, and for each name that is new what it was made from.
+    """
+    own = {_last(name) for name in known}
+    buffered = {found[1] for found in map(_WITH_BUFFERS.fullmatch, arrays) if found}
+    plain: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    used: set[str] = set()
+    for name, value in arrays.items():
+        whole, other, computed = _computed(name, value, arrays)
+        if _last(name) in own or whole in arrays or name.rpartition(".")[0] in buffered:
+            computed = None
+        if computed is None:
+            plain[name] = value
+        else:
+            plain[whole] = computed
+            origins[whole] = f"{name} and {other}" if other else name
+            used.add(other)
+    return {name: value for name, value in plain.items() if name not in used}, origins
+
+
+def _last(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _computed(name: str, value: Any, arrays: Mapping[str, Any]) -> tuple[str, str, Any]:
+    """The name of a plain weight, that of the part beside this one, and the weight or None."""
+    for pattern, second, whole, compute in _FORMS:
+        found = pattern.fullmatch(name)
+        other = found.expand(second) if found else ""
+        if found and other in arrays:
+            return found.expand(whole), other, _tried(compute, value, arrays[other])
+    start, dot, last = name.rpartition(".")
+    return (
+        (f"{start}{dot}{_OLD_NAMES[last]}", "", value) if last in _OLD_NAMES else (name, "", None)
+    )
+
+
+def _tried(compute: Callable[[Any, Any], Any], one: Any, other: Any) -> Any:
+    try:
+        return compute(one, other)
+    except (AttributeError, RuntimeError, TypeError, ValueError):  # of values that are not plain
+        return None
+
+
+def _normed(length: Any, direction: Any) -> Any:
+    """Weight_norm: g · v / ‖v‖, the norm over all axes but that in which g has several values."""
+    shape, own = tuple(length.shape), tuple(direction.shape)
+    long = [axis for axis, size in enumerate(shape) if size != 1]
+    fits = len(shape) == len(own) and len(long) <= 1 and all(shape[a] == own[a] for a in long)
+    if shape and not fits:
+        return None
+    dim = long[0] if long else (0 if shape else -1)
+    # PyTorch's own arithmetic, to the last bit; it lacks some dtypes.
+    with contextlib.suppress(ImportError, RuntimeError):
+        return to_numpy(_torch_normed(direction, length, dim))
+    g, v = to_numpy(length), to_numpy(direction)
+    axes = tuple(axis for axis in range(v.ndim) if axis not in long)
+    norm = np.sqrt(np.square(v.astype(np.float64)).sum(axes, keepdims=True))
+    with np.errstate(divide="ignore", invalid="ignore"):  # as PyTorch, which says nothing either
+        return (v * (g.astype(np.float64) / norm)).astype(v.dtype)
+
+
+def _torch_normed(direction: Any, length: Any, dim: int) -> Any:
+    import torch
+
+    tensors = (to_tensor(np.array(to_numpy(value))) for value in (direction, length))
+    return torch._weight_norm(*tensors, dim)
+
+
+def _masked(weight: Any, mask: Any) -> Any:
+    """Pruning: what the mask has zeros for is zero."""
+    values, kept = to_numpy(weight), to_numpy(mask)
+    return values * kept.astype(values.dtype) if values.shape == kept.shape else None
+
+
+#: The name of a first part, of the second, of the weight, and how it is computed from both.
+_FORMS: tuple[tuple[re.Pattern[str], str, str, Callable[[Any, Any], Any]], ...] = (
+    (re.compile(r"((?:.*\.)?(?:weight|bias)[^.]*)_g"), r"\1_v", r"\1", _normed),
+    (
+        re.compile(r"((?:.*\.)?)parametrizations\.([^.]+)\.original0"),
+        r"\1parametrizations.\2.original1",
+        r"\1\2",
+        _normed,
+    ),
+    (re.compile(r"((?:.*\.)?[^.]+)_orig"), r"\1_mask", r"\1", _masked),
+)

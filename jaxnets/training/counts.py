@@ -1,0 +1,201 @@
+"""Correct predictions, and out of how many."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnets import losses, metrics
+from jaxnets.arrays import ArrayLike, InputError, called, check_function
+from jaxnets.data.dataset import Split
+from jaxnets.data.streaming import StreamedSplit
+from jaxnets.training.classes import (
+    IGNORED,
+    OF_CLASSES,
+    OF_PROBABILITIES,
+    OF_QUANTITIES,
+    unwrapped,
+)
+from jaxnets.training.state import Count, Loss
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """Counts correct labels as a loss of ours takes them, and those that it does not ignore.
+
+    Attributes:
+        threshold: from which an output that stands alone says class 1.
+        ignored: the label that adds nothing; None if each counts.
+        alone: whether each of several outputs stands alone, with a label of its own.
+    """
+
+    threshold: float
+    ignored: int | None
+    alone: bool
+
+    def __call__(self, outputs: jax.Array, labels: jax.Array) -> Any:
+        """The correct labels, and beside them all that count, where some may be ignored."""
+        if self.alone and outputs.shape == labels.shape:
+            outputs, labels = jnp.ravel(outputs), jnp.ravel(labels)
+        if self.ignored is None or not jnp.issubdtype(labels.dtype, jnp.integer):
+            return metrics.correct(outputs, labels, threshold=self.threshold)
+        where = labels != self.ignored
+        count = metrics.correct(outputs, labels, where=where, threshold=self.threshold)
+        return count, jnp.sum(where, dtype=jnp.int32)
+
+
+def counter(correct: Any, loss: Loss, split: Split | StreamedSplit) -> Count | None:
+    """What counts the correct predictions on a split, given what the user asked for.
+
+    Raises:
+        InputError: if it is neither a function, nor ``"auto"``, nor None.
+    """
+    if not isinstance(correct, str) or correct != "auto":
+        expected = "a function, 'auto' or None"
+        return None if correct is None else check_function("correct", correct, expected)
+    function, options = unwrapped(loss)
+    if function in OF_QUANTITIES or not np.issubdtype(split.spec.labels.dtype, np.integer):
+        return None
+    return _Labels(
+        threshold=0.0 if function is losses.binary_cross_entropy_with_logits else 0.5,
+        ignored=options.get("ignore_index", IGNORED) if function in OF_CLASSES else None,
+        alone=function in OF_PROBABILITIES,
+    )
+
+
+def counted(correct: Count, outputs: Any, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What a function counts on a batch, and out of how many.
+
+    Args:
+        correct: see ``fit``.
+        outputs: of the model.
+        labels: [batch, …].
+
+    Raises:
+        InputError: if it returns none of what ``fit`` takes.
+    """
+    found = called("correct", "a function of (outputs, labels)", correct, outputs, labels)
+    pair = found if isinstance(found, tuple | list) and len(found) == 2 else (found,)
+    if all(_is_count(part) for part in pair):
+        total = pair[1] if len(pair) == 2 else _most(correct, outputs, labels)
+        return jnp.asarray(pair[0], jnp.int32), jnp.asarray(total, jnp.int32)
+    if hasattr(found, "dtype") and jnp.ndim(found) and found.dtype == np.bool_:
+        return jnp.sum(found, dtype=jnp.int32), jnp.int32(jnp.size(found))
+    expected = (
+        "a function that returns an integer scalar, the number of correct predictions, a pair of "
+        "it and the number of all, or truth values [batch, …]"
+    )
+    parts = [
+        f"{x.dtype}{list(x.shape)}" if hasattr(x, "dtype") else type(x).__name__
+        for x in jax.tree.leaves(found)
+    ]
+    raise InputError("correct", expected, ", ".join(parts[:3]) or repr(found))
+
+
+def check_counter(correct: Count | None, outputs: Any) -> None:
+    """Checks that what counts by itself is given one array.
+
+    Args:
+        correct: what counts.
+        outputs: shapes of the model's outputs.
+
+    Raises:
+        InputError: if these are a structure.
+    """
+    if isinstance(correct, _Labels) and not hasattr(outputs, "shape"):
+        expected = "None or a function, as the model's outputs are no single array"
+        raise InputError("correct", expected, "'auto'")
+
+
+def check_counted(correct: ArrayLike, total: ArrayLike) -> None:
+    """Checks that no batch has more correct predictions than predictions.
+
+    Raises:
+        InputError: if one has.
+    """
+    correct, total = np.asarray(correct), np.asarray(total)
+    wrong = np.flatnonzero((correct < 0) | (correct > total))
+    if len(wrong):
+        expected = "at most as many correct predictions as there are (a pair has both numbers)"
+        raise InputError("correct", expected, f"{correct[wrong[0]]} of {total[wrong[0]]}")
+
+
+def _is_count(value: Any) -> bool:
+    if not isinstance(value, int | np.generic | np.ndarray | jax.Array):
+        return False
+    return jnp.shape(value) == () and jnp.issubdtype(jnp.result_type(value), jnp.integer)
+
+
+def _most(correct: Count, outputs: Any, labels: jax.Array) -> int:
+    """The most that a function can count: one for each of the truth values that it adds up.
+
+    Where that cannot be told, one for each example.
+    """
+    leaves, structure = jax.tree.flatten((outputs, labels))
+    arrays = [leaf for leaf in leaves if isinstance(leaf, jax.Array)]
+
+    def of_arrays(*given: jax.Array) -> Any:
+        following = iter(given)
+        filled = [next(following) if isinstance(x, jax.Array) else x for x in leaves]
+        return correct(*jax.tree.unflatten(structure, filled))
+
+    traced = jax.make_jaxpr(of_arrays)(*arrays)
+    (most,) = _bounds(traced.jaxpr, [math.inf] * len(traced.in_avals))
+    return int(most) if 0 < most < math.inf else len(labels)
+
+
+#: What keeps each number as it is, or takes some of them.
+_MOVING = {
+    *("broadcast_in_dim", "concatenate", "convert_element_type", "copy", "reduce_max"),
+    *("reduce_min", "reshape", "rev", "slice", "squeeze", "stop_gradient", "transpose"),
+}
+
+
+def _bounds(jaxpr: Any, entering: list[float]) -> list[float]:
+    """The largest number that each result of a computation can hold, infinity if unknown.
+
+    Args:
+        jaxpr: the computation, of which numbers below zero are not thought.
+        entering: likewise of its arguments.
+    """
+    known = dict(zip(jaxpr.invars, entering, strict=True))
+
+    def of(variable: Any) -> float:
+        if hasattr(variable, "val"):  # a literal
+            return float(variable.val) if np.ndim(variable.val) == 0 else math.inf
+        return 1.0 if variable.aval.dtype == bool else known.get(variable, math.inf)
+
+    for equation in jaxpr.eqns:
+        name, given = equation.primitive.name, [of(variable) for variable in equation.invars]
+        inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+        if name in ("jit", "pjit", "closed_call", "custom_jvp_call") and inner is not None:
+            made = _bounds(getattr(inner, "jaxpr", inner), given)
+        else:
+            made = [_bound(name, equation, given)] * len(equation.outvars)
+        known.update(zip(equation.outvars, made, strict=True))
+    return [of(variable) for variable in jaxpr.outvars]
+
+
+def _bound(name: str, equation: Any, given: list[float]) -> float:
+    """Of one operation, from the bounds of what it takes."""
+    if name == "reduce_sum":
+        entering, leaving = equation.invars[0].aval.size, equation.outvars[0].aval.size
+        return given[0] * (entering / leaving) if leaving else 0.0
+    if name == "add":
+        return sum(given)
+    if name == "mul":
+        return math.prod(given) if all(given) else 0.0
+    if name == "min":
+        return min(given)
+    if name == "max":
+        return max(given)
+    if name == "reduce_prod":
+        return given[0] if given[0] <= 1 else math.inf
+    if name in ("sub", "gather", "dynamic_slice"):
+        return given[0]
+    if name == "select_n":
+        return max(given[1:])
+    return max(given) if name in _MOVING else math.inf

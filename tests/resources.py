@@ -1,0 +1,94 @@
+"""What the tests cost: seconds, compilations and memory of each module, and memory given back."""
+
+import ctypes
+import gc
+import json
+import os
+import resource
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import jax
+import pytest
+
+#: Bytes that a process may grow before it gives back what finished tests left in caches.
+GROWTH = 250 * 2**20
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def resident() -> int:
+    """Bytes of memory that this process occupies."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+
+
+def give_back() -> int:
+    """Drops compiled programs and garbage; returns the bytes still occupied."""
+    jax.clear_caches()
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
+    return resident()
+
+
+class Memory:
+    """Keeps a worker small: compiled programs of finished tests would otherwise fill gigabytes."""
+
+    def __init__(self):
+        self.after = resident()
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_teardown(self, nextitem):
+        if resident() > self.after + GROWTH and nextitem is not None:
+            self.after = give_back()
+
+
+class Recorder:
+    """Writes a line for each test into a file of this worker's, for ``table``."""
+
+    def __init__(self, folder):
+        worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+        self.path = Path(folder, f"{worker}.jsonl")
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.unlink(missing_ok=True)
+        self.compilations = 0
+        jax.monitoring.register_event_duration_secs_listener(self.listen)
+
+    def listen(self, event, duration, **_):
+        self.compilations += event.endswith("backend_compile_duration")
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item):
+        compilations, start = self.compilations, time.perf_counter()
+        try:
+            return (yield)
+        finally:
+            row = {
+                "test": item.nodeid,
+                "seconds": time.perf_counter() - start,
+                "compilations": self.compilations - compilations,
+                "resident": resident(),
+                "most": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            }
+            with self.path.open("a") as file:
+                print(json.dumps(row), file=file)
+
+
+def table(folder) -> str:
+    """The modules with the most seconds first, as Markdown."""
+    files = [path.read_text() for path in Path(folder).glob("*.jsonl")]
+    rows = [json.loads(line) for file in files for line in file.splitlines()]
+    modules = defaultdict(list)
+    for row in rows:
+        modules[row["test"].partition("::")[0]].append(row)
+    modules = dict(sorted(modules.items(), key=lambda m: -sum(r["seconds"] for r in m[1])))
+    lines = [
+        "| module | cases | seconds | compilations | memory at most, MB |",
+        "|---|---|---|---|---|",
+    ]
+    for name, group in {**modules, "all": rows}.items():
+        seconds = sum(row["seconds"] for row in group)
+        compilations = sum(row["compilations"] for row in group)
+        most = max(row["resident"] for row in group) / 2**20
+        lines.append(f"| {name} | {len(group)} | {seconds:.1f} | {compilations} | {most:.0f} |")
+    return "\n".join(lines)
