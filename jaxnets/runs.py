@@ -20,6 +20,7 @@ from jaxnets.arrays import (
     check_float_dtype,
     check_integer,
     check_number,
+    check_path,
     check_seed,
     describe,
     shortened,
@@ -453,7 +454,7 @@ def read(
     """
     if model is not None:
         check_model(model)
-    folder = Path(directory)
+    folder = check_path("directory", directory, "the folder of a run")
     path, text = folder / RECORD, folder / TEXT
     if not path.is_file():
         raise InputError("run", f"a folder with a {RECORD} in it", repr(str(directory)))

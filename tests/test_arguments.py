@@ -120,7 +120,11 @@ GOOD = {
     "bucketed": (np.array([1, 2]), 2, 1),
     "epoch_plan": (4, 2),
     "hold_out": (SPLIT, 0.5),
-    "load": ("linear",),
+    "jaxnets.data.load": ("linear",),
+    "jaxnets.load": ("no-folder",),
+    "TableColumn": ("size",),
+    "TableEncoder": ((data.TableColumn("size"),),),
+    "TableDataset": ("table", SPLIT, SPLIT),
     "standardize": (DATA,),
     "jaxnets.data.windows": (np.arange(9.0), 3),
     "Chosen": (SPLIT, np.array([0])),
@@ -182,12 +186,14 @@ NAMED = {
     "run": {"loss": losses.cross_entropy, "torch_optimizer": torch_sgd, "epochs": 1},
     "StandardizedDataset": {"inputs_scaler": data.Standardizer(0.0, 1.0)},
     "TextDataset": {"encoder": ENCODER},
+    "TableDataset": {"encoder": data.TableEncoder((data.TableColumn("size"),))},
     "epoch_plan": {"seed": 0, "epoch": 0},
     "evaluate": {"loss": losses.cross_entropy, "split": SPLIT},
     "fit": {"loss": losses.cross_entropy, "optimizer": optimizers.sgd(), "epochs": 1},
 }
 #: Records of what other code made, and exceptions: their fields are no settings.
 RECORDS = {
+    "SavedRun",
     "Chosen",
     "Comparison",
     "ElementSpec",
@@ -370,8 +376,9 @@ CALLED = {
     "OneHot": (jnp.zeros(2, jnp.int32),),
     "Tokenizer": ("a b",),
     "TextEncoder": (["a b"],),
+    "TableEncoder": ([{"size": 1}],),
 }
-MADE = "jaxnets.(layers|models|data.transforms|data.text|data.Standardizer)"
+MADE = "jaxnets.(layers|models|data.transforms|data.text|data.Standardizer|data.Table)"
 CLASSES = {
     path: make
     for path, make in {path: meant(path) for path in PUBLIC}.items()
