@@ -124,13 +124,15 @@ def load(
     place = path_of(name, data_dir)
     texts = finding.at(place) if place is not None else None
     if texts is not None or name in finding.TEXTS:
-        given: dict[str, Any] = {"source": source, "train": train, "test": test, "label": label}
-        given |= {"regression": regression or None, "standardize": standardize or None}
-        given |= {"window": window, "horizon": horizon, "size": size, "header": header}
-        given |= {"categories": categories or None, "drop": drop or None}
-        given |= {"streaming": streaming or None, "workers": workers or None}
-        kind, root = texts or (name, data_dir)
-        return _load_texts(str(kind), given, root, test_fraction, seed)
+        strange = {
+            "source": source, "train": train, "test": test, "label": label,
+            "regression": regression or None, "standardize": standardize or None,
+            "window": window, "horizon": horizon, "size": size, "header": header,
+            "categories": categories or None, "drop": drop or None,
+            "streaming": streaming or None, "workers": workers or None,
+        }  # fmt: skip
+        kind, root = texts or (str(name), data_dir)
+        return _load_texts(kind, strange, root, test_fraction, seed)
     _check_streaming(streaming, workers, standardize)
     size = None if size is None else check_size("size", size)
     reading = _reading(label, regression, window, size, header, categories, drop)
