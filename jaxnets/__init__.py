@@ -22,6 +22,8 @@ from jaxnets.models import (
     RecurrentClassifier,
     TextClassifier,
 )
+from jaxnets.runs import SavedRun
+from jaxnets.runs import read as load
 from jaxnets.training import (
     NonFiniteLossError,
     TrainingRun,
@@ -44,6 +46,7 @@ __all__ = [
     "LinearRegression",
     "NonFiniteLossError",
     "RecurrentClassifier",
+    "SavedRun",
     "TextClassifier",
     "TrainState",
     "TrainingRun",
@@ -53,6 +56,7 @@ __all__ = [
     "initializers",
     "interop",
     "layers",
+    "load",
     "losses",
     "metrics",
     "models",

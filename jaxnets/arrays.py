@@ -160,6 +160,12 @@ class _Short(reprlib.Repr):
 _SHORT = _Short()
 
 
+def shortened(names: Sequence[str], most: int = 60) -> str:
+    """The first of some names, as many as so many letters hold, and a sign that there are more."""
+    whole = ", ".join(printable(name, limit=None) for name in names)
+    return whole if len(whole) <= most else f"{whole[: most - 1].rstrip(', ')}…"
+
+
 def check_floats(argument: str, array: Any, shape: tuple[int | str, ...]) -> None:
     """Checks that an array holds floating-point values and has this shape.
 

@@ -12,16 +12,17 @@ from typing import Any
 import click
 import jax
 
-from jaxnets import runs
 from jaxnets.arrays import InputError, printable
 from jaxnets.commands.compare import compare_command
 from jaxnets.commands.data import data_group
 from jaxnets.commands.predict import predict_command
+from jaxnets.commands.suggestions import with_near_options
 from jaxnets.commands.train import recipes_command, summary_command, train_command
 from jaxnets.commands.weights import convert_command, inspect_command
 from jaxnets.compilation import VARIABLE, keep_programs
 from jaxnets.layers import native
 from jaxnets.training import Interrupted
+from jaxnets.training.folders import KEPT
 
 _INTERRUPTED = 130  # as a shell reports SIGINT
 
@@ -89,6 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return error.exit_code
+    except click.NoSuchOption as error:
+        return _fail(with_near_options(error), 2, error)
     except click.ClickException as error:
         return _fail(error.format_message(), 2, error)
     except InputError as error:
@@ -120,7 +123,7 @@ def _backends_word(error: Exception) -> str | None:
 
 
 def _fail(message: str, code: int, error: BaseException | None = None) -> int:
-    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(runs.KEPT)]
+    notes = [note for note in getattr(error, "__notes__", ()) if note.startswith(KEPT)]
     line = " ".join("; ".join([message, *notes]).split())
     print(printable(f"jaxnets: {line}", limit=None), file=sys.stderr)
     return code

@@ -16,6 +16,7 @@ _WORDS = {
     **dict.fromkeys(("", "on", "1", "yes", "true"), True),
     **dict.fromkeys(("off", "0", "no", "false"), False),
 }
+_LEAST_ROOM = 16 * 2**20  # bytes, for the programs of some runs
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_ENTER = stat.S_IXGRP | stat.S_IXOTH
 
@@ -25,8 +26,8 @@ def keep_programs() -> None:
 
     The folder is that of the environment variable ``JAXNETS_CACHE``, of which ``off`` keeps
     nothing; else ``jaxnets`` in ``XDG_CACHE_HOME`` or in ``~/.cache``. A cache that JAX has been
-    given already stays as it is. Where the folder cannot be written to, or others can write to it,
-    nothing is kept.
+    given already stays as it is. Where the folder cannot be written to, its disk is full, or others
+    can write to it, nothing is kept.
 
     The command line and the examples call this; importing jaxnets changes no setting.
     """
@@ -56,7 +57,7 @@ def folder() -> Path | None:
         return None
     if not stat.S_ISDIR(status.st_mode):
         return None
-    if fault := distrust(status):
+    if fault := distrust(status) or _lack_of_room(found):
         say_once(f"{found} is not used as a cache: {fault}; {VARIABLE} names another")
         return None
     return found if os.access(found, os.W_OK | os.X_OK) else None
@@ -96,6 +97,14 @@ def _make(path: Path) -> None:
         with contextlib.suppress(FileExistsError):
             missing.mkdir(mode=stat.S_IRWXU)
             missing.chmod(stat.S_IRWXU)
+
+
+def _lack_of_room(path: Path) -> str | None:
+    """Why nothing can be kept in a folder, in words: JAX would leave cut files, and complain."""
+    if not hasattr(os, "statvfs"):
+        return None
+    room = os.statvfs(path)
+    return "its disk is full" if room.f_bavail * room.f_frsize < _LEAST_ROOM else None
 
 
 def _remove_foreign_programs(path: Path) -> None:

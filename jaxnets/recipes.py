@@ -13,7 +13,7 @@ import jax
 import optax
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_positive, check_seed, shown
+from jaxnets.arrays import InputError, check_positive, check_seed, describe, shown
 from jaxnets.data import (
     Augmentation,
     ColorJitter,
@@ -36,8 +36,24 @@ from jaxnets.data import (
 from jaxnets.data.text import TextDataset
 from jaxnets.losses import LOSSES
 from jaxnets.models import MODELS
-from jaxnets.optimizers import OPTIMIZERS
+from jaxnets.optimizers import (
+    OPTIMIZERS,
+    Schedule,
+    constant_lr,
+    cosine_annealing_lr,
+    cosine_annealing_warm_restarts,
+    exponential_lr,
+    linear_lr,
+    multi_step_lr,
+    one_cycle_lr,
+    per_epoch,
+    polynomial_lr,
+    step_lr,
+)
 from jaxnets.training import TrainingRun, TrainingRuns, fit
+
+#: Which fields of a recipe hold arguments by name.
+OPTIONS = ("data_options", "model_options", "optimizer_options", "scheduler_options")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +64,7 @@ class Recipe:
         name: as on the command line.
         document: the page that it reproduces, and what differs.
         expect: the accuracy to expect, PyTorch's beside it, and the time.
-        data: the name of a data set, as ``jaxnets.data.load`` takes it.
+        data: the name or the path of a data set, as ``jaxnets.data.load`` takes it.
         data_options: the arguments of ``jaxnets.data.load``, such as ``data_dir`` or
             ``standardize``.
         model: a name of ``jaxnets.models.MODELS``.
@@ -57,6 +73,11 @@ class Recipe:
         loss: a name of ``jaxnets.losses.LOSSES``.
         optimizer: a name of ``jaxnets.optimizers.OPTIMIZERS``.
         optimizer_options: the optimizer's arguments.
+        scheduler: a name of ``SCHEDULERS``, whose learning rate begins at, or for ``"onecycle"``
+            rises to, that of the optimizer; None for a constant one.
+        scheduler_options: the schedule's arguments but for the learning rate. They count epochs, in
+            ``"onecycle"`` steps. The length of ``"cosine"`` and ``"onecycle"`` may be left to
+            ``epochs``, see ``sized``.
         epochs: times through the training data.
         batch_size: examples in a step.
         normalize: mean and standard deviation of the inputs, after scaling pixels to [0, 1]; one
@@ -77,6 +98,8 @@ class Recipe:
     loss: str = "cross-entropy"
     optimizer: str = "sgd"
     optimizer_options: Mapping[str, Any] = field(default_factory=dict)
+    scheduler: str | None = None
+    scheduler_options: Mapping[str, Any] = field(default_factory=dict)
     epochs: int
     batch_size: int = 64
     normalize: tuple[float | Sequence[float], float | Sequence[float]] | None = None
@@ -89,7 +112,9 @@ class Recipe:
         for name in ("name", "document", "expect", "data", "model", "loss", "optimizer", "layout"):
             if not isinstance(getattr(self, name), str):
                 raise InputError(name, "a string", getattr(self, name))
-        for name in ("data_options", "model_options", "optimizer_options"):
+        if self.scheduler is not None and not isinstance(self.scheduler, str):
+            raise InputError("scheduler", "a name of SCHEDULERS or None", self.scheduler)
+        for name in OPTIONS:
             options = getattr(self, name)
             if not isinstance(options, Mapping) or not all(isinstance(k, str) for k in options):
                 raise InputError(name, "arguments by name", options)
@@ -127,6 +152,19 @@ _SIZED_AUGMENTATIONS: dict[str, Callable[[tuple[int, int], int], Augmentation]] 
     "crop-flip": lambda size, classes: Compose(RandomCrop(size, padding=4), RandomHorizontalFlip()),
     "mixup": lambda size, classes: Compose(ToFloat(), Mixup(0.2, classes)),
     "cutmix": lambda size, classes: CutMix(1.0, classes),
+}
+
+#: The schedules of the learning rate that a recipe can name.
+SCHEDULERS: dict[str, Callable[..., Schedule]] = {
+    "step": step_lr,
+    "multistep": multi_step_lr,
+    "exponential": exponential_lr,
+    "cosine": cosine_annealing_lr,
+    "cosine-restarts": cosine_annealing_warm_restarts,
+    "onecycle": one_cycle_lr,
+    "linear": linear_lr,
+    "constant": constant_lr,
+    "polynomial": polynomial_lr,
 }
 
 _MNIST = (0.1307, 0.3081)
@@ -409,19 +447,23 @@ def build_network(name: str, options: Mapping[str, Any], seed: int = 0) -> nnx.M
     return _call(MODELS, name, "model", options, rngs=nnx.Rngs(seed))
 
 
-def build_optimizer(recipe: Recipe) -> optax.GradientTransformation:
+def build_optimizer(recipe: Recipe, data: Dataset | None = None) -> optax.GradientTransformation:
     """The recipe's optimizer.
 
     Args:
         recipe: which, and its arguments.
+        data: what is trained on, which tells how many steps of a schedule are an epoch; without
+            it the optimizer has no schedule.
 
     Raises:
         ValueError: if it is unknown, or does not take one of its options.
     """
-    optimizer: optax.GradientTransformation = _call(
-        OPTIMIZERS, recipe.optimizer, "optimizer", recipe.optimizer_options
-    )
-    return optimizer
+    options = dict(recipe.optimizer_options)
+    if recipe.scheduler is not None and data is not None:
+        kind = OPTIMIZERS.get(recipe.optimizer)
+        usual = None if kind is None else inspect.signature(kind).parameters["lr"].default
+        options["lr"] = _schedule(recipe, options.get("lr", usual), len(data.train))
+    return _call(OPTIMIZERS, recipe.optimizer, "optimizer", options)
 
 
 def load_data(recipe: Recipe) -> Dataset:
@@ -433,8 +475,20 @@ def load_data(recipe: Recipe) -> Dataset:
     Raises:
         ValueError: if they are nowhere to be found, or damaged, or an option is none of ``load``.
     """
-    table = {recipe.data: partial(load, recipe.data)}
-    return _call(table, recipe.data, "data", recipe.data_options)
+    return load_named(recipe.data, recipe.data_options)
+
+
+def load_named(name: str, options: Mapping[str, Any]) -> Dataset:
+    """A data set, with options as a command is given them.
+
+    Args:
+        name: its name or path.
+        options: arguments of ``jaxnets.data.load`` by name.
+
+    Raises:
+        ValueError: if it is nowhere to be found, or damaged, or an option is none of ``load``.
+    """
+    return _call({name: partial(load, name)}, name, "data", options)
 
 
 def sized(recipe: Recipe, data: Dataset) -> Recipe:
@@ -442,7 +496,8 @@ def sized(recipe: Recipe, data: Dataset) -> Recipe:
 
     These are what goes into the network (values, channels, pixels, tokens) and what comes out
     (classes, or values to predict). A size that the recipe says itself stays; but the sizes of a
-    documented recipe are those of its documented data, and others replace them.
+    documented recipe are those of its documented data, and others replace them. Of the schedules
+    ``"cosine"`` and ``"onecycle"`` it is the length: all epochs of the recipe.
 
     Args:
         recipe: what leaves sizes open.
@@ -460,7 +515,15 @@ def sized(recipe: Recipe, data: Dataset) -> Recipe:
             options[name] = _features(said, usual.get(name), size)
         elif size is not None and (said is None or said == usual.get(name)):
             options[name] = size
-    return dataclasses.replace(recipe, model_options=options)
+    schedule = _lengths(recipe) | dict(recipe.scheduler_options)
+    return dataclasses.replace(recipe, model_options=options, scheduler_options=schedule)
+
+
+def _lengths(recipe: Recipe) -> dict[str, int]:
+    """How long a schedule takes that says nothing of it."""
+    if recipe.scheduler == "onecycle" and "total_steps" not in recipe.scheduler_options:
+        return {"epochs": recipe.epochs}
+    return {"T_max": recipe.epochs} if recipe.scheduler == "cosine" else {}
 
 
 def _sizes(recipe: Recipe, data: Dataset) -> dict[str, Any]:
@@ -516,6 +579,10 @@ def _features(said: Any, usual: Any, ends: tuple[int, int | None]) -> Any:
 def _entering(recipe: Recipe, data: Dataset) -> tuple[int, ...]:
     """The shape of an example as it goes into the network."""
     spec = data.spec.inputs
+    means = recipe.normalize and recipe.normalize[0]
+    if isinstance(means, tuple | list) and len(means) not in (1, *spec.shape[-1:]):
+        expected = f"one mean and standard deviation, or one for each channel of {describe(spec)}"
+        raise InputError("normalize", expected, recipe.normalize)
     batch = jax.ShapeDtypeStruct((1, *spec.shape), spec.dtype)
     shape: tuple[int, ...] = jax.eval_shape(build_transform(recipe), batch).shape[1:]
     return shape
@@ -658,20 +725,32 @@ def fit_settings(recipe: Recipe, data: Dataset | None) -> tuple[Dataset, dict[st
     """
     if recipe.loss not in LOSSES:
         raise InputError("loss", f"one of {', '.join(LOSSES)}", shown(recipe.loss))
-    optimizer = build_optimizer(recipe)
+    build_optimizer(recipe)  # refused before data are read
     data = load_data(recipe) if data is None else data
     if recipe.loss in _OF_VALUES and _num_classes(data) is not None and not _mixes(recipe):
         expected = "values to predict, as regression=True makes of a table's whole numbers"
         raise InputError(f"labels of {data.name}", expected, f"classes, for the loss {recipe.loss}")
     return data, {
         "loss": LOSSES[recipe.loss],
-        "optimizer": optimizer,
+        "optimizer": build_optimizer(sized(recipe, data), data),
         "epochs": recipe.epochs,
         "batch_size": recipe.batch_size,
         "transform": build_transform(recipe),
         "augment": build_augmentation(recipe, data),
         "buckets": recipe.buckets,
     }
+
+
+def _schedule(recipe: Recipe, rate: Any, examples: int) -> Schedule:
+    """The recipe's schedule, from the count of steps to the learning rate."""
+    name, steps = str(recipe.scheduler), -(-examples // recipe.batch_size)
+    if name == "onecycle":  # which counts steps in PyTorch, too
+        given = {"max_lr": rate}
+        if "epochs" in recipe.scheduler_options:
+            given["steps_per_epoch"] = steps
+        return _call(SCHEDULERS, name, "scheduler", recipe.scheduler_options, **given)
+    schedule = _call(SCHEDULERS, name, "scheduler", recipe.scheduler_options, lr=rate)
+    return per_epoch(schedule, steps)
 
 
 def _mixes(recipe: Recipe) -> bool:

@@ -2,13 +2,12 @@
 
 import contextlib
 import dataclasses
+import functools
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,65 +15,56 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_integer, check_number, check_seed, describe
-from jaxnets.data import (
-    Dataset,
-    StandardizedDataset,
-    Standardizer,
-    TableDataset,
-    TableEncoder,
-    image_files,
+from jaxnets.arrays import (
+    InputError,
+    check_float_dtype,
+    check_integer,
+    check_number,
+    check_seed,
+    describe,
+    shortened,
 )
+from jaxnets.data import Dataset, Standardizer, TableEncoder, Transform, image_files
 from jaxnets.data.loading import path_of
-from jaxnets.data.survey import background, border_brightness
-from jaxnets.data.text import TextDataset, TextEncoder
+from jaxnets.data.survey import border_brightness, is_image
+from jaxnets.data.text import TextEncoder
+from jaxnets.data.transforms.record import make_transform
 from jaxnets.json_files import WRONG, read_object, reason
 from jaxnets.losses import LOSSES
+from jaxnets.models import MODELS
 from jaxnets.recipes import (
+    OPTIONS,
     Recipe,
     build_augmentation,
     build_model,
     build_optimizer,
     build_transform,
 )
-from jaxnets.training import Saving, TrainingRun, count_parameters, plot_history, write_history
-from jaxnets.training.fingerprint import machine
-from jaxnets.training.records import history_rows
-from jaxnets.training.weights import check_weights, load_weights, save_weights, sizes
+from jaxnets.training import (
+    EpochRecord,
+    Saving,
+    TrainingRun,
+    count_parameters,
+    plot_history,
+    predict,
+    predictor,
+)
+from jaxnets.training.evaluation import check_model
+from jaxnets.training.folders import new_folder
+from jaxnets.training.progress import describe as describe_epoch
+from jaxnets.training.records import RECORD, TEXT, WEIGHTS, Task, check_record
+from jaxnets.training.weights import check_weights, load_weights, sizes
 
-#: How the note of an error begins that says where an unfinished folder is.
-KEPT = "what was written is kept in"
-
-_RECORD = "run.json"
-#: The record of a run that saves while it goes on.
+#: The record of a run that saves while it trains.
 BEGUN = "begun.json"
 _CHECKPOINTS = "checkpoints"
-_WEIGHTS = "weights"
-_TEXT = "text.json"
 _MOST, _MOST_LAYERS = 2**31, 1000  # where no weights say how many there are
-_SAMPLE = 1000  # training images that the background is taken from
 _NUMERIC = {"accumulate": 1, "compute_dtype": None}  # where a run is told nothing
-_PACKAGES = ("jaxnets", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def summarize(recipe: Recipe, seed: int, run: TrainingRun) -> dict[str, Any]:
     """A run in one flat record, ready for JSON. Accuracy is a share in [0, 1]."""
-    return {
-        "recipe": recipe.name,
-        "seed": seed,
-        "epochs": recipe.epochs,
-        "test_accuracy": run.test.accuracy,
-        "test_correct": run.test.correct,
-        "test_total": run.test.total,
-        "test_loss": run.test.loss,
-        "train_loss": run.history[-1].train_loss,
-        "parameters": count_parameters(run.model),
-        "train_seconds": run.timings.train_seconds,
-        "compile_seconds": run.timings.compile_seconds,
-        "examples_per_second": run.examples_per_second,
-        "device": run.device,
-        "stopped": run.stopped,
-    }
+    return {"recipe": recipe.name, "seed": seed, "epochs": recipe.epochs, **run.measured()}
 
 
 def settings(recipe: Recipe) -> dict[str, Any]:
@@ -84,7 +74,7 @@ def settings(recipe: Recipe) -> dict[str, Any]:
         ValueError: if JSON cannot hold a value.
     """
     values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
-    for part in ("data_options", "model_options", "optimizer_options"):
+    for part in OPTIONS:
         values[part] = dict(values[part])
     try:
         folder = values["data_options"].get("data_dir")
@@ -105,64 +95,6 @@ def _absolute(data: str) -> str:
     except InputError:
         place = Path(data).expanduser()
     return data if place is None else str(place.absolute())
-
-
-@contextlib.contextmanager
-def new_folder(directory: Path | str) -> Iterator[Path]:
-    """A folder that appears under its name when all that belongs in it has been written.
-
-    What has been written is never lost. An error that comes before there is anything leaves no
-    trace; after that the temporary folder stays, and a note of the error says where.
-
-    Args:
-        directory: must not exist yet, or be empty; a link stands for what it points to.
-
-    Yields:
-        A temporary folder beside it, to write into.
-
-    Raises:
-        ValueError: if the folder holds something already, or cannot be made.
-    """
-    path = _free(directory)
-    partial = path.with_name(f".{path.name[:50]}.partial-{os.getpid()}")
-    try:
-        missing = [folder for folder in (partial, *partial.parents) if not folder.exists()]
-        partial.mkdir(parents=True)
-        path.exists()  # fails for a name that is too long
-    except OSError as error:
-        _remove_empty(missing)
-        raise _impossible(directory, error) from error
-    try:
-        yield partial
-        partial.rename(path)
-    except BaseException as error:
-        _remove_empty(missing)
-        if partial.exists():
-            error.add_note(f"{KEPT} {partial}")
-        raise
-
-
-def _free(directory: Path | str) -> Path:
-    """The folder's true path, where there is nothing yet."""
-    try:
-        path = Path(directory).resolve()
-        free = not path.exists() or (path.is_dir() and not any(path.iterdir()))
-    except (OSError, RuntimeError) as error:  # the latter of links in a circle
-        raise _impossible(directory, error) from error
-    if not free:
-        raise InputError("out", "a new or empty folder", f"{str(directory)!r}, which is not")
-    return path
-
-
-def _impossible(directory: Path | str, error: Exception) -> InputError:
-    reason = getattr(error, "strerror", None) or error
-    return InputError("out", "a folder that can be made", f"{str(directory)!r}: {reason}")
-
-
-def _remove_empty(folders: list[Path]) -> None:
-    for folder in folders:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
 
 
 @dataclass(frozen=True)
@@ -224,7 +156,7 @@ def begin(
 
 
 def _write_begun(folder: Path, begun: BegunRun) -> None:
-    saving = {name: getattr(begun.saving, name) for name in ("steps", "minutes", "keep")}
+    saving = {name: getattr(begun.saving, name) for name in ("steps", "minutes", "keep", "metric")}
     record = {"settings": settings(begun.recipe), "seed": begun.seed, "saving": saving}
     record |= {"watching": begun.watching, "computing": begun.computing}
     part = folder / f".{BEGUN}.partial"
@@ -248,7 +180,7 @@ def resume(directory: Path | str, *, same_bits: bool = False) -> BegunRun:
         raise InputError("resume", expected, repr(str(directory)))
     with understood("resume", path):
         record = read_object(path)
-        recipe, seed = _recipe(record), check_seed("seed", record["seed"])
+        recipe, seed = recipe_of(record["settings"]), check_seed("seed", record["seed"])
         saving = Saving(Path(directory) / _CHECKPOINTS, **record["saving"], same_bits=same_bits)
         more = {name: dict(record.get(name, {})) for name in ("watching", "computing")}
         return BegunRun(recipe, seed, saving, **more)
@@ -272,9 +204,14 @@ def understood(argument: str, path: Path) -> Iterator[None]:
         raise InputError(argument, expected, f"{path}: {reason(error)}") from error
 
 
-def _recipe(record: dict[str, Any]) -> Recipe:
-    """The recipe of a record, looked at as far as no data are needed."""
-    recipe = Recipe(**record["settings"])
+def recipe_of(settings: Mapping[str, Any]) -> Recipe:
+    """The recipe that ``settings`` wrote down, looked at as far as no data are needed.
+
+    Raises:
+        ValueError: if a value is wrong.
+        TypeError: if one is missing, or is of another kind.
+    """
+    recipe = Recipe(**settings)
     folder = recipe.data_options.get("data_dir")
     if not isinstance(folder, str | None):
         raise InputError("data_dir", "a path or null", folder)
@@ -312,6 +249,8 @@ def go_on(
     if faults:
         expected = f"the run in {begun.directory}"
         raise InputError("resume", expected, f"another: {'; '.join(faults)}", whole=True)
+    if jax.process_index() == 0:
+        _sweep(begun.directory)
     more = dataclasses.replace(begun, recipe=recipe)
     if recipe.epochs > begun.recipe.epochs and jax.process_index() == 0:
         _write_begun(begun.directory, more)
@@ -323,6 +262,12 @@ def _numeric(computing: Mapping[str, Any]) -> dict[str, Any]:
     return {name: computing.get(name, other) for name, other in _NUMERIC.items()}
 
 
+def _sweep(directory: Path) -> None:
+    """Removes what a process left that was killed while it wrote the result."""
+    for left in directory.glob(".finishing-*"):
+        shutil.rmtree(left, ignore_errors=True)
+
+
 def finish(directory: Path, *written: Any) -> None:
     """``write`` into the folder of a run that saves.
 
@@ -332,12 +277,11 @@ def finish(directory: Path, *written: Any) -> None:
     if jax.process_index() > 0:
         write(directory, *written)
         return
-    for left in directory.glob(".finishing-*"):
-        shutil.rmtree(left, ignore_errors=True)
+    _sweep(directory)
     with tempfile.TemporaryDirectory(prefix=".finishing-", dir=directory) as part:
         write(Path(part), *written)
-        (directory / _RECORD).unlink(missing_ok=True)
-        for path in sorted(Path(part).iterdir(), key=lambda path: path.name == _RECORD):
+        (directory / RECORD).unlink(missing_ok=True)
+        for path in sorted(Path(part).iterdir(), key=lambda path: path.name == RECORD):
             place = directory / path.name
             if place.is_symlink():
                 place.unlink()
@@ -372,74 +316,31 @@ def write(
     Raises:
         ValueError: if the record cannot hold the recipe.
     """
-    save_weights(run.model, directory / _WEIGHTS)
-    if jax.process_index() > 0:
-        return
     record = {
         **summarize(recipe, seed, run),
         "settings": settings(recipe),
         "computing": computing and dict(computing),
-        "inputs": None if data is None else _described(data.spec.inputs),
-        "background": None if data is None else _background(data),
-        "class_names": None if data is None else data.class_names,
-        "standardized": _standardized(data),
-        "table": _table_columns(data),
-        "history": history_rows(run.history),
-        "timings": dataclasses.asdict(run.timings),
-        "versions": {package: metadata.version(package) for package in _PACKAGES},
-        "machine": machine(),
     }
-    (directory / _RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    write_history(run.history, directory / "history.csv")
-    if isinstance(data, TextDataset):
-        data.encoder.save(directory / _TEXT)
-    plot_history(run.history, directory / "curves.png", title=f"{recipe.name}, seed {seed}")
-
-
-def _described(spec: jax.ShapeDtypeStruct) -> dict[str, Any]:
-    return {"shape": list(spec.shape), "dtype": str(spec.dtype)}
-
-
-def _background(data: Dataset) -> float | None:
-    """How light the training images are behind what they show, if they are grey and alike."""
-    if not _is_image(data.spec.inputs) or data.spec.inputs.shape[2] != 1:
-        return None
-    sample = np.arange(min(_SAMPLE, len(data.train)))
-    return background(data.train.gather(sample)[0])
-
-
-def _is_image(spec: jax.ShapeDtypeStruct) -> bool:
-    return len(spec.shape) == 3 and spec.shape[2] in (1, 3) and spec.dtype == np.uint8
-
-
-def _standardized(data: Dataset | None) -> dict[str, Any] | None:
-    if not isinstance(data, StandardizedDataset):
-        return None
-    scalers = {"inputs": data.inputs_scaler, "labels": data.labels_scaler}
-    return {name: scaler and dataclasses.asdict(scaler) for name, scaler in scalers.items()}
-
-
-def _table_columns(data: Dataset | None) -> list[dict[str, Any]] | None:
-    encoder = data.encoder if isinstance(data, TableDataset | StandardizedDataset) else None
-    return None if encoder is None else encoder.to_json()
+    told = dataclasses.replace(run, task=Task.of(data))
+    told.write(directory, record, title=f"{recipe.name}, seed {seed}")
 
 
 def is_run(directory: Path | str) -> bool:
     """Whether ``write`` has filled a folder."""
-    return (Path(directory) / _RECORD).is_file()
+    return (Path(directory) / RECORD).is_file()
 
 
 def weights_of(directory: Path | str) -> Path:
     """Where the weights are in the folder of a run."""
-    return Path(directory) / _WEIGHTS
+    return Path(directory) / WEIGHTS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SavedRun:
     """What a run's folder gives back.
 
     Attributes:
-        recipe: what was trained, and how.
+        recipe: what was trained, and how; None of a run that ``TrainingRun.save`` wrote.
         model: the trained model, in evaluation mode.
         classifies: whether its outputs are classes.
         class_names: the name of each class, or None.
@@ -452,9 +353,12 @@ class SavedRun:
         table: makes rows of a table the network's input, or what ``inputs_scaler`` takes; None if
             it was trained on no table.
         inputs_scaler: brings inputs to what the network takes; None if it takes them as they are.
+        transform: what inputs go through before the model; None for nothing.
+        history: one record an epoch.
+        restored: the best epoch, if ``model`` has its weights and not the last ones.
     """
 
-    recipe: Recipe
+    recipe: Recipe | None
     model: nnx.Module
     classifies: bool
     class_names: tuple[str, ...] | None
@@ -464,49 +368,169 @@ class SavedRun:
     background: float | None = None
     table: TableEncoder | None = None
     inputs_scaler: Standardizer | None = None
+    transform: Transform | None = None
+    history: tuple[EpochRecord, ...] = ()
+    restored: int | None = None
+
+    def __repr__(self) -> str:
+        size = count_parameters(self.model)
+        lines = [f"SavedRun of {type(self.model).__name__}, {size:,} parameters"]
+        if self.recipe is not None:
+            lines.append(f"recipe {self.recipe.name}")
+        if self.inputs is not None:
+            lines.append(f"inputs {describe(self.inputs)}")
+        if self.class_names is not None:
+            lines.append(f"{len(self.class_names)} classes: {shortened(self.class_names)}")
+        if self.history:
+            count = len(self.history)
+            lines.append(describe_epoch(self.history[(self.restored or count) - 1], count))
+        return "\n  ".join(lines)
+
+    def predict(self, inputs: np.ndarray | jax.Array | Sequence[str]) -> Any:
+        """The model's outputs for examples as the data set holds them, for texts or for new rows.
+
+        Args:
+            inputs: [examples, …], which go through ``transform``; strings, if the network takes
+                text; a list of rows, if it was trained on a table.
+
+        Returns:
+            Outputs [examples, …], NumPy arrays in whatever structure the model returns.
+
+        Raises:
+            ValueError: if there is no example, or one does not fit the model.
+        """
+        return predict(self.model, self._numbers(inputs), transform=self.transform)
+
+    def predictor(self) -> Callable[[np.ndarray | jax.Array], Any]:
+        """The model and its transform as one compiled function; see ``jaxnets.predictor``."""
+        return predictor(self.model, transform=self.transform)
+
+    def plot(self, path: Path | str | None = None, title: str = "") -> Any:
+        """Draws the curves; see ``TrainingRun.plot``.
+
+        Args:
+            path: where to save them too; None saves nothing.
+            title: what stands above.
+        """
+        return plot_history(self.history, path, title)
+
+    def _numbers(self, inputs: Any) -> Any:
+        if not isinstance(inputs, list | tuple):
+            return inputs
+        if self.encoder is not None and all(isinstance(x, str) for x in inputs):
+            return self.encoder(inputs)
+        if self.table is None:
+            return inputs
+        rows = self.table(inputs)
+        return rows if self.inputs_scaler is None else self.inputs_scaler(rows)
 
 
-def read(directory: Path | str) -> SavedRun:
-    """Reads a folder that ``write`` filled.
+def read(
+    directory: Path | str,
+    *,
+    model: nnx.Module | None = None,
+    transform: Transform | None = None,
+) -> SavedRun:
+    """Reads the folder of a run, which ``TrainingRun.save`` or the command line wrote.
 
     Args:
         directory: the folder.
+        model: for a network of your own, one of its kind; it is left as it is. The folder tells how
+            a documented network is made.
+        transform: for a transform of your own, that one; the folder has those of ``jaxnets.data``.
+
+    Returns:
+        The trained model, what its inputs go through, the history, the names of the classes.
 
     Raises:
-        ValueError: if the folder holds no run, or a damaged one.
+        ValueError: if the folder holds no run, or a damaged one, or another model's.
+
+    Examples:
+        ``run.save("runs/mlp")`` writes what this reads:
+
+        >>> saved = jaxnets.load("runs/mlp")  # doctest: +SKIP
+        >>> saved.predict(images).argmax(-1)  # doctest: +SKIP
     """
+    if model is not None:
+        check_model(model)
     folder = Path(directory)
-    path, text = folder / _RECORD, folder / _TEXT
+    path, text = folder / RECORD, folder / TEXT
     if not path.is_file():
-        raise InputError("run", f"a folder with a {_RECORD} in it", repr(str(directory)))
+        raise InputError("run", f"a folder with a {RECORD} in it", repr(str(directory)))
     with understood("run", path):
         record = read_object(path)
-        recipe = _recipe(record)
-        classifies = _accuracy(record) is not None
+        from_python = {"model", "settings"} & {*record} == {"model"}
+        recipe = None if from_python else recipe_of(record["settings"])
+        build, options = _builder(record, recipe)
         inputs = _inputs(record)
         found: dict[str, Any] = {
+            "classifies": _accuracy(record) is not None,
             "class_names": _class_names(record),
             "inputs": inputs,
-            "encoder": _encoder(text, inputs) if text.exists() else None,
+            "encoder": _encoder(text, inputs, options) if text.exists() else None,
             "labels_scaler": _scaler(record, "labels"),
             "background": _recorded_background(record),
             "table": _table(record),
             "inputs_scaler": _scaler(record, "inputs"),
+            "transform": _transform(record, recipe) if transform is None else transform,
+            "history": _history(record),
+            "restored": _restored(record),
         }
-    model = _trained(recipe, path, folder / _WEIGHTS)
-    return SavedRun(recipe, model, classifies, **found)
+    if model is not None:
+        model = nnx.clone(model)
+        load_weights(model, folder / WEIGHTS)
+    elif build is None:
+        expected = "a network of the saved kind, as the folder has the weights alone"
+        raise InputError("model", expected, f"none for {record['model']['class']}")
+    else:
+        model = _trained(build, options, path, folder / WEIGHTS)
+    model.eval()
+    return SavedRun(recipe, model, **found)
 
 
-def _trained(recipe: Recipe, path: Path, weights: Path) -> nnx.Module:
+def _builder(
+    record: dict[str, Any], recipe: Recipe | None
+) -> tuple[Callable[[], nnx.Module] | None, Mapping[str, Any]]:
+    """What makes a network of the run's kind, and its options; None for a user's own kind."""
+    if recipe is not None:
+        return functools.partial(build_model, recipe), recipe.model_options
+    made = record["model"]
+    kinds = {f"{kind.__module__}.{kind.__qualname__}": kind for kind in MODELS.values()}
+    if made["class"] not in kinds:
+        return None, {}
+    options, dtype = dict(made["options"]), check_float_dtype("dtype", made["dtype"])
+    kind = kinds[made["class"]]
+    return lambda: kind(**options, param_dtype=dtype, rngs=nnx.Rngs(0)), options
+
+
+def _trained(
+    build: Callable[[], nnx.Module], options: Mapping[str, Any], path: Path, weights: Path
+) -> nnx.Module:
     """The network of a record with its weights; before it is made, both are compared."""
     with understood("run", path):
-        _check_sizes(recipe.model_options, weights)
-        outline = nnx.eval_shape(lambda: build_model(recipe))
+        _check_sizes(options, weights)
+        outline = nnx.eval_shape(build)
     check_weights(outline, weights)
-    model = build_model(recipe)
+    model = build()
     load_weights(model, weights)
-    model.eval()
     return model
+
+
+def _history(record: dict[str, Any]) -> tuple[EpochRecord, ...]:
+    history = tuple(EpochRecord(**epoch) for epoch in record.get("history", ()))
+    for place, epoch in enumerate(history, start=1):
+        check_record(epoch, place)
+    return history
+
+
+def _restored(record: dict[str, Any]) -> int | None:
+    found = record.get("restored")
+    epochs = len(record.get("history", ()))
+    return None if found is None else check_integer("restored", found, least=1, most=epochs)
+
+
+def _transform(record: dict[str, Any], recipe: Recipe | None) -> Transform | None:
+    return make_transform(record["transform"]) if recipe is None else build_transform(recipe)
 
 
 def _check_sizes(options: Mapping[str, Any], weights: Path) -> None:
@@ -528,9 +552,14 @@ def _accuracy(record: dict[str, Any]) -> float | None:
     return None if found is None else check_number("test_accuracy", found, least=0, most=1)
 
 
-def _encoder(path: Path, inputs: jax.ShapeDtypeStruct | None) -> TextEncoder:
+def _encoder(
+    path: Path, inputs: jax.ShapeDtypeStruct | None, options: Mapping[str, Any]
+) -> TextEncoder:
     encoder = TextEncoder.load(path)
-    length = encoder.length
+    length, tokens = encoder.length, options.get("vocab_size")
+    if "vocab_size" in options and tokens != len(encoder.vocabulary):
+        expected = f"the {len(encoder.vocabulary)} tokens of {path}"
+        raise InputError("vocab_size", expected, tokens)
     if inputs is not None and length is not None and inputs.shape != (length,):
         expected = f"rows of {length} tokens, as {path} makes them"
         raise InputError("inputs", expected, describe(inputs))
@@ -610,7 +639,7 @@ def open_image(
     Raises:
         ValueError: if the file is no image, or if the examples are no images.
     """
-    if not _is_image(spec):
+    if not is_image(spec):
         raise InputError("image", "a run on images", f"a run on examples {describe(spec)}")
     height, width, channels = spec.shape
     pixels = image_files.read_image(path, (height, width, channels), fit=True)

@@ -15,6 +15,7 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # The suite compiles many small programs; a second run, and a second worker, find them here.
 _cache = Path(os.environ.get("JAXNETS_TEST_CACHE", Path(__file__).parent.parent / ".cache" / "xla"))
+_cache.mkdir(mode=0o700, parents=True, exist_ok=True)  # kernels are kept where no group can write
 jax.config.update("jax_compilation_cache_dir", str(_cache))
 os.environ["JAXNETS_CACHE"] = str(_cache)  # of the commands that tests run
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)

@@ -52,7 +52,7 @@ def test_lines_of_a_text_may_remain():
 
 def test_an_error_is_fit_for_a_terminal():
     error = InputError("name\x1b[2J", "a\x9bname", "b\x1b]0;c\x07\nd")
-    assert str(error) == r"name\x1b[2J: expected a\x9bname, got b\x1b]0;c\x07" + "\nd"
+    assert str(error) == r"name\x1b[2J: expected a\x9bname, got b\x1b]0;c\x07\nd"
     assert error.got == "b\x1b]0;c\x07\nd"
 
 

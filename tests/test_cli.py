@@ -1,17 +1,21 @@
 import csv
 import json
 import re
+import shlex
 import subprocess
 import sys
 
 import click
 import jax
 import pytest
+from flax import nnx
 from PIL import Image
 
-from jaxnets import recipes
-from jaxnets.cli import main
-from jaxnets.commands.flags import KeyValue
+from jaxnets import LanguageModel, recipes
+from jaxnets.cli import cli, main
+from jaxnets.commands.flags import KeyValue, Scheduler
+from jaxnets.commands.predict import saved_in
+from jaxnets.commands.suggestions import _ELSEWHERE
 
 
 def run(capsys, *arguments):
@@ -284,3 +288,131 @@ def test_summary_takes_only_what_changes_it(capsys):
     code, out, _ = run(capsys, "summary", "linear-regression", "--batch-size", "5")
     assert code == 0
     assert "float32[5,1]" in out
+
+
+# Options that do not exist
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("--learning-rate", "--lr or --learning-rates"), ("--learning_rate=0.1", "--lr or --lea"),
+        ("--LR", "--lr"), ("--batch", "--batch-size"), ("--batch_size", "--batch-size"),
+        ("--wd", "--weight-decay"), ("--num-epochs", "--epochs"), ("--epoch", "--epochs"),
+        ("--output", "--out"), ("--output-dir", "--out"), ("--gpu", "--devices"),
+        ("--gpus", "--devices"), ("--patience", "--early-stopping"), ("--dataset", "--data"),
+        ("--optim", "--optimizer"), ("--amp", "--compute-dtype"), ("--learnig-rate", "--lr"),
+        ("--momentm", "--momentum"), ("--lr-scheduler", "--scheduler"), ("--rank", "--process-id"),
+        ("--restore", "--restore-best"), ("--monitor", "--metric"), ("--hidden-size", "--model-op"),
+    ],
+)  # fmt: skip
+def test_an_option_that_does_not_exist_suggests_what_may_be_meant(capsys, given, meant):
+    code, out, err = run(capsys, "train", "mnist-mlp", given, "1")
+    assert (code, out) == (2, "")
+    assert err.startswith(
+        f"jaxnets: No such option '{given.partition('=')[0]}'. Did you mean {meant}"
+    )
+    assert err.count("\n") == 1
+
+
+def test_only_options_of_the_same_command_are_suggested(capsys):
+    assert run(capsys, "predict", "x", "--learning-rate", "1")[2].endswith("'--learning-rate'.\n")
+    assert "Did you mean --top?" in run(capsys, "predict", "x", "--topk", "1")[2]
+    assert "mean --lr?" in run(capsys, "compare", "mnist-mlp", "--learning-rate", "1")[2]
+    assert run(capsys, "train", "mnist-mlp", "--xyzzy")[2].endswith("'--xyzzy'.\n")
+
+
+def test_every_suggestion_is_an_option():
+    known = {
+        option for command in cli.commands.values() for each in command.params
+        for option in each.opts
+    }  # fmt: skip
+    assert set(_ELSEWHERE.values()) <= known
+
+
+# Where a run was saved
+
+
+def test_a_run_says_where_it_was_saved_and_how_to_ask_it(capsys, tmp_path):
+    out = tmp_path / "a run"
+    train = ["train", "linear-regression", "--epochs", "1"]
+    line = f"saved in {out}; to ask it: jaxnets predict '{out}' --index 0"
+    assert run(capsys, *train, "--out", str(out))[1].splitlines()[-1] == line
+    assert run(capsys, *shlex.split(line)[-4:])[0] == 0
+    saving = ["--out", str(tmp_path / "b"), "--save-every", "9"]
+    for arguments in ([*train, *saving], ["train", "--resume", str(tmp_path / "b")]):
+        said = run(capsys, *arguments)[1].splitlines()[-1]
+        assert said.endswith(f"jaxnets predict {tmp_path / 'b'} --index 0")
+    quiet = ["--out", str(tmp_path / "c"), "--quiet"]
+    assert "saved" not in run(capsys, *train, *quiet)[1]
+    assert "saved" not in "".join(run(capsys, *train, "--out", str(tmp_path / "d"), "--json")[1:])
+    assert "saved" not in run(capsys, *train)[1]
+    many = [*train, "--seeds", "1,2", "--out", str(tmp_path / "many")]
+    said = run(capsys, *many)[1].splitlines()[-1]
+    one = tmp_path / "many" / "seed-1"
+    assert said == f"saved in {tmp_path / 'many'}; to ask it: jaxnets predict {one} --index 0"
+
+
+def test_a_language_model_is_asked_by_a_prompt():
+    model = LanguageModel(3, 2, 2, rngs=nnx.Rngs(0))
+    assert saved_in("x", "x", model).endswith("jaxnets predict x --prompt TEXT")
+
+
+# Schedules
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("step:step_size=5,gamma=0.5", ("step", {"step_size": 5, "gamma": 0.5})),
+        (
+            "multistep:milestones=(3,8),gamma=.1",
+            ("multistep", {"milestones": (3, 8), "gamma": 0.1}),
+        ),
+        ("MultiStepLR:milestones=[3,8]", ("multistep", {"milestones": [3, 8]})),
+        ("cosine", ("cosine", {})),
+        ("CosineAnnealingLR:T_max=3", ("cosine", {"T_max": 3})),
+        ("CosineAnnealingWarmRestarts:T_0=2", ("cosine-restarts", {"T_0": 2})),
+        ("one_cycle_lr", ("onecycle", {})),
+        ("one-cycle:three_phase=yes", ("onecycle", {"three_phase": True})),
+        ("none", (None, {})),
+    ],
+)
+def test_a_schedule_is_a_name_and_its_arguments(text, found):
+    assert Scheduler().convert(text, None, None) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("plateau", "expected one of none, step, multistep, .*, got 'plateau'"),
+        ("", "expected one of none, step"),
+        ("none:gamma=3", "expected one of none, step, .*, got 'none:gamma=3'"),
+        ("step:5", "expected KEY=VALUE, got '5'"),
+        ("step:step_size=3,", "expected KEY=VALUE, got ''"),
+        ("step:gamma=(1", "expected a number, a word"),
+    ],
+)
+def test_what_is_no_schedule_is_refused(text, message):
+    with pytest.raises(click.BadParameter, match=message):
+        Scheduler().convert(text, None, None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (
+            ["--scheduler", "step"],
+            "scheduler option: expected step_size for step, got no step_size",
+        ),
+        (["--scheduler", "cosine:tmax=3"], "expected one of T_max, eta_min for cosine, got tmax"),
+        (["--scheduler", "step:lr=1"], "expected one of step_size, gamma for step, got lr"),
+        (["--scheduler", "step:step_size=0"], "step_size: expected a positive integer, got 0"),
+        (["--scheduler", "onecycle:pct_start=3"], "pct_start: expected a number in"),
+        (["--scheduler", "cosine", "--learning-rates", "1,2"], "optimizer: expected one without a"),
+    ],
+)
+def test_a_schedule_that_does_not_fit_is_one_sentence(capsys, flags, message):
+    code, out, err = run(capsys, "train", "linear-regression", "--quiet", *flags)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert message in err

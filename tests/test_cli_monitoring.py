@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 
+from jaxnets import runs
 from jaxnets.cli import main
 
 QUICK = ["linear-regression", "--quiet", "--epochs"]  # 16 steps an epoch
@@ -58,6 +59,31 @@ def test_a_resumed_run_is_watched_and_guarded_as_before(tmp_path, capsys):
     assert len(lines(log)) == 4
 
 
+def test_a_run_ends_with_its_best_epoch_and_goes_on_to_the_same(tmp_path, capsys):
+    run = tmp_path / "run"
+    flags = ["--restore-best", "--lr", "2.02", "--batch-size", "500"]  # which diverges slowly
+    begin = ["train", *QUICK, "3", *flags, "--save-every", "2", "--out", str(run)]
+    assert main(begin) == 0
+    capsys.readouterr()
+    assert main(["train", "--resume", str(run), "--epochs", "5", "--json"]) == 0
+    out = json.loads(capsys.readouterr().out)
+    record = json.loads((run / "run.json").read_text())
+    losses = [epoch["test_loss"] for epoch in record["history"]]
+    assert out["restored"] == 1 + losses.index(min(losses)) < len(losses) == 5
+    assert out["test_loss"] == record["test_loss"] == min(losses)
+    assert out["train_loss"] == record["history"][out["restored"] - 1]["train_loss"]
+    assert main(["train", *QUICK, "5", *flags, "--out", str(tmp_path / "whole")]) == 0
+    whole, resumed = (runs.read(folder).model for folder in (tmp_path / "whole", run))
+    assert whole.kernel[...] == resumed.kernel[...]
+
+
+def test_without_classes_there_is_no_best_accuracy(tmp_path, capsys):
+    flags = ["--metric", "test_accuracy", "--save-every", "9", "--out", str(tmp_path / "run")]
+    assert main(["train", *QUICK, "3", *flags]) == 2
+    message = "metric: expected one that the run measures, got test_accuracy"
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -66,6 +92,7 @@ def test_a_resumed_run_is_watched_and_guarded_as_before(tmp_path, capsys):
         (["--tensorboard", "{}/out", "--out", "{}/out"], "--tensorboard lies in --out"),
         (["--early-stopping", "0"], "patience: expected a positive integer, got 0"),
         (["--jsonl", "{}/a", "--log-every", "-1"], "every: expected a positive integer, got -1"),
+        (["--restore-best", "--metric", "loss"], "'loss' is not one of 'test_loss', 'test_acc"),
         (["--non-finite", "ignore"], "'ignore' is not one of 'stop', 'skip'"),
     ],
 )

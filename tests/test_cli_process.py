@@ -47,6 +47,17 @@ def test_what_the_streams_encoding_lacks_is_escaped():
     assert "\\u2503" in done.stdout
 
 
+def test_a_warning_is_one_line():
+    code = """
+import sys, warnings
+from jaxnets import cli
+cli.main = lambda: warnings.warn("step-8 is damaged: step-7 is taken instead") or 0
+cli.console()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stderr == "jaxnets: step-8 is damaged: step-7 is taken instead\n"
+
+
 def test_a_platform_that_jax_does_not_know_is_one_sentence():
     done = run(*LINE, env={**os.environ, "JAX_PLATFORMS": "abacus"})
     assert done.returncode == 1

@@ -182,6 +182,23 @@ def test_where_bits_may_be_others_it_says_so_in_a_line_or_refuses(killed, capfd,
     assert json.loads((killed / "run.json").read_text())["machine"]["cores"] == 77
 
 
+def test_a_run_with_a_schedule_goes_on_along_it(tmp_path, capsys):
+    flags = ["--epochs", "2", "--save-every", "10", "--out", str(tmp_path / "run")]
+    assert main(["train", *QUICK[:1], "--quiet", "--scheduler", "cosine", *flags]) == 0
+    settings = json.loads((tmp_path / "run" / "begun.json").read_text())["settings"]
+    assert (settings["scheduler"], settings["scheduler_options"]) == ("cosine", {"T_max": 2})
+    again = result(["train", "--resume", str(tmp_path / "run"), "--epochs", "4", "--json"], capsys)
+    whole = ["train", *QUICK[:1], "--epochs", "4", "--json", "--quiet"]
+    assert (
+        again["test_loss"] == result([*whole, "--scheduler", "cosine:T_max=2"], capsys)["test_loss"]
+    )
+    assert again["test_loss"] != result([*whole, "--scheduler", "cosine"], capsys)["test_loss"]
+    capsys.readouterr()
+    other = ["train", "--resume", str(tmp_path / "run"), "--scheduler", "step:step_size=1"]
+    assert main(other) == 2
+    assert "scheduler is step, was cosine" in capsys.readouterr().err
+
+
 def test_a_damaged_record_is_one_sentence(killed, capfd):
     (killed / "begun.json").write_text("[]")
     assert main(["train", "--resume", str(killed)]) == 2

@@ -182,3 +182,17 @@ def test_info_and_head_take_a_path(capsys, folder):
     assert out.startswith(f"fruit: the table {folder / 'fruit.csv'}, without its column ''\n")
     code, out, _ = run(capsys, "data", "head", folder / "fruit.csv", "-n", "1")
     assert re.fullmatch(r"0: \d+ [01] [01] [01] → (apple|plum)\n", out)
+
+
+def test_a_table_is_described_as_it_is_to_be_read(capsys, tmp_path):
+    (tmp_path / "t.csv").write_text("400,410,kind\n1,2,a\n3,1,b\n3,2,a\n1,1,b\n")
+    code, _, err = run(capsys, "data", "info", tmp_path / "t.csv")
+    assert code == 2
+    assert "expected header=True or header=False" in err
+    options = ["--data-option", "header=True", "--data-option", "drop=400"]
+    code, out, _ = run(capsys, "data", "info", tmp_path / "t.csv", *options)
+    assert code == 0
+    assert "inputs float32[1], labels int32[]\ntrain 3, test 1\n" in out
+    code, _, err = run(capsys, "data", "head", tmp_path / "t.csv", "--data-option", "colour=1")
+    assert code == 2
+    assert "data option: expected one of source, data_dir, " in err

@@ -1,6 +1,7 @@
 """The same training in PyTorch and here: honest pairs agree, and planted faults are found."""
 
 import dataclasses
+import functools
 import re
 import sys
 from collections import OrderedDict
@@ -315,7 +316,17 @@ def test_finished_trainings_are_kept_and_gone_on_with(tmp_path, monkeypatch, hon
 
 @pytest.mark.parametrize(
     ("name", "held"),
-    [("jaxnets-3.npz", b"PK?"), ("jaxnets-3.npz", b""), ("alone.json", b"{"), ("alone.json", b"3")],
+    [
+        *(("jaxnets-3.npz", held) for held in (b"PK?", b"")),
+        *(("alone.json", held) for held in (b"{", b"3", b"[" * 100_000, b"\xff\xfe")),
+        ("alone.json", b'{"threads": -1, "timings": []}'),
+        ("alone.json", b'{"threads": 1, "timings": {"x": null}}'),
+        (
+            "alone.json",
+            b'{"threads": 1, "timings": [{"framework": "torch", "epoch_seconds": [NaN], '
+            b'"compile_seconds": 0, "peak_memory": null}]}',
+        ),
+    ],
 )
 def test_what_is_kept_and_damaged_is_refused(tmp_path, name, held):
     (tmp_path / "trainings").mkdir()
@@ -333,6 +344,29 @@ def test_independent_runs_draw_their_own(honest):
     np.testing.assert_allclose(
         ours.step_losses, honest.pairs[0].ours.step_losses[: len(ours.step_losses)], rtol=1e-4
     )
+
+
+def test_sums_and_ignored_labels_mean_the_same_on_both_sides():
+    splits = (
+        Split(split.inputs, np.where(np.arange(len(split)) % 3, split.labels, -100))
+        for split in (DATA.train, DATA.test)
+    )
+    found = run(
+        data=Dataset("some", *splits),
+        loss=functools.partial(losses.cross_entropy, reduction="sum"),
+        optimizer=optimizers.sgd(0.001),
+        torch_optimizer=lambda parameters: sgd(parameters, lr=0.001, momentum=0),
+        epochs=1,
+    )
+    (pair,) = found.pairs
+    assert pair.ours.step_losses[0] > 10 > 2 > pair.ours.train_loss[0]  # of 16 examples, and of one
+    for name in ("step_losses", "train_loss", "test_loss"):
+        ours, theirs = getattr(pair.ours, name), getattr(pair.theirs, name)
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+    np.testing.assert_array_equal(pair.ours.test_accuracy, pair.theirs.test_accuracy)
+    counted = DATA.test.labels[np.arange(40) % 3 > 0]
+    right = pair.ours.predictions[np.arange(40) % 3 > 0] == counted
+    assert pair.ours.test_accuracy[0] == right.mean()
 
 
 def test_dropout_is_off_in_pairs_and_augmentation_is_ours_on_both_sides():

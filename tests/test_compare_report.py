@@ -188,7 +188,13 @@ def test_pages_can_be_made_again(made, folder):
     np.testing.assert_array_equal(again.disagreements[0].image, made.disagreements[0].image)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", '{"format": "other"}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{", "[]", '{"format": "other"}', '{"format": "jaxnets comparison 1"}', "[" * 100_000),
+        '{"format": "jaxnets comparison 1", "control": null, "class_names": -1, "pairs": null}',
+    ],
+)
 def test_a_file_that_is_no_report_is_refused(tmp_path, text):
     (tmp_path / "report.json").write_text(text)
     with pytest.raises(ValueError, match=r"path: expected a report.json of a comparison, got '.*'"):

@@ -1,7 +1,10 @@
+import os
 import subprocess
 import sys
 
 import pytest
+
+from jaxnets import compilation
 
 SCRIPT = """
 import jax
@@ -43,3 +46,40 @@ def test_a_cache_that_jax_has_stays(tmp_path):
 def test_a_folder_that_cannot_be_made_is_no_fault(tmp_path):
     (tmp_path / "file").touch()
     assert folder_in_use(HOME=str(tmp_path), JAXNETS_CACHE=str(tmp_path / "file" / "x")) == "None"
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o755])
+def test_programs_that_others_could_have_written_are_removed(tmp_path, monkeypatch, mode):
+    cache = tmp_path / "cache"
+    cache.mkdir(mode=mode)
+    for name, bits in {
+        "a-cache": 0o644,
+        "b-cache": 0o664,
+        "c-atime": 0o646,
+        "other": 0o666,
+    }.items():
+        (cache / name).touch()
+        (cache / name).chmod(bits)
+    (cache / "link-cache").symlink_to("a-cache")
+    foreign = set()
+    if not os.geteuid():
+        (cache / "d-cache").touch()
+        os.chown(cache / "d-cache", 12345, 12345)
+    if mode & 0o011:  # others can come to what they can write to
+        foreign = {"b-cache", "c-atime", "link-cache"}
+    every = {"a-cache", "b-cache", "c-atime", "link-cache", "other"}
+    compilation._remove_foreign_programs(cache)
+    assert {path.name for path in cache.iterdir()} == every - foreign
+
+
+def test_a_folder_that_others_can_write_to_keeps_no_programs(tmp_path):
+    cache = tmp_path / "open"
+    cache.mkdir()
+    cache.chmod(0o777)
+    clean = {"PATH": "/usr/bin:/bin", "JAX_PLATFORMS": "cpu", "JAXNETS_CACHE": str(cache)}
+    command = [sys.executable, "-c", SCRIPT.format(before="")]
+    done = subprocess.run(command, env=clean, capture_output=True, text=True, check=True)
+    assert done.stdout == "None\n"
+    said = "is not used as a cache: other users can write to it (mode 0777, until chmod go-w)"
+    assert done.stderr == f"jaxnets: {cache} {said}; JAXNETS_CACHE names another\n"
+    assert not [*cache.iterdir()]

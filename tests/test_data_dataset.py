@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 
 from jaxnets import data
-from jaxnets.data import Dataset, Split
+from jaxnets.data import Dataset, Split, StreamedSplit
+from jaxnets.data.text import TextDataset, TextEncoder, Tokenizer, Vocabulary
 
 
 def images(count, dtype=np.uint8):
@@ -134,3 +135,53 @@ def test_linear_is_the_line_2x_plus_1_with_noise():
     np.testing.assert_array_equal(dataset.train.labels, again.train.labels)
     np.testing.assert_array_equal(dataset.test.inputs, again.test.inputs)
     assert not set(dataset.train.inputs[:, 0]) & set(dataset.test.inputs[:, 0])
+
+
+# What a person sees
+
+
+def test_data_are_shown_in_a_few_lines_without_arrays():
+    names = tuple(f"class {number}" for number in range(1000))
+    streamed = StreamedSplit(split(*range(4)), workers=2)
+    shown = repr(Dataset("many", split(*range(9)), streamed, names, "files in data"))
+    assert shown.splitlines() == [
+        "Dataset many (files in data)",
+        "  train  9 examples: inputs uint8[4, 4, 1], labels int32[]",
+        "  test   4 examples: inputs uint8[4, 4, 1], labels int32[] (streamed)",
+        "  1000 classes: class 0, class 1, class 2, class 3, class 4, class 5, class…",
+    ]
+    few = Dataset("few", split(0, 1), split(1), ("a\x1b[31m", "b"))
+    assert repr(few).splitlines()[-1] == "  2 classes: a\\x1b[31m, b"
+
+
+def test_splits_and_plans_are_shown_in_a_line():
+    whole = split(*range(4))
+    assert repr(whole) == "Split of 4 examples: inputs uint8[4, 4, 1], labels int32[]"
+    shown = "StreamedSplit of 4 examples: inputs uint8[4, 4, 1], labels int32[], read by"
+    streamed = StreamedSplit(whole, workers=2)
+    assert repr(streamed) == f"{shown} 2 workers"
+    assert repr(StreamedSplit(whole)) == f"{shown} threads"
+    assert repr(streamed.take(2).examples) == "Range of 2 examples"
+    assert repr(streamed.chosen(np.arange(3)).examples) == "Chosen of 3 examples"
+    assert repr(StreamedSplit([(np.zeros(9999), 0)] * 3).examples) == "Indexed of 3 examples"
+    assert repr(data.epoch_plan(1000, 8, seed=0, epoch=0)) == "Plan of 125 batches"
+
+
+def test_texts_and_standardized_numbers_say_what_they_are():
+    words = Vocabulary.from_counts({f"word{n}": 1 for n in range(5000)})
+    shown = (
+        "Vocabulary of 5,002 tokens: '<pad>', '<unk>', 'word0', 'word1', 'word10', 'word100', 'w…"
+    )
+    assert repr(words) == shown
+    encoder = TextEncoder(Tokenizer(), words, length=2)
+    part = Split(encoder(["word1", "word2 word3"]), classes(0, 1))
+    texts = repr(TextDataset("texts", part, part, encoder=encoder)).splitlines()
+    assert texts[0] == "TextDataset texts"
+    assert texts[-1] == "  5,002 tokens in the vocabulary"
+    assert len(repr(encoder)) < 300
+    wide = Split(np.random.default_rng(0).normal(size=(9, 700)), np.arange(9.0))
+    scaled = data.standardize(Dataset("wide", wide, wide))
+    assert repr(scaled).splitlines()[-1] == "  inputs and labels standardized"
+    assert repr(scaled.inputs_scaler) == "Standardizer of 700 columns"
+    inputs = data.standardize(Dataset("wide", wide, wide), labels=False)
+    assert repr(inputs).splitlines()[-1] == "  inputs standardized"

@@ -204,19 +204,40 @@ def test_a_series_is_in_the_order_of_its_dates(sales, dates):
             "row 4, .*'date': expected a date that no oth",
         ),
         (["2001", "2002", "2002.0"], "row 4, column 'date': expected a date that no other row has"),
-        (["2024-01-01", "never", "2024-01-03"], "row 3, .*a date such as 2024-01-31, got 'never'"),
-        (["2024-01-01", "", "2024-01-03"], "row 3, .*a date such as 2024-01-31, got ''"),
-        (["2024-02-30", "2024-03-01"], "row 2, .*a date such as 2024-01-31, got '2024-02-30'"),
-        (["10:30", "11:30"], "row 2, .*a date such as 2024-01-31, got '10:30'"),
+        (["2024-01-01", "never", "2024-01-03"], "row 3, .*a date such as 2024-01-31, .*'never'"),
+        (["2024-01-01", "", "2024-01-03"], "row 3, .*a date such as 2024-01-31, .* got ''"),
+        (["2001", "", "2003"], "row 3, .*a date such as 2024-01-31, .* got ''"),
+        (["2024-02-30", "2024-03-01"], "row 2, .*a date such as 2024-01-31, .*'2024-02-30'"),
+        (
+            ["10:30", "11:30"],
+            r"row 2, .*, or drop=\('date',\) to leave the column out, got '10:30'",
+        ),
         (
             ["01/02/2024", "02/01/2024"],
-            "row 2, .*dates of one meaning, such as 2024-01-31, got '01",
+            "row 2, .*dates of one meaning, .*, got '01/02/2024'",
         ),
     ],
 )
 def test_dates_that_give_no_order_are_refused(sales, dates, message):
     with pytest.raises(ValueError, match=rf"sales\.csv, {message}"):
         load(**sales(dated(dates)), window=1, test="train")
+
+
+def test_the_dates_of_a_test_table_come_after_those_of_the_training_table(tmp_path):
+    for name, dates in (
+        ("train", ["2024-01-02", "2024-01-01"]),
+        ("test", ["2024-01-04", "2024-01-03"]),
+    ):
+        (tmp_path / f"{name}.csv").write_text(dated(dates))
+    found = load(tmp_path, window=1)
+    assert found.train.inputs.ravel().tolist() == found.test.inputs.ravel().tolist() == [1]
+    (tmp_path / "test.csv").write_text(dated(["2024-01-04", "2024-01-02"]))
+    message = (
+        r"test\.csv, row 3, column 'date': expected dates after the last of train\.csv, or drop"
+    )
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, window=1)
+    assert load(tmp_path, window=1, drop="date").test.inputs.ravel().tolist() == [0]
 
 
 @pytest.mark.parametrize("name", ["day", "", "Unnamed: 0", "DATE"])

@@ -173,6 +173,7 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
         ("#,size,y\n7,2,0\n7,4,1\n", ("#", "size")),
         ("?,1,7\n3,4,5\n", None),
         ("1,2,0\n3,4,1\n", None),
+        ("1.0,2.0\n2.0,4.1\n3.0,6.2\n", None),
         ("0,0,1\n0,1,0\n", None),
         ("5.1,3.5,setosa\n7.0,3.2,virginica\n5.0,3.1,setosa\n", None),
         ("x,s,n\nx,y,w\nx,s,n\n", None),  # all columns are texts, and those of the first row recur
@@ -212,9 +213,11 @@ def test_a_row_that_may_be_either_is_asked_for(tmp_path, text):
 
 def test_two_tables_that_begin_alike_have_a_header(tmp_path):
     header, rows = "400,410,420\n", "7,2,0\n3,2,1\n"
-    data = parts(tmp_path, header + rows, header + rows[:6])
+    data = parts(tmp_path, header + rows, header + rows[6:])
     assert (len(data.train), len(data.test)) == (2, 1)
     assert data.encoder.inputs == ("400", "410")
+    with pytest.raises(ValueError, match=r"train\.csv, row 1: expected header=True or header=Fal"):
+        parts(tmp_path, header + rows, header + rows)  # one may be a copy of the other
     data = parts(tmp_path, "0,1,2\n" + rows, rows)  # a header would be in both
     assert (len(data.train), len(data.test)) == (3, 2)
     with pytest.raises(ValueError, match=r"test\.csv: expected the columns of train\.csv: a, b, y"):
@@ -310,6 +313,8 @@ def test_decimal_commas(tmp_path, text, inputs):
         ("x,y\n1,0\n1_0,1\n", "row 3, column 'x': expected a number, got '1_0'"),
         ("x,y\n１,0\n2,1\n", "row 2, column 'x': expected a number, got '１'"),
         ("a,a,y\n1,2,3\n4,5,6\n", "expected columns of different names, got 'a' twice"),
+        ("a,y\n1,u\n2,v\na,y\n3,u\n", "row 4: expected an example, got the header again"),
+        ("5,6,7\n" + "1.5,2.5,0.5\n" * 5 + "5,6,7\n", "row 7: expected an example, got the head"),
         ("# a\n# b\n", "expected a table, got comments alone"),
         ("a,y\n1\0,2\n", "expected a table as UTF-8 text, got a file with zero bytes"),
     ],
@@ -331,6 +336,8 @@ def test_what_may_mean_something_else_is_refused(tmp_path, text, message):
         (["-1", "4294967297", "-1"], ("-1", "4294967297"), [0, 1, 0]),
         (["1", "A", "01"], ("01", "1", "A"), [1, 2, 0]),  # not all are numbers
         (["9.0", "10.0"], None, [[9], [10]]),
+        (["9.0", "10"], ("9", "10"), [0, 1]),
+        (["TRUE", "true", "False"], ("False", "True"), [1, 1, 0]),
         (["9", "1e1", "2.5"], None, [[9], [10], [2.5]]),
     ],
 )
@@ -379,6 +386,9 @@ def test_a_column_of_texts_is_one_hot(tmp_path):
     assert data.encoder.inputs == ("colour=blue", "colour=red", "size")
     assert data.train.inputs.tolist() == [[0, 1, 1], [1, 0, 2], [0, 1, 3]]
     assert data.train.inputs.dtype == np.float32
+    write(tmp_path, "sold,y\ntrue,a\nFALSE,b\nTrue,a\n")
+    assert whole(tmp_path).encoder.inputs == ("sold=False", "sold=True")
+    assert whole(tmp_path).encoder([["true"], [False]]).tolist() == [[0, 1], [1, 0]]
     row = {"size": 5, "colour": "blue"}
     assert data.encoder([row, ["red", "6"]]).tolist() == [[1, 0, 5], [0, 1, 6]]
 
@@ -448,6 +458,11 @@ def test_a_category_of_the_test_table_alone_is_named(tmp_path):
             {"drop": ("colour", "size")},
             "expected rows of at least two columns, one for the",
         ),
+        (
+            COLOURS,
+            {"drop": (0, 1, 2)},
+            "drop: expected some columns that are left, got colour, size",
+        ),
         (COLOURS, {"header": "no"}, "header: expected True or False, got no"),
     ],
 )
@@ -471,11 +486,13 @@ ENCODER = TableEncoder((TableColumn("size"), TableColumn("colour", ("blue", "red
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], "rows: expected a list of at least one row, got none"),
-        ({"size": 1}, "rows: expected a list of at least one row"),
-        ("abc", "rows: expected a list of at least one row, got abc"),
-        ([3], "row 0: expected values by the columns' names, got 3"),
-        (["ab"], "row 0: expected values by the columns' names, got ab"),
+        ([], "rows: expected at least one row, got none"),
+        ({"size": 1}, "rows: expected a list of rows, got a dict"),
+        ("abc", "rows: expected a list of rows, got a str"),
+        ([3], "row 0: expected values by the columns' names, got a int"),
+        (["ab"], "row 0: expected values by the columns' names, got a str"),
+        (np.zeros((2, 3)), "row 0: expected 2 values: size, colour, got 3"),
+        (np.array(3), "row 0: expected values by the columns' names, got a int"),
         ([[1]], "row 0: expected 2 values: size, colour, got 1"),
         ([{"size": 1}], "row 0: expected the columns size, colour, got no 'colour'"),
         ([{"size": 1, "colour": "red", "a": 0}], "row 0: expected the columns .*, got 'a' too"),
@@ -498,3 +515,25 @@ def test_an_encoder_is_written_as_json():
                 [{"name": "a", "categories": [1]}], [{"name": "a", "categories": 4}]):  # fmt: skip
         with pytest.raises(ValueError, match=r"(columns|name|categories): expected"):
             TableEncoder.from_json(bad)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ",".join(f"column{k}" for k in range(500))
+        + "\n"
+        + "1," * 498
+        + "x,1\n"
+        + "2," * 499
+        + "0\n",
+        f"a,{'n' * 400},y\n1,2,0\n2,{'9' * 400},1\n",
+        f"a,{'n' * 400},y\n1,,0\n",
+        f"colour,y\n{'r' * 400},a\n,b\n",
+    ],
+)
+@pytest.mark.parametrize("label", [None, "none of them"])
+def test_a_message_is_short_however_wide_the_table_is(tmp_path, text, label):
+    write(tmp_path, text)
+    with pytest.raises(ValueError, match="expected") as fault:
+        whole(tmp_path, label=label)
+    assert len(str(fault.value).replace(str(tmp_path), "")) < 300

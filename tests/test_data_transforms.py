@@ -1,10 +1,23 @@
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 
-from jaxnets.data import Compose, ImageRows, Normalize, ToFloat
+from jaxnets.data import (
+    Affine,
+    CenterCrop,
+    Compose,
+    ImageRows,
+    Normalize,
+    Pad,
+    Resize,
+    Rotate,
+    ToFloat,
+)
+from jaxnets.data.transforms.record import describe_transform, make_transform
 
 PIXELS = np.arange(256, dtype=np.uint8).reshape(4, 8, 8, 1)
 COLOURS = np.random.default_rng(0).integers(0, 256, (4, 5, 6, 3), dtype=np.uint8)
@@ -187,3 +200,43 @@ def test_different_transforms_differ_and_cannot_be_changed():
         ToFloat().dtype = jnp.float64
     with pytest.raises(AttributeError, match="mean"):
         Normalize(0, 1).mean = 2
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        None,
+        Compose(),
+        Compose(ToFloat("bfloat16"), Normalize(MEANS, STDS), ImageRows()),
+        Compose(Pad((1, 2, 3, 4), 0.5, "edge"), Compose(CenterCrop((5, 4)), Resize(7)), ToFloat()),
+        Compose(Affine(3, (1, 2), 1.5, 4, "bilinear"), Rotate(90, "bilinear", 2)),
+    ],
+)
+def test_a_transform_is_recorded_and_made_again(transform):
+    record = json.loads(json.dumps(describe_transform(transform)))
+    assert make_transform(record) == transform
+
+
+def test_a_transform_alone_is_recorded_as_a_list_of_one():
+    assert make_transform(describe_transform(Resize((2, 3)))) == Compose(Resize((2, 3)))
+
+
+def test_what_a_record_cannot_hold_is_named_and_refused_when_it_is_used():
+    def halved(x):
+        return x / 2
+
+    class Named(ToFloat):  # computes something else, for all that is known
+        pass
+
+    for transform, name in ((halved, "halved"), (Named(), "Named")):
+        made = make_transform(describe_transform(Compose(ToFloat(), transform)))
+        assert describe_transform(made) == describe_transform(Compose(ToFloat(), transform))
+        message = f"transform: expected load.* with the function {name} of the saved run, got none"
+        with pytest.raises(ValueError, match=message):
+            made(PIXELS)
+
+
+@pytest.mark.parametrize("record", [3, {}, [3], [{}], [{"name": "Blur"}], [{"name": "Pad"}]])
+def test_a_damaged_record_of_a_transform_is_refused(record):
+    with pytest.raises(ValueError, match="transform: expected"):
+        make_transform(record)

@@ -381,6 +381,15 @@ def test_weights_that_were_split_are_computed(change, kind):
             assert torch.equal(to_torch(model)[f"{number}.{name}"], getattr(layer, name))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weight_norm_of_any_dtype_is_computed(dtype):
+    twin = torch_perceptron(utils.parametrizations.weight_norm)
+    expected, model = twin[0].weight.detach(), perceptron()
+    load_torch(model, {name: value.to(dtype) for name, value in twin.state_dict().items()})
+    error = (to_torch(model)["0.weight"] - expected).abs().max() / expected.abs().max()
+    assert error < (0.02 if dtype is torch.bfloat16 else 0.003)
+
+
 def test_weight_norm_needs_no_torch(monkeypatch):
     twin, model = torch_perceptron(utils.parametrizations.weight_norm), perceptron()
     state = {name: value.numpy() for name, value in twin.state_dict().items()}

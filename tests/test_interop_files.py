@@ -440,10 +440,11 @@ def test_a_crafted_dtype_is_not_believed(tmp_path):
     np.testing.assert_array_equal(found, np.ones(3))
 
 
-def test_files_without_checksums_are_read(tmp_path):
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_files_without_checksums_are_read(tmp_path, protocol):
     torch.serialization.set_crc32_options(False)
     try:
-        save_torch(mlp(), tmp_path / "w.pt")
+        torch.save(to_torch(mlp()), tmp_path / "w.pt", pickle_protocol=protocol)
     finally:
         torch.serialization.set_crc32_options(True)
     load_torch(mlp(), tmp_path / "w.pt")
@@ -480,18 +481,70 @@ class Calls:
         return self.call
 
 
-@pytest.mark.parametrize("function", [str, list, dict, int, float, range, slice])
-def test_lists_that_are_shared_many_times_are_never_written_out(tmp_path, function):
+def test_lists_that_are_shared_many_times_are_never_walked(tmp_path):
     source, model = mlp(), mlp()
-    torch.save(
-        to_torch(source) | {"a": Calls(function, (shared_lists(),)), "b": shared_lists()},
-        tmp_path / "w.pt",
-    )
-    assert load_torch(model, tmp_path / "w.pt").aside == ("a", "b")
+    torch.save(to_torch(source) | {"a": shared_lists()}, tmp_path / "w.pt")
+    assert load_torch(model, tmp_path / "w.pt").aside == ("a",)
     assert weights(model) == weights(source)
 
 
-@pytest.mark.parametrize("code", [shared_lists(), "f4" * 10**6, 3, b"f4"])
+@pytest.mark.parametrize("function", [str, list, set, torch.Tensor, np.dtype, bytearray])
+def test_no_function_is_called_with_them(tmp_path, function):
+    torch.save({"a": Calls(function, (shared_lists(),))}, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=r"\(tuples or lists that hold others many times\)"):
+        read_torch(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("function", [str, list, dict, int, float, range, slice])
+def test_what_nobody_reads_is_not_made(tmp_path, function):
+    torch.save(to_torch(mlp()) | {"a": Calls(function, ([[1]],))}, tmp_path / "w.pt")
+    assert load_torch(mlp(), tmp_path / "w.pt").aside == ("a",)
+
+
+def shared_tuples(depth=50):
+    found = ()
+    for _ in range(depth):
+        found = (found, found)
+    return found
+
+
+@pytest.mark.parametrize(
+    "value", [shared_tuples(), {"a": [shared_tuples()]}, Calls(frozenset, ([shared_tuples()],))]
+)
+@pytest.mark.parametrize("protocol", [0, 2, 5])
+@pytest.mark.parametrize("kind", ["pickle", "archive", "legacy"])
+def test_tuples_that_are_shared_many_times_are_refused_unhashed(tmp_path, value, protocol, kind):
+    if kind == "pickle":
+        (tmp_path / "w").write_bytes(pickle.dumps(value, protocol))
+    else:
+        zipped = kind == "archive"
+        options = {"_use_new_zipfile_serialization": zipped, "pickle_protocol": max(protocol, 2)}
+        torch.save({"a": torch.ones(2), "b": value}, tmp_path / "w", **options)
+    with pytest.raises(ValueError, match=r"\(tuples or lists that hold others many times\)"):
+        read_torch(tmp_path / "w")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_no_memory_is_taken_because_a_file_says_so(tmp_path, legacy):
+    torch.save(
+        to_torch(mlp()) | {"a": Calls(bytearray, (2**62,))},
+        tmp_path / "w",
+        _use_new_zipfile_serialization=not legacy,
+    )
+    assert load_torch(mlp(), tmp_path / "w").aside == ("a",)
+    (tmp_path / "w").write_bytes(pickle.dumps({"a": Calls(bytearray, (2**62,))}, 2))
+    with pytest.raises(ValueError, match="with the keys a$"):
+        read_torch(tmp_path / "w")
+
+
+def test_long_tuples_and_some_that_are_shared_are_read(tmp_path):
+    pair = (1, 2)
+    state = {"a": torch.ones(2), "b": tuple(range(10**5)), "c": [[pair] * 100] * 100}
+    torch.save(state | {"d": ((pair,) * 1000,) * 100}, tmp_path / "w")
+    assert read_torch(tmp_path / "w").aside == ("b", "c", "d")
+
+
+@pytest.mark.parametrize("code", [["f4"], "f4" * 10**6, 3, b"f4"])
 def test_a_dtype_without_a_name_is_refused(tmp_path, code):
     torch.save({"a": Calls(np.dtype, (code,))}, tmp_path / "w.pt")
     with pytest.raises(ValueError, match=r"no checkpoint \(a dtype without a name\)"):

@@ -21,6 +21,10 @@ BAD_OPTIONS = [
     (lambda: layers.InstanceNorm2d(-1), "num_features: expected a positive integer, got -1"),
     (lambda: layers.LayerNorm((3, 0)), "normalized_shape: expected a positive integer, got 0"),
     (lambda: layers.LayerNorm(()), "normalized_shape: expected at least one axis"),
+    (
+        lambda: layers.LayerNorm((8, 8)),
+        r"channels_last: expected True for PyTorch's \(C, L\), or False for \(T, F\), .* got None",
+    ),
     (lambda: layers.GroupNorm(0, 4), "num_groups: expected a positive integer"),
     (lambda: layers.GroupNorm(1, 0), "num_channels: expected a positive integer"),
     (lambda: layers.GroupNorm(2, 5), "num_channels: expected a multiple of 2 groups, got 5"),
@@ -128,15 +132,38 @@ BAD_INPUTS = [
     (lambda: layers.BatchNorm1d(3)(zeros(1, 3)), "x: expected more than one value per channel"),
     (lambda: layers.BatchNorm2d(3)(zeros(1, 1, 1, 3)), "x: expected more than one value per chan"),
     (lambda: layers.LayerNorm((2, 3))(zeros(3)), r"x: expected .* \[..., 2, 3\], got float32\[3\]"),
+    (
+        lambda: layers.LayerNorm((3, 5))(zeros(2, 5, 3)),
+        r"x: expected \[..., 3, 5\], or a normalized_shape \(5, 3\) with channels_last=True, got",
+    ),
+    (
+        lambda: layers.LayerNorm((3, 5, 6))(zeros(2, 5, 6, 3)),
+        r"x: expected \[..., 3, 5, 6\], or a normalized_shape \(5, 6, 3\)",
+    ),
+    *(
+        (lambda make=make, dim=dim: make(dim)(zeros(2, 4, 4, 4)), rf"dim: .* -1 for the .* {dim}")
+        for make in (layers.Softmax, layers.LogSoftmax, layers.GLU)
+        for dim in (1, 2, 3, -2, -3)
+    ),
+    *(
+        (lambda make=make, dim=dim: make(dim)(zeros(2, 4, 4)), rf"dim: .* -1 for .* -2 .*got {dim}")
+        for make in (layers.Softmax, layers.LogSoftmax, layers.GLU)
+        for dim in (1, 2)
+    ),
+    (lambda: layers.Softmax(2)(zeros(2, 4)), r"dim: expected an axis of float32\[2, 4\], got 2"),
     (lambda: layers.GroupNorm(2, 4)(zeros(4)), r"x: expected .* \[N, ..., 4\], got float32\[4\]"),
     (lambda: layers.GroupNorm(4, 4)(zeros(1, 4)), "x: expected more than one value per group"),
-    (lambda: layers.InstanceNorm2d(4)(zeros(1, 2, 4)), r"x: expected .* \[N, H, W, 4\]"),
+    (
+        lambda: layers.InstanceNorm2d(4)(zeros(2, 4)),
+        r"x: expected .* \[N, H, W, 4\] or \[H, W, 4\]",
+    ),
+    (lambda: layers.InstanceNorm2d(4)(zeros(1, 1, 4)), "x: expected more than one pixel"),
     (lambda: layers.InstanceNorm2d(4)(zeros(3, 1, 1, 4)), "x: expected more than one pixel"),
     (lambda: layers.PReLU(3)(zeros(2, 4)), r"x: expected \[N, ..., 3\], a slope per channel"),
     (lambda: layers.GLU()(zeros(2, 3)), r"x: expected an even size along axis -1, got float32"),
     (
-        lambda: layers.Dropout2d(0.5, rngs=nnx.Rngs(0))(zeros(2, 3)),
-        r"x: expected a floating-point array \[N, H, W, C\]",
+        lambda: layers.Dropout2d(0.5, rngs=nnx.Rngs(0))(zeros(3)),
+        r"x: expected a floating-point array \[N, ..., C\], got float32\[3\]",
     ),
     (
         lambda: layers.Embedding(3, 2, rngs=nnx.Rngs(0))(zeros(2)),
@@ -271,6 +298,16 @@ def test_dropout2d_drops_whole_channels():
     channels = outputs[:, 0, 0, :]
     np.testing.assert_array_equal(outputs, np.broadcast_to(channels[:, None, None], outputs.shape))
     np.testing.assert_allclose((channels != 0).mean(), 0.75, atol=0.03)
+
+
+def test_dropout2d_drops_channels_of_sequences_and_values_of_vectors():
+    layer = layers.Dropout2d(0.5, rngs=nnx.Rngs(0))
+    outputs = dropped(layer, (64, 8, 32))
+    np.testing.assert_array_equal(outputs, np.broadcast_to(outputs[:, :1], outputs.shape))
+    values = dropped(layer, (64, 32))
+    for channels in (outputs[:, 0], values):
+        assert set(np.unique(channels)) == {0.0, 2.0}
+        np.testing.assert_allclose((channels != 0).mean(), 0.5, atol=0.04)
 
 
 @pytest.mark.parametrize("kind", [layers.Dropout, layers.Dropout2d])

@@ -160,6 +160,14 @@ def test_a_folder_that_others_can_write_to_is_not_used(make, cache, caplog, act,
     assert re.search(message, caplog.text)
 
 
+def test_a_full_disk_is_not_used(make, cache, caplog, monkeypatch):
+    make()
+    monkeypatch.setattr(compilation, "_LEAST_ROOM", 2**70)
+    assert [make(), make()] == [2, 3]
+    (said,) = caplog.records
+    assert f"{cache} is not used as a cache: its disk is full; JAXNETS_CACHE" in said.getMessage()
+
+
 def test_a_library_that_cannot_be_kept_is_open_all_the_same(make, cache, code, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -196,7 +204,13 @@ def test_another_process_at_the_same_moment(make, cache, code):
     """What a killed one left behind, whose number this one has, is not in the way."""
     cache.mkdir(mode=0o700)
     (cache / f"{NAME}.{os.getpid()}").mkdir()
+    old, new = cache / ".partial-native-a", cache / ".partial-native-b"
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (0, time.time() - 2 * library.MEMORY))
     assert [make(), make()] == [1, 1]
+    assert new.exists()  # somebody may be writing it
+    assert not old.exists()
 
 
 def test_what_is_open_does_not_depend_on_its_file(make, cache):
@@ -227,7 +241,7 @@ def test_where_nothing_can_be_opened_the_reason_is_said(make, monkeypatch, tmp_p
         raise OSError(f"{path}: failed to map segment from shared object")
 
     class Noexec:
-        f_flag = os.ST_NOEXEC
+        f_flag, f_bavail, f_frsize = os.ST_NOEXEC, 2**30, 4096
 
     monkeypatch.setattr(ctypes, "CDLL", refused)
     monkeypatch.setattr(os, "statvfs", lambda path: Noexec)

@@ -152,6 +152,10 @@ BAD = {
         lambda: losses.cross_entropy(LOGITS, LABELS[:, None]),
         r"labels: expected integers of shape \(4,\) for outputs float32\[4, 3\], got int.*\[4, 1\]",
     ),
+    "classes where PyTorch has them": (
+        lambda: losses.cross_entropy(np.ones((4, 3, 5), np.float32), np.ones((4, 5), int)),
+        r"labels: .* with the classes on the last axis, PyTorch's 1, got int.*\[4, 5\]",
+    ),
     "fewer labels": (lambda: losses.nll_loss(LOGITS, LABELS[:3]), r"labels: .* got int.*\[3\]"),
     "labels that are numbers": (
         lambda: losses.nll_loss(LOGITS, ONES),

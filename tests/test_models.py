@@ -1,3 +1,4 @@
+import json
 from functools import partial
 
 import jax
@@ -209,3 +210,11 @@ def test_probabilities_are_probabilities():
 def test_bad_arguments_are_named(build, message):
     with pytest.raises(ValueError, match=message):
         build(nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_network_tells_the_arguments_that_make_another_of_its_kind(name):
+    network = nnx.eval_shape(lambda: CASES[name].build(nnx.Rngs(0)))
+    options = json.loads(json.dumps(network.options))
+    another = nnx.eval_shape(lambda: type(network)(**options, rngs=nnx.Rngs(1)))
+    assert nnx.split(another)[0] == nnx.split(network)[0]

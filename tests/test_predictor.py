@@ -78,7 +78,14 @@ def test_what_is_no_batch(inputs, message):
         predictor(Network())(inputs)
 
 
-@pytest.mark.parametrize("ask", [predictor, lambda model: lambda inputs: predict(model, inputs)])
+@pytest.mark.parametrize(
+    "ask",
+    [
+        predictor,
+        lambda model: lambda inputs: predict(model, inputs),
+        lambda model: lambda inputs: predict(model, inputs.tolist()),
+    ],
+)
 @pytest.mark.parametrize("number", [2**32 + 2, -(2**40)])
 def test_a_token_of_64_bits_does_not_wrap(ask, number):
     class Tokens(nnx.Module):

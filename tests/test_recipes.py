@@ -106,6 +106,14 @@ def test_lenet_takes_squares():
         sizes("cifar10-lenet", images((32, 28, 3), 2))
 
 
+def test_another_number_of_channels_needs_other_means():
+    message = r"normalize: expected one mean .* each channel of uint8\[32, 32, 1\], got \(\(0.4914"
+    with pytest.raises(ValueError, match=message):
+        sizes("cifar10-lenet", images((32, 32, 1), 2))
+    found = sizes("cifar10-lenet", images((32, 32, 1), 2), normalize=(0.5, 0.5))
+    assert found == {"in_channels": 1, "num_classes": 2, "image_size": 32}
+
+
 @pytest.mark.parametrize("name", ["shift", "crop-flip", "mixup", "cutmix"])
 def test_augmentations_follow_the_data(name):
     recipe = dataclasses.replace(recipes.recipe("cifar10-image-classifier"), augment=name)

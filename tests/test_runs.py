@@ -8,9 +8,17 @@ from unittest import mock
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 from PIL import Image
 
-from jaxnets import recipes, runs
+import jaxnets
+from jaxnets import MLP, TextClassifier, fit, losses, optimizers, predict, recipes, runs
+from jaxnets.cli import main
+from jaxnets.data import Dataset, Normalize, Split
+from jaxnets.data.text import TextDataset, TextEncoder, Tokenizer, Vocabulary
+from jaxnets.layers import Linear
+from jaxnets.training import Callback, EarlyStopping, Program
+from jaxnets.training.progress import describe
 
 PIXELS = jax.ShapeDtypeStruct((4, 6, 1), np.dtype("uint8"))
 COLOURS = jax.ShapeDtypeStruct((4, 6, 3), np.dtype("uint8"))
@@ -227,3 +235,182 @@ def test_values_without_a_known_range_are_refused(tmp_path, kind):
 def test_a_run_on_other_examples_takes_no_image(tmp_path, spec):
     with pytest.raises(ValueError, match="image: expected a run on images, got a run on examples"):
         read(tmp_path, Image.fromarray(LEVELS), jax.ShapeDtypeStruct(spec[0], np.dtype(spec[1])))
+
+
+# Runs from Python
+
+
+class Own(nnx.Module):
+    """A network that is none of the documented ones."""
+
+    def __init__(self, rngs):
+        self.fc = Linear(4, 3, rngs=rngs)
+        self.options = (print,)
+
+    def __call__(self, x):
+        return self.fc(x)
+
+
+def doubled(x):
+    return 2 * x
+
+
+def trained(model, transform=None, **options):
+    draw = np.random.default_rng(0)
+    split = Split(draw.normal(size=(12, 4)).astype(np.float32), np.arange(12, dtype=np.int32) % 3)
+    data = Dataset("drawn", split, split.take(6), ("red", "green", "blue"))
+    settings = {"loss": losses.cross_entropy, "optimizer": optimizers.sgd(0.1), "batch_size": 4}
+    settings |= {"epochs": 3, "progress": "none", "transform": transform}
+    return fit(model, data, **{**settings, **options}), split.inputs
+
+
+def test_a_run_is_saved_and_loaded_in_a_line_each(tmp_path):
+    early = EarlyStopping(None, metric="train_loss", restore_best=True)
+    run, inputs = trained(MLP((4, 8, 3), rngs=nnx.Rngs(0)), Normalize(1, 2), callbacks=[early])
+    run.save(tmp_path / "a" / "run")
+    files = sorted(path.name for path in (tmp_path / "a" / "run").iterdir())
+    assert files == ["curves.png", "history.csv", "run.json", "weights"]
+    saved = jaxnets.load(tmp_path / "a" / "run")
+    assert (saved.history, saved.restored) == (run.history, run.restored)
+    assert (saved.class_names, saved.classifies) == (("red", "green", "blue"), True)
+    assert (saved.inputs, saved.recipe) == (jax.ShapeDtypeStruct((4,), np.dtype("float32")), None)
+    expected = predict(run.model, inputs, transform=Normalize(1, 2))
+    np.testing.assert_array_equal(saved.predict(inputs), expected)
+    np.testing.assert_allclose(saved.predictor()(inputs), expected, rtol=1e-5)
+    assert repr(saved).splitlines() == [
+        "SavedRun of MLP, 67 parameters",
+        "  inputs float32[4]",
+        "  3 classes: red, green, blue",
+        f"  {describe(run.epoch, 3)}",
+    ]
+    with pytest.raises(ValueError, match="directory: expected a new or empty folder, got .*run'"):
+        run.save(tmp_path / "a" / "run")
+
+
+def test_a_network_and_a_transform_of_ones_own_are_handed_over(tmp_path):
+    run, inputs = trained(Own(nnx.Rngs(0)), doubled)
+    run.save(tmp_path / "run")
+    with pytest.raises(ValueError, match="model: expected a network of the saved kind, .*Own"):
+        jaxnets.load(tmp_path / "run")
+    other = Own(nnx.Rngs(1))
+    before = np.array(other.fc.kernel[...])
+    saved = jaxnets.load(tmp_path / "run", model=other)
+    with pytest.raises(ValueError, match="with the function doubled of the saved run, got none"):
+        saved.predict(inputs)
+    saved = jaxnets.load(tmp_path / "run", model=other, transform=doubled)
+    np.testing.assert_array_equal(
+        saved.predict(inputs), predict(run.model, inputs, transform=doubled)
+    )
+    np.testing.assert_array_equal(other.fc.kernel[...], before)
+    with pytest.raises(ValueError, match="expected weights of this network, got fc.bias is flo"):
+        jaxnets.load(tmp_path / "run", model=MLP((4, 8, 3), rngs=nnx.Rngs(0)))
+    with pytest.raises(ValueError, match="model: expected an nnx.Module, got the class Own"):
+        jaxnets.load(tmp_path / "run", model=Own)
+
+
+def test_a_text_run_keeps_its_encoder(tmp_path):
+    encoder = TextEncoder(Tokenizer(), Vocabulary.from_counts({"good": 2, "bad": 1}), length=3)
+    split = Split(encoder(["good", "bad bad"]), np.array([1, 0], np.int32))
+    data = TextDataset("words", split, split, encoder=encoder)
+    model = TextClassifier(4, 3, 5, rngs=nnx.Rngs(0))
+    loss, optimizer = losses.binary_cross_entropy, optimizers.sgd(0.1)
+    run = fit(model, data, loss=loss, optimizer=optimizer, epochs=1, progress="none")
+    run.save(tmp_path / "run")
+    saved = jaxnets.load(tmp_path / "run")
+    assert saved.encoder == encoder
+    np.testing.assert_array_equal(
+        saved.predict(["good", "bad bad"]), predict(run.model, split.inputs)
+    )
+
+
+def test_a_folder_of_the_command_line_is_loaded_too(tmp_path, capsys):
+    flags = ["--epochs", "1", "--quiet", "--out", str(tmp_path / "run")]
+    assert main(["train", "linear-regression", *flags]) == 0
+    saved = jaxnets.load(tmp_path / "run")
+    assert (saved.recipe.name, saved.classifies, len(saved.history)) == (
+        "linear-regression", False, 1,
+    )  # fmt: skip
+    assert saved.predict(np.zeros((2, 1), np.float32)).shape == (2, 1)
+
+
+def test_predict_on_a_run_from_python_needs_no_data_set(tmp_path, capsys):
+    run, _ = trained(MLP((4, 8, 3), rngs=nnx.Rngs(0)))
+    run.save(tmp_path / "run")
+    assert main(["predict", str(tmp_path / "run"), "--index", "0"]) == 2
+    message = "index: expected none, as the folder of a run from Python does not name its data"
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"model": None}, "run: expected a run.json written by jaxnets, got "),
+        ({"model": {"class": "jaxnets.models.mlp.MLP", "options": {"size": 3}}}, "run: expected a"),
+        ({"transform": 3}, "run: expected a .*transform: expected a list of steps, .*, got 3"),
+        ({"history": [{"epoch": 1}]}, "run: expected a run.json written by jaxnets, got "),
+    ],
+)
+def test_a_damaged_record_is_named(tmp_path, change, message):
+    trained(MLP((4, 8, 3), rngs=nnx.Rngs(0)), epochs=1)[0].save(tmp_path / "run")
+    path = tmp_path / "run" / "run.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(ValueError, match=message):
+        jaxnets.load(tmp_path / "run")
+
+
+# What a person sees
+
+
+def test_a_run_is_shown_in_a_few_lines_without_arrays():
+    run, _ = trained(MLP((4, 8, 3), rngs=nnx.Rngs(0)), epochs=2)
+    lines = repr(run).splitlines()
+    assert lines[0] == "TrainingRun of MLP, 67 parameters, 2 epochs on cpu"
+    test, right = run.test, f"({run.test.correct}/6)"
+    assert lines[2] == f"  test   loss {test.loss:.4f}  accuracy {test.accuracy:.2%} {right}"
+    stopped = dataclasses.replace(run, stopped="enough", restored=1)
+    assert repr(stopped).splitlines()[-2:] == ["  restored: epoch 1", "  stopped: enough"]
+    assert f"train  loss {run.history[0].train_loss:.4f}" in repr(stopped)
+
+
+def test_what_a_run_is_made_of_is_shown_in_a_line():
+    seen = []
+
+    class Look(Callback):
+        def end(self):
+            seen.append(repr(self.run))
+
+    run, _ = trained(MLP((4, 8, 3), rngs=nnx.Rngs(0)), epochs=1, callbacks=[Look()])
+    assert seen == ["RunSoFar: step 3, 1 of 1 epochs done"]
+    assert repr(run.state) == (
+        "TrainState of 67 parameters, 0 other numbers of the model, 2 of the optimizer"
+    )
+    program = Program(nnx.split(run.model)[0], losses.cross_entropy, optimizers.sgd(0.1))
+    assert "Linear" not in repr(program)
+
+
+def test_many_runs_are_shown_with_their_summaries():
+    rates = [0.1 * n for n in range(1, 9)]
+    runs, _ = trained(lambda rngs: MLP((4, 3), rngs=rngs), epochs=1, seeds=2, learning_rates=rates)
+    lines = repr(runs).splitlines()
+    assert lines[0] == "TrainingRuns: 16 of MLP on cpu"
+    accuracy = runs.by_learning_rate[0.1].accuracy.in_words(".2%")
+    assert lines[1] == f"  learning rate 0.1: test accuracy {accuracy}"
+    assert lines[-1] == "  and 2 more learning rates"
+    member = repr(runs.members[1]).splitlines()
+    assert member[:2] == [
+        "MemberRun of MLP, 15 parameters, 1 epoch on cpu",
+        "  seed 1, learning rate 0.1",
+    ]
+
+
+def test_the_curves_are_a_figure_that_a_notebook_shows(tmp_path):
+    run, _ = trained(MLP((4, 8, 3), rngs=nnx.Rngs(0)), epochs=2)
+    figure = run.plot(tmp_path / "curves.png", title="red, green and blue")
+    assert [axes.get_ylabel() for axes in figure.axes] == ["loss", "accuracy (%)"]
+    drawn = figure.axes[0].lines[1].get_ydata()
+    assert list(drawn) == [record.test_loss for record in run.history]
+    with Image.open(tmp_path / "curves.png") as image:
+        assert image.width > image.height > 300
+    assert run.plot()._repr_png_().startswith(b"\x89PNG")
+    run.plot(tmp_path / "curves.svg")
+    assert "<svg" in (tmp_path / "curves.svg").read_text()

@@ -63,7 +63,7 @@ def test_bad_learning_rate(name, lr):
         ("step_lr", {"step_size": 0}, "step_size: expected a positive integer, got 0"),
         ("step_lr", {"step_size": 2, "gamma": 0}, "gamma: expected a finite number > 0, got 0"),
         ("step_lr", {"step_size": 2**31}, "step_size: expected an integer of 32 bits"),
-        ("multi_step_lr", {"milestones": [3, 0]}, "milestones: expected a positive integer, got 0"),
+        ("multi_step_lr", {"milestones": [3, -1]}, "milestones: expected an integer >= 0, got -1"),
         ("multi_step_lr", {"milestones": [3], "gamma": -1}, "gamma: expected a finite number > 0"),
         ("exponential_lr", {"gamma": math.nan}, "gamma: expected a finite number > 0, got nan"),
         ("polynomial_lr", {"total_iters": 0}, "total_iters: expected a positive integer, got 0"),
@@ -131,7 +131,7 @@ def test_bad_maximum_of_a_cycle():
         (1, 5, "milestones: expected a sequence of counts of steps, got 5"),
         (0, [], "milestones: expected one fewer than schedules, got 0 schedules and 0 milestones"),
         (2, [], "milestones: expected one fewer than schedules, got 2 schedules and 0 milestones"),
-        (2, [0], "milestones: expected a positive integer, got 0"),
+        (2, [-1], "milestones: expected an integer >= 0, got -1"),
         (3, [5, 5], r"milestones: expected increasing counts of steps, got \[5, 5\]"),
     ],
 )

@@ -108,8 +108,9 @@ def places(value, way=()):
 def variants(path):
     """What a file may hold instead: each value replaced or gone, and what is no record at all."""
     whole = json.loads(path.read_text())
+    alike = list(whole.get("files", ()))[2:]
     for way in places(whole):
-        if way[0] in _FOR_PEOPLE:
+        if way[0] in _FOR_PEOPLE or not {*alike}.isdisjoint(way):
             continue
         *outer, last = way
         for value in (*VALUES, ...):
@@ -181,6 +182,22 @@ def test_sizes_that_the_weights_do_not_have_are_refused_before_memory_is_taken(o
         path.write_text(json.dumps(changed))
         with pytest.raises(InputError, match=rf"{name}: expected at most \d+, as the weights say"):
             runs.read(own)
+
+
+def test_an_encoder_of_another_vocabulary_is_refused(own):
+    text = json.loads((own / "text.json").read_text())
+    text["vocabulary"]["tokens"].append("more")
+    (own / "text.json").write_text(json.dumps(text))
+    with pytest.raises(
+        InputError, match=r"vocab_size: expected the 5 tokens of .*text.json, got 4"
+    ):
+        runs.read(own)
+    text["vocabulary"]["tokens"].pop()
+    (own / "text.json").write_text(json.dumps(text | {"length": 2**31 - 1}))
+    with pytest.raises(
+        InputError, match=r"inputs: expected rows of 2147483647 tokens, .*int32\[2\]"
+    ):
+        runs.read(own)
 
 
 def test_a_tampered_encoder_is_refused(own):

@@ -23,6 +23,7 @@ from jaxnets.training import (
     initialize,
     plot_history,
     predict,
+    progress,
     train_step,
     write_history,
 )
@@ -299,6 +300,34 @@ def test_the_bar_leaves_one_line_an_epoch(capsys):
         "epoch 1/2",
         "epoch 2/2",
     ]
+
+
+def test_the_bar_says_that_a_program_is_compiled(monkeypatch):
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    said = []
+
+    def seen(bar, task, **fields):
+        said.append(fields.get("now"))
+
+    monkeypatch.setattr("rich.progress.Progress.update", seen)
+    train(progress="bar", epochs=1)
+    assert said[:2] == ["compiling (once)", "loss –"]
+    assert said[2].startswith("loss ")
+    shown = said.index(said[2])
+    assert said[shown + 1 :].count("compiling (once)") >= 1  # the last, smaller batch
+
+
+def test_lines_say_on_standard_error_that_compiling_takes_long(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "PATIENCE", 0.0)
+    train(progress="lines", epochs=1)
+    out, err = capsys.readouterr()
+    assert err == "compiling (once)\n"
+    assert "compiling" not in out
+    train(progress="none", epochs=1)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(progress, "PATIENCE", 60.0)
+    train(progress="lines", epochs=1)
+    assert capsys.readouterr().err == ""
 
 
 def test_history_as_csv_and_png(tmp_path):

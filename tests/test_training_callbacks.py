@@ -4,6 +4,7 @@ import signal
 import warnings
 
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
@@ -16,6 +17,7 @@ from jaxnets.training import (
     EpochRecord,
     Interrupted,
     LossSpikes,
+    ReduceLROnPlateau,
     RunSoFar,
     Saving,
     StopTraining,
@@ -257,6 +259,61 @@ def test_a_resumed_run_stops_where_it_would_have(tmp_path):
     assert len(train(early(4), save=Saving(tmp_path), resume=True, epochs=9).history) == 5
 
 
+FAST = optimizers.sgd(lr=3.0)  # with which the test loss goes up and down
+
+
+def at_each_epoch(**options):
+    """The model after each of six epochs."""
+    seen = []
+
+    class Look(Callback):
+        def __call__(self, record):
+            seen.append(self.run.model)
+
+    train(Look(), epochs=6, optimizer=FAST, **options)
+    return seen
+
+
+@pytest.mark.parametrize("metric", ["test_loss", "test_accuracy", "train_loss", "train_accuracy"])
+def test_the_best_epoch_is_restored_by_any_metric(metric):
+    run = train(EarlyStopping(None, metric=metric, restore_best=True), epochs=6, optimizer=FAST)
+    values = [getattr(record, metric) for record in run.history]
+    best = (min if metric.endswith("loss") else max)(values)
+    assert run.restored == 6 - values[::-1].index(best)
+    assert (len(run.history), run.stopped) == (6, None)
+    assert run.epoch == run.history[run.restored - 1]
+    assert (run.test.loss, run.test.accuracy) == (run.epoch.test_loss, run.epoch.test_accuracy)
+    assert int(run.state.epoch) == run.restored
+    expected = at_each_epoch()[run.restored - 1]
+    np.testing.assert_array_equal(run.model.kernel[...], expected.kernel[...])
+
+
+def test_the_best_epoch_of_a_stopped_run_is_restored_and_it_is_said(capsys):
+    early = EarlyStopping(1, min_delta=10, restore_best=True)
+    run = train(early, epochs=6, optimizer=optimizers.sgd(lr=1e-3), progress="lines")
+    assert (len(run.history), run.restored) == (2, 2)  # better, though not by ten
+    worse = optimizers.sgd(lr=30.0)
+    run = train(EarlyStopping(2, restore_best=True), epochs=9, optimizer=worse, progress="lines")
+    assert run.restored < len(run.history)
+    said = f"restored: the weights of epoch {run.restored}, the best by test_loss"
+    assert capsys.readouterr().out.splitlines()[-1] == said
+
+
+def test_without_being_asked_to_a_run_ends_with_its_last_weights():
+    run = train(EarlyStopping(None), epochs=6, optimizer=FAST)
+    assert run.restored is None
+    assert run.epoch == run.history[-1]
+    np.testing.assert_array_equal(run.model.kernel[...], at_each_epoch()[-1].kernel[...])
+
+
+def test_stopping_and_saving_have_one_metric(tmp_path):
+    early, saving = EarlyStopping(2, metric="test_accuracy"), Saving(tmp_path, metric="test_loss")
+    message = "metric: expected the same for stopping and saving, got test_accuracy and test_loss"
+    with pytest.raises(ValueError, match=message):
+        train(early, save=saving)
+    assert not os.listdir(tmp_path)
+
+
 def test_early_stopping_by_what_is_not_measured():
     early = EarlyStopping(1, metric="test_accuracy")
     message = "metric: expected one that the run measures, got test_accuracy"
@@ -315,6 +372,12 @@ def test_spikes_are_warned_of_in_a_run():
             "min_delta: expected a finite number >= 0, got -1",
         ),
         (lambda: EarlyStopping(1, metric="loss"), "metric: expected one of test_loss, test_acc"),
+        (lambda: EarlyStopping(1, restore_best="no"), "restore_best: expected True or False, got "),
+        (lambda: Saving("x", metric="loss"), "metric: expected one of test_loss, test_accuracy, "),
+        (
+            lambda: train(save=Saving("x", metric="train_accuracy"), correct=None),
+            "metric: expected one that the run measures, got train_accuracy",
+        ),
         (lambda: LossSpikes(1.0), "factor: expected a finite number > 1, got 1.0"),
         (lambda: LossSpikes(window=0), "window: expected a positive integer, got 0"),
     ],
@@ -322,3 +385,72 @@ def test_spikes_are_warned_of_in_a_run():
 def test_bad_arguments_are_named(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+class Rates(Callback):
+    """Writes down the learning rate after each epoch."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, record):
+        self.seen += self.run.learning_rates
+
+
+def test_a_plateau_follows_an_accuracy_that_is_to_grow():
+    rates = Rates()
+    plateau = ReduceLROnPlateau(patience=1, metric="test_accuracy", threshold=1)
+    train(plateau, rates, epochs=4)  # none is twice as good as the first
+    np.testing.assert_allclose(rates.seen, [0.1, 0.1, 0.01, 0.01], rtol=1e-6)
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 5])
+def test_a_plateau_goes_on_exactly(epochs, tmp_path):
+    def plateau(rates, **options):
+        lower = ReduceLROnPlateau(factor=0.4, patience=1, threshold=0.5, cooldown=1, min_lr=0.01)
+        return train(lower, rates, **options)
+
+    whole = plateau(every := Rates(), epochs=8)
+    assert len(set(every.seen)) == 3
+    plateau(Rates(), epochs=epochs, save=Saving(tmp_path))
+    again = plateau(later := Rates(), epochs=8, save=Saving(tmp_path), resume=True)
+    assert later.seen == every.seen[epochs:]
+    np.testing.assert_array_equal(again.step_losses, whole.step_losses)
+    np.testing.assert_array_equal(again.model.kernel[...], whole.model.kernel[...])
+
+
+def test_learning_rates_that_a_callback_sets_are_those_of_the_next_step():
+    class Still(Callback):
+        def __call__(self, record):
+            self.run.set_learning_rates(0.0)
+
+    run = train(Still(), epochs=3)
+    first, second, third = (record.test_loss for record in run.history)
+    assert second == third == first
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "options", "message"),
+    [
+        (SGD, {"min_lr": [0.1, 0.2]}, "min_lr: expected a number, or one for each of 1 parameter"),
+        (SGD, {"factor": 1.0}, r"factor: expected a number in \[0, 1\), got 1"),
+        (SGD, {"metric": "loss"}, "metric: expected one of test_loss, .*, got loss"),
+        (SGD, {"mode": "most"}, "mode: expected one of min, max, got most"),
+        (optax.sgd(0.1), {}, "optimizer: expected one of jaxnets.optimizers, got another"),
+        (
+            optimizers.sgd(optimizers.exponential_lr(0.1, 0.9)),
+            {},
+            "optimizer: expected learning rates that are numbers, .*, got one that follows a sch",
+        ),
+    ],
+)
+def test_a_plateau_needs_a_rate_that_it_can_lower(optimizer, options, message):
+    with pytest.raises(ValueError, match=message):
+        train(ReduceLROnPlateau(**options), optimizer=optimizer)
+
+
+def test_a_plateau_by_what_is_not_measured():
+    with pytest.raises(
+        ValueError, match="metric: expected one that the run measures, got test_acc"
+    ):
+        train(ReduceLROnPlateau(metric="test_accuracy"), correct=None)

@@ -7,6 +7,8 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
+import time
 import warnings
 from pathlib import Path
 
@@ -18,8 +20,11 @@ import pytest
 from flax import nnx
 from orbax.checkpoint import v1 as ocp
 
-from jaxnets.training import initialize
+from jaxnets import losses
+from jaxnets.data import ToFloat
+from jaxnets.training import evaluate, initialize, storage
 from jaxnets.training.checkpoints import Checkpoints, read, steps
+from tests.pages import blocks
 
 DTYPES = """
     bool int2 int4 int8 int16 int32 int64 uint2 uint4 uint8 uint16 uint32 uint64 float4_e2m1fn
@@ -438,6 +443,41 @@ def test_a_disk_that_is_full_at_the_last_moment_leaves_the_older_checkpoints(tmp
     Checkpoints(tmp_path / "c").close()  # it is let go of nevertheless
 
 
+def test_what_is_written_after_a_failure_is_removed_too(tmp_path, monkeypatch):
+    """Of many arrays Orbax reports the first failure while it writes the others."""
+
+    def late():
+        time.sleep(0.1)
+        (tmp_path / "c" / ".partial-step-2" / "step-2" / "state").mkdir(parents=True)
+
+    def failing(folder, arrays):
+        threading.Thread(target=late).start()
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with Checkpoints(filled(tmp_path / "c", 1)) as checkpoints:
+        monkeypatch.setattr(storage, "start_writing", failing)
+        with pytest.raises(OSError, match="step-2 could not be saved: Input/output error"):
+            checkpoints.save(1, {}, step=2)
+        assert sorted(os.listdir(tmp_path / "c")) == ["lock", "step-1"]
+        (tmp_path / "c" / ".partial-step-2").mkdir()  # still later
+    assert sorted(os.listdir(tmp_path / "c")) == ["lock", "step-1"]
+    monkeypatch.undo()
+    (tmp_path / "c" / ".removed-step-9").touch()  # no folder
+    with Checkpoints(tmp_path / "c"):
+        assert sorted(os.listdir(tmp_path / "c")) == ["lock", "step-1"]
+
+
+def test_any_failure_to_save_leaves_nothing(tmp_path, monkeypatch):
+    def failing(folder, arrays):
+        raise RuntimeError("out of memory")
+
+    with Checkpoints(filled(tmp_path / "c", 1)) as checkpoints:
+        monkeypatch.setattr(storage, "start_writing", failing)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            checkpoints.save(1, {}, step=2)
+        assert sorted(os.listdir(tmp_path / "c")) == ["lock", "step-1"]
+
+
 def test_a_folder_that_vanishes_is_an_error_and_is_not_made_again(tmp_path):
     with Checkpoints(filled(tmp_path / "c", 1)) as checkpoints:
         shutil.rmtree(tmp_path / "c")
@@ -463,3 +503,42 @@ def test_the_python_of_the_page_on_checkpoints_runs(tmp_path):
     assert done.stdout == text.split("```")[0], done.stderr
     listed = {path.name for path in (tmp_path / "run" / "checkpoints" / "step-100").iterdir()}
     assert listed >= {"state", "arrays.json", "checkpoint.json", "manifest.json"}
+
+
+def test_the_page_reads_the_best_epoch_of_a_run_as_it_says(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parent.parent / "docs" / "checkpoints.md").read_text()
+    names = {}
+    exec(blocks(page, "python")[1], names)
+    assert capsys.readouterr().out == blocks(page, "text")[1]
+    split, options = names["data"].test, {"loss": losses.cross_entropy, "transform": ToFloat()}
+    found = evaluate(names["model"], split, **options)
+    assert found.accuracy == max(record.test_accuracy for record in names["run"].history)
+
+
+def test_scores_of_another_metric_than_the_newest_ones_do_not_count(tmp_path):
+    with Checkpoints(tmp_path / "c", keep=1) as checkpoints:
+        for step, (score, metric) in enumerate([(0.9, "accuracy"), (-2.0, "loss"), (None, None)]):
+            checkpoints.save(1, {}, step=step, score=score, metric=metric)
+        checkpoints.wait()
+        assert checkpoints.steps() == [1, 2]
+    best = read(tmp_path / "c", "best")
+    assert (best.step, best.score, best.metric) == (1, -2.0, "loss")
+    assert repr(best) == f"Saved: step 1, score -2 by loss, in {tmp_path / 'c' / 'step-1'}"
+    refused = pytest.raises(ValueError, match="metric: expected a word or None, got 3")
+    with Checkpoints(tmp_path / "c") as checkpoints, refused:
+        checkpoints.save(1, {}, step=9, score=1.0, metric=3)
+
+
+def test_a_checkpoint_is_read_by_its_number(tmp_path):
+    filled(tmp_path / "c", 3)
+    assert (read(tmp_path / "c", 2).step, read(tmp_path / "c", 9)) == (2, None)
+    truncate(tmp_path / "c" / "step-2" / "checkpoint.json")
+    with pytest.raises(ValueError, match="directory: expected an intact checkpoint, got .*step-2"):
+        read(tmp_path / "c", 2)
+
+
+def test_a_checkpoint_of_something_else_holds_no_model(tmp_path):
+    saved = read(filled(tmp_path / "c"))
+    with pytest.raises(ValueError, match=r"like: expected the model .*'bias'.* is missing, not fl"):
+        saved.model(nnx.Linear(2, 3, rngs=nnx.Rngs(0)))

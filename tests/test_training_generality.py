@@ -12,6 +12,7 @@ from jaxnets import losses, metrics, optimizers
 from jaxnets.data import Dataset, Mixup, Split
 from jaxnets.layers import Dropout, Linear
 from jaxnets.training import NonFiniteLossError, evaluate, fit, predict
+from jaxnets.training.classes import adds_up
 
 
 def data(labels, count=12):
@@ -324,6 +325,20 @@ def test_train_and_test_loss_are_means_over_the_examples(loss):
     many = train(lambda rngs: linear(), CLASSES, loss, seeds=[0], **still)
     assert many.members[0].history[0].train_loss == pytest.approx(mean, rel=1e-4)
     assert many.loss.mean == pytest.approx(mean, rel=1e-4)
+
+
+def test_a_loss_is_tried_without_a_sound(capfd):
+    def loud(outputs, labels):
+        jax.debug.print("a loss")
+        return losses.cross_entropy(outputs, labels)
+
+    with jax.disable_jit():
+        shapes = jax.ShapeDtypeStruct((2, 3), np.float32), jax.ShapeDtypeStruct((2,), np.int32)
+        assert [adds_up(loss, lambda: shapes) for loss in (*SUMS, *MEANS)] == [True] * 3 + [
+            False
+        ] * 4
+        assert not adds_up(loud, lambda: shapes)
+    assert not capfd.readouterr().out
 
 
 def test_a_loss_that_takes_no_two_examples_is_a_mean():

@@ -72,7 +72,9 @@ NETWORKS = """
         shared = losses_of(model, data, devices=3, **options)
         np.testing.assert_allclose(shared.step_losses, alone.step_losses, rtol=1e-12)
         np.testing.assert_allclose(shared.test.loss, alone.test.loss, rtol=1e-12)
-        assert shared.test.correct == alone.test.correct
+        assert (shared.test.correct, shared.test.total) == (alone.test.correct, alone.test.total)
+        assert shared.history[0].train_accuracy == alone.history[0].train_accuracy
+        np.testing.assert_allclose(shared.history[0].train_loss, alone.history[0].train_loss)
         for one, other in zip(*(jax.tree.leaves(r.state.parameters) for r in (alone, shared))):
             np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-12)
     """
@@ -86,6 +88,12 @@ SHARED = [
     "import functools\n"
     "weighted = functools.partial(losses.cross_entropy, weight=jnp.array([1.0, 5.0, 0.2]))\n"
     "same(MLP((4, 8, 3), **wide), data((4,)), loss=weighted)",
+    # a sum over the examples, and a count of some of them
+    "import functools\n"
+    "added = functools.partial(losses.cross_entropy, reduction='sum')\n"
+    "some = lambda x, y: (((x.argmax(-1) == y) & (y > 0)).sum(), (y > 0).sum())\n"
+    "same(MLP((4, 8, 3), **wide), data((4,)), loss=added, correct=some,\n"
+    "    optimizer=optimizers.sgd(0.001))",
     "same(LeNet(1, 3, **wide), data((28, 28, 1), 10))",
     "same(RecurrentClassifier(4, 5, 2, output_dim=3, cell='lstm', **wide), data((6, 4), 20))",
     "same(RecurrentClassifier(4, 5, 2, output_dim=3, cell='gru', **wide), data((6, 4), 20))",

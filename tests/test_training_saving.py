@@ -25,7 +25,17 @@ from jaxnets.data import (
 from jaxnets.data.streaming import split as streaming
 from jaxnets.layers import BatchNorm1d, Dropout, Linear, flatten, native
 from jaxnets.models import RecurrentClassifier
-from jaxnets.training import Interrupted, Saving, Sharding, fingerprint, fit, saving
+from jaxnets.training import (
+    Callback,
+    EarlyStopping,
+    Interrupted,
+    Saving,
+    Sharding,
+    checkpoints,
+    fingerprint,
+    fit,
+    saving,
+)
 from jaxnets.training.checkpoints import read
 from jaxnets.training.compiled import Compiled
 from jaxnets.training.placement import Placement
@@ -57,6 +67,8 @@ def data(seed=0, streamed=False):
 
 # Made once, as what is compiled for one is used for the next.
 ADAM = optimizers.adam(0.01)
+# The loss of the second epoch is the smallest, by far.
+WILD = optimizers.adam(lambda count: jnp.where(count < 2 * BATCHES, 0.03, 3.0))
 SETTINGS = {
     "loss": losses.cross_entropy,
     "optimizer": ADAM,
@@ -255,6 +267,77 @@ def test_what_tells_streamed_examples_apart(monkeypatch):
     assert StreamedSplit(split).checksum() not in (whole, None)
     other = Split(split.inputs, np.where(np.arange(52) == 1, 1 - split.labels % 2, split.labels))
     assert StreamedSplit(other).checksum() != StreamedSplit(split).checksum()
+
+
+# The best epoch
+
+
+BEST = EarlyStopping(None, metric="train_loss", restore_best=True)
+
+
+@pytest.fixture(scope="module")
+def restored():
+    """A run that ends with an earlier epoch than its last."""
+    run = train(callbacks=[BEST], optimizer=WILD, epochs=5)
+    assert run.restored == 2
+    return run
+
+
+@pytest.mark.parametrize("steps", [7, 16, 35])
+def test_a_resumed_run_restores_the_same_epoch_bit_for_bit(tmp_path, restored, steps):
+    class Stop(Callback):
+        def steps(self, step, losses):
+            if step >= steps:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    options = {"optimizer": WILD, "keep": 1, "epochs": 5, "steps": 2}
+    with pytest.raises(Interrupted, match=f"after step {steps}"):
+        train(tmp_path, callbacks=[BEST, Stop()], **options)
+    again = train(tmp_path, resume=True, callbacks=[BEST], **options)
+    assert again.restored == restored.restored
+    assert_same(again, restored)
+
+
+def test_the_best_checkpoint_is_that_of_the_restored_epoch(tmp_path, restored):
+    train(tmp_path, callbacks=[BEST], optimizer=WILD, epochs=5, keep=1)
+    best = checkpoints.read(tmp_path, "best")
+    assert best.step == BATCHES * restored.restored
+    assert (best.score, best.metric) == (-restored.epoch.train_loss, "train_loss")
+    assert best.record["history"][-1]["epoch"] == restored.restored
+    other = Net()
+    expected, got = (nnx.split(model) for model in (restored.model, best.model(other)))
+    jax.tree.map(np.testing.assert_array_equal, *map(numbers, (expected[1], got[1])))
+    assert expected[0] == got[0]
+    with pytest.raises(ValueError, match=r"like: expected the model that .* is float32\[16, 8\], "):
+        best.model(Net(9))
+    with pytest.raises(ValueError, match="model: expected an nnx.Module, got a str"):
+        best.model("Net")
+
+
+def numbers(state):
+    keys = jax.dtypes.prng_key
+    return jax.tree.map(
+        lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, keys) else x, state
+    )
+
+
+def test_a_run_whose_best_epoch_was_not_kept_says_so(tmp_path, restored):
+    train(tmp_path, optimizer=WILD, epochs=5)  # keeps that of the smallest test loss
+    shutil.rmtree(tmp_path / f"step-{BATCHES * restored.restored}")
+    message = "restore_best: expected False, or the weights of epoch {}, the best so far, got no"
+    with pytest.raises(ValueError, match=message.format(restored.restored)):
+        train(tmp_path, resume=True, callbacks=[BEST], optimizer=WILD, epochs=5)
+    run = train(tmp_path, resume=True, optimizer=WILD, epochs=5)
+    assert run.restored is None
+
+
+def test_a_run_that_goes_on_by_another_metric_compares_no_scores_of_the_first(tmp_path):
+    save = {"optimizer": WILD, "keep": 1}
+    train(tmp_path, callbacks=[BEST], epochs=2, **save)
+    run = train(tmp_path, resume=True, epochs=4, **save)
+    later = [record.test_loss for record in run.history[2:]]
+    assert run.history[1].train_loss < min(later)
+    assert checkpoints.read(tmp_path, "best").score == -min(later)
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

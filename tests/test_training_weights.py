@@ -2,6 +2,8 @@ import gc
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -52,6 +54,16 @@ def test_a_folder_that_holds_no_weights_is_refused(tmp_path):
 def test_weights_are_not_written_over_anything(folder):
     with pytest.raises(ValueError, match="directory: expected a folder that does not exist yet"):
         save_weights(mlp(0), folder)
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_one(tmp_path):
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], stdout=-1)
+    (tmp_path / f".weights.partial-{int(ended.stdout)}" / "weights").mkdir(parents=True)
+    (tmp_path / f".weights.partial-{os.getppid()}").mkdir()  # of one that is still writing
+    (tmp_path / ".weights.partial-notes").mkdir()
+    save_weights(mlp(0), tmp_path / "weights")
+    left = {f".weights.partial-{os.getppid()}", ".weights.partial-notes", "weights"}
+    assert set(os.listdir(tmp_path)) == left
 
 
 def test_weights_that_cannot_be_written_leave_nothing(tmp_path, monkeypatch):

@@ -7,9 +7,10 @@ from typing import Any
 import click
 import numpy as np
 
+from jaxnets import recipes
 from jaxnets.arrays import InputError, describe, printable
-from jaxnets.commands.flags import PathArgument, data_dir, image_size
-from jaxnets.data import Dataset, files, from_tfds, image_folder, load
+from jaxnets.commands.flags import PathArgument, data_dir, data_option, image_size
+from jaxnets.data import Dataset, files, from_tfds, image_folder
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.contact_sheet import contact_sheet
 from jaxnets.data.dataset import in_memory
@@ -36,9 +37,15 @@ def _where(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option("--source", type=click.Choice(SOURCES), help="Look nowhere else."),
         data_dir,
         image_size,
+        data_option,
     ):
         command = flag(command)
     return command
+
+
+def _load(name: str, data_option: tuple[tuple[str, Any], ...], **options: Any) -> Dataset:
+    given = {option: value for option, value in options.items() if value is not None}
+    return recipes.load_named(name, {**dict(data_option), **given})
 
 
 @data_group.command("list")
@@ -66,9 +73,9 @@ def _place(name: str) -> str:
 @data_group.command("info")
 @click.argument("name")
 @_where
-def info_command(name: str, source: Any, data_dir: Path | None, size: Any) -> None:
-    """Describe the data set NAME: where it comes from, its sizes, its classes."""
-    data = load(name, source=source, data_dir=data_dir, size=size)
+def info_command(name: str, **where: Any) -> None:
+    """Describe the data set NAME, or at a path: where it comes from, its sizes, its classes."""
+    data = _load(name, **where)
     click.echo(printable(f"{data.name}: {data.origin}", limit=None))
     spec = data.spec
     click.echo(f"inputs {describe(spec.inputs)}, labels {describe(spec.labels)}")
@@ -117,23 +124,14 @@ def _print_classes(data: Dataset, classes: int) -> None:
 @click.option("--split", default="train", show_default=True, help="Such as test or train[:10%].")
 @click.option("-n", "count", type=click.IntRange(min=1), default=10, show_default=True)
 @click.option("--out", type=PathArgument(), help="A new PNG file of n of each class.")
-def head_command(
-    name: str,
-    source: Any,
-    data_dir: Path | None,
-    size: Any,
-    split: str,
-    count: int,
-    out: Path | None,
-) -> None:
-    """Show the first examples of the data set NAME; as a picture with --out."""
+def head_command(name: str, split: str, count: int, out: Path | None, **where: Any) -> None:
+    """Show the first examples of the data set NAME, or at a path; as a picture with --out."""
     if out is not None and (
         out.exists() or out.suffix.lower() != ".png" or not out.absolute().parent.is_dir()
     ):
         raise InputError("out", "a new file that ends in .png, in a folder that exists", str(out))
     whole = split in ("train", "test")
-    place = {"source": source, "data_dir": data_dir, "size": size}
-    data = load(name, **place, train=None if whole else split)
+    data = _load(name, **where, train=None if whole else split)
     examples = data.test if split == "test" else data.train
     if out is None:
         for number in range(min(count, len(examples))):

@@ -14,7 +14,7 @@ import click
 from jaxnets.losses import LOSSES
 from jaxnets.models import MODELS
 from jaxnets.optimizers import OPTIMIZERS
-from jaxnets.recipes import AUGMENTATIONS, RECIPES, Recipe
+from jaxnets.recipes import AUGMENTATIONS, RECIPES, SCHEDULERS, Recipe
 
 _WORDS = {
     **dict.fromkeys(("true", "yes", "on"), True),
@@ -74,6 +74,40 @@ def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else f"{text[:60]}…")
 
 
+class Scheduler(click.ParamType):
+    """NAME or NAME:KEY=VALUE,KEY=VALUE: a schedule of the learning rate, and its arguments."""
+
+    name = "NAME[:KEY=VALUE,…]"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str | None, dict[str, Any]]:
+        """The schedule's name, None for a constant rate, and its arguments."""
+        name, _, text = value.partition(":")
+        found = _called(name)
+        if found is None or (found == "none" and text):
+            known = ", ".join(["none", *SCHEDULERS])
+            self.fail(f"expected one of {known}, got {_short(value)}", param, ctx)
+        pairs = _BETWEEN.split(text) if text else []
+        options = dict(KeyValue().convert(pair, param, ctx) for pair in pairs)
+        return (None if found == "none" else found), options
+
+
+#: A comma that is not within brackets.
+_BETWEEN = re.compile(r",(?![^(\[]*[)\]])")
+#: What PyTorch calls them, where that is not our name with a hyphen or with LR at its end.
+_ALIASES = {
+    "cosineannealing": "cosine",
+    "cosineannealingwarmrestarts": "cosine-restarts",
+    "poly": "polynomial",
+}
+
+
+def _called(name: str) -> str | None:
+    """Which schedule is meant, also by PyTorch's name for it."""
+    plain = name.lower().replace("-", "").replace("_", "").removesuffix("lr")
+    names = {known.replace("-", ""): known for known in ("none", *SCHEDULERS)}
+    return (names | _ALIASES).get(plain)
+
+
 class PathArgument(click.ParamType):
     """A path that the system can look at, whether something is there or not."""
 
@@ -121,6 +155,12 @@ image_size = click.option(
     type=ImageSize(),
     help="Bring a folder's images to this size, such as 64 or 48x64 (height and width).",
 )
+data_option = click.option(
+    "--data-option",
+    type=KeyValue(),
+    multiple=True,
+    help="Any argument of jaxnets.data.load, such as train=train[:90%] or label=kind.",
+)
 
 _NETWORK = (
     click.option(
@@ -131,12 +171,7 @@ _NETWORK = (
     click.option("--data", help="Another data set: its path, or any name that jaxnets finds."),
     data_dir,
     image_size,
-    click.option(
-        "--data-option",
-        type=KeyValue(),
-        multiple=True,
-        help="Any argument of jaxnets.data.load, such as train=train[:90%].",
-    ),
+    data_option,
     click.option(
         "--layout",
         type=click.Choice(["images", "rows", "tokens"]),
@@ -171,6 +206,15 @@ _TRAINING = (
     ),
     click.option(
         "--buckets", type=int, help="Lengths at most, at which batches of similar texts run."
+    ),
+)
+_SCHEDULE = (
+    click.option(
+        "--scheduler",
+        type=Scheduler(),
+        help=f"Change the learning rate from --lr on: {', '.join(SCHEDULERS)}; with PyTorch's "
+        "arguments, such as step:step_size=5,gamma=0.5, which count epochs. cosine and onecycle "
+        "end with the last epoch; none keeps it.",
     ),
 )
 _SAVING = (
@@ -215,6 +259,11 @@ def recipe_flags(command: _Command) -> _Command:
     return added((*_TRAINING, *_NETWORK), command)
 
 
+def scheduler_flag(command: _Command) -> _Command:
+    """Adds the flag that changes the learning rate."""
+    return added(_SCHEDULE, command)
+
+
 def saving_flags(command: _Command) -> _Command:
     """Adds the flags that say where a run is written, and how often it saves."""
     return added(_SAVING, command)
@@ -243,6 +292,8 @@ def added(flags: tuple[_Command, ...], command: _Command) -> _Command:
 def changed(recipe: Recipe, flags: dict[str, Any]) -> Recipe:
     """The recipe with what the flags change; another part begins with its own defaults."""
     given = {name: value for name, value in flags.items() if value not in (None, ())}
+    if "scheduler" in given:
+        given["scheduler"], given["scheduler_options"] = given["scheduler"]
     for part, short in _SHORT.items():
         name = f"{part}_options"
         options = {} if part in given else dict(getattr(recipe, name))

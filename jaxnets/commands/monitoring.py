@@ -11,6 +11,7 @@ from jaxnets.commands.flags import PathArgument, added
 from jaxnets.data import Dataset
 from jaxnets.training import Callback, EarlyStopping
 from jaxnets.training.monitoring import JsonLines, Profile, TensorBoard, has_images
+from jaxnets.training.records import Metric
 from jaxnets.training.settings import NonFinite
 
 _IMAGES = 16
@@ -29,7 +30,17 @@ _FLAGS = (
         "--early-stopping",
         type=int,
         metavar="PATIENCE",
-        help="Stop after so many epochs without a smaller test loss.",
+        help="Stop after so many epochs without a better one.",
+    ),
+    click.option(
+        "--restore-best/--no-restore-best",
+        default=None,
+        help="End with the weights of the best epoch, not of the last.",
+    ),
+    click.option(
+        "--metric",
+        type=click.Choice(get_args(Metric)),
+        help="By what an epoch is the best, to stop, to restore and to keep.  [default: test_loss]",
     ),
     click.option(
         "--non-finite",
@@ -40,7 +51,8 @@ _FLAGS = (
         "--profile", type=PathArgument(), metavar="DIR", help="Trace some steps into DIR."
     ),
 )
-_KEPT = ("tensorboard", "jsonl", "log_every", "early_stopping", "non_finite")
+_STOPPING = ("early_stopping", "restore_best", "metric")
+_KEPT = ("tensorboard", "jsonl", "log_every", *_STOPPING, "non_finite")
 _PATHS = ("tensorboard", "jsonl", "profile")
 
 
@@ -106,6 +118,13 @@ def fit_options(watching: dict[str, Any], data: Dataset) -> dict[str, Any]:
         callbacks.append(JsonLines(watching["jsonl"], every=every))
     if "profile" in watching:
         callbacks.append(Profile(watching["profile"]))
-    if "early_stopping" in watching:
-        callbacks.append(EarlyStopping(watching["early_stopping"]))
+    if any(name in watching for name in _STOPPING):
+        callbacks.append(_early_stopping(*(watching.get(name) for name in _STOPPING)))
     return {"callbacks": callbacks, "non_finite": watching.get("non_finite", "stop")}
+
+
+def _early_stopping(
+    patience: int | None, restore_best: bool | None, metric: Metric | None
+) -> EarlyStopping:
+    best: Any = {"restore_best": restore_best, "metric": metric}
+    return EarlyStopping(patience, **{k: v for k, v in best.items() if v is not None})

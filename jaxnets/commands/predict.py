@@ -1,12 +1,14 @@
 """The command that asks a trained network."""
 
 import csv
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 import numpy as np
+from flax import nnx
 
 from jaxnets import recipes, runs
 from jaxnets.arrays import InputError, printable, shown
@@ -67,6 +69,18 @@ def predict_command(run: Path, **flags: Any) -> None:
             click.echo(line)
 
 
+def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
+    """Where a run was saved, and how to ask it, in a line.
+
+    Args:
+        folder: where all was saved.
+        example: the run's own folder.
+        model: the run's.
+    """
+    asked = "--prompt TEXT" if isinstance(model, LanguageModel) else "--index 0"
+    return f"saved in {folder}; to ask it: jaxnets predict {shlex.quote(str(example))} {asked}"
+
+
 _WRITING = ("prompt", "length", "temperature", "seed")
 
 
@@ -113,9 +127,9 @@ def _answers(
         rows = saved.table([_values(text, saved.table.names) for text in row])
         examples += _from_rows(saved, rows, list(row))
     if index:
-        examples += _chosen(recipes.load_data(saved.recipe), index, saved.class_names)
+        examples += _chosen(_data(saved, "index"), index, saved.class_names)
     batch = np.stack([example for _, example in examples])
-    outputs = predict(saved.model, batch, transform=recipes.build_transform(saved.recipe))
+    outputs = predict(saved.model, batch, transform=saved.transform)
     names = (printable(name, limit=None) for name, _ in examples)
     return [
         f"{name}: {_answer(saved, each, top)}" for name, each in zip(names, outputs, strict=True)
@@ -128,7 +142,7 @@ def _given(saved: runs.SavedRun, inputs: tuple[str, ...], invert: bool | None) -
         return list(zip(inputs, saved.encoder(inputs), strict=True))
     if saved.table is not None:
         return [example for file in inputs for example in _of_table(saved, saved.table, file)]
-    spec = saved.inputs or recipes.load_data(saved.recipe).spec.inputs
+    spec = saved.inputs or _data(saved, "image").spec.inputs
     examples = []
     for path in inputs:
         image = runs.open_image(path, spec, background=saved.background, invert=invert)
@@ -136,6 +150,14 @@ def _given(saved: runs.SavedRun, inputs: tuple[str, ...], invert: bool | None) -
             click.echo(printable(f"{path}: {note}", limit=None), err=True)
         examples.append((path, image.pixels))
     return examples
+
+
+def _data(saved: runs.SavedRun, argument: str) -> Dataset:
+    """The run's data set."""
+    if saved.recipe is None:
+        expected = "none, as the folder of a run from Python does not name its data"
+        raise InputError(argument, expected, "one")
+    return recipes.load_data(saved.recipe)
 
 
 def _changes(image: runs.GivenImage, *, told: bool) -> list[str]:
@@ -179,11 +201,11 @@ def _window(saved: runs.SavedRun) -> int | None:
 
 def _values(text: str, names: Sequence[str]) -> Mapping[str, str] | Sequence[str]:
     """The cells of --row by their columns' names; in the columns' order where none is named."""
-    expected = f"NAME=VALUE once for each of {', '.join(names)}"
+    expected = f"NAME=VALUE once for each of {table_files.listed(names)}"
     try:
         cells = next(csv.reader([text], skipinitialspace=True))
     except csv.Error as error:
-        raise InputError("row", expected, repr(text)) from error
+        raise InputError("row", expected, table_files.shown(text)) from error
     longest = sorted(names, key=len, reverse=True)
     found: dict[str, str] = {}
     for cell in cells:
@@ -191,7 +213,7 @@ def _values(text: str, names: Sequence[str]) -> Mapping[str, str] | Sequence[str
         if name is None and not found and cell is cells[0] and "=" not in cell:
             return cells
         if name is None or name in found:
-            raise InputError("row", expected, repr(cell))
+            raise InputError("row", expected, table_files.shown(cell))
         found[name] = cell.strip()[len(name) + 1 :]
     return found
 

@@ -13,6 +13,7 @@ import click
 from jaxnets import recipes, runs
 from jaxnets.arrays import shown
 from jaxnets.commands.flags import added
+from jaxnets.commands.predict import saved_in
 from jaxnets.recipes import Recipe
 from jaxnets.training import MemberRun, Summary, TrainingRuns
 
@@ -139,6 +140,9 @@ def train(
         if folder is not None:
             _write(folder, recipe, made, data, record)
     click.echo(json.dumps(record) if as_json else table(made))
+    sound = [member for member in made.members if member.diverged is None]
+    if out is not None and not as_json and not quiet:
+        click.echo(saved_in(out, out / _name(sound[0]), sound[0].model))
 
 
 def described(recipe: Recipe, made: TrainingRuns) -> dict[str, Any]:
@@ -165,9 +169,9 @@ def table(made: TrainingRuns) -> str:
         lines += [] if rate is None else [f"learning rate {rate:g}"]
         lines += [f"seed {member.seed:<6} {_result(member)}" for member in some.members]
         if some.accuracy is not None:
-            lines.append(f"accuracy    {_in_words(some.accuracy, '.2%')}")
+            lines.append(f"accuracy    {some.accuracy.in_words('.2%')}")
         elif some.loss is not None:
-            lines.append(f"test loss   {_in_words(some.loss, '.6g')}")
+            lines.append(f"test loss   {some.loss.in_words('.6g')}")
     return "\n".join(lines)
 
 
@@ -179,14 +183,6 @@ def _result(member: MemberRun) -> str:
     if member.test.accuracy is None:
         return loss
     return f"test accuracy {member.test.accuracy:.2%}  {loss}"
-
-
-def _in_words(summary: Summary, form: str) -> str:
-    words = f"mean {summary.mean:{form}}"
-    if summary.std is None or summary.interval is None:
-        return words
-    low, high = (f"{end:{form}}" for end in summary.interval)
-    return f"{words} ± {summary.std:{form}} (n = {summary.count}), 95 % interval {low} to {high}"
 
 
 def _member(member: MemberRun) -> dict[str, Any]:
@@ -212,10 +208,15 @@ def _write(
     for member in made.members:
         if member.diverged is not None:
             continue
-        rate, own, name = member.learning_rate, recipe, f"seed-{member.seed}"
-        if rate is not None:
-            options = {**recipe.optimizer_options, "lr": rate}
+        own, name = recipe, _name(member)
+        if member.learning_rate is not None:
+            options = {**recipe.optimizer_options, "lr": member.learning_rate}
             own = dataclasses.replace(recipe, optimizer_options=options)
-            name = f"lr-{rate!r}-{name}"
         (folder / name).mkdir()
         runs.write(folder / name, own, member.seed, member, data)
+
+
+def _name(member: MemberRun) -> str:
+    """The folder of one of many runs."""
+    rate = member.learning_rate
+    return f"seed-{member.seed}" if rate is None else f"lr-{rate!r}-seed-{member.seed}"

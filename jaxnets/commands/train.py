@@ -22,15 +22,16 @@ from jaxnets.commands.flags import (
     network_flags,
     recipe_flags,
     saving_flags,
+    scheduler_flag,
     take_saving,
 )
+from jaxnets.commands.predict import saved_in
 from jaxnets.data import Dataset, StandardizedDataset, TableDataset
 from jaxnets.data.bundled import ORIGIN
+from jaxnets.data.table_files import listed
 from jaxnets.models import LanguageModel
 from jaxnets.training import TrainingRun
 from jaxnets.training.processes import joined, launched
-
-_SHOWN = 8  # inputs that are named
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +57,7 @@ class _Job:
 @click.command("train")
 @click.argument("recipe", required=False, shell_complete=complete_recipe)
 @recipe_flags
+@scheduler_flag
 @click.option("--seed", type=int, help="Seeds everything random.  [default: 0]")
 @saving_flags
 @click.option(
@@ -133,6 +135,9 @@ def train_command(
             run = _run(job, out) if begun is None else _run_saving(job, begun, resume is not None)
         if jax.process_index() == 0:
             _show(job, run, as_json)
+            folder = out if begun is None else begun.directory
+            if folder is not None and not as_json and not quiet:
+                click.echo(saved_in(folder, folder, run.model))
 
 
 def _begun(folder: Path, same_bits: bool) -> runs.BegunRun:
@@ -149,9 +154,8 @@ def _tell_of(data: Dataset, quiet: bool) -> None:
     encoder = data.encoder if isinstance(data, TableDataset | StandardizedDataset) else None
     if encoder is None or quiet or data.origin == ORIGIN or jax.process_index() > 0:
         return
-    names = encoder.inputs
-    shown = ", ".join(names[:_SHOWN]) + (", …" if names[_SHOWN:] else "")
-    click.echo(f"{data.name}: {data.origin}; inputs {shown}", err=True)
+    names = [name if name.isprintable() else repr(name) for name in encoder.inputs]
+    click.echo(f"{data.name}: {data.origin}; inputs {listed(names)}", err=True)
 
 
 def _together(

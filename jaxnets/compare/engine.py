@@ -63,6 +63,8 @@ class Terms:
 
     def __post_init__(self) -> None:
         """Checks the values."""
+        if not isinstance(self.seeds, Sequence) or isinstance(self.seeds, str):
+            raise InputError("seeds", "a number of seeds, or seeds", self.seeds)
         for name in ("paired", "control", "timing"):
             check_bool(name, getattr(self, name))
         for seed in self.seeds:

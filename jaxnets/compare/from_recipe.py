@@ -8,10 +8,11 @@ from jaxnets.compare.experiment import Experiment
 from jaxnets.compare.torch_side import loss_of, optimizer_of
 from jaxnets.compare.torch_twins import twin
 from jaxnets.data import Dataset
+from jaxnets.json_files import WRONG, reason
 from jaxnets.recipes import Recipe
 
 #: What a recipe says that decides no number.
-_ASIDE = ("name", "document", "expect", "buckets")
+_ASIDE = ("name", "document", "expect", "buckets", "scheduler", "scheduler_options")
 
 
 def from_recipe(recipe: Recipe, data: Dataset | None = None) -> Experiment:
@@ -27,6 +28,9 @@ def from_recipe(recipe: Recipe, data: Dataset | None = None) -> Experiment:
         ValueError: if it does not fit together.
         ImportError: if torch is not installed.
     """
+    if recipe.scheduler is not None:
+        expected = "None, as both sides of a comparison keep their learning rate"
+        raise InputError("scheduler", expected, recipe.scheduler)
     data, told = recipes.fit_settings(recipe, data)
     sized = recipes.sized(recipe, data)
     settings = runs.settings(sized)
@@ -66,4 +70,7 @@ def recipe_of(begun: dict[str, Any]) -> Recipe:
     if "recipe" not in begun:
         expected = "a comparison of a recipe (what compare.run began goes on with it)"
         raise InputError("resume", expected, f"one of {begun.get('name')}")
-    return Recipe(**begun["recipe"])
+    try:
+        return runs.recipe_of(begun["recipe"])
+    except WRONG as error:
+        raise InputError("resume", "a begun.json written by jaxnets", reason(error)) from error

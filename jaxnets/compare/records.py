@@ -7,8 +7,10 @@ import numpy as np
 
 from jaxnets.compare.equivalence import Equivalence, independent, paired
 
+_SHOWN = 6  # seeds, of which a person reads the results
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Side:
     """One framework's training from one seed.
 
@@ -30,6 +32,10 @@ class Side:
     test_loss: np.ndarray
     test_accuracy: np.ndarray | None
     predictions: np.ndarray | None
+
+    def __repr__(self) -> str:
+        kind = "loss" if self.test_accuracy is None else "accuracy"
+        return f"Side: {self.framework}, seed {self.seed}, test {kind} {self.score:.6g}"
 
     @property
     def score(self) -> float:
@@ -117,13 +123,13 @@ class Disagreement:
 
     index: int
     seed: int
-    image: np.ndarray | None
+    image: np.ndarray | None = field(repr=False)
     label: int
     ours: int
     theirs: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Comparison:
     """The same experiment in two frameworks.
 
@@ -165,6 +171,16 @@ class Comparison:
     reference: str | None = None
     versions: dict[str, str | None] = field(default_factory=dict)
     machine: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        ours, theirs = self.frameworks
+        lines = [f"Comparison of {ours} and {theirs} by {self.name}, {self.measure}:"]
+        for pair in self.pairs[:_SHOWN]:
+            scores = f"{pair.ours.score:.6g} and {pair.theirs.score:.6g}"
+            lines.append(f"seed {pair.seed}: {scores}")
+        if len(self.pairs) > _SHOWN:
+            lines.append(f"and {len(self.pairs) - _SHOWN} more seeds")
+        return "\n  ".join(lines)
 
     @property
     def frameworks(self) -> tuple[str, str]:

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, check_number, check_positive
 from jaxnets.compare.records import Side, Timing
+from jaxnets.json_files import WRONG, read_object, reason
 from jaxnets.training import Interrupted
 
 _BEGUN = "begun.json"
@@ -96,14 +97,13 @@ class Store:
         if self.directory is None or not self._alone.exists():
             return None, ()
         try:
-            held = json.loads(self._alone.read_text(encoding="utf-8"))
-            timings = [
-                Timing(**{**row, "epoch_seconds": tuple(row["epoch_seconds"])})
-                for row in held["timings"]
-            ]
-            return held["threads"], tuple(timings)
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            got = f"{self._alone}: {error}"
+            held = read_object(self._alone)
+            threads = held["threads"]
+            if threads is not None:
+                check_positive("threads", threads)
+            return threads, tuple(map(_timing, held["timings"]))
+        except WRONG as error:
+            got = f"{self._alone}: {reason(error)}"
             raise InputError("resume", "a file written by jaxnets", got) from error
 
     def keep_alone(self, threads: int | None, timings: tuple[Timing, ...]) -> None:
@@ -129,6 +129,17 @@ class Store:
         return self.directory / _SIDES / f"{name}-{seed}.npz"
 
 
+def _timing(row: dict[str, Any]) -> Timing:
+    """A timing that was read from a file."""
+    timing = Timing(**{**row, "epoch_seconds": tuple(row["epoch_seconds"])})
+    if not isinstance(timing.framework, str):
+        raise InputError("framework", "a name", timing.framework)
+    memory = [] if timing.peak_memory is None else [timing.peak_memory]
+    for seconds in (*timing.epoch_seconds, timing.compile_seconds, *memory):
+        check_number("timings", seconds, least=0)
+    return timing
+
+
 def read_begun(directory: Path) -> dict[str, Any]:
     """What was said of a comparison when it began.
 
@@ -140,12 +151,10 @@ def read_begun(directory: Path) -> dict[str, Any]:
         expected = f"the folder of a comparison, with a {_BEGUN} in it"
         raise InputError("resume", expected, repr(str(directory)))
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError("resume", f"a {_BEGUN} written by jaxnets", f"{path}: {error}") from error
-    if not isinstance(record, dict):
-        raise InputError("resume", f"a {_BEGUN} written by jaxnets", str(path))
-    return record
+        return read_object(path)
+    except WRONG as error:
+        got = f"{path}: {reason(error)}"
+        raise InputError("resume", f"a {_BEGUN} written by jaxnets", got) from error
 
 
 def check_same(before: Mapping[str, Any], now: Mapping[str, Any], directory: Path) -> None:

@@ -12,7 +12,7 @@ CHUNK = 32
 _LARGEST_KEY = 2**64 - 1  # seed and epoch are a word each of the generator's key
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Plan:
     """The batches of one epoch.
 
@@ -30,6 +30,9 @@ class Plan:
     full: np.ndarray
     rest: np.ndarray
     widths: np.ndarray | None = None
+
+    def __repr__(self) -> str:
+        return f"Plan of {self.steps:,} batches"
 
     @property
     def steps(self) -> int:

@@ -56,7 +56,7 @@ def open_binary(path: Path, *, classes: int = 10, label_bytes: int = 1) -> "Bina
     return BinaryFile(Records(path, 0, (count, size), np.dtype(np.uint8)), classes, label_bytes)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class BinaryFile(Examples):
     """The images of a file of the binary version.
 

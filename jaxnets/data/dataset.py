@@ -6,13 +6,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnets.arrays import InputError, check_fits, check_usable, describe
-from jaxnets.data.spec import ElementSpec
+from jaxnets.arrays import InputError, check_fits, check_usable, describe, shortened
+from jaxnets.data.spec import ElementSpec, describe_examples
 from jaxnets.data.streaming import Examples, StreamedSplit
 from jaxnets.data.streaming.examples import check_count
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Split(Examples):
     """Examples and their labels, as NumPy arrays on the host.
 
@@ -43,6 +43,13 @@ class Split(Examples):
     def __len__(self) -> int:
         """The number of examples."""
         return len(self.inputs)
+
+    def __repr__(self) -> str:
+        return f"Split of {self.described()}"
+
+    def described(self) -> str:
+        """How many examples there are, and what they are, in words."""
+        return describe_examples(len(self), self.spec)
 
     @property
     def spec(self) -> ElementSpec:
@@ -90,7 +97,7 @@ class Split(Examples):
         return Split(self.inputs[start:stop], self.labels[start:stop])
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """A training and a test split of the same kind of examples.
 
@@ -129,6 +136,21 @@ class Dataset:
             self._check_class_names(self.class_names)
             for name in ("train", "test"):
                 self._bound(name, len(self.class_names))
+
+    def __repr__(self) -> str:
+        return "\n  ".join(self._lines())
+
+    def _lines(self) -> list[str]:
+        """What a person sees of the data."""
+        origin = "" if self.origin is None else f" ({self.origin})"
+        lines = [f"{type(self).__name__} {self.name}{origin}"]
+        for name, split in (("train", self.train), ("test", self.test)):
+            streamed = " (streamed)" if isinstance(split, StreamedSplit) else ""
+            lines.append(f"{name:<5}  {split.described()}{streamed}")
+        if self.class_names is not None:
+            count = len(self.class_names)
+            lines.append(f"{count} classes: {shortened(self.class_names)}")
+        return lines
 
     def _check_class_names(self, names: tuple[str, ...]) -> None:
         if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 from jaxnets.arrays import InputError
-from jaxnets.data.table_files import as_numbers
+from jaxnets.data.table_files import as_numbers, is_number, shown
 
 #: Beside those of ISO 8601. What can be read in two of these ways must have the same order in both.
 _FORMATS = (
@@ -26,12 +26,13 @@ def are_dates(cells: Sequence[str]) -> bool:
     return as_numbers(cells) is None and bool(_readings(cells))
 
 
-def moments(cells: Sequence[str], place: Callable[[int], str]) -> list[float]:
+def moments(cells: Sequence[str], place: Callable[[int], str], remedy: str) -> list[float]:
     """The dates of a series as numbers that grow with time.
 
     Args:
         cells: dates, or numbers such as years.
         place: what a message calls a cell, by its number.
+        remedy: what else can be done, for the message.
 
     Raises:
         InputError: if a cell is no date, or the order of the dates depends on how they are read.
@@ -42,11 +43,14 @@ def moments(cells: Sequence[str], place: Callable[[int], str]) -> list[float]:
     readings = _readings(cells)
     if not readings:
         number = _first_strange(cells)
-        raise InputError(place(number), "a date such as 2024-01-31", repr(cells[number]))
+        expected = f"a date such as 2024-01-31, or {remedy}"
+        raise InputError(place(number), expected, shown(cells[number]))
     orders = {tuple(sorted(range(len(cells)), key=times.__getitem__)) for times in readings}
     if len(orders) > 1:
-        expected = "dates of one meaning, such as 2024-01-31"
-        raise InputError(place(0), expected, f"{cells[0]!r}, of which it may be day or month first")
+        expected = f"dates of one meaning, such as 2024-01-31, or {remedy}"
+        raise InputError(
+            place(0), expected, f"{shown(cells[0])}, of which it may be day or month first"
+        )
     return readings[0]
 
 
@@ -63,6 +67,8 @@ def _readings(cells: Sequence[str]) -> list[list[float]]:
 
 def _first_strange(cells: Sequence[str]) -> int:
     """The number of the first cell that is not read as those before it; 0 if they may be."""
+    if is_number(cells[0]):
+        return next(number for number, cell in enumerate(cells) if not is_number(cell))
     readers = _readers(cells[0])
     for number, cell in enumerate(cells):
         readers = [reader for reader in readers if _reads(reader, cell)]

@@ -332,7 +332,7 @@ def _part(
     return lying(ImageFiles(top, names[order], labels[order], shape, fit))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ImageFiles(Examples):
     """Images that are decoded as they are used.
 

@@ -11,8 +11,10 @@ from jaxnets.data.dataset import Dataset, Split, in_memory
 from jaxnets.data.table_encoding import TableDataset, TableEncoder
 from jaxnets.data.transforms.checks import mean_and_std
 
+_SHOWN = 8  # columns, whose numbers a person reads
 
-@dataclass(frozen=True, init=False)
+
+@dataclass(frozen=True, init=False, repr=False)
 class Standardizer:
     """(x - mean) / std for each column, and the way back.
 
@@ -39,6 +41,11 @@ class Standardizer:
     def __init__(self, mean: float | Sequence[float], std: float | Sequence[float]) -> None:
         for name, values in zip(("mean", "std"), mean_and_std(mean, std), strict=True):
             object.__setattr__(self, name, values)
+
+    def __repr__(self) -> str:
+        if len(self.mean) > _SHOWN:
+            return f"Standardizer of {len(self.mean)} columns"
+        return f"Standardizer(mean={self.mean}, std={self.std})"
 
     @classmethod
     def fit(cls, array: np.ndarray) -> "Standardizer":
@@ -80,7 +87,7 @@ class Standardizer:
         return np.asarray(array, np.float64)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StandardizedDataset(Dataset):
     """A ``Dataset`` of standardized numbers that knows what they were.
 
@@ -103,6 +110,10 @@ class StandardizedDataset(Dataset):
             raise InputError("inputs_scaler", "a Standardizer", self.inputs_scaler)
         if self.labels_scaler is not None and not isinstance(self.labels_scaler, Standardizer):
             raise InputError("labels_scaler", "a Standardizer or None", self.labels_scaler)
+
+    def _lines(self) -> list[str]:
+        scaled = "inputs" if self.labels_scaler is None else "inputs and labels"
+        return [*super()._lines(), f"{scaled} standardized"]
 
 
 def standardize(dataset: Dataset, *, labels: bool = True) -> StandardizedDataset:

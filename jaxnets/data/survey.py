@@ -1,12 +1,14 @@
 """What is in a split: how many of each class, how its values lie, what its images show."""
 
+import jax
 import numpy as np
 
 from jaxnets.arrays import InputError, describe
-from jaxnets.data.dataset import Split
+from jaxnets.data.dataset import Dataset, Split
 
 _ALIKE = 0.25  # how far the border of most images may be from the middle of all
 _MOST = 0.9
+_SAMPLE = 1000  # images that the background of a set is taken from
 
 
 def border_brightness(images: np.ndarray) -> np.ndarray:
@@ -36,6 +38,19 @@ def background(images: np.ndarray) -> float | None:
     middle = float(np.median(borders))
     alike = np.abs(borders - middle) <= _ALIKE
     return middle if alike.mean() >= _MOST else None
+
+
+def is_image(spec: jax.ShapeDtypeStruct) -> bool:
+    """Whether an example is an image, grey or coloured."""
+    return len(spec.shape) == 3 and spec.shape[2] in (1, 3) and spec.dtype == np.uint8
+
+
+def background_of(data: Dataset) -> float | None:
+    """How light the training images are behind what they show, if they are grey and alike."""
+    if not is_image(data.spec.inputs) or data.spec.inputs.shape[2] != 1:
+        return None
+    sample = np.arange(min(_SAMPLE, len(data.train)))
+    return background(data.train.gather(sample)[0])
 
 
 def class_counts(split: Split, classes: int) -> np.ndarray:

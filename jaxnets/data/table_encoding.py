@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxnets.arrays import InputError
 from jaxnets.data.dataset import Dataset
-from jaxnets.data.table_files import as_numbers, is_number, plain_number
+from jaxnets.data.table_files import as_numbers, is_number, listed, plain, shown
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -80,7 +80,9 @@ class TableEncoder:
         """What the inputs are called, one name for each."""
         return tuple(name for column in self.columns for name in column.inputs)
 
-    def __call__(self, rows: Sequence[Mapping[str, Any] | Sequence[Any]]) -> np.ndarray:
+    def __call__(
+        self, rows: Sequence[Mapping[str, Any] | Sequence[Any]] | np.ndarray
+    ) -> np.ndarray:
         """Rows as inputs, float32 [N, inputs].
 
         Args:
@@ -91,8 +93,12 @@ class TableEncoder:
             InputError: if there is no row, a column is missing or unknown, a value is no number
                 where one is expected, or no category of its column.
         """
-        if isinstance(rows, str | Mapping) or not isinstance(rows, Sequence) or not rows:
-            raise InputError("rows", "a list of at least one row", rows if rows else "none")
+        if isinstance(rows, np.ndarray):
+            rows = np.atleast_1d(rows).tolist()
+        if isinstance(rows, str) or not isinstance(rows, Sequence):
+            raise InputError("rows", "a list of rows", f"a {type(rows).__name__}")
+        if not len(rows):
+            raise InputError("rows", "at least one row", "none")
         cells = [self._cells(f"row {number}", row) for number, row in enumerate(rows)]
         places = [f"row {number}" for number in range(len(cells))]
         return self.encode(cells, places.__getitem__)
@@ -103,13 +109,14 @@ class TableEncoder:
             strange = [name for name in row if name not in self.names]
             missing = [name for name in self.names if name not in row]
             if strange or missing:
-                got = f"no {missing[0]!r}" if missing else f"{strange[0]!r} too"
-                raise InputError(place, f"the columns {', '.join(self.names)}", got)
+                got = f"no {shown(missing[0])}" if missing else f"{shown(str(strange[0]))} too"
+                raise InputError(place, f"the columns {listed(self.names)}", got)
             row = [row[name] for name in self.names]
-        if isinstance(row, str) or not isinstance(row, Sequence | np.ndarray):
-            raise InputError(place, "values by the columns' names", row)
+        row = row.tolist() if isinstance(row, np.ndarray) else row
+        if isinstance(row, str) or not isinstance(row, Sequence):
+            raise InputError(place, "values by the columns' names", f"a {type(row).__name__}")
         if len(row) != len(self.columns):
-            expected = f"{len(self.columns)} values: {', '.join(self.names)}"
+            expected = f"{len(self.columns)} values: {listed(self.names)}"
             raise InputError(place, expected, f"{len(row)}")
         return [cell.strip() if isinstance(cell, str) else str(cell) for cell in row]
 
@@ -182,13 +189,11 @@ def _one_hot(
 ) -> np.ndarray:
     """1 at the place of each cell's category, float32 [N, categories]."""
     numbers = {category: number for number, category in enumerate(categories)}
-    cells = [
-        plain_number(cell) if is_number(cell) and cell not in numbers else cell for cell in cells
-    ]
+    cells = [cell if cell in numbers else plain(cell) for cell in cells]
     for row, cell in enumerate(cells):
         if cell not in numbers:
-            shown = ", ".join(categories[:10]) + (", …" if categories[10:] else "")
-            complain(place(row), column, f"a category that was trained on ({shown})", cell)
+            expected = f"a category that was trained on ({listed(categories)})"
+            complain(place(row), column, expected, cell)
     made = np.zeros((len(cells), len(categories)), np.float32)
     made[np.arange(len(cells)), [numbers[cell] for cell in cells]] = 1
     return made
@@ -203,6 +208,5 @@ def complain(place: str, column: str, expected: str, cell: str) -> NoReturn:
         expected: what it should have been.
         cell: its text.
     """
-    raise InputError(
-        f"{place}, column {column!r}", expected, repr(cell) if cell else "an empty cell"
-    )
+    got = shown(cell) if cell else "an empty cell"
+    raise InputError(f"{place}, column {shown(column)}", expected, got)

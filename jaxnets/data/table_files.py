@@ -4,7 +4,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +17,10 @@ _NOT_OF_NUMBERS = re.compile(r"[^0-9eE.+-]")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d*,\d+([eE][+-]?\d+)?", re.ASCII)
 _THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}", re.ASCII)
 _MISSING = frozenset(("", "?", "na", "n/a", "nan", "null"))
+_BOOLEANS = ("false", "true")
 _DELIMITERS = "\t;|,"
 _STANDARD_INPUT = 0  # its number as an open file
+_LONG, _FEW = 30, 6  # characters and names that a message shows
 _LOOK = 50  # rows by which the delimiter is told
 
 
@@ -55,6 +57,17 @@ def is_number(text: str) -> bool:
     return _NUMBER.fullmatch(text) is not None
 
 
+def shown(text: str) -> str:
+    """A cell as a message shows it: quoted, and cut if it is long."""
+    return repr(text if len(text) <= _LONG else f"{text[:_LONG]}…")
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names of columns or categories as a message lists them: the first few."""
+    few = [name if len(name) <= _LONG else f"{name[:_LONG]}…" for name in names[:_FEW]]
+    return ", ".join([*few, "…"] if len(names) > _FEW else few)
+
+
 def as_numbers(cells: Sequence[str]) -> np.ndarray | None:
     """The cells of a column as numbers, float64 [N]; None unless each is one."""
     if _NOT_OF_NUMBERS.search("".join(cells)):
@@ -71,6 +84,18 @@ def plain_number(text: str) -> str:
         return str(int(text))
     value = float(text)
     return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
+
+
+def plain(text: str) -> str:
+    """A category or a class in the one way in which it is written here, be it a number or true."""
+    if is_number(text):
+        return plain_number(text)
+    return text.capitalize() if text.lower() in _BOOLEANS else text
+
+
+def are_booleans(texts: Iterable[str]) -> bool:
+    """Whether all texts are true or false, in whatever case."""
+    return all(text.lower() in _BOOLEANS for text in texts)
 
 
 def is_missing(text: str) -> bool:
@@ -245,6 +270,6 @@ def _point_for_comma(path: Path, rows: list[Row]) -> None:
     row, place = found[0]
     if points or all(_THOUSANDS.fullmatch(row.cells[place]) for row, place in found):
         expected = "numbers with one sign before decimals, and none between thousands"
-        raise InputError(f"{path}, row {row.line}", expected, repr(row.cells[place]))
+        raise InputError(f"{path}, row {row.line}", expected, shown(row.cells[place]))
     for row, place in found:
         row.cells[place] = row.cells[place].replace(",", ".")

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from jaxnets.arrays import InputError
-from jaxnets.data.table_files import Cells, as_numbers, is_missing, is_number
+from jaxnets.data.table_files import Cells, Row, as_numbers, is_missing, is_number, listed
 
 _LOOK = 10_000  # rows by which the first is judged
 _ENOUGH = 5  # rows that tell more than chance does
@@ -30,20 +30,27 @@ def has_header(tables: Mapping[str, Cells], header: bool | None) -> bool:
     if header is not None:
         return header
     first, *below = (row.cells for row in tables["train"].rows[:_LOOK])
-    others = [table.rows[0].cells for name, table in tables.items() if name != "train"]
+    others = [table.rows for name, table in tables.items() if name != "train"]
     found = _decide(first, below)
     if not found and heading(tables["train"]):
-        return False
-    same = bool(others) and all(cells == first for cells in others)
-    if found is not False and others and not same and _numbers(first):
-        return bool(found)
-    if not found and same and len(set(first)) == len(first) and first not in below:
-        found = True if len(first) > 2 else None
+        found = False
+    elif not found and others:
+        found = _by_others(first, below, others)
     if found is None:
-        path, shown = tables["train"].path, ", ".join(first[:5]) + (", …" if first[5:] else "")
+        path = tables["train"].path
         expected = "header=True or header=False, as it may be names of columns or an example"
-        raise InputError(f"{path}, row {tables['train'].rows[0].line}", expected, shown)
+        raise InputError(f"{path}, row {tables['train'].rows[0].line}", expected, listed(first))
     return found
+
+
+def _by_others(first: list[str], below: list[list[str]], others: list[list[Row]]) -> bool | None:
+    """The same where the row itself does not tell: a header begins all files alike."""
+    if any(rows[0].cells != first for rows in others):
+        return False
+    if len(set(first)) < len(first) or first in below:
+        return False
+    copied = any(row.cells in below[:1] for rows in others for row in rows[1:2])
+    return True if len(first) > 2 and not copied else None
 
 
 def heading(table: Cells) -> list[str] | None:
@@ -58,7 +65,8 @@ def _decide(first: list[str], below: list[list[str]]) -> bool | None:
     numbers = _numbers(first)
     if not below:
         return not numbers
-    columns = [[row[k] for row in below if k < len(row)] for k in range(len(first))]
+    others = [row for row in below if row != first]  # a header may stand again in the middle
+    columns = [[row[k] for row in others if k < len(row)] for k in range(len(first))]
     pairs = list(zip(first, columns, strict=True))
     texts = [(cell, column) for cell, column in pairs if not (is_number(cell) or is_missing(cell))]
     names = any(_all_numbers(column) for _, column in texts)
@@ -66,7 +74,7 @@ def _decide(first: list[str], below: list[list[str]]) -> bool | None:
     if names or values:
         return None if names and values else names
     if not numbers:
-        return len(set(first)) == len(first)
+        return len(set(first)) == len(first) and first not in below
     if len(set(first)) < len(first):
         return False
     return _by_numbers(pairs, bool(texts))
@@ -75,7 +83,7 @@ def _decide(first: list[str], below: list[list[str]]) -> bool | None:
 def _by_numbers(pairs: Sequence[tuple[str, list[str]]], texts: bool) -> bool | None:
     """The same of a row with numbers in it, where no text tells."""
     numbers = [(cell, column) for cell, column in pairs if is_number(cell)]
-    steps = _equal_steps([float(cell) for cell, _ in numbers])
+    steps = _equal_steps([cell for cell, _ in numbers])
     unnamed = any(not cell and _is_index(column) for cell, column in pairs)
     # whole numbers above numbers that all have a decimal point
     differ = sum(cell.isdigit() and all(map(_has_point, column)) for cell, column in numbers)
@@ -107,9 +115,9 @@ def _is_index(column: list[str]) -> bool:
     return len(set(column)) == len(column) and not any(map(is_missing, column))
 
 
-def _equal_steps(numbers: list[float]) -> int:
+def _equal_steps(cells: list[str]) -> int:
     """3 where three numbers or more rise or fall in equal steps, 2 for 0, 1 or 1, 2; else 0."""
-    if len(numbers) == 2:
-        return 2 if numbers in ([0, 1], [1, 2]) else 0
-    steps = {b - a for a, b in itertools.pairwise(numbers)}
-    return 3 if len(numbers) > 2 and len(steps) == 1 else 0
+    if len(cells) == 2:
+        return 2 if cells in (["0", "1"], ["1", "2"]) else 0
+    steps = {float(b) - float(a) for a, b in itertools.pairwise(cells)}
+    return 3 if len(cells) > 2 and len(steps) == 1 else 0

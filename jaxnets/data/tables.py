@@ -1,6 +1,7 @@
 """Tables: CSV files with an example, or a step of a series, in each row."""
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,16 @@ from jaxnets.data import dates, table_files
 from jaxnets.data.dataset import Split
 from jaxnets.data.source import Part, Source, held
 from jaxnets.data.table_encoding import TableColumn, TableEncoder, complain
-from jaxnets.data.table_files import Cells, as_numbers, is_missing, is_number, plain_number
+from jaxnets.data.table_files import (
+    Cells,
+    are_booleans,
+    as_numbers,
+    is_missing,
+    is_number,
+    listed,
+    plain,
+    shown,
+)
 from jaxnets.data.table_header import has_header, heading, is_unnamed
 
 _LABEL_NAMES = ("label", "class", "target", "y")  # the first of these that there is
@@ -133,13 +143,13 @@ def find(path: Path, reading: Reading | None = None) -> Source | None:
     origin = f"the {'series' if series else 'table'} {path}"
     columns = tables["train"].columns
     if roles.counters:
-        left = " and ".join(repr(columns[k]) for k in roles.counters)
+        left = " and ".join(shown(columns[k]) for k in roles.counters)
         origin += f", without its column {left}"
     if series:
         if roles.time is not None:
-            ordered = {name: _in_order(table, roles.time) for name, table in tables.items()}
+            ordered = _in_order(tables, roles.time)
             if any(ordered[name].lines != table.lines for name, table in tables.items()):
-                origin += f", sorted by {columns[roles.time]!r}"
+                origin += f", sorted by {shown(columns[roles.time])}"
             tables = ordered
         encoder = _learn(tables["train"], roles.features, reading)
         parts = _steps(tables, roles, encoder)
@@ -173,11 +183,11 @@ def new_rows(cells: Cells, encoder: TableEncoder, *, series: bool) -> tuple[np.n
     elif len(table.columns) == len(encoder.names):
         columns = list(range(len(encoder.names)))
     else:
-        expected = f"the columns {', '.join(encoder.names)}"
-        raise InputError(str(table.path), expected, ", ".join(cells.rows[0].cells))
+        expected = f"the columns {listed(encoder.names)}"
+        raise InputError(str(table.path), expected, listed(cells.rows[0].cells))
     time = _time(table, [k for k in range(len(table.columns)) if k not in columns])
     if series and time is not None:
-        table = _in_order(table, time)
+        table = _in_order({"train": table}, time)["train"]
     inputs = _encoded(table, encoder, columns)
     return inputs, [table.place(row) for row in range(len(table.rows))]
 
@@ -190,8 +200,8 @@ def _read(files: Mapping[str, Path], header: bool | None) -> dict[str, Table]:
     first = tables["train"]
     for name, table in tables.items():
         if header and table.columns != first.columns:
-            expected = f"the columns of {first.path.name}: {', '.join(first.columns)}"
-            raise InputError(str(table.path), expected, ", ".join(table.columns))
+            expected = f"the columns of {first.path.name}: {listed(first.columns)}"
+            raise InputError(str(table.path), expected, listed(table.columns))
         if len(table.columns) != len(first.columns):
             expected = f"{len(first.columns)} columns, as {first.path.name}"
             raise InputError(str(table.path), expected, len(table.columns))
@@ -209,8 +219,10 @@ def _table(cells: Cells, *, header: bool) -> Table:
         raise InputError(str(cells.path), expected, f"0 rows of {width} columns")
     twice = [name for name in columns if columns.count(name) > 1 and not is_unnamed(name)]
     if twice:
-        raise InputError(str(cells.path), "columns of different names", f"{twice[0]!r} twice")
+        raise InputError(str(cells.path), "columns of different names", f"{shown(twice[0])} twice")
     for row in rows:
+        if header and row.cells == names:
+            raise InputError(f"{cells.path}, row {row.line}", "an example", "the header again")
         if len(row.cells) != width:
             raise InputError(
                 f"{cells.path}, row {row.line}", f"{width} columns", f"{len(row.cells)}"
@@ -245,6 +257,8 @@ def _roles(table: Table, reading: Reading) -> _Roles:
     fewest = 2 if reading.window is None else 1
     counters = [k for k in left if k != label and _counts(table, k)] if len(left) > fewest else []
     left = [k for k in left if k not in counters]
+    if not left and label is None:
+        raise InputError("drop", "some columns that are left", listed(table.columns))
     if label is None:
         label = _default_label(table, left)
     features = left if reading.window is not None else [k for k in left if k != label]
@@ -255,11 +269,13 @@ def _number(table: Table, argument: str, name: str | int) -> int:
     """The number of the column that the user names."""
     columns = table.columns
     if isinstance(name, int) and not isinstance(name, bool):
+        if str(name) in columns and name >= len(columns):  # a header's name that is a number
+            return columns.index(str(name))
         if not -len(columns) <= name < len(columns):
             raise InputError(argument, f"a column from 0 to {len(columns) - 1}", name)
         return name % len(columns)
     if name not in columns:
-        raise InputError(argument, f"a column of {', '.join(columns)}", name)
+        raise InputError(argument, f"a column of {listed(columns)}", name)
     return columns.index(name)
 
 
@@ -268,7 +284,9 @@ def _default_label(table: Table, columns: list[int]) -> int:
     found = next((names[name] for name in _LABEL_NAMES if name in names), columns[-1])
     last = columns[-1]
     if found != last and names.get("y") == found and as_numbers(table.column(last)) is None:
-        choices = f"{table.columns[found]!r} or {table.columns[last]!r}, as it may be either"
+        choices = (
+            f"{shown(table.columns[found])} or {shown(table.columns[last])}, as it may be either"
+        )
         raise InputError("label", choices, "none")
     return found
 
@@ -336,11 +354,10 @@ def _categories(table: Table, column: int, *, asked: bool) -> tuple[str, ...] | 
         if is_missing(cell):
             complain(table.place(row), name, "a category" if asked else "a number or text", cell)
     if as_numbers(cells) is not None:
-        cells = [plain_number(cell) for cell in cells]
-        return tuple(sorted(set(cells), key=float))
+        return tuple(sorted(set(map(plain, cells)), key=float))
     if not asked:
         _check_texts(table, column)
-    return tuple(sorted(set(cells)))
+    return tuple(sorted(set(map(plain, cells) if are_booleans(cells) else cells)))
 
 
 def _check_texts(table: Table, column: int) -> None:
@@ -348,12 +365,12 @@ def _check_texts(table: Table, column: int) -> None:
     cells, name = table.column(column), table.columns[column]
     if all(_LIKE_A_NUMBER.fullmatch(cell) for cell in cells):
         complain(table.place(0), name, "a number", cells[0])
-    remedy = f"drop=({name!r},) to leave it out, or categories=({name!r},)"
+    remedy = f"drop=({shown(name)},) to leave it out, or categories=({shown(name)},)"
     if dates.are_dates(cells):
         complain(table.place(0), name, f"a number or a category; {remedy}", cells[0])
     different = len(set(cells))
     if different > max(_FEW, len(cells) / 2):
-        where = f"{table.path}, column {name!r}"
+        where = f"{table.path}, column {shown(name)}"
         got = f"{different} different texts in {len(cells)} rows"
         raise InputError(where, f"numbers or a few categories; {remedy}", got)
 
@@ -371,9 +388,9 @@ def _classes(tables: Iterable[Table], column: int) -> tuple[str, ...] | None:
         return _named_classes(tables, column, set(labels))
     if not all(number.is_integer() for number in numbers.tolist()):
         return None
-    found = {plain_number(text) for text in labels}
-    plain = all(text.lstrip("+-").isdigit() for text in labels)
-    if not plain and len(found) > len(labels) / 2:
+    found = set(map(plain, labels))
+    pointed = not any(text.lstrip("+-").isdigit() for text in labels)
+    if pointed and len(found) > len(labels) / 2:
         return None
     return tuple(sorted(found, key=int))
 
@@ -391,7 +408,7 @@ def _named_classes(tables: list[Table], column: int, texts: set[str]) -> tuple[s
             for row, text in enumerate(table.column(column)):
                 if not is_number(text):
                     complain(table.place(row), table.columns[column], "a number", text)
-    return tuple(sorted(texts))
+    return tuple(sorted(set(map(plain, texts)) if are_booleans(texts) else texts))
 
 
 # The parts of the set
@@ -416,7 +433,7 @@ def _examples(
 
 def _class_numbers(labels: list[str], classes: tuple[str, ...]) -> np.ndarray:
     numbers = {text: number for number, text in enumerate(classes)}
-    found = [text if text in numbers else plain_number(text) for text in labels]
+    found = [text if text in numbers else plain(text) for text in labels]
     return np.array([numbers[text] for text in found], np.int32)
 
 
@@ -440,20 +457,31 @@ def _values(table: Table, column: int) -> np.ndarray:
     return _encoded(table, numbers, [column])
 
 
-def _in_order(table: Table, time: int) -> Table:
+def _in_order(tables: Mapping[str, Table], time: int) -> dict[str, Table]:
     """The steps of a series from the oldest on.
 
     Raises:
-        InputError: if two have the same date, or one has none.
+        InputError: if two have the same date, one has none, or one of another part is not after
+            all those of the training part.
     """
-    name, cells = table.columns[time], table.column(time)
-
-    def place(row: int) -> str:
-        return f"{table.place(row)}, column {name!r}"
-
-    moments = dates.moments(cells, place)
-    order = sorted(range(len(moments)), key=moments.__getitem__)
-    for before, after in itertools.pairwise(order):
-        if moments[before] == moments[after]:
-            raise InputError(place(after), "a date that no other row has", repr(cells[after]))
-    return table.reordered(order)
+    ordered, last = {}, -math.inf
+    for name, table in sorted(tables.items(), key=lambda item: item[0] != "train"):
+        places = [
+            f"{table.place(row)}, column {shown(table.columns[time])}"
+            for row in range(len(table.rows))
+        ]
+        cells, remedy = (
+            table.column(time),
+            f"drop=({shown(table.columns[time])},) to leave the column out",
+        )
+        moments = dates.moments(cells, places.__getitem__, remedy)
+        order = sorted(range(len(moments)), key=moments.__getitem__)
+        for before, after in itertools.pairwise(order):
+            if moments[before] == moments[after]:
+                raise InputError(places[after], "a date that no other row has", shown(cells[after]))
+        if name != "train" and moments[order[0]] <= last:
+            expected = f"dates after the last of {tables['train'].path.name}, or {remedy}"
+            raise InputError(places[order[0]], expected, shown(cells[order[0]]))
+        last = max(last, moments[order[-1]]) if name == "train" else last
+        ordered[name] = table.reordered(order)
+    return ordered

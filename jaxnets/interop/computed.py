@@ -79,7 +79,8 @@ def _normed(length: Any, direction: Any) -> Any:
     if shape and not fits:
         return None
     dim = long[0] if long else (0 if shape else -1)
-    with contextlib.suppress(ImportError):  # PyTorch's own arithmetic, to the last bit
+    # PyTorch's own arithmetic, to the last bit; it lacks some dtypes.
+    with contextlib.suppress(ImportError, RuntimeError):
         return to_numpy(_torch_normed(direction, length, dim))
     g, v = to_numpy(length), to_numpy(direction)
     axes = tuple(axis for axis in range(v.ndim) if axis not in long)

@@ -210,7 +210,7 @@ def _array_of_npz(arrays: Any, name: str) -> np.ndarray | Unreadable:
 def _read_torch(path: Path) -> Any:
     """An archive of torch.save."""
     _check_torch(path)
-    return _read_in_either(path, pickles.archive_in_protocol_2)
+    return _read_in_either(path, pickles.is_read_of_archive, pickles.archive_in_protocol_2)
 
 
 def _read_pickle(path: Path) -> Any:
@@ -219,22 +219,24 @@ def _read_pickle(path: Path) -> Any:
     with path.open("rb") as file:
         legacy = pickles.is_legacy(file.read(100))
     if legacy:
-        return _read_in_either(path, pickles.legacy_in_protocol_2)
+        return _read_in_either(path, pickles.is_read_of_legacy, pickles.legacy_in_protocol_2)
     try:
+        with path.open("rb") as file:
+            pickles.is_read(file)
         return _load(io.BytesIO(pickles.archive_of(path.read_bytes())))
     except Exception as error:  # a damaged pickle can fail in any way
         raise _refused(path, _why_not(error, 'pickle.load(open(path, "rb"))')) from error
 
 
-def _read_in_either(path: Path, rewritten: Callable[[bytes], bytes]) -> Any:
+def _read_in_either(
+    path: Path, is_read: Callable[[BinaryIO], bool], rewritten: Callable[[bytes], bytes]
+) -> Any:
     """A file as it is, or rewritten if its pickle is of a protocol that torch does not read."""
     try:
         with path.open("rb") as file:  # opened here, as torch.load goes by a path's suffix
-            return _load(file)
-    except Exception as error:
-        if "Unsupported operand" not in str(error):
-            raise _refused(path, _why_not(error)) from error
-    try:
+            if is_read(file):
+                file.seek(0)
+                return _load(file)
         return _load(io.BytesIO(rewritten(path.read_bytes())))
     except Exception as error:
         raise _refused(path, _why_not(error)) from error

@@ -14,6 +14,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnets.interop import pickles
 from jaxnets.interop.conversion import Unreadable
 
 #: What defaultdicts name as the maker of their values, and what is of no use beside weights.
@@ -115,6 +116,10 @@ def _storage(content: bytes) -> Any:
     """The numbers of a tensor that was pickled without torch.save."""
     import torch
 
+    if not pickles.is_legacy(content):
+        raise ValueError("numbers that torch.save has not written")
+    if not pickles.is_read_of_legacy(io.BytesIO(content)):
+        content = pickles.legacy_in_protocol_2(content)
     return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
 
 

@@ -9,7 +9,8 @@ import pickle
 import pickletools
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any, BinaryIO
 
 #: How a file of torch.save begins that is no archive.
 _MAGIC = 0x1950A86A20F9469CFC6C
@@ -30,12 +31,29 @@ _INSTEAD = {
     "ADDITEMS": pickle.APPENDS,
     "FROZENSET": pickle.TUPLE,
 }
+#: Opcodes that torch reads as well.
+_READ = _SAME | {
+    *("PROTO", "GLOBAL", "EMPTY_SET", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING"),
+    *("BININT", "BININT1", "BININT2", "LONG1", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET"),
+}
+#: Names that become others: torch would call this one, which takes as much memory as it is told.
+_INSTEAD_OF = {
+    "builtins bytearray": "builtins bytes",
+    "__builtin__ bytearray": "builtins bytes",
+}
 _TEXTS = frozenset(("UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"))
 _BYTES = frozenset(("SHORT_BINBYTES", "BINBYTES", "BINBYTES8", "BYTEARRAY8"))
 _OLD_STRINGS = frozenset(("STRING", "BINSTRING", "SHORT_BINSTRING"))  # Python 2's, texts or bytes
 _NUMBERS = frozenset(("INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4"))
 _PUTS = frozenset(("PUT", "BINPUT", "LONG_BINPUT"))
 _GETS = frozenset(("GET", "BINGET", "LONG_BINGET"))
+#: Opcodes whose result may be a key that holds what they take.
+_COMPOSE = frozenset(
+    ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET", "REDUCE", "NEWOBJ", "NEWOBJ_EX")
+)
+#: Opcodes that put something into what is there.
+_FILL = frozenset(("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD"))
+_MOST_SHARED = 1000  # objects in a tuple for each opcode before it
 _FROM_MARK = {"LIST": pickle.EMPTY_LIST, "DICT": pickle.EMPTY_DICT}
 
 
@@ -54,6 +72,85 @@ def is_legacy(content: bytes) -> bool:
         return next(found, None) == _MAGIC
     except Exception:  # damage shows in many ways
         return False
+
+
+def is_read_of_legacy(file: BinaryIO) -> bool:
+    """As ``is_read``, of a file of torch.save that is no archive."""
+    return _are_read(file for _ in range(_LEGACY_PICKLES))
+
+
+def is_read_of_archive(file: BinaryIO) -> bool:
+    """As ``is_read``, of an archive of torch.save."""
+    with zipfile.ZipFile(file) as archive:
+        records = [one for one in archive.infolist() if one.filename.endswith(_PICKLE)]
+        return _are_read(io.BytesIO(_content(archive, record)) for record in records)
+
+
+def _are_read(files: Iterable[BinaryIO]) -> bool:
+    found = [is_read(file) for file in files]  # each is looked at, whatever the first one says
+    return all(found)
+
+
+def _content(archive: zipfile.ZipFile, record: zipfile.ZipInfo) -> bytes:
+    """The content of a record, whose checksum torch.save can be told to leave out."""
+    del record.CRC
+    return archive.read(record)
+
+
+def is_read(file: BinaryIO) -> bool:
+    """Whether ``weights_only`` reads a pickle as it is; the file stands after it then.
+
+    A tuple of twice the same tuple, and so on 50 times, makes a small file. As the key of a mapping
+    Python would walk through it in 2⁵⁰ steps, and so would functions that take nested lists.
+
+    Raises:
+        ValueError: if tuples and arguments hold others so often, or the pickle is damaged.
+    """
+    sizes, read = _Sizes(), True
+    for number, (opcode, argument, _) in enumerate(pickletools.genops(file)):
+        read = read and opcode.name in _READ and argument not in _INSTEAD_OF
+        if sizes.after(opcode, argument) > _MOST_SHARED * (number + 1000):
+            raise ValueError("tuples or lists that hold others many times")
+    return read
+
+
+class _Sizes:
+    """How many objects each one on the stack holds, those that it holds twice counted twice."""
+
+    def __init__(self) -> None:
+        self._stack: list[list[int]] = []  # each in a list, as an object may grow
+        self._marks: list[int] = []
+        self._memo: dict[Any, list[int]] = {}
+
+    def after(self, opcode: pickletools.OpcodeInfo, argument: Any) -> int:
+        """The size of what an opcode makes of others; 0 if it makes nothing of them."""
+        name = opcode.name
+        if name == "MARK":
+            self._marks.append(len(self._stack))
+        elif name in _PUTS or name == "MEMOIZE":
+            number = len(self._memo) if argument is None else argument
+            self._memo[number] = self._stack[-1]
+        elif name in _GETS:
+            self._stack.append(self._memo.get(argument, [1]))
+        else:
+            taken = self._take(opcode.stack_before)
+            size = 1 + sum(number for (number,) in taken)
+            if name in _FILL:
+                taken[0][0] = size
+            made = taken[0] if name in _FILL else [size if name in _COMPOSE else 1]
+            self._stack += [made] * len(opcode.stack_after)
+            return size if name in _COMPOSE else 0
+        return 0
+
+    def _take(self, kinds: list[pickletools.StackObject]) -> list[list[int]]:
+        count = len(kinds)
+        if pickletools.markobject in kinds:
+            count = kinds.index(pickletools.markobject) + len(self._stack) - self._marks.pop()
+        start = len(self._stack) - count
+        if start < 0:
+            raise ValueError("it begins in the middle")
+        taken, self._stack[start:] = self._stack[start:], []
+        return taken
 
 
 def legacy_in_protocol_2(content: bytes) -> bytes:
@@ -76,7 +173,7 @@ def archive_in_protocol_2(content: bytes) -> bytes:
     result = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(result, "w") as new:
         for record in old.infolist():
-            data = old.read(record)
+            data = _content(old, record)
             if record.filename.endswith(_PICKLE):
                 data = in_protocol_2(io.BytesIO(data))
             new.writestr(record.filename, data)
@@ -198,4 +295,5 @@ def _number(number: int) -> bytes:
 def _global(module: str, attribute: str) -> bytes:
     if "\n" in module + attribute:
         raise ValueError("it has a name of several lines")
-    return pickle.GLOBAL + f"{module}\n{attribute}\n".encode()
+    name = f"{module} {attribute}"
+    return pickle.GLOBAL + _INSTEAD_OF.get(name, name).replace(" ", "\n", 1).encode() + b"\n"

@@ -75,9 +75,9 @@ def _normalization(layer: nnx.Module) -> dict[str, Leaf]:
 
 
 def _layer_norm(layer: layers.LayerNorm) -> dict[str, Leaf]:
-    if len(layer.normalized_shape) != 3:
+    if not layer.channels_last:
         return _normalization(layer)
-    # Three axes are an image's: [C, H, W] to [H, W, C].
+    # [C, H, W] to [H, W, C], or [C, L] to [L, C]
     image = partial(np.moveaxis, source=0, destination=-1)
     back = partial(np.moveaxis, source=-1, destination=0)
     return {"scale": Leaf("weight", image, back), "bias": Leaf("bias", image, back)}

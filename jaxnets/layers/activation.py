@@ -332,7 +332,11 @@ class Softmax(nnx.Module):
     """``torch.nn.Softmax``: eˣ, divided by its sum over one axis.
 
     Args:
-        dim: the axis; the channels, PyTorch's 1, are -1 here.
+        dim: the axis. The channels of images and sequences, PyTorch's 1, are -1 here.
+
+    Raises:
+        InputError: on a call, if x is not floating, or if ``dim`` may mean another axis in PyTorch:
+            of three axes, it takes 0 or a negative number; of more, 0 or -1.
     """
 
     def __init__(self, dim: int) -> None:
@@ -341,6 +345,7 @@ class Softmax(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns probabilities along the axis."""
         check_floats("x", x, ("...",))
+        _check_axis(self.dim, x)
         return jax.nn.softmax(x, axis=self.dim)
 
 
@@ -348,7 +353,10 @@ class LogSoftmax(nnx.Module):
     """``torch.nn.LogSoftmax``: the logarithm of Softmax, without its underflow.
 
     Args:
-        dim: the axis; the channels, PyTorch's 1, are -1 here.
+        dim: the axis, as of ``Softmax``.
+
+    Raises:
+        InputError: as of ``Softmax``.
     """
 
     def __init__(self, dim: int) -> None:
@@ -357,6 +365,7 @@ class LogSoftmax(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns log-probabilities along the axis."""
         check_floats("x", x, ("...",))
+        _check_axis(self.dim, x)
         return jax.nn.log_softmax(x, axis=self.dim)
 
 
@@ -364,7 +373,7 @@ class GLU(nnx.Module):
     """``torch.nn.GLU``: a σ(b), with a and b the two halves of x.
 
     Args:
-        dim: the axis that is halved.
+        dim: the axis that is halved, as of ``Softmax``.
     """
 
     def __init__(self, dim: int = -1) -> None:
@@ -374,12 +383,34 @@ class GLU(nnx.Module):
         """Returns an array of half the size along the axis.
 
         Raises:
-            InputError: if x is not floating, that size is odd, or there is no such axis.
+            InputError: if x is not floating, that size is odd, or there is no such axis, or as of
+                ``Softmax``.
         """
         check_floats("x", x, ("...",))
-        if not -x.ndim <= self.dim < x.ndim or x.shape[self.dim] % 2:
+        present = -x.ndim <= self.dim < x.ndim
+        if present:
+            _check_axis(self.dim, x)
+        if not present or x.shape[self.dim] % 2:
             raise InputError("x", f"an even size along axis {self.dim}", describe(x))
         return jax.nn.glu(x, self.dim)
+
+
+def _check_axis(dim: int, x: jax.Array) -> None:
+    """Refuses an axis that x lacks, or that may be another one in PyTorch, with channels second."""
+    if x.ndim > 3:
+        taken = {0, -1, -x.ndim}
+        expected = f"0, or -1 for the channels (PyTorch's 1), of {describe(x)}"
+    elif x.ndim == 3:
+        taken = {0, -1, -2, -3}
+        expected = (
+            "0, -1 for the channels (PyTorch's 1 of [N, C, L]) or -2 for the steps "
+            f"(PyTorch's 1 of [N, L, C]), of {describe(x)}"
+        )
+    else:
+        taken = set(range(-x.ndim, x.ndim))
+        expected = f"an axis of {describe(x)}"
+    if dim not in taken:
+        raise InputError("dim", expected, dim)
 
 
 def _divisor(argument: str, value: float) -> float:

@@ -154,7 +154,8 @@ class MultiheadAttention(nnx.Module):
         return [x + bias for x, bias in zip(projected, biases, strict=True)]
 
     def _heads(self, x: jax.Array) -> jax.Array:
-        return x.reshape(*x.shape[:2], self.num_heads, -1)  # [N, L, heads, d]
+        size = self.embed_dim // self.num_heads
+        return x.reshape(*x.shape[:2], self.num_heads, size)  # [N, L, heads, d]
 
     def _masks(
         self,

@@ -7,6 +7,7 @@ matrix product runs near the processor's limit, where XLA's convolution of few c
 it, forward and backward.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -30,7 +31,8 @@ def pays(x: jax.Array, kernel: jax.Array) -> bool:
 def convolve(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
     """Cross-correlates images with a kernel, at stride 1. Differentiable in both modes.
 
-    An infinite input, times the zeros, makes outputs NaN that do not look at it.
+    An infinite input or a NaN, times the zeros, makes outputs NaN that do not look at it; see
+    ``where_finite``.
 
     Args:
         x: [N, H, W, C].
@@ -78,6 +80,69 @@ def convolve_and_pool(
     y = seen @ band.reshape(seen.shape[1], -1)
     y = _best(y.reshape(len(y), 4, windows * channels), jnp.tile(bias, windows))
     return y.reshape(len(x), rows, across * windows, channels)[:, :, :columns]
+
+
+def where_finite(
+    product: Callable[..., jax.Array], exact: Callable[..., jax.Array]
+) -> Callable[..., jax.Array]:
+    """A product with a band where it gives finite numbers, otherwise the same function without.
+
+    The zeros of a band spread NaN and infinity, so that a result in which all is finite is right.
+    Outputs and gradients are looked at one by one. In reverse mode only, to any order.
+
+    Args:
+        product: computes with a band.
+        exact: the same function of the same arrays, where NaN and infinity stay in their places.
+
+    Returns:
+        The function of these arrays.
+    """
+
+    def chosen(made: Any, otherwise: Callable[..., Any], *inputs: Any) -> Any:
+        return lax.cond(
+            _finite(made), lambda made, *_: made, lambda _, *i: otherwise(*i), made, *inputs
+        )
+
+    def exact_gradients(g: jax.Array, *inputs: jax.Array) -> tuple[jax.Array, ...]:
+        return jax.vjp(exact, *inputs)[1](g)
+
+    @jax.custom_vjp
+    def run(*inputs: jax.Array) -> jax.Array:
+        return lax.cond(_finite(inputs), product, exact, *inputs)
+
+    def forward(*inputs: jax.Array) -> tuple[jax.Array, Any]:
+        made, pull_back = jax.vjp(product, *inputs)
+        return chosen(made, exact, *inputs), (inputs, pull_back)
+
+    def backward(residuals: Any, g: jax.Array) -> tuple[jax.Array, ...]:
+        inputs, pull_back = residuals
+        d_x, *others = pull_back(g)
+        # Apart, as a first layer's gradient by x, which nobody reads, is then not computed.
+        return (
+            chosen(d_x, lambda *given: exact_gradients(*given)[0], g, *inputs),
+            *chosen(others, lambda *given: list(exact_gradients(*given)[1:]), g, *inputs),
+        )
+
+    run.defvjp(forward, backward)
+    return run
+
+
+def _finite(arrays: Any) -> jax.Array:
+    leaves = jax.tree.leaves(lax.stop_gradient(arrays))
+    return jnp.stack([_all_finite(array) for array in leaves]).all()
+
+
+@jax.custom_batching.custom_vmap
+def _all_finite(array: jax.Array) -> jax.Array:
+    # The fastest of XLA's sums on CPUs. That of very large numbers is infinite too, which costs
+    # time alone.
+    return jnp.isfinite(jnp.vdot(array, array))
+
+
+@_all_finite.def_vmap
+def _all_of_batch_finite(size: int, batched: Any, array: jax.Array) -> tuple[jax.Array, bool]:
+    # One answer for the batch: of an answer for each, JAX would compute both ways for all.
+    return _all_finite(array), False
 
 
 def size(x: jax.Array, kernel: jax.Array, padding: Padding) -> list[int]:

@@ -99,7 +99,7 @@ def scan(
     kernels, biases, initial = vary_like(x, (kernels, biases, initial))
 
     def at_once(x: jax.Array, kernels: Kernels, biases: Biases, *rest: Any) -> Any:
-        z = _linear(rows(x), kernels[0], biases[0]).reshape(*x.shape[:2], -1)
+        z = _linear(rows(x), kernels[0], biases[0]).reshape(*x.shape[:2], kernels[0].shape[1])
         return unroll(gates, reverse, z, (None, kernels[1]), (None, biases[1]), *rest)
 
     inputs = (x, kernels, biases, initial, valid)

@@ -7,7 +7,7 @@ from jax import lax
 
 from jaxnets.layers import bands
 from jaxnets.layers.convolution import Conv2d
-from jaxnets.layers.convolve import Geometry
+from jaxnets.layers.convolve import Geometry, by_xla
 from jaxnets.layers.native import conv_pool as native_conv_pool
 from jaxnets.layers.pooling import MaxPool2d
 from jaxnets.layers.shard import vary_like
@@ -32,11 +32,14 @@ def relu_and_pool(conv: Conv2d, pool: MaxPool2d, x: jax.Array) -> jax.Array:
         return pool(jax.nn.relu(conv(x)))
     kernel, bias, padding = *_parameters(conv), conv.padding
 
-    def apart(x: jax.Array, *parameters: jax.Array) -> jax.Array:
-        return pool(jax.nn.relu(conv(x)))
+    def apart(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        y = by_xla(x, kernel, Geometry((1, 1), padding, (1, 1), (1, 1)))
+        return pool(jax.nn.relu(y + bias.reshape(1, 1, 1, -1)))
 
-    def together(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+    def by_product(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
         return bands.convolve_and_pool(x, kernel, bias, padding)
+
+    together = bands.where_finite(by_product, apart)
 
     if native_conv_pool.serves(x, kernel, bias):
         rows, columns = (n // 2 for n in bands.size(x, kernel, padding))

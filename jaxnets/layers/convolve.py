@@ -55,9 +55,9 @@ def convolve(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     Returns:
         [N, ..., O].
     """
-    general = partial(_by_xla, geometry=geometry)
+    general = partial(by_xla, geometry=geometry)
     if geometry.dense and x.ndim <= 4 and bands.pays(x, kernel):
-        banded = partial(_by_bands, padding=geometry.padding)
+        banded = bands.where_finite(partial(_by_bands, padding=geometry.padding), general)
         return lax.platform_dependent(x, kernel, cpu=banded, default=general)
     return general(x, kernel)
 
@@ -69,7 +69,8 @@ def _by_bands(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _by_xla(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+def by_xla(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """``convolve`` by XLA's convolution, whatever the platform."""
     return _convolve(x, kernel, geometry)
 
 
@@ -138,7 +139,7 @@ def _input_gradient(
     groups = geometry.groups
     flipped = lax.rev(kernel, range(len(space)))
     blocks = flipped.reshape(*space, inputs, groups, outputs // groups).swapaxes(-1, -3)
-    return _by_xla(
+    return by_xla(
         g,
         blocks.reshape(*space, outputs // groups, groups * inputs),
         Geometry(geometry.input_dilation, padding, geometry.dilation, geometry.stride, groups),
@@ -152,7 +153,7 @@ def _kernel_gradient(geometry: Geometry, padding: Padding, x: jax.Array, g: jax.
     axes = range(1, x.ndim - 1)
     blocks = x.reshape(batch, *space, groups, channels // groups)
     blocks = blocks.transpose(-1, *axes, -2, 0)  # [C / groups, ..., groups, N]
-    gradient = _by_xla(
+    gradient = by_xla(
         blocks.reshape(channels // groups, *space, groups * batch),
         g.transpose(*axes, 0, -1),  # [..., N, O]
         Geometry(geometry.dilation, padding, geometry.stride, geometry.input_dilation, groups),
@@ -160,4 +161,4 @@ def _kernel_gradient(geometry: Geometry, padding: Padding, x: jax.Array, g: jax.
     return gradient.transpose(*axes, 0, -1)  # [..., C / groups, O]
 
 
-_by_xla.defvjp(_forward, _backward)
+by_xla.defvjp(_forward, _backward)

@@ -1,11 +1,13 @@
 """Dropout of single values and of whole channels."""
 
+import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
-from jaxnets.arrays import ArrayLike, InputError, check_bool, check_floats, check_number
+from jaxnets.arrays import ArrayLike, InputError, check_bool, check_floats, check_number, describe
 from jaxnets.layers.parameters import check_rngs
 
 
@@ -46,7 +48,12 @@ class Dropout(nnx.Dropout):
             InputError: if x is not floating.
         """
         check_floats("x", x, ("...",))
-        return super().__call__(x, **options)
+        x = jnp.asarray(x)
+        y = super().__call__(x, **options)
+        if y is x:
+            return y
+        # PyTorch multiplies by the mask, so that what is not finite stays visible where dropped.
+        return jnp.where(jnp.isfinite(x) | (y != 0), y, jnp.nan)
 
     @property
     def p(self) -> float:
@@ -67,7 +74,9 @@ class Dropout(nnx.Dropout):
 
 
 class Dropout2d(Dropout):
-    """``torch.nn.Dropout2d``: drops whole channels of images, each with probability p.
+    """``torch.nn.Dropout2d``: drops whole channels of each example, each with probability p.
+
+    It takes images, and whatever else has channels: of vectors [N, C] a channel is one value.
 
     Args:
         p: the probability that a channel is dropped.
@@ -79,20 +88,23 @@ class Dropout2d(Dropout):
         self, p: float = 0.5, inplace: bool = False, *, rngs: nnx.Rngs | None = None
     ) -> None:
         super().__init__(p, inplace, rngs=rngs)
-        self.broadcast_dims = (1, 2)
+        self.broadcast_dims = (1,)
 
     def __call__(self, x: ArrayLike, **options: Any) -> jax.Array:
         """Drops channels if in training mode.
 
         Args:
-            x: images [N, H, W, C].
+            x: images [N, H, W, C], sequences [N, L, C] or vectors [N, C].
             options: ``deterministic`` and ``rngs``, as of ``nnx.Dropout``.
 
         Returns:
             An array of the shape and dtype of x.
 
         Raises:
-            InputError: if x are no images.
+            InputError: if x is not floating, or has fewer than two axes.
         """
-        check_floats("x", x, ("N", "H", "W", "C"))
-        return super().__call__(x, **options)
+        check_floats("x", x, ("...",))
+        if x.ndim < 2:
+            raise InputError("x", "a floating-point array [N, ..., C]", describe(x))
+        places = x.reshape(x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1])
+        return super().__call__(places, **options).reshape(x.shape)

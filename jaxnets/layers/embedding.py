@@ -1,6 +1,9 @@
 """A table of vectors, looked up by index."""
 
-from typing import Any
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +15,32 @@ from jax.typing import DTypeLike
 from jaxnets import initializers
 from jaxnets.arrays import InputError, check_integer, check_positive, describe
 from jaxnets.layers.parameters import check_others, check_parameters
+
+
+class Lookup(NamedTuple):
+    """What an embedding looks up while a program is traced.
+
+    Attributes:
+        indices: the indices, which have no values yet.
+        rows: how many rows the table has.
+    """
+
+    indices: jax.Array
+    rows: int
+
+
+_noted: ContextVar[list[Lookup] | None] = ContextVar("lookups", default=None)
+
+
+@contextlib.contextmanager
+def noted_lookups() -> Iterator[list[Lookup]]:
+    """Within it every lookup of a traced program is noted, in the list that it yields."""
+    found: list[Lookup] = []
+    token = _noted.set(found)
+    try:
+        yield found
+    finally:
+        _noted.reset(token)
 
 
 class Embedding(nnx.Embed):
@@ -71,7 +100,8 @@ class Embedding(nnx.Embed):
 
         Returns:
             [*indices.shape, embedding_dim]. Under ``jax.jit``, where no value can be looked at,
-            the row of an index out of range is NaN.
+            the row of an index out of range is NaN. ``fit``, ``evaluate``, ``predict`` and
+            ``predictor`` refuse such an index before they call the model.
 
         Raises:
             InputError: if the indices are not integers or, outside ``jax.jit``, out of range.
@@ -82,6 +112,8 @@ class Embedding(nnx.Embed):
             raise InputError("indices", "an array of integers", describe(indices))
         if not isinstance(indices, jax.core.Tracer):
             self._check_range(np.asarray(indices))
+        elif (noted := _noted.get()) is not None:
+            noted.append(Lookup(indices, self.num_embeddings))
         indices = jnp.asarray(indices)
         # A negative index is out of range in PyTorch, not one counted from the end.
         rows = self.embedding[...].at[indices].get(mode="fill", wrap_negative_indices=False)

@@ -181,6 +181,8 @@ class BatchNorm(Normalization):
         else:
             part = shard.current()
             shared = self.synchronized and part is not None and part.axis is not None
+            if x.size == 0:
+                return self._counted_alone(values).astype(x.dtype)
             if x.size // self.num_features < 2 and not shared:
                 raise InputError("x", "more than one value per channel in training", describe(x))
             mean, var, count = _batch_moments(values, self.synchronized)
@@ -188,6 +190,12 @@ class BatchNorm(Normalization):
                 unbiased = jnp.asarray(count / jnp.maximum(count - 1, 1), var.dtype)
                 self._track(mean.reshape(-1), var.reshape(-1) * unbiased, count)
         return self._scaled(self._normalized(values, mean, var), x.dtype)
+
+    def _counted_alone(self, x: jax.Array) -> jax.Array:
+        """An empty batch: as in PyTorch it is counted, and the running statistics stay."""
+        if not self.use_running_average and self.num_batches_tracked is not None:
+            self.num_batches_tracked[...] = self.num_batches_tracked[...] + 1
+        return self._scaled(x, x.dtype)
 
     def _track(self, mean: jax.Array, var: jax.Array, values: int | jax.Array) -> None:
         """Moves the running statistics, if there are any, towards those of one batch.
@@ -249,13 +257,18 @@ class LayerNorm(Normalization):
     """``torch.nn.LayerNorm``: each sample normalized over its last axes.
 
     Parameters: ``scale`` and ``bias`` of the shape ``normalized_shape``, PyTorch's weight and
-    bias. Three axes are an image's, (H, W, C) where PyTorch has (C, H, W).
+    bias. Three axes are an image's, (H, W, C) where PyTorch has (C, H, W). Two axes are those of
+    PyTorch's (T, F), or with ``channels_last`` (L, C) where PyTorch has (C, L), as after a
+    convolution.
 
     Args:
         normalized_shape: the sizes of the last axes of x; an integer for the last one alone.
         eps: added to the variance.
         elementwise_affine: whether there are ``scale`` and ``bias``.
         bias: whether there is ``bias``, if ``elementwise_affine``.
+        channels_last: whether the last axis holds channels, which PyTorch has first, so that its
+            weights are moved when they are loaded. None means yes for three axes and no for
+            others. Two axes of the same size need True or False, as nothing else tells.
         rngs: not used, as the initial values are constants.
         param_dtype: the dtype of the parameters.
     """
@@ -267,6 +280,7 @@ class LayerNorm(Normalization):
         elementwise_affine: bool = True,
         bias: bool = True,
         *,
+        channels_last: bool | None = None,
         rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
         **others: Any,
@@ -278,6 +292,12 @@ class LayerNorm(Normalization):
             raise InputError("normalized_shape", "at least one axis", "()")
         self.normalized_shape = tuple(check_positive("normalized_shape", size) for size in shape)
         check_bool("elementwise_affine", elementwise_affine)
+        if channels_last is not None:
+            check_bool("channels_last", channels_last)
+        elif elementwise_affine and len(shape) == 2 and shape[0] == shape[1]:
+            expected = "True for PyTorch's (C, L), or False for (T, F), of two axes of one size"
+            raise InputError("channels_last", expected, channels_last)
+        self.channels_last = len(shape) == 3 if channels_last is None else bool(channels_last)
         check_parameters(rngs, param_dtype, constant=True)
         super().__init__(self.normalized_shape, eps, elementwise_affine, bias, param_dtype)
 
@@ -294,6 +314,10 @@ class LayerNorm(Normalization):
             InputError: if x does not end in ``normalized_shape``.
         """
         shape = self.normalized_shape
+        moved = (*shape[1:], shape[0])
+        if len(shape) > 1 and getattr(x, "shape", ())[-len(shape) :] == moved != shape:
+            expected = f"[..., {', '.join(map(str, shape))}], or a normalized_shape {moved} with"
+            raise InputError("x", f"{expected} channels_last=True", describe(x))
         check_floats("x", x, ("...", *shape))
         x = jnp.asarray(x)
         values = _at_least_float32(x)
@@ -353,8 +377,9 @@ class GroupNorm(Normalization):
         _check(x, (2, math.inf), self.num_channels, f"[N, ..., {self.num_channels}]")
         if x.size == self.num_groups:
             raise InputError("x", "more than one value per group", describe(x))
+        places = math.prod(x.shape[1:-1])
         groups = _at_least_float32(x).reshape(
-            x.shape[0], -1, self.num_groups, x.shape[-1] // self.num_groups
+            x.shape[0], places, self.num_groups, x.shape[-1] // self.num_groups
         )
         y = self._normalized(groups, *_moments(groups, (1, 3)))
         return self._scaled(y.reshape(x.shape), x.dtype)
@@ -394,7 +419,7 @@ class InstanceNorm2d(GroupNorm):
         """Normalizes x.
 
         Args:
-            x: images [N, H, W, C].
+            x: images [N, H, W, C], or one of them.
 
         Returns:
             An array of the shape and dtype of x.
@@ -402,7 +427,8 @@ class InstanceNorm2d(GroupNorm):
         Raises:
             InputError: if x has another shape, or a single value per channel and image.
         """
-        check_floats("x", x, ("N", "H", "W", self.num_channels))
-        if x.shape[1] * x.shape[2] == 1:
+        size = self.num_channels
+        _check(x, (3, 4), size, f"[N, H, W, {size}] or [H, W, {size}]")
+        if math.prod(x.shape[-3:-1]) == 1:
             raise InputError("x", "more than one pixel per image", describe(x))
-        return super().__call__(x)
+        return super().__call__(x[None])[0] if x.ndim == 3 else super().__call__(x)

@@ -58,7 +58,8 @@ class _Window:
         """What ``taps`` takes apart, put together; what several windows share is added up."""
         if self.stride == self.kernel and self.dilation == 1:  # they share nothing
             tiles = jnp.stack(parts, axis + 1)
-            whole = (*tiles.shape[:axis], -1, *tiles.shape[axis + 2 :])
+            length = tiles.shape[axis] * tiles.shape[axis + 1]
+            whole = (*tiles.shape[:axis], length, *tiles.shape[axis + 2 :])
             end = size + self.padding - parts[0].shape[axis] * self.kernel
             return _padded(tiles.reshape(whole), axis, (-self.padding, end, 0))
         reach = (parts[0].shape[axis] - 1) * self.stride + 1

@@ -171,7 +171,8 @@ class Recurrent(nnx.Module):
             return final, outputs
 
         def segments(state: bptt.State) -> tuple[bptt.State, jax.Array]:
-            parts = jax.tree.map(lambda a: a[:cut].reshape(-1, length, *a.shape[1:]), (x, valid))
+            shape = cut // length, length
+            parts = jax.tree.map(lambda a: a[:cut].reshape(*shape, *a.shape[1:]), (x, valid))
             final, outputs = lax.scan(jax.checkpoint(segment), state, parts, reverse=reverse)
             return final, outputs.reshape(cut, *outputs.shape[2:])
 

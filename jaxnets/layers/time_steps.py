@@ -1,5 +1,7 @@
 """Arrays by time step."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -9,7 +11,8 @@ State = tuple[jax.Array, ...]
 
 def rows(steps: jax.Array) -> jax.Array:
     """[T, B, H] as [T·B, H]: XLA transposes and copies an array summed over two axes."""
-    return steps.reshape(-1, steps.shape[-1])
+    # JAX infers no size of an array of zero elements, such as of an empty batch.
+    return steps.reshape(math.prod(steps.shape[:-1]), steps.shape[-1])
 
 
 def before(initial: jax.Array, after: jax.Array, reverse: bool) -> jax.Array:

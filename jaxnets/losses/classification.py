@@ -1,6 +1,9 @@
 """Losses over classes, which stand on the last axis."""
 
-from typing import NamedTuple
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +12,34 @@ from jaxnets.arrays import ArrayLike, InputError, as_array, check_integer, check
 from jaxnets.losses import arguments
 from jaxnets.losses.logarithm import clamped_log
 from jaxnets.losses.reduction import Reduction, reduce
+
+
+class ReadLabels(NamedTuple):
+    """What a loss reads as classes while a program is traced.
+
+    Attributes:
+        labels: as the loss was given them; they have no values yet.
+        classes: how many classes there are.
+        ignored: the label that adds nothing.
+    """
+
+    labels: Any
+    classes: int
+    ignored: int
+
+
+_noted: ContextVar[list[ReadLabels] | None] = ContextVar("labels", default=None)
+
+
+@contextlib.contextmanager
+def noted_labels() -> Iterator[list[ReadLabels]]:
+    """Within it the labels that losses read as classes are noted, in the list that it yields."""
+    found: list[ReadLabels] = []
+    token = _noted.set(found)
+    try:
+        yield found
+    finally:
+        _noted.reset(token)
 
 
 class _Labels(NamedTuple):
@@ -25,9 +56,13 @@ def _read_labels(
     given = as_array("labels", labels)
     if not jnp.issubdtype(given.dtype, jnp.integer) or given.shape != outputs.shape[:-1]:
         expected = f"integers of shape {outputs.shape[:-1]} for outputs {describe(outputs)}"
+        if outputs.ndim > 2 and given.shape == (outputs.shape[0], *outputs.shape[2:]):
+            expected += " with the classes on the last axis, PyTorch's 1"
         raise InputError("labels", expected, describe(given))
     classes = outputs.shape[-1]
     ignore_index = check_integer("ignore_index", ignore_index)
+    if (noted := _noted.get()) is not None:
+        noted.append(ReadLabels(labels, classes, ignore_index))
     arguments.refuse(
         "labels",
         labels,

@@ -1,5 +1,7 @@
 """The two-layer image classifier of document 000."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -42,6 +44,12 @@ class ImageClassifier(nnx.Module):
         check_positive("num_classes", num_classes)
         self.fc1 = Linear(input_size, hidden_size, rngs=rngs, param_dtype=param_dtype)
         self.fc2 = Linear(hidden_size, num_classes, rngs=rngs, param_dtype=param_dtype)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments that make a network of this kind and these sizes, but for ``rngs``."""
+        sizes = self.fc1.in_features, self.fc1.out_features, self.fc2.out_features
+        return dict(zip(("input_size", "hidden_size", "num_classes"), sizes, strict=True))
 
     def __call__(self, inputs: ArrayLike) -> jax.Array:
         """Returns logits [batch, num_classes].

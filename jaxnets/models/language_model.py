@@ -62,6 +62,18 @@ class LanguageModel(nnx.Module):
         self.rnn = layer(embedding_dim, hidden_dim, n_layers, dropout=dropout, **options)
         self.decoder = Linear(hidden_dim, vocab_size, **options)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments that make a network of this kind and these sizes, but for ``rngs``."""
+        return {
+            "vocab_size": self.decoder.out_features,
+            "embedding_dim": self.rnn.input_size,
+            "hidden_dim": self.rnn.hidden_size,
+            "n_layers": self.rnn.num_layers,
+            "dropout": self.drop.rate,
+            "cell": self.cell,
+        }
+
     def __call__(self, tokens: jax.Array) -> jax.Array:
         """Returns the next token's logits after each token, [batch, time, vocab_size].
 

@@ -55,6 +55,13 @@ class LeNet(nnx.Module):
         self.fc2 = Linear(120, 84, **options)
         self.fc3 = Linear(84, num_classes, **options)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments that make a network of this kind and these sizes, but for ``rngs``."""
+        size, _, channels = self.image_shape
+        classes = self.fc3.out_features
+        return {"in_channels": channels, "num_classes": classes, "image_size": size}
+
     def __call__(self, images: jax.Array) -> jax.Array:
         """Returns logits [batch, num_classes] for images [batch, size, size, in_channels]."""
         check_floats("images", images, ("batch", *self.image_shape))

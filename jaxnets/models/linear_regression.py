@@ -1,5 +1,7 @@
 """Linear regression, the first network of document 002."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -43,6 +45,11 @@ class LinearRegression(Linear):
             draw = initializers.normal(0.0, check_number("init_std", init_std, least=0))
             for parameter in (self.kernel, self.bias):
                 parameter.set_value(draw(check_rngs(rngs).params(), parameter.shape, param_dtype))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments that make a network of this kind and these sizes, but for ``rngs``."""
+        return {"in_features": self.in_features, "out_features": self.out_features}
 
     def __call__(self, inputs: ArrayLike) -> jax.Array:
         """Predicts [batch, out_features] from [batch, in_features]."""

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -69,6 +69,11 @@ class MLP(nnx.Module):
         self.output = check_choice("output", output, ("logits", "softmax"))
         for index, (size, next_size) in enumerate(itertools.pairwise(self.features), start=1):
             setattr(self, f"fc{index}", Linear(size, next_size, rngs=rngs, param_dtype=param_dtype))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments that make a network of this kind and these sizes, but for ``rngs``."""
+        return {"features": self.features, "output": self.output}
 
     def __call__(self, inputs: ArrayLike) -> jax.Array:
         """Returns logits or probabilities [batch, features[-1]].

@@ -1,6 +1,6 @@
 """The LSTM classifier of document 002, and the same network with a GRU."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +79,22 @@ class RecurrentClassifier(nnx.Module):
         setattr(self, cell, layer)  # named as PyTorch's attribute is, so that weights carry over
         directions = 2 if bidirectional else 1
         self.fc = Linear(directions * hidden_dim, output_dim, rngs=rngs, param_dtype=param_dtype)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments that make a network of this kind and these sizes, but for ``rngs``."""
+        layer = getattr(self, self.cell)
+        return {
+            "input_dim": self.input_dim,
+            "hidden_dim": layer.hidden_size,
+            "n_layers": layer.num_layers,
+            "dropout": layer.dropout,
+            "output_dim": self.fc.out_features,
+            "cell": self.cell,
+            "bidirectional": layer.bidirectional,
+            "output": self.output,
+            "remat": layer.remat,
+        }
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """Returns probabilities or logits [batch, output_dim].

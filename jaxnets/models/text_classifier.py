@@ -100,6 +100,22 @@ class TextClassifier(nnx.Module):
         self.directions = 2 if bidirectional else 1
         self.fc = Linear(self.directions * hidden_dim, output_dim, **options)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments that make a network of this kind and these sizes, but for ``rngs``."""
+        layer = getattr(self, self.cell)
+        return {
+            "vocab_size": self.embedding.num_embeddings,
+            "embedding_dim": layer.input_size,
+            "hidden_dim": layer.hidden_size,
+            "n_layers": layer.num_layers,
+            "dropout": self.dropout.rate,
+            "output_dim": self.fc.out_features,
+            "cell": self.cell,
+            "bidirectional": layer.bidirectional,
+            "output": self.output,
+        }
+
     def __call__(self, tokens: jax.Array) -> jax.Array:
         """Returns probabilities or logits [batch, output_dim].
 

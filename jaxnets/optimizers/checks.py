@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jaxnets.arrays import InputError, check_number, check_positive, entries
+from jaxnets.arrays import InputError, check_integer, check_number, entries
 from jaxnets.optimizers.scalars import Hyperparameter
 
 
@@ -30,8 +30,8 @@ def _beta(index: int, value: Any) -> float:
 
 
 def check_milestones(milestones: Any) -> tuple[int, ...]:
-    """Positive counts of steps."""
+    """Counts of steps from 0."""
     counts = entries(milestones)
     if counts is None:
         raise InputError("milestones", "a sequence of counts of steps", milestones)
-    return tuple(check_positive("milestones", count) for count in counts)
+    return tuple(check_integer("milestones", count, least=0) for count in counts)

@@ -38,7 +38,7 @@ def sequential_lr(schedules: Sequence[Schedule], milestones: Sequence[int]) -> S
 
     Args:
         schedules: each counts from the milestone at which it begins.
-        milestones: at which counts the second, the third, ... begins.
+        milestones: at which counts, from 0, the second, the third, ... begins.
 
     Returns:
         A schedule, from the count of steps taken to the learning rate.

@@ -35,8 +35,8 @@ def multi_step_lr(lr: float, milestones: Sequence[int], gamma: float = 0.1) -> S
 
     Args:
         lr: the learning rate at the start.
-        milestones: the counts of steps from which on γ is multiplied in; one that stands twice
-            multiplies twice.
+        milestones: the counts of steps, from 0, from which on γ is multiplied in; one that stands
+            twice multiplies twice.
         gamma: γ, positive.
 
     Returns:

@@ -1,16 +1,25 @@
 """Lowering the learning rate where a metric no longer improves."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxnets.arrays import InputError, as_array, check_choice, check_integer, check_number, describe
+from jaxnets.arrays import (
+    InputError,
+    as_array,
+    check_choice,
+    check_integer,
+    check_number,
+    describe,
+    entries,
+)
 from jaxnets.optimizers.scalars import integer, scalar
-from jaxnets.optimizers.state import set_learning_rate
+from jaxnets.optimizers.state import learning_rates, set_learning_rate
 
 
 class PlateauState(NamedTuple):
@@ -39,6 +48,74 @@ class Plateau(NamedTuple):
     update: Callable[[ArrayLike, PlateauState, Any], tuple[PlateauState, Any]]
 
 
+@dataclass(frozen=True)
+class Rule:
+    """When a rate is lowered and to what, for ``numpy`` and ``jax.numpy`` alike.
+
+    Arguments as of ``reduce_lr_on_plateau``.
+
+    Raises:
+        InputError: if a value is out of its range.
+    """
+
+    mode: str
+    factor: float
+    patience: int
+    threshold: float
+    threshold_mode: str
+    cooldown: int
+    min_lr: float | Sequence[float]
+    eps: float
+
+    def __post_init__(self) -> None:
+        """Checks the values, and turns scalars of NumPy into Python's."""
+        check_choice("mode", self.mode, ("min", "max"))
+        check_choice("threshold_mode", self.threshold_mode, ("rel", "abs"))
+        numbers = {"factor": check_number("factor", self.factor, least=0, below=1)}
+        numbers |= {n: check_number(n, getattr(self, n), least=0) for n in ("threshold", "eps")}
+        for name in ("patience", "cooldown"):
+            numbers[name] = check_integer(name, getattr(self, name), least=0)
+        for name, number in numbers.items():
+            object.__setattr__(self, name, number)
+        several = entries(self.min_lr)
+        least = (self.min_lr,) if several is None else several
+        checked = tuple(check_number("min_lr", number, least=0) for number in least)
+        object.__setattr__(self, "min_lr", checked[0] if several is None else checked)
+
+    @property
+    def start(self) -> tuple[float, int, int]:
+        """The best value, bad epochs and epochs of cooldown before the first epoch."""
+        return (math.inf if self.mode == "min" else -math.inf), 0, 0
+
+    def after(self, metric: Any, state: Any, xp: Any) -> tuple[Any, Any]:
+        """The state (best, bad, cooldown) after an epoch, and whether rates are lowered."""
+        best, bad, cooling = state
+        sign = -1 if self.mode == "min" else 1
+        relative = self.threshold_mode == "rel"
+        target = best * (1 + sign * self.threshold) if relative else best + sign * self.threshold
+        better = metric < target if self.mode == "min" else metric > target
+        bad = xp.where(better | (cooling > 0), 0, bad + 1)
+        reduce = bad > self.patience
+        left = xp.where(reduce, self.cooldown, xp.maximum(cooling - 1, 0))
+        return (xp.where(better, metric, best), xp.where(reduce, 0, bad), left), reduce
+
+    def lowered(self, rates: Sequence[Any], xp: Any) -> list[Any]:
+        """The rates of the parameter groups, lowered once.
+
+        Raises:
+            InputError: if there are least rates for another number of groups.
+        """
+        several = entries(self.min_lr)
+        if several is not None and len(several) != len(rates):
+            expected = f"a number, or one for each of {len(rates)} parameter groups"
+            raise InputError("min_lr", expected, self.min_lr)
+        new = []
+        for rate, least in zip(rates, several or [self.min_lr] * len(rates), strict=True):
+            lower = xp.maximum(rate * self.factor, least)
+            new.append(xp.where(rate - lower > self.eps, lower, rate))
+        return new
+
+
 def reduce_lr_on_plateau(
     mode: str = "min",
     factor: float = 0.1,
@@ -46,13 +123,13 @@ def reduce_lr_on_plateau(
     threshold: float = 1e-4,
     threshold_mode: str = "rel",
     cooldown: int = 0,
-    min_lr: float = 0,
+    min_lr: float | Sequence[float] = 0,
     eps: float = 1e-8,
 ) -> Plateau:
     """``torch.optim.lr_scheduler.ReduceLROnPlateau``.
 
     The learning rate is the optimizer's own, given to it as a number; every parameter group's is
-    lowered.
+    lowered. ``jaxnets.training.ReduceLROnPlateau`` does so in ``fit``.
 
     Args:
         mode: ``"min"`` if the metric is to fall, ``"max"`` if it is to grow.
@@ -61,7 +138,8 @@ def reduce_lr_on_plateau(
         threshold: by how much the metric must be better than the best to count as better.
         threshold_mode: ``"rel"``: by this share of the best; ``"abs"``: by this amount.
         cooldown: for how many epochs after a reduction none is counted as bad.
-        min_lr: the learning rate is not lowered below this.
+        min_lr: the learning rate is not lowered below this; one for all parameter groups, or one
+            for each, in the order of ``learning_rates``.
         eps: a change by no more than this is not made.
 
     Returns:
@@ -81,25 +159,11 @@ def reduce_lr_on_plateau(
         >>> print(f"{state.lr:.2f}")
         0.01
     """
-    minimize = check_choice("mode", mode, ("min", "max")) == "min"
-    relative = check_choice("threshold_mode", threshold_mode, ("rel", "abs")) == "rel"
-    factor = check_number("factor", factor, least=0, below=1)
-    threshold = check_number("threshold", threshold, least=0)
-    min_lr, eps = check_number("min_lr", min_lr, least=0), check_number("eps", eps, least=0)
-    for name, value in (("patience", patience), ("cooldown", cooldown)):
-        check_integer(name, value, least=0)
+    rule = Rule(mode, factor, patience, threshold, threshold_mode, cooldown, min_lr, eps)
 
     def init() -> PlateauState:
-        return PlateauState(scalar(math.inf if minimize else -math.inf), integer(0), integer(0))
-
-    def is_better(metric: jax.Array, best: jax.Array) -> jax.Array:
-        sign = -1 if minimize else 1
-        target = best * (1 + sign * threshold) if relative else best + sign * threshold
-        return metric < target if minimize else metric > target
-
-    def reduced(lr: jax.Array) -> jax.Array:
-        lower = jnp.maximum(lr * factor, min_lr)
-        return jnp.where(lr - lower > eps, lower, lr)
+        best, bad, cooling = rule.start
+        return PlateauState(scalar(best), integer(bad), integer(cooling))
 
     def update(
         metric: ArrayLike, state: PlateauState, optimizer_state: Any
@@ -107,18 +171,10 @@ def reduce_lr_on_plateau(
         metric = scalar(as_array("metric", metric))
         if metric.shape:
             raise InputError("metric", "one number", describe(metric))
-        better = is_better(metric, state.best)
-        cooling = state.cooldown_counter > 0
-        bad = jnp.where(better | cooling, 0, state.num_bad_epochs + 1)
-        reduce = bad > patience
-        new = PlateauState(
-            best=jnp.where(better, metric, state.best),
-            num_bad_epochs=jnp.where(reduce, 0, bad),
-            cooldown_counter=jnp.where(
-                reduce, cooldown, jnp.maximum(state.cooldown_counter - 1, 0)
-            ),
-        )
-        lower = set_learning_rate(optimizer_state, lambda lr: jnp.where(reduce, reduced(lr), lr))
-        return new, lower
+        new, reduce = rule.after(metric, state, jnp)
+        rates = learning_rates(optimizer_state)
+        pairs = zip(rule.lowered(rates, jnp), rates, strict=True)
+        lower = [jnp.where(reduce, new_rate, rate) for new_rate, rate in pairs]
+        return PlateauState(*new), set_learning_rate(optimizer_state, lower)
 
     return Plateau(init, update)

@@ -1,12 +1,12 @@
 """The state that every optimizer keeps, and the learning rate within it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 from jax.typing import ArrayLike
 
-from jaxnets.arrays import InputError, as_array, called, check_number
+from jaxnets.arrays import InputError, as_array, called, check_number, entries
 from jaxnets.optimizers.scalars import scalar
 
 
@@ -45,7 +45,9 @@ def learning_rates(state: Any) -> list[jax.Array]:
     return found
 
 
-def set_learning_rate(state: Any, lr: float | Callable[[jax.Array], ArrayLike]) -> Any:
+def set_learning_rate(
+    state: Any, lr: ArrayLike | Sequence[ArrayLike] | Callable[[jax.Array], ArrayLike]
+) -> Any:
     """Changes the learning rate of every parameter group, like ``group["lr"] = lr``.
 
     It counts where the learning rate was given as a number; a schedule goes on as it is. The new
@@ -53,24 +55,29 @@ def set_learning_rate(state: Any, lr: float | Callable[[jax.Array], ArrayLike]) 
 
     Args:
         state: the state of an optimizer, alone, in a chain or in parameter groups.
-        lr: the new learning rate, or a function from each group's rate to its new one.
+        lr: the new learning rate; one for each group, in the order of ``learning_rates``; or a
+            function from each group's rate to its new one.
 
     Returns:
         The state with the new learning rate.
 
     Raises:
         InputError: if no optimizer of this package is in the state, or lr is neither a finite
-            number >= 0 nor a function.
+            number >= 0, nor one for each group, nor a function.
     """
-    learning_rates(state)
-    if not callable(lr) and not isinstance(lr, jax.core.Tracer):
-        lr = check_number("lr", lr, least=0)
+    groups = len(learning_rates(state))
+    several = entries(lr)
+    if several is not None and len(several) != groups:
+        raise InputError("lr", f"a number, or one for each of {groups} groups", lr)
+    rates = [lr if callable(lr) else _checked(lr)] * groups if several is None else several
+    following = iter(rates if several is None else map(_checked, rates))
 
     def change(part: Any) -> Any:
         if not _is_state(part):
             return part
-        expected = "a number, or a function from a rate to its new one"
-        new = called("lr", expected, lr, part.lr) if callable(lr) else lr
+        new = next(following)
+        if callable(new):
+            new = called("lr", "a function from a rate to its new one", new, part.lr)
         return part._replace(lr=scalar(as_array("lr", new)))
 
     return jax.tree.map(change, state, is_leaf=_is_state)
@@ -78,3 +85,7 @@ def set_learning_rate(state: Any, lr: float | Callable[[jax.Array], ArrayLike]) 
 
 def _is_state(part: Any) -> bool:
     return isinstance(part, OptimizerState)
+
+
+def _checked(lr: Any) -> Any:
+    return lr if isinstance(lr, jax.core.Tracer) else check_number("lr", lr, least=0)

@@ -4,6 +4,7 @@ from jaxnets.training.callbacks import (
     Callback,
     EarlyStopping,
     LossSpikes,
+    ReduceLROnPlateau,
     RunSoFar,
     StopTraining,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "MemberRun",
     "NonFiniteLossError",
     "Program",
+    "ReduceLROnPlateau",
     "RunSoFar",
     "Saving",
     "Sharding",

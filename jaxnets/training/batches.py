@@ -14,6 +14,7 @@ from jaxnets.data.batching import CHUNK, Plan
 from jaxnets.data.dataset import Split
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.training.classes import Labels
+from jaxnets.training.lookups import Lookups
 from jaxnets.training.sharding import AnyPlacement
 
 # On accelerators an epoch is one program. On a CPU it takes seconds to minutes, and whoever
@@ -182,14 +183,14 @@ class StreamedFeed:
 
     Args:
         split: the split.
-        check: looks at the labels of each batch.
+        check: looks at the inputs and labels of each batch.
         placement: the devices; each process reads the examples of its own.
     """
 
     def __init__(
         self,
         split: StreamedSplit,
-        check: Callable[[np.ndarray], None],
+        check: Callable[[np.ndarray, np.ndarray], None],
         placement: AnyPlacement,
     ) -> None:
         self._split, self._check, self._placement = split, check, placement
@@ -207,7 +208,7 @@ class StreamedFeed:
             for piece in pieces:
                 read = [next(stream) for _ in piece.rows]
                 arrays = [np.stack(parts) for parts in zip(*read, strict=True)]
-                self._check(arrays[1])
+                self._check(*(array.reshape(-1, *array.shape[2:]) for array in arrays))
                 filled = (_filled(array, piece.room) for array in arrays)
                 yield Stacked(*map(self._placement.spread_own, filled))
 
@@ -216,27 +217,31 @@ def feed(
     argument: str,
     split: Split | StreamedSplit,
     expected: Labels | None,
+    lookups: Lookups,
     placement: AnyPlacement,
 ) -> Feed:
     """The feed of a split.
 
     Args:
-        argument: what the user calls its labels.
+        argument: what the user calls it.
         split: the split.
         expected: what the labels may be; None for anything.
+        lookups: what the model looks up by the inputs.
         placement: the devices.
 
     Raises:
-        InputError: if a label is not that; of a streamed split when it is read.
+        InputError: if a label is not that, or an index has no row; of a streamed split when it is
+            read.
     """
 
-    def check(labels: np.ndarray) -> None:
+    def check(inputs: np.ndarray, labels: np.ndarray) -> None:
+        lookups.check(f"{argument}.inputs", inputs)
         if expected is not None:
-            expected.check(argument, labels)
+            expected.check(f"{argument}.labels", labels)
 
     if isinstance(split, StreamedSplit):
         return StreamedFeed(split, check, placement)
-    check(split.labels)
+    check(split.inputs, split.labels)
     return ResidentFeed(split.inputs, split.labels, placement)
 
 

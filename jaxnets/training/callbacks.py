@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_choice, check_number, check_positive, shown
+from jaxnets import optimizers
+from jaxnets.arrays import InputError, check_bool, check_choice, check_number, check_positive, shown
 from jaxnets.data.dataset import Dataset
-from jaxnets.training.placement import local
-from jaxnets.training.records import EpochRecord
-from jaxnets.training.saving import Journal
+from jaxnets.optimizers.plateau import Rule
+from jaxnets.training.placement import local, put
+from jaxnets.training.records import EpochRecord, Metric, goodness
+from jaxnets.training.saving import Journal, Saving
 from jaxnets.training.state import merge
-
-Metric = Literal["test_loss", "test_accuracy", "train_loss", "train_accuracy"]
 
 
 class StopTraining(Exception):
@@ -28,7 +28,7 @@ class StopTraining(Exception):
     """
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class RunSoFar:
     """How far a run is: always as of now.
 
@@ -45,6 +45,10 @@ class RunSoFar:
     resumed: bool
     _journal: Journal
     _graphdef: Any
+    _rates: list[float] = dataclasses.field(default_factory=list)  # that a callback has set
+
+    def __repr__(self) -> str:
+        return f"RunSoFar: step {self.step}, {len(self.history)} of {self.epochs} epochs done"
 
     @property
     def step(self) -> int:
@@ -66,6 +70,37 @@ class RunSoFar:
         """What is trained, by name, such as ``"fc1.kernel"``."""
         leaves = nnx.to_flat_state(self._journal.state.parameters)
         return {".".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in leaves}
+
+    @property
+    def learning_rates(self) -> list[float]:
+        """The learning rate of each parameter group, the default group's first.
+
+        Raises:
+            InputError: if the optimizer is none of ``jaxnets.optimizers``.
+        """
+        try:
+            rates = optimizers.learning_rates(local(self._journal.state.optimizer_state))
+        except InputError as error:
+            raise InputError("optimizer", "one of jaxnets.optimizers", "another") from error
+        return [float(rate) for rate in rates]
+
+    def set_learning_rates(self, rates: float | Sequence[float]) -> None:
+        """Changes the learning rates, from the next step on. They are saved with the run.
+
+        Args:
+            rates: one for all parameter groups, or one for each.
+
+        Raises:
+            InputError: if a rate is not a finite number >= 0, there are more or fewer of them than
+                groups, or the optimizer follows a schedule, or is none of ``jaxnets.optimizers``.
+        """
+        if self._rates and self.learning_rates != self._rates:
+            expected = "learning rates that are numbers, as a callback sets them"
+            raise InputError("optimizer", expected, "one that follows a schedule")
+        old = self._journal.state.optimizer_state
+        new = jax.tree.map(_in_place_of, old, optimizers.set_learning_rate(old, rates))
+        self._journal.state = dataclasses.replace(self._journal.state, optimizer_state=new)
+        self._rates[:] = self.learning_rates
 
     @property
     def model(self) -> nnx.Module:
@@ -105,26 +140,38 @@ class Callback:
 
 
 class EarlyStopping(Callback):
-    """Stops a run that gets no better.
+    """Stops a run that gets no better, and can restore the weights of its best epoch.
 
     All that it knows is the run's history, so that a resumed run stops where it would have; one
-    that was stopped goes on if it is resumed with more patience.
+    that was stopped goes on if it is resumed with more patience. The best epoch is the one whose
+    metric is best, of equal ones the last, whatever ``min_delta``; ``Saving`` keeps the checkpoint
+    of the same epoch.
 
     Args:
-        patience: for how many epochs in a row there may be no new best.
+        patience: for how many epochs in a row there may be no new best; None never stops.
         min_delta: by how much a new best must exceed the old one.
         metric: of an ``EpochRecord``. A loss is better the smaller, an accuracy the larger.
+        restore_best: whether the run ends with the model, the state and the test of its best
+            epoch, stopped or not. The history keeps all epochs. While the run lasts, a second copy
+            of the state is in memory.
 
     Raises:
-        InputError: if an argument is bad, or, when an epoch is done, if the run has no accuracy.
+        InputError: if an argument is bad; by ``fit``, if the run does not measure the metric, or
+            if it is resumed and the weights of its best epoch were not kept.
     """
 
     def __init__(
-        self, patience: int, *, min_delta: float = 0.0, metric: Metric = "test_loss"
+        self,
+        patience: int | None,
+        *,
+        min_delta: float = 0.0,
+        metric: Metric = "test_loss",
+        restore_best: bool = False,
     ) -> None:
-        self._patience = check_positive("patience", patience)
+        self._patience = None if patience is None else check_positive("patience", patience)
         self._min_delta = check_number("min_delta", min_delta, least=0)
-        self._metric = check_choice("metric", metric, get_args(Metric))
+        self.metric: Metric = check_choice("metric", metric, get_args(Metric))
+        self.restore_best = check_bool("restore_best", restore_best)
 
     def begin(self, run: RunSoFar) -> None:
         """Stops a run that was stopped before."""
@@ -136,16 +183,13 @@ class EarlyStopping(Callback):
         self._check(self.run.history)
 
     def _check(self, history: Sequence[EpochRecord]) -> None:
-        best, waiting = np.inf, 0
+        best, waiting = -np.inf, 0
         for record in history:
-            value = getattr(record, self._metric)
-            if value is None:
-                raise InputError("metric", "one that the run measures", self._metric)
-            value = value if self._metric.endswith("loss") else -value
-            better = value < best - self._min_delta
+            value = goodness(record, self.metric)
+            better = value > best + self._min_delta
             best, waiting = (value, 0) if better else (best, waiting + 1)
-        if waiting >= self._patience:
-            raise StopTraining(f"{self._metric} is no better after {waiting} more epochs")
+        if self._patience is not None and waiting >= self._patience:
+            raise StopTraining(f"{self.metric} is no better after {waiting} more epochs")
 
 
 class LossSpikes(Callback):
@@ -181,6 +225,80 @@ class LossSpikes(Callback):
         warnings.warn(f"{text}, the median of the steps before", UserWarning, stacklevel=2)
 
 
+class ReduceLROnPlateau(Callback):
+    """``torch.optim.lr_scheduler.ReduceLROnPlateau``: a lower learning rate where a metric rests.
+
+    After each epoch it looks at the metric, as a training loop does that calls
+    ``scheduler.step(metric)``. All that it knows is the run's history, and the learning rate is
+    saved with the run: a resumed run goes on as if it had never been interrupted. The learning rate
+    is given to the optimizer as a number.
+
+    Args:
+        mode: ``"min"`` if the metric is to fall, ``"max"`` if it is to grow; None for what suits
+            it: losses fall, accuracies grow.
+        factor: see ``jaxnets.optimizers.reduce_lr_on_plateau``.
+        patience: see there.
+        threshold: see there.
+        threshold_mode: see there.
+        cooldown: see there.
+        min_lr: see there.
+        eps: see there.
+        metric: of an ``EpochRecord``.
+
+    Raises:
+        InputError: if an argument is bad, or, in a run, if it has no accuracy, or its optimizer
+            follows a schedule or is none of ``jaxnets.optimizers``.
+    """
+
+    def __init__(
+        self,
+        mode: Literal["min", "max"] | None = None,
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        threshold_mode: Literal["rel", "abs"] = "rel",
+        cooldown: int = 0,
+        min_lr: float | Sequence[float] = 0,
+        eps: float = 1e-8,
+        *,
+        metric: Metric = "test_loss",
+    ) -> None:
+        self._metric = check_choice("metric", metric, get_args(Metric))
+        if mode is None:
+            mode = "min" if metric.endswith("loss") else "max"
+        self._rule = Rule(mode, factor, patience, threshold, threshold_mode, cooldown, min_lr, eps)
+
+    def begin(self, run: RunSoFar) -> None:
+        """Looks at the epochs that are done: the learning rate is what they have made of it."""
+        super().begin(run)
+        self._state: Any = self._rule.start
+        for record in run.history:
+            self._look(record)
+        rates = run.learning_rates
+        self._rule.lowered(rates, np)  # looks at how many least rates there are
+        run.set_learning_rates(rates)
+
+    def __call__(self, record: EpochRecord) -> None:
+        """Lowers the learning rates if it is time to."""
+        rates = self.run.learning_rates
+        lower = self._look(record)
+        new = [float(rate) for rate in self._rule.lowered(rates, np)] if lower else rates
+        self.run.set_learning_rates(new)
+
+    def _look(self, record: EpochRecord) -> bool:
+        """Whether rates are to be lowered after an epoch."""
+        value = getattr(record, self._metric)
+        if value is None:
+            raise InputError("metric", "one that the run measures", self._metric)
+        self._state, lower = self._rule.after(value, self._state, np)
+        return bool(lower)
+
+
+def _in_place_of(old: jax.Array, new: jax.Array) -> jax.Array:
+    """A new array where an old one is, and of its kind; the old one itself if it is the same."""
+    return old if new is old else put(np.asarray(new, old.dtype), old.sharding)
+
+
 class Listeners:
     """The callbacks of a run.
 
@@ -201,6 +319,28 @@ class Listeners:
         self._every = callbacks
         self._more = [each for each in callbacks if isinstance(each, Callback)]
         self.reason: str | None = None
+
+    def metric(self, saving: Saving | None) -> Metric:
+        """By what the best epoch is told, for those who stop, restore and save.
+
+        Raises:
+            InputError: if it is not the same for all of them.
+        """
+        named = dict.fromkeys(each.metric for each in self._stopping)
+        if saving is not None and saving.metric is not None:
+            named[saving.metric] = None
+        if len(named) > 1:
+            raise InputError("metric", "the same for stopping and saving", " and ".join(named))
+        return next(iter(named), "test_loss")
+
+    @property
+    def restore_best(self) -> bool:
+        """Whether the run is to end with its best epoch."""
+        return any(each.restore_best for each in self._stopping)
+
+    @property
+    def _stopping(self) -> list[EarlyStopping]:
+        return [each for each in self._more if isinstance(each, EarlyStopping)]
 
     @contextlib.contextmanager
     def listening(self, run: RunSoFar) -> Iterator[None]:

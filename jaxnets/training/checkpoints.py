@@ -1,6 +1,7 @@
 """The checkpoints of a run: whole or not there, checked when they are read."""
 
 import contextlib
+import dataclasses
 import json
 import math
 import os
@@ -14,19 +15,24 @@ from typing import IO, Any, Literal, TypeVar
 
 import jax
 import numpy as np
+import optax
+from flax import nnx
 
 from jaxnets.arrays import InputError, check_number, check_positive
 from jaxnets.json_files import read_object, reason
 from jaxnets.training import storage
+from jaxnets.training.evaluation import check_model
 from jaxnets.training.lock import lock
 from jaxnets.training.manifest import appear, damage
+from jaxnets.training.state import initialize, merge
 
 _T = TypeVar("_T")
 _ABOUT = "checkpoint.json"
 _PARTIAL, _REMOVED = ".partial-", ".removed-"
+_MODEL = "['state'].parameters", "['state'].model_state"  # where ``fit`` saves the model
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Saved:
     """A checkpoint that was found whole.
 
@@ -35,12 +41,19 @@ class Saved:
         step: under which number it was saved.
         record: what was saved beside the state.
         score: how good it was said to be; None if nothing was said.
+        metric: what the score measures; None if nothing was said.
     """
 
     directory: Path
     step: int
     record: dict[str, Any]
     score: float | None
+    metric: str | None = None
+
+    def __repr__(self) -> str:
+        by = "" if self.metric is None else f" by {self.metric}"
+        score = "" if self.score is None else f", score {self.score:.6g}{by}"
+        return f"Saved: step {self.step}{score}, in {self.directory}"
 
     def restore(self, like: Any) -> Any:
         """The state that was saved, bit for bit, with each array where ``like`` has it.
@@ -58,12 +71,35 @@ class Saved:
                 named.
             OSError: if the checkpoint cannot be read.
         """
+        return self._restore(like, f"the state that {self.directory} holds")
+
+    def model(self, like: nnx.Module) -> nnx.Module:
+        """The model as ``fit`` saved it, in evaluation mode.
+
+        Args:
+            like: a model of the same kind, whatever its weights; it is left as it is.
+
+        Returns:
+            A model with the weights, statistics and random streams that were saved.
+
+        Raises:
+            InputError: if it is another model, or ``fit`` saved none: all differences are named.
+            OSError: if the checkpoint cannot be read.
+        """
+        check_model(like)
+        graphdef, state = initialize(like, optax.identity(), seed=0)
+        rest: Any = dict.fromkeys(("optimizer_state", "step", "epoch", "key"))
+        weights = {"state": dataclasses.replace(state, **rest)}
+        expected = f"the model that {self.directory} holds"
+        return merge(graphdef, self._restore(weights, expected, _MODEL)["state"])
+
+    def _restore(self, like: Any, expected: str, within: tuple[str, ...] = ("",)) -> Any:
         leaves = storage.named(like)
         storage.check(leaves)
         try:
-            faults = storage.differences(self.directory, leaves)
+            faults = storage.differences(self.directory, leaves, within)
             if faults:
-                raise InputError("like", f"the state that {self.directory} holds", faults)
+                raise InputError("like", expected, faults)
             values = storage.read(self.directory, leaves)
         except OSError as error:
             got = error.strerror or error
@@ -92,27 +128,26 @@ def steps(directory: Path | str) -> list[int]:
 
 def read(
     directory: Path | str,
-    which: Literal["latest", "best"] = "latest",
+    which: Literal["latest", "best"] | int = "latest",
     fault: Callable[["Saved"], str | None] = lambda saved: None,
 ) -> Saved | None:
     """Finds a run's newest or best checkpoint, whether or not the run is still going.
 
     Args:
         directory: the folder of checkpoints; it is left as it is.
-        which: ``"latest"`` by number, or ``"best"`` by score, of those that the folder still has.
+        which: ``"latest"`` by number, or ``"best"`` by score, of those that the folder still has;
+            or the number of one.
         fault: says what is wrong with a checkpoint that is whole, in words; None if nothing is.
 
     Returns:
         The first one that is whole, in this order; a warning names those that were passed over.
-        None if there are no checkpoints.
+        None if there are no checkpoints, or none of this number.
 
     Raises:
         InputError: if all are damaged, or the folder cannot be read.
     """
-    if which not in ("latest", "best"):
-        raise InputError("which", "'latest' or 'best'", which)
     root = Path(directory)
-    order = steps(root)[::-1] if which == "latest" else _best_first(_scores(root))
+    order = _order(root, which)
     passed: list[str] = []
     for step in order:
         path = _folder(root, step)
@@ -136,12 +171,22 @@ def _whole(path: Path, step: int) -> Saved | str:
         return wrong
     try:
         held = read_object(path / _ABOUT)
-        _about(held["record"], held["step"], held["score"])
-        if held.keys() == {"record", "step", "score"} and held["step"] == step:
+        held.setdefault("metric", None)  # an older version did not save it
+        _about(held["record"], held["step"], held["score"], held["metric"])
+        if held.keys() == {"record", "step", "score", "metric"} and held["step"] == step:
             return Saved(path, **held)
     except (OSError, ValueError, LookupError) as error:
         return f"{_ABOUT} is damaged: {reason(error)}"
     return f"{_ABOUT} is damaged"
+
+
+def _order(root: Path, which: Any) -> list[int]:
+    """The numbers of checkpoints in the order in which they are tried."""
+    if isinstance(which, int) and not isinstance(which, bool):
+        return [step for step in steps(root) if step == which]
+    if which not in ("latest", "best"):
+        raise InputError("which", "'latest' or 'best'", which)
+    return steps(root)[::-1] if which == "latest" else _best_first(_scores(root))
 
 
 class Checkpoints:
@@ -203,7 +248,13 @@ class Checkpoints:
         return read(self.directory)
 
     def save(
-        self, state: Any, record: dict[str, Any], *, step: int, score: float | None = None
+        self,
+        state: Any,
+        record: dict[str, Any],
+        *,
+        step: int,
+        score: float | None = None,
+        metric: str | None = None,
     ) -> None:
         """Begins to save; returns when the arrays have been copied to the host.
 
@@ -217,6 +268,8 @@ class Checkpoints:
             step: the checkpoint's number, above those of all that are there. Damaged ones of
                 this number or above are removed.
             score: how good the model is; larger is better.
+            metric: what the score measures, in a word. Scores of another metric than the newest
+                one's are not compared with it.
 
         Raises:
             InputError: if an argument is bad; nothing is written then.
@@ -226,7 +279,7 @@ class Checkpoints:
         self.wait()
         arrays = storage.named(state)
         storage.check(arrays)
-        about = _about(record, step, score)
+        about = _about(record, step, score, metric)
         abandoned = self._abandoned(step)
         path = _folder(self.directory, step)
         with _in_one_sentence(path):
@@ -323,20 +376,25 @@ def _begin(path: Path) -> None:
 
 
 def _scores(root: Path) -> dict[int, float]:
-    """Each checkpoint's score; the smallest of all where there is none, or it cannot be read."""
-    scores = dict.fromkeys(steps(root), -math.inf)
-    for step in scores:
+    """Each checkpoint's score; the smallest of all where there is none, or it cannot be read.
+
+    Where they measure different things, those that measure what the newest does count.
+    """
+    found: dict[int, tuple[float, Any]] = {}
+    for step in steps(root):
         with contextlib.suppress(OSError, ValueError, KeyError):
-            score = read_object(_folder(root, step) / _ABOUT)["score"]
-            scores[step] = -math.inf if score is None else check_number("score", score)
-    return scores
+            about = read_object(_folder(root, step) / _ABOUT)
+            found[step] = check_number("score", about["score"]), about.get("metric")
+    newest = found[max(found)][1] if found else None
+    scores = {step: score for step, (score, metric) in found.items() if metric == newest}
+    return dict.fromkeys(steps(root), -math.inf) | scores
 
 
 def _best_first(scores: dict[int, float]) -> list[int]:
     return sorted(scores, key=lambda step: (scores[step], step), reverse=True)
 
 
-def _about(record: dict[str, Any], step: int, score: float | None) -> str:
+def _about(record: dict[str, Any], step: int, score: float | None, metric: str | None) -> str:
     """What stands beside the arrays, as JSON; checks all of it."""
     if isinstance(step, bool) or not isinstance(step, int | np.integer) or step < 0:
         raise InputError("step", "an integer of at least 0", step)
@@ -345,8 +403,11 @@ def _about(record: dict[str, Any], step: int, score: float | None) -> str:
     if not isinstance(record, dict):
         raise InputError("record", "a dictionary", record)
     _check_json(record, "record")
+    if metric is not None and not isinstance(metric, str):
+        raise InputError("metric", "a word or None", metric)
     score = None if score is None else float(score)
-    return json.dumps({"step": int(step), "score": score, "record": record}, indent=1)
+    about = {"step": int(step), "score": score, "metric": metric, "record": record}
+    return json.dumps(about, indent=1)
 
 
 def _is_finite(value: Any) -> bool:

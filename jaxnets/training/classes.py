@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxnets import losses
 from jaxnets.arrays import InputError, check_function, describe
+from jaxnets.losses.classification import noted_labels
 from jaxnets.training.state import Loss
 
 OF_CLASSES = (losses.cross_entropy, losses.nll_loss, losses.cross_entropy_of_probabilities)
@@ -85,18 +86,29 @@ def expected_labels(loss: Loss, outputs: Any, labels: Any) -> Labels | None:
     """The labels that a loss takes; None if it takes any, or is not known.
 
     Args:
-        loss: one of ours, or a ``functools.partial`` of it.
+        loss: one of ours, or a function that calls one with the labels as they are.
         outputs: shape of the model's outputs.
         labels: shape and dtype of the labels.
     """
-    function, options = unwrapped(loss)
-    if function in OF_PROBABILITIES or (
-        function in OF_CLASSES and jnp.issubdtype(labels.dtype, jnp.floating)
-    ):
+    function, _ = unwrapped(loss)
+    floating = jnp.issubdtype(labels.dtype, jnp.floating)
+    if function in OF_PROBABILITIES or (function is losses.cross_entropy and floating):
         return Probabilities(function.__name__)
-    if function not in OF_CLASSES or not _has_axis_of_classes(outputs, labels):
+    if not np.issubdtype(labels.dtype, np.integer):
         return None
-    return Classes(outputs.shape[-1], options.get("ignore_index", IGNORED))
+    read: list[Classes] = []
+
+    def look(outputs: Any, labels: jax.Array) -> Any:
+        with noted_labels() as found:
+            made = loss(outputs, labels)
+        read.extend(Classes(one.classes, one.ignored) for one in found if one.labels is labels)
+        return made
+
+    try:
+        jax.eval_shape(look, outputs, labels)
+    except Exception:  # the step says what is wrong, with the true shapes
+        return None
+    return read[0] if read else None
 
 
 def check_outputs(loss: Loss, outputs: Any, labels: Any, names: Sequence[str] | None) -> None:
@@ -161,16 +173,22 @@ def adds_up(loss: Loss, shapes: Callable[[], tuple[Any, Any]]) -> bool:
     rng = np.random.default_rng(0)
     drawn = jax.tree.map(lambda x: rng.uniform(0.1, 0.9, x.shape).astype(x.dtype), outputs)
     try:
-        traced = jax.jit(once_and_twice).trace(outputs, labels)
-        if traced.jaxpr.effects:  # it would print or call back with what nobody has computed
-            return False
-        measure = traced.lower().compile()
-        for label in (1, 0):  # a loss may ignore one of them
-            once, twice = map(float, measure(drawn, np.full(labels.shape, label, labels.dtype)))
-            if np.isfinite(once) and once:
-                return bool(np.isclose(twice, 2 * once, rtol=1e-2))
+        with jax.disable_jit(False):
+            return _doubles(once_and_twice, drawn, labels)
     except Exception:  # of a user's own function, which need not take these examples
         return False
+
+
+def _doubles(once_and_twice: Callable[..., Any], outputs: Any, labels: Any) -> bool:
+    """Whether the second of two results is twice the first."""
+    traced = jax.jit(once_and_twice).trace(outputs, labels)
+    if traced.jaxpr.effects:  # it would print or call back with what nobody has computed
+        return False
+    measure = traced.lower().compile()
+    for label in (1, 0):  # a loss may ignore one of them
+        once, twice = map(float, measure(outputs, np.full(labels.shape, label, labels.dtype)))
+        if np.isfinite(once) and once:
+            return bool(np.isclose(twice, 2 * once, rtol=1e-2))
     return False
 
 

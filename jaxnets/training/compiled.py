@@ -1,5 +1,6 @@
 """Programs compiled for the devices ahead of their first run, and the time that it took."""
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Hashable
@@ -25,11 +26,13 @@ class Compiled:
 
     Attributes:
         seconds: time spent tracing and compiling so far.
+        watched: makes the context in which a program is compiled.
     """
 
     def __init__(self, program: Program, placement: AnyPlacement, *, ahead: bool = True) -> None:
         self.program, self.placement, self.ahead = program, placement, ahead
         self.seconds = 0.0
+        self.watched: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
         self._compiled: dict[Any, Callable[..., Any]] = {}
 
     def run(
@@ -50,8 +53,9 @@ class Compiled:
         key = (jitted, shapes, count is None)
         if key not in self._compiled:
             began = time.perf_counter()
-            lowered = jitted.lower(state, batches, count)
-            self._compiled[key] = lowered.compile(self.placement.compiler_options)
+            with self.watched():
+                lowered = jitted.lower(state, batches, count)
+                self._compiled[key] = lowered.compile(self.placement.compiler_options)
             self.seconds += time.perf_counter() - began
         return self._compiled[key](state, batches, count)
 

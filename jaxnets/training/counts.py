@@ -203,7 +203,9 @@ def _bound(name: str, equation: Any, given: list[float]) -> float:
         return min(given)
     if name == "max":
         return max(given)
-    if name in ("gather", "dynamic_slice"):
+    if name == "reduce_prod":
+        return given[0] if given[0] <= 1 else math.inf
+    if name in ("sub", "gather", "dynamic_slice"):
         return given[0]
     if name == "select_n":
         return max(given[1:])

@@ -21,13 +21,14 @@ from jaxnets.training.progress import Reporter
 from jaxnets.training.records import (
     EpochRecord,
     Evaluation,
+    Task,
     Timings,
     TrainingRun,
     mean_loss,
     share,
 )
-from jaxnets.training.saving import Journal, Keeper
-from jaxnets.training.state import Program, merge
+from jaxnets.training.saving import Best, Journal, Keeper
+from jaxnets.training.state import Program, TrainState, merge
 from jaxnets.training.step import StepMetrics
 
 
@@ -63,6 +64,7 @@ class Course:
         feeds: those of the training and of the test split.
         plan: from an epoch's number to its batches.
         epochs: how many the run is to have.
+        best: holds the best epoch; None if the run ends with its last one.
     """
 
     def __init__(
@@ -73,10 +75,11 @@ class Course:
         feeds: tuple[Feed, Feed],
         plan: Callable[[int], Plan],
         epochs: int,
+        best: Best | None = None,
     ) -> None:
         self._compiled, self._journal, self._data = compiled, journal, data
         self._train, self._test = feeds
-        self._plan, self._epochs = plan, epochs
+        self._plan, self._epochs, self._best = plan, epochs, best
         self._evaluation: Evaluation | None = None
         self._evaluate_seconds = 0.0
 
@@ -88,6 +91,7 @@ class Course:
             Interrupted: see ``fit``.
         """
         journal = self._journal
+        self._compiled.watched = report.compiling
         for epoch in range(len(journal.history), self._epochs):
             if listeners.reason is not None and journal.history and not journal.step_in_epoch:
                 break
@@ -98,12 +102,17 @@ class Course:
                 raise NonFiniteLossError(epoch + 1, None, evaluation.loss)
             journal.end_epoch(self._record(plan, evaluation))
             report.epoch(journal.history[-1])
+            if self._best is not None:
+                self._best.see(journal)
             try:
                 listeners.epoch(journal.history[-1])
             finally:  # a callback that fails costs no epoch
                 keep.after_epoch(journal)
         if listeners.reason is not None and len(journal.history) < self._epochs:
             report.say(f"stopped: {listeners.reason}")
+        if self._best is not None and self._best.epoch < len(journal.history):
+            best = f"epoch {self._best.epoch}, the best by {self._best.metric}"
+            report.say(f"restored: the weights of {best}")
 
     def result(self, reason: str | None) -> TrainingRun:
         """What has come of it.
@@ -111,23 +120,28 @@ class Course:
         Args:
             reason: why a callback wanted it to stop.
         """
-        journal, program = self._journal, self._compiled.program
-        if self._evaluation is None:  # all epochs were done before
-            self._evaluation = self._measured()
+        journal, best, program = self._journal, self._best, self._compiled.program
+        ended, test = journal.state, self._evaluation
+        if best is not None and best.epoch < len(journal.history):
+            ended, test = best.state, None
+        if test is None:  # or all epochs were done before
+            test = self._measured(ended)
         plan = self._plan(0)
         examples = len(journal.history) * (plan.full.size + plan.rest.size)
         train_seconds = sum(record.seconds for record in journal.history)
-        state = local(journal.state)
+        state = local(ended)
         return TrainingRun(
             model=merge(program.graphdef, state),
             state=state,
             history=tuple(journal.history),
             step_losses=np.concatenate(journal.losses),
-            test=self._evaluation,
+            test=test,
             timings=Timings(self._compiled.seconds, train_seconds, self._evaluate_seconds),
             examples_per_second=examples / train_seconds,
             device=self._compiled.placement.name,
             stopped=reason if len(journal.history) < self._epochs else None,
+            restored=None if best is None else best.epoch,
+            task=Task.of(self._data, program.transform),
         )
 
     def _train_epoch(
@@ -161,13 +175,13 @@ class Course:
     def _evaluate(self) -> Evaluation:
         """Measures the state, and the time that it takes."""
         began, compiling = time.perf_counter(), self._compiled.seconds
-        self._evaluation = self._measured()
+        self._evaluation = self._measured(self._journal.state)
         compiling = self._compiled.seconds - compiling
         self._evaluate_seconds += time.perf_counter() - began - compiling
         return self._evaluation
 
-    def _measured(self) -> Evaluation:
-        compiled, state, split = self._compiled, self._journal.state, self._data.test
+    def _measured(self, state: TrainState) -> Evaluation:
+        compiled, split = self._compiled, self._data.test
         return evaluate_state(compiled.run, compiled.program, state, split, self._test)
 
     def _record(self, plan: Plan, evaluation: Evaluation) -> EpochRecord:

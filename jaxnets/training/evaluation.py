@@ -27,9 +27,10 @@ from jaxnets.training.classes import adds_up, check_loss, check_outputs, expecte
 from jaxnets.training.compiled import Compiled
 from jaxnets.training.counts import check_counted, check_scalars, counter
 from jaxnets.training.epoch import evaluate_batches, predict_batches
+from jaxnets.training.lookups import Lookups, has_embeddings
 from jaxnets.training.placement import Placement, one_device
 from jaxnets.training.records import Evaluation
-from jaxnets.training.state import Count, Loss, Program, TrainState, Transform, initialize, outputs
+from jaxnets.training.state import Count, Loss, Program, TrainState, Transform, initialize
 from jaxnets.training.step import StepMetrics
 
 EVALUATION_BATCH = 1000
@@ -64,8 +65,8 @@ def evaluate(
         Mean loss, correct predictions, number of predictions.
 
     Raises:
-        ValueError: if the examples do not fit the model or the loss, a label is out of range, or
-            ``correct`` counts more than there are.
+        ValueError: if the examples do not fit the model or the loss, a label or an index of an
+            embedding is out of range, or ``correct`` counts more than there are.
     """
     check_positive("batch_size", batch_size)
     check_model(model)
@@ -100,15 +101,19 @@ def predict(
         Outputs [examples, …], NumPy arrays in whatever structure the model returns.
 
     Raises:
-        ValueError: if there is no example.
+        ValueError: if there is no example, or an index has no row in an embedding.
     """
     check_positive("batch_size", batch_size)
     program, state, here = for_prediction(model, transform)
     check_usable("inputs", "an array [examples, …]", inputs)
     if not np.shape(inputs) or not len(inputs):
         raise InputError("inputs", "at least one example", f"an array {list(np.shape(inputs))}")
+    inputs = np.asarray(inputs)
     check_fits("inputs", inputs)
-    source = ResidentFeed(np.asarray(inputs), np.zeros(len(inputs), np.int8), here)
+    if has_embeddings(model):
+        spec = jax.ShapeDtypeStruct(inputs.shape, jax.dtypes.canonicalize_dtype(inputs.dtype))
+        Lookups(program, state, spec).check("inputs", inputs)
+    source = ResidentFeed(inputs, np.zeros(len(inputs), np.int8), here)
     pieces = cut(epoch_plan(len(inputs), batch_size, seed=0, epoch=0, shuffle=False))
     run = Compiled(program, here, ahead=False).run
     parts = []
@@ -197,7 +202,7 @@ def checked_feed(
     placement: Any,
     class_names: Sequence[str] | None = None,
 ) -> Feed:
-    """A split's feed, after the model has been run on shapes alone and the labels looked at.
+    """A split's feed, after the model has been run on shapes alone and the examples looked at.
 
     Args:
         name: what the user calls the split.
@@ -208,19 +213,25 @@ def checked_feed(
         class_names: the name of each class; None if there are none.
 
     Raises:
-        InputError: if the inputs do not fit the model, its outputs do not fit the loss or the
-            classes, or a label is not what the loss takes.
+        InputError: if the inputs do not fit the model, one of their indices has no row in an
+            embedding, the outputs do not fit the loss or the classes, or a label is not what the
+            loss takes.
     """
-    made, labels = _shapes(name, program, state, split)
+    lookups, labels = _lookups(name, program, state, split)
+    made = lookups.outputs
     if program.augment is None or name != "data.train":  # augmentation may change the labels
         check_scalars(program, made, labels)
     check_outputs(program.loss, made, labels, class_names)
-    return feed(f"{name}.labels", split, expected_labels(program.loss, made, labels), placement)
+    return feed(name, split, expected_labels(program.loss, made, labels), lookups, placement)
 
 
 def informed(program: Program, state: TrainState, split: Split | StreamedSplit) -> Program:
     """A program that knows what its loss does with the model's outputs."""
-    shapes = functools.partial(_shapes, "data.train", program, state, split)
+
+    def shapes() -> tuple[Any, Any]:
+        lookups, labels = _lookups("data.train", program, state, split)
+        return lookups.outputs, labels
+
     return dataclasses.replace(program, adds_up=adds_up(program.loss, shapes))
 
 
@@ -232,17 +243,17 @@ def loss_adds_up(
     return informed(Program(graphdef, loss, _NO_OPTIMIZER, transform), state, split).adds_up
 
 
-def _shapes(
+def _lookups(
     name: str, program: Program, state: TrainState, split: Split | StreamedSplit
-) -> tuple[Any, Any]:
-    """Shapes and dtypes of the outputs and labels of a batch."""
+) -> tuple[Lookups, jax.ShapeDtypeStruct]:
+    """What a model makes of a batch, by shapes alone, and the shape of the labels."""
     # two examples, as one is too little for statistics over the batch
     inputs, labels = (jax.ShapeDtypeStruct((2, *s.shape), s.dtype) for s in split.spec)
-    return outputs_of(f"{name}.inputs", program, state, inputs), labels
+    return lookups_of(f"{name}.inputs", program, state, inputs), labels
 
 
-def outputs_of(argument: str, program: Program, state: TrainState, inputs: Any) -> Any:
-    """The shapes of a model's outputs for a batch of inputs.
+def lookups_of(argument: str, program: Program, state: TrainState, inputs: Any) -> Lookups:
+    """The model run on the shapes of a batch of inputs.
 
     Args:
         argument: what an error message calls the inputs.
@@ -259,8 +270,8 @@ def outputs_of(argument: str, program: Program, state: TrainState, inputs: Any) 
         changed = called("transform", expected, shapes, inputs, got=shown(program.transform))
         if not hasattr(changed, "shape"):
             raise InputError("transform", f"{expected} to an array", f"one to {shown(changed)}")
-    shapes = functools.partial(jax.eval_shape, functools.partial(outputs, program))
-    return called(argument, "what the model takes", shapes, state, inputs, got=describe(inputs))
+    expected = "what the model takes"
+    return called(argument, expected, Lookups, program, state, inputs, got=describe(inputs))
 
 
 def check_model(model: Any) -> None:

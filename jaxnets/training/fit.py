@@ -23,7 +23,7 @@ from jaxnets.training.processes import check_same
 from jaxnets.training.progress import Progress, reporter
 from jaxnets.training.records import EpochRecord, TrainingRun
 from jaxnets.training.replicates import TrainingRuns
-from jaxnets.training.saving import Saving, begin, keeper
+from jaxnets.training.saving import Best, Saving, begin, keeper
 from jaxnets.training.settings import NonFinite, Settings
 from jaxnets.training.sharding import AnyPlacement, Sharding
 from jaxnets.training.state import Count, Loss, Program, TrainState, Transform, initialize
@@ -117,7 +117,9 @@ def fit(
             ``seeds`` a function of ``nnx.Rngs`` that makes one.
         data: what to train and test on; splits may be streamed.
         loss: (outputs, labels) → scalar mean over the batch, such as
-            ``jaxnets.losses.cross_entropy``.
+            ``jaxnets.losses.cross_entropy``. Of a loss that adds up the examples
+            (``reduction="sum"``) the history and the test have the mean over the examples too;
+            ``step_losses`` has what the function returns.
         optimizer: a gradient transformation, such as ``jaxnets.optimizers.sgd(0.01)``.
         epochs: how many times to go through the training data.
         batch_size: examples in a step.
@@ -133,21 +135,26 @@ def fit(
             data set holds them, such as uint8 images. Random ones of ``jaxnets.data`` draw from
             (seed, step), so that the same seed gives the same run. Of ``Mixup`` and ``CutMix`` the
             loss and ``correct`` get probabilities for labels.
-        correct: counts correct predictions (outputs, labels) → integer; ``"auto"`` counts by
-            ``jaxnets.metrics.correct`` if labels are classes; None does not count.
+        correct: counts correct predictions: (outputs, labels) → an integer, which is divided by the
+            number of truth values that it adds up (so of examples, or of labels, whichever it
+            counts), or by the number of examples where that cannot be told; truth values of any
+            shape; or a pair of integers, the correct ones and all. ``"auto"`` counts labels by
+            ``jaxnets.metrics.correct`` if they are classes, without those that the loss ignores;
+            None does not count.
         shuffle: whether the order changes from epoch to epoch.
         drop_last: whether the last smaller batch is left out.
         buckets: puts texts of similar length into a batch, which runs at one of at most so many
             lengths, for a ``TextDataset`` and a model that padding changes nothing of. None, or 1,
             runs all at the full length, in the order without.
         devices: how many share each batch, or which; None for all accelerators, or one CPU. The
-            losses are those of one device, but for the order of sums; dropout and augmentation
-            draw from (seed, step, device).
+            losses are those of one device except for the order of sums, unless the model has
+            dropout or BatchNorm: dropout and augmentation draw from (seed, step, device), and
+            BatchNorm takes the statistics of a device's part unless it is ``synchronized``.
         parallel: ``"shard_map"``, or ``"pmap"`` for the older interface to the same.
         sharding: how the devices share parameters too; None for each having them all.
         accumulate: in how many parts a device takes its batch, one after the other, so that one at
             a time is in memory. The step is that of the whole batch, for any loss; batch
-            statistics are a part's. Each part is run forward twice.
+            statistics and dropout masks are a part's. Each part is run forward twice.
         compute_dtype: the dtype in which the network computes, such as ``"bfloat16"``; weights,
             loss and optimizer stay as they are. None for that of the weights.
         save: where and how often to save checkpoints. Ctrl-C and SIGTERM then save before they
@@ -168,7 +175,9 @@ def fit(
         standard deviation and confidence interval of what the tests measured.
 
     Raises:
-        ValueError: if an argument is bad, inputs do not fit the model, or a label is out of range.
+        ValueError: if an argument is bad, inputs do not fit the model, its outputs do not fit the
+            loss or the classes, a label or an index of an embedding is out of range, or ``correct``
+            counts more than there are.
         Interrupted: a ``KeyboardInterrupt``, if the run was asked to stop, and has saved.
         OSError: if a checkpoint cannot be written; those before it remain.
         NonFiniteLossError: if the loss is NaN or infinite at some step or in the evaluation; of
@@ -198,12 +207,15 @@ def fit(
     check_model(model)
     listeners = Listeners(callbacks)
     _check_saving(save, resume)
+    metric = listeners.metric(save)
     placement = _placement(devices, parallel, sharding)
     plan = functools.partial(settings.plan, seed)
     steps = plan(0).steps
     graphdef, state = initialize(model, optimizer, seed)
     program = informed(settings.program(graphdef, placement.shards), state, data.train)
     names = data.class_names
+    if program.correct is None and metric.endswith("accuracy"):
+        raise InputError("metric", "one that the run measures", metric)
     feeds = (
         checked_feed("data.train", data.train, program, state, placement, names),
         checked_feed("data.test", data.test, program, state, placement, names),
@@ -213,12 +225,13 @@ def fit(
     journal = begin(save, resume, about, placement.shards, state)
     if len(journal.history) > epochs:
         raise InputError("epochs", f"at least {len(journal.history)}, which are done", epochs)
-    course = Course(Compiled(program, placement), journal, data, feeds, plan, epochs)
+    best = Best(metric, journal, save) if listeners.restore_best else None
+    course = Course(Compiled(program, placement), journal, data, feeds, plan, epochs, best)
     so_far = RunSoFar(data, epochs, steps, resume, journal, graphdef)
     first = jax.process_index() == 0
     with (
         reporter(progress if first else "none", epochs=epochs, steps=steps) as report,
-        keeper(save, about, placement.shards, journal.step) as keep,
+        keeper(save, about, placement.shards, journal.step, metric) as keep,
         listeners.listening(so_far),
     ):
         course.run(report, keep, listeners)

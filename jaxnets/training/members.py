@@ -18,7 +18,7 @@ from jaxnets.training.course import NonFiniteLossError, divergence, epoch_record
 from jaxnets.training.epoch import evaluate_members, train_members
 from jaxnets.training.evaluation import evaluation, measure_split
 from jaxnets.training.progress import Reporter
-from jaxnets.training.records import EpochRecord, Evaluation, Timings
+from jaxnets.training.records import EpochRecord, Evaluation, Task, Timings
 from jaxnets.training.replicates import MemberRun, TrainingRuns
 from jaxnets.training.saving import Journal
 from jaxnets.training.settings import Settings
@@ -103,6 +103,7 @@ class Members:
         Raises:
             NonFiniteLossError: of the first member, if all have diverged.
         """
+        self._compiled.watched = report.compiling
         for epoch in range(self._settings.epochs):
             began, going_on = time.perf_counter(), self._sound
             plan = self._plan(epoch)  # of many members this is no trifle
@@ -191,6 +192,7 @@ class Members:
             seed=member.seed,
             learning_rate=member.learning_rate,
             diverged=member.diverged,
+            task=Task.of(self._settings.data, self._settings.transform),
         )
 
 

@@ -64,11 +64,11 @@ class Placement:
 
     def replicate(self, tree: Any) -> Any:
         """A pytree of arrays, whole on every device."""
-        return jax.tree.map(lambda array: _put(array, self._sharding(PartitionSpec())), tree)
+        return jax.tree.map(lambda array: put(array, self._sharding(PartitionSpec())), tree)
 
     def spread(self, array: np.ndarray) -> jax.Array:
         """Batches [steps, batch, …], cut for the devices: [devices, steps, part, …]."""
-        return _put(self._parts(array), self._sharding(PartitionSpec(AXIS)))
+        return put(self._parts(array), self._sharding(PartitionSpec(AXIS)))
 
     def own_rows(self, row: np.ndarray) -> np.ndarray:
         """Of a batch's examples [batch], those that the devices of this process take."""
@@ -155,11 +155,12 @@ def local(tree: Any) -> Any:
     return jax.tree.map(own, tree)
 
 
-def _put(array: Any, sharding: NamedSharding) -> jax.Array:
+def put(array: Any, sharding: Any) -> jax.Array:
+    """An array where a sharding says, of which every process has all."""
     if sharding.is_fully_addressable:
         return jax.device_put(array, sharding)
     if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-        words = _put(jax.random.key_data(array), sharding)
+        words = put(jax.random.key_data(array), sharding)
         return jax.random.wrap_key_data(words, impl=jax.random.key_impl(array))
     # device_put would compare the array with those of all other processes
     numbers = np.asarray(array)

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ from flax import nnx
 
 from jaxnets.arrays import InputError, check_fits, check_usable, describe
 from jaxnets.training.evaluation import for_prediction
+from jaxnets.training.lookups import Lookups, has_embeddings
 from jaxnets.training.state import Transform, outputs
 
 # For so long an answer is asked for before it is waited for: to wake a thread that waits takes as
@@ -44,7 +45,8 @@ def predictor(
 
     Raises:
         ValueError: if the model or the transform is none; by the function, if it is given anything
-            but an array with examples in it.
+            but an array with examples in it, or an index that has no row in an embedding. Arrays
+            on an accelerator are not looked at: outputs for such an index are NaN.
 
     Examples:
         >>> model = nnx.Linear(784, 10, rngs=nnx.Rngs(0))
@@ -64,11 +66,24 @@ def predictor(
         return outputs(program, state, inputs, both_modes=both_modes)
 
     compiled = jax.jit(partial(compute, both_modes=False))
+    looks_up = has_embeddings(model)
+
+    @cache
+    def lookups(shape: tuple[int, ...], dtype: np.dtype) -> Lookups:
+        return Lookups(program, state, jax.ShapeDtypeStruct(shape, dtype))
+
+    def check(inputs: np.ndarray | jax.Array) -> None:
+        if np.ndim(inputs) and (on_cpu or isinstance(inputs, np.ndarray)):
+            host = np.asarray(inputs)
+            dtype = jax.dtypes.canonicalize_dtype(host.dtype)
+            lookups(host.shape, dtype).check("inputs", host)
 
     def answer(inputs: np.ndarray | jax.Array) -> Any:
         if isinstance(inputs, jax.core.Tracer):  # of somebody's program, or gradient
             return compute(inputs, both_modes=True)
         check_fits("inputs", inputs)
+        if looks_up and isinstance(inputs, np.ndarray | jax.Array):
+            check(inputs)
         try:
             made = compiled(inputs)
         except (TypeError, ValueError) as error:

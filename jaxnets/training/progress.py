@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Literal, Protocol, get_args
 
@@ -11,8 +12,17 @@ from jaxnets.training.records import EpochRecord
 Progress = Literal["auto", "bar", "lines", "none"]
 
 
+#: After so many seconds of compiling the lines say that it goes on.
+PATIENCE = 5.0
+_COMPILING = "compiling (once)"
+_NO_LOSS = "loss –"
+
+
 class Reporter(Protocol):
     """Is told how training goes."""
+
+    def compiling(self) -> contextlib.AbstractContextManager[None]:
+        """A program is compiled within this context."""
 
     def advance(self, steps: int, loss: float) -> None:
         """Some steps are done, the last of them with this loss."""
@@ -27,6 +37,10 @@ class Reporter(Protocol):
 class Silence:
     """Says nothing."""
 
+    def compiling(self) -> contextlib.AbstractContextManager[None]:
+        """Does nothing."""
+        return contextlib.nullcontext()
+
     def advance(self, steps: int, loss: float) -> None:
         """Does nothing."""
 
@@ -38,10 +52,27 @@ class Silence:
 
 
 class Lines(Silence):
-    """Prints a line an epoch."""
+    """Prints a line an epoch; what is of the moment goes to standard error."""
 
     def __init__(self, epochs: int) -> None:
         self._epochs = epochs
+        self._said = False
+
+    @contextlib.contextmanager
+    def compiling(self) -> Iterator[None]:
+        """Says so, the first time that it takes long."""
+        timer = threading.Timer(PATIENCE, self._say_compiling)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def _say_compiling(self) -> None:
+        if not self._said:
+            self._said = True
+            print(_COMPILING, file=sys.stderr, flush=True)
 
     def epoch(self, record: EpochRecord) -> None:
         """Prints the epoch's line."""
@@ -56,18 +87,26 @@ class Bar:
     """Draws a bar for the epoch under way, and a line above it for each one that is done."""
 
     def __init__(self, epochs: int, steps: int) -> None:
-        from rich import progress
+        from rich import progress, table, text
+
+        class Remaining(progress.TimeRemainingColumn):
+            def render(self, task: progress.Task) -> text.Text:
+                """The time that is left; nothing while it is not known, for narrow terminals."""
+                unknown = task.fields["now"] == _COMPILING
+                return text.Text() if unknown else super().render(task)
 
         self._epochs = epochs
+        whole = table.Column(no_wrap=True, min_width=2 * len(str(steps)) + 1)  # the bar gives way
         self._bar = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
-            progress.MofNCompleteColumn(),
-            progress.TextColumn("loss {task.fields[loss]}"),
-            progress.TimeRemainingColumn(),
+            progress.MofNCompleteColumn(table_column=whole),
+            progress.TextColumn("{task.fields[now]}"),
+            Remaining(),
             transient=True,
         )
-        self._task = self._bar.add_task(f"epoch 1/{epochs}", total=steps, loss="–")
+        self._now = _NO_LOSS
+        self._task = self._bar.add_task(f"epoch 1/{epochs}", total=steps, now=self._now)
 
     def __enter__(self) -> "Bar":
         self._bar.start()
@@ -78,14 +117,25 @@ class Bar:
 
     def advance(self, steps: int, loss: float) -> None:
         """Moves the bar."""
-        self._bar.update(self._task, advance=steps, loss=f"{loss:.4f}")
+        self._now = f"loss {loss:.4f}"
+        self._bar.update(self._task, advance=steps, now=self._now)
+
+    @contextlib.contextmanager
+    def compiling(self) -> Iterator[None]:
+        """Says so in the loss's place."""
+        self._bar.update(self._task, now=_COMPILING, refresh=True)
+        try:
+            yield
+        finally:
+            self._bar.update(self._task, now=self._now, refresh=True)
 
     def epoch(self, record: EpochRecord) -> None:
         """Prints the epoch's line and begins the next bar."""
         self._bar.console.print(describe(record, self._epochs), highlight=False, soft_wrap=True)
         if record.epoch < self._epochs:
             description = f"epoch {record.epoch + 1}/{self._epochs}"
-            self._bar.reset(self._task, description=description, loss="–")
+            self._now = _NO_LOSS
+            self._bar.reset(self._task, description=description, now=self._now)
 
     def say(self, text: str) -> None:
         """Prints it above the bar."""

@@ -1,17 +1,47 @@
 """What a training run leaves behind."""
 
+import contextlib
 import csv
+import functools
+import io
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import jax
 import numpy as np
 from flax import nnx
 
 from jaxnets.arrays import InputError, check_integer, check_number, check_path
+from jaxnets.data import (
+    Dataset,
+    StandardizedDataset,
+    Standardizer,
+    TableDataset,
+    TableEncoder,
+)
+from jaxnets.data.survey import background_of
+from jaxnets.data.text import TextDataset, TextEncoder
+from jaxnets.data.transforms import Transform
+from jaxnets.data.transforms.record import describe_transform
+from jaxnets.training.fingerprint import machine
+from jaxnets.training.folders import new_folder
 from jaxnets.training.state import TrainState
+from jaxnets.training.weights import save_weights
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: The files of a run's folder.
+RECORD, WEIGHTS, TEXT = "run.json", "weights", "text.json"
+_PACKAGES = ("jaxnets", "jax", "jaxlib", "flax", "optax", "numpy")
+
+#: What tells how good an epoch is. A loss is better the smaller, an accuracy the larger.
+Metric = Literal["test_loss", "test_accuracy", "train_loss", "train_accuracy"]
 
 
 def share(correct: int, total: int) -> float:
@@ -97,6 +127,23 @@ def check_record(record: EpochRecord, epoch: int) -> None:
             check_number(name, value, least=0, most=1)
 
 
+def goodness(record: EpochRecord, metric: Metric) -> float:
+    """How good an epoch is by a metric: larger is better.
+
+    Raises:
+        InputError: if the run does not measure the metric.
+    """
+    value = getattr(record, metric)
+    if value is None:
+        raise InputError("metric", "one that the run measures", metric)
+    return -value if metric.endswith("loss") else value
+
+
+def best_epoch(history: Sequence[EpochRecord], metric: Metric) -> int:
+    """The number of the best epoch, counted from 1; of equally good ones the last."""
+    return max((goodness(record, metric), record.epoch) for record in history)[1]
+
+
 @dataclass(frozen=True)
 class Timings:
     """Where the time of a run went, in seconds.
@@ -113,19 +160,72 @@ class Timings:
 
 
 @dataclass(frozen=True)
+class Task:
+    """What a model takes and gives: of the data what it needs to be used.
+
+    Attributes:
+        transform: what inputs go through first; None for nothing.
+        inputs: the shape and dtype of one example.
+        class_names: the name of each class, or None.
+        encoder: makes a text the model's input; None if it takes no text.
+        inputs_scaler: standardizes the inputs; None if they are in their own units.
+        labels_scaler: its ``inverse`` brings outputs to the labels' units, likewise.
+        table: makes inputs of the rows of a table; None if it takes no table.
+        background: how light grey images are at their borders, from 0, black, to 1, white; None if
+            they are not alike.
+    """
+
+    transform: Transform | None = None
+    inputs: jax.ShapeDtypeStruct | None = None
+    class_names: tuple[str, ...] | None = None
+    encoder: TextEncoder | None = None
+    inputs_scaler: Standardizer | None = None
+    labels_scaler: Standardizer | None = None
+    table: TableEncoder | None = None
+    background: float | None = None
+
+    @classmethod
+    def of(cls, data: Dataset | None, transform: Transform | None = None) -> "Task":
+        """The task of a data set."""
+        if data is None:
+            return cls(transform)
+        scalers: tuple[Any, Any] = (None, None)
+        if isinstance(data, StandardizedDataset):
+            scalers = data.inputs_scaler, data.labels_scaler
+        encoder = data.encoder if isinstance(data, TextDataset) else None
+        table = data.encoder if isinstance(data, TableDataset | StandardizedDataset) else None
+        found = data.spec.inputs, data.class_names, encoder, *scalers, table, background_of(data)
+        return cls(transform, *found)
+
+    def described(self) -> dict[str, Any]:
+        """What a run's record says of it, but for the transform and the encoder."""
+        spec, inputs, labels = self.inputs, self.inputs_scaler, self.labels_scaler
+        scalers = {"inputs": inputs and asdict(inputs), "labels": labels and asdict(labels)}
+        return {
+            "inputs": spec and {"shape": list(spec.shape), "dtype": str(spec.dtype)},
+            "class_names": self.class_names,
+            "standardized": scalers if inputs is not None else None,
+            "table": None if self.table is None else self.table.to_json(),
+            "background": self.background,
+        }
+
+
+@dataclass(frozen=True, repr=False)
 class TrainingRun:
     """A finished run.
 
     Attributes:
         model: the trained model, in evaluation mode.
-        state: the state after the last step.
+        state: the state after the last step, or after the best epoch if that is restored.
         history: one record an epoch.
         step_losses: the loss of each step, float [steps]; not finite at most where it was skipped.
-        test: the final evaluation.
+        test: the evaluation of ``model``.
         timings: compilation apart from training.
         examples_per_second: of training.
         device: where it ran.
         stopped: why a callback ended it before its last epoch; None if none did.
+        restored: the best epoch, whose weights ``model`` has; None if it has the last ones.
+        task: what the model takes and gives; None if that is not known.
     """
 
     model: nnx.Module
@@ -137,6 +237,128 @@ class TrainingRun:
     examples_per_second: float
     device: str
     stopped: str | None = None
+    restored: int | None = None
+    task: Task | None = None
+
+    def __repr__(self) -> str:
+        return "\n  ".join(self._lines())
+
+    def _lines(self) -> list[str]:
+        """What a person sees of the run."""
+        size, done = count_parameters(self.model), len(self.history)
+        epochs = "1 epoch" if done == 1 else f"{done} epochs"
+        head = f"{type(self).__name__} of {type(self.model).__name__}, {size:,} parameters"
+        lines = [f"{head}, {epochs} on {self.device}"]
+        if self.history:
+            lines.append(f"train  {_result(self.epoch.train_loss, self.epoch.train_accuracy)}")
+        right = "" if self.test.correct is None else f" ({self.test.correct}/{self.test.total})"
+        lines.append(f"test   {_result(self.test.loss, self.test.accuracy)}{right}")
+        spent = f"{self.timings.train_seconds:.1f} s of training"
+        lines.append(f"{spent}, {self.examples_per_second:,.0f} examples a second")
+        if self.restored is not None:
+            lines.append(f"restored: epoch {self.restored}")
+        if self.stopped is not None:
+            lines.append(f"stopped: {self.stopped}")
+        return lines
+
+    def plot(self, path: Path | str | None = None, title: str = "") -> "Figure":
+        """Draws the curves of loss and, where there is one, accuracy.
+
+        Args:
+            path: where to save them too, as a PNG or by the ending's format; None saves nothing.
+            title: what stands above.
+
+        Returns:
+            Matplotlib's figure, which a notebook shows.
+        """
+        return plot_history(self.history, path, title)
+
+    def save(self, directory: Path | str) -> None:
+        """Writes the run into a new folder, which ``jaxnets.load`` reads.
+
+        The folder appears whole or not at all. It holds ``weights``, ``run.json``, ``history.csv``
+        and ``curves.png``; of texts also ``text.json``, which turns a new text into the network's
+        input. Several processes call this together; the first one writes.
+
+        Args:
+            directory: must not exist yet, or be empty.
+
+        Raises:
+            ValueError: if the folder holds something already, or cannot be made.
+            OSError: if something cannot be written.
+        """
+        first = jax.process_index() == 0
+        transform = None if self.task is None else self.task.transform
+        made = {"model": _how_made(self.model), "transform": describe_transform(transform)}
+        record = {**self.measured(), "epochs": len(self.history), **made}
+        folder = new_folder(directory, "directory") if first else contextlib.nullcontext(directory)
+        with folder as place:
+            self.write(Path(place), record)
+
+    def write(self, folder: Path, record: dict[str, Any], title: str = "") -> None:
+        """Writes the run's files into a folder that is there; see ``save``.
+
+        Args:
+            folder: where.
+            record: what ``run.json`` says beside the history and the task, ready for JSON.
+            title: of the curves.
+        """
+        save_weights(self.model, folder / WEIGHTS)
+        if jax.process_index() > 0:
+            return
+        task = self.task or Task()
+        record = {
+            **record,
+            **task.described(),
+            "history": history_rows(self.history),
+            "timings": asdict(self.timings),
+            "versions": {package: metadata.version(package) for package in _PACKAGES},
+            "machine": machine(),
+        }
+        (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_history(self.history, folder / "history.csv")
+        if task.encoder is not None:
+            task.encoder.save(folder / TEXT)
+        plot_history(self.history, folder / "curves.png", title)
+
+    def measured(self) -> dict[str, Any]:
+        """What the run measured in one flat record, ready for JSON; accuracy is in [0, 1]."""
+        restored = {} if self.restored is None else {"restored": self.restored}
+        return {
+            "test_accuracy": self.test.accuracy,
+            "test_correct": self.test.correct,
+            "test_total": self.test.total,
+            "test_loss": self.test.loss,
+            "train_loss": self.epoch.train_loss,
+            "parameters": count_parameters(self.model),
+            "train_seconds": self.timings.train_seconds,
+            "compile_seconds": self.timings.compile_seconds,
+            "examples_per_second": self.examples_per_second,
+            "device": self.device,
+            "stopped": self.stopped,
+            **restored,
+        }
+
+    @property
+    def epoch(self) -> EpochRecord:
+        """The record of the epoch whose weights ``model`` has."""
+        return self.history[-1 if self.restored is None else self.restored - 1]
+
+
+def _result(loss: float, accuracy: float | None) -> str:
+    return f"loss {loss:.4f}" + ("" if accuracy is None else f"  accuracy {accuracy:.2%}")
+
+
+def _how_made(model: nnx.Module) -> dict[str, Any]:
+    """The model's class, and its arguments where it tells them."""
+    kind, options = type(model), getattr(model, "options", None)
+    try:
+        json.dumps(options)
+    except (TypeError, ValueError):  # of a user's own network
+        options = None
+    parameters = nnx.to_flat_state(nnx.state(model, nnx.Param)).leaves
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    return {"class": name, "options": options, "dtype": str(parameters[0].dtype)}
 
 
 def count_parameters(model: nnx.Module) -> int:
@@ -178,19 +400,25 @@ def write_history(history: Sequence[EpochRecord], path: Path | str) -> None:
         writer.writerows(history_rows(history))
 
 
-def plot_history(history: Sequence[EpochRecord], path: Path | str, title: str = "") -> None:
-    """Draws the curves of loss and, where there is one, accuracy, as a PNG.
+def plot_history(
+    history: Sequence[EpochRecord], path: Path | str | None = None, title: str = ""
+) -> "Figure":
+    """Draws the curves of loss and, where there is one, accuracy.
 
     Args:
         history: that of a run; losses in the loss' own unit, accuracies in percent.
-        path: where to, replacing what is there.
-        title: what stands above.
+        path: where to save them, in the format of its ending, as a PNG if that is unknown,
+            replacing what is there; None saves nothing.
+        title: the title above the curves.
+
+    Returns:
+        Matplotlib's figure, which a notebook shows.
 
     Raises:
-        InputError: if the history is none, or the file is not in a folder that exists.
+        InputError: if the history has no records, or the file is not in a folder that exists.
     """
     _check_history(history)
-    place = _writable(path)
+    place = None if path is None else _writable(path)
     if not isinstance(title, str):
         raise InputError("title", "a string", title)
     from matplotlib.figure import Figure
@@ -199,7 +427,7 @@ def plot_history(history: Sequence[EpochRecord], path: Path | str, title: str = 
     curves = {"loss": [("train", "train_loss"), ("test", "test_loss")]}
     if history and history[0].test_accuracy is not None:
         curves["accuracy (%)"] = [("train", "train_accuracy"), ("test", "test_accuracy")]
-    figure = Figure(figsize=(4.5 * len(curves), 3.5), layout="constrained")
+    figure: Any = Figure(figsize=(4.5 * len(curves), 3.5), layout="constrained")
     epochs = [record.epoch for record in history]
     for axes, (label, lines) in zip(
         figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True
@@ -213,7 +441,12 @@ def plot_history(history: Sequence[EpochRecord], path: Path | str, title: str = 
         axes.grid(alpha=0.3)
         axes.legend()
     figure.suptitle(title)
-    figure.savefig(place, dpi=150, format="png")
+    if place is not None:
+        ending = place.suffix[1:].lower()
+        known = figure.canvas.get_supported_filetypes()
+        figure.savefig(place, dpi=150, format=ending if ending in known else "png")
+    figure._repr_png_ = functools.partial(_png, figure)  # pyplot does this for its own figures
+    return figure
 
 
 def _check_history(history: Any) -> None:
@@ -226,3 +459,9 @@ def _writable(path: Any) -> Path:
     if place.is_dir() or not place.parent.is_dir():
         raise InputError("path", "a file in a folder that exists", str(path))
     return place
+
+
+def _png(figure: "Figure") -> bytes:
+    with io.BytesIO() as file:
+        figure.savefig(file, format="png", dpi=100)
+        return file.getvalue()

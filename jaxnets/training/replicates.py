@@ -11,6 +11,7 @@ from jaxnets.training.course import NonFiniteLossError
 from jaxnets.training.records import Timings, TrainingRun
 
 CONFIDENCE = 0.95
+_SHOWN = 6  # learning rates, of which a person reads the results
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,14 @@ class Summary:
     interval: tuple[float, float] | None
     count: int
 
+    def in_words(self, form: str) -> str:
+        """Mean, standard deviation and interval, each number in a format such as ``".2%"``."""
+        words = f"mean {self.mean:{form}}"
+        if self.std is None or self.interval is None:
+            return words
+        low, high = (f"{end:{form}}" for end in self.interval)
+        return f"{words} ± {self.std:{form}} (n = {self.count}), 95 % interval {low} to {high}"
+
     @staticmethod
     def of(values: Iterable[float | None]) -> "Summary | None":
         """The summary of some values; None if there are none."""
@@ -45,7 +54,7 @@ class Summary:
         return Summary(mean, std, (mean - half, mean + half), count)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class MemberRun(TrainingRun):
     """One of many runs that were trained at once; the timings are those of all together.
 
@@ -60,8 +69,14 @@ class MemberRun(TrainingRun):
     learning_rate: float | None
     diverged: NonFiniteLossError | None
 
+    def _lines(self) -> list[str]:
+        head, *lines = super()._lines()
+        rate = "" if self.learning_rate is None else f", learning rate {self.learning_rate:g}"
+        ended = [] if self.diverged is None else [f"diverged: {self.diverged}"]
+        return [head, f"seed {self.seed}{rate}", *lines, *ended]
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class TrainingRuns:
     """Many runs that were trained at once.
 
@@ -76,6 +91,21 @@ class TrainingRuns:
     timings: Timings
     examples_per_second: float
     device: str
+
+    def __repr__(self) -> str:
+        model = type(self.members[0].model).__name__ if self.members else "nothing"
+        lines = [f"TrainingRuns: {len(self.members)} of {model} on {self.device}"]
+        for rate, some in list(self.by_learning_rate.items())[:_SHOWN]:
+            of = "" if rate is None else f"learning rate {rate:g}: "
+            lines += [f"{of}{text}" for text in some._results()]
+        if len(self.by_learning_rate) > _SHOWN:
+            lines.append(f"and {len(self.by_learning_rate) - _SHOWN} more learning rates")
+        return "\n  ".join(lines)
+
+    def _results(self) -> list[str]:
+        kinds = {"test accuracy": (self.accuracy, ".2%"), "test loss": (self.loss, ".4f")}
+        found = [f"{k} {s.in_words(form)}" for k, (s, form) in kinds.items() if s is not None]
+        return found + ([f"{len(self.diverged)} diverged"] if self.diverged else [])
 
     @property
     def diverged(self) -> tuple[MemberRun, ...]:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ import numpy as np
 from jaxnets.arrays import (
     InputError,
     check_bool,
+    check_choice,
     check_integer,
     check_number,
     check_path,
@@ -26,7 +27,7 @@ from jaxnets.training.counts import check_counted
 from jaxnets.training.fingerprint import differences, machine, other_bits
 from jaxnets.training.interrupts import Heard, Interrupted, Interrupts
 from jaxnets.training.processes import check_same, gathered, of_first
-from jaxnets.training.records import EpochRecord, check_record
+from jaxnets.training.records import EpochRecord, Metric, best_epoch, check_record, goodness
 from jaxnets.training.state import TrainState
 from jaxnets.training.step import StepMetrics
 
@@ -39,16 +40,17 @@ class Saving:
         directory: the folder of the run's checkpoints, and of no other's.
         steps: saves after every so many steps as well.
         minutes: saves as well when so many have gone by.
-        keep: how many of the newest checkpoints to keep; the one with the best test result stays
-            too.
+        keep: how many of the newest checkpoints to keep; that of the best epoch stays too.
         same_bits: refuses to go on with a run where it may not end with the bits that it would have
             had: on another processor, with another number of cores or devices, other versions, or
             other native kernels. Otherwise a warning says so; of devices it does not, as those are
             chosen.
+        metric: by which an epoch is the best, see ``EpochRecord``; of equally good ones it is the
+            last. None for the metric of ``EarlyStopping``, or else the test loss.
 
     Raises:
-        InputError: if the folder is no path, a number is not positive, or ``same_bits`` is no truth
-            value.
+        InputError: if the folder is no path, a number is not positive, ``same_bits`` is no truth
+            value, or there is no such metric.
     """
 
     directory: Path | str
@@ -56,6 +58,7 @@ class Saving:
     minutes: float | None = None
     keep: int = 3
     same_bits: bool = False
+    metric: Metric | None = None
 
     def __post_init__(self) -> None:
         """Checks the folder and the numbers."""
@@ -66,9 +69,11 @@ class Saving:
         if self.minutes is not None:
             check_number("minutes", self.minutes, above=0)
         check_positive("keep", self.keep)
+        if self.metric is not None:
+            check_choice("metric", self.metric, get_args(Metric))
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(repr=False)
 class Journal:
     """How far a run is, and what it has measured so far.
 
@@ -137,6 +142,54 @@ class Journal:
         self.correct, self.totals, self.skipped, self.seconds = [], [], [], 0.0
 
 
+class Best:
+    """The state after a run's best epoch, held in memory.
+
+    Args:
+        metric: by which an epoch is the best.
+        journal: how far the run is.
+        saving: where the best epoch is saved, if the run has gone past it.
+
+    Attributes:
+        epoch: its number, from 1; 0 before the first one is done.
+        state: the state after it.
+
+    Raises:
+        InputError: if the run has gone past its best epoch, and the weights were not kept.
+    """
+
+    def __init__(self, metric: Metric, journal: Journal, saving: Saving | None) -> None:
+        self.metric, self.epoch = metric, 0
+        if not journal.history:
+            return
+        best, done = best_epoch(journal.history, metric), len(journal.history)
+        if best == done and not journal.step_in_epoch:
+            self.see(journal)
+            return
+        assert saving is not None  # the history comes from there
+        step = (journal.step - journal.step_in_epoch) // done * best
+        self.epoch, self.state = best, _saved_state(saving, step, best, journal.state)
+
+    def see(self, journal: Journal) -> None:
+        """An epoch is done: holds it if it is the best so far."""
+        if best_epoch(journal.history, self.metric) == len(journal.history):
+            self.epoch = len(journal.history)
+            self.state = jax.tree.map(jnp.copy, journal.state)  # the next step takes its memory
+
+
+def _saved_state(saving: Saving, step: int, epoch: int, state: TrainState) -> TrainState:
+    found = fault = None
+    try:
+        found = read(saving.directory, step)
+    except InputError as error:
+        fault = error.got
+    if found is None:
+        expected = f"False, or the weights of epoch {epoch}, the best so far"
+        got = fault or f"no step-{step} in {saving.directory}"
+        raise InputError("restore_best", expected, got)
+    return _journal(found, state).state
+
+
 class Keeper:
     """Saves a run's journal when it is time to, and when somebody asks the run to stop.
 
@@ -146,6 +199,7 @@ class Keeper:
         about: what is trained on what, see ``fingerprint``.
         devices: how many share a batch.
         interrupts: who tells of a request to stop.
+        metric: by which an epoch is the best.
     """
 
     def __init__(
@@ -155,9 +209,11 @@ class Keeper:
         about: dict[str, Any],
         devices: int,
         interrupts: Interrupts | Heard,
+        metric: Metric,
     ) -> None:
         self._checkpoints, self._saving = checkpoints, saving
-        self._about, self._devices, self._interrupts = about, devices, interrupts
+        self._about, self._devices = about, devices
+        self._interrupts, self._metric = interrupts, metric
         self._saved_at = time.monotonic()
 
     def stops(self, journal: Journal, steps: int) -> range:
@@ -191,12 +247,10 @@ class Keeper:
             Interrupted: if a request to stop has come; all is saved then.
         KeyboardInterrupt: likewise, if nothing is to be saved.
         """
-        last = journal.history[-1]
-        accuracy = last.test_accuracy
         asked, _ = self._agreed(journal.step)
         if asked is None:  # the run ends here, and whoever goes on with it wants more of it
             journal.stopped = None
-        self._save(journal, -last.test_loss if accuracy is None else accuracy)
+        self._save(journal, goodness(journal.history[-1], self._metric))
         self._stop_if_asked(asked, journal)
 
     def _agreed(self, step: int) -> tuple[int | None, bool]:
@@ -229,7 +283,9 @@ class Keeper:
             "history": [dataclasses.asdict(epoch) for epoch in journal.history],
             "stopped": journal.stopped,
         }
-        self._checkpoints.save(_tree(journal), record, step=journal.step, score=score)
+        metric = None if score is None else self._metric
+        step, tree = journal.step, _tree(journal)
+        self._checkpoints.save(tree, record, step=step, score=score, metric=metric)
         self._saved_at = time.monotonic()
 
     def _stop_if_asked(self, signum: int | None, journal: Journal) -> None:
@@ -240,16 +296,16 @@ class Keeper:
 
 @contextmanager
 def keeper(
-    saving: Saving | None, about: dict[str, Any], devices: int, since: int
+    saving: Saving | None, about: dict[str, Any], devices: int, since: int, metric: Metric
 ) -> Iterator[Keeper]:
     """What saves a run while it trains, from a step on; signals to stop are heard as long."""
     if saving is None:
         with Heard() as heard:
-            yield Keeper(None, None, about, devices, heard)
+            yield Keeper(None, None, about, devices, heard, metric)
         return
     held = Checkpoints(saving.directory, keep=saving.keep, since=since)
     with held as checkpoints, Interrupts() as interrupts:
-        yield Keeper(checkpoints, saving, about, devices, interrupts)
+        yield Keeper(checkpoints, saving, about, devices, interrupts, metric)
 
 
 def begin(

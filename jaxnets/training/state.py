@@ -29,7 +29,7 @@ _DEVICE = np.uint32(2**32 - 2)
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TrainState:
     """Everything that a training step changes: a pytree, so that it can be compiled and saved.
 
@@ -51,6 +51,15 @@ class TrainState:
     step: jax.Array
     epoch: jax.Array
     key: jax.Array
+
+    def __repr__(self) -> str:
+        kinds = {
+            "parameters": self.parameters,
+            "other numbers of the model": self.model_state,
+            "of the optimizer": self.optimizer_state,
+        }
+        sizes = [f"{_size(tree):,} {name}" for name, tree in kinds.items()]
+        return f"TrainState of {', '.join(sizes)}"
 
 
 @dataclass(frozen=True)
@@ -76,7 +85,7 @@ class Program:
             called or hashed.
     """
 
-    graphdef: Any
+    graphdef: Any = dataclasses.field(repr=False)
     loss: Loss
     optimizer: optax.GradientTransformation
     transform: Transform | None = None
@@ -131,6 +140,10 @@ class Program:
             return inputs, labels
         key = jax.random.fold_in(jax.random.fold_in(key, AUGMENTATION), step)
         return augment(self.augment, inputs, labels, key)
+
+
+def _size(tree: Any) -> int:
+    return sum(getattr(leaf, "size", 1) for leaf in jax.tree.leaves(tree))
 
 
 def initialize(

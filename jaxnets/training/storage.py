@@ -43,13 +43,19 @@ def check(arrays: Mapping[str, Any]) -> None:
         raise InputError("state", "arrays and numbers", ", ".join(wrong))
 
 
-def differences(folder: Path, like: Mapping[str, Any]) -> str:
+def differences(folder: Path, like: Mapping[str, Any], within: tuple[str, ...] = ("",)) -> str:
     """Every array of a folder that is missing, unexpected or of another shape or dtype, in words.
+
+    Args:
+        folder: what ``start_writing`` filled.
+        like: arrays and numbers by name.
+        within: how the names begin of arrays that may be unexpected.
 
     Raises:
         OSError: if the folder cannot be read.
     """
     found, expected = _stored(folder)[0], _shapes(like)
+    found = {name: shape for name, shape in found.items() if name.startswith(within)}
     return "; ".join(
         f"{name} is {found.get(name, 'missing')}, not {expected.get(name, 'missing')}"
         for name in sorted({*expected, *found})
@@ -214,7 +220,9 @@ def _read_orbax(folder: Path, like: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     from orbax.checkpoint import v1 as ocp
 
-    with _quiet_orbax(), _as_os_error():
+    context = ocp.Context()
+    context.pytree_options.loading.partial_load = True  # what is missing was looked for before
+    with _quiet_orbax(), _as_os_error(), context:
         return ocp.load(folder.absolute(), like)
 
 

@@ -1,6 +1,7 @@
 """A model's weights in a folder."""
 
 import contextlib
+import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,7 @@ def save_weights(model: nnx.Module, directory: Path | str) -> None:
     try:
         if first:
             path.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(path)
             partial.mkdir()
     except OSError as error:
         got = f"{error.filename}: {error.strerror}"
@@ -104,6 +106,20 @@ def load_weights(model: nnx.Module, directory: Path | str) -> None:
     state = nnx.to_flat_state(nnx.state(model, _WEIGHTS))
     filled = [(path, variable.replace(values[_name(path)])) for path, variable in state]
     nnx.update(model, nnx.from_flat_state(filled))
+
+
+def _sweep(path: Path) -> None:
+    """Removes what processes left that were killed while they wrote this folder."""
+    if os.name != "posix":  # elsewhere there is no asking whether a process lives
+        return
+    for left in path.parent.glob(f"{glob.escape(f'.{path.name}.partial-')}*"):
+        number = left.name.rpartition("-")[2]
+        try:
+            os.kill(int(number), 0)
+        except (ValueError, OverflowError, PermissionError):
+            continue
+        except ProcessLookupError:
+            storage.remove(left)
 
 
 @contextlib.contextmanager

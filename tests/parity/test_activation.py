@@ -33,9 +33,9 @@ ACTIVATIONS = [
     ("Softmax", -1),
     ("Softmax", 0),
     ("LogSoftmax", -1),
-    ("LogSoftmax", 1),
+    ("LogSoftmax", -2),
     ("GLU",),
-    ("GLU", 1),
+    ("GLU", -2),
 ]
 #: Where the pieces of piecewise functions meet, each twice, for GLU's halves.
 KINKS = np.repeat([-6.0, -5.0, -3.0, -1.0, -0.5, 0.0, 1.0, 2.5, 3.0, 6.0, 20.0, 21.0], 2)
@@ -52,6 +52,14 @@ INPUTS = {
 def test_activation_equals_torch(name, arguments, dtype, inputs):
     ours, theirs = getattr(layers, name)(*arguments), getattr(torch.nn, name)(*arguments)
     check_layer(ours, theirs, INPUTS[inputs].astype(dtype))
+
+
+@pytest.mark.parametrize("name", ["Softmax", "LogSoftmax", "GLU"])
+@pytest.mark.parametrize("shape", [(2, 4), (2, 4, 4), (2, 4, 4, 4)])
+def test_the_channels_are_the_last_axis(name, shape):
+    inputs = np.random.default_rng(0).normal(size=shape)
+    ours, theirs = getattr(layers, name)(-1), getattr(torch.nn, name)(1)
+    check_layer(ours, theirs, inputs, to_ours=images_last, from_ours=images_first)
 
 
 @pytest.mark.parametrize("inputs", INPUTS)

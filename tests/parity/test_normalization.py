@@ -100,7 +100,7 @@ def test_running_statistics_follow_torch(dtype, momentum, space):
     bias=st.booleans(),
 )
 def test_layer_norm_equals_torch(dtype, leading, shape, eps, affine, bias):
-    ours = layers.LayerNorm(shape, eps, affine, bias, param_dtype=dtype)
+    ours = layers.LayerNorm(shape, eps, affine, bias, channels_last=False, param_dtype=dtype)
     theirs = randomized(torch.nn.LayerNorm(shape, eps, affine, bias), dtype)
     check_layer(ours, theirs, draw((*leading, *shape), dtype))
 
@@ -111,6 +111,17 @@ def test_layer_norm_over_an_image_equals_torch(dtype):
     theirs = randomized(torch.nn.LayerNorm((3, 4, 5)), dtype)
     inputs = draw((2, 3, 4, 5), dtype)
     check_layer(ours, theirs, inputs, to_ours=images_last, from_ours=images_first)
+
+
+@DTYPES
+@pytest.mark.parametrize("length", [4, 3])
+def test_layer_norm_after_a_convolution_equals_torch(dtype, length):
+    ours = layers.LayerNorm((length, 3), channels_last=True, param_dtype=dtype)
+    theirs = randomized(torch.nn.LayerNorm((3, length)), dtype)
+    inputs = draw((2, 3, length), dtype)
+    check_layer(ours, theirs, inputs, to_ours=images_last, from_ours=images_first)
+    for name, value in theirs.state_dict().items():
+        np.testing.assert_array_equal(to_numpy(ours)[name], value)
 
 
 @DTYPES
@@ -138,6 +149,13 @@ def test_instance_norm_equals_torch(dtype, affine):
     theirs = randomized(torch.nn.InstanceNorm2d(3, 1e-3, affine=affine), dtype)
     inputs = draw((2, 3, 4, 5), dtype)
     check_layer(ours, theirs, inputs, to_ours=images_last, from_ours=images_first)
+
+
+def test_instance_norm_takes_a_single_image_as_torch_does():
+    ours, theirs = layers.InstanceNorm2d(3), torch.nn.InstanceNorm2d(3)
+    inputs = draw((3, 4, 5), np.float32)
+    outputs = ours(jnp.asarray(np.moveaxis(inputs, 0, -1)))
+    assert_equal(np.moveaxis(np.asarray(outputs), -1, 0), theirs(torch.tensor(inputs)), "outputs")
 
 
 @DTYPES

@@ -1,17 +1,24 @@
 """The schedules against ``torch.optim.lr_scheduler``, step after step."""
 
+import dataclasses
+import inspect
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
 
-from jaxnets import optimizers
+from jaxnets import interop, losses, optimizers, recipes
+from jaxnets.data import Dataset, Split
+from jaxnets.layers import Linear
+from jaxnets.training import Callback, ReduceLROnPlateau, fit
 
 STEPS = 300
 
@@ -205,6 +212,24 @@ def test_in_float32_each_value_is_right_to_its_last_digits(schedule, make):
     np.testing.assert_allclose(found, expected, rtol=2e-6, atol=1e-12)
 
 
+@pytest.mark.parametrize("milestones", [[0], [0, 0], [0, 3], [3, 0]])
+def test_milestones_at_the_start(milestones):
+    def make(optimizer):
+        return lr_scheduler.MultiStepLR(optimizer, milestones)
+
+    check(optimizers.multi_step_lr(0.1, milestones), theirs(make, 0.1, steps=5))
+
+
+def test_a_schedule_that_begins_at_the_start():
+    def make(optimizer):
+        first = lr_scheduler.ConstantLR(optimizer, 0.5, 100)
+        second = lr_scheduler.ExponentialLR(optimizer, 0.5)
+        return lr_scheduler.SequentialLR(optimizer, [first, second], [0])
+
+    parts = optimizers.constant_lr(0.1, 0.5, 100), optimizers.exponential_lr(0.1, 0.5)
+    check(optimizers.sequential_lr(parts, [0]), theirs(make, 0.1, steps=5))
+
+
 @given(
     options=st.fixed_dictionaries(
         {
@@ -214,7 +239,7 @@ def test_in_float32_each_value_is_right_to_its_last_digits(schedule, make):
             "threshold": st.sampled_from([0.0, 1e-4, 0.05]),
             "threshold_mode": st.sampled_from(["rel", "abs"]),
             "cooldown": st.integers(0, 3),
-            "min_lr": st.sampled_from([0.0, 0.01]),
+            "min_lr": st.sampled_from([0.0, 0.01, [0.02, 0.0]]),
             "eps": st.sampled_from([1e-8, 0.004]),
         }
     ),
@@ -245,3 +270,116 @@ def test_reduce_lr_on_plateau(options, seed):
     for rates_, metric in zip(found, metrics, strict=True):
         scheduler.step(metric)
         np.testing.assert_allclose(rates_, scheduler.get_last_lr(), rtol=1e-12)
+
+
+EPOCHS, BATCHES = 8, 3
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "make"),
+    [
+        ("step", {"step_size": 3}, lambda o: lr_scheduler.StepLR(o, 3)),
+        (
+            "multistep",
+            {"milestones": (2, 5), "gamma": 0.5},
+            lambda o: lr_scheduler.MultiStepLR(o, [2, 5], 0.5),
+        ),
+        ("exponential", {"gamma": 0.8}, lambda o: lr_scheduler.ExponentialLR(o, 0.8)),
+        ("cosine", {}, lambda o: lr_scheduler.CosineAnnealingLR(o, EPOCHS)),
+        ("cosine", {"T_max": 3}, lambda o: lr_scheduler.CosineAnnealingLR(o, 3)),
+        ("cosine-restarts", {"T_0": 2}, lambda o: lr_scheduler.CosineAnnealingWarmRestarts(o, 2)),
+        ("linear", {}, lambda o: lr_scheduler.LinearLR(o)),
+        ("constant", {"total_iters": 2}, lambda o: lr_scheduler.ConstantLR(o, total_iters=2)),
+        ("polynomial", {"power": 2.0}, lambda o: lr_scheduler.PolynomialLR(o, power=2.0)),
+    ],
+)
+def test_a_recipes_schedule_moves_on_after_each_epoch(name, options, make):
+    expected = np.repeat(theirs(make, 0.3, EPOCHS), BATCHES)[: EPOCHS * BATCHES]
+    np.testing.assert_allclose(used_by_a_recipe(name, options), expected, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.parametrize("options", [{}, {"total_steps": 20, "pct_start": 0.5}])
+def test_a_recipes_one_cycle_moves_on_after_each_step(options):
+    told = options or {"epochs": EPOCHS, "steps_per_epoch": BATCHES}
+    cycle = partial(lr_scheduler.OneCycleLR, max_lr=0.3, cycle_momentum=False, **told)
+    steps = options.get("total_steps", EPOCHS * BATCHES)
+    expected = theirs(cycle, 0.3, steps - 1)
+    found = used_by_a_recipe("onecycle", options)[:steps]
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def used_by_a_recipe(scheduler, options):
+    """The learning rate of each step of a recipe; an epoch has two full batches and a rest."""
+    own = dataclasses.replace(
+        recipes.recipe("linear-regression"), optimizer_options={"lr": 0.3}, batch_size=8,
+        epochs=EPOCHS, scheduler=scheduler, scheduler_options=options,
+    )  # fmt: skip
+    split = Split(np.zeros((20, 1), np.float32), np.zeros((20, 1), np.float32))
+    optimizer = recipes.fit_settings(own, Dataset("none", split, split))[1]["optimizer"]
+    parameters = {"w": jnp.zeros(())}
+    state, rates = optimizer.init(parameters), []
+    for _ in range(EPOCHS * BATCHES):
+        updates, state = optimizer.update({"w": jnp.ones(())}, state, parameters)
+        rates.append(-float(updates["w"]))
+    return np.array(rates)
+
+
+def test_every_optimizer_takes_a_schedule_from_its_own_rate():
+    for name in optimizers.OPTIMIZERS:
+        own = dataclasses.replace(
+            recipes.recipe("linear-regression"), optimizer=name, optimizer_options={},
+            scheduler="exponential", scheduler_options={"gamma": 0.5},
+        )  # fmt: skip
+        split = Split(np.zeros((20, 1), np.float32), np.zeros((20, 1), np.float32))
+        optimizer = recipes.fit_settings(own, Dataset("none", split, split))[1]["optimizer"]
+        (rate,) = optimizers.learning_rates(optimizer.init({"w": jnp.zeros(())}))
+        usual = inspect.signature(optimizers.OPTIMIZERS[name]).parameters["lr"].default
+        assert rate == pytest.approx(usual)
+
+
+class Rates(Callback):
+    """Writes down the learning rates after each epoch."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, record):
+        self.seen.append(self.run.learning_rates)
+
+
+def regression():
+    draw = np.random.default_rng(0)
+    inputs, noise = draw.normal(size=(8, 3)), draw.normal(size=(8, 2))
+    split = Split(inputs, inputs @ draw.normal(size=(3, 2)) + 0.1 * noise)
+    return Dataset("drawn", split, split)
+
+
+PLATEAU = {"factor": 0.4, "patience": 1, "threshold": 0.5, "cooldown": 1, "min_lr": [0.01, 0.02]}
+
+
+def test_a_plateau_in_fit_is_that_of_a_loop():
+    layer = Linear(3, 2, rngs=nnx.Rngs(0), param_dtype=jnp.float64)
+    sgd = optimizers.param_groups(optimizers.sgd(0.3), [("bias", optimizers.sgd(0.2))])
+    rates = Rates()
+    settings = {"loss": losses.mse_loss, "optimizer": sgd, "epochs": 16, "batch_size": 8}
+    settings |= {"callbacks": [ReduceLROnPlateau(**PLATEAU), rates], "progress": "none"}
+    data = regression()
+    run = fit(layer, data, **settings)
+    theirs_ = torch.nn.Linear(3, 2, dtype=torch.float64)
+    theirs_.load_state_dict(interop.to_torch(layer))
+    groups = [{"params": [theirs_.weight], "lr": 0.3}, {"params": [theirs_.bias], "lr": 0.2}]
+    optimizer = torch.optim.SGD(groups)
+    scheduler = lr_scheduler.ReduceLROnPlateau(optimizer, **PLATEAU)
+    x, y = torch.tensor(data.train.inputs), torch.tensor(data.train.labels)
+
+    def loss():
+        return torch.nn.functional.mse_loss(theirs_(x), y)
+
+    for found in rates.seen:
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+        scheduler.step(loss().item())
+        np.testing.assert_allclose(found, scheduler.get_last_lr(), rtol=1e-12)
+    assert rates.seen[-1] == [0.01, 0.02]
+    np.testing.assert_allclose(run.model.kernel[...].T, theirs_.weight.detach(), rtol=1e-10)

@@ -18,6 +18,7 @@ from jaxnets.compare.records import (
     Side,
     Timing,
 )
+from jaxnets.json_files import WRONG, read_object, reason
 
 _FORMAT = "jaxnets comparison 1"
 
@@ -49,11 +50,15 @@ def read(path: Path | str) -> Comparison:
     expected = "a report.json of a comparison"
     place = check_path("path", path, expected)
     try:
-        held = json.loads(place.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InputError("path", expected, f"{str(path)!r}: {error}") from error
-    if not isinstance(held, dict) or held.get("format") != _FORMAT:
-        raise InputError("path", expected, f"{str(path)!r}, which is none")
+        held = read_object(place)
+        if held.get("format") == _FORMAT:
+            return _comparison(held)
+    except WRONG as error:
+        raise InputError("path", expected, f"{str(path)!r}: {reason(error)}") from error
+    raise InputError("path", expected, f"{str(path)!r}, which is none")
+
+
+def _comparison(held: dict[str, Any]) -> Comparison:
     names = {field.name for field in dataclasses.fields(Comparison)}
     values = {name: value for name, value in held.items() if name in names}
     control = values["control"]

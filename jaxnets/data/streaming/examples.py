@@ -37,6 +37,9 @@ class Examples(ABC):
         """All labels, if they can be had without reading the inputs; otherwise None."""
         return None
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__} of {len(self):,} examples"
+
     def __getitem__(self, number: int) -> tuple[Any, Any]:
         """One example and its label."""
         if not 0 <= number < len(self):
@@ -45,7 +48,7 @@ class Examples(ABC):
         return inputs[0], labels[0]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Indexed(Examples):
     """Any object that has a length and gives (input, label) for a number.
 
@@ -104,7 +107,7 @@ def stacked(what: str, arrays: tuple[np.ndarray, ...], rows: np.ndarray) -> np.n
     return np.stack(arrays)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Range(Examples):
     """The examples from one number up to another.
 
@@ -132,7 +135,7 @@ class Range(Examples):
         return None if labels is None else labels[self.start : self.stop]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Chosen(Examples):
     """Some of the examples.
 
@@ -158,7 +161,7 @@ class Chosen(Examples):
         return None if labels is None else labels[self.numbers]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Joined(Examples):
     """Examples of the same kind, one after the other.
 

@@ -93,7 +93,7 @@ def as_they_are(array: np.ndarray) -> np.ndarray:
     return array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RecordPairs(Examples):
     """Inputs and labels in two arrays on disk.
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from jaxnets.arrays import InputError, check_fits, check_positive, describe
-from jaxnets.data.spec import ElementSpec
+from jaxnets.data.spec import ElementSpec, describe_examples
 from jaxnets.data.streaming.crew import Batch, Crew
 from jaxnets.data.streaming.examples import Chosen, Examples, Indexed, Range, check_count
 
@@ -66,6 +66,14 @@ class StreamedSplit:
     def __len__(self) -> int:
         """The number of examples."""
         return len(self.examples)
+
+    def __repr__(self) -> str:
+        read = f"{self.workers} workers" if self.workers else "threads"
+        return f"StreamedSplit of {self.described()}, read by {read}"
+
+    def described(self) -> str:
+        """How many examples there are, and what they are, in words."""
+        return describe_examples(len(self), self.spec)
 
     @property
     def inputs(self) -> np.ndarray:

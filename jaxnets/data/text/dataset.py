@@ -11,7 +11,7 @@ from jaxnets.data.text.encoder import TextEncoder
 from jaxnets.data.text.vocabulary import PAD, Vocabulary
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TextDataset(Dataset):
     """A ``Dataset`` of numbered tokens, int32 [N, T], that knows what the numbers mean.
 
@@ -36,6 +36,9 @@ class TextDataset(Dataset):
             if low < 0 or high >= len(self.vocabulary):
                 expected = f"numbers in [0, {len(self.vocabulary) - 1}]"
                 raise InputError(f"{name} inputs", expected, f"{low} to {high}")
+
+    def _lines(self) -> list[str]:
+        return [*super()._lines(), f"{len(self.vocabulary):,} tokens in the vocabulary"]
 
     @property
     def vocabulary(self) -> Vocabulary:

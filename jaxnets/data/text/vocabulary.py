@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxnets.arrays import ArrayLike, InputError, check_positive, describe
+from jaxnets.arrays import ArrayLike, InputError, check_positive, describe, shortened
 
 PAD = 0
 """The number of padding, which fills a text up to a fixed length."""
@@ -17,7 +17,7 @@ UNKNOWN = 1
 _SPECIALS = ("<pad>", "<unk>")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Vocabulary:
     """Tokens and their numbers: the place of each in ``tokens``.
 
@@ -75,6 +75,10 @@ class Vocabulary:
     def __len__(self) -> int:
         """The number of tokens, the specials among them."""
         return len(self.tokens)
+
+    def __repr__(self) -> str:
+        some = shortened([repr(token) for token in self.tokens[:20]])
+        return f"Vocabulary of {len(self):,} tokens: {some}"
 
     @cached_property
     def _numbers(self) -> dict[str, int]:

@@ -29,6 +29,7 @@ MEMORY = 3600
 
 _MEMORY_FILES = hasattr(os, "memfd_create")
 _LONGEST_REASON = 200
+_PARTIAL = ".partial-native-"
 
 _too_slow: set[str] = set()  # in this process
 
@@ -107,6 +108,7 @@ def open_library(
     opened = _opened(code, name, functions)
     if folder is not None:
         with contextlib.suppress(OSError):  # such as a full disk: it is open all the same
+            _remove_abandoned(folder)
             _appear(folder / name, code)
             _appear(_beside(folder, name), json.dumps(_measured(code)).encode())
     return opened
@@ -141,7 +143,7 @@ def _read_own(path: Path) -> bytes:
 
 def _appear(path: Path, content: bytes) -> None:
     """Writes a file, which is there as a whole or not at all."""
-    descriptor, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    descriptor, partial = tempfile.mkstemp(prefix=_PARTIAL, dir=path.parent)
     try:
         with open(descriptor, "wb") as file:
             file.write(content)
@@ -153,6 +155,14 @@ def _appear(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(partial)
         raise
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Removes what processes that were killed have left half-written."""
+    for path in folder.glob(f"{_PARTIAL}*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > MEMORY:
+                path.unlink()
 
 
 def _opened(code: bytes, name: str, functions: Iterable[str]) -> Library:

@@ -1,0 +1,95 @@
+"""Transforms as plain values, ready for JSON, and back."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from jaxnets.arrays import ArrayLike, InputError
+from jaxnets.data.transforms.affine import Affine, Rotate
+from jaxnets.data.transforms.compose import Compose
+from jaxnets.data.transforms.geometry import CenterCrop, ImageRows, Pad, Resize
+from jaxnets.data.transforms.pixels import Normalize, ToFloat
+from jaxnets.data.transforms.transform import Transform
+
+_KNOWN: dict[str, Any] = {
+    kind.__name__: kind
+    for kind in (Affine, CenterCrop, ImageRows, Normalize, Pad, Resize, Rotate, ToFloat)
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class UnknownTransform:
+    """Takes the place of a transform of the user's own, which a record can only name.
+
+    Args:
+        name: what it was called.
+    """
+
+    name: str
+
+    def __call__(self, x: ArrayLike) -> Any:
+        """Refuses.
+
+        Raises:
+            InputError: always.
+        """
+        expected = f"load(…, transform=…) with the function {self.name} of the saved run"
+        raise InputError("transform", expected, "none")
+
+
+def describe_transform(transform: Transform | None) -> Any:
+    """A transform as JSON can hold it: a list of steps; None for none.
+
+    A transform that is not one of this package, or that is random, is named.
+    """
+    if transform is None:
+        return None
+    steps = transform.transforms if isinstance(transform, Compose) else (transform,)
+    return [_step(step) for step in steps]
+
+
+def _step(step: Any) -> dict[str, Any]:
+    if isinstance(step, Compose):
+        return {"name": "Compose", "steps": describe_transform(step)}
+    name = getattr(step, "__name__", type(step).__name__)
+    if type(step) is not _KNOWN.get(name):
+        return {"unknown": step.name if isinstance(step, UnknownTransform) else name}
+    return {"name": name, **{key: _plain(value) for key, value in _arguments(step).items()}}
+
+
+def _arguments(step: Any) -> dict[str, Any]:
+    if isinstance(step, Rotate):
+        kept = step.affine
+        return {"angle": step.angle, "interpolation": kept.interpolation, "fill": kept.fill}
+    return {field.name: getattr(step, field.name) for field in dataclasses.fields(step)}
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, int | float | str | tuple | list) else str(value)
+
+
+def make_transform(described: Any) -> Transform | None:
+    """The transform that ``describe_transform`` described.
+
+    Raises:
+        InputError: if it is no such description, or an argument is bad.
+    """
+    if described is None:
+        return None
+    expected = "a list of steps, each with its name"
+    if not isinstance(described, list) or not all(isinstance(step, Mapping) for step in described):
+        raise InputError("transform", expected, described)
+    return Compose(*map(_made, described))
+
+
+def _made(step: Mapping[str, Any]) -> Any:
+    if "unknown" in step:
+        return UnknownTransform(str(step["unknown"]))
+    name, given = (
+        str(step.get("name")),
+        {key: value for key, value in step.items() if key != "name"},
+    )
+    try:
+        return make_transform(given["steps"]) if name == "Compose" else _KNOWN[name](**given)
+    except (KeyError, TypeError) as error:
+        raise InputError("transform", f"one of {', '.join(_KNOWN)}", name) from error
