@@ -107,7 +107,7 @@ def _reading(place: _Place, known: Collection[str], rename: Rename | None) -> _R
     last = {name.rpartition(".")[2] for name in known}
     arrays = {
         name: value
-        for name, value in mapping.items()
+        for name, value in items_of(mapping)
         if isinstance(name, str)
         and (is_array(value) or (_is_number(value) and name.rpartition(".")[2] in last))
     }
@@ -153,7 +153,7 @@ def _find(tree: Any, depth: int, known: dict[tuple[int, int], list[_Place]]) -> 
         inner = {key: _find(value, depth - 1, known) for key, value in _containers(tree)}
         nests = [key for key in inner if key in _NESTS and inner[key]]
         own: list[_Place] = []
-        if isinstance(tree, Mapping) and not nests and any(map(_is_weight, tree.items())):
+        if isinstance(tree, Mapping) and not nests and any(map(_is_weight, items_of(tree))):
             own = [((), tree)]
         below = (((key, *path), mapping) for key in nests or inner for path, mapping in inner[key])
         known[id(tree), depth] = list(itertools.islice(itertools.chain(own, below), _MOST_PLACES))
@@ -163,7 +163,7 @@ def _find(tree: Any, depth: int, known: dict[tuple[int, int], list[_Place]]) -> 
 def _containers(tree: Any) -> Iterator[tuple[str | int, Any]]:
     """The mappings and lists within one, by their keys."""
     named = isinstance(tree, Mapping)
-    for key, value in tree.items() if named else enumerate(tree):
+    for key, value in items_of(tree) if named else enumerate(tree):
         # Mappings by numbers are optimizers' states.
         if isinstance(key, str if named else int) and isinstance(value, Mapping | list | tuple):
             yield key, value
@@ -225,7 +225,7 @@ def _contents(tree: Any) -> str:
     if not isinstance(tree, Mapping):
         hint = "; pass its state_dict()" if hasattr(tree, "state_dict") else ""
         return f"a {type(tree).__name__}{hint}"
-    keys = ", ".join(map(_entry, itertools.islice(tree.items(), 10)))
+    keys = ", ".join(map(_entry, itertools.islice(items_of(tree), 10)))
     return f"a mapping without tensors, with the keys {keys}" if keys else "nothing"
 
 
@@ -233,6 +233,11 @@ def _entry(item: tuple[Any, Any]) -> str:
     key, value = item
     kind = f" ({described(value)})" if is_array(value) else ""
     return printable(shown_key(key)) + kind
+
+
+def items_of(tree: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
+    """The items of a mapping, of which a pickle may have set the attribute ``items``."""
+    return Mapping.items(tree)
 
 
 def shown_key(key: Any) -> str:
