@@ -15,7 +15,7 @@ from jaxnets.data.batching import epoch_plan
 from jaxnets.data.dataset import Split
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.training.batches import Feed, ResidentFeed, cut, feed
-from jaxnets.training.classes import adds_up, check_outputs, expected_labels
+from jaxnets.training.classes import adds_up, check_names, check_outputs, expected_labels
 from jaxnets.training.compiled import Compiled
 from jaxnets.training.counts import check_counted, counter
 from jaxnets.training.epoch import evaluate_batches, predict_batches
@@ -200,8 +200,11 @@ def checked_feed(
             classes, or a label is not what the loss takes.
     """
     made, labels = _shapes(program, state, split)
-    check_outputs(program.loss, made, labels, class_names)
-    return feed(f"{name}.labels", split, expected_labels(program.loss, made, labels), placement)
+    check_outputs(program.loss, made)
+    expected = expected_labels(program.loss, made, labels)
+    source = feed(f"{name}.labels", split, expected, placement)
+    check_names(program.loss, made, labels, class_names)
+    return source
 
 
 def informed(program: Program, state: TrainState, split: Split | StreamedSplit) -> Program:
