@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from jaxnets.arrays import InputError, check_number, check_positive
-from jaxnets.json_files import read_object, reason
+from jaxnets.json_files import MOST_NESTED, is_nested, read_object, reason
 from jaxnets.training import storage
 from jaxnets.training.lock import lock
 from jaxnets.training.manifest import appear, damage
@@ -344,6 +344,9 @@ def _about(record: dict[str, Any], step: int, score: float | None) -> str:
         raise InputError("score", "a finite number or None", score)
     if not isinstance(record, dict):
         raise InputError("record", "a dictionary", record)
+    if is_nested({"record": record}, MOST_NESTED):
+        expected = f"at most {MOST_NESTED - 1} levels of dictionaries and lists"
+        raise InputError("record", expected, "more")
     _check_json(record, "record")
     score = None if score is None else float(score)
     return json.dumps({"step": int(step), "score": score, "record": record}, indent=1)
