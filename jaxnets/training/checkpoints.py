@@ -19,7 +19,7 @@ import optax
 from flax import nnx
 
 from jaxnets.arrays import InputError, check_number, check_positive
-from jaxnets.json_files import read_object, reason
+from jaxnets.json_files import MOST_NESTED, is_nested, read_object, reason
 from jaxnets.training import storage
 from jaxnets.training.evaluation import check_model
 from jaxnets.training.lock import lock
@@ -402,6 +402,9 @@ def _about(record: dict[str, Any], step: int, score: float | None, metric: str |
         raise InputError("score", "a finite number or None", score)
     if not isinstance(record, dict):
         raise InputError("record", "a dictionary", record)
+    if is_nested({"record": record}, MOST_NESTED):
+        expected = f"at most {MOST_NESTED - 1} levels of dictionaries and lists"
+        raise InputError("record", expected, "more")
     _check_json(record, "record")
     if metric is not None and not isinstance(metric, str):
         raise InputError("metric", "a word or None", metric)
