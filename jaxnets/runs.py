@@ -29,7 +29,7 @@ from jaxnets.training import (
     predictor,
 )
 from jaxnets.training.evaluation import check_model
-from jaxnets.training.folders import new_folder
+from jaxnets.training.folders import check_path, new_folder
 from jaxnets.training.progress import describe as describe_epoch
 from jaxnets.training.records import RECORD, TEXT, WEIGHTS, Task
 from jaxnets.training.weights import load_weights
@@ -318,7 +318,8 @@ class SavedRun:
         return plot_history(self.history, path, title)
 
     def _numbers(self, inputs: Any) -> Any:
-        of_text = isinstance(inputs, list | tuple) and all(isinstance(x, str) for x in inputs)
+        several = inputs if isinstance(inputs, list | tuple) else [inputs]
+        of_text = all(isinstance(each, str) for each in several)
         return self.encoder(inputs) if self.encoder is not None and of_text else inputs
 
 
@@ -350,7 +351,7 @@ def read(
     """
     if model is not None:
         check_model(model)
-    folder = Path(directory)
+    folder = check_path("directory", directory)
     path, text = folder / RECORD, folder / TEXT
     if not path.is_file():
         raise InputError("run", f"a folder with a {RECORD} in it", repr(str(directory)))

@@ -22,6 +22,7 @@ from flax import nnx
 from jaxnets.arrays import InputError, check_positive
 from jaxnets.training import storage
 from jaxnets.training.evaluation import check_model
+from jaxnets.training.folders import check_path
 from jaxnets.training.lock import lock
 from jaxnets.training.manifest import appear, damage
 from jaxnets.training.state import initialize, merge
@@ -141,7 +142,7 @@ def read(directory: Path | str, which: Literal["latest", "best"] | int = "latest
     Raises:
         InputError: if all are damaged, or the folder cannot be read.
     """
-    root = Path(directory)
+    root = check_path("directory", directory)
     order = _order(root, which)
     passed: list[str] = []
     for step in order:

@@ -4,11 +4,23 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from jaxnets.arrays import InputError
 
 #: How the note of an error begins that says where an unfinished folder is.
 KEPT = "what was written is kept in"
+
+
+def check_path(argument: str, value: Any) -> Path:
+    """A path, or a word that stands for one, as a path.
+
+    Raises:
+        InputError: if it is neither.
+    """
+    if not isinstance(value, str | os.PathLike):
+        raise InputError(argument, "a path", type(value).__name__)
+    return Path(value)
 
 
 @contextlib.contextmanager
@@ -28,7 +40,7 @@ def new_folder(directory: Path | str, argument: str = "out") -> Iterator[Path]:
     Raises:
         ValueError: if the folder holds something already, or cannot be made.
     """
-    path = _free(directory, argument)
+    path = _free(check_path(argument, directory), argument)
     partial = path.with_name(f".{path.name[:50]}.partial-{os.getpid()}")
     try:
         missing = [folder for folder in (partial, *partial.parents) if not folder.exists()]

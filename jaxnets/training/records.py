@@ -20,7 +20,7 @@ from jaxnets.data import Dataset, StandardizedDataset, Standardizer
 from jaxnets.data.text import TextDataset, TextEncoder
 from jaxnets.data.transforms import Transform
 from jaxnets.data.transforms.record import describe_transform
-from jaxnets.training.folders import new_folder
+from jaxnets.training.folders import check_path, new_folder
 from jaxnets.training.state import TrainState
 from jaxnets.training.weights import save_weights
 
@@ -369,7 +369,7 @@ def plot_history(
         axes.legend()
     figure.suptitle(title)
     if path is not None:
-        figure.savefig(path, dpi=150)
+        figure.savefig(check_path("path", path), dpi=150)
     figure._repr_png_ = functools.partial(_png, figure)  # pyplot does this for its own figures
     return figure
 
