@@ -158,6 +158,8 @@ def test_settings_that_json_cannot_hold_are_refused(value):
         ({"normalize": (0.5,)}, r"normalize: expected a mean and a standard deviation, got \(0.5"),
         ({"buckets": 0}, "buckets: expected a positive integer, got 0"),
         ({"augment": [3]}, r"augment: expected names of AUGMENTATIONS, got \[3\]"),
+        ({"scheduler": 3}, "scheduler: expected a name of SCHEDULERS or None, got 3"),
+        ({"scheduler_options": {1: 2}}, "scheduler_options: expected arguments by name, got {1: 2"),
     ],
 )
 def test_a_recipe_checks_its_values(changes, message):
