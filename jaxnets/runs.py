@@ -20,6 +20,7 @@ from jaxnets.arrays import (
     check_float_dtype,
     check_integer,
     check_number,
+    check_path,
     check_seed,
     describe,
     shortened,
@@ -415,11 +416,10 @@ class SavedRun:
         return plot_history(self.history, path, title)
 
     def _numbers(self, inputs: Any) -> Any:
-        if not isinstance(inputs, list | tuple):
-            return inputs
-        if self.encoder is not None and all(isinstance(x, str) for x in inputs):
+        several = inputs if isinstance(inputs, list | tuple) else [inputs]
+        if self.encoder is not None and all(isinstance(each, str) for each in several):
             return self.encoder(inputs)
-        if self.table is None:
+        if self.table is None or several is not inputs:
             return inputs
         rows = self.table(inputs)
         return rows if self.inputs_scaler is None else self.inputs_scaler(rows)
@@ -453,7 +453,7 @@ def read(
     """
     if model is not None:
         check_model(model)
-    folder = Path(directory)
+    folder = check_path("directory", directory)
     path, text = folder / RECORD, folder / TEXT
     if not path.is_file():
         raise InputError("run", f"a folder with a {RECORD} in it", repr(str(directory)))

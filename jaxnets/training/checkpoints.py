@@ -18,7 +18,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_number, check_positive
+from jaxnets.arrays import InputError, check_number, check_path, check_positive
 from jaxnets.json_files import MOST_NESTED, is_nested, read_object, reason
 from jaxnets.training import storage
 from jaxnets.training.evaluation import check_model
@@ -146,7 +146,7 @@ def read(
     Raises:
         InputError: if all are damaged, or the folder cannot be read.
     """
-    root = Path(directory)
+    root = check_path("directory", directory)
     order = _order(root, which)
     passed: list[str] = []
     for step in order:
