@@ -141,9 +141,9 @@ def fit(
             lengths, for a ``TextDataset`` and a model that padding changes nothing of. None, or 1,
             runs all at the full length, in the order without.
         devices: how many share each batch, or which; None for all accelerators, or one CPU. The
-            losses are those of one device except for the order of sums, unless the model has dropout
-            or BatchNorm: dropout and augmentation draw from (seed, step, device), and BatchNorm
-            takes the statistics of a device's part unless it is ``synchronized``.
+            losses are those of one device except for the order of sums, unless the model has
+            dropout or BatchNorm: dropout and augmentation draw from (seed, step, device), and
+            BatchNorm takes the statistics of a device's part unless it is ``synchronized``.
         parallel: ``"shard_map"``, or ``"pmap"`` for the older interface to the same.
         sharding: how the devices share parameters too; None for each having them all.
         accumulate: in how many parts a device takes its batch, one after the other, so that one at
