@@ -19,6 +19,7 @@ Choice = TypeVar("Choice", bound=str)
 _JOINERS = "\u200c\u200d"
 
 _INT32 = np.iinfo(np.int32)  # the dtype of counts of steps and of indices
+_FLOAT32 = float(np.finfo(np.float32).max)
 
 #: An array as a user may hand it over: on the host or on a device.
 ArrayLike = jax.Array | np.ndarray
@@ -339,6 +340,9 @@ def check_number(
     )
     if not within:
         raise InputError(argument, _range(least, most, above, below, finite), value)
+    narrow = jax.dtypes.canonicalize_dtype(np.float64) == np.float32
+    if finite and narrow and abs(number) > _FLOAT32:
+        raise InputError(argument, "a number that float32 holds", value)
     return number
 
 
@@ -451,7 +455,7 @@ def check_function(argument: str, value: Any, expected: str) -> Any:
         InputError: if it cannot be called, is a class, which makes one, or takes tensors.
     """
     if not callable(value) or isinstance(value, type):
-        raise InputError(argument, expected, value)
+        raise InputError(argument, expected, shown(value))
     if str(getattr(value, "__module__", "")).startswith("torch"):
         raise InputError(argument, expected, f"PyTorch's {shown(value)}")
     return value
@@ -488,7 +492,7 @@ def called(argument: str, expected: str, function: Any, *given: Any, got: Any = 
     """
     try:
         return function(*given)
-    except (InputError, jax.errors.JaxRuntimeError):
+    except (InputError, jax.errors.JaxRuntimeError, jax.errors.JAXTypeError):
         raise
     except (TypeError, ValueError, AttributeError, LookupError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]

@@ -24,6 +24,7 @@ from jaxnets.layers import native
 from jaxnets.training import Interrupted
 from jaxnets.training.folders import KEPT
 
+_LONGEST = 290  # characters of a message about flags
 _INTERRUPTED = 130  # as a shell reports SIGINT
 
 
@@ -93,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.NoSuchOption as error:
         return _fail(with_near_options(error), 2, error)
     except click.ClickException as error:
-        return _fail(error.format_message(), 2, error)
+        return _fail(printable(error.format_message(), limit=_LONGEST), 2, error)
     except InputError as error:
         return _fail(str(error), 2, error)
     except (FloatingPointError, ImportError, MemoryError, OSError) as error:

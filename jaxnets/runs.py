@@ -453,7 +453,7 @@ def read(
     """
     if model is not None:
         check_model(model)
-    folder = check_path("directory", directory)
+    folder = check_path("directory", directory, "the folder of a run")
     path, text = folder / RECORD, folder / TEXT
     if not path.is_file():
         raise InputError("run", f"a folder with a {RECORD} in it", repr(str(directory)))

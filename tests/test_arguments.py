@@ -7,6 +7,7 @@ import re
 import sys
 import warnings
 
+import click
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +17,8 @@ from flax import nnx
 
 from jaxnets import compare, data, interop, layers, losses, optimizers, training
 from jaxnets.arrays import InputError, shown
+from jaxnets.cli import cli, main
+from jaxnets.compilation import VARIABLE
 from jaxnets.data import text
 
 from .test_api_reference import PUBLIC, meant
@@ -117,7 +120,11 @@ GOOD = {
     "bucketed": (np.array([1, 2]), 2, 1),
     "epoch_plan": (4, 2),
     "hold_out": (SPLIT, 0.5),
-    "load": ("linear",),
+    "jaxnets.data.load": ("linear",),
+    "jaxnets.load": ("no-folder",),
+    "TableColumn": ("size",),
+    "TableEncoder": ((data.TableColumn("size"),),),
+    "TableDataset": ("table", SPLIT, SPLIT),
     "standardize": (DATA,),
     "jaxnets.data.windows": (np.arange(9.0), 3),
     "Chosen": (SPLIT, np.array([0])),
@@ -179,12 +186,14 @@ NAMED = {
     "run": {"loss": losses.cross_entropy, "torch_optimizer": torch_sgd, "epochs": 1},
     "StandardizedDataset": {"inputs_scaler": data.Standardizer(0.0, 1.0)},
     "TextDataset": {"encoder": ENCODER},
+    "TableDataset": {"encoder": data.TableEncoder((data.TableColumn("size"),))},
     "epoch_plan": {"seed": 0, "epoch": 0},
     "evaluate": {"loss": losses.cross_entropy, "split": SPLIT},
     "fit": {"loss": losses.cross_entropy, "optimizer": optimizers.sgd(), "epochs": 1},
 }
 #: Records of what other code made, and exceptions: their fields are no settings.
 RECORDS = {
+    "SavedRun",
     "Chosen",
     "Comparison",
     "ElementSpec",
@@ -367,8 +376,9 @@ CALLED = {
     "OneHot": (jnp.zeros(2, jnp.int32),),
     "Tokenizer": ("a b",),
     "TextEncoder": (["a b"],),
+    "TableEncoder": ([{"size": 1}],),
 }
-MADE = "jaxnets.(layers|models|data.transforms|data.text|data.Standardizer)"
+MADE = "jaxnets.(layers|models|data.transforms|data.text|data.Standardizer|data.Table)"
 CLASSES = {
     path: make
     for path, make in {path: meant(path) for path in PUBLIC}.items()
@@ -390,3 +400,63 @@ def test_a_call_refuses_bad_values_in_one_short_sentence(path):
             if found := fault(call, value):
                 faults.setdefault(name, []).append(found)
     assert faults == {}
+
+
+def commands(command=cli, words=()):
+    """Every command with the words that call it."""
+    if isinstance(command, click.Group):
+        for name, one in command.commands.items():
+            yield from commands(one, (*words, name))
+    else:
+        yield words, command
+
+
+COMMANDS = {" ".join(words): command for words, command in commands() if command.params}
+#: Arguments that are good.
+WORDS = {
+    "data head": ["linear"],
+    "data info": ["linear"],
+    "data check": ["no-folder"],
+    "compare": ["linear-regression"],
+    "train": ["linear-regression"],
+    "summary": ["linear-regression"],
+    "predict": ["no-run", "text"],
+    "inspect": ["no-file"],
+    "convert": ["no-file", "new", "--model", "LinearRegression"],
+}
+BAD_WORDS = ["", " ", "junk", "-1", "0", "2.5", "nan", "-inf", "1e400", "9" * 50, "x" * 1000]
+BAD_WORDS += ["é\x1b[31m\n", "../..", "/dev/null", "a=", "a=1", "=1", "a=[1,", "a=" + "[" * 500]
+BAD_WORDS += ["1,2", "1,,2", "true", "None", "[1, 2]", "~nobody/x", "train[:", "a\0b"]
+
+
+def said(words, capsys):
+    """What is wrong with how the program refuses words; None if nothing is, or it takes them."""
+    try:
+        code = main(["--no-cache", *words])
+    except Started:
+        return None
+    except Exception as error:
+        return f"{words}: {type(error).__name__}: {error}"
+    message = capsys.readouterr().err
+    one = message.count("\n") == 1 and message.startswith("jaxnets: ") and len(message) < 310
+    return None if code == 0 or (code in (1, 2) and one) else f"{words}: {code}, {message}"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_bad_word_is_refused_in_one_short_sentence(command, no_work, monkeypatch, capsys):
+    monkeypatch.setattr("jaxnets.commands.compare.compared", start)
+    monkeypatch.setenv(VARIABLE, "off")  # which --no-cache sets
+    first, faults = command.split(), []
+    for parameter in COMMANDS[command].params:
+        for bad in BAD_WORDS:
+            if isinstance(parameter, click.Argument):
+                place = [p.name for p in COMMANDS[command].params].index(parameter.name)
+                words = [*WORDS[command]]
+                words[place : place + 1] = [bad]
+            elif parameter.is_flag:
+                words = [*WORDS[command], f"{parameter.opts[0]}={bad}"]
+            else:
+                words = [*WORDS[command], parameter.opts[0], *[bad] * parameter.nargs]
+            if (found := said([*first, *words], capsys)) is not None:
+                faults.append(found)
+    assert faults == []

@@ -1,5 +1,6 @@
 import math
 import re
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +15,10 @@ from jaxnets.arrays import (
     check_choice,
     check_float_dtype,
     check_floats,
+    check_function,
     check_integer,
     check_number,
+    check_path,
     check_positive,
     check_seed,
     entries,
@@ -254,6 +257,58 @@ def test_require_does_not_hide_a_broken_package(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModuleNotFoundError, match="nowhere_either"):
         require("broken", extra="torch", feature="reading")
+
+
+def test_a_number_is_one_that_the_dtype_holds():
+    with pytest.raises(ValueError, match="lr: expected a number that float32 holds, got 1e\\+49"):
+        check_number("lr", 1e49)
+    with jax.enable_x64(True):
+        assert check_number("lr", 1e49) == 1e49
+
+
+def test_a_path_is_one_in_words():
+    assert check_path("out", "a/b") == Path("a/b")
+    for value, got in [(3, "3"), (b"a", "b'a'"), ("", "''"), ("a\0", r"'a\\x00'"), (None, "None")]:
+        with pytest.raises(ValueError, match=f"^out: expected a folder, got {got}$"):
+            check_path("out", value, "a folder")
+    with pytest.raises(ValueError, match="^out: expected a folder, got 'x+.*x+': File name too"):
+        check_path("out", "x" * 999, "a folder")
+
+
+@pytest.mark.parametrize(
+    ("array", "got"),
+    [
+        (np.ones(2, ">f4"), r">f4\[2\], of which astype\(np.float32\) makes one"),
+        (np.ones(2, np.longdouble), r"float\d+\[2\], of which astype\(np.float32\) makes one"),
+        (np.ma.ones(2), r"a masked float64\[2\], whose filled\(value\) has no mask"),
+        (np.array([object()]), r"object\[1\]"),
+        (np.zeros(2, "M8[D]"), r"datetime64\[D\]\[2\]"),
+        (np.array(["a"]), r"<U1\[1\]"),
+        (np.zeros(2, "i4,f4"), r"\[\('f0', '<i4'\), \('f1', '<f4'\)\]\[2\]"),
+        (np.ones(2, np.uint8), r"uint8\[2\] pixels, which transform=ToFloat\(\) converts"),
+    ],
+)
+def test_an_array_that_jax_has_not_is_named_with_the_remedy(array, got):
+    with pytest.raises(ValueError, match=rf"^x: expected a floating-point array \[n\], got {got}$"):
+        check_floats("x", array, ("n",))
+
+
+def test_a_tensor_is_named_with_the_remedy():
+    tensor = pytest.importorskip("torch").ones(2, requires_grad=True)
+    with pytest.raises(ValueError, match=r"got a torch Tensor .*detach\(\).cpu\(\).numpy\(\)"):
+        check_floats("x", tensor, ("n",))
+    with pytest.raises(ValueError, match=r"got a torch Tensor .*detach\(\).cpu\(\).numpy\(\)"):
+        as_array("x", tensor)
+
+
+def test_a_function_is_no_class_and_none_of_pytorchs():
+    torch = pytest.importorskip("torch")
+    assert check_function("loss", abs, "a function") is abs
+    for value, got in [(3, "3"), (int, "<class 'int'>"), (torch.relu, "PyTorch's <built-in")]:
+        with pytest.raises(ValueError, match=f"loss: expected a function, got {got}"):
+            check_function("loss", value, "a function")
+    with pytest.raises(ValueError, match="loss: expected a function, got PyTorch's MSELoss()"):
+        check_function("loss", torch.nn.MSELoss(), "a function")
 
 
 WIDE = 2**32 + 1  # in 32 bits this is 1

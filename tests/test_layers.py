@@ -1,10 +1,14 @@
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
 
+import jaxnets
 from jaxnets import layers
+from jaxnets.arrays import InputError
 from jaxnets.interop import to_numpy
 
 
@@ -396,3 +400,82 @@ def test_only_the_layers_of_a_sequential_are_left_out_of_torch_names():
     model = nnx.Sequential(layers.TransformerEncoder(inner, 2))
     assert "0.layers.0.1.weight" in to_numpy(model)
     assert "0.layers.1.1.bias" in to_numpy(model)
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "options"),
+    [
+        ("ReLU", (True,), {}),
+        *[(name, (), {"inplace": True}) for name in ["ReLU", "ReLU6", "SELU", "SiLU", "Mish"]],
+        *[(name, (), {"inplace": np.True_}) for name in ["Hardswish", "Hardsigmoid", "Hardtanh"]],
+        *[(name, (0.2, True), {}) for name in ["LeakyReLU", "ELU", "CELU", "Dropout", "Dropout2d"]],
+        ("Flatten", (1,), {"end_dim": -1}),
+        ("Linear", (2, 3), {"device": None, "dtype": None}),
+        ("Conv2d", (2, 3, 3), {"device": None}),
+        ("ConvTranspose2d", (2, 3, 3), {"padding_mode": "zeros"}),
+        ("BatchNorm2d", (2,), {"device": None}),
+        ("InstanceNorm2d", (2,), {"momentum": 0.1, "track_running_stats": False}),
+        ("Embedding", (2, 3), {"max_norm": None, "norm_type": 2.0, "sparse": False}),
+        *[(name, (2, 3), {"batch_first": True}) for name in ["LSTM", "GRU", "RNN"]],
+        ("MultiheadAttention", (4, 2), {"batch_first": True, "add_bias_kv": False}),
+        ("TransformerEncoderLayer", (4, 2), {"batch_first": np.True_}),
+        ("MaxPool2d", (2,), {"return_indices": False}),
+    ],
+)
+def test_pytorchs_harmless_arguments_are_taken(name, sizes, options):
+    kind = getattr(layers, name)
+    drawn = "rngs" in inspect.signature(kind.__init__).parameters
+    kind(*sizes, **options, **({"rngs": nnx.Rngs(0)} if drawn else {}))
+
+
+@pytest.mark.parametrize(
+    ("name", "sizes", "options", "message"),
+    [
+        (
+            "LSTM",
+            (2, 3),
+            {"batch_first": False},
+            r"True: jnp.swapaxes\(x, 0, 1\) .*, got False",
+        ),
+        ("GRU", (2, 3), {"batch_first": 1}, "batch_first: expected True: .*, got 1"),
+        (
+            "Linear",
+            (2, 3),
+            {"device": "cpu"},
+            "device: expected None; jax.device_put .*, got cpu",
+        ),
+        ("Linear", (2, 3), {"dtype": float}, "dtype: expected None; param_dtype=jnp.float32 says"),
+        (
+            "Flatten",
+            (),
+            {"start_dim": 2},
+            "start_dim: expected 1, as all axes .*, got 2",
+        ),
+        ("MaxPool2d", (2,), {"return_indices": True}, "return_indices: expected False, as no ind"),
+        ("Embedding", (2, 3), {"max_norm": 1.0}, "max_norm: expected None, as no row is scaled"),
+        ("MultiheadAttention", (4, 2), {"add_bias_kv": True}, "add_bias_kv: expected False, as"),
+        (
+            "InstanceNorm2d",
+            (2,),
+            {"track_running_stats": True},
+            "track_running_stats: expected F",
+        ),
+        ("ReLU", (), {"inplace": 1}, "inplace: expected True or False, got 1"),
+    ],
+)
+def test_pytorchs_other_arguments_are_refused_with_the_remedy(name, sizes, options, message):
+    kind = getattr(layers, name)
+    drawn = "rngs" in inspect.signature(kind.__init__).parameters
+    with pytest.raises(InputError, match=message):
+        kind(*sizes, **options, **({"rngs": nnx.Rngs(0)} if drawn else {}))
+
+
+@pytest.mark.parametrize("make", [lambda: layers.Linear(2, 3), layers.Dropout, jaxnets.MLP])
+def test_missing_streams_are_named_with_the_remedy(make):
+    with pytest.raises(InputError, match=r"rngs: expected .* rngs=nnx.Rngs\(0\), got None"):
+        make()
+
+
+def test_an_argument_that_no_layer_has_is_an_error_of_type():
+    with pytest.raises(TypeError, match="Linear.*unexpected keyword argument 'bais'"):
+        layers.Linear(2, 3, bais=False, rngs=nnx.Rngs(0))

@@ -144,7 +144,12 @@ def test_a_test_loss_that_is_not_finite_is_an_error():
         ({"loss": lambda outputs, labels: 1}, "loss: expected a function that returns a floating"),
         ({"optimizer": None}, "optimizer: expected a gradient transformation.*got None"),
         ({"optimizer": optimizers.sgd}, "optimizer: expected a gradient transformation"),
-        ({"optimizer": np.zeros((2, 2))}, "optimizer: .*, got ndarray$"),  # of several lines
+        ({"loss": lambda outputs, labels: None}, "loss: .* scalar, the mean .*, got NoneType"),
+        ({"loss": lambda outputs, labels: (outputs, 1)}, "loss: .* scalar, .*, got tuple"),
+        ({"loss": lambda outputs: outputs}, "loss: .* scalar, .*takes 1 positional argument but 2"),
+        ({"loss": losses.LOSSES}, "loss: expected a function of .outputs, labels., got {"),
+        ({"loss": float}, "loss: expected a function of .outputs, labels., got <class 'float'>"),
+        ({"optimizer": np.zeros((2, 2))}, r"optimizer: .*, got float64\[2, 2\]$"),
         ({"correct": "yes"}, "correct: expected a function, 'auto' or None, got 'yes'"),
         ({"correct": lambda o, y: o}, "correct: expected a function that returns an integer"),
         ({"transform": 3}, "transform: expected callables, got int"),
@@ -163,6 +168,33 @@ def test_data_of_another_kind_are_named():
         evaluate(linear(), data(CLASSES), loss=losses.cross_entropy)
     with pytest.raises(ValueError, match="inputs: expected at least one example"):
         predict(linear(), np.zeros((0, 4), np.float32))
+
+
+def test_outputs_in_a_dict_are_not_counted_by_themselves():
+    class Named(nnx.Module):
+        def __init__(self):
+            self.one = linear()
+
+        def __call__(self, x):
+            return {"class": self.one(x)}
+
+    def loss(outputs, labels):
+        return losses.cross_entropy(outputs["class"], labels)
+
+    with pytest.raises(ValueError, match="correct: expected None or a function, .*, got 'auto'"):
+        train(Named(), CLASSES, loss)
+
+
+def test_pixels_without_a_transform_are_named_with_the_remedy():
+    pixels = Split(np.zeros((4, 4), np.uint8), np.zeros(4, np.int32))
+    message = r"got uint8\[\d, 4\] pixels, which transform=ToFloat\(\) converts"
+    options = {"loss": losses.cross_entropy, "optimizer": SGD, "epochs": 1, "progress": "none"}
+    with pytest.raises(ValueError, match=message):
+        fit(linear(), Dataset("pixels", pixels, pixels), **options)
+    with pytest.raises(ValueError, match=message):
+        evaluate(linear(), pixels, loss=losses.cross_entropy)
+    with pytest.raises(ValueError, match=message):
+        predict(linear(), pixels.inputs)
 
 
 # -- accuracy ------------------------------------------------------------------------------------

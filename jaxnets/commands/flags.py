@@ -120,8 +120,8 @@ class PathArgument(click.ParamType):
             path.exists()
         except OSError as error:
             self.fail(f"expected a path, got {_short(value)}: {error.strerror}", param, ctx)
-        if not str(value):
-            self.fail("expected a path, got ''", param, ctx)
+        if not str(value) or "\0" in str(value):
+            self.fail(f"expected a path, got {_short(str(value))}", param, ctx)
         return path
 
 

@@ -179,7 +179,7 @@ def _reading(
     *columns: Any,
 ) -> Reading:
     if header is not None:
-        check_bool("header", header)
+        header = check_bool("header", header)
     named = []
     for argument, names in zip(("categories", "drop"), columns, strict=True):
         names = (names,) if isinstance(names, str | int) else names

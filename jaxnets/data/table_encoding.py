@@ -70,6 +70,12 @@ class TableEncoder:
 
     columns: tuple[TableColumn, ...]
 
+    def __post_init__(self) -> None:
+        """Checks the columns."""
+        columns = self.columns
+        if not isinstance(columns, tuple) or not all(isinstance(c, TableColumn) for c in columns):
+            raise InputError("columns", "a tuple of TableColumn", columns)
+
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the columns."""
@@ -172,6 +178,12 @@ class TableDataset(Dataset):
     """
 
     encoder: TableEncoder = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Checks the encoder too."""
+        super().__post_init__()
+        if not isinstance(self.encoder, TableEncoder):
+            raise InputError("encoder", "a TableEncoder", self.encoder)
 
 
 def _numbers(cells: list[str], column: str, place: Callable[[int], str]) -> np.ndarray:

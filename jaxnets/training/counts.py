@@ -1,6 +1,5 @@
 """Correct predictions, and out of how many."""
 
-import functools
 import math
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets import losses, metrics
-from jaxnets.arrays import ArrayLike, InputError, called, check_function, shown
+from jaxnets.arrays import ArrayLike, InputError, called, check_function
 from jaxnets.data.dataset import Split
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.training.classes import (
@@ -55,7 +54,7 @@ def counter(correct: Any, loss: Loss, split: Split | StreamedSplit) -> Count | N
         InputError: if it is neither a function, nor ``"auto"``, nor None.
     """
     if not isinstance(correct, str) or correct != "auto":
-        expected = "a function of (outputs, labels), 'auto' or None"
+        expected = "a function, 'auto' or None"
         return None if correct is None else check_function("correct", correct, expected)
     function, options = unwrapped(loss)
     if function in OF_QUANTITIES or not np.issubdtype(split.spec.labels.dtype, np.integer):
@@ -78,7 +77,7 @@ def counted(correct: Count, outputs: Any, labels: jax.Array) -> tuple[jax.Array,
     Raises:
         InputError: if it returns none of what ``fit`` takes.
     """
-    found = correct(outputs, labels)
+    found = called("correct", "a function of (outputs, labels)", correct, outputs, labels)
     pair = found if isinstance(found, tuple | list) and len(found) == 2 else (found,)
     if all(_is_count(part) for part in pair):
         total = pair[1] if len(pair) == 2 else _most(correct, outputs, labels)
@@ -96,29 +95,19 @@ def counted(correct: Count, outputs: Any, labels: jax.Array) -> tuple[jax.Array,
     raise InputError("correct", expected, ", ".join(parts[:3]) or repr(found))
 
 
-def check_scalars(program: Any, outputs: Any, labels: Any) -> None:
-    """Checks that loss and ``correct`` give one number each, by shapes alone.
+def check_counter(correct: Count | None, outputs: Any) -> None:
+    """Checks that what counts by itself is given one array.
 
     Args:
-        program: has the two.
+        correct: what counts.
         outputs: shapes of the model's outputs.
-        labels: shape and dtype of the labels.
 
     Raises:
-        InputError: if one of them gives something else, or does not take them.
+        InputError: if these are a structure.
     """
-    if isinstance(program.correct, _Labels) and not hasattr(outputs, "shape"):
+    if isinstance(correct, _Labels) and not hasattr(outputs, "shape"):
         expected = "None or a function, as the model's outputs are no single array"
         raise InputError("correct", expected, "'auto'")
-    expected = "a function of (outputs, labels) that gives one number"
-    shapes = functools.partial(jax.eval_shape, program.loss)
-    made = called("loss", expected, shapes, outputs, labels, got=shown(program.loss))
-    if getattr(made, "shape", None) != ():
-        raise InputError("loss", expected, f"one that gives {shown(made)}")
-    if program.correct is not None:
-        shapes = functools.partial(jax.eval_shape, functools.partial(counted, program.correct))
-        expected = "a function of (outputs, labels)"
-        called("correct", expected, shapes, outputs, labels, got=shown(program.correct))
 
 
 def check_counted(correct: ArrayLike, total: ArrayLike) -> None:

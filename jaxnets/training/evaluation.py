@@ -31,7 +31,7 @@ from jaxnets.training.classes import (
     expected_labels,
 )
 from jaxnets.training.compiled import Compiled
-from jaxnets.training.counts import check_counted, check_scalars, counter
+from jaxnets.training.counts import check_counted, check_counter, counter
 from jaxnets.training.epoch import evaluate_batches, predict_batches
 from jaxnets.training.lookups import Lookups, has_embeddings
 from jaxnets.training.placement import Placement, one_device
@@ -225,8 +225,7 @@ def checked_feed(
     """
     lookups, labels = _lookups(name, program, state, split)
     made = lookups.outputs
-    if program.augment is None or name != "data.train":  # augmentation may change the labels
-        check_scalars(program, made, labels)
+    check_counter(program.correct, made)
     check_outputs(program.loss, made)
     source = feed(name, split, expected_labels(program.loss, made, labels), lookups, placement)
     check_names(program.loss, made, labels, class_names)

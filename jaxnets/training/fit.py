@@ -256,7 +256,7 @@ def _placement(
 ) -> AnyPlacement:
     """The devices, which share parameters too if there is a sharding."""
     if sharding is not None and not isinstance(sharding, Sharding):
-        raise InputError("sharding", "a Sharding or None", sharding)
+        raise InputError("sharding", "a Sharding or None", shown(sharding))
     if sharding is not None and parallel == "pmap":
         raise InputError("parallel", "'shard_map' where parameters are cut too", shown(parallel))
     placement = place(devices, parallel)
@@ -284,6 +284,6 @@ def _check_alone(seeds: Any, devices: Any, callbacks: Any, others: dict[str, Any
 
 def _check_saving(save: Any, resume: Any) -> None:
     if save is not None and not isinstance(save, Saving):
-        raise InputError("save", "a Saving or None", save)
+        raise InputError("save", "a Saving or None", shown(save))
     if check_bool("resume", resume) and save is None:
         raise InputError("save", "a Saving to go on with, as resume is True", save)

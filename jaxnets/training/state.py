@@ -104,6 +104,7 @@ class Program:
         check_positive("shards", self.shards)
         check_positive("accumulate", self.accumulate)
         check_bool("skip_non_finite", self.skip_non_finite)
+        check_bool("adds_up", self.adds_up)
         if is_random(self.transform):
             expected = "one that is not random (augment takes those)"
             raise InputError("transform", expected, self.transform)

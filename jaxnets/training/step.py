@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx
 from jax import lax
 
-from jaxnets.arrays import ArrayLike, InputError, check_positive, check_usable, describe
+from jaxnets.arrays import ArrayLike, InputError, called, check_positive, check_usable, describe
 from jaxnets.layers import shard
 from jaxnets.layers.native.gradients import in_reverse_alone
 from jaxnets.training.counts import counted
@@ -199,13 +200,23 @@ def measure(program: Program, outputs: Any, labels: jax.Array) -> StepMetrics:
     Raises:
         InputError: if the loss, or the number of correct predictions, is none.
     """
-    loss = program.loss(outputs, labels)
-    if jnp.shape(loss) != () or not jnp.issubdtype(jnp.result_type(loss), jnp.floating):
-        expected = "a function that returns a floating-point scalar, the mean over the batch"
-        raise InputError("loss", expected, f"{jnp.result_type(loss)}{list(jnp.shape(loss))}")
+    expected = "a function that returns a floating-point scalar, the mean over the batch"
+    loss = _scalar("loss", expected, jnp.floating, program.loss, outputs, labels)
     if program.correct is None:
         return StepMetrics(loss, jnp.int32(0), jnp.int32(len(labels)))
     return StepMetrics(loss, *counted(program.correct, outputs, labels))
+
+
+def _scalar(
+    name: str, expected: str, kind: Any, function: Any, outputs: Any, labels: jax.Array
+) -> ArrayLike:
+    """What a user's function makes of a batch: one number of a kind."""
+    made = called(name, expected, function, outputs, labels)
+    known = isinstance(made, jax.Array | np.ndarray | np.generic | int | float)
+    if not known or jnp.shape(made) != () or not jnp.issubdtype(jnp.result_type(made), kind):
+        got = f"{jnp.result_type(made)}{list(jnp.shape(made))}" if known else type(made).__name__
+        raise InputError(name, expected, got)
+    return made
 
 
 def _all_finite(tree: Any) -> jax.Array:
