@@ -6,7 +6,8 @@ from typing import Any
 
 #: What reading a file may raise whose values are not those that were written.
 WRONG = (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError)
-_MOST_NESTED = 50
+#: The most levels of objects and lists in a file of ours.
+MOST_NESTED = 100
 _LONGEST = 200  # of a reason, in characters
 
 
@@ -23,13 +24,21 @@ def read_object(path: Path) -> dict[str, Any]:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(value, dict):
         raise ValueError(f"it holds {type(value).__name__} and no object")
-    layer: list[Any] = [value]
-    for _ in range(_MOST_NESTED):
-        parts = [part.values() if isinstance(part, dict) else part for part in layer]
-        layer = [x for part in parts for x in part if isinstance(x, dict | list)]
-    if layer:
+    if is_nested(value, MOST_NESTED):
         raise ValueError("it is nested too deeply")
     return value
+
+
+def is_nested(value: Any, most: int) -> bool:
+    """Whether a value has more levels of objects and lists than so many."""
+    layer = [value]
+    for _ in range(most + 1):
+        layer = [part for part in layer if isinstance(part, dict | list | tuple)]
+        parts = (part.values() if isinstance(part, dict) else part for part in layer)
+        layer = [inner for part in parts for inner in part]
+        if not layer:
+            return False
+    return True
 
 
 def reason(error: Exception) -> str:

@@ -131,8 +131,8 @@ class Recipe:
             raise InputError("augment", "names of AUGMENTATIONS", self.augment)
 
 
-#: What a recipe can do to its images in training: these crops are for the documented images, the
-#: mixing ones for ten classes. ``build_augmentation`` makes them for others.
+#: What a recipe can do to its images in training. The mixing ones are for ten classes;
+#: ``build_augmentation`` makes them for others.
 AUGMENTATIONS: dict[str, Augmentation] = {
     "none": Compose(),
     "shift": RandomCrop(28, padding=2),
@@ -146,12 +146,10 @@ AUGMENTATIONS: dict[str, Augmentation] = {
     "cutmix": CutMix(1.0, 10),
 }
 
-#: Those that depend on the data, from height, width and number of classes.
-_SIZED_AUGMENTATIONS: dict[str, Callable[[tuple[int, int], int], Augmentation]] = {
-    "shift": lambda size, classes: RandomCrop(size, padding=2),
-    "crop-flip": lambda size, classes: Compose(RandomCrop(size, padding=4), RandomHorizontalFlip()),
-    "mixup": lambda size, classes: Compose(ToFloat(), Mixup(0.2, classes)),
-    "cutmix": lambda size, classes: CutMix(1.0, classes),
+#: Those that depend on the number of classes.
+_OF_CLASSES: dict[str, Callable[[int], Augmentation]] = {
+    "mixup": lambda classes: Compose(ToFloat(), Mixup(0.2, classes)),
+    "cutmix": lambda classes: CutMix(1.0, classes),
 }
 
 #: The schedules of the learning rate that a recipe can name.
@@ -640,8 +638,7 @@ def build_augmentation(recipe: Recipe, data: Dataset | None = None) -> Augmentat
 
     Args:
         recipe: its ``augment`` decides.
-        data: decides the size of crops, and the number of classes that are mixed; None for those
-            of ``AUGMENTATIONS``.
+        data: decides the number of classes that are mixed; None for ten.
 
     Raises:
         ValueError: if a name is unknown.
@@ -657,9 +654,9 @@ def build_augmentation(recipe: Recipe, data: Dataset | None = None) -> Augmentat
 
 def _augmentation(name: str, data: Dataset | None) -> Augmentation:
     classes = None if data is None else _num_classes(data)
-    if data is None or classes is None or name not in _SIZED_AUGMENTATIONS:
+    if classes is None or name not in _OF_CLASSES:
         return AUGMENTATIONS[name]
-    return _SIZED_AUGMENTATIONS[name](data.spec.inputs.shape[:2], classes)
+    return _OF_CLASSES[name](classes)
 
 
 def train(

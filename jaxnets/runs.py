@@ -416,11 +416,10 @@ class SavedRun:
         return plot_history(self.history, path, title)
 
     def _numbers(self, inputs: Any) -> Any:
-        if not isinstance(inputs, list | tuple):
-            return inputs
-        if self.encoder is not None and all(isinstance(x, str) for x in inputs):
+        several = inputs if isinstance(inputs, list | tuple) else [inputs]
+        if self.encoder is not None and all(isinstance(each, str) for each in several):
             return self.encoder(inputs)
-        if self.table is None:
+        if self.table is None or several is not inputs:
             return inputs
         rows = self.table(inputs)
         return rows if self.inputs_scaler is None else self.inputs_scaler(rows)

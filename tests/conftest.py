@@ -16,6 +16,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # The suite compiles many small programs; a second run, and a second worker, find them here.
 _cache = Path(os.environ.get("JAXNETS_TEST_CACHE", Path(__file__).parent.parent / ".cache" / "xla"))
 _cache.mkdir(mode=0o700, parents=True, exist_ok=True)  # kernels are kept where no group can write
+_RESOURCES = _cache.parent / "resources"
 jax.config.update("jax_compilation_cache_dir", str(_cache))
 os.environ["JAXNETS_CACHE"] = str(_cache)  # of the commands that tests run
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
@@ -60,7 +61,9 @@ def pytest_addoption(parser):
         "--measured", metavar="DIR", help="write the differences from torch into this folder"
     )
     parser.addoption(
-        "--resources", metavar="DIR", help="print each module's seconds, compilations and memory"
+        "--resources",
+        action="store_true",
+        help="print each module's seconds, compilations and memory",
     )
     parser.addoption(
         "--thorough", action="store_true", help="more examples, more seeds, longer runs"
@@ -71,10 +74,10 @@ def pytest_configure(config):
     tier.thorough = config.getoption("--thorough")
     hypothesis.settings.load_profile("thorough" if tier.thorough else "jaxnets")
     config.pluginmanager.register(resources.Memory())
-    if folder := config.getoption("--resources"):
-        config.pluginmanager.register(resources.Recorder(folder))
+    if config.getoption("--resources"):
+        config.pluginmanager.register(resources.Recorder(_RESOURCES))
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    if folder := config.getoption("--resources"):
-        terminalreporter.write_line(resources.table(folder))
+    if config.getoption("--resources"):
+        terminalreporter.write_line(resources.table(_RESOURCES))

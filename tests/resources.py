@@ -50,7 +50,7 @@ class Recorder:
         worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
         self.path = Path(folder, f"{worker}.jsonl")
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)  # that of an earlier run
         self.compilations = 0
         jax.monitoring.register_event_duration_secs_listener(self.listen)
 
@@ -86,7 +86,7 @@ def table(folder) -> str:
         "| module | cases | seconds | compilations | memory at most, MB |",
         "|---|---|---|---|---|",
     ]
-    for name, group in {**modules, "all": rows}.items():
+    for name, group in {**modules, **({"all": rows} if rows else {})}.items():
         seconds = sum(row["seconds"] for row in group)
         compilations = sum(row["compilations"] for row in group)
         most = max(row["resident"] for row in group) / 2**20

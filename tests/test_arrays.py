@@ -27,6 +27,7 @@ from jaxnets.arrays import (
     shown,
 )
 from jaxnets.optional import require
+from jaxnets.training.progress import reporter
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,13 @@ def test_what_a_terminal_would_act_on_is_escaped(text, expected):
 def test_lines_of_a_text_may_remain():
     assert printable("a\n\tb\r\x1b", lines=True) == "a\n\tb" + r"\r\x1b"
     assert printable("\x1b" * 300, limit=None) == r"\x1b" * 300
+
+
+def test_what_progress_says_is_fit_for_a_terminal(capsys):
+    for kind in ("lines", "bar"):
+        with reporter(kind, epochs=1, steps=1) as report:
+            report.say("stopped: a\x1b[31m[bold]\nb")
+        assert r"stopped: a\x1b[31m[bold]" + "\nb" in capsys.readouterr().out
 
 
 def test_an_error_is_fit_for_a_terminal():

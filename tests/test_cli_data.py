@@ -233,6 +233,17 @@ def test_check_reads_the_sets_in_a_folder_and_says_what_is_left_out(capsys, tmp_
     ]
 
 
+def test_check_takes_a_folder_for_one_of_images_or_of_sets(capsys, tmp_path):
+    digits = write_idx(tmp_path / "MNIST" / "raw")
+    write_images(tmp_path, {"figures": 1})
+    assert run(capsys, "data", "check", tmp_path)[1].startswith(f"IDX files in {digits}: train 20")
+    write_images(tmp_path / "pets", {"cat": 1})
+    (tmp_path / "pets" / "dog").mkdir()
+    code, _, err = run(capsys, "data", "check", tmp_path / "pets")
+    assert code == 2
+    assert "dog: expected images of the class dog, got none" in err
+
+
 @pytest.mark.parametrize(("size", "shape"), [("4", "4, 4"), ("4x6", "4, 6"), ("9×3", "9, 3")])
 def test_images_of_several_sizes_are_brought_to_one(capsys, tmp_path, size, shape):
     write_images(tmp_path / "pets" / "train", {"cat": 2, "dog": 2})

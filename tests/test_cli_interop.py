@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from jaxnets import runs
 from jaxnets.cli import main
 from jaxnets.interop import load_torch, save_safetensors, to_numpy, to_torch
 from jaxnets.models import MLP, LinearRegression
+from jaxnets.training import manifest
 from jaxnets.training.weights import load_weights, save_weights
 
 OPTION = ["--model", "mlp", "--model-option", "features=(3,4,2)"]
@@ -94,6 +96,21 @@ def test_inspect_shows_the_weights_of_a_run(capsys, trained):
     code, out, _ = run(capsys, "inspect", trained / "weights")  # by our names
     assert code == 0
     assert out == "bias    [1]     float32\nkernel  [1, 1]  float32\n2 arrays, 2 numbers\n"
+
+
+def test_inspect_of_a_list_of_weights_that_was_changed(capsys, tmp_path, trained):
+    folder = shutil.copytree(trained / "weights", tmp_path / "weights")
+    about = json.loads((folder / "arrays.json").read_text())
+    (folder / "arrays.json").write_text(json.dumps(about | {"shapes": {"kernel": "f\x1b[2J[1]"}}))
+    code, _, err = run(capsys, "inspect", folder)
+    assert code == 2
+    assert "which is damaged: arrays.json" in err
+    manifest.write_manifest(folder)
+    code, _, err = run(capsys, "inspect", folder)
+    assert code == 2
+    assert (
+        r"source: expected a folder of weights whose list has dtypes and shapes, got f\x1b" in err
+    )
 
 
 def test_inspect_as_json(capsys, tmp_path, trained):

@@ -430,3 +430,16 @@ def test_a_documented_figure_says_after_how_many_epochs_it_was():
     assert "epochs" not in from_recipe(recipe).reference
     fewer = from_recipe(dataclasses.replace(recipe, epochs=2))
     assert fewer.reference.endswith("; after 10 epochs")
+
+
+def test_a_comparison_keeps_its_learning_rate_and_is_shown_in_a_line_a_seed():
+    recipe = dataclasses.replace(recipes.recipe("linear-regression"), scheduler="cosine")
+    with pytest.raises(InputError, match="scheduler: expected None, as both sides .*, got cosine"):
+        from_recipe(recipe)
+    done = run(epochs=1)
+    pair = done.pairs[0]
+    assert repr(done).splitlines() == [
+        f"Comparison of jaxnets and torch by {done.name}, accuracy:",
+        f"  seed 3: {pair.ours.score:.6g} and {pair.theirs.score:.6g}",
+    ]
+    assert repr(pair.ours) == f"Side: jaxnets, seed 3, test accuracy {pair.ours.score:.6g}"

@@ -232,6 +232,24 @@ def test_folders_around_sets_are_not_taken_for_a_known_set(tmp_path):
         load("kmnist", data_dir=tmp_path)
 
 
+def test_a_folder_with_other_things_is_not_taken_for_a_known_set(tmp_path):
+    write(tmp_path / "all", "figures/1.png", "notes/", "mine/cat/1.png", "mine/dog/")
+    with pytest.raises(ValueError, match="name: expected files .*set prepared in"):
+        load("kmnist", data_dir=tmp_path / "all")
+    with pytest.raises(ValueError, match="data_dir: expected files .*; without data_dir mnist"):
+        load("mnist", data_dir=tmp_path / "all")
+    with pytest.raises(ValueError, match="expected images of the class mine|class notes"):
+        load("other", data_dir=tmp_path / "all")
+    write(tmp_path / "all", "kmnist/a/1.png", "kmnist/b/")
+    for name, data_dir in [
+        ("mine", "all"), ("mine", "all/mine"), ("kmnist", "all"), ("kmnist", "all/kmnist"),
+    ]:  # fmt: skip
+        with pytest.raises(
+            ValueError, match=r"(dog|b): expected images of the class \w+, got none"
+        ):
+            load(name, data_dir=tmp_path / data_dir)
+
+
 # Sizes
 
 

@@ -3,7 +3,15 @@ import json
 import numpy as np
 import pytest
 
-from jaxnets.data import StandardizedDataset, TableColumn, TableDataset, TableEncoder, load
+from jaxnets.data import (
+    StandardizedDataset,
+    TableColumn,
+    TableDataset,
+    TableEncoder,
+    load,
+    table_files,
+    tables,
+)
 
 FLOWERS = """sepal,petal,species
 5.1,1.4,setosa
@@ -537,3 +545,20 @@ def test_a_message_is_short_however_wide_the_table_is(tmp_path, text, label):
     with pytest.raises(ValueError, match="expected") as fault:
         whole(tmp_path, label=label)
     assert len(str(fault.value).replace(str(tmp_path), "")) < 300
+
+
+@pytest.mark.parametrize(
+    ("text", "inputs"),
+    [
+        ("5,6\n", [[5, 6]]),
+        ("1,2\n", [[1, 2]]),  # the names of the columns by chance
+        ("1,2\n5,6\n", [[5, 6]]),
+        ("5,6,0\n7,8,1\n", [[5, 6], [7, 8]]),  # with the label
+        ("2,1\n5,6\n", [[6, 5]]),
+    ],
+)
+def test_new_rows_of_a_table_without_a_header(tmp_path, text, inputs):
+    write(tmp_path, "1,2,0\n3,4,1\n")
+    encoder = whole(tmp_path).encoder
+    cells = table_files.read(write(tmp_path, text, "new.csv"))
+    assert tables.new_rows(cells, encoder, series=False)[0].tolist() == inputs

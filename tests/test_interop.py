@@ -562,6 +562,20 @@ def test_arrays_beside_the_weights_hide_none(key):
     assert list(read_torch({"rng_state": torch.get_rng_state(), key: state}).arrays) == list(state)
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+def test_weights_in_a_list_are_found(kind):
+    model = mlp()
+    state = random_state(model)
+    optimizer = torch.optim.Adam(torch.nn.Linear(2, 2).parameters()).state_dict()
+    report = load_torch(model, kind([state, optimizer, 3]))
+    assert (report.wrapping, report.aside) == (("0",), ("1", "2"))
+    assert weights(model) == {k: v.tobytes() for k, v in state.items()}
+    report = load_torch(model, {"epoch": 1, "models": kind([{"a": np.ones(3)}, state])})
+    assert (report.wrapping, report.aside) == (("models", "1"), ("epoch", "0"))
+    with pytest.raises(ValueError, match=r"such as source\['models'\]\[0\]\), got .* 'models.0', "):
+        load_torch(model, {"models": kind([state, dict(state)])})
+
+
 def test_the_outer_of_two_mappings_that_fit_equally_is_taken():
     model = mlp()
     state = random_state(model)
@@ -588,8 +602,8 @@ def nested(depth=40):
 
 def test_what_is_held_many_times_is_walked_once():
     tree = random_state(mlp())
-    for _ in range(4):
-        tree = dict.fromkeys(map(str, range(300)), tree)
+    for _ in range(2):
+        tree = [dict.fromkeys(map(str, range(300)), tree)] * 300
     with pytest.raises(ValueError, match="expected one state_dict"):
         load_torch(mlp(), tree)
     with pytest.raises(ValueError, match="a mapping without tensors, with the keys tuple, a"):

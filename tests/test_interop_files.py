@@ -30,6 +30,7 @@ from jaxnets.arrays import InputError
 from jaxnets.interop import (
     files,
     load_torch,
+    optimizer_from_torch,
     optimizer_source,
     read_torch,
     save_safetensors,
@@ -499,6 +500,28 @@ def test_no_function_is_called_with_them(tmp_path, function):
 def test_what_nobody_reads_is_not_made(tmp_path, function):
     torch.save(to_torch(mlp()) | {"a": Calls(function, ([[1]],))}, tmp_path / "w.pt")
     assert load_torch(mlp(), tmp_path / "w.pt").aside == ("a",)
+
+
+class Mapped(Calls):
+    """An OrderedDict whose methods are hidden by attributes."""
+
+    def __init__(self, **items):
+        hidden = dict.fromkeys(("items", "keys", "values", "get"), 3)
+        super().__init__(collections.OrderedDict, (), hidden, None, iter(items.items()))
+
+
+@pytest.mark.parametrize("key", ["fc1.weight", "other"])
+def test_attributes_of_a_mapping_in_a_pickle_are_not_asked(tmp_path, key):
+    source, model = mlp(), mlp()
+    state = to_torch(source)
+    torch.save({"net": state, "other": Mapped(**{key: state["fc1.weight"]})}, tmp_path / "w.pt")
+    assert load_torch(model, tmp_path / "w.pt").aside == ("other",)
+    assert weights(model) == weights(source)
+    torch.save(Mapped(**{key: 3}), tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=f"without tensors, with the keys {key}$"):
+        load_torch(model, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=f"w.pt, which has {key}$"):
+        optimizer_from_torch(tmp_path / "w.pt")
 
 
 def shared_tuples(depth=50):

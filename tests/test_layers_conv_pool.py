@@ -199,10 +199,13 @@ def test_an_image_too_small_is_refused_by_the_layer_that_minds():
         outputs(relu_and_pool, conv, jnp.zeros((1, 3, 9, 1)))
 
 
-@pytest.mark.parametrize(("platform", "convolutions"), [("cpu", 0), ("cuda", 1)])
-def test_one_pass_is_for_cpus_alone(platform, convolutions, count):
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+def test_one_pass_is_for_cpus_alone(platform, count):
     conv = Conv2d(1, 6, 5, rngs=nnx.Rngs(0))
     program = jax.jit(lambda x: relu_and_pool(conv, POOL, x)).trace(jnp.zeros((count, 28, 28, 1)))
     text = program.lower(lowering_platforms=(platform,)).as_text()
-    assert text.count("stablehlo.convolution") == convolutions
-    assert ("custom_call @jaxnets" in text) == (platform == "cpu" and count > 8)
+    by_kernel = platform == "cpu" and count > 8
+    assert ("custom_call @jaxnets" in text) == by_kernel
+    assert ("stablehlo.dot_general" in text) == (platform == "cpu" and not by_kernel)
+    # Beside the product a convolution remains, for numbers that are not finite.
+    assert text.count("stablehlo.convolution") == (0 if by_kernel else 1)

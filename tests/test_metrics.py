@@ -59,6 +59,12 @@ def test_padded_examples_count_for_nothing():
     assert metrics.correct(*sequences, where=np.array([True, False])) == 1
 
 
+def test_probabilities_are_one_label_for_each_example():
+    mixed = np.full((4, 3), 0.1, np.float32)
+    mixed[np.arange(4), LABELS] = 0.8
+    assert metrics.accuracy(SCORES, mixed) == metrics.accuracy(SCORES, LABELS) == 0.75
+
+
 def test_a_label_is_not_confused_with_another_class_modulo_its_dtype():
     scores = np.zeros((1, 300), np.float32)
     scores[0, 256] = 1

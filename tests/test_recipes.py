@@ -114,14 +114,13 @@ def test_another_number_of_channels_needs_other_means():
     assert found == {"in_channels": 1, "num_classes": 2, "image_size": 32}
 
 
-@pytest.mark.parametrize("name", ["shift", "crop-flip", "mixup", "cutmix"])
-def test_augmentations_follow_the_data(name):
+@pytest.mark.parametrize("name", ["mixup", "cutmix"])
+def test_mixing_follows_the_classes(name):
     recipe = dataclasses.replace(recipes.recipe("cifar10-image-classifier"), augment=name)
     made = recipes.build_augmentation(recipe, images((20, 24, 3), 3))
-    text = repr(made)
-    assert "size=(20, 24)" in text or "num_classes=3" in text
+    assert "num_classes=3" in repr(made)
     own = recipes.build_augmentation(recipe, images((32, 32, 3), 10))
-    assert name == "shift" or repr(own) == repr(recipes.build_augmentation(recipe))
+    assert repr(own) == repr(recipes.build_augmentation(recipe))
 
 
 def command(*arguments):
@@ -146,7 +145,7 @@ def test_a_class_that_does_not_exist_is_never_predicted(tmp_path, capsys):
     assert command("train", "cifar10-image-classifier", *flags, *wrong) == 2
     error = capsys.readouterr().err
     assert error == (
-        "jaxnets: model: expected outputs for the 2 classes cat, dog, got float32[2, 3], for 3\n"
+        "jaxnets: model: expected outputs for the 2 classes cat, dog, got outputs for 3\n"
     )
 
 

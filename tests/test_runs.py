@@ -17,7 +17,7 @@ from jaxnets.cli import main
 from jaxnets.data import Dataset, Normalize, Split
 from jaxnets.data.text import TextDataset, TextEncoder, Tokenizer, Vocabulary
 from jaxnets.layers import Linear
-from jaxnets.training import Callback, EarlyStopping, Program
+from jaxnets.training import Callback, EarlyStopping, Program, checkpoints
 from jaxnets.training.progress import describe
 
 PIXELS = jax.ShapeDtypeStruct((4, 6, 1), np.dtype("uint8"))
@@ -158,6 +158,8 @@ def test_settings_that_json_cannot_hold_are_refused(value):
         ({"normalize": (0.5,)}, r"normalize: expected a mean and a standard deviation, got \(0.5"),
         ({"buckets": 0}, "buckets: expected a positive integer, got 0"),
         ({"augment": [3]}, r"augment: expected names of AUGMENTATIONS, got \[3\]"),
+        ({"scheduler": 3}, "scheduler: expected a name of SCHEDULERS or None, got 3"),
+        ({"scheduler_options": {1: 2}}, "scheduler_options: expected arguments by name, got {1: 2"),
     ],
 )
 def test_a_recipe_checks_its_values(changes, message):
@@ -321,6 +323,8 @@ def test_a_text_run_keeps_its_encoder(tmp_path):
     np.testing.assert_array_equal(
         saved.predict(["good", "bad bad"]), predict(run.model, split.inputs)
     )
+    with pytest.raises(ValueError, match="texts: expected a sequence of at least one text, got go"):
+        saved.predict("good")
 
 
 def test_a_folder_of_the_command_line_is_loaded_too(tmp_path, capsys):
@@ -356,6 +360,20 @@ def test_a_damaged_record_is_named(tmp_path, change, message):
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ValueError, match=message):
         jaxnets.load(tmp_path / "run")
+
+
+def test_what_is_no_path_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run, _ = trained(MLP((4, 3), rngs=nnx.Rngs(0)), epochs=1)
+    for path in (None, 3, ["x"], b"x", np.zeros(2)):
+        got = f"expected a path, got {type(path).__name__}$"
+        for use in (jaxnets.load, run.save, checkpoints.read):
+            with pytest.raises(ValueError, match=f"^directory: {got}"):
+                use(path)
+        if path is not None:
+            with pytest.raises(ValueError, match=f"^path: {got}"):
+                run.plot(path)
+    assert not os.listdir(tmp_path)
 
 
 # What a person sees

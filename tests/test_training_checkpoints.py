@@ -1,4 +1,5 @@
 import errno
+import functools
 import json
 import math
 import os
@@ -199,6 +200,9 @@ def test_a_dtype_that_jax_has_disabled_is_refused(tmp_path):
         round_trip(np.ones(2), tmp_path / "c", like=like)
 
 
+NESTED = functools.reduce(lambda inner, _: {"a": inner}, range(100), 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -206,6 +210,10 @@ def test_a_dtype_that_jax_has_disabled_is_refused(tmp_path):
         ({"record": {"a": np.float32(1)}}, r"record\['a'\]: expected what JSON can hold, got np"),
         ({"record": {1: 2}}, "record: expected names that are strings, got 1"),
         ({"record": [1]}, "record: expected a dictionary"),
+        (
+            {"record": NESTED},
+            "record: expected at most 99 levels of dictionaries and lists, got mo",
+        ),
         ({"step": -1}, "step: expected an integer of at least 0, got -1"),
         ({"step": 1.0}, "step: expected an integer of at least 0, got 1.0"),
         ({"step": True}, "step: expected an integer of at least 0, got True"),
@@ -232,6 +240,12 @@ def test_records_come_back_as_they_were(tmp_path):
         expected = json.loads(json.dumps(record))
         record["a"].clear()
         assert checkpoints.latest().record == expected
+
+
+def test_a_record_of_as_many_levels_as_there_may_be_is_read(tmp_path):
+    with Checkpoints(tmp_path / "c") as checkpoints:
+        checkpoints.save(1, NESTED["a"], step=1)
+        assert checkpoints.latest().record == NESTED["a"]
 
 
 def test_bad_arguments_are_named(tmp_path):

@@ -166,7 +166,10 @@ def check_command(folder: Path, size: Any) -> None:
     if not folder.exists():
         raise InputError("DIR", "an existing folder or file", str(folder))
     size = None if size is None else check_size("size", size)
-    found = _open(folder, size, nested=0)
+    try:
+        found = _open(folder, size, nested=0)
+    except image_folder.UnclearClasses:
+        found = None  # one of images, or of sets
     children = sorted(folder.iterdir()) if not found and folder.is_dir() else []
     sources = [found, *(_open(child, size) for child in children)]
     sources = [each for each in sources if each is not None] or [_open(folder, size)]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,8 +80,12 @@ def _about(name: str, array: Any) -> dict[str, Any]:
 
 
 def _of_text(name: str, described: str) -> dict[str, Any]:
-    dtype, _, shape = described.rstrip("]").partition("[")
-    return {"name": name, "shape": [*map(int, filter(None, shape.split(", ")))], "dtype": dtype}
+    found = re.fullmatch(r"([\w<>]+)\[((?:\d+(?:, )?)*)\]", str(described))
+    if found is None:
+        expected = "a folder of weights whose list has dtypes and shapes"
+        raise InputError("source", expected, f"{printable(described)} for {printable(name)}")
+    shape = [int(size) for size in found[2].split(", ") if size]
+    return {"name": name, "shape": shape, "dtype": found[1]}
 
 
 class _Renaming(click.ParamType):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jaxnets.arrays import InputError
 from jaxnets.data import cifar, idx_folder, image_folder, npz, tables
-from jaxnets.data.known import KNOWN, checked, folders, owner
+from jaxnets.data.known import KNOWN, canonical, checked, folders, owner
 from jaxnets.data.source import Source
 
 #: The environment variable that names the folder in which a user's data sets lie.
@@ -33,12 +33,19 @@ def find(
         reading: see ``jaxnets.data.tables.find``.
 
     Raises:
+        UnclearClasses: if the folder given, which has another name, is perhaps one of images.
         InputError: if the set is there and damaged.
     """
     for place in places(name, root, given=given):
         # any folders in folders may hold images, and are not a set that is known
         nested = 0 if name in KNOWN else image_folder.WRAPPINGS
-        source = open_path(place, seed=seed, reading=reading, nested=nested)
+        try:
+            source = open_path(place, seed=seed, reading=reading, nested=nested)
+        except image_folder.UnclearClasses as error:
+            if place in (root, root / "raw") and canonical(root.name) != name:
+                raise
+            # it is called as the set is
+            raise InputError(error.argument, error.expected, error.got) from error
         if source is not None:
             return checked(name, source)
     return None

@@ -34,6 +34,10 @@ _LONGEST = 80  # characters of a line that a sentence shows
 _NAMED = 3  # files or folders of a kind that a sentence names
 
 
+class UnclearClasses(InputError):
+    """A folder of images that does not say clearly which classes there are."""
+
+
 def find(
     folder: Path, seed: int = 0, size: tuple[int, int] | None = None, *, nested: int = WRAPPINGS
 ) -> Source | None:
@@ -54,9 +58,10 @@ def find(
             for a class either unless it, or one beside it, has images of its own.
 
     Raises:
-        InputError: if a class has no images, ``test`` has a class that ``train`` lacks, an image
-            cannot be read or, without ``size``, has another size than the first, or it is not
-            clear which folders are the classes.
+        UnclearClasses: if a class has no images, ``test`` has a class that ``train`` lacks, or it
+            is not clear which folders are the classes.
+        InputError: if an image cannot be read or, without ``size``, has another size than the
+            first.
     """
     children = _folders(folder)
     tops = _splits(folder, children)
@@ -117,18 +122,20 @@ def _splits(folder: Path, children: list[Path]) -> dict[str, Path]:
     if train is None:
         if named and not others:
             names = ", ".join(child.name for child in named)
-            raise InputError(str(folder), "train/CLASS/IMAGE or CLASS/IMAGE", f"images in {names}")
+            raise UnclearClasses(
+                str(folder), "train/CLASS/IMAGE or CLASS/IMAGE", f"images in {names}"
+            )
         return {}
     if others and {called[child] for child in named} == {"train"}:
         if _has_images(train, 0):
             return {}
         expected = f"classes, or {train.name} with classes in it; load {train} for the latter"
-        raise InputError(str(folder), expected, f"both: {others[0].name} beside {train.name}")
+        raise UnclearClasses(str(folder), expected, f"both: {others[0].name} beside {train.name}")
     tops: dict[str, Path] = {}
     for child, part in called.items():
         if part and tops.setdefault(part, child) != child:
             got = f"{tops[part].name} and {child.name}"
-            raise InputError(str(folder), f"one folder of {part} images", got)
+            raise UnclearClasses(str(folder), f"one folder of {part} images", got)
     return {part: tops[part] for part in _PARTS if part in tops}
 
 
@@ -149,7 +156,7 @@ def _check_order(classes: list[Path]) -> None:
     for folder in classes:
         inner = {_split_of(sub.name) for sub in _folders(folder) if _has_images(sub, 0)}
         if "train" in inner and inner & {"test", "validation"}:
-            raise InputError(str(folder), "train/CLASS/IMAGE", "CLASS/train/IMAGE")
+            raise UnclearClasses(str(folder), "train/CLASS/IMAGE", "CLASS/train/IMAGE")
 
 
 def _unwrapped(top: Path) -> Path:
@@ -193,11 +200,11 @@ def _by_class(top: Path, left_out: list[str]) -> dict[str, list[Path]]:
         others = [path for path in files if not _is_image(path.name)]
         if not images:
             got = f"none but {_listed(others)}, of no known ending" if others else "none"
-            raise InputError(str(subfolder), f"images of the class {subfolder.name}", got)
+            raise UnclearClasses(str(subfolder), f"images of the class {subfolder.name}", got)
         groups[subfolder.name] = images
         strange += others
     if not groups:
-        raise InputError(str(top), "a subfolder of images for each class", "none")
+        raise UnclearClasses(str(top), "a subfolder of images for each class", "none")
     if strange:
         left_out.append(f"{_listed(strange)}, of no known ending")
     left_out += _beside(top)
@@ -221,7 +228,7 @@ def _check_classes(
     for strange in found[name]:
         if strange not in classes:
             expected = f"classes of {tops['train']}, which are {', '.join(classes)}"
-            raise InputError(str(tops[name]), expected, strange)
+            raise UnclearClasses(str(tops[name]), expected, strange)
     missing = [each for each in classes if each not in found[name]]
     if missing:
         left_out.append(f"{', '.join(missing)} in {tops[name].name}, which has no such folders")

@@ -22,6 +22,7 @@ from jaxnets.data import files, from_tfds, tables
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.dataset import Dataset, in_memory
 from jaxnets.data.image_files import check_size
+from jaxnets.data.image_folder import UnclearClasses
 from jaxnets.data.known import KNOWN, canonical, named
 from jaxnets.data.series import check_length, cut
 from jaxnets.data.source import Source
@@ -124,13 +125,15 @@ def load(
     place = path_of(name, data_dir)
     texts = finding.at(place) if place is not None else None
     if texts is not None or name in finding.TEXTS:
-        given: dict[str, Any] = {"source": source, "train": train, "test": test, "label": label}
-        given |= {"regression": regression or None, "standardize": standardize or None}
-        given |= {"window": window, "horizon": horizon, "size": size, "header": header}
-        given |= {"categories": categories or None, "drop": drop or None}
-        given |= {"streaming": streaming or None, "workers": workers or None}
-        kind, root = texts or (name, data_dir)
-        return _load_texts(str(kind), given, root, test_fraction, seed)
+        strange = {
+            "source": source, "train": train, "test": test, "label": label,
+            "regression": regression or None, "standardize": standardize or None,
+            "window": window, "horizon": horizon, "size": size, "header": header,
+            "categories": categories or None, "drop": drop or None,
+            "streaming": streaming or None, "workers": workers or None,
+        }  # fmt: skip
+        kind, root = texts or (str(name), data_dir)
+        return _load_texts(kind, strange, root, test_fraction, seed)
     _check_streaming(streaming, workers, standardize)
     size = None if size is None else check_size("size", size)
     reading = _reading(label, regression, window, size, header, categories, drop)
@@ -346,9 +349,12 @@ def find(
     if source is not None and (not isinstance(source, str) or source not in SOURCES):
         raise InputError("source", f"one of {', '.join(SOURCES)}, or None for all", source)
     name, root = canonical(name), None if data_dir is None else _existing(data_dir)
-    found = None
+    found = unclear = None
     if source in (None, "files") and root is not None:
-        found = files.find(name, root, given=True, seed=seed, reading=reading)
+        try:
+            found = files.find(name, root, given=True, seed=seed, reading=reading)
+        except UnclearClasses as error:
+            unclear = error  # which matters if there is nothing else: any folder may be given
     bundled = name in DATASETS
     if bundled and (source == "bundled" or (source is None and root is None)):
         found = DATASETS[name]()
@@ -360,7 +366,8 @@ def find(
         if found is None and wanted and name.partition("/")[0] in from_tfds.names():
             found = _prepare(name, source, root)
     if found is None:
-        raise _nowhere(name, source, root)
+        known = name in DATASETS or name in KNOWN
+        raise unclear if unclear and not known else _nowhere(name, source, root)
     return found
 
 

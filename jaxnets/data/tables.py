@@ -134,30 +134,35 @@ def find(path: Path, reading: Reading | None = None) -> Source | None:
         reading = Reading(window=1 if _is_dated(tables["train"]) else None)
     else:
         tables = _read(files, reading.header)
-    series = reading.window is not None
     roles = _roles(tables["train"], reading)
-    if not roles.features:
-        found = f"{len(tables['train'].rows)} rows of {len(tables['train'].columns)} columns"
-        expected = "rows of at least two columns, one for the label"
-        raise InputError(str(tables["train"].path), expected, found)
-    origin = f"the {'series' if series else 'table'} {path}"
-    columns = tables["train"].columns
-    if roles.counters:
-        left = " and ".join(shown(columns[k]) for k in roles.counters)
-        origin += f", without its column {left}"
-    if series:
-        if roles.time is not None:
-            ordered = _in_order(tables, roles.time)
-            if any(ordered[name].lines != table.lines for name, table in tables.items()):
-                origin += f", sorted by {shown(columns[roles.time])}"
-            tables = ordered
-        encoder = _learn(tables["train"], roles.features, reading)
-        parts = _steps(tables, roles, encoder)
-        return Source(origin, parts, window=reading.window, asks_label=True, encoder=encoder)
+    make = _table_source if reading.window is None else _series_source
+    return make(path, tables, roles, reading)
+
+
+def _table_source(path: Path, tables: dict[str, Table], roles: _Roles, reading: Reading) -> Source:
+    origin = f"the table {path}{_left_out(tables['train'], roles)}"
     classes = None if reading.regression else _classes(tables.values(), roles.label)
     encoder = _learn(tables["train"], roles.features, reading)
     parts = _examples(tables, roles, encoder, classes)
     return Source(origin, parts, classes, asks_label=True, encoder=encoder)
+
+
+def _series_source(path: Path, tables: dict[str, Table], roles: _Roles, reading: Reading) -> Source:
+    origin = f"the series {path}{_left_out(tables['train'], roles)}"
+    if roles.time is not None:
+        ordered = _in_order(tables, roles.time)
+        if any(ordered[name].lines != table.lines for name, table in tables.items()):
+            origin += f", sorted by {shown(tables['train'].columns[roles.time])}"
+        tables = ordered
+    encoder = _learn(tables["train"], roles.features, reading)
+    parts = _steps(tables, roles, encoder)
+    return Source(origin, parts, window=reading.window, asks_label=True, encoder=encoder)
+
+
+def _left_out(table: Table, roles: _Roles) -> str:
+    """What the origin says of columns that number the rows."""
+    names = " and ".join(shown(table.columns[k]) for k in roles.counters)
+    return names and f", without its column {names}"
 
 
 def new_rows(cells: Cells, encoder: TableEncoder, *, series: bool) -> tuple[np.ndarray, list[str]]:
@@ -177,7 +182,10 @@ def new_rows(cells: Cells, encoder: TableEncoder, *, series: bool) -> tuple[np.n
     Raises:
         InputError: if a column is missing, or a cell is not what the column has.
     """
-    table = _table(cells, header=set(encoder.names) <= set(cells.rows[0].cells))
+    header = set(encoder.names) <= set(cells.rows[0].cells)
+    if len(cells.rows) == 1 and all(map(is_number, encoder.names)):
+        header = False  # numbers that are the columns' names by chance
+    table = _table(cells, header=header)
     if set(encoder.names) <= set(table.columns):
         columns = [table.columns.index(name) for name in encoder.names]
     elif len(table.columns) == len(encoder.names):
@@ -262,6 +270,10 @@ def _roles(table: Table, reading: Reading) -> _Roles:
     if label is None:
         label = _default_label(table, left)
     features = left if reading.window is not None else [k for k in left if k != label]
+    if not features:
+        found = f"{len(table.rows)} rows of {len(table.columns)} columns"
+        expected = "rows of at least two columns, one for the label"
+        raise InputError(str(table.path), expected, found)
     return _Roles(label, features, time, counters)
 
 

@@ -59,9 +59,9 @@ def _computed(name: str, value: Any, arrays: Mapping[str, Any]) -> tuple[str, st
         if found and other in arrays:
             return found.expand(whole), other, _tried(compute, value, arrays[other])
     start, dot, last = name.rpartition(".")
-    return (
-        (f"{start}{dot}{_OLD_NAMES[last]}", "", value) if last in _OLD_NAMES else (name, "", None)
-    )
+    if last in _OLD_NAMES:
+        return f"{start}{dot}{_OLD_NAMES[last]}", "", value
+    return name, "", None
 
 
 def _tried(compute: Callable[[Any, Any], Any], one: Any, other: Any) -> Any:

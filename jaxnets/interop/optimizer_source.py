@@ -8,7 +8,7 @@ from typing import Any
 from jaxnets.arrays import InputError
 from jaxnets.interop import files
 from jaxnets.interop.report import listed
-from jaxnets.interop.unwrapping import shown_key
+from jaxnets.interop.unwrapping import items_of, shown_key
 
 #: A torch optimizer, its state_dict, a checkpoint around one, or the path of a file with either.
 OptimizerSource = Any
@@ -83,11 +83,11 @@ def _find(
     if not isinstance(tree, Mapping | list | tuple) or (id(tree), len(path)) in seen:
         return
     seen.add((id(tree), len(path)))
-    if isinstance(tree, Mapping) and {"state", "param_groups"} <= tree.keys():
+    if isinstance(tree, Mapping) and {"state", "param_groups"} <= set(tree):
         yield path, tree
         return
     if len(path) <= _DEPTH:
-        items = tree.items() if isinstance(tree, Mapping) else enumerate(tree)
+        items = items_of(tree) if isinstance(tree, Mapping) else enumerate(tree)
         for key, value in items:
             yield from _find(value, (*path, shown_key(key)), seen)
 

@@ -1,7 +1,7 @@
 """From what lies in a checkpoint to arrays by the names that a model knows."""
 
 import itertools
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
@@ -23,8 +23,10 @@ _NESTS = {
 _DEPTH = 4  # a file may hold a mapping that holds itself
 _MOST_PLACES = 1000  # or one that holds another thousands of times
 
+#: The keys that lead to a mapping: names, and numbers within lists.
+_Path = tuple[str | int, ...]
 #: A mapping that holds arrays, and the keys that lead to it.
-_Place = tuple[tuple[str, ...], Mapping[str, Any]]
+_Place = tuple[_Path, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class StateDict:
 class _Reading:
     """One way to read a checkpoint: where, which arrays, how named."""
 
-    path: tuple[str, ...]
+    path: _Path
     arrays: Mapping[str, Any]
     computed: Mapping[str, str]
     naming: Naming
@@ -76,7 +78,8 @@ def unwrap(
     """
     if isinstance(tree, Mapping) and not tree:  # that of a network without weights
         return StateDict({})
-    readings = [_reading(place, known, rename) for place in _find(tree, _DEPTH, {})]
+    places = _find(tree, _DEPTH, {}) if isinstance(tree, Mapping | list | tuple) else []
+    readings = [_reading(place, known, rename) for place in places]
     if not readings:
         expected = "a state_dict: a mapping from names to tensors"
         raise InputError("source", expected, f"{origin}, which holds {_contents(tree)}")
@@ -92,7 +95,7 @@ def unwrap(
     computed = {kept[name]: old for name, old in reading.computed.items() if name in kept}
     return StateDict(
         {new: arrays[name] for name, new in kept.items()},
-        reading.path + naming.taken_off,
+        (*map(str, reading.path), *naming.taken_off),
         (*_beside(tree, reading), *aside),
         computed,
     )
@@ -104,7 +107,7 @@ def _reading(place: _Place, known: Collection[str], rename: Rename | None) -> _R
     last = {name.rpartition(".")[2] for name in known}
     arrays = {
         name: value
-        for name, value in mapping.items()
+        for name, value in items_of(mapping)
         if isinstance(name, str)
         and (is_array(value) or (_is_number(value) and name.rpartition(".")[2] in last))
     }
@@ -129,7 +132,7 @@ def _best(readings: list[_Reading], known: Collection[str], origin: str) -> _Rea
     if all(one.path[: len(first.path)] == first.path for one in others):
         return first
     paths = [reading.path for reading in best]
-    places = listed(repr(".".join(path)) for path in paths)
+    places = listed(repr(".".join(map(str, path))) for path in paths)
     whole = "source" if origin == "state_dict" else "torch.load(path)"
     keys = "".join(f"[{key!r}]" for key in paths[0])
     expected = f"one state_dict (pass one, such as {whole}{keys})"
@@ -137,32 +140,40 @@ def _best(readings: list[_Reading], known: Collection[str], origin: str) -> _Rea
 
 
 def _find(tree: Any, depth: int, known: dict[tuple[int, int], list[_Place]]) -> list[_Place]:
-    """The mappings that hold arrays, the outer ones first.
+    """The mappings that hold arrays, in mappings and lists, the outer ones first.
 
     Args:
-        tree: where to look.
-        depth: how many mappings may be around another one.
-        known: what has been found within a mapping by its id and the depth.
+        tree: a mapping or a list.
+        depth: how many mappings or lists may be around another one.
+        known: what has been found within each by its id and the depth.
     """
-    if not isinstance(tree, Mapping) or depth < 0:
+    if depth < 0:
         return []
     if (id(tree), depth) not in known:
-        inner = {
-            key: _find(value, depth - 1, known)
-            for key, value in tree.items()
-            if isinstance(key, str) and isinstance(value, Mapping)
-        }
+        inner = {key: _find(value, depth - 1, known) for key, value in _containers(tree)}
         nests = [key for key in inner if key in _NESTS and inner[key]]
-        own: list[_Place] = [((), tree)] if not nests and any(map(_is_weight, tree.items())) else []
+        own: list[_Place] = []
+        if isinstance(tree, Mapping) and not nests and any(map(_is_weight, items_of(tree))):
+            own = [((), tree)]
         below = (((key, *path), mapping) for key in nests or inner for path, mapping in inner[key])
         known[id(tree), depth] = list(itertools.islice(itertools.chain(own, below), _MOST_PLACES))
     return known[id(tree), depth]
 
 
-def _beside(tree: Mapping[str, Any], reading: _Reading) -> Iterable[str]:
+def _containers(tree: Any) -> Iterator[tuple[str | int, Any]]:
+    """The mappings and lists within one, by their keys."""
+    named = isinstance(tree, Mapping)
+    for key, value in items_of(tree) if named else enumerate(tree):
+        # Mappings by numbers are optimizers' states.
+        if isinstance(key, str if named else int) and isinstance(value, Mapping | list | tuple):
+            yield key, value
+
+
+def _beside(tree: Any, reading: _Reading) -> Iterable[str]:
     """The keys of a checkpoint beside the arrays of a reading, the outer ones first."""
     for key in reading.path:
-        yield from (shown_key(other) for other in tree if other != key)
+        keys = tree if isinstance(tree, Mapping) else range(len(tree))
+        yield from (shown_key(other) for other in keys if other != key)
         tree = tree[key]
     parts = {part for names in reading.computed.values() for part in names.split(" and ")}
     yield from (shown_key(key) for key in tree if key not in reading.arrays and key not in parts)
@@ -214,7 +225,7 @@ def _contents(tree: Any) -> str:
     if not isinstance(tree, Mapping):
         hint = "; pass its state_dict()" if hasattr(tree, "state_dict") else ""
         return f"a {type(tree).__name__}{hint}"
-    keys = ", ".join(map(_entry, itertools.islice(tree.items(), 10)))
+    keys = ", ".join(map(_entry, itertools.islice(items_of(tree), 10)))
     return f"a mapping without tensors, with the keys {keys}" if keys else "nothing"
 
 
@@ -222,6 +233,11 @@ def _entry(item: tuple[Any, Any]) -> str:
     key, value = item
     kind = f" ({described(value)})" if is_array(value) else ""
     return printable(shown_key(key)) + kind
+
+
+def items_of(tree: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
+    """The items of a mapping, of which a pickle may have set the attribute ``items``."""
+    return Mapping.items(tree)
 
 
 def shown_key(key: Any) -> str:

@@ -44,7 +44,7 @@ def relu_and_pool(conv: Conv2d, pool: MaxPool2d, x: jax.Array) -> jax.Array:
     if native_conv_pool.serves(x, kernel, bias):
         rows, columns = (n // 2 for n in bands.size(x, kernel, padding))
         before = padding[0][0], padding[1][0]
-        together = native_conv_pool.conv_pool(before, (rows, columns), together)
+        together = native_conv_pool.conv_pool(before, (rows, columns), by_product)
         kernel, bias = vary_like(x, (kernel, bias))
     return lax.platform_dependent(x, kernel, bias, cpu=together, default=apart)
 

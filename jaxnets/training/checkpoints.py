@@ -18,8 +18,8 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_number, check_positive
-from jaxnets.json_files import read_object, reason
+from jaxnets.arrays import InputError, check_number, check_path, check_positive
+from jaxnets.json_files import MOST_NESTED, is_nested, read_object, reason
 from jaxnets.training import storage
 from jaxnets.training.evaluation import check_model
 from jaxnets.training.lock import lock
@@ -146,7 +146,7 @@ def read(
     Raises:
         InputError: if all are damaged, or the folder cannot be read.
     """
-    root = Path(directory)
+    root = check_path("directory", directory)
     order = _order(root, which)
     passed: list[str] = []
     for step in order:
@@ -402,6 +402,9 @@ def _about(record: dict[str, Any], step: int, score: float | None, metric: str |
         raise InputError("score", "a finite number or None", score)
     if not isinstance(record, dict):
         raise InputError("record", "a dictionary", record)
+    if is_nested({"record": record}, MOST_NESTED):
+        expected = f"at most {MOST_NESTED - 1} levels of dictionaries and lists"
+        raise InputError("record", expected, "more")
     _check_json(record, "record")
     if metric is not None and not isinstance(metric, str):
         raise InputError("metric", "a word or None", metric)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets import losses
-from jaxnets.arrays import InputError, check_function, describe
+from jaxnets.arrays import InputError, check_function
 from jaxnets.losses.classification import noted_labels
 from jaxnets.training.state import Loss
 
@@ -111,8 +111,28 @@ def expected_labels(loss: Loss, outputs: Any, labels: Any) -> Labels | None:
     return read[0] if read else None
 
 
-def check_outputs(loss: Loss, outputs: Any, labels: Any, names: Sequence[str] | None) -> None:
-    """Checks that the outputs are those of the classes that there are.
+def check_outputs(loss: Loss, outputs: Any) -> None:
+    """Checks that a loss over classes has several outputs to choose from.
+
+    Args:
+        loss: see ``expected_labels``.
+        outputs: see ``expected_labels``.
+
+    Raises:
+        InputError: if there is but one.
+    """
+    function, _ = unwrapped(loss)
+    if function in OF_CLASSES and hasattr(outputs, "shape") and _is_single(outputs):
+        expected = (
+            "another one for a single output (mse_loss for numbers, "
+            "binary_cross_entropy_with_logits for two classes)"
+        )
+        got = f"{function.__name__}, by which a single output learns nothing"
+        raise InputError("loss", expected, got)
+
+
+def check_names(loss: Loss, outputs: Any, labels: Any, names: Sequence[str] | None) -> None:
+    """Checks that the outputs are those of the classes that have names.
 
     Args:
         loss: see ``expected_labels``.
@@ -121,28 +141,24 @@ def check_outputs(loss: Loss, outputs: Any, labels: Any, names: Sequence[str] | 
         names: of the classes; None if they have none.
 
     Raises:
-        InputError: if there are too few outputs or too many, or a loss over classes has but one.
+        InputError: if there are too few outputs or too many.
     """
     function, _ = unwrapped(loss)
-    if function not in (*OF_CLASSES, *OF_PROBABILITIES) or not hasattr(outputs, "shape"):
+    if names is None or not hasattr(outputs, "shape"):
         return
-    single = len(outputs.shape) == 1 or outputs.shape[-1] == 1
-    if function in OF_CLASSES and single:
-        expected = (
-            "another one for a single output (mse_loss for numbers, "
-            "binary_cross_entropy_with_logits for two classes)"
-        )
-        got = f"{function.__name__}, by which a single output learns nothing"
-        raise InputError("loss", expected, got)
-    number = None
-    if _has_axis_of_classes(outputs, labels):
-        number = 2 if single else outputs.shape[-1]
-    elif function in OF_PROBABILITIES and labels.shape[1:] in ((), (1,)):
+    number = len(names)
+    if function in OF_CLASSES and _has_axis_of_classes(outputs, labels):
+        number = outputs.shape[-1]
+    elif function in OF_PROBABILITIES and _is_single(outputs):
         number = 2
-    if names is not None and number not in (None, len(names)):
+    if number != len(names):
         listed = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-        outputs_for = f"outputs for the {len(names)} classes {listed}"
-        raise InputError("model", outputs_for, f"{describe(outputs)}, for {number}")
+        expected = f"outputs for the {len(names)} classes {listed}"
+        raise InputError("model", expected, f"outputs for {number}")
+
+
+def _is_single(outputs: Any) -> bool:
+    return len(outputs.shape) == 1 or outputs.shape[-1] == 1
 
 
 def _has_axis_of_classes(outputs: Any, labels: Any) -> bool:

@@ -23,7 +23,13 @@ from jaxnets.data.batching import epoch_plan
 from jaxnets.data.dataset import Split
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.training.batches import Feed, ResidentFeed, cut, feed
-from jaxnets.training.classes import adds_up, check_loss, check_outputs, expected_labels
+from jaxnets.training.classes import (
+    adds_up,
+    check_loss,
+    check_names,
+    check_outputs,
+    expected_labels,
+)
 from jaxnets.training.compiled import Compiled
 from jaxnets.training.counts import check_counted, check_counter, counter
 from jaxnets.training.epoch import evaluate_batches, predict_batches
@@ -220,8 +226,10 @@ def checked_feed(
     lookups, labels = _lookups(name, program, state, split)
     made = lookups.outputs
     check_counter(program.correct, made)
-    check_outputs(program.loss, made, labels, class_names)
-    return feed(name, split, expected_labels(program.loss, made, labels), lookups, placement)
+    check_outputs(program.loss, made)
+    source = feed(name, split, expected_labels(program.loss, made, labels), lookups, placement)
+    check_names(program.loss, made, labels, class_names)
+    return source
 
 
 def informed(program: Program, state: TrainState, split: Split | StreamedSplit) -> Program:

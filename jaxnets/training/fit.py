@@ -136,9 +136,9 @@ def fit(
             (seed, step), so that the same seed gives the same run. Of ``Mixup`` and ``CutMix`` the
             loss and ``correct`` get probabilities for labels.
         correct: counts correct predictions: (outputs, labels) → an integer, which is divided by the
-            number of truth values that it adds up (so of examples, or of labels, whichever it
-            counts), or by the number of examples where that cannot be told; truth values of any
-            shape; or a pair of integers, the correct ones and all. ``"auto"`` counts labels by
+            number of truth values in its sum (examples or labels, whichever it counts), or by the
+            number of examples where that is unknown; or truth values of any shape; or a pair of
+            integers, the number of correct predictions and of all. ``"auto"`` counts labels by
             ``jaxnets.metrics.correct`` if they are classes, without those that the loss ignores;
             None does not count.
         shuffle: whether the order changes from epoch to epoch.

@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, check_path
 
 #: How the note of an error begins that says where an unfinished folder is.
 KEPT = "what was written is kept in"
@@ -28,7 +28,7 @@ def new_folder(directory: Path | str, argument: str = "out") -> Iterator[Path]:
     Raises:
         ValueError: if the folder holds something already, or cannot be made.
     """
-    path = _free(directory, argument)
+    path = _free(check_path(argument, directory, "a folder that can be made"), argument)
     partial = path.with_name(f".{path.name[:50]}.partial-{os.getpid()}")
     try:
         missing = [folder for folder in (partial, *partial.parents) if not folder.exists()]

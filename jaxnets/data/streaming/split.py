@@ -17,7 +17,7 @@ from jaxnets.data.spec import ElementSpec, describe_examples
 from jaxnets.data.streaming.crew import Batch, Crew
 from jaxnets.data.streaming.examples import Chosen, Examples, Indexed, Range, check_count
 
-_MOST_CHECKED, _PIECE = 2**29, 2**24  # bytes
+_MOST_CHECKED, _PIECE = 2**29, 2**22  # bytes
 
 
 class StreamedSplit:
@@ -116,8 +116,8 @@ class StreamedSplit:
         if any(one.tobytes() != other.tobytes() for one, other in zip(once, again, strict=True)):
             return None
         check, labels = 0, []
-        for part in np.array_split(rows, max(1, count * size // _PIECE)):
-            inputs, each = self.gather(part)
+        pieces = np.array_split(rows, min(count, max(1, count * size // _PIECE)))
+        for inputs, each in self.batches(pieces):
             check = zlib.crc32(inputs.tobytes(), check)
             labels.append(each)
         known = None if count == len(self) else self.known_labels()
