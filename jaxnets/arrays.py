@@ -1,6 +1,7 @@
 """The array types, the checks of arguments, and the one way in which a bad one is reported."""
 
 import builtins
+import inspect
 import math
 import os
 import reprlib
@@ -153,6 +154,8 @@ class _Short(reprlib.Repr):
             text = "\n"
         if isinstance(x, bytes | str):
             return _cut(text, self.maxother)
+        if inspect.ismodule(x):
+            return f"the module {x.__name__}"
         if "\n" in text or "array(" in text.lower() or "tensor(" in text:
             return f"a {type(x).__name__}"
         return _cut(text, self.maxother)
