@@ -299,6 +299,21 @@ def as_array(argument: str, value: Any) -> jax.Array:
         raise InputError(argument, "an array", value) from error
 
 
+def as_host_array(argument: str, value: Any) -> np.ndarray:
+    """The value, which may be a list of numbers, as an array of NumPy.
+
+    Raises:
+        InputError: if it is none that JAX computes with.
+    """
+    if isinstance(value, list | tuple):
+        try:
+            value = np.asarray(value)
+        except ValueError as error:  # of rows of several lengths
+            raise InputError(argument, "an array [examples, …]", value) from error
+    check_usable(argument, "an array [examples, …]", value)
+    return np.asarray(value)
+
+
 def entries(value: Any) -> tuple[Any, ...] | None:
     """The entries of a sequence or vector; None of anything else, a string included."""
     if isinstance(value, jax.core.Tracer):
