@@ -268,7 +268,8 @@ def parameters(make):
 
 def builders():
     """Every public name that takes arguments and is no record, once."""
-    paths = [path for path in (*PATHS, *PUBLIC) if path.rpartition(".")[2] not in RECORDS]
+    paths = [*(path for path in PATHS if path not in PUBLIC), *PUBLIC]
+    paths = [path for path in paths if path.rpartition(".")[2] not in RECORDS]
     found = {path: meant(path) for path in paths}
     found = {path: v for path, v in found.items() if inspect.isroutine(v) or inspect.isclass(v)}
     found.pop("jaxnets.runs.write", None)  # of a finished run

@@ -160,5 +160,7 @@ def _name(path: tuple[Any, ...]) -> str:
 
 
 def _flat(model: nnx.Module) -> dict[str, jax.Array]:
+    if not isinstance(model, nnx.Module):
+        raise InputError("model", "an nnx.Module", model)
     state = nnx.to_flat_state(nnx.state(model, _WEIGHTS))
     return {_name(path): variable.get_value() for path, variable in state}
