@@ -1,4 +1,8 @@
-"""Building blocks with PyTorch's meaning: images are NHWC, sequences batch first."""
+"""Building blocks with PyTorch's meaning: images are NHWC, sequences batch first.
+
+PyTorch's arguments that change nothing here are accepted, such as ``inplace``, ``device=None`` and
+``batch_first=True``. Any other value of them is refused, with what to do instead.
+"""
 
 from jaxnets.layers.activation import (
     CELU,
