@@ -1,6 +1,7 @@
 """The array types, the checks of arguments, and the one way in which a bad one is reported."""
 
 import builtins
+import inspect
 import math
 import os
 import reprlib
@@ -153,6 +154,8 @@ class _Short(reprlib.Repr):
             text = "\n"
         if isinstance(x, bytes | str):
             return _cut(text, self.maxother)
+        if inspect.ismodule(x):
+            return f"the module {x.__name__}"
         if "\n" in text or "array(" in text.lower() or "tensor(" in text:
             return f"a {type(x).__name__}"
         return _cut(text, self.maxother)
@@ -294,6 +297,21 @@ def as_array(argument: str, value: Any) -> jax.Array:
         if is_tensor(value):  # one that PyTorch differentiates
             check_usable(argument, "an array", value)
         raise InputError(argument, "an array", value) from error
+
+
+def as_host_array(argument: str, value: Any) -> np.ndarray:
+    """The value, which may be a list of numbers, as an array of NumPy.
+
+    Raises:
+        InputError: if it is none that JAX computes with.
+    """
+    if isinstance(value, list | tuple):
+        try:
+            value = np.asarray(value)
+        except ValueError as error:  # of rows of several lengths
+            raise InputError(argument, "an array [examples, …]", value) from error
+    check_usable(argument, "an array [examples, …]", value)
+    return np.asarray(value)
 
 
 def entries(value: Any) -> tuple[Any, ...] | None:

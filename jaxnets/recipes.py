@@ -410,10 +410,18 @@ def recipe(name: str) -> Recipe:
         ValueError: if there is none; the message lists them, the nearest first.
     """
     if not isinstance(name, str) or name not in RECIPES:
-        near = difflib.get_close_matches(str(name), RECIPES, n=1)
+        near = difflib.get_close_matches(shown(name), RECIPES, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise InputError("recipe", f"one of {', '.join(RECIPES)}", f"{shown(name)}{hint}")
     return RECIPES[name]
+
+
+def check_recipe(recipe: Any, data: Any = None) -> None:
+    """Raises unless a recipe is one, and its data a data set, if there are any."""
+    if not isinstance(recipe, Recipe):
+        raise InputError("recipe", "a Recipe, such as recipes.recipe('mnist-mlp')", recipe)
+    if data is not None and not isinstance(data, Dataset):
+        raise InputError("data", "a Dataset or None", data)
 
 
 def build_model(recipe: Recipe, seed: int = 0) -> nnx.Module:
@@ -426,6 +434,7 @@ def build_model(recipe: Recipe, seed: int = 0) -> nnx.Module:
     Raises:
         ValueError: if the model is unknown or does not take one of its options.
     """
+    check_recipe(recipe)
     return build_network(recipe.model, recipe.model_options, seed)
 
 
@@ -456,6 +465,7 @@ def build_optimizer(recipe: Recipe, data: Dataset | None = None) -> optax.Gradie
     Raises:
         ValueError: if it is unknown, or does not take one of its options.
     """
+    check_recipe(recipe, data)
     options = dict(recipe.optimizer_options)
     if recipe.scheduler is not None and data is not None:
         kind = OPTIMIZERS.get(recipe.optimizer)
@@ -473,6 +483,7 @@ def load_data(recipe: Recipe) -> Dataset:
     Raises:
         ValueError: if they are nowhere to be found, or damaged, or an option is none of ``load``.
     """
+    check_recipe(recipe)
     return load_named(recipe.data, recipe.data_options)
 
 
@@ -504,6 +515,9 @@ def sized(recipe: Recipe, data: Dataset) -> Recipe:
     Raises:
         ValueError: if no network of the recipe's kind fits the data.
     """
+    check_recipe(recipe, data)
+    if data is None:
+        raise InputError("data", "a Dataset", data)
     options = dict(recipe.model_options)
     documented = RECIPES.get(recipe.name)
     usual = documented.model_options if documented and documented.model == recipe.model else {}
@@ -619,6 +633,7 @@ def build_transform(recipe: Recipe) -> Transform:
     Raises:
         ValueError: if the layout is unknown, or tokens are to be normalized.
     """
+    check_recipe(recipe)
     if recipe.layout == "tokens":
         if recipe.normalize is not None:
             raise InputError("normalize", "None, as tokens are no quantities", recipe.normalize)
@@ -643,6 +658,7 @@ def build_augmentation(recipe: Recipe, data: Dataset | None = None) -> Augmentat
     Raises:
         ValueError: if a name is unknown.
     """
+    check_recipe(recipe, data)
     if recipe.augment is None:
         return None
     names = [recipe.augment] if isinstance(recipe.augment, str) else recipe.augment
@@ -720,6 +736,7 @@ def fit_settings(recipe: Recipe, data: Dataset | None) -> tuple[Dataset, dict[st
     Raises:
         ValueError: if they do not fit together.
     """
+    check_recipe(recipe, data)
     if recipe.loss not in LOSSES:
         raise InputError("loss", f"one of {', '.join(LOSSES)}", shown(recipe.loss))
     build_optimizer(recipe)  # refused before data are read
@@ -780,8 +797,10 @@ def _call(
 
     What is given beside them is no option.
     """
-    if name not in table:
+    if not isinstance(name, str) or name not in table:
         raise InputError(kind, f"one of {', '.join(table)}", shown(name))
+    if not isinstance(options, Mapping):
+        raise InputError("options", "arguments by name", options)
     # of a module class itself, signature sees Flax's metaclass
     entry = table[name]
     signature = inspect.signature(entry.__init__ if inspect.isclass(entry) else entry)

@@ -17,6 +17,7 @@ from flax import nnx
 
 from jaxnets.arrays import (
     InputError,
+    check_bool,
     check_float_dtype,
     check_integer,
     check_number,
@@ -40,6 +41,7 @@ from jaxnets.recipes import (
     build_model,
     build_optimizer,
     build_transform,
+    check_recipe,
 )
 from jaxnets.training import (
     EpochRecord,
@@ -147,7 +149,13 @@ def begin(
         ValueError: if the folder holds something already, or cannot be made, or the record cannot
             hold the recipe.
     """
-    saved = Saving(Path(directory) / _CHECKPOINTS, **saving)
+    folder = check_path("directory", directory, "a new folder")
+    check_recipe(recipe)
+    check_seed("seed", seed)
+    for name, settings in (("watching", watching), ("computing", computing)):
+        if settings is not None and not isinstance(settings, Mapping):
+            raise InputError(name, "settings by name, or None", settings)
+    saved = Saving(folder / _CHECKPOINTS, **saving)
     begun = BegunRun(recipe, seed, saved, dict(watching or {}), dict(computing or {}))
     if jax.process_index() > 0:
         return begun
@@ -175,7 +183,8 @@ def resume(directory: Path | str, *, same_bits: bool = False) -> BegunRun:
     Raises:
         ValueError: if there is none, or its record is damaged.
     """
-    path = Path(directory) / BEGUN
+    path = check_path("directory", directory, "the folder of a run") / BEGUN
+    check_bool("same_bits", same_bits)
     if not path.is_file():
         expected = f"the folder of a run that saves, with a {BEGUN} in it"
         raise InputError("resume", expected, repr(str(directory)))

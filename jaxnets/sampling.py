@@ -8,7 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import ArrayLike, InputError, check_number, check_positive, check_seed, describe
+from jaxnets.arrays import (
+    ArrayLike,
+    InputError,
+    check_number,
+    check_positive,
+    check_seed,
+    check_usable,
+    describe,
+)
 from jaxnets.models import LanguageModel
 
 
@@ -40,6 +48,7 @@ def sample(
     """
     if not isinstance(model, LanguageModel):
         raise InputError("model", "a LanguageModel", type(model).__name__)
+    check_usable("prompt", "integers [n], at least one", prompt)
     prompt = np.asarray(prompt)
     if prompt.ndim != 1 or prompt.size == 0 or prompt.dtype.kind not in "ui":
         raise InputError("prompt", "integers [n], at least one", describe(prompt))

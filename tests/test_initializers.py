@@ -45,3 +45,16 @@ def test_other_keys_and_dtypes_are_drawn_by_jax():
         np.testing.assert_array_equal(draw(other, (5,)), by_jax(other, (5,), 0.3))
     with jax.threefry_partitionable(False):
         np.testing.assert_array_equal(draw(key, (5,)), by_jax(key, (5,), 0.3))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: initializers.normal(std=-1), "std: expected a finite number >= 0, got -1"),
+        (lambda: initializers.uniform(-0.1), "bound: expected a finite number >= 0, got -0.1"),
+        (lambda: initializers.fan_in_uniform(-1), "fan_in: expected an integer >= 0, got -1"),
+    ],
+)
+def test_bad_arguments_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

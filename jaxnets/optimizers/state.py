@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 from jax.typing import ArrayLike
 
-from jaxnets.arrays import InputError, as_array, called, check_number, entries
+from jaxnets.arrays import InputError, as_array, called, check_number
 from jaxnets.optimizers.scalars import scalar
 
 
@@ -66,7 +66,7 @@ def set_learning_rate(
             number >= 0, nor one for each group, nor a function.
     """
     groups = len(learning_rates(state))
-    several = entries(lr)
+    several = tuple(lr) if isinstance(lr, list | tuple) else None
     if several is not None and len(several) != groups:
         raise InputError("lr", f"a number, or one for each of {groups} groups", lr)
     rates = [lr if callable(lr) else _checked(lr)] * groups if several is None else several

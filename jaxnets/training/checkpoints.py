@@ -18,7 +18,14 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_number, check_path, check_positive
+from jaxnets.arrays import (
+    InputError,
+    check_bool,
+    check_integer,
+    check_number,
+    check_path,
+    check_positive,
+)
 from jaxnets.json_files import MOST_NESTED, is_nested, read_object, reason
 from jaxnets.training import storage
 from jaxnets.training.evaluation import check_model
@@ -99,7 +106,7 @@ class Saved:
         try:
             faults = storage.differences(self.directory, leaves, within)
             if faults:
-                raise InputError("like", expected, faults)
+                raise InputError("like", expected, faults, whole=True)
             values = storage.read(self.directory, leaves)
         except OSError as error:
             got = error.strerror or error
@@ -117,7 +124,7 @@ def steps(directory: Path | str) -> list[int]:
         InputError: if it is no folder that can be read.
     """
     try:
-        names = os.listdir(directory)
+        names = os.listdir(check_path("directory", directory, "a folder"))
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -184,7 +191,7 @@ def _order(root: Path, which: Any) -> list[int]:
     """The numbers of checkpoints in the order in which they are tried."""
     if isinstance(which, int) and not isinstance(which, bool):
         return [step for step in steps(root) if step == which]
-    if which not in ("latest", "best"):
+    if not isinstance(which, str) or which not in ("latest", "best"):
         raise InputError("which", "'latest' or 'best'", which)
     return steps(root)[::-1] if which == "latest" else _best_first(_scores(root))
 
@@ -223,8 +230,11 @@ class Checkpoints:
         since: int | None = None,
     ) -> None:
         check_positive("keep", keep)
+        keep_best = check_bool("keep_best", keep_best)
+        if since is not None:
+            check_integer("since", since, least=0)
         self._since = since
-        self.directory = Path(directory).absolute()
+        self.directory = check_path("directory", directory, "a folder").absolute()
         self._keep, self._keep_best = keep, keep_best
         self._writing: Future[None] | None = None
         self._lock = _on_first_process(self._take)

@@ -12,10 +12,10 @@ from flax import nnx
 
 from jaxnets.arrays import (
     InputError,
+    as_host_array,
     called,
     check_fits,
     check_positive,
-    check_usable,
     describe,
     shown,
 )
@@ -111,10 +111,9 @@ def predict(
     """
     check_positive("batch_size", batch_size)
     program, state, here = for_prediction(model, transform)
-    check_usable("inputs", "an array [examples, …]", inputs)
+    inputs = as_host_array("inputs", inputs)
     if not np.shape(inputs) or not len(inputs):
         raise InputError("inputs", "at least one example", f"an array {list(np.shape(inputs))}")
-    inputs = np.asarray(inputs)
     check_fits("inputs", inputs)
     if has_embeddings(model):
         spec = jax.ShapeDtypeStruct(inputs.shape, jax.dtypes.canonicalize_dtype(inputs.dtype))

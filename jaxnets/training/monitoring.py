@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxnets.arrays import InputError, check_bool, check_integer, check_positive
+from jaxnets.arrays import InputError, check_bool, check_integer, check_path, check_positive
 from jaxnets.data.dataset import Dataset
 from jaxnets.optional import require
 from jaxnets.training.callbacks import Callback, RunSoFar
@@ -25,7 +25,7 @@ class _Log(Callback):
     """Finds what a run has measured and this has not written yet; the first process writes."""
 
     def __init__(self, path: Path | str, every: int | None) -> None:
-        self._path = Path(path)
+        self._path = check_path("path", path)
         self._every = None if every is None else check_positive("every", every)
         self._step, self._epochs = 0, 0
 
@@ -204,7 +204,7 @@ class Profile(Callback):
     """
 
     def __init__(self, directory: Path | str) -> None:
-        self._directory = Path(directory)
+        self._directory = check_path("directory", directory, "a folder")
         self._tracing, self._done = False, False
 
     def begin(self, run: RunSoFar) -> None:

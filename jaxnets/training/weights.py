@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from flax import nnx
 
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, check_path
 from jaxnets.training import storage
 from jaxnets.training.manifest import MANIFEST, appear, damage
 from jaxnets.training.processes import of_first
@@ -33,7 +33,7 @@ def save_weights(model: nnx.Module, directory: Path | str) -> None:
         ValueError: if the folder exists or cannot be made.
         OSError: if the weights cannot be written.
     """
-    path = Path(directory).absolute()
+    path = check_path("directory", directory, "a folder").absolute()
     first = jax.process_index() == 0
     if first and path.exists():
         raise InputError("directory", "a folder that does not exist yet", str(directory))
@@ -69,7 +69,9 @@ def check_weights(model: nnx.Module, directory: Path | str) -> None:
         ValueError: see ``load_weights``.
     """
     with _as_folder(directory):
-        faults = storage.differences(Path(directory).absolute(), _flat(model))
+        faults = storage.differences(
+            check_path("directory", directory, "a folder").absolute(), _flat(model)
+        )
     if faults:
         raise InputError("directory", "weights of this network", faults)
 
@@ -81,7 +83,7 @@ def sizes(directory: Path | str) -> list[int]:
         ValueError: if the folder cannot be read.
     """
     with _as_folder(directory):
-        return storage.elements(Path(directory).absolute())
+        return storage.elements(check_path("directory", directory, "a folder").absolute())
 
 
 def load_weights(model: nnx.Module, directory: Path | str) -> None:
@@ -95,7 +97,7 @@ def load_weights(model: nnx.Module, directory: Path | str) -> None:
         ValueError: if the folder holds no weights, damaged ones, or those of another network;
             every array that is missing, unexpected or of another shape is named.
     """
-    path, expected = Path(directory).absolute(), _flat(model)
+    path, expected = check_path("directory", directory, "a folder").absolute(), _flat(model)
     with _as_folder(directory):
         # Folders that were written before there were manifests have none.
         if (path / MANIFEST).exists() and (fault := damage(path)):
@@ -127,7 +129,8 @@ def _as_folder(directory: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        got = f"{directory}, which is not one or is damaged: {error.strerror or error}"
+        reason = str(error.strerror or error).partition("\n")[0]
+        got = f"{directory}, which is not one or is damaged: {reason}"
         raise InputError("directory", "a folder written by save_weights", got) from error
 
 
@@ -143,7 +146,7 @@ def weights_in(directory: Path | str) -> dict[str, str] | None:
     Raises:
         ValueError: if the weights are damaged.
     """
-    path = Path(directory).absolute()
+    path = check_path("directory", directory, "a folder").absolute()
     if not (path / MANIFEST).is_file():
         return None
     with _as_folder(directory):
