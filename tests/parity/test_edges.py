@@ -155,6 +155,7 @@ SPREADING = {
     "conv transpose2d": lambda: pair("ConvTranspose2d", 3, 4, 3, 2),
     "batch norm that evaluates": IMAGES["batch norm that evaluates"],
     "group norm": lambda: pair("GroupNorm", 3, 3),
+    "prelu": IMAGES["prelu"],
     "conv1d": SEQUENCES["conv1d"],
 }
 #: Where it is in PyTorch's layout, and what.
