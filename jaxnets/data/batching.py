@@ -75,9 +75,12 @@ def epoch_plan(
             from 0 to 2⁶⁴ - 1, or widths are not positive integers [count].
 
     Examples:
-        >>> epoch_plan(5, 2, seed=0, epoch=0, shuffle=False)
-        Plan(full=array([[0, 1],
-               [2, 3]], dtype=int32), rest=array([4], dtype=int32), widths=None)
+        >>> plan = epoch_plan(5, 2, seed=0, epoch=0, shuffle=False)
+        >>> plan.full
+        array([[0, 1],
+               [2, 3]], dtype=int32)
+        >>> plan.rest
+        array([4], dtype=int32)
     """
     check_positive("count", count)
     check_positive("batch_size", batch_size)
