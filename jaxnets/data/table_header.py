@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from jaxnets.arrays import InputError
@@ -69,7 +70,7 @@ def _decide(first: list[str], below: list[list[str]]) -> bool | None:
     columns = [[row[k] for row in others if k < len(row)] for k in range(len(first))]
     pairs = list(zip(first, columns, strict=True))
     texts = [(cell, column) for cell, column in pairs if not (is_number(cell) or is_missing(cell))]
-    names = any(_all_numbers(column) for _, column in texts)
+    names = any(_all_numbers(column) or _recur(column, cell) for cell, column in texts)
     values = any(cell in column for cell, column in texts)
     if names or values:
         return None if names and values else names
@@ -105,6 +106,12 @@ def _numbers(cells: list[str]) -> list[str]:
 def _all_numbers(column: list[str]) -> bool:
     there = [cell for cell in column if not is_missing(cell)]
     return bool(there) and as_numbers(there) is not None
+
+
+def _recur(column: list[str], cell: str) -> bool:
+    """Whether each text of a column occurs in it again, unlike a cell above it."""
+    counts = Counter(column)
+    return len(column) >= _ENOUGH and len(counts) > 1 and min(counts.values()) > 1 > counts[cell]
 
 
 def _has_point(cell: str) -> bool:
