@@ -19,7 +19,7 @@ _cache.mkdir(mode=0o700, parents=True, exist_ok=True)  # kernels are kept where 
 _RESOURCES = _cache.parent / "resources"
 jax.config.update("jax_compilation_cache_dir", str(_cache))
 os.environ["JAXNETS_CACHE"] = str(_cache)  # of the commands that tests run
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 # A shell has what it starts in the background ignore Ctrl-C, which some tests send to programs.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -12,8 +12,9 @@ from pathlib import Path
 import jax
 import pytest
 
-#: Bytes that a process may grow before it gives back what finished tests left in caches.
-GROWTH = 250 * 2**20
+#: Bytes that a process may occupy before it gives back what finished tests left in caches, and
+#: how many it may at least grow between two times.
+MOST, GROWTH = 1350 * 2**20, 100 * 2**20
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -39,7 +40,7 @@ class Memory:
 
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_teardown(self, nextitem):
-        if resident() > self.after + GROWTH and nextitem is not None:
+        if resident() > max(MOST, self.after + GROWTH) and nextitem is not None:
             self.after = give_back()
 
 

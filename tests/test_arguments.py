@@ -334,6 +334,7 @@ def no_work(monkeypatch, tmp_path):
     monkeypatch.setattr("jaxnets.compare.own.compared", start)
     monkeypatch.setattr("jaxnets.sampling._draw", start)
     monkeypatch.setattr("jaxnets.losses.ctc.negative_log_likelihood", start)
+    monkeypatch.setattr("jaxnets.training.storage._QUIET", 0)
 
 
 @pytest.mark.parametrize("path", BUILDERS)

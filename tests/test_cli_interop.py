@@ -104,7 +104,7 @@ def test_inspect_of_a_list_of_weights_that_was_changed(capsys, tmp_path, trained
     (folder / "arrays.json").write_text(json.dumps(about | {"shapes": {"kernel": "f\x1b[2J[1]"}}))
     code, _, err = run(capsys, "inspect", folder)
     assert code == 2
-    assert "which is damaged: arrays.json" in err
+    assert "is damaged: arrays.json" in err
     manifest.write_manifest(folder)
     code, _, err = run(capsys, "inspect", folder)
     assert code == 2

@@ -394,7 +394,7 @@ def test_equal_settings_are_equal_and_hash_equal():
         (lambda: CutMix(1, 3)(PIXELS[0], LABELS, KEY), r"x: expected a batch of images"),
         (lambda: CutMix(-1, 3), "alpha: expected a finite number > 0, got -1"),
         (lambda: Compose(RandomCrop(4))(PIXELS), "key: expected a key, as something is random"),
-        (lambda: augment("crop", PIXELS), "transform: expected a callable, got crop"),
+        (lambda: augment("crop", PIXELS), "transform: expected callables, got str"),
         (lambda: augment(ToFloat(), "x"), "x: expected an array, got x"),
         (lambda: augment(RandomCrop(4), PIXELS), "key: expected a key, as something is random"),
         (lambda: Compose(ToFloat(), Mixup(1, 3))(PIXELS, KEY), "labels: expected to be given thr"),

@@ -446,7 +446,7 @@ def test_what_needs_memory_says_so():
     [
         ({"streaming": 1}, "streaming: expected True or False, got 1"),
         ({"workers": 2}, "workers: expected 0, unless streaming=True, got 2"),
-        ({"streaming": True, "workers": -1}, "workers: expected the number of processes"),
+        ({"streaming": True, "workers": -1}, "workers: expected an integer >= 0, got -1"),
         ({"streaming": True, "standardize": True}, "standardize: expected False, as streaming="),
         ({"streaming": True, "train": "valid"}, "train: expected a split of train, test, got"),
     ],

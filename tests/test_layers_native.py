@@ -247,7 +247,7 @@ def test_training_on_two_devices(by_xla):
 def test_compiled_once_when_asked_for(by_xla, tmp_path):
     """Spoilt kernels are made anew."""
     counted, cache = tmp_path / "compiler", tmp_path / "cache"
-    counted.write_text(f'#!/bin/sh\necho >> {tmp_path}/count\nexec c++ "$@"\n')
+    counted.write_text(f'#!/bin/sh\necho >> {tmp_path}/count\nexec c++ "$@" -O0\n')
     counted.chmod(0o755)
     environment = {"CXX": str(counted), "JAXNETS_CACHE": str(cache)}
 
@@ -286,7 +286,11 @@ def test_vectors_of_64_bytes(tmp_path):
 
 
 def test_nothing_is_kept_where_nothing_is_to_be(tmp_path):
-    environment = {"JAXNETS_CACHE": "off", "HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    quick = tmp_path / "compiler"
+    quick.write_text('#!/bin/sh\nexec c++ "$@" -O0\n')
+    quick.chmod(0o755)
+    places = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
+    environment = {"JAXNETS_CACHE": "off", "CXX": str(quick), **places}
     assert output(STATUS, **environment) == "in use"
     assert not list(tmp_path.rglob("*native-*"))
 

@@ -62,7 +62,7 @@ def folder(tmp_path_factory):
     begun = runs.begin(place, recipe, 0, watching, computing, steps=1)
     run = finished(recipe)
     about = {"network": {"is": "7 parameters", "computes": "0a"}, "versions": {"jax": "1"}}
-    with saving.keeper(begun.saving, about, 0) as keep:
+    with saving.keeper(begun.saving, about, 1, 0, "test_loss") as keep:
         for step in (1, 2):
             losses, counts = [np.ones(step, np.float32)], [np.ones(1, np.int32)]
             journal = saving.Journal({"a": np.ones(3)}, losses, counts, counts, [0])
@@ -203,7 +203,7 @@ def test_a_tampered_encoder_is_refused(own):
 
 
 def test_a_tampered_beginning_is_refused(own):
-    assert refusals(own / "begun.json", lambda: _begun(own)) > 500
+    assert refusals(own / "begun.json", lambda: _begun(own, False)) > 500
 
 
 def signed(folder):

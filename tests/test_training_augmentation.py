@@ -41,6 +41,7 @@ def images(count=40, test=12):
     return Dataset("images", split(count), split(test))
 
 
+NOTHING = optax.set_to_zero()
 SGD = optimizers.sgd(0.1)  # one, so that runs with it share their programs
 
 
@@ -89,6 +90,11 @@ def seen(vary, step, seed=0):
     return got[0]
 
 
+def augmenting(augment):
+    """A program of which only the augmentation matters."""
+    return Program(None, losses.cross_entropy, NOTHING, augment=augment)
+
+
 def test_each_step_augments_differently_and_a_resumed_one_the_same():
     third = seen(VARY, 3)
     assert third.dtype == np.uint8  # before the transform
@@ -104,7 +110,7 @@ def test_augmentation_draws_apart_from_dropout():
             return jax.random.key_data(key).astype(jnp.float32)
 
     state = initialize(MLP((16, 3), rngs=nnx.Rngs(0)), optax.identity(), seed=0)[1]
-    program = Program(None, None, None, augment=Keys())
+    program = augmenting(Keys())
     x = jnp.zeros((2, 1, 1, 1))
     drawn = program.augmented(x, jnp.zeros(2), state.key, state.step)[0]
     dropout = jax.random.split(jax.random.fold_in(state.key, state.step), 2)
@@ -129,7 +135,7 @@ def test_mixed_labels_are_learned_and_counted_by_the_heavier_class(mixing):
     run = train(augment=mixing, epochs=1, optimizer=optimizers.sgd(0.0), batch_size=40)
     data, state = images().train, run.state
     order = epoch_plan(40, 40, seed=0, epoch=0).full[0]
-    program = Program(None, None, None, augment=mixing)
+    program = augmenting(mixing)
     state = dataclasses.replace(state, step=jnp.zeros((), jnp.int32))
     x, targets = jax.jit(program.augmented)(
         data.inputs[order], data.labels[order], state.key, state.step
@@ -146,10 +152,10 @@ def test_mixed_labels_are_learned_and_counted_by_the_heavier_class(mixing):
 def test_a_program_with_augmentation_is_compiled_once():
     def program():
         vary = Compose(RandomCrop((4, 4), padding=(2, 2)), RandomHorizontalFlip(0.5))
-        return Program(None, None, None, augment=vary)
+        return augmenting(vary)
 
-    assert program() == Program(None, None, None, augment=VARY)
-    assert hash(program()) == hash(Program(None, None, None, augment=VARY))
+    assert program() == augmenting(VARY)
+    assert hash(program()) == hash(augmenting(VARY))
 
 
 @pytest.mark.parametrize(

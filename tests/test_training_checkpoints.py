@@ -25,6 +25,7 @@ from jaxnets import losses
 from jaxnets.data import ToFloat
 from jaxnets.training import evaluate, initialize, storage
 from jaxnets.training.checkpoints import Checkpoints, read, steps
+from tests import tier
 from tests.pages import blocks
 
 DTYPES = """
@@ -501,11 +502,12 @@ def test_a_folder_that_vanishes_is_an_error_and_is_not_made_again(tmp_path):
 
 
 def test_a_run_that_is_killed_at_any_moment_leaves_whole_checkpoints(tmp_path):
-    command = [sys.executable, "-m", "tests.killed_run", "3"]
+    kills = tier.by_tier(3, 25)
+    command = [sys.executable, "-m", "tests.killed_run", str(kills)]
     root = Path(__file__).parent.parent
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=40 * kills)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("is found and whole\n") == 3
+    assert done.stdout.count("is found and whole\n") == kills
 
 
 def test_the_python_of_the_page_on_checkpoints_runs(tmp_path):

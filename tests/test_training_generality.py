@@ -61,11 +61,12 @@ def test_labels_that_are_ignored_are_no_fault(ignored):
 
 
 def test_a_label_that_is_no_class_is_seen_before_training():
-    with pytest.raises(ValueError, match=r"data.train.labels: expected classes in \[0, 1\]"):
-        train(linear(2), CLASSES)
-    # through a function of the user's own it is seen when it has made the loss NaN
+    for loss in (losses.cross_entropy, lambda *given: losses.cross_entropy(*given)):
+        with pytest.raises(ValueError, match=r"data.train.labels: expected classes in \[0, 1\]"):
+            train(linear(2), CLASSES, loss)
+    # where a function of the user's own changes the labels, it is seen by the loss that is NaN
     with pytest.raises(NonFiniteLossError, match="or inputs or labels are not what the loss takes"):
-        train(linear(2), CLASSES, lambda outputs, labels: losses.cross_entropy(outputs, labels))
+        train(linear(2), CLASSES, lambda outputs, labels: losses.cross_entropy(outputs, labels + 0))
 
 
 def test_outputs_may_be_a_structure():

@@ -160,7 +160,7 @@ def test_a_batch_is_cut_into_parts_in_order():
         (100, "shard_map", "devices: expected at most .*, the CPU devices .*got 100"),
         ([], "shard_map", "devices: expected a number, or a sequence of jax.Device"),
         ("two", "shard_map", "devices: expected a number, or a sequence of jax.Device"),
-        (1, "ddp", "parallel: expected one of shard_map, pmap, got 'ddp'"),
+        (1, "ddp", "parallel: expected one of shard_map, pmap, got ddp"),
     ],
 )
 def test_bad_devices_are_named(devices, parallel, message):

@@ -22,9 +22,10 @@ from jaxnets.interop import (
     to_torch_optimizer,
 )
 from jaxnets.models import RecurrentClassifier
+from tests import tier
 from tests.parity.oracle import images_last, relative_difference
 
-BEFORE, AFTER = 7, 50
+BEFORE, AFTER = 7, tier.by_tier(20, 50)
 TOLERANCE = {"float64": 1e-9, "float32": 1e-5}
 
 

@@ -1,6 +1,7 @@
 """Examples that are read by their numbers, and parts of them put together."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,7 +73,8 @@ def _pair(source: Any, number: int) -> tuple[np.ndarray, np.ndarray]:
     try:
         inputs, label = source[number]
     except (TypeError, ValueError, LookupError) as error:
-        if isinstance(error, InputError):
+        own = isinstance(error, KeyError) and not isinstance(source, Mapping)
+        if isinstance(error, InputError) or own:  # of code that looks something up elsewhere
             raise
         got = f"{type(error).__name__}: {error}"
         raise InputError(f"example {number}", "(input, label) for its number", got) from error
