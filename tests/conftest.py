@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import sys
 from pathlib import Path
 
 import hypothesis
@@ -20,6 +21,10 @@ _RESOURCES = _cache.parent / "resources"
 jax.config.update("jax_compilation_cache_dir", str(_cache))
 os.environ["JAXNETS_CACHE"] = str(_cache)  # of the commands that tests run
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+# Some hundred processes import the package: without its bytecode each compiles it anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # A shell has what it starts in the background ignore Ctrl-C, which some tests send to programs.
 signal.signal(signal.SIGINT, signal.default_int_handler)

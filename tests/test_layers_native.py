@@ -17,6 +17,7 @@ from jaxnets.layers import native
 from jaxnets.layers.native import recurrence
 from jaxnets.models import RecurrentClassifier
 from jaxnets.training.fingerprint import _digest
+from tests import quick_compilation
 from tests.kernels import assert_close, calls
 
 KINDS = [layers.LSTM, layers.GRU]
@@ -224,7 +225,11 @@ STATUS = "from jaxnets.layers import native; print(native.status())"
 def output(script, **environment):
     command = [sys.executable, "-c", script]
     done = subprocess.run(
-        command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300
+        command,
+        env={**quick_compilation.environment(), **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

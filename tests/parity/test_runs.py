@@ -20,7 +20,7 @@ from jaxnets.data import Compose, Dataset, ImageRows, Normalize, Split, ToFloat,
 from jaxnets.interop import rules
 from jaxnets.models import MLP, ImageClassifier, LeNet, LinearRegression, RecurrentClassifier
 from jaxnets.training import fit, predict
-from tests import tier
+from tests import resources, tier
 from tests.parity.oracle import copy_weights, record, relative_difference
 
 BATCH = 64
@@ -174,6 +174,12 @@ def in_torch(run: Run, dtype, steps: int):
     return np.array(torch_losses), network
 
 
+@pytest.fixture(autouse=True)
+def room():
+    """These runs take some hundred megabytes, which earlier tests may have left in caches."""
+    resources.give_back()
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_losses_and_parameters_equal_torchs_in_float64(name):
     run = RUNS[name]
@@ -195,11 +201,11 @@ def test_losses_and_parameters_equal_torchs_in_float64(name):
 
 @pytest.mark.parametrize("name", ["mlp", "lenet", "lstm"])
 def test_predictions_after_training_in_float32_agree_with_torchs(name):
-    run, steps = RUNS[name], 300
+    run, steps, learned = RUNS[name], 300, 0.85
     if name == "mlp":
         steps = tier.by_tier(300, 938)
     if name == "lstm":
-        layers = tier.by_tier(1, 2)
+        layers, steps, learned = tier.by_tier((1, 200, 0.7), (2, 300, 0.85))
         build = _recurrent(hidden_dim=128, n_layers=layers, output_dim=10)
         run = dataclasses.replace(run, build=build)
     result, _, network = both(run, np.float32, steps)
@@ -222,7 +228,7 @@ def test_predictions_after_training_in_float32_agree_with_torchs(name):
         assert bar > 0.985
         theirs = exact
     assert (ours == theirs).mean() >= bar
-    assert (ours == test.labels).mean() > 0.85
+    assert (ours == test.labels).mean() > learned
 
 
 def predictions_of(network, run, test, dtype=np.float32):
