@@ -14,7 +14,7 @@ import pytest
 
 #: Bytes that a process may occupy before it gives back what finished tests left in caches, and
 #: how many it may at least grow between two times.
-MOST, GROWTH = 1200 * 2**20, 120 * 2**20
+MOST, GROWTH = 1330 * 2**20, 80 * 2**20
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
