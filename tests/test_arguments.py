@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import torch
 from flax import nnx
 
 from jaxnets import compare, data, interop, layers, losses, optimizers, recipes, training
@@ -300,7 +301,6 @@ def bad_values():
 
 @functools.cache
 def torch_values():
-    torch = pytest.importorskip("torch")
     layer = torch.nn.Linear(2, 3)
     gradients = torch.ones(4, 2, requires_grad=True)
     return [gradients, layer, torch.optim.SGD(layer.parameters()), torch.nn.MSELoss()]

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from flax import nnx
 
 from jaxnets.arrays import (
@@ -99,7 +100,7 @@ def test_what_came_is_shown_in_few_words(value, got):
 
 
 def test_a_tensor_of_pytorch_is_shown_by_its_shape():
-    tensor = pytest.importorskip("torch").ones(2, 3)
+    tensor = torch.ones(2, 3)
     assert shown(tensor) == "a torch Tensor torch.float32[2, 3]"
 
 
@@ -294,7 +295,7 @@ def test_an_array_that_jax_has_not_is_named_with_the_remedy(array, got):
 
 
 def test_a_tensor_is_named_with_the_remedy():
-    tensor = pytest.importorskip("torch").ones(2, requires_grad=True)
+    tensor = torch.ones(2, requires_grad=True)
     with pytest.raises(ValueError, match=r"got a torch Tensor .*detach\(\).cpu\(\).numpy\(\)"):
         check_floats("x", tensor, ("n",))
     with pytest.raises(ValueError, match=r"got a torch Tensor .*detach\(\).cpu\(\).numpy\(\)"):
@@ -302,7 +303,6 @@ def test_a_tensor_is_named_with_the_remedy():
 
 
 def test_a_function_is_no_class_and_none_of_pytorchs():
-    torch = pytest.importorskip("torch")
     assert check_function("loss", abs, "a function") is abs
     for value, got in [(3, "3"), (int, "<class 'int'>"), (torch.relu, "PyTorch's <built-in")]:
         with pytest.raises(ValueError, match=f"loss: expected a function, got {got}"):

@@ -51,7 +51,7 @@ def predict_command(run: Path, **flags: Any) -> None:
 
     An image of another size is resized: the largest middle part of the right proportions.
 
-    A network on text takes each TEXT as it stands; a language model goes on after --prompt. Each
+    A network on text takes each TEXT as it is; a language model continues --prompt. Each
     TABLE is a file with the columns that a network on a table was trained on, or - for standard
     input. A series is forecast from its last rows.
     """

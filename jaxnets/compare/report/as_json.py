@@ -55,7 +55,7 @@ def read(path: Path | str) -> Comparison:
             return _comparison(held)
     except WRONG as error:
         raise InputError("path", expected, f"{str(path)!r}: {reason(error)}") from error
-    raise InputError("path", expected, f"{str(path)!r}, which is none")
+    raise InputError("path", expected, f"{str(path)!r}, which is not one")
 
 
 def _comparison(held: dict[str, Any]) -> Comparison:
