@@ -286,7 +286,7 @@ def as_array(argument: str, value: Any) -> jax.Array:
     """The value as an array of JAX.
 
     Raises:
-        InputError: if it is none, or JAX's dtype does not hold its numbers.
+        InputError: if it is not an array, or JAX's dtype does not hold its numbers.
     """
     if isinstance(value, np.ndarray):
         check_usable(argument, "an array", value)
@@ -303,7 +303,7 @@ def as_host_array(argument: str, value: Any) -> np.ndarray:
     """The value, which may be a list of numbers, as an array of NumPy.
 
     Raises:
-        InputError: if it is none that JAX computes with.
+        InputError: if it is not an array that JAX computes with.
     """
     if isinstance(value, list | tuple):
         try:
@@ -483,7 +483,7 @@ def check_path(argument: str, value: Any, expected: str = "a path") -> Path:
     """A path in words or as an object; a number would be an open file's.
 
     Raises:
-        InputError: if it is none.
+        InputError: if it is not a path.
     """
     path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(path, str) or not path or "\0" in path:

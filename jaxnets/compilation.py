@@ -92,7 +92,7 @@ def _default() -> Path:
 
 
 def _make(path: Path) -> None:
-    """Makes a folder, and those it lies in, for this user alone whatever the umask."""
+    """Makes a folder and its parents, for this user alone whatever the umask."""
     for missing in reversed([one for one in (path, *path.parents) if not one.exists()]):
         with contextlib.suppress(FileExistsError):
             missing.mkdir(mode=stat.S_IRWXU)

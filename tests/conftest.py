@@ -30,7 +30,7 @@ sys.dont_write_bytecode = False
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile(
-    "jaxnets", max_examples=10, deadline=None, derandomize=True, print_blob=True
+    "jaxnets", max_examples=20, deadline=None, derandomize=True, print_blob=True
 )
 hypothesis.settings.register_profile(
     "thorough", hypothesis.settings.get_profile("jaxnets"), max_examples=200

@@ -203,12 +203,11 @@ def test_losses_and_parameters_equal_torchs_in_float64(name):
 
 @pytest.mark.parametrize("name", ["mlp", "lenet", "lstm"])
 def test_predictions_after_training_in_float32_agree_with_torchs(name):
-    run, steps, learned = RUNS[name], 300, 0.85
+    run, steps = RUNS[name], 300
     if name == "mlp":
         steps = tier.by_tier(300, 938)
     if name == "lstm":
-        layers, steps, learned = tier.by_tier((1, 200, 0.7), (2, 300, 0.85))
-        build = _recurrent(hidden_dim=128, n_layers=layers, output_dim=10)
+        build = _recurrent(hidden_dim=128, n_layers=tier.by_tier(1, 2), output_dim=10)
         run = dataclasses.replace(run, build=build)
     result, _, network = both(run, np.float32, steps)
     test = load("mnist").test.take(tier.by_tier(2_500, 10_000))
@@ -230,7 +229,7 @@ def test_predictions_after_training_in_float32_agree_with_torchs(name):
         assert bar > 0.985
         theirs = exact
     assert (ours == theirs).mean() >= bar
-    assert (ours == test.labels).mean() > learned
+    assert (ours == test.labels).mean() > 0.85
 
 
 def predictions_of(network, run, test, dtype=np.float32):
