@@ -39,12 +39,12 @@ from jaxnets import losses, optimizers
 from jaxnets.data import Split
 from jaxnets.data.batching import epoch_plan
 from jaxnets.models import MLP, LeNet, RecurrentClassifier
+from jaxnets.training import initialize, minimize, supervised
 from jaxnets.training.batches import cut
 from jaxnets.training.compiled import Compiled
 from jaxnets.training.epoch import train_steps
 from jaxnets.training.evaluation import checked_feed
 from jaxnets.training.placement import Placement, place
-from jaxnets.training.state import Program, initialize
 
 RESULTS = Path(__file__).parent / "results" / "scaling.json"
 PACKAGES = ("jaxnets", "jax", "flax", "optax", "numpy")
@@ -149,16 +149,16 @@ def prepared(network: str, batch: int, placement: Placement) -> Callable[[], Non
     draw = np.random.default_rng(0)
     inputs = draw.normal(size=(steps * batch, *shape)).astype(np.float32)
     split = Split(inputs, draw.integers(10, size=len(inputs)).astype(np.int32))
-    graphdef, state = initialize(build(nnx.Rngs(0)), OPTIMIZER, seed=0)
-    program = Program(graphdef, losses.cross_entropy, OPTIMIZER, shards=placement.shards)
-    feed = checked_feed("data", split, program, state, placement)
+    step = minimize(supervised(losses.cross_entropy), OPTIMIZER)
+    state = initialize(build(nnx.Rngs(0)), step)
+    feed = checked_feed("data", split, step.evaluation, state, placement)
     plan = epoch_plan(len(split), batch, seed=0, epoch=0)
     pieces = cut(plan, room=feed.room(plan.steps, batch))
-    compiled, states = Compiled(program, placement), [placement.place(state)]
+    compiled, states = Compiled(placement), [placement.place(state)]
 
     def run() -> None:
         for piece, batches in zip(pieces, feed.batches(pieces), strict=True):
-            after, measured = compiled.run(train_steps, batch, states.pop(), batches, piece.count)
+            after, measured = compiled.run(train_steps, step, states.pop(), batches, piece.count)
             states.append(after)
         jax.block_until_ready(measured)
 

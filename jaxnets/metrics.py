@@ -1,7 +1,11 @@
 """How good the outputs are: counts that can be added up over batches and divided once."""
 
+import dataclasses
+from typing import Any, Protocol
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxnets.arrays import (
     ArrayLike,
@@ -12,6 +16,78 @@ from jaxnets.arrays import (
     check_positive,
     describe,
 )
+
+
+class Metric(Protocol):
+    """What one batch adds to a metric: a pytree of arrays, and how those of many are combined.
+
+    A training step returns one of these for each name. A number stands for ``Mean``, a pair
+    (total, count) for ``Ratio``.
+    """
+
+    def over(self) -> Any:
+        """The metric over all batches.
+
+        ``self`` then holds NumPy arrays with a leading axis of batches, [batches, …].
+
+        Returns:
+            A float, or an array where the metric has several numbers.
+        """
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Mean:
+    """A mean over the examples of a batch.
+
+    Attributes:
+        value: the batch's mean, of any shape.
+        count: how many examples the batch has.
+    """
+
+    value: Any
+    count: Any
+
+    def over(self) -> Any:
+        """The mean over the examples of all batches."""
+        return _number(_average(self.value, self.count))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Ratio:
+    """Two sums over a batch, the first of which is divided by the second.
+
+    Attributes:
+        total: the numerator, of any shape.
+        count: the denominator, a scalar or of the numerator's shape.
+    """
+
+    total: Any
+    count: Any
+
+    def over(self) -> Any:
+        """The ratio of the sums over all batches; NaN where nothing was counted."""
+        total, count = (_sum(part) for part in (self.total, self.count))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return _number(np.asarray(total / count))
+
+
+def _sum(array: Any) -> Any:
+    array = np.asarray(array)
+    wide = np.int64 if array.dtype.kind in "biu" else np.float64
+    return array.sum(axis=0, dtype=wide)
+
+
+def _average(values: Any, weights: Any) -> np.ndarray:
+    values, weights = np.asarray(values, np.float64), np.asarray(weights, np.float64)
+    if not weights.sum():
+        return np.full(values.shape[1:], np.nan)
+    return np.average(values, axis=0, weights=weights)
+
+
+def _number(array: Any) -> Any:
+    return array if np.ndim(array) else float(array)
 
 
 def correct(

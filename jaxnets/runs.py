@@ -55,7 +55,7 @@ from jaxnets.training import (
 from jaxnets.training.evaluation import check_model
 from jaxnets.training.folders import new_folder
 from jaxnets.training.progress import describe as describe_epoch
-from jaxnets.training.records import RECORD, TEXT, WEIGHTS, Task, check_record
+from jaxnets.training.records import RECORD, TEXT, WEIGHTS, Task
 from jaxnets.training.weights import check_weights, load_weights, sizes
 
 #: The record of a run that saves while it trains.
@@ -526,10 +526,8 @@ def _trained(
 
 
 def _history(record: dict[str, Any]) -> tuple[EpochRecord, ...]:
-    history = tuple(EpochRecord(**epoch) for epoch in record.get("history", ()))
-    for place, epoch in enumerate(history, start=1):
-        check_record(epoch, place)
-    return history
+    rows = enumerate(record.get("history", ()), start=1)
+    return tuple(EpochRecord.of_row(row, place) for place, row in rows)
 
 
 def _restored(record: dict[str, Any]) -> int | None:

@@ -4,7 +4,7 @@ import contextlib
 import math
 import os
 from collections.abc import Mapping
-from typing import Any, get_args
+from typing import Any
 
 import click
 import jax
@@ -13,12 +13,11 @@ from jaxnets.arrays import check_bool, check_choice, check_integer, check_positi
 from jaxnets.commands.flags import added
 from jaxnets.compare.torch_side import visible_cores
 from jaxnets.training import Sharding
-from jaxnets.training.placement import Parallel, place
+from jaxnets.training.placement import place
 
 #: How a run computes that is told nothing; ``devices`` None is for those that ``fit`` would take.
 _DEFAULTS = {
     "devices": None,
-    "parallel": "shard_map",
     "model_devices": 1,
     "fsdp": False,
     "accumulate": 1,
@@ -29,11 +28,6 @@ _MOST_DEVICES = 2**16  # a record that says more was not written by us
 _FLAGS = (
     click.option(
         "--devices", type=int, help="How many devices share each batch, those of all processes."
-    ),
-    click.option(
-        "--parallel",
-        type=click.Choice(get_args(Parallel)),
-        help="How they do so.  [default: shard_map]",
     ),
     click.option(
         "--model-devices",
@@ -90,7 +84,6 @@ def check(computing: Mapping[str, Any]) -> None:
     for name in ("devices", "model_devices", "accumulate"):
         if values[name] is not None or name != "devices":
             check_integer(name, values[name], least=1, most=_MOST_DEVICES)
-    check_choice("parallel", values["parallel"], get_args(Parallel))
     check_bool("fsdp", values["fsdp"])
     if values["compute_dtype"] is not None:
         check_choice("compute_dtype", values["compute_dtype"], _DTYPES)
@@ -123,26 +116,26 @@ def settled(given: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, An
         ValueError: if the devices are not there, or ``model_devices`` is no divisor of them.
         UsageError: if flags do not go together.
     """
-    chosen = {**_DEFAULTS, **before, **given}
+    known = {name: before[name] for name in before.keys() & _DEFAULTS.keys()}
+    chosen = {**_DEFAULTS, **known, **given}
     if "devices" not in given and before:
         chosen["devices"] = _still_there(before["devices"])
-    devices = place(chosen["devices"], chosen["parallel"]).devices
+    devices = place(chosen["devices"]).devices
     chosen["devices"] = len(devices)
     if "model_devices" not in given:
         chosen["model_devices"] = math.gcd(len(devices), chosen["model_devices"])
     sharding = _sharding(chosen)
     if sharding is not None:
-        if chosen["parallel"] == "pmap" or jax.process_count() > 1:
-            expected = "one process, and no --parallel pmap"
-            raise click.UsageError(f"--model-devices and --fsdp need {expected}.")
-        sharding.placement(devices)
+        if jax.process_count() > 1:
+            raise click.UsageError("--model-devices and --fsdp need one process.")
+        place(devices, sharding)
     _tell({name for name in before if name not in given}, before, chosen)
     return chosen
 
 
 def fit_options(chosen: Mapping[str, Any]) -> dict[str, Any]:
     """What ``fit`` is to be told."""
-    plain = ("devices", "parallel", "accumulate", "compute_dtype")
+    plain = ("devices", "accumulate", "compute_dtype")
     return {name: chosen[name] for name in plain} | {"sharding": _sharding(chosen)}
 
 

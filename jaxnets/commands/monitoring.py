@@ -10,9 +10,9 @@ from jaxnets.arrays import InputError, check_choice, check_positive
 from jaxnets.commands.flags import PathArgument, added
 from jaxnets.data import Dataset
 from jaxnets.training import Callback, EarlyStopping
+from jaxnets.training.minimize import NonFinite
 from jaxnets.training.monitoring import JsonLines, Profile, TensorBoard, has_images
 from jaxnets.training.records import Metric
-from jaxnets.training.settings import NonFinite
 
 _IMAGES = 16
 _FLAGS = (
@@ -39,8 +39,9 @@ _FLAGS = (
     ),
     click.option(
         "--metric",
-        type=click.Choice(get_args(Metric)),
-        help="By what an epoch is the best, to stop, to restore and to keep.  [default: test_loss]",
+        metavar="NAME",
+        help="By what an epoch is the best, such as test_accuracy, to stop, to restore and to keep.  "
+        "[default: test_loss]",
     ),
     click.option(
         "--non-finite",

@@ -15,8 +15,9 @@ from jaxnets.arrays import InputError
 from jaxnets.data import Dataset, Split, epoch_plan
 from jaxnets.data.batching import Plan
 from jaxnets.data.transforms import Augmentation, Transform, augment
-from jaxnets.training.evaluation import loss_adds_up
-from jaxnets.training.state import AUGMENTATION, Loss
+from jaxnets.metrics import Mean, Ratio
+from jaxnets.training.labels import Loss, adds_up
+from jaxnets.training.state import DRAWS
 
 _CHUNK = 10_000  # examples that are transformed at a time
 
@@ -86,8 +87,16 @@ class Experiment:
     @functools.cached_property
     def adds_up(self) -> bool:
         """Whether the loss is a sum over the examples of a batch, and not a mean."""
+        inputs, labels = self.train.gather(np.zeros(2, np.int32))
         model = self.build(0)
-        return loss_adds_up(model, self.train, self.loss, self.transform)
+        model.eval()
+        outputs = jax.eval_shape(model, self.inputs(inputs))
+        return adds_up(self.loss, outputs, labels)
+
+    def mean_loss(self, losses: np.ndarray, sizes: np.ndarray) -> float:
+        """The mean loss over the examples, from the losses of batches of these sizes."""
+        kind = Ratio if self.adds_up else Mean
+        return float(kind(losses, sizes).over())
 
     def plan(self, seed: int, epoch: int) -> Plan:
         """The batches of an epoch, in the order in which ``fit`` takes them."""
@@ -129,7 +138,7 @@ def canonical(array: np.ndarray) -> np.ndarray:
 def _augmented(
     augmentation: Augmentation, inputs: Any, labels: Any, seed: int, step: int
 ) -> tuple[jax.Array, jax.Array]:
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), AUGMENTATION), step)
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), DRAWS), step)
     return _varied(augmentation, jnp.asarray(inputs), jnp.asarray(labels), key)
 
 

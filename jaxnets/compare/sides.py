@@ -12,9 +12,10 @@ from jaxnets import losses
 from jaxnets.compare.experiment import Experiment
 from jaxnets.compare.records import Side
 from jaxnets.data.batching import Plan
-from jaxnets.training.classes import IGNORED, OF_CLASSES, OF_QUANTITIES, unwrapped
+from jaxnets.metrics import Ratio
+from jaxnets.training.labels import IGNORED, OF_CLASSES, OF_QUANTITIES, unwrapped
 from jaxnets.training.progress import Reporter
-from jaxnets.training.records import EpochRecord, mean_loss, share
+from jaxnets.training.records import EpochRecord
 
 EVALUATED = 1000  # test examples at a time, as ``fit`` has them
 _PIECES = 16  # in which an epoch is reported
@@ -72,12 +73,13 @@ def train(other: Other, training: Training, this: Experiment, seed: int, report:
     for number in range(this.epochs):
         lost, seconds = training.epoch(number, report.advance)
         steps.append(lost)
-        means.append(mean_loss(lost, sizes(this.plan(seed, number)), this.adds_up))
+        means.append(this.mean_loss(lost, sizes(this.plan(seed, number))))
         test, outputs = training.evaluate()
         found = predicted(outputs, this)
         tests.append(test)
         scores.append(None if found is None else accuracy(found, this))
-        report.epoch(EpochRecord(number + 1, means[-1], None, test, scores[-1], seconds))
+        tested = {"loss": test} | ({} if scores[-1] is None else {"accuracy": scores[-1]})
+        report.epoch(EpochRecord(number + 1, {"loss": means[-1]}, tested, seconds))
     return Side(
         framework=other.framework,
         seed=seed,
@@ -130,7 +132,8 @@ def accuracy(found: np.ndarray, this: Experiment) -> float:
     counts = np.full(labels.shape, True)
     if function in OF_CLASSES:
         counts = labels != options.get("ignore_index", IGNORED)
-    return share(int(np.sum((found == labels) & counts)), int(np.sum(counts)))
+    right = np.sum((found == labels) & counts)
+    return float(Ratio(right[None], np.sum(counts)[None]).over())
 
 
 class Clock:

@@ -17,7 +17,7 @@ from jaxnets.compare.sides import EVALUATED, Advance, Clock, together
 from jaxnets.data.batching import Plan
 from jaxnets.interop import to_torch
 from jaxnets.optional import require
-from jaxnets.training.classes import unwrapped
+from jaxnets.training.labels import unwrapped
 
 _TRIED = 20  # steps with each number of threads
 

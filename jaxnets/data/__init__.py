@@ -3,7 +3,7 @@
 from jaxnets.data import cifar, from_tfds, idx, mnist, synthetic, text
 from jaxnets.data.batching import Plan, bucketed, epoch_plan
 from jaxnets.data.bundled import DATASETS
-from jaxnets.data.dataset import Dataset, ElementSpec, Split
+from jaxnets.data.dataset import Dataset, Draws, ElementSpec, Split
 from jaxnets.data.loading import load
 from jaxnets.data.series import windows
 from jaxnets.data.splitting import hold_out
@@ -45,6 +45,7 @@ __all__ = [
     "Compose",
     "CutMix",
     "Dataset",
+    "Draws",
     "ElementSpec",
     "ImageRows",
     "Mixup",

@@ -1,13 +1,21 @@
 """What a data set is: examples and labels on the host, in a training and a test split."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxnets.arrays import InputError, check_fits, check_usable, describe, shortened
-from jaxnets.data.spec import ElementSpec, describe_examples
+from jaxnets.arrays import (
+    InputError,
+    check_fits,
+    check_positive,
+    check_usable,
+    describe,
+    shortened,
+)
+from jaxnets.data.spec import ElementSpec, describe_examples, described
 from jaxnets.data.streaming import Examples, StreamedSplit
 from jaxnets.data.streaming.examples import check_count
 
@@ -17,9 +25,11 @@ class Split(Examples):
     """Examples and their labels, as NumPy arrays on the host.
 
     Args:
-        inputs: the examples, [N, ...], of any integer, boolean or floating dtype.
+        inputs: the examples, [N, ...], of any integer, boolean or floating dtype; or a tuple or
+            dictionary of such arrays, which are the arguments of the model's call.
         labels: class numbers from 0, integers [N] (or [N, ...], one for each position), and any
-            number that the loss ignores; or values to predict, [N, ...].
+            number that the loss ignores; or values to predict, [N, ...]; or a tuple or dictionary
+            of such arrays; None for no labels.
 
     Raises:
         InputError: if an array is not a NumPy array of numbers with a batch axis, the lengths
@@ -27,22 +37,48 @@ class Split(Examples):
             takes.
     """
 
-    inputs: np.ndarray
-    labels: np.ndarray
+    inputs: Any
+    labels: Any = None
 
     def __post_init__(self) -> None:
-        """Checks the two arrays."""
-        _check_array("inputs", self.inputs, kinds="buif")
-        _check_array("labels", self.labels, kinds="uif")
-        if len(self.inputs) == 0:
-            raise InputError("inputs", "at least one example", describe(self.inputs))
-        if len(self.labels) != len(self.inputs):
-            expected = f"{len(self.inputs)} labels, one for each example"
-            raise InputError("labels", expected, describe(self.labels))
+        """Checks the arrays."""
+        for name, array in self.named("inputs", self.inputs).items():
+            _check_array(name, array, kinds="buif")
+            if len(array) == 0:
+                raise InputError(name, "at least one example", describe(array))
+            if len(array) != len(self):
+                expected = f"{len(self)} examples, as the other inputs have"
+                raise InputError(name, expected, describe(array))
+        labels = {} if self.labels is None else self.named("labels", self.labels)
+        for name, array in labels.items():
+            _check_array(name, array, kinds="uif")
+            if len(array) != len(self):
+                expected = f"{len(self)} labels, one for each example"
+                raise InputError(name, expected, describe(array))
+
+    @staticmethod
+    def named(argument: str, column: Any) -> dict[str, Any]:
+        """The arrays of a column by name, such as ``inputs``, ``inputs[0]`` or ``inputs.image``.
+
+        Raises:
+            InputError: if a tuple or dictionary has no array, or a name that is no identifier.
+        """
+        if isinstance(column, dict):
+            for name in column:
+                if not isinstance(name, str) or not name.isidentifier():
+                    raise InputError(argument, "names such as 'image'", name)
+            arrays = {f"{argument}.{name}": column[name] for name in sorted(column)}
+        elif isinstance(column, tuple):
+            arrays = {f"{argument}[{place}]": array for place, array in enumerate(column)}
+        else:
+            return {argument: column}
+        if not arrays:
+            raise InputError(argument, "at least one array", "none")
+        return arrays
 
     def __len__(self) -> int:
         """The number of examples."""
-        return len(self.inputs)
+        return len(next(iter(self.named("inputs", self.inputs).values())))
 
     def __repr__(self) -> str:
         return f"Split of {self.described()}"
@@ -52,22 +88,28 @@ class Split(Examples):
         return describe_examples(len(self), self.spec)
 
     @property
+    def columns(self) -> dict[str, Any]:
+        """The columns by name: ``inputs``, and ``labels`` if there are any."""
+        own = {"inputs": self.inputs}
+        return own if self.labels is None else {**own, "labels": self.labels}
+
+    @property
     def spec(self) -> ElementSpec:
         """The shape and dtype of one example and of its label."""
-        arrays = (self.inputs, self.labels)
-        return ElementSpec(*(jax.ShapeDtypeStruct(a.shape[1:], a.dtype) for a in arrays))
+        spec = _spec_of(self.inputs), _spec_of(self.labels)
+        return ElementSpec(*spec)
 
-    def gather(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def gather(self, rows: np.ndarray) -> tuple[Any, Any]:
         """The inputs and labels of examples, by their numbers."""
-        return self.inputs[rows], self.labels[rows]
+        return self._each(lambda array: array[rows])
 
-    def known_labels(self) -> np.ndarray:
+    def known_labels(self) -> Any:
         """The labels."""
         return self.labels
 
     def chosen(self, numbers: np.ndarray) -> "Split":
         """The examples with these numbers, integers [n]."""
-        return Split(self.inputs[numbers], self.labels[numbers])
+        return Split(*self.gather(numbers))
 
     def take(self, n: int) -> "Split":
         """The first n examples.
@@ -79,7 +121,7 @@ class Split(Examples):
             InputError: if n is not an integer in that range.
         """
         check_count("n", n, len(self))
-        return Split(self.inputs[:n], self.labels[:n])
+        return Split(*self._each(lambda array: array[:n]))
 
     def between(self, start: int, stop: int) -> "Split":
         """The examples from one number up to another.
@@ -94,7 +136,68 @@ class Split(Examples):
         if not 0 <= start < stop <= len(self):
             expected = f"a range within the {len(self)} examples"
             raise InputError("start and stop", expected, f"{start} to {stop}")
-        return Split(self.inputs[start:stop], self.labels[start:stop])
+        return Split(*self._each(lambda array: array[start:stop]))
+
+    def _each(self, function: Callable[[np.ndarray], np.ndarray]) -> tuple[Any, Any]:
+        return jax.tree.map(function, self.inputs), jax.tree.map(function, self.labels)
+
+
+def _spec_of(column: Any) -> Any:
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), column)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Training that makes its own data: a number of steps in place of examples.
+
+    The objective is given a batch without columns, and draws from its key.
+
+    Args:
+        steps: how many steps an epoch has.
+
+    Raises:
+        InputError: if that is no positive integer.
+    """
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        """Checks the number."""
+        check_positive("steps", self.steps)
+
+    def __len__(self) -> int:
+        """The number of steps."""
+        return self.steps
+
+    def described(self) -> str:
+        """What they are, in words."""
+        return f"{self.steps:,} steps that draw their own data"
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """None."""
+        return {}
+
+    @property
+    def spec(self) -> ElementSpec:
+        """Nothing, for inputs and for labels."""
+        return ElementSpec(None, None)
+
+    def known_labels(self) -> None:
+        """None."""
+        return
+
+
+#: What can be trained on.
+AnySplit = Split | StreamedSplit | Draws
+
+
+def check_split(argument: str, split: Any) -> None:
+    """Raises unless a split is one."""
+    if not isinstance(split, AnySplit):
+        kind = f"the class {split.__name__}" if isinstance(split, type) else None
+        got = kind or f"a {type(split).__name__}"
+        raise InputError(argument, "a Split or a StreamedSplit", got)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -103,9 +206,9 @@ class Dataset:
 
     Args:
         name: what it is called, such as ``mnist``.
-        train: the examples to learn from: a ``Split``, or a ``StreamedSplit`` that reads them as
-            they are used.
-        test: the examples to be judged by, likewise; the same shapes and dtypes.
+        train: the examples to learn from: a ``Split``, a ``StreamedSplit`` that reads them as they
+            are used, or ``Draws``.
+        test: the examples to be judged by, likewise; the same shapes and dtypes. None for no test.
         class_names: the name of each class in the order of its number, or None if there are none.
         origin: where it was found, in words, or None.
 
@@ -116,8 +219,8 @@ class Dataset:
     """
 
     name: str
-    train: Split | StreamedSplit
-    test: Split | StreamedSplit
+    train: AnySplit
+    test: Any = None
     class_names: tuple[str, ...] | None = None
     origin: str | None = None
 
@@ -126,15 +229,18 @@ class Dataset:
         if not isinstance(self.name, str) or not self.name:
             raise InputError("name", "a non-empty string", self.name)
         for name, split in (("train", self.train), ("test", self.test)):
-            if not isinstance(split, Split | StreamedSplit):
+            if not isinstance(split, AnySplit) and (split is not None or name == "train"):
                 raise InputError(name, "a Split or a StreamedSplit", type(split).__name__)
-        for kind, spec, expected in zip(self.spec._fields, self.test.spec, self.spec, strict=True):
-            if spec != expected:
-                wanted = f"{describe(expected)} for each example, as in train"
-                raise InputError(f"test {kind}", wanted, describe(spec))
+        if self.test is not None:
+            for kind, spec, expected in zip(
+                self.spec._fields, self.test.spec, self.spec, strict=True
+            ):
+                if spec != expected:
+                    wanted = f"{described(expected)} for each example, as in train"
+                    raise InputError(f"test {kind}", wanted, described(spec))
         if self.class_names is not None:
             self._check_class_names(self.class_names)
-            for name in ("train", "test"):
+            for name in self.splits:
                 self._bound(name, len(self.class_names))
 
     def __repr__(self) -> str:
@@ -144,7 +250,7 @@ class Dataset:
         """What a person sees of the data."""
         origin = "" if self.origin is None else f" ({self.origin})"
         lines = [f"{type(self).__name__} {self.name}{origin}"]
-        for name, split in (("train", self.train), ("test", self.test)):
+        for name, split in self.splits.items():
             streamed = " (streamed)" if isinstance(split, StreamedSplit) else ""
             lines.append(f"{name:<5}  {split.described()}{streamed}")
         if self.class_names is not None:
@@ -152,12 +258,18 @@ class Dataset:
             lines.append(f"{count} classes: {shortened(self.class_names)}")
         return lines
 
+    @property
+    def splits(self) -> dict[str, AnySplit]:
+        """The splits by name."""
+        every = {"train": self.train, "test": self.test}
+        return {name: split for name, split in every.items() if split is not None}
+
     def _check_class_names(self, names: tuple[str, ...]) -> None:
         if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
             raise InputError("class_names", "a tuple of strings or None", names)
         if not self._has_classes:
             raise InputError("class_names", "None, as the labels are not integers", names)
-        for split in (self.train, self.test):
+        for split in self.splits.values():
             largest = int(split.labels.max(initial=0)) if isinstance(split, Split) else 0
             if largest >= len(names):
                 expected = f"at least {largest + 1} names, as label {largest} occurs"
@@ -171,7 +283,8 @@ class Dataset:
 
     @property
     def _has_classes(self) -> bool:
-        return np.dtype(self.spec.labels.dtype).kind != "f"
+        labels = self.spec.labels
+        return hasattr(labels, "dtype") and np.dtype(labels.dtype).kind != "f"
 
     @property
     def spec(self) -> ElementSpec:
@@ -188,11 +301,11 @@ class Dataset:
         """
         if self.class_names is not None or not self._has_classes:
             return None if self.class_names is None else len(self.class_names)
-        labels = [_known_labels(split) for split in (self.train, self.test)]
+        labels = [_known_labels(split) for split in self.splits.values()]
         return max(int(each.max(initial=0)) for each in labels) + 1
 
 
-def in_memory(split: Split | StreamedSplit) -> Split:
+def in_memory(split: AnySplit) -> Split:
     """The split, if it is in memory.
 
     Raises:
@@ -203,7 +316,7 @@ def in_memory(split: Split | StreamedSplit) -> Split:
     return split
 
 
-def _known_labels(split: Split | StreamedSplit) -> np.ndarray:
+def _known_labels(split: AnySplit) -> np.ndarray:
     labels = split.known_labels()
     if labels is None:
         expected = "the classes' names, as the labels of streamed examples are not known beforehand"

@@ -1,4 +1,4 @@
-"""Training any ``nnx.Module``: a pure step, compiled epochs, and the loop on the host."""
+"""Training any ``nnx.Module``: objectives, pure steps, and the loop around them."""
 
 from jaxnets.training.callbacks import (
     Callback,
@@ -8,14 +8,17 @@ from jaxnets.training.callbacks import (
     RunSoFar,
     StopTraining,
 )
-from jaxnets.training.course import NonFiniteLossError
-from jaxnets.training.evaluation import evaluate, predict
+from jaxnets.training.evaluation import Evaluation, evaluate, predict
 from jaxnets.training.fit import fit
+from jaxnets.training.in_turn import in_turn
 from jaxnets.training.interrupts import Interrupted
+from jaxnets.training.loop import NonFiniteLossError
+from jaxnets.training.minimize import minimize
+from jaxnets.training.objective import supervised
+from jaxnets.training.placement import Sharding
 from jaxnets.training.predictor import predictor
 from jaxnets.training.records import (
     EpochRecord,
-    Evaluation,
     Timings,
     TrainingRun,
     count_parameters,
@@ -24,9 +27,8 @@ from jaxnets.training.records import (
 )
 from jaxnets.training.replicates import MemberRun, Summary, TrainingRuns
 from jaxnets.training.saving import Saving
-from jaxnets.training.sharding import Sharding
-from jaxnets.training.state import Program, TrainState, initialize
-from jaxnets.training.step import StepMetrics, train_step
+from jaxnets.training.state import TrainState, initialize
+from jaxnets.training.steps import Step, StepMetrics, train_step
 
 __all__ = [
     "Callback",
@@ -37,11 +39,11 @@ __all__ = [
     "LossSpikes",
     "MemberRun",
     "NonFiniteLossError",
-    "Program",
     "ReduceLROnPlateau",
     "RunSoFar",
     "Saving",
     "Sharding",
+    "Step",
     "StepMetrics",
     "StopTraining",
     "Summary",
@@ -52,10 +54,13 @@ __all__ = [
     "count_parameters",
     "evaluate",
     "fit",
+    "in_turn",
     "initialize",
+    "minimize",
     "plot_history",
     "predict",
     "predictor",
+    "supervised",
     "train_step",
     "write_history",
 ]

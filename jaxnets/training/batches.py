@@ -11,11 +11,9 @@ import jax
 import numpy as np
 
 from jaxnets.data.batching import CHUNK, Plan
-from jaxnets.data.dataset import Split
+from jaxnets.data.dataset import AnySplit
 from jaxnets.data.streaming import StreamedSplit
-from jaxnets.training.classes import Labels
-from jaxnets.training.lookups import Lookups
-from jaxnets.training.sharding import AnyPlacement
+from jaxnets.training.placement import Placement
 
 # On accelerators an epoch is one program. On a CPU it takes seconds to minutes, and whoever
 # watches it, or wants to stop it, waits for the program under way: so an epoch is a few of them.
@@ -29,19 +27,17 @@ class Gathered(NamedTuple):
     """Batches of a split that lies on the devices.
 
     Attributes:
-        inputs: [examples, …], the whole split.
-        labels: [examples, …].
+        columns: by name, each array [examples, …], the whole split.
         rows: [steps, batch] int32, the examples of each step.
     """
 
-    inputs: jax.Array
-    labels: jax.Array
+    columns: dict[str, Any]
     rows: jax.Array
 
-    def batch(self, step: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The inputs and labels of one step."""
+    def batch(self, step: jax.Array) -> dict[str, Any]:
+        """The columns of one step, each [batch, …]."""
         rows = self.rows[step]
-        return self.inputs[rows], self.labels[rows]
+        return jax.tree.map(lambda column: column[rows], self.columns)
 
     @property
     def steps(self) -> int:
@@ -53,29 +49,22 @@ class Stacked(NamedTuple):
     """Batches that were read for these steps alone.
 
     Attributes:
-        inputs: [steps, batch, …].
-        labels: [steps, batch, …].
+        columns: by name, each array [steps, batch, …].
     """
 
-    inputs: jax.Array
-    labels: jax.Array
+    columns: dict[str, Any]
 
-    def batch(self, step: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The inputs and labels of one step."""
-        return self.inputs[step], self.labels[step]
+    def batch(self, step: jax.Array) -> dict[str, Any]:
+        """The columns of one step, each [batch, …]."""
+        return jax.tree.map(lambda column: column[step], self.columns)
 
     @property
     def steps(self) -> int:
         """How many steps there is room for."""
-        return len(self.inputs)
+        return len(jax.tree.leaves(self.columns)[0])
 
 
 Batches = Gathered | Stacked
-#: Which arrays are cut for the devices, by a leading axis.
-SPREAD: dict[Any, Any] = {
-    Gathered: Gathered(False, False, True),  # type: ignore[arg-type]
-    Stacked: Stacked(True, True),  # type: ignore[arg-type]
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,14 +137,13 @@ class ResidentFeed:
     """Copies a split to every device, once; and once for each width below its own.
 
     Args:
-        inputs: [examples, …].
-        labels: [examples, …].
+        columns: by name, each array [examples, …].
         placement: the devices.
     """
 
-    def __init__(self, inputs: np.ndarray, labels: np.ndarray, placement: AnyPlacement) -> None:
-        self._placement, self._host_inputs = placement, inputs
-        self._inputs, self._labels = placement.replicate((inputs, labels))
+    def __init__(self, columns: dict[str, Any], placement: Placement) -> None:
+        self._placement, self._host = placement, columns
+        self._columns = placement.replicate(columns)
         self._narrow: dict[int, jax.Array] = {}
 
     def room(self, steps: int, batch_size: int) -> int | None:
@@ -167,15 +155,15 @@ class ResidentFeed:
     def batches(self, pieces: Sequence[Piece]) -> Iterator[Gathered]:
         """See ``Feed``."""
         for piece in pieces:
-            rows = self._placement.spread(_filled(piece.rows, piece.room))
-            yield Gathered(self._of_width(piece.width), self._labels, rows)
+            rows = self._placement.replicate(_filled(piece.rows, piece.room))
+            yield Gathered(self._of_width(piece.width), rows)
 
-    def _of_width(self, width: int | None) -> jax.Array:
-        if width is None or width == self._host_inputs.shape[1]:
-            return self._inputs
+    def _of_width(self, width: int | None) -> dict[str, Any]:
+        if width is None or width == self._host["inputs"].shape[1]:
+            return self._columns
         if width not in self._narrow:
-            self._narrow[width] = self._placement.replicate(self._host_inputs[:, :width])
-        return self._narrow[width]
+            self._narrow[width] = self._placement.replicate(self._host["inputs"][:, :width])
+        return {**self._columns, "inputs": self._narrow[width]}
 
 
 class StreamedFeed:
@@ -183,21 +171,22 @@ class StreamedFeed:
 
     Args:
         split: the split.
-        check: looks at the inputs and labels of each batch.
+        check: looks at the columns of each batch.
         placement: the devices; each process reads the examples of its own.
     """
 
     def __init__(
         self,
         split: StreamedSplit,
-        check: Callable[[np.ndarray, np.ndarray], None],
-        placement: AnyPlacement,
+        check: Callable[[dict[str, Any]], None],
+        placement: Placement,
     ) -> None:
         self._split, self._check, self._placement = split, check, placement
 
     def room(self, steps: int, batch_size: int) -> int:
         """See ``Feed``: bounded in bytes, however long the epoch is."""
-        example = sum(math.prod(spec.shape) * spec.dtype.itemsize for spec in self._split.spec)
+        leaves = jax.tree.leaves(self._split.spec)
+        example = sum(math.prod(spec.shape) * spec.dtype.itemsize for spec in leaves)
         return max(1, min(steps, _STREAMED_BYTES // (example * batch_size)))
 
     def batches(self, pieces: Sequence[Piece]) -> Iterator[Stacked]:
@@ -206,43 +195,31 @@ class StreamedFeed:
         reading: Any = self._split.batches(rows)
         with contextlib.closing(reading) as stream:
             for piece in pieces:
-                read = [next(stream) for _ in piece.rows]
-                arrays = [np.stack(parts) for parts in zip(*read, strict=True)]
-                self._check(*(array.reshape(-1, *array.shape[2:]) for array in arrays))
-                filled = (_filled(array, piece.room) for array in arrays)
-                yield Stacked(*map(self._placement.spread_own, filled))
+                read = [as_columns(*next(stream)) for _ in piece.rows]
+                stacked = jax.tree.map(lambda *parts: np.stack(parts), *read)
+                self._check(jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stacked))
+                filled = jax.tree.map(lambda x, room=piece.room: _filled(x, room), stacked)
+                size = piece.rows.shape[1]
+                yield Stacked(self._placement.spread(filled, size))
 
 
-def feed(
-    argument: str,
-    split: Split | StreamedSplit,
-    expected: Labels | None,
-    lookups: Lookups,
-    placement: AnyPlacement,
-) -> Feed:
+def as_columns(inputs: Any, labels: Any) -> dict[str, Any]:
+    """Inputs and labels as the columns of a batch; without labels there is no such column."""
+    return {"inputs": inputs} if labels is None else {"inputs": inputs, "labels": labels}
+
+
+def feed(split: AnySplit, check: Callable[[dict[str, Any]], None], placement: Placement) -> Feed:
     """The feed of a split.
 
     Args:
-        argument: what the user calls it.
         split: the split.
-        expected: what the labels may be; None for anything.
-        lookups: what the model looks up by the inputs.
+        check: raises at columns that hold something wrong; of a streamed split when it is read.
         placement: the devices.
-
-    Raises:
-        InputError: if a label is not that, or an index has no row; of a streamed split when it is
-            read.
     """
-
-    def check(inputs: np.ndarray, labels: np.ndarray) -> None:
-        lookups.check(f"{argument}.inputs", inputs)
-        if expected is not None:
-            expected.check(f"{argument}.labels", labels)
-
     if isinstance(split, StreamedSplit):
         return StreamedFeed(split, check, placement)
-    check(split.inputs, split.labels)
-    return ResidentFeed(split.inputs, split.labels, placement)
+    check(split.columns)
+    return ResidentFeed(split.columns, placement)
 
 
 def _filled(array: np.ndarray, room: int | None) -> np.ndarray:

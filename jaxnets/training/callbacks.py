@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +12,18 @@ import numpy as np
 from flax import nnx
 
 from jaxnets import optimizers
-from jaxnets.arrays import InputError, check_bool, check_choice, check_number, check_positive, shown
+from jaxnets.arrays import InputError, check_bool, check_number, check_positive, shown
 from jaxnets.data.dataset import Dataset
 from jaxnets.optimizers.plateau import Rule
 from jaxnets.training.placement import local, put
-from jaxnets.training.records import EpochRecord, Metric, goodness
+from jaxnets.training.records import (
+    EpochRecord,
+    Metric,
+    check_metric,
+    goodness,
+    is_better_smaller,
+)
 from jaxnets.training.saving import Journal, Saving
-from jaxnets.training.state import merge
 
 
 class StopTraining(Exception):
@@ -44,7 +49,6 @@ class RunSoFar:
     steps_per_epoch: int
     resumed: bool
     _journal: Journal
-    _graphdef: Any
     _rates: list[float] = dataclasses.field(default_factory=list)  # that a callback has set
 
     def __repr__(self) -> str:
@@ -105,7 +109,7 @@ class RunSoFar:
     @property
     def model(self) -> nnx.Module:
         """A copy of the model, in evaluation mode."""
-        return merge(self._graphdef, local(jax.tree.map(jnp.copy, self._journal.state)))
+        return local(jax.tree.map(jnp.copy, self._journal.state)).model
 
 
 class Callback:
@@ -170,7 +174,7 @@ class EarlyStopping(Callback):
     ) -> None:
         self._patience = None if patience is None else check_positive("patience", patience)
         self._min_delta = check_number("min_delta", min_delta, least=0)
-        self.metric: Metric = check_choice("metric", metric, get_args(Metric))
+        self.metric: Metric = check_metric(metric)
         self.restore_best = check_bool("restore_best", restore_best)
 
     def begin(self, run: RunSoFar) -> None:
@@ -263,9 +267,9 @@ class ReduceLROnPlateau(Callback):
         *,
         metric: Metric = "test_loss",
     ) -> None:
-        self._metric = check_choice("metric", metric, get_args(Metric))
+        self._metric = check_metric(metric)
         if mode is None:
-            mode = "min" if metric.endswith("loss") else "max"
+            mode = "min" if is_better_smaller(metric) else "max"
         self._rule = Rule(mode, factor, patience, threshold, threshold_mode, cooldown, min_lr, eps)
 
     def begin(self, run: RunSoFar) -> None:
@@ -287,7 +291,7 @@ class ReduceLROnPlateau(Callback):
 
     def _look(self, record: EpochRecord) -> bool:
         """Whether rates are to be lowered after an epoch."""
-        value = getattr(record, self._metric)
+        value = record.value(self._metric)
         if value is None:
             raise InputError("metric", "one that the run measures", self._metric)
         self._state, lower = self._rule.after(value, self._state, np)
@@ -320,8 +324,12 @@ class Listeners:
         self._more = [each for each in callbacks if isinstance(each, Callback)]
         self.reason: str | None = None
 
-    def metric(self, saving: Saving | None) -> Metric:
+    def metric(self, saving: Saving | None, usual: Metric) -> Metric:
         """By what the best epoch is told, for those who stop, restore and save.
+
+        Args:
+            saving: how the run saves; None if it does not.
+            usual: the metric where nobody names one.
 
         Raises:
             InputError: if it is not the same for all of them.
@@ -331,7 +339,7 @@ class Listeners:
             named[saving.metric] = None
         if len(named) > 1:
             raise InputError("metric", "the same for stopping and saving", " and ".join(named))
-        return next(iter(named), "test_loss")
+        return next(iter(named), usual)
 
     @property
     def restore_best(self) -> bool:

@@ -15,7 +15,6 @@ from typing import IO, Any, Literal, TypeVar
 
 import jax
 import numpy as np
-import optax
 from flax import nnx
 
 from jaxnets.arrays import (
@@ -31,7 +30,7 @@ from jaxnets.training import storage
 from jaxnets.training.evaluation import check_model
 from jaxnets.training.lock import lock
 from jaxnets.training.manifest import appear, damage
-from jaxnets.training.state import initialize, merge
+from jaxnets.training.state import initialize, untrained
 
 _T = TypeVar("_T")
 _ABOUT = "checkpoint.json"
@@ -94,11 +93,11 @@ class Saved:
             OSError: if the checkpoint cannot be read.
         """
         check_model(like)
-        graphdef, state = initialize(like, optax.identity(), seed=0)
+        state = initialize(like, untrained)
         rest: Any = dict.fromkeys(("optimizer_state", "step", "epoch", "key"))
         weights = {"state": dataclasses.replace(state, **rest)}
         expected = f"the model that {self.directory} holds"
-        return merge(graphdef, self._restore(weights, expected, _MODEL)["state"])
+        return self._restore(weights, expected, _MODEL)["state"].model
 
     def _restore(self, like: Any, expected: str, within: tuple[str, ...] = ("",)) -> Any:
         leaves = storage.named(like)

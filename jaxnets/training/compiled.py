@@ -3,23 +3,21 @@
 import contextlib
 import functools
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxnets.training.batches import SPREAD, Batches
-from jaxnets.training.epoch import train_members, train_steps
-from jaxnets.training.sharding import AnyPlacement
-from jaxnets.training.state import Program, TrainState
+from jaxnets.training.batches import Batches
+from jaxnets.training.epoch import Program, train_members, train_steps
+from jaxnets.training.placement import Placement
 
 
 class Compiled:
     """Runs the functions of ``epoch``.
 
     Args:
-        program: what they run.
         placement: where.
         ahead: whether to compile for new shapes ahead of a run, and take the time; otherwise JAX
             does when it must, and another object with the same program finds it again.
@@ -29,8 +27,8 @@ class Compiled:
         watched: makes the context in which a program is compiled.
     """
 
-    def __init__(self, program: Program, placement: AnyPlacement, *, ahead: bool = True) -> None:
-        self.program, self.placement, self.ahead = program, placement, ahead
+    def __init__(self, placement: Placement, *, ahead: bool = True) -> None:
+        self.placement, self.ahead = placement, ahead
         self.seconds = 0.0
         self.watched: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
         self._compiled: dict[Any, Callable[..., Any]] = {}
@@ -38,14 +36,13 @@ class Compiled:
     def run(
         self,
         function: Callable[..., Any],
-        size: int,
-        state: TrainState,
+        run: Any,
+        state: Any,
         batches: Batches,
         count: np.int32 | None = None,
     ) -> Any:
-        """Calls ``function`` with batches of ``size`` examples."""
-        kind: Any = type(batches)
-        jitted = _jitted(function, self.program, size, self.placement, kind)
+        """Calls a function of ``epoch`` with a program of ``run``."""
+        jitted = _jitted(function, Program(run, self.placement))
         config: Any = jax.config  # with these JAX goes through a function step by step
         if not self.ahead or config.jax_disable_jit or config.jax_debug_nans:
             return jitted(state, batches, count)
@@ -62,12 +59,6 @@ class Compiled:
 
 # Calls with the same model and settings find its program again.
 @functools.lru_cache(maxsize=32)
-def _jitted(
-    function: Callable[..., Any],
-    program: Program,
-    size: int,
-    placement: AnyPlacement,
-    kind: Hashable,
-) -> Any:
-    bound = functools.partial(function, program, size)
-    return placement.mapped(bound, SPREAD[kind], donate=function in (train_steps, train_members))
+def _jitted(function: Callable[..., Any], program: Program) -> Any:
+    donated = 0 if function in (train_steps, train_members) else ()
+    return jax.jit(functools.partial(function, program), donate_argnums=donated)

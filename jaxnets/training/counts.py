@@ -1,6 +1,7 @@
 """Correct predictions, and out of how many."""
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,17 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets import losses, metrics
-from jaxnets.arrays import ArrayLike, InputError, called, check_function
-from jaxnets.data.dataset import Split
-from jaxnets.data.streaming import StreamedSplit
-from jaxnets.training.classes import (
+from jaxnets.arrays import InputError, called
+from jaxnets.training.labels import (
     IGNORED,
     OF_CLASSES,
     OF_PROBABILITIES,
     OF_QUANTITIES,
+    Loss,
     unwrapped,
 )
-from jaxnets.training.state import Count, Loss
+
+#: Counts the correct predictions; see ``fit``.
+Count = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True)
@@ -47,23 +49,30 @@ class _Labels:
         return count, jnp.sum(where, dtype=jnp.int32)
 
 
-def counter(correct: Any, loss: Loss, split: Split | StreamedSplit) -> Count | None:
-    """What counts the correct predictions on a split, given what the user asked for.
+def counter(correct: Any, loss: Loss, outputs: Any, labels: Any) -> Count | None:
+    """What counts the correct predictions of a batch, given what the user asked for.
 
     Raises:
-        InputError: if it is neither a function, nor ``"auto"``, nor None.
+        InputError: if it is to count by itself, and is not given one array each.
     """
-    if not isinstance(correct, str) or correct != "auto":
-        expected = "a function, 'auto' or None"
-        return None if correct is None else check_function("correct", correct, expected)
+    if not isinstance(correct, str):
+        count: Count | None = correct
+        return count
     function, options = unwrapped(loss)
-    if function in OF_QUANTITIES or not np.issubdtype(split.spec.labels.dtype, np.integer):
+    if function in OF_QUANTITIES or not _are_integers(labels):
         return None
+    if not hasattr(outputs, "shape"):
+        expected = "None or a function, as the model's outputs are no single array"
+        raise InputError("correct", expected, "'auto'")
     return _Labels(
         threshold=0.0 if function is losses.binary_cross_entropy_with_logits else 0.5,
         ignored=options.get("ignore_index", IGNORED) if function in OF_CLASSES else None,
         alone=function in OF_PROBABILITIES,
     )
+
+
+def _are_integers(labels: Any) -> bool:
+    return hasattr(labels, "dtype") and jnp.issubdtype(labels.dtype, jnp.integer)
 
 
 def counted(correct: Count, outputs: Any, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -95,28 +104,19 @@ def counted(correct: Count, outputs: Any, labels: jax.Array) -> tuple[jax.Array,
     raise InputError("correct", expected, ", ".join(parts[:3]) or repr(found))
 
 
-def check_counter(correct: Count | None, outputs: Any) -> None:
-    """Checks that what counts by itself is given one array.
+def check_counted(measured: Mapping[str, Any]) -> None:
+    """Checks that no batch has more correct predictions than predictions.
 
     Args:
-        correct: what counts.
-        outputs: shapes of the model's outputs.
-
-    Raises:
-        InputError: if these are a structure.
-    """
-    if isinstance(correct, _Labels) and not hasattr(outputs, "shape"):
-        expected = "None or a function, as the model's outputs are no single array"
-        raise InputError("correct", expected, "'auto'")
-
-
-def check_counted(correct: ArrayLike, total: ArrayLike) -> None:
-    """Checks that no batch has more correct predictions than predictions.
+        measured: metrics of some batches, by name, [batches].
 
     Raises:
         InputError: if one has.
     """
-    correct, total = np.asarray(correct), np.asarray(total)
+    accuracy = measured.get("accuracy")
+    if not isinstance(accuracy, metrics.Ratio):
+        return
+    correct, total = np.asarray(accuracy.total), np.asarray(accuracy.count)
     wrong = np.flatnonzero((correct < 0) | (correct > total))
     if len(wrong):
         expected = "at most as many correct predictions as there are (a pair has both numbers)"

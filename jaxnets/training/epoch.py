@@ -1,19 +1,19 @@
 """Many steps in one compiled program."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxnets.layers import shard
 from jaxnets.training.batches import Batches, Gathered
 from jaxnets.training.computation import primitives
-from jaxnets.training.placement import AXIS
-from jaxnets.training.state import Program, TrainState, outputs
-from jaxnets.training.step import StepMetrics, check_of_examples, gathered, measure, train_step
+from jaxnets.training.objective import Objective, measure, outputs_of
+from jaxnets.training.placement import Placement
+from jaxnets.training.state import DRAWS, TrainState
+from jaxnets.training.steps import Step, StepMetrics, train_step
 
 # On a CPU, where many small matrices are faster than one, but all of them are to be in its cache.
 _TRAINED_ON_CPU = 4
@@ -24,90 +24,124 @@ _EVALUATED = 16
 _LONG = {"conv_general_dilated", "scan", "while"}
 
 
+class Program(NamedTuple):
+    """What a compiled program is made of, besides its state and batches. Hashable.
+
+    Attributes:
+        run: the step that is taken, the objective that is evaluated, or the transform of the inputs
+            that are predicted.
+        placement: the devices.
+    """
+
+    run: Any
+    placement: Placement
+
+
 def train_steps(
-    program: Program, size: int, state: TrainState, batches: Batches, count: np.int32 | None
+    program: Program, state: TrainState, batches: Batches, count: np.int32 | None
 ) -> tuple[TrainState, StepMetrics]:
     """Takes a step for each batch.
 
     Args:
-        program: see ``train_step``.
-        size: examples in a batch, over all devices.
+        program: the step, and where.
         state: before the steps.
-        batches: this device's part of them.
+        batches: theirs.
         count: how many of the batches to take; None for all.
 
     Returns:
-        The state after the steps, and each step's metrics [steps].
+        The state after the steps, and each step's metrics [steps, …].
     """
+    placement = program.placement
 
     def step(state: TrainState, number: jax.Array) -> tuple[TrainState, StepMetrics]:
-        return train_step(program, state, *batches.batch(number), size=size)
+        after, metrics = one_step(program.run, state, placement.cut(batches.batch(number)))
+        return placement.cut_state(after), metrics
 
-    skipped = jnp.zeros(batches.steps, bool) if program.skip_non_finite else None
-    return _collect(step, state, batches.steps, count, skipped)
+    return _collect(step, state, batches.steps, count)
 
 
 def train_members(
-    program: Program, size: int, states: TrainState, batches: Gathered, count: np.int32 | None
+    program: Program, states: TrainState, batches: Gathered, count: np.int32 | None
 ) -> tuple[TrainState, StepMetrics]:
     """``train_steps`` for many runs at once, on one copy of the examples.
 
     Args:
-        program: see ``train_step``.
-        size: examples in a batch.
+        program: the step, and where.
         states: before the steps, each array [members, …].
         batches: with rows [steps, batch, members].
         count: how many of the batches to take; None for all.
 
     Returns:
-        The states after the steps, and each step's metrics [members, steps].
+        The states after the steps, and each step's metrics [members, steps, …].
     """
 
     def member(one: tuple[TrainState, jax.Array]) -> tuple[TrainState, StepMetrics]:
         state, rows = one
-        return train_steps(program, size, state, batches._replace(rows=rows), count)
+        return train_steps(program, state, batches._replace(rows=rows), count)
 
     every = states, jnp.moveaxis(batches.rows, 2, 0)
-    return _for_each(member, every, _trained_at_once(program, size, states, batches))
+    return _for_each(member, every, _trained_at_once(program.run, states, batches))
 
 
 def evaluate_batches(
-    program: Program, size: int, state: TrainState, batches: Batches, count: np.int32 | None
+    program: Program, state: TrainState, batches: Batches, count: np.int32 | None
 ) -> StepMetrics:
-    """Measures each batch with the model in evaluation mode; arguments as of ``train_steps``."""
+    """Evaluates an objective on each batch, the model in evaluation mode; see ``train_steps``."""
 
-    def step(state: TrainState, number: jax.Array) -> tuple[TrainState, StepMetrics]:
-        inputs, labels = batches.batch(number)
-        with shard.of_batch(AXIS, program.shards, len(inputs), size):
-            made = outputs(program, state, inputs)
-        if program.shards > 1:
-            check_of_examples(made, len(inputs))
-        return state, measure(program, *gathered((made, labels), program.shards, size))
+    def step(_: None, number: jax.Array) -> tuple[None, StepMetrics]:
+        batch = program.placement.cut(batches.batch(number))
+        return None, evaluate_batch(program.run, state, batch, number)
 
-    return _collect(step, state, batches.steps, count)[1]
+    return _collect(step, None, batches.steps, count)[1]
+
+
+def evaluate_batch(
+    objective: Objective, state: TrainState, batch: dict[str, Any], number: Any
+) -> StepMetrics:
+    """Evaluates an objective on one batch, the model in evaluation mode.
+
+    Args:
+        objective: what is evaluated.
+        state: the model.
+        batch: its columns, each [batch, …].
+        number: of the batch; the objective draws from it.
+    """
+    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), DRAWS), number)
+    return StepMetrics(*measure(objective, state.model, batch, key))
 
 
 def evaluate_members(
-    program: Program, size: int, states: TrainState, batches: Batches, count: np.int32 | None
+    program: Program, states: TrainState, batches: Batches, count: np.int32 | None
 ) -> StepMetrics:
     """``evaluate_batches`` for states [members, …]."""
 
     def member(state: TrainState) -> StepMetrics:
-        return evaluate_batches(program, size, state, batches, count)
+        return evaluate_batches(program, state, batches, count)
 
     return _for_each(member, states, _evaluated_at_once())
 
 
 def predict_batches(
-    program: Program, size: int, state: TrainState, batches: Batches, count: np.int32 | None
+    program: Program, state: TrainState, batches: Batches, count: np.int32 | None
 ) -> Any:
     """The model's outputs [batches, batch, …] for each batch, on one device."""
 
     def step(_: None, number: jax.Array) -> tuple[None, Any]:
-        inputs = batches.batch(number)[0]
-        return None, outputs(program, state, inputs)
+        return None, predicted(program.run, state, batches.batch(number)["inputs"])
 
     return lax.scan(step, None, jnp.arange(batches.steps))[1]
+
+
+def predicted(
+    transform: Callable[..., Any] | None, state: TrainState, inputs: Any, **options: Any
+) -> Any:
+    """The outputs of a state's model for a batch of a data set's inputs, in evaluation mode."""
+    inputs = inputs if transform is None else transform(inputs)
+    return outputs_of(state.model, inputs, **options)
+
+
+#: ``train_step`` as it is traced once for each shape of batches, for whoever asks for its metrics.
+one_step = jax.jit(train_step, static_argnums=0, inline=True)
 
 
 def _for_each(function: Callable[[Any], Any], every: Any, at_once: int) -> Any:
@@ -117,17 +151,16 @@ def _for_each(function: Callable[[Any], Any], every: Any, at_once: int) -> Any:
     return lax.map(function, every, batch_size=at_once if at_once > 1 else None)
 
 
-def _trained_at_once(program: Program, size: int, states: TrainState, batches: Gathered) -> int:
+def _trained_at_once(step: Step, states: TrainState, batches: Gathered) -> int:
     """How many members to train at a time: all, but for CPUs."""
     if jax.default_backend() != "cpu":
         return batches.rows.shape[2]
 
-    def step(state: TrainState, rows: jax.Array) -> Any:
-        batch = batches._replace(rows=rows).batch(jnp.int32(0))
-        return train_step(program, state, *batch, size=size)
+    def first(state: TrainState, rows: jax.Array) -> Any:
+        return one_step(step, state, batches._replace(rows=rows).batch(jnp.int32(0)))
 
     one = jax.tree.map(lambda array: array[0], states)
-    traced = jax.make_jaxpr(step)(one, batches.rows[:, :, 0])
+    traced = jax.make_jaxpr(first)(one, batches.rows[:, :, 0])
     return _TRAINED_ON_CPU if _LONG.isdisjoint(primitives(traced)) else 1
 
 
@@ -136,30 +169,29 @@ def _evaluated_at_once() -> int:
 
 
 def _collect(
-    step: Callable[[TrainState, jax.Array], tuple[TrainState, StepMetrics]],
-    state: TrainState,
+    step: Callable[[Any, jax.Array], tuple[Any, StepMetrics]],
+    state: Any,
     room: int,
     count: np.int32 | None,
-    skipped: jax.Array | None = None,
-) -> tuple[TrainState, StepMetrics]:
+) -> tuple[Any, StepMetrics]:
     """A scan of ``count`` steps, which may be known when it runs alone.
 
     What it collects has always ``room`` places, and the program is the same for any count: it
     neither compiles again for another one, nor adds up in another order.
     """
-    counts = jnp.zeros(room, jnp.int32)
-    empty = StepMetrics(jnp.zeros(room, float), counts, counts, skipped)
+    traced = jax.jit(step, inline=True)  # traced once, for the shapes and for the loop
+    _, shapes = jax.eval_shape(traced, state, jax.ShapeDtypeStruct((), jnp.int32))
+    empty = jax.tree.map(lambda x: jnp.zeros((room, *x.shape), x.dtype), shapes)
 
-    def body(number: jax.Array, carry: tuple[TrainState, StepMetrics]) -> Any:
+    def body(number: jax.Array, carry: tuple[Any, StepMetrics]) -> Any:
         state, all_of_them = carry
-        state, one = step(state, number)
+        state, one = traced(state, number)
         place = jax.tree.map(
-            lambda many, value: lax.dynamic_update_index_in_dim(
-                many, jnp.asarray(value, many.dtype), number, 0
-            ),
+            lambda many, value: lax.dynamic_update_index_in_dim(many, value, number, 0),
             all_of_them,
             one,
         )
         return state, place
 
-    return lax.fori_loop(0, room if count is None else count, body, (state, empty))
+    last = np.int32(room) if count is None else count
+    return lax.fori_loop(np.int32(0), last, body, (state, empty))

@@ -1,13 +1,13 @@
 """Measuring a model on every example of a split, and predicting with it."""
 
-import dataclasses
 import functools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import jax
 import numpy as np
-import optax
 from flax import nnx
 
 from jaxnets.arrays import (
@@ -15,42 +15,64 @@ from jaxnets.arrays import (
     as_host_array,
     called,
     check_fits,
+    check_function,
     check_positive,
     describe,
     shown,
 )
 from jaxnets.data.batching import epoch_plan
-from jaxnets.data.dataset import Split
-from jaxnets.data.streaming import StreamedSplit
+from jaxnets.data.dataset import AnySplit, Draws, Split, check_split
+from jaxnets.data.spec import column_spec
+from jaxnets.data.transforms import Transform
+from jaxnets.metrics import Ratio
 from jaxnets.training.batches import Feed, ResidentFeed, cut, feed
-from jaxnets.training.classes import (
-    adds_up,
-    check_loss,
-    check_names,
-    check_outputs,
-    expected_labels,
-)
+from jaxnets.training.checks import Checks, has_embeddings
 from jaxnets.training.compiled import Compiled
-from jaxnets.training.counts import check_counted, check_counter, counter
-from jaxnets.training.epoch import evaluate_batches, predict_batches
-from jaxnets.training.lookups import Lookups, has_embeddings
+from jaxnets.training.counts import Count, check_counted
+from jaxnets.training.epoch import evaluate_batch, evaluate_batches, predict_batches, predicted
+from jaxnets.training.labels import Loss, check_names, check_outputs, expected_probabilities
+from jaxnets.training.objective import Measured, Objective, Supervised, supervised
 from jaxnets.training.placement import Placement, one_device
-from jaxnets.training.records import Evaluation
-from jaxnets.training.state import Count, Loss, Program, TrainState, Transform, initialize
-from jaxnets.training.step import StepMetrics
+from jaxnets.training.state import TrainState, initialize, untrained
 
 EVALUATION_BATCH = 1000
-# Made once, so that calls with the same model find its compiled program again.
-_NO_OPTIMIZER = optax.identity()
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a model does on every example of a split.
+
+    Attributes:
+        loss: mean loss over the examples; see ``fit``.
+        correct: correct predictions; None where the notion has no meaning.
+        total: out of how many: see ``correct`` of ``fit``; the number of examples where there are
+            no correct predictions.
+        metrics: all that was measured by name, ``"loss"`` and ``"accuracy"`` included: floats, or
+            arrays of those that have several numbers.
+    """
+
+    loss: float
+    correct: int | None
+    total: int
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def accuracy(self) -> float | None:
+        """The share of correct predictions, in [0, 1]; NaN of no prediction."""
+        if self.correct is None:
+            return None
+        return self.correct / self.total if self.total else math.nan
 
 
 def evaluate(
     model: nnx.Module,
-    split: Split | StreamedSplit,
+    split: AnySplit,
+    objective: Objective | None = None,
     *,
-    loss: Loss,
+    loss: Loss | None = None,
     transform: Transform | None = None,
     correct: Count | Literal["auto"] | None = "auto",
+    metrics: Mapping[str, Callable[[Any, Any], Any]] | None = None,
     batch_size: int = EVALUATION_BATCH,
 ) -> Evaluation:
     """Measures a model on every example of a split, in evaluation mode.
@@ -62,13 +84,15 @@ def evaluate(
     Args:
         model: any ``nnx.Module``; it is left as it is.
         split: the examples.
+        objective: see ``minimize``; None for ``supervised`` with what follows.
         loss: see ``fit``.
         transform: see ``fit``.
         correct: see ``fit``.
+        metrics: see ``fit``.
         batch_size: examples at a time; the last batch holds what is left.
 
     Returns:
-        Mean loss, correct predictions, number of predictions.
+        Mean loss, correct predictions, number of predictions, and all metrics.
 
     Raises:
         ValueError: if the examples do not fit the model or the loss, a label or an index of an
@@ -77,20 +101,21 @@ def evaluate(
     check_positive("batch_size", batch_size)
     check_model(model)
     check_split("split", split)
-    check_loss(loss)
-    graphdef, state = initialize(model, _NO_OPTIMIZER, seed=0)
-    program = Program(graphdef, loss, _NO_OPTIMIZER, transform, counter(correct, loss, split))
+    if objective is None:
+        objective = supervised(loss, transform=transform, correct=correct, metrics=metrics)  # type: ignore[arg-type]
+    elif loss is not None or transform is not None or correct != "auto" or metrics is not None:
+        raise InputError("objective", "None beside loss, transform, correct or metrics", objective)
+    check_function("objective", objective, "a function of (model, batch, key)")
     here = one_device()
-    state = here.place(state)
-    program = informed(program, state, split)
-    source = checked_feed("split", split, program, state, here)
-    run = Compiled(program, here, ahead=False).run
-    return evaluate_state(run, program, state, split, source, batch_size)
+    state = here.place(initialize(model, untrained))
+    source = checked_feed("split", split, objective, state, here, batch_size=batch_size)
+    run = Compiled(here, ahead=False).run
+    return evaluate_state(run, objective, state, split, source, batch_size)
 
 
 def predict(
     model: nnx.Module,
-    inputs: np.ndarray | jax.Array,
+    inputs: Any,
     *,
     transform: Transform | None = None,
     batch_size: int = EVALUATION_BATCH,
@@ -99,7 +124,8 @@ def predict(
 
     Args:
         model: any ``nnx.Module``; it is left as it is.
-        inputs: [examples, …], as the data set holds them.
+        inputs: [examples, …], as the data set holds them: an array, or a tuple or dictionary of
+            arrays, which are the arguments of the model's call.
         transform: see ``fit``.
         batch_size: examples at a time.
 
@@ -110,193 +136,225 @@ def predict(
         ValueError: if there is no example, or an index has no row in an embedding.
     """
     check_positive("batch_size", batch_size)
-    program, state, here = for_prediction(model, transform)
-    inputs = as_host_array("inputs", inputs)
-    if not np.shape(inputs) or not len(inputs):
-        raise InputError("inputs", "at least one example", f"an array {list(np.shape(inputs))}")
-    check_fits("inputs", inputs)
+    state, here = for_prediction(model, transform)
+    inputs, count = _checked_inputs(inputs)
+    columns = {"inputs": inputs}
     if has_embeddings(model):
-        spec = jax.ShapeDtypeStruct(inputs.shape, jax.dtypes.canonicalize_dtype(inputs.dtype))
-        Lookups(program, state, spec).check("inputs", inputs)
-    source = ResidentFeed(inputs, np.zeros(len(inputs), np.int8), here)
-    pieces = cut(epoch_plan(len(inputs), batch_size, seed=0, epoch=0, shuffle=False))
-    run = Compiled(program, here, ahead=False).run
+        spec = jax.tree.map(_spec, columns)
+        Checks(functools.partial(_outputs, transform), state, spec).check("", columns)
+    source = ResidentFeed(columns, here)
+    pieces = cut(epoch_plan(count, batch_size, seed=0, epoch=0, shuffle=False))
+    run = Compiled(here, ahead=False).run
     parts = []
-    fitting = functools.partial(called, "inputs", "what the model takes", got=describe(inputs))
-    for piece, batches in zip(pieces, source.batches(pieces), strict=True):
-        many = fitting(run, predict_batches, piece.rows.shape[1], state, batches)
+    got = ", ".join(describe(x) for x in jax.tree.leaves(inputs))
+    fitting = functools.partial(called, "inputs", "what the model takes", got=got)
+    for batches in source.batches(pieces):
+        many = fitting(run, predict_batches, transform, state, batches)
         parts.append(jax.tree.map(lambda x: np.asarray(x).reshape(-1, *x.shape[2:]), many))
     return jax.tree.map(lambda *some: np.concatenate(some), *parts)
 
 
-def for_prediction(
-    model: nnx.Module, transform: Transform | None
-) -> tuple[Program, TrainState, Placement]:
-    """A model as a program without loss, its state, and the device on which that lies."""
+def _checked_inputs(inputs: Any) -> tuple[Any, int]:
+    """Inputs as arrays on the host, and how many examples there are."""
+    if isinstance(inputs, tuple | dict):
+        checked = {
+            name: _checked_input(name, column)
+            for name, column in Split.named("inputs", inputs).items()
+        }
+        arrays = jax.tree.unflatten(jax.tree.structure(inputs), checked.values())
+    else:
+        arrays = _checked_input("inputs", inputs)
+    lengths = {len(array) for array in jax.tree.leaves(arrays)}
+    if len(lengths) != 1:
+        raise InputError("inputs", "arrays of one length", f"lengths {sorted(lengths)}")
+    return arrays, lengths.pop()
+
+
+def _checked_input(name: str, value: Any) -> np.ndarray:
+    array = as_host_array(name, value)
+    if not np.shape(array) or not len(array):
+        raise InputError(name, "at least one example", f"an array {list(np.shape(array))}")
+    check_fits(name, array)
+    return array
+
+
+def _spec(array: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(array.shape, jax.dtypes.canonicalize_dtype(array.dtype))
+
+
+def _outputs(transform: Transform | None, state: TrainState, batch: Any) -> Any:
+    return predicted(transform, state, batch["inputs"])
+
+
+def for_prediction(model: nnx.Module, transform: Transform | None) -> tuple[TrainState, Placement]:
+    """A model as a state without a step, and the device on which that lies."""
     check_model(model)
-    graphdef, state = initialize(model, _NO_OPTIMIZER, seed=0)
+    if transform is not None:
+        supervised(_no_loss, transform=transform)  # looks at it
     here = one_device()
-    return Program(graphdef, _no_loss, _NO_OPTIMIZER, transform), here.place(state), here
+    return here.place(initialize(model, untrained)), here
 
 
 def evaluate_state(
     run: Callable[..., Any],
-    program: Program,
+    objective: Objective,
     state: TrainState,
-    split: Split | StreamedSplit,
+    split: AnySplit,
     source: Feed,
     batch_size: int = EVALUATION_BATCH,
 ) -> Evaluation:
     """Measures a state on a split.
 
     Args:
-        run: calls a function of ``epoch`` with the program and the arguments that follow it.
-        program: what is run.
+        run: see ``Compiled.run``.
+        objective: what is evaluated.
         state: what to measure.
         split: the examples.
         source: their feed.
         batch_size: examples at a time.
     """
-    measured = measure_split(run, evaluate_batches, state, split, source, batch_size)
-    return evaluation(program, split, measured)
+    found = measure_split(run, evaluate_batches, objective, state, split, source, batch_size)
+    return evaluation(len(split), [one.metrics for one in found])
 
 
 def measure_split(
     run: Callable[..., Any],
     function: Callable[..., Any],
+    objective: Objective,
     state: TrainState,
-    split: Split | StreamedSplit,
+    split: AnySplit,
     source: Feed,
     batch_size: int = EVALUATION_BATCH,
-) -> list[tuple[int, StepMetrics]]:
-    """What a function of ``epoch`` measures on a split: sizes of batches, and metrics […, steps].
+) -> list[Any]:
+    """What a function of ``epoch`` measures on a split: metrics of each piece, on the host.
 
-    Arguments as of ``evaluate_state``.
+    Arguments as of ``evaluate_state``. Those of members have an axis for them before the steps.
     """
-    plan = epoch_plan(len(split), batch_size, seed=0, epoch=0, shuffle=False)
+    axis = 0 if function is evaluate_batches else 1
+    plan = epoch_plan(len(split), batch_of(split, batch_size), seed=0, epoch=0, shuffle=False)
     pieces = cut(plan, room=source.room(plan.steps, batch_size))
     measured = []
     for piece, batches in zip(pieces, source.batches(pieces), strict=True):
-        steps, size = piece.rows.shape
-        found = jax.device_get(run(function, size, state, batches, piece.count))
-        measured.append((size, jax.tree.map(lambda x, steps=steps: x[..., :steps], found)))
+        found = jax.device_get(run(function, objective, state, batches, piece.count))
+        done = (slice(None),) * axis + (slice(len(piece.rows)),)
+        measured.append(jax.tree.map(lambda x, done=done: x[done], found))
     return measured
 
 
-def evaluation(
-    program: Program,
-    split: Split | StreamedSplit,
-    measured: Sequence[tuple[int, StepMetrics]],
-) -> Evaluation:
-    """The evaluation of one state, from sizes of batches and metrics [steps]."""
-    loss, correct, total = 0.0, 0, 0
-    for size, found in measured:
-        check_counted(found.correct, found.total)
-        weight = 1 if program.adds_up else size
-        loss += float(np.sum(found.loss, dtype=np.float64)) * weight
-        correct += int(np.sum(found.correct, dtype=np.int64))
-        total += int(np.sum(found.total, dtype=np.int64))
-    return Evaluation(loss / len(split), None if program.correct is None else correct, total)
+def evaluation(examples: int, measured: Sequence[Measured]) -> Evaluation:
+    """The evaluation of one state.
+
+    Args:
+        examples: how many there are.
+        measured: the metrics of the batches in each piece, [batches, …].
+    """
+    metrics: Measured = jax.tree.map(lambda *parts: np.concatenate(parts), *measured)
+    correct, total = None, examples
+    accuracy = metrics.get("accuracy")
+    if isinstance(accuracy, Ratio) and np.issubdtype(accuracy.total.dtype, np.integer):
+        check_counted(metrics)
+        correct = int(accuracy.total.sum(dtype=np.int64))
+        total = int(accuracy.count.sum(dtype=np.int64))
+    values = over_batches(metrics)
+    return Evaluation(values["loss"], correct, total, values)
+
+
+def over_batches(metrics: Measured) -> dict[str, Any]:
+    """Metrics of many batches, [batches, …], over all of them."""
+    return {name: metric.over() for name, metric in metrics.items()}
 
 
 def checked_feed(
     name: str,
-    split: Split | StreamedSplit,
-    program: Program,
+    split: AnySplit,
+    objective: Objective,
     state: TrainState,
-    placement: Any,
+    placement: Placement,
     class_names: Sequence[str] | None = None,
+    batch_size: int = EVALUATION_BATCH,
 ) -> Feed:
     """A split's feed, after the model has been run on shapes alone and the examples looked at.
 
     Args:
         name: what the user calls the split.
         split: the examples.
-        program: what is run.
+        objective: what is evaluated on them.
         state: with what weights.
         placement: on what devices.
         class_names: the name of each class; None if there are none.
+        batch_size: examples in a batch.
 
     Raises:
         InputError: if the inputs do not fit the model, one of their indices has no row in an
             embedding, the outputs do not fit the loss or the classes, or a label is not what the
             loss takes.
     """
-    lookups, labels = _lookups(name, program, state, split)
-    made = lookups.outputs
-    check_counter(program.correct, made)
-    check_outputs(program.loss, made)
-    source = feed(name, split, expected_labels(program.loss, made, labels), lookups, placement)
-    check_names(program.loss, made, labels, class_names)
-    return source
+    objective = getattr(objective, "evaluation", objective)
+    size = 2 if isinstance(objective, Supervised) else min(batch_of(split, batch_size), len(split))
+    batch = as_batch(split, size)
+    if isinstance(objective, Supervised):
+        checks = _of_supervised(name, objective, state, batch, class_names)
+    else:
+        run = functools.partial(_evaluated, objective)
+        checks = Checks(run, state, batch)
+    return feed(split, functools.partial(checks.check, name), placement)
 
 
-def informed(program: Program, state: TrainState, split: Split | StreamedSplit) -> Program:
-    """A program that knows what its loss does with the model's outputs."""
-
-    def shapes() -> tuple[Any, Any]:
-        lookups, labels = _lookups("data.train", program, state, split)
-        return lookups.outputs, labels
-
-    return dataclasses.replace(program, adds_up=adds_up(program.loss, shapes))
+def batch_of(split: AnySplit, batch_size: int) -> int:
+    """How many examples of a split make a batch; a step of ``Draws`` is one."""
+    return 1 if isinstance(split, Draws) else batch_size
 
 
-def loss_adds_up(
-    model: nnx.Module, split: Split | StreamedSplit, loss: Loss, transform: Transform | None
-) -> bool:
-    """Whether a loss of a model's outputs is a sum over the examples of a batch, and not a mean."""
-    graphdef, state = initialize(model, _NO_OPTIMIZER, seed=0)
-    return informed(Program(graphdef, loss, _NO_OPTIMIZER, transform), state, split).adds_up
+def as_batch(split: AnySplit, size: int) -> dict[str, Any]:
+    """The shapes and dtypes of a batch of a split's."""
+    return jax.tree.map(
+        lambda s: jax.ShapeDtypeStruct((size, *s.shape), jax.dtypes.canonicalize_dtype(s.dtype)),
+        column_spec(split.spec),
+    )
 
 
-def _lookups(
-    name: str, program: Program, state: TrainState, split: Split | StreamedSplit
-) -> tuple[Lookups, jax.ShapeDtypeStruct]:
-    """What a model makes of a batch, by shapes alone, and the shape of the labels."""
-    # two examples, as one is too little for statistics over the batch
-    inputs, labels = (jax.ShapeDtypeStruct((2, *s.shape), s.dtype) for s in split.spec)
-    return lookups_of(f"{name}.inputs", program, state, inputs), labels
+def _evaluated(objective: Objective, state: TrainState, batch: Any) -> Any:
+    return evaluate_batch(objective, state, batch, np.int32(0))
 
 
-def lookups_of(argument: str, program: Program, state: TrainState, inputs: Any) -> Lookups:
-    """The model run on the shapes of a batch of inputs.
-
-    Args:
-        argument: what an error message calls the inputs.
-        program: the model.
-        state: its state.
-        inputs: shape and dtype of the batch.
-
-    Raises:
-        InputError: if the transform or the model does not take them.
-    """
-    if program.transform is not None:
-        expected = f"a function of a batch {describe(inputs)}"
-        shapes = functools.partial(jax.eval_shape, program.transform)
-        changed = called("transform", expected, shapes, inputs, got=shown(program.transform))
-        if not hasattr(changed, "shape"):
+def _of_supervised(
+    name: str,
+    objective: Supervised,
+    state: TrainState,
+    batch: Any,
+    class_names: Sequence[str] | None,
+) -> Checks:
+    inputs = batch["inputs"]
+    got = ", ".join(describe(x) for x in jax.tree.leaves(inputs))
+    if objective.transform is not None:
+        expected = f"a function of a batch {got}"
+        shapes = functools.partial(jax.eval_shape, objective.transform)
+        changed = called("transform", expected, shapes, inputs, got=shown(objective.transform))
+        if not hasattr(changed, "shape") and hasattr(inputs, "shape"):
             raise InputError("transform", f"{expected} to an array", f"one to {shown(changed)}")
-    expected = "what the model takes"
-    return called(argument, expected, Lookups, program, state, inputs, got=describe(inputs))
+    run = functools.partial(_outputs, objective.transform)
+    shapes_of = functools.partial(jax.eval_shape, run)
+    argument = f"{name}.inputs"
+    outputs = called(argument, "what the model takes", shapes_of, state, batch, got=got)
+    check_outputs(objective.loss, outputs)
+    checks = Checks(functools.partial(_evaluated, objective), state, batch)
+    labels = batch["labels"]
+    if hasattr(labels, "dtype"):
+        if (expected_labels := expected_probabilities(objective.loss, labels)) is not None:
+            checks.labels["labels"] = expected_labels
+        check_names(objective.loss, outputs, labels, class_names)
+    return checks
 
 
 def check_model(model: Any) -> None:
     """Raises unless a model is one."""
     if not isinstance(model, nnx.Module):
-        raise InputError("model", "an nnx.Module", _kind(model))
+        kind = type(model).__name__
+        got = f"the class {model.__name__}" if isinstance(model, type) else f"a {kind}"
+        raise InputError("model", "an nnx.Module", got)
     if not jax.tree.leaves(nnx.state(model, nnx.Param)):
         raise InputError("model", "an nnx.Module with parameters", f"a {type(model).__name__}")
 
 
-def check_split(argument: str, split: Any) -> None:
-    """Raises unless a split is one."""
-    if not isinstance(split, Split | StreamedSplit):
-        raise InputError(argument, "a Split or a StreamedSplit", _kind(split))
-
-
-def _kind(value: Any) -> str:
-    return f"the class {value.__name__}" if isinstance(value, type) else f"a {type(value).__name__}"
-
-
-def _no_loss(outputs: jax.Array, labels: jax.Array) -> jax.Array:
+def _no_loss(outputs: Any, labels: Any) -> jax.Array:
     raise AssertionError("predicting takes no loss")

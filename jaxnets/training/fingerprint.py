@@ -1,6 +1,6 @@
 """What a run trains, on what, and how, in a form that a later one can be compared with."""
 
-import dataclasses
+import functools
 import os
 import platform
 import zlib
@@ -11,23 +11,31 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
-from jaxnets.arrays import describe
-from jaxnets.data.dataset import Dataset, Split
+from jaxnets.data.dataset import AnySplit, Dataset, Draws, Split
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.layers import native
 from jaxnets.training.computation import digest, digest_of
-from jaxnets.training.state import Program, TrainState, outputs
-from jaxnets.training.step import forward
+from jaxnets.training.epoch import evaluate_batch
+from jaxnets.training.evaluation import as_batch
+from jaxnets.training.minimize import Minimize
+from jaxnets.training.objective import Objective, Supervised
+from jaxnets.training.state import TrainState
+from jaxnets.training.steps import Step, train_step
 
 #: Another one where the same run is described otherwise than before.
-FORM = 2
+FORM = 3
 _CHECK = ", checksum "
 _PACKAGES = ("jaxnets", "jax", "flax", "optax", "numpy")
 
 
 def fingerprint(
-    program: Program, state: TrainState, data: Dataset, settings: dict[str, Any]
+    step: Step,
+    objective: Objective | None,
+    state: TrainState,
+    data: Dataset,
+    settings: dict[str, Any],
 ) -> dict[str, Any]:
     """Describes a run.
 
@@ -35,7 +43,8 @@ def fingerprint(
     gradients are computed, numbers like the learning rate included.
 
     Args:
-        program: what is run.
+        step: how it trains.
+        objective: what it evaluates; None for nothing.
         state: in which training begins.
         data: what is trained and tested on.
         settings: what else decides the run's numbers.
@@ -44,35 +53,70 @@ def fingerprint(
         A dictionary that JSON can hold; see ``differences``.
     """
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
-    spec = data.train.spec
-    inputs, labels = (jax.ShapeDtypeStruct((2, *s.shape), s.dtype) for s in spec)
+    batch = as_batch(data.train, 1 if isinstance(data.train, Draws) else 2)
+    count = sum(x.size for x in jax.tree.leaves(shapes.parameters))
+    described: dict[str, Any] = {"network": {"is": f"{count} parameters"}}
+    if isinstance(step, Minimize) and isinstance(step.objective, Supervised):
+        described |= _of_supervised(step, step.objective, shapes, state, batch)
+    else:
+        computes = _digest(functools.partial(train_step, step), shapes, batch)
+        described["step"] = {"computes": f"{computes} {_numbers(state.optimizer_state)}"}
+    own = getattr(step, "evaluation", None)
+    if objective is not None and objective is not own and objective != own:
 
-    alone = dataclasses.replace(program, shards=1, accumulate=1)
+        def evaluated(state: TrainState, batch: Any) -> Any:
+            return evaluate_batch(objective, state, batch, np.int32(0))
 
-    def network(state: TrainState, inputs: jax.Array) -> Any:
-        trained, pull_back, after = forward(alone, state, inputs, state.key)
-        return outputs(alone, state, inputs), trained, pull_back(_cotangents(trained)), after
+        described["evaluate"] = {"computes": _digest(evaluated, shapes, batch)}
+    splits = {f"data.{name}": _data(split) for name, split in data.splits.items()}
+    return {**described, **splits, **settings, "versions": versions(), "form": FORM}
 
-    def loss(made: Any, labels: jax.Array) -> Any:
-        value, pull_back = jax.vjp(lambda made: program.loss(made, labels), made)
+
+def _of_supervised(
+    step: Minimize, objective: Supervised, shapes: TrainState, state: TrainState, batch: Any
+) -> dict[str, Any]:
+    """What the parts of supervised training compute, so that a message can name the one that is not."""
+    inputs, labels = batch["inputs"], batch["labels"]
+
+    def trained(state: TrainState) -> tuple[Any, Any, Any]:
+        model = state.model
+        model.train()
+        return nnx.split(model, step.wrt, ...)
+
+    def network(state: TrainState, inputs: Any) -> Any:
+        graphdef, parameters, rest = trained(state)
+
+        def run(parameters: Any) -> tuple[Any, Any]:
+            model = step.model(graphdef, parameters, rest)
+            return objective.outputs(model, inputs), step.others(model)
+
+        made, pull_back, after = jax.vjp(run, parameters, has_aux=True)
+        tested = objective.outputs(state.model, inputs)
+        return tested, made, pull_back(_cotangents(made)), after
+
+    def loss(made: Any, labels: Any) -> Any:
+        value, pull_back = jax.vjp(lambda made: objective.loss(made, labels), made)
         return value, pull_back(_cotangents(value))
 
-    made = jax.eval_shape(lambda state, inputs: outputs(alone, state, inputs), shapes, inputs)
+    def measured(made: Any, labels: Any) -> Any:
+        return objective.of_outputs(made, labels, labels)[1]
+
+    def transform(inputs: Any) -> Any:
+        return inputs if objective.transform is None else objective.transform(inputs)
+
+    made = jax.eval_shape(lambda s, x: objective.outputs(s.model, x), shapes, inputs)
+    parameters = jax.eval_shape(lambda state: trained(state)[1], shapes)
+    update = _digest(step.optimizer.update, parameters, shapes.optimizer_state, parameters)
+    rest = {"accumulate": step.accumulate, "non_finite": step.skip_non_finite}
     count = sum(x.size for x in jax.tree.leaves(shapes.parameters))
     return {
         "network": {"is": f"{count} parameters", "computes": _digest(network, shapes, inputs)},
-        "correct": {"computes": program.correct and _digest(program.correct, made, labels)},
-        "optimizer": {"computes": _optimizer_digest(program, state.optimizer_state, shapes)},
+        "correct": {"computes": _digest(measured, made, labels)},
+        "optimizer": {"computes": f"{update} {_numbers(state.optimizer_state)}"},
         "loss": {"computes": _digest(loss, made, labels)},
-        "transform": {"computes": _digest(program.inputs, inputs)},
-        "augment": {
-            "computes": _digest(program.augmented, inputs, labels, shapes.key, shapes.step)
-        },
-        "data.train": _data(data.train),
-        "data.test": _data(data.test),
-        **settings,
-        "versions": versions(),
-        "form": FORM,
+        "transform": {"computes": _digest(transform, inputs)},
+        "augment": {"computes": _digest(objective.augmented, batch, shapes.key)},
+        **rest,
     }
 
 
@@ -148,11 +192,9 @@ def _plain(item: Any) -> Any:
     return item.get("is") if isinstance(item, dict) else item
 
 
-def _optimizer_digest(program: Program, initial: Any, shapes: TrainState) -> str:
+def _numbers(initial: Any) -> str:
     """Numbers such as the learning rate stand in what is computed, or in the state at first."""
-    arguments = shapes.parameters, shapes.optimizer_state, shapes.parameters
-    numbers = [x for x in jax.tree.leaves(initial) if np.size(x) < 5]
-    return f"{_digest(program.optimizer.update, *arguments)} {digest_of(numbers)}"
+    return digest_of([x for x in jax.tree.leaves(initial) if np.size(x) < 5])
 
 
 def _digest(function: Callable[..., Any], *arguments: Any) -> str:
@@ -173,12 +215,16 @@ def _cotangents(outputs: Any) -> Any:
     return jax.tree.map(of, outputs)
 
 
-def _data(split: Split | StreamedSplit) -> str:
-    inputs, labels = map(describe, split.spec)
-    shape = f"{len(split)} examples of {inputs} and {labels}"
+def _data(split: AnySplit) -> str:
+    shape = split.described()
+    if isinstance(split, Draws):
+        return shape
     check = split.checksum() if isinstance(split, StreamedSplit) else _checksum(split)
     return shape if check is None else f"{shape}{_CHECK}{check:08x}"
 
 
 def _checksum(split: Split) -> int:
-    return zlib.crc32(split.labels.tobytes(), zlib.crc32(split.inputs.tobytes()))
+    checksum = 0
+    for array in jax.tree.leaves(split.columns):
+        checksum = zlib.crc32(array.tobytes(), checksum)
+    return checksum

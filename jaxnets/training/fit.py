@@ -1,88 +1,44 @@
 """From what a user asks for to a finished run."""
 
-import functools
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
 import jax
 import optax
 from flax import nnx
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import InputError, check_bool, check_seed, shown
-from jaxnets.data.dataset import Dataset
-from jaxnets.data.transforms import Augmentation
+from jaxnets.arrays import InputError, check_bool, check_positive, check_seed, shown
+from jaxnets.data.dataset import AnySplit, Dataset
+from jaxnets.data.transforms import Augmentation, Transform
+from jaxnets.training.batching import Batching
 from jaxnets.training.callbacks import Callback, Listeners, RunSoFar
 from jaxnets.training.compiled import Compiled
-from jaxnets.training.course import Course
-from jaxnets.training.evaluation import check_model, checked_feed, informed
+from jaxnets.training.counts import Count
+from jaxnets.training.evaluation import check_model
 from jaxnets.training.fingerprint import fingerprint
+from jaxnets.training.labels import Loss
+from jaxnets.training.loop import Loop, Work
 from jaxnets.training.many import Build, fit_many
-from jaxnets.training.placement import Parallel, place
+from jaxnets.training.minimize import NonFinite, minimize
+from jaxnets.training.objective import Objective, supervised
+from jaxnets.training.placement import Sharding, place
 from jaxnets.training.processes import check_same
 from jaxnets.training.progress import Progress, reporter
-from jaxnets.training.records import EpochRecord, TrainingRun
-from jaxnets.training.replicates import TrainingRuns
+from jaxnets.training.records import EpochRecord
 from jaxnets.training.saving import Best, Saving, begin, keeper
-from jaxnets.training.settings import NonFinite, Settings
-from jaxnets.training.sharding import AnyPlacement, Sharding
-from jaxnets.training.state import Count, Loss, Program, TrainState, Transform, initialize
+from jaxnets.training.state import TrainState, initialize
+from jaxnets.training.steps import Step, StepMetrics, check_step
 
 
-@overload
-def fit(
-    model: nnx.Module,
-    data: Dataset,
-    *,
-    loss: Loss,
-    optimizer: optax.GradientTransformation,
-    epochs: int,
-    batch_size: int = 64,
-    seed: int = 0,
-    transform: Transform | None = None,
-    augment: Augmentation | None = None,
-    correct: Count | Literal["auto"] | None = "auto",
-    shuffle: bool = True,
-    drop_last: bool = False,
-    buckets: int | None = None,
-    devices: int | Sequence[jax.Device] | None = None,
-    parallel: Parallel = "shard_map",
-    sharding: Sharding | None = None,
-    accumulate: int = 1,
-    compute_dtype: DTypeLike | None = None,
-    save: Saving | None = None,
-    resume: bool = False,
-    callbacks: Sequence[Callable[[EpochRecord], Any] | Callback] = (),
-    non_finite: NonFinite = "stop",
-    progress: Progress = "auto",
-) -> TrainingRun: ...
-@overload
-def fit(
-    model: Build,
-    data: Dataset,
-    *,
-    seeds: int | Sequence[int],
-    learning_rates: Sequence[float] | None = None,
-    loss: Loss,
-    optimizer: optax.GradientTransformation,
-    epochs: int,
-    batch_size: int = 64,
-    transform: Transform | None = None,
-    augment: Augmentation | None = None,
-    correct: Count | Literal["auto"] | None = "auto",
-    shuffle: bool = True,
-    drop_last: bool = False,
-    accumulate: int = 1,
-    compute_dtype: DTypeLike | None = None,
-    non_finite: NonFinite = "stop",
-    progress: Progress = "auto",
-) -> TrainingRuns: ...
 def fit(
     model: nnx.Module | Build,
-    data: Dataset,
+    data: Dataset | AnySplit,
+    step: Step | None = None,
     *,
-    loss: Loss,
-    optimizer: optax.GradientTransformation,
+    evaluate: Objective | None = None,
+    loss: Loss | None = None,
+    optimizer: optax.GradientTransformation | None = None,
     epochs: int,
     batch_size: int = 64,
     seed: int = 0,
@@ -91,11 +47,11 @@ def fit(
     transform: Transform | None = None,
     augment: Augmentation | None = None,
     correct: Count | Literal["auto"] | None = "auto",
+    metrics: Mapping[str, Callable[[Any, Any], Any]] | None = None,
     shuffle: bool = True,
     drop_last: bool = False,
     buckets: int | None = None,
     devices: int | Sequence[jax.Device] | None = None,
-    parallel: Parallel = "shard_map",
     sharding: Sharding | None = None,
     accumulate: int = 1,
     compute_dtype: DTypeLike | None = None,
@@ -104,7 +60,7 @@ def fit(
     callbacks: Sequence[Callable[[EpochRecord], Any] | Callback] = (),
     non_finite: NonFinite = "stop",
     progress: Progress = "auto",
-) -> TrainingRun | TrainingRuns:
+) -> Any:
     """Trains a model and evaluates it on every test example after each epoch.
 
     The data go to the device once, as they are; ``transform`` works on them inside the compiled
@@ -115,7 +71,11 @@ def fit(
     Args:
         model: any ``nnx.Module`` that maps a batch of inputs to outputs; it is left as it is. With
             ``seeds`` a function of ``nnx.Rngs`` that makes one.
-        data: what to train and test on; splits may be streamed.
+        data: what to train and test on; splits may be streamed. A split alone has no test.
+        step: how to train, such as ``minimize`` and ``in_turn`` make it; None for
+            ``minimize(supervised(loss, …), optimizer, …)`` with the arguments that follow.
+        evaluate: the objective that is measured on the test split after each epoch; None for that
+            of the step.
         loss: (outputs, labels) → scalar mean over the batch, such as
             ``jaxnets.losses.cross_entropy``. Of a loss that adds up the examples
             (``reduction="sum"``) the history and the test have the mean over the examples too;
@@ -141,20 +101,21 @@ def fit(
             integers, the number of correct predictions and of all. ``"auto"`` counts labels by
             ``jaxnets.metrics.correct`` if they are classes, without those that the loss ignores;
             None does not count.
+        metrics: what else is measured, by name: functions of (outputs, labels) that return a
+            scalar, the mean over the batch, or a pair (total, count); ``jaxnets.metrics`` has some.
+            They reach the progress line, the history, the callbacks and the plot.
         shuffle: whether the order changes from epoch to epoch.
         drop_last: whether the last smaller batch is left out.
         buckets: puts texts of similar length into a batch, which runs at one of at most so many
             lengths, for a ``TextDataset`` and a model that padding changes nothing of. None, or 1,
             runs all at the full length, in the order without.
-        devices: how many share each batch, or which; None for all accelerators, or one CPU. The
-            losses are those of one device except for the order of sums, unless the model has
-            dropout or BatchNorm: dropout and augmentation draw from (seed, step, device), and
-            BatchNorm takes the statistics of a device's part unless it is ``synchronized``.
-        parallel: ``"shard_map"``, or ``"pmap"`` for the older interface to the same.
+        devices: how many share each batch, or which; None for all accelerators, or one CPU. What is
+            computed is what one device computes, but for the order of sums: dropout draws the same
+            masks and BatchNorm takes the statistics of the whole batch.
         sharding: how the devices share parameters too; None for each having them all.
-        accumulate: in how many parts a device takes its batch, one after the other, so that one at
-            a time is in memory. The step is that of the whole batch, for any loss; batch
-            statistics and dropout masks are a part's. Each part is run forward twice.
+        accumulate: in how many parts a batch is taken, one after the other, so that one at a time
+            is in memory. The step is that of the whole batch, for any loss; batch statistics and
+            dropout masks are a part's. Each part is run forward twice.
         compute_dtype: the dtype in which the network computes, such as ``"bfloat16"``; weights,
             loss and optimizer stay as they are. None for that of the weights.
         save: where and how often to save checkpoints. Ctrl-C and SIGTERM then save before they
@@ -162,7 +123,7 @@ def fit(
         resume: whether to go on with the run that is saved there, if there is one. It then ends
             as if it had never been interrupted, bit for bit, on the same machine with the same
             versions and native kernels; a warning says where these are others. On another number of
-            devices sums are of another order, and dropout and augmentation draw other numbers.
+            devices or processes sums are of another order.
         callbacks: functions to call with each ``EpochRecord``, or ``Callback`` objects, which hear
             more. Any of them ends the run by raising ``StopTraining``.
         non_finite: what becomes of a step whose loss is NaN or infinite: ``"stop"`` raises;
@@ -171,8 +132,9 @@ def fit(
             ``"none"``.
 
     Returns:
-        The trained model, the history, the timings; with ``seeds`` those of each run, and mean,
-        standard deviation and confidence interval of what the tests measured.
+        A ``TrainingRun``: the trained model, the history, the timings. With ``seeds`` a
+        ``TrainingRuns``: those of each run, and mean, standard deviation and confidence interval of
+        what the tests measured.
 
     Raises:
         ValueError: if an argument is bad, inputs do not fit the model, its outputs do not fit the
@@ -184,102 +146,94 @@ def fit(
             steps to be skipped, if they were a whole epoch; with ``seeds``, if no run is left.
     """
     check_seed("seed", seed)
-    settings = Settings(
-        data=data,
-        loss=loss,
-        optimizer=optimizer,
-        epochs=epochs,
-        batch_size=batch_size,
-        transform=transform,
-        augment=augment,
-        correct=correct,
-        shuffle=shuffle,
-        drop_last=drop_last,
-        buckets=buckets,
-        accumulate=accumulate,
-        compute_dtype=compute_dtype,
-        non_finite=non_finite,
+    check_positive("epochs", epochs)
+    data = _as_dataset(data)
+    short = {"loss": loss, "correct": correct, "transform": transform, "augment": augment}
+    short |= {"metrics": metrics, "compute_dtype": compute_dtype}
+    how = {"optimizer": optimizer, "accumulate": accumulate, "non_finite": non_finite}
+    if step is None:
+        step = minimize(supervised(**short), **how)  # type: ignore[arg-type]
+    else:
+        check_step(step)
+        _check_alone("step", {**short, **how}, _WITH_STEP)
+    batching = Batching(
+        data=data, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last, buckets=buckets
     )
+    objective = evaluate or getattr(step, "evaluation", None)
+    task = Work(step, objective, batching, epochs)
     if seeds is not None or learning_rates is not None:
-        alone = {"seed": seed, "sharding": sharding, "save": save, "resume": resume}
-        _check_alone(seeds, devices, callbacks, alone)
-        return fit_many(settings, model, seeds, learning_rates, progress)
+        if seeds is None:
+            raise InputError("seeds", "seeds or their number, as learning_rates are given", seeds)
+        given = {"seed": seed, "devices": devices, "sharding": sharding, "save": save}
+        given |= {"resume": resume, "callbacks": list(callbacks)}
+        _check_alone("seeds", given, _WITH_SEEDS)
+        return fit_many(task, model, seeds, learning_rates, progress)
     check_model(model)
     listeners = Listeners(callbacks)
     _check_saving(save, resume)
-    metric = listeners.metric(save)
-    placement = _placement(devices, parallel, sharding)
-    plan = functools.partial(settings.plan, seed)
-    steps = plan(0).steps
-    graphdef, state = initialize(model, optimizer, seed)
-    program = informed(settings.program(graphdef, placement.shards), state, data.train)
-    names = data.class_names
-    if program.correct is None and metric.endswith("accuracy"):
-        raise InputError("metric", "one that the run measures", metric)
-    feeds = (
-        checked_feed("data.train", data.train, program, state, placement, names),
-        checked_feed("data.test", data.test, program, state, placement, names),
-    )
+    metric = listeners.metric(save, "train_loss" if task.untested else "test_loss")
+    placement = place(devices, sharding)
+    state = initialize(model, step, seed)
+    feeds = task.feeds(state, placement)
     state = placement.place(state)
-    about = _about(program, state, settings, seed, save)
-    journal = begin(save, resume, about, placement.shards, state)
+    shapes = task.measured(state)
+    _check_metric(metric, shapes, task)
+    about = _about(task, state, seed, save)
+    journal = begin(save, resume, about, placement.shards, state, shapes)
     if len(journal.history) > epochs:
         raise InputError("epochs", f"at least {len(journal.history)}, which are done", epochs)
-    best = Best(metric, journal, save) if listeners.restore_best else None
-    course = Course(Compiled(program, placement), journal, data, feeds, plan, epochs, best)
-    so_far = RunSoFar(data, epochs, steps, resume, journal, graphdef)
+    best = Best(metric, journal, save, shapes) if listeners.restore_best else None
+    loop = Loop(Compiled(placement), task, feeds, seed, journal, best)
+    steps = batching.plan(seed, 0).steps
+    so_far = RunSoFar(data, epochs, steps, resume, journal)
     first = jax.process_index() == 0
     with (
         reporter(progress if first else "none", epochs=epochs, steps=steps) as report,
         keeper(save, about, placement.shards, journal.step, metric) as keep,
         listeners.listening(so_far),
     ):
-        course.run(report, keep, listeners)
-    return course.result(listeners.reason)
+        loop.run(report, keep, listeners)
+    return loop.result(listeners.reason)
 
 
-def _about(
-    program: Program, state: TrainState, settings: Settings, seed: int, save: Saving | None
-) -> dict[str, Any]:
+#: Arguments that are left as they are beside ``step``, and beside ``seeds``, and their defaults.
+_WITH_STEP = {"correct": "auto", "accumulate": 1, "non_finite": "stop"}
+_WITH_SEEDS = {"seed": 0, "resume": False, "callbacks": []}
+
+
+def _check_alone(argument: str, given: dict[str, Any], defaults: dict[str, Any]) -> None:
+    """Raises at what does not go together with an argument."""
+    for name, value in given.items():
+        allowed = value is defaults.get(name) or value == defaults.get(name)
+        if not allowed and not (name == "devices" and value == 1):
+            raise InputError(name, f"the default with {argument}", shown(value))
+
+
+def _as_dataset(data: Any) -> Dataset:
+    if isinstance(data, AnySplit):
+        return Dataset("data", data)
+    if not isinstance(data, Dataset):
+        raise InputError("data", "a Dataset", f"a {type(data).__name__}")
+    return data
+
+
+def _check_metric(metric: str, shapes: StepMetrics, task: Work) -> None:
+    """Raises if training does not measure the metric by which an epoch is the best."""
+    part, _, name = metric.partition("_")
+    if part == "train" or getattr(task.step, "evaluation", None) is task.objective:
+        if name not in shapes.metrics or (part == "test" and task.untested):
+            raise InputError("metric", "one that the run measures", metric)
+
+
+def _about(task: Work, state: TrainState, seed: int, save: Saving | None) -> dict[str, Any]:
     """What a run that goes on, and every process, must have alike; nothing where nobody asks."""
     if save is None and jax.process_count() == 1:
         return {}
-    order = {**settings.of_the_order(), "seed": seed}
-    about = fingerprint(program, state, settings.data, order)
+    order = {**task.batching.described(), "seed": seed}
+    about = fingerprint(task.step, task.objective, state, task.data, order)
     same = "the same model, data, versions and settings on every process"
-    check_same("fit", same, {**about, "epochs": settings.epochs})
+    check_same("fit", same, {**about, "epochs": task.epochs})
     return about
-
-
-def _placement(
-    devices: int | Sequence[jax.Device] | None, parallel: Parallel, sharding: Sharding | None
-) -> AnyPlacement:
-    """The devices, which share parameters too if there is a sharding."""
-    if sharding is not None and not isinstance(sharding, Sharding):
-        raise InputError("sharding", "a Sharding or None", shown(sharding))
-    if sharding is not None and parallel == "pmap":
-        raise InputError("parallel", "'shard_map' where parameters are cut too", shown(parallel))
-    placement = place(devices, parallel)
-    if sharding is None:
-        return placement
-    if jax.process_count() > 1:
-        raise InputError("sharding", "None with several processes", sharding)
-    return sharding.placement(placement.devices)
-
-
-def _check_alone(seeds: Any, devices: Any, callbacks: Any, others: dict[str, Any]) -> None:
-    """Raises at what one run can have, and many at once cannot."""
-    if seeds is None:
-        raise InputError("seeds", "seeds or their number, as learning_rates are given", seeds)
-    if jax.process_count() > 1:
-        raise InputError("seeds", "None with several processes", seeds)
-    if devices not in (None, 1):
-        raise InputError("devices", "None or 1 with seeds", devices)
-    if not isinstance(callbacks, list | tuple) or callbacks:
-        raise InputError("callbacks", "none with seeds", callbacks)
-    for name, value in others.items():
-        if value:
-            raise InputError(name, "the default with seeds", value)
 
 
 def _check_saving(save: Any, resume: Any) -> None:

@@ -22,15 +22,18 @@ from jaxnets.arrays import (
     shown,
 )
 from jaxnets.data.streaming import StreamedSplit
+from jaxnets.training.batching import Batching
 from jaxnets.training.compiled import Compiled
-from jaxnets.training.evaluation import check_model, checked_feed, informed
+from jaxnets.training.evaluation import check_model
+from jaxnets.training.loop import Work
 from jaxnets.training.members import Member, Members
+from jaxnets.training.minimize import Minimize
 from jaxnets.training.placement import one_device
 from jaxnets.training.progress import Progress, reporter
 from jaxnets.training.replicates import TrainingRuns
 from jaxnets.training.saving import Journal
-from jaxnets.training.settings import Settings
 from jaxnets.training.state import TrainState, initialize
+from jaxnets.training.steps import Step
 
 #: Makes a model whose initial weights are drawn from these streams.
 Build = Callable[[nnx.Rngs], nnx.Module]
@@ -40,35 +43,33 @@ _PROBE = 0.271828
 
 
 def fit_many(
-    settings: Settings, build: Any, seeds: Any, learning_rates: Any, progress: Progress
+    work: Work, build: Any, seeds: Any, learning_rates: Any, progress: Progress
 ) -> TrainingRuns:
     """What ``fit`` does where it is given seeds; the arguments are its own.
 
     Raises:
         InputError: if an argument is bad, or does not go with seeds.
     """
+    if jax.process_count() > 1:
+        raise InputError("seeds", "None with several processes", seeds)
     chosen = _checked_seeds(seeds)
     rates = None if learning_rates is None else _checked_rates(learning_rates)
-    _check_settings(settings)
+    _check_batching(work.batching)
     if isinstance(build, nnx.Module) or not callable(build):
         expected = "a function of nnx.Rngs that makes the model, as seeds are given"
         raise InputError("model", expected, f"a {type(build).__name__}")
-    graphdef, begun = _begun(settings, build, chosen)
+    begun = _begun(work.step, build, chosen)
     if rates is not None:
-        _check_rate_counts(settings.optimizer, begun[0])
+        _check_rate_counts(work.step, begun[0])
     pairs = list(itertools.product(rates or [None], range(len(chosen))))  # type: ignore[list-item]
     members = [Member(chosen[place], rate, Journal(begun[0])) for rate, place in pairs]
-    here, data = one_device(), settings.data
-    program, names = informed(settings.program(graphdef, 1), begun[0], data.train), data.class_names
-    feeds = (
-        checked_feed("data.train", data.train, program, begun[0], here, names),
-        checked_feed("data.test", data.test, program, begun[0], here, names),
-    )
+    here = one_device()
+    feeds = work.feeds(begun[0], here)
     states = [_with_rate(begun[place], rate) for rate, place in pairs]
-    together = here.place(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
-    course = Members(Compiled(program, here), settings, feeds, members, together)
-    steps = settings.plan(chosen[0], 0).steps
-    with reporter(progress, epochs=settings.epochs, steps=steps) as report:
+    together = here.replicate(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
+    course = Members(Compiled(here), work, feeds, members, together)
+    steps = work.batching.plan(chosen[0], 0).steps
+    with reporter(progress, epochs=work.epochs, steps=steps) as report:
         course.run(report)
     return course.result()
 
@@ -91,30 +92,30 @@ def _checked_rates(rates: Any) -> list[float]:
     return checked
 
 
-def _check_settings(settings: Settings) -> None:
+def _check_batching(batching: Batching) -> None:
     """Raises unless every member's batches have the same shapes."""
-    if settings.buckets not in (None, 1):
-        raise InputError("buckets", "None or 1 with seeds", settings.buckets)
-    for split in (settings.data.train, settings.data.test):
+    if batching.buckets not in (None, 1):
+        raise InputError("buckets", "None or 1 with seeds", batching.buckets)
+    for split in batching.data.splits.values():
         if isinstance(split, StreamedSplit):
             raise InputError("data", "splits in memory with seeds", "one that is streamed")
 
 
-def _begun(settings: Settings, build: Build, seeds: Sequence[int]) -> tuple[Any, list[TrainState]]:
-    """The graph definition, and for each seed the state in which training begins."""
+def _begun(step: Step, build: Build, seeds: Sequence[int]) -> list[TrainState]:
+    """For each seed the state in which training begins."""
     made = []
     for seed in seeds:
         model = built(build, seed)
         check_model(model)
-        made.append(initialize(model, settings.optimizer, seed))
-    graphdef, first = made[0]
-    for seed, (_, state) in zip(seeds, made, strict=True):
+        made.append(initialize(model, step, seed))
+    first = made[0]
+    for seed, state in zip(seeds, made, strict=True):
         if _shapes(state) != _shapes(first):
             got = f"others for {seed} and {seeds[0]}"
             raise InputError("model", "arrays of the same shapes for every seed", got)
     _check_generators(first)
     like = jax.tree.structure(first)
-    return graphdef, [jax.tree.unflatten(like, jax.tree.leaves(state)) for _, state in made]
+    return [jax.tree.unflatten(like, jax.tree.leaves(state)) for state in made]
 
 
 def built(build: Build, seed: int) -> nnx.Module:
@@ -145,16 +146,19 @@ def _check_generators(state: TrainState) -> None:
                 raise InputError("seeds", f"None but for keys of {_GENERATOR}", f"keys of {kind}")
 
 
-def _check_rate_counts(optimizer: optax.GradientTransformation, state: TrainState) -> None:
+def _check_rate_counts(step: Step, state: TrainState) -> None:
     """Raises unless a step is taken with the learning rate that stands in the optimizer's state."""
+    expected = "one of jaxnets.optimizers, as learning_rates are given"
+    if not isinstance(step, Minimize):
+        raise InputError("step", "one made by minimize, as learning_rates are given", "another")
     try:
         before = optimizers.set_learning_rate(state.optimizer_state, _PROBE)
     except InputError as error:
-        expected = "one of jaxnets.optimizers, as learning_rates are given"
         raise InputError("optimizer", expected, "another") from error
-    nothing = jax.tree.map(jnp.zeros_like, state.parameters)
-    update = optax.with_extra_args_support(optimizer).update
-    _, after = update(nothing, before, state.parameters, value=jnp.zeros(()), grad=nothing)
+    trained = nnx.split(state.model, step.wrt, ...)[1]
+    nothing = jax.tree.map(jnp.zeros_like, trained)
+    update = optax.with_extra_args_support(step.optimizer).update
+    _, after = update(nothing, before, trained, value=jnp.zeros(()), grad=nothing)
     rates = optimizers.learning_rates
     if any(old != new for old, new in zip(rates(before), rates(after), strict=True)):
         expected = "one without a schedule, as learning_rates are given"

@@ -1,29 +1,28 @@
 """Many runs under way at once, each with the order of its own seed."""
 
 import dataclasses
-import functools
 import operator
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import jax
 import numpy as np
 
 from jaxnets.data.batching import Plan
-from jaxnets.training.batches import Feed, cut
+from jaxnets.training.batches import cut
 from jaxnets.training.compiled import Compiled
-from jaxnets.training.course import NonFiniteLossError, divergence, epoch_record
 from jaxnets.training.epoch import evaluate_members, train_members
-from jaxnets.training.evaluation import evaluation, measure_split
+from jaxnets.training.evaluation import Evaluation, evaluation, measure_split
+from jaxnets.training.loop import Feeds, NonFiniteLossError, Work, divergence, epoch_record
 from jaxnets.training.progress import Reporter
-from jaxnets.training.records import EpochRecord, Evaluation, Task, Timings
+from jaxnets.training.records import EpochRecord, Timings
 from jaxnets.training.replicates import MemberRun, TrainingRuns
 from jaxnets.training.saving import Journal
-from jaxnets.training.settings import Settings
-from jaxnets.training.state import TrainState, merge
-from jaxnets.training.step import StepMetrics
+from jaxnets.training.state import TrainState
+from jaxnets.training.steps import StepMetrics
 
 
 @dataclasses.dataclass
@@ -60,16 +59,12 @@ class Member:
             measured = jax.tree.map(operator.itemgetter(until), measured)
         self.journal.add(self.journal.state, measured, seconds)
 
-    def end_epoch(self, record: Callable[[Journal, Evaluation], EpochRecord]) -> None:
+    def end_epoch(self) -> None:
         """An epoch is done and evaluated."""
-        assert self.test is not None
-        if self.diverged is None and not np.isfinite(self.test.loss):
-            epoch = len(self.journal.history) + 1
-            self.diverged = NonFiniteLossError(epoch, None, self.test.loss)
         if self.diverged is None:
             try:
-                self.journal.end_epoch(record(self.journal, self.test))
-            except NonFiniteLossError as error:  # every step was left out
+                self.journal.end_epoch(epoch_record(self.journal, self.test))
+            except NonFiniteLossError as error:
                 self.diverged = error
 
 
@@ -77,9 +72,9 @@ class Members:
     """Trains many models on the same examples, each in its own order.
 
     Args:
-        compiled: the program of one member.
-        settings: what they have in common.
-        feeds: those of the training and of the test split.
+        compiled: runs programs on the device.
+        work: what they do.
+        feeds: their data.
         members: the members.
         states: in which they begin, each array [members, …].
     """
@@ -87,13 +82,12 @@ class Members:
     def __init__(
         self,
         compiled: Compiled,
-        settings: Settings,
-        feeds: tuple[Feed, Feed],
+        work: Work,
+        feeds: Feeds,
         members: Sequence[Member],
         states: TrainState,
     ) -> None:
-        self._compiled, self._settings = compiled, settings
-        self._train, self._test = feeds
+        self._compiled, self._work, self._feeds = compiled, work, feeds
         self._members, self._states = members, states
         self._train_seconds = self._evaluate_seconds = 0.0
 
@@ -104,15 +98,14 @@ class Members:
             NonFiniteLossError: of the first member, if all have diverged.
         """
         self._compiled.watched = report.compiling
-        for epoch in range(self._settings.epochs):
+        for epoch in range(self._work.epochs):
             began, going_on = time.perf_counter(), self._sound
             plan = self._plan(epoch)  # of many members this is no trifle
             self._train_seconds += time.perf_counter() - began
             self._train_epoch(plan, report)
             self._evaluate()
-            record = functools.partial(self._record, plan)
             for member in going_on:
-                member.end_epoch(record)
+                member.end_epoch()
                 if member.diverged is not None:
                     report.say(f"{member.name}: {member.diverged}")
             if not self._sound:
@@ -124,7 +117,7 @@ class Members:
         """What has come of them."""
         timings = Timings(self._compiled.seconds, self._train_seconds, self._evaluate_seconds)
         plan = self._plan(0)
-        count = self._settings.epochs * (plan.full.size + plan.rest.size)
+        count = self._work.epochs * (plan.full.size + plan.rest.size)
         speed, device = count / self._train_seconds, self._compiled.placement.name
         share = speed / len(self._members)
         made = [self._result(i, timings, share, device) for i in range(len(self._members))]
@@ -138,20 +131,21 @@ class Members:
         """The batches of all members, with an axis for the members behind the others."""
         seeds = list(dict.fromkeys(member.seed for member in self._members))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            plans = pool.map(lambda seed: self._settings.plan(seed, epoch), seeds)
+            plans = pool.map(lambda seed: self._work.batching.plan(seed, epoch), seeds)
             of_seed = dict(zip(seeds, plans, strict=True))
         every = [of_seed[member.seed] for member in self._members]
         full = np.stack([plan.full for plan in every], axis=-1)
         return Plan(full, np.stack([plan.rest for plan in every], axis=-1))
 
     def _train_epoch(self, plan: Plan, report: Reporter) -> None:
-        compiled, room = self._compiled, self._train.room(len(plan.full), plan.full.shape[1])
+        compiled, feed = self._compiled, self._feeds.train
+        room = feed.room(len(plan.full), plan.full.shape[1])
         pieces = cut(plan, room=room)
         began, compiling = time.perf_counter(), compiled.seconds
-        for piece, batches in zip(pieces, self._train.batches(pieces), strict=True):
-            steps, size, _ = piece.rows.shape
+        for piece, batches in zip(pieces, feed.batches(pieces), strict=True):
+            steps = len(piece.rows)
             self._states, found = compiled.run(
-                train_members, size, self._states, batches, piece.count
+                train_members, self._work.step, self._states, batches, piece.count
             )
             found = jax.tree.map(lambda x, steps=steps: x[:, :steps], jax.device_get(found))
             seconds = time.perf_counter() - began - (compiled.seconds - compiling)
@@ -164,24 +158,25 @@ class Members:
         self._states = dataclasses.replace(self._states, epoch=self._states.epoch + 1)
 
     def _evaluate(self) -> None:
-        compiled, split = self._compiled, self._settings.data.test
+        compiled, work = self._compiled, self._work
+        if self._feeds.test is None or work.objective is None:
+            return
         began, compiling = time.perf_counter(), compiled.seconds
-        found = measure_split(compiled.run, evaluate_members, self._states, split, self._test)
+        split, objective = work.data.test, work.objective
+        found = measure_split(
+            compiled.run, evaluate_members, objective, self._states, split, self._feeds.test
+        )
         seconds = time.perf_counter() - began - (compiled.seconds - compiling)
         self._evaluate_seconds += seconds
         for number, member in enumerate(self._members):
-            own = [(size, jax.tree.map(operator.itemgetter(number), m)) for size, m in found]
-            member.test = evaluation(compiled.program, split, own)
-
-    def _record(self, plan: Plan, journal: Journal, test: Evaluation) -> EpochRecord:
-        return epoch_record(plan, self._compiled.program, journal, test)
+            own = [jax.tree.map(operator.itemgetter(number), piece.metrics) for piece in found]
+            member.test = evaluation(len(split), own)
 
     def _result(self, number: int, timings: Timings, speed: float, device: str) -> MemberRun:
         member = self._members[number]
         state = jax.tree.map(operator.itemgetter(number), self._states)
-        assert member.test is not None
         return MemberRun(
-            model=merge(self._compiled.program.graphdef, state),
+            model=state.model,
             state=state,
             history=tuple(member.journal.history),
             step_losses=np.concatenate(member.journal.losses),
@@ -192,18 +187,20 @@ class Members:
             seed=member.seed,
             learning_rate=member.learning_rate,
             diverged=member.diverged,
-            task=Task.of(self._settings.data, self._settings.transform),
+            task=self._work.task(),
         )
 
 
 def _mean(records: Sequence[EpochRecord]) -> EpochRecord:
     """The record of an epoch that a person sees of many runs."""
-    columns = {
-        field.name: [getattr(record, field.name) for record in records]
-        for field in dataclasses.fields(EpochRecord)
-    }
-    means = {
-        name: None if None in values else float(np.mean(values)) for name, values in columns.items()
-    }
-    exact = {"epoch": records[0].epoch, "skipped": sum(columns["skipped"])}
-    return EpochRecord(**{**means, **exact})
+
+    def mean(parts: list[Mapping[str, Any]]) -> dict[str, Any]:
+        return {name: np.mean([part[name] for part in parts], axis=0) for name in parts[0]}
+
+    return EpochRecord(
+        epoch=records[0].epoch,
+        train=mean([record.train for record in records]),
+        test=mean([record.test for record in records]),
+        seconds=float(np.mean([record.seconds for record in records])),
+        skipped=sum(record.skipped for record in records),
+    )

@@ -1,6 +1,5 @@
 """What a run writes for others to watch: JSON lines, TensorBoard's events, a profile."""
 
-import dataclasses
 import json
 import math
 import os
@@ -54,7 +53,7 @@ class _Log(Callback):
                 rows.append({"step": step, "epoch": epoch, "loss": float(losses[step - 1])})
         for record in run.history[self._epochs :]:
             step = record.epoch * run.steps_per_epoch
-            rows.append({"step": step, **dataclasses.asdict(record)})
+            rows.append({"step": step, **record.row()})
         self._step, self._epochs = run.step, len(run.history)
         return sorted(rows, key=lambda row: row["step"])  # a step before the epoch that it ends
 
@@ -108,8 +107,8 @@ class JsonLines(_Log):
 class TensorBoard(_Log):
     """Writes events that TensorBoard shows; needs ``tensorboardX``, no TensorFlow.
 
-    ``loss/train``, ``loss/test``, ``accuracy/train`` and ``accuracy/test`` of each epoch, the
-    ``loss/step`` of every so many steps, all over the number of the step. Where a run goes on from
+    ``loss/train``, ``loss/test`` and likewise every other metric of each epoch, the ``loss/step``
+    of every so many steps, all over the number of the step. Where a run goes on from
     a checkpoint, TensorBoard is told to forget what came after it.
 
     Args:
@@ -178,19 +177,17 @@ class TensorBoard(_Log):
     def _write(self, rows: list[dict[str, Any]]) -> None:
         for row in rows:
             for key, value in row.items():
-                if key in _TAGS and value is not None:
-                    self._writer.add_scalar(_TAGS[key], value, row["step"])
+                if value is not None and not isinstance(value, list) and (tag := _tag(key)):
+                    self._writer.add_scalar(tag, value, row["step"])
         self._writer.flush()
 
 
-_TAGS = {
-    "loss": "loss/step",
-    "train_loss": "loss/train",
-    "test_loss": "loss/test",
-    "train_accuracy": "accuracy/train",
-    "test_accuracy": "accuracy/test",
-    "skipped": "skipped",
-}
+def _tag(name: str) -> str | None:
+    """The tag of a value in a row: ``loss/train`` for ``train_loss``; None for what is no metric."""
+    part, _, metric = name.partition("_")
+    if part in ("train", "test"):
+        return f"{metric}/{part}"
+    return {"loss": "loss/step", "skipped": "skipped"}.get(name)
 
 
 class Profile(Callback):
@@ -264,6 +261,8 @@ def _lines(rows: Iterable[dict[str, Any]]) -> str:
 
 
 def _finite(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_finite(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

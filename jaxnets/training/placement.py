@@ -1,20 +1,20 @@
-"""Where a program runs: on one device, or on several that share each batch."""
+"""On which devices a program runs, and how batches and parameters are cut between them."""
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+import re
+from collections.abc import ItemsView, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxnets.arrays import InputError, check_choice, check_positive, shown
+from jaxnets.arrays import InputError, check_bool, check_positive, shown
 
-#: The name of the axis over which devices share a batch, as ``jax.lax.psum`` takes it.
-AXIS = "data"
-Parallel = Literal["shard_map", "pmap"]
+#: The axes of the mesh of devices: along the first each batch is cut.
+DATA_AXIS, MODEL_AXIS = "data", "model"
 
 # With several virtual CPU devices, Eigen's parallel matmul of one and the all-reduce of another
 # wait in one pool of threads, each for what the other holds: for good. Kernels of a single thread
@@ -23,24 +23,109 @@ _SEVERAL_CPUS = {"xla_cpu_multi_thread_eigen": False}
 
 
 @dataclass(frozen=True)
+class Sharding:
+    """How parameters, and the optimizer's arrays of the same shapes, are cut between devices.
+
+    The devices stand in a mesh of two axes, ``data`` and ``model``. Each batch is cut along the
+    first. Every array is cut by the first rule whose pattern is found in its path, such as
+    ``fc1/kernel``; those without a rule along their last axis over ``model``. XLA puts in what
+    communication this needs; what is computed is what one device computes.
+
+    Args:
+        model: devices along the axis ``model``; the others stand along ``data``.
+        fully: whether arrays are cut over ``data`` too, along the largest axis that is left: each
+            device then keeps its share of parameters and optimizer state alone ("FSDP").
+        rules: patterns of paths, as of ``re.search``, and the mesh axis of each array axis, such
+            as ``{"fc1/kernel": (None, "model"), "fc2/kernel": ("model", None)}``. Axes are left
+            whole that do not divide.
+
+    Raises:
+        InputError: if an argument is bad.
+    """
+
+    model: int = 1
+    fully: bool = False
+    rules: Mapping[str, tuple[str | None, ...]] | tuple[Any, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        check_positive("model", self.model)
+        check_bool("fully", self.fully)
+        given = self.rules.items() if isinstance(self.rules, Mapping) else self.rules
+        if isinstance(given, tuple | list | ItemsView) and all(map(_is_pair, given)):
+            rules = tuple(given)
+        else:
+            raise InputError("rules", "mesh axes by patterns of paths", shown(self.rules))
+        object.__setattr__(self, "rules", rules)
+        for pattern, axes in rules:
+            _check_pattern(pattern)
+            named = [axis for axis in axes if axis is not None] if isinstance(axes, tuple) else []
+            if not isinstance(axes, tuple) or not set(named) <= {DATA_AXIS, MODEL_AXIS}:
+                expected = f"a tuple of {DATA_AXIS!r}, {MODEL_AXIS!r} and None for {pattern!r}"
+                raise InputError("rules", expected, shown(axes))
+            if len(named) > len(set(named)):
+                raise InputError("rules", f"each axis once for {pattern!r}", shown(axes))
+
+    def spec(self, path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
+        """How an array of this path and shape is cut."""
+        rules: Any = self.rules
+        rule = next((axes for pattern, axes in rules if re.search(pattern, path)), None)
+        if rule is None:
+            rule = (*(None for _ in shape[1:]), MODEL_AXIS) if shape else ()
+        if len(rule) > len(shape):
+            rule = rule[len(rule) - len(shape) :]
+        axes = [
+            axis if axis is not None and size % mesh.shape[axis] == 0 else None
+            for axis, size in zip((*rule, *[None] * len(shape))[: len(shape)], shape, strict=True)
+        ]
+        if self.fully and DATA_AXIS not in axes:
+            whole = [i for i, axis in enumerate(axes) if axis is None]
+            fitting = [i for i in whole if shape[i] % mesh.shape[DATA_AXIS] == 0]
+            if fitting:
+                axes[max(fitting, key=lambda i: shape[i])] = DATA_AXIS
+        return PartitionSpec(*axes)
+
+
+def _is_pair(rule: Any) -> bool:
+    return isinstance(rule, tuple) and len(rule) == 2
+
+
+def _check_pattern(pattern: Any) -> None:
+    try:
+        re.compile(pattern)
+    except (re.error, TypeError) as error:
+        raise InputError("rules", "patterns as of re.search", f"{pattern!r}: {error}") from error
+
+
+@dataclass(frozen=True)
 class Placement:
     """The devices of a program.
 
-    Each batch is cut into parts of consecutive examples, one for each device. Where that does not
-    come out even, the parts are filled up with examples that do not count.
+    The program is written for the whole batch, and XLA's partitioner cuts it: what is computed is
+    what one device computes, but for the order of sums.
 
     Args:
-        devices: in the order of the parts; those of one process follow one another.
-        parallel: how a function is mapped over several devices.
+        devices: in the order of the parts of a batch; those of one process follow one another, and
+            those that share parameters.
+        sharding: how parameters are cut.
+
+    Raises:
+        InputError: if ``sharding.model`` does not divide their number.
     """
 
     devices: tuple[jax.Device, ...]
-    parallel: Parallel = "shard_map"
+    sharding: Sharding = field(default_factory=Sharding)
+
+    def __post_init__(self) -> None:
+        """Checks that the devices make a mesh."""
+        if len(self.devices) % self.sharding.model:
+            expected = f"a divisor of the number of devices, {len(self.devices)}"
+            raise InputError("model", expected, self.sharding.model)
 
     @property
     def shards(self) -> int:
-        """The number of devices."""
-        return len(self.devices)
+        """Into how many parts a batch is cut."""
+        return len(self.devices) // self.sharding.model
 
     @property
     def on_cpu(self) -> bool:
@@ -50,95 +135,99 @@ class Placement:
     @property
     def name(self) -> str:
         """What they are, and how many."""
-        kind = self.devices[0].device_kind
-        return kind if self.shards == 1 else f"{self.shards} × {kind}"
+        kind, model = self.devices[0].device_kind, self.sharding.model
+        if len(self.devices) == 1:
+            return kind
+        return f"{self.shards} × {model} × {kind}" if model > 1 else f"{self.shards} × {kind}"
 
     @property
     def compiler_options(self) -> dict[str, Any]:
         """What programs are compiled with."""
-        return several_cpus(self.devices)
-
-    def place(self, state: Any) -> Any:
-        """A training state, whole on every device."""
-        return self.replicate(state)
+        return _SEVERAL_CPUS if self.on_cpu and len(self.devices) > 1 else {}
 
     def replicate(self, tree: Any) -> Any:
         """A pytree of arrays, whole on every device."""
-        return jax.tree.map(lambda array: put(array, self._sharding(PartitionSpec())), tree)
+        return jax.tree.map(lambda array: put(array, self._over()), tree)
 
-    def spread(self, array: np.ndarray) -> jax.Array:
-        """Batches [steps, batch, …], cut for the devices: [devices, steps, part, …]."""
-        return put(self._parts(array), self._sharding(PartitionSpec(AXIS)))
+    def place(self, state: Any) -> Any:
+        """A training state, its parameters cut as the sharding says.
+
+        Raises:
+            InputError: if a rule is for no array.
+        """
+        paths = [_path(keys) for keys, _ in jax.tree.leaves_with_path(state.parameters)]
+        rules: Any = self.sharding.rules
+        for pattern, _ in rules:
+            if not any(re.search(pattern, path) for path in paths):
+                raise InputError("rules", f"patterns of {', '.join(paths)}", repr(pattern))
+        return jax.tree.map(put, state, self._shardings(state))
 
     def own_rows(self, row: np.ndarray) -> np.ndarray:
-        """Of a batch's examples [batch], those that the devices of this process take."""
-        return self._parts(row[None])[self._own, 0].reshape(-1)
+        """Of a batch's examples [batch], those that this process reads for ``spread``."""
+        if len(row) % self.shards or jax.process_count() == 1:
+            return row
+        part = len(row) // self.shards
+        return row[self._own.start * part : self._own.stop * part]
 
-    def spread_own(self, array: np.ndarray) -> jax.Array:
-        """``spread`` for batches of which this process read ``own_rows``: [steps, rows, …]."""
-        parts = array.reshape(len(array), self._own.stop - self._own.start, -1, *array.shape[2:])
-        parts = np.moveaxis(parts, 1, 0)
-        whole = self.shards, *parts.shape[1:]
-        sharding = self._sharding(PartitionSpec(AXIS))
-        return jax.make_array_from_process_local_data(sharding, parts, whole)
-
-    def mapped(self, function: Callable[..., Any], spread: Any, *, donate: bool = False) -> Any:
-        """Compiles a function of (state, batches, count) for the devices together.
+    def spread(self, tree: Any, size: int) -> Any:
+        """Batches of which this process read ``own_rows``, [steps, rows, …], cut for the devices.
 
         Args:
-            function: what a device runs on its part of the batches; what it returns is the same
-                on all.
-            spread: like ``batches``, with True for an array that has a leading axis of devices.
-            donate: whether the memory of the state may be reused.
+            tree: arrays on the host.
+            size: examples in a batch, over all processes.
         """
+        even = size % self.shards == 0
+        sharding = self._over(None, DATA_AXIS) if even else self._over()
 
-        def on_one(state: Any, batches: Any, count: Any) -> Any:
-            own = jax.tree.map(lambda array, cut: array[0] if cut else array, batches, spread)
-            return function(state, own, count)
+        def global_array(array: np.ndarray) -> jax.Array:
+            if not even or jax.process_count() == 1:
+                return put(array, sharding)
+            whole = len(array), size, *array.shape[2:]
+            return jax.make_array_from_process_local_data(sharding, array, whole)
 
-        donated = 0 if donate else ()
+        return jax.tree.map(global_array, tree)
+
+    def cut(self, batch: Any) -> Any:
+        """A batch within a program, its examples [batch, …] cut between the devices."""
         if self.shards == 1:
-            return jax.jit(on_one, donate_argnums=donated)
-        if self.parallel == "pmap":
-            axes = jax.tree.map(lambda cut: 0 if cut else None, spread)
-            return jax.pmap(
-                function,
-                AXIS,
-                in_axes=(None, axes, None),
-                out_axes=None,
-                devices=self.devices,
-            )
-        whole, parts = PartitionSpec(), PartitionSpec(AXIS)
-        sharded = jax.shard_map(
-            on_one,
-            mesh=self._mesh,
-            in_specs=(whole, jax.tree.map(lambda cut: parts if cut else whole, spread), whole),
-            out_specs=whole,
-            check_vma=False,
-        )
-        return jax.jit(sharded, donate_argnums=donated)
+            return batch
+        return jax.lax.with_sharding_constraint(batch, self._over(DATA_AXIS))
 
-    def _sharding(self, spec: PartitionSpec) -> NamedSharding:
-        return NamedSharding(self._mesh, spec)
+    def cut_state(self, state: Any) -> Any:
+        """A training state within a program, cut as ``place`` cuts it."""
+        if len(self.devices) == 1:
+            return state
+        return jax.lax.with_sharding_constraint(state, self._shardings(state))
+
+    def _over(self, *axes: str | None) -> NamedSharding:
+        return NamedSharding(self._mesh, PartitionSpec(*axes))
 
     @property
     def _mesh(self) -> Mesh:
-        return Mesh(np.array(self.devices), (AXIS,))
+        grid = np.array(self.devices).reshape(-1, self.sharding.model)
+        return Mesh(grid, (DATA_AXIS, MODEL_AXIS))
 
     @property
     def _own(self) -> slice:
-        """The places of this process's devices."""
+        """The parts of a batch that this process's devices take."""
         here = jax.process_index()
-        own = [i for i, device in enumerate(self.devices) if device.process_index == here]
-        return slice(own[0], own[-1] + 1)
+        rows = np.array([device.process_index for device in self.devices])
+        own = np.flatnonzero(rows.reshape(-1, self.sharding.model)[:, 0] == here)
+        return slice(int(own[0]), int(own[-1]) + 1)
 
-    def _parts(self, array: np.ndarray) -> np.ndarray:
-        """[steps, batch, …] → [devices, steps, part, …]."""
-        steps, batch, *rest = array.shape
-        part = -(-batch // self.shards)
-        fill = np.repeat(array[:, -1:], part * self.shards - batch, axis=1)
-        parts = np.concatenate([array, fill], axis=1).reshape(steps, self.shards, part, *rest)
-        return np.moveaxis(parts, 1, 0)
+    def _shardings(self, state: Any) -> Any:
+        def cut(path: Any, array: jax.Array) -> NamedSharding:
+            part, _, name = _path(path).partition("/")
+            axes: Any = PartitionSpec()
+            if part in ("parameters", "optimizer_state"):
+                axes = self.sharding.spec(name, array.shape, self._mesh)
+            return NamedSharding(self._mesh, axes)
+
+        return jax.tree.map_with_path(cut, state)
+
+
+def _path(keys: Any) -> str:
+    return "/".join(str(getattr(key, "key", getattr(key, "name", ""))) for key in keys)
 
 
 def local(tree: Any) -> Any:
@@ -167,31 +256,30 @@ def put(array: Any, sharding: Any) -> jax.Array:
     return jax.make_array_from_callback(numbers.shape, sharding, numbers.__getitem__)
 
 
-def several_cpus(devices: tuple[jax.Device, ...]) -> dict[str, Any]:
-    """What programs are compiled with for these devices."""
-    return _SEVERAL_CPUS if devices[0].platform == "cpu" and len(devices) > 1 else {}
-
-
 def one_device() -> Placement:
     """The device on which JAX computes by default."""
     return Placement((jax.local_devices()[0],))
 
 
-def place(devices: int | Sequence[jax.Device] | None, parallel: Parallel) -> Placement:
+def place(
+    devices: int | Sequence[jax.Device] | None, sharding: Sharding | None = None
+) -> Placement:
     """The devices that a user asks for.
 
     Args:
         devices: how many, of all processes; or which; None for all accelerators, or one CPU.
-        parallel: see ``Placement``.
+        sharding: how they share parameters too; None for each having them all.
 
     Raises:
         InputError: if there are not so many, or a process would have none.
     """
-    placement = _placement(devices, parallel)
+    if sharding is not None and not isinstance(sharding, Sharding):
+        raise InputError("sharding", "a Sharding or None", shown(sharding))
+    if sharding is not None and jax.process_count() > 1:
+        raise InputError("sharding", "None with several processes", sharding)
+    placement = Placement(_chosen(devices), sharding or Sharding())
     if jax.process_count() == 1:
         return placement
-    if parallel == "pmap":
-        raise InputError("parallel", "shard_map with several processes", parallel)
     having = {device.process_index for device in placement.devices}
     if without := {*range(jax.process_count())} - having:
         expected = f"some of each of the {jax.process_count()} processes"
@@ -199,19 +287,18 @@ def place(devices: int | Sequence[jax.Device] | None, parallel: Parallel) -> Pla
     return placement
 
 
-def _placement(devices: int | Sequence[jax.Device] | None, parallel: Parallel) -> Placement:
-    check_choice("parallel", parallel, get_args(Parallel))
+def _chosen(devices: int | Sequence[jax.Device] | None) -> tuple[jax.Device, ...]:
     there = sorted(jax.devices(), key=lambda device: device.process_index)
     if devices is None:
         alone = there[0].platform == "cpu" and jax.process_count() == 1
-        return Placement(tuple(there[:1] if alone else there), parallel)
+        return tuple(there[:1] if alone else there)
     if isinstance(devices, Sequence):
         if not devices or not all(isinstance(device, jax.Device) for device in devices):
             raise InputError("devices", "a number, or a sequence of jax.Device", shown(devices))
         if len(set(devices)) < len(devices):
             raise InputError("devices", "each device once", shown(devices))
         ordered = sorted(devices, key=lambda device: device.process_index)
-        return Placement(tuple(ordered), parallel)
+        return tuple(ordered)
     check_positive("devices", devices)
     if devices > len(there):
         kind = there[0].platform.upper()
@@ -226,4 +313,4 @@ def _placement(devices: int | Sequence[jax.Device] | None, parallel: Parallel) -
         [device for device in there if device.process_index == index]
         for index in range(jax.process_count())
     ]
-    return Placement(tuple(itertools.chain(*(own[:each] for own in by_process))), parallel)
+    return tuple(itertools.chain(*(own[:each] for own in by_process)))

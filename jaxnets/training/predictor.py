@@ -11,9 +11,10 @@ import numpy as np
 from flax import nnx
 
 from jaxnets.arrays import InputError, check_fits, check_usable, describe
+from jaxnets.data.transforms import Transform
+from jaxnets.training.checks import Checks, has_embeddings
+from jaxnets.training.epoch import predicted
 from jaxnets.training.evaluation import for_prediction
-from jaxnets.training.lookups import Lookups, has_embeddings
-from jaxnets.training.state import Transform, outputs
 
 # For so long an answer is asked for before it is waited for: to wake a thread that waits takes as
 # long as a small network computes.
@@ -54,7 +55,7 @@ def predictor(
         >>> answer(np.zeros((1, 784), np.float32)).shape
         (1, 10)
     """
-    program, state, _ = for_prediction(model, transform)
+    state, _ = for_prediction(model, transform)
     on_cpu = jax.default_backend() == "cpu"
 
     def compute(inputs: jax.Array, *, both_modes: bool) -> Any:
@@ -63,20 +64,23 @@ def predictor(
             raise InputError("inputs", "an array [examples, …]", f"a {type(inputs).__name__}")
         if not inputs.ndim or not len(inputs):
             raise InputError("inputs", "at least one example", f"an array {list(inputs.shape)}")
-        return outputs(program, state, inputs, both_modes=both_modes)
+        return predicted(transform, state, inputs, both_modes=both_modes)
 
     compiled = jax.jit(partial(compute, both_modes=False))
     looks_up = has_embeddings(model)
 
     @cache
-    def lookups(shape: tuple[int, ...], dtype: np.dtype) -> Lookups:
-        return Lookups(program, state, jax.ShapeDtypeStruct(shape, dtype))
+    def checks(shape: tuple[int, ...], dtype: np.dtype) -> Checks:
+        spec = {"inputs": jax.ShapeDtypeStruct(shape, dtype)}
+        return Checks(
+            lambda state, batch: predicted(transform, state, batch["inputs"]), state, spec
+        )
 
     def check(inputs: np.ndarray | jax.Array) -> None:
         if np.ndim(inputs) and (on_cpu or isinstance(inputs, np.ndarray)):
             host = np.asarray(inputs)
             dtype = jax.dtypes.canonicalize_dtype(host.dtype)
-            lookups(host.shape, dtype).check("inputs", host)
+            checks(host.shape, dtype).check("", {"inputs": host})
 
     def answer(inputs: np.ndarray | jax.Array) -> Any:
         if isinstance(inputs, jax.core.Tracer):  # of somebody's program, or gradient

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Literal, Protocol, get_args
 
 from jaxnets.arrays import InputError, printable
-from jaxnets.training.records import EpochRecord
+from jaxnets.training.records import EpochRecord, in_words
 
 Progress = Literal["auto", "bar", "lines", "none"]
 
@@ -145,12 +145,9 @@ class Bar:
 
 def describe(record: EpochRecord, epochs: int) -> str:
     """One epoch in one line."""
-    parts = [f"epoch {record.epoch}/{epochs}", f"train loss {record.train_loss:.4f}"]
-    if record.train_accuracy is not None:
-        parts.append(f"train accuracy {record.train_accuracy:.2%}")
-    parts.append(f"test loss {record.test_loss:.4f}")
-    if record.test_accuracy is not None:
-        parts.append(f"test accuracy {record.test_accuracy:.2%}")
+    parts = [f"epoch {record.epoch}/{epochs}", in_words(record.train, "train ")]
+    if record.test:
+        parts.append(in_words(record.test, "test "))
     parts.append(f"{record.seconds:.1f} s")
     if record.skipped:
         parts.append(f"{record.skipped} steps skipped")

@@ -6,11 +6,11 @@ import functools
 import io
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -28,6 +28,7 @@ from jaxnets.data.survey import background_of
 from jaxnets.data.text import TextDataset, TextEncoder
 from jaxnets.data.transforms import Transform
 from jaxnets.data.transforms.record import describe_transform
+from jaxnets.training.evaluation import Evaluation
 from jaxnets.training.fingerprint import machine
 from jaxnets.training.folders import new_folder
 from jaxnets.training.state import TrainState
@@ -40,47 +41,11 @@ if TYPE_CHECKING:
 RECORD, WEIGHTS, TEXT = "run.json", "weights", "text.json"
 _PACKAGES = ("jaxnets", "jax", "jaxlib", "flax", "optax", "numpy")
 
-#: What tells how good an epoch is. A loss is better the smaller, an accuracy the larger.
-Metric = Literal["test_loss", "test_accuracy", "train_loss", "train_accuracy"]
+#: What tells how good an epoch is: ``train_`` or ``test_`` before the name of a metric that is one
+#: number, such as ``"test_loss"``.
+Metric = str
 
-
-def share(correct: int, total: int) -> float:
-    """The share of correct predictions; NaN of no prediction."""
-    return correct / total if total else math.nan
-
-
-def mean_loss(losses: np.ndarray, sizes: np.ndarray, adds_up: bool) -> float:
-    """The mean loss over the examples.
-
-    Args:
-        losses: of some batches.
-        sizes: examples in each batch.
-        adds_up: whether a batch's loss is a sum over its examples, and not a mean.
-    """
-    if adds_up:
-        return float(np.sum(losses, dtype=np.float64) / np.sum(sizes))
-    return float(np.average(losses.astype(np.float64), weights=sizes))
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """How a model does on every example of a split.
-
-    Attributes:
-        loss: mean loss over the examples; see ``fit``.
-        correct: correct predictions; None where the notion has no meaning.
-        total: out of how many: see ``correct`` of ``fit``; the number of examples where there are
-            no correct predictions.
-    """
-
-    loss: float
-    correct: int | None
-    total: int
-
-    @property
-    def accuracy(self) -> float | None:
-        """The share of correct predictions, in [0, 1]; NaN of no prediction."""
-        return None if self.correct is None else share(self.correct, self.total)
+_SMALLER = ("loss", "error", "perplexity")  # in which the names end of what is to be small
 
 
 @dataclass(frozen=True)
@@ -89,42 +54,93 @@ class EpochRecord:
 
     Attributes:
         epoch: counted from 1.
-        train_loss: mean over the epoch's examples, each measured before its step's update.
-        train_accuracy: likewise, in [0, 1]; None for regression.
-        test_loss: after the epoch, over every test example.
-        test_accuracy: likewise.
+        train: metrics by name over the epoch's examples, each measured before its step's update:
+            ``"loss"``, ``"accuracy"`` if it was counted, and whatever else the objective measures;
+            floats, or arrays of those that have several numbers.
+        test: likewise after the epoch, over every test example; empty without a test split.
         seconds: training time of the epoch, without compilation and evaluation.
         skipped: steps whose update was left out, as the loss or the gradient was not finite; the
-            means are over the others.
+            metrics of ``train`` are over the others.
     """
 
     epoch: int
-    train_loss: float
-    train_accuracy: float | None
-    test_loss: float
-    test_accuracy: float | None
+    train: Mapping[str, Any]
+    test: Mapping[str, Any]
     seconds: float
     skipped: int = 0
 
+    @property
+    def train_loss(self) -> float:
+        """The mean over the epoch's examples, each measured before its step's update."""
+        return self.train["loss"]
 
-def check_record(record: EpochRecord, epoch: int) -> None:
-    """Checks the values of a record that was read from a file.
+    @property
+    def train_accuracy(self) -> float | None:
+        """Likewise, in [0, 1]; None where it was not counted."""
+        return self.train.get("accuracy")
 
-    Args:
-        record: what was read.
-        epoch: which epoch's it should be.
+    @property
+    def test_loss(self) -> float | None:
+        """The mean over the test examples, after the epoch; None without any."""
+        return self.test.get("loss")
 
-    Raises:
-        InputError: naming the value that is wrong.
-    """
-    check_integer("epoch", record.epoch, least=epoch, most=epoch)
-    check_integer("skipped", record.skipped, least=0)
-    for name in ("train_loss", "test_loss", "seconds"):
-        check_number(name, getattr(record, name))
-    for name in ("train_accuracy", "test_accuracy"):
-        value = getattr(record, name)
-        if value is not None and not (isinstance(value, float) and math.isnan(value)):
-            check_number(name, value, least=0, most=1)
+    @property
+    def test_accuracy(self) -> float | None:
+        """Likewise, in [0, 1]; None where it was not counted."""
+        return self.test.get("accuracy")
+
+    def value(self, metric: Metric) -> Any:
+        """A metric by its whole name, such as ``"test_loss"``; None if it was not measured."""
+        part, _, name = metric.partition("_")
+        return {"train": self.train, "test": self.test}.get(part, {}).get(name)
+
+    def row(self) -> dict[str, Any]:
+        """The record as plain values by whole names, ready for JSON and CSV."""
+        named = {
+            f"{part}_{name}": value.tolist() if isinstance(value, np.ndarray) else value
+            for part, metrics in (("train", self.train), ("test", self.test))
+            for name, value in {"loss": None, "accuracy": None, **metrics}.items()
+        }
+        return {"epoch": self.epoch, **named, "seconds": self.seconds, "skipped": self.skipped}
+
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any], epoch: int) -> "EpochRecord":
+        """The record that ``row`` wrote, its values checked.
+
+        Args:
+            row: what was read from a file.
+            epoch: which epoch's it should be.
+
+        Raises:
+            InputError: naming the value that is wrong.
+            LookupError: if one is missing.
+        """
+        check_integer("epoch", row["epoch"], least=epoch, most=epoch)
+        check_integer("skipped", row.get("skipped", 0), least=0)
+        check_number("seconds", row["seconds"])
+        metrics: dict[str, dict[str, Any]] = {"train": {}, "test": {}}
+        for whole in row.keys() - {"epoch", "skipped", "seconds"}:
+            part, _, name = whole.partition("_")
+            if part not in metrics or not name:
+                raise InputError("history", "metrics that begin with train_ or test_", whole)
+            if row[whole] is not None:
+                metrics[part][name] = _checked_value(whole, row[whole])
+        check_number("train_loss", row["train_loss"])
+        rest = row["seconds"], row.get("skipped", 0)
+        return cls(row["epoch"], metrics["train"], metrics["test"], *rest)
+
+
+def _checked_value(name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        try:
+            return np.asarray(value, np.float64)
+        except (TypeError, ValueError) as error:
+            raise InputError(name, "numbers", value) from error
+    if isinstance(value, float) and math.isnan(value) and not name.endswith("_loss"):
+        return value
+    if name in ("train_accuracy", "test_accuracy"):
+        return check_number(name, value, least=0, most=1)
+    return check_number(name, value)
 
 
 def goodness(record: EpochRecord, metric: Metric) -> float:
@@ -133,15 +149,34 @@ def goodness(record: EpochRecord, metric: Metric) -> float:
     Raises:
         InputError: if the run does not measure the metric.
     """
-    value = getattr(record, metric)
-    if value is None:
+    value = record.value(metric)
+    if value is None or np.ndim(value):
         raise InputError("metric", "one that the run measures", metric)
-    return -value if metric.endswith("loss") else value
+    return -value if is_better_smaller(metric) else value
+
+
+def is_better_smaller(metric: Metric) -> bool:
+    """Whether a metric is better the smaller: losses, errors and perplexities are."""
+    return metric.endswith(_SMALLER)
+
+
+def check_metric(metric: Any) -> Metric:
+    """Raises unless a value is the whole name of a metric."""
+    if not isinstance(metric, str) or not metric.startswith(("train_", "test_")):
+        expected = "a metric of an epoch, such as 'test_loss' or 'train_accuracy'"
+        raise InputError("metric", expected, metric)
+    return metric
 
 
 def best_epoch(history: Sequence[EpochRecord], metric: Metric) -> int:
     """The number of the best epoch, counted from 1; of equally good ones the last."""
     return max((goodness(record, metric), record.epoch) for record in history)[1]
+
+
+def _names(history: Sequence[EpochRecord]) -> list[str]:
+    """The names of all metrics, the loss and the accuracy first."""
+    every = [name for record in history for name in (*record.train, *record.test)]
+    return list(dict.fromkeys(["loss", "accuracy", *every]))
 
 
 @dataclass(frozen=True)
@@ -219,7 +254,7 @@ class TrainingRun:
         state: the state after the last step, or after the best epoch if that is restored.
         history: one record an epoch.
         step_losses: the loss of each step, float [steps]; not finite at most where it was skipped.
-        test: the evaluation of ``model``.
+        test: the evaluation of ``model``; None without a test split.
         timings: compilation apart from training.
         examples_per_second: of training.
         device: where it ran.
@@ -232,7 +267,7 @@ class TrainingRun:
     state: TrainState
     history: tuple[EpochRecord, ...]
     step_losses: np.ndarray
-    test: Evaluation
+    test: Evaluation | None
     timings: Timings
     examples_per_second: float
     device: str
@@ -250,9 +285,10 @@ class TrainingRun:
         head = f"{type(self).__name__} of {type(self.model).__name__}, {size:,} parameters"
         lines = [f"{head}, {epochs} on {self.device}"]
         if self.history:
-            lines.append(f"train  {_result(self.epoch.train_loss, self.epoch.train_accuracy)}")
-        right = "" if self.test.correct is None else f" ({self.test.correct}/{self.test.total})"
-        lines.append(f"test   {_result(self.test.loss, self.test.accuracy)}{right}")
+            lines.append(f"train  {in_words(self.epoch.train)}")
+        if self.test is not None:
+            right = "" if self.test.correct is None else f" ({self.test.correct}/{self.test.total})"
+            lines.append(f"test   {in_words(self.test.metrics)}{right}")
         spent = f"{self.timings.train_seconds:.1f} s of training"
         lines.append(f"{spent}, {self.examples_per_second:,.0f} examples a second")
         if self.restored is not None:
@@ -325,10 +361,7 @@ class TrainingRun:
         """What the run measured in one flat record, ready for JSON; accuracy is in [0, 1]."""
         restored = {} if self.restored is None else {"restored": self.restored}
         return {
-            "test_accuracy": self.test.accuracy,
-            "test_correct": self.test.correct,
-            "test_total": self.test.total,
-            "test_loss": self.test.loss,
+            **self._tested(),
             "train_loss": self.epoch.train_loss,
             "parameters": count_parameters(self.model),
             "train_seconds": self.timings.train_seconds,
@@ -339,14 +372,35 @@ class TrainingRun:
             **restored,
         }
 
+    def _tested(self) -> dict[str, Any]:
+        if self.test is None:
+            return {}
+        found = {f"test_{name}": value for name, value in plain(self.test.metrics).items()}
+        counts = {"test_correct": self.test.correct, "test_total": self.test.total}
+        return {"test_accuracy": self.test.accuracy, **counts, **found}
+
     @property
     def epoch(self) -> EpochRecord:
         """The record of the epoch whose weights ``model`` has."""
         return self.history[-1 if self.restored is None else self.restored - 1]
 
 
-def _result(loss: float, accuracy: float | None) -> str:
-    return f"loss {loss:.4f}" + ("" if accuracy is None else f"  accuracy {accuracy:.2%}")
+def in_words(metrics: Mapping[str, Any], prefix: str = "") -> str:
+    """Metrics in a line: losses to four places, accuracies in percent; of arrays the mean."""
+    words = []
+    for name in sorted(metrics, key=lambda name: (name != "loss", name != "accuracy", name)):
+        value = float(np.mean(metrics[name]))
+        shown = f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4f}"
+        words.append(f"{prefix}{name} {shown}")
+    return "  ".join(words)
+
+
+def plain(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics ready for JSON."""
+    return {
+        name: value.tolist() if isinstance(value, np.ndarray) else value
+        for name, value in metrics.items()
+    }
 
 
 def _how_made(model: nnx.Module) -> dict[str, Any]:
@@ -380,7 +434,7 @@ def count_parameters(model: nnx.Module) -> int:
 
 def history_rows(history: Sequence[EpochRecord]) -> list[dict[str, Any]]:
     """The history as plain values, ready for JSON."""
-    return [asdict(record) for record in history]
+    return [record.row() for record in history]
 
 
 def write_history(history: Sequence[EpochRecord], path: Path | str) -> None:
@@ -395,9 +449,13 @@ def write_history(history: Sequence[EpochRecord], path: Path | str) -> None:
     """
     _check_history(history)
     with _writable(path).open("w", newline="") as file:
-        writer = csv.DictWriter(file, [field.name for field in fields(EpochRecord)])
+        rows = history_rows(history)
+        columns = dict.fromkeys(
+            name for row in rows or [EpochRecord(0, {}, {}, 0.0).row()] for name in row
+        )
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
-        writer.writerows(history_rows(history))
+        writer.writerows(rows)
 
 
 def plot_history(
@@ -424,19 +482,17 @@ def plot_history(
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    curves = {"loss": [("train", "train_loss"), ("test", "test_loss")]}
-    if history and history[0].test_accuracy is not None:
-        curves["accuracy (%)"] = [("train", "train_accuracy"), ("test", "test_accuracy")]
-    figure: Any = Figure(figsize=(4.5 * len(curves), 3.5), layout="constrained")
-    epochs = [record.epoch for record in history]
-    for axes, (label, lines) in zip(
-        figure.subplots(1, len(curves), squeeze=False)[0], curves.items(), strict=True
-    ):
-        scale = 1 if label == "loss" else 100
-        for name, attribute in lines:
-            values = [scale * getattr(record, attribute) for record in history]
-            axes.plot(epochs, values, marker="o", markersize=4, label=name)
-        axes.set(xlabel="epoch", ylabel=label)
+    drawn = [name for name in _names(history) if _is_drawn(history, name)] or ["loss"]
+    figure: Any = Figure(figsize=(4.5 * len(drawn), 3.5), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
+        scale = 100 if name.endswith("accuracy") else 1
+        for part in ("train", "test"):
+            points = [(record.epoch, record.value(f"{part}_{name}")) for record in history]
+            known = [(epoch, scale * value) for epoch, value in points if value is not None]
+            if known:
+                axes.plot(*zip(*known, strict=True), marker="o", markersize=4, label=part)
+        label = name.replace("_", " ")
+        axes.set(xlabel="epoch", ylabel=label if scale == 1 else f"{label} (%)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
         axes.legend()
@@ -447,6 +503,12 @@ def plot_history(
         figure.savefig(place, dpi=150, format=ending if ending in known else "png")
     figure._repr_png_ = functools.partial(_png, figure)  # pyplot does this for its own figures
     return figure
+
+
+def _is_drawn(history: Sequence[EpochRecord], name: str) -> bool:
+    """Whether a metric is one number in some epoch."""
+    values = [each.get(name) for record in history for each in (record.train, record.test)]
+    return any(value is not None and not np.ndim(value) for value in values)
 
 
 def _check_history(history: Any) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxnets.training.course import NonFiniteLossError
+from jaxnets.training.loop import NonFiniteLossError
 from jaxnets.training.records import Timings, TrainingRun
 
 CONFIDENCE = 0.95

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,6 @@ import numpy as np
 from jaxnets.arrays import (
     InputError,
     check_bool,
-    check_choice,
     check_integer,
     check_number,
     check_path,
@@ -24,12 +23,14 @@ from jaxnets.arrays import (
 from jaxnets.json_files import WRONG, reason
 from jaxnets.training.checkpoints import Checkpoints, Saved, read
 from jaxnets.training.counts import check_counted
+from jaxnets.training.evaluation import over_batches
 from jaxnets.training.fingerprint import differences, machine, other_bits
 from jaxnets.training.interrupts import Heard, Interrupted, Interrupts
+from jaxnets.training.objective import Measured
 from jaxnets.training.processes import check_same, gathered, of_first
-from jaxnets.training.records import EpochRecord, Metric, best_epoch, check_record, goodness
+from jaxnets.training.records import EpochRecord, Metric, best_epoch, check_metric, goodness
 from jaxnets.training.state import TrainState
-from jaxnets.training.step import StepMetrics
+from jaxnets.training.steps import StepMetrics
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Saving:
             check_number("minutes", self.minutes, above=0)
         check_positive("keep", self.keep)
         if self.metric is not None:
-            check_choice("metric", self.metric, get_args(Metric))
+            check_metric(self.metric)
 
 
 @dataclasses.dataclass(repr=False)
@@ -80,9 +81,7 @@ class Journal:
     Attributes:
         state: the training state.
         losses: of every step so far.
-        correct: predictions of each step of the epoch under way.
-        totals: all predictions of each of these steps; of a run that an older version saved, of
-            the later ones alone.
+        measured: metrics by name of the steps of the epoch under way, [steps, …] in each piece.
         skipped: those of its steps, counted from 0, whose update was left out.
         seconds: of training in the epoch under way.
         history: the epochs that are done.
@@ -92,8 +91,7 @@ class Journal:
 
     state: TrainState
     losses: list[np.ndarray] = dataclasses.field(default_factory=list)
-    correct: list[np.ndarray] = dataclasses.field(default_factory=list)
-    totals: list[np.ndarray] = dataclasses.field(default_factory=list)
+    measured: list[Measured] = dataclasses.field(default_factory=list)
     skipped: list[int] = dataclasses.field(default_factory=list)
     seconds: float = 0.0
     history: list[EpochRecord] = dataclasses.field(default_factory=list)
@@ -107,39 +105,39 @@ class Journal:
     @property
     def step_in_epoch(self) -> int:
         """Steps done of the epoch under way."""
-        return sum(map(len, self.correct))
+        return sum(len(jax.tree.leaves(piece)[0]) for piece in self.measured)
 
-    def add(self, state: TrainState, measured: StepMetrics, seconds: float) -> None:
+    def add(self, state: TrainState, found: StepMetrics, seconds: float) -> None:
         """Some steps are done.
 
         Raises:
             InputError: if one has more correct predictions than predictions.
         """
-        check_counted(measured.correct, measured.total)
+        check_counted(found.metrics)
         self.state = state
-        if measured.skipped is not None:
-            self.skipped += (self.step_in_epoch + np.flatnonzero(measured.skipped)).tolist()
-        self.losses.append(np.asarray(measured.loss))
-        self.correct.append(np.asarray(measured.correct))
-        self.totals.append(np.asarray(measured.total))
+        if found.skipped is not None:
+            self.skipped += (self.step_in_epoch + np.flatnonzero(found.skipped)).tolist()
+        self.losses.append(np.asarray(found.loss))
+        self.measured.append(found.metrics)
         self.seconds += seconds
 
-    def epoch_measured(self, expected: np.ndarray) -> StepMetrics:
-        """What the steps of the epoch under way measured.
+    @property
+    def epoch_measured(self) -> Measured:
+        """The metrics of the steps of the epoch under way, [steps, …]."""
+        return jax.tree.map(lambda *parts: np.concatenate(parts), *self.measured)
 
-        Args:
-            expected: how many predictions each step has, where that was not saved.
-        """
-        losses = np.concatenate(self.losses)[self.step - self.step_in_epoch :]
-        skipped = np.isin(np.arange(self.step_in_epoch), self.skipped)
-        missing = self.step_in_epoch - sum(map(len, self.totals))
-        totals = np.concatenate([expected[:missing], *self.totals])
-        return StepMetrics(losses, np.concatenate(self.correct), totals, skipped)
+    def epoch_metrics(self) -> dict[str, Any] | None:
+        """Metrics by name over the epoch under way; None if every step was left out."""
+        steps = self.step_in_epoch
+        taken = np.isin(np.arange(steps), self.skipped, invert=True)
+        if not taken.any():
+            return None
+        return over_batches(jax.tree.map(lambda x: x[taken], self.epoch_measured))
 
     def end_epoch(self, record: EpochRecord) -> None:
         """An epoch is done and evaluated."""
         self.history.append(record)
-        self.correct, self.totals, self.skipped, self.seconds = [], [], [], 0.0
+        self.measured, self.skipped, self.seconds = [], [], 0.0
 
 
 class Best:
@@ -149,6 +147,7 @@ class Best:
         metric: by which an epoch is the best.
         journal: how far the run is.
         saving: where the best epoch is saved, if the run has gone past it.
+        shapes: of what a step measures.
 
     Attributes:
         epoch: its number, from 1; 0 before the first one is done.
@@ -158,7 +157,9 @@ class Best:
         InputError: if the run has gone past its best epoch, and the weights were not kept.
     """
 
-    def __init__(self, metric: Metric, journal: Journal, saving: Saving | None) -> None:
+    def __init__(
+        self, metric: Metric, journal: Journal, saving: Saving | None, shapes: StepMetrics
+    ) -> None:
         self.metric, self.epoch = metric, 0
         if not journal.history:
             return
@@ -168,7 +169,8 @@ class Best:
             return
         assert saving is not None  # the history comes from there
         step = (journal.step - journal.step_in_epoch) // done * best
-        self.epoch, self.state = best, _saved_state(saving, step, best, journal.state)
+        self.epoch = best
+        self.state = _saved_state(saving, step, best, Journal(journal.state), shapes)
 
     def see(self, journal: Journal) -> None:
         """An epoch is done: holds it if it is the best so far."""
@@ -177,7 +179,9 @@ class Best:
             self.state = jax.tree.map(jnp.copy, journal.state)  # the next step takes its memory
 
 
-def _saved_state(saving: Saving, step: int, epoch: int, state: TrainState) -> TrainState:
+def _saved_state(
+    saving: Saving, step: int, epoch: int, like: Journal, shapes: StepMetrics
+) -> TrainState:
     found = fault = None
     try:
         found = read(saving.directory, step)
@@ -187,7 +191,7 @@ def _saved_state(saving: Saving, step: int, epoch: int, state: TrainState) -> Tr
         expected = f"False, or the weights of epoch {epoch}, the best so far"
         got = fault or f"no step-{step} in {saving.directory}"
         raise InputError("restore_best", expected, got)
-    return _journal(found, state).state
+    return _journal(found, like.state, shapes).state
 
 
 class Keeper:
@@ -277,10 +281,9 @@ class Keeper:
             "about": self._about,
             "machine": machine(self._devices),
             "step_in_epoch": journal.step_in_epoch,
-            "counted": sum(map(len, journal.totals)),
             "skipped": journal.skipped,
             "seconds": journal.seconds,
-            "history": [dataclasses.asdict(epoch) for epoch in journal.history],
+            "history": [epoch.row() for epoch in journal.history],
             "stopped": journal.stopped,
         }
         metric = None if score is None else self._metric
@@ -309,7 +312,12 @@ def keeper(
 
 
 def begin(
-    saving: Saving | None, resume: bool, about: dict[str, Any], devices: int, state: TrainState
+    saving: Saving | None,
+    resume: bool,
+    about: dict[str, Any],
+    devices: int,
+    state: TrainState,
+    shapes: StepMetrics,
 ) -> Journal:
     """The journal with which a run begins: a new one, or that of a run which was saved.
 
@@ -319,6 +327,7 @@ def begin(
         about: what is to be trained on what; see ``fingerprint``.
         devices: how many share a batch.
         state: in which training begins; what is read goes where its arrays are.
+        shapes: of what a step measures.
 
     Raises:
         InputError: if something else was trained there, item by item; or if something is saved and
@@ -333,7 +342,7 @@ def begin(
             return wrong
         if resume and not differences(saved.record["about"], about):
             try:
-                journals.append(_journal(saved, state))
+                journals.append(_journal(saved, state, shapes))
             except (OSError, InputError) as error:
                 return reason(error)
         return None
@@ -365,8 +374,6 @@ def unusable(saved: Saved) -> str | None:
 def _check_record(record: dict[str, Any], step: int) -> None:
     """Checks that what was saved beside a state is what ``Keeper`` saves."""
     in_epoch = check_integer("step_in_epoch", record["step_in_epoch"], least=0, most=step)
-    if record.get("counted") is not None:
-        check_integer("counted", record["counted"], least=0, most=in_epoch)
     for number in record.get("skipped", []):
         check_integer("skipped", number, least=0, most=in_epoch)
     check_number("seconds", record["seconds"], least=0)
@@ -380,7 +387,7 @@ def _check_record(record: dict[str, Any], step: int) -> None:
     if not isinstance(record["history"], list):
         raise InputError("history", "a list of epochs", type(record["history"]).__name__)
     for place, epoch in enumerate(record["history"], start=1):
-        check_record(EpochRecord(**epoch), place)
+        EpochRecord.of_row(epoch, place)
 
 
 def _compare_bits(saving: Saving, saved: Saved, about: dict[str, Any], devices: int) -> None:
@@ -400,33 +407,28 @@ def _compare_bits(saving: Saving, saved: Saved, about: dict[str, Any], devices: 
 
 
 def _tree(journal: Journal) -> dict[str, Any]:
-    none = np.zeros(0, jnp.zeros(0, float).dtype), np.zeros(0, np.int32)
-    return {
-        "state": journal.state,
-        "losses": np.concatenate([none[0], *journal.losses]),
-        "correct": np.concatenate([none[1], *journal.correct]),
-        "totals": np.concatenate([none[1], *journal.totals]),
-    }
+    none = np.zeros(0, jnp.zeros(0, float).dtype)
+    measured = journal.epoch_measured if journal.measured else {}
+    losses = np.concatenate([none, *journal.losses])
+    return {"state": journal.state, "losses": losses, "measured": measured}
 
 
-def _journal(saved: Saved, state: TrainState) -> Journal:
+def _journal(saved: Saved, state: TrainState, shapes: StepMetrics) -> Journal:
+    begun = saved.record["step_in_epoch"]
     like = _tree(Journal(state))
     like["losses"] = np.resize(like["losses"], saved.step)
-    like["correct"] = np.resize(like["correct"], saved.record["step_in_epoch"])
-    counted = saved.record.get("counted")  # an older version did not save it
-    totals = like.pop("totals")
-    if counted is not None:
-        like["totals"] = np.resize(totals, counted)
+    if begun:
+        like["measured"] = jax.tree.map(
+            lambda x: np.zeros((begun, *x.shape), x.dtype), shapes.metrics
+        )
     tree = saved.restore(like)
-    history = [EpochRecord(**epoch) for epoch in saved.record["history"]]
-    begun = [tree["correct"]] if len(tree["correct"]) else []
+    history = enumerate(saved.record["history"], start=1)
     return Journal(
         state=tree["state"],
         losses=[tree["losses"]],
-        correct=begun,
-        totals=[tree["totals"]] if counted else [],
+        measured=[tree["measured"]] if begun else [],
         skipped=saved.record.get("skipped", []),  # of a run saved before there were any
         seconds=saved.record["seconds"],
-        history=history,
+        history=[EpochRecord.of_row(row, place) for place, row in history],
         stopped=saved.record.get("stopped"),
     )

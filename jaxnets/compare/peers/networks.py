@@ -11,7 +11,7 @@ from jaxnets.arrays import InputError
 from jaxnets.compare.experiment import Experiment
 from jaxnets.interop import to_numpy
 from jaxnets.models import MLP, LeNet, RecurrentClassifier
-from jaxnets.training.classes import unwrapped
+from jaxnets.training.labels import unwrapped
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
-"""A run under way: epoch after epoch of compiled steps, evaluated and recorded."""
+"""The loop of training: epoch after epoch of compiled steps, evaluated and recorded."""
 
 import dataclasses
 import operator
 import time
-from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -12,24 +12,24 @@ import numpy as np
 from jaxnets.data.batching import Plan
 from jaxnets.data.dataset import Dataset
 from jaxnets.training.batches import Feed, cut
+from jaxnets.training.batching import Batching
 from jaxnets.training.callbacks import Listeners
 from jaxnets.training.compiled import Compiled
-from jaxnets.training.epoch import train_steps
-from jaxnets.training.evaluation import evaluate_state
-from jaxnets.training.placement import local
-from jaxnets.training.progress import Reporter
-from jaxnets.training.records import (
-    EpochRecord,
+from jaxnets.training.epoch import one_step, train_steps
+from jaxnets.training.evaluation import (
     Evaluation,
-    Task,
-    Timings,
-    TrainingRun,
-    mean_loss,
-    share,
+    as_batch,
+    batch_of,
+    checked_feed,
+    evaluate_state,
 )
+from jaxnets.training.objective import Objective
+from jaxnets.training.placement import Placement, local
+from jaxnets.training.progress import Reporter
+from jaxnets.training.records import EpochRecord, Task, Timings, TrainingRun
 from jaxnets.training.saving import Best, Journal, Keeper
-from jaxnets.training.state import Program, TrainState, merge
-from jaxnets.training.step import StepMetrics
+from jaxnets.training.state import TrainState
+from jaxnets.training.steps import Step, StepMetrics
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -54,32 +54,90 @@ class NonFiniteLossError(FloatingPointError):
         )
 
 
-class Course:
+class Feeds(NamedTuple):
+    """The feeds of the training and of the test split; None without one."""
+
+    train: Feed
+    test: Feed | None
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run does, whatever its weights and its seed.
+
+    Attributes:
+        step: how it trains.
+        objective: what it evaluates after each epoch; None for nothing.
+        batching: its data and their batches.
+        epochs: how many it is to have.
+    """
+
+    step: Step
+    objective: Objective | None
+    batching: Batching
+    epochs: int
+
+    @property
+    def data(self) -> Dataset:
+        """What it trains and tests on."""
+        return self.batching.data
+
+    @property
+    def untested(self) -> bool:
+        """Whether nothing is evaluated."""
+        return self.objective is None or self.data.test is None
+
+    def feeds(self, state: TrainState, placement: Placement) -> Feeds:
+        """The splits on their way to the devices, looked at.
+
+        Raises:
+            InputError: see ``checked_feed``.
+        """
+        data, names = self.data, self.data.class_names
+        own = getattr(self.step, "evaluation", None)
+        train = checked_feed(
+            "data.train", data.train, own, state, placement, names, self.batching.batch_size
+        )
+        if self.untested:
+            return Feeds(train, None)
+        return Feeds(
+            train, checked_feed("data.test", data.test, self.objective, state, placement, names)
+        )
+
+    def measured(self, state: TrainState) -> StepMetrics:
+        """The shapes of what a step measures."""
+        train = self.data.train
+        size = min(batch_of(train, self.batching.batch_size), len(train))
+        return jax.eval_shape(one_step, self.step, state, as_batch(train, size))[1]
+
+    def task(self) -> Task:
+        """What the model takes and gives."""
+        return Task.of(self.data, getattr(self.objective, "transform", None))
+
+
+class Loop:
     """Takes a run from where its journal is to its last epoch.
 
     Args:
-        compiled: the program, for its devices.
+        compiled: runs programs on the devices.
+        work: what it does.
+        feeds: its data.
+        seed: of the order of the examples.
         journal: how far the run is.
-        data: what it trains and tests on.
-        feeds: those of the training and of the test split.
-        plan: from an epoch's number to its batches.
-        epochs: how many the run is to have.
         best: holds the best epoch; None if the run ends with its last one.
     """
 
     def __init__(
         self,
         compiled: Compiled,
+        work: Work,
+        feeds: Feeds,
+        seed: int,
         journal: Journal,
-        data: Dataset,
-        feeds: tuple[Feed, Feed],
-        plan: Callable[[int], Plan],
-        epochs: int,
         best: Best | None = None,
     ) -> None:
-        self._compiled, self._journal, self._data = compiled, journal, data
-        self._train, self._test = feeds
-        self._plan, self._epochs, self._best = plan, epochs, best
+        self._compiled, self._work, self._feeds, self._seed = compiled, work, feeds, seed
+        self._journal, self._best = journal, best
         self._evaluation: Evaluation | None = None
         self._evaluate_seconds = 0.0
 
@@ -92,15 +150,12 @@ class Course:
         """
         journal = self._journal
         self._compiled.watched = report.compiling
-        for epoch in range(len(journal.history), self._epochs):
+        for epoch in range(len(journal.history), self._work.epochs):
             if listeners.reason is not None and journal.history and not journal.step_in_epoch:
                 break
-            plan = self._plan(epoch)
-            self._train_epoch(plan, report, keep, listeners)
-            evaluation = self._evaluate()
-            if not np.isfinite(evaluation.loss):
-                raise NonFiniteLossError(epoch + 1, None, evaluation.loss)
-            journal.end_epoch(self._record(plan, evaluation))
+            self._train_epoch(self._work.batching.plan(self._seed, epoch), report, keep, listeners)
+            self._evaluate()
+            journal.end_epoch(epoch_record(journal, self._evaluation))
             report.epoch(journal.history[-1])
             if self._best is not None:
                 self._best.see(journal)
@@ -108,7 +163,7 @@ class Course:
                 listeners.epoch(journal.history[-1])
             finally:  # a callback that fails costs no epoch
                 keep.after_epoch(journal)
-        if listeners.reason is not None and len(journal.history) < self._epochs:
+        if listeners.reason is not None and len(journal.history) < self._work.epochs:
             report.say(f"stopped: {listeners.reason}")
         if self._best is not None and self._best.epoch < len(journal.history):
             best = f"epoch {self._best.epoch}, the best by {self._best.metric}"
@@ -120,18 +175,18 @@ class Course:
         Args:
             reason: why a callback wanted it to stop.
         """
-        journal, best, program = self._journal, self._best, self._compiled.program
+        journal, best, work = self._journal, self._best, self._work
         ended, test = journal.state, self._evaluation
         if best is not None and best.epoch < len(journal.history):
             ended, test = best.state, None
         if test is None:  # or all epochs were done before
             test = self._measured(ended)
-        plan = self._plan(0)
+        plan = work.batching.plan(self._seed, 0)
         examples = len(journal.history) * (plan.full.size + plan.rest.size)
         train_seconds = sum(record.seconds for record in journal.history)
         state = local(ended)
         return TrainingRun(
-            model=merge(program.graphdef, state),
+            model=state.model,
             state=state,
             history=tuple(journal.history),
             step_losses=np.concatenate(journal.losses),
@@ -139,9 +194,9 @@ class Course:
             timings=Timings(self._compiled.seconds, train_seconds, self._evaluate_seconds),
             examples_per_second=examples / train_seconds,
             device=self._compiled.placement.name,
-            stopped=reason if len(journal.history) < self._epochs else None,
+            stopped=reason if len(journal.history) < work.epochs else None,
             restored=None if best is None else best.epoch,
-            task=Task.of(self._data, program.transform),
+            task=work.task(),
         )
 
     def _train_epoch(
@@ -149,16 +204,19 @@ class Course:
     ) -> None:
         """Takes what steps of an epoch are left."""
         journal, compiled, start = self._journal, self._compiled, self._journal.step_in_epoch
-        room = self._train.room(len(plan.full), plan.full.shape[1])
+        feed = self._feeds.train
+        room = feed.room(len(plan.full), plan.full.shape[1])
         pieces = cut(plan, start=start, room=room, stops=keep.stops(journal, plan.steps))
-        source = self._train.batches(pieces)
+        source = feed.batches(pieces)
         if start:
             report.advance(start, float(journal.losses[-1][-1]))
         began, compiling = time.perf_counter(), compiled.seconds
         upcoming: Any = next(source, None)
         for piece in pieces:
-            steps, size = piece.rows.shape
-            state, measured = compiled.run(train_steps, size, journal.state, upcoming, piece.count)
+            steps = len(piece.rows)
+            state, measured = compiled.run(
+                train_steps, self._work.step, journal.state, upcoming, piece.count
+            )
             upcoming = next(source, None)  # read on while the device computes
             measured = jax.tree.map(operator.itemgetter(slice(steps)), jax.device_get(measured))
             if (error := divergence(journal, measured)) is not None:
@@ -172,21 +230,19 @@ class Course:
             began, compiling = time.perf_counter(), compiled.seconds
         journal.state = dataclasses.replace(journal.state, epoch=journal.state.epoch + 1)
 
-    def _evaluate(self) -> Evaluation:
+    def _evaluate(self) -> None:
         """Measures the state, and the time that it takes."""
         began, compiling = time.perf_counter(), self._compiled.seconds
         self._evaluation = self._measured(self._journal.state)
         compiling = self._compiled.seconds - compiling
         self._evaluate_seconds += time.perf_counter() - began - compiling
-        return self._evaluation
 
-    def _measured(self, state: TrainState) -> Evaluation:
-        compiled, split = self._compiled, self._data.test
-        return evaluate_state(compiled.run, compiled.program, state, split, self._test)
-
-    def _record(self, plan: Plan, evaluation: Evaluation) -> EpochRecord:
-        each = evaluation.total // len(self._data.test)
-        return epoch_record(plan, self._compiled.program, self._journal, evaluation, each)
+    def _measured(self, state: TrainState) -> Evaluation | None:
+        work = self._work
+        if work.objective is None or self._feeds.test is None:
+            return None
+        run = self._compiled.run
+        return evaluate_state(run, work.objective, state, work.data.test, self._feeds.test)
 
 
 def divergence(journal: Journal, measured: StepMetrics) -> NonFiniteLossError | None:
@@ -199,36 +255,26 @@ def divergence(journal: Journal, measured: StepMetrics) -> NonFiniteLossError | 
     return NonFiniteLossError(len(journal.history) + 1, step, float(loss[bad[0]]))
 
 
-def epoch_record(
-    plan: Plan, program: Program, journal: Journal, evaluation: Evaluation, each: int = 1
-) -> EpochRecord:
+def epoch_record(journal: Journal, test: Evaluation | None) -> EpochRecord:
     """The record of the epoch under way.
 
     Args:
-        plan: its batches.
-        program: what was run.
         journal: what it measured.
-        evaluation: what followed it.
-        each: predictions of an example, where an older version did not save them.
+        test: what followed it; None without a test split.
 
     Raises:
-        NonFiniteLossError: if every step was left out.
+        NonFiniteLossError: if every step was left out, or the test loss is not finite.
     """
-    sizes = np.full(plan.steps, plan.full.shape[1])
-    if len(plan.rest):
-        sizes[-1] = len(plan.rest)
-    measured = journal.epoch_measured(sizes * each)
-    loss, correct, total, skipped = map(np.asarray, measured)
-    if skipped.all():
-        raise NonFiniteLossError(len(journal.history) + 1, plan.steps, float(loss[-1]))
-    loss, correct, total, sizes = (x[~skipped] for x in (loss, correct, total, sizes))
-    accuracy = share(int(correct.sum()), int(total.sum()))
+    epoch = len(journal.history) + 1
+    metrics = journal.epoch_metrics()
+    if metrics is None:
+        raise NonFiniteLossError(epoch, journal.step_in_epoch, float(journal.losses[-1][-1]))
+    if test is not None and not np.isfinite(test.loss):
+        raise NonFiniteLossError(epoch, None, test.loss)
     return EpochRecord(
-        epoch=len(journal.history) + 1,
-        train_loss=mean_loss(loss, sizes, program.adds_up),
-        train_accuracy=None if program.correct is None else accuracy,
-        test_loss=evaluation.loss,
-        test_accuracy=evaluation.accuracy,
+        epoch=epoch,
+        train=metrics,
+        test={} if test is None else test.metrics,
         seconds=journal.seconds,
-        skipped=int(skipped.sum()),
+        skipped=len(journal.skipped),
     )

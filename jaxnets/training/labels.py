@@ -1,4 +1,4 @@
-"""What a loss takes labels for, where it is one of ours."""
+"""What labels a loss takes, and whether it adds up the examples of a batch."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -10,8 +10,9 @@ import numpy as np
 
 from jaxnets import losses
 from jaxnets.arrays import InputError, check_function
-from jaxnets.losses.classification import noted_labels
-from jaxnets.training.state import Loss
+
+#: The loss of a batch: (outputs [batch, …], labels [batch, …]) → scalar, as PyTorch's criteria.
+Loss = Callable[[Any, Any], jax.Array]
 
 OF_CLASSES = (losses.cross_entropy, losses.nll_loss, losses.cross_entropy_of_probabilities)
 OF_PROBABILITIES = (losses.binary_cross_entropy, losses.binary_cross_entropy_with_logits)
@@ -82,41 +83,26 @@ class Probabilities(NamedTuple):
             raise InputError(argument, expected, f"{labels.min():g} to {labels.max():g}")
 
 
-def expected_labels(loss: Loss, outputs: Any, labels: Any) -> Labels | None:
-    """The labels that a loss takes; None if it takes any, or is not known.
+def expected_probabilities(loss: Loss, labels: Any) -> Probabilities | None:
+    """The probabilities that a loss takes for labels; None if it takes none, or is not known.
 
     Args:
-        loss: one of ours, or a function that calls one with the labels as they are.
-        outputs: shape of the model's outputs.
+        loss: any.
         labels: shape and dtype of the labels.
     """
     function, _ = unwrapped(loss)
     floating = jnp.issubdtype(labels.dtype, jnp.floating)
     if function in OF_PROBABILITIES or (function is losses.cross_entropy and floating):
         return Probabilities(function.__name__)
-    if not np.issubdtype(labels.dtype, np.integer):
-        return None
-    read: list[Classes] = []
-
-    def look(outputs: Any, labels: jax.Array) -> Any:
-        with noted_labels() as found:
-            made = loss(outputs, labels)
-        read.extend(Classes(one.classes, one.ignored) for one in found if one.labels is labels)
-        return made
-
-    try:
-        jax.eval_shape(look, outputs, labels)
-    except Exception:  # the step says what is wrong, with the true shapes
-        return None
-    return read[0] if read else None
+    return None
 
 
 def check_outputs(loss: Loss, outputs: Any) -> None:
     """Checks that a loss over classes has several outputs to choose from.
 
     Args:
-        loss: see ``expected_labels``.
-        outputs: see ``expected_labels``.
+        loss: any.
+        outputs: shape of the model's outputs.
 
     Raises:
         InputError: if there is but one.
@@ -135,9 +121,9 @@ def check_names(loss: Loss, outputs: Any, labels: Any, names: Sequence[str] | No
     """Checks that the outputs are those of the classes that have names.
 
     Args:
-        loss: see ``expected_labels``.
-        outputs: see ``expected_labels``.
-        labels: see ``expected_labels``.
+        loss: any.
+        outputs: shape of the model's outputs.
+        labels: see ``expected_probabilities``.
         names: of the classes; None if they have none.
 
     Raises:
@@ -168,23 +154,33 @@ def _has_axis_of_classes(outputs: Any, labels: Any) -> bool:
     )
 
 
-def adds_up(loss: Loss, shapes: Callable[[], tuple[Any, Any]]) -> bool:
+def adds_up(loss: Loss, outputs: Any, labels: Any) -> bool:
     """Whether a loss is a sum over the examples of a batch, and not a mean.
 
     One that is not known is given two examples, and each of them twice: a sum doubles.
 
     Args:
         loss: any.
-        shapes: tells shapes and dtypes of the outputs for two examples, and of their labels.
+        outputs: of the model for a batch, or their shapes and dtypes.
+        labels: of the batch, likewise.
     """
     function, options = unwrapped(loss)
     if function in _KNOWN:
         return options.get("reduction", "mean") == "sum"
-    outputs, labels = shapes()
+    leaves, structure = jax.tree.flatten((outputs, labels))
+    if not all(jnp.ndim(leaf) for leaf in leaves):
+        return False
+    return _found_to_add_up(loss, structure, tuple((x.shape[1:], x.dtype) for x in leaves))
+
+
+@functools.lru_cache(maxsize=64)
+def _found_to_add_up(loss: Loss, structure: Any, shapes: tuple[Any, ...]) -> bool:
+    pair = [jax.ShapeDtypeStruct((2, *shape), dtype) for shape, dtype in shapes]
+    outputs, labels = jax.tree.unflatten(structure, pair)
 
     def once_and_twice(outputs: Any, labels: Any) -> tuple[Any, Any]:
-        twice = jax.tree.map(lambda x: jnp.concatenate([x, x]) if _is_batch(x) else x, outputs)
-        return loss(outputs, labels), loss(twice, jnp.concatenate([labels, labels]))
+        twice = jax.tree.map(lambda x: jnp.concatenate([x, x]), (outputs, labels))
+        return loss(outputs, labels), loss(*twice)
 
     rng = np.random.default_rng(0)
     drawn = jax.tree.map(lambda x: rng.uniform(0.1, 0.9, x.shape).astype(x.dtype), outputs)
@@ -202,14 +198,11 @@ def _doubles(once_and_twice: Callable[..., Any], outputs: Any, labels: Any) -> b
         return False
     measure = traced.lower().compile()
     for label in (1, 0):  # a loss may ignore one of them
-        once, twice = map(float, measure(outputs, np.full(labels.shape, label, labels.dtype)))
+        same = jax.tree.map(lambda x, label=label: np.full(x.shape, label, x.dtype), labels)
+        once, twice = map(float, measure(outputs, same))
         if np.isfinite(once) and once:
             return bool(np.isclose(twice, 2 * once, rtol=1e-2))
     return False
-
-
-def _is_batch(array: Any) -> bool:
-    return jnp.shape(array)[:1] == (2,)
 
 
 def check_loss(loss: Any) -> None:

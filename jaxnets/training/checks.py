@@ -1,0 +1,131 @@
+"""The integers by which a program looks up rows and classes, checked where they have values."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+from flax import nnx
+
+from jaxnets.arrays import InputError
+from jaxnets.layers import Embedding
+from jaxnets.layers.embedding import noted_lookups
+from jaxnets.losses.classification import noted_labels
+from jaxnets.training.labels import Classes, Labels
+from jaxnets.training.state import TrainState
+
+# So many examples are looked at at a time, where indices are computed from the inputs.
+_CHUNK = 1024
+
+
+def has_embeddings(model: nnx.Module) -> bool:
+    """Whether a model may look up rows."""
+    return any(isinstance(node, Embedding) for _, node in nnx.iter_graph(model))
+
+
+class Checks:
+    """What a program reads from the columns of a batch as indices of rows, and as classes.
+
+    A compiled program cannot refuse an index without a row, as PyTorch does: its row is NaN.
+
+    Args:
+        function: of (state, batch).
+        state: its arrays.
+        batch: shape and dtype of each column.
+
+    Attributes:
+        outputs: shapes of what the function makes of these.
+        labels: what the labels may be, by the name of their column.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[TrainState, Any], Any],
+        state: TrainState,
+        batch: Mapping[str, Any],
+    ) -> None:
+        self._function, self._state = function, state
+        self._rows: dict[str, int] = {}
+        self._rows_of_computed: list[int] = []
+        self.labels: dict[str, Labels] = {}
+        self.outputs = jax.eval_shape(self._look, state, dict(batch))
+
+    def check(self, argument: str, batch: Mapping[str, Any]) -> None:
+        """Looks at examples.
+
+        Args:
+            argument: what a message calls the split; ``""`` for a column alone.
+            batch: its columns.
+
+        Raises:
+            InputError: if one of their indices has no row, or a label is not what the loss takes.
+        """
+        columns = named_columns(batch)
+        prefix = f"{argument}." if argument else ""
+        for name, rows in self._rows.items():
+            if columns[name].size:
+                _check(f"{prefix}{name}", columns[name].min(), columns[name].max(), rows)
+        for name, labels in self.labels.items():
+            labels.check(f"{prefix}{name}", columns[name])
+        count = len(next(iter(columns.values()), ()))
+        for start in range(0, count, _CHUNK) if self._rows_of_computed else ():
+            first = min(start, max(0, count - _CHUNK))  # so that all chunks have the same size
+            chunk = jax.tree.map(lambda x, first=first: x[first:][:_CHUNK], dict(batch))
+            ends = jax.device_get(self._ends(self._state, chunk))
+            for (low, high), rows in zip(ends, self._rows_of_computed, strict=True):
+                _check(f"{prefix}inputs", low, high, rows)
+
+    def _look(self, state: TrainState, batch: dict[str, Any]) -> Any:
+        with noted_lookups() as found, noted_labels() as read:
+            made = self._function(state, batch)
+        names = {id(column): name for name, column in named_columns(batch).items()}
+        others = []
+        for one in found:
+            name = names.get(id(one.indices))
+            if name is not None:
+                self._rows[name] = min(one.rows, self._rows.get(name, one.rows))
+            elif _ends(one.indices) is not None:
+                others.append(one.rows)
+        self._rows_of_computed = others
+        for label in read:
+            name = names.get(id(label.labels))
+            if name is not None:
+                self.labels.setdefault(name, Classes(label.classes, label.ignored))
+        return made
+
+    @functools.cached_property
+    def _ends(self) -> Any:
+        """A program that finds the least and the greatest of indices that are computed."""
+
+        def ends(state: TrainState, batch: dict[str, Any]) -> list[tuple[jax.Array, jax.Array]]:
+            with noted_lookups() as found:
+                self._function(state, batch)
+            columns = {id(column) for column in jax.tree.leaves(batch)}
+            pairs = [_ends(one.indices) for one in found if id(one.indices) not in columns]
+            return [pair for pair in pairs if pair is not None]
+
+        return jax.jit(ends)
+
+
+def named_columns(batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Each array of a batch by a name such as ``inputs``, ``inputs.image`` or ``inputs[0]``."""
+    found = {}
+    for path, column in jax.tree.leaves_with_path(dict(batch)):
+        first, *rest = path
+        inner = [f".{key.key}" if hasattr(key, "key") else f"[{key.idx}]" for key in rest]
+        found[f"{first.key}{''.join(inner)}"] = column
+    return found
+
+
+def _ends(indices: jax.Array) -> tuple[jax.Array, jax.Array] | None:
+    """The least and the greatest; None of none, or of an inner program such as a loop."""
+    try:
+        return (indices.min(), indices.max()) if indices.size else None
+    except jax.errors.UnexpectedTracerError:
+        return None
+
+
+def _check(argument: str, low: Any, high: Any, rows: int) -> None:
+    if not 0 <= low <= high < rows:
+        expected = f"indices in [0, {rows - 1}], as the model's embedding has {rows} rows"
+        raise InputError(argument, expected, f"{low} to {high}")

@@ -1,0 +1,264 @@
+"""What training minimizes: a scalar of a model and a batch, and what is measured beside it."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import DTypeLike
+
+from jaxnets.arrays import (
+    InputError,
+    called,
+    check_float_dtype,
+    check_function,
+    shown,
+)
+from jaxnets.data.transforms import (
+    Augmentation,
+    Transform,
+    augment,
+    check_transforms,
+    is_random,
+)
+from jaxnets.layers.native.gradients import in_reverse_alone
+from jaxnets.metrics import Mean, Metric, Ratio
+from jaxnets.training.counts import Count, counted, counter
+from jaxnets.training.labels import Loss, adds_up, check_loss
+
+#: The columns of a split by name: ``"inputs"`` and, if there are any, ``"labels"``. Each is an
+#: array [batch, …], or a tuple or dictionary of them.
+Batch = Mapping[str, Any]
+#: (model, batch, key) → the loss, a scalar; or the loss and metrics by name: scalars, which are
+#: means over the batch, pairs (total, count), or any ``jaxnets.metrics.Metric``.
+Objective = Callable[[nnx.Module, Batch, jax.Array], Any]
+#: The loss of a batch and its metrics, by name.
+Measured = dict[str, Metric]
+
+_EXPECTED_LOSS = "a function that returns a floating-point scalar, the mean over the batch"
+_EXPECTED = "a function of (model, batch, key) that returns the loss, or the loss and metrics"
+
+
+def size_of(batch: Batch) -> int:
+    """The number of examples in a batch; 1 of a batch without columns."""
+    return next((len(column) for column in jax.tree.leaves(batch)), 1)
+
+
+def measure(
+    objective: Objective, model: nnx.Module, batch: Batch, key: jax.Array
+) -> tuple[jax.Array, Measured]:
+    """Evaluates an objective on a batch.
+
+    Returns:
+        The loss, and all that was measured by name, ``"loss"`` included.
+
+    Raises:
+        InputError: if the loss is no floating-point scalar, or a metric is none.
+    """
+    made = objective(model, batch, key)
+    loss, metrics = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
+    check_scalar("objective", _EXPECTED, loss)
+    if not isinstance(metrics, Mapping):
+        raise InputError("objective", _EXPECTED, f"metrics that are a {type(metrics).__name__}")
+    return loss, as_metrics({"loss": loss, **metrics}, size_of(batch))
+
+
+def as_metrics(values: Mapping[str, Any], size: int) -> Measured:
+    """Metrics by name, from what a step or an objective returns for a batch of so many examples.
+
+    Raises:
+        InputError: if a value is no metric, or its name no identifier.
+    """
+    return {name: _as_metric(name, value, size) for name, value in sorted(values.items())}
+
+
+def _as_metric(name: Any, value: Any, size: int) -> Metric:
+    if not isinstance(name, str) or not name.isidentifier():
+        raise InputError("metrics", "names such as 'accuracy'", name)
+    if hasattr(value, "over"):
+        metric: Metric = value
+        return metric
+    parts = value if isinstance(value, tuple | list) and len(value) == 2 else (value,)
+    if not all(isinstance(x, jax.Array | np.ndarray | np.generic | int | float) for x in parts):
+        expected = f"a scalar or a pair (total, count) for {name!r}"
+        raise InputError("metrics", expected, f"a {type(value).__name__}")
+    total, *count = (jnp.asarray(x) for x in parts)
+    if count:
+        return Ratio(total, count[0])
+    return Mean(total, jnp.int32(size))
+
+
+def check_scalar(argument: str, expected: str, made: Any) -> None:
+    """Raises unless what a user's function made is a floating-point scalar."""
+    known = isinstance(made, jax.Array | np.ndarray | np.generic | int | float)
+    if not known or jnp.shape(made) != () or not jnp.issubdtype(jnp.result_type(made), np.floating):
+        got = f"{jnp.result_type(made)}{list(jnp.shape(made))}" if known else type(made).__name__
+        raise InputError(argument, expected, got)
+
+
+@dataclasses.dataclass(frozen=True)
+class Supervised:
+    """The objective that ``supervised`` makes: a loss of the model's outputs and the labels.
+
+    The network and the loss are apart, so that a batch can go through the network in parts.
+
+    Attributes:
+        loss: (outputs, labels) → scalar.
+        transform: what inputs go through first; None for nothing.
+        augment: what a training batch goes through before that; None for nothing.
+        correct: counts correct predictions; ``"auto"`` by the labels' dtype; None does not count.
+        metrics: further metrics, pairs of a name and a function of (outputs, labels).
+        compute_dtype: in which the network computes; None for that of its parameters.
+    """
+
+    loss: Loss
+    transform: Transform | None = None
+    augment: Augmentation | None = None
+    correct: Count | Literal["auto"] | None = "auto"
+    metrics: tuple[tuple[str, Callable[[Any, Any], Any]], ...] = ()
+    compute_dtype: Any = None
+
+    def __call__(self, model: nnx.Module, batch: Batch, key: jax.Array) -> Any:
+        """The loss of a batch and its metrics."""
+        seen = self.augmented(batch, key)
+        return self.of_outputs(self.outputs(model, seen["inputs"]), seen["labels"], batch["labels"])
+
+    @property
+    def evaluation(self) -> "Supervised":
+        """The same without augmentation."""
+        return dataclasses.replace(self, augment=None)
+
+    def augmented(self, batch: Batch, key: jax.Array) -> Batch:
+        """A batch as training sees it; the key decides the draws."""
+        if "labels" not in batch:
+            raise InputError("data", "labels, as the loss takes (outputs, labels)", "none")
+        if self.augment is None:
+            return batch
+        inputs, labels = augment(self.augment, batch["inputs"], batch["labels"], key)
+        return {**batch, "inputs": inputs, "labels": labels}
+
+    def outputs(self, model: nnx.Module, inputs: Any) -> Any:
+        """What the model makes of inputs, as the loss takes it."""
+        inputs = inputs if self.transform is None else self.transform(inputs)
+        return outputs_of(model, inputs, self.compute_dtype)
+
+    def of_outputs(self, outputs: Any, labels: Any, given: Any) -> tuple[jax.Array, dict[str, Any]]:
+        """The loss of a batch and its metrics, from the model's outputs.
+
+        Args:
+            outputs: of the model.
+            labels: as augmentation left them.
+            given: the labels before; ``correct="auto"`` counts where these are integers.
+
+        Raises:
+            InputError: if the loss, the number of correct predictions or a metric is none.
+        """
+        expected = "a function of (outputs, labels)"
+        loss = called("loss", _EXPECTED_LOSS, self.loss, outputs, labels)
+        check_scalar("loss", _EXPECTED_LOSS, loss)
+        made: dict[str, Any] = {}
+        if adds_up(self.loss, outputs, labels):
+            made["loss"] = Ratio(loss, jnp.int32(size_of({"labels": labels})))
+        count = counter(self.correct, self.loss, outputs, given)
+        if count is not None:
+            made["accuracy"] = Ratio(*counted(count, outputs, labels))
+        for name, metric in self.metrics:
+            made[name] = called("metrics", f"{expected} for {name!r}", metric, outputs, labels)
+        return loss, made
+
+
+def supervised(
+    loss: Loss,
+    *,
+    correct: Count | Literal["auto"] | None = "auto",
+    transform: Transform | None = None,
+    augment: Augmentation | None = None,
+    metrics: Mapping[str, Callable[[Any, Any], Any]] | None = None,
+    compute_dtype: DTypeLike | None = None,
+) -> Supervised:
+    """The objective of supervised training: a loss of the model's outputs and the labels.
+
+    The model is called with the batch's inputs: ``model(x)`` with an array, ``model(*inputs)``
+    with a tuple, ``model(**inputs)`` with a dictionary.
+
+    Args:
+        loss: (outputs, labels) → scalar, such as ``jaxnets.losses.cross_entropy``.
+        correct: see ``fit``.
+        transform: see ``fit``.
+        augment: see ``fit``.
+        metrics: further metrics by name: functions of (outputs, labels) that return a scalar, which
+            is a mean over the batch, or a pair (total, count), such as ``jaxnets.metrics.top_k(5)``.
+        compute_dtype: see ``fit``.
+
+    Returns:
+        An objective for ``minimize``, ``evaluate`` and ``fit``.
+
+    Raises:
+        ValueError: if an argument is bad.
+
+    Examples:
+        >>> from jaxnets import losses, optimizers
+        >>> step = minimize(supervised(losses.cross_entropy), optimizers.adam(1e-3))
+    """
+    check_loss(loss)
+    if correct is not None and not isinstance(correct, str):
+        check_function("correct", correct, "a function, 'auto' or None")
+    elif correct not in ("auto", None):
+        raise InputError("correct", "a function, 'auto' or None", correct)
+    if is_random(transform):
+        expected = "one that is not random (augment takes those)"
+        raise InputError("transform", expected, transform)
+    for name, function in (("transform", transform), ("augment", augment)):
+        if function is not None:
+            check_transforms(name, (function,))
+    if metrics is not None and not isinstance(metrics, Mapping):
+        raise InputError("metrics", "functions of (outputs, labels) by name", shown(metrics))
+    named = dict(metrics or {})
+    for name, metric in named.items():
+        if not isinstance(name, str) or not name.isidentifier():
+            raise InputError("metrics", "names such as 'top_5'", name)
+        if name in ("loss", "accuracy") or not callable(metric):
+            expected = "functions of (outputs, labels) by names other than loss and accuracy"
+            raise InputError("metrics", expected, f"{name}={shown(metric)}")
+    if compute_dtype is not None:
+        compute_dtype = check_float_dtype("compute_dtype", compute_dtype)
+    return Supervised(loss, transform, augment, correct, tuple(named.items()), compute_dtype)
+
+
+def outputs_of(
+    model: nnx.Module, inputs: Any, compute_dtype: Any = None, *, both_modes: bool = False
+) -> Any:
+    """What a model makes of inputs: an array, or a tuple or dictionary of a call's arguments.
+
+    Args:
+        model: the model.
+        inputs: of its call.
+        compute_dtype: in which it computes; None for that of its parameters.
+        both_modes: whether it may be differentiated in forward mode too.
+    """
+    if compute_dtype is None:
+        with in_reverse_alone(None if both_modes else model):
+            return _called(model, inputs)
+    graphdef, parameters, rest = nnx.split(model, nnx.Param, ...)
+    low = nnx.merge(graphdef, _cast(parameters, compute_dtype), rest, copy=True)
+    with in_reverse_alone(None if both_modes else low):
+        outputs = _called(low, _cast(inputs, compute_dtype))
+    nnx.pop(low, nnx.Intermediate)
+    nnx.update(model, nnx.split(low, nnx.Param, ...)[2])
+    wide = jnp.dtype(compute_dtype).itemsize > 4
+    return _cast(outputs, compute_dtype if wide else jnp.float32)
+
+
+def _called(model: Any, inputs: Any) -> Any:
+    if isinstance(inputs, tuple):
+        return model(*inputs)
+    return model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
+
+
+def _cast(tree: Any, dtype: Any) -> Any:
+    return jax.tree.map(
+        lambda x: x.astype(dtype) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
+    )
