@@ -103,7 +103,6 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path, saved):
         (["--resume", "{}", "--epochs", "1"], "epochs: expected at least 4, which are done, got 1"),
         (["--resume", "{}", "--accumulate", "3"], "another: accumulate is 3, was 1"),
         (["--resume", "{}", "--compute-dtype", "bfloat16"], "compute_dtype is bfloat16, was None"),
-        (["--resume", "{}", "--fsdp", "--parallel", "pmap"], "--fsdp need one process, and no"),
         (["--resume", "{}", "--model-devices", "2"], "model: expected a divisor of the number"),
         (["--resume", "{}", "--out", "x"], "--resume goes on in its own folder"),
         (["--resume", "{}", "--save-every", "3"], "--resume goes on in its own folder"),

@@ -15,8 +15,7 @@ from jaxnets.layers import Linear, native
 from jaxnets.layers.linear_chain import linear_chain, one_by_one
 from jaxnets.layers.native import linear as native_linear
 from jaxnets.models import MLP
-from jaxnets.training.state import Program, initialize, outputs
-from jaxnets.training.step import train_step
+from jaxnets.training import initialize, train_step
 from tests.kernels import assert_close, calls
 
 #: Batch, and the sizes of inputs and layers: rows and columns that fill no block and no vector.

@@ -17,7 +17,7 @@ from jaxnets.cli import main
 from jaxnets.data import Dataset, Normalize, Split
 from jaxnets.data.text import TextDataset, TextEncoder, Tokenizer, Vocabulary
 from jaxnets.layers import Linear
-from jaxnets.training import Callback, EarlyStopping, Program, checkpoints
+from jaxnets.training import Callback, EarlyStopping, checkpoints
 from jaxnets.training.progress import describe
 
 PIXELS = jax.ShapeDtypeStruct((4, 6, 1), np.dtype("uint8"))

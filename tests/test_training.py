@@ -17,13 +17,14 @@ from jaxnets.models import MLP, LinearRegression
 from jaxnets.training import (
     EpochRecord,
     NonFiniteLossError,
-    Program,
     evaluate,
     fit,
     initialize,
+    minimize,
     plot_history,
     predict,
     progress,
+    supervised,
     train_step,
     write_history,
 )
@@ -141,17 +142,17 @@ def test_two_steps_and_two_layers_draw_different_masks():
         def __call__(self, x):
             return jnp.concatenate([self.one(x), self.two(x)], axis=-1) * self.scale[...]
 
-    graphdef, state = initialize(Masks(nnx.Rngs(0)), optax.identity(), seed=0)
     seen = []
 
     def loss(outputs, labels):
         jax.debug.callback(lambda x: seen.append(np.asarray(x)), outputs)
         return outputs.mean()
 
-    program = Program(graphdef, loss, optax.set_to_zero())
-    x, y = jnp.ones((1, 64)), jnp.zeros((1,), jnp.int32)
+    step = minimize(supervised(loss), optax.set_to_zero())
+    state = initialize(Masks(nnx.Rngs(0)), step)
+    batch = {"inputs": jnp.ones((1, 64)), "labels": jnp.zeros((1,), jnp.int32)}
     for _ in range(2):
-        state, _ = train_step(program, state, x, y)
+        state, _ = train_step(step, state, batch)
     jax.effects_barrier()
     masks = np.stack([half for output in seen for half in np.split(output[0], 2)])
     assert len(np.unique(masks, axis=0)) == 4
@@ -331,7 +332,10 @@ def test_lines_say_on_standard_error_that_compiling_takes_long(monkeypatch, caps
 
 
 def test_history_as_csv_and_png(tmp_path):
-    history = [EpochRecord(1, 1.0, 0.5, 0.9, 0.6, 2.0), EpochRecord(2, 0.5, 0.8, 0.6, 0.7, 2.0)]
+    history = [
+        EpochRecord(1, {"loss": 1.0, "accuracy": 0.5}, {"loss": 0.9, "accuracy": 0.6}, 2.0),
+        EpochRecord(2, {"loss": 0.5, "accuracy": 0.8}, {"loss": 0.6, "accuracy": 0.7}, 2.0),
+    ]
     write_history(history, tmp_path / "history.csv")
     with open(tmp_path / "history.csv") as file:
         rows = list(csv.DictReader(file))

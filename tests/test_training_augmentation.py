@@ -28,7 +28,8 @@ from jaxnets.data import (
 )
 from jaxnets.models import MLP
 from jaxnets.recipes import AUGMENTATIONS
-from jaxnets.training import Program, evaluate, fit, initialize, train_step
+from jaxnets.training import evaluate, fit, initialize, minimize, supervised, train_step
+from jaxnets.training.state import DRAWS
 
 
 def images(count=40, test=12):
@@ -76,23 +77,21 @@ def test_augmentation_is_a_function_of_seed_and_step():
 def seen(vary, step, seed=0):
     """The batch that the transform gets in one step."""
     model = MLP((16, 3), rngs=nnx.Rngs(0))
-    graphdef, state = initialize(model, optax.identity(), seed=seed)
-    state = dataclasses.replace(state, step=jnp.asarray(step, jnp.int32))
     data, got = images().train, []
 
     def watch(x):
         jax.debug.callback(lambda x: got.append(np.asarray(x)), x)
         return ToFloat()(x)
 
-    program = Program(graphdef, losses.cross_entropy, optax.set_to_zero(), watch, augment=vary)
-    jax.jit(train_step, static_argnums=0)(program, state, data.inputs[:8], data.labels[:8])
+    how = minimize(
+        supervised(losses.cross_entropy, transform=watch, augment=vary), optax.set_to_zero()
+    )
+    state = initialize(model, how, seed=seed)
+    state = dataclasses.replace(state, step=jnp.asarray(step, jnp.int32))
+    batch = {"inputs": data.inputs[:8], "labels": data.labels[:8]}
+    jax.jit(train_step, static_argnums=0)(how, state, batch)
     jax.effects_barrier()
     return got[0]
-
-
-def augmenting(augment):
-    """A program of which only the augmentation matters."""
-    return Program(None, losses.cross_entropy, NOTHING, augment=augment)
 
 
 def test_each_step_augments_differently_and_a_resumed_one_the_same():
@@ -109,10 +108,11 @@ def test_augmentation_draws_apart_from_dropout():
         def example(self, image, key):
             return jax.random.key_data(key).astype(jnp.float32)
 
-    state = initialize(MLP((16, 3), rngs=nnx.Rngs(0)), optax.identity(), seed=0)[1]
-    program = augmenting(Keys())
-    x = jnp.zeros((2, 1, 1, 1))
-    drawn = program.augmented(x, jnp.zeros(2), state.key, state.step)[0]
+    how = minimize(supervised(losses.cross_entropy, augment=Keys()), NOTHING)
+    state = initialize(MLP((16, 3), rngs=nnx.Rngs(0)), how)
+    batch = {"inputs": jnp.zeros((2, 1, 1, 1)), "labels": jnp.zeros(2)}
+    key = jax.random.fold_in(jax.random.fold_in(state.key, DRAWS), state.step)
+    drawn = how.objective.augmented(batch, key)["inputs"]
     dropout = jax.random.split(jax.random.fold_in(state.key, state.step), 2)
     assert not np.array_equal(drawn, jax.random.key_data(dropout).astype(jnp.float32))
 

@@ -23,7 +23,7 @@ from orbax.checkpoint import v1 as ocp
 
 from jaxnets import losses
 from jaxnets.data import ToFloat
-from jaxnets.training import evaluate, initialize, storage
+from jaxnets.training import evaluate, initialize, minimize, storage, supervised
 from jaxnets.training.checkpoints import Checkpoints, read, steps
 from tests import tier
 from tests.pages import blocks
@@ -118,8 +118,8 @@ class Net(nnx.Module):
 
 
 def test_the_state_of_a_training_comes_back_into_another(tmp_path):
-    _, state = initialize(Net(0), optax.adam(0.1), 7)
-    _, other = initialize(Net(1), optax.adam(0.1), 8)
+    step = minimize(supervised(losses.mse_loss), optax.adam(0.1))
+    state, other = initialize(Net(0), step, 7), initialize(Net(1), step, 8)
     assert_same(round_trip(state, tmp_path / "c", like=other), state)
     abstract = jax.eval_shape(lambda: other)
     assert_same(read(tmp_path / "c").restore(abstract), state)

@@ -93,7 +93,7 @@ def test_devices_skip_together_what_one_of_them_sees():
         drawn = data((4,))
         drawn.train.inputs[[10, 20]] = np.nan
         network = nnx.Sequential(
-            layers.Linear(4, 8, **wide), layers.BatchNorm1d(8, synchronized=True, **wide),
+            layers.Linear(4, 8, **wide), layers.BatchNorm1d(8, **wide),
             layers.Linear(8, 3, **wide),
         )
         one, three = (

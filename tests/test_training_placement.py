@@ -82,7 +82,6 @@ NETWORKS = """
 
 SHARED = [
     "same(MLP((4, 8, 3), **wide), data((4,)))",
-    "same(MLP((4, 8, 3), **wide), data((4,)), parallel='pmap')",
     "same(MLP((4, 8, 3), **wide), data((4,), stream=True), accumulate=2)",
     # class weights make the loss no mean over the examples
     "import functools\n"
@@ -97,9 +96,20 @@ SHARED = [
     "same(LeNet(1, 3, **wide), data((28, 28, 1), 10))",
     "same(RecurrentClassifier(4, 5, 2, output_dim=3, cell='lstm', **wide), data((6, 4), 20))",
     "same(RecurrentClassifier(4, 5, 2, output_dim=3, cell='gru', **wide), data((6, 4), 20))",
+    # the same masks on any number of devices, and an output that is not of the examples
+    "class Norm(nnx.Module):\n"
+    "    def __init__(self):\n"
+    "        self.dropout = layers.Dropout(0.5, rngs=nnx.Rngs(0))\n"
+    "        self.mlp = MLP((4, 3), **wide)\n"
+    "    def __call__(self, x):\n"
+    "        made = self.mlp(self.dropout(x))\n"
+    "        return made, (made**2).mean()\n"
+    "def two(outputs, labels):\n"
+    "    return losses.cross_entropy(outputs[0], labels) + outputs[1]\n"
+    "same(Norm(), data((4,)), loss=two, correct=lambda o, y: (o[0].argmax(-1) == y).sum())",
     "same(nnx.Sequential(layers.Linear(4, 8, **wide),\n"
-    "    layers.BatchNorm1d(8, synchronized=True, **wide), layers.Linear(8, 3, **wide),\n"
-    "    layers.BatchNorm1d(3, track_running_stats=False, synchronized=True, **wide)),\n"
+    "    layers.BatchNorm1d(8, **wide), layers.Linear(8, 3, **wide),\n"
+    "    layers.BatchNorm1d(3, track_running_stats=False, **wide)),\n"
     "    data((4,)))",
 ]  # fmt: skip
 
@@ -108,94 +118,30 @@ def test_losses_are_those_of_one_device_also_of_batches_that_do_not_divide():
     all_on_devices(3, textwrap.dedent(NETWORKS), SHARED)
 
 
-def test_devices_draw_apart_and_agree_on_what_they_keep():
-    on_devices(
-        2,
-        textwrap.dedent(NETWORKS)
-        + textwrap.dedent(
-            """
-            class Mask(nnx.Module):
-                def __init__(self):
-                    self.dropout = layers.Dropout(0.5, rngs=nnx.Rngs(0))
-                    self.norm = layers.BatchNorm1d(4, param_dtype=jnp.float64)
-                    self.scale = nnx.Param(jnp.ones(64))
-
-                def __call__(self, x):
-                    self.norm(x)
-                    return self.dropout(jnp.ones((len(x), 64))) * self.scale[...]
-
-            seen = []
-
-            def loss(outputs, labels):
-                jax.debug.callback(lambda x: seen.append(np.asarray(x)), outputs)
-                return outputs.mean()
-
-            split = Split(draw.normal(size=(4, 4)), draw.normal(size=4))
-            run = losses_of(Mask(), Dataset("x", split, split), loss=loss, epochs=1, batch_size=4,
-                            optimizer=optimizers.sgd(0.0), devices=2, shuffle=False)
-            jax.effects_barrier()
-            halves = np.split(seen[0], 2)
-            assert not np.array_equal(*halves)
-            # each part's own statistics; the running ones are their mean
-            mean = run.model.norm.mean[...]
-            assert len(mean.sharding.device_set) == 2
-            np.testing.assert_allclose(mean, 0.1 * split.inputs.mean(0), rtol=1e-9)
-            var = np.mean([half.var(0, ddof=1) for half in np.split(split.inputs, 2)], axis=0)
-            np.testing.assert_allclose(run.model.norm.var[...], 0.9 + 0.1 * var, rtol=1e-9)
-            """
-        ),
-    )
-
-
-def test_a_batch_is_cut_into_parts_in_order():
+def test_a_batch_is_read_by_parts_in_order_where_it_divides():
     place = Placement((jax.devices()[0],) * 3)
-    parts = place._parts(np.arange(10)[None])
-    np.testing.assert_array_equal(parts[:, 0], [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9, 9, 9]])
+    np.testing.assert_array_equal(place.own_rows(np.arange(10)), np.arange(10))
+    assert place.shards == 3
 
 
 @pytest.mark.parametrize(
-    ("devices", "parallel", "message"),
+    ("devices", "message"),
     [
-        (0, "shard_map", "devices: expected a positive integer, got 0"),
-        (100, "shard_map", "devices: expected at most .*, the CPU devices .*got 100"),
-        ([], "shard_map", "devices: expected a number, or a sequence of jax.Device"),
-        ("two", "shard_map", "devices: expected a number, or a sequence of jax.Device"),
-        (1, "ddp", "parallel: expected one of shard_map, pmap, got ddp"),
+        (0, "devices: expected a positive integer, got 0"),
+        (100, "devices: expected at most .*, the CPU devices .*got 100"),
+        ([], "devices: expected a number, or a sequence of jax.Device"),
+        ("two", "devices: expected a number, or a sequence of jax.Device"),
     ],
 )
-def test_bad_devices_are_named(devices, parallel, message):
+def test_bad_devices_are_named(devices, message):
     with pytest.raises(ValueError, match=message):
-        place(devices, parallel)
+        place(devices)
 
 
 def test_a_device_that_is_named_twice_is_a_fault():
     with pytest.raises(ValueError, match="devices: expected each device once, got .*CpuDevice"):
-        place([jax.devices()[0]] * 2, "shard_map")
-
-
-def test_an_output_that_is_not_of_the_examples_is_a_fault_where_devices_share_a_batch():
-    on_devices(
-        2,
-        textwrap.dedent(NETWORKS)
-        + textwrap.dedent(
-            """
-            class Norm(MLP):
-                def __call__(self, x):
-                    made = super().__call__(x)
-                    return made, (made**2).mean()
-
-            try:
-                losses_of(Norm((4, 3), **wide), data((4,)), devices=2, correct=None,
-                          loss=lambda outputs, labels: losses.cross_entropy(outputs[0], labels))
-            except ValueError as error:
-                assert str(error).startswith("model: expected outputs [batch, …] alone"), error
-                assert str(error).endswith("got float64[] for 5 examples"), error
-            else:
-                raise AssertionError("no error")
-            """
-        ),
-    )
+        place([jax.devices()[0]] * 2)
 
 
 def test_one_cpu_is_the_default():
-    assert place(None, "shard_map") == one_device()
+    assert place(None) == one_device()

@@ -30,7 +30,6 @@ from jaxnets.training import (
     EarlyStopping,
     Interrupted,
     Saving,
-    Sharding,
     checkpoints,
     fingerprint,
     fit,
@@ -474,7 +473,6 @@ def test_another_run_is_refused_with_all_that_differs(saved, options, message):
         ({"resume": True}, "save: expected a Saving to go on with, as resume is True, got None"),
         ({"resume": "yes"}, "resume: expected True or False, got yes"),
         ({"sharding": 2}, "sharding: expected a Sharding or None, got 2"),
-        ({"sharding": Sharding(), "parallel": "pmap"}, "parallel: expected 'shard_map' where"),
     ],
 )
 def test_arguments_that_do_not_go_together(options, message):

@@ -13,9 +13,18 @@ from jaxnets import losses, optimizers
 from jaxnets.data import Dataset, RandomCrop, Split, StreamedSplit
 from jaxnets.layers import BatchNorm2d, Dropout, Linear, flatten
 from jaxnets.models import MLP, LeNet, RecurrentClassifier
-from jaxnets.training import NonFiniteLossError, Saving, Sharding, Summary, epoch, fit
+from jaxnets.training import (
+    NonFiniteLossError,
+    Saving,
+    Sharding,
+    Summary,
+    epoch,
+    fit,
+    initialize,
+    minimize,
+    supervised,
+)
 from jaxnets.training.batches import Gathered
-from jaxnets.training.state import Program, initialize
 
 
 class Varied(nnx.Module):
@@ -137,12 +146,12 @@ def test_members_in_groups_are_their_own_runs(monkeypatch, trained, evaluated):
 def test_a_cpu_takes_members_of_long_steps_one_after_the_other(name, at_once):
     build, shape, optimizer, _ = CASES[name]
     model = build(rngs=nnx.Rngs(0), param_dtype=np.float32)
-    graphdef, state = initialize(model, optimizer, 0)
-    program = Program(graphdef, losses.cross_entropy, optimizer)
+    step = minimize(supervised(losses.cross_entropy), optimizer)
+    state = initialize(model, step)
     states = jax.tree.map(lambda array: array[None], state)
-    inputs, labels = jnp.zeros((5, *shape)), jnp.zeros(5, int)
-    batches = Gathered(inputs, labels, jnp.zeros((1, 4, 1), int))
-    assert epoch._trained_at_once(program, 4, states, batches) == at_once
+    columns = {"inputs": jnp.zeros((5, *shape)), "labels": jnp.zeros(5, int)}
+    batches = Gathered(columns, jnp.zeros((1, 4, 1), int))
+    assert epoch._trained_at_once(step, states, batches) == at_once
 
 
 def test_each_seed_is_trained_with_each_learning_rate():

@@ -6,8 +6,10 @@ import pytest
 from flax import nnx
 from jax.sharding import Mesh, PartitionSpec
 
+from jaxnets import losses
 from jaxnets.models import MLP
-from jaxnets.training import Sharding, initialize
+from jaxnets.training import Sharding, initialize, minimize, supervised
+from jaxnets.training.placement import Placement
 from tests.test_training_placement import NETWORKS, all_on_devices, textwrap
 
 CUT = """
@@ -85,12 +87,12 @@ def test_bad_shardings_are_named(options, message):
 
 def test_a_rule_for_nothing_is_a_fault():
     model = MLP((4, 3), rngs=nnx.Rngs(0))
-    _, state = initialize(model, optax.identity(), seed=0)
-    placement = Sharding(rules={"fc9": ("model",)}).placement((jax.devices()[0],))
+    state = initialize(model, minimize(supervised(losses.mse_loss), optax.identity()))
+    placement = Placement((jax.devices()[0],), Sharding(rules={"fc9": ("model",)}))
     with pytest.raises(ValueError, match="rules: expected patterns of .*fc1/kernel.*, got 'fc9'"):
         placement.place(state)
 
 
 def test_the_model_axis_divides_the_devices():
     with pytest.raises(ValueError, match="model: expected a divisor of the number of devices, 1"):
-        Sharding(model=2).placement((jax.devices()[0],))
+        Placement((jax.devices()[0],), Sharding(model=2))

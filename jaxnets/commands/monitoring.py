@@ -40,8 +40,8 @@ _FLAGS = (
     click.option(
         "--metric",
         metavar="NAME",
-        help="By what an epoch is the best, such as test_accuracy, to stop, to restore and to keep.  "
-        "[default: test_loss]",
+        help="By what an epoch is the best, to stop, to restore and to keep, such as "
+        "test_accuracy.  [default: test_loss]",
     ),
     click.option(
         "--non-finite",

@@ -75,7 +75,7 @@ def fingerprint(
 def _of_supervised(
     step: Minimize, objective: Supervised, shapes: TrainState, state: TrainState, batch: Any
 ) -> dict[str, Any]:
-    """What the parts of supervised training compute, so that a message can name the one that is not."""
+    """What the parts of supervised training compute, so that a message can name one."""
     inputs, labels = batch["inputs"], batch["labels"]
 
     def trained(state: TrainState) -> tuple[Any, Any, Any]:

@@ -220,9 +220,9 @@ def _as_dataset(data: Any) -> Dataset:
 def _check_metric(metric: str, shapes: StepMetrics, task: Work) -> None:
     """Raises if training does not measure the metric by which an epoch is the best."""
     part, _, name = metric.partition("_")
-    if part == "train" or getattr(task.step, "evaluation", None) is task.objective:
-        if name not in shapes.metrics or (part == "test" and task.untested):
-            raise InputError("metric", "one that the run measures", metric)
+    known = part == "train" or getattr(task.step, "evaluation", None) is task.objective
+    if known and (name not in shapes.metrics or (part == "test" and task.untested)):
+        raise InputError("metric", "one that the run measures", metric)
 
 
 def _about(task: Work, state: TrainState, seed: int, save: Saving | None) -> dict[str, Any]:

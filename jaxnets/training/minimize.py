@@ -174,6 +174,7 @@ class Within:
     names: tuple[str, ...]
 
     def __call__(self, path: Any, value: Any) -> bool:
+        """Whether a variable is within one of them."""
         dotted = ".".join(map(str, path))
         return any(f"{dotted}.".startswith(f"{name}.") for name in self.names)
 

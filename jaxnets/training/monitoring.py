@@ -183,7 +183,7 @@ class TensorBoard(_Log):
 
 
 def _tag(name: str) -> str | None:
-    """The tag of a value in a row: ``loss/train`` for ``train_loss``; None for what is no metric."""
+    """The tag of a value in a row, such as ``loss/train``; None for what is no metric."""
     part, _, metric = name.partition("_")
     if part in ("train", "test"):
         return f"{metric}/{part}"

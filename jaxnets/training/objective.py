@@ -189,8 +189,8 @@ def supervised(
         correct: see ``fit``.
         transform: see ``fit``.
         augment: see ``fit``.
-        metrics: further metrics by name: functions of (outputs, labels) that return a scalar, which
-            is a mean over the batch, or a pair (total, count), such as ``jaxnets.metrics.top_k(5)``.
+        metrics: further metrics by name: functions of (outputs, labels) that return a scalar,
+            which is a mean over the batch, or a pair (total, count).
         compute_dtype: see ``fit``.
 
     Returns:
