@@ -65,9 +65,13 @@ def critic_loss(model, batch, key):
     """Images are to get the label 1, samples the label 0."""
     images, noise = images_and_noise(model, batch, key)
     logits = jnp.concatenate([model.critic(images), model.critic(model.draw(noise))])
-    labels = jnp.concatenate([jnp.ones_like(logits[: len(images)]), jnp.zeros((len(noise), 1), logits.dtype)])
+    labels = jnp.concatenate(
+        [jnp.ones_like(logits[: len(images)]), jnp.zeros((len(noise), 1), logits.dtype)]
+    )
     right = ((logits > 0) == (labels > 0)).sum()
-    return losses.binary_cross_entropy_with_logits(logits, labels), {"accuracy": (right, len(logits))}
+    return losses.binary_cross_entropy_with_logits(logits, labels), {
+        "accuracy": (right, len(logits))
+    }
 
 
 def generator_loss(model, batch, key):

@@ -37,13 +37,15 @@ class Case:
         loop: (network, batches) → each step's metrics, by the names that the step gives them. The
             batches are what a ``DataLoader`` gives: inputs, or inputs and labels if there are any;
             tensors, or tuples or dictionaries of them; images are [batch, channels, height, width].
+            None for a case that is not compared with PyTorch, such as one that draws from its key;
+            ``twin`` too.
     """
 
     build: Callable[..., nnx.Module]
     data: Callable[[Any], Split]
     step: Step
-    twin: Callable[[], torch.nn.Module]
-    loop: Callable[[Any, Iterable[Any]], Iterator[dict[str, Any]]]
+    twin: Callable[[], torch.nn.Module] | None = None
+    loop: Callable[[Any, Iterable[Any]], Iterator[dict[str, Any]]] | None = None
 
 
 @functools.cache
