@@ -1,4 +1,4 @@
-"""``fit`` trains anything: PyTorch's numbers, resumed bit for bit, on devices, many seeds at once."""
+"""``fit`` trains anything: as PyTorch, resumed bit for bit, on devices, many seeds at once."""
 
 import functools
 import signal
