@@ -254,7 +254,8 @@ class Keeper:
         asked, _ = self._agreed(journal.step)
         if asked is None:  # the run ends here, and whoever goes on with it wants more of it
             journal.stopped = None
-        self._save(journal, goodness(journal.history[-1], self._metric))
+        if self._checkpoints is not None:
+            self._save(journal, goodness(journal.history[-1], self._metric))
         self._stop_if_asked(asked, journal)
 
     def _agreed(self, step: int) -> tuple[int | None, bool]:
