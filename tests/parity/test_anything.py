@@ -1,6 +1,7 @@
 """``fit`` trains anything: as PyTorch, resumed bit for bit, on devices, many seeds at once."""
 
 import functools
+import re
 import signal
 import subprocess
 import sys
@@ -8,12 +9,13 @@ import sys
 import jax
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from jaxnets.interop import to_numpy
 from jaxnets.training import Callback, Saving
 from tests import tier
 from tests.parity import image_cases
-from tests.parity.anything import each_step, train, train_in_torch
+from tests.parity.anything import each_step, example, train, train_in_torch
 from tests.parity.oracle import assert_equal
 from tests.quick_compilation import environment
 from tests.test_training_placement import all_on_devices
@@ -146,3 +148,34 @@ def test_many_seeds_at_once_are_each_seeds_own_run(name):
     for seed, member in enumerate(runs.members):
         alone = train(CASES[name], seed=seed) if seed else whole_run(name)
         np.testing.assert_allclose(member.step_losses, alone.step_losses, rtol=1e-5)
+
+
+#: What the last line of an example's output begins with, and the files that it writes.
+MAINS = {
+    "gan": ("the critic is right about ", "--samples"),
+    "vae": ("test: ", "--samples"),
+    "denoising_autoencoder": ("test: mean squared error ", None),
+    "siamese": ("test accuracy: ", None),
+    "two_tasks": ("test accuracy of odd: ", None),
+}
+
+
+@pytest.mark.parametrize("name", MAINS)
+def test_the_examples_run(name, monkeypatch, tmp_path, capsys):
+    line, picture = MAINS[name]
+    drawn = [picture, str(tmp_path / "drawn.png")] if picture else []
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--images", "64", "--epochs", "1", *drawn])
+    example(name).main()
+    epoch, *_, last = capsys.readouterr().out.splitlines()
+    assert re.match(r"epoch 1/1  train loss \d+\.\d+  ", epoch)
+    assert re.match(rf"{line}\d+\.\d+", last)
+    if picture:
+        assert imread(drawn[1]).shape == (8 * 28, 8 * 28, 4)
+
+
+@pytest.mark.parametrize("name", MAINS)
+def test_bad_arguments_of_examples_are_one_sentence(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--epochs", "0"])
+    with pytest.raises(SystemExit):
+        example(name).main()
+    assert capsys.readouterr().err.endswith("epochs: expected a positive integer, got 0\n")
