@@ -148,11 +148,20 @@ def fit(
     check_seed("seed", seed)
     check_positive("epochs", epochs)
     data = _as_dataset(data)
-    short = {"loss": loss, "correct": correct, "transform": transform, "augment": augment}
+    short: dict[str, Any] = {
+        "loss": loss,
+        "correct": correct,
+        "transform": transform,
+        "augment": augment,
+    }
     short |= {"metrics": metrics, "compute_dtype": compute_dtype}
-    how = {"optimizer": optimizer, "accumulate": accumulate, "non_finite": non_finite}
+    how: dict[str, Any] = {
+        "optimizer": optimizer,
+        "accumulate": accumulate,
+        "non_finite": non_finite,
+    }
     if step is None:
-        step = minimize(supervised(**short), **how)  # type: ignore[arg-type]
+        step = minimize(supervised(**short), **how)
     else:
         check_step(step)
         _check_alone("step", {**short, **how}, _WITH_STEP)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -252,7 +252,7 @@ class Loop:
                 state=state,
                 history=tuple(member.journal.history),
                 step_losses=np.concatenate(member.journal.losses),
-                test=member.test,
+                test=cast(Evaluation, member.test),  # none without a test split
                 timings=Timings(self._compiled.seconds, seconds, self._evaluate_seconds),
                 examples_per_second=speed / len(self._members),
                 device=self._compiled.placement.name,
