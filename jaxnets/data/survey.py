@@ -1,7 +1,5 @@
 """What is in a split: how many of each class, how its values lie, what its images show."""
 
-from typing import Any
-
 import jax
 import numpy as np
 
@@ -42,11 +40,14 @@ def background(images: np.ndarray) -> float | None:
     return middle if alike.mean() >= _MOST else None
 
 
-def is_image(spec: Any) -> bool:
-    """Whether an example is one image, grey or coloured."""
-    if not isinstance(spec, jax.ShapeDtypeStruct):
-        return False
-    return len(spec.shape) == 3 and spec.shape[2] in (1, 3) and spec.dtype == np.uint8
+def is_image(spec: jax.ShapeDtypeStruct) -> bool:
+    """Whether an example is an image, grey or coloured."""
+    return (
+        hasattr(spec, "shape")
+        and len(spec.shape) == 3
+        and spec.shape[2] in (1, 3)
+        and spec.dtype == np.uint8
+    )
 
 
 def background_of(data: Dataset) -> float | None:

@@ -1,6 +1,7 @@
-"""``fit`` trains anything: PyTorch's numbers, resumed bit for bit, on devices, many seeds at once."""
+"""``fit`` trains anything: as PyTorch, resumed bit for bit, on devices, many seeds at once."""
 
 import functools
+import re
 import signal
 import subprocess
 import sys
@@ -8,20 +9,21 @@ import sys
 import jax
 import numpy as np
 import pytest
+from matplotlib.image import imread
 
 from jaxnets.interop import to_numpy
 from jaxnets.training import Callback, Saving
 from tests import tier
 from tests.parity import image_cases
-from tests.parity.anything import each_step, train, train_in_torch
+from tests.parity.anything import each_step, example, train, train_in_torch
 from tests.parity.oracle import assert_equal
 from tests.quick_compilation import environment
 from tests.test_training_placement import all_on_devices
 
 CASES = {**image_cases.CASES}
 IN_TORCH = [name for name, case in CASES.items() if case.loop is not None]
-#: Of the losses of the same run computed in another order.
-TOLERANCE = {np.float32: 1e-5, np.float64: 1e-10}
+#: What is tried in float32, as users train, is tried in float64 too by ``--thorough``.
+DTYPES = tier.by_tier([np.float32], [np.float32, np.float64])
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -38,9 +40,10 @@ def whole_run(name, dtype=np.float32):
     return train(CASES[name], dtype)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-6), (np.float64, 1e-10)])
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", IN_TORCH)
-def test_each_step_and_the_weights_are_pytorchs(name, dtype, tolerance):
+def test_each_step_and_the_weights_are_pytorchs(name, dtype):
+    tolerance = {np.float32: 1e-6, np.float64: 1e-10}[dtype]
     run = whole_run(name, dtype)
     theirs, network = train_in_torch(CASES[name], dtype)
     ours = each_step(run)
@@ -124,17 +127,19 @@ def bits(state):
 def test_on_four_devices_the_losses_are_those_of_one(tmp_path):
     head = f"""
         import numpy as np
-        from tests.parity.test_anything import CASES, TOLERANCE, train
+        from tests.parity.test_anything import CASES, train
 
-        def same(name, dtype):
+        def same(name, dtype, tolerance):
             shared = train(CASES[name], dtype, devices=4)
             alone = np.load({str(tmp_path)!r} + f"/{{name}}-{{dtype.__name__}}.npy")
-            np.testing.assert_allclose(shared.step_losses, alone, rtol=TOLERANCE[dtype])
+            np.testing.assert_allclose(shared.step_losses, alone, tolerance)
         """
-    runs = [(name, dtype) for name in CASES for dtype in TOLERANCE]
+    tolerances = {np.float32: 1e-5, np.float64: 1e-10}
+    runs = [(name, dtype) for name in CASES for dtype in DTYPES]
     for name, dtype in runs:
         np.save(tmp_path / f"{name}-{dtype.__name__}.npy", whole_run(name, dtype).step_losses)
-    all_on_devices(4, head, [f"same({name!r}, np.{dtype.__name__})" for name, dtype in runs])
+    cases = [f"same({name!r}, np.{dtype.__name__}, {tolerances[dtype]})" for name, dtype in runs]
+    all_on_devices(4, head, cases)
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -143,3 +148,34 @@ def test_many_seeds_at_once_are_each_seeds_own_run(name):
     for seed, member in enumerate(runs.members):
         alone = train(CASES[name], seed=seed) if seed else whole_run(name)
         np.testing.assert_allclose(member.step_losses, alone.step_losses, rtol=1e-5)
+
+
+#: What the last line of an example's output begins with, and the files that it writes.
+MAINS = {
+    "gan": ("the critic is right about ", "--samples"),
+    "vae": ("test: ", "--samples"),
+    "denoising_autoencoder": ("test: mean squared error ", None),
+    "siamese": ("test accuracy: ", None),
+    "two_tasks": ("test accuracy of odd: ", None),
+}
+
+
+@pytest.mark.parametrize("name", MAINS)
+def test_the_examples_run(name, monkeypatch, tmp_path, capsys):
+    line, picture = MAINS[name]
+    drawn = [picture, str(tmp_path / "drawn.png")] if picture else []
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--images", "64", "--epochs", "1", *drawn])
+    example(name).main()
+    epoch, *_, last = capsys.readouterr().out.splitlines()
+    assert re.match(r"epoch 1/1  train loss \d+\.\d+  ", epoch)
+    assert re.match(rf"{line}\d+\.\d+", last)
+    if picture:
+        assert imread(drawn[1]).shape == (8 * 28, 8 * 28, 4)
+
+
+@pytest.mark.parametrize("name", MAINS)
+def test_bad_arguments_of_examples_are_one_sentence(name, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--epochs", "0"])
+    with pytest.raises(SystemExit):
+        example(name).main()
+    assert capsys.readouterr().err.endswith("epochs: expected a positive integer, got 0\n")
