@@ -31,14 +31,14 @@ by_labels = supervised(losses.cross_entropy, transform=pixels, augment=moved)
 class Teacher(nnx.Module):
     """Two convolutions with batch normalization; images come as [batch, 28, 28, 1]."""
 
-    def __init__(self, *, rngs, param_dtype=jnp.float32):
+    def __init__(self, channels=16, *, rngs, param_dtype=jnp.float32):
         options = {"rngs": rngs, "param_dtype": param_dtype}
-        self.conv1 = layers.Conv2d(1, 16, kernel_size=5, padding=2, **options)
-        self.norm1 = layers.BatchNorm2d(16, **options)
-        self.conv2 = layers.Conv2d(16, 32, kernel_size=5, padding=2, **options)
-        self.norm2 = layers.BatchNorm2d(32, **options)
+        self.conv1 = layers.Conv2d(1, channels, kernel_size=5, padding=2, **options)
+        self.norm1 = layers.BatchNorm2d(channels, **options)
+        self.conv2 = layers.Conv2d(channels, 2 * channels, kernel_size=5, padding=2, **options)
+        self.norm2 = layers.BatchNorm2d(2 * channels, **options)
         self.pool = layers.MaxPool2d(2)
-        self.fc = layers.Linear(32 * 7 * 7, 10, **options)
+        self.fc = layers.Linear(2 * channels * 7 * 7, 10, **options)
 
     def __call__(self, x):
         x = self.pool(jax.nn.relu(self.norm1(self.conv1(x))))

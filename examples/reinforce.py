@@ -86,7 +86,7 @@ def reinforce(policy, batch, key):
         return later, later
 
     _, returns = lax.scan(discounted, jnp.zeros_like(rewards[:, 0]), rewards.T, reverse=True)
-    advantages = (returns.T - returns.mean(axis=1)) * rewards
+    advantages = (returns - returns.mean(axis=1, keepdims=True)).T * rewards
     loss = -(advantages * log_probabilities).sum() / rewards.sum()
     return loss, {"length": rewards.sum(axis=1).mean()}
 
