@@ -4,10 +4,11 @@ Teaches:    a model with a part that is frozen, a loss of one's own with augment
             and an evaluation that differs from the training.
 Reproduces: Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network (2015),
             section 3: there is no 3 among the student's images.
-Data:       the first 10,000 images of MNIST, bundled, moved by up to two pixels.
+Data:       the first 10,000 images of MNIST, bundled, moved by up to two pixels, and 2,000 test
+            images.
 Run:        python examples/distillation.py
-Time:       about 45 s on 2 CPU cores.
-Accuracy:   94.8 %, and of the 3s 79 % (of the teacher 97.9 and 98.0 %).
+Time:       about 40 s on 2 CPU cores.
+Accuracy:   94.3 %, of the 3s 75 %; the teacher's is 97.0 %, of the 3s 98 %.
 """
 
 import argparse
@@ -18,13 +19,20 @@ import numpy as np
 from flax import nnx
 
 from jaxnets import MLP, evaluate, fit, layers, losses, optimizers
+from jaxnets.arrays import check_positive, check_seed
 from jaxnets.compilation import keep_programs
-from jaxnets.data import Dataset, RandomCrop, ToFloat, load
+from jaxnets.data import Dataset, RandomCrop, load
 from jaxnets.training import minimize, supervised
 
 TEMPERATURE = 8.0
-pixels = ToFloat()  # [0, 255] to [0, 1]
 moved = RandomCrop(28, padding=2)
+
+
+def pixels(images):
+    """Pixels from 0 to 255 as numbers from 0 to 1."""
+    return images / 255
+
+
 by_labels = supervised(losses.cross_entropy, transform=pixels, augment=moved)
 
 
@@ -77,18 +85,18 @@ step = minimize(divergence, adam, wrt="student", frozen="teacher")
 def main():
     """Trains the teacher and the student, and prints how many test images they recognize."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=10_000, help="how many to train on")
     parser.add_argument("--epochs", type=int, default=10, help="of the student; the teacher has 3")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--fast", action="store_true", help="640 images in place of 10,000")
     args = parser.parse_args()
-    part, test = ("[:640]", "[:640]") if args.fast else ("[:10000]", "")
-    data = load("mnist", train=f"train{part}", test=f"test{test}")
-    rngs = nnx.Rngs(args.seed)
     try:
-        print("teacher")
+        check_positive("epochs", args.epochs)
+        check_seed("--seed", args.seed)
+        tests = min(args.images, 2_000)
+        data = load("mnist", train=f"train[:{args.images}]", test=f"test[:{tests}]")
+        rngs = nnx.Rngs(args.seed)
         learn = minimize(by_labels, optimizers.adam(lr=0.001))
         teacher = fit(Teacher(rngs=rngs), data, learn, epochs=3, seed=args.seed).model
-        print("student")
         others = data.train.chosen(np.flatnonzero(data.train.labels != 3))
         pair = Pair(teacher, MLP((784, 256, 10), rngs=rngs))
         student = fit(

@@ -5,9 +5,10 @@ Teaches:    a new head on a trunk that is frozen, batch statistics and all; seve
 Reproduces: PyTorch's tutorial on transfer learning, the network as a fixed feature extractor. Its
             trunk goes on updating the statistics of BatchNorm, as it is in training mode.
 Data:       of the first 10,000 images of MNIST, bundled, those of 0 to 4, and 20 of 5 to 9.
+            The tests are on 2,000 test images' digits.
 Run:        python examples/fine_tuning.py
-Time:       about 20 s on 2 CPU cores.
-Accuracy:   74.4 % on 5 to 9, and from scratch 66.5 %; 98.3 % on 0 to 4 before.
+Time:       about 10 s on 2 CPU cores.
+Accuracy:   66.0 % of 5 to 9, and from scratch 57.3 %; before that 98.5 % of 0 to 4.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import numpy as np
 from flax import nnx
 
 from jaxnets import evaluate, fit, layers, losses, optimizers
+from jaxnets.arrays import check_positive, check_seed
 from jaxnets.compilation import keep_programs
 from jaxnets.data import Dataset, Split, ToFloat, load
 from jaxnets.training import minimize, supervised
@@ -71,16 +73,18 @@ def digits(data, first, count=None):
 def main():
     """Trains on 0 to 4, then on 5 to 9 with a frozen trunk and from scratch."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=10_000, help="how many to train on")
     parser.add_argument("--epochs", type=int, default=50, help="on 5 to 9; on 0 to 4 it is two")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--fast", action="store_true", help="640 images in place of 10,000")
     args = parser.parse_args()
-    part, test = ("[:640]", "[:640]") if args.fast else ("[:10000]", "")
-    data = load("mnist", train=f"train{part}", test=f"test{test}")
-    few = digits(data, 5, count=20)
     options = {"batch_size": 10, "epochs": args.epochs, "seed": args.seed, "progress": "none"}
-    rngs = nnx.Rngs(args.seed)
     try:
+        check_positive("epochs", args.epochs)
+        check_seed("--seed", args.seed)
+        tests = min(args.images, 2_000)
+        data = load("mnist", train=f"train[:{args.images}]", test=f"test[:{tests}]")
+        few = digits(data, 5, count=20)
+        rngs = nnx.Rngs(args.seed)
         base = fit(Classifier(Trunk(rngs=rngs), rngs=rngs), digits(data, 0), train_all, epochs=2)
         tuned = fit(Classifier(base.model.trunk, rngs=rngs), few.train, train_head, **options)
         fresh = fit(Classifier(Trunk(rngs=rngs), rngs=rngs), few.train, train_all, **options)

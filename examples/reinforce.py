@@ -18,6 +18,7 @@ from flax import nnx
 from jax import lax
 
 from jaxnets import MLP, fit, optimizers
+from jaxnets.arrays import check_seed
 from jaxnets.compilation import keep_programs
 from jaxnets.data import Draws
 from jaxnets.training import minimize
@@ -76,8 +77,8 @@ def reinforce(policy, batch, key):
         start, uniform = batch["inputs"]["start"], batch["inputs"]["uniform"]
     else:
         first, second = jax.random.split(key)
-        start = jax.random.uniform(first, (EPISODES, 4), minval=-0.05, maxval=0.05)
-        uniform = jax.random.uniform(second, (EPISODES, STEPS))
+        start = jax.random.uniform(first, (EPISODES, 4), jnp.float32, -0.05, 0.05)
+        uniform = jax.random.uniform(second, (EPISODES, STEPS), jnp.float32)
     log_probabilities, played = play(policy, start, uniform)
     rewards = played.astype(start.dtype)
 
@@ -101,6 +102,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     try:
+        check_seed("--seed", args.seed)
         policy = MLP((4, 64, 1), rngs=nnx.Rngs(args.seed))
         run = fit(policy, Draws(steps=20), step, epochs=args.epochs, seed=args.seed)
     except ValueError as error:

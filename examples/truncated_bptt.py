@@ -22,6 +22,7 @@ from flax import nnx
 from jax import lax
 
 from jaxnets import LanguageModel, evaluate, fit, losses, optimizers
+from jaxnets.arrays import check_seed
 from jaxnets.compilation import keep_programs
 from jaxnets.data import Split
 from jaxnets.training import minimize
@@ -78,17 +79,18 @@ step = minimize(next_window, optimizers.adam(lr=0.002))
 def main():
     """Trains, prints a line an epoch, and the loss with and without the state carried."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--letters", type=int, help="how much of the text; all by default")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--fast", action="store_true", help="20,000 characters of the text")
     args = parser.parse_args()
-    text = "\n".join(topics[name] for name in sorted(topics))[: 20_000 if args.fast else None]
-    letters, tokens = np.unique(list(text), return_inverse=True)
+    text = "\n".join(topics[name] for name in sorted(topics))[: args.letters]
+    alphabet, tokens = np.unique(list(text), return_inverse=True)
     held_out = len(tokens) // 10
     train, test = np.split(tokens.astype(np.int32), [-held_out])
     try:
+        check_seed("--seed", args.seed)
         run = fit(
-            Reader(len(letters), rngs=nnx.Rngs(args.seed)), in_streams(train, STREAMS, WINDOW),
+            Reader(len(alphabet), rngs=nnx.Rngs(args.seed)), in_streams(train, STREAMS, WINDOW),
             step, epochs=args.epochs, batch_size=STREAMS, shuffle=False, seed=args.seed,
         )  # fmt: skip
     except ValueError as error:

@@ -1,5 +1,6 @@
 """Cases for ``test_anything``: frozen parts, a penalty, an environment, a state that is carried."""
 
+import dataclasses
 import functools
 
 import jax
@@ -7,10 +8,11 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from jaxnets import MLP
-from jaxnets.data import Split
+from jaxnets import MLP, losses, optimizers
+from jaxnets.data import Draws, Split
+from jaxnets.training import minimize, supervised
 from jaxnets.training.state import DRAWS
-from tests.parity.anything import BATCH, COUNT, Case, example
+from tests.parity.anything import BATCH, COUNT, STEPS, Case, example
 
 distillation = example("distillation")
 fine_tuning = example("fine_tuning")
@@ -20,9 +22,8 @@ truncated_bptt = example("truncated_bptt")
 
 
 def images(size, dtype):
-    """Values k/256, which ``ToFloat`` leaves as they are in float32 too, [COUNT, size, size, 1]."""
-    values = np.random.default_rng(0).integers(0, 256, (COUNT, size, size, 1))
-    return (values / 256).astype(dtype)
+    """Values from 0 to 1, [COUNT, size, size, 1]."""
+    return np.random.default_rng(0).uniform(size=(COUNT, size, size, 1)).astype(dtype)
 
 
 def classes(count):
@@ -99,7 +100,7 @@ def train_distilled(network, batches):
     draws = jax.random.fold_in(jax.random.key(0), DRAWS)
     for number, (images, _) in enumerate(batches):
         moved = distillation.moved(images.movedim(1, 3).numpy(), jax.random.fold_in(draws, number))
-        images = torch.tensor(np.array(moved)).movedim(3, 1)
+        images = torch.tensor(np.array(moved)).movedim(3, 1) / 255
         with torch.no_grad():
             theirs = teacher(images)
         ours = student(images)
@@ -117,7 +118,7 @@ def train_distilled(network, batches):
 
 DISTILLATION = Case(
     build=build_pair,
-    data=lambda dtype: Split(images(28, dtype), classes(10)),
+    data=lambda dtype: Split(255 * images(28, dtype), classes(10)),
     step=distillation.step,
     twin=TorchPair,
     loop=train_distilled,
@@ -156,7 +157,10 @@ def fine_tune(network, batches):
 FINE_TUNING = Case(
     build=build_classifier,
     data=lambda dtype: Split(images(16, dtype), classes(5)),
-    step=fine_tuning.train_head,
+    step=dataclasses.replace(
+        fine_tuning.train_head,
+        objective=supervised(losses.cross_entropy),  # float64 stays it
+    ),
     twin=TorchClassifier,
     loop=fine_tune,
 )
@@ -186,7 +190,9 @@ def train_penalized(network, batches):
 L1_PENALTY = Case(
     build=functools.partial(MLP, (64, 16, 4)),
     data=lambda dtype: Split(images(8, dtype), classes(4)),
-    step=l1_penalty.minimize(l1_penalty.Penalized(1e-2), l1_penalty.optimizers.adam(lr=0.001)),
+    step=minimize(
+        l1_penalty.Penalized(supervised(losses.cross_entropy), 1e-2), optimizers.adam(lr=0.001)
+    ),
     twin=lambda: TorchMLP(64, 16, 4),
     loop=train_penalized,
 )
@@ -257,6 +263,12 @@ REINFORCE = Case(
     loop=train_policy,
 )
 
+REINFORCE_DRAWN = Case(
+    build=lambda rngs, param_dtype: MLP((4, 8, 1), rngs=rngs),  # it draws numbers of float32
+    data=lambda dtype: Draws(STEPS),
+    step=reinforce.step,
+)
+
 
 # -- truncated back-propagation through time -----------------------------------------------------
 
@@ -305,10 +317,20 @@ TRUNCATED_BPTT = Case(
     shuffle=False,
 )
 
+#: The arguments of a short run of each example, and what its last line is.
+MAINS = {
+    "distillation": ("--images 64 --epochs 1", r"student: test accuracy \S+%, of the 3s \S+%"),
+    "fine_tuning": ("--images 64 --epochs 1", r"5 to 9: test accuracy \S+%, from scratch \S+%"),
+    "l1_penalty": ("--images 64 --epochs 1", r"with these .* set to zero: test accuracy \S+%"),
+    "reinforce": ("--epochs 1", r"the pole stays up for \d+ of 500 steps, at first for \d+"),
+    "truncated_bptt": ("--letters 10000 --epochs 1", r"test loss, read window .*: \d\.\d+ nats .*"),
+}
+
 CASES = {
     "distillation": DISTILLATION,
     "fine_tuning": FINE_TUNING,
     "l1_penalty": L1_PENALTY,
     "reinforce": REINFORCE,
+    "reinforce_drawn": REINFORCE_DRAWN,
     "truncated_bptt": TRUNCATED_BPTT,
 }

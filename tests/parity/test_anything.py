@@ -175,7 +175,16 @@ def test_the_examples_run(name, monkeypatch, tmp_path, capsys):
         assert imread(drawn[1]).shape == (8 * 28, 8 * 28, 4)
 
 
-@pytest.mark.parametrize("name", MAINS)
+@pytest.mark.parametrize("name", anything_more.MAINS)
+def test_further_examples_run(name, monkeypatch, capsys):
+    arguments, line = anything_more.MAINS[name]
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments.split()])
+    example(name).main()
+    *_, last = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(line, last)
+
+
+@pytest.mark.parametrize("name", [*MAINS, *anything_more.MAINS])
 def test_bad_arguments_of_examples_are_one_sentence(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [f"{name}.py", "--epochs", "0"])
     with pytest.raises(SystemExit):
