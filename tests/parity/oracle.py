@@ -51,15 +51,6 @@ def assert_equal(ours, theirs, what: str) -> None:
     assert difference <= tolerance, f"{what}: {difference:.2e} > {tolerance:.0e}"
 
 
-def undrawn(build):
-    """What ``build`` makes, with zeros for torch's weights to replace.
-
-    Drawing compiles a program for each shape.
-    """
-    graphdef, state = nnx.split(nnx.eval_shape(build))
-    return nnx.merge(graphdef, jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state))
-
-
 def copy_weights(layer: nnx.Module, torch_layer: torch.nn.Module) -> None:
     """Copies a torch layer's weights into ours, every one of them."""
     load_torch(layer, torch_layer.state_dict())

@@ -21,7 +21,7 @@ from jaxnets.interop import rules
 from jaxnets.models import MLP, ImageClassifier, LeNet, LinearRegression, RecurrentClassifier
 from jaxnets.training import fit, predict
 from tests import resources, tier
-from tests.parity.oracle import copy_weights, record, relative_difference, undrawn
+from tests.parity.oracle import copy_weights, record, relative_difference
 
 BATCH = 64
 SMALLER = 32  # size of the last batch
@@ -128,7 +128,8 @@ def examples(run: Run, dtype, steps: int):
 
 def twins(run: Run, dtype):
     """Our network and torch's, with torch's initial weights, the same each time."""
-    model = undrawn(lambda: run.build(rngs=nnx.Rngs(0), param_dtype=dtype))
+    # Only shapes: torch's weights come in, and drawing our own would compile for every shape.
+    model = nnx.eval_shape(lambda: run.build(rngs=nnx.Rngs(0), param_dtype=dtype))
     torch.manual_seed(0)
     network = twin(model).to(torch.float64 if dtype == np.float64 else torch.float32)
     copy_weights(model, network)
