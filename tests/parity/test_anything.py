@@ -14,13 +14,13 @@ from matplotlib.image import imread
 from jaxnets.interop import to_numpy
 from jaxnets.training import Callback, Saving
 from tests import tier
-from tests.parity import image_cases
+from tests.parity import anything_more, image_cases
 from tests.parity.anything import each_step, example, train, train_in_torch
 from tests.parity.oracle import assert_equal
 from tests.quick_compilation import environment
 from tests.test_training_placement import all_on_devices
 
-CASES = {**image_cases.CASES}
+CASES = {**image_cases.CASES, **anything_more.CASES}
 IN_TORCH = [name for name, case in CASES.items() if case.loop is not None]
 #: One that draws its noise from the key says more than one that is given it.
 ALONE = [name for name in CASES if f"{name}-drawing" not in CASES]
