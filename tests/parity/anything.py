@@ -92,18 +92,12 @@ class Watched:
         return slots, {**metrics, **{f"each_{name}": Each(one) for name, one in metrics.items()}}
 
 
-@functools.cache
-def watched(step: Step) -> Watched:
-    """One for each step, so that runs of a case find its compiled program again."""
-    return Watched(step)
-
-
 def train(case: Case, dtype=np.float32, **options):
     """Trains as ``fit`` does; with ``seeds`` a model of each."""
     build = functools.partial(case.build, param_dtype=dtype)
     model = build if "seeds" in options else build(rngs=nnx.Rngs(options.get("seed", 0)))
     return fit(
-        model, case.data(dtype), watched(case.step), shuffle=case.shuffle, **SETTINGS, **options
+        model, case.data(dtype), Watched(case.step), shuffle=case.shuffle, **SETTINGS, **options
     )
 
 
