@@ -1,0 +1,145 @@
+"""Where training steps of two frameworks depart, in words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxnets.compare.records import Finding
+from jaxnets.compare.step_records import Departure, StepComparison
+
+_OF_UPDATES = 1e-2  # of an update; optimizers that divide by a gradient magnify its rounding
+_BEYOND = 100  # times what rounding alone does
+_PARALLEL = 0.9999  # cosine
+
+Weights = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Updates:
+    """By how much the first step changed each weight, by PyTorch's names; of the first seed.
+
+    Attributes:
+        ours: in jaxnets.
+        theirs: in PyTorch.
+        control: in PyTorch, from weights that differ in their last bit; None if there is none.
+    """
+
+    ours: Weights
+    theirs: Weights
+    control: Weights | None
+
+    def worst(self) -> tuple[str, int] | None:
+        """The weight whose update differs most, and how many do; None if all agree."""
+        apart = {name: _apart(self.ours[name], self.theirs[name]) for name in self.theirs}
+        if self.control is not None:
+            chance = {name: _apart(self.control[name], self.theirs[name]) for name in apart}
+            apart = {n: far for n, far in apart.items() if far > _BEYOND * chance[n]}
+        apart = {name: far for name, far in apart.items() if far > _OF_UPDATES}
+        return (max(apart, key=lambda name: apart[name]), len(apart)) if apart else None
+
+    def in_words(self) -> str:
+        """What of the first step's updates differs, in a sentence."""
+        found = self.worst()
+        if found is None:
+            return (
+                "The first step's updates of the weights agree: what differs is carried on from "
+                "step to step, such as momentum or gradients that are left over, or is random."
+            )
+        name, count = found
+        changed = f"{count} of {len(self.theirs)} weights"
+        return f"The first step changes {changed} otherwise, {name} most: {self._difference(name)}"
+
+    def _difference(self, name: str) -> str:
+        ours, theirs = (np.ravel(side[name]) for side in (self.ours, self.theirs))
+        lengths = np.linalg.norm(ours), np.linalg.norm(theirs)
+        if not all(lengths):
+            return f"{'PyTorch' if lengths[0] else 'jaxnets'} leaves it as it is."
+        if ours @ theirs > _PARALLEL * lengths[0] * lengths[1]:
+            ratio = lengths[1] / lengths[0]
+            return f"PyTorch's update is {ratio:.4g} times ours, as of another rate."
+        return f"PyTorch's update differs by {_apart(ours, theirs):.1e} of it, and in direction."
+
+
+def findings(comparison: StepComparison, updates: Updates) -> tuple[Finding, ...]:
+    """All that is to be said of a comparison.
+
+    Args:
+        comparison: without findings.
+        updates: of the first step.
+    """
+    found = _not_finite(comparison)
+    departures = [comparison.departure(metric) for metric in comparison.metrics]
+    known = sorted((one for one in departures if one is not None), key=lambda one: one.step)
+    if known:
+        return (*found, _of_departures(known, updates))
+    differing = updates.worst()
+    if differing is not None:
+        text = f"The metrics agree, the weights do not. {updates.in_words()}"
+        found.append(_finding("weights after the first step", 0, text, differing[0]))
+    return (*found, *_of_means(comparison))
+
+
+def _finding(statistic: str, step: int | None, text: str, weight: str = "") -> Finding:
+    layer = weight.rpartition(".")[0] or None
+    return Finding(statistic=statistic, step=step, layer=layer, text=text)
+
+
+def _not_finite(comparison: StepComparison) -> list[Finding]:
+    found = []
+    for course in (*comparison.ours, *comparison.theirs):
+        bad = np.flatnonzero(~np.isfinite(course.steps["loss"]))
+        if len(bad):
+            name = {"torch": "PyTorch"}.get(course.framework, course.framework)
+            text = f"The loss of {name} is not finite from step {bad[0]} on, seed {course.seed}."
+            found.append(_finding("loss", int(bad[0]), text))
+    return found
+
+
+def _of_departures(known: list[Departure], updates: Updates) -> Finding:
+    """The first metrics to depart; the others follow from what makes them."""
+    first, *others = known
+    also = [other.metric for other in others if other.step == first.step]
+    later = [f"{other.metric} at step {other.step}" for other in others if other.metric not in also]
+    where = f"{first.metric}{', with ' + _listed(also) if also else ''}"
+    text = (
+        f"The first metric to depart is {where}, at step {first.step} (seed {first.seed}): "
+        f"{first.metric} is {first.ours:.6g} in jaxnets and {first.theirs:.6g} in PyTorch, "
+        f"{first.apart:.1e} apart relative to it, where rounding explains {first.explained:.0e}."
+    )
+    if later:
+        text += f" Then follow {_listed(later)}."
+    differing = updates.worst()
+    return _finding(
+        first.metric,
+        first.step,
+        text if first.step == 0 and differing is None else f"{text} {updates.in_words()}",
+        "" if differing is None else differing[0],
+    )
+
+
+def _of_means(comparison: StepComparison) -> list[Finding]:
+    found = []
+    for metric in comparison.metrics:
+        mean = comparison.equivalence(metric)
+        if not mean.different or mean.equivalent or mean.interval is None:
+            continue
+        low, high = mean.interval
+        text = (
+            f"The mean {metric} of the last epoch differs by {mean.difference:.3g} over "
+            f"{len(comparison.ours)} seeds (95 % confidence interval {low:.3g} to {high:.3g}), and "
+            f"equivalence within ±{mean.margin:.3g} is not shown."
+        )
+        found.append(_finding(metric, None, text))
+    return found
+
+
+def _apart(first: np.ndarray, second: np.ndarray) -> float:
+    """The difference of two updates, relative to the longer."""
+    length = max(np.linalg.norm(first), np.linalg.norm(second))
+    return float(np.linalg.norm(first - second) / length) if length else 0.0
+
+
+def _listed(names: list[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
