@@ -290,8 +290,7 @@ def checked_feed(
             loss takes.
     """
     objective = getattr(objective, "evaluation", objective)
-    size = 2 if isinstance(objective, Supervised) else min(batch_of(split, batch_size), len(split))
-    batch = as_batch(split, size)
+    batch = as_batch(split, min(batch_of(split, batch_size), len(split)))
     if isinstance(objective, Supervised):
         checks = _of_supervised(name, objective, state, batch, class_names)
     else:
@@ -332,10 +331,8 @@ def _of_supervised(
         changed = called("transform", expected, shapes, inputs, got=shown(objective.transform))
         if not hasattr(changed, "shape") and hasattr(inputs, "shape"):
             raise InputError("transform", f"{expected} to an array", f"one to {shown(changed)}")
-    run = functools.partial(_outputs, objective.transform)
-    shapes_of = functools.partial(jax.eval_shape, run)
-    argument = f"{name}.inputs"
-    outputs = called(argument, "what the model takes", shapes_of, state, batch, got=got)
+    shapes = functools.partial(jax.eval_shape, lambda s, x: objective.outputs(s.model, x))
+    outputs = called(f"{name}.inputs", "what the model takes", shapes, state, inputs, got=got)
     check_outputs(objective.loss, outputs)
     checks = Checks(functools.partial(_evaluated, objective), state, batch)
     labels = batch["labels"]

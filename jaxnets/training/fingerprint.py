@@ -107,7 +107,6 @@ def _of_supervised(
     made = jax.eval_shape(lambda s, x: objective.outputs(s.model, x), shapes, inputs)
     parameters = jax.eval_shape(lambda state: trained(state)[1], shapes)
     update = _digest(step.optimizer.update, parameters, shapes.optimizer_state, parameters)
-    rest = {"accumulate": step.accumulate, "non_finite": step.skip_non_finite}
     count = sum(x.size for x in jax.tree.leaves(shapes.parameters))
     return {
         "network": {"is": f"{count} parameters", "computes": _digest(network, shapes, inputs)},
@@ -116,7 +115,7 @@ def _of_supervised(
         "loss": {"computes": _digest(loss, made, labels)},
         "transform": {"computes": _digest(transform, inputs)},
         "augment": {"computes": _digest(objective.augmented, batch, shapes.key)},
-        **rest,
+        "accumulate": step.accumulate,
     }
 
 

@@ -169,6 +169,7 @@ def fit(
         _check_alone("seeds", given, _WITH_SEEDS)
         return fit_many(task, model, seeds, learning_rates, progress)
     check_model(model)
+    steps = batching.plan(seed, 0).steps
     listeners = Listeners(callbacks)
     _check_saving(save, resume)
     metric = listeners.metric(save, "train_loss" if task.untested else "test_loss")
@@ -184,7 +185,6 @@ def fit(
         raise InputError("epochs", f"at least {len(journal.history)}, which are done", epochs)
     best = Best(metric, journal, save, shapes) if listeners.restore_best else None
     loop = Loop(Compiled(placement), task, feeds, seed, journal, best)
-    steps = batching.plan(seed, 0).steps
     so_far = RunSoFar(data, epochs, steps, resume, journal)
     first = jax.process_index() == 0
     with (

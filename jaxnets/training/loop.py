@@ -108,7 +108,7 @@ class Work:
         """The shapes of what a step measures."""
         train = self.data.train
         size = min(batch_of(train, self.batching.batch_size), len(train))
-        return jax.eval_shape(one_step, self.step, state, as_batch(train, size))[1]
+        return jax.eval_shape(one_step(self.step), state, as_batch(train, size))[1]
 
     def task(self) -> Task:
         """What the model takes and gives."""

@@ -58,6 +58,7 @@ def fit_many(
     if isinstance(build, nnx.Module) or not callable(build):
         expected = "a function of nnx.Rngs that makes the model, as seeds are given"
         raise InputError("model", expected, f"a {type(build).__name__}")
+    steps = work.batching.plan(chosen[0], 0).steps
     begun = _begun(work.step, build, chosen)
     if rates is not None:
         _check_rate_counts(work.step, begun[0])
@@ -68,7 +69,6 @@ def fit_many(
     states = [_with_rate(begun[place], rate) for rate, place in pairs]
     together = here.replicate(jax.tree.map(lambda *leaves: jnp.stack(leaves), *states))
     course = Members(Compiled(here), work, feeds, members, together)
-    steps = work.batching.plan(chosen[0], 0).steps
     with reporter(progress, epochs=work.epochs, steps=steps) as report:
         course.run(report)
     return course.result()

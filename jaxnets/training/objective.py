@@ -204,10 +204,8 @@ def supervised(
         >>> step = minimize(supervised(losses.cross_entropy), optimizers.adam(1e-3))
     """
     check_loss(loss)
-    if correct is not None and not isinstance(correct, str):
+    if correct is not None and not (isinstance(correct, str) and correct == "auto"):
         check_function("correct", correct, "a function, 'auto' or None")
-    elif correct not in ("auto", None):
-        raise InputError("correct", "a function, 'auto' or None", correct)
     if is_random(transform):
         expected = "one that is not random (augment takes those)"
         raise InputError("transform", expected, transform)
