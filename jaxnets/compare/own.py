@@ -103,16 +103,18 @@ def run(
             them, images as NCHW. With ``step`` it is given a batch's inputs, and None leaves them
             as they are.
         paired: whether weights and batches are the same; otherwise each framework draws its own.
+            With ``step`` they always are.
         weights_from: ``"jaxnets"`` or ``"torch"``: whose initial weights both begin with.
         margin: what difference counts as none: of accuracy, from 0 to 1, or of the test loss. None
-            for 0.003, or 1 % of PyTorch's mean test loss.
+            for 0.003, or 1 % of PyTorch's mean test loss. Not with ``step``, where it is 1 % of
+            PyTorch's mean of each metric.
         control: whether to train PyTorch beside itself with another number of threads; with
             ``step`` from weights that differ in their last bit.
-        timing: whether to take the time of one run alone in each framework.
+        timing: whether to take the time of one run alone in each framework; never with ``step``.
         device: where PyTorch computes, such as ``"cpu"``; None for a GPU if JAX computes on one.
         directory: keeps each finished training there, and goes on with those that are. It knows
             data and settings again, not the code of networks, losses and transforms: after a
-            change of theirs, give another.
+            change of theirs, give another. Not with ``step``.
         name: of the comparison; None for that of our network's class.
         progress: see ``fit``.
 
@@ -129,9 +131,19 @@ def run(
         Interrupted: a ``KeyboardInterrupt``, if Ctrl-C was pressed; what is finished is kept.
     """
     torch = require("torch", extra="torch", feature="a comparison with PyTorch")
-    with_loss = {"loss": loss, "torch_loss": torch_loss, "torch_optimizer": torch_optimizer}
-    with_loss |= {"optimizer": optimizer, "transform": transform, "augment": augment}
-    with_step = {"step": step, "torch_step": torch_step, "torch_optimizers": torch_optimizers}
+    with_loss: dict[str, Any] = {
+        "loss": loss,
+        "torch_loss": torch_loss,
+        "optimizer": optimizer,
+        "torch_optimizer": torch_optimizer,
+        "transform": transform,
+        "augment": augment,
+    }
+    with_step: dict[str, Any] = {
+        "step": step,
+        "torch_step": torch_step,
+        "torch_optimizers": torch_optimizers,
+    }
     of_steps = any(value is not None for value in with_step.values())
     if of_steps:
         only = {**with_loss, "margin": margin, "directory": directory, "paired": paired}
@@ -164,20 +176,26 @@ def run(
     }
     if of_steps:
         return compared_steps(StepExperiment(**common, **with_step), terms, progress)
-    if torch_loss is None:
-        torch_loss = loss_of(loss)
+    place = None if directory is None else check_path("directory", directory, "a folder")
+    return compared(_experiment(common, with_loss), terms, place, progress)
+
+
+def _experiment(common: dict[str, Any], with_loss: dict[str, Any]) -> Experiment:
+    """The training of a loss; what is None of it follows from the others."""
+    import torch
+
+    loss, optimizer = with_loss["loss"], with_loss["optimizer"]
+    torch_loss = with_loss["torch_loss"] or loss_of(loss)
     if torch_loss is None:
         raise InputError("torch_loss", "PyTorch's loss, as ours is none of jaxnets.losses", None)
     expected = "a function of parameters that makes a torch.optim.Optimizer"
-    theirs = called("torch_optimizer", expected, torch_optimizer, build_torch().parameters())
+    parameters = common["build_torch"]().parameters()
+    theirs = called("torch_optimizer", expected, with_loss["torch_optimizer"], parameters)
     if not isinstance(theirs, torch.optim.Optimizer):
         raise InputError("torch_optimizer", expected, f"one that makes a {type(theirs).__name__}")
-    with_loss |= {"torch_loss": torch_loss}
-    with_loss |= {"optimizer": optimizer_from_torch(theirs) if optimizer is None else optimizer}
-    settings = _settings(data, loss, theirs, epochs, batch_size, transform, augment)
-    experiment = Experiment(**common, **with_loss, settings=settings)
-    place = None if directory is None else check_path("directory", directory, "a folder")
-    return compared(experiment, terms, place, progress)
+    given = {**common, **with_loss, "torch_loss": torch_loss}
+    given["optimizer"] = optimizer_from_torch(theirs) if optimizer is None else optimizer
+    return Experiment(**given, settings=_settings(theirs, given))
 
 
 def _check_steps(given: dict[str, Any], others: dict[str, Any]) -> None:
@@ -236,20 +254,18 @@ def _torch_builder(torch: Any, model: Any) -> Callable[[], Any]:
     return built_by
 
 
-def _settings(
-    data: Dataset, loss: Any, theirs: Any, epochs: int, batch_size: int, *more: Any
-) -> dict[str, Any]:
+def _settings(theirs: Any, given: dict[str, Any]) -> dict[str, Any]:
     """What decides the numbers, as far as it has words."""
     group = {name: value for name, value in theirs.param_groups[0].items() if name != "params"}
     plain = {name: value for name, value in group.items() if isinstance(value, int | float | tuple)}
-    transform, augment = more
+    loss, transform, augment = (given[name] for name in ("loss", "transform", "augment"))
     return {
-        "data": data.name,
+        "data": given["data"].name,
         "loss": getattr(loss, "__name__", repr(loss)),
         "optimizer": type(theirs).__name__,
         "optimizer_options": plain,
-        "epochs": epochs,
-        "batch_size": batch_size,
+        "epochs": given["epochs"],
+        "batch_size": given["batch_size"],
         "transform": None if transform is None else repr(transform),
         "augment": None if augment is None else repr(augment),
     }

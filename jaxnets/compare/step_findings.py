@@ -12,22 +12,26 @@ _OF_UPDATES = 1e-2  # of an update; optimizers that divide by a gradient magnify
 _BEYOND = 100  # times what rounding alone does
 _PARALLEL = 0.9999  # cosine
 
+_NAMES = {"jaxnets": "jaxnets", "torch": "PyTorch"}
+
 Weights = Mapping[str, np.ndarray]
 
 
-@dataclass(frozen=True)
-class Updates:
-    """By how much the first step changed each weight, by PyTorch's names; of the first seed.
+@dataclass(frozen=True, kw_only=True)
+class FirstStep:
+    """What the first step from the first seed did.
 
     Attributes:
-        ours: in jaxnets.
-        theirs: in PyTorch.
+        ours: by how much it changed each weight in jaxnets, by PyTorch's names.
+        theirs: likewise in PyTorch.
         control: in PyTorch, from weights that differ in their last bit; None if there is none.
+        draws: the frameworks in which it drew random numbers.
     """
 
     ours: Weights
     theirs: Weights
     control: Weights | None
+    draws: tuple[str, ...] = ()
 
     def worst(self) -> tuple[str, int] | None:
         """The weight whose update differs most, and how many do; None if all agree."""
@@ -55,27 +59,29 @@ class Updates:
         lengths = np.linalg.norm(ours), np.linalg.norm(theirs)
         if not all(lengths):
             return f"{'PyTorch' if lengths[0] else 'jaxnets'} leaves it as it is."
-        if ours @ theirs > _PARALLEL * lengths[0] * lengths[1]:
+        cosine = ours @ theirs / (lengths[0] * lengths[1])
+        if cosine > _PARALLEL:
             ratio = lengths[1] / lengths[0]
-            return f"PyTorch's update is {ratio:.4g} times ours, as of another rate."
-        return f"PyTorch's update differs by {_apart(ours, theirs):.1e} of it, and in direction."
+            return f"PyTorch's update is {ratio:.4g} times ours, as of another learning rate."
+        return f"PyTorch's update has another direction, at a cosine of {cosine:.4g} with ours."
 
 
-def findings(comparison: StepComparison, updates: Updates) -> tuple[Finding, ...]:
+def findings(comparison: StepComparison, first: FirstStep) -> tuple[Finding, ...]:
     """All that is to be said of a comparison.
 
     Args:
         comparison: without findings.
-        updates: of the first step.
+        first: what looks into the first step.
     """
     found = _not_finite(comparison)
     departures = [comparison.departure(metric) for metric in comparison.metrics]
-    known = sorted((one for one in departures if one is not None), key=lambda one: one.step)
+    known = [one for one in departures if one is not None]
+    known.sort(key=lambda one: (one.step, -one.apart))
     if known:
-        return (*found, _of_departures(known, updates))
-    differing = updates.worst()
+        return (*found, _of_departures(known, first))
+    differing = first.worst()
     if differing is not None:
-        text = f"The metrics agree, the weights do not. {updates.in_words()}"
+        text = f"The metrics agree, the weights do not. {first.in_words()}"
         found.append(_finding("weights after the first step", 0, text, differing[0]))
     return (*found, *_of_means(comparison))
 
@@ -90,32 +96,30 @@ def _not_finite(comparison: StepComparison) -> list[Finding]:
     for course in (*comparison.ours, *comparison.theirs):
         bad = np.flatnonzero(~np.isfinite(course.steps["loss"]))
         if len(bad):
-            name = {"torch": "PyTorch"}.get(course.framework, course.framework)
+            name = _NAMES[course.framework]
             text = f"The loss of {name} is not finite from step {bad[0]} on, seed {course.seed}."
             found.append(_finding("loss", int(bad[0]), text))
     return found
 
 
-def _of_departures(known: list[Departure], updates: Updates) -> Finding:
-    """The first metrics to depart; the others follow from what makes them."""
-    first, *others = known
-    also = [other.metric for other in others if other.step == first.step]
-    later = [f"{other.metric} at step {other.step}" for other in others if other.metric not in also]
-    where = f"{first.metric}{', with ' + _listed(also) if also else ''}"
-    text = (
-        f"The first metric to depart is {where}, at step {first.step} (seed {first.seed}): "
-        f"{first.metric} is {first.ours:.6g} in jaxnets and {first.theirs:.6g} in PyTorch, "
-        f"{first.apart:.1e} apart relative to it, where rounding explains {first.explained:.0e}."
-    )
-    if later:
-        text += f" Then follow {_listed(later)}."
-    differing = updates.worst()
-    return _finding(
-        first.metric,
-        first.step,
-        text if first.step == 0 and differing is None else f"{text} {updates.in_words()}",
-        "" if differing is None else differing[0],
-    )
+def _of_departures(known: list[Departure], first: FirstStep) -> Finding:
+    """The earliest metrics to depart; the others follow from what makes them."""
+    one, *others = known
+    also = [other.metric for other in others if other.step == one.step]
+    later = [f"{other.metric} at step {other.step}" for other in others if other.step > one.step]
+    where = f"{one.metric}{', with ' + _listed(also) if also else ''}"
+    said = [
+        f"The first metric to depart is {where}, at step {one.step} (seed {one.seed}): "
+        f"{one.metric} is {one.ours:.6g} in jaxnets and {one.theirs:.6g} in PyTorch, "
+        f"{one.apart:.1e} apart relative to it, where rounding explains {one.explained:.0e}."
+    ]
+    said += [f"Then follow {_listed(later)}."] if later else []
+    if first.draws:
+        drawing = " and ".join(_NAMES[framework] for framework in first.draws)
+        said.append(f"The step draws random numbers in {drawing}: make them a column of the data.")
+    differing = first.worst()
+    said += [first.in_words()] if one.step or differing else []
+    return _finding(one.metric, one.step, " ".join(said), differing[0] if differing else "")
 
 
 def _of_means(comparison: StepComparison) -> list[Finding]:

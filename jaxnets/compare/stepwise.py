@@ -18,7 +18,7 @@ from jaxnets.compare.engine import Terms
 from jaxnets.compare.experiment import canonical
 from jaxnets.compare.jax_side import without_dropout
 from jaxnets.compare.sides import sizes
-from jaxnets.compare.step_findings import Updates, Weights, findings
+from jaxnets.compare.step_findings import FirstStep, Weights, findings
 from jaxnets.compare.step_records import Course, StepComparison
 from jaxnets.compare.torch_side import check_weights, default_device, made_by, rows_of
 from jaxnets.compare.torch_side import without_dropout as without_their_dropout
@@ -26,7 +26,7 @@ from jaxnets.data import Dataset, Split, epoch_plan
 from jaxnets.data.batching import Plan
 from jaxnets.interop import load_torch, to_numpy, to_torch
 from jaxnets.metrics import Mean
-from jaxnets.training import EpochRecord, Step, initialize
+from jaxnets.training import EpochRecord, Step, StepMetrics, initialize
 from jaxnets.training.epoch import one_step
 from jaxnets.training.progress import Progress, reporter
 
@@ -84,6 +84,7 @@ class StepExperiment:
 
     def batch(self, rows: np.ndarray) -> dict[str, Any]:
         """The columns of a batch."""
+        assert isinstance(self.data.train, Split)
         return jax.tree.map(lambda column: column[rows], self.data.train.columns)
 
     def settings(self) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def compared_steps(
     with torch.random.fork_rng():
         pairs = [_pair(this, terms, seed, progress) for seed in terms.seeds]
         ours, theirs = zip(*pairs, strict=True)
-        control = _control(this, terms, ours[0].names, progress) if terms.control else None
+        control = _control(this, terms, progress) if terms.control else None
     shared = sorted(theirs[0].names, key=lambda name: (name != "loss", name))
     comparison = StepComparison(
         name=this.name,
@@ -125,9 +126,13 @@ def compared_steps(
         versions=machine.versions("torch"),
         machine=machine.machine(None),
     )
-    chance = None if control is None else control.change
-    updates = Updates(ours[0].change, theirs[0].change, chance)
-    return dataclasses.replace(comparison, findings=findings(comparison, updates))
+    first = FirstStep(
+        ours=ours[0].change,
+        theirs=theirs[0].change,
+        control=None if control is None else control.change,
+        draws=tuple(run.framework for run in (ours[0], theirs[0]) if run.draws),
+    )
+    return dataclasses.replace(comparison, findings=findings(comparison, first))
 
 
 def _pair(
@@ -135,17 +140,15 @@ def _pair(
 ) -> tuple["_Trained", "_Trained"]:
     """Both sides of a seed."""
     model = _initial(this, terms, seed)
+    theirs = _Theirs(this, model, seed, terms.device)  # looked at before ours is trained
     ours = _trained(_Ours(this, model, seed), this, seed, progress)
-    theirs = _Theirs(this, model, seed, terms.device, ours.names)
-    return ours, _trained(theirs, this, seed, progress)
+    return ours, _trained(theirs, this, seed, progress, ours.names)
 
 
-def _control(
-    this: StepExperiment, terms: Terms, names: Collection[str], progress: Progress
-) -> "_Trained":
+def _control(this: StepExperiment, terms: Terms, progress: Progress) -> "_Trained":
     """PyTorch from the first seed, and from weights that differ in their last bit."""
     seed = terms.seeds[0]
-    side = _Theirs(this, _initial(this, terms, seed), seed, terms.device, names, nudged=True)
+    side = _Theirs(this, _initial(this, terms, seed), seed, terms.device, nudged=True)
     return _trained(side, this, seed, progress)
 
 
@@ -160,9 +163,15 @@ def _initial(this: StepExperiment, terms: Terms, seed: int) -> nnx.Module:
 
 
 class _Side(Protocol):
-    """One framework's training under way."""
+    """One framework's training under way.
+
+    Attributes:
+        framework: see ``Course``.
+        draws: whether its steps draw random numbers, after the first of them.
+    """
 
     framework: str
+    draws: bool | None
 
     def take(self, batch: dict[str, Any]) -> dict[str, float]:
         """Takes a step; returns its metrics."""
@@ -175,16 +184,23 @@ class _Ours:
     """See ``_Side``."""
 
     framework = "jaxnets"
+    draws: bool | None = None
 
     def __init__(self, this: StepExperiment, model: nnx.Module, seed: int) -> None:
-        self._step, self._state = this.step, initialize(model, this.step, seed)
+        self._step: Any = one_step(this.step)  # type: ignore[arg-type]
+        self._state = initialize(model, this.step, seed)
 
     def take(self, batch: dict[str, Any]) -> dict[str, float]:
         """See ``_Side``; of metrics that are one number."""
-        self._state, found = one_step(self._step, self._state, batch)
-        one = jax.tree.map(lambda array: np.asarray(array)[None], found.metrics)
-        values = {name: metric.over() for name, metric in one.items()}
-        return {name: value for name, value in values.items() if not np.ndim(value)}
+        before = self._state
+        self._state, found = self._step(before, batch)
+        numbers = _numbers(found)
+        if self.draws is None:
+            otherwise = dataclasses.replace(before, key=jax.random.fold_in(before.key, 1))
+            others = _numbers(self._step(otherwise, batch)[1])
+            values, drawn = (list(each.values()) for each in (numbers, others))
+            self.draws = not np.array_equal(values, drawn, equal_nan=True)
+        return numbers
 
     def weights(self) -> Weights:
         """See ``_Side``."""
@@ -199,11 +215,11 @@ class _Theirs:
         model: ours, with the weights with which both begin.
         seed: the pair's.
         device: where it computes; None for ``default_device``.
-        names: of our metrics.
         nudged: whether to begin with weights that differ in their last bit.
     """
 
     framework = "torch"
+    draws: bool | None = None
 
     def __init__(
         self,
@@ -211,11 +227,10 @@ class _Theirs:
         model: nnx.Module,
         seed: int,
         device: str | None,
-        names: Collection[str],
         *,
         nudged: bool = False,
     ) -> None:
-        self._this, self._names = this, names
+        self._this = this
         self._device = device or default_device()
         self._network = made_by(this.build_torch, seed)
         without_their_dropout(self._network)
@@ -234,8 +249,19 @@ class _Theirs:
             name: jax.tree.map(functools.partial(self._tensor, name), column)
             for name, column in batch.items()
         }
+        before = self._random()
         found = self._this.torch_step(self._network, self._optimizers, tensors)
-        return _checked_metrics(found, self._names)
+        if self.draws is None:
+            self.draws = self._random() != before
+        return _checked_metrics(found)
+
+    def _random(self) -> bytes:
+        """The state of PyTorch's random numbers."""
+        import torch
+
+        cuda = torch.device(self._device).type == "cuda"
+        held = torch.cuda.get_rng_state(self._device) if cuda else torch.get_rng_state()
+        return held.numpy().tobytes()
 
     def _tensor(self, column: str, array: np.ndarray) -> Any:
         """Integers as int64, as PyTorch's losses and embeddings take them; images stay uint8."""
@@ -252,6 +278,13 @@ class _Theirs:
         return {name: weight.detach().cpu().numpy().copy() for name, weight in held.items()}
 
 
+def _numbers(found: StepMetrics) -> dict[str, float]:
+    """The metrics of a step that are one number."""
+    one = jax.tree.map(lambda array: np.asarray(array)[None], found.metrics)
+    values = {name: metric.over() for name, metric in one.items()}
+    return {name: value for name, value in values.items() if not np.ndim(value)}
+
+
 @dataclass(frozen=True)
 class _Trained:
     """A finished training.
@@ -261,12 +294,14 @@ class _Trained:
         seed: likewise.
         numbers: the metrics of each step.
         change: by how much the first step changed each weight.
+        draws: whether its steps draw random numbers.
     """
 
     framework: str
     seed: int
     numbers: list[dict[str, float]]
     change: Weights
+    draws: bool | None
 
     @property
     def names(self) -> set[str]:
@@ -291,8 +326,22 @@ class _Trained:
         return Course(framework=self.framework, seed=self.seed, steps=steps, epochs=epochs)
 
 
-def _trained(side: _Side, this: StepExperiment, seed: int, progress: Progress) -> _Trained:
-    """Takes a side through all epochs."""
+def _trained(
+    side: _Side,
+    this: StepExperiment,
+    seed: int,
+    progress: Progress,
+    names: Collection[str] | None = None,
+) -> _Trained:
+    """Takes a side through all epochs.
+
+    Args:
+        side: its training.
+        this: what is trained.
+        seed: the pair's.
+        progress: see ``fit``.
+        names: of the metrics that there may be; None for any.
+    """
     numbers: list[dict[str, float]] = []
     before, change = side.weights(), None
     plans = this.plans(seed)
@@ -303,13 +352,15 @@ def _trained(side: _Side, this: StepExperiment, seed: int, progress: Progress) -
             began = time.perf_counter()
             for rows in rows_of(plan):
                 numbers.append(side.take(this.batch(rows)))
+                if names is not None:
+                    _check_names(numbers[-1], names)
                 change = change or _difference(side.weights(), before)
                 report.advance(1, numbers[-1]["loss"])
             losses = np.array([one["loss"] for one in numbers[-plan.steps :]])
             train = {"loss": _mean(losses, sizes(plan))}
             report.epoch(EpochRecord(epoch, train, {}, time.perf_counter() - began))
     assert change is not None
-    return _Trained(side.framework, seed, numbers, change)
+    return _Trained(side.framework, seed, numbers, change, side.draws)
 
 
 def _mean(values: np.ndarray, examples: np.ndarray) -> float:
@@ -343,21 +394,23 @@ def _checked_optimizers(make: Any, network: Any) -> Any:
     made = called("torch_optimizers", TORCH_OPTIMIZERS, make, network)
     several = list(made.values()) if isinstance(made, Mapping) else made
     each = several if isinstance(several, list | tuple) else [made]
-    for one in each:
-        if not isinstance(one, torch.optim.Optimizer):
-            raise InputError(
-                "torch_optimizers", TORCH_OPTIMIZERS, f"a function that makes {shown(made)}"
-            )
+    if not each or not all(isinstance(one, torch.optim.Optimizer) for one in each):
+        raise InputError(
+            "torch_optimizers", TORCH_OPTIMIZERS, f"a function that makes {shown(made)}"
+        )
     return made
 
 
-def _checked_metrics(found: Any, names: Collection[str]) -> dict[str, float]:
+def _checked_metrics(found: Any) -> dict[str, float]:
     if not isinstance(found, Mapping) or "loss" not in found:
         raise InputError("torch_step", TORCH_STEP, f"one that returns {shown(found)}")
+    return {name: _number(name, value) for name, value in found.items()}
+
+
+def _check_names(found: Collection[str], names: Collection[str]) -> None:
     if unknown := [name for name in found if name not in names]:
         expected = f"one that returns metrics of ours, {', '.join(sorted(names))}"
         raise InputError("torch_step", expected, ", ".join(map(str, unknown)))
-    return {name: _number(name, value) for name, value in found.items()}
 
 
 def _number(name: str, value: Any) -> float:
