@@ -321,7 +321,7 @@ def test_early_stopping_by_what_is_not_measured():
 
 def spikes(losses, *, done=0, **options):
     """The steps that it names, when ``done`` were known before."""
-    run = RunSoFar(None, 99, 10, False, Journal(None, [np.asarray(losses, np.float32)]), None)
+    run = RunSoFar(None, 99, 10, False, Journal(None, [np.asarray(losses, np.float32)]))
     callback = LossSpikes(**options)
     callback.begin(run)
     with warnings.catch_warnings(record=True) as caught:

@@ -160,7 +160,9 @@ TAMPERED = {
     ),
     "a history that is none": lambda step: altered(step, lambda held: held.update(history=-1)),
     "no place in the epoch": lambda step: altered(step, lambda held: held.pop("step_in_epoch")),
-    "more steps than there are": lambda step: altered(step, lambda held: held.update(counted=0)),
+    "more steps than there are": lambda step: altered(
+        step, lambda held: held.update(step_in_epoch=held["step_in_epoch"] - 1)
+    ),
     "arrays that are not listed": unlisted,
     "a file in place of the folder": replaced,
 }
@@ -179,18 +181,29 @@ def test_a_newest_checkpoint_that_is_not_understood_is_passed_over(saved, whole,
         assert read(directory).step == 21
 
 
-def test_a_checkpoint_of_a_version_that_saved_no_totals_is_gone_on_from(
-    whole, tmp_path, monkeypatch
+@pytest.mark.parametrize("counted", [True, False])
+def test_the_end_of_an_epoch_of_an_older_version_is_gone_on_from(
+    whole, tmp_path, monkeypatch, counted
 ):
-    tree = saving._tree
+    def older(journal, tree=saving._tree):
+        none = np.zeros(journal.step_in_epoch, np.int32)
+        counts = {"correct": none, "totals": none} if counted else {"correct": none}
+        return {name: tree(journal)[name] for name in ("state", "losses")} | counts
+
     with monkeypatch.context() as patched:
-        without = lambda journal: {k: v for k, v in tree(journal).items() if k != "totals"}  # noqa: E731
-        patched.setattr(saving, "_tree", without)
+        patched.setattr(saving, "_tree", older)
         train(tmp_path / "run", steps=2)
     directory = truncated(tmp_path / "run", tmp_path / "old", 10)
+
+    def before(held):
+        held.pop("measured")
+        held.update({"counted": held["step_in_epoch"]} if counted else {})
+
     for step in directory.glob("step-*"):
-        altered(step, lambda held: held.pop("counted"))
-    assert_same(train(directory, steps=2, resume=True), whole)
+        altered(step, before)
+    with pytest.warns(UserWarning, match="step-10 is damaged .*as an older version saved it"):
+        run = train(directory, steps=2, resume=True)
+    assert_same(run, whole)
 
 
 def test_a_run_that_never_saved_begins(tmp_path, whole):

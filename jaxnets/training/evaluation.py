@@ -56,6 +56,11 @@ class Evaluation:
     total: int
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Names the loss and the accuracy among the metrics."""
+        known = {"loss": self.loss} | ({} if self.correct is None else {"accuracy": self.accuracy})
+        object.__setattr__(self, "metrics", {**known, **self.metrics})
+
     @property
     def accuracy(self) -> float | None:
         """The share of correct predictions, in [0, 1]; NaN of no prediction."""
