@@ -40,7 +40,11 @@ class FirstStep:
             chance = {name: _apart(self.control[name], self.theirs[name]) for name in apart}
             apart = {n: far for n, far in apart.items() if far > _BEYOND * chance[n]}
         apart = {name: far for name, far in apart.items() if far > _OF_UPDATES}
-        return (max(apart, key=lambda name: apart[name]), len(apart)) if apart else None
+        if not apart:
+            return None
+        return max(apart, key=lambda name: round(apart[name], 3)), len(
+            apart
+        )  # of like ones the first
 
     def in_words(self) -> str:
         """What of the first step's updates differs, in a sentence."""
