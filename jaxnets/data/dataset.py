@@ -219,7 +219,7 @@ class Dataset:
     """
 
     name: str
-    train: AnySplit
+    train: Split | StreamedSplit  # or Draws, which has no examples to read
     test: Any = None
     class_names: tuple[str, ...] | None = None
     origin: str | None = None
@@ -305,7 +305,7 @@ class Dataset:
         return max(int(each.max(initial=0)) for each in labels) + 1
 
 
-def in_memory(split: AnySplit) -> Split:
+def in_memory(split: Split | StreamedSplit) -> Split:
     """The split, if it is in memory.
 
     Raises:
