@@ -29,7 +29,7 @@ class TextDataset(Dataset):
         super().__post_init__()
         if not isinstance(self.encoder, TextEncoder):
             raise InputError("encoder", "a TextEncoder", self.encoder)
-        for name, split in (("train", self.train), ("test", self.test)):
+        for name, split in self.splits.items():
             if split.inputs.dtype.kind not in "ui":
                 raise InputError(f"{name} inputs", "numbers of tokens", str(split.inputs.dtype))
             low, high = int(split.inputs.min()), int(split.inputs.max())
