@@ -313,11 +313,27 @@ def test_a_difference_of_means_is_found(honest):
         return dataclasses.replace(course, epochs=epochs)
 
     ours = raised(honest.ours[0], 1.1), raised(honest.ours[1], 1.101)
-    nothing = {name: np.zeros(1) for name in ("fc1.weight", "fc1.bias")}
-    first = FirstStep(ours=nothing, theirs=nothing, control=None)
+    first = FirstStep(ours={}, theirs={}, control=None)
     (found,) = findings(dataclasses.replace(honest, ours=ours), first)
     assert (found.statistic, found.step) == ("loss", None)
     assert re.search("mean loss of the last epoch differs by .* over 2 seeds .95 %", found.text)
+
+
+def test_updates_are_judged_by_what_rounding_does_to_them():
+    theirs = {"fc.weight": np.ones(20), "fc.bias": np.ones(2)}
+    noisy = {"fc.weight": np.ones(20), "fc.bias": np.array([1.0, -1.0])}
+    step = FirstStep(ours=noisy, theirs=theirs, control=theirs)
+    assert step.worst() == ("fc.bias", 1)
+    assert dataclasses.replace(step, control=noisy).worst() is None  # rounding decides its sign
+    assert dataclasses.replace(step, control=None).worst() is None
+    flipped = {**theirs, "fc.weight": np.array([-1.0, 1.0] + [1.0] * 18)}
+    assert FirstStep(ours=flipped, theirs=theirs, control=theirs).worst() is None
+    unmoved = FirstStep(
+        ours={"fc.weight": np.zeros(3)},
+        theirs={"fc.weight": np.ones(3)},
+        control={"fc.weight": np.ones(3)},
+    )
+    assert unmoved.in_words().endswith("fc.weight most: jaxnets leaves it as it is.")
 
 
 def test_a_report_holds_everything_and_is_read_again(tmp_path, honest):

@@ -140,4 +140,4 @@ def test_pmap_by_hand_trains_as_fit_does_on_the_same_devices():
         cwd=EXAMPLES.parent, env=environment(), capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "4" in done.stdout
+    assert done.stdout == "4 × cpu\n"

@@ -124,7 +124,7 @@ def compared_steps(
         theirs=tuple(run.course(this, shared) for run in theirs),
         control=None if control is None else control.course(this, shared),
         versions=machine.versions("torch"),
-        machine=machine.machine(None),
+        machine=machine.machine(torch.get_num_threads()),
     )
     first = FirstStep(
         ours=ours[0].change,
@@ -187,7 +187,7 @@ class _Ours:
     draws: bool | None = None
 
     def __init__(self, this: StepExperiment, model: nnx.Module, seed: int) -> None:
-        self._step: Any = one_step(this.step)  # type: ignore[arg-type]
+        self._step: Any = one_step(this.step)
         self._state = initialize(model, this.step, seed)
 
     def take(self, batch: dict[str, Any]) -> dict[str, float]:
