@@ -70,7 +70,7 @@ class FirstStep:
         cosine = ours @ theirs / (lengths[0] * lengths[1])
         if cosine > _PARALLEL:
             ratio = lengths[1] / lengths[0]
-            return f"PyTorch's update is {ratio:.6g} times ours, as of another learning rate."
+            return f"PyTorch's update is {ratio:.5g} times ours, as of another learning rate."
         return f"PyTorch's update has another direction, at a cosine of {cosine:.4g} with ours."
 
 
