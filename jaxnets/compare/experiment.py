@@ -71,6 +71,11 @@ class Experiment:
             split = getattr(self.data, name)
             if not isinstance(split, Split):
                 raise InputError(f"data.{name}", "a Split in memory", type(split).__name__)
+            for column in ("inputs", "labels"):
+                value = getattr(split, column)
+                if not isinstance(value, np.ndarray):
+                    expected = "an array, as step is None"
+                    raise InputError(f"data.{name}.{column}", expected, type(value).__name__)
 
     @property
     def train(self) -> Split:
