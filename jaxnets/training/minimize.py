@@ -74,9 +74,7 @@ class Minimize:
             submodule(model, "wrt", name)
         trained = nnx.split(model, self.wrt, ...)[1]
         if not jax.tree.leaves(trained):
-            parts = getattr(self.wrt, "predicates", ())
-            names = [", ".join(part.names) for part in parts if isinstance(part, Within)]
-            got = names[0] if names else shown(self.wrt)
+            got = ", ".join(submodules_of(self.wrt)) or shown(self.wrt)
             raise InputError("wrt", "what has parameters of the model that are not frozen", got)
         return self.optimizer.init(trained)
 
