@@ -5,7 +5,7 @@ Teaches:    a new head on a trunk that is frozen, batch statistics and all; seve
 Reproduces: PyTorch's tutorial on transfer learning, the network as a fixed feature extractor. Its
             trunk goes on updating the statistics of BatchNorm, as it is in training mode.
 Data:       of the first 10,000 images of MNIST, bundled, those of 0 to 4, and 20 of 5 to 9.
-            The tests are on 2,000 test images' digits.
+            Tests are on those of 2,000 test images.
 Run:        python examples/fine_tuning.py
 Time:       about 10 s on 2 CPU cores.
 Accuracy:   66.0 % of 5 to 9, and from scratch 57.3 %; before that 98.5 % of 0 to 4.

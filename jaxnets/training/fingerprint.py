@@ -63,8 +63,8 @@ def fingerprint(
         computes = _digest(functools.partial(train_step, step), shapes, batch)
         parts["step"] = {"computes": f"{computes} {_numbers(state.optimizer_state)}"}
     own = getattr(step, "evaluation", None)
-    untested = objective is None or data.test is None
-    if not untested and objective is not own and objective != own:
+    another = objective is not own and objective != own
+    if objective is not None and data.test is not None and another:
 
         def evaluated(state: TrainState, batch: Any) -> Any:
             return evaluate_batch(objective, state, batch, np.int32(0))

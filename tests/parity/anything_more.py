@@ -159,7 +159,7 @@ FINE_TUNING = Case(
     data=lambda dtype: Split(images(16, dtype), classes(5)),
     step=dataclasses.replace(
         fine_tuning.train_head,
-        objective=supervised(losses.cross_entropy),  # float64 stays it
+        objective=supervised(losses.cross_entropy),  # without ToFloat, for float64
     ),
     twin=TorchClassifier,
     loop=fine_tune,
