@@ -133,13 +133,18 @@ class EpochRecord:
 def _checked_value(name: str, value: Any) -> Any:
     if isinstance(value, list):
         try:
-            return np.asarray(value, np.float64)
-        except (TypeError, ValueError) as error:
+            array = np.asarray(value)
+        except ValueError as error:  # of rows of several lengths
             raise InputError(name, "numbers", value) from error
-    if isinstance(value, float) and math.isnan(value) and not name.endswith("_loss"):
-        return value
-    if name in ("train_accuracy", "test_accuracy"):
+        if array.dtype.kind not in "iuf":
+            raise InputError(name, "numbers", value)
+        return array
+    if name in ("train_loss", "test_loss"):
+        return check_number(name, value)
+    if name in ("train_accuracy", "test_accuracy") and value == value:
         return check_number(name, value, least=0, most=1)
+    if isinstance(value, float):  # such as a perplexity, which may be infinite
+        return value
     return check_number(name, value)
 
 
@@ -386,10 +391,16 @@ class TrainingRun:
 
 
 def in_words(metrics: Mapping[str, Any], prefix: str = "") -> str:
-    """Metrics in a line: losses to four places, accuracies in percent; of arrays the mean."""
+    """Metrics in a line: losses to four places, accuracies in percent; of vectors the mean.
+
+    The mean of a vector leaves out what is NaN. Arrays with more axes are left out.
+    """
     words = []
-    for name in sorted(metrics, key=lambda name: (name != "loss", name != "accuracy", name)):
-        value = float(np.mean(metrics[name]))
+    short = [name for name in metrics if np.ndim(metrics[name]) < 2]
+    for name in sorted(short, key=lambda name: (name != "loss", name != "accuracy", name)):
+        values = np.atleast_1d(metrics[name])
+        known = values[~np.isnan(values)]
+        value = float(known.mean()) if known.size else math.nan
         shown = f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4f}"
         words.append(f"{prefix}{name} {shown}")
     return "  ".join(words)
