@@ -21,8 +21,8 @@ from jaxnets.arrays import (
     shown,
 )
 from jaxnets.data.batching import epoch_plan
-from jaxnets.data.dataset import AnySplit, Draws, Split, check_split
-from jaxnets.data.spec import column_spec
+from jaxnets.data.dataset import AnySplit, Draws, check_split
+from jaxnets.data.spec import column_spec, map_named
 from jaxnets.data.transforms import Transform
 from jaxnets.metrics import Ratio
 from jaxnets.training.batches import Feed, ResidentFeed, cut, feed
@@ -156,14 +156,7 @@ def predict(
 
 def _checked_inputs(inputs: Any) -> tuple[Any, int]:
     """Inputs as arrays on the host, and how many examples there are."""
-    if isinstance(inputs, tuple | dict):
-        checked = {
-            name: _checked_input(name, column)
-            for name, column in Split.named("inputs", inputs).items()
-        }
-        arrays = jax.tree.unflatten(jax.tree.structure(inputs), checked.values())
-    else:
-        arrays = _checked_input("inputs", inputs)
+    arrays = map_named(_checked_input, "inputs", inputs)
     lengths = {len(array) for array in jax.tree.leaves(arrays)}
     if len(lengths) != 1:
         raise InputError("inputs", "arrays of one length", f"lengths {sorted(lengths)}")

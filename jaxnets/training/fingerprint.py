@@ -3,7 +3,6 @@
 import functools
 import os
 import platform
-import zlib
 from collections.abc import Callable, Iterable
 from importlib import metadata
 from typing import Any
@@ -13,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxnets.data.dataset import AnySplit, Dataset, Draws, Split
-from jaxnets.data.streaming import StreamedSplit
+from jaxnets.data.dataset import AnySplit, Dataset, Draws
 from jaxnets.layers import native
 from jaxnets.training.computation import digest, digest_of
 from jaxnets.training.epoch import evaluate_batch
@@ -219,12 +217,6 @@ def _data(split: AnySplit) -> str:
     shape = split.described()
     if isinstance(split, Draws):
         return shape
-    check = split.checksum() if isinstance(split, StreamedSplit) else _checksum(split)
+    check = split.checksum()
     return shape if check is None else f"{shape}{_CHECK}{check:08x}"
 
-
-def _checksum(split: Split) -> int:
-    checksum = 0
-    for array in jax.tree.leaves(split.columns):
-        checksum = zlib.crc32(array.tobytes(), checksum)
-    return checksum
