@@ -12,6 +12,7 @@ from jaxnets import (
     training,
 )
 from jaxnets.arrays import InputError
+from jaxnets.compilation import keep_programs
 from jaxnets.models import (
     MLP,
     MODELS,
@@ -55,6 +56,7 @@ __all__ = [
     "fit",
     "initializers",
     "interop",
+    "keep_programs",
     "layers",
     "load",
     "losses",

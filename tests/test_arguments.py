@@ -42,9 +42,8 @@ def model():
     return nnx.Linear(2, 3, rngs=nnx.Rngs(0))
 
 
-def program():
-    graphdef, state = training.initialize(model(), optax.identity(), 0)
-    return training.Program(graphdef, losses.cross_entropy, optax.identity()), state
+OBJECTIVE = training.supervised(losses.cross_entropy)
+STEP = training.minimize(OBJECTIVE, optax.identity())
 
 
 RECIPE = recipes.recipe("linear-regression")
@@ -118,6 +117,7 @@ GOOD = {
     "set_learning_rate": (adam_state(), 0.1),
     **dict.fromkeys(["Normalize", "Standardizer"], (0.5, 0.5)),
     "Split": (SPLIT.inputs, SPLIT.labels),
+    "Draws": (3,),
     "Dataset": ("small", SPLIT, SPLIT),
     "StandardizedDataset": ("small", SPLIT, SPLIT),
     "StreamedSplit": ([(1.0, 0), (2.0, 1)],),
@@ -164,13 +164,18 @@ GOOD = {
     **dict.fromkeys(["TensorBoard", "Profile", "Checkpoints", "steps"], ("no-folder",)),
     "jaxnets.training.checkpoints.read": ("no-folder",),
     **dict.fromkeys(["save_weights", "load_weights"], (model(), "no-folder")),
-    "initialize": (model(), optax.identity(), 0),
+    "initialize": (model(), STEP, 0),
+    "minimize": (OBJECTIVE, optax.identity()),
+    "supervised": (losses.cross_entropy,),
     "plot_history": ([EPOCH], "no-folder/a.png"),
     "write_history": ([EPOCH], "no-folder/a.jsonl"),
-    "train_step": (*program(), jnp.zeros((2, 2)), jnp.zeros(2, jnp.int32)),
+    "train_step": (
+        STEP,
+        training.initialize(model(), STEP),
+        {"inputs": jnp.zeros((2, 2)), "labels": jnp.zeros(2, jnp.int32)},
+    ),
     "EarlyStopping": (1,),
     "Saving": ("no-folder",),
-    "Program": (program()[0].graphdef, losses.cross_entropy, optax.identity()),
     "load_torch": (model(), {"weight": np.zeros((3, 2)), "bias": np.zeros(3)}),
     "read_torch": ({"weight": np.zeros(2)},),
     **dict.fromkeys(["save_safetensors", "save_torch"], (model(), "no-folder/a.pt")),
@@ -225,7 +230,9 @@ RECORDS = {
     "InputError",
     "Interrupted",
     "Joined",
+    "Mean",
     "MemberRun",
+    "Metric",
     "NonFiniteLossError",
     "OptimizerState",
     "Pair",
@@ -233,6 +240,7 @@ RECORDS = {
     "Plateau",
     "PlateauState",
     "Range",
+    "Ratio",
     "RecordPairs",
     "Records",
     "Report",
@@ -328,7 +336,7 @@ def fault(call, value):
 def no_work(monkeypatch, tmp_path):
     """Nothing is compiled, trained or written beyond a folder of the test's."""
     monkeypatch.chdir(tmp_path)
-    for place in ["fit.Course", "many.Members", "step.forward", "evaluation.Compiled"]:
+    for place in ["fit.Loop", "minimize.measure", "evaluation.Compiled"]:
         module, _, name = place.partition(".")
         monkeypatch.setattr(sys.modules[f"jaxnets.training.{module}"], name, start)
     monkeypatch.setattr("jaxnets.compare.own.compared", start)

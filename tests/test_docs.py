@@ -77,6 +77,13 @@ def test_the_python_of_the_page_on_training_prints_what_it_says(tmp_path):
     assert re.sub(norm, "", printed) == re.sub(norm, "", expected)
 
 
+def test_the_python_of_the_page_on_training_anything_prints_what_it_says(tmp_path):
+    page = (ROOT / "docs" / "anything.md").read_text()
+    code = "\n".join(blocks(page, "python"))
+    (expected,) = blocks(page, "text")
+    assert printed_by(code, tmp_path, "-W", "error") == expected
+
+
 def test_the_python_of_the_page_for_newcomers_prints_what_it_says(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "coming-from-pytorch.md").read_text()

@@ -1,7 +1,6 @@
 """Linear layers with ReLU between them by a native kernel, beside one after the other."""
 
 import itertools
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,8 @@ from jaxnets.layers import Linear, native
 from jaxnets.layers.linear_chain import linear_chain, one_by_one
 from jaxnets.layers.native import linear as native_linear
 from jaxnets.models import MLP
-from jaxnets.training import initialize, train_step
+from jaxnets.training import initialize, minimize, supervised, train_step
+from jaxnets.training.epoch import predicted
 from tests.kernels import assert_close, calls
 
 #: Batch, and the sizes of inputs and layers: rows and columns that fill no block and no vector.
@@ -231,7 +231,8 @@ def test_a_predictor_is_differentiable_in_both_modes():
 def test_training_and_answers_call_the_kernels():
     model, x = MLP((6, 5, 4), rngs=nnx.Rngs(0)), examples(20, 6)
     sgd = optimizers.sgd(0.1)
-    graphdef, state = initialize(model, sgd, seed=0)
-    program = Program(graphdef, losses.cross_entropy, sgd)
-    assert calls(lambda x: outputs(program, state, x), x) == 1
-    assert calls(partial(train_step, program, state), x, jnp.zeros(20, jnp.int32)) == 2
+    step = minimize(supervised(losses.cross_entropy), sgd)
+    state = initialize(model, step)
+    batch = {"inputs": x, "labels": jnp.zeros(20, jnp.int32)}
+    assert calls(lambda x: predicted(None, state, x), x) == 1
+    assert calls(lambda x: train_step(step, state, {**batch, "inputs": x}), x) == 2

@@ -102,7 +102,7 @@ def test_json_lines_have_each_epoch_and_every_so_many_steps(tmp_path):
     assert [(row["step"], row["epoch"]) for row in rows] == [(4, 1), (5, 1), (8, 2), (10, 2)]
     assert rows[0] == {"step": 4, "epoch": 1, "loss": float(run.step_losses[3])}
     assert rows[3]["test_loss"] == run.history[1].test_loss
-    assert rows[3].keys() - {"step"} == run.history[1].__dict__.keys()
+    assert rows[3] == {"step": 10, **run.history[1].row()}
     assert [path.name for path in path.parent.iterdir()] == ["run.jsonl"]
 
 

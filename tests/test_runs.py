@@ -405,8 +405,6 @@ def test_what_a_run_is_made_of_is_shown_in_a_line():
     assert repr(run.state) == (
         "TrainState of 67 parameters, 0 other numbers of the model, 2 of the optimizer"
     )
-    program = Program(nnx.split(run.model)[0], losses.cross_entropy, optimizers.sgd(0.1))
-    assert "Linear" not in repr(program)
 
 
 def test_many_runs_are_shown_with_their_summaries():

@@ -65,7 +65,7 @@ def folder(tmp_path_factory):
     with saving.keeper(begun.saving, about, 1, 0, "test_loss") as keep:
         for step in (1, 2):
             losses, counts = [np.ones(step, np.float32)], [np.ones(1, np.int32)]
-            journal = saving.Journal({"a": np.ones(3)}, losses, counts, counts, [0])
+            journal = saving.Journal({"a": np.ones(3)}, losses, counts, [0])
             journal.history = list(run.history)
             keep.after_epoch(journal)
     with pytest.MonkeyPatch.context() as patched:
@@ -82,7 +82,7 @@ def finished(recipe):
     return TrainingRun(
         model=recipes.build_model(recipe),
         state=None,
-        history=(EpochRecord(1, {"loss": 0.7, "accuracy": 0.5}, {"loss": 0.6, "accuracy": 0.5}, 0.1),),
+        history=(EpochRecord(1, {"loss": 0.7}, {"loss": 0.6, "accuracy": 0.5}, 0.1),),
         step_losses=np.ones(2, np.float32),
         test=Evaluation(0.6, 2, 4),
         timings=Timings(1.0, 1.0, 1.0),

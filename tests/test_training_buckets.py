@@ -65,7 +65,7 @@ def test_what_a_width_leaves_out_changes_no_output(cell, bidirectional, dtype, w
 def test_training_at_widths_is_training_at_full_length(monkeypatch):
     with jax.enable_x64(True):
         narrow = train(np.float64, buckets=2, epochs=1)
-        monkeypatch.setattr(ResidentFeed, "_of_width", lambda feed, width: feed._inputs)
+        monkeypatch.setattr(ResidentFeed, "_of_width", lambda feed, width: feed._columns)
         whole = train(np.float64, buckets=2, epochs=1)
     np.testing.assert_allclose(narrow.step_losses, whole.step_losses, rtol=1e-12)
     leaves = (jax.tree.leaves(run.state.parameters) for run in (narrow, whole))
@@ -76,13 +76,15 @@ def test_training_at_widths_is_training_at_full_length(monkeypatch):
 def test_batches_lie_on_the_device_at_their_width():
     plan = epoch_plan(COUNT, BATCH, seed=0, epoch=0, widths=DATA.widths(3))
     pieces = cut(plan)
-    feed = ResidentFeed(DATA.train.inputs, DATA.train.labels, one_device())
+    feed = ResidentFeed(DATA.train.columns, one_device())
     seen = set()
     for piece, batches in zip(pieces, feed.batches(pieces), strict=True):
-        np.testing.assert_array_equal(batches.rows[0, : len(piece.rows)], piece.rows)
-        np.testing.assert_array_equal(batches.inputs, DATA.train.inputs[:, : piece.width])
-        np.testing.assert_array_equal(batches.labels, DATA.train.labels)
-        width = batches.inputs.shape[1]
+        np.testing.assert_array_equal(batches.rows[: len(piece.rows)], piece.rows)
+        np.testing.assert_array_equal(
+            batches.columns["inputs"], DATA.train.inputs[:, : piece.width]
+        )
+        np.testing.assert_array_equal(batches.columns["labels"], DATA.train.labels)
+        width = batches.columns["inputs"].shape[1]
         assert not DATA.train.inputs[piece.rows.ravel(), width:].any()
         seen.add((piece.rows.shape[1], width))
     assert seen == {*((BATCH, width) for width in DATA.widths(3)), (COUNT % BATCH, LONGEST)}

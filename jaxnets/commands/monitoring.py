@@ -9,9 +9,10 @@ import click
 from jaxnets.arrays import InputError, check_choice, check_positive
 from jaxnets.commands.flags import PathArgument, added
 from jaxnets.data import Dataset
+from jaxnets.data.survey import is_image
 from jaxnets.training import Callback, EarlyStopping
 from jaxnets.training.minimize import NonFinite
-from jaxnets.training.monitoring import JsonLines, Profile, TensorBoard, has_images
+from jaxnets.training.monitoring import JsonLines, Profile, TensorBoard
 from jaxnets.training.records import Metric
 
 _IMAGES = 16
@@ -112,7 +113,7 @@ def fit_options(watching: dict[str, Any], data: Dataset) -> dict[str, Any]:
     callbacks: list[Callback] = []
     every = watching.get("log_every")
     if "tensorboard" in watching:
-        images = _IMAGES if has_images(data) else 0
+        images = _IMAGES if is_image(data.spec.inputs) else 0
         board = TensorBoard(watching["tensorboard"], every=every or 100, images=images)
         callbacks.append(board)
     if "jsonl" in watching:

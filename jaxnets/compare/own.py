@@ -19,8 +19,8 @@ from jaxnets.data.transforms import Augmentation, Transform, check_transforms
 from jaxnets.interop import optimizer_from_torch
 from jaxnets.optional import require
 from jaxnets.training.labels import Loss, check_loss
-from jaxnets.training.many import built
 from jaxnets.training.progress import Progress
+from jaxnets.training.seeds import built
 
 
 def run(

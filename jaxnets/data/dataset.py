@@ -1,6 +1,5 @@
 """What a data set is: examples and labels on the host, in a training and a test split."""
 
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,6 @@ from jaxnets.arrays import (
 )
 from jaxnets.data.spec import (
     ElementSpec,
-    combined_checksum,
     describe_examples,
     described,
     named,
@@ -93,11 +91,6 @@ class Split(Examples):
     def known_labels(self) -> Any:
         """The labels."""
         return self.labels
-
-    def checksum(self) -> int:
-        """Tells whether the examples are those of another time."""
-        arrays = jax.tree.leaves((self.inputs, self.labels))
-        return combined_checksum(zlib.crc32(np.ascontiguousarray(array)) for array in arrays)
 
     def chosen(self, numbers: np.ndarray) -> "Split":
         """The examples with these numbers, integers [n]."""

@@ -1,11 +1,9 @@
 """The columns of a split: the names of their arrays, the shape and dtype of an example."""
 
-import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 
 from jaxnets.arrays import InputError, describe
 
@@ -64,11 +62,6 @@ def single(argument: str, column: Any) -> Any:
         parts = ", ".join(named(argument, column))
         raise InputError(argument, "one array", "none" if column is None else parts)
     return column
-
-
-def combined_checksum(each: Iterable[int]) -> int:
-    """One checksum of those of a split's arrays, the inputs' before the labels'."""
-    return zlib.crc32(np.array(list(each), np.uint32).tobytes())
 
 
 def spec_of(array: Any) -> jax.ShapeDtypeStruct:

@@ -42,7 +42,12 @@ def background(images: np.ndarray) -> float | None:
 
 def is_image(spec: jax.ShapeDtypeStruct) -> bool:
     """Whether an example is an image, grey or coloured."""
-    return len(spec.shape) == 3 and spec.shape[2] in (1, 3) and spec.dtype == np.uint8
+    return (
+        hasattr(spec, "shape")
+        and len(spec.shape) == 3
+        and spec.shape[2] in (1, 3)
+        and spec.dtype == np.uint8
+    )
 
 
 def background_of(data: Dataset) -> float | None:

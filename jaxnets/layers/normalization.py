@@ -19,7 +19,6 @@ from jaxnets.arrays import (
     describe,
     entries,
 )
-from jaxnets.layers import shard
 from jaxnets.layers.parameters import check_others, check_parameters
 
 
@@ -32,30 +31,6 @@ def _moments(x: jax.Array, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance, in two passes: E[x²] - E[x]² cancels where the mean is large."""
     mean = x.mean(axes, keepdims=True)
     return mean, jnp.square(x - mean).mean(axes, keepdims=True)
-
-
-def _batch_moments(
-    x: jax.Array, synchronized: bool
-) -> tuple[jax.Array, jax.Array, int | jax.Array]:
-    """Per channel: mean, biased variance, and of how many values.
-
-    Where several devices share a batch, of the values that count; with ``synchronized``, of those
-    of all devices.
-    """
-    axes = tuple(range(x.ndim - 1))
-    part = shard.current()
-    if part is None:
-        return *_moments(x, axes), x.size // x.shape[-1]
-    examples = part.valid.repeat(len(x) // len(part.valid))
-    counts = examples.reshape(-1, *(1,) * (x.ndim - 1))
-
-    def total(values: jax.Array) -> jax.Array:
-        here = jnp.sum(values, axes, where=counts, keepdims=True)
-        return lax.psum(here, part.axis) if synchronized and part.axis is not None else here
-
-    count = jnp.maximum(total(jnp.ones_like(x[..., :1])), 1)
-    mean = total(x) / count
-    return mean, total(jnp.square(x - mean)) / count, count.reshape(())
 
 
 def _check(x: jax.Array, axes: tuple[int, float], channels: int, expected: str) -> None:
@@ -116,9 +91,6 @@ class BatchNorm(Normalization):
         track_running_stats: whether there are running statistics; without them x is normalized by
             its own in both modes.
         bias: whether there is ``bias``, if ``affine``.
-        synchronized: where several devices share a batch, whether the statistics are those of the
-            whole batch, as of ``torch.nn.SyncBatchNorm``; otherwise each device normalizes by
-            its part's, as under ``DistributedDataParallel``, and the running ones are their mean.
         rngs: not used, as the initial values are constants.
         param_dtype: the dtype of the parameters and statistics.
     """
@@ -132,7 +104,6 @@ class BatchNorm(Normalization):
         track_running_stats: bool = True,
         *,
         bias: bool = True,
-        synchronized: bool = False,
         rngs: nnx.Rngs | None = None,
         param_dtype: DTypeLike = jnp.float32,
         **others: Any,
@@ -148,7 +119,6 @@ class BatchNorm(Normalization):
         if momentum is not None:
             momentum = check_number("momentum", momentum, least=0, most=1)
         self.momentum = momentum
-        self.synchronized = check_bool("synchronized", synchronized)
         self.use_running_average = False
         self.mean = nnx.BatchStat(jnp.zeros(shape, param_dtype)) if tracked else None
         self.var = nnx.BatchStat(jnp.ones(shape, param_dtype)) if tracked else None
@@ -179,16 +149,14 @@ class BatchNorm(Normalization):
                 stat[...].astype(values.dtype).reshape(row) for stat in (self.mean, self.var)
             )
         else:
-            part = shard.current()
-            shared = self.synchronized and part is not None and part.axis is not None
             if x.size == 0:
                 return self._counted_alone(values).astype(x.dtype)
-            if x.size // self.num_features < 2 and not shared:
+            count = x.size // self.num_features
+            if count < 2:
                 raise InputError("x", "more than one value per channel in training", describe(x))
-            mean, var, count = _batch_moments(values, self.synchronized)
+            mean, var = _moments(values, tuple(range(x.ndim - 1)))
             if not self.use_running_average:
-                unbiased = jnp.asarray(count / jnp.maximum(count - 1, 1), var.dtype)
-                self._track(mean.reshape(-1), var.reshape(-1) * unbiased, count)
+                self._track(mean.reshape(-1), var.reshape(-1) * (count / (count - 1)))
         return self._scaled(self._normalized(values, mean, var), x.dtype)
 
     def _counted_alone(self, x: jax.Array) -> jax.Array:
@@ -197,20 +165,16 @@ class BatchNorm(Normalization):
             self.num_batches_tracked[...] = self.num_batches_tracked[...] + 1
         return self._scaled(x, x.dtype)
 
-    def _track(self, mean: jax.Array, var: jax.Array, values: int | jax.Array) -> None:
-        """Moves the running statistics, if there are any, towards those of one batch.
-
-        A part of a batch in which too few examples count, as on one of several devices, has none.
-        """
+    def _track(self, mean: jax.Array, var: jax.Array) -> None:
+        """Moves the running statistics, if there are any, towards those of one batch."""
         if self.mean is None or self.var is None or self.num_batches_tracked is None:
             return
-        enough = jnp.asarray(values) > 1
-        count = self.num_batches_tracked[...] + enough.astype(jnp.int32)
+        count = self.num_batches_tracked[...] + 1
         self.num_batches_tracked[...] = count
         for running, batch in ((self.mean, mean), (self.var, var)):
             old, new = running[...], lax.stop_gradient(batch).astype(running.dtype)
             momentum = 1 / count.astype(old.dtype) if self.momentum is None else self.momentum
-            running[...] = jnp.where(enough, (1 - momentum) * old + momentum * new, old)
+            running[...] = (1 - momentum) * old + momentum * new
 
     def set_view(self, use_running_average: bool | None = None) -> None:
         """Sets the mode of the view that ``nnx.view`` makes.

@@ -25,8 +25,8 @@ from jaxnets.training.records import (
     plot_history,
     write_history,
 )
-from jaxnets.training.replicates import MemberRun, Summary, TrainingRuns
 from jaxnets.training.saving import Saving
+from jaxnets.training.seeds import MemberRun, Summary, TrainingRuns
 from jaxnets.training.state import TrainState, initialize
 from jaxnets.training.steps import Step, StepMetrics, train_step
 

@@ -1,5 +1,6 @@
-"""Programs compiled for the devices ahead of their first run, and the time that it took."""
+"""Programs compiled for the devices, found again by what they compute."""
 
+import collections
 import contextlib
 import functools
 import time
@@ -10,8 +11,13 @@ import jax
 import numpy as np
 
 from jaxnets.training.batches import Batches
+from jaxnets.training.computation import digest_of, primitives
 from jaxnets.training.epoch import Program, train_members, train_steps
 from jaxnets.training.placement import Placement
+
+# The programs that this process has compiled lately, by what they compute and where.
+_KNOWN: collections.OrderedDict[Any, Callable[..., Any]] = collections.OrderedDict()
+_MOST_KNOWN = 16
 
 
 class Compiled:
@@ -20,7 +26,7 @@ class Compiled:
     Args:
         placement: where.
         ahead: whether to compile for new shapes ahead of a run, and take the time; otherwise JAX
-            does when it must, and another object with the same program finds it again.
+            does when it must.
 
     Attributes:
         seconds: time spent tracing and compiling so far.
@@ -42,23 +48,43 @@ class Compiled:
         count: np.int32 | None = None,
     ) -> Any:
         """Calls a function of ``epoch`` with a program of ``run``."""
-        jitted = _jitted(function, Program(run, self.placement))
+        program = Program(run, self.placement)
         config: Any = jax.config  # with these JAX goes through a function step by step
         if not self.ahead or config.jax_disable_jit or config.jax_debug_nans:
-            return jitted(state, batches, count)
+            return _jitted(function, program)(state, batches, count)
         shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(batches))
-        key = (jitted, shapes, count is None)
+        key = (function, run, shapes, count is None)
         if key not in self._compiled:
             began = time.perf_counter()
             with self.watched():
-                lowered = jitted.lower(state, batches, count)
-                self._compiled[key] = lowered.compile(self.placement.compiler_options)
+                traced = _to_be_jitted(function, program).trace(state, batches, count)
+                self._compiled[key] = _compiled(traced, self.placement)
             self.seconds += time.perf_counter() - began
         return self._compiled[key](state, batches, count)
+
+
+def _compiled(traced: Any, placement: Placement) -> Callable[..., Any]:
+    """A traced program, compiled; one that computes the same is found again."""
+    options = placement.compiler_options
+    if any("callback" in name for name in primitives(traced.jaxpr)):
+        return traced.lower().compile(options)  # it calls a function, which is another each time
+    config: Any = jax.config
+    quick = config.values["jax_disable_most_optimizations"]
+    key = digest_of(traced.jaxpr), jax.tree.structure(traced.args_info), placement, quick
+    if key not in _KNOWN:
+        _KNOWN[key] = traced.lower().compile(options)
+    _KNOWN.move_to_end(key)
+    while len(_KNOWN) > _MOST_KNOWN:
+        _KNOWN.popitem(last=False)
+    return _KNOWN[key]
 
 
 # Calls with the same model and settings find its program again.
 @functools.lru_cache(maxsize=32)
 def _jitted(function: Callable[..., Any], program: Program) -> Any:
+    return _to_be_jitted(function, program)
+
+
+def _to_be_jitted(function: Callable[..., Any], program: Program) -> Any:
     donated = 0 if function in (train_steps, train_members) else ()
     return jax.jit(functools.partial(function, program), donate_argnums=donated)

@@ -1,5 +1,6 @@
 """Many steps in one compiled program."""
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxnets.data.transforms import applied
 from jaxnets.training.batches import Batches, Gathered
 from jaxnets.training.computation import primitives
 from jaxnets.training.objective import Objective, measure, outputs_of
@@ -54,10 +56,10 @@ def train_steps(
     placement = program.placement
 
     def step(state: TrainState, number: jax.Array) -> tuple[TrainState, StepMetrics]:
-        after, metrics = one_step(program.run, state, placement.cut(batches.batch(number)))
-        return placement.cut_state(after), metrics
+        return one_step(program.run)(state, placement.cut(batches.batch(number)))
 
-    return _collect(step, state, batches.steps, count)
+    after, metrics = _collect(step, state, batches.steps, count)
+    return placement.cut_state(after), metrics
 
 
 def train_members(
@@ -136,12 +138,13 @@ def predicted(
     transform: Callable[..., Any] | None, state: TrainState, inputs: Any, **options: Any
 ) -> Any:
     """The outputs of a state's model for a batch of a data set's inputs, in evaluation mode."""
-    inputs = inputs if transform is None else transform(inputs)
-    return outputs_of(state.model, inputs, **options)
+    return outputs_of(state.model, applied(transform, inputs), **options)
 
 
-#: ``train_step`` as it is traced once for each shape of batches, for whoever asks for its metrics.
-one_step = jax.jit(train_step, static_argnums=0, inline=True)
+@functools.lru_cache(maxsize=8)
+def one_step(step: Step) -> Callable[..., tuple[TrainState, StepMetrics]]:
+    """``train_step``, traced once for each shape of batches, whoever asks for its metrics."""
+    return jax.jit(functools.partial(train_step, step), inline=True)
 
 
 def _for_each(function: Callable[[Any], Any], every: Any, at_once: int) -> Any:
@@ -157,7 +160,7 @@ def _trained_at_once(step: Step, states: TrainState, batches: Gathered) -> int:
         return batches.rows.shape[2]
 
     def first(state: TrainState, rows: jax.Array) -> Any:
-        return one_step(step, state, batches._replace(rows=rows).batch(jnp.int32(0)))
+        return one_step(step)(state, batches._replace(rows=rows).batch(jnp.int32(0)))
 
     one = jax.tree.map(lambda array: array[0], states)
     traced = jax.make_jaxpr(first)(one, batches.rows[:, :, 0])

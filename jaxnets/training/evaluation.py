@@ -23,7 +23,7 @@ from jaxnets.arrays import (
 from jaxnets.data.batching import epoch_plan
 from jaxnets.data.dataset import AnySplit, Draws, check_split
 from jaxnets.data.spec import column_spec, map_named
-from jaxnets.data.transforms import Transform
+from jaxnets.data.transforms import Transform, applied
 from jaxnets.metrics import Ratio
 from jaxnets.training.batches import Feed, ResidentFeed, cut, feed
 from jaxnets.training.checks import Checks, has_embeddings
@@ -55,6 +55,11 @@ class Evaluation:
     correct: int | None
     total: int
     metrics: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Names the loss and the accuracy among the metrics."""
+        known = {"loss": self.loss} | ({} if self.correct is None else {"accuracy": self.accuracy})
+        object.__setattr__(self, "metrics", {**known, **self.metrics})
 
     @property
     def accuracy(self) -> float | None:
@@ -283,8 +288,7 @@ def checked_feed(
             loss takes.
     """
     objective = getattr(objective, "evaluation", objective)
-    size = 2 if isinstance(objective, Supervised) else min(batch_of(split, batch_size), len(split))
-    batch = as_batch(split, size)
+    batch = as_batch(split, min(batch_of(split, batch_size), len(split)))
     if isinstance(objective, Supervised):
         checks = _of_supervised(name, objective, state, batch, class_names)
     else:
@@ -321,14 +325,12 @@ def _of_supervised(
     got = ", ".join(describe(x) for x in jax.tree.leaves(inputs))
     if objective.transform is not None:
         expected = f"a function of a batch {got}"
-        shapes = functools.partial(jax.eval_shape, objective.transform)
+        shapes = functools.partial(jax.eval_shape, functools.partial(applied, objective.transform))
         changed = called("transform", expected, shapes, inputs, got=shown(objective.transform))
         if not hasattr(changed, "shape") and hasattr(inputs, "shape"):
             raise InputError("transform", f"{expected} to an array", f"one to {shown(changed)}")
-    run = functools.partial(_outputs, objective.transform)
-    shapes_of = functools.partial(jax.eval_shape, run)
-    argument = f"{name}.inputs"
-    outputs = called(argument, "what the model takes", shapes_of, state, batch, got=got)
+    shapes = functools.partial(jax.eval_shape, lambda s, x: objective.outputs(s.model, x))
+    outputs = called(f"{name}.inputs", "what the model takes", shapes, state, inputs, got=got)
     check_outputs(objective.loss, outputs)
     checks = Checks(functools.partial(_evaluated, objective), state, batch)
     labels = batch["labels"]

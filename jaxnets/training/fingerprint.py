@@ -3,6 +3,7 @@
 import functools
 import os
 import platform
+import zlib
 from collections.abc import Callable, Iterable
 from importlib import metadata
 from typing import Any
@@ -12,7 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxnets.data.dataset import AnySplit, Dataset, Draws
+from jaxnets.data.dataset import AnySplit, Dataset, Draws, Split
+from jaxnets.data.spec import column_spec, described
+from jaxnets.data.streaming import StreamedSplit
+from jaxnets.data.transforms import applied
 from jaxnets.layers import native
 from jaxnets.training.computation import digest, digest_of
 from jaxnets.training.epoch import evaluate_batch
@@ -53,21 +57,21 @@ def fingerprint(
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
     batch = as_batch(data.train, 1 if isinstance(data.train, Draws) else 2)
     count = sum(x.size for x in jax.tree.leaves(shapes.parameters))
-    described: dict[str, Any] = {"network": {"is": f"{count} parameters"}}
+    parts: dict[str, Any] = {"network": {"is": f"{count} parameters"}}
     if isinstance(step, Minimize) and isinstance(step.objective, Supervised):
-        described |= _of_supervised(step, step.objective, shapes, state, batch)
+        parts |= _of_supervised(step, step.objective, shapes, state, batch)
     else:
         computes = _digest(functools.partial(train_step, step), shapes, batch)
-        described["step"] = {"computes": f"{computes} {_numbers(state.optimizer_state)}"}
+        parts["step"] = {"computes": f"{computes} {_numbers(state.optimizer_state)}"}
     own = getattr(step, "evaluation", None)
     if objective is not None and objective is not own and objective != own:
 
         def evaluated(state: TrainState, batch: Any) -> Any:
             return evaluate_batch(objective, state, batch, np.int32(0))
 
-        described["evaluate"] = {"computes": _digest(evaluated, shapes, batch)}
+        parts["evaluate"] = {"computes": _digest(evaluated, shapes, batch)}
     splits = {f"data.{name}": _data(split) for name, split in data.splits.items()}
-    return {**described, **splits, **settings, "versions": versions(), "form": FORM}
+    return {**parts, **splits, **settings, "versions": versions(), "form": FORM}
 
 
 def _of_supervised(
@@ -100,12 +104,11 @@ def _of_supervised(
         return objective.of_outputs(made, labels, labels)[1]
 
     def transform(inputs: Any) -> Any:
-        return inputs if objective.transform is None else objective.transform(inputs)
+        return applied(objective.transform, inputs)
 
     made = jax.eval_shape(lambda s, x: objective.outputs(s.model, x), shapes, inputs)
     parameters = jax.eval_shape(lambda state: trained(state)[1], shapes)
     update = _digest(step.optimizer.update, parameters, shapes.optimizer_state, parameters)
-    rest = {"accumulate": step.accumulate, "non_finite": step.skip_non_finite}
     count = sum(x.size for x in jax.tree.leaves(shapes.parameters))
     return {
         "network": {"is": f"{count} parameters", "computes": _digest(network, shapes, inputs)},
@@ -114,7 +117,7 @@ def _of_supervised(
         "loss": {"computes": _digest(loss, made, labels)},
         "transform": {"computes": _digest(transform, inputs)},
         "augment": {"computes": _digest(objective.augmented, batch, shapes.key)},
-        **rest,
+        "accumulate": step.accumulate,
     }
 
 
@@ -214,9 +217,16 @@ def _cotangents(outputs: Any) -> Any:
 
 
 def _data(split: AnySplit) -> str:
-    shape = split.described()
     if isinstance(split, Draws):
-        return shape
-    check = split.checksum()
+        return split.described()
+    columns = " and ".join(described(column) for column in column_spec(split.spec).values())
+    shape = f"{len(split)} examples of {columns}"
+    check = split.checksum() if isinstance(split, StreamedSplit) else _checksum(split)
     return shape if check is None else f"{shape}{_CHECK}{check:08x}"
 
+
+def _checksum(split: Split) -> int:
+    checksum = 0
+    for array in jax.tree.leaves((split.inputs, split.labels)):
+        checksum = zlib.crc32(array.tobytes(), checksum)
+    return checksum

@@ -18,15 +18,15 @@ from jaxnets.training.counts import Count
 from jaxnets.training.evaluation import check_model
 from jaxnets.training.fingerprint import fingerprint
 from jaxnets.training.labels import Loss
-from jaxnets.training.loop import Loop, Work
-from jaxnets.training.many import Build, fit_many
+from jaxnets.training.loop import Loop, Member, Work
 from jaxnets.training.minimize import NonFinite, minimize
 from jaxnets.training.objective import Objective, supervised
-from jaxnets.training.placement import Sharding, place
+from jaxnets.training.placement import Placement, Sharding, one_device, place
 from jaxnets.training.processes import check_same
 from jaxnets.training.progress import Progress, reporter
-from jaxnets.training.records import EpochRecord
-from jaxnets.training.saving import Best, Saving, begin, keeper
+from jaxnets.training.records import EpochRecord, TrainingRun
+from jaxnets.training.saving import Best, Journal, Saving, begin, keeper
+from jaxnets.training.seeds import Build, TrainingRuns, begun_members, stacked
 from jaxnets.training.state import TrainState, initialize
 from jaxnets.training.steps import Step, StepMetrics, check_step
 
@@ -160,32 +160,52 @@ def fit(
         data=data, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last, buckets=buckets
     )
     objective = evaluate or getattr(step, "evaluation", None)
-    task = Work(step, objective, batching, epochs)
-    if seeds is not None or learning_rates is not None:
-        if seeds is None:
-            raise InputError("seeds", "seeds or their number, as learning_rates are given", seeds)
-        given = {"seed": seed, "devices": devices, "sharding": sharding, "save": save}
-        given |= {"resume": resume, "callbacks": list(callbacks)}
-        _check_alone("seeds", given, _WITH_SEEDS)
-        return fit_many(task, model, seeds, learning_rates, progress)
-    check_model(model)
+    work = Work(step, objective, batching, epochs)
     listeners = Listeners(callbacks)
     _check_saving(save, resume)
-    metric = listeners.metric(save, "train_loss" if task.untested else "test_loss")
+    if seeds is not None or learning_rates is not None:
+        given = {"seed": seed, "devices": devices, "sharding": sharding, "save": save}
+        _check_alone(
+            "seeds", {**given, "resume": resume, "callbacks": list(callbacks)}, _WITH_SEEDS
+        )
+        members = begun_members(step, batching, model, seeds, learning_rates)
+        return TrainingRuns.of(members, _run(work, members, one_device(), progress, listeners))
+    check_model(model)
+    batching.plan(seed, 0)  # there is a batch
+    members = [Member(seed, Journal(initialize(model, step, seed)))]
     placement = place(devices, sharding)
-    state = initialize(model, step, seed)
-    feeds = task.feeds(state, placement)
-    state = placement.place(state)
-    shapes = task.measured(state)
-    _check_metric(metric, shapes, task)
-    about = _about(task, state, seed, save)
-    journal = begin(save, resume, about, placement.shards, state, shapes)
+    return _run(work, members, placement, progress, listeners, save=save, resume=resume)[0]
+
+
+def _run(
+    work: Work,
+    members: list[Member],
+    placement: Placement,
+    progress: Progress,
+    listeners: Listeners,
+    *,
+    save: Saving | None = None,
+    resume: bool = False,
+) -> list[TrainingRun]:
+    """Takes runs from their first states, or from where they are saved, to their end."""
+    one, together, seed = members[0].journal.state, len(members) > 1, members[0].seed
+    metric = listeners.metric(save, "train_loss" if work.untested else "test_loss")
+    feeds = work.feeds(one, placement)
+    shapes = work.measured(one)
+    _check_metric(metric, shapes, work)
+    about = _about(work, one, seed, save)
+    if together:
+        members[0].journal.state = placement.replicate(stacked(members))
+    else:
+        state = placement.place(one)
+        members[0].journal = begin(save, resume, about, placement.shards, state, shapes)
+    journal, epochs = members[0].journal, work.epochs
     if len(journal.history) > epochs:
         raise InputError("epochs", f"at least {len(journal.history)}, which are done", epochs)
     best = Best(metric, journal, save, shapes) if listeners.restore_best else None
-    loop = Loop(Compiled(placement), task, feeds, seed, journal, best)
-    steps = batching.plan(seed, 0).steps
-    so_far = RunSoFar(data, epochs, steps, resume, journal)
+    loop = Loop(Compiled(placement), work, feeds, members, together=together, best=best)
+    steps = work.batching.plan(seed, 0).steps
+    so_far = RunSoFar(work.data, epochs, steps, resume, journal)
     first = jax.process_index() == 0
     with (
         reporter(progress if first else "none", epochs=epochs, steps=steps) as report,
@@ -193,7 +213,7 @@ def fit(
         listeners.listening(so_far),
     ):
         loop.run(report, keep, listeners)
-    return loop.result(listeners.reason)
+    return loop.results(listeners.reason)
 
 
 #: Arguments that are left as they are beside ``step``, and beside ``seeds``, and their defaults.

@@ -1,8 +1,12 @@
 """The loop of training: epoch after epoch of compiled steps, evaluated and recorded."""
 
 import dataclasses
+import math
 import operator
+import os
 import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,13 +19,20 @@ from jaxnets.training.batches import Feed, cut
 from jaxnets.training.batching import Batching
 from jaxnets.training.callbacks import Listeners
 from jaxnets.training.compiled import Compiled
-from jaxnets.training.epoch import one_step, train_steps
+from jaxnets.training.epoch import (
+    evaluate_batches,
+    evaluate_members,
+    one_step,
+    train_members,
+    train_steps,
+)
 from jaxnets.training.evaluation import (
     Evaluation,
     as_batch,
     batch_of,
     checked_feed,
-    evaluate_state,
+    evaluation,
+    measure_split,
 )
 from jaxnets.training.objective import Objective
 from jaxnets.training.placement import Placement, local
@@ -108,23 +119,66 @@ class Work:
         """The shapes of what a step measures."""
         train = self.data.train
         size = min(batch_of(train, self.batching.batch_size), len(train))
-        return jax.eval_shape(one_step, self.step, state, as_batch(train, size))[1]
+        return jax.eval_shape(one_step(self.step), state, as_batch(train, size))[1]
 
     def task(self) -> Task:
         """What the model takes and gives."""
         return Task.of(self.data, getattr(self.objective, "transform", None))
 
 
+@dataclass
+class Member:
+    """A run under way: the only one, or one of many at once.
+
+    Attributes:
+        seed: of the order of its examples.
+        journal: what it has measured so far. That of the first member has the state of all.
+        learning_rate: its learning rate; None for the optimizer's own.
+        diverged: where its loss was not finite.
+        test: its last evaluation.
+    """
+
+    seed: int
+    journal: Journal
+    learning_rate: float | None = None
+    diverged: NonFiniteLossError | None = None
+    test: Evaluation | None = None
+
+    @property
+    def name(self) -> str:
+        """What tells it from the others."""
+        rate = "" if self.learning_rate is None else f", learning rate {self.learning_rate:g}"
+        return f"seed {self.seed}{rate}"
+
+    def add(self, state: TrainState, found: StepMetrics, seconds: float) -> None:
+        """Some steps are done; what follows one whose loss is not finite is not recorded."""
+        if self.diverged is not None:
+            return
+        self.diverged = divergence(self.journal, found)
+        if self.diverged is not None and self.diverged.step is not None:
+            until = slice(self.diverged.step - self.journal.step_in_epoch)
+            found = jax.tree.map(operator.itemgetter(until), found)
+        self.journal.add(state, found, seconds)
+
+    def end_epoch(self) -> None:
+        """An epoch is done and evaluated."""
+        if self.diverged is None:
+            try:
+                self.journal.end_epoch(epoch_record(self.journal, self.test))
+            except NonFiniteLossError as error:
+                self.diverged = error
+
+
 class Loop:
-    """Takes a run from where its journal is to its last epoch.
+    """Takes runs from where they are to their last epoch: one, or many in one program.
 
     Args:
         compiled: runs programs on the devices.
-        work: what it does.
-        feeds: its data.
-        seed: of the order of the examples.
-        journal: how far the run is.
-        best: holds the best epoch; None if the run ends with its last one.
+        work: what they do.
+        feeds: their data.
+        members: the runs.
+        together: whether the arrays of the state have a leading axis for the members.
+        best: holds the best epoch of the only run; None if it ends with its last one.
     """
 
     def __init__(
@@ -132,14 +186,22 @@ class Loop:
         compiled: Compiled,
         work: Work,
         feeds: Feeds,
-        seed: int,
-        journal: Journal,
+        members: Sequence[Member],
+        *,
+        together: bool = False,
         best: Best | None = None,
     ) -> None:
-        self._compiled, self._work, self._feeds, self._seed = compiled, work, feeds, seed
-        self._journal, self._best = journal, best
-        self._evaluation: Evaluation | None = None
+        self._compiled, self._work, self._feeds = compiled, work, feeds
+        self._members, self._together, self._best = members, together, best
         self._evaluate_seconds = 0.0
+
+    @property
+    def _journal(self) -> Journal:
+        return self._members[0].journal
+
+    @property
+    def _sound(self) -> list[Member]:
+        return [member for member in self._members if member.diverged is None]
 
     def run(self, report: Reporter, keep: Keeper, listeners: Listeners) -> None:
         """Goes through the epochs that are left, or those up to where a callback stops it.
@@ -148,63 +210,84 @@ class Loop:
             NonFiniteLossError: see ``fit``.
             Interrupted: see ``fit``.
         """
-        journal = self._journal
+        journal, epochs = self._journal, self._work.epochs
         self._compiled.watched = report.compiling
-        for epoch in range(len(journal.history), self._work.epochs):
+        for epoch in range(len(journal.history), epochs):
             if listeners.reason is not None and journal.history and not journal.step_in_epoch:
                 break
-            self._train_epoch(self._work.batching.plan(self._seed, epoch), report, keep, listeners)
+            self._train_epoch(self._plan(epoch), report, keep, listeners)
             self._evaluate()
-            journal.end_epoch(epoch_record(journal, self._evaluation))
-            report.epoch(journal.history[-1])
+            record = self._end_epoch(report)
             if self._best is not None:
                 self._best.see(journal)
             try:
-                listeners.epoch(journal.history[-1])
+                listeners.epoch(record)
             finally:  # a callback that fails costs no epoch
                 keep.after_epoch(journal)
-        if listeners.reason is not None and len(journal.history) < self._work.epochs:
+        if listeners.reason is not None and len(journal.history) < epochs:
             report.say(f"stopped: {listeners.reason}")
         if self._best is not None and self._best.epoch < len(journal.history):
             best = f"epoch {self._best.epoch}, the best by {self._best.metric}"
             report.say(f"restored: the weights of {best}")
 
-    def result(self, reason: str | None) -> TrainingRun:
-        """What has come of it.
+    def results(self, reason: str | None) -> list[TrainingRun]:
+        """What has come of each run; of several, all have the time of all together.
 
         Args:
-            reason: why a callback wanted it to stop.
+            reason: why a callback wanted them to stop.
         """
-        journal, best, work = self._journal, self._best, self._work
-        ended, test = journal.state, self._evaluation
-        if best is not None and best.epoch < len(journal.history):
-            ended, test = best.state, None
-        if test is None:  # or all epochs were done before
-            test = self._measured(ended)
-        plan = work.batching.plan(self._seed, 0)
-        examples = len(journal.history) * (plan.full.size + plan.rest.size)
-        train_seconds = sum(record.seconds for record in journal.history)
-        state = local(ended)
-        return TrainingRun(
-            model=state.model,
-            state=state,
-            history=tuple(journal.history),
-            step_losses=np.concatenate(journal.losses),
-            test=test,
-            timings=Timings(self._compiled.seconds, train_seconds, self._evaluate_seconds),
-            examples_per_second=examples / train_seconds,
-            device=self._compiled.placement.name,
-            stopped=reason if len(journal.history) < work.epochs else None,
-            restored=None if best is None else best.epoch,
-            task=work.task(),
-        )
+        journals, best, plan = [m.journal for m in self._members], self._best, self._plan(0)
+        restored = best is not None and best.epoch < len(self._journal.history)
+        ended = best.state if best is not None and restored else self._journal.state
+        if restored or self._members[0].test is None:  # or all epochs were done before
+            self._measure(ended)
+        seconds = max(sum(record.seconds for record in each.history) for each in journals)
+        epochs = max(len(each.history) for each in journals)
+        speed = epochs * (plan.full.size + plan.rest.size) / seconds if seconds else math.nan
+        stopped = reason if len(self._journal.history) < self._work.epochs else None
+        made = []
+        for member, state in zip(self._members, self._each(local(ended)), strict=True):
+            run = TrainingRun(
+                model=state.model,
+                state=state,
+                history=tuple(member.journal.history),
+                step_losses=np.concatenate(member.journal.losses),
+                test=member.test,
+                timings=Timings(self._compiled.seconds, seconds, self._evaluate_seconds),
+                examples_per_second=speed / len(self._members),
+                device=self._compiled.placement.name,
+                stopped=stopped,
+                restored=None if best is None else best.epoch,
+                task=self._work.task(),
+            )
+            made.append(run)
+        return made
+
+    def _each(self, tree: Any) -> list[Any]:
+        """The parts of each member, of arrays [members, …] if there are many."""
+        if not self._together:
+            return [tree]
+        numbers = range(len(self._members))
+        return [jax.tree.map(operator.itemgetter(number), tree) for number in numbers]
+
+    def _plan(self, epoch: int) -> Plan:
+        """The batches of all members; of many with an axis for them behind the others."""
+        seeds = list(dict.fromkeys(member.seed for member in self._members))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            plans = pool.map(lambda seed: self._work.batching.plan(seed, epoch), seeds)
+            of_seed = dict(zip(seeds, plans, strict=True))
+        every = [of_seed[member.seed] for member in self._members]
+        if not self._together:
+            return every[0]
+        full = np.stack([plan.full for plan in every], axis=-1)
+        return Plan(full, np.stack([plan.rest for plan in every], axis=-1))
 
     def _train_epoch(
         self, plan: Plan, report: Reporter, keep: Keeper, listeners: Listeners
     ) -> None:
         """Takes what steps of an epoch are left."""
-        journal, compiled, start = self._journal, self._compiled, self._journal.step_in_epoch
-        feed = self._feeds.train
+        journal, compiled, feed = self._journal, self._compiled, self._feeds.train
+        start, train = journal.step_in_epoch, train_members if self._together else train_steps
         room = feed.room(len(plan.full), plan.full.shape[1])
         pieces = cut(plan, start=start, room=room, stops=keep.stops(journal, plan.steps))
         source = feed.batches(pieces)
@@ -213,36 +296,75 @@ class Loop:
         began, compiling = time.perf_counter(), compiled.seconds
         upcoming: Any = next(source, None)
         for piece in pieces:
-            steps = len(piece.rows)
-            state, measured = compiled.run(
-                train_steps, self._work.step, journal.state, upcoming, piece.count
+            state, found = compiled.run(
+                train, self._work.step, journal.state, upcoming, piece.count
             )
             upcoming = next(source, None)  # read on while the device computes
-            measured = jax.tree.map(operator.itemgetter(slice(steps)), jax.device_get(measured))
-            if (error := divergence(journal, measured)) is not None:
-                raise error
-            now = time.perf_counter()
-            journal.add(state, measured, now - began - (compiled.seconds - compiling))
-            report.advance(steps, float(measured.loss[-1]))
-            listeners.steps(journal.step, measured.loss)
+            every = self._each(jax.device_get(found))
+            seconds = time.perf_counter() - began - (compiled.seconds - compiling)
+            for member, measured in zip(self._members, every, strict=True):
+                done = jax.tree.map(operator.itemgetter(slice(len(piece.rows))), measured)
+                member.add(state, done, seconds)
+            journal.state = state
+            self._raise_if_all_diverged()
+            last = [member.journal.losses[-1][-1] for member in self._sound]
+            report.advance(len(piece.rows), float(np.mean(last)))
+            listeners.steps(journal.step, journal.losses[-1])
             if upcoming is not None:
                 keep.after_steps(journal)
             began, compiling = time.perf_counter(), compiled.seconds
         journal.state = dataclasses.replace(journal.state, epoch=journal.state.epoch + 1)
 
+    def _end_epoch(self, report: Reporter) -> EpochRecord:
+        going_on = self._sound
+        for member in going_on:
+            member.end_epoch()
+        self._raise_if_all_diverged()
+        for member in going_on:
+            if member.diverged is not None:
+                report.say(f"{member.name}: {member.diverged}")
+        record = _mean([member.journal.history[-1] for member in self._sound])
+        report.epoch(record)
+        return record
+
+    def _raise_if_all_diverged(self) -> None:
+        if not self._sound:
+            assert self._members[0].diverged is not None
+            raise self._members[0].diverged
+
     def _evaluate(self) -> None:
         """Measures the state, and the time that it takes."""
         began, compiling = time.perf_counter(), self._compiled.seconds
-        self._evaluation = self._measured(self._journal.state)
+        self._measure(self._journal.state)
         compiling = self._compiled.seconds - compiling
         self._evaluate_seconds += time.perf_counter() - began - compiling
 
-    def _measured(self, state: TrainState) -> Evaluation | None:
-        work = self._work
-        if work.objective is None or self._feeds.test is None:
-            return None
-        run = self._compiled.run
-        return evaluate_state(run, work.objective, state, work.data.test, self._feeds.test)
+    def _measure(self, state: TrainState) -> None:
+        work, test = self._work, self._feeds.test
+        if work.objective is None or test is None:
+            return
+        split, run = work.data.test, self._compiled.run
+        function = evaluate_members if self._together else evaluate_batches
+        found = measure_split(run, function, work.objective, state, split, test)
+        for member, pieces in zip(self._members, self._each(found), strict=True):
+            member.test = evaluation(len(split), [piece.metrics for piece in pieces])
+
+
+def _mean(records: Sequence[EpochRecord]) -> EpochRecord:
+    """The record of an epoch that a person sees of many runs."""
+
+    def mean(parts: list[Mapping[str, Any]]) -> dict[str, Any]:
+        return {name: np.mean([part[name] for part in parts], axis=0) for name in parts[0]}
+
+    if len(records) == 1:
+        return records[0]
+    return EpochRecord(
+        epoch=records[0].epoch,
+        train=mean([record.train for record in records]),
+        test=mean([record.test for record in records]),
+        seconds=float(np.mean([record.seconds for record in records])),
+        skipped=sum(record.skipped for record in records),
+    )
 
 
 def divergence(journal: Journal, measured: StepMetrics) -> NonFiniteLossError | None:

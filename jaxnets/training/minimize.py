@@ -247,7 +247,10 @@ class _Parts:
 
 def _parts_of(batch: Batch, accumulate: int) -> _Parts:
     size = size_of(batch)
-    return _Parts(size, -(-size // accumulate))
+    part = -(-size // accumulate)
+    while part > 1 and size % part == 1:  # one example alone has no batch statistics
+        part += 1
+    return _Parts(size, part)
 
 
 def _network_in_parts(

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jaxnets.arrays import InputError, check_bool, check_integer, check_path, check_positive
-from jaxnets.data.dataset import Dataset
+from jaxnets.data.survey import is_image
 from jaxnets.optional import require
 from jaxnets.training.callbacks import Callback, RunSoFar
 from jaxnets.training.records import EpochRecord
@@ -141,7 +141,7 @@ class TensorBoard(_Log):
         super().begin(run)
         if not _is_first_process():
             return
-        if self._images and not has_images(run.data):
+        if self._images and not is_image(run.data.spec.inputs):
             raise InputError("images", "0 for data that are no images of bytes", self._images)
         there = len(list(self._path.glob(_EVENTS)))
         if there and not run.resumed:
@@ -241,12 +241,6 @@ class Profile(Callback):
     def _stop(self) -> None:
         jax.profiler.stop_trace()
         self._tracing, self._done = False, True
-
-
-def has_images(data: Dataset) -> bool:
-    """Whether examples are images of bytes, grey or in colours."""
-    spec = data.spec.inputs
-    return len(spec.shape) == 3 and spec.shape[2] in (1, 3) and spec.dtype == np.uint8
 
 
 def _is_first_process() -> bool:

@@ -20,6 +20,7 @@ from jaxnets.arrays import (
 from jaxnets.data.transforms import (
     Augmentation,
     Transform,
+    applied,
     augment,
     check_transforms,
     is_random,
@@ -142,8 +143,7 @@ class Supervised:
 
     def outputs(self, model: nnx.Module, inputs: Any) -> Any:
         """What the model makes of inputs, as the loss takes it."""
-        inputs = inputs if self.transform is None else self.transform(inputs)
-        return outputs_of(model, inputs, self.compute_dtype)
+        return outputs_of(model, applied(self.transform, inputs), self.compute_dtype)
 
     def of_outputs(self, outputs: Any, labels: Any, given: Any) -> tuple[jax.Array, dict[str, Any]]:
         """The loss of a batch and its metrics, from the model's outputs.
@@ -204,10 +204,8 @@ def supervised(
         >>> step = minimize(supervised(losses.cross_entropy), optimizers.adam(1e-3))
     """
     check_loss(loss)
-    if correct is not None and not isinstance(correct, str):
+    if correct is not None and not (isinstance(correct, str) and correct == "auto"):
         check_function("correct", correct, "a function, 'auto' or None")
-    elif correct not in ("auto", None):
-        raise InputError("correct", "a function, 'auto' or None", correct)
     if is_random(transform):
         expected = "one that is not random (augment takes those)"
         raise InputError("transform", expected, transform)

@@ -254,7 +254,8 @@ class Keeper:
         asked, _ = self._agreed(journal.step)
         if asked is None:  # the run ends here, and whoever goes on with it wants more of it
             journal.stopped = None
-        self._save(journal, goodness(journal.history[-1], self._metric))
+        if self._checkpoints is not None:
+            self._save(journal, goodness(journal.history[-1], self._metric))
         self._stop_if_asked(asked, journal)
 
     def _agreed(self, step: int) -> tuple[int | None, bool]:
@@ -281,6 +282,7 @@ class Keeper:
             "about": self._about,
             "machine": machine(self._devices),
             "step_in_epoch": journal.step_in_epoch,
+            "measured": sorted(journal.measured[0]) if journal.measured else [],
             "skipped": journal.skipped,
             "seconds": journal.seconds,
             "history": [epoch.row() for epoch in journal.history],
@@ -417,7 +419,9 @@ def _journal(saved: Saved, state: TrainState, shapes: StepMetrics) -> Journal:
     begun = saved.record["step_in_epoch"]
     like = _tree(Journal(state))
     like["losses"] = np.resize(like["losses"], saved.step)
-    if begun:
+    if "measured" not in saved.record:
+        _as_of_old(saved.record, like)
+    elif begun:
         like["measured"] = jax.tree.map(
             lambda x: np.zeros((begun, *x.shape), x.dtype), shapes.metrics
         )
@@ -432,3 +436,17 @@ def _journal(saved: Saved, state: TrainState, shapes: StepMetrics) -> Journal:
         history=[EpochRecord.of_row(row, place) for place, row in history],
         stopped=saved.record.get("stopped"),
     )
+
+
+def _as_of_old(record: dict[str, Any], like: dict[str, Any]) -> None:
+    """Has a tree look like those of older versions, which counted correct predictions alone.
+
+    Raises:
+        InputError: if the checkpoint was saved within an epoch, of which these say too little.
+    """
+    if record["step_in_epoch"]:
+        expected = "0, as an older version saved it (the end of an epoch can be gone on from)"
+        raise InputError("step_in_epoch", expected, record["step_in_epoch"])
+    del like["measured"]
+    names = ("correct", "totals") if "counted" in record else ("correct",)
+    like |= {name: np.zeros(0, np.int32) for name in names}

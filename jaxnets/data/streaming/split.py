@@ -1,5 +1,6 @@
 """A split of a data set that is read as it is used."""
 
+import functools
 import itertools
 import math
 import weakref
@@ -15,7 +16,6 @@ import numpy as np
 from jaxnets.arrays import InputError, check_fits, check_positive, describe
 from jaxnets.data.spec import (
     ElementSpec,
-    combined_checksum,
     describe_examples,
     described,
     named,
@@ -125,16 +125,16 @@ class StreamedSplit:
         once, again = (jax.tree.leaves(self.gather(rows[:4])) for _ in range(2))
         if any(one.tobytes() != other.tobytes() for one, other in zip(once, again, strict=True)):
             return None
-        checks = [0] * len(leaves)
+        checks = [(0, 0)] * len(leaves)
         pieces = np.array_split(rows, min(count, max(1, count * size // _PIECE)))
         for batch in self.batches(pieces):
-            for place, array in enumerate(jax.tree.leaves(batch)):
-                checks[place] = zlib.crc32(array.tobytes(), checks[place])
+            arrays = jax.tree.leaves(batch)
+            checks = [_checked_on(*pair) for pair in zip(checks, arrays, strict=True)]
         known = None if count == len(self) else self.known_labels()
         if known is not None:
-            of_labels = [zlib.crc32(array.tobytes()) for array in jax.tree.leaves(known)]
+            of_labels = [_checked_on((0, 0), array) for array in jax.tree.leaves(known)]
             checks[-len(of_labels) :] = of_labels
-        return combined_checksum(checks)
+        return functools.reduce(_joined, checks)[0]
 
     def gather(self, rows: np.ndarray) -> Batch:
         """Reads some examples here and now.
@@ -276,6 +276,27 @@ class StreamedSplit:
         bad = np.argwhere((labels < 0) | (labels > most))[0]
         expected = "class numbers from 0" + ("" if most == np.inf else f" to {most}")
         raise InputError(f"label of example {rows[bad[0]]}", expected, int(labels[tuple(bad)]))
+
+
+#: The CRC-32 of some bytes, and how many they are.
+_Check = tuple[int, int]
+
+
+def _checked_on(check: _Check, array: np.ndarray) -> _Check:
+    """The checksum of bytes that go on with those of an array."""
+    return zlib.crc32(array.tobytes(), check[0]), check[1] + array.nbytes
+
+
+def _joined(first: _Check, second: _Check) -> _Check:
+    """The checksum of some bytes and others after them.
+
+    CRC-32 is linear: what stands before others changes their checksum as it changes that of zeros.
+    """
+    after, alone = first[0], 0
+    for start in range(0, second[1], _PIECE):
+        zeros = bytes(min(_PIECE, second[1] - start))
+        after, alone = zlib.crc32(zeros, after), zlib.crc32(zeros, alone)
+    return second[0] ^ after ^ alone, first[1] + second[1]
 
 
 def _check_fits(name: str, array: np.ndarray, rows: np.ndarray) -> None:
