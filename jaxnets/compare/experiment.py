@@ -14,6 +14,7 @@ from flax import nnx
 from jaxnets.arrays import InputError
 from jaxnets.data import Dataset, Split, epoch_plan
 from jaxnets.data.batching import Plan
+from jaxnets.data.spec import single
 from jaxnets.data.transforms import Augmentation, Transform, augment
 from jaxnets.metrics import Mean, Ratio
 from jaxnets.training.labels import Loss, adds_up
@@ -71,6 +72,8 @@ class Experiment:
             split = getattr(self.data, name)
             if not isinstance(split, Split):
                 raise InputError(f"data.{name}", "a Split in memory", type(split).__name__)
+            for column in ("inputs", "labels"):
+                single(f"data.{name}.{column}", getattr(split, column))
 
     @property
     def train(self) -> Split:

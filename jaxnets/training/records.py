@@ -205,7 +205,7 @@ class Task:
 
     Attributes:
         transform: what inputs go through first; None for nothing.
-        inputs: the shape and dtype of one example.
+        inputs: the shape and dtype of one example, or a tuple or dictionary of them.
         class_names: the name of each class, or None.
         encoder: makes a text the model's input; None if it takes no text.
         inputs_scaler: standardizes the inputs; None if they are in their own units.
@@ -216,7 +216,7 @@ class Task:
     """
 
     transform: Transform | None = None
-    inputs: jax.ShapeDtypeStruct | None = None
+    inputs: Any = None
     class_names: tuple[str, ...] | None = None
     encoder: TextEncoder | None = None
     inputs_scaler: Standardizer | None = None
@@ -239,15 +239,24 @@ class Task:
 
     def described(self) -> dict[str, Any]:
         """What a run's record says of it, but for the transform and the encoder."""
-        spec, inputs, labels = self.inputs, self.inputs_scaler, self.labels_scaler
+        inputs, labels = self.inputs_scaler, self.labels_scaler
         scalers = {"inputs": inputs and asdict(inputs), "labels": labels and asdict(labels)}
         return {
-            "inputs": spec and {"shape": list(spec.shape), "dtype": str(spec.dtype)},
+            "inputs": _plain_spec(self.inputs),
             "class_names": self.class_names,
             "standardized": scalers if inputs is not None else None,
             "table": None if self.table is None else self.table.to_json(),
             "background": self.background,
         }
+
+
+def _plain_spec(spec: Any) -> Any:
+    """The shape and dtype of an example's arrays, ready for JSON: a tuple is a list."""
+    if isinstance(spec, dict):
+        return {name: _plain_spec(part) for name, part in spec.items()}
+    if isinstance(spec, tuple):
+        return [_plain_spec(part) for part in spec]
+    return spec and {"shape": list(spec.shape), "dtype": str(spec.dtype)}
 
 
 @dataclass(frozen=True, repr=False)
