@@ -557,7 +557,9 @@ def _check_sizes(options: Mapping[str, Any], weights: Path) -> None:
 
 
 def _accuracy(record: dict[str, Any]) -> float | None:
-    found = record["test_accuracy"]
+    """The share of correct predictions in the test; without one, in the last epoch's training."""
+    tested = "test_loss" in record
+    found = record["test_accuracy"] if tested else record["history"][-1]["train_accuracy"]
     return None if found is None else check_number("test_accuracy", found, least=0, most=1)
 
 
