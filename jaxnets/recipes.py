@@ -687,7 +687,7 @@ def train(
         seed: draws the initial weights, the order of the examples, augmentation and dropout.
         data: the data in place of the recipe's; they decide its sizes, see ``sized``.
         **options: what ``jaxnets.training.fit`` takes and no recipe decides: ``devices``,
-            ``parallel``, ``sharding``, ``accumulate``, ``compute_dtype``, ``save``, ``resume``,
+            ``sharding``, ``accumulate``, ``compute_dtype``, ``save``, ``resume``,
             ``callbacks``, ``non_finite``, ``progress``.
 
     Raises:

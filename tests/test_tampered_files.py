@@ -16,6 +16,7 @@ from jaxnets.arrays import InputError
 from jaxnets.commands.train import _begun
 from jaxnets.data import Split
 from jaxnets.data.text import TextDataset, TextEncoder, Tokenizer, Vocabulary
+from jaxnets.metrics import Mean
 from jaxnets.training import (
     EpochRecord,
     Evaluation,
@@ -55,7 +56,7 @@ def folder(tmp_path_factory):
         batch_size=2,
     )
     recipe = recipes.sized(recipe, data)
-    computing = {"devices": 1, "parallel": "shard_map", "model_devices": 1, "fsdp": False}
+    computing = {"devices": 1, "model_devices": 1, "fsdp": False}
     computing |= {"accumulate": 1, "compute_dtype": None}
     watching = {"jsonl": "log.jsonl", "log_every": 3, "early_stopping": 2, "non_finite": "stop"}
     place = tmp_path_factory.mktemp("tampered") / "run"
@@ -64,8 +65,9 @@ def folder(tmp_path_factory):
     about = {"network": {"is": "7 parameters", "computes": "0a"}, "versions": {"jax": "1"}}
     with saving.keeper(begun.saving, about, 1, 0, "test_loss") as keep:
         for step in (1, 2):
-            losses, counts = [np.ones(step, np.float32)], [np.ones(1, np.int32)]
-            journal = saving.Journal({"a": np.ones(3)}, losses, counts, [0])
+            measured = {"loss": Mean(np.ones(1, np.float32), np.ones(1, np.int32))}
+            losses = [np.ones(step, np.float32)]
+            journal = saving.Journal({"a": np.ones(3)}, losses, [measured], [0])
             journal.history = list(run.history)
             keep.after_epoch(journal)
     with pytest.MonkeyPatch.context() as patched:

@@ -200,7 +200,7 @@ class Dataset:
     """
 
     name: str
-    train: AnySplit
+    train: Split | StreamedSplit  # or Draws, which has no examples to read
     test: Any = None
     class_names: tuple[str, ...] | None = None
     origin: str | None = None

@@ -154,7 +154,8 @@ class EarlyStopping(Callback):
     Args:
         patience: for how many epochs in a row there may be no new best; None never stops.
         min_delta: by how much a new best must exceed the old one.
-        metric: of an ``EpochRecord``. A loss is better the smaller, an accuracy the larger.
+        metric: of an ``EpochRecord``, such as ``"test_loss"`` or ``"test_f1"``. One whose name ends in
+            loss, error or perplexity is better the smaller, any other the larger.
         restore_best: whether the run ends with the model, the state and the test of its best
             epoch, stopped or not. The history keeps all epochs. While the run lasts, a second copy
             of the state is in memory.
@@ -239,7 +240,7 @@ class ReduceLROnPlateau(Callback):
 
     Args:
         mode: ``"min"`` if the metric is to fall, ``"max"`` if it is to grow; None for what suits
-            it: losses fall, accuracies grow.
+            its name: losses, errors and perplexities fall, others grow.
         factor: see ``jaxnets.optimizers.reduce_lr_on_plateau``.
         patience: see there.
         threshold: see there.
@@ -250,7 +251,7 @@ class ReduceLROnPlateau(Callback):
         metric: of an ``EpochRecord``.
 
     Raises:
-        InputError: if an argument is bad, or, in a run, if it has no accuracy, or its optimizer
+        InputError: if an argument is bad, or, in a run, if it lacks the metric, or its optimizer
             follows a schedule or is none of ``jaxnets.optimizers``.
     """
 

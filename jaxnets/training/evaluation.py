@@ -265,7 +265,7 @@ def over_batches(metrics: Measured) -> dict[str, Any]:
 def checked_feed(
     name: str,
     split: AnySplit,
-    objective: Objective,
+    objective: Objective | None,
     state: TrainState,
     placement: Placement,
     class_names: Sequence[str] | None = None,
@@ -276,7 +276,7 @@ def checked_feed(
     Args:
         name: what the user calls the split.
         split: the examples.
-        objective: what is evaluated on them.
+        objective: what is evaluated on them; None looks at nothing.
         state: with what weights.
         placement: on what devices.
         class_names: the name of each class; None if there are none.
@@ -287,6 +287,8 @@ def checked_feed(
             embedding, the outputs do not fit the loss or the classes, or a label is not what the
             loss takes.
     """
+    if objective is None:
+        return feed(split, lambda columns: None, placement)
     objective = getattr(objective, "evaluation", objective)
     batch = as_batch(split, min(batch_of(split, batch_size), len(split)))
     if isinstance(objective, Supervised):

@@ -148,11 +148,12 @@ def fit(
     check_seed("seed", seed)
     check_positive("epochs", epochs)
     data = _as_dataset(data)
-    short = {"loss": loss, "correct": correct, "transform": transform, "augment": augment}
-    short |= {"metrics": metrics, "compute_dtype": compute_dtype}
-    how = {"optimizer": optimizer, "accumulate": accumulate, "non_finite": non_finite}
+    short: dict[str, Any] = {"loss": loss, "correct": correct, "metrics": metrics}
+    short |= {"transform": transform, "augment": augment, "compute_dtype": compute_dtype}
+    how: dict[str, Any] = {"optimizer": optimizer, "accumulate": accumulate}
+    how |= {"non_finite": non_finite}
     if step is None:
-        step = minimize(supervised(**short), **how)  # type: ignore[arg-type]
+        step = minimize(supervised(**short), **how)
     else:
         check_step(step)
         _check_alone("step", {**short, **how}, _WITH_STEP)
@@ -162,7 +163,6 @@ def fit(
     objective = evaluate or getattr(step, "evaluation", None)
     work = Work(step, objective, batching, epochs)
     listeners = Listeners(callbacks)
-    _check_saving(save, resume)
     if seeds is not None or learning_rates is not None:
         given = {"seed": seed, "devices": devices, "sharding": sharding, "save": save}
         _check_alone(
@@ -171,6 +171,7 @@ def fit(
         members = begun_members(step, batching, model, seeds, learning_rates)
         return TrainingRuns.of(members, _run(work, members, one_device(), progress, listeners))
     check_model(model)
+    _check_saving(save, resume)
     batching.plan(seed, 0)  # there is a batch
     members = [Member(seed, Journal(initialize(model, step, seed)))]
     placement = place(devices, sharding)
@@ -231,7 +232,8 @@ def _check_alone(argument: str, given: dict[str, Any], defaults: dict[str, Any])
 
 def _as_dataset(data: Any) -> Dataset:
     if isinstance(data, AnySplit):
-        return Dataset("data", data)
+        only: Any = data
+        return Dataset("data", only)
     if not isinstance(data, Dataset):
         raise InputError("data", "a Dataset", f"a {type(data).__name__}")
     return data

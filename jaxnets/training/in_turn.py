@@ -33,7 +33,7 @@ class InTurn:
     @property
     def evaluation(self) -> Objective | None:
         """All the steps' objectives, evaluated; None if one has none."""
-        each = tuple(getattr(step, "evaluation", None) for step in self.steps)
+        each: tuple[Any, ...] = tuple(getattr(step, "evaluation", None) for step in self.steps)
         return None if None in each else _Evaluations(self.names, each)
 
     def init(self, model: nnx.Module) -> Any:
@@ -156,9 +156,7 @@ def in_turn(
 
 
 def _own_name(step: Any) -> str | None:
-    """The name of the one submodule that a step trains."""
-    for part in getattr(getattr(step, "wrt", None), "predicates", ()):
-        names = getattr(part, "names", ())
-        if isinstance(part, Within) and len(names) == 1:
-            return names[0].replace(".", "_")
-    return None
+    """The name of the submodules that a step trains."""
+    filters = getattr(getattr(step, "wrt", None), "predicates", ())
+    names = [part.names for part in filters if isinstance(part, Within)]
+    return "_".join(names[0]).replace(".", "_") if names else None

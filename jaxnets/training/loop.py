@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
@@ -215,9 +215,10 @@ class Loop:
         for epoch in range(len(journal.history), epochs):
             if listeners.reason is not None and journal.history and not journal.step_in_epoch:
                 break
+            going_on = self._sound
             self._train_epoch(self._plan(epoch), report, keep, listeners)
             self._evaluate()
-            record = self._end_epoch(report)
+            record = self._end_epoch(going_on, report)
             if self._best is not None:
                 self._best.see(journal)
             try:
@@ -252,7 +253,7 @@ class Loop:
                 state=state,
                 history=tuple(member.journal.history),
                 step_losses=np.concatenate(member.journal.losses),
-                test=member.test,
+                test=cast(Evaluation, member.test),  # none without a test split
                 timings=Timings(self._compiled.seconds, seconds, self._evaluate_seconds),
                 examples_per_second=speed / len(self._members),
                 device=self._compiled.placement.name,
@@ -315,8 +316,7 @@ class Loop:
             began, compiling = time.perf_counter(), compiled.seconds
         journal.state = dataclasses.replace(journal.state, epoch=journal.state.epoch + 1)
 
-    def _end_epoch(self, report: Reporter) -> EpochRecord:
-        going_on = self._sound
+    def _end_epoch(self, going_on: list[Member], report: Reporter) -> EpochRecord:
         for member in going_on:
             member.end_epoch()
         self._raise_if_all_diverged()

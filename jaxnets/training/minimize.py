@@ -261,7 +261,7 @@ def _network_in_parts(
     The outputs of all parts make the loss, which is thus that of the whole batch, whatever
     function it is. To come back from it each part is run once more. Batch statistics are a part's.
     """
-    objective: Supervised = step.objective
+    objective: Any = step.objective
     parts, seen = _parts_of(batch, step.accumulate), objective.augmented(batch, key)
 
     def run(trained: Any, rest: Any, inputs: Any) -> tuple[Any, Any]:

@@ -281,7 +281,7 @@ class TrainingRun:
     state: TrainState
     history: tuple[EpochRecord, ...]
     step_losses: np.ndarray
-    test: Evaluation | None
+    test: Evaluation
     timings: Timings
     examples_per_second: float
     device: str

@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -29,7 +29,7 @@ from jaxnets.training.state import DRAWS, TrainState
 SKIPPED = "skipped"
 
 
-class Step(Protocol):
+class Step(Hashable, Protocol):
     """One training step of a model. Hashable, as compiled programs are made of it.
 
     A class of one's own needs these two methods. It may also have ``evaluation``, the objective
@@ -179,7 +179,8 @@ def _check_same(what: str, after: Any, before: Any) -> None:
     if isinstance(before, TrainState):
         before = before.parameters, before.model_state
     old, new = (_described(tree) for tree in (before, after))
-    if jax.tree.structure(after) != jax.tree.structure(before) or old != new:
+    structures: list[Any] = [jax.tree.structure(tree) for tree in (before, after)]
+    if old != new or structures[0] != structures[1]:
         pairs = [pair for pair in zip(old, new, strict=False) if pair[0] != pair[1]]
         got = " that became ".join(pairs[0]) if pairs else f"{len(new)} arrays, {len(old)} before"
         raise InputError("step", f"one that keeps the shapes and dtypes of {what}", got)

@@ -28,10 +28,10 @@ def x64():
 def pytest_runtest_call(item):
     """Optimises what users run, which is float32; float64 shows that the formulas are the same.
 
-    Optimising takes half of the time of these tests. The whole runs are long enough to gain by it.
+    Optimising takes half of the time of these tests.
     """
     module = item.module.__name__.rpartition("test_")[2]
-    optimized = module in OPTIMIZED and (module == "runs" or "float64" not in item.name)
+    optimized = module in OPTIMIZED and "float64" not in item.name
     jax.config.update("jax_disable_most_optimizations", not optimized)
     try:
         return (yield)

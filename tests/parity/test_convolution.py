@@ -148,7 +148,7 @@ def test_arguments_come_in_torchs_order():
 
 
 @pytest.mark.parametrize("transpose_kernel", [False, True])
-def test_weights_of_the_stock_layers_follow_the_same_rules(transpose_kernel):
+def test_weights_of_the_stock_layers_follow_the_same_rules_in_float64(transpose_kernel):
     inputs = np.random.default_rng(0).normal(size=(2, 4, 5, 6))
     stock = {"rngs": nnx.Rngs(0), "param_dtype": np.float64, "padding": "VALID"}
     ours = nnx.Conv(4, 6, (3, 2), (2, 1), feature_group_count=2, **stock)
@@ -185,7 +185,7 @@ def test_initial_values_have_torchs_bounds(name):
     assert 0.7 * largest < jnp.abs(ours.bias.get_value()).max() <= 1.01 * largest
 
 
-def test_second_derivatives_equal_torchs():
+def test_second_derivatives_equal_torchs_in_float64():
     options = {"stride": (2, 1), "padding": (1, 0), "dilation": (1, 2), "groups": 2}
     inputs = np.random.default_rng(0).normal(size=(2, 4, 6, 7))
     theirs = torch.nn.Conv2d(4, 6, 3, **options).double()

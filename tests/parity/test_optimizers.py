@@ -282,7 +282,7 @@ def scheduled(optimizer, make_scheduler):
 
 @pytest.mark.usefixtures("torch_in_float64")
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_learning_rate_by_schedule(schedule):
+def test_learning_rate_by_schedule_in_float64(schedule):
     lr, make = SCHEDULES[schedule]
     cases = [{"weight_decay": 0.01}, {"weight_decay": 0.01, "maximize": True}]
     named = [(name, options) for name in FORMS for options in cases]
@@ -300,7 +300,7 @@ def test_learning_rate_by_schedule(schedule):
 
 
 @pytest.mark.usefixtures("torch_in_float64")
-def test_one_cycle_of_learning_rate_and_momentum():
+def test_one_cycle_of_learning_rate_and_momentum_in_float64():
     names = ["sgd", "rmsprop", "adam", "adamw", "adamax", "nadam", "radam"]
     has_momentum = {"sgd", "rmsprop"}
     lr, momentum = optimizers.one_cycle_lr(0.02, 50), optimizers.one_cycle_momentum(50)
@@ -328,7 +328,7 @@ def test_one_cycle_of_learning_rate_and_momentum():
         check(found[i], expected[i], 1e-9, name)
 
 
-def test_learning_rate_set_during_the_run():
+def test_learning_rate_set_during_the_run_in_float64():
     transformation = optax.chain(
         optimizers.clip_grad_value(1e9),
         optimizers.param_groups(optimizers.adam(0.1), [("one", optimizers.sgd(0.2, momentum=0.9))]),
@@ -355,7 +355,7 @@ def test_learning_rate_set_during_the_run():
 
 
 @pytest.mark.usefixtures("torch_in_float64")
-def test_param_groups():
+def test_param_groups_in_float64():
     found = ours(
         [
             optimizers.param_groups(
@@ -383,7 +383,7 @@ def test_param_groups():
 
 
 @pytest.mark.usefixtures("torch_in_float64")
-def test_clipping_in_a_chain():
+def test_clipping_in_a_chain_in_float64():
     clips = {
         "norm 2": (optimizers.clip_grad_norm(1.0), (1.0, 2.0)),
         "norm 1": (optimizers.clip_grad_norm(1.0, 1), (1.0, 1)),

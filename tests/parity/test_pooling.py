@@ -95,7 +95,7 @@ def test_max_pool_passes_nan_on_and_its_gradient_back():
     check("MaxPool2d", inputs, 3, 2, 1)
 
 
-def test_arguments_come_in_torchs_order():
+def test_arguments_come_in_torchs_order_in_float64():
     inputs = np.random.default_rng(0).normal(size=(1, 2, 9, 9))
     check("MaxPool2d", inputs, 3, 1, 1, 2)
     check("AvgPool2d", inputs, 4, 3, 2, True, False, 3)
@@ -103,13 +103,13 @@ def test_arguments_come_in_torchs_order():
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 3, 4), (2, 3), (0, 3, 4, 5)])
-def test_flatten_equals_torch(shape):
+def test_flatten_equals_torch_in_float64(shape):
     inputs = np.random.default_rng(0).normal(size=shape)
     layouts = {"to_ours": images_last, "from_ours": images_first}
     check_layer(layers.Flatten(), torch.nn.Flatten(), inputs, **layouts)
 
 
-def test_flatten_lets_the_next_linear_keep_torchs_weights():
+def test_flatten_lets_the_next_linear_keep_torchs_weights_in_float64():
     theirs = torch.nn.Sequential(
         torch.nn.Conv2d(1, 3, 3), torch.nn.MaxPool2d(2), torch.nn.Flatten(), torch.nn.Linear(12, 5)
     ).double()
