@@ -20,6 +20,7 @@ from jaxnets.data.spec import (
     describe_examples,
     described,
     named,
+    same_structure,
     spec_of,
 )
 from jaxnets.data.streaming import Examples, StreamedSplit
@@ -224,10 +225,9 @@ class Dataset:
         """Raises unless a column is of the same shape and dtype in both splits."""
         train, test = (getattr(split.spec, column) for split in (self.train, self.test))
         argument = f"test {column}"
-        if jax.tree.structure(train) == jax.tree.structure(test):
-            pairs = zip(named(argument, train).items(), jax.tree.leaves(test), strict=False)
-        else:
-            pairs = [((argument, train), test)]
+        pairs = [((argument, train), test)]
+        if same_structure(train, test):
+            pairs = list(zip(named(argument, train).items(), jax.tree.leaves(test), strict=False))
         for (name, expected), spec in pairs:
             if spec != expected:
                 wanted = f"{described(expected)} for each example, as in train"

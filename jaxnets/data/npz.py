@@ -105,8 +105,8 @@ def _part(path: Path, inputs_name: str, inputs: Any, labels_name: str, labels: A
     if any(array.records is None for array in stored):
         streamed = "arrays in C order, in .npy files or by np.savez, which does not compress them"
         return Part(count, read, streamed)
-    records = jax.tree.map(lambda array: array.records, (inputs, labels))
-    return Part(count, read, RecordPairs(*records, as_inputs, as_labels))
+    records = [jax.tree.map(lambda x: x.records, column) for column in (inputs, labels)]
+    return Part(count, read, RecordPairs(records[0], records[1], as_inputs, as_labels))
 
 
 def _check(path: Path, inputs_name: str, inputs: Any, labels_name: str, labels: Any) -> int:

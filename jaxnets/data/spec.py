@@ -52,6 +52,12 @@ def map_named(function: Callable[[str, Any], Any], argument: str, column: Any) -
     return tuple(made) if isinstance(column, tuple) else made[0]
 
 
+def same_structure(column: Any, other: Any) -> bool:
+    """Whether two columns have arrays of the same names."""
+    structures: list[Any] = [jax.tree.structure(each) for each in (column, other)]
+    return bool(structures[0] == structures[1])
+
+
 def single(argument: str, column: Any) -> Any:
     """The array that a column is.
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from jaxnets.arrays import InputError, check_integer, describe, is_tensor, narrowed
-from jaxnets.data.spec import described, map_named, named, spec_of
+from jaxnets.data.spec import described, map_named, named, same_structure, spec_of
 
 _EXPECTED = "(input, label) for its number, or an input alone"
 
@@ -118,7 +118,7 @@ def stacked(what: str, columns: tuple[Any, ...], rows: np.ndarray) -> Any:
     """
     first = columns[0]
     for column, row in zip(columns, rows, strict=True):
-        if jax.tree.structure(column) != jax.tree.structure(first):
+        if not same_structure(column, first):
             expected = f"{described(first)}, as that of example {rows[0]}"
             raise InputError(f"{what} of example {row}", expected, described(column))
         pairs = zip(named(what, first).items(), jax.tree.leaves(column), strict=False)
