@@ -156,10 +156,17 @@ def augment(
 
 
 def applied(transform: Transform | None, x: Any) -> Any:
-    """What a transform that is not random makes of a batch of inputs; of None, the inputs.
+    """What a transform that is not random makes of a batch of inputs.
+
+    Args:
+        transform: any that takes no key and no labels; None changes nothing.
+        x: inputs [B, ...], or a tuple or dictionary of them.
+
+    Returns:
+        The inputs, transformed.
 
     Raises:
-        InputError: if it takes one array and is given several.
+        InputError: if the transform takes one array and is given several.
     """
     if transform is None:
         return x
