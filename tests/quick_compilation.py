@@ -7,6 +7,7 @@ context of each program.
 import functools
 import itertools
 import os
+import threading
 
 import jax
 from jax._src import compiler
@@ -25,7 +26,8 @@ def environment() -> dict[str, str]:
 
 def install() -> None:
     """Has this process compile so wherever most optimisations are off."""
-    mlir.make_ir_context = _shared(mlir.make_ir_context)
+    if hasattr(mlir, "make_ir_context"):
+        mlir.make_ir_context = _shared(mlir.make_ir_context)
     if not _known():
         return
     as_ever = compiler.get_compile_options
@@ -40,9 +42,12 @@ def install() -> None:
 
 
 def _shared(make):
-    """Has programs share contexts; a context keeps their constants, so that no one is kept long."""
-    uses, shared = itertools.count(), functools.lru_cache(maxsize=1)(lambda _: make())
-    return lambda: shared(next(uses) // 100)
+    """Has programs share contexts, each thread its own.
+
+    A context keeps the constants of its programs, so none is kept for long.
+    """
+    uses, shared = itertools.count(), functools.lru_cache(maxsize=1)(lambda *_: make())
+    return lambda: shared(threading.get_ident(), next(uses) // 100)
 
 
 @functools.cache

@@ -144,8 +144,8 @@ def test_a_run_goes_on_as_it_began(tmp_path):
     assert devices == ["2 × 2 × cpu", "2 × 2 × cpu", "3 × cpu"]
     assert "goes on with --model-devices 1 (was 2)\n" in done.stderr
     began = {
-        "devices": 4, "parallel": "shard_map", "model_devices": 2, "fsdp": True,
-        "accumulate": 2, "compute_dtype": "bfloat16",
+        "devices": 4, "model_devices": 2, "fsdp": True, "accumulate": 2,
+        "compute_dtype": "bfloat16",
     }  # fmt: skip
     assert json.loads((tmp_path / "x" / "begun.json").read_text())["computing"] == began
     assert json.loads((tmp_path / "x" / "run.json").read_text())["computing"] == {

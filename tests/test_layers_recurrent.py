@@ -1,5 +1,6 @@
 import inspect
 import math
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -99,22 +100,22 @@ def test_the_dtype_is_that_of_inputs_and_parameters(kind, dtype):
     assert {array.dtype for array in jax.tree.leaves(results)} == {jnp.dtype(dtype)}
 
 
+@cache
+def gradients(kind, remat):
+    layer = make(kind, 3, 4, num_layers=2, bidirectional=True, remat=remat)
+    graphdef, parameters = nnx.split(layer)
+
+    def run(parameters, x):
+        outputs, final = nnx.merge(graphdef, parameters)(x, lengths=np.array([3, 5]))
+        return jnp.sin(outputs).sum() + sum(jnp.cos(s).sum() for s in jax.tree.leaves(final))
+
+    return jax.jit(jax.value_and_grad(run, (0, 1)))(parameters, sequences())
+
+
 @pytest.mark.parametrize("kind", LAYERS)
 @pytest.mark.parametrize("remat", [2, 5, 9])  # of 5 steps: with a rest, one segment, none
 def test_segments_computed_again_are_the_same(kind, remat):
-    def gradients(remat):
-        layer = make(kind, 3, 4, num_layers=2, bidirectional=True, remat=remat)
-        graphdef, parameters = nnx.split(layer)
-
-        @jax.jit
-        def run(parameters, x):
-            outputs, final = nnx.merge(graphdef, parameters)(x, lengths=np.array([3, 5]))
-            return jnp.sin(outputs).sum() + sum(jnp.cos(s).sum() for s in jax.tree.leaves(final))
-
-        lowered = jax.jit(jax.value_and_grad(run, (0, 1)))
-        return lowered(parameters, sequences())
-
-    assert_trees_close(gradients(remat), gradients(None), rtol=1e-5, atol=1e-6)
+    assert_trees_close(gradients(kind, remat), gradients(kind, None), rtol=1e-5, atol=1e-6)
 
 
 def test_segments_keep_less():

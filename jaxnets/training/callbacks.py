@@ -154,8 +154,8 @@ class EarlyStopping(Callback):
     Args:
         patience: for how many epochs in a row there may be no new best; None never stops.
         min_delta: by how much a new best must exceed the old one.
-        metric: of an ``EpochRecord``, such as ``"test_loss"`` or ``"test_f1"``. One whose name ends in
-            loss, error or perplexity is better the smaller, any other the larger.
+        metric: of an ``EpochRecord``, such as ``"test_loss"`` or ``"test_f1"``. One whose name ends
+            in loss, error or perplexity is better the smaller, any other the larger.
         restore_best: whether the run ends with the model, the state and the test of its best
             epoch, stopped or not. The history keeps all epochs. While the run lasts, a second copy
             of the state is in memory.

@@ -291,12 +291,17 @@ def checked_feed(
         return feed(split, lambda columns: None, placement)
     objective = getattr(objective, "evaluation", objective)
     batch = as_batch(split, min(batch_of(split, batch_size), len(split)))
-    if isinstance(objective, Supervised):
-        checks = _of_supervised(name, objective, state, batch, class_names)
-    else:
-        run = functools.partial(_evaluated, objective)
-        checks = Checks(run, state, batch)
-    return feed(split, functools.partial(checks.check, name), placement)
+    if not isinstance(objective, Supervised):
+        checks = Checks(functools.partial(_evaluated, objective), state, batch)
+        return feed(split, functools.partial(checks.check, name), placement)
+    outputs = _outputs_of_supervised(name, objective, state, batch)
+    checks, labels = Checks(functools.partial(_evaluated, objective), state, batch), batch["labels"]
+    if hasattr(labels, "dtype") and (found := expected_probabilities(objective.loss, labels)):
+        checks.labels["labels"] = found
+    source = feed(split, functools.partial(checks.check, name), placement)
+    if hasattr(labels, "dtype"):
+        check_names(objective.loss, outputs, labels, class_names)
+    return source
 
 
 def batch_of(split: AnySplit, batch_size: int) -> int:
@@ -316,13 +321,12 @@ def _evaluated(objective: Objective, state: TrainState, batch: Any) -> Any:
     return evaluate_batch(objective, state, batch, np.int32(0))
 
 
-def _of_supervised(
-    name: str,
-    objective: Supervised,
-    state: TrainState,
-    batch: Any,
-    class_names: Sequence[str] | None,
-) -> Checks:
+def _outputs_of_supervised(name: str, objective: Supervised, state: TrainState, batch: Any) -> Any:
+    """The shapes of the model's outputs for a batch.
+
+    Raises:
+        InputError: if the transform or the model does not take it, or the loss not these outputs.
+    """
     inputs = batch["inputs"]
     got = ", ".join(describe(x) for x in jax.tree.leaves(inputs))
     if objective.transform is not None:
@@ -334,13 +338,7 @@ def _of_supervised(
     shapes = functools.partial(jax.eval_shape, lambda s, x: objective.outputs(s.model, x))
     outputs = called(f"{name}.inputs", "what the model takes", shapes, state, inputs, got=got)
     check_outputs(objective.loss, outputs)
-    checks = Checks(functools.partial(_evaluated, objective), state, batch)
-    labels = batch["labels"]
-    if hasattr(labels, "dtype"):
-        if (expected_labels := expected_probabilities(objective.loss, labels)) is not None:
-            checks.labels["labels"] = expected_labels
-        check_names(objective.loss, outputs, labels, class_names)
-    return checks
+    return outputs
 
 
 def check_model(model: Any) -> None:

@@ -8,7 +8,14 @@ import optax
 from flax import nnx
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import InputError, check_bool, check_positive, check_seed, shown
+from jaxnets.arrays import (
+    InputError,
+    check_bool,
+    check_function,
+    check_positive,
+    check_seed,
+    shown,
+)
 from jaxnets.data.dataset import AnySplit, Dataset
 from jaxnets.data.transforms import Augmentation, Transform
 from jaxnets.training.batching import Batching
@@ -28,7 +35,7 @@ from jaxnets.training.records import EpochRecord, TrainingRun
 from jaxnets.training.saving import Best, Journal, Saving, begin, keeper
 from jaxnets.training.seeds import Build, TrainingRuns, begun_members, stacked
 from jaxnets.training.state import TrainState, initialize
-from jaxnets.training.steps import Step, StepMetrics, check_step
+from jaxnets.training.steps import Step, StepMetrics, check_hashable, check_step
 
 
 def fit(
@@ -160,6 +167,9 @@ def fit(
     batching = Batching(
         data=data, batch_size=batch_size, shuffle=shuffle, drop_last=drop_last, buckets=buckets
     )
+    if evaluate is not None:
+        check_function("evaluate", evaluate, "a function of (model, batch, key)")
+        check_hashable("evaluate", evaluate)
     objective = evaluate or getattr(step, "evaluation", None)
     work = Work(step, objective, batching, epochs)
     listeners = Listeners(callbacks)

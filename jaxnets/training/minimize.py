@@ -189,7 +189,7 @@ def _filter(wrt: Any) -> Any:
     try:
         nnx.filterlib.to_predicate(wrt)
         hash(wrt)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         expected = "a hashable filter of nnx, or names of submodules"
         raise InputError("wrt", expected, shown(wrt)) from error
     return nnx.All(nnx.Param, wrt)

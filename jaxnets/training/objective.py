@@ -201,6 +201,7 @@ def supervised(
 
     Examples:
         >>> from jaxnets import losses, optimizers
+        >>> from jaxnets.training import minimize
         >>> step = minimize(supervised(losses.cross_entropy), optimizers.adam(1e-3))
     """
     check_loss(loss)

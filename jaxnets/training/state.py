@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_seed
+from jaxnets.arrays import InputError, check_seed, shown
 
 # Dropout is drawn from fold_in(key, step), and a step is an int32 from 0: none has this number.
 #: From fold_in(fold_in(key, this), step) the key of an objective is drawn.
@@ -79,6 +79,8 @@ def initialize(model: nnx.Module, step: Any, seed: int = 0) -> TrainState:
     """
     if not isinstance(model, nnx.Module):
         raise InputError("model", "an nnx.Module", model)
+    if not callable(getattr(type(step), "init", None)):
+        raise InputError("step", "a step, such as jaxnets.training.minimize makes", shown(step))
     check_seed("seed", seed)
     model = nnx.clone(model)
     nnx.pop(model, nnx.Intermediate)  # what was sown in calls before

@@ -158,9 +158,7 @@ def _check_step(step: Any, state: Any, batch: Any) -> None:
 
 def check_step(step: Any) -> None:
     """Raises unless a step is one."""
-    if isinstance(step, type) or not all(
-        callable(getattr(step, name, None)) for name in ("init", "apply")
-    ):
+    if not all(callable(getattr(type(step), name, None)) for name in ("init", "apply")):
         expected = "a step, such as jaxnets.training.minimize makes"
         raise InputError("step", expected, shown(step))
     check_hashable("step", step)
