@@ -454,8 +454,7 @@ def test_a_run_goes_on_with_the_metrics_of_half_an_epoch(run, tmp_path):
         np.testing.assert_array_equal(resumed.history[0].train[name], run.history[0].train[name])
 
 
-def test_metrics_of_an_objective_of_ones_own_are_put_together_from_parts():
-    run = train(metrics=None, epochs=1)
+def test_metrics_of_an_objective_of_ones_own_are_put_together_from_parts(run):
     outputs = predict(run.model, LOGITS)
     labels = np.linspace(99, 101, 31).astype(np.float32)[:, None] * np.ones((1, 4), np.float32)
     state = initialize(run.model, STEP)

@@ -23,7 +23,8 @@ from jaxnets.arrays import (
 from jaxnets.data.batching import epoch_plan
 from jaxnets.data.dataset import AnySplit, Draws, check_split
 from jaxnets.data.spec import column_spec, map_named
-from jaxnets.data.transforms import Transform, applied
+from jaxnets.data.transforms import Transform
+from jaxnets.data.transforms.compose import applied
 from jaxnets.metrics import Ratio
 from jaxnets.training.batches import Feed, ResidentFeed, cut, feed
 from jaxnets.training.checks import Checks, has_embeddings

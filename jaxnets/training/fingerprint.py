@@ -16,7 +16,7 @@ from flax import nnx
 from jaxnets.data.dataset import AnySplit, Dataset, Draws, Split
 from jaxnets.data.spec import column_spec, described
 from jaxnets.data.streaming import StreamedSplit
-from jaxnets.data.transforms import applied
+from jaxnets.data.transforms.compose import applied
 from jaxnets.layers import native
 from jaxnets.training.computation import digest, digest_of
 from jaxnets.training.epoch import evaluate_batch

@@ -20,11 +20,11 @@ from jaxnets.arrays import (
 from jaxnets.data.transforms import (
     Augmentation,
     Transform,
-    applied,
     augment,
     check_transforms,
     is_random,
 )
+from jaxnets.data.transforms.compose import applied
 from jaxnets.layers.native.gradients import in_reverse_alone
 from jaxnets.metrics import Mean, Metric, Ratio
 from jaxnets.training.counts import Count, counted, counter
