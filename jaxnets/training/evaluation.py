@@ -328,7 +328,9 @@ def _outputs_of_supervised(name: str, objective: Supervised, state: TrainState, 
     Raises:
         InputError: if the transform or the model does not take it, or the loss not these outputs.
     """
-    inputs = batch["inputs"]
+    inputs = batch.get("inputs")
+    if inputs is None:
+        raise InputError(name, "examples, as the loss takes (outputs, labels)", "none")
     got = ", ".join(describe(x) for x in jax.tree.leaves(inputs))
     if objective.transform is not None:
         expected = f"a function of a batch {got}"

@@ -72,7 +72,10 @@ class Minimize:
             submodule(model, "frozen", name)
         trained = nnx.split(model, self.wrt, ...)[1]
         if not jax.tree.leaves(trained):
-            raise InputError("wrt", "a filter of some of the model's parameters", shown(self.wrt))
+            parts = getattr(self.wrt, "predicates", ())
+            names = [", ".join(part.names) for part in parts if isinstance(part, Within)]
+            got = names[0] if names else shown(self.wrt)
+            raise InputError("wrt", "what has parameters of the model that are not frozen", got)
         return self.optimizer.init(trained)
 
     def apply(

@@ -57,9 +57,10 @@ def measure(
         The loss, and all that was measured by name, ``"loss"`` included.
 
     Raises:
-        InputError: if the loss is no floating-point scalar, or a metric is none.
+        InputError: if the objective fails, the loss is no floating-point scalar, or a metric is
+            none.
     """
-    made = objective(model, batch, key)
+    made = called("objective", _EXPECTED, objective, model, batch, key)
     loss, metrics = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
     check_scalar("objective", _EXPECTED, loss)
     if not isinstance(metrics, Mapping):
@@ -134,8 +135,9 @@ class Supervised:
 
     def augmented(self, batch: Batch, key: jax.Array) -> Batch:
         """A batch as training sees it; the key decides the draws."""
-        if "labels" not in batch:
-            raise InputError("data", "labels, as the loss takes (outputs, labels)", "none")
+        for name in ("inputs", "labels"):
+            if name not in batch:
+                raise InputError("data", f"{name}, as the loss takes (outputs, labels)", "none")
         if self.augment is None:
             return batch
         inputs, labels = augment(self.augment, batch["inputs"], batch["labels"], key)

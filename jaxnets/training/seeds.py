@@ -29,7 +29,7 @@ from jaxnets.training.batching import Batching
 from jaxnets.training.evaluation import check_model
 from jaxnets.training.loop import Member, NonFiniteLossError
 from jaxnets.training.minimize import Minimize
-from jaxnets.training.records import Timings, TrainingRun
+from jaxnets.training.records import Timings, TrainingRun, check_metric
 from jaxnets.training.saving import Journal
 from jaxnets.training.state import TrainState, initialize
 from jaxnets.training.steps import Step
@@ -133,6 +133,8 @@ class TrainingRuns:
 
     def _results(self) -> list[str]:
         kinds = {"test accuracy": (self.accuracy, ".2%"), "test loss": (self.loss, ".4f")}
+        if self.loss is None:
+            kinds = {"train loss": (self.summary("train_loss"), ".4f")}
         found = [f"{k} {s.in_words(form)}" for k, (s, form) in kinds.items() if s is not None]
         return found + ([f"{len(self.diverged)} diverged"] if self.diverged else [])
 
@@ -144,12 +146,28 @@ class TrainingRuns:
     @property
     def accuracy(self) -> Summary | None:
         """Of the test accuracies; None for regression, or if all have diverged."""
-        return Summary.of(member.test.accuracy for member in self._sound)
+        return self._of_tests(lambda test: test.accuracy)
 
     @property
     def loss(self) -> Summary | None:
-        """Of the test losses; None if all have diverged."""
-        return Summary.of(member.test.loss for member in self._sound)
+        """Of the test losses; None without a test split, or if all have diverged."""
+        return self._of_tests(lambda test: test.loss)
+
+    def summary(self, metric: str) -> Summary | None:
+        """Of any metric that is one number, after the last epoch.
+
+        Args:
+            metric: its whole name, such as ``"test_f1"``.
+
+        Returns:
+            The summary of the members that have not diverged; None if it was not measured.
+        """
+        values = [member.epoch.value(check_metric(metric)) for member in self._sound]
+        return Summary.of(value for value in values if not np.ndim(value))
+
+    def _of_tests(self, value: Callable[[Any], float | None]) -> Summary | None:
+        tests = [member.test for member in self._sound if member.test is not None]
+        return Summary.of(map(value, tests))
 
     @property
     def by_learning_rate(self) -> dict[float | None, "TrainingRuns"]:
