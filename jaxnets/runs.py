@@ -596,7 +596,9 @@ def _spec(spec: Any) -> Any:
     """The shape and dtype of an example's arrays."""
     if isinstance(spec, list):
         return tuple(_spec(part) for part in spec)
-    if not isinstance(spec.get("shape"), list):
+    if not isinstance(spec, dict):
+        raise InputError("inputs", "a shape and dtype, or those of several arrays", spec)
+    if isinstance(spec.get("shape", {}), dict):
         return {name: _spec(part) for name, part in spec.items()}
     shape = [check_integer("shape", size, least=0) for size in spec["shape"]]
     dtype = np.dtype(spec["dtype"])
