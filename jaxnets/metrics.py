@@ -1,7 +1,8 @@
 """How good the outputs are: counts that can be added up over batches and divided once."""
 
 import dataclasses
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +23,8 @@ class Metric(Protocol):
     """What one batch adds to a metric: a pytree of arrays, and how those of many are combined.
 
     A training step returns one of these for each name. A number stands for ``Mean``, a pair
-    (total, count) for ``Ratio``.
+    (total, count) for ``Ratio``. The arrays of several parts of a batch are added up, unless the
+    metric has a method ``combined``, which makes one metric of those of parts [parts, …].
     """
 
     def over(self) -> Any:
@@ -52,6 +54,12 @@ class Mean:
         """The mean over the examples of all batches."""
         return _number(_average(self.value, self.count))
 
+    def combined(self) -> "Mean":
+        """One mean, where each array has those of several parts of a batch, [parts, …]."""
+        value, count = jnp.asarray(self.value), jnp.asarray(self.count)
+        shares = (count / count.sum()).astype(value.dtype)
+        return Mean((value * _alongside(shares, value)).sum(axis=0), count.sum())
+
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +79,31 @@ class Ratio:
         total, count = (_sum(part) for part in (self.total, self.count))
         with np.errstate(divide="ignore", invalid="ignore"):
             return _number(np.asarray(total / count))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class FromSums:
+    """A function of sums over all batches, such as a precision.
+
+    Attributes:
+        sums: what the batch adds, arrays of any shape.
+        function: makes the metric of the sums, NumPy arrays. A function of a module, so that the
+            same metric is the same program.
+    """
+
+    sums: tuple[Any, ...]
+    function: Callable[..., Any] = dataclasses.field(metadata={"static": True})
+
+    def over(self) -> Any:
+        """The function's value for the sums over all batches."""
+        with np.errstate(all="ignore"):
+            return _number(np.asarray(self.function(*map(_sum, self.sums))))
+
+
+def _alongside(weights: Any, values: Any) -> Any:
+    """Weights [batches] with as many axes as the values [batches, …]."""
+    return weights.reshape(-1, *(1,) * (values.ndim - 1))
 
 
 def _sum(array: Any) -> Any:
@@ -130,12 +163,9 @@ def _right(outputs: ArrayLike, labels: ArrayLike, threshold: float = 0.5) -> jax
     """Which examples are classified as labelled: [B, ...]."""
     outputs, labels = as_array("outputs", outputs), as_array("labels", labels)
     threshold = check_number("threshold", threshold, finite=False)
-    same = outputs.shape == labels.shape and (outputs.ndim == 1 or outputs.shape[-1:] == (1,))
-    if same or outputs.shape == (*labels.shape, 1):
+    if _is_single(outputs, labels):
         return (outputs.reshape(labels.shape) >= threshold).astype(labels.dtype) == labels
-    if labels.shape == outputs.shape and jnp.issubdtype(labels.dtype, jnp.floating):
-        labels = jnp.argmax(labels, axis=-1)
-    labels = _class_labels(outputs, labels)
+    labels = _class_labels(outputs, _likeliest(outputs, labels))
     return jnp.argmax(outputs, axis=-1).astype(labels.dtype) == labels
 
 
@@ -265,3 +295,437 @@ def _mask(shape: tuple[int, ...], where: ArrayLike | None) -> jax.Array:
 
 def _count(right: jax.Array, where: ArrayLike | None) -> jax.Array:
     return jnp.sum(right & _mask(right.shape, where), dtype=jnp.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Measure:
+    """A function of (outputs, labels) with its settings: equal ones are the same program."""
+
+    function: Callable[..., Metric]
+    settings: tuple[tuple[str, Any], ...]
+
+    def __call__(self, outputs: ArrayLike, labels: ArrayLike) -> Metric:
+        """What a batch adds to the metric."""
+        return self.function(outputs, labels, **dict(self.settings))
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings)
+        return f"{self.function.__name__.lstrip('_')}({settings})"
+
+
+def _measure(function: Callable[..., Metric], **settings: Any) -> _Measure:
+    if "num_classes" in settings and settings["num_classes"] is not None:
+        settings["num_classes"] = check_positive("num_classes", settings["num_classes"])
+    if "threshold" in settings and settings["threshold"] is not None:
+        settings["threshold"] = check_number("threshold", settings["threshold"])
+    if "ignore_index" in settings:
+        settings["ignore_index"] = check_integer("ignore_index", settings["ignore_index"])
+    return _Measure(function, tuple(settings.items()))
+
+
+#: What ``fit``, ``supervised`` and ``evaluate`` take: (outputs, labels) → ``Metric``.
+Measure = Callable[[Any, Any], Metric]
+
+
+def top_k(k: int, *, ignore_index: int = -100) -> Measure:
+    """The share of examples whose label is among the k largest outputs.
+
+    Args:
+        k: from 1 to the number of classes.
+        ignore_index: a label that is not counted.
+
+    Returns:
+        A function of outputs, scores [B, ..., C], and labels, classes [B, ...] or probabilities
+        [B, ..., C], of which the largest counts.
+
+    Raises:
+        InputError: if an argument is bad; by the function, for shapes that do not fit.
+
+    Examples:
+        >>> measure = top_k(2)
+        >>> measure(jnp.array([[0.7, 0.2, 0.1], [0.6, 0.3, 0.1]]), jnp.array([1, 2])).total
+        Array(1, dtype=int32)
+        >>> measure == top_k(2)
+        True
+    """
+    return _measure(_top_k, k=check_positive("k", k), ignore_index=ignore_index)
+
+
+def _top_k(outputs: ArrayLike, labels: ArrayLike, k: int, ignore_index: int) -> Metric:
+    outputs = as_array("outputs", outputs)
+    labels = _class_labels(outputs, _likeliest(outputs, labels))
+    where = labels != ignore_index
+    return Ratio(top_k_correct(outputs, labels, k, where=where), jnp.sum(where, dtype=jnp.int32))
+
+
+def per_class_accuracy(
+    num_classes: int, *, threshold: float | None = None, ignore_index: int = -100
+) -> Measure:
+    """The share of each class's examples that are classified as labelled: its recall.
+
+    Args:
+        num_classes: how many classes there are.
+        threshold: see ``precision``.
+        ignore_index: a label that is not counted.
+
+    Returns:
+        A function as of ``precision``. The metric is an array [num_classes], NaN for a class
+        without examples.
+
+    Raises:
+        InputError: see ``precision``.
+    """
+    return _measure(
+        _per_class_accuracy,
+        num_classes=check_positive("num_classes", num_classes),
+        threshold=threshold,
+        ignore_index=ignore_index,
+    )
+
+
+def _per_class_accuracy(outputs: ArrayLike, labels: ArrayLike, **settings: Any) -> Metric:
+    right, _, labelled = _counts_by_class(outputs, labels, **settings)
+    return Ratio(right, labelled)
+
+
+def confusion(
+    num_classes: int, *, threshold: float | None = None, ignore_index: int = -100
+) -> Measure:
+    """How often each class, the row, was taken for each class, the column.
+
+    Args:
+        num_classes: how many classes there are.
+        threshold: see ``precision``.
+        ignore_index: a label that is not counted.
+
+    Returns:
+        A function as of ``precision``. The metric is an array of counts
+        [num_classes, num_classes] over all examples.
+
+    Raises:
+        InputError: see ``precision``.
+    """
+    return _measure(
+        _confusion,
+        num_classes=check_positive("num_classes", num_classes),
+        threshold=threshold,
+        ignore_index=ignore_index,
+    )
+
+
+def _confusion(outputs: ArrayLike, labels: ArrayLike, num_classes: int, **settings: Any) -> Metric:
+    decided = _decided(outputs, labels, num_classes, **settings)
+    counts = confusion_matrix(decided.predicted, decided.labels, num_classes, where=decided.where)
+    return FromSums((counts,), _itself)
+
+
+def _itself(counts: np.ndarray) -> np.ndarray:
+    return counts
+
+
+def precision(
+    num_classes: int | None = None, *, threshold: float | None = None, ignore_index: int = -100
+) -> Measure:
+    """The share of the predictions of a class that are right; 0 where there is none.
+
+    Args:
+        num_classes: None for two classes, of which class 1 is measured. With a number of classes
+            each is measured, and the metric is the mean over those that occur among the labels or
+            the predictions.
+        threshold: from which a single output is of class 1: 0.0 for logits, 0.5 for
+            probabilities. Needed for a single output only; with several outputs an example is of
+            the class with the largest.
+        ignore_index: a label that is not counted.
+
+    Returns:
+        A function of outputs, scores [B, ..., C], or [B] or [B, ..., 1] for a single output; and
+        labels, classes [B, ...] or probabilities [B, ..., C], of which the largest counts.
+
+    Raises:
+        InputError: if an argument is bad; by the function, for shapes that do not fit, another
+            number of classes, and a single output without a threshold.
+
+    scikit-learn: ``precision_score(labels, predictions, zero_division=0)``, with
+    ``average="macro"`` for several classes.
+    """
+    return _score(_precision, num_classes, threshold, ignore_index)
+
+
+def recall(
+    num_classes: int | None = None, *, threshold: float | None = None, ignore_index: int = -100
+) -> Measure:
+    """The share of the examples of a class that are classified so; 0 where there is none.
+
+    Args:
+        num_classes: see ``precision``.
+        threshold: see ``precision``.
+        ignore_index: a label that is not counted.
+
+    Returns:
+        A function as of ``precision``.
+
+    Raises:
+        InputError: see ``precision``.
+
+    scikit-learn: ``recall_score``, as ``precision``.
+    """
+    return _score(_recall, num_classes, threshold, ignore_index)
+
+
+def f1(
+    num_classes: int | None = None, *, threshold: float | None = None, ignore_index: int = -100
+) -> Measure:
+    """The harmonic mean of a class's precision and recall; 0 where both are.
+
+    Args:
+        num_classes: see ``precision``.
+        threshold: see ``precision``.
+        ignore_index: a label that is not counted.
+
+    Returns:
+        A function as of ``precision``.
+
+    Raises:
+        InputError: see ``precision``.
+
+    scikit-learn: ``f1_score``, as ``precision``.
+    """
+    return _score(_f1, num_classes, threshold, ignore_index)
+
+
+def _score(
+    function: Callable[..., Metric],
+    num_classes: int | None,
+    threshold: float | None,
+    ignore_index: int,
+) -> Measure:
+    return _measure(
+        function, num_classes=num_classes, threshold=threshold, ignore_index=ignore_index
+    )
+
+
+def _precision(outputs: ArrayLike, labels: ArrayLike, **settings: Any) -> Metric:
+    return FromSums(_counts_by_class(outputs, labels, **settings), _precision_of)
+
+
+def _recall(outputs: ArrayLike, labels: ArrayLike, **settings: Any) -> Metric:
+    return FromSums(_counts_by_class(outputs, labels, **settings), _recall_of)
+
+
+def _f1(outputs: ArrayLike, labels: ArrayLike, **settings: Any) -> Metric:
+    return FromSums(_counts_by_class(outputs, labels, **settings), _f1_of)
+
+
+def _precision_of(right: Any, predicted: Any, labelled: Any) -> Any:
+    return _macro(right, predicted, predicted + labelled)
+
+
+def _recall_of(right: Any, predicted: Any, labelled: Any) -> Any:
+    return _macro(right, labelled, predicted + labelled)
+
+
+def _f1_of(right: Any, predicted: Any, labelled: Any) -> Any:
+    return _macro(2 * right, predicted + labelled, predicted + labelled)
+
+
+def _macro(part: np.ndarray, whole: np.ndarray, occurring: np.ndarray) -> np.ndarray:
+    """Ratios, 0 for a whole of 0; of several, the mean over the classes that occur."""
+    ratios = np.where(whole == 0, 0.0, part / np.maximum(whole, 1))
+    if not ratios.ndim:
+        return ratios
+    return np.asarray(ratios[occurring > 0].mean() if occurring.any() else 0.0)
+
+
+class _Decided(NamedTuple):
+    """Examples with a class each.
+
+    Attributes:
+        predicted: the class by the outputs, int32 [B, ...].
+        labels: the class by the labels, integers [B, ...].
+        where: False for examples whose label is to be ignored, [B, ...].
+    """
+
+    predicted: jax.Array
+    labels: jax.Array
+    where: jax.Array
+
+
+def _decided(
+    outputs: ArrayLike,
+    labels: ArrayLike,
+    num_classes: int,
+    threshold: float | None,
+    ignore_index: int,
+) -> _Decided:
+    outputs, labels = as_array("outputs", outputs), as_array("labels", labels)
+    if _is_single(outputs, labels):
+        if threshold is None:
+            expected = "0.0 for logits or 0.5 for probabilities, as there is a single output"
+            raise InputError("threshold", expected, threshold)
+        scores = outputs.reshape(labels.shape)
+        classes, predicted = 2, (scores >= threshold).astype(jnp.int32)
+        labels = labels.astype(jnp.int32)
+    else:
+        labels = _class_labels(outputs, _likeliest(outputs, labels))
+        classes, predicted = outputs.shape[-1], jnp.argmax(outputs, axis=-1).astype(jnp.int32)
+    if classes != num_classes:
+        given = None if num_classes == 2 else num_classes
+        raise InputError("num_classes", f"{classes}, as many as the model tells apart", given)
+    return _Decided(predicted, labels, labels != ignore_index)
+
+
+def _counts_by_class(
+    outputs: ArrayLike, labels: ArrayLike, num_classes: int | None, **settings: Any
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Right predictions, predictions and labels of each class [num_classes]; None: of class 1."""
+    predicted, labels, where = _decided(outputs, labels, num_classes or 2, **settings)
+    right = where & (predicted == labels)
+    classes = jnp.arange(num_classes or 2)[None]
+
+    def count(found: jax.Array, among: jax.Array) -> jax.Array:
+        of_class = (found.reshape(-1, 1) == classes) & among.reshape(-1, 1)
+        counts = jnp.sum(of_class, axis=0, dtype=jnp.int32)
+        return counts if num_classes else counts[1]
+
+    return count(labels, right), count(predicted, where), count(labels, where)
+
+
+def _is_single(outputs: jax.Array, labels: jax.Array) -> bool:
+    """Whether a single output tells two classes apart."""
+    same = outputs.shape == labels.shape and (outputs.ndim == 1 or outputs.shape[-1:] == (1,))
+    return same or outputs.shape == (*labels.shape, 1)
+
+
+def _likeliest(outputs: jax.Array, labels: ArrayLike) -> jax.Array:
+    """The labels; of probabilities in the outputs' shape, the class of the largest."""
+    labels = as_array("labels", labels)
+    probabilities = jnp.issubdtype(labels.dtype, jnp.floating)
+    if probabilities and labels.shape == outputs.shape and outputs.ndim:
+        return jnp.argmax(labels, axis=-1)
+    return labels
+
+
+def perplexity(*, ignore_index: int = -100) -> Measure:
+    """The exponential of the mean cross-entropy over all labels.
+
+    Args:
+        ignore_index: a label that is not counted.
+
+    Returns:
+        A function of outputs, logits [B, ..., C], and labels, classes [B, ...] or probabilities
+        [B, ..., C].
+
+    Raises:
+        InputError: if an argument is bad; by the function, for shapes that do not fit.
+    """
+    return _measure(_perplexity, ignore_index=ignore_index)
+
+
+def _perplexity(outputs: ArrayLike, labels: ArrayLike, ignore_index: int) -> Metric:
+    outputs, labels = as_array("outputs", outputs), as_array("labels", labels)
+    logs = jax.nn.log_softmax(outputs.astype(jnp.promote_types(outputs.dtype, jnp.float32)))
+    if jnp.issubdtype(labels.dtype, jnp.floating) and labels.shape == outputs.shape:
+        total, count = -jnp.sum(labels * logs), jnp.int32(labels.size // labels.shape[-1])
+        return FromSums((total, count), _exponential_of_mean)
+    labels = _class_labels(outputs, labels)
+    where = labels != ignore_index
+    chosen = jax.nn.one_hot(labels, outputs.shape[-1], dtype=bool)
+    # a label that is no class chooses no output: NaN, as in the loss
+    entropies = jnp.where(chosen.any(-1), -jnp.sum(jnp.where(chosen, logs, 0), -1), jnp.nan)
+    total = jnp.sum(jnp.where(where, entropies, 0))
+    return FromSums((total, jnp.sum(where, dtype=jnp.int32)), _exponential_of_mean)
+
+
+def _exponential_of_mean(total: Any, count: Any) -> Any:
+    return np.exp(total / count)
+
+
+def mean_absolute_error() -> Measure:
+    """The mean of |output - label| over all numbers.
+
+    Returns:
+        A function of outputs [B, ...] and labels in their shape, or [B] for outputs [B, 1].
+
+    Raises:
+        InputError: by the function, for shapes that differ.
+
+    scikit-learn: ``mean_absolute_error(labels, outputs)``.
+    """
+    return _measure(_mean_absolute_error)
+
+
+def _mean_absolute_error(outputs: ArrayLike, labels: ArrayLike) -> Metric:
+    outputs, labels = _values(outputs, labels)
+    return Ratio(jnp.sum(jnp.abs(outputs - labels)), jnp.int32(labels.size))
+
+
+def r_squared() -> Measure:
+    """The coefficient of determination: 1 - Σ(y - ŷ)² / Σ(y - mean of y)², over all examples.
+
+    Of several outputs it is the mean of each one's. Where the labels are all alike it is 1 for
+    outputs that are exactly right and otherwise 0; it is NaN of fewer than two examples.
+
+    Returns:
+        A function of outputs ŷ [B, ...] and labels y in their shape, or [B] for outputs [B, 1].
+
+    Raises:
+        InputError: by the function, for shapes that differ.
+
+    scikit-learn: ``r2_score(labels, outputs)``.
+    """
+    return _measure(_r_squared)
+
+
+def _r_squared(outputs: ArrayLike, labels: ArrayLike) -> Metric:
+    outputs, labels = (x.reshape(len(x), -1) for x in _values(outputs, labels))
+    mean = labels.mean(axis=0, keepdims=True)
+    squares = (jnp.sum(jnp.square(x), axis=0) for x in (labels - mean, outputs - labels))
+    return _Determination(jnp.int32(len(labels)), mean[0], *squares)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class _Determination:
+    """What ``r_squared`` is computed from; squares about a batch's own mean stay exact in float32.
+
+    Attributes:
+        count: examples.
+        mean: of the labels, [outputs].
+        spread: squares of the labels about their mean, [outputs].
+        residual: squares of the errors, [outputs].
+    """
+
+    count: Any
+    mean: Any
+    spread: Any
+    residual: Any
+
+    def combined(self) -> "_Determination":
+        """Of all examples, where each array has those of several batches, [batches, …]."""
+        weights = _alongside(self.count.astype(self.mean.dtype), self.mean)
+        total = self.count.sum()
+        mean = (weights * self.mean).sum(axis=0) / weights.sum().clip(1)
+        between = (weights * (self.mean - mean[None]) ** 2).sum(axis=0)
+        spread = self.spread.sum(axis=0) + between
+        return _Determination(total, mean, spread, self.residual.sum(axis=0))
+
+    def over(self) -> float:
+        """The mean over the outputs."""
+        whole = jax.tree.map(np.float64, self).combined()
+        if whole.count < 2:
+            return float("nan")
+        alike = np.where(whole.residual == 0, 1.0, 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            each = np.where(whole.spread == 0, alike, 1 - whole.residual / whole.spread)
+        return float(each.mean())
+
+
+def _values(outputs: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """Outputs and labels of one shape, in float32 or wider."""
+    outputs, labels = as_array("outputs", outputs), as_array("labels", labels)
+    if outputs.shape == (*labels.shape, 1):
+        labels = labels[..., None]
+    if not outputs.ndim or outputs.shape != labels.shape:
+        raise InputError("labels", f"the outputs' shape {outputs.shape}", describe(labels))
+    wide = jnp.promote_types(jnp.result_type(outputs, labels), jnp.float32)
+    return outputs.astype(wide), labels.astype(wide)

@@ -33,6 +33,7 @@ from jaxnets.data import (
     Transform,
     load,
 )
+from jaxnets.data.spec import single
 from jaxnets.data.text import TextDataset
 from jaxnets.losses import LOSSES
 from jaxnets.models import MODELS
@@ -590,7 +591,7 @@ def _features(said: Any, usual: Any, ends: tuple[int, int | None]) -> Any:
 
 def _entering(recipe: Recipe, data: Dataset) -> tuple[int, ...]:
     """The shape of an example as it goes into the network."""
-    spec = data.spec.inputs
+    spec = single(f"inputs of {data.name}", data.spec.inputs)
     means = recipe.normalize and recipe.normalize[0]
     if isinstance(means, tuple | list) and len(means) not in (1, *spec.shape[-1:]):
         expected = f"one mean and standard deviation, or one for each channel of {describe(spec)}"
@@ -602,13 +603,14 @@ def _entering(recipe: Recipe, data: Dataset) -> tuple[int, ...]:
 
 def _leaving(recipe: Recipe, data: Dataset) -> int | None:
     """How many values the network is to give for an example; None if that cannot be known."""
-    shape, classes = data.spec.labels.shape, _num_classes(data)
+    labels = single(f"labels of {data.name}", data.spec.labels)
+    shape, classes = labels.shape, _num_classes(data)
     if recipe.loss in _OF_TWO_CLASSES and classes is not None:
         if math.prod(shape) == 1 and classes > 2:
             expected = f"two classes, for the loss {recipe.loss} (cross-entropy takes more)"
             raise InputError(f"labels of {data.name}", expected, f"{classes} classes")
         return math.prod(shape)
-    return math.prod(shape) if data.spec.labels.dtype.kind == "f" else classes
+    return math.prod(shape) if labels.dtype.kind == "f" else classes
 
 
 def _num_classes(data: Dataset) -> int | None:

@@ -28,6 +28,7 @@ from jaxnets.arrays import (
 )
 from jaxnets.data import Dataset, Standardizer, TableEncoder, Transform, image_files
 from jaxnets.data.loading import path_of
+from jaxnets.data.spec import described
 from jaxnets.data.survey import border_brightness, is_image
 from jaxnets.data.text import TextEncoder
 from jaxnets.data.transforms.record import make_transform
@@ -354,7 +355,8 @@ class SavedRun:
         model: the trained model, in evaluation mode.
         classifies: whether its outputs are classes.
         class_names: the name of each class, or None.
-        inputs: the shape and dtype of one example; None if the record does not say.
+        inputs: the shape and dtype of one example, or a tuple or dictionary of them; None if the
+            record does not say.
         encoder: makes a text the network's input; None if it takes no text.
         labels_scaler: its ``inverse`` brings outputs to the labels' units; None if they are in
             those.
@@ -372,7 +374,7 @@ class SavedRun:
     model: nnx.Module
     classifies: bool
     class_names: tuple[str, ...] | None
-    inputs: jax.ShapeDtypeStruct | None
+    inputs: Any
     encoder: TextEncoder | None
     labels_scaler: Standardizer | None = None
     background: float | None = None
@@ -388,7 +390,7 @@ class SavedRun:
         if self.recipe is not None:
             lines.append(f"recipe {self.recipe.name}")
         if self.inputs is not None:
-            lines.append(f"inputs {describe(self.inputs)}")
+            lines.append(f"inputs {described(self.inputs)}")
         if self.class_names is not None:
             lines.append(f"{len(self.class_names)} classes: {shortened(self.class_names)}")
         if self.history:
@@ -555,7 +557,9 @@ def _check_sizes(options: Mapping[str, Any], weights: Path) -> None:
 
 
 def _accuracy(record: dict[str, Any]) -> float | None:
-    found = record["test_accuracy"]
+    """The share of correct predictions in the test; without one, in the last epoch's training."""
+    tested = "test_loss" in record
+    found = record["test_accuracy"] if tested else record["history"][-1]["train_accuracy"]
     return None if found is None else check_number("test_accuracy", found, least=0, most=1)
 
 
@@ -582,11 +586,20 @@ def _class_names(record: dict[str, Any]) -> tuple[str, ...] | None:
     return tuple(names)
 
 
-def _inputs(record: dict[str, Any]) -> jax.ShapeDtypeStruct | None:
+def _inputs(record: dict[str, Any]) -> Any:
     """What one example is; the records of older runs do not say."""
     spec = record.get("inputs")
-    if spec is None:
-        return None
+    return None if spec is None else _spec(spec)
+
+
+def _spec(spec: Any) -> Any:
+    """The shape and dtype of an example's arrays."""
+    if isinstance(spec, list):
+        return tuple(_spec(part) for part in spec)
+    if not isinstance(spec, dict):
+        raise InputError("inputs", "a shape and dtype, or those of several arrays", spec)
+    if isinstance(spec.get("shape", {}), dict):
+        return {name: _spec(part) for name, part in spec.items()}
     shape = [check_integer("shape", size, least=0) for size in spec["shape"]]
     dtype = np.dtype(spec["dtype"])
     if dtype.kind not in "buif":
@@ -647,7 +660,7 @@ def open_image(
         ValueError: if the file is no image, or if the examples are no images.
     """
     if not is_image(spec):
-        raise InputError("image", "a run on images", f"a run on examples {describe(spec)}")
+        raise InputError("image", "a run on images", f"a run on examples {described(spec)}")
     height, width, channels = spec.shape
     pixels = image_files.read_image(path, (height, width, channels), fit=True)
     if invert is None:

@@ -103,6 +103,7 @@ GOOD = {
     **dict.fromkeys(["CutMix", "Mixup"], (1, 3)),
     **dict.fromkeys(["CenterCrop", "RandomCrop", "Resize", "OneHot", "Pad", "Rotate"], (3,)),
     **dict.fromkeys(["RandomAffine", "RandomRotation"], (3,)),
+    "OnColumn": (0, data.ToFloat()),
     "TransformerEncoder": (layers.TransformerEncoderLayer(4, 2, **DRAWN), 1),
     "exponential_lr": (0.1, 0.9),
     "lambda_lr": (0.1, lambda count: 1.0),
@@ -192,6 +193,7 @@ GOOD = {
     **dict.fromkeys(["cross_entropy", "nll_loss"], (OUTPUTS, CLASSES)),
     **dict.fromkeys(["correct", "correct_logits", "accuracy"], (OUTPUTS, CLASSES)),
     "top_k_correct": (OUTPUTS, CLASSES, 2),
+    **dict.fromkeys(["top_k", "per_class_accuracy", "confusion"], (3,)),
     "confusion_matrix": (OUTPUTS, CLASSES, 3),
     "cross_entropy_of_probabilities": (jnp.full((4, 3), 0.3), CLASSES),
     "binary_cross_entropy": (jnp.full(3, 0.5), jnp.ones(3)),
@@ -229,6 +231,7 @@ RECORDS = {
     "EpochRecord",
     "Evaluation",
     "Examples",
+    "FromSums",
     "InputError",
     "Interrupted",
     "Joined",
@@ -362,7 +365,7 @@ def test_a_bad_value_is_refused_in_one_short_sentence(path, no_work):
 
 SETTINGS = re.compile(r"jaxnets\.(layers|optimizers|models|data\.transforms|initializers)\.")
 #: Functions of what is no setting, whose arguments other tests try.
-OF_ARRAYS = re.compile(r"adjust_|augment|check_transforms|flatten|is_random|learning_rate")
+OF_ARRAYS = re.compile(r"adjust_|augment|check_transforms|flatten|is_random|learning_rate|OnColumn")
 SIMPLE = {bool: [1, None, np.ones(2, bool)], float: [None, True, 1j, np.ones(2)]}
 SIMPLE[int] = [None, True, 1.5, np.ones(2, int)]
 
@@ -411,6 +414,7 @@ CALLED = {
     "RandomHorizontalFlip": (PIXELS, jax.random.key(0)),
     **dict.fromkeys(["CutMix", "Mixup"], (PIXELS, jnp.zeros(2, jnp.int32), jax.random.key(0))),
     "OneHot": (jnp.zeros(2, jnp.int32),),
+    "OnColumn": ((PIXELS,),),
     "Tokenizer": ("a b",),
     "TextEncoder": (["a b"],),
     "TableEncoder": ([{"size": 1}],),

@@ -310,7 +310,17 @@ def test_an_npz_file_of_one_split_and_of_channels_first(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"x_train": np.zeros(3)}, "expected labels beside x_train, got x_train"),
+        (
+            {"x_train": np.zeros(3), "classes": np.zeros(3)},
+            "expected labels beside x_train, got x_train, classes",
+        ),
+        ({"x_train": np.zeros(3), "y_test": np.zeros(3)}, "expected labels beside x_train, got x"),
+        (
+            {"x.a": np.zeros(3), "x.b": np.zeros(2), "y": np.zeros(3)},
+            r"as many inputs in x.b as inputs in x.a, got float64\[2\] and float64\[3\]",
+        ),
+        ({"x.a": np.zeros(3), "x": np.zeros(3)}, "expected x, or x.… alone, got x.a, x"),
+        ({"x": np.zeros(3), "y.a": np.array(["a"] * 3)}, "expected numbers in y.a, got <U1"),
         ({"y_test": np.zeros(3)}, "expected inputs beside y_test, got y_test"),
         ({"weights": np.zeros(3)}, "expected arrays such as x_train.* got weights"),
         (

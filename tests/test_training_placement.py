@@ -50,7 +50,7 @@ def all_on_devices(count, head, cases):
 NETWORKS = """
     import jax.numpy as jnp, numpy as np
     from flax import nnx
-    from jaxnets import fit, layers, losses, optimizers
+    from jaxnets import fit, layers, losses, metrics, optimizers
     from jaxnets.data import Dataset, Split, StreamedSplit
     from jaxnets.models import MLP, LeNet, RecurrentClassifier
 
@@ -74,6 +74,12 @@ NETWORKS = """
         np.testing.assert_allclose(shared.test.loss, alone.test.loss, rtol=1e-12)
         assert (shared.test.correct, shared.test.total) == (alone.test.correct, alone.test.total)
         assert shared.history[0].train_accuracy == alone.history[0].train_accuracy
+        for one, other in zip(alone.history, shared.history):
+            for part in ("train", "test"):
+                of_one, of_other = getattr(one, part), getattr(other, part)
+                assert of_one.keys() == of_other.keys()
+                for name in of_one:
+                    np.testing.assert_allclose(of_other[name], of_one[name], rtol=1e-9)
         np.testing.assert_allclose(shared.history[0].train_loss, alone.history[0].train_loss)
         for one, other in zip(*(jax.tree.leaves(r.state.parameters) for r in (alone, shared))):
             np.testing.assert_allclose(other, one, rtol=1e-9, atol=1e-12)
@@ -83,6 +89,11 @@ NETWORKS = """
 SHARED = [
     "same(MLP((4, 8, 3), **wide), data((4,)))",
     "same(MLP((4, 8, 3), **wide), data((4,), stream=True), accumulate=2)",
+    "def r2(outputs, labels):\n"
+    "    return metrics.r_squared()(outputs, jax.nn.one_hot(labels, 3, dtype=outputs.dtype))\n"
+    "measures = {'top2': metrics.top_k(2), 'confusion': metrics.confusion(3),\n"
+    "    'f1': metrics.f1(3), 'perplexity': metrics.perplexity(), 'r2': r2}\n"
+    "same(MLP((4, 8, 3), **wide), data((4,)), metrics=measures)",
     # class weights make the loss no mean over the examples
     "import functools\n"
     "weighted = functools.partial(losses.cross_entropy, weight=jnp.array([1.0, 5.0, 0.2]))\n"

@@ -1,5 +1,6 @@
 """The commands ``jaxnets data …``. Thin: they read flags, call the library, print."""
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from jaxnets import recipes
 from jaxnets.arrays import InputError, describe, printable
 from jaxnets.commands.flags import PathArgument, data_dir, data_option, image_size
-from jaxnets.data import Dataset, files, from_tfds, image_folder
+from jaxnets.data import Dataset, Split, files, from_tfds, image_folder
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.contact_sheet import contact_sheet
 from jaxnets.data.dataset import in_memory
@@ -18,6 +19,7 @@ from jaxnets.data.image_files import check_size
 from jaxnets.data.known import KNOWN
 from jaxnets.data.loading import SOURCES
 from jaxnets.data.source import Part, Source
+from jaxnets.data.spec import described, named
 from jaxnets.data.survey import channel_statistics, class_counts
 from jaxnets.data.text import TextDataset, finding
 from jaxnets.data.text.vocabulary import PAD
@@ -78,13 +80,13 @@ def info_command(name: str, **where: Any) -> None:
     data = _load(name, **where)
     click.echo(printable(f"{data.name}: {data.origin}", limit=None))
     spec = data.spec
-    click.echo(f"inputs {describe(spec.inputs)}, labels {describe(spec.labels)}")
+    click.echo(f"inputs {described(spec.inputs)}, labels {described(spec.labels)}")
     click.echo(f"train {len(data.train):,}, test {len(data.test):,}")
     if isinstance(data, TextDataset):
         _print_lengths(data)
     else:
         _print_statistics(data)
-    if data.num_classes is not None and data.train.labels.ndim == 1:
+    if data.num_classes is not None and not spec.labels.shape:
         _print_classes(data, data.num_classes)
 
 
@@ -98,15 +100,13 @@ def _print_lengths(data: TextDataset) -> None:
 
 
 def _print_statistics(data: Dataset) -> None:
-    statistics = channel_statistics(in_memory(data.train))
-    for word, numbers in zip(("mean", "std"), statistics, strict=True):
-        more = " …" if len(numbers) > _MOST_COLUMNS else ""
-        shown = " ".join(f"{number:.4f}" for number in numbers[:_MOST_COLUMNS])
-        click.echo(f"{word} of the training inputs{_scaled(data)}: {shown}{more}")
-
-
-def _scaled(data: Dataset) -> str:
-    return " in [0, 1]" if data.spec.inputs.dtype == "uint8" else ""
+    for name, array in named("inputs", in_memory(data.train).inputs).items():
+        scaled = " in [0, 1]" if array.dtype == np.uint8 else ""
+        statistics = channel_statistics(Split(array))
+        for word, numbers in zip(("mean", "std"), statistics, strict=True):
+            more = " …" if len(numbers) > _MOST_COLUMNS else ""
+            shown = " ".join(f"{number:.4f}" for number in numbers[:_MOST_COLUMNS])
+            click.echo(f"{word} of the training {name}{scaled}: {shown}{more}")
 
 
 def _print_classes(data: Dataset, classes: int) -> None:
@@ -135,11 +135,23 @@ def head_command(name: str, split: str, count: int, out: Path | None, **where: A
     examples = data.test if split == "test" else data.train
     if out is None:
         for number in range(min(count, len(examples))):
-            shown = _example(data, examples.inputs[number])
-            click.echo(f"{number}: {shown} → {_answer(data, examples.labels[number])}")
+            example, label = in_memory(examples)[number]
+            shown = _in_words(functools.partial(_example, data), "inputs", example)
+            answer = _in_words(functools.partial(_answer, data), "labels", label)
+            click.echo(f"{number}: {shown} → {answer}")
         return
     contact_sheet(in_memory(examples), data.class_names, count).save(out)
     click.echo(f"wrote {printable(out, limit=None)}")
+
+
+def _in_words(describes: Callable[[np.ndarray], str], column: str, example: Any) -> str:
+    """An example's column; the arrays of several by name."""
+    if example is None:
+        return f"no {column}"
+    if not isinstance(example, tuple | dict):
+        return describes(np.asarray(example))
+    arrays = named(column, example).items()
+    return ", ".join(f"{name} {describes(np.asarray(array))}" for name, array in arrays)
 
 
 def _example(data: Dataset, example: np.ndarray) -> str:

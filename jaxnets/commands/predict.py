@@ -195,7 +195,7 @@ def _from_rows(saved: runs.SavedRun, rows: np.ndarray, places: list[str]) -> _Ex
 
 def _window(saved: runs.SavedRun) -> int | None:
     """How many rows the run forecasts from; None if each row is an example."""
-    shape: tuple[int, ...] = () if saved.inputs is None else saved.inputs.shape
+    shape: tuple[int, ...] = getattr(saved.inputs, "shape", ())
     return shape[0] if len(shape) == 2 else None
 
 

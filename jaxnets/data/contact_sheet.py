@@ -6,6 +6,7 @@ import numpy as np
 
 from jaxnets.arrays import InputError, check_positive, describe, printable
 from jaxnets.data.dataset import Split
+from jaxnets.data.spec import single
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -33,7 +34,8 @@ def contact_sheet(
     from PIL import Image, ImageDraw
 
     check_positive("columns", columns)
-    images, labels = split.inputs, split.labels
+    images = single("split.inputs", split.inputs)
+    labels = single("split.labels", split.labels)
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
         raise InputError("split", "images, uint8 [N, H, W, 1 or 3]", describe(images))
     if labels.ndim != 1 or labels.dtype.kind == "f":

@@ -15,7 +15,14 @@ from jaxnets.arrays import (
     describe,
     shortened,
 )
-from jaxnets.data.spec import ElementSpec, describe_examples, described
+from jaxnets.data.spec import (
+    ElementSpec,
+    describe_examples,
+    described,
+    named,
+    same_structure,
+    spec_of,
+)
 from jaxnets.data.streaming import Examples, StreamedSplit
 from jaxnets.data.streaming.examples import check_count
 
@@ -42,43 +49,23 @@ class Split(Examples):
 
     def __post_init__(self) -> None:
         """Checks the arrays."""
-        for name, array in self.named("inputs", self.inputs).items():
+        for name, array in named("inputs", self.inputs).items():
             _check_array(name, array, kinds="buif")
             if len(array) == 0:
                 raise InputError(name, "at least one example", describe(array))
             if len(array) != len(self):
                 expected = f"{len(self)} examples, as the other inputs have"
                 raise InputError(name, expected, describe(array))
-        labels = {} if self.labels is None else self.named("labels", self.labels)
+        labels = {} if self.labels is None else named("labels", self.labels)
         for name, array in labels.items():
             _check_array(name, array, kinds="uif")
             if len(array) != len(self):
                 expected = f"{len(self)} labels, one for each example"
                 raise InputError(name, expected, describe(array))
 
-    @staticmethod
-    def named(argument: str, column: Any) -> dict[str, Any]:
-        """The arrays of a column by name, such as ``inputs``, ``inputs[0]`` or ``inputs.image``.
-
-        Raises:
-            InputError: if a tuple or dictionary has no array, or a name that is no identifier.
-        """
-        if isinstance(column, dict):
-            for name in column:
-                if not isinstance(name, str) or not name.isidentifier():
-                    raise InputError(argument, "names such as 'image'", name)
-            arrays = {f"{argument}.{name}": column[name] for name in sorted(column)}
-        elif isinstance(column, tuple):
-            arrays = {f"{argument}[{place}]": array for place, array in enumerate(column)}
-        else:
-            return {argument: column}
-        if not arrays:
-            raise InputError(argument, "at least one array", "none")
-        return arrays
-
     def __len__(self) -> int:
         """The number of examples."""
-        return len(next(iter(self.named("inputs", self.inputs).values())))
+        return len(next(iter(named("inputs", self.inputs).values())))
 
     def __repr__(self) -> str:
         return f"Split of {self.described()}"
@@ -96,8 +83,7 @@ class Split(Examples):
     @property
     def spec(self) -> ElementSpec:
         """The shape and dtype of one example and of its label."""
-        spec = _spec_of(self.inputs), _spec_of(self.labels)
-        return ElementSpec(*spec)
+        return ElementSpec(*jax.tree.map(spec_of, (self.inputs, self.labels)))
 
     def gather(self, rows: np.ndarray) -> tuple[Any, Any]:
         """The inputs and labels of examples, by their numbers."""
@@ -140,10 +126,6 @@ class Split(Examples):
 
     def _each(self, function: Callable[[np.ndarray], np.ndarray]) -> tuple[Any, Any]:
         return jax.tree.map(function, self.inputs), jax.tree.map(function, self.labels)
-
-
-def _spec_of(column: Any) -> Any:
-    return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), column)
 
 
 @dataclass(frozen=True)
@@ -232,16 +214,24 @@ class Dataset:
             if not isinstance(split, AnySplit) and (split is not None or name == "train"):
                 raise InputError(name, "a Split or a StreamedSplit", type(split).__name__)
         if self.test is not None:
-            for kind, spec, expected in zip(
-                self.spec._fields, self.test.spec, self.spec, strict=True
-            ):
-                if spec != expected:
-                    wanted = f"{described(expected)} for each example, as in train"
-                    raise InputError(f"test {kind}", wanted, described(spec))
+            for column in self.spec._fields:
+                self._check_same_spec(column)
         if self.class_names is not None:
             self._check_class_names(self.class_names)
             for name in self.splits:
                 self._bound(name, len(self.class_names))
+
+    def _check_same_spec(self, column: str) -> None:
+        """Raises unless a column is of the same shape and dtype in both splits."""
+        train, test = (getattr(split.spec, column) for split in (self.train, self.test))
+        argument = f"test {column}"
+        pairs = [((argument, train), test)]
+        if same_structure(train, test):
+            pairs = list(zip(named(argument, train).items(), jax.tree.leaves(test), strict=False))
+        for (name, expected), spec in pairs:
+            if spec != expected:
+                wanted = f"{described(expected)} for each example, as in train"
+                raise InputError(name, wanted, described(spec))
 
     def __repr__(self) -> str:
         return "\n  ".join(self._lines())
@@ -305,14 +295,17 @@ class Dataset:
         return max(int(each.max(initial=0)) for each in labels) + 1
 
 
-def in_memory(split: Split | StreamedSplit) -> Split:
+def in_memory(split: AnySplit | None) -> Split:
     """The split, if it is in memory.
 
     Raises:
-        InputError: if it is streamed.
+        InputError: if it is streamed, or there is none.
     """
     if isinstance(split, StreamedSplit):
         raise split.absent("examples")
+    if not isinstance(split, Split):
+        got = "none" if split is None else split.described()
+        raise InputError("split", "a split whose examples are in memory", got)
     return split
 
 

@@ -1,9 +1,11 @@
 """Arrays in NumPy's files, under the names that people give them."""
 
 import functools
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 
 from jaxnets.arrays import InputError, check_fits, describe, narrowed
@@ -11,6 +13,7 @@ from jaxnets.data import array_files
 from jaxnets.data.array_files import StoredArray
 from jaxnets.data.dataset import Split
 from jaxnets.data.source import Part, Source
+from jaxnets.data.spec import named
 from jaxnets.data.streaming import RecordPairs
 
 _INPUTS = ("x", "X", "images", "inputs", "data")
@@ -23,9 +26,11 @@ def find(path: Path) -> Source | None:
 
     Inputs are called x, X, images, inputs or data, labels y, Y, labels, targets, target or label;
     with train, test, val, valid or validation before or behind (``x_train``, ``train_images``), or
-    alone for a single split. Images may be NHWC, or NCHW of 1, 3 or 4 channels, which becomes
-    NHWC whatever its dtype. Arrays [N, H, W] of uint8, or called images, get a channel; of other
-    dtypes and names they may be sequences, and stay as they are.
+    alone for a single split. Several arrays of one kind have a point and a name of their own behind
+    that, as ``inputs.image`` and ``inputs.tabular``: they make a dictionary. A file of nothing but
+    inputs makes splits without labels. Images may be NHWC, or NCHW of 1, 3 or 4 channels, which
+    becomes NHWC whatever its dtype. Arrays [N, H, W] of uint8, or called images, get a channel; of
+    other dtypes and names they may be sequences, and stay as they are.
 
     Raises:
         InputError: if a file is damaged, there are no such arrays, or they do not fit together.
@@ -36,11 +41,16 @@ def find(path: Path) -> Source | None:
         arrays, origin = array_files.members(path), f"the file {path}"
     else:
         arrays, origin = array_files.folder(path), f"the .npy files in {path}"
+    columns = _columns(path, arrays)
+    found = [
+        (name or "train", _named(columns, _INPUTS, words), _named(columns, _LABELS, words))
+        for name, words in {"": ("",), **_PARTS}.items()
+    ]
+    unlabelled = set(columns) <= {inputs for _, inputs, _ in found}
     parts: dict[str, Part] = {}
-    for name, words in {"": ("",), **_PARTS}.items():
-        inputs, labels = _named(arrays, _INPUTS, words), _named(arrays, _LABELS, words)
-        if inputs and labels:
-            parts[name or "train"] = _part(path, arrays[inputs], arrays[labels])
+    for name, inputs, labels in found:
+        if inputs and (labels or unlabelled):
+            parts[name] = _part(path, inputs, columns[inputs], labels, columns.get(labels))
         elif inputs or labels:
             missing = "labels" if inputs else "inputs"
             raise InputError(str(path), f"{missing} beside {inputs or labels}", ", ".join(arrays))
@@ -52,52 +62,81 @@ def find(path: Path) -> Source | None:
     return Source(origin, parts)
 
 
-def _named(arrays: Collection[str], kinds: tuple[str, ...], words: tuple[str, ...]) -> str:
+def _columns(path: Path, arrays: Mapping[str, StoredArray]) -> dict[str, Any]:
+    """The arrays by name; those with a point in theirs in a dictionary for each first part."""
+    columns: dict[str, Any] = {}
+    for name, array in arrays.items():
+        first, point, rest = name.partition(".")
+        column = columns.setdefault(first, {} if point else array)
+        if isinstance(column, dict) != bool(point):
+            raise InputError(str(path), f"{first}, or {first}.… alone", ", ".join(arrays))
+        if point:
+            column[rest] = array
+    return columns
+
+
+def _named(columns: Collection[str], kinds: tuple[str, ...], words: tuple[str, ...]) -> str:
     """The first name that is made of one of each; empty if there is none."""
     names = (
         f"{a}_{b}" if a and b else a or b for w in words for k in kinds for a, b in ((w, k), (k, w))
     )
-    return next((name for name in names if name in arrays), "")
+    return next((name for name in names if name in columns), "")
 
 
-def _part(path: Path, inputs: StoredArray, labels: StoredArray) -> Part:
-    if not inputs.shape or not labels.shape or len(inputs) != len(labels):
-        expected = f"as many labels in {labels.name} as inputs in {inputs.name}"
-        raise InputError(str(path), expected, f"{describe(labels)} and {describe(inputs)}")
-    for array, kinds in ((inputs, "buif"), (labels, "uif")):
-        if array.dtype.kind not in kinds:
-            raise InputError(str(path), f"numbers in {array.name}", describe(array))
-
-    as_inputs = functools.partial(
-        _as_inputs, f"{path}, {inputs.name}", "image" in inputs.name.lower()
-    )
-    as_labels = functools.partial(_as_labels, f"{path}, {labels.name}")
+def _part(path: Path, inputs_name: str, inputs: Any, labels_name: str, labels: Any) -> Part:
+    """A part of inputs and labels, each an array or a dictionary; no labels if they are None."""
+    count = _check(path, inputs_name, inputs, labels_name, labels)
+    as_inputs = jax.tree.map(lambda x: functools.partial(_as_inputs, path, x.name), inputs)
+    as_labels = jax.tree.map(lambda x: functools.partial(_as_labels, path, x.name), labels)
 
     @functools.cache
     def whole() -> Split:
-        return Split(as_inputs(inputs.read()), as_labels(labels.read()))
+        return Split(
+            *(
+                jax.tree.map(lambda array, convert: convert(array.read()), column, convert)
+                for column, convert in ((inputs, as_inputs), (labels, as_labels))
+            )
+        )
 
     def read(start: int, stop: int) -> Split:
         return whole().between(start, stop)
 
-    if inputs.records is None or labels.records is None:
+    stored = jax.tree.leaves((inputs, labels))
+    if any(array.records is None for array in stored):
         streamed = "arrays in C order, in .npy files or by np.savez, which does not compress them"
-        return Part(len(inputs), read, streamed)
-    examples = RecordPairs(inputs.records, labels.records, as_inputs, as_labels)
-    return Part(len(inputs), read, examples)
+        return Part(count, read, streamed)
+    records = [jax.tree.map(lambda x: x.records, column) for column in (inputs, labels)]
+    return Part(count, read, RecordPairs(records[0], records[1], as_inputs, as_labels))
 
 
-def _as_inputs(what: str, images: bool, array: np.ndarray) -> np.ndarray:
+def _check(path: Path, inputs_name: str, inputs: Any, labels_name: str, labels: Any) -> int:
+    """The number of examples, after a look at the arrays' shapes and dtypes."""
+    stored = [(array, "inputs", "buif") for array in named(inputs_name, inputs).values()]
+    if labels is not None:
+        stored += [(array, "labels", "uif") for array in named(labels_name, labels).values()]
+    first = stored[0][0]
+    for array, what, kinds in stored:
+        if not first.shape or not array.shape or len(array) != len(first):
+            expected = f"as many {what} in {array.name} as inputs in {first.name}"
+            raise InputError(str(path), expected, f"{describe(array)} and {describe(first)}")
+        if array.dtype.kind not in kinds:
+            raise InputError(str(path), f"numbers in {array.name}", describe(array))
+    return len(first)
+
+
+def _as_inputs(path: Path, name: str, array: np.ndarray) -> np.ndarray:
+    what = f"{path}, {name}"
     if array.dtype.kind == "f":
         array = narrowed(what, array, np.float32)
     check_fits(what, array)
-    return _channels_last(array, images or array.dtype == np.uint8)
+    return _channels_last(array, "image" in name.lower() or array.dtype == np.uint8)
 
 
-def _as_labels(what: str, array: np.ndarray) -> np.ndarray:
+def _as_labels(path: Path, name: str, array: np.ndarray) -> np.ndarray:
     if array.ndim == 2 and array.shape[1] == 1 and array.dtype.kind in "iu":
         array = array[:, 0]  # class numbers in a column
-    return narrowed(what, array, np.float32 if array.dtype.kind == "f" else np.int32)
+    dtype = np.float32 if array.dtype.kind == "f" else np.int32
+    return narrowed(f"{path}, {name}", array, dtype)
 
 
 def _channels_last(array: np.ndarray, images: bool) -> np.ndarray:

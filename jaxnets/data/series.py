@@ -7,6 +7,7 @@ import numpy as np
 
 from jaxnets.arrays import InputError, check_positive, describe, entries, narrowed
 from jaxnets.data.dataset import Split
+from jaxnets.data.spec import single
 from jaxnets.data.standardization import check_finite
 
 
@@ -73,7 +74,8 @@ def cut(steps: Split, length: int, horizon: int) -> Split:
     """
     starts = np.arange(len(steps) - length - horizon + 1)[:, None]
     past, future = starts + np.arange(length), starts + length + np.arange(horizon)
-    return Split(steps.inputs[past], steps.labels[future])
+    inputs, labels = (single(f"steps.{n}", getattr(steps, n)) for n in ("inputs", "labels"))
+    return Split(inputs[past], labels[future])
 
 
 def check_length(argument: str, length: int, horizon: int, steps: int, what: str) -> None:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jaxnets.arrays import InputError
 from jaxnets.data.dataset import Dataset, Split, in_memory
+from jaxnets.data.spec import single
 from jaxnets.data.streaming import Examples
+from jaxnets.data.streaming.examples import concatenated
 from jaxnets.data.table_encoding import TableEncoder
 
 
@@ -27,9 +28,15 @@ class Part:
     examples: Examples | str
 
     def example_shape(self) -> tuple[int, ...]:
-        """The shape of an example, by reading one if that can be done."""
+        """The shape of an example, by reading one if that can be done.
+
+        Raises:
+            InputError: if it has several arrays.
+        """
         examples = self.read(0, 1) if isinstance(self.examples, str) else self.examples
-        return examples.gather(np.zeros(1, np.int32))[0].shape[1:]
+        inputs, _ = examples.gather(np.zeros(1, np.int32))
+        shape: tuple[int, ...] = single("inputs", inputs).shape[1:]
+        return shape
 
 
 @dataclass(frozen=True)
@@ -87,12 +94,4 @@ def join(splits: list[Split]) -> Split:
     """Several splits of the same kind of examples, one after the other."""
     if len(splits) == 1:
         return splits[0]
-    first = splits[0]
-    for split in splits[1:]:
-        if split.inputs.shape[1:] != first.inputs.shape[1:]:
-            shapes = f"{list(first.inputs.shape[1:])} and {list(split.inputs.shape[1:])}"
-            raise InputError("split", "parts with examples of the same shape", shapes)
-    return Split(
-        np.concatenate([split.inputs for split in splits]),
-        np.concatenate([split.labels for split in splits]),
-    )
+    return Split(*concatenated([(split.inputs, split.labels) for split in splits]))

@@ -1,8 +1,11 @@
-"""The shape and dtype of an example."""
+"""The columns of a split: the names of their arrays, the shape and dtype of an example."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from jaxnets.arrays import describe
+import jax
+
+from jaxnets.arrays import InputError, describe
 
 
 class ElementSpec(NamedTuple):
@@ -15,6 +18,61 @@ class ElementSpec(NamedTuple):
 
     inputs: Any
     labels: Any
+
+
+def named(argument: str, column: Any) -> dict[str, Any]:
+    """The arrays of a column by name, such as ``inputs``, ``inputs[0]`` or ``inputs.image``.
+
+    They are in the order of ``jax.tree.leaves``.
+
+    Raises:
+        InputError: if a tuple or dictionary has no array, or a name that is no identifier.
+    """
+    if not isinstance(column, dict | tuple):
+        return {argument: column}
+    if not column:
+        raise InputError(argument, "at least one array", "none")
+    if isinstance(column, tuple):
+        return {f"{argument}[{place}]": array for place, array in enumerate(column)}
+    for name in column:
+        if not isinstance(name, str) or not name.isidentifier():
+            raise InputError(argument, "names such as 'image'", name)
+    return {f"{argument}.{name}": column[name] for name in sorted(column)}
+
+
+def map_named(function: Callable[[str, Any], Any], argument: str, column: Any) -> Any:
+    """The column that a function of each array and its name makes.
+
+    Raises:
+        InputError: see ``named``.
+    """
+    made = [function(name, array) for name, array in named(argument, column).items()]
+    if isinstance(column, dict):
+        return dict(zip(sorted(column), made, strict=True))
+    return tuple(made) if isinstance(column, tuple) else made[0]
+
+
+def same_structure(column: Any, other: Any) -> bool:
+    """Whether two columns have arrays of the same names."""
+    structures: list[Any] = [jax.tree.structure(each) for each in (column, other)]
+    return bool(structures[0] == structures[1])
+
+
+def single(argument: str, column: Any) -> Any:
+    """The array that a column is.
+
+    Raises:
+        InputError: if it has several, or there is no such column.
+    """
+    if column is None or isinstance(column, dict | tuple):
+        parts = ", ".join(named(argument, column))
+        raise InputError(argument, "one array", "none" if column is None else parts)
+    return column
+
+
+def spec_of(array: Any) -> jax.ShapeDtypeStruct:
+    """The shape and dtype of one example of an array [N, …]."""
+    return jax.ShapeDtypeStruct(array.shape[1:], array.dtype)
 
 
 def column_spec(spec: ElementSpec) -> dict[str, Any]:

@@ -99,8 +99,8 @@ def hold_out(split: AnySplit, fraction: float, seed: int = 0) -> tuple[AnySplit,
     """Sets examples aside by chance, of each class the same share.
 
     Args:
-        split: the examples, in memory or streamed; if their labels are class numbers [N], each
-            class is divided alike, to within one example.
+        split: the examples, in memory or streamed; if their labels are one array of class numbers
+            [N], each class is divided alike, to within one example.
         fraction: the share to set aside, between 0 and 1.
         seed: decides which; the same seed sets the same examples aside on every machine.
 
@@ -122,10 +122,10 @@ def hold_out(split: AnySplit, fraction: float, seed: int = 0) -> tuple[AnySplit,
     if not isinstance(split, Split | StreamedSplit):
         raise InputError("split", "a Split or a StreamedSplit", split)
     labels = split.known_labels()
-    if labels is None:
+    if labels is None and split.spec.labels is not None:
         expected = "one whose labels can be had alone; give train='train[:80%]', test='train[80%:]'"
         raise InputError("split", expected, f"{len(split)} examples that are streamed")
-    classes = _classes(labels)
+    classes = _classes(labels, len(split))
     held = np.zeros(len(split), bool)
     for stream, (members, share) in enumerate(
         zip(classes, _shares(classes, fraction), strict=True)
@@ -170,10 +170,10 @@ def _check_fraction(fraction: Any) -> None:
         raise InputError("fraction", "a number between 0 and 1", fraction)
 
 
-def _classes(labels: np.ndarray) -> list[np.ndarray]:
+def _classes(labels: Any, count: int) -> list[np.ndarray]:
     """The numbers of the examples of each class; all together if there are no classes."""
-    if labels.dtype.kind == "f" or labels.ndim != 1:
-        return [np.arange(len(labels))]
+    if not hasattr(labels, "dtype") or labels.dtype.kind == "f" or labels.ndim != 1:
+        return [np.arange(count)]
     return [np.flatnonzero(labels == label) for label in np.unique(labels)]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from jaxnets.arrays import ArrayLike, InputError, check_bool, check_usable, describe
 from jaxnets.data.dataset import Dataset, Split, in_memory
+from jaxnets.data.spec import single
 from jaxnets.data.table_encoding import TableDataset, TableEncoder
 from jaxnets.data.transforms.checks import mean_and_std
 
@@ -134,27 +135,29 @@ def standardize(dataset: Dataset, *, labels: bool = True) -> StandardizedDataset
         raise InputError("dataset", "a Dataset", dataset)
     labels = check_bool("labels", labels)
     where = f"{dataset.name} ({dataset.origin})" if dataset.origin else dataset.name
-    _check_floats(f"{where}, inputs", in_memory(dataset.train).inputs)
-    scaled = labels and dataset.train.labels.dtype.kind == "f"
-    for name, split in (("train", dataset.train), ("test", dataset.test)):
+    splits = {name: in_memory(split) for name, split in dataset.splits.items()}
+    train = splits["train"]
+    _check_floats(f"{where}, inputs", single(f"{where}, inputs", train.inputs))
+    scaled = labels and single(f"{where}, labels", train.labels).dtype.kind == "f"
+    for name, split in splits.items():
         check_finite(f"{where}, {name} inputs", split.inputs)
         if scaled:
             check_finite(f"{where}, {name} labels", split.labels)
-    if scaled and np.ptp(dataset.train.labels) == 0:
+    if scaled and np.ptp(train.labels) == 0:
         expected = "values that differ in the training part, so that there is something to learn"
-        raise InputError(f"{where}, labels", expected, f"{dataset.train.labels.flat[0]:g} only")
-    inputs_scaler = Standardizer.fit(dataset.train.inputs)
-    labels_scaler = Standardizer.fit(_columns(dataset.train.labels)) if scaled else None
-    train, test = (
-        Split(
+        raise InputError(f"{where}, labels", expected, f"{train.labels.flat[0]:g} only")
+    inputs_scaler = Standardizer.fit(train.inputs)
+    labels_scaler = Standardizer.fit(_columns(train.labels)) if scaled else None
+    standardized = {
+        name: Split(
             inputs_scaler(split.inputs),
             split.labels if labels_scaler is None else _scaled(labels_scaler, split.labels),
         )
-        for split in (dataset.train, dataset.test)
-    )
+        for name, split in splits.items()
+    }
     given = {item.name: getattr(dataset, item.name) for item in dataclasses.fields(Dataset)}
     return StandardizedDataset(
-        **{**given, "train": train, "test": test},
+        **{**given, **standardized},
         inputs_scaler=inputs_scaler,
         labels_scaler=labels_scaler,
         encoder=dataset.encoder if isinstance(dataset, TableDataset) else None,

@@ -1,10 +1,12 @@
 """What is in a split: how many of each class, how its values lie, what its images show."""
 
-import jax
+from typing import Any
+
 import numpy as np
 
 from jaxnets.arrays import InputError, describe
 from jaxnets.data.dataset import Dataset, Split
+from jaxnets.data.spec import single
 
 _ALIKE = 0.25  # how far the border of most images may be from the middle of all
 _MOST = 0.9
@@ -40,8 +42,8 @@ def background(images: np.ndarray) -> float | None:
     return middle if alike.mean() >= _MOST else None
 
 
-def is_image(spec: jax.ShapeDtypeStruct) -> bool:
-    """Whether an example is an image, grey or coloured."""
+def is_image(spec: Any) -> bool:
+    """Whether an example is one image, grey or coloured."""
     return (
         hasattr(spec, "shape")
         and len(spec.shape) == 3
@@ -69,13 +71,14 @@ def class_counts(split: Split, classes: int) -> np.ndarray:
         Counts, integers [classes].
 
     Raises:
-        InputError: if the labels are not class numbers below ``classes``.
+        InputError: if the labels are not one array of class numbers below ``classes``.
     """
-    if split.labels.dtype.kind == "f":
-        raise InputError("split", "class numbers for labels", describe(split.labels))
-    counts = np.bincount(split.labels.ravel(), minlength=classes)
+    labels = single("split.labels", split.labels)
+    if labels.dtype.kind == "f":
+        raise InputError("split", "class numbers for labels", describe(labels))
+    counts = np.bincount(labels.ravel(), minlength=classes)
     if len(counts) > classes:
-        raise InputError("split", f"labels below {classes}", int(split.labels.max()))
+        raise InputError("split", f"labels below {classes}", int(labels.max()))
     return counts
 
 
@@ -89,8 +92,12 @@ def channel_statistics(split: Split) -> tuple[tuple[float, ...], tuple[float, ..
 
     Returns:
         The means and the standard deviations, one for each channel.
+
+    Raises:
+        InputError: if the inputs are several arrays.
     """
-    values = split.inputs.reshape(-1, split.inputs.shape[-1])
+    inputs = single("split.inputs", split.inputs)
+    values = inputs.reshape(-1, inputs.shape[-1])
     if values.dtype == np.uint8:  # by how often each value occurs: exact, and needs no copy
         levels = np.arange(256) / 255
         counts = np.stack([np.bincount(channel, minlength=256) for channel in values.T])

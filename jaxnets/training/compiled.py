@@ -70,7 +70,8 @@ def _compiled(traced: Any, placement: Placement) -> Callable[..., Any]:
         return traced.lower().compile(options)  # it calls a function, which is another each time
     config: Any = jax.config
     quick = config.values["jax_disable_most_optimizations"]
-    key = digest_of(traced.jaxpr), jax.tree.structure(traced.args_info), placement, quick
+    structures = tuple(map(jax.tree.structure, (traced.args_info, traced.out_info)))
+    key = digest_of(traced.jaxpr), structures, placement, quick
     if key not in _KNOWN:
         _KNOWN[key] = traced.lower().compile(options)
     _KNOWN.move_to_end(key)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from jaxnets.data.transforms.compose import applied
 from jaxnets.training.batches import Batches, Gathered
 from jaxnets.training.computation import primitives
 from jaxnets.training.objective import Objective, measure, outputs_of
@@ -137,8 +138,7 @@ def predicted(
     transform: Callable[..., Any] | None, state: TrainState, inputs: Any, **options: Any
 ) -> Any:
     """The outputs of a state's model for a batch of a data set's inputs, in evaluation mode."""
-    inputs = inputs if transform is None else transform(inputs)
-    return outputs_of(state.model, inputs, **options)
+    return outputs_of(state.model, applied(transform, inputs), **options)
 
 
 @functools.lru_cache(maxsize=8)

@@ -21,9 +21,10 @@ from jaxnets.arrays import (
     shown,
 )
 from jaxnets.data.batching import epoch_plan
-from jaxnets.data.dataset import AnySplit, Draws, Split, check_split
-from jaxnets.data.spec import column_spec
+from jaxnets.data.dataset import AnySplit, Draws, check_split
+from jaxnets.data.spec import column_spec, map_named
 from jaxnets.data.transforms import Transform
+from jaxnets.data.transforms.compose import applied
 from jaxnets.metrics import Ratio
 from jaxnets.training.batches import Feed, ResidentFeed, cut, feed
 from jaxnets.training.checks import Checks, has_embeddings
@@ -161,14 +162,7 @@ def predict(
 
 def _checked_inputs(inputs: Any) -> tuple[Any, int]:
     """Inputs as arrays on the host, and how many examples there are."""
-    if isinstance(inputs, tuple | dict):
-        checked = {
-            name: _checked_input(name, column)
-            for name, column in Split.named("inputs", inputs).items()
-        }
-        arrays = jax.tree.unflatten(jax.tree.structure(inputs), checked.values())
-    else:
-        arrays = _checked_input("inputs", inputs)
+    arrays = map_named(_checked_input, "inputs", inputs)
     lengths = {len(array) for array in jax.tree.leaves(arrays)}
     if len(lengths) != 1:
         raise InputError("inputs", "arrays of one length", f"lengths {sorted(lengths)}")
@@ -340,7 +334,7 @@ def _outputs_of_supervised(name: str, objective: Supervised, state: TrainState, 
     got = ", ".join(describe(x) for x in jax.tree.leaves(inputs))
     if objective.transform is not None:
         expected = f"a function of a batch {got}"
-        shapes = functools.partial(jax.eval_shape, objective.transform)
+        shapes = functools.partial(jax.eval_shape, functools.partial(applied, objective.transform))
         changed = called("transform", expected, shapes, inputs, got=shown(objective.transform))
         if not hasattr(changed, "shape") and hasattr(inputs, "shape"):
             raise InputError("transform", f"{expected} to an array", f"one to {shown(changed)}")

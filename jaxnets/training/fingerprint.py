@@ -16,6 +16,7 @@ from flax import nnx
 from jaxnets.data.dataset import AnySplit, Dataset, Draws, Split
 from jaxnets.data.spec import column_spec, described
 from jaxnets.data.streaming import StreamedSplit
+from jaxnets.data.transforms.compose import applied
 from jaxnets.layers import native
 from jaxnets.training.computation import digest, digest_of
 from jaxnets.training.epoch import evaluate_batch
@@ -110,7 +111,7 @@ def _of_supervised(
         return objective.of_outputs(made, labels, labels)[1]
 
     def transform(inputs: Any) -> Any:
-        return inputs if objective.transform is None else objective.transform(inputs)
+        return applied(objective.transform, inputs)
 
     made = jax.eval_shape(lambda s, x: objective.outputs(s.model, x), shapes, inputs)
     parameters = jax.eval_shape(lambda state: trained(state)[1], shapes)

@@ -18,7 +18,7 @@ from jaxnets.arrays import (
     describe,
     shown,
 )
-from jaxnets.metrics import Mean, Metric
+from jaxnets.metrics import Metric
 from jaxnets.training.objective import (
     Batch,
     Measured,
@@ -348,11 +348,10 @@ def _in_parts(
 
 def _combined(metric: Metric) -> Metric:
     """A metric of several parts of a batch, each array [parts, …], as one of the whole batch."""
-    if not isinstance(metric, Mean):
-        return jax.tree.map(lambda x: x.sum(axis=0), metric)
-    value, count = jnp.asarray(metric.value), jnp.asarray(metric.count)
-    shares = (count / count.sum()).astype(value.dtype).reshape(-1, *(1,) * (value.ndim - 1))
-    return Mean((value * shares).sum(axis=0), count.sum())
+    if hasattr(metric, "combined"):
+        combined: Metric = metric.combined()
+        return combined
+    return jax.tree.map(lambda x: x.sum(axis=0), metric)
 
 
 def _check_of_examples(outputs: Any, count: int) -> None:

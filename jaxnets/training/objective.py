@@ -24,6 +24,7 @@ from jaxnets.data.transforms import (
     check_transforms,
     is_random,
 )
+from jaxnets.data.transforms.compose import applied
 from jaxnets.layers.native.gradients import in_reverse_alone
 from jaxnets.metrics import Mean, Metric, Ratio
 from jaxnets.training.counts import Count, counted, counter
@@ -144,8 +145,7 @@ class Supervised:
 
     def outputs(self, model: nnx.Module, inputs: Any) -> Any:
         """What the model makes of inputs, as the loss takes it."""
-        inputs = inputs if self.transform is None else self.transform(inputs)
-        return outputs_of(model, inputs, self.compute_dtype)
+        return outputs_of(model, applied(self.transform, inputs), self.compute_dtype)
 
     def of_outputs(self, outputs: Any, labels: Any, given: Any) -> tuple[jax.Array, dict[str, Any]]:
         """The loss of a batch and its metrics, from the model's outputs.

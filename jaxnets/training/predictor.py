@@ -10,7 +10,8 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_fits, check_usable, describe
+from jaxnets.arrays import InputError, check_fits, check_usable
+from jaxnets.data.spec import described, named
 from jaxnets.data.transforms import Transform
 from jaxnets.training.checks import Checks, has_embeddings
 from jaxnets.training.epoch import predicted
@@ -21,9 +22,7 @@ from jaxnets.training.evaluation import for_prediction
 _PATIENCE = 1e-3  # seconds
 
 
-def predictor(
-    model: nnx.Module, *, transform: Transform | None = None
-) -> Callable[[np.ndarray | jax.Array], Any]:
+def predictor(model: nnx.Module, *, transform: Transform | None = None) -> Callable[[Any], Any]:
     """Compiles a trained model into a function of its inputs, for answers without delay.
 
     The weights become constants of the program: a call hands over the inputs alone, and what
@@ -40,13 +39,14 @@ def predictor(
         transform: see ``fit``.
 
     Returns:
-        A function of inputs [examples, …], as the data set holds them, that gives the model's
+        A function of inputs [examples, …], as the data set holds them: an array, or a tuple or
+        dictionary of arrays, which are the arguments of the model's call. It gives the model's
         outputs [examples, …] in evaluation mode, as JAX arrays in whatever structure the model
         returns.
 
     Raises:
         ValueError: if the model or the transform is none; by the function, if it is given anything
-            but an array with examples in it, or an index that has no row in an embedding. Arrays
+            but arrays with examples in them, or an index that has no row in an embedding. Arrays
             on an accelerator are not looked at: outputs for such an index are NaN.
 
     Examples:
@@ -58,35 +58,39 @@ def predictor(
     state, _ = for_prediction(model, transform)
     on_cpu = jax.default_backend() == "cpu"
 
-    def compute(inputs: jax.Array, *, both_modes: bool) -> Any:
+    def compute(inputs: Any, *, both_modes: bool) -> Any:
         # Looked at while the program is traced, so that a call costs nothing for it.
-        if not isinstance(inputs, jax.Array):
-            raise InputError("inputs", "an array [examples, …]", f"a {type(inputs).__name__}")
-        if not inputs.ndim or not len(inputs):
-            raise InputError("inputs", "at least one example", f"an array {list(inputs.shape)}")
+        _check_batch(inputs)
         return predicted(transform, state, inputs, both_modes=both_modes)
 
     compiled = jax.jit(partial(compute, both_modes=False))
     looks_up = has_embeddings(model)
 
     @cache
-    def checks(shape: tuple[int, ...], dtype: np.dtype) -> Checks:
-        spec = {"inputs": jax.ShapeDtypeStruct(shape, dtype)}
+    def checks(structure: Any, shapes: tuple[tuple[tuple[int, ...], np.dtype], ...]) -> Checks:
+        specs = [jax.ShapeDtypeStruct(*shape) for shape in shapes]
+        spec = {"inputs": jax.tree.unflatten(structure, specs)}
         return Checks(
             lambda state, batch: predicted(transform, state, batch["inputs"]), state, spec
         )
 
-    def check(inputs: np.ndarray | jax.Array) -> None:
-        if np.ndim(inputs) and (on_cpu or isinstance(inputs, np.ndarray)):
-            host = np.asarray(inputs)
-            dtype = jax.dtypes.canonicalize_dtype(host.dtype)
-            checks(host.shape, dtype).check("", {"inputs": host})
+    def check(inputs: Any) -> None:
+        arrays, structure = jax.tree.flatten(inputs)
+        kinds = (np.ndarray, jax.Array) if on_cpu else (np.ndarray,)
+        if all(isinstance(array, kinds) and np.ndim(array) for array in arrays):
+            host = [np.asarray(array) for array in arrays]
+            shapes = ((x.shape, jax.dtypes.canonicalize_dtype(x.dtype)) for x in host)
+            columns = {"inputs": jax.tree.unflatten(structure, host)}
+            checks(structure, tuple(shapes)).check("", columns)
 
-    def answer(inputs: np.ndarray | jax.Array) -> Any:
-        if isinstance(inputs, jax.core.Tracer):  # of somebody's program, or gradient
-            return compute(inputs, both_modes=True)
-        check_fits("inputs", inputs)
-        if looks_up and isinstance(inputs, np.ndarray | jax.Array):
+    def answer(inputs: Any) -> Any:
+        several = isinstance(inputs, tuple | dict)
+        arrays = named("inputs", inputs) if several else {"inputs": inputs}
+        if any(isinstance(array, jax.core.Tracer) for array in arrays.values()):
+            return compute(inputs, both_modes=True)  # of somebody's program, or gradient
+        for name, array in arrays.items():
+            check_fits(name, array)
+        if looks_up:
             check(inputs)
         try:
             made = compiled(inputs)
@@ -103,9 +107,23 @@ def _refused(inputs: Any, error: Exception) -> InputError:
     """What to say of inputs with which the program failed."""
     if isinstance(error, InputError):
         return error
-    check_usable("inputs", "an array [examples, …]", inputs)
-    got = f"{describe(inputs)} ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
+    for name, array in named("inputs", inputs).items():
+        check_usable(name, "an array [examples, …]", array)
+    got = f"{described(inputs)} ({type(error).__name__}: {str(error).partition(chr(10))[0]})"
     return InputError("inputs", "what the model takes", got)
+
+
+def _check_batch(inputs: Any) -> None:
+    """Raises unless inputs are arrays of one length with examples in them."""
+    arrays = named("inputs", inputs)
+    for name, array in arrays.items():
+        if not isinstance(array, jax.Array):
+            raise InputError(name, "an array [examples, …]", f"a {type(array).__name__}")
+        if not array.ndim or not len(array):
+            raise InputError(name, "at least one example", f"an array {list(array.shape)}")
+    lengths = sorted({len(array) for array in arrays.values()})
+    if len(lengths) > 1:
+        raise InputError("inputs", "arrays of one length", f"lengths {lengths}")
 
 
 def _ask_for(made: Any) -> None:

@@ -133,13 +133,18 @@ class EpochRecord:
 def _checked_value(name: str, value: Any) -> Any:
     if isinstance(value, list):
         try:
-            return np.asarray(value, np.float64)
-        except (TypeError, ValueError) as error:
+            array = np.asarray(value)
+        except ValueError as error:  # of rows of several lengths
             raise InputError(name, "numbers", value) from error
-    if isinstance(value, float) and math.isnan(value) and not name.endswith("_loss"):
-        return value
-    if name in ("train_accuracy", "test_accuracy"):
+        if array.dtype.kind not in "iuf":
+            raise InputError(name, "numbers", value)
+        return array
+    if name in ("train_loss", "test_loss"):
+        return check_number(name, value)
+    if name in ("train_accuracy", "test_accuracy") and value == value:
         return check_number(name, value, least=0, most=1)
+    if isinstance(value, float):  # such as a perplexity, which may be infinite
+        return value
     return check_number(name, value)
 
 
@@ -200,7 +205,7 @@ class Task:
 
     Attributes:
         transform: what inputs go through first; None for nothing.
-        inputs: the shape and dtype of one example.
+        inputs: the shape and dtype of one example, or a tuple or dictionary of them.
         class_names: the name of each class, or None.
         encoder: makes a text the model's input; None if it takes no text.
         inputs_scaler: standardizes the inputs; None if they are in their own units.
@@ -211,7 +216,7 @@ class Task:
     """
 
     transform: Transform | None = None
-    inputs: jax.ShapeDtypeStruct | None = None
+    inputs: Any = None
     class_names: tuple[str, ...] | None = None
     encoder: TextEncoder | None = None
     inputs_scaler: Standardizer | None = None
@@ -234,15 +239,24 @@ class Task:
 
     def described(self) -> dict[str, Any]:
         """What a run's record says of it, but for the transform and the encoder."""
-        spec, inputs, labels = self.inputs, self.inputs_scaler, self.labels_scaler
+        inputs, labels = self.inputs_scaler, self.labels_scaler
         scalers = {"inputs": inputs and asdict(inputs), "labels": labels and asdict(labels)}
         return {
-            "inputs": spec and {"shape": list(spec.shape), "dtype": str(spec.dtype)},
+            "inputs": _plain_spec(self.inputs),
             "class_names": self.class_names,
             "standardized": scalers if inputs is not None else None,
             "table": None if self.table is None else self.table.to_json(),
             "background": self.background,
         }
+
+
+def _plain_spec(spec: Any) -> Any:
+    """The shape and dtype of an example's arrays, ready for JSON: a tuple is a list."""
+    if isinstance(spec, dict):
+        return {name: _plain_spec(part) for name, part in spec.items()}
+    if isinstance(spec, tuple):
+        return [_plain_spec(part) for part in spec]
+    return spec and {"shape": list(spec.shape), "dtype": str(spec.dtype)}
 
 
 @dataclass(frozen=True, repr=False)
@@ -386,10 +400,16 @@ class TrainingRun:
 
 
 def in_words(metrics: Mapping[str, Any], prefix: str = "") -> str:
-    """Metrics in a line: losses to four places, accuracies in percent; of arrays the mean."""
+    """Metrics in a line: losses to four places, accuracies in percent; of vectors the mean.
+
+    The mean of a vector leaves out what is NaN. Arrays with more axes are left out.
+    """
     words = []
-    for name in sorted(metrics, key=lambda name: (name != "loss", name != "accuracy", name)):
-        value = float(np.mean(metrics[name]))
+    short = [name for name in metrics if np.ndim(metrics[name]) < 2]
+    for name in sorted(short, key=lambda name: (name != "loss", name != "accuracy", name)):
+        values = np.atleast_1d(metrics[name])
+        known = values[~np.isnan(values)]
+        value = float(known.mean()) if known.size else math.nan
         shown = f"{value:.2%}" if name.endswith("accuracy") else f"{value:.4f}"
         words.append(f"{prefix}{name} {shown}")
     return "  ".join(words)

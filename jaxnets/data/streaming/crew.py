@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
+from typing import Any
 
 import jax
 import numpy as np
@@ -20,7 +21,8 @@ import numpy as np
 from jaxnets.arrays import InputError
 from jaxnets.data.streaming.examples import Examples
 
-Batch = tuple[np.ndarray, np.ndarray]
+#: The inputs and the labels of a batch; see ``Examples.gather``.
+Batch = tuple[Any, Any]
 
 
 class Crew:

@@ -1,12 +1,13 @@
 """Records of one size that follow one another in a file, read where they lie."""
 
 import itertools
-from collections.abc import Callable
 from dataclasses import dataclass
 from io import FileIO
 from math import prod
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 
 from jaxnets.arrays import InputError, describe
@@ -95,28 +96,36 @@ def as_they_are(array: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class RecordPairs(Examples):
-    """Inputs and labels in two arrays on disk.
+    """Inputs and labels in arrays on disk.
 
     Args:
-        inputs: the inputs.
-        labels: as many labels.
-        as_inputs: what becomes of the inputs of a batch: a function of a module.
-        as_labels: what becomes of the labels of a batch: a function of a module.
+        inputs: the inputs, or a tuple or dictionary of ``Records``.
+        labels: as many labels, likewise; None for no labels.
+        as_inputs: what becomes of the inputs of a batch: a function of a module, or one for each
+            array of the inputs.
+        as_labels: what becomes of the labels of a batch, likewise.
     """
 
-    inputs: Records
-    labels: Records
-    as_inputs: Callable[[np.ndarray], np.ndarray] = as_they_are
-    as_labels: Callable[[np.ndarray], np.ndarray] = as_they_are
+    inputs: Any
+    labels: Any
+    as_inputs: Any = as_they_are
+    as_labels: Any = as_they_are
 
     def __len__(self) -> int:
         """The number of examples."""
-        return len(self.inputs)
+        return len(jax.tree.leaves(self.inputs)[0])
 
-    def gather(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def gather(self, rows: np.ndarray) -> tuple[Any, Any]:
         """See ``Examples``."""
-        return self.as_inputs(self.inputs.gather(rows)), self.as_labels(self.labels.gather(rows))
+        inputs = _converted(self.inputs, self.as_inputs, rows)
+        return inputs, _converted(self.labels, self.as_labels, rows)
 
-    def known_labels(self) -> np.ndarray:
+    def known_labels(self) -> Any:
         """See ``Examples``."""
-        return self.as_labels(self.labels.gather(np.arange(len(self))))
+        return _converted(self.labels, self.as_labels, np.arange(len(self)))
+
+
+def _converted(records: Any, convert: Any, rows: np.ndarray) -> Any:
+    """What becomes of some rows of a column."""
+    each = jax.tree.map(lambda _: convert, records) if callable(convert) else convert
+    return jax.tree.map(lambda one, function: function(one.gather(rows)), records, each)

@@ -1,5 +1,6 @@
 """A split of a data set that is read as it is used."""
 
+import functools
 import itertools
 import math
 import weakref
@@ -13,7 +14,13 @@ import jax
 import numpy as np
 
 from jaxnets.arrays import InputError, check_fits, check_positive, describe
-from jaxnets.data.spec import ElementSpec, describe_examples
+from jaxnets.data.spec import (
+    ElementSpec,
+    describe_examples,
+    described,
+    named,
+    spec_of,
+)
 from jaxnets.data.streaming.crew import Batch, Crew
 from jaxnets.data.streaming.examples import Chosen, Examples, Indexed, Range, check_count
 
@@ -25,7 +32,9 @@ class StreamedSplit:
 
     Args:
         examples: any object that has a length and gives (input, label) for a number from 0: NumPy
-            arrays or numbers, all of one shape and dtype. With workers it must be picklable.
+            arrays or numbers, or tuples or dictionaries of them, all of one shape and dtype.
+            Without labels it gives (input,), or the input itself unless that is a tuple or list.
+            With workers it must be picklable.
         workers: how many processes read; 0 for threads of this process.
         prefetch: how many batches ahead each worker reads, or all threads together.
         classes: if labels are class numbers, how many classes there are; None if that is not known.
@@ -34,8 +43,8 @@ class StreamedSplit:
         spec: the shape and dtype of one example and of its label.
 
     Raises:
-        InputError: if there are no examples, the first is no pair of arrays of numbers, or another
-            argument is bad.
+        InputError: if there are no examples, the first is not made of arrays of numbers, or
+            another argument is bad.
 
     Examples:
         >>> squares = StreamedSplit([(float(n), float(n * n)) for n in range(9)])
@@ -98,7 +107,7 @@ class StreamedSplit:
         got = f"one of {len(self)} examples that is streamed: load it without streaming=True"
         return InputError("split", f"a split whose {what} are in memory", got)
 
-    def known_labels(self) -> np.ndarray | None:
+    def known_labels(self) -> Any:
         """All labels, if they can be had without reading the inputs; otherwise None."""
         return self.examples.known_labels()
 
@@ -109,20 +118,23 @@ class StreamedSplit:
         and all labels that can be had without reading the inputs. Where all are read it is the
         checksum of the same examples in memory. None if an example is another one each time.
         """
-        size = sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in self.spec)
+        leaves = jax.tree.leaves(self.spec)
+        size = sum(math.prod(spec.shape) * np.dtype(spec.dtype).itemsize for spec in leaves)
         count = min(len(self), max(1, _MOST_CHECKED // max(1, size)))
         rows = np.linspace(0, len(self) - 1, count).round().astype(np.int32)
-        once, again = (self.gather(rows[:4]) for _ in range(2))
+        once, again = (jax.tree.leaves(self.gather(rows[:4])) for _ in range(2))
         if any(one.tobytes() != other.tobytes() for one, other in zip(once, again, strict=True)):
             return None
-        check, labels = 0, []
+        checks = [(0, 0)] * len(leaves)
         pieces = np.array_split(rows, min(count, max(1, count * size // _PIECE)))
-        for inputs, each in self.batches(pieces):
-            check = zlib.crc32(inputs.tobytes(), check)
-            labels.append(each)
+        for batch in self.batches(pieces):
+            arrays = jax.tree.leaves(batch)
+            checks = [_checked_on(*pair) for pair in zip(checks, arrays, strict=True)]
         known = None if count == len(self) else self.known_labels()
-        every = np.concatenate(labels) if known is None else known
-        return zlib.crc32(every.tobytes(), check)
+        if known is not None:
+            of_labels = [_checked_on((0, 0), array) for array in jax.tree.leaves(known)]
+            checks[-len(of_labels) :] = of_labels
+        return functools.reduce(_joined, checks)[0]
 
     def gather(self, rows: np.ndarray) -> Batch:
         """Reads some examples here and now.
@@ -131,7 +143,8 @@ class StreamedSplit:
             rows: their numbers, integers [b].
 
         Returns:
-            The inputs [b, ...] and the labels [b, ...].
+            The inputs and the labels, each an array [b, ...], or a tuple or dictionary of them;
+            None for no labels.
 
         Raises:
             InputError: as ``batches``.
@@ -176,7 +189,7 @@ class StreamedSplit:
             rows: for each batch the numbers of its examples, integers [b].
 
         Yields:
-            The inputs [b, ...] and the labels [b, ...] of each batch, in order.
+            The inputs and the labels of each batch, in order; see ``gather``.
 
         Raises:
             InputError: if a number is not that of an example, an example has another shape or
@@ -223,8 +236,8 @@ class StreamedSplit:
         return nothing
 
     def _nothing(self) -> Batch:
-        inputs, labels = (np.empty((0, *spec.shape), spec.dtype) for spec in self.spec)
-        return inputs, labels
+        empty = jax.tree.map(lambda spec: np.empty((0, *spec.shape), spec.dtype), self.spec)
+        return empty.inputs, empty.labels
 
     def _check_rows(self, rows: np.ndarray) -> None:
         if not isinstance(rows, np.ndarray) or rows.dtype.kind not in "iu" or rows.ndim != 1:
@@ -235,24 +248,55 @@ class StreamedSplit:
             raise InputError("rows", expected, f"{rows.min()} to {rows.max()}")
 
     def _checked(self, rows: np.ndarray, batch: Batch) -> Batch:
-        for array, spec in zip(batch, self.spec, strict=True):
-            if (array.shape, array.dtype) != ((len(rows), *spec.shape), spec.dtype):
-                expected = f"{describe(spec)}, as example 0"
-                got = f"{array.dtype}[{', '.join(map(str, array.shape[1:]))}]"
-                raise InputError(f"examples from number {rows[0]}", expected, got)
-        for name, array in zip(("input", "label"), batch, strict=True):
-            _check_fits(name, array, rows)
+        spec = ElementSpec(*jax.tree.map(spec_of, batch))
+        if spec != self.spec:
+            self._refuse_spec(rows, spec)
+        for array in jax.tree.leaves(batch):
+            if len(array) != len(rows):
+                argument = f"examples from number {rows[0]}"
+                raise InputError(argument, f"{len(rows)} examples", f"{len(array)}")
+        for column, arrays in zip(("input", "label"), batch, strict=True):
+            for name, array in _arrays(column, arrays).items():
+                _check_fits(name, array, rows)
         labels = batch[1]
-        if labels.dtype.kind in "iu":
+        if hasattr(labels, "dtype") and labels.dtype.kind in "iu":
             most = np.inf if self.classes is None else self.classes - 1
             if labels.size and (labels.min() < 0 or labels.max() > most):
                 self._refuse_label(rows, labels, most)
         return batch
 
+    def _refuse_spec(self, rows: np.ndarray, came: ElementSpec) -> None:
+        expected, got = self.spec.inputs, came.inputs
+        if expected == got:
+            expected, got = self.spec.labels, came.labels
+        argument = f"examples from number {rows[0]}"
+        raise InputError(argument, f"{described(expected)}, as example 0", described(got))
+
     def _refuse_label(self, rows: np.ndarray, labels: np.ndarray, most: float) -> None:
         bad = np.argwhere((labels < 0) | (labels > most))[0]
         expected = "class numbers from 0" + ("" if most == np.inf else f" to {most}")
         raise InputError(f"label of example {rows[bad[0]]}", expected, int(labels[tuple(bad)]))
+
+
+#: The CRC-32 of some bytes, and how many they are.
+_Check = tuple[int, int]
+
+
+def _checked_on(check: _Check, array: np.ndarray) -> _Check:
+    """The checksum of bytes that go on with those of an array."""
+    return zlib.crc32(array.tobytes(), check[0]), check[1] + array.nbytes
+
+
+def _joined(first: _Check, second: _Check) -> _Check:
+    """The checksum of some bytes and others after them.
+
+    CRC-32 is linear: what stands before others changes their checksum as it changes that of zeros.
+    """
+    after, alone = first[0], 0
+    for start in range(0, second[1], _PIECE):
+        zeros = bytes(min(_PIECE, second[1] - start))
+        after, alone = zlib.crc32(zeros, after), zlib.crc32(zeros, alone)
+    return second[0] ^ after ^ alone, first[1] + second[1]
 
 
 def _check_fits(name: str, array: np.ndarray, rows: np.ndarray) -> None:
@@ -276,9 +320,12 @@ def _close(crews: list[Crew]) -> None:
 
 def _spec(examples: Examples) -> ElementSpec:
     inputs, labels = examples.gather(np.zeros(1, np.int32))
-    for name, array, kinds in (("input", inputs, "buif"), ("label", labels, "uif")):
-        if array.dtype.kind not in kinds:
-            raise InputError(f"{name} of example 0", "numbers", describe(array[0]))
-    return ElementSpec(
-        *(jax.ShapeDtypeStruct(array.shape[1:], array.dtype) for array in (inputs, labels))
-    )
+    for column, arrays, kinds in (("input", inputs, "buif"), ("label", labels, "uif")):
+        for name, array in _arrays(column, arrays).items():
+            if array.dtype.kind not in kinds:
+                raise InputError(f"{name} of example 0", "numbers", describe(np.asarray(array[0])))
+    return ElementSpec(*jax.tree.map(spec_of, (inputs, labels)))
+
+
+def _arrays(name: str, column: Any) -> dict[str, np.ndarray]:
+    return {} if column is None else named(name, column)

@@ -7,6 +7,7 @@ import numpy as np
 from jaxnets.arrays import InputError
 from jaxnets.data.batching import bucketed
 from jaxnets.data.dataset import Dataset, Split, in_memory
+from jaxnets.data.spec import described, single
 from jaxnets.data.text.encoder import TextEncoder
 from jaxnets.data.text.vocabulary import PAD, Vocabulary
 
@@ -30,9 +31,10 @@ class TextDataset(Dataset):
         if not isinstance(self.encoder, TextEncoder):
             raise InputError("encoder", "a TextEncoder", self.encoder)
         for name, split in self.splits.items():
-            if split.inputs.dtype.kind not in "ui":
-                raise InputError(f"{name} inputs", "numbers of tokens", str(split.inputs.dtype))
-            low, high = int(split.inputs.min()), int(split.inputs.max())
+            tokens = single(f"{name} inputs", in_memory(split).inputs)
+            if tokens.dtype.kind not in "ui":
+                raise InputError(f"{name} inputs", "numbers of tokens", str(tokens.dtype))
+            low, high = int(tokens.min()), int(tokens.max())
             if low < 0 or high >= len(self.vocabulary):
                 expected = f"numbers in [0, {len(self.vocabulary) - 1}]"
                 raise InputError(f"{name} inputs", expected, f"{low} to {high}")
@@ -58,8 +60,9 @@ class TextDataset(Dataset):
             InputError: if buckets is not a positive integer, or a text has a label for each token,
                 which would be left out too.
         """
-        if self.spec.labels.shape:
-            got = f"labels {list(self.spec.labels.shape)}"
+        labels = self.spec.labels
+        if getattr(labels, "shape", None) != ():
+            got = f"labels {list(labels.shape)}" if hasattr(labels, "shape") else described(labels)
             raise InputError("buckets", "None or 1, but where a text has one label", got)
         return bucketed(_lengths(in_memory(self.train)), self.spec.inputs.shape[0], buckets)
 

@@ -13,7 +13,7 @@ from jaxnets.data.transforms.color import (
     adjust_hue,
     adjust_saturation,
 )
-from jaxnets.data.transforms.compose import Compose, augment, is_random
+from jaxnets.data.transforms.compose import Compose, OnColumn, augment, is_random
 from jaxnets.data.transforms.cropping import RandomCrop, RandomHorizontalFlip
 from jaxnets.data.transforms.erasing import RandomErasing
 from jaxnets.data.transforms.geometry import CenterCrop, ImageRows, Pad, Resize
@@ -37,6 +37,7 @@ __all__ = [
     "ImageRows",
     "Mixup",
     "Normalize",
+    "OnColumn",
     "OneHot",
     "Pad",
     "PairTransform",

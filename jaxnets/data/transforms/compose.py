@@ -5,11 +5,13 @@ from typing import Any
 
 import jax
 
-from jaxnets.arrays import ArrayLike, InputError, as_array, called
+from jaxnets.arrays import InputError, as_array, called
+from jaxnets.data.spec import named
 from jaxnets.data.transforms.transform import (
     Augmentation,
     PairTransform,
     RandomTransform,
+    Transform,
     check_transforms,
 )
 
@@ -45,23 +47,85 @@ class Compose:
         check_transforms("transforms", transforms)
         object.__setattr__(self, "transforms", transforms)
 
-    def __call__(self, x: ArrayLike, key: jax.Array | None = None) -> jax.Array:
+    def __call__(self, x: Any, key: jax.Array | None = None) -> Any:
         """Applies all of them to a batch."""
         if needs_labels(self):
             raise InputError("labels", "to be given through augment, as they change too", "none")
         return augment(self, x, None, key)[0]
 
 
+@dataclass(frozen=True, init=False)
+class OnColumn:
+    """A transform of one array of the inputs, where these are a tuple or dictionary.
+
+    The other arrays stay as they are. A transform that changes labels too, such as ``Mixup``, gets
+    the labels.
+
+    Args:
+        column: the array's name in a dictionary, or its place in a tuple, from 0.
+        transform: any transform of one array, random or not.
+
+    Raises:
+        InputError: if the column is no name or number, or the transform cannot be called or hashed;
+            on a call, if the inputs have no such array, or as ``Compose``.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from jaxnets.data import ToFloat
+        >>> inputs = {"image": jnp.full((2, 4, 4, 1), 51, jnp.uint8), "age": jnp.ones((2, 1))}
+        >>> OnColumn("image", ToFloat())(inputs)["image"][0, 0, 0]
+        Array([0.2], dtype=float32)
+    """
+
+    column: str | int
+    transform: Augmentation
+
+    def __init__(self, column: str | int, transform: Augmentation) -> None:
+        name = isinstance(column, str) and column.isidentifier()
+        place = isinstance(column, int) and not isinstance(column, bool) and column >= 0
+        if not name and not place:
+            raise InputError("column", "a name such as 'image', or a number from 0", column)
+        check_transforms("transform", (transform,))
+        object.__setattr__(self, "column", column)
+        object.__setattr__(self, "transform", transform)
+
+    def __call__(self, x: Any, key: jax.Array | None = None) -> Any:
+        """Transforms a batch of inputs."""
+        if needs_labels(self):
+            raise InputError("labels", "to be given through augment, as they change too", "none")
+        return augment(self, x, None, key)[0]
+
+    def varied(self, x: Any, labels: Any, key: jax.Array | None) -> tuple[Any, Any]:
+        """Inputs and labels, as ``augment`` returns them."""
+        name, arrays = self._named(x)
+        try:
+            arrays[name], labels = augment(self.transform, arrays[name], labels, key)
+        except InputError as error:
+            if error.argument != "x":
+                raise
+            raise InputError(name, error.expected, error.got) from error
+        return jax.tree.unflatten(jax.tree.structure(x), arrays.values()), labels
+
+    def _named(self, x: Any) -> tuple[str, dict[str, Any]]:
+        """The name of the array, and all arrays by name."""
+        name = f"inputs[{self.column}]" if isinstance(self.column, int) else f"inputs.{self.column}"
+        arrays = named("inputs", x)
+        if name not in arrays:
+            got = ", ".join(arrays) if isinstance(x, tuple | dict) else "one array"
+            raise InputError("inputs", f"a tuple or dictionary with {name}", got)
+        return name, arrays
+
+
 def augment(
-    transform: Augmentation, x: ArrayLike, labels: Any = None, key: jax.Array | None = None
-) -> tuple[jax.Array, Any]:
+    transform: Augmentation, x: Any, labels: Any = None, key: jax.Array | None = None
+) -> tuple[Any, Any]:
     """Applies a transform of any kind to a batch of inputs and its labels.
 
     Args:
         transform: a ``RandomTransform`` is called with (x, key), a ``PairTransform`` with
-            (x, labels, key), a ``Compose`` goes through its parts, and anything else is called
-            with x alone.
-        x: inputs [B, ...].
+            (x, labels, key), a ``Compose`` goes through its parts, an ``OnColumn`` applies its own
+            to one array of x, and anything else is called with x alone.
+        x: inputs [B, ...], or a tuple or dictionary of them.
         labels: [B, ...]; as they are unless a ``PairTransform`` changes them.
         key: the source of all draws.
 
@@ -69,15 +133,19 @@ def augment(
         Inputs and labels.
 
     Raises:
-        InputError: if x or the transform is none, or there is no key and something is random.
+        InputError: if x or the transform is none, there is no key and something is random, or a
+            transform of one array is given several.
     """
-    x = as_array("x", x)
+    x = x if isinstance(x, tuple | dict) else as_array("x", x)
     if isinstance(transform, Compose):
         for place, part in enumerate(transform.transforms):
             own = None if key is None else jax.random.fold_in(key, place)
             x, labels = augment(part, x, labels, own)
         return x, labels
+    if isinstance(transform, OnColumn):
+        return transform.varied(x, labels, key)
     check_transforms("transform", (transform,))
+    _check_takes(transform, x)
     if not isinstance(transform, RandomTransform | PairTransform):
         return called("transform", "a function of a batch", transform, x), labels
     if key is None:
@@ -87,12 +155,48 @@ def augment(
     return transform(x, key), labels
 
 
+def applied(transform: Transform | None, x: Any) -> Any:
+    """What a transform that is not random makes of a batch of inputs.
+
+    Args:
+        transform: any that takes no key and no labels; None changes nothing.
+        x: inputs [B, ...], or a tuple or dictionary of them.
+
+    Returns:
+        The inputs, transformed.
+
+    Raises:
+        InputError: if the transform takes one array and is given several.
+    """
+    if transform is None:
+        return x
+    _check_takes(transform, x)
+    return transform(x)
+
+
+def _check_takes(transform: Any, x: Any) -> None:
+    """Raises if a transform of one array is given several."""
+    if not isinstance(x, tuple | dict) or isinstance(transform, Compose | OnColumn):
+        return
+    package, _, module = str(getattr(transform, "__module__", "")).rpartition(".")
+    own = package == __package__ and module != "record"  # those of records refuse by themselves
+    if own or isinstance(transform, RandomTransform):
+        name = getattr(transform, "__name__", type(transform).__name__)
+        first = sorted(x)[0] if isinstance(x, dict) else 0
+        columns = ", ".join(named("inputs", x))
+        expected = f"OnColumn({first!r}, {name}(…)), or of another array of {columns}"
+        raise InputError("transform", expected, f"{name}, which takes one array")
+
+
 def is_random(transform: Any) -> bool:
     """Whether a transform takes a key.
 
     Args:
-        transform: any transform; a ``Compose`` takes one if a part of it does.
+        transform: any transform; a ``Compose`` takes one if a part of it does, and an ``OnColumn``
+            if its own does.
     """
+    if isinstance(transform, OnColumn):
+        return is_random(transform.transform)
     if isinstance(transform, Compose):
         return any(map(is_random, transform.transforms))
     return isinstance(transform, RandomTransform | PairTransform)
@@ -100,6 +204,8 @@ def is_random(transform: Any) -> bool:
 
 def needs_labels(transform: Any) -> bool:
     """Whether a transform changes labels besides inputs."""
+    if isinstance(transform, OnColumn):
+        return needs_labels(transform.transform)
     if isinstance(transform, Compose):
         return any(map(needs_labels, transform.transforms))
     return isinstance(transform, PairTransform)

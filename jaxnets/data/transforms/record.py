@@ -6,10 +6,10 @@ from typing import Any
 
 from jaxnets.arrays import ArrayLike, InputError
 from jaxnets.data.transforms.affine import Affine, Rotate
-from jaxnets.data.transforms.compose import Compose
+from jaxnets.data.transforms.compose import Compose, OnColumn
 from jaxnets.data.transforms.geometry import CenterCrop, ImageRows, Pad, Resize
 from jaxnets.data.transforms.pixels import Normalize, ToFloat
-from jaxnets.data.transforms.transform import Transform
+from jaxnets.data.transforms.transform import Augmentation, Transform
 
 _KNOWN: dict[str, Any] = {
     kind.__name__: kind
@@ -37,7 +37,7 @@ class UnknownTransform:
         raise InputError("transform", expected, "none")
 
 
-def describe_transform(transform: Transform | None) -> Any:
+def describe_transform(transform: Augmentation | None) -> Any:
     """A transform as JSON can hold it: a list of steps; None for none.
 
     A transform that is not one of this package, or that is random, is named.
@@ -49,6 +49,9 @@ def describe_transform(transform: Transform | None) -> Any:
 
 
 def _step(step: Any) -> dict[str, Any]:
+    if isinstance(step, OnColumn):
+        steps = describe_transform(step.transform)
+        return {"name": "OnColumn", "column": step.column, "steps": steps}
     if isinstance(step, Compose):
         return {"name": "Compose", "steps": describe_transform(step)}
     name = getattr(step, "__name__", type(step).__name__)
@@ -90,6 +93,9 @@ def _made(step: Mapping[str, Any]) -> Any:
         {key: value for key, value in step.items() if key != "name"},
     )
     try:
+        if name == "OnColumn":
+            inner: Any = make_transform(given["steps"])
+            return OnColumn(given["column"], inner)
         return make_transform(given["steps"]) if name == "Compose" else _KNOWN[name](**given)
     except (KeyError, TypeError) as error:
         raise InputError("transform", f"one of {', '.join(_KNOWN)}", name) from error
