@@ -69,7 +69,7 @@ def images_and_noise(model, batch, key):
 def critic_loss(model, batch, key):
     """The critic's cross-entropy; labels are 1 for images and 0 for samples."""
     images, noise = images_and_noise(model, batch, key)
-    logits = jnp.concatenate([model.critic(images), model.critic(model.generator(noise))])
+    logits = model.critic(jnp.concatenate([images, model.generator(noise)]))
     labels = jnp.repeat(jnp.array([[1], [0]], logits.dtype), len(images), axis=0)
     right = jnp.sum((logits > 0) == (labels > 0))
     loss = losses.binary_cross_entropy_with_logits(logits, labels)

@@ -392,6 +392,18 @@ def test_dropout_is_off_in_pairs_and_augmentation_is_ours_on_both_sides():
             {"torch_model": torch.nn.Sequential(OrderedDict(_orig_mod=torch.nn.Linear(16, 3)))},
             "torch_model: expected a network before torch.compile, got a compiled one",
         ),
+        (
+            {"data": Dataset("pairs", *2 * [Split((DATA.test.inputs,), DATA.test.labels)])},
+            "data.train.inputs: expected an array, as step is None, got tuple",
+        ),
+        (
+            {"data": Dataset("bare", *2 * [Split(DATA.test.inputs)])},
+            "data.train.labels: expected an array, as step is None, got NoneType",
+        ),
+        (
+            {"torch_step": print},
+            "step: expected a step, as torch_step or torch_optimizers is given",
+        ),
         ({"torch_model": 3}, "torch_model: expected a torch.nn.Module with parameters, or a"),
         ({"jax_model": 3, "torch_model": torch.nn.Linear(1, 1)}, "jax_model: expected an nnx.Mod"),
         ({"torch_optimizer": lambda p: 3}, "torch_optimizer: expected a function of parameters"),

@@ -2,12 +2,14 @@
 
 import re
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from tests.data_files import write_cifar10
+from tests.quick_compilation import environment
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 HEADERS = {path.stem: path.read_text().split('"""')[1] for path in sorted(EXAMPLES.glob("*.py"))}
@@ -100,3 +102,42 @@ def test_bad_arguments_are_one_sentence(name, run, tmp_path):
     code, out, err = run(name, "--epochs", "0", *place)
     assert (code, out) == (2, "")
     assert err.endswith("epochs: expected a positive integer, got 0\n")
+
+
+ON_FOUR_DEVICES = """
+import runpy
+import jax
+
+jax.config.update("jax_num_cpu_devices", 4)
+
+import numpy as np
+from flax import nnx
+from jaxnets import MLP, fit, losses, optimizers
+from jaxnets.data import Dataset, Split
+from jaxnets.training import supervised
+
+draw = np.random.default_rng(0)
+split = Split(draw.normal(size=(40, 5)).astype(np.float32), draw.integers(3, size=40))
+objective, sgd = supervised(losses.cross_entropy), optimizers.sgd(0.1, momentum=0.9)
+how = {"epochs": 2, "batch_size": 16, "seed": 3}
+by_hand = runpy.run_path("examples/pmap.py")["train"]
+model, step_losses = by_hand(MLP((5, 4, 3), rngs=nnx.Rngs(0)), split, objective, sgd, **how)
+run = fit(
+    MLP((5, 4, 3), rngs=nnx.Rngs(0)), split, loss=losses.cross_entropy, optimizer=sgd,
+    devices=4, drop_last=True, progress="none", **how
+)
+assert len(step_losses) == 4
+np.testing.assert_allclose(step_losses, run.step_losses, rtol=1e-5)
+for ours, theirs in zip(jax.tree.leaves(nnx.state(model)), jax.tree.leaves(nnx.state(run.model))):
+    np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+print(run.device)
+"""
+
+
+def test_pmap_by_hand_trains_as_fit_does_on_the_same_devices():
+    done = subprocess.run(
+        [sys.executable, "-c", ON_FOUR_DEVICES],
+        cwd=EXAMPLES.parent, env=environment(), capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "4 × cpu\n"

@@ -11,7 +11,16 @@ from flax import nnx
 from jaxnets import losses, metrics, optimizers
 from jaxnets.data import Dataset, Mixup, Split
 from jaxnets.layers import Dropout, Linear
-from jaxnets.training import NonFiniteLossError, evaluate, fit, predict
+from jaxnets.training import (
+    NonFiniteLossError,
+    evaluate,
+    fit,
+    in_turn,
+    initialize,
+    minimize,
+    predict,
+    supervised,
+)
 from jaxnets.training.labels import adds_up
 
 
@@ -445,3 +454,30 @@ def test_outputs_are_those_of_the_classes(outputs, labels, loss, names, message)
         fit(linear(outputs), named, **settings)
     with pytest.raises(ValueError, match=message):
         fit(lambda rngs: linear(outputs), named, seeds=[0], **settings)
+
+
+# -- steps ---------------------------------------------------------------------------------------
+
+
+class TwoParts(nnx.Module):
+    def __init__(self):
+        self.one, self.two = linear(), linear()
+
+    def __call__(self, x):
+        return self.one(x) + self.two(x)
+
+
+def test_a_step_is_named_after_the_submodules_that_it_trains_and_freezes_others():
+    objective = supervised(losses.cross_entropy)
+    first = minimize(objective, SGD, wrt="one", frozen="two")
+    both = in_turn(first, minimize(objective, SGD, wrt=("one", "two")))
+    assert both.names == ("one", "one_two")
+
+
+@pytest.mark.parametrize("names", ["three", ("one", "three")])
+@pytest.mark.parametrize("argument", ["wrt", "frozen"])
+def test_a_submodule_that_is_not_there_is_named_with_those_that_are(argument, names):
+    step = minimize(supervised(losses.cross_entropy), SGD, **{argument: names})
+    message = f"{argument}: expected submodules of the model, such as one, two, got 'three'"
+    with pytest.raises(ValueError, match=message):
+        initialize(TwoParts(), step)

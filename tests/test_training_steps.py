@@ -279,7 +279,7 @@ REFUSED = {
     "frozen: expected submodules of the model, such as fc1, fc2, got 'fc9'": lambda: train(
         minimize(CLASSIFY, ADAM, frozen="fc9")
     ),
-    "wrt: expected what has parameters of the model .*, got fc9": lambda: train(
+    "wrt: expected submodules of the model, such as fc1, fc2, got 'fc9'": lambda: train(
         minimize(CLASSIFY, ADAM, wrt="fc9")
     ),
     "data: expected labels, as the loss takes .*, got none": lambda: train(ONE, Split(INPUTS)),

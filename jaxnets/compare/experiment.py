@@ -14,7 +14,6 @@ from flax import nnx
 from jaxnets.arrays import InputError
 from jaxnets.data import Dataset, Split, epoch_plan
 from jaxnets.data.batching import Plan
-from jaxnets.data.spec import single
 from jaxnets.data.transforms import Augmentation, Transform, augment
 from jaxnets.metrics import Mean, Ratio
 from jaxnets.training.labels import Loss, adds_up
@@ -73,7 +72,10 @@ class Experiment:
             if not isinstance(split, Split):
                 raise InputError(f"data.{name}", "a Split in memory", type(split).__name__)
             for column in ("inputs", "labels"):
-                single(f"data.{name}.{column}", getattr(split, column))
+                value = getattr(split, column)
+                if not isinstance(value, np.ndarray):
+                    expected = "an array, as step is None"
+                    raise InputError(f"data.{name}.{column}", expected, type(value).__name__)
 
     @property
     def train(self) -> Split:

@@ -9,10 +9,24 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxnets.arrays import InputError, called, check_path, check_positive, entries
+from jaxnets.arrays import (
+    InputError,
+    called,
+    check_function,
+    check_path,
+    check_positive,
+    entries,
+    shown,
+)
 from jaxnets.compare.engine import Terms, compared
 from jaxnets.compare.experiment import Experiment
-from jaxnets.compare.records import Comparison
+from jaxnets.compare.stepwise import (
+    TORCH_OPTIMIZERS,
+    TORCH_STEP,
+    StepExperiment,
+    TorchStep,
+    compared_steps,
+)
 from jaxnets.compare.torch_side import loss_of
 from jaxnets.data import Dataset
 from jaxnets.data.transforms import Augmentation, Transform, check_transforms
@@ -21,6 +35,7 @@ from jaxnets.optional import require
 from jaxnets.training.labels import Loss, check_loss
 from jaxnets.training.progress import Progress
 from jaxnets.training.seeds import built
+from jaxnets.training.steps import Step, check_step
 
 
 def run(
@@ -28,10 +43,13 @@ def run(
     torch_model: Any,
     data: Dataset,
     *,
-    loss: Loss,
-    torch_optimizer: Callable[[Any], Any],
+    loss: Loss | None = None,
+    torch_optimizer: Callable[[Any], Any] | None = None,
     optimizer: optax.GradientTransformation | None = None,
     torch_loss: Callable[[Any, Any], Any] | None = None,
+    step: Step | None = None,
+    torch_step: TorchStep | None = None,
+    torch_optimizers: Callable[[Any], Any] | None = None,
     epochs: int,
     batch_size: int = 64,
     seeds: int | Sequence[int] = 5,
@@ -47,45 +65,62 @@ def run(
     directory: Path | str | None = None,
     name: str | None = None,
     progress: Progress = "auto",
-) -> Comparison:
+) -> Any:
     """Trains a network here and in PyTorch, side by side, and compares the two.
 
     Both sides of a seed begin with the same weights and take the same batches in the same order.
     In pairs dropout is off on both sides, as no two frameworks draw the same masks.
 
+    With ``step`` any training is compared, metric by metric: GANs, autoencoders and whatever else
+    ``fit`` trains. What a step draws at random has to be a column of the data set, so that both
+    sides have the same numbers.
+
     Args:
         jax_model: a network whose attributes bear PyTorch's names, as ``jaxnets.interop`` maps it,
             which then is the same for every seed; or a function of ``nnx.Rngs`` that makes one.
         torch_model: PyTorch's, which is copied, or a function without arguments that makes one.
-        data: what both train and test on, in memory.
+        data: what both train and test on, in memory; with ``step`` no test is taken.
         loss: see ``fit``.
         torch_optimizer: from parameters to a ``torch.optim.Optimizer``, such as
             ``lambda parameters: torch.optim.SGD(parameters, 0.1)``.
         optimizer: ours; None for that which ``interop.optimizer_from_torch`` makes of PyTorch's.
         torch_loss: (outputs, labels) → scalar tensor; None for that of ``loss``, if it is one of
             ``jaxnets.losses``.
+        step: our training step, in place of the loss, such as ``in_turn`` makes it; see ``fit``.
+        torch_step: PyTorch's: a function of (model, optimizers, batch) that takes a step and
+            returns metrics by name, numbers, ``"loss"`` among them. They are compared with those
+            of ours that have the same names. The batch has our columns, ``"inputs"`` and
+            ``"labels"``, as tensors or tuples or dictionaries of them: numbers as the data set
+            holds them, but integers as int64; uint8 inputs stay.
+        torch_optimizers: beside ``torch_step``: from PyTorch's network to what ``torch_step`` is
+            given as optimizers: one, or several in a tuple or dictionary.
         epochs: times through the training data.
         batch_size: examples in a step.
         seeds: one a pair; a number stands for so many from 0.
         transform: see ``fit``.
         augment: see ``fit``; PyTorch's batches go through it too.
         torch_inputs: from the data set's inputs to PyTorch's; None for what ``transform`` makes of
-            them, images as NCHW.
+            them, images as NCHW. With ``step`` it is given a batch's inputs, and None leaves them
+            as they are.
         paired: whether weights and batches are the same; otherwise each framework draws its own.
+            With ``step`` they always are.
         weights_from: ``"jaxnets"`` or ``"torch"``: whose initial weights both begin with.
         margin: what difference counts as none: of accuracy, from 0 to 1, or of the test loss. None
-            for 0.003, or 1 % of PyTorch's mean test loss.
-        control: whether to train PyTorch beside itself with another number of threads.
-        timing: whether to take the time of one run alone in each framework.
+            for 0.003, or 1 % of PyTorch's mean test loss. Not with ``step``, where it is 1 % of
+            PyTorch's mean of each metric.
+        control: whether to train PyTorch beside itself with another number of threads; with
+            ``step`` from weights that differ in their last bit.
+        timing: whether to take the time of one run alone in each framework; never with ``step``.
         device: where PyTorch computes, such as ``"cpu"``; None for a GPU if JAX computes on one.
         directory: keeps each finished training there, and goes on with those that are. It knows
             data and settings again, not the code of networks, losses and transforms: after a
-            change of theirs, give another.
+            change of theirs, give another. Not with ``step``.
         name: of the comparison; None for that of our network's class.
         progress: see ``fit``.
 
     Returns:
-        The comparison, which ``jaxnets.compare.report.write`` makes a page of.
+        A ``Comparison``, which ``jaxnets.compare.report.write`` makes a page of; with ``step`` a
+        ``StepComparison``.
 
     Raises:
         ValueError: if an argument is bad, the networks do not have the same weights, or the folder
@@ -96,35 +131,28 @@ def run(
         Interrupted: a ``KeyboardInterrupt``, if Ctrl-C was pressed; what is finished is kept.
     """
     torch = require("torch", extra="torch", feature="a comparison with PyTorch")
-    _check_arguments(data, loss, torch_loss, torch_optimizer, transform, augment, name)
+    with_loss: dict[str, Any] = {
+        "loss": loss,
+        "torch_loss": torch_loss,
+        "optimizer": optimizer,
+        "torch_optimizer": torch_optimizer,
+        "transform": transform,
+        "augment": augment,
+    }
+    with_step: dict[str, Any] = {
+        "step": step,
+        "torch_step": torch_step,
+        "torch_optimizers": torch_optimizers,
+    }
+    of_steps = any(value is not None for value in with_step.values())
+    if of_steps:
+        only = {**with_loss, "margin": margin, "directory": directory, "paired": paired}
+        _check_steps(with_step, only)
+    else:
+        _check_functions(with_loss)
+    _check_data(data, name)
     check_positive("epochs", epochs)
     check_positive("batch_size", batch_size)
-    torch_loss = loss_of(loss) if torch_loss is None else torch_loss
-    if torch_loss is None:
-        raise InputError("torch_loss", "PyTorch's loss, as ours is none of jaxnets.losses", None)
-    build, build_torch = _builder(jax_model), _torch_builder(torch, torch_model)
-    expected = "a function of parameters that makes a torch.optim.Optimizer"
-    theirs = called("torch_optimizer", expected, torch_optimizer, build_torch().parameters())
-    if not isinstance(theirs, torch.optim.Optimizer):
-        raise InputError("torch_optimizer", expected, f"one that makes a {type(theirs).__name__}")
-    chosen = name or type(build(0)).__name__
-    experiment = Experiment(
-        name=chosen,
-        description=f"{chosen} on {data.name}",
-        build=build,
-        build_torch=build_torch,
-        data=data,
-        loss=loss,
-        optimizer=optimizer_from_torch(theirs) if optimizer is None else optimizer,
-        torch_loss=torch_loss,
-        torch_optimizer=torch_optimizer,
-        epochs=epochs,
-        batch_size=batch_size,
-        transform=transform,
-        augment=augment,
-        torch_inputs=torch_inputs,
-        settings=_settings(data, loss, theirs, epochs, batch_size, transform, augment),
-    )
     terms = Terms(
         seeds=_seeds(seeds),
         paired=paired,
@@ -134,29 +162,69 @@ def run(
         control=control,
         timing=timing,
     )
+    build, build_torch = _builder(jax_model), _torch_builder(torch, torch_model)
+    chosen = name or type(build(0)).__name__
+    common: dict[str, Any] = {
+        "name": chosen,
+        "description": f"{chosen} on {data.name}",
+        "build": build,
+        "build_torch": build_torch,
+        "data": data,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "torch_inputs": torch_inputs,
+    }
+    if of_steps:
+        return compared_steps(StepExperiment(**common, **with_step), terms, progress)
     place = None if directory is None else check_path("directory", directory, "a folder")
-    return compared(experiment, terms, place, progress)
+    return compared(_experiment(common, with_loss), terms, place, progress)
 
 
-def _check_arguments(
-    data: Any,
-    loss: Any,
-    torch_loss: Any,
-    torch_optimizer: Any,
-    transform: Any,
-    augment: Any,
-    name: Any,
-) -> None:
-    """Checks what nothing else does before it is too late."""
-    if not isinstance(data, Dataset):
-        raise InputError("data", "a Dataset", data)
-    check_loss(loss)
-    for argument, function in (("torch_loss", torch_loss), ("torch_optimizer", torch_optimizer)):
+def _experiment(common: dict[str, Any], with_loss: dict[str, Any]) -> Experiment:
+    """The training of a loss; what is None of it follows from the others."""
+    import torch
+
+    loss, optimizer = with_loss["loss"], with_loss["optimizer"]
+    torch_loss = with_loss["torch_loss"] or loss_of(loss)
+    if torch_loss is None:
+        raise InputError("torch_loss", "PyTorch's loss, as ours is none of jaxnets.losses", None)
+    expected = "a function of parameters that makes a torch.optim.Optimizer"
+    parameters = common["build_torch"]().parameters()
+    theirs = called("torch_optimizer", expected, with_loss["torch_optimizer"], parameters)
+    if not isinstance(theirs, torch.optim.Optimizer):
+        raise InputError("torch_optimizer", expected, f"one that makes a {type(theirs).__name__}")
+    given = {**common, **with_loss, "torch_loss": torch_loss}
+    given["optimizer"] = optimizer_from_torch(theirs) if optimizer is None else optimizer
+    return Experiment(**given, settings=_settings(theirs, given))
+
+
+def _check_steps(given: dict[str, Any], others: dict[str, Any]) -> None:
+    """Checks what belongs to a step, and that nothing else is given."""
+    if given["step"] is None:
+        raise InputError("step", "a step, as torch_step or torch_optimizers is given", None)
+    check_step(given["step"])
+    check_function("torch_step", given["torch_step"], TORCH_STEP)
+    check_function("torch_optimizers", given["torch_optimizers"], TORCH_OPTIMIZERS)
+    for argument, value in others.items():
+        if value is not (True if argument == "paired" else None):
+            raise InputError(argument, "the default with step", shown(value))
+
+
+def _check_functions(given: dict[str, Any]) -> None:
+    """Checks what belongs to a loss, where nothing else does before it is too late."""
+    check_loss(given["loss"])
+    for argument in ("torch_loss", "torch_optimizer"):
+        function = given[argument]
         if function is not None and (not callable(function) or isinstance(function, type)):
             raise InputError(argument, "a function or None", function)
-    for argument, function in (("transform", transform), ("augment", augment)):
-        if function is not None:
-            check_transforms(argument, (function,))
+    for argument in ("transform", "augment"):
+        if given[argument] is not None:
+            check_transforms(argument, (given[argument],))
+
+
+def _check_data(data: Any, name: Any) -> None:
+    if not isinstance(data, Dataset):
+        raise InputError("data", "a Dataset", data)
     if name is not None and not isinstance(name, str):
         raise InputError("name", "a string or None", name)
 
@@ -186,20 +254,18 @@ def _torch_builder(torch: Any, model: Any) -> Callable[[], Any]:
     return built_by
 
 
-def _settings(
-    data: Dataset, loss: Any, theirs: Any, epochs: int, batch_size: int, *more: Any
-) -> dict[str, Any]:
+def _settings(theirs: Any, given: dict[str, Any]) -> dict[str, Any]:
     """What decides the numbers, as far as it has words."""
     group = {name: value for name, value in theirs.param_groups[0].items() if name != "params"}
     plain = {name: value for name, value in group.items() if isinstance(value, int | float | tuple)}
-    transform, augment = more
+    loss, transform, augment = (given[name] for name in ("loss", "transform", "augment"))
     return {
-        "data": data.name,
+        "data": given["data"].name,
         "loss": getattr(loss, "__name__", repr(loss)),
         "optimizer": type(theirs).__name__,
         "optimizer_options": plain,
-        "epochs": epochs,
-        "batch_size": batch_size,
+        "epochs": given["epochs"],
+        "batch_size": given["batch_size"],
         "transform": None if transform is None else repr(transform),
         "augment": None if augment is None else repr(augment),
     }

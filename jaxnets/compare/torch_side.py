@@ -102,26 +102,12 @@ class Torch:
         Raises:
             InputError: if not; the message has the first few names, shapes or dtypes that differ.
         """
-        mine, theirs = map(_told, (to_torch(model), self.network(0).state_dict()))
-        faults = [
-            f"{name} {theirs.get(name, 'missing')} for {mine.get(name, 'none')}"
-            for name in sorted(mine.keys() | theirs.keys())
-            if mine.get(name) != theirs.get(name)
-        ]
-        if faults:
-            raise InputError("torch_model", "the weights of ours", ", ".join(faults[:3]))
+        check_weights(model, self.network(0))
 
     def network(self, seed: int) -> Any:
         """The network as PyTorch draws it from a seed; in pairs without dropout."""
-        import torch
-
         assert self.this.build_torch is not None
-        torch.manual_seed(seed)
-        network = self.this.build_torch()
-        if not isinstance(network, torch.nn.Module):
-            raise InputError("torch_model", "what makes a torch.nn.Module", type(network).__name__)
-        if hasattr(network, "_orig_mod"):  # its weights have other names, and it compiles anew
-            raise InputError("torch_model", "a network before torch.compile", "a compiled one")
+        network = made_by(self.this.build_torch, seed)
         if self.paired:
             without_dropout(network)
         return network.to(self.device).train()
@@ -232,6 +218,39 @@ class TorchTraining:
                 total += loss(outputs, y).item() * (1 if self._side.this.adds_up else len(x))
                 found.append(classes_last(outputs, y).cpu().numpy())
         return total / len(inputs), np.concatenate(found)
+
+
+def made_by(build: Callable[[], Any], seed: int) -> Any:
+    """The network that a function makes, as PyTorch draws it from a seed.
+
+    Raises:
+        InputError: if it makes none, or a compiled one.
+    """
+    import torch
+
+    torch.manual_seed(seed)
+    network = build()
+    if not isinstance(network, torch.nn.Module):
+        raise InputError("torch_model", "what makes a torch.nn.Module", type(network).__name__)
+    if hasattr(network, "_orig_mod"):  # its weights have other names, and it compiles anew
+        raise InputError("torch_model", "a network before torch.compile", "a compiled one")
+    return network
+
+
+def check_weights(model: nnx.Module, network: Any) -> None:
+    """Checks that our network and PyTorch's have the same weights.
+
+    Raises:
+        InputError: if not; the message has the first few names, shapes or dtypes that differ.
+    """
+    mine, theirs = map(_told, (to_torch(model), network.state_dict()))
+    faults = [
+        f"{name} {theirs.get(name, 'missing')} for {mine.get(name, 'none')}"
+        for name in sorted(mine.keys() | theirs.keys())
+        if mine.get(name) != theirs.get(name)
+    ]
+    if faults:
+        raise InputError("torch_model", "the weights of ours", ", ".join(faults[:3]))
 
 
 def _told(weights: dict[str, Any]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from jaxnets.data.transforms.compose import applied
 from jaxnets.layers import native
 from jaxnets.training.computation import digest, digest_of
 from jaxnets.training.epoch import evaluate_batch
-from jaxnets.training.evaluation import as_batch
+from jaxnets.training.evaluation import EVALUATION_BATCH, as_batch, batch_of
 from jaxnets.training.minimize import Minimize
 from jaxnets.training.objective import Objective, Supervised
 from jaxnets.training.state import TrainState
@@ -49,29 +49,36 @@ def fingerprint(
         objective: what it evaluates; None for nothing.
         state: in which training begins.
         data: what is trained and tested on.
-        settings: what else decides the run's numbers.
+        settings: what else decides the run's numbers, ``"batch_size"`` among it.
 
     Returns:
         A dictionary that JSON can hold; see ``differences``.
     """
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
-    batch = as_batch(data.train, 1 if isinstance(data.train, Draws) else 2)
     count = sum(x.size for x in jax.tree.leaves(shapes.parameters))
     parts: dict[str, Any] = {"network": {"is": f"{count} parameters"}}
     if isinstance(step, Minimize) and isinstance(step.objective, Supervised):
-        parts |= _of_supervised(step, step.objective, shapes, state, batch)
+        parts |= _of_supervised(step, step.objective, shapes, state, as_batch(data.train, 2))
     else:
+        batch = _batch(data.train, settings["batch_size"])
         computes = _digest(functools.partial(train_step, step), shapes, batch)
         parts["step"] = {"computes": f"{computes} {_numbers(state.optimizer_state)}"}
     own = getattr(step, "evaluation", None)
-    if objective is not None and objective is not own and objective != own:
+    another = objective is not own and objective != own
+    if objective is not None and data.test is not None and another:
 
         def evaluated(state: TrainState, batch: Any) -> Any:
             return evaluate_batch(objective, state, batch, np.int32(0))
 
+        batch = _batch(data.test, EVALUATION_BATCH)
         parts["evaluate"] = {"computes": _digest(evaluated, shapes, batch)}
     splits = {f"data.{name}": _data(split) for name, split in data.splits.items()}
     return {**parts, **splits, **settings, "versions": versions(), "form": FORM}
+
+
+def _batch(split: AnySplit, batch_size: int) -> dict[str, Any]:
+    """The shapes and dtypes of a whole batch, as a model may have variables of its size."""
+    return as_batch(split, min(batch_of(split, batch_size), len(split)))
 
 
 def _of_supervised(

@@ -11,7 +11,7 @@ from jax import lax
 
 from jaxnets.arrays import InputError, check_positive, shown
 from jaxnets.metrics import Mean
-from jaxnets.training.minimize import Within
+from jaxnets.training.minimize import submodules_of
 from jaxnets.training.objective import Batch, Objective, measure, size_of
 from jaxnets.training.steps import SKIPPED, Step, StepMetrics, check_step, step_metrics
 
@@ -157,6 +157,5 @@ def in_turn(
 
 def _own_name(step: Any) -> str | None:
     """The name of the submodules that a step trains."""
-    filters = getattr(getattr(step, "wrt", None), "predicates", ())
-    names = [part.names for part in filters if isinstance(part, Within)]
-    return "_".join(names[0]).replace(".", "_") if names else None
+    names = submodules_of(getattr(step, "wrt", None))
+    return "_".join(names).replace(".", "_") if names else None

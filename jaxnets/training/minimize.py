@@ -66,15 +66,15 @@ class Minimize:
         """The optimizer's state for the variables that are trained.
 
         Raises:
-            InputError: if there are none.
+            InputError: if there are none, or no submodule of a name.
         """
         for name in self.frozen:
             submodule(model, "frozen", name)
+        for name in submodules_of(self.wrt):
+            submodule(model, "wrt", name)
         trained = nnx.split(model, self.wrt, ...)[1]
         if not jax.tree.leaves(trained):
-            parts = getattr(self.wrt, "predicates", ())
-            names = [", ".join(part.names) for part in parts if isinstance(part, Within)]
-            got = names[0] if names else shown(self.wrt)
+            got = ", ".join(submodules_of(self.wrt)) or shown(self.wrt)
             raise InputError("wrt", "what has parameters of the model that are not frozen", got)
         return self.optimizer.init(trained)
 
@@ -166,7 +166,8 @@ def minimize(
     check_choice("non_finite", non_finite, get_args(NonFinite))
     chosen = _filter(wrt)
     if names:
-        chosen = nnx.All(chosen, nnx.Not(Within(names)))
+        parts = chosen.predicates if isinstance(chosen, nnx.All) else (chosen,)
+        chosen = nnx.All(*parts, nnx.Not(Within(names)))
     return Minimize(objective, optimizer, chosen, names, accumulate, non_finite == "skip")
 
 
@@ -180,6 +181,12 @@ class Within:
         """Whether a variable is within one of them."""
         dotted = ".".join(map(str, path))
         return any(f"{dotted}.".startswith(f"{name}.") for name in self.names)
+
+
+def submodules_of(wrt: Any) -> tuple[str, ...]:
+    """The dotted names that ``minimize`` was given as ``wrt``; empty for other filters."""
+    parts = getattr(wrt, "predicates", ())
+    return next((part.names for part in parts if isinstance(part, Within)), ())
 
 
 def _filter(wrt: Any) -> Any:

@@ -39,6 +39,7 @@ class Case:
             tensors, or tuples or dictionaries of them; images are [batch, channels, height, width].
             None for a case that is not compared with PyTorch, such as one that draws from its key;
             ``twin`` too.
+        shuffle: whether the order changes from epoch to epoch.
     """
 
     build: Callable[..., nnx.Module]
@@ -46,6 +47,7 @@ class Case:
     step: Step
     twin: Callable[[], torch.nn.Module] | None = None
     loop: Callable[[Any, Iterable[Any]], Iterator[dict[str, Any]]] | None = None
+    shuffle: bool = True
 
 
 @functools.cache
@@ -90,17 +92,13 @@ class Watched:
         return slots, {**metrics, **{f"each_{name}": Each(one) for name, one in metrics.items()}}
 
 
-@functools.cache
-def watched(step: Step) -> Watched:
-    """One for each step, so that runs of a case find its compiled program again."""
-    return Watched(step)
-
-
 def train(case: Case, dtype=np.float32, **options):
     """Trains as ``fit`` does; with ``seeds`` a model of each."""
     build = functools.partial(case.build, param_dtype=dtype)
     model = build if "seeds" in options else build(rngs=nnx.Rngs(options.get("seed", 0)))
-    return fit(model, case.data(dtype), watched(case.step), **SETTINGS, **options)
+    return fit(
+        model, case.data(dtype), Watched(case.step), shuffle=case.shuffle, **SETTINGS, **options
+    )
 
 
 def each_step(run) -> dict[str, np.ndarray]:
@@ -116,17 +114,17 @@ def train_in_torch(case: Case, dtype=np.float32):
     """Trains as PyTorch does, from the same weights; returns each step's metrics, the network."""
     network = case.twin().to(torch.float64 if dtype == np.float64 else torch.float32)
     network.load_state_dict(to_torch(case.build(rngs=nnx.Rngs(0), param_dtype=dtype)))
-    found = list(case.loop(network, batches(case.data(dtype))))
+    found = list(case.loop(network, batches(case.data(dtype), case.shuffle)))
     return {name: np.array([one[name] for one in found]) for name in found[0]}, network
 
 
-def batches(data: Split | Draws) -> Iterator[Any]:
+def batches(data: Split | Draws, shuffle: bool) -> Iterator[Any]:
     """The batches of all epochs, in the order of ``fit``; of ``Draws`` the number of each step."""
     if isinstance(data, Draws):
         yield from range(EPOCHS * data.steps)
         return
     for epoch in range(EPOCHS):
-        for rows in epoch_plan(len(data), BATCH, seed=0, epoch=epoch).full:
+        for rows in epoch_plan(len(data), BATCH, seed=0, epoch=epoch, shuffle=shuffle).full:
             inputs, labels = jax.tree.map(as_tensor, data.gather(rows))
             yield inputs if labels is None else (inputs, labels)
 

@@ -14,13 +14,13 @@ from matplotlib.image import imread
 from jaxnets.interop import to_numpy
 from jaxnets.training import Callback, Saving
 from tests import tier
-from tests.parity import image_cases
+from tests.parity import anything_more, image_cases
 from tests.parity.anything import each_step, example, train, train_in_torch
 from tests.parity.oracle import assert_equal
 from tests.quick_compilation import environment
 from tests.test_training_placement import all_on_devices
 
-CASES = {**image_cases.CASES}
+CASES = {**image_cases.CASES, **anything_more.CASES}
 IN_TORCH = [name for name, case in CASES.items() if case.loop is not None]
 #: One that draws its noise from the key says more than one that is given it.
 ALONE = [name for name in CASES if f"{name}-drawing" not in CASES]
@@ -175,7 +175,16 @@ def test_the_examples_run(name, monkeypatch, tmp_path, capsys):
         assert imread(drawn[1]).shape == (8 * 28, 8 * 28, 4)
 
 
-@pytest.mark.parametrize("name", MAINS)
+@pytest.mark.parametrize("name", anything_more.MAINS)
+def test_further_examples_run(name, monkeypatch, capsys):
+    arguments, line = anything_more.MAINS[name]
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments.split()])
+    example(name).main()
+    *_, last = capsys.readouterr().out.splitlines()
+    assert re.fullmatch(line, last)
+
+
+@pytest.mark.parametrize("name", [*MAINS, *anything_more.MAINS])
 def test_bad_arguments_of_examples_are_one_sentence(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [f"{name}.py", "--epochs", "0"])
     with pytest.raises(SystemExit):

@@ -18,28 +18,46 @@ from jaxnets.compare.records import (
     Side,
     Timing,
 )
+from jaxnets.compare.step_records import Course, StepComparison
 from jaxnets.json_files import WRONG, read_object, reason
 
 _FORMAT = "jaxnets comparison 1"
+_OF_STEPS = "jaxnets comparison of steps 1"
 
 
-def as_json(comparison: Comparison) -> str:
+def as_json(comparison: Comparison | StepComparison) -> str:
     """Every figure, those of each step too; what is not finite is null.
 
     What follows from the others (``equivalence``, ``agreement``, ``measure``) stands beside them.
     """
+    if isinstance(comparison, StepComparison):
+        each = {
+            metric: {
+                "equivalence": dataclasses.asdict(comparison.equivalence(metric)),
+                "departure": _as_dict(comparison.departure(metric)),
+            }
+            for metric in comparison.metrics
+        }
+        return _written({"format": _OF_STEPS, "metrics": each, **dataclasses.asdict(comparison)})
     equivalence = comparison.equivalence
     follows = {
         "measure": comparison.measure,
         "equivalence": dataclasses.asdict(equivalence) | {"equivalent": equivalence.equivalent},
         "agreement": comparison.agreement,
     }
-    held = {"format": _FORMAT, **follows, **dataclasses.asdict(comparison)}
+    return _written({"format": _FORMAT, **follows, **dataclasses.asdict(comparison)})
+
+
+def _written(held: dict[str, Any]) -> str:
     return json.dumps(plain(held), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-def read(path: Path | str) -> Comparison:
-    """The comparison of a ``report.json``.
+def _as_dict(value: Any) -> dict[str, Any] | None:
+    return None if value is None else dataclasses.asdict(value)
+
+
+def read(path: Path | str) -> Any:
+    """The ``Comparison`` or ``StepComparison`` of a ``report.json``.
 
     Args:
         path: of a ``report.json``.
@@ -53,6 +71,8 @@ def read(path: Path | str) -> Comparison:
         held = read_object(place)
         if held.get("format") == _FORMAT:
             return _comparison(held)
+        if held.get("format") == _OF_STEPS:
+            return _comparison_of_steps(held)
     except WRONG as error:
         raise InputError("path", expected, f"{str(path)!r}: {reason(error)}") from error
     raise InputError("path", expected, f"{str(path)!r}, which is not one")
@@ -81,6 +101,32 @@ def _comparison(held: dict[str, Any]) -> Comparison:
                 for each in values["disagreements"]
             ),
             "class_names": None if names_of_classes is None else tuple(names_of_classes),
+        }
+    )
+
+
+def _comparison_of_steps(held: dict[str, Any]) -> StepComparison:
+    names = {field.name for field in dataclasses.fields(StepComparison)}
+    values = {name: value for name, value in held.items() if name in names}
+    control = values["control"]
+    return StepComparison(
+        **values
+        | {
+            "ours": tuple(map(_course, values["ours"])),
+            "theirs": tuple(map(_course, values["theirs"])),
+            "control": None if control is None else _course(control),
+            "findings": tuple(Finding(**each) for each in values["findings"]),
+        }
+    )
+
+
+def _course(held: dict[str, Any]) -> Course:
+    kinds = {"steps": np.float32, "epochs": np.float64}
+    return Course(
+        **held
+        | {
+            part: {name: _array(values, kind) for name, values in held[part].items()}
+            for part, kind in kinds.items()
         }
     )
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -120,12 +121,23 @@ def _how(comparison: Comparison) -> Iterator[Block]:
             "distributions: of a seed they share the number alone, and only the scores compare."
         )
     yield Paragraph(text)
-    rows = [(name.replace("_", " "), listed(value)) for name, value in comparison.settings.items()]
-    rows += [("seeds", ", ".join(str(pair.seed) for pair in comparison.pairs))]
-    rows += [("margin", Scale.of(comparison).within(comparison.margin)), ("date", comparison.date)]
-    versions = {name: of for name, of in comparison.versions.items() if of is not None}
-    rows += [("versions", listed(versions))] if versions else []
-    rows += [(f"machine: {name}", listed(value)) for name, value in comparison.machine.items()]
-    yield Table("Settings, versions and machine.", ["", ""], "ll", rows)
+    rows = [("seeds", ", ".join(str(pair.seed) for pair in comparison.pairs))]
+    rows += [("margin", Scale.of(comparison).within(comparison.margin))]
+    yield settings(comparison, rows)
     if comparison.command is not None:
         yield Command(comparison.command)
+
+
+def settings(comparison: Any, rows: Sequence[tuple[str, str]]) -> Table:
+    """What a comparison was made with.
+
+    Args:
+        comparison: a ``Comparison``, or one of steps.
+        rows: what is to be said besides.
+    """
+    told = [(name.replace("_", " "), listed(value)) for name, value in comparison.settings.items()]
+    told += [*rows, ("date", comparison.date)]
+    versions = {name: of for name, of in comparison.versions.items() if of is not None}
+    told += [("versions", listed(versions))] if versions else []
+    told += [(f"machine: {name}", listed(value)) for name, value in comparison.machine.items()]
+    return Table("Settings, versions and machine.", ["", ""], "ll", told)

@@ -13,9 +13,11 @@ from jaxnets.compare.report.content import content
 from jaxnets.compare.report.markdown import markdown
 from jaxnets.compare.report.page import page
 from jaxnets.compare.report.plots import png
+from jaxnets.compare.report.steps import content_of_steps
+from jaxnets.compare.step_records import StepComparison
 
 
-def write(comparison: Comparison, directory: Path | str) -> None:
+def write(comparison: Comparison | StepComparison, directory: Path | str) -> None:
     """Writes ``report.md`` and its images, ``report.html``, and ``report.json``.
 
     Args:
@@ -26,9 +28,12 @@ def write(comparison: Comparison, directory: Path | str) -> None:
         ValueError: if the files cannot be written there; those that were there then remain.
     """
     place = check_path("directory", directory, "a folder")
-    if not isinstance(comparison, Comparison) or not comparison.pairs:
+    if isinstance(comparison, StepComparison):
+        blocks = content_of_steps(comparison)
+    elif isinstance(comparison, Comparison) and comparison.pairs:
+        blocks = content(comparison)
+    else:
         raise InputError("comparison", "a Comparison with a pair at least", comparison)
-    blocks = content(comparison)
     images = drawn(blocks)
     put(
         {

@@ -41,7 +41,8 @@ def png(figure: "Figure") -> bytes:
 
 
 @contextmanager
-def _figure(width: float, height: float) -> Iterator["Figure"]:
+def canvas(width: float, height: float) -> Iterator["Figure"]:
+    """A figure of so many inches, in the style of all."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -54,7 +55,7 @@ def scores(comparison: Comparison) -> "Figure":
     scale, equivalence = Scale.of(comparison), comparison.equivalence
     names = [FRAMEWORKS[name] for name in comparison.frameworks]
     points = scale.factor * np.array([[p.ours.score, p.theirs.score] for p in comparison.pairs])
-    with _figure(4.8, 3.3) as figure:
+    with canvas(4.8, 3.3) as figure:
         above, below = figure.subplots(2, 1, height_ratios=(1.25, 1))
         if comparison.paired:
             above.plot(points.T, [[1] * len(points), [0] * len(points)], color="0.8", lw=0.8)
@@ -86,7 +87,7 @@ def epochs(comparison: Comparison) -> "Figure":
     """The score after each epoch."""
     from matplotlib.ticker import MaxNLocator
 
-    with _figure(4.8, 3.1) as figure:
+    with canvas(4.8, 3.1) as figure:
         axes = figure.subplots()
         for which in (1, 0):
             sides = _sides(comparison, which)
@@ -102,7 +103,7 @@ def epochs(comparison: Comparison) -> "Figure":
 
 def losses(comparison: Comparison) -> "Figure":
     """The loss of training, averaged over groups of steps, of both laid over each other."""
-    with _figure(4.8, 3.1) as figure:
+    with canvas(4.8, 3.1) as figure:
         axes = figure.subplots()
         drawn = []
         for which in (1, 0):
@@ -128,7 +129,7 @@ def rounding(comparison: Comparison) -> "Figure":
     if comparison.control is not None:
         control = [(comparison.control.run, pairs[0][1])]
         shown.append((f"{beside(comparison.control)}", CONTROL, control))
-    with _figure(4.8, 3.3) as figure:
+    with canvas(4.8, 3.3) as figure:
         axes = figure.subplots()
         for label, colour, sides in shown:
             values = differences(sides)
@@ -152,7 +153,7 @@ def rounding(comparison: Comparison) -> "Figure":
 def confusion(counts: np.ndarray, names: Sequence[str], frameworks: Sequence[str]) -> "Figure":
     """How often ours took an example for one class and theirs for another."""
     size = 1.6 + 0.36 * len(names)
-    with _figure(min(size, 4.8) if len(names) < 10 else 4.8, max(size - 0.6, 2)) as figure:
+    with canvas(min(size, 4.8) if len(names) < 10 else 4.8, max(size - 0.6, 2)) as figure:
         axes = figure.subplots()
         axes.imshow(counts, cmap="Blues", vmin=0, vmax=1.6 * counts.max(), aspect="auto")
         for row, column in np.argwhere(counts):
@@ -176,7 +177,7 @@ def examples(
     """Images on which the two disagree, with what each takes them for."""
     columns = min(4, len(shown))
     rows = -(-len(shown) // columns)
-    with _figure(1.2 * columns, 1.75 * rows) as figure:
+    with canvas(1.2 * columns, 1.75 * rows) as figure:
         figure.set_layout_engine("none")
         for number, one in enumerate(shown):
             place = (number % columns, rows - 1 - number // columns)

@@ -1,0 +1,119 @@
+"""What a report of training steps says: a table of the metrics, and a figure of each."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxnets.compare.report.blocks import (
+    Block,
+    Figure,
+    Heading,
+    Notice,
+    Paragraph,
+    Table,
+    Title,
+)
+from jaxnets.compare.report.content import settings
+from jaxnets.compare.report.plots import FLOOR, OURS, THEIRS, canvas
+from jaxnets.compare.report.wording import FRAMEWORKS, minus, power, several
+from jaxnets.compare.step_records import StepComparison
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure as Drawing
+
+
+def content_of_steps(comparison: StepComparison) -> list[Block]:
+    """The page, from above."""
+    return [block for section in (_opening, _metrics, _how) for block in section(comparison)]
+
+
+def _opening(comparison: StepComparison) -> Iterator[Block]:
+    course = comparison.theirs[0]
+    epochs, steps = len(course.epochs["loss"]), len(course.steps["loss"])
+    about = [comparison.date[:10], several(len(comparison.theirs), "seed")]
+    about += [several(epochs, "epoch"), several(steps, "step")]
+    title = f"{comparison.name}: jaxnets beside PyTorch"
+    yield Title(title, comparison.description, " · ".join(about))
+    for finding in comparison.findings:
+        where = "" if finding.step is None else f", step {finding.step:,}"
+        where += "" if finding.layer is None else f", layer {finding.layer}"
+        yield Notice("bad", f"To be looked at: {finding.statistic}{where}.", finding.text)
+    if not comparison.findings:
+        text = "No metric is farther apart at any step than rounding explains."
+        yield Notice("good", "The steps agree.", text)
+
+
+def _metrics(comparison: StepComparison) -> Iterator[Block]:
+    yield Heading("Metrics")
+    columns = ["metric", "jaxnets", "PyTorch", "difference", "95 % CI", "apart", "departs at step"]
+    rows = [_row(comparison, metric) for metric in comparison.metrics]
+    caption = (
+        "Means of the last epoch over the seeds; their difference and its confidence interval; the "
+        "largest difference of a step, relative to PyTorch's; where rounding does not explain it."
+    )
+    yield Table(caption, columns, "l" + "r" * (len(columns) - 1), rows)
+    for metric in comparison.metrics:
+        caption = (
+            f"Above, {metric} at each step, of each seed. Below, the difference of the two, "
+            "relative to PyTorch's; dashed, how large a difference rounding explains."
+        )
+        alt = f"Curves of {metric} over steps, and of the difference."
+        yield Figure(f"metric-{metric}", caption, alt, partial(draw, comparison, metric))
+
+
+def _row(comparison: StepComparison, metric: str) -> list[str]:
+    found, departure = comparison.equivalence(metric), comparison.departure(metric)
+    means = [
+        np.mean(comparison.last(metric, side)) for side in (comparison.ours, comparison.theirs)
+    ]
+    apart = comparison.apart(metric)
+    interval = "–"
+    if found.interval is not None:
+        interval = " to ".join(minus(f"{end:.2g}") for end in found.interval)
+    return [
+        metric,
+        *(minus(f"{mean:.6g}") for mean in means),
+        minus(f"{found.difference:.2g}"),
+        interval,
+        "–" if np.isnan(apart).all() else power(float(np.nanmax(apart))),
+        "–" if departure is None else f"{departure.step:,}",
+    ]
+
+
+def _how(comparison: StepComparison) -> Iterator[Block]:
+    yield Heading("How it was made")
+    drawn = FRAMEWORKS[comparison.weights_from]
+    yield Paragraph(
+        f"Both sides of a seed begin with the same weights, which {drawn} drew, and take the same "
+        "batches in the same order."
+    )
+    yield settings(comparison, [("seeds", ", ".join(str(side.seed) for side in comparison.ours))])
+
+
+def draw(comparison: StepComparison, metric: str) -> "Drawing":
+    """A metric of both over the steps, and how far they are apart."""
+    from matplotlib.ticker import MaxNLocator
+
+    steps = np.arange(len(comparison.theirs[0].steps[metric]))
+    with canvas(4.8, 4.2) as figure:
+        above, below = figure.subplots(2, 1, sharex=True)
+        looks = ({"color": THEIRS, "lw": 3.2, "alpha": 0.55}, {"color": OURS, "lw": 1.2})
+        for side, look in zip((comparison.theirs, comparison.ours), looks, strict=True):
+            for place, course in enumerate(side):
+                name = None if place else FRAMEWORKS[course.framework]
+                known = np.isfinite(course.steps[metric])
+                above.plot(steps[known], course.steps[metric][known], label=name, **look)
+        for apart in comparison.apart(metric):
+            known = np.isfinite(apart)
+            below.plot(steps[known], np.maximum(apart[known], FLOOR), color=OURS, lw=1.2)
+        explained = comparison.explained(metric)
+        known = np.isfinite(explained)
+        below.plot(steps[known], explained[known], "--", color="0.35", lw=1.2, label="rounding")
+        above.set(ylabel=metric)
+        below.set(xlabel="step", ylabel="relative difference", yscale="log")
+        below.xaxis.set_major_locator(MaxNLocator(integer=True))
+        for axes in (above, below):
+            axes.legend()
+    return figure

@@ -1,0 +1,164 @@
+"""Where training steps of two frameworks depart, in words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxnets.compare.records import Finding
+from jaxnets.compare.step_records import Departure, StepComparison
+
+_OF_UPDATES = 1e-4  # of an update
+_ALONE = 1e-2  # where no metric departs
+_BEYOND = 100  # times what rounding alone does
+_PARALLEL = 0.9999  # cosine
+
+_NAMES = {"jaxnets": "jaxnets", "torch": "PyTorch"}
+
+Weights = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstStep:
+    """What the first step from the first seed did.
+
+    Attributes:
+        ours: by how much it changed each weight in jaxnets, by PyTorch's names.
+        theirs: likewise in PyTorch.
+        control: in PyTorch, from weights that differ in their last bit; None if there is none.
+        draws: the frameworks in which it drew random numbers.
+    """
+
+    ours: Weights
+    theirs: Weights
+    control: Weights | None
+    draws: tuple[str, ...] = ()
+
+    def worst(self, least: float = _OF_UPDATES) -> tuple[str, int] | None:
+        """The weight whose update differs most, and how many do; None if none, or unknown.
+
+        Args:
+            least: what difference counts, relative to the update.
+        """
+        if self.control is None:
+            return None
+        apart = {}
+        for name, theirs in self.theirs.items():
+            chance = _apart(self.control[name], theirs)
+            far = _apart(self.ours[name], theirs)
+            if far > max(least, _BEYOND * chance):
+                apart[name] = round(far, 3)  # of like ones the first is named
+        return (max(apart, key=lambda name: apart[name]), len(apart)) if apart else None
+
+    def in_words(self) -> str:
+        """What of the first step's updates differs, in a sentence."""
+        found = self.worst()
+        if found is None:
+            return (
+                "The first step's updates of the weights agree: what differs is carried on from "
+                "step to step, such as momentum or gradients that are left over, or is random."
+            )
+        name, count = found
+        changed = f"{count} of {len(self.theirs)} weights"
+        return f"The first step changes {changed} otherwise, {name} most: {self._difference(name)}"
+
+    def _difference(self, name: str) -> str:
+        ours, theirs = (np.ravel(side[name]) for side in (self.ours, self.theirs))
+        lengths = np.linalg.norm(ours), np.linalg.norm(theirs)
+        if not all(lengths):
+            return f"{'PyTorch' if lengths[0] else 'jaxnets'} leaves it as it is."
+        cosine = ours @ theirs / (lengths[0] * lengths[1])
+        if cosine > _PARALLEL:
+            ratio = lengths[1] / lengths[0]
+            return f"PyTorch's update is {ratio:.5g} times ours, as of another learning rate."
+        return f"PyTorch's update has another direction, at a cosine of {cosine:.4g} with ours."
+
+
+def findings(comparison: StepComparison, first: FirstStep) -> tuple[Finding, ...]:
+    """All that is to be said of a comparison.
+
+    Args:
+        comparison: without findings.
+        first: what looks into the first step.
+    """
+    found = _not_finite(comparison)
+    departures = [comparison.departure(metric) for metric in comparison.metrics]
+    known = [one for one in departures if one is not None]
+    known.sort(key=lambda one: (one.step, -one.apart))
+    if known:
+        return (*found, _of_departures(known, first))
+    differing = first.worst(_ALONE)
+    if differing is not None:
+        text = f"The metrics agree, the weights do not. {first.in_words()}"
+        found.append(_finding("weights after the first step", 0, text, differing[0]))
+    return (*found, *_of_means(comparison))
+
+
+def _finding(statistic: str, step: int | None, text: str, weight: str = "") -> Finding:
+    layer = weight.rpartition(".")[0] or None
+    return Finding(statistic=statistic, step=step, layer=layer, text=text)
+
+
+def _not_finite(comparison: StepComparison) -> list[Finding]:
+    found = []
+    for course in (*comparison.ours, *comparison.theirs):
+        bad = np.flatnonzero(~np.isfinite(course.steps["loss"]))
+        if len(bad):
+            name = _NAMES[course.framework]
+            text = f"The loss of {name} is not finite from step {bad[0]} on, seed {course.seed}."
+            found.append(_finding("loss", int(bad[0]), text))
+    return found
+
+
+def _of_departures(known: list[Departure], first: FirstStep) -> Finding:
+    """The earliest metrics to depart; the others follow from what makes them."""
+    one, *others = known
+    also = [other.metric for other in others if other.step == one.step]
+    later = [f"{other.metric} at step {other.step}" for other in others if other.step > one.step]
+    where = f"{one.metric}{', with ' + _listed(also) if also else ''}"
+    said = [
+        f"The first metric to depart is {where}, at step {one.step} (seed {one.seed}): "
+        f"{one.metric} is {one.ours:.6g} in jaxnets and {one.theirs:.6g} in PyTorch, "
+        f"{one.apart:.1e} apart relative to it, where rounding explains {one.explained:.0e}."
+    ]
+    said += [f"Then follow {_listed(later)}."] if later else []
+    if first.draws:
+        drawing = " and ".join(_NAMES[framework] for framework in first.draws)
+        said.append(f"The step draws random numbers in {drawing}: make them a column of the data.")
+    differing = first.worst()
+    if differing or (one.step and first.control is not None):
+        said.append(first.in_words())
+    return _finding(one.metric, one.step, " ".join(said), differing[0] if differing else "")
+
+
+def _of_means(comparison: StepComparison) -> list[Finding]:
+    found = []
+    for metric in comparison.metrics:
+        mean = comparison.equivalence(metric)
+        if not mean.different or mean.equivalent or mean.interval is None:
+            continue
+        low, high = mean.interval
+        text = (
+            f"The mean {metric} of the last epoch differs by {mean.difference:.3g} over "
+            f"{len(comparison.ours)} seeds (95 % confidence interval {low:.3g} to {high:.3g}), and "
+            f"equivalence within ±{mean.margin:.3g} is not shown."
+        )
+        found.append(_finding(metric, None, text))
+    return found
+
+
+def _apart(first: np.ndarray, second: np.ndarray) -> float:
+    """The difference of two updates, relative to the longer.
+
+    It is without the tenth of the numbers that differ most: an optimizer that divides by the
+    gradient makes much of its rounding where it is almost zero.
+    """
+    apart = np.abs(first - second).ravel()
+    kept = np.argsort(apart)[: apart.size - apart.size // 10]
+    length = max(np.linalg.norm(np.ravel(side)[kept]) for side in (first, second))
+    return float(np.linalg.norm(apart[kept]) / length) if length else 0.0
+
+
+def _listed(names: list[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

@@ -1,0 +1,421 @@
+"""A comparison of training steps, in jaxnets and in PyTorch, from the first to the last."""
+
+import dataclasses
+import datetime
+import functools
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jaxnets.arrays import InputError, called, shown
+from jaxnets.compare import machine
+from jaxnets.compare.engine import Terms
+from jaxnets.compare.experiment import canonical
+from jaxnets.compare.jax_side import without_dropout
+from jaxnets.compare.sides import sizes
+from jaxnets.compare.step_findings import FirstStep, Weights, findings
+from jaxnets.compare.step_records import Course, StepComparison
+from jaxnets.compare.torch_side import check_weights, default_device, made_by, rows_of
+from jaxnets.compare.torch_side import without_dropout as without_their_dropout
+from jaxnets.data import Dataset, Split, epoch_plan
+from jaxnets.data.batching import Plan
+from jaxnets.interop import load_torch, to_numpy, to_torch
+from jaxnets.metrics import Mean
+from jaxnets.training import EpochRecord, Step, StepMetrics, initialize
+from jaxnets.training.epoch import one_step
+from jaxnets.training.progress import Progress, reporter
+
+#: (model, optimizers, batch) → metrics by name: takes a training step in PyTorch.
+TorchStep = Callable[[Any, Any, Any], Mapping[str, Any]]
+
+TORCH_OPTIMIZERS = (
+    "a function of a model that makes a torch.optim.Optimizer, or several in a tuple or dict"
+)
+TORCH_STEP = (
+    "a function of (model, optimizers, batch) that returns numbers by name, 'loss' among them"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepExperiment:
+    """One training, as jaxnets and PyTorch do it.
+
+    Attributes:
+        name: of the comparison.
+        description: what is trained, in a line.
+        build: makes our network from a seed.
+        build_torch: makes PyTorch's.
+        data: what both train on; in memory.
+        step: our step.
+        torch_step: PyTorch's.
+        torch_optimizers: from PyTorch's network to its optimizer, or several in a tuple or dict.
+        epochs: times through the training data.
+        batch_size: examples in a step.
+        torch_inputs: from inputs of the data set to those of PyTorch's batch; None for the same.
+    """
+
+    name: str
+    description: str
+    build: Callable[[int], nnx.Module]
+    build_torch: Callable[[], Any]
+    data: Dataset
+    step: Step
+    torch_step: TorchStep
+    torch_optimizers: Callable[[Any], Any]
+    epochs: int
+    batch_size: int
+    torch_inputs: Callable[[Any], Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Checks that both sides can take the same batches."""
+        if not isinstance(self.data.train, Split):
+            expected = "a Split in memory, of which both sides take the same batches"
+            raise InputError("data.train", expected, type(self.data.train).__name__)
+
+    def plans(self, seed: int) -> list[Plan]:
+        """The batches of each epoch, in the order in which ``fit`` takes them."""
+        count, size = len(self.data.train), self.batch_size
+        return [epoch_plan(count, size, seed=seed, epoch=epoch) for epoch in range(self.epochs)]
+
+    def batch(self, rows: np.ndarray) -> dict[str, Any]:
+        """The columns of a batch."""
+        assert isinstance(self.data.train, Split)
+        return jax.tree.map(lambda column: column[rows], self.data.train.columns)
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the numbers, as far as it has words."""
+        said = {"data": self.data.name, "epochs": self.epochs, "batch_size": self.batch_size}
+        dropped = without_dropout(self.build(0))
+        return {**said, **({"dropout": "off on both sides"} if dropped else {})}
+
+
+def compared_steps(
+    this: StepExperiment, terms: Terms, progress: Progress = "auto"
+) -> StepComparison:
+    """Trains both sides from every seed, and says how they compare.
+
+    Args:
+        this: what is trained.
+        terms: how; of these the seeds, whose weights, the device and the control count.
+        progress: see ``fit``.
+
+    Raises:
+        ValueError: if something does not fit together.
+    """
+    import torch
+
+    with torch.random.fork_rng():
+        pairs = [_pair(this, terms, seed, progress) for seed in terms.seeds]
+        ours, theirs = zip(*pairs, strict=True)
+        control = _control(this, terms, progress) if terms.control else None
+    shared = sorted(theirs[0].names, key=lambda name: (name != "loss", name))
+    comparison = StepComparison(
+        name=this.name,
+        description=this.description,
+        date=datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        weights_from=terms.weights_from,
+        settings=this.settings(),
+        ours=tuple(run.course(this, shared) for run in ours),
+        theirs=tuple(run.course(this, shared) for run in theirs),
+        control=None if control is None else control.course(this, shared),
+        versions=machine.versions("torch"),
+        machine=machine.machine(torch.get_num_threads()),
+    )
+    first = FirstStep(
+        ours=ours[0].change,
+        theirs=theirs[0].change,
+        control=None if control is None else control.change,
+        draws=tuple(run.framework for run in (ours[0], theirs[0]) if run.draws),
+    )
+    return dataclasses.replace(comparison, findings=findings(comparison, first))
+
+
+def _pair(
+    this: StepExperiment, terms: Terms, seed: int, progress: Progress
+) -> tuple["_Trained", "_Trained"]:
+    """Both sides of a seed."""
+    model = _initial(this, terms, seed)
+    theirs = _Theirs(this, model, seed, terms.device)  # looked at before ours is trained
+    ours = _trained(_Ours(this, model, seed), this, seed, progress)
+    return ours, _trained(theirs, this, seed, progress, ours.names)
+
+
+def _control(this: StepExperiment, terms: Terms, progress: Progress) -> "_Trained":
+    """PyTorch from the first seed, and from weights that differ in their last bit."""
+    seed = terms.seeds[0]
+    side = _Theirs(this, _initial(this, terms, seed), seed, terms.device, nudged=True)
+    return _trained(side, this, seed, progress)
+
+
+def _initial(this: StepExperiment, terms: Terms, seed: int) -> nnx.Module:
+    """Our network as the training of both begins."""
+    model, network = this.build(seed), made_by(this.build_torch, seed)
+    without_dropout(model)
+    check_weights(model, network)
+    if terms.weights_from == "torch":
+        load_torch(model, network.state_dict())
+    return model
+
+
+class _Side(Protocol):
+    """One framework's training under way.
+
+    Attributes:
+        framework: see ``Course``.
+        draws: whether its steps draw random numbers, after the first of them.
+    """
+
+    framework: str
+    draws: bool | None
+
+    def take(self, batch: dict[str, Any]) -> dict[str, float]:
+        """Takes a step; returns its metrics."""
+
+    def weights(self) -> Weights:
+        """Its weights, by PyTorch's names."""
+
+
+class _Ours:
+    """See ``_Side``."""
+
+    framework = "jaxnets"
+    draws: bool | None = None
+
+    def __init__(self, this: StepExperiment, model: nnx.Module, seed: int) -> None:
+        self._step: Any = one_step(this.step)
+        self._state = initialize(model, this.step, seed)
+
+    def take(self, batch: dict[str, Any]) -> dict[str, float]:
+        """See ``_Side``; of metrics that are one number."""
+        before = self._state
+        self._state, found = self._step(before, batch)
+        numbers = _numbers(found)
+        if self.draws is None:
+            otherwise = dataclasses.replace(before, key=jax.random.fold_in(before.key, 1))
+            others = _numbers(self._step(otherwise, batch)[1])
+            values, drawn = (list(each.values()) for each in (numbers, others))
+            self.draws = not np.array_equal(values, drawn, equal_nan=True)
+        return numbers
+
+    def weights(self) -> Weights:
+        """See ``_Side``."""
+        return to_numpy(self._state.model)
+
+
+class _Theirs:
+    """See ``_Side``.
+
+    Args:
+        this: what is trained.
+        model: ours, with the weights with which both begin.
+        seed: the pair's.
+        device: where it computes; None for ``default_device``.
+        nudged: whether to begin with weights that differ in their last bit.
+    """
+
+    framework = "torch"
+    draws: bool | None = None
+
+    def __init__(
+        self,
+        this: StepExperiment,
+        model: nnx.Module,
+        seed: int,
+        device: str | None,
+        *,
+        nudged: bool = False,
+    ) -> None:
+        self._this = this
+        self._device = device or default_device()
+        self._network = made_by(this.build_torch, seed)
+        without_their_dropout(self._network)
+        weights = to_torch(model)
+        self._network.load_state_dict(_nudged(weights, seed) if nudged else weights)
+        self._network.to(self._device).train()
+        self._optimizers = _checked_optimizers(this.torch_optimizers, self._network)
+
+    def take(self, batch: dict[str, Any]) -> dict[str, float]:
+        """See ``_Side``."""
+        if self._this.torch_inputs is not None:
+            expected = "a function of the batch's inputs, NumPy arrays"
+            made = called("torch_inputs", expected, self._this.torch_inputs, batch["inputs"])
+            batch = {**batch, "inputs": made}
+        tensors = {
+            name: jax.tree.map(functools.partial(self._tensor, name), column)
+            for name, column in batch.items()
+        }
+        before = self._random()
+        found = self._this.torch_step(self._network, self._optimizers, tensors)
+        if self.draws is None:
+            self.draws = self._random() != before
+        return _checked_metrics(found)
+
+    def _random(self) -> bytes:
+        """The state of PyTorch's random numbers."""
+        import torch
+
+        cuda = torch.device(self._device).type == "cuda"
+        held = torch.cuda.get_rng_state(self._device) if cuda else torch.get_rng_state()
+        return held.numpy().tobytes()
+
+    def _tensor(self, column: str, array: np.ndarray) -> Any:
+        """Integers as int64, as PyTorch's losses and embeddings take them; images stay uint8."""
+        import torch
+
+        array = canonical(np.asarray(array))
+        if array.dtype.kind in "iu" and (column == "labels" or array.dtype != np.uint8):
+            array = array.astype(np.int64)
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+    def weights(self) -> Weights:
+        """See ``_Side``."""
+        held = self._network.state_dict()
+        return {name: weight.detach().cpu().numpy().copy() for name, weight in held.items()}
+
+
+def _numbers(found: StepMetrics) -> dict[str, float]:
+    """The metrics of a step that are one number."""
+    one = jax.tree.map(lambda array: np.asarray(array)[None], found.metrics)
+    values = {name: metric.over() for name, metric in one.items()}
+    return {name: value for name, value in values.items() if not np.ndim(value)}
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A finished training.
+
+    Attributes:
+        framework: see ``Course``.
+        seed: likewise.
+        numbers: the metrics of each step.
+        change: by how much the first step changed each weight.
+        draws: whether its steps draw random numbers.
+    """
+
+    framework: str
+    seed: int
+    numbers: list[dict[str, float]]
+    change: Weights
+    draws: bool | None
+
+    @property
+    def names(self) -> set[str]:
+        """Of all metrics."""
+        return set().union(*self.numbers)
+
+    def course(self, this: StepExperiment, names: Sequence[str]) -> Course:
+        """The metrics of these names."""
+        plans = this.plans(self.seed)
+        ends = np.cumsum([plan.steps for plan in plans])[:-1]
+        examples = [sizes(plan) for plan in plans]
+        steps = {
+            name: np.array([numbers.get(name, np.nan) for numbers in self.numbers], np.float32)
+            for name in names
+        }
+        epochs = {
+            name: np.array(
+                [_mean(*one) for one in zip(np.split(values, ends), examples, strict=True)]
+            )
+            for name, values in steps.items()
+        }
+        return Course(framework=self.framework, seed=self.seed, steps=steps, epochs=epochs)
+
+
+def _trained(
+    side: _Side,
+    this: StepExperiment,
+    seed: int,
+    progress: Progress,
+    names: Collection[str] | None = None,
+) -> _Trained:
+    """Takes a side through all epochs.
+
+    Args:
+        side: its training.
+        this: what is trained.
+        seed: the pair's.
+        progress: see ``fit``.
+        names: of the metrics that there may be; None for any.
+    """
+    numbers: list[dict[str, float]] = []
+    before, change = side.weights(), None
+    plans = this.plans(seed)
+    if progress != "none":
+        print(f"{side.framework}, seed {seed}", flush=True)
+    with reporter(progress, epochs=this.epochs, steps=plans[0].steps) as report:
+        for epoch, plan in enumerate(plans, start=1):
+            began = time.perf_counter()
+            for rows in rows_of(plan):
+                numbers.append(side.take(this.batch(rows)))
+                if names is not None:
+                    _check_names(numbers[-1], names)
+                change = change or _difference(side.weights(), before)
+                report.advance(1, numbers[-1]["loss"])
+            losses = np.array([one["loss"] for one in numbers[-plan.steps :]])
+            train = {"loss": _mean(losses, sizes(plan))}
+            report.epoch(EpochRecord(epoch, train, {}, time.perf_counter() - began))
+    assert change is not None
+    return _Trained(side.framework, seed, numbers, change, side.draws)
+
+
+def _mean(values: np.ndarray, examples: np.ndarray) -> float:
+    """The mean over the examples of the steps that measured something."""
+    measured = ~np.isnan(values)
+    return float(Mean(values[measured], examples[measured]).over())
+
+
+def _difference(after: Weights, before: Weights) -> Weights:
+    return {name: np.subtract(after[name], before[name], dtype=np.float64) for name in before}
+
+
+def _nudged(weights: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """Weights of which each is the next larger or smaller number."""
+    import torch
+
+    draws = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.nextafter(
+            weight, torch.inf * torch.randn(weight.shape, generator=draws, dtype=weight.dtype)
+        )
+        if weight.is_floating_point()
+        else weight
+        for name, weight in weights.items()
+    }
+
+
+def _checked_optimizers(make: Any, network: Any) -> Any:
+    import torch
+
+    made = called("torch_optimizers", TORCH_OPTIMIZERS, make, network)
+    several = list(made.values()) if isinstance(made, Mapping) else made
+    each = several if isinstance(several, list | tuple) else [made]
+    if not each or not all(isinstance(one, torch.optim.Optimizer) for one in each):
+        raise InputError(
+            "torch_optimizers", TORCH_OPTIMIZERS, f"a function that makes {shown(made)}"
+        )
+    return made
+
+
+def _checked_metrics(found: Any) -> dict[str, float]:
+    if not isinstance(found, Mapping) or "loss" not in found:
+        raise InputError("torch_step", TORCH_STEP, f"one that returns {shown(found)}")
+    return {name: _number(name, value) for name, value in found.items()}
+
+
+def _check_names(found: Collection[str], names: Collection[str]) -> None:
+    if unknown := [name for name in found if name not in names]:
+        expected = f"one that returns metrics of ours, {', '.join(sorted(names))}"
+        raise InputError("torch_step", expected, ", ".join(map(str, unknown)))
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value.item() if hasattr(value, "item") else value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        got = f"{name}={shown(value)}"
+        raise InputError("torch_step", TORCH_STEP, f"one that returns {got}") from error
