@@ -386,7 +386,7 @@ def test_a_report_holds_everything_and_is_read_again(tmp_path, honest):
         ({"seeds": []}, "seeds: expected a number of seeds"),
         ({"epochs": 0}, "epochs: expected a positive integer"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else next(iter(value)),
 )
 def test_what_cannot_be_compared_is_said_in_a_sentence(wrong, message):
     with pytest.raises(InputError, match=message):
