@@ -2,8 +2,6 @@ import csv
 import json
 import re
 import shlex
-import subprocess
-import sys
 
 import click
 import jax
@@ -33,12 +31,12 @@ def saved(tmp_path_factory):
     return out
 
 
-def test_with_json_standard_output_is_one_object_and_progress_goes_to_standard_error():
-    command = [sys.executable, "-m", "jaxnets", "train", "linear-regression", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stderr.startswith("epoch 1/50  train loss")
-    assert done.stderr.count("\n") == 50
-    result = json.loads(done.stdout)
+def test_with_json_standard_output_is_one_object_and_progress_goes_to_standard_error(capfd):
+    code, out, err = run(capfd, "train", "linear-regression", "--json")
+    assert code == 0
+    assert err.startswith("epoch 1/50  train loss")
+    assert err.count("\n") == 50
+    result = json.loads(out)
     assert set(result) == {
         "recipe", "seed", "epochs", "test_accuracy", "test_correct", "test_total", "test_loss",
         "train_loss", "parameters", "train_seconds", "compile_seconds", "examples_per_second",

@@ -351,15 +351,15 @@ def test_layers_that_take_a_step_together(kind, dropout, monkeypatch):
     first = jax.random.normal(jax.random.key(1), shape), jax.random.normal(jax.random.key(2), shape)
     initial = first if kind is layers.LSTM else first[0]
 
-    def answer(state, initial):
-        return nnx.merge(graphdef, state)(x, initial, lengths=lengths)
-
-    def loss(initial):
-        return sum(jnp.sin(array).sum() for array in jax.tree.leaves(answer(state, initial)))
-
     def found(large):
         monkeypatch.setattr("jaxnets.layers.bptt._LARGE", large)
-        jax.clear_caches()
+
+        def answer(state, initial):  # another function each time, so that it is traced anew
+            return nnx.merge(graphdef, state)(x, initial, lengths=lengths)
+
+        def loss(initial):
+            return sum(jnp.sin(array).sum() for array in jax.tree.leaves(answer(state, initial)))
+
         gradient = jax.jit(jax.value_and_grad(loss))(initial)
         return jax.jit(answer)(state, initial), gradient
 
