@@ -5,6 +5,11 @@ import signal
 import subprocess
 import sys
 
+import jax
+import pytest
+
+from jaxnets.cli import main
+
 LINE = ["train", "linear-regression", "--epochs", "1", "--quiet"]
 
 
@@ -47,17 +52,6 @@ def test_what_the_streams_encoding_lacks_is_escaped():
     assert "\\u2503" in done.stdout
 
 
-def test_a_warning_is_one_line():
-    code = """
-import sys, warnings
-from jaxnets import cli
-cli.main = lambda: warnings.warn("step-8 is damaged: step-7 is taken instead") or 0
-cli.console()
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stderr == "jaxnets: step-8 is damaged: step-7 is taken instead\n"
-
-
 def test_a_platform_that_jax_does_not_know_is_one_sentence():
     done = run(*LINE, env={**os.environ, "JAX_PLATFORMS": "abacus"})
     assert done.returncode == 1
@@ -65,11 +59,12 @@ def test_a_platform_that_jax_does_not_know_is_one_sentence():
     assert done.stderr.count("\n") == 1
 
 
-def test_a_number_that_is_none_is_one_sentence_where_jax_looks_for_it():
-    done = run(*LINE, "--lr", "1e30", env={**os.environ, "JAX_DEBUG_NANS": "1"})
-    assert done.returncode == 1
-    assert "nan" in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_a_number_that_is_none_is_one_sentence_where_jax_looks_for_it(capfd):
+    with jax.debug_nans(True):
+        assert main([*LINE, "--lr", "1e30"]) == 1
+    error = capfd.readouterr().err
+    assert "nan" in error
+    assert error.count("\n") == 1
 
 
 def test_an_interrupt_is_one_word_and_leaves_no_trace(tmp_path):
@@ -103,9 +98,11 @@ jaxnets_command.console()
     assert (done.returncode, done.stderr, done.stdout) == (130, "jaxnets: interrupted\n", "")
 
 
-def test_an_interrupt_of_the_garbage_collector_is_the_same_word():
+@pytest.fixture(scope="module")
+def interrupted():
+    """A command that warns and then trains until the garbage collector is interrupted."""
     script = """
-import gc, os, signal, sys
+import gc, os, signal, sys, warnings
 from jaxnets import cli
 
 def interrupt(phase, about):
@@ -113,20 +110,31 @@ def interrupt(phase, about):
         gc.callbacks.remove(interrupt)
         os.kill(os.getpid(), signal.SIGINT)
 
+main = cli.main
+cli.main = lambda: warnings.warn("step-8 is damaged: step-7 is taken instead") or main()
 gc.callbacks.append(interrupt)
 cli.console()
 """
     line = [sys.executable, "-c", script, *LINE[:2], "--epochs", "100000", "--quiet"]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr.strip()) == (130, "jaxnets: interrupted")
+    return subprocess.run(line, capture_output=True, text=True, timeout=60)
 
 
-def test_a_shell_completes_the_names_of_recipes():
+def test_a_warning_is_one_line(interrupted):
+    warning, *rest = filter(None, interrupted.stderr.splitlines())
+    assert warning == "jaxnets: step-8 is damaged: step-7 is taken instead"
+    assert len(rest) == 1
+
+
+def test_an_interrupt_of_the_garbage_collector_is_the_same_word(interrupted):
+    assert interrupted.returncode == 130
+    assert interrupted.stderr.partition("\n")[2].strip() == "jaxnets: interrupted"
+
+
+def test_a_shell_completes_the_names_of_recipes(monkeypatch, capsys):
     words = {"COMP_WORDS": "jaxnets train mnist-l", "COMP_CWORD": "2"}
-    script = "import jaxnets_command; jaxnets_command.console()"
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True,
-        env={**os.environ, **words, "_JAXNETS_COMPLETE": "bash_complete"},
-    )  # fmt: skip
-    assert done.returncode == 0
-    assert done.stdout.split() == ["plain,mnist-lenet", "plain,mnist-lstm"]
+    for name, value in {**words, "_JAXNETS_COMPLETE": "bash_complete"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as end:
+        main([])
+    assert not end.value.code
+    assert capsys.readouterr().out.split() == ["plain,mnist-lenet", "plain,mnist-lstm"]

@@ -1,9 +1,10 @@
 """The native kernels beside XLA's operations, and how they come about."""
 
-import os
+import contextlib
+import functools
 import subprocess
 import sys
-from pathlib import Path
+import tempfile
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +13,13 @@ import pytest
 from flax import nnx
 from jax.sharding import PartitionSpec as P
 
-from jaxnets import layers, losses
+from jaxnets import fit, layers, losses, optimizers
+from jaxnets.data import Dataset, Split
 from jaxnets.layers import native
 from jaxnets.layers.native import recurrence
 from jaxnets.models import RecurrentClassifier
 from jaxnets.training.fingerprint import _digest
-from tests import quick_compilation
+from tests import quick_compilation, test_layers_conv_pool, test_layers_linear_chain
 from tests.kernels import assert_close, calls
 
 KINDS = [layers.LSTM, layers.GRU]
@@ -203,108 +205,119 @@ def test_a_run_is_the_same_with_them_or_without():
         assert _digest(loss, x) == ours
 
 
-TRAIN = """
-import jax, numpy as np
+def train(devices=1):
+    """The loss of each step."""
+    draw = np.random.default_rng(0)
+    inputs, labels = draw.normal(size=(200, 12, 6)).astype(np.float32), draw.integers(3, size=200)
+    split = Split(inputs, labels.astype(np.int32))
+    run = fit(
+        RecurrentClassifier(6, 24, 2, output_dim=3, rngs=nnx.Rngs(0)),
+        Dataset("random", split, split), loss=losses.cross_entropy,
+        optimizer=optimizers.sgd(0.1, momentum=0.9), epochs=2, batch_size=64, devices=devices,
+        progress="none",
+    )  # fmt: skip
+    return run.step_losses
+
+
+@contextlib.contextmanager
+def anew(**environment):
+    """As in a new process with these variables: kernels and programs are made anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(native, "_load", functools.cache(native._load.__wrapped__))
+        for name, value in environment.items():
+            patch.setenv(name, str(value))
+        jax.clear_caches()
+        try:
+            yield patch
+        finally:
+            jax.clear_caches()
+
+
+@pytest.fixture(scope="module")
+def by_xla():
+    with anew(JAXNETS_NATIVE="off"):
+        return train()
+
+
+@pytest.fixture
+def hasty(tmp_path):
+    """A compiler that does not optimise and counts its calls in a file."""
+    compiler = tmp_path / "compiler"
+    compiler.write_text(f'#!/bin/sh\necho >> {tmp_path}/count\nexec c++ "$@" -O0\n')
+    compiler.chmod(0o755)
+    return compiler
+
+
+def test_training_on_two_devices(by_xla):
+    script = """
+import jax
 jax.config.update("jax_num_cpu_devices", 2)
-from flax import nnx
-from jaxnets import RecurrentClassifier, fit, losses, optimizers
-from jaxnets.data import Dataset, Split
-draw = np.random.default_rng(0)
-inputs, labels = draw.normal(size=(200, 12, 6)).astype(np.float32), draw.integers(3, size=200)
-split = Split(inputs, labels.astype(np.int32))
-run = fit(
-    RecurrentClassifier(6, 24, 2, output_dim=3, rngs=nnx.Rngs(0)), Dataset("random", split, split),
-    loss=losses.cross_entropy, optimizer=optimizers.sgd(0.1, momentum=0.9), epochs=2,
-    batch_size=64, devices={devices}, progress="none",
-)
-print(*(float(loss).hex() for loss in run.step_losses))
+from tests import test_layers_native
+print(*(float(loss).hex() for loss in test_layers_native.train(devices=2)))
 """
-STATUS = "from jaxnets.layers import native; print(native.status())"
-
-
-def output(script, **environment):
-    command = [sys.executable, "-c", script]
     done = subprocess.run(
-        command,
-        env={**quick_compilation.environment(), **environment},
+        [sys.executable, "-c", script],
+        env=quick_compilation.environment(),
         capture_output=True,
         text=True,
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    found = [float.fromhex(number) for number in done.stdout.split()]
+    np.testing.assert_allclose(found, by_xla, rtol=2e-5)
 
 
-def step_losses(devices=1, **environment):
-    numbers = output(TRAIN.format(devices=devices), **environment).split()
-    return [float.fromhex(number) for number in numbers]
-
-
-@pytest.fixture(scope="module")
-def by_xla():
-    return step_losses(JAXNETS_NATIVE="off")
-
-
-def test_training_on_two_devices(by_xla):
-    np.testing.assert_allclose(step_losses(devices=2), by_xla, rtol=2e-5)
-
-
-def test_compiled_once_when_asked_for(by_xla, tmp_path):
+def test_compiled_once_when_asked_for(by_xla, hasty, tmp_path):
     """Spoilt kernels are made anew."""
-    counted, cache = tmp_path / "compiler", tmp_path / "cache"
-    counted.write_text(f'#!/bin/sh\necho >> {tmp_path}/count\nexec c++ "$@" -O0\n')
-    counted.chmod(0o755)
-    environment = {"CXX": str(counted), "JAXNETS_CACHE": str(cache)}
+    cache = tmp_path / "cache"
+    environment = {"CXX": hasty, "JAXNETS_CACHE": cache}
 
     def compilations():
         return len((tmp_path / "count").read_text())
 
-    np.testing.assert_allclose(step_losses(**environment), by_xla, rtol=2e-5)
-    assert compilations() == 1
-    (library,) = cache.glob("native-*")
-    assert library.name.startswith("native-recurrence-")
-    assert output(STATUS, **environment) == "in use"
     everything = len(native.LIBRARIES)
-    assert compilations() == everything
+    with anew(**environment):
+        np.testing.assert_allclose(train(), by_xla, rtol=2e-5)
+        assert compilations() == 1
+        (library,) = cache.glob("native-*")
+        assert library.name.startswith("native-recurrence-")
+        assert native.status() == "in use"
+        assert compilations() == everything
     library.write_bytes(b"no library")
-    assert output(STATUS, **environment) == "in use"
+    with anew(**environment) as patch:
+        patch.setattr(jax.ffi, "register_ffi_target", lambda *_, **__: None)  # a name is for once
+        assert native.status() == "in use"
     assert compilations() == everything + 1
     assert len(list(cache.glob("native-*"))) == everything
 
 
-def test_vectors_of_64_bytes(tmp_path):
+def test_vectors_of_64_bytes(every, tmp_path):
     """As processors with AVX-512 have them; others take two instructions for one."""
-    folder = Path(__file__).parent
-    files = [folder / f"test_layers_{name}.py" for name in ("native", "linear_chain", "conv_pool")]
-    some = "test_equal_to and (shape3 or sizes3) or test_outputs_and_gradients and channels3"
-    options = ["-k", some, "-n0", "-q", "-p", "no:cacheprovider"]
-    environment = {**os.environ, "CXX": "c++ -DBYTES=64", "JAXNETS_CACHE": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *map(str, files)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-    )
-    assert done.returncode == 0, done.stdout
-    assert "8 passed" in done.stdout
+    with anew(CXX="c++ -DBYTES=64", JAXNETS_CACHE=tmp_path / "cache"):
+        for dtype, tolerance in (np.float32, 3e-6), (np.float64, 1e-13):
+            for kind in KINDS:
+                test_equal_to_xla(kind, SHAPES[3], dtype, tolerance, every)
+            test_layers_linear_chain.test_equal_to_one_layer_after_the_other(
+                *test_layers_linear_chain.SHAPES[3], dtype, tolerance
+            )
+        for count in (3, 21):
+            test_layers_conv_pool.test_outputs_and_gradients_are_those_of_three_layers(
+                (2, 3), 3, 1, (7, 9), count
+            )
+    assert len([*tmp_path.glob("cache/native-*")]) == len(native.LIBRARIES)
 
 
-def test_nothing_is_kept_where_nothing_is_to_be(tmp_path):
-    quick = tmp_path / "compiler"
-    quick.write_text('#!/bin/sh\nexec c++ "$@" -O0\n')
-    quick.chmod(0o755)
-    places = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path)}
-    environment = {"JAXNETS_CACHE": "off", "CXX": str(quick), **places}
-    assert output(STATUS, **environment) == "in use"
+def test_nothing_is_kept_where_nothing_is_to_be(hasty, tmp_path):
+    with anew(JAXNETS_CACHE="off", CXX=hasty, HOME=tmp_path, TMPDIR=tmp_path) as patch:
+        patch.setattr(tempfile, "tempdir", None)
+        assert native.status() == "in use"
     assert not list(tmp_path.rglob("*native-*"))
 
 
 @pytest.fixture
 def fresh(monkeypatch):
     """Has the question of whether there are kernels asked anew."""
-    load = native._load.__wrapped__
-    monkeypatch.setattr(native, "_load", load)
+    monkeypatch.setattr(native, "_load", native._load.__wrapped__)
     return monkeypatch
 
 

@@ -42,15 +42,16 @@ def test_the_installed_wheel_trains_on_mnist(wheel, tmp_path):
     site = tmp_path / "site"
     subprocess.run([*PIP, "install", "--no-deps", "--target", str(site), str(wheel)], check=True)
     environment = {**os.environ, "PYTHONPATH": str(site)}
-    where = [sys.executable, "-c", "import jaxnets; print(jaxnets.__file__)"]
-    done = subprocess.run(
-        where, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
-    )
-    assert Path(done.stdout.strip()).is_relative_to(site)
-    train = [sys.executable, "-m", "jaxnets", "train", "mnist-mlp", "--epochs", "1", "--json"]
+    script = """
+import runpy, jaxnets
+print(jaxnets.__file__)
+runpy.run_module("jaxnets", run_name="__main__")
+"""
+    train = [sys.executable, "-c", script, "train", "mnist-mlp", "--epochs", "1", "--json"]
     done = subprocess.run(
         train, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True
     )
+    assert Path(done.stdout.splitlines()[0]).is_relative_to(site)
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["test_total"] == 10_000
     assert result["test_accuracy"] > 0.93

@@ -15,24 +15,40 @@ from tests.parity.oracle import assert_equal
 
 DTYPES = st.sampled_from([np.float32, np.float64])
 REDUCTIONS = st.sampled_from(["mean", "sum", "none"])
+#: Five losses are in each example, and so in a program.
+TOGETHER = tier.examples(5)
 
 
 def compare(ours, theirs, *arrays):
     """Compares the loss and its gradients in all arrays; both sides get classes last."""
-    tensors = [torch.tensor(array, requires_grad=True) for array in arrays]
-    expected = theirs(*tensors)
-    cotangent = np.cos(np.arange(expected.numel())).reshape(expected.shape).astype(arrays[0].dtype)
-    gradients = torch.autograd.grad(expected, tensors, torch.tensor(cotangent))
+    compare_all([(ours, theirs, *arrays)])
+
+
+def compare_all(cases):
+    """Does so for several losses in one program."""
+    found = []
+    for _, theirs, *arrays in cases:
+        tensors = [torch.tensor(array, requires_grad=True) for array in arrays]
+        loss = theirs(*tensors)
+        cotangent = np.cos(np.arange(loss.numel())).reshape(loss.shape).astype(arrays[0].dtype)
+        gradients = torch.autograd.grad(loss, tensors, torch.tensor(cotangent))
+        found.append((arrays, cotangent, loss, gradients))
 
     @jax.jit
-    def run(arrays, cotangent):
-        loss, pullback = jax.vjp(ours, *arrays)
-        return loss, pullback(cotangent)
+    def run(given):
+        pairs = [jax.vjp(case[0], *arrays) for case, (arrays, _) in zip(cases, given, strict=True)]
+        return [
+            (loss, pull_back(cotangent))
+            for (loss, pull_back), (_, cotangent) in zip(pairs, given, strict=True)
+        ]
 
-    loss, ours_gradients = run([jnp.asarray(array) for array in arrays], jnp.asarray(cotangent))
-    assert_equal(loss, expected, "loss")
-    for i, (got, want) in enumerate(zip(ours_gradients, gradients, strict=True)):
-        assert_equal(got, want, f"gradient in argument {i}")
+    results = run(
+        jax.tree.map(jnp.asarray, [(arrays, cotangent) for arrays, cotangent, *_ in found])
+    )
+    for (ours, our_gradients), (_, _, loss, gradients) in zip(results, found, strict=True):
+        assert_equal(ours, loss, "loss")
+        for i, (got, want) in enumerate(zip(our_gradients, gradients, strict=True)):
+            assert_equal(got, want, f"gradient in argument {i}")
 
 
 def classes_second(tensor):
@@ -51,23 +67,22 @@ SHAPES = st.sampled_from(
 )
 
 
-@pytest.mark.parametrize("name", ["cross_entropy", "nll_loss", "cross_entropy_of_probabilities"])
-@given(data=st.data(), dtype=DTYPES, shape=SHAPES, reduction=REDUCTIONS, seed=st.integers(0, 9))
-def test_losses_of_classes_equal_torch(name, dtype, data, shape, reduction, seed):
+def of_classes(draw, name):
+    """A loss of classes here and there, and its outputs."""
+    dtype, shape, reduction = draw(DTYPES), draw(SHAPES), draw(REDUCTIONS)
+    seed = draw(st.integers(0, 9))
     generator = np.random.default_rng(seed)
-    scale = data.draw(
-        st.sampled_from([1, 1e4] if name != "cross_entropy_of_probabilities" else [1])
-    )
+    scale = draw(st.sampled_from([1, 1e4] if name != "cross_entropy_of_probabilities" else [1]))
     outputs = draw_scores(seed, shape, scale, dtype)
     labels = generator.integers(0, shape[-1], shape[:-1])
     options = {"reduction": reduction}
-    options["ignore_index"] = data.draw(st.sampled_from([-100, -1, 0, 1]))
-    labels[generator.random(labels.shape) < data.draw(st.sampled_from([0, 0.3, 1]))] = options[
+    options["ignore_index"] = draw(st.sampled_from([-100, -1, 0, 1]))
+    labels[generator.random(labels.shape) < draw(st.sampled_from([0, 0.3, 1]))] = options[
         "ignore_index"
     ]
-    weight = generator.random(shape[-1]).astype(dtype) if data.draw(st.booleans()) else None
+    weight = generator.random(shape[-1]).astype(dtype) if draw(st.booleans()) else None
     if name == "cross_entropy":
-        options["label_smoothing"] = data.draw(st.sampled_from([0.0, 0.1, 0.7]))
+        options["label_smoothing"] = draw(st.sampled_from([0.0, 0.1, 0.7]))
     log = {"cross_entropy": lambda x: x, "nll_loss": lambda x: torch.log_softmax(x, -1)}.get(
         name, lambda x: torch.softmax(x, -1).log()
     )
@@ -75,7 +90,7 @@ def test_losses_of_classes_equal_torch(name, dtype, data, shape, reduction, seed
         name, jax.nn.softmax
     )
     theirs = F.cross_entropy if name == "cross_entropy" else F.nll_loss
-    compare(
+    return (
         lambda x: getattr(losses, name)(prepare(x), labels, weight=weight, **options),
         lambda x: theirs(
             classes_second(log(x)),
@@ -87,23 +102,23 @@ def test_losses_of_classes_equal_torch(name, dtype, data, shape, reduction, seed
     )
 
 
-@given(
-    dtype=DTYPES,
-    shape=SHAPES,
-    reduction=REDUCTIONS,
-    seed=st.integers(0, 9),
-    scale=st.sampled_from([1, 1e4]),
-    smoothing=st.sampled_from([0.0, 0.1, 0.7]),
-    weighted=st.booleans(),
-)
-def test_cross_entropy_of_soft_labels_equals_torch(
-    dtype, shape, reduction, seed, scale, smoothing, weighted
-):
+@pytest.mark.parametrize("name", ["cross_entropy", "nll_loss", "cross_entropy_of_probabilities"])
+@TOGETHER
+@given(data=st.data())
+def test_losses_of_classes_equal_torch(name, data):
+    compare_all([of_classes(data.draw, name) for _ in range(5)])
+
+
+def of_soft_labels(draw):
+    """Cross-entropy here and there, its outputs and its labels."""
+    dtype, shape, reduction = draw(DTYPES), draw(SHAPES), draw(REDUCTIONS)
+    seed, scale = draw(st.integers(0, 9)), draw(st.sampled_from([1, 1e4]))
+    smoothing, weighted = draw(st.sampled_from([0.0, 0.1, 0.7])), draw(st.booleans())
     generator = np.random.default_rng(seed)
     labels = generator.dirichlet(np.ones(shape[-1]), shape[:-1]).astype(dtype)
     weight = generator.random(shape[-1]).astype(dtype) if weighted else None
     options = {"reduction": reduction, "label_smoothing": smoothing}
-    compare(
+    return (
         lambda x, y: losses.cross_entropy(x, y, weight=weight, **options),
         lambda x, y: F.cross_entropy(
             classes_second(x),
@@ -114,6 +129,12 @@ def test_cross_entropy_of_soft_labels_equals_torch(
         draw_scores(seed, shape, scale, dtype),
         labels,
     )
+
+
+@TOGETHER
+@given(data=st.data())
+def test_cross_entropy_of_soft_labels_equals_torch(data):
+    compare_all([of_soft_labels(data.draw) for _ in range(5)])
 
 
 def sigmoid(values):
@@ -137,32 +158,27 @@ ELEMENTWISE = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:.*batchmean:UserWarning")
-@pytest.mark.parametrize("name", ELEMENTWISE)
-@given(
-    dtype=DTYPES,
-    data=st.data(),
-    shape=st.sampled_from([(), (0,), (1,), (7,), (5, 1), (4, 3), (2, 3, 4), (3, 0)]),
-    seed=st.integers(0, 9),
-)
-def test_elementwise_losses_equal_torch(name, dtype, data, shape, seed):
+def elementwise(draw, name):
+    """A loss here and there, its outputs and its labels."""
     to_outputs, to_labels, weights, options = ELEMENTWISE[name]
     name = name.removesuffix(" of logarithms")
+    dtype, seed = draw(DTYPES), draw(st.integers(0, 9))
+    shape = draw(st.sampled_from([(), (0,), (1,), (7,), (5, 1), (4, 3), (2, 3, 4), (3, 0)]))
     # Halves, so that outputs equal labels and distances equal beta and delta, where slopes jump.
     outputs, labels = np.round(2 * np.random.default_rng(seed).normal(size=(2, *shape))) / 2
     if name == "binary_cross_entropy_with_logits":
-        outputs = outputs * data.draw(st.sampled_from([1, 1e4]))
-    chosen = {option: data.draw(st.sampled_from(values)) for option, values in options.items()}
+        outputs = outputs * draw(st.sampled_from([1, 1e4]))
+    chosen = {option: draw(st.sampled_from(values)) for option, values in options.items()}
     extra = ["batchmean"] if name == "kl_div" else []
-    chosen["reduction"] = data.draw(st.sampled_from(["mean", "sum", "none", *extra]))
+    chosen["reduction"] = draw(st.sampled_from(["mean", "sum", "none", *extra]))
     scales = {}
     for i, weight in enumerate(weights):
         # PyTorch broadcasts the weights of binary losses.
         shapes = [shape, shape[-1:]] if name.startswith("binary") else [shape]
-        drawn = data.draw(st.sampled_from([None, *shapes]))
+        drawn = draw(st.sampled_from([None, *shapes]))
         if drawn is not None:
             scales[weight] = np.random.default_rng(i).random(drawn).astype(dtype)
-    compare(
+    return (
         lambda x, y: getattr(losses, name)(x, y, **chosen, **scales),
         lambda x, y: getattr(F, name)(
             x, y, **chosen, **{weight: torch.tensor(value) for weight, value in scales.items()}
@@ -170,6 +186,14 @@ def test_elementwise_losses_equal_torch(name, dtype, data, shape, seed):
         to_outputs(outputs).astype(dtype),
         to_labels(labels).astype(dtype),
     )
+
+
+@pytest.mark.filterwarnings("ignore:.*batchmean:UserWarning")
+@pytest.mark.parametrize("name", ELEMENTWISE)
+@TOGETHER
+@given(data=st.data())
+def test_elementwise_losses_equal_torch(name, data):
+    compare_all([elementwise(data.draw, name) for _ in range(5)])
 
 
 inf, nan = np.inf, np.nan

@@ -1,5 +1,6 @@
 """Training that goes on in the other library, from the optimizer state carried across."""
 
+import copy
 from dataclasses import dataclass
 from functools import cache
 
@@ -163,7 +164,9 @@ def compiled(network, dtype):
     return jax.jit(jax.grad(loss))
 
 
-def both(network, dtype):
+@cache
+def drawn(network, dtype):
+    """The network and its twin as they begin, and the batches."""
     ours, theirs, shape = NETWORKS[network]
     torch.manual_seed(0)
     model, twin = ours(dtype), theirs()
@@ -172,7 +175,12 @@ def both(network, dtype):
     count = BEFORE + AFTER
     x = draw.normal(size=(count, *shape)).astype(dtype)
     y = draw.normal(size=(count, 6, len(draw_outputs(twin, x[0])[0]))).astype(dtype)
-    return Both(model, twin, list(zip(x, y, strict=True)), compiled(network, dtype))
+    return model, twin, list(zip(x, y, strict=True))
+
+
+def both(network, dtype):
+    model, twin, batches = drawn(network, dtype)
+    return Both(nnx.clone(model), copy.deepcopy(twin), batches, compiled(network, dtype))
 
 
 def draw_outputs(twin, x):
