@@ -26,6 +26,9 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
+# Torch would keep what oneDNN makes for each of a thousand shapes.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32")
+
 # A shell has what it starts in the background ignore Ctrl-C, which some tests send to programs.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -112,8 +112,9 @@ def test_script_packs_the_originals_in_the_files_order(
     assert out.read_bytes() == b"packed"
     with zipfile.ZipFile(BUNDLED) as bundled:
         assert bundled.namelist() == [f"{name}.npy" for name in packed]
-    for name, array in arrays.items():
-        np.testing.assert_array_equal(packed[name], array)
+    for name, array in arrays.items():  # np.testing's would take three times the memory
+        assert packed[name].dtype == array.dtype
+        assert np.array_equal(packed[name], array)
 
 
 def test_script_reproduces_the_bundled_bytes(script, arrays):

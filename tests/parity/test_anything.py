@@ -144,7 +144,7 @@ def test_on_four_devices_the_losses_are_those_of_one(tmp_path):
     all_on_devices(4, head, cases)
 
 
-@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize("name", tier.by_tier(["gan", "two-tasks", "truncated_bptt"], ALONE))
 def test_many_seeds_at_once_are_each_seeds_own_run(name):
     runs = train(CASES[name], seeds=3)
     for seed, member in enumerate(runs.members):
