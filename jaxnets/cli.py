@@ -20,9 +20,9 @@ from jaxnets.commands.suggestions import with_near_options
 from jaxnets.commands.train import recipes_command, summary_command, train_command
 from jaxnets.commands.weights import convert_command, inspect_command
 from jaxnets.compilation import VARIABLE, keep_programs
+from jaxnets.disk import KEPT
 from jaxnets.layers import native
 from jaxnets.training import Interrupted
-from jaxnets.training.folders import KEPT
 
 _LONGEST = 290  # characters of a message about flags
 _INTERRUPTED = 130  # as a shell reports SIGINT

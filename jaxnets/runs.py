@@ -32,6 +32,7 @@ from jaxnets.data.spec import described
 from jaxnets.data.survey import border_brightness, is_image
 from jaxnets.data.text import TextEncoder
 from jaxnets.data.transforms.record import make_transform
+from jaxnets.disk import new_folder, replacing
 from jaxnets.json_files import WRONG, read_object, reason
 from jaxnets.losses import LOSSES
 from jaxnets.models import MODELS
@@ -54,7 +55,6 @@ from jaxnets.training import (
     predictor,
 )
 from jaxnets.training.evaluation import check_model
-from jaxnets.training.folders import new_folder
 from jaxnets.training.progress import describe as describe_epoch
 from jaxnets.training.records import RECORD, TEXT, WEIGHTS, Task
 from jaxnets.training.weights import check_weights, load_weights, sizes
@@ -169,9 +169,8 @@ def _write_begun(folder: Path, begun: BegunRun) -> None:
     saving = {name: getattr(begun.saving, name) for name in ("steps", "minutes", "keep", "metric")}
     record = {"settings": settings(begun.recipe), "seed": begun.seed, "saving": saving}
     record |= {"watching": begun.watching, "computing": begun.computing}
-    part = folder / f".{BEGUN}.partial"
-    part.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    part.replace(folder / BEGUN)
+    with replacing(folder / BEGUN) as partial:
+        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def resume(directory: Path | str, *, same_bits: bool = False) -> BegunRun:

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxnets.arrays import InputError, check_number, check_positive
 from jaxnets.compare.records import Side, Timing
+from jaxnets.disk import replacing
 from jaxnets.json_files import WRONG, read_object, reason
 from jaxnets.training import Interrupted
 
@@ -195,6 +196,5 @@ def new_directory(directory: Path | None, name: str) -> Path:
 
 
 def _write(path: Path, content: bytes) -> None:
-    part = path.with_name(f".{path.name}.partial")
-    part.write_bytes(content)
-    part.replace(path)
+    with replacing(path) as partial:
+        partial.write_bytes(content)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.arrays import InputError, check_path
+from jaxnets.disk import replacing
 from jaxnets.interop import inert, pickles
 from jaxnets.interop.conversion import Unreadable
 from jaxnets.interop.report import listed
@@ -315,15 +316,12 @@ def _replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = check_path("path", path, "a file in a folder that exists")
     if path.is_dir() or not path.parent.is_dir():
         raise InputError("path", "a file in a folder that exists", str(path))
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        partial.touch()
-        # The mode of the file that is replaced, or what the umask says; safetensors has its own.
-        mode = (path if path.exists() else partial).stat().st_mode
-        yield partial
-        partial.chmod(stat.S_IMODE(mode))
-        partial.replace(path)
+        with replacing(path) as partial:
+            partial.touch()
+            # Of the file that is replaced, or what the umask says; safetensors has its own.
+            mode = (path if path.exists() else partial).stat().st_mode
+            yield partial
+            partial.chmod(stat.S_IMODE(mode))
     except OSError as error:
         raise InputError("path", "a file that can be written", f"{path}: {error}") from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 
 from jaxnets.arrays import InputError, check_bool, check_integer, check_path, check_positive
 from jaxnets.data.survey import is_image
+from jaxnets.disk import replacing
 from jaxnets.optional import require
 from jaxnets.training.callbacks import Callback, RunSoFar
 from jaxnets.training.records import EpochRecord
@@ -87,9 +87,8 @@ class JsonLines(_Log):
             return
         self._check()
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        beside = self._path.with_name(f".{self._path.name}.partial-{os.getpid()}")
-        beside.write_text(_lines(self._new()), encoding="utf-8")
-        beside.replace(self._path)
+        with replacing(self._path) as partial:
+            partial.write_text(_lines(self._new()), encoding="utf-8")
 
     def _write(self, rows: list[dict[str, Any]]) -> None:
         with self._path.open("a", encoding="utf-8") as file:

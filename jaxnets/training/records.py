@@ -28,9 +28,9 @@ from jaxnets.data.survey import background_of
 from jaxnets.data.text import TextDataset, TextEncoder
 from jaxnets.data.transforms import Transform
 from jaxnets.data.transforms.record import describe_transform
+from jaxnets.disk import new_folder
 from jaxnets.training.evaluation import Evaluation
 from jaxnets.training.fingerprint import machine
-from jaxnets.training.folders import new_folder
 from jaxnets.training.state import TrainState
 from jaxnets.training.weights import save_weights
 

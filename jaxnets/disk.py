@@ -1,4 +1,4 @@
-"""A folder that appears as a whole, under its name, or not at all."""
+"""Files and folders that appear as a whole, under their names, or not at all."""
 
 import contextlib
 import os
@@ -9,6 +9,24 @@ from jaxnets.arrays import InputError, check_path
 
 #: How the note of an error begins that says where an unfinished folder is.
 KEPT = "what was written is kept in"
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file beside another one, whose place it takes when it is complete.
+
+    Args:
+        path: a file in a folder that exists.
+
+    Yields:
+        Where to write; after an error nothing is left there.
+    """
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
