@@ -252,7 +252,7 @@ def _as_dataset(data: Any) -> Dataset:
 def _check_metric(metric: str, shapes: StepMetrics, task: Work) -> None:
     """Raises if training does not measure the metric by which an epoch is the best."""
     part, _, name = metric.partition("_")
-    known = part == "train" or getattr(task.step, "evaluation", None) is task.objective
+    known = part == "train" or getattr(task.step, "evaluation", None) == task.objective
     if known and (name not in shapes.metrics or (part == "test" and task.untested)):
         raise InputError("metric", "one that the run measures", metric)
 
