@@ -114,7 +114,7 @@ class Worker:
 def work(devices: int, pipe: Any) -> None:
     """Answers what a ``Worker`` is asked."""
     jax.config.update("jax_num_cpu_devices", devices)
-    placement = place(devices, "shard_map")
+    placement = place(devices)
     with contextlib.suppress(EOFError):  # nobody asks any more
         while True:
             question = pipe.recv()
