@@ -305,6 +305,7 @@ def test_the_bar_leaves_one_line_an_epoch(capsys):
 
 def test_the_bar_says_that_a_program_is_compiled(monkeypatch):
     monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setattr("rich._console", None)  # else later tests have the one of this terminal
     said = []
 
     def seen(bar, task, **fields):
