@@ -114,14 +114,17 @@ def ours_and_torchs(run: Run, torch_parameters, steps: int):
     )
 
 
+def normalized(images):
+    """Pixels [N, 1, H, W] in float64, of images as MNIST has them."""
+    return (np.moveaxis(images, -1, 1) / 255 - MEAN) / STD
+
+
 def examples(run: Run, dtype, steps: int):
     """Inputs as torch has them, and labels, for so many steps of which the last is smaller."""
     mnist = load("mnist")
     count = BATCH * (steps - 1) + SMALLER
-    pixels = np.moveaxis(mnist.train.inputs[:count], -1, 1) / 255
-    pixels -= MEAN  # in place, as they take a hundred megabytes
-    pixels /= STD
-    inputs = run.inputs(pixels).astype(dtype, copy=False)
+    parts = np.array_split(mnist.train.inputs[:count], 20)  # all at once are some hundred megabytes
+    inputs = np.concatenate([run.inputs(normalized(part)).astype(dtype) for part in parts])
     labels = run.labels(mnist.train.labels[:count])
     return inputs, labels.astype(dtype) if labels.dtype == np.float64 else labels
 
@@ -227,7 +230,7 @@ def test_predictions_after_training_in_float32_agree_with_torchs(name):
 
 
 def predictions_of(network, run, test, dtype=np.float32):
-    x = ((np.moveaxis(test.inputs, -1, 1) / 255 - MEAN) / STD).astype(dtype)
+    x = run.inputs(normalized(test.inputs)).astype(dtype)
     with torch.no_grad():
-        parts = torch.tensor(run.inputs(x)).split(500)  # of an LSTM all at once are 300 MB
+        parts = torch.tensor(x).split(500)  # of an LSTM all at once are 300 MB
         return torch.cat([network(part) for part in parts]).argmax(-1).numpy()
