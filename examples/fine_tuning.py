@@ -3,7 +3,7 @@
 Teaches:    a new head on a trunk that is frozen, batch statistics and all; several parts of one
             data set.
 Reproduces: PyTorch's tutorial on transfer learning, the network as a fixed feature extractor. Its
-            trunk goes on updating the statistics of BatchNorm, as it is in training mode.
+            trunk keeps updating the statistics of BatchNorm, as it is in training mode.
 Data:       of the first 10,000 images of MNIST, bundled, those of 0 to 4, and 20 of 5 to 9.
             Tests are on those of 2,000 test images.
 Run:        python examples/fine_tuning.py

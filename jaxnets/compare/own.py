@@ -187,7 +187,7 @@ def _experiment(common: dict[str, Any], with_loss: dict[str, Any]) -> Experiment
     loss, optimizer = with_loss["loss"], with_loss["optimizer"]
     torch_loss = with_loss["torch_loss"] or loss_of(loss)
     if torch_loss is None:
-        raise InputError("torch_loss", "PyTorch's loss, as ours is none of jaxnets.losses", None)
+        raise InputError("torch_loss", "PyTorch's loss, as loss is not one of jaxnets.losses", None)
     expected = "a function of parameters that makes a torch.optim.Optimizer"
     parameters = common["build_torch"]().parameters()
     theirs = called("torch_optimizer", expected, with_loss["torch_optimizer"], parameters)

@@ -54,6 +54,25 @@ class Batching:
             raise InputError("batch_size", most, self.batch_size)
         return plan
 
+    @functools.cached_property
+    def _any(self) -> Plan:
+        """The batches of one epoch, which are of the same sizes in every other."""
+        return self.plan(0, 0)
+
+    @property
+    def steps(self) -> int:
+        """The steps of an epoch.
+
+        Raises:
+            InputError: if there is none.
+        """
+        return self._any.steps
+
+    @property
+    def examples(self) -> int:
+        """The examples that an epoch trains on."""
+        return self._any.full.size + self._any.rest.size
+
     def described(self) -> dict[str, Any]:
         """What decides about the batches by name; ready for JSON."""
         names = ("batch_size", "shuffle", "drop_last", "buckets")

@@ -8,6 +8,7 @@ import jax
 from flax import nnx
 
 from jaxnets.arrays import InputError
+from jaxnets.data.spec import named
 from jaxnets.layers import Embedding
 from jaxnets.layers.embedding import noted_lookups
 from jaxnets.losses.classification import noted_labels
@@ -60,7 +61,7 @@ class Checks:
         Raises:
             InputError: if one of their indices has no row, or a label is not what the loss takes.
         """
-        columns = named_columns(batch)
+        columns = _named(batch)
         prefix = f"{argument}." if argument else ""
         for name, rows in self._rows.items():
             if columns[name].size:
@@ -78,7 +79,7 @@ class Checks:
     def _look(self, state: TrainState, batch: dict[str, Any]) -> Any:
         with noted_lookups() as found, noted_labels() as read:
             made = self._function(state, batch)
-        names = {id(column): name for name, column in named_columns(batch).items()}
+        names = {id(column): name for name, column in _named(batch).items()}
         others = []
         for one in found:
             name = names.get(id(one.indices))
@@ -107,14 +108,9 @@ class Checks:
         return jax.jit(ends)
 
 
-def named_columns(batch: Mapping[str, Any]) -> dict[str, Any]:
+def _named(batch: Mapping[str, Any]) -> dict[str, Any]:
     """Each array of a batch by a name such as ``inputs``, ``inputs.image`` or ``inputs[0]``."""
-    found = {}
-    for path, column in jax.tree.leaves_with_path(dict(batch)):
-        first, *rest = path
-        inner = [f".{key.key}" if hasattr(key, "key") else f"[{key.idx}]" for key in rest]
-        found[f"{first.key}{''.join(inner)}"] = column
-    return found
+    return {name: array for part in batch for name, array in named(part, batch[part]).items()}
 
 
 def _ends(indices: jax.Array) -> tuple[jax.Array, jax.Array] | None:

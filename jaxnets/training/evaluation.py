@@ -108,7 +108,8 @@ def evaluate(
     check_model(model)
     check_split("split", split)
     if objective is None:
-        objective = supervised(loss, transform=transform, correct=correct, metrics=metrics)  # type: ignore[arg-type]
+        given: Any = loss  # None is refused in a sentence
+        objective = supervised(given, transform=transform, correct=correct, metrics=metrics)
     elif loss is not None or transform is not None or correct != "auto" or metrics is not None:
         raise InputError("objective", "None beside loss, transform, correct or metrics", objective)
     check_function("objective", objective, "a function of (model, batch, key)")

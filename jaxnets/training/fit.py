@@ -182,7 +182,6 @@ def fit(
         return TrainingRuns.of(members, _run(work, members, one_device(), progress, listeners))
     check_model(model)
     _check_saving(save, resume)
-    batching.plan(seed, 0)  # there is a batch
     members = [Member(seed, Journal(initialize(model, step, seed)))]
     placement = place(devices, sharding)
     return _run(work, members, placement, progress, listeners, save=save, resume=resume)[0]
@@ -200,6 +199,7 @@ def _run(
 ) -> list[TrainingRun]:
     """Takes runs from their first states, or from where they are saved, to their end."""
     one, together, seed = members[0].journal.state, len(members) > 1, members[0].seed
+    steps = work.batching.steps
     metric = listeners.metric(save, "train_loss" if work.untested else "test_loss")
     feeds = work.feeds(one, placement)
     shapes = work.measured(one)
@@ -215,7 +215,6 @@ def _run(
         raise InputError("epochs", f"at least {len(journal.history)}, which are done", epochs)
     best = Best(metric, journal, save, shapes) if listeners.restore_best else None
     loop = Loop(Compiled(placement), work, feeds, members, together=together, best=best)
-    steps = work.batching.plan(seed, 0).steps
     so_far = RunSoFar(work.data, epochs, steps, resume, journal)
     first = jax.process_index() == 0
     with (

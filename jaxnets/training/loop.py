@@ -237,14 +237,14 @@ class Loop:
         Args:
             reason: why a callback wanted them to stop.
         """
-        journals, best, plan = [m.journal for m in self._members], self._best, self._plan(0)
+        journals, best = [member.journal for member in self._members], self._best
         restored = best is not None and best.epoch < len(self._journal.history)
         ended = best.state if best is not None and restored else self._journal.state
         if restored or self._members[0].test is None:  # or all epochs were done before
             self._measure(ended)
         seconds = max(sum(record.seconds for record in each.history) for each in journals)
         epochs = max(len(each.history) for each in journals)
-        speed = epochs * (plan.full.size + plan.rest.size) / seconds if seconds else math.nan
+        speed = epochs * self._work.batching.examples / seconds if seconds else math.nan
         stopped = reason if len(self._journal.history) < self._work.epochs else None
         made = []
         for member, state in zip(self._members, self._each(local(ended)), strict=True):
@@ -255,7 +255,7 @@ class Loop:
                 step_losses=np.concatenate(member.journal.losses),
                 test=cast(Evaluation, member.test),  # none without a test split
                 timings=Timings(self._compiled.seconds, seconds, self._evaluate_seconds),
-                examples_per_second=speed / len(self._members),
+                examples_per_second=speed,
                 device=self._compiled.placement.name,
                 stopped=stopped,
                 restored=None if best is None else best.epoch,
@@ -273,13 +273,14 @@ class Loop:
 
     def _plan(self, epoch: int) -> Plan:
         """The batches of all members; of many with an axis for them behind the others."""
+        batching = self._work.batching
+        if not self._together:
+            return batching.plan(self._members[0].seed, epoch)
         seeds = list(dict.fromkeys(member.seed for member in self._members))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            plans = pool.map(lambda seed: self._work.batching.plan(seed, epoch), seeds)
+            plans = pool.map(lambda seed: batching.plan(seed, epoch), seeds)
             of_seed = dict(zip(seeds, plans, strict=True))
         every = [of_seed[member.seed] for member in self._members]
-        if not self._together:
-            return every[0]
         full = np.stack([plan.full for plan in every], axis=-1)
         return Plan(full, np.stack([plan.rest for plan in every], axis=-1))
 

@@ -213,7 +213,6 @@ def begun_members(
     if isinstance(build, nnx.Module) or not callable(build):
         expected = "a function of nnx.Rngs that makes the model, as seeds are given"
         raise InputError("model", expected, f"a {type(build).__name__}")
-    batching.plan(chosen[0], 0)  # there is a batch
     begun = _begun(step, build, chosen)
     if rates is not None:
         _check_rate_counts(step, begun[0])
