@@ -387,7 +387,10 @@ def test_dropout_is_off_in_pairs_and_augmentation_is_ours_on_both_sides():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"loss": lambda x, y: x.sum()}, "torch_loss: expected PyTorch's loss, as loss is not one of"),
+        (
+            {"loss": lambda x, y: x.sum()},
+            "torch_loss: expected PyTorch's loss, as loss is not one of",
+        ),
         (
             {"torch_model": torch.nn.Sequential(OrderedDict(_orig_mod=torch.nn.Linear(16, 3)))},
             "torch_model: expected a network before torch.compile, got a compiled one",
