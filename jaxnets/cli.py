@@ -21,7 +21,7 @@ from jaxnets.commands.train import recipes_command, summary_command, train_comma
 from jaxnets.commands.weights import convert_command, inspect_command
 from jaxnets.compilation import VARIABLE, keep_programs
 from jaxnets.disk import KEPT
-from jaxnets.layers import native
+from jaxnets.kernels import native
 from jaxnets.training import Interrupted
 
 _LONGEST = 290  # characters of a message about flags

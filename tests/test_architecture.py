@@ -16,7 +16,7 @@ import jaxnets
 ROOT = Path(jaxnets.__file__).parent
 RANKS = [
     {"arrays", "compilation", "json_files", "optional"},
-    {"disk", "initializers"},
+    {"disk", "initializers", "kernels"},
     {"losses", "metrics", "optimizers", "layers", "data"},
     {"models"},
     {"interop", "training"},

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxnets.layers import Conv2d, MaxPool2d, native
+from jaxnets.kernels import native
+from jaxnets.layers import Conv2d, MaxPool2d
 from jaxnets.layers.conv_pool import relu_and_pool, takes_all
 
 POOL = MaxPool2d(2)

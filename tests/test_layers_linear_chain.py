@@ -10,9 +10,10 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 
 from jaxnets import losses, optimizers, predictor
-from jaxnets.layers import Linear, native
+from jaxnets.kernels import linear as native_linear
+from jaxnets.kernels import native
+from jaxnets.layers import Linear
 from jaxnets.layers.linear_chain import linear_chain, one_by_one
-from jaxnets.layers.native import linear as native_linear
 from jaxnets.models import MLP
 from jaxnets.training import initialize, minimize, supervised, train_step
 from jaxnets.training.epoch import predicted

@@ -15,8 +15,7 @@ from jax.sharding import PartitionSpec as P
 
 from jaxnets import fit, layers, losses, optimizers
 from jaxnets.data import Dataset, Split
-from jaxnets.layers import native
-from jaxnets.layers.native import recurrence
+from jaxnets.kernels import native, recurrence
 from jaxnets.models import RecurrentClassifier
 from jaxnets.training.fingerprint import _digest
 from tests import quick_compilation, test_layers_conv_pool, test_layers_linear_chain

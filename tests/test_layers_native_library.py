@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from jaxnets import compilation
-from jaxnets.layers import native
-from jaxnets.layers.native import library
-from jaxnets.layers.native.library import Failed, open_library
+from jaxnets.kernels import native
+from jaxnets.kernels.library import Failed, open_library
+from jaxnets.kernels.native import library
 
 NAME = "native-answer-0.so"
 FUNCTIONS = ("answer",)

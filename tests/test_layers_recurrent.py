@@ -10,7 +10,7 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 
 from jaxnets import layers
-from jaxnets.layers import native
+from jaxnets.kernels import native
 
 LAYERS = [layers.LSTM, layers.GRU, layers.RNN]
 CELLS = [layers.LSTMCell, layers.GRUCell, layers.RNNCell]

@@ -23,7 +23,8 @@ from jaxnets.data import (
     ToFloat,
 )
 from jaxnets.data.streaming import split as streaming
-from jaxnets.layers import BatchNorm1d, Dropout, Linear, flatten, native
+from jaxnets.kernels import native
+from jaxnets.layers import BatchNorm1d, Dropout, Linear, flatten
 from jaxnets.models import RecurrentClassifier
 from jaxnets.training import (
     Callback,

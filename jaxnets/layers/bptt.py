@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.layers.native import recurrence
-from jaxnets.layers.shard import vary_like
-from jaxnets.layers.time_steps import State, before, rows
+from jaxnets.kernels import recurrence
+from jaxnets.kernels.shard import vary_like
+from jaxnets.kernels.time_steps import State, before, rows
 
 #: One array [B, H] for each of the G gates.
 Pieces = Sequence[jax.Array]

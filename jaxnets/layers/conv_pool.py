@@ -5,12 +5,12 @@ from typing import Any
 import jax
 from jax import lax
 
-from jaxnets.layers import bands
+from jaxnets.kernels import bands
+from jaxnets.kernels import conv_pool as native_conv_pool
+from jaxnets.kernels.shard import vary_like
 from jaxnets.layers.convolution import Conv2d
 from jaxnets.layers.convolve import Geometry, by_xla
-from jaxnets.layers.native import conv_pool as native_conv_pool
 from jaxnets.layers.pooling import MaxPool2d
-from jaxnets.layers.shard import vary_like
 
 
 def relu_and_pool(conv: Conv2d, pool: MaxPool2d, x: jax.Array) -> jax.Array:

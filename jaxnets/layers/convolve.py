@@ -6,7 +6,7 @@ from functools import partial
 import jax
 from jax import lax
 
-from jaxnets.layers import bands
+from jaxnets.kernels import bands
 
 #: Before and after each spatial axis.
 Padding = bands.Padding

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import jax
 from jax import lax
 
+from jaxnets.kernels import linear as native_linear
+from jaxnets.kernels.shard import vary_like
 from jaxnets.layers.linear import Linear
-from jaxnets.layers.native import linear as native_linear
-from jaxnets.layers.shard import vary_like
 
 
 def linear_chain(layers: Sequence[Linear], x: jax.Array) -> jax.Array:

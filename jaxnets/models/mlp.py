@@ -19,9 +19,9 @@ from jaxnets.arrays import (
     describe,
     entries,
 )
+from jaxnets.kernels.gradients import is_in_reverse_alone
 from jaxnets.layers import Linear, flatten
 from jaxnets.layers.linear_chain import linear_chain, one_by_one
-from jaxnets.layers.native.gradients import is_in_reverse_alone
 
 
 def flatten_to(size: int, inputs: ArrayLike) -> jax.Array:

@@ -17,7 +17,7 @@ from jaxnets.data.dataset import AnySplit, Dataset, Draws, Split
 from jaxnets.data.spec import column_spec, described
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.data.transforms.compose import applied
-from jaxnets.layers import native
+from jaxnets.kernels import native
 from jaxnets.training.computation import digest, digest_of
 from jaxnets.training.epoch import evaluate_batch
 from jaxnets.training.evaluation import EVALUATION_BATCH, as_batch, batch_of

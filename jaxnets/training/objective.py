@@ -25,7 +25,7 @@ from jaxnets.data.transforms import (
     is_random,
 )
 from jaxnets.data.transforms.compose import applied
-from jaxnets.layers.native.gradients import in_reverse_alone
+from jaxnets.kernels.gradients import in_reverse_alone
 from jaxnets.metrics import Mean, Metric, Ratio
 from jaxnets.training.counts import Count, counted, counter
 from jaxnets.training.labels import Loss, adds_up, check_loss

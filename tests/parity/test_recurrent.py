@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from jaxnets import layers
 from jaxnets.interop import rules
-from jaxnets.layers import native
+from jaxnets.kernels import native
 from tests import tier
 from tests.parity.oracle import assert_equal, copy_weights
 
@@ -190,8 +190,8 @@ def test_native_kernels_equal_torch(kind, dtype, bias, monkeypatch):
 
 def whatever_comes(monkeypatch):
     """Has native kernels take batches that are too small to pay."""
-    monkeypatch.setattr("jaxnets.layers.native.recurrence._LEAST_EXAMPLES", 1)
-    monkeypatch.setattr("jaxnets.layers.native.recurrence._LEAST_STEPS", 1)
+    monkeypatch.setattr("jaxnets.kernels.recurrence._LEAST_EXAMPLES", 1)
+    monkeypatch.setattr("jaxnets.kernels.recurrence._LEAST_STEPS", 1)
     assert native.ready("recurrence")
 
 

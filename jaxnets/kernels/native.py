@@ -23,8 +23,8 @@ import numpy as np
 
 from jaxnets import compilation
 from jaxnets.arrays import InputError
-from jaxnets.layers.native.library import Failed, Missing, compiler, identity, open_library
-from jaxnets.layers.shard import vary_like
+from jaxnets.kernels.library import Failed, Missing, compiler, identity, open_library
+from jaxnets.kernels.shard import vary_like
 
 VARIABLE = "JAXNETS_NATIVE"
 
@@ -35,7 +35,7 @@ LIBRARIES = {
     "recurrence": ("lstm_forward", "lstm_backward", "gru_forward", "gru_backward"),
 }
 
-_SOURCES = Path(__file__).parent
+_SOURCES = Path(__file__).parent / "sources"
 # No fast-math: linking that in would have the whole process flush small numbers to zero.
 _FLAGS = (
     "-std=c++17 -O2 -march=native -ffp-contract=fast -fno-math-errno -fno-exceptions -fno-rtti "

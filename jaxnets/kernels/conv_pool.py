@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.layers import native
-from jaxnets.layers.native.gradients import with_gradient
+from jaxnets.kernels import native
+from jaxnets.kernels.gradients import with_gradient
 
 # A vector holds a number of each of so many examples, or of twice as many.
 _LEAST_EXAMPLES = 8

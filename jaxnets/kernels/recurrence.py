@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.layers import native
-from jaxnets.layers.native.gradients import with_gradient
-from jaxnets.layers.time_steps import State, before, rows
+from jaxnets.kernels import native
+from jaxnets.kernels.gradients import with_gradient
+from jaxnets.kernels.time_steps import State, before, rows
 
 # With fewer examples, or fewer of their time steps, it does not pay to pack the kernels.
 _LEAST_EXAMPLES, _LEAST_STEPS = 4, 64

@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
-from jaxnets.layers import native
-from jaxnets.layers.native.gradients import with_gradient
+from jaxnets.kernels import native
+from jaxnets.kernels.gradients import with_gradient
 
 # With fewer examples it does not pay to pack the kernels. With more numbers in these, or in all
 # layers' outputs, XLA's products are as fast, and a thread would keep memory for them.
