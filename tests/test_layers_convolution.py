@@ -9,7 +9,8 @@ import pytest
 from flax import nnx
 
 from jaxnets import layers
-from jaxnets.layers.convolve import Geometry, convolve
+from jaxnets.kernels.geometry import Geometry
+from jaxnets.layers.convolve import convolve
 
 DENSE = Geometry((1, 1), ((0, 0), (0, 0)), (1, 1), (1, 1))
 

@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-#: Zeros before and after the rows, and the columns; a negative number cuts.
-Padding = tuple[tuple[int, int], ...]
+from jaxnets.kernels.geometry import Padding
 
 # From so many channels on XLA's convolution is as fast.
 _FEW = 16

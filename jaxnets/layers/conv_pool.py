@@ -7,9 +7,10 @@ from jax import lax
 
 from jaxnets.kernels import bands
 from jaxnets.kernels import conv_pool as native_conv_pool
+from jaxnets.kernels.geometry import Geometry
 from jaxnets.kernels.shard import vary_like
 from jaxnets.layers.convolution import Conv2d
-from jaxnets.layers.convolve import Geometry, by_xla
+from jaxnets.layers.convolve import by_xla
 from jaxnets.layers.pooling import MaxPool2d
 
 

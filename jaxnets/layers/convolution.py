@@ -10,7 +10,8 @@ from jax.typing import DTypeLike
 
 from jaxnets import initializers
 from jaxnets.arrays import ArrayLike, InputError, check_bool, check_choice, check_positive, describe
-from jaxnets.layers.convolve import Geometry, Padding, convolve
+from jaxnets.kernels.geometry import Geometry, Padding
+from jaxnets.layers.convolve import convolve
 from jaxnets.layers.parameters import check_others, check_parameters
 from jaxnets.layers.windows import PerAxis, check_input, per_axis
 

@@ -1,43 +1,14 @@
 """The convolution itself: channels last, and on CPUs fast inside a loop, backward too."""
 
-from dataclasses import dataclass
 from functools import partial
 
 import jax
 from jax import lax
 
 from jaxnets.kernels import bands
-
-#: Before and after each spatial axis.
-Padding = bands.Padding
+from jaxnets.kernels.geometry import Geometry, Padding
 
 _LAYOUTS = {3: ("NLC", "LIO", "NLC"), 4: ("NHWC", "HWIO", "NHWC"), 5: ("NDHWC", "DHWIO", "NDHWC")}
-
-
-@dataclass(frozen=True)
-class Geometry:
-    """Where a convolution looks; one entry per spatial axis.
-
-    Attributes:
-        stride: steps between two neighbouring outputs, on the dilated and padded input.
-        padding: zeros before and after the dilated input; a negative number cuts.
-        dilation: steps between two neighbouring taps of the kernel.
-        input_dilation: steps between two neighbouring inputs, with zeros in between. A transposed
-            convolution of stride s has input dilation s.
-        groups: into how many independent blocks the channels are cut.
-    """
-
-    stride: tuple[int, ...]
-    padding: Padding
-    dilation: tuple[int, ...]
-    input_dilation: tuple[int, ...]
-    groups: int = 1
-
-    @property
-    def dense(self) -> bool:
-        """Whether all neighbours and all channels are looked at, from every position."""
-        steps = (*self.stride, *self.dilation, *self.input_dilation, self.groups)
-        return all(step == 1 for step in steps)
 
 
 def convolve(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
