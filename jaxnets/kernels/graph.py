@@ -3,7 +3,6 @@
 All that depends on how JAX represents a traced function is in this module.
 """
 
-import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -32,8 +31,15 @@ class Value:
         return len(self.shape)
 
 
-#: What an operation reads: an array, or a literal number.
-Operand = Value | core.Literal
+@dataclass(eq=False, frozen=True)
+class Number:
+    """A number that is written in the traced function."""
+
+    value: Any
+
+
+#: What an operation reads.
+Operand = Value | Number
 
 
 @dataclass(eq=False)
@@ -78,18 +84,18 @@ class Graph:
     def _write_out(self, traced: Any, inputs: Sequence[Operand]) -> list[Operand]:
         known: dict[Any, Operand] = dict(zip(traced.jaxpr.invars, inputs, strict=True))
         for variable, constant in zip(traced.jaxpr.constvars, traced.consts, strict=True):
-            known[variable] = _value(variable)
-            self.constants[known[variable]] = constant
+            known[variable] = value = _value(variable)
+            self.constants[value] = constant
 
         def operand(atom: Any) -> Operand:
-            return atom if isinstance(atom, core.Literal) else known[atom]
+            return Number(atom.val) if isinstance(atom, core.Literal) else known[atom]
 
         for equation in traced.jaxpr.eqns:
             read = [operand(atom) for atom in equation.invars]
             if equation.primitive.name == "jit" and mark_of(equation) is None:
                 made: Sequence[Operand] = self._write_out(equation.params["jaxpr"], read)
             else:
-                node = _node(equation, read)
+                node = _node(traced, equation, read)
                 self._add(node)
                 made = node.outputs
             known.update(zip(equation.outvars, made, strict=True))
@@ -128,11 +134,15 @@ class Graph:
             calls: what is run in place of the operations that make the same outputs.
             arrays: the inputs.
         """
-        makers = {**self._maker, **{value: call for call in calls for value in call.outputs}}
-        known = {**self.constants, **dict(zip(self.inputs, arrays, strict=True))}
+        makers = dict(self._maker)
+        makers.update((value, call) for call in calls for value in call.outputs)
+        known: dict[Operand, Any] = {
+            **self.constants,
+            **dict(zip(self.inputs, arrays, strict=True)),
+        }
 
         def array(operand: Operand) -> Any:
-            return operand.val if isinstance(operand, core.Literal) else known[operand]
+            return operand.value if isinstance(operand, Number) else known[operand]
 
         roots = [node for node in self.nodes if node.effects]
         roots += [makers[value] for value in self.outputs if value in makers]
@@ -163,24 +173,33 @@ def _value(variable: Any) -> Value:
     return Value(getattr(aval, "shape", ()), getattr(aval, "dtype", None))
 
 
-def _node(equation: Any, inputs: Sequence[Operand]) -> Node:
+def _node(traced: Any, equation: Any, inputs: Sequence[Operand]) -> Node:
     return Node(
         kind=equation.primitive.name,
         inputs=inputs,
         outputs=[_value(variable) for variable in equation.outvars],
-        run=functools.partial(_bind, equation),
+        run=_alone(traced, equation),
         parameters=equation.params,
         mark=mark_of(equation),
         effects=bool(equation.effects),
     )
 
 
-def _bind(equation: Any, *arrays: Any) -> Sequence[Any]:
-    """Runs a traced operation as it is, with its own rules of differentiation."""
-    functions, parameters = equation.primitive.get_bind_params(equation.params)
-    with equation.ctx.manager:
-        made = equation.primitive.bind(*functions, *arrays, **parameters)
-    return made if equation.primitive.multiple_results else [made]
+def _alone(traced: Any, equation: Any) -> Callable[..., Sequence[Any]]:
+    """A traced operation as a function of its inputs, with its own rules of differentiation."""
+    given = enumerate(equation.invars)
+    place_of = {atom: place for place, atom in given if not isinstance(atom, core.Literal)}
+    variables, places = list(place_of), list(place_of.values())
+    alone = traced.jaxpr.replace(
+        constvars=(), invars=variables, outvars=equation.outvars, eqns=[equation], debug_info=None
+    )
+    function = core.jaxpr_as_fun(core.ClosedJaxpr(alone, ()))
+
+    def run(*arrays: Any) -> Sequence[Any]:
+        made: Sequence[Any] = function(*(arrays[place] for place in places))
+        return made
+
+    return run
 
 
 def inner(node: Node) -> Any:
