@@ -6,6 +6,7 @@ All that depends on how JAX represents a traced function is in this module.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
@@ -95,7 +96,7 @@ class Graph:
             if equation.primitive.name == "jit" and mark_of(equation) is None:
                 made: Sequence[Operand] = self._write_out(equation.params["jaxpr"], read)
             else:
-                node = _node(traced, equation, read)
+                node = _node(equation, read)
                 self._add(node)
                 made = node.outputs
             known.update(zip(equation.outvars, made, strict=True))
@@ -136,10 +137,8 @@ class Graph:
         """
         makers = dict(self._maker)
         makers.update((value, call) for call in calls for value in call.outputs)
-        known: dict[Operand, Any] = {
-            **self.constants,
-            **dict(zip(self.inputs, arrays, strict=True)),
-        }
+        known: dict[Operand, Any] = dict(zip(self.inputs, arrays, strict=True))
+        known.update(self.constants.items())
 
         def array(operand: Operand) -> Any:
             return operand.value if isinstance(operand, Number) else known[operand]
@@ -173,33 +172,25 @@ def _value(variable: Any) -> Value:
     return Value(getattr(aval, "shape", ()), getattr(aval, "dtype", None))
 
 
-def _node(traced: Any, equation: Any, inputs: Sequence[Operand]) -> Node:
+def _node(equation: Any, inputs: Sequence[Operand]) -> Node:
     return Node(
         kind=equation.primitive.name,
         inputs=inputs,
         outputs=[_value(variable) for variable in equation.outvars],
-        run=_alone(traced, equation),
+        run=partial(_bind, equation),
         parameters=equation.params,
         mark=mark_of(equation),
         effects=bool(equation.effects),
     )
 
 
-def _alone(traced: Any, equation: Any) -> Callable[..., Sequence[Any]]:
-    """A traced operation as a function of its inputs, with its own rules of differentiation."""
-    given = enumerate(equation.invars)
-    place_of = {atom: place for place, atom in given if not isinstance(atom, core.Literal)}
-    variables, places = list(place_of), list(place_of.values())
-    alone = traced.jaxpr.replace(
-        constvars=(), invars=variables, outvars=equation.outvars, eqns=[equation], debug_info=None
-    )
-    function = core.jaxpr_as_fun(core.ClosedJaxpr(alone, ()))
-
-    def run(*arrays: Any) -> Sequence[Any]:
-        made: Sequence[Any] = function(*(arrays[place] for place in places))
-        return made
-
-    return run
+def _bind(equation: Any, *arrays: Any) -> Sequence[Any]:
+    """Runs a traced operation as it is, with its own rules of differentiation."""
+    given = equation.primitive.get_bind_params(equation.params)
+    functions, parameters = given if isinstance(given, tuple) else ((), given)  # by JAX's version
+    with equation.ctx.manager:
+        made = equation.primitive.bind(*functions, *arrays, **parameters)
+    return made if equation.primitive.multiple_results else [made]
 
 
 def inner(node: Node) -> Any:
