@@ -16,6 +16,7 @@ from jaxnets.kernels import conv_pool, linear
 from jaxnets.kernels.convolve import convolve
 from jaxnets.kernels.geometry import Geometry
 from jaxnets.kernels.graph import Graph, Node, Operand, Value, is_relu
+from jaxnets.kernels.shard import vary_like
 
 Pattern = Callable[[Graph, Node], Node | None]
 
@@ -100,7 +101,7 @@ def _vector(graph: Graph, value: Operand, of: Value) -> Value | None:
             last = maker.parameters["broadcast_dimensions"][-1:]
             if last != (len(value.shape) - 1,) or source.shape[-1:] != (size,):
                 return None
-        elif maker.kind != "reshape":
+        elif maker.kind not in ("reshape", "pvary"):
             return None
         value = source
     return None
@@ -180,7 +181,12 @@ def _linear(graph: Graph, node: Node) -> Node | None:
         biases.append(layer.bias)
         made, end = layer.output, _before_relu(graph, layer)
         following = graph.only_reader(made) if layer.relu else None
-    if inputs is None or end is None or not linear.serves(inputs, kernels, biases):
+    if (
+        inputs is None
+        or end is None
+        or len(kernels) < 2
+        or not linear.serves(inputs, kernels, biases)
+    ):
         return None
     sizes = " → ".join(str(n) for n in (inputs.shape[1], *(len(bias) for bias in biases)))
 
@@ -215,7 +221,10 @@ def _chain(x: jax.Array, kernels: list[jax.Array], biases: list[jax.Array]) -> j
 
 
 def _call(about: str, inputs: list[Any], made: Value, run: Callable[..., jax.Array]) -> Node:
-    return Node("kernel", inputs, [made], lambda *arrays: [run(*arrays)], about=about)
+    def one(x: jax.Array, *parameters: jax.Array) -> list[jax.Array]:
+        return [run(x, *vary_like(x, parameters))]
+
+    return Node("kernel", inputs, [made], one, about=about)
 
 
 #: By the name of an operation, or of a marked function.
