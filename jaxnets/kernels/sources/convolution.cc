@@ -10,6 +10,8 @@
 //
 // Each number is computed in the same order whichever thread does it, and however many there are.
 
+#include <cmath>
+
 #include "calls.h"
 
 // ---- A tile: sums of products that stay in registers --------------------------------------------
@@ -17,6 +19,9 @@
 // Vectors in a row of a tile, and the most rows of one that is so many vectors wide.
 constexpr int WIDE = 2;
 constexpr int MOST_ROWS = BYTES == 64 ? 14 : 12;
+// Rows whose addresses have registers; those of the others are loaded each time, which costs less
+// than what a compiler would do.
+constexpr int ADDRESSES = 8;
 constexpr int rows_of(int vectors) { return BYTES == 64 || vectors == 1 ? MOST_ROWS : 6; }
 
 // Steps of a sum: where a and b begin, and how many there are.
@@ -33,20 +38,19 @@ struct Tile {
   const Run* runs;
   long run_count, a_step, b_step;
   long columns;  // of out, at most as many as the vectors have
-  bool relu;
+  T least;  // of the sums: smaller ones become this
 };
 
 template <typename T, int rows, int wide>
 __attribute__((noinline)) static void compute(const Tile<T>& tile) {
   Vector<T> sums[rows][wide];
-  const T* a[rows];
-  UNROLLED (int row = 0; row < rows; row++) {
-    a[row] = tile.a[row];
+  UNROLLED (int row = 0; row < rows; row++)
     UNROLLED (int n = 0; n < wide; n++) {
       const T* from = (tile.start ? tile.start : tile.out[row]) + n * WIDTH<T>;
       sums[row][n] = *(const Vector<T>*)from;
     }
-  }
+  const T* a[rows];
+  UNROLLED (int row = 0; row < rows; row++) a[row] = tile.a[row];
   const long a_step = tile.a_step, b_step = tile.b_step;
   for (const Run *run = tile.runs, *end = run + tile.run_count; run < end; run++) {
     const T* b = tile.b + run->b;
@@ -56,17 +60,25 @@ __attribute__((noinline)) static void compute(const Tile<T>& tile) {
       UNROLLED (int n = 0; n < wide; n++)
         columns[n] = kept<T>(*(const Vector<T>*)(b + n * WIDTH<T>));
       UNROLLED (int row = 0; row < rows; row++) {
-        const Vector<T> factor = everywhere(a[row][at]);
+        const T* from = row < ADDRESSES ? a[row] : *(const T* const volatile*)&tile.a[row];
+        const Vector<T> factor = everywhere(from[at]);
         UNROLLED (int n = 0; n < wide; n++) sums[row][n] = fused(columns[n], factor, sums[row][n]);
       }
     }
   }
+  const long last = tile.columns - (wide - 1) * WIDTH<T>;
   UNROLLED (int row = 0; row < rows; row++)
     UNROLLED (int n = 0; n < wide; n++) {
-      Vector<T> sum = sums[row][n];
-      if (tile.relu) sum = sum < 0 ? Vector<T>{} : sum;  // what is no number stays none
-      store<T>(tile.out[row] + n * WIDTH<T>, sum, tile.columns - n * WIDTH<T>);
+      const Vector<T> sum = sums[row][n];  // what is no number stays none
+      sums[row][n] = sum < tile.least ? everywhere(tile.least) : sum;
     }
+  if (last >= WIDTH<T>)
+    UNROLLED (int row = 0; row < rows; row++)
+      UNROLLED (int n = 0; n < wide; n++) *(Vector<T>*)(tile.out[row] + n * WIDTH<T>) = sums[row][n];
+  else
+    UNROLLED (int row = 0; row < rows; row++)
+      UNROLLED (int n = 0; n < wide; n++)
+        store<T>(tile.out[row] + n * WIDTH<T>, sums[row][n], n < wide - 1 ? WIDTH<T> : last);
 }
 
 template <typename T, int wide, int... rows>
@@ -329,7 +341,7 @@ struct Convolution : Shape {
     tile.a_step = 1;
     tile.b_step = wide * WIDTH<T>;
     tile.columns = outputs - column;
-    tile.relu = relu;
+    tile.least = relu ? 0 : -INFINITY;
     Runs runs = {room};
     for (long i = 0; i < down.taps; i++)
       for (long j = 0; j < across.taps; j++) {
@@ -427,7 +439,7 @@ struct KernelGradient : Shape {
     Tile<T> tile;
     alignas(64) static const T zeros[WIDE * WIDTH<T>] = {};
     tile.start = fresh ? zeros : nullptr;
-    tile.relu = false;
+    tile.least = -INFINITY;
     tile.runs = runs;
     const long begin = range * units() / ranges, end = (range + 1) * units() / ranges;
     long last_tap = -1;
@@ -568,6 +580,18 @@ static XLA_FFI_Error* convolve(XLA_FFI_CallFrame* frame, Convolution<T>& work, c
   return work.failed ? out_of_memory(frame) : nullptr;
 }
 
+template <typename T>
+static XLA_FFI_Error* gradient(XLA_FFI_CallFrame* frame, KernelGradient<T>& work) {
+  work.plan();
+  const long threads = threads_for(frame, work);
+  work.sums = (T*)memory(work.chunks * work.numbers() * sizeof(T));
+  if (!work.sums) return out_of_memory(frame);
+  share(frame, threads, work.ranges * work.chunks, work.take, &work);
+  if (work.failed) return out_of_memory(frame);
+  share(frame, threads, work.sum_parts(), work.add_up, &work);
+  return nullptr;
+}
+
 // Arguments: x [N, H, W, C], the kernel [height, width, C / groups, O], the bias [O] if there is one.
 // Results: y [N, H', W', O].
 template <typename T>
@@ -600,14 +624,7 @@ static XLA_FFI_Error* backward_kernel(XLA_FFI_CallFrame* frame) {
   work.x = argument<T>(frame, 0), work.g = argument<T>(frame, 1);
   work.positive = geometry_of(frame)[9] ? argument<T>(frame, 2) : nullptr;
   work.d_kernel = result<T>(frame, 0), work.d_bias = result<T>(frame, 1);
-  work.plan();
-  const long threads = threads_for(frame, work);
-  work.sums = (T*)memory(work.chunks * work.numbers() * sizeof(T));
-  if (!work.sums) return out_of_memory(frame);
-  share(frame, threads, work.ranges * work.chunks, work.take, &work);
-  if (work.failed) return out_of_memory(frame);
-  share(frame, threads, work.sum_parts(), work.add_up, &work);
-  return nullptr;
+  return gradient<T>(frame, work);
 }
 
 HANDLER(convolution_forward, forward)

@@ -54,10 +54,15 @@ constexpr long most(long a, long b) { return a > b ? a : b; }
 // How many pieces of a size there are, the last one perhaps a smaller one.
 constexpr long pieces_of(long size, long all) { return (all + size - 1) / size; }
 
-// The first n numbers at a place, and zeros.
+// The first n numbers at a place, and zeros; what comes after them is not touched.
 template <typename T>
 INLINE Vector<T> load(const T* from, long n) {
   if (n >= WIDTH<T>) return *(const Vector<T>*)from;
+#if BYTES == 64 && defined(__AVX512F__)
+  const unsigned mask = n > 0 ? (1u << n) - 1 : 0;
+  if constexpr (sizeof(T) == 4) return (Vector<T>)_mm512_maskz_loadu_ps(mask, from);
+  if constexpr (sizeof(T) == 8) return (Vector<T>)_mm512_maskz_loadu_pd(mask, from);
+#endif
   Vector<T> numbers = {};
   if (n > 0) memcpy(&numbers, from, n * sizeof(T));
   return numbers;
@@ -65,10 +70,17 @@ INLINE Vector<T> load(const T* from, long n) {
 
 template <typename T>
 INLINE void store(T* to, Vector<T> numbers, long n) {
-  if (n >= WIDTH<T>)
+  if (n >= WIDTH<T>) {
     *(Vector<T>*)to = numbers;
-  else if (n > 0)
-    memcpy(to, &numbers, n * sizeof(T));
+    return;
+  }
+#if BYTES == 64 && defined(__AVX512F__)
+  const unsigned mask = n > 0 ? (1u << n) - 1 : 0;
+  if constexpr (sizeof(T) == 4) _mm512_mask_storeu_ps(to, mask, (__m512)numbers);
+  if constexpr (sizeof(T) == 8) _mm512_mask_storeu_pd(to, mask, (__m512d)numbers);
+#else
+  if (n > 0) memcpy(to, &numbers, n * sizeof(T));
+#endif
 }
 
 template <typename T>
