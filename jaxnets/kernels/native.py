@@ -32,6 +32,11 @@ VARIABLE = "JAXNETS_NATIVE"
 #: What each library has for XLA to call.
 LIBRARIES = {
     "conv_pool": ("conv_pool_forward", "conv_pool_backward_kernel", "conv_pool_backward_input"),
+    "convolution": (
+        "convolution_forward",
+        "convolution_backward_input",
+        "convolution_backward_kernel",
+    ),
     "linear": ("linear_forward", "linear_backward"),
     "recurrence": ("lstm_forward", "lstm_backward", "gru_forward", "gru_backward"),
 }
