@@ -31,6 +31,11 @@ VARIABLE = "JAXNETS_NATIVE"
 #: What each library has for XLA to call.
 LIBRARIES = {
     "conv_pool": ("conv_pool_forward", "conv_pool_backward_kernel", "conv_pool_backward_input"),
+    "depthwise": (
+        "depthwise_forward",
+        "depthwise_backward_kernel",
+        "depthwise_backward_input",
+    ),
     "linear": ("linear_forward", "linear_backward"),
     "recurrence": ("lstm_forward", "lstm_backward", "gru_forward", "gru_backward"),
 }
