@@ -36,6 +36,10 @@ LIBRARIES = {
         "convolution_forward",
         "convolution_backward_input",
         "convolution_backward_kernel",
+    "depthwise": (
+        "depthwise_forward",
+        "depthwise_backward_kernel",
+        "depthwise_backward_input",
     ),
     "linear": ("linear_forward", "linear_backward"),
     "recurrence": ("lstm_forward", "lstm_backward", "gru_forward", "gru_backward"),
