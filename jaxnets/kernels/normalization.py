@@ -1,5 +1,6 @@
 """Batch normalization as calls of native kernels, forward and backward."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,7 @@ def serves_batch_norm(x: jax.Array, *others: jax.Array | None) -> bool:
         others: scale and bias [C] or None, and the residual [..., C], if there is one.
     """
     present = [array for array in others if array is not None]
-    return x.ndim > 1 and x.size > 0 and native.ready("normalization", x, *present)
+    return x.ndim > 1 and math.prod(x.shape) > 0 and native.ready("normalization", x, *present)
 
 
 def batch_norm(
@@ -60,7 +61,7 @@ def batch_norm(
         return (y, mean, var), (mean, var, *([y] * (relu and residual)))
 
     def pull_back(inputs: tuple, kept: tuple[jax.Array, ...], cotangents: tuple) -> tuple:
-        (x, scale, bias, *added), (mean, var, *y) = inputs, kept
+        (x, scale, bias, *_), (mean, var, *y) = inputs, kept
         d, *d_moments = cotangents
         parameters = _of_axis(scale, x, 1), _of_axis(bias, x, 0)
         arguments = d, x, *parameters, mean, var, *d_moments, *y

@@ -19,12 +19,14 @@ INLINE Vector<T> first(Vector<T> numbers, long n) {
 }
 
 template <typename T>
-static T attribute(XLA_FFI_CallFrame* frame, int number) {
-  return *(const T*)((XLA_FFI_Scalar*)frame->attrs.attrs[number])->value;
+INLINE Vector<double> widened(const T* from) {
+  typedef T Few __attribute__((vector_size(WIDTH<double> * sizeof(T)), aligned(1), may_alias));
+  return __builtin_convertvector(*(const Few*)from, Vector<double>);
 }
 
-static double inverse_deviation(double variance, double eps) {
-  return 1 / std::sqrt(variance + eps);
+template <typename T>
+static T attribute(XLA_FFI_CallFrame* frame, int number) {
+  return *(const T*)((XLA_FFI_Scalar*)frame->attrs.attrs[number])->value;
 }
 
 // ---- Lines --------------------------------------------------------------------------------------
@@ -72,23 +74,37 @@ struct Lines {
     }
   }
 
-  // Calls a function of what each lane of each chunk has: a place in an array [chunks, lanes], a
-  // channel, and the count of its numbers.
+  // The numbers that some neighbouring lanes have in a chunk.
+  METHOD Vector<double> counts(long number, long lane) const {
+    const long whole = size(number) / line, more = size(number) % line;
+    Vector<double> counts = everywhere<double>(whole);
+    for (long i = 0; more && i < WIDTH<double>; i++) counts[i] += lane + i < more;
+    return counts;
+  }
+
+  // Sums over chunks, for some neighbouring lanes, of a function of a place in an array
+  // [chunks, lanes].
   template <typename Function>
-  void each(Function function) const {
-    for (long number = 0; number < chunks(); number++) {
-      const long whole = size(number) / line, more = size(number) % line;
-      for (long lane = 0; lane < least(line, size(number));)
-        for (long channel = 0; channel < channels; channel++, lane++)
-          function(number * lanes + lane, channel, whole + (lane < more));
+  METHOD void add_up(double* by_lane, Function function) const {
+    for (long lane = 0; lane < lanes; lane += WIDTH<double>) {
+      Vector<double> sum = {};
+      for (long number = 0; number < chunks(); number++)
+        sum += function(number * lanes + lane, number, lane);
+      store<double>(by_lane + lane, sum, WIDTH<double>);
     }
   }
 
-  template <typename Function>
-  void spread(T* to, Function of_channel) const {
+  void fold(double* of_channels, const double* by_lane) const {
+    for (long lane = 0; lane < line; lane += channels)
+      for (long channel = 0; channel < channels; channel++)
+        of_channels[channel] = (lane ? of_channels[channel] : 0) + by_lane[lane + channel];
+  }
+
+  template <typename Number, typename Function>
+  void spread(Number* by_lane, Function of_channel) const {
     for (long lane = 0; lane < lanes;)
       for (long channel = 0; channel < channels && lane < lanes; channel++)
-        to[lane++] = (T)of_channel(channel);
+        by_lane[lane++] = of_channel(channel);
   }
 };
 
@@ -146,19 +162,20 @@ struct Deviate {
 // (x - mean) scale / deviation + bias.
 template <typename T>
 struct Affine {
-  T *means, *factors, *biases;  // by lane
+  T *means, *factors, *biases;  // [lanes]
+  double* inverses;             // of the deviations, [channels]
   Vector<T> mean[TILE], factor[TILE], bias[TILE];
 
-  void take(Pieces& pieces, long lanes) {
-    pieces.take(lanes, means, factors, biases);
+  void take(Pieces& pieces, const Lines<T>& lines) {
+    pieces.take(lines.lanes, means, factors, biases);
+    pieces.take(lines.channels, inverses);
   }
   void prepare(const Lines<T>& lines, const T* mean, const T* variance, double eps, const T* scale,
                const T* bias) const {
+    for (long c = 0; c < lines.channels; c++) inverses[c] = 1 / std::sqrt(variance[c] + eps);
     lines.spread(means, [&](long channel) { return mean[channel]; });
+    lines.spread(factors, [&](long channel) { return (T)(inverses[channel] * scale[channel]); });
     lines.spread(biases, [&](long channel) { return bias[channel]; });
-    lines.spread(factors, [&](long channel) {
-      return inverse_deviation(variance[channel], eps) * scale[channel];
-    });
   }
   METHOD void begin(int i, long lane) {
     mean[i] = kept<T>(load(means + lane, WIDTH<T>));
@@ -190,7 +207,8 @@ struct BatchNorm {
   const T *x, *added;           // the input, and what is added to the output before ReLU
   T *y, *mean, *variance;
   T *centers, *sums, *squares;  // [chunks, lanes]
-  double *total, *square;       // by channel
+  double *by_lane, *means;      // [lanes]
+  double* total;                // [channels]
   Affine<T> affine;
 
   // Of each lane of a chunk about its own mean, so that nothing cancels.
@@ -200,7 +218,7 @@ struct BatchNorm {
     const long at = number * lines.lanes, size = lines.size(number);
     lines.sweep(number, Sum<T>{self.x, self.centers + at});
     const long whole = size / lines.line, more = size % lines.line;
-    const T inverse = (T)1 / most(1, whole), inverse_of_more = (T)1 / (whole + 1);
+    const T inverse = whole ? (T)1 / whole : 0, inverse_of_more = (T)1 / (whole + 1);
     for (long lane = 0; lane < lines.lanes; lane++)
       self.centers[at + lane] *= lane < more ? inverse_of_more : inverse;
     lines.sweep(number, Deviate<T>{self.x, self.centers + at, self.sums + at, self.squares + at});
@@ -208,17 +226,21 @@ struct BatchNorm {
 
   // The moments of each channel from those of its lanes.
   void combine() const {
-    for (long c = 0; c < lines.channels; c++) total[c] = square[c] = 0;
-    lines.each([&](long at, long channel, double count) {
-      total[channel] += centers[at] * count + (std::isfinite(centers[at]) ? sums[at] : 0);
+    lines.add_up(by_lane, [&](long at, long number, long lane) {
+      const auto center = widened(centers + at), rest = widened(sums + at);
+      const auto known = center - center == 0;  // is finite
+      return center * lines.counts(number, lane) + (known ? rest : Vector<double>{});
     });
-    for (long c = 0; c < lines.channels; c++) total[c] /= lines.rows();
-    lines.each([&](long at, long channel, double count) {
-      const double rest = sums[at] / count, from_mean = centers[at] + rest - total[channel];
-      square[channel] += squares[at] + count * (from_mean * from_mean - rest * rest);
+    lines.fold(total, by_lane);
+    for (long c = 0; c < lines.channels; c++) mean[c] = total[c] /= lines.rows();
+    lines.spread(means, [&](long channel) { return total[channel]; });
+    lines.add_up(by_lane, [&](long at, long number, long lane) {
+      const auto from_mean = widened(centers + at) - load(means + lane, WIDTH<double>);
+      const auto twice = 2 * widened(sums + at) + lines.counts(number, lane) * from_mean;
+      return widened(squares + at) + from_mean * twice;
     });
-    for (long c = 0; c < lines.channels; c++) mean[c] = total[c];
-    for (long c = 0; c < lines.channels; c++) variance[c] = square[c] / lines.rows();
+    lines.fold(total, by_lane);
+    for (long c = 0; c < lines.channels; c++) variance[c] = total[c] / lines.rows();
   }
 
   template <bool relu, bool residual>
@@ -245,8 +267,9 @@ static XLA_FFI_Error* batch_norm(XLA_FFI_CallFrame* frame) {
   const long chunks = work.lines.chunks(), lanes = work.lines.lanes;
   const auto lay_out = [&](Pieces pieces) {
     pieces.take(chunks * lanes, work.centers, work.sums, work.squares);
-    pieces.take(work.lines.channels, work.total, work.square);
-    work.affine.take(pieces, lanes);
+    pieces.take(lanes, work.by_lane, work.means);
+    pieces.take(work.lines.channels, work.total);
+    work.affine.take(pieces, work.lines);
     return pieces.taken;
   };
   const auto at = (char*)memory(lay_out({nullptr}));
@@ -298,18 +321,17 @@ struct SumGradients {
   }
 };
 
-// The gradient of x: slope · gradient + curve · (x - mean) + shift.
+// The gradient of x: factor · gradient + curve · (x - mean) + shift.
 template <typename T, bool relu>
 struct PullBack {
   Affine<T> affine;
-  const T *slopes, *curves, *shifts;  // by lane
+  const T *curves, *shifts;  // [lanes]
   const T *d, *x;
   T* dx;
-  Vector<T> slope[TILE], curve[TILE], shift[TILE];
+  Vector<T> curve[TILE], shift[TILE];
 
   METHOD void begin(int i, long lane) {
     affine.begin(i, lane);
-    slope[i] = kept<T>(load(slopes + lane, WIDTH<T>));
     curve[i] = kept<T>(load(curves + lane, WIDTH<T>));
     shift[i] = kept<T>(load(shifts + lane, WIDTH<T>));
   }
@@ -318,7 +340,7 @@ struct PullBack {
     Vector<T> gradient = load(d + at, n);
     if (relu) gradient = let_through<T>(gradient, affine.of(i, input));
     const Vector<T> rest = fused(input - affine.mean[i], curve[i], shift[i]);
-    store<T>(dx + at, fused(gradient, slope[i], rest), n);
+    store<T>(dx + at, fused(gradient, affine.factor[i], rest), n);
   }
   METHOD void end(int, long) {}
 };
@@ -328,9 +350,10 @@ struct BatchNormBack {
   const Lines<T> lines;
   const T *d, *x, *scale, *bias, *mean, *variance, *d_mean, *d_variance, *y;
   T *dx, *d_scale, *d_bias, *d_added;
-  T *sums, *products;            // [chunks, lanes]
-  double *total, *product;       // by channel
-  T *slopes, *curves, *shifts;   // by lane
+  T *sums, *products;       // [chunks, lanes]
+  double* by_lane;          // [lanes]
+  double *total, *product;  // [channels]
+  T *curves, *shifts;       // [lanes]
   Affine<T> affine;
 
   template <bool relu, bool residual>
@@ -342,22 +365,21 @@ struct BatchNormBack {
                                                              self.products + at});
   }
 
-  void combine(double eps) const {
-    for (long c = 0; c < lines.channels; c++) total[c] = product[c] = 0;
-    lines.each([&](long at, long channel, long) {
-      total[channel] += sums[at];
-      product[channel] += products[at];
-    });
-    const double rows = lines.rows();
-    const auto inverse = [&](long c) { return inverse_deviation(variance[c], eps); };
-    const auto slope = [&](long c) { return inverse(c) * scale[c]; };
-    for (long c = 0; c < lines.channels; c++) d_bias[c] = total[c];
-    for (long c = 0; c < lines.channels; c++) d_scale[c] = product[c] * inverse(c);
-    lines.spread(slopes, slope);
-    lines.spread(curves, [&](long c) {
-      return (2 * d_variance[c] - slope(c) * inverse(c) * inverse(c) * product[c]) / rows;
-    });
-    lines.spread(shifts, [&](long c) { return (d_mean[c] - slope(c) * total[c]) / rows; });
+  void combine() const {
+    lines.add_up(by_lane, [&](long at, long, long) { return widened(sums + at); });
+    lines.fold(total, by_lane);
+    lines.add_up(by_lane, [&](long at, long, long) { return widened(products + at); });
+    lines.fold(product, by_lane);
+    const double each = 1. / lines.rows();
+    for (long c = 0; c < lines.channels; c++) {
+      const double inverse = affine.inverses[c], slope = inverse * scale[c];
+      d_bias[c] = total[c];
+      d_scale[c] = product[c] * inverse;
+      product[c] = (2 * d_variance[c] - slope * inverse * inverse * product[c]) * each;
+      total[c] = (d_mean[c] - slope * total[c]) * each;
+    }
+    lines.spread(curves, [&](long channel) { return product[channel]; });
+    lines.spread(shifts, [&](long channel) { return total[channel]; });
   }
 
   template <bool relu>
@@ -365,8 +387,8 @@ struct BatchNormBack {
     const auto& self = *(const BatchNormBack*)data;
     const long number = self.lines.chunks() - 1 - part;
     const T* d = self.d_added ? self.d_added : self.d;
-    self.lines.sweep(number, PullBack<T, relu>{self.affine, self.slopes, self.curves, self.shifts,
-                                               d, self.x, self.dx});
+    self.lines.sweep(number, PullBack<T, relu>{self.affine, self.curves, self.shifts, d, self.x,
+                                               self.dx});
   }
 };
 
@@ -390,8 +412,9 @@ static XLA_FFI_Error* batch_norm_back(XLA_FFI_CallFrame* frame) {
   const auto lay_out = [&](Pieces pieces) {
     pieces.take(chunks * lanes, work.sums, work.products);
     pieces.take(work.lines.channels, work.total, work.product);
-    pieces.take(lanes, work.slopes, work.curves, work.shifts);
-    work.affine.take(pieces, lanes);
+    pieces.take(lanes, work.curves, work.shifts);
+    pieces.take(lanes, work.by_lane);
+    work.affine.take(pieces, work.lines);
     return pieces.taken;
   };
   const auto at = (char*)memory(lay_out({nullptr}));
@@ -403,7 +426,7 @@ static XLA_FFI_Error* batch_norm_back(XLA_FFI_CallFrame* frame) {
         : relu   ? Work::template add_up<true, false>
                  : Work::template add_up<false, false>,
         &work);
-  work.combine(eps);
+  work.combine();
   share(frame, threads, chunks,
         relu && !residual ? Work::template pull_back<true> : Work::template pull_back<false>, &work);
   return nullptr;
