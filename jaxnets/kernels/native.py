@@ -42,6 +42,7 @@ LIBRARIES = {
         "depthwise_backward_input",
     ),
     "linear": ("linear_forward", "linear_backward"),
+    "normalization": ("batch_norm_forward", "batch_norm_backward"),
     "recurrence": ("lstm_forward", "lstm_backward", "gru_forward", "gru_backward"),
 }
 

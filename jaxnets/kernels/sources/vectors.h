@@ -54,6 +54,7 @@ constexpr long most(long a, long b) { return a > b ? a : b; }
 // How many pieces of a size there are, the last one perhaps a smaller one.
 constexpr long pieces_of(long size, long all) { return (all + size - 1) / size; }
 
+<<<<<<< HEAD
 // The first n numbers at a place, and zeros; what comes after them is not touched.
 template <typename T>
 INLINE Vector<T> load(const T* from, long n) {
@@ -63,15 +64,49 @@ INLINE Vector<T> load(const T* from, long n) {
   if constexpr (sizeof(T) == 4) return (Vector<T>)_mm512_maskz_loadu_ps(mask, from);
   if constexpr (sizeof(T) == 8) return (Vector<T>)_mm512_maskz_loadu_pd(mask, from);
 #endif
+=======
+// Fewer numbers than a vector has, and zeros: what lies beyond is not touched.
+template <typename T>
+INLINE Vector<T> load_few(const T* from, long n) {
+>>>>>>> norm
   Vector<T> numbers = {};
   if (n > 0) memcpy(&numbers, from, n * sizeof(T));
   return numbers;
 }
 
 template <typename T>
+INLINE void store_few(T* to, Vector<T> numbers, long n) {
+  if (n > 0) memcpy(to, &numbers, n * sizeof(T));
+}
+
+#if BYTES == 64 && defined(__AVX512F__)
+INLINE uint32_t first_few(long n) { return n > 0 ? (1u << n) - 1 : 0; }
+
+INLINE Vector<float> load_few(const float* from, long n) {
+  return (Vector<float>)_mm512_maskz_loadu_ps(first_few(n), from);
+}
+INLINE Vector<double> load_few(const double* from, long n) {
+  return (Vector<double>)_mm512_maskz_loadu_pd(first_few(n), from);
+}
+INLINE void store_few(float* to, Vector<float> numbers, long n) {
+  _mm512_mask_storeu_ps(to, first_few(n), (__m512)numbers);
+}
+INLINE void store_few(double* to, Vector<double> numbers, long n) {
+  _mm512_mask_storeu_pd(to, first_few(n), (__m512d)numbers);
+}
+#endif
+
+// The first n numbers at a place, and zeros.
+template <typename T>
+INLINE Vector<T> load(const T* from, long n) {
+  return n >= WIDTH<T> ? *(const Vector<T>*)from : load_few(from, n);
+}
+
+template <typename T>
 INLINE void store(T* to, Vector<T> numbers, long n) {
   if (n >= WIDTH<T>) {
     *(Vector<T>*)to = numbers;
+<<<<<<< HEAD
     return;
   }
 #if BYTES == 64 && defined(__AVX512F__)
@@ -81,6 +116,10 @@ INLINE void store(T* to, Vector<T> numbers, long n) {
 #else
   if (n > 0) memcpy(to, &numbers, n * sizeof(T));
 #endif
+=======
+  else
+    store_few(to, numbers, n);
+>>>>>>> norm
 }
 
 template <typename T>
