@@ -36,6 +36,7 @@ LIBRARIES = {
         "convolution_forward",
         "convolution_backward_input",
         "convolution_backward_kernel",
+    ),
     "depthwise": (
         "depthwise_forward",
         "depthwise_backward_kernel",

@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <cstring>
-#include <utility>
 
 #ifndef BYTES  // of a vector
 #ifdef __AVX512F__
@@ -54,21 +53,9 @@ constexpr long most(long a, long b) { return a > b ? a : b; }
 // How many pieces of a size there are, the last one perhaps a smaller one.
 constexpr long pieces_of(long size, long all) { return (all + size - 1) / size; }
 
-<<<<<<< HEAD
-// The first n numbers at a place, and zeros; what comes after them is not touched.
-template <typename T>
-INLINE Vector<T> load(const T* from, long n) {
-  if (n >= WIDTH<T>) return *(const Vector<T>*)from;
-#if BYTES == 64 && defined(__AVX512F__)
-  const unsigned mask = n > 0 ? (1u << n) - 1 : 0;
-  if constexpr (sizeof(T) == 4) return (Vector<T>)_mm512_maskz_loadu_ps(mask, from);
-  if constexpr (sizeof(T) == 8) return (Vector<T>)_mm512_maskz_loadu_pd(mask, from);
-#endif
-=======
 // Fewer numbers than a vector has, and zeros: what lies beyond is not touched.
 template <typename T>
 INLINE Vector<T> load_few(const T* from, long n) {
->>>>>>> norm
   Vector<T> numbers = {};
   if (n > 0) memcpy(&numbers, from, n * sizeof(T));
   return numbers;
@@ -104,22 +91,10 @@ INLINE Vector<T> load(const T* from, long n) {
 
 template <typename T>
 INLINE void store(T* to, Vector<T> numbers, long n) {
-  if (n >= WIDTH<T>) {
+  if (n >= WIDTH<T>)
     *(Vector<T>*)to = numbers;
-<<<<<<< HEAD
-    return;
-  }
-#if BYTES == 64 && defined(__AVX512F__)
-  const unsigned mask = n > 0 ? (1u << n) - 1 : 0;
-  if constexpr (sizeof(T) == 4) _mm512_mask_storeu_ps(to, mask, (__m512)numbers);
-  if constexpr (sizeof(T) == 8) _mm512_mask_storeu_pd(to, mask, (__m512d)numbers);
-#else
-  if (n > 0) memcpy(to, &numbers, n * sizeof(T));
-#endif
-=======
   else
     store_few(to, numbers, n);
->>>>>>> norm
 }
 
 template <typename T>
@@ -155,26 +130,6 @@ INLINE Vector<double> fused(Vector<double> a, Vector<double> b, Vector<double> c
 #else
   return a * b + c;
 #endif
-}
-
-// A loop that is written out, so that the arrays it goes through are registers.
-#define UNROLLED _Pragma("GCC unroll 16") for
-
-// Transposes each 2x2 numbers of rows a and b and of columns that are as far apart as the rows.
-template <typename T, int apart, int... at>
-INLINE void exchange(Vector<T>& a, Vector<T>& b, std::integer_sequence<int, at...>) {
-  constexpr int b0 = WIDTH<T>;  // where b begins, after a
-  const Vector<T> upper = __builtin_shufflevector(a, b, (at & apart ? b0 + at - apart : at)...);
-  b = __builtin_shufflevector(a, b, (at & apart ? b0 + at : at + apart)...);
-  a = upper;
-}
-
-template <typename T, int apart = WIDTH<T> / 2>
-INLINE void transpose(Vector<T>* rows) {
-  UNROLLED (int row = 0; row < WIDTH<T>; row++)
-    if (!(row & apart))
-      exchange<T, apart>(rows[row], rows[row + apart], std::make_integer_sequence<int, WIDTH<T>>());
-  if constexpr (apart > 1) transpose<T, apart / 2>(rows);
 }
 
 // exp(x) - 1, near zero too to the last digits: 2^n (exp(r) - 1) + (2^n - 1) with |r| <= ln(2)/2.
