@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #ifndef BYTES  // of a vector
 #ifdef __AVX512F__
@@ -130,6 +131,26 @@ INLINE Vector<double> fused(Vector<double> a, Vector<double> b, Vector<double> c
 #else
   return a * b + c;
 #endif
+}
+
+// A loop that is written out, so that the arrays it goes through are registers.
+#define UNROLLED _Pragma("GCC unroll 16") for
+
+// Transposes each 2x2 numbers of rows a and b and of columns that are as far apart as the rows.
+template <typename T, int apart, int... at>
+INLINE void exchange(Vector<T>& a, Vector<T>& b, std::integer_sequence<int, at...>) {
+  constexpr int b0 = WIDTH<T>;  // where b begins, after a
+  const Vector<T> upper = __builtin_shufflevector(a, b, (at & apart ? b0 + at - apart : at)...);
+  b = __builtin_shufflevector(a, b, (at & apart ? b0 + at : at + apart)...);
+  a = upper;
+}
+
+template <typename T, int apart = WIDTH<T> / 2>
+INLINE void transpose(Vector<T>* rows) {
+  UNROLLED (int row = 0; row < WIDTH<T>; row++)
+    if (!(row & apart))
+      exchange<T, apart>(rows[row], rows[row + apart], std::make_integer_sequence<int, WIDTH<T>>());
+  if constexpr (apart > 1) transpose<T, apart / 2>(rows);
 }
 
 // exp(x) - 1, near zero too to the last digits: 2^n (exp(r) - 1) + (2^n - 1) with |r| <= ln(2)/2.
