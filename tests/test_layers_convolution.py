@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from jaxnets import layers
-from jaxnets.kernels.convolve import convolve
+from jaxnets.kernels.convolve import by_xla_operations
 from jaxnets.kernels.geometry import Geometry
 
 DENSE = Geometry((1, 1), ((0, 0), (0, 0)), (1, 1), (1, 1))
@@ -107,7 +107,7 @@ def gradient_in_a_loop(geometry, kernels):
 
     def loss(kernels, x):
         for kernel in kernels:
-            x = jnp.tanh(convolve(geometry, False, x, kernel))
+            x = jnp.tanh(by_xla_operations(geometry, False, x, kernel))
         return (x**2).sum()
 
     def step(kernels, x):
@@ -133,7 +133,7 @@ def test_few_channels_are_a_matrix_product():
     layer = conv2d(6, 16, 5)
 
     def squares(x, kernel):
-        return (convolve(DENSE, False, x, kernel) ** 2).sum()
+        return (by_xla_operations(DENSE, False, x, kernel) ** 2).sum()
 
     gradient = jax.jit(jax.grad(squares, (0, 1)))
     program = gradient.lower(jnp.ones((2, 14, 14, 6)), layer.kernel[...]).as_text()
