@@ -30,6 +30,7 @@ VARIABLE = "JAXNETS_NATIVE"
 
 #: What each library has for XLA to call.
 LIBRARIES = {
+    "attention": ("attention_forward", "attention_backward"),
     "conv_pool": ("conv_pool_forward", "conv_pool_backward_kernel", "conv_pool_backward_input"),
     "linear": ("linear_forward", "linear_backward"),
     "recurrence": ("lstm_forward", "lstm_backward", "gru_forward", "gru_backward"),
