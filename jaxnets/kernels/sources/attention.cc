@@ -1,9 +1,9 @@
 // Scaled dot-product attention, forward and backward, for XLA on CPUs.
 //
-// A part of the work is one head of one example. Its keys and values are packed for products whose
-// sums stay in registers, and some rows of queries at a time go through the product with the keys,
-// softmax and the product with the values, so that their scores stay in the nearest cache. What
-// backward needs of the scores, it computes again.
+// Each head of an example is computed by one thread. Its keys and values are packed for products
+// whose sums stay in registers, and some rows of queries at a time go through the product with the
+// keys, softmax and the product with the values, so that their scores stay in the nearest cache.
+// The backward pass computes the weights again rather than read them from memory.
 //
 // Each number is computed in the same order whichever thread does it, and however many there are.
 
@@ -16,6 +16,8 @@
 constexpr int MOST_MASKS = 4;
 // Rows of queries that go through together, and how many bytes their scores take.
 constexpr long FEWEST_ROWS = 12, MOST_ROWS = 64, SCORES = 16384;
+// An example's inputs are read ahead if they have at most so many bytes.
+constexpr long AHEAD = 1 << 19;
 
 // Heads side by side, [examples, length, heads, size], perhaps as a part of wider rows.
 template <typename T>
@@ -138,9 +140,24 @@ struct Attention {
   Mask<T> mask[MOST_MASKS];
   T* saved;  // of each query the largest score and one over the sum, or none
 
+  int inputs;                 // arrays that have examples
+  Heads<const T> input[4];
+  long group;                 // heads of a part of the work, which divides that of all
   mutable std::atomic<bool> starved{false};  // a thread has found no memory
 
-  long parts() const { return examples * heads; }
+  // All heads of an example in one part, as they lie side by side; one, where examples are few.
+  void divide(long threads) { group = examples >= 4 * threads ? heads : 1; }
+  long parts() const { return examples * heads / group; }
+
+  // Heads are read piece by piece, which the processor does not foresee as it does whole rows.
+  void read_ahead(long example) const {
+    for (int one = 0; one < inputs; one++) {
+      const T* at = input[one].at + example * input[one].example;
+      if (group == 1 || input[one].example * sizeof(T) > AHEAD) continue;
+      for (long n = 0; n < input[one].example; n += 64 / sizeof(T)) asm volatile("" ::"x"(at[n]));
+    }
+  }
+
   long score_vectors() const { return pieces_of(WIDTH<T>, keys); }
   long vectors() const { return pieces_of(WIDTH<T>, size); }
   long block() const {
@@ -150,17 +167,20 @@ struct Attention {
   // How many keys the queries before this one may see.
   long seen(long query) const { return causal ? least(keys, query) : keys; }
 
-  static void go_forward(const void* data, long number) {
+  static void go_forward(const void* data, long part) {
     const auto& self = *(const Attention*)data;
     const long packed_keys = self.size * self.score_vectors();
     const long packed_values = self.keys * self.vectors();
     const long scores = self.block() * self.score_vectors(), sums = self.block() * self.vectors();
     const auto at = (Vector<T>*)memory(BYTES * (packed_keys + packed_values + scores + sums));
-    if (at)
-      self.attend(number, at, at + packed_keys, at + packed_keys + packed_values,
-                  at + packed_keys + packed_values + scores);
-    else
+    if (!at) {
       self.starved = true;
+      return;
+    }
+    self.read_ahead(part * self.group / self.heads);
+    for (long one = 0; one < self.group; one++)
+      self.attend(part * self.group + one, at, at + packed_keys, at + packed_keys + packed_values,
+                  at + packed_keys + packed_values + scores);
   }
 
   void attend(long number, Vector<T>* packed_k, Vector<T>* packed_v, Vector<T>* scores,
@@ -204,8 +224,8 @@ struct Attention {
   // is kept from. Returns one over their sum.
   T exponentials(long number, long query, long limit, Vector<T>* scores) const {
     const long n = seen(query + 1), last = (n - 1) / WIDTH<T>;
-    add_masks(number, query, scores, n);
-    scores[last] = first_of<T>(scores[last], n - last * WIDTH<T>, -INFINITY);
+    if (masks) add_masks(number, query, scores, n);
+    if (n % WIDTH<T>) scores[last] = first_of<T>(scores[last], n - last * WIDTH<T>, -INFINITY);
     Vector<T> top = scores[0];
     for (long at = 1; at <= last; at++) top = larger<T>(scores[at], top);
     top = across<T, larger<T>>(top);
@@ -229,7 +249,7 @@ struct Attention {
 
   // ---- Backward ---------------------------------------------------------------------------------
 
-  static void go_back(const void* data, long number) {
+  static void go_back(const void* data, long part) {
     const auto& self = *(const Attention*)data;
     const long by_key = self.keys * self.vectors(), by_size = self.size * self.score_vectors();
     const long by_query = self.block() * self.vectors();
@@ -247,7 +267,8 @@ struct Attention {
     room.k = take(by_key), room.dk = take(by_key), room.dv = take(by_key);
     room.q = take(by_query), room.d_out = take(by_query), room.dq = take(by_query);
     room.weights = take(scores), room.d_scores = take(scores);
-    self.pull_back(number, room);
+    self.read_ahead(part * self.group / self.heads);
+    for (long one = 0; one < self.group; one++) self.pull_back(part * self.group + one, room);
   }
 
   struct Back {
@@ -296,8 +317,8 @@ struct Attention {
   // Makes a query's weights of its scores, and the scores' gradients of those of the weights.
   void go_back_by_row(long number, long query, long limit, Vector<T>* scores, Vector<T>* d) const {
     const long n = seen(query + 1), last = (n - 1) / WIDTH<T>;
-    add_masks(number, query, scores, n);
-    scores[last] = first_of<T>(scores[last], n - last * WIDTH<T>, -INFINITY);
+    if (masks) add_masks(number, query, scores, n);
+    if (n % WIDTH<T>) scores[last] = first_of<T>(scores[last], n - last * WIDTH<T>, -INFINITY);
     const Vector<T> top = everywhere(saved[(number * queries + query) * 2]);
     const T one_over = saved[(number * queries + query) * 2 + 1];
     Vector<T> sum = {};
@@ -338,7 +359,10 @@ static int take_inputs(XLA_FFI_CallFrame* frame, Attention<T>& work) {
   work.q = {first, row, work.queries * row};
   work.k = {packed ? first + width : argument<T>(frame, 1), row, work.keys * row};
   work.v = {packed ? first + 2 * width : argument<T>(frame, 2), row, work.keys * row};
-  return packed ? 1 : 3;
+  work.inputs = packed ? 1 : 3;
+  const Heads<const T> inputs[] = {work.q, work.k, work.v};
+  for (int one = 0; one < work.inputs; one++) work.input[one] = inputs[one];
+  return work.inputs;
 }
 
 template <typename T>
@@ -359,12 +383,14 @@ static void take_masks(XLA_FFI_CallFrame* frame, Attention<T>& work, int first) 
 // Results: the outputs [N, L, heads · d] and, if wanted, what backward needs [N, heads, L, 2].
 template <typename T>
 static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
+  const long threads = threads_of(frame);
   Attention<T> work;
   take_masks(frame, work, take_inputs(frame, work));
   const long width = work.heads * work.size;
   work.out = {result<T>(frame, 0), width, work.queries * width};
   work.saved = result<T>(frame, 1);
-  share(frame, threads_of(frame), work.parts(), work.go_forward, &work);
+  work.divide(threads);
+  share(frame, threads, work.parts(), work.go_forward, &work);
   return work.starved ? out_of_memory(frame) : nullptr;
 }
 
@@ -373,18 +399,21 @@ static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
 // Results: the gradients of the inputs, packed as these are.
 template <typename T>
 static XLA_FFI_Error* backward(XLA_FFI_CallFrame* frame) {
+  const long threads = threads_of(frame);
   Attention<T> work;
   const int next = take_inputs(frame, work);
   take_masks(frame, work, next + 2);
   const long width = work.heads * work.size;
   work.d_out = {argument<T>(frame, next), width, work.queries * width};
   work.saved = argument<T>(frame, next + 1);
+  work.input[work.inputs++] = work.d_out;
   const bool packed = next == 1;
   T* const first = result<T>(frame, 0);
   work.dq = {first, work.q.row, work.q.example};
   work.dk = {packed ? first + width : result<T>(frame, 1), work.k.row, work.k.example};
   work.dv = {packed ? first + 2 * width : result<T>(frame, 2), work.v.row, work.v.example};
-  share(frame, threads_of(frame), work.parts(), work.go_back, &work);
+  work.divide(threads);
+  share(frame, threads, work.parts(), work.go_back, &work);
   return work.starved ? out_of_memory(frame) : nullptr;
 }
 
