@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jaxnets.layers.convolve import convolve
 
 from jaxnets import layers
 from jaxnets.kernels.geometry import Geometry
-from jaxnets.layers.convolve import convolve
 
 DENSE = Geometry((1, 1), ((0, 0), (0, 0)), (1, 1), (1, 1))
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from jaxnets import compilation
 from jaxnets.arrays import InputError
+from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.library import Failed, Missing, compiler, identity, open_library
 from jaxnets.kernels.shard import vary_like
 
@@ -63,7 +64,7 @@ class _Kernels:
     sha256: str
 
 
-def ready(name: str, *arrays: jax.Array) -> bool:
+def ready(name: str, *arrays: Shaped) -> bool:
     """Whether a library can be called with these arrays; compiles it at the first question.
 
     Raises:
@@ -113,9 +114,14 @@ def check_switch() -> bool:
     return wanted
 
 
+def wanted() -> bool:
+    """Whether functions are to be computed by kernels here: on CPUs, and not ``aside``."""
+    return not _aside.get() and jax.default_backend() == "cpu"
+
+
 @contextlib.contextmanager
 def aside() -> Iterator[None]:
-    """Within it layers are traced as they are where there are no kernels."""
+    """Within it functions are traced as they are written, without kernels."""
     token = _aside.set(True)
     try:
         yield
