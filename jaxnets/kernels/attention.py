@@ -30,9 +30,7 @@ class Settings:
     safe: bool = False
 
 
-def serves(
-    inputs: Sequence[jax.Array], masks: Sequence[jax.Array], settings: Settings
-) -> bool:
+def serves(inputs: Sequence[jax.Array], masks: Sequence[jax.Array], settings: Settings) -> bool:
     """Whether the kernel of ``attention`` can run this; the arrays are those of its function."""
     if len(masks) > _MOST_MASKS or any(mask.ndim != 4 for mask in masks):
         return False
@@ -40,9 +38,14 @@ def serves(
     if not all(isinstance(size, int) and size > 0 for size in sizes):
         return False
     _, source, width = inputs[-1].shape
-    size = width // (3 if len(inputs) == 1 else 1) // settings.heads
+    size = width // _parts(inputs) // settings.heads
     fits = source * max(size, 16) <= _MOST_NUMBERS
     return fits and native.ready("attention", *inputs, *masks)
+
+
+def _parts(inputs: Sequence[jax.Array]) -> int:
+    """How many of queries, keys and values an array has side by side."""
+    return 3 if len(inputs) == 1 else 1
 
 
 def attention(
@@ -62,15 +65,14 @@ def attention(
     """
 
     def options(inputs: tuple) -> dict[str, Any]:
-        packed = len(inputs) == 1
-        size = inputs[0].shape[-1] // (3 if packed else 1) // settings.heads
-        given = {**asdict(settings), "packed": packed}
+        size = inputs[0].shape[-1] // _parts(inputs) // settings.heads
+        given = {**asdict(settings), "packed": len(inputs) == 1}
         scale = np.float64(1 / math.sqrt(size))
         return {name: np.int32(value) for name, value in given.items()} | {"scale": scale}
 
     def outputs(inputs: tuple, masks: tuple, *, every: bool) -> list[jax.Array]:
         batch, length, width = inputs[0].shape
-        shapes = [(batch, length, width // (3 if len(inputs) == 1 else 1))]
+        shapes: list[tuple[int, ...]] = [(batch, length, width // _parts(inputs))]
         if every:
             shapes.append((batch, settings.heads, length, 2))
         results = [jax.ShapeDtypeStruct(shape, inputs[0].dtype) for shape in shapes]
