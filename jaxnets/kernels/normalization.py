@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.kernels import native
+from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.gradients import with_gradient
 
 
@@ -21,7 +22,7 @@ def _of_axis(parameter: jax.Array | None, x: jax.Array, value: float) -> jax.Arr
     return jnp.full(x.shape[-1], value, x.dtype) if parameter is None else parameter
 
 
-def serves_batch_norm(x: jax.Array, *others: jax.Array | None) -> bool:
+def serves_batch_norm(x: Shaped, *others: Shaped | None) -> bool:
     """Whether the kernels of ``batch_norm`` can run this, and are faster than XLA's operations.
 
     Args:
