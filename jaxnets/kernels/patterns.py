@@ -11,6 +11,8 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+from jax import lax
 
 from jaxnets.kernels import attention, conv_pool, linear, normalization
 from jaxnets.kernels.convolve import convolve
@@ -148,19 +150,32 @@ def _pooled(graph: Graph, layer: Layer, geometry: Geometry) -> tuple[Value, Any]
     """A convolution of few channels with its ReLU and a pool of 2×2, by the kernel of all three."""
     x, kernel = layer.inputs
     reader = graph.only_reader(layer.output)
-    if not layer.relu or layer.bias is None or reader is None or not _pools_by_two(reader):
+    if not layer.relu or layer.bias is None or reader is None:
         return None
-    (pooled,) = reader.outputs
-    if not _whole(pooled) or not conv_pool.pays(x, kernel, geometry):
+    pool = _pool_by_two(reader)
+    if pool is None or not _whole(reader.outputs[0]) or not conv_pool.pays(x, kernel, geometry):
         return None
-    return pooled, conv_pool.conv_relu_pool(geometry, lambda y: reader.run(y)[0])
+    return reader.outputs[0], conv_pool.conv_relu_pool(geometry, pool)
 
 
-def _pools_by_two(node: Node) -> bool:
-    if node.mark is None or node.mark.name != "max_pool":
-        return False
-    windows = [astuple(window) for window in node.mark.settings["windows"]]
-    return windows == [(2, 2, 0, 1, False)] * 2
+def _pool_by_two(node: Node) -> Callable[[jax.Array], jax.Array] | None:
+    """The maximum of each window of 2×2, if an operation is that."""
+    if node.mark is not None and node.mark.name == "max_pool":
+        windows = [astuple(window) for window in node.mark.settings["windows"]]
+        return node.mark.plain if windows == [(2, 2, 0, 1, False)] * 2 else None
+    if node.kind != "reduce_window_max":
+        return None
+    by_two, ones, given = (1, 2, 2, 1), (1,) * 4, node.parameters
+    sizes = tuple(given["window_dimensions"]), tuple(given["window_strides"])
+    steps = tuple(given["base_dilation"]), tuple(given["window_dilation"])
+    edges = {number for pair in given["padding"] for number in pair}
+    fits = sizes == (by_two, by_two) and steps == (ones, ones) and edges == {0}
+    return _maximum_by_two if fits else None
+
+
+def _maximum_by_two(x: jax.Array) -> jax.Array:
+    by_two = (1, 2, 2, 1)
+    return lax.reduce_window(x, -jnp.inf, lax.max, by_two, by_two, "VALID")
 
 
 def _linear(graph: Graph, node: Node) -> Node | None:

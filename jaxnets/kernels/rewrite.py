@@ -1,9 +1,10 @@
 """Functions that are computed by kernels, where kernels serve."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+from jax.extend import core
 
 from jaxnets.kernels import native
 from jaxnets.kernels.graph import Graph, Node, around, inner
@@ -85,7 +86,6 @@ def _rewritten(traced: Any) -> tuple[Callable[..., list[Any]], list[Node]]:
             run = around(node, function)
             calls.append(Node(node.kind, node.inputs, node.outputs, run, effects=node.effects))
             named += found
+    if not calls:
+        return core.jaxpr_as_fun(traced), []
     return lambda *arrays: graph.run(calls, arrays), named
-
-
-__all__: Sequence[str] = ["explain", "with_kernels"]
