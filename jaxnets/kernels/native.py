@@ -33,7 +33,12 @@ VARIABLE = "JAXNETS_NATIVE"
 LIBRARIES = {
     "conv_pool": ("conv_pool_forward", "conv_pool_backward_kernel", "conv_pool_backward_input"),
     "linear": ("linear_forward", "linear_backward"),
-    "normalization": ("batch_norm_forward", "batch_norm_backward"),
+    "normalization": (
+        "batch_norm_forward",
+        "batch_norm_backward",
+        "layer_norm_forward",
+        "layer_norm_backward",
+    ),
     "recurrence": ("lstm_forward", "lstm_backward", "gru_forward", "gru_backward"),
 }
 
