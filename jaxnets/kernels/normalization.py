@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.kernels import native
+from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.gradients import with_gradient
 
 
@@ -30,7 +31,7 @@ def _serve(x: jax.Array, others: tuple[jax.Array | None, ...]) -> bool:
     return x.ndim > 1 and math.prod(x.shape) > 0 and native.ready("normalization", x, *present)
 
 
-def serves_batch_norm(x: jax.Array, *others: jax.Array | None) -> bool:
+def serves_batch_norm(x: Shaped, *others: Shaped | None) -> bool:
     """Whether the kernels of ``batch_norm`` can run this, and are faster than XLA's operations.
 
     Args:

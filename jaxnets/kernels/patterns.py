@@ -12,12 +12,15 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxnets.kernels import conv_pool, linear
+from jaxnets.kernels import attention, conv_pool, linear, normalization
 from jaxnets.kernels.convolve import convolve
 from jaxnets.kernels.geometry import Geometry
 from jaxnets.kernels.graph import Graph, Node, Operand, Value, is_relu
+from jaxnets.kernels.marks import Mark
+from jaxnets.kernels.shard import vary_like
 
 Pattern = Callable[[Graph, Node], Node | None]
+Function = Callable[..., Any]
 
 
 class Layer(NamedTuple):
@@ -100,7 +103,7 @@ def _vector(graph: Graph, value: Operand, of: Value) -> Value | None:
             last = maker.parameters["broadcast_dimensions"][-1:]
             if last != (len(value.shape) - 1,) or source.shape[-1:] != (size,):
                 return None
-        elif maker.kind != "reshape":
+        elif maker.kind not in ("reshape", "pvary"):
             return None
         value = source
     return None
@@ -180,7 +183,12 @@ def _linear(graph: Graph, node: Node) -> Node | None:
         biases.append(layer.bias)
         made, end = layer.output, _before_relu(graph, layer)
         following = graph.only_reader(made) if layer.relu else None
-    if inputs is None or end is None or not linear.serves(inputs, kernels, biases):
+    if (
+        inputs is None
+        or end is None
+        or len(kernels) < 2
+        or not linear.serves(inputs, kernels, biases)
+    ):
         return None
     sizes = " → ".join(str(n) for n in (inputs.shape[1], *(len(bias) for bias in biases)))
 
@@ -214,12 +222,89 @@ def _chain(x: jax.Array, kernels: list[jax.Array], biases: list[jax.Array]) -> j
     return x
 
 
+def _attend(mark: Mark, inputs: tuple[Value, ...], masks: tuple[Value, ...]) -> Function | None:
+    settings = attention.Settings(**mark.settings)
+    if not attention.serves(inputs, masks, settings):
+        return None
+    return attention.attention(settings, mark.plain)
+
+
+def _marked(graph: Graph, node: Node) -> Node | None:
+    """A marked function by the kernel for it."""
+    mark = node.mark
+    assert mark is not None
+    if not all(map(_whole, node.inputs)):
+        return None
+    function = MARKED[mark.name](mark, *mark.given(node.inputs))
+    if function is None:
+        return None
+
+    def run(*arrays: jax.Array) -> list[jax.Array]:
+        return jax.tree.leaves(function(*mark.given(arrays)))
+
+    about = f"{mark.name.replace('_', ' ')} of {_size(node.inputs[0])}"
+    return Node("kernel", node.inputs, node.outputs, run, about=about)
+
+
+def _batch_norm(graph: Graph, node: Node) -> Node | None:
+    """Batch normalization, and what is added to it and the ReLU that follow."""
+    mark, (y, *moments) = node.mark, node.outputs
+    assert mark is not None
+    if not all(map(_whole, node.inputs)):
+        return None
+    x, scale, bias = mark.given(node.inputs)
+    added: list[Value] = []
+    reader = graph.only_reader(y)
+    if reader is not None and reader.kind == "add":
+        other = reader.inputs[0 if reader.inputs[1] is y else 1]
+        same = isinstance(other, Value) and (other.shape, other.dtype) == (y.shape, y.dtype)
+        if isinstance(other, Value) and same and not graph.depends(other, node):
+            added, (y,) = [other], reader.outputs
+            reader = graph.only_reader(y)
+    relu = is_relu(reader)
+    if reader is not None and relu:
+        (y,) = reader.outputs
+    if not normalization.serves_batch_norm(x, scale, bias, *added):
+        return None
+
+    def plain(x: Any, scale: Any, bias: Any, *added: Any) -> tuple[jax.Array, ...]:
+        y, mean, var = mark.plain(x, scale, bias)
+        y = y + added[0] if added else y
+        return jax.nn.relu(y) if relu else y, mean, var
+
+    function = normalization.batch_norm(
+        mark.settings["eps"], plain, relu=relu, residual=bool(added)
+    )
+
+    def run(*arrays: jax.Array) -> list[jax.Array]:
+        given, last = arrays[: len(node.inputs)], arrays[len(node.inputs) :]
+        return list(function(*mark.given(given), *last))
+
+    about = f"batch normalization of {_size(x)}"
+    about += " plus another array" if added else ""
+    about += " and ReLU" if relu else ""
+    return Node("kernel", [*node.inputs, *added], [y, *moments], run, about=about)
+
+
+def _size(value: Operand) -> str:
+    return " × ".join(map(str, value.shape)) if isinstance(value, Value) else "a number"
+
+
 def _call(about: str, inputs: list[Any], made: Value, run: Callable[..., jax.Array]) -> Node:
-    return Node("kernel", inputs, [made], lambda *arrays: [run(*arrays)], about=about)
+    def one(x: jax.Array, *parameters: jax.Array) -> list[jax.Array]:
+        return [run(x, *vary_like(x, parameters))]
+
+    return Node("kernel", inputs, [made], one, about=about)
 
 
+#: By the name of a marked function: the kernel of its arrays, or None.
+MARKED: dict[str, Callable[..., Function | None]] = {
+    "attend": _attend,
+}
 #: By the name of an operation, or of a marked function.
 PATTERNS: dict[str, Pattern] = {
     "conv_general_dilated": _convolution,
     "dot_general": _linear,
+    "batch_norm": _batch_norm,
+    **dict.fromkeys(MARKED, _marked),
 }

@@ -132,15 +132,12 @@ INLINE Vector<double> fused(Vector<double> a, Vector<double> b, Vector<double> c
 #endif
 }
 
-// exp(x) - 1, near zero too to the last digits: 2^n (exp(r) - 1) + (2^n - 1) with |r| <= ln(2)/2.
+// exp(x) = 2^n exp(r) with |r| <= ln(2)/2, for x in the range of numbers: exp(r) - 1, and 2^n.
 template <typename T>
-INLINE Vector<T> exp_minus_one(Vector<T> x) {
+INLINE Vector<T> exp_by_power(Vector<T> x, Vector<T>& power) {
   using F = Format<T>;
   constexpr double factorial[] = {1,     1,      2,       6,        24,        120,        720,
                                   5040,  40320,  362880,  3628800,  39916800,  479001600,  6227020800};
-  const Vector<T> most = Vector<T>{} + F::most;
-  x = x > most ? most : x;
-  x = x < -most ? -most : x;
   Vector<T> n = x * (T)1.44269504088896340736 + F::magic;  // rounded to whole numbers
   const auto bits = (Bits<T>)n;
   n -= F::magic;
@@ -148,8 +145,29 @@ INLINE Vector<T> exp_minus_one(Vector<T> x) {
   Vector<T> series = Vector<T>{} + (T)(1 / factorial[F::terms]);
 #pragma GCC unroll 16
   for (int term = F::terms - 1; term > 0; term--) series = series * r + (T)(1 / factorial[term]);
-  const auto power = (Vector<T>)((bits + F::exponent_bias) << F::mantissa);
-  return series * r * power + (power - 1);
+  power = (Vector<T>)((bits + F::exponent_bias) << F::mantissa);
+  return series * r;
+}
+
+// exp(x) - 1, near zero too to the last digits.
+template <typename T>
+INLINE Vector<T> exp_minus_one(Vector<T> x) {
+  const Vector<T> most = Vector<T>{} + Format<T>::most;
+  x = x > most ? most : x;
+  x = x < -most ? -most : x;
+  Vector<T> power;
+  const Vector<T> small = exp_by_power<T>(x, power);
+  return small * power + (power - 1);
+}
+
+// exp(x) for x <= 0, with zero in place of the smallest numbers; NaN stays.
+template <typename T>
+INLINE Vector<T> exponential(Vector<T> x) {
+  const Vector<T> most = Vector<T>{} + Format<T>::most;
+  x = x < -most ? -most : x;
+  Vector<T> power;
+  const Vector<T> small = exp_by_power<T>(x, power);
+  return small * power + power;
 }
 
 template <typename T>
