@@ -44,7 +44,12 @@ LIBRARIES = {
         "depthwise_backward_input",
     ),
     "linear": ("linear_forward", "linear_backward"),
-    "normalization": ("batch_norm_forward", "batch_norm_backward"),
+    "normalization": (
+        "batch_norm_forward",
+        "batch_norm_backward",
+        "layer_norm_forward",
+        "layer_norm_backward",
+    ),
     "recurrence": ("lstm_forward", "lstm_backward", "gru_forward", "gru_backward"),
 }
 

@@ -432,7 +432,211 @@ static XLA_FFI_Error* batch_norm_back(XLA_FFI_CallFrame* frame) {
   return nullptr;
 }
 
+// ---- Layer normalization ------------------------------------------------------------------------
+
+// The sum of a vector's numbers, by halves.
+template <typename T, long count = WIDTH<T>>
+INLINE T total(const T* numbers) {
+  if constexpr (count == 2) {
+    return numbers[0] + numbers[1];
+  } else {
+    typedef T Half __attribute__((vector_size(count / 2 * sizeof(T)), aligned(1), may_alias));
+    const Half sums = *(const Half*)numbers + *(const Half*)(numbers + count / 2);
+    return total<T, count / 2>((const T*)&sums);
+  }
+}
+
+// Rows side by side, so that one's sums do not wait for the other's.
+constexpr int ROWS = 4;
+#define EACH_ROW _Pragma("GCC unroll 4") for (int row = 0; row < rows; row++)
+
+// An array [rows, size] by chunks of rows.
+struct Rows {
+  long rows, size, chunk;
+
+  Rows(const XLA_FFI_Buffer* x, long size) : size(size) {
+    rows = 1;
+    for (long axis = 0; axis < x->rank; axis++) rows *= x->dims[axis];
+    rows /= size;
+    chunk = most(LEAST_LINES, CHUNK / size);
+  }
+  long chunks() const { return pieces_of(chunk, rows); }
+
+  // Calls a function template of each few rows of a chunk.
+  template <typename Function>
+  METHOD void each(long number, Function function) const {
+    const long end = least((number + 1) * chunk, rows);
+    long row = number * chunk;
+    for (; row + ROWS <= end; row += ROWS) function.template operator()<ROWS>(row);
+    for (; row < end; row++) function.template operator()<1>(row);
+  }
+};
+
+template <typename T>
+struct LayerNorm {
+  const Rows shape;
+  const T eps, *x, *added, *scale, *bias;
+  T *y, *sum, *mean, *inverse;
+
+  static void run(const void* data, long number) {
+    const auto& self = *(const LayerNorm*)data;
+    self.shape.each(number, self);
+  }
+
+  template <int rows>
+  METHOD void operator()(long first_row) const {
+    const long size = shape.size, at = first_row * size;
+    const T* from = (added ? sum : x) + at;
+    Vector<T> sums[rows] = {}, squares[rows] = {}, means[rows], inverses[rows];
+    for (long i = 0; i < size; i += WIDTH<T>) EACH_ROW {
+      const long place = at + row * size + i;
+      Vector<T> value = load(x + place, size - i);
+      if (added) store<T>(sum + place, value += load(added + place, size - i), size - i);
+      sums[row] += value;
+    }
+    EACH_ROW means[row] = everywhere(total((const T*)&sums[row]) / size);
+    for (long i = 0; i < size; i += WIDTH<T>) EACH_ROW {
+      const Vector<T> value = load(from + row * size + i, size - i);
+      const Vector<T> difference = first<T>(value - means[row], size - i);
+      squares[row] = fused(difference, difference, squares[row]);
+    }
+    EACH_ROW {
+      const T deviation = std::sqrt(total((const T*)&squares[row]) / size + eps);
+      inverses[row] = everywhere(1 / deviation);
+      if (!mean) continue;
+      mean[first_row + row] = means[row][0];
+      inverse[first_row + row] = inverses[row][0];
+    }
+    for (long i = 0; i < size; i += WIDTH<T>) {
+      const Vector<T> factors = load(scale + i, size - i), terms = load(bias + i, size - i);
+      EACH_ROW {
+        const Vector<T> value = load(from + row * size + i, size - i);
+        const Vector<T> normalized = (value - means[row]) * inverses[row];
+        store<T>(y + at + row * size + i, fused(normalized, factors, terms), size - i);
+      }
+    }
+  }
+};
+
+template <typename T>
+struct LayerNormBack {
+  const Rows shape;
+  const long lanes;
+  const T *d, *x, *mean, *inverse, *scale, *d_sum;
+  T *dx, *d_scale, *d_bias;
+  T *scale_sums, *bias_sums;  // [chunks, lanes]
+
+  static void run(const void* data, long number) {
+    const auto& self = *(const LayerNormBack*)data;
+    const long at = number * self.lanes;
+    memset(self.scale_sums + at, 0, self.lanes * sizeof(T));
+    memset(self.bias_sums + at, 0, self.lanes * sizeof(T));
+    self.shape.each(number, self);
+  }
+
+  template <int rows>
+  METHOD void operator()(long first_row) const {
+    const long size = shape.size, at = first_row * size, chunk = first_row / shape.chunk;
+    T *to_scale = scale_sums + chunk * lanes, *to_bias = bias_sums + chunk * lanes;
+    Vector<T> means[rows], inverses[rows], sums[rows] = {}, products[rows] = {};
+    EACH_ROW {
+      means[row] = everywhere(mean[first_row + row]);
+      inverses[row] = everywhere(inverse[first_row + row]);
+    }
+    for (long i = 0; i < size; i += WIDTH<T>) {
+      const Vector<T> factors = load(scale + i, size - i);
+      Vector<T> of_scale = load(to_scale + i, WIDTH<T>), of_bias = load(to_bias + i, WIDTH<T>);
+      EACH_ROW {
+        const long place = at + row * size + i;
+        const Vector<T> gradient = load(d + place, size - i);
+        const Vector<T> normalized = (load(x + place, size - i) - means[row]) * inverses[row];
+        of_bias += gradient;
+        of_scale = fused(gradient, normalized, of_scale);
+        sums[row] = fused(gradient, factors, sums[row]);
+        products[row] = fused(gradient * factors, normalized, products[row]);
+      }
+      store<T>(to_scale + i, of_scale, WIDTH<T>);
+      store<T>(to_bias + i, of_bias, WIDTH<T>);
+    }
+    EACH_ROW {
+      sums[row] = everywhere(total((const T*)&sums[row]) / size);
+      products[row] = everywhere(total((const T*)&products[row]) / size);
+    }
+    for (long i = 0; i < size; i += WIDTH<T>) {
+      const Vector<T> factors = load(scale + i, size - i);
+      EACH_ROW {
+        const long place = at + row * size + i;
+        const Vector<T> gradient = load(d + place, size - i);
+        const Vector<T> normalized = (load(x + place, size - i) - means[row]) * inverses[row];
+        const Vector<T> centered = fused(gradient, factors, -sums[row]);
+        Vector<T> of_x = fused(-normalized, products[row], centered) * inverses[row];
+        if (d_sum) of_x += load(d_sum + place, size - i);
+        store<T>(dx + place, of_x, size - i);
+      }
+    }
+  }
+
+  void combine() const {
+    for (long i = 0; i < shape.size; i += WIDTH<double>) {
+      Vector<double> of_scale = {}, of_bias = {};
+      for (long number = 0; number < shape.chunks(); number++) {
+        of_scale += widened(scale_sums + number * lanes + i);
+        of_bias += widened(bias_sums + number * lanes + i);
+      }
+      for (long k = 0; k < least(WIDTH<double>, shape.size - i); k++) {
+        d_scale[i + k] = of_scale[k];
+        d_bias[i + k] = of_bias[k];
+      }
+    }
+  }
+};
+
+// Arguments: x [..., F]; scale and bias [F]; what is added to x first [..., F], if anything is.
+// Results: y [..., F]; the sum [..., F], if something was added; the mean and the inverse deviation
+// of each row, if wanted.
+// Attributes: eps, float64; of both, size, int64, which is F.
+template <typename T>
+static XLA_FFI_Error* layer_norm(XLA_FFI_CallFrame* frame) {
+  const bool residual = frame->args.size > 3;
+  LayerNorm<T> work = {Rows(given(frame, 0), attribute<int64_t>(frame, 1)),
+                       (T)attribute<double>(frame, 0), argument<T>(frame, 0),
+                       residual ? argument<T>(frame, 3) : nullptr, argument<T>(frame, 1),
+                       argument<T>(frame, 2), result<T>(frame, 0)};
+  if (residual) work.sum = result<T>(frame, 1);
+  work.mean = result<T>(frame, 1 + residual);
+  work.inverse = result<T>(frame, 2 + residual);
+  share(frame, threads_of(frame), work.shape.chunks(), work.run, &work);
+  return nullptr;
+}
+
+// Arguments: the gradient of y; what was normalized; the mean and the inverse deviation of each row;
+// scale; the gradient of what was normalized, if it was an output. Results: the gradients of what
+// was normalized, scale and bias.
+template <typename T>
+static XLA_FFI_Error* layer_norm_back(XLA_FFI_CallFrame* frame) {
+  const Rows shape(given(frame, 0), attribute<int64_t>(frame, 0));
+  const long lanes = pieces_of(WIDTH<T>, shape.size) * WIDTH<T>;
+  LayerNormBack<T> work = {shape, lanes};
+  const T** arguments[] = {&work.d, &work.x, &work.mean, &work.inverse, &work.scale, &work.d_sum};
+  for (int number = 0; number < frame->args.size; number++)
+    *arguments[number] = argument<T>(frame, number);
+  T** results[] = {&work.dx, &work.d_scale, &work.d_bias};
+  for (int number = 0; number < 3; number++) *results[number] = result<T>(frame, number);
+  const auto lay_out = [&](Pieces pieces) {
+    pieces.take(shape.chunks() * lanes, work.scale_sums, work.bias_sums);
+    return pieces.taken;
+  };
+  const auto at = (char*)memory(lay_out({nullptr}));
+  if (!at) return out_of_memory(frame);
+  lay_out({at});
+  share(frame, threads_of(frame), shape.chunks(), work.run, &work);
+  work.combine();
+  return nullptr;
+}
+
 // ---- What XLA calls -----------------------------------------------------------------------------
 
 HANDLER(batch_norm_forward, batch_norm)
 HANDLER(batch_norm_backward, batch_norm_back)
+HANDLER(layer_norm_forward, layer_norm)
+HANDLER(layer_norm_backward, layer_norm_back)
