@@ -77,14 +77,14 @@ def draw_ratios(rows: list[dict], path: Path) -> None:
             values = [found.get(network, 0.0) for network in networks]
             places = [number + shift for number in range(len(networks))]
             bars = axis.barh(places, values, 0.4, color=color, label=f"batch {batch}")
-            axis.bar_label(bars, [f"{value:.2g}" if value else "" for value in values], padding=3)
-        axis.axvline(1, color="black")
+            axis.bar_label(bars, [f"{value:.2f}" if value else "" for value in values], padding=3)
+        axis.axvline(1, color="black", zorder=0)
         axis.set_title({"train": "A training step", "inference": "An answer"}[what], fontsize=13)
         axis.set_xlim(0, 1.15 * max(1.0, axis.get_xlim()[1]))
         axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(loc="lower right")
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.03), ncol=2)
     axes[0].set_yticks(range(len(networks)), networks, fontsize=12)
-    axes[0].invert_yaxis()
+    axes[0].set_ylim(len(networks) - 0.5, -0.5)
     figure.suptitle("PyTorch's time ÷ jaxnets': above 1, jaxnets is faster", fontsize=14)
     figure.tight_layout()
     figure.savefig(path, dpi=150)

@@ -13,6 +13,7 @@ Writes `benchmarks/results/own_networks.json` after each case, where other cases
 and versions stay, and a chart beside it: PyTorch eager's time divided by jaxnets'.
 """
 
+import datetime
 import json
 import sys
 import time
@@ -25,7 +26,7 @@ import inference
 import machine
 import train_step
 import turns
-from networks import ORDINARY
+from networks import NETWORKS, ORDINARY
 
 
 class What(NamedTuple):
@@ -58,13 +59,16 @@ def main() -> None:
         for batch in options.batch or WHAT[what].batches
     ]
     rows = recorded(options.out)
-    began = time.monotonic()
-    print(turns.HEAD.format("go"))
+    began, before = time.monotonic(), None
     for number, (what, network, batch) in enumerate(cases, 1):
         minutes = (time.monotonic() - began) / 60
         progress = f"case {number} of {len(cases)}, {minutes:.1f} minutes after the start"
         print(f"{progress}: {what}, {network}, batch {batch}", file=sys.stderr, flush=True)
-        row = {"what": what, "dtype": options.dtype, **WHAT[what].measured(network, batch, options)}
+        if what != before:
+            print(turns.HEAD.format(WHAT[what].key.removesuffix("s")), flush=True)
+            before = what
+        row = {"what": what, "dtype": options.dtype, "date": datetime.date.today().isoformat()}
+        row |= WHAT[what].measured(network, batch, options)
         turns.report(row, WHAT[what].key)
         rows = sorted([*(one for one in rows if place(one) != place(row)), row], key=place)
         machine.write(options.out, rows)
@@ -82,7 +86,7 @@ def recorded(path: Path) -> list[dict]:
 
 def place(row: dict) -> tuple:
     """What a row is of; rows lie in this order in the file."""
-    network = list(ORDINARY).index(row["network"]) if row["network"] in ORDINARY else -1
+    network = list(NETWORKS).index(row["network"])
     return row["what"] != "train", row["dtype"] != "float32", network, row["batch"]
 
 

@@ -43,7 +43,8 @@ def parser(about: str, rounds: int, seconds: float, out: str) -> argparse.Argume
         out: the name of the file of results, without its ending.
     """
     made = argparse.ArgumentParser(description=about.splitlines()[0])
-    made.add_argument("--network", choices=NETWORKS, action="append", metavar="NAME")
+    listed = f"one of {', '.join(NETWORKS)}; may be repeated"
+    made.add_argument("--network", choices=NETWORKS, action="append", metavar="NAME", help=listed)
     made.add_argument("--batch", type=int, action="append")
     made.add_argument("--rounds", type=int, default=rounds)
     made.add_argument("--seconds", type=float, default=seconds, help="about how long a round takes")

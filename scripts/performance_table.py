@@ -129,7 +129,9 @@ def section(name: str, results: Path) -> str:
     where = f"{found['processor']}, {found['cores']} cores"
     if found["device"] not in (None, "cpu"):
         where += f", {found['device']}"
-    return f"Measured on {found['date']}: {where}; {versions}.\n\n{TABLES[name](found)}"
+    days = sorted({row.get("date", found["date"]) for row in found["rows"]}) or [found["date"]]
+    date = " to ".join(dict.fromkeys((days[0], days[-1])))
+    return f"Measured on {date}: {where}; {versions}.\n\n{TABLES[name](found)}"
 
 
 def filled(page: str, results: Path) -> str:
