@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #ifndef BYTES  // of a vector
 #ifdef __AVX512F__
@@ -53,21 +54,48 @@ constexpr long most(long a, long b) { return a > b ? a : b; }
 // How many pieces of a size there are, the last one perhaps a smaller one.
 constexpr long pieces_of(long size, long all) { return (all + size - 1) / size; }
 
-// The first n numbers at a place, and zeros.
+// Fewer numbers than a vector has, and zeros: what lies beyond is not touched.
 template <typename T>
-INLINE Vector<T> load(const T* from, long n) {
-  if (n >= WIDTH<T>) return *(const Vector<T>*)from;
+INLINE Vector<T> load_few(const T* from, long n) {
   Vector<T> numbers = {};
   if (n > 0) memcpy(&numbers, from, n * sizeof(T));
   return numbers;
 }
 
 template <typename T>
+INLINE void store_few(T* to, Vector<T> numbers, long n) {
+  if (n > 0) memcpy(to, &numbers, n * sizeof(T));
+}
+
+#if BYTES == 64 && defined(__AVX512F__)
+INLINE uint32_t first_few(long n) { return n > 0 ? (1u << n) - 1 : 0; }
+
+INLINE Vector<float> load_few(const float* from, long n) {
+  return (Vector<float>)_mm512_maskz_loadu_ps(first_few(n), from);
+}
+INLINE Vector<double> load_few(const double* from, long n) {
+  return (Vector<double>)_mm512_maskz_loadu_pd(first_few(n), from);
+}
+INLINE void store_few(float* to, Vector<float> numbers, long n) {
+  _mm512_mask_storeu_ps(to, first_few(n), (__m512)numbers);
+}
+INLINE void store_few(double* to, Vector<double> numbers, long n) {
+  _mm512_mask_storeu_pd(to, first_few(n), (__m512d)numbers);
+}
+#endif
+
+// The first n numbers at a place, and zeros.
+template <typename T>
+INLINE Vector<T> load(const T* from, long n) {
+  return n >= WIDTH<T> ? *(const Vector<T>*)from : load_few(from, n);
+}
+
+template <typename T>
 INLINE void store(T* to, Vector<T> numbers, long n) {
   if (n >= WIDTH<T>)
     *(Vector<T>*)to = numbers;
-  else if (n > 0)
-    memcpy(to, &numbers, n * sizeof(T));
+  else
+    store_few(to, numbers, n);
 }
 
 template <typename T>
@@ -103,6 +131,26 @@ INLINE Vector<double> fused(Vector<double> a, Vector<double> b, Vector<double> c
 #else
   return a * b + c;
 #endif
+}
+
+// A loop that is written out, so that the arrays it goes through are registers.
+#define UNROLLED _Pragma("GCC unroll 16") for
+
+// Transposes each 2x2 numbers of rows a and b and of columns that are as far apart as the rows.
+template <typename T, int apart, int... at>
+INLINE void exchange(Vector<T>& a, Vector<T>& b, std::integer_sequence<int, at...>) {
+  constexpr int b0 = WIDTH<T>;  // where b begins, after a
+  const Vector<T> upper = __builtin_shufflevector(a, b, (at & apart ? b0 + at - apart : at)...);
+  b = __builtin_shufflevector(a, b, (at & apart ? b0 + at : at + apart)...);
+  a = upper;
+}
+
+template <typename T, int apart = WIDTH<T> / 2>
+INLINE void transpose(Vector<T>* rows) {
+  UNROLLED (int row = 0; row < WIDTH<T>; row++)
+    if (!(row & apart))
+      exchange<T, apart>(rows[row], rows[row + apart], std::make_integer_sequence<int, WIDTH<T>>());
+  if constexpr (apart > 1) transpose<T, apart / 2>(rows);
 }
 
 // exp(x) - 1, near zero too to the last digits: 2^n (exp(r) - 1) + (2^n - 1) with |r| <= ln(2)/2.
