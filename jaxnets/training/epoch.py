@@ -10,6 +10,8 @@ import numpy as np
 from jax import lax
 
 from jaxnets.data.transforms.compose import applied
+from jaxnets.kernels import native
+from jaxnets.kernels.rewrite import with_kernels
 from jaxnets.training.batches import Batches, Gathered
 from jaxnets.training.computation import primitives
 from jaxnets.training.objective import Objective, measure, outputs_of
@@ -109,7 +111,11 @@ def evaluate_batch(
         number: of the batch; the objective draws from it.
     """
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), DRAWS), number)
-    return StepMetrics(*measure(objective, state.model, batch, key))
+
+    def measured(state: TrainState, batch: dict[str, Any], key: jax.Array) -> Any:
+        return measure(objective, state.model, batch, key)
+
+    return StepMetrics(*with_kernels(measured)(state, batch, key))
 
 
 def evaluate_members(
@@ -129,16 +135,15 @@ def predict_batches(
     """The model's outputs [batches, batch, …] for each batch, on one device."""
 
     def step(_: None, number: jax.Array) -> tuple[None, Any]:
-        return None, predicted(program.run, state, batches.batch(number)["inputs"])
+        outputs = with_kernels(functools.partial(predicted, program.run))
+        return None, outputs(state, batches.batch(number)["inputs"])
 
     return lax.scan(step, None, jnp.arange(batches.steps))[1]
 
 
-def predicted(
-    transform: Callable[..., Any] | None, state: TrainState, inputs: Any, **options: Any
-) -> Any:
+def predicted(transform: Callable[..., Any] | None, state: TrainState, inputs: Any) -> Any:
     """The outputs of a state's model for a batch of a data set's inputs, in evaluation mode."""
-    return outputs_of(state.model, applied(transform, inputs), **options)
+    return outputs_of(state.model, applied(transform, inputs))
 
 
 @functools.lru_cache(maxsize=8)
@@ -160,10 +165,11 @@ def _trained_at_once(step: Step, states: TrainState, batches: Gathered) -> int:
         return batches.rows.shape[2]
 
     def first(state: TrainState, rows: jax.Array) -> Any:
-        return one_step(step)(state, batches._replace(rows=rows).batch(jnp.int32(0)))
+        return train_step(step, state, batches._replace(rows=rows).batch(jnp.int32(0)))
 
     one = jax.tree.map(lambda array: array[0], states)
-    traced = jax.make_jaxpr(first)(one, batches.rows[:, :, 0])
+    with native.aside():
+        traced = jax.make_jaxpr(first)(one, batches.rows[:, :, 0])
     return _TRAINED_ON_CPU if _LONG.isdisjoint(primitives(traced)) else 1
 
 

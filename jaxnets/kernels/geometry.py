@@ -1,0 +1,73 @@
+"""The shapes of arrays, and where a convolution or a pool looks."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class Shaped(Protocol):
+    """An array, or what is known of one before it is there."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def dtype(self) -> Any: ...  # noqa: D102
+    @property
+    def ndim(self) -> int: ...  # noqa: D102
+    def __len__(self) -> int: ...
+
+
+#: Before and after each spatial axis: zeros added, or where negative, positions cut off.
+Padding = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where a convolution looks; one entry per spatial axis.
+
+    Attributes:
+        stride: steps between two neighbouring outputs, on the dilated and padded input.
+        padding: zeros before and after the dilated input; a negative number cuts.
+        dilation: steps between two neighbouring taps of the kernel.
+        input_dilation: steps between two neighbouring inputs, with zeros in between. A transposed
+            convolution of stride s has input dilation s.
+        groups: into how many independent blocks the channels are cut.
+    """
+
+    stride: tuple[int, ...]
+    padding: Padding
+    dilation: tuple[int, ...]
+    input_dilation: tuple[int, ...]
+    groups: int = 1
+
+    @property
+    def dense(self) -> bool:
+        """Whether all neighbours and all channels are looked at, from every position."""
+        steps = (*self.stride, *self.dilation, *self.input_dilation, self.groups)
+        return all(step == 1 for step in steps)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The windows of a pool along one axis.
+
+    Attributes:
+        kernel: the elements of a window.
+        stride: steps between two windows.
+        padding: how far the first window reaches over the edge, and the last one.
+        dilation: steps between two elements of a window.
+        ceil_mode: whether a last window that hangs over the far edge is kept.
+    """
+
+    kernel: int
+    stride: int
+    padding: int = 0
+    dilation: int = 1
+    ceil_mode: bool = False
+
+    def count(self, size: int) -> int:
+        """The number of windows; with ceil_mode the last may hang over, but starts inside."""
+        spare = size + 2 * self.padding - self.dilation * (self.kernel - 1) - 1
+        if not self.ceil_mode:
+            return spare // self.stride + 1
+        count = -(-spare // self.stride) + 1
+        return count - ((count - 1) * self.stride >= size + self.padding)
