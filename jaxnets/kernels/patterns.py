@@ -258,7 +258,9 @@ def _marked(graph: Graph, node: Node) -> Node | None:
         return jax.tree.leaves(function(*mark.given(arrays)))
 
     about = f"{mark.name.replace('_', ' ')} of {_size(node.inputs[0])}"
-    return Node("kernel", node.inputs, node.outputs, run, about=about)
+    batch = node.inputs[0].shape[0]
+    examples = [0 if value.shape[:1] == (batch,) else None for value in node.inputs], [0]
+    return Node("kernel", node.inputs, node.outputs, run, about=about, examples=examples)
 
 
 def _batch_norm(graph: Graph, node: Node) -> Node | None:
@@ -309,7 +311,8 @@ def _call(about: str, inputs: list[Any], made: Value, run: Callable[..., jax.Arr
     def one(x: jax.Array, *parameters: jax.Array) -> list[jax.Array]:
         return [run(x, *vary_like(x, parameters))]
 
-    return Node("kernel", inputs, [made], one, about=about)
+    examples = [0, *[None] * (len(inputs) - 1)], [0]
+    return Node("kernel", inputs, [made], one, about=about, examples=examples)
 
 
 #: By the name of a marked function: the kernel of its arrays, or None.
