@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+from flax import nnx
 from jax.extend import core
 from jax.sharding import Mesh, PartitionSpec
 
@@ -62,7 +63,7 @@ def explain(function: Callable[..., Any], *arguments: Any) -> list[str]:
     """What kernels compute of a function, in words.
 
     Args:
-        function: such as a model.
+        function: a model, or a pure function.
         arguments: of it, arrays or ``jax.ShapeDtypeStruct``.
 
     Returns:
@@ -74,6 +75,10 @@ def explain(function: Callable[..., Any], *arguments: Any) -> list[str]:
     """
     if not native.wanted():
         return []
+    if isinstance(function, nnx.Module):
+        graphdef, state = nnx.split(function)
+        called = lambda state, *given: nnx.merge(graphdef, state)(*given)  # noqa: E731
+        return explain(called, state, *arguments)
     return [call.about for call in _rewritten(jax.make_jaxpr(function)(*arguments), None)[1]]
 
 
