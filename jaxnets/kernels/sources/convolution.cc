@@ -404,7 +404,7 @@ struct Convolution : Shape {
 
 // Bytes of a kernel's gradient and pixels, both so few that they stay in a near cache; parts of the
 // work; and of fewer channels the taps of a row of the kernel share a tile.
-constexpr long RANGE_BYTES = 1 << 17, PIXELS = 128, MOST_PARTS = 16, FEW = 8;
+constexpr long RANGE_BYTES = 1 << 17, PIXELS = 256, MOST_PARTS = 16, FEW = 8;
 
 template <typename T>
 struct KernelGradient : Shape {
