@@ -11,7 +11,6 @@ from jaxnets.kernels import bands, native
 from jaxnets.kernels.convolve import by_xla
 from jaxnets.kernels.geometry import Geometry, Shaped
 from jaxnets.kernels.gradients import with_gradient
-from jaxnets.kernels.shard import vary_like
 
 # A vector holds a number of each of so many examples, or of twice as many.
 _LEAST_EXAMPLES = 8
@@ -52,8 +51,7 @@ def conv_relu_pool(
             return bands.where_finite(by_product, apart)(x, kernel, bias)
         rows, columns = (n // 2 for n in bands.size(x, kernel, geometry.padding))
         before = geometry.padding[0][0], geometry.padding[1][0]
-        together = conv_pool(before, (rows, columns), by_product)
-        return together(x, *vary_like(x, (kernel, bias)))
+        return conv_pool(before, (rows, columns), by_product)(x, kernel, bias)
 
     return run
 

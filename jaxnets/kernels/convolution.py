@@ -2,21 +2,20 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.kernels import native
-from jaxnets.kernels.geometry import Geometry
+from jaxnets.kernels.geometry import Geometry, Shaped
 from jaxnets.kernels.gradients import with_gradient
 
 # A thread keeps memory for a packed kernel.
 _MOST_WEIGHTS = 2**23
 
 
-def serves(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> bool:
+def serves(x: Shaped, kernel: Shaped, geometry: Geometry) -> bool:
     """Whether the kernels of ``convolution`` can run this, and are faster than XLA's operations.
 
     Args:
@@ -51,9 +50,7 @@ def convolution(
         results = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in like]
         present = [array for array in arguments if array is not None]
         numbers = np.array([*_numbers(geometry), relu], np.int64)
-        return native.call(
-            "convolution", f"convolution_{way}", results, *present, geometry=numbers
-        )
+        return native.call("convolution", f"convolution_{way}", results, *present, geometry=numbers)
 
     def run(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
         images, kernels = _as_images(x), _as_kernels(kernel)
@@ -90,7 +87,7 @@ def _as_kernels(kernel: jax.Array) -> jax.Array:
     return kernel[None] if kernel.ndim == 3 else kernel
 
 
-def _output_sizes(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> list[int]:
+def _output_sizes(x: Shaped, kernel: Shaped, geometry: Geometry) -> list[int]:
     sizes = []
     for axis, (before, after) in enumerate(geometry.padding):
         inside = (x.shape[axis + 1] - 1) * geometry.input_dilation[axis] + 1 + before + after
@@ -105,7 +102,6 @@ def _numbers(geometry: Geometry) -> list[int]:
     steps = geometry.stride, before, geometry.dilation, geometry.input_dilation
     neutral = 1, 0, 1, 1
     two = [
-        (empty,) * (2 - len(step)) + tuple(step)
-        for step, empty in zip(steps, neutral, strict=True)
+        (empty,) * (2 - len(step)) + tuple(step) for step, empty in zip(steps, neutral, strict=True)
     ]
     return [*(number for pair in two for number in pair), geometry.groups]

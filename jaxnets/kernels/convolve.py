@@ -5,14 +5,14 @@ from functools import partial
 import jax
 from jax import lax
 
-from jaxnets.kernels import bands
+from jaxnets.kernels import bands, convolution, depthwise
 from jaxnets.kernels.geometry import Geometry, Padding
 
 _LAYOUTS = {3: ("NLC", "LIO", "NLC"), 4: ("NHWC", "HWIO", "NHWC"), 5: ("NDHWC", "DHWIO", "NDHWC")}
 
 
 def convolve(
-    geometry: Geometry, relu: bool, x: jax.Array, kernel: jax.Array, *bias: jax.Array
+    geometry: Geometry, relu: bool, x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None
 ) -> jax.Array:
     """Cross-correlates x with the kernel on a CPU, as PyTorch's convolutions do.
 
@@ -26,14 +26,26 @@ def convolve(
         relu: whether ReLU follows.
         x: [N, ..., C], one to three spatial axes.
         kernel: [..., C / groups, O], of the same dtype.
-        bias: [O], or nothing.
+        bias: [O], or None.
 
     Returns:
         [N, ..., O].
     """
+    plain = partial(by_xla_operations, geometry, relu)
+    if depthwise.serves(x, kernel, geometry):
+        return depthwise.depthwise(geometry, plain, relu=relu)(x, kernel, bias)
+    if convolution.serves(x, kernel, geometry):
+        return convolution.convolution(geometry, plain, relu=relu)(x, kernel, bias)
+    return plain(x, kernel, bias)
+
+
+def by_xla_operations(
+    geometry: Geometry, relu: bool, x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None
+) -> jax.Array:
+    """``convolve`` where there is no kernel: as a product with a banded matrix, or by XLA."""
     y = _convolved(x, kernel, geometry)
-    for b in bias:
-        y = y + b.reshape((1,) * (y.ndim - 1) + (-1,))
+    if bias is not None:
+        y = y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
     return jax.nn.relu(y) if relu else y
 
 

@@ -37,6 +37,7 @@ class Number:
     """A number that is written in the traced function."""
 
     value: Any
+    shape: tuple[int, ...] = ()
 
 
 #: What an operation reads.
@@ -56,6 +57,8 @@ class Node:
         mark: of a call of a marked function.
         effects: whether it does anything beside its outputs.
         about: what a kernel's call computes, for people; empty of a traced operation.
+        examples: along which axis each input and each output has the examples of the batch, None
+            of what has no such axis; None where the examples are not computed apart.
     """
 
     kind: str
@@ -66,6 +69,7 @@ class Node:
     mark: Mark | None = None
     effects: bool = False
     about: str = ""
+    examples: tuple[Sequence[int | None], Sequence[int | None]] | None = None
 
 
 class Graph:

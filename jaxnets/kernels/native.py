@@ -31,13 +31,25 @@ VARIABLE = "JAXNETS_NATIVE"
 
 #: What each library has for XLA to call.
 LIBRARIES = {
+    "attention": ("attention_forward", "attention_backward"),
     "conv_pool": ("conv_pool_forward", "conv_pool_backward_kernel", "conv_pool_backward_input"),
     "convolution": (
         "convolution_forward",
         "convolution_backward_input",
         "convolution_backward_kernel",
     ),
+    "depthwise": (
+        "depthwise_forward",
+        "depthwise_backward_kernel",
+        "depthwise_backward_input",
+    ),
     "linear": ("linear_forward", "linear_backward"),
+    "normalization": (
+        "batch_norm_forward",
+        "batch_norm_backward",
+        "layer_norm_forward",
+        "layer_norm_backward",
+    ),
     "recurrence": ("lstm_forward", "lstm_backward", "gru_forward", "gru_backward"),
 }
 

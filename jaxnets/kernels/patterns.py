@@ -11,13 +11,18 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+from jax import lax
 
-from jaxnets.kernels import conv_pool, linear
+from jaxnets.kernels import attention, conv_pool, linear, normalization
 from jaxnets.kernels.convolve import convolve
 from jaxnets.kernels.geometry import Geometry
 from jaxnets.kernels.graph import Graph, Node, Operand, Value, is_relu
+from jaxnets.kernels.marks import Mark
+from jaxnets.kernels.shard import vary_like
 
 Pattern = Callable[[Graph, Node], Node | None]
+Function = Callable[..., Any]
 
 
 class Layer(NamedTuple):
@@ -100,7 +105,7 @@ def _vector(graph: Graph, value: Operand, of: Value) -> Value | None:
             last = maker.parameters["broadcast_dimensions"][-1:]
             if last != (len(value.shape) - 1,) or source.shape[-1:] != (size,):
                 return None
-        elif maker.kind != "reshape":
+        elif maker.kind not in ("reshape", "pvary"):
             return None
         value = source
     return None
@@ -145,19 +150,32 @@ def _pooled(graph: Graph, layer: Layer, geometry: Geometry) -> tuple[Value, Any]
     """A convolution of few channels with its ReLU and a pool of 2×2, by the kernel of all three."""
     x, kernel = layer.inputs
     reader = graph.only_reader(layer.output)
-    if not layer.relu or layer.bias is None or reader is None or not _pools_by_two(reader):
+    if not layer.relu or layer.bias is None or reader is None:
         return None
-    (pooled,) = reader.outputs
-    if not _whole(pooled) or not conv_pool.pays(x, kernel, geometry):
+    pool = _pool_by_two(reader)
+    if pool is None or not _whole(reader.outputs[0]) or not conv_pool.pays(x, kernel, geometry):
         return None
-    return pooled, conv_pool.conv_relu_pool(geometry, lambda y: reader.run(y)[0])
+    return reader.outputs[0], conv_pool.conv_relu_pool(geometry, pool)
 
 
-def _pools_by_two(node: Node) -> bool:
-    if node.mark is None or node.mark.name != "max_pool":
-        return False
-    windows = [astuple(window) for window in node.mark.settings["windows"]]
-    return windows == [(2, 2, 0, 1, False)] * 2
+def _pool_by_two(node: Node) -> Callable[[jax.Array], jax.Array] | None:
+    """The maximum of each window of 2×2, if an operation is that."""
+    if node.mark is not None and node.mark.name == "max_pool":
+        windows = [astuple(window) for window in node.mark.settings["windows"]]
+        return node.mark.plain if windows == [(2, 2, 0, 1, False)] * 2 else None
+    if node.kind != "reduce_window_max":
+        return None
+    by_two, ones, given = (1, 2, 2, 1), (1,) * 4, node.parameters
+    sizes = tuple(given["window_dimensions"]), tuple(given["window_strides"])
+    steps = tuple(given["base_dilation"]), tuple(given["window_dilation"])
+    edges = {number for pair in given["padding"] for number in pair}
+    fits = sizes == (by_two, by_two) and steps == (ones, ones) and edges == {0}
+    return _maximum_by_two if fits else None
+
+
+def _maximum_by_two(x: jax.Array) -> jax.Array:
+    by_two = (1, 2, 2, 1)
+    return lax.reduce_window(x, -jnp.inf, lax.max, by_two, by_two, "VALID")
 
 
 def _linear(graph: Graph, node: Node) -> Node | None:
@@ -180,7 +198,12 @@ def _linear(graph: Graph, node: Node) -> Node | None:
         biases.append(layer.bias)
         made, end = layer.output, _before_relu(graph, layer)
         following = graph.only_reader(made) if layer.relu else None
-    if inputs is None or end is None or not linear.serves(inputs, kernels, biases):
+    if (
+        inputs is None
+        or end is None
+        or len(kernels) < 2
+        or not linear.serves(inputs, kernels, biases)
+    ):
         return None
     sizes = " → ".join(str(n) for n in (inputs.shape[1], *(len(bias) for bias in biases)))
 
@@ -214,12 +237,92 @@ def _chain(x: jax.Array, kernels: list[jax.Array], biases: list[jax.Array]) -> j
     return x
 
 
+def _attend(mark: Mark, inputs: tuple[Value, ...], masks: tuple[Value, ...]) -> Function | None:
+    settings = attention.Settings(**mark.settings)
+    if not attention.serves(inputs, masks, settings):
+        return None
+    return attention.attention(settings, mark.plain)
+
+
+def _marked(graph: Graph, node: Node) -> Node | None:
+    """A marked function by the kernel for it."""
+    mark = node.mark
+    assert mark is not None
+    if not all(map(_whole, node.inputs)):
+        return None
+    function = MARKED[mark.name](mark, *mark.given(node.inputs))
+    if function is None:
+        return None
+
+    def run(*arrays: jax.Array) -> list[jax.Array]:
+        return jax.tree.leaves(function(*mark.given(arrays)))
+
+    about = f"{mark.name.replace('_', ' ')} of {_size(node.inputs[0])}"
+    batch = node.inputs[0].shape[0]
+    examples = [0 if value.shape[:1] == (batch,) else None for value in node.inputs], [0]
+    return Node("kernel", node.inputs, node.outputs, run, about=about, examples=examples)
+
+
+def _batch_norm(graph: Graph, node: Node) -> Node | None:
+    """Batch normalization, and what is added to it and the ReLU that follow."""
+    mark, (y, *moments) = node.mark, node.outputs
+    assert mark is not None
+    if not all(map(_whole, node.inputs)):
+        return None
+    x, scale, bias = mark.given(node.inputs)
+    added: list[Value] = []
+    reader = graph.only_reader(y)
+    if reader is not None and reader.kind == "add":
+        other = reader.inputs[0 if reader.inputs[1] is y else 1]
+        same = isinstance(other, Value) and (other.shape, other.dtype) == (y.shape, y.dtype)
+        if isinstance(other, Value) and same and not graph.depends(other, node):
+            added, (y,) = [other], reader.outputs
+            reader = graph.only_reader(y)
+    relu = is_relu(reader)
+    if reader is not None and relu:
+        (y,) = reader.outputs
+    if not normalization.serves_batch_norm(x, scale, bias, *added):
+        return None
+
+    def plain(x: Any, scale: Any, bias: Any, *added: Any) -> tuple[jax.Array, ...]:
+        y, mean, var = mark.plain(x, scale, bias)
+        y = y + added[0] if added else y
+        return jax.nn.relu(y) if relu else y, mean, var
+
+    function = normalization.batch_norm(
+        mark.settings["eps"], plain, relu=relu, residual=bool(added)
+    )
+
+    def run(*arrays: jax.Array) -> list[jax.Array]:
+        given, last = arrays[: len(node.inputs)], arrays[len(node.inputs) :]
+        return list(function(*mark.given(given), *last))
+
+    about = f"batch normalization of {_size(x)}"
+    about += " plus another array" if added else ""
+    about += " and ReLU" if relu else ""
+    return Node("kernel", [*node.inputs, *added], [y, *moments], run, about=about)
+
+
+def _size(value: Operand) -> str:
+    return " × ".join(map(str, value.shape)) if isinstance(value, Value) else "a number"
+
+
 def _call(about: str, inputs: list[Any], made: Value, run: Callable[..., jax.Array]) -> Node:
-    return Node("kernel", inputs, [made], lambda *arrays: [run(*arrays)], about=about)
+    def one(x: jax.Array, *parameters: jax.Array) -> list[jax.Array]:
+        return [run(x, *vary_like(x, parameters))]
+
+    examples = [0, *[None] * (len(inputs) - 1)], [0]
+    return Node("kernel", inputs, [made], one, about=about, examples=examples)
 
 
+#: By the name of a marked function: the kernel of its arrays, or None.
+MARKED: dict[str, Callable[..., Function | None]] = {
+    "attend": _attend,
+}
 #: By the name of an operation, or of a marked function.
 PATTERNS: dict[str, Pattern] = {
     "conv_general_dilated": _convolution,
     "dot_general": _linear,
+    "batch_norm": _batch_norm,
+    **dict.fromkeys(MARKED, _marked),
 }

@@ -6,6 +6,7 @@
 // in the same order whichever thread does it, and however many there are.
 
 #include "calls.h"
+#include "transpose.h"
 
 struct Shape {
   long batch, height, width, channels;  // of x

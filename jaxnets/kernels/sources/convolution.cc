@@ -13,6 +13,7 @@
 #include <cmath>
 
 #include "calls.h"
+#include "transpose.h"
 
 // ---- A tile: sums of products that stay in registers --------------------------------------------
 

@@ -1,0 +1,113 @@
+"""A convolution of each channel with a kernel of its own, forward and backward."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnets.kernels import native
+from jaxnets.kernels.geometry import Geometry, Shaped
+from jaxnets.kernels.gradients import with_gradient
+
+# Each part of a batch keeps a sum of its own for each tap.
+_MOST_TAPS = 2**10
+
+
+def serves(x: Shaped, kernel: Shaped, geometry: Geometry) -> bool:
+    """Whether the kernels of ``depthwise`` can run this, and are faster than XLA's operations.
+
+    Args:
+        x: [N, L, C] or [N, H, W, C].
+        kernel: [..., 1, O], where O is a multiple of C.
+        geometry: where the convolution looks.
+    """
+    channels, outputs = x.shape[-1], kernel.shape[-1]
+    if x.ndim not in (3, 4) or geometry.groups != channels or min(*x.shape, *kernel.shape) < 1:
+        return False
+    dense = channels == 1 < outputs
+    fits = math.prod(kernel.shape[:-1]) <= _MOST_TAPS and min(_space(x, kernel, geometry)) > 0
+    return fits and not dense and native.ready("depthwise", x, kernel)
+
+
+def depthwise(
+    geometry: Geometry, plain: Callable[..., jax.Array], *, relu: bool = False
+) -> Callable[..., jax.Array]:
+    """A convolution in as many groups as channels, its bias and perhaps ReLU, by kernels.
+
+    Args:
+        geometry: where the convolution looks.
+        plain: the same function in XLA's operations.
+        relu: whether what is below zero becomes zero.
+
+    Returns:
+        A function of x [N, ..., C], the kernel [..., 1, O] and the bias [O] or None, which gives
+        [N, ..., O].
+    """
+    settings = _settings(geometry, relu)
+
+    def call(way: str, results: list[jax.ShapeDtypeStruct], *arguments: Any) -> list[jax.Array]:
+        given = [array for array in arguments if array is not None]
+        return native.call("depthwise", f"depthwise_{way}", results, *given, settings=settings)
+
+    def run(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
+        space = _space(x, kernel, geometry)
+        x, kernel = _image(_repeated(x, kernel)), _tall(kernel)
+        height, width = space if len(space) == 2 else (1, *space)
+        y = jax.ShapeDtypeStruct((len(x), height, width, x.shape[-1]), x.dtype)
+        return call("forward", [y], x, kernel, bias)[0].reshape(len(x), *space, x.shape[-1])
+
+    def keep(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> tuple[jax.Array, Any]:
+        y = run(x, kernel, bias)
+        return y, y if relu else None
+
+    def pull_back(inputs: Any, y: jax.Array | None, d: jax.Array) -> tuple[Any, ...]:
+        given, kernel, bias = inputs
+        x, tall = _image(_repeated(given, kernel)), _tall(kernel)
+        d, y = _image(d), None if y is None else _image(y)
+        like_x, like_kernel, like_bias = (
+            jax.ShapeDtypeStruct(shape, x.dtype) for shape in (x.shape, tall.shape, x.shape[-1:])
+        )
+        d_kernel, d_bias = call("backward_kernel", [like_kernel, like_bias], x, d, y)
+        # A call of its own, which XLA leaves out where nobody asks for the gradient by x.
+        (d_x,) = call("backward_input", [like_x], d, tall, y)
+        if x.shape[-1] > given.shape[-1]:
+            d_x = d_x.reshape(*given.shape, -1).sum(-1)
+        d_kernel = d_kernel.reshape(kernel.shape)
+        return d_x.reshape(given.shape), d_kernel, None if bias is None else d_bias
+
+    return with_gradient(run, keep, pull_back, plain)
+
+
+def _space(x: Shaped, kernel: Shaped, geometry: Geometry) -> tuple[int, ...]:
+    """The sizes of the outputs along the spatial axes."""
+    sizes = []
+    for axis, (low, high) in enumerate(geometry.padding):
+        inputs = (x.shape[axis + 1] - 1) * geometry.input_dilation[axis] + 1
+        reach = (kernel.shape[axis] - 1) * geometry.dilation[axis]
+        sizes.append((inputs + low + high - reach - 1) // geometry.stride[axis] + 1)
+    return tuple(sizes)
+
+
+def _settings(geometry: Geometry, relu: bool) -> np.ndarray:
+    """What the kernels are told: a sequence is an image of one row."""
+    lows = [low for low, _ in geometry.padding]
+    axes = zip(geometry.stride, lows, geometry.dilation, geometry.input_dilation, strict=True)
+    rows = [] if len(lows) == 2 else [(1, 0, 1, 1)]
+    return np.asarray([number for axis in (*rows, *axes) for number in axis] + [relu], np.int64)
+
+
+def _repeated(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """The channel of x that each output channel looks at."""
+    each = kernel.shape[-1] // x.shape[-1]
+    return x if each == 1 else jnp.repeat(x, each, axis=-1)
+
+
+def _image(x: jax.Array) -> jax.Array:
+    return x if x.ndim == 4 else x[:, None]
+
+
+def _tall(kernel: jax.Array) -> jax.Array:
+    return kernel if kernel.ndim == 4 else kernel[None]
