@@ -1,5 +1,6 @@
-"""A figure of bars, one panel a network and batch, to be read on a phone."""
+"""Figures of bars, to be read on a phone."""
 
+import math
 import statistics
 from pathlib import Path
 
@@ -36,10 +37,13 @@ def panel(axis, row: dict, key: str) -> None:
     times = {
         name: 1e6 * statistics.median(of["seconds"]) / row[key]
         for name, of in row["competitors"].items()
+        if "failed" not in of
     }
     colors = ["#d95f02" if name == "jaxnets" else "#8da0cb" for name in times]
     bars = axis.barh(list(times), list(times.values()), color=colors)
-    labels = [f"{time:,.0f} µs, {time / times['jaxnets']:.2g}×" for time in times.values()]
+    labels = [
+        f"{time:,.0f} µs, {time / times.get('jaxnets', math.nan):.2g}×" for time in times.values()
+    ]
     axis.bar_label(bars, labels, padding=3, fontsize=11)
     axis.set_xlim(0, 2.1 * max(times.values()))
     axis.set_title(f"{row['network']}, batch {row['batch']}", fontsize=12)
@@ -47,3 +51,47 @@ def panel(axis, row: dict, key: str) -> None:
     axis.tick_params(axis="y", labelsize=11)
     axis.spines[["top", "right", "bottom"]].set_visible(False)
     axis.invert_yaxis()
+
+
+def draw_ratios(rows: list[dict], path: Path) -> None:
+    """Draws PyTorch eager's time divided by jaxnets', in float32, a group of bars a network.
+
+    Args:
+        rows: as `own_networks.py` writes them.
+        path: of the PNG.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    networks = list(dict.fromkeys(row["network"] for row in rows))
+    size = 11, 0.5 * len(networks) + 1.8
+    figure, axes = pyplot.subplots(1, 2, figsize=size, sharey=True)
+    for axis, what, batches in zip(
+        axes, ("train", "inference"), ((64, 256), (1, 256)), strict=True
+    ):
+        own = [row for row in rows if (row["what"], row["dtype"]) == (what, "float32")]
+        for shift, batch, color in zip((-0.2, 0.2), batches, ("#8da0cb", "#d95f02"), strict=True):
+            found = {row["network"]: eager_ratio(row) for row in own if row["batch"] == batch}
+            values = [found.get(network, 0.0) for network in networks]
+            places = [number + shift for number in range(len(networks))]
+            bars = axis.barh(places, values, 0.4, color=color, label=f"batch {batch}")
+            axis.bar_label(bars, [f"{value:.2f}" if value else "" for value in values], padding=3)
+        axis.axvline(1, color="black", zorder=0)
+        axis.set_title({"train": "A training step", "inference": "An answer"}[what], fontsize=13)
+        axis.set_xlim(0, 1.15 * max(1.0, axis.get_xlim()[1]))
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.03), ncol=2)
+    axes[0].set_yticks(range(len(networks)), networks, fontsize=12)
+    axes[0].set_ylim(len(networks) - 0.5, -0.5)
+    figure.suptitle("PyTorch's time ÷ jaxnets': above 1, jaxnets is faster", fontsize=14)
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+def eager_ratio(row: dict) -> float:
+    """PyTorch eager's median divided by jaxnets'; 0 where one of them failed or was left out."""
+    of = [row["competitors"].get(name, {}).get("seconds") for name in ("torch eager", "jaxnets")]
+    return statistics.median(of[0]) / statistics.median(of[1]) if all(of) else 0.0

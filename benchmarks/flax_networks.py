@@ -1,7 +1,10 @@
-"""The documented networks of Flax's own layers."""
+"""The documented networks of Flax's own layers, and the losses of all."""
 
 from typing import Any
 
+import jax
+import optax
+import ordinary_flax
 from flax import nnx
 from networks import Network
 
@@ -46,4 +49,15 @@ def build(network: Network) -> Any:
         return MLP(rngs)
     if network.kind == "lenet":
         return LeNet(network.shape[2], network.shape[0], rngs)
-    return Recurrent({"lstm": nnx.OptimizedLSTMCell, "gru": nnx.GRUCell}[network.kind], rngs)
+    if network.kind in ("lstm", "gru"):
+        return Recurrent({"lstm": nnx.OptimizedLSTMCell, "gru": nnx.GRUCell}[network.kind], rngs)
+    return getattr(ordinary_flax, network.kind)(*network.sizes, rngs=rngs)
+
+
+def loss(network: Network, outputs: jax.Array, labels: jax.Array) -> jax.Array:
+    losses = {
+        "cross_entropy": optax.softmax_cross_entropy_with_integer_labels,
+        "mse_loss": optax.squared_error,
+        "binary_cross_entropy_with_logits": optax.sigmoid_binary_cross_entropy,
+    }
+    return losses[network.loss](outputs, labels).mean()

@@ -1,7 +1,8 @@
 """The time of an answer: a trained network on one example, and on many at once.
 
-    python benchmarks/inference.py                           # all networks, batches of 1 and 1024
+    python benchmarks/inference.py                           # the documented networks, 1 and 1024
     python benchmarks/inference.py --network mlp --batch 1 --rounds 5
+    python benchmarks/inference.py --network resnet-20       # any of networks.py
 
 Inputs are a NumPy array, the same for all, and outputs are NumPy arrays again, so that each call
 has ended when it is timed. Each competitor is a process of its own with all cores, and they take
@@ -12,7 +13,8 @@ turns (`turns.py`):
 - jaxnets, sync: the same as the first, where the program has told JAX to compute on CPUs in the
   calling thread (`jax_cpu_enable_async_dispatch`), which jaxnets leaves to the program.
 - torch eager: `model.eval()` under `torch.inference_mode()`; images lie as PyTorch has them, NCHW.
-- torch.compile: the same, compiled; on a GPU with `mode="reduce-overhead"`.
+- torch channels_last, of images: the same in that memory format, from images NHWC.
+- torch.compile: as torch eager, compiled; on a GPU with `mode="reduce-overhead"`.
 - plain Flax: NNX under `nnx.jit`.
 - floor: of batches, the network's multiplications at the rate of a large matrix product.
 
@@ -23,10 +25,7 @@ it.
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 
-import chart
-import machine
 import numpy as np
 import products
 import turns
@@ -34,56 +33,45 @@ from networks import NETWORKS, Network, build, examples
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--network", choices=NETWORKS, action="append")
-    parser.add_argument("--batch", type=int, action="append")
-    parser.add_argument("--rounds", type=int, default=11)
-    parser.add_argument("--seconds", type=float, default=0.3, help="about how long a round takes")
-    parser.add_argument("--without", action="append", default=[], help="leave a competitor out")
-    parser.add_argument("--out", type=Path, default=machine.RESULTS / "inference.json")
-    parser.add_argument("--competitor", help=argparse.SUPPRESS)
-    parser.add_argument("--calls", type=int, help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = turns.parser(__doc__, rounds=11, seconds=0.3, out="inference").parse_args()
     if options.competitor:
         answer(options)
     else:
-        compete(options)
+        turns.compete(options, measured, (1, 1024), "calls", "Time of an answer")
 
 
-def compete(options: argparse.Namespace) -> None:
-    """Times all cases, and tells and writes what came of it."""
-    rows = []
-    print(turns.HEAD.format("call"))
-    for network in options.network or NETWORKS:
-        for batch in options.batch or (1, 1024):
-            # A few multiplications are no large product.
-            without = {*options.without, "floor"} if batch == 1 else options.without
-            names = [name for name in [*COMPETITORS, "floor"] if name not in without]
-            work = NETWORKS[network].multiplications * 2 * batch / 30e9
-            calls = max(4, int(options.seconds / (work + 150e-6)))
-            arguments = ["--network", network, "--batch", str(batch), "--calls", str(calls)]
-            found = turns.take_turns(names, arguments, options.rounds)
-            rows.append({"network": network, "batch": batch, "calls": calls, "competitors": found})
-            turns.report(rows[-1], "calls")
-    machine.write(options.out, rows)
-    chart.draw(rows, "calls", "Time of an answer", options.out.with_suffix(".png"))
+def measured(name: str, batch: int, options: argparse.Namespace) -> dict:
+    """Times all competitors with a network; returns a row of the results."""
+    network = NETWORKS[name]
+    without = set(options.without)
+    if batch == 1:
+        without.add("floor")  # a few multiplications are no large product
+    if network.axes != 2:
+        without.add("torch channels_last")
+    names = [name for name in [*COMPETITORS, "floor"] if name not in without]
+    work = network.multiplications * 2 * batch / 30e9
+    calls = max(4, int(options.seconds / (work + 150e-6)))
+    arguments = ["--network", name, "--batch", str(batch), "--times", str(calls)]
+    found = turns.take_turns(__file__, names, arguments, options.rounds)
+    return {"network": name, "batch": batch, "calls": calls, "competitors": found}
 
 
 def answer(options: argparse.Namespace) -> None:
     """In a competitor: answers the same inputs so many times a turn."""
     network = NETWORKS[options.network[0]]
     if options.competitor == "floor":
-        multiplications = options.calls * options.batch[0] * network.multiplications
+        multiplications = options.times * options.batch[0] * network.multiplications
         products.serve(multiplications, size=512)  # small enough for whole ones to be near
         return
-    inputs, _ = examples(network, options.batch[0])
-    call = COMPETITORS[options.competitor](network, inputs)
+    with turns.failures_told():
+        inputs, _ = examples(network, options.batch[0])
+        call = COMPETITORS[options.competitor](network, inputs)
 
-    def run() -> None:
-        for _ in range(options.calls):
-            call()
+        def run() -> None:
+            for _ in range(options.times):
+                call()
 
-    turns.serve(run)
+        turns.serve(run)
 
 
 Call = Callable[[], np.ndarray]
@@ -109,15 +97,19 @@ def jaxnets_sync(network: Network, inputs: np.ndarray) -> Call:
     return jaxnets_call(network, inputs)
 
 
-def torch_eager(network: Network, inputs: np.ndarray, mode: str | None = None) -> Call:
+def torch_call(
+    network: Network, inputs: np.ndarray, mode: str | None = None, channels_last: bool = False
+) -> Call:
+    """Answers of PyTorch: eager, or compiled in a mode."""
     import torch
     import torch_networks
 
     model = torch_networks.build(network).eval()
+    if channels_last:
+        model = model.to(memory_format=torch.channels_last)
     if mode:
         model = torch.compile(model, mode=mode)
-    if inputs.ndim == 4:
-        inputs = np.ascontiguousarray(inputs.transpose(0, 3, 1, 2))
+    inputs = torch_networks.laid_out(network, inputs, channels_last)
 
     def call() -> np.ndarray:
         with torch.inference_mode():
@@ -126,11 +118,19 @@ def torch_eager(network: Network, inputs: np.ndarray, mode: str | None = None) -
     return call
 
 
+def torch_eager(network: Network, inputs: np.ndarray) -> Call:
+    return torch_call(network, inputs)
+
+
+def torch_channels_last(network: Network, inputs: np.ndarray) -> Call:
+    return torch_call(network, inputs, channels_last=True)
+
+
 def torch_compile(network: Network, inputs: np.ndarray) -> Call:
     import torch
 
     mode = "reduce-overhead" if torch.cuda.is_available() else "default"
-    return torch_eager(network, inputs, mode)
+    return torch_call(network, inputs, mode)
 
 
 def plain_flax(network: Network, inputs: np.ndarray) -> Call:
@@ -138,6 +138,7 @@ def plain_flax(network: Network, inputs: np.ndarray) -> Call:
     from flax import nnx
 
     model = flax_networks.build(network)
+    model.eval()
     answer = nnx.jit(lambda model, x: model(x))
     return lambda: np.asarray(answer(model, inputs))
 
@@ -147,6 +148,7 @@ COMPETITORS = {
     "jaxnets, on device": jaxnets_on_device,
     "jaxnets, sync": jaxnets_sync,
     "torch eager": torch_eager,
+    "torch channels_last": torch_channels_last,
     "torch.compile": torch_compile,
     "plain Flax": plain_flax,
 }  # and floor, of which nothing is called

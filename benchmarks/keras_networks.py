@@ -1,4 +1,4 @@
-"""The documented networks in Keras 3 on JAX."""
+"""The documented networks in Keras 3 on JAX, and the losses of all."""
 
 import os
 from typing import Any
@@ -6,12 +6,24 @@ from typing import Any
 os.environ["KERAS_BACKEND"] = "jax"
 
 import keras
+import ordinary_keras
 from networks import Network
 
 
 def build(network: Network) -> Any:
-    body = {"mlp": mlp, "lenet": lenet}.get(network.kind, recurrent)(network)
+    kinds = {"mlp": mlp, "lenet": lenet, "lstm": recurrent, "gru": recurrent}
+    if network.kind not in kinds:
+        return getattr(ordinary_keras, network.kind)(*network.sizes)
+    body = kinds[network.kind](network)
     return keras.Sequential([keras.Input(network.shape), *body, keras.layers.Dense(10)])
+
+
+def loss(network: Network) -> Any:
+    if network.loss == "cross_entropy":
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    if network.loss == "mse_loss":
+        return keras.losses.MeanSquaredError()
+    return keras.losses.BinaryCrossentropy(from_logits=True)
 
 
 def mlp(network: Network) -> list:

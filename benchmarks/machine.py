@@ -46,6 +46,12 @@ def processor() -> str:
     return names[0] if names else platform.processor()
 
 
+def has_bfloat16() -> bool:
+    """Whether this processor computes with bfloat16 (AVX512_BF16)."""
+    cpuinfo = Path("/proc/cpuinfo")
+    return cpuinfo.exists() and "avx512_bf16" in cpuinfo.read_text()
+
+
 def peak_memory() -> dict:
     """The most megabytes that this process ever had, in memory and on its GPU."""
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,8 +1,11 @@
-"""The documented networks in PyTorch, as its tutorials write them."""
+"""The documented networks in PyTorch, as its tutorials write them; and all networks' data there."""
+
+from collections.abc import Callable
 
 import numpy as np
+import ordinary_torch
 import torch
-from networks import Network
+from networks import Network, examples
 from torch import nn
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -50,15 +53,34 @@ def build(network: Network) -> nn.Module:
         return MLP().to(DEVICE)
     if network.kind == "lenet":
         return LeNet(network.shape[2], network.shape[0]).to(DEVICE)
-    return Recurrent({"lstm": nn.LSTM, "gru": nn.GRU}[network.kind]).to(DEVICE)
+    if network.kind in ("lstm", "gru"):
+        return Recurrent({"lstm": nn.LSTM, "gru": nn.GRU}[network.kind]).to(DEVICE)
+    return getattr(ordinary_torch, network.kind)(*network.sizes).to(DEVICE)
 
 
-def tensor(array: np.ndarray) -> torch.Tensor:
-    """Examples as PyTorch has them: images NCHW, labels of 64 bits."""
-    if array.ndim == 4:
-        array = np.ascontiguousarray(array.transpose(0, 3, 1, 2))
-    made = torch.from_numpy(array)
-    return (made.long() if array.ndim == 1 else made).to(DEVICE)
+def loss(network: Network) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    function = getattr(nn.functional, network.loss)
+    if not network.labels or network.loss != "cross_entropy":
+        return function
+    return lambda outputs, labels: function(outputs.flatten(0, 1), labels.flatten())
+
+
+def laid_out(network: Network, array: np.ndarray, channels_last: bool = False) -> np.ndarray:
+    """Examples as PyTorch has them: channels before the image's axes, integers of 64 bits.
+
+    With ``channels_last`` the channels still lie together in memory.
+    """
+    if array.dtype == np.int32:
+        return array.astype(np.int64)
+    if network.axes and array.ndim == 2 + network.axes:
+        array = np.moveaxis(array, -1, 1)
+    return array if channels_last else np.ascontiguousarray(array)
+
+
+def tensors(network: Network, count: int, channels_last: bool = False) -> list[torch.Tensor]:
+    """Random inputs and labels."""
+    arrays = (laid_out(network, array, channels_last) for array in examples(network, count))
+    return [torch.from_numpy(array).to(DEVICE) for array in arrays]
 
 
 def wait() -> None:

@@ -1,16 +1,19 @@
 """The time of a training step: jaxnets against PyTorch, plain Flax and Keras.
 
-    python benchmarks/train_step.py                          # all networks, batches of 64 and 1024
+    python benchmarks/train_step.py                          # the documented networks, 64 and 1024
     python benchmarks/train_step.py --network mlp --batch 64 --rounds 5
+    python benchmarks/train_step.py --network resnet-20 --without Keras  # any of networks.py
 
-Forward, backward and the update of SGD with momentum, float32, on random data that lie in memory
-and are shuffled for each round, which is an epoch. Each competitor is a process of its own with all
-cores, and they take turns (`turns.py`):
+Forward, backward and the update of SGD with momentum on random data that lie in memory and are
+shuffled for each round, which is an epoch. Each competitor is a process of its own with all cores,
+and they take turns (`turns.py`). With `--dtype bfloat16` jaxnets computes in it by
+`fit(compute_dtype=…)` and PyTorch under `torch.autocast`:
 
 - jaxnets: `fit`, with all that it does in an epoch, its evaluation of one example included.
 - jaxnets, devices, on a CPU alone: the same over a virtual device for each core, `fit(devices=…)`.
 - torch eager: as a tutorial writes it, but for its data loader.
-- torch.compile: the same, the whole step compiled; on a GPU with `mode="reduce-overhead"`.
+- torch channels_last, of images: the same, with weights and images in that memory format.
+- torch.compile: as torch eager, the whole step compiled; on a GPU with `mode="reduce-overhead"`.
 - CUDA graph, on a GPU alone: the whole step captured once and replayed.
 - plain Flax: NNX with a jitted step, as Flax's MNIST example has it.
 - Keras, where it is installed: `fit` on the JAX backend, which compiles the step by itself. It is
@@ -28,9 +31,8 @@ import os
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
+from typing import NamedTuple
 
-import chart
 import machine
 import numpy as np
 import products
@@ -38,62 +40,69 @@ import turns
 from networks import NETWORKS, Network, build, examples
 
 LR, MOMENTUM = 0.01, 0.9
-Run = Callable[[], None]
+DTYPES = ("float32", "bfloat16")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--network", choices=NETWORKS, action="append")
-    parser.add_argument("--batch", type=int, action="append")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=0.5, help="about how long a round takes")
-    parser.add_argument("--without", action="append", default=[], help="leave a competitor out")
-    parser.add_argument("--out", type=Path, default=machine.RESULTS / "train_step.json")
-    parser.add_argument("--competitor", help=argparse.SUPPRESS)
-    parser.add_argument("--steps", type=int, help=argparse.SUPPRESS)
+    parser = turns.parser(__doc__, rounds=7, seconds=0.5, out="train_step")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32")
     options = parser.parse_args()
     if options.competitor:
-        case = NETWORKS[options.network[0]], options.batch[0], options.steps
-        COMPETITORS[options.competitor](*case)
+        take_steps(options)
     else:
-        compete(options)
+        turns.compete(options, measured, (64, 1024), "steps", "Time of a training step")
 
 
-def compete(options: argparse.Namespace) -> None:
-    """Times all cases, and tells and writes what came of it."""
-    rows = []
-    print(
-        "network    batch  competitor         µs a step           quartiles   ratio  compile   MB"
-    )
-    for network in options.network or NETWORKS:
-        for batch in options.batch or (64, 1024):
-            work = NETWORKS[network].multiplications * 6 * batch
-            steps = max(4, int(options.seconds / (work / 30e9)))
-            arguments = ["--network", network, "--batch", str(batch), "--steps", str(steps)]
-            found = turns.take_turns(names(options.without), arguments, options.rounds)
-            rows.append({"network": network, "batch": batch, "steps": steps, "competitors": found})
-            turns.report(rows[-1], "steps")
-    machine.write(options.out, rows)
-    chart.draw(rows, "steps", "Time of a training step", options.out.with_suffix(".png"))
+def measured(name: str, batch: int, options: argparse.Namespace) -> dict:
+    """Times all competitors with a network; returns a row of the results."""
+    network = NETWORKS[name]
+    steps = max(4, int(options.seconds / (network.multiplications * 6 * batch / 30e9)))
+    case = ["--network", name, "--batch", str(batch), "--dtype", options.dtype]
+    arguments = [*case, "--times", str(steps)]
+    found = turns.take_turns(__file__, names(network, options), arguments, options.rounds)
+    row = {"network": name, "batch": batch, "dtype": options.dtype, "steps": steps}
+    return {**row, "competitors": found}
 
 
-def names(without: list[str]) -> list[str]:
-    """The competitors that this machine can run."""
+def names(network: Network, options: argparse.Namespace) -> list[str]:
+    """The competitors that this machine can run with this network."""
     import torch
 
+    gpu = torch.cuda.is_available()
     missing = [] if find_spec("keras") else ["Keras"]
-    missing += ["jaxnets, devices"] if torch.cuda.is_available() else ["CUDA graph"]
-    return [name for name in COMPETITORS if name not in {*without, *missing}]
+    missing += ["jaxnets, devices"] if gpu else ["CUDA graph"]
+    missing += [] if network.axes == 2 else ["torch channels_last"]
+    if options.dtype == "bfloat16":
+        missing += ["plain Flax", "Keras", "floor"]
+        if not gpu and not machine.has_bfloat16():
+            raise SystemExit("this processor has no instructions for bfloat16 (AVX512_BF16)")
+    return [name for name in COMPETITORS if name not in {*options.without, *missing}]
 
 
-def jaxnets_steps(network: Network, batch: int, steps: int, devices: int | None = None) -> None:
+class Case(NamedTuple):
+    """What a competitor is to take: so many steps a turn, of so many examples each."""
+
+    network: Network
+    batch: int
+    steps: int
+    dtype: str
+
+
+def take_steps(options: argparse.Namespace) -> None:
+    """In a competitor: takes its turns."""
+    network = NETWORKS[options.network[0]]
+    case = Case(network, options.batch[0], options.times, options.dtype)
+    with turns.failures_told():
+        COMPETITORS[options.competitor](case)
+
+
+def jaxnets_steps(case: Case, devices: int | None = None) -> None:
     """Epochs of ``fit``, which waits for its turn after each."""
     from jaxnets import fit, losses, optimizers
     from jaxnets.data import Dataset, Split
     from jaxnets.training import StopTraining
 
-    inputs, labels = examples(network, steps * batch)
-    split = Split(inputs, labels)
+    split = Split(*examples(case.network, case.steps * case.batch))
     began = [0.0]
 
     def next_turn(record: object) -> None:
@@ -102,83 +111,97 @@ def jaxnets_steps(network: Network, batch: int, steps: int, devices: int | None 
             raise StopTraining("the last turn")
         began[0] = time.perf_counter()
 
-    model = build(network)
+    model = build(case.network)
     turns.tell("ready")
     turns.wait()
     began[0] = time.perf_counter()
     fit(
         model,
         Dataset("random", split, split.take(1)),
-        loss=losses.cross_entropy,
+        loss=getattr(losses, case.network.loss),
         optimizer=optimizers.sgd(LR, momentum=MOMENTUM),
         epochs=10**6,
-        batch_size=batch,
+        batch_size=case.batch,
         devices=devices,
+        compute_dtype=None if case.dtype == "float32" else case.dtype,
         callbacks=[next_turn],
         progress="none",
     )
     turns.tell({**machine.peak_memory(), "device": machine.device()})
 
 
-def jaxnets_devices(network: Network, batch: int, steps: int) -> None:
+def jaxnets_devices(case: Case) -> None:
     """The same, over a virtual device for each core."""
     import jax
 
     cores = len(os.sched_getaffinity(0))
     jax.config.update("jax_num_cpu_devices", cores)
-    jaxnets_steps(network, batch, steps, devices=cores)
+    jaxnets_steps(case, devices=cores)
 
 
-def torch_step(network: Network) -> tuple[Callable, Callable]:
+def torch_step(case: Case, channels_last: bool = False) -> tuple[Callable, Callable]:
     """A step as a PyTorch tutorial writes it; and what sets gradients to None, if that is apart."""
     import torch
     import torch_networks
 
-    model = torch_networks.build(network)
+    model = torch_networks.build(case.network)
+    if channels_last:
+        model = model.to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), lr=LR, momentum=MOMENTUM)
-    criterion = torch.nn.CrossEntropyLoss()
+    criterion = torch_networks.loss(case.network)
+    lower = case.dtype == "bfloat16"
+
+    def forward(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        if not lower:
+            return criterion(model(x), y)
+        with torch.autocast(torch_networks.DEVICE, torch.bfloat16):
+            return criterion(model(x), y)
 
     def step(x: torch.Tensor, y: torch.Tensor) -> None:
         optimizer.zero_grad()
-        criterion(model(x), y).backward()
+        forward(x, y).backward()
         optimizer.step()
 
     return step, optimizer.zero_grad
 
 
-def torch_serve(network: Network, batch: int, steps: int, step: Callable) -> None:
+def torch_serve(case: Case, step: Callable, channels_last: bool = False) -> None:
     """Epochs of a step over shuffled tensors."""
     import torch
     import torch_networks
 
-    x, y = map(torch_networks.tensor, examples(network, steps * batch))
+    x, y = torch_networks.tensors(case.network, case.steps * case.batch, channels_last)
 
     def epoch() -> None:
-        for rows in torch.randperm(len(x), device=x.device).split(batch):
+        for rows in torch.randperm(len(x), device=x.device).split(case.batch):
             step(x[rows], y[rows])
         torch_networks.wait()
 
     turns.serve(epoch)
 
 
-def torch_eager(network: Network, batch: int, steps: int) -> None:
-    torch_serve(network, batch, steps, torch_step(network)[0])
+def torch_eager(case: Case) -> None:
+    torch_serve(case, torch_step(case)[0])
 
 
-def torch_compile(network: Network, batch: int, steps: int) -> None:
+def torch_channels_last(case: Case) -> None:
+    torch_serve(case, torch_step(case, channels_last=True)[0], channels_last=True)
+
+
+def torch_compile(case: Case) -> None:
     import torch
 
     mode = "reduce-overhead" if torch.cuda.is_available() else "default"
-    torch_serve(network, batch, steps, torch.compile(torch_step(network)[0], mode=mode))
+    torch_serve(case, torch.compile(torch_step(case)[0], mode=mode))
 
 
-def cuda_graph(network: Network, batch: int, steps: int) -> None:
+def cuda_graph(case: Case) -> None:
     """The step recorded on tensors that stay, into which each batch is copied."""
     import torch
     import torch_networks
 
-    step, no_gradients = torch_step(network)
-    x, y = map(torch_networks.tensor, examples(network, batch))
+    step, no_gradients = torch_step(case)
+    x, y = torch_networks.tensors(case.network, case.batch)
     aside = torch.cuda.Stream()
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):
@@ -195,10 +218,10 @@ def cuda_graph(network: Network, batch: int, steps: int) -> None:
         y.copy_(labels)
         graph.replay()
 
-    torch_serve(network, batch, steps, replay)
+    torch_serve(case, replay)
 
 
-def plain_flax(network: Network, batch: int, steps: int) -> None:
+def plain_flax(case: Case) -> None:
     """Epochs as Flax's MNIST example writes them."""
     import flax_networks
     import jax
@@ -206,21 +229,21 @@ def plain_flax(network: Network, batch: int, steps: int) -> None:
     import optax
     from flax import nnx
 
-    model = flax_networks.build(network)
+    model = flax_networks.build(case.network)
     optimizer = nnx.Optimizer(model, optax.sgd(LR, MOMENTUM), wrt=nnx.Param)
-    x, y = map(jnp.asarray, examples(network, steps * batch))
+    x, y = map(jnp.asarray, examples(case.network, case.steps * case.batch))
 
     @nnx.jit
     def step(model: nnx.Module, optimizer: nnx.Optimizer, x: jax.Array, y: jax.Array) -> jax.Array:
         def objective(model: nnx.Module) -> jax.Array:
-            return optax.softmax_cross_entropy_with_integer_labels(model(x), y).mean()
+            return flax_networks.loss(case.network, model(x), y)
 
         loss, gradients = nnx.value_and_grad(objective)(model)
         optimizer.update(model, gradients)
         return loss
 
     def epoch() -> None:
-        order = np.random.default_rng().permutation(len(x)).reshape(-1, batch)
+        order = np.random.default_rng().permutation(len(x)).reshape(-1, case.batch)
         for rows in order:
             loss = step(model, optimizer, x[rows], y[rows])
         loss.block_until_ready()
@@ -228,28 +251,27 @@ def plain_flax(network: Network, batch: int, steps: int) -> None:
     turns.serve(epoch)
 
 
-def keras_fit(network: Network, batch: int, steps: int) -> None:
+def keras_fit(case: Case) -> None:
     """Epochs of Keras' own loop."""
     import keras_networks
     from keras_networks import keras
 
-    model = keras_networks.build(network)
-    model.compile(
-        keras.optimizers.SGD(LR, momentum=MOMENTUM),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-    )
-    x, y = examples(network, steps * batch)
-    turns.serve(lambda: model.fit(x, y, batch_size=batch, epochs=1, verbose=0))
+    model = keras_networks.build(case.network)
+    optimizer = keras.optimizers.SGD(LR, momentum=MOMENTUM)
+    model.compile(optimizer, keras_networks.loss(case.network))
+    x, y = examples(case.network, case.steps * case.batch)
+    turns.serve(lambda: model.fit(x, y, batch_size=case.batch, epochs=1, verbose=0))
 
 
-def floor(network: Network, batch: int, steps: int) -> None:
-    products.serve(3 * steps * batch * network.multiplications)
+def floor(case: Case) -> None:
+    products.serve(3 * case.steps * case.batch * case.network.multiplications)
 
 
 COMPETITORS = {
     "jaxnets": jaxnets_steps,
     "jaxnets, devices": jaxnets_devices,
     "torch eager": torch_eager,
+    "torch channels_last": torch_channels_last,
     "torch.compile": torch_compile,
     "CUDA graph": cuda_graph,
     "plain Flax": plain_flax,

@@ -8,32 +8,90 @@ competitor has two turns, of which the second counts: a processor that has reste
 and caches hold what is another's.
 """
 
+import argparse
+import contextlib
 import json
+import math
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import chart
 import machine
+import numpy as np
+from networks import DOCUMENTED, NETWORKS
 
 # Threads that spin a little after their work have gone to sleep by then.
 PAUSE = 0.1
-HEAD = "network    batch  competitor            µs a {}           quartiles   ratio  compile    MB"
+HEAD = (
+    "network        batch  competitor            µs a {}           quartiles   ratio  compile    MB"
+)
+
+
+def parser(about: str, rounds: int, seconds: float, out: str) -> argparse.ArgumentParser:
+    """The options of a script that times competitors.
+
+    Args:
+        about: the script's docstring.
+        rounds: how many rounds there are by default.
+        seconds: about how long each takes.
+        out: the name of the file of results, without its ending.
+    """
+    made = argparse.ArgumentParser(description=about.splitlines()[0])
+    listed = f"one of {', '.join(NETWORKS)}; may be repeated"
+    made.add_argument("--network", choices=NETWORKS, action="append", metavar="NAME", help=listed)
+    made.add_argument("--batch", type=int, action="append")
+    made.add_argument("--rounds", type=int, default=rounds)
+    made.add_argument("--seconds", type=float, default=seconds, help="about how long a round takes")
+    made.add_argument("--without", action="append", default=[], help="leave a competitor out")
+    made.add_argument("--out", type=Path, default=machine.RESULTS / f"{out}.json")
+    made.add_argument("--competitor", help=argparse.SUPPRESS)
+    made.add_argument("--times", type=int, help=argparse.SUPPRESS)  # steps or calls in a round
+    return made
+
+
+def compete(
+    options: argparse.Namespace, measured: Callable, batches: tuple[int, ...], key: str, title: str
+) -> None:
+    """Times all cases, and tells and writes what came of it.
+
+    Args:
+        options: as ``parser`` reads them.
+        measured: a function of a network's name, a batch and the options that returns a row.
+        batches: by default.
+        key: the row's number by which seconds are divided: steps, or calls.
+        title: of the chart.
+    """
+    rows = []
+    print(HEAD.format(key.removesuffix("s")))
+    for network in options.network or DOCUMENTED:
+        for batch in options.batch or batches:
+            rows.append(measured(network, batch, options))
+            report(rows[-1], key)
+    machine.write(options.out, rows)
+    chart.draw(rows, key, title, options.out.with_suffix(".png"))
 
 
 class Competitor:
-    """A process that runs the calling script again, as the competitor of this name.
+    """A process that runs a script as the competitor of this name.
 
     Args:
-        name: which; the script is called with ``--competitor NAME`` and the arguments.
+        script: its path; it is called with ``--competitor NAME`` and the arguments.
+        name: which.
         arguments: that tell it what to time.
+
+    Attributes:
+        failure: why it ended before its time; None if it did not.
     """
 
-    def __init__(self, name: str, arguments: list[str]) -> None:
-        self.name = name
-        command = [sys.executable, sys.argv[0], "--competitor", name, *arguments]
+    def __init__(self, script: str, name: str, arguments: list[str]) -> None:
+        self.name, self.failure = name, None
+        command = [sys.executable, script, "--competitor", name, *arguments]
         # On a GPU the processes share its memory.
         environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
         self.process = subprocess.Popen(
@@ -42,7 +100,9 @@ class Competitor:
         self.read()
 
     def turn(self) -> float:
-        """Seconds that a turn took."""
+        """Seconds that a turn took; NaN of one that failed."""
+        if self.failure:
+            return math.nan
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
         return self.read()
@@ -50,21 +110,29 @@ class Competitor:
     def end(self) -> dict:
         """Ends the process; returns the most memory that it had, and its device."""
         self.process.stdin.close()
-        last = self.read()
-        if self.process.wait():
-            raise SystemExit(f"{self.name} failed as it ended")
-        return last
+        last = {} if self.failure else self.read()
+        if self.process.wait() and not self.failure:
+            self.failure = "failed as it ended"
+        return {"failed": self.failure} if self.failure else last
 
     def read(self):
         for line in self.process.stdout:
             if line.startswith("turn:"):
                 return json.loads(line.removeprefix("turn:"))
-        raise SystemExit(f"{self.name} ended before its time")
+            if line.startswith("failed:"):
+                self.failure = line.removeprefix("failed:").strip()
+                return math.nan
+        self.failure = f"ended with exit status {self.process.wait()}"
+        return math.nan
 
 
-def take_turns(names: list[str], arguments: list[str], rounds: int) -> dict[str, dict]:
-    """Times competitors; returns of each the seconds of its rounds, and what else is known."""
-    competitors = [Competitor(name, arguments) for name in names]
+def take_turns(script: str, names: list[str], arguments: list[str], rounds: int) -> dict[str, dict]:
+    """Times competitors, which are names of the script's.
+
+    Returns:
+        Of each the seconds of its rounds and what else is known; or why it failed.
+    """
+    competitors = [Competitor(script, name, arguments) for name in names]
     first = {one.name: one.turn() for one in competitors}
     times: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds):
@@ -72,14 +140,13 @@ def take_turns(names: list[str], arguments: list[str], rounds: int) -> dict[str,
             time.sleep(PAUSE)
             one.turn()
             times[one.name].append(one.turn())
-    return {
-        one.name: {
-            "seconds": times[one.name],
-            "compile_seconds": max(0.0, first[one.name] - statistics.median(times[one.name])),
-            **one.end(),
-        }
-        for one in competitors
-    }
+    found = {}
+    for one in competitors:
+        last = one.end()
+        compiling = max(0.0, first[one.name] - statistics.median(times[one.name]))
+        known = {"seconds": times[one.name], "compile_seconds": compiling, **last}
+        found[one.name] = last if one.failure else known
+    return found
 
 
 def report(row: dict, key: str) -> None:
@@ -89,13 +156,15 @@ def report(row: dict, key: str) -> None:
         row: as ``take_turns`` gives it, with the network and the batch.
         key: the row's number by which seconds are divided: steps, or calls.
     """
-    ours = statistics.median(row["competitors"]["jaxnets"]["seconds"])
+    ours = statistics.median(row["competitors"].get("jaxnets", {}).get("seconds", [math.nan]))
     for name, found in row["competitors"].items():
-        middle = statistics.median(found["seconds"])
-        low, _, high = statistics.quantiles(found["seconds"], method="inclusive")
+        if "failed" in found:
+            print(f"{row['network']:<14}{row['batch']:>6}  {name:<20}{found['failed']}", flush=True)
+            continue
+        low, middle, high = np.quantile(found["seconds"], (0.25, 0.5, 0.75))
         quartiles = f"{1e6 * low / row[key]:,.0f} to {1e6 * high / row[key]:,.0f}"
         print(
-            f"{row['network']:<10}{row['batch']:>6}  {name:<20}{1e6 * middle / row[key]:>12,.0f}"
+            f"{row['network']:<14}{row['batch']:>6}  {name:<20}{1e6 * middle / row[key]:>12,.0f}"
             f"{quartiles:>20}{middle / ours:>8.2f}{found['compile_seconds']:>7.1f} s"
             f"{found['memory']:>6,.0f}",
             flush=True,
@@ -110,6 +179,17 @@ def wait() -> bool:
 def tell(what: object) -> None:
     """In a competitor: answers."""
     print(f"turn:{json.dumps(what)}", flush=True)
+
+
+@contextlib.contextmanager
+def failures_told() -> Iterator[None]:
+    """In a competitor: tells what it fails with, rather than raise it."""
+    try:
+        yield
+    except Exception as error:
+        traceback.print_exc()
+        reason = str(error).strip().partition("\n")[0][:200]
+        print(f"failed:{type(error).__name__}: {reason}", flush=True)
 
 
 def serve(run: Callable[[], None]) -> None:

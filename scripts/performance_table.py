@@ -7,6 +7,7 @@ A table stands between its marks; one whose file is missing says so.
 
 import argparse
 import json
+import math
 import re
 import statistics
 from collections.abc import Callable
@@ -28,16 +29,62 @@ def per_call(found: dict[str, Any], key: str) -> str:
         "|---|---:|---|---:|---:|---:|---:|---:|",
     ]
     for row in found["rows"]:
-        ours = statistics.median(row["competitors"]["jaxnets"]["seconds"])
+        ours = _seconds(row["competitors"]["jaxnets"])
         for name, of in row["competitors"].items():
+            if "failed" in of:
+                lines.append(f"| {row['network']} | {row['batch']:,} | {name} | failed | | | | |")
+                continue
             micro = [1e6 * seconds / row[key] for seconds in of["seconds"]]
             low, middle, high = statistics.quantiles(micro, method="inclusive")
             lines.append(
                 f"| {row['network']} | {row['batch']:,} | {name} | {middle:,.0f} "
-                f"| {low:,.0f} to {high:,.0f} | {statistics.median(of['seconds']) / ours:.2f} "
+                f"| {low:,.0f} to {high:,.0f} | {_seconds(of) / ours:.2f} "
                 f"| {of['compile_seconds']:.1f} | {of['memory']:,.0f} |"
             )
     return "\n".join(lines)
+
+
+def _seconds(of: dict[str, Any]) -> float:
+    """The median of a competitor's rounds; NaN if it failed."""
+    return statistics.median(of.get("seconds", [math.nan]))
+
+
+def own_networks(found: dict[str, Any]) -> str:
+    """The chart, and of steps and answers a table each, one row a network and batch."""
+    kinds = [
+        ("A training step", "train", "float32", "steps"),
+        ("A training step in bfloat16", "train", "bfloat16", "steps"),
+        ("An answer", "inference", "float32", "calls"),
+    ]
+    parts = ["![PyTorch's time ÷ jaxnets', by network](../benchmarks/results/own_networks.png)"]
+    for title, what, dtype, key in kinds:
+        rows = [row for row in found["rows"] if (row["what"], row["dtype"]) == (what, dtype)]
+        if rows:
+            parts += [
+                f"**{title}**: jaxnets' µs, and the others' time ÷ jaxnets'.",
+                _ratios(rows, key),
+            ]
+    return "\n\n".join(parts)
+
+
+def _ratios(rows: list[dict[str, Any]], key: str) -> str:
+    names = dict.fromkeys(name for row in rows for name in row["competitors"] if name != "jaxnets")
+    lines = [
+        f"| network | batch | jaxnets, µs | {' | '.join(names)} |",
+        "|---|---:|---:|" + "---:|" * len(names),
+    ]
+    for row in rows:
+        ours = _seconds(row["competitors"].get("jaxnets", {}))
+        cells = [row["network"], f"{row['batch']:,}", _cell(1e6 * ours / row[key], ",.0f")]
+        for name in names:
+            of = row["competitors"].get(name)
+            cells.append("" if of is None else _cell(_seconds(of) / ours, ".2f"))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cell(value: float, how: str) -> str:
+    return "failed" if math.isnan(value) else f"{value:{how}}"
 
 
 def to_accuracy(found: dict[str, Any]) -> str:
@@ -67,6 +114,7 @@ def _median(rounds: list[dict[str, Any]], key: str) -> float:
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
     "train_step": lambda found: per_call(found, "steps"),
     "inference": lambda found: per_call(found, "calls"),
+    "own_networks": own_networks,
     "time_to_accuracy": to_accuracy,
 }
 
@@ -81,7 +129,9 @@ def section(name: str, results: Path) -> str:
     where = f"{found['processor']}, {found['cores']} cores"
     if found["device"] not in (None, "cpu"):
         where += f", {found['device']}"
-    return f"Measured on {found['date']}: {where}; {versions}.\n\n{TABLES[name](found)}"
+    days = sorted({row.get("date", found["date"]) for row in found["rows"]}) or [found["date"]]
+    date = " to ".join(dict.fromkeys((days[0], days[-1])))
+    return f"Measured on {date}: {where}; {versions}.\n\n{TABLES[name](found)}"
 
 
 def filled(page: str, results: Path) -> str:

@@ -9,8 +9,8 @@ import pytest
 from flax import nnx
 
 from jaxnets import layers
+from jaxnets.kernels.convolve import by_xla_operations
 from jaxnets.kernels.geometry import Geometry
-from jaxnets.layers.convolve import convolve
 
 DENSE = Geometry((1, 1), ((0, 0), (0, 0)), (1, 1), (1, 1))
 
@@ -107,7 +107,7 @@ def gradient_in_a_loop(geometry, kernels):
 
     def loss(kernels, x):
         for kernel in kernels:
-            x = jnp.tanh(convolve(x, kernel, geometry))
+            x = jnp.tanh(by_xla_operations(geometry, False, x, kernel))
         return (x**2).sum()
 
     def step(kernels, x):
@@ -129,24 +129,16 @@ def test_every_convolution_of_a_training_loop_is_in_the_fast_layout(stride, grou
     assert layouts == ["b01f_01io->b01f"] * 5
 
 
-@pytest.mark.parametrize(("platform", "form"), [("cpu", "[b, 0, 1, f]"), ("cuda", "[f, 0, 1, b]")])
-def test_the_kernel_gradient_keeps_jaxs_form_where_cudnn_wants_it(platform, form):
-    geometry = Geometry((1, 1), ((1, 1),) * 2, (1, 1), (1, 1))
-    gradient = jax.jit(jax.grad(lambda kernel, x: convolve(x, kernel, geometry).sum()))
-    traced = gradient.trace(jnp.ones((3, 3, 16, 16)), jnp.ones((2, 6, 6, 16)))
-    program = traced.lower(lowering_platforms=(platform,)).as_text()
-    inputs = re.findall(r"stablehlo\.convolution\(.*dim_numbers = (\[.*?\])", program)
-    assert inputs == [form]
-
-
-@pytest.mark.parametrize(("platform", "products"), [("cpu", 3), ("cuda", 0)])
-def test_few_channels_are_a_matrix_product_on_cpus_alone(platform, products):
+def test_few_channels_are_a_matrix_product():
     layer = conv2d(6, 16, 5)
-    gradient = jax.jit(jax.grad(lambda x, kernel: (convolve(x, kernel, DENSE) ** 2).sum(), (0, 1)))
-    traced = gradient.trace(jnp.ones((2, 14, 14, 6)), layer.kernel[...])
-    program = traced.lower(lowering_platforms=(platform,)).as_text()
+
+    def squares(x, kernel):
+        return (by_xla_operations(DENSE, False, x, kernel) ** 2).sum()
+
+    gradient = jax.jit(jax.grad(squares, (0, 1)))
+    program = gradient.lower(jnp.ones((2, 14, 14, 6)), layer.kernel[...]).as_text()
     # Each is looked at by a product too; a convolution remains, for numbers that are not finite.
-    assert program.count("stablehlo.dot_general") == 2 * products
+    assert program.count("stablehlo.dot_general") == 2 * 3
     assert program.count("stablehlo.convolution(") == 3
 
 

@@ -41,6 +41,21 @@ def test_a_target_that_a_run_missed(tmp_path):
     assert "| mlp | torch | 97.5 % | not in all runs | 6.0 | 2.00 | 97.60 % |" in page
 
 
+def test_ordinary_networks_are_compared_in_a_row(tmp_path):
+    found = {
+        "jaxnets": {"seconds": [2e-3, 2e-3]},
+        "torch eager": {"seconds": [3e-3, 5e-3]},
+        "Keras": {"failed": "ValueError: no"},
+    }
+    row = {"what": "train", "dtype": "float32", "network": "cnn", "batch": 64, "steps": 2}
+    other = {**row, "network": "gpt", "competitors": {"jaxnets": {"failed": "no"}}}
+    record(tmp_path, "own_networks", [{**row, "competitors": found}, other])
+    page = SCRIPT["filled"](PAGE, tmp_path)
+    assert "| network | batch | jaxnets, µs | torch eager | Keras |" in page
+    assert "| cnn | 64 | 1,000 | 2.00 | failed |\n| gpt | 64 | failed |  |  |" in page
+    assert "bfloat16**" not in page
+
+
 def test_a_page_without_a_place():
     with pytest.raises(SystemExit, match="the page has 0 places for train_step, expected one"):
         SCRIPT["filled"]("", ROOT)

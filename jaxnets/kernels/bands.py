@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.kernels.geometry import Padding
+from jaxnets.kernels.geometry import Padding, Shaped
 
 # From so many channels on XLA's convolution is as fast.
 _FEW = 16
@@ -22,7 +22,7 @@ _FEW = 16
 _COLUMNS = 44
 
 
-def pays(x: jax.Array, kernel: jax.Array) -> bool:
+def pays(x: Shaped, kernel: Shaped) -> bool:
     """Whether on a CPU this is faster for x [N, ..., C] and kernel [..., C, O]."""
     return x.dtype in (jnp.float32, jnp.float64) and min(kernel.shape[-2:]) < _FEW
 
@@ -48,7 +48,7 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
     return y.reshape(len(x), rows, across * wide, kernel.shape[-1])[:, :, :columns]
 
 
-def pools(kernel: jax.Array) -> bool:
+def pools(kernel: Shaped) -> bool:
     """Whether ``convolve_and_pool`` takes a kernel: what a tile looks at has to be whole tiles."""
     return all(size % 2 and size > 1 for size in kernel.shape[:2])
 

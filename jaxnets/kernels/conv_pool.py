@@ -7,11 +7,53 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets.kernels import native
+from jaxnets.kernels import bands, native
+from jaxnets.kernels.convolve import by_xla
+from jaxnets.kernels.geometry import Geometry, Shaped
 from jaxnets.kernels.gradients import with_gradient
 
 # A vector holds a number of each of so many examples, or of twice as many.
 _LEAST_EXAMPLES = 8
+
+
+def pays(x: Shaped, kernel: Shaped, geometry: Geometry) -> bool:
+    """Whether ``conv_relu_pool`` takes a convolution, and is faster than one kernel for each."""
+    if not (geometry.dense and x.ndim == 4 and bands.pays(x, kernel) and bands.pools(kernel)):
+        return False
+    sizes = zip(x.shape[1:3], geometry.padding, kernel.shape[:2], strict=True)
+    return all(n + sum(pads) > reach for n, pads, reach in sizes)  # room for a window at least
+
+
+def conv_relu_pool(
+    geometry: Geometry, pool: Callable[[jax.Array], jax.Array]
+) -> Callable[[jax.Array, jax.Array, jax.Array], jax.Array]:
+    """A convolution of few channels with ReLU and the maximum of each window of 2×2.
+
+    One after the other, each writes images of full size for the next to read, and of a few channels
+    only, which a processor's vectors do not fit.
+
+    Args:
+        geometry: of the convolution; see ``pays``.
+        pool: the pool alone.
+
+    Returns:
+        A function of x [N, H, W, C], the kernel [height, width, C, O] and the bias [O].
+    """
+
+    def apart(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        return pool(jax.nn.relu(by_xla(x, kernel, geometry) + bias.reshape(1, 1, 1, -1)))
+
+    def by_product(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        return bands.convolve_and_pool(x, kernel, bias, geometry.padding)
+
+    def run(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
+        if not serves(x, kernel, bias):
+            return bands.where_finite(by_product, apart)(x, kernel, bias)
+        rows, columns = (n // 2 for n in bands.size(x, kernel, geometry.padding))
+        before = geometry.padding[0][0], geometry.padding[1][0]
+        return conv_pool(before, (rows, columns), by_product)(x, kernel, bias)
+
+    return run
 
 
 def serves(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> bool:

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.kernels import native
-from jaxnets.kernels.geometry import Geometry
+from jaxnets.kernels.geometry import Geometry, Shaped
 from jaxnets.kernels.gradients import with_gradient
 
 # Each part of a batch keeps a sum of its own for each tap.
 _MOST_TAPS = 2**10
 
 
-def serves(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> bool:
+def serves(x: Shaped, kernel: Shaped, geometry: Geometry) -> bool:
     """Whether the kernels of ``depthwise`` can run this, and are faster than XLA's operations.
 
     Args:
@@ -81,7 +81,7 @@ def depthwise(
     return with_gradient(run, keep, pull_back, plain)
 
 
-def _space(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> tuple[int, ...]:
+def _space(x: Shaped, kernel: Shaped, geometry: Geometry) -> tuple[int, ...]:
     """The sizes of the outputs along the spatial axes."""
     sizes = []
     for axis, (low, high) in enumerate(geometry.padding):

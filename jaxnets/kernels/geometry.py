@@ -1,6 +1,20 @@
-"""Where a convolution looks."""
+"""The shapes of arrays, and where a convolution or a pool looks."""
 
 from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class Shaped(Protocol):
+    """An array, or what is known of one before it is there."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
+    @property
+    def dtype(self) -> Any: ...  # noqa: D102
+    @property
+    def ndim(self) -> int: ...  # noqa: D102
+    def __len__(self) -> int: ...
+
 
 #: Before and after each spatial axis: zeros added, or where negative, positions cut off.
 Padding = tuple[tuple[int, int], ...]
@@ -30,3 +44,30 @@ class Geometry:
         """Whether all neighbours and all channels are looked at, from every position."""
         steps = (*self.stride, *self.dilation, *self.input_dilation, self.groups)
         return all(step == 1 for step in steps)
+
+
+@dataclass(frozen=True)
+class Window:
+    """The windows of a pool along one axis.
+
+    Attributes:
+        kernel: the elements of a window.
+        stride: steps between two windows.
+        padding: how far the first window reaches over the edge, and the last one.
+        dilation: steps between two elements of a window.
+        ceil_mode: whether a last window that hangs over the far edge is kept.
+    """
+
+    kernel: int
+    stride: int
+    padding: int = 0
+    dilation: int = 1
+    ceil_mode: bool = False
+
+    def count(self, size: int) -> int:
+        """The number of windows; with ceil_mode the last may hang over, but starts inside."""
+        spare = size + 2 * self.padding - self.dilation * (self.kernel - 1) - 1
+        if not self.ceil_mode:
+            return spare // self.stride + 1
+        count = -(-spare // self.stride) + 1
+        return count - ((count - 1) * self.stride >= size + self.padding)

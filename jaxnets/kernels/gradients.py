@@ -1,8 +1,6 @@
 """Functions that kernels compute, forward and backward, and how JAX differentiates them."""
 
-import contextlib
-from collections.abc import Callable, Iterator
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -51,21 +49,3 @@ def with_gradient(
     kept_whole.defvjp(forward_again, lambda inputs, d: plain_back(inputs, d[0]))
     back.defvjp(lambda *given: (back(*given), (given[0], given[2])), second)
     return whole
-
-
-_reversed: ContextVar[object] = ContextVar("model differentiated in reverse mode", default=None)
-
-
-@contextlib.contextmanager
-def in_reverse_alone(model: object) -> Iterator[None]:
-    """Within it nobody differentiates this model in forward mode, which kernels do not have."""
-    token = _reversed.set(model)
-    try:
-        yield
-    finally:
-        _reversed.reset(token)
-
-
-def is_in_reverse_alone(model: object) -> bool:
-    """Whether gradients through this model, if any, are by reverse mode."""
-    return _reversed.get() is model

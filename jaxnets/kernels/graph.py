@@ -3,10 +3,10 @@
 All that depends on how JAX represents a traced function is in this module.
 """
 
-import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
@@ -32,8 +32,16 @@ class Value:
         return len(self.shape)
 
 
-#: What an operation reads: an array, or a literal number.
-Operand = Value | core.Literal
+@dataclass(eq=False, frozen=True)
+class Number:
+    """A number that is written in the traced function."""
+
+    value: Any
+    shape: tuple[int, ...] = ()
+
+
+#: What an operation reads.
+Operand = Value | Number
 
 
 @dataclass(eq=False)
@@ -49,6 +57,8 @@ class Node:
         mark: of a call of a marked function.
         effects: whether it does anything beside its outputs.
         about: what a kernel's call computes, for people; empty of a traced operation.
+        examples: along which axis each input and each output has the examples of the batch, None
+            of what has no such axis; None where the examples are not computed apart.
     """
 
     kind: str
@@ -59,6 +69,7 @@ class Node:
     mark: Mark | None = None
     effects: bool = False
     about: str = ""
+    examples: tuple[Sequence[int | None], Sequence[int | None]] | None = None
 
 
 class Graph:
@@ -78,11 +89,11 @@ class Graph:
     def _write_out(self, traced: Any, inputs: Sequence[Operand]) -> list[Operand]:
         known: dict[Any, Operand] = dict(zip(traced.jaxpr.invars, inputs, strict=True))
         for variable, constant in zip(traced.jaxpr.constvars, traced.consts, strict=True):
-            known[variable] = _value(variable)
-            self.constants[known[variable]] = constant
+            known[variable] = value = _value(variable)
+            self.constants[value] = constant
 
         def operand(atom: Any) -> Operand:
-            return atom if isinstance(atom, core.Literal) else known[atom]
+            return Number(atom.val) if isinstance(atom, core.Literal) else known[atom]
 
         for equation in traced.jaxpr.eqns:
             read = [operand(atom) for atom in equation.invars]
@@ -128,11 +139,13 @@ class Graph:
             calls: what is run in place of the operations that make the same outputs.
             arrays: the inputs.
         """
-        makers = {**self._maker, **{value: call for call in calls for value in call.outputs}}
-        known = {**self.constants, **dict(zip(self.inputs, arrays, strict=True))}
+        makers = dict(self._maker)
+        makers.update((value, call) for call in calls for value in call.outputs)
+        known: dict[Operand, Any] = dict(zip(self.inputs, arrays, strict=True))
+        known.update(self.constants.items())
 
         def array(operand: Operand) -> Any:
-            return operand.val if isinstance(operand, core.Literal) else known[operand]
+            return operand.value if isinstance(operand, Number) else known[operand]
 
         roots = [node for node in self.nodes if node.effects]
         roots += [makers[value] for value in self.outputs if value in makers]
@@ -168,7 +181,7 @@ def _node(equation: Any, inputs: Sequence[Operand]) -> Node:
         kind=equation.primitive.name,
         inputs=inputs,
         outputs=[_value(variable) for variable in equation.outvars],
-        run=functools.partial(_bind, equation),
+        run=partial(_bind, equation),
         parameters=equation.params,
         mark=mark_of(equation),
         effects=bool(equation.effects),
@@ -177,7 +190,8 @@ def _node(equation: Any, inputs: Sequence[Operand]) -> Node:
 
 def _bind(equation: Any, *arrays: Any) -> Sequence[Any]:
     """Runs a traced operation as it is, with its own rules of differentiation."""
-    functions, parameters = equation.primitive.get_bind_params(equation.params)
+    given = equation.primitive.get_bind_params(equation.params)
+    functions, parameters = given if isinstance(given, tuple) else ((), given)  # by JAX's version
     with equation.ctx.manager:
         made = equation.primitive.bind(*functions, *arrays, **parameters)
     return made if equation.primitive.multiple_results else [made]

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from jaxnets.kernels import native
+from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.gradients import with_gradient
 
 # With fewer examples it does not pay to pack the kernels. With more numbers in these, or in all
@@ -15,7 +16,7 @@ _LEAST_EXAMPLES, _MOST_LAYERS = 16, 8
 _MOST_WEIGHTS, _MOST_OUTPUTS = 2**20, 2**22
 
 
-def serves(x: jax.Array, kernels: Sequence[jax.Array], biases: Sequence[jax.Array]) -> bool:
+def serves(x: Shaped, kernels: Sequence[Shaped], biases: Sequence[Shaped]) -> bool:
     """Whether the kernels of ``chain`` can run these layers, and are faster than XLA's products."""
     pays = len(x) >= _LEAST_EXAMPLES and len(kernels) <= _MOST_LAYERS
     weights = sum(math.prod(kernel.shape) for kernel in kernels)

@@ -1,7 +1,7 @@
 """Computations that keep their name in a traced function, so that a kernel can take their place."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
@@ -14,12 +14,27 @@ class Mark(NamedTuple):
     """What a marked computation is.
 
     Attributes:
-        name: of the function, such as ``"batch_norm"``.
+        function: the computation as it is written, without its settings.
         settings: its keyword arguments.
+        structure: of its arrays, given by position.
     """
 
-    name: str
+    function: Callable[..., Any]
     settings: dict[str, Any]
+    structure: Any
+
+    @property
+    def name(self) -> str:
+        """The name of the function, such as ``"batch_norm"``."""
+        return self.function.__name__
+
+    def plain(self, *arrays: Any) -> Any:
+        """The computation with its settings, as it is written."""
+        return self.function(*arrays, **self.settings)
+
+    def given(self, arrays: Iterable[Any]) -> Any:
+        """The arrays that a traced call reads, as the function takes them."""
+        return jax.tree.unflatten(self.structure, arrays)
 
 
 _marks: dict[str, Mark] = {}
@@ -37,26 +52,33 @@ def marked(function: Callable[P, R]) -> Callable[P, R]:
         >>> @marked
         ... def scaled(x, *, factor):
         ...     return x * factor
-        >>> mark_of(jax.make_jaxpr(lambda x: scaled(x, factor=2.0))(1.0).eqns[0])
-        Mark(name='scaled', settings={'factor': 2.0})
+        >>> mark_of(jax.make_jaxpr(lambda x: scaled(x, factor=2.0))(1.0).eqns[0]).settings
+        {'factor': 2.0}
     """
 
     @functools.wraps(function)
     def call(*arrays: P.args, **settings: P.kwargs) -> R:
-        made: R = _named(function, tuple(sorted(settings.items())))(*arrays)
+        leaves, structure = jax.tree.flatten(arrays)
+        made: R = _named(function, tuple(sorted(settings.items())), structure)(*leaves)
         return made
 
     return call
 
 
 @functools.cache
-def _named(function: Callable[..., Any], settings: tuple[tuple[str, Any], ...]) -> Any:
-    def run(*arrays: Any) -> Any:
-        return function(*arrays, **dict(settings))
+def _named(
+    function: Callable[..., Any], settings: tuple[tuple[str, Any], ...], structure: Any
+) -> Any:
+    mark = Mark(function, dict(settings), structure)
 
-    listed = ", ".join(f"{name}={value!r}" for name, value in settings)
-    run.__name__ = run.__qualname__ = f"{function.__name__}({listed})"
-    _marks[run.__name__] = Mark(function.__name__, dict(settings))
+    def run(*leaves: Any) -> Any:
+        return mark.plain(*mark.given(leaves))
+
+    listed = [f"{name}={value!r}" for name, value in settings]
+    if structure != jax.tree.structure((0,) * structure.num_leaves):
+        listed.append(str(structure).removeprefix("PyTreeDef"))
+    run.__name__ = run.__qualname__ = f"{function.__name__}({', '.join(listed)})"
+    _marks[run.__name__] = mark
     return jax.jit(run)
 
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from jaxnets import compilation
 from jaxnets.arrays import InputError
+from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.library import Failed, Missing, compiler, identity, open_library
 from jaxnets.kernels.shard import vary_like
 
@@ -30,13 +31,25 @@ VARIABLE = "JAXNETS_NATIVE"
 
 #: What each library has for XLA to call.
 LIBRARIES = {
+    "attention": ("attention_forward", "attention_backward"),
     "conv_pool": ("conv_pool_forward", "conv_pool_backward_kernel", "conv_pool_backward_input"),
+    "convolution": (
+        "convolution_forward",
+        "convolution_backward_input",
+        "convolution_backward_kernel",
+    ),
     "depthwise": (
         "depthwise_forward",
         "depthwise_backward_kernel",
         "depthwise_backward_input",
     ),
     "linear": ("linear_forward", "linear_backward"),
+    "normalization": (
+        "batch_norm_forward",
+        "batch_norm_backward",
+        "layer_norm_forward",
+        "layer_norm_backward",
+    ),
     "recurrence": ("lstm_forward", "lstm_backward", "gru_forward", "gru_backward"),
 }
 
@@ -67,7 +80,7 @@ class _Kernels:
     sha256: str
 
 
-def ready(name: str, *arrays: jax.Array) -> bool:
+def ready(name: str, *arrays: Shaped) -> bool:
     """Whether a library can be called with these arrays; compiles it at the first question.
 
     Raises:
@@ -117,9 +130,14 @@ def check_switch() -> bool:
     return wanted
 
 
+def wanted() -> bool:
+    """Whether functions are to be computed by kernels here: on CPUs, and not ``aside``."""
+    return not _aside.get() and jax.default_backend() == "cpu"
+
+
 @contextlib.contextmanager
 def aside() -> Iterator[None]:
-    """Within it layers are traced as they are where there are no kernels."""
+    """Within it functions are traced as they are written, without kernels."""
     token = _aside.set(True)
     try:
         yield

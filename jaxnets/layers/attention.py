@@ -15,6 +15,7 @@ from jaxnets.arrays import (
     check_positive,
     describe,
 )
+from jaxnets.kernels.marks import marked
 from jaxnets.layers.dropout import Dropout
 from jaxnets.layers.linear import Linear
 from jaxnets.layers.parameters import check_others, check_parameters
@@ -124,61 +125,98 @@ class MultiheadAttention(nnx.Module):
         check_floats("query", query, ("N", "L", self.embed_dim))
         check_floats("key", key, (query.shape[0], "S", self.kdim))
         check_floats("value", value, (query.shape[0], key.shape[1], self.vdim))
-        queries, keys, values = map(self._heads, self._project(query, key, value))
-        logits = jnp.einsum("nlhd,nshd->nhls", queries * queries.shape[-1] ** -0.5, keys)
-        for mask in self._masks(logits, attn_mask, key_padding_mask, is_causal):
-            logits = logits + mask
+        inputs, heads = self._project(query, key, value), self.num_heads
+        shape = query.shape[0], heads, query.shape[1], key.shape[1]
+        masks = _additive_masks(shape, jnp.result_type(*inputs[:2]), attn_mask, key_padding_mask)
+        drops = self.dropout.rate > 0 and not self.dropout.deterministic
+        if not (need_weights or drops):
+            outputs = attend(inputs, masks, heads=heads, causal=is_causal)
+            return self.out_proj(outputs), None
+        logits, values = _scores(inputs, masks, heads, is_causal)
         weights = self.dropout((jax.nn.softmax if need_weights else _safe_softmax)(logits))
-        outputs = jnp.einsum("nhls,nshd->nlhd", weights, values)
-        outputs = self.out_proj(outputs.reshape(query.shape))
+        outputs = self.out_proj(_averages(weights, values))
         if not need_weights:
             return outputs, None
         return outputs, weights.mean(axis=1) if average_attn_weights else weights
 
-    def _project(self, *inputs: jax.Array) -> list[jax.Array]:
-        """The projected query, key and value."""
+    def _project(self, *inputs: jax.Array) -> tuple[jax.Array, ...]:
+        """The projected query, key and value; of self-attention in one array, side by side."""
         if self.in_proj_kernel is not None:
-            if inputs[0] is inputs[1] is inputs[2]:  # self-attention: one wide product, not three
+            if inputs[0] is inputs[1] is inputs[2]:  # one wide product, not three
                 wide = inputs[0] @ self.in_proj_kernel[...]
                 if self.in_proj_bias is not None:
                     wide = wide + self.in_proj_bias[...][None, None]
-                return jnp.split(wide, 3, axis=-1)
+                return (wide,)
             kernels = jnp.split(self.in_proj_kernel[...], 3, axis=1)
         else:
             separate = (self.q_proj_kernel, self.k_proj_kernel, self.v_proj_kernel)
             kernels = [kernel[...] for kernel in separate if kernel is not None]
         projected = [x @ kernel for x, kernel in zip(inputs, kernels, strict=True)]
         if self.in_proj_bias is None:
-            return projected
+            return tuple(projected)
         biases = jnp.split(self.in_proj_bias[...][None, None], 3, axis=-1)
-        return [x + bias for x, bias in zip(projected, biases, strict=True)]
+        return tuple(x + bias for x, bias in zip(projected, biases, strict=True))
 
-    def _heads(self, x: jax.Array) -> jax.Array:
-        size = self.embed_dim // self.num_heads
-        return x.reshape(*x.shape[:2], self.num_heads, size)  # [N, L, heads, d]
 
-    def _masks(
-        self,
-        logits: jax.Array,
-        attn_mask: jax.Array | None,
-        key_padding_mask: jax.Array | None,
-        is_causal: bool,
-    ) -> list[jax.Array]:
-        """What is to be added to the logits [N, heads, L, S], each mask of rank four."""
-        batch, heads, length, source = logits.shape
-        masks = []
-        if attn_mask is not None:
-            shapes = (length, source), (batch * heads, length, source)
-            mask = _additive("attn_mask", attn_mask, shapes, logits.dtype)
-            masks.append(mask[None, None] if mask.ndim == 2 else mask.reshape(logits.shape))
-        if key_padding_mask is not None:
-            shape = (batch, source)
-            mask = _additive("key_padding_mask", key_padding_mask, (shape,), logits.dtype)
-            masks.append(mask[:, None, None, :])
-        if is_causal:
-            later = jnp.triu(jnp.ones((length, source), bool), 1)
-            masks.append(jnp.where(later, -jnp.inf, 0.0).astype(logits.dtype)[None, None])
-        return masks
+@marked
+def attend(
+    inputs: tuple[jax.Array, ...], masks: tuple[jax.Array, ...], *, heads: int, causal: bool
+) -> jax.Array:
+    """Softmax(Q Kᵀ / √d + masks) V for each head; zeros for a query that sees no key.
+
+    Args:
+        inputs: the queries [N, L, E], the keys and the values [N, S, E]; or one array [N, L, 3E]
+            that has them side by side.
+        masks: to be added to the products [N, heads, L, S], each of rank four.
+        heads: into how many heads the inputs' last axis is cut.
+        causal: whether a query is kept from the keys after it.
+
+    Returns:
+        [N, L, E].
+    """
+    logits, values = _scores(inputs, masks, heads, causal)
+    return _averages(_safe_softmax(logits), values)
+
+
+def _scores(
+    inputs: tuple[jax.Array, ...], masks: tuple[jax.Array, ...], heads: int, causal: bool
+) -> tuple[jax.Array, jax.Array]:
+    """The logits [N, heads, L, S], and the values [N, S, heads, d]."""
+    separate = jnp.split(inputs[0], 3, axis=-1) if len(inputs) == 1 else inputs
+    size = separate[0].shape[-1] // heads
+    queries, keys, values = (x.reshape(*x.shape[:2], heads, size) for x in separate)
+    logits = jnp.einsum("nlhd,nshd->nhls", queries * size**-0.5, keys)
+    for mask in masks:
+        logits = logits + mask
+    if causal:
+        later = jnp.triu(jnp.ones(logits.shape[2:], bool), 1)
+        logits = logits + jnp.where(later, -jnp.inf, 0.0).astype(logits.dtype)[None, None]
+    return logits, values
+
+
+def _averages(weights: jax.Array, values: jax.Array) -> jax.Array:
+    """The values averaged by the weights [N, heads, L, S], as [N, L, E]."""
+    outputs = jnp.einsum("nhls,nshd->nlhd", weights, values)
+    return outputs.reshape(*outputs.shape[:2], values.shape[2] * values.shape[3])
+
+
+def _additive_masks(
+    shape: tuple[int, ...],
+    dtype: DTypeLike,
+    attn_mask: jax.Array | None,
+    key_padding_mask: jax.Array | None,
+) -> tuple[jax.Array, ...]:
+    """What is to be added to the logits [N, heads, L, S], each mask of rank four."""
+    batch, heads, length, source = shape
+    masks = []
+    if attn_mask is not None:
+        shapes = (length, source), (batch * heads, length, source)
+        mask = _additive("attn_mask", attn_mask, shapes, dtype)
+        masks.append(mask[None, None] if mask.ndim == 2 else mask.reshape(shape))
+    if key_padding_mask is not None:
+        mask = _additive("key_padding_mask", key_padding_mask, ((batch, source),), dtype)
+        masks.append(mask[:, None, None, :])
+    return tuple(masks)
 
 
 def _additive(

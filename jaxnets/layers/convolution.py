@@ -6,15 +6,18 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 from jax.typing import DTypeLike
 
 from jaxnets import initializers
 from jaxnets.arrays import ArrayLike, InputError, check_bool, check_choice, check_positive, describe
-from jaxnets.kernels.geometry import Geometry, Padding
-from jaxnets.layers.convolve import convolve
 from jaxnets.layers.parameters import check_others, check_parameters
 from jaxnets.layers.windows import PerAxis, check_input, per_axis
 
+#: Before and after each spatial axis: zeros added, or where negative, positions cut off.
+Padding = tuple[tuple[int, int], ...]
+
+_LAYOUTS = {3: ("NLC", "LIO", "NLC"), 4: ("NHWC", "HWIO", "NHWC")}
 _PADDING_MODES = {
     "zeros": "constant",
     "reflect": "reflect",
@@ -63,10 +66,26 @@ class _Layer(nnx.Module):
         sizes = zip(self.dilation, self.kernel_size, strict=True)
         return tuple(dilation * (kernel - 1) + 1 for dilation, kernel in sizes)
 
-    def _convolve(self, x: jax.Array, geometry: Geometry) -> jax.Array:
+    def _convolve(
+        self,
+        x: jax.Array,
+        padding: Padding,
+        stride: tuple[int, ...] | None = None,
+        input_dilation: tuple[int, ...] | None = None,
+    ) -> jax.Array:
         kernel = self.kernel[...]
         dtype = jnp.result_type(x, kernel)
-        y = convolve(x.astype(dtype), kernel.astype(dtype), geometry)
+        ones = (1,) * self.axes
+        y = lax.conv_general_dilated(
+            x.astype(dtype),
+            kernel.astype(dtype),
+            stride or ones,
+            padding,
+            lhs_dilation=input_dilation or ones,
+            rhs_dilation=self.dilation,
+            dimension_numbers=_LAYOUTS[x.ndim],
+            feature_group_count=self.groups,
+        )
         if self.bias is None:
             return y
         return y + self.bias[...].astype(dtype).reshape((1,) * (y.ndim - 1) + (-1,))
@@ -118,8 +137,7 @@ class _Convolution(_Layer):
         padding, x = self.padding, jnp.asarray(x)
         if self.padding_mode != "zeros":
             padding, x = ((0, 0),) * self.axes, self._pad(x)
-        ones = (1,) * self.axes
-        return self._convolve(x, Geometry(self.stride, padding, self.dilation, ones, self.groups))
+        return self._convolve(x, padding, stride=self.stride)
 
     def _pad(self, x: jax.Array) -> jax.Array:
         # A reflection leaves the edge out, so it has one position less to give.
@@ -149,8 +167,6 @@ class Conv2d(_Convolution):
 
     Parameters: ``kernel`` K [height, width, in_channels / groups, out_channels] and ``bias`` b
     [out_channels]; both start as U(±1/√fan_in), fan_in = height · width · in_channels / groups.
-
-    Gradients are reverse mode only, to any order; ``jax.jvp`` does not go through it.
 
     Args:
         in_channels: channels of the input.
@@ -245,6 +261,4 @@ class ConvTranspose2d(_Layer):
         axes = zip(x.shape[1:-1], self.stride, padding, self._spans, strict=True)
         if any((n - 1) * stride + 1 + sum(pads) < span for n, stride, pads, span in axes):
             raise InputError("x", f"more than padding {self.padding} cuts off", describe(x))
-        ones = (1,) * self.axes
-        geometry = Geometry(ones, padding, self.dilation, self.stride, self.groups)
-        return self._convolve(jnp.asarray(x), geometry)
+        return self._convolve(jnp.asarray(x), padding, input_dilation=self.stride)

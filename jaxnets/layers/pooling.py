@@ -1,6 +1,5 @@
 """Pooling: the maximum or the mean of each window, channels last."""
 
-from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any, ClassVar
 
@@ -11,27 +10,14 @@ from flax import nnx
 from jax import lax
 
 from jaxnets.arrays import ArrayLike, InputError, check_bool, check_integer, describe, entries
+from jaxnets.kernels.geometry import Window
+from jaxnets.kernels.marks import marked
 from jaxnets.layers.parameters import check_others
 from jaxnets.layers.windows import PerAxis, check_input, per_axis
 
 
-@dataclass(frozen=True)
-class _Window:
-    """The windows along one axis."""
-
-    kernel: int
-    stride: int
-    padding: int
-    dilation: int
-    ceil_mode: bool
-
-    def count(self, size: int) -> int:
-        """The number of windows; with ceil_mode the last may hang over, but starts inside."""
-        spare = size + 2 * self.padding - self.dilation * (self.kernel - 1) - 1
-        if not self.ceil_mode:
-            return spare // self.stride + 1
-        count = -(-spare // self.stride) + 1
-        return count - ((count - 1) * self.stride >= size + self.padding)
+class _Window(Window):
+    """The windows along one axis, and what they take and give back."""
 
     def starts(self, size: int) -> np.ndarray:
         """Where each window starts, on the axis before padding."""
@@ -115,6 +101,15 @@ def _maximum_backward(axis: int, window: _Window, x: jax.Array, g: jax.Array) ->
 _maximum.defvjp(_maximum_forward, _maximum_backward)
 
 
+@marked
+def max_pool(x: jax.Array, *, windows: tuple[_Window, ...]) -> jax.Array:
+    """The maximum of each window of x [N, ..., C], with a ``Window`` for each spatial axis."""
+    # Along the rows first: of several maxima the first in row-major order then wins.
+    for axis, window in list(enumerate(windows, start=1))[::-1]:
+        x = _maximum(x, axis, window)
+    return x
+
+
 class _Pool(nnx.Module):
     axes: ClassVar[int]
 
@@ -159,11 +154,8 @@ class _MaxPool(_Pool):
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Takes the maximum of each window of x, [N, ..., C]."""
-        windows, x = self._windows(x), jnp.asarray(x)
-        # Along the rows first: of several maxima the first in row-major order then wins.
-        for axis, window in windows:
-            x = _maximum(x, axis, window)
-        return x
+        windows = self._windows(x)
+        return max_pool(jnp.asarray(x), windows=tuple(window for _, window in windows)[::-1])
 
 
 class MaxPool1d(_MaxPool):

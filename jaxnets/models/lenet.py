@@ -9,9 +9,6 @@ from jax.typing import DTypeLike
 
 from jaxnets.arrays import InputError, check_floats, check_integer, check_positive
 from jaxnets.layers import Conv2d, Linear, MaxPool2d, flatten
-from jaxnets.layers.conv_pool import relu_and_pool, takes_all
-from jaxnets.layers.linear_chain import linear_chain
-from jaxnets.layers.parts import in_parts
 
 
 class LeNet(nnx.Module):
@@ -65,12 +62,9 @@ class LeNet(nnx.Module):
     def __call__(self, images: jax.Array) -> jax.Array:
         """Returns logits [batch, num_classes] for images [batch, size, size, in_channels]."""
         check_floats("images", images, ("batch", *self.image_shape))
-        whole = takes_all(self.conv1, self.pool, images)
-        x = self._features(images) if whole else in_parts(self._features, images)
+        x = self.pool(jax.nn.relu(self.conv1(images)))  # [batch, 14, 14, 6]
+        x = self.pool(jax.nn.relu(self.conv2(x)))  # [batch, 5, 5, 16]
         x = flatten(x)  # [batch, 400]
-        return linear_chain([self.fc1, self.fc2, self.fc3], x)
-
-    def _features(self, images: jax.Array) -> jax.Array:
-        """[n, size, size, in_channels] → [n, 5, 5, 16]."""
-        x = relu_and_pool(self.conv1, self.pool, images)  # [n, 14, 14, 6]
-        return relu_and_pool(self.conv2, self.pool, x)
+        x = jax.nn.relu(self.fc1(x))
+        x = jax.nn.relu(self.fc2(x))
+        return self.fc3(x)

@@ -19,9 +19,7 @@ from jaxnets.arrays import (
     describe,
     entries,
 )
-from jaxnets.kernels.gradients import is_in_reverse_alone
 from jaxnets.layers import Linear, flatten
-from jaxnets.layers.linear_chain import linear_chain, one_by_one
 
 
 def flatten_to(size: int, inputs: ArrayLike) -> jax.Array:
@@ -81,7 +79,9 @@ class MLP(nnx.Module):
         Args:
             inputs: [batch, ...] with features[0] values an example; images are NHWC.
         """
-        layers = [getattr(self, f"fc{index}") for index in range(1, len(self.features))]
-        chain = linear_chain if is_in_reverse_alone(self) else one_by_one
-        x = chain(layers, flatten_to(self.features[0], inputs))
+        *hidden, last = (getattr(self, f"fc{index}") for index in range(1, len(self.features)))
+        x = flatten_to(self.features[0], inputs)
+        for layer in hidden:
+            x = jax.nn.relu(layer(x))
+        x = last(x)
         return jax.nn.softmax(x) if self.output == "softmax" else x

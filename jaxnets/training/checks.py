@@ -9,6 +9,7 @@ from flax import nnx
 
 from jaxnets.arrays import InputError
 from jaxnets.data.spec import named
+from jaxnets.kernels import native
 from jaxnets.layers import Embedding
 from jaxnets.layers.embedding import noted_lookups
 from jaxnets.losses.classification import noted_labels
@@ -77,7 +78,7 @@ class Checks:
                 _check(f"{prefix}inputs", low, high, rows)
 
     def _look(self, state: TrainState, batch: dict[str, Any]) -> Any:
-        with noted_lookups() as found, noted_labels() as read:
+        with native.aside(), noted_lookups() as found, noted_labels() as read:
             made = self._function(state, batch)
         names = {id(column): name for name, column in _named(batch).items()}
         others = []
@@ -99,7 +100,7 @@ class Checks:
         """A program that finds the least and the greatest of indices that are computed."""
 
         def ends(state: TrainState, batch: dict[str, Any]) -> list[tuple[jax.Array, jax.Array]]:
-            with noted_lookups() as found:
+            with native.aside(), noted_lookups() as found:
                 self._function(state, batch)
             columns = {id(column) for column in jax.tree.leaves(batch)}
             pairs = [_ends(one.indices) for one in found if id(one.indices) not in columns]

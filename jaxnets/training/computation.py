@@ -274,5 +274,6 @@ def _is_open(value: Any) -> bool:
 
 def _is_array(value: Any) -> bool:
     return isinstance(value, np.ndarray | np.generic | jax.Array) or (
-        hasattr(value, "__array__") and hasattr(value, "dtype") and hasattr(value, "shape")
+        not isinstance(value, type)
+        and all(hasattr(value, name) for name in ("__array__", "dtype", "shape"))
     )

@@ -8,8 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import Mesh
 
 from jaxnets.data.transforms.compose import applied
+from jaxnets.kernels import native
+from jaxnets.kernels.rewrite import divided, with_kernels
 from jaxnets.training.batches import Batches, Gathered
 from jaxnets.training.computation import primitives
 from jaxnets.training.objective import Objective, measure, outputs_of
@@ -56,7 +59,8 @@ def train_steps(
     placement = program.placement
 
     def step(state: TrainState, number: jax.Array) -> tuple[TrainState, StepMetrics]:
-        return one_step(program.run)(state, placement.cut(batches.batch(number)))
+        mesh = placement.mesh if len(placement.devices) > 1 else None
+        return one_step(program.run, mesh)(state, placement.cut(batches.batch(number)))
 
     after, metrics = _collect(step, state, batches.steps, count)
     return placement.cut_state(after), metrics
@@ -92,7 +96,9 @@ def evaluate_batches(
 
     def step(_: None, number: jax.Array) -> tuple[None, StepMetrics]:
         batch = program.placement.cut(batches.batch(number))
-        return None, evaluate_batch(program.run, state, batch, number)
+        mesh = program.placement.mesh if len(program.placement.devices) > 1 else None
+        with divided(mesh):
+            return None, evaluate_batch(program.run, state, batch, number)
 
     return _collect(step, None, batches.steps, count)[1]
 
@@ -109,7 +115,11 @@ def evaluate_batch(
         number: of the batch; the objective draws from it.
     """
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), DRAWS), number)
-    return StepMetrics(*measure(objective, state.model, batch, key))
+
+    def measured(state: TrainState, batch: dict[str, Any], key: jax.Array) -> Any:
+        return measure(objective, state.model, batch, key)
+
+    return StepMetrics(*with_kernels(measured)(state, batch, key))
 
 
 def evaluate_members(
@@ -129,22 +139,26 @@ def predict_batches(
     """The model's outputs [batches, batch, …] for each batch, on one device."""
 
     def step(_: None, number: jax.Array) -> tuple[None, Any]:
-        return None, predicted(program.run, state, batches.batch(number)["inputs"])
+        outputs = with_kernels(functools.partial(predicted, program.run))
+        return None, outputs(state, batches.batch(number)["inputs"])
 
     return lax.scan(step, None, jnp.arange(batches.steps))[1]
 
 
-def predicted(
-    transform: Callable[..., Any] | None, state: TrainState, inputs: Any, **options: Any
-) -> Any:
+def predicted(transform: Callable[..., Any] | None, state: TrainState, inputs: Any) -> Any:
     """The outputs of a state's model for a batch of a data set's inputs, in evaluation mode."""
-    return outputs_of(state.model, applied(transform, inputs), **options)
+    return outputs_of(state.model, applied(transform, inputs))
 
 
 @functools.lru_cache(maxsize=8)
-def one_step(step: Step) -> Callable[..., tuple[TrainState, StepMetrics]]:
+def one_step(step: Step, mesh: Mesh | None = None) -> Callable[..., tuple[TrainState, StepMetrics]]:
     """``train_step``, traced once for each shape of batches, whoever asks for its metrics."""
-    return jax.jit(functools.partial(train_step, step), inline=True)
+
+    def taken(state: TrainState, batch: dict[str, Any]) -> tuple[TrainState, StepMetrics]:
+        with divided(mesh):
+            return train_step(step, state, batch)
+
+    return jax.jit(taken, inline=True)
 
 
 def _for_each(function: Callable[[Any], Any], every: Any, at_once: int) -> Any:
@@ -160,10 +174,11 @@ def _trained_at_once(step: Step, states: TrainState, batches: Gathered) -> int:
         return batches.rows.shape[2]
 
     def first(state: TrainState, rows: jax.Array) -> Any:
-        return one_step(step)(state, batches._replace(rows=rows).batch(jnp.int32(0)))
+        return train_step(step, state, batches._replace(rows=rows).batch(jnp.int32(0)))
 
     one = jax.tree.map(lambda array: array[0], states)
-    traced = jax.make_jaxpr(first)(one, batches.rows[:, :, 0])
+    with native.aside():
+        traced = jax.make_jaxpr(first)(one, batches.rows[:, :, 0])
     return _TRAINED_ON_CPU if _LONG.isdisjoint(primitives(traced)) else 1
 
 

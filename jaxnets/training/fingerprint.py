@@ -27,7 +27,7 @@ from jaxnets.training.state import TrainState
 from jaxnets.training.steps import Step, train_step
 
 #: Another one where the same run is described otherwise than before.
-FORM = 3
+FORM = 4
 _CHECK = ", checksum "
 _PACKAGES = ("jaxnets", "jax", "flax", "optax", "numpy")
 

@@ -1,7 +1,7 @@
 """The step that takes an objective's gradient and applies an optimizer's update."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 
 import jax
@@ -18,6 +18,7 @@ from jaxnets.arrays import (
     describe,
     shown,
 )
+from jaxnets.kernels.rewrite import with_kernels
 from jaxnets.metrics import Metric
 from jaxnets.training.objective import (
     Batch,
@@ -108,7 +109,7 @@ class Minimize:
             loss, metrics = measure(self.objective, model, batch, key)
             return loss, (metrics, self.others(model))
 
-        (loss, (metrics, after)), gradients = jax.value_and_grad(loss_of, has_aux=True)(trained)
+        (loss, (metrics, after)), gradients = _gradient(loss_of)(trained)
         return loss, gradients, metrics, after
 
     def model(self, graphdef: Any, trained: Any, rest: Any) -> nnx.Module:
@@ -281,12 +282,13 @@ def _network_in_parts(
         return outputs, step.others(model)
 
     def look(rest: Any, inputs: Any) -> tuple[Any, Any]:
-        outputs, after = run(trained, rest, inputs)
+        outputs, after = with_kernels(run)(trained, rest, inputs)
         return after, (outputs, rest)
 
     def learn(total: Any, one: Any) -> tuple[Any, None]:
         rest, inputs, cotangent = one
-        pull_back = jax.vjp(lambda trained: run(trained, rest, inputs)[0], trained)[1]
+        outputs_of = with_kernels(lambda trained: run(trained, rest, inputs)[0])
+        pull_back = jax.vjp(outputs_of, trained)[1]
         return jax.tree.map(jnp.add, total, pull_back(cotangent)[0]), None
 
     stacked, left = parts.cut(seen["inputs"])
@@ -324,7 +326,7 @@ def _in_parts(
             loss, metrics = measure(step.objective, model, part, own)
             return loss * weight, (metrics, step.others(model))
 
-        (loss, (metrics, after)), gradients = jax.value_and_grad(loss_of, has_aux=True)(trained)
+        (loss, (metrics, after)), gradients = _gradient(loss_of)(trained)
         return after, (loss, gradients, metrics)
 
     def learn(carry: Any, one: Any) -> tuple[Any, Any]:
@@ -352,6 +354,11 @@ def _combined(metric: Metric) -> Metric:
         combined: Metric = metric.combined()
         return combined
     return jax.tree.map(lambda x: x.sum(axis=0), metric)
+
+
+def _gradient(loss_of: Callable[[Any], tuple[jax.Array, Any]]) -> Callable[[Any], Any]:
+    """The loss, what else is returned, and the gradient, in reverse mode by kernels."""
+    return jax.value_and_grad(with_kernels(loss_of), has_aux=True)
 
 
 def _check_of_examples(outputs: Any, count: int) -> None:

@@ -25,7 +25,6 @@ from jaxnets.data.transforms import (
     is_random,
 )
 from jaxnets.data.transforms.compose import applied
-from jaxnets.kernels.gradients import in_reverse_alone
 from jaxnets.metrics import Mean, Metric, Ratio
 from jaxnets.training.counts import Count, counted, counter
 from jaxnets.training.labels import Loss, adds_up, check_loss
@@ -229,24 +228,19 @@ def supervised(
     return Supervised(loss, transform, augment, correct, tuple(named.items()), compute_dtype)
 
 
-def outputs_of(
-    model: nnx.Module, inputs: Any, compute_dtype: Any = None, *, both_modes: bool = False
-) -> Any:
+def outputs_of(model: nnx.Module, inputs: Any, compute_dtype: Any = None) -> Any:
     """What a model makes of inputs: an array, or a tuple or dictionary of a call's arguments.
 
     Args:
         model: the model.
         inputs: of its call.
         compute_dtype: in which it computes; None for that of its parameters.
-        both_modes: whether it may be differentiated in forward mode too.
     """
     if compute_dtype is None:
-        with in_reverse_alone(None if both_modes else model):
-            return _called(model, inputs)
+        return _called(model, inputs)
     graphdef, parameters, rest = nnx.split(model, nnx.Param, ...)
     low = nnx.merge(graphdef, _cast(parameters, compute_dtype), rest, copy=True)
-    with in_reverse_alone(None if both_modes else low):
-        outputs = _called(low, _cast(inputs, compute_dtype))
+    outputs = _called(low, _cast(inputs, compute_dtype))
     nnx.pop(low, nnx.Intermediate)
     nnx.update(model, nnx.split(low, nnx.Param, ...)[2])
     wide = jnp.dtype(compute_dtype).itemsize > 4

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import jax
@@ -13,6 +13,7 @@ from flax import nnx
 from jaxnets.arrays import InputError, check_fits, check_usable
 from jaxnets.data.spec import described, named
 from jaxnets.data.transforms import Transform
+from jaxnets.kernels.rewrite import with_kernels
 from jaxnets.training.checks import Checks, has_embeddings
 from jaxnets.training.epoch import predicted
 from jaxnets.training.evaluation import for_prediction
@@ -58,12 +59,12 @@ def predictor(model: nnx.Module, *, transform: Transform | None = None) -> Calla
     state, _ = for_prediction(model, transform)
     on_cpu = jax.default_backend() == "cpu"
 
-    def compute(inputs: Any, *, both_modes: bool) -> Any:
+    def compute(inputs: Any) -> Any:
         # Looked at while the program is traced, so that a call costs nothing for it.
         _check_batch(inputs)
-        return predicted(transform, state, inputs, both_modes=both_modes)
+        return predicted(transform, state, inputs)
 
-    compiled = jax.jit(partial(compute, both_modes=False))
+    compiled = jax.jit(with_kernels(compute))
     looks_up = has_embeddings(model)
 
     @cache
@@ -87,7 +88,7 @@ def predictor(model: nnx.Module, *, transform: Transform | None = None) -> Calla
         several = isinstance(inputs, tuple | dict)
         arrays = named("inputs", inputs) if several else {"inputs": inputs}
         if any(isinstance(array, jax.core.Tracer) for array in arrays.values()):
-            return compute(inputs, both_modes=True)  # of somebody's program, or gradient
+            return compute(inputs)  # of somebody's program, or gradient
         for name, array in arrays.items():
             check_fits(name, array)
         if looks_up:

@@ -10,6 +10,7 @@ import torch
 from flax import nnx
 
 from jaxnets.interop import load_torch, to_numpy
+from jaxnets.kernels.rewrite import explain, with_kernels
 
 #: Largest relative difference allowed, by dtype: |ours - torch's| / max |torch's|.
 TOLERANCE = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 1e-5}
@@ -76,6 +77,8 @@ def check_layer(
 ) -> None:
     """Compares outputs, input gradients and parameter gradients of one layer with torch's.
 
+    As the layer is written, and by kernels where there are some for it.
+
     Args:
         layer: ours, with any weights; it gets torch's.
         torch_layer: the oracle, in the dtype of ``inputs`` and in the mode to be tested.
@@ -91,23 +94,30 @@ def check_layer(
 
     graphdef, parameters, rest = nnx.split(layer, nnx.Param, ...)
 
+    def forward(parameters, x):
+        # A copy, since statistics are written and must belong to the trace they are written in.
+        return nnx.merge(graphdef, parameters, rest, copy=True)(x)
+
+    ours = jnp.asarray(to_ours(inputs))
+    cotangent = jnp.asarray(to_ours(weight) if weight.ndim == inputs.ndim else weight)
+    by_kernels = [with_kernels(forward)] if explain(forward, parameters, ours) else []
+    for function in (forward, *by_kernels):
+        outputs, *gradients = outputs_and_gradients(function, parameters, ours, cotangent)
+        outputs = np.asarray(outputs)
+        outputs = from_ours(outputs) if weight.ndim == inputs.ndim else outputs
+        assert_equal(outputs, theirs, "outputs")
+        assert_equal(from_ours(np.asarray(gradients[1])), x.grad, "input gradient")
+        named = to_numpy(nnx.merge(graphdef, gradients[0], rest))
+        for name, parameter in torch_layer.named_parameters():
+            assert_equal(named[name], parameter.grad, name)
+
+
+def outputs_and_gradients(function, parameters, x, cotangent):
+    """What a function makes, and what it makes of a cotangent on the way back."""
+
     @jax.jit
     def run(parameters, x, cotangent):
-        def forward(parameters, x):
-            # A copy, since statistics are written and must belong to the trace they are written in.
-            return nnx.merge(graphdef, parameters, rest, copy=True)(x)
-
-        outputs, pullback = jax.vjp(forward, parameters, x)
+        outputs, pullback = jax.vjp(function, parameters, x)
         return outputs, *pullback(cotangent)
 
-    cotangent = to_ours(weight) if weight.ndim == inputs.ndim else weight
-    outputs, gradients, input_gradient = run(
-        parameters, jnp.asarray(to_ours(inputs)), jnp.asarray(cotangent)
-    )
-    outputs = np.asarray(outputs)
-    assert_equal(from_ours(outputs) if weight.ndim == inputs.ndim else outputs, theirs, "outputs")
-    assert_equal(from_ours(np.asarray(input_gradient)), x.grad, "input gradient")
-
-    named = to_numpy(nnx.merge(graphdef, gradients, rest))
-    for name, parameter in torch_layer.named_parameters():
-        assert_equal(named[name], parameter.grad, name)
+    return run(parameters, x, cotangent)

@@ -9,7 +9,7 @@ from flax import nnx
 
 from jaxnets import layers
 from jaxnets.interop import load_torch, to_numpy
-from jaxnets.layers.conv_pool import relu_and_pool
+from jaxnets.kernels.rewrite import with_kernels
 from tests.parity.oracle import assert_equal, check_layer, images_first, images_last
 
 RNGS = nnx.Rngs(0)
@@ -193,7 +193,7 @@ def test_a_pool_in_one_pass_sees_it_where_torch_does(place):
     spoil(inputs, place)
     pooled = torch.max_pool2d(torch.relu(theirs(torch.tensor(inputs))), 2)
     pool = layers.MaxPool2d(2)
-    found = jax.jit(lambda x: relu_and_pool(conv, pool, x))(images_last(inputs))
+    found = jax.jit(with_kernels(lambda x: pool(jax.nn.relu(conv(x)))))(images_last(inputs))
     assert_equal(images_first(found), pooled, "outputs")
 
 

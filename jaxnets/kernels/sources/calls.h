@@ -2,6 +2,7 @@
 #pragma once
 
 #include <sched.h>
+#include <sys/mman.h>
 
 #include <atomic>
 #include <cstdint>
@@ -117,10 +118,25 @@ static T* argument(XLA_FFI_CallFrame* frame, int number) {
   return (T*)given(frame, number)->data;
 }
 
+// Asks for huge pages. XLA's large buffers are new memory in each run of a program, of which the
+// first touch of 512 small pages costs ten times as much as that of a huge one.
+static void use_huge_pages(void* at, size_t bytes) {
+#ifdef MADV_HUGEPAGE
+  constexpr size_t huge = 1 << 21;
+  if (bytes < huge) return;
+  const auto first = (uintptr_t)at / huge * huge, last = ((uintptr_t)at + bytes) / huge * huge;
+  madvise((void*)first, last - first, MADV_HUGEPAGE);  // a hint, which may fail
+#endif
+}
+
 template <typename T>
 static T* result(XLA_FFI_CallFrame* frame, int number) {
   if (number >= frame->rets.size) return nullptr;
-  return (T*)((XLA_FFI_Buffer*)frame->rets.rets[number])->data;
+  const auto buffer = (XLA_FFI_Buffer*)frame->rets.rets[number];
+  size_t bytes = sizeof(T);
+  for (int axis = 0; axis < buffer->rank; axis++) bytes *= buffer->dims[axis];
+  use_huge_pages(buffer->data, bytes);
+  return (T*)buffer->data;
 }
 
 // A function template of the floating-point type, and of what else is given, for XLA to find.

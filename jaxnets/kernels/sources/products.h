@@ -49,12 +49,19 @@ __attribute__((noinline)) static void multiply(Vector<T>* z, long z_row, long ro
 }
 
 // The same over many numbers, in steps so short that a panel's part stays in the nearest cache.
+template <typename T, int C>
+static void multiply_long(Vector<T>* z, long z_row, long rows, const T* a, long a_row, long a_step,
+                          const Vector<T>* panel, long depth, long step = 256) {
+  for (long k = 0; k < depth; k += step)
+    multiply<T, C>(z, z_row, rows, a + k * a_step, a_row, a_step, panel + C * k,
+                   least(step, depth - k));
+}
+
+// The same for rows of two vectors.
 template <typename T>
 static void multiply_long(Vector<T>* z, long rows, const T* a, long a_row, long a_step,
                           const Vector<T>* panel, long depth, long step = 256) {
-  for (long k = 0; k < depth; k += step)
-    multiply<T, 2>(z, 2, rows, a + k * a_step, a_row, a_step, panel + 2 * k,
-                   least(step, depth - k));
+  multiply_long<T, 2>(z, 2, rows, a, a_row, a_step, panel, depth, step);
 }
 
 // The columns of a panel.

@@ -53,21 +53,48 @@ constexpr long most(long a, long b) { return a > b ? a : b; }
 // How many pieces of a size there are, the last one perhaps a smaller one.
 constexpr long pieces_of(long size, long all) { return (all + size - 1) / size; }
 
-// The first n numbers at a place, and zeros.
+// Fewer numbers than a vector has, and zeros: what lies beyond is not touched.
 template <typename T>
-INLINE Vector<T> load(const T* from, long n) {
-  if (n >= WIDTH<T>) return *(const Vector<T>*)from;
+INLINE Vector<T> load_few(const T* from, long n) {
   Vector<T> numbers = {};
   if (n > 0) memcpy(&numbers, from, n * sizeof(T));
   return numbers;
 }
 
 template <typename T>
+INLINE void store_few(T* to, Vector<T> numbers, long n) {
+  if (n > 0) memcpy(to, &numbers, n * sizeof(T));
+}
+
+#if BYTES == 64 && defined(__AVX512F__)
+INLINE uint32_t first_few(long n) { return n > 0 ? (1u << n) - 1 : 0; }
+
+INLINE Vector<float> load_few(const float* from, long n) {
+  return (Vector<float>)_mm512_maskz_loadu_ps(first_few(n), from);
+}
+INLINE Vector<double> load_few(const double* from, long n) {
+  return (Vector<double>)_mm512_maskz_loadu_pd(first_few(n), from);
+}
+INLINE void store_few(float* to, Vector<float> numbers, long n) {
+  _mm512_mask_storeu_ps(to, first_few(n), (__m512)numbers);
+}
+INLINE void store_few(double* to, Vector<double> numbers, long n) {
+  _mm512_mask_storeu_pd(to, first_few(n), (__m512d)numbers);
+}
+#endif
+
+// The first n numbers at a place, and zeros.
+template <typename T>
+INLINE Vector<T> load(const T* from, long n) {
+  return n >= WIDTH<T> ? *(const Vector<T>*)from : load_few(from, n);
+}
+
+template <typename T>
 INLINE void store(T* to, Vector<T> numbers, long n) {
   if (n >= WIDTH<T>)
     *(Vector<T>*)to = numbers;
-  else if (n > 0)
-    memcpy(to, &numbers, n * sizeof(T));
+  else
+    store_few(to, numbers, n);
 }
 
 template <typename T>
@@ -105,15 +132,12 @@ INLINE Vector<double> fused(Vector<double> a, Vector<double> b, Vector<double> c
 #endif
 }
 
-// exp(x) - 1, near zero too to the last digits: 2^n (exp(r) - 1) + (2^n - 1) with |r| <= ln(2)/2.
+// exp(x) = 2^n exp(r) with |r| <= ln(2)/2, for x in the range of numbers: exp(r) - 1, and 2^n.
 template <typename T>
-INLINE Vector<T> exp_minus_one(Vector<T> x) {
+INLINE Vector<T> exp_by_power(Vector<T> x, Vector<T>& power) {
   using F = Format<T>;
   constexpr double factorial[] = {1,     1,      2,       6,        24,        120,        720,
                                   5040,  40320,  362880,  3628800,  39916800,  479001600,  6227020800};
-  const Vector<T> most = Vector<T>{} + F::most;
-  x = x > most ? most : x;
-  x = x < -most ? -most : x;
   Vector<T> n = x * (T)1.44269504088896340736 + F::magic;  // rounded to whole numbers
   const auto bits = (Bits<T>)n;
   n -= F::magic;
@@ -121,8 +145,29 @@ INLINE Vector<T> exp_minus_one(Vector<T> x) {
   Vector<T> series = Vector<T>{} + (T)(1 / factorial[F::terms]);
 #pragma GCC unroll 16
   for (int term = F::terms - 1; term > 0; term--) series = series * r + (T)(1 / factorial[term]);
-  const auto power = (Vector<T>)((bits + F::exponent_bias) << F::mantissa);
-  return series * r * power + (power - 1);
+  power = (Vector<T>)((bits + F::exponent_bias) << F::mantissa);
+  return series * r;
+}
+
+// exp(x) - 1, near zero too to the last digits.
+template <typename T>
+INLINE Vector<T> exp_minus_one(Vector<T> x) {
+  const Vector<T> most = Vector<T>{} + Format<T>::most;
+  x = x > most ? most : x;
+  x = x < -most ? -most : x;
+  Vector<T> power;
+  const Vector<T> small = exp_by_power<T>(x, power);
+  return small * power + (power - 1);
+}
+
+// exp(x) for x <= 0, with zero in place of the smallest numbers; NaN stays.
+template <typename T>
+INLINE Vector<T> exponential(Vector<T> x) {
+  const Vector<T> most = Vector<T>{} + Format<T>::most;
+  x = x < -most ? -most : x;
+  Vector<T> power;
+  const Vector<T> small = exp_by_power<T>(x, power);
+  return small * power + power;
 }
 
 template <typename T>

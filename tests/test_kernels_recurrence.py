@@ -18,7 +18,7 @@ from jaxnets.data import Dataset, Split
 from jaxnets.kernels import native, recurrence
 from jaxnets.models import RecurrentClassifier
 from jaxnets.training.fingerprint import _digest
-from tests import quick_compilation, test_layers_conv_pool, test_layers_linear_chain
+from tests import quick_compilation, test_kernels_conv_pool, test_kernels_linear
 from tests.kernels import assert_close, calls
 
 KINDS = [layers.LSTM, layers.GRU]
@@ -251,8 +251,8 @@ def test_training_on_two_devices(by_xla):
     script = """
 import jax
 jax.config.update("jax_num_cpu_devices", 2)
-from tests import test_layers_native
-print(*(float(loss).hex() for loss in test_layers_native.train(devices=2)))
+from tests import test_kernels_recurrence
+print(*(float(loss).hex() for loss in test_kernels_recurrence.train(devices=2)))
 """
     done = subprocess.run(
         [sys.executable, "-c", script],
@@ -296,11 +296,11 @@ def test_vectors_of_64_bytes(every, tmp_path):
         for dtype, tolerance in (np.float32, 3e-6), (np.float64, 1e-13):
             for kind in KINDS:
                 test_equal_to_xla(kind, SHAPES[3], dtype, tolerance, every)
-            test_layers_linear_chain.test_equal_to_one_layer_after_the_other(
-                *test_layers_linear_chain.SHAPES[3], dtype, tolerance
+            test_kernels_linear.test_equal_to_one_layer_after_the_other(
+                *test_kernels_linear.SHAPES[3], dtype, tolerance
             )
         for count in (3, 21):
-            test_layers_conv_pool.test_outputs_and_gradients_are_those_of_three_layers(
+            test_kernels_conv_pool.test_outputs_and_gradients_are_those_of_three_layers(
                 (2, 3), 3, 1, (7, 9), count
             )
     assert len([*tmp_path.glob("cache/native-*")]) == len(native.LIBRARIES)

@@ -1,35 +1,58 @@
-"""The convolution itself: channels last, and on CPUs fast inside a loop, backward too."""
+"""A convolution on CPUs: which kernel computes it, or how XLA does, fast inside a loop too."""
 
 from functools import partial
 
 import jax
 from jax import lax
 
-from jaxnets.kernels import bands
+from jaxnets.kernels import bands, convolution, depthwise
 from jaxnets.kernels.geometry import Geometry, Padding
 
 _LAYOUTS = {3: ("NLC", "LIO", "NLC"), 4: ("NHWC", "HWIO", "NHWC"), 5: ("NDHWC", "DHWIO", "NDHWC")}
 
 
-def convolve(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
-    """Cross-correlates x with the kernel, as PyTorch's convolutions do.
+def convolve(
+    geometry: Geometry, relu: bool, x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None
+) -> jax.Array:
+    """Cross-correlates x with the kernel on a CPU, as PyTorch's convolutions do.
 
-    y[n, p, o] = Σ_{t, i} x̃[n, p·stride + t·dilation, i] kernel[t, i, o], x̃ the dilated, padded x.
+    y[n, p, o] = b[o] + Σ_{t, i} x̃[n, p·stride + t·dilation, i] kernel[t, i, o], x̃ the dilated,
+    padded x; negative ones become zero with ``relu``.
 
     Reverse mode only, to any order: ``jax.jvp`` does not go through it.
 
     Args:
+        geometry: stride, padding and the like.
+        relu: whether ReLU follows.
         x: [N, ..., C], one to three spatial axes.
         kernel: [..., C / groups, O], of the same dtype.
-        geometry: stride, padding and the like.
+        bias: [O], or None.
 
     Returns:
         [N, ..., O].
     """
+    plain = partial(by_xla_operations, geometry, relu)
+    if depthwise.serves(x, kernel, geometry):
+        return depthwise.depthwise(geometry, plain, relu=relu)(x, kernel, bias)
+    if convolution.serves(x, kernel, geometry):
+        return convolution.convolution(geometry, plain, relu=relu)(x, kernel, bias)
+    return plain(x, kernel, bias)
+
+
+def by_xla_operations(
+    geometry: Geometry, relu: bool, x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None
+) -> jax.Array:
+    """``convolve`` where there is no kernel: as a product with a banded matrix, or by XLA."""
+    y = _convolved(x, kernel, geometry)
+    if bias is not None:
+        y = y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
+    return jax.nn.relu(y) if relu else y
+
+
+def _convolved(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     general = partial(by_xla, geometry=geometry)
     if geometry.dense and x.ndim <= 4 and bands.pays(x, kernel):
-        banded = bands.where_finite(partial(_by_bands, padding=geometry.padding), general)
-        return lax.platform_dependent(x, kernel, cpu=banded, default=general)
+        return bands.where_finite(partial(_by_bands, padding=geometry.padding), general)(x, kernel)
     return general(x, kernel)
 
 
@@ -41,7 +64,7 @@ def _by_bands(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def by_xla(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
-    """``convolve`` by XLA's convolution, whatever the platform."""
+    """The convolution by XLA, backward too."""
     return _convolve(x, kernel, geometry)
 
 
@@ -67,21 +90,9 @@ def _forward(
 def _backward(
     geometry: Geometry, residuals: tuple[jax.Array, jax.Array], g: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    # On the CPU XLA brings a convolution into the layout of its fast kernel only outside of loops,
-    # so both gradients are written in that layout here. On a GPU XLA recognises the form that
-    # JAX's own rule gives them and hands it to cuDNN.
-    return lax.platform_dependent(
-        *residuals,
-        g,
-        cpu=partial(_canonical_gradients, geometry),
-        default=partial(_default_gradients, geometry),
-    )
-
-
-def _default_gradients(
-    geometry: Geometry, x: jax.Array, kernel: jax.Array, g: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    return jax.vjp(lambda x, kernel: _convolve(x, kernel, geometry), x, kernel)[1](g)
+    # XLA brings a convolution into the layout of its fast kernel only outside of loops, so both
+    # gradients are written in that layout here.
+    return _canonical_gradients(geometry, *residuals, g)
 
 
 def _canonical_gradients(

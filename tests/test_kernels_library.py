@@ -14,9 +14,8 @@ from pathlib import Path
 import pytest
 
 from jaxnets import compilation
-from jaxnets.kernels import native
+from jaxnets.kernels import library, native
 from jaxnets.kernels.library import Failed, open_library
-from jaxnets.kernels.native import library
 
 NAME = "native-answer-0.so"
 FUNCTIONS = ("answer",)

@@ -1,0 +1,157 @@
+"""Batch and layer normalization as calls of native kernels, forward and backward."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnets.kernels import native
+from jaxnets.kernels.geometry import Shaped
+from jaxnets.kernels.gradients import with_gradient
+
+
+def _like(*arrays: jax.Array) -> list[jax.ShapeDtypeStruct]:
+    return [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in arrays]
+
+
+def _or_full(parameter: jax.Array | None, x: jax.Array, size: int, value: float) -> jax.Array:
+    """A parameter, or without one the value that changes nothing."""
+    return jnp.full(size, value, x.dtype) if parameter is None else parameter
+
+
+def _if_given(parameter: jax.Array | None, gradient: jax.Array) -> jax.Array | None:
+    return None if parameter is None else gradient.reshape(parameter.shape)
+
+
+def _serve(x: jax.Array, others: tuple[jax.Array | None, ...]) -> bool:
+    present = [array for array in others if array is not None]
+    return x.ndim > 1 and math.prod(x.shape) > 0 and native.ready("normalization", x, *present)
+
+
+def serves_batch_norm(x: Shaped, *others: Shaped | None) -> bool:
+    """Whether the kernels of ``batch_norm`` can run this, and are faster than XLA's operations.
+
+    Args:
+        x: [..., C].
+        others: scale and bias [C] or None, and the residual [..., C], if there is one.
+    """
+    return _serve(x, others)
+
+
+def batch_norm(
+    eps: float, plain: Callable[..., Any], *, relu: bool = False, residual: bool = False
+) -> Callable[..., tuple[jax.Array, jax.Array, jax.Array]]:
+    """Batch normalization by the statistics of the batch, with what follows it, by kernels.
+
+    Args:
+        eps: added to the variance.
+        plain: the same function in XLA's operations.
+        relu: whether ReLU is applied at the end.
+        residual: whether an array is added to the normalized one, before ReLU.
+
+    Returns:
+        A function of x [..., C], scale and bias [C] or None, and the residual [..., C] if there is
+        one. It gives the outputs [..., C], the mean [C] and the biased variance [C].
+    """
+    settings = {"eps": np.float64(eps), "relu": np.int32(relu)}
+
+    def parameters(x: jax.Array, scale: Any, bias: Any) -> tuple[jax.Array, jax.Array]:
+        channels = x.shape[-1]
+        return _or_full(scale, x, channels, 1), _or_full(bias, x, channels, 0)
+
+    def run(x: jax.Array, scale: Any, bias: Any, *added: jax.Array) -> tuple[jax.Array, ...]:
+        given = parameters(x, scale, bias)
+        results, arguments = _like(x, *given), (x, *given, *added)
+        made = native.call("normalization", "batch_norm_forward", results, *arguments, **settings)
+        return tuple(made)
+
+    def keep(*inputs: Any) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
+        y, mean, var = run(*inputs)
+        # Without a residual, x tells where y is positive.
+        return (y, mean, var), (mean, var, *([y] * (relu and residual)))
+
+    def pull_back(inputs: tuple, kept: tuple[jax.Array, ...], cotangents: tuple) -> tuple:
+        (x, scale, bias, *_), (mean, var, *y) = inputs, kept
+        d, *d_moments = cotangents
+        given = parameters(x, scale, bias)
+        results, arguments = _like(x, *given, *y), (d, x, *given, mean, var, *d_moments, *y)
+        dx, d_scale, d_bias, *d_added = native.call(
+            "normalization", "batch_norm_backward", results, *arguments, **settings
+        )
+        gradients = dx, _if_given(scale, d_scale), _if_given(bias, d_bias)
+        return *gradients, *(d_added or [d] * residual)
+
+    return with_gradient(run, keep, pull_back, plain)
+
+
+def serves_layer_norm(x: jax.Array, *others: jax.Array | None) -> bool:
+    """Whether the kernels of ``layer_norm`` can run this, and are faster than XLA's operations.
+
+    Args:
+        x: [..., *S].
+        others: scale and bias [*S] or None, and the residual [..., *S], if there is one.
+    """
+    return _serve(x, others)
+
+
+def layer_norm(
+    eps: float, plain: Callable[..., Any], *, axes: int = 1, residual: bool = False
+) -> Callable[..., Any]:
+    """Layer normalization, of a sum if there is a residual, by kernels.
+
+    Args:
+        eps: added to the variance.
+        plain: the same function in XLA's operations.
+        axes: how many of the last axes are normalized over.
+        residual: whether an array is added to x first.
+
+    Returns:
+        A function of x [..., *S], scale and bias [*S] or None, and the residual [..., *S] if there
+        is one. It gives the outputs [..., *S]; with a residual a tuple of them and the sum.
+    """
+
+    def parameters(x: jax.Array, scale: Any, bias: Any) -> tuple[int, jax.Array, jax.Array]:
+        size = math.prod(x.shape[-axes:])
+        return size, _or_full(scale, x, size, 1), _or_full(bias, x, size, 0)
+
+    def outputs(inputs: Any, more: list[jax.ShapeDtypeStruct]) -> list[jax.Array]:
+        x, scale, bias, *added = inputs
+        size, *given = parameters(x, scale, bias)
+        return native.call(
+            "normalization",
+            "layer_norm_forward",
+            _like(x, *added) + more,
+            *(x, *given, *added),
+            eps=np.float64(eps),
+            size=np.int64(size),
+        )
+
+    def run(*inputs: Any) -> Any:
+        made = outputs(inputs, [])
+        return tuple(made) if residual else made[0]
+
+    def keep(*inputs: Any) -> tuple[Any, list[jax.Array]]:
+        x = inputs[0]
+        of_rows = jax.ShapeDtypeStruct(x.shape[:-axes], x.dtype)
+        *made, mean, inverse = outputs(inputs, [of_rows] * 2)
+        return tuple(made) if residual else made[0], [*made[1:], mean, inverse]
+
+    def pull_back(inputs: tuple, kept: list[jax.Array], cotangents: Any) -> tuple:
+        x, scale, bias, *_ = inputs
+        *total, mean, inverse = kept
+        d, *d_total = cotangents if residual else (cotangents,)
+        size, *given = parameters(x, scale, bias)
+        dx, d_scale, d_bias = native.call(
+            "normalization",
+            "layer_norm_backward",
+            _like(x, *given),
+            *(d, *(total or [x]), mean, inverse, given[0], *d_total),
+            size=np.int64(size),
+        )
+        gradients = dx, _if_given(scale, d_scale), _if_given(bias, d_bias)
+        return *gradients, *([dx] * residual)
+
+    return with_gradient(run, keep, pull_back, plain)

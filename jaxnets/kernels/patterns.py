@@ -1,0 +1,328 @@
+"""Which operations of a traced function a kernel takes, and how they are recognised.
+
+Each pattern is a function of a graph and one of its operations. It gives what is to be run in place
+of that operation and of some that follow it, or None.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import astuple
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnets.kernels import attention, conv_pool, linear, normalization
+from jaxnets.kernels.convolve import convolve
+from jaxnets.kernels.geometry import Geometry
+from jaxnets.kernels.graph import Graph, Node, Operand, Value, is_relu
+from jaxnets.kernels.marks import Mark
+from jaxnets.kernels.shard import vary_like
+
+Pattern = Callable[[Graph, Node], Node | None]
+Function = Callable[..., Any]
+
+
+class Layer(NamedTuple):
+    """A product with a kernel, and what is done to it at once.
+
+    Attributes:
+        inputs: x and the kernel.
+        output: what the last of the operations makes.
+        bias: the vector that is added, if any.
+        relu: whether ReLU follows.
+    """
+
+    inputs: list[Value]
+    output: Value
+    bias: Value | None
+    relu: bool
+
+
+def matched(graph: Graph) -> list[Node]:
+    """The calls that are to be run in place of some of a graph's operations."""
+    calls: list[Node] = []
+    taken: set[Operand] = set()  # what is an intermediate result of a call
+    for node in graph.nodes:
+        pattern = PATTERNS.get(node.mark.name if node.mark else node.kind)
+        if pattern is None or not taken.isdisjoint(node.outputs):
+            continue
+        call = pattern(graph, node)
+        if call is not None:
+            calls.append(call)
+            taken.update(_between(graph, call))
+    return calls
+
+
+def _between(graph: Graph, call: Node) -> set[Operand]:
+    """What the operations make that a call takes the place of."""
+    found: set[Operand] = set()
+    waiting: list[Operand] = list(call.outputs)
+    while waiting:
+        value = waiting.pop()
+        maker = graph.maker(value)
+        if value in call.inputs or value in found or maker is None:
+            continue
+        found.update(maker.outputs)
+        waiting += maker.inputs
+    return found
+
+
+def _layer(graph: Graph, node: Node) -> Layer | None:
+    """A product, and the bias and the ReLU that follow it; None of mixed dtypes."""
+    x, kernel = node.inputs
+    (y,) = node.outputs
+    if not isinstance(x, Value) or not isinstance(kernel, Value):
+        return None
+    if not x.dtype == kernel.dtype == y.dtype:
+        return None
+    bias, reader = None, graph.only_reader(y)
+    if reader is not None and reader.kind == "add":
+        other = reader.inputs[0 if reader.inputs[1] is y else 1]
+        bias = _vector(graph, other, y)
+        if bias is not None:
+            (y,) = reader.outputs
+            reader = graph.only_reader(y)
+    relu = reader is not None and is_relu(reader)
+    return Layer([x, kernel], reader.outputs[0] if reader and relu else y, bias, relu)
+
+
+def _vector(graph: Graph, value: Operand, of: Value) -> Value | None:
+    """The vector that an array repeats along its last axis; None if it is another array."""
+    size = of.shape[-1]
+    while isinstance(value, Value) and value.dtype == of.dtype:
+        if value.shape == (size,):
+            return value if len(of.shape) > 1 else None
+        maker = graph.maker(value)
+        if value.shape[-1:] != (size,) or maker is None:
+            return None
+        (source, *_) = maker.inputs
+        if not isinstance(source, Value) or math.prod(source.shape) != size:
+            return None
+        if maker.kind == "broadcast_in_dim":
+            last = maker.parameters["broadcast_dimensions"][-1:]
+            if last != (len(value.shape) - 1,) or source.shape[-1:] != (size,):
+                return None
+        elif maker.kind not in ("reshape", "pvary"):
+            return None
+        value = source
+    return None
+
+
+def _whole(value: Operand) -> bool:
+    """Whether an array has a known shape and examples in it."""
+    return isinstance(value, Value) and all(isinstance(n, int) and n > 0 for n in value.shape)
+
+
+def _convolution(graph: Graph, node: Node) -> Node | None:
+    given, layer = node.parameters, _layer(graph, node)
+    if layer is None or not all(map(_whole, (*layer.inputs, layer.output))):
+        return None
+    x, kernel = layer.inputs
+    axes = x.ndim - 2
+    last, first = (0, axes + 1, *range(1, axes + 1)), (axes + 1, axes, *range(axes))
+    numbers = given["dimension_numbers"]
+    channels_last = (numbers.lhs_spec, numbers.rhs_spec, numbers.out_spec) == (last, first, last)
+    if not (1 <= axes <= 3 and channels_last and given["batch_group_count"] == 1):
+        return None
+    geometry = Geometry(
+        tuple(given["window_strides"]),
+        tuple(map(tuple, given["padding"])),
+        tuple(given["rhs_dilation"]),
+        tuple(given["lhs_dilation"]),
+        given["feature_group_count"],
+    )
+    window = " × ".join(map(str, kernel.shape[:-2]))
+    about = f"convolution {window}, {x.shape[-1]} → {kernel.shape[-1]} channels"
+    inputs = [*layer.inputs, *([] if layer.bias is None else [layer.bias])]
+    pooled = _pooled(graph, layer, geometry)
+    if pooled is not None:
+        made, run = pooled
+        return _call(f"{about}, ReLU and max pooling", inputs, made, run)
+    if layer.relu:
+        about += " and ReLU"
+    return _call(about, inputs, layer.output, partial(convolve, geometry, layer.relu))
+
+
+def _pooled(graph: Graph, layer: Layer, geometry: Geometry) -> tuple[Value, Any] | None:
+    """A convolution of few channels with its ReLU and a pool of 2×2, by the kernel of all three."""
+    x, kernel = layer.inputs
+    reader = graph.only_reader(layer.output)
+    if not layer.relu or layer.bias is None or reader is None:
+        return None
+    pool = _pool_by_two(reader)
+    if pool is None or not _whole(reader.outputs[0]) or not conv_pool.pays(x, kernel, geometry):
+        return None
+    return reader.outputs[0], conv_pool.conv_relu_pool(geometry, pool)
+
+
+def _pool_by_two(node: Node) -> Callable[[jax.Array], jax.Array] | None:
+    """The maximum of each window of 2×2, if an operation is that."""
+    if node.mark is not None and node.mark.name == "max_pool":
+        windows = [astuple(window) for window in node.mark.settings["windows"]]
+        return node.mark.plain if windows == [(2, 2, 0, 1, False)] * 2 else None
+    if node.kind != "reduce_window_max":
+        return None
+    by_two, ones, given = (1, 2, 2, 1), (1,) * 4, node.parameters
+    sizes = tuple(given["window_dimensions"]), tuple(given["window_strides"])
+    steps = tuple(given["base_dilation"]), tuple(given["window_dilation"])
+    edges = {number for pair in given["padding"] for number in pair}
+    fits = sizes == (by_two, by_two) and steps == (ones, ones) and edges == {0}
+    return _maximum_by_two if fits else None
+
+
+def _maximum_by_two(x: jax.Array) -> jax.Array:
+    by_two = (1, 2, 2, 1)
+    return lax.reduce_window(x, -jnp.inf, lax.max, by_two, by_two, "VALID")
+
+
+def _linear(graph: Graph, node: Node) -> Node | None:
+    """Linear layers with ReLU between them."""
+    kernels: list[Value] = []
+    biases: list[Value] = []
+    inputs: Value | None = None
+    made: Value | None = None
+    end: Value | None = None
+    following: Node | None = node
+    while following is not None and following.kind == "dot_general":
+        layer = _layer(graph, following)
+        if layer is None or not _is_linear(following, layer) or layer.bias is None:
+            break
+        if made is not None and layer.inputs[0] is not made:
+            break
+        x, kernel = layer.inputs
+        inputs = inputs or x
+        kernels.append(kernel)
+        biases.append(layer.bias)
+        made, end = layer.output, _before_relu(graph, layer)
+        following = graph.only_reader(made) if layer.relu else None
+    if (
+        inputs is None
+        or end is None
+        or len(kernels) < 2
+        or not linear.serves(inputs, kernels, biases)
+    ):
+        return None
+    sizes = " → ".join(str(n) for n in (inputs.shape[1], *(len(bias) for bias in biases)))
+
+    def run(x: jax.Array, *parameters: jax.Array) -> jax.Array:
+        return linear.chain(_chain)(x, list(parameters[::2]), list(parameters[1::2]))
+
+    parameters = [value for pair in zip(kernels, biases, strict=True) for value in pair]
+    return _call(f"linear {sizes}", [inputs, *parameters], end, run)
+
+
+def _before_relu(graph: Graph, layer: Layer) -> Value:
+    if not layer.relu:
+        return layer.output
+    relu = graph.maker(layer.output)
+    assert relu is not None
+    (value,) = relu.inputs
+    assert isinstance(value, Value)
+    return value
+
+
+def _is_linear(node: Node, layer: Layer) -> bool:
+    """Whether a product is that of rows [batch, inputs] and a matrix [inputs, outputs]."""
+    (contracted, batch) = node.parameters["dimension_numbers"]
+    plain = tuple(map(tuple, contracted)) == ((1,), (0,)) and not any(map(tuple, batch))
+    return plain and all(map(_whole, layer.inputs)) and layer.inputs[0].ndim == 2
+
+
+def _chain(x: jax.Array, kernels: list[jax.Array], biases: list[jax.Array]) -> jax.Array:
+    for number, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
+        x = (jax.nn.relu(x) if number else x) @ kernel + bias[None]
+    return x
+
+
+def _attend(mark: Mark, inputs: tuple[Value, ...], masks: tuple[Value, ...]) -> Function | None:
+    settings = attention.Settings(**mark.settings)
+    if not attention.serves(inputs, masks, settings):
+        return None
+    return attention.attention(settings, mark.plain)
+
+
+def _marked(graph: Graph, node: Node) -> Node | None:
+    """A marked function by the kernel for it."""
+    mark = node.mark
+    assert mark is not None
+    if not all(map(_whole, node.inputs)):
+        return None
+    function = MARKED[mark.name](mark, *mark.given(node.inputs))
+    if function is None:
+        return None
+
+    def run(*arrays: jax.Array) -> list[jax.Array]:
+        return jax.tree.leaves(function(*mark.given(arrays)))
+
+    about = f"{mark.name.replace('_', ' ')} of {_size(node.inputs[0])}"
+    batch = node.inputs[0].shape[0]
+    examples = [0 if value.shape[:1] == (batch,) else None for value in node.inputs], [0]
+    return Node("kernel", node.inputs, node.outputs, run, about=about, examples=examples)
+
+
+def _batch_norm(graph: Graph, node: Node) -> Node | None:
+    """Batch normalization, and what is added to it and the ReLU that follow."""
+    mark, (y, *moments) = node.mark, node.outputs
+    assert mark is not None
+    if not all(map(_whole, node.inputs)):
+        return None
+    x, scale, bias = mark.given(node.inputs)
+    added: list[Value] = []
+    reader = graph.only_reader(y)
+    if reader is not None and reader.kind == "add":
+        other = reader.inputs[0 if reader.inputs[1] is y else 1]
+        same = isinstance(other, Value) and (other.shape, other.dtype) == (y.shape, y.dtype)
+        if isinstance(other, Value) and same and not graph.depends(other, node):
+            added, (y,) = [other], reader.outputs
+            reader = graph.only_reader(y)
+    relu = is_relu(reader)
+    if reader is not None and relu:
+        (y,) = reader.outputs
+    if not normalization.serves_batch_norm(x, scale, bias, *added):
+        return None
+
+    def plain(x: Any, scale: Any, bias: Any, *added: Any) -> tuple[jax.Array, ...]:
+        y, mean, var = mark.plain(x, scale, bias)
+        y = y + added[0] if added else y
+        return jax.nn.relu(y) if relu else y, mean, var
+
+    function = normalization.batch_norm(
+        mark.settings["eps"], plain, relu=relu, residual=bool(added)
+    )
+
+    def run(*arrays: jax.Array) -> list[jax.Array]:
+        given, last = arrays[: len(node.inputs)], arrays[len(node.inputs) :]
+        return list(function(*mark.given(given), *last))
+
+    about = f"batch normalization of {_size(x)}"
+    about += " plus another array" if added else ""
+    about += " and ReLU" if relu else ""
+    return Node("kernel", [*node.inputs, *added], [y, *moments], run, about=about)
+
+
+def _size(value: Operand) -> str:
+    return " × ".join(map(str, value.shape)) if isinstance(value, Value) else "a number"
+
+
+def _call(about: str, inputs: list[Any], made: Value, run: Callable[..., jax.Array]) -> Node:
+    def one(x: jax.Array, *parameters: jax.Array) -> list[jax.Array]:
+        return [run(x, *vary_like(x, parameters))]
+
+    examples = [0, *[None] * (len(inputs) - 1)], [0]
+    return Node("kernel", inputs, [made], one, about=about, examples=examples)
+
+
+#: By the name of a marked function: the kernel of its arrays, or None.
+MARKED: dict[str, Callable[..., Function | None]] = {
+    "attend": _attend,
+}
+#: By the name of an operation, or of a marked function.
+PATTERNS: dict[str, Pattern] = {
+    "conv_general_dilated": _convolution,
+    "dot_general": _linear,
+    "batch_norm": _batch_norm,
+    **dict.fromkeys(MARKED, _marked),
+}

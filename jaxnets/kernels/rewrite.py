@@ -1,0 +1,142 @@
+"""Functions that are computed by kernels, where kernels serve."""
+
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any, ParamSpec, TypeVar
+
+import jax
+from flax import nnx
+from jax.extend import core
+from jax.sharding import Mesh, PartitionSpec
+
+from jaxnets.kernels import native
+from jaxnets.kernels.graph import Graph, Node, around, inner
+from jaxnets.kernels.patterns import matched
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def with_kernels(function: Callable[P, R]) -> Callable[P, R]:
+    """The same function, computed by kernels where the processor has some for its operations.
+
+    The function is traced, and operations that belong together, such as a convolution, its bias and
+    ReLU, become one call of a kernel with its own gradient. It does not matter which layers made
+    them. Loops by ``jax.lax.scan`` and ``jax.checkpoint`` are looked into. On accelerators, and
+    where nothing is recognized, it is the function itself.
+
+    The kernels have gradients in reverse mode only, to any order.
+
+    Args:
+        function: a pure function of pytrees of arrays, which returns one.
+
+    Returns:
+        A function of the same arguments.
+
+    Examples:
+        >>> layer = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+        >>> with_kernels(layer)(jnp.ones((64, 3))).shape
+        (64, 2)
+    """
+
+    def run(*arguments: P.args, **keywords: P.kwargs) -> R:
+        if not native.wanted():
+            return function(*arguments, **keywords)
+        arrays, structure = jax.tree.flatten((arguments, keywords))
+
+        def flat(*arrays: Any) -> R:
+            given, named = jax.tree.unflatten(structure, arrays)
+            return function(*given, **named)
+
+        traced, shapes = jax.make_jaxpr(flat, return_shape=True)(*arrays)
+        made = _rewritten(traced, _between.get())[0](*arrays)
+        result: R = jax.tree.unflatten(jax.tree.structure(shapes), made)
+        return result
+
+    return run
+
+
+def explain(function: Callable[..., Any], *arguments: Any) -> list[str]:
+    """What kernels compute of a function, in words.
+
+    Args:
+        function: a model, or a pure function.
+        arguments: of it, arrays or ``jax.ShapeDtypeStruct``.
+
+    Returns:
+        A line for each call of a kernel, in order; empty where there are none.
+
+    Examples:
+        >>> explain(nnx.Conv(3, 8, (3, 3), rngs=nnx.Rngs(0)), jnp.ones((64, 32, 32, 3)))
+        ['convolution 3 × 3, 3 → 8 channels']
+    """
+    if not native.wanted():
+        return []
+    if isinstance(function, nnx.Module):
+        graphdef, state = nnx.split(function)
+        called = lambda state, *given: nnx.merge(graphdef, state)(*given)  # noqa: E731
+        return explain(called, state, *arguments)
+    return [call.about for call in _rewritten(jax.make_jaxpr(function)(*arguments), None)[1]]
+
+
+_between: ContextVar[Mesh | None] = ContextVar("devices that share a batch", default=None)
+
+
+@contextlib.contextmanager
+def divided(mesh: Mesh | None) -> Iterator[None]:
+    """Within it each device of a mesh calls kernels for its examples of a batch.
+
+    XLA does not divide a kernel's call by itself: each device would compute all of it.
+
+    Args:
+        mesh: of devices, along whose first axis batches are cut; None for one device.
+    """
+    token = _between.set(mesh)
+    try:
+        yield
+    finally:
+        _between.reset(token)
+
+
+def _divided(call: Node, mesh: Mesh) -> Node | None:
+    """A kernel's call for a batch that is cut between devices; None where it cannot be cut."""
+    if call.examples is None:
+        return None
+    axes = list(zip((*call.inputs, *call.outputs), itertools.chain(*call.examples), strict=True))
+    sizes = [value.shape[axis] for value, axis in axes if axis is not None]
+    name = mesh.axis_names[0]
+    if any(size % mesh.shape[name] for size in sizes):
+        return None
+    specs = [
+        PartitionSpec(*[None] * axis, name) if axis is not None else PartitionSpec()
+        for _, axis in axes
+    ]
+    ways = tuple(specs[: len(call.inputs)]), specs[len(call.inputs) :]
+    run = jax.shard_map(
+        lambda *arrays: list(call.run(*arrays)), mesh=mesh, in_specs=ways[0], out_specs=ways[1]
+    )
+    return dataclasses.replace(call, run=run)
+
+
+def _rewritten(traced: Any, mesh: Mesh | None) -> tuple[Callable[..., list[Any]], list[Node]]:
+    """A traced function with kernels, and the kernels' calls, those within loops included."""
+    graph = Graph(traced)
+    calls = matched(graph)
+    if mesh is not None:
+        calls = [each for call in calls if (each := _divided(call, mesh)) is not None]
+    named = list(calls)
+    for node in graph.nodes:
+        within = inner(node)
+        if within is None:
+            continue
+        function, found = _rewritten(within, mesh)
+        if found:
+            run = around(node, function)
+            calls.append(Node(node.kind, node.inputs, node.outputs, run, effects=node.effects))
+            named += found
+    if not calls:
+        return core.jaxpr_as_fun(traced), []
+    return lambda *arrays: graph.run(calls, arrays), named

@@ -1,0 +1,633 @@
+// Convolutions of images with their bias and ReLU, forward and backward, for XLA on CPUs.
+//
+// All three are sums of products, acc[m][n] += a[m] * b[n], where b runs along the channels that lie
+// side by side in memory and each a is a number by itself. Forward and for the gradient by the input
+// each m is an output pixel and b the packed kernel. For the gradient by the kernel each m is an
+// input channel of a tap and b the gradient of the outputs.
+//
+// No padding is ever read. Output pixels that see the same taps of the kernel are computed together,
+// from however many examples, so a tap that lies on padding or between dilated inputs costs nothing.
+//
+// Each number is computed in the same order whichever thread does it, and however many there are.
+
+#include <cmath>
+
+#include "calls.h"
+#include "transpose.h"
+
+// ---- A tile: sums of products that stay in registers --------------------------------------------
+
+// Vectors in a row of a tile, and the most rows of one that is so many vectors wide.
+constexpr int WIDE = 2;
+constexpr int MOST_ROWS = BYTES == 64 ? 14 : 12;
+// Rows whose addresses have registers; those of the others are loaded each time, which costs less
+// than what a compiler would do.
+constexpr int ADDRESSES = 8;
+constexpr int rows_of(int vectors) { return BYTES == 64 || vectors == 1 ? MOST_ROWS : 6; }
+
+// Steps of a sum: where a and b begin, and how many there are.
+struct Run {
+  long a, b, count;
+};
+
+template <typename T>
+struct Tile {
+  const T* a[MOST_ROWS];  // for each row, what the runs' offsets count from
+  T* out[MOST_ROWS];      // for each row, where the sums go
+  const T* start;         // of all rows; if none, the sums begin with what is in out
+  const T* b;
+  const Run* runs;
+  long run_count, a_step, b_step;
+  long columns;  // of out, at most as many as the vectors have
+  T least;  // of the sums: smaller ones become this
+};
+
+template <typename T, int rows, int wide>
+__attribute__((noinline)) static void compute(const Tile<T>& tile) {
+  Vector<T> sums[rows][wide];
+  UNROLLED (int row = 0; row < rows; row++)
+    UNROLLED (int n = 0; n < wide; n++) {
+      const T* from = (tile.start ? tile.start : tile.out[row]) + n * WIDTH<T>;
+      sums[row][n] = *(const Vector<T>*)from;
+    }
+  const T* a[rows];
+  UNROLLED (int row = 0; row < rows; row++) a[row] = tile.a[row];
+  const long a_step = tile.a_step, b_step = tile.b_step;
+  for (const Run *run = tile.runs, *end = run + tile.run_count; run < end; run++) {
+    const T* b = tile.b + run->b;
+    long at = run->a;
+    for (long left = run->count; left > 0; left--, at += a_step, b += b_step) {
+      Vector<T> columns[wide];
+      UNROLLED (int n = 0; n < wide; n++)
+        columns[n] = kept<T>(*(const Vector<T>*)(b + n * WIDTH<T>));
+      UNROLLED (int row = 0; row < rows; row++) {
+        const T* from = row < ADDRESSES ? a[row] : *(const T* const volatile*)&tile.a[row];
+        const Vector<T> factor = everywhere(from[at]);
+        UNROLLED (int n = 0; n < wide; n++) sums[row][n] = fused(columns[n], factor, sums[row][n]);
+      }
+    }
+  }
+  const long last = tile.columns - (wide - 1) * WIDTH<T>;
+  UNROLLED (int row = 0; row < rows; row++)
+    UNROLLED (int n = 0; n < wide; n++) {
+      const Vector<T> sum = sums[row][n];  // what is no number stays none
+      sums[row][n] = sum < tile.least ? everywhere(tile.least) : sum;
+    }
+  if (last >= WIDTH<T>)
+    UNROLLED (int row = 0; row < rows; row++)
+      UNROLLED (int n = 0; n < wide; n++) *(Vector<T>*)(tile.out[row] + n * WIDTH<T>) = sums[row][n];
+  else
+    UNROLLED (int row = 0; row < rows; row++)
+      UNROLLED (int n = 0; n < wide; n++)
+        store<T>(tile.out[row] + n * WIDTH<T>, sums[row][n], n < wide - 1 ? WIDTH<T> : last);
+}
+
+template <typename T, int wide, int... rows>
+static void compute_rows(const Tile<T>& tile, long count, std::integer_sequence<int, rows...>) {
+  static constexpr void (*table[])(const Tile<T>&) = {compute<T, rows + 1, wide>...};
+  table[count - 1](tile);
+}
+
+// Computes a tile of some rows, at most rows_of(wide).
+template <typename T>
+static void compute(const Tile<T>& tile, long rows, int wide) {
+  if (wide == 1)
+    compute_rows<T, 1>(tile, rows, std::make_integer_sequence<int, rows_of(1)>());
+  else
+    compute_rows<T, 2>(tile, rows, std::make_integer_sequence<int, rows_of(2)>());
+}
+
+// ---- Where a convolution looks ------------------------------------------------------------------
+
+static long common(long a, long b) { return b ? common(b, a % b) : a; }
+
+// Outputs along an axis that are as far apart, and see the same taps: the first output and tap look
+// at input x, the next output at x + x_step, the next tap at x + tap_x.
+struct Alike {
+  long first, step, count;
+  long x, x_step;
+  long tap, tap_step, taps, tap_x;
+};
+
+struct Axis {
+  long inputs, taps, outputs;
+  long stride, low, dilation, spread;  // spread: steps between two inputs, the input dilation
+
+  long output_step() const { return spread / common(stride, spread); }
+  long x_step() const { return stride / common(stride, spread); }
+  long tap_step() const { return spread / common(dilation, spread); }
+  long tap_x() const { return dilation / common(dilation, spread); }
+
+  // What an output sees with a tap, in steps of which `spread` are one input.
+  long place(long output, long tap) const { return output * stride + tap * dilation - low; }
+
+  // An output alone.
+  Alike one(long output) const {
+    Alike all = {output, output_step(), 1, 0, x_step(), 0, tap_step(), 0, tap_x()};
+    while (all.tap < taps && place(output, all.tap) % spread) all.tap++;
+    while (all.tap < taps && place(output, all.tap) < 0) all.tap += all.tap_step;
+    const long x = place(output, all.tap) / spread;
+    if (all.tap >= taps || x >= inputs) return all.tap = 0, all;
+    all.x = x;
+    all.taps = 1 + least((taps - 1 - all.tap) / all.tap_step, (inputs - 1 - x) / all.tap_x);
+    return all;
+  }
+
+  // All outputs, those together that are alike; gives their number, at most one for each output.
+  long sort(Alike* to) const {
+    long count = 0;
+    for (long output = 0; output < outputs; output++) {
+      const Alike next = one(output);
+      long at = 0;
+      while (at < count && !(to[at].tap == next.tap && to[at].taps == next.taps &&
+                             to[at].first + to[at].count * to[at].step == output))
+        at++;
+      if (at < count)
+        to[at].count++;
+      else
+        to[count++] = next;
+    }
+    return count;
+  }
+
+  // The outputs that see an input with this tap.
+  Alike seeing(long tap) const {
+    Alike all = {0, output_step(), 0, 0, x_step(), tap, 1, 1, 0};
+    while (all.first < outputs && (place(all.first, tap) % spread || place(all.first, tap) < 0))
+      all.first++;
+    all.x = place(all.first, tap) / spread;
+    if (all.first < outputs && all.x < inputs)
+      all.count = 1 + least((outputs - 1 - all.first) / all.step, (inputs - 1 - all.x) / all.x_step);
+    return all;
+  }
+
+  // The axis of the convolution that gives this one's gradient by its input, with flipped taps.
+  Axis turned() const {
+    return {outputs, taps, inputs, spread, (taps - 1) * dilation - low, dilation, stride};
+  }
+};
+
+struct Shape {
+  long batch;
+  Axis rows, columns;
+  long groups, channels, outputs;  // of a group
+
+  long taps() const { return rows.taps * columns.taps; }
+  long depth() const { return taps() * channels; }
+  long x_row() const { return columns.inputs * groups * channels; }
+  long x_size() const { return rows.inputs * x_row(); }
+  long y_row() const { return columns.outputs * groups * outputs; }
+  long y_size() const { return rows.outputs * y_row(); }
+  long pixels() const { return rows.outputs * columns.outputs; }
+  double products() const { return (double)batch * pixels() * groups * depth() * outputs; }
+
+  Shape turned() const {
+    return {batch, rows.turned(), columns.turned(), groups, outputs, channels};
+  }
+};
+
+template <typename T>
+constexpr long vectors_of(long columns) {
+  return pieces_of(WIDTH<T>, columns);
+}
+
+// Work so short that another thread would come too late.
+constexpr double SHORT = 1 << 18;
+
+static long threads_for(XLA_FFI_CallFrame* frame, const Shape& shape) {
+  return shape.products() < SHORT ? 1 : threads_of(frame);
+}
+
+// Appends to runs, or continues the last one.
+struct Runs {
+  Run* at;
+  long count = 0;
+
+  void add(Run next, long a_step, long b_step) {
+    if (count) {
+      Run& last = at[count - 1];
+      if (next.a == last.a + last.count * a_step && next.b == last.b + last.count * b_step) {
+        last.count += next.count;
+        return;
+      }
+    }
+    at[count++] = next;
+  }
+};
+
+// The first numbers of y that are positive keep their gradients.
+template <typename T>
+static void copy_where_positive(T* to, const T* g, const T* y, long count) {
+  for (long at = 0; at < count; at += WIDTH<T>) {
+    const long n = count - at;
+    store<T>(to + at, y ? (load(y + at, n) > 0 ? load(g + at, n) : Vector<T>{}) : load(g + at, n),
+             n);
+  }
+}
+
+// ---- The convolution ----------------------------------------------------------------------------
+
+template <typename T>
+struct Convolution : Shape {
+  const T *x, *kernel;
+  const T* positive;  // zero where this isn't positive is x; or none
+  T* y;
+  const T* bias;  // of all groups, with zeros that fill vectors
+  T* packed;      // the kernel by panels, [depth, width of the panel]
+  bool relu, transposed;
+  long some, splits;  // examples of a part, and parts of an example
+  const Alike *row_sorts, *column_sorts;
+  long row_sort_count, column_sort_count;
+  mutable std::atomic<bool> failed{false};
+
+  long vectors() const { return vectors_of<T>(outputs); }
+  long panels() const { return pieces_of(WIDE, vectors()); }
+  int panel_wide(long panel) const { return least(WIDE, vectors() - panel * WIDE); }
+  long padded() const { return vectors() * WIDTH<T>; }
+  T* panel_at(long group, long panel) const {
+    return packed + depth() * (group * padded() + panel * WIDE * WIDTH<T>);
+  }
+
+  // ---- Packing: a part is a tap of a panel ----
+
+  long pack_parts() const { return groups * panels() * taps(); }
+
+  static void pack(const void* data, long number) {
+    const auto& self = *(const Convolution*)data;
+    const long tap = number % self.taps(), panel = number / self.taps() % self.panels();
+    const long group = number / self.taps() / self.panels(), wide = self.panel_wide(panel);
+    T* to = self.panel_at(group, panel) + tap * self.channels * wide * WIDTH<T>;
+    for (long n = 0; n < wide; n++) {
+      const long column = (panel * WIDE + n) * WIDTH<T>;
+      if (self.transposed)
+        self.pack_transposed(to + n * WIDTH<T>, wide * WIDTH<T>, group, tap, column);
+      else
+        self.pack_straight(to + n * WIDTH<T>, wide * WIDTH<T>, group, tap, column);
+    }
+  }
+
+  void pack_straight(T* to, long step, long group, long tap, long column) const {
+    const long all = groups * outputs;
+    const T* from = kernel + tap * channels * all + group * outputs + column;
+    for (long c = 0; c < channels; c++)
+      store<T>(to + c * step, load(from + c * all, outputs - column), WIDTH<T>);
+  }
+
+  // Here the kernel is [taps, outputs, groups * channels], and its taps are to be flipped.
+  void pack_transposed(T* to, long step, long group, long tap, long column) const {
+    const long all = groups * channels, count = least(WIDTH<T>, outputs - column);
+    const T* from = kernel + ((taps() - 1 - tap) * outputs + column) * all + group * channels;
+    for (long c = 0; c < channels; c += WIDTH<T>) {
+      Vector<T> block[WIDTH<T>];
+      for (long row = 0; row < WIDTH<T>; row++)
+        block[row] = row < count ? load(from + row * all + c, channels - c) : Vector<T>{};
+      transpose<T>(block);
+      for (long row = 0; row < least(WIDTH<T>, channels - c); row++)
+        store<T>(to + (c + row) * step, block[row], WIDTH<T>);
+    }
+  }
+
+  // ---- Computing: a part is some examples, or some rows of one ----
+
+  long parts() const { return pieces_of(some, batch) * splits; }
+
+  size_t room() const {
+    const size_t copies = positive ? some * x_size() * sizeof(T) : 0;
+    return copies + taps() * sizeof(Run);
+  }
+
+  static void take(const void* data, long part) {
+    const auto& self = *(const Convolution*)data;
+    const auto room = (char*)memory<1>(self.room());
+    if (!room) {
+      self.failed = true;
+      return;
+    }
+    self.compute_part(part / self.splits * self.some, part % self.splits, room);
+  }
+
+  void compute_part(long first, long split, char* room) const {
+    const long examples = least(some, batch - first);
+    const T* from = x + first * x_size();
+    if (positive) {
+      const auto copy = (T*)(room + taps() * sizeof(Run));
+      copy_where_positive(copy, from, positive + first * x_size(), examples * x_size());
+      from = copy;
+    }
+    const long begin = split * rows.outputs / splits, end = (split + 1) * rows.outputs / splits;
+    for (long group = 0; group < groups; group++)
+      for (long panel = 0; panel < panels(); panel++)
+        for (long row_sort = 0; row_sort < row_sort_count; row_sort++) {
+          Alike down = row_sorts[row_sort];
+          const long skipped = least(down.count, most(0, pieces_of(down.step, begin - down.first)));
+          const long last = most(0, pieces_of(down.step, end - down.first));
+          down.first += skipped * down.step;
+          down.x += skipped * down.x_step;
+          down.count = least(down.count, last) - skipped;
+          for (long sort = 0; down.count > 0 && sort < column_sort_count; sort++)
+            compute_alike(from, y + first * y_size(), examples, group, panel, down,
+                          column_sorts[sort], (Run*)room);
+        }
+  }
+
+  // Pixels that see the same taps.
+  void compute_alike(const T* from, T* to, long examples, long group, long panel,
+                     const Alike& down, const Alike& across, Run* room) const {
+    const long column = panel * WIDE * WIDTH<T>, pixel = groups * channels;
+    const long out_pixel = groups * outputs;
+    const int wide = panel_wide(panel);
+    Tile<T> tile;
+    tile.start = bias + group * padded() + column;
+    tile.b = panel_at(group, panel);
+    tile.a_step = 1;
+    tile.b_step = wide * WIDTH<T>;
+    tile.columns = outputs - column;
+    tile.least = relu ? 0 : -INFINITY;
+    Runs runs = {room};
+    for (long i = 0; i < down.taps; i++)
+      for (long j = 0; j < across.taps; j++) {
+        const long tap = (down.tap + i * down.tap_step) * columns.taps + across.tap +
+                         j * across.tap_step;
+        runs.add({i * down.tap_x * x_row() + j * across.tap_x * pixel,
+                  tap * channels * tile.b_step, channels},
+                 1, tile.b_step);
+      }
+    tile.runs = room;
+    tile.run_count = runs.count;
+    from += group * channels + down.x * x_row() + across.x * pixel;
+    to += group * outputs + column + down.first * y_row() + across.first * out_pixel;
+    const long all = examples * down.count * across.count;
+    const long blocks = pieces_of(rows_of(wide), all);
+    const T* a = from;
+    T* out = to;
+    long example = 0, row = 0, left = across.count;
+    for (long block = 0, done = 0; block < blocks; block++) {
+      const long count = (block + 1) * all / blocks - done;
+      for (long m = 0; m < count; m++) {
+        tile.a[m] = a;
+        tile.out[m] = out;
+        a += across.x_step * pixel;
+        out += across.step * out_pixel;
+        if (--left) continue;
+        left = across.count;
+        if (++row == down.count) row = 0, example++;
+        a = from + example * x_size() + row * down.x_step * x_row();
+        out = to + example * y_size() + row * down.step * y_row();
+      }
+      compute(tile, count, wide);
+      done += count;
+    }
+  }
+};
+
+// ---- The gradient by the kernel -----------------------------------------------------------------
+
+constexpr long RANGE_BYTES = 1 << 17, MOST_PARTS = 16, PIXELS = 128;
+
+template <typename T>
+struct KernelGradient : Shape {
+  const T *x, *g;
+  const T* positive;  // the gradient is zero where this isn't; or none
+  T *d_kernel, *d_bias;  // the latter if wanted
+  T* sums;               // [chunks, depth + 1, groups * padded]; the last row is of the bias
+  long ranges, chunks, some;  // parts of the kernel and of the examples; examples at a time
+  mutable std::atomic<bool> failed{false};
+
+  long vectors() const { return vectors_of<T>(outputs); }
+  long padded() const { return vectors() * WIDTH<T>; }
+  long all_columns() const { return groups * padded(); }
+  bool copies() const { return positive || padded() != outputs; }
+  int wide() const { return least(WIDE, vectors()); }
+  long blocks() const { return pieces_of(rows_of(wide()), channels); }
+  long units() const { return groups * taps() * blocks(); }
+  long numbers() const { return (depth() + 1) * all_columns(); }
+
+  void plan() {
+    ranges = least(units(), least(MOST_PARTS, pieces_of(RANGE_BYTES, numbers() * sizeof(T))));
+    chunks = least(batch, most(1, MOST_PARTS / ranges));
+    some = least(pieces_of(chunks, batch), most(1, PIXELS / pixels()));
+  }
+
+  long copied() const { return copies() ? some * pixels() * all_columns() : 0; }
+  long run_room() const { return some * rows.outputs; }
+
+  static void take(const void* data, long part) {
+    const auto& self = *(const KernelGradient*)data;
+    const size_t copied = self.copied() * sizeof(T);
+    const auto room = (char*)memory<1>(copied + self.run_room() * sizeof(Run));
+    if (!room) {
+      self.failed = true;
+      return;
+    }
+    const long chunk = part / self.ranges, range = part % self.ranges;
+    const long begin = chunk * self.batch / self.chunks;
+    const long end = (chunk + 1) * self.batch / self.chunks;
+    for (long first = begin; first < end; first += self.some)
+      self.add(chunk, range, first, least(self.some, end - first), first == begin, (T*)room,
+               (Run*)(room + copied));
+  }
+
+  void add(long chunk, long range, long first, long examples, bool fresh, T* room,
+           Run* runs) const {
+    const T* b = g + first * y_size();
+    long b_pixel = groups * outputs, b_group = outputs;
+    if (copies()) {
+      copy(room, first, examples);
+      b = room, b_pixel = all_columns(), b_group = padded();
+    }
+    T* const to = sums + chunk * numbers();
+    if (range == 0 && d_bias) add_bias(to + depth() * all_columns(), b, b_pixel, b_group, examples, fresh);
+    Tile<T> tile;
+    alignas(64) static const T zeros[WIDE * WIDTH<T>] = {};
+    tile.start = fresh ? zeros : nullptr;
+    tile.least = -INFINITY;
+    tile.runs = runs;
+    const long begin = range * units() / ranges, end = (range + 1) * units() / ranges;
+    long last_tap = -1;
+    for (long unit = begin; unit < end; unit++) {
+      const long block = unit % blocks(), group = unit / blocks() % groups;
+      const long tap = unit / blocks() / groups;
+      if (tap != last_tap) list_runs(tile, runs, tap, examples, b_pixel);
+      last_tap = tap;
+      const long c = block * channels / blocks(), rows = (block + 1) * channels / blocks() - c;
+      for (long n = 0; n < vectors(); n += WIDE) {
+        const int wide = least(WIDE, vectors() - n);
+        for (long m = 0; m < rows; m++) {
+          tile.a[m] = x + first * x_size() + group * channels + c + m;
+          tile.out[m] = to + (tap * channels + c + m) * all_columns() + group * padded() +
+                        n * WIDTH<T>;
+        }
+        tile.b = b + group * b_group + n * WIDTH<T>;
+        tile.columns = wide * WIDTH<T>;
+        compute(tile, rows, wide);
+      }
+    }
+  }
+
+  // The gradients of some examples, with what fills their vectors.
+  void copy(T* to, long first, long examples) const {
+    const long all = groups * outputs;
+    for (long pixel = 0; pixel < examples * pixels(); pixel++)
+      for (long group = 0; group < groups; group++)
+        for (long n = 0; n < outputs; n += WIDTH<T>) {
+          const long at = (first * pixels() + pixel) * all + group * outputs + n;
+          Vector<T> numbers = load(g + at, outputs - n);
+          if (positive)
+            numbers = load(positive + at, outputs - n) > 0 ? numbers : Vector<T>{};
+          store<T>(to + pixel * all_columns() + group * padded() + n, numbers, WIDTH<T>);
+        }
+  }
+
+  void add_bias(T* to, const T* b, long b_pixel, long b_group, long examples, bool fresh) const {
+    for (long group = 0; group < groups; group++)
+      for (long n = 0; n < vectors(); n++) {
+        const T* from = b + group * b_group + n * WIDTH<T>;
+        T* at = to + group * padded() + n * WIDTH<T>;
+        Vector<T> sum[4] = {};
+        for (long pixel = 0; pixel < examples * pixels(); pixel++)
+          sum[pixel % 4] += *(const Vector<T>*)(from + pixel * b_pixel);
+        const Vector<T> whole = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+        store<T>(at, fresh ? whole : load(at, WIDTH<T>) + whole, WIDTH<T>);
+      }
+  }
+
+  // The pixels that see an input with a tap.
+  void list_runs(Tile<T>& tile, Run* room, long tap, long examples, long b_pixel) const {
+    const Alike down = rows.seeing(tap / columns.taps), across = columns.seeing(tap % columns.taps);
+    const long pixel = groups * channels;
+    tile.a_step = across.x_step * pixel;
+    tile.b_step = across.step * b_pixel;
+    Runs runs = {room};
+    for (long example = 0; across.count && example < examples; example++)
+      for (long row = 0; row < down.count; row++)
+        runs.add({example * x_size() + (down.x + row * down.x_step) * x_row() + across.x * pixel,
+                  (example * pixels() + (down.first + row * down.step) * columns.outputs +
+                   across.first) * b_pixel,
+                  across.count},
+                 tile.a_step, tile.b_step);
+    tile.run_count = runs.count;
+  }
+
+  // ---- Adding up: a part is some rows of the kernel ----
+
+  long sum_parts() const { return least(MOST_PARTS, depth() + 1); }
+
+  static void add_up(const void* data, long part) {
+    const auto& self = *(const KernelGradient*)data;
+    const long all = self.depth() + 1, parts = self.sum_parts();
+    for (long row = part * all / parts; row < (part + 1) * all / parts; row++) self.add_row(row);
+  }
+
+  void add_row(long row) const {
+    if (row == depth() && !d_bias) return;
+    T* const to = row == depth() ? d_bias : d_kernel + row * groups * outputs;
+    for (long group = 0; group < groups; group++)
+      for (long n = 0; n < outputs; n += WIDTH<T>) {
+        const T* from = sums + row * all_columns() + group * padded() + n;
+        Vector<T> sum = *(const Vector<T>*)from;
+        for (long chunk = 1; chunk < chunks; chunk++)
+          sum += *(const Vector<T>*)(from + chunk * numbers());
+        store<T>(to + group * outputs + n, sum, outputs - n);
+      }
+  }
+};
+
+// ---- What XLA calls -----------------------------------------------------------------------------
+
+// All three have the attribute geometry, int64: stride, zeros before, dilation and input dilation,
+// of rows and columns each; the groups; whether there is a ReLU.
+static const int64_t* geometry_of(XLA_FFI_CallFrame* frame) {
+  return (const int64_t*)((XLA_FFI_Array*)frame->attrs.attrs[0])->data;
+}
+
+static XLA_FFI_Buffer* returned(XLA_FFI_CallFrame* frame, int number) {
+  return (XLA_FFI_Buffer*)frame->rets.rets[number];
+}
+
+static Shape shape_of(XLA_FFI_CallFrame* frame, const XLA_FFI_Buffer* x,
+                      const XLA_FFI_Buffer* kernel, const XLA_FFI_Buffer* y) {
+  const auto at = geometry_of(frame);
+  const auto a = x->dims, b = kernel->dims, c = y->dims;
+  const Axis down = {a[1], b[0], c[1], at[0], at[2], at[4], at[6]};
+  const Axis across = {a[2], b[1], c[2], at[1], at[3], at[5], at[7]};
+  return {a[0], down, across, at[8], b[2], b[3] / at[8]};
+}
+
+template <typename T>
+static XLA_FFI_Error* convolve(XLA_FFI_CallFrame* frame, Convolution<T>& work, const T* bias) {
+  const long threads = threads_for(frame, work), groups = work.groups;
+  const long pixels = most(1, work.pixels());
+  work.some = most(1, least(pieces_of(2 * threads, work.batch), 256 / pixels));
+  const long whole = pieces_of(work.some, work.batch);
+  work.splits = whole >= 2 * threads || threads == 1 ? 1 : least(work.rows.outputs, pieces_of(whole, 2 * threads));
+  const size_t packed = groups * work.padded() * work.depth() * sizeof(T);
+  const size_t sorts = (work.rows.outputs + work.columns.outputs) * sizeof(Alike);
+  const size_t biases = groups * work.padded() * sizeof(T);
+  const auto room = (char*)memory(packed + biases + sorts);
+  if (!room) return out_of_memory(frame);
+  work.packed = (T*)room;
+  const auto filled = (T*)(room + packed);
+  const auto row_sorts = (Alike*)(room + packed + biases);
+  const auto column_sorts = row_sorts + work.rows.outputs;
+  memset(filled, 0, biases);
+  for (long group = 0; bias && group < groups; group++)
+    memcpy(filled + group * work.padded(), bias + group * work.outputs, work.outputs * sizeof(T));
+  work.bias = filled;
+  work.row_sorts = row_sorts, work.column_sorts = column_sorts;
+  work.row_sort_count = work.rows.sort(row_sorts);
+  work.column_sort_count = work.columns.sort(column_sorts);
+  share(frame, threads, work.pack_parts(), work.pack, &work);
+  share(frame, threads, work.parts(), work.take, &work);
+  return work.failed ? out_of_memory(frame) : nullptr;
+}
+
+template <typename T>
+static XLA_FFI_Error* gradient(XLA_FFI_CallFrame* frame, KernelGradient<T>& work) {
+  work.plan();
+  const long threads = threads_for(frame, work);
+  work.sums = (T*)memory(work.chunks * work.numbers() * sizeof(T));
+  if (!work.sums) return out_of_memory(frame);
+  share(frame, threads, work.ranges * work.chunks, work.take, &work);
+  if (work.failed) return out_of_memory(frame);
+  share(frame, threads, work.sum_parts(), work.add_up, &work);
+  return nullptr;
+}
+
+// Arguments: x [N, H, W, C], the kernel [height, width, C / groups, O], the bias [O] if there is one.
+// Results: y [N, H', W', O].
+template <typename T>
+static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
+  Convolution<T> work = {shape_of(frame, given(frame, 0), given(frame, 1), returned(frame, 0))};
+  work.x = argument<T>(frame, 0), work.kernel = argument<T>(frame, 1);
+  work.y = result<T>(frame, 0);
+  work.relu = geometry_of(frame)[9];
+  return convolve<T>(frame, work, frame->args.size > 2 ? argument<T>(frame, 2) : nullptr);
+}
+
+// Arguments: the gradient of y; the kernel; with ReLU, y.
+// Results: the gradient of x.
+template <typename T>
+static XLA_FFI_Error* backward_input(XLA_FFI_CallFrame* frame) {
+  const auto shape = shape_of(frame, returned(frame, 0), given(frame, 1), given(frame, 0));
+  Convolution<T> work = {shape.turned()};
+  work.x = argument<T>(frame, 0), work.kernel = argument<T>(frame, 1);
+  work.y = result<T>(frame, 0);
+  work.transposed = true;
+  work.positive = geometry_of(frame)[9] ? argument<T>(frame, 2) : nullptr;
+  return convolve<T>(frame, work, nullptr);
+}
+
+// Arguments: x; the gradient of y; with ReLU, y.
+// Results: the gradients of the kernel and, if wanted, of the bias.
+template <typename T>
+static XLA_FFI_Error* backward_kernel(XLA_FFI_CallFrame* frame) {
+  KernelGradient<T> work = {shape_of(frame, given(frame, 0), returned(frame, 0), given(frame, 1))};
+  work.x = argument<T>(frame, 0), work.g = argument<T>(frame, 1);
+  work.positive = geometry_of(frame)[9] ? argument<T>(frame, 2) : nullptr;
+  work.d_kernel = result<T>(frame, 0), work.d_bias = result<T>(frame, 1);
+  return gradient<T>(frame, work);
+}
+
+HANDLER(convolution_forward, forward)
+HANDLER(convolution_backward_input, backward_input)
+HANDLER(convolution_backward_kernel, backward_kernel)

@@ -1,0 +1,246 @@
+"""Which operations of a traced function become a kernel's call, and that nothing else changes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxnets import fit, kernels, layers, losses, models, optimizers
+from jaxnets.data import Dataset, Split
+from tests.kernels import assert_close, calls
+
+RNGS = nnx.Rngs(0)
+
+
+def normal(*shape):
+    return jnp.asarray(np.random.default_rng(0).normal(size=shape), jnp.float32)
+
+
+class Stock(nnx.Module):
+    """A LeNet in Flax alone, with its own pools."""
+
+    def __init__(self):
+        self.conv = nnx.Conv(1, 4, (3, 3), padding="VALID", rngs=RNGS)
+        self.first, self.last = nnx.Linear(36, 8, rngs=RNGS), nnx.Linear(8, 3, rngs=RNGS)
+
+    def __call__(self, x):
+        x = nnx.max_pool(nnx.relu(self.conv(x)), (2, 2), (2, 2))
+        return self.last(nnx.relu(self.first(x.reshape(len(x), -1))))
+
+
+class Block(nnx.Module):
+    """A residual block whose shortcut is computed last."""
+
+    def __init__(self):
+        self.conv = layers.Conv2d(4, 4, 3, padding=1, bias=False, rngs=RNGS)
+        self.shortcut = layers.Conv2d(4, 4, 1, bias=False, rngs=RNGS)
+        self.norm = layers.BatchNorm2d(4)
+
+    def __call__(self, x):
+        return jax.nn.relu(self.norm(self.conv(x)) + self.shortcut(x))
+
+
+NETWORKS = {
+    "lenet": (
+        lambda: models.LeNet(rngs=RNGS),
+        (16, 28, 28, 1),
+        [
+            "convolution 5 × 5, 1 → 6 channels, ReLU and max pooling",
+            "convolution 5 × 5, 6 → 16 channels, ReLU and max pooling",
+            "linear 400 → 120 → 84 → 10",
+        ],
+    ),
+    "mlp": (lambda: models.MLP((6, 5, 4), rngs=RNGS), (16, 6), ["linear 6 → 5 → 4"]),
+    "stock": (
+        Stock,
+        (16, 8, 8, 1),
+        ["convolution 3 × 3, 1 → 4 channels, ReLU and max pooling", "linear 36 → 8 → 3"],
+    ),
+    "depthwise": (
+        lambda: layers.Conv2d(4, 4, 3, groups=4, rngs=RNGS),
+        (2, 6, 6, 4),
+        ["convolution 3 × 3, 4 → 4 channels"],
+    ),
+    "block": (
+        Block,
+        (4, 5, 5, 4),
+        [
+            "convolution 3 × 3, 4 → 4 channels",
+            "batch normalization of 4 × 5 × 5 × 4 plus another array and ReLU",
+            "convolution 1 × 1, 4 → 4 channels",
+        ],
+    ),
+}
+
+
+def loss_of(model):
+    """A function of all the model's variables and an input: a scalar, and the variables after."""
+    graphdef, state = nnx.split(model)
+
+    def run(state, x):
+        merged = nnx.merge(graphdef, state, copy=True)
+        y = merged(x)
+        return (jnp.sin(y) * jnp.arange(float(y.size)).reshape(y.shape)).sum(), nnx.state(merged)
+
+    return run, state
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_what_is_computed_by_kernels(name):
+    make, shape, expected = NETWORKS[name]
+    model, x = make(), normal(*shape)
+    run, state = loss_of(model)
+    assert kernels.explain(run, state, x) == expected
+    parameters, rest = nnx.split_state(state, nnx.Param, ...)
+
+    def both(function):
+        def of(parameters, x):
+            return function(nnx.merge_state(parameters, rest), x)
+
+        gradient = jax.value_and_grad(of, argnums=(0, 1), has_aux=True)
+        return jax.jit(gradient)(parameters, x)
+
+    assert_close(both(kernels.with_kernels(run)), both(run), 2e-5)
+
+
+def two_layers(x, first, second):
+    return jax.nn.relu(x @ first + first[:1]) @ second + second[:1]
+
+
+def test_what_is_no_pattern_stays_as_it_is():
+    def function(x, weight):
+        return jnp.tanh(x @ weight).sum()
+
+    x, weight = normal(4, 3), normal(3, 2)
+    traced = jax.make_jaxpr(kernels.with_kernels(function))(x, weight)
+    assert str(traced) == str(jax.make_jaxpr(function)(x, weight))
+    assert kernels.explain(function, x, weight) == []
+
+
+def test_loops_and_checkpoints_are_looked_into():
+    layer = models.MLP((5, 5, 5), rngs=RNGS)
+    x = normal(16, 5)
+
+    def repeated(x):
+        def body(carry, number):
+            return carry + jax.checkpoint(layer)(carry), carry.sum() * number
+
+        return jax.lax.scan(body, x, jnp.arange(3.0))
+
+    def total(x):
+        last, sums = repeated(x)
+        return (last**2).sum() + sums.sum()
+
+    assert kernels.explain(repeated, x) == ["linear 5 → 5 → 5"]
+    ours = jax.jit(jax.grad(kernels.with_kernels(total)))(x)
+    assert_close(ours, jax.jit(jax.grad(total))(x), 1e-5)
+
+
+def test_a_value_that_others_read_is_kept():
+    layer, x = models.MLP((5, 5, 5), rngs=RNGS), normal(16, 5)
+
+    def function(x):
+        hidden = layer.fc1(x)
+        return layer.fc2(jax.nn.relu(hidden)) + hidden
+
+    assert kernels.explain(function, x) == []
+    assert kernels.explain(layer, x) == ["linear 5 → 5 → 5"]
+
+
+def test_a_sum_that_needs_the_statistics_is_no_residual():
+    x = normal(8, 3)
+
+    def function(x):
+        norm = layers.BatchNorm1d(3)
+        y = norm(x)
+        return y + jnp.broadcast_to(norm.mean[...], y.shape)
+
+    assert kernels.explain(function, x) == ["batch normalization of 8 × 3"]
+    assert_close(kernels.with_kernels(function)(x), function(x), 1e-5)
+
+
+def test_maximum_with_zero_is_no_relu():
+    """Its gradient at zero is one half."""
+    first, second = normal(4, 3), normal(3, 2)
+
+    def function(x):
+        return jnp.maximum(x @ first + first[:1, :3], 0) @ second + second[:1]
+
+    assert kernels.explain(function, normal(16, 4)) == []
+
+
+def test_derivatives_within_are_taken_before():
+    """Of forward mode too, which kernels do not have."""
+    layer = models.MLP((5, 5, 5), rngs=RNGS)
+
+    def change(x):
+        return jax.jvp(layer, (x,), (jnp.ones_like(x),))[1].sum()
+
+    x = normal(16, 5)
+    ours = jax.jit(jax.grad(kernels.with_kernels(change)))(x)
+    assert_close(ours, jax.jit(jax.grad(change))(x), 1e-5)
+
+
+def test_effects_are_kept():
+    model, seen = models.MLP((5, 5, 5), rngs=RNGS), []
+
+    def function(x):
+        y = model(x)
+        jax.debug.callback(lambda value: seen.append(float(value)), x[0, 0])
+        return y
+
+    jax.block_until_ready(jax.jit(kernels.with_kernels(function))(normal(16, 5)))
+    jax.effects_barrier()
+    assert seen == [float(normal(16, 5)[0, 0])]
+
+
+def test_aside_functions_are_themselves():
+    model, x = models.MLP((6, 5, 4), rngs=RNGS), normal(16, 6)
+    with kernels.aside():
+        assert kernels.explain(model, x) == []
+        assert calls(kernels.with_kernels(model), x) == 0
+    assert calls(kernels.with_kernels(model), x) == 1
+
+
+def test_on_accelerators_functions_are_themselves(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    model, x = models.MLP((6, 5, 4), rngs=RNGS), normal(16, 6)
+    assert kernels.explain(model, x) == []
+    assert calls(kernels.with_kernels(model), x) == 0
+
+
+def test_a_network_is_exported_without_kernels_for_any_batch_and_platform():
+    model = models.LeNet(rngs=RNGS)
+    (batch,) = jax.export.symbolic_shape("b")
+    spec = jax.ShapeDtypeStruct((batch, 28, 28, 1), jnp.float32)
+    made = jax.export.export(jax.jit(model), platforms=("cpu", "cuda"))(spec)
+    assert "custom_call @jaxnets" not in made.mlir_module()
+    x = normal(3, 28, 28, 1)
+    assert_close(made.call(x), model(x), 1e-5)
+
+
+def test_training_is_the_same_with_and_without():
+    inputs, labels = normal(48, 8, 8, 1), np.arange(48) % 3
+
+    def trained():
+        model = Stock()
+        nnx.update(model, nnx.state(START))
+        run = fit(
+            model,
+            Dataset("random", Split(np.asarray(inputs), labels.astype(np.int32))),
+            loss=losses.cross_entropy,
+            optimizer=optimizers.sgd(0.1),
+            epochs=2,
+            batch_size=16,
+            progress="none",
+        )
+        return nnx.state(run.model)
+
+    ours = trained()
+    with kernels.aside():
+        theirs = trained()
+    assert_close(ours, theirs, 1e-4)
+
+
+START = Stock()
