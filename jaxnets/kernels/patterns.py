@@ -44,30 +44,13 @@ class Layer(NamedTuple):
 def matched(graph: Graph) -> list[Node]:
     """The calls that are to be run in place of some of a graph's operations."""
     calls: list[Node] = []
-    taken: set[Operand] = set()  # what is an intermediate result of a call
     for node in graph.nodes:
         pattern = PATTERNS.get(node.mark.name if node.mark else node.kind)
-        if pattern is None or not taken.isdisjoint(node.outputs):
-            continue
-        call = pattern(graph, node)
+        call = pattern(graph, node) if pattern is not None and graph.is_free(node) else None
         if call is not None:
             calls.append(call)
-            taken.update(_between(graph, call))
+            graph.take(call)
     return calls
-
-
-def _between(graph: Graph, call: Node) -> set[Operand]:
-    """What the operations make that a call takes the place of."""
-    found: set[Operand] = set()
-    waiting: list[Operand] = list(call.outputs)
-    while waiting:
-        value = waiting.pop()
-        maker = graph.maker(value)
-        if value in call.inputs or value in found or maker is None:
-            continue
-        found.update(maker.outputs)
-        waiting += maker.inputs
-    return found
 
 
 def _layer(graph: Graph, node: Node) -> Layer | None:
@@ -313,7 +296,7 @@ def _layer_norm(graph: Graph, node: Node) -> Node | None:
     axes, eps = mark.settings["axes"], mark.settings["eps"]
     terms, made = [x], [y]
     maker = graph.maker(x)
-    if maker is not None and maker.kind == "add":
+    if maker is not None and maker.kind == "add" and graph.is_free(maker):
         same = all(one.shape == x.shape and _whole(one) for one in maker.inputs)
         if same:
             terms, made = list(maker.inputs), [y, x]
