@@ -35,7 +35,13 @@ CASES = {
     "transposed": ((2, 4, 5, 6), (4, 4, 6, 8), geometry(ONE, ((2, 2), (2, 2)), ONE, (2, 2))),
     "all": ((2, 4, 5, 6), (3, 4, 3, 8), geometry((2, 1), ((2, 3), (-1, 2)), (2, 1), (3, 2), 2)),
     "alone": ((2, 6, 6, 32), (1, 1, 32, 64), geometry(ONE, NONE)),
-    "few outputs": ((33, 3, 3, 19), (2, 2, 19, 2), geometry(ONE, ((1, 0), (0, 1)))),
+    "small images": ((33, 3, 3, 19), (2, 2, 19, 2), geometry(ONE, ((1, 0), (0, 1)))),
+    "few outputs": ((3, 9, 9, 64), (2, 3, 32, 4), geometry(groups=2)),
+    "few outputs, transposed": (
+        (2, 6, 9, 16),
+        (4, 4, 16, 3),
+        geometry(ONE, ((2, 2), (2, 2)), ONE, (2, 2)),
+    ),
     "large kernel": ((2, 3, 3, 2), (7, 7, 2, 3), geometry(ONE, ((3, 3), (3, 3)))),
     "large image": ((1, 40, 66, 1), (3, 3, 1, 2), geometry()),
 }
@@ -86,10 +92,10 @@ def check(case, relu, dtype=np.float64, tolerance=1e-12):
 
 @pytest.mark.parametrize("case", CASES)
 def test_equal_to_xla(case):
-    check(case, relu=case in ("image", "many channels", "strides", "all"))
+    check(case, relu=case in ("image", "many channels", "strides", "few outputs", "all"))
 
 
-@pytest.mark.parametrize("case", ["image", "many channels"])
+@pytest.mark.parametrize("case", ["image", "many channels", "few outputs"])
 def test_equal_to_xla_in_single_precision(case):
     check(case, relu=False, dtype=np.float32, tolerance=1e-5)
 
@@ -219,6 +225,6 @@ def test_vectors_of_32_bytes(monkeypatch, tmp_path):
     monkeypatch.setenv("CXX", "c++ -DBYTES=32 -mno-avx512f -O1")
     monkeypatch.setenv("JAXNETS_CACHE", str(tmp_path))
     monkeypatch.setattr(native, "_load", functools.cache(native._load.__wrapped__))
-    for case in ("many channels", "strides"):
+    for case in ("many channels", "few outputs", "strides"):
         check(case, relu=False)
     check("many channels", relu=True, dtype=np.float32, tolerance=1e-5)
