@@ -50,6 +50,7 @@ LIBRARIES = {
         "layer_norm_forward",
         "layer_norm_backward",
     ),
+    "pooling": ("max_pool_forward", "max_pool_backward"),
     "recurrence": ("lstm_forward", "lstm_backward", "gru_forward", "gru_backward"),
 }
 
