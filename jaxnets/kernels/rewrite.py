@@ -1,10 +1,16 @@
 """Functions that are computed by kernels, where kernels serve."""
 
-from collections.abc import Callable
+import contextlib
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+from flax import nnx
 from jax.extend import core
+from jax.sharding import Mesh, PartitionSpec
 
 from jaxnets.kernels import native
 from jaxnets.kernels.graph import Graph, Node, around, inner
@@ -46,7 +52,7 @@ def with_kernels(function: Callable[P, R]) -> Callable[P, R]:
             return function(*given, **named)
 
         traced, shapes = jax.make_jaxpr(flat, return_shape=True)(*arrays)
-        made = _rewritten(traced)[0](*arrays)
+        made = _rewritten(traced, _between.get())[0](*arrays)
         result: R = jax.tree.unflatten(jax.tree.structure(shapes), made)
         return result
 
@@ -57,7 +63,7 @@ def explain(function: Callable[..., Any], *arguments: Any) -> list[str]:
     """What kernels compute of a function, in words.
 
     Args:
-        function: such as a model.
+        function: a model, or a pure function.
         arguments: of it, arrays or ``jax.ShapeDtypeStruct``.
 
     Returns:
@@ -69,19 +75,64 @@ def explain(function: Callable[..., Any], *arguments: Any) -> list[str]:
     """
     if not native.wanted():
         return []
-    return [call.about for call in _rewritten(jax.make_jaxpr(function)(*arguments))[1]]
+    if isinstance(function, nnx.Module):
+        graphdef, state = nnx.split(function)
+        called = lambda state, *given: nnx.merge(graphdef, state)(*given)  # noqa: E731
+        return explain(called, state, *arguments)
+    return [call.about for call in _rewritten(jax.make_jaxpr(function)(*arguments), None)[1]]
 
 
-def _rewritten(traced: Any) -> tuple[Callable[..., list[Any]], list[Node]]:
+_between: ContextVar[Mesh | None] = ContextVar("devices that share a batch", default=None)
+
+
+@contextlib.contextmanager
+def divided(mesh: Mesh | None) -> Iterator[None]:
+    """Within it each device of a mesh calls kernels for its examples of a batch.
+
+    XLA does not divide a kernel's call by itself: each device would compute all of it.
+
+    Args:
+        mesh: of devices, along whose first axis batches are cut; None for one device.
+    """
+    token = _between.set(mesh)
+    try:
+        yield
+    finally:
+        _between.reset(token)
+
+
+def _divided(call: Node, mesh: Mesh) -> Node | None:
+    """A kernel's call for a batch that is cut between devices; None where it cannot be cut."""
+    if call.examples is None:
+        return None
+    axes = list(zip((*call.inputs, *call.outputs), itertools.chain(*call.examples), strict=True))
+    sizes = [value.shape[axis] for value, axis in axes if axis is not None]
+    name = mesh.axis_names[0]
+    if any(size % mesh.shape[name] for size in sizes):
+        return None
+    specs = [
+        PartitionSpec(*[None] * axis, name) if axis is not None else PartitionSpec()
+        for _, axis in axes
+    ]
+    ways = tuple(specs[: len(call.inputs)]), specs[len(call.inputs) :]
+    run = jax.shard_map(
+        lambda *arrays: list(call.run(*arrays)), mesh=mesh, in_specs=ways[0], out_specs=ways[1]
+    )
+    return dataclasses.replace(call, run=run)
+
+
+def _rewritten(traced: Any, mesh: Mesh | None) -> tuple[Callable[..., list[Any]], list[Node]]:
     """A traced function with kernels, and the kernels' calls, those within loops included."""
     graph = Graph(traced)
     calls = matched(graph)
+    if mesh is not None:
+        calls = [each for call in calls if (each := _divided(call, mesh)) is not None]
     named = list(calls)
     for node in graph.nodes:
         within = inner(node)
         if within is None:
             continue
-        function, found = _rewritten(within)
+        function, found = _rewritten(within, mesh)
         if found:
             run = around(node, function)
             calls.append(Node(node.kind, node.inputs, node.outputs, run, effects=node.effects))

@@ -19,6 +19,7 @@ from jaxnets.arrays import (
     describe,
     entries,
 )
+from jaxnets.kernels.marks import marked
 from jaxnets.layers.parameters import check_others, check_parameters
 
 
@@ -59,15 +60,46 @@ class Normalization(nnx.Module):
         self.scale = nnx.Param(jnp.ones(shape, param_dtype)) if affine else None
         self.bias = nnx.Param(jnp.zeros(shape, param_dtype)) if affine and bias else None
 
-    def _normalized(self, x: jax.Array, mean: jax.Array, var: jax.Array) -> jax.Array:
-        return (x - mean) * lax.rsqrt(var + self.eps)
+    def _parameters(self, dtype: DTypeLike) -> tuple[jax.Array | None, jax.Array | None]:
+        """Scale and bias, if there are any, in the dtype of the statistics."""
+        scale, bias = (
+            None if parameter is None else parameter[...].astype(dtype)
+            for parameter in (self.scale, self.bias)
+        )
+        return scale, bias
 
-    def _scaled(self, y: jax.Array, dtype: DTypeLike) -> jax.Array:
-        if self.scale is not None:
-            y = y * jnp.broadcast_to(self.scale[...].astype(y.dtype), y.shape)
-        if self.bias is not None:
-            y = y + jnp.broadcast_to(self.bias[...].astype(y.dtype), y.shape)
-        return y.astype(dtype)
+
+def _scaled(y: jax.Array, scale: jax.Array | None, bias: jax.Array | None) -> jax.Array:
+    if scale is not None:
+        y = y * jnp.broadcast_to(scale, y.shape)
+    return y if bias is None else y + jnp.broadcast_to(bias, y.shape)
+
+
+def _normalized(x: jax.Array, mean: jax.Array, var: jax.Array, eps: float) -> jax.Array:
+    return (x - mean) * lax.rsqrt(var + eps)
+
+
+@marked
+def batch_norm(
+    x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, *, eps: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalizes each channel of x [..., C] by its mean and variance over all other axes.
+
+    Returns:
+        The outputs [..., C], the mean [C] and the biased variance [C].
+    """
+    mean, var = _moments(x, range(x.ndim - 1))
+    y = _scaled(_normalized(x, mean, var, eps), scale, bias)
+    return y, mean.reshape(-1), var.reshape(-1)
+
+
+@marked
+def layer_norm(
+    x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, *, eps: float, axes: int
+) -> jax.Array:
+    """Normalizes each sample of x by its mean and variance over so many last axes."""
+    moments = _moments(x, range(x.ndim - axes, x.ndim))
+    return _scaled(_normalized(x, *moments, eps), scale, bias)
 
 
 class BatchNorm(Normalization):
@@ -143,27 +175,29 @@ class BatchNorm(Normalization):
         self._check_shape(x)
         x = jnp.asarray(x)
         values = _at_least_float32(x)
+        parameters = self._parameters(values.dtype)
         if self.use_running_average and self.mean is not None and self.var is not None:
             row = (1,) * (x.ndim - 1) + (self.num_features,)
             mean, var = (
                 stat[...].astype(values.dtype).reshape(row) for stat in (self.mean, self.var)
             )
-        else:
-            if x.size == 0:
-                return self._counted_alone(values).astype(x.dtype)
-            count = x.size // self.num_features
-            if count < 2:
-                raise InputError("x", "more than one value per channel in training", describe(x))
-            mean, var = _moments(values, tuple(range(x.ndim - 1)))
-            if not self.use_running_average:
-                self._track(mean.reshape(-1), var.reshape(-1) * (count / (count - 1)))
-        return self._scaled(self._normalized(values, mean, var), x.dtype)
+            y = _scaled(_normalized(values, mean, var, self.eps), *parameters)
+            return y.astype(x.dtype)
+        if x.size == 0:
+            self._count_alone()
+            return _scaled(values, *parameters).astype(x.dtype)
+        count = x.size // self.num_features
+        if count < 2:
+            raise InputError("x", "more than one value per channel in training", describe(x))
+        y, mean, var = batch_norm(values, *parameters, eps=self.eps)
+        if not self.use_running_average:
+            self._track(mean, var * (count / (count - 1)))
+        return y.astype(x.dtype)
 
-    def _counted_alone(self, x: jax.Array) -> jax.Array:
+    def _count_alone(self) -> None:
         """An empty batch: as in PyTorch it is counted, and the running statistics stay."""
         if not self.use_running_average and self.num_batches_tracked is not None:
             self.num_batches_tracked[...] = self.num_batches_tracked[...] + 1
-        return self._scaled(x, x.dtype)
 
     def _track(self, mean: jax.Array, var: jax.Array) -> None:
         """Moves the running statistics, if there are any, towards those of one batch."""
@@ -285,8 +319,8 @@ class LayerNorm(Normalization):
         check_floats("x", x, ("...", *shape))
         x = jnp.asarray(x)
         values = _at_least_float32(x)
-        moments = _moments(values, range(x.ndim - len(shape), x.ndim))
-        return self._scaled(self._normalized(values, *moments), x.dtype)
+        parameters = self._parameters(values.dtype)
+        return layer_norm(values, *parameters, eps=self.eps, axes=len(shape)).astype(x.dtype)
 
 
 class GroupNorm(Normalization):
@@ -345,8 +379,8 @@ class GroupNorm(Normalization):
         groups = _at_least_float32(x).reshape(
             x.shape[0], places, self.num_groups, x.shape[-1] // self.num_groups
         )
-        y = self._normalized(groups, *_moments(groups, (1, 3)))
-        return self._scaled(y.reshape(x.shape), x.dtype)
+        y = _normalized(groups, *_moments(groups, (1, 3)), self.eps).reshape(x.shape)
+        return _scaled(y, *self._parameters(y.dtype)).astype(x.dtype)
 
 
 class InstanceNorm2d(GroupNorm):

@@ -8,10 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import Mesh
 
 from jaxnets.data.transforms.compose import applied
 from jaxnets.kernels import native
-from jaxnets.kernels.rewrite import with_kernels
+from jaxnets.kernels.rewrite import divided, with_kernels
 from jaxnets.training.batches import Batches, Gathered
 from jaxnets.training.computation import primitives
 from jaxnets.training.objective import Objective, measure, outputs_of
@@ -58,7 +59,8 @@ def train_steps(
     placement = program.placement
 
     def step(state: TrainState, number: jax.Array) -> tuple[TrainState, StepMetrics]:
-        return one_step(program.run)(state, placement.cut(batches.batch(number)))
+        mesh = placement.mesh if len(placement.devices) > 1 else None
+        return one_step(program.run, mesh)(state, placement.cut(batches.batch(number)))
 
     after, metrics = _collect(step, state, batches.steps, count)
     return placement.cut_state(after), metrics
@@ -94,7 +96,9 @@ def evaluate_batches(
 
     def step(_: None, number: jax.Array) -> tuple[None, StepMetrics]:
         batch = program.placement.cut(batches.batch(number))
-        return None, evaluate_batch(program.run, state, batch, number)
+        mesh = program.placement.mesh if len(program.placement.devices) > 1 else None
+        with divided(mesh):
+            return None, evaluate_batch(program.run, state, batch, number)
 
     return _collect(step, None, batches.steps, count)[1]
 
@@ -147,9 +151,14 @@ def predicted(transform: Callable[..., Any] | None, state: TrainState, inputs: A
 
 
 @functools.lru_cache(maxsize=8)
-def one_step(step: Step) -> Callable[..., tuple[TrainState, StepMetrics]]:
+def one_step(step: Step, mesh: Mesh | None = None) -> Callable[..., tuple[TrainState, StepMetrics]]:
     """``train_step``, traced once for each shape of batches, whoever asks for its metrics."""
-    return jax.jit(functools.partial(train_step, step), inline=True)
+
+    def taken(state: TrainState, batch: dict[str, Any]) -> tuple[TrainState, StepMetrics]:
+        with divided(mesh):
+            return train_step(step, state, batch)
+
+    return jax.jit(taken, inline=True)
 
 
 def _for_each(function: Callable[[Any], Any], every: Any, at_once: int) -> Any:

@@ -3,6 +3,7 @@
 // Each number is computed in the same order whichever thread does it, and however many there are.
 
 #include <cmath>
+#include <initializer_list>
 
 #include "calls.h"
 
@@ -55,23 +56,27 @@ struct Lines {
   long rows() const { return numbers / channels; }
   long size(long number) const { return least(chunk, numbers - number * chunk); }
 
-  // Each number of a chunk in turn, by tiles of neighbouring lanes.
+  // Each number of a chunk in turn, by tiles of neighbouring lanes: line by line, as memory is read
+  // fastest, or all lines of a tile first, where the chunk is in a cache.
   template <typename Pass>
-  METHOD void sweep(long number, Pass pass) const {
-    const long end = number * chunk + size(number);
-    for (long lane = 0; lane < line; lane += TILE * WIDTH<T>) {
-      Pass tile = pass;
-      EACH_VECTOR tile.begin(i, lane + i * WIDTH<T>);
-      for (long at = number * chunk + lane; at < end; at += line) {
-        const long left = least(end - at, line - lane);
-        if (left >= TILE * WIDTH<T>) {
-          EACH_VECTOR tile.step(i, at + i * WIDTH<T>, WIDTH<T>);
-        } else {
-          EACH_VECTOR tile.step(i, at + i * WIDTH<T>, left - i * WIDTH<T>);
+  METHOD void sweep(long number, Pass pass, bool in_cache = false) const {
+    constexpr long width = TILE * WIDTH<T>;
+    const long begin = number * chunk, end = begin + size(number);
+    const long block = in_cache || line <= width ? chunk : line;
+    for (long from = begin; from < end; from += block)
+      for (long lane = 0; lane < line; lane += width) {
+        Pass tile = pass;
+        EACH_VECTOR tile.begin(i, lane + i * WIDTH<T>);
+        for (long at = from + lane; at < least(from + block, end); at += line) {
+          const long left = least(end - at, line - lane);
+          if (left >= width) {
+            EACH_VECTOR tile.step(i, at + i * WIDTH<T>, WIDTH<T>);
+          } else {
+            EACH_VECTOR tile.step(i, at + i * WIDTH<T>, left - i * WIDTH<T>);
+          }
         }
+        EACH_VECTOR tile.end(i, lane + i * WIDTH<T>);
       }
-      EACH_VECTOR tile.end(i, lane + i * WIDTH<T>);
-    }
   }
 
   // The numbers that some neighbouring lanes have in a chunk.
@@ -132,7 +137,7 @@ struct Sum {
   T* sums;
   Vector<T> sum[TILE];
 
-  METHOD void begin(int i, long) { sum[i] = Vector<T>{}; }
+  METHOD void begin(int i, long lane) { sum[i] = load(sums + lane, WIDTH<T>); }
   METHOD void step(int i, long at, long n) { sum[i] += load(x + at, n); }
   METHOD void end(int i, long lane) { store<T>(sums + lane, sum[i], WIDTH<T>); }
 };
@@ -146,7 +151,8 @@ struct Deviate {
 
   METHOD void begin(int i, long lane) {
     center[i] = kept<T>(load(centers + lane, WIDTH<T>));
-    sum[i] = square[i] = Vector<T>{};
+    sum[i] = load(sums + lane, WIDTH<T>);
+    square[i] = load(squares + lane, WIDTH<T>);
   }
   METHOD void step(int i, long at, long n) {
     const Vector<T> difference = first<T>(load(x + at, n) - center[i], n);
@@ -216,12 +222,15 @@ struct BatchNorm {
     const auto& self = *(const BatchNorm*)data;
     const auto& lines = self.lines;
     const long at = number * lines.lanes, size = lines.size(number);
+    for (T* zeros : {self.centers, self.sums, self.squares})
+      memset(zeros + at, 0, lines.lanes * sizeof(T));
     lines.sweep(number, Sum<T>{self.x, self.centers + at});
     const long whole = size / lines.line, more = size % lines.line;
     const T inverse = whole ? (T)1 / whole : 0, inverse_of_more = (T)1 / (whole + 1);
     for (long lane = 0; lane < lines.lanes; lane++)
       self.centers[at + lane] *= lane < more ? inverse_of_more : inverse;
-    lines.sweep(number, Deviate<T>{self.x, self.centers + at, self.sums + at, self.squares + at});
+    lines.sweep(number, Deviate<T>{self.x, self.centers + at, self.sums + at, self.squares + at},
+                true);
   }
 
   // The moments of each channel from those of its lanes.
@@ -305,7 +314,8 @@ struct SumGradients {
 
   METHOD void begin(int i, long lane) {
     affine.begin(i, lane);
-    sum[i] = product[i] = Vector<T>{};
+    sum[i] = load(sums + lane, WIDTH<T>);
+    product[i] = load(products + lane, WIDTH<T>);
   }
   METHOD void step(int i, long at, long n) {
     const Vector<T> input = load(x + at, n);
@@ -360,6 +370,8 @@ struct BatchNormBack {
   static void add_up(const void* data, long number) {
     const auto& self = *(const BatchNormBack*)data;
     const long at = number * self.lines.lanes;
+    for (T* zeros : {self.sums, self.products})
+      memset(zeros + at, 0, self.lines.lanes * sizeof(T));
     self.lines.sweep(number, SumGradients<T, relu, residual>{self.affine, self.d, self.x, self.y,
                                                              self.d_added, self.sums + at,
                                                              self.products + at});
@@ -446,8 +458,9 @@ INLINE T total(const T* numbers) {
   }
 }
 
-// Rows side by side, so that one's sums do not wait for the other's.
-constexpr int ROWS = 4;
+// Short rows go side by side, so that one's sums do not wait for the other's; long ones one after
+// the other, as memory is read fastest.
+constexpr int ROWS = 4, SHORT = 512;
 #define EACH_ROW _Pragma("GCC unroll 4") for (int row = 0; row < rows; row++)
 
 // An array [rows, size] by chunks of rows.
@@ -463,11 +476,12 @@ struct Rows {
   long chunks() const { return pieces_of(chunk, rows); }
 
   // Calls a function template of each few rows of a chunk.
-  template <typename Function>
+  template <typename T, typename Function>
   METHOD void each(long number, Function function) const {
     const long end = least((number + 1) * chunk, rows);
     long row = number * chunk;
-    for (; row + ROWS <= end; row += ROWS) function.template operator()<ROWS>(row);
+    for (; size * sizeof(T) <= SHORT && row + ROWS <= end; row += ROWS)
+      function.template operator()<ROWS>(row);
     for (; row < end; row++) function.template operator()<1>(row);
   }
 };
@@ -480,7 +494,7 @@ struct LayerNorm {
 
   static void run(const void* data, long number) {
     const auto& self = *(const LayerNorm*)data;
-    self.shape.each(number, self);
+    self.shape.template each<T>(number, self);
   }
 
   template <int rows>
@@ -531,7 +545,7 @@ struct LayerNormBack {
     const long at = number * self.lanes;
     memset(self.scale_sums + at, 0, self.lanes * sizeof(T));
     memset(self.bias_sums + at, 0, self.lanes * sizeof(T));
-    self.shape.each(number, self);
+    self.shape.template each<T>(number, self);
   }
 
   template <int rows>
