@@ -44,6 +44,11 @@ LIBRARIES = {
         "depthwise_backward_input",
     ),
     "linear": ("linear_forward", "linear_backward"),
+    "linear_layer": (
+        "linear_layer_forward",
+        "linear_layer_input_gradient",
+        "linear_layer_kernel_gradient",
+    ),
     "normalization": (
         "batch_norm_forward",
         "batch_norm_backward",
