@@ -50,7 +50,16 @@ LIBRARIES = {
         "layer_norm_forward",
         "layer_norm_backward",
     ),
-    "recurrence": ("lstm_forward", "lstm_backward", "gru_forward", "gru_backward"),
+    "recurrence": (
+        "lstm_forward",
+        "lstm_backward",
+        "gru_forward",
+        "gru_backward",
+        "tanh_forward",
+        "tanh_backward",
+        "relu_forward",
+        "relu_backward",
+    ),
 }
 
 _SOURCES = Path(__file__).parent / "sources"
