@@ -56,7 +56,16 @@ LIBRARIES = {
         "layer_norm_backward",
     ),
     "pooling": ("max_pool_forward", "max_pool_backward"),
-    "recurrence": ("lstm_forward", "lstm_backward", "gru_forward", "gru_backward"),
+    "recurrence": (
+        "lstm_forward",
+        "lstm_backward",
+        "gru_forward",
+        "gru_backward",
+        "tanh_forward",
+        "tanh_backward",
+        "relu_forward",
+        "relu_backward",
+    ),
 }
 
 _SOURCES = Path(__file__).parent / "sources"

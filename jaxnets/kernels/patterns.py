@@ -14,12 +14,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.kernels import attention, conv_pool, linear, normalization
+from jaxnets.kernels import attention, conv_pool, linear, normalization, recurrence
 from jaxnets.kernels.convolve import convolve
 from jaxnets.kernels.geometry import Geometry
 from jaxnets.kernels.graph import Graph, Node, Operand, Value, is_relu
 from jaxnets.kernels.marks import Mark
 from jaxnets.kernels.shard import vary_like
+
+#: From so many examples on a recurrence of XLA's does all that it can step by step.
+LARGE = 256
 
 Pattern = Callable[[Graph, Node], Node | None]
 Function = Callable[..., Any]
@@ -322,6 +325,33 @@ def _layer_norm(graph: Graph, node: Node) -> Node | None:
     return Node("kernel", [*terms, *parameters], made, run, about=about, examples=examples)
 
 
+def _recur(graph: Graph, node: Node) -> Node | None:
+    """A recurrent layer by its kernel, or by XLA's loop with a gradient by hand."""
+    mark = node.mark
+    assert mark is not None
+    if not all(map(_whole, node.inputs)):
+        return None
+    given = mark.given(node.inputs)
+    x, directions, lengths = given
+    cell, reverse = mark.settings["cell"], mark.settings["reverse"]
+    function: Function
+    if recurrence.serves(cell, reverse, x, directions):
+        function = recurrence.recurrence(cell, reverse, mark.plain)
+        about = f"{'two-way ' if len(reverse) > 1 else ''}recurrence ({cell}) of {_size(x)}"
+    else:
+        about, derivative = "", "by hand, step by step" if len(x) >= LARGE else "by hand"
+        function = partial(mark.function, **mark.settings | {"derivative": derivative})
+
+    def run(*arrays: jax.Array) -> list[jax.Array]:
+        return jax.tree.leaves(function(*mark.given(arrays)))
+
+    axes = [one._replace(kernels=None, biases=None, projection=None) for one in directions]
+    batched = {id(value) for value in jax.tree.leaves((x, axes, lengths))}
+    examples = [0 if id(value) in batched else None for value in node.inputs]
+    ways = examples, [0] * len(node.outputs)
+    return Node("kernel", node.inputs, node.outputs, run, about=about, examples=ways)
+
+
 def _size(value: Operand) -> str:
     return " × ".join(map(str, value.shape)) if isinstance(value, Value) else "a number"
 
@@ -344,5 +374,6 @@ PATTERNS: dict[str, Pattern] = {
     "dot_general": _linear,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
+    "recur": _recur,
     **dict.fromkeys(MARKED, _marked),
 }
