@@ -251,7 +251,8 @@ struct Convolution : Shape {
   const T* bias;  // of all groups, with zeros that fill vectors
   T* packed;      // the kernel by panels, [depth, width of the panel]
   bool relu, transposed;
-  long some, splits;  // examples of a part, and parts of an example
+  long some, splits;  // examples of a part, and parts of them
+  bool by_panels;     // which are parts of the channels, or else of the rows
   const Alike *row_sorts, *column_sorts;
   long row_sort_count, column_sort_count;
   mutable std::atomic<bool> failed{false};
@@ -264,9 +265,14 @@ struct Convolution : Shape {
     return packed + depth() * (group * padded() + panel * WIDE * WIDTH<T>);
   }
 
+  // Of a few pixels it takes less time to read the kernel as it lies than to pack it.
+  bool packs() const {
+    return transposed || outputs % WIDTH<T> || batch * pixels() > 4 * MOST_ROWS;
+  }
+
   // ---- Packing: a part is a tap of a panel ----
 
-  long pack_parts() const { return groups * panels() * taps(); }
+  long pack_parts() const { return packs() ? groups * panels() * taps() : 0; }
 
   static void pack(const void* data, long number) {
     const auto& self = *(const Convolution*)data;
@@ -337,7 +343,14 @@ struct Convolution : Shape {
       fetch<0>(from, examples * x_size());
       fetch<1>(to, examples * y_size());
     }
-    const long begin = split * rows.outputs / splits, end = (split + 1) * rows.outputs / splits;
+    const auto share_of = [&](long all, bool divided, long number) {
+      return divided ? (split + number) * all / splits : number * all;
+    };
+    const long begin = share_of(rows.outputs, !by_panels, 0);
+    const long end = share_of(rows.outputs, !by_panels, 1);
+    const long every = groups * panels();
+    const long first_panel = share_of(every, by_panels, 0);
+    const long last_panel = share_of(every, by_panels, 1);
     for (long example = 0; narrow() && example < examples; example++) {
       turn(copy + copied(), from + example * x_size());
       by_sorts(begin, end, [&](const Alike& down, const Alike& across) {
@@ -345,12 +358,11 @@ struct Convolution : Shape {
           compute_rows(copy + copied(), to + example * y_size(), down, across, runs);
       });
     }
-    for (long group = 0; group < groups; group++)
-      for (long panel = 0; panel < panels(); panel++)
-        by_sorts(begin, end, [&](const Alike& down, const Alike& across) {
-          if (!in_rows(down, across))
-            compute_alike(from, to, examples, group, panel, down, across, runs);
-        });
+    for (long panel = first_panel; panel < last_panel; panel++)
+      by_sorts(begin, end, [&](const Alike& down, const Alike& across) {
+        if (!in_rows(down, across))
+          compute_alike(from, to, examples, panel / panels(), panel % panels(), down, across, runs);
+      });
   }
 
   // Calls work for all outputs in some rows, those together that see the same taps.
@@ -377,9 +389,9 @@ struct Convolution : Shape {
     const int wide = panel_wide(panel);
     Tile<T> tile;
     tile.start = bias + group * padded() + column;
-    tile.b = panel_at(group, panel);
+    tile.b = packs() ? panel_at(group, panel) : kernel + group * outputs + column;
     tile.a_step = 1;
-    tile.b_step = wide * WIDTH<T>;
+    tile.b_step = packs() ? wide * WIDTH<T> : groups * outputs;
     tile.columns = outputs - column;
     tile.least = relu ? 0 : -INFINITY;
     Runs runs = {room};
@@ -804,8 +816,11 @@ static XLA_FFI_Error* convolve(XLA_FFI_CallFrame* frame, Convolution<T>& work, c
   const long pixels = most(1, work.pixels());
   work.some = most(1, least(pieces_of(2 * threads, work.batch), 256 / pixels));
   const long whole = pieces_of(work.some, work.batch);
-  work.splits = whole >= 2 * threads || threads == 1 ? 1 : least(work.rows.outputs, pieces_of(whole, 2 * threads));
-  const size_t packed = groups * work.padded() * work.depth() * sizeof(T);
+  const long wanted = threads == 1 ? 1 : pieces_of(whole, 2 * threads);
+  work.by_panels = !work.narrow() && groups * work.panels() >= pieces_of(whole, threads);
+  work.splits = least(work.by_panels ? groups * work.panels() : work.rows.outputs, wanted);
+  const size_t packed =
+      work.packs() ? groups * work.padded() * work.depth() * sizeof(T) : 0;
   const size_t sorts = (work.rows.outputs + work.columns.outputs) * sizeof(Alike);
   const size_t biases = groups * work.padded() * sizeof(T);
   const auto room = (char*)memory(packed + biases + sorts);
