@@ -19,6 +19,7 @@ from jaxnets.arrays import (
     describe,
     entries,
 )
+from jaxnets.kernels.marks import marked
 from jaxnets.layers.parameters import check_others, check_parameters
 
 
@@ -31,6 +32,41 @@ def _moments(x: jax.Array, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance, in two passes: E[x²] - E[x]² cancels where the mean is large."""
     mean = x.mean(axes, keepdims=True)
     return mean, jnp.square(x - mean).mean(axes, keepdims=True)
+
+
+def _normalized(
+    x: jax.Array,
+    moments: tuple[jax.Array, jax.Array],
+    scale: jax.Array | None,
+    bias: jax.Array | None,
+    eps: float,
+) -> jax.Array:
+    mean, var = moments
+    return _scaled((x - mean) * lax.rsqrt(var + eps), scale, bias)
+
+
+def _scaled(y: jax.Array, scale: jax.Array | None, bias: jax.Array | None) -> jax.Array:
+    if scale is not None:
+        y = y * jnp.broadcast_to(scale, y.shape)
+    return y if bias is None else y + jnp.broadcast_to(bias, y.shape)
+
+
+@marked
+def batch_norm(
+    x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, *, eps: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalizes x [..., C] by its own mean and biased variance [C], which it returns too."""
+    mean, var = _moments(x, tuple(range(x.ndim - 1)))
+    y = _normalized(x, (mean, var), scale, bias, eps)
+    return y, mean.reshape(-1), var.reshape(-1)
+
+
+@marked
+def layer_norm(
+    x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, *, axes: int, eps: float
+) -> jax.Array:
+    """Normalizes x over so many of its last axes."""
+    return _normalized(x, _moments(x, range(x.ndim - axes, x.ndim)), scale, bias, eps)
 
 
 def _check(x: jax.Array, axes: tuple[int, float], channels: int, expected: str) -> None:
@@ -59,15 +95,12 @@ class Normalization(nnx.Module):
         self.scale = nnx.Param(jnp.ones(shape, param_dtype)) if affine else None
         self.bias = nnx.Param(jnp.zeros(shape, param_dtype)) if affine and bias else None
 
-    def _normalized(self, x: jax.Array, mean: jax.Array, var: jax.Array) -> jax.Array:
-        return (x - mean) * lax.rsqrt(var + self.eps)
-
-    def _scaled(self, y: jax.Array, dtype: DTypeLike) -> jax.Array:
-        if self.scale is not None:
-            y = y * jnp.broadcast_to(self.scale[...].astype(y.dtype), y.shape)
-        if self.bias is not None:
-            y = y + jnp.broadcast_to(self.bias[...].astype(y.dtype), y.shape)
-        return y.astype(dtype)
+    def _parameters(self, x: jax.Array) -> tuple[jax.Array | None, jax.Array | None]:
+        """``scale`` and ``bias`` in the dtype of x."""
+        scale, bias = (
+            None if p is None else p[...].astype(x.dtype) for p in (self.scale, self.bias)
+        )
+        return scale, bias
 
 
 class BatchNorm(Normalization):
@@ -143,27 +176,26 @@ class BatchNorm(Normalization):
         self._check_shape(x)
         x = jnp.asarray(x)
         values = _at_least_float32(x)
+        scale, bias = self._parameters(values)
         if self.use_running_average and self.mean is not None and self.var is not None:
-            row = (1,) * (x.ndim - 1) + (self.num_features,)
-            mean, var = (
-                stat[...].astype(values.dtype).reshape(row) for stat in (self.mean, self.var)
-            )
+            moments = self.mean[...].astype(values.dtype), self.var[...].astype(values.dtype)
+            y = _normalized(values, moments, scale, bias, self.eps)
+        elif x.size == 0:
+            self._count_alone()
+            y = _scaled(values, scale, bias)
         else:
-            if x.size == 0:
-                return self._counted_alone(values).astype(x.dtype)
             count = x.size // self.num_features
             if count < 2:
                 raise InputError("x", "more than one value per channel in training", describe(x))
-            mean, var = _moments(values, tuple(range(x.ndim - 1)))
+            y, mean, var = batch_norm(values, scale, bias, eps=self.eps)
             if not self.use_running_average:
-                self._track(mean.reshape(-1), var.reshape(-1) * (count / (count - 1)))
-        return self._scaled(self._normalized(values, mean, var), x.dtype)
+                self._track(mean, var * (count / (count - 1)))
+        return y.astype(x.dtype)
 
-    def _counted_alone(self, x: jax.Array) -> jax.Array:
+    def _count_alone(self) -> None:
         """An empty batch: as in PyTorch it is counted, and the running statistics stay."""
         if not self.use_running_average and self.num_batches_tracked is not None:
             self.num_batches_tracked[...] = self.num_batches_tracked[...] + 1
-        return self._scaled(x, x.dtype)
 
     def _track(self, mean: jax.Array, var: jax.Array) -> None:
         """Moves the running statistics, if there are any, towards those of one batch."""
@@ -285,8 +317,8 @@ class LayerNorm(Normalization):
         check_floats("x", x, ("...", *shape))
         x = jnp.asarray(x)
         values = _at_least_float32(x)
-        moments = _moments(values, range(x.ndim - len(shape), x.ndim))
-        return self._scaled(self._normalized(values, *moments), x.dtype)
+        y = layer_norm(values, *self._parameters(values), axes=len(shape), eps=self.eps)
+        return y.astype(x.dtype)
 
 
 class GroupNorm(Normalization):
@@ -345,8 +377,8 @@ class GroupNorm(Normalization):
         groups = _at_least_float32(x).reshape(
             x.shape[0], places, self.num_groups, x.shape[-1] // self.num_groups
         )
-        y = self._normalized(groups, *_moments(groups, (1, 3)))
-        return self._scaled(y.reshape(x.shape), x.dtype)
+        y = _normalized(groups, _moments(groups, (1, 3)), None, None, self.eps).reshape(x.shape)
+        return _scaled(y, *self._parameters(y)).astype(x.dtype)
 
 
 class InstanceNorm2d(GroupNorm):
