@@ -81,6 +81,7 @@ class Graph:
         self._readers: Counter[Operand] = Counter()
         self._reader: dict[Operand, Node] = {}
         self._maker: dict[Operand, Node] = {}
+        self._taken: set[Operand] = set()
         self.inputs = [_value(variable) for variable in traced.jaxpr.invars]
         self.outputs = self._write_out(traced, self.inputs)
         self._readers.update(self.outputs)
@@ -117,8 +118,23 @@ class Graph:
         return self._maker.get(value)
 
     def only_reader(self, value: Operand) -> Node | None:
-        """The operation that reads a value, if there is one alone."""
-        return self._reader[value] if self._readers[value] == 1 else None
+        """The operation that reads a value, if there is one alone, which no call has taken."""
+        reader = self._reader[value] if self._readers[value] == 1 else None
+        return reader if reader is not None and self.is_free(reader) else None
+
+    def is_free(self, node: Node) -> bool:
+        """Whether no call has taken the place of an operation."""
+        return self._taken.isdisjoint(node.outputs)
+
+    def take(self, call: Node) -> None:
+        """Notes that a call takes the place of the operations between its inputs and outputs."""
+        waiting: list[Operand] = list(call.outputs)
+        while waiting:
+            value = waiting.pop()
+            maker = self.maker(value)
+            if value not in call.inputs and value not in self._taken and maker is not None:
+                self._taken.update(maker.outputs)
+                waiting += maker.inputs
 
     def depends(self, value: Operand, on: Node) -> bool:
         """Whether a value follows from what an operation makes."""

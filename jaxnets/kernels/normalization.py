@@ -26,7 +26,7 @@ def _if_given(parameter: jax.Array | None, gradient: jax.Array) -> jax.Array | N
     return None if parameter is None else gradient.reshape(parameter.shape)
 
 
-def _serve(x: jax.Array, others: tuple[jax.Array | None, ...]) -> bool:
+def _serve(x: Shaped, others: tuple[Shaped | None, ...]) -> bool:
     present = [array for array in others if array is not None]
     return x.ndim > 1 and math.prod(x.shape) > 0 and native.ready("normalization", x, *present)
 
@@ -87,7 +87,7 @@ def batch_norm(
     return with_gradient(run, keep, pull_back, plain)
 
 
-def serves_layer_norm(x: jax.Array, *others: jax.Array | None) -> bool:
+def serves_layer_norm(x: Shaped, *others: Shaped | None) -> bool:
     """Whether the kernels of ``layer_norm`` can run this, and are faster than XLA's operations.
 
     Args:

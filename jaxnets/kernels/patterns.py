@@ -14,12 +14,15 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.kernels import attention, conv_pool, linear, normalization
+from jaxnets.kernels import attention, conv_pool, linear, normalization, recurrence
 from jaxnets.kernels.convolve import convolve
 from jaxnets.kernels.geometry import Geometry
 from jaxnets.kernels.graph import Graph, Node, Operand, Value, is_relu
 from jaxnets.kernels.marks import Mark
 from jaxnets.kernels.shard import vary_like
+
+#: From so many examples on a recurrence of XLA's does all that it can step by step.
+LARGE = 256
 
 Pattern = Callable[[Graph, Node], Node | None]
 Function = Callable[..., Any]
@@ -44,30 +47,13 @@ class Layer(NamedTuple):
 def matched(graph: Graph) -> list[Node]:
     """The calls that are to be run in place of some of a graph's operations."""
     calls: list[Node] = []
-    taken: set[Operand] = set()  # what is an intermediate result of a call
     for node in graph.nodes:
         pattern = PATTERNS.get(node.mark.name if node.mark else node.kind)
-        if pattern is None or not taken.isdisjoint(node.outputs):
-            continue
-        call = pattern(graph, node)
+        call = pattern(graph, node) if pattern is not None and graph.is_free(node) else None
         if call is not None:
             calls.append(call)
-            taken.update(_between(graph, call))
+            graph.take(call)
     return calls
-
-
-def _between(graph: Graph, call: Node) -> set[Operand]:
-    """What the operations make that a call takes the place of."""
-    found: set[Operand] = set()
-    waiting: list[Operand] = list(call.outputs)
-    while waiting:
-        value = waiting.pop()
-        maker = graph.maker(value)
-        if value in call.inputs or value in found or maker is None:
-            continue
-        found.update(maker.outputs)
-        waiting += maker.inputs
-    return found
 
 
 def _layer(graph: Graph, node: Node) -> Layer | None:
@@ -303,6 +289,69 @@ def _batch_norm(graph: Graph, node: Node) -> Node | None:
     return Node("kernel", [*node.inputs, *added], [y, *moments], run, about=about)
 
 
+def _layer_norm(graph: Graph, node: Node) -> Node | None:
+    """Layer normalization, of a sum of two arrays where it is one."""
+    mark, (y,) = node.mark, node.outputs
+    assert mark is not None
+    if not all(map(_whole, node.inputs)):
+        return None
+    x, scale, bias = mark.given(node.inputs)
+    axes, eps = mark.settings["axes"], mark.settings["eps"]
+    terms, made = [x], [y]
+    maker = graph.maker(x)
+    if maker is not None and maker.kind == "add" and graph.is_free(maker):
+        same = all(one.shape == x.shape and _whole(one) for one in maker.inputs)
+        if same:
+            terms, made = list(maker.inputs), [y, x]
+    if not normalization.serves_layer_norm(terms[0], scale, bias, *terms[1:]):
+        return None
+
+    def plain(x: Any, scale: Any, bias: Any, *added: Any) -> Any:
+        total = x + added[0] if added else x
+        y = mark.plain(total, scale, bias)
+        return (y, total) if added else y
+
+    function = normalization.layer_norm(eps, plain, axes=axes, residual=len(terms) > 1)
+
+    def run(*arrays: jax.Array) -> list[jax.Array]:
+        count = len(terms)
+        given = mark.given([arrays[0], *arrays[count:]])
+        return jax.tree.leaves(function(*given, *arrays[1:count]))
+
+    parameters = node.inputs[1:]
+    about = f"layer normalization of {_size(x)}"
+    about += ", a sum" if len(terms) > 1 else ""
+    examples = [0] * len(terms) + [None] * len(parameters), [0] * len(made)
+    return Node("kernel", [*terms, *parameters], made, run, about=about, examples=examples)
+
+
+def _recur(graph: Graph, node: Node) -> Node | None:
+    """A recurrent layer by its kernel, or by XLA's loop with a gradient by hand."""
+    mark = node.mark
+    assert mark is not None
+    if not all(map(_whole, node.inputs)):
+        return None
+    given = mark.given(node.inputs)
+    x, directions, lengths = given
+    cell, reverse = mark.settings["cell"], mark.settings["reverse"]
+    function: Function
+    if recurrence.serves(cell, reverse, x, directions):
+        function = recurrence.recurrence(cell, reverse, mark.plain)
+        about = f"{'two-way ' if len(reverse) > 1 else ''}recurrence ({cell}) of {_size(x)}"
+    else:
+        about, derivative = "", "by hand, step by step" if len(x) >= LARGE else "by hand"
+        function = partial(mark.function, **mark.settings | {"derivative": derivative})
+
+    def run(*arrays: jax.Array) -> list[jax.Array]:
+        return jax.tree.leaves(function(*mark.given(arrays)))
+
+    axes = [one._replace(kernels=None, biases=None, projection=None) for one in directions]
+    batched = {id(value) for value in jax.tree.leaves((x, axes, lengths))}
+    examples = [0 if id(value) in batched else None for value in node.inputs]
+    ways = examples, [0] * len(node.outputs)
+    return Node("kernel", node.inputs, node.outputs, run, about=about, examples=ways)
+
+
 def _size(value: Operand) -> str:
     return " × ".join(map(str, value.shape)) if isinstance(value, Value) else "a number"
 
@@ -324,5 +373,7 @@ PATTERNS: dict[str, Pattern] = {
     "conv_general_dilated": _convolution,
     "dot_general": _linear,
     "batch_norm": _batch_norm,
+    "layer_norm": _layer_norm,
+    "recur": _recur,
     **dict.fromkeys(MARKED, _marked),
 }

@@ -34,41 +34,6 @@ def _moments(x: jax.Array, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:
     return mean, jnp.square(x - mean).mean(axes, keepdims=True)
 
 
-def _normalized(
-    x: jax.Array,
-    moments: tuple[jax.Array, jax.Array],
-    scale: jax.Array | None,
-    bias: jax.Array | None,
-    eps: float,
-) -> jax.Array:
-    mean, var = moments
-    return _scaled((x - mean) * lax.rsqrt(var + eps), scale, bias)
-
-
-def _scaled(y: jax.Array, scale: jax.Array | None, bias: jax.Array | None) -> jax.Array:
-    if scale is not None:
-        y = y * jnp.broadcast_to(scale, y.shape)
-    return y if bias is None else y + jnp.broadcast_to(bias, y.shape)
-
-
-@marked
-def batch_norm(
-    x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, *, eps: float
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Normalizes x [..., C] by its own mean and biased variance [C], which it returns too."""
-    mean, var = _moments(x, tuple(range(x.ndim - 1)))
-    y = _normalized(x, (mean, var), scale, bias, eps)
-    return y, mean.reshape(-1), var.reshape(-1)
-
-
-@marked
-def layer_norm(
-    x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, *, axes: int, eps: float
-) -> jax.Array:
-    """Normalizes x over so many of its last axes."""
-    return _normalized(x, _moments(x, range(x.ndim - axes, x.ndim)), scale, bias, eps)
-
-
 def _check(x: jax.Array, axes: tuple[int, float], channels: int, expected: str) -> None:
     """Raises unless x is floating, has as many axes, from least to most, and channels last."""
     check_floats("x", x, ("...",))
@@ -95,12 +60,46 @@ class Normalization(nnx.Module):
         self.scale = nnx.Param(jnp.ones(shape, param_dtype)) if affine else None
         self.bias = nnx.Param(jnp.zeros(shape, param_dtype)) if affine and bias else None
 
-    def _parameters(self, x: jax.Array) -> tuple[jax.Array | None, jax.Array | None]:
-        """``scale`` and ``bias`` in the dtype of x."""
+    def _parameters(self, dtype: DTypeLike) -> tuple[jax.Array | None, jax.Array | None]:
+        """Scale and bias, if there are any, in the dtype of the statistics."""
         scale, bias = (
-            None if p is None else p[...].astype(x.dtype) for p in (self.scale, self.bias)
+            None if parameter is None else parameter[...].astype(dtype)
+            for parameter in (self.scale, self.bias)
         )
         return scale, bias
+
+
+def _scaled(y: jax.Array, scale: jax.Array | None, bias: jax.Array | None) -> jax.Array:
+    if scale is not None:
+        y = y * jnp.broadcast_to(scale, y.shape)
+    return y if bias is None else y + jnp.broadcast_to(bias, y.shape)
+
+
+def _normalized(x: jax.Array, mean: jax.Array, var: jax.Array, eps: float) -> jax.Array:
+    return (x - mean) * lax.rsqrt(var + eps)
+
+
+@marked
+def batch_norm(
+    x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, *, eps: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalizes each channel of x [..., C] by its mean and variance over all other axes.
+
+    Returns:
+        The outputs [..., C], the mean [C] and the biased variance [C].
+    """
+    mean, var = _moments(x, range(x.ndim - 1))
+    y = _scaled(_normalized(x, mean, var, eps), scale, bias)
+    return y, mean.reshape(-1), var.reshape(-1)
+
+
+@marked
+def layer_norm(
+    x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, *, eps: float, axes: int
+) -> jax.Array:
+    """Normalizes each sample of x by its mean and variance over so many last axes."""
+    moments = _moments(x, range(x.ndim - axes, x.ndim))
+    return _scaled(_normalized(x, *moments, eps), scale, bias)
 
 
 class BatchNorm(Normalization):
@@ -176,20 +175,23 @@ class BatchNorm(Normalization):
         self._check_shape(x)
         x = jnp.asarray(x)
         values = _at_least_float32(x)
-        scale, bias = self._parameters(values)
+        parameters = self._parameters(values.dtype)
         if self.use_running_average and self.mean is not None and self.var is not None:
-            moments = self.mean[...].astype(values.dtype), self.var[...].astype(values.dtype)
-            y = _normalized(values, moments, scale, bias, self.eps)
-        elif x.size == 0:
+            row = (1,) * (x.ndim - 1) + (self.num_features,)
+            mean, var = (
+                stat[...].astype(values.dtype).reshape(row) for stat in (self.mean, self.var)
+            )
+            y = _scaled(_normalized(values, mean, var, self.eps), *parameters)
+            return y.astype(x.dtype)
+        if x.size == 0:
             self._count_alone()
-            y = _scaled(values, scale, bias)
-        else:
-            count = x.size // self.num_features
-            if count < 2:
-                raise InputError("x", "more than one value per channel in training", describe(x))
-            y, mean, var = batch_norm(values, scale, bias, eps=self.eps)
-            if not self.use_running_average:
-                self._track(mean, var * (count / (count - 1)))
+            return _scaled(values, *parameters).astype(x.dtype)
+        count = x.size // self.num_features
+        if count < 2:
+            raise InputError("x", "more than one value per channel in training", describe(x))
+        y, mean, var = batch_norm(values, *parameters, eps=self.eps)
+        if not self.use_running_average:
+            self._track(mean, var * (count / (count - 1)))
         return y.astype(x.dtype)
 
     def _count_alone(self) -> None:
@@ -317,8 +319,8 @@ class LayerNorm(Normalization):
         check_floats("x", x, ("...", *shape))
         x = jnp.asarray(x)
         values = _at_least_float32(x)
-        y = layer_norm(values, *self._parameters(values), axes=len(shape), eps=self.eps)
-        return y.astype(x.dtype)
+        parameters = self._parameters(values.dtype)
+        return layer_norm(values, *parameters, eps=self.eps, axes=len(shape)).astype(x.dtype)
 
 
 class GroupNorm(Normalization):
@@ -377,8 +379,8 @@ class GroupNorm(Normalization):
         groups = _at_least_float32(x).reshape(
             x.shape[0], places, self.num_groups, x.shape[-1] // self.num_groups
         )
-        y = _normalized(groups, _moments(groups, (1, 3)), None, None, self.eps).reshape(x.shape)
-        return _scaled(y, *self._parameters(y)).astype(x.dtype)
+        y = _normalized(groups, *_moments(groups, (1, 3)), self.eps).reshape(x.shape)
+        return _scaled(y, *self._parameters(y.dtype)).astype(x.dtype)
 
 
 class InstanceNorm2d(GroupNorm):

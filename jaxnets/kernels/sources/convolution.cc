@@ -107,6 +107,22 @@ struct Alike {
   long first, step, count;
   long x, x_step;
   long tap, tap_step, taps, tap_x;
+
+  // Those of them from output `begin` on, and before `end`.
+  Alike within(long begin, long end) const {
+    Alike some = *this;
+    const long skipped = least(count, most(0, pieces_of(step, begin - first)));
+    some.first += skipped * step;
+    some.x += skipped * x_step;
+    some.count = least(count, most(0, pieces_of(step, end - first))) - skipped;
+    return some;
+  }
+
+  // The place of a tap among those seen; or none, -1.
+  long place_of(long other) const {
+    const long place = (other - tap) / tap_step;
+    return other >= tap && (other - tap) % tap_step == 0 && place < taps ? place : -1;
+  }
 };
 
 struct Axis {
@@ -291,9 +307,10 @@ struct Convolution : Shape {
 
   long parts() const { return pieces_of(some, batch) * splits; }
 
+  long copied() const { return positive ? some * x_size() : 0; }
   size_t room() const {
-    const size_t copies = positive ? some * x_size() * sizeof(T) : 0;
-    return copies + taps() * sizeof(Run);
+    const long turned = narrow() ? groups * channels * plane() + WIDE * WIDTH<T> : 0;
+    return (copied() + turned) * sizeof(T) + taps() * sizeof(Run);
   }
 
   static void take(const void* data, long part) {
@@ -309,25 +326,47 @@ struct Convolution : Shape {
   void compute_part(long first, long split, char* room) const {
     const long examples = least(some, batch - first);
     const T* from = x + first * x_size();
+    T* const to = y + first * y_size();
+    const auto runs = (Run*)room;
+    const auto copy = (T*)(runs + taps());
     if (positive) {
-      const auto copy = (T*)(room + taps() * sizeof(Run));
       copy_where_positive(copy, from, positive + first * x_size(), examples * x_size());
       from = copy;
     }
+    if (groups * panels() > 1) {  // which each go through memory by large steps
+      fetch<0>(from, examples * x_size());
+      fetch<1>(to, examples * y_size());
+    }
     const long begin = split * rows.outputs / splits, end = (split + 1) * rows.outputs / splits;
+    for (long example = 0; narrow() && example < examples; example++) {
+      turn(copy + copied(), from + example * x_size());
+      by_sorts(begin, end, [&](const Alike& down, const Alike& across) {
+        if (in_rows(down, across))
+          compute_rows(copy + copied(), to + example * y_size(), down, across, runs);
+      });
+    }
     for (long group = 0; group < groups; group++)
       for (long panel = 0; panel < panels(); panel++)
-        for (long row_sort = 0; row_sort < row_sort_count; row_sort++) {
-          Alike down = row_sorts[row_sort];
-          const long skipped = least(down.count, most(0, pieces_of(down.step, begin - down.first)));
-          const long last = most(0, pieces_of(down.step, end - down.first));
-          down.first += skipped * down.step;
-          down.x += skipped * down.x_step;
-          down.count = least(down.count, last) - skipped;
-          for (long sort = 0; down.count > 0 && sort < column_sort_count; sort++)
-            compute_alike(from, y + first * y_size(), examples, group, panel, down,
-                          column_sorts[sort], (Run*)room);
-        }
+        by_sorts(begin, end, [&](const Alike& down, const Alike& across) {
+          if (!in_rows(down, across))
+            compute_alike(from, to, examples, group, panel, down, across, runs);
+        });
+  }
+
+  // Calls work for all outputs in some rows, those together that see the same taps.
+  template <typename Work>
+  void by_sorts(long begin, long end, Work work) const {
+    for (long row = 0; row < row_sort_count; row++) {
+      const Alike down = row_sorts[row].within(begin, end);
+      for (long column = 0; down.count > 0 && column < column_sort_count; column++)
+        work(down, column_sorts[column]);
+    }
+  }
+
+  // Has numbers brought near that are soon to be read, or written.
+  template <int written>
+  static void fetch(const T* from, long count) {
+    for (long at = 0; at < count; at += 64 / sizeof(T)) __builtin_prefetch(from + at, written, 2);
   }
 
   // Pixels that see the same taps.
@@ -378,43 +417,149 @@ struct Convolution : Shape {
       done += count;
     }
   }
+
+  // ---- Few output channels: vectors run along the pixels of a channel ----
+
+  bool narrow() const { return 2 * outputs <= WIDTH<T>; }
+
+  // Numbers of a channel's pixels, an odd number of vectors, as others share places in the cache.
+  long plane() const {
+    return (vectors_of<T>(rows.inputs * columns.inputs) / 2 * 2 + 3) * WIDTH<T>;
+  }
+
+  // Whether outputs see inputs that lie side by side. Between their rows are some that do not.
+  bool in_rows(const Alike& down, const Alike& across) const {
+    const bool dense = down.x_step == 1 && across.x_step == 1 && down.taps && across.taps;
+    return narrow() && dense && 2 * across.count >= columns.inputs &&
+           down.count * columns.inputs >= 2 * WIDTH<T>;
+  }
+
+  // An example by channels, [groups * channels, plane].
+  void turn(T* to, const T* from) const {
+    const long all = groups * channels, pixels = rows.inputs * columns.inputs;
+    for (long pixel = 0; pixel < pixels; pixel += WIDTH<T>)
+      for (long c = 0; c < all; c += WIDTH<T>) {
+        Vector<T> block[WIDTH<T>];
+        UNROLLED (int one = 0; one < WIDTH<T>; one++)
+          block[one] = pixel + one < pixels ? load(from + (pixel + one) * all + c, all - c)
+                                            : Vector<T>{};
+        transpose<T>(block);
+        UNROLLED (int one = 0; one < WIDTH<T>; one++)
+          if (c + one < all) *(Vector<T>*)(to + (c + one) * plane() + pixel) = block[one];
+      }
+  }
+
+  void compute_rows(const T* from, T* to, const Alike& down, const Alike& across,
+                    Run* room) const {
+    const long width = columns.inputs, tap_numbers = channels * groups * outputs;
+    Tile<T> tile;
+    tile.start = nullptr;
+    tile.least = relu ? 0 : -INFINITY;
+    tile.a_step = transposed ? 1 : groups * outputs;
+    tile.b_step = plane();
+    Runs runs = {room};
+    for (long i = 0; i < down.taps; i++)
+      for (long j = 0; j < across.taps; j++) {
+        const long tap = (down.tap + i * down.tap_step) * columns.taps + across.tap +
+                         j * across.tap_step;
+        runs.add({(transposed ? taps() - 1 - tap : tap) * tap_numbers,
+                  i * down.tap_x * width + j * across.tap_x, channels},
+                 tile.a_step, tile.b_step);
+      }
+    tile.runs = room;
+    tile.run_count = runs.count;
+    const long all = (down.count - 1) * width + across.count;
+    for (long group = 0; group < groups; group++)
+      for (long at = 0; at < all; at += WIDE * WIDTH<T>) {
+        const int wide = least(WIDE, vectors_of<T>(all - at));
+        Vector<T> sums[WIDTH<T> / 2][WIDE];
+        for (long o = 0; o < outputs; o++) {
+          for (int n = 0; n < wide; n++) sums[o][n] = everywhere(bias[group * padded() + o]);
+          tile.a[o] = kernel + (transposed ? (o * groups + group) * channels : group * outputs + o);
+          tile.out[o] = (T*)sums[o];
+        }
+        tile.b = from + group * channels * plane() + down.x * width + across.x + at;
+        tile.columns = wide * WIDTH<T>;
+        compute(tile, outputs, wide);
+        for (int n = 0; n < wide; n++) {
+          Vector<T> block[WIDTH<T>];
+          UNROLLED (int o = 0; o < WIDTH<T>; o++)
+            block[o] = o < outputs ? sums[o % (WIDTH<T> / 2)][n] : Vector<T>{};
+          transpose<T>(block);
+          long row = (at + n * WIDTH<T>) / width, column = (at + n * WIDTH<T>) % width;
+          for (long one = 0; one < least(WIDTH<T>, all - at - n * WIDTH<T>); one++) {
+            if (column < across.count)
+              store_few(to + (down.first + row * down.step) * y_row() +
+                            ((across.first + column * across.step) * groups + group) * outputs,
+                        block[one], outputs);
+            if (++column == width) column = 0, row++;
+          }
+        }
+      }
+  }
 };
 
 // ---- The gradient by the kernel -----------------------------------------------------------------
 
-constexpr long RANGE_BYTES = 1 << 17, MOST_PARTS = 16, PIXELS = 128;
+// Bytes of a kernel's gradient and pixels, both so few that they stay in a near cache; parts of the
+// work; and of fewer channels the taps of a row of the kernel share a tile.
+constexpr long RANGE_BYTES = 1 << 17, PIXELS = 256, MOST_PARTS = 16, FEW = 8;
 
 template <typename T>
 struct KernelGradient : Shape {
   const T *x, *g;
-  const T* positive;  // the gradient is zero where this isn't; or none
+  const T* positive;     // the gradient is zero where this isn't; or none
   T *d_kernel, *d_bias;  // the latter if wanted
   T* sums;               // [chunks, depth + 1, groups * padded]; the last row is of the bias
-  long ranges, chunks, some;  // parts of the kernel and of the examples; examples at a time
+  const Alike* sorts;    // of columns
+  long sort_count;
+  long ranges, chunks;   // parts of the kernel and of the examples
+  long some, lines;      // examples at a time, and rows of their outputs
   mutable std::atomic<bool> failed{false};
 
+  // Some outputs and their gradients, which lie by panels if copied.
+  struct Step {
+    long first, examples, begin, end;  // of examples and of rows
+    const T* g;
+    long pixel, panel, group;  // how far they are apart
+
+    long lines() const { return end - begin; }
+  };
+
   long vectors() const { return vectors_of<T>(outputs); }
-  long padded() const { return vectors() * WIDTH<T>; }
+  long panels() const { return pieces_of(WIDE, vectors()); }
+  long panel_width() const { return least(WIDE, vectors()) * WIDTH<T>; }
+  long padded() const { return panels() * panel_width(); }
   long all_columns() const { return groups * padded(); }
-  bool copies() const { return positive || padded() != outputs; }
-  int wide() const { return least(WIDE, vectors()); }
-  long blocks() const { return pieces_of(rows_of(wide()), channels); }
-  long units() const { return groups * taps() * blocks(); }
   long numbers() const { return (depth() + 1) * all_columns(); }
+  bool copies() const { return positive || vectors() * WIDTH<T> != outputs; }
+
+  // A strip is a row of the kernel or, of many channels, a tap; a unit is some of its rows, which
+  // are channels of taps. Of few outputs a unit is a whole tap: they and the channels change places.
+  bool few() const { return channels < FEW; }
+  bool narrow() const { return 2 * outputs <= WIDTH<T> && channels % WIDTH<T> == 0; }
+  long strips() const { return few() ? rows.taps : taps(); }
+  long strip_rows() const { return depth() / strips(); }
+  long blocks() const {
+    return narrow() ? 1 : pieces_of(rows_of(least(WIDE, vectors())), strip_rows());
+  }
+  long strip_units() const { return groups * blocks(); }
+  long units() const { return strips() * strip_units(); }
 
   void plan() {
-    ranges = least(units(), least(MOST_PARTS, pieces_of(RANGE_BYTES, numbers() * sizeof(T))));
+    const long bytes = pieces_of(RANGE_BYTES, numbers() * sizeof(T));
+    ranges = least(units(), least(MOST_PARTS, batch < MOST_PARTS ? most(4, bytes) : bytes));
     chunks = least(batch, most(1, MOST_PARTS / ranges));
     some = least(pieces_of(chunks, batch), most(1, PIXELS / pixels()));
+    lines = least(rows.outputs, most(1, 4 * PIXELS / columns.outputs));
   }
 
-  long copied() const { return copies() ? some * pixels() * all_columns() : 0; }
-  long run_room() const { return some * rows.outputs; }
+  long copied() const { return copies() ? some * lines * columns.outputs * all_columns() : 0; }
 
   static void take(const void* data, long part) {
     const auto& self = *(const KernelGradient*)data;
     const size_t copied = self.copied() * sizeof(T);
-    const auto room = (char*)memory<1>(copied + self.run_room() * sizeof(Run));
+    const auto room = (char*)memory<1>(copied + self.some * self.lines * sizeof(Run));
     if (!room) {
       self.failed = true;
       return;
@@ -422,90 +567,180 @@ struct KernelGradient : Shape {
     const long chunk = part / self.ranges, range = part % self.ranges;
     const long begin = chunk * self.batch / self.chunks;
     const long end = (chunk + 1) * self.batch / self.chunks;
+    self.clear(chunk, range);
     for (long first = begin; first < end; first += self.some)
-      self.add(chunk, range, first, least(self.some, end - first), first == begin, (T*)room,
-               (Run*)(room + copied));
-  }
-
-  void add(long chunk, long range, long first, long examples, bool fresh, T* room,
-           Run* runs) const {
-    const T* b = g + first * y_size();
-    long b_pixel = groups * outputs, b_group = outputs;
-    if (copies()) {
-      copy(room, first, examples);
-      b = room, b_pixel = all_columns(), b_group = padded();
-    }
-    T* const to = sums + chunk * numbers();
-    if (range == 0 && d_bias) add_bias(to + depth() * all_columns(), b, b_pixel, b_group, examples, fresh);
-    Tile<T> tile;
-    alignas(64) static const T zeros[WIDE * WIDTH<T>] = {};
-    tile.start = fresh ? zeros : nullptr;
-    tile.least = -INFINITY;
-    tile.runs = runs;
-    const long begin = range * units() / ranges, end = (range + 1) * units() / ranges;
-    long last_tap = -1;
-    for (long unit = begin; unit < end; unit++) {
-      const long block = unit % blocks(), group = unit / blocks() % groups;
-      const long tap = unit / blocks() / groups;
-      if (tap != last_tap) list_runs(tile, runs, tap, examples, b_pixel);
-      last_tap = tap;
-      const long c = block * channels / blocks(), rows = (block + 1) * channels / blocks() - c;
-      for (long n = 0; n < vectors(); n += WIDE) {
-        const int wide = least(WIDE, vectors() - n);
-        for (long m = 0; m < rows; m++) {
-          tile.a[m] = x + first * x_size() + group * channels + c + m;
-          tile.out[m] = to + (tap * channels + c + m) * all_columns() + group * padded() +
-                        n * WIDTH<T>;
-        }
-        tile.b = b + group * b_group + n * WIDTH<T>;
-        tile.columns = wide * WIDTH<T>;
-        compute(tile, rows, wide);
+      for (long line = 0; line < self.rows.outputs; line += self.lines) {
+        Step step = {first, least(self.some, end - first), line,
+                     least(line + self.lines, self.rows.outputs)};
+        self.find(step, (T*)room);
+        self.add(chunk, range, step, (Run*)(room + copied));
       }
-    }
   }
 
-  // The gradients of some examples, with what fills their vectors.
-  void copy(T* to, long first, long examples) const {
-    const long all = groups * outputs;
-    for (long pixel = 0; pixel < examples * pixels(); pixel++)
+  long first_unit(long range) const { return range * units() / ranges; }
+
+  // Rows of the kernel from this one on are a unit's.
+  long unit_row(long unit) const {
+    const long strip = unit / strip_units(), block = unit % blocks();
+    return strip * strip_rows() + block * strip_rows() / blocks();
+  }
+
+  long unit_rows(long unit) const {
+    const long block = unit % blocks();
+    return (block + 1) * strip_rows() / blocks() - block * strip_rows() / blocks();
+  }
+
+  void clear(long chunk, long range) const {
+    T* const to = sums + chunk * numbers();
+    for (long unit = first_unit(range); unit < first_unit(range + 1); unit++) {
+      const long row = unit_row(unit), group = unit / blocks() % groups;
+      if (narrow())
+        memset(to + row * all_columns() + group * outputs * channels, 0,
+               outputs * channels * sizeof(T));
+      else
+        for (long next = row; next < row + unit_rows(unit); next++)
+          memset(to + next * all_columns() + group * padded(), 0, padded() * sizeof(T));
+    }
+    if (range == 0) memset(to + depth() * all_columns(), 0, all_columns() * sizeof(T));
+  }
+
+  // The gradients of a step, copied where they do not lie as they are needed.
+  void find(Step& step, T* room) const {
+    const long all = groups * outputs, count = step.lines() * columns.outputs;
+    const long offset = step.first * pixels() + step.begin * columns.outputs;
+    if (!copies()) {
+      step.g = g + offset * all, step.pixel = all;
+      step.panel = panel_width(), step.group = outputs;
+      return;
+    }
+    step.g = room, step.pixel = panel_width();
+    step.panel = step.examples * count * step.pixel, step.group = step.panel * panels();
+    for (long example = 0; example < step.examples; example++)
       for (long group = 0; group < groups; group++)
         for (long n = 0; n < outputs; n += WIDTH<T>) {
-          const long at = (first * pixels() + pixel) * all + group * outputs + n;
-          Vector<T> numbers = load(g + at, outputs - n);
-          if (positive)
-            numbers = load(positive + at, outputs - n) > 0 ? numbers : Vector<T>{};
-          store<T>(to + pixel * all_columns() + group * padded() + n, numbers, WIDTH<T>);
+          const long at = (offset + example * pixels()) * all + group * outputs + n;
+          T* to = room + group * step.group + n / panel_width() * step.panel +
+                  example * count * step.pixel + n % panel_width();
+          for (long pixel = 0; pixel < count; pixel++, to += step.pixel) {
+            Vector<T> numbers = load(g + at + pixel * all, outputs - n);
+            if (positive)
+              numbers = load(positive + at + pixel * all, outputs - n) > 0 ? numbers : Vector<T>{};
+            *(Vector<T>*)to = numbers;
+          }
         }
   }
 
-  void add_bias(T* to, const T* b, long b_pixel, long b_group, long examples, bool fresh) const {
-    for (long group = 0; group < groups; group++)
-      for (long n = 0; n < vectors(); n++) {
-        const T* from = b + group * b_group + n * WIDTH<T>;
-        T* at = to + group * padded() + n * WIDTH<T>;
-        Vector<T> sum[4] = {};
-        for (long pixel = 0; pixel < examples * pixels(); pixel++)
-          sum[pixel % 4] += *(const Vector<T>*)(from + pixel * b_pixel);
-        const Vector<T> whole = (sum[0] + sum[1]) + (sum[2] + sum[3]);
-        store<T>(at, fresh ? whole : load(at, WIDTH<T>) + whole, WIDTH<T>);
-      }
+  // How far examples of a step are apart in g.
+  long example_step(const Step& step) const {
+    return (copies() ? step.lines() * columns.outputs : pixels()) * step.pixel;
   }
 
-  // The pixels that see an input with a tap.
-  void list_runs(Tile<T>& tile, Run* room, long tap, long examples, long b_pixel) const {
-    const Alike down = rows.seeing(tap / columns.taps), across = columns.seeing(tap % columns.taps);
-    const long pixel = groups * channels;
-    tile.a_step = across.x_step * pixel;
-    tile.b_step = across.step * b_pixel;
+  void add(long chunk, long range, const Step& step, Run* room) const {
+    T* const to = sums + chunk * numbers();
+    if (range == 0 && d_bias) add_bias(to + depth() * all_columns(), step);
+    const long begin = first_unit(range), end = first_unit(range + 1);
+    for (long strip = begin / strip_units(); strip * strip_units() < end; strip++) {
+      const long from = most(begin, strip * strip_units());
+      const long until = least(end, (strip + 1) * strip_units());
+      const long row_tap = few() ? strip : strip / columns.taps;
+      const Alike down = rows.seeing(row_tap).within(step.begin, step.end);
+      const Alike alone = columns.seeing(strip % columns.taps);
+      for (long sort = 0; sort < (few() ? sort_count : 1); sort++) {
+        const Alike& across = few() ? sorts[sort] : alone;
+        if (!down.count || !across.count || !across.taps) continue;
+        Tile<T> tile;
+        list_runs(tile, room, step, down, across);
+        const T* a = x + step.first * x_size() + down.x * x_row() + across.x * groups * channels;
+        for (long unit = from; unit < until; unit++)
+          if (narrow())
+            add_narrow_unit(tile, to, a, unit, step);
+          else
+            add_unit(tile, to, a, unit, row_tap, across, step);
+      }
+    }
+  }
+
+  void add_unit(Tile<T>& tile, T* to, const T* a, long unit, long row_tap, const Alike& across,
+                const Step& step) const {
+    const long group = unit / blocks() % groups, row = unit_row(unit);
+    long count = 0;
+    to += group * padded();
+    for (long next = row, end = row + unit_rows(unit); next < end;) {
+      const long tap = next / channels, c = next % channels, some = least(channels - c, end - next);
+      const long place = across.place_of(tap - row_tap * columns.taps);
+      const T* from = a + (place * across.tap_x * groups + group) * channels + c;
+      for (long m = 0; place >= 0 && m < some; m++) {
+        tile.a[count] = from + m;
+        tile.out[count++] = to + (next + m) * all_columns();
+      }
+      next += some;
+    }
+    for (long panel = 0; count && panel < panels(); panel++) {
+      const int wide = least(WIDE, vectors() - panel * WIDE);
+      tile.b = step.g + group * step.group + panel * step.panel;
+      tile.columns = wide * WIDTH<T>;
+      compute(tile, count, wide);
+      for (long m = 0; m < count; m++) tile.out[m] += panel_width();
+    }
+  }
+
+  // The gradient of a whole tap, [outputs, channels] from its first row on.
+  void add_narrow_unit(Tile<T>& tile, T* to, const T* x, long unit, const Step& step) const {
+    const long group = unit % groups;
+    to += unit_row(unit) * all_columns() + group * outputs * channels;
+    for (long c = 0; c < channels; c += WIDE * WIDTH<T>) {
+      const int wide = least(WIDE, (channels - c) / WIDTH<T>);
+      for (long o = 0; o < outputs; o++) {
+        tile.a[o] = step.g + group * step.group + o;
+        tile.out[o] = to + o * channels + c;
+      }
+      tile.b = x + group * channels + c;
+      tile.columns = wide * WIDTH<T>;
+      compute(tile, outputs, wide);
+    }
+  }
+
+  // The outputs of a step that see the same taps.
+  void list_runs(Tile<T>& tile, Run* room, const Step& step, const Alike& down,
+                 const Alike& across) const {
+    const long a_row = down.x_step * x_row();
+    const long b_row = down.step * columns.outputs * step.pixel;
+    const bool by_rows = across.count > 1;
+    tile.start = nullptr;
+    tile.least = -INFINITY;
+    tile.a_step = by_rows ? across.x_step * groups * channels : a_row;
+    tile.b_step = by_rows ? across.step * step.pixel : b_row;
+    if (narrow()) std::swap(tile.a_step, tile.b_step);
     Runs runs = {room};
-    for (long example = 0; across.count && example < examples; example++)
-      for (long row = 0; row < down.count; row++)
-        runs.add({example * x_size() + (down.x + row * down.x_step) * x_row() + across.x * pixel,
-                  (example * pixels() + (down.first + row * down.step) * columns.outputs +
-                   across.first) * b_pixel,
-                  across.count},
-                 tile.a_step, tile.b_step);
+    for (long example = 0; example < step.examples; example++)
+      for (long row = 0; row < down.count; row++) {
+        Run next = {example * x_size() + row * a_row,
+                    example * example_step(step) + row * b_row +
+                        ((down.first - step.begin) * columns.outputs + across.first) * step.pixel,
+                    across.count};
+        if (narrow()) std::swap(next.a, next.b);
+        runs.add(next, tile.a_step, tile.b_step);
+      }
+    tile.runs = room;
     tile.run_count = runs.count;
+  }
+
+  void add_bias(T* to, const Step& step) const {
+    const long count = step.lines() * columns.outputs;
+    for (long group = 0; group < groups; group++)
+      for (long n = 0; n < outputs; n += WIDTH<T>) {
+        const T* from = step.g + group * step.group + n / panel_width() * step.panel +
+                        n % panel_width();
+        Vector<T> even = {}, odd = {};
+        for (long example = 0; example < step.examples; example++) {
+          const T* next = from + example * example_step(step);
+          for (long left = count; left > 0; left -= 2, next += 2 * step.pixel) {
+            even += *(const Vector<T>*)next;
+            if (left > 1) odd += *(const Vector<T>*)(next + step.pixel);
+          }
+        }
+        *(Vector<T>*)(to + group * padded() + n) += even + odd;
+      }
   }
 
   // ---- Adding up: a part is some rows of the kernel ----
@@ -521,6 +756,16 @@ struct KernelGradient : Shape {
   void add_row(long row) const {
     if (row == depth() && !d_bias) return;
     T* const to = row == depth() ? d_bias : d_kernel + row * groups * outputs;
+    for (long group = 0; narrow() && row < depth() && group < groups; group++)
+      for (long o = 0; o < outputs; o++) {
+        const long tap = row / channels, c = row % channels;
+        const T* from = sums + tap * channels * all_columns() +
+                        (group * outputs + o) * channels + c;
+        T sum = *from;
+        for (long chunk = 1; chunk < chunks; chunk++) sum += from[chunk * numbers()];
+        to[group * outputs + o] = sum;
+      }
+    if (narrow() && row < depth()) return;
     for (long group = 0; group < groups; group++)
       for (long n = 0; n < outputs; n += WIDTH<T>) {
         const T* from = sums + row * all_columns() + group * padded() + n;
@@ -585,8 +830,11 @@ template <typename T>
 static XLA_FFI_Error* gradient(XLA_FFI_CallFrame* frame, KernelGradient<T>& work) {
   work.plan();
   const long threads = threads_for(frame, work);
-  work.sums = (T*)memory(work.chunks * work.numbers() * sizeof(T));
-  if (!work.sums) return out_of_memory(frame);
+  const size_t sums = work.chunks * work.numbers() * sizeof(T);
+  const auto room = (char*)memory(sums + work.columns.outputs * sizeof(Alike));
+  if (!room) return out_of_memory(frame);
+  const auto sorts = (Alike*)(room + sums);
+  work.sums = (T*)room, work.sorts = sorts, work.sort_count = work.columns.sort(sorts);
   share(frame, threads, work.ranges * work.chunks, work.take, &work);
   if (work.failed) return out_of_memory(frame);
   share(frame, threads, work.sum_parts(), work.add_up, &work);

@@ -6,66 +6,19 @@
 
 #include "windows.h"
 
-#define UNROLLED _Pragma("GCC unroll 16") for
-
-// Numbers of a band of rows, which stay in a thread's cache, and of a part of the work.
-constexpr long BAND = 16384;
-
-struct Images {
-  long height, width, channels;
-
-  explicit Images(const XLA_FFI_Buffer* x)
-      : height(x->dims[1]), width(x->dims[2]), channels(x->dims[3]) {}
-  long row() const { return width * channels; }
-  long size() const { return height * row(); }
-};
-
-// How the numbers of some images are made of those of others.
-template <typename T>
-struct Plan {
-  long batch;
-  Images from, to;
-  Axis down, across;
-  Walk rows, columns;  // the rows by bands
-  Vectors<T> vectors;
-
-  Plan(long batch, Images from, Images to, Axis down, Axis across, Segment* room)
-      : batch(batch),
-        from(from),
-        to(to),
-        down(down),
-        across(across),
-        rows(down, room, most(1, BAND / to.row())),
-        columns(across, room + to.height, to.width),
-        vectors(to.channels, columns.in_step == 1 && columns.out_step == 1) {}
-
-  long taps() const { return down.taps * across.taps; }
-  long bands() const { return batch * rows.count; }
-  long parts() const { return most(1, least(bands(), batch * to.size() / BAND)); }
-
-  // From a vector of a segment to the next.
-  long in_jump() const {
-    return vectors.columns > 1 ? vectors.numbers : columns.in_step * from.channels;
-  }
-  long out_jump() const {
-    return vectors.columns > 1 ? vectors.numbers : columns.out_step * to.channels;
-  }
-
-  // Calls work(image, band) for the bands of a part.
-  template <typename Work>
-  void each_band(long part, long parts, Work work) const {
-    for (long at = part * bands() / parts; at < (part + 1) * bands() / parts; at++)
-      work(at / rows.count, rows.segments[at % rows.count]);
-  }
-};
-
 // Of the gradients d of ReLU's outputs y, those that go through it.
 template <typename T>
 static void through_relu(T* to, const T* d, const T* y, long count) {
   for (long at = 0; at < count; at += WIDTH<T>) {
-    const Lanes<T> lanes(count - at);
-    store(to + at, load(y + at, lanes) > 0 ? load(d + at, lanes) : Vector<T>{}, lanes);
+    const long n = count - at;
+    store<T>(to + at, load(y + at, n) > 0 ? load(d + at, n) : Vector<T>{}, n);
   }
+}
+
+// Has the cache fetch numbers in the order in which they lie, in which no vector over channels goes.
+template <typename T>
+static void fetch(const T* from, long count) {
+  for (long at = 0; at < count; at += 64 / sizeof(T)) __builtin_prefetch(from + at, 0, 2);
 }
 
 // ---- Outputs, and the gradients of inputs -------------------------------------------------------
@@ -95,79 +48,143 @@ struct Correlation {
       through_relu(passed, in, y + skipped, (reach + 1) * row);
       in = passed;
     }
-    T* out = result + image * plan.to.size() + band.out * plan.to.row();
-    for (long left = band.count; left > 0; left--) {
+    T* const out = result + image * plan.to.size() + band.out * plan.to.row();
+    if (plan.streams) return stream_band(band, in, out);
+    for (long line = 0; line < band.count; line++)
       for (long at = 0; at < plan.columns.count; at++)
-        take_row(band, plan.columns.segments[at], in, out);
-      in += plan.rows.in_step * row;
-      out += plan.rows.out_step * plan.to.row();
-    }
+        take_row(band, plan.columns.segments[at], in + line * plan.in_line,
+                 out + line * plan.out_line);
   }
 
-  // Where some vectors of outputs are, and what they are made of.
+  // ---- Any kernel -------------------------------------------------------------------------------
+
+  // Where vectors of outputs are, one after another, and what they are made of.
   struct Place {
     const T* in;
     T* out;
     const Vector<T>*kernel, *bias;
-    long down, across, numbers;  // taps; of a vector
+    long down, across, numbers;  // taps; numbers of a vector
   };
 
   void take_row(const Segment& band, const Segment& segment, const T* in, T* out) const {
     const auto& vectors = plan.vectors;
-    const long first = (band.tap * plan.across.taps + segment.tap) * vectors.count;
     const long whole = segment.count / vectors.columns, left = segment.count % vectors.columns;
-    in += segment.in * plan.from.channels;
-    out += segment.out * plan.to.channels;
+    Place place = {in + segment.in * plan.from.channels, out + segment.out * plan.to.channels,
+                   kernel + plan.place(band, segment), bias, band.taps, segment.taps, 0};
     for (long rest = whole, some; rest > 0; rest -= some) {
       some = rest <= 8 ? rest : rest < 16 ? (rest + 1) / 2 : 8;
-      for (long vector = 0, skipped = 0; vector < vectors.count; vector++, skipped += WIDTH<T>)
-        add_up(some, {in + skipped, out + skipped, kernel + first + vector, bias + vector, band.taps,
-                      segment.taps, vectors.numbers - skipped});
-      in += some * plan.in_jump();
-      out += some * plan.out_jump();
+      auto next = place;
+      for (next.numbers = vectors.numbers; next.numbers > 0; next.numbers -= WIDTH<T>) {
+        take_some(some, next);
+        next.in += WIDTH<T>, next.out += WIDTH<T>, next.kernel++, next.bias++;
+      }
+      place.in += some * plan.in_jump, place.out += some * plan.out_jump;
     }
-    if (left)
-      add_up(1, {in, out, kernel + first, bias, band.taps, segment.taps, left * plan.to.channels});
+    place.numbers = left * plan.to.channels;
+    if (left) take_some(1, place);
   }
 
-  void add_up(long some, const Place& place) const {
-    if (some == 8) add_products<8>(place);
-    if (some == 7) add_products<7>(place);
-    if (some == 6) add_products<6>(place);
-    if (some == 5) add_products<5>(place);
-    if (some == 4) add_products<4>(place);
-    if (some == 3) add_products<3>(place);
-    if (some == 2) add_products<2>(place);
-    if (some == 1) add_products<1>(place);
-  }
-
-  template <int some>
-  void add_products(const Place& place) const {
-    place.numbers < WIDTH<T> ? add_products<some, false>(place) : add_products<some, true>(place);
+  void take_some(long some, const Place& place) const {
+    const bool whole = place.numbers >= WIDTH<T>;
+    if (some == 8) whole ? add_up<8, true>(place) : add_up<8, false>(place);
+    if (some == 7) whole ? add_up<7, true>(place) : add_up<7, false>(place);
+    if (some == 6) whole ? add_up<6, true>(place) : add_up<6, false>(place);
+    if (some == 5) whole ? add_up<5, true>(place) : add_up<5, false>(place);
+    if (some == 4) whole ? add_up<4, true>(place) : add_up<4, false>(place);
+    if (some == 3) whole ? add_up<3, true>(place) : add_up<3, false>(place);
+    if (some == 2) whole ? add_up<2, true>(place) : add_up<2, false>(place);
+    if (some == 1) whole ? add_up<1, true>(place) : add_up<1, false>(place);
   }
 
   template <int some, bool whole>
-  __attribute__((noinline)) void add_products(const Place& place) const {
-    const Lanes<T> lanes(place.numbers);
-    const long in_jump = plan.in_jump(), out_jump = plan.out_jump(), vectors = plan.vectors.count;
-    const long row_step = plan.rows.tap_in * plan.from.row();
-    const long step = plan.columns.tap_in * plan.from.channels;
-    const long kernel_row = plan.rows.tap_step * plan.across.taps * vectors;
-    const long kernel_step = plan.columns.tap_step * vectors;
+  __attribute__((noinline)) void add_up(const Place& place) const {
+    const long n = place.numbers;
+    const long in_jump = plan.in_jump, out_jump = plan.out_jump;
+    const long tap_in = plan.tap_in, tap_step = plan.tap_step;
     Vector<T> sums[some];
     UNROLLED (int one = 0; one < some; one++) sums[one] = *place.bias;
     for (long row = 0; row < place.down; row++) {
-      const T* in = place.in + row * row_step;
-      auto weights = place.kernel + row * kernel_row;
-      for (long tap = 0; tap < place.across; tap++, in += step, weights += kernel_step) {
+      const T* in = place.in + row * plan.row_in;
+      auto weights = place.kernel + row * plan.row_step;
+      for (long tap = 0; tap < place.across; tap++, in += tap_in, weights += tap_step) {
         const auto factors = kept<T>(*weights);
         UNROLLED (int one = 0; one < some; one++)
-          sums[one] = fused(load_lanes<whole>(in + one * in_jump, lanes), factors, sums[one]);
+          sums[one] = fused(load<whole>(in + one * in_jump, n), factors, sums[one]);
       }
     }
-    UNROLLED (int one = 0; one < some; one++) {
-      if (relu) sums[one] = sums[one] <= 0 ? Vector<T>{} : sums[one];  // what is no number stays
-      store_lanes<whole>(place.out + one * out_jump, sums[one], lanes);
+    UNROLLED (int one = 0; one < some; one++)
+      store<whole>(place.out + one * out_jump, activated(sums[one]), n);
+  }
+
+  INLINED Vector<T> activated(Vector<T> sum) const {
+    return relu ? sum <= 0 ? Vector<T>{} : sum : sum;  // what is no number stays
+  }
+
+  // ---- Neighbouring inputs ----------------------------------------------------------------------
+
+  using Stream = void (Correlation::*)(const Segment&, const T*, T*, const Vector<T>*,
+                                       const Vector<T>*, long) const;
+
+  void stream_band(const Segment& band, const T* in, T* out) const {
+    const auto weights = kernel + (band.tap * plan.wide + plan.first_tap) * plan.vectors.count;
+    for (long at = 0; at < plan.vectors.count; at++, in += WIDTH<T>, out += WIDTH<T>) {
+      const long numbers = plan.to.channels - at * WIDTH<T>;
+      const auto run = numbers < WIDTH<T> ? choose<false>(band.taps) : choose<true>(band.taps);
+      (this->*run)(band, in, out, weights + at, bias + at, numbers);
+    }
+  }
+
+  template <bool whole>
+  Stream choose(long down) const {
+    if (plan.wide == 7) return &Correlation::stream<7, 0, whole>;
+    if (plan.wide == 5) return &Correlation::stream<5, 0, whole>;
+    if (down == 3) return &Correlation::stream<3, 3, whole>;
+    if (down == 2) return &Correlation::stream<3, 2, whole>;
+    if (down == 1) return &Correlation::stream<3, 1, whole>;
+    return &Correlation::stream<3, 0, whole>;
+  }
+
+  // Each column of inputs has part in several outputs, the first of which it makes complete. So few
+  // rows of taps that registers hold the kernel are known when compiled.
+  template <int across, int down, bool whole>
+  __attribute__((noinline)) void stream(const Segment& band, const T* in, T* out,
+                                        const Vector<T>* weights, const Vector<T>* bias,
+                                        long n) const {
+    const long channels = plan.to.channels, outputs = plan.to.width;
+    const long before = plan.across.low - (across - 1), first = most(0, -plan.across.low);
+    const long complete = least(plan.from.width, outputs - before) + before;
+    const long row_in = plan.row_in, row_step = plan.row_step, tap_step = plan.tap_step;
+    Vector<T> factors[most(1, down)][across];
+    UNROLLED (int row = 0; row < down; row++)
+      UNROLLED (int tap = 0; tap < across; tap++)
+        factors[row][tap] = kept<T>(weights[row * row_step + tap * tap_step]);
+    for (long line = 0; line < band.count; line++) {
+      const T* from = in + line * plan.in_line + first * channels;
+      T* const to = out + line * plan.out_line;
+      Vector<T> sums[across];
+      UNROLLED (int one = 0; one < across; one++) sums[one] = *bias;
+      const auto finish = [&](long at) {
+        if (at >= 0) store<whole>(to + at * channels, activated(sums[0]), n);
+        UNROLLED (int one = 0; one + 1 < across; one++) sums[one] = sums[one + 1];
+        sums[across - 1] = *bias;
+      };
+      long at = first + before;
+      for (; at < complete; at++, from += channels) {
+        UNROLLED (int row = 0; row < down; row++) {
+          const auto seen = kept<T>(load<whole>(from + row * row_in, n));
+          UNROLLED (int one = 0; one < across; one++)
+            sums[one] = fused(seen, factors[row][across - 1 - one], sums[one]);
+        }
+        for (long row = 0; !down && row < band.taps; row++) {
+          const auto seen = kept<T>(load<whole>(from + row * row_in, n));
+          UNROLLED (int one = 0; one < across; one++) {
+            const auto factor = weights[row * row_step + (across - 1 - one) * tap_step];
+            sums[one] = fused(seen, factor, sums[one]);
+          }
+        }
+        finish(at);
+      }
+      while (at < outputs) finish(at++);
     }
   }
 };
@@ -182,7 +199,7 @@ struct KernelGradient {
   const long parts;     // as many for all numbers of threads
   mutable std::atomic<bool> failed{false};
 
-  long numbers() const { return (plan.taps() + 1) * plan.vectors.count; }
+  long numbers() const { return (plan.taps + 1) * plan.vectors.count; }
 
   static void take(const void* data, long part) {
     const auto self = (const KernelGradient*)data;
@@ -196,14 +213,13 @@ struct KernelGradient {
   struct Place {
     const T *x, *dy;
     Vector<T>*to, *bias;
-    long rows, dy_row, columns, numbers;  // of a vector
+    long rows, dy_row, columns = 0, numbers = 0;  // of a vector
   };
 
   void add_band(Vector<T>* to, long image, const Segment& band) const {
-    const auto& vectors = plan.vectors;
     const long row = plan.to.row(), skipped = image * plan.to.size() + band.out * row;
     const T* d = dy + skipped;
-    long d_row = plan.rows.out_step * row;
+    long d_row = plan.out_line;
     if (y) {
       const auto passed = (T*)memory<1>(band.count * row * sizeof(T));
       if (!passed) return (void)(failed = true);
@@ -212,34 +228,36 @@ struct KernelGradient {
       d = passed, d_row = row;
     }
     const T* in = x + image * plan.from.size() + band.in * plan.from.row();
-    const auto bias = to + plan.taps() * vectors.count;
-    for (long at = 0; at < plan.columns.count; at++) {
-      const auto& segment = plan.columns.segments[at];
-      const long whole = segment.count / vectors.columns, left = segment.count % vectors.columns;
-      Place place = {in + segment.in * plan.from.channels, d + segment.out * plan.to.channels,
-                     to + (band.tap * plan.across.taps + segment.tap) * vectors.count, bias,
-                     band.count, d_row, whole, vectors.numbers};
-      for (long vector = 0; whole && vector < vectors.count; vector++) {
-        add(place, band.taps, segment.taps);
-        place.x += WIDTH<T>, place.dy += WIDTH<T>, place.to++, place.bias++;
-        place.numbers -= WIDTH<T>;
-      }
-      if (left)
-        add({in + (segment.in + whole * vectors.columns) * plan.from.channels,
-             d + (segment.out + whole * vectors.columns) * plan.to.channels,
-             to + (band.tap * plan.across.taps + segment.tap), bias, band.count, d_row, 1,
-             left * plan.to.channels},
-            band.taps, segment.taps);
+    // The next band's; after the last one's nothing comes of it.
+    fetch(in + band.count * plan.in_line, band.count * plan.in_line);
+    fetch(dy + skipped + band.count * plan.out_line, band.count * plan.out_line);
+    const Place start = {in, d, to, to + plan.taps * plan.vectors.count, band.count, d_row};
+    if (plan.streams && plan.wide == 3) return stream_band(band, start);
+    for (long at = 0; at < plan.columns.count; at++)
+      add_segment(band, plan.columns.segments[at], start);
+  }
+
+  void add_segment(const Segment& band, const Segment& segment, Place place) const {
+    const auto& vectors = plan.vectors;
+    const long whole = segment.count / vectors.columns, left = segment.count % vectors.columns;
+    place.x += segment.in * plan.from.channels;
+    place.dy += segment.out * plan.to.channels;
+    place.to += plan.place(band, segment);
+    place.columns = whole;
+    auto next = place;
+    for (next.numbers = vectors.numbers; whole && next.numbers > 0; next.numbers -= WIDTH<T>) {
+      add(next, band.taps, segment.taps);
+      next.x += WIDTH<T>, next.dy += WIDTH<T>, next.to++, next.bias++;
     }
+    place.x += whole * plan.in_jump;
+    place.dy += whole * plan.out_jump;
+    place.columns = 1, place.numbers = left * plan.to.channels;
+    if (left) add(place, band.taps, segment.taps);
   }
 
   // As many taps at a time as registers hold sums.
   void add(Place place, long down, long across) const {
     if (!down || !across) return add_taps<1, 0>(place);
-    const long row_step = plan.rows.tap_in * plan.from.row();
-    const long step = plan.columns.tap_in * plan.from.channels;
-    const long to_step = plan.columns.tap_step * plan.vectors.count;
-    const long to_row = plan.rows.tap_step * plan.across.taps * plan.vectors.count;
     Vector<T> counted[1];
     for (long tap = 0, taps; tap < across; tap += taps) {
       const long left = across - tap;
@@ -247,8 +265,8 @@ struct KernelGradient {
       for (long row = 0, some; row < down; row += some) {
         some = least(taps <= 3 ? 3 : 2, down - row);
         auto next = place;
-        next.x += row * row_step + tap * step;
-        next.to += row * to_row + tap * to_step;
+        next.x += row * plan.row_in + tap * plan.tap_in;
+        next.to += row * plan.row_step + tap * plan.tap_step;
         if (row || tap) next.bias = counted;  // once is enough
         if (taps == 5) some == 2 ? add_taps<2, 5>(next) : add_taps<1, 5>(next);
         if (taps == 4) some == 2 ? add_taps<2, 4>(next) : add_taps<1, 4>(next);
@@ -276,33 +294,97 @@ struct KernelGradient {
 
   template <int down, int across, bool whole>
   __attribute__((noinline)) void add_taps(const Place& place) const {
-    const Lanes<T> lanes(place.numbers);
-    const long in_jump = plan.in_jump(), out_jump = plan.out_jump(), vectors = plan.vectors.count;
-    const long row_step = plan.rows.tap_in * plan.from.row();
-    const long step = plan.columns.tap_in * plan.from.channels;
-    const long to_row = plan.rows.tap_step * plan.across.taps * vectors;
-    const long to_step = plan.columns.tap_step * vectors;
+    const long n = place.numbers;
+    const long tap_in = plan.tap_in, row_in = plan.row_in;
+    const long tap_step = plan.tap_step, row_step = plan.row_step;
     Vector<T> sums[down][across], bias = *place.bias;
     UNROLLED (int row = 0; row < down; row++)
       UNROLLED (int tap = 0; tap < across; tap++)
-        sums[row][tap] = place.to[row * to_row + tap * to_step];
+        sums[row][tap] = place.to[row * row_step + tap * tap_step];
     for (long line = 0; line < place.rows; line++) {
-      const T* in = place.x + line * plan.rows.in_step * plan.from.row();
+      const T* in = place.x + line * plan.in_line;
       const T* d = place.dy + line * place.dy_row;
-      for (long column = 0; column < place.columns; column++, in += in_jump, d += out_jump) {
-        const auto gradient = kept<T>(load_lanes<whole>(d, lanes));
+      for (long column = 0; column < place.columns; column++, in += plan.in_jump, d += plan.out_jump) {
+        const auto gradient = kept<T>(load<whole>(d, n));
         bias += gradient;
         UNROLLED (int row = 0; row < down; row++)
           UNROLLED (int tap = 0; tap < across; tap++) {
-            const auto factor = load_lanes<whole>(in + row * row_step + tap * step, lanes);
+            const auto factor = load<whole>(in + row * row_in + tap * tap_in, n);
             sums[row][tap] = fused(factor, gradient, sums[row][tap]);
           }
       }
     }
     UNROLLED (int row = 0; row < down; row++)
       UNROLLED (int tap = 0; tap < across; tap++)
-        place.to[row * to_row + tap * to_step] = sums[row][tap];
+        place.to[row * row_step + tap * tap_step] = sums[row][tap];
     *place.bias = bias;
+  }
+
+  // ---- Neighbouring inputs, three for an output -------------------------------------------------
+
+  void stream_band(const Segment& band, Place place) const {
+    place.to += (band.tap * plan.wide + plan.first_tap) * plan.vectors.count;
+    for (place.numbers = plan.to.channels; place.numbers > 0; place.numbers -= WIDTH<T>) {
+      const bool whole = place.numbers >= WIDTH<T>;
+      add_bias(place);
+      auto next = place;
+      for (long row = 0, some; row < band.taps; row += some) {
+        some = least(3, band.taps - row);
+        if (some == 3) whole ? stream<3, true>(next) : stream<3, false>(next);
+        if (some == 2) whole ? stream<2, true>(next) : stream<2, false>(next);
+        if (some == 1) whole ? stream<1, true>(next) : stream<1, false>(next);
+        next.x += some * plan.row_in;
+        next.to += some * plan.row_step;
+      }
+      place.x += WIDTH<T>, place.dy += WIDTH<T>, place.to++, place.bias++;
+    }
+  }
+
+  void add_bias(const Place& place) const {
+    const long n = place.numbers;
+    Vector<T> even = *place.bias, odd = {};
+    for (long line = 0; line < place.rows; line++) {
+      const T* d = place.dy + line * place.dy_row;
+      long at = 0;
+      for (; at + 1 < plan.to.width; at += 2, d += 2 * plan.to.channels) {
+        even += load(d, n);
+        odd += load(d + plan.to.channels, n);
+      }
+      if (at < plan.to.width) even += load(d, n);
+    }
+    *place.bias = even + odd;
+  }
+
+  // Each column of inputs meets the three outputs around it, or those of them that there are.
+  template <int down, bool whole>
+  __attribute__((noinline)) void stream(const Place& place) const {
+    const long n = place.numbers;
+    const long channels = plan.to.channels, outputs = plan.to.width;
+    const long before = plan.across.low - 2, first = most(0, -plan.across.low);
+    const long end = least(plan.from.width, outputs - before) + before;
+    const long row_in = plan.row_in, row_step = plan.row_step, tap_step = plan.tap_step;
+    Vector<T> sums[down][3];
+    UNROLLED (int row = 0; row < down; row++)
+      UNROLLED (int tap = 0; tap < 3; tap++)
+        sums[row][tap] = place.to[row * row_step + tap * tap_step];
+    for (long line = 0; line < place.rows; line++) {
+      const T* in = place.x + line * plan.in_line + first * channels;
+      const T* d = place.dy + line * place.dy_row + (first + before) * channels;
+      for (long at = first + before; at < end; at++, in += channels, d += channels) {
+        Vector<T> seen[down];
+        UNROLLED (int row = 0; row < down; row++)
+          seen[row] = kept<T>(load<whole>(in + row * row_in, n));
+        UNROLLED (int one = 0; one < 3; one++)
+          if ((unsigned long)(at + one) < outputs) {
+            const auto gradient = kept<T>(load<whole>(d + one * channels, n));
+            UNROLLED (int row = 0; row < down; row++)
+              sums[row][2 - one] = fused(seen[row], gradient, sums[row][2 - one]);
+          }
+      }
+    }
+    UNROLLED (int row = 0; row < down; row++)
+      UNROLLED (int tap = 0; tap < 3; tap++)
+        place.to[row * row_step + tap * tap_step] = sums[row][tap];
   }
 
   // Adds up what the parts, and columns side by side in a vector, have of some tap or the bias.
@@ -325,20 +407,7 @@ struct KernelGradient {
 
 // ---- What XLA calls -----------------------------------------------------------------------------
 
-// All have one attribute, int64 [9]: by rows and then by columns the stride, the zeros before x, the
-// dilation of the kernel, and how far apart the inputs are between which zeros lie; and whether
-// there is ReLU.
-
-static Axis axis_of(XLA_FFI_CallFrame* frame, int axis, const XLA_FFI_Buffer* x,
-                    const XLA_FFI_Buffer* kernel, const XLA_FFI_Buffer* y) {
-  const auto given = settings(frame) + axis * 4;
-  return {x->dims[axis + 1], y->dims[axis + 1], kernel->dims[axis],
-          given[0],          given[1],          given[2],           given[3]};
-}
-
-static XLA_FFI_Buffer* first_result(XLA_FFI_CallFrame* frame) {
-  return (XLA_FFI_Buffer*)frame->rets.rets[0];
-}
+// After what windows.h says of them, the settings tell whether there is ReLU.
 
 // Packs numbers of channels, [taps, channels], as they meet an image's: [taps, vectors].
 template <typename T>
@@ -354,18 +423,19 @@ static void pack(T* to, const T* numbers, long taps, long channels, const Vector
 template <typename T, bool back>
 static XLA_FFI_Error* correlate(XLA_FFI_CallFrame* frame) {
   const auto from = given(frame, 0), kernel = given(frame, 1), to = first_result(frame);
-  Axis down = axis_of(frame, 0, back ? to : from, kernel, back ? from : to);
-  Axis across = axis_of(frame, 1, back ? to : from, kernel, back ? from : to);
+  const auto x = back ? to : from, y = back ? from : to;
+  Axis down = axis_of(frame, 0, x, kernel->dims[0], y);
+  Axis across = axis_of(frame, 1, x, kernel->dims[1], y);
   if (back) down = down.transposed(), across = across.transposed();
   const auto room = (Segment*)memory<2>((to->dims[1] + to->dims[2]) * sizeof(Segment));
   if (!room) return out_of_memory(frame);
   const Plan<T> plan(from->dims[0], Images(from), Images(to), down, across, room);
   const auto& vectors = plan.vectors;
-  const auto packed = (Vector<T>*)memory((plan.taps() + 1) * vectors.count * BYTES);
+  const auto packed = (Vector<T>*)memory((plan.taps + 1) * vectors.count * BYTES);
   if (!packed) return out_of_memory(frame);
-  const auto bias = packed + plan.taps() * vectors.count;
+  const auto bias = packed + plan.taps * vectors.count;
   const T* third = frame->args.size > 2 ? argument<T>(frame, 2) : nullptr;
-  pack((T*)packed, argument<T>(frame, 1), plan.taps(), plan.to.channels, vectors);
+  pack((T*)packed, argument<T>(frame, 1), plan.taps, plan.to.channels, vectors);
   if (third && !back)
     pack((T*)bias, third, 1, plan.to.channels, vectors);
   else
@@ -383,11 +453,12 @@ static XLA_FFI_Error* correlate(XLA_FFI_CallFrame* frame) {
 template <typename T>
 static XLA_FFI_Error* backward_kernel(XLA_FFI_CallFrame* frame) {
   const auto from = given(frame, 0), kernel = first_result(frame), to = given(frame, 1);
-  const Axis down = axis_of(frame, 0, from, kernel, to), across = axis_of(frame, 1, from, kernel, to);
+  const Axis down = axis_of(frame, 0, from, kernel->dims[0], to);
+  const Axis across = axis_of(frame, 1, from, kernel->dims[1], to);
   const auto room = (Segment*)memory<2>((to->dims[1] + to->dims[2]) * sizeof(Segment));
   if (!room) return out_of_memory(frame);
   const Plan<T> plan(from->dims[0], Images(from), Images(to), down, across, room);
-  const long numbers = (plan.taps() + 1) * plan.vectors.count;
+  const long numbers = (plan.taps + 1) * plan.vectors.count;
   const long parts = most(1, least(least(32, plan.parts()), (1 << 24) / (numbers * BYTES)));
   const auto sums = (Vector<T>*)memory(parts * numbers * BYTES);
   if (!sums) return out_of_memory(frame);
@@ -396,9 +467,9 @@ static XLA_FFI_Error* backward_kernel(XLA_FFI_CallFrame* frame) {
                                   parts};
   share(frame, threads_of(frame), parts, work.take, &work);
   if (work.failed) return out_of_memory(frame);
-  for (long tap = 0; tap < plan.taps(); tap++)
+  for (long tap = 0; tap < plan.taps; tap++)
     work.add_parts(result<T>(frame, 0) + tap * plan.to.channels, tap);
-  work.add_parts(result<T>(frame, 1), plan.taps());
+  work.add_parts(result<T>(frame, 1), plan.taps);
   return nullptr;
 }
 
