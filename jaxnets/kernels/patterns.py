@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.kernels import attention, conv_pool, linear, normalization
+from jaxnets.kernels import attention, conv_pool, linear, linear_layer, normalization
 from jaxnets.kernels.convolve import convolve
 from jaxnets.kernels.geometry import Geometry
 from jaxnets.kernels.graph import Graph, Node, Operand, Value, is_relu
@@ -162,6 +162,30 @@ def _maximum_by_two(x: jax.Array) -> jax.Array:
 
 
 def _linear(graph: Graph, node: Node) -> Node | None:
+    return _linear_chain(graph, node) or _linear_layer(graph, node)
+
+
+def _linear_layer(graph: Graph, node: Node) -> Node | None:
+    """A product with a matrix, and the bias and the ReLU that follow it."""
+    layer = _layer(graph, node)
+    if layer is None or not _is_linear(node, layer):
+        return None
+    _, kernel = layer.inputs
+    inputs = [*layer.inputs, *([] if layer.bias is None else [layer.bias])]
+    if not linear_layer.serves(*inputs):
+        return None
+
+    def plain(x: jax.Array, kernel: jax.Array, *bias: jax.Array) -> jax.Array:
+        y = x @ kernel
+        for vector in bias:
+            y = y + lax.broadcast_in_dim(vector, y.shape, (y.ndim - 1,))
+        return jax.nn.relu(y) if layer.relu else y
+
+    about = f"linear {kernel.shape[0]} → {kernel.shape[1]}{' and ReLU' * layer.relu}"
+    return _call(about, inputs, layer.output, linear_layer.layer(layer.relu, plain))
+
+
+def _linear_chain(graph: Graph, node: Node) -> Node | None:
     """Linear layers with ReLU between them."""
     kernels: list[Value] = []
     biases: list[Value] = []
@@ -172,6 +196,8 @@ def _linear(graph: Graph, node: Node) -> Node | None:
     while following is not None and following.kind == "dot_general":
         layer = _layer(graph, following)
         if layer is None or not _is_linear(following, layer) or layer.bias is None:
+            break
+        if layer.inputs[0].ndim > 2:
             break
         if made is not None and layer.inputs[0] is not made:
             break
@@ -208,10 +234,12 @@ def _before_relu(graph: Graph, layer: Layer) -> Value:
 
 
 def _is_linear(node: Node, layer: Layer) -> bool:
-    """Whether a product is that of rows [batch, inputs] and a matrix [inputs, outputs]."""
+    """Whether a product is that of rows [..., inputs] and a matrix [inputs, outputs]."""
     (contracted, batch) = node.parameters["dimension_numbers"]
-    plain = tuple(map(tuple, contracted)) == ((1,), (0,)) and not any(map(tuple, batch))
-    return plain and all(map(_whole, layer.inputs)) and layer.inputs[0].ndim == 2
+    x, kernel = layer.inputs
+    last = ((x.ndim - 1,), (0,))
+    plain = tuple(map(tuple, contracted)) == last and not any(map(tuple, batch))
+    return plain and all(map(_whole, layer.inputs)) and x.ndim > 1 and kernel.ndim == 2
 
 
 def _chain(x: jax.Array, kernels: list[jax.Array], biases: list[jax.Array]) -> jax.Array:
