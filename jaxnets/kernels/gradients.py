@@ -1,16 +1,36 @@
 """Functions that kernels compute, forward and backward, and how JAX differentiates them."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+
+
+@jax.tree_util.register_static
+@dataclass(frozen=True)
+class Wanted:
+    """Of which inputs the gradient is wanted."""
+
+    each: tuple[bool, ...]
+
+
+def _array(cotangent: Any) -> Any:
+    """Zeros, where JAX knows without them that a gradient is zero."""
+    if isinstance(cotangent, jax.custom_derivatives.SymbolicZero):
+        return jnp.zeros(cotangent.shape, cotangent.dtype)
+    return cotangent
 
 
 def with_gradient(
     run: Callable[..., Any],
     keep: Callable[..., tuple[Any, Any]],
-    pull_back: Callable[[tuple, Any, Any], tuple],
+    pull_back: Callable[..., tuple],
     plain: Callable[..., Any],
+    *,
+    told: bool = False,
 ) -> Callable[..., Any]:
     """Makes one differentiable function of what kernels compute.
 
@@ -20,20 +40,32 @@ def with_gradient(
         pull_back: (inputs, what was kept, gradients of the outputs) → gradients of the inputs.
         plain: the same function as ``run`` in XLA's operations, for second derivatives, as of a
             gradient penalty.
+        told: whether ``pull_back`` takes a fourth argument, which says of each input whether its
+            gradient is wanted: None will do for another.
 
     Returns:
         The function, of the arguments of ``run``.
     """
-    whole, kept_whole, back = map(jax.custom_vjp, (run, keep, pull_back))
+    whole, kept_whole = map(jax.custom_vjp, (run, keep))
+
+    @partial(jax.custom_vjp, nondiff_argnums=(3,))
+    def back(inputs: tuple, kept: Any, cotangents: Any, wanted: Wanted) -> tuple:
+        return pull_back(inputs, kept, cotangents, *([wanted.each] if told else []))
 
     def plain_back(inputs: tuple, cotangents: Any) -> tuple:
         return jax.vjp(plain, *inputs)[1](cotangents)
 
-    def forward(*inputs: Any) -> tuple[Any, Any]:
+    def forward(*given: Any) -> tuple[Any, Any]:
+        inputs = jax.tree.map(lambda leaf: leaf.value, given)
         outputs, kept = kept_whole(*inputs)
-        return outputs, (inputs, kept)
+        each = (any(leaf.perturbed for leaf in jax.tree.leaves(one)) for one in given)
+        return outputs, (inputs, kept, Wanted(tuple(each)))
 
-    whole.defvjp(forward, lambda residuals, cotangents: back(*residuals, cotangents))
+    def backward(residuals: Any, cotangents: Any) -> tuple:
+        inputs, kept, wanted = residuals
+        return back(inputs, kept, jax.tree.map(_array, cotangents), wanted)
+
+    whole.defvjp(forward, backward, symbolic_zeros=True)
 
     # What is kept follows from the inputs: `back` is a function of inputs and cotangents alone,
     # and nothing else reads what `keep` gives besides the outputs.
@@ -47,5 +79,8 @@ def with_gradient(
         return d_inputs, None, d_cotangents
 
     kept_whole.defvjp(forward_again, lambda inputs, d: plain_back(inputs, d[0]))
-    back.defvjp(lambda *given: (back(*given), (given[0], given[2])), second)
+    back.defvjp(
+        lambda *given: (back(*given), (given[0], given[2])),
+        lambda wanted, residuals, d: second(residuals, d),
+    )
     return whole

@@ -44,6 +44,11 @@ LIBRARIES = {
         "depthwise_backward_input",
     ),
     "linear": ("linear_forward", "linear_backward"),
+    "linear_layer": (
+        "linear_layer_forward",
+        "linear_layer_input_gradient",
+        "linear_layer_kernel_gradient",
+    ),
     "normalization": (
         "batch_norm_forward",
         "batch_norm_backward",
@@ -56,7 +61,16 @@ LIBRARIES = {
         "avg_pool_forward",
         "avg_pool_backward",
     ),
-    "recurrence": ("lstm_forward", "lstm_backward", "gru_forward", "gru_backward"),
+    "recurrence": (
+        "lstm_forward",
+        "lstm_backward",
+        "gru_forward",
+        "gru_backward",
+        "tanh_forward",
+        "tanh_backward",
+        "relu_forward",
+        "relu_backward",
+    ),
 }
 
 _SOURCES = Path(__file__).parent / "sources"

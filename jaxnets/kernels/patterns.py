@@ -14,12 +14,23 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.kernels import attention, conv_pool, linear, normalization
+from jaxnets.kernels import (
+    attention,
+    conv_pool,
+    linear,
+    linear_layer,
+    normalization,
+    pooling,
+    recurrence,
+)
 from jaxnets.kernels.convolve import convolve
-from jaxnets.kernels.geometry import Geometry
+from jaxnets.kernels.geometry import Geometry, Window
 from jaxnets.kernels.graph import Graph, Node, Operand, Value, is_relu
 from jaxnets.kernels.marks import Mark
 from jaxnets.kernels.shard import vary_like
+
+#: From so many examples on a recurrence of XLA's does all that it can step by step.
+LARGE = 256
 
 Pattern = Callable[[Graph, Node], Node | None]
 Function = Callable[..., Any]
@@ -162,39 +173,53 @@ def _maximum_by_two(x: jax.Array) -> jax.Array:
 
 
 def _linear(graph: Graph, node: Node) -> Node | None:
-    """Linear layers with ReLU between them."""
-    kernels: list[Value] = []
-    biases: list[Value] = []
-    inputs: Value | None = None
-    made: Value | None = None
-    end: Value | None = None
-    following: Node | None = node
-    while following is not None and following.kind == "dot_general":
-        layer = _layer(graph, following)
-        if layer is None or not _is_linear(following, layer) or layer.bias is None:
-            break
-        if made is not None and layer.inputs[0] is not made:
-            break
-        x, kernel = layer.inputs
-        inputs = inputs or x
-        kernels.append(kernel)
-        biases.append(layer.bias)
-        made, end = layer.output, _before_relu(graph, layer)
-        following = graph.only_reader(made) if layer.relu else None
-    if (
-        inputs is None
-        or end is None
-        or len(kernels) < 2
-        or not linear.serves(inputs, kernels, biases)
-    ):
-        return None
-    sizes = " → ".join(str(n) for n in (inputs.shape[1], *(len(bias) for bias in biases)))
+    """Linear layers with ReLU between them by one kernel, or one layer by another."""
+    layers = _layers(graph, node)
+    kernels = [layer.inputs[1] for layer in layers]
+    biases = [layer.bias for layer in layers if layer.bias is not None]
+    if len(layers) < 2 or not linear.serves(layers[0].inputs[0], kernels, biases):
+        return _one_linear(graph, node)
+    x, sizes = layers[0].inputs[0], [kernel.shape[1] for kernel in kernels]
 
     def run(x: jax.Array, *parameters: jax.Array) -> jax.Array:
         return linear.chain(_chain)(x, list(parameters[::2]), list(parameters[1::2]))
 
     parameters = [value for pair in zip(kernels, biases, strict=True) for value in pair]
-    return _call(f"linear {sizes}", [inputs, *parameters], end, run)
+    about = f"linear {' → '.join(map(str, (x.shape[1], *sizes)))}"
+    return _call(about, [x, *parameters], _before_relu(graph, layers[-1]), run)
+
+
+def _layers(graph: Graph, node: Node) -> list[Layer]:
+    """Linear layers of rows with biases, each with ReLU but the last, perhaps."""
+    layers: list[Layer] = []
+    following: Node | None = node
+    while following is not None and following.kind == "dot_general":
+        layer = _layer(graph, following)
+        if layer is None or layer.bias is None or not _is_linear(following, layer):
+            break
+        if layer.inputs[0].ndim != 2 or (layers and layers[-1].output is not layer.inputs[0]):
+            break
+        layers.append(layer)
+        following = graph.only_reader(layer.output) if layer.relu else None
+    return layers
+
+
+def _one_linear(graph: Graph, node: Node) -> Node | None:
+    """A linear layer of any number of axes, with its bias and ReLU, if it has them."""
+    layer = _layer(graph, node)
+    if layer is None or not _is_linear(node, layer):
+        return None
+    (x, kernel), bias = layer.inputs, [] if layer.bias is None else [layer.bias]
+    if not linear_layer.serves(x, kernel, *bias):
+        return None
+
+    def plain(x: jax.Array, kernel: jax.Array, *bias: jax.Array) -> jax.Array:
+        y = x @ kernel
+        y = y + bias[0].reshape((1,) * (y.ndim - 1) + (-1,)) if bias else y
+        return jax.nn.relu(y) if layer.relu else y
+
+    about = f"linear {kernel.shape[0]} → {kernel.shape[1]}" + (" and ReLU" if layer.relu else "")
+    return _call(about, [x, kernel, *bias], layer.output, linear_layer.layer(layer.relu, plain))
 
 
 def _before_relu(graph: Graph, layer: Layer) -> Value:
@@ -208,16 +233,44 @@ def _before_relu(graph: Graph, layer: Layer) -> Value:
 
 
 def _is_linear(node: Node, layer: Layer) -> bool:
-    """Whether a product is that of rows [batch, inputs] and a matrix [inputs, outputs]."""
-    (contracted, batch) = node.parameters["dimension_numbers"]
-    plain = tuple(map(tuple, contracted)) == ((1,), (0,)) and not any(map(tuple, batch))
-    return plain and all(map(_whole, layer.inputs)) and layer.inputs[0].ndim == 2
+    """Whether a product is that of rows [..., inputs] and a matrix [inputs, outputs]."""
+    x, kernel = layer.inputs
+    contracted, batch = node.parameters["dimension_numbers"]
+    last = tuple(map(tuple, contracted)) == ((x.ndim - 1,), (0,)) and not any(map(tuple, batch))
+    return last and x.ndim > 1 and kernel.ndim == 2 and _whole(x) and _whole(kernel)
 
 
 def _chain(x: jax.Array, kernels: list[jax.Array], biases: list[jax.Array]) -> jax.Array:
     for number, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
         x = (jax.nn.relu(x) if number else x) @ kernel + bias[None]
     return x
+
+
+def _max_pool(mark: Mark, x: Value) -> Function | None:
+    windows = mark.settings["windows"]
+    return pooling.max_pool(windows, mark.plain) if pooling.serves(x, windows) else None
+
+
+def _reduce_window_max(graph: Graph, node: Node) -> Node | None:
+    """``jax.lax.reduce_window`` with a maximum, as Flax pools by."""
+    (x,), given = node.inputs, node.parameters
+    sizes, steps = given["window_dimensions"], given["window_strides"]
+    padding, dilation = given["padding"], given["window_dilation"]
+    windows = tuple(map(Window, sizes, steps, (low for low, _ in padding), dilation))
+    even = all(low == high for low, high in padding) and set(given["base_dilation"]) == {1}
+    first, *space, last = windows if len(windows) > 2 else (None, None)
+    if not (even and space and first == last == Window(1, 1) and isinstance(x, Value)):
+        return None
+    if not _whole(x) or not pooling.serves(x, space):
+        return None
+
+    def plain(x: jax.Array) -> jax.Array:
+        return lax.reduce_window(
+            x, -jnp.inf, lax.max, sizes, steps, padding, window_dilation=dilation
+        )
+
+    about = f"max pooling of {_size(x)}"
+    return _call(about, [x], node.outputs[0], pooling.max_pool(space, plain))
 
 
 def _attend(mark: Mark, inputs: tuple[Value, ...], masks: tuple[Value, ...]) -> Function | None:
@@ -322,6 +375,33 @@ def _layer_norm(graph: Graph, node: Node) -> Node | None:
     return Node("kernel", [*terms, *parameters], made, run, about=about, examples=examples)
 
 
+def _recur(graph: Graph, node: Node) -> Node | None:
+    """A recurrent layer by its kernel, or by XLA's loop with a gradient by hand."""
+    mark = node.mark
+    assert mark is not None
+    if not all(map(_whole, node.inputs)):
+        return None
+    given = mark.given(node.inputs)
+    x, directions, lengths = given
+    cell, reverse = mark.settings["cell"], mark.settings["reverse"]
+    function: Function
+    if recurrence.serves(cell, reverse, x, directions):
+        function = recurrence.recurrence(cell, reverse, mark.plain)
+        about = f"{'two-way ' if len(reverse) > 1 else ''}recurrence ({cell}) of {_size(x)}"
+    else:
+        about, derivative = "", "by hand, step by step" if len(x) >= LARGE else "by hand"
+        function = partial(mark.function, **mark.settings | {"derivative": derivative})
+
+    def run(*arrays: jax.Array) -> list[jax.Array]:
+        return jax.tree.leaves(function(*mark.given(arrays)))
+
+    axes = [one._replace(kernels=None, biases=None, projection=None) for one in directions]
+    batched = {id(value) for value in jax.tree.leaves((x, axes, lengths))}
+    examples = [0 if id(value) in batched else None for value in node.inputs]
+    ways = examples, [0] * len(node.outputs)
+    return Node("kernel", node.inputs, node.outputs, run, about=about, examples=ways)
+
+
 def _size(value: Operand) -> str:
     return " × ".join(map(str, value.shape)) if isinstance(value, Value) else "a number"
 
@@ -337,12 +417,15 @@ def _call(about: str, inputs: list[Any], made: Value, run: Callable[..., jax.Arr
 #: By the name of a marked function: the kernel of its arrays, or None.
 MARKED: dict[str, Callable[..., Function | None]] = {
     "attend": _attend,
+    "max_pool": _max_pool,
 }
 #: By the name of an operation, or of a marked function.
 PATTERNS: dict[str, Pattern] = {
     "conv_general_dilated": _convolution,
     "dot_general": _linear,
+    "reduce_window_max": _reduce_window_max,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
+    "recur": _recur,
     **dict.fromkeys(MARKED, _marked),
 }

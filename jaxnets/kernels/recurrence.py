@@ -1,7 +1,6 @@
 """A recurrent layer over all time steps as one call of a native kernel, forward and backward."""
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -9,86 +8,120 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.kernels import native
+from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.gradients import with_gradient
-from jaxnets.kernels.time_steps import State, before, rows
+from jaxnets.kernels.shard import vary_like
 
 # With fewer examples, or fewer of their time steps, it does not pay to pack the kernels.
 _LEAST_EXAMPLES, _LEAST_STEPS = 4, 64
-# With more, XLA's loop is as fast: a GRU's way back writes more than an LSTM's, and of inputs and
-# hidden units together so many make large products, whose packed kernels fill no cache.
-_MOST_EXAMPLES = {"lstm": math.inf, "gru": 255}
+# With more inputs and hidden units together the packed kernels fill no cache.
 _MOST_FEATURES = 1024
 
+#: The final state of each direction: (h,), or (h, c) of an LSTM.
+Finals = tuple[tuple[jax.Array, ...], ...]
 
-def serves(cell: str, x: jax.Array, initial: State, valid: jax.Array | None) -> bool:
-    """Whether the kernels of ``scan`` can run this recurrence, and are faster than XLA's loop."""
-    if valid is not None:
+
+def serves(cell: str, reverse: tuple[bool, ...], x: Shaped, directions: Sequence[Any]) -> bool:
+    """Whether the kernels of ``recurrence`` can run this, and are faster than XLA's loop."""
+    if any(one.projection is not None for one in directions):
         return False
-    time, batch, inputs = x.shape
-    pays = _LEAST_EXAMPLES <= batch <= _MOST_EXAMPLES[cell] and batch * time >= _LEAST_STEPS
-    fits = inputs + initial[0].shape[-1] <= _MOST_FEATURES
-    return pays and fits and native.ready("recurrence", x, *initial)
+    if reverse not in ((False,), (True,), (False, True)):
+        return False
+    batch, time, inputs = x.shape
+    hidden = len(directions[0].kernels[1])
+    pays = batch >= _LEAST_EXAMPLES and batch * time >= _LEAST_STEPS
+    arrays = jax.tree.leaves(directions)
+    return pays and inputs + hidden <= _MOST_FEATURES and native.ready("recurrence", x, *arrays)
 
 
-def scan(
-    cell: str, reverse: bool, plain: Callable[..., tuple[jax.Array, State]]
-) -> Callable[..., tuple[jax.Array, State]]:
-    """A recurrence over time, computed by kernels.
+def recurrence(
+    cell: str, reverse: tuple[bool, ...], plain: Callable[..., tuple[jax.Array, Finals]]
+) -> Callable[..., tuple[jax.Array, Finals]]:
+    """A recurrent layer, in one direction or in both, computed by kernels.
 
     Args:
-        cell: ``"lstm"`` or ``"gru"``.
-        reverse: whether time runs from the last step to the first.
+        cell: ``"lstm"``, ``"gru"``, ``"tanh"`` or ``"relu"``.
+        reverse: of each direction, whether time runs from the last step to the first.
         plain: the same function in XLA's operations.
 
     Returns:
-        A function of x [T, B, I]; the kernels, [I, G·H] and [H, G·H]; the biases, [G·H] each or
-        None; and the initial state, [B, H] each. It gives the hidden states by time step,
-        [T, B, H], and the state after the last step.
+        A function of x [B, T, I]; of each direction a named tuple of the kernels, [I, G·H] and
+        [H, G·H], the biases, [G·H] each or None, and the initial state, [B, H] each; and of the
+        examples' lengths, int [B], or None. It gives the hidden states by time step,
+        [B, T, directions · H], and of each direction the state after the last step.
     """
+    lstm, keeps = cell == "lstm", {"lstm": 5, "gru": 4}.get(cell)
 
-    def call(way: str, shapes: list[tuple[int, ...]], *arguments: jax.Array) -> list[jax.Array]:
-        results = [jax.ShapeDtypeStruct(shape, arguments[0].dtype) for shape in shapes]
-        name, options = f"{cell}_{way}", {"reverse": np.int32(reverse)}
-        return native.call("recurrence", name, results, *arguments, **options)
+    def call(
+        way: str, shapes: list[tuple[int, ...]], x: jax.Array, lengths: Any, *arrays: Any
+    ) -> list[jax.Array]:
+        results = [jax.ShapeDtypeStruct(shape, x.dtype) for shape in shapes]
+        known = [] if lengths is None else [lengths.astype(jnp.int32)]
+        settings = {"directions": len(reverse), "lengths": len(known), "reverse": reverse[-1]}
+        options = {name: np.int32(value) for name, value in settings.items()}
+        arguments = x, *known, *arrays
+        return native.call("recurrence", f"{cell}_{way}", results, *arguments, **options)
 
-    def last(steps: jax.Array) -> jax.Array:
-        return steps[0 if reverse else -1]
+    def forward(inputs: tuple, *, keep: bool) -> tuple[jax.Array, Finals, list[jax.Array]]:
+        x, directions, lengths = inputs
+        batch, time, _ = x.shape
+        hidden = len(directions[0].kernels[1])
+        shapes: list[tuple[int, ...]] = [(batch, time, hidden * len(directions))]
+        shapes += [(batch, hidden)] * (len(directions) * lstm)
+        if keep and keeps:
+            shapes += [(time, batch, keeps * hidden)] * len(directions)
+        given = [array for one in directions for array in _arrays(one)]
+        outputs, *others = call("forward", shapes, x, lengths, *given)
+        cells, saved = others[: len(directions) * lstm], others[len(directions) * lstm :]
+        finals = []
+        for number, backwards in enumerate(reverse):
+            of_step = outputs[:, 0 if backwards else -1]
+            h = of_step[:, number * hidden : (number + 1) * hidden]
+            finals.append((h, cells[number]) if lstm else (h,))
+        return outputs, tuple(finals), saved
 
-    def run(*inputs: Any) -> tuple[jax.Array, State]:
-        x, *_, initial = inputs
-        shapes = [(*x.shape[:2], initial[0].shape[-1]), *(c.shape for c in initial[1:])]
-        outputs, *last_c = call("forward", shapes, *_arguments(inputs))
-        return outputs, (last(outputs), *last_c)
+    def run(*inputs: Any) -> tuple[jax.Array, Finals]:
+        return forward(inputs, keep=False)[:2]
 
-    def keep(*inputs: Any) -> tuple[tuple[jax.Array, State], tuple[State, jax.Array]]:
-        """Keeps h by time step, [T, B, H], of an LSTM c too; and the gates, [T, B, 4H]."""
-        x, *_, initial = inputs
-        hidden = initial[0].shape[-1]
-        shapes = [(*x.shape[:2], size) for size in (*[hidden] * len(initial), 4 * hidden)]
-        *states, saved = call("forward", shapes, *_arguments(inputs))
-        return (states[0], tuple(map(last, states))), (tuple(states), saved)
+    def keep(*inputs: Any) -> tuple[tuple[jax.Array, Finals], tuple[jax.Array, list[jax.Array]]]:
+        outputs, finals, saved = forward(inputs, keep=True)
+        return (outputs, finals), (outputs, saved)
 
-    def pull_back(inputs: tuple, kept: tuple[State, jax.Array], cotangents: Any) -> tuple:
-        (x, kernels, biases, initial), (states, saved) = inputs, kept
-        d_outputs, d_final = cotangents
-        share = *x.shape[:2], kernels[1].shape[1]
-        shapes = [share, *(state.shape for state in initial)]
-        shapes += [share] * (cell == "gru")  # whose hidden share is another
-        arguments = d_outputs, saved, states[-1], initial[-1], kernels[1], *d_final
-        dz, *others = call("backward", shapes, *arguments)
-        d_initial, of_hidden = tuple(others[: len(initial)]), others[len(initial) :]
-        dz, du = rows(dz), rows(of_hidden[0] if of_hidden else dz)
-        earlier = before(initial[0], states[0], reverse)
-        d_kernels = rows(x).T @ dz, rows(earlier).T @ du
-        d_biases = tuple(
-            None if bias is None else d.sum(0) for bias, d in zip(biases, (dz, du), strict=True)
+    def pull_back(inputs: tuple, kept: tuple, cotangents: Any, wanted: tuple[bool, ...]) -> tuple:
+        (x, directions, lengths), (outputs, saved) = inputs, kept
+        d_outputs, d_finals = cotangents
+        shapes, given = [], []
+        for number, one in enumerate(directions):
+            width = one.kernels[1].shape[1:]
+            states = [state.shape for state in one.initial]
+            shapes += [*(kernel.shape for kernel in one.kernels), width, width, *states]
+            given += [*one.kernels, *one.initial, *saved[number : number + 1], *d_finals[number]]
+        shapes += [x.shape] * wanted[0]
+        found = call("backward", shapes, x, lengths, outputs, d_outputs, *given)
+        dx = found.pop() if wanted[0] else None
+        each = len(found) // len(directions)
+        d_directions = tuple(
+            _gradient(one, found[number * each : (number + 1) * each])
+            for number, one in enumerate(directions)
         )
-        return (dz @ kernels[0].T).reshape(x.shape), d_kernels, d_biases, d_initial
+        return dx, d_directions, None
 
-    return with_gradient(run, keep, pull_back, plain)
+    made = with_gradient(run, keep, pull_back, plain, told=True)
+
+    def run_varied(x: jax.Array, directions: Any, lengths: Any) -> tuple[jax.Array, Finals]:
+        return made(x, vary_like(x, directions), lengths)
+
+    return run_varied
 
 
-def _arguments(inputs: Any) -> tuple[jax.Array, ...]:
-    x, kernels, biases, initial = inputs
-    nothing = jnp.zeros(kernels[1].shape[1:], x.dtype)
-    return x, *kernels, *(nothing if bias is None else bias for bias in biases), *initial
+def _arrays(direction: Any) -> list[jax.Array]:
+    kernels, biases, initial, _ = direction
+    nothing = jnp.zeros(kernels[1].shape[1:], kernels[1].dtype)
+    return [*kernels, *(nothing if bias is None else bias for bias in biases), *initial]
+
+
+def _gradient(direction: Any, found: list[jax.Array]) -> Any:
+    """What the kernel gives for a direction, as the direction's arrays are."""
+    biases = zip(direction.biases, found[2:4], strict=True)
+    d_biases = tuple(None if bias is None else d for bias, d in biases)
+    return type(direction)(tuple(found[:2]), d_biases, tuple(found[4:]))

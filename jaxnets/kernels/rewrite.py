@@ -79,7 +79,8 @@ def explain(function: Callable[..., Any], *arguments: Any) -> list[str]:
         graphdef, state = nnx.split(function)
         called = lambda state, *given: nnx.merge(graphdef, state)(*given)  # noqa: E731
         return explain(called, state, *arguments)
-    return [call.about for call in _rewritten(jax.make_jaxpr(function)(*arguments), None)[1]]
+    calls = _rewritten(jax.make_jaxpr(function)(*arguments), None)[1]
+    return [call.about for call in calls if call.about]
 
 
 _between: ContextVar[Mesh | None] = ContextVar("devices that share a batch", default=None)

@@ -1,184 +1,118 @@
-"""Backpropagation through time: one scan forward, one scan backward, written by hand.
+"""Recurrences over time, and backpropagation through time by hand.
 
 What autodiff makes of a scan is slow in two ways: it saves more than the gates, and it adds up the
-recurrent kernel's gradient step by step, by products too small for the processor. Here the backward
-scan computes the gates' gradients alone, and the kernel's gradient is one matmul over all time
-steps after it. Of large batches a step's product is large enough, and spares the memory.
+recurrent kernel's gradient step by step, by products too small for the processor. By hand, the
+backward scan computes the gates' gradients alone, and the kernel's gradient is one matmul over all
+time steps after it. Of large batches on a CPU a step's product is large enough, and spares the
+memory.
 """
 
-from collections.abc import Callable, Sequence
+import math
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.kernels import recurrence
+from jaxnets.kernels.marks import marked
 from jaxnets.kernels.shard import vary_like
-from jaxnets.kernels.time_steps import State, before, rows
+from jaxnets.layers.cells import CELLS, Gates, State, projected
 
-#: One array [B, H] for each of the G gates.
-Pieces = Sequence[jax.Array]
 #: The input's kernel [I, G·H], where z is not given, and the recurrent one [H, G·H].
 Kernels = tuple[Any, jax.Array]
 #: Theirs, [G·H] each; None for none.
 Biases = tuple[jax.Array | None, jax.Array | None]
+#: How a recurrence is differentiated.
+Derivative = Literal["automatic", "by hand", "by hand, step by step"]
 
 
-class Layer(NamedTuple):
-    """The arrays of a layer.
+class Direction(NamedTuple):
+    """The arrays of one direction of a layer.
 
     Attributes:
-        kernels: see ``scan``, as are the others.
-        biases: of the input's share, and of the hidden state's.
-        initial: the state before the first step.
+        kernels: of the input, [I, G·H], and of the hidden state, [H, G·H].
+        biases: theirs, [G·H] each, or None.
+        initial: the state before the first step, [B, H] each.
+        projection: [H, P], of the hidden state of an LSTM; None for none.
     """
 
     kernels: Kernels
     biases: Biases
     initial: State
+    projection: jax.Array | None = None
 
 
-# From so many examples on a CPU does all that it can step by step.
-_LARGE = 256
+@marked
+def recur(
+    x: jax.Array,
+    directions: tuple[Direction, ...],
+    lengths: jax.Array | None,
+    *,
+    cell: str,
+    reverse: tuple[bool, ...],
+    derivative: Derivative = "automatic",
+) -> tuple[jax.Array, tuple[State, ...]]:
+    """Runs a recurrent layer over time, in one direction or in both.
 
+    With z = x · kernel + bias and u = h · kernel + bias, each of its own kernel and bias,
+    state = forward(z, u, state), as ``cells.CELLS`` says.
 
-class Gates(NamedTuple):
-    """The element-wise part of one time step, and its derivative.
+    Args:
+        x: the inputs, [B, T, I].
+        directions: the arrays of each direction.
+        lengths: how many steps each example has, int [B]: after them the state is held. None means
+            all.
+        cell: a name in ``cells.CELLS``.
+        reverse: of each direction, whether time runs from the last step to the first.
+        derivative: by hand it is by reverse mode only. Step by step, which is for large batches on
+            CPUs, a step computes its z and the kernels' gradients while all of it is in the cache;
+            otherwise one product makes them for all steps.
 
-    Attributes:
-        forward: (z, u, state) -> (new state, saved), where z, G arrays [B, H], comes from the
-            input, u, as many, from the hidden state, and ``saved`` is what ``backward`` needs.
-        backward: (gradient of the new state, saved, state, new state) -> (gradient of z [B, G·H],
-            gradient of the state but for its way through u). None leaves the derivative to
-            autodiff.
-        recurrent: (gradient of z, saved) -> gradient of u, over any leading axes. None where
-            ``forward`` sees z + u alone, so that both gradients are the same.
-        native: the kernel that runs all steps at once on CPUs, where there is one.
+    Returns:
+        The hidden states by time step, [B, T, directions · H], and of each direction the state
+        after the last step.
     """
+    steps = jnp.swapaxes(x, 0, 1)  # time first
+    valid = None if lengths is None else valid_steps(lengths, x.shape[1])
+    outputs, finals = [], []
+    for one, backwards in zip(directions, reverse, strict=True):
+        gates = CELLS[cell] if one.projection is None else projected(one.projection)
+        output, final = _scan(gates, backwards, derivative, steps, *one[:3], valid)
+        outputs.append(output)
+        finals.append(final)
+    return jnp.swapaxes(jnp.concatenate(outputs, axis=-1), 0, 1), tuple(finals)
 
-    forward: Callable[[Pieces, Pieces, State], tuple[State, Any]]
-    backward: Callable[[State, Any, State, State], tuple[jax.Array, State]] | None = None
-    recurrent: Callable[[jax.Array, Any], jax.Array] | None = None
-    native: str | None = None
+
+def valid_steps(lengths: jax.Array, time: int) -> jax.Array:
+    """Bool [T, B, 1]: which steps lie within each sequence."""
+    steps = jnp.arange(time, dtype=jnp.int32)[:, None, None]
+    return steps < lengths.astype(jnp.int32)[None, :, None]
 
 
-def scan(
+def by_gate(array: jax.Array, hidden: int) -> tuple[jax.Array, ...]:
+    """[..., G·H] as G arrays [..., H]."""
+    return tuple(jnp.split(array, array.shape[-1] // hidden, axis=-1))
+
+
+def _scan(
     gates: Gates,
     reverse: bool,
+    derivative: Derivative,
     x: jax.Array,
     kernels: Kernels,
     biases: Biases,
     initial: State,
     valid: jax.Array | None,
 ) -> tuple[jax.Array, State]:
-    """Runs the recurrence over time.
-
-    With z = x · kernel + bias and u = h · kernel + bias, each of its own kernel and bias,
-    state = forward(z, u, state).
-
-    With a hand-written ``backward``, gradients are by reverse mode only.
-
-    On CPUs a step of a large batch computes its z, and keeps what it makes in the cache, forward
-    and backward. Otherwise one product makes z for all steps.
-
-    Args:
-        gates: the element-wise part of a step.
-        reverse: whether time runs from the last step to the first.
-        x: the inputs, [T, B, I].
-        kernels: the input's, [I, G·H], and the recurrent one, [H, G·H].
-        biases: theirs, [G·H] each, or None.
-        initial: the state before the first step.
-        valid: bool [T, B, 1]: where it is false, the state is held. None means true everywhere.
-
-    Returns:
-        The hidden states by time step, [T, B, H], and the state after the last step.
-    """
-    unroll = _unroll if gates.backward is None else _unroll_by_hand
+    """The hidden states [T, B, H] and the state after the last step; x is [T, B, I]."""
     kernels, biases, initial = vary_like(x, (kernels, biases, initial))
-
-    def at_once(x: jax.Array, kernels: Kernels, biases: Biases, *rest: Any) -> Any:
-        z = _linear(rows(x), kernels[0], biases[0]).reshape(*x.shape[:2], kernels[0].shape[1])
-        return unroll(gates, reverse, z, (None, kernels[1]), (None, biases[1]), *rest)
-
-    inputs = (x, kernels, biases, initial, valid)
-    if gates.native and recurrence.serves(gates.native, x, initial, valid):
-
-        def plain(*inputs: Any) -> tuple[jax.Array, State]:
-            return at_once(*inputs, None)
-
-        natively = recurrence.scan(gates.native, reverse, plain)
-        return lax.platform_dependent(*inputs[:4], cpu=natively, default=plain)
-    if x.shape[1] < _LARGE or gates.backward is None:
-        return at_once(*inputs)
-    step_by_step = partial(unroll, gates, reverse)
-    return lax.platform_dependent(*inputs, cpu=step_by_step, default=at_once)
-
-
-def stacked(
-    gates: Gates, x: jax.Array, layers: Sequence[Layer], valid: jax.Array | None
-) -> tuple[jax.Array, list[State]]:
-    """Runs layers on top of each other over time, from the first step to the last.
-
-    On CPUs a large batch goes through a step of all layers before the next step, where no
-    gradient is taken: an output that the next layer reads at once is still in the cache.
-
-    Args:
-        gates: the element-wise part of a step, the same in all layers.
-        x: the inputs, [T, B, I].
-        layers: the first of which is fed with x, each other with the outputs of the one before.
-        valid: see ``scan``.
-
-    Returns:
-        The hidden states of the last layer by time step, [T, B, H], and the state of each layer
-        after the last step.
-    """
-
-    def by_layer(
-        x: jax.Array, layers: Sequence[Layer], valid: jax.Array | None
-    ) -> tuple[jax.Array, list[State]]:
-        finals = []
-        for kernels, biases, initial in layers:
-            x, final = scan(gates, False, x, kernels, biases, initial, valid)
-            finals.append(final)
-        return x, finals
-
-    if len(layers) == 1 or x.shape[1] < _LARGE or gates.backward is None:
-        return by_layer(x, layers, valid)
-    if gates.native and recurrence.serves(gates.native, x, layers[0].initial, valid):
-        return by_layer(x, layers, valid)
-
-    @jax.custom_vjp
-    def run(*inputs: Any) -> tuple[jax.Array, list[State]]:
-        together = partial(_layers_together, gates)
-        return lax.platform_dependent(*inputs, cpu=together, default=by_layer)
-
-    run.defvjp(partial(jax.vjp, by_layer), lambda pull_back, cotangents: pull_back(cotangents))
-    return run(x, vary_like(x, layers), valid)
-
-
-def _layers_together(
-    gates: Gates, x: jax.Array, layers: Sequence[Layer], valid: jax.Array | None
-) -> tuple[jax.Array, list[State]]:
-    """``stacked``, a step of all layers after the other."""
-
-    def step(states: list[State], inputs: tuple) -> tuple[list[State], jax.Array]:
-        x, valid = inputs
-        after: list[State] = []
-        for layer, state in zip(layers, states, strict=True):
-            new, _ = _step(gates, layer.kernels, layer.biases, state, x, valid)
-            after.append(new)
-            x = new[0]
-        return after, x
-
-    finals, outputs = lax.scan(step, [layer.initial for layer in layers], (x, valid))
-    return outputs, finals
-
-
-def by_gate(array: jax.Array, hidden: int) -> tuple[jax.Array, ...]:
-    """[..., G·H] as G arrays [..., H]."""
-    return tuple(jnp.split(array, array.shape[-1] // hidden, axis=-1))
+    by_hand = derivative != "automatic" and gates.backward is not None
+    unroll = _unroll_by_hand if by_hand else _unroll
+    if by_hand and derivative != "by hand":
+        return unroll(gates, reverse, x, kernels, biases, initial, valid)
+    z = _linear(_rows(x), kernels[0], biases[0]).reshape(*x.shape[:2], kernels[0].shape[1])
+    return unroll(gates, reverse, z, (None, kernels[1]), (None, biases[1]), initial, valid)
 
 
 def _steps(
@@ -236,7 +170,7 @@ def _unroll_forward(gates: Gates, reverse: bool, *inputs: Any) -> tuple[Any, Any
 def _unroll_backward(gates: Gates, reverse: bool, residuals: Any, cotangents: Any) -> tuple:
     x, kernels, biases, initial, valid, states, saved = residuals
     d_outputs, d_final = cotangents
-    previous = tuple(before(*pair, reverse) for pair in zip(initial, states, strict=True))
+    previous = tuple(_before(*pair, reverse) for pair in zip(initial, states, strict=True))
     steps = d_outputs, saved, previous, states, valid
     if kernels[0] is None:
         back = partial(_back_at_once, gates, reverse, kernels[1], biases[1])
@@ -261,9 +195,9 @@ def _back_at_once(
 
     d_initial, dz = lax.scan(step, d_final, steps, reverse=not reverse)
     _, saved, previous, *_ = steps
-    du = rows(_recurrent(gates, dz, saved))
+    du = _rows(_recurrent(gates, dz, saved))
     d_bias = None if bias is None else du.sum(0)
-    return dz, (None, rows(previous[0]).T @ du), (None, d_bias), d_initial
+    return dz, (None, _rows(previous[0]).T @ du), (None, d_bias), d_initial
 
 
 def _back_step_by_step(
@@ -326,3 +260,15 @@ def _where(valid: jax.Array | None, new: State, old: State) -> State:
     if valid is None:
         return new
     return tuple(jnp.where(valid, *pair) for pair in zip(new, old, strict=True))
+
+
+def _rows(steps: jax.Array) -> jax.Array:
+    """[T, B, H] as [T·B, H]: XLA transposes and copies an array summed over two axes."""
+    # JAX infers no size of an array of zero elements, such as of an empty batch.
+    return steps.reshape(math.prod(steps.shape[:-1]), steps.shape[-1])
+
+
+def _before(initial: jax.Array, after: jax.Array, reverse: bool) -> jax.Array:
+    """The state before each step, from the state after each step."""
+    first = initial[None]
+    return jnp.concatenate([after[1:], first] if reverse else [first, after[:-1]])

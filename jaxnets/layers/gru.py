@@ -8,34 +8,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from jaxnets.arrays import ArrayLike
-from jaxnets.layers.bptt import Gates, Pieces, State
 from jaxnets.layers.parameters import check_others
-from jaxnets.layers.recurrent import Recurrent, RecurrentCell, Weights
-
-
-def _forward(z: Pieces, u: Pieces, state: State) -> tuple[State, tuple[jax.Array, ...]]:
-    (zr, zk, zn), (ur, uk, un) = z, u
-    r, k = jax.nn.sigmoid(zr + ur), jax.nn.sigmoid(zk + uk)
-    n = jnp.tanh(zn + r * un)  # the reset gate acts after the bias, not on the state before it
-    return (n + k * (state[0] - n),), (r, k, n, un)
-
-
-def _backward(
-    d_state: State, saved: tuple[jax.Array, ...], state: State, new: State
-) -> tuple[jax.Array, State]:
-    (r, k, n, un), (dh,), (h,) = saved, d_state, state
-    dn = (dh - dh * k) * (1 - n * n)  # in this order an infinite dh spoils what PyTorch's does
-    dk = dh * (h - n) * (1 - k) * k
-    dr = dn * un * (1 - r) * r
-    return jnp.concatenate([dr, dk, dn], axis=-1), (dh * k,)
-
-
-def _recurrent(dz: jax.Array, saved: tuple[jax.Array, ...]) -> jax.Array:
-    dr, dk, dn = jnp.split(dz, 3, axis=-1)
-    return jnp.concatenate([dr, dk, dn * saved[0]], axis=-1)
-
-
-_GATES = Gates(_forward, _backward, _recurrent, native="gru")
+from jaxnets.layers.recurrent import Recurrent, RecurrentCell
 
 
 class GRU(Recurrent):
@@ -135,8 +109,9 @@ class GRU(Recurrent):
         outputs, (h,) = self._run(x, initial_state, (self.hidden_size,), lengths)
         return outputs, h
 
-    def _gates(self, weights: Weights) -> Gates:
-        return _GATES
+    @property
+    def _cell(self) -> str:
+        return "gru"
 
 
 class GRUCell(RecurrentCell):
@@ -184,4 +159,4 @@ class GRUCell(RecurrentCell):
         Raises:
             InputError: a shape does not fit.
         """
-        return self._step(_GATES, x, state, 1)[0]
+        return self._step("gru", x, state, 1)[0]

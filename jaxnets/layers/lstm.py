@@ -8,42 +8,8 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from jaxnets.arrays import ArrayLike
-from jaxnets.layers.bptt import Gates, Pieces, State
 from jaxnets.layers.parameters import check_others
-from jaxnets.layers.recurrent import Recurrent, RecurrentCell, Weights
-
-
-def _forward(z: Pieces, u: Pieces, state: State) -> tuple[State, tuple[jax.Array, ...]]:
-    i, f, g, o = map(jnp.add, z, u)
-    i, f, g, o = jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
-    c = f * state[1] + i * g
-    squashed = jnp.tanh(c)
-    return (o * squashed, c), (i, f, g, o, squashed)
-
-
-def _backward(
-    d_state: State, saved: tuple[jax.Array, ...], state: State, new: State
-) -> tuple[jax.Array, State]:
-    (i, f, g, o, squashed), (dh, dc) = saved, d_state
-    dc = dc + dh * o * (1 - squashed * squashed)
-    di = dc * g * (1 - i) * i
-    df = dc * state[1] * (1 - f) * f
-    dg = dc * i * (1 - g * g)
-    do = dh * squashed * (1 - o) * o
-    return jnp.concatenate([di, df, dg, do], axis=-1), (jnp.zeros_like(dh), dc * f)
-
-
-_GATES = Gates(_forward, _backward, native="lstm")
-
-
-def _projected(kernel: jax.Array) -> Gates:
-    """The gates with the hidden state projected; rare, so its derivative is left to autodiff."""
-
-    def forward(z: Pieces, u: Pieces, state: State) -> tuple[State, None]:
-        (h, c), _ = _forward(z, u, state)
-        return (h @ kernel, c), None
-
-    return Gates(forward)
+from jaxnets.layers.recurrent import Recurrent, RecurrentCell
 
 
 class LSTM(Recurrent):
@@ -147,8 +113,9 @@ class LSTM(Recurrent):
         outputs, (h, c) = self._run(x, initial_state, sizes, lengths)
         return outputs, (h, c)
 
-    def _gates(self, weights: Weights) -> Gates:
-        return _GATES if weights.kernel_hr is None else _projected(weights.kernel_hr)
+    @property
+    def _cell(self) -> str:
+        return "lstm"
 
 
 class LSTMCell(RecurrentCell):
@@ -198,5 +165,5 @@ class LSTMCell(RecurrentCell):
         Raises:
             InputError: a shape does not fit.
         """
-        h, c = self._step(_GATES, x, state, 2)
+        h, c = self._step("lstm", x, state, 2)
         return h, c

@@ -22,7 +22,8 @@ from jaxnets.arrays import (
     check_positive,
     describe,
 )
-from jaxnets.layers import bptt
+from jaxnets.layers.bptt import Direction, by_gate, recur, valid_steps
+from jaxnets.layers.cells import CELLS, State
 from jaxnets.layers.dropout import Dropout
 from jaxnets.layers.parameters import check_parameters
 
@@ -90,13 +91,14 @@ class Recurrent(nnx.Module):
     def _suffixes(self) -> tuple[str, ...]:
         return ("", "_reverse") if self.bidirectional else ("",)
 
+    @property
     @abstractmethod
-    def _gates(self, weights: Weights) -> bptt.Gates:
-        """The element-wise part of a time step."""
+    def _cell(self) -> str:
+        """The name of the element-wise part of a time step, in ``cells.CELLS``."""
 
     def _run(
         self, x: ArrayLike, initial_state: Any, state_sizes: tuple[int, ...], lengths: Any
-    ) -> tuple[jax.Array, bptt.State]:
+    ) -> tuple[jax.Array, State]:
         """Outputs [B, T, D·H] and final states, each [layers·D, B, H]."""
         check_floats("x", x, ("B", "T", self.input_size))
         batch, time, _ = x.shape
@@ -105,98 +107,88 @@ class Recurrent(nnx.Module):
         dtype = jnp.result_type(x, self.kernel_ih_l0[...])
         leading = self.num_layers * len(self._suffixes), batch
         initial = _states(initial_state, [(*leading, size) for size in state_sizes], dtype)
-        valid = None if lengths is None else _valid_steps(lengths, batch, time)
+        x, valid = jnp.asarray(x, dtype), None
+        if lengths is not None:
+            lengths = _checked_lengths(lengths, batch, time)
+            valid = jnp.swapaxes(valid_steps(lengths, time), 0, 1)
+            x = jnp.where(valid, x, 0)  # the padding may hold anything, NaN included
+        outputs, finals = self._layers(x, initial, lengths)
+        if valid is not None:
+            outputs = jnp.where(valid, outputs, 0)
+        return outputs, tuple(map(jnp.stack, zip(*finals, strict=True)))
 
-        steps = jnp.swapaxes(jnp.asarray(x, dtype), 0, 1)  # [T, B, I], time first throughout
-        steps = _zero_padding(steps, valid)  # the padding may hold anything, NaN included
-        weights = [
-            [_weights(self, f"_l{layer}{suffix}", dtype) for suffix in self._suffixes]
-            for layer in range(self.num_layers)
-        ]
-        if self._plain:
-            gates = self._gates(weights[0][0])
-            layers = [
-                _layer(gates, one, tuple(state[number] for state in initial))
-                for number, [one] in enumerate(weights)
-            ]
-            steps, finals = bptt.stacked(gates, steps, layers, valid)
-        else:
-            steps, finals = self._one_by_one(steps, weights, initial, valid)
-        steps = _zero_padding(steps, valid)
-        return jnp.swapaxes(steps, 0, 1), tuple(map(jnp.stack, zip(*finals, strict=True)))
-
-    @property
-    def _plain(self) -> bool:
-        """Whether a layer's outputs, as they are, are the next one's inputs, step by step."""
-        other = self.bidirectional or self.proj_size or self.remat is not None
-        return not other and all(dropout.deterministic for dropout in self.dropouts)
-
-    def _one_by_one(
-        self,
-        steps: jax.Array,
-        weights: list[list[Weights]],
-        initial: bptt.State,
-        valid: jax.Array | None,
-    ) -> tuple[jax.Array, list[bptt.State]]:
-        """Outputs [T, B, D·H] of the last layer, and the final states of all directions."""
-        finals: list[bptt.State] = []
-        for layer, directions in enumerate(weights):
+    def _layers(
+        self, x: jax.Array, initial: State, lengths: jax.Array | None
+    ) -> tuple[jax.Array, list[State]]:
+        """Outputs [B, T, D·H] of the last layer, and the final states of all directions."""
+        finals: list[State] = []
+        for layer in range(self.num_layers):
             if layer and self.dropouts:
-                steps = self.dropouts[layer - 1](steps)
-            outputs = []
-            for one, suffix in zip(directions, self._suffixes, strict=True):
-                first = tuple(state[len(finals)] for state in initial)
-                run = self._direction if self.remat is None else self._in_segments
-                output, final = run(steps, one, first, valid, bool(suffix))
-                outputs.append(output)
-                finals.append(final)
-            steps = jnp.concatenate(outputs, axis=-1)  # [T, B, D·H]
-        return steps, finals
+                x = self.dropouts[layer - 1](x)
+            directions: list[Direction] = []
+            for suffix in self._suffixes:
+                state = tuple(array[len(finals) + len(directions)] for array in initial)
+                directions.append(self._direction(f"_l{layer}{suffix}", x.dtype, state))
+            if self.remat is None:
+                reverse = (False, True)[: len(directions)]
+                x, final = recur(x, tuple(directions), lengths, cell=self._cell, reverse=reverse)
+                finals += final
+            else:
+                x, ends = self._in_segments(x, directions, lengths)
+                finals += ends
+        return x, finals
+
+    def _direction(self, suffix: str, dtype: DTypeLike, initial: State) -> Direction:
+        weights = _weights(self, suffix, dtype)
+        outside, inside = weights.bias_ih, weights.bias_hh
+        if outside is not None and CELLS[self._cell].recurrent is None:  # it sees the sum alone
+            outside, inside = outside + inside, None
+        kernels = weights.kernel_ih, weights.kernel_hh
+        return Direction(kernels, (outside, inside), initial, weights.kernel_hr)
 
     def _in_segments(
-        self,
-        x: jax.Array,
-        weights: Weights,
-        initial: bptt.State,
-        valid: jax.Array | None,
-        reverse: bool,
-    ) -> tuple[jax.Array, bptt.State]:
-        """``_direction``, of which only the states between segments are kept for the way back."""
-        length = min(self.remat or len(x), len(x))
-        cut = len(x) // length * length
+        self, x: jax.Array, directions: list[Direction], lengths: jax.Array | None
+    ) -> tuple[jax.Array, list[State]]:
+        """A layer, of which only the states between segments are kept for the way back."""
+        outputs, finals = [], []
+        for number, direction in enumerate(directions):
+            output, final = self._segments(x, direction, lengths, bool(number))
+            outputs.append(output)
+            finals.append(final)
+        return jnp.concatenate(outputs, axis=-1), finals
 
-        def segment(state: bptt.State, part: Any) -> tuple[bptt.State, jax.Array]:
-            x, valid = part
-            outputs, final = self._direction(x, weights, state, valid, reverse)
+    def _segments(
+        self, x: jax.Array, direction: Direction, lengths: jax.Array | None, reverse: bool
+    ) -> tuple[jax.Array, State]:
+        """One direction of a layer."""
+        time = x.shape[1]
+        length = min(self.remat or time, time)
+        cut = time // length * length
+
+        def segment(state: State, part: tuple[jax.Array, Any]) -> tuple[State, jax.Array]:
+            x, first = part
+            left = None if lengths is None else lengths - first
+            given = (direction._replace(initial=state),)
+            outputs, (final,) = recur(x, given, left, cell=self._cell, reverse=(reverse,))
             return final, outputs
 
-        def segments(state: bptt.State) -> tuple[bptt.State, jax.Array]:
-            shape = cut // length, length
-            parts = jax.tree.map(lambda a: a[:cut].reshape(*shape, *a.shape[1:]), (x, valid))
-            final, outputs = lax.scan(jax.checkpoint(segment), state, parts, reverse=reverse)
-            return final, outputs.reshape(cut, *outputs.shape[2:])
+        def segments(state: State) -> tuple[State, jax.Array]:
+            parts = jnp.swapaxes(x[:, :cut].reshape(len(x), -1, length, x.shape[2]), 0, 1)
+            firsts = length * jnp.arange(cut // length, dtype=jnp.int32)
+            run = jax.checkpoint(segment)
+            final, outputs = lax.scan(run, state, (parts, firsts), reverse=reverse)
+            outputs = jnp.swapaxes(outputs, 0, 1)
+            return final, outputs.reshape(len(x), cut, outputs.shape[-1])
 
-        def rest(state: bptt.State) -> tuple[bptt.State, jax.Array]:
-            return segment(state, jax.tree.map(lambda a: a[cut:], (x, valid)))
+        def rest(state: State) -> tuple[State, jax.Array]:
+            return segment(state, (x[:, cut:], cut))
 
-        runs = [segments] if cut == len(x) else [segments, rest]
-        state, outputs = initial, []
+        runs = [segments] if cut == time else [segments, rest]
+        state, outputs = direction.initial, []
         for run in reversed(runs) if reverse else runs:
             state, some = run(state)
             outputs.append(some)
-        return jnp.concatenate(outputs[::-1] if reverse else outputs), state
-
-    def _direction(
-        self,
-        x: jax.Array,
-        weights: Weights,
-        initial: bptt.State,
-        valid: jax.Array | None,
-        reverse: bool,
-    ) -> tuple[jax.Array, bptt.State]:
-        """One direction of one layer."""
-        gates = self._gates(weights)
-        return bptt.scan(gates, reverse, x, *_layer(gates, weights, initial), valid)
+        return jnp.concatenate(outputs[::-1] if reverse else outputs, axis=1), state
 
 
 class RecurrentCell(nnx.Module):
@@ -221,7 +213,7 @@ class RecurrentCell(nnx.Module):
         shapes = _shapes(self.gate_count, input_size, hidden_size, bias)
         _add_parameters(self, "", shapes, rngs, param_dtype)
 
-    def _step(self, gates: bptt.Gates, x: ArrayLike, state: Any, count: int) -> bptt.State:
+    def _step(self, cell: str, x: ArrayLike, state: Any, count: int) -> State:
         """The ``count`` arrays [B, H] of the state after the step."""
         check_floats("x", x, ("B", self.input_size))
         dtype = jnp.result_type(x, self.kernel_ih[...])
@@ -230,8 +222,8 @@ class RecurrentCell(nnx.Module):
         z, u = jnp.asarray(x, dtype) @ weights.kernel_ih, states[0] @ weights.kernel_hh
         if self.bias:
             z, u = z + weights.bias_ih[None], u + weights.bias_hh[None]
-        z, u = bptt.by_gate(z, self.hidden_size), bptt.by_gate(u, self.hidden_size)
-        return gates.forward(z, u, states)[0]
+        z, u = by_gate(z, self.hidden_size), by_gate(u, self.hidden_size)
+        return CELLS[cell].forward(z, u, states)[0]
 
 
 def _shapes(
@@ -267,17 +259,9 @@ def _weights(module: nnx.Module, suffix: str, dtype: DTypeLike) -> Weights:
     return Weights(*(None if weight is None else weight[...].astype(dtype) for weight in found))
 
 
-def _layer(gates: bptt.Gates, weights: Weights, initial: bptt.State) -> bptt.Layer:
-    outside, inside = weights.bias_ih, weights.bias_hh
-    if outside is not None and gates.recurrent is None:  # the gates see the sum alone
-        outside, inside = outside + inside, None
-    kernels = weights.kernel_ih, weights.kernel_hh
-    return bptt.Layer(kernels, (outside, inside), initial)
-
-
 def _states(
     given: Any, shapes: list[tuple[int, ...]], dtype: DTypeLike, argument: str = "initial_state"
-) -> bptt.State:
+) -> State:
     """The given states, checked; zeros where None is given."""
     if given is None:
         return tuple(jnp.zeros(shape, dtype) for shape in shapes)
@@ -291,17 +275,11 @@ def _states(
     return tuple(jnp.asarray(array, dtype) for array in given)
 
 
-def _valid_steps(lengths: ArrayLike, batch: int, time: int) -> jax.Array:
-    """Bool [T, B, 1]: which steps lie within each sequence."""
+def _checked_lengths(lengths: ArrayLike, batch: int, time: int) -> jax.Array:
     known = not isinstance(lengths, jax.core.Tracer)  # under jit the values are not
     lengths = np.asarray(lengths) if known else lengths
     if lengths.shape != (batch,) or not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise InputError("lengths", f"{batch} integers, one a sequence", describe(lengths))
     if known and ((lengths < 1) | (lengths > time)).any():
         raise InputError("lengths", f"integers from 1 to {time}", str(lengths.tolist()))
-    steps = jnp.arange(time, dtype=jnp.int32)[:, None, None]
-    return steps < jnp.asarray(lengths, jnp.int32)[None, :, None]
-
-
-def _zero_padding(x: jax.Array, valid: jax.Array | None) -> jax.Array:
-    return x if valid is None else jnp.where(valid, x, 0)
+    return jnp.asarray(lengths, jnp.int32)

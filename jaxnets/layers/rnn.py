@@ -8,26 +8,10 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from jaxnets.arrays import ArrayLike, check_choice
-from jaxnets.layers.bptt import Gates, State
 from jaxnets.layers.parameters import check_others
-from jaxnets.layers.recurrent import Recurrent, RecurrentCell, Weights
+from jaxnets.layers.recurrent import Recurrent, RecurrentCell
 
-
-def _tanh_backward(d_state: State, saved: None, state: State, new: State) -> tuple:
-    (dh,), (h,) = d_state, new
-    return dh * (1 - h * h), (jnp.zeros_like(dh),)
-
-
-def _relu_backward(d_state: State, saved: None, state: State, new: State) -> tuple:
-    (dh,), (h,) = d_state, new
-    return jnp.where(h > 0, dh, 0), (jnp.zeros_like(dh),)
-
-
-#: By nonlinearity. The new state says all that the derivative needs: nothing is saved.
-_GATES = {
-    "tanh": Gates(lambda z, u, state: ((jnp.tanh(z[0] + u[0]),), None), _tanh_backward),
-    "relu": Gates(lambda z, u, state: ((jax.nn.relu(z[0] + u[0]),), None), _relu_backward),
-}
+_NONLINEARITIES = "tanh", "relu"
 
 
 class RNN(Recurrent):
@@ -85,7 +69,7 @@ class RNN(Recurrent):
         **others: Any,
     ) -> None:
         check_others(self, others, "batch_first")
-        check_choice("nonlinearity", nonlinearity, tuple(_GATES))
+        check_choice("nonlinearity", nonlinearity, _NONLINEARITIES)
         super().__init__(
             input_size,
             hidden_size,
@@ -126,8 +110,9 @@ class RNN(Recurrent):
         outputs, (h,) = self._run(x, initial_state, (self.hidden_size,), lengths)
         return outputs, h
 
-    def _gates(self, weights: Weights) -> Gates:
-        return _GATES[self.nonlinearity]
+    @property
+    def _cell(self) -> str:
+        return self.nonlinearity
 
 
 class RNNCell(RecurrentCell):
@@ -162,7 +147,7 @@ class RNNCell(RecurrentCell):
         **others: Any,
     ) -> None:
         check_others(self, others)
-        check_choice("nonlinearity", nonlinearity, tuple(_GATES))
+        check_choice("nonlinearity", nonlinearity, _NONLINEARITIES)
         super().__init__(input_size, hidden_size, bias, rngs=rngs, param_dtype=param_dtype)
         self.nonlinearity = nonlinearity
 
@@ -179,4 +164,4 @@ class RNNCell(RecurrentCell):
         Raises:
             InputError: a shape does not fit.
         """
-        return self._step(_GATES[self.nonlinearity], x, state, 1)[0]
+        return self._step(self.nonlinearity, x, state, 1)[0]

@@ -251,7 +251,8 @@ struct Convolution : Shape {
   const T* bias;  // of all groups, with zeros that fill vectors
   T* packed;      // the kernel by panels, [depth, width of the panel]
   bool relu, transposed;
-  long some, splits;  // examples of a part, and parts of an example
+  long some, splits;  // examples of a part, and parts of them
+  bool by_panels;     // which are parts of the channels, or else of the rows
   const Alike *row_sorts, *column_sorts;
   long row_sort_count, column_sort_count;
   mutable std::atomic<bool> failed{false};
@@ -264,9 +265,14 @@ struct Convolution : Shape {
     return packed + depth() * (group * padded() + panel * WIDE * WIDTH<T>);
   }
 
+  // Of a few pixels it takes less time to read the kernel as it lies than to pack it.
+  bool packs() const {
+    return transposed || outputs % WIDTH<T> || batch * pixels() > 4 * MOST_ROWS;
+  }
+
   // ---- Packing: a part is a tap of a panel ----
 
-  long pack_parts() const { return groups * panels() * taps(); }
+  long pack_parts() const { return packs() ? groups * panels() * taps() : 0; }
 
   static void pack(const void* data, long number) {
     const auto& self = *(const Convolution*)data;
@@ -307,9 +313,10 @@ struct Convolution : Shape {
 
   long parts() const { return pieces_of(some, batch) * splits; }
 
+  long copied() const { return positive ? some * x_size() : 0; }
   size_t room() const {
-    const size_t copies = positive ? some * x_size() * sizeof(T) : 0;
-    return copies + taps() * sizeof(Run);
+    const long turned = narrow() ? groups * channels * plane() + WIDE * WIDTH<T> : 0;
+    return (copied() + turned) * sizeof(T) + taps() * sizeof(Run);
   }
 
   static void take(const void* data, long part) {
@@ -325,29 +332,52 @@ struct Convolution : Shape {
   void compute_part(long first, long split, char* room) const {
     const long examples = least(some, batch - first);
     const T* from = x + first * x_size();
+    T* const to = y + first * y_size();
+    const auto runs = (Run*)room;
+    const auto copy = (T*)(runs + taps());
     if (positive) {
-      const auto copy = (T*)(room + taps() * sizeof(Run));
       copy_where_positive(copy, from, positive + first * x_size(), examples * x_size());
       from = copy;
     }
     if (groups * panels() > 1) {  // which each go through memory by large steps
-      fetch(from, examples * x_size(), std::integral_constant<int, 0>());
-      fetch(y + first * y_size(), examples * y_size(), std::integral_constant<int, 1>());
+      fetch<0>(from, examples * x_size());
+      fetch<1>(to, examples * y_size());
     }
-    const long begin = split * rows.outputs / splits, end = (split + 1) * rows.outputs / splits;
-    for (long group = 0; group < groups; group++)
-      for (long panel = 0; panel < panels(); panel++)
-        for (long row_sort = 0; row_sort < row_sort_count; row_sort++) {
-          const Alike down = row_sorts[row_sort].within(begin, end);
-          for (long sort = 0; down.count > 0 && sort < column_sort_count; sort++)
-            compute_alike(from, y + first * y_size(), examples, group, panel, down,
-                          column_sorts[sort], (Run*)room);
-        }
+    const auto share_of = [&](long all, bool divided, long number) {
+      return divided ? (split + number) * all / splits : number * all;
+    };
+    const long begin = share_of(rows.outputs, !by_panels, 0);
+    const long end = share_of(rows.outputs, !by_panels, 1);
+    const long every = groups * panels();
+    const long first_panel = share_of(every, by_panels, 0);
+    const long last_panel = share_of(every, by_panels, 1);
+    for (long example = 0; narrow() && example < examples; example++) {
+      turn(copy + copied(), from + example * x_size());
+      by_sorts(begin, end, [&](const Alike& down, const Alike& across) {
+        if (in_rows(down, across))
+          compute_rows(copy + copied(), to + example * y_size(), down, across, runs);
+      });
+    }
+    for (long panel = first_panel; panel < last_panel; panel++)
+      by_sorts(begin, end, [&](const Alike& down, const Alike& across) {
+        if (!in_rows(down, across))
+          compute_alike(from, to, examples, panel / panels(), panel % panels(), down, across, runs);
+      });
+  }
+
+  // Calls work for all outputs in some rows, those together that see the same taps.
+  template <typename Work>
+  void by_sorts(long begin, long end, Work work) const {
+    for (long row = 0; row < row_sort_count; row++) {
+      const Alike down = row_sorts[row].within(begin, end);
+      for (long column = 0; down.count > 0 && column < column_sort_count; column++)
+        work(down, column_sorts[column]);
+    }
   }
 
   // Has numbers brought near that are soon to be read, or written.
   template <int written>
-  static void fetch(const T* from, long count, std::integral_constant<int, written>) {
+  static void fetch(const T* from, long count) {
     for (long at = 0; at < count; at += 64 / sizeof(T)) __builtin_prefetch(from + at, written, 2);
   }
 
@@ -359,9 +389,9 @@ struct Convolution : Shape {
     const int wide = panel_wide(panel);
     Tile<T> tile;
     tile.start = bias + group * padded() + column;
-    tile.b = panel_at(group, panel);
+    tile.b = packs() ? panel_at(group, panel) : kernel + group * outputs + column;
     tile.a_step = 1;
-    tile.b_step = wide * WIDTH<T>;
+    tile.b_step = packs() ? wide * WIDTH<T> : groups * outputs;
     tile.columns = outputs - column;
     tile.least = relu ? 0 : -INFINITY;
     Runs runs = {room};
@@ -398,6 +428,86 @@ struct Convolution : Shape {
       compute(tile, count, wide);
       done += count;
     }
+  }
+
+  // ---- Few output channels: vectors run along the pixels of a channel ----
+
+  bool narrow() const { return 2 * outputs <= WIDTH<T>; }
+
+  // Numbers of a channel's pixels, an odd number of vectors, as others share places in the cache.
+  long plane() const {
+    return (vectors_of<T>(rows.inputs * columns.inputs) / 2 * 2 + 3) * WIDTH<T>;
+  }
+
+  // Whether outputs see inputs that lie side by side. Between their rows are some that do not.
+  bool in_rows(const Alike& down, const Alike& across) const {
+    const bool dense = down.x_step == 1 && across.x_step == 1 && down.taps && across.taps;
+    return narrow() && dense && 2 * across.count >= columns.inputs &&
+           down.count * columns.inputs >= 2 * WIDTH<T>;
+  }
+
+  // An example by channels, [groups * channels, plane].
+  void turn(T* to, const T* from) const {
+    const long all = groups * channels, pixels = rows.inputs * columns.inputs;
+    for (long pixel = 0; pixel < pixels; pixel += WIDTH<T>)
+      for (long c = 0; c < all; c += WIDTH<T>) {
+        Vector<T> block[WIDTH<T>];
+        UNROLLED (int one = 0; one < WIDTH<T>; one++)
+          block[one] = pixel + one < pixels ? load(from + (pixel + one) * all + c, all - c)
+                                            : Vector<T>{};
+        transpose<T>(block);
+        UNROLLED (int one = 0; one < WIDTH<T>; one++)
+          if (c + one < all) *(Vector<T>*)(to + (c + one) * plane() + pixel) = block[one];
+      }
+  }
+
+  void compute_rows(const T* from, T* to, const Alike& down, const Alike& across,
+                    Run* room) const {
+    const long width = columns.inputs, tap_numbers = channels * groups * outputs;
+    Tile<T> tile;
+    tile.start = nullptr;
+    tile.least = relu ? 0 : -INFINITY;
+    tile.a_step = transposed ? 1 : groups * outputs;
+    tile.b_step = plane();
+    Runs runs = {room};
+    for (long i = 0; i < down.taps; i++)
+      for (long j = 0; j < across.taps; j++) {
+        const long tap = (down.tap + i * down.tap_step) * columns.taps + across.tap +
+                         j * across.tap_step;
+        runs.add({(transposed ? taps() - 1 - tap : tap) * tap_numbers,
+                  i * down.tap_x * width + j * across.tap_x, channels},
+                 tile.a_step, tile.b_step);
+      }
+    tile.runs = room;
+    tile.run_count = runs.count;
+    const long all = (down.count - 1) * width + across.count;
+    for (long group = 0; group < groups; group++)
+      for (long at = 0; at < all; at += WIDE * WIDTH<T>) {
+        const int wide = least(WIDE, vectors_of<T>(all - at));
+        Vector<T> sums[WIDTH<T> / 2][WIDE];
+        for (long o = 0; o < outputs; o++) {
+          for (int n = 0; n < wide; n++) sums[o][n] = everywhere(bias[group * padded() + o]);
+          tile.a[o] = kernel + (transposed ? (o * groups + group) * channels : group * outputs + o);
+          tile.out[o] = (T*)sums[o];
+        }
+        tile.b = from + group * channels * plane() + down.x * width + across.x + at;
+        tile.columns = wide * WIDTH<T>;
+        compute(tile, outputs, wide);
+        for (int n = 0; n < wide; n++) {
+          Vector<T> block[WIDTH<T>];
+          UNROLLED (int o = 0; o < WIDTH<T>; o++)
+            block[o] = o < outputs ? sums[o % (WIDTH<T> / 2)][n] : Vector<T>{};
+          transpose<T>(block);
+          long row = (at + n * WIDTH<T>) / width, column = (at + n * WIDTH<T>) % width;
+          for (long one = 0; one < least(WIDTH<T>, all - at - n * WIDTH<T>); one++) {
+            if (column < across.count)
+              store_few(to + (down.first + row * down.step) * y_row() +
+                            ((across.first + column * across.step) * groups + group) * outputs,
+                        block[one], outputs);
+            if (++column == width) column = 0, row++;
+          }
+        }
+      }
   }
 };
 
@@ -437,11 +547,14 @@ struct KernelGradient : Shape {
   bool copies() const { return positive || vectors() * WIDTH<T> != outputs; }
 
   // A strip is a row of the kernel or, of many channels, a tap; a unit is some of its rows, which
-  // are channels of taps.
+  // are channels of taps. Of few outputs a unit is a whole tap: they and the channels change places.
   bool few() const { return channels < FEW; }
+  bool narrow() const { return 2 * outputs <= WIDTH<T> && channels % WIDTH<T> == 0; }
   long strips() const { return few() ? rows.taps : taps(); }
   long strip_rows() const { return depth() / strips(); }
-  long blocks() const { return pieces_of(rows_of(least(WIDE, vectors())), strip_rows()); }
+  long blocks() const {
+    return narrow() ? 1 : pieces_of(rows_of(least(WIDE, vectors())), strip_rows());
+  }
   long strip_units() const { return groups * blocks(); }
   long units() const { return strips() * strip_units(); }
 
@@ -491,10 +604,15 @@ struct KernelGradient : Shape {
 
   void clear(long chunk, long range) const {
     T* const to = sums + chunk * numbers();
-    for (long unit = first_unit(range); unit < first_unit(range + 1); unit++)
-      for (long row = unit_row(unit), end = row + unit_rows(unit); row < end; row++)
-        memset(to + row * all_columns() + unit / blocks() % groups * padded(), 0,
-               padded() * sizeof(T));
+    for (long unit = first_unit(range); unit < first_unit(range + 1); unit++) {
+      const long row = unit_row(unit), group = unit / blocks() % groups;
+      if (narrow())
+        memset(to + row * all_columns() + group * outputs * channels, 0,
+               outputs * channels * sizeof(T));
+      else
+        for (long next = row; next < row + unit_rows(unit); next++)
+          memset(to + next * all_columns() + group * padded(), 0, padded() * sizeof(T));
+    }
     if (range == 0) memset(to + depth() * all_columns(), 0, all_columns() * sizeof(T));
   }
 
@@ -546,7 +664,10 @@ struct KernelGradient : Shape {
         list_runs(tile, room, step, down, across);
         const T* a = x + step.first * x_size() + down.x * x_row() + across.x * groups * channels;
         for (long unit = from; unit < until; unit++)
-          add_unit(tile, to, a, unit, row_tap, across, step);
+          if (narrow())
+            add_narrow_unit(tile, to, a, unit, step);
+          else
+            add_unit(tile, to, a, unit, row_tap, across, step);
       }
     }
   }
@@ -575,6 +696,22 @@ struct KernelGradient : Shape {
     }
   }
 
+  // The gradient of a whole tap, [outputs, channels] from its first row on.
+  void add_narrow_unit(Tile<T>& tile, T* to, const T* x, long unit, const Step& step) const {
+    const long group = unit % groups;
+    to += unit_row(unit) * all_columns() + group * outputs * channels;
+    for (long c = 0; c < channels; c += WIDE * WIDTH<T>) {
+      const int wide = least(WIDE, (channels - c) / WIDTH<T>);
+      for (long o = 0; o < outputs; o++) {
+        tile.a[o] = step.g + group * step.group + o;
+        tile.out[o] = to + o * channels + c;
+      }
+      tile.b = x + group * channels + c;
+      tile.columns = wide * WIDTH<T>;
+      compute(tile, outputs, wide);
+    }
+  }
+
   // The outputs of a step that see the same taps.
   void list_runs(Tile<T>& tile, Run* room, const Step& step, const Alike& down,
                  const Alike& across) const {
@@ -585,14 +722,17 @@ struct KernelGradient : Shape {
     tile.least = -INFINITY;
     tile.a_step = by_rows ? across.x_step * groups * channels : a_row;
     tile.b_step = by_rows ? across.step * step.pixel : b_row;
+    if (narrow()) std::swap(tile.a_step, tile.b_step);
     Runs runs = {room};
     for (long example = 0; example < step.examples; example++)
-      for (long row = 0; row < down.count; row++)
-        runs.add({example * x_size() + row * a_row,
-                  example * example_step(step) + row * b_row +
-                      ((down.first - step.begin) * columns.outputs + across.first) * step.pixel,
-                  across.count},
-                 tile.a_step, tile.b_step);
+      for (long row = 0; row < down.count; row++) {
+        Run next = {example * x_size() + row * a_row,
+                    example * example_step(step) + row * b_row +
+                        ((down.first - step.begin) * columns.outputs + across.first) * step.pixel,
+                    across.count};
+        if (narrow()) std::swap(next.a, next.b);
+        runs.add(next, tile.a_step, tile.b_step);
+      }
     tile.runs = room;
     tile.run_count = runs.count;
   }
@@ -628,6 +768,16 @@ struct KernelGradient : Shape {
   void add_row(long row) const {
     if (row == depth() && !d_bias) return;
     T* const to = row == depth() ? d_bias : d_kernel + row * groups * outputs;
+    for (long group = 0; narrow() && row < depth() && group < groups; group++)
+      for (long o = 0; o < outputs; o++) {
+        const long tap = row / channels, c = row % channels;
+        const T* from = sums + tap * channels * all_columns() +
+                        (group * outputs + o) * channels + c;
+        T sum = *from;
+        for (long chunk = 1; chunk < chunks; chunk++) sum += from[chunk * numbers()];
+        to[group * outputs + o] = sum;
+      }
+    if (narrow() && row < depth()) return;
     for (long group = 0; group < groups; group++)
       for (long n = 0; n < outputs; n += WIDTH<T>) {
         const T* from = sums + row * all_columns() + group * padded() + n;
@@ -666,8 +816,11 @@ static XLA_FFI_Error* convolve(XLA_FFI_CallFrame* frame, Convolution<T>& work, c
   const long pixels = most(1, work.pixels());
   work.some = most(1, least(pieces_of(2 * threads, work.batch), 256 / pixels));
   const long whole = pieces_of(work.some, work.batch);
-  work.splits = whole >= 2 * threads || threads == 1 ? 1 : least(work.rows.outputs, pieces_of(whole, 2 * threads));
-  const size_t packed = groups * work.padded() * work.depth() * sizeof(T);
+  const long wanted = threads == 1 ? 1 : pieces_of(whole, 2 * threads);
+  work.by_panels = !work.narrow() && groups * work.panels() >= pieces_of(whole, threads);
+  work.splits = least(work.by_panels ? groups * work.panels() : work.rows.outputs, wanted);
+  const size_t packed =
+      work.packs() ? groups * work.padded() * work.depth() * sizeof(T) : 0;
   const size_t sorts = (work.rows.outputs + work.columns.outputs) * sizeof(Alike);
   const size_t biases = groups * work.padded() * sizeof(T);
   const auto room = (char*)memory(packed + biases + sorts);

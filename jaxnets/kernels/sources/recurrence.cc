@@ -1,286 +1,619 @@
-// Recurrent layers over all time steps, forward and backward, for XLA on CPUs.
+// Recurrent layers over all time steps, in one direction or in both, forward and backward.
 //
-// An example's recurrence needs no other example's, so each thread takes some examples through all
-// steps, and meets the others at the end alone. XLA's own loop runs on one thread, or has its
-// threads meet several times a step.
+// An example's recurrence needs no other example's: each thread takes some examples through all
+// steps and meets the others at the end. Backward, the gradients of the gates stay in the cache
+// until they are multiplied with the kernels, the inputs and the hidden states.
 //
 // Each number is computed in the same order whichever thread does it, and however many there are.
 
+#include <initializer_list>
+#include <type_traits>
+#include <utility>
+
 #include "calls.h"
 #include "products.h"
+#include "transpose.h"
 
-struct Sizes {
-  long time, batch, inputs, hidden, part;
-  bool reverse;
-
-  // The steps in the order in which they are taken.
-  long step(long number) const { return reverse ? time - 1 - number : number; }
-};
-
-// What cells have in common: four sums for each hidden unit, of which the first two are of the
-// input's and the hidden state's products together.
+// For each hidden unit: the gates that kernels have, the sums that become gates, and the numbers
+// that are kept for the way back.
 struct Lstm {
-  static constexpr int gates = 4;
+  static constexpr int gates = 4, sums = 4, kept = 5;  // kept: i, f, g, o and c
 };
 struct Gru {
-  static constexpr int gates = 3;
+  static constexpr int gates = 3, sums = 4, kept = 4;  // the candidate has two sums
+};
+struct Tanh {
+  static constexpr int gates = 1, sums = 1, kept = 0;
+};
+struct Relu : Tanh {};
+
+template <typename Cell>
+constexpr bool is_lstm = Cell::gates == 4;
+template <typename Cell>
+constexpr bool is_gru = Cell::gates == 3;
+
+// The arrays of a direction. Those of the first group are given forward, or made backward.
+template <typename T>
+struct Direction {
+  bool reverse;
+  T *kernel, *recurrent, *bias, *recurrent_bias, *h_first, *c_first;
+  T *c_last, *saved;
+  const T *input_kernel, *hidden_kernel, *h_before, *c_before, *d_h_last, *d_c_last;  // backward
+  Vector<T>*packed, *packed_biases;
 };
 
 template <typename T, typename Cell>
-struct Forward : Sizes {
-  const T *x, *h0, *c0;
-  T *h, *c, *saved;
-  const Vector<T>*kernels, *biases;
-  long c_step;  // 0 where the last c alone is kept
+struct Layer {
+  static constexpr int most_directions = 2;
+  static constexpr long W = WIDTH<T>;
 
-  // Packs the kernels, for each vector of hidden units those of its gates.
-  static void pack(Vector<T>* to, const T* input, const T* recurrent, long inputs, long hidden) {
-    for (long j = 0; j < hidden; j += WIDTH<T>) {
-      to = pack_gates(to, input, inputs, hidden, j, 0, 2);
-      to = pack_gates(to, recurrent, hidden, hidden, j, 0, 2);
-      to = pack_gates(to, input, inputs, hidden, j, 2, Cell::gates);
-      to = pack_gates(to, recurrent, hidden, hidden, j, 2, Cell::gates);
+  long batch, time, inputs, hidden, directions, part;
+  const T* x;              // [batch, time, inputs]
+  T* outputs;              // [batch, time, directions, hidden]
+  const int32_t* lengths;  // of each example, or null
+  Direction<T> direction[most_directions];
+  std::atomic<bool> starved{false};
+
+  long parts() const { return pieces_of(part, batch); }
+
+  // The steps in the order in which they are taken.
+  long step(const Direction<T>& way, long number) const {
+    return way.reverse ? time - 1 - number : number;
+  }
+
+  bool lasts(long example, long t) const { return !lengths || t < lengths[example]; }
+
+  long place(long example, long t) const { return example * time + t; }
+
+  long side(const Direction<T>& way) const { return &way - direction; }
+
+  T* output(const Direction<T>& way, long example, long t) const {
+    return outputs + (place(example, t) * directions + side(way)) * hidden;
+  }
+
+  T* kept(const Direction<T>& way, long example, long t) const {
+    return way.saved + (t * batch + example) * Cell::kept * hidden;
+  }
+};
+
+// ---- Forward ------------------------------------------------------------------------------------
+
+template <typename T, typename Cell>
+struct Forward : Layer<T, Cell> {
+  using Base = Layer<T, Cell>;
+  using Base::hidden, Base::inputs, Base::batch, Base::time, Base::W;
+
+  // A block is as many hidden units as two vectors of sums have, at least a vector of them.
+  static constexpr long unit_vectors = Cell::sums == 1 ? 2 : 1, units = unit_vectors * W;
+  static constexpr int columns = Cell::gates * unit_vectors;  // a block's vectors in a kernel
+  static constexpr int biases = Cell::sums * unit_vectors;
+
+  long blocks() const { return pieces_of(units, hidden); }
+  long width() const { return inputs + hidden; }
+
+  static void pack(const void* data, long number) {
+    const auto& self = *(const Forward*)data;
+    const auto& way = self.direction[number / self.blocks()];
+    const long block = number % self.blocks();
+    Vector<T>* to = way.packed + block * columns * self.width();
+    for (int first = 0; first < columns; first += 2) {
+      to = self.pack_columns(to, way.kernel, self.inputs, block, first);
+      to = self.pack_columns(to, way.recurrent, self.hidden, block, first);
+    }
+    to = way.packed_biases + block * biases;
+    for (int column = 0; column < columns; column++) {
+      const auto one = self.column(way.bias, block, column);
+      const auto other = self.column(way.recurrent_bias, block, column);
+      const bool apart = is_gru<Cell> && column == 2;
+      *to++ = apart ? one : one + other;
+      if (apart) *to++ = other;
     }
   }
 
-  static Vector<T>* pack_gates(Vector<T>* to, const T* kernel, long depth, long hidden, long j,
-                               int first, int last) {
-    for (long k = 0; k < depth; k++)
-      for (int gate = first; gate < last; gate++)
-        *to++ = load(kernel + (k * Cell::gates + gate) * hidden + j, hidden - j);
+  // Two columns of a block, or the last one, as products read them.
+  Vector<T>* pack_columns(Vector<T>* to, const T* kernel, long depth, long block,
+                          int first) const {
+    for (long k = 0; k < depth; k++, kernel += Cell::gates * hidden)
+      for (int one = first; one < least(first + 2, columns); one++)
+        *to++ = column(kernel, block, one);
     return to;
   }
 
-  static void pack_biases(Vector<T>* to, const T* input, const T* recurrent, long hidden) {
-    for (long j = 0; j < hidden; j += WIDTH<T>) {
-      for (int gate = 0; gate < Cell::gates; gate++) {
-        const auto one = load(input + gate * hidden + j, hidden - j);
-        const auto other = load(recurrent + gate * hidden + j, hidden - j);
-        const bool apart = Cell::gates == 3 && gate == 2;
-        *to++ = apart ? one : one + other;
-        if (apart) *to++ = other;
-      }
+  Vector<T> column(const T* row, long block, int number) const {
+    const long j = block * units + number % unit_vectors * W;
+    return load(row + number / unit_vectors * hidden + j, hidden - j);
+  }
+
+  static void take(const void* data, long number) {
+    auto& self = *(Forward*)data;
+    const long first = number / self.directions * self.part;
+    self.run(self.direction[number % self.directions], first, least(self.part, self.batch - first));
+  }
+
+  // Some examples through all steps.
+  void run(const Direction<T>& way, long first, long rows) {
+    T* now = (T*)memory<1>(sizeof(T) * rows * (2 * width() + hidden));  // [rows, inputs and hidden]
+    if (!now) {
+      this->starved = true;
+      return;
     }
+    T *next = now + rows * width(), *c = next + rows * width();
+    copy_rows(now + inputs, width(), way.h_first + first * hidden, hidden, rows, hidden);
+    if (is_lstm<Cell>) copy_rows(c, hidden, way.c_first + first * hidden, hidden, rows, hidden);
+    for (long number = 0; number < time; number++) {
+      const long t = this->step(way, number);
+      const T* x = this->x + this->place(first, t) * inputs;
+      copy_rows(now, width(), x, time * inputs, rows, inputs);
+      for (long block = 0; block < blocks(); block++)
+        advance(way, t, first, rows, block, now, next, c);
+      copy_rows(this->output(way, first, t), time * this->directions * hidden, next + inputs,
+                width(), rows, hidden);
+      std::swap(now, next);
+    }
+    if (is_lstm<Cell>) copy_rows(way.c_last + first * hidden, hidden, c, hidden, rows, hidden);
   }
 
-  static void take_part(const void* data, long number) {
-    const auto& self = *(const Forward*)data;
-    const long first = number * self.part;
-    const long rows = least(self.part, self.batch - first);
-    for (long t = 0; t < self.time; t++)
-      for (long j = 0; j < self.hidden; j += WIDTH<T>) self.advance(t, first, rows, j);
+  static void copy_rows(T* to, long to_row, const T* from, long from_row, long rows, long numbers) {
+    for (long row = 0; row < rows; row++, to += to_row, from += from_row)
+      memcpy(to, from, numbers * sizeof(T));
   }
 
-  // A step of some examples, for a vector of hidden units.
-  void advance(long number, long first, long rows, long j) const {
+  // A step of some examples, for a block of hidden units.
+  void advance(const Direction<T>& way, long t, long first, long rows, long block, const T* now,
+               T* next, T* c) const {
     Vector<T> z[MOST * 4];
-    const long t = step(number), before = number ? step(number - 1) : 0;
-    const long at = t * batch + first, block = j / WIDTH<T>;
-    const T* h_before = number ? h + (before * batch + first) * hidden : h0 + first * hidden;
-    const T* inputs_now = x + at * inputs;
-    const Vector<T>* bias = biases + block * 4;
+    const Vector<T>* bias = way.packed_biases + block * biases;
     for (long row = 0; row < rows; row++)
-      for (int sum = 0; sum < 4; sum++) z[row * 4 + sum] = bias[sum];
-    const Vector<T>* kernel = kernels + block * Cell::gates * (inputs + hidden);
-    multiply<T, 2>(z, 4, rows, inputs_now, inputs, 1, kernel, inputs);
-    kernel += 2 * inputs;
-    multiply<T, 2>(z, 4, rows, h_before, hidden, 1, kernel, hidden);
-    kernel += 2 * hidden;
-    constexpr int others = Cell::gates - 2;
-    multiply<T, others>(z + 2, 4, rows, inputs_now, inputs, 1, kernel, inputs);
-    kernel += others * inputs;
-    const auto apart = z + (Cell::gates == 3 ? 3 : 2);
-    multiply<T, others>(apart, 4, rows, h_before, hidden, 1, kernel, hidden);
-    const T* c_before = number ? c + before * c_step + first * hidden : c0 + first * hidden;
-    for (long row = 0; row < rows; row++) {
-      T* keep = saved ? saved + (at + row) * 4 * hidden + j : nullptr;
-      T* h_now = h + (at + row) * hidden + j;
-      if constexpr (Cell::gates == 4) {
-        T* c_now = c + t * c_step + (first + row) * hidden + j;
-        lstm(z + row * 4, c_before + row * hidden + j, h_now, c_now, keep, hidden - j);
-      } else {
-        gru(z + row * 4, h_before + row * hidden + j, h_now, keep, hidden - j);
+      for (int sum = 0; sum < biases; sum++) z[row * biases + sum] = bias[sum];
+    const Vector<T>* kernel = way.packed + block * columns * width();
+    kernel = add<2>(z, rows, now, kernel, inputs);
+    kernel = add<2>(z, rows, now + inputs, kernel, hidden);
+    if constexpr (columns > 2) {
+      kernel = add<columns - 2>(z + 2, rows, now, kernel, inputs);
+      add<columns - 2>(z + (is_gru<Cell> ? 3 : 2), rows, now + inputs, kernel, hidden);
+    }
+    for (long row = 0; row < rows; row++)
+      for (long j = block * units, v = 0; v < unit_vectors && j < hidden; v++, j += W) {
+        const T* before = now + row * width() + inputs + j;
+        T* after = next + row * width() + inputs + j;
+        T* keep = way.saved ? this->kept(way, first + row, t) + j : nullptr;
+        if (this->lasts(first + row, t))
+          gate(z + row * biases + v, before, after, c + row * hidden + j, keep, hidden - j);
+        else
+          hold(before, after, c + row * hidden + j, keep, hidden - j);
       }
+  }
+
+  template <int vectors>
+  const Vector<T>* add(Vector<T>* z, long rows, const T* a, const Vector<T>* kernel,
+                       long depth) const {
+    multiply_long<T, vectors>(z, biases, rows, a, width(), 1, kernel, depth);
+    return kernel + vectors * depth;
+  }
+
+  void gate(const Vector<T>* z, const T* before, T* after, T* c, T* keep, long n) const {
+    if constexpr (is_lstm<Cell>) {
+      const Vector<T> i = sigmoid<T>(z[0]), f = sigmoid<T>(z[1]);
+      const Vector<T> g = tangent<T>(z[2]), o = sigmoid<T>(z[3]);
+      const Vector<T> cell = f * load(c, n) + i * g;
+      store<T>(c, cell, n);
+      store<T>(after, o * tangent<T>(cell), n);
+      keep_all<5>(keep, {i, f, g, o, cell}, n);
+    } else if constexpr (is_gru<Cell>) {
+      const Vector<T> r = sigmoid<T>(z[0]), k = sigmoid<T>(z[1]);
+      const Vector<T> candidate = tangent<T>(z[2] + r * z[3]);
+      store<T>(after, candidate + k * (load(before, n) - candidate), n);
+      keep_all<4>(keep, {r, k, candidate, z[3]}, n);
+    } else if constexpr (std::is_same_v<Cell, Relu>) {
+      store<T>(after, z[0] < 0 ? Vector<T>{} : z[0], n);  // what is no number stays none
+    } else {
+      store<T>(after, tangent<T>(z[0]), n);
     }
   }
 
-  INLINE void keep_all(T* to, long hidden, const Vector<T> (&all)[4], long n) {
-    for (int one = 0; to && one < 4; one++) store(to + one * hidden, all[one], n);
+  void hold(const T* before, T* after, const T* c, T* keep, long n) const {
+    store<T>(after, load(before, n), n);
+    if (is_lstm<Cell> && keep) store<T>(keep + 4 * hidden, load(c, n), n);
   }
 
-  void lstm(const Vector<T>* z, const T* c_before, T* h_now, T* c_now, T* keep, long n) const {
-    const Vector<T> i = sigmoid<T>(z[0]), f = sigmoid<T>(z[1]);
-    const Vector<T> g = tangent<T>(z[2]), o = sigmoid<T>(z[3]);
-    const Vector<T> cell = f * load(c_before, n) + i * g;
-    store<T>(c_now, cell, n);
-    store<T>(h_now, o * tangent<T>(cell), n);
-    keep_all(keep, hidden, {i, f, g, o}, n);
+  template <int count>
+  INLINE void keep_all(T* to, long hidden, const Vector<T> (&all)[count], long n) {
+    for (int one = 0; to && one < count; one++) store(to + one * hidden, all[one], n);
   }
-
-  void gru(const Vector<T>* z, const T* h_before, T* h_now, T* keep, long n) const {
-    const Vector<T> r = sigmoid<T>(z[0]), k = sigmoid<T>(z[1]);
-    const Vector<T> candidate = tangent<T>(z[2] + r * z[3]);
-    store<T>(h_now, candidate + k * (load(h_before, n) - candidate), n);
-    keep_all(keep, hidden, {r, k, candidate, z[3]}, n);
+  template <int count>
+  void keep_all(T* to, const Vector<T> (&all)[count], long n) const {
+    keep_all<count>(to, hidden, all, n);
   }
 };
 
+// ---- Backward -----------------------------------------------------------------------------------
+
 template <typename T, typename Cell>
-struct Backward : Sizes {
-  const T *d_outputs, *saved, *state, *initial, *d_h_last, *d_c_last;
-  T *dz, *d_h, *d_c, *du;
-  const Vector<T>* kernel;
+struct Backward : Layer<T, Cell> {
+  using Base = Layer<T, Cell>;
+  using Base::hidden, Base::inputs, Base::batch, Base::time, Base::W;
 
   static constexpr long panel = PANEL<T>;
+  static constexpr int gates = Cell::gates, sums = Cell::sums;
 
-  static void pack(T* to, const T* kernel, long hidden) {
-    const long width = Cell::gates * hidden;
-    for (long j = 0; j < hidden; j += panel, to += panel * width)
-      pack_panel(to, kernel, width, hidden, j, true);
+  const T* d_outputs;
+  T* dx;             // or null
+  Vector<T>* total;  // of each part and direction, the gradients of what `row_length` says
+
+  // Each gate begins at a vector.
+  long padded() const { return pieces_of(W, hidden) * W; }
+  long depth() const { return gates * padded(); }
+  long vectors() const { return depth() / W; }
+  long dz_row() const { return sums * padded() + W; }
+  // The inputs, a one for the bias, the hidden state, a one for its bias.
+  long row_length() const { return inputs + hidden + 2; }
+  long totals() const { return row_length() * vectors(); }
+  Vector<T>* total_of(long part, long side) const {
+    return total + (part * this->directions + side) * totals();
+  }
+  long input_panels() const { return dx ? panels_of<T>(inputs) : 0; }
+  long panels() const { return input_panels() + panels_of<T>(hidden); }
+
+  // Packs the kernels, transposed: panels of inputs, then of hidden units.
+  static void pack(const void* data, long number) {
+    const auto& self = *(const Backward*)data;
+    const auto& way = self.direction[number / self.panels()];
+    const long at = number % self.panels(), inputs = self.input_panels(), hidden = self.hidden;
+    const bool input = at < inputs;
+    const T* kernel = input ? way.input_kernel : way.hidden_kernel;
+    const long n = (input ? at : at - inputs) * panel, count = input ? self.inputs : hidden;
+    Vector<T>* to = way.packed + at * 2 * self.depth();
+    for (int gate = 0; gate < gates; gate++)
+      for (long unit = 0; unit < self.padded(); unit += W, to += 2 * W)
+        for (int side = 0; side < 2; side++) {
+          Vector<T> block[W];
+          for (long j = 0; j < W; j++) {
+            const long row = n + side * W + j;
+            const T* from = kernel + (row * gates + gate) * hidden + unit;
+            block[j] = row < count ? load(from, hidden - unit) : Vector<T>{};
+          }
+          transpose<T>(block);
+          for (long k = 0; k < W; k++) to[2 * k + side] = block[k];
+        }
   }
 
-  static void take_part(const void* data, long number) {
-    const auto& self = *(const Backward*)data;
-    const long first = number * self.part, hidden = self.hidden;
-    const long last = least(first + self.part, self.batch);
-    const size_t bytes = (last - first) * hidden * sizeof(T);
-    memcpy(self.d_h + first * hidden, self.d_h_last + first * hidden, bytes);
-    if (self.d_c) memcpy(self.d_c + first * hidden, self.d_c_last + first * hidden, bytes);
-    for (long t = self.time - 1; t >= 0; t--) {
-      for (long example = first; example < last; example++) self.go_back(t, example);
-      for (long j = 0; j < hidden; j += panel) self.through_kernel(t, first, last - first, j);
+  static void take(const void* data, long number) {
+    auto& self = *(Backward*)data;
+    const long end = least((number + 1) * self.part, self.batch);
+    memset(self.total_of(number, 0), 0, BYTES * self.directions * self.totals());
+    for (long first = number * self.part; first < end; first += MOST)
+      for (long side = 0; side < self.directions; side++)
+        self.run(self.direction[side], first, least(MOST, end - first),
+                 self.total_of(number, side));
+  }
+
+  // What a thread works on: of some steps the rows of examples, and the gradients of their states.
+  struct Room {
+    T *dz, *row, *d_h, *d_c;
+    Vector<T>* panel;
+  };
+
+  void run(const Direction<T>& way, long first, long rows, Vector<T>* total) {
+    const long steps = most(1, MOST / rows), all = steps * rows;
+    const auto at = (T*)memory<1>(
+        sizeof(T) * (all * (2 * W + dz_row() + row_length()) + rows * 2 * hidden));
+    if (!at) {
+      this->starved = true;
+      return;
     }
+    Room room = {at + all * 2 * W, nullptr, nullptr, nullptr, (Vector<T>*)at};
+    room.row = room.dz + all * dz_row();
+    room.d_h = room.row + all * row_length();
+    room.d_c = room.d_h + rows * hidden;
+    const size_t bytes = rows * hidden * sizeof(T);
+    memcpy(room.d_h, way.d_h_last + first * hidden, bytes);
+    if (is_lstm<Cell>) memcpy(room.d_c, way.d_c_last + first * hidden, bytes);
+    for (long number = time - 1, filled = 0; number >= 0; number--) {
+      Room now = room;
+      now.dz += filled * rows * dz_row(), now.row += filled * rows * row_length();
+      for (long row = 0; row < rows; row++) {
+        fill(way, now.row + row * row_length(), first + row, number);
+        go_back(way, now, row, first + row, number);
+      }
+      const long t = this->step(way, number);
+      for (long at = 0; at < panels(); at++) through_kernel(way, now, first, rows, t, at);
+      if (++filled < steps && number) continue;
+      add_up(room, filled * rows, total);
+      filled = 0;
+    }
+    memcpy(way.h_first + first * hidden, room.d_h, bytes);
+    if (is_lstm<Cell>) memcpy(way.c_first + first * hidden, room.d_c, bytes);
+  }
+
+  const T* h_before(const Direction<T>& way, long example, long number) const {
+    return number ? this->output(way, example, this->step(way, number - 1))
+                  : way.h_before + example * hidden;
+  }
+
+  // What an example's gradients are multiplied with.
+  void fill(const Direction<T>& way, T* to, long example, long number) const {
+    const long t = this->step(way, number);
+    memcpy(to, this->x + this->place(example, t) * inputs, inputs * sizeof(T));
+    to[inputs] = 1;
+    memcpy(to + inputs + 1, h_before(way, example, number), hidden * sizeof(T));
+    to[inputs + 1 + hidden] = 1;
   }
 
   // The gradients of an example's gates.
-  void go_back(long number, long example) const {
-    const long at = step(number) * batch + example;
-    const T* before = number ? state + (step(number - 1) * batch + example) * hidden
-                             : initial + example * hidden;
-    for (long j = 0; j < hidden; j += WIDTH<T>) {
+  void go_back(const Direction<T>& way, const Room& room, long row, long example,
+               long number) const {
+    const long t = this->step(way, number);
+    const T* given =
+        d_outputs + (this->place(example, t) * this->directions + this->side(way)) * hidden;
+    const bool lasts = this->lasts(example, t);
+    const T* kept = this->kept(way, example, t);
+    const T* h = h_before(way, example, number);
+    for (long j = 0; j < hidden; j += W) {
       const long n = hidden - j;
-      const T* kept = saved + at * 4 * hidden + j;
-      T* to = d_h + example * hidden + j;
-      const Vector<T> dh = load(to, n) + load(d_outputs + at * hidden + j, n);
-      const Vector<T> all[] = {load(kept, n), load(kept + hidden, n), load(kept + 2 * hidden, n),
-                               load(kept + 3 * hidden, n)};
-      if constexpr (Cell::gates == 4)
-        store<T>(to, lstm(all, dh, at * hidden + j, before + j, d_c + example * hidden + j, n), n);
-      else
-        store<T>(to, gru(all, dh, at, j, load(before + j, n), n), n);
+      T *d_h = room.d_h + row * hidden + j, *dz = room.dz + row * dz_row() + j;
+      const Vector<T> dh = load(d_h, n) + load(given + j, n);
+      if (!lasts) {
+        for (int sum = 0; sum < sums; sum++) put(dz, sum, Vector<T>{});
+        store<T>(d_h, dh, n);
+      } else if constexpr (is_lstm<Cell>) {
+        const T* c = number ? this->kept(way, example, this->step(way, number - 1)) + 4 * hidden
+                            : way.c_before + example * hidden;
+        lstm(dz, kept + j, dh, load(c + j, n), room.d_c + row * hidden + j, n);
+        store<T>(d_h, Vector<T>{}, n);
+      } else if constexpr (is_gru<Cell>) {
+        store<T>(d_h, gru(dz, kept + j, dh, load(h + j, n), n), n);
+      } else {
+        const Vector<T> y = load(this->output(way, example, t) + j, n);
+        constexpr bool relu = std::is_same_v<Cell, Relu>;
+        put(dz, 0, relu ? (y > 0 ? dh : Vector<T>{}) : dh * (1 - y * y));
+        store<T>(d_h, Vector<T>{}, n);
+      }
     }
   }
 
-  Vector<T> lstm(const Vector<T>* all, Vector<T> dh, long at, const T* before, T* carried,
-                 long n) const {
-    const Vector<T> i = all[0], f = all[1], g = all[2], o = all[3];
-    const Vector<T> squashed = tangent<T>(load(state + at, n));
-    const Vector<T> dc = load(carried, n) + dh * o * (1 - squashed * squashed);
-    T* to = dz + at / hidden * 4 * hidden + at % hidden;
-    store<T>(to, dc * g * (1 - i) * i, n);
-    store<T>(to + hidden, dc * load(before, n) * (1 - f) * f, n);
-    store<T>(to + 2 * hidden, dc * i * (1 - g * g), n);
-    store<T>(to + 3 * hidden, dh * squashed * (1 - o) * o, n);
-    store<T>(carried, dc * f, n);
-    return Vector<T>{};
+  void put(T* dz, int sum, Vector<T> d) const { *(Vector<T>*)(dz + sum * padded()) = d; }
+
+  void lstm(T* dz, const T* kept, Vector<T> dh, Vector<T> c_before, T* d_c, long n) const {
+    const Vector<T> i = load(kept, n), f = load(kept + hidden, n);
+    const Vector<T> g = load(kept + 2 * hidden, n), o = load(kept + 3 * hidden, n);
+    const Vector<T> squashed = tangent<T>(load(kept + 4 * hidden, n));
+    const Vector<T> dc = load(d_c, n) + dh * o * (1 - squashed * squashed);
+    put(dz, 0, dc * g * (1 - i) * i);
+    put(dz, 1, dc * c_before * (1 - f) * f);
+    put(dz, 2, dc * i * (1 - g * g));
+    put(dz, 3, dh * squashed * (1 - o) * o);
+    store<T>(d_c, dc * f, n);
   }
 
-  Vector<T> gru(const Vector<T>* all, Vector<T> dh, long at, long j, Vector<T> h, long n) const {
-    const Vector<T> r = all[0], k = all[1], candidate = all[2], un = all[3];
+  Vector<T> gru(T* dz, const T* kept, Vector<T> dh, Vector<T> h, long n) const {
+    const Vector<T> r = load(kept, n), k = load(kept + hidden, n);
+    const Vector<T> candidate = load(kept + 2 * hidden, n), un = load(kept + 3 * hidden, n);
     // In this order, as PyTorch: an infinite gradient spoils the same places.
     const Vector<T> dn = (dh - dh * k) * (1 - candidate * candidate);
-    const Vector<T> dk = dh * (h - candidate) * (1 - k) * k, dr = dn * un * (1 - r) * r;
-    T* const both[] = {dz, du};
-    for (T* to : both) {
-      to += at * 3 * hidden + j;
-      store<T>(to, dr, n);
-      store<T>(to + hidden, dk, n);
-      store<T>(to + 2 * hidden, dn, n);
-    }
-    store<T>(du + at * 3 * hidden + 2 * hidden + j, dn * r, n);
+    put(dz, 0, dn * un * (1 - r) * r);
+    put(dz, 1, dh * (h - candidate) * (1 - k) * k);
+    put(dz, 2, dn);
+    put(dz, 3, dn * r);
     return dh * k;
   }
 
-  // What of these gradients comes to the hidden state before, for two vectors of hidden units.
-  void through_kernel(long number, long first, long rows, long j) const {
-    Vector<T> sums[MOST * 2] = {};
-    const long width = Cell::gates * hidden;
-    const T* from = (du ? du : dz) + (step(number) * batch + first) * width;
-    const Vector<T>* packed = kernel + j / panel * width * 2;
-    multiply_long(sums, rows, from, width, 1, packed, width);
+  // What of these gradients comes to the inputs, or to the hidden state before: a panel of them.
+  void through_kernel(const Direction<T>& way, const Room& room, long first, long rows, long t,
+                      long at) const {
+    const bool input = at < input_panels();
+    Vector<T> product[MOST * 2] = {};
+    const Vector<T>* packed = way.packed + at * 2 * depth();
+    // A GRU's candidate has another gradient by the hidden state than by the inputs.
+    const long together = is_gru<Cell> && !input ? 2 * padded() : depth();
+    multiply_long(product, rows, room.dz, dz_row(), 1, packed, together);
+    if (together < depth())
+      multiply_long(product, rows, room.dz + 3 * padded(), dz_row(), 1, packed + 2 * together,
+                    padded());
+    const long n = (input ? at : at - input_panels()) * panel, count = input ? inputs : hidden;
+    const bool adds = !input || this->side(way) > 0;
+    T* to = input ? dx + this->place(first, t) * inputs : room.d_h;
+    const long to_row = input ? time * inputs : hidden;
     for (long row = 0; row < rows; row++)
       for (int side = 0; side < 2; side++) {
-        const long unit = j + side * WIDTH<T>;
-        T* to = d_h + (first + row) * hidden + unit;
-        store<T>(to, load(to, hidden - unit) + sums[row * 2 + side], hidden - unit);
+        const long column = n + side * W;
+        T* one = to + row * to_row + column;
+        const Vector<T> d = product[row * 2 + side];
+        store<T>(one, adds ? load(one, count - column) + d : d, count - column);
       }
+  }
+
+  // Adds some rows' products to the gradients of kernels and biases, which lie by panels.
+  void add_up(const Room& room, long rows, Vector<T>* total) const {
+    for (long v = 0; v < vectors(); v += 2) {
+      if (v + 1 < vectors())
+        add_columns<2>(room, rows, total + v * row_length(), v);
+      else
+        add_columns<1>(room, rows, total + v * row_length(), v);
+    }
+  }
+
+  template <int count>
+  void add_columns(const Room& room, long rows, Vector<T>* total, long v) const {
+    const long of_inputs = inputs + 1, of_hidden = hidden + 1;
+    const long shared = 2 * padded() / W;  // a GRU's vectors that are the same for both kernels
+    pack_columns<count>(room, rows, v, 0);
+    if (!is_gru<Cell> || v + count <= shared) {
+      add<count>(room, rows, total, 0, of_inputs + of_hidden);
+    } else {
+      add<count>(room, rows, total, 0, of_inputs);
+      pack_columns<count>(room, rows, v, shared);
+      add<count>(room, rows, total, of_inputs, of_hidden);
+    }
+  }
+
+  template <int count>
+  void add(const Room& room, long rows, Vector<T>* total, long first, long numbers) const {
+    multiply<T, count>(total + first * count, count, numbers, room.row + first, 1, row_length(),
+                       room.panel, rows);
+  }
+
+  // Vectors of the rows' gradients; of those from `shared` on, where given, the ones after them.
+  template <int count>
+  void pack_columns(const Room& room, long rows, long v, long shared) const {
+    for (int one = 0; one < count; one++) {
+      const long shift = shared && v + one >= shared ? padded() : 0;
+      const T* from = room.dz + (v + one) * W + shift;
+      for (long row = 0; row < rows; row++)
+        room.panel[row * count + one] = *(const Vector<T>*)(from + row * dz_row());
+    }
+  }
+
+  static constexpr long rows_at_once = 8;
+  long sum_parts() const { return pieces_of(rows_at_once, row_length()) * this->directions; }
+
+  // Adds up the parts' gradients, for some rows.
+  static void sum_up(const void* data, long number) {
+    const auto& self = *(const Backward*)data;
+    const long side = number % self.directions, first = number / self.directions * rows_at_once;
+    for (long row = first; row < least(first + rows_at_once, self.row_length()); row++)
+      self.sum_row(side, row);
+  }
+
+  void sum_row(long side, long row) const {
+    T* to = gradient(this->direction[side], row);
+    for (int gate = 0; gate < gates; gate++)
+      for (long j = 0; j < hidden; j += W) {
+        const long at = place_in_total(row, (gate * padded() + j) / W);
+        Vector<T> sum = total_of(0, side)[at];
+        for (long part = 1; part < this->parts(); part++) sum += total_of(part, side)[at];
+        store<T>(to + gate * hidden + j, sum, hidden - j);
+      }
+  }
+
+  long place_in_total(long row, long v) const {
+    const long first = v / 2 * 2, count = least(2, vectors() - first);
+    return first * row_length() + row * count + v % 2;
+  }
+
+  T* gradient(const Direction<T>& way, long row) const {
+    if (row < inputs) return way.kernel + row * gates * hidden;
+    if (row == inputs) return way.bias;
+    row -= inputs + 1;
+    return row < hidden ? way.recurrent + row * gates * hidden : way.recurrent_bias;
   }
 };
 
 // ---- What XLA calls -----------------------------------------------------------------------------
 
-static bool reversed(XLA_FFI_CallFrame* frame) {
-  return *(const int32_t*)((XLA_FFI_Scalar*)frame->attrs.attrs[0])->value;
+static int32_t number_attribute(XLA_FFI_CallFrame* frame, int number) {
+  return *(const int32_t*)((XLA_FFI_Scalar*)frame->attrs.attrs[number])->value;
 }
 
-// Arguments: x [T, B, I], kernels [I, G·H] and [H, G·H], biases [G·H] twice, h [B, H]; of an LSTM
-// c [B, H] too.
-// Results: h [T, B, H]; of an LSTM c, [T, B, H] or the last one, [B, H]; what backward needs,
-// [T, B, 4H], if wanted.
+// Goes through arguments, or results, one after the other.
+struct Reader {
+  XLA_FFI_CallFrame* frame;
+  int number = 0;
+  template <typename T>
+  T* argument() {
+    return ::argument<T>(frame, number++);
+  }
+  template <typename T>
+  T* result() {
+    return ::result<T>(frame, number++);
+  }
+};
+
+// Attributes of both, by name: the number of directions; whether the last one is reversed; whether
+// there are lengths.
+template <typename T, typename Cell>
+static void describe(XLA_FFI_CallFrame* frame, Layer<T, Cell>& work, Reader& arguments) {
+  const auto dims = given(frame, 0)->dims;
+  work.batch = dims[0], work.time = dims[1], work.inputs = dims[2];
+  work.directions = number_attribute(frame, 0);
+  for (long side = 0; side < work.directions; side++)
+    work.direction[side].reverse = side == work.directions - 1 && number_attribute(frame, 2);
+  work.x = arguments.argument<T>();
+  work.lengths = number_attribute(frame, 1) ? arguments.argument<int32_t>() : nullptr;
+}
+
+// Arguments: x [B, T, I]; the lengths, int [B], if any; of each direction the kernels [I, G·H] and
+// [H, G·H], biases [G·H] twice, h [B, H] and of an LSTM c [B, H].
+// Results: the outputs [B, T, directions · H]; of each direction of an LSTM the last c [B, H]; if
+// wanted, of each direction what backward needs, [T, B, numbers].
 template <typename T, typename Cell>
 static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
-  constexpr bool has_c = Cell::gates == 4;
-  const auto dims = given(frame, 0)->dims;
-  const long threads = threads_of(frame), inputs = dims[2], hidden = given(frame, 2)->dims[0];
-  const long blocks = pieces_of(WIDTH<T>, hidden);
-  const auto packed = (Vector<T>*)memory(BYTES * blocks * (Cell::gates * (inputs + hidden) + 4));
-  if (!packed) return out_of_memory(frame);
-  const auto biases = packed + blocks * Cell::gates * (inputs + hidden);
-  Forward<T, Cell>::pack(packed, argument<T>(frame, 1), argument<T>(frame, 2), inputs, hidden);
-  Forward<T, Cell>::pack_biases(biases, argument<T>(frame, 3), argument<T>(frame, 4), hidden);
   Forward<T, Cell> work;
-  (Sizes&)work = {dims[0], dims[1], inputs, hidden, part_size(dims[1], threads), reversed(frame)};
-  work.x = argument<T>(frame, 0);
-  work.h0 = argument<T>(frame, 5);
-  work.c0 = has_c ? argument<T>(frame, 6) : nullptr;
-  work.h = result<T>(frame, 0);
-  work.c = has_c ? result<T>(frame, 1) : nullptr;
-  work.saved = result<T>(frame, has_c ? 2 : 1);
-  work.c_step = work.saved ? work.batch * hidden : 0;
-  work.kernels = packed;
-  work.biases = biases;
-  share(frame, threads, pieces_of(work.part, work.batch), work.take_part, &work);
-  return nullptr;
+  Reader arguments = {frame}, results = {frame};
+  describe(frame, work, arguments);
+  const long threads = threads_of(frame), directions = work.directions;
+  for (long side = 0; side < directions; side++) {
+    auto& way = work.direction[side];
+    way.kernel = arguments.argument<T>();
+    work.hidden = given(frame, arguments.number)->dims[0];
+    for (T** one : {&way.recurrent, &way.bias, &way.recurrent_bias, &way.h_first})
+      *one = arguments.argument<T>();
+    if (is_lstm<Cell>) way.c_first = arguments.argument<T>();
+  }
+  work.outputs = results.result<T>();
+  for (long side = 0; is_lstm<Cell> && side < directions; side++)
+    work.direction[side].c_last = results.result<T>();
+  for (long side = 0; side < directions; side++)
+    work.direction[side].saved = results.result<T>();
+  const long packed = work.blocks() * work.columns * work.width();
+  const long all = packed + work.blocks() * work.biases;
+  const auto at = (Vector<T>*)memory(BYTES * directions * all);
+  if (!at) return out_of_memory(frame);
+  for (long side = 0; side < directions; side++) {
+    work.direction[side].packed = at + side * all;
+    work.direction[side].packed_biases = at + side * all + packed;
+  }
+  work.part = part_size(work.batch, pieces_of(directions, threads));
+  share(frame, threads, directions * work.blocks(), work.pack, &work);
+  share(frame, threads, directions * work.parts(), work.take, &work);
+  return work.starved ? out_of_memory(frame) : nullptr;
 }
 
-// Arguments: the gradient of the outputs [T, B, H], what forward saved [T, B, 4H], the states
-// (an LSTM's c) [T, B, H] and the one before them [B, H], the recurrent kernel [H, G·H], the
-// gradient of the last h and of an LSTM's last c [B, H].
-// Results: the gradient of the input's share [T, B, G·H], of the first h [B, H]; of an LSTM's
-// first c [B, H]; of a GRU's hidden share [T, B, G·H], which of an LSTM is that of the input's.
+// Examples of a part of the way back: so many that the gradients of kernels, which each part has
+// of its own, need not much memory. It does not depend on the threads, as the order of sums does.
+static long part_back(long batch, long numbers) {
+  constexpr long most_parts = 16, least_examples = 16, most_numbers = 1 << 24;
+  const long parts = most(1, least(most_parts, most_numbers / numbers));
+  return most(least_examples, pieces_of(parts, batch));
+}
+
+// Arguments: x and the lengths, as forward; the outputs and their gradient [B, T, directions · H];
+// of each direction the kernels, the state before the first step, what forward has saved, and the
+// gradients of the state after the last one.
+// Results: of each direction the gradients of the kernels, the biases and the first state; then, if
+// wanted, that of x.
 template <typename T, typename Cell>
 static XLA_FFI_Error* backward(XLA_FFI_CallFrame* frame) {
-  constexpr bool has_c = Cell::gates == 4;
-  const auto dims = given(frame, 0)->dims;
-  const long threads = threads_of(frame), hidden = dims[2], panel = PANEL<T>;
-  const long panels = panels_of<T>(hidden);
-  const auto packed = (T*)memory(sizeof(T) * panels * panel * Cell::gates * hidden);
-  if (!packed) return out_of_memory(frame);
-  Backward<T, Cell>::pack(packed, argument<T>(frame, 4), hidden);
   Backward<T, Cell> work;
-  (Sizes&)work = {dims[0], dims[1], 0, hidden, part_size(dims[1], threads), reversed(frame)};
-  work.d_outputs = argument<T>(frame, 0);
-  work.saved = argument<T>(frame, 1);
-  work.state = argument<T>(frame, 2);
-  work.initial = argument<T>(frame, 3);
-  work.d_h_last = argument<T>(frame, 5);
-  work.d_c_last = has_c ? argument<T>(frame, 6) : nullptr;
-  work.dz = result<T>(frame, 0);
-  work.d_h = result<T>(frame, 1);
-  work.d_c = has_c ? result<T>(frame, 2) : nullptr;
-  work.du = has_c ? nullptr : result<T>(frame, 2);
-  work.kernel = (const Vector<T>*)packed;
-  share(frame, threads, pieces_of(work.part, work.batch), work.take_part, &work);
+  Reader arguments = {frame}, results = {frame};
+  describe(frame, work, arguments);
+  const long threads = threads_of(frame), directions = work.directions;
+  work.outputs = arguments.argument<T>();
+  work.d_outputs = arguments.argument<T>();
+  for (long side = 0; side < directions; side++) {
+    auto& way = work.direction[side];
+    way.input_kernel = arguments.argument<T>();
+    work.hidden = given(frame, arguments.number)->dims[0];
+    way.hidden_kernel = arguments.argument<T>();
+    way.h_before = arguments.argument<T>();
+    if (is_lstm<Cell>) way.c_before = arguments.argument<T>();
+    if (Cell::kept) way.saved = arguments.argument<T>();
+    way.d_h_last = arguments.argument<T>();
+    if (is_lstm<Cell>) way.d_c_last = arguments.argument<T>();
+    for (T** one : {&way.kernel, &way.recurrent, &way.bias, &way.recurrent_bias, &way.h_first})
+      *one = results.result<T>();
+    if (is_lstm<Cell>) way.c_first = results.result<T>();
+  }
+  work.dx = results.result<T>();
+  work.part = part_back(work.batch, directions * work.totals() * work.W);
+  const long packed = work.panels() * 2 * work.depth(), totals = directions * work.totals();
+  const auto at = (Vector<T>*)memory(BYTES * (directions * packed + work.parts() * totals));
+  if (!at) return out_of_memory(frame);
+  for (long side = 0; side < directions; side++) work.direction[side].packed = at + side * packed;
+  work.total = at + directions * packed;
+  share(frame, threads, directions * work.panels(), work.pack, &work);
+  share(frame, threads, work.parts(), work.take, &work);
+  if (work.starved) return out_of_memory(frame);
+  share(frame, threads, work.sum_parts(), work.sum_up, &work);
   return nullptr;
 }
 
@@ -288,3 +621,7 @@ HANDLER(lstm_forward, forward, Lstm)
 HANDLER(lstm_backward, backward, Lstm)
 HANDLER(gru_forward, forward, Gru)
 HANDLER(gru_backward, backward, Gru)
+HANDLER(tanh_forward, forward, Tanh)
+HANDLER(tanh_backward, backward, Tanh)
+HANDLER(relu_forward, forward, Relu)
+HANDLER(relu_backward, backward, Relu)
