@@ -57,7 +57,12 @@ LIBRARIES = {
         "layer_norm_forward",
         "layer_norm_backward",
     ),
-    "pooling": ("max_pool_forward", "max_pool_backward"),
+    "pooling": (
+        "max_pool_forward",
+        "max_pool_backward",
+        "avg_pool_forward",
+        "avg_pool_backward",
+    ),
     "recurrence": (
         "lstm_forward",
         "lstm_backward",
