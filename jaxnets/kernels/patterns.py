@@ -255,8 +255,14 @@ def _max_pool(mark: Mark, x: Value) -> Function | None:
     return pooling.max_pool(windows, mark.plain) if pooling.serves(x, windows) else None
 
 
-def _reduce_window_max(graph: Graph, node: Node) -> Node | None:
-    """``jax.lax.reduce_window`` with a maximum, as Flax pools by."""
+def _avg_pool(mark: Mark, x: Value) -> Function | None:
+    windows, given = mark.settings["windows"], dict(mark.settings)
+    del given["windows"]
+    return pooling.avg_pool(windows, mark.plain, **given) if pooling.serves(x, windows) else None
+
+
+def _reduce_window(graph: Graph, node: Node) -> Node | None:
+    """``jax.lax.reduce_window`` with a maximum or a sum, as Flax pools by."""
     (x,), given = node.inputs, node.parameters
     sizes, steps = given["window_dimensions"], given["window_strides"]
     padding, dilation = given["padding"], given["window_dilation"]
@@ -267,14 +273,17 @@ def _reduce_window_max(graph: Graph, node: Node) -> Node | None:
         return None
     if not _whole(x) or not pooling.serves(x, space):
         return None
+    largest = node.kind == "reduce_window_max"
 
     def plain(x: jax.Array) -> jax.Array:
-        return lax.reduce_window(
-            x, -jnp.inf, lax.max, sizes, steps, padding, window_dilation=dilation
-        )
+        start, reduce = (-jnp.inf, lax.max) if largest else (0.0, lax.add)
+        return lax.reduce_window(x, start, reduce, sizes, steps, padding, window_dilation=dilation)
 
-    about = f"max pooling of {_size(x)}"
-    return _call(about, [x], node.outputs[0], pooling.max_pool(space, plain))
+    if largest:
+        about, run = "max pooling", pooling.max_pool(space, plain)
+    else:
+        about, run = "sums over windows", pooling.avg_pool(space, plain, divisor=1)
+    return _call(f"{about} of {_size(x)}", [x], node.outputs[0], run)
 
 
 def _attend(mark: Mark, inputs: tuple[Value, ...], masks: tuple[Value, ...]) -> Function | None:
@@ -421,13 +430,15 @@ def _call(about: str, inputs: list[Any], made: Value, run: Callable[..., jax.Arr
 #: By the name of a marked function: the kernel of its arrays, or None.
 MARKED: dict[str, Callable[..., Function | None]] = {
     "attend": _attend,
+    "avg_pool": _avg_pool,
     "max_pool": _max_pool,
 }
 #: By the name of an operation, or of a marked function.
 PATTERNS: dict[str, Pattern] = {
     "conv_general_dilated": _convolution,
     "dot_general": _linear,
-    "reduce_window_max": _reduce_window_max,
+    "reduce_window_max": _reduce_window,
+    "reduce_window_sum": _reduce_window,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
     "recur": _recur,
