@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnets.kernels import (
+    activation,
     attention,
     conv_pool,
     linear,
@@ -280,6 +281,10 @@ def _attend(mark: Mark, inputs: tuple[Value, ...], masks: tuple[Value, ...]) -> 
     return attention.attention(settings, mark.plain)
 
 
+def _gelu(mark: Mark, x: Value) -> Function | None:
+    return activation.gelu(mark.plain) if activation.serves(x) else None
+
+
 def _marked(graph: Graph, node: Node) -> Node | None:
     """A marked function by the kernel for it."""
     mark = node.mark
@@ -417,6 +422,7 @@ def _call(about: str, inputs: list[Any], made: Value, run: Callable[..., jax.Arr
 #: By the name of a marked function: the kernel of its arrays, or None.
 MARKED: dict[str, Callable[..., Function | None]] = {
     "attend": _attend,
+    "gelu": _gelu,
     "max_pool": _max_pool,
 }
 #: By the name of an operation, or of a marked function.
