@@ -24,7 +24,7 @@ from jaxnets.kernels import (
     pooling,
     recurrence,
 )
-from jaxnets.kernels.convolve import convolve
+from jaxnets.kernels.convolve import convolution_for
 from jaxnets.kernels.geometry import Geometry, Window
 from jaxnets.kernels.graph import Graph, Node, Operand, Value, is_relu
 from jaxnets.kernels.marks import Mark
@@ -134,11 +134,15 @@ def _convolution(graph: Graph, node: Node) -> Node | None:
     inputs = [*layer.inputs, *([] if layer.bias is None else [layer.bias])]
     pooled = _pooled(graph, layer, geometry)
     if pooled is not None:
-        made, run = pooled
-        return _call(f"{about}, ReLU and max pooling", inputs, made, run)
+        return _call(f"{about}, ReLU and max pooling", inputs, *pooled)
     if layer.relu:
         about += " and ReLU"
-    return _call(about, inputs, layer.output, partial(convolve, geometry, layer.relu))
+    function = convolution_for(x, kernel, geometry, relu=layer.relu)
+
+    def run(x: jax.Array, kernel: jax.Array, *bias: jax.Array) -> jax.Array:
+        return function(x, kernel, bias[0] if bias else None)
+
+    return _call(about, inputs, layer.output, run)
 
 
 def _pooled(graph: Graph, layer: Layer, geometry: Geometry) -> tuple[Value, Any] | None:

@@ -522,7 +522,8 @@ struct KernelGradient : Shape {
   const T *x, *g;
   const T* positive;     // the gradient is zero where this isn't; or none
   T *d_kernel, *d_bias;  // the latter if wanted
-  T* sums;               // [chunks, depth + 1, groups * padded]; the last row is of the bias
+  T* sums;               // [chunks, depth, groups * padded]; of one chunk perhaps d_kernel itself
+  T* bias_sums;          // [chunks, groups * padded]
   const Alike* sorts;    // of columns
   long sort_count;
   long ranges, chunks;   // parts of the kernel and of the examples
@@ -543,7 +544,7 @@ struct KernelGradient : Shape {
   long panel_width() const { return least(WIDE, vectors()) * WIDTH<T>; }
   long padded() const { return panels() * panel_width(); }
   long all_columns() const { return groups * padded(); }
-  long numbers() const { return (depth() + 1) * all_columns(); }
+  long numbers() const { return depth() * all_columns(); }
   bool copies() const { return positive || vectors() * WIDTH<T> != outputs; }
 
   // A strip is a row of the kernel or, of many channels, a tap; a unit is some of its rows, which
@@ -566,6 +567,9 @@ struct KernelGradient : Shape {
     lines = least(rows.outputs, most(1, 4 * PIXELS / columns.outputs));
   }
 
+  // Whether the sums are the result, so that none are to be added up.
+  bool whole() const { return chunks == 1 && padded() == outputs && !narrow(); }
+
   long copied() const { return copies() ? some * lines * columns.outputs * all_columns() : 0; }
 
   static void take(const void* data, long part) {
@@ -579,13 +583,15 @@ struct KernelGradient : Shape {
     const long chunk = part / self.ranges, range = part % self.ranges;
     const long begin = chunk * self.batch / self.chunks;
     const long end = (chunk + 1) * self.batch / self.chunks;
-    self.clear(chunk, range);
+    if (range == 0)
+      memset(self.bias_sums + chunk * self.all_columns(), 0, self.all_columns() * sizeof(T));
+    if (self.few() || self.narrow()) self.clear(chunk, range);
     for (long first = begin; first < end; first += self.some)
       for (long line = 0; line < self.rows.outputs; line += self.lines) {
         Step step = {first, least(self.some, end - first), line,
                      least(line + self.lines, self.rows.outputs)};
         self.find(step, (T*)room);
-        self.add(chunk, range, step, (Run*)(room + copied));
+        self.add(chunk, range, step, first == begin && line == 0, (Run*)(room + copied));
       }
   }
 
@@ -613,7 +619,6 @@ struct KernelGradient : Shape {
         for (long next = row; next < row + unit_rows(unit); next++)
           memset(to + next * all_columns() + group * padded(), 0, padded() * sizeof(T));
     }
-    if (range == 0) memset(to + depth() * all_columns(), 0, all_columns() * sizeof(T));
   }
 
   // The gradients of a step, copied where they do not lie as they are needed.
@@ -647,9 +652,11 @@ struct KernelGradient : Shape {
     return (copies() ? step.lines() * columns.outputs : pixels()) * step.pixel;
   }
 
-  void add(long chunk, long range, const Step& step, Run* room) const {
+  void add(long chunk, long range, const Step& step, bool fresh, Run* room) const {
+    alignas(64) static constexpr T zeros[WIDE * WIDTH<T>] = {};
+    const bool begins = fresh && !few() && !narrow();  // the sums, which nobody has cleared
     T* const to = sums + chunk * numbers();
-    if (range == 0 && d_bias) add_bias(to + depth() * all_columns(), step);
+    if (range == 0 && d_bias) add_bias(bias_sums + chunk * all_columns(), step);
     const long begin = first_unit(range), end = first_unit(range + 1);
     for (long strip = begin / strip_units(); strip * strip_units() < end; strip++) {
       const long from = most(begin, strip * strip_units());
@@ -659,8 +666,9 @@ struct KernelGradient : Shape {
       const Alike alone = columns.seeing(strip % columns.taps);
       for (long sort = 0; sort < (few() ? sort_count : 1); sort++) {
         const Alike& across = few() ? sorts[sort] : alone;
-        if (!down.count || !across.count || !across.taps) continue;
+        if (!begins && (!down.count || !across.count || !across.taps)) continue;
         Tile<T> tile;
+        tile.start = begins ? zeros : nullptr;
         list_runs(tile, room, step, down, across);
         const T* a = x + step.first * x_size() + down.x * x_row() + across.x * groups * channels;
         for (long unit = from; unit < until; unit++)
@@ -718,7 +726,6 @@ struct KernelGradient : Shape {
     const long a_row = down.x_step * x_row();
     const long b_row = down.step * columns.outputs * step.pixel;
     const bool by_rows = across.count > 1;
-    tile.start = nullptr;
     tile.least = -INFINITY;
     tile.a_step = by_rows ? across.x_step * groups * channels : a_row;
     tile.b_step = by_rows ? across.step * step.pixel : b_row;
@@ -757,35 +764,40 @@ struct KernelGradient : Shape {
 
   // ---- Adding up: a part is some rows of the kernel ----
 
-  long sum_parts() const { return least(MOST_PARTS, depth() + 1); }
+  long sum_parts() const { return whole() ? 1 : least(MOST_PARTS, depth()); }
 
   static void add_up(const void* data, long part) {
     const auto& self = *(const KernelGradient*)data;
-    const long all = self.depth() + 1, parts = self.sum_parts();
-    for (long row = part * all / parts; row < (part + 1) * all / parts; row++) self.add_row(row);
+    const long all = self.depth(), parts = self.sum_parts();
+    if (part == 0 && self.d_bias) self.add_row(self.d_bias, self.bias_sums, self.all_columns());
+    if (self.whole()) return;
+    for (long row = part * all / parts; row < (part + 1) * all / parts; row++) {
+      T* const to = self.d_kernel + row * self.groups * self.outputs;
+      if (self.narrow())
+        self.add_narrow_row(to, row / self.channels, row % self.channels);
+      else
+        self.add_row(to, self.sums + row * self.all_columns(), self.numbers());
+    }
   }
 
-  void add_row(long row) const {
-    if (row == depth() && !d_bias) return;
-    T* const to = row == depth() ? d_bias : d_kernel + row * groups * outputs;
-    for (long group = 0; narrow() && row < depth() && group < groups; group++)
-      for (long o = 0; o < outputs; o++) {
-        const long tap = row / channels, c = row % channels;
-        const T* from = sums + tap * channels * all_columns() +
-                        (group * outputs + o) * channels + c;
-        T sum = *from;
-        for (long chunk = 1; chunk < chunks; chunk++) sum += from[chunk * numbers()];
-        to[group * outputs + o] = sum;
-      }
-    if (narrow() && row < depth()) return;
+  void add_row(T* to, const T* sums, long chunk_step) const {
     for (long group = 0; group < groups; group++)
       for (long n = 0; n < outputs; n += WIDTH<T>) {
-        const T* from = sums + row * all_columns() + group * padded() + n;
+        const T* from = sums + group * padded() + n;
         Vector<T> sum = *(const Vector<T>*)from;
         for (long chunk = 1; chunk < chunks; chunk++)
-          sum += *(const Vector<T>*)(from + chunk * numbers());
+          sum += *(const Vector<T>*)(from + chunk * chunk_step);
         store<T>(to + group * outputs + n, sum, outputs - n);
       }
+  }
+
+  void add_narrow_row(T* to, long tap, long c) const {
+    for (long o = 0; o < groups * outputs; o++) {
+      const T* from = sums + tap * channels * all_columns() + o * channels + c;
+      T sum = *from;
+      for (long chunk = 1; chunk < chunks; chunk++) sum += from[chunk * numbers()];
+      to[o] = sum;
+    }
   }
 };
 
@@ -845,11 +857,13 @@ template <typename T>
 static XLA_FFI_Error* gradient(XLA_FFI_CallFrame* frame, KernelGradient<T>& work) {
   work.plan();
   const long threads = threads_for(frame, work);
-  const size_t sums = work.chunks * work.numbers() * sizeof(T);
-  const auto room = (char*)memory(sums + work.columns.outputs * sizeof(Alike));
+  const long sums = work.whole() ? 0 : work.chunks * work.numbers();
+  const long biases = work.chunks * work.all_columns();
+  const auto room = (T*)memory((sums + biases) * sizeof(T) + work.columns.outputs * sizeof(Alike));
   if (!room) return out_of_memory(frame);
-  const auto sorts = (Alike*)(room + sums);
-  work.sums = (T*)room, work.sorts = sorts, work.sort_count = work.columns.sort(sorts);
+  const auto sorts = (Alike*)(room + sums + biases);
+  work.sums = work.whole() ? work.d_kernel : room, work.bias_sums = room + sums;
+  work.sorts = sorts, work.sort_count = work.columns.sort(sorts);
   share(frame, threads, work.ranges * work.chunks, work.take, &work);
   if (work.failed) return out_of_memory(frame);
   share(frame, threads, work.sum_parts(), work.add_up, &work);
