@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnets.kernels import (
+    activation,
     attention,
     conv_pool,
     linear,
@@ -293,6 +294,10 @@ def _attend(mark: Mark, inputs: tuple[Value, ...], masks: tuple[Value, ...]) -> 
     return attention.attention(settings, mark.plain)
 
 
+def _gelu(mark: Mark, x: Value) -> Function | None:
+    return activation.gelu(mark.plain) if activation.serves(x) else None
+
+
 def _marked(graph: Graph, node: Node) -> Node | None:
     """A marked function by the kernel for it."""
     mark = node.mark
@@ -431,6 +436,7 @@ def _call(about: str, inputs: list[Any], made: Value, run: Callable[..., jax.Arr
 MARKED: dict[str, Callable[..., Function | None]] = {
     "attend": _attend,
     "avg_pool": _avg_pool,
+    "gelu": _gelu,
     "max_pool": _max_pool,
 }
 #: By the name of an operation, or of a marked function.
