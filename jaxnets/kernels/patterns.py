@@ -17,6 +17,7 @@ from jax import lax
 from jaxnets.kernels import (
     attention,
     conv_pool,
+    dropout,
     linear,
     linear_layer,
     normalization,
@@ -284,6 +285,18 @@ def _attend(mark: Mark, inputs: tuple[Value, ...], masks: tuple[Value, ...]) -> 
     return attention.attention(settings, mark.plain)
 
 
+def _dropout(graph: Graph, node: Node) -> Node | None:
+    """Dropout of single numbers. Where a batch is divided, its bits would be others."""
+    mark = node.mark
+    assert mark is not None
+    x, key = mark.given(node.inputs)
+    if mark.settings["alike"] or not dropout.serves(x, key):
+        return None
+    function = dropout.dropout(mark.settings["rate"], mark.plain)
+    about = f"dropout of {_size(x)}"
+    return Node("kernel", node.inputs, node.outputs, lambda x, k: [function(x, k)], about=about)
+
+
 def _marked(graph: Graph, node: Node) -> Node | None:
     """A marked function by the kernel for it."""
     mark = node.mark
@@ -431,5 +444,6 @@ PATTERNS: dict[str, Pattern] = {
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
     "recur": _recur,
+    "drop": _dropout,
     **dict.fromkeys(MARKED, _marked),
 }
