@@ -46,6 +46,7 @@ LIBRARIES = {
         "depthwise_backward_kernel",
         "depthwise_backward_input",
     ),
+    "dropout": ("dropout",),
     "linear": ("linear_forward", "linear_backward"),
     "linear_layer": (
         "linear_layer_forward",

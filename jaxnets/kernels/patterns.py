@@ -18,6 +18,7 @@ from jaxnets.kernels import (
     activation,
     attention,
     conv_pool,
+    dropout,
     linear,
     linear_layer,
     normalization,
@@ -298,6 +299,18 @@ def _gelu(mark: Mark, x: Value) -> Function | None:
     return activation.gelu(mark.plain) if activation.serves(x) else None
 
 
+def _dropout(graph: Graph, node: Node) -> Node | None:
+    """Dropout of single numbers. Where a batch is divided, its bits would be others."""
+    mark = node.mark
+    assert mark is not None
+    x, key = mark.given(node.inputs)
+    if mark.settings["alike"] or not dropout.serves(x, key):
+        return None
+    function = dropout.dropout(mark.settings["rate"], mark.plain)
+    about = f"dropout of {_size(x)}"
+    return Node("kernel", node.inputs, node.outputs, lambda x, k: [function(x, k)], about=about)
+
+
 def _marked(graph: Graph, node: Node) -> Node | None:
     """A marked function by the kernel for it."""
     mark = node.mark
@@ -448,5 +461,6 @@ PATTERNS: dict[str, Pattern] = {
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
     "recur": _recur,
+    "drop": _dropout,
     **dict.fromkeys(MARKED, _marked),
 }
