@@ -251,7 +251,8 @@ struct Convolution : Shape {
   const T* bias;  // of all groups, with zeros that fill vectors
   T* packed;      // the kernel by panels, [depth, width of the panel]
   bool relu, transposed;
-  long some, splits;  // examples of a part, and parts of an example
+  long some, splits;  // examples of a part, and parts of them
+  bool by_panels;     // which are parts of the channels, or else of the rows
   const Alike *row_sorts, *column_sorts;
   long row_sort_count, column_sort_count;
   mutable std::atomic<bool> failed{false};
@@ -264,9 +265,14 @@ struct Convolution : Shape {
     return packed + depth() * (group * padded() + panel * WIDE * WIDTH<T>);
   }
 
+  // Of a few pixels it takes less time to read the kernel as it lies than to pack it.
+  bool packs() const {
+    return transposed || outputs % WIDTH<T> || batch * pixels() > 4 * MOST_ROWS;
+  }
+
   // ---- Packing: a part is a tap of a panel ----
 
-  long pack_parts() const { return groups * panels() * taps(); }
+  long pack_parts() const { return packs() ? groups * panels() * taps() : 0; }
 
   static void pack(const void* data, long number) {
     const auto& self = *(const Convolution*)data;
@@ -337,7 +343,14 @@ struct Convolution : Shape {
       fetch<0>(from, examples * x_size());
       fetch<1>(to, examples * y_size());
     }
-    const long begin = split * rows.outputs / splits, end = (split + 1) * rows.outputs / splits;
+    const auto share_of = [&](long all, bool divided, long number) {
+      return divided ? (split + number) * all / splits : number * all;
+    };
+    const long begin = share_of(rows.outputs, !by_panels, 0);
+    const long end = share_of(rows.outputs, !by_panels, 1);
+    const long every = groups * panels();
+    const long first_panel = share_of(every, by_panels, 0);
+    const long last_panel = share_of(every, by_panels, 1);
     for (long example = 0; narrow() && example < examples; example++) {
       turn(copy + copied(), from + example * x_size());
       by_sorts(begin, end, [&](const Alike& down, const Alike& across) {
@@ -345,12 +358,11 @@ struct Convolution : Shape {
           compute_rows(copy + copied(), to + example * y_size(), down, across, runs);
       });
     }
-    for (long group = 0; group < groups; group++)
-      for (long panel = 0; panel < panels(); panel++)
-        by_sorts(begin, end, [&](const Alike& down, const Alike& across) {
-          if (!in_rows(down, across))
-            compute_alike(from, to, examples, group, panel, down, across, runs);
-        });
+    for (long panel = first_panel; panel < last_panel; panel++)
+      by_sorts(begin, end, [&](const Alike& down, const Alike& across) {
+        if (!in_rows(down, across))
+          compute_alike(from, to, examples, panel / panels(), panel % panels(), down, across, runs);
+      });
   }
 
   // Calls work for all outputs in some rows, those together that see the same taps.
@@ -377,9 +389,9 @@ struct Convolution : Shape {
     const int wide = panel_wide(panel);
     Tile<T> tile;
     tile.start = bias + group * padded() + column;
-    tile.b = panel_at(group, panel);
+    tile.b = packs() ? panel_at(group, panel) : kernel + group * outputs + column;
     tile.a_step = 1;
-    tile.b_step = wide * WIDTH<T>;
+    tile.b_step = packs() ? wide * WIDTH<T> : groups * outputs;
     tile.columns = outputs - column;
     tile.least = relu ? 0 : -INFINITY;
     Runs runs = {room};
@@ -510,7 +522,8 @@ struct KernelGradient : Shape {
   const T *x, *g;
   const T* positive;     // the gradient is zero where this isn't; or none
   T *d_kernel, *d_bias;  // the latter if wanted
-  T* sums;               // [chunks, depth + 1, groups * padded]; the last row is of the bias
+  T* sums;               // [chunks, depth, groups * padded]; of one chunk perhaps d_kernel itself
+  T* bias_sums;          // [chunks, groups * padded]
   const Alike* sorts;    // of columns
   long sort_count;
   long ranges, chunks;   // parts of the kernel and of the examples
@@ -531,7 +544,7 @@ struct KernelGradient : Shape {
   long panel_width() const { return least(WIDE, vectors()) * WIDTH<T>; }
   long padded() const { return panels() * panel_width(); }
   long all_columns() const { return groups * padded(); }
-  long numbers() const { return (depth() + 1) * all_columns(); }
+  long numbers() const { return depth() * all_columns(); }
   bool copies() const { return positive || vectors() * WIDTH<T> != outputs; }
 
   // A strip is a row of the kernel or, of many channels, a tap; a unit is some of its rows, which
@@ -554,6 +567,9 @@ struct KernelGradient : Shape {
     lines = least(rows.outputs, most(1, 4 * PIXELS / columns.outputs));
   }
 
+  // Whether the sums are the result, so that none are to be added up.
+  bool whole() const { return chunks == 1 && padded() == outputs && !narrow(); }
+
   long copied() const { return copies() ? some * lines * columns.outputs * all_columns() : 0; }
 
   static void take(const void* data, long part) {
@@ -567,13 +583,15 @@ struct KernelGradient : Shape {
     const long chunk = part / self.ranges, range = part % self.ranges;
     const long begin = chunk * self.batch / self.chunks;
     const long end = (chunk + 1) * self.batch / self.chunks;
-    self.clear(chunk, range);
+    if (range == 0)
+      memset(self.bias_sums + chunk * self.all_columns(), 0, self.all_columns() * sizeof(T));
+    if (self.few() || self.narrow()) self.clear(chunk, range);
     for (long first = begin; first < end; first += self.some)
       for (long line = 0; line < self.rows.outputs; line += self.lines) {
         Step step = {first, least(self.some, end - first), line,
                      least(line + self.lines, self.rows.outputs)};
         self.find(step, (T*)room);
-        self.add(chunk, range, step, (Run*)(room + copied));
+        self.add(chunk, range, step, first == begin && line == 0, (Run*)(room + copied));
       }
   }
 
@@ -601,7 +619,6 @@ struct KernelGradient : Shape {
         for (long next = row; next < row + unit_rows(unit); next++)
           memset(to + next * all_columns() + group * padded(), 0, padded() * sizeof(T));
     }
-    if (range == 0) memset(to + depth() * all_columns(), 0, all_columns() * sizeof(T));
   }
 
   // The gradients of a step, copied where they do not lie as they are needed.
@@ -635,9 +652,11 @@ struct KernelGradient : Shape {
     return (copies() ? step.lines() * columns.outputs : pixels()) * step.pixel;
   }
 
-  void add(long chunk, long range, const Step& step, Run* room) const {
+  void add(long chunk, long range, const Step& step, bool fresh, Run* room) const {
+    alignas(64) static constexpr T zeros[WIDE * WIDTH<T>] = {};
+    const bool begins = fresh && !few() && !narrow();  // the sums, which nobody has cleared
     T* const to = sums + chunk * numbers();
-    if (range == 0 && d_bias) add_bias(to + depth() * all_columns(), step);
+    if (range == 0 && d_bias) add_bias(bias_sums + chunk * all_columns(), step);
     const long begin = first_unit(range), end = first_unit(range + 1);
     for (long strip = begin / strip_units(); strip * strip_units() < end; strip++) {
       const long from = most(begin, strip * strip_units());
@@ -647,8 +666,9 @@ struct KernelGradient : Shape {
       const Alike alone = columns.seeing(strip % columns.taps);
       for (long sort = 0; sort < (few() ? sort_count : 1); sort++) {
         const Alike& across = few() ? sorts[sort] : alone;
-        if (!down.count || !across.count || !across.taps) continue;
+        if (!begins && (!down.count || !across.count || !across.taps)) continue;
         Tile<T> tile;
+        tile.start = begins ? zeros : nullptr;
         list_runs(tile, room, step, down, across);
         const T* a = x + step.first * x_size() + down.x * x_row() + across.x * groups * channels;
         for (long unit = from; unit < until; unit++)
@@ -706,7 +726,6 @@ struct KernelGradient : Shape {
     const long a_row = down.x_step * x_row();
     const long b_row = down.step * columns.outputs * step.pixel;
     const bool by_rows = across.count > 1;
-    tile.start = nullptr;
     tile.least = -INFINITY;
     tile.a_step = by_rows ? across.x_step * groups * channels : a_row;
     tile.b_step = by_rows ? across.step * step.pixel : b_row;
@@ -745,35 +764,40 @@ struct KernelGradient : Shape {
 
   // ---- Adding up: a part is some rows of the kernel ----
 
-  long sum_parts() const { return least(MOST_PARTS, depth() + 1); }
+  long sum_parts() const { return whole() ? 1 : least(MOST_PARTS, depth()); }
 
   static void add_up(const void* data, long part) {
     const auto& self = *(const KernelGradient*)data;
-    const long all = self.depth() + 1, parts = self.sum_parts();
-    for (long row = part * all / parts; row < (part + 1) * all / parts; row++) self.add_row(row);
+    const long all = self.depth(), parts = self.sum_parts();
+    if (part == 0 && self.d_bias) self.add_row(self.d_bias, self.bias_sums, self.all_columns());
+    if (self.whole()) return;
+    for (long row = part * all / parts; row < (part + 1) * all / parts; row++) {
+      T* const to = self.d_kernel + row * self.groups * self.outputs;
+      if (self.narrow())
+        self.add_narrow_row(to, row / self.channels, row % self.channels);
+      else
+        self.add_row(to, self.sums + row * self.all_columns(), self.numbers());
+    }
   }
 
-  void add_row(long row) const {
-    if (row == depth() && !d_bias) return;
-    T* const to = row == depth() ? d_bias : d_kernel + row * groups * outputs;
-    for (long group = 0; narrow() && row < depth() && group < groups; group++)
-      for (long o = 0; o < outputs; o++) {
-        const long tap = row / channels, c = row % channels;
-        const T* from = sums + tap * channels * all_columns() +
-                        (group * outputs + o) * channels + c;
-        T sum = *from;
-        for (long chunk = 1; chunk < chunks; chunk++) sum += from[chunk * numbers()];
-        to[group * outputs + o] = sum;
-      }
-    if (narrow() && row < depth()) return;
+  void add_row(T* to, const T* sums, long chunk_step) const {
     for (long group = 0; group < groups; group++)
       for (long n = 0; n < outputs; n += WIDTH<T>) {
-        const T* from = sums + row * all_columns() + group * padded() + n;
+        const T* from = sums + group * padded() + n;
         Vector<T> sum = *(const Vector<T>*)from;
         for (long chunk = 1; chunk < chunks; chunk++)
-          sum += *(const Vector<T>*)(from + chunk * numbers());
+          sum += *(const Vector<T>*)(from + chunk * chunk_step);
         store<T>(to + group * outputs + n, sum, outputs - n);
       }
+  }
+
+  void add_narrow_row(T* to, long tap, long c) const {
+    for (long o = 0; o < groups * outputs; o++) {
+      const T* from = sums + tap * channels * all_columns() + o * channels + c;
+      T sum = *from;
+      for (long chunk = 1; chunk < chunks; chunk++) sum += from[chunk * numbers()];
+      to[o] = sum;
+    }
   }
 };
 
@@ -804,8 +828,11 @@ static XLA_FFI_Error* convolve(XLA_FFI_CallFrame* frame, Convolution<T>& work, c
   const long pixels = most(1, work.pixels());
   work.some = most(1, least(pieces_of(2 * threads, work.batch), 256 / pixels));
   const long whole = pieces_of(work.some, work.batch);
-  work.splits = whole >= 2 * threads || threads == 1 ? 1 : least(work.rows.outputs, pieces_of(whole, 2 * threads));
-  const size_t packed = groups * work.padded() * work.depth() * sizeof(T);
+  const long wanted = threads == 1 ? 1 : pieces_of(whole, 2 * threads);
+  work.by_panels = !work.narrow() && groups * work.panels() >= pieces_of(whole, threads);
+  work.splits = least(work.by_panels ? groups * work.panels() : work.rows.outputs, wanted);
+  const size_t packed =
+      work.packs() ? groups * work.padded() * work.depth() * sizeof(T) : 0;
   const size_t sorts = (work.rows.outputs + work.columns.outputs) * sizeof(Alike);
   const size_t biases = groups * work.padded() * sizeof(T);
   const auto room = (char*)memory(packed + biases + sorts);
@@ -830,11 +857,13 @@ template <typename T>
 static XLA_FFI_Error* gradient(XLA_FFI_CallFrame* frame, KernelGradient<T>& work) {
   work.plan();
   const long threads = threads_for(frame, work);
-  const size_t sums = work.chunks * work.numbers() * sizeof(T);
-  const auto room = (char*)memory(sums + work.columns.outputs * sizeof(Alike));
+  const long sums = work.whole() ? 0 : work.chunks * work.numbers();
+  const long biases = work.chunks * work.all_columns();
+  const auto room = (T*)memory((sums + biases) * sizeof(T) + work.columns.outputs * sizeof(Alike));
   if (!room) return out_of_memory(frame);
-  const auto sorts = (Alike*)(room + sums);
-  work.sums = (T*)room, work.sorts = sorts, work.sort_count = work.columns.sort(sorts);
+  const auto sorts = (Alike*)(room + sums + biases);
+  work.sums = work.whole() ? work.d_kernel : room, work.bias_sums = room + sums;
+  work.sorts = sorts, work.sort_count = work.columns.sort(sorts);
   share(frame, threads, work.ranges * work.chunks, work.take, &work);
   if (work.failed) return out_of_memory(frame);
   share(frame, threads, work.sum_parts(), work.add_up, &work);
