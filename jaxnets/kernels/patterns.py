@@ -27,7 +27,7 @@ from jaxnets.kernels import (
 )
 from jaxnets.kernels.convolve import convolution_for
 from jaxnets.kernels.geometry import Geometry, Window
-from jaxnets.kernels.graph import Graph, Node, Operand, Value, is_relu
+from jaxnets.kernels.graph import Graph, Node, Number, Operand, Value, is_relu
 from jaxnets.kernels.marks import Mark
 from jaxnets.kernels.shard import vary_like
 
@@ -299,6 +299,35 @@ def _gelu(mark: Mark, x: Value) -> Function | None:
     return activation.gelu(mark.plain) if activation.serves(x) else None
 
 
+def _stock_gelu(graph: Graph, node: Node) -> Node | None:
+    """``jax.nn.gelu(x, approximate=False)``: ½ x erfc(-x √½)."""
+    product = graph.only_reader(node.outputs[0])
+    x = _factor(graph, node.inputs[0], math.sqrt(0.5))
+    minus = None if x is None else graph.maker(x)
+    if product is None or product.kind != "mul" or minus is None or minus.kind != "neg":
+        return None
+    (x,) = minus.inputs
+    others = [value for value in product.inputs if value is not node.outputs[0]]
+    if len(others) != 1 or _factor(graph, others[0], 0.5) is not x or not isinstance(x, Value):
+        return None
+    if not _whole(x) or not activation.serves(x):
+        return None
+    run = activation.gelu(partial(jax.nn.gelu, approximate=False))
+    return _call(f"gelu of {_size(x)}", [x], product.outputs[0], run)
+
+
+def _factor(graph: Graph, value: Operand, number: float) -> Operand | None:
+    """What is multiplied by a number to give a value, if that is how it is made."""
+    maker = graph.maker(value)
+    if maker is None or maker.kind != "mul":
+        return None
+    numbers = [one for one in maker.inputs if isinstance(one, Number)]
+    others = [one for one in maker.inputs if isinstance(one, Value)]
+    if len(numbers) != 1 or not math.isclose(numbers[0].value, number, rel_tol=1e-6):
+        return None
+    return others[0]
+
+
 def _dropout(graph: Graph, node: Node) -> Node | None:
     """Dropout of single numbers. Where a batch is divided, its bits would be others."""
     mark = node.mark
@@ -456,6 +485,7 @@ MARKED: dict[str, Callable[..., Function | None]] = {
 PATTERNS: dict[str, Pattern] = {
     "conv_general_dilated": _convolution,
     "dot_general": _linear,
+    "erfc": _stock_gelu,
     "reduce_window_max": _reduce_window,
     "reduce_window_sum": _reduce_window,
     "batch_norm": _batch_norm,
