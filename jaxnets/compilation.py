@@ -59,7 +59,7 @@ def keep_memory() -> None:
     than it would otherwise, in our measurements up to 2.5 times as much, until it ends. Elsewhere
     than on Linux with glibc nothing changes.
     """
-    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    library: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(library, "gnu_get_libc_version"):
         options = (_ARENAS, 1), (_MAPPED_BLOCKS, 0), (_TRIM_THRESHOLD, _MOST_FREE)
         for option, value in options:  # each alone leaves all faults, or most

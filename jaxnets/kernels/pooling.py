@@ -17,7 +17,7 @@ _MOST_PLACES = 255
 
 
 def serves(x: Shaped, windows: Sequence[Window]) -> bool:
-    """Whether the kernels of ``max_pool`` can run this, and are faster than XLA's operations.
+    """Whether the kernels can pool x, and are faster than XLA's operations.
 
     Args:
         x: [N, L, C] or [N, H, W, C].
@@ -25,8 +25,8 @@ def serves(x: Shaped, windows: Sequence[Window]) -> bool:
     """
     fits = x.ndim in (3, 4) and len(windows) == x.ndim - 2 and min(x.shape) > 0
     places = math.prod(window.kernel for window in windows)
-    sizes = _counts(x, windows) if fits else (0,)
-    return min(sizes) > 0 and places <= _MOST_PLACES and native.ready("pooling", x)
+    some = fits and places <= _MOST_PLACES and min(_counts(x, windows)) > 0
+    return some and native.ready("pooling", x)
 
 
 def max_pool(
@@ -45,43 +45,95 @@ def max_pool(
     Returns:
         A function of x [N, ..., C], which gives [N, ..., C].
     """
+    settings = _settings(windows, relu)
 
-    def call(way: str, results: list[jax.ShapeDtypeStruct], *arguments: jax.Array) -> list:
-        settings = _settings(windows, relu)
-        return native.call("pooling", f"max_pool_{way}", results, *arguments, settings=settings)
-
-    def pooled(x: jax.Array, keep: bool) -> list[jax.Array]:
+    def pooled(x: jax.Array, dtypes: Sequence[Any]) -> list[jax.Array]:
         shape = (len(x), *_counts(x, windows), x.shape[-1])
-        wide = _image_shape(shape)
-        results = [jax.ShapeDtypeStruct(wide, dtype) for dtype in (x.dtype, jnp.uint8)]
-        made = call("forward", results if keep else results[:1], _image(x))
+        results = [jax.ShapeDtypeStruct(_image_shape(shape), dtype) for dtype in dtypes]
+        made = native.call("pooling", "max_pool_forward", results, _image(x), settings=settings)
         return [array.reshape(shape) for array in made]
 
     def run(x: jax.Array) -> jax.Array:
-        return pooled(x, keep=False)[0]
+        return pooled(x, [x.dtype])[0]
 
     def keep(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        y, winners = pooled(x, keep=True)
+        y, winners = pooled(x, [x.dtype, jnp.uint8])
         return y, winners
 
     def pull_back(inputs: Any, winners: jax.Array, d: jax.Array) -> tuple[jax.Array]:
-        (x,) = inputs
-        like = jax.ShapeDtypeStruct(_image_shape(x.shape), x.dtype)
-        (d_x,) = call("backward", [like], _image(d), _image(winners))
-        return (d_x.reshape(x.shape),)
+        return (_back("max_pool_backward", settings, inputs[0], d, winners),)
 
     return with_gradient(run, keep, pull_back, plain)
+
+
+def avg_pool(
+    windows: Sequence[Window],
+    plain: Callable[[jax.Array], jax.Array],
+    *,
+    count_include_pad: bool = True,
+    divisor: int | None = None,
+) -> Callable[[jax.Array], jax.Array]:
+    """The mean of each window, by kernels.
+
+    Args:
+        windows: of each spatial axis.
+        plain: the same function in XLA's operations.
+        count_include_pad: whether the zeros of the padding count.
+        divisor: what the sum of each window is divided by instead of its size.
+
+    Returns:
+        A function of x [N, ..., C], which gives [N, ..., C].
+    """
+
+    def divided(sizes: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
+        """What a kernel is told that divides all sums alike; or by 1, and the divisor of each."""
+        if divisor:
+            return _settings(windows, divisor), None
+        pairs = zip(windows, sizes, strict=True)
+        by_axis = [window.counted(size, count_include_pad) for window, size in pairs]
+        counts = math.prod(np.ix_(*by_axis), start=np.ones((), int))
+        alike = (counts == counts.flat[0]).all()
+        if alike:
+            return _settings(windows, int(counts.flat[0])), None
+        return _settings(windows, 1), counts[None, ..., None]
+
+    def run(x: jax.Array) -> jax.Array:
+        settings, counts = divided(x.shape[1:-1])
+        shape = (len(x), *_counts(x, windows), x.shape[-1])
+        like = jax.ShapeDtypeStruct(_image_shape(shape), x.dtype)
+        (y,) = native.call("pooling", "avg_pool_forward", [like], _image(x), settings=settings)
+        y = y.reshape(shape)
+        return y if counts is None else y / jnp.asarray(counts, y.dtype)
+
+    def keep(x: jax.Array) -> tuple[jax.Array, None]:
+        return run(x), None
+
+    def pull_back(inputs: Any, _: None, d: jax.Array) -> tuple[jax.Array]:
+        (x,) = inputs
+        settings, counts = divided(x.shape[1:-1])
+        if counts is not None:
+            d = d / jnp.asarray(counts, d.dtype)
+        return (_back("avg_pool_backward", settings, x, d),)
+
+    return with_gradient(run, keep, pull_back, plain)
+
+
+def _back(name: str, settings: np.ndarray, x: jax.Array, *given: jax.Array) -> jax.Array:
+    """The gradient of x."""
+    like = jax.ShapeDtypeStruct(_image_shape(x.shape), x.dtype)
+    (d_x,) = native.call("pooling", name, [like], *map(_image, given), settings=settings)
+    return d_x.reshape(x.shape)
 
 
 def _counts(x: Shaped, windows: Sequence[Window]) -> tuple[int, ...]:
     return tuple(window.count(n) for window, n in zip(windows, x.shape[1:-1], strict=True))
 
 
-def _settings(windows: Sequence[Window], relu: bool) -> np.ndarray:
+def _settings(windows: Sequence[Window], last: int) -> np.ndarray:
     """What the kernels are told: a sequence is an image of one row."""
-    both = (Window(1, 1), *windows)[-2:]
-    axes = [(window.stride, window.padding, window.dilation, 1) for window in both]
-    return np.asarray([*axes[0], *axes[1], *(window.kernel for window in both), relu], np.int64)
+    down, across = (Window(1, 1), *windows)[-2:]
+    steps = [(each.stride, each.padding, each.dilation, 1) for each in (down, across)]
+    return np.asarray([*steps[0], *steps[1], down.kernel, across.kernel, last], np.int64)
 
 
 def _image_shape(shape: Sequence[int]) -> tuple[int, ...]:

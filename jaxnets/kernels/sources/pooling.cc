@@ -1,4 +1,4 @@
-// The maximum of each window of an image, forward and backward, for XLA on CPUs.
+// The maximum or the mean of each window of an image, forward and backward, for XLA on CPUs.
 //
 // Vectors run over channels. Each number is computed in the same order whichever thread does it,
 // and however many there are.
@@ -179,14 +179,14 @@ struct Maximum {
 };
 
 template <typename T>
-struct Gradient {
+struct MaximumGradient {
   const Plan<T>& plan;
   const T* dy;
   const uint8_t* winners;
   T* dx;
 
   static void take_part(const void* data, long part) {
-    const auto& self = *(const Gradient*)data;
+    const auto& self = *(const MaximumGradient*)data;
     each_line(self.plan, part, [&](const Line& line) { choose(self, line, WIDTH<T>); });
   }
 
@@ -215,43 +215,94 @@ struct Gradient {
   }
 };
 
+// Sums over windows, each divided by the same number; from gradients of these, those of x.
+template <typename T>
+struct Sum {
+  const Plan<T>& plan;
+  const T* from;
+  T* to;
+  const T factor;
+
+  static void take_part(const void* data, long part) {
+    const auto& self = *(const Sum*)data;
+    each_line(self.plan, part, [&](const Line& line) { choose(self, line, WIDTH<T>); });
+  }
+
+  template <int down, int across, bool whole>
+  __attribute__((noinline)) void take(const Line& line) const {
+    const long rows = down ? down : line.down, columns = across ? across : line.across;
+    const long row_in = plan.row_in, tap_in = plan.tap_in, n = line.numbers;
+    const long in_jump = plan.in_jump, out_jump = plan.out_jump;
+    const auto factors = kept<T>(everywhere(factor));
+    for (long column = 0; column < line.columns; column++)
+      for (long vector = 0; vector < line.count; vector++) {
+        const T* in = from + line.in + column * in_jump + vector * WIDTH<T>;
+        Vector<T> sum = {};
+        UNROLLED (long row = 0; row < rows; row++)
+          UNROLLED (long tap = 0; tap < columns; tap++)
+            sum += load<whole>(in + row * row_in + tap * tap_in, n);
+        store<whole>(to + line.out + column * out_jump + vector * WIDTH<T>, sum * factors, n);
+      }
+  }
+};
+
 // ---- What XLA calls -----------------------------------------------------------------------------
 
-// After what windows.h says of them, the settings are the height and the width of a window, and
-// whether ReLU comes before the pool.
+// After what windows.h says of them, the settings are the height and the width of a window; then
+// whether ReLU comes before a maximum, or what a sum is divided by.
+
+// Calls run(plan) with the way from the inputs to the outputs of a pool, or back.
+template <typename T, typename Run>
+static XLA_FFI_Error* with_plan(XLA_FFI_CallFrame* frame, bool back, Run run) {
+  const auto from = given(frame, 0), to = first_result(frame);
+  Axis down = axis_of(frame, 0, back ? to : from, settings(frame)[8], back ? from : to);
+  Axis across = axis_of(frame, 1, back ? to : from, settings(frame)[9], back ? from : to);
+  if (back) down = down.transposed(), across = across.transposed();
+  const auto room = (Segment*)memory<2>((to->dims[1] + to->dims[2]) * sizeof(Segment));
+  if (!room) return out_of_memory(frame);
+  run(Plan<T>(from->dims[0], Images(from), Images(to), down, across, room));
+  return nullptr;
+}
+
+template <typename Work>
+static void share_parts(XLA_FFI_CallFrame* frame, const Work& work) {
+  share(frame, threads_of(frame), work.plan.parts(), work.take_part, &work);
+}
 
 // Arguments: x [N, H, W, C].
 // Results: y [N, H', W', C]; if wanted, what backward needs: uint8 [N, H', W', C], the place in the
 // window that y is from, by rows, or 255 where no place has a gradient.
 template <typename T>
-static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
-  const auto x = given(frame, 0), y = first_result(frame);
-  const Axis down = axis_of(frame, 0, x, settings(frame)[8], y);
-  const Axis across = axis_of(frame, 1, x, settings(frame)[9], y);
-  const auto room = (Segment*)memory<2>((y->dims[1] + y->dims[2]) * sizeof(Segment));
-  if (!room) return out_of_memory(frame);
-  const Plan<T> plan(x->dims[0], Images(x), Images(y), down, across, room);
-  const Maximum<T> work = {plan, argument<T>(frame, 0), result<T>(frame, 0),
-                           result<uint8_t>(frame, 1), settings(frame)[10] != 0};
-  share(frame, threads_of(frame), plan.parts(), work.take_part, &work);
-  return nullptr;
+static XLA_FFI_Error* max_forward(XLA_FFI_CallFrame* frame) {
+  return with_plan<T>(frame, false, [&](const Plan<T>& plan) {
+    const auto winners = result<uint8_t>(frame, 1);
+    share_parts(frame, Maximum<T>{plan, argument<T>(frame, 0), result<T>(frame, 0), winners,
+                                  settings(frame)[10] != 0});
+  });
 }
 
 // Arguments: the gradient of y, what forward saved.
 // Results: the gradient of x.
 template <typename T>
-static XLA_FFI_Error* backward(XLA_FFI_CallFrame* frame) {
-  const auto y = given(frame, 0), x = first_result(frame);
-  const Axis down = axis_of(frame, 0, x, settings(frame)[8], y).transposed();
-  const Axis across = axis_of(frame, 1, x, settings(frame)[9], y).transposed();
-  const auto room = (Segment*)memory<2>((x->dims[1] + x->dims[2]) * sizeof(Segment));
-  if (!room) return out_of_memory(frame);
-  const Plan<T> plan(x->dims[0], Images(y), Images(x), down, across, room);
-  const Gradient<T> work = {plan, argument<T>(frame, 0), argument<uint8_t>(frame, 1),
-                            result<T>(frame, 0)};
-  share(frame, threads_of(frame), plan.parts(), work.take_part, &work);
-  return nullptr;
+static XLA_FFI_Error* max_backward(XLA_FFI_CallFrame* frame) {
+  return with_plan<T>(frame, true, [&](const Plan<T>& plan) {
+    const auto winners = argument<uint8_t>(frame, 1);
+    share_parts(frame,
+                MaximumGradient<T>{plan, argument<T>(frame, 0), winners, result<T>(frame, 0)});
+  });
 }
 
-HANDLER(max_pool_forward, forward)
-HANDLER(max_pool_backward, backward)
+// Arguments: x [N, H, W, C], or back the gradient of y.
+// Results: y [N, H', W', C], or back the gradient of x.
+template <typename T, bool back>
+static XLA_FFI_Error* average(XLA_FFI_CallFrame* frame) {
+  return with_plan<T>(frame, back, [&](const Plan<T>& plan) {
+    const T factor = T(1) / settings(frame)[10];
+    share_parts(frame, Sum<T>{plan, argument<T>(frame, 0), result<T>(frame, 0), factor});
+  });
+}
+
+HANDLER(max_pool_forward, max_forward)
+HANDLER(max_pool_backward, max_backward)
+HANDLER(avg_pool_forward, average, false)
+HANDLER(avg_pool_backward, average, true)
