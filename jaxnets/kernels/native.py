@@ -33,6 +33,7 @@ VARIABLE = "JAXNETS_NATIVE"
 
 #: What each library has for XLA to call.
 LIBRARIES = {
+    "activation": ("gelu_forward", "gelu_backward"),
     "attention": ("attention_forward", "attention_backward"),
     "conv_pool": ("conv_pool_forward", "conv_pool_backward_kernel", "conv_pool_backward_input"),
     "convolution": (

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxnets.kernels import (
+    activation,
     attention,
     conv_pool,
     dropout,
@@ -26,7 +27,7 @@ from jaxnets.kernels import (
 )
 from jaxnets.kernels.convolve import convolution_for
 from jaxnets.kernels.geometry import Geometry, Window
-from jaxnets.kernels.graph import Graph, Node, Operand, Value, is_relu
+from jaxnets.kernels.graph import Graph, Node, Number, Operand, Value, is_relu
 from jaxnets.kernels.marks import Mark
 from jaxnets.kernels.shard import vary_like
 
@@ -256,8 +257,14 @@ def _max_pool(mark: Mark, x: Value) -> Function | None:
     return pooling.max_pool(windows, mark.plain) if pooling.serves(x, windows) else None
 
 
-def _reduce_window_max(graph: Graph, node: Node) -> Node | None:
-    """``jax.lax.reduce_window`` with a maximum, as Flax pools by."""
+def _avg_pool(mark: Mark, x: Value) -> Function | None:
+    windows, given = mark.settings["windows"], dict(mark.settings)
+    del given["windows"]
+    return pooling.avg_pool(windows, mark.plain, **given) if pooling.serves(x, windows) else None
+
+
+def _reduce_window(graph: Graph, node: Node) -> Node | None:
+    """``jax.lax.reduce_window`` with a maximum or a sum, as Flax pools by."""
     (x,), given = node.inputs, node.parameters
     sizes, steps = given["window_dimensions"], given["window_strides"]
     padding, dilation = given["padding"], given["window_dilation"]
@@ -268,14 +275,17 @@ def _reduce_window_max(graph: Graph, node: Node) -> Node | None:
         return None
     if not _whole(x) or not pooling.serves(x, space):
         return None
+    largest = node.kind == "reduce_window_max"
 
     def plain(x: jax.Array) -> jax.Array:
-        return lax.reduce_window(
-            x, -jnp.inf, lax.max, sizes, steps, padding, window_dilation=dilation
-        )
+        start, reduce = (-jnp.inf, lax.max) if largest else (0.0, lax.add)
+        return lax.reduce_window(x, start, reduce, sizes, steps, padding, window_dilation=dilation)
 
-    about = f"max pooling of {_size(x)}"
-    return _call(about, [x], node.outputs[0], pooling.max_pool(space, plain))
+    if largest:
+        about, run = "max pooling", pooling.max_pool(space, plain)
+    else:
+        about, run = "sums over windows", pooling.avg_pool(space, plain, divisor=1)
+    return _call(f"{about} of {_size(x)}", [x], node.outputs[0], run)
 
 
 def _attend(
@@ -285,6 +295,39 @@ def _attend(
     if not attention.serves(inputs, masks, key, settings):
         return None
     return attention.attention(settings, mark.plain)
+
+
+def _gelu(mark: Mark, x: Value) -> Function | None:
+    return activation.gelu(mark.plain) if activation.serves(x) else None
+
+
+def _stock_gelu(graph: Graph, node: Node) -> Node | None:
+    """``jax.nn.gelu(x, approximate=False)``: ½ x erfc(-x √½)."""
+    product = graph.only_reader(node.outputs[0])
+    x = _factor(graph, node.inputs[0], math.sqrt(0.5))
+    minus = None if x is None else graph.maker(x)
+    if product is None or product.kind != "mul" or minus is None or minus.kind != "neg":
+        return None
+    (x,) = minus.inputs
+    others = [value for value in product.inputs if value is not node.outputs[0]]
+    if len(others) != 1 or _factor(graph, others[0], 0.5) is not x or not isinstance(x, Value):
+        return None
+    if not _whole(x) or not activation.serves(x):
+        return None
+    run = activation.gelu(partial(jax.nn.gelu, approximate=False))
+    return _call(f"gelu of {_size(x)}", [x], product.outputs[0], run)
+
+
+def _factor(graph: Graph, value: Operand, number: float) -> Operand | None:
+    """What is multiplied by a number to give a value, if that is how it is made."""
+    maker = graph.maker(value)
+    if maker is None or maker.kind != "mul":
+        return None
+    numbers = [one for one in maker.inputs if isinstance(one, Number)]
+    others = [one for one in maker.inputs if isinstance(one, Value)]
+    if len(numbers) != 1 or not math.isclose(numbers[0].value, number, rel_tol=1e-6):
+        return None
+    return others[0]
 
 
 def _dropout(graph: Graph, node: Node) -> Node | None:
@@ -438,13 +481,17 @@ def _call(about: str, inputs: list[Any], made: Value, run: Callable[..., jax.Arr
 #: By the name of a marked function: the kernel of its arrays, or None.
 MARKED: dict[str, Callable[..., Function | None]] = {
     "attend": _attend,
+    "avg_pool": _avg_pool,
+    "gelu": _gelu,
     "max_pool": _max_pool,
 }
 #: By the name of an operation, or of a marked function.
 PATTERNS: dict[str, Pattern] = {
     "conv_general_dilated": _convolution,
     "dot_general": _linear,
-    "reduce_window_max": _reduce_window_max,
+    "erfc": _stock_gelu,
+    "reduce_window_max": _reduce_window,
+    "reduce_window_sum": _reduce_window,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
     "recur": _recur,
