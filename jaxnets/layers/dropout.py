@@ -77,6 +77,10 @@ class Dropout(nnx.Dropout):
             return super().__call__(x, **options)
         return drop(x, key, rate=self.rate, alike=tuple(self.broadcast_dims))
 
+    def drops(self) -> bool:
+        """Whether a call changes anything."""
+        return self.rate > 0 and not self.deterministic
+
     def draw_key(self, *, deterministic: bool | None = None, rngs: Any = None) -> jax.Array | None:
         """The key of a call's mask, as of ``nnx.Dropout``; None if it draws none."""
         deterministic = self.deterministic if deterministic is None else deterministic
