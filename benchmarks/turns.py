@@ -5,7 +5,7 @@ their standard input, which costs nothing. No library thus shares a process, a p
 memory with another, and yet what disturbs the machine for a while disturbs all of them. A first
 turn of each, in which it compiles, is not counted among the rounds but told apart. In a round a
 competitor has two turns, of which the second counts: a processor that has rested is slow at first,
-and caches hold what is another's.
+and caches hold what is another's. One that fails says why, and the others go on.
 """
 
 import argparse
@@ -103,13 +103,15 @@ class Competitor:
         """Seconds that a turn took; NaN of one that failed."""
         if self.failure:
             return math.nan
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended, which reading tells
+            self.process.stdin.write("go\n")
+            self.process.stdin.flush()
         return self.read()
 
     def end(self) -> dict:
         """Ends the process; returns the most memory that it had, and its device."""
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         last = {} if self.failure else self.read()
         if self.process.wait() and not self.failure:
             self.failure = "failed as it ended"

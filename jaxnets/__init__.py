@@ -13,7 +13,7 @@ from jaxnets import (
     training,
 )
 from jaxnets.arrays import InputError
-from jaxnets.compilation import keep_programs
+from jaxnets.compilation import keep_memory, keep_programs
 from jaxnets.models import (
     MLP,
     MODELS,
@@ -57,6 +57,7 @@ __all__ = [
     "fit",
     "initializers",
     "interop",
+    "keep_memory",
     "keep_programs",
     "kernels",
     "layers",

@@ -1,10 +1,12 @@
-"""Compiled programs kept on disk, so that the next start finds them."""
+"""What is kept for later: compiled programs on disk, and free memory in the process."""
 
 import contextlib
+import ctypes
 import functools
 import logging
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,6 +19,9 @@ _WORDS = {
     **dict.fromkeys(("off", "0", "no", "false"), False),
 }
 _LEAST_ROOM = 16 * 2**20  # bytes, for the programs of some runs
+# Of glibc's mallopt, by its number in malloc.h.
+_ARENAS, _MAPPED_BLOCKS, _TRIM_THRESHOLD = -8, -4, -1
+_MOST_FREE = 2**31 - 1  # bytes; mallopt takes no more
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _OTHERS_ENTER = stat.S_IXGRP | stat.S_IXOTH
 
@@ -37,6 +42,28 @@ def keep_programs() -> None:
     _remove_foreign_programs(kept)
     config.update("jax_compilation_cache_dir", str(kept))
     config.update("jax_persistent_cache_min_compile_time_secs", 0.01)
+
+
+def keep_memory() -> None:
+    """Keeps what programs free on a CPU in this process, for what they allocate next.
+
+    A program takes its intermediate values' memory from the system when it begins, and gives it
+    back when it ends. The system clears each page again: that can take a fifth of the time of a
+    training step or an answer, where each of them is a program of its own, as in a loop of your
+    own around ``train_step``, or with ``predictor``. ``fit`` runs many steps in one program, and
+    gains little.
+
+    Call it before the first computation, as threads that run already may go on as before. It sets
+    three options of the C library's ``malloc``, for the whole process: memory from one heap, which
+    holds large blocks too, and of which up to 2 GiB are kept free. The process holds more memory
+    than it would otherwise, in our measurements up to 2.5 times as much, until it ends. Elsewhere
+    than on Linux with glibc nothing changes.
+    """
+    library: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if hasattr(library, "gnu_get_libc_version"):
+        options = (_ARENAS, 1), (_MAPPED_BLOCKS, 0), (_TRIM_THRESHOLD, _MOST_FREE)
+        for option, value in options:  # each alone leaves all faults, or most
+            library.mallopt(option, value)
 
 
 def folder() -> Path | None:

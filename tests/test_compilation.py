@@ -1,9 +1,12 @@
+import ctypes
 import os
+import platform
 import subprocess
 import sys
 
 import pytest
 
+import jaxnets
 from jaxnets import compilation
 
 SCRIPT = """
@@ -14,6 +17,25 @@ keep_programs()
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 print(jax.config.jax_compilation_cache_dir)
 jax.jit(lambda x: jax.numpy.linalg.qr(jax.numpy.sin(x @ x))[0])(jax.numpy.ones((9, 9)))
+"""
+
+FAULTS = """
+import resource
+import jax, jax.numpy as jnp
+from jaxnets import keep_memory
+
+for _ in range({times}):
+    keep_memory()
+weights = jnp.ones((1024, 4))
+program = jax.jit(lambda x: jnp.sin(x) @ weights).lower(jnp.ones((10 * 1024, 1024))).compile()
+assert program.memory_analysis().temp_size_in_bytes >= 40 * 2**20
+x = jnp.ones((10 * 1024, 1024))
+for _ in range(30):  # the heap finds its size
+    program(x).block_until_ready()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    program(x).block_until_ready()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
@@ -83,3 +105,30 @@ def test_a_folder_that_others_can_write_to_keeps_no_programs(tmp_path):
     said = "is not used as a cache: other users can write to it (mode 0777, until chmod go-w)"
     assert done.stderr == f"jaxnets: {cache} {said}; JAXNETS_CACHE names another\n"
     assert not [*cache.iterdir()]
+
+
+def page_faults(times):
+    """Of ten runs of a program that needs 40 MB, after so many calls of ``keep_memory``."""
+    clean = {"PATH": "/usr/bin:/bin", "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-c", FAULTS.format(times=times)]
+    done = subprocess.run(command, env=clean, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="for the malloc of glibc")
+def test_memory_that_is_kept_is_not_mapped_again():
+    without, kept = page_faults(times=0), page_faults(times=2)
+    assert without > 10 * 40 * 2**20 / os.sysconf("SC_PAGE_SIZE") * 0.9
+    assert kept < without / 5
+
+
+@pytest.mark.parametrize("system", ["linux", "darwin", "win32"])
+def test_memory_without_mallopt(monkeypatch, system):
+    def opened(name):
+        assert system == "linux"
+        return object()  # a C library other than glibc
+
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(ctypes, "CDLL", opened)
+    jaxnets.keep_memory()

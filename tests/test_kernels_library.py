@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from jaxnets import compilation
@@ -362,7 +363,7 @@ def test_other_words_are_refused(fresh, word):
 def test_a_command_that_is_none(fresh, caplog, command):
     fresh.setenv("CXX", command)
     assert native.status().startswith("not in use: CXX is no command: No ")
-    assert not native.ready("recurrence")
+    assert not native.ready("recurrence", np.zeros(1, np.float32))
     (said,) = caplog.records
     assert said.getMessage().startswith("jaxnets: native kernels are not in use: CXX is no command")
 
@@ -371,9 +372,10 @@ def test_what_is_said_is_one_line_of_a_run(tmp_path):
     script = """
 import jax, jax.numpy as jnp
 from flax import nnx
+from jaxnets import kernels
 from jaxnets.layers import LSTM
 layer = LSTM(3, 4, rngs=nnx.Rngs(0))
-print(jax.jit(lambda x: layer(x)[0])(jnp.zeros((8, 8, 3))).shape)
+print(jax.jit(kernels.with_kernels(lambda x: layer(x)[0]))(jnp.zeros((8, 8, 3))).shape)
 """
     environment = {**os.environ, "CXX": "g++ 'x", "JAXNETS_CACHE": str(tmp_path)}
     command = [sys.executable, "-c", script]

@@ -28,7 +28,7 @@ class Settings:
 
     heads: int
     causal: bool = False
-    safe: bool = False
+    safe: bool = True
 
 
 def serves(inputs: Sequence[Shaped], masks: Sequence[Shaped], settings: Settings) -> bool:

@@ -42,11 +42,11 @@ def convolution(
         relu: whether the outputs go through a ReLU. Its gradient at 0 is 0.
 
     Returns:
-        A function of x [N, ..., C], the kernel [..., C / groups, O] and the bias, [O] or None, which
-        gives the outputs [N, ..., O].
+        A function of x [N, ..., C], the kernel [..., C / groups, O] and the bias, [O] or None. It
+        gives the outputs, [N, ..., O].
     """
 
-    def call(way: str, like: list[jax.Array], *arguments: jax.Array | None) -> list[jax.Array]:
+    def call(way: str, like: list[Shaped], *arguments: jax.Array | None) -> list[jax.Array]:
         results = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in like]
         present = [array for array in arguments if array is not None]
         numbers = np.array([*_numbers(geometry), relu], np.int64)
@@ -97,7 +97,7 @@ def _output_sizes(x: Shaped, kernel: Shaped, geometry: Geometry) -> list[int]:
 
 
 def _numbers(geometry: Geometry) -> list[int]:
-    """Stride, zeros before, dilation and input dilation, of rows and columns each; and the groups."""
+    """Stride, zeros before, dilation and input dilation, of both axes each; and the groups."""
     before = tuple(low for low, _ in geometry.padding)
     steps = geometry.stride, before, geometry.dilation, geometry.input_dilation
     neutral = 1, 0, 1, 1

@@ -1,48 +1,47 @@
 """A convolution on CPUs: which kernel computes it, or how XLA does, fast inside a loop too."""
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
 from jax import lax
 
 from jaxnets.kernels import bands, convolution, depthwise
-from jaxnets.kernels.geometry import Geometry, Padding
+from jaxnets.kernels.geometry import Geometry, Padding, Shaped
 
 _LAYOUTS = {3: ("NLC", "LIO", "NLC"), 4: ("NHWC", "HWIO", "NHWC"), 5: ("NDHWC", "DHWIO", "NDHWC")}
 
 
-def convolve(
-    geometry: Geometry, relu: bool, x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None
-) -> jax.Array:
-    """Cross-correlates x with the kernel on a CPU, as PyTorch's convolutions do.
+def convolution_for(
+    x: Shaped, kernel: Shaped, geometry: Geometry, *, relu: bool
+) -> Callable[..., jax.Array]:
+    """The convolution that is fastest on a CPU for arrays of these shapes.
 
     y[n, p, o] = b[o] + Σ_{t, i} x̃[n, p·stride + t·dilation, i] kernel[t, i, o], x̃ the dilated,
     padded x; negative ones become zero with ``relu``.
 
-    Reverse mode only, to any order: ``jax.jvp`` does not go through it.
-
     Args:
-        geometry: stride, padding and the like.
-        relu: whether ReLU follows.
         x: [N, ..., C], one to three spatial axes.
         kernel: [..., C / groups, O], of the same dtype.
-        bias: [O], or None.
+        geometry: stride, padding and the like.
+        relu: whether ReLU follows.
 
     Returns:
-        [N, ..., O].
+        A function of x, the kernel and the bias, [O] or None, which gives [N, ..., O]. It has
+        gradients in reverse mode only, to any order.
     """
     plain = partial(by_xla_operations, geometry, relu)
     if depthwise.serves(x, kernel, geometry):
-        return depthwise.depthwise(geometry, plain, relu=relu)(x, kernel, bias)
+        return depthwise.depthwise(geometry, plain, relu=relu)
     if convolution.serves(x, kernel, geometry):
-        return convolution.convolution(geometry, plain, relu=relu)(x, kernel, bias)
-    return plain(x, kernel, bias)
+        return convolution.convolution(geometry, plain, relu=relu)
+    return plain
 
 
 def by_xla_operations(
     geometry: Geometry, relu: bool, x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None
 ) -> jax.Array:
-    """``convolve`` where there is no kernel: as a product with a banded matrix, or by XLA."""
+    """A convolution where there is no kernel: a product with a banded matrix, or XLA's."""
     y = _convolved(x, kernel, geometry)
     if bias is not None:
         y = y + bias.reshape((1,) * (y.ndim - 1) + (-1,))

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
+
 
 class Shaped(Protocol):
     """An array, or what is known of one before it is there."""
@@ -71,3 +73,16 @@ class Window:
             return spare // self.stride + 1
         count = -(-spare // self.stride) + 1
         return count - ((count - 1) * self.stride >= size + self.padding)
+
+    def starts(self, size: int) -> np.ndarray:
+        """Where each window starts, on the axis before padding."""
+        return np.arange(self.count(size)) * self.stride - self.padding
+
+    def counted(self, size: int, count_include_pad: bool) -> np.ndarray:
+        """How many elements each window counts in its mean."""
+        first = self.starts(size)
+        # Even where padding counts, what ceil_mode adds beyond it does not.
+        last = np.minimum(first + self.kernel, size + self.padding)
+        if not count_include_pad:
+            first, last = np.maximum(first, 0), np.minimum(last, size)
+        return last - first

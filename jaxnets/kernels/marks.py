@@ -43,7 +43,8 @@ _marks: dict[str, Mark] = {}
 def marked(function: Callable[P, R]) -> Callable[P, R]:
     """Marks a function of arrays: a trace has one equation for a call of it.
 
-    It is differentiated, mapped and exported as any function under ``jax.jit`` is.
+    It is differentiated, mapped and exported as any function under ``jax.jit`` is. Outside of a
+    trace its operations run one after the other, as they are written.
 
     Args:
         function: takes pytrees of arrays by position, and hashable settings by keyword.
@@ -59,6 +60,8 @@ def marked(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def call(*arrays: P.args, **settings: P.kwargs) -> R:
         leaves, structure = jax.tree.flatten(arrays)
+        if not any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            return function(*arrays, **settings)
         made: R = _named(function, tuple(sorted(settings.items())), structure)(*leaves)
         return made
 

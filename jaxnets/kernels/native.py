@@ -12,7 +12,9 @@ import os
 import platform
 import sys
 import threading
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,7 @@ VARIABLE = "JAXNETS_NATIVE"
 
 #: What each library has for XLA to call.
 LIBRARIES = {
+    "activation": ("gelu_forward", "gelu_backward"),
     "attention": ("attention_forward", "attention_backward"),
     "conv_pool": ("conv_pool_forward", "conv_pool_backward_kernel", "conv_pool_backward_input"),
     "convolution": (
@@ -43,12 +46,24 @@ LIBRARIES = {
         "depthwise_backward_kernel",
         "depthwise_backward_input",
     ),
+    "dropout": ("dropout",),
     "linear": ("linear_forward", "linear_backward"),
+    "linear_layer": (
+        "linear_layer_forward",
+        "linear_layer_input_gradient",
+        "linear_layer_kernel_gradient",
+    ),
     "normalization": (
         "batch_norm_forward",
         "batch_norm_backward",
         "layer_norm_forward",
         "layer_norm_backward",
+    ),
+    "pooling": (
+        "max_pool_forward",
+        "max_pool_backward",
+        "avg_pool_forward",
+        "avg_pool_backward",
     ),
     "recurrence": (
         "lstm_forward",
@@ -71,9 +86,15 @@ _FLAGS = (
 _NEEDED = {"avx2", "fma"}  # of the processor
 _VECTORS = ("avx", "fma", "amx")
 
-_lock = threading.Lock()
-_asked: set[str] = set()  # libraries, by layers in this process
+# What follows the name of a library of float64; one of float32 has the name alone.
+_DOUBLE = "64"
+
+_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+_asked: set[str] = set()  # libraries, in this process
 _aside: ContextVar[bool] = ContextVar("native kernels aside", default=False)
+_planned: ContextVar[set[str] | None] = ContextVar(
+    "libraries that are about to be used", default=None
+)
 
 
 @dataclass(frozen=True)
@@ -99,8 +120,34 @@ def ready(name: str, *arrays: Shaped) -> bool:
     known = any(dtypes <= {np.dtype(one)} for one in (np.float32, np.float64))
     if not known or _aside.get():
         return False
+    name = _of_dtype(name, arrays[0].dtype)
+    planned = _planned.get()
+    if planned is not None:
+        planned.add(name)
+        return True
     _asked.add(name)
     return isinstance(_loaded(name), _Kernels)
+
+
+@contextlib.contextmanager
+def planning() -> Iterator[None]:
+    """Within it every library is ``ready``; at its end all that were asked for are compiled.
+
+    Compilers run beside each other, where one question after the other would wait for each.
+    """
+    token = _planned.set(set())
+    try:
+        yield
+        planned = sorted(_planned.get() or ())
+    finally:
+        _planned.reset(token)
+    if len(planned) > 1 and check_switch():
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            list(pool.map(_loaded, planned))
+
+
+def _of_dtype(name: str, dtype: Any) -> str:
+    return name + _DOUBLE if dtype == np.float64 else name
 
 
 def status() -> str:
@@ -119,7 +166,7 @@ def asked_for(more: Iterable[str] = ()) -> dict[str, str | None]:
     Returns:
         None for a library without which layers compute by XLA's operations.
     """
-    _asked.update(set(more) & LIBRARIES.keys())
+    _asked.update(name for name in more if name.removesuffix(_DOUBLE) in LIBRARIES)
     found = {name: _loaded(name) for name in sorted(_asked)}
     return {
         name: each.sha256[:16] if isinstance(each, _Kernels) else None
@@ -173,7 +220,7 @@ def call(
     Returns:
         The results, which under ``jax.shard_map`` differ by device as the first argument does.
     """
-    kernels = _loaded(of)
+    kernels = _loaded(_of_dtype(of, arguments[0].dtype))
     assert isinstance(kernels, _Kernels)
     target = f"jaxnets_{name}_{kernels.digest}"
     run = jax.ffi.ffi_call(target, list(results), vmap_method="sequential")
@@ -181,7 +228,7 @@ def call(
 
 
 def _loaded(name: str) -> _Kernels | Missing:
-    with _lock:
+    with _locks[name]:
         return _load(name)
 
 
@@ -189,16 +236,17 @@ def _loaded(name: str) -> _Kernels | Missing:
 def _load(name: str) -> _Kernels | Missing:
     try:
         _check_machine()
-        command, source = compiler(), _SOURCES / f"{name}.cc"
-        flags = [*_FLAGS.split(), f"-I{_SOURCES}", f"-I{jax.ffi.include_dir()}"]
-        digest = _digest(command, source)
-        file = f"native-{name}-{digest}.so"
-        made = open_library(command, [*flags, str(source)], file, LIBRARIES[name])
+        functions = LIBRARIES[name.removesuffix(_DOUBLE)]
+        command, source = compiler(), _SOURCES / f"{name.removesuffix(_DOUBLE)}.cc"
+        of_dtype = ["-DDOUBLE"] if name.endswith(_DOUBLE) else []
+        flags = [*_FLAGS.split(), *of_dtype, f"-I{_SOURCES}", f"-I{jax.ffi.include_dir()}"]
+        digest = _digest(command, source, *of_dtype)
+        made = open_library(command, [*flags, str(source)], f"native-{name}-{digest}.so", functions)
     except OSError as error:  # no room to write to, a compiler that is not there
         return _said(Failed(str(error)))
     except Missing as missing:
         return _said(missing)
-    for function in LIBRARIES[name]:
+    for function in functions:
         handler = jax.ffi.pycapsule(getattr(made.opened, function))
         jax.ffi.register_ffi_target(f"jaxnets_{function}_{digest}", handler, platform="cpu")
     return _Kernels(digest, made.sha256)
@@ -247,11 +295,11 @@ def _described() -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in lines}
 
 
-def _digest(command: list[str], source: Path) -> str:
+def _digest(command: list[str], source: Path, *more: str) -> str:
     """Another one for another source, compiler, processor or interface of XLA."""
     interface = Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api" / "c_api.h"
     digest = hashlib.sha256()
     for file in (source, *sorted(_SOURCES.glob("*.h")), interface):
         digest.update(file.read_bytes())
-    digest.update("\n".join([_FLAGS, _processor(), identity(command)]).encode())
+    digest.update("\n".join([_FLAGS, *more, _processor(), identity(command)]).encode())
     return digest.hexdigest()[:16]

@@ -11,6 +11,7 @@ import numpy as np
 from jaxnets.kernels import native
 from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.gradients import with_gradient
+from jaxnets.kernels.shard import vary_like
 
 
 def _like(*arrays: jax.Array) -> list[jax.ShapeDtypeStruct]:
@@ -20,6 +21,15 @@ def _like(*arrays: jax.Array) -> list[jax.ShapeDtypeStruct]:
 def _or_full(parameter: jax.Array | None, x: jax.Array, size: int, value: float) -> jax.Array:
     """A parameter, or without one the value that changes nothing."""
     return jnp.full(size, value, x.dtype) if parameter is None else parameter
+
+
+def _of_parameters(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Has scale and bias differ by device where x does."""
+
+    def run(x: jax.Array, scale: Any, bias: Any, *added: jax.Array) -> Any:
+        return function(x, *vary_like(x, (scale, bias)), *added)
+
+    return run
 
 
 def _if_given(parameter: jax.Array | None, gradient: jax.Array) -> jax.Array | None:
@@ -84,7 +94,7 @@ def batch_norm(
         gradients = dx, _if_given(scale, d_scale), _if_given(bias, d_bias)
         return *gradients, *(d_added or [d] * residual)
 
-    return with_gradient(run, keep, pull_back, plain)
+    return _of_parameters(with_gradient(run, keep, pull_back, plain))
 
 
 def serves_layer_norm(x: Shaped, *others: Shaped | None) -> bool:
@@ -154,4 +164,4 @@ def layer_norm(
         gradients = dx, _if_given(scale, d_scale), _if_given(bias, d_bias)
         return *gradients, *([dx] * residual)
 
-    return with_gradient(run, keep, pull_back, plain)
+    return _of_parameters(with_gradient(run, keep, pull_back, plain))

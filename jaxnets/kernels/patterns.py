@@ -14,10 +14,20 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.kernels import attention, conv_pool, linear, normalization, recurrence
-from jaxnets.kernels.convolve import convolve
-from jaxnets.kernels.geometry import Geometry
-from jaxnets.kernels.graph import Graph, Node, Operand, Value, is_relu
+from jaxnets.kernels import (
+    activation,
+    attention,
+    conv_pool,
+    dropout,
+    linear,
+    linear_layer,
+    normalization,
+    pooling,
+    recurrence,
+)
+from jaxnets.kernels.convolve import convolution_for
+from jaxnets.kernels.geometry import Geometry, Window
+from jaxnets.kernels.graph import Graph, Node, Number, Operand, Value, is_relu
 from jaxnets.kernels.marks import Mark
 from jaxnets.kernels.shard import vary_like
 
@@ -125,11 +135,15 @@ def _convolution(graph: Graph, node: Node) -> Node | None:
     inputs = [*layer.inputs, *([] if layer.bias is None else [layer.bias])]
     pooled = _pooled(graph, layer, geometry)
     if pooled is not None:
-        made, run = pooled
-        return _call(f"{about}, ReLU and max pooling", inputs, made, run)
+        return _call(f"{about}, ReLU and max pooling", inputs, *pooled)
     if layer.relu:
         about += " and ReLU"
-    return _call(about, inputs, layer.output, partial(convolve, geometry, layer.relu))
+    function = convolution_for(x, kernel, geometry, relu=layer.relu)
+
+    def run(x: jax.Array, kernel: jax.Array, *bias: jax.Array) -> jax.Array:
+        return function(x, kernel, bias[0] if bias else None)
+
+    return _call(about, inputs, layer.output, run)
 
 
 def _pooled(graph: Graph, layer: Layer, geometry: Geometry) -> tuple[Value, Any] | None:
@@ -165,39 +179,53 @@ def _maximum_by_two(x: jax.Array) -> jax.Array:
 
 
 def _linear(graph: Graph, node: Node) -> Node | None:
-    """Linear layers with ReLU between them."""
-    kernels: list[Value] = []
-    biases: list[Value] = []
-    inputs: Value | None = None
-    made: Value | None = None
-    end: Value | None = None
-    following: Node | None = node
-    while following is not None and following.kind == "dot_general":
-        layer = _layer(graph, following)
-        if layer is None or not _is_linear(following, layer) or layer.bias is None:
-            break
-        if made is not None and layer.inputs[0] is not made:
-            break
-        x, kernel = layer.inputs
-        inputs = inputs or x
-        kernels.append(kernel)
-        biases.append(layer.bias)
-        made, end = layer.output, _before_relu(graph, layer)
-        following = graph.only_reader(made) if layer.relu else None
-    if (
-        inputs is None
-        or end is None
-        or len(kernels) < 2
-        or not linear.serves(inputs, kernels, biases)
-    ):
-        return None
-    sizes = " → ".join(str(n) for n in (inputs.shape[1], *(len(bias) for bias in biases)))
+    """Linear layers with ReLU between them by one kernel, or one layer by another."""
+    layers = _layers(graph, node)
+    kernels = [layer.inputs[1] for layer in layers]
+    biases = [layer.bias for layer in layers if layer.bias is not None]
+    if len(layers) < 2 or not linear.serves(layers[0].inputs[0], kernels, biases):
+        return _one_linear(graph, node)
+    x, sizes = layers[0].inputs[0], [kernel.shape[1] for kernel in kernels]
 
     def run(x: jax.Array, *parameters: jax.Array) -> jax.Array:
         return linear.chain(_chain)(x, list(parameters[::2]), list(parameters[1::2]))
 
     parameters = [value for pair in zip(kernels, biases, strict=True) for value in pair]
-    return _call(f"linear {sizes}", [inputs, *parameters], end, run)
+    about = f"linear {' → '.join(map(str, (x.shape[1], *sizes)))}"
+    return _call(about, [x, *parameters], _before_relu(graph, layers[-1]), run)
+
+
+def _layers(graph: Graph, node: Node) -> list[Layer]:
+    """Linear layers of rows with biases, each with ReLU but the last, perhaps."""
+    layers: list[Layer] = []
+    following: Node | None = node
+    while following is not None and following.kind == "dot_general":
+        layer = _layer(graph, following)
+        if layer is None or layer.bias is None or not _is_linear(following, layer):
+            break
+        if layer.inputs[0].ndim != 2 or (layers and layers[-1].output is not layer.inputs[0]):
+            break
+        layers.append(layer)
+        following = graph.only_reader(layer.output) if layer.relu else None
+    return layers
+
+
+def _one_linear(graph: Graph, node: Node) -> Node | None:
+    """A linear layer of any number of axes, with its bias and ReLU, if it has them."""
+    layer = _layer(graph, node)
+    if layer is None or not _is_linear(node, layer):
+        return None
+    (x, kernel), bias = layer.inputs, [] if layer.bias is None else [layer.bias]
+    if not linear_layer.serves(x, kernel, *bias):
+        return None
+
+    def plain(x: jax.Array, kernel: jax.Array, *bias: jax.Array) -> jax.Array:
+        y = x @ kernel
+        y = y + bias[0].reshape((1,) * (y.ndim - 1) + (-1,)) if bias else y
+        return jax.nn.relu(y) if layer.relu else y
+
+    about = f"linear {kernel.shape[0]} → {kernel.shape[1]}" + (" and ReLU" if layer.relu else "")
+    return _call(about, [x, kernel, *bias], layer.output, linear_layer.layer(layer.relu, plain))
 
 
 def _before_relu(graph: Graph, layer: Layer) -> Value:
@@ -211,10 +239,11 @@ def _before_relu(graph: Graph, layer: Layer) -> Value:
 
 
 def _is_linear(node: Node, layer: Layer) -> bool:
-    """Whether a product is that of rows [batch, inputs] and a matrix [inputs, outputs]."""
-    (contracted, batch) = node.parameters["dimension_numbers"]
-    plain = tuple(map(tuple, contracted)) == ((1,), (0,)) and not any(map(tuple, batch))
-    return plain and all(map(_whole, layer.inputs)) and layer.inputs[0].ndim == 2
+    """Whether a product is that of rows [..., inputs] and a matrix [inputs, outputs]."""
+    x, kernel = layer.inputs
+    contracted, batch = node.parameters["dimension_numbers"]
+    last = tuple(map(tuple, contracted)) == ((x.ndim - 1,), (0,)) and not any(map(tuple, batch))
+    return last and x.ndim > 1 and kernel.ndim == 2 and _whole(x) and _whole(kernel)
 
 
 def _chain(x: jax.Array, kernels: list[jax.Array], biases: list[jax.Array]) -> jax.Array:
@@ -223,11 +252,92 @@ def _chain(x: jax.Array, kernels: list[jax.Array], biases: list[jax.Array]) -> j
     return x
 
 
+def _max_pool(mark: Mark, x: Value) -> Function | None:
+    windows = mark.settings["windows"]
+    return pooling.max_pool(windows, mark.plain) if pooling.serves(x, windows) else None
+
+
+def _avg_pool(mark: Mark, x: Value) -> Function | None:
+    windows, given = mark.settings["windows"], dict(mark.settings)
+    del given["windows"]
+    return pooling.avg_pool(windows, mark.plain, **given) if pooling.serves(x, windows) else None
+
+
+def _reduce_window(graph: Graph, node: Node) -> Node | None:
+    """``jax.lax.reduce_window`` with a maximum or a sum, as Flax pools by."""
+    (x,), given = node.inputs, node.parameters
+    sizes, steps = given["window_dimensions"], given["window_strides"]
+    padding, dilation = given["padding"], given["window_dilation"]
+    windows = tuple(map(Window, sizes, steps, (low for low, _ in padding), dilation))
+    even = all(low == high for low, high in padding) and set(given["base_dilation"]) == {1}
+    first, *space, last = windows if len(windows) > 2 else (None, None)
+    if not (even and space and first == last == Window(1, 1) and isinstance(x, Value)):
+        return None
+    if not _whole(x) or not pooling.serves(x, space):
+        return None
+    largest = node.kind == "reduce_window_max"
+
+    def plain(x: jax.Array) -> jax.Array:
+        start, reduce = (-jnp.inf, lax.max) if largest else (0.0, lax.add)
+        return lax.reduce_window(x, start, reduce, sizes, steps, padding, window_dilation=dilation)
+
+    if largest:
+        about, run = "max pooling", pooling.max_pool(space, plain)
+    else:
+        about, run = "sums over windows", pooling.avg_pool(space, plain, divisor=1)
+    return _call(f"{about} of {_size(x)}", [x], node.outputs[0], run)
+
+
 def _attend(mark: Mark, inputs: tuple[Value, ...], masks: tuple[Value, ...]) -> Function | None:
     settings = attention.Settings(**mark.settings)
     if not attention.serves(inputs, masks, settings):
         return None
     return attention.attention(settings, mark.plain)
+
+
+def _gelu(mark: Mark, x: Value) -> Function | None:
+    return activation.gelu(mark.plain) if activation.serves(x) else None
+
+
+def _stock_gelu(graph: Graph, node: Node) -> Node | None:
+    """``jax.nn.gelu(x, approximate=False)``: ½ x erfc(-x √½)."""
+    product = graph.only_reader(node.outputs[0])
+    x = _factor(graph, node.inputs[0], math.sqrt(0.5))
+    minus = None if x is None else graph.maker(x)
+    if product is None or product.kind != "mul" or minus is None or minus.kind != "neg":
+        return None
+    (x,) = minus.inputs
+    others = [value for value in product.inputs if value is not node.outputs[0]]
+    if len(others) != 1 or _factor(graph, others[0], 0.5) is not x or not isinstance(x, Value):
+        return None
+    if not _whole(x) or not activation.serves(x):
+        return None
+    run = activation.gelu(partial(jax.nn.gelu, approximate=False))
+    return _call(f"gelu of {_size(x)}", [x], product.outputs[0], run)
+
+
+def _factor(graph: Graph, value: Operand, number: float) -> Operand | None:
+    """What is multiplied by a number to give a value, if that is how it is made."""
+    maker = graph.maker(value)
+    if maker is None or maker.kind != "mul":
+        return None
+    numbers = [one for one in maker.inputs if isinstance(one, Number)]
+    others = [one for one in maker.inputs if isinstance(one, Value)]
+    if len(numbers) != 1 or not math.isclose(numbers[0].value, number, rel_tol=1e-6):
+        return None
+    return others[0]
+
+
+def _dropout(graph: Graph, node: Node) -> Node | None:
+    """Dropout of single numbers. Where a batch is divided, its bits would be others."""
+    mark = node.mark
+    assert mark is not None
+    x, key = mark.given(node.inputs)
+    if mark.settings["alike"] or not dropout.serves(x, key):
+        return None
+    function = dropout.dropout(mark.settings["rate"], mark.plain)
+    about = f"dropout of {_size(x)}"
+    return Node("kernel", node.inputs, node.outputs, lambda x, k: [function(x, k)], about=about)
 
 
 def _marked(graph: Graph, node: Node) -> Node | None:
@@ -367,13 +477,20 @@ def _call(about: str, inputs: list[Any], made: Value, run: Callable[..., jax.Arr
 #: By the name of a marked function: the kernel of its arrays, or None.
 MARKED: dict[str, Callable[..., Function | None]] = {
     "attend": _attend,
+    "avg_pool": _avg_pool,
+    "gelu": _gelu,
+    "max_pool": _max_pool,
 }
 #: By the name of an operation, or of a marked function.
 PATTERNS: dict[str, Pattern] = {
     "conv_general_dilated": _convolution,
     "dot_general": _linear,
+    "erfc": _stock_gelu,
+    "reduce_window_max": _reduce_window,
+    "reduce_window_sum": _reduce_window,
     "batch_norm": _batch_norm,
     "layer_norm": _layer_norm,
     "recur": _recur,
+    "drop": _dropout,
     **dict.fromkeys(MARKED, _marked),
 }

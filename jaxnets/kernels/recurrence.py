@@ -52,7 +52,9 @@ def recurrence(
     """
     lstm, keeps = cell == "lstm", {"lstm": 5, "gru": 4}.get(cell)
 
-    def call(way: str, shapes: list[tuple[int, ...]], x: jax.Array, lengths: Any, *arrays: Any):
+    def call(
+        way: str, shapes: list[tuple[int, ...]], x: jax.Array, lengths: Any, *arrays: Any
+    ) -> list[jax.Array]:
         results = [jax.ShapeDtypeStruct(shape, x.dtype) for shape in shapes]
         known = [] if lengths is None else [lengths.astype(jnp.int32)]
         settings = {"directions": len(reverse), "lengths": len(known), "reverse": reverse[-1]}

@@ -124,6 +124,8 @@ def _divided(call: Node, mesh: Mesh) -> Node | None:
 
 def _rewritten(traced: Any, mesh: Mesh | None) -> tuple[Callable[..., list[Any]], list[Node]]:
     """A traced function with kernels, and the kernels' calls, those within loops included."""
+    with native.planning():
+        matched(Graph(traced))
     graph = Graph(traced)
     calls = matched(graph)
     if mesh is not None:

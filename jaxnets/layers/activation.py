@@ -19,6 +19,7 @@ from jaxnets.arrays import (
     check_usable,
     describe,
 )
+from jaxnets.kernels.marks import marked
 from jaxnets.layers.parameters import check_others, check_parameters
 
 
@@ -161,6 +162,12 @@ class SELU(nnx.Module):
         return jax.nn.selu(x)
 
 
+@marked
+def gelu(x: jax.Array) -> jax.Array:
+    """Returns x Φ(x), with Φ the normal distribution function."""
+    return jax.nn.gelu(x, approximate=False)
+
+
 class GELU(nnx.Module):
     """``torch.nn.GELU``: x Φ(x), with Φ the normal distribution function.
 
@@ -175,7 +182,7 @@ class GELU(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
         check_floats("x", x, ("...",))
-        return jax.nn.gelu(x, approximate=self.approximate == "tanh")
+        return gelu(x) if self.approximate == "none" else jax.nn.gelu(x)
 
 
 class SiLU(nnx.Module):

@@ -6,9 +6,32 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 
 from jaxnets.arrays import ArrayLike, InputError, check_bool, check_floats, check_number, describe
+from jaxnets.kernels.marks import marked
 from jaxnets.layers.parameters import check_rngs
+
+
+@marked
+def drop(x: jax.Array, key: jax.Array, *, rate: float, alike: tuple[int, ...]) -> jax.Array:
+    """Drops each number with some probability, and divides the others by that of their staying.
+
+    PyTorch multiplies by the mask, so that what is not finite stays visible where it is dropped.
+
+    Args:
+        x: of any shape.
+        key: what is dropped follows from it.
+        rate: the probability, between 0 and 1.
+        alike: axes along which all numbers are dropped or none.
+
+    Returns:
+        An array of the shape and dtype of x.
+    """
+    shape = [1 if axis in alike else size for axis, size in enumerate(x.shape)]
+    kept = jax.random.bernoulli(key, 1.0 - rate, shape, out_sharding=jax.typeof(x).sharding)
+    y = lax.select(jnp.broadcast_to(kept, x.shape), x / (1.0 - rate), jnp.zeros_like(x))
+    return jnp.where(jnp.isfinite(x) | (y != 0), y, jnp.nan)
 
 
 class Dropout(nnx.Dropout):
@@ -49,11 +72,20 @@ class Dropout(nnx.Dropout):
         """
         check_floats("x", x, ("...",))
         x = jnp.asarray(x)
-        y = super().__call__(x, **options)
-        if y is x:
-            return y
-        # PyTorch multiplies by the mask, so that what is not finite stays visible where dropped.
-        return jnp.where(jnp.isfinite(x) | (y != 0), y, jnp.nan)
+        key = self.draw_key(**options)
+        if key is None:
+            return super().__call__(x, **options)
+        return drop(x, key, rate=self.rate, alike=tuple(self.broadcast_dims))
+
+    def draw_key(self, *, deterministic: bool | None = None, rngs: Any = None) -> jax.Array | None:
+        """The key of a call's mask, as of ``nnx.Dropout``; None if it draws none."""
+        deterministic = self.deterministic if deterministic is None else deterministic
+        rngs = self.rngs if rngs is None else rngs
+        if deterministic is None or deterministic or not 0 < self.rate < 1 or rngs is None:
+            return None
+        if isinstance(rngs, nnx.Rngs):
+            rngs = rngs[self.rng_collection]
+        return rngs() if callable(rngs) else rngs
 
     @property
     def p(self) -> float:

@@ -19,10 +19,6 @@ from jaxnets.layers.windows import PerAxis, check_input, per_axis
 class _Window(Window):
     """The windows along one axis, and what they take and give back."""
 
-    def starts(self, size: int) -> np.ndarray:
-        """Where each window starts, on the axis before padding."""
-        return np.arange(self.count(size)) * self.stride - self.padding
-
     def inside(self, size: int) -> list[np.ndarray]:
         """Which windows' first element is not padding, which windows' second, and so on."""
         starts, last = self.starts(size), self.dilation * (self.kernel - 1)
@@ -110,6 +106,18 @@ def max_pool(x: jax.Array, *, windows: tuple[_Window, ...]) -> jax.Array:
     return x
 
 
+@marked
+def avg_pool(
+    x: jax.Array, *, windows: tuple[_Window, ...], count_include_pad: bool, divisor: int | None
+) -> jax.Array:
+    """The mean of each window of x [N, ..., C], with a ``Window`` for each spatial axis."""
+    for axis, window in list(enumerate(windows, start=1))[::-1]:
+        total = reduce(jnp.add, window.taps(x, axis, 0.0))
+        counts = _along(window.counted(x.shape[axis], count_include_pad), x, axis)
+        x = total if divisor else total / jnp.asarray(counts, x.dtype)
+    return x / divisor if divisor else x
+
+
 class _Pool(nnx.Module):
     axes: ClassVar[int]
 
@@ -129,14 +137,14 @@ class _Pool(nnx.Module):
         if any(2 * p > k for p, k in zip(self.padding, self.kernel_size, strict=True)):
             raise InputError("padding", f"at most half of kernel_size {kernel_size}", padding)
 
-    def _windows(self, x: ArrayLike) -> list[tuple[int, _Window]]:
-        """Each spatial axis of x with its windows, the last axis first."""
+    def _windows(self, x: ArrayLike) -> tuple[_Window, ...]:
+        """The windows along each spatial axis of x."""
         check_input(x, self.axes)
         options = zip(self.kernel_size, self.stride, self.padding, self.dilation, strict=True)
-        windows = [_Window(*option, self.ceil_mode) for option in options]
+        windows = tuple(_Window(*option, self.ceil_mode) for option in options)
         if any(w.count(n) < 1 for w, n in zip(windows, x.shape[1:-1], strict=True)):
             raise InputError("x", f"room for a window of {self.kernel_size}", describe(x))
-        return list(enumerate(windows, start=1))[::-1]
+        return windows
 
 
 class _MaxPool(_Pool):
@@ -154,8 +162,7 @@ class _MaxPool(_Pool):
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Takes the maximum of each window of x, [N, ..., C]."""
-        windows = self._windows(x)
-        return max_pool(jnp.asarray(x), windows=tuple(window for _, window in windows)[::-1])
+        return max_pool(jnp.asarray(x), windows=self._windows(x))
 
 
 class MaxPool1d(_MaxPool):
@@ -213,22 +220,12 @@ class _AvgPool(_Pool):
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Takes the mean of each window of x, [N, ..., C]."""
-        windows, x = self._windows(x), jnp.asarray(x)
-        for axis, window in windows:
-            divisors = self._divisors(x, axis, window)
-            total = reduce(jnp.add, window.taps(x, axis, 0.0))
-            x = total if self.divisor_override else total / divisors
-        return x / self.divisor_override if self.divisor_override else x
-
-    def _divisors(self, x: jax.Array, axis: int, window: _Window) -> jax.Array:
-        """How many elements each window counts along one axis, shaped to divide its sums."""
-        size = x.shape[axis]
-        first = window.starts(size)
-        # Even where padding counts, what ceil_mode adds beyond it does not.
-        last = np.minimum(first + window.kernel, size + window.padding)
-        if not self.count_include_pad:
-            first, last = np.maximum(first, 0), np.minimum(last, size)
-        return jnp.asarray(_along(last - first, x, axis), x.dtype)
+        return avg_pool(
+            jnp.asarray(x),
+            windows=self._windows(x),
+            count_include_pad=self.count_include_pad,
+            divisor=self.divisor_override,
+        )
 
 
 class AvgPool1d(_AvgPool):

@@ -125,16 +125,17 @@ class Recurrent(nnx.Module):
         for layer in range(self.num_layers):
             if layer and self.dropouts:
                 x = self.dropouts[layer - 1](x)
-            directions = []
+            directions: list[Direction] = []
             for suffix in self._suffixes:
                 state = tuple(array[len(finals) + len(directions)] for array in initial)
                 directions.append(self._direction(f"_l{layer}{suffix}", x.dtype, state))
             if self.remat is None:
                 reverse = (False, True)[: len(directions)]
                 x, final = recur(x, tuple(directions), lengths, cell=self._cell, reverse=reverse)
+                finals += final
             else:
-                x, final = self._in_segments(x, directions, lengths)
-            finals += final
+                x, ends = self._in_segments(x, directions, lengths)
+                finals += ends
         return x, finals
 
     def _direction(self, suffix: str, dtype: DTypeLike, initial: State) -> Direction:

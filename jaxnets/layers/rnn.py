@@ -11,7 +11,6 @@ from jaxnets.arrays import ArrayLike, check_choice
 from jaxnets.layers.parameters import check_others
 from jaxnets.layers.recurrent import Recurrent, RecurrentCell
 
-
 _NONLINEARITIES = "tanh", "relu"
 
 

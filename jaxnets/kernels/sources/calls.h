@@ -140,12 +140,17 @@ static T* result(XLA_FFI_CallFrame* frame, int number) {
   return (T*)buffer->data;
 }
 
+// Each library is compiled for one floating-point type.
+#ifdef DOUBLE
+typedef double Number;
+#else
+typedef float Number;
+#endif
+
 // A function template of the floating-point type, and of what else is given, for XLA to find.
-#define HANDLER(name, function, ...)                                               \
-  extern "C" __attribute__((visibility("default"))) XLA_FFI_Error* name(           \
-      XLA_FFI_CallFrame* frame) {                                                  \
-    if (asked_for_version(frame)) return nullptr;                                  \
-    const bool single = given(frame, 0)->dtype == XLA_FFI_DataType_F32;            \
-    return single ? function<float, ##__VA_ARGS__>(frame)                          \
-                  : function<double, ##__VA_ARGS__>(frame);                        \
+#define HANDLER(name, function, ...)                                     \
+  extern "C" __attribute__((visibility("default"))) XLA_FFI_Error* name( \
+      XLA_FFI_CallFrame* frame) {                                        \
+    if (asked_for_version(frame)) return nullptr;                        \
+    return function<Number, ##__VA_ARGS__>(frame);                       \
   }

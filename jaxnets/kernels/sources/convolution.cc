@@ -251,7 +251,8 @@ struct Convolution : Shape {
   const T* bias;  // of all groups, with zeros that fill vectors
   T* packed;      // the kernel by panels, [depth, width of the panel]
   bool relu, transposed;
-  long some, splits;  // examples of a part, and parts of an example
+  long some, splits;  // examples of a part, and parts of them
+  bool by_panels;     // which are parts of the channels, or else of the rows
   const Alike *row_sorts, *column_sorts;
   long row_sort_count, column_sort_count;
   mutable std::atomic<bool> failed{false};
@@ -264,9 +265,14 @@ struct Convolution : Shape {
     return packed + depth() * (group * padded() + panel * WIDE * WIDTH<T>);
   }
 
+  // Of a few pixels it takes less time to read the kernel as it lies than to pack it.
+  bool packs() const {
+    return transposed || outputs % WIDTH<T> || batch * pixels() > 4 * MOST_ROWS;
+  }
+
   // ---- Packing: a part is a tap of a panel ----
 
-  long pack_parts() const { return groups * panels() * taps(); }
+  long pack_parts() const { return packs() ? groups * panels() * taps() : 0; }
 
   static void pack(const void* data, long number) {
     const auto& self = *(const Convolution*)data;
@@ -307,9 +313,10 @@ struct Convolution : Shape {
 
   long parts() const { return pieces_of(some, batch) * splits; }
 
+  long copied() const { return positive ? some * x_size() : 0; }
   size_t room() const {
-    const size_t copies = positive ? some * x_size() * sizeof(T) : 0;
-    return copies + taps() * sizeof(Run);
+    const long turned = narrow() ? groups * channels * plane() + WIDE * WIDTH<T> : 0;
+    return (copied() + turned) * sizeof(T) + taps() * sizeof(Run);
   }
 
   static void take(const void* data, long part) {
@@ -325,29 +332,52 @@ struct Convolution : Shape {
   void compute_part(long first, long split, char* room) const {
     const long examples = least(some, batch - first);
     const T* from = x + first * x_size();
+    T* const to = y + first * y_size();
+    const auto runs = (Run*)room;
+    const auto copy = (T*)(runs + taps());
     if (positive) {
-      const auto copy = (T*)(room + taps() * sizeof(Run));
       copy_where_positive(copy, from, positive + first * x_size(), examples * x_size());
       from = copy;
     }
     if (groups * panels() > 1) {  // which each go through memory by large steps
-      fetch(from, examples * x_size(), std::integral_constant<int, 0>());
-      fetch(y + first * y_size(), examples * y_size(), std::integral_constant<int, 1>());
+      fetch<0>(from, examples * x_size());
+      fetch<1>(to, examples * y_size());
     }
-    const long begin = split * rows.outputs / splits, end = (split + 1) * rows.outputs / splits;
-    for (long group = 0; group < groups; group++)
-      for (long panel = 0; panel < panels(); panel++)
-        for (long row_sort = 0; row_sort < row_sort_count; row_sort++) {
-          const Alike down = row_sorts[row_sort].within(begin, end);
-          for (long sort = 0; down.count > 0 && sort < column_sort_count; sort++)
-            compute_alike(from, y + first * y_size(), examples, group, panel, down,
-                          column_sorts[sort], (Run*)room);
-        }
+    const auto share_of = [&](long all, bool divided, long number) {
+      return divided ? (split + number) * all / splits : number * all;
+    };
+    const long begin = share_of(rows.outputs, !by_panels, 0);
+    const long end = share_of(rows.outputs, !by_panels, 1);
+    const long every = groups * panels();
+    const long first_panel = share_of(every, by_panels, 0);
+    const long last_panel = share_of(every, by_panels, 1);
+    for (long example = 0; narrow() && example < examples; example++) {
+      turn(copy + copied(), from + example * x_size());
+      by_sorts(begin, end, [&](const Alike& down, const Alike& across) {
+        if (in_rows(down, across))
+          compute_rows(copy + copied(), to + example * y_size(), down, across, runs);
+      });
+    }
+    for (long panel = first_panel; panel < last_panel; panel++)
+      by_sorts(begin, end, [&](const Alike& down, const Alike& across) {
+        if (!in_rows(down, across))
+          compute_alike(from, to, examples, panel / panels(), panel % panels(), down, across, runs);
+      });
+  }
+
+  // Calls work for all outputs in some rows, those together that see the same taps.
+  template <typename Work>
+  void by_sorts(long begin, long end, Work work) const {
+    for (long row = 0; row < row_sort_count; row++) {
+      const Alike down = row_sorts[row].within(begin, end);
+      for (long column = 0; down.count > 0 && column < column_sort_count; column++)
+        work(down, column_sorts[column]);
+    }
   }
 
   // Has numbers brought near that are soon to be read, or written.
   template <int written>
-  static void fetch(const T* from, long count, std::integral_constant<int, written>) {
+  static void fetch(const T* from, long count) {
     for (long at = 0; at < count; at += 64 / sizeof(T)) __builtin_prefetch(from + at, written, 2);
   }
 
@@ -359,9 +389,9 @@ struct Convolution : Shape {
     const int wide = panel_wide(panel);
     Tile<T> tile;
     tile.start = bias + group * padded() + column;
-    tile.b = panel_at(group, panel);
+    tile.b = packs() ? panel_at(group, panel) : kernel + group * outputs + column;
     tile.a_step = 1;
-    tile.b_step = wide * WIDTH<T>;
+    tile.b_step = packs() ? wide * WIDTH<T> : groups * outputs;
     tile.columns = outputs - column;
     tile.least = relu ? 0 : -INFINITY;
     Runs runs = {room};
@@ -399,6 +429,86 @@ struct Convolution : Shape {
       done += count;
     }
   }
+
+  // ---- Few output channels: vectors run along the pixels of a channel ----
+
+  bool narrow() const { return 2 * outputs <= WIDTH<T>; }
+
+  // Numbers of a channel's pixels, an odd number of vectors, as others share places in the cache.
+  long plane() const {
+    return (vectors_of<T>(rows.inputs * columns.inputs) / 2 * 2 + 3) * WIDTH<T>;
+  }
+
+  // Whether outputs see inputs that lie side by side. Between their rows are some that do not.
+  bool in_rows(const Alike& down, const Alike& across) const {
+    const bool dense = down.x_step == 1 && across.x_step == 1 && down.taps && across.taps;
+    return narrow() && dense && 2 * across.count >= columns.inputs &&
+           down.count * columns.inputs >= 2 * WIDTH<T>;
+  }
+
+  // An example by channels, [groups * channels, plane].
+  void turn(T* to, const T* from) const {
+    const long all = groups * channels, pixels = rows.inputs * columns.inputs;
+    for (long pixel = 0; pixel < pixels; pixel += WIDTH<T>)
+      for (long c = 0; c < all; c += WIDTH<T>) {
+        Vector<T> block[WIDTH<T>];
+        UNROLLED (int one = 0; one < WIDTH<T>; one++)
+          block[one] = pixel + one < pixels ? load(from + (pixel + one) * all + c, all - c)
+                                            : Vector<T>{};
+        transpose<T>(block);
+        UNROLLED (int one = 0; one < WIDTH<T>; one++)
+          if (c + one < all) *(Vector<T>*)(to + (c + one) * plane() + pixel) = block[one];
+      }
+  }
+
+  void compute_rows(const T* from, T* to, const Alike& down, const Alike& across,
+                    Run* room) const {
+    const long width = columns.inputs, tap_numbers = channels * groups * outputs;
+    Tile<T> tile;
+    tile.start = nullptr;
+    tile.least = relu ? 0 : -INFINITY;
+    tile.a_step = transposed ? 1 : groups * outputs;
+    tile.b_step = plane();
+    Runs runs = {room};
+    for (long i = 0; i < down.taps; i++)
+      for (long j = 0; j < across.taps; j++) {
+        const long tap = (down.tap + i * down.tap_step) * columns.taps + across.tap +
+                         j * across.tap_step;
+        runs.add({(transposed ? taps() - 1 - tap : tap) * tap_numbers,
+                  i * down.tap_x * width + j * across.tap_x, channels},
+                 tile.a_step, tile.b_step);
+      }
+    tile.runs = room;
+    tile.run_count = runs.count;
+    const long all = (down.count - 1) * width + across.count;
+    for (long group = 0; group < groups; group++)
+      for (long at = 0; at < all; at += WIDE * WIDTH<T>) {
+        const int wide = least(WIDE, vectors_of<T>(all - at));
+        Vector<T> sums[WIDTH<T> / 2][WIDE];
+        for (long o = 0; o < outputs; o++) {
+          for (int n = 0; n < wide; n++) sums[o][n] = everywhere(bias[group * padded() + o]);
+          tile.a[o] = kernel + (transposed ? (o * groups + group) * channels : group * outputs + o);
+          tile.out[o] = (T*)sums[o];
+        }
+        tile.b = from + group * channels * plane() + down.x * width + across.x + at;
+        tile.columns = wide * WIDTH<T>;
+        compute(tile, outputs, wide);
+        for (int n = 0; n < wide; n++) {
+          Vector<T> block[WIDTH<T>];
+          UNROLLED (int o = 0; o < WIDTH<T>; o++)
+            block[o] = o < outputs ? sums[o % (WIDTH<T> / 2)][n] : Vector<T>{};
+          transpose<T>(block);
+          long row = (at + n * WIDTH<T>) / width, column = (at + n * WIDTH<T>) % width;
+          for (long one = 0; one < least(WIDTH<T>, all - at - n * WIDTH<T>); one++) {
+            if (column < across.count)
+              store_few(to + (down.first + row * down.step) * y_row() +
+                            ((across.first + column * across.step) * groups + group) * outputs,
+                        block[one], outputs);
+            if (++column == width) column = 0, row++;
+          }
+        }
+      }
+  }
 };
 
 // ---- The gradient by the kernel -----------------------------------------------------------------
@@ -412,7 +522,8 @@ struct KernelGradient : Shape {
   const T *x, *g;
   const T* positive;     // the gradient is zero where this isn't; or none
   T *d_kernel, *d_bias;  // the latter if wanted
-  T* sums;               // [chunks, depth + 1, groups * padded]; the last row is of the bias
+  T* sums;               // [chunks, depth, groups * padded]; of one chunk perhaps d_kernel itself
+  T* bias_sums;          // [chunks, groups * padded]
   const Alike* sorts;    // of columns
   long sort_count;
   long ranges, chunks;   // parts of the kernel and of the examples
@@ -433,15 +544,18 @@ struct KernelGradient : Shape {
   long panel_width() const { return least(WIDE, vectors()) * WIDTH<T>; }
   long padded() const { return panels() * panel_width(); }
   long all_columns() const { return groups * padded(); }
-  long numbers() const { return (depth() + 1) * all_columns(); }
+  long numbers() const { return depth() * all_columns(); }
   bool copies() const { return positive || vectors() * WIDTH<T> != outputs; }
 
   // A strip is a row of the kernel or, of many channels, a tap; a unit is some of its rows, which
-  // are channels of taps.
+  // are channels of taps. Of few outputs a unit is a whole tap: they and the channels change places.
   bool few() const { return channels < FEW; }
+  bool narrow() const { return 2 * outputs <= WIDTH<T> && channels % WIDTH<T> == 0; }
   long strips() const { return few() ? rows.taps : taps(); }
   long strip_rows() const { return depth() / strips(); }
-  long blocks() const { return pieces_of(rows_of(least(WIDE, vectors())), strip_rows()); }
+  long blocks() const {
+    return narrow() ? 1 : pieces_of(rows_of(least(WIDE, vectors())), strip_rows());
+  }
   long strip_units() const { return groups * blocks(); }
   long units() const { return strips() * strip_units(); }
 
@@ -452,6 +566,9 @@ struct KernelGradient : Shape {
     some = least(pieces_of(chunks, batch), most(1, PIXELS / pixels()));
     lines = least(rows.outputs, most(1, 4 * PIXELS / columns.outputs));
   }
+
+  // Whether the sums are the result, so that none are to be added up.
+  bool whole() const { return chunks == 1 && padded() == outputs && !narrow(); }
 
   long copied() const { return copies() ? some * lines * columns.outputs * all_columns() : 0; }
 
@@ -466,13 +583,15 @@ struct KernelGradient : Shape {
     const long chunk = part / self.ranges, range = part % self.ranges;
     const long begin = chunk * self.batch / self.chunks;
     const long end = (chunk + 1) * self.batch / self.chunks;
-    self.clear(chunk, range);
+    if (range == 0)
+      memset(self.bias_sums + chunk * self.all_columns(), 0, self.all_columns() * sizeof(T));
+    if (self.few() || self.narrow()) self.clear(chunk, range);
     for (long first = begin; first < end; first += self.some)
       for (long line = 0; line < self.rows.outputs; line += self.lines) {
         Step step = {first, least(self.some, end - first), line,
                      least(line + self.lines, self.rows.outputs)};
         self.find(step, (T*)room);
-        self.add(chunk, range, step, (Run*)(room + copied));
+        self.add(chunk, range, step, first == begin && line == 0, (Run*)(room + copied));
       }
   }
 
@@ -491,11 +610,15 @@ struct KernelGradient : Shape {
 
   void clear(long chunk, long range) const {
     T* const to = sums + chunk * numbers();
-    for (long unit = first_unit(range); unit < first_unit(range + 1); unit++)
-      for (long row = unit_row(unit), end = row + unit_rows(unit); row < end; row++)
-        memset(to + row * all_columns() + unit / blocks() % groups * padded(), 0,
-               padded() * sizeof(T));
-    if (range == 0) memset(to + depth() * all_columns(), 0, all_columns() * sizeof(T));
+    for (long unit = first_unit(range); unit < first_unit(range + 1); unit++) {
+      const long row = unit_row(unit), group = unit / blocks() % groups;
+      if (narrow())
+        memset(to + row * all_columns() + group * outputs * channels, 0,
+               outputs * channels * sizeof(T));
+      else
+        for (long next = row; next < row + unit_rows(unit); next++)
+          memset(to + next * all_columns() + group * padded(), 0, padded() * sizeof(T));
+    }
   }
 
   // The gradients of a step, copied where they do not lie as they are needed.
@@ -529,9 +652,11 @@ struct KernelGradient : Shape {
     return (copies() ? step.lines() * columns.outputs : pixels()) * step.pixel;
   }
 
-  void add(long chunk, long range, const Step& step, Run* room) const {
+  void add(long chunk, long range, const Step& step, bool fresh, Run* room) const {
+    alignas(64) static constexpr T zeros[WIDE * WIDTH<T>] = {};
+    const bool begins = fresh && !few() && !narrow();  // the sums, which nobody has cleared
     T* const to = sums + chunk * numbers();
-    if (range == 0 && d_bias) add_bias(to + depth() * all_columns(), step);
+    if (range == 0 && d_bias) add_bias(bias_sums + chunk * all_columns(), step);
     const long begin = first_unit(range), end = first_unit(range + 1);
     for (long strip = begin / strip_units(); strip * strip_units() < end; strip++) {
       const long from = most(begin, strip * strip_units());
@@ -541,12 +666,16 @@ struct KernelGradient : Shape {
       const Alike alone = columns.seeing(strip % columns.taps);
       for (long sort = 0; sort < (few() ? sort_count : 1); sort++) {
         const Alike& across = few() ? sorts[sort] : alone;
-        if (!down.count || !across.count || !across.taps) continue;
+        if (!begins && (!down.count || !across.count || !across.taps)) continue;
         Tile<T> tile;
+        tile.start = begins ? zeros : nullptr;
         list_runs(tile, room, step, down, across);
         const T* a = x + step.first * x_size() + down.x * x_row() + across.x * groups * channels;
         for (long unit = from; unit < until; unit++)
-          add_unit(tile, to, a, unit, row_tap, across, step);
+          if (narrow())
+            add_narrow_unit(tile, to, a, unit, step);
+          else
+            add_unit(tile, to, a, unit, row_tap, across, step);
       }
     }
   }
@@ -575,24 +704,42 @@ struct KernelGradient : Shape {
     }
   }
 
+  // The gradient of a whole tap, [outputs, channels] from its first row on.
+  void add_narrow_unit(Tile<T>& tile, T* to, const T* x, long unit, const Step& step) const {
+    const long group = unit % groups;
+    to += unit_row(unit) * all_columns() + group * outputs * channels;
+    for (long c = 0; c < channels; c += WIDE * WIDTH<T>) {
+      const int wide = least(WIDE, (channels - c) / WIDTH<T>);
+      for (long o = 0; o < outputs; o++) {
+        tile.a[o] = step.g + group * step.group + o;
+        tile.out[o] = to + o * channels + c;
+      }
+      tile.b = x + group * channels + c;
+      tile.columns = wide * WIDTH<T>;
+      compute(tile, outputs, wide);
+    }
+  }
+
   // The outputs of a step that see the same taps.
   void list_runs(Tile<T>& tile, Run* room, const Step& step, const Alike& down,
                  const Alike& across) const {
     const long a_row = down.x_step * x_row();
     const long b_row = down.step * columns.outputs * step.pixel;
     const bool by_rows = across.count > 1;
-    tile.start = nullptr;
     tile.least = -INFINITY;
     tile.a_step = by_rows ? across.x_step * groups * channels : a_row;
     tile.b_step = by_rows ? across.step * step.pixel : b_row;
+    if (narrow()) std::swap(tile.a_step, tile.b_step);
     Runs runs = {room};
     for (long example = 0; example < step.examples; example++)
-      for (long row = 0; row < down.count; row++)
-        runs.add({example * x_size() + row * a_row,
-                  example * example_step(step) + row * b_row +
-                      ((down.first - step.begin) * columns.outputs + across.first) * step.pixel,
-                  across.count},
-                 tile.a_step, tile.b_step);
+      for (long row = 0; row < down.count; row++) {
+        Run next = {example * x_size() + row * a_row,
+                    example * example_step(step) + row * b_row +
+                        ((down.first - step.begin) * columns.outputs + across.first) * step.pixel,
+                    across.count};
+        if (narrow()) std::swap(next.a, next.b);
+        runs.add(next, tile.a_step, tile.b_step);
+      }
     tile.runs = room;
     tile.run_count = runs.count;
   }
@@ -617,25 +764,40 @@ struct KernelGradient : Shape {
 
   // ---- Adding up: a part is some rows of the kernel ----
 
-  long sum_parts() const { return least(MOST_PARTS, depth() + 1); }
+  long sum_parts() const { return whole() ? 1 : least(MOST_PARTS, depth()); }
 
   static void add_up(const void* data, long part) {
     const auto& self = *(const KernelGradient*)data;
-    const long all = self.depth() + 1, parts = self.sum_parts();
-    for (long row = part * all / parts; row < (part + 1) * all / parts; row++) self.add_row(row);
+    const long all = self.depth(), parts = self.sum_parts();
+    if (part == 0 && self.d_bias) self.add_row(self.d_bias, self.bias_sums, self.all_columns());
+    if (self.whole()) return;
+    for (long row = part * all / parts; row < (part + 1) * all / parts; row++) {
+      T* const to = self.d_kernel + row * self.groups * self.outputs;
+      if (self.narrow())
+        self.add_narrow_row(to, row / self.channels, row % self.channels);
+      else
+        self.add_row(to, self.sums + row * self.all_columns(), self.numbers());
+    }
   }
 
-  void add_row(long row) const {
-    if (row == depth() && !d_bias) return;
-    T* const to = row == depth() ? d_bias : d_kernel + row * groups * outputs;
+  void add_row(T* to, const T* sums, long chunk_step) const {
     for (long group = 0; group < groups; group++)
       for (long n = 0; n < outputs; n += WIDTH<T>) {
-        const T* from = sums + row * all_columns() + group * padded() + n;
+        const T* from = sums + group * padded() + n;
         Vector<T> sum = *(const Vector<T>*)from;
         for (long chunk = 1; chunk < chunks; chunk++)
-          sum += *(const Vector<T>*)(from + chunk * numbers());
+          sum += *(const Vector<T>*)(from + chunk * chunk_step);
         store<T>(to + group * outputs + n, sum, outputs - n);
       }
+  }
+
+  void add_narrow_row(T* to, long tap, long c) const {
+    for (long o = 0; o < groups * outputs; o++) {
+      const T* from = sums + tap * channels * all_columns() + o * channels + c;
+      T sum = *from;
+      for (long chunk = 1; chunk < chunks; chunk++) sum += from[chunk * numbers()];
+      to[o] = sum;
+    }
   }
 };
 
@@ -666,8 +828,11 @@ static XLA_FFI_Error* convolve(XLA_FFI_CallFrame* frame, Convolution<T>& work, c
   const long pixels = most(1, work.pixels());
   work.some = most(1, least(pieces_of(2 * threads, work.batch), 256 / pixels));
   const long whole = pieces_of(work.some, work.batch);
-  work.splits = whole >= 2 * threads || threads == 1 ? 1 : least(work.rows.outputs, pieces_of(whole, 2 * threads));
-  const size_t packed = groups * work.padded() * work.depth() * sizeof(T);
+  const long wanted = threads == 1 ? 1 : pieces_of(whole, 2 * threads);
+  work.by_panels = !work.narrow() && groups * work.panels() >= pieces_of(whole, threads);
+  work.splits = least(work.by_panels ? groups * work.panels() : work.rows.outputs, wanted);
+  const size_t packed =
+      work.packs() ? groups * work.padded() * work.depth() * sizeof(T) : 0;
   const size_t sorts = (work.rows.outputs + work.columns.outputs) * sizeof(Alike);
   const size_t biases = groups * work.padded() * sizeof(T);
   const auto room = (char*)memory(packed + biases + sorts);
@@ -692,11 +857,13 @@ template <typename T>
 static XLA_FFI_Error* gradient(XLA_FFI_CallFrame* frame, KernelGradient<T>& work) {
   work.plan();
   const long threads = threads_for(frame, work);
-  const size_t sums = work.chunks * work.numbers() * sizeof(T);
-  const auto room = (char*)memory(sums + work.columns.outputs * sizeof(Alike));
+  const long sums = work.whole() ? 0 : work.chunks * work.numbers();
+  const long biases = work.chunks * work.all_columns();
+  const auto room = (T*)memory((sums + biases) * sizeof(T) + work.columns.outputs * sizeof(Alike));
   if (!room) return out_of_memory(frame);
-  const auto sorts = (Alike*)(room + sums);
-  work.sums = (T*)room, work.sorts = sorts, work.sort_count = work.columns.sort(sorts);
+  const auto sorts = (Alike*)(room + sums + biases);
+  work.sums = work.whole() ? work.d_kernel : room, work.bias_sums = room + sums;
+  work.sorts = sorts, work.sort_count = work.columns.sort(sorts);
   share(frame, threads, work.ranges * work.chunks, work.take, &work);
   if (work.failed) return out_of_memory(frame);
   share(frame, threads, work.sum_parts(), work.add_up, &work);

@@ -6,82 +6,19 @@
 
 #include "windows.h"
 
-#define UNROLLED _Pragma("GCC unroll 16") for
-#define INLINED inline __attribute__((always_inline))
-
-// Numbers of a band of rows, which stay in the nearest cache, and of a part of the work.
-constexpr long BAND = 4096, PART = 16384;
-
-struct Images {
-  long height, width, channels;
-
-  explicit Images(const XLA_FFI_Buffer* x)
-      : height(x->dims[1]), width(x->dims[2]), channels(x->dims[3]) {}
-  long row() const { return width * channels; }
-  long size() const { return height * row(); }
-};
-
-// How the numbers of some images are made of those of others.
-template <typename T>
-struct Plan {
-  const long batch;
-  const Images from, to;
-  const Axis across;
-  const long tall, wide;     // of the kernel
-  const Walk rows, columns;  // the rows by bands
-  const Vectors<T> vectors;
-  const long taps = tall * wide;
-
-  // Steps in memory: from a vector of outputs to the next, and of what they are made of; from a tap
-  // to the next and from a row of taps to the next, in an image and in a packed kernel.
-  const bool several = vectors.columns > 1;
-  const long out_jump = several ? vectors.numbers : columns.out_step * to.channels;
-  const long in_jump = several ? vectors.numbers : columns.in_step * from.channels;
-  const long tap_in = columns.tap_in * from.channels, row_in = rows.tap_in * from.row();
-  const long tap_step = columns.tap_step * vectors.count;
-  const long row_step = rows.tap_step * wide * vectors.count;
-  const long in_line = rows.in_step * from.row(), out_line = rows.out_step * to.row();
-
-  // Whether neighbouring inputs make neighbouring outputs, all of which have one at least.
-  const bool streams = !several && (wide == 3 || wide == 5 || wide == 7) && across.stride == 1 &&
-                       across.dilation == 1 && across.spread == 1 && across.low < wide &&
-                       to.width - across.low <= from.width;
-  const long first_tap = across.turned ? wide - 1 : 0;
-
-  Plan(long batch, Images from, Images to, Axis down, Axis across, Segment* room)
-      : batch(batch),
-        from(from),
-        to(to),
-        across(across),
-        tall(down.taps),
-        wide(across.taps),
-        rows(down, room, most(1, BAND / to.row())),
-        columns(across, room + to.height, to.width),
-        vectors(to.channels, columns.in_step == 1 && columns.out_step == 1) {}
-
-  long bands() const { return batch * rows.count; }
-  long parts() const { return most(1, least(bands(), batch * to.size() / PART)); }
-
-  // Where the first tap of a segment is in a packed kernel.
-  long place(const Segment& row, const Segment& column) const {
-    return (row.tap * wide + column.tap) * vectors.count;
-  }
-
-  // Calls work(image, band) for the bands of a part.
-  template <typename Work>
-  void each_band(long part, long parts, Work work) const {
-    for (long at = part * bands() / parts; at < (part + 1) * bands() / parts; at++)
-      work(at / rows.count, rows.segments[at % rows.count]);
-  }
-};
-
 // Of the gradients d of ReLU's outputs y, those that go through it.
 template <typename T>
 static void through_relu(T* to, const T* d, const T* y, long count) {
   for (long at = 0; at < count; at += WIDTH<T>) {
-    const Lanes<T> lanes(count - at);
-    store(to + at, load(y + at, lanes) > 0 ? load(d + at, lanes) : Vector<T>{}, lanes);
+    const long n = count - at;
+    store<T>(to + at, load(y + at, n) > 0 ? load(d + at, n) : Vector<T>{}, n);
   }
+}
+
+// Has the cache fetch numbers in the order in which they lie, in which no vector over channels goes.
+template <typename T>
+static void fetch(const T* from, long count) {
+  for (long at = 0; at < count; at += 64 / sizeof(T)) __builtin_prefetch(from + at, 0, 2);
 }
 
 // ---- Outputs, and the gradients of inputs -------------------------------------------------------
@@ -161,7 +98,7 @@ struct Correlation {
 
   template <int some, bool whole>
   __attribute__((noinline)) void add_up(const Place& place) const {
-    const Lanes<T> lanes(place.numbers);
+    const long n = place.numbers;
     const long in_jump = plan.in_jump, out_jump = plan.out_jump;
     const long tap_in = plan.tap_in, tap_step = plan.tap_step;
     Vector<T> sums[some];
@@ -172,11 +109,11 @@ struct Correlation {
       for (long tap = 0; tap < place.across; tap++, in += tap_in, weights += tap_step) {
         const auto factors = kept<T>(*weights);
         UNROLLED (int one = 0; one < some; one++)
-          sums[one] = fused(load_lanes<whole>(in + one * in_jump, lanes), factors, sums[one]);
+          sums[one] = fused(load<whole>(in + one * in_jump, n), factors, sums[one]);
       }
     }
     UNROLLED (int one = 0; one < some; one++)
-      store_lanes<whole>(place.out + one * out_jump, activated(sums[one]), lanes);
+      store<whole>(place.out + one * out_jump, activated(sums[one]), n);
   }
 
   INLINED Vector<T> activated(Vector<T> sum) const {
@@ -186,14 +123,14 @@ struct Correlation {
   // ---- Neighbouring inputs ----------------------------------------------------------------------
 
   using Stream = void (Correlation::*)(const Segment&, const T*, T*, const Vector<T>*,
-                                       const Vector<T>*, Lanes<T>) const;
+                                       const Vector<T>*, long) const;
 
   void stream_band(const Segment& band, const T* in, T* out) const {
     const auto weights = kernel + (band.tap * plan.wide + plan.first_tap) * plan.vectors.count;
     for (long at = 0; at < plan.vectors.count; at++, in += WIDTH<T>, out += WIDTH<T>) {
       const long numbers = plan.to.channels - at * WIDTH<T>;
       const auto run = numbers < WIDTH<T> ? choose<false>(band.taps) : choose<true>(band.taps);
-      (this->*run)(band, in, out, weights + at, bias + at, Lanes<T>(numbers));
+      (this->*run)(band, in, out, weights + at, bias + at, numbers);
     }
   }
 
@@ -212,7 +149,7 @@ struct Correlation {
   template <int across, int down, bool whole>
   __attribute__((noinline)) void stream(const Segment& band, const T* in, T* out,
                                         const Vector<T>* weights, const Vector<T>* bias,
-                                        Lanes<T> lanes) const {
+                                        long n) const {
     const long channels = plan.to.channels, outputs = plan.to.width;
     const long before = plan.across.low - (across - 1), first = most(0, -plan.across.low);
     const long complete = least(plan.from.width, outputs - before) + before;
@@ -227,19 +164,19 @@ struct Correlation {
       Vector<T> sums[across];
       UNROLLED (int one = 0; one < across; one++) sums[one] = *bias;
       const auto finish = [&](long at) {
-        if (at >= 0) store_lanes<whole>(to + at * channels, activated(sums[0]), lanes);
+        if (at >= 0) store<whole>(to + at * channels, activated(sums[0]), n);
         UNROLLED (int one = 0; one + 1 < across; one++) sums[one] = sums[one + 1];
         sums[across - 1] = *bias;
       };
       long at = first + before;
       for (; at < complete; at++, from += channels) {
         UNROLLED (int row = 0; row < down; row++) {
-          const auto seen = kept<T>(load_lanes<whole>(from + row * row_in, lanes));
+          const auto seen = kept<T>(load<whole>(from + row * row_in, n));
           UNROLLED (int one = 0; one < across; one++)
             sums[one] = fused(seen, factors[row][across - 1 - one], sums[one]);
         }
         for (long row = 0; !down && row < band.taps; row++) {
-          const auto seen = kept<T>(load_lanes<whole>(from + row * row_in, lanes));
+          const auto seen = kept<T>(load<whole>(from + row * row_in, n));
           UNROLLED (int one = 0; one < across; one++) {
             const auto factor = weights[row * row_step + (across - 1 - one) * tap_step];
             sums[one] = fused(seen, factor, sums[one]);
@@ -291,6 +228,9 @@ struct KernelGradient {
       d = passed, d_row = row;
     }
     const T* in = x + image * plan.from.size() + band.in * plan.from.row();
+    // The next band's; after the last one's nothing comes of it.
+    fetch(in + band.count * plan.in_line, band.count * plan.in_line);
+    fetch(dy + skipped + band.count * plan.out_line, band.count * plan.out_line);
     const Place start = {in, d, to, to + plan.taps * plan.vectors.count, band.count, d_row};
     if (plan.streams && plan.wide == 3) return stream_band(band, start);
     for (long at = 0; at < plan.columns.count; at++)
@@ -354,7 +294,7 @@ struct KernelGradient {
 
   template <int down, int across, bool whole>
   __attribute__((noinline)) void add_taps(const Place& place) const {
-    const Lanes<T> lanes(place.numbers);
+    const long n = place.numbers;
     const long tap_in = plan.tap_in, row_in = plan.row_in;
     const long tap_step = plan.tap_step, row_step = plan.row_step;
     Vector<T> sums[down][across], bias = *place.bias;
@@ -365,11 +305,11 @@ struct KernelGradient {
       const T* in = place.x + line * plan.in_line;
       const T* d = place.dy + line * place.dy_row;
       for (long column = 0; column < place.columns; column++, in += plan.in_jump, d += plan.out_jump) {
-        const auto gradient = kept<T>(load_lanes<whole>(d, lanes));
+        const auto gradient = kept<T>(load<whole>(d, n));
         bias += gradient;
         UNROLLED (int row = 0; row < down; row++)
           UNROLLED (int tap = 0; tap < across; tap++) {
-            const auto factor = load_lanes<whole>(in + row * row_in + tap * tap_in, lanes);
+            const auto factor = load<whole>(in + row * row_in + tap * tap_in, n);
             sums[row][tap] = fused(factor, gradient, sums[row][tap]);
           }
       }
@@ -401,16 +341,16 @@ struct KernelGradient {
   }
 
   void add_bias(const Place& place) const {
-    const Lanes<T> lanes(place.numbers);
+    const long n = place.numbers;
     Vector<T> even = *place.bias, odd = {};
     for (long line = 0; line < place.rows; line++) {
       const T* d = place.dy + line * place.dy_row;
       long at = 0;
       for (; at + 1 < plan.to.width; at += 2, d += 2 * plan.to.channels) {
-        even += load(d, lanes);
-        odd += load(d + plan.to.channels, lanes);
+        even += load(d, n);
+        odd += load(d + plan.to.channels, n);
       }
-      if (at < plan.to.width) even += load(d, lanes);
+      if (at < plan.to.width) even += load(d, n);
     }
     *place.bias = even + odd;
   }
@@ -418,7 +358,7 @@ struct KernelGradient {
   // Each column of inputs meets the three outputs around it, or those of them that there are.
   template <int down, bool whole>
   __attribute__((noinline)) void stream(const Place& place) const {
-    const Lanes<T> lanes(place.numbers);
+    const long n = place.numbers;
     const long channels = plan.to.channels, outputs = plan.to.width;
     const long before = plan.across.low - 2, first = most(0, -plan.across.low);
     const long end = least(plan.from.width, outputs - before) + before;
@@ -433,10 +373,10 @@ struct KernelGradient {
       for (long at = first + before; at < end; at++, in += channels, d += channels) {
         Vector<T> seen[down];
         UNROLLED (int row = 0; row < down; row++)
-          seen[row] = kept<T>(load_lanes<whole>(in + row * row_in, lanes));
+          seen[row] = kept<T>(load<whole>(in + row * row_in, n));
         UNROLLED (int one = 0; one < 3; one++)
           if ((unsigned long)(at + one) < outputs) {
-            const auto gradient = kept<T>(load_lanes<whole>(d + one * channels, lanes));
+            const auto gradient = kept<T>(load<whole>(d + one * channels, n));
             UNROLLED (int row = 0; row < down; row++)
               sums[row][2 - one] = fused(seen[row], gradient, sums[row][2 - one]);
           }
@@ -467,20 +407,7 @@ struct KernelGradient {
 
 // ---- What XLA calls -----------------------------------------------------------------------------
 
-// All have one attribute, int64 [9]: by rows and then by columns the stride, the zeros before x, the
-// dilation of the kernel, and how far apart the inputs are between which zeros lie; and whether
-// there is ReLU.
-
-static Axis axis_of(XLA_FFI_CallFrame* frame, int axis, const XLA_FFI_Buffer* x,
-                    const XLA_FFI_Buffer* kernel, const XLA_FFI_Buffer* y) {
-  const auto given = settings(frame) + axis * 4;
-  return {x->dims[axis + 1], y->dims[axis + 1], kernel->dims[axis],
-          given[0],          given[1],          given[2],           given[3]};
-}
-
-static XLA_FFI_Buffer* first_result(XLA_FFI_CallFrame* frame) {
-  return (XLA_FFI_Buffer*)frame->rets.rets[0];
-}
+// After what windows.h says of them, the settings tell whether there is ReLU.
 
 // Packs numbers of channels, [taps, channels], as they meet an image's: [taps, vectors].
 template <typename T>
@@ -496,8 +423,9 @@ static void pack(T* to, const T* numbers, long taps, long channels, const Vector
 template <typename T, bool back>
 static XLA_FFI_Error* correlate(XLA_FFI_CallFrame* frame) {
   const auto from = given(frame, 0), kernel = given(frame, 1), to = first_result(frame);
-  Axis down = axis_of(frame, 0, back ? to : from, kernel, back ? from : to);
-  Axis across = axis_of(frame, 1, back ? to : from, kernel, back ? from : to);
+  const auto x = back ? to : from, y = back ? from : to;
+  Axis down = axis_of(frame, 0, x, kernel->dims[0], y);
+  Axis across = axis_of(frame, 1, x, kernel->dims[1], y);
   if (back) down = down.transposed(), across = across.transposed();
   const auto room = (Segment*)memory<2>((to->dims[1] + to->dims[2]) * sizeof(Segment));
   if (!room) return out_of_memory(frame);
@@ -525,7 +453,8 @@ static XLA_FFI_Error* correlate(XLA_FFI_CallFrame* frame) {
 template <typename T>
 static XLA_FFI_Error* backward_kernel(XLA_FFI_CallFrame* frame) {
   const auto from = given(frame, 0), kernel = first_result(frame), to = given(frame, 1);
-  const Axis down = axis_of(frame, 0, from, kernel, to), across = axis_of(frame, 1, from, kernel, to);
+  const Axis down = axis_of(frame, 0, from, kernel->dims[0], to);
+  const Axis across = axis_of(frame, 1, from, kernel->dims[1], to);
   const auto room = (Segment*)memory<2>((to->dims[1] + to->dims[2]) * sizeof(Segment));
   if (!room) return out_of_memory(frame);
   const Plan<T> plan(from->dims[0], Images(from), Images(to), down, across, room);

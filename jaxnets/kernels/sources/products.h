@@ -1,6 +1,7 @@
 // Products with a kernel that is packed by panels, which stay in the nearest cache.
 #pragma once
 
+#include "transpose.h"
 #include "vectors.h"
 
 // z[row][column] += sum over k of a[row * a_row + k * a_step] * panel[k][column], for R rows and C
@@ -82,16 +83,35 @@ constexpr long panels_of(long columns) {
   return pieces_of(PANEL<T>, columns);
 }
 
-// Packs a panel, the columns from n on of a kernel [depth, columns]; or of [columns, depth], where
-// it is to be transposed.
+// Packs a panel, the columns from n on of a kernel [depth, columns].
+template <typename T>
+static void pack_panel(T* to, const T* kernel, long depth, long columns, long n) {
+  for (long k = 0; k < depth; k++, to += PANEL<T>)
+    for (int side = 0; side < 2; side++) {
+      const long at = n + side * WIDTH<T>;
+      store<T>(to + side * WIDTH<T>, load(kernel + k * columns + at, columns - at), WIDTH<T>);
+    }
+}
+
+// The same of a kernel [columns, depth], transposed.
+template <typename T>
+static void pack_panel_transposed(T* to, const T* kernel, long depth, long columns, long n) {
+  constexpr long width = WIDTH<T>;
+  for (int side = 0; side < 2; side++, n += width, to += width)
+    for (long k = 0; k < depth; k += width) {
+      Vector<T> block[width];
+      UNROLLED (int j = 0; j < width; j++)
+        block[j] = n + j < columns ? load(kernel + (n + j) * depth + k, depth - k) : Vector<T>{};
+      transpose<T>(block);
+      UNROLLED (int j = 0; j < width; j++)
+        if (k + j < depth) store<T>(to + (k + j) * PANEL<T>, block[j], width);
+    }
+}
+
 template <typename T>
 static void pack_panel(T* to, const T* kernel, long depth, long columns, long n, bool transposed) {
-  for (long k = 0; k < depth; k++, to += PANEL<T>)
-    if (!transposed)
-      for (int side = 0; side < 2; side++) {
-        const long at = n + side * WIDTH<T>;
-        store<T>(to + side * WIDTH<T>, load(kernel + k * columns + at, columns - at), WIDTH<T>);
-      }
-    else
-      for (long j = 0; j < PANEL<T>; j++) to[j] = n + j < columns ? kernel[(n + j) * depth + k] : 0;
+  if (transposed)
+    pack_panel_transposed(to, kernel, depth, columns, n);
+  else
+    pack_panel(to, kernel, depth, columns, n);
 }

@@ -81,6 +81,26 @@ INLINE void store_few(float* to, Vector<float> numbers, long n) {
 INLINE void store_few(double* to, Vector<double> numbers, long n) {
   _mm512_mask_storeu_pd(to, first_few(n), (__m512d)numbers);
 }
+#elif BYTES == 32
+template <typename T>
+INLINE __m256i first_few(long n) {
+  Bits<T> lanes;
+  for (int lane = 0; lane < WIDTH<T>; lane++) lanes[lane] = lane;
+  return (__m256i)(lanes < Bits<T>{} + (int)n);
+}
+
+INLINE Vector<float> load_few(const float* from, long n) {
+  return (Vector<float>)_mm256_maskload_ps(from, first_few<float>(n));
+}
+INLINE Vector<double> load_few(const double* from, long n) {
+  return (Vector<double>)_mm256_maskload_pd(from, first_few<double>(n));
+}
+INLINE void store_few(float* to, Vector<float> numbers, long n) {
+  _mm256_maskstore_ps(to, first_few<float>(n), (__m256)numbers);
+}
+INLINE void store_few(double* to, Vector<double> numbers, long n) {
+  _mm256_maskstore_pd(to, first_few<double>(n), (__m256d)numbers);
+}
 #endif
 
 // The first n numbers at a place, and zeros.

@@ -2,7 +2,10 @@
 #pragma once
 
 #include "calls.h"
-#include "lanes.h"
+#include "vectors.h"
+
+#define UNROLLED _Pragma("GCC unroll 16") for
+#define INLINED inline __attribute__((always_inline))
 
 // One axis. Output o looks with tap k at place o stride + k dilation - low of the inputs, between
 // which spread - 1 zeros lie.
@@ -70,6 +73,20 @@ struct Walk {
   }
 };
 
+// The first n numbers at a place, where it is known when compiled whether they are a whole vector.
+template <bool whole, typename T>
+INLINE Vector<T> load(const T* from, long n) {
+  return whole ? *(const Vector<T>*)from : load_few(from, n);
+}
+
+template <bool whole, typename T>
+INLINE void store(T* to, Vector<T> numbers, long n) {
+  if (whole)
+    *(Vector<T>*)to = numbers;
+  else
+    store_few(to, numbers, n);
+}
+
 // How vectors lie on the channels of an image's columns: a column takes some vectors; or one takes
 // several columns, of few channels each.
 template <typename T>
@@ -82,7 +99,87 @@ struct Vectors {
         numbers(columns * channels) {}
 };
 
-// Whole numbers that the caller gives, by their only attribute.
+// Numbers of a band of rows, which stay in the nearest cache, and of a part of the work.
+constexpr long BAND = 4096, PART = 16384;
+
+struct Images {
+  long height, width, channels;
+
+  explicit Images(const XLA_FFI_Buffer* x)
+      : height(x->dims[1]), width(x->dims[2]), channels(x->dims[3]) {}
+  long row() const { return width * channels; }
+  long size() const { return height * row(); }
+};
+
+// How the numbers of some images are made of those of others.
+template <typename T>
+struct Plan {
+  const long batch;
+  const Images from, to;
+  const Axis across;
+  const long tall, wide;     // of a window
+  const Walk rows, columns;  // the rows by bands
+  const Vectors<T> vectors;
+  const long taps = tall * wide;
+
+  // Steps in memory: from a vector of outputs to the next, and of what they are made of; from a tap
+  // to the next and from a row of taps to the next, in an image and in a packed kernel.
+  const bool several = vectors.columns > 1;
+  const long out_jump = several ? vectors.numbers : columns.out_step * to.channels;
+  const long in_jump = several ? vectors.numbers : columns.in_step * from.channels;
+  const long tap_in = columns.tap_in * from.channels, row_in = rows.tap_in * from.row();
+  const long tap_step = columns.tap_step * vectors.count;
+  const long row_step = rows.tap_step * wide * vectors.count;
+  const long in_line = rows.in_step * from.row(), out_line = rows.out_step * to.row();
+
+  // Whether neighbouring inputs make neighbouring outputs, all of which have one at least.
+  const bool streams = !several && (wide == 3 || wide == 5 || wide == 7) && across.stride == 1 &&
+                       across.dilation == 1 && across.spread == 1 && across.low < wide &&
+                       to.width - across.low <= from.width;
+  const long first_tap = across.turned ? wide - 1 : 0;
+
+  Plan(long batch, Images from, Images to, Axis down, Axis across, Segment* room)
+      : batch(batch),
+        from(from),
+        to(to),
+        across(across),
+        tall(down.taps),
+        wide(across.taps),
+        rows(down, room, most(1, BAND / to.row())),
+        columns(across, room + to.height, to.width),
+        vectors(to.channels, columns.in_step == 1 && columns.out_step == 1) {}
+
+  long bands() const { return batch * rows.count; }
+  long parts() const { return most(1, least(bands(), batch * to.size() / PART)); }
+
+  // Where the first tap of a segment is in a packed kernel.
+  long place(const Segment& row, const Segment& column) const {
+    return (row.tap * wide + column.tap) * vectors.count;
+  }
+
+  // Calls work(image, band) for the bands of a part.
+  template <typename Work>
+  void each_band(long part, long parts, Work work) const {
+    for (long at = part * bands() / parts; at < (part + 1) * bands() / parts; at++)
+      work(at / rows.count, rows.segments[at % rows.count]);
+  }
+};
+
+// ---- What XLA gives -----------------------------------------------------------------------------
+
+// Whole numbers, the only attribute: by rows and then by columns the stride, the zeros before x, the
+// dilation, and how far apart the inputs are between which zeros lie; then others.
 static const int64_t* settings(XLA_FFI_CallFrame* frame) {
   return (const int64_t*)((XLA_FFI_Array*)frame->attrs.attrs[0])->data;
 }
+
+static Axis axis_of(XLA_FFI_CallFrame* frame, int axis, const XLA_FFI_Buffer* x, long taps,
+                    const XLA_FFI_Buffer* y) {
+  const auto given = settings(frame) + axis * 4;
+  return {x->dims[axis + 1], y->dims[axis + 1], taps, given[0], given[1], given[2], given[3]};
+}
+
+static XLA_FFI_Buffer* first_result(XLA_FFI_CallFrame* frame) {
+  return (XLA_FFI_Buffer*)frame->rets.rets[0];
+}
+

@@ -1,0 +1,65 @@
+"""A linear layer of any size, with ReLU or without, by native kernels, forward and backward."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxnets.kernels import native
+from jaxnets.kernels.geometry import Shaped
+from jaxnets.kernels.gradients import with_gradient
+
+# With fewer rows it does not pay to pack the kernel; with fewer products, to call a library.
+_LEAST_ROWS, _LEAST_PRODUCTS = 16, 2**14
+
+
+def serves(x: Shaped, kernel: Shaped, *bias: Shaped) -> bool:
+    """Whether the kernels of ``layer`` can run this, and are faster than XLA's products."""
+    rows = math.prod(x.shape[:-1])
+    pays = rows >= _LEAST_ROWS and rows * math.prod(kernel.shape) >= _LEAST_PRODUCTS
+    return pays and native.ready("linear_layer", x, kernel, *bias)
+
+
+def layer(relu: bool, plain: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+    """A product with a kernel, plus a bias, and ReLU of it, computed by kernels.
+
+    Args:
+        relu: whether ReLU follows.
+        plain: the same function in XLA's operations.
+
+    Returns:
+        A function of x [..., inputs], the kernel [inputs, outputs] and, if there is one, the bias
+        [outputs], which gives [..., outputs].
+    """
+
+    def outputs(x: jax.Array, kernel: jax.Array, *bias: jax.Array) -> jax.Array:
+        rows = _rows(x)
+        result = jax.ShapeDtypeStruct((len(rows), kernel.shape[1]), x.dtype)
+        arguments, settings = (rows, kernel, *bias), {"relu": np.int32(relu)}
+        (y,) = native.call("linear_layer", "linear_layer_forward", [result], *arguments, **settings)
+        return y.reshape(*x.shape[:-1], kernel.shape[1])
+
+    def keep(*inputs: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+        y = outputs(*inputs)
+        return y, [y] if relu else []
+
+    def pull_back(inputs: tuple, kept: list[jax.Array], d: jax.Array) -> tuple:
+        x, kernel, *bias = inputs
+        rows, d, kept = _rows(x), _rows(d), [_rows(y) for y in kept]
+        results = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (rows, kernel, kernel[0])]
+        # Two calls, of which XLA leaves out the one whose results nobody asks for.
+        (dx,) = native.call(
+            "linear_layer", "linear_layer_input_gradient", results[:1], d, kernel, *kept
+        )
+        d_kernel, d_bias = native.call(
+            "linear_layer", "linear_layer_kernel_gradient", results[1:], rows, d, *kept
+        )
+        return dx.reshape(x.shape), d_kernel, *[d_bias] * len(bias)
+
+    return with_gradient(outputs, keep, pull_back, plain)
+
+
+def _rows(x: Any) -> jax.Array:
+    return x.reshape(math.prod(x.shape[:-1]), x.shape[-1])

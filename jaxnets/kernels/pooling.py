@@ -1,0 +1,144 @@
+"""The maximum or the mean of each window, forward and backward."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnets.kernels import native
+from jaxnets.kernels.geometry import Shaped, Window
+from jaxnets.kernels.gradients import with_gradient
+
+# The place of a window's maximum is kept in a byte, of which one value says that there is none.
+_MOST_PLACES = 255
+
+
+def serves(x: Shaped, windows: Sequence[Window]) -> bool:
+    """Whether the kernels can pool x, and are faster than XLA's operations.
+
+    Args:
+        x: [N, L, C] or [N, H, W, C].
+        windows: of each spatial axis.
+    """
+    fits = x.ndim in (3, 4) and len(windows) == x.ndim - 2 and min(x.shape) > 0
+    places = math.prod(window.kernel for window in windows)
+    some = fits and places <= _MOST_PLACES and min(_counts(x, windows)) > 0
+    return some and native.ready("pooling", x)
+
+
+def max_pool(
+    windows: Sequence[Window], plain: Callable[[jax.Array], jax.Array], *, relu: bool = False
+) -> Callable[[jax.Array], jax.Array]:
+    """The maximum of each window, by kernels.
+
+    The gradient goes to the maximum: of several to the first by rows, of several that are NaN to
+    the last. With ReLU it goes nowhere where the maximum is not positive.
+
+    Args:
+        windows: of each spatial axis.
+        plain: the same function in XLA's operations.
+        relu: whether ReLU comes first.
+
+    Returns:
+        A function of x [N, ..., C], which gives [N, ..., C].
+    """
+    settings = _settings(windows, relu)
+
+    def pooled(x: jax.Array, dtypes: Sequence[Any]) -> list[jax.Array]:
+        shape = (len(x), *_counts(x, windows), x.shape[-1])
+        results = [jax.ShapeDtypeStruct(_image_shape(shape), dtype) for dtype in dtypes]
+        made = native.call("pooling", "max_pool_forward", results, _image(x), settings=settings)
+        return [array.reshape(shape) for array in made]
+
+    def run(x: jax.Array) -> jax.Array:
+        return pooled(x, [x.dtype])[0]
+
+    def keep(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        y, winners = pooled(x, [x.dtype, jnp.uint8])
+        return y, winners
+
+    def pull_back(inputs: Any, winners: jax.Array, d: jax.Array) -> tuple[jax.Array]:
+        return (_back("max_pool_backward", settings, inputs[0], d, winners),)
+
+    return with_gradient(run, keep, pull_back, plain)
+
+
+def avg_pool(
+    windows: Sequence[Window],
+    plain: Callable[[jax.Array], jax.Array],
+    *,
+    count_include_pad: bool = True,
+    divisor: int | None = None,
+) -> Callable[[jax.Array], jax.Array]:
+    """The mean of each window, by kernels.
+
+    Args:
+        windows: of each spatial axis.
+        plain: the same function in XLA's operations.
+        count_include_pad: whether the zeros of the padding count.
+        divisor: what the sum of each window is divided by instead of its size.
+
+    Returns:
+        A function of x [N, ..., C], which gives [N, ..., C].
+    """
+
+    def divided(sizes: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
+        """What a kernel is told that divides all sums alike; or by 1, and the divisor of each."""
+        if divisor:
+            return _settings(windows, divisor), None
+        pairs = zip(windows, sizes, strict=True)
+        by_axis = [window.counted(size, count_include_pad) for window, size in pairs]
+        counts = math.prod(np.ix_(*by_axis), start=np.ones((), int))
+        alike = (counts == counts.flat[0]).all()
+        if alike:
+            return _settings(windows, int(counts.flat[0])), None
+        return _settings(windows, 1), counts[None, ..., None]
+
+    def run(x: jax.Array) -> jax.Array:
+        settings, counts = divided(x.shape[1:-1])
+        shape = (len(x), *_counts(x, windows), x.shape[-1])
+        like = jax.ShapeDtypeStruct(_image_shape(shape), x.dtype)
+        (y,) = native.call("pooling", "avg_pool_forward", [like], _image(x), settings=settings)
+        y = y.reshape(shape)
+        return y if counts is None else y / jnp.asarray(counts, y.dtype)
+
+    def keep(x: jax.Array) -> tuple[jax.Array, None]:
+        return run(x), None
+
+    def pull_back(inputs: Any, _: None, d: jax.Array) -> tuple[jax.Array]:
+        (x,) = inputs
+        settings, counts = divided(x.shape[1:-1])
+        if counts is not None:
+            d = d / jnp.asarray(counts, d.dtype)
+        return (_back("avg_pool_backward", settings, x, d),)
+
+    return with_gradient(run, keep, pull_back, plain)
+
+
+def _back(name: str, settings: np.ndarray, x: jax.Array, *given: jax.Array) -> jax.Array:
+    """The gradient of x."""
+    like = jax.ShapeDtypeStruct(_image_shape(x.shape), x.dtype)
+    (d_x,) = native.call("pooling", name, [like], *map(_image, given), settings=settings)
+    return d_x.reshape(x.shape)
+
+
+def _counts(x: Shaped, windows: Sequence[Window]) -> tuple[int, ...]:
+    return tuple(window.count(n) for window, n in zip(windows, x.shape[1:-1], strict=True))
+
+
+def _settings(windows: Sequence[Window], last: int) -> np.ndarray:
+    """What the kernels are told: a sequence is an image of one row."""
+    down, across = (Window(1, 1), *windows)[-2:]
+    steps = [(each.stride, each.padding, each.dilation, 1) for each in (down, across)]
+    return np.asarray([*steps[0], *steps[1], down.kernel, across.kernel, last], np.int64)
+
+
+def _image_shape(shape: Sequence[int]) -> tuple[int, ...]:
+    return tuple(shape) if len(shape) == 4 else (shape[0], 1, *shape[1:])
+
+
+def _image(x: jax.Array) -> jax.Array:
+    return x.reshape(_image_shape(x.shape))

@@ -1,0 +1,342 @@
+// A linear layer of any size, with ReLU or without, forward and backward, for XLA on CPUs.
+//
+// All three products go block by block: what a block reads is packed, so that it lies together and
+// stays in a cache of the thread's own, and what it writes is written row after row.
+//
+// Each number is computed in the same order whichever thread does it, and however many there are.
+
+#include <cmath>
+
+#include "calls.h"
+#include "products.h"
+
+// Rows that go through a product together; columns of x whose gradients are sums that stay in the
+// nearest cache.
+constexpr long ROWS = 64, BLOCK = 48;
+// With so few rows, a part of the work is some columns of all rows, and packs its own kernel.
+constexpr long FEW_ROWS = 256, COLUMNS = 4;  // panels
+// A gradient's sums in a part of the work; rows that are worth sums of their own, and how many.
+constexpr long SUMS = 1 << 17, LONG = 512, MOST_GROUPS = 32, ALL_SUMS = 1 << 20;
+// Rows of so many bytes are written together rather than panel by panel.
+constexpr long WIDE = 1024;
+
+// ReLU's way back: the gradient where the output is positive.
+template <typename T>
+INLINE Vector<T> load_gradient(const T* d, const T* y, long n) {
+  const Vector<T> gradient = load(d, n);
+  return y ? load(y, n) > 0 ? gradient : Vector<T>{} : gradient;
+}
+
+// What is needed soon is fetched from memory piece by piece, while there is something to compute.
+struct Ahead {
+  const char *at, *end;
+  long step;
+
+  template <typename T>
+  Ahead(const T* from, long numbers, long pieces)
+      : at((const char*)from), end((const char*)(from + numbers)),
+        step(numbers * sizeof(T) / pieces + 64) {}
+
+  void fetch() {
+    for (const char* until = end - at < step ? end : at + step; at < until; at += 64)
+      __builtin_prefetch(at, 0, 2);
+  }
+};
+
+// ---- Products of rows with the kernel -----------------------------------------------------------
+
+// to [rows, columns] = a [rows, depth] times the kernel, plus the bias: the layer's outputs; or
+// with the kernel transposed, the gradient of its inputs.
+template <typename T>
+struct Rows {
+  long rows, depth, columns;
+  const T *a, *y;  // y: outputs of ReLU, where a is their gradient
+  const T *kernel, *bias;
+  bool transposed, relu;
+  T* to;
+  T* packed;  // the kernel by panels, if all parts share it
+  mutable std::atomic<bool> starved{false};
+
+  long panels() const { return panels_of<T>(columns); }
+  bool by_columns() const { return rows <= FEW_ROWS; }
+  long parts() const {
+    return by_columns() ? pieces_of(COLUMNS, panels()) : pieces_of(ROWS, rows);
+  }
+
+  static void pack(const void* data, long panel) {
+    const auto& self = *(const Rows*)data;
+    self.pack_to(self.packed + panel * PANEL<T> * self.depth, panel);
+  }
+
+  void pack_to(T* at, long panel) const {
+    pack_panel(at, kernel, depth, columns, panel * PANEL<T>, transposed);
+  }
+
+  static void take(const void* data, long part) {
+    const auto& self = *(const Rows*)data;
+    if (self.by_columns())
+      self.take_columns(part * COLUMNS, least(self.panels(), (part + 1) * COLUMNS));
+    else
+      self.take_rows(part * ROWS, least(ROWS, self.rows - part * ROWS));
+  }
+
+  void take_columns(long first, long end) const {
+    const long panel_size = PANEL<T> * depth, some = least(rows, ROWS);
+    const auto at = (T*)memory<1>((end - first) * panel_size * sizeof(T) + room(some));
+    if (!at) return give_up();
+    for (long panel = first; panel < end; panel++) pack_to(at + (panel - first) * panel_size, panel);
+    T* const scratch = at + (end - first) * panel_size;
+    for (long row = 0; row < rows; row += ROWS) {
+      const long now = least(ROWS, rows - row);
+      const T* from = gradients(row, now, scratch);
+      for (long panel = first; panel < end; panel++)
+        multiply_panel(row, now, from, panel, at + (panel - first) * panel_size,
+                       to + row * columns);
+    }
+  }
+
+  void take_rows(long first, long some) const {
+    const bool apart = columns * sizeof(T) >= WIDE;
+    const auto at = (T*)memory<1>(1 + room(ROWS) + (apart ? ROWS * columns * sizeof(T) : 0));
+    if (!at) return give_up();
+    const T* from = gradients(first, some, at + (apart ? ROWS * columns : 0));
+    T* const made = apart ? at : to + first * columns;
+    for (long panel = 0; panel < panels(); panel++)
+      multiply_panel(first, some, from, panel, packed + panel * PANEL<T> * depth, made);
+    if (apart) memcpy(to + first * columns, made, some * columns * sizeof(T));
+  }
+
+  void give_up() const { starved = true; }
+
+  // Some rows of a; of a gradient behind ReLU, in a place of their own.
+  long room(long some) const { return y ? some * depth * sizeof(T) : 0; }
+  const T* gradients(long first, long some, T* at) const {
+    const T* from = a + first * depth;
+    if (!y) return from;
+    for (long n = 0; n < some * depth; n += WIDTH<T>) {
+      const long left = some * depth - n;
+      store<T>(at + n, load_gradient(from + n, y + first * depth + n, left), left);
+    }
+    return at;
+  }
+
+  void multiply_panel(long first, long some, const T* from, long panel, const T* at,
+                      T* made) const {
+    Vector<T> z[ROWS * 2];
+    const long n = panel * PANEL<T>;
+    for (int side = 0; side < 2; side++) {
+      const long column = n + side * WIDTH<T>;
+      const auto start = bias ? load(bias + column, columns - column) : Vector<T>{};
+      for (long row = 0; row < some; row++) z[row * 2 + side] = start;
+    }
+    multiply_long(z, some, from, depth, 1, (const Vector<T>*)at, depth);
+    for (long row = 0; row < some; row++)
+      for (int side = 0; side < 2; side++) {
+        const long column = n + side * WIDTH<T>;
+        Vector<T> sum = z[row * 2 + side];
+        if (relu) sum = sum < 0 ? Vector<T>{} : sum;  // what is no number stays none
+        store<T>(made + row * columns + column, sum, columns - column);
+      }
+  }
+};
+
+// ---- The gradient of kernel and bias ------------------------------------------------------------
+
+// Sums over rows, which are divided into groups with sums of their own, and the inputs' columns.
+template <typename T>
+struct Sums {
+  long rows, in, out;
+  const T *x, *d, *y;  // y: outputs of ReLU, or none
+  T *d_kernel, *d_bias;
+  long groups, blocks;  // blocks of columns of a part of the work
+  Vector<T>* partial;   // [groups, all blocks, panels, BLOCK, 2]
+  Vector<T>* of_bias;   // [groups, panels, 2]
+  mutable std::atomic<bool> starved{false};
+
+  long panels() const { return panels_of<T>(out); }
+  long all_blocks() const { return pieces_of(BLOCK, in); }
+  long block_size() const { return panels() * BLOCK * 2; }
+  long by_group() const { return pieces_of(blocks, all_blocks()); }
+  long parts() const { return groups * by_group(); }
+
+  void divide() {
+    const long wanted = most(1, least(MOST_GROUPS, rows / LONG));
+    groups = most(1, least(wanted, ALL_SUMS / (in * out)));
+    blocks = least(all_blocks(), most(1, SUMS / (BLOCK * out)));
+  }
+  // Whether the sums are whole in no time, and need not be kept.
+  bool at_once() const { return rows <= ROWS; }
+  long kept() const { return at_once() ? 0 : groups * all_blocks() * block_size(); }
+
+  static void take(const void* data, long part) {
+    const auto& self = *(const Sums*)data;
+    const long group = part / self.by_group(), first = part % self.by_group() * self.blocks;
+    const long some = least(self.blocks, self.all_blocks() - first);
+    const auto at = (Vector<T>*)memory<1>(ROWS * (self.panels() * 2 * BYTES +
+                                                  some * BLOCK * sizeof(T)));
+    if (!at) {
+      self.starved = true;
+      return;
+    }
+    Vector<T>* sums = nullptr;
+    if (!self.at_once()) {
+      sums = self.partial + (group * self.all_blocks() + first) * self.block_size();
+      memset(sums, 0, some * self.block_size() * BYTES);
+    }
+    const auto bias = first ? nullptr : self.of_bias + group * self.panels() * 2;
+    if (bias) memset(bias, 0, self.panels() * 2 * BYTES);
+    const long size = pieces_of(self.groups, self.rows);
+    const long end = least(self.rows, (group + 1) * size);
+    for (long row = group * size; row < end; row += ROWS)
+      self.add(sums, bias, row, end, first, some, at);
+  }
+
+  // Adds what some rows have to a gradient's blocks.
+  void add(Vector<T>* sums, Vector<T>* bias, long row, long end, long first, long some,
+           Vector<T>* packed_d) const {
+    const long some_rows = least(ROWS, end - row);
+    pack_gradients(packed_d, row, some_rows);
+    const auto packed_x = (T*)(packed_d + ROWS * panels() * 2);
+    pack_inputs(packed_x, row, some_rows, first * BLOCK, some);
+    const long next = row + some_rows, rows_ahead = least(ROWS, end - next);
+    Ahead of_d(d + next * out, rows_ahead * out, some * panels());
+    Ahead of_y(y + next * out, y ? rows_ahead * out : 0, some * panels());
+    Ahead of_x(x + next * in, some == all_blocks() ? rows_ahead * in : 0, some * panels());
+    for (long block = 0; block < some; block++)
+      for (long panel = 0; panel < panels(); panel++, of_d.fetch(), of_y.fetch(), of_x.fetch()) {
+        Vector<T> all[BLOCK * 2];
+        if (!sums) memset(all, 0, sizeof all);
+        const auto to = sums ? sums + (block * panels() + panel) * BLOCK * 2 : all;
+        const long columns = least(BLOCK, in - (first + block) * BLOCK);
+        multiply<T, 2>(to, 2, columns, packed_x + block * BLOCK * ROWS, 1, BLOCK,
+                       packed_d + panel * 2 * some_rows, some_rows);
+        for (long column = 0; !sums && column < columns; column++)
+          write(d_kernel + ((first + block) * BLOCK + column) * out, to + column * 2, 0, panel);
+      }
+    if (!bias) return;
+    for (long panel = 0; panel < panels(); panel++)
+      for (int side = 0; side < 2; side++) {
+        Vector<T> sum = bias[panel * 2 + side];
+        const Vector<T>* from = packed_d + panel * 2 * some_rows + side;
+        for (long one = 0; one < some_rows; one++) sum += from[one * 2];
+        bias[panel * 2 + side] = sum;
+      }
+  }
+
+  void pack_gradients(Vector<T>* to, long row, long some_rows) const {
+    for (long one = 0; one < some_rows; one++)
+      for (long n = 0; n < panels() * PANEL<T>; n += WIDTH<T>) {
+        const long at = (row + one) * out + n;
+        to[n / PANEL<T> * 2 * some_rows + one * 2 + n / WIDTH<T> % 2] =
+            load_gradient(d + at, y ? y + at : nullptr, out - n);
+      }
+  }
+
+  // Packs some blocks of columns from one on, [blocks, rows, BLOCK].
+  void pack_inputs(T* to, long row, long some_rows, long column, long some) const {
+    const long end = least(in, column + some * BLOCK);
+    for (long one = 0; one < some_rows; one++)
+      for (long n = 0; n < end - column; n += WIDTH<T>) {
+        const T* from = x + (row + one) * in + column + n;
+        store<T>(to + n / BLOCK * BLOCK * ROWS + one * BLOCK + n % BLOCK,
+                 load(from, end - column - n), WIDTH<T>);
+      }
+  }
+
+  // Adds up what the groups have of a block.
+  static void add_up(const void* data, long block) {
+    const auto& self = *(const Sums*)data;
+    const long columns = self.at_once() ? 0 : least(BLOCK, self.in - block * BLOCK);
+    for (long panel = 0; panel < self.panels(); panel++) {
+      const auto from = self.partial + block * self.block_size() + panel * BLOCK * 2;
+      for (long row = 0; row < columns; row++)
+        self.write(self.d_kernel + (block * BLOCK + row) * self.out, from + row * 2,
+                   self.all_blocks() * self.block_size(), panel);
+      if (block == 0)
+        self.write(self.d_bias, self.of_bias + panel * 2, self.panels() * 2, panel);
+    }
+  }
+
+  void write(T* to, const Vector<T>* from, long apart, long panel) const {
+    for (int side = 0; side < 2; side++) {
+      Vector<T> sum = from[side];
+      for (long group = 1; group < groups; group++) sum += from[group * apart + side];
+      const long column = panel * PANEL<T> + side * WIDTH<T>;
+      store<T>(to + column, sum, out - column);
+    }
+  }
+};
+
+// ---- What XLA calls -----------------------------------------------------------------------------
+
+template <typename T>
+static XLA_FFI_Error* multiply_rows_by(XLA_FFI_CallFrame* frame, Rows<T>& work) {
+  const long threads = threads_of(frame);
+  if (!work.by_columns()) {
+    work.packed = (T*)memory(work.panels() * PANEL<T> * work.depth * sizeof(T));
+    if (!work.packed) return out_of_memory(frame);
+    share(frame, threads, work.panels(), work.pack, &work);
+  }
+  share(frame, threads, work.parts(), work.take, &work);
+  return work.starved ? out_of_memory(frame) : nullptr;
+}
+
+static bool has_relu(XLA_FFI_CallFrame* frame) {
+  return *(const int32_t*)((XLA_FFI_Scalar*)frame->attrs.attrs[0])->value;
+}
+
+// Arguments: x [R, I], the kernel [I, O] and, if any, the bias [O]. Attribute: relu.
+// Result: the outputs [R, O].
+template <typename T>
+static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
+  const auto x = given(frame, 0)->dims, kernel = given(frame, 1)->dims;
+  Rows<T> work;
+  work.rows = x[0], work.depth = x[1], work.columns = kernel[1];
+  work.a = argument<T>(frame, 0), work.y = nullptr;
+  work.kernel = argument<T>(frame, 1);
+  work.bias = frame->args.size > 2 ? argument<T>(frame, 2) : nullptr;
+  work.transposed = false, work.relu = has_relu(frame);
+  work.to = result<T>(frame, 0);
+  return multiply_rows_by(frame, work);
+}
+
+// Arguments: the gradient of the outputs [R, O], the kernel [I, O] and, of ReLU, the outputs.
+// Result: the gradient of x [R, I].
+template <typename T>
+static XLA_FFI_Error* input_gradient(XLA_FFI_CallFrame* frame) {
+  const auto d = given(frame, 0)->dims, kernel = given(frame, 1)->dims;
+  Rows<T> work;
+  work.rows = d[0], work.depth = d[1], work.columns = kernel[0];
+  work.a = argument<T>(frame, 0);
+  work.y = frame->args.size > 2 ? argument<T>(frame, 2) : nullptr;
+  work.kernel = argument<T>(frame, 1), work.bias = nullptr;
+  work.transposed = true, work.relu = false;
+  work.to = result<T>(frame, 0);
+  return multiply_rows_by(frame, work);
+}
+
+// Arguments: x [R, I], the gradient of the outputs [R, O] and, of ReLU, the outputs.
+// Results: the gradients of the kernel [I, O] and of the bias [O].
+template <typename T>
+static XLA_FFI_Error* kernel_gradient(XLA_FFI_CallFrame* frame) {
+  const auto x = given(frame, 0)->dims;
+  Sums<T> work;
+  work.rows = x[0], work.in = x[1], work.out = given(frame, 1)->dims[1];
+  work.x = argument<T>(frame, 0), work.d = argument<T>(frame, 1);
+  work.y = frame->args.size > 2 ? argument<T>(frame, 2) : nullptr;
+  work.d_kernel = result<T>(frame, 0), work.d_bias = result<T>(frame, 1);
+  work.divide();
+  const long kept = work.kept();
+  work.partial = (Vector<T>*)memory((kept + work.groups * work.panels() * 2) * BYTES);
+  if (!work.partial) return out_of_memory(frame);
+  work.of_bias = work.partial + kept;
+  const long threads = threads_of(frame);
+  share(frame, threads, work.parts(), work.take, &work);
+  if (work.starved) return out_of_memory(frame);
+  share(frame, threads, work.at_once() ? 1 : work.all_blocks(), work.add_up, &work);
+  return nullptr;
+}
+
+HANDLER(linear_layer_forward, forward)
+HANDLER(linear_layer_input_gradient, input_gradient)
+HANDLER(linear_layer_kernel_gradient, kernel_gradient)

@@ -1,0 +1,308 @@
+// The maximum or the mean of each window of an image, forward and backward, for XLA on CPUs.
+//
+// Vectors run over channels. Each number is computed in the same order whichever thread does it,
+// and however many there are.
+
+#include <limits>
+
+#include "windows.h"
+
+// In place of a window's place that has its maximum, where no place has a gradient.
+constexpr long NOWHERE = 255;
+
+// ---- Places, a byte for each number -------------------------------------------------------------
+
+// So many bytes, and how each becomes a whole number of a vector, which compilers do one by one.
+template <typename T>
+struct Packed;
+
+template <>
+struct Packed<float> {
+  typedef uint8_t Bytes __attribute__((vector_size(BYTES / 4)));
+
+  static INLINED Bits<float> spread(const Bytes& bytes) {
+#if BYTES == 64 && defined(__AVX512F__)
+    return (Bits<float>)_mm512_cvtepu8_epi32((__m128i)bytes);
+#elif BYTES == 32
+    return (Bits<float>)_mm256_cvtepu8_epi32(_mm_loadu_si64(&bytes));
+#else
+    return __builtin_convertvector(bytes, Bits<float>);
+#endif
+  }
+};
+
+template <>
+struct Packed<double> {
+  typedef uint8_t Bytes __attribute__((vector_size(BYTES / 8)));
+
+  static INLINED Bits<double> spread(const Bytes& bytes) {
+#if BYTES == 64 && defined(__AVX512F__)
+    return (Bits<double>)_mm512_cvtepu8_epi64(_mm_loadu_si64(&bytes));
+#elif BYTES == 32
+    return (Bits<double>)_mm256_cvtepu8_epi64(_mm_loadu_si32(&bytes));
+#else
+    return __builtin_convertvector(bytes, Bits<double>);
+#endif
+  }
+};
+
+template <typename T>
+struct Places {
+  using Bytes = typename Packed<T>::Bytes;
+
+  static INLINED Bits<T> all(long place) { return Bits<T>{} + (int)place; }
+
+  static INLINED Bits<T> load(const uint8_t* from, long count) {
+    Bytes bytes = {};
+    copy(&bytes, from, count);
+    return Packed<T>::spread(bytes);
+  }
+
+  static INLINED void store(uint8_t* to, Bits<T> places, long count) {
+    const Bytes bytes = __builtin_convertvector(places, Bytes);
+    copy(to, &bytes, count);
+  }
+
+  // Of fewer than a vector has 8, 4, 2 and 1 at once, as many as there are of each.
+  static INLINED void copy(void* to, const void* from, long count) {
+    if (count >= WIDTH<T>) return (void)memcpy(to, from, WIDTH<T>);
+    if (count & 8) copy_some<8>(to, from);
+    if (count & 4) copy_some<4>(to, from);
+    if (count & 2) copy_some<2>(to, from);
+    if (count & 1) copy_some<1>(to, from);
+  }
+
+  template <int some>
+  static INLINED void copy_some(void*& to, const void*& from) {
+    memcpy(to, from, some);
+    to = (char*)to + some, from = (const char*)from + some;
+  }
+};
+
+// ---- Lines of outputs ---------------------------------------------------------------------------
+
+// Vectors of outputs, and the taps that they are made of.
+struct Line {
+  long in, out;                  // where they begin, in numbers
+  long columns, count, numbers;  // how many columns; vectors of each one, and numbers of a vector
+  long down, across, first;      // taps, and which the first one is
+};
+
+// Calls work(line) for all lines of a part.
+template <typename T, typename Work>
+static void each_line(const Plan<T>& plan, long part, Work work) {
+  const auto& vectors = plan.vectors;
+  plan.each_band(part, plan.parts(), [&](long image, const Segment& band) {
+    for (long row = 0; row < band.count; row++)
+      for (long at = 0; at < plan.columns.count; at++) {
+        const auto& segment = plan.columns.segments[at];
+        Line line = {image * plan.from.size() + band.in * plan.from.row() + row * plan.in_line +
+                         segment.in * plan.from.channels,
+                     image * plan.to.size() + band.out * plan.to.row() + row * plan.out_line +
+                         segment.out * plan.to.channels,
+                     segment.count / vectors.columns,
+                     vectors.numbers / WIDTH<T>,
+                     WIDTH<T>,
+                     segment.taps ? band.taps : 0,
+                     band.taps ? segment.taps : 0,
+                     band.tap * plan.wide + segment.tap};
+        const long whole = line.count * WIDTH<T>, left = segment.count % vectors.columns;
+        auto rest = line;
+        if (whole && line.columns) work(line);
+        rest.in += whole, rest.out += whole, rest.count = 1, rest.numbers = vectors.numbers - whole;
+        if (rest.numbers && line.columns) work(rest);
+        line.in += line.columns * plan.in_jump, line.out += line.columns * plan.out_jump;
+        line.columns = line.count = 1, line.numbers = left * plan.to.channels;
+        if (left) work(line);
+      }
+  });
+}
+
+// Has work.take<down, across, whole>(line) take a line, where a few taps are known when compiled,
+// and 0 stands for any other number.
+template <typename Work, int down = 3, int across = 3>
+INLINED void choose(const Work& work, const Line& line, long width) {
+  if (line.down == down && line.across == across)
+    line.numbers < width ? work.template take<down, across, false>(line)
+                         : work.template take<down, across, true>(line);
+  else if constexpr (across > 1)
+    choose<Work, down, across - 1>(work, line, width);
+  else if constexpr (down > 1)
+    choose<Work, down - 1, 3>(work, line, width);
+  else
+    line.numbers < width ? work.template take<0, 0, false>(line)
+                         : work.template take<0, 0, true>(line);
+}
+
+template <typename T>
+struct Maximum {
+  const Plan<T>& plan;
+  const T* x;
+  T* y;
+  uint8_t* winners;  // or none
+  const bool relu;
+
+  static void take_part(const void* data, long part) {
+    const auto& self = *(const Maximum*)data;
+    each_line(self.plan, part, [&](const Line& line) { choose(self, line, WIDTH<T>); });
+  }
+
+  template <int down, int across, bool whole>
+  __attribute__((noinline)) void take(const Line& line) const {
+    const long n = line.numbers;
+    const long rows = down ? down : line.down, columns = across ? across : line.across;
+    const long row_in = plan.row_in, tap_in = plan.tap_in, wide = plan.wide, first = line.first;
+    const long in_jump = plan.in_jump, out_jump = plan.out_jump;
+    for (long column = 0; column < line.columns; column++)
+      for (long vector = 0; vector < line.count; vector++) {
+        const T* in = x + line.in + column * in_jump + vector * WIDTH<T>;
+        const long out = line.out + column * out_jump + vector * WIDTH<T>;
+        Vector<T> best = everywhere(-std::numeric_limits<T>::infinity());
+        Bits<T> where = Places<T>::all(rows ? first : NOWHERE);
+        if (rows) best = load<whole>(in, n);
+        UNROLLED (long row = 0; row < rows; row++)
+          UNROLLED (long tap = 0; tap < columns; tap++) {
+            if (!row && !tap) continue;
+            const auto seen = load<whole>(in + row * row_in + tap * tap_in, n);
+            const auto better = (seen > best) | (seen != seen);  // the last that is no number
+            best = better ? seen : best;
+            where = better ? Places<T>::all(first + row * wide + tap) : where;
+          }
+        if (relu) {
+          where = best > 0 ? where : Places<T>::all(NOWHERE);
+          best = best <= 0 ? Vector<T>{} : best;
+        }
+        store<whole>(y + out, best, n);
+        if (winners) Places<T>::store(winners + out, where, whole ? WIDTH<T> : n);
+      }
+  }
+};
+
+template <typename T>
+struct MaximumGradient {
+  const Plan<T>& plan;
+  const T* dy;
+  const uint8_t* winners;
+  T* dx;
+
+  static void take_part(const void* data, long part) {
+    const auto& self = *(const MaximumGradient*)data;
+    each_line(self.plan, part, [&](const Line& line) { choose(self, line, WIDTH<T>); });
+  }
+
+  // Of the windows that look at a place, those gradients whose maximum it is.
+  template <int down, int across, bool whole>
+  __attribute__((noinline)) void take(const Line& line) const {
+    const long n = line.numbers;
+    const long rows = down ? down : line.down, columns = across ? across : line.across;
+    const long row_in = plan.row_in, tap_in = plan.tap_in;
+    const long row_step = plan.rows.tap_step * plan.wide, tap_step = plan.columns.tap_step;
+    const long in_jump = plan.in_jump, out_jump = plan.out_jump, first = line.first;
+    const long last = plan.batch * plan.from.size() - WIDTH<T>;  // of a whole vector's places
+    for (long column = 0; column < line.columns; column++)
+      for (long vector = 0; vector < line.count; vector++) {
+        const long in = line.in + column * in_jump + vector * WIDTH<T>;
+        Vector<T> sum = {};
+        UNROLLED (long row = 0; row < rows; row++)
+          UNROLLED (long tap = 0; tap < columns; tap++) {
+            const long at = in + row * row_in + tap * tap_in;
+            const auto won = Places<T>::load(winners + at, whole || at <= last ? WIDTH<T> : n);
+            const auto place = Places<T>::all(first + row * row_step + tap * tap_step);
+            sum += won == place ? load<whole>(dy + at, n) : Vector<T>{};
+          }
+        store<whole>(dx + line.out + column * out_jump + vector * WIDTH<T>, sum, n);
+      }
+  }
+};
+
+// Sums over windows, each divided by the same number; from gradients of these, those of x.
+template <typename T>
+struct Sum {
+  const Plan<T>& plan;
+  const T* from;
+  T* to;
+  const T factor;
+
+  static void take_part(const void* data, long part) {
+    const auto& self = *(const Sum*)data;
+    each_line(self.plan, part, [&](const Line& line) { choose(self, line, WIDTH<T>); });
+  }
+
+  template <int down, int across, bool whole>
+  __attribute__((noinline)) void take(const Line& line) const {
+    const long rows = down ? down : line.down, columns = across ? across : line.across;
+    const long row_in = plan.row_in, tap_in = plan.tap_in, n = line.numbers;
+    const long in_jump = plan.in_jump, out_jump = plan.out_jump;
+    const auto factors = kept<T>(everywhere(factor));
+    for (long column = 0; column < line.columns; column++)
+      for (long vector = 0; vector < line.count; vector++) {
+        const T* in = from + line.in + column * in_jump + vector * WIDTH<T>;
+        Vector<T> sum = {};
+        UNROLLED (long row = 0; row < rows; row++)
+          UNROLLED (long tap = 0; tap < columns; tap++)
+            sum += load<whole>(in + row * row_in + tap * tap_in, n);
+        store<whole>(to + line.out + column * out_jump + vector * WIDTH<T>, sum * factors, n);
+      }
+  }
+};
+
+// ---- What XLA calls -----------------------------------------------------------------------------
+
+// After what windows.h says of them, the settings are the height and the width of a window; then
+// whether ReLU comes before a maximum, or what a sum is divided by.
+
+// Calls run(plan) with the way from the inputs to the outputs of a pool, or back.
+template <typename T, typename Run>
+static XLA_FFI_Error* with_plan(XLA_FFI_CallFrame* frame, bool back, Run run) {
+  const auto from = given(frame, 0), to = first_result(frame);
+  Axis down = axis_of(frame, 0, back ? to : from, settings(frame)[8], back ? from : to);
+  Axis across = axis_of(frame, 1, back ? to : from, settings(frame)[9], back ? from : to);
+  if (back) down = down.transposed(), across = across.transposed();
+  const auto room = (Segment*)memory<2>((to->dims[1] + to->dims[2]) * sizeof(Segment));
+  if (!room) return out_of_memory(frame);
+  run(Plan<T>(from->dims[0], Images(from), Images(to), down, across, room));
+  return nullptr;
+}
+
+template <typename Work>
+static void share_parts(XLA_FFI_CallFrame* frame, const Work& work) {
+  share(frame, threads_of(frame), work.plan.parts(), work.take_part, &work);
+}
+
+// Arguments: x [N, H, W, C].
+// Results: y [N, H', W', C]; if wanted, what backward needs: uint8 [N, H', W', C], the place in the
+// window that y is from, by rows, or 255 where no place has a gradient.
+template <typename T>
+static XLA_FFI_Error* max_forward(XLA_FFI_CallFrame* frame) {
+  return with_plan<T>(frame, false, [&](const Plan<T>& plan) {
+    const auto winners = result<uint8_t>(frame, 1);
+    share_parts(frame, Maximum<T>{plan, argument<T>(frame, 0), result<T>(frame, 0), winners,
+                                  settings(frame)[10] != 0});
+  });
+}
+
+// Arguments: the gradient of y, what forward saved.
+// Results: the gradient of x.
+template <typename T>
+static XLA_FFI_Error* max_backward(XLA_FFI_CallFrame* frame) {
+  return with_plan<T>(frame, true, [&](const Plan<T>& plan) {
+    const auto winners = argument<uint8_t>(frame, 1);
+    share_parts(frame,
+                MaximumGradient<T>{plan, argument<T>(frame, 0), winners, result<T>(frame, 0)});
+  });
+}
+
+// Arguments: x [N, H, W, C], or back the gradient of y.
+// Results: y [N, H', W', C], or back the gradient of x.
+template <typename T, bool back>
+static XLA_FFI_Error* average(XLA_FFI_CallFrame* frame) {
+  return with_plan<T>(frame, back, [&](const Plan<T>& plan) {
+    const T factor = T(1) / settings(frame)[10];
+    share_parts(frame, Sum<T>{plan, argument<T>(frame, 0), result<T>(frame, 0), factor});
+  });
+}
+
+HANDLER(max_pool_forward, max_forward)
+HANDLER(max_pool_backward, max_backward)
+HANDLER(avg_pool_forward, average, false)
+HANDLER(avg_pool_backward, average, true)
