@@ -74,7 +74,8 @@ class Dropout(nnx.Dropout):
         x = jnp.asarray(x)
         key = self.draw_key(**options)
         if key is None:
-            return super().__call__(x, **options)
+            y = super().__call__(x, **options)
+            return y if y is x else jnp.where(jnp.isfinite(x), y, jnp.nan)
         return drop(x, key, rate=self.rate, alike=tuple(self.broadcast_dims))
 
     def drops(self) -> bool:
