@@ -172,7 +172,10 @@ def test_what_the_kernels_take():
         (layers.MaxPool2d(3, 2, 1), "max pool of"),
         (layers.AvgPool2d(3, 2, 1, count_include_pad=False), "avg pool of"),
         (lambda x: nnx.max_pool(x, (2, 2), (2, 2)), "max pooling of"),
-        (lambda x: nnx.avg_pool(x, (2, 2), (2, 2)), "sums over windows of"),
+        (
+            lambda x: nnx.pool(x, 0.0, jax.lax.add, (2,) * 2, (2,) * 2, "VALID"),
+            "sums over windows of",
+        ),
     ],
 )
 def test_pools_of_layers_and_of_flax_reach_the_kernels(pool, about):
