@@ -18,6 +18,7 @@ from jaxnets.kernels import (
     activation,
     attention,
     conv_pool,
+    convolution,
     dropout,
     linear,
     linear_layer,
@@ -155,6 +156,8 @@ def _pooled(graph: Graph, layer: Layer, geometry: Geometry) -> tuple[Value, Any]
     pool = _pool_by_two(reader)
     if pool is None or not _whole(reader.outputs[0]) or not conv_pool.pays(x, kernel, geometry):
         return None
+    if convolution.serves(x, kernel, geometry) and not conv_pool.serves(x, kernel, layer.bias):
+        return None  # of few examples, a convolution and a pool are faster
     return reader.outputs[0], conv_pool.conv_relu_pool(geometry, pool)
 
 
@@ -288,9 +291,11 @@ def _reduce_window(graph: Graph, node: Node) -> Node | None:
     return _call(f"{about} of {_size(x)}", [x], node.outputs[0], run)
 
 
-def _attend(mark: Mark, inputs: tuple[Value, ...], masks: tuple[Value, ...]) -> Function | None:
+def _attend(
+    mark: Mark, inputs: tuple[Value, ...], masks: tuple[Value, ...], key: Value | None
+) -> Function | None:
     settings = attention.Settings(**mark.settings)
-    if not attention.serves(inputs, masks, settings):
+    if not attention.serves(inputs, masks, key, settings):
         return None
     return attention.attention(settings, mark.plain)
 
@@ -356,7 +361,9 @@ def _marked(graph: Graph, node: Node) -> Node | None:
     about = f"{mark.name.replace('_', ' ')} of {_size(node.inputs[0])}"
     batch = node.inputs[0].shape[0]
     examples = [0 if value.shape[:1] == (batch,) else None for value in node.inputs], [0]
-    return Node("kernel", node.inputs, node.outputs, run, about=about, examples=examples)
+    draws = any(value.shape == () for value in node.inputs)  # for all examples at once
+    ways = None if draws else examples
+    return Node("kernel", node.inputs, node.outputs, run, about=about, examples=ways)
 
 
 def _batch_norm(graph: Graph, node: Node) -> Node | None:
