@@ -1,3 +1,5 @@
+from concurrent.futures import ThreadPoolExecutor
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,6 +55,97 @@ def test_a_predictor_and_its_model_leave_each_other_alone():
     model.fc.kernel[...] = jnp.zeros_like(model.fc.kernel[...])
     np.testing.assert_array_equal(answer(PIXELS[:1])["sum"], before)
     np.testing.assert_array_equal(predictor(model)(PIXELS[:1] * 1.0)["sum"], model.fc.bias.sum())
+
+
+class Sums(nnx.Module):
+    """Gives back what it takes, beside what takes a while."""
+
+    def __init__(self):
+        self.weights = nnx.Param(jnp.full((512, 512), 1 / 512))
+
+    def __call__(self, x):
+        y = x.astype(jnp.float32)
+        for _ in range(8):
+            y = jnp.tanh(y @ self.weights[...])
+        return {"same": x, "sum": x.sum(axis=1), "last": y}
+
+
+ROWS = np.random.default_rng(0).standard_normal((512, 512), dtype=np.float32)  # 1 MiB
+
+
+def beginning_at(offset, array):
+    """A copy that begins so many bytes after a multiple of 64."""
+    memory = np.empty(array.nbytes + 128, np.uint8)
+    first = -memory.ctypes.data % 64 + offset
+    copy = memory[first : first + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def every_other(array):
+    """The same numbers, with others between the rows."""
+    return np.repeat(array, 2, axis=0)[::2]
+
+
+ANSWER = predictor(Sums())
+LAYOUTS = {
+    "aligned": lambda: beginning_at(0, ROWS),
+    "unaligned": lambda: beginning_at(16, ROWS),
+    "rows apart": lambda: every_other(ROWS),
+    "columns first": lambda: np.asfortranarray(ROWS),
+    "small": lambda: beginning_at(16, ROWS[:3]),
+    "small, aligned": lambda: beginning_at(0, ROWS[:3]),
+    "float64": lambda: beginning_at(16, ROWS.astype(np.float64)),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_array_may_be_changed_after_the_call(layout):
+    inputs = LAYOUTS[layout]()
+    expected = jax.tree.map(np.asarray, ANSWER(jnp.array(inputs)))
+    for _ in range(3):
+        kept = inputs.copy()
+        answers = ANSWER(inputs)
+        np.testing.assert_array_equal(inputs, kept)
+        inputs[...] = 1000
+        jax.tree.map(np.testing.assert_array_equal, answers, expected)
+        inputs[...] = kept
+        jax.tree.map(np.testing.assert_array_equal, answers, expected)
+
+
+@pytest.mark.parametrize("offset", [0, 16])
+def test_an_array_that_is_read_only(offset):
+    inputs = beginning_at(offset, ROWS)
+    inputs.flags.writeable = False
+    np.testing.assert_array_equal(ANSWER(inputs)["same"], ROWS)
+
+
+def test_answers_of_several_threads():
+    def ask(number):
+        inputs = beginning_at(16, ROWS + number)
+        for _ in range(8):
+            answers = ANSWER(inputs)
+            np.testing.assert_array_equal(answers["same"], inputs)
+        return answers["sum"]
+
+    with ThreadPoolExecutor(3) as pool:
+        sums = list(pool.map(ask, range(3)))
+    for number, found in enumerate(sums):
+        np.testing.assert_allclose(found, (ROWS + number).sum(axis=1), rtol=1e-4, atol=1e-3)
+
+
+def test_answers_for_several_large_arrays():
+    class Difference(nnx.Module):
+        def __init__(self):
+            self.scale = nnx.Param(jnp.ones(()))
+
+        def __call__(self, x, y):
+            return self.scale[...] * (x - y)
+
+    answer = predictor(Difference())
+    for rows in (ROWS[:512], np.concatenate([ROWS, ROWS]), ROWS):  # memory grows
+        pair = beginning_at(16, rows), beginning_at(16, 2 * rows)
+        np.testing.assert_array_equal(answer(pair), -rows)
 
 
 def test_what_is_no_model():

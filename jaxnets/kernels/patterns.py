@@ -18,6 +18,7 @@ from jaxnets.kernels import (
     activation,
     attention,
     conv_pool,
+    convolution,
     cross_entropy,
     dropout,
     linear,
@@ -28,7 +29,7 @@ from jaxnets.kernels import (
 )
 from jaxnets.kernels.convolve import convolution_for
 from jaxnets.kernels.geometry import Geometry, Window
-from jaxnets.kernels.graph import Graph, Node, Operand, Value, is_relu
+from jaxnets.kernels.graph import Graph, Node, Number, Operand, Value, is_relu
 from jaxnets.kernels.marks import Mark
 from jaxnets.kernels.shard import vary_like
 
@@ -156,6 +157,8 @@ def _pooled(graph: Graph, layer: Layer, geometry: Geometry) -> tuple[Value, Any]
     pool = _pool_by_two(reader)
     if pool is None or not _whole(reader.outputs[0]) or not conv_pool.pays(x, kernel, geometry):
         return None
+    if convolution.serves(x, kernel, geometry) and not conv_pool.serves(x, kernel, layer.bias):
+        return None  # of few examples, a convolution and a pool are faster
     return reader.outputs[0], conv_pool.conv_relu_pool(geometry, pool)
 
 
@@ -289,9 +292,11 @@ def _reduce_window(graph: Graph, node: Node) -> Node | None:
     return _call(f"{about} of {_size(x)}", [x], node.outputs[0], run)
 
 
-def _attend(mark: Mark, inputs: tuple[Value, ...], masks: tuple[Value, ...]) -> Function | None:
+def _attend(
+    mark: Mark, inputs: tuple[Value, ...], masks: tuple[Value, ...], key: Value | None
+) -> Function | None:
     settings = attention.Settings(**mark.settings)
-    if not attention.serves(inputs, masks, settings):
+    if not attention.serves(inputs, masks, key, settings):
         return None
     return attention.attention(settings, mark.plain)
 
@@ -304,6 +309,35 @@ def _class_losses(mark: Mark, logits: Value, labels: Value) -> Function | None:
 
 def _gelu(mark: Mark, x: Value) -> Function | None:
     return activation.gelu(mark.plain) if activation.serves(x) else None
+
+
+def _stock_gelu(graph: Graph, node: Node) -> Node | None:
+    """``jax.nn.gelu(x, approximate=False)``: ½ x erfc(-x √½)."""
+    product = graph.only_reader(node.outputs[0])
+    x = _factor(graph, node.inputs[0], math.sqrt(0.5))
+    minus = None if x is None else graph.maker(x)
+    if product is None or product.kind != "mul" or minus is None or minus.kind != "neg":
+        return None
+    (x,) = minus.inputs
+    others = [value for value in product.inputs if value is not node.outputs[0]]
+    if len(others) != 1 or _factor(graph, others[0], 0.5) is not x or not isinstance(x, Value):
+        return None
+    if not _whole(x) or not activation.serves(x):
+        return None
+    run = activation.gelu(partial(jax.nn.gelu, approximate=False))
+    return _call(f"gelu of {_size(x)}", [x], product.outputs[0], run)
+
+
+def _factor(graph: Graph, value: Operand, number: float) -> Operand | None:
+    """What is multiplied by a number to give a value, if that is how it is made."""
+    maker = graph.maker(value)
+    if maker is None or maker.kind != "mul":
+        return None
+    numbers = [one for one in maker.inputs if isinstance(one, Number)]
+    others = [one for one in maker.inputs if isinstance(one, Value)]
+    if len(numbers) != 1 or not math.isclose(numbers[0].value, number, rel_tol=1e-6):
+        return None
+    return others[0]
 
 
 def _dropout(graph: Graph, node: Node) -> Node | None:
@@ -334,7 +368,9 @@ def _marked(graph: Graph, node: Node) -> Node | None:
     about = f"{mark.name.replace('_', ' ')} of {_size(node.inputs[0])}"
     batch = node.inputs[0].shape[0]
     examples = [0 if value.shape[:1] == (batch,) else None for value in node.inputs], [0]
-    return Node("kernel", node.inputs, node.outputs, run, about=about, examples=examples)
+    draws = any(value.shape == () for value in node.inputs)  # for all examples at once
+    ways = None if draws else examples
+    return Node("kernel", node.inputs, node.outputs, run, about=about, examples=ways)
 
 
 def _batch_norm(graph: Graph, node: Node) -> Node | None:
@@ -464,6 +500,7 @@ MARKED: dict[str, Callable[..., Function | None]] = {
 PATTERNS: dict[str, Pattern] = {
     "conv_general_dilated": _convolution,
     "dot_general": _linear,
+    "erfc": _stock_gelu,
     "reduce_window_max": _reduce_window,
     "reduce_window_sum": _reduce_window,
     "batch_norm": _batch_norm,

@@ -22,6 +22,9 @@ from jaxnets.training.evaluation import for_prediction
 # long as a small network computes.
 _PATIENCE = 1e-3  # seconds
 
+_ALIGNMENT = 64  # bytes; JAX reads a NumPy array in place that begins at a multiple of it
+_LARGE = 2**20  # bytes, from which on an array is worth a copy of our own
+
 
 def predictor(model: nnx.Module, *, transform: Transform | None = None) -> Callable[[Any], Any]:
     """Compiles a trained model into a function of its inputs, for answers without delay.
@@ -32,8 +35,10 @@ def predictor(model: nnx.Module, *, transform: Transform | None = None) -> Calla
     suits a whole data set at once; ``model.eval()`` under ``torch.inference_mode()`` is the
     counterpart of PyTorch.
 
-    On a CPU a call comes back with its answer, if that takes less than a millisecond; otherwise,
-    as JAX's functions do, before the answer is there.
+    On a CPU a call with NumPy arrays returns when the answer is there, as it may read them in
+    place; they can be changed afterwards. Large ones that do not begin at a multiple of 64 bytes
+    are copied into memory that the predictor keeps. With JAX arrays a call returns, as JAX's
+    functions do, before the answer is there, if that takes more than a millisecond.
 
     Args:
         model: any ``nnx.Module``; it is left as it is, and what becomes of it later is not seen.
@@ -65,6 +70,7 @@ def predictor(model: nnx.Module, *, transform: Transform | None = None) -> Calla
         return predicted(transform, state, inputs)
 
     compiled = jax.jit(with_kernels(compute))
+    copies = _Copies()
     looks_up = has_embeddings(model)
 
     @cache
@@ -93,11 +99,12 @@ def predictor(model: nnx.Module, *, transform: Transform | None = None) -> Calla
             check_fits(name, array)
         if looks_up:
             check(inputs)
+        in_place = on_cpu and any(isinstance(array, np.ndarray) for array in arrays.values())
         try:
-            made = compiled(inputs)
+            made = copies.run(compiled, inputs) if in_place else compiled(inputs)
         except (TypeError, ValueError) as error:
             raise _refused(inputs, error) from error
-        if on_cpu:
+        if on_cpu and not in_place:
             _ask_for(made)
         return made
 
@@ -136,3 +143,54 @@ def _ask_for(made: Any) -> None:
     end = time.perf_counter() + _PATIENCE
     while not one.is_ready() and time.perf_counter() < end:
         rest()  # this core may be the one that is to compute
+
+
+class _Copies:
+    """Copies of large NumPy arrays, aligned, in memory that later calls use again.
+
+    JAX's own copy lies in memory that is often new to the process, which costs more than to copy.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[dict[int, np.ndarray]] = []  # each of a call that has ended
+
+    def run(self, function: Callable[[Any], Any], inputs: Any) -> Any:
+        """The outputs of a compiled function, which no longer reads the inputs."""
+        arrays, structure = jax.tree.flatten(inputs)
+        unaligned = [number for number, array in enumerate(arrays) if _is_unaligned(array)]
+        if not unaligned:
+            return _awaited(function(inputs))
+        try:
+            memory = self._free.pop()
+        except IndexError:  # all that there is belongs to calls of other threads
+            memory = {}
+        for number in unaligned:
+            arrays[number] = _copied(arrays[number], memory, number)
+        made = _awaited(function(jax.tree.unflatten(structure, arrays)))
+        self._free.append(memory)  # not after an error, as the program may still run
+        return made
+
+
+def _awaited(made: Any) -> Any:
+    """The outputs of a program, once they are there."""
+    _ask_for(made)
+    return jax.block_until_ready(made)
+
+
+def _is_unaligned(array: Any) -> bool:
+    """Whether JAX would make a copy of a large array."""
+    if type(array) is not np.ndarray or array.nbytes < _LARGE or array.dtype.kind not in "biuf":
+        return False
+    if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
+        return False  # JAX converts it
+    return bool(array.ctypes.data % _ALIGNMENT) or not array.flags.c_contiguous
+
+
+def _copied(array: np.ndarray, memory: dict[int, np.ndarray], number: int) -> np.ndarray:
+    """A copy of an array in the memory of this number, which grows if it is too small."""
+    if number not in memory or len(memory[number]) < array.nbytes:
+        room = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
+        memory[number] = room[-room.ctypes.data % _ALIGNMENT :]
+    copy = memory[number][: array.nbytes].view(array.dtype).reshape(array.shape)
+    np.copyto(copy, array)
+    return copy
