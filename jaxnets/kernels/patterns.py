@@ -18,6 +18,7 @@ from jaxnets.kernels import (
     activation,
     attention,
     conv_pool,
+    convolution,
     dropout,
     linear,
     linear_layer,
@@ -155,6 +156,8 @@ def _pooled(graph: Graph, layer: Layer, geometry: Geometry) -> tuple[Value, Any]
     pool = _pool_by_two(reader)
     if pool is None or not _whole(reader.outputs[0]) or not conv_pool.pays(x, kernel, geometry):
         return None
+    if convolution.serves(x, kernel, geometry) and not conv_pool.serves(x, kernel, layer.bias):
+        return None  # of few examples, a convolution and a pool are faster
     return reader.outputs[0], conv_pool.conv_relu_pool(geometry, pool)
 
 

@@ -6,7 +6,8 @@
 // of a tap and b the gradients of the outputs.
 //
 // No padding is ever read. Output pixels that see the same taps of the kernel are computed
-// together, of several examples at a time: a tap on padding or between dilated inputs costs nothing.
+// together, of several examples at a time. So a tap on padding, or between dilated inputs, costs
+// nothing.
 //
 // Each number is computed in the same order whichever thread does it, and however many there are.
 
