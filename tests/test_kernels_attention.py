@@ -25,8 +25,9 @@ SHAPES = [
 
 
 def plainly(settings):
-    def run(inputs, masks):
-        return attend(inputs, masks, heads=settings.heads, causal=settings.causal)
+    def run(inputs, masks, key=None):
+        given = {"heads": settings.heads, "causal": settings.causal, "rate": settings.rate}
+        return attend(inputs, masks, key, **given)
 
     return run
 
@@ -73,7 +74,7 @@ def test_equal_to_xla(shape, dtype, tolerance, causal):
     with jax.enable_x64(dtype == np.float64):
         settings = Settings(shape[3], causal=causal, safe=True)
         inputs, masks = by_shape(shape, dtype, masks=not causal or shape[0] == 9)
-        assert serves(inputs, masks, settings)
+        assert serves(inputs, masks, None, settings)
         ours = everything(kernel(settings), inputs, masks)
         assert_close(ours, everything(plainly(settings), inputs, masks), tolerance)
 
@@ -112,6 +113,21 @@ def test_small_weights_and_large_scores():
     for factor in (1e-3, 50.0, 1e4):
         given = factor * q, k, v
         assert_close(kernel(settings)(given, ()), plainly(settings)(given, ()), 1e-5)
+
+
+def test_dropout_of_weights():
+    """Drops the same weights as JAX's generator, backward too."""
+    settings, key = Settings(2, causal=True, rate=0.3), jax.random.key(5)
+    (x,), _ = by_shape((3, 37, 37, 2, 5), masks=False)
+
+    def run(function):
+        return everything(lambda inputs, masks: function(inputs, masks, key), (x,), ())
+
+    assert serves((x,), (), key, settings)
+    ours = run(kernel(settings))
+    assert_close(ours, run(plainly(settings)), 1e-5)
+    others = everything(kernel(Settings(2, causal=True)), (x,), ())
+    assert not np.allclose(ours[0][1], others[0][1])
 
 
 def test_second_derivatives():
@@ -162,7 +178,7 @@ def test_what_the_kernel_takes():
         batch, length, source, heads, size = shape
         widths = ((batch, n, heads * size) for n in (length, source, source))
         inputs = tuple(jax.ShapeDtypeStruct(sizes, dtype) for sizes in widths)
-        return serves(inputs, masks, Settings(heads))
+        return serves(inputs, masks, None, Settings(heads))
 
     assert by()
     assert by((1, 1, 1, 1, 1))

@@ -7,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
+from flax import nnx
 
-from jaxnets import layers
+from jaxnets import kernels, layers
 from jaxnets.kernels import native
 from jaxnets.kernels.geometry import Window
 from jaxnets.kernels.pooling import avg_pool, max_pool, serves
@@ -163,6 +164,24 @@ def test_what_the_kernels_take():
     assert not by(dtype=jnp.bfloat16)
     with native.aside():
         assert not by()
+
+
+@pytest.mark.parametrize(
+    ("pool", "about"),
+    [
+        (layers.MaxPool2d(3, 2, 1), "max pool of"),
+        (layers.AvgPool2d(3, 2, 1, count_include_pad=False), "avg pool of"),
+        (lambda x: nnx.max_pool(x, (2, 2), (2, 2)), "max pooling of"),
+        (
+            lambda x: nnx.pool(x, 0.0, jax.lax.add, (2,) * 2, (2,) * 2, "VALID"),
+            "sums over windows of",
+        ),
+    ],
+)
+def test_pools_of_layers_and_of_flax_reach_the_kernels(pool, about):
+    x = values((2, 6, 6, 5), "normal", np.float32)
+    assert kernels.explain(pool, x) == [f"{about} 2 × 6 × 6 × 5"]
+    assert_close(both(kernels.with_kernels(pool), x), both(pool, x), 1e-5)
 
 
 def test_vectors_of_32_bytes(monkeypatch, tmp_path):

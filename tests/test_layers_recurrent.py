@@ -10,7 +10,7 @@ from flax import nnx
 from jax.sharding import PartitionSpec as P
 
 from jaxnets import layers
-from jaxnets.kernels import native
+from jaxnets.kernels.rewrite import with_kernels
 
 LAYERS = [layers.LSTM, layers.GRU, layers.RNN]
 CELLS = [layers.LSTMCell, layers.GRUCell, layers.RNNCell]
@@ -158,30 +158,43 @@ def test_padding_changes_nothing_even_nan(kind):
     assert_trees_close(ours, alone, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("large", [1, 99])
+#: How a gradient comes about: automatically, and by hand, at once or step by step.
+WAYS = [None, 99, 1]
+
+
+def in_a_way(way, monkeypatch):
+    """What is to be done to a function before it is differentiated."""
+    if way is None:
+        return lambda function: function
+    monkeypatch.setattr("jaxnets.kernels.recurrence.serves", lambda *_: False)
+    monkeypatch.setattr("jaxnets.kernels.patterns.LARGE", way)
+    return with_kernels
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", LAYERS)
-def test_under_vmap(kind, large, monkeypatch):
-    monkeypatch.setattr("jaxnets.layers.bptt._LARGE", large)
+def test_under_vmap(kind, way, monkeypatch):
+    rewritten = in_a_way(way, monkeypatch)
     layer = make(kind, 3, 4, num_layers=2)
     graphdef, parameters = nnx.split(layer)
     x = sequences(batch=6)
 
     def gradient(x):
-        return jax.grad(lambda p: nnx.merge(graphdef, p)(x)[0].sum())(parameters)
+        return jax.grad(rewritten(lambda p: nnx.merge(graphdef, p)(x)[0].sum()))(parameters)
 
     each = jax.jit(jax.vmap(gradient))(x.reshape(3, 2, 5, 3))
     summed = jax.tree.map(lambda array: array.sum(0), each)
     assert_trees_close(summed, jax.jit(gradient)(x), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("large", [1, 99])
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     "options",
     [{"bidirectional": True}, {"bidirectional": True, "proj_size": 2}, {"num_layers": 2}],
 )
-def test_gradients_under_shard_map(options, large, monkeypatch):
+def test_gradients_under_shard_map(options, way, monkeypatch):
     """Replicated parameters, divided data: shard_map's check of what varies is passed."""
-    monkeypatch.setattr("jaxnets.layers.bptt._LARGE", large)
+    rewritten = in_a_way(way, monkeypatch)
     graphdef, parameters = nnx.split(make(layers.LSTM, 3, 4, **options))
     mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
 
@@ -189,13 +202,38 @@ def test_gradients_under_shard_map(options, large, monkeypatch):
         def loss(parameters):
             return nnx.merge(graphdef, parameters)(x, lengths=lengths)[0].sum()
 
-        return jax.grad(loss)(parameters)
+        return jax.grad(rewritten(loss))(parameters)
 
     arguments = parameters, sequences(), jnp.array([5, 3])
     divided = jax.shard_map(
         gradient, mesh=mesh, in_specs=(P(), P("data"), P("data")), out_specs=P()
     )
     assert_trees_close(jax.jit(divided)(*arguments), jax.jit(gradient)(*arguments), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_forward_mode(kind):
+    layer = make(kind, 3, 4, bidirectional=True)
+    x, along = sequences(), jnp.cos(sequences())
+
+    def outputs(x):
+        return layer(x)[0]
+
+    (_, tangent), (_, pull_back) = jax.jvp(outputs, (x,), (along,)), jax.vjp(outputs, x)
+    weights = jnp.sin(tangent)
+    expected = jnp.vdot(pull_back(weights)[0], along)
+    np.testing.assert_allclose(jnp.vdot(weights, tangent), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+def test_any_batch_can_be_exported(kind):
+    layer = make(kind, 3, 4, num_layers=2, bidirectional=True)
+    shape = jax.export.symbolic_shape("B, 5, 3")
+    traced = jax.export.export(jax.jit(lambda x: layer(x)[0]))(
+        jax.ShapeDtypeStruct(shape, jnp.float32)
+    )
+    x = sequences(batch=6)
+    np.testing.assert_allclose(traced.call(x), layer(x)[0], rtol=1e-5, atol=1e-6)
 
 
 def test_dropout_lies_between_the_layers():
@@ -329,63 +367,14 @@ def test_bad_arguments_of_a_cell(kind):
 
 
 @pytest.mark.parametrize("kind", [layers.LSTM, layers.GRU])
-def test_a_large_batch_keeps_nothing_of_its_inputs_share_on_cpus_alone(kind):
+def test_a_large_batch_keeps_nothing_of_its_inputs_share(kind, monkeypatch):
+    rewritten = in_a_way(256, monkeypatch)
     layer = make(kind, 3, 4)
-    shape = "tensor<5x256x{}xf32>"  # the input's share of all gates for all steps
 
-    def written(platform, batch=256):
-        with native.aside():
-            program = jax.jit(lambda x: layer(x)[0]).trace(jnp.zeros((batch, 5, 3)))
-        text = program.lower(lowering_platforms=(platform,)).as_text()
-        return shape.format(4 * layer.gate_count).replace("256", str(batch)) in text
+    def written(batch):
+        program = jax.jit(rewritten(lambda x: layer(x)[0])).lower(jnp.zeros((batch, 5, 3)))
+        shape = f"tensor<5x{batch}x{4 * layer.gate_count}xf32>"  # of all gates for all steps
+        return shape in program.as_text()
 
-    assert written("cpu", 255)
-    assert not written("cpu")
-    assert written("cuda")
-
-
-@pytest.mark.parametrize("dropout", [0.0, 0.5])
-@pytest.mark.parametrize("kind", LAYERS)
-def test_layers_that_take_a_step_together(kind, dropout, monkeypatch):
-    """Where no gradient is taken: the same outputs and states, and what is differentiated, too."""
-    layer = make(kind, 3, 4, num_layers=3, dropout=dropout)
-    layer.eval()
-    graphdef, state = nnx.split(layer)
-    x, lengths = sequences(), np.array([5, 3])
-    shape = (3, 2, 4)
-    first = jax.random.normal(jax.random.key(1), shape), jax.random.normal(jax.random.key(2), shape)
-    initial = first if kind is layers.LSTM else first[0]
-
-    def found(large):
-        monkeypatch.setattr("jaxnets.layers.bptt._LARGE", large)
-
-        def answer(state, initial):  # another function each time, so that it is traced anew
-            return nnx.merge(graphdef, state)(x, initial, lengths=lengths)
-
-        def loss(initial):
-            return sum(jnp.sin(array).sum() for array in jax.tree.leaves(answer(state, initial)))
-
-        gradient = jax.jit(jax.value_and_grad(loss))(initial)
-        return jax.jit(answer)(state, initial), gradient
-
-    assert_trees_close(found(1), found(99), rtol=1e-6, atol=1e-6)
-
-
-def test_what_keeps_layers_apart(monkeypatch):
-    """Another platform, a gradient, and whatever lies between them: then each has its loop."""
-    monkeypatch.setattr("jaxnets.layers.bptt._LARGE", 1)
-
-    def loops(platform="cpu", of=lambda answer: answer, **options):
-        graphdef, state = nnx.split(make(layers.LSTM, 3, 4, num_layers=3, **options))
-
-        def answer(x, state):
-            return nnx.merge(graphdef, state)(x)[0]
-
-        program = jax.jit(of(answer)).trace(sequences(), state)
-        return program.lower(lowering_platforms=(platform,)).as_text().count("stablehlo.while")
-
-    assert loops() == 1
-    assert loops("cuda") == 3
-    assert loops(of=lambda answer: jax.grad(lambda *all: answer(*all).sum())) == 6
-    assert loops(dropout=0.5) == 3 + 2  # two draw at random
-    assert loops(bidirectional=True) == 6
+    assert written(255)
+    assert not written(256)

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import jax
 import numpy as np
 
-from jaxnets.kernels import native
+from jaxnets.kernels import dropout, native
 from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.gradients import with_gradient
 
@@ -24,14 +24,18 @@ class Settings:
         heads: into how many heads the inputs' last axis is cut.
         causal: whether a query is kept from the keys after it.
         safe: whether a query that is kept from all keys gives zeros; otherwise NaN.
+        rate: the probability that a weight is dropped.
     """
 
     heads: int
     causal: bool = False
     safe: bool = True
+    rate: float = 0.0
 
 
-def serves(inputs: Sequence[Shaped], masks: Sequence[Shaped], settings: Settings) -> bool:
+def serves(
+    inputs: Sequence[Shaped], masks: Sequence[Shaped], key: Shaped | None, settings: Settings
+) -> bool:
     """Whether the kernel of ``attention`` can run this; the arrays are those of its function."""
     if len(masks) > _MOST_MASKS or any(mask.ndim != 4 for mask in masks):
         return False
@@ -41,6 +45,9 @@ def serves(inputs: Sequence[Shaped], masks: Sequence[Shaped], settings: Settings
     _, source, width = inputs[-1].shape
     size = width // _parts(inputs) // settings.heads
     fits = source * max(size, 16) <= _MOST_NUMBERS
+    if key is not None:
+        scores = len(inputs[0]), settings.heads, inputs[0].shape[1], source
+        fits = fits and inputs[0].dtype == np.float32 and dropout.draws(scores, key)
     return fits and native.ready("attention", *inputs, *masks)
 
 
@@ -49,9 +56,7 @@ def _parts(inputs: Sequence[Any]) -> int:
     return 3 if len(inputs) == 1 else 1
 
 
-def attention(
-    settings: Settings, plain: Callable[..., jax.Array]
-) -> Callable[[tuple[jax.Array, ...], tuple[jax.Array, ...]], jax.Array]:
+def attention(settings: Settings, plain: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
     """Softmax(Q Kᵀ / √d + masks) V for each head, computed by a kernel.
 
     Args:
@@ -59,45 +64,56 @@ def attention(
         plain: the same function in XLA's operations.
 
     Returns:
-        A function of the inputs, a tuple, and of a tuple of masks. The inputs are q [N, L, E],
-        k and v [N, S, E]; or one array [N, L, 3E] that has them side by side. Masks are added to
-        the scores [N, heads, L, S]; each is of rank four, and any of its axes may be 1. It gives
-        the outputs [N, L, E].
+        A function of the inputs, a tuple, of a tuple of masks, and of the key of dropout or None.
+        The inputs are q [N, L, E], k and v [N, S, E]; or one array [N, L, 3E] that has them side by
+        side. Masks are added to the scores [N, heads, L, S]; each is of rank four, and any of its
+        axes may be 1. It gives the outputs [N, L, E].
     """
 
-    def options(inputs: tuple) -> dict[str, Any]:
+    def call(
+        way: str, shapes: Sequence[tuple[int, ...]], given: tuple, *between: jax.Array
+    ) -> list[jax.Array]:
+        inputs, masks, key = given
         size = inputs[0].shape[-1] // _parts(inputs) // settings.heads
-        given = {**asdict(settings), "packed": len(inputs) == 1}
-        scale = np.float64(1 / math.sqrt(size))
-        return {name: np.int32(value) for name, value in given.items()} | {"scale": scale}
-
-    def outputs(inputs: tuple, masks: tuple, *, every: bool) -> list[jax.Array]:
-        batch, length, width = inputs[0].shape
-        shapes: list[tuple[int, ...]] = [(batch, length, width // _parts(inputs))]
-        if every:
-            shapes.append((batch, settings.heads, length, 2))
+        drops = {"factor": np.float64(1), "limit": np.uint32(0)}
+        words = []
+        if key is not None:
+            drops, words = dropout.attributes(settings.rate), [jax.random.key_data(key)]
         results = [jax.ShapeDtypeStruct(shape, inputs[0].dtype) for shape in shapes]
-        name = "attention_forward"
-        return native.call("attention", name, results, *inputs, *masks, **options(inputs))
+        arguments = (*inputs, *between, *words, *masks)
+        return native.call(
+            "attention",
+            f"attention_{way}",
+            results,
+            *arguments,
+            **drops,
+            causal=np.int32(settings.causal),
+            heads=np.int32(settings.heads),
+            packed=np.int32(len(inputs) == 1),
+            safe=np.int32(settings.safe),
+            scale=np.float64(1 / math.sqrt(size)),
+        )
 
-    def run(inputs: tuple, masks: tuple) -> jax.Array:
-        return outputs(inputs, masks, every=False)[0]
+    def of_outputs(inputs: tuple) -> tuple[int, ...]:
+        return (*inputs[0].shape[:2], inputs[0].shape[2] // _parts(inputs))
 
-    def keep(inputs: tuple, masks: tuple) -> tuple[jax.Array, jax.Array]:
+    def run(inputs: tuple, masks: tuple, key: jax.Array | None = None) -> jax.Array:
+        return call("forward", [of_outputs(inputs)], (inputs, masks, key))[0]
+
+    def keep(
+        inputs: tuple, masks: tuple, key: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array]:
         """Keeps of each query the largest score and one over the sum, [N, heads, L, 2]."""
-        y, saved = outputs(inputs, masks, every=True)
-        return y, saved
+        batch, length, _ = inputs[0].shape
+        shapes = of_outputs(inputs), (batch, settings.heads, length, 2)
+        y, kept = call("forward", shapes, (inputs, masks, key))
+        return y, kept
 
-    def pull_back(given: tuple, saved: jax.Array, d: jax.Array) -> tuple:
-        inputs, masks = given
-        results = [jax.ShapeDtypeStruct(x.shape, x.dtype) for x in inputs]
-        arguments = (*inputs, d, saved, *masks)
-        name = "attention_backward"
-        d_inputs = native.call("attention", name, results, *arguments, **options(inputs))
-        if not masks:
-            return tuple(d_inputs), ()
+    def pull_back(given: tuple, kept: jax.Array, d: jax.Array) -> tuple:
+        inputs, masks, key = given
+        d_inputs = call("backward", [x.shape for x in inputs], given, d, kept)
         # XLA leaves this out where nobody asks for it: masks are rarely learned.
-        (d_masks,) = jax.vjp(lambda masks: plain(inputs, masks), masks)[1](d)
-        return tuple(d_inputs), d_masks
+        (d_masks,) = jax.vjp(lambda masks: plain(inputs, masks, key), masks)[1](d)
+        return tuple(d_inputs), d_masks, None
 
     return with_gradient(run, keep, pull_back, plain)

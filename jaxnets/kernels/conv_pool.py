@@ -56,7 +56,7 @@ def conv_relu_pool(
     return run
 
 
-def serves(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> bool:
+def serves(x: Shaped, kernel: Shaped, bias: Shaped) -> bool:
     """Whether the kernels of ``conv_pool`` can run this, and are faster than XLA's operations."""
     return len(x) >= _LEAST_EXAMPLES and native.ready("conv_pool", x, kernel, bias)
 

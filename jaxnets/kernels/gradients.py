@@ -37,7 +37,8 @@ def with_gradient(
     Args:
         run: the function, inputs → outputs, where no gradient is taken.
         keep: inputs → outputs, and what the way back needs.
-        pull_back: (inputs, what was kept, gradients of the outputs) → gradients of the inputs.
+        pull_back: (inputs, what was kept, gradients of the outputs) → gradients of the inputs; None
+            for integers and keys.
         plain: the same function as ``run`` in XLA's operations, for second derivatives, as of a
             gradient penalty.
         told: whether ``pull_back`` takes a fourth argument, which says of each input whether its
@@ -53,7 +54,9 @@ def with_gradient(
         return pull_back(inputs, kept, cotangents, *([wanted.each] if told else []))
 
     def plain_back(inputs: tuple, cotangents: Any) -> tuple:
-        return jax.vjp(plain, *inputs)[1](cotangents)
+        found = jax.vjp(plain, *inputs)[1](cotangents)
+        # None in place of what integers and keys have, as ``pull_back`` gives it.
+        return jax.tree.map(lambda d: None if d.dtype == jax.dtypes.float0 else d, found)
 
     def forward(*given: Any) -> tuple[Any, Any]:
         inputs = jax.tree.map(lambda leaf: leaf.value, given)

@@ -1,6 +1,7 @@
 """Computations that keep their name in a traced function, so that a kernel can take their place."""
 
 import functools
+import hashlib
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -79,7 +80,8 @@ def _named(
 
     listed = [f"{name}={value!r}" for name, value in settings]
     if structure != jax.tree.structure((0,) * structure.num_leaves):
-        listed.append(str(structure).removeprefix("PyTreeDef"))
+        # In short: JAX names files after functions, and the system limits the names of files.
+        listed.append(hashlib.sha256(str(structure).encode()).hexdigest()[:12])
     run.__name__ = run.__qualname__ = f"{function.__name__}({', '.join(listed)})"
     _marks[run.__name__] = mark
     return jax.jit(run)

@@ -18,6 +18,8 @@ from jaxnets.kernels import (
     activation,
     attention,
     conv_pool,
+    convolution,
+    cross_entropy,
     dropout,
     linear,
     linear_layer,
@@ -155,6 +157,8 @@ def _pooled(graph: Graph, layer: Layer, geometry: Geometry) -> tuple[Value, Any]
     pool = _pool_by_two(reader)
     if pool is None or not _whole(reader.outputs[0]) or not conv_pool.pays(x, kernel, geometry):
         return None
+    if convolution.serves(x, kernel, geometry) and not conv_pool.serves(x, kernel, layer.bias):
+        return None  # of few examples, a convolution and a pool are faster
     return reader.outputs[0], conv_pool.conv_relu_pool(geometry, pool)
 
 
@@ -288,11 +292,19 @@ def _reduce_window(graph: Graph, node: Node) -> Node | None:
     return _call(f"{about} of {_size(x)}", [x], node.outputs[0], run)
 
 
-def _attend(mark: Mark, inputs: tuple[Value, ...], masks: tuple[Value, ...]) -> Function | None:
+def _attend(
+    mark: Mark, inputs: tuple[Value, ...], masks: tuple[Value, ...], key: Value | None
+) -> Function | None:
     settings = attention.Settings(**mark.settings)
-    if not attention.serves(inputs, masks, settings):
+    if not attention.serves(inputs, masks, key, settings):
         return None
     return attention.attention(settings, mark.plain)
+
+
+def _class_losses(mark: Mark, logits: Value, labels: Value) -> Function | None:
+    if not cross_entropy.serves(logits, labels):
+        return None
+    return cross_entropy.cross_entropy(mark.plain)
 
 
 def _gelu(mark: Mark, x: Value) -> Function | None:
@@ -356,7 +368,9 @@ def _marked(graph: Graph, node: Node) -> Node | None:
     about = f"{mark.name.replace('_', ' ')} of {_size(node.inputs[0])}"
     batch = node.inputs[0].shape[0]
     examples = [0 if value.shape[:1] == (batch,) else None for value in node.inputs], [0]
-    return Node("kernel", node.inputs, node.outputs, run, about=about, examples=examples)
+    draws = any(value.shape == () for value in node.inputs)  # for all examples at once
+    ways = None if draws else examples
+    return Node("kernel", node.inputs, node.outputs, run, about=about, examples=ways)
 
 
 def _batch_norm(graph: Graph, node: Node) -> Node | None:
@@ -477,6 +491,7 @@ def _call(about: str, inputs: list[Any], made: Value, run: Callable[..., jax.Arr
 #: By the name of a marked function: the kernel of its arrays, or None.
 MARKED: dict[str, Callable[..., Function | None]] = {
     "attend": _attend,
+    "class_losses": _class_losses,
     "avg_pool": _avg_pool,
     "gelu": _gelu,
     "max_pool": _max_pool,

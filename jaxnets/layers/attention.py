@@ -16,7 +16,7 @@ from jaxnets.arrays import (
     describe,
 )
 from jaxnets.kernels.marks import marked
-from jaxnets.layers.dropout import Dropout
+from jaxnets.layers.dropout import Dropout, drop
 from jaxnets.layers.linear import Linear
 from jaxnets.layers.parameters import check_others, check_parameters
 
@@ -128,13 +128,15 @@ class MultiheadAttention(nnx.Module):
         inputs, heads = self._project(query, key, value), self.num_heads
         shape = query.shape[0], heads, query.shape[1], key.shape[1]
         masks = _additive_masks(shape, jnp.result_type(*inputs[:2]), attn_mask, key_padding_mask)
-        drops = self.dropout.rate > 0 and not self.dropout.deterministic
-        if not (need_weights or drops):
-            outputs = attend(inputs, masks, heads=heads, causal=is_causal)
-            return self.out_proj(outputs), None
-        logits, values = _scores(inputs, masks, heads, is_causal)
-        weights = self.dropout((jax.nn.softmax if need_weights else _safe_softmax)(logits))
-        outputs = self.out_proj(_averages(weights, values))
+        drawn = None if need_weights else self.dropout.draw_key()
+        if need_weights or (drawn is None and self.dropout.drops()):
+            logits, values = _scores(inputs, masks, heads, is_causal)
+            weights = self.dropout((jax.nn.softmax if need_weights else _safe_softmax)(logits))
+            outputs = _averages(weights, values)
+        else:
+            rate = 0.0 if drawn is None else self.dropout.rate
+            outputs = attend(inputs, masks, drawn, heads=heads, causal=is_causal, rate=rate)
+        outputs = self.out_proj(outputs)
         if not need_weights:
             return outputs, None
         return outputs, weights.mean(axis=1) if average_attn_weights else weights
@@ -160,7 +162,13 @@ class MultiheadAttention(nnx.Module):
 
 @marked
 def attend(
-    inputs: tuple[jax.Array, ...], masks: tuple[jax.Array, ...], *, heads: int, causal: bool
+    inputs: tuple[jax.Array, ...],
+    masks: tuple[jax.Array, ...],
+    key: jax.Array | None = None,
+    *,
+    heads: int,
+    causal: bool,
+    rate: float = 0.0,
 ) -> jax.Array:
     """Softmax(Q Kᵀ / √d + masks) V for each head; zeros for a query that sees no key.
 
@@ -168,14 +176,19 @@ def attend(
         inputs: the queries [N, L, E], the keys and the values [N, S, E]; or one array [N, L, 3E]
             that has them side by side.
         masks: to be added to the products [N, heads, L, S], each of rank four.
+        key: of the draws for dropout, if there is any.
         heads: into how many heads the inputs' last axis is cut.
         causal: whether a query is kept from the keys after it.
+        rate: the probability that an attention weight is dropped.
 
     Returns:
         [N, L, E].
     """
     logits, values = _scores(inputs, masks, heads, causal)
-    return _averages(_safe_softmax(logits), values)
+    weights = _safe_softmax(logits)
+    if key is not None:
+        weights = drop(weights, key, rate=rate, alike=())
+    return _averages(weights, values)
 
 
 def _scores(

@@ -74,8 +74,13 @@ class Dropout(nnx.Dropout):
         x = jnp.asarray(x)
         key = self.draw_key(**options)
         if key is None:
-            return super().__call__(x, **options)
+            y = super().__call__(x, **options)
+            return y if y is x else jnp.where(jnp.isfinite(x), y, jnp.nan)
         return drop(x, key, rate=self.rate, alike=tuple(self.broadcast_dims))
+
+    def drops(self) -> bool:
+        """Whether a call changes anything."""
+        return self.rate > 0 and not self.deterministic
 
     def draw_key(self, *, deterministic: bool | None = None, rngs: Any = None) -> jax.Array | None:
         """The key of a call's mask, as of ``nnx.Dropout``; None if it draws none."""

@@ -1,4 +1,3 @@
-from contextlib import nullcontext
 from functools import partial
 
 import hypothesis
@@ -14,6 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from jaxnets import layers
 from jaxnets.interop import rules
 from jaxnets.kernels import native
+from jaxnets.kernels.rewrite import with_kernels
 from tests import tier
 from tests.parity.oracle import assert_equal, copy_weights
 
@@ -41,11 +41,12 @@ def undrawn(kind, *arguments, **options):
     return nnx.eval_shape(lambda: kind(*arguments, **options, rngs=nnx.Rngs(0)))
 
 
-def check(ours, theirs, run_ours, run_theirs, inputs):
+def check(ours, theirs, run_ours, run_theirs, inputs, *, rewritten=False):
     """Compares all outputs, and the gradients by every input and parameter, with torch's.
 
     ``run_ours`` and ``run_theirs`` take the module and the inputs; all they return is given a
-    cotangent of its own.
+    cotangent of its own. Where it is ``rewritten``, a kernel computes ours, or XLA's loop whose
+    gradient is written by hand.
     """
     copy_weights(ours, theirs)
     tensors = [torch.tensor(array, requires_grad=True) for array in inputs]
@@ -58,11 +59,11 @@ def check(ours, theirs, run_ours, run_theirs, inputs):
 
     @jax.jit
     def run(parameters, inputs, cotangents):
-        outputs, pullback = jax.vjp(
-            lambda parameters, inputs: run_ours(nnx.merge(graphdef, parameters), *inputs),
-            parameters,
-            inputs,
-        )
+        def forward(parameters, inputs):
+            return run_ours(nnx.merge(graphdef, parameters), *inputs)
+
+        forward = with_kernels(forward) if rewritten else forward
+        outputs, pullback = jax.vjp(forward, parameters, inputs)
         return outputs, *pullback(cotangents)
 
     outputs, gradients, input_gradients = run(parameters, list(inputs), weights)
@@ -104,7 +105,9 @@ def run_theirs(layer, x, *state, lengths):
     return flat(outputs, final)
 
 
-def check_sequences(kind, dtype, sizes, options, *, given_state=False, lengths=None):
+def check_sequences(
+    kind, dtype, sizes, options, *, given_state=False, lengths=None, rewritten=False
+):
     """Checks one layer on sequences; ``sizes`` are those of batch, time, features and state."""
     layer, theirs, own = KINDS[kind]
     batch, time, features, hidden = sizes
@@ -124,6 +127,7 @@ def check_sequences(kind, dtype, sizes, options, *, given_state=False, lengths=N
         partial(run_ours, lengths=None if lengths is None else jnp.asarray(lengths)),
         partial(run_theirs, lengths=lengths),
         inputs,
+        rewritten=rewritten,
     )
 
 
@@ -144,6 +148,7 @@ def cases(draw, kind):
         "options": options,
         "given_state": draw(st.booleans()),
         "lengths": draw(st.none() | lengths),
+        "rewritten": draw(st.booleans()),
     }
 
 
@@ -168,31 +173,37 @@ def test_everything_at_once_equals_torch(kind, dtype):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN-tanh"])
-@pytest.mark.parametrize("bias", [True, False])
-def test_a_large_batch_equals_torch(kind, dtype, bias, monkeypatch):
-    """The same, but for the batch's size from which a step computes what comes from its input."""
-    monkeypatch.setattr("jaxnets.layers.bptt._LARGE", 4)
-    options = {"num_layers": 2, "bidirectional": True, "bias": bias}
-    lengths = [3, 7, 1, 5]
-    check_sequences(kind, dtype, (4, 7, 3, 5), options, given_state=True, lengths=lengths)
-    check_sequences(kind, dtype, (5, 3, 2, 6), {"bias": bias})
+@pytest.mark.parametrize("large", [4, 99])
+def test_gradients_by_hand_equal_torch(kind, dtype, large, monkeypatch):
+    """As they are where there is no kernel, of large batches step by step."""
+    without_kernels(monkeypatch, large)
+    options = {"num_layers": 2, "bidirectional": True, "bias": large == 4}
+    sequences = {"given_state": True, "lengths": [3, 7, 1, 5], "rewritten": True}
+    check_sequences(kind, dtype, (4, 7, 3, 5), options, **sequences)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("bias", [True, False])
 def test_native_kernels_equal_torch(kind, dtype, bias, monkeypatch):
     whatever_comes(monkeypatch)
     options = {"num_layers": 2, "bidirectional": True, "bias": bias}
-    check_sequences(kind, dtype, (7, 9, 3, 13), options, given_state=True)
-    check_sequences(kind, dtype, (64, 28, 28, 128), {"bias": bias})
+    lengths = [9, 1, 4, 9, 3, 8, 2] if bias else None
+    given = {"given_state": True, "lengths": lengths, "rewritten": True}
+    check_sequences(kind, dtype, (7, 9, 3, 13), options, **given)
+    check_sequences(kind, dtype, (64, 28, 28, 128), {"bias": bias}, rewritten=True)
 
 
 def whatever_comes(monkeypatch):
     """Has native kernels take batches that are too small to pay."""
     monkeypatch.setattr("jaxnets.kernels.recurrence._LEAST_EXAMPLES", 1)
     monkeypatch.setattr("jaxnets.kernels.recurrence._LEAST_STEPS", 1)
-    assert native.ready("recurrence")
+    assert native.ready("recurrence", jnp.zeros(1))
+
+
+def without_kernels(monkeypatch, large):
+    monkeypatch.setattr("jaxnets.kernels.recurrence.serves", lambda *_: False)
+    monkeypatch.setattr("jaxnets.kernels.patterns.LARGE", large)
 
 
 @pytest.mark.parametrize("lengths", [None, [3, 7, 1, 5]])
@@ -219,7 +230,7 @@ def test_second_derivatives_equal_torch_in_float64(kind, large, monkeypatch):
     if large is None:
         whatever_comes(monkeypatch)
     else:
-        monkeypatch.setattr("jaxnets.layers.bptt._LARGE", large)
+        without_kernels(monkeypatch, large)
     layer, theirs, own = KINDS[kind]
     torch.manual_seed(0)
     theirs = theirs(3, 4, batch_first=True, **own).double()
@@ -237,7 +248,8 @@ def test_second_derivatives_equal_torch_in_float64(kind, large, monkeypatch):
     @jax.grad
     def penalty(parameters, x):
         layer = nnx.merge(graphdef, parameters)
-        return (jax.grad(lambda x: (layer(x)[0] ** 2).sum())(x) ** 2).sum()
+        run = with_kernels(lambda x: (layer(x)[0] ** 2).sum())
+        return (jax.grad(run)(x) ** 2).sum()
 
     check_parameter_gradients(nnx.merge(graphdef, penalty(parameters, x)), theirs)
 
@@ -298,5 +310,4 @@ def test_what_is_not_finite_is_so_in_the_same_places(kind, dtype, case, by_kerne
             inputs[-1][0, 2, 3], inputs[1][0, 4, 1] = np.inf, -np.inf
         layer = ours(5, 13, rngs=nnx.Rngs(0), param_dtype=dtype)
         run = [partial(each, lengths=None) for each in (run_ours, run_theirs)]
-        with nullcontext() if by_kernels else native.aside():
-            check(layer, theirs, *run, inputs)
+        check(layer, theirs, *run, inputs, rewritten=by_kernels)

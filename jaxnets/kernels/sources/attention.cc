@@ -11,6 +11,8 @@
 
 #include "calls.h"
 #include "products.h"
+#include "random.h"
+#include "reductions.h"
 #include "transpose.h"
 
 constexpr int MOST_MASKS = 4;
@@ -36,43 +38,6 @@ struct Mask {
   const T* at;
   long example, head, query, key;  // how far apart these are
 };
-
-// ---- Vectors ------------------------------------------------------------------------------------
-
-template <typename T>
-INLINE Vector<T> larger(Vector<T> a, Vector<T> b) {
-  return a > b ? a : b;
-}
-
-template <typename T>
-INLINE Vector<T> total(Vector<T> a, Vector<T> b) {
-  return a + b;
-}
-
-template <typename T, int apart, int... at>
-INLINE Vector<T> swapped(Vector<T> a, std::integer_sequence<int, at...>) {
-  return __builtin_shufflevector(a, a, (at ^ apart)...);
-}
-
-// All numbers of a vector in one, at every place.
-template <typename T, Vector<T> (*both)(Vector<T>, Vector<T>), int apart = WIDTH<T> / 2>
-INLINE Vector<T> across(Vector<T> a) {
-  a = both(a, swapped<T, apart>(a, std::make_integer_sequence<int, WIDTH<T>>()));
-  if constexpr (apart > 1) return across<T, both, apart / 2>(a);
-  return a;
-}
-
-// The first n numbers of a vector, and another number after them.
-template <typename T, int... at>
-INLINE Vector<T> first_of(Vector<T> a, long n, T rest, std::integer_sequence<int, at...>) {
-  const Bits<T> place = {at...};
-  return place < (decltype(place[0] + 0))n ? a : everywhere(rest);
-}
-
-template <typename T>
-INLINE Vector<T> first_of(Vector<T> a, long n, T rest) {
-  return first_of<T>(a, n, rest, std::make_integer_sequence<int, WIDTH<T>>());
-}
 
 // ---- Packing and products -----------------------------------------------------------------------
 
@@ -138,6 +103,8 @@ struct Attention {
   Heads<const T> d_out;
   int masks;
   Mask<T> mask[MOST_MASKS];
+  bool drops;  // whether weights are dropped
+  Dropout<T> dropout;
   T* saved;  // of each query the largest score and one over the sum, or none
 
   int inputs;                 // arrays that have examples
@@ -164,6 +131,8 @@ struct Attention {
     const long fit = most(FEWEST_ROWS, SCORES / (score_vectors() * BYTES));
     return least(queries, least(MOST_ROWS, fit));
   }
+  // Room for the factors of a query's weights.
+  long row_vectors() const { return score_vectors() + WORDS / WIDTH<T>; }
   // How many keys the queries before this one may see.
   long seen(long query) const { return causal ? least(keys, query) : keys; }
 
@@ -172,7 +141,8 @@ struct Attention {
     const long packed_keys = self.size * self.score_vectors();
     const long packed_values = self.keys * self.vectors();
     const long scores = self.block() * self.score_vectors(), sums = self.block() * self.vectors();
-    const auto at = (Vector<T>*)memory(BYTES * (packed_keys + packed_values + scores + sums));
+    const long all = packed_keys + packed_values + scores + sums + self.row_vectors();
+    const auto at = (Vector<T>*)memory(BYTES * all);
     if (!at) {
       self.starved = true;
       return;
@@ -180,19 +150,24 @@ struct Attention {
     self.read_ahead(part * self.group / self.heads);
     for (long one = 0; one < self.group; one++)
       self.attend(part * self.group + one, at, at + packed_keys, at + packed_keys + packed_values,
-                  at + packed_keys + packed_values + scores);
+                  at + packed_keys + packed_values + scores, at + all - self.row_vectors());
   }
 
   void attend(long number, Vector<T>* packed_k, Vector<T>* packed_v, Vector<T>* scores,
-              Vector<T>* sums) const {
+              Vector<T>* sums, Vector<T>* factors) const {
     pack_transposed(packed_k, k.head(number, heads, size), k.row, size, keys, scale);
     pack(packed_v, v.head(number, heads, size), v.row, keys, size);
     T one_over[MOST_ROWS];
     for (long first = 0; first < queries; first += block()) {
       const long rows = least(block(), queries - first), limit = seen(first + rows);
       score(number, first, rows, limit, packed_k, scores);
-      for (long row = 0; row < rows; row++)
-        one_over[row] = exponentials(number, first + row, limit, scores + row * score_vectors());
+      for (long row = 0; row < rows; row++) {
+        Vector<T>* const of_row = scores + row * score_vectors();
+        one_over[row] = exponentials(number, first + row, limit, of_row);
+        if (!drops) continue;
+        draw(number, first + row, factors);
+        for (long at = 0; at * WIDTH<T> < seen(first + row + 1); at++) of_row[at] *= factors[at];
+      }
       memset(sums, 0, rows * vectors() * BYTES);
       add_product(sums, vectors(), vectors(), rows, (const T*)scores, score_vectors() * WIDTH<T>, 1,
                   packed_v, keys, limit);
@@ -209,6 +184,11 @@ struct Attention {
     const long used = least(score_vectors(), pieces_of(PANEL<T>, limit) * 2);
     add_product(scores, score_vectors(), used, rows, q.head(number, heads, size) + first * q.row,
                 q.row, 1, packed_k, size, size);
+  }
+
+  // What a query's weights are multiplied by in dropout.
+  void draw(long number, long query, Vector<T>* factors) const {
+    dropout.factors((T*)factors, (number * queries + query) * keys, seen(query + 1));
   }
 
   void add_masks(long number, long query, Vector<T>* scores, long limit) const {
@@ -233,7 +213,7 @@ struct Attention {
     Vector<T> sum = {};
     for (long at = 0; at <= last; at++) sum += scores[at] = exponential<T>(scores[at] - top);
     for (long at = last + 1; at * WIDTH<T> < limit; at++) scores[at] = Vector<T>{};
-    sum = across<T, total<T>>(sum);
+    sum = sum_of<T>(sum);
     const T one_over = safe && sum[0] == 0 ? 0 : 1 / sum[0];
     if (saved) {
       saved[(number * queries + query) * 2] = top[0];
@@ -254,7 +234,7 @@ struct Attention {
     const long by_key = self.keys * self.vectors(), by_size = self.size * self.score_vectors();
     const long by_query = self.block() * self.vectors();
     const long scores = self.block() * self.score_vectors();
-    const long all = 3 * by_key + 2 * by_size + 3 * by_query + 2 * scores;
+    const long all = 3 * by_key + 2 * by_size + 3 * by_query + 2 * scores + self.row_vectors();
     auto at = (Vector<T>*)memory(BYTES * all);
     if (!at) {
       self.starved = true;
@@ -267,12 +247,14 @@ struct Attention {
     room.k = take(by_key), room.dk = take(by_key), room.dv = take(by_key);
     room.q = take(by_query), room.d_out = take(by_query), room.dq = take(by_query);
     room.weights = take(scores), room.d_scores = take(scores);
+    room.factors = take(self.row_vectors());
     self.read_ahead(part * self.group / self.heads);
     for (long one = 0; one < self.group; one++) self.pull_back(part * self.group + one, room);
   }
 
   struct Back {
-    Vector<T>*k_transposed, *v_transposed, *k, *dk, *dv, *q, *d_out, *dq, *weights, *d_scores;
+    Vector<T>*k_transposed, *v_transposed, *k, *dk, *dv, *q, *d_out, *dq, *weights, *d_scores,
+        *factors;
   };
 
   void pull_back(long number, const Back& room) const {
@@ -301,7 +283,7 @@ struct Attention {
                 size);
     for (long row = 0; row < rows; row++)
       go_back_by_row(number, first + row, limit, room.weights + row * wide,
-                     room.d_scores + row * wide);
+                     room.d_scores + row * wide, room.factors);
     pack(room.q, queries_of, q.row, rows, size);
     pack(room.d_out, d_out_of, d_out.row, rows, size);
     memset(room.dq, 0, rows * vectors() * BYTES);
@@ -315,26 +297,32 @@ struct Attention {
   }
 
   // Makes a query's weights of its scores, and the scores' gradients of those of the weights.
-  void go_back_by_row(long number, long query, long limit, Vector<T>* scores, Vector<T>* d) const {
+  void go_back_by_row(long number, long query, long limit, Vector<T>* scores, Vector<T>* d,
+                      Vector<T>* factors) const {
     const long n = seen(query + 1), last = (n - 1) / WIDTH<T>;
     if (masks) add_masks(number, query, scores, n);
     if (n % WIDTH<T>) scores[last] = first_of<T>(scores[last], n - last * WIDTH<T>, -INFINITY);
     const Vector<T> top = everywhere(saved[(number * queries + query) * 2]);
     const T one_over = saved[(number * queries + query) * 2 + 1];
+    if (drops) draw(number, query, factors);
     Vector<T> sum = {};
     for (long at = 0; at <= last; at++) {
       scores[at] = exponential<T>(scores[at] - top) * one_over;
+      if (drops) d[at] *= factors[at];
       sum += scores[at] * d[at];
     }
-    sum = across<T, total<T>>(sum);
-    for (long at = 0; at <= last; at++) d[at] = scores[at] * (d[at] - sum) * scale;
+    sum = sum_of<T>(sum);
+    for (long at = 0; at <= last; at++) {
+      d[at] = scores[at] * (d[at] - sum) * scale;
+      if (drops) scores[at] *= factors[at];
+    }
     for (long at = last + 1; at * WIDTH<T> < limit; at++) scores[at] = d[at] = Vector<T>{};
   }
 };
 
 // ---- What XLA calls -----------------------------------------------------------------------------
 
-// Attributes, in the order of their names: causal, heads, packed, safe, scale.
+// Attributes, in the order of their names: causal, factor, heads, limit, packed, safe, scale.
 template <typename V>
 static V attribute(XLA_FFI_CallFrame* frame, int number) {
   return *(const V*)((XLA_FFI_Scalar*)frame->attrs.attrs[number])->value;
@@ -344,12 +332,12 @@ static V attribute(XLA_FFI_CallFrame* frame, int number) {
 // are packed, one array [N, L, 3 heads · d]. Returns the number of the argument after them.
 template <typename T>
 static int take_inputs(XLA_FFI_CallFrame* frame, Attention<T>& work) {
-  const bool packed = attribute<int32_t>(frame, 2);
+  const bool packed = attribute<int32_t>(frame, 4);
   const auto dims = given(frame, 0)->dims;
   work.causal = attribute<int32_t>(frame, 0);
-  work.heads = attribute<int32_t>(frame, 1);
-  work.safe = attribute<int32_t>(frame, 3);
-  work.scale = attribute<double>(frame, 4);
+  work.heads = attribute<int32_t>(frame, 2);
+  work.safe = attribute<int32_t>(frame, 5);
+  work.scale = attribute<double>(frame, 6);
   work.examples = dims[0];
   work.queries = dims[1];
   work.keys = given(frame, packed ? 0 : 1)->dims[1];
@@ -365,8 +353,15 @@ static int take_inputs(XLA_FFI_CallFrame* frame, Attention<T>& work) {
   return work.inputs;
 }
 
+// Takes the key of dropout's bits, if there is dropout, and masks.
 template <typename T>
-static void take_masks(XLA_FFI_CallFrame* frame, Attention<T>& work, int first) {
+static void take_others(XLA_FFI_CallFrame* frame, Attention<T>& work, int first) {
+  const uint32_t limit = attribute<uint32_t>(frame, 3);
+  work.drops = limit;
+  if (work.drops) {
+    const auto key = argument<uint32_t>(frame, first++);
+    work.dropout = {{{key[0], key[1]}}, limit, T(attribute<double>(frame, 1))};
+  }
   work.masks = frame->args.size - first;
   for (int one = 0; one < work.masks; one++) {
     const auto dims = given(frame, first + one)->dims;
@@ -379,13 +374,14 @@ static void take_masks(XLA_FFI_CallFrame* frame, Attention<T>& work, int first) 
   }
 }
 
-// Arguments: the inputs, and masks [N, heads, L, S], of which any axis may be 1.
+// Arguments: the inputs; of dropout the key, two words; and masks [N, heads, L, S], of which any
+// axis may be 1.
 // Results: the outputs [N, L, heads · d] and, if wanted, what backward needs [N, heads, L, 2].
 template <typename T>
 static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
   const long threads = threads_of(frame);
   Attention<T> work;
-  take_masks(frame, work, take_inputs(frame, work));
+  take_others(frame, work, take_inputs(frame, work));
   const long width = work.heads * work.size;
   work.out = {result<T>(frame, 0), width, work.queries * width};
   work.saved = result<T>(frame, 1);
@@ -395,14 +391,14 @@ static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
 }
 
 // Arguments: the inputs; the gradient of the outputs [N, L, heads · d]; what forward has saved; the
-// masks.
+// key, if any; the masks.
 // Results: the gradients of the inputs, packed as these are.
 template <typename T>
 static XLA_FFI_Error* backward(XLA_FFI_CallFrame* frame) {
   const long threads = threads_of(frame);
   Attention<T> work;
   const int next = take_inputs(frame, work);
-  take_masks(frame, work, next + 2);
+  take_others(frame, work, next + 2);
   const long width = work.heads * work.size;
   work.d_out = {argument<T>(frame, next), width, work.queries * width};
   work.saved = argument<T>(frame, next + 1);

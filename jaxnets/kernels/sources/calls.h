@@ -124,7 +124,8 @@ static void use_huge_pages(void* at, size_t bytes) {
 #ifdef MADV_HUGEPAGE
   constexpr size_t huge = 1 << 21;
   if (bytes < huge) return;
-  const auto first = (uintptr_t)at / huge * huge, last = ((uintptr_t)at + bytes) / huge * huge;
+  const auto first = (uintptr_t)at / huge * huge;
+  const auto last = ((uintptr_t)at + bytes + huge - 1) / huge * huge;
   madvise((void*)first, last - first, MADV_HUGEPAGE);  // a hint, which may fail
 #endif
 }

@@ -1,12 +1,13 @@
 // Convolutions of images with their bias and ReLU, forward and backward, for XLA on CPUs.
 //
-// All three are sums of products, acc[m][n] += a[m] * b[n], where b runs along the channels that lie
-// side by side in memory and each a is a number by itself. Forward and for the gradient by the input
-// each m is an output pixel and b the packed kernel. For the gradient by the kernel each m is an
-// input channel of a tap and b the gradient of the outputs.
+// All three are sums of products, sum[m][n] += a[m] * b[n], where the b lie side by side in memory
+// and fill vectors, and each a is a number by itself. Forward, and for the gradient by the input, m
+// is an output pixel and b the packed kernel. For the gradient by the kernel, m is an input channel
+// of a tap and b the gradients of the outputs.
 //
-// No padding is ever read. Output pixels that see the same taps of the kernel are computed together,
-// from however many examples, so a tap that lies on padding or between dilated inputs costs nothing.
+// No padding is ever read. Output pixels that see the same taps of the kernel are computed
+// together, of several examples at a time. So a tap on padding, or between dilated inputs, costs
+// nothing.
 //
 // Each number is computed in the same order whichever thread does it, and however many there are.
 
@@ -20,8 +21,8 @@
 // Vectors in a row of a tile, and the most rows of one that is so many vectors wide.
 constexpr int WIDE = 2;
 constexpr int MOST_ROWS = BYTES == 64 ? 14 : 12;
-// Rows whose addresses have registers; those of the others are loaded each time, which costs less
-// than what a compiler would do.
+// Rows whose addresses have registers; those of the others are loaded each time. Compilers would
+// keep them in vector registers, which takes more time.
 constexpr int ADDRESSES = 8;
 constexpr int rows_of(int vectors) { return BYTES == 64 || vectors == 1 ? MOST_ROWS : 6; }
 
@@ -39,7 +40,7 @@ struct Tile {
   const Run* runs;
   long run_count, a_step, b_step;
   long columns;  // of out, at most as many as the vectors have
-  T least;  // of the sums: smaller ones become this
+  T least;       // smaller sums become this
 };
 
 template <typename T, int rows, int wide>
@@ -75,7 +76,8 @@ __attribute__((noinline)) static void compute(const Tile<T>& tile) {
     }
   if (last >= WIDTH<T>)
     UNROLLED (int row = 0; row < rows; row++)
-      UNROLLED (int n = 0; n < wide; n++) *(Vector<T>*)(tile.out[row] + n * WIDTH<T>) = sums[row][n];
+      UNROLLED (int n = 0; n < wide; n++)
+        *(Vector<T>*)(tile.out[row] + n * WIDTH<T>) = sums[row][n];
   else
     UNROLLED (int row = 0; row < rows; row++)
       UNROLLED (int n = 0; n < wide; n++)
@@ -134,6 +136,9 @@ struct Axis {
   long tap_step() const { return spread / common(dilation, spread); }
   long tap_x() const { return dilation / common(dilation, spread); }
 
+  // Whether the convolution goes along the other axis alone.
+  bool idle() const { return inputs == 1 && taps == 1 && outputs == 1 && low == 0; }
+
   // What an output sees with a tap, in steps of which `spread` are one input.
   long place(long output, long tap) const { return output * stride + tap * dilation - low; }
 
@@ -173,7 +178,8 @@ struct Axis {
       all.first++;
     all.x = place(all.first, tap) / spread;
     if (all.first < outputs && all.x < inputs)
-      all.count = 1 + least((outputs - 1 - all.first) / all.step, (inputs - 1 - all.x) / all.x_step);
+      all.count =
+          1 + least((outputs - 1 - all.first) / all.step, (inputs - 1 - all.x) / all.x_step);
     return all;
   }
 
@@ -207,6 +213,9 @@ constexpr long vectors_of(long columns) {
   return pieces_of(WIDTH<T>, columns);
 }
 
+// What of an example may lie in a near cache.
+constexpr long CACHE_BYTES = 1 << 18;
+
 // Work so short that another thread would come too late.
 constexpr double SHORT = 1 << 18;
 
@@ -231,13 +240,12 @@ struct Runs {
   }
 };
 
-// The first numbers of y that are positive keep their gradients.
+// Gradients, and zeros where y is not positive.
 template <typename T>
 static void copy_where_positive(T* to, const T* g, const T* y, long count) {
   for (long at = 0; at < count; at += WIDTH<T>) {
     const long n = count - at;
-    store<T>(to + at, y ? (load(y + at, n) > 0 ? load(g + at, n) : Vector<T>{}) : load(g + at, n),
-             n);
+    store<T>(to + at, load(y + at, n) > 0 ? load(g + at, n) : Vector<T>{}, n);
   }
 }
 
@@ -339,10 +347,6 @@ struct Convolution : Shape {
       copy_where_positive(copy, from, positive + first * x_size(), examples * x_size());
       from = copy;
     }
-    if (groups * panels() > 1) {  // which each go through memory by large steps
-      fetch<0>(from, examples * x_size());
-      fetch<1>(to, examples * y_size());
-    }
     const auto share_of = [&](long all, bool divided, long number) {
       return divided ? (split + number) * all / splits : number * all;
     };
@@ -351,6 +355,13 @@ struct Convolution : Shape {
     const long every = groups * panels();
     const long first_panel = share_of(every, by_panels, 0);
     const long last_panel = share_of(every, by_panels, 1);
+    if (last_panel - first_panel > 1)  // which each go through memory by large steps
+      for (long example = 0; example < examples; example++) {
+        const long row = begin * rows.inputs / rows.outputs;
+        const long seen = end * rows.inputs / rows.outputs - row;
+        fetch<0>(from + example * x_size() + row * x_row(), seen * x_row());
+        fetch<1>(to + example * y_size() + begin * y_row(), (end - begin) * y_row());
+      }
     for (long example = 0; narrow() && example < examples; example++) {
       turn(copy + copied(), from + example * x_size());
       by_sorts(begin, end, [&](const Alike& down, const Alike& across) {
@@ -528,6 +539,7 @@ struct KernelGradient : Shape {
   long sort_count;
   long ranges, chunks;   // parts of the kernel and of the examples
   long some, lines;      // examples at a time, and rows of their outputs
+  T* masked;             // the gradients that ReLU lets through, where they are needed often
   mutable std::atomic<bool> failed{false};
 
   // Some outputs and their gradients, which lie by panels if copied.
@@ -548,7 +560,8 @@ struct KernelGradient : Shape {
   bool copies() const { return positive || vectors() * WIDTH<T> != outputs; }
 
   // A strip is a row of the kernel or, of many channels, a tap; a unit is some of its rows, which
-  // are channels of taps. Of few outputs a unit is a whole tap: they and the channels change places.
+  // are channels of taps. Of few outputs a unit is a whole tap, and they change places with the
+  // channels.
   bool few() const { return channels < FEW; }
   bool narrow() const { return 2 * outputs <= WIDTH<T> && channels % WIDTH<T> == 0; }
   long strips() const { return few() ? rows.taps : taps(); }
@@ -645,6 +658,15 @@ struct KernelGradient : Shape {
             *(Vector<T>*)to = numbers;
           }
         }
+  }
+
+  // Where several parts need the same gradients, those that ReLU lets through are found once.
+  bool masks() const { return positive && ranges > 1; }
+
+  static void mask(const void* data, long example) {
+    const auto& self = *(const KernelGradient*)data;
+    const long at = example * self.y_size();
+    copy_where_positive(self.masked + at, self.g + at, self.positive + at, self.y_size());
   }
 
   // How far examples of a step are apart in g.
@@ -824,13 +846,19 @@ static Shape shape_of(XLA_FFI_CallFrame* frame, const XLA_FFI_Buffer* x,
 
 template <typename T>
 static XLA_FFI_Error* convolve(XLA_FFI_CallFrame* frame, Convolution<T>& work, const T* bias) {
+  if (work.rows.idle()) std::swap(work.rows, work.columns);  // so that a sequence can be divided
   const long threads = threads_for(frame, work), groups = work.groups;
   const long pixels = most(1, work.pixels());
   work.some = most(1, least(pieces_of(2 * threads, work.batch), 256 / pixels));
   const long whole = pieces_of(work.some, work.batch);
   const long wanted = threads == 1 ? 1 : pieces_of(whole, 2 * threads);
-  work.by_panels = !work.narrow() && groups * work.panels() >= pieces_of(whole, threads);
-  work.splits = least(work.by_panels ? groups * work.panels() : work.rows.outputs, wanted);
+  // Of an example that fills the cache only some rows at a time, unless it is copied as a whole.
+  const long bytes = (work.x_size() + work.y_size()) * sizeof(T);
+  const long bands = work.narrow() || work.positive ? 1 : pieces_of(CACHE_BYTES, bytes);
+  work.by_panels =
+      bands == 1 && !work.narrow() && groups * work.panels() >= pieces_of(whole, threads);
+  work.splits = least(work.by_panels ? groups * work.panels() : work.rows.outputs,
+                      most(wanted, bands));
   const size_t packed =
       work.packs() ? groups * work.padded() * work.depth() * sizeof(T) : 0;
   const size_t sorts = (work.rows.outputs + work.columns.outputs) * sizeof(Alike);
@@ -864,13 +892,19 @@ static XLA_FFI_Error* gradient(XLA_FFI_CallFrame* frame, KernelGradient<T>& work
   const auto sorts = (Alike*)(room + sums + biases);
   work.sums = work.whole() ? work.d_kernel : room, work.bias_sums = room + sums;
   work.sorts = sorts, work.sort_count = work.columns.sort(sorts);
+  if (work.masks()) {
+    work.masked = (T*)memory<2>(work.batch * work.y_size() * sizeof(T));
+    if (!work.masked) return out_of_memory(frame);
+    share(frame, threads, work.batch, work.mask, &work);
+    work.g = work.masked, work.positive = nullptr;
+  }
   share(frame, threads, work.ranges * work.chunks, work.take, &work);
   if (work.failed) return out_of_memory(frame);
   share(frame, threads, work.sum_parts(), work.add_up, &work);
   return nullptr;
 }
 
-// Arguments: x [N, H, W, C], the kernel [height, width, C / groups, O], the bias [O] if there is one.
+// Arguments: x [N, H, W, C], the kernel [height, width, C / groups, O], perhaps the bias [O].
 // Results: y [N, H', W', O].
 template <typename T>
 static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {

@@ -10,7 +10,7 @@ template <typename T, int R, int C>
 INLINE void multiply_rows(Vector<T>* z, long z_row, const T* a, long a_row, long a_step,
                           const Vector<T>* panel, long depth) {
   Vector<T> sum[R][C];
-#pragma GCC unroll 6
+#pragma GCC unroll 8
   for (int row = 0; row < R; row++)
 #pragma GCC unroll 2
     for (int column = 0; column < C; column++) sum[row][column] = z[row * z_row + column];
@@ -18,7 +18,7 @@ INLINE void multiply_rows(Vector<T>* z, long z_row, const T* a, long a_row, long
     Vector<T> columns[C];
 #pragma GCC unroll 2
     for (int column = 0; column < C; column++) columns[column] = kept<T>(panel[column]);
-#pragma GCC unroll 6
+#pragma GCC unroll 8
     for (int row = 0; row < R; row++) {
       const Vector<T> factors = everywhere(a[row * a_row]);
 #pragma GCC unroll 2
@@ -26,11 +26,14 @@ INLINE void multiply_rows(Vector<T>* z, long z_row, const T* a, long a_row, long
         sum[row][column] = fused(columns[column], factors, sum[row][column]);
     }
   }
-#pragma GCC unroll 6
+#pragma GCC unroll 8
   for (int row = 0; row < R; row++)
 #pragma GCC unroll 2
     for (int column = 0; column < C; column++) z[row * z_row + column] = sum[row][column];
 }
+
+// Whether sums of eight rows and two columns fit into the registers.
+constexpr bool EIGHT = BYTES == 64;
 
 // The same for any number of rows.
 template <typename T, int C>
@@ -39,9 +42,15 @@ __attribute__((noinline)) static void multiply(Vector<T>* z, long z_row, long ro
                                                long depth) {
   for (long row = 0, some; row < rows; row += some) {
     const long left = rows - row;
-    some = left >= 10 || left == 6 ? 6 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
+    some = EIGHT && (left == 8 || left == 16) ? 8
+           : left >= 10 || left == 6          ? 6
+           : left >= 4                        ? 4
+           : left >= 2                        ? 2
+                                              : 1;
     const auto to = z + row * z_row;
     const auto from = a + row * a_row;
+    if (EIGHT && some == 8)
+      multiply_rows<T, EIGHT ? 8 : 1, C>(to, z_row, from, a_row, a_step, panel, depth);
     if (some == 6) multiply_rows<T, 6, C>(to, z_row, from, a_row, a_step, panel, depth);
     if (some == 4) multiply_rows<T, 4, C>(to, z_row, from, a_row, a_step, panel, depth);
     if (some == 2) multiply_rows<T, 2, C>(to, z_row, from, a_row, a_step, panel, depth);

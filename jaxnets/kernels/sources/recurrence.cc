@@ -571,7 +571,7 @@ static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
 // Examples of a part of the way back: so many that the gradients of kernels, which each part has
 // of its own, need not much memory. It does not depend on the threads, as the order of sums does.
 static long part_back(long batch, long numbers) {
-  constexpr long most_parts = 16, least_examples = 16, most_numbers = 1 << 24;
+  constexpr long most_parts = 16, least_examples = 8, most_numbers = 1 << 24;
   const long parts = most(1, least(most_parts, most_numbers / numbers));
   return most(least_examples, pieces_of(parts, batch));
 }
