@@ -33,8 +33,9 @@ class _Computation:
         return hash(self._seen)
 
     def __eq__(self, other: object) -> bool:
-        alike = isinstance(other, _Computation) and self._seen == other._seen
-        return alike and (self is other or self._digest == other._digest)
+        if not isinstance(other, _Computation) or self._seen != other._seen:
+            return False
+        return self is other or self._digest == other._digest
 
     @functools.cached_property
     def _digest(self) -> str:
