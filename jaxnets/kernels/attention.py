@@ -109,11 +109,12 @@ def attention(settings: Settings, plain: Callable[..., jax.Array]) -> Callable[.
         y, kept = call("forward", shapes, (inputs, masks, key))
         return y, kept
 
-    def pull_back(given: tuple, kept: jax.Array, d: jax.Array) -> tuple:
+    def pull_back(given: tuple, kept: jax.Array, d: jax.Array, wanted: tuple[bool, ...]) -> tuple:
         inputs, masks, key = given
         d_inputs = call("backward", [x.shape for x in inputs], given, d, kept)
-        # XLA leaves this out where nobody asks for it: masks are rarely learned.
-        (d_masks,) = jax.vjp(lambda masks: plain(inputs, masks, key), masks)[1](d)
+        d_masks: tuple[jax.Array | None, ...] = (None,) * len(masks)
+        if wanted[1]:
+            (d_masks,) = jax.vjp(lambda masks: plain(inputs, masks, key), masks)[1](d)
         return tuple(d_inputs), d_masks, None
 
-    return with_gradient(run, keep, pull_back, plain)
+    return with_gradient(run, keep, pull_back, plain, told=True)

@@ -24,6 +24,11 @@ def _array(cotangent: Any) -> Any:
     return cotangent
 
 
+def _filled(like: Any, d: Any) -> Any:
+    """Zeros for what was not wanted, so that nothing was computed of it."""
+    return d if d is not None or like is None else jnp.zeros_like(like)
+
+
 def with_gradient(
     run: Callable[..., Any],
     keep: Callable[..., tuple[Any, Any]],
@@ -78,7 +83,9 @@ def with_gradient(
 
     def second(residuals: Any, d: tuple) -> tuple:
         inputs, cotangents = residuals
-        d_inputs, d_cotangents = jax.vjp(plain_back, inputs, cotangents)[1](d)
+        found, pull_back_again = jax.vjp(plain_back, inputs, cotangents)
+        d = jax.tree.map(_filled, found, d, is_leaf=lambda leaf: leaf is None)
+        d_inputs, d_cotangents = pull_back_again(d)
         return d_inputs, None, d_cotangents
 
     kept_whole.defvjp(forward_again, lambda inputs, d: plain_back(inputs, d[0]))
