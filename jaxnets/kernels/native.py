@@ -41,6 +41,7 @@ LIBRARIES = {
         "convolution_backward_input",
         "convolution_backward_kernel",
     ),
+    "cross_entropy": ("cross_entropy_forward", "cross_entropy_backward"),
     "depthwise": (
         "depthwise_forward",
         "depthwise_backward_kernel",

@@ -19,6 +19,7 @@ from jaxnets.kernels import (
     attention,
     conv_pool,
     convolution,
+    cross_entropy,
     dropout,
     linear,
     linear_layer,
@@ -300,6 +301,12 @@ def _attend(
     return attention.attention(settings, mark.plain)
 
 
+def _class_losses(mark: Mark, logits: Value, labels: Value) -> Function | None:
+    if not cross_entropy.serves(logits, labels):
+        return None
+    return cross_entropy.cross_entropy(mark.plain)
+
+
 def _gelu(mark: Mark, x: Value) -> Function | None:
     return activation.gelu(mark.plain) if activation.serves(x) else None
 
@@ -484,6 +491,7 @@ def _call(about: str, inputs: list[Any], made: Value, run: Callable[..., jax.Arr
 #: By the name of a marked function: the kernel of its arrays, or None.
 MARKED: dict[str, Callable[..., Function | None]] = {
     "attend": _attend,
+    "class_losses": _class_losses,
     "avg_pool": _avg_pool,
     "gelu": _gelu,
     "max_pool": _max_pool,

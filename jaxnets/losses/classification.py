@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxnets.arrays import ArrayLike, InputError, as_array, check_integer, check_number, describe
+from jaxnets.kernels.marks import marked
 from jaxnets.losses import arguments
 from jaxnets.losses.logarithm import clamped_log
 from jaxnets.losses.reduction import Reduction, reduce
@@ -45,7 +46,7 @@ def noted_labels() -> Iterator[list[ReadLabels]]:
 class _Labels(NamedTuple):
     """Integer labels [N, d1, ...] as the losses use them."""
 
-    one_hot: jax.Array  # [N, d1, ..., C], boolean
+    labels: jax.Array  # [N, d1, ...]
     counted: jax.Array  # [N, d1, ...], False where the label is ignore_index
     weights: jax.Array  # [N, d1, ...], 0 where not counted, NaN where the label is no class
 
@@ -73,25 +74,41 @@ def _read_labels(
     counted = labels != ignore_index
     is_class = (labels >= 0) & (labels < classes)
 
-    # Comparing with every class beats gathering one: on a CPU, XLA's gather and the scatter that
-    # is its gradient walk through the batch one element at a time.
-    one_hot = labels[..., None] == jnp.arange(classes, dtype=labels.dtype).reshape(
-        (1,) * labels.ndim + (classes,)
-    )
     if weight is None:
         weights = jnp.ones(labels.shape, outputs.dtype)
     else:
-        weights = _chosen(one_hot, arguments.class_weights(weight, outputs))
-    # Traced labels cannot be refused, but neither may they pass: one that is no class chooses all
-    # of them, times NaN, so that both the loss and its gradient are NaN.
-    one_hot |= ~is_class[..., None]
+        weights = _chosen(labels, arguments.class_weights(weight, outputs))
+    # Traced labels cannot be refused, but neither may they pass: one that is no class has the
+    # weight NaN, so that both the loss and its gradient are NaN.
     weights = jnp.where(counted, jnp.where(is_class, weights, jnp.nan), 0)
-    return _Labels(one_hot, counted, weights)
+    return _Labels(labels, counted, weights)
 
 
-def _chosen(one_hot: jax.Array, values: jax.Array) -> jax.Array:
+def _chosen(labels: jax.Array, values: jax.Array) -> jax.Array:
+    """Each label's value, of values [C] or [N, d1, ..., C]; the sum of all for one of no class."""
+    # Comparing with every class beats gathering one: on a CPU, XLA's gather and the scatter that
+    # is its gradient walk through the batch one element at a time.
+    classes = values.shape[-1]
+    numbers = jnp.arange(classes, dtype=labels.dtype).reshape((1,) * labels.ndim + (classes,))
+    one_hot = labels[..., None] == numbers
+    is_class = (labels >= 0) & (labels < classes)
     # A selection, not a product: 0 · inf would be NaN.
-    return jnp.sum(jnp.where(one_hot, values, 0), axis=-1)
+    return jnp.sum(jnp.where(one_hot | ~is_class[..., None], values, 0), axis=-1)
+
+
+def _shifted(outputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Outputs less the largest, and the logarithm of the sum of their exponentials."""
+    # log softmax is shifted - log_sum. Kept apart, the gradient of a one-hot label is softmax minus
+    # one-hot without a further sum over the classes; any shift gives the same, so it is constant.
+    shifted = outputs - jax.lax.stop_gradient(jnp.max(outputs, axis=-1, keepdims=True))
+    return shifted, jnp.log(jnp.sum(jnp.exp(shifted), axis=-1))
+
+
+@marked
+def class_losses(outputs: jax.Array, labels: jax.Array) -> jax.Array:
+    """The cross entropy of each example's logits [N, d1, ..., C] and label [N, d1, ...]."""
+    shifted, log_sum = _shifted(outputs)
+    return log_sum - _chosen(labels, shifted)
 
 
 def nll_loss(
@@ -124,9 +141,9 @@ def nll_loss(
     PyTorch: ``torch.nn.functional.nll_loss``.
     """
     outputs = arguments.scores(outputs)
-    one_hot, counted, weights = _read_labels(labels, outputs, weight, ignore_index)
+    given, counted, weights = _read_labels(labels, outputs, weight, ignore_index)
     # The mask comes last, so that a fully ignored batch has a gradient of 0, not 0 · inf.
-    losses = jnp.where(counted, -weights * _chosen(one_hot, outputs), 0)
+    losses = jnp.where(counted, -weights * _chosen(given, outputs), 0)
     return reduce(losses, reduction, jnp.sum(weights))
 
 
@@ -175,23 +192,23 @@ def cross_entropy(
     outputs = arguments.scores(outputs)
     given = as_array("labels", labels)
     smoothing = check_number("label_smoothing", label_smoothing, least=0, most=1)
-    # log softmax is shifted - log_sum. Kept apart, the gradient of a one-hot label is softmax minus
-    # one-hot without a further sum over the classes; any shift gives the same, so it is constant.
-    shifted = outputs - jax.lax.stop_gradient(jnp.max(outputs, axis=-1, keepdims=True))
-    log_sum = jnp.log(jnp.sum(jnp.exp(shifted), axis=-1))
     scale = 1 if weight is None else arguments.class_weights(weight, outputs)
 
     if given.shape == outputs.shape:
+        shifted, log_sum = _shifted(outputs)
         targets = _read_probabilities(labels, outputs, ignore_index)
         targets = targets * (1 - smoothing) + smoothing / outputs.shape[-1]
         losses = jnp.sum(scale * targets * (log_sum[..., None] - shifted), axis=-1)
         return reduce(losses, reduction)
 
-    one_hot, counted, weights = _read_labels(labels, outputs, weight, ignore_index)
-    losses = weights * (log_sum - _chosen(one_hot, shifted))
+    classes, counted, weights = _read_labels(labels, outputs, weight, ignore_index)
     if smoothing:
+        shifted, log_sum = _shifted(outputs)
+        losses = weights * (log_sum - _chosen(classes, shifted))
         even = jnp.mean(scale * (log_sum[..., None] - shifted), axis=-1)
         losses = losses * (1 - smoothing) + even * smoothing
+    else:
+        losses = weights * class_losses(outputs, classes)
     return reduce(jnp.where(counted, losses, 0), reduction, jnp.sum(weights))
 
 

@@ -12,6 +12,7 @@
 #include "calls.h"
 #include "products.h"
 #include "random.h"
+#include "reductions.h"
 #include "transpose.h"
 
 constexpr int MOST_MASKS = 4;
@@ -37,43 +38,6 @@ struct Mask {
   const T* at;
   long example, head, query, key;  // how far apart these are
 };
-
-// ---- Vectors ------------------------------------------------------------------------------------
-
-template <typename T>
-INLINE Vector<T> larger(Vector<T> a, Vector<T> b) {
-  return a > b ? a : b;
-}
-
-template <typename T>
-INLINE Vector<T> total(Vector<T> a, Vector<T> b) {
-  return a + b;
-}
-
-template <typename T, int apart, int... at>
-INLINE Vector<T> swapped(Vector<T> a, std::integer_sequence<int, at...>) {
-  return __builtin_shufflevector(a, a, (at ^ apart)...);
-}
-
-// All numbers of a vector in one, at every place.
-template <typename T, Vector<T> (*both)(Vector<T>, Vector<T>), int apart = WIDTH<T> / 2>
-INLINE Vector<T> across(Vector<T> a) {
-  a = both(a, swapped<T, apart>(a, std::make_integer_sequence<int, WIDTH<T>>()));
-  if constexpr (apart > 1) return across<T, both, apart / 2>(a);
-  return a;
-}
-
-// The first n numbers of a vector, and another number after them.
-template <typename T, int... at>
-INLINE Vector<T> first_of(Vector<T> a, long n, T rest, std::integer_sequence<int, at...>) {
-  const Bits<T> place = {at...};
-  return place < (decltype(place[0] + 0))n ? a : everywhere(rest);
-}
-
-template <typename T>
-INLINE Vector<T> first_of(Vector<T> a, long n, T rest) {
-  return first_of<T>(a, n, rest, std::make_integer_sequence<int, WIDTH<T>>());
-}
 
 // ---- Packing and products -----------------------------------------------------------------------
 
@@ -249,7 +213,7 @@ struct Attention {
     Vector<T> sum = {};
     for (long at = 0; at <= last; at++) sum += scores[at] = exponential<T>(scores[at] - top);
     for (long at = last + 1; at * WIDTH<T> < limit; at++) scores[at] = Vector<T>{};
-    sum = across<T, total<T>>(sum);
+    sum = sum_of<T>(sum);
     const T one_over = safe && sum[0] == 0 ? 0 : 1 / sum[0];
     if (saved) {
       saved[(number * queries + query) * 2] = top[0];
@@ -347,7 +311,7 @@ struct Attention {
       if (drops) d[at] *= factors[at];
       sum += scores[at] * d[at];
     }
-    sum = across<T, total<T>>(sum);
+    sum = sum_of<T>(sum);
     for (long at = 0; at <= last; at++) {
       d[at] = scores[at] * (d[at] - sum) * scale;
       if (drops) scores[at] *= factors[at];

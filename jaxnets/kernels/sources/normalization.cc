@@ -6,6 +6,7 @@
 #include <initializer_list>
 
 #include "calls.h"
+#include "reductions.h"
 
 // Vectors side by side, whose sums and parameters stay in registers.
 constexpr int TILE = BYTES == 64 ? 4 : 2;
@@ -16,7 +17,7 @@ constexpr int TILE = BYTES == 64 ? 4 : 2;
 // The first n numbers of a vector, and zeros.
 template <typename T>
 INLINE Vector<T> first(Vector<T> numbers, long n) {
-  return n >= WIDTH<T> ? numbers : load((const T*)&numbers, n);
+  return n >= WIDTH<T> ? numbers : first_of<T>(numbers, n, 0);
 }
 
 template <typename T>
@@ -446,18 +447,6 @@ static XLA_FFI_Error* batch_norm_back(XLA_FFI_CallFrame* frame) {
 
 // ---- Layer normalization ------------------------------------------------------------------------
 
-// The sum of a vector's numbers, by halves.
-template <typename T, long count = WIDTH<T>>
-INLINE T total(const T* numbers) {
-  if constexpr (count == 2) {
-    return numbers[0] + numbers[1];
-  } else {
-    typedef T Half __attribute__((vector_size(count / 2 * sizeof(T)), aligned(1), may_alias));
-    const Half sums = *(const Half*)numbers + *(const Half*)(numbers + count / 2);
-    return total<T, count / 2>((const T*)&sums);
-  }
-}
-
 // Short rows go side by side, so that one's sums do not wait for the other's; long ones one after
 // the other, as memory is read fastest.
 constexpr int ROWS = 4, SHORT = 512;
@@ -508,14 +497,14 @@ struct LayerNorm {
       if (added) store<T>(sum + place, value += load(added + place, size - i), size - i);
       sums[row] += value;
     }
-    EACH_ROW means[row] = everywhere(total((const T*)&sums[row]) / size);
+    EACH_ROW means[row] = sum_of<T>(sums[row]) / (T)size;
     for (long i = 0; i < size; i += WIDTH<T>) EACH_ROW {
       const Vector<T> value = load(from + row * size + i, size - i);
       const Vector<T> difference = first<T>(value - means[row], size - i);
       squares[row] = fused(difference, difference, squares[row]);
     }
     EACH_ROW {
-      const T deviation = std::sqrt(total((const T*)&squares[row]) / size + eps);
+      const T deviation = std::sqrt(sum_of<T>(squares[row])[0] / size + eps);
       inverses[row] = everywhere(1 / deviation);
       if (!mean) continue;
       mean[first_row + row] = means[row][0];
@@ -573,8 +562,8 @@ struct LayerNormBack {
       store<T>(to_bias + i, of_bias, WIDTH<T>);
     }
     EACH_ROW {
-      sums[row] = everywhere(total((const T*)&sums[row]) / size);
-      products[row] = everywhere(total((const T*)&products[row]) / size);
+      sums[row] = sum_of<T>(sums[row]) / (T)size;
+      products[row] = sum_of<T>(products[row]) / (T)size;
     }
     for (long i = 0; i < size; i += WIDTH<T>) {
       const Vector<T> factors = load(scale + i, size - i);

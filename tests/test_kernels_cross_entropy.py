@@ -1,0 +1,132 @@
+"""Cross entropy by a native kernel, beside the same in XLA's operations."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxnets import losses
+from jaxnets.kernels import explain, native, with_kernels
+from jaxnets.kernels.cross_entropy import cross_entropy, serves
+from jaxnets.losses.classification import class_losses
+from tests.kernels import assert_close
+
+kernel = cross_entropy(class_losses)
+#: Shapes of logits: one class, classes that fill no vector and several, more than a part has.
+SHAPES = [(3, 1), (64, 10), (2, 5, 65), (3, 20000)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def wide():
+    with jax.enable_x64(True):
+        yield
+
+
+def examples(shape, dtype=np.float64):
+    draw = np.random.default_rng(0)
+    labels = draw.integers(shape[-1], size=shape[:-1])
+    return jnp.asarray(draw.normal(0.0, 4.0, shape), dtype), jnp.asarray(labels, np.int32)
+
+
+def everything(function, logits, labels):
+    made, pull_back = jax.vjp(lambda logits: function(logits, labels), logits)
+    return made, *pull_back(jnp.cos(made))
+
+
+def check(shape, dtype=np.float64, tolerance=1e-14):
+    both = jax.jit(lambda *given: [everything(one, *given) for one in (kernel, class_losses)])
+    assert_close(*both(*examples(shape, dtype)), tolerance)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_equal_to_xla(shape):
+    check(shape)
+
+
+def test_equal_to_xla_in_single_precision():
+    check((7, 65), np.float32, 3e-6)
+
+
+def test_large_logits():
+    """The largest is taken off, however large; a loss that is infinite is so."""
+    logits, labels = examples((6, 20))
+    logits = (logits * np.array([1e-30, 1, 1e3, 1e9, 1e12, 1e-3])[:, None]).at[0, 3].set(-jnp.inf)
+    labels = labels.at[0].set(3)
+    ours, theirs = kernel(logits, labels), class_losses(logits, labels)
+    assert np.isposinf(ours[0])
+    np.testing.assert_allclose(ours, theirs, rtol=1e-14)
+
+
+def test_what_is_not_finite_spoils_its_example_alone():
+    logits, labels = examples((9, 20))
+    clean = everything(kernel, logits, labels)
+    bad = logits.at[2, 1].set(jnp.nan).at[4, 19].set(jnp.inf).at[6].set(-jnp.inf)
+    for ours, theirs in zip(everything(kernel, bad, labels), clean, strict=True):
+        assert np.isnan(ours[2:7:2]).all()
+        rest = [np.delete(array, slice(2, 7, 2), 0) for array in (ours, theirs)]
+        np.testing.assert_array_equal(*rest)
+
+
+def test_an_example_has_the_same_bits_in_every_batch():
+    logits, labels = examples((600, 65))
+    whole = everything(kernel, logits, labels)
+    for some in (slice(0, 1), slice(250, 270)):
+        for one, all_of_it in zip(
+            everything(kernel, logits[some], labels[some]), whole, strict=True
+        ):
+            np.testing.assert_array_equal(one, all_of_it[some])
+
+
+def test_second_derivatives():
+    logits, labels = examples((4, 3))
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def second(function, logits):
+        def squares(logits):
+            return (jax.grad(lambda x: function(x, labels).sum())(logits) ** 2).sum()
+
+        return jax.grad(squares)(logits)
+
+    assert_close(second(kernel, logits), second(class_losses, logits), 1e-13)
+
+
+def test_the_loss_reaches_the_kernel():
+    """Labels that are ignored or no class are as without kernels."""
+    logits, labels = examples((64, 10))
+    assert explain(losses.cross_entropy, logits, labels) == ["class losses of 64 × 10"]
+    odd = labels.at[3].set(-100)
+
+    def gradient(wrap):
+        def loss(logits, labels):
+            return wrap(losses.cross_entropy)(logits, labels)
+
+        return jax.jit(jax.value_and_grad(loss))
+
+    ours, theirs = gradient(with_kernels), gradient(lambda function: function)
+    for given in (labels, odd, odd.at[5].set(10)):
+        assert_close(ours(logits, given), theirs(logits, given), 1e-14)
+
+
+def test_what_the_kernel_takes():
+    def by(logits=(4, 3), labels=(4,), dtype=np.float32, integers=np.int32):
+        return serves(jnp.zeros(logits, dtype), jnp.zeros(labels, integers))
+
+    assert by()
+    assert by((2, 4, 3), (2, 4), np.float64, np.int64)
+    assert not by((3,), ())
+    assert not by((0, 3), (0,))
+    assert not by(dtype=jnp.bfloat16)
+    assert not by(integers=np.float32)
+    with native.aside():
+        assert not by()
+
+
+def test_vectors_of_32_bytes(monkeypatch, tmp_path):
+    """As processors without AVX-512 have them."""
+    monkeypatch.setenv("CXX", "c++ -DBYTES=32 -mno-avx512f -O1")
+    monkeypatch.setenv("JAXNETS_CACHE", str(tmp_path))
+    monkeypatch.setattr(native, "_load", functools.cache(native._load.__wrapped__))
+    check((64, 10))
+    check((7, 65), np.float32, 3e-6)
