@@ -12,6 +12,7 @@ from flax import nnx
 from jax.extend import core
 from jax.sharding import Mesh, PartitionSpec
 
+from jaxnets.arrays import check_function
 from jaxnets.kernels import native
 from jaxnets.kernels.graph import Graph, Node, around, inner
 from jaxnets.kernels.patterns import matched
@@ -37,11 +38,16 @@ def with_kernels(function: Callable[P, R]) -> Callable[P, R]:
     Returns:
         A function of the same arguments.
 
+    Raises:
+        InputError: if it is no function.
+
     Examples:
+        >>> import jax.numpy as jnp
         >>> layer = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
         >>> with_kernels(layer)(jnp.ones((64, 3))).shape
         (64, 2)
     """
+    check_function("function", function, "a pure function of arrays")
 
     def run(*arguments: P.args, **keywords: P.kwargs) -> R:
         if not native.wanted():
@@ -70,10 +76,15 @@ def explain(function: Callable[..., Any], *arguments: Any) -> list[str]:
     Returns:
         A line for each call of a kernel, in order; empty where there are none.
 
+    Raises:
+        InputError: if ``function`` is none.
+
     Examples:
+        >>> import jax.numpy as jnp
         >>> explain(nnx.Conv(3, 8, (3, 3), rngs=nnx.Rngs(0)), jnp.ones((64, 32, 32, 3)))
         ['convolution 3 × 3, 3 → 8 channels']
     """
+    check_function("function", function, "a model, or a function of arrays")
     if not native.wanted():
         return []
     if isinstance(function, nnx.Module):
