@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.errors import FlaxError
 
 Choice = TypeVar("Choice", bound=str)
 
@@ -495,6 +496,9 @@ def check_path(argument: str, value: Any, expected: str = "a path") -> Path:
     return Path(path)
 
 
+_MISTAKES = TypeError, ValueError, AttributeError, LookupError, RuntimeError
+
+
 def called(argument: str, expected: str, function: Any, *given: Any, got: Any = None) -> Any:
     """What somebody's function makes of some values.
 
@@ -512,7 +516,7 @@ def called(argument: str, expected: str, function: Any, *given: Any, got: Any = 
         return function(*given)
     except (InputError, jax.errors.JaxRuntimeError, jax.errors.JAXTypeError):
         raise
-    except (TypeError, ValueError, AttributeError, LookupError, RuntimeError) as error:
+    except (*_MISTAKES, FlaxError) as error:
         reason = str(error).partition("\n")[0]
         came = shown(function) if got is None else got
         raise InputError(

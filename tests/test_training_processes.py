@@ -53,12 +53,14 @@ def weights(folder):
     return jax.tree.leaves(nnx.state(runs.read(folder).model))
 
 
-def test_two_processes_train_to_the_bits_of_one(tmp_path):
+def test_two_processes_train_as_one_does(tmp_path):
+    """But for the order in which XLA adds up between processes."""
     both = start_two(*NETWORK, "--out", tmp_path / "two")
     for process in [*both, start(*NETWORK, "--out", tmp_path / "one")]:
         error = process.communicate(timeout=120)[1]
         assert process.returncode == 0, error
-    jax.tree.map(np.testing.assert_array_equal, *map(weights, (tmp_path / "two", tmp_path / "one")))
+    for ours, expected in zip(*map(weights, (tmp_path / "two", tmp_path / "one")), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-7)
 
 
 def test_two_processes_save_and_one_goes_on_where_they_stopped(tmp_path):

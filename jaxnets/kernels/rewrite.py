@@ -77,7 +77,7 @@ def explain(function: Callable[..., Any], *arguments: Any) -> list[str]:
         A line for each call of a kernel, in order; empty where there are none.
 
     Raises:
-        InputError: if ``function`` is none.
+        InputError: if ``function`` is none, or does not take the arguments.
 
     Examples:
         >>> import jax.numpy as jnp
