@@ -3,6 +3,7 @@
 Ctrl-C in that second ends it with a word, as later.
 """
 
+import gc
 import os
 import signal
 from types import FrameType
@@ -13,8 +14,11 @@ def console() -> None:
     heard = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if heard:
         signal.signal(signal.SIGINT, _end)
+    gc.disable()  # what is imported stays, and to look through it takes a seventh of a start
     from jaxnets import cli
 
+    gc.freeze()
+    gc.enable()
     if heard:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     cli.console()

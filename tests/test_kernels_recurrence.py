@@ -16,12 +16,20 @@ from jax.sharding import PartitionSpec as P
 from jaxnets import fit, layers, losses, optimizers
 from jaxnets.data import Dataset, Split
 from jaxnets.kernels import native, recurrence
+from jaxnets.kernels.rewrite import explain, with_kernels
+from jaxnets.layers.bptt import Direction
 from jaxnets.models import RecurrentClassifier
 from jaxnets.training.fingerprint import _digest
 from tests import quick_compilation, test_kernels_conv_pool, test_kernels_linear
 from tests.kernels import assert_close, calls
 
-KINDS = [layers.LSTM, layers.GRU]
+#: By name: the layer and its options.
+KINDS = {
+    "lstm": (layers.LSTM, {}),
+    "gru": (layers.GRU, {}),
+    "tanh": (layers.RNN, {}),
+    "relu": (layers.RNN, {"nonlinearity": "relu"}),
+}
 #: Batch, steps, inputs, hidden units: rows that fill no block, units that fill no vector.
 SHAPES = [(64, 6, 28, 128), (37, 5, 5, 13), (131, 3, 3, 16), (7, 11, 9, 40), (4, 16, 1, 1)]
 
@@ -31,33 +39,43 @@ def every(monkeypatch):
     """Has the kernels run whatever they can."""
     monkeypatch.setattr(recurrence, "_LEAST_EXAMPLES", 1)
     monkeypatch.setattr(recurrence, "_LEAST_STEPS", 1)
-    monkeypatch.setattr(recurrence, "_MOST_EXAMPLES", {"lstm": 10**9, "gru": 10**9})
 
 
 def make(kind, inputs, hidden, dtype=jnp.float32, **options):
-    return kind(inputs, hidden, **options, rngs=nnx.Rngs(0), param_dtype=dtype)
+    layer, own = KINDS[kind]
+    return layer(inputs, hidden, **own, **options, rngs=nnx.Rngs(0), param_dtype=dtype)
 
 
 def sequences(batch, time, inputs, dtype=np.float32):
     return np.random.default_rng(0).normal(size=(batch, time, inputs)).astype(dtype)
 
 
-def everything(layer, x, given_state=False):
+def everything(layer, x, way=with_kernels, *, given_state=False, padded=False):
     """Outputs, final states, and the gradients by all that goes in."""
     graphdef, parameters = nnx.split(layer)
-    shape = (layer.num_layers * (1 + layer.bidirectional), len(x), layer.hidden_size)
+    batch, time, _ = x.shape
+    shape = (layer.num_layers * (1 + layer.bidirectional), batch, layer.hidden_size)
     states = [
         jnp.cos(jnp.arange(np.prod(shape)).reshape(shape) + n).astype(x.dtype) for n in (0, 1)
     ]
     initial = None if not given_state else states if layer.gate_count == 4 else states[0]
+    lengths = np.arange(batch) * 7 % time + 1 if padded else None
 
     def run(parameters, x, initial):
-        outputs, final = nnx.merge(graphdef, parameters)(x, initial)
+        outputs, final = nnx.merge(graphdef, parameters)(x, initial, lengths=lengths)
         weighted = [jnp.sin(a).sum() for a in (outputs, *jax.tree.leaves(final))]
         return sum(weighted), (outputs, final)
 
-    gradient = jax.value_and_grad(run, argnums=(0, 1, 2), has_aux=True)
+    gradient = jax.value_and_grad(way(run), argnums=(0, 1, 2), has_aux=True)
     return jax.jit(gradient)(parameters, x, initial)
+
+
+def plainly(function):
+    return function
+
+
+def outputs_of(layer, way=with_kernels):
+    return jax.jit(way(lambda x: layer(x)[0]))
 
 
 def test_here_the_kernels_are_in_use():
@@ -68,25 +86,25 @@ def test_here_the_kernels_are_in_use():
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_equal_to_xla(kind, shape, dtype, tolerance, every):
-    batch, time, inputs, hidden = shape
-    options = {"num_layers": 2, "bidirectional": batch == 37, "bias": batch != 7}
+    batch, _, inputs, hidden = shape
+    options = {"bidirectional": batch in (7, 37), "bias": batch != 7}
+    given = {"given_state": batch != 64, "padded": batch in (7, 131)}
     with jax.enable_x64(dtype == np.float64):
-        layer = make(kind, inputs, hidden, dtype, **options)
-        x, given = sequences(batch, time, inputs, dtype), batch != 64
-        ours = everything(layer, x, given)
-        with native.aside():
-            assert_close(ours, everything(layer, x, given), tolerance)
+        layer, x = make(kind, inputs, hidden, dtype, **options), sequences(*shape[:3], dtype)
+        assert explain(layer, x)
+        assert_close(
+            everything(layer, x, **given), everything(layer, x, plainly, **given), tolerance
+        )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gates_at_their_ends(kind, every):
     """Large inputs saturate; what is not finite spoils its example alone."""
     layer = make(kind, 3, 16)
-    answer = jax.jit(lambda x: layer(x)[0])
+    answer = outputs_of(layer)
     x = sequences(12, 4, 3) * np.float32([1e-30, 1e-6, 1, 30, 1e4, 1e30] * 2)[:, None, None]
     ours = answer(x)
-    with native.aside():
-        np.testing.assert_allclose(ours, jax.jit(lambda x: layer(x)[0])(x), rtol=3e-5, atol=1e-6)
+    np.testing.assert_allclose(ours, outputs_of(layer, plainly)(x), rtol=3e-5, atol=1e-6)
     x[5] = np.nan
     spoilt = answer(x)
     assert np.isnan(spoilt[5]).all()
@@ -97,8 +115,8 @@ def test_gates_at_their_ends(kind, every):
 def test_small_numbers_keep_their_digits(kind, every):
     layer = make(kind, 3, 16, bias=False)
     x = sequences(12, 1, 3)
-    small = jax.jit(lambda x: layer(x)[0])(1e-20 * x)
-    with native.aside(), jax.enable_x64(True):
+    small = outputs_of(layer)(1e-20 * x)
+    with jax.enable_x64(True):
         exact = jax.tree.map(lambda a: jnp.asarray(a, jnp.float64), nnx.state(layer))
         wide = make(kind, 3, 16, jnp.float64, bias=False)
         nnx.update(wide, exact)
@@ -109,31 +127,52 @@ def test_small_numbers_keep_their_digits(kind, every):
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_example_has_the_same_bits_in_every_batch(kind, every):
     """Whichever block of rows, part and thread it falls into."""
-    layer = make(kind, 5, 24)
-    answer = jax.jit(lambda x: layer(x)[0])
+    answer = outputs_of(make(kind, 5, 24))
     x = sequences(150, 7, 5)
     whole = answer(x)
     for some in (slice(0, 1), slice(3, 14), slice(50, 127)):
         np.testing.assert_array_equal(answer(x[some]), whole[some])
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_bits_for_any_number_of_threads(every):
+    """The gradients of kernels are sums over parts of the batch, whoever takes which part."""
+    script = """
+from tests import test_kernels_recurrence as tests
+layer = tests.make("gru", 3, 8, bidirectional=True)
+found = tests.everything(layer, tests.sequences(70, 5, 3), padded=True)
+print(*(tests.np.asarray(array).tobytes().hex() for array in tests.jax.tree.leaves(found)))
+"""
+    printed = {
+        subprocess.run(
+            [*command, sys.executable, "-c", script],
+            env=quick_compilation.environment(),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=True,
+        ).stdout
+        for command in ([], ["taskset", "-c", "0"])
+    }
+    assert len(printed) == 1
+
+
+@pytest.mark.parametrize("kind", ["lstm", "tanh"])
 def test_many_at_once_have_the_bits_of_one(kind, every):
-    layer = make(kind, 5, 24)
-    answer = jax.jit(lambda x: layer(x)[0])
+    answer = outputs_of(make(kind, 5, 24))
     x = sequences(18, 7, 5).reshape(3, 6, 7, 5)
     for one, alone in zip(jax.vmap(answer)(x), x, strict=True):
         np.testing.assert_array_equal(one, answer(alone))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["lstm", "gru"])
 def test_under_shard_map(kind, every):
     """Replicated parameters, divided data: shard_map's check of what varies is passed."""
     graphdef, parameters = nnx.split(make(kind, 3, 16, num_layers=2))
     mesh = jax.make_mesh((1,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
 
     def gradient(parameters, x):
-        return jax.grad(lambda p: nnx.merge(graphdef, p)(x)[0].sum())(parameters)
+        loss = with_kernels(lambda p: nnx.merge(graphdef, p)(x)[0].sum())
+        return jax.grad(loss)(parameters)
 
     divided = jax.shard_map(gradient, mesh=mesh, in_specs=(P(), P("data")), out_specs=P())
     x = sequences(6, 5, 3)
@@ -141,52 +180,71 @@ def test_under_shard_map(kind, every):
     assert_close(jax.jit(divided)(parameters, x), jax.jit(gradient)(parameters, x), 1e-6)
 
 
+def test_second_derivatives(every):
+    layer, x = make("lstm", 3, 5, bidirectional=True), sequences(6, 4, 3)
+
+    def penalty(way):
+        run = way(lambda x: (layer(x)[0] ** 2).sum())
+        return jax.jit(jax.grad(lambda x: (jax.grad(run)(x) ** 2).sum()))(x)
+
+    assert_close(penalty(with_kernels), penalty(plainly), 1e-5)
+
+
 def test_what_the_kernels_take():
-    def by(cell, batch=8, time=8, dtype=jnp.float32, valid=None, state=jnp.float32, size=4):
-        arrays = jnp.zeros((time, batch, 24), dtype), (jnp.zeros((batch, size), state),)
-        return recurrence.serves(cell, *arrays, valid)
+    def by(batch=8, time=8, dtype=jnp.float32, weights=jnp.float32, size=4, reverse=(False,)):
+        kernels = jnp.zeros((24, size), weights), jnp.zeros((size, size), weights)
+        initial = (jnp.zeros((batch, size), weights),)
+        directions = [Direction(kernels, (None, None), initial)] * len(reverse)
+        return recurrence.serves("tanh", reverse, jnp.zeros((batch, time, 24), dtype), directions)
 
-    assert by("lstm")
-    assert by("gru")
-    assert by("gru", batch=255)
-    assert not by("gru", batch=256)  # XLA's loop is as fast
-    assert by("lstm", batch=1024)
-    assert not by("lstm", batch=3, time=100)
-    assert not by("lstm", batch=7)
-    assert by("lstm", size=1000)
-    assert not by("lstm", size=1001)
-    assert not by("lstm", dtype=jnp.bfloat16, state=jnp.bfloat16)
+    assert by()
+    assert by(batch=1024)
+    assert by(reverse=(True,))
+    assert by(reverse=(False, True))
+    assert not by(reverse=(True, True))
+    assert not by(batch=3, time=100)
+    assert not by(batch=7)
+    assert by(size=1000)
+    assert not by(size=1001)
+    assert not by(dtype=jnp.bfloat16, weights=jnp.bfloat16)
     with jax.enable_x64(True):
-        assert by("lstm", dtype=jnp.float64, state=jnp.float64)
-        assert not by("lstm", dtype=jnp.float64)
-    assert not by("lstm", valid=jnp.ones((8, 8, 1), bool))
+        assert by(dtype=jnp.float64, weights=jnp.float64)
+        assert not by(dtype=jnp.float64)
     with native.aside():
-        assert not by("lstm")
+        assert not by()
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_on_other_platforms_xla_computes(kind):
-    layer = make(kind, 3, 4)
-
-    def program(platform):
-        traced = jax.jit(lambda x: layer(x)[0]).trace(jnp.zeros((8, 8, 3)))
-        return traced.lower(lowering_platforms=(platform,)).as_text()
-
-    assert "custom_call @jaxnets" in program("cpu")
-    assert "stablehlo.while" not in program("cpu")
-    assert "custom_call @jaxnets" not in program("cuda")
+def test_a_projection_is_left_to_xla():
+    layer, x = make("lstm", 3, 8, proj_size=2), sequences(8, 8, 3)
+    assert not explain(layer, x)
+    np.testing.assert_allclose(outputs_of(layer)(x), outputs_of(layer, plainly)(x), rtol=1e-6)
 
 
 def test_what_nobody_asks_for_is_not_kept():
     """An answer writes no gates; a gradient keeps them, and calls the way back."""
-    layer = make(layers.LSTM, 3, 4)
-    answer, x = (lambda x: layer(x)[0].sum()), jnp.zeros((8, 8, 3))
-    kept = "f32[8,8,16]"  # four gates of four units
+    layer, x = make("lstm", 3, 4), jnp.zeros((8, 8, 3))
+    answer = with_kernels(lambda x: layer(x)[0].sum())
+    kept = "f32[8,8,20]"  # four gates and the state of four units
     assert calls(answer, x) == 1
     assert calls(jax.grad(answer), x) == 2
     assert kept in str(jax.make_jaxpr(jax.grad(answer))(x))
-    text = jax.jit(answer).lower(x).as_text()
-    assert "8x8x16" not in text
+    assert "8x8x20" not in jax.jit(answer).lower(x).as_text()
+
+
+def test_what_nobody_differentiates_has_no_gradient():
+    """Of data that come from a file, the first layer computes none."""
+    graphdef, parameters = nnx.split(make("lstm", 3, 4))
+
+    def run(parameters, x):
+        return nnx.merge(graphdef, parameters)(x)[0].sum()
+
+    def made(arguments):
+        gradient = jax.grad(with_kernels(run), arguments)
+        lines = str(jax.make_jaxpr(gradient)(parameters, jnp.zeros((8, 9, 3)))).splitlines()
+        return [line for line in lines if "= ffi_call" in line][-1]
+
+    assert "f32[8,9,3]" not in made(0)
+    assert "f32[8,9,3]" in made((0, 1))
 
 
 def test_a_run_is_the_same_with_them_or_without():
@@ -197,10 +255,10 @@ def test_a_run_is_the_same_with_them_or_without():
         return losses.cross_entropy(model(x), jnp.zeros(8, jnp.int32))
 
     x = jnp.zeros((8, 8, 3))
-    assert calls(loss, x)
+    assert calls(with_kernels(loss), x)
     ours = _digest(loss, x)
     with native.aside():
-        assert not calls(loss, x)
+        assert not calls(with_kernels(loss), x)
         assert _digest(loss, x) == ours
 
 
@@ -303,7 +361,7 @@ def test_vectors_of_64_bytes(every, tmp_path):
             test_kernels_conv_pool.test_outputs_and_gradients_are_those_of_three_layers(
                 (2, 3), 3, 1, (7, 9), count
             )
-    assert len([*tmp_path.glob("cache/native-*")]) == len(native.LIBRARIES)
+    assert [*tmp_path.glob("cache/native-recurrence-*")]
 
 
 def test_nothing_is_kept_where_nothing_is_to_be(hasty, tmp_path):
@@ -323,7 +381,7 @@ def fresh(monkeypatch):
 def test_why_there_are_none(fresh, tmp_path):
     fresh.setenv("CXX", "false")
     assert native.status() == "not in use: false failed: 1"
-    assert not native.ready("recurrence")
+    assert not native.ready("recurrence", jnp.zeros(1))
     fresh.setenv("CXX", str(tmp_path / "nothing"))
     assert native.status().startswith("not in use: [Errno 2] No such file")
     fresh.delenv("CXX")

@@ -378,3 +378,13 @@ def test_a_large_batch_keeps_nothing_of_its_inputs_share(kind, monkeypatch):
 
     assert written(255)
     assert not written(256)
+
+
+def test_gradients_are_by_hand_on_accelerators_too(monkeypatch):
+    layer, x = make(layers.LSTM, 3, 4), sequences(batch=8, time=9)
+    program = jax.make_jaxpr(with_kernels(lambda x: layer(x)[0]))
+    assert "ffi_call" in str(program(x))
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    on_another = str(program(jnp.concatenate([x, x])))
+    assert "ffi_call" not in on_another
+    assert "custom_vjp_call" in on_another

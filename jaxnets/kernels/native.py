@@ -188,8 +188,8 @@ def check_switch() -> bool:
 
 
 def wanted() -> bool:
-    """Whether functions are to be computed by kernels here: on CPUs, and not ``aside``."""
-    return not _aside.get() and jax.default_backend() == "cpu"
+    """Whether functions are to be computed by kernels, and not ``aside``."""
+    return not _aside.get()
 
 
 @contextlib.contextmanager

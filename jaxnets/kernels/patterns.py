@@ -33,7 +33,7 @@ from jaxnets.kernels.graph import Graph, Node, Number, Operand, Value, is_relu
 from jaxnets.kernels.marks import Mark
 from jaxnets.kernels.shard import vary_like
 
-#: From so many examples on a recurrence of XLA's does all that it can step by step.
+#: From so many examples on XLA's loop of a recurrence does all that it can step by step, on CPUs.
 LARGE = 256
 
 Pattern = Callable[[Graph, Node], Node | None]
@@ -59,13 +59,18 @@ class Layer(NamedTuple):
 def matched(graph: Graph) -> list[Node]:
     """The calls that are to be run in place of some of a graph's operations."""
     calls: list[Node] = []
+    patterns = PATTERNS if _on_cpus() else ANYWHERE
     for node in graph.nodes:
-        pattern = PATTERNS.get(node.mark.name if node.mark else node.kind)
+        pattern = patterns.get(node.mark.name if node.mark else node.kind)
         call = pattern(graph, node) if pattern is not None and graph.is_free(node) else None
         if call is not None:
             calls.append(call)
             graph.take(call)
     return calls
+
+
+def _on_cpus() -> bool:
+    return jax.default_backend() == "cpu"
 
 
 def _layer(graph: Graph, node: Node) -> Layer | None:
@@ -459,11 +464,12 @@ def _recur(graph: Graph, node: Node) -> Node | None:
     x, directions, lengths = given
     cell, reverse = mark.settings["cell"], mark.settings["reverse"]
     function: Function
-    if recurrence.serves(cell, reverse, x, directions):
+    if _on_cpus() and recurrence.serves(cell, reverse, x, directions):
         function = recurrence.recurrence(cell, reverse, mark.plain)
         about = f"{'two-way ' if len(reverse) > 1 else ''}recurrence ({cell}) of {_size(x)}"
     else:
-        about, derivative = "", "by hand, step by step" if len(x) >= LARGE else "by hand"
+        large = len(x) >= LARGE and _on_cpus()
+        about, derivative = "", "by hand, step by step" if large else "by hand"
         function = partial(mark.function, **mark.settings | {"derivative": derivative})
 
     def run(*arrays: jax.Array) -> list[jax.Array]:
@@ -509,3 +515,5 @@ PATTERNS: dict[str, Pattern] = {
     "drop": _dropout,
     **dict.fromkeys(MARKED, _marked),
 }
+#: What pays on accelerators too.
+ANYWHERE: dict[str, Pattern] = {"recur": _recur}

@@ -25,8 +25,9 @@ def with_kernels(function: Callable[P, R]) -> Callable[P, R]:
 
     The function is traced, and operations that belong together, such as a convolution, its bias and
     ReLU, become one call of a kernel with its own gradient. It does not matter which layers made
-    them. Loops by ``jax.lax.scan`` and ``jax.checkpoint`` are looked into. On accelerators, and
-    where nothing is recognized, it is the function itself.
+    them. Loops by ``jax.lax.scan`` and ``jax.checkpoint`` are looked into. Recurrent layers that no
+    kernel takes have their gradient by hand, on accelerators too. Where nothing is recognized, it
+    is the function itself.
 
     The kernels have gradients in reverse mode only, to any order.
 

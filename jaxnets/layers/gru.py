@@ -27,8 +27,6 @@ class GRU(Recurrent):
     the suffix ``_reverse`` for the other direction. They are PyTorch's, the kernels transposed, and
     start as U(±1/√hidden_size).
 
-    The gradient is written by hand, in reverse mode only.
-
     Args:
         input_size: size of each input, the last axis of x.
         hidden_size: H, the size of the state.

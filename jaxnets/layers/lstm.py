@@ -26,8 +26,6 @@ class LSTM(Recurrent):
     0; and the same with the suffix ``_reverse`` for the other direction. They are PyTorch's, the
     kernels transposed, and start as U(±1/√hidden_size).
 
-    The gradient is written by hand (unless proj_size is set), in reverse mode only.
-
     Args:
         input_size: size of each input, the last axis of x.
         hidden_size: H, the size of the states.

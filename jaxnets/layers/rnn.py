@@ -23,8 +23,6 @@ class RNN(Recurrent):
     [H, H], ``bias_ih_lk`` and ``bias_hh_lk`` [H]; and the same with the suffix ``_reverse`` for the
     other direction. They are PyTorch's, the kernels transposed, and start as U(±1/√hidden_size).
 
-    The gradient is written by hand, in reverse mode only.
-
     Args:
         input_size: size of each input, the last axis of x.
         hidden_size: H, the size of the state.

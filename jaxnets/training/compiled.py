@@ -15,8 +15,35 @@ from jaxnets.training.computation import digest_of, primitives
 from jaxnets.training.epoch import Program, train_members, train_steps
 from jaxnets.training.placement import Placement
 
-# The programs that this process has compiled lately, by what they compute and where.
-_KNOWN: collections.OrderedDict[Any, Callable[..., Any]] = collections.OrderedDict()
+
+class _Computation:
+    """What a traced program computes, and where, as the key of a dictionary.
+
+    The digest takes as long as some of the tracing: only computations that look alike have one.
+    """
+
+    def __init__(self, traced: Any, placement: Placement) -> None:
+        config: Any = jax.config
+        quick = config.values["jax_disable_most_optimizations"]
+        structures = tuple(map(jax.tree.structure, (traced.args_info, traced.out_info)))
+        self._jaxpr = traced.jaxpr
+        self._seen = structures, placement, quick, tuple(self._jaxpr.in_avals)
+
+    def __hash__(self) -> int:
+        return hash(self._seen)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Computation) or self._seen != other._seen:
+            return False
+        return self is other or self._digest == other._digest
+
+    @functools.cached_property
+    def _digest(self) -> str:
+        return digest_of(self._jaxpr)
+
+
+# The programs that this process has compiled lately.
+_KNOWN: collections.OrderedDict[_Computation, Callable[..., Any]] = collections.OrderedDict()
 _MOST_KNOWN = 16
 
 
@@ -68,10 +95,7 @@ def _compiled(traced: Any, placement: Placement) -> Callable[..., Any]:
     options = placement.compiler_options
     if any("callback" in name for name in primitives(traced.jaxpr)):
         return traced.lower().compile(options)  # it calls a function, which is another each time
-    config: Any = jax.config
-    quick = config.values["jax_disable_most_optimizations"]
-    structures = tuple(map(jax.tree.structure, (traced.args_info, traced.out_info)))
-    key = digest_of(traced.jaxpr), structures, placement, quick
+    key = _Computation(traced, placement)
     if key not in _KNOWN:
         _KNOWN[key] = traced.lower().compile(options)
     _KNOWN.move_to_end(key)
