@@ -22,6 +22,7 @@ def every(monkeypatch):
     """Has the kernels run whatever they can."""
     monkeypatch.setattr(linear_layer, "_LEAST_ROWS", 1)
     monkeypatch.setattr(linear_layer, "_LEAST_PRODUCTS", 1)
+    monkeypatch.setattr(linear_layer, "_LEAST_COLUMNS", 1)
 
 
 def plainly(relu):
@@ -141,6 +142,9 @@ def test_what_the_kernels_take(monkeypatch):
     assert not by(inputs=31)
     assert by((64,), 2**13, 2**13)
     assert not by((0,))
+    assert by((4096,), outputs=8)
+    assert not by((4096,), outputs=7)
+    assert not by((4096,), inputs=7)
     assert not by(dtype=jnp.bfloat16)
     with jax.enable_x64(True):
         assert by(dtype=jnp.float64)

@@ -11,14 +11,16 @@ from jaxnets.kernels import native
 from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.gradients import with_gradient
 
-# With fewer rows it does not pay to pack the kernel; with fewer products, to call a library.
-_LEAST_ROWS, _LEAST_PRODUCTS = 16, 2**14
+# With fewer rows it does not pay to pack the kernel; with fewer products, to call a library. Fewer
+# columns leave too much of a vector empty.
+_LEAST_ROWS, _LEAST_PRODUCTS, _LEAST_COLUMNS = 16, 2**14, 8
 
 
 def serves(x: Shaped, kernel: Shaped, *bias: Shaped) -> bool:
     """Whether the kernels of ``layer`` can run this, and are faster than XLA's products."""
     rows = math.prod(x.shape[:-1])
     pays = rows >= _LEAST_ROWS and rows * math.prod(kernel.shape) >= _LEAST_PRODUCTS
+    pays = pays and min(kernel.shape) >= _LEAST_COLUMNS
     return pays and native.ready("linear_layer", x, kernel, *bias)
 
 

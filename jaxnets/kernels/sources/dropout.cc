@@ -25,7 +25,8 @@ struct Work {
     T factors[SOME];
     dropout.factors(factors, first, some);
     for (long n = 0; n < some; n += WIDTH<T>) {
-      const Vector<T> factor = *(const Vector<T>*)(factors + n), number = load(x + first + n, some - n);
+      const Vector<T> factor = *(const Vector<T>*)(factors + n);
+      const Vector<T> number = load(x + first + n, some - n);
       // What is not finite stays visible where it is dropped; its gradient does not.
       const Vector<T> dropped = backward ? Vector<T>{} : number - number;
       store<T>(y + first + n, factor != 0 ? number * factor : dropped, some - n);
@@ -48,7 +49,8 @@ static XLA_FFI_Error* drop(XLA_FFI_CallFrame* frame) {
   work.count = 1;
   for (int axis = 0; axis < x->rank; axis++) work.count *= x->dims[axis];
   work.backward = *(const int32_t*)attribute(1);
-  work.dropout = {{{key[0], key[1]}}, *(const uint32_t*)attribute(2), T(*(const double*)attribute(0))};
+  const T factor = *(const double*)attribute(0);
+  work.dropout = {{{key[0], key[1]}}, *(const uint32_t*)attribute(2), factor};
   share(frame, threads_of(frame), pieces_of(PART, work.count), work.take, &work);
   return nullptr;
 }

@@ -10,9 +10,9 @@
 #include "calls.h"
 #include "products.h"
 
-// Rows that go through a product together; columns of x whose gradients are sums that stay in the
-// nearest cache.
-constexpr long ROWS = 64, BLOCK = 48;
+// Numbers of the depth at a time, so that a panel's part stays in a near cache; rows that go through
+// a product together; columns of x whose gradients are sums that stay in the nearest cache.
+constexpr long STEP = 256, ROWS = 64, BLOCK = 48;
 // With so few rows, a part of the work is some columns of all rows, and packs its own kernel.
 constexpr long FEW_ROWS = 256, COLUMNS = 4;  // panels
 // A gradient's sums in a part of the work; rows that are worth sums of their own, and how many.
@@ -65,74 +65,88 @@ struct Rows {
 
   static void pack(const void* data, long panel) {
     const auto& self = *(const Rows*)data;
-    self.pack_to(self.packed + panel * PANEL<T> * self.depth, panel);
-  }
-
-  void pack_to(T* at, long panel) const {
-    pack_panel(at, kernel, depth, columns, panel * PANEL<T>, transposed);
+    T* const to = self.packed + panel * PANEL<T> * self.depth;
+    pack_panel(to, self.kernel, self.depth, self.columns, panel * PANEL<T>, self.transposed);
   }
 
   static void take(const void* data, long part) {
     const auto& self = *(const Rows*)data;
     if (self.by_columns())
-      self.take_columns(part * COLUMNS, least(self.panels(), (part + 1) * COLUMNS));
+      self.take_columns(part * COLUMNS, least(self.panels() - part * COLUMNS, COLUMNS));
     else
       self.take_rows(part * ROWS, least(ROWS, self.rows - part * ROWS));
   }
 
-  void take_columns(long first, long end) const {
-    const long panel_size = PANEL<T> * depth, some = least(rows, ROWS);
-    const auto at = (T*)memory<1>((end - first) * panel_size * sizeof(T) + room(some));
-    if (!at) return give_up();
-    for (long panel = first; panel < end; panel++) pack_to(at + (panel - first) * panel_size, panel);
-    T* const scratch = at + (end - first) * panel_size;
-    for (long row = 0; row < rows; row += ROWS) {
-      const long now = least(ROWS, rows - row);
-      const T* from = gradients(row, now, scratch);
-      for (long panel = first; panel < end; panel++)
-        multiply_panel(row, now, from, panel, at + (panel - first) * panel_size,
-                       to + row * columns);
+  // Some panels of all rows, step by step through the depth.
+  void take_columns(long first, long count) const {
+    const long sums = count * rows * 2, step = least(depth, STEP), panel_size = step * PANEL<T>;
+    const long gradients = y ? rows * step : 0;
+    const long numbers = count * panel_size + gradients;
+    const auto z = (Vector<T>*)memory<1>(sums * BYTES + numbers * sizeof(T));
+    if (!z) return give_up();
+    T *const at = (T*)(z + sums), *const own = at + count * panel_size;
+    for (long panel = 0; panel < count; panel++)
+      begin(z + panel * rows * 2, rows, first + panel);
+    for (long k = 0; k < depth; k += step) {
+      const long some = least(step, depth - k);
+      for (long panel = 0; panel < count; panel++)
+        pack_some(at + panel * panel_size, first + panel, k, some);
+      for (long row = 0; y && row < rows; row++)
+        copy_gradients(own + row * step, row * depth + k, some);
+      const T* from = y ? own : a + k;
+      for (long row = 0; row < rows; row += ROWS)
+        for (long panel = 0; panel < count; panel++)
+          multiply<T, 2>(z + (panel * rows + row) * 2, 2, least(ROWS, rows - row),
+                         from + row * (y ? step : depth), y ? step : depth, 1,
+                         (const Vector<T>*)(at + panel * panel_size), some);
     }
+    for (long panel = 0; panel < count; panel++) end(to, z + panel * rows * 2, rows, first + panel);
+  }
+
+  void pack_some(T* at, long panel, long k, long some) const {
+    if (transposed)
+      pack_panel_transposed(at, kernel + k, depth, some, columns, panel * PANEL<T>);
+    else
+      pack_panel(at, kernel + k * columns, some, columns, panel * PANEL<T>);
   }
 
   void take_rows(long first, long some) const {
     const bool apart = columns * sizeof(T) >= WIDE;
-    const auto at = (T*)memory<1>(1 + room(ROWS) + (apart ? ROWS * columns * sizeof(T) : 0));
+    const long made_apart = apart ? ROWS * columns : 0, gradients = y ? ROWS * depth : 0;
+    const auto at = (T*)memory<1>((made_apart + gradients + 1) * sizeof(T));
     if (!at) return give_up();
-    const T* from = gradients(first, some, at + (apart ? ROWS * columns : 0));
-    T* const made = apart ? at : to + first * columns;
-    for (long panel = 0; panel < panels(); panel++)
-      multiply_panel(first, some, from, panel, packed + panel * PANEL<T> * depth, made);
+    T *const made = apart ? at : to + first * columns, *const own = at + made_apart;
+    if (y) copy_gradients(own, first * depth, some * depth);
+    for (long panel = 0; panel < panels(); panel++) {
+      Vector<T> z[ROWS * 2];
+      begin(z, some, panel);
+      multiply_long(z, some, y ? own : a + first * depth, depth, 1,
+                    (const Vector<T>*)(packed + panel * PANEL<T> * depth), depth, STEP);
+      end(made, z, some, panel);
+    }
     if (apart) memcpy(to + first * columns, made, some * columns * sizeof(T));
   }
 
   void give_up() const { starved = true; }
 
-  // Some rows of a; of a gradient behind ReLU, in a place of their own.
-  long room(long some) const { return y ? some * depth * sizeof(T) : 0; }
-  const T* gradients(long first, long some, T* at) const {
-    const T* from = a + first * depth;
-    if (!y) return from;
-    for (long n = 0; n < some * depth; n += WIDTH<T>) {
-      const long left = some * depth - n;
-      store<T>(at + n, load_gradient(from + n, y + first * depth + n, left), left);
-    }
-    return at;
+  // Gradients behind ReLU, from one number on.
+  void copy_gradients(T* at, long first, long numbers) const {
+    for (long n = 0; n < numbers; n += WIDTH<T>)
+      store<T>(at + n, load_gradient(a + first + n, y + first + n, numbers - n), numbers - n);
   }
 
-  void multiply_panel(long first, long some, const T* from, long panel, const T* at,
-                      T* made) const {
-    Vector<T> z[ROWS * 2];
-    const long n = panel * PANEL<T>;
+  void begin(Vector<T>* z, long some, long panel) const {
     for (int side = 0; side < 2; side++) {
-      const long column = n + side * WIDTH<T>;
+      const long column = panel * PANEL<T> + side * WIDTH<T>;
       const auto start = bias ? load(bias + column, columns - column) : Vector<T>{};
       for (long row = 0; row < some; row++) z[row * 2 + side] = start;
     }
-    multiply_long(z, some, from, depth, 1, (const Vector<T>*)at, depth);
+  }
+
+  void end(T* made, const Vector<T>* z, long some, long panel) const {
     for (long row = 0; row < some; row++)
       for (int side = 0; side < 2; side++) {
-        const long column = n + side * WIDTH<T>;
+        const long column = panel * PANEL<T> + side * WIDTH<T>;
         Vector<T> sum = z[row * 2 + side];
         if (relu) sum = sum < 0 ? Vector<T>{} : sum;  // what is no number stays none
         store<T>(made + row * columns + column, sum, columns - column);

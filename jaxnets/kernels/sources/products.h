@@ -93,15 +93,16 @@ static void pack_panel(T* to, const T* kernel, long depth, long columns, long n)
     }
 }
 
-// The same of a kernel [columns, depth], transposed.
+// The same of a kernel [columns, depth], transposed, whose rows lie so far apart.
 template <typename T>
-static void pack_panel_transposed(T* to, const T* kernel, long depth, long columns, long n) {
+static void pack_panel_transposed(T* to, const T* kernel, long apart, long depth, long columns,
+                                  long n) {
   constexpr long width = WIDTH<T>;
   for (int side = 0; side < 2; side++, n += width, to += width)
     for (long k = 0; k < depth; k += width) {
       Vector<T> block[width];
       UNROLLED (int j = 0; j < width; j++)
-        block[j] = n + j < columns ? load(kernel + (n + j) * depth + k, depth - k) : Vector<T>{};
+        block[j] = n + j < columns ? load(kernel + (n + j) * apart + k, depth - k) : Vector<T>{};
       transpose<T>(block);
       UNROLLED (int j = 0; j < width; j++)
         if (k + j < depth) store<T>(to + (k + j) * PANEL<T>, block[j], width);
@@ -111,7 +112,7 @@ static void pack_panel_transposed(T* to, const T* kernel, long depth, long colum
 template <typename T>
 static void pack_panel(T* to, const T* kernel, long depth, long columns, long n, bool transposed) {
   if (transposed)
-    pack_panel_transposed(to, kernel, depth, columns, n);
+    pack_panel_transposed(to, kernel, depth, depth, columns, n);
   else
     pack_panel(to, kernel, depth, columns, n);
 }
