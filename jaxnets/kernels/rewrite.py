@@ -12,7 +12,7 @@ from flax import nnx
 from jax.extend import core
 from jax.sharding import Mesh, PartitionSpec
 
-from jaxnets.arrays import check_function
+from jaxnets.arrays import called, check_function
 from jaxnets.kernels import native
 from jaxnets.kernels.graph import Graph, Node, around, inner
 from jaxnets.kernels.patterns import matched
@@ -89,9 +89,11 @@ def explain(function: Callable[..., Any], *arguments: Any) -> list[str]:
         return []
     if isinstance(function, nnx.Module):
         graphdef, state = nnx.split(function)
-        called = lambda state, *given: nnx.merge(graphdef, state)(*given)  # noqa: E731
-        return explain(called, state, *arguments)
-    calls = _rewritten(jax.make_jaxpr(function)(*arguments), None)[1]
+        pure = lambda state, *given: nnx.merge(graphdef, state)(*given)  # noqa: E731
+        return explain(pure, state, *arguments)
+    expected = "a model, or a pure function, that takes these arguments"
+    traced = called("function", expected, jax.make_jaxpr(function), *arguments)
+    calls = _rewritten(traced, None)[1]
     return [call.about for call in calls if call.about]
 
 
