@@ -32,13 +32,15 @@ constexpr bool is_lstm = Cell::gates == 4;
 template <typename Cell>
 constexpr bool is_gru = Cell::gates == 3;
 
-// The arrays of a direction. Those of the first group are given forward, or made backward.
+// The arrays of a direction.
 template <typename T>
 struct Direction {
   bool reverse;
+  // Given forward; backward their gradients.
   T *kernel, *recurrent, *bias, *recurrent_bias, *h_first, *c_first;
-  T *c_last, *saved;
-  const T *input_kernel, *hidden_kernel, *h_before, *c_before, *d_h_last, *d_c_last;  // backward
+  T *c_last, *saved;  // made forward
+  // Given backward.
+  const T *input_kernel, *hidden_kernel, *h_before, *c_before, *d_h_last, *d_c_last;
   Vector<T>*packed, *packed_biases;
 };
 
@@ -217,12 +219,8 @@ struct Forward : Layer<T, Cell> {
   }
 
   template <int count>
-  INLINE void keep_all(T* to, long hidden, const Vector<T> (&all)[count], long n) {
-    for (int one = 0; to && one < count; one++) store(to + one * hidden, all[one], n);
-  }
-  template <int count>
   void keep_all(T* to, const Vector<T> (&all)[count], long n) const {
-    keep_all<count>(to, hidden, all, n);
+    for (int one = 0; to && one < count; one++) store(to + one * hidden, all[one], n);
   }
 };
 
@@ -287,6 +285,13 @@ struct Backward : Layer<T, Cell> {
                  self.total_of(number, side));
   }
 
+  // Rows of examples that are added up together: the more, the less often the kernels' gradients are
+  // read and written, of which large ones are in no near cache.
+  long rows_at_once() const {
+    const long numbers = totals() * W;
+    return numbers < 1 << 18 ? 64 : numbers < 1 << 20 ? 128 : 256;
+  }
+
   // What a thread works on: of some steps the rows of examples, and the gradients of their states.
   struct Room {
     T *dz, *row, *d_h, *d_c;
@@ -294,7 +299,7 @@ struct Backward : Layer<T, Cell> {
   };
 
   void run(const Direction<T>& way, long first, long rows, Vector<T>* total) {
-    const long steps = most(1, MOST / rows), all = steps * rows;
+    const long steps = most(1, rows_at_once() / rows), all = steps * rows;
     const auto at = (T*)memory<1>(
         sizeof(T) * (all * (2 * W + dz_row() + row_length()) + rows * 2 * hidden));
     if (!at) {
@@ -463,14 +468,14 @@ struct Backward : Layer<T, Cell> {
     }
   }
 
-  static constexpr long rows_at_once = 8;
-  long sum_parts() const { return pieces_of(rows_at_once, row_length()) * this->directions; }
+  static constexpr long rows_of_sum = 8;
+  long sum_parts() const { return pieces_of(rows_of_sum, row_length()) * this->directions; }
 
   // Adds up the parts' gradients, for some rows.
   static void sum_up(const void* data, long number) {
     const auto& self = *(const Backward*)data;
-    const long side = number % self.directions, first = number / self.directions * rows_at_once;
-    for (long row = first; row < least(first + rows_at_once, self.row_length()); row++)
+    const long side = number % self.directions, first = number / self.directions * rows_of_sum;
+    for (long row = first; row < least(first + rows_of_sum, self.row_length()); row++)
       self.sum_row(side, row);
   }
 
@@ -571,7 +576,7 @@ static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
 // Examples of a part of the way back: so many that the gradients of kernels, which each part has
 // of its own, need not much memory. It does not depend on the threads, as the order of sums does.
 static long part_back(long batch, long numbers) {
-  constexpr long most_parts = 16, least_examples = 8, most_numbers = 1 << 24;
+  constexpr long most_parts = 16, least_examples = 8, most_numbers = 1 << 23;
   const long parts = most(1, least(most_parts, most_numbers / numbers));
   return most(least_examples, pieces_of(parts, batch));
 }
