@@ -12,8 +12,9 @@ from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.gradients import with_gradient
 from jaxnets.kernels.shard import vary_like
 
-# With fewer examples, or fewer of their time steps, it does not pay to pack the kernels.
-_LEAST_EXAMPLES, _LEAST_STEPS = 4, 64
+# With fewer time steps of all examples it does not pay to pack the kernels. Of so few examples they
+# are not packed.
+_LEAST_STEPS, _FEW, _LEAST_STEPS_OF_FEW = 64, 2, 8
 # With more inputs and hidden units together the packed kernels fill no cache.
 _MOST_FEATURES = 1024
 
@@ -29,7 +30,7 @@ def serves(cell: str, reverse: tuple[bool, ...], x: Shaped, directions: Sequence
         return False
     batch, time, inputs = x.shape
     hidden = len(directions[0].kernels[1])
-    pays = batch >= _LEAST_EXAMPLES and batch * time >= _LEAST_STEPS
+    pays = batch * time >= (_LEAST_STEPS if batch > _FEW else _LEAST_STEPS_OF_FEW)
     arrays = jax.tree.leaves(directions)
     return pays and inputs + hidden <= _MOST_FEATURES and native.ready("recurrence", x, *arrays)
 

@@ -196,8 +196,8 @@ def test_native_kernels_equal_torch(kind, dtype, bias, monkeypatch):
 
 def whatever_comes(monkeypatch):
     """Has native kernels take batches that are too small to pay."""
-    monkeypatch.setattr("jaxnets.kernels.recurrence._LEAST_EXAMPLES", 1)
     monkeypatch.setattr("jaxnets.kernels.recurrence._LEAST_STEPS", 1)
+    monkeypatch.setattr("jaxnets.kernels.recurrence._LEAST_STEPS_OF_FEW", 1)
     assert native.ready("recurrence", jnp.zeros(1))
 
 

@@ -224,6 +224,147 @@ struct Forward : Layer<T, Cell> {
   }
 };
 
+// ---- Forward, of few examples -------------------------------------------------------------------
+
+// So few that a step is mostly to read the kernel: threads share the hidden units of each step. What
+// comes from the inputs is a product for all steps before.
+template <typename T, typename Cell>
+struct Few : Forward<T, Cell> {
+  using Base = Forward<T, Cell>;
+  using Base::hidden, Base::inputs, Base::batch, Base::time, Base::directions, Base::W;
+
+  static constexpr int gates = Cell::gates, sums = Cell::sums;
+  static constexpr long most_examples = 2;
+  static constexpr int rows = 4;  // of the kernel, read at once
+
+  long chunk;    // vectors of hidden units, of a part of the work
+  Vector<T>* z;  // of each direction [time, batch, sums, vectors]
+  T* states;     // of each direction c [batch, hidden], and h [batch, hidden] before and after
+  std::atomic<long> done{0};
+
+  long vectors() const { return pieces_of(W, hidden); }
+  long chunks() const { return pieces_of(chunk, vectors()); }
+  long row() const { return sums * vectors(); }
+  long columns() const { return gates * vectors(); }
+  long panels() const { return pieces_of(2, columns()); }
+  long state() const { return batch * hidden; }
+  Vector<T>* z_of(long side) const { return z + side * time * batch * row(); }
+
+  // The inputs' share of two columns, for all steps.
+  static void add_inputs(const void* data, long number) {
+    auto& self = *(Few*)data;
+    const auto panel = (Vector<T>*)memory<1>(BYTES * 2 * self.inputs);
+    if (!panel) {
+      self.starved = true;
+      return;
+    }
+    const long side = number / self.panels(), first = number % self.panels() * 2;
+    const auto& way = self.direction[side];
+    const long count = least(2, self.columns() - first);
+    for (long one = 0; one < count; one++) {
+      const long gate = (first + one) / self.vectors(), j = (first + one) % self.vectors() * W;
+      const T* from = way.kernel + gate * self.hidden + j;
+      for (long k = 0; k < self.inputs; k++, from += gates * self.hidden)
+        panel[k * count + one] = load(from, self.hidden - j);
+      self.fill(side, gate, j);
+    }
+    for (long example = 0; example < self.batch; example++) {
+      Vector<T>* to = self.z_of(side) + example * self.row() + first;
+      const T* x = self.x + example * self.time * self.inputs;
+      const long to_row = self.batch * self.row();
+      if (count == 2)
+        multiply_long<T, 2>(to, to_row, self.time, x, self.inputs, 1, panel, self.inputs);
+      else
+        multiply_long<T, 1>(to, to_row, self.time, x, self.inputs, 1, panel, self.inputs);
+    }
+  }
+
+  // The biases, from which the sums begin.
+  void fill(long side, long gate, long j) const {
+    const auto& way = this->direction[side];
+    const auto one = load(way.bias + gate * hidden + j, hidden - j);
+    const auto other = load(way.recurrent_bias + gate * hidden + j, hidden - j);
+    const bool apart = is_gru<Cell> && gate == 2;
+    Vector<T>* to = z_of(side) + gate * vectors() + j / W;
+    for (long step = 0; step < time * batch; step++, to += row()) {
+      *to = apart ? one : one + other;
+      if (apart) to[vectors()] = other;
+    }
+  }
+
+  // A chunk of hidden units in a step. Chunks are begun in order, so that all before are done, or
+  // some thread is at them.
+  static void take(const void* data, long number) {
+    auto& self = *(Few*)data;
+    const long of_step = self.chunks() * self.directions, step = number / of_step;
+    for (long turns = 1; self.done.load() < step * of_step; turns++)
+      if (turns % 1024 == 0) sched_yield();
+    const long first = number % of_step / self.directions * self.chunk;
+    self.advance(self.direction[number % self.directions], step, first);
+    self.done.fetch_add(1);
+  }
+
+  void advance(const Direction<T>& way, long number, long first) const {
+    const long t = this->step(way, number), count = least(chunk, vectors() - first);
+    T *c = states + this->side(way) * 3 * state(), *both[] = {c + state(), c + 2 * state()};
+    const T* now = number ? both[number % 2] : way.h_first;
+    if (!number && is_lstm<Cell>)
+      Base::copy_rows(c + first * W, hidden, way.c_first + first * W, hidden, batch,
+                      least(count * W, hidden - first * W));
+    Vector<T>* sum = z_of(this->side(way)) + t * batch * row() + first;
+    for (long k = 0; k < hidden; k += rows)
+      for (long example = 0; example < batch; example++)
+        add_hidden(sum + example * row(), way, now + example * hidden, k, first, count);
+    for (long example = 0; example < batch; example++)
+      for (long v = 0; v < count; v++) {
+        const long j = (first + v) * W, at = example * hidden + j;
+        T* after = both[(number + 1) % 2] + at;
+        T* keep = way.saved ? this->kept(way, example, t) + j : nullptr;
+        Vector<T> all[sums];
+        for (int one = 0; one < sums; one++) all[one] = sum[example * row() + one * vectors() + v];
+        if (this->lasts(example, t))
+          this->gate(all, now + at, after, c + at, keep, hidden - j);
+        else
+          this->hold(now + at, after, c + at, keep, hidden - j);
+        store<T>(this->output(way, example, t) + j, load(after, hidden - j), hidden - j);
+        if (is_lstm<Cell> && number == time - 1)
+          store<T>(way.c_last + at, load(c + at, hidden - j), hidden - j);
+      }
+  }
+
+  // Adds the share of some hidden units to the sums of all gates.
+  void add_hidden(Vector<T>* sum, const Direction<T>& way, const T* h, long k, long first,
+                  long count) const {
+    const long width = gates * hidden;
+    for (int gate = 0; gate < gates; gate++) {
+      Vector<T>* to = sum + (is_gru<Cell> && gate == 2 ? 3 : gate) * vectors();
+      const T* from = way.recurrent + k * width + gate * hidden + first * W;
+      const long n = hidden - first * W;
+      if (k + rows <= hidden)
+        add_rows<rows>(to, from, width, h + k, n, count);
+      else
+        for (long one = k; one < hidden; one++, from += width)
+          add_rows<1>(to, from, width, h + one, n, count);
+    }
+  }
+
+  template <int depth>
+  static void add_rows(Vector<T>* to, const T* from, long width, const T* h, long n, long count) {
+    Vector<T> factors[depth];
+    UNROLLED (int k = 0; k < depth; k++) factors[k] = kept<T>(everywhere(h[k]));
+    const long whole = least(count, n / W);
+    for (long v = 0; v < whole; v++) {
+      Vector<T> total = to[v];
+      UNROLLED (int k = 0; k < depth; k++)
+        total = fused(*(const Vector<T>*)(from + k * width + v * W), factors[k], total);
+      to[v] = total;
+    }
+    for (long v = whole; v < count; v++)
+      UNROLLED (int k = 0; k < depth; k++)
+        to[v] = fused(load(from + k * width + v * W, n - v * W), factors[k], to[v]);
+  }
+};
+
 // ---- Backward -----------------------------------------------------------------------------------
 
 template <typename T, typename Cell>
@@ -536,13 +677,46 @@ static void describe(XLA_FFI_CallFrame* frame, Layer<T, Cell>& work, Reader& arg
   work.lengths = number_attribute(frame, 1) ? arguments.argument<int32_t>() : nullptr;
 }
 
+template <typename T, typename Cell>
+static XLA_FFI_Error* run_many(XLA_FFI_CallFrame* frame, Forward<T, Cell>& work, long threads) {
+  const long directions = work.directions;
+  const long packed = work.blocks() * work.columns * work.width();
+  const long all = packed + work.blocks() * work.biases;
+  const auto at = (Vector<T>*)memory(BYTES * directions * all);
+  if (!at) return out_of_memory(frame);
+  for (long side = 0; side < directions; side++) {
+    work.direction[side].packed = at + side * all;
+    work.direction[side].packed_biases = at + side * all + packed;
+  }
+  work.part = part_size(work.batch, pieces_of(directions, threads));
+  share(frame, threads, directions * work.blocks(), work.pack, &work);
+  share(frame, threads, directions * work.parts(), work.take, &work);
+  return work.starved ? out_of_memory(frame) : nullptr;
+}
+
+template <typename T, typename Cell>
+static XLA_FFI_Error* run_few(XLA_FFI_CallFrame* frame, Few<T, Cell>& work, long threads) {
+  const long directions = work.directions, least_vectors = 4;
+  work.chunk = most(least_vectors, pieces_of(pieces_of(threads, directions), work.vectors()));
+  const long of_step = directions * work.chunks();
+  const long sums = directions * work.time * work.batch * work.row();
+  const size_t states = sizeof(T) * directions * 3 * work.state();
+  work.z = (Vector<T>*)memory(BYTES * sums + states);
+  if (!work.z) return out_of_memory(frame);
+  work.states = (T*)(work.z + sums);
+  share(frame, threads, directions * work.panels(), work.add_inputs, &work);
+  if (work.starved) return out_of_memory(frame);
+  share(frame, least(threads, of_step), work.time * of_step, work.take, &work);
+  return nullptr;
+}
+
 // Arguments: x [B, T, I]; the lengths, int [B], if any; of each direction the kernels [I, G·H] and
 // [H, G·H], biases [G·H] twice, h [B, H] and of an LSTM c [B, H].
 // Results: the outputs [B, T, directions · H]; of each direction of an LSTM the last c [B, H]; if
 // wanted, of each direction what backward needs, [T, B, numbers].
 template <typename T, typename Cell>
 static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
-  Forward<T, Cell> work;
+  Few<T, Cell> work;
   Reader arguments = {frame}, results = {frame};
   describe(frame, work, arguments);
   const long threads = threads_of(frame), directions = work.directions;
@@ -559,18 +733,8 @@ static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
     work.direction[side].c_last = results.result<T>();
   for (long side = 0; side < directions; side++)
     work.direction[side].saved = results.result<T>();
-  const long packed = work.blocks() * work.columns * work.width();
-  const long all = packed + work.blocks() * work.biases;
-  const auto at = (Vector<T>*)memory(BYTES * directions * all);
-  if (!at) return out_of_memory(frame);
-  for (long side = 0; side < directions; side++) {
-    work.direction[side].packed = at + side * all;
-    work.direction[side].packed_biases = at + side * all + packed;
-  }
-  work.part = part_size(work.batch, pieces_of(directions, threads));
-  share(frame, threads, directions * work.blocks(), work.pack, &work);
-  share(frame, threads, directions * work.parts(), work.take, &work);
-  return work.starved ? out_of_memory(frame) : nullptr;
+  return work.batch <= work.most_examples ? run_few(frame, work, threads)
+                                          : run_many<T, Cell>(frame, work, threads);
 }
 
 // Examples of a part of the way back: so many that the gradients of kernels, which each part has
