@@ -335,9 +335,9 @@ def test_compiled_once_when_asked_for(by_xla, hasty, tmp_path):
     everything = len(native.LIBRARIES)
     with anew(**environment):
         np.testing.assert_allclose(train(), by_xla, rtol=2e-5)
-        assert compilations() == 1
-        (library,) = cache.glob("native-*")
-        assert library.name.startswith("native-recurrence-")
+        made = list(cache.glob("native-*"))
+        assert compilations() == len(made) < everything
+        (library,) = cache.glob("native-recurrence-*")
         assert native.status() == "in use"
         assert compilations() == everything
     library.write_bytes(b"no library")
