@@ -45,14 +45,15 @@ __attribute__((noinline)) static void multiply(Vector<T>* z, long z_row, long ro
     some = EIGHT && (left == 8 || left == 16) ? 8
            : left >= 10 || left == 6          ? 6
            : left >= 4                        ? 4
-           : left >= 2                        ? 2
-                                              : 1;
+           : left >= 3                        ? 3
+                                              : left;
     const auto to = z + row * z_row;
     const auto from = a + row * a_row;
     if (EIGHT && some == 8)
       multiply_rows<T, EIGHT ? 8 : 1, C>(to, z_row, from, a_row, a_step, panel, depth);
     if (some == 6) multiply_rows<T, 6, C>(to, z_row, from, a_row, a_step, panel, depth);
     if (some == 4) multiply_rows<T, 4, C>(to, z_row, from, a_row, a_step, panel, depth);
+    if (some == 3) multiply_rows<T, 3, C>(to, z_row, from, a_row, a_step, panel, depth);
     if (some == 2) multiply_rows<T, 2, C>(to, z_row, from, a_row, a_step, panel, depth);
     if (some == 1) multiply_rows<T, 1, C>(to, z_row, from, a_row, a_step, panel, depth);
   }
