@@ -231,4 +231,5 @@ def test_training_and_answers_call_the_kernels():
     state = initialize(model, step)
     batch = {"inputs": x, "labels": jnp.zeros(20, jnp.int32)}
     assert calls(lambda x: with_kernels(predicted)(None, state, x), x) == 1
-    assert calls(lambda x: train_step(step, state, {**batch, "inputs": x}), x) == 2
+    # forward and backward: of the layers, and of the cross entropy
+    assert calls(lambda x: train_step(step, state, {**batch, "inputs": x}), x) == 4

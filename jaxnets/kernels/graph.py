@@ -257,6 +257,11 @@ def is_relu(node: Node | None) -> bool:
     traced = node.parameters["call_jaxpr"].jaxpr
     while len(traced.eqns) == 1 and traced.eqns[0].primitive.name == "jit":
         traced = traced.eqns[0].params["jaxpr"].jaxpr
-    if len(traced.eqns) != 1 or traced.eqns[0].primitive.name != "max":
+    # under shard_map, the zero varies by device as the array does
+    varied = [each for each in traced.eqns if each.primitive.name == "pvary"]
+    others = [each for each in traced.eqns if each not in varied]
+    if len(others) != 1 or others[0].primitive.name != "max":
         return False
-    return any(isinstance(x, core.Literal) and x.val == 0 for x in traced.eqns[0].invars)
+    read = {variable: each.invars[0] for each in varied for variable in each.outvars}
+    terms = [x if isinstance(x, core.Literal) else read.get(x, x) for x in others[0].invars]
+    return any(isinstance(x, core.Literal) and x.val == 0 for x in terms)

@@ -162,7 +162,8 @@ class _MaxPool(_Pool):
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Takes the maximum of each window of x, [N, ..., C]."""
-        return max_pool(jnp.asarray(x), windows=self._windows(x))
+        windows = self._windows(x)
+        return max_pool(jnp.asarray(x), windows=windows)
 
 
 class MaxPool1d(_MaxPool):
@@ -220,9 +221,10 @@ class _AvgPool(_Pool):
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Takes the mean of each window of x, [N, ..., C]."""
+        windows = self._windows(x)
         return avg_pool(
             jnp.asarray(x),
-            windows=self._windows(x),
+            windows=windows,
             count_include_pad=self.count_include_pad,
             divisor=self.divisor_override,
         )
