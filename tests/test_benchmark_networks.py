@@ -1,6 +1,7 @@
 import importlib
 import math
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import jax
@@ -62,12 +63,14 @@ def test_a_network_is_the_same_in_each_library(name):
         assert network.multiplications == pytest.approx(counter.get_total_flops() / 4, rel=0.07)
 
 
-def test_networks_are_the_same_in_keras():
-    keras_networks = pytest.importorskip("keras_networks")
-    for name, network in networks.ORDINARY.items():
-        with keras_networks.keras.StatelessScope(initialize_variables=False):  # shapes alone
-            model = keras_networks.build(network)
-        _, count, second = in_torch(network)
-        size = sum(math.prod(variable.shape) for variable in model.trainable_variables)
-        assert (name, size) == (name, count - second)
-        assert model.output_shape[1:] == output_shape(network)[1:]
+if find_spec("keras"):  # which is an extra
+
+    def test_networks_are_the_same_in_keras():
+        keras_networks = importlib.import_module("keras_networks")
+        for name, network in networks.ORDINARY.items():
+            with keras_networks.keras.StatelessScope(initialize_variables=False):  # shapes alone
+                model = keras_networks.build(network)
+            _, count, second = in_torch(network)
+            size = sum(math.prod(variable.shape) for variable in model.trainable_variables)
+            assert (name, size) == (name, count - second)
+            assert model.output_shape[1:] == output_shape(network)[1:]

@@ -142,9 +142,8 @@ def planning() -> Iterator[None]:
         planned = sorted(_planned.get() or ())
     finally:
         _planned.reset(token)
-    if len(planned) > 1 and check_switch():
-        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            list(pool.map(_loaded, planned))
+    if check_switch():
+        _loaded_at_once(planned)
 
 
 def _of_dtype(name: str, dtype: Any) -> str:
@@ -153,7 +152,7 @@ def _of_dtype(name: str, dtype: Any) -> str:
 
 def status() -> str:
     """In words, for people: whether the kernels are used, or why not."""
-    found = [_loaded(name) for name in LIBRARIES]
+    found = _loaded_at_once(LIBRARIES)
     missing = sorted(str(one) for one in found if isinstance(one, Missing))
     return f"not in use: {missing[0]}" if missing else "in use"
 
@@ -231,6 +230,12 @@ def call(
 def _loaded(name: str) -> _Kernels | Missing:
     with _locks[name]:
         return _load(name)
+
+
+def _loaded_at_once(names: Iterable[str]) -> list[_Kernels | Missing]:
+    """Several libraries, whose compilers run beside each other."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(_loaded, names))
 
 
 @functools.cache
