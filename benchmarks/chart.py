@@ -79,7 +79,7 @@ def draw_ratios(rows: list[dict], path: Path) -> None:
             bars = axis.barh(places, values, 0.4, color=color, label=f"batch {batch}")
             axis.bar_label(bars, [f"{value:.2f}" if value else "" for value in values], padding=3)
         axis.axvline(1, color="black", zorder=0)
-        axis.set_title({"train": "A training step", "inference": "An answer"}[what], fontsize=13)
+        axis.set_title({"train": "Training step", "inference": "Inference"}[what], fontsize=13)
         axis.set_xlim(0, 1.15 * max(1.0, axis.get_xlim()[1]))
         axis.spines[["top", "right"]].set_visible(False)
         axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.03), ncol=2)

@@ -54,7 +54,7 @@ def own_networks(found: dict[str, Any]) -> str:
     kinds = [
         ("A training step", "train", "float32", "steps"),
         ("A training step in bfloat16", "train", "bfloat16", "steps"),
-        ("An answer", "inference", "float32", "calls"),
+        ("Inference", "inference", "float32", "calls"),
     ]
     parts = ["![PyTorch's time ÷ jaxnets', by network](../benchmarks/results/own_networks.png)"]
     for title, what, dtype, key in kinds:

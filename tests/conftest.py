@@ -1,5 +1,6 @@
 """Strict settings for every test: no silent promotion of dtypes or ranks, warnings are errors."""
 
+import functools
 import gc
 import os
 import signal
@@ -10,6 +11,7 @@ import hypothesis
 import jax
 import pytest
 
+from jaxnets.kernels import native
 from tests import quick_compilation, resources, tier
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -89,3 +91,12 @@ def pytest_configure(config):
 def pytest_terminal_summary(terminalreporter, config):
     if config.getoption("--resources"):
         terminalreporter.write_line(resources.table(_RESOURCES))
+
+
+@pytest.fixture
+def vectors_of_32_bytes(monkeypatch, tmp_path):
+    """Kernels are compiled anew, as for processors without AVX-512."""
+    monkeypatch.setenv("CXX", "c++ -DBYTES=32 -mno-avx512f -O1")
+    monkeypatch.setenv("JAXNETS_CACHE", str(tmp_path))
+    monkeypatch.setattr(native, "_load", functools.cache(native._load.__wrapped__))
+    jax.clear_caches()

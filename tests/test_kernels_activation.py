@@ -81,11 +81,6 @@ def test_what_the_kernel_takes():
         assert not serves(jnp.zeros(3))
 
 
-def test_vectors_of_32_bytes(monkeypatch, tmp_path):
-    """As processors without AVX-512 have them."""
-    monkeypatch.setenv("CXX", "c++ -DBYTES=32 -mno-avx512f -O1")
-    monkeypatch.setenv("JAXNETS_CACHE", str(tmp_path))
-    monkeypatch.setattr(native, "_load", functools.cache(native._load.__wrapped__))
-    jax.clear_caches()
+def test_without_avx_512(vectors_of_32_bytes):
     check(np.float32, 3e-7)
     check(np.float64, 1e-15)

@@ -1,6 +1,5 @@
 """Convolutions by a native kernel, beside the same by XLA."""
 
-import functools
 import subprocess
 import sys
 
@@ -11,8 +10,8 @@ import pytest
 
 from jaxnets.kernels import native
 from jaxnets.kernels.convolution import convolution, serves
-from jaxnets.kernels.convolve import by_xla
 from jaxnets.kernels.geometry import Geometry
+from jaxnets.kernels.xla_convolution import by_xla
 from tests import quick_compilation
 from tests.kernels import assert_close, calls
 
@@ -221,11 +220,7 @@ def test_what_the_kernels_take():
         assert not by()
 
 
-def test_vectors_of_32_bytes(monkeypatch, tmp_path):
-    """As processors without AVX-512 have them."""
-    monkeypatch.setenv("CXX", "c++ -DBYTES=32 -mno-avx512f -O1")
-    monkeypatch.setenv("JAXNETS_CACHE", str(tmp_path))
-    monkeypatch.setattr(native, "_load", functools.cache(native._load.__wrapped__))
+def test_without_avx_512(vectors_of_32_bytes):
     for case in ("many channels", "few outputs", "strides"):
         check(case, relu=False)
     check("many channels", relu=True, dtype=np.float32, tolerance=1e-5)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from jaxnets.kernels import native
-from jaxnets.kernels.convolve import by_xla_operations
 from jaxnets.kernels.depthwise import depthwise, serves
 from jaxnets.kernels.geometry import Geometry
+from jaxnets.kernels.xla_convolution import by_xla_operations
 from tests.kernels import assert_close, calls
 
 
@@ -199,11 +199,7 @@ def test_what_the_kernel_takes():
         assert not by()
 
 
-def test_vectors_of_32_bytes(monkeypatch, tmp_path):
-    """As processors without AVX-512 have them."""
-    monkeypatch.setenv("CXX", "c++ -DBYTES=32 -mno-avx512f -O1")
-    monkeypatch.setenv("JAXNETS_CACHE", str(tmp_path))
-    monkeypatch.setattr(native, "_load", functools.cache(native._load.__wrapped__))
+def test_without_avx_512(vectors_of_32_bytes):
     for name in "ragged", "few channels", "stride", "five":
         test_sums_over_all_taps(name)
     test_in_single_precision("ragged")

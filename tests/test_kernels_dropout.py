@@ -110,9 +110,5 @@ def test_layers():
     assert calls(lambda x: kernel(0.5)(x, KEY), numbers(3)) == 1
 
 
-def test_vectors_of_32_bytes(monkeypatch, tmp_path):
-    """As processors without AVX-512 have them."""
-    monkeypatch.setenv("CXX", "c++ -DBYTES=32 -mno-avx512f -O1")
-    monkeypatch.setenv("JAXNETS_CACHE", str(tmp_path))
-    monkeypatch.setattr(native, "_load", functools.cache(native._load.__wrapped__))
+def test_without_avx_512(vectors_of_32_bytes):
     test_the_same_numbers_are_dropped(0.5, (3, 5, 7))

@@ -1,7 +1,5 @@
 """A linear layer by native kernels, beside the same in XLA's operations."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -168,11 +166,7 @@ def test_what_nobody_asks_for_is_not_computed():
     assert compiled((0, 1)) == 3
 
 
-def test_vectors_of_32_bytes(monkeypatch, tmp_path):
-    """As processors without AVX-512 have them."""
-    monkeypatch.setenv("CXX", "c++ -DBYTES=32 -mno-avx512f -O1")
-    monkeypatch.setenv("JAXNETS_CACHE", str(tmp_path))
-    monkeypatch.setattr(native, "_load", functools.cache(native._load.__wrapped__))
+def test_without_avx_512(vectors_of_32_bytes):
     for dtype, tolerance in (np.float32, 1e-5), (np.float64, 1e-12):
         for shape in SHAPES[1:4]:
             test_equal_to_xla(shape, dtype, tolerance)

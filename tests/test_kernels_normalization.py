@@ -1,6 +1,5 @@
 """Batch and layer normalization by native kernels, beside the same in XLA's operations."""
 
-import functools
 import subprocess
 import sys
 
@@ -281,11 +280,7 @@ def test_what_the_kernels_take(serves):
         assert not by()
 
 
-def test_vectors_of_32_bytes(monkeypatch, tmp_path):
-    """As processors without AVX-512 have them."""
-    monkeypatch.setenv("CXX", "c++ -DBYTES=32 -mno-avx512f -O1")
-    monkeypatch.setenv("JAXNETS_CACHE", str(tmp_path))
-    monkeypatch.setattr(native, "_load", functools.cache(native._load.__wrapped__))
+def test_without_avx_512(vectors_of_32_bytes):
     for case in ("a part of a line", "several chunks"):
         check_batch_norm(case)
     check_batch_norm("odd channels", np.float32, 1e-5)

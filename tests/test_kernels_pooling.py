@@ -1,7 +1,5 @@
 """Pools by native kernels, beside PyTorch's."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -50,14 +48,13 @@ def values(shape, kind, dtype=np.float64):
     return x.astype(dtype)
 
 
-def kernel(name, shape, options, relu=False):
+def kernel(name, shape, options):
     """The layer, and the function that takes its place."""
     layer = getattr(layers, f"{name}Pool{len(shape) - 2}d")(**options)
     windows = layer._windows(jnp.zeros(shape))
     assert serves(jax.ShapeDtypeStruct(shape, np.float32), windows)
     if name == "Max":
-        plain = (lambda x: layer(jax.nn.relu(x))) if relu else layer
-        return plain, max_pool(windows, plain, relu=relu)
+        return layer, max_pool(windows, layer)
     given = {"count_include_pad": layer.count_include_pad, "divisor": layer.divisor_override}
     return layer, avg_pool(windows, layer, **given)
 
@@ -74,10 +71,10 @@ def both(function, x, seed=1):
     return run(x)
 
 
-def by_torch(name, shape, options, relu, x, seed=1):
+def by_torch(name, shape, options, x, seed=1):
     pool = getattr(torch.nn, f"{name}Pool{len(shape) - 2}d")(**options)
     given = torch.tensor(images_first(x), requires_grad=True)
-    y = pool(given.relu() if relu else given)
+    y = pool(given)
     weights = np.random.default_rng(seed).normal(size=images_last(y.detach().numpy()).shape)
     y.backward(torch.tensor(images_first(weights.astype(x.dtype))))
     return images_last(y.detach().numpy()), images_last(given.grad.numpy())
@@ -88,16 +85,15 @@ def by_torch(name, shape, options, relu, x, seed=1):
 def test_max_pool_equals_torch(case, kind):
     with jax.enable_x64(True):
         x = values(case[0], kind)
-        relu = kind == "ties" and case[0][-1] % 2 == 0
-        ours = both(kernel("Max", *case, relu)[1], x)
-        assert_close(ours, by_torch("Max", *case, relu, x), 1e-12)
+        ours = both(kernel("Max", *case)[1], x)
+        assert_close(ours, by_torch("Max", *case, x), 1e-12)
 
 
 @pytest.mark.parametrize("case", AVERAGES.values(), ids=AVERAGES)
 def test_avg_pool_equals_torch(case):
     with jax.enable_x64(True):
         x = values(case[0], "normal")
-        assert_close(both(kernel("Avg", *case)[1], x), by_torch("Avg", *case, False, x), 1e-12)
+        assert_close(both(kernel("Avg", *case)[1], x), by_torch("Avg", *case, x), 1e-12)
 
 
 @pytest.mark.parametrize("name", ["Max", "Avg"])
@@ -105,15 +101,7 @@ def test_avg_pool_equals_torch(case):
 def test_in_single_precision(name, case):
     x = values(CASES[case][0], "normal", np.float32)
     ours = both(kernel(name, *CASES[case])[1], x)
-    assert_close(ours, by_torch(name, *CASES[case], False, x), 1e-5)
-
-
-def test_relu_lets_no_gradient_through_at_zero_or_below():
-    plain, function = kernel("Max", (1, 2, 4, 1), {"kernel_size": 2}, relu=True)
-    x = jnp.asarray([[-1.0, 0.0, 3.0, 3.0], [-2.0, 0.0, 1.0, -1.0]], jnp.float32)[None, ..., None]
-    y, slope = both(function, x)
-    assert_close((y, slope), both(plain, x), 1e-6)
-    assert (y.ravel().tolist(), jnp.flatnonzero(slope).tolist()) == ([0, 3], [2])
+    assert_close(ours, by_torch(name, *CASES[case], x), 1e-5)
 
 
 @pytest.mark.parametrize("name", ["Max", "Avg"])
@@ -184,11 +172,7 @@ def test_pools_of_layers_and_of_flax_reach_the_kernels(pool, about):
     assert_close(both(kernels.with_kernels(pool), x), both(pool, x), 1e-5)
 
 
-def test_vectors_of_32_bytes(monkeypatch, tmp_path):
-    """As processors without AVX-512 have them."""
-    monkeypatch.setenv("CXX", "c++ -DBYTES=32 -mno-avx512f -O1")
-    monkeypatch.setenv("JAXNETS_CACHE", str(tmp_path))
-    monkeypatch.setattr(native, "_load", functools.cache(native._load.__wrapped__))
+def test_without_avx_512(vectors_of_32_bytes):
     for case in "ragged", "few channels", "overlap":
         test_max_pool_equals_torch(CASES[case], "nan")
         test_avg_pool_equals_torch(CASES[case])

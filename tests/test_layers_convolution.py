@@ -9,8 +9,8 @@ import pytest
 from flax import nnx
 
 from jaxnets import layers
-from jaxnets.kernels.convolve import by_xla_operations
 from jaxnets.kernels.geometry import Geometry
+from jaxnets.kernels.xla_convolution import by_xla_operations
 
 DENSE = Geometry((1, 1), ((0, 0), (0, 0)), (1, 1), (1, 1))
 

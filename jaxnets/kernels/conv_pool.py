@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.kernels import bands, native
-from jaxnets.kernels.convolve import by_xla
 from jaxnets.kernels.geometry import Geometry, Shaped
 from jaxnets.kernels.gradients import with_gradient
+from jaxnets.kernels.xla_convolution import by_xla
 
 # A vector holds a number of each of so many examples, or of twice as many.
 _LEAST_EXAMPLES = 8
@@ -96,7 +96,7 @@ def conv_pool(
         x, kernel, _ = inputs
         like = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in inputs]
         d_kernel, d_bias = call("backward_kernel", like[1:], x, winners, d)
-        # A call of its own, which XLA leaves out where nobody asks for the gradient by x.
+        # A separate call, which XLA removes if the gradient by x is not used.
         (d_x,) = call("backward_input", like[:1], d, winners, kernel)
         return d_x, d_kernel, d_bias
 

@@ -4,11 +4,10 @@ import math
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.kernels import native
-from jaxnets.kernels.geometry import Geometry, Shaped
+from jaxnets.kernels.geometry import Geometry, Shaped, as_image_kernel, as_images, image_shape
 from jaxnets.kernels.gradients import with_gradient
 
 # A thread keeps memory for a packed kernel.
@@ -26,7 +25,7 @@ def serves(x: Shaped, kernel: Shaped, geometry: Geometry) -> bool:
     if x.ndim not in (3, 4) or not math.prod(x.shape) or not math.prod(kernel.shape):
         return False
     depthwise = geometry.groups > 1 and kernel.shape[-2] == 1
-    outputs = math.prod(_output_sizes(x, kernel, geometry))
+    outputs = math.prod(geometry.output_sizes(x, kernel))
     fits = outputs > 0 and math.prod(kernel.shape) <= _MOST_WEIGHTS
     return fits and not depthwise and native.ready("convolution", x, kernel)
 
@@ -53,12 +52,12 @@ def convolution(
         return native.call("convolution", f"convolution_{way}", results, *present, geometry=numbers)
 
     def run(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
-        images, kernels = _as_images(x), _as_kernels(kernel)
-        sizes = _output_sizes(x, kernel, geometry)
-        shape = len(x), *[1] * (4 - x.ndim), *sizes, kernel.shape[-1]
-        like = jax.ShapeDtypeStruct(shape, x.dtype)
+        images, kernels = as_images(x), as_image_kernel(kernel)
+        sizes = geometry.output_sizes(x, kernel)
+        shape = len(x), *sizes, kernel.shape[-1]
+        like = jax.ShapeDtypeStruct(image_shape(shape), x.dtype)
         (y,) = call("forward", [like], images, kernels, bias)
-        return y.reshape(len(x), *sizes, kernel.shape[-1])
+        return y.reshape(shape)
 
     def keep(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> tuple:
         y = run(x, kernel, bias)
@@ -66,34 +65,16 @@ def convolution(
 
     def pull_back(inputs: tuple, y: jax.Array | None, g: jax.Array) -> tuple:
         x, kernel, bias = inputs
-        images, kernels, g = _as_images(x), _as_kernels(kernel), _as_images(g)
-        y = None if y is None else _as_images(y)
+        images, kernels, g = as_images(x), as_image_kernel(kernel), as_images(g)
+        y = None if y is None else as_images(y)
         wanted = [kernels] if bias is None else [kernels, bias]
         d_kernel, *d_bias = call("backward_kernel", wanted, images, g, y)
-        # A call of its own, which XLA leaves out where nobody asks for the gradient by x.
+        # A separate call, which XLA removes if the gradient by x is not used.
         (d_x,) = call("backward_input", [images], g, kernels, y)
         d_kernel = d_kernel.reshape(kernel.shape)
         return d_x.reshape(x.shape), d_kernel, d_bias[0] if d_bias else None
 
     return with_gradient(run, keep, pull_back, plain)
-
-
-def _as_images(x: jax.Array) -> jax.Array:
-    """A sequence as an image of one row."""
-    return jnp.expand_dims(x, 1) if x.ndim == 3 else x
-
-
-def _as_kernels(kernel: jax.Array) -> jax.Array:
-    return kernel[None] if kernel.ndim == 3 else kernel
-
-
-def _output_sizes(x: Shaped, kernel: Shaped, geometry: Geometry) -> list[int]:
-    sizes = []
-    for axis, (before, after) in enumerate(geometry.padding):
-        inside = (x.shape[axis + 1] - 1) * geometry.input_dilation[axis] + 1 + before + after
-        reach = (kernel.shape[axis] - 1) * geometry.dilation[axis]
-        sizes.append(max(0, inside - reach - 1 + geometry.stride[axis]) // geometry.stride[axis])
-    return sizes
 
 
 def _numbers(geometry: Geometry) -> list[int]:

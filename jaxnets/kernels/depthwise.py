@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.kernels import native
-from jaxnets.kernels.geometry import Geometry, Shaped
+from jaxnets.kernels.geometry import Geometry, Shaped, as_image_kernel, as_images, image_shape
 from jaxnets.kernels.gradients import with_gradient
 
 # Each part of a batch keeps a sum of its own for each tap.
@@ -28,7 +28,7 @@ def serves(x: Shaped, kernel: Shaped, geometry: Geometry) -> bool:
     if x.ndim not in (3, 4) or geometry.groups != channels or min(*x.shape, *kernel.shape) < 1:
         return False
     dense = channels == 1 < outputs
-    fits = math.prod(kernel.shape[:-1]) <= _MOST_TAPS and min(_space(x, kernel, geometry)) > 0
+    fits = math.prod(kernel.shape[:-1]) <= _MOST_TAPS and min(geometry.output_sizes(x, kernel)) > 0
     return fits and not dense and native.ready("depthwise", x, kernel)
 
 
@@ -53,11 +53,11 @@ def depthwise(
         return native.call("depthwise", f"depthwise_{way}", results, *given, settings=settings)
 
     def run(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
-        space = _space(x, kernel, geometry)
-        x, kernel = _image(_repeated(x, kernel)), _tall(kernel)
-        height, width = space if len(space) == 2 else (1, *space)
-        y = jax.ShapeDtypeStruct((len(x), height, width, x.shape[-1]), x.dtype)
-        return call("forward", [y], x, kernel, bias)[0].reshape(len(x), *space, x.shape[-1])
+        space = geometry.output_sizes(x, kernel)
+        x, kernel = as_images(_repeated(x, kernel)), as_image_kernel(kernel)
+        shape = len(x), *space, x.shape[-1]
+        y = jax.ShapeDtypeStruct(image_shape(shape), x.dtype)
+        return call("forward", [y], x, kernel, bias)[0].reshape(shape)
 
     def keep(x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> tuple[jax.Array, Any]:
         y = run(x, kernel, bias)
@@ -65,13 +65,13 @@ def depthwise(
 
     def pull_back(inputs: Any, y: jax.Array | None, d: jax.Array) -> tuple[Any, ...]:
         given, kernel, bias = inputs
-        x, tall = _image(_repeated(given, kernel)), _tall(kernel)
-        d, y = _image(d), None if y is None else _image(y)
+        x, tall = as_images(_repeated(given, kernel)), as_image_kernel(kernel)
+        d, y = as_images(d), None if y is None else as_images(y)
         like_x, like_kernel, like_bias = (
             jax.ShapeDtypeStruct(shape, x.dtype) for shape in (x.shape, tall.shape, x.shape[-1:])
         )
         d_kernel, d_bias = call("backward_kernel", [like_kernel, like_bias], x, d, y)
-        # A call of its own, which XLA leaves out where nobody asks for the gradient by x.
+        # A separate call, which XLA removes if the gradient by x is not used.
         (d_x,) = call("backward_input", [like_x], d, tall, y)
         if x.shape[-1] > given.shape[-1]:
             d_x = d_x.reshape(*given.shape, -1).sum(-1)
@@ -79,16 +79,6 @@ def depthwise(
         return d_x.reshape(given.shape), d_kernel, None if bias is None else d_bias
 
     return with_gradient(run, keep, pull_back, plain)
-
-
-def _space(x: Shaped, kernel: Shaped, geometry: Geometry) -> tuple[int, ...]:
-    """The sizes of the outputs along the spatial axes."""
-    sizes = []
-    for axis, (low, high) in enumerate(geometry.padding):
-        inputs = (x.shape[axis + 1] - 1) * geometry.input_dilation[axis] + 1
-        reach = (kernel.shape[axis] - 1) * geometry.dilation[axis]
-        sizes.append((inputs + low + high - reach - 1) // geometry.stride[axis] + 1)
-    return tuple(sizes)
 
 
 def _settings(geometry: Geometry, relu: bool) -> np.ndarray:
@@ -103,11 +93,3 @@ def _repeated(x: jax.Array, kernel: jax.Array) -> jax.Array:
     """The channel of x that each output channel looks at."""
     each = kernel.shape[-1] // x.shape[-1]
     return x if each == 1 else jnp.repeat(x, each, axis=-1)
-
-
-def _image(x: jax.Array) -> jax.Array:
-    return x if x.ndim == 4 else x[:, None]
-
-
-def _tall(kernel: jax.Array) -> jax.Array:
-    return kernel if kernel.ndim == 4 else kernel[None]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import jax
 import numpy as np
 
 
@@ -40,6 +41,20 @@ class Geometry:
     dilation: tuple[int, ...]
     input_dilation: tuple[int, ...]
     groups: int = 1
+
+    def output_sizes(self, x: Shaped, kernel: Shaped) -> tuple[int, ...]:
+        """The sizes of the outputs along the spatial axes, zero where the kernel does not fit.
+
+        Args:
+            x: [N, ..., C].
+            kernel: [..., C / groups, O].
+        """
+        sizes = []
+        for axis, (low, high) in enumerate(self.padding):
+            inside = (x.shape[axis + 1] - 1) * self.input_dilation[axis] + 1 + low + high
+            spare = inside - (kernel.shape[axis] - 1) * self.dilation[axis] - 1
+            sizes.append(max(0, spare + self.stride[axis]) // self.stride[axis])
+        return tuple(sizes)
 
     @property
     def dense(self) -> bool:
@@ -86,3 +101,18 @@ class Window:
         if not count_include_pad:
             first, last = np.maximum(first, 0), np.minimum(last, size)
         return last - first
+
+
+def image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of images [N, H, W, C]; a sequence [N, L, C] is an image of one row."""
+    return shape if len(shape) == 4 else (shape[0], 1, *shape[1:])
+
+
+def as_images(x: jax.Array) -> jax.Array:
+    """Images as they are, and sequences as images of one row."""
+    return x.reshape(image_shape(x.shape))
+
+
+def as_image_kernel(kernel: jax.Array) -> jax.Array:
+    """A kernel [height, width, C, O]; that of a sequence [width, C, O] has one row."""
+    return kernel if kernel.ndim == 4 else kernel[None]

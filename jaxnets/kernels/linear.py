@@ -61,7 +61,7 @@ def chain(plain: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
             results.append(jax.ShapeDtypeStruct(hidden[0].shape, x.dtype))
         found = native.call("linear", "linear_backward", results, x, *hidden, d, *kernels)
         dz = found.pop() if hidden else d
-        # A product of its own, which XLA leaves out where nobody asks for the gradient by x.
+        # A separate product, which XLA removes if the gradient by x is not used.
         return dz @ kernels[0].T, found[::2], found[1::2]
 
     return with_gradient(run, keep, pull_back, plain)

@@ -19,8 +19,8 @@ _LEAST_ROWS, _LEAST_PRODUCTS, _LEAST_COLUMNS = 16, 2**14, 8
 def serves(x: Shaped, kernel: Shaped, *bias: Shaped) -> bool:
     """Whether the kernels of ``layer`` can run this, and are faster than XLA's products."""
     rows = math.prod(x.shape[:-1])
-    pays = rows >= _LEAST_ROWS and rows * math.prod(kernel.shape) >= _LEAST_PRODUCTS
-    pays = pays and min(kernel.shape) >= _LEAST_COLUMNS
+    large = rows >= _LEAST_ROWS and min(kernel.shape) >= _LEAST_COLUMNS
+    pays = large and rows * math.prod(kernel.shape) >= _LEAST_PRODUCTS
     return pays and native.ready("linear_layer", x, kernel, *bias)
 
 
@@ -51,7 +51,7 @@ def layer(relu: bool, plain: Callable[..., jax.Array]) -> Callable[..., jax.Arra
         x, kernel, *bias = inputs
         rows, d, kept = _rows(x), _rows(d), [_rows(y) for y in kept]
         results = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (rows, kernel, kernel[0])]
-        # Two calls, of which XLA leaves out the one whose results nobody asks for.
+        # Two calls, as XLA removes one whose results are not used.
         (dx,) = native.call(
             "linear_layer", "linear_layer_input_gradient", results[:1], d, kernel, *kept
         )

@@ -13,12 +13,12 @@ import platform
 import sys
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -28,6 +28,8 @@ from jaxnets.arrays import InputError
 from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.library import Failed, Missing, compiler, identity, open_library
 from jaxnets.kernels.shard import vary_like
+
+R = TypeVar("R")
 
 VARIABLE = "JAXNETS_NATIVE"
 
@@ -130,20 +132,22 @@ def ready(name: str, *arrays: Shaped) -> bool:
     return isinstance(_loaded(name), _Kernels)
 
 
-@contextlib.contextmanager
-def planning() -> Iterator[None]:
-    """Within it every library is ``ready``; at its end all that were asked for are compiled.
+def at_once(find: Callable[[], R]) -> R:
+    """The result of a function that asks which libraries are ``ready``.
 
-    Compilers run beside each other, where one question after the other would wait for each.
+    All that it asks for are compiled side by side: it first runs as if they were ready, and again
+    only if one of them is not.
     """
-    token = _planned.set(set())
+    planned: set[str] = set()
+    token = _planned.set(planned)
     try:
-        yield
-        planned = sorted(_planned.get() or ())
+        found = find()
     finally:
         _planned.reset(token)
-    if check_switch():
-        _loaded_at_once(planned)
+    if check_switch() and all(isinstance(one, _Kernels) for one in _loaded_at_once(planned)):
+        _asked.update(planned)
+        return found
+    return find()
 
 
 def _of_dtype(name: str, dtype: Any) -> str:
@@ -235,7 +239,7 @@ def _loaded(name: str) -> _Kernels | Missing:
 def _loaded_at_once(names: Iterable[str]) -> list[_Kernels | Missing]:
     """Several libraries, whose compilers run beside each other."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(_loaded, names))
+        return list(pool.map(_loaded, sorted(names)))
 
 
 @functools.cache

@@ -1,12 +1,11 @@
-"""Which operations of a traced function a kernel takes, and how they are recognised.
+"""Which operations of a traced function a kernel takes, and how they are recognized.
 
-Each pattern is a function of a graph and one of its operations. It gives what is to be run in place
-of that operation and of some that follow it, or None.
+Each pattern is a function of a graph and one of its operations, and of the mark of a marked one. It
+returns the call that replaces that operation and some that follow it, or None.
 """
 
 import math
 from collections.abc import Callable
-from dataclasses import astuple
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -20,6 +19,7 @@ from jaxnets.kernels import (
     conv_pool,
     convolution,
     cross_entropy,
+    depthwise,
     dropout,
     linear,
     linear_layer,
@@ -27,16 +27,17 @@ from jaxnets.kernels import (
     pooling,
     recurrence,
 )
-from jaxnets.kernels.convolve import convolution_for
-from jaxnets.kernels.geometry import Geometry, Window
+from jaxnets.kernels.geometry import Geometry, Shaped, Window
 from jaxnets.kernels.graph import Graph, Node, Number, Operand, Value, is_relu
 from jaxnets.kernels.marks import Mark
 from jaxnets.kernels.shard import vary_like
+from jaxnets.kernels.xla_convolution import by_xla_operations
 
 #: From so many examples on XLA's loop of a recurrence does all that it can step by step, on CPUs.
 LARGE = 256
 
 Pattern = Callable[[Graph, Node], Node | None]
+MarkedPattern = Callable[[Graph, Node, Mark], Node | None]
 Function = Callable[..., Any]
 
 
@@ -59,14 +60,21 @@ class Layer(NamedTuple):
 def matched(graph: Graph) -> list[Node]:
     """The calls that are to be run in place of some of a graph's operations."""
     calls: list[Node] = []
-    patterns = PATTERNS if _on_cpus() else ANYWHERE
     for node in graph.nodes:
-        pattern = patterns.get(node.mark.name if node.mark else node.kind)
-        call = pattern(graph, node) if pattern is not None and graph.is_free(node) else None
+        call = _matched(graph, node) if graph.is_free(node) else None
         if call is not None:
             calls.append(call)
             graph.take(call)
     return calls
+
+
+def _matched(graph: Graph, node: Node) -> Node | None:
+    if node.mark is None:
+        pattern = PATTERNS.get(node.kind) if _on_cpus() else None
+        return pattern and pattern(graph, node)
+    marked = (MARKED if _on_cpus() else ANYWHERE).get(node.mark.name)
+    known = all(map(_whole, node.inputs))
+    return marked(graph, node, node.mark) if marked is not None and known else None
 
 
 def _on_cpus() -> bool:
@@ -83,13 +91,18 @@ def _layer(graph: Graph, node: Node) -> Layer | None:
         return None
     bias, reader = None, graph.only_reader(y)
     if reader is not None and reader.kind == "add":
-        other = reader.inputs[0 if reader.inputs[1] is y else 1]
-        bias = _vector(graph, other, y)
+        bias = _vector(graph, _other(reader, y), y)
         if bias is not None:
             (y,) = reader.outputs
             reader = graph.only_reader(y)
     relu = reader is not None and is_relu(reader)
     return Layer([x, kernel], reader.outputs[0] if reader and relu else y, bias, relu)
+
+
+def _other(node: Node, value: Operand) -> Operand:
+    """What an operation of two inputs reads besides a value."""
+    first, second = node.inputs
+    return first if second is value else second
 
 
 def _vector(graph: Graph, value: Operand, of: Value) -> Value | None:
@@ -145,12 +158,22 @@ def _convolution(graph: Graph, node: Node) -> Node | None:
         return _call(f"{about}, ReLU and max pooling", inputs, *pooled)
     if layer.relu:
         about += " and ReLU"
-    function = convolution_for(x, kernel, geometry, relu=layer.relu)
+    function = _convolution_for(x, kernel, geometry, relu=layer.relu)
 
     def run(x: jax.Array, kernel: jax.Array, *bias: jax.Array) -> jax.Array:
         return function(x, kernel, bias[0] if bias else None)
 
     return _call(about, inputs, layer.output, run)
+
+
+def _convolution_for(x: Shaped, kernel: Shaped, geometry: Geometry, *, relu: bool) -> Function:
+    """The fastest function of x, the kernel and the bias, or None, for these shapes."""
+    plain = partial(by_xla_operations, geometry, relu)
+    if depthwise.serves(x, kernel, geometry):
+        return depthwise.depthwise(geometry, plain, relu=relu)
+    if convolution.serves(x, kernel, geometry):
+        return convolution.convolution(geometry, plain, relu=relu)
+    return plain
 
 
 def _pooled(graph: Graph, layer: Layer, geometry: Geometry) -> tuple[Value, Any] | None:
@@ -159,32 +182,64 @@ def _pooled(graph: Graph, layer: Layer, geometry: Geometry) -> tuple[Value, Any]
     reader = graph.only_reader(layer.output)
     if not layer.relu or layer.bias is None or reader is None:
         return None
-    pool = _pool_by_two(reader)
-    if pool is None or not _whole(reader.outputs[0]) or not conv_pool.pays(x, kernel, geometry):
+    pool = _pool(reader)
+    if pool is None or pool.windows != (Window(2, 2),) * 2 or pool.sums:
+        return None
+    if not _whole(reader.outputs[0]) or not conv_pool.pays(x, kernel, geometry):
         return None
     if convolution.serves(x, kernel, geometry) and not conv_pool.serves(x, kernel, layer.bias):
         return None  # of few examples, a convolution and a pool are faster
-    return reader.outputs[0], conv_pool.conv_relu_pool(geometry, pool)
+    return reader.outputs[0], conv_pool.conv_relu_pool(geometry, pool.plain)
 
 
-def _pool_by_two(node: Node) -> Callable[[jax.Array], jax.Array] | None:
-    """The maximum of each window of 2×2, if an operation is that."""
+class Pool(NamedTuple):
+    """A pool over the spatial axes.
+
+    Attributes:
+        windows: of each spatial axis.
+        plain: the pool in XLA's operations.
+        sums: whether windows are added up, or their maximum is taken.
+    """
+
+    windows: tuple[Window, ...]
+    plain: Function
+    sums: bool = False
+
+
+def _pool(node: Node) -> Pool | None:
+    """A maximum or a sum over windows, of a marked layer or by ``jax.lax``; None of others."""
     if node.mark is not None and node.mark.name == "max_pool":
-        windows = [astuple(window) for window in node.mark.settings["windows"]]
-        return node.mark.plain if windows == [(2, 2, 0, 1, False)] * 2 else None
-    if node.kind != "reduce_window_max":
+        given = node.mark.settings["windows"]
+        return Pool(tuple(Window(**vars(window)) for window in given), node.mark.plain)
+    if node.kind not in ("reduce_window_max", "reduce_window_sum"):
         return None
-    by_two, ones, given = (1, 2, 2, 1), (1,) * 4, node.parameters
-    sizes = tuple(given["window_dimensions"]), tuple(given["window_strides"])
-    steps = tuple(given["base_dilation"]), tuple(given["window_dilation"])
-    edges = {number for pair in given["padding"] for number in pair}
-    fits = sizes == (by_two, by_two) and steps == (ones, ones) and edges == {0}
-    return _maximum_by_two if fits else None
+    sums, names = node.kind == "reduce_window_sum", ("dimensions", "strides", "dilation")
+    sizes, steps, dilation = (node.parameters[f"window_{name}"] for name in names)
+    padding, spread = node.parameters["padding"], node.parameters["base_dilation"]
+    windows = tuple(map(Window, sizes, steps, (low for low, _ in padding), dilation))
+    even = all(low == high for low, high in padding) and set(spread) == {1}
+    if not even or len(windows) < 3 or {windows[0], windows[-1]} != {Window(1, 1)}:
+        return None
+
+    def plain(x: jax.Array) -> jax.Array:
+        start, reduce = (0.0, lax.add) if sums else (-jnp.inf, lax.max)
+        return lax.reduce_window(x, start, reduce, sizes, steps, padding, window_dilation=dilation)
+
+    return Pool(windows[1:-1], plain, sums)
 
 
-def _maximum_by_two(x: jax.Array) -> jax.Array:
-    by_two = (1, 2, 2, 1)
-    return lax.reduce_window(x, -jnp.inf, lax.max, by_two, by_two, "VALID")
+def _reduce_window(graph: Graph, node: Node) -> Node | None:
+    """``jax.lax.reduce_window`` with a maximum or a sum, as Flax pools by."""
+    pool, (x,) = _pool(node), node.inputs
+    if pool is None or not isinstance(x, Value):
+        return None
+    if not _whole(x) or not pooling.serves(x, pool.windows):
+        return None
+    if pool.sums:
+        about, run = "sums over windows", pooling.avg_pool(pool.windows, pool.plain, divisor=1)
+    else:
+        about, run = "max pooling", pooling.max_pool(pool.windows, pool.plain)
+    return _call(f"{about} of {_size(x)}", [x], node.outputs[0], run)
 
 
 def _linear(graph: Graph, node: Node) -> Node | None:
@@ -272,31 +327,6 @@ def _avg_pool(mark: Mark, x: Value) -> Function | None:
     return pooling.avg_pool(windows, mark.plain, **given) if pooling.serves(x, windows) else None
 
 
-def _reduce_window(graph: Graph, node: Node) -> Node | None:
-    """``jax.lax.reduce_window`` with a maximum or a sum, as Flax pools by."""
-    (x,), given = node.inputs, node.parameters
-    sizes, steps = given["window_dimensions"], given["window_strides"]
-    padding, dilation = given["padding"], given["window_dilation"]
-    windows = tuple(map(Window, sizes, steps, (low for low, _ in padding), dilation))
-    even = all(low == high for low, high in padding) and set(given["base_dilation"]) == {1}
-    first, *space, last = windows if len(windows) > 2 else (None, None)
-    if not (even and space and first == last == Window(1, 1) and isinstance(x, Value)):
-        return None
-    if not _whole(x) or not pooling.serves(x, space):
-        return None
-    largest = node.kind == "reduce_window_max"
-
-    def plain(x: jax.Array) -> jax.Array:
-        start, reduce = (-jnp.inf, lax.max) if largest else (0.0, lax.add)
-        return lax.reduce_window(x, start, reduce, sizes, steps, padding, window_dilation=dilation)
-
-    if largest:
-        about, run = "max pooling", pooling.max_pool(space, plain)
-    else:
-        about, run = "sums over windows", pooling.avg_pool(space, plain, divisor=1)
-    return _call(f"{about} of {_size(x)}", [x], node.outputs[0], run)
-
-
 def _attend(
     mark: Mark, inputs: tuple[Value, ...], masks: tuple[Value, ...], key: Value | None
 ) -> Function | None:
@@ -324,8 +354,8 @@ def _stock_gelu(graph: Graph, node: Node) -> Node | None:
     if product is None or product.kind != "mul" or minus is None or minus.kind != "neg":
         return None
     (x,) = minus.inputs
-    others = [value for value in product.inputs if value is not node.outputs[0]]
-    if len(others) != 1 or _factor(graph, others[0], 0.5) is not x or not isinstance(x, Value):
+    half = _other(product, node.outputs[0])
+    if _factor(graph, half, 0.5) is not x or not isinstance(x, Value):
         return None
     if not _whole(x) or not activation.serves(x):
         return None
@@ -345,10 +375,8 @@ def _factor(graph: Graph, value: Operand, number: float) -> Operand | None:
     return others[0]
 
 
-def _dropout(graph: Graph, node: Node) -> Node | None:
-    """Dropout of single numbers. Where a batch is divided, its bits would be others."""
-    mark = node.mark
-    assert mark is not None
+def _dropout(graph: Graph, node: Node, mark: Mark) -> Node | None:
+    """Dropout of single numbers. For a part of a batch alone it would draw other bits."""
     x, key = mark.given(node.inputs)
     if mark.settings["alike"] or not dropout.serves(x, key):
         return None
@@ -357,38 +385,44 @@ def _dropout(graph: Graph, node: Node) -> Node | None:
     return Node("kernel", node.inputs, node.outputs, lambda x, k: [function(x, k)], about=about)
 
 
-def _marked(graph: Graph, node: Node) -> Node | None:
-    """A marked function by the kernel for it."""
-    mark = node.mark
-    assert mark is not None
-    if not all(map(_whole, node.inputs)):
-        return None
-    function = MARKED[mark.name](mark, *mark.given(node.inputs))
-    if function is None:
-        return None
+def _alone(kernel_of: Callable[..., Function | None]) -> MarkedPattern:
+    """The pattern of a marked function by itself.
 
-    def run(*arrays: jax.Array) -> list[jax.Array]:
-        return jax.tree.leaves(function(*mark.given(arrays)))
+    Args:
+        kernel_of: the kernel for a mark and its arrays, or None.
+    """
 
+    def pattern(graph: Graph, node: Node, mark: Mark) -> Node | None:
+        function = kernel_of(mark, *mark.given(node.inputs))
+        return None if function is None else _in_place(node, mark, function)
+
+    return pattern
+
+
+def _in_place(node: Node, mark: Mark, function: Function) -> Node:
+    """A call of a function in place of a marked one, of the same arrays."""
     about = f"{mark.name.replace('_', ' ')} of {_size(node.inputs[0])}"
     batch = node.inputs[0].shape[0]
     examples = [0 if value.shape[:1] == (batch,) else None for value in node.inputs], [0]
     draws = any(value.shape == () for value in node.inputs)  # for all examples at once
     ways = None if draws else examples
+    run = _flat(mark, function)
     return Node("kernel", node.inputs, node.outputs, run, about=about, examples=ways)
 
 
-def _batch_norm(graph: Graph, node: Node) -> Node | None:
+def _flat(mark: Mark, function: Function) -> Callable[..., list[jax.Array]]:
+    """A function of structured arrays, as one of their leaves that returns leaves."""
+    return lambda *arrays: jax.tree.leaves(function(*mark.given(arrays)))
+
+
+def _batch_norm(graph: Graph, node: Node, mark: Mark) -> Node | None:
     """Batch normalization, and what is added to it and the ReLU that follow."""
-    mark, (y, *moments) = node.mark, node.outputs
-    assert mark is not None
-    if not all(map(_whole, node.inputs)):
-        return None
+    y, *moments = node.outputs
     x, scale, bias = mark.given(node.inputs)
     added: list[Value] = []
     reader = graph.only_reader(y)
     if reader is not None and reader.kind == "add":
-        other = reader.inputs[0 if reader.inputs[1] is y else 1]
+        other = _other(reader, y)
         same = isinstance(other, Value) and (other.shape, other.dtype) == (y.shape, y.dtype)
         if isinstance(other, Value) and same and not graph.depends(other, node):
             added, (y,) = [other], reader.outputs
@@ -418,12 +452,9 @@ def _batch_norm(graph: Graph, node: Node) -> Node | None:
     return Node("kernel", [*node.inputs, *added], [y, *moments], run, about=about)
 
 
-def _layer_norm(graph: Graph, node: Node) -> Node | None:
+def _layer_norm(graph: Graph, node: Node, mark: Mark) -> Node | None:
     """Layer normalization, of a sum of two arrays where it is one."""
-    mark, (y,) = node.mark, node.outputs
-    assert mark is not None
-    if not all(map(_whole, node.inputs)):
-        return None
+    (y,) = node.outputs
     x, scale, bias = mark.given(node.inputs)
     axes, eps = mark.settings["axes"], mark.settings["eps"]
     terms, made = [x], [y]
@@ -454,14 +485,9 @@ def _layer_norm(graph: Graph, node: Node) -> Node | None:
     return Node("kernel", [*terms, *parameters], made, run, about=about, examples=examples)
 
 
-def _recur(graph: Graph, node: Node) -> Node | None:
+def _recur(graph: Graph, node: Node, mark: Mark) -> Node | None:
     """A recurrent layer by its kernel, or by XLA's loop with a gradient by hand."""
-    mark = node.mark
-    assert mark is not None
-    if not all(map(_whole, node.inputs)):
-        return None
-    given = mark.given(node.inputs)
-    x, directions, lengths = given
+    x, directions, lengths = mark.given(node.inputs)
     cell, reverse = mark.settings["cell"], mark.settings["reverse"]
     function: Function
     if _on_cpus() and recurrence.serves(cell, reverse, x, directions):
@@ -471,14 +497,10 @@ def _recur(graph: Graph, node: Node) -> Node | None:
         large = len(x) >= LARGE and _on_cpus()
         about, derivative = "", "by hand, step by step" if large else "by hand"
         function = partial(mark.function, **mark.settings | {"derivative": derivative})
-
-    def run(*arrays: jax.Array) -> list[jax.Array]:
-        return jax.tree.leaves(function(*mark.given(arrays)))
-
     axes = [one._replace(kernels=None, biases=None, projection=None) for one in directions]
     batched = {id(value) for value in jax.tree.leaves((x, axes, lengths))}
     examples = [0 if id(value) in batched else None for value in node.inputs]
-    ways = examples, [0] * len(node.outputs)
+    ways, run = (examples, [0] * len(node.outputs)), _flat(mark, function)
     return Node("kernel", node.inputs, node.outputs, run, about=about, examples=ways)
 
 
@@ -494,26 +516,25 @@ def _call(about: str, inputs: list[Any], made: Value, run: Callable[..., jax.Arr
     return Node("kernel", inputs, [made], one, about=about, examples=examples)
 
 
-#: By the name of a marked function: the kernel of its arrays, or None.
-MARKED: dict[str, Callable[..., Function | None]] = {
-    "attend": _attend,
-    "class_losses": _class_losses,
-    "avg_pool": _avg_pool,
-    "gelu": _gelu,
-    "max_pool": _max_pool,
-}
-#: By the name of an operation, or of a marked function.
+#: By the name of an operation.
 PATTERNS: dict[str, Pattern] = {
     "conv_general_dilated": _convolution,
     "dot_general": _linear,
     "erfc": _stock_gelu,
     "reduce_window_max": _reduce_window,
     "reduce_window_sum": _reduce_window,
+}
+#: By the name of a marked function.
+MARKED: dict[str, MarkedPattern] = {
+    "attend": _alone(_attend),
+    "avg_pool": _alone(_avg_pool),
     "batch_norm": _batch_norm,
-    "layer_norm": _layer_norm,
-    "recur": _recur,
+    "class_losses": _alone(_class_losses),
     "drop": _dropout,
-    **dict.fromkeys(MARKED, _marked),
+    "gelu": _alone(_gelu),
+    "layer_norm": _layer_norm,
+    "max_pool": _alone(_max_pool),
+    "recur": _recur,
 }
 #: What pays on accelerators too.
-ANYWHERE: dict[str, Pattern] = {"recur": _recur}
+ANYWHERE: dict[str, MarkedPattern] = {"recur": _recur}

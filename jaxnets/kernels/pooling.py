@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.kernels import native
-from jaxnets.kernels.geometry import Shaped, Window
+from jaxnets.kernels.geometry import Shaped, Window, as_images, image_shape
 from jaxnets.kernels.gradients import with_gradient
 
-# The place of a window's maximum is kept in a byte, of which one value says that there is none.
+# The position of a window's maximum is stored in a byte; one value means that there is none.
 _MOST_PLACES = 255
 
 
@@ -30,27 +30,26 @@ def serves(x: Shaped, windows: Sequence[Window]) -> bool:
 
 
 def max_pool(
-    windows: Sequence[Window], plain: Callable[[jax.Array], jax.Array], *, relu: bool = False
+    windows: Sequence[Window], plain: Callable[[jax.Array], jax.Array]
 ) -> Callable[[jax.Array], jax.Array]:
     """The maximum of each window, by kernels.
 
     The gradient goes to the maximum: of several to the first by rows, of several that are NaN to
-    the last. With ReLU it goes nowhere where the maximum is not positive.
+    the last.
 
     Args:
         windows: of each spatial axis.
         plain: the same function in XLA's operations.
-        relu: whether ReLU comes first.
 
     Returns:
         A function of x [N, ..., C], which gives [N, ..., C].
     """
-    settings = _settings(windows, relu)
+    settings = _settings(windows)
 
     def pooled(x: jax.Array, dtypes: Sequence[Any]) -> list[jax.Array]:
         shape = (len(x), *_counts(x, windows), x.shape[-1])
-        results = [jax.ShapeDtypeStruct(_image_shape(shape), dtype) for dtype in dtypes]
-        made = native.call("pooling", "max_pool_forward", results, _image(x), settings=settings)
+        results = [jax.ShapeDtypeStruct(image_shape(shape), dtype) for dtype in dtypes]
+        made = native.call("pooling", "max_pool_forward", results, as_images(x), settings=settings)
         return [array.reshape(shape) for array in made]
 
     def run(x: jax.Array) -> jax.Array:
@@ -100,8 +99,8 @@ def avg_pool(
     def run(x: jax.Array) -> jax.Array:
         settings, counts = divided(x.shape[1:-1])
         shape = (len(x), *_counts(x, windows), x.shape[-1])
-        like = jax.ShapeDtypeStruct(_image_shape(shape), x.dtype)
-        (y,) = native.call("pooling", "avg_pool_forward", [like], _image(x), settings=settings)
+        like = jax.ShapeDtypeStruct(image_shape(shape), x.dtype)
+        (y,) = native.call("pooling", "avg_pool_forward", [like], as_images(x), settings=settings)
         y = y.reshape(shape)
         return y if counts is None else y / jnp.asarray(counts, y.dtype)
 
@@ -120,8 +119,8 @@ def avg_pool(
 
 def _back(name: str, settings: np.ndarray, x: jax.Array, *given: jax.Array) -> jax.Array:
     """The gradient of x."""
-    like = jax.ShapeDtypeStruct(_image_shape(x.shape), x.dtype)
-    (d_x,) = native.call("pooling", name, [like], *map(_image, given), settings=settings)
+    like = jax.ShapeDtypeStruct(image_shape(x.shape), x.dtype)
+    (d_x,) = native.call("pooling", name, [like], *map(as_images, given), settings=settings)
     return d_x.reshape(x.shape)
 
 
@@ -129,16 +128,8 @@ def _counts(x: Shaped, windows: Sequence[Window]) -> tuple[int, ...]:
     return tuple(window.count(n) for window, n in zip(windows, x.shape[1:-1], strict=True))
 
 
-def _settings(windows: Sequence[Window], last: int) -> np.ndarray:
+def _settings(windows: Sequence[Window], *divisor: int) -> np.ndarray:
     """What the kernels are told: a sequence is an image of one row."""
     down, across = (Window(1, 1), *windows)[-2:]
     steps = [(each.stride, each.padding, each.dilation, 1) for each in (down, across)]
-    return np.asarray([*steps[0], *steps[1], down.kernel, across.kernel, last], np.int64)
-
-
-def _image_shape(shape: Sequence[int]) -> tuple[int, ...]:
-    return tuple(shape) if len(shape) == 4 else (shape[0], 1, *shape[1:])
-
-
-def _image(x: jax.Array) -> jax.Array:
-    return x.reshape(_image_shape(x.shape))
+    return np.asarray([*steps[0], *steps[1], down.kernel, across.kernel, *divisor], np.int64)

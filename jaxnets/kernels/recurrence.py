@@ -1,7 +1,7 @@
 """A recurrent layer over all time steps as one call of a native kernel, forward and backward."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,9 @@ from jaxnets.kernels.shard import vary_like
 _LEAST_STEPS, _FEW, _LEAST_STEPS_OF_FEW = 64, 2, 8
 # With more inputs and hidden units together the packed kernels fill no cache.
 _MOST_FEATURES = 1024
+
+# How many numbers per unit and time step the backward pass needs besides the outputs.
+_SAVED_GATES = {"lstm": 5, "gru": 4}
 
 #: The final state of each direction: (h,), or (h, c) of an LSTM.
 Finals = tuple[tuple[jax.Array, ...], ...]
@@ -51,68 +54,83 @@ def recurrence(
         examples' lengths, int [B], or None. It gives the hidden states by time step,
         [B, T, directions · H], and of each direction the state after the last step.
     """
-    lstm, keeps = cell == "lstm", {"lstm": 5, "gru": 4}.get(cell)
-
-    def call(
-        way: str, shapes: list[tuple[int, ...]], x: jax.Array, lengths: Any, *arrays: Any
-    ) -> list[jax.Array]:
-        results = [jax.ShapeDtypeStruct(shape, x.dtype) for shape in shapes]
-        known = [] if lengths is None else [lengths.astype(jnp.int32)]
-        settings = {"directions": len(reverse), "lengths": len(known), "reverse": reverse[-1]}
-        options = {name: np.int32(value) for name, value in settings.items()}
-        arguments = x, *known, *arrays
-        return native.call("recurrence", f"{cell}_{way}", results, *arguments, **options)
-
-    def forward(inputs: tuple, *, keep: bool) -> tuple[jax.Array, Finals, list[jax.Array]]:
-        x, directions, lengths = inputs
-        batch, time, _ = x.shape
-        hidden = len(directions[0].kernels[1])
-        shapes: list[tuple[int, ...]] = [(batch, time, hidden * len(directions))]
-        shapes += [(batch, hidden)] * (len(directions) * lstm)
-        if keep and keeps:
-            shapes += [(time, batch, keeps * hidden)] * len(directions)
-        given = [array for one in directions for array in _arrays(one)]
-        outputs, *others = call("forward", shapes, x, lengths, *given)
-        cells, saved = others[: len(directions) * lstm], others[len(directions) * lstm :]
-        finals = []
-        for number, backwards in enumerate(reverse):
-            of_step = outputs[:, 0 if backwards else -1]
-            h = of_step[:, number * hidden : (number + 1) * hidden]
-            finals.append((h, cells[number]) if lstm else (h,))
-        return outputs, tuple(finals), saved
+    kernel = _Kernel(cell, reverse)
 
     def run(*inputs: Any) -> tuple[jax.Array, Finals]:
-        return forward(inputs, keep=False)[:2]
+        return kernel.forward(*inputs, keep=False)[:2]
 
     def keep(*inputs: Any) -> tuple[tuple[jax.Array, Finals], tuple[jax.Array, list[jax.Array]]]:
-        outputs, finals, saved = forward(inputs, keep=True)
+        outputs, finals, saved = kernel.forward(*inputs, keep=True)
         return (outputs, finals), (outputs, saved)
 
-    def pull_back(inputs: tuple, kept: tuple, cotangents: Any, wanted: tuple[bool, ...]) -> tuple:
-        (x, directions, lengths), (outputs, saved) = inputs, kept
-        d_outputs, d_finals = cotangents
-        shapes, given = [], []
-        for number, one in enumerate(directions):
-            width = one.kernels[1].shape[1:]
-            states = [state.shape for state in one.initial]
-            shapes += [*(kernel.shape for kernel in one.kernels), width, width, *states]
-            given += [*one.kernels, *one.initial, *saved[number : number + 1], *d_finals[number]]
-        shapes += [x.shape] * wanted[0]
-        found = call("backward", shapes, x, lengths, outputs, d_outputs, *given)
-        dx = found.pop() if wanted[0] else None
-        each = len(found) // len(directions)
-        d_directions = tuple(
-            _gradient(one, found[number * each : (number + 1) * each])
-            for number, one in enumerate(directions)
-        )
-        return dx, d_directions, None
-
-    made = with_gradient(run, keep, pull_back, plain, told=True)
+    made = with_gradient(run, keep, kernel.backward, plain, told=True)
 
     def run_varied(x: jax.Array, directions: Any, lengths: Any) -> tuple[jax.Array, Finals]:
         return made(x, vary_like(x, directions), lengths)
 
     return run_varied
+
+
+class _Kernel(NamedTuple):
+    """The calls of a cell's kernel, forward and backward."""
+
+    cell: str
+    reverse: tuple[bool, ...]
+
+    def forward(
+        self, x: jax.Array, directions: Any, lengths: Any, *, keep: bool
+    ) -> tuple[jax.Array, Finals, list[jax.Array]]:
+        """The outputs, the final states, and the gates by time step if they are kept."""
+        batch, time, _ = x.shape
+        hidden, count = len(directions[0].kernels[1]), len(directions)
+        cells = count if self.cell == "lstm" else 0
+        gates = _SAVED_GATES.get(self.cell, 0) if keep else 0
+        shapes = [
+            (batch, time, hidden * count),
+            *[(batch, hidden)] * cells,
+            *[(time, batch, gates * hidden)] * (count if gates else 0),
+        ]
+        given = [array for one in directions for array in _arrays(one)]
+        outputs, *others = self._call("forward", shapes, x, lengths, *given)
+        ends = (outputs[:, 0 if backwards else -1] for backwards in self.reverse)
+        finals = [
+            (end[:, at * hidden : (at + 1) * hidden], *others[:cells][at : at + 1])
+            for at, end in enumerate(ends)
+        ]
+        return outputs, tuple(finals), others[cells:]
+
+    def backward(
+        self, inputs: tuple, kept: tuple, cotangents: Any, wanted: tuple[bool, ...]
+    ) -> tuple:
+        """The gradients of x, if it is wanted, and of each direction's arrays."""
+        (x, directions, lengths), (outputs, saved) = inputs, kept
+        d_outputs, d_finals = cotangents
+        shapes, given = [], []
+        for at, one in enumerate(directions):
+            bias = one.kernels[1].shape[1:]
+            shapes += [array.shape for array in one.kernels]
+            shapes += [bias, bias, *(array.shape for array in one.initial)]
+            given += [*one.kernels, *one.initial, *saved[at : at + 1], *d_finals[at]]
+        shapes += [x.shape] * wanted[0]
+        found = self._call("backward", shapes, x, lengths, outputs, d_outputs, *given)
+        dx = found.pop() if wanted[0] else None
+        each = len(found) // len(directions)
+        parts = (found[at * each : (at + 1) * each] for at in range(len(directions)))
+        return dx, tuple(map(_gradient, directions, parts)), None
+
+    def _call(
+        self, way: str, shapes: list[tuple[int, ...]], x: jax.Array, lengths: Any, *arrays: Any
+    ) -> list[jax.Array]:
+        results = [jax.ShapeDtypeStruct(shape, x.dtype) for shape in shapes]
+        known = [] if lengths is None else [lengths.astype(jnp.int32)]
+        settings = {
+            "directions": len(self.reverse),
+            "lengths": len(known),
+            "reverse": self.reverse[-1],
+        }
+        options = {name: np.int32(value) for name, value in settings.items()}
+        name = f"{self.cell}_{way}"
+        return native.call("recurrence", name, results, x, *known, *arrays, **options)
 
 
 def _arrays(direction: Any) -> list[jax.Array]:

@@ -39,7 +39,7 @@ def with_kernels(function: Callable[P, R]) -> Callable[P, R]:
         A function of the same arguments.
 
     Raises:
-        InputError: if it is no function.
+        InputError: if it is not callable.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -77,7 +77,7 @@ def explain(function: Callable[..., Any], *arguments: Any) -> list[str]:
         A line for each call of a kernel, in order; empty where there are none.
 
     Raises:
-        InputError: if ``function`` is none, or does not take the arguments.
+        InputError: if ``function`` is not callable, or does not take the arguments.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -89,7 +89,10 @@ def explain(function: Callable[..., Any], *arguments: Any) -> list[str]:
         return []
     if isinstance(function, nnx.Module):
         graphdef, state = nnx.split(function)
-        pure = lambda state, *given: nnx.merge(graphdef, state)(*given)  # noqa: E731
+
+        def pure(state: Any, *given: Any) -> Any:
+            return nnx.merge(graphdef, state)(*given)
+
         return explain(pure, state, *arguments)
     expected = "a model, or a pure function, that takes these arguments"
     traced = called("function", expected, jax.make_jaxpr(function), *arguments)
@@ -138,10 +141,12 @@ def _divided(call: Node, mesh: Mesh) -> Node | None:
 
 def _rewritten(traced: Any, mesh: Mesh | None) -> tuple[Callable[..., list[Any]], list[Node]]:
     """A traced function with kernels, and the kernels' calls, those within loops included."""
-    with native.planning():
-        matched(Graph(traced))
-    graph = Graph(traced)
-    calls = matched(graph)
+
+    def find() -> tuple[Graph, list[Node]]:
+        graph = Graph(traced)
+        return graph, matched(graph)
+
+    graph, calls = native.at_once(find)
     if mesh is not None:
         calls = [each for call in calls if (each := _divided(call, mesh)) is not None]
     named = list(calls)

@@ -59,8 +59,7 @@ def train_steps(
     placement = program.placement
 
     def step(state: TrainState, number: jax.Array) -> tuple[TrainState, StepMetrics]:
-        mesh = placement.mesh if len(placement.devices) > 1 else None
-        return one_step(program.run, mesh)(state, placement.cut(batches.batch(number)))
+        return one_step(program.run, placement.several)(state, placement.cut(batches.batch(number)))
 
     after, metrics = _collect(step, state, batches.steps, count)
     return placement.cut_state(after), metrics
@@ -96,8 +95,7 @@ def evaluate_batches(
 
     def step(_: None, number: jax.Array) -> tuple[None, StepMetrics]:
         batch = program.placement.cut(batches.batch(number))
-        mesh = program.placement.mesh if len(program.placement.devices) > 1 else None
-        with divided(mesh):
+        with divided(program.placement.several):
             return None, evaluate_batch(program.run, state, batch, number)
 
     return _collect(step, None, batches.steps, count)[1]

@@ -200,11 +200,15 @@ class Placement:
         return jax.lax.with_sharding_constraint(state, self._shardings(state))
 
     def _over(self, *axes: str | None) -> NamedSharding:
-        return NamedSharding(self.mesh, PartitionSpec(*axes))
+        return NamedSharding(self._mesh, PartitionSpec(*axes))
 
     @property
-    def mesh(self) -> Mesh:
-        """The devices in the axes ``data`` and ``model``."""
+    def several(self) -> Mesh | None:
+        """The mesh of the devices, if they are several."""
+        return self._mesh if len(self.devices) > 1 else None
+
+    @property
+    def _mesh(self) -> Mesh:
         grid = np.array(self.devices).reshape(-1, self.sharding.model)
         return Mesh(grid, (DATA_AXIS, MODEL_AXIS))
 
@@ -221,8 +225,8 @@ class Placement:
             part, _, name = _path(path).partition("/")
             axes: Any = PartitionSpec()
             if part in ("parameters", "optimizer_state"):
-                axes = self.sharding.spec(name, array.shape, self.mesh)
-            return NamedSharding(self.mesh, axes)
+                axes = self.sharding.spec(name, array.shape, self._mesh)
+            return NamedSharding(self._mesh, axes)
 
         return jax.tree.map_with_path(cut, state)
 

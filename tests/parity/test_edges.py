@@ -9,9 +9,9 @@ from flax import nnx
 
 from jaxnets import layers
 from jaxnets.interop import load_torch, to_numpy
-from jaxnets.kernels.convolve import by_xla_operations
 from jaxnets.kernels.geometry import Geometry
 from jaxnets.kernels.rewrite import with_kernels
+from jaxnets.kernels.xla_convolution import by_xla_operations
 from tests.parity.oracle import assert_equal, check_layer, images_first, images_last
 
 RNGS = nnx.Rngs(0)

@@ -140,7 +140,6 @@ struct Maximum {
   const T* x;
   T* y;
   uint8_t* winners;  // or none
-  const bool relu;
 
   static void take_part(const void* data, long part) {
     const auto& self = *(const Maximum*)data;
@@ -168,10 +167,6 @@ struct Maximum {
             best = better ? seen : best;
             where = better ? Places<T>::all(first + row * wide + tap) : where;
           }
-        if (relu) {
-          where = best > 0 ? where : Places<T>::all(NOWHERE);
-          best = best <= 0 ? Vector<T>{} : best;
-        }
         store<whole>(y + out, best, n);
         if (winners) Places<T>::store(winners + out, where, whole ? WIDTH<T> : n);
       }
@@ -248,8 +243,8 @@ struct Sum {
 
 // ---- What XLA calls -----------------------------------------------------------------------------
 
-// After what windows.h says of them, the settings are the height and the width of a window; then
-// whether ReLU comes before a maximum, or what a sum is divided by.
+// After what windows.h says of them, the settings are the height and the width of a window, and of
+// a mean what the sums are divided by.
 
 // Calls run(plan) with the way from the inputs to the outputs of a pool, or back.
 template <typename T, typename Run>
@@ -276,8 +271,7 @@ template <typename T>
 static XLA_FFI_Error* max_forward(XLA_FFI_CallFrame* frame) {
   return with_plan<T>(frame, false, [&](const Plan<T>& plan) {
     const auto winners = result<uint8_t>(frame, 1);
-    share_parts(frame, Maximum<T>{plan, argument<T>(frame, 0), result<T>(frame, 0), winners,
-                                  settings(frame)[10] != 0});
+    share_parts(frame, Maximum<T>{plan, argument<T>(frame, 0), result<T>(frame, 0), winners});
   });
 }
 

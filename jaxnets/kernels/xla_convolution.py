@@ -1,47 +1,34 @@
-"""A convolution on CPUs: which kernel computes it, or how XLA does, fast inside a loop too."""
+"""A convolution by XLA's operations, for CPUs without a C++ compiler: fast inside a loop too."""
 
-from collections.abc import Callable
 from functools import partial
 
 import jax
 from jax import lax
 
-from jaxnets.kernels import bands, convolution, depthwise
-from jaxnets.kernels.geometry import Geometry, Padding, Shaped
+from jaxnets.kernels import bands
+from jaxnets.kernels.geometry import Geometry, Padding
 
 _LAYOUTS = {3: ("NLC", "LIO", "NLC"), 4: ("NHWC", "HWIO", "NHWC"), 5: ("NDHWC", "DHWIO", "NDHWC")}
-
-
-def convolution_for(
-    x: Shaped, kernel: Shaped, geometry: Geometry, *, relu: bool
-) -> Callable[..., jax.Array]:
-    """The convolution that is fastest on a CPU for arrays of these shapes.
-
-    y[n, p, o] = b[o] + Σ_{t, i} x̃[n, p·stride + t·dilation, i] kernel[t, i, o], x̃ the dilated,
-    padded x; negative ones become zero with ``relu``.
-
-    Args:
-        x: [N, ..., C], one to three spatial axes.
-        kernel: [..., C / groups, O], of the same dtype.
-        geometry: stride, padding and the like.
-        relu: whether ReLU follows.
-
-    Returns:
-        A function of x, the kernel and the bias, [O] or None, which gives [N, ..., O]. It has
-        gradients in reverse mode only, to any order.
-    """
-    plain = partial(by_xla_operations, geometry, relu)
-    if depthwise.serves(x, kernel, geometry):
-        return depthwise.depthwise(geometry, plain, relu=relu)
-    if convolution.serves(x, kernel, geometry):
-        return convolution.convolution(geometry, plain, relu=relu)
-    return plain
 
 
 def by_xla_operations(
     geometry: Geometry, relu: bool, x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None
 ) -> jax.Array:
-    """A convolution where there is no kernel: a product with a banded matrix, or XLA's."""
+    """A convolution without a C++ kernel: a product with a banded matrix, or XLA's convolution.
+
+    y[n, p, o] = b[o] + Σ_{t, i} x̃[n, p·stride + t·dilation, i] kernel[t, i, o], x̃ the dilated,
+    padded x; negative values become zero with ``relu``. Reverse mode only, to any order.
+
+    Args:
+        geometry: stride, padding and the like.
+        relu: whether ReLU follows.
+        x: [N, ..., C], one to three spatial axes.
+        kernel: [..., C / groups, O], of the same dtype.
+        bias: [O], or None.
+
+    Returns:
+        [N, ..., O].
+    """
     y = _convolved(x, kernel, geometry)
     if bias is not None:
         y = y + bias.reshape((1,) * (y.ndim - 1) + (-1,))
