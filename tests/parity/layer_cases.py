@@ -1,10 +1,12 @@
 """The layers of ``jaxnets.interop.table`` as they are compared with PyTorch's: a literal list."""
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+from flax import nnx
 
 from jaxnets.interop.table import LAYERS
 
@@ -58,6 +60,10 @@ class Case:
         words = [*map(str, self.arguments), *(f"{name}={value}" for name, value in named.items())]
         return f"{self.name}({', '.join(words)})"
 
+    def built_arguments(self, build: Callable[["Case"], Any]) -> list[Any]:
+        """The arguments by position, with layers where cases stand for them."""
+        return [build(one) if isinstance(one, Case) else one for one in self.arguments]
+
     def values(self) -> list[np.ndarray]:
         """The inputs in PyTorch's layout, float64 or integers."""
         random = np.random.default_rng(0)
@@ -74,6 +80,15 @@ class Case:
         axis = 0 if self.unbatched else 1
         moves = LAYERS[self.name].spatial and array.ndim > axis
         return np.moveaxis(array, -1, axis) if moves else array
+
+
+def our_layer(case: Case, **others: Any) -> nnx.Module:
+    """Our layer of a case; of the other arguments it gets those that its constructor has."""
+    make = LAYERS[case.name].ours
+    taken = inspect.signature(make.__init__).parameters
+    extra = {name: value for name, value in others.items() if name in taken}
+    arguments = case.built_arguments(lambda one: our_layer(one, **others))
+    return make(*arguments, **{**case.options, **case.ours, **extra})
 
 
 def _drawn(given: Input, random: np.random.Generator) -> np.ndarray:
@@ -151,6 +166,8 @@ CASES = [
     ),
     Case("TransformerEncoderLayer", (4, 2, 6, 0.0), ((2, 3, 4),), BATCH_FIRST),
 ]
+#: The first case of each layer.
+FIRST = {case.name: case for case in reversed(CASES)}
 #: Why a layer has no case.
 ELSEWHERE = {
     "Hardsigmoid": "test_activation.py: in float64 PyTorch's slope is rounded to float32",
