@@ -29,6 +29,7 @@ from jaxnets.layers.activation import (
     Tanh,
 )
 from jaxnets.layers.attention import MultiheadAttention
+from jaxnets.layers.containers import ModuleDict, Sequential
 from jaxnets.layers.convolution import Conv1d, Conv2d, ConvTranspose2d
 from jaxnets.layers.dropout import Dropout, Dropout2d
 from jaxnets.layers.embedding import Embedding
@@ -52,7 +53,6 @@ from jaxnets.layers.pooling import (
     MaxPool2d,
 )
 from jaxnets.layers.rnn import RNN, RNNCell
-from jaxnets.layers.sequential import Sequential
 from jaxnets.layers.transformer import TransformerEncoder, TransformerEncoderLayer
 
 __all__ = [
@@ -93,6 +93,7 @@ __all__ = [
     "MaxPool1d",
     "MaxPool2d",
     "Mish",
+    "ModuleDict",
     "MultiheadAttention",
     "PReLU",
     "RNNCell",
