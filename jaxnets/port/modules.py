@@ -566,6 +566,8 @@ MODULES: dict[str, Module] = _table()
 
 def find(kind: type) -> Module | None:
     """The row of one of torch.nn's classes; None if there is none."""
+    if kind.__name__.startswith("Parametrized") and len(kind.__mro__) > 1:
+        return find(kind.__mro__[1])
     if not kind.__module__.startswith("torch.nn."):
         return None
     return MODULES.get(kind.__name__)

@@ -18,6 +18,11 @@ from jaxnets.port.rules import (
 from jaxnets.port.values import ATOM, Context, Items, Plain, Tensor, Value, bound
 
 
+def created(context: Context, text: str) -> Value:
+    """A new tensor; where the example does not come by it, nothing but its text is known."""
+    return Plain(text, None, known=False) if context.result is None else result(context, text)
+
+
 def _shape(sizes: Sequence[Value]) -> str:
     """The text of a shape."""
     if len(sizes) == 1 and isinstance(sizes[0], Items):
@@ -42,7 +47,7 @@ def _constant(function: str, *names: str) -> None:
     ) -> Value:
         sizes = size or (more["size"],)
         text = call(context, function, _shape(sizes), dtype=_result_dtype(context, dtype))
-        return result(context, text)
+        return created(context, text)
 
 
 _constant("jnp.zeros", "zeros")
@@ -54,7 +59,7 @@ _constant("jnp.ones", "ones")
 def full(context: Context, size: Value, fill_value: Value, *, dtype: Given = None) -> Value:
     """A number everywhere."""
     dtype_ = _result_dtype(context, dtype)
-    return result(context, call(context, "jnp.full", _shape([size]), fill_value, dtype=dtype_))
+    return created(context, call(context, "jnp.full", _shape([size]), fill_value, dtype=dtype_))
 
 
 def _new(function: str, name: str) -> None:
@@ -62,11 +67,12 @@ def _new(function: str, name: str) -> None:
     def apply(context: Context, input: Value, *size: Value, dtype: Given = None) -> Value:
         x = tensor(input)
         given = dtype or Plain(f"{bound(x, ATOM)}.dtype", x.dtype)
-        return result(
+        return created(
             context, call(context, function, _shape(size), dtype=_result_dtype(context, given))
         )
 
 
+_new("jnp.zeros", "Tensor.new")
 _new("jnp.zeros", "new_zeros")
 _new("jnp.zeros", "new_empty")
 _new("jnp.ones", "new_ones")
@@ -80,7 +86,7 @@ def new_full(
     x = tensor(input)
     given = _result_dtype(context, dtype or Plain(f"{bound(x, ATOM)}.dtype", x.dtype))
     text = call(context, "jnp.full", _shape([size]), fill_value, dtype=given)
-    return result(context, text)
+    return created(context, text)
 
 
 def _alike(function: str, name: str) -> None:
@@ -107,7 +113,7 @@ def full_like(context: Context, input: Value, fill_value: Value, *, dtype: Given
 @rule("eye")
 def eye(context: Context, n: Value, m: Given = None, *, dtype: Given = None) -> Value:
     """The identity matrix."""
-    return result(context, call(context, "jnp.eye", n, m, dtype=_result_dtype(context, dtype)))
+    return created(context, call(context, "jnp.eye", n, m, dtype=_result_dtype(context, dtype)))
 
 
 @rule("arange", "range")
@@ -117,9 +123,9 @@ def arange(context: Context, *bounds: Value, dtype: Given = None, **named: Value
     for name in ("start", "end", "step"):
         if name in named:
             given.append(named[name])
-    numbers = all(isinstance(known(value), int) for value in given)
+    numbers = all(isinstance(v, Plain) and isinstance(v.value, int) for v in given)
     text = dtype_text(context, dtype, default="int64" if numbers else "float32")
-    return result(context, call(context, "jnp.arange", *given, dtype=text))
+    return created(context, call(context, "jnp.arange", *given, dtype=text))
 
 
 @rule("linspace")
@@ -128,7 +134,7 @@ def linspace(
 ) -> Value:
     """So many numbers at equal distances, with the end."""
     dtype_ = _result_dtype(context, dtype)
-    return result(context, call(context, "jnp.linspace", start, end, steps, dtype=dtype_))
+    return created(context, call(context, "jnp.linspace", start, end, steps, dtype=dtype_))
 
 
 @rule("logspace")
@@ -144,7 +150,7 @@ def logspace(
     """Powers at equal distances."""
     dtype_ = _result_dtype(context, dtype)
     text = call(context, "jnp.logspace", start, end, steps, base=base, dtype=dtype_)
-    return result(context, text)
+    return created(context, text)
 
 
 @rule("tensor", "as_tensor", "asarray", "from_numpy", "scalar_tensor")
@@ -153,7 +159,7 @@ def new_tensor(context: Context, data: Value, dtype: Given = None) -> Value:
     if isinstance(data, Tensor):
         return data
     text = dtype_text(context, dtype, default=_inferred(known(data)))
-    return result(context, call(context, "jnp.array", data, dtype=text))
+    return created(context, call(context, "jnp.array", data, dtype=text))
 
 
 @rule("new_tensor")
@@ -178,7 +184,7 @@ def _indices(name: str) -> None:
         text = call(context, f"jnp.{name}", row, offset or "0", col)
         if known(row) == known(col):
             text = call(context, f"jnp.{name}", row, offset)
-        return result(context, call(context, "jnp.stack", text))
+        return created(context, call(context, "jnp.stack", text))
 
 
 _indices("tril_indices")
@@ -197,7 +203,7 @@ def _random(function: str, name: str, *sizes: str) -> None:
     def apply(context: Context, *size: Value, dtype: Given = None, **more: Value) -> Value:
         shape = _shape(size or (more["size"],))
         dtype_ = _result_dtype(context, dtype)
-        return result(context, call(context, function, _key(context), shape, dtype=dtype_))
+        return created(context, call(context, function, _key(context), shape, dtype=dtype_))
 
     @rule(f"{name}_like")
     def apply_like(context: Context, input: Value, *, dtype: Given = None) -> Value:
@@ -217,13 +223,13 @@ def randint(context: Context, *bounds: Value, dtype: Given = None, **named: Valu
     given = list(bounds) + [named[name] for name in ("low", "high", "size") if name in named]
     low, high, size = ([Plain("0", 0)] if len(given) == 2 else []) + given
     text = call(context, "jax.random.randint", _key(context), _shape([size]), low, high)
-    return result(context, text)
+    return created(context, text)
 
 
 @rule("randperm")
 def randperm(context: Context, n: Value, *, dtype: Given = None) -> Value:
     """A random order of numbers."""
-    return result(context, call(context, "jax.random.permutation", _key(context), n))
+    return created(context, call(context, "jax.random.permutation", _key(context), n))
 
 
 @rule("torch.bernoulli", "Tensor.bernoulli")
@@ -235,7 +241,7 @@ def bernoulli(context: Context, input: Value) -> Value:
     return elementwise(context, f"{drawn}.astype({dtype})", x)
 
 
-@rule("bernoulli_")
+@rule("Tensor.bernoulli_")
 def bernoulli_(context: Context, input: Value, p: Given = None) -> Value:
     """Ones with a probability, else zeros, in a tensor's shape."""
     x = tensor(input)
@@ -277,7 +283,7 @@ def normal(context: Context, mean: Value, std: Value, size: Given = None) -> Val
     if like is None:
         assert size is not None
         text = call(context, "jax.random.normal", _key(context), _shape([size]))
-        return result(context, f"({written(mean)} + {written(std)} * {text})")
+        return created(context, f"({written(mean)} + {written(std)} * {text})")
     shape = f"{bound(like, ATOM)}.shape"
     text = call(context, "jax.random.normal", _key(context), shape)
     text = f"({written(mean)} + {written(std)} * {text})"
@@ -300,7 +306,7 @@ def multinomial(
         logits = f"{logits}[:, None]"
     options = {"shape": shape, "replace": None if known(replacement, False) else "False"}
     text = call(context, "jax.random.categorical", _key(context), logits, **options)
-    return result(context, text)
+    return created(context, text)
 
 
 refuse(
