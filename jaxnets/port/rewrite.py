@@ -19,7 +19,7 @@ from typing import Any
 from jaxnets.port import modules
 from jaxnets.port.names import OPERATORS, canonical
 from jaxnets.port.observe import Call, Facts, find_rule
-from jaxnets.port.sources import Source, Sources, is_users, plain_function, qualified
+from jaxnets.port.sources import Source, Sources, enclosing, is_users, plain_function, qualified
 from jaxnets.port.values import (
     ATOM,
     Binding,
@@ -31,6 +31,7 @@ from jaxnets.port.values import (
     Value,
     binding_of,
     bound,
+    natural,
     text_of,
 )
 
@@ -497,7 +498,9 @@ class Renderer:
             return replace(value, value=call.value.value)
         return value
 
-    def _unseen(self, node: Any, name: str, args: list[Value], kwargs: dict[str, Value]) -> Value:
+    def _unseen(
+        self, node: Any, name: str, args: list[Value], kwargs: dict[str, Value]
+    ) -> Value:
         """What a rule makes of an operation that did not come by; from the text alone."""
         rule = find_rule(name)
         if rule is None:
@@ -671,7 +674,8 @@ class Renderer:
         if kind == "rule":
             names = {call.name for call in calls}
             method = isinstance(node.func, ast.Attribute) and all(
-                isinstance(getattr(call.function, "__self__", None), torch.Tensor) for call in calls
+                isinstance(getattr(call.function, "__self__", None), torch.Tensor)
+                for call in calls
             )
             tensors = any(_deep_tensor(v) for c in calls for v in (*c.args, *c.kwargs.values()))
             if all(str(n).partition(".")[0] in ("builtins", "math") for n in names) and not tensors:
@@ -936,9 +940,7 @@ class Renderer:
         if func.attr in ("register_buffer", "register_parameter"):
             return self._register(node, func)
         if func.attr in ("to", "cuda", "cpu", "float", "half", "double") and calls:
-            if all(
-                isinstance(getattr(c.function, "__self__", None), torch.nn.Module) for c in calls
-            ):
+            if all(isinstance(getattr(c.function, "__self__", None), torch.nn.Module) for c in calls):
                 return self.value(func.value)
         return None
 
@@ -1148,9 +1150,7 @@ class Renderer:
         if self._sets_weights(node):
             self.job.note(f"{self.source.place(node)}: initial values are not set as there")
             return None
-        return self._compound(
-            node, [(node.body, ""), *([(node.orelse, "")] if node.orelse else [])]
-        )
+        return self._compound(node, [(node.body, ""), *([(node.orelse, "")] if node.orelse else [])])
 
     def _sets_weights(self, node: Any) -> bool:
         """Whether a statement only sets initial values."""
@@ -1162,7 +1162,7 @@ class Renderer:
                 if attr in ("append", "add_module", "register_buffer", "extend"):
                     return False
             elif isinstance(one, ast.Attribute) and isinstance(one.ctx, ast.Store):
-                if one.attr not in ("data",):
+                if not (one.attr in ("data",)):
                     return False
         return sets
 
@@ -1190,9 +1190,7 @@ class Renderer:
             return False
 
     def _do_while(self, node: ast.While) -> str | None:
-        return self._compound(
-            node, [(node.body, ""), *([(node.orelse, "")] if node.orelse else [])]
-        )
+        return self._compound(node, [(node.body, ""), *([(node.orelse, "")] if node.orelse else [])])
 
     def _do_with(self, node: ast.With) -> str | None:
         names = []
@@ -1276,7 +1274,9 @@ class Renderer:
                 given = calls[0].args
                 whole = Call(None, "operator.setitem", [*given, calls[0].value or given[0]], {})
                 whole.value = given[0]
-                new = self._ruled(target, [whole], [base, self.index(target.slice), value], {})
+                new = self._ruled(
+                    target, [whole], [base, self.index(target.slice), value], {}
+                )
                 return self._stored(target.value, new)
             return f"{self.edited(target)} = {text_of(value)}"
         self.refuse(target, Refused("what is changed in place has no name", "assign it first"))
@@ -1502,7 +1502,7 @@ class Renderer:
         if constructor:
             body = (body or "") + added
             owner = self.class_node.number  # type: ignore[union-attr]
-            if self.rngs or (added and "rngs" in added):
+            if self.rngs or added and "rngs" in added:
                 self.job.needs.add(owner)
             needs = owner in self.job.needs
         elif mine and self.rngs:
@@ -1742,9 +1742,7 @@ def _held(owner: Any, name: str) -> bool:
 
 
 def _is_super(node: Any) -> bool:
-    return (
-        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super"
-    )
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super"
 
 
 def _retold(fact: Value, told: Value) -> Value:
