@@ -58,7 +58,7 @@ _constant("jnp.ones", "ones")
 @rule("full")
 def full(context: Context, size: Value, fill_value: Value, *, dtype: Given = None) -> Value:
     """A number everywhere."""
-    dtype_ = _result_dtype(context, dtype)
+    dtype_ = dtype_text(context, dtype)
     return created(context, call(context, "jnp.full", _shape([size]), fill_value, dtype=dtype_))
 
 
@@ -124,7 +124,7 @@ def arange(context: Context, *bounds: Value, dtype: Given = None, **named: Value
         if name in named:
             given.append(named[name])
     numbers = all(isinstance(v, Plain) and isinstance(v.value, int) for v in given)
-    text = dtype_text(context, dtype, default="int64" if numbers else "float32")
+    text = dtype_text(context, dtype, default="int64" if numbers else "")
     return created(context, call(context, "jnp.arange", *given, dtype=text))
 
 
@@ -133,7 +133,7 @@ def linspace(
     context: Context, start: Value, end: Value, steps: Value, *, dtype: Given = None
 ) -> Value:
     """So many numbers at equal distances, with the end."""
-    dtype_ = _result_dtype(context, dtype)
+    dtype_ = dtype_text(context, dtype)
     return created(context, call(context, "jnp.linspace", start, end, steps, dtype=dtype_))
 
 
@@ -148,7 +148,7 @@ def logspace(
     dtype: Given = None,
 ) -> Value:
     """Powers at equal distances."""
-    dtype_ = _result_dtype(context, dtype)
+    dtype_ = dtype_text(context, dtype)
     text = call(context, "jnp.logspace", start, end, steps, base=base, dtype=dtype_)
     return created(context, text)
 
@@ -171,10 +171,10 @@ def new_tensor_of(context: Context, input: Value, data: Value, dtype: Given = No
 
 
 def _inferred(data: Any) -> str:
-    """PyTorch's dtype of nested numbers."""
+    """PyTorch's dtype of nested numbers that are not floating."""
     while isinstance(data, tuple | list) and data:
         data = next((item for item in data if isinstance(item, float)), data[0])
-    kinds = {bool: "bool", int: "int64", float: "float32"}
+    kinds = {bool: "bool", int: "int64"}
     return kinds.get(type(data), "")
 
 
