@@ -1,9 +1,10 @@
 """New tensors: constants, ranges and random numbers."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from jaxnets.port.dtypes import dtype_text, name_of
+from jaxnets.port.dtypes import dtype_text, jax_dtype, name_of
 from jaxnets.port.ops_elementwise import elementwise
 from jaxnets.port.rules import (
     Given,
@@ -209,7 +210,7 @@ def _random(function: str, name: str, *sizes: str) -> None:
     def apply_like(context: Context, input: Value, *, dtype: Given = None) -> Value:
         x = tensor(input)
         given = _result_dtype(context, dtype or Plain(f"{bound(x, ATOM)}.dtype", x.dtype))
-        shape = f"{bound(x, ATOM)}.shape"
+        shape = _shape_of(x)
         return elementwise(context, call(context, function, _key(context), shape, dtype=given), x)
 
 
@@ -232,30 +233,39 @@ def randperm(context: Context, n: Value, *, dtype: Given = None) -> Value:
     return created(context, call(context, "jax.random.permutation", _key(context), n))
 
 
+def _shape_of(x: Tensor) -> str:
+    """The text of the shape of our array; of a new tensor, what it was made with."""
+    new = re.fullmatch(r"jnp\.(?:zeros|ones)\((\w+|\([^()]*\))(?:, dtype=[\w.]+)?\)", x.text)
+    return new[1] if new else f"{bound(x, ATOM)}.shape"
+
+
+def _drawn(context: Context, x: Tensor, p: Value | str, *shape: str) -> Tensor:
+    """Draws of zeros and ones, in the dtype of x."""
+    drawn = call(context, "jax.random.bernoulli", _key(context), p, *shape)
+    usual = name_of(x.dtype) == "float32"
+    dtype = "float" if usual else jax_dtype(context, x.dtype)
+    return elementwise(context, f"{drawn}.astype({dtype})", x)
+
+
 @rule("torch.bernoulli", "Tensor.bernoulli")
 def bernoulli(context: Context, input: Value) -> Value:
     """Ones with the probabilities that a tensor holds, else zeros."""
     x = tensor(input)
-    drawn = call(context, "jax.random.bernoulli", _key(context), x)
-    dtype = dtype_text(context, Plain("", x.dtype))
-    return elementwise(context, f"{drawn}.astype({dtype})", x)
+    return _drawn(context, x, x)
 
 
 @rule("Tensor.bernoulli_")
 def bernoulli_(context: Context, input: Value, p: Given = None) -> Value:
     """Ones with a probability, else zeros, in a tensor's shape."""
     x = tensor(input)
-    shape = f"{bound(x, ATOM)}.shape"
-    drawn = call(context, "jax.random.bernoulli", _key(context), p or "0.5", shape)
-    dtype = dtype_text(context, Plain("", x.dtype))
-    return elementwise(context, f"{drawn}.astype({dtype})", x)
+    return _drawn(context, x, "0.5" if p is None else p, _shape_of(x))
 
 
 @rule("normal_")
 def normal_(context: Context, input: Value, mean: Given = None, std: Given = None) -> Value:
     """Normal numbers in a tensor's shape."""
     x = tensor(input)
-    shape = f"{bound(x, ATOM)}.shape"
+    shape = _shape_of(x)
     text = call(context, "jax.random.normal", _key(context), shape)
     if std is not None and known(std) != 1:
         text = f"{written(std)} * {text}"
@@ -268,7 +278,7 @@ def normal_(context: Context, input: Value, mean: Given = None, std: Given = Non
 def uniform_(context: Context, input: Value, *limits: Value, **named: Value) -> Value:
     """Uniform numbers in a tensor's shape."""
     x = tensor(input)
-    shape = f"{bound(x, ATOM)}.shape"
+    shape = _shape_of(x)
     low, high = (list(limits) + [named[n] for n in ("from", "to") if n in named] + [None] * 2)[:2]
     options = {"minval": low, "maxval": high}
     return elementwise(
