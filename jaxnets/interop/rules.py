@@ -59,6 +59,10 @@ def _transposed_convolution(layer: nnx.Module) -> dict[str, Leaf]:
     return {"kernel": Leaf("weight", to_jax, to_torch), "bias": Leaf("bias")}
 
 
+def _random_samples(layer: nnx.Module) -> dict[str, Leaf]:
+    return {"_random_samples": Leaf("_random_samples")}
+
+
 def _recurrent(layer: nnx.Module) -> dict[str, Leaf]:
     # kernel_ih_l0_reverse is weight_ih_l0_reverse transposed; biases bear PyTorch's names.
     found = {}
@@ -128,7 +132,12 @@ RULES: dict[type[nnx.Module], Callable[[Any], dict[str, Leaf]]] = {
     nnx.Linear: _linear,
     layers.Conv1d: _convolution,
     layers.Conv2d: _convolution,
+    layers.Conv3d: _convolution,
+    layers.ConvTranspose1d: _transposed_convolution,
     layers.ConvTranspose2d: _transposed_convolution,
+    layers.ConvTranspose3d: _transposed_convolution,
+    layers.FractionalMaxPool2d: _random_samples,
+    layers.FractionalMaxPool3d: _random_samples,
     nnx.Conv: _convolution,
     nnx.ConvTranspose: _transposed_convolution,
     layers.BatchNorm1d: _batch_norm,
