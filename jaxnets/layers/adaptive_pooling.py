@@ -52,7 +52,8 @@ class _AdaptiveAvgPool(_AdaptivePool):
         every = self._edges(x, argument)
         x = jnp.asarray(x)
         for axis, edges in enumerate(every, start=1):
-            means = [lax.slice_in_dim(x, *edge, axis=axis).mean(axis) for edge in edges.T.tolist()]
+            bins = edges.T.tolist()
+            means = [lax.slice_in_dim(x, *ends, 1, axis).mean(axis) for ends in bins]
             x = jnp.stack(means, axis)
         return x
 

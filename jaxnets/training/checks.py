@@ -114,7 +114,6 @@ class Checks:
 
         return jax.jit(ends)
 
-
     @functools.cached_property
     def _vary(self) -> bool:
         """Whether computed indices depend on the batch; numbers of positions, say, do not."""
