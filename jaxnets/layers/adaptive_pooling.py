@@ -52,9 +52,9 @@ class _AdaptiveAvgPool(_AdaptivePool):
         every = self._edges(x, argument)
         x = jnp.asarray(x)
         for axis, edges in enumerate(every, start=1):
-            bins = edges.T.tolist()
-            means = [lax.slice_in_dim(x, *ends, 1, axis).mean(axis) for ends in bins]
-            x = jnp.stack(means, axis)
+            pairs = zip(*edges, strict=True)
+            bins = [lax.slice_in_dim(x, first, after, axis=axis) for first, after in pairs]
+            x = jnp.stack([one.mean(axis) for one in bins], axis)
         return x
 
 

@@ -8,6 +8,8 @@ from jax import lax
 
 from jaxnets.arrays import ArrayLike
 
+_UNROLLED = 8  # elements of a window that are looked at in one operation
+
 
 def maxima(x: jax.Array, windows: Sequence[ArrayLike]) -> jax.Array:
     """The flat index of each window's maximum within the plane of its channel.
@@ -22,14 +24,13 @@ def maxima(x: jax.Array, windows: Sequence[ArrayLike]) -> jax.Array:
     Returns:
         Integers [N, windows, ..., C]: (d H + h) W + w of an element at [d, h, w].
     """
-    x = lax.stop_gradient(x)
-    flat, step = jnp.zeros((), jnp.int32), 1
     # Along the rows first, so that of several maxima the first in row-major order wins.
-    for axis in range(x.ndim - 2, 0, -1):
-        places = _winners(x, jnp.asarray(windows[axis - 1], jnp.int32), axis)
-        step, size = step * x.shape[axis], step
-        x = _taken(x, places, axis)
-        flat = (_taken(flat, places, axis) if flat.ndim else flat) + places * size
+    row = x.shape[-2]
+    x, flat = _largest(lax.stop_gradient(x), windows[-1], x.ndim - 2)
+    for axis in range(x.ndim - 3, 0, -1):
+        size = x.shape[axis]
+        x, places = _largest(x, windows[axis - 1], axis)
+        flat, row = _taken(flat, places, axis) + row * places, row * size
     return flat
 
 
@@ -40,19 +41,23 @@ def values_at(x: jax.Array, indices: jax.Array) -> jax.Array:
     return _taken(flat, places, 1).reshape(indices.shape)
 
 
-def _winners(x: jax.Array, windows: jax.Array, axis: int) -> jax.Array:
-    """The position of each window's maximum along one axis."""
+def _largest(x: jax.Array, windows: ArrayLike, axis: int) -> tuple[jax.Array, jax.Array]:
+    """The maximum of each window along one axis, and its position."""
     batch, count, elements, channels = windows.shape
     before, after = (1,) * (axis - 1), (1,) * (x.ndim - 2 - axis)
-    positions = windows.reshape(batch, *before, count * elements, *after, channels)
-    seen = _taken(x, positions, axis)
-    seen = seen.reshape(*x.shape[:axis], count, elements, *x.shape[axis + 1 :])
-    nan = jnp.isnan(seen)
-    last = elements - 1 - jnp.argmax(jnp.flip(nan, axis + 1), axis + 1, keepdims=True)
-    first = jnp.argmax(seen, axis + 1, keepdims=True)
-    winners = jnp.where(nan.any(axis + 1, keepdims=True), last, first).astype(jnp.int32)
-    windows = windows.reshape(batch, *before, count, elements, *after, channels)
-    return _taken(windows, winners, axis + 1).squeeze(axis + 1)
+    shape = elements, batch, *before, count, *after, channels
+    places = jnp.moveaxis(jnp.asarray(windows, jnp.int32), 2, 0).reshape(shape)
+
+    def look(
+        so_far: tuple[jax.Array, jax.Array], place: jax.Array
+    ) -> tuple[tuple[jax.Array, jax.Array], None]:
+        value = _taken(x, place, axis)
+        wins = (value > so_far[0]) | jnp.isnan(value)
+        return (jnp.where(wins, value, so_far[0]), jnp.where(wins, place, so_far[1])), None
+
+    value = _taken(x, places[0], axis)
+    start = value, jnp.broadcast_to(places[0], value.shape)
+    return lax.scan(look, start, places[1:], unroll=_UNROLLED)[0]
 
 
 def _taken(x: jax.Array, places: jax.Array, axis: int) -> jax.Array:
