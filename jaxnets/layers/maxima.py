@@ -25,12 +25,12 @@ def maxima(x: jax.Array, windows: Sequence[ArrayLike]) -> jax.Array:
         Integers [N, windows, ..., C]: (d H + h) W + w of an element at [d, h, w].
     """
     # Along the rows first, so that of several maxima the first in row-major order wins.
-    row = x.shape[-2]
+    step = x.shape[-2]
     x, flat = _largest(lax.stop_gradient(x), windows[-1], x.ndim - 2)
     for axis in range(x.ndim - 3, 0, -1):
         size = x.shape[axis]
         x, places = _largest(x, windows[axis - 1], axis)
-        flat, row = _taken(flat, places, axis) + row * places, row * size
+        flat, step = _taken(flat, places, axis) + step * places, step * size
     return flat
 
 

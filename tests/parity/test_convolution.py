@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxnets import functional, layers
-from jaxnets.interop import rules
+from jaxnets.interop import rules, table
 from tests import tier
 from tests.parity.oracle import assert_equal, check_layer, copy_weights, images_first, images_last
 
@@ -157,7 +157,7 @@ def test_functions_equal_torchs_in_float64(name, options, sizes, kernel):
     assert_equal(d_bias, tensors[2].grad, "bias gradient")
 
 
-@pytest.mark.parametrize("shape", [(6, 5), (2, 6, 5, 9), [7, 6]])
+@pytest.mark.parametrize("shape", [(6, 5), (2, 6, 5, 9), [5, 6]])
 def test_an_output_size_is_taken_instead_of_output_padding(shape):
     theirs = torch.nn.ConvTranspose2d(4, 9, 3, 2, 1, dilation=(1, 2))
     ours = layers.ConvTranspose2d(4, 9, 3, 2, 1, dilation=(1, 2), rngs=nnx.Rngs(0))
@@ -234,7 +234,7 @@ def test_rules_give_back_the_same_weights(groups):
         layers.ConvTranspose2d(4, 6, (3, 2), groups=groups, rngs=nnx.Rngs(0)),
         layers.ConvTranspose3d(4, 6, (3, 2, 1), groups=groups, rngs=nnx.Rngs(0)),
     ):
-        leaf = rules.leaves(layer)["kernel"]
+        leaf = table.leaves(layer)["kernel"]
         kernel = np.array(layer.kernel.get_value())
         weight = torch.from_numpy(leaf.to_torch(kernel))
         np.testing.assert_array_equal(leaf.to_jax(weight.numpy()), kernel)
@@ -278,5 +278,5 @@ def test_second_derivatives_equal_torchs_in_float64():
 
     by_parameter, by_input = penalty_gradients(parameters, jnp.asarray(images_last(inputs)))
     assert_equal(images_first(np.asarray(by_input)), x.grad, "input")
-    kernel = rules.leaves(ours)["kernel"].to_torch(np.asarray(by_parameter["kernel"].get_value()))
+    kernel = table.leaves(ours)["kernel"].to_torch(np.asarray(by_parameter["kernel"].get_value()))
     assert_equal(kernel, theirs.weight.grad, "kernel")
