@@ -40,20 +40,22 @@ class _FractionalMaxPool(nnx.Module):
     ) -> None:
         self.kernel_size = per_axis("kernel_size", kernel_size, self.axes)
         self.return_indices = check_bool("return_indices", return_indices)
-        if (output_size is None) == (output_ratio is None):
-            raise InputError("output_size", "one of output_size and output_ratio", output_size)
         self.output_size = self.output_ratio = None
         if output_size is not None:
             self.output_size = per_axis("output_size", output_size, self.axes)
         if output_ratio is not None:
             self.output_ratio = _ratios(output_ratio, self.axes)
-        if _random_samples is not None:
-            check_floats("_random_samples", _random_samples, ("N", "C", self.axes))
-            self._random_samples = nnx.Variable(jnp.asarray(_random_samples))
-            self.rngs = None
-        else:
+        if (output_size is None) == (output_ratio is None):
+            raise InputError("output_size", "one of output_size and output_ratio", output_size)
+        if _random_samples is None:
             self._random_samples = None
-            self.rngs = nnx.RngStream(check_rngs(rngs).dropout(), tag="dropout")
+            self.rngs: Any = nnx.RngStream(check_rngs(rngs).dropout(), tag="dropout")
+            return
+        if rngs is not None:
+            check_rngs(rngs)
+        check_floats("_random_samples", _random_samples, ("N", "C", self.axes))
+        self._random_samples = nnx.Variable(jnp.asarray(_random_samples))
+        self.rngs = None
 
     def __call__(self, x: ArrayLike) -> Any:
         """Takes the maxima of windows of x, [N, ..., C], at random places.
@@ -91,7 +93,7 @@ class _FractionalMaxPool(nnx.Module):
     def _samples(self, x: jax.Array) -> jax.Array:
         """Numbers in [0, 1) for each channel of each example, [N, C, axes]."""
         shape = len(x), x.shape[-1], self.axes
-        if self.rngs is not None:
+        if self._random_samples is None:
             return jax.random.uniform(self.rngs(), shape, x.dtype)
         samples = self._random_samples[...]
         check_floats("_random_samples", samples, shape)
@@ -136,10 +138,9 @@ def _whole(x: jax.Array) -> jax.Array:
 class FractionalMaxPool2d(_FractionalMaxPool):
     """``torch.nn.FractionalMaxPool2d``: maxima of windows at random places of an image.
 
-    From an image [N, H, W, C] each channel of each example has H' · W' windows of its own, at
-    pseudorandom steps between 1 and the ratio of the sizes, rounded up. Of several maxima the first
-    in row-major order has the gradient. They are drawn in training and in evaluation mode, from the
-    layer's own stream of keys, tagged ``dropout``.
+    Each channel of each example has H' · W' windows of its own, at pseudorandom steps. Every call
+    draws them, in evaluation mode too, from the layer's own stream of keys, tagged ``dropout``. The
+    gradient goes to the maximum; of several, to the first in row-major order.
 
     Args:
         kernel_size: height and width of the window.
