@@ -134,10 +134,10 @@ class MaxUnpool2d(_MaxUnpool):
         InputError: if an option does not fit.
 
     Examples:
-        >>> x = jnp.arange(16.0).reshape(1, 4, 4, 1)
-        >>> y = MaxUnpool2d(2)(*MaxPool2d(2, return_indices=True)(x))
-        >>> y[0, 1, :, 0].tolist()
-        [0.0, 5.0, 0.0, 7.0]
+        >>> maxima, indices = jnp.array([5.0, 7.0]), jnp.array([5, 2])
+        >>> y = MaxUnpool2d(2)(maxima.reshape(1, 1, 2, 1), indices.reshape(1, 1, 2, 1))
+        >>> y.reshape(2, 4).tolist()
+        [[0.0, 0.0, 7.0, 0.0], [0.0, 5.0, 0.0, 0.0]]
     """
 
     axes = 2
