@@ -90,6 +90,7 @@ class Observer:
         self._classes: set[type] = set()
         self._keep: list[Any] = []
         self.calling = False
+        self.made: dict[int, tuple[Any, type, tuple[Any, ...], dict[str, Any]]] = {}
 
     # What holds while a network is observed.
 
@@ -177,9 +178,11 @@ class Observer:
             result = self._ruled(call, lambda: function(*args, **kwargs), key)
         else:
             call = Call(target, name, *self._snapshots(args, kwargs))
+            given = tuple(list(a) if isinstance(a, list) else a for a in args)
             result = function(*args, **kwargs)
             if isinstance(target, type):
                 self.adopt(type(result))
+                self.made[id(result)] = (result, target, given, dict(kwargs))
         self._note(key, call, result)
         return result
 
@@ -196,7 +199,7 @@ class Observer:
             return run(*args, **kwargs)
         if forward is torch.nn.Sequential.forward:
             return self._sequential(module, args, call)
-        rule = modules.find(type(module))
+        rule = leaf(type(module))
         if rule is None:
             kind = type(module).__name__
             call.refused = Refused(f"nn.{kind} has no counterpart in jaxnets.layers")
@@ -464,6 +467,12 @@ class _Watched(Context):
 
 
 _PYTHONS = ("builtins", "math")
+
+
+def leaf(cls: type) -> Any:
+    """The rule of a layer of PyTorch's, or of a class of the user's that derives from one."""
+    own = (one for one in cls.__mro__ if not is_users(one))
+    return modules.find(next(own))
 
 
 def find_rule(name: str | None) -> Any:
