@@ -376,7 +376,7 @@ IMAGES = {
         (3, 2, 3, 3),
     ),
     "max_pool": (lambda x: F.max_pool2d(x, 2), halves(*IMAGE)),
-    "avg_pool": (lambda x: F.avg_pool2d(x, 3, 1, 1), IMAGE),
+    "avg_pool": (lambda x: F.avg_pool1d(x, 2), (2, 3, 4)),
     "adaptive": (lambda x: F.adaptive_avg_pool2d(x, (2, 3)), IMAGE),
     "nearest": (lambda x: F.interpolate(x, scale_factor=2), IMAGE),
     "bilinear": (
