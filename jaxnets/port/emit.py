@@ -3,11 +3,13 @@
 import ast
 import builtins
 import functools
+import io
 import re
 import shutil
 import subprocess
 import symtable
 import sys
+import tokenize
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -164,8 +166,7 @@ class Emitter:
         for name in definition.needs:
             value = source.names.get(name.removeprefix(MARK))
             module = isinstance(value, types.ModuleType) and value.__name__.partition(".")[0]
-            library = {"F": "functional"}.get(name, name)
-            if module != "torch" or (library, "") in self.job.imports:
+            if module != "torch" or self._is_library(name):
                 continue
             found = re.search(rf"(?<![\w.]){name.removeprefix(MARK)}\.[\w.]+", definition.text)
             construct = found.group() if found else name
@@ -173,11 +174,16 @@ class Emitter:
             refusal = Refusal(source.place(node), getattr(node, "name", ""), construct, why)
             self.job.refusals.setdefault((refusal.place, construct), refusal)
 
+    def _is_library(self, name: str) -> bool:
+        """Whether a name in the new text is that of a library, which a rule put there."""
+        names = (name, "functional") if name == "F" else (name,)
+        return name in _IMPORTS and any((one, "") in self.job.imports for one in names)
+
     def _add_name(self, source: Source, name: str) -> None:
         """Adds what binds a global name of a file."""
         if name.startswith(MARK):
             name = name.removeprefix(MARK)
-        elif name in _IMPORTS and ({"F": "functional"}.get(name, name), "") in self.job.imports:
+        elif self._is_library(name):
             return
         found = False
         for node in source.tree.body:
@@ -276,12 +282,25 @@ class Emitter:
         """Gives libraries other names where the user has variables of theirs."""
         libraries = {}
         for name in _IMPORTS:
-            alias = name
-            if MARK + name in body:
-                alias = {"layers": "nn", "functional": "F"}.get(name, f"{name}_")
-                body = re.sub(rf"(?<![\w.{MARK}]){name}\.", f"{alias}.", body)
-            libraries[name] = alias
+            clash = MARK + name in body
+            short = {"layers": "nn", "functional": "F"}.get(name, f"{name}_")
+            libraries[name] = short if clash else name
+        aliases = {name: alias for name, alias in libraries.items() if name != alias}
+        if aliases:
+            body = _with_names(body, aliases)
         return body.replace(MARK, ""), libraries
+
+
+def _with_names(body: str, aliases: dict[str, str]) -> str:
+    """A text in which names are exchanged, but not those of attributes and arguments."""
+    marked = body.replace(MARK, "marked_by_port_")
+    lines = marked.splitlines(keepends=True)
+    tokens = list(tokenize.generate_tokens(io.StringIO(marked).readline))
+    for before, token, after in reversed(list(zip(tokens, tokens[1:], tokens[2:], strict=False))):
+        if token.string in aliases and before.string != "." and after.string != "=":
+            line, (row, start) = lines[token.start[0] - 1], token.start
+            lines[row - 1] = line[:start] + aliases[token.string] + line[token.end[1] :]
+    return "".join(lines).replace("marked_by_port_", MARK)
 
 
 def _aliased(line: str, alias: str) -> str:
