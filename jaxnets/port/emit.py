@@ -16,8 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jaxnets.port import modules
-from jaxnets.port.rewrite import LIBRARIES, MARK, Job, Refusal, Renderer
+from jaxnets.port.job import Job, Refusal
+from jaxnets.port.rewrite import Renderer
 from jaxnets.port.sources import Source, is_users, plain_function
+from jaxnets.port.texts import LIBRARIES, MARK
 from jaxnets.port.values import Refused
 
 _IMPORTS = {
@@ -238,7 +240,7 @@ class Emitter:
             key=lambda d: (-self._files.index(d.source), d.node.lineno),
         )
         ordered = _in_order(ordered)
-        parts = []
+        parts: list[tuple[Definition | None, str]] = []
         for definition in ordered:
             if definition.text:
                 parts.append((definition, self._above(definition) + definition.text))
@@ -391,24 +393,22 @@ def _at_once(definition: Definition) -> set[str]:
         return set()
     names: set[str] = set()
 
-    def walk(node: Any, inside: bool) -> None:
+    def walk(node: Any) -> None:
         if isinstance(node, ast.FunctionDef | ast.Lambda):
             args = node.args
-            outer = [*args.defaults, *(d for d in args.kw_defaults if d)]
-            outer += getattr(node, "decorator_list", [])
             every = [*args.posonlyargs, *args.args, *args.kwonlyargs]
-            outer += [a.annotation for a in every if a.annotation is not None]
-            if getattr(node, "returns", None) is not None:
-                outer.append(node.returns)
+            outer: list[Any] = [*args.defaults, *args.kw_defaults, *(a.annotation for a in every)]
+            outer += [*getattr(node, "decorator_list", []), getattr(node, "returns", None)]
             for one in outer:
-                walk(one, inside)
+                if one is not None:
+                    walk(one)
             return
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
             names.add(node.id)
         for child in ast.iter_child_nodes(node):
-            walk(child, inside)
+            walk(child)
 
-    walk(ast.parse(definition.text.replace(MARK, "")), False)
+    walk(ast.parse(definition.text.replace(MARK, "")))
     return names
 
 

@@ -15,8 +15,8 @@ from jaxnets import layers
 from jaxnets.arrays import InputError
 from jaxnets.interop import load_torch
 from jaxnets.port.emit import Emitter, formatted
+from jaxnets.port.job import Job, Refusal
 from jaxnets.port.observe import Observer
-from jaxnets.port.rewrite import Job, Refusal
 from jaxnets.port.sources import Sources, is_users
 from jaxnets.port.values import Refused, natural
 
