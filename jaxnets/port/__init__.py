@@ -1,0 +1,1 @@
+"""PyTorch networks, rewritten as Flax NNX source."""
