@@ -21,35 +21,48 @@ _TARGET = "FILE.py:Class or module.name:Class, which may also be a function that
 _INPUT = "sizes such as 2x3x32x32, with a dtype as in 2x7:int64, or a Python value such as [5, 3]"
 
 
-def build(target: str, args: Mapping[str, Any] | None = None) -> "torch.nn.Module":
-    """Imports the code that a target names, and makes its network.
+def made_by(target: str) -> Any:
+    """The class or function that a target names, whose file is imported.
 
     Args:
         target: ``"nets.py:ResNet"`` or ``"package.module:function"``.
-        args: the arguments of the class or function.
 
     Raises:
-        InputError: if there is no such code, or it makes no ``torch.nn.Module``.
+        InputError: if there is no such code.
+        ImportError: if torch is not installed.
     """
-    torch = require("torch", extra="torch", feature="jaxnets port")
+    require("torch", extra="torch", feature="the port of a network")
     place, colon, name = target.rpartition(":")
     if not colon or not place or not name:
         raise InputError("target", _TARGET, target)
     module = _imported(place)
-    make = getattr(module, name, None)
-    if make is None:
+    if not hasattr(module, name):
         raise InputError("target", f"a class in {place}, such as {_classes(module)}", name)
-    given = dict(args or {})
-    if isinstance(make, torch.nn.Module) and not given:
-        return make
+    return getattr(module, name)
+
+
+def made(
+    target: str, make: Any, args: Sequence[Any], named: Mapping[str, Any]
+) -> "torch.nn.Module":
+    """The network that a class or a function makes.
+
+    Args:
+        target: what to call it in a message.
+        make: the class or function.
+        args: its arguments by place.
+        named: those by name.
+
+    Raises:
+        InputError: if it does not take them, or makes no ``torch.nn.Module``.
+    """
+    torch = require("torch", extra="torch", feature="the port of a network")
     try:
-        made = make(**given)
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        raise InputError("args", f"what {name}{_signature(make)} takes", reason) from error
-    if not isinstance(made, torch.nn.Module):
-        raise InputError("target", "a torch.nn.Module or what makes one", shown(made))
-    return made
+        module = make(*args, **named)
+    except Exception as error:  # whatever the user's code raises
+        raise InputError("args", f"what {target}{_signature(make)} takes", _why(error)) from error
+    if not isinstance(module, torch.nn.Module):
+        raise InputError("target", "a torch.nn.Module, or what makes one", shown(module))
+    return module
 
 
 def _imported(place: str) -> ModuleType:
@@ -88,7 +101,7 @@ def _why(error: Exception) -> str:
 
 
 def _classes(module: ModuleType) -> str:
-    torch = require("torch", extra="torch", feature="jaxnets port")
+    torch = require("torch", extra="torch", feature="the port of a network")
     names = [
         name
         for name, value in vars(module).items()
@@ -127,7 +140,7 @@ def inputs_of(texts: Sequence[str], module: "torch.nn.Module", *, seed: int = 0)
         >>> [x.shape for x in inputs_of(["2x3x8x8", "2:int64"], torch.nn.Linear(2, 2))]
         [torch.Size([2, 3, 8, 8]), torch.Size([2])]
     """
-    torch = require("torch", extra="torch", feature="jaxnets port")
+    torch = require("torch", extra="torch", feature="the port of a network")
     tables = (m.num_embeddings for m in module.modules() if isinstance(m, torch.nn.Embedding))
     rows = min(tables, default=2)
     generator = torch.Generator().manual_seed(seed)

@@ -87,9 +87,10 @@ class Switches(nn.Module):
             self.norm = norm(n)
 
     def forward(self, x):
-        h = torch.tanh(self.linear(x))
+        h = self.linear(x)
         if self.residual:
             h += x
+        h = torch.tanh(h)
         if hasattr(self, "norm"):
             h = self.norm(h)
         if self.mode == "attention":
