@@ -52,6 +52,7 @@ from jaxnets.layers.pooling import (
     MaxPool2d,
 )
 from jaxnets.layers.rnn import RNN, RNNCell
+from jaxnets.layers.sequential import Sequential
 from jaxnets.layers.transformer import TransformerEncoder, TransformerEncoderLayer
 
 __all__ = [
@@ -97,6 +98,7 @@ __all__ = [
     "RNNCell",
     "ReLU",
     "ReLU6",
+    "Sequential",
     "SiLU",
     "Sigmoid",
     "Softmax",
