@@ -112,7 +112,7 @@ def lerp(input: ArrayLike, end: ArrayLike, weight: ArrayLike | float) -> jax.Arr
 
 
 def std(
-    input: ArrayLike, dim: Any = None, *, correction: float = 1, keepdim: bool = False
+    input: ArrayLike, dim: Any = None, *, correction: int = 1, keepdim: bool = False
 ) -> jax.Array:
     """The standard deviation √(Σ (x - x̄)² / (n - correction)): ``torch.std``.
 

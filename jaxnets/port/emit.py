@@ -5,6 +5,7 @@ import builtins
 import re
 import shutil
 import subprocess
+import symtable
 import sys
 import types
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ _IMPORTS = {
     "lax": "from jax import lax",
     "layers": "from jaxnets import layers",
     "functional": "from jaxnets import functional",
+    "tensors": "from jaxnets import tensors",
     "F": "from jaxnets import functional as F",
 }
 _MOST_ROUNDS = 20
@@ -93,9 +95,9 @@ class Emitter:
         self._add(source, node)
 
     def _add(self, source: Source, node: Any) -> None:
-        if node.key in self.definitions:
+        if node.number in self.definitions:
             return
-        definition = self.definitions[node.key] = Definition(source, node)
+        definition = self.definitions[node.number] = Definition(source, node)
         if source not in self._files:
             self._files.append(source)
         renderer = Renderer(self.job, source, node)
@@ -124,16 +126,8 @@ class Emitter:
             value = source.names[name]
             if is_users(value) and isinstance(value, type | types.FunctionType):
                 self._add_object(value, name)
-        elif not found and name not in source.names and not hasattr(builtins, name):
-            self._find_elsewhere(name)
-
-    def _find_elsewhere(self, name: str) -> None:
-        """A name that was reached through a module: ``blocks.Conv``."""
-        for module in list(sys.modules.values()):
-            value = getattr(module, "__dict__", {}).get(name)
-            if isinstance(value, type | types.FunctionType) and is_users(value):
-                if value.__module__ == getattr(module, "__name__", ""):
-                    return self._add_object(value, name)
+        elif not found and name in self.job.reached:
+            self._add_object(self.job.reached[name], name)
 
     def _add_import(self, source: Source, node: Any, name: str) -> None:
         value = source.names.get(name)
@@ -270,9 +264,17 @@ def _binds(node: Any) -> set[str]:
 
 
 def _free_names(text: str) -> set[str]:
-    """All names in a text; a mark is kept."""
-    tree = ast.parse(text.replace(MARK, "marked_"))
-    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    """The global names in a text; a mark is kept."""
+    top = symtable.symtable(text.replace(MARK, "marked_"), "definition", "exec")
+    names: set[str] = set()
+    tables = [top]
+    for table in tables:
+        tables += table.get_children()
+        names |= {
+            symbol.get_name()
+            for symbol in table.get_symbols()
+            if symbol.is_referenced() and (table is top or symbol.is_global())
+        }
     return {MARK + n.removeprefix("marked_") if n.startswith("marked_") else n for n in names}
 
 

@@ -448,12 +448,14 @@ def _made_unflatten(
 # ---- The table ----
 
 _CONSTANT = ("BatchNorm", "LayerNorm", "GroupNorm", "InstanceNorm", "PReLU", "RMSNorm")
-_SCALED = {"weight": ("scale", (0,)), "bias": ("bias", (0,))}
-_STATISTICS = {"running_mean": ("mean", (0,)), "running_var": ("var", (0,))}
+#: Of PyTorch's parameters, our names and the order of their axes.
+_Names = dict[str, tuple[str, tuple[int, ...]]]
+_SCALED: _Names = {"weight": ("scale", (0,)), "bias": ("bias", (0,))}
+_STATISTICS: _Names = {"running_mean": ("mean", (0,)), "running_var": ("var", (0,))}
 
 
-def _recurrent_parameters() -> dict[str, tuple[str, tuple[int, ...]]]:
-    found: dict[str, tuple[str, tuple[int, ...]]] = {}
+def _recurrent_parameters() -> _Names:
+    found: _Names = {}
     for end in ["", *(f"_l{k}{way}" for k in range(8) for way in ("", "_reverse"))]:
         for kind in ("ih", "hh", "hr"):
             found[f"weight_{kind}{end}"] = f"kernel_{kind}{end}", (1, 0)
@@ -461,7 +463,7 @@ def _recurrent_parameters() -> dict[str, tuple[str, tuple[int, ...]]]:
     return found
 
 
-_PARAMETERS: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {
+_PARAMETERS: dict[str, _Names] = {
     "Linear": {"weight": ("kernel", (1, 0)), "bias": ("bias", (0,))},
     "Conv1d": {"weight": ("kernel", (2, 1, 0)), "bias": ("bias", (0,))},
     "Conv2d": {"weight": ("kernel", (2, 3, 1, 0)), "bias": ("bias", (0,))},

@@ -36,6 +36,7 @@ class Call:
         result: what PyTorch returned.
         value: the same as a value.
         refused: why no rule could say what becomes of it.
+        entry: the order that a layer converts its input to; None if it takes it as it is.
     """
 
     function: Any
@@ -45,6 +46,7 @@ class Call:
     result: Any = None
     value: Value | None = None
     refused: Refused | None = None
+    entry: tuple[int, ...] | None = None
 
 
 @dataclass
@@ -55,6 +57,7 @@ class Facts:
         values: by the number of a node, what its expression was.
         calls: by the number of a node, how it was called.
         entered: the numbers of the functions that ran.
+        called: of those, which ran while the network was called.
         parameters: attributes of modules that hold parameters or buffers, by the node's number.
         owners: by the number of a node ``a.b``, the objects that ``a`` was.
         wishes: orders that inputs and new tensors should have.
@@ -63,6 +66,7 @@ class Facts:
     values: dict[int, dict[Any, Value]] = field(default_factory=dict)
     calls: dict[int, dict[Any, Call]] = field(default_factory=dict)
     entered: set[int] = field(default_factory=set)
+    called: set[int] = field(default_factory=set)
     owners: dict[int, dict[int, Any]] = field(default_factory=dict)
     wishes: dict[Any, tuple[int, ...]] = field(default_factory=dict)
 
@@ -85,6 +89,7 @@ class Observer:
         self._changed: dict[types.FunctionType, types.CodeType] = {}
         self._classes: set[type] = set()
         self._keep: list[Any] = []
+        self.calling = False
 
     # What holds while a network is observed.
 
@@ -100,7 +105,7 @@ class Observer:
             "__port_set__": self.set_item,
             "__port_augment__": self.augment,
             "__port_augment_item__": self.augment_item,
-            "__port_enter__": self.facts.entered.add,
+            "__port_enter__": self.enter,
         }
         vars(builtins).update(reports)
         try:
@@ -125,6 +130,12 @@ class Observer:
 
     # What the changed code calls.
 
+    def enter(self, number: int) -> None:
+        """A function runs."""
+        self.facts.entered.add(number)
+        if self.calling:
+            self.facts.called.add(number)
+
     def value(self, key: int, value: Any) -> Any:
         """An expression was evaluated."""
         facts = self.facts.values.setdefault(key, {})
@@ -144,6 +155,9 @@ class Observer:
         while isinstance(target, functools.partial):
             self.adopt(target.func)
             target = target.func
+        for one in args:
+            if isinstance(one, types.FunctionType | types.MethodType):
+                self.adopt(one)
         name = canonical(target)
         if name == "torch.utils.checkpoint.checkpoint":
             kwargs.pop("use_reentrant", None)
@@ -156,7 +170,7 @@ class Observer:
             result = self.module(target, args, kwargs, call)
         elif isinstance(owner, torch.nn.Module) and getattr(target, "__name__", "") == "forward":
             call = Call(target, None, *self._snapshots(args, kwargs))
-            result = self.module(owner, args, kwargs, call, call_forward=True)
+            result = self.module(owner, args, kwargs, call, target)
         elif name is not None and not isinstance(target, type):
             operands = (owner, *args) if isinstance(owner, torch.Tensor) else args
             call = Call(target, name, *self._snapshots(operands, kwargs))
@@ -170,24 +184,18 @@ class Observer:
         return result
 
     def module(
-        self, module: Any, args: Any, kwargs: Any, call: Call, call_forward: bool = False
+        self, module: Any, args: Any, kwargs: Any, call: Call, method: Any = None
     ) -> Any:
         """A module is called; what PyTorch itself would do for its children is done here."""
         import torch
 
-        run = module.forward if call_forward else module
+        run = module if method is None else method
         self.adopt(type(module))
-        forward = plain_function(type(module).forward)
+        forward = plain_function(type(module).forward if method is None else method)
         if forward is not None and is_users(forward):
             return run(*args, **kwargs)
-        if type(module).forward is torch.nn.Sequential.forward:
-            (x,) = args
-            for child in module:
-                inner = Call(child, None, *self._snapshots((x,), {}))
-                x = self.module(child, (x,), {}, inner)
-                if inner.refused and call.refused is None:
-                    call.refused = inner.refused
-            return x
+        if forward is torch.nn.Sequential.forward:
+            return self._sequential(module, args, call)
         rule = modules.find(type(module))
         if rule is None:
             kind = type(module).__name__
@@ -196,6 +204,20 @@ class Observer:
         call.name = f"nn.{type(module).__name__}"
         operands: list[Value] = [Plain("self.module", module), *call.args]
         return self._run(call, rule.call, operands, call.kwargs, lambda: run(*args, **kwargs), None)
+
+    def _sequential(self, module: Any, args: Any, call: Call) -> Any:
+        """The children of nn.Sequential; a conversion of its input is made where it is called."""
+        (x,) = args
+        for number, child in enumerate(module):
+            inner = Call(child, None, *self._snapshots((x,), {}))
+            x = self.module(child, (x,), {}, inner)
+            if inner.entry is not None and number == 0:
+                call.entry = inner.entry
+            elif inner.entry is not None:
+                why = f"{type(child).__name__} within nn.Sequential needs another order of axes"
+                call.refused = call.refused or Refused(why, "call the layers one by one in forward")
+            call.refused = call.refused or inner.refused
+        return x
 
     def attribute(self, key: int, base: Any, name: str) -> Any:
         """An attribute is read."""
@@ -284,7 +306,7 @@ class Observer:
         if rule is None:
             result = run()
             library = call.name is not None and call.name.partition(".")[0] not in _PYTHONS
-            if library and (tensors or isinstance(result, torch.Tensor)):
+            if library and (tensors or isinstance(result, torch.Tensor | torch.nn.Module)):
                 call.refused = Refused(f"{call.name} has no rule")
             elif tensors and not all(_is_natural(v) for v in call.args):
                 call.refused = Refused(f"{call.name} has no rule")
@@ -307,7 +329,7 @@ class Observer:
 
         before = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
         result = run()
-        context = Context(result=result, writing=False, wish=self._wish)
+        context = _Watched(result=result, writing=False, wish=self._wish)
         try:
             value = rule(list(args), dict(kwargs), context)
         except Refused as refused:
@@ -316,6 +338,9 @@ class Observer:
         except Exception as error:  # a rule that does not know such operands
             call.refused = Refused(f"{call.name}: {type(error).__name__}: {error}")
             return result
+        inputs = [id(t) for t in before]
+        converted = [order for tensor, order in context.converted if id(tensor) in inputs]
+        call.entry = converted[0] if converted else None
         created = not before and isinstance(result, torch.Tensor) and key is not None
         if isinstance(result, torch.Tensor) and isinstance(value, Tensor):
             result = self._own(result, value.order)
@@ -426,6 +451,18 @@ class Observer:
             function.__code__ = code
 
 
+@dataclass
+class _Watched(Context):
+    """A context that remembers what was converted."""
+
+    converted: list[tuple[Tensor, tuple[int, ...]]] = field(default_factory=list)
+
+    def convert(self, tensor: Tensor, order: tuple[int, ...]) -> Tensor:
+        if tensor.order != order:
+            self.converted.append((tensor, order))
+        return super().convert(tensor, order)
+
+
 _PYTHONS = ("builtins", "math")
 
 
@@ -487,6 +524,7 @@ def compiled(node: FunctionNode, code: types.CodeType) -> types.CodeType | None:
         inner = changed
     if cls is not None:
         inner = ast.ClassDef(cls.name, [], [], [inner], [])
+        outer.body.insert(0, ast.Global([cls.name]))  # as it is for the function
     outer.body.append(inner)
     ast.fix_missing_locations(wrapper)
     found = _inner(compile(wrapper, code.co_filename, "exec"), code.co_name, node)
@@ -545,7 +583,7 @@ class _Changer:
 
     def _report(self, what: str, node: Any, *args: Any, keywords: Any = ()) -> ast.Call:
         name = ast.Name(f"__port_{what}__", ast.Load())
-        made = ast.Call(name, [ast.Constant(node.key), *args], list(keywords))
+        made = ast.Call(name, [ast.Constant(node.number), *args], list(keywords))
         if isinstance(node, ast.expr | ast.stmt):
             for part in (name, made, made.args[0]):
                 ast.copy_location(part, node)
@@ -640,7 +678,7 @@ class _Changer:
     def _functiondef(self, node: ast.FunctionDef) -> Any:
         made = self._copy(node, returns=None, args=self._arguments(node.args))
         entered = ast.Name("__port_enter__", ast.Load())
-        enter = ast.Expr(ast.Call(entered, [ast.Constant(node.key)], []))
+        enter = ast.Expr(ast.Call(entered, [ast.Constant(node.number)], []))
         ast.copy_location(enter, node.body[0])
         made.body.insert(0, ast.fix_missing_locations(enter))
         return made

@@ -1,7 +1,7 @@
 """Arithmetic, comparison, and whatever else acts on each element."""
 
 from jaxnets.port import layouts
-from jaxnets.port.rules import Given, call, known, refuse, result, rule, tensor, written
+from jaxnets.port.rules import Given, call, known, present, refuse, result, rule, tensor
 from jaxnets.port.values import (
     Binding,
     Context,
@@ -213,9 +213,9 @@ def round(context: Context, input: Value, *, decimals: Given = None) -> Value:
 def logit(context: Context, input: Value, eps: Given = None) -> Value:
     """log(x / (1 - x)), of x kept within [eps, 1 - eps]."""
     x = tensor(input)
-    if known(eps) is not None:
-        least = written(eps)
-        text = call(context, "tensors.clamp", x, least, f"1 - {bound(eps, Binding.SUM + 1)}")
+    eps = present(eps)
+    if eps is not None:
+        text = call(context, "tensors.clamp", x, eps, f"1 - {bound(eps, Binding.SUM + 1)}")
         return elementwise(context, call(context, "jax.scipy.special.logit", text), x)
     return elementwise(context, call(context, "jax.scipy.special.logit", x), x)
 
@@ -231,7 +231,7 @@ def nan_to_num(
     """NaN and infinities by numbers."""
     x = tensor(input)
     values = {"nan": nan, "posinf": posinf, "neginf": neginf}
-    given = {k: v for k, v in values.items() if known(v) is not None}
+    given = {name: present(value) for name, value in values.items()}
     return elementwise(context, call(context, "jnp.nan_to_num", x, **given), x)
 
 
@@ -313,7 +313,7 @@ def masked_fill(context: Context, input: Value, mask: Value, value: Value) -> Va
 def clamp(context: Context, input: Value, min: Given = None, max: Given = None) -> Value:
     """Elements kept within limits; unlike ``jnp.clip``, slope 1 at the limits."""
     x = tensor(input)
-    limits = [None if limit is None or known_none(limit) else limit for limit in (min, max)]
+    limits = [present(limit) for limit in (min, max)]
     if all(limit is None for limit in limits):
         return x
     given = [limit for limit in limits if limit is not None]
@@ -322,11 +322,6 @@ def clamp(context: Context, input: Value, min: Given = None, max: Given = None) 
     if low is None:
         return elementwise(context, call(context, "tensors.clamp", x_, max=high), leader)
     return elementwise(context, call(context, "tensors.clamp", x_, low, high), leader)
-
-
-def known_none(value: Value) -> bool:
-    """Whether an argument is None."""
-    return isinstance(value, Plain) and value.known and value.value is None
 
 
 @rule("clamp_min")

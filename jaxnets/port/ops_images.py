@@ -5,6 +5,7 @@ from jaxnets.port.rules import (
     call,
     known,
     pair,
+    present,
     result,
     rule,
     several,
@@ -41,17 +42,12 @@ def image(context: Context, value: Value, axes: int | None = None) -> Tensor:
 def _options(**options: Given) -> dict[str, Given]:
     """The options that differ from what they are by default."""
     defaults = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "output_padding": 0}
-    found = {}
+    found: dict[str, Given] = {}
     for name, value in options.items():
         plain = isinstance(value, Plain) and value.constant
         if value is not None and not (plain and value.value == defaults.get(name)):  # type: ignore[union-attr]
             found[name] = value
     return found
-
-
-def _bias(value: Given) -> Given:
-    """A bias; None where there is none."""
-    return None if value is None or (isinstance(value, Plain) and value.value is None) else value
 
 
 def _convolution(axes: int) -> None:
@@ -69,7 +65,7 @@ def _convolution(axes: int) -> None:
         x = image(context, input, axes)
         kernel = context.convert(tensor(weight), (*range(2, axes + 2), 1, 0))
         options = _options(stride=stride, padding=padding, dilation=dilation, groups=groups)
-        text = call(context, f"F.conv{axes}d", x, kernel, _bias(bias), **options)
+        text = call(context, f"F.conv{axes}d", x, kernel, present(bias), **options)
         return result(context, text, x.order)
 
     @rule(f"conv_transpose{axes}d")
@@ -95,7 +91,7 @@ def _convolution(axes: int) -> None:
             output_padding=output_padding,
             dilation=dilation,
         )
-        text = call(context, f"F.conv_transpose{axes}d", x, flipped, _bias(bias), **options)
+        text = call(context, f"F.conv_transpose{axes}d", x, flipped, present(bias), **options)
         return result(context, text, x.order)
 
 
@@ -235,7 +231,7 @@ def _cut_and_padded(
         at = pairs.get(dim)
         low, high = (0, 0) if at is None else (numbers[at], numbers[at + 1])
         widths.append(f"({low}, {high}, 0)")
-    fill = None if value is None or known(value) is None else value
+    fill = present(value)
     start = call(context, "jnp.array", "0" if fill is None else fill, f"{x.text}.dtype")
     text = call(context, "lax.pad", x, start, f"({', '.join(widths)})")
     return result(context, text, x.order)

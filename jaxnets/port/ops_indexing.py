@@ -151,13 +151,13 @@ def _indexed(
         return x, _brackets([piece.text for piece in pieces]), ()
     place = kinds.index("array")
     more = pieces[place].value.ndim - 1
-    order = []
+    own: list[int] = []
     for dim in x.order:
         if dim == place:
-            order += range(place, place + more + 1)
+            own += range(place, place + more + 1)
         else:
-            order.append(dim + more * (dim > place))
-    return x, _ellipsis([pieces[dim].text for dim in x.order]), tuple(order)
+            own.append(dim + more * (dim > place))
+    return x, _ellipsis([pieces[dim].text for dim in x.order]), tuple(own)
 
 
 @rule("getitem")

@@ -9,6 +9,7 @@ from jaxnets.port.rules import (
     Given,
     call,
     known,
+    present,
     refuse,
     result,
     rule,
@@ -29,11 +30,6 @@ from jaxnets.port.values import (
     text_of,
 )
 
-
-def _absent(value: Given) -> bool:
-    return value is None or (isinstance(value, Plain) and value.known and value.value is None)
-
-
 # ---- Normalization ----
 
 
@@ -51,7 +47,7 @@ def layer_norm(
     shape = known(normalized_shape)
     count = len(shape) if isinstance(shape, tuple | list) else 1
     x = layouts.last(context, tensor(input), count)
-    given = {k: v for k, v in (("weight", weight), ("bias", bias)) if not _absent(v)}
+    given = {k: v for k, v in (("weight", weight), ("bias", bias)) if present(v) is not None}
     ordered = [weight, bias] if len(given) == 2 else []
     named = {} if len(given) == 2 else given
     text = call(context, "F.layer_norm", x, normalized_shape, *ordered, **named, eps=eps)
@@ -68,14 +64,14 @@ def rms_norm(
 ) -> Value:
     """Division by the root of the mean of squares."""
     x = layouts.last(context, tensor(input), len(known(normalized_shape)))
-    scale = None if _absent(weight) else weight
+    scale = present(weight)
     text = call(context, "F.rms_norm", x, normalized_shape, scale, eps=eps)
     return elementwise(context, text, x)
 
 
 def _variable(value: Given) -> str | None:
     """A variable itself, rather than its array, so that it can be changed."""
-    return None if _absent(value) else written(value).removesuffix("[...]")
+    return None if present(value) is None else written(value).removesuffix("[...]")
 
 
 @rule("F.batch_norm")
@@ -94,7 +90,7 @@ def batch_norm(
     x = _channels_last(context, tensor(input))
     statistics = [_variable(running_mean) or "None", _variable(running_var) or "None"]
     options = {"weight": weight, "bias": bias, "training": training, "momentum": momentum}
-    given = {k: v for k, v in options.items() if not _absent(v)}
+    given = {k: v for k, v in options.items() if present(v) is not None}
     text = call(context, "F.batch_norm", x, *statistics, **given, eps=eps)
     return elementwise(context, text, x)
 
@@ -107,7 +103,7 @@ def _channels_last(context: Context, x: Tensor) -> Tensor:
 def instance_norm(context: Context, input: Value, **options: Value) -> Value:
     """Each channel of each example by itself."""
     x = image(context, input)
-    given = {k: v for k, v in options.items() if not _absent(v)}
+    given = {k: v for k, v in options.items() if present(v) is not None}
     return elementwise(context, call(context, "F.instance_norm", x, **given), x)
 
 
@@ -124,7 +120,7 @@ def group_norm(
     """Each group of channels by itself."""
     x = _channels_last(context, tensor(input))
     options = {"weight": weight, "bias": bias, "eps": eps}
-    given = {k: v for k, v in options.items() if not _absent(v)}
+    given = {k: v for k, v in options.items() if present(v) is not None}
     return elementwise(context, call(context, "F.group_norm", x, num_groups, **given), x)
 
 
@@ -147,7 +143,7 @@ def embedding(
 ) -> Value:
     """Rows of a table."""
     x, table = tensor(input), context.natural(tensor(weight))
-    if not _absent(padding_idx):
+    if present(padding_idx) is not None:
         raise Refused("F.embedding with padding_idx", "Use the layer nn.Embedding.")
     return result(context, f"{bound(table, ATOM)}[{written(x)}]", (*x.order, x.ndim))
 
@@ -220,11 +216,12 @@ def scaled_dot_product_attention(
     given = [tensor(x) for x in (query, key, value)]
     causal = "True" if known(is_causal, False) else None
     naturals = [context.natural(x) for x in given]
-    mask = None if _absent(attn_mask) else context.natural(tensor(attn_mask))  # type: ignore[arg-type]
+    mask = present(attn_mask)
+    mask = None if mask is None else context.natural(tensor(mask))
     options = {
         "attn_mask": mask,
         "is_causal": causal,
-        "scale": None if _absent(scale) else scale,
+        "scale": present(scale),
         "enable_gqa": "True" if known(enable_gqa, False) else None,
     }
     return result(context, call(context, "F.scaled_dot_product_attention", *naturals, **options))
@@ -249,7 +246,7 @@ def _loss(name: str, *positional: str, classes: bool = False) -> None:
     ) -> Value:
         options: dict[str, Value] = dict(zip(positional, args, strict=False)) | kwargs
         dropped = ("size_average", "reduce")
-        options = {k: v for k, v in options.items() if k not in dropped and not _absent(v)}
+        options = {k: v for k, v in options.items() if k not in dropped and present(v) is not None}
         x, labels = tensor(input), tensor(target)
         if classes and x.ndim > 2:
             x = context.convert(x, channels_last(x.ndim))
@@ -294,7 +291,7 @@ def _loss_of_three(name: str, *positional: str) -> None:
     ) -> Value:
         options: dict[str, Value] = dict(zip(positional, args, strict=False)) | kwargs
         dropped = ("size_average", "reduce")
-        options = {k: v for k, v in options.items() if k not in dropped and not _absent(v)}
+        options = {k: v for k, v in options.items() if k not in dropped and present(v) is not None}
         given = [context.natural(tensor(x)) for x in (a, b, c)]
         return result(context, call(context, f"F.{name}", *given, **options))
 

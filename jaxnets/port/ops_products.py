@@ -1,12 +1,11 @@
 """Products of matrices and vectors, and einsum."""
 
 from jaxnets.port import layouts
-from jaxnets.port.rules import Given, call, known, method, result, rule, tensor
+from jaxnets.port.rules import Given, call, known, method, present, result, rule, tensor
 from jaxnets.port.values import (
     Binding,
     Context,
     Items,
-    Plain,
     Tensor,
     Value,
     bound,
@@ -107,8 +106,8 @@ def _added(name: str, first: str, second: str) -> None:
         alpha: Given = None,
         **named: Value,
     ) -> Value:
-        a, b = (*args, *(named[key] for key in (first, second) if key in named))
-        return _plus(context, input, matmul(context, a, b), beta, alpha)
+        factors = [*args, *(named[key] for key in (first, second) if key in named)]
+        return _plus(context, input, matmul(context, *factors), beta, alpha)
 
 
 _added("addmm", "mat1", "mat2")
@@ -121,7 +120,8 @@ def linear(context: Context, input: Value, weight: Value, bias: Given = None) ->
     """X Wᵀ + b over the last axis."""
     x, w = layouts.last(context, tensor(input)), context.natural(tensor(weight))
     text = f"{bound(x, Binding.PRODUCT)} @ {bound(w, Binding.ATOM)}.T"
-    if bias is None or (isinstance(bias, Plain) and bias.value is None):
+    bias = present(bias)
+    if bias is None:
         return result(context, text, x.order, Binding.PRODUCT)
     return result(context, f"{text} + {bound(bias, Binding.SUM + 1)}", x.order, Binding.SUM)
 
@@ -133,7 +133,8 @@ def bilinear(
     """X₁ W x₂ + b."""
     a, b = context.natural(tensor(input1)), context.natural(tensor(input2))
     text = call(context, "jnp.einsum", '"...i,oij,...j->...o"', a, weight, b)
-    if bias is None or (isinstance(bias, Plain) and bias.value is None):
+    bias = present(bias)
+    if bias is None:
         return result(context, text)
     return result(context, f"{text} + {bound(bias, Binding.SUM + 1)}", None, Binding.SUM)
 

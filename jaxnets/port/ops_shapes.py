@@ -70,9 +70,9 @@ def reshaped(
     texts = [written(sizes[dim]) for dim in order]
     if len(texts) == 0:
         texts = ["()"]
-    text = method(context, x, "reshape", *texts) if x.binding == ATOM else None
-    text = text or call(context, "jnp.reshape", x, _tuple(texts))
-    return Tensor(text, shape, order, x.dtype)
+    if x.binding == ATOM:
+        return Tensor(method(context, x, "reshape", *texts), shape, order, x.dtype)
+    return Tensor(call(context, "jnp.reshape", x, _tuple(texts)), shape, order, x.dtype)
 
 
 def _tuple(texts: Sequence[str]) -> str:
@@ -93,7 +93,7 @@ def _view_order(
     groups = _groups(x.shape, shape)
     group_of = {dim: number for number, (ours, _) in enumerate(groups) for dim in ours}
     sequence = [dim for dim in x.order if dim in group_of]
-    first = {}
+    first: dict[int, int] = {}
     for place, dim in enumerate(sequence):
         first.setdefault(group_of[dim], place)
     wanted = sorted(sequence, key=lambda dim: (first[group_of[dim]], dim))

@@ -1,6 +1,5 @@
 """From a PyTorch network and an example to the source of its Flax twin, and to the twin itself."""
 
-import copy
 import functools
 import inspect
 import itertools
@@ -145,7 +144,7 @@ def port(
         if not new:
             break
         chosen |= new
-    module, outputs = seen
+    module, outputs, weights = seen
     job = Job(sources, observer.facts)
     root = factory if is_users(factory) else type(module)
     emitter = Emitter(job, [root])
@@ -154,7 +153,6 @@ def port(
         text = formatted(text)
     arguments = _written(args, named)
     takes = _takes_rngs(job, root)
-    weights = (instance or module).state_dict()
     return Ported(
         text,
         root.__name__,
@@ -188,8 +186,8 @@ def _seen(
     kwargs: dict[str, Any],
     inputs: tuple[Any, ...],
     instance: Any,
-) -> tuple[Any, Any]:
-    """Builds and runs the network in both modes; the module and the orders of its outputs."""
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Builds and runs the network in both modes; the module, the orders of its outputs, weights."""
     import torch
 
     with observer.observing(), torch.random.fork_rng(devices=[]):
@@ -200,10 +198,11 @@ def _seen(
         if instance is not None:
             module.load_state_dict(instance.state_dict())
         outputs = None
+        weights = {name: value.clone() for name, value in module.state_dict().items()}
+        observer.calling = True
         with torch.no_grad():
             for training, batch in ((False, inputs), (True, _larger(inputs))):
-                network = copy.deepcopy(module)
-                network.train(training)
+                network = module.train(training)
                 _mark(observer, batch)
                 try:
                     result = observer.call(None, network, *batch)
@@ -214,7 +213,7 @@ def _seen(
                     continue
                 if not training:
                     outputs = _orders(observer, result)
-    return module, outputs
+    return module, outputs, weights
 
 
 def _larger(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -276,7 +275,7 @@ def _takes_rngs(job: Job, root: Any) -> bool:
 
         node = job.sources.class_node(root)
         return Renderer(job, job.sources.of(node), node).class_needs(root)
-    return job.sources.function(root).key in job.needs  # type: ignore[union-attr]
+    return job.sources.function(root).number in job.needs  # type: ignore[union-attr]
 
 
 def _written(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:

@@ -37,7 +37,7 @@ from jaxnets.port.values import (
 
 #: Marks a name of the user's that is also a name of a library's.
 MARK = "\ue000"
-LIBRARIES = ("jax", "jnp", "nnx", "layers", "lax", "np", "functional", "F")
+LIBRARIES = ("jax", "jnp", "nnx", "layers", "lax", "np", "functional", "F", "tensors")
 _NOT_RUN = "not run by the example input"
 _BINDINGS: dict[type, Binding] = {
     ast.Tuple: Binding.TUPLE,
@@ -112,6 +112,7 @@ class Job:
         refusals: what cannot be ported.
         notes: what the user should know.
         imports: what the rules use.
+        reached: classes and functions that were named through a module, by their names.
         empty: numbers of functions of which nothing is left, such as those that set weights.
     """
 
@@ -121,6 +122,7 @@ class Job:
     refusals: dict[tuple[str, str], Refusal] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     imports: set[tuple[str, str]] = field(default_factory=set)
+    reached: dict[str, Any] = field(default_factory=dict)
     empty: set[int] = field(default_factory=set)
 
     def note(self, text: str) -> None:
@@ -152,6 +154,7 @@ class Renderer:
         self.function: Any = None
         self.rngs = False  # whether the text so far has rngs in it
         self._locals: list[set[str]] = []
+        self._gradientless = 0  # within how many blocks of torch.no_grad()
         self._cache: dict[int, Value] = {}
 
     # Texts.
@@ -209,11 +212,11 @@ class Renderer:
 
     def value(self, node: ast.expr) -> Value:
         """The new text of an expression, with what was seen of it."""
-        found = self._cache.get(node.key)  # type: ignore[attr-defined]
+        found = self._cache.get(node.number)  # type: ignore[attr-defined]
         if found is None:
-            special = getattr(self, f"_{type(node).__name__.lower()}", None)
+            special = getattr(self, f"_of_{type(node).__name__.lower()}", None)
             found = special(node) if special else self._default(node)
-            self._cache[node.key] = found  # type: ignore[attr-defined]
+            self._cache[node.number] = found  # type: ignore[attr-defined]
         return found
 
     def _default(self, node: Any) -> Value:
@@ -221,7 +224,7 @@ class Renderer:
 
     def _with_text(self, node: Any, text: str, binding: int = ATOM) -> Value:
         """A text with what was seen at its node."""
-        facts = list(self.job.facts.values.get(node.key, {}).values())
+        facts = list(self.job.facts.values.get(node.number, {}).values())
         if not facts:
             known = self._guess(node)
             if known is not None:
@@ -239,24 +242,24 @@ class Renderer:
             value
             for other in ast.walk(self.function)
             if isinstance(other, ast.Name) and other.id == node.id
-            for value in self.job.facts.values.get(getattr(other, "key", -1), {}).values()
+            for value in self.job.facts.values.get(getattr(other, "number", -1), {}).values()
         ]
         tensors = [value for value in found if isinstance(value, Tensor)]
         if found and len(tensors) == len(found) and len({t.order for t in tensors}) == 1:
             return tensors[-1]
         return None
 
-    def _name(self, node: ast.Name) -> Value:
+    def _of_name(self, node: ast.Name) -> Value:
         known, value = self.static(node)
         if known and (text := self._reference(node, value)) is not None:
             return Plain(text, value)
         mark = MARK if node.id in LIBRARIES and not isinstance(value, types.ModuleType) else ""
         return self._with_text(node, mark + node.id)
 
-    def _constant(self, node: ast.Constant) -> Value:
+    def _of_constant(self, node: ast.Constant) -> Value:
         return Plain(self.source.segment(node), node.value, constant=True)
 
-    def _list(self, node: Any) -> Value:
+    def _of_list(self, node: Any) -> Value:
         if not isinstance(node.ctx, ast.Load) or any(isinstance(e, ast.Starred) for e in node.elts):
             return self._default(node)
         items = tuple(self.value(one) for one in node.elts)
@@ -266,9 +269,9 @@ class Renderer:
             return Items(items, None, kind)
         return Items(items, text, kind)
 
-    _tuple = _list
+    _of_tuple = _of_list
 
-    def _joinedstr(self, node: ast.JoinedStr) -> Value:
+    def _of_joinedstr(self, node: ast.JoinedStr) -> Value:
         """An f-string; Python 3.11 does not tell well where its parts are."""
         text = self.source.segment(node)
         for part in ast.walk(node):
@@ -282,13 +285,13 @@ class Renderer:
                     text = text.replace("{" + old, "{" + new)
         return Plain(text, None, known=False)
 
-    def _attribute(self, node: ast.Attribute) -> Value:
+    def _of_attribute(self, node: ast.Attribute) -> Value:
         known, value = self.static(node)
         if known and (text := self._reference(node, value)) is not None:
             return Plain(text, value)
-        if calls := self.job.facts.calls.get(node.key):  # type: ignore[attr-defined]
+        if calls := self.job.facts.calls.get(node.number):  # type: ignore[attr-defined]
             return self._ruled(node, list(calls.values()), [self.value(node.value)], {})
-        owners = list(self.job.facts.owners.get(node.key, {}).values())  # type: ignore[attr-defined]
+        owners = list(self.job.facts.owners.get(node.number, {}).values())  # type: ignore[attr-defined]
         if node.attr == "training" and isinstance(node.ctx, ast.Load):
             context = self.context()
             return Plain(self._made(context, context.training()), None, Binding.NOT, known=False)
@@ -317,8 +320,8 @@ class Renderer:
                 return replace(value, text=text, order=order)
         return value
 
-    def _subscript(self, node: ast.Subscript) -> Value:
-        if calls := self.job.facts.calls.get(node.key):  # type: ignore[attr-defined]
+    def _of_subscript(self, node: ast.Subscript) -> Value:
+        if calls := self.job.facts.calls.get(node.number):  # type: ignore[attr-defined]
             operands = [self.value(node.value), self.index(node.slice)]
             return self._ruled(node, list(calls.values()), operands, {})
         base = self.value(node.value)
@@ -354,10 +357,10 @@ class Renderer:
             return Items(tuple(map(self.index, node.elts)), None)
         return self._flat(self.value(node))
 
-    def _binop(self, node: ast.BinOp) -> Value:
+    def _of_binop(self, node: ast.BinOp) -> Value:
         return self._operator(node, type(node.op).__name__, [node.left, node.right])
 
-    def _unaryop(self, node: ast.UnaryOp) -> Value:
+    def _of_unaryop(self, node: ast.UnaryOp) -> Value:
         if isinstance(node.op, ast.Not):
             operand = self.value(node.operand)
             text = text_of(operand)
@@ -368,13 +371,13 @@ class Renderer:
             return self._default(node)
         return self._operator(node, type(node.op).__name__, [node.operand])
 
-    def _compare(self, node: ast.Compare) -> Value:
+    def _of_compare(self, node: ast.Compare) -> Value:
         name = type(node.ops[0]).__name__
         if len(node.ops) > 1 or name not in OPERATORS:
             return self._default(node)
         return self._operator(node, name, [node.left, node.comparators[0]])
 
-    def _boolop(self, node: ast.BoolOp) -> Value:
+    def _of_boolop(self, node: ast.BoolOp) -> Value:
         """``and``/``or``; what is always true or false goes."""
         neutral, decisive = ("True", "False") if isinstance(node.op, ast.And) else ("False", "True")
         texts = [text_of(self.value(one)) for one in node.values]
@@ -391,24 +394,24 @@ class Renderer:
         text = word.join(bound(self.value(one), own_binding(node) + 1) for one in left)
         return self._with_text(node, text, own_binding(node))
 
-    def _ifexp(self, node: ast.IfExp) -> Value:
+    def _of_ifexp(self, node: ast.IfExp) -> Value:
         test = text_of(self.value(node.test))
         if test in ("True", "False"):
             return self.value(node.body if test == "True" else node.orelse)
         return self._default(node)
 
     def _operator(self, node: Any, kind: str, operands: list[Any]) -> Value:
-        calls = self.job.facts.calls.get(node.key)
+        calls = self.job.facts.calls.get(node.number)
         if calls:
             values = [self.value(one) for one in operands]
             return self._ruled(node, list(calls.values()), values, {})
-        if node.key not in self.job.facts.values:
+        if node.number not in self.job.facts.values:
             values = [self._flat(self.value(one)) for one in operands]
             if any(isinstance(value, Tensor) for value in values):
                 return self._unseen(node, f"operator.{OPERATORS[kind]}", values, {})
         return self._default(node)
 
-    def _lambda(self, node: ast.Lambda) -> Value:
+    def _of_lambda(self, node: ast.Lambda) -> Value:
         self._locals.append(_bound_names(node))
         try:
             return self._default(node)
@@ -423,6 +426,7 @@ class Renderer:
         context = kind(result=result, imports=self.job.imports)
         context.layers = self.layers
         context.notes = self.job.notes
+        context.constructing = self._constructing()
         context.taken = self._attributes()
         return context
 
@@ -435,7 +439,7 @@ class Renderer:
         }
 
     def _made(self, context: Context, text: str) -> str:
-        if re.search(r"\brngs\b", text) or "rngs" in context.layers:
+        if re.search(r"(?<![\w.])rngs\b", text):
             self.rngs = True
         return text
 
@@ -475,6 +479,7 @@ class Renderer:
             return None
         named = {k: _retold(v, kwargs.get(k, Plain("", None))) for k, v in call.kwargs.items()}
         context = self.context(call.result)
+        context.order = call.value.order if isinstance(call.value, Tensor) else None
         try:
             value = rule(given, named, context)
         except Refused as refused:
@@ -484,6 +489,8 @@ class Renderer:
             what = f"{call.name}: {type(error).__name__}: {error}"
             self.refuse(node, Refused(what))
             return None
+        if isinstance(value, Tensor) and isinstance(call.value, Tensor):
+            value = context.convert(replace(value, origin=None), call.value.order)
         self._made(context, text_of(value))
         if call.value is not None and isinstance(value, Tensor) and isinstance(call.value, Tensor):
             return replace(value, shape=call.value.shape, dtype=call.value.dtype)
@@ -558,7 +565,7 @@ class Renderer:
             return special
         if isinstance(value, type) and issubclass(value, torch.nn.Module):
             if is_users(value):
-                return _bare_name(node, value)
+                return self._bare_name(node, value)
             rule = modules.find(value)
             if rule is None:
                 self.refuse(node, Refused(f"nn.{value.__name__} has no counterpart"))
@@ -573,8 +580,15 @@ class Renderer:
                 return None
             return self._function_reference(node, name)
         if is_users(value) and isinstance(value, type | types.FunctionType):
-            return _bare_name(node, value)
+            return self._bare_name(node, value)
         return None
+
+    def _bare_name(self, node: Any, value: Any) -> str | None:
+        """A name of the user's that is reached through a module: the name alone."""
+        if not isinstance(node, ast.Attribute) or "." in value.__qualname__:
+            return None
+        self.job.reached[value.__name__] = value
+        return value.__name__
 
     def _function_reference(self, node: Any, name: str) -> str | None:
         """A function as a value: ``jax.nn.relu``, or a lambda."""
@@ -595,8 +609,8 @@ class Renderer:
 
     # Calls.
 
-    def _call(self, node: ast.Call) -> Value:
-        calls = list(self.job.facts.calls.get(node.key, {}).values())  # type: ignore[attr-defined]
+    def _of_call(self, node: ast.Call) -> Value:
+        calls = list(self.job.facts.calls.get(node.number, {}).values())  # type: ignore[attr-defined]
         special = self._special_call(node, calls)
         if special is not None:
             return special
@@ -734,7 +748,8 @@ class Renderer:
             module = getattr(call.function, "__self__", call.function)
             rule = modules.find(type(module)) if call.name is not None else None
             if rule is None:
-                made.setdefault(text_of(value := self._kept_call(node)), value)
+                value = self._entered(node, call)
+                made.setdefault(text_of(value), value)
                 continue
             func = node.func
             if isinstance(func, ast.Attribute) and func.attr == "forward":
@@ -750,6 +765,18 @@ class Renderer:
                 value = _retold(value, Plain(text_of(kept), None))
             made.setdefault(text_of(value), value)
         return self._only(node, made)
+
+    def _entered(self, node: ast.Call, call: Call) -> Value:
+        """A call of the user's own module; its input in the order that its first layer takes."""
+        kept = self._kept_call(node)
+        if call.entry is None or len(node.args) != 1:
+            return kept
+        (arg,), _ = self._arguments(node, call)
+        fact = _retold(call.args[0], arg)
+        assert isinstance(fact, Tensor)
+        context = self.context()
+        text = context.convert(replace(fact, origin=None), call.entry).text
+        return self._with_text(node, self.edited(node, {node.args[0]: text}))
 
     def _construct(self, node: ast.Call, calls: list[Call], direct: bool) -> Value:
         """An object is made: a layer, or one of the user's classes."""
@@ -779,7 +806,21 @@ class Renderer:
             if value is None:
                 return self._kept_call(node)
             made.setdefault(text_of(value), value)
+        if any(k.arg is None for k in node.keywords) or any(
+            isinstance(arg, ast.Starred) for arg in node.args
+        ):
+            return self._with_stars(node, made, rule)
         return self._laid_out(node, self._only(node, made))
+
+    def _with_stars(self, node: ast.Call, made: dict[str, Value], rule: Any) -> Value:
+        """A layer with ``*args`` or ``**kwargs``, which are handed on as they are."""
+        text = self.edited(node, {node.func: rule.reference})
+        if rule.rngs:
+            text = with_argument(text, "rngs=rngs")
+        for one in made:
+            if re.sub(r'(\w+)=\w+\["\1"\](, )?', "", one) == one and len(made) > 1:
+                return self._only(node, made)
+        return self._with_text(node, text)
 
     def _unseen_construct(self, node: Any, rule: Any, args: Any, kwargs: Any) -> Value:
         context = self.context()
@@ -835,7 +876,7 @@ class Renderer:
             return False
         for need, target in needs:
             if not need and isinstance(target, type) and is_users(target):
-                self.job.needs.add(self.job.sources.class_node(target).key)  # type: ignore[attr-defined]
+                self.job.needs.add(self.job.sources.class_node(target).number)  # type: ignore[attr-defined]
         return True
 
     def class_needs(self, cls: type) -> bool:
@@ -845,7 +886,7 @@ class Renderer:
                 rule = modules.find(one)
                 return rule is not None and rule.rngs
             try:
-                key = self.job.sources.class_node(one).key  # type: ignore[attr-defined]
+                key = self.job.sources.class_node(one).number  # type: ignore[attr-defined]
             except Refused:
                 return False
             if key in self.job.needs:
@@ -860,7 +901,7 @@ class Renderer:
             plain = plain_function(function)
             if plain is not None and is_users(plain):
                 try:
-                    keys.add(self.job.sources.function(plain).key)  # type: ignore[union-attr]
+                    keys.add(self.job.sources.function(plain).number)  # type: ignore[union-attr]
                 except Refused:
                     continue
         return bool(keys & self.job.needs)
@@ -991,7 +1032,7 @@ class Renderer:
             raise
 
     def _ran(self, node: Any) -> bool:
-        keys = (getattr(one, "key", -1) for one in ast.walk(node))
+        keys = (getattr(one, "number", -1) for one in ast.walk(node))
         return any(key in self.job.facts.values or key in self.job.facts.calls for key in keys)
 
     def block(self, statements: list[ast.stmt], start: int) -> str | None:
@@ -1083,20 +1124,18 @@ class Renderer:
         other = self.statement(node.orelse[0])
         if head is None and other is None:
             return None
-        if head is None:
-            return self.edited(node)
         if other is None:
             return head
         gap = self.source.text[
             self.source.span(node.body[-1])[1] : self.source.span(node.orelse[0])[0]
         ]
-        if not other.startswith("if ") or "elif" not in gap + self.source.text[
-            self.source.span(node.orelse[0])[0] : self.source.span(node.orelse[0])[0] + 4
-        ]:
-            indent = " " * node.col_offset
-            inner = "\n".join(f"    {line}" if line.strip() else line for line in other.split("\n"))
-            return f"{head}\n{indent}else:\n{indent}{inner}"
-        return f"{head}{gap}el{other}" if not gap.rstrip().endswith("el") else f"{head}{gap}{other}"
+        if head is None:
+            return other.removeprefix("el") if other.startswith("elif") else other
+        if other.startswith("elif"):
+            return f"{head}{gap}{other}"
+        indent = " " * node.col_offset
+        inner = "\n".join(f"    {line}" if line.strip() else line for line in other.split("\n"))
+        return f"{head}\n{indent}else:\n{indent}{inner}"
 
     def _dedented(self, node: Any, statements: list[ast.stmt]) -> str | None:
         """The statements of a block alone, moved to the left."""
@@ -1146,7 +1185,7 @@ class Renderer:
         if function is None or not is_users(function):
             return False
         try:
-            return self.job.sources.function(function).key in self.job.empty  # type: ignore[union-attr]
+            return self.job.sources.function(function).number in self.job.empty  # type: ignore[union-attr]
         except Refused:
             return False
 
@@ -1161,16 +1200,16 @@ class Renderer:
             known, value = self.static(func)
             names.append(getattr(value, "__qualname__", "") if known else "")
         if all(name in ("no_grad", "autocast", "record_function") for name in names):
-            if "no_grad" in names and not self._constructing():
-                self.refuse(
-                    node, Refused("torch.no_grad within a network", "use x.detach() on what is constant")
-                )
-            return self._dedented(node, node.body)
+            self._gradientless += "no_grad" in names and not self._constructing()
+            try:
+                return self._dedented(node, node.body)
+            finally:
+                self._gradientless -= "no_grad" in names and not self._constructing()
         return self._compound(node, [(node.body, "")])
 
     def _constructing(self) -> bool:
-        name = getattr(self.function, "name", "")
-        return name != "forward" and not name.startswith("forward")
+        """Whether this function runs only while the network is built."""
+        return getattr(self.function, "number", -1) not in self.job.facts.called
 
     def _do_expr(self, node: ast.Expr) -> str | None:
         call = node.value
@@ -1192,39 +1231,44 @@ class Renderer:
             return True
         if name in ("reset_parameters", "requires_grad_", "flatten_parameters"):
             return True
-        calls = list(self.job.facts.calls.get(call.key, {}).values())  # type: ignore[attr-defined]
+        calls = list(self.job.facts.calls.get(call.number, {}).values())  # type: ignore[attr-defined]
         functions = [c.function for c in calls] or ([value] if known else [])
         if functions and all(self._is_empty(f) for f in functions):
             return True
         if name == "apply" and call.args:
-            found = self.job.facts.values.get(call.args[0].key, {})  # type: ignore[attr-defined]
+            found = self.job.facts.values.get(call.args[0].number, {})  # type: ignore[attr-defined]
             return any(isinstance(v, Plain) and self._is_empty(v.value) for v in found.values())
         return False
 
     def _in_place_call(self, call: ast.Call) -> str | None:
         """``x.add_(y)`` as a statement."""
         func = call.func
-        calls = list(self.job.facts.calls.get(call.key, {}).values())  # type: ignore[attr-defined]
+        calls = list(self.job.facts.calls.get(call.number, {}).values())  # type: ignore[attr-defined]
         inplace = calls and all(_changes(c) for c in calls)
         if not inplace:
             return None
         method = isinstance(func, ast.Attribute) and str(calls[0].name).startswith("Tensor.")
         target = func.value if method and isinstance(func, ast.Attribute) else call.args[0]
+        while isinstance(target, ast.Call) and isinstance(target.func, ast.Attribute):
+            if not target.func.attr.endswith("_"):
+                break
+            target = target.func.value
         return self._stored(target, self.value(call))
 
     def _stored(self, target: Any, value: Value) -> str:
         """The assignment of a new value to what held the old one."""
+        value = self._stopped(value)
         if isinstance(target, ast.Name):
             return f"{target.id} = {text_of(value)}"
         if isinstance(target, ast.Attribute):
             if target.attr == "data":
                 return self._stored(target.value, value)
-            owners = self.job.facts.owners.get(target.key, {}).values()  # type: ignore[attr-defined]
+            owners = self.job.facts.owners.get(target.number, {}).values()  # type: ignore[attr-defined]
             held = owners and all(_held(owner, target.attr) for owner in owners)
             end = "[...]" if held else ""
             return f"{self.edited(target)}{end} = {text_of(value)}"
         if isinstance(target, ast.Subscript):
-            calls = list(self.job.facts.calls.get(target.key, {}).values())  # type: ignore[attr-defined]
+            calls = list(self.job.facts.calls.get(target.number, {}).values())  # type: ignore[attr-defined]
             if calls:  # an item of a tensor, itself changed
                 base = self.value(target.value)
                 given = calls[0].args
@@ -1238,9 +1282,17 @@ class Renderer:
         self.refuse(target, Refused("what is changed in place has no name", "assign it first"))
         return ""
 
+    def _stopped(self, value: Value) -> Value:
+        """A value without a gradient, within ``torch.no_grad()``."""
+        start = "jax.lax.stop_gradient("
+        if not self._gradientless or not isinstance(value, Tensor) or value.text.startswith(start):
+            return value
+        self.job.imports.add(("jax", ""))
+        return value.with_text(f"{start}{value.text})")
+
     def _do_assign(self, node: ast.Assign) -> str | None:
         target = node.targets[0]
-        calls = list(self.job.facts.calls.get(node.key, {}).values())  # type: ignore[attr-defined]
+        calls = list(self.job.facts.calls.get(node.number, {}).values())  # type: ignore[attr-defined]
         if isinstance(target, ast.Subscript) and calls:
             operands = [self.value(target.value), self.index(target.slice), self.value(node.value)]
             return self._stored(target.value, self._ruled(node, calls, operands, {}))
@@ -1252,7 +1304,7 @@ class Renderer:
         if isinstance(target, ast.Attribute) and text_of(value) == "None" and self._later(target):
             self.job.imports.add(("nnx", ""))
             return self.edited(node, {node.value: "nnx.data(None)"})
-        owners = list(self.job.facts.owners.get(getattr(target, "key", -1), {}).values())
+        owners = list(self.job.facts.owners.get(getattr(target, "number", -1), {}).values())
         del owners
         if isinstance(target, ast.Attribute) and target.attr == "__constants__":
             return None
@@ -1260,6 +1312,8 @@ class Renderer:
             return None
         if isinstance(target, ast.Name) and len(node.targets) == 1 and text_of(value) == target.id:
             return None  # what relabels axes in PyTorch
+        if (stopped := self._stopped(value)) is not value:
+            return self.edited(node, {node.value: text_of(stopped)})
         return self.edited(node)
 
     def _later(self, target: ast.Attribute) -> bool:
@@ -1287,7 +1341,7 @@ class Renderer:
         return f"{', '.join(ours)} = {matches[0].group(1)}.shape"
 
     def _do_augassign(self, node: ast.AugAssign) -> str | None:
-        calls = list(self.job.facts.calls.get(node.key, {}).values())  # type: ignore[attr-defined]
+        calls = list(self.job.facts.calls.get(node.number, {}).values())  # type: ignore[attr-defined]
         target: Any = node.target
         if isinstance(target, ast.Subscript):
             return self._augmented_item(node, target)
@@ -1297,7 +1351,7 @@ class Renderer:
             old: Value = Plain(self._marked(target.id), None)
         else:
             old = Plain(self.edited(target), None)
-            owners = self.job.facts.owners.get(target.key, {}).values()
+            owners = self.job.facts.owners.get(target.number, {}).values()
             if owners and all(_held(owner, target.attr) for owner in owners):
                 old = replace(old, text=old.text + "[...]")
         right = self._flat(self.value(node.value))
@@ -1313,7 +1367,7 @@ class Renderer:
 
     def _augmented_item(self, node: ast.AugAssign, target: ast.Subscript) -> str:
         facts = self.job.facts.calls
-        key = node.key  # type: ignore[attr-defined]
+        key = node.number  # type: ignore[attr-defined]
         got = list(facts.get(-3 * key - 1, {}).values())
         added = list(facts.get(-3 * key - 2, {}).values())
         stored = list(facts.get(key, {}).values())
@@ -1385,6 +1439,8 @@ class Renderer:
         return _class_ran(node, self.job.facts)
 
     def _do_return(self, node: ast.Return) -> str:
+        if node.value is not None and self._gradientless:
+            return self.edited(node, {node.value: text_of(self._stopped(self.value(node.value)))})
         return self.edited(node)
 
     def _do_import(self, node: Any) -> str | None:
@@ -1408,7 +1464,7 @@ class Renderer:
 
     def _do_functiondef(self, node: ast.FunctionDef) -> str | None:
         if self.function is None and self.class_node is None:
-            if node.key not in self.job.facts.entered:  # type: ignore[attr-defined]
+            if node.number not in self.job.facts.entered:  # type: ignore[attr-defined]
                 return self._stub(node)
         outer, self.function = self.function, self.function or node
         self._locals.append(_bound_names(node))
@@ -1428,7 +1484,7 @@ class Renderer:
         return f"{self._header(node, 0, False)}\n{text}"
 
     def _function_text(self, node: ast.FunctionDef, mine: bool) -> str | None:
-        key = node.key  # type: ignore[attr-defined]
+        key = node.number  # type: ignore[attr-defined]
         constructor = node.name == "__init__" and self.class_node is not None
         colon = self._colon_of_header(node)
         body = self.block(node.body, colon)
@@ -1445,11 +1501,11 @@ class Renderer:
             body = self._pass(node.body)
         if constructor:
             body = (body or "") + added
-            owner = self.class_node.key  # type: ignore[union-attr]
+            owner = self.class_node.number  # type: ignore[union-attr]
             if self.rngs or added and "rngs" in added:
                 self.job.needs.add(owner)
             needs = owner in self.job.needs
-        elif mine and self.rngs and "self.rngs" not in (body or ""):
+        elif mine and self.rngs:
             self.job.needs.add(key)
             needs = True
         else:
@@ -1565,14 +1621,14 @@ class Renderer:
         added = self._added()
         needs = "rngs" in added
         if needs:
-            self.job.needs.add(node.key)  # type: ignore[attr-defined]
+            self.job.needs.add(node.number)  # type: ignore[attr-defined]
             self.job.imports.add(("nnx", ""))
         head = "*, rngs: nnx.Rngs" if needs else ""
         return f"def __init__(self{', ' if head else ''}{head}) -> None:{added}"
 
     def _member(self, node: Any) -> str | None:
         if isinstance(node, ast.FunctionDef):
-            ran = node.key in self.job.facts.entered  # type: ignore[attr-defined]
+            ran = node.number in self.job.facts.entered  # type: ignore[attr-defined]
             if not ran and node.name != "__init__":
                 if not node.name.startswith("__"):
                     self.job.note(f"{self.source.place(node)}: {node.name} was {_NOT_RUN}")
@@ -1624,14 +1680,9 @@ def _classes() -> dict[type, str]:
     }
 
 
-def _bare_name(node: Any, value: Any) -> str | None:
-    """A name of the user's that is reached through a module: the name alone."""
-    return value.__name__ if isinstance(node, ast.Attribute) and "." not in value.__qualname__ else None
-
-
 def _class_ran(node: ast.ClassDef, facts: Facts) -> bool:
     methods = [one for one in node.body if isinstance(one, ast.FunctionDef)]
-    return not methods or any(one.key in facts.entered for one in methods)  # type: ignore[attr-defined]
+    return not methods or any(one.number in facts.entered for one in methods)  # type: ignore[attr-defined]
 
 
 def _kind(call: Call) -> str:
@@ -1777,7 +1828,7 @@ def _bound_names(node: Any) -> set[str]:
 
 def _headed(node: ast.If) -> ast.If:
     made = ast.If(node.test, node.body, [])
-    made.key, made.parent = node.key, node.parent  # type: ignore[attr-defined]
+    made.number, made.parent = node.number, node.parent  # type: ignore[attr-defined]
     return made
 
 

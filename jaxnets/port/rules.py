@@ -3,7 +3,7 @@
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from jaxnets.port.values import (
     ATOM,
@@ -34,14 +34,17 @@ _IGNORED = frozenset(
 _SPELLINGS = {"axis": "dim", "keepdims": "keepdim", "self": "input", "x2": "other"}
 
 
-def rule(*names: str) -> Callable[[Callable[..., Value]], Callable[..., Value]]:
+_Function = TypeVar("_Function", bound=Callable[..., Value])
+
+
+def rule(*names: str) -> Callable[[_Function], _Function]:
     """Registers ``function(context, *args, **kwargs)`` as what operations become.
 
     Args:
         names: of operations, as ``RULES`` has them. The function's parameters have PyTorch's names.
     """
 
-    def register(function: Callable[..., Value]) -> Callable[..., Value]:
+    def register(function: _Function) -> _Function:
         signature = inspect.signature(function)
 
         @functools.wraps(function)
@@ -96,6 +99,12 @@ def known(value: Given, default: Any = None) -> Any:
     if not value.known:
         raise Refused(f"the value of {value.text} is not known", "Use an example that comes by it.")
     return value.value
+
+
+def present(value: Given) -> Given:
+    """An argument; None where it was left out or is None."""
+    none = isinstance(value, Plain) and value.known and value.value is None
+    return None if none else value
 
 
 def several(values: tuple[Value, ...]) -> list[Value]:

@@ -31,7 +31,7 @@ class Source:
     Attributes:
         path: its name as Python knows it.
         text: what is in it.
-        tree: its syntax tree; each node has a number ``key`` and its ``parent``.
+        tree: its syntax tree; each node has a ``number`` and its ``parent``.
         names: the globals of its module.
     """
 
@@ -82,7 +82,7 @@ class Sources:
 
     def of(self, node: ast.AST) -> Source:
         """The file of a node."""
-        return self._source_of[_root(node).key]  # type: ignore[attr-defined]
+        return self._source_of[_root(node).number]  # type: ignore[attr-defined]
 
     def file(self, path: str, names: dict[str, Any]) -> Source:
         """The file of a name, read once.
@@ -98,12 +98,12 @@ class Sources:
             tree = ast.parse(text)
             self._number(tree)
             self._files[path] = Source(path, text, tree, names)
-            self._source_of[tree.key] = self._files[path]  # type: ignore[attr-defined]
+            self._source_of[tree.number] = self._files[path]  # type: ignore[attr-defined]
         return self._files[path]
 
     def _number(self, tree: ast.Module) -> None:
         for node in _walk(tree, None):
-            node.key = len(self.nodes)  # type: ignore[attr-defined]
+            node.number = len(self.nodes)  # type: ignore[attr-defined]
             self.nodes.append(node)
 
     def function(self, function: types.FunctionType) -> FunctionNode:

@@ -165,21 +165,26 @@ class Context:
 
     Attributes:
         result: what PyTorch returned; a tensor, or any structure; None where it is not known.
+        order: the order that the result should have, where it was chosen: a new tensor may be made
+            in it at once; any other order is converted.
         imports: what the emitted file imports, by ``use``.
         layers: layers that an expression needs, such as a dropout: attribute → its constructor.
         notes: what the user should know.
         writing: False while the network runs, when only orders count.
         wish: called with a tensor whose order is free and the order that it should have.
         taken: names that a new attribute must not have.
+        constructing: whether this is code that runs only while the network is built.
     """
 
     result: Any = None
+    order: tuple[int, ...] | None = None
     imports: set[tuple[str, str]] = field(default_factory=set)
     layers: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     writing: bool = True
     wish: Callable[[Tensor, tuple[int, ...]], None] = lambda tensor, order: None
     taken: set[str] = field(default_factory=set)
+    constructing: bool = False
 
     def use(self, module: str, name: str = "") -> str:
         """The text of a module, or of a name in it, which the emitted file then imports.
@@ -250,7 +255,12 @@ class Context:
         raise AssertionError(name)
 
     def rngs(self) -> str:
-        """The random streams of the module: ``self.rngs``, which its constructor keeps."""
+        """The random streams of the module: ``self.rngs``, which its constructor keeps.
+
+        In a constructor, and in what it calls, they are the argument ``rngs``.
+        """
+        if self.constructing:
+            return "rngs"
         return self.layer("rngs", "rngs")
 
     def training(self) -> str:
