@@ -80,7 +80,11 @@ def canonical(function: Any) -> str | None:
     """
     import torch
 
+    import random
+
     owner = getattr(function, "__self__", None)
+    if owner is random._inst:  # type: ignore[attr-defined]
+        return f"random.{function.__name__}"
     if isinstance(owner, torch.Tensor):
         return f"Tensor.{function.__name__}"
     if (name := _known().get(id(function))) is not None:

@@ -196,7 +196,7 @@ class Observer:
             return run(*args, **kwargs)
         if forward is torch.nn.Sequential.forward:
             return self._sequential(module, args, call)
-        rule = modules.find(type(module))
+        rule = leaf(type(module))
         if rule is None:
             kind = type(module).__name__
             call.refused = Refused(f"nn.{kind} has no counterpart in jaxnets.layers")
@@ -464,6 +464,12 @@ class _Watched(Context):
 
 
 _PYTHONS = ("builtins", "math")
+
+
+def leaf(cls: type) -> Any:
+    """The rule of a layer of PyTorch's, or of a class of the user's that derives from one."""
+    own = (one for one in cls.__mro__ if not is_users(one))
+    return modules.find(next(own))
 
 
 def find_rule(name: str | None) -> Any:

@@ -18,7 +18,7 @@ from typing import Any
 
 from jaxnets.port import modules
 from jaxnets.port.names import OPERATORS, canonical
-from jaxnets.port.observe import Call, Facts, find_rule
+from jaxnets.port.observe import Call, Facts, find_rule, leaf
 from jaxnets.port.sources import Source, Sources, enclosing, is_users, plain_function, qualified
 from jaxnets.port.values import (
     ATOM,
@@ -113,6 +113,7 @@ class Job:
         notes: what the user should know.
         imports: what the rules use.
         reached: classes and functions that were named through a module, by their names.
+        eager: whether Python decides by values, which jax.jit cannot.
         empty: numbers of functions of which nothing is left, such as those that set weights.
     """
 
@@ -123,6 +124,7 @@ class Job:
     notes: list[str] = field(default_factory=list)
     imports: set[tuple[str, str]] = field(default_factory=set)
     reached: dict[str, Any] = field(default_factory=dict)
+    eager: bool = False
     empty: set[int] = field(default_factory=set)
 
     def note(self, text: str) -> None:
@@ -307,7 +309,7 @@ class Renderer:
     def _parameter(self, node: ast.Attribute, text: str, owners: list[Any]) -> Value:
         """A parameter or a buffer of a module."""
         value = self._with_text(node, f"{text}[...]")
-        rules = {id(r): r for owner in owners if (r := modules.find(type(owner))) is not None}
+        rules = {id(r): r for owner in owners if (r := leaf(type(owner))) is not None}
         if rules and all(not is_users(type(owner)) for owner in owners):
             rule = next(iter(rules.values()))
             known = getattr(rule, "parameters", {}).get(node.attr)
@@ -505,7 +507,10 @@ class Renderer:
         rule = find_rule(name)
         if rule is None:
             raise NotSeen(name)
-        context = self.context()
+        import torch
+
+        shapes = [value.shape for value in args if isinstance(value, Tensor)]
+        context = self.context(torch.empty(shapes[0] if shapes else (2,)))
         try:
             value = rule(args, kwargs, context)
         except Exception as error:
@@ -672,6 +677,10 @@ class Renderer:
         if kind == "user":
             return self._kept_call(node, rngs=self._any_needs(calls))
         if kind == "rule":
+            if any(str(call.name).partition(".")[0] == "random" for call in calls):
+                why = "a number is drawn at random by Python, once for all calls"
+                self.refuse(node, Refused(why, "draw it with torch, or make it an argument"))
+                return self._kept_call(node)
             names = {call.name for call in calls}
             method = isinstance(node.func, ast.Attribute) and all(
                 isinstance(getattr(call.function, "__self__", None), torch.Tensor)
@@ -746,7 +755,7 @@ class Renderer:
                 self.refuse(node, call.refused)
                 return self._kept_call(node)
             module = getattr(call.function, "__self__", call.function)
-            rule = modules.find(type(module)) if call.name is not None else None
+            rule = leaf(type(module)) if call.name is not None else None
             if rule is None:
                 value = self._entered(node, call)
                 made.setdefault(text_of(value), value)
@@ -883,7 +892,7 @@ class Renderer:
         """Whether the constructor of a class takes rngs."""
         for one in cls.__mro__:
             if not is_users(one):
-                rule = modules.find(one)
+                rule = leaf(one)
                 return rule is not None and rule.rngs
             try:
                 key = self.job.sources.class_node(one).number  # type: ignore[attr-defined]
@@ -923,6 +932,8 @@ class Renderer:
             return Plain("False", False, constant=True)
         if known and value is torch.nn.Parameter:
             return self._new_parameter(node)
+        if known and value is next and node.args:
+            return self._next_parameter(node)
         if not isinstance(func, ast.Attribute):
             return None
         if func.attr == "__init__" and _is_super(func.value):
@@ -943,6 +954,25 @@ class Renderer:
             if all(isinstance(getattr(c.function, "__self__", None), torch.nn.Module) for c in calls):
                 return self.value(func.value)
         return None
+
+    def _next_parameter(self, node: ast.Call) -> Value | None:
+        """``next(self.parameters())``, of which users want the device or the dtype."""
+        inner = node.args[0]
+        if not isinstance(inner, ast.Call) or not isinstance(inner.func, ast.Attribute):
+            return None
+        owners = list(self.job.facts.owners.get(inner.func.number, {}).values())  # type: ignore[attr-defined]
+        if inner.func.attr != "parameters" or not owners or not _are_modules(owners):
+            return None
+        path, _, name = next(owners[0].named_parameters())[0].rpartition(".")
+        parts = path.split(".") if path else []
+        text = self.text(inner.func.value)
+        for part in parts:
+            text += f"[{part}]" if part.isdigit() else f".{part}"
+        holder = owners[0].get_submodule(path)
+        rule = leaf(type(holder))
+        ours, order = (name, None) if rule is None else rule.parameters.get(name, (name, None))
+        value = self._with_text(node, f"{text}.{ours}[...]")
+        return replace(value, order=order) if isinstance(value, Tensor) and order else value
 
     def _new_parameter(self, node: ast.Call) -> Value:
         self.job.imports.add(("nnx", ""))
@@ -971,7 +1001,12 @@ class Renderer:
             data = self.value(tensor)
             if isinstance(data, Tensor):
                 text = text_of(self.context().natural(data))
-            text = f"nnx.Variable({text})" if kept else f"nnx.Cache({text})"
+            kind = "nnx.Variable" if kept else "nnx.Cache"
+            facts = list(self.job.facts.values.get(tensor.number, {}).values())
+            missing = [isinstance(fact, Plain) and fact.value is None for fact in facts]
+            if not missing or not all(missing):
+                test = f"None if {text} is None else " if any(missing) else ""
+                text = f"{test}{kind}({text})"
         owner = self.text(func.value)
         if isinstance(name, ast.Constant):
             return Plain(f"{owner}.{name.value} = {text}", None)
@@ -1109,7 +1144,24 @@ class Renderer:
         begin = self._begin(statements[0])
         return self.source.text.rindex(":", 0, begin) + 1 if begin else 0
 
+    def _looks(self, test: Any) -> bool:
+        """Whether Python looks at the values of a tensor."""
+        if isinstance(test, ast.BoolOp):
+            return any(map(self._looks, test.values))
+        if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+            return self._looks(test.operand)
+        facts = self.job.facts.values.get(test.number, {}).values()
+        return any(isinstance(fact, Tensor) for fact in facts)
+
+    def _decides(self, test: ast.expr) -> None:
+        """Notes where Python looks at the values of a tensor."""
+        if self._looks(test) and not self._constructing():
+            self.job.eager = True
+            where = self.source.place(test)
+            self.job.note(f"{where}: decides by values, so not within jax.jit")
+
     def _do_if(self, node: ast.If) -> str | None:
+        self._decides(node.test)
         test = text_of(self.value(node.test))
         if test in ("True", "False"):
             chosen = node.body if test == "True" else node.orelse
@@ -1190,6 +1242,7 @@ class Renderer:
             return False
 
     def _do_while(self, node: ast.While) -> str | None:
+        self._decides(node.test)
         return self._compound(node, [(node.body, ""), *([(node.orelse, "")] if node.orelse else [])])
 
     def _do_with(self, node: ast.With) -> str | None:
@@ -1455,6 +1508,9 @@ class Renderer:
         return self.source.segment(node)
 
     def _do_assert(self, node: ast.Assert) -> str | None:
+        if self._looks(node.test):
+            self.job.note(f"{self.source.place(node)}: a check of values is left out")
+            return None
         return self.edited(node)
 
     def _do_try(self, node: ast.Try) -> str | None:
@@ -1486,6 +1542,9 @@ class Renderer:
     def _function_text(self, node: ast.FunctionDef, mine: bool) -> str | None:
         key = node.number  # type: ignore[attr-defined]
         constructor = node.name == "__init__" and self.class_node is not None
+        if not constructor and self._only_sets_weights(node):
+            self.job.empty.add(key)
+            return None
         colon = self._colon_of_header(node)
         body = self.block(node.body, colon)
         empty = body is None
@@ -1511,6 +1570,10 @@ class Renderer:
         else:
             needs = key in self.job.needs and mine
         return self._header(node, colon, needs) + (body or self._pass(node.body))
+
+    def _only_sets_weights(self, node: ast.FunctionDef) -> bool:
+        returns = any(isinstance(n, ast.Return) and n.value is not None for n in ast.walk(node))
+        return not returns and self._sets_weights(node)
 
     def _drops(self, node: Any) -> bool:
         return isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)
@@ -1544,7 +1607,7 @@ class Renderer:
             name = re.sub(r"\bforward\s*$", "__call__", name)
         given: dict[Any, str] = {}
         for arg in _annotated(node):
-            annotation = self.annotation(arg.annotation)
+            annotation = arg.annotation and self.annotation(arg.annotation)
             given[arg] = f"{self._marked(arg.arg)}{f': {annotation}' if annotation else ''}"
         children = [*given, *_defaults(node)]
         inner = self._between(paren, end, node, children, given)
