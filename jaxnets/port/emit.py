@@ -2,15 +2,18 @@
 
 import ast
 import builtins
+import functools
 import re
 import shutil
 import subprocess
 import symtable
 import sys
 import types
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from jaxnets.port import modules
 from jaxnets.port.rewrite import LIBRARIES, MARK, Job, Renderer
 from jaxnets.port.sources import Source, is_users, plain_function
 from jaxnets.port.values import Refused
@@ -59,11 +62,16 @@ class Emitter:
         self.job, self.roots = job, roots
         self.definitions: dict[int, Definition] = {}
         self.aliases: dict[str, str] = {}
+        self.arguments = ""
         self._imports: set[str] = set()
         self._files: list[Source] = []
 
-    def text(self) -> str:
-        """The file; rewritten until it is settled who takes ``rngs``."""
+    def text(self, given: Sequence[tuple[str, Any]] = ()) -> str:
+        """The file; rewritten until it is settled who takes ``rngs``.
+
+        Args:
+            given: the arguments of the network, whose text is ``arguments`` then.
+        """
         for _ in range(_MOST_ROUNDS):
             before = (set(self.job.needs), set(self.job.empty))
             self.job.imports.clear()
@@ -73,9 +81,45 @@ class Emitter:
             self._imports.clear()
             for root in self.roots:
                 self._add_object(root, root.__name__)
+            texts = [(name, self._argument(value)) for name, value in given]
+            self.arguments = ", ".join(f"{n}={text}" if n else text for n, text in texts)
             if before == (self.job.needs, self.job.empty):
                 break
         return self._assembled()
+
+    def _argument(self, value: Any) -> str:
+        """The text of an argument of the network, with what it needs added to the file."""
+        if isinstance(value, functools.partial):
+            self._imports.add("from functools import partial")
+            named = (f"{k}={self._argument(v)}" for k, v in value.keywords.items())
+            parts = [self._argument(value.func), *map(self._argument, value.args), *named]
+            return f"partial({', '.join(parts)})"
+        if isinstance(value, list | tuple) and type(value) in (list, tuple):
+            inner = ", ".join(map(self._argument, value))
+            if isinstance(value, list):
+                return f"[{inner}]"
+            return f"({inner}{',' if len(value) == 1 else ''})"
+        if isinstance(value, dict):
+            return f"{{{', '.join(f'{k!r}: {self._argument(v)}' for k, v in value.items())}}}"
+        if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
+            return self._named(value)
+        text = repr(value)
+        try:
+            ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            raise Refused(f"the argument {text[:60]} has no text", "pass a function") from None
+        return text
+
+    def _named(self, value: Any) -> str:
+        """The text of a class or a function as an argument."""
+        if is_users(value):
+            self._add_object(value, value.__name__)
+            return str(value.__name__)
+        rule = modules.find(value) if isinstance(value, type) else None
+        if rule is None:
+            raise Refused(f"the argument {value.__name__} has no counterpart")
+        self.job.imports.add((rule.reference.partition(".")[0], ""))
+        return str(rule.reference)
 
     def _add_object(self, value: Any, name: str) -> None:
         """Adds what defines a class or a function of the user's."""

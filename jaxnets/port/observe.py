@@ -90,6 +90,7 @@ class Observer:
         self._classes: set[type] = set()
         self._keep: list[Any] = []
         self.calling = False
+        self.made: dict[int, tuple[Any, type, tuple[Any, ...], dict[str, Any]]] = {}
 
     # What holds while a network is observed.
 
@@ -177,9 +178,11 @@ class Observer:
             result = self._ruled(call, lambda: function(*args, **kwargs), key)
         else:
             call = Call(target, name, *self._snapshots(args, kwargs))
+            given = tuple(list(a) if isinstance(a, list) else a for a in args)
             result = function(*args, **kwargs)
             if isinstance(target, type):
                 self.adopt(type(result))
+                self.made[id(result)] = (result, target, given, dict(kwargs))
         self._note(key, call, result)
         return result
 

@@ -146,12 +146,12 @@ def port(
         chosen |= new
     module, outputs, weights = seen
     job = Job(sources, observer.facts)
-    root = factory if is_users(factory) else type(module)
+    root, args, named = _root(observer, factory, args, named, module)
     emitter = Emitter(job, [root])
-    text = emitter.text()
+    text = emitter.text(_written(args, named))
     if not job.refusals:
         text = formatted(text)
-    arguments = _written(args, named)
+    arguments = emitter.arguments
     takes = _takes_rngs(job, root)
     return Ported(
         text,
@@ -278,21 +278,29 @@ def _takes_rngs(job: Job, root: Any) -> bool:
     return job.sources.function(root).number in job.needs  # type: ignore[union-attr]
 
 
-def _written(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    texts = [*map(_text, args), *(f"{name}={_text(value)}" for name, value in kwargs.items())]
-    return ", ".join(texts)
+def _root(
+    observer: Observer, factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any], module: Any
+) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """What is written: the user's function, or the class with the arguments that it was given.
+
+    A function is written if it is a plain one; of one that is decorated, or a lambda, the class
+    that it calls says all there is.
+    """
+    plain = isinstance(factory, type) or (
+        isinstance(factory, types.FunctionType)
+        and is_users(factory)
+        and inspect.unwrap(factory) is factory
+        and factory.__name__ != "<lambda>"
+    )
+    if plain:
+        return factory, args, kwargs
+    _, cls, args, kwargs = observer.made[id(module)]
+    return cls, args, kwargs
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, type) or inspect.isfunction(value):
-        return value.__name__
-    if isinstance(value, list):
-        return f"[{', '.join(map(_text, value))}]"
-    if isinstance(value, tuple):
-        return f"({', '.join(map(_text, value))}{',' if len(value) == 1 else ''})"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{k!r}: {_text(v)}' for k, v in value.items())}}}"
-    return repr(value)
+def _written(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
+    """The arguments by name; those by place have an empty one."""
+    return [*(("", value) for value in args), *kwargs.items()]
 
 
 def _recovered(module: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:

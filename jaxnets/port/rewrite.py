@@ -451,26 +451,35 @@ class Renderer:
         """What a rule makes of an operation, the same for all ways in which it came by."""
         args = [self._flat(value) for value in args]
         kwargs = {name: self._flat(value) for name, value in kwargs.items()}
-        made: dict[str, Value] = {}
-        for call in calls:
+        made: dict[str, tuple[Value, Call]] = {}
+        for call in sorted(calls, key=_ones):
             rule = find_rule(call.name)
             if call.refused is not None:
                 self.refuse(node, call.refused)
                 return self._default(node)
             if rule is None:
-                made.setdefault(text_of(value := self._default(node)), value)
+                value = self._default(node)
+                made.setdefault(text_of(value), (value, call))
                 continue
             value = self._applied(node, rule, call, args, kwargs)
             if value is None:
                 return self._default(node)
-            made.setdefault(text_of(value), value)
+            made.setdefault(text_of(value), (value, call))
         return self._only(node, made)
 
-    def _only(self, node: Any, made: dict[str, Value]) -> Value:
-        if len(made) > 1:
-            ways = " or ".join(list(made)[:3])
-            self.refuse(node, Refused(f"this is {ways}, by what it is called with"))
-        return next(iter(made.values()))
+    def _only(self, node: Any, made: dict[str, tuple[Value, Call]]) -> Value:
+        """The one text of an operation.
+
+        Where texts differ by axes of one element alone, the text of the call that has the fewest
+        of them is right for all.
+        """
+        (first, call), *others = made.values()
+        for _, other in others:
+            if _orders(other) != _orders(call) or _ones(other) <= _ones(call):
+                ways = " or ".join(list(made)[:3])
+                self.refuse(node, Refused(f"this is {ways}, by what it is called with"))
+                break
+        return first
 
     def _applied(
         self, node: Any, rule: Any, call: Call, args: list[Value], kwargs: dict[str, Value]
@@ -749,8 +758,8 @@ class Renderer:
 
     def _module_call(self, node: ast.Call, calls: list[Call]) -> Value:
         """A layer is called, or a network of the user's."""
-        made: dict[str, Value] = {}
-        for call in calls:
+        made: dict[str, tuple[Value, Call]] = {}
+        for call in sorted(calls, key=_ones):
             if call.refused is not None:
                 self.refuse(node, call.refused)
                 return self._kept_call(node)
@@ -758,12 +767,13 @@ class Renderer:
             rule = leaf(type(module)) if call.name is not None else None
             if rule is None:
                 value = self._entered(node, call)
-                made.setdefault(text_of(value), value)
+                made.setdefault(text_of(value), (value, call))
                 continue
             func = node.func
             if isinstance(func, ast.Attribute) and func.attr == "forward":
                 func = func.value
-            base = Plain(flat(self._in_place(node, func)), module)
+            text = flat(self._in_place(node, func))
+            base = Plain("super().__call__" if text == "super()" else text, module)
             args, kwargs = self._arguments(node, call)
             shown = replace(call, args=[base, *call.args])
             value = self._applied(node, rule.call, shown, [base, *args], kwargs)
@@ -772,7 +782,7 @@ class Renderer:
             kept = self._kept_call(node)
             if flat(text_of(kept)) == text_of(value):
                 value = _retold(value, Plain(text_of(kept), None))
-            made.setdefault(text_of(value), value)
+            made.setdefault(text_of(value), (value, call))
         return self._only(node, made)
 
     def _entered(self, node: ast.Call, call: Call) -> Value:
@@ -806,22 +816,24 @@ class Renderer:
             self.refuse(node, Refused(f"nn.{cls.__name__} has no counterpart"))
             return self._kept_call(node)
         args, kwargs = self._arguments(node, calls[0] if calls[0].value else None)
-        made: dict[str, Value] = {}
-        for call in calls:
+        made: dict[str, tuple[Value, Call]] = {}
+        for call in sorted(calls, key=_ones):
             if call.value is None:
                 value: Value | None = self._unseen_construct(node, rule, args, kwargs)
             else:
                 value = self._applied(node, rule.construct, call, args, kwargs)
             if value is None:
                 return self._kept_call(node)
-            made.setdefault(text_of(value), value)
+            made.setdefault(text_of(value), (value, call))
         if any(k.arg is None for k in node.keywords) or any(
             isinstance(arg, ast.Starred) for arg in node.args
         ):
             return self._with_stars(node, made, rule)
         return self._laid_out(node, self._only(node, made))
 
-    def _with_stars(self, node: ast.Call, made: dict[str, Value], rule: Any) -> Value:
+    def _with_stars(
+        self, node: ast.Call, made: dict[str, tuple[Value, Call]], rule: Any
+    ) -> Value:
         """A layer with ``*args`` or ``**kwargs``, which are handed on as they are."""
         text = self.edited(node, {node.func: rule.reference})
         if rule.rngs:
@@ -1746,6 +1758,26 @@ def _classes() -> dict[type, str]:
 def _class_ran(node: ast.ClassDef, facts: Facts) -> bool:
     methods = [one for one in node.body if isinstance(one, ast.FunctionDef)]
     return not methods or any(one.number in facts.entered for one in methods)  # type: ignore[attr-defined]
+
+
+def _tensors(values: Iterator[Value]) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Items):
+            yield from _tensors(iter(value.items))
+        elif isinstance(value, Tensor):
+            yield value
+
+
+def _ones(call: Call) -> int:
+    """How many axes of the operands have one element."""
+    values = iter((*call.args, *call.kwargs.values()))
+    return sum(t.shape.count(1) for t in _tensors(values))
+
+
+def _orders(call: Call) -> Any:
+    """The orders of the operands."""
+    values = iter((*call.args, *call.kwargs.values()))
+    return tuple(t.order for t in _tensors(values))
 
 
 def _kind(call: Call) -> str:
