@@ -267,6 +267,11 @@ class _Theirs:
         self.name = type(module).__name__
         self._module = copy.deepcopy(module)
         without_torch_dropout(self._module)
+        held = self._module.state_dict()
+        #: Buffers that are computed anew, as no file of weights has them.
+        self.computed = {
+            name: _numpy(x) for name, x in self._module.named_buffers() if name not in held
+        }
 
     def twin(self, double: bool) -> Any:
         """A copy of it, in float64 if that is wanted."""
@@ -280,7 +285,7 @@ class _Theirs:
         module = self.twin(double) if module is None else module
         module.train(train)
         module.zero_grad(set_to_none=True)
-        with _precision(double), same_draws():
+        with _precision(double), same_draws(), _only(double):
             outputs = _leaves(module(*[_as_tensor(x, double) for x in inputs]))
             tensors = [x for x in outputs.values() if _is_tensor(x) and x.is_floating_point()]
             loss = sum((x * _pattern(x)).mean() for x in tensors if x.numel())
@@ -320,12 +325,35 @@ class _Ours:
         self.out_orders: dict[str, Order] = {}
         self.eager = False
         self._programs: dict[Any, Any] = {}
+        found = entries(self._model)
         self._trained = {
             name
-            for entry in entries(self._model)
+            for entry in found
             for name in entry.theirs
             if any(isinstance(variable, nnx.Param) for variable in entry.variables)
         }
+        self._variables = {
+            entry.theirs[0]: entry.variables[0]
+            for entry in found
+            if len(entry.theirs) == len(entry.variables) == 1
+        }
+
+    def take(self, computed: Arrays) -> Arrays:
+        """Takes over values that both computed, so that their rounding counts once.
+
+        Args:
+            computed: PyTorch's, such as the table of a positional encoding, by name.
+
+        Returns:
+            Ours as they were, of the same names.
+        """
+        before = {}
+        for name, array in computed.items():
+            variable = self._variables.get(name)
+            if variable is not None and variable.shape == array.shape:
+                before[name] = np.asarray(variable.get_value())
+                variable.set_value(jnp.asarray(array, variable.dtype))
+        return before
 
     def run(
         self,
@@ -456,11 +484,14 @@ class _Prover:
 
     def compare(self, quick: bool) -> None:
         """Makes all measures."""
+        if ours := self._ours.take(self._theirs.computed):
+            theirs = {name: self._theirs.computed[name] for name in ours}
+            self._add("buffers", "computed", ours, theirs, train=False, double=False)
         other = self._other_batch()
         batches = {"as given": self._inputs} | ({} if other is None else {_label(other): other})
         double = self._runs(self._inputs, train=False, double=True)
         if not double:
-            self.notes.append("PyTorch does not compute this in float64; float32 is compared")
+            self.notes.append("the network does not compute in float64; float32 is compared")
         trained = {k: x for k, x in batches.items() if self._runs(x, train=True, double=double)}
         if not trained:
             self.notes.append("PyTorch does not run in training mode on these inputs")
@@ -567,6 +598,27 @@ class _Prover:
             state = _State(_descended(after.parameters, gradients, rate), after.rest)
         weights = self._ours.weights(state), _weights(module)
         self._add("weights", f"{name}, {self._steps} steps", *weights, **mode)
+
+
+def _only(double: bool) -> Any:
+    """A mode of PyTorch's in which float64 stays float64: a network may cut it to float32."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Only(TorchFunctionMode):
+        """Raises where float64 becomes float32."""
+
+        def __torch_function__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            """Calls the function, and looks at what it makes."""
+            result = function(*args, **(kwargs or {}))
+            cut = getattr(result, "dtype", None) in (torch.float32, torch.float16, torch.bfloat16)
+            if cut and any(getattr(x, "dtype", None) == torch.float64 for x in args):
+                raise TypeError("float64 becomes float32 within the network")
+            return result
+
+    return Only() if double else contextlib.nullcontext()
 
 
 # Values and their layouts.
