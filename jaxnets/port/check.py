@@ -24,7 +24,7 @@ from jaxnets.arrays import InputError, called, check_integer, printable
 from jaxnets.interop import to_numpy, trace_difference
 from jaxnets.interop.differences import distance
 from jaxnets.interop.dropout import without_dropout, without_torch_dropout
-from jaxnets.interop.entries import entries
+from jaxnets.interop.entries import entries, nodes
 from jaxnets.port.draws import same_draws
 
 if TYPE_CHECKING:
@@ -333,9 +333,11 @@ class _Ours:
             if any(isinstance(variable, nnx.Param) for variable in entry.variables)
         }
         self._variables = {
-            entry.theirs[0]: entry.variables[0]
-            for entry in found
-            if len(entry.theirs) == len(entry.variables) == 1
+            name + key: value
+            for _, name, node in nodes(self._model)
+            if isinstance(node, nnx.Module)
+            for key, value in vars(node).items()
+            if isinstance(value, nnx.Variable) and not isinstance(value, nnx.Param)
         }
 
     def take(self, computed: Arrays) -> Arrays:
