@@ -39,6 +39,8 @@ TOLERANCES = {
     "buffers": (1e-6, 1e-9),
     "weights": (1e-4, 1e-7),
 }
+#: What JAX raises where Python asks a traced array for its values.
+_UNDECIDED = jax.errors.ConcretizationTypeError, jax.errors.NonConcreteBooleanIndexError
 _WIDTH = 8  # axes of an output at most
 _PATTERN = 31  # the period of the weights by which outputs are summed to a loss
 
@@ -420,7 +422,7 @@ class _Ours:
     def _called(self, program: Any, *given: Any) -> Any:
         try:
             return program(*given)
-        except jax.errors.ConcretizationTypeError:  # Python decides by the data
+        except _UNDECIDED:  # Python decides by the data
             if self.eager:
                 raise
             self.eager = True

@@ -52,7 +52,7 @@ class GridWorld(nn.Module):
         self.fc_loc = nn.Sequential(nn.Linear(4 * 4 * 4, 8), nn.ReLU(True), nn.Linear(8, 3 * 2))
         self.fc = nn.Linear(144, 3)
         self.fc_loc[2].weight.data.zero_()
-        self.fc_loc[2].bias.data.copy_(torch.tensor([1, 0, 0, 0, 1, 0], dtype=torch.float))
+        self.fc_loc[2].bias.data.copy_(torch.tensor([0.9, 0.1, 0, 0.05, 1.1, 0], dtype=torch.float))
 
     def forward(self, x):
         theta = self.fc_loc(self.localization(x).view(-1, 4 * 4 * 4)).view(-1, 2, 3)
