@@ -138,12 +138,16 @@ def free_order(sequence: Sequence[int], rank: int) -> tuple[int, ...]:
     for order in candidates:
         if [dim for dim in order if dim in sequence] == list(sequence):
             return order
-    order_ = list(sequence)
+    return completed(sequence, rank)
+
+
+def completed(sequence: Sequence[int], rank: int) -> tuple[int, ...]:
+    """An order of all axes: those that a sequence lacks come after the ones before them."""
+    order = list(sequence)
     for dim in range(rank):
         if dim not in sequence:
-            before = order_.index(dim - 1) + 1 if dim else 0
-            order_.insert(before, dim)
-    return tuple(order_)
+            order.insert(order.index(dim - 1) + 1 if dim else 0, dim)
+    return tuple(order)
 
 
 def size_text(x: Tensor, dim: int) -> str | None:

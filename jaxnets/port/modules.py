@@ -1,6 +1,7 @@
 """The classes of torch.nn: how ours are constructed and called, and in which order of axes."""
 
 import inspect
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -151,13 +152,19 @@ def _elementwise(
 def _image(base: Plain, args: list[Value], kwargs: dict[str, Value], context: Context) -> Value:
     """A layer of images, sequences or volumes."""
     x, rest, more = _alone(args, kwargs)
-    x = image(context, x)
+    x = image(context, x, _spatial(base.value))
     text = _text(base, x, *rest, **more)
     if isinstance(context.result, tuple):
         items = enumerate(context.result)
         pairs = (result(context, f"{text}[{i}]", x.order, value=part) for i, part in items)
         return Items(tuple(pairs), text)
     return result(context, text, x.order)
+
+
+def _spatial(layer: Any) -> int | None:
+    """How many axes an image of a layer has, by the name of its class."""
+    found = re.search(r"([123])d$", type(layer).__name__)
+    return int(found[1]) if found else None
 
 
 def _channels(base: Plain, args: list[Value], kwargs: dict[str, Value], context: Context) -> Value:
@@ -373,11 +380,11 @@ def _made_softmax(function: str) -> _Made:
                 raise Refused(f"nn.{ours} without dim", "Say the axis.")
             return None
         number = order.index(place % len(order))
-        last = number == len(order) - 1
-        if natural(len(order)) == order and (len(order) < 3 or last or number == 0):
+        rank = len(order)
+        if natural(rank) == order and (rank < 3 or place in (0, -1)):
             return f"layers.{ours}({'' if dim is None else written(dim)})"
-        if last or (number == 0 and place == 0):
-            return f"layers.{ours}({-1 if last else 0})"
+        if rank == 3 or number in (0, rank - 1):
+            return f"layers.{ours}({number - rank if number else 0})"
         return f"{context.use('functools', 'partial')}({_used(context, function)}, axis={number})"
 
     return made
@@ -576,6 +583,8 @@ MODULES: dict[str, Module] = _table()
 
 def find(kind: type) -> Module | None:
     """The row of one of torch.nn's classes; None if there is none."""
+    if kind.__name__.startswith("Parametrized") and len(kind.__mro__) > 1:
+        return find(kind.__mro__[1])
     if not kind.__module__.startswith("torch.nn."):
         return None
     return MODULES.get(kind.__name__)

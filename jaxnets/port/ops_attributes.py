@@ -132,8 +132,8 @@ def detach(context: Context, input: Value) -> Value:
 
 
 def _cast(context: Context, x: Tensor, dtype: Any, text: str | None = None) -> Tensor:
-    if dtype == x.dtype:
-        return x
+    if dtype == x.dtype and not dtype.is_floating_point:
+        return x  # of floating-point numbers the example's dtype need not be the user's
     text = text or jax_dtype(context, dtype)
     return elementwise(context, f"{bound(x, ATOM)}.astype({text})", x)
 

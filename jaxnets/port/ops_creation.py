@@ -1,9 +1,10 @@
 """New tensors: constants, ranges and random numbers."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from jaxnets.port.dtypes import dtype_text, name_of
+from jaxnets.port.dtypes import dtype_text, jax_dtype, name_of
 from jaxnets.port.ops_elementwise import elementwise
 from jaxnets.port.rules import (
     Given,
@@ -16,6 +17,11 @@ from jaxnets.port.rules import (
     written,
 )
 from jaxnets.port.values import ATOM, Context, Items, Plain, Tensor, Value, bound
+
+
+def created(context: Context, text: str) -> Value:
+    """A new tensor; where the example does not come by it, nothing but its text is known."""
+    return Plain(text, None, known=False) if context.result is None else result(context, text)
 
 
 def _shape(sizes: Sequence[Value]) -> str:
@@ -42,7 +48,7 @@ def _constant(function: str, *names: str) -> None:
     ) -> Value:
         sizes = size or (more["size"],)
         text = call(context, function, _shape(sizes), dtype=_result_dtype(context, dtype))
-        return result(context, text)
+        return created(context, text)
 
 
 _constant("jnp.zeros", "zeros")
@@ -53,8 +59,8 @@ _constant("jnp.ones", "ones")
 @rule("full")
 def full(context: Context, size: Value, fill_value: Value, *, dtype: Given = None) -> Value:
     """A number everywhere."""
-    dtype_ = _result_dtype(context, dtype)
-    return result(context, call(context, "jnp.full", _shape([size]), fill_value, dtype=dtype_))
+    dtype_ = dtype_text(context, dtype)
+    return created(context, call(context, "jnp.full", _shape([size]), fill_value, dtype=dtype_))
 
 
 def _new(function: str, name: str) -> None:
@@ -62,11 +68,12 @@ def _new(function: str, name: str) -> None:
     def apply(context: Context, input: Value, *size: Value, dtype: Given = None) -> Value:
         x = tensor(input)
         given = dtype or Plain(f"{bound(x, ATOM)}.dtype", x.dtype)
-        return result(
+        return created(
             context, call(context, function, _shape(size), dtype=_result_dtype(context, given))
         )
 
 
+_new("jnp.zeros", "Tensor.new")
 _new("jnp.zeros", "new_zeros")
 _new("jnp.zeros", "new_empty")
 _new("jnp.ones", "new_ones")
@@ -80,7 +87,7 @@ def new_full(
     x = tensor(input)
     given = _result_dtype(context, dtype or Plain(f"{bound(x, ATOM)}.dtype", x.dtype))
     text = call(context, "jnp.full", _shape([size]), fill_value, dtype=given)
-    return result(context, text)
+    return created(context, text)
 
 
 def _alike(function: str, name: str) -> None:
@@ -107,7 +114,7 @@ def full_like(context: Context, input: Value, fill_value: Value, *, dtype: Given
 @rule("eye")
 def eye(context: Context, n: Value, m: Given = None, *, dtype: Given = None) -> Value:
     """The identity matrix."""
-    return result(context, call(context, "jnp.eye", n, m, dtype=_result_dtype(context, dtype)))
+    return created(context, call(context, "jnp.eye", n, m, dtype=_result_dtype(context, dtype)))
 
 
 @rule("arange", "range")
@@ -117,9 +124,9 @@ def arange(context: Context, *bounds: Value, dtype: Given = None, **named: Value
     for name in ("start", "end", "step"):
         if name in named:
             given.append(named[name])
-    numbers = all(isinstance(known(value), int) for value in given)
-    text = dtype_text(context, dtype, default="int64" if numbers else "float32")
-    return result(context, call(context, "jnp.arange", *given, dtype=text))
+    numbers = all(isinstance(v, Plain) and isinstance(v.value, int) for v in given)
+    text = dtype_text(context, dtype, default="int64" if numbers else "")
+    return created(context, call(context, "jnp.arange", *given, dtype=text))
 
 
 @rule("linspace")
@@ -127,8 +134,8 @@ def linspace(
     context: Context, start: Value, end: Value, steps: Value, *, dtype: Given = None
 ) -> Value:
     """So many numbers at equal distances, with the end."""
-    dtype_ = _result_dtype(context, dtype)
-    return result(context, call(context, "jnp.linspace", start, end, steps, dtype=dtype_))
+    dtype_ = dtype_text(context, dtype)
+    return created(context, call(context, "jnp.linspace", start, end, steps, dtype=dtype_))
 
 
 @rule("logspace")
@@ -142,9 +149,9 @@ def logspace(
     dtype: Given = None,
 ) -> Value:
     """Powers at equal distances."""
-    dtype_ = _result_dtype(context, dtype)
+    dtype_ = dtype_text(context, dtype)
     text = call(context, "jnp.logspace", start, end, steps, base=base, dtype=dtype_)
-    return result(context, text)
+    return created(context, text)
 
 
 @rule("tensor", "as_tensor", "asarray", "from_numpy", "scalar_tensor")
@@ -153,7 +160,7 @@ def new_tensor(context: Context, data: Value, dtype: Given = None) -> Value:
     if isinstance(data, Tensor):
         return data
     text = dtype_text(context, dtype, default=_inferred(known(data)))
-    return result(context, call(context, "jnp.array", data, dtype=text))
+    return created(context, call(context, "jnp.array", data, dtype=text))
 
 
 @rule("new_tensor")
@@ -165,10 +172,10 @@ def new_tensor_of(context: Context, input: Value, data: Value, dtype: Given = No
 
 
 def _inferred(data: Any) -> str:
-    """PyTorch's dtype of nested numbers."""
+    """PyTorch's dtype of nested numbers that are not floating."""
     while isinstance(data, tuple | list) and data:
         data = next((item for item in data if isinstance(item, float)), data[0])
-    kinds = {bool: "bool", int: "int64", float: "float32"}
+    kinds = {bool: "bool", int: "int64"}
     return kinds.get(type(data), "")
 
 
@@ -178,7 +185,7 @@ def _indices(name: str) -> None:
         text = call(context, f"jnp.{name}", row, offset or "0", col)
         if known(row) == known(col):
             text = call(context, f"jnp.{name}", row, offset)
-        return result(context, call(context, "jnp.stack", text))
+        return created(context, call(context, "jnp.stack", text))
 
 
 _indices("tril_indices")
@@ -197,13 +204,13 @@ def _random(function: str, name: str, *sizes: str) -> None:
     def apply(context: Context, *size: Value, dtype: Given = None, **more: Value) -> Value:
         shape = _shape(size or (more["size"],))
         dtype_ = _result_dtype(context, dtype)
-        return result(context, call(context, function, _key(context), shape, dtype=dtype_))
+        return created(context, call(context, function, _key(context), shape, dtype=dtype_))
 
     @rule(f"{name}_like")
     def apply_like(context: Context, input: Value, *, dtype: Given = None) -> Value:
         x = tensor(input)
         given = _result_dtype(context, dtype or Plain(f"{bound(x, ATOM)}.dtype", x.dtype))
-        shape = f"{bound(x, ATOM)}.shape"
+        shape = _shape_of(x)
         return elementwise(context, call(context, function, _key(context), shape, dtype=given), x)
 
 
@@ -217,39 +224,48 @@ def randint(context: Context, *bounds: Value, dtype: Given = None, **named: Valu
     given = list(bounds) + [named[name] for name in ("low", "high", "size") if name in named]
     low, high, size = ([Plain("0", 0)] if len(given) == 2 else []) + given
     text = call(context, "jax.random.randint", _key(context), _shape([size]), low, high)
-    return result(context, text)
+    return created(context, text)
 
 
 @rule("randperm")
 def randperm(context: Context, n: Value, *, dtype: Given = None) -> Value:
     """A random order of numbers."""
-    return result(context, call(context, "jax.random.permutation", _key(context), n))
+    return created(context, call(context, "jax.random.permutation", _key(context), n))
+
+
+def _shape_of(x: Tensor) -> str:
+    """The text of the shape of our array; of a new tensor, what it was made with."""
+    new = re.fullmatch(r"jnp\.(?:zeros|ones)\((\w+|\([^()]*\))(?:, dtype=[\w.]+)?\)", x.text)
+    return new[1] if new else f"{bound(x, ATOM)}.shape"
+
+
+def _drawn(context: Context, x: Tensor, p: Value | str, *shape: str) -> Tensor:
+    """Draws of zeros and ones, in the dtype of x."""
+    drawn = call(context, "jax.random.bernoulli", _key(context), p, *shape)
+    usual = name_of(x.dtype) == "float32"
+    dtype = "float" if usual else jax_dtype(context, x.dtype)
+    return elementwise(context, f"{drawn}.astype({dtype})", x)
 
 
 @rule("torch.bernoulli", "Tensor.bernoulli")
 def bernoulli(context: Context, input: Value) -> Value:
     """Ones with the probabilities that a tensor holds, else zeros."""
     x = tensor(input)
-    drawn = call(context, "jax.random.bernoulli", _key(context), x)
-    dtype = dtype_text(context, Plain("", x.dtype))
-    return elementwise(context, f"{drawn}.astype({dtype})", x)
+    return _drawn(context, x, x)
 
 
-@rule("bernoulli_")
+@rule("Tensor.bernoulli_")
 def bernoulli_(context: Context, input: Value, p: Given = None) -> Value:
     """Ones with a probability, else zeros, in a tensor's shape."""
     x = tensor(input)
-    shape = f"{bound(x, ATOM)}.shape"
-    drawn = call(context, "jax.random.bernoulli", _key(context), p or "0.5", shape)
-    dtype = dtype_text(context, Plain("", x.dtype))
-    return elementwise(context, f"{drawn}.astype({dtype})", x)
+    return _drawn(context, x, "0.5" if p is None else p, _shape_of(x))
 
 
 @rule("normal_")
 def normal_(context: Context, input: Value, mean: Given = None, std: Given = None) -> Value:
     """Normal numbers in a tensor's shape."""
     x = tensor(input)
-    shape = f"{bound(x, ATOM)}.shape"
+    shape = _shape_of(x)
     text = call(context, "jax.random.normal", _key(context), shape)
     if std is not None and known(std) != 1:
         text = f"{written(std)} * {text}"
@@ -262,7 +278,7 @@ def normal_(context: Context, input: Value, mean: Given = None, std: Given = Non
 def uniform_(context: Context, input: Value, *limits: Value, **named: Value) -> Value:
     """Uniform numbers in a tensor's shape."""
     x = tensor(input)
-    shape = f"{bound(x, ATOM)}.shape"
+    shape = _shape_of(x)
     low, high = (list(limits) + [named[n] for n in ("from", "to") if n in named] + [None] * 2)[:2]
     options = {"minval": low, "maxval": high}
     return elementwise(
@@ -277,7 +293,7 @@ def normal(context: Context, mean: Value, std: Value, size: Given = None) -> Val
     if like is None:
         assert size is not None
         text = call(context, "jax.random.normal", _key(context), _shape([size]))
-        return result(context, f"({written(mean)} + {written(std)} * {text})")
+        return created(context, f"({written(mean)} + {written(std)} * {text})")
     shape = f"{bound(like, ATOM)}.shape"
     text = call(context, "jax.random.normal", _key(context), shape)
     text = f"({written(mean)} + {written(std)} * {text})"
@@ -300,7 +316,7 @@ def multinomial(
         logits = f"{logits}[:, None]"
     options = {"shape": shape, "replace": None if known(replacement, False) else "False"}
     text = call(context, "jax.random.categorical", _key(context), logits, **options)
-    return result(context, text)
+    return created(context, text)
 
 
 refuse(

@@ -16,6 +16,8 @@ from jaxnets.port.values import (
 
 def elementwise(context: Context, text: str, leader: Tensor, binding: int = Binding.ATOM) -> Tensor:
     """The result of an operation on operands that ``layouts.align`` has placed."""
+    if context.result is None:
+        return leader.with_text(text, binding)
     symbols = leader.symbols if leader.shape == tuple(context.result.shape) else ()
     return result(context, text, leader.order, binding, symbols=symbols, origin=leader.origin)
 
@@ -400,7 +402,6 @@ def copy(context: Context, input: Value, src: Value) -> Value:
 refuse(
     "the number of elements that a mask selects depends on the data",
     "Choose with torch.where, or multiply by the mask.",
-    "masked_select",
     "nonzero",
     "argwhere",
     "unique",

@@ -131,8 +131,6 @@ def _indexed(
 ) -> tuple[Tensor, str, tuple[int, ...]]:
     """What is indexed, in which brackets, and the result's order."""
     kinds = [piece.kind for piece in pieces]
-    if "mask" in kinds:
-        raise Refused(_DATA_DEPENDENT, _CHOOSE)
     arrays = kinds.count("array")
     if not arrays:
         brackets, order, _ = _basic(x, pieces)
@@ -167,8 +165,31 @@ def getitem(context: Context, input: Value, index: Value) -> Value:
         return _item(input, index)
     if isinstance(input, Plain):
         return Plain(f"{bound(input, ATOM)}[{text_of(index)}]", context.result)
-    x, brackets, order = _indexed(context, input, _pieces(context, input, index))
+    pieces = _pieces(context, input, index)
+    if any(piece.kind == "mask" for piece in pieces):
+        return _selected(context, input, pieces)
+    x, brackets, order = _indexed(context, input, pieces)
     return result(context, f"{bound(x, ATOM)}{brackets}", order or None)
+
+
+def _selected(context: Context, input: Tensor, pieces: list[_Piece]) -> Tensor:
+    """What a mask selects, as much as that may be."""
+    if any(piece.kind in ("new", "number") for piece in pieces):
+        raise Refused("a mask among other indices", "Index in two steps.")
+    context.note("a mask as an index selects by the data, so it does not work under jax.jit")
+    brackets = _brackets([piece.text for piece in pieces])
+    return result(context, f"{bound(context.natural(input), ATOM)}{brackets}")
+
+
+@rule("masked_select")
+def masked_select(context: Context, input: Value, mask: Value) -> Tensor:
+    """What a mask selects, in a row."""
+    (x, chosen), _ = layouts.align(context, input, mask)
+    if tensor(input).shape != tensor(mask).shape:
+        raise Refused("a mask of another shape", _CHOOSE)
+    x, chosen = context.natural(tensor(x)), context.natural(tensor(chosen))
+    context.note("a mask as an index selects by the data, so it does not work under jax.jit")
+    return result(context, f"{bound(x, ATOM)}[{written(chosen)}]")
 
 
 def _item(values: Items, index: Value) -> Value:

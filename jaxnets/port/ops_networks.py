@@ -234,6 +234,29 @@ refuse(
 )
 
 
+@rule("nn.modules.transformer.generate_square_subsequent_mask")
+def later_positions(context: Context, *args: Value, **kwargs: Value) -> Value:
+    """Minus infinity for each position after the query's own."""
+    size = args[-1] if args else kwargs["sz"]
+    shape = f"({written(size)}, {written(size)})"
+    full = call(context, "jnp.full", shape, f"-{context.use('jnp', 'inf')}")
+    return result(context, call(context, "jnp.triu", full, 1))
+
+
+# ---- Layers around layers ----
+
+
+def _parametrization(function: str, ours: str, rngs: bool) -> None:
+    @rule(f"nn.utils.{function}", f"nn.utils.parametrizations.{function}")
+    def apply(context: Context, module: Value, *args: Value, **kwargs: Value) -> Value:
+        options = kwargs | ({"rngs": Plain("rngs", None)} if rngs else {})
+        return Plain(call(context, ours, module, *args, **options), context.result)
+
+
+_parametrization("weight_norm", "layers.WeightNorm", rngs=False)
+_parametrization("spectral_norm", "layers.SpectralNorm", rngs=True)
+
+
 # ---- Losses ----
 
 

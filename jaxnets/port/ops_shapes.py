@@ -101,8 +101,7 @@ def _view_order(
     order = layouts.free_order(out, len(shape))
     if wanted == sequence:
         return order, None
-    ones = [dim for dim in x.order if dim not in group_of]
-    return order, (*wanted, *ones)
+    return order, layouts.completed(wanted, x.ndim)
 
 
 @rule("view", "reshape", "_unsafe_view")

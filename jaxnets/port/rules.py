@@ -142,8 +142,7 @@ def word(text: str) -> str:
 
 def call(context: Context, function: str, *args: Any, **kwargs: Any) -> str:
     """The text of a call; ``F.pad`` is jaxnets.functional's. None leaves an argument out."""
-    root = function.partition(".")[0]
-    context.use("functional" if root == "F" else root)
+    context.use(function.partition(".")[0])
     return f"{function}({_arguments(args, kwargs)})"
 
 
