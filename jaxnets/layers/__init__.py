@@ -45,6 +45,7 @@ from jaxnets.layers.convolution import (
     ConvTranspose2d,
     ConvTranspose3d,
 )
+from jaxnets.layers.containers import ModuleDict, Sequential
 from jaxnets.layers.dropout import Dropout, Dropout2d
 from jaxnets.layers.embedding import Embedding
 from jaxnets.layers.flatten import Flatten, flatten
@@ -71,7 +72,6 @@ from jaxnets.layers.pooling import (
     MaxPool3d,
 )
 from jaxnets.layers.rnn import RNN, RNNCell
-from jaxnets.layers.sequential import Sequential
 from jaxnets.layers.transformer import TransformerEncoder, TransformerEncoderLayer
 from jaxnets.layers.unpooling import MaxUnpool1d, MaxUnpool2d, MaxUnpool3d
 
@@ -130,6 +130,7 @@ __all__ = [
     "MaxUnpool2d",
     "MaxUnpool3d",
     "Mish",
+    "ModuleDict",
     "MultiheadAttention",
     "PReLU",
     "RNNCell",

@@ -316,10 +316,8 @@ class Renderer:
             if known is None:
                 self.refuse(node, Refused("a parameter of a layer is used by itself"))
                 return value
-            name, order = known
-            text = text.removesuffix(node.attr) + name + "[...]"
-            if isinstance(value, Tensor):
-                return replace(value, text=text, order=order)
+            text = text.removesuffix(node.attr) + known[0] + "[...]"
+            return self._with_text(node, text)
         return value
 
     def _of_subscript(self, node: ast.Subscript) -> Value:
@@ -382,7 +380,14 @@ class Renderer:
     def _of_boolop(self, node: ast.BoolOp) -> Value:
         """``and``/``or``; what is always true or false goes."""
         neutral, decisive = ("True", "False") if isinstance(node.op, ast.And) else ("False", "True")
-        texts = [text_of(self.value(one)) for one in node.values]
+        texts = []
+        for one in node.values:
+            try:
+                texts.append(text_of(self.value(one)))
+            except NotSeen:  # not even looked at, as what comes before decides
+                if not texts or self._ran(one):
+                    raise
+                texts.append(neutral)
         if decisive in texts:
             return Plain(decisive, decisive == "True", constant=True)
         left = [one for one, text in zip(node.values, texts, strict=True) if text != neutral]
@@ -436,7 +441,11 @@ class Renderer:
     def _attributes(self) -> set[str]:
         node = self.class_node
         names = ast.walk(node) if node is not None else ()
-        return {a.attr for a in names if isinstance(a, ast.Attribute)} | {
+        return {
+            a.attr
+            for a in names
+            if isinstance(a, ast.Attribute) and getattr(a.value, "id", "") == "self"
+        } | {
             f.name for f in (node.body if node else ()) if isinstance(f, ast.FunctionDef)
         }
 
@@ -494,6 +503,9 @@ class Renderer:
         try:
             value = rule(given, named, context)
         except Refused as refused:
+            if self.class_node is None and _is_idle_dropout(call):
+                self.job.note(f"{self.source.place(node)}: {call.name} with p = 0 is left out")
+                return given[0]
             self.refuse(node, refused)
             return None
         except Exception as error:
@@ -647,7 +659,19 @@ class Renderer:
         if isinstance(base, Tensor):
             args, kwargs = self._arguments(node, None)
             return self._unseen(node, f"Tensor.{func.attr}", [self._flat(base), *args], kwargs)
+        if self._is_unseen_method(func):
+            raise NotSeen(func.attr)
         return self._kept_call(node, rngs=self._method_needs(func))
+
+    def _is_unseen_method(self, func: ast.Attribute) -> bool:
+        """Whether a method of the class itself did not run, so that it is not there any more."""
+        if not (isinstance(func.value, ast.Name) and func.value.id == "self" and self.class_node):
+            return False
+        cls = self._class()
+        method = plain_function(getattr(cls, func.attr, None)) if cls is not None else None
+        if method is None or not is_users(method):
+            return False
+        return self.job.sources.function(method).number not in self.job.facts.entered  # type: ignore[union-attr]
 
     def _method_needs(self, func: ast.Attribute) -> bool:
         """Whether a method of the class itself takes rngs."""
@@ -869,7 +893,7 @@ class Renderer:
         args: dict[Any, str] = {node.func: name}
         if cls in (torch.nn.ModuleList, torch.nn.ParameterList) and not node.args:
             return self._with_text(node, f"{name}([])")
-        if cls in (torch.nn.ModuleDict, torch.nn.ParameterDict) and not node.args:
+        if cls is torch.nn.ParameterDict and not node.args:
             return self._with_text(node, f"{name}({{}})")
         return self._with_text(node, self.edited(node, args))
 
@@ -1284,6 +1308,11 @@ class Renderer:
         if isinstance(call, ast.Call):
             if self._goes(call):
                 return None
+            known, value = self.static(call.func)
+            if known and canonical(value) == "torch._assert":
+                if self._looks(call.args[0]):
+                    return None
+                return f"assert {', '.join(map(self.text, call.args))}"
             changed = self._in_place_call(call)
             if changed is not None:
                 return changed
@@ -1670,6 +1699,9 @@ class Renderer:
         order = sorted(node.body, key=lambda one: getattr(one, "name", "") == "__init__")
         for one in order:
             texts[one] = self._member(one)
+            used = "".join(text or "" for text in texts.values())
+            for name in [name for name in self.layers if f"self.{name}" not in used]:
+                del self.layers[name]  # of an argument that the rule has no use for
         constructor = next((m for m in methods if m.name == "__init__"), None)
         colon = self._class_colon(node)
         parts = [self._class_header(node, colon)]
@@ -1747,7 +1779,7 @@ def _classes() -> dict[type, str]:
         torch.nn.Module: "nnx.Module",
         torch.nn.Sequential: "layers.Sequential",
         torch.nn.ModuleList: "nnx.List",
-        torch.nn.ModuleDict: "nnx.Dict",
+        torch.nn.ModuleDict: "layers.ModuleDict",
         torch.nn.ParameterList: "nnx.List",
         torch.nn.ParameterDict: "nnx.Dict",
         torch.nn.Parameter: "nnx.Param",
@@ -1817,6 +1849,12 @@ def _changes(call: Call) -> bool:
         return True
     inplace = call.kwargs.get("inplace")
     return isinstance(inplace, Plain) and inplace.value is True
+
+
+def _is_idle_dropout(call: Call) -> bool:
+    """Whether a dropout has the probability 0."""
+    p = call.kwargs.get("p", call.args[1] if len(call.args) > 1 else None)
+    return str(call.name).startswith("F.dropout") and isinstance(p, Plain) and p.value == 0
 
 
 def _are_modules(owners: list[Any]) -> bool:
