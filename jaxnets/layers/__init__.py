@@ -37,10 +37,7 @@ from jaxnets.layers.adaptive_pooling import (
     AdaptiveMaxPool3d,
 )
 from jaxnets.layers.attention import MultiheadAttention
-<<<<<<< HEAD
 from jaxnets.layers.containers import ModuleDict, Sequential
-=======
->>>>>>> zoo
 from jaxnets.layers.convolution import (
     Conv1d,
     Conv2d,
@@ -49,10 +46,6 @@ from jaxnets.layers.convolution import (
     ConvTranspose2d,
     ConvTranspose3d,
 )
-<<<<<<< HEAD
-=======
-from jaxnets.layers.containers import ModuleDict, Sequential
->>>>>>> zoo
 from jaxnets.layers.dropout import Dropout, Dropout2d
 from jaxnets.layers.embedding import Embedding
 from jaxnets.layers.flatten import Flatten, flatten
