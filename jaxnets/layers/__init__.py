@@ -47,7 +47,7 @@ from jaxnets.layers.convolution import (
     ConvTranspose3d,
 )
 from jaxnets.layers.dropout import Dropout, Dropout2d
-from jaxnets.layers.embedding import Embedding
+from jaxnets.layers.embedding import Embedding, TiedLinear
 from jaxnets.layers.flatten import Flatten, flatten
 from jaxnets.layers.fractional_pooling import FractionalMaxPool2d, FractionalMaxPool3d
 from jaxnets.layers.gru import GRU, GRUCell
@@ -143,6 +143,7 @@ __all__ = [
     "Softplus",
     "Softsign",
     "Tanh",
+    "TiedLinear",
     "TransformerEncoder",
     "TransformerEncoderLayer",
     "flatten",

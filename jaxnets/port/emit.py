@@ -259,7 +259,9 @@ class Emitter:
         }
         lines |= {f"from {m} import {n}" for m, n in self.job.imports if "." in m and n in used}
         future = "from __future__ import annotations\n\n" if self._future() else ""
-        return f"{future}{_sorted_imports(lines)}\n\n\n{body.strip()}\n"
+        large = body.lstrip().startswith(("class ", "def ", "@"))
+        gap = "\n\n\n" if large else "\n\n"
+        return f"{future}{_sorted_imports(lines)}{gap}{body.strip()}\n"
 
     def _future(self) -> bool:
         return any(

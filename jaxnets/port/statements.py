@@ -8,8 +8,9 @@ from typing import Any
 from jaxnets.port.calls import Calls
 from jaxnets.port.job import NOT_RUN, NotSeen
 from jaxnets.port.names import canonical
-from jaxnets.port.observe import Call
+from jaxnets.port.observe import Call, leaf
 from jaxnets.port.seen import (
+    are_modules,
     changes,
     class_ran,
     holds,
@@ -330,6 +331,8 @@ class Statements(Calls):
         if isinstance(target, ast.Subscript) and calls:
             operands = [self.value(target.value), self.index(target.slice), self.value(node.value)]
             return self._stored(target.value, self._ruled(node, calls, operands, {}))
+        if (tied := self._tied(target, node.value)) is not None:
+            return tied
         value = self.value(node.value)
         if isinstance(target, ast.Tuple | ast.List) and isinstance(value, Items):
             swapped = self._swapped(target, value)
@@ -349,6 +352,28 @@ class Statements(Calls):
         if (stopped := self._stopped(value)) is not value:
             return self.edited(node, {node.value: text_of(stopped)})
         return self.edited(node)
+
+    def _tied(self, target: Any, value: Any) -> str | None:
+        """``self.head.weight = self.embedding.weight``: two layers of one weight."""
+        if not isinstance(target, ast.Attribute) or not isinstance(value, ast.Attribute):
+            return None
+        kinds: dict[Any, str] = {}
+        for node in (target.value, value.value):
+            facts = self.job.facts.values.get(node.number, {}).values()  # type: ignore[attr-defined]
+            modules = [fact.value for fact in facts if isinstance(fact, Plain)]
+            if not modules or not are_modules(modules) or leaf(type(modules[0])) is None:
+                return None
+            kinds[leaf(type(modules[0])).name] = self.text(node)
+        if kinds.keys() == {"Linear", "Embedding"} and target.attr == "weight":
+            self.job.imports.add(("layers", ""))
+            linear = kinds["Linear"]
+            return f"{linear} = layers.TiedLinear({kinds['Embedding']}, {linear}.bias)"
+        rule = leaf(type(modules[0]))
+        if len(kinds) > 1 or target.attr not in rule.parameters:
+            self.refuse(target, Refused("two layers of different kinds share a weight"))
+            return None
+        name = rule.parameters[target.attr][0]
+        return f"{self.text(target.value)}.{name} = {self.text(value.value)}.{name}"
 
     def _later(self, target: ast.Attribute) -> bool:
         """Whether an attribute that is None here is something else elsewhere in the class."""
