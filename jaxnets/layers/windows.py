@@ -8,14 +8,14 @@ from jaxnets.arrays import ArrayLike, InputError, check_floats, check_integer, d
 PerAxis = int | Sequence[int]
 
 
-def per_axis(argument: str, value: PerAxis, axes: int, least: int = 1) -> tuple[int, ...]:
+def per_axis(argument: str, value: PerAxis, axes: int, least: int | None = 1) -> tuple[int, ...]:
     """Spreads an option over the spatial axes: 3 becomes (3, 3) for two of them.
 
     Args:
         argument: the option's name.
         value: an integer, or one for each axis.
         axes: the number of spatial axes.
-        least: the smallest integer allowed.
+        least: the smallest integer allowed; None for any.
 
     Returns:
         A tuple of ``axes`` integers.
@@ -39,12 +39,12 @@ def check_input(x: ArrayLike, axes: int, channels: int | str = "C") -> None:
 
     Args:
         x: the input.
-        axes: the number of spatial axes, 1 or 2, none of which may be empty.
+        axes: the number of spatial axes, from 1 to 3, none of which may be empty.
         channels: the number of channels; a word where any number will do.
 
     Raises:
         InputError: if the rank, the channels or a spatial size is wrong, or x is not floating.
     """
-    check_floats("x", x, ("N", *(["L"] if axes == 1 else ["H", "W"]), channels))
+    check_floats("x", x, ("N", *{1: "L", 2: "HW", 3: "DHW"}[axes], channels))
     if 0 in x.shape[1:-1]:
         raise InputError("x", "at least one position along every spatial axis", describe(x))
