@@ -166,7 +166,8 @@ class ConstantPad2d(_ConstantPad):
 class ConstantPad3d(_ConstantPad):
     """``torch.nn.ConstantPad3d``: adds one number around a volume [N, D, H, W, C].
 
-    For the arguments see ``ConstantPad2d``; the padding is (left, right, top, bottom, front, back).
+    For the arguments see ``ConstantPad2d``;
+    the padding is (left, right, top, bottom, front, back).
     """
 
     axes = 3
@@ -202,7 +203,8 @@ class ZeroPad2d(_ZeroPad):
 class ZeroPad3d(_ZeroPad):
     """``torch.nn.ZeroPad3d``: adds zeros around a volume [N, D, H, W, C].
 
-    For the argument see ``ZeroPad2d``; the padding is (left, right, top, bottom, front, back).
+    For the argument see ``ZeroPad2d``;
+    the padding is (left, right, top, bottom, front, back).
     """
 
     axes = 3
@@ -243,7 +245,8 @@ class ReflectionPad2d(_ReflectionPad):
 class ReflectionPad3d(_ReflectionPad):
     """``torch.nn.ReflectionPad3d``: mirrors a volume [N, D, H, W, C] at its sides.
 
-    For the argument see ``ReflectionPad2d``; the padding is (left, right, top, bottom, front, back).
+    For the argument see ``ReflectionPad2d``;
+    the padding is (left, right, top, bottom, front, back).
     """
 
     axes = 3
@@ -279,7 +282,8 @@ class ReplicationPad2d(_ReplicationPad):
 class ReplicationPad3d(_ReplicationPad):
     """``torch.nn.ReplicationPad3d``: repeats the edges of a volume [N, D, H, W, C].
 
-    For the argument see ``ReplicationPad2d``; the padding is (left, right, top, bottom, front, back).
+    For the argument see ``ReplicationPad2d``;
+    the padding is (left, right, top, bottom, front, back).
     """
 
     axes = 3
@@ -318,7 +322,8 @@ class CircularPad2d(_CircularPad):
 class CircularPad3d(_CircularPad):
     """``torch.nn.CircularPad3d``: continues a volume [N, D, H, W, C] from the opposite edge.
 
-    For the argument see ``CircularPad2d``; the padding is (left, right, top, bottom, front, back).
+    For the argument see ``CircularPad2d``;
+    the padding is (left, right, top, bottom, front, back).
     """
 
     axes = 3
