@@ -131,29 +131,33 @@ class Fold(_Folding):
 
 
 def unfold(
-    x: ArrayLike,
+    input: ArrayLike,
     kernel_size: PerAxis,
     dilation: PerAxis = 1,
     padding: PerAxis = 0,
     stride: PerAxis = 1,
 ) -> jax.Array:
-    """``torch.nn.functional.unfold``: the windows of x, [N, H, W, C], as [N, L, C · kh · kw].
+    """``torch.nn.functional.unfold``: the windows of an image as rows.
+
+    It takes [N, H, W, C] to [N, L, C · kh · kw].
 
     For the arguments see ``Unfold``.
     """
-    return Unfold(kernel_size, dilation, padding, stride)(x)
+    return Unfold(kernel_size, dilation, padding, stride)(input)
 
 
 def fold(
-    x: ArrayLike,
+    input: ArrayLike,
     output_size: PerAxis,
     kernel_size: PerAxis,
     dilation: PerAxis = 1,
     padding: PerAxis = 0,
     stride: PerAxis = 1,
 ) -> jax.Array:
-    """``torch.nn.functional.fold``: windows x, [N, L, C · kh · kw], added up to [N, H, W, C].
+    """``torch.nn.functional.fold``: an image as the sum of windows.
+
+    It takes [N, L, C · kh · kw] to [N, H, W, C].
 
     For the arguments see ``Fold``.
     """
-    return Fold(output_size, kernel_size, dilation, padding, stride)(x)
+    return Fold(output_size, kernel_size, dilation, padding, stride)(input)

@@ -41,7 +41,7 @@ Sizes = int | Sequence[int]
 
 
 def interpolate(
-    x: ArrayLike,
+    input: ArrayLike,
     size: Sizes | None = None,
     scale_factor: Factors | None = None,
     mode: str = "nearest",
@@ -49,14 +49,14 @@ def interpolate(
     recompute_scale_factor: bool | None = None,
     antialias: bool = False,
 ) -> jax.Array:
-    """Brings the spatial axes of x to another size: ``torch.nn.functional.interpolate``.
+    """Brings the spatial axes to another size: ``torch.nn.functional.interpolate``.
 
     Along each axis, output i is a weighted mean of the inputs around position s (i + ½) - ½, where
     s = 1 / scale_factor, or the ratio of the sizes where ``size`` is given. With ``align_corners``
     the position is i (n - 1) / (m - 1) for n inputs and m outputs.
 
     Args:
-        x: [N, L, C], [N, H, W, C] or [N, D, H, W, C].
+        input: [N, L, C], [N, H, W, C] or [N, D, H, W, C].
         size: the output's size, an integer or one for each spatial axis.
         scale_factor: the output's size over the input's, rounded down; instead of ``size``.
         mode: "nearest", "nearest-exact" or "area" for any number of spatial axes, "linear" for
@@ -67,10 +67,10 @@ def interpolate(
         antialias: whether a smaller image is smoothed, in modes "bilinear" and "bicubic".
 
     Returns:
-        x with other spatial sizes. It has gradients in reverse mode only.
+        The input with other spatial sizes. It has gradients in reverse mode only.
 
     Raises:
-        InputError: if x has another rank or dtype, or the arguments do not fit together.
+        InputError: if the input has another rank or dtype, or the arguments do not fit together.
 
     Examples:
         >>> x = jnp.array([[[1.0], [2.0]]])  # [1, 2, 1]
@@ -78,16 +78,14 @@ def interpolate(
         [1.0, 1.25, 1.75, 2.0]
     """
     _check(size, scale_factor, mode, align_corners, recompute_scale_factor)
-    axes = np.ndim(x) - 2
-    if not 1 <= axes <= 3:
-        check_input(x, 2)
-    check_input(x, axes)
+    axes = input.ndim - 2 if getattr(input, "ndim", 0) in (3, 4, 5) else 2
+    check_input(input, axes, argument="input")
     if axes not in _MODES[mode]:
         modes = ", ".join(name for name, allowed in _MODES.items() if axes in allowed)
-        raise InputError("mode", f"one of {modes} for {describe(x)}", mode)
+        raise InputError("mode", f"one of {modes} for {describe(input)}", mode)
     if check_bool("antialias", antialias) and mode not in ("bilinear", "bicubic"):
         raise InputError("antialias", "False where mode is not bilinear or bicubic", antialias)
-    x = jnp.asarray(x)
+    x = jnp.asarray(input)
     sizes, factors = _sizes(x, size, scale_factor)
     if recompute_scale_factor or mode == "area":
         factors = (None,) * axes

@@ -24,21 +24,21 @@ _MODES = ("constant", "reflect", "replicate", "circular")
 
 
 def pad(
-    x: ArrayLike,
+    input: ArrayLike,
     pad: tuple[int, ...],
     mode: str = "constant",
     value: float | None = None,
     *,
     channels_last: bool = True,
 ) -> jax.Array:
-    """Pads axes of x, the last one of PyTorch's first: ``torch.nn.functional.pad``.
+    """Pads axes of an array, PyTorch's last one first: ``torch.nn.functional.pad``.
 
     A line of PyTorch stays as it is: ``pad`` counts PyTorch's axes, where the channels come before
     the spatial axes. For an image [N, H, W, C] it is (left, right, top, bottom), and a third pair
     is for the channels.
 
     Args:
-        x: images [N, H, W, C], signals [N, L, C] or volumes [N, D, H, W, C]. Arrays of one or two
+        input: images [N, H, W, C], signals [N, L, C] or volumes [N, D, H, W, C]. Arrays of one or two
             axes have none in another place than PyTorch's.
         pad: how many positions are added before and after an axis, a pair for each axis; a
             negative number crops.
@@ -46,7 +46,7 @@ def pad(
             edge, without the edge itself; "replicate" for the edge; "circular" for the positions
             at the opposite edge.
         value: of mode "constant", 0 by default.
-        channels_last: whether the last axis of x is PyTorch's second. False for arrays with the
+        channels_last: whether the last axis is PyTorch's second. False for arrays with the
             axes of PyTorch's, such as sequences [N, T, F], where the first pair is for the last
             axis.
 
@@ -60,7 +60,7 @@ def pad(
         >>> pad(image, (1, 1, 2, 2), channels_last=False).shape
         (8, 28, 36, 5)
     """
-    x = as_array("x", x)
+    x = as_array("input", input)
     check_choice("mode", mode, _MODES)
     pairs = _pairs("pad", pad)
     if len(pairs) > x.ndim:
@@ -94,7 +94,9 @@ def _padded(x: jax.Array, axis: int, pair: tuple[int, int], mode: str, value: fl
     # A reflection leaves the edge out, so it has one position less to give.
     most = {"reflect": size - 1, "circular": stop - start}.get(mode, before + after)
     if stop - start < (mode != "constant") or max(before, after) > most:
-        raise InputError("x", f"room for {mode} padding of {pair} along axis {axis}", describe(x))
+        raise InputError(
+            "input", f"room for {mode} padding of {pair} along axis {axis}", describe(x)
+        )
     if mode == "constant":
         every = [(*pair, 0) if other == axis else (0, 0, 0) for other in range(x.ndim)]
         return lax.pad(x, jnp.asarray(value).astype(x.dtype), every)

@@ -7,11 +7,11 @@ from flax import nnx
 from jaxnets.arrays import ArrayLike, InputError, as_array, check_positive, describe
 
 
-def pixel_shuffle(x: ArrayLike, upscale_factor: int) -> jax.Array:
+def pixel_shuffle(input: ArrayLike, upscale_factor: int) -> jax.Array:
     """Makes r x r pixels of each: ``torch.nn.functional.pixel_shuffle``.
 
     Args:
-        x: [..., H, W, C · r²]; as in PyTorch, the r² values of one channel are next to each other.
+        input: [..., H, W, C · r²]; as in PyTorch, the r² values of one channel are next to each other.
         upscale_factor: r.
 
     Returns:
@@ -25,24 +25,24 @@ def pixel_shuffle(x: ArrayLike, upscale_factor: int) -> jax.Array:
         [[0, 1], [2, 3]]
     """
     r = check_positive("upscale_factor", upscale_factor)
-    x = as_array("x", x)
+    x = as_array("input", input)
     if x.ndim < 3 or x.shape[-1] % r**2:
-        raise InputError("x", f"an array [..., H, W, C · {r**2}]", describe(x))
+        raise InputError("input", f"an array [..., H, W, C · {r**2}]", describe(x))
     *batch, height, width, channels = x.shape
     blocks = x.reshape(*batch, height, width, channels // r**2, r, r)
     ordered = jnp.moveaxis(blocks, (-2, -1), (-4, -2))  # [..., H, r, W, r, C]
     return ordered.reshape(*batch, height * r, width * r, channels // r**2)
 
 
-def pixel_unshuffle(x: ArrayLike, downscale_factor: int) -> jax.Array:
+def pixel_unshuffle(input: ArrayLike, downscale_factor: int) -> jax.Array:
     """Makes one pixel of r x r: ``torch.nn.functional.pixel_unshuffle``.
 
     Args:
-        x: [..., H · r, W · r, C].
+        input: [..., H · r, W · r, C].
         downscale_factor: r.
 
     Returns:
-        [..., H, W, C · r²]; it is what ``pixel_shuffle`` makes x of.
+        [..., H, W, C · r²]; ``pixel_shuffle`` makes the input of it.
 
     Raises:
         InputError: if height or width is no multiple of r.
@@ -52,20 +52,20 @@ def pixel_unshuffle(x: ArrayLike, downscale_factor: int) -> jax.Array:
         [0, 1, 2, 3]
     """
     r = check_positive("downscale_factor", downscale_factor)
-    x = as_array("x", x)
+    x = as_array("input", input)
     if x.ndim < 3 or x.shape[-3] % r or x.shape[-2] % r:
-        raise InputError("x", f"an array [..., H · {r}, W · {r}, C]", describe(x))
+        raise InputError("input", f"an array [..., H · {r}, W · {r}, C]", describe(x))
     *batch, height, width, channels = x.shape
     blocks = x.reshape(*batch, height // r, r, width // r, r, channels)
     ordered = jnp.moveaxis(blocks, (-4, -2), (-2, -1))  # [..., H, W, C, r, r]
     return ordered.reshape(*batch, height // r, width // r, channels * r**2)
 
 
-def channel_shuffle(x: ArrayLike, groups: int) -> jax.Array:
+def channel_shuffle(input: ArrayLike, groups: int) -> jax.Array:
     """Takes a channel of each group in turn: ``torch.nn.functional.channel_shuffle``.
 
     Args:
-        x: [N, ..., C].
+        input: [N, ..., C].
         groups: into how many groups of neighbours the channels are cut.
 
     Raises:
@@ -76,9 +76,11 @@ def channel_shuffle(x: ArrayLike, groups: int) -> jax.Array:
         [0, 3, 1, 4, 2, 5]
     """
     check_positive("groups", groups)
-    x = as_array("x", x)
+    x = as_array("input", input)
     if x.ndim < 3 or x.shape[-1] % groups:
-        raise InputError("x", f"an array [N, ..., C] with C a multiple of {groups}", describe(x))
+        raise InputError(
+            "input", f"an array [N, ..., C] with C a multiple of {groups}", describe(x)
+        )
     grouped = x.reshape(*x.shape[:-1], groups, x.shape[-1] // groups)
     return jnp.swapaxes(grouped, -1, -2).reshape(x.shape)
 
