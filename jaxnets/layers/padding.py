@@ -38,17 +38,16 @@ def pad(
     is for the channels.
 
     Args:
-        input: images [N, H, W, C], signals [N, L, C] or volumes [N, D, H, W, C]. Arrays of one or two
-            axes have none in another place than PyTorch's.
+        input: an image [N, H, W, C], a signal [N, L, C] or a volume [N, D, H, W, C]. An array of
+            one or two axes has PyTorch's axes.
         pad: how many positions are added before and after an axis, a pair for each axis; a
             negative number crops.
         mode: what is added: "constant" for ``value``; "reflect" for the positions next to the
             edge, without the edge itself; "replicate" for the edge; "circular" for the positions
             at the opposite edge.
         value: of mode "constant", 0 by default.
-        channels_last: whether the last axis is PyTorch's second. False for arrays with the
-            axes of PyTorch's, such as sequences [N, T, F], where the first pair is for the last
-            axis.
+        channels_last: whether the last axis is PyTorch's second. With False the axes are
+            PyTorch's, as of a sequence [N, T, F]: the first pair is for the last axis.
 
     Raises:
         InputError: if there are more pairs than axes, or an axis has too few positions.

@@ -11,7 +11,7 @@ def pixel_shuffle(input: ArrayLike, upscale_factor: int) -> jax.Array:
     """Makes r x r pixels of each: ``torch.nn.functional.pixel_shuffle``.
 
     Args:
-        input: [..., H, W, C · r²]; as in PyTorch, the r² values of one channel are next to each other.
+        input: [..., H, W, C · r²], the r² values of one channel next to each other.
         upscale_factor: r.
 
     Returns:
