@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -62,6 +64,21 @@ def check_rngs(rngs: Any) -> nnx.Rngs:
     if not isinstance(rngs, nnx.Rngs):
         raise InputError("rngs", "random streams, such as rngs=nnx.Rngs(0)", rngs)
     return rngs
+
+
+def drawn_key(rngs: Any) -> jax.Array:
+    """A random key: the one that is given, or the next one of streams.
+
+    Raises:
+        InputError: if it is neither.
+    """
+    if isinstance(rngs, nnx.Rngs):
+        return rngs.dropout()
+    if isinstance(rngs, nnx.RngStream):
+        return rngs()
+    if isinstance(rngs, jax.Array) and jnp.issubdtype(rngs.dtype, jax.dtypes.prng_key):
+        return rngs
+    raise InputError("rngs", "a random key, such as jax.random.key(0), or streams", rngs)
 
 
 def check_parameters(rngs: Any, param_dtype: Any, *, constant: bool = False) -> nnx.Rngs:
