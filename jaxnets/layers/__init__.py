@@ -30,10 +30,13 @@ from jaxnets.layers.activation import (
 )
 from jaxnets.layers.attention import MultiheadAttention
 from jaxnets.layers.convolution import Conv1d, Conv2d, ConvTranspose2d
+from jaxnets.layers.distance import CosineSimilarity, PairwiseDistance, cdist
 from jaxnets.layers.dropout import Dropout, Dropout2d
 from jaxnets.layers.embedding import Embedding
-from jaxnets.layers.flatten import Flatten, flatten
+from jaxnets.layers.flatten import Flatten, Unflatten, flatten
+from jaxnets.layers.fold import Fold, Unfold
 from jaxnets.layers.gru import GRU, GRUCell
+from jaxnets.layers.interpolation import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from jaxnets.layers.linear import Linear
 from jaxnets.layers.lstm import LSTM, LSTMCell
 from jaxnets.layers.normalization import (
@@ -42,6 +45,23 @@ from jaxnets.layers.normalization import (
     GroupNorm,
     InstanceNorm2d,
     LayerNorm,
+)
+from jaxnets.layers.padding import (
+    CircularPad1d,
+    CircularPad2d,
+    CircularPad3d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReflectionPad3d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ReplicationPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
 )
 from jaxnets.layers.pooling import (
     AdaptiveAvgPool1d,
@@ -52,6 +72,7 @@ from jaxnets.layers.pooling import (
     MaxPool2d,
 )
 from jaxnets.layers.rnn import RNN, RNNCell
+from jaxnets.layers.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
 from jaxnets.layers.transformer import TransformerEncoder, TransformerEncoderLayer
 
 __all__ = [
@@ -69,13 +90,22 @@ __all__ = [
     "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
+    "ChannelShuffle",
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
     "Conv1d",
     "Conv2d",
     "ConvTranspose2d",
+    "CosineSimilarity",
     "Dropout",
     "Dropout2d",
     "Embedding",
     "Flatten",
+    "Fold",
     "GRUCell",
     "GroupNorm",
     "Hardsigmoid",
@@ -94,9 +124,18 @@ __all__ = [
     "Mish",
     "MultiheadAttention",
     "PReLU",
+    "PairwiseDistance",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "RNNCell",
     "ReLU",
     "ReLU6",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
     "SiLU",
     "Sigmoid",
     "Softmax",
@@ -105,5 +144,14 @@ __all__ = [
     "Tanh",
     "TransformerEncoder",
     "TransformerEncoderLayer",
+    "Unflatten",
+    "Unfold",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
+    "cdist",
     "flatten",
 ]
