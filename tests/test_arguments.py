@@ -34,6 +34,7 @@ ENCODER = text.TextEncoder(text.Tokenizer(), TOKENS)
 TEXTS = data.Split(np.ones((4, 2), np.int32), np.array([0, 1, 0, 1], np.int32))
 OUTPUTS, CLASSES = jnp.full((4, 3), -1.0), jnp.array([0, 1, 2, 0])
 PIXELS = jnp.zeros((2, 4, 4, 3), jnp.uint8)
+IMAGE = jnp.zeros((1, 4, 4, 4))
 EPOCH = training.EpochRecord(1, {"loss": 0.5}, {"loss": 0.5}, 1.0)
 DRAWN = {"rngs": nnx.Rngs(0)}
 
@@ -185,6 +186,16 @@ GOOD = {
     "trace_difference": lambda: (model(), torch_model(), SPLIT.inputs),
     "jaxnets.compare.report.read": ("no-folder",),
     "flatten": (jnp.zeros((2, 3)),),
+    "jaxnets.layers.padding.pad": (IMAGE, (1, 1)),
+    "interpolate": (IMAGE, 3),
+    "grid_sample": (IMAGE, jnp.zeros((1, 2, 2, 2))),
+    "affine_grid": (jnp.zeros((1, 2, 3)), (1, 4, 4, 1)),
+    "fold": (jnp.zeros((1, 9, 4)), 4, 2),
+    **dict.fromkeys(["unfold", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle"], (IMAGE, 2)),
+    **dict.fromkeys(["normalize", "pdist", "gumbel_softmax"], (OUTPUTS,)),
+    **dict.fromkeys(["cosine_similarity", "pairwise_distance", "cdist"], (OUTPUTS, OUTPUTS)),
+    "one_hot": (CLASSES,),
+    "scaled_dot_product_attention": (IMAGE, IMAGE, IMAGE),
     **dict.fromkeys(["cross_entropy", "nll_loss"], (OUTPUTS, CLASSES)),
     **dict.fromkeys(["correct", "correct_logits", "accuracy"], (OUTPUTS, CLASSES)),
     "top_k_correct": (OUTPUTS, CLASSES, 2),
@@ -370,7 +381,9 @@ def test_a_bad_value_is_refused_in_one_short_sentence(path, no_work):
 
 SETTINGS = re.compile(r"jaxnets\.(layers|optimizers|models|data\.transforms|initializers)\.")
 #: Functions of what is no setting, whose arguments other tests try.
-OF_ARRAYS = re.compile(r"adjust_|augment|check_transforms|flatten|is_random|learning_rate|OnColumn")
+OF_ARRAYS = re.compile(
+    r"adjust_|augment|check_transforms|is_random|learning_rate|OnColumn|layers\.([a-z_]+\.)?[a-z]\w*$"
+)
 SIMPLE = {bool: [1, None, np.ones(2, bool)], float: [None, True, 1j, np.ones(2)]}
 SIMPLE[int] = [None, True, 1.5, np.ones(2, int)]
 

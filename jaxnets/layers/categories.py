@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import lax
 
@@ -48,7 +49,8 @@ def one_hot(input: ArrayLike, num_classes: int = -1) -> jax.Array:
             raise InputError("num_classes", f"how many there are, for {describe(input)}", classes)
         classes = int(input.max()) + 1
     check_indices("input", input, classes)
-    return jax.nn.one_hot(jnp.asarray(input), classes, dtype=jnp.int_)
+    integer = jax.dtypes.canonicalize_dtype(np.int64)
+    return jax.nn.one_hot(jnp.asarray(input), classes, dtype=integer)
 
 
 def gumbel_softmax(
@@ -88,8 +90,8 @@ def gumbel_softmax(
     tau = check_number("tau", tau, above=0)
     check_number("eps", eps)
     check_bool("hard", hard)
-    _check_axis(check_integer("dim", dim), logits)
     x = jnp.asarray(logits)
+    _check_axis(check_integer("dim", dim), x)
     noise = jax.random.gumbel(drawn_key(rngs), x.shape, x.dtype)
     soft = jax.nn.softmax((x + noise) / tau, axis=dim)
     if not hard:

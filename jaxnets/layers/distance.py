@@ -98,9 +98,9 @@ def normalize(input: ArrayLike, p: float = 2.0, dim: int = 1, eps: float = 1e-12
     """
     check_floats("input", input, ("...",))
     p = check_number("p", p, finite=False)
-    _check_axis(check_integer("dim", dim), input)
-    eps = check_number("eps", eps)
     x = jnp.asarray(input)
+    _check_axis(check_integer("dim", dim), x)
+    eps = check_number("eps", eps)
     length = norm(x, p, dim)
     return x / jnp.where(length < eps, eps, length)
 

@@ -108,9 +108,7 @@ class Unflatten(nnx.Module):
         known = math.prod(n for n in self.unflattened_size if n != -1)
         sizes = [size // known if n == -1 else n for n in self.unflattened_size]
         if math.prod(sizes) != size:
-            expected = (
-                f"a multiple of {known}" if -1 in self.unflattened_size else f"{known} values"
-            )
-            raise InputError("x", f"{expected} along axis {self.dim}", describe(x))
+            of = "a multiple of " if -1 in self.unflattened_size else ""
+            raise InputError("x", f"{of}{known} values along axis {self.dim}", describe(x))
         y = x.reshape(*x.shape[:dim], *sizes, *x.shape[dim + 1 :])
         return jnp.moveaxis(y, 1, -1) if self.channels_last else y

@@ -77,9 +77,12 @@ class Unfold(_Folding):
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Unfolds x, [N, H, W, C], to [N, L, C · kh · kw]."""
-        check_input(x, 2)
+        return self._unfolded(x, "x")
+
+    def _unfolded(self, x: ArrayLike, argument: str) -> jax.Array:
+        check_input(x, 2, argument=argument)
         if min(self._counts(x.shape[1:3])) < 1:
-            raise InputError("x", f"room for a window of {self.kernel_size}", describe(x))
+            raise InputError(argument, f"room for a window of {self.kernel_size}", describe(x))
         return self._rows(jnp.asarray(x))
 
 
@@ -119,11 +122,14 @@ class Fold(_Folding):
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Folds x, [N, L, C · kh · kw], to [N, H, W, C]."""
+        return self._folded(x, "x")
+
+    def _folded(self, x: ArrayLike, argument: str) -> jax.Array:
         count, area = math.prod(self._counts(self.output_size)), math.prod(self.kernel_size)
-        check_floats("x", x, ("N", count, f"C · {area}"))
+        check_floats(argument, x, ("N", count, f"C · {area}"))
         batch, _, width = x.shape
         if width % area:
-            raise InputError("x", f"[N, {count}, C · {area}]", describe(x))
+            raise InputError(argument, f"[N, {count}, C · {area}]", describe(x))
         x = jnp.asarray(x)
         image = jax.ShapeDtypeStruct((batch, *self.output_size, width // area), x.dtype)
         (folded,) = jax.linear_transpose(self._rows, image)(x)
@@ -143,7 +149,7 @@ def unfold(
 
     For the arguments see ``Unfold``.
     """
-    return Unfold(kernel_size, dilation, padding, stride)(input)
+    return Unfold(kernel_size, dilation, padding, stride)._unfolded(input, "input")
 
 
 def fold(
@@ -160,4 +166,4 @@ def fold(
 
     For the arguments see ``Fold``.
     """
-    return Fold(output_size, kernel_size, dilation, padding, stride)(input)
+    return Fold(output_size, kernel_size, dilation, padding, stride)._folded(input, "input")

@@ -76,10 +76,10 @@ def pad(
 
 
 def _pairs(argument: str, given: Any) -> list[tuple[int, int]]:
-    numbers = entries(given)
-    if numbers is None or len(numbers) % 2:
+    several = entries(given)
+    if several is None or len(several) % 2:
         raise InputError(argument, "a tuple with two integers for each axis", given)
-    numbers = [check_integer(argument, number) for number in numbers]
+    numbers = [check_integer(argument, number) for number in several]
     return list(zip(numbers[::2], numbers[1::2], strict=True))
 
 
