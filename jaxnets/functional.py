@@ -9,14 +9,50 @@ from jax.nn import log_sigmoid as logsigmoid
 from jax.nn import soft_sign as softsign
 from jax.numpy import tanh
 
+from jaxnets.layers.adaptive_pooling import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+)
 from jaxnets.layers.categories import gumbel_softmax, one_hot
+from jaxnets.layers.convolution import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from jaxnets.layers.distance import cosine_similarity, normalize, pairwise_distance, pdist
 from jaxnets.layers.fold import fold, unfold
+from jaxnets.layers.fractional_pooling import (
+    fractional_max_pool2d,
+    fractional_max_pool3d,
+)
 from jaxnets.layers.grid import affine_grid, grid_sample
 from jaxnets.layers.interpolation import interpolate
 from jaxnets.layers.padding import pad
+from jaxnets.layers.pooling import (
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+)
 from jaxnets.layers.scaled_dot_product import scaled_dot_product_attention
 from jaxnets.layers.shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
+from jaxnets.layers.unpooling import (
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
+)
 from jaxnets.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -31,16 +67,33 @@ from jaxnets.losses import (
 )
 
 __all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
     "affine_grid",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
     "channel_shuffle",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "cosine_similarity",
     "cross_entropy",
     "ctc_loss",
     "elu",
     "fold",
+    "fractional_max_pool2d",
+    "fractional_max_pool3d",
     "grid_sample",
     "gumbel_softmax",
     "huber_loss",
@@ -48,6 +101,15 @@ __all__ = [
     "kl_div",
     "l1_loss",
     "logsigmoid",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "mish",
     "mse_loss",
     "nll_loss",

@@ -17,7 +17,7 @@ import torch
 from flax import nnx
 
 from jaxnets import compare, data, interop, losses, optimizers, recipes, training
-from jaxnets.arrays import InputError, shown
+from jaxnets.arrays import ArrayLike, InputError, shown
 from jaxnets.cli import cli, main
 from jaxnets.compilation import VARIABLE
 from jaxnets.data import text
@@ -35,6 +35,9 @@ TEXTS = data.Split(np.ones((4, 2), np.int32), np.array([0, 1, 0, 1], np.int32))
 OUTPUTS, CLASSES = jnp.full((4, 3), -1.0), jnp.array([0, 1, 2, 0])
 PIXELS = jnp.zeros((2, 4, 4, 3), jnp.uint8)
 IMAGE = jnp.zeros((1, 4, 4, 4))
+#: By the number of spatial axes: inputs, and kernels for them.
+SPACE = {n: jnp.zeros((2, *[3] * n, 2)) for n in [1, 2, 3]}
+KERNELS = {n: jnp.zeros((*[2] * n, 2, 3)) for n in SPACE}
 EPOCH = training.EpochRecord(1, {"loss": 0.5}, {"loss": 0.5}, 1.0)
 DRAWN = {"rngs": nnx.Rngs(0)}
 
@@ -196,6 +199,13 @@ GOOD = {
     **dict.fromkeys(["cosine_similarity", "pairwise_distance", "cdist"], (OUTPUTS, OUTPUTS)),
     "one_hot": (CLASSES,),
     "scaled_dot_product_attention": (IMAGE, IMAGE, IMAGE),
+    **{f"conv{n}d": (SPACE[n], KERNELS[n]) for n in SPACE},
+    **{f"conv_transpose{n}d": (SPACE[n], KERNELS[n]) for n in SPACE},
+    **{f"{kind}_pool{n}d": (SPACE[n], 2) for kind in ["avg", "max"] for n in SPACE},
+    **{f"adaptive_{kind}_pool{n}d": (SPACE[n], 2) for kind in ["avg", "max"] for n in SPACE},
+    **{f"lp_pool{n}d": (SPACE[n], 2, 2) for n in SPACE},
+    **{f"max_unpool{n}d": (SPACE[n], jnp.zeros(SPACE[n].shape, jnp.int32), 2) for n in SPACE},
+    **{f"fractional_max_pool{n}d": (SPACE[n], 2, 2) for n in [2, 3]},
     **dict.fromkeys(["cross_entropy", "nll_loss"], (OUTPUTS, CLASSES)),
     **dict.fromkeys(["correct", "correct_logits", "accuracy"], (OUTPUTS, CLASSES)),
     "top_k_correct": (OUTPUTS, CLASSES, 2),
@@ -381,16 +391,15 @@ def test_a_bad_value_is_refused_in_one_short_sentence(path, no_work):
 
 SETTINGS = re.compile(r"jaxnets\.(layers|optimizers|models|data\.transforms|initializers)\.")
 #: Functions of what is no setting, whose arguments other tests try.
-OF_ARRAYS = re.compile(
-    r"adjust_|augment|check_transforms|is_random|learning_rate|OnColumn|layers\.([a-z_]+\.)?[a-z]\w*$"
-)
+OF_ARRAYS = re.compile(r"adjust_|augment|check_transforms|flatten|is_random|learning_rate|OnColumn")
 SIMPLE = {bool: [1, None, np.ones(2, bool)], float: [None, True, 1j, np.ones(2)]}
 SIMPLE[int] = [None, True, 1.5, np.ones(2, int)]
 
 
 def strange(path, parameter):
     """What no setting takes, and what an argument of this annotation does not."""
-    if SETTINGS.match(path) and not OF_ARRAYS.search(path):
+    array = parameter.annotation in (ArrayLike, ArrayLike | None)
+    if SETTINGS.match(path) and not OF_ARRAYS.search(path) and not array:
         yield from ["junk", object(), math.nan, 10**400]
     yield from SIMPLE.get(parameter.annotation, [])
 

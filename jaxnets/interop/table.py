@@ -62,18 +62,23 @@ _BATCH_FIRST = "Sequences are batch first."
 _CLASSES = "Classes are the last axis."
 _DIM = "The channels, PyTorch's `dim=1`, are `-1`."
 _DRAWS = "The masks are drawn by another generator."
-_NEAREST = (
-    "Of a position between two pixels PyTorch's layouts round differently: ours is channels last."
-)
-_NO_INDICES = "`return_indices` is refused."
+_KERNEL = "`weight` is laid out as the layer's `kernel`: [..., I / groups, O]."
+_FLIPPED = f"{_KERNEL} PyTorch's, flipped in space."
+_NEAREST = "Where PyTorch rounds by the memory layout, as for channels last."
+_RANDOM = "The windows are placed by another generator, in place of which `_random_samples` may be."
 _WINDOWS = "Windows are rows: [N, L, C · kh · kw], in PyTorch's order."
 
 #: The layers of ``torch.nn``.
 LAYERS: dict[str, Layer] = {
     "AdaptiveAvgPool1d": Layer(layers.AdaptiveAvgPool1d, spatial=1),
     "AdaptiveAvgPool2d": Layer(layers.AdaptiveAvgPool2d, spatial=2),
+    "AdaptiveAvgPool3d": Layer(layers.AdaptiveAvgPool3d, spatial=3),
+    "AdaptiveMaxPool1d": Layer(layers.AdaptiveMaxPool1d, spatial=1),
+    "AdaptiveMaxPool2d": Layer(layers.AdaptiveMaxPool2d, spatial=2),
+    "AdaptiveMaxPool3d": Layer(layers.AdaptiveMaxPool3d, spatial=3),
     "AvgPool1d": Layer(layers.AvgPool1d, spatial=1),
     "AvgPool2d": Layer(layers.AvgPool2d, spatial=2),
+    "AvgPool3d": Layer(layers.AvgPool3d, spatial=3),
     "BatchNorm1d": Layer(layers.BatchNorm1d, rules.batch_norm, spatial=1),
     "BatchNorm2d": Layer(layers.BatchNorm2d, rules.batch_norm, spatial=2),
     "CELU": Layer(layers.CELU),
@@ -86,7 +91,10 @@ LAYERS: dict[str, Layer] = {
     "ConstantPad3d": Layer(layers.ConstantPad3d, spatial=3),
     "Conv1d": Layer(layers.Conv1d, rules.convolution, spatial=1),
     "Conv2d": Layer(layers.Conv2d, rules.convolution, spatial=2),
+    "Conv3d": Layer(layers.Conv3d, rules.convolution, spatial=3),
+    "ConvTranspose1d": Layer(layers.ConvTranspose1d, rules.transposed_convolution, spatial=1),
     "ConvTranspose2d": Layer(layers.ConvTranspose2d, rules.transposed_convolution, spatial=2),
+    "ConvTranspose3d": Layer(layers.ConvTranspose3d, rules.transposed_convolution, spatial=3),
     "CosineSimilarity": Layer(layers.CosineSimilarity, note=_DIM),
     "Dropout": Layer(layers.Dropout, note=_DRAWS),
     "Dropout2d": Layer(layers.Dropout2d, spatial=ANY, note=_DRAWS),
@@ -100,6 +108,12 @@ LAYERS: dict[str, Layer] = {
         layers.Flatten, spatial=ANY, note="Flattens all axes but the batch, in PyTorch's order."
     ),
     "Fold": Layer(layers.Fold, spatial=2, note=_WINDOWS),
+    "FractionalMaxPool2d": Layer(
+        layers.FractionalMaxPool2d, rules.random_samples, spatial=2, note=_RANDOM
+    ),
+    "FractionalMaxPool3d": Layer(
+        layers.FractionalMaxPool3d, rules.random_samples, spatial=3, note=_RANDOM
+    ),
     "GELU": Layer(layers.GELU),
     "GLU": Layer(layers.GLU, note=_DIM),
     "GRU": Layer(layers.GRU, rules.recurrent, note=_BATCH_FIRST),
@@ -117,6 +131,9 @@ LAYERS: dict[str, Layer] = {
         spatial=2,
         note="`track_running_stats` is refused.",
     ),
+    "LPPool1d": Layer(layers.LPPool1d, spatial=1),
+    "LPPool2d": Layer(layers.LPPool2d, spatial=2),
+    "LPPool3d": Layer(layers.LPPool3d, spatial=3),
     "LSTM": Layer(layers.LSTM, rules.recurrent, note=_BATCH_FIRST),
     "LSTMCell": Layer(layers.LSTMCell, rules.recurrent),
     "LayerNorm": Layer(
@@ -128,8 +145,12 @@ LAYERS: dict[str, Layer] = {
     "Linear": Layer(layers.Linear, rules.linear),
     "LogSigmoid": Layer(layers.LogSigmoid),
     "LogSoftmax": Layer(layers.LogSoftmax, note=_DIM),
-    "MaxPool1d": Layer(layers.MaxPool1d, spatial=1, note=_NO_INDICES),
-    "MaxPool2d": Layer(layers.MaxPool2d, spatial=2, note=_NO_INDICES),
+    "MaxPool1d": Layer(layers.MaxPool1d, spatial=1),
+    "MaxPool2d": Layer(layers.MaxPool2d, spatial=2),
+    "MaxPool3d": Layer(layers.MaxPool3d, spatial=3),
+    "MaxUnpool1d": Layer(layers.MaxUnpool1d, spatial=1),
+    "MaxUnpool2d": Layer(layers.MaxUnpool2d, spatial=2),
+    "MaxUnpool3d": Layer(layers.MaxUnpool3d, spatial=3),
     "Mish": Layer(layers.Mish),
     "MultiheadAttention": Layer(
         layers.MultiheadAttention,
@@ -200,20 +221,41 @@ LOSSES: dict[str, Counterpart] = {
 
 #: The functions of ``torch.nn.functional``; ``jaxnets.functional`` has all of them by these names.
 FUNCTIONS: dict[str, Counterpart] = {
+    "adaptive_avg_pool1d": Counterpart("jaxnets.layers.adaptive_pooling.adaptive_avg_pool1d"),
+    "adaptive_avg_pool2d": Counterpart("jaxnets.layers.adaptive_pooling.adaptive_avg_pool2d"),
+    "adaptive_avg_pool3d": Counterpart("jaxnets.layers.adaptive_pooling.adaptive_avg_pool3d"),
+    "adaptive_max_pool1d": Counterpart("jaxnets.layers.adaptive_pooling.adaptive_max_pool1d"),
+    "adaptive_max_pool2d": Counterpart("jaxnets.layers.adaptive_pooling.adaptive_max_pool2d"),
+    "adaptive_max_pool3d": Counterpart("jaxnets.layers.adaptive_pooling.adaptive_max_pool3d"),
     "affine_grid": Counterpart(
         "jaxnets.layers.grid.affine_grid", "`size` is the shape of the output here: (N, H, W, C)."
     ),
+    "avg_pool1d": Counterpart("jaxnets.layers.pooling.avg_pool1d"),
+    "avg_pool2d": Counterpart("jaxnets.layers.pooling.avg_pool2d"),
+    "avg_pool3d": Counterpart("jaxnets.layers.pooling.avg_pool3d"),
     "binary_cross_entropy": Counterpart("jaxnets.losses.binary_cross_entropy"),
     "binary_cross_entropy_with_logits": Counterpart(
         "jaxnets.losses.binary_cross_entropy_with_logits"
     ),
     "celu": Counterpart("jax.nn.celu"),
     "channel_shuffle": Counterpart("jaxnets.layers.shuffle.channel_shuffle"),
+    "conv1d": Counterpart("jaxnets.layers.convolution.conv1d", _KERNEL),
+    "conv2d": Counterpart("jaxnets.layers.convolution.conv2d", _KERNEL),
+    "conv3d": Counterpart("jaxnets.layers.convolution.conv3d", _KERNEL),
+    "conv_transpose1d": Counterpart("jaxnets.layers.convolution.conv_transpose1d", _FLIPPED),
+    "conv_transpose2d": Counterpart("jaxnets.layers.convolution.conv_transpose2d", _FLIPPED),
+    "conv_transpose3d": Counterpart("jaxnets.layers.convolution.conv_transpose3d", _FLIPPED),
     "cosine_similarity": Counterpart("jaxnets.layers.distance.cosine_similarity", _DIM),
     "cross_entropy": Counterpart("jaxnets.losses.cross_entropy", _CLASSES),
     "ctc_loss": Counterpart("jaxnets.losses.ctc_loss"),
     "elu": Counterpart("jax.nn.elu"),
     "fold": Counterpart("jaxnets.layers.fold.fold", _WINDOWS),
+    "fractional_max_pool2d": Counterpart(
+        "jaxnets.layers.fractional_pooling.fractional_max_pool2d", _RANDOM
+    ),
+    "fractional_max_pool3d": Counterpart(
+        "jaxnets.layers.fractional_pooling.fractional_max_pool3d", _RANDOM
+    ),
     "grid_sample": Counterpart("jaxnets.layers.grid.grid_sample"),
     "gumbel_softmax": Counterpart(
         "jaxnets.layers.categories.gumbel_softmax",
@@ -224,6 +266,15 @@ FUNCTIONS: dict[str, Counterpart] = {
     "kl_div": Counterpart("jaxnets.losses.kl_div"),
     "l1_loss": Counterpart("jaxnets.losses.l1_loss"),
     "logsigmoid": Counterpart("jax.nn.log_sigmoid"),
+    "lp_pool1d": Counterpart("jaxnets.layers.pooling.lp_pool1d"),
+    "lp_pool2d": Counterpart("jaxnets.layers.pooling.lp_pool2d"),
+    "lp_pool3d": Counterpart("jaxnets.layers.pooling.lp_pool3d"),
+    "max_pool1d": Counterpart("jaxnets.layers.pooling.max_pool1d"),
+    "max_pool2d": Counterpart("jaxnets.layers.pooling.max_pool2d"),
+    "max_pool3d": Counterpart("jaxnets.layers.pooling.max_pool3d"),
+    "max_unpool1d": Counterpart("jaxnets.layers.unpooling.max_unpool1d"),
+    "max_unpool2d": Counterpart("jaxnets.layers.unpooling.max_unpool2d"),
+    "max_unpool3d": Counterpart("jaxnets.layers.unpooling.max_unpool3d"),
     "mish": Counterpart("jax.nn.mish"),
     "mse_loss": Counterpart("jaxnets.losses.mse_loss"),
     "nll_loss": Counterpart("jaxnets.losses.nll_loss", _CLASSES),
@@ -370,40 +421,23 @@ REASONS: dict[str, str] = {
 #: Names that will get a row.
 PENDING: frozenset[str] = frozenset(
     {
-        "nn.AdaptiveAvgPool3d",
         "nn.AdaptiveLogSoftmaxWithLoss",
-        "nn.AdaptiveMaxPool1d",
-        "nn.AdaptiveMaxPool2d",
-        "nn.AdaptiveMaxPool3d",
         "nn.AlphaDropout",
-        "nn.AvgPool3d",
         "nn.BatchNorm3d",
         "nn.Bilinear",
-        "nn.Conv3d",
-        "nn.ConvTranspose1d",
-        "nn.ConvTranspose3d",
         "nn.CosineEmbeddingLoss",
         "nn.CrossMapLRN2d",
         "nn.Dropout1d",
         "nn.Dropout3d",
         "nn.EmbeddingBag",
         "nn.FeatureAlphaDropout",
-        "nn.FractionalMaxPool2d",
-        "nn.FractionalMaxPool3d",
         "nn.GaussianNLLLoss",
         "nn.Hardshrink",
         "nn.HingeEmbeddingLoss",
         "nn.InstanceNorm1d",
         "nn.InstanceNorm3d",
-        "nn.LPPool1d",
-        "nn.LPPool2d",
-        "nn.LPPool3d",
         "nn.LocalResponseNorm",
         "nn.MarginRankingLoss",
-        "nn.MaxPool3d",
-        "nn.MaxUnpool1d",
-        "nn.MaxUnpool2d",
-        "nn.MaxUnpool3d",
         "nn.MultiLabelMarginLoss",
         "nn.MultiLabelSoftMarginLoss",
         "nn.MultiMarginLoss",
@@ -421,24 +455,9 @@ PENDING: frozenset[str] = frozenset(
         "nn.TransformerDecoderLayer",
         "nn.TripletMarginLoss",
         "nn.TripletMarginWithDistanceLoss",
-        "nn.functional.adaptive_avg_pool1d",
-        "nn.functional.adaptive_avg_pool2d",
-        "nn.functional.adaptive_avg_pool3d",
-        "nn.functional.adaptive_max_pool1d",
-        "nn.functional.adaptive_max_pool2d",
-        "nn.functional.adaptive_max_pool3d",
         "nn.functional.alpha_dropout",
-        "nn.functional.avg_pool1d",
-        "nn.functional.avg_pool2d",
-        "nn.functional.avg_pool3d",
         "nn.functional.batch_norm",
         "nn.functional.bilinear",
-        "nn.functional.conv1d",
-        "nn.functional.conv2d",
-        "nn.functional.conv3d",
-        "nn.functional.conv_transpose1d",
-        "nn.functional.conv_transpose2d",
-        "nn.functional.conv_transpose3d",
         "nn.functional.cosine_embedding_loss",
         "nn.functional.dropout",
         "nn.functional.dropout1d",
@@ -447,8 +466,6 @@ PENDING: frozenset[str] = frozenset(
         "nn.functional.embedding",
         "nn.functional.embedding_bag",
         "nn.functional.feature_alpha_dropout",
-        "nn.functional.fractional_max_pool2d",
-        "nn.functional.fractional_max_pool3d",
         "nn.functional.gaussian_nll_loss",
         "nn.functional.gelu",
         "nn.functional.glu",
@@ -464,16 +481,7 @@ PENDING: frozenset[str] = frozenset(
         "nn.functional.linear",
         "nn.functional.local_response_norm",
         "nn.functional.log_softmax",
-        "nn.functional.lp_pool1d",
-        "nn.functional.lp_pool2d",
-        "nn.functional.lp_pool3d",
         "nn.functional.margin_ranking_loss",
-        "nn.functional.max_pool1d",
-        "nn.functional.max_pool2d",
-        "nn.functional.max_pool3d",
-        "nn.functional.max_unpool1d",
-        "nn.functional.max_unpool2d",
-        "nn.functional.max_unpool3d",
         "nn.functional.multi_margin_loss",
         "nn.functional.multilabel_margin_loss",
         "nn.functional.multilabel_soft_margin_loss",

@@ -28,13 +28,29 @@ from jaxnets.layers.activation import (
     Softsign,
     Tanh,
 )
+from jaxnets.layers.adaptive_pooling import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+)
 from jaxnets.layers.attention import MultiheadAttention
-from jaxnets.layers.convolution import Conv1d, Conv2d, ConvTranspose2d
+from jaxnets.layers.convolution import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+)
 from jaxnets.layers.distance import CosineSimilarity, PairwiseDistance, cdist
 from jaxnets.layers.dropout import Dropout, Dropout2d
 from jaxnets.layers.embedding import Embedding
 from jaxnets.layers.flatten import Flatten, Unflatten, flatten
 from jaxnets.layers.fold import Fold, Unfold
+from jaxnets.layers.fractional_pooling import FractionalMaxPool2d, FractionalMaxPool3d
 from jaxnets.layers.gru import GRU, GRUCell
 from jaxnets.layers.interpolation import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from jaxnets.layers.linear import Linear
@@ -64,16 +80,20 @@ from jaxnets.layers.padding import (
     ZeroPad3d,
 )
 from jaxnets.layers.pooling import (
-    AdaptiveAvgPool1d,
-    AdaptiveAvgPool2d,
     AvgPool1d,
     AvgPool2d,
+    AvgPool3d,
+    LPPool1d,
+    LPPool2d,
+    LPPool3d,
     MaxPool1d,
     MaxPool2d,
+    MaxPool3d,
 )
 from jaxnets.layers.rnn import RNN, RNNCell
 from jaxnets.layers.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
 from jaxnets.layers.transformer import TransformerEncoder, TransformerEncoderLayer
+from jaxnets.layers.unpooling import MaxUnpool1d, MaxUnpool2d, MaxUnpool3d
 
 __all__ = [
     "CELU",
@@ -86,8 +106,13 @@ __all__ = [
     "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
     "AvgPool1d",
     "AvgPool2d",
+    "AvgPool3d",
     "BatchNorm1d",
     "BatchNorm2d",
     "ChannelShuffle",
@@ -99,13 +124,18 @@ __all__ = [
     "ConstantPad3d",
     "Conv1d",
     "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
     "ConvTranspose2d",
+    "ConvTranspose3d",
     "CosineSimilarity",
     "Dropout",
     "Dropout2d",
     "Embedding",
     "Flatten",
     "Fold",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
     "GRUCell",
     "GroupNorm",
     "Hardsigmoid",
@@ -113,6 +143,9 @@ __all__ = [
     "Hardtanh",
     "Identity",
     "InstanceNorm2d",
+    "LPPool1d",
+    "LPPool2d",
+    "LPPool3d",
     "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
@@ -121,6 +154,10 @@ __all__ = [
     "LogSoftmax",
     "MaxPool1d",
     "MaxPool2d",
+    "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
     "Mish",
     "MultiheadAttention",
     "PReLU",

@@ -18,7 +18,6 @@ _OTHERS: dict[str, tuple[tuple[Any, ...], str]] = {
         (True,),
         "True: jnp.swapaxes(x, 0, 1) makes [batch, time, …] of x",
     ),
-    "return_indices": ((False,), "False, as no indices of the largest values are returned"),
     "add_bias_kv": ((False,), "False, as keys and values get no learned position"),
     "add_zero_attn": ((False,), "False, as keys and values get no zero position"),
     "max_norm": ((None,), "None, as no row is scaled down in a call"),
@@ -66,19 +65,27 @@ def check_rngs(rngs: Any) -> nnx.Rngs:
     return rngs
 
 
-def drawn_key(rngs: Any) -> jax.Array:
-    """A random key: the one that is given, or the next one of streams.
+def check_draws(rngs: Any) -> None:
+    """Checks what a function draws from: a random key, or streams of them.
 
     Raises:
         InputError: if it is neither.
     """
+    array = isinstance(rngs, jax.Array) and jnp.issubdtype(rngs.dtype, jax.dtypes.prng_key)
+    if not (array or isinstance(rngs, nnx.Rngs | nnx.RngStream)):
+        raise InputError("rngs", "a random key, such as jax.random.key(0), or streams", rngs)
+
+
+def drawn_key(rngs: Any) -> jax.Array:
+    """The random key that is given, or the next one of streams.
+
+    Raises:
+        InputError: as of ``check_draws``.
+    """
+    check_draws(rngs)
     if isinstance(rngs, nnx.Rngs):
         return rngs.dropout()
-    if isinstance(rngs, nnx.RngStream):
-        return rngs()
-    if isinstance(rngs, jax.Array) and jnp.issubdtype(rngs.dtype, jax.dtypes.prng_key):
-        return rngs
-    raise InputError("rngs", "a random key, such as jax.random.key(0), or streams", rngs)
+    return rngs() if isinstance(rngs, nnx.RngStream) else rngs
 
 
 def check_parameters(rngs: Any, param_dtype: Any, *, constant: bool = False) -> nnx.Rngs:

@@ -18,7 +18,7 @@ from jaxnets.arrays import (
     describe,
 )
 from jaxnets.layers.attention import attend
-from jaxnets.layers.parameters import drawn_key
+from jaxnets.layers.parameters import check_draws, drawn_key
 
 
 def scaled_dot_product_attention(
@@ -69,6 +69,8 @@ def scaled_dot_product_attention(
     check_floats("value", value, ("...", key.shape[-2], "V"))
     check_bool("is_causal", is_causal)
     rate = check_number("dropout_p", dropout_p, least=0, most=1)
+    if rngs is not None:
+        check_draws(rngs)
     q, k, v = jnp.asarray(query), jnp.asarray(key), jnp.asarray(value)
     if check_bool("enable_gqa", enable_gqa):
         k, v = _for_each_head("key", k, q), _for_each_head("value", v, q)
