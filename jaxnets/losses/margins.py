@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxnets.arrays import ArrayLike, InputError, as_array, check_integer, check_number, describe
 from jaxnets.losses import arguments
@@ -9,8 +10,8 @@ from jaxnets.losses.binary import binary_cross_entropy_with_logits
 from jaxnets.losses.labels import chosen, note_labels, one_hot, read_labels
 from jaxnets.losses.reduction import Reduction, reduce
 
-#: Added to squared lengths, as PyTorch does.
-_LEAST_SQUARE = 1e-12
+#: Added to squared lengths: PyTorch's constant, of single precision in float64 too.
+_LEAST_SQUARE = float(np.float32(1e-12))
 
 
 def margin_ranking_loss(

@@ -41,7 +41,7 @@ CASES = [
     ("cosine_embedding_loss", (SCORES, OTHERS, SIGNS[:, 0]), {}),
     ("cosine_embedding_loss", (np.zeros((4, 5)), OTHERS, SIGNS[:, 0]), {"margin": -0.5}),
     ("cosine_embedding_loss", (SCORES[0], OTHERS[0], np.array(-1.0)), {}),
-    ("soft_margin_loss", (SCORES, SIGNS), {}),
+    ("soft_margin_loss", (SCORES, SIGNS.astype(int)), {}),
     ("multi_margin_loss", (SCORES, CLASSES), {}),
     ("multi_margin_loss", (SCORES, CLASSES), {"p": 2, "margin": 0.5, "weight": WEIGHT}),
     ("multi_margin_loss", (SCORES[0], CLASSES[1]), {}),
@@ -80,8 +80,9 @@ def floating(array):
     return array.dtype.kind == "f"
 
 
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("dtype", "reduction"), [(np.float32, "mean"), (np.float64, "sum"), (np.float64, "none")]
+)
 def test_losses_equal_torch(dtype, reduction):
     """All in one program."""
     given, found = [], []
