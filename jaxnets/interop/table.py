@@ -132,6 +132,9 @@ LAYERS: dict[str, Layer] = {
     "Softplus": Layer(layers.Softplus),
     "Softsign": Layer(layers.Softsign),
     "Tanh": Layer(layers.Tanh),
+    "Transformer": Layer(layers.Transformer, note=_BATCH_FIRST),
+    "TransformerDecoder": Layer(layers.TransformerDecoder, note=_BATCH_FIRST),
+    "TransformerDecoderLayer": Layer(layers.TransformerDecoderLayer, note=_BATCH_FIRST),
     "TransformerEncoder": Layer(layers.TransformerEncoder, note=_BATCH_FIRST),
     "TransformerEncoderLayer": Layer(layers.TransformerEncoderLayer, note=_BATCH_FIRST),
 }
@@ -169,7 +172,9 @@ LOSSES: dict[str, Counterpart] = {
     "SmoothL1Loss": Counterpart("jaxnets.losses.smooth_l1_loss"),
     "SoftMarginLoss": Counterpart("jaxnets.losses.soft_margin_loss", _STABLE),
     "TripletMarginLoss": Counterpart("jaxnets.losses.triplet_margin_loss"),
-    "TripletMarginWithDistanceLoss": Counterpart("jaxnets.losses.triplet_margin_with_distance_loss"),
+    "TripletMarginWithDistanceLoss": Counterpart(
+        "jaxnets.losses.triplet_margin_with_distance_loss"
+    ),
 }
 
 #: The functions of ``torch.nn.functional``; ``jaxnets.functional`` has all of them by these names.
@@ -219,7 +224,9 @@ FUNCTIONS: dict[str, Counterpart] = {
     "softsign": Counterpart("jax.nn.soft_sign"),
     "tanh": Counterpart("jax.numpy.tanh"),
     "triplet_margin_loss": Counterpart("jaxnets.losses.triplet_margin_loss"),
-    "triplet_margin_with_distance_loss": Counterpart("jaxnets.losses.triplet_margin_with_distance_loss"),
+    "triplet_margin_with_distance_loss": Counterpart(
+        "jaxnets.losses.triplet_margin_with_distance_loss"
+    ),
 }
 
 #: The functions of ``torch.nn.init``.
@@ -395,9 +402,6 @@ PENDING: frozenset[str] = frozenset(
         "nn.Softshrink",
         "nn.Tanhshrink",
         "nn.Threshold",
-        "nn.Transformer",
-        "nn.TransformerDecoder",
-        "nn.TransformerDecoderLayer",
         "nn.Unflatten",
         "nn.Unfold",
         "nn.Upsample",

@@ -52,7 +52,9 @@ from jaxnets.layers.pooling import (
     MaxPool2d,
 )
 from jaxnets.layers.rnn import RNN, RNNCell
-from jaxnets.layers.transformer import TransformerEncoder, TransformerEncoderLayer
+from jaxnets.layers.transformer import Transformer
+from jaxnets.layers.transformer_decoder import TransformerDecoder, TransformerDecoderLayer
+from jaxnets.layers.transformer_encoder import TransformerEncoder, TransformerEncoderLayer
 
 __all__ = [
     "CELU",
@@ -103,6 +105,9 @@ __all__ = [
     "Softplus",
     "Softsign",
     "Tanh",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
     "TransformerEncoder",
     "TransformerEncoderLayer",
     "flatten",

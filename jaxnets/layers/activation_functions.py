@@ -35,9 +35,7 @@ def relu(input: ArrayLike, inplace: bool = False) -> jax.Array:
     return jax.nn.relu(input)
 
 
-def leaky_relu(
-    input: ArrayLike, negative_slope: float = 0.01, inplace: bool = False
-) -> jax.Array:
+def leaky_relu(input: ArrayLike, negative_slope: float = 0.01, inplace: bool = False) -> jax.Array:
     """``torch.nn.functional.leaky_relu``: x where x > 0, else negative_slope · x.
 
     Its arguments are those of ``LeakyReLU``.

@@ -110,10 +110,12 @@ def test_losses_equal_torch(dtype, reduction):
 
             def loss(*floats, name=name, arrays=arrays, options=options):
                 values = iter(floats)
-                every = [next(values) if jnp.issubdtype(x.dtype, jnp.floating) else x for x in arrays]
+                every = [
+                    next(values) if jnp.issubdtype(x.dtype, jnp.floating) else x for x in arrays
+                ]
                 return getattr(losses, name)(*every, **options, reduction=reduction)
 
-            floats = [x for x in arrays if jnp.issubdtype(x.dtype, jnp.floating)]
+            floats = [x for x in arrays if floating(x)]
             value, pull_back = jax.vjp(loss, *floats)
             results.append((value, pull_back(cotangent)))
         return results
