@@ -316,7 +316,13 @@ BAD = {
     ),
     "distance": (
         lambda: losses.triplet_margin_with_distance_loss(*[LOGITS] * 3, distance_function=2),
-        "distance_function: expected a function of two arrays, got 2",
+        "distance_function: expected a function of two arrays that makes distances, got 2",
+    ),
+    "distances": (
+        lambda: losses.triplet_margin_with_distance_loss(
+            *[LOGITS] * 3, distance_function=lambda x, y: None
+        ),
+        "distance_function: expected an array, got None",
     ),
     "ctc log_probs": (
         lambda: ctc(log_probs=ONES),

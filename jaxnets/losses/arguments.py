@@ -74,8 +74,9 @@ def vectors(name: str, array: ArrayLike) -> jax.Array:
 
 def signs(name: str, array: ArrayLike, outputs: jax.Array) -> jax.Array:
     """Labels 1 and -1, in the outputs' dtype and shape."""
+    read = aligned(name, array, outputs)
     refuse(name, array, "1 or -1", lambda values: (values != 1) & (values != -1))
-    return aligned(name, array, outputs)
+    return read
 
 
 def broadcast(name: str, array: ArrayLike, outputs: jax.Array) -> jax.Array:

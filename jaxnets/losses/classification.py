@@ -56,6 +56,7 @@ def nll_loss(
     PyTorch: ``torch.nn.functional.nll_loss``.
     """
     outputs = arguments.scores(outputs)
+    ignore_index = check_integer("ignore_index", ignore_index)
     given, counted, weights = read_labels(labels, outputs, weight, ignore_index)
     # The mask comes last, so that a fully ignored batch has a gradient of 0, not 0 · inf.
     losses = jnp.where(counted, -weights * chosen(given, outputs), 0)
@@ -106,6 +107,7 @@ def cross_entropy(
     """
     outputs = arguments.scores(outputs)
     given = as_array("labels", labels)
+    ignore_index = check_integer("ignore_index", ignore_index)
     smoothing = check_number("label_smoothing", label_smoothing, least=0, most=1)
     scale = 1 if weight is None else arguments.class_weights(weight, outputs)
 
@@ -128,7 +130,7 @@ def cross_entropy(
 
 
 def _read_probabilities(labels: ArrayLike, outputs: jax.Array, ignore_index: int) -> jax.Array:
-    if check_integer("ignore_index", ignore_index) >= 0:
+    if ignore_index >= 0:
         raise InputError("ignore_index", "a negative number with probabilities", ignore_index)
     return arguments.floating("labels", labels).astype(outputs.dtype)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxnets.arrays import ArrayLike, InputError, as_array, check_integer, describe
+from jaxnets.arrays import ArrayLike, InputError, as_array, describe
 from jaxnets.losses import arguments
 
 
@@ -85,7 +85,6 @@ def read_labels(
         raise InputError("labels", expected, describe(given))
     classes, allowed = outputs.shape[-1], f"classes from 0 to {outputs.shape[-1] - 1}"
     if ignore_index is not None:
-        ignore_index = check_integer("ignore_index", ignore_index)
         allowed += f", or ignore_index {ignore_index}"
     note_labels(labels, classes, ignore_index)
     arguments.refuse(

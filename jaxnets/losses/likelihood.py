@@ -59,8 +59,8 @@ def gaussian_nll_loss(
 def _variances(var: ArrayLike | float, outputs: jax.Array) -> jax.Array:
     if isinstance(var, int | float):
         return jnp.full_like(outputs, check_number("var", var, least=0))
-    arguments.refuse("var", var, "numbers >= 0", lambda values: values < 0)
     variances = arguments.real("var", var, outputs.dtype)
+    arguments.refuse("var", var, "numbers >= 0", lambda values: values < 0)
     if variances.shape == outputs.shape[:-1] and outputs.ndim:
         variances = variances[..., None]
     pairs = list(zip(variances.shape, outputs.shape, strict=False))

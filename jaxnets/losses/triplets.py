@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from jaxnets.arrays import ArrayLike, check_bool, check_function, check_number
+from jaxnets.arrays import ArrayLike, called, check_bool, check_function, check_number
 from jaxnets.losses import arguments
 from jaxnets.losses.margins import at_least_zero
 from jaxnets.losses.reduction import Reduction, reduce
@@ -94,9 +94,15 @@ def triplet_margin_with_distance_loss(
         return triplet_margin_loss(
             anchor, positive, negative, margin=margin, swap=swap, reduction=reduction
         )
-    check_function("distance_function", distance_function, "a function of two arrays")
+    expected = "a function of two arrays that makes distances"
+    function = check_function("distance_function", distance_function, expected)
+
+    def distance(x: jax.Array, y: jax.Array) -> jax.Array:
+        made = called("distance_function", expected, function, x, y)
+        return arguments.floating("distance_function", made)
+
     anchor = arguments.floating("anchor", anchor)
-    return _reduced(distance_function, anchor, positive, negative, margin, swap, reduction)
+    return _reduced(distance, anchor, positive, negative, margin, swap, reduction)
 
 
 def _reduced(
