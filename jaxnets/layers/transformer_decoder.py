@@ -106,8 +106,8 @@ class TransformerDecoder(nnx.Module):
     Examples:
         >>> layer = TransformerDecoderLayer(d_model=16, nhead=4, rngs=nnx.Rngs(0))
         >>> decoder = TransformerDecoder(layer, num_layers=2)
-        >>> memory = jnp.zeros((8, 7, 16))
-        >>> decoder(jnp.zeros((8, 5, 16)), memory, tgt_is_causal=True).shape
+        >>> memory = jax.numpy.zeros((8, 7, 16))
+        >>> decoder(jax.numpy.zeros((8, 5, 16)), memory, tgt_is_causal=True).shape
         (8, 5, 16)
     """
 

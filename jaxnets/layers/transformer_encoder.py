@@ -85,7 +85,7 @@ class TransformerEncoder(nnx.Module):
         >>> from jaxnets.layers import LayerNorm
         >>> layer = TransformerEncoderLayer(d_model=16, nhead=4, rngs=nnx.Rngs(0))
         >>> encoder = TransformerEncoder(layer, num_layers=2, norm=LayerNorm(16))
-        >>> encoder(jnp.zeros((8, 5, 16)), is_causal=True).shape
+        >>> encoder(jax.numpy.zeros((8, 5, 16)), is_causal=True).shape
         (8, 5, 16)
     """
 
