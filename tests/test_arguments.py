@@ -17,7 +17,7 @@ import torch
 from flax import nnx
 
 from jaxnets import compare, data, interop, losses, optimizers, recipes, training
-from jaxnets.arrays import InputError, shown
+from jaxnets.arrays import ArrayLike, InputError, shown
 from jaxnets.cli import cli, main
 from jaxnets.compilation import VARIABLE
 from jaxnets.data import text
@@ -34,6 +34,9 @@ ENCODER = text.TextEncoder(text.Tokenizer(), TOKENS)
 TEXTS = data.Split(np.ones((4, 2), np.int32), np.array([0, 1, 0, 1], np.int32))
 OUTPUTS, CLASSES = jnp.full((4, 3), -1.0), jnp.array([0, 1, 2, 0])
 PIXELS = jnp.zeros((2, 4, 4, 3), jnp.uint8)
+#: By the number of spatial axes: inputs, and kernels for them.
+SPACE = {n: jnp.zeros((2, *[3] * n, 2)) for n in [1, 2, 3]}
+KERNELS = {n: jnp.zeros((*[2] * n, 2, 3)) for n in SPACE}
 EPOCH = training.EpochRecord(1, {"loss": 0.5}, {"loss": 0.5}, 1.0)
 DRAWN = {"rngs": nnx.Rngs(0)}
 
@@ -185,6 +188,20 @@ GOOD = {
     "trace_difference": lambda: (model(), torch_model(), SPLIT.inputs),
     "jaxnets.compare.report.read": ("no-folder",),
     "flatten": (jnp.zeros((2, 3)),),
+    **dict.fromkeys(["celu", "elu", "gelu", "leaky_relu", "mish", "selu", "silu"], (OUTPUTS,)),
+    **dict.fromkeys(["hardsigmoid", "hardswish", "hardtanh", "relu", "relu6"], (OUTPUTS,)),
+    **dict.fromkeys(["glu", "log_softmax", "softmax"], (jnp.zeros((4, 2)), 1)),
+    "softplus": (OUTPUTS,),
+    "prelu": (OUTPUTS, jnp.zeros(3)),
+    "linear": (jnp.zeros((4, 2)), jnp.zeros((3, 2))),
+    "embedding": (CLASSES, OUTPUTS),
+    **{f"conv{n}d": (SPACE[n], KERNELS[n]) for n in SPACE},
+    **{f"conv_transpose{n}d": (SPACE[n], KERNELS[n]) for n in SPACE},
+    **{f"{kind}_pool{n}d": (SPACE[n], 2) for kind in ["avg", "max"] for n in SPACE},
+    **{f"adaptive_{kind}_pool{n}d": (SPACE[n], 2) for kind in ["avg", "max"] for n in SPACE},
+    **{f"lp_pool{n}d": (SPACE[n], 2, 2) for n in SPACE},
+    **{f"max_unpool{n}d": (SPACE[n], jnp.zeros(SPACE[n].shape, jnp.int32), 2) for n in SPACE},
+    **{f"fractional_max_pool{n}d": (SPACE[n], 2, 2) for n in [2, 3]},
     **dict.fromkeys(["cross_entropy", "nll_loss"], (OUTPUTS, CLASSES)),
     **dict.fromkeys(["correct", "correct_logits", "accuracy"], (OUTPUTS, CLASSES)),
     "top_k_correct": (OUTPUTS, CLASSES, 2),
@@ -386,7 +403,8 @@ SIMPLE[int] = [None, True, 1.5, np.ones(2, int)]
 
 def strange(path, parameter):
     """What no setting takes, and what an argument of this annotation does not."""
-    if SETTINGS.match(path) and not OF_ARRAYS.search(path):
+    array = parameter.annotation in (ArrayLike, ArrayLike | None)
+    if SETTINGS.match(path) and not OF_ARRAYS.search(path) and not array:
         yield from ["junk", object(), math.nan, 10**400]
     yield from SIMPLE.get(parameter.annotation, [])
 

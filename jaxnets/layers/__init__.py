@@ -28,11 +28,27 @@ from jaxnets.layers.activation import (
     Softsign,
     Tanh,
 )
+from jaxnets.layers.adaptive_pooling import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+)
 from jaxnets.layers.attention import MultiheadAttention
-from jaxnets.layers.convolution import Conv1d, Conv2d, ConvTranspose2d
+from jaxnets.layers.convolution import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+)
 from jaxnets.layers.dropout import Dropout, Dropout2d
 from jaxnets.layers.embedding import Embedding
 from jaxnets.layers.flatten import Flatten, flatten
+from jaxnets.layers.fractional_pooling import FractionalMaxPool2d, FractionalMaxPool3d
 from jaxnets.layers.gru import GRU, GRUCell
 from jaxnets.layers.linear import Linear
 from jaxnets.layers.lstm import LSTM, LSTMCell
@@ -44,17 +60,21 @@ from jaxnets.layers.normalization import (
     LayerNorm,
 )
 from jaxnets.layers.pooling import (
-    AdaptiveAvgPool1d,
-    AdaptiveAvgPool2d,
     AvgPool1d,
     AvgPool2d,
+    AvgPool3d,
+    LPPool1d,
+    LPPool2d,
+    LPPool3d,
     MaxPool1d,
     MaxPool2d,
+    MaxPool3d,
 )
 from jaxnets.layers.rnn import RNN, RNNCell
 from jaxnets.layers.transformer import Transformer
 from jaxnets.layers.transformer_decoder import TransformerDecoder, TransformerDecoderLayer
 from jaxnets.layers.transformer_encoder import TransformerEncoder, TransformerEncoderLayer
+from jaxnets.layers.unpooling import MaxUnpool1d, MaxUnpool2d, MaxUnpool3d
 
 __all__ = [
     "CELU",
@@ -67,17 +87,27 @@ __all__ = [
     "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
     "AvgPool1d",
     "AvgPool2d",
+    "AvgPool3d",
     "BatchNorm1d",
     "BatchNorm2d",
     "Conv1d",
     "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
     "ConvTranspose2d",
+    "ConvTranspose3d",
     "Dropout",
     "Dropout2d",
     "Embedding",
     "Flatten",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
     "GRUCell",
     "GroupNorm",
     "Hardsigmoid",
@@ -85,6 +115,9 @@ __all__ = [
     "Hardtanh",
     "Identity",
     "InstanceNorm2d",
+    "LPPool1d",
+    "LPPool2d",
+    "LPPool3d",
     "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
@@ -93,6 +126,10 @@ __all__ = [
     "LogSoftmax",
     "MaxPool1d",
     "MaxPool2d",
+    "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
     "Mish",
     "MultiheadAttention",
     "PReLU",

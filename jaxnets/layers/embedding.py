@@ -18,6 +18,7 @@ from jaxnets.arrays import (
     InputError,
     check_floats,
     check_integer,
+    check_number,
     check_positive,
     describe,
 )
@@ -80,6 +81,7 @@ def embedding(
     given = {"max_norm": max_norm, "scale_grad_by_freq": scale_grad_by_freq, "sparse": sparse}
     for name, value in given.items():
         check_harmless(name, value)
+    check_number("norm_type", norm_type)
     check_floats("weight", weight, ("rows", "features"))
     check_indices("input", input, weight.shape[0])
     indices = jnp.asarray(input)

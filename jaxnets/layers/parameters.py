@@ -16,7 +16,6 @@ _OTHERS: dict[str, tuple[tuple[Any, ...], str]] = {
         (True,),
         "True: jnp.swapaxes(x, 0, 1) makes [batch, time, …] of x",
     ),
-    "return_indices": ((False,), "False, as no indices of the largest values are returned"),
     "add_bias_kv": ((False,), "False, as keys and values get no learned position"),
     "add_zero_attn": ((False,), "False, as keys and values get no zero position"),
     "max_norm": ((None,), "None, as no row is scaled down in a call"),
