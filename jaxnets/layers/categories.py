@@ -16,7 +16,7 @@ from jaxnets.arrays import (
     check_usable,
     describe,
 )
-from jaxnets.layers.activation import _check_axis
+from jaxnets.layers.activation_functions import check_axis
 from jaxnets.layers.embedding import check_indices
 from jaxnets.layers.parameters import drawn_key
 
@@ -91,7 +91,7 @@ def gumbel_softmax(
     check_number("eps", eps)
     check_bool("hard", hard)
     x = jnp.asarray(logits)
-    _check_axis(check_integer("dim", dim), x)
+    check_axis(check_integer("dim", dim), x)
     noise = jax.random.gumbel(drawn_key(rngs), x.shape, x.dtype)
     soft = jax.nn.softmax((x + noise) / tau, axis=dim)
     if not hard:

@@ -18,7 +18,7 @@ from jaxnets.arrays import (
     check_number,
     describe,
 )
-from jaxnets.layers.activation import _check_axis
+from jaxnets.layers.activation_functions import check_axis
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(1, 2, 3))
@@ -99,7 +99,7 @@ def normalize(input: ArrayLike, p: float = 2.0, dim: int = 1, eps: float = 1e-12
     check_floats("input", input, ("...",))
     p = check_number("p", p, finite=False)
     x = jnp.asarray(input)
-    _check_axis(check_integer("dim", dim), x)
+    check_axis(check_integer("dim", dim), x)
     eps = check_number("eps", eps)
     length = norm(x, p, dim)
     return x / jnp.where(length < eps, eps, length)
@@ -128,7 +128,7 @@ def cosine_similarity(x1: ArrayLike, x2: ArrayLike, dim: int = 1, eps: float = 1
         [0.70710677]
     """
     first, second = _broadcast(x1, x2)
-    _check_axis(check_integer("dim", dim), first)
+    check_axis(check_integer("dim", dim), first)
     eps = check_number("eps", eps)
     return (_unit(first, dim, eps) * _unit(second, dim, eps)).sum(dim)
 

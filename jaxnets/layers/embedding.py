@@ -13,8 +13,16 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from jaxnets import initializers
-from jaxnets.arrays import ArrayLike, InputError, check_integer, check_positive, describe
-from jaxnets.layers.parameters import check_others, check_parameters
+from jaxnets.arrays import (
+    ArrayLike,
+    InputError,
+    check_floats,
+    check_integer,
+    check_number,
+    check_positive,
+    describe,
+)
+from jaxnets.layers.parameters import check_harmless, check_others, check_parameters
 
 
 class Lookup(NamedTuple):
@@ -41,6 +49,48 @@ def noted_lookups() -> Iterator[list[Lookup]]:
         yield found
     finally:
         _noted.reset(token)
+
+
+def embedding(
+    input: ArrayLike,
+    weight: ArrayLike,
+    padding_idx: int | None = None,
+    max_norm: None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> jax.Array:
+    """``torch.nn.functional.embedding``: row i of a table for each index i.
+
+    Args:
+        input: integers in [0, rows), of any shape.
+        weight: the table [rows, features].
+        padding_idx: a row that receives no gradient; a negative number counts from the end.
+        max_norm: None, as no row is scaled down in a call.
+        norm_type: PyTorch's, which changes nothing here.
+        scale_grad_by_freq: False, as gradients are not divided by counts.
+        sparse: False, as gradients are dense.
+
+    Returns:
+        [*input.shape, features], NaN for an index out of range under ``jax.jit``.
+
+    Raises:
+        InputError: if an array is of another kind, an index out of range, or an option is not
+            what it has to be.
+    """
+    given = {"max_norm": max_norm, "scale_grad_by_freq": scale_grad_by_freq, "sparse": sparse}
+    for name, value in given.items():
+        check_harmless(name, value)
+    check_number("norm_type", norm_type)
+    check_floats("weight", weight, ("rows", "features"))
+    check_indices("input", input, weight.shape[0])
+    indices = jnp.asarray(input)
+    rows = rows_of(jnp.asarray(weight[...]), indices)
+    if padding_idx is None:
+        return rows
+    last = weight.shape[0] - 1
+    padding = check_integer("padding_idx", padding_idx, least=-last - 1, most=last) % (last + 1)
+    return jnp.where((indices == padding)[..., None], lax.stop_gradient(rows), rows)
 
 
 class Embedding(nnx.Embed):
