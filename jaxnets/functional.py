@@ -4,11 +4,30 @@ Each is defined elsewhere, with its documentation: in ``jaxnets.layers``, ``jaxn
 ``jax.nn``. Images are channels last, and classes are the last axis.
 """
 
-from jax.nn import celu, elu, mish, relu, selu, sigmoid, silu
 from jax.nn import log_sigmoid as logsigmoid
+from jax.nn import sigmoid
 from jax.nn import soft_sign as softsign
 from jax.numpy import tanh
 
+from jaxnets.layers.activation_functions import (
+    celu,
+    elu,
+    gelu,
+    glu,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    leaky_relu,
+    log_softmax,
+    mish,
+    prelu,
+    relu,
+    relu6,
+    selu,
+    silu,
+    softmax,
+    softplus,
+)
 from jaxnets.layers.adaptive_pooling import (
     adaptive_avg_pool1d,
     adaptive_avg_pool2d,
@@ -25,10 +44,12 @@ from jaxnets.layers.convolution import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from jaxnets.layers.embedding import embedding
 from jaxnets.layers.fractional_pooling import (
     fractional_max_pool2d,
     fractional_max_pool3d,
 )
+from jaxnets.layers.linear import linear
 from jaxnets.layers.pooling import (
     avg_pool1d,
     avg_pool2d,
@@ -48,14 +69,25 @@ from jaxnets.layers.unpooling import (
 from jaxnets.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
+    cosine_embedding_loss,
     cross_entropy,
     ctc_loss,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
     huber_loss,
     kl_div,
     l1_loss,
+    margin_ranking_loss,
     mse_loss,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
     nll_loss,
+    poisson_nll_loss,
     smooth_l1_loss,
+    soft_margin_loss,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
 )
 
 __all__ = [
@@ -77,18 +109,31 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "cosine_embedding_loss",
     "cross_entropy",
     "ctc_loss",
     "elu",
+    "embedding",
     "fractional_max_pool2d",
     "fractional_max_pool3d",
+    "gaussian_nll_loss",
+    "gelu",
+    "glu",
+    "hardsigmoid",
+    "hardswish",
+    "hardtanh",
+    "hinge_embedding_loss",
     "huber_loss",
     "kl_div",
     "l1_loss",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
     "logsigmoid",
     "lp_pool1d",
     "lp_pool2d",
     "lp_pool3d",
+    "margin_ranking_loss",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
@@ -97,12 +142,23 @@ __all__ = [
     "max_unpool3d",
     "mish",
     "mse_loss",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
     "nll_loss",
+    "poisson_nll_loss",
+    "prelu",
     "relu",
+    "relu6",
     "selu",
     "sigmoid",
     "silu",
     "smooth_l1_loss",
+    "soft_margin_loss",
+    "softmax",
+    "softplus",
     "softsign",
     "tanh",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
 ]

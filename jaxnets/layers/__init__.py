@@ -72,7 +72,9 @@ from jaxnets.layers.pooling import (
 )
 from jaxnets.layers.rnn import RNN, RNNCell
 from jaxnets.layers.sequential import Sequential
-from jaxnets.layers.transformer import TransformerEncoder, TransformerEncoderLayer
+from jaxnets.layers.transformer import Transformer
+from jaxnets.layers.transformer_decoder import TransformerDecoder, TransformerDecoderLayer
+from jaxnets.layers.transformer_encoder import TransformerEncoder, TransformerEncoderLayer
 from jaxnets.layers.unpooling import MaxUnpool1d, MaxUnpool2d, MaxUnpool3d
 
 __all__ = [
@@ -142,6 +144,9 @@ __all__ = [
     "Softplus",
     "Softsign",
     "Tanh",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
     "TransformerEncoder",
     "TransformerEncoderLayer",
     "flatten",

@@ -13,8 +13,16 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from jaxnets import initializers
-from jaxnets.arrays import InputError, check_integer, check_positive, describe
-from jaxnets.layers.parameters import check_others, check_parameters
+from jaxnets.arrays import (
+    ArrayLike,
+    InputError,
+    check_floats,
+    check_integer,
+    check_number,
+    check_positive,
+    describe,
+)
+from jaxnets.layers.parameters import check_harmless, check_others, check_parameters
 
 
 class Lookup(NamedTuple):
@@ -41,6 +49,48 @@ def noted_lookups() -> Iterator[list[Lookup]]:
         yield found
     finally:
         _noted.reset(token)
+
+
+def embedding(
+    input: ArrayLike,
+    weight: ArrayLike,
+    padding_idx: int | None = None,
+    max_norm: None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> jax.Array:
+    """``torch.nn.functional.embedding``: row i of a table for each index i.
+
+    Args:
+        input: integers in [0, rows), of any shape.
+        weight: the table [rows, features].
+        padding_idx: a row that receives no gradient; a negative number counts from the end.
+        max_norm: None, as no row is scaled down in a call.
+        norm_type: PyTorch's, which changes nothing here.
+        scale_grad_by_freq: False, as gradients are not divided by counts.
+        sparse: False, as gradients are dense.
+
+    Returns:
+        [*input.shape, features], NaN for an index out of range under ``jax.jit``.
+
+    Raises:
+        InputError: if an array is of another kind, an index out of range, or an option is not
+            what it has to be.
+    """
+    given = {"max_norm": max_norm, "scale_grad_by_freq": scale_grad_by_freq, "sparse": sparse}
+    for name, value in given.items():
+        check_harmless(name, value)
+    check_number("norm_type", norm_type)
+    check_floats("weight", weight, ("rows", "features"))
+    check_indices("input", input, weight.shape[0])
+    indices = jnp.asarray(input)
+    rows = rows_of(jnp.asarray(weight[...]), indices)
+    if padding_idx is None:
+        return rows
+    last = weight.shape[0] - 1
+    padding = check_integer("padding_idx", padding_idx, least=-last - 1, most=last) % (last + 1)
+    return jnp.where((indices == padding)[..., None], lax.stop_gradient(rows), rows)
 
 
 class Embedding(nnx.Embed):
@@ -107,22 +157,34 @@ class Embedding(nnx.Embed):
         Raises:
             InputError: if the indices are not integers or, outside ``jax.jit``, out of range.
         """
-        if not isinstance(indices, jax.Array | np.ndarray):
-            raise InputError("indices", "an array of integers", type(indices).__name__)
-        if not jnp.issubdtype(indices.dtype, jnp.integer):
-            raise InputError("indices", "an array of integers", describe(indices))
-        if not isinstance(indices, jax.core.Tracer):
-            self._check_range(np.asarray(indices))
-        elif (noted := _noted.get()) is not None:
-            noted.append(Lookup(indices, self.num_embeddings))
+        check_indices("indices", indices, self.num_embeddings)
         indices = jnp.asarray(indices)
-        # A negative index is out of range in PyTorch, not one counted from the end.
-        rows = self.embedding[...].at[indices].get(mode="fill", wrap_negative_indices=False)
+        rows = rows_of(self.embedding[...], indices)
         if self.padding_idx is None:
             return rows
         return jnp.where((indices == self.padding_idx)[..., None], lax.stop_gradient(rows), rows)
 
-    def _check_range(self, indices: np.ndarray) -> None:
-        if indices.size and not 0 <= indices.min() <= indices.max() < self.num_embeddings:
-            got = f"{indices.min()} to {indices.max()}"
-            raise InputError("indices", f"indices in [0, {self.num_embeddings})", got)
+
+def check_indices(argument: str, indices: ArrayLike, rows: int) -> None:
+    """Checks the indices of a lookup in a table of so many rows; of traced ones it is noted.
+
+    Raises:
+        InputError: if they are not integers or, where they have values, out of range.
+    """
+    if not isinstance(indices, jax.Array | np.ndarray):
+        raise InputError(argument, "an array of integers", type(indices).__name__)
+    if not jnp.issubdtype(indices.dtype, jnp.integer):
+        raise InputError(argument, "an array of integers", describe(indices))
+    if isinstance(indices, jax.core.Tracer):
+        if (noted := _noted.get()) is not None:
+            noted.append(Lookup(indices, rows))
+        return
+    values = np.asarray(indices)
+    if values.size and not 0 <= values.min() <= values.max() < rows:
+        got = f"{values.min()} to {values.max()}"
+        raise InputError(argument, f"indices in [0, {rows})", got)
+
+
+def rows_of(table: jax.Array, indices: jax.Array) -> jax.Array:
+    """The rows of a table; NaN for an index out of range, which a negative one is in PyTorch."""
+    return table.at[indices].get(mode="fill", wrap_negative_indices=False)

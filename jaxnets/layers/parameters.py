@@ -46,10 +46,19 @@ def check_others(layer: nnx.Module, given: dict[str, Any], *names: str) -> None:
         if name not in ("device", "dtype", *names):
             kind = type(layer).__name__
             raise TypeError(f"{kind}.__init__() got an unexpected keyword argument {name!r}")
-        harmless, expected = _OTHERS[name]
-        plain = bool(value) if isinstance(value, np.bool_) else value
-        if harmless and not any(type(plain) is type(one) and plain == one for one in harmless):
-            raise InputError(name, expected, value)
+        check_harmless(name, value)
+
+
+def check_harmless(name: str, value: Any) -> None:
+    """Checks that one of PyTorch's arguments which ours have no need of changes nothing.
+
+    Raises:
+        InputError: if it would; the message says what to do instead.
+    """
+    harmless, expected = _OTHERS[name]
+    plain = bool(value) if isinstance(value, np.bool_) else value
+    if harmless and not any(type(plain) is type(one) and plain == one for one in harmless):
+        raise InputError(name, expected, value)
 
 
 def check_rngs(rngs: Any) -> nnx.Rngs:

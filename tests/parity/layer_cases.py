@@ -195,6 +195,19 @@ CASES = [
     Case("Softplus", (2.0, 5.0), (KINKS,)),
     Case("Softsign", (), (KINKS,)),
     Case("Tanh", (), (KINKS,)),
+    Case("Transformer", (4, 2, 1, 1, 6, 0.0), ((2, 3, 4), (2, 5, 4)), BATCH_FIRST),
+    Case(
+        "TransformerDecoder",
+        (Case("TransformerDecoderLayer", (4, 2, 6, 0.0), options=BATCH_FIRST), 2),
+        ((2, 3, 4), (2, 5, 4)),
+    ),
+    Case("TransformerDecoderLayer", (4, 2, 6, 0.0), ((2, 3, 4), (2, 5, 4)), BATCH_FIRST),
+    Case(
+        "TransformerDecoderLayer",
+        (4, 2, 6, 0.0, "gelu"),
+        ((2, 3, 4), (2, 5, 4)),
+        {**BATCH_FIRST, "norm_first": True, "bias": False},
+    ),
     Case(
         "TransformerEncoder",
         (Case("TransformerEncoderLayer", (4, 2, 6, 0.0), options=BATCH_FIRST), 2),

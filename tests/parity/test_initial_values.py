@@ -38,6 +38,10 @@ LAYERS = {
         lambda r: layers.MultiheadAttention(48, 4, rngs=r),
         lambda: torch.nn.MultiheadAttention(48, 4),
     ),
+    "transformer": (
+        lambda r: layers.Transformer(48, 4, 1, 1, 64, rngs=r),
+        lambda: torch.nn.Transformer(48, 4, 1, 1, 64, batch_first=True),
+    ),
     "batch-norm": (lambda r: layers.BatchNorm2d(40, rngs=r), lambda: torch.nn.BatchNorm2d(40)),
     "layer-norm": (lambda r: layers.LayerNorm(40, rngs=r), lambda: torch.nn.LayerNorm(40)),
     "group-norm": (lambda r: layers.GroupNorm(4, 40, rngs=r), lambda: torch.nn.GroupNorm(4, 40)),
