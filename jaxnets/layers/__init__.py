@@ -37,6 +37,7 @@ from jaxnets.layers.adaptive_pooling import (
     AdaptiveMaxPool3d,
 )
 from jaxnets.layers.attention import MultiheadAttention
+from jaxnets.layers.containers import ModuleDict, Sequential
 from jaxnets.layers.convolution import (
     Conv1d,
     Conv2d,
@@ -71,7 +72,6 @@ from jaxnets.layers.pooling import (
     MaxPool3d,
 )
 from jaxnets.layers.rnn import RNN, RNNCell
-from jaxnets.layers.sequential import Sequential
 from jaxnets.layers.transformer import Transformer
 from jaxnets.layers.transformer_decoder import TransformerDecoder, TransformerDecoderLayer
 from jaxnets.layers.transformer_encoder import TransformerEncoder, TransformerEncoderLayer
@@ -132,6 +132,7 @@ __all__ = [
     "MaxUnpool2d",
     "MaxUnpool3d",
     "Mish",
+    "ModuleDict",
     "MultiheadAttention",
     "PReLU",
     "RNNCell",

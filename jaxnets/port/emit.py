@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jaxnets.port import modules
-from jaxnets.port.rewrite import LIBRARIES, MARK, Job, Renderer
+from jaxnets.port.rewrite import LIBRARIES, MARK, Job, Refusal, Renderer
 from jaxnets.port.sources import Source, is_users, plain_function
 from jaxnets.port.values import Refused
 
@@ -56,10 +56,11 @@ class Emitter:
     Args:
         job: the sources and what was seen.
         roots: the classes and functions that are wanted.
+        made: by identity, the objects that were made, with class and arguments.
     """
 
-    def __init__(self, job: Job, roots: list[Any]) -> None:
-        self.job, self.roots = job, roots
+    def __init__(self, job: Job, roots: list[Any], made: dict[int, Any] | None = None) -> None:
+        self.job, self.roots, self.made = job, roots, made or {}
         self.definitions: dict[int, Definition] = {}
         self.aliases: dict[str, str] = {}
         self.arguments = ""
@@ -103,6 +104,10 @@ class Emitter:
             return f"{{{', '.join(f'{k!r}: {self._argument(v)}' for k, v in value.items())}}}"
         if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
             return self._named(value)
+        if id(value) in self.made and is_users(type(value)):
+            _, cls, args, kwargs = self.made[id(value)]
+            named = (f"{k}={self._argument(v)}" for k, v in kwargs.items())
+            return f"{self._named(cls)}({', '.join([*map(self._argument, args), *named])})"
         text = repr(value)
         try:
             ast.literal_eval(text)
@@ -149,14 +154,30 @@ class Emitter:
         if not definition.text:
             return
         definition.needs = _free_names(definition.text)
+        self._refuse_torch(definition)
         for name in sorted(definition.needs):
             self._add_name(source, name)
+
+    def _refuse_torch(self, definition: Definition) -> None:
+        """What is left of PyTorch has no counterpart."""
+        source, node = definition.source, definition.node
+        for name in definition.needs:
+            value = source.names.get(name.removeprefix(MARK))
+            module = isinstance(value, types.ModuleType) and value.__name__.partition(".")[0]
+            library = {"F": "functional"}.get(name, name)
+            if module != "torch" or (library, "") in self.job.imports:
+                continue
+            found = re.search(rf"(?<![\w.]){name.removeprefix(MARK)}\.[\w.]+", definition.text)
+            construct = found.group() if found else name
+            why = f"{construct} has no counterpart"
+            refusal = Refusal(source.place(node), getattr(node, "name", ""), construct, why)
+            self.job.refusals.setdefault((refusal.place, construct), refusal)
 
     def _add_name(self, source: Source, name: str) -> None:
         """Adds what binds a global name of a file."""
         if name.startswith(MARK):
             name = name.removeprefix(MARK)
-        elif name in _IMPORTS and (name, "") in self.job.imports:
+        elif name in _IMPORTS and ({"F": "functional"}.get(name, name), "") in self.job.imports:
             return
         found = False
         for node in source.tree.body:
@@ -215,8 +236,9 @@ class Emitter:
         for definition in ordered:
             if definition.text:
                 parts.append((definition, self._above(definition) + definition.text))
-        for name, original in self.aliases.items():
-            parts.append((None, f"{name} = {original}"))
+                for name, original in self.aliases.items():
+                    if original in _binds(definition.node):
+                        parts.append((None, f"{name} = {original}"))
         body = _spaced(parts)
         body, libraries = self._renamed(body)
         used = {n.id for n in ast.walk(ast.parse(body)) if isinstance(n, ast.Name)}

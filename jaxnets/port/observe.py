@@ -152,9 +152,11 @@ class Observer:
         import torch
 
         self.adopt(function)
-        target = function
+        target, bound_args, bound_kwargs = function, (), {}
         while isinstance(target, functools.partial):
             self.adopt(target.func)
+            bound_args = (*target.args, *bound_args)
+            bound_kwargs = {**target.keywords, **bound_kwargs}
             target = target.func
         for one in args:
             if isinstance(one, types.FunctionType | types.MethodType):
@@ -178,11 +180,12 @@ class Observer:
             result = self._ruled(call, lambda: function(*args, **kwargs), key)
         else:
             call = Call(target, name, *self._snapshots(args, kwargs))
-            given = tuple(list(a) if isinstance(a, list) else a for a in args)
+            every = (*bound_args, *args)
+            given = tuple(list(a) if isinstance(a, list) else a for a in every)
             result = function(*args, **kwargs)
             if isinstance(target, type):
                 self.adopt(type(result))
-                self.made[id(result)] = (result, target, given, dict(kwargs))
+                self.made[id(result)] = (result, target, given, {**bound_kwargs, **kwargs})
         self._note(key, call, result)
         return result
 
@@ -238,7 +241,12 @@ class Observer:
         owners = self.facts.owners.setdefault(key, {})
         if len(owners) < _MOST_FACTS:
             owners.setdefault(id(base), base)
-        return self.value(key, getattr(base, name))
+        value = getattr(base, name)
+        if isinstance(value, torch.Tensor) and isinstance(base, torch.nn.Module):
+            if not is_users(type(base)) and (rule := leaf(type(base))) is not None:
+                _, order = rule.parameters.get(name, (name, natural(value.ndim)))
+                self._orders[id(value)] = (value, order, None)
+        return self.value(key, value)
 
     def operator(self, key: int, name: str, *operands: Any) -> Any:
         """An operator is applied."""
@@ -533,7 +541,9 @@ def compiled(node: FunctionNode, code: types.CodeType) -> types.CodeType | None:
         inner = changed
     if cls is not None:
         inner = ast.ClassDef(cls.name, [], [], [inner], [])
-        outer.body.insert(0, ast.Global([cls.name]))  # as it is for the function
+    own = inner.name if isinstance(inner, ast.ClassDef | ast.FunctionDef) else None
+    if own is not None and own not in free:
+        outer.body.insert(0, ast.Global([own]))  # as it is for the function
     outer.body.append(inner)
     ast.fix_missing_locations(wrapper)
     found = _inner(compile(wrapper, code.co_filename, "exec"), code.co_name, node)

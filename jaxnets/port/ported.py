@@ -11,6 +11,7 @@ from typing import Any
 
 from flax import nnx
 
+from jaxnets import layers
 from jaxnets.arrays import InputError
 from jaxnets.interop import load_torch
 from jaxnets.port.emit import Emitter, formatted
@@ -86,13 +87,11 @@ class Ported:
         """
         if self.refusals:
             raise PortError(self.refusals)
-        names = self.namespace
+        names = {"partial": functools.partial, "layers": layers, "nnx": nnx, **self.namespace}
         given = {"rngs": nnx.Rngs(0) if rngs is None else rngs} if self.takes_rngs else {}
-        text = f"{self.class_name}({self.arguments})"
         args, kwargs = eval(  # the arguments as text, with the classes of the file
             f"(lambda *args, **kwargs: (args, kwargs))({self.arguments})", names, dict(names)
         )
-        del text
         return names[self.class_name](*args, **kwargs, **given)
 
     def model(self) -> nnx.Module:
@@ -147,7 +146,7 @@ def port(
     module, outputs, weights = seen
     job = Job(sources, observer.facts)
     root, args, named = _root(observer, factory, args, named, module)
-    emitter = Emitter(job, [root])
+    emitter = Emitter(job, [root], observer.made)
     text = emitter.text(_written(args, named))
     if not job.refusals:
         text = formatted(text)

@@ -16,6 +16,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
+from jaxnets import functional, layers
 from jaxnets.port import modules
 from jaxnets.port.names import OPERATORS, canonical
 from jaxnets.port.observe import Call, Facts, find_rule, leaf
@@ -255,7 +259,8 @@ class Renderer:
         known, value = self.static(node)
         if known and (text := self._reference(node, value)) is not None:
             return Plain(text, value)
-        mark = MARK if node.id in LIBRARIES and not isinstance(value, types.ModuleType) else ""
+        kept = isinstance(value, types.ModuleType) and not value.__name__.startswith("torch")
+        mark = MARK if node.id in LIBRARIES and not kept else ""
         return self._with_text(node, mark + node.id)
 
     def _of_constant(self, node: ast.Constant) -> Value:
@@ -316,10 +321,8 @@ class Renderer:
             if known is None:
                 self.refuse(node, Refused("a parameter of a layer is used by itself"))
                 return value
-            name, order = known
-            text = text.removesuffix(node.attr) + name + "[...]"
-            if isinstance(value, Tensor):
-                return replace(value, text=text, order=order)
+            text = text.removesuffix(node.attr) + known[0] + "[...]"
+            return self._with_text(node, text)
         return value
 
     def _of_subscript(self, node: ast.Subscript) -> Value:
@@ -382,7 +385,14 @@ class Renderer:
     def _of_boolop(self, node: ast.BoolOp) -> Value:
         """``and``/``or``; what is always true or false goes."""
         neutral, decisive = ("True", "False") if isinstance(node.op, ast.And) else ("False", "True")
-        texts = [text_of(self.value(one)) for one in node.values]
+        texts = []
+        for one in node.values:
+            try:
+                texts.append(text_of(self.value(one)))
+            except NotSeen:  # not even looked at, as what comes before decides
+                if not texts or self._ran(one):
+                    raise
+                texts.append(neutral)
         if decisive in texts:
             return Plain(decisive, decisive == "True", constant=True)
         left = [one for one, text in zip(node.values, texts, strict=True) if text != neutral]
@@ -436,7 +446,11 @@ class Renderer:
     def _attributes(self) -> set[str]:
         node = self.class_node
         names = ast.walk(node) if node is not None else ()
-        return {a.attr for a in names if isinstance(a, ast.Attribute)} | {
+        return {
+            a.attr
+            for a in names
+            if isinstance(a, ast.Attribute) and getattr(a.value, "id", "") == "self"
+        } | {
             f.name for f in (node.body if node else ()) if isinstance(f, ast.FunctionDef)
         }
 
@@ -494,6 +508,9 @@ class Renderer:
         try:
             value = rule(given, named, context)
         except Refused as refused:
+            if self.class_node is None and _is_idle_dropout(call):
+                self.job.note(f"{self.source.place(node)}: {call.name} with p = 0 is left out")
+                return given[0]
             self.refuse(node, refused)
             return None
         except Exception as error:
@@ -649,7 +666,19 @@ class Renderer:
         if isinstance(base, Tensor):
             args, kwargs = self._arguments(node, None)
             return self._unseen(node, f"Tensor.{func.attr}", [self._flat(base), *args], kwargs)
+        if self._is_unseen_method(func):
+            raise NotSeen(func.attr)
         return self._kept_call(node, rngs=self._method_needs(func))
+
+    def _is_unseen_method(self, func: ast.Attribute) -> bool:
+        """Whether a method of the class itself did not run, so that it is not there any more."""
+        if not (isinstance(func.value, ast.Name) and func.value.id == "self" and self.class_node):
+            return False
+        cls = self._class()
+        method = plain_function(getattr(cls, func.attr, None)) if cls is not None else None
+        if method is None or not is_users(method):
+            return False
+        return self.job.sources.function(method).number not in self.job.facts.entered  # type: ignore[union-attr]
 
     def _method_needs(self, func: ast.Attribute) -> bool:
         """Whether a method of the class itself takes rngs."""
@@ -874,7 +903,7 @@ class Renderer:
         args: dict[Any, str] = {node.func: name}
         if cls in (torch.nn.ModuleList, torch.nn.ParameterList) and not node.args:
             return self._with_text(node, f"{name}([])")
-        if cls in (torch.nn.ModuleDict, torch.nn.ParameterDict) and not node.args:
+        if cls is torch.nn.ParameterDict and not node.args:
             return self._with_text(node, f"{name}({{}})")
         return self._with_text(node, self.edited(node, args))
 
@@ -946,6 +975,8 @@ class Renderer:
             return self._new_parameter(node)
         if known and value is next and node.args:
             return self._next_parameter(node)
+        if known and value is getattr and len(node.args) > 1:
+            return self._by_name(node)
         if not isinstance(func, ast.Attribute):
             return None
         if func.attr == "__init__" and _is_super(func.value):
@@ -965,6 +996,23 @@ class Renderer:
         if func.attr in ("to", "cuda", "cpu", "float", "half", "double") and calls:
             if all(isinstance(getattr(c.function, "__self__", None), torch.nn.Module) for c in calls):
                 return self.value(func.value)
+        return None
+
+    def _by_name(self, node: ast.Call) -> Value | None:
+        """``getattr(nn, name)`` and ``getattr(F, name)``."""
+        import torch
+
+        known, place = self.static(node.args[0])
+        if not known or place not in (torch.nn, torch.nn.functional, torch):
+            return None
+        facts = self.job.facts.values.get(node.number, {}).values()  # type: ignore[attr-defined]
+        names = {getattr(fact.value, "__name__", "") for fact in facts if isinstance(fact, Plain)}
+        places = {"layers": layers, "functional": functional, "jax.nn": jax.nn, "jnp": jnp}
+        for text, ours in places.items():
+            if names and all(hasattr(ours, name) for name in names):
+                self.job.imports.add((text.partition(".")[0], ""))
+                return self._with_text(node, self.edited(node, {node.args[0]: text}))
+        self.refuse(node, Refused(f"{', '.join(names) or 'what it names'} has no counterpart"))
         return None
 
     def _next_parameter(self, node: ast.Call) -> Value | None:
@@ -1283,6 +1331,11 @@ class Renderer:
         if isinstance(call, ast.Call):
             if self._goes(call):
                 return None
+            known, value = self.static(call.func)
+            if known and canonical(value) == "torch._assert":
+                if self._looks(call.args[0]):
+                    return None
+                return f"assert {', '.join(map(self.text, call.args))}"
             changed = self._in_place_call(call)
             if changed is not None:
                 return changed
@@ -1671,6 +1724,9 @@ class Renderer:
         order = sorted(node.body, key=lambda one: getattr(one, "name", "") == "__init__")
         for one in order:
             texts[one] = self._member(one)
+            used = "".join(text or "" for text in texts.values())
+            for name in [name for name in self.layers if f"self.{name}" not in used]:
+                del self.layers[name]  # of an argument that the rule has no use for
         constructor = next((m for m in methods if m.name == "__init__"), None)
         colon = self._class_colon(node)
         parts = [self._class_header(node, colon)]
@@ -1748,7 +1804,7 @@ def _classes() -> dict[type, str]:
         torch.nn.Module: "nnx.Module",
         torch.nn.Sequential: "layers.Sequential",
         torch.nn.ModuleList: "nnx.List",
-        torch.nn.ModuleDict: "nnx.Dict",
+        torch.nn.ModuleDict: "layers.ModuleDict",
         torch.nn.ParameterList: "nnx.List",
         torch.nn.ParameterDict: "nnx.Dict",
         torch.nn.Parameter: "nnx.Param",
@@ -1818,6 +1874,12 @@ def _changes(call: Call) -> bool:
         return True
     inplace = call.kwargs.get("inplace")
     return isinstance(inplace, Plain) and inplace.value is True
+
+
+def _is_idle_dropout(call: Call) -> bool:
+    """Whether a dropout has the probability 0."""
+    p = call.kwargs.get("p", call.args[1] if len(call.args) > 1 else None)
+    return str(call.name).startswith("F.dropout") and isinstance(p, Plain) and p.value == 0
 
 
 def _are_modules(owners: list[Any]) -> bool:

@@ -79,6 +79,7 @@ class Sources:
         self.nodes: list[ast.AST] = []
         self._files: dict[str, Source] = {}
         self._source_of: dict[int, Source] = {}
+        self._found: dict[Any, Any] = {}
 
     def of(self, node: ast.AST) -> Source:
         """The file of a node."""
@@ -112,6 +113,11 @@ class Sources:
         Raises:
             Refused: if it is not found.
         """
+        if function not in self._found:
+            self._found[function] = self._function(function)
+        return self._found[function]
+
+    def _function(self, function: types.FunctionType) -> FunctionNode:
         code = function.__code__
         source = self.file(code.co_filename, function.__globals__)
         for node in ast.walk(source.tree):
@@ -132,6 +138,11 @@ class Sources:
         Raises:
             Refused: if it is not found.
         """
+        if cls not in self._found:
+            self._found[cls] = self._class_node(cls)
+        return self._found[cls]
+
+    def _class_node(self, cls: type) -> ast.ClassDef:
         names = vars(sys.modules.get(cls.__module__, types.ModuleType("none")))
         for value in vars(cls).values():
             function = plain_function(value)
