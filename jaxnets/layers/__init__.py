@@ -37,6 +37,7 @@ from jaxnets.layers.adaptive_pooling import (
     AdaptiveMaxPool3d,
 )
 from jaxnets.layers.attention import MultiheadAttention
+from jaxnets.layers.containers import ModuleDict, Sequential
 from jaxnets.layers.convolution import (
     Conv1d,
     Conv2d,
@@ -161,6 +162,7 @@ __all__ = [
     "MaxUnpool2d",
     "MaxUnpool3d",
     "Mish",
+    "ModuleDict",
     "MultiheadAttention",
     "PReLU",
     "PairwiseDistance",
@@ -175,6 +177,7 @@ __all__ = [
     "ReplicationPad1d",
     "ReplicationPad2d",
     "ReplicationPad3d",
+    "Sequential",
     "SiLU",
     "Sigmoid",
     "Softmax",

@@ -140,6 +140,7 @@ class Embedding(nnx.Embed):
             padding_idx = check_integer("padding_idx", padding_idx, least=-last - 1, most=last)
             padding_idx %= num_embeddings
             self.embedding[...] = self.embedding[...].at[padding_idx].set(0)
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = padding_idx
 
     def __call__(self, indices: jax.Array) -> jax.Array:
