@@ -9,6 +9,8 @@ from flax import nnx
 
 from jaxnets import layers
 from jaxnets.interop.links import Leaf
+from jaxnets.layers.layouts import first_axis_last, last_axis_first
+from jaxnets.layers.normalization import Tracking
 from jaxnets.layers.recurrent import Recurrent, RecurrentCell
 
 
@@ -26,6 +28,10 @@ def _channels_last(weight: np.ndarray) -> np.ndarray:
 
 def _channels_first(kernel: np.ndarray) -> np.ndarray:
     return np.moveaxis(kernel, (-1, -2), (0, 1))
+
+
+def _bilinear(layer: nnx.Module) -> dict[str, Leaf]:
+    return {"kernel": Leaf("weight", first_axis_last, last_axis_first), "bias": Leaf("bias")}
 
 
 def _convolution(layer: nnx.Module) -> dict[str, Leaf]:
@@ -74,7 +80,7 @@ def _normalization(layer: nnx.Module) -> dict[str, Leaf]:
     return {"scale": Leaf("weight"), "bias": Leaf("bias")}
 
 
-def _layer_norm(layer: layers.LayerNorm) -> dict[str, Leaf]:
+def _layer_norm(layer: layers.LayerNorm | layers.RMSNorm) -> dict[str, Leaf]:
     if not layer.channels_last:
         return _normalization(layer)
     # [C, H, W] to [H, W, C], or [C, L] to [L, C]
@@ -126,14 +132,15 @@ def _attention(layer: nnx.Module) -> dict[str, Leaf]:
 #: attribute is None on this layer (no bias, say) does not count. The most derived class wins.
 RULES: dict[type[nnx.Module], Callable[[Any], dict[str, Leaf]]] = {
     nnx.Linear: _linear,
+    layers.Bilinear: _bilinear,
     layers.Conv1d: _convolution,
     layers.Conv2d: _convolution,
     layers.ConvTranspose2d: _transposed_convolution,
     nnx.Conv: _convolution,
     nnx.ConvTranspose: _transposed_convolution,
-    layers.BatchNorm1d: _batch_norm,
-    layers.BatchNorm2d: _batch_norm,
+    Tracking: _batch_norm,
     layers.LayerNorm: _layer_norm,
+    layers.RMSNorm: _layer_norm,
     layers.GroupNorm: _normalization,
     nnx.BatchNorm: _flax_batch_norm,
     nnx.LayerNorm: _normalization,

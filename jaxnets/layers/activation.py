@@ -378,6 +378,45 @@ class LogSoftmax(nnx.Module):
         return jax.nn.log_softmax(x, axis=self.dim)
 
 
+class Softmin(nnx.Module):
+    """``torch.nn.Softmin``: the Softmax of -x.
+
+    Args:
+        dim: the axis, as of ``Softmax``.
+
+    Raises:
+        InputError: as of ``Softmax``.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.dim = check_integer("dim", dim)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns probabilities along the axis, the largest of the smallest."""
+        check_floats("x", x, ("...",))
+        _check_axis(self.dim, x)
+        return jax.nn.softmax(-x, axis=self.dim)
+
+
+class Softmax2d(nnx.Module):
+    """``torch.nn.Softmax2d``: the Softmax of the channels at each pixel."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns probabilities of the channels.
+
+        Args:
+            x: images [N, H, W, C], or one of them.
+
+        Raises:
+            InputError: if x has another number of axes, or is not floating.
+        """
+        check_floats("x", x, ("...", "H", "W", "C"))
+        if x.ndim > 4:
+            expected = "a floating-point array [N, H, W, C] or [H, W, C]"
+            raise InputError("x", expected, describe(x))
+        return jax.nn.softmax(x, axis=-1)
+
+
 class GLU(nnx.Module):
     """``torch.nn.GLU``: a σ(b), with a and b the two halves of x.
 

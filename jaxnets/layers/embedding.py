@@ -13,7 +13,7 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from jaxnets import initializers
-from jaxnets.arrays import InputError, check_integer, check_positive, describe
+from jaxnets.arrays import ArrayLike, InputError, check_integer, check_positive, describe
 from jaxnets.layers.parameters import check_others, check_parameters
 
 
@@ -106,22 +106,34 @@ class Embedding(nnx.Embed):
         Raises:
             InputError: if the indices are not integers or, outside ``jax.jit``, out of range.
         """
-        if not isinstance(indices, jax.Array | np.ndarray):
-            raise InputError("indices", "an array of integers", type(indices).__name__)
-        if not jnp.issubdtype(indices.dtype, jnp.integer):
-            raise InputError("indices", "an array of integers", describe(indices))
-        if not isinstance(indices, jax.core.Tracer):
-            self._check_range(np.asarray(indices))
-        elif (noted := _noted.get()) is not None:
-            noted.append(Lookup(indices, self.num_embeddings))
+        check_indices("indices", indices, self.num_embeddings)
         indices = jnp.asarray(indices)
-        # A negative index is out of range in PyTorch, not one counted from the end.
-        rows = self.embedding[...].at[indices].get(mode="fill", wrap_negative_indices=False)
+        rows = rows_of(self.embedding[...], indices)
         if self.padding_idx is None:
             return rows
         return jnp.where((indices == self.padding_idx)[..., None], lax.stop_gradient(rows), rows)
 
-    def _check_range(self, indices: np.ndarray) -> None:
-        if indices.size and not 0 <= indices.min() <= indices.max() < self.num_embeddings:
-            got = f"{indices.min()} to {indices.max()}"
-            raise InputError("indices", f"indices in [0, {self.num_embeddings})", got)
+
+def check_indices(argument: str, indices: ArrayLike, rows: int) -> None:
+    """Checks the indices of a lookup in a table of so many rows; of traced ones it is noted.
+
+    Raises:
+        InputError: if they are not integers or, where they have values, out of range.
+    """
+    if not isinstance(indices, jax.Array | np.ndarray):
+        raise InputError(argument, "an array of integers", type(indices).__name__)
+    if not jnp.issubdtype(indices.dtype, jnp.integer):
+        raise InputError(argument, "an array of integers", describe(indices))
+    if isinstance(indices, jax.core.Tracer):
+        if (noted := _noted.get()) is not None:
+            noted.append(Lookup(indices, rows))
+        return
+    values = np.asarray(indices)
+    if values.size and not 0 <= values.min() <= values.max() < rows:
+        got = f"{values.min()} to {values.max()}"
+        raise InputError(argument, f"indices in [0, {rows})", got)
+
+
+def rows_of(table: jax.Array, indices: jax.Array) -> jax.Array:
+    """The rows of a table; NaN for an index out of range, which a negative one is in PyTorch."""
+    return table.at[indices].get(mode="fill", wrap_negative_indices=False)

@@ -24,8 +24,6 @@ _OTHERS: dict[str, tuple[tuple[Any, ...], str]] = {
     "scale_grad_by_freq": ((False,), "False, as gradients are not divided by counts"),
     "sparse": ((False,), "False, as gradients are dense"),
     "padding_mode": (("zeros",), "'zeros', the only mode of a transposed convolution"),
-    "track_running_stats": ((False,), "False, as there are no running statistics"),
-    "momentum": ((), ""),
     "enable_nested_tensor": ((), ""),
     "mask_check": ((), ""),
 }
@@ -47,10 +45,19 @@ def check_others(layer: nnx.Module, given: dict[str, Any], *names: str) -> None:
         if name not in ("device", "dtype", *names):
             kind = type(layer).__name__
             raise TypeError(f"{kind}.__init__() got an unexpected keyword argument {name!r}")
-        harmless, expected = _OTHERS[name]
-        plain = bool(value) if isinstance(value, np.bool_) else value
-        if harmless and not any(type(plain) is type(one) and plain == one for one in harmless):
-            raise InputError(name, expected, value)
+        check_harmless(name, value)
+
+
+def check_harmless(name: str, value: Any) -> None:
+    """Checks that one of PyTorch's arguments which ours have no need of changes nothing.
+
+    Raises:
+        InputError: if it would; the message says what to do instead.
+    """
+    harmless, expected = _OTHERS[name]
+    plain = bool(value) if isinstance(value, np.bool_) else value
+    if harmless and not any(type(plain) is type(one) and plain == one for one in harmless):
+        raise InputError(name, expected, value)
 
 
 def check_rngs(rngs: Any) -> nnx.Rngs:
