@@ -155,7 +155,8 @@ def eye() -> Initializer:
     """``torch.nn.init.eye_``: the identity, as far as a kernel [I, O] has room for it."""
 
     def draw(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
-        return jnp.eye(*_matrix(shape), dtype=dtype)
+        inputs, outputs = _matrix(shape)
+        return jnp.eye(inputs, outputs, dtype=dtype)
 
     return draw
 
@@ -182,7 +183,8 @@ def dirac(groups: int = 1) -> Initializer:
             raise InputError("shape", f"a multiple of {groups} groups in the end", tuple(shape))
         kernel = np.zeros((*space, inputs, groups, outputs // groups))
         same = np.arange(min(inputs, outputs // groups))
-        kernel[(*(size // 2 for size in space), same, slice(None), same)] = 1
+        middle = tuple(size // 2 for size in space)
+        kernel[middle][same, :, same] = 1
         return jnp.asarray(kernel.reshape(tuple(shape)), dtype)
 
     return draw
@@ -293,7 +295,7 @@ def orthogonal(gain: float = 1.0) -> Initializer:
         wide = jnp.float32 if jnp.dtype(dtype).itemsize < 4 else dtype  # no halves are decomposed
         drawn = jax.random.normal(key, (max(rows, outputs), min(rows, outputs)), wide)
         q, r = jnp.linalg.qr(drawn)
-        q = q * jnp.sign(jnp.diagonal(r))  # otherwise not all matrices were as likely
+        q = q * jnp.sign(jnp.diagonal(r))[None]  # otherwise not all matrices were as likely
         return (gain * (q if rows >= outputs else q.T)).reshape(tuple(shape)).astype(dtype)
 
     return draw

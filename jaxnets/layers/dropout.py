@@ -60,6 +60,30 @@ def alpha_drop(x: jax.Array, key: jax.Array, *, rate: float, alike: tuple[int, .
     return x * factor + (_SELU * a * (rate - jnp.where(kept, 0, 1))).astype(x.dtype)
 
 
+#: Shapes by their number of axes: a batch, and one of its examples.
+SEQUENCES = {3: "[N, L, C]", 2: "[L, C]"}
+VOLUMES = {5: "[N, D, H, W, C]", 4: "[D, H, W, C]"}
+
+
+def by_places(argument: str, x: ArrayLike, shapes: dict[int, str]) -> ArrayLike:
+    """Checks an array of examples with channels, and makes it [N, places, C].
+
+    Args:
+        argument: its name.
+        x: the array.
+        shapes: what is taken; empty for all of [N, ..., C].
+
+    Raises:
+        InputError: if it has another shape, or is not floating.
+    """
+    check_floats(argument, x, ("...",))
+    if x.ndim < 2 or (shapes and x.ndim not in shapes):
+        expected = " or ".join(shapes.values()) or "[N, ..., C]"
+        raise InputError(argument, f"a floating-point array {expected}", describe(x))
+    batch = x[None] if x.ndim == min(shapes, default=0) else x
+    return batch.reshape(batch.shape[0], math.prod(batch.shape[1:-1]), x.shape[-1])
+
+
 class Dropout(nnx.Dropout):
     """``torch.nn.Dropout``: in training, each value is zero with probability p, else x / (1 - p).
 
@@ -148,7 +172,6 @@ class ChannelDropout(Dropout):
         rngs: where the stream's first key is drawn from.
     """
 
-    #: The shapes that are taken, by their number of axes; without any, all of [N, ..., C].
     shapes: ClassVar[dict[int, str]] = {}
 
     def __init__(
@@ -170,13 +193,7 @@ class ChannelDropout(Dropout):
         Raises:
             InputError: if x is not floating, or has another number of axes.
         """
-        check_floats("x", x, ("...",))
-        if x.ndim < 2 or (self.shapes and x.ndim not in self.shapes):
-            expected = " or ".join(self.shapes.values()) or "[N, ..., C]"
-            raise InputError("x", f"a floating-point array {expected}", describe(x))
-        alone = x.ndim == min(self.shapes, default=0)
-        batch = x[None] if alone else x
-        places = batch.reshape(batch.shape[0], math.prod(batch.shape[1:-1]), x.shape[-1])
+        places = by_places("x", x, self.shapes)
         return super().__call__(places, **options).reshape(x.shape)
 
 
@@ -191,7 +208,7 @@ class Dropout1d(ChannelDropout):
         rngs: where the stream's first key is drawn from.
     """
 
-    shapes: ClassVar[dict[int, str]] = {3: "[N, L, C]", 2: "[L, C]"}
+    shapes: ClassVar[dict[int, str]] = SEQUENCES
 
 
 class Dropout2d(ChannelDropout):
@@ -218,7 +235,7 @@ class Dropout3d(ChannelDropout):
         rngs: where the stream's first key is drawn from.
     """
 
-    shapes: ClassVar[dict[int, str]] = {5: "[N, D, H, W, C]", 4: "[D, H, W, C]"}
+    shapes: ClassVar[dict[int, str]] = VOLUMES
 
 
 class AlphaDropout(Dropout):

@@ -178,13 +178,14 @@ def _largest(
     rows: jax.Array, counts: jax.Array, strange: jax.Array, bag: jax.Array, count: int
 ) -> jax.Array:
     """The maximum of each bag, as PyTorch finds it: NaN is taken only where it comes first."""
-    places = jnp.arange(rows.shape[0])
-    first = jax.ops.segment_min(jnp.where(counts, places, len(places)), bag, count)
+    places, none = jnp.arange(rows.shape[0]), rows.shape[0]
+    first = jax.ops.segment_min(jnp.where(counts, places, none), bag, count)
     leads = (places == first[bag]) | strange
     ranks = jnp.where(jnp.isnan(rows), jnp.where(leads, jnp.inf, -jnp.inf)[:, None], rows)
     ranks = jnp.where(counts[:, None], jax.lax.stop_gradient(ranks), -jnp.inf)
     highest = counts[:, None] & (ranks == jax.ops.segment_max(ranks, bag, count)[bag])
-    best = jax.ops.segment_min(jnp.where(highest, places[:, None], len(places)), bag, count)
+    best = jax.ops.segment_min(jnp.where(highest, places[:, None], none), bag, count)
+    best = jnp.minimum(best, none)  # a bag without indices has none
     return jnp.take_along_axis(rows, best, axis=0, mode="fill", fill_value=0)
 
 

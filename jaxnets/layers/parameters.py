@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -69,6 +71,22 @@ def check_rngs(rngs: Any) -> nnx.Rngs:
     if not isinstance(rngs, nnx.Rngs):
         raise InputError("rngs", "random streams, such as rngs=nnx.Rngs(0)", rngs)
     return rngs
+
+
+def check_key(key: Any) -> jax.Array:
+    """Checks the key of a function that draws in training.
+
+    Returns:
+        The key.
+
+    Raises:
+        InputError: if it is none of ``jax.random``.
+    """
+    if not isinstance(key, jax.Array) or not (
+        jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == jnp.uint32
+    ):
+        raise InputError("key", "a key in training, such as jax.random.key(0)", key)
+    return key
 
 
 def check_parameters(rngs: Any, param_dtype: Any, *, constant: bool = False) -> nnx.Rngs:

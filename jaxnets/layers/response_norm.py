@@ -109,8 +109,10 @@ def _across_maps(x: jax.Array, size: int, alpha: float, beta: float, k: float) -
 def _energies(x: jax.Array, size: int, alpha: float, k: float) -> jax.Array:
     squares, radius = jnp.square(x), (size - 1) // 2
     sums = _windows(squares, 2 * radius + 1, radius)
-    beyond = jnp.arange(x.shape[-1]) > radius  # where channel 0 is not in the window
-    return k + alpha / size * (sums + jnp.where(beyond, squares[..., :1], 0))
+    # Channel 0 is in every window.
+    first = jnp.broadcast_to(squares[..., :1], (*x.shape[:-1], max(x.shape[-1] - radius - 1, 0)))
+    within = jnp.zeros_like(squares[..., : radius + 1])
+    return k + alpha / size * (sums + jnp.concatenate([within, first], axis=-1))
 
 
 def _across_maps_forward(

@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxnets.arrays import ArrayLike, InputError, check_bool, check_floats, check_number
-from jaxnets.layers.parameters import check_rngs
+from jaxnets.arrays import ArrayLike, check_bool, check_floats, check_number
+from jaxnets.layers.parameters import check_key, check_rngs
 
 
 def rrelu(
@@ -39,9 +39,7 @@ def rrelu(
     slopes = _slopes(lower, upper)
     if not check_bool("training", training):
         return _by_mean(jnp.asarray(input), *slopes)
-    if not isinstance(key, jax.Array):
-        raise InputError("key", "a key of jax.random in training", key)
-    return _by_key(jnp.asarray(input), key, *slopes)
+    return _by_key(jnp.asarray(input), check_key(key), *slopes)
 
 
 class RReLU(nnx.Module):
