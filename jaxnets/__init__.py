@@ -2,6 +2,7 @@
 
 from jaxnets import (
     data,
+    functional,
     initializers,
     interop,
     kernels,
@@ -55,6 +56,7 @@ __all__ = [
     "data",
     "evaluate",
     "fit",
+    "functional",
     "initializers",
     "interop",
     "keep_memory",

@@ -13,6 +13,7 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from public_names import expanded
 
 ROOT = Path(__file__).parent.parent
 PAGES = {path.name: path.name.lower() for path in ROOT.glob("*.md")} | {"README.md": "index.md"}
@@ -38,7 +39,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Rewrites the links of a page to where things stand in the site."""
+    """Rewrites the links of a page to where things stand in the site, and lists public names."""
     origin, place = _origin(page.file.src_uri), page.file.src_uri
 
     def rewritten(link: re.Match[str]) -> str:
@@ -49,7 +50,7 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
     parts = _CODE.split(markdown)
     parts[::2] = [_LINK.sub(rewritten, part) for part in parts[::2]]
-    return "".join(parts)
+    return expanded("".join(parts))
 
 
 def _linked(markdown: str, origin: str) -> list[str]:

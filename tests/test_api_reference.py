@@ -5,13 +5,16 @@ import importlib
 import inspect
 import pkgutil
 import re
+import runpy
 from pathlib import Path
 
 import jaxnets
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs" / "api").glob("*.md"))
-PATHS = [path for page in PAGES for path in re.findall(r"^::: (\S+)$", page.read_text(), re.M)]
+SCRIPT = runpy.run_path(str(ROOT / "scripts" / "public_names.py"))
+TEXT = "\n".join(SCRIPT["expanded"](page.read_text()) for page in PAGES)
+PATHS = re.findall(r"^::: (\S+)$", TEXT, re.M)
 TREES = [ast.parse(path.read_text()) for path in sorted(ROOT.glob("jaxnets/**/*.py"))]
 
 

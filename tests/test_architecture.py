@@ -18,6 +18,7 @@ RANKS = [
     {"arrays", "compilation", "json_files", "optional"},
     {"disk", "initializers", "kernels"},
     {"losses", "metrics", "optimizers", "layers", "data"},
+    {"functional"},
     {"models"},
     {"interop", "training"},
     {"sampling"},

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch.nn.utils import prune
 
 from jaxnets import layers
-from jaxnets.interop import WeightsError, load_torch, read_torch, rules, to_numpy, to_torch
+from jaxnets.interop import WeightsError, load_torch, read_torch, table, to_numpy, to_torch
 from jaxnets.interop.links import Leaf
 from jaxnets.models import MLP, LeNet
 
@@ -884,11 +884,11 @@ def test_a_user_may_add_a_rule():
             self.gain = nnx.Param(jnp.ones(3, jnp.float32))
 
     assert list(to_numpy(Scale())) == ["gain"]  # without a rule: the same name and layout
-    rules.RULES[Scale] = lambda layer: {"gain": Leaf("log_gain", np.exp, np.log)}
+    table.RULES[Scale] = lambda layer: {"gain": Leaf("log_gain", np.exp, np.log)}
     try:
         np.testing.assert_array_equal(to_numpy(Scale())["log_gain"], np.zeros(3))
     finally:
-        del rules.RULES[Scale]
+        del table.RULES[Scale]
 
 
 def test_the_report_reads_well():

@@ -33,6 +33,17 @@ class Columns(nnx.Module):
         return self.fc(self.first(x[:, 0].astype(int) - 1) + self.second(x[:, 1].astype(int)))
 
 
+class Positions(nnx.Module):
+    """Looks up the numbers of the positions beside the inputs."""
+
+    def __init__(self, rows):
+        self.embedding = Embedding(5, 2, rngs=nnx.Rngs(0))
+        self.positions = Embedding(rows, 2, rngs=nnx.Rngs(1))
+
+    def __call__(self, x):
+        return self.embedding(x) + self.positions(jnp.arange(x.shape[1])[None])
+
+
 #: A model, inputs that it takes, and by which value of the first column they are spoilt.
 MODELS = {
     "direct": (Direct(), np.array([[0, 4], [1, 2]] * 3, np.int32), 5, "4.*5 rows, got 0 to 5"),
@@ -99,6 +110,20 @@ def test_a_predictor_looks_at_each_call():
     with pytest.raises(ValueError, match="inputs: expected indices"):
         answer(jnp.array([[0, 5]]))
     assert np.isfinite(answer(np.array([[4, 0]]))).all()
+
+
+def test_indices_that_no_input_changes_are_looked_at_once(monkeypatch):
+    inputs = np.array([[0, 4], [1, 2]], np.int32)
+    with pytest.raises(ValueError, match=r"inputs: .* \[0, 0\], .* 1 rows, got 0 to 1"):
+        predictor(Positions(1))(inputs)
+    answer = predictor(Positions(2))
+    outputs = answer(inputs)
+    programs = []
+    monkeypatch.setattr("jax.device_get", programs.append)
+    np.testing.assert_array_equal(answer(inputs), outputs)
+    assert not programs
+    with pytest.raises(ValueError, match=r"inputs: expected indices in \[0, 4\]"):
+        answer(inputs + 3)
 
 
 @pytest.mark.parametrize("label", [-1, 3])

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from jaxnets.arrays import InputError, describe
-from jaxnets.interop import rules, stock
+from jaxnets.interop import stock, table
 from jaxnets.interop.links import Leaf, Link
 from jaxnets.layers.parametrization import Parametrized
 
@@ -131,7 +131,7 @@ def entries(model: nnx.Module) -> list[Entry]:
 
 def _links(node: Any) -> list[Link]:
     """The links of one layer whose arrays are all there."""
-    links = [leaf.link(attribute) for attribute, leaf in rules.leaves(node).items()]
+    links = [leaf.link(attribute) for attribute, leaf in table.leaves(node).items()]
     for kind in type(node).__mro__:
         if kind in stock.LINKS:
             links += stock.LINKS[kind](node)

@@ -58,7 +58,7 @@ def load_torch(
     Weights that ``weight_norm`` or pruning has split are computed from their parts. Flax's
     recurrent cells have one bias where PyTorch has two: they get the sum. A parameter of your own
     has PyTorch's name and layout; a layer of your own that differs gets a row in
-    ``jaxnets.interop.rules.RULES``.
+    ``jaxnets.interop.table.RULES``.
 
     A weight that PyTorch ties to another comes under both names; name it twice as well::
 

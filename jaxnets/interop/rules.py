@@ -1,4 +1,4 @@
-"""How each layer's parameters are called and laid out in PyTorch: one rule per kind of layer."""
+"""How each kind of layer's arrays are called and laid out in PyTorch; ``table.py`` says whose."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,63 +9,49 @@ from flax import nnx
 
 from jaxnets import layers
 from jaxnets.interop.links import Leaf
-from jaxnets.layers.layouts import first_axis_last, last_axis_first
-from jaxnets.layers.normalization import Tracking
-from jaxnets.layers.recurrent import Recurrent, RecurrentCell
+from jaxnets.layers import layouts
+
+#: The leaves of one layer by our attribute's name.
+Rule = Callable[[Any], dict[str, Leaf]]
 
 
 def _transposed(name: str) -> Leaf:
-    return Leaf(name, np.transpose, np.transpose)
+    return Leaf(name, layouts.transposed, layouts.transposed)
 
 
-def _linear(layer: nnx.Module) -> dict[str, Leaf]:
+def linear(layer: nnx.Module) -> dict[str, Leaf]:
+    """The kernel is the weight transposed."""
     return {"kernel": _transposed("weight"), "bias": Leaf("bias")}
 
 
-def _channels_last(weight: np.ndarray) -> np.ndarray:
-    return np.moveaxis(weight, (0, 1), (-1, -2))  # [O, I, ...] to [..., I, O]
+def bilinear(layer: nnx.Module) -> dict[str, Leaf]:
+    """The kernel [I, J, O] is the weight [O, I, J] with the outputs last."""
+    kernel = Leaf("weight", layouts.first_axis_last, layouts.last_axis_first)
+    return {"kernel": kernel, "bias": Leaf("bias")}
 
 
-def _channels_first(kernel: np.ndarray) -> np.ndarray:
-    return np.moveaxis(kernel, (-1, -2), (0, 1))
+def convolution(layer: nnx.Module) -> dict[str, Leaf]:
+    """The kernel [..., I, O] is the weight [O, I, ...] with the channels last."""
+    kernel = Leaf("weight", layouts.convolution_kernel, layouts.convolution_weight)
+    return {"kernel": kernel, "bias": Leaf("bias")}
 
 
-def _bilinear(layer: nnx.Module) -> dict[str, Leaf]:
-    return {"kernel": Leaf("weight", first_axis_last, last_axis_first), "bias": Leaf("bias")}
-
-
-def _convolution(layer: nnx.Module) -> dict[str, Leaf]:
-    return {"kernel": Leaf("weight", _channels_last, _channels_first), "bias": Leaf("bias")}
-
-
-def _transposed_convolution(layer: nnx.Module) -> dict[str, Leaf]:
-    # PyTorch's weight is that of the convolution transposed, [I, O / groups, ...] with I in
-    # groups; ours, [..., I / groups, O], is that of the convolution run instead, hence flipped.
+def transposed_convolution(layer: nnx.Module) -> dict[str, Leaf]:
+    """The kernel is that of a convolution, the weight that of the convolution transposed."""
+    if getattr(layer, "transpose_kernel", False):  # Flax then holds PyTorch's weight unflipped
+        return convolution(layer)
     groups = getattr(layer, "groups", 1)
 
-    def to_jax(weight: np.ndarray) -> np.ndarray:
-        inputs, outputs, *space = weight.shape
-        blocks = weight.reshape(groups, inputs // groups, outputs, *space)
-        kernel = np.moveaxis(blocks, (1, 0, 2), (-3, -2, -1)).reshape(
-            *space, inputs // groups, groups * outputs
-        )
-        return np.flip(kernel, tuple(range(len(space))))
-
     def to_torch(kernel: np.ndarray) -> np.ndarray:
-        *space, inputs, outputs = kernel.shape
         # Copied, since torch takes no array with negative strides.
-        flipped = np.flip(kernel, tuple(range(len(space)))).copy()
-        blocks = flipped.reshape(*space, inputs, groups, outputs // groups)
-        return np.moveaxis(blocks, (-3, -2, -1), (1, 0, 2)).reshape(
-            groups * inputs, outputs // groups, *space
-        )
+        return layouts.transposed_convolution_weight(kernel, groups).copy()
 
-    if getattr(layer, "transpose_kernel", False):  # Flax then holds PyTorch's weight unflipped
-        return _convolution(layer)
+    to_jax = partial(layouts.transposed_convolution_kernel, groups=groups)
     return {"kernel": Leaf("weight", to_jax, to_torch), "bias": Leaf("bias")}
 
 
-def _recurrent(layer: nnx.Module) -> dict[str, Leaf]:
+def recurrent(layer: nnx.Module) -> dict[str, Leaf]:
+    """Each kernel is the weight of the same name transposed; the biases have PyTorch's names."""
     # kernel_ih_l0_reverse is weight_ih_l0_reverse transposed; biases bear PyTorch's names.
     found = {}
     for name in vars(layer):
@@ -76,42 +62,50 @@ def _recurrent(layer: nnx.Module) -> dict[str, Leaf]:
     return found
 
 
-def _normalization(layer: nnx.Module) -> dict[str, Leaf]:
+def normalization(layer: nnx.Module) -> dict[str, Leaf]:
+    """Scale and bias have the shapes of PyTorch's weight and bias."""
     return {"scale": Leaf("weight"), "bias": Leaf("bias")}
 
 
-def _layer_norm(layer: layers.LayerNorm | layers.RMSNorm) -> dict[str, Leaf]:
+def layer_norm(layer: layers.LayerNorm | layers.RMSNorm) -> dict[str, Leaf]:
+    """Scale and bias, with the channels last where the layer says so."""
     if not layer.channels_last:
-        return _normalization(layer)
+        return normalization(layer)
     # [C, H, W] to [H, W, C], or [C, L] to [L, C]
-    image = partial(np.moveaxis, source=0, destination=-1)
-    back = partial(np.moveaxis, source=-1, destination=0)
-    return {"scale": Leaf("weight", image, back), "bias": Leaf("bias", image, back)}
+    moves = layouts.first_axis_last, layouts.last_axis_first
+    return {"scale": Leaf("weight", *moves), "bias": Leaf("bias", *moves)}
 
 
-def _flax_batch_norm(layer: nnx.Module) -> dict[str, Leaf]:
+def flax_batch_norm(layer: nnx.Module) -> dict[str, Leaf]:
+    """Scale, bias and the running statistics, without a count of batches."""
     statistics = {"mean": Leaf("running_mean"), "var": Leaf("running_var")}
-    return _normalization(layer) | statistics
+    return normalization(layer) | statistics
 
 
-def _batch_norm(layer: nnx.Module) -> dict[str, Leaf]:
+def batch_norm(layer: nnx.Module) -> dict[str, Leaf]:
+    """Scale, bias, the running statistics and the count of batches."""
+
     def to_int64(count: np.ndarray) -> np.ndarray:
         return np.asarray(count, np.int64)
 
     # Files older than PyTorch 0.4.1 lack it.
     count = Leaf("num_batches_tracked", to_torch=to_int64, optional=True)
-    return _flax_batch_norm(layer) | {"num_batches_tracked": count}
+    return flax_batch_norm(layer) | {"num_batches_tracked": count}
 
 
-def _embedding(layer: nnx.Module) -> dict[str, Leaf]:
+def embedding(layer: nnx.Module) -> dict[str, Leaf]:
+    """The table of rows is PyTorch's weight."""
     return {"embedding": Leaf("weight")}
 
 
-def _prelu(layer: nnx.Module) -> dict[str, Leaf]:
+def prelu(layer: nnx.Module) -> dict[str, Leaf]:
+    """The slopes are PyTorch's weight."""
     return {"negative_slope": Leaf("weight")}
 
 
-def _flax_prelu(layer: nnx.Module) -> dict[str, Leaf]:
+def flax_prelu(layer: nnx.Module) -> dict[str, Leaf]:
+    """The one slope, a scalar here, is PyTorch's weight [1]."""
+
     def to_scalar(slope: np.ndarray) -> np.ndarray:
         return slope.reshape(())
 
@@ -121,45 +115,9 @@ def _flax_prelu(layer: nnx.Module) -> dict[str, Leaf]:
     return {"negative_slope": Leaf("weight", to_scalar, to_vector)}
 
 
-def _attention(layer: nnx.Module) -> dict[str, Leaf]:
+def attention(layer: nnx.Module) -> dict[str, Leaf]:
+    """The projections of query, key and value, together or one by one, transposed."""
     kernels = {
         f"{name}_proj_kernel": _transposed(f"{name}_proj_weight") for name in ("in", "q", "k", "v")
     }
     return kernels | {"in_proj_bias": Leaf("in_proj_bias")}
-
-
-#: From a kind of layer to the leaves of one such layer, by our attribute's name. A leaf whose
-#: attribute is None on this layer (no bias, say) does not count. The most derived class wins.
-RULES: dict[type[nnx.Module], Callable[[Any], dict[str, Leaf]]] = {
-    nnx.Linear: _linear,
-    layers.Bilinear: _bilinear,
-    layers.Conv1d: _convolution,
-    layers.Conv2d: _convolution,
-    layers.ConvTranspose2d: _transposed_convolution,
-    nnx.Conv: _convolution,
-    nnx.ConvTranspose: _transposed_convolution,
-    Tracking: _batch_norm,
-    layers.LayerNorm: _layer_norm,
-    layers.RMSNorm: _layer_norm,
-    layers.GroupNorm: _normalization,
-    nnx.BatchNorm: _flax_batch_norm,
-    nnx.LayerNorm: _normalization,
-    nnx.GroupNorm: _normalization,
-    nnx.RMSNorm: _normalization,
-    nnx.InstanceNorm: _normalization,
-    nnx.Embed: _embedding,
-    layers.PReLU: _prelu,
-    nnx.PReLU: _flax_prelu,
-    layers.MultiheadAttention: _attention,
-    Recurrent: _recurrent,
-    RecurrentCell: _recurrent,
-}
-
-
-def leaves(layer: nnx.Module) -> dict[str, Leaf]:
-    """The leaves of one layer by attribute name; empty for a module that holds none of its own."""
-    for kind in type(layer).__mro__:
-        if kind in RULES:
-            found = RULES[kind](layer)
-            return {k: leaf for k, leaf in found.items() if getattr(layer, k, None) is not None}
-    return {}

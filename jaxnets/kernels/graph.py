@@ -148,6 +148,18 @@ class Graph:
                 waiting += node.inputs
         return False
 
+    def origins(self, value: Operand) -> set[Operand]:
+        """The inputs, constants and numbers from which a value is computed."""
+        found, seen, waiting = set(), set(), [value]
+        while waiting:
+            node = self.maker(one := waiting.pop())
+            if node is None:
+                found.add(one)
+            elif node not in seen:
+                seen.add(node)
+                waiting += node.inputs
+        return found
+
     def run(self, calls: Iterable[Node], arrays: Sequence[Any]) -> list[Any]:
         """Computes the outputs.
 

@@ -36,31 +36,34 @@ def layer(relu: bool, plain: Callable[..., jax.Array]) -> Callable[..., jax.Arra
         [outputs], which gives [..., outputs].
     """
 
+    def call(name: str, results: Any, *arguments: jax.Array, **settings: Any) -> list[jax.Array]:
+        return native.call("linear_layer", f"linear_layer_{name}", results, *arguments, **settings)
+
     def outputs(x: jax.Array, kernel: jax.Array, *bias: jax.Array) -> jax.Array:
         rows = _rows(x)
         result = jax.ShapeDtypeStruct((len(rows), kernel.shape[1]), x.dtype)
-        arguments, settings = (rows, kernel, *bias), {"relu": np.int32(relu)}
-        (y,) = native.call("linear_layer", "linear_layer_forward", [result], *arguments, **settings)
+        (y,) = call("forward", [result], rows, kernel, *bias, relu=np.int32(relu))
         return y.reshape(*x.shape[:-1], kernel.shape[1])
 
     def keep(*inputs: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
         y = outputs(*inputs)
         return y, [y] if relu else []
 
-    def pull_back(inputs: tuple, kept: list[jax.Array], d: jax.Array) -> tuple:
+    def pull_back(
+        inputs: tuple, kept: list[jax.Array], d: jax.Array, wanted: tuple[bool, ...]
+    ) -> tuple:
         x, kernel, *bias = inputs
         rows, d, kept = _rows(x), _rows(d), [_rows(y) for y in kept]
         results = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (rows, kernel, kernel[0])]
-        # Two calls, as XLA removes one whose results are not used.
-        (dx,) = native.call(
-            "linear_layer", "linear_layer_input_gradient", results[:1], d, kernel, *kept
+        dx = call("input_gradient", results[:1], d, kernel, *kept) if wanted[0] else []
+        # It does not read dx, but comes after it: XLA copies a kernel that may be read while it is
+        # updated.
+        d_kernel, d_bias = call(
+            "kernel_gradient", results[1:], rows, d, *kept, *dx, relu=np.int32(relu)
         )
-        d_kernel, d_bias = native.call(
-            "linear_layer", "linear_layer_kernel_gradient", results[1:], rows, d, *kept
-        )
-        return dx.reshape(x.shape), d_kernel, *[d_bias] * len(bias)
+        return dx[0].reshape(x.shape) if dx else None, d_kernel, *[d_bias] * len(bias)
 
-    return with_gradient(outputs, keep, pull_back, plain)
+    return with_gradient(outputs, keep, pull_back, plain, told=True)
 
 
 def _rows(x: Any) -> jax.Array:

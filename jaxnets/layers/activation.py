@@ -105,9 +105,14 @@ class PReLU(nnx.Module):
         count = self.negative_slope.shape[0]
         if count != 1 and (x.ndim < 2 or x.shape[-1] != count):
             raise InputError("x", f"[N, ..., {count}], a slope per channel", describe(x))
-        slopes = jnp.broadcast_to(self.negative_slope[...], x.shape)
-        # The slope's gradient is x where it counts: of an infinite x elsewhere 0 · x would be NaN.
-        return jnp.where(x > 0, x, slopes * jnp.where(x > 0, 0, x))
+        return leaky(jnp.asarray(x), self.negative_slope[...])
+
+
+def leaky(x: jax.Array, slopes: jax.Array) -> jax.Array:
+    """Returns x where x > 0, else slopes · x, with one slope or one for each channel."""
+    slopes = jnp.broadcast_to(slopes, x.shape)
+    # The slope's gradient is x where it counts: of an infinite x elsewhere 0 · x would be NaN.
+    return jnp.where(x > 0, x, slopes * jnp.where(x > 0, 0, x))
 
 
 class ELU(nnx.Module):

@@ -14,11 +14,16 @@ from jaxnets.arrays import (
     check_bool,
     check_choice,
     check_floats,
-    check_integer,
     describe,
 )
-from jaxnets.layers.embedding import Embedding, check_indices, rows_of
-from jaxnets.layers.parameters import check_harmless, check_others
+from jaxnets.layers.embedding import (
+    Embedding,
+    check_indices,
+    check_lookup,
+    check_padding,
+    rows_of,
+)
+from jaxnets.layers.parameters import check_others
 
 _MODES = ("sum", "mean", "max")
 
@@ -60,12 +65,10 @@ def embedding_bag(
         InputError: if a shape or a value does not fit. Under ``jax.jit``, where no value can be
             looked at, a bag with an index out of range is NaN.
     """
-    given = max_norm, scale_grad_by_freq, sparse
-    for name, value in zip(("max_norm", "scale_grad_by_freq", "sparse"), given, strict=True):
-        check_harmless(name, value)
+    check_lookup(max_norm, scale_grad_by_freq, sparse)
     check_choice("mode", mode, _MODES)
     check_floats("weight", weight, ("rows", "features"))
-    padding = _padding(padding_idx, weight.shape[0])
+    padding = check_padding(padding_idx, weight.shape[0])
     last = check_bool("include_last_offset", include_last_offset)
     check_indices("input", input, weight.shape[0])
     bags = _bags("input", input, offsets, last)
@@ -227,9 +230,3 @@ def _check_weights(weights: ArrayLike | None, indices: ArrayLike, mode: str) -> 
     if mode != "sum":
         raise InputError("per_sample_weights", f'None with mode "{mode}"', type(weights).__name__)
     check_floats("per_sample_weights", weights, indices.shape)
-
-
-def _padding(padding_idx: int | None, rows: int) -> int | None:
-    if padding_idx is None:
-        return None
-    return check_integer("padding_idx", padding_idx, least=-rows, most=rows - 1) % rows

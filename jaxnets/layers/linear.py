@@ -12,6 +12,29 @@ from jaxnets.arrays import ArrayLike, check_bool, check_floats, check_positive
 from jaxnets.layers.parameters import check_others, check_parameters
 
 
+def linear(input: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> jax.Array:
+    """``torch.nn.functional.linear``: y = x W + b over the last axis.
+
+    Args:
+        input: x, [..., I].
+        weight: W, in the layout of ``Linear.kernel``: [I, O]. PyTorch's is [O, I].
+        bias: b, [O], or None.
+
+    Returns:
+        [..., O].
+
+    Raises:
+        InputError: if a shape does not fit, or an array is not floating.
+    """
+    check_floats("weight", weight, ("I", "O"))
+    check_floats("input", input, ("...", weight.shape[0]))
+    y = jnp.asarray(input) @ jnp.asarray(weight[...])
+    if bias is None:
+        return y
+    check_floats("bias", bias, weight.shape[1:])
+    return y + jnp.broadcast_to(bias[...], y.shape)
+
+
 class Linear(nnx.Linear):
     """``torch.nn.Linear``: y = x W + b over the last axis.
 

@@ -32,9 +32,7 @@ def local_response_norm(
         InputError: if the input has fewer axes or is not floating, or a number is of another kind.
     """
     check_floats("input", input, ("...", "N", "L", "C"))
-    check_positive("size", size)
-    factors = _numbers(alpha, beta, k)
-    return _by_neighbours(jnp.asarray(input), size, *factors)
+    return LocalResponseNorm(size, alpha, beta, k)(input)
 
 
 class LocalResponseNorm(nnx.Module):
@@ -54,7 +52,9 @@ class LocalResponseNorm(nnx.Module):
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Normalizes x [N, ..., C], of at least three axes."""
         check_floats("x", x, ("...", "N", "L", "C"))
-        return _by_neighbours(jnp.asarray(x), self.size, self.alpha, self.beta, self.k)
+        x = jnp.asarray(x)
+        mean = _windows(jnp.square(x), self.size, self.size // 2) / self.size
+        return x / (self.k + self.alpha * mean) ** self.beta
 
 
 class CrossMapLRN2d(nnx.Module):
@@ -87,11 +87,6 @@ class CrossMapLRN2d(nnx.Module):
 
 def _numbers(alpha: float, beta: float, k: float) -> tuple[float, float, float]:
     return check_number("alpha", alpha), check_number("beta", beta), check_number("k", k)
-
-
-def _by_neighbours(x: jax.Array, size: int, alpha: float, beta: float, k: float) -> jax.Array:
-    mean = _windows(jnp.square(x), size, size // 2) / size
-    return x / (k + alpha * mean) ** beta
 
 
 def _windows(values: jax.Array, size: int, before: int) -> jax.Array:

@@ -21,7 +21,7 @@ def hardshrink(input: ArrayLike, lambd: float = 0.5) -> jax.Array:
         InputError: if the input is not floating, or lambd is no number.
     """
     check_floats("input", input, ("...",))
-    return _hardshrink(jnp.asarray(input), check_number("lambd", lambd, finite=False))
+    return Hardshrink(lambd)(input)
 
 
 def softshrink(input: ArrayLike, lambd: float = 0.5) -> jax.Array:
@@ -38,7 +38,7 @@ def softshrink(input: ArrayLike, lambd: float = 0.5) -> jax.Array:
         InputError: if the input is not floating, or lambd is negative.
     """
     check_floats("input", input, ("...",))
-    return _softshrink(jnp.asarray(input), check_number("lambd", lambd, least=0))
+    return Softshrink(lambd)(input)
 
 
 def tanhshrink(input: ArrayLike) -> jax.Array:
@@ -54,7 +54,7 @@ def tanhshrink(input: ArrayLike) -> jax.Array:
         InputError: if the input is not floating.
     """
     check_floats("input", input, ("...",))
-    return _tanhshrink(jnp.asarray(input))
+    return Tanhshrink()(input)
 
 
 def threshold(input: ArrayLike, threshold: float, value: float, inplace: bool = False) -> jax.Array:
@@ -73,9 +73,7 @@ def threshold(input: ArrayLike, threshold: float, value: float, inplace: bool = 
         InputError: if the input is not floating, or another argument of another kind.
     """
     check_floats("input", input, ("...",))
-    check_bool("inplace", inplace)
-    limit = check_number("threshold", threshold, finite=False)
-    return _threshold(jnp.asarray(input), limit, check_number("value", value, finite=False))
+    return Threshold(threshold, value, inplace)(input)
 
 
 class Hardshrink(nnx.Module):
@@ -91,7 +89,8 @@ class Hardshrink(nnx.Module):
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Applies the activation to each element of x."""
         check_floats("x", x, ("...",))
-        return _hardshrink(jnp.asarray(x), self.lambd)
+        x = jnp.asarray(x)
+        return jnp.where(_within(x, self.lambd), 0, x)
 
 
 class Softshrink(nnx.Module):
@@ -107,7 +106,9 @@ class Softshrink(nnx.Module):
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Applies the activation to each element of x."""
         check_floats("x", x, ("...",))
-        return _softshrink(jnp.asarray(x), self.lambd)
+        x = jnp.asarray(x)
+        shrunk = jnp.where(x < 0, x + self.lambd, x - self.lambd)
+        return jnp.where(_within(x, self.lambd), 0, shrunk)
 
 
 class Tanhshrink(nnx.Module):
@@ -116,7 +117,8 @@ class Tanhshrink(nnx.Module):
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Applies the activation to each element of x."""
         check_floats("x", x, ("...",))
-        return _tanhshrink(jnp.asarray(x))
+        x = jnp.asarray(x)
+        return x - jnp.tanh(x)
 
 
 class Threshold(nnx.Module):
@@ -136,24 +138,9 @@ class Threshold(nnx.Module):
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Applies the activation to each element of x."""
         check_floats("x", x, ("...",))
-        return _threshold(jnp.asarray(x), self.threshold, self.value)
+        x = jnp.asarray(x)
+        return jnp.where(x <= self.threshold, jnp.asarray(self.value, x.dtype), x)
 
 
-# The conditions are those that NaN fails, so that it stays.
-
-
-def _hardshrink(x: jax.Array, lambd: float) -> jax.Array:
-    return jnp.where((x >= -lambd) & (x <= lambd), 0, x)
-
-
-def _softshrink(x: jax.Array, lambd: float) -> jax.Array:
-    shrunk = jnp.where(x < 0, x + lambd, x - lambd)
-    return jnp.where((x >= -lambd) & (x <= lambd), 0, shrunk)
-
-
-def _tanhshrink(x: jax.Array) -> jax.Array:
-    return x - jnp.tanh(x)
-
-
-def _threshold(x: jax.Array, limit: float, value: float) -> jax.Array:
-    return jnp.where(x <= limit, jnp.asarray(value, x.dtype), x)
+def _within(x: jax.Array, lambd: float) -> jax.Array:
+    return (x >= -lambd) & (x <= lambd)  # not NaN, which stays

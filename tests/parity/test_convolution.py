@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxnets import layers
-from jaxnets.interop import rules
+from jaxnets.interop import table
 from tests import tier
 from tests.parity.oracle import assert_equal, check_layer, copy_weights, images_first, images_last
 
@@ -166,7 +166,7 @@ def test_rules_give_back_the_same_weights(groups):
         layers.Conv2d(4, 6, (3, 2), groups=groups, rngs=nnx.Rngs(0)),
         layers.ConvTranspose2d(4, 6, (3, 2), groups=groups, rngs=nnx.Rngs(0)),
     ):
-        leaf = rules.leaves(layer)["kernel"]
+        leaf = table.leaves(layer)["kernel"]
         kernel = np.array(layer.kernel.get_value())
         weight = torch.from_numpy(leaf.to_torch(kernel))
         np.testing.assert_array_equal(leaf.to_jax(weight.numpy()), kernel)
@@ -210,5 +210,5 @@ def test_second_derivatives_equal_torchs_in_float64():
 
     by_parameter, by_input = penalty_gradients(parameters, jnp.asarray(images_last(inputs)))
     assert_equal(images_first(np.asarray(by_input)), x.grad, "input")
-    kernel = rules.leaves(ours)["kernel"].to_torch(np.asarray(by_parameter["kernel"].get_value()))
+    kernel = table.leaves(ours)["kernel"].to_torch(np.asarray(by_parameter["kernel"].get_value()))
     assert_equal(kernel, theirs.weight.grad, "kernel")

@@ -7,7 +7,7 @@ from flax import nnx
 from scipy import stats
 
 from jaxnets import layers, models
-from jaxnets.interop import rules
+from jaxnets.interop import table
 
 LAYERS = {
     "linear": (lambda r: layers.Linear(100, 80, rngs=r), lambda: torch.nn.Linear(100, 80)),
@@ -51,7 +51,7 @@ def draws(build) -> dict[str, np.ndarray]:
     for seed in range(5):
         layer = build(nnx.Rngs(seed))
         for path, module in nnx.iter_modules(layer):
-            for attribute, leaf in rules.leaves(module).items():
+            for attribute, leaf in table.leaves(module).items():
                 name = ".".join([*map(str, path), leaf.name])
                 value = np.asarray(getattr(module, attribute).get_value())
                 found.setdefault(name, []).append(value.ravel())

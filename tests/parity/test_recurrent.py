@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from jaxnets import layers
-from jaxnets.interop import rules
+from jaxnets.interop import table
 from jaxnets.kernels import native
 from jaxnets.kernels.rewrite import with_kernels
 from tests import tier
@@ -75,7 +75,7 @@ def check(ours, theirs, run_ours, run_theirs, inputs, *, rewritten=False):
 
 
 def check_parameter_gradients(with_gradients, theirs):
-    leaves = rules.leaves(with_gradients)
+    leaves = table.leaves(with_gradients)
     assert {leaf.name for leaf in leaves.values()} == dict(theirs.named_parameters()).keys()
     for attribute, leaf in leaves.items():
         gradient = leaf.to_torch(np.asarray(getattr(with_gradients, attribute)[...]))

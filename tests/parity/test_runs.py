@@ -17,7 +17,7 @@ from flax import nnx
 from jaxnets import losses, optimizers
 from jaxnets.compare import twin
 from jaxnets.data import Compose, Dataset, ImageRows, Normalize, Split, ToFloat, epoch_plan, load
-from jaxnets.interop import rules
+from jaxnets.interop import table
 from jaxnets.models import MLP, ImageClassifier, LeNet, LinearRegression, RecurrentClassifier
 from jaxnets.training import fit, predict
 from tests import resources, tier
@@ -198,7 +198,7 @@ def test_losses_and_parameters_equal_torchs_in_float64(name):
 
     expected = dict(network.named_parameters())
     for path, module in nnx.iter_modules(result.model):
-        for attribute, leaf in rules.leaves(module).items():
+        for attribute, leaf in table.leaves(module).items():
             theirs = expected.pop(".".join([*map(str, path), leaf.name])).detach().numpy()
             value = leaf.to_torch(np.asarray(getattr(module, attribute).get_value()))
             assert relative_difference(value, theirs) < 1e-6, (path, attribute)

@@ -329,7 +329,8 @@ static XLA_FFI_Error* input_gradient(XLA_FFI_CallFrame* frame) {
   return multiply_rows_by(frame, work);
 }
 
-// Arguments: x [R, I], the gradient of the outputs [R, O] and, of ReLU, the outputs.
+// Arguments: x [R, I], the gradient of the outputs [R, O], of ReLU the outputs, and, not read, what
+// is to be computed before. Attribute: relu.
 // Results: the gradients of the kernel [I, O] and of the bias [O].
 template <typename T>
 static XLA_FFI_Error* kernel_gradient(XLA_FFI_CallFrame* frame) {
@@ -337,7 +338,7 @@ static XLA_FFI_Error* kernel_gradient(XLA_FFI_CallFrame* frame) {
   Sums<T> work;
   work.rows = x[0], work.in = x[1], work.out = given(frame, 1)->dims[1];
   work.x = argument<T>(frame, 0), work.d = argument<T>(frame, 1);
-  work.y = frame->args.size > 2 ? argument<T>(frame, 2) : nullptr;
+  work.y = has_relu(frame) ? argument<T>(frame, 2) : nullptr;
   work.d_kernel = result<T>(frame, 0), work.d_bias = result<T>(frame, 1);
   work.divide();
   const long kept = work.kept();

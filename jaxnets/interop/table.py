@@ -1,0 +1,528 @@
+"""Each of PyTorch's names with its counterpart here, or the reason why there is none.
+
+Weights, tests and the page ``docs/coverage.md`` follow from these tables: a new layer is one row
+of ``LAYERS``. The rows are in alphabetical order.
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from flax import nnx
+
+from jaxnets import layers
+from jaxnets.interop import rules
+from jaxnets.interop.links import Leaf
+from jaxnets.interop.rules import Rule
+
+#: Any number of spatial axes.
+ANY = -1
+
+
+class Layer(NamedTuple):
+    """The counterpart of one class of ``torch.nn``.
+
+    Attributes:
+        ours: our class, of the same name.
+        leaves: how its arrays are called and laid out in PyTorch; None if it has no arrays.
+        spatial: how many axes come after the channels in PyTorch's inputs and outputs and before
+            them in ours; 0 where the axes are PyTorch's.
+        note: what differs from PyTorch, in a sentence.
+    """
+
+    ours: type[nnx.Module]
+    leaves: Rule | None = None
+    spatial: int = 0
+    note: str = ""
+
+    @property
+    def name(self) -> str:
+        """Where our class is found."""
+        return f"jaxnets.layers.{self.ours.__name__}"
+
+    @property
+    def takes_rngs(self) -> bool:
+        """Whether the constructor takes ``rngs``."""
+        return "rngs" in inspect.signature(self.ours.__init__).parameters
+
+
+class Counterpart(NamedTuple):
+    """The counterpart of another name.
+
+    Attributes:
+        name: where ours is found.
+        note: what differs from PyTorch, in a sentence.
+    """
+
+    name: str
+    note: str = ""
+
+
+_BATCH_FIRST = "Sequences are batch first."
+_CLASSES = "Classes are the last axis."
+_DIM = "The channels, PyTorch's `dim=1`, are `-1`."
+_DRAWS = "The masks are drawn by another generator."
+_FANS = "Of a transposed convolution, `fan_in` and `fan_out` change places."
+_IMAGE = "`normalized_shape` of an image is (H, W, C); `channels_last` says what two axes are."
+_KERNEL = "`weight` is laid out as the layer's `kernel`, with the outputs last."
+_KEY = "What is drawn in training follows from `key`."
+_LAST = "The normalized axes are those of our layout."
+_NO_INDICES = "`return_indices` is refused."
+_RUNNING = "Running statistics that move are `nnx.Variable`s."
+_TABLE = "`max_norm`, `scale_grad_by_freq` and `sparse` are refused."
+
+#: The layers of ``torch.nn``.
+LAYERS: dict[str, Layer] = {
+    "AdaptiveAvgPool1d": Layer(layers.AdaptiveAvgPool1d, spatial=1),
+    "AdaptiveAvgPool2d": Layer(layers.AdaptiveAvgPool2d, spatial=2),
+    "AdaptiveLogSoftmaxWithLoss": Layer(layers.AdaptiveLogSoftmaxWithLoss),
+    "AlphaDropout": Layer(layers.AlphaDropout, note=_DRAWS),
+    "AvgPool1d": Layer(layers.AvgPool1d, spatial=1),
+    "AvgPool2d": Layer(layers.AvgPool2d, spatial=2),
+    "BatchNorm1d": Layer(layers.BatchNorm1d, rules.batch_norm, spatial=1),
+    "BatchNorm2d": Layer(layers.BatchNorm2d, rules.batch_norm, spatial=2),
+    "BatchNorm3d": Layer(layers.BatchNorm3d, rules.batch_norm, spatial=3),
+    "Bilinear": Layer(layers.Bilinear, rules.bilinear),
+    "CELU": Layer(layers.CELU),
+    "Conv1d": Layer(layers.Conv1d, rules.convolution, spatial=1),
+    "Conv2d": Layer(layers.Conv2d, rules.convolution, spatial=2),
+    "ConvTranspose2d": Layer(layers.ConvTranspose2d, rules.transposed_convolution, spatial=2),
+    "CrossMapLRN2d": Layer(layers.CrossMapLRN2d, spatial=2),
+    "Dropout": Layer(layers.Dropout, note=_DRAWS),
+    "Dropout1d": Layer(layers.Dropout1d, spatial=1, note=_DRAWS),
+    "Dropout2d": Layer(layers.Dropout2d, spatial=ANY, note=_DRAWS),
+    "Dropout3d": Layer(layers.Dropout3d, spatial=3, note=_DRAWS),
+    "ELU": Layer(layers.ELU),
+    "Embedding": Layer(layers.Embedding, rules.embedding, note=_TABLE),
+    "EmbeddingBag": Layer(layers.EmbeddingBag, rules.embedding, note=_TABLE),
+    "FeatureAlphaDropout": Layer(layers.FeatureAlphaDropout, spatial=ANY, note=_DRAWS),
+    "Flatten": Layer(
+        layers.Flatten, spatial=ANY, note="Flattens all axes but the batch, in PyTorch's order."
+    ),
+    "GELU": Layer(layers.GELU),
+    "GLU": Layer(layers.GLU, note=_DIM),
+    "GRU": Layer(layers.GRU, rules.recurrent, note=_BATCH_FIRST),
+    "GRUCell": Layer(layers.GRUCell, rules.recurrent),
+    "GroupNorm": Layer(layers.GroupNorm, rules.normalization, spatial=ANY),
+    "Hardshrink": Layer(layers.Hardshrink),
+    "Hardsigmoid": Layer(
+        layers.Hardsigmoid, note="In float64 PyTorch's slope is a sixth rounded to float32."
+    ),
+    "Hardswish": Layer(layers.Hardswish),
+    "Hardtanh": Layer(layers.Hardtanh),
+    "Identity": Layer(layers.Identity),
+    "InstanceNorm1d": Layer(layers.InstanceNorm1d, rules.batch_norm, spatial=1),
+    "InstanceNorm2d": Layer(layers.InstanceNorm2d, rules.batch_norm, spatial=2),
+    "InstanceNorm3d": Layer(layers.InstanceNorm3d, rules.batch_norm, spatial=3),
+    "LSTM": Layer(layers.LSTM, rules.recurrent, note=_BATCH_FIRST),
+    "LSTMCell": Layer(layers.LSTMCell, rules.recurrent),
+    "LayerNorm": Layer(layers.LayerNorm, rules.layer_norm, note=_IMAGE),
+    "LeakyReLU": Layer(layers.LeakyReLU),
+    "Linear": Layer(layers.Linear, rules.linear),
+    "LocalResponseNorm": Layer(layers.LocalResponseNorm, spatial=ANY),
+    "LogSigmoid": Layer(layers.LogSigmoid),
+    "LogSoftmax": Layer(layers.LogSoftmax, note=_DIM),
+    "MaxPool1d": Layer(layers.MaxPool1d, spatial=1, note=_NO_INDICES),
+    "MaxPool2d": Layer(layers.MaxPool2d, spatial=2, note=_NO_INDICES),
+    "Mish": Layer(layers.Mish),
+    "MultiheadAttention": Layer(
+        layers.MultiheadAttention,
+        rules.attention,
+        note=f"{_BATCH_FIRST} `add_bias_kv` and `add_zero_attn` are refused.",
+    ),
+    "PReLU": Layer(layers.PReLU, rules.prelu, spatial=ANY),
+    "RMSNorm": Layer(layers.RMSNorm, rules.layer_norm, note=_IMAGE),
+    "RNN": Layer(layers.RNN, rules.recurrent, note=_BATCH_FIRST),
+    "RNNCell": Layer(layers.RNNCell, rules.recurrent),
+    "RReLU": Layer(layers.RReLU, note="The slopes are drawn by another generator."),
+    "ReLU": Layer(layers.ReLU),
+    "ReLU6": Layer(layers.ReLU6),
+    "SELU": Layer(layers.SELU),
+    "SiLU": Layer(layers.SiLU),
+    "Sigmoid": Layer(layers.Sigmoid),
+    "Softmax": Layer(layers.Softmax, note=_DIM),
+    "Softmax2d": Layer(layers.Softmax2d, spatial=2),
+    "Softmin": Layer(layers.Softmin, note=_DIM),
+    "Softplus": Layer(layers.Softplus),
+    "Softshrink": Layer(layers.Softshrink),
+    "Softsign": Layer(layers.Softsign),
+    "Tanh": Layer(layers.Tanh),
+    "Tanhshrink": Layer(layers.Tanhshrink),
+    "Threshold": Layer(layers.Threshold),
+    "TransformerEncoder": Layer(layers.TransformerEncoder, note=_BATCH_FIRST),
+    "TransformerEncoderLayer": Layer(layers.TransformerEncoderLayer, note=_BATCH_FIRST),
+}
+
+#: The rest of ``torch.nn`` that holds layers or parameters.
+CONTAINERS: dict[str, Counterpart] = {
+    "Module": Counterpart("flax.nnx.Module", "`forward` is `__call__`."),
+    "ModuleDict": Counterpart("flax.nnx.Dict"),
+    "ModuleList": Counterpart("flax.nnx.List"),
+    "ParameterDict": Counterpart("flax.nnx.Dict", "of `nnx.Param`s."),
+    "ParameterList": Counterpart("flax.nnx.List", "of `nnx.Param`s."),
+    "Sequential": Counterpart("flax.nnx.Sequential"),
+}
+
+#: The losses of ``torch.nn``, which are functions here: ``MSELoss(...)(outputs, labels)`` is
+#: ``mse_loss(outputs, labels, ...)``.
+LOSSES: dict[str, Counterpart] = {
+    "BCELoss": Counterpart("jaxnets.losses.binary_cross_entropy"),
+    "BCEWithLogitsLoss": Counterpart("jaxnets.losses.binary_cross_entropy_with_logits"),
+    "CTCLoss": Counterpart("jaxnets.losses.ctc_loss"),
+    "CrossEntropyLoss": Counterpart("jaxnets.losses.cross_entropy", _CLASSES),
+    "HuberLoss": Counterpart("jaxnets.losses.huber_loss"),
+    "KLDivLoss": Counterpart("jaxnets.losses.kl_div"),
+    "L1Loss": Counterpart("jaxnets.losses.l1_loss"),
+    "MSELoss": Counterpart("jaxnets.losses.mse_loss"),
+    "NLLLoss": Counterpart("jaxnets.losses.nll_loss", _CLASSES),
+    "SmoothL1Loss": Counterpart("jaxnets.losses.smooth_l1_loss"),
+}
+
+#: The functions of ``torch.nn.functional``; ``jaxnets.functional`` has all of them by these names.
+FUNCTIONS: dict[str, Counterpart] = {
+    "alpha_dropout": Counterpart("jaxnets.layers.dropout_functions.alpha_dropout", _KEY),
+    "batch_norm": Counterpart("jaxnets.layers.norm_functions.batch_norm", _RUNNING),
+    "bilinear": Counterpart("jaxnets.layers.bilinear.bilinear", _KERNEL),
+    "binary_cross_entropy": Counterpart("jaxnets.losses.binary_cross_entropy"),
+    "binary_cross_entropy_with_logits": Counterpart(
+        "jaxnets.losses.binary_cross_entropy_with_logits"
+    ),
+    "celu": Counterpart("jax.nn.celu"),
+    "cross_entropy": Counterpart("jaxnets.losses.cross_entropy", _CLASSES),
+    "ctc_loss": Counterpart("jaxnets.losses.ctc_loss"),
+    "dropout": Counterpart("jaxnets.layers.dropout_functions.dropout", _KEY),
+    "dropout1d": Counterpart("jaxnets.layers.dropout_functions.dropout1d", _KEY),
+    "dropout2d": Counterpart("jaxnets.layers.dropout_functions.dropout2d", _KEY),
+    "dropout3d": Counterpart("jaxnets.layers.dropout_functions.dropout3d", _KEY),
+    "elu": Counterpart("jax.nn.elu"),
+    "embedding": Counterpart("jaxnets.layers.embedding.embedding", _TABLE),
+    "embedding_bag": Counterpart("jaxnets.layers.embedding_bag.embedding_bag", _TABLE),
+    "feature_alpha_dropout": Counterpart(
+        "jaxnets.layers.dropout_functions.feature_alpha_dropout", _KEY
+    ),
+    "gelu": Counterpart("jaxnets.layers.activation_functions.gelu"),
+    "glu": Counterpart("jaxnets.layers.activation_functions.glu", _DIM),
+    "group_norm": Counterpart("jaxnets.layers.norm_functions.group_norm"),
+    "hardshrink": Counterpart("jaxnets.layers.shrinkage.hardshrink"),
+    "hardsigmoid": Counterpart("jaxnets.layers.activation_functions.hardsigmoid"),
+    "hardswish": Counterpart("jaxnets.layers.activation_functions.hardswish"),
+    "hardtanh": Counterpart("jaxnets.layers.activation_functions.hardtanh"),
+    "huber_loss": Counterpart("jaxnets.losses.huber_loss"),
+    "instance_norm": Counterpart("jaxnets.layers.norm_functions.instance_norm", _RUNNING),
+    "kl_div": Counterpart("jaxnets.losses.kl_div"),
+    "l1_loss": Counterpart("jaxnets.losses.l1_loss"),
+    "layer_norm": Counterpart("jaxnets.layers.norm_functions.layer_norm", _LAST),
+    "leaky_relu": Counterpart("jaxnets.layers.activation_functions.leaky_relu"),
+    "linear": Counterpart("jaxnets.layers.linear.linear", _KERNEL),
+    "local_response_norm": Counterpart("jaxnets.layers.response_norm.local_response_norm"),
+    "log_softmax": Counterpart("jaxnets.layers.activation_functions.log_softmax", _DIM),
+    "logsigmoid": Counterpart("jax.nn.log_sigmoid"),
+    "mish": Counterpart("jax.nn.mish"),
+    "mse_loss": Counterpart("jaxnets.losses.mse_loss"),
+    "nll_loss": Counterpart("jaxnets.losses.nll_loss", _CLASSES),
+    "prelu": Counterpart("jaxnets.layers.activation_functions.prelu"),
+    "relu": Counterpart("jax.nn.relu"),
+    "relu6": Counterpart("jaxnets.layers.activation_functions.relu6"),
+    "rms_norm": Counterpart("jaxnets.layers.norm_functions.rms_norm", _LAST),
+    "rrelu": Counterpart("jaxnets.layers.rrelu.rrelu", _KEY),
+    "selu": Counterpart("jax.nn.selu"),
+    "sigmoid": Counterpart("jax.nn.sigmoid"),
+    "silu": Counterpart("jax.nn.silu"),
+    "smooth_l1_loss": Counterpart("jaxnets.losses.smooth_l1_loss"),
+    "softmax": Counterpart("jaxnets.layers.activation_functions.softmax", _DIM),
+    "softmin": Counterpart("jaxnets.layers.activation_functions.softmin", _DIM),
+    "softplus": Counterpart("jaxnets.layers.activation_functions.softplus"),
+    "softshrink": Counterpart("jaxnets.layers.shrinkage.softshrink"),
+    "softsign": Counterpart("jax.nn.soft_sign"),
+    "tanh": Counterpart("jax.numpy.tanh"),
+    "tanhshrink": Counterpart("jaxnets.layers.shrinkage.tanhshrink"),
+    "threshold": Counterpart("jaxnets.layers.shrinkage.threshold"),
+}
+
+#: The functions of ``torch.nn.init``.
+INITIALIZERS: dict[str, Counterpart] = {
+    "calculate_gain": Counterpart("jaxnets.initializers.calculate_gain"),
+    "constant_": Counterpart("jaxnets.initializers.constant"),
+    "dirac_": Counterpart("jaxnets.initializers.dirac"),
+    "eye_": Counterpart("jaxnets.initializers.eye"),
+    "kaiming_normal_": Counterpart("jaxnets.initializers.kaiming_normal", _FANS),
+    "kaiming_uniform_": Counterpart("jaxnets.initializers.kaiming_uniform", _FANS),
+    "normal_": Counterpart("jaxnets.initializers.normal"),
+    "ones_": Counterpart("jaxnets.initializers.ones"),
+    "orthogonal_": Counterpart("jaxnets.initializers.orthogonal"),
+    "sparse_": Counterpart("jaxnets.initializers.sparse"),
+    "trunc_normal_": Counterpart("jaxnets.initializers.trunc_normal"),
+    "uniform_": Counterpart("jaxnets.initializers.uniform"),
+    "xavier_normal_": Counterpart("jaxnets.initializers.xavier_normal"),
+    "xavier_uniform_": Counterpart("jaxnets.initializers.xavier_uniform"),
+    "zeros_": Counterpart("jaxnets.initializers.zeros"),
+}
+
+#: The functions of ``torch.nn.utils.parametrizations``, which are layers around a layer here.
+PARAMETRIZATIONS: dict[str, Counterpart] = {
+    "spectral_norm": Counterpart("jaxnets.layers.SpectralNorm", "Takes `rngs`."),
+    "weight_norm": Counterpart("jaxnets.layers.WeightNorm"),
+}
+
+#: The classes of ``torch.optim``.
+OPTIMIZERS: dict[str, Counterpart] = {
+    "Adadelta": Counterpart("jaxnets.optimizers.adadelta"),
+    "Adagrad": Counterpart("jaxnets.optimizers.adagrad"),
+    "Adam": Counterpart("jaxnets.optimizers.adam"),
+    "AdamW": Counterpart("jaxnets.optimizers.adamw"),
+    "Adamax": Counterpart("jaxnets.optimizers.adamax"),
+    "NAdam": Counterpart("jaxnets.optimizers.nadam"),
+    "Optimizer": Counterpart("optax.GradientTransformation"),
+    "RAdam": Counterpart("jaxnets.optimizers.radam"),
+    "RMSprop": Counterpart("jaxnets.optimizers.rmsprop"),
+    "SGD": Counterpart("jaxnets.optimizers.sgd"),
+}
+
+#: The classes of ``torch.optim.lr_scheduler``, which are functions of the count of steps here.
+SCHEDULES: dict[str, Counterpart] = {
+    "ConstantLR": Counterpart("jaxnets.optimizers.constant_lr"),
+    "CosineAnnealingLR": Counterpart("jaxnets.optimizers.cosine_annealing_lr"),
+    "CosineAnnealingWarmRestarts": Counterpart("jaxnets.optimizers.cosine_annealing_warm_restarts"),
+    "ExponentialLR": Counterpart("jaxnets.optimizers.exponential_lr"),
+    "LRScheduler": Counterpart("jaxnets.optimizers.Schedule"),
+    "LambdaLR": Counterpart("jaxnets.optimizers.lambda_lr"),
+    "LinearLR": Counterpart("jaxnets.optimizers.linear_lr"),
+    "MultiStepLR": Counterpart("jaxnets.optimizers.multi_step_lr"),
+    "OneCycleLR": Counterpart(
+        "jaxnets.optimizers.one_cycle_lr",
+        "The cycle of the momentum is `jaxnets.optimizers.one_cycle_momentum`.",
+    ),
+    "PolynomialLR": Counterpart("jaxnets.optimizers.polynomial_lr"),
+    "ReduceLROnPlateau": Counterpart("jaxnets.optimizers.reduce_lr_on_plateau"),
+    "SequentialLR": Counterpart("jaxnets.optimizers.sequential_lr"),
+    "StepLR": Counterpart("jaxnets.optimizers.step_lr"),
+}
+
+#: The tables of each module of PyTorch.
+TABLES: dict[str, tuple[Mapping[str, Layer | Counterpart], ...]] = {
+    "nn": (LAYERS, CONTAINERS, LOSSES),
+    "nn.functional": (FUNCTIONS,),
+    "nn.init": (INITIALIZERS,),
+    "nn.utils.parametrizations": (PARAMETRIZATIONS,),
+    "optim": (OPTIMIZERS,),
+    "optim.lr_scheduler": (SCHEDULES,),
+}
+
+_DEPRECATED = "PyTorch's older name"
+_IN_PLACE = "arrays do not change: the function without the underscore"
+_INDICES = "the function without `_with_indices`"
+_LAZY = "sizes are given when a layer is made"
+
+#: Names without a counterpart, and why.
+REASONS: dict[str, str] = {
+    "nn.Container": f"{_DEPRECATED} of `Module`",
+    "nn.DataParallel": "`fit` uses all devices: see the page on devices",
+    "nn.LazyBatchNorm1d": _LAZY,
+    "nn.LazyBatchNorm2d": _LAZY,
+    "nn.LazyBatchNorm3d": _LAZY,
+    "nn.LazyConv1d": _LAZY,
+    "nn.LazyConv2d": _LAZY,
+    "nn.LazyConv3d": _LAZY,
+    "nn.LazyConvTranspose1d": _LAZY,
+    "nn.LazyConvTranspose2d": _LAZY,
+    "nn.LazyConvTranspose3d": _LAZY,
+    "nn.LazyInstanceNorm1d": _LAZY,
+    "nn.LazyInstanceNorm2d": _LAZY,
+    "nn.LazyInstanceNorm3d": _LAZY,
+    "nn.LazyLinear": _LAZY,
+    "nn.LinearCrossEntropyLoss": "`Linear`, then `cross_entropy`",
+    "nn.NLLLoss2d": f"{_DEPRECATED} of `NLLLoss`",
+    "nn.RNNBase": "the common part of `RNN`, `LSTM` and `GRU`",
+    "nn.RNNCellBase": "the common part of the recurrent cells",
+    "nn.SyncBatchNorm": "`BatchNorm` has the statistics of the whole batch on several devices",
+    "nn.functional.adaptive_max_pool1d_with_indices": _INDICES,
+    "nn.functional.adaptive_max_pool2d_with_indices": _INDICES,
+    "nn.functional.adaptive_max_pool3d_with_indices": _INDICES,
+    "nn.functional.celu_": _IN_PLACE,
+    "nn.functional.conv_tbc": "`conv1d`, with the axes moved",
+    "nn.functional.elu_": _IN_PLACE,
+    "nn.functional.fractional_max_pool2d_with_indices": _INDICES,
+    "nn.functional.fractional_max_pool3d_with_indices": _INDICES,
+    "nn.functional.grouped_mm": "`jax.lax.ragged_dot`",
+    "nn.functional.hardtanh_": _IN_PLACE,
+    "nn.functional.leaky_relu_": _IN_PLACE,
+    "nn.functional.linear_cross_entropy": "`linear`, then `cross_entropy`",
+    "nn.functional.max_pool1d_with_indices": _INDICES,
+    "nn.functional.max_pool2d_with_indices": _INDICES,
+    "nn.functional.max_pool3d_with_indices": _INDICES,
+    "nn.functional.multi_head_attention_forward": "the layer `MultiheadAttention`",
+    "nn.functional.native_channel_shuffle": "`channel_shuffle`",
+    "nn.functional.relu_": _IN_PLACE,
+    "nn.functional.rrelu_": _IN_PLACE,
+    "nn.functional.scaled_grouped_mm": "quantized products",
+    "nn.functional.scaled_mm": "quantized products: `jax.nn.scaled_matmul`",
+    "nn.functional.selu_": _IN_PLACE,
+    "nn.functional.threshold_": _IN_PLACE,
+    "nn.functional.upsample": f"{_DEPRECATED} of `interpolate`",
+    "nn.functional.upsample_bilinear": f"{_DEPRECATED} of `interpolate`",
+    "nn.functional.upsample_nearest": f"{_DEPRECATED} of `interpolate`",
+    "nn.init.constant": f"{_DEPRECATED} of `constant_`",
+    "nn.init.dirac": f"{_DEPRECATED} of `dirac_`",
+    "nn.init.eye": f"{_DEPRECATED} of `eye_`",
+    "nn.init.kaiming_normal": f"{_DEPRECATED} of `kaiming_normal_`",
+    "nn.init.kaiming_uniform": f"{_DEPRECATED} of `kaiming_uniform_`",
+    "nn.init.normal": f"{_DEPRECATED} of `normal_`",
+    "nn.init.orthogonal": f"{_DEPRECATED} of `orthogonal_`",
+    "nn.init.sparse": f"{_DEPRECATED} of `sparse_`",
+    "nn.init.uniform": f"{_DEPRECATED} of `uniform_`",
+    "nn.init.xavier_normal": f"{_DEPRECATED} of `xavier_normal_`",
+    "nn.init.xavier_uniform": f"{_DEPRECATED} of `xavier_uniform_`",
+    "nn.utils.parametrizations.orthogonal": "`initializers.orthogonal` starts there",
+    "optim.SparseAdam": "gradients are dense: `adam`",
+}
+
+#: Names that will get a row.
+PENDING: frozenset[str] = frozenset(
+    {
+        "nn.AdaptiveAvgPool3d",
+        "nn.AdaptiveMaxPool1d",
+        "nn.AdaptiveMaxPool2d",
+        "nn.AdaptiveMaxPool3d",
+        "nn.AvgPool3d",
+        "nn.ChannelShuffle",
+        "nn.CircularPad1d",
+        "nn.CircularPad2d",
+        "nn.CircularPad3d",
+        "nn.ConstantPad1d",
+        "nn.ConstantPad2d",
+        "nn.ConstantPad3d",
+        "nn.Conv3d",
+        "nn.ConvTranspose1d",
+        "nn.ConvTranspose3d",
+        "nn.CosineEmbeddingLoss",
+        "nn.CosineSimilarity",
+        "nn.Fold",
+        "nn.FractionalMaxPool2d",
+        "nn.FractionalMaxPool3d",
+        "nn.GaussianNLLLoss",
+        "nn.HingeEmbeddingLoss",
+        "nn.LPPool1d",
+        "nn.LPPool2d",
+        "nn.LPPool3d",
+        "nn.MarginRankingLoss",
+        "nn.MaxPool3d",
+        "nn.MaxUnpool1d",
+        "nn.MaxUnpool2d",
+        "nn.MaxUnpool3d",
+        "nn.MultiLabelMarginLoss",
+        "nn.MultiLabelSoftMarginLoss",
+        "nn.MultiMarginLoss",
+        "nn.PairwiseDistance",
+        "nn.PixelShuffle",
+        "nn.PixelUnshuffle",
+        "nn.PoissonNLLLoss",
+        "nn.ReflectionPad1d",
+        "nn.ReflectionPad2d",
+        "nn.ReflectionPad3d",
+        "nn.ReplicationPad1d",
+        "nn.ReplicationPad2d",
+        "nn.ReplicationPad3d",
+        "nn.SoftMarginLoss",
+        "nn.Transformer",
+        "nn.TransformerDecoder",
+        "nn.TransformerDecoderLayer",
+        "nn.TripletMarginLoss",
+        "nn.TripletMarginWithDistanceLoss",
+        "nn.Unflatten",
+        "nn.Unfold",
+        "nn.Upsample",
+        "nn.UpsamplingBilinear2d",
+        "nn.UpsamplingNearest2d",
+        "nn.ZeroPad1d",
+        "nn.ZeroPad2d",
+        "nn.ZeroPad3d",
+        "nn.functional.adaptive_avg_pool1d",
+        "nn.functional.adaptive_avg_pool2d",
+        "nn.functional.adaptive_avg_pool3d",
+        "nn.functional.adaptive_max_pool1d",
+        "nn.functional.adaptive_max_pool2d",
+        "nn.functional.adaptive_max_pool3d",
+        "nn.functional.affine_grid",
+        "nn.functional.avg_pool1d",
+        "nn.functional.avg_pool2d",
+        "nn.functional.avg_pool3d",
+        "nn.functional.channel_shuffle",
+        "nn.functional.conv1d",
+        "nn.functional.conv2d",
+        "nn.functional.conv3d",
+        "nn.functional.conv_transpose1d",
+        "nn.functional.conv_transpose2d",
+        "nn.functional.conv_transpose3d",
+        "nn.functional.cosine_embedding_loss",
+        "nn.functional.cosine_similarity",
+        "nn.functional.fold",
+        "nn.functional.fractional_max_pool2d",
+        "nn.functional.fractional_max_pool3d",
+        "nn.functional.gaussian_nll_loss",
+        "nn.functional.grid_sample",
+        "nn.functional.gumbel_softmax",
+        "nn.functional.hinge_embedding_loss",
+        "nn.functional.interpolate",
+        "nn.functional.lp_pool1d",
+        "nn.functional.lp_pool2d",
+        "nn.functional.lp_pool3d",
+        "nn.functional.margin_ranking_loss",
+        "nn.functional.max_pool1d",
+        "nn.functional.max_pool2d",
+        "nn.functional.max_pool3d",
+        "nn.functional.max_unpool1d",
+        "nn.functional.max_unpool2d",
+        "nn.functional.max_unpool3d",
+        "nn.functional.multi_margin_loss",
+        "nn.functional.multilabel_margin_loss",
+        "nn.functional.multilabel_soft_margin_loss",
+        "nn.functional.normalize",
+        "nn.functional.one_hot",
+        "nn.functional.pad",
+        "nn.functional.pairwise_distance",
+        "nn.functional.pdist",
+        "nn.functional.pixel_shuffle",
+        "nn.functional.pixel_unshuffle",
+        "nn.functional.poisson_nll_loss",
+        "nn.functional.scaled_dot_product_attention",
+        "nn.functional.soft_margin_loss",
+        "nn.functional.triplet_margin_loss",
+        "nn.functional.triplet_margin_with_distance_loss",
+        "nn.functional.unfold",
+        "optim.ASGD",
+        "optim.Adafactor",
+        "optim.LBFGS",
+        "optim.Muon",
+        "optim.Rprop",
+        "optim.lr_scheduler.ChainedScheduler",
+        "optim.lr_scheduler.CyclicLR",
+        "optim.lr_scheduler.MultiplicativeLR",
+    }
+)
+
+#: The rules of all layers with arrays, Flax's own among them; the most derived class wins.
+RULES: dict[type[nnx.Module], Rule] = {
+    **{row.ours: row.leaves for row in LAYERS.values() if row.leaves is not None},
+    nnx.BatchNorm: rules.flax_batch_norm,
+    nnx.Conv: rules.convolution,
+    nnx.ConvTranspose: rules.transposed_convolution,
+    nnx.Embed: rules.embedding,
+    nnx.GroupNorm: rules.normalization,
+    nnx.InstanceNorm: rules.normalization,
+    nnx.LayerNorm: rules.normalization,
+    nnx.Linear: rules.linear,
+    nnx.PReLU: rules.flax_prelu,
+    nnx.RMSNorm: rules.normalization,
+}
+
+
+def leaves(layer: nnx.Module) -> dict[str, Leaf]:
+    """The leaves of one layer by attribute name; empty for a module that holds none of its own.
+
+    A leaf whose attribute is None on this layer (no bias, say) does not count.
+    """
+    for kind in type(layer).__mro__:
+        if kind in RULES:
+            found = RULES[kind](layer)
+            return {k: leaf for k, leaf in found.items() if getattr(layer, k, None) is not None}
+    return {}

@@ -1,0 +1,230 @@
+"""The layers of ``jaxnets.interop.table`` as they are compared with PyTorch's: a literal list."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from flax import nnx
+
+from jaxnets.interop.table import LAYERS
+
+
+class Integers(NamedTuple):
+    """Integers from 0 to below ``count``."""
+
+    shape: tuple[int, ...]
+    count: int
+
+
+class Ties(NamedTuple):
+    """Few different values, and zero twice as often, so that there are ties and kinks are hit."""
+
+    shape: tuple[int, ...]
+    values: tuple[float, ...] = (-1.0, 0.0, 0.0, 0.5, 1.0)
+
+
+#: What a layer is called with: the shape of normal numbers, or values.
+Input = tuple[int, ...] | Integers | Ties | np.ndarray
+
+
+@dataclass(frozen=True)
+class Case:
+    """One layer as it is made and called, in PyTorch and here.
+
+    Attributes:
+        name: the layer's.
+        arguments: of both constructors; a ``Case`` stands for the layer that it makes.
+        inputs: what the layer is called with, in PyTorch's layout.
+        options: arguments of both constructors by name.
+        ours: arguments by name of our constructor, in addition to or instead of others.
+        theirs: the same for PyTorch's.
+        call: arguments of both calls by name.
+        unbatched: whether the inputs have no batch axis before the channels.
+        drawn: why only evaluation mode is compared: which tests look at what is drawn.
+    """
+
+    name: str
+    arguments: tuple[Any, ...] = ()
+    inputs: tuple[Input, ...] = ((3, 4),)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    ours: Mapping[str, Any] = field(default_factory=dict)
+    theirs: Mapping[str, Any] = field(default_factory=dict)
+    call: Mapping[str, Any] = field(default_factory=dict)
+    unbatched: bool = False
+    drawn: str = ""
+
+    def __str__(self) -> str:
+        named = {**self.options, **self.theirs}
+        words = [*map(str, self.arguments), *(f"{name}={value}" for name, value in named.items())]
+        return f"{self.name}({', '.join(words)})"
+
+    def built_arguments(self, build: Callable[["Case"], Any]) -> list[Any]:
+        """The arguments by position, with layers where cases stand for them."""
+        return [build(one) if isinstance(one, Case) else one for one in self.arguments]
+
+    def values(self) -> list[np.ndarray]:
+        """The inputs in PyTorch's layout, float64 or integers."""
+        random = np.random.default_rng(0)
+        return [_drawn(given, random) for given in self.inputs]
+
+    def to_ours(self, array: np.ndarray) -> np.ndarray:
+        """From PyTorch's layout of an input or an output to ours."""
+        axis = 0 if self.unbatched else 1
+        moves = LAYERS[self.name].spatial and array.ndim > axis
+        return np.moveaxis(array, axis, -1) if moves else array
+
+    def from_ours(self, array: np.ndarray) -> np.ndarray:
+        """From our layout to PyTorch's."""
+        axis = 0 if self.unbatched else 1
+        moves = LAYERS[self.name].spatial and array.ndim > axis
+        return np.moveaxis(array, -1, axis) if moves else array
+
+
+def our_layer(case: Case, **others: Any) -> nnx.Module:
+    """Our layer of a case; of the other arguments it gets those that its constructor has."""
+    make = LAYERS[case.name].ours
+    taken = inspect.signature(make.__init__).parameters
+    extra = {name: value for name, value in others.items() if name in taken}
+    arguments = case.built_arguments(lambda one: our_layer(one, **others))
+    return make(*arguments, **{**case.options, **case.ours, **extra})
+
+
+def _drawn(given: Input, random: np.random.Generator) -> np.ndarray:
+    if isinstance(given, np.ndarray):
+        return given
+    if isinstance(given, Integers):
+        return random.integers(0, given.count, given.shape)
+    if isinstance(given, Ties):
+        return random.choice(np.array(given.values), given.shape)
+    return random.normal(size=given)
+
+
+#: Where the pieces of piecewise activations meet, each twice, and what is far from there.
+KINKS = np.repeat([-20.0, -6.0, -3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 6.0, 20.0, 21.0], 2)
+KINKS = KINKS.reshape(4, 6)
+BATCH_FIRST = {"batch_first": True}
+DRAWN = "tests/test_layers.py looks at the masks"
+
+#: In the order of the table.
+CASES = [
+    Case("AdaptiveAvgPool1d", (3,), ((2, 3, 7),)),
+    Case("AdaptiveAvgPool2d", ((3, None),), ((2, 3, 7, 5),)),
+    Case(
+        "AdaptiveLogSoftmaxWithLoss",
+        (8, 20, [5, 11]),
+        ((6, 8), np.array([0, 4, 5, 10, 11, 19])),
+        {"div_value": 2.0},
+    ),
+    Case("AdaptiveLogSoftmaxWithLoss", (8, 6, [2]), ((8,), np.array(4)), {"head_bias": True}),
+    Case("AlphaDropout", (0.3,), drawn=DRAWN),
+    Case("AvgPool1d", (3, 2, 1), ((2, 3, 8),)),
+    Case("AvgPool2d", (3, 2, 1), ((2, 3, 8, 7),), {"ceil_mode": True}),
+    Case("BatchNorm1d", (3,), ((4, 3, 5),)),
+    Case("BatchNorm1d", (3,), ((5, 3),)),
+    Case("BatchNorm2d", (3,), ((4, 3, 2, 3),), {"momentum": None}),
+    Case("BatchNorm3d", (3,), ((2, 3, 2, 3, 2),)),
+    Case("BatchNorm3d", (3,), ((2, 3, 2, 3, 2),), {"track_running_stats": False, "affine": False}),
+    Case("Bilinear", (3, 4, 2), ((5, 2, 3), (5, 2, 4))),
+    Case("Bilinear", (3, 4, 2), ((3,), (4,)), {"bias": False}),
+    Case("CELU", (2.0,), (KINKS,)),
+    Case("Conv1d", (2, 4, 3), ((2, 2, 7),)),
+    Case("Conv2d", (2, 4, 3), ((2, 2, 7, 6),), {"padding": 1, "groups": 2}),
+    Case("ConvTranspose2d", (4, 2, 3), ((2, 4, 4, 3),), {"stride": 2, "groups": 2}),
+    Case("CrossMapLRN2d", (3, 0.5, 0.7, 1.5), ((2, 7, 2, 3),)),
+    Case("CrossMapLRN2d", (4, 0.5), ((2, 5, 2, 3),)),
+    Case("Dropout", (0.3,), drawn=DRAWN),
+    Case("Dropout1d", (0.3,), ((2, 3, 4),), drawn=DRAWN),
+    Case("Dropout2d", (0.3,), ((2, 3, 4, 4),), drawn=DRAWN),
+    Case("Dropout3d", (0.3,), ((2, 3, 2, 4, 2),), drawn=DRAWN),
+    Case("ELU", (0.5,), (KINKS,)),
+    Case("Embedding", (5, 3), (Integers((4, 3), 5),), {"padding_idx": 1}),
+    Case("EmbeddingBag", (5, 3), (Integers((4, 3), 5),), {"padding_idx": 1}),
+    Case(
+        "EmbeddingBag",
+        (5, 3),
+        (Integers((9,), 5), np.array([0, 2, 2, 7])),
+        {"mode": "max", "padding_idx": -1},
+    ),
+    Case(
+        "EmbeddingBag",
+        (5, 3),
+        (Integers((9,), 5), np.array([0, 2, 2, 9]), (9,)),
+        {"mode": "sum", "include_last_offset": True, "padding_idx": 2},
+    ),
+    Case("EmbeddingBag", (5, 3), (Integers((4, 3), 5),), {"mode": "max"}),
+    Case("FeatureAlphaDropout", (0.3,), ((2, 3, 4),), drawn=DRAWN),
+    Case("Flatten", (), ((2, 3, 4, 5),)),
+    Case("GELU", (), (KINKS,)),
+    Case("GLU", (-1,), (KINKS,)),
+    Case("GRU", (3, 4), ((2, 5, 3),), BATCH_FIRST),
+    Case("GRUCell", (3, 4), ((2, 3), (2, 4))),
+    Case("GroupNorm", (2, 6), ((2, 6, 3, 4),)),
+    Case("Hardshrink", (), (KINKS,)),
+    Case("Hardshrink", (1.0,), (KINKS,)),
+    Case("Hardswish", (), (KINKS,)),
+    Case("Hardtanh", (-0.5, 3.0), (KINKS,)),
+    Case("Identity"),
+    Case("InstanceNorm1d", (3,), ((2, 3, 5),), {"affine": True, "track_running_stats": True}),
+    Case(
+        "InstanceNorm1d",
+        (3,),
+        ((3, 5),),
+        {"momentum": None, "track_running_stats": True},
+        unbatched=True,
+    ),
+    Case("InstanceNorm2d", (3,), ((2, 3, 4, 5),), {"affine": True}),
+    Case("InstanceNorm2d", (3,), ((3, 4, 5),), unbatched=True),
+    Case("InstanceNorm2d", (3,), ((2, 3, 4, 5),), {"momentum": 0.3, "track_running_stats": True}),
+    Case("InstanceNorm3d", (3,), ((2, 3, 2, 3, 2),), {"affine": True, "bias": False}),
+    Case("InstanceNorm3d", (3,), ((2, 3, 2, 3, 2),), {"track_running_stats": True}),
+    Case("LSTM", (3, 4), ((2, 5, 3),), BATCH_FIRST),
+    Case("LSTMCell", (3, 4), ((2, 3),)),
+    Case("LayerNorm", (4,), ((2, 3, 4),)),
+    Case("LeakyReLU", (0.3,), (KINKS,)),
+    Case("Linear", (3, 2), ((2, 5, 3),)),
+    Case("LocalResponseNorm", (3, 0.5, 0.7, 1.5), ((2, 7, 2, 3),)),
+    Case("LocalResponseNorm", (4, 0.5), ((2, 5, 3),)),
+    Case("LogSigmoid", (), (KINKS,)),
+    Case("LogSoftmax", (-1,), (KINKS,)),
+    Case("MaxPool1d", (3, 2, 1), (Ties((2, 3, 8)),)),
+    Case("MaxPool2d", (3, 2, 1), (Ties((2, 3, 8, 7)),), {"ceil_mode": True}),
+    Case("Mish", (), (KINKS,)),
+    Case("MultiheadAttention", (4, 2), ((2, 3, 4), (2, 5, 4), (2, 5, 4)), BATCH_FIRST),
+    Case("PReLU", (3,), (Ties((2, 3, 4)),)),
+    Case("RMSNorm", (4,), ((2, 3, 4),)),
+    Case("RMSNorm", ((3, 4), 0.1), ((2, 3, 4),)),
+    Case("RNN", (3, 4), ((2, 5, 3),), BATCH_FIRST),
+    Case("RNNCell", (3, 4), ((2, 3), (2, 4))),
+    Case("RReLU", (), (KINKS,), drawn=DRAWN),
+    Case("RReLU", (0.25, 0.25), (KINKS,)),
+    Case("ReLU", (), (KINKS,)),
+    Case("ReLU6", (), (KINKS,)),
+    Case("SELU", (), (KINKS,)),
+    Case("SiLU", (), (KINKS,)),
+    Case("Sigmoid", (), (KINKS,)),
+    Case("Softmax", (-1,), (KINKS,)),
+    Case("Softmax2d", (), ((2, 3, 4, 2),)),
+    Case("Softmin", (-1,), ((2, 3, 4),)),
+    Case("Softplus", (2.0, 5.0), (KINKS,)),
+    Case("Softshrink", (), (KINKS,)),
+    Case("Softshrink", (0.0,), (KINKS,)),
+    Case("Softsign", (), (KINKS,)),
+    Case("Tanh", (), (KINKS,)),
+    Case("Tanhshrink", (), (KINKS,)),
+    Case("Threshold", (0.5, 3.0), (KINKS,)),
+    Case(
+        "TransformerEncoder",
+        (Case("TransformerEncoderLayer", (4, 2, 6, 0.0), options=BATCH_FIRST), 2),
+        ((2, 3, 4),),
+        theirs={"enable_nested_tensor": False},
+    ),
+    Case("TransformerEncoderLayer", (4, 2, 6, 0.0), ((2, 3, 4),), BATCH_FIRST),
+]
+#: The first case of each layer.
+FIRST = {case.name: case for case in reversed(CASES)}
+#: Why a layer has no case.
+ELSEWHERE = {
+    "Hardsigmoid": "test_activation.py: in float64 PyTorch's slope is rounded to float32",
+}
