@@ -149,7 +149,7 @@ GOOD = {
     "fit": (model(), DATA),
     "predictor": (model(),),
     "count_parameters": (model(),),
-    "BatchNorm": (2,),
+    **dict.fromkeys(["BatchNorm", "InstanceNorm"], (2,)),
     "recipe": ("linear-regression",),
     **dict.fromkeys(["train", "train_many", "load_data", "build_model"], (RECIPE,)),
     **dict.fromkeys(["build_transform", "build_optimizer", "build_augmentation"], (RECIPE,)),

@@ -323,7 +323,7 @@ class Hardsigmoid(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
         check_floats("x", x, ("...",))
-        return _clamp(x + 3, 0, 6) / 6
+        return _shifted(x) / 6
 
 
 class Hardswish(nnx.Module):
@@ -339,7 +339,7 @@ class Hardswish(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
         check_floats("x", x, ("...",))
-        return x * _clamp(x + 3, 0, 6) / 6
+        return x * _shifted(x) / 6
 
 
 class Softmax(nnx.Module):
@@ -476,3 +476,8 @@ def _divisor(argument: str, value: float) -> float:
 def _clamp(x: jax.Array, low: float, high: float) -> jax.Array:
     # The clip of JAX has slope ½ at its ends; here, as in PyTorch, it is 0.
     return jnp.where((x > low) & (x < high), x, lax.stop_gradient(jnp.clip(x, low, high)))
+
+
+def _shifted(x: jax.Array) -> jax.Array:
+    """Returns x + 3, kept within [0, 6]; the slope goes by x, as the sum is rounded."""
+    return jnp.where((x > -3) & (x < 3), x + 3, lax.stop_gradient(jnp.clip(x + 3, 0, 6)))

@@ -18,6 +18,7 @@ from jaxnets.arrays import (
     InputError,
     check_floats,
     check_integer,
+    check_number,
     check_positive,
     describe,
 )
@@ -140,7 +141,7 @@ def embedding(
     Raises:
         InputError: if an argument is of another kind or, outside ``jax.jit``, out of range.
     """
-    check_lookup(max_norm, scale_grad_by_freq, sparse)
+    check_lookup(max_norm, norm_type, scale_grad_by_freq, sparse)
     check_floats("weight", weight, ("rows", "features"))
     padding_idx = check_padding(padding_idx, weight.shape[0])
     check_indices("input", input, weight.shape[0])
@@ -154,13 +155,14 @@ def _looked_up(table: jax.Array, indices: jax.Array, padding: int | None) -> jax
     return jnp.where((indices == padding)[..., None], lax.stop_gradient(rows), rows)
 
 
-def check_lookup(max_norm: Any, scale_grad_by_freq: Any, sparse: Any) -> None:
+def check_lookup(max_norm: Any, norm_type: Any, scale_grad_by_freq: Any, sparse: Any) -> None:
     """Checks that PyTorch's other arguments of a lookup change nothing.
 
     Raises:
         InputError: if one would.
     """
     check_harmless("max_norm", max_norm)
+    check_number("norm_type", norm_type, finite=False)
     check_harmless("scale_grad_by_freq", scale_grad_by_freq)
     check_harmless("sparse", sparse)
 

@@ -65,7 +65,7 @@ def embedding_bag(
         InputError: if a shape or a value does not fit. Under ``jax.jit``, where no value can be
             looked at, a bag with an index out of range is NaN.
     """
-    check_lookup(max_norm, scale_grad_by_freq, sparse)
+    check_lookup(max_norm, norm_type, scale_grad_by_freq, sparse)
     check_choice("mode", mode, _MODES)
     check_floats("weight", weight, ("rows", "features"))
     padding = check_padding(padding_idx, weight.shape[0])
@@ -198,7 +198,7 @@ def _bags(
     """The bag of each index, and how many bags there are."""
     if indices.ndim == 2:
         if offsets is not None:
-            raise InputError("offsets", f"None with {argument} [B, L]", describe(offsets))
+            raise InputError("offsets", f"None with {argument} [B, L]", type(offsets).__name__)
         count, length = indices.shape
         return jnp.repeat(jnp.arange(count), length, total_repeat_length=indices.size), count
     if indices.ndim != 1:
@@ -221,7 +221,7 @@ def _check_offsets(offsets: np.ndarray, count: int, last: bool, expected: str) -
         raise InputError("offsets", expected, str(offsets[:9].tolist()))
     if offsets.size and (offsets[-1] > count or (last and offsets[-1] != count)):
         end = f"at most {count}" if not last else f"{count}"
-        raise InputError("offsets", f"{end} at the end, the number of indices", offsets[-1])
+        raise InputError("offsets", f"{end} at the end, the number of indices", int(offsets[-1]))
 
 
 def _check_weights(weights: ArrayLike | None, indices: ArrayLike, mode: str) -> None:

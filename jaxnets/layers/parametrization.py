@@ -9,7 +9,7 @@ from flax import nnx
 from jax import lax
 
 from jaxnets import initializers
-from jaxnets.arrays import InputError, check_integer, check_number, check_positive, describe, shown
+from jaxnets.arrays import InputError, check_integer, check_number, check_positive, describe
 from jaxnets.layers.convolution import ConvTranspose2d
 from jaxnets.layers.layouts import layout_of
 from jaxnets.layers.parameters import check_rngs
@@ -32,7 +32,7 @@ class Parametrized(nnx.Module):
 
     def __init__(self, layer: nnx.Module, name: str, split: Callable[[jax.Array], Parts]) -> None:
         if not isinstance(layer, nnx.Module):
-            raise InputError("layer", "a layer", shown(layer))
+            raise InputError("layer", "a layer", layer)
         layout = layout_of(layer, name) if isinstance(name, str) else None
         weight = getattr(layer, layout.attribute, None) if layout else None
         if layout is None or not isinstance(weight, nnx.Param):
@@ -160,8 +160,8 @@ class SpectralNorm(Parametrized):
         def split(weight: jax.Array) -> Parts:
             if weight.ndim < 2:
                 raise InputError("name", "a weight of two axes or more", describe(weight))
-            rows = isinstance(layer, ConvTranspose2d) if dim is None else dim
-            rows = check_integer("dim", int(rows), least=-weight.ndim, most=weight.ndim - 1)
+            rows = int(isinstance(layer, ConvTranspose2d)) if dim is None else dim
+            rows = check_integer("dim", rows, least=-weight.ndim, most=weight.ndim - 1)
             self.dim = rows % weight.ndim
             matrix = self._matrix(weight)
             v = initializers.normal()(rngs.params(), matrix.shape[1:], weight.dtype)
