@@ -4,12 +4,14 @@ Each is defined elsewhere, with its documentation: in ``jaxnets.layers``, ``jaxn
 ``jax.nn``. Images are channels last, and classes are the last axis.
 """
 
-from jax.nn import celu, elu, mish, relu, selu, sigmoid, silu
 from jax.nn import log_sigmoid as logsigmoid
+from jax.nn import sigmoid
 from jax.nn import soft_sign as softsign
 from jax.numpy import tanh
 
 from jaxnets.layers.activation_functions import (
+    celu,
+    elu,
     gelu,
     glu,
     hardsigmoid,
@@ -17,13 +19,33 @@ from jaxnets.layers.activation_functions import (
     hardtanh,
     leaky_relu,
     log_softmax,
+    mish,
     prelu,
+    relu,
     relu6,
+    selu,
+    silu,
     softmax,
     softmin,
     softplus,
 )
+from jaxnets.layers.adaptive_pooling import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_avg_pool3d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    adaptive_max_pool3d,
+)
 from jaxnets.layers.bilinear import bilinear
+from jaxnets.layers.convolution import (
+    conv1d,
+    conv2d,
+    conv3d,
+    conv_transpose1d,
+    conv_transpose2d,
+    conv_transpose3d,
+)
 from jaxnets.layers.dropout_functions import (
     alpha_dropout,
     dropout,
@@ -34,6 +56,10 @@ from jaxnets.layers.dropout_functions import (
 )
 from jaxnets.layers.embedding import embedding
 from jaxnets.layers.embedding_bag import embedding_bag
+from jaxnets.layers.fractional_pooling import (
+    fractional_max_pool2d,
+    fractional_max_pool3d,
+)
 from jaxnets.layers.linear import linear
 from jaxnets.layers.norm_functions import (
     batch_norm,
@@ -42,29 +68,72 @@ from jaxnets.layers.norm_functions import (
     layer_norm,
     rms_norm,
 )
+from jaxnets.layers.pooling import (
+    avg_pool1d,
+    avg_pool2d,
+    avg_pool3d,
+    lp_pool1d,
+    lp_pool2d,
+    lp_pool3d,
+    max_pool1d,
+    max_pool2d,
+    max_pool3d,
+)
 from jaxnets.layers.response_norm import local_response_norm
 from jaxnets.layers.rrelu import rrelu
 from jaxnets.layers.shrinkage import hardshrink, softshrink, tanhshrink, threshold
+from jaxnets.layers.unpooling import (
+    max_unpool1d,
+    max_unpool2d,
+    max_unpool3d,
+)
 from jaxnets.losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
+    cosine_embedding_loss,
     cross_entropy,
     ctc_loss,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
     huber_loss,
     kl_div,
     l1_loss,
+    margin_ranking_loss,
     mse_loss,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
     nll_loss,
+    poisson_nll_loss,
     smooth_l1_loss,
+    soft_margin_loss,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
 )
 
 __all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
     "alpha_dropout",
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
     "batch_norm",
     "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
+    "conv1d",
+    "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
+    "cosine_embedding_loss",
     "cross_entropy",
     "ctc_loss",
     "dropout",
@@ -75,6 +144,9 @@ __all__ = [
     "embedding",
     "embedding_bag",
     "feature_alpha_dropout",
+    "fractional_max_pool2d",
+    "fractional_max_pool3d",
+    "gaussian_nll_loss",
     "gelu",
     "glu",
     "group_norm",
@@ -82,6 +154,7 @@ __all__ = [
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "hinge_embedding_loss",
     "huber_loss",
     "instance_norm",
     "kl_div",
@@ -92,9 +165,23 @@ __all__ = [
     "local_response_norm",
     "log_softmax",
     "logsigmoid",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
+    "margin_ranking_loss",
+    "max_pool1d",
+    "max_pool2d",
+    "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "mish",
     "mse_loss",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
     "nll_loss",
+    "poisson_nll_loss",
     "prelu",
     "relu",
     "relu6",
@@ -104,6 +191,7 @@ __all__ = [
     "sigmoid",
     "silu",
     "smooth_l1_loss",
+    "soft_margin_loss",
     "softmax",
     "softmin",
     "softplus",
@@ -112,4 +200,6 @@ __all__ = [
     "tanh",
     "tanhshrink",
     "threshold",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
 ]

@@ -17,7 +17,7 @@ import torch
 from flax import nnx
 
 from jaxnets import compare, data, interop, layers, losses, optimizers, recipes, training
-from jaxnets.arrays import InputError, shown
+from jaxnets.arrays import ArrayLike, InputError, shown
 from jaxnets.cli import cli, main
 from jaxnets.compilation import VARIABLE
 from jaxnets.data import text
@@ -34,6 +34,9 @@ ENCODER = text.TextEncoder(text.Tokenizer(), TOKENS)
 TEXTS = data.Split(np.ones((4, 2), np.int32), np.array([0, 1, 0, 1], np.int32))
 OUTPUTS, CLASSES = jnp.full((4, 3), -1.0), jnp.array([0, 1, 2, 0])
 PIXELS = jnp.zeros((2, 4, 4, 3), jnp.uint8)
+#: By the number of spatial axes: inputs, and kernels for them.
+SPACE = {n: jnp.zeros((2, *[3] * n, 2)) for n in [1, 2, 3]}
+KERNELS = {n: jnp.zeros((*[2] * n, 2, 3)) for n in SPACE}
 STEPS, ROW = jnp.zeros((2, 3, 3)), jnp.zeros((2, 2))
 TOKEN_ROWS = jnp.ones((2, 3), jnp.int32)
 EPOCH = training.EpochRecord(1, {"loss": 0.5}, {"loss": 0.5}, 1.0)
@@ -187,6 +190,20 @@ GOOD = {
     "trace_difference": lambda: (model(), torch_model(), SPLIT.inputs),
     "jaxnets.compare.report.read": ("no-folder",),
     "flatten": (jnp.zeros((2, 3)),),
+    **dict.fromkeys(["celu", "elu", "gelu", "leaky_relu", "mish", "selu", "silu"], (OUTPUTS,)),
+    **dict.fromkeys(["hardsigmoid", "hardswish", "hardtanh", "relu", "relu6"], (OUTPUTS,)),
+    **dict.fromkeys(["glu", "log_softmax", "softmax"], (jnp.zeros((4, 2)), 1)),
+    "softplus": (OUTPUTS,),
+    "prelu": (OUTPUTS, jnp.zeros(3)),
+    "linear": (jnp.zeros((4, 2)), jnp.zeros((3, 2))),
+    "embedding": (CLASSES, OUTPUTS),
+    **{f"conv{n}d": (SPACE[n], KERNELS[n]) for n in SPACE},
+    **{f"conv_transpose{n}d": (SPACE[n], KERNELS[n]) for n in SPACE},
+    **{f"{kind}_pool{n}d": (SPACE[n], 2) for kind in ["avg", "max"] for n in SPACE},
+    **{f"adaptive_{kind}_pool{n}d": (SPACE[n], 2) for kind in ["avg", "max"] for n in SPACE},
+    **{f"lp_pool{n}d": (SPACE[n], 2, 2) for n in SPACE},
+    **{f"max_unpool{n}d": (SPACE[n], jnp.zeros(SPACE[n].shape, jnp.int32), 2) for n in SPACE},
+    **{f"fractional_max_pool{n}d": (SPACE[n], 2, 2) for n in [2, 3]},
     **dict.fromkeys(["cross_entropy", "nll_loss"], (OUTPUTS, CLASSES)),
     **dict.fromkeys(["correct", "correct_logits", "accuracy"], (OUTPUTS, CLASSES)),
     "top_k_correct": (OUTPUTS, CLASSES, 2),
@@ -196,6 +213,15 @@ GOOD = {
     "binary_cross_entropy": (jnp.full(3, 0.5), jnp.ones(3)),
     "binary_cross_entropy_with_logits": (jnp.full(3, 0.5), jnp.ones(3)),
     **dict.fromkeys(["huber_loss", "l1_loss", "mse_loss", "smooth_l1_loss"], (OUTPUTS, OUTPUTS)),
+    "margin_ranking_loss": (OUTPUTS, OUTPUTS, jnp.ones((4, 3))),
+    "cosine_embedding_loss": (OUTPUTS, OUTPUTS, jnp.ones(4)),
+    **dict.fromkeys(["hinge_embedding_loss", "soft_margin_loss"], (OUTPUTS, jnp.ones((4, 3)))),
+    "multi_margin_loss": (OUTPUTS, CLASSES),
+    "multilabel_margin_loss": (OUTPUTS, jnp.zeros((4, 3), int)),
+    **dict.fromkeys(["multilabel_soft_margin_loss", "poisson_nll_loss"], (OUTPUTS, OUTPUTS)),
+    "gaussian_nll_loss": (OUTPUTS, OUTPUTS, jnp.ones(4)),
+    "triplet_margin_loss": (OUTPUTS, OUTPUTS, OUTPUTS),
+    "triplet_margin_with_distance_loss": (OUTPUTS, OUTPUTS, OUTPUTS),
     "kl_div": (OUTPUTS, jnp.exp(OUTPUTS)),
     "ctc_loss": (jnp.zeros((3, 1, 2)), jnp.ones((1, 1), int), jnp.array([3]), jnp.array([1])),
     "fan_in_uniform": (2,),
@@ -208,17 +234,12 @@ GOOD = {
     "instance_norm": (STEPS,),
     "local_response_norm": (STEPS, 2),
     **dict.fromkeys(["dropout", "dropout1d", "dropout2d", "alpha_dropout", "rrelu"], (STEPS,)),
-    **dict.fromkeys(["dropout3d"], (jnp.zeros((2, 2, 2, 2, 3)),)),
-    **dict.fromkeys(["feature_alpha_dropout", "tanhshrink", "softplus", "relu6"], (STEPS,)),
-    **dict.fromkeys(["hardshrink", "softshrink", "gelu", "hardswish", "hardsigmoid"], (STEPS,)),
-    **dict.fromkeys(["hardtanh", "leaky_relu"], (STEPS,)),
-    **dict.fromkeys(["softmax", "log_softmax", "softmin"], (STEPS, -1)),
-    "glu": (jnp.zeros((2, 4)),),
-    "prelu": (STEPS, jnp.zeros(3)),
+    "dropout3d": (jnp.zeros((2, 2, 2, 2, 3)),),
+    **dict.fromkeys(["feature_alpha_dropout", "hardshrink", "softshrink", "tanhshrink"], (STEPS,)),
+    "softmin": (STEPS, -1),
     "threshold": (STEPS, 0.1, 0.2),
-    "bilinear": (ROW, ROW, jnp.zeros((2, 2, 3))),
-    "linear": (ROW, jnp.zeros((2, 3))),
-    **dict.fromkeys(["embedding", "embedding_bag"], (TOKEN_ROWS, jnp.zeros((5, 3)))),
+    "bilinear": (ROW, ROW, jnp.zeros((3, 2, 2))),
+    "embedding_bag": (TOKEN_ROWS, jnp.zeros((5, 3))),
 }
 #: Good values of arguments that must be named.
 NAMED = {
@@ -391,16 +412,15 @@ def test_a_bad_value_is_refused_in_one_short_sentence(path, no_work):
 
 SETTINGS = re.compile(r"jaxnets\.(layers|optimizers|models|data\.transforms|initializers)\.")
 #: Functions of what is no setting, whose arguments other tests try.
-OF_ARRAYS = re.compile(
-    r"adjust_|augment|check_transforms|is_random|learning_rate|OnColumn|layers\.([a-z_]+\.)?[a-z]\w*$"
-)
+OF_ARRAYS = re.compile(r"adjust_|augment|check_transforms|flatten|is_random|learning_rate|OnColumn")
 SIMPLE = {bool: [1, None, np.ones(2, bool)], float: [None, True, 1j, np.ones(2)]}
 SIMPLE[int] = [None, True, 1.5, np.ones(2, int)]
 
 
 def strange(path, parameter):
     """What no setting takes, and what an argument of this annotation does not."""
-    if SETTINGS.match(path) and not OF_ARRAYS.search(path):
+    array = parameter.annotation in (ArrayLike, ArrayLike | None)
+    if SETTINGS.match(path) and not OF_ARRAYS.search(path) and not array:
         yield from ["junk", object(), math.nan, 10**400]
     yield from SIMPLE.get(parameter.annotation, [])
 

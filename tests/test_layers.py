@@ -514,7 +514,6 @@ def test_only_the_layers_of_a_sequential_are_left_out_of_torch_names():
         *[(name, (2, 3), {"batch_first": True}) for name in ["LSTM", "GRU", "RNN"]],
         ("MultiheadAttention", (4, 2), {"batch_first": True, "add_bias_kv": False}),
         ("TransformerEncoderLayer", (4, 2), {"batch_first": np.True_}),
-        ("MaxPool2d", (2,), {"return_indices": False}),
     ],
 )
 def test_pytorchs_harmless_arguments_are_taken(name, sizes, options):
@@ -546,7 +545,6 @@ def test_pytorchs_harmless_arguments_are_taken(name, sizes, options):
             {"start_dim": 2},
             "start_dim: expected 1, as all axes .*, got 2",
         ),
-        ("MaxPool2d", (2,), {"return_indices": True}, "return_indices: expected False, as no ind"),
         ("Embedding", (2, 3), {"max_norm": 1.0}, "max_norm: expected None, as no row is scaled"),
         ("MultiheadAttention", (4, 2), {"add_bias_kv": True}, "add_bias_kv: expected False, as"),
         (

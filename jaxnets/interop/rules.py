@@ -50,6 +50,11 @@ def transposed_convolution(layer: nnx.Module) -> dict[str, Leaf]:
     return {"kernel": Leaf("weight", to_jax, to_torch), "bias": Leaf("bias")}
 
 
+def random_samples(layer: nnx.Module) -> dict[str, Leaf]:
+    """The numbers that place a pool's windows; a layer may have none."""
+    return {"_random_samples": Leaf("_random_samples")}
+
+
 def recurrent(layer: nnx.Module) -> dict[str, Leaf]:
     """Each kernel is the weight of the same name transposed; the biases have PyTorch's names."""
     # kernel_ih_l0_reverse is weight_ih_l0_reverse transposed; biases bear PyTorch's names.

@@ -30,10 +30,25 @@ from jaxnets.layers.activation import (
     Softsign,
     Tanh,
 )
+from jaxnets.layers.adaptive_pooling import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AdaptiveAvgPool3d,
+    AdaptiveMaxPool1d,
+    AdaptiveMaxPool2d,
+    AdaptiveMaxPool3d,
+)
 from jaxnets.layers.adaptive_softmax import AdaptiveLogSoftmaxWithLoss
 from jaxnets.layers.attention import MultiheadAttention
 from jaxnets.layers.bilinear import Bilinear
-from jaxnets.layers.convolution import Conv1d, Conv2d, ConvTranspose2d
+from jaxnets.layers.convolution import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+)
 from jaxnets.layers.dropout import (
     AlphaDropout,
     Dropout,
@@ -45,6 +60,7 @@ from jaxnets.layers.dropout import (
 from jaxnets.layers.embedding import Embedding
 from jaxnets.layers.embedding_bag import EmbeddingBag
 from jaxnets.layers.flatten import Flatten, flatten
+from jaxnets.layers.fractional_pooling import FractionalMaxPool2d, FractionalMaxPool3d
 from jaxnets.layers.gru import GRU, GRUCell
 from jaxnets.layers.instance_norm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
 from jaxnets.layers.linear import Linear
@@ -59,18 +75,24 @@ from jaxnets.layers.normalization import (
 )
 from jaxnets.layers.parametrization import SpectralNorm, WeightNorm
 from jaxnets.layers.pooling import (
-    AdaptiveAvgPool1d,
-    AdaptiveAvgPool2d,
     AvgPool1d,
     AvgPool2d,
+    AvgPool3d,
+    LPPool1d,
+    LPPool2d,
+    LPPool3d,
     MaxPool1d,
     MaxPool2d,
+    MaxPool3d,
 )
 from jaxnets.layers.response_norm import CrossMapLRN2d, LocalResponseNorm
 from jaxnets.layers.rnn import RNN, RNNCell
 from jaxnets.layers.rrelu import RReLU
 from jaxnets.layers.shrinkage import Hardshrink, Softshrink, Tanhshrink, Threshold
-from jaxnets.layers.transformer import TransformerEncoder, TransformerEncoderLayer
+from jaxnets.layers.transformer import Transformer
+from jaxnets.layers.transformer_decoder import TransformerDecoder, TransformerDecoderLayer
+from jaxnets.layers.transformer_encoder import TransformerEncoder, TransformerEncoderLayer
+from jaxnets.layers.unpooling import MaxUnpool1d, MaxUnpool2d, MaxUnpool3d
 
 __all__ = [
     "CELU",
@@ -83,17 +105,25 @@ __all__ = [
     "SELU",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
+    "AdaptiveAvgPool3d",
     "AdaptiveLogSoftmaxWithLoss",
+    "AdaptiveMaxPool1d",
+    "AdaptiveMaxPool2d",
+    "AdaptiveMaxPool3d",
     "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
+    "AvgPool3d",
     "BatchNorm1d",
     "BatchNorm2d",
     "BatchNorm3d",
     "Bilinear",
     "Conv1d",
     "Conv2d",
+    "Conv3d",
+    "ConvTranspose1d",
     "ConvTranspose2d",
+    "ConvTranspose3d",
     "CrossMapLRN2d",
     "Dropout",
     "Dropout1d",
@@ -103,6 +133,8 @@ __all__ = [
     "EmbeddingBag",
     "FeatureAlphaDropout",
     "Flatten",
+    "FractionalMaxPool2d",
+    "FractionalMaxPool3d",
     "GRUCell",
     "GroupNorm",
     "Hardshrink",
@@ -113,6 +145,9 @@ __all__ = [
     "InstanceNorm1d",
     "InstanceNorm2d",
     "InstanceNorm3d",
+    "LPPool1d",
+    "LPPool2d",
+    "LPPool3d",
     "LSTMCell",
     "LayerNorm",
     "LeakyReLU",
@@ -122,6 +157,10 @@ __all__ = [
     "LogSoftmax",
     "MaxPool1d",
     "MaxPool2d",
+    "MaxPool3d",
+    "MaxUnpool1d",
+    "MaxUnpool2d",
+    "MaxUnpool3d",
     "Mish",
     "MultiheadAttention",
     "PReLU",
@@ -142,6 +181,9 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
     "TransformerEncoder",
     "TransformerEncoderLayer",
     "WeightNorm",

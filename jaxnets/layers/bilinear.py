@@ -15,12 +15,12 @@ from jaxnets.layers.parameters import check_others, check_parameters
 def bilinear(
     input1: ArrayLike, input2: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None
 ) -> jax.Array:
-    """``torch.nn.functional.bilinear``: y[o] = x₁ᵀ K[:, :, o] x₂ + b[o] over the last axes.
+    """``torch.nn.functional.bilinear``: y[o] = x₁ᵀ W[o] x₂ + b[o] over the last axes.
 
     Args:
         input1: [..., I₁].
         input2: [..., I₂], its other axes those of ``input1``.
-        weight: K, in the layout of ``Bilinear.kernel``: [I₁, I₂, O]. PyTorch's is [O, I₁, I₂].
+        weight: W [O, I₁, I₂], as PyTorch has it. ``Bilinear.kernel`` has its first axis last.
         bias: b, [O], or None.
 
     Returns:
@@ -29,12 +29,12 @@ def bilinear(
     Raises:
         InputError: if a shape does not fit, or an array is not floating.
     """
-    check_floats("weight", weight, ("I1", "I2", "O"))
-    *sizes, outputs = weight.shape
+    check_floats("weight", weight, ("O", "I1", "I2"))
+    outputs, *sizes = weight.shape
     _check_inputs("input1", input1, "input2", input2, sizes)
     if bias is not None:
         check_floats("bias", bias, (outputs,))
-    return _product(input1, input2, jnp.asarray(weight[...]), bias)
+    return _product(input1, input2, jnp.moveaxis(jnp.asarray(weight[...]), 0, -1), bias)
 
 
 class Bilinear(nnx.Module):

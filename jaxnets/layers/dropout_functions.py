@@ -133,8 +133,9 @@ def _dropped(
     p = check_number("p", p, least=0, most=1)
     check_bool("inplace", inplace)
     x = jnp.asarray(x)
-    if not check_bool("training", training) or p == 0:
+    key = check_key(key, needed=check_bool("training", training) and 0 < p < 1)
+    if not training or p == 0:
         return x
     if p == 1:
         return jnp.where(jnp.isfinite(x), 0, jnp.nan).astype(x.dtype)
-    return function(x, check_key(key), rate=p, alike=alike)
+    return function(x, key, rate=p, alike=alike)

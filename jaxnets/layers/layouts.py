@@ -8,8 +8,18 @@ from flax import nnx
 
 from jaxnets.layers.attention import MultiheadAttention
 from jaxnets.layers.bilinear import Bilinear
-from jaxnets.layers.convolution import Conv1d, Conv2d, ConvTranspose2d
+from jaxnets.layers.convolution import (
+    Conv1d,
+    Conv2d,
+    Conv3d,
+    ConvTranspose1d,
+    ConvTranspose2d,
+    ConvTranspose3d,
+)
 from jaxnets.layers.recurrent import Recurrent, RecurrentCell
+
+#: The transposed convolutions.
+TRANSPOSED = ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 
 
 def transposed(array: Any) -> Any:
@@ -100,7 +110,7 @@ def _convolution(layer: nnx.Module, name: str) -> Layout:
     return Layout("kernel", convolution_kernel, convolution_weight)
 
 
-def _transposed_convolution(layer: ConvTranspose2d, name: str) -> Layout:
+def _transposed_convolution(layer: Any, name: str) -> Layout:
     return Layout(
         "kernel",
         partial(transposed_convolution_kernel, groups=layer.groups),
@@ -114,13 +124,11 @@ def _bilinear(layer: nnx.Module, name: str) -> Layout:
 
 _LAYOUTS: dict[type[nnx.Module], Callable[[Any, str], Layout]] = {
     Bilinear: _bilinear,
-    Conv1d: _convolution,
-    Conv2d: _convolution,
-    ConvTranspose2d: _transposed_convolution,
+    **dict.fromkeys((Conv1d, Conv2d, Conv3d, nnx.Conv), _convolution),
+    **dict.fromkeys(TRANSPOSED, _transposed_convolution),
     MultiheadAttention: _transposed,
     Recurrent: _transposed,
     RecurrentCell: _transposed,
-    nnx.Conv: _convolution,
     nnx.Embed: _embedding,
     nnx.Linear: _transposed,
 }

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 from flax import nnx
@@ -27,16 +27,13 @@ from jaxnets.layers.normalization import (
     check_several,
 )
 
-#: A parameter: an array, or a variable that holds one.
-Weight: TypeAlias = ArrayLike | nnx.Variable | None
-
 
 def batch_norm(
     input: ArrayLike,
-    running_mean: Weight,
-    running_var: Weight,
-    weight: Weight = None,
-    bias: Weight = None,
+    running_mean: ArrayLike | None,
+    running_var: ArrayLike | None,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
@@ -75,10 +72,10 @@ def batch_norm(
 
 def instance_norm(
     input: ArrayLike,
-    running_mean: Weight = None,
-    running_var: Weight = None,
-    weight: Weight = None,
-    bias: Weight = None,
+    running_mean: ArrayLike | None = None,
+    running_var: ArrayLike | None = None,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
     use_input_stats: bool = True,
     momentum: float = 0.1,
     eps: float = 1e-5,
@@ -115,8 +112,8 @@ def instance_norm(
 def group_norm(
     input: ArrayLike,
     num_groups: int,
-    weight: Weight = None,
-    bias: Weight = None,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
     eps: float = 1e-5,
 ) -> jax.Array:
     """``torch.nn.functional.group_norm``: each example normalized over each group of channels.
@@ -144,8 +141,8 @@ def group_norm(
 def layer_norm(
     input: ArrayLike,
     normalized_shape: int | Sequence[int],
-    weight: Weight = None,
-    bias: Weight = None,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
     eps: float = 1e-5,
 ) -> jax.Array:
     """``torch.nn.functional.layer_norm``: each example normalized over its last axes.
@@ -171,7 +168,7 @@ def layer_norm(
 def rms_norm(
     input: ArrayLike,
     normalized_shape: int | Sequence[int],
-    weight: Weight = None,
+    weight: ArrayLike | None = None,
     eps: float | None = None,
 ) -> jax.Array:
     """``torch.nn.functional.rms_norm``: divided by the root of the mean of squares over last axes.
@@ -194,8 +191,8 @@ def rms_norm(
 
 
 def _channels(
-    input: ArrayLike, weight: Weight, bias: Weight, least: int = 2
-) -> tuple[Weight, Weight]:
+    input: ArrayLike, weight: ArrayLike | None, bias: ArrayLike | None, least: int = 2
+) -> tuple[ArrayLike | None, ArrayLike | None]:
     """Checks an input [N, ..., C] of so many axes, and what each channel is scaled by."""
     check_floats("input", input, ("...", "N", *("L" * (least - 2)), "C"))
     for name, parameter in (("weight", weight), ("bias", bias)):
@@ -204,7 +201,9 @@ def _channels(
     return weight, bias
 
 
-def _running(input: ArrayLike, mean: Weight, var: Weight, *, moved: bool) -> Any:
+def _running(
+    input: ArrayLike, mean: ArrayLike | None, var: ArrayLike | None, *, moved: bool
+) -> Any:
     """The running statistics; None if there are none and none are needed."""
     if mean is None and var is None and moved:
         return None
@@ -216,7 +215,7 @@ def _running(input: ArrayLike, mean: Weight, var: Weight, *, moved: bool) -> Any
 
 
 def _last_axes(
-    input: ArrayLike, normalized_shape: int | Sequence[int], **parameters: Weight
+    input: ArrayLike, normalized_shape: int | Sequence[int], **parameters: ArrayLike | None
 ) -> tuple[int, ...]:
     given = entries(normalized_shape)
     shape = (normalized_shape,) if given is None else given

@@ -18,7 +18,6 @@ _OTHERS: dict[str, tuple[tuple[Any, ...], str]] = {
         (True,),
         "True: jnp.swapaxes(x, 0, 1) makes [batch, time, …] of x",
     ),
-    "return_indices": ((False,), "False, as no indices of the largest values are returned"),
     "add_bias_kv": ((False,), "False, as keys and values get no learned position"),
     "add_zero_attn": ((False,), "False, as keys and values get no zero position"),
     "max_norm": ((None,), "None, as no row is scaled down in a call"),
@@ -73,8 +72,12 @@ def check_rngs(rngs: Any) -> nnx.Rngs:
     return rngs
 
 
-def check_key(key: Any) -> jax.Array:
-    """Checks the key of a function that draws in training.
+def check_key(key: Any, *, needed: bool) -> Any:
+    """Checks the key of a function that may draw.
+
+    Args:
+        key: the key, or None.
+        needed: whether there has to be one.
 
     Returns:
         The key.
@@ -82,9 +85,10 @@ def check_key(key: Any) -> jax.Array:
     Raises:
         InputError: if it is none of ``jax.random``.
     """
-    if not isinstance(key, jax.Array) or not (
-        jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == jnp.uint32
-    ):
+    if key is None and not needed:
+        return None
+    kinds = jax.dtypes.prng_key, jnp.uint32
+    if not isinstance(key, jax.Array) or not any(jnp.issubdtype(key.dtype, k) for k in kinds):
         raise InputError("key", "a key in training, such as jax.random.key(0)", key)
     return key
 

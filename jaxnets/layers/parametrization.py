@@ -10,8 +10,7 @@ from jax import lax
 
 from jaxnets import initializers
 from jaxnets.arrays import InputError, check_integer, check_number, check_positive, describe
-from jaxnets.layers.convolution import ConvTranspose2d
-from jaxnets.layers.layouts import layout_of
+from jaxnets.layers.layouts import TRANSPOSED, layout_of
 from jaxnets.layers.parameters import check_rngs
 
 #: The arrays that a weight is computed from, by PyTorch's names.
@@ -160,7 +159,7 @@ class SpectralNorm(Parametrized):
         def split(weight: jax.Array) -> Parts:
             if weight.ndim < 2:
                 raise InputError("name", "a weight of two axes or more", describe(weight))
-            rows = int(isinstance(layer, ConvTranspose2d)) if dim is None else dim
+            rows = int(isinstance(layer, TRANSPOSED)) if dim is None else dim
             rows = check_integer("dim", rows, least=-weight.ndim, most=weight.ndim - 1)
             self.dim = rows % weight.ndim
             matrix = self._matrix(weight)

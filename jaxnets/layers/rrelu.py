@@ -37,9 +37,10 @@ def rrelu(
     check_floats("input", input, ("...",))
     check_bool("inplace", inplace)
     slopes = _slopes(lower, upper)
-    if not check_bool("training", training):
+    key = check_key(key, needed=check_bool("training", training))
+    if not training:
         return _by_mean(jnp.asarray(input), *slopes)
-    return _by_key(jnp.asarray(input), check_key(key), *slopes)
+    return _by_key(jnp.asarray(input), key, *slopes)
 
 
 class RReLU(nnx.Module):

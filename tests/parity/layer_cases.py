@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from flax import nnx
 
+from jaxnets.arrays import shown
 from jaxnets.interop.table import LAYERS
 
 
@@ -57,7 +59,10 @@ class Case:
 
     def __str__(self) -> str:
         named = {**self.options, **self.theirs}
-        words = [*map(str, self.arguments), *(f"{name}={value}" for name, value in named.items())]
+        words = [
+            *map(str, self.arguments),
+            *(f"{name}={shown(value)}" for name, value in named.items()),
+        ]
         return f"{self.name}({', '.join(words)})"
 
     def built_arguments(self, build: Callable[["Case"], Any]) -> list[Any]:
@@ -104,6 +109,9 @@ def _drawn(given: Input, random: np.random.Generator) -> np.ndarray:
 #: Where the pieces of piecewise activations meet, each twice, and what is far from there.
 KINKS = np.repeat([-20.0, -6.0, -3.0, -1.0, -0.5, 0.0, 0.5, 1.0, 3.0, 6.0, 20.0, 21.0], 2)
 KINKS = KINKS.reshape(4, 6)
+#: Where the windows of a fractional pool are, for two examples of three channels.
+SAMPLES = np.random.default_rng(0).random((2, 3, 3))
+FIVE_BY_SIX = {"output_size": [5, 6]}
 BATCH_FIRST = {"batch_first": True}
 DRAWN = "tests/test_layers.py looks at the masks"
 
@@ -111,6 +119,7 @@ DRAWN = "tests/test_layers.py looks at the masks"
 CASES = [
     Case("AdaptiveAvgPool1d", (3,), ((2, 3, 7),)),
     Case("AdaptiveAvgPool2d", ((3, None),), ((2, 3, 7, 5),)),
+    Case("AdaptiveAvgPool3d", ((1, None, 2),), ((2, 3, 2, 3, 5),)),
     Case(
         "AdaptiveLogSoftmaxWithLoss",
         (8, 20, [5, 11]),
@@ -118,9 +127,13 @@ CASES = [
         {"div_value": 2.0},
     ),
     Case("AdaptiveLogSoftmaxWithLoss", (8, 6, [2]), ((8,), np.array(4)), {"head_bias": True}),
+    Case("AdaptiveMaxPool1d", (3, True), (Ties((2, 3, 7)),)),
+    Case("AdaptiveMaxPool2d", ((3, None), True), (Ties((2, 3, 7, 5)),)),
+    Case("AdaptiveMaxPool3d", ((1, 2, 3),), (Ties((2, 3, 2, 3, 5)),)),
     Case("AlphaDropout", (0.3,), drawn=DRAWN),
     Case("AvgPool1d", (3, 2, 1), ((2, 3, 8),)),
     Case("AvgPool2d", (3, 2, 1), ((2, 3, 8, 7),), {"ceil_mode": True}),
+    Case("AvgPool3d", (2, 1, 1, True, False), ((2, 3, 2, 3, 4),)),
     Case("BatchNorm1d", (3,), ((4, 3, 5),)),
     Case("BatchNorm1d", (3,), ((5, 3),)),
     Case("BatchNorm2d", (3,), ((4, 3, 2, 3),), {"momentum": None}),
@@ -131,7 +144,10 @@ CASES = [
     Case("CELU", (2.0,), (KINKS,)),
     Case("Conv1d", (2, 4, 3), ((2, 2, 7),)),
     Case("Conv2d", (2, 4, 3), ((2, 2, 7, 6),), {"padding": 1, "groups": 2}),
+    Case("Conv3d", (2, 4, 3), ((2, 2, 3, 4, 5),), {"padding": 1, "groups": 2}),
+    Case("ConvTranspose1d", (4, 2, 3), ((2, 4, 5),), {"stride": 2, "output_padding": 1}),
     Case("ConvTranspose2d", (4, 2, 3), ((2, 4, 4, 3),), {"stride": 2, "groups": 2}),
+    Case("ConvTranspose3d", (4, 2, 2), ((2, 4, 2, 3, 2),), {"padding": 1, "groups": 2}),
     Case("CrossMapLRN2d", (3, 0.5, 0.7, 1.5), ((2, 7, 2, 3),)),
     Case("CrossMapLRN2d", (4, 0.5), ((2, 5, 2, 3),)),
     Case("Dropout", (0.3,), drawn=DRAWN),
@@ -156,6 +172,20 @@ CASES = [
     Case("EmbeddingBag", (5, 3), (Integers((4, 3), 5),), {"mode": "max"}),
     Case("FeatureAlphaDropout", (0.3,), ((2, 3, 4),), drawn=DRAWN),
     Case("Flatten", (), ((2, 3, 4, 5),)),
+    Case(
+        "FractionalMaxPool2d",
+        (2, 3, None, True),
+        (Ties((2, 3, 7, 5)),),
+        ours={"_random_samples": SAMPLES[..., :2]},
+        theirs={"_random_samples": torch.tensor(SAMPLES[..., :2])},
+    ),
+    Case(
+        "FractionalMaxPool3d",
+        (2, None, (0.6, 0.6, 0.5)),
+        (Ties((2, 3, 5, 7, 6)),),
+        ours={"_random_samples": SAMPLES},
+        theirs={"_random_samples": torch.tensor(SAMPLES)},
+    ),
     Case("GELU", (), (KINKS,)),
     Case("GLU", (-1,), (KINKS,)),
     Case("GRU", (3, 4), ((2, 5, 3),), BATCH_FIRST),
@@ -179,6 +209,9 @@ CASES = [
     Case("InstanceNorm2d", (3,), ((2, 3, 4, 5),), {"momentum": 0.3, "track_running_stats": True}),
     Case("InstanceNorm3d", (3,), ((2, 3, 2, 3, 2),), {"affine": True, "bias": False}),
     Case("InstanceNorm3d", (3,), ((2, 3, 2, 3, 2),), {"track_running_stats": True}),
+    Case("LPPool1d", (2, 3, 2), (Ties((2, 3, 8)),)),
+    Case("LPPool2d", (3, 3, 2, True), (np.arange(1.0, 241).reshape(2, 3, 8, 5),)),
+    Case("LPPool3d", (1, 2, 1), (Ties((2, 3, 2, 3, 4)),)),
     Case("LSTM", (3, 4), ((2, 5, 3),), BATCH_FIRST),
     Case("LSTMCell", (3, 4), ((2, 3),)),
     Case("LayerNorm", (4,), ((2, 3, 4),)),
@@ -190,6 +223,10 @@ CASES = [
     Case("LogSoftmax", (-1,), (KINKS,)),
     Case("MaxPool1d", (3, 2, 1), (Ties((2, 3, 8)),)),
     Case("MaxPool2d", (3, 2, 1), (Ties((2, 3, 8, 7)),), {"ceil_mode": True}),
+    Case("MaxPool3d", (2, 1, 1), (Ties((2, 3, 2, 3, 4)),), {"return_indices": True}),
+    Case("MaxUnpool1d", (2,), ((2, 3, 4), Integers((2, 3, 4), 8))),
+    Case("MaxUnpool2d", (2, 3), ((2, 3, 2, 2), Integers((2, 3, 2, 2), 30)), call=FIVE_BY_SIX),
+    Case("MaxUnpool3d", (2, 1), ((2, 3, 2, 3, 1), Integers((2, 3, 2, 3, 1), 24))),
     Case("Mish", (), (KINKS,)),
     Case("MultiheadAttention", (4, 2), ((2, 3, 4), (2, 5, 4), (2, 5, 4)), BATCH_FIRST),
     Case("PReLU", (3,), (Ties((2, 3, 4)),)),
@@ -214,6 +251,19 @@ CASES = [
     Case("Tanh", (), (KINKS,)),
     Case("Tanhshrink", (), (KINKS,)),
     Case("Threshold", (0.5, 3.0), (KINKS,)),
+    Case("Transformer", (4, 2, 1, 1, 6, 0.0), ((2, 3, 4), (2, 5, 4)), BATCH_FIRST),
+    Case(
+        "TransformerDecoder",
+        (Case("TransformerDecoderLayer", (4, 2, 6, 0.0), options=BATCH_FIRST), 2),
+        ((2, 3, 4), (2, 5, 4)),
+    ),
+    Case("TransformerDecoderLayer", (4, 2, 6, 0.0), ((2, 3, 4), (2, 5, 4)), BATCH_FIRST),
+    Case(
+        "TransformerDecoderLayer",
+        (4, 2, 6, 0.0, "gelu"),
+        ((2, 3, 4), (2, 5, 4)),
+        {**BATCH_FIRST, "norm_first": True, "bias": False},
+    ),
     Case(
         "TransformerEncoder",
         (Case("TransformerEncoderLayer", (4, 2, 6, 0.0), options=BATCH_FIRST), 2),

@@ -38,6 +38,10 @@ LAYERS = {
         lambda r: layers.MultiheadAttention(48, 4, rngs=r),
         lambda: torch.nn.MultiheadAttention(48, 4),
     ),
+    "transformer": (
+        lambda r: layers.Transformer(48, 4, 1, 1, 64, rngs=r),
+        lambda: torch.nn.Transformer(48, 4, 1, 1, 64, batch_first=True),
+    ),
     "bilinear": (
         lambda r: layers.Bilinear(12, 20, 30, rngs=r),
         lambda: torch.nn.Bilinear(12, 20, 30),
