@@ -26,6 +26,7 @@ from jaxnets.layers.activation_functions import (
     selu,
     silu,
     softmax,
+    softmin,
     softplus,
 )
 from jaxnets.layers.adaptive_pooling import (
@@ -36,6 +37,7 @@ from jaxnets.layers.adaptive_pooling import (
     adaptive_max_pool2d,
     adaptive_max_pool3d,
 )
+from jaxnets.layers.bilinear import bilinear
 from jaxnets.layers.categories import gumbel_softmax, one_hot
 from jaxnets.layers.convolution import (
     conv1d,
@@ -46,7 +48,16 @@ from jaxnets.layers.convolution import (
     conv_transpose3d,
 )
 from jaxnets.layers.distance import cosine_similarity, normalize, pairwise_distance, pdist
+from jaxnets.layers.dropout_functions import (
+    alpha_dropout,
+    dropout,
+    dropout1d,
+    dropout2d,
+    dropout3d,
+    feature_alpha_dropout,
+)
 from jaxnets.layers.embedding import embedding
+from jaxnets.layers.embedding_bag import embedding_bag
 from jaxnets.layers.fold import fold, unfold
 from jaxnets.layers.fractional_pooling import (
     fractional_max_pool2d,
@@ -55,6 +66,13 @@ from jaxnets.layers.fractional_pooling import (
 from jaxnets.layers.grid import affine_grid, grid_sample
 from jaxnets.layers.interpolation import interpolate
 from jaxnets.layers.linear import linear
+from jaxnets.layers.norm_functions import (
+    batch_norm,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    rms_norm,
+)
 from jaxnets.layers.padding import pad
 from jaxnets.layers.pooling import (
     avg_pool1d,
@@ -67,7 +85,10 @@ from jaxnets.layers.pooling import (
     max_pool2d,
     max_pool3d,
 )
+from jaxnets.layers.response_norm import local_response_norm
+from jaxnets.layers.rrelu import rrelu
 from jaxnets.layers.scaled_dot_product import scaled_dot_product_attention
+from jaxnets.layers.shrinkage import hardshrink, softshrink, tanhshrink, threshold
 from jaxnets.layers.shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from jaxnets.layers.unpooling import (
     max_unpool1d,
@@ -106,9 +127,12 @@ __all__ = [
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
     "affine_grid",
+    "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
+    "batch_norm",
+    "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
@@ -123,8 +147,14 @@ __all__ = [
     "cosine_similarity",
     "cross_entropy",
     "ctc_loss",
+    "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
     "elu",
     "embedding",
+    "embedding_bag",
+    "feature_alpha_dropout",
     "fold",
     "fractional_max_pool2d",
     "fractional_max_pool3d",
@@ -132,17 +162,22 @@ __all__ = [
     "gelu",
     "glu",
     "grid_sample",
+    "group_norm",
     "gumbel_softmax",
+    "hardshrink",
     "hardsigmoid",
     "hardswish",
     "hardtanh",
     "hinge_embedding_loss",
     "huber_loss",
+    "instance_norm",
     "interpolate",
     "kl_div",
     "l1_loss",
+    "layer_norm",
     "leaky_relu",
     "linear",
+    "local_response_norm",
     "log_softmax",
     "logsigmoid",
     "lp_pool1d",
@@ -172,6 +207,8 @@ __all__ = [
     "prelu",
     "relu",
     "relu6",
+    "rms_norm",
+    "rrelu",
     "scaled_dot_product_attention",
     "selu",
     "sigmoid",
@@ -179,9 +216,13 @@ __all__ = [
     "smooth_l1_loss",
     "soft_margin_loss",
     "softmax",
+    "softmin",
     "softplus",
+    "softshrink",
     "softsign",
     "tanh",
+    "tanhshrink",
+    "threshold",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
     "unfold",

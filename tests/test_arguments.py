@@ -16,7 +16,7 @@ import pytest
 import torch
 from flax import nnx
 
-from jaxnets import compare, data, interop, losses, optimizers, recipes, training
+from jaxnets import compare, data, interop, layers, losses, optimizers, recipes, training
 from jaxnets.arrays import ArrayLike, InputError, shown
 from jaxnets.cli import cli, main
 from jaxnets.compilation import VARIABLE
@@ -38,6 +38,8 @@ IMAGE = jnp.zeros((1, 4, 4, 4))
 #: By the number of spatial axes: inputs, and kernels for them.
 SPACE = {n: jnp.zeros((2, *[3] * n, 2)) for n in [1, 2, 3]}
 KERNELS = {n: jnp.zeros((*[2] * n, 2, 3)) for n in SPACE}
+STEPS, ROW = jnp.zeros((2, 3, 3)), jnp.zeros((2, 2))
+TOKEN_ROWS = jnp.ones((2, 3), jnp.int32)
 EPOCH = training.EpochRecord(1, {"loss": 0.5}, {"loss": 0.5}, 1.0)
 DRAWN = {"rngs": nnx.Rngs(0)}
 
@@ -151,7 +153,7 @@ GOOD = {
     "fit": (model(), DATA),
     "predictor": (model(),),
     "count_parameters": (model(),),
-    "BatchNorm": (2,),
+    **dict.fromkeys(["BatchNorm", "InstanceNorm"], (2,)),
     "recipe": ("linear-regression",),
     **dict.fromkeys(["train", "train_many", "load_data", "build_model"], (RECIPE,)),
     **dict.fromkeys(["build_transform", "build_optimizer", "build_augmentation"], (RECIPE,)),
@@ -234,7 +236,21 @@ GOOD = {
     "kl_div": (OUTPUTS, jnp.exp(OUTPUTS)),
     "ctc_loss": (jnp.zeros((3, 1, 2)), jnp.ones((1, 1), int), jnp.array([3]), jnp.array([1])),
     "fan_in_uniform": (2,),
-    "uniform": (0.1,),
+    "calculate_gain": ("relu",),
+    "constant": (0.1,),
+    "sparse": (0.1,),
+    **dict.fromkeys(["WeightNorm", "SpectralNorm"], lambda: (layers.Linear(2, 3, **DRAWN),)),
+    **{f"{name}_norm": (STEPS, 3) for name in ["layer", "rms", "group"]},
+    "batch_norm": (STEPS, jnp.zeros(3), jnp.ones(3)),
+    "instance_norm": (STEPS,),
+    "local_response_norm": (STEPS, 2),
+    **dict.fromkeys(["dropout", "dropout1d", "dropout2d", "alpha_dropout", "rrelu"], (STEPS,)),
+    "dropout3d": (jnp.zeros((2, 2, 2, 2, 3)),),
+    **dict.fromkeys(["feature_alpha_dropout", "hardshrink", "softshrink", "tanhshrink"], (STEPS,)),
+    "softmin": (STEPS, -1),
+    "threshold": (STEPS, 0.1, 0.2),
+    "bilinear": (ROW, ROW, jnp.zeros((3, 2, 2))),
+    "embedding_bag": (TOKEN_ROWS, jnp.zeros((5, 3))),
 }
 #: Good values of arguments that must be named.
 NAMED = {
@@ -431,8 +447,6 @@ def test_nothing_of_another_kind_gets_in(path, no_work):
                 BUILDERS[path](**{**given, parameter.name: value})
 
 
-STEPS, ROW = jnp.zeros((2, 3, 3)), jnp.zeros((2, 2))
-TOKEN_ROWS = jnp.ones((2, 3), jnp.int32)
 #: What the objects of a class are called with; a layer's inputs are those of its case, and one row
 #: otherwise.
 CALLED = {

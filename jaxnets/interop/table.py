@@ -62,11 +62,16 @@ _BATCH_FIRST = "Sequences are batch first."
 _CLASSES = "Classes are the last axis."
 _DIM = "The channels, PyTorch's `dim=1`, are `-1`."
 _DRAWS = "The masks are drawn by another generator."
+_FANS = "Of a transposed convolution, `fan_in` and `fan_out` change places."
+_IMAGE = "`normalized_shape` of an image is (H, W, C); `channels_last` says what two axes are."
 _KERNEL = "`weight` is laid out as the layer's `kernel`: [..., I / groups, O]."
 _FLIPPED = f"{_KERNEL} PyTorch's, flipped in space."
+_KEY = "What is drawn in training follows from `key`."
+_LAST = "The normalized axes are those of our layout."
 _PLAIN_ROWS = "`max_norm`, `scale_grad_by_freq` and `sparse` are refused."
 _NEAREST = "Where PyTorch rounds by the memory layout, as for channels last."
 _RANDOM = "The windows are placed by another generator, in place of which `_random_samples` may be."
+_RUNNING = "Running statistics that move are `nnx.Variable`s."
 _SIXTH = "In float64 PyTorch's slope is a sixth rounded to float32."
 _STABLE = "Does not overflow where PyTorch's does."
 _WINDOWS = "Windows are rows: [N, L, C · kh · kw], in PyTorch's order."
@@ -76,14 +81,18 @@ LAYERS: dict[str, Layer] = {
     "AdaptiveAvgPool1d": Layer(layers.AdaptiveAvgPool1d, spatial=1),
     "AdaptiveAvgPool2d": Layer(layers.AdaptiveAvgPool2d, spatial=2),
     "AdaptiveAvgPool3d": Layer(layers.AdaptiveAvgPool3d, spatial=3),
+    "AdaptiveLogSoftmaxWithLoss": Layer(layers.AdaptiveLogSoftmaxWithLoss),
     "AdaptiveMaxPool1d": Layer(layers.AdaptiveMaxPool1d, spatial=1),
     "AdaptiveMaxPool2d": Layer(layers.AdaptiveMaxPool2d, spatial=2),
     "AdaptiveMaxPool3d": Layer(layers.AdaptiveMaxPool3d, spatial=3),
+    "AlphaDropout": Layer(layers.AlphaDropout, note=_DRAWS),
     "AvgPool1d": Layer(layers.AvgPool1d, spatial=1),
     "AvgPool2d": Layer(layers.AvgPool2d, spatial=2),
     "AvgPool3d": Layer(layers.AvgPool3d, spatial=3),
     "BatchNorm1d": Layer(layers.BatchNorm1d, rules.batch_norm, spatial=1),
     "BatchNorm2d": Layer(layers.BatchNorm2d, rules.batch_norm, spatial=2),
+    "BatchNorm3d": Layer(layers.BatchNorm3d, rules.batch_norm, spatial=3),
+    "Bilinear": Layer(layers.Bilinear, rules.bilinear),
     "CELU": Layer(layers.CELU),
     "ChannelShuffle": Layer(layers.ChannelShuffle, spatial=ANY),
     "CircularPad1d": Layer(layers.CircularPad1d, spatial=1),
@@ -99,10 +108,15 @@ LAYERS: dict[str, Layer] = {
     "ConvTranspose2d": Layer(layers.ConvTranspose2d, rules.transposed_convolution, spatial=2),
     "ConvTranspose3d": Layer(layers.ConvTranspose3d, rules.transposed_convolution, spatial=3),
     "CosineSimilarity": Layer(layers.CosineSimilarity, note=_DIM),
+    "CrossMapLRN2d": Layer(layers.CrossMapLRN2d, spatial=2),
     "Dropout": Layer(layers.Dropout, note=_DRAWS),
+    "Dropout1d": Layer(layers.Dropout1d, spatial=1, note=_DRAWS),
     "Dropout2d": Layer(layers.Dropout2d, spatial=ANY, note=_DRAWS),
+    "Dropout3d": Layer(layers.Dropout3d, spatial=3, note=_DRAWS),
     "ELU": Layer(layers.ELU),
     "Embedding": Layer(layers.Embedding, rules.embedding, note=_PLAIN_ROWS),
+    "EmbeddingBag": Layer(layers.EmbeddingBag, rules.embedding, note=_PLAIN_ROWS),
+    "FeatureAlphaDropout": Layer(layers.FeatureAlphaDropout, spatial=ANY, note=_DRAWS),
     "Flatten": Layer(
         layers.Flatten, spatial=ANY, note="Flattens all axes but the batch, in PyTorch's order."
     ),
@@ -118,28 +132,23 @@ LAYERS: dict[str, Layer] = {
     "GRU": Layer(layers.GRU, rules.recurrent, note=_BATCH_FIRST),
     "GRUCell": Layer(layers.GRUCell, rules.recurrent),
     "GroupNorm": Layer(layers.GroupNorm, rules.normalization, spatial=ANY),
+    "Hardshrink": Layer(layers.Hardshrink),
     "Hardsigmoid": Layer(layers.Hardsigmoid, note=_SIXTH),
     "Hardswish": Layer(layers.Hardswish),
     "Hardtanh": Layer(layers.Hardtanh),
     "Identity": Layer(layers.Identity),
-    "InstanceNorm2d": Layer(
-        layers.InstanceNorm2d,
-        rules.normalization,
-        spatial=2,
-        note="`track_running_stats` is refused.",
-    ),
+    "InstanceNorm1d": Layer(layers.InstanceNorm1d, rules.batch_norm, spatial=1),
+    "InstanceNorm2d": Layer(layers.InstanceNorm2d, rules.batch_norm, spatial=2),
+    "InstanceNorm3d": Layer(layers.InstanceNorm3d, rules.batch_norm, spatial=3),
     "LPPool1d": Layer(layers.LPPool1d, spatial=1),
     "LPPool2d": Layer(layers.LPPool2d, spatial=2),
     "LPPool3d": Layer(layers.LPPool3d, spatial=3),
     "LSTM": Layer(layers.LSTM, rules.recurrent, note=_BATCH_FIRST),
     "LSTMCell": Layer(layers.LSTMCell, rules.recurrent),
-    "LayerNorm": Layer(
-        layers.LayerNorm,
-        rules.layer_norm,
-        note="`normalized_shape` of an image is (H, W, C); `channels_last` says what two axes are.",
-    ),
+    "LayerNorm": Layer(layers.LayerNorm, rules.layer_norm, note=_IMAGE),
     "LeakyReLU": Layer(layers.LeakyReLU),
     "Linear": Layer(layers.Linear, rules.linear),
+    "LocalResponseNorm": Layer(layers.LocalResponseNorm, spatial=ANY),
     "LogSigmoid": Layer(layers.LogSigmoid),
     "LogSoftmax": Layer(layers.LogSoftmax, note=_DIM),
     "MaxPool1d": Layer(layers.MaxPool1d, spatial=1),
@@ -158,8 +167,10 @@ LAYERS: dict[str, Layer] = {
     "PairwiseDistance": Layer(layers.PairwiseDistance),
     "PixelShuffle": Layer(layers.PixelShuffle, spatial=2),
     "PixelUnshuffle": Layer(layers.PixelUnshuffle, spatial=2),
+    "RMSNorm": Layer(layers.RMSNorm, rules.layer_norm, note=_IMAGE),
     "RNN": Layer(layers.RNN, rules.recurrent, note=_BATCH_FIRST),
     "RNNCell": Layer(layers.RNNCell, rules.recurrent),
+    "RReLU": Layer(layers.RReLU, note="The slopes are drawn by another generator."),
     "ReLU": Layer(layers.ReLU),
     "ReLU6": Layer(layers.ReLU6),
     "ReflectionPad1d": Layer(layers.ReflectionPad1d, spatial=1),
@@ -172,9 +183,14 @@ LAYERS: dict[str, Layer] = {
     "SiLU": Layer(layers.SiLU),
     "Sigmoid": Layer(layers.Sigmoid),
     "Softmax": Layer(layers.Softmax, note=_DIM),
+    "Softmax2d": Layer(layers.Softmax2d, spatial=2),
+    "Softmin": Layer(layers.Softmin, note=_DIM),
     "Softplus": Layer(layers.Softplus),
+    "Softshrink": Layer(layers.Softshrink),
     "Softsign": Layer(layers.Softsign),
     "Tanh": Layer(layers.Tanh),
+    "Tanhshrink": Layer(layers.Tanhshrink),
+    "Threshold": Layer(layers.Threshold),
     "Transformer": Layer(layers.Transformer, note=_BATCH_FIRST),
     "TransformerDecoder": Layer(layers.TransformerDecoder, note=_BATCH_FIRST),
     "TransformerDecoderLayer": Layer(layers.TransformerDecoderLayer, note=_BATCH_FIRST),
@@ -243,9 +259,12 @@ FUNCTIONS: dict[str, Counterpart] = {
     "affine_grid": Counterpart(
         "jaxnets.layers.grid.affine_grid", "`size` is the shape of the output here: (N, H, W, C)."
     ),
+    "alpha_dropout": Counterpart("jaxnets.layers.dropout_functions.alpha_dropout", _KEY),
     "avg_pool1d": Counterpart("jaxnets.layers.pooling.avg_pool1d"),
     "avg_pool2d": Counterpart("jaxnets.layers.pooling.avg_pool2d"),
     "avg_pool3d": Counterpart("jaxnets.layers.pooling.avg_pool3d"),
+    "batch_norm": Counterpart("jaxnets.layers.norm_functions.batch_norm", _RUNNING),
+    "bilinear": Counterpart("jaxnets.layers.bilinear.bilinear"),
     "binary_cross_entropy": Counterpart("jaxnets.losses.binary_cross_entropy"),
     "binary_cross_entropy_with_logits": Counterpart(
         "jaxnets.losses.binary_cross_entropy_with_logits"
@@ -262,9 +281,17 @@ FUNCTIONS: dict[str, Counterpart] = {
     "cosine_similarity": Counterpart("jaxnets.layers.distance.cosine_similarity", _DIM),
     "cross_entropy": Counterpart("jaxnets.losses.cross_entropy", _CLASSES),
     "ctc_loss": Counterpart("jaxnets.losses.ctc_loss"),
+    "dropout": Counterpart("jaxnets.layers.dropout_functions.dropout", _KEY),
+    "dropout1d": Counterpart("jaxnets.layers.dropout_functions.dropout1d", _KEY),
+    "dropout2d": Counterpart("jaxnets.layers.dropout_functions.dropout2d", _KEY),
+    "dropout3d": Counterpart("jaxnets.layers.dropout_functions.dropout3d", _KEY),
     "elu": Counterpart("jaxnets.layers.activation_functions.elu"),
     "embedding": Counterpart("jaxnets.layers.embedding.embedding", _PLAIN_ROWS),
     "fold": Counterpart("jaxnets.layers.fold.fold", _WINDOWS),
+    "embedding_bag": Counterpart("jaxnets.layers.embedding_bag.embedding_bag", _PLAIN_ROWS),
+    "feature_alpha_dropout": Counterpart(
+        "jaxnets.layers.dropout_functions.feature_alpha_dropout", _KEY
+    ),
     "fractional_max_pool2d": Counterpart(
         "jaxnets.layers.fractional_pooling.fractional_max_pool2d", _RANDOM
     ),
@@ -279,16 +306,21 @@ FUNCTIONS: dict[str, Counterpart] = {
         "jaxnets.layers.categories.gumbel_softmax",
         "`rngs` has the random key, from another generator.",
     ),
+    "group_norm": Counterpart("jaxnets.layers.norm_functions.group_norm"),
+    "hardshrink": Counterpart("jaxnets.layers.shrinkage.hardshrink"),
     "hardsigmoid": Counterpart("jaxnets.layers.activation_functions.hardsigmoid", _SIXTH),
     "hardswish": Counterpart("jaxnets.layers.activation_functions.hardswish"),
     "hardtanh": Counterpart("jaxnets.layers.activation_functions.hardtanh"),
     "hinge_embedding_loss": Counterpart("jaxnets.losses.hinge_embedding_loss"),
     "huber_loss": Counterpart("jaxnets.losses.huber_loss"),
     "interpolate": Counterpart("jaxnets.layers.interpolation.interpolate", _NEAREST),
+    "instance_norm": Counterpart("jaxnets.layers.norm_functions.instance_norm", _RUNNING),
     "kl_div": Counterpart("jaxnets.losses.kl_div"),
     "l1_loss": Counterpart("jaxnets.losses.l1_loss"),
+    "layer_norm": Counterpart("jaxnets.layers.norm_functions.layer_norm", _LAST),
     "leaky_relu": Counterpart("jaxnets.layers.activation_functions.leaky_relu"),
     "linear": Counterpart("jaxnets.layers.linear.linear"),
+    "local_response_norm": Counterpart("jaxnets.layers.response_norm.local_response_norm"),
     "log_softmax": Counterpart("jaxnets.layers.activation_functions.log_softmax", _DIM),
     "logsigmoid": Counterpart("jax.nn.log_sigmoid"),
     "lp_pool1d": Counterpart("jaxnets.layers.pooling.lp_pool1d"),
@@ -326,15 +358,21 @@ FUNCTIONS: dict[str, Counterpart] = {
         "jaxnets.layers.scaled_dot_product.scaled_dot_product_attention",
         "`rngs` has the random key of dropout, from another generator.",
     ),
+    "rms_norm": Counterpart("jaxnets.layers.norm_functions.rms_norm", _LAST),
+    "rrelu": Counterpart("jaxnets.layers.rrelu.rrelu", _KEY),
     "selu": Counterpart("jaxnets.layers.activation_functions.selu"),
     "sigmoid": Counterpart("jax.nn.sigmoid"),
     "silu": Counterpart("jaxnets.layers.activation_functions.silu"),
     "smooth_l1_loss": Counterpart("jaxnets.losses.smooth_l1_loss"),
     "soft_margin_loss": Counterpart("jaxnets.losses.soft_margin_loss", _STABLE),
     "softmax": Counterpart("jaxnets.layers.activation_functions.softmax", _DIM),
+    "softmin": Counterpart("jaxnets.layers.activation_functions.softmin", _DIM),
     "softplus": Counterpart("jaxnets.layers.activation_functions.softplus"),
+    "softshrink": Counterpart("jaxnets.layers.shrinkage.softshrink"),
     "softsign": Counterpart("jax.nn.soft_sign"),
     "tanh": Counterpart("jax.numpy.tanh"),
+    "tanhshrink": Counterpart("jaxnets.layers.shrinkage.tanhshrink"),
+    "threshold": Counterpart("jaxnets.layers.shrinkage.threshold"),
     "triplet_margin_loss": Counterpart("jaxnets.losses.triplet_margin_loss"),
     "triplet_margin_with_distance_loss": Counterpart(
         "jaxnets.losses.triplet_margin_with_distance_loss"
@@ -344,7 +382,27 @@ FUNCTIONS: dict[str, Counterpart] = {
 
 #: The functions of ``torch.nn.init``.
 INITIALIZERS: dict[str, Counterpart] = {
+    "calculate_gain": Counterpart("jaxnets.initializers.calculate_gain"),
+    "constant_": Counterpart("jaxnets.initializers.constant"),
+    "dirac_": Counterpart("jaxnets.initializers.dirac"),
+    "eye_": Counterpart("jaxnets.initializers.eye"),
+    "kaiming_normal_": Counterpart("jaxnets.initializers.kaiming_normal", _FANS),
+    "kaiming_uniform_": Counterpart("jaxnets.initializers.kaiming_uniform", _FANS),
     "normal_": Counterpart("jaxnets.initializers.normal"),
+    "ones_": Counterpart("jaxnets.initializers.ones"),
+    "orthogonal_": Counterpart("jaxnets.initializers.orthogonal"),
+    "sparse_": Counterpart("jaxnets.initializers.sparse"),
+    "trunc_normal_": Counterpart("jaxnets.initializers.trunc_normal"),
+    "uniform_": Counterpart("jaxnets.initializers.uniform"),
+    "xavier_normal_": Counterpart("jaxnets.initializers.xavier_normal"),
+    "xavier_uniform_": Counterpart("jaxnets.initializers.xavier_uniform"),
+    "zeros_": Counterpart("jaxnets.initializers.zeros"),
+}
+
+#: The functions of ``torch.nn.utils.parametrizations``, which are layers around a layer here.
+PARAMETRIZATIONS: dict[str, Counterpart] = {
+    "spectral_norm": Counterpart("jaxnets.layers.SpectralNorm", "Takes `rngs`."),
+    "weight_norm": Counterpart("jaxnets.layers.WeightNorm"),
 }
 
 #: The classes of ``torch.optim``.
@@ -386,6 +444,7 @@ TABLES: dict[str, tuple[Mapping[str, Layer | Counterpart], ...]] = {
     "nn": (LAYERS, CONTAINERS, LOSSES),
     "nn.functional": (FUNCTIONS,),
     "nn.init": (INITIALIZERS,),
+    "nn.utils.parametrizations": (PARAMETRIZATIONS,),
     "optim": (OPTIMIZERS,),
     "optim.lr_scheduler": (SCHEDULES,),
 }
@@ -454,66 +513,13 @@ REASONS: dict[str, str] = {
     "nn.init.uniform": f"{_DEPRECATED} of `uniform_`",
     "nn.init.xavier_normal": f"{_DEPRECATED} of `xavier_normal_`",
     "nn.init.xavier_uniform": f"{_DEPRECATED} of `xavier_uniform_`",
+    "nn.utils.parametrizations.orthogonal": "`initializers.orthogonal` starts there",
     "optim.SparseAdam": "gradients are dense: `adam`",
 }
 
 #: Names that will get a row.
 PENDING: frozenset[str] = frozenset(
     {
-        "nn.AdaptiveLogSoftmaxWithLoss",
-        "nn.AlphaDropout",
-        "nn.BatchNorm3d",
-        "nn.Bilinear",
-        "nn.CrossMapLRN2d",
-        "nn.Dropout1d",
-        "nn.Dropout3d",
-        "nn.EmbeddingBag",
-        "nn.FeatureAlphaDropout",
-        "nn.Hardshrink",
-        "nn.InstanceNorm1d",
-        "nn.InstanceNorm3d",
-        "nn.LocalResponseNorm",
-        "nn.RMSNorm",
-        "nn.RReLU",
-        "nn.Softmax2d",
-        "nn.Softmin",
-        "nn.Softshrink",
-        "nn.Tanhshrink",
-        "nn.Threshold",
-        "nn.functional.alpha_dropout",
-        "nn.functional.batch_norm",
-        "nn.functional.bilinear",
-        "nn.functional.dropout",
-        "nn.functional.dropout1d",
-        "nn.functional.dropout2d",
-        "nn.functional.dropout3d",
-        "nn.functional.embedding_bag",
-        "nn.functional.feature_alpha_dropout",
-        "nn.functional.group_norm",
-        "nn.functional.hardshrink",
-        "nn.functional.instance_norm",
-        "nn.functional.layer_norm",
-        "nn.functional.local_response_norm",
-        "nn.functional.rms_norm",
-        "nn.functional.rrelu",
-        "nn.functional.softmin",
-        "nn.functional.softshrink",
-        "nn.functional.tanhshrink",
-        "nn.functional.threshold",
-        "nn.init.calculate_gain",
-        "nn.init.constant_",
-        "nn.init.dirac_",
-        "nn.init.eye_",
-        "nn.init.kaiming_normal_",
-        "nn.init.kaiming_uniform_",
-        "nn.init.ones_",
-        "nn.init.orthogonal_",
-        "nn.init.sparse_",
-        "nn.init.trunc_normal_",
-        "nn.init.uniform_",
-        "nn.init.xavier_normal_",
-        "nn.init.xavier_uniform_",
-        "nn.init.zeros_",
         "optim.ASGD",
         "optim.Adafactor",
         "optim.LBFGS",

@@ -8,6 +8,7 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from jaxnets.arrays import (
+    InputError,
     check_bool,
     check_choice,
     check_floats,
@@ -15,6 +16,7 @@ from jaxnets.arrays import (
     check_number,
     check_positive,
     check_usable,
+    describe,
 )
 from jaxnets.layers import activation_functions as functions
 from jaxnets.layers.parameters import check_others, check_parameters
@@ -357,6 +359,44 @@ class LogSoftmax(nnx.Module):
         """Returns log-probabilities along the axis."""
         check_floats("x", x, ("...",))
         return functions.log_softmax(x, self.dim)
+
+
+class Softmin(nnx.Module):
+    """``torch.nn.Softmin``: the Softmax of -x.
+
+    Args:
+        dim: the axis, as of ``Softmax``.
+
+    Raises:
+        InputError: as of ``Softmax``.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.dim = check_integer("dim", dim)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns probabilities along the axis, the largest of the smallest."""
+        check_floats("x", x, ("...",))
+        return functions.softmin(x, self.dim)
+
+
+class Softmax2d(nnx.Module):
+    """``torch.nn.Softmax2d``: the Softmax of the channels at each pixel."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns probabilities of the channels.
+
+        Args:
+            x: images [N, H, W, C], or one of them.
+
+        Raises:
+            InputError: if x has another number of axes, or is not floating.
+        """
+        check_floats("x", x, ("...", "H", "W", "C"))
+        if x.ndim > 4:
+            expected = "a floating-point array [N, H, W, C] or [H, W, C]"
+            raise InputError("x", expected, describe(x))
+        return jax.nn.softmax(jnp.asarray(x), axis=-1)
 
 
 class GLU(nnx.Module):

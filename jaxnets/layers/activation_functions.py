@@ -151,7 +151,7 @@ def hardsigmoid(input: ArrayLike, inplace: bool = False) -> jax.Array:
 
     Its arguments are those of ``Hardsigmoid``.
     """
-    return _clamp(_numbers(input, inplace) + 3, 0, 6) / 6
+    return _shifted(_numbers(input, inplace)) / 6
 
 
 def hardswish(input: ArrayLike, inplace: bool = False) -> jax.Array:
@@ -160,7 +160,7 @@ def hardswish(input: ArrayLike, inplace: bool = False) -> jax.Array:
     Its arguments are those of ``Hardswish``.
     """
     x = _numbers(input, inplace)
-    return x * _clamp(x + 3, 0, 6) / 6
+    return x * _shifted(x) / 6
 
 
 def softmax(input: ArrayLike, dim: int, *, dtype: DTypeLike | None = None) -> jax.Array:
@@ -188,6 +188,14 @@ def log_softmax(input: ArrayLike, dim: int, *, dtype: DTypeLike | None = None) -
     Its arguments are those of ``softmax``.
     """
     return jax.nn.log_softmax(_converted(input, dtype), axis=_axis(dim, input))
+
+
+def softmin(input: ArrayLike, dim: int, *, dtype: DTypeLike | None = None) -> jax.Array:
+    """``torch.nn.functional.softmin``: the ``softmax`` of -x.
+
+    Its arguments are those of ``softmax``.
+    """
+    return jax.nn.softmax(-_converted(input, dtype), axis=_axis(dim, input))
 
 
 def glu(input: ArrayLike, dim: int = -1) -> jax.Array:
@@ -270,3 +278,8 @@ def _axis(dim: int, x: ArrayLike) -> int:
 def _clamp(x: jax.Array, low: float, high: float) -> jax.Array:
     # The clip of JAX has slope ½ at its ends; here, as in PyTorch, it is 0.
     return jnp.where((x > low) & (x < high), x, lax.stop_gradient(jnp.clip(x, low, high)))
+
+
+def _shifted(x: jax.Array) -> jax.Array:
+    """Returns x + 3, kept within [0, 6]; the slope goes by x, as the sum is rounded."""
+    return jnp.where((x > -3) & (x < 3), x + 3, lax.stop_gradient(jnp.clip(x + 3, 0, 6)))

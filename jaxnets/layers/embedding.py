@@ -51,48 +51,6 @@ def noted_lookups() -> Iterator[list[Lookup]]:
         _noted.reset(token)
 
 
-def embedding(
-    input: ArrayLike,
-    weight: ArrayLike,
-    padding_idx: int | None = None,
-    max_norm: None = None,
-    norm_type: float = 2.0,
-    scale_grad_by_freq: bool = False,
-    sparse: bool = False,
-) -> jax.Array:
-    """``torch.nn.functional.embedding``: row i of a table for each index i.
-
-    Args:
-        input: integers in [0, rows), of any shape.
-        weight: the table [rows, features].
-        padding_idx: a row that receives no gradient; a negative number counts from the end.
-        max_norm: None, as no row is scaled down in a call.
-        norm_type: PyTorch's, which changes nothing here.
-        scale_grad_by_freq: False, as gradients are not divided by counts.
-        sparse: False, as gradients are dense.
-
-    Returns:
-        [*input.shape, features], NaN for an index out of range under ``jax.jit``.
-
-    Raises:
-        InputError: if an array is of another kind, an index out of range, or an option is not
-            what it has to be.
-    """
-    given = {"max_norm": max_norm, "scale_grad_by_freq": scale_grad_by_freq, "sparse": sparse}
-    for name, value in given.items():
-        check_harmless(name, value)
-    check_number("norm_type", norm_type)
-    check_floats("weight", weight, ("rows", "features"))
-    check_indices("input", input, weight.shape[0])
-    indices = jnp.asarray(input)
-    rows = rows_of(jnp.asarray(weight[...]), indices)
-    if padding_idx is None:
-        return rows
-    last = weight.shape[0] - 1
-    padding = check_integer("padding_idx", padding_idx, least=-last - 1, most=last) % (last + 1)
-    return jnp.where((indices == padding)[..., None], lax.stop_gradient(rows), rows)
-
-
 class Embedding(nnx.Embed):
     """``torch.nn.Embedding``: row i of a table for each index i.
 
@@ -135,13 +93,10 @@ class Embedding(nnx.Embed):
             param_dtype=param_dtype,
             rngs=rngs,
         )
-        if padding_idx is not None:
-            last = num_embeddings - 1
-            padding_idx = check_integer("padding_idx", padding_idx, least=-last - 1, most=last)
-            padding_idx %= num_embeddings
-            self.embedding[...] = self.embedding[...].at[padding_idx].set(0)
+        self.padding_idx = check_padding(padding_idx, num_embeddings)
+        if self.padding_idx is not None:
+            self.embedding[...] = self.embedding[...].at[self.padding_idx].set(0)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        self.padding_idx = padding_idx
 
     def __call__(self, indices: jax.Array) -> jax.Array:
         """Looks up one row per index.
@@ -158,11 +113,70 @@ class Embedding(nnx.Embed):
             InputError: if the indices are not integers or, outside ``jax.jit``, out of range.
         """
         check_indices("indices", indices, self.num_embeddings)
-        indices = jnp.asarray(indices)
-        rows = rows_of(self.embedding[...], indices)
-        if self.padding_idx is None:
-            return rows
-        return jnp.where((indices == self.padding_idx)[..., None], lax.stop_gradient(rows), rows)
+        return _looked_up(self.embedding[...], jnp.asarray(indices), self.padding_idx)
+
+
+def embedding(
+    input: ArrayLike,
+    weight: ArrayLike,
+    padding_idx: int | None = None,
+    max_norm: None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> jax.Array:
+    """``torch.nn.functional.embedding``: row i of a table for each index i.
+
+    Args:
+        input: integers in [0, rows), of any shape.
+        weight: the table [rows, features].
+        padding_idx: a row that receives no gradient; a negative number counts from the end.
+        max_norm: None, as no row is scaled down in a call.
+        norm_type: PyTorch's, which changes nothing here.
+        scale_grad_by_freq: False, as gradients are not divided by counts.
+        sparse: False, as gradients are dense.
+
+    Returns:
+        [*input.shape, features]; under ``jax.jit`` NaN for an index out of range.
+
+    Raises:
+        InputError: if an argument is of another kind or, outside ``jax.jit``, out of range.
+    """
+    check_lookup(max_norm, norm_type, scale_grad_by_freq, sparse)
+    check_floats("weight", weight, ("rows", "features"))
+    padding_idx = check_padding(padding_idx, weight.shape[0])
+    check_indices("input", input, weight.shape[0])
+    return _looked_up(jnp.asarray(weight[...]), jnp.asarray(input), padding_idx)
+
+
+def _looked_up(table: jax.Array, indices: jax.Array, padding: int | None) -> jax.Array:
+    rows = rows_of(table, indices)
+    if padding is None:
+        return rows
+    return jnp.where((indices == padding)[..., None], lax.stop_gradient(rows), rows)
+
+
+def check_lookup(max_norm: Any, norm_type: Any, scale_grad_by_freq: Any, sparse: Any) -> None:
+    """Checks that PyTorch's other arguments of a lookup change nothing.
+
+    Raises:
+        InputError: if one would.
+    """
+    check_harmless("max_norm", max_norm)
+    check_number("norm_type", norm_type, finite=False)
+    check_harmless("scale_grad_by_freq", scale_grad_by_freq)
+    check_harmless("sparse", sparse)
+
+
+def check_padding(padding_idx: int | None, rows: int) -> int | None:
+    """The padding row, counted from the start; None if there is none.
+
+    Raises:
+        InputError: if it is no row of the table.
+    """
+    if padding_idx is None:
+        return None
+    return check_integer("padding_idx", padding_idx, least=-rows, most=rows - 1) % rows
 
 
 def check_indices(argument: str, indices: ArrayLike, rows: int) -> None:

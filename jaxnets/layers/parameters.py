@@ -25,8 +25,6 @@ _OTHERS: dict[str, tuple[tuple[Any, ...], str]] = {
     "scale_grad_by_freq": ((False,), "False, as gradients are not divided by counts"),
     "sparse": ((False,), "False, as gradients are dense"),
     "padding_mode": (("zeros",), "'zeros', the only mode of a transposed convolution"),
-    "track_running_stats": ((False,), "False, as there are no running statistics"),
-    "momentum": ((), ""),
     "enable_nested_tensor": ((), ""),
     "mask_check": ((), ""),
 }
@@ -95,6 +93,27 @@ def drawn_key(rngs: Any) -> jax.Array:
     if isinstance(rngs, nnx.Rngs):
         return rngs.dropout()
     return rngs() if isinstance(rngs, nnx.RngStream) else rngs
+
+
+def check_key(key: Any, *, needed: bool) -> Any:
+    """Checks the key of a function that may draw.
+
+    Args:
+        key: the key, or None.
+        needed: whether there has to be one.
+
+    Returns:
+        The key.
+
+    Raises:
+        InputError: if it is none of ``jax.random``.
+    """
+    if key is None and not needed:
+        return None
+    kinds = jax.dtypes.prng_key, jnp.uint32
+    if not isinstance(key, jax.Array) or not any(jnp.issubdtype(key.dtype, k) for k in kinds):
+        raise InputError("key", "a key in training, such as jax.random.key(0)", key)
+    return key
 
 
 def check_parameters(rngs: Any, param_dtype: Any, *, constant: bool = False) -> nnx.Rngs:

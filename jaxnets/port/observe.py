@@ -79,9 +79,7 @@ class Observer:
         chosen: the orders of inputs and new tensors that an earlier run wished for.
     """
 
-    def __init__(
-        self, sources: Sources, chosen: dict[Any, tuple[int, ...]] | None = None
-    ) -> None:
+    def __init__(self, sources: Sources, chosen: dict[Any, tuple[int, ...]] | None = None) -> None:
         self.sources = sources
         self.facts = Facts()
         self.chosen = dict(chosen or {})
@@ -189,9 +187,7 @@ class Observer:
         self._note(key, call, result)
         return result
 
-    def module(
-        self, module: Any, args: Any, kwargs: Any, call: Call, method: Any = None
-    ) -> Any:
+    def module(self, module: Any, args: Any, kwargs: Any, call: Call, method: Any = None) -> Any:
         """A module is called; what PyTorch itself would do for its children is done here."""
         import torch
 
@@ -275,7 +271,9 @@ class Observer:
         if not isinstance(base, torch.Tensor):
             base[index] = value
             return
-        call = Call(operator.setitem, "operator.setitem", *self._snapshots((base, index, value), {}))
+        call = Call(
+            operator.setitem, "operator.setitem", *self._snapshots((base, index, value), {})
+        )
 
         def change() -> Any:
             base[index] = value
@@ -530,7 +528,9 @@ def compiled(node: FunctionNode, code: types.CodeType) -> types.CodeType | None:
     wrapper = ast.parse("def wrapper(): pass")
     outer = wrapper.body[0]
     assert isinstance(outer, ast.FunctionDef)
-    free = [n for n in code.co_freevars if n != "__class__" or enclosing(node, ast.ClassDef) is None]
+    free = [
+        n for n in code.co_freevars if n != "__class__" or enclosing(node, ast.ClassDef) is None
+    ]
     outer.body = [ast.parse(f"{name} = None").body[0] for name in free] or [ast.Pass()]
     cls = enclosing(node, ast.ClassDef)
     changed = _Changer(cls.name if cls else "").visit(node)

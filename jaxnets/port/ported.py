@@ -261,10 +261,15 @@ def _orders(observer: Observer, value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _orders(observer, one) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_orders(observer, one) for one in value) if type(value) in (
-            list,
-            tuple,
-        ) else tuple(_orders(observer, one) for one in value)
+        return (
+            type(value)(_orders(observer, one) for one in value)
+            if type(value)
+            in (
+                list,
+                tuple,
+            )
+            else tuple(_orders(observer, one) for one in value)
+        )
     return None
 
 

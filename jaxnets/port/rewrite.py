@@ -450,9 +450,7 @@ class Renderer:
             a.attr
             for a in names
             if isinstance(a, ast.Attribute) and getattr(a.value, "id", "") == "self"
-        } | {
-            f.name for f in (node.body if node else ()) if isinstance(f, ast.FunctionDef)
-        }
+        } | {f.name for f in (node.body if node else ()) if isinstance(f, ast.FunctionDef)}
 
     def _made(self, context: Context, text: str) -> str:
         if re.search(r"(?<![\w.])rngs\b", text):
@@ -526,9 +524,7 @@ class Renderer:
             return replace(value, value=call.value.value)
         return value
 
-    def _unseen(
-        self, node: Any, name: str, args: list[Value], kwargs: dict[str, Value]
-    ) -> Value:
+    def _unseen(self, node: Any, name: str, args: list[Value], kwargs: dict[str, Value]) -> Value:
         """What a rule makes of an operation that did not come by; from the text alone."""
         rule = find_rule(name)
         if rule is None:
@@ -721,8 +717,7 @@ class Renderer:
                 return self._kept_call(node)
             names = {call.name for call in calls}
             method = isinstance(node.func, ast.Attribute) and all(
-                isinstance(getattr(call.function, "__self__", None), torch.Tensor)
-                for call in calls
+                isinstance(getattr(call.function, "__self__", None), torch.Tensor) for call in calls
             )
             tensors = any(_deep_tensor(v) for c in calls for v in (*c.args, *c.kwargs.values()))
             if all(str(n).partition(".")[0] in ("builtins", "math") for n in names) and not tensors:
@@ -860,9 +855,7 @@ class Renderer:
             return self._with_stars(node, made, rule)
         return self._laid_out(node, self._only(node, made))
 
-    def _with_stars(
-        self, node: ast.Call, made: dict[str, tuple[Value, Call]], rule: Any
-    ) -> Value:
+    def _with_stars(self, node: ast.Call, made: dict[str, tuple[Value, Call]], rule: Any) -> Value:
         """A layer with ``*args`` or ``**kwargs``, which are handed on as they are."""
         text = self.edited(node, {node.func: rule.reference})
         if rule.rngs:
@@ -994,7 +987,9 @@ class Renderer:
         if func.attr in ("register_buffer", "register_parameter"):
             return self._register(node, func)
         if func.attr in ("to", "cuda", "cpu", "float", "half", "double") and calls:
-            if all(isinstance(getattr(c.function, "__self__", None), torch.nn.Module) for c in calls):
+            if all(
+                isinstance(getattr(c.function, "__self__", None), torch.nn.Module) for c in calls
+            ):
                 return self.value(func.value)
         return None
 
@@ -1262,7 +1257,9 @@ class Renderer:
         if self._sets_weights(node):
             self.job.note(f"{self.source.place(node)}: initial values are not set as there")
             return None
-        return self._compound(node, [(node.body, ""), *([(node.orelse, "")] if node.orelse else [])])
+        return self._compound(
+            node, [(node.body, ""), *([(node.orelse, "")] if node.orelse else [])]
+        )
 
     def _sets_weights(self, node: Any) -> bool:
         """Whether a statement only sets initial values."""
@@ -1303,7 +1300,9 @@ class Renderer:
 
     def _do_while(self, node: ast.While) -> str | None:
         self._decides(node.test)
-        return self._compound(node, [(node.body, ""), *([(node.orelse, "")] if node.orelse else [])])
+        return self._compound(
+            node, [(node.body, ""), *([(node.orelse, "")] if node.orelse else [])]
+        )
 
     def _do_with(self, node: ast.With) -> str | None:
         names = []
@@ -1392,9 +1391,7 @@ class Renderer:
                 given = calls[0].args
                 whole = Call(None, "operator.setitem", [*given, calls[0].value or given[0]], {})
                 whole.value = given[0]
-                new = self._ruled(
-                    target, [whole], [base, self.index(target.slice), value], {}
-                )
+                new = self._ruled(target, [whole], [base, self.index(target.slice), value], {})
                 return self._stored(target.value, new)
             return f"{self.edited(target)} = {text_of(value)}"
         self.refuse(target, Refused("what is changed in place has no name", "assign it first"))
@@ -1899,7 +1896,9 @@ def _held(owner: Any, name: str) -> bool:
 
 
 def _is_super(node: Any) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super"
+    return (
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super"
+    )
 
 
 def _retold(fact: Value, told: Value) -> Value:

@@ -201,7 +201,9 @@ def _walk(node: ast.AST, parent: ast.AST | None) -> Iterator[ast.AST]:
     node.parent = parent  # type: ignore[attr-defined]
     yield node
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.expr_context | ast.operator | ast.cmpop | ast.boolop | ast.unaryop):
+        if isinstance(
+            child, ast.expr_context | ast.operator | ast.cmpop | ast.boolop | ast.unaryop
+        ):
             continue  # Python shares these between nodes
         yield from _walk(child, node)
 
