@@ -300,7 +300,7 @@ def median(input: ArrayLike, dim: int | None = None, keepdim: bool = False) -> A
     if dim is None:
         value = lax.stop_gradient(median(x.ravel(), 0)[0])
         ties = x == value
-        shared = jnp.sum(jnp.where(ties, x, 0)) / jnp.sum(ties)
+        shared = jnp.sum(jnp.where(ties, x, 0)) / jnp.sum(ties, dtype=x.dtype)
         moved = value + (shared - lax.stop_gradient(shared))
         return jnp.where(jnp.isfinite(shared), moved, value).astype(x.dtype)
     axis = _axis(x, dim)

@@ -6,7 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from jaxnets.port.values import natural
+from jaxnets.port import ops
+from jaxnets.port.values import Binding, Context, Items, Plain, Refused, Tensor, natural
 
 from .port_expressions import compare, last_channels
 
@@ -375,7 +376,7 @@ IMAGES = {
         (3, 2, 3, 3),
     ),
     "max_pool": (lambda x: F.max_pool2d(x, 2), halves(*IMAGE)),
-    "avg_pool": (lambda x: F.avg_pool2d(x, 3, 1, 1), IMAGE),
+    "avg_pool": (lambda x: F.avg_pool1d(x, 2), (2, 3, 4)),
     "adaptive": (lambda x: F.adaptive_avg_pool2d(x, (2, 3)), IMAGE),
     "nearest": (lambda x: F.interpolate(x, scale_factor=2), IMAGE),
     "bilinear": (
@@ -444,3 +445,88 @@ def test_the_expression_computes_what_pytorch_does(case):
         if orders not in tried:
             tried.add(orders)
             compare(function, inputs, orders, constants)
+
+
+def written(name, *args, result, **kwargs):
+    """What a rule writes of values that have texts."""
+    value = ops.find(name)(list(args), kwargs, Context(result=result))
+    return value if isinstance(value, Items | Plain) else (value.text, value.order)
+
+
+NHWC = Tensor("x", IMAGE, last_channels(4), torch.float32)
+BATCH = Plain("x.shape[0]", 2)
+
+
+def test_sizes_stay_as_they_are_written():
+    channels, half = Plain("self.channels", 3), Plain("h // 2", 2, Binding.PRODUCT)
+    whole = Plain("-1", -1, Binding.UNARY)
+    text, order = written("Tensor.view", NHWC, BATCH, channels, whole, result=torch.zeros(2, 3, 20))
+    assert (text, order) == ("x.reshape(x.shape[0], -1, self.channels)", (0, 2, 1))
+    shape = Items((BATCH, channels, half, Plain("2", 2), Plain("w", 5)))
+    text, _ = written("Tensor.reshape", NHWC, shape, result=torch.zeros(2, 3, 2, 2, 5))
+    assert text == "x.reshape(x.shape[0], h // 2, 2, w, self.channels)"
+    text, _ = written("Tensor.expand", NHWC, *[whole] * 4, result=torch.zeros(*IMAGE))
+    assert text == "x"
+
+
+def test_a_variable_that_holds_a_shape_is_taken_apart():
+    shape = Plain("shape", (2, 3, 20))
+    text, _ = written("Tensor.view", NHWC, shape, result=torch.zeros(2, 3, 20))
+    assert text == "x.reshape(shape[0], shape[2], shape[1])"
+
+
+def test_the_sizes_of_an_image():
+    sizes = written("Tensor.size", NHWC, result=torch.Size(IMAGE))
+    assert [size.text for size in sizes.items] == [f"x.shape[{n}]" for n in (0, 3, 1, 2)]
+    spatial = written("operator.getitem", sizes, Plain("2:", slice(2, None)), result=(4, 5))
+    assert spatial.text == "x.shape[1:3]"
+    assert written("Tensor.size", NHWC, Plain("1", 1), result=3).text == "x.shape[3]"
+
+
+def test_lists_with_a_name_keep_it():
+    parts = Items((NHWC, NHWC), "features", list)
+    text, _ = written("torch.cat", parts, Plain("1", 1), result=torch.zeros(2, 6, 4, 5))
+    assert text == "jnp.concatenate(features, axis=-1)"
+
+
+def test_drawn_numbers_come_from_the_modules_streams():
+    text, _ = written("torch.randn_like", NHWC, result=torch.zeros(IMAGE))
+    assert text == "jax.random.normal(self.rngs(), x.shape)"
+    zeros = Tensor("jnp.zeros((n, 1))", (2, 1), (0, 1), torch.float32)
+    text, _ = written("Tensor.bernoulli_", zeros, Plain("keep", 0.9), result=torch.zeros(2, 1))
+    assert text == "jax.random.bernoulli(self.rngs(), keep, (n, 1)).astype(float)"
+
+
+def test_dropout_becomes_a_layer():
+    context = Context(result=torch.zeros(IMAGE))
+    training = Plain("self.training", True)
+    value = ops.find("F.dropout")([NHWC, Plain("0.3", 0.3), training], {}, context)
+    assert value.text == "self.dropout(x)"
+    assert context.layers["dropout"] == "layers.Dropout(0.3, rngs=rngs)"
+
+
+def test_names_of_operations():
+    assert ops.find("operator.iadd") is ops.find("torch.add") is ops.find("Tensor.add_")
+    assert ops.find("torch.fft.fft") is not None
+    assert ops.find("F.unfold") is not ops.find("Tensor.unfold")
+    assert ops.find("torch.no_such_thing") is None
+    text, _ = written("Tensor.__rsub__", NHWC, Plain("1", 1), result=torch.zeros(IMAGE))
+    assert text == "1 - x"
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "why"),
+    [
+        ("torch.nonzero", [NHWC], "depends on the data"),
+        ("torch.where", [NHWC], "depends on the data"),
+        ("Tensor.as_strided", [NHWC], "strides"),
+        ("torch.sum", [NHWC, NHWC], "values of a tensor"),
+        ("torch.sum", [Plain("3", 3)], "is not a tensor"),
+        ("torch.exp", [NHWC, NHWC], "too many positional arguments"),
+        ("F.one_hot", [NHWC], "number of classes"),
+        ("Tensor.register_hook", [NHWC], "gradients"),
+    ],
+)
+def test_what_is_refused(name, args, why):
+    with pytest.raises(Refused, match=why):
+        written(name, *args, result=torch.zeros(IMAGE))

@@ -164,9 +164,10 @@ class Emitter:
         for name in definition.needs:
             value = source.names.get(name.removeprefix(MARK))
             module = isinstance(value, types.ModuleType) and value.__name__.partition(".")[0]
-            if module != "torch" or ((name, "") in self.job.imports and not name.startswith(MARK)):
+            library = {"F": "functional"}.get(name, name)
+            if module != "torch" or (library, "") in self.job.imports:
                 continue
-            found = re.search(rf"\b{name.removeprefix(MARK)}\.[\w.]+", definition.text)
+            found = re.search(rf"(?<![\w.]){name.removeprefix(MARK)}\.[\w.]+", definition.text)
             construct = found.group() if found else name
             why = f"{construct} has no counterpart"
             refusal = Refusal(source.place(node), getattr(node, "name", ""), construct, why)
@@ -176,7 +177,7 @@ class Emitter:
         """Adds what binds a global name of a file."""
         if name.startswith(MARK):
             name = name.removeprefix(MARK)
-        elif name in _IMPORTS and (name, "") in self.job.imports:
+        elif name in _IMPORTS and ({"F": "functional"}.get(name, name), "") in self.job.imports:
             return
         found = False
         for node in source.tree.body:

@@ -16,6 +16,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
+from jaxnets import functional, layers
 from jaxnets.port import modules
 from jaxnets.port.names import OPERATORS, canonical
 from jaxnets.port.observe import Call, Facts, find_rule, leaf
@@ -255,7 +259,8 @@ class Renderer:
         known, value = self.static(node)
         if known and (text := self._reference(node, value)) is not None:
             return Plain(text, value)
-        mark = MARK if node.id in LIBRARIES and not isinstance(value, types.ModuleType) else ""
+        kept = isinstance(value, types.ModuleType) and not value.__name__.startswith("torch")
+        mark = MARK if node.id in LIBRARIES and not kept else ""
         return self._with_text(node, mark + node.id)
 
     def _of_constant(self, node: ast.Constant) -> Value:
@@ -445,9 +450,7 @@ class Renderer:
             a.attr
             for a in names
             if isinstance(a, ast.Attribute) and getattr(a.value, "id", "") == "self"
-        } | {
-            f.name for f in (node.body if node else ()) if isinstance(f, ast.FunctionDef)
-        }
+        } | {f.name for f in (node.body if node else ()) if isinstance(f, ast.FunctionDef)}
 
     def _made(self, context: Context, text: str) -> str:
         if re.search(r"(?<![\w.])rngs\b", text):
@@ -965,6 +968,8 @@ class Renderer:
             return self._new_parameter(node)
         if known and value is next and node.args:
             return self._next_parameter(node)
+        if known and value is getattr and len(node.args) > 1:
+            return self._by_name(node)
         if not isinstance(func, ast.Attribute):
             return None
         if func.attr == "__init__" and _is_super(func.value):
@@ -986,6 +991,23 @@ class Renderer:
                 isinstance(getattr(c.function, "__self__", None), torch.nn.Module) for c in calls
             ):
                 return self.value(func.value)
+        return None
+
+    def _by_name(self, node: ast.Call) -> Value | None:
+        """``getattr(nn, name)`` and ``getattr(F, name)``."""
+        import torch
+
+        known, place = self.static(node.args[0])
+        if not known or place not in (torch.nn, torch.nn.functional, torch):
+            return None
+        facts = self.job.facts.values.get(node.number, {}).values()  # type: ignore[attr-defined]
+        names = {getattr(fact.value, "__name__", "") for fact in facts if isinstance(fact, Plain)}
+        places = {"layers": layers, "functional": functional, "jax.nn": jax.nn, "jnp": jnp}
+        for text, ours in places.items():
+            if names and all(hasattr(ours, name) for name in names):
+                self.job.imports.add((text.partition(".")[0], ""))
+                return self._with_text(node, self.edited(node, {node.args[0]: text}))
+        self.refuse(node, Refused(f"{', '.join(names) or 'what it names'} has no counterpart"))
         return None
 
     def _next_parameter(self, node: ast.Call) -> Value | None:
