@@ -15,7 +15,7 @@ class _Container(nnx.Module):
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
-        if isinstance(value, nnx.Module) and name not in self._order:
+        if isinstance(value, nnx.Pytree) and name not in self._order:
             self._names = (*self._order, name)
 
     @property
@@ -28,8 +28,8 @@ class _Container(nnx.Module):
 
     def add_module(self, name: str, module: Any) -> None:
         """Appends a layer under a name."""
-        if not callable(module):
-            raise InputError("layers", "layers that can be called", type(module).__name__)
+        if not callable(module) and not isinstance(module, nnx.Pytree):
+            raise InputError("layers", "modules or functions", type(module).__name__)
         setattr(self, name, module)
         if name not in self._order:  # a function
             self._names = (*self._order, name)
@@ -52,7 +52,7 @@ class Sequential(_Container):
         layers: the layers, or one mapping from names to layers.
 
     Raises:
-        InputError: if a layer is not callable.
+        InputError: if one is neither a module nor a function.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -97,7 +97,7 @@ class ModuleDict(_Container):
         modules: a mapping from names to layers, or pairs of them.
 
     Raises:
-        InputError: if a layer is not callable.
+        InputError: if one is neither a module nor a function.
 
     Examples:
         >>> from jaxnets import layers

@@ -3,19 +3,23 @@
 import ast
 import builtins
 import functools
+import io
 import re
 import shutil
 import subprocess
 import symtable
 import sys
+import tokenize
 import types
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from jaxnets.port import modules
-from jaxnets.port.rewrite import LIBRARIES, MARK, Job, Refusal, Renderer
+from jaxnets.port.job import Job, Refusal
+from jaxnets.port.rewrite import Renderer
 from jaxnets.port.sources import Source, is_users, plain_function
+from jaxnets.port.texts import LIBRARIES, MARK
 from jaxnets.port.values import Refused
 
 _IMPORTS = {
@@ -164,8 +168,7 @@ class Emitter:
         for name in definition.needs:
             value = source.names.get(name.removeprefix(MARK))
             module = isinstance(value, types.ModuleType) and value.__name__.partition(".")[0]
-            library = {"F": "functional"}.get(name, name)
-            if module != "torch" or (library, "") in self.job.imports:
+            if module != "torch" or self._is_library(name):
                 continue
             found = re.search(rf"(?<![\w.]){name.removeprefix(MARK)}\.[\w.]+", definition.text)
             construct = found.group() if found else name
@@ -173,11 +176,16 @@ class Emitter:
             refusal = Refusal(source.place(node), getattr(node, "name", ""), construct, why)
             self.job.refusals.setdefault((refusal.place, construct), refusal)
 
+    def _is_library(self, name: str) -> bool:
+        """Whether a name in the new text is that of a library, which a rule put there."""
+        names = (name, "functional") if name == "F" else (name,)
+        return name in _IMPORTS and any((one, "") in self.job.imports for one in names)
+
     def _add_name(self, source: Source, name: str) -> None:
         """Adds what binds a global name of a file."""
         if name.startswith(MARK):
             name = name.removeprefix(MARK)
-        elif name in _IMPORTS and ({"F": "functional"}.get(name, name), "") in self.job.imports:
+        elif self._is_library(name):
             return
         found = False
         for node in source.tree.body:
@@ -232,7 +240,7 @@ class Emitter:
             key=lambda d: (-self._files.index(d.source), d.node.lineno),
         )
         ordered = _in_order(ordered)
-        parts = []
+        parts: list[tuple[Definition | None, str]] = []
         for definition in ordered:
             if definition.text:
                 parts.append((definition, self._above(definition) + definition.text))
@@ -276,12 +284,25 @@ class Emitter:
         """Gives libraries other names where the user has variables of theirs."""
         libraries = {}
         for name in _IMPORTS:
-            alias = name
-            if MARK + name in body:
-                alias = {"layers": "nn", "functional": "F"}.get(name, f"{name}_")
-                body = re.sub(rf"(?<![\w.{MARK}]){name}\.", f"{alias}.", body)
-            libraries[name] = alias
+            clash = MARK + name in body
+            short = {"layers": "nn", "functional": "F"}.get(name, f"{name}_")
+            libraries[name] = short if clash else name
+        aliases = {name: alias for name, alias in libraries.items() if name != alias}
+        if aliases:
+            body = _with_names(body, aliases)
         return body.replace(MARK, ""), libraries
+
+
+def _with_names(body: str, aliases: dict[str, str]) -> str:
+    """A text in which names are exchanged, but not those of attributes and arguments."""
+    marked = body.replace(MARK, "marked_by_port_")
+    lines = marked.splitlines(keepends=True)
+    tokens = list(tokenize.generate_tokens(io.StringIO(marked).readline))
+    for before, token, after in reversed(list(zip(tokens, tokens[1:], tokens[2:], strict=False))):
+        if token.string in aliases and before.string != "." and after.string != "=":
+            line, (row, start) = lines[token.start[0] - 1], token.start
+            lines[row - 1] = line[:start] + aliases[token.string] + line[token.end[1] :]
+    return "".join(lines).replace("marked_by_port_", MARK)
 
 
 def _aliased(line: str, alias: str) -> str:
@@ -372,24 +393,22 @@ def _at_once(definition: Definition) -> set[str]:
         return set()
     names: set[str] = set()
 
-    def walk(node: Any, inside: bool) -> None:
+    def walk(node: Any) -> None:
         if isinstance(node, ast.FunctionDef | ast.Lambda):
             args = node.args
-            outer = [*args.defaults, *(d for d in args.kw_defaults if d)]
-            outer += getattr(node, "decorator_list", [])
             every = [*args.posonlyargs, *args.args, *args.kwonlyargs]
-            outer += [a.annotation for a in every if a.annotation is not None]
-            if getattr(node, "returns", None) is not None:
-                outer.append(node.returns)
+            outer: list[Any] = [*args.defaults, *args.kw_defaults, *(a.annotation for a in every)]
+            outer += [*getattr(node, "decorator_list", []), getattr(node, "returns", None)]
             for one in outer:
-                walk(one, inside)
+                if one is not None:
+                    walk(one)
             return
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
             names.add(node.id)
         for child in ast.iter_child_nodes(node):
-            walk(child, inside)
+            walk(child)
 
-    walk(ast.parse(definition.text.replace(MARK, "")), False)
+    walk(ast.parse(definition.text.replace(MARK, "")))
     return names
 
 

@@ -1,4 +1,4 @@
-"""By which name rules know a function: ``torch.cat``, ``Tensor.view``, ``F.relu``, ``math.sqrt``."""
+"""By which name rules know a function: ``torch.cat``, ``Tensor.view``, ``F.relu``."""
 
 import builtins
 import functools
@@ -78,12 +78,12 @@ def canonical(function: Any) -> str | None:
 
     A method of a tensor is "Tensor.view", whether it is bound or not.
     """
-    import torch
-
     import random
 
+    import torch
+
     owner = getattr(function, "__self__", None)
-    if owner is random._inst:  # type: ignore[attr-defined]
+    if owner is random._inst:
         return f"random.{function.__name__}"
     if isinstance(owner, torch.Tensor):
         return f"Tensor.{function.__name__}"
@@ -91,9 +91,10 @@ def canonical(function: Any) -> str | None:
         return name
     module = getattr(function, "__module__", None) or ""
     name = getattr(function, "__name__", "")
-    if module.partition(".")[0] in ("einops", "torch") and name:
-        if isinstance(function, types.FunctionType | types.BuiltinFunctionType):
-            return f"{module.partition('.')[0] if module.startswith('einops') else module}.{name}"
+    root = module.partition(".")[0]
+    python = isinstance(function, types.FunctionType | types.BuiltinFunctionType)
+    if root in ("einops", "torch") and name and python:
+        return f"{root if root == 'einops' else module}.{name}"
     if type(function).__name__ == "method_descriptor" and hasattr(torch.Tensor, name):
         return f"Tensor.{name}"
     return None

@@ -155,7 +155,9 @@ class Observer:
         import torch
 
         self.adopt(function)
-        target, bound_args, bound_kwargs = function, (), {}
+        target = function
+        bound_args: tuple[Any, ...] = ()
+        bound_kwargs: dict[str, Any] = {}
         while isinstance(target, functools.partial):
             self.adopt(target.func)
             bound_args = (*target.args, *bound_args)
@@ -244,7 +246,8 @@ class Observer:
             owners.setdefault(id(base), base)
         value = getattr(base, name)
         if isinstance(value, torch.Tensor) and isinstance(base, torch.nn.Module):
-            if not is_users(type(base)) and (rule := leaf(type(base))) is not None:
+            rule = None if is_users(type(base)) else leaf(type(base))
+            if rule is not None:
                 _, order = rule.parameters.get(name, (name, natural(value.ndim)))
                 self._orders[id(value)] = (value, order, None)
         return self.value(key, value)
@@ -320,9 +323,9 @@ class Observer:
         if rule is None:
             result = run()
             library = call.name is not None and call.name.partition(".")[0] not in _PYTHONS
-            if library and (tensors or isinstance(result, torch.Tensor | torch.nn.Module)):
-                call.refused = Refused(f"{call.name} has no rule")
-            elif tensors and not all(_is_natural(v) for v in call.args):
+            made = isinstance(result, torch.Tensor | torch.nn.Module)
+            moved = tensors and not all(_is_natural(v) for v in call.args)
+            if (library and (tensors or made)) or moved:
                 call.refused = Refused(f"{call.name} has no rule")
             return result
         if not tensors and call.name is not None and call.name.partition(".")[0] in _PYTHONS:
@@ -567,6 +570,12 @@ def _inner(code: types.CodeType, name: str, node: Any) -> types.CodeType | None:
     return None
 
 
+_REPORTED = (
+    *(ast.Tuple, ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.GeneratorExp),
+    *(ast.IfExp, ast.BoolOp, ast.Compare, ast.Lambda),
+)
+
+
 class _Changer:
     """Copies a tree; expressions become calls that report them."""
 
@@ -599,11 +608,8 @@ class _Changer:
 
     def _plain(self, node: Any) -> Any:
         made = self._copy(node)
-        reported = ast.Tuple | ast.List | ast.Dict | ast.Set | ast.ListComp | ast.IfExp | ast.BoolOp
-        if isinstance(node, reported | ast.DictComp | ast.GeneratorExp | ast.Compare | ast.Lambda):
-            if isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
-                return self._report("value", node, made)
-        return made
+        read = isinstance(getattr(node, "ctx", ast.Load()), ast.Load)
+        return self._report("value", node, made) if isinstance(node, _REPORTED) and read else made
 
     def _report(self, what: str, node: Any, *args: Any, keywords: Any = ()) -> ast.Call:
         name = ast.Name(f"__port_{what}__", ast.Load())
@@ -702,7 +708,8 @@ class _Changer:
     def _functiondef(self, node: ast.FunctionDef) -> Any:
         made = self._copy(node, returns=None, args=self._arguments(node.args))
         entered = ast.Name("__port_enter__", ast.Load())
-        enter = ast.Expr(ast.Call(entered, [ast.Constant(node.number)], []))
+        number = ast.Constant(node.number)  # type: ignore[attr-defined]
+        enter = ast.Expr(ast.Call(entered, [number], []))
         ast.copy_location(enter, node.body[0])
         made.body.insert(0, ast.fix_missing_locations(enter))
         return made

@@ -15,8 +15,8 @@ from jaxnets import layers
 from jaxnets.arrays import InputError
 from jaxnets.interop import load_torch
 from jaxnets.port.emit import Emitter, formatted
+from jaxnets.port.job import Job, Refusal
 from jaxnets.port.observe import Observer
-from jaxnets.port.rewrite import Job, Refusal
 from jaxnets.port.sources import Sources, is_users
 from jaxnets.port.values import Refused, natural
 
@@ -262,15 +262,8 @@ def _orders(observer: Observer, value: Any) -> Any:
     if isinstance(value, Mapping):
         return {name: _orders(observer, one) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return (
-            type(value)(_orders(observer, one) for one in value)
-            if type(value)
-            in (
-                list,
-                tuple,
-            )
-            else tuple(_orders(observer, one) for one in value)
-        )
+        kind = list if isinstance(value, list) else tuple
+        return kind(_orders(observer, one) for one in value)
     return None
 
 

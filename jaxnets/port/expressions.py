@@ -1,0 +1,589 @@
+"""Rewrites expressions: a node's text is the user's own, or what a rule makes of it."""
+
+import ast
+import builtins
+import functools
+import re
+import types
+from dataclasses import replace
+from typing import Any
+
+from jaxnets.port import modules
+from jaxnets.port.job import Job, NotSeen, Refusal
+from jaxnets.port.names import OPERATORS, canonical
+from jaxnets.port.observe import Call, find_rule, leaf
+from jaxnets.port.seen import (
+    are_modules,
+    holds,
+    is_idle_dropout,
+    joined,
+    ones,
+    orders,
+    retold,
+)
+from jaxnets.port.sources import Source, is_users, qualified
+from jaxnets.port.texts import (
+    LIBRARIES,
+    MARK,
+    flat,
+)
+from jaxnets.port.trees import (
+    bare,
+    bound_names,
+    children_of,
+    literal_slice,
+    own_binding,
+)
+from jaxnets.port.values import (
+    ATOM,
+    Binding,
+    Context,
+    Items,
+    Plain,
+    Refused,
+    Tensor,
+    Value,
+    binding_of,
+    bound,
+    text_of,
+)
+
+
+class _Context(Context):
+    """The context of rules within a function of no class: it has no attributes."""
+
+    def layer(self, name: str, constructor: str) -> str:
+        raise Refused("a function outside of a class cannot keep a layer", "make it a method")
+
+
+class Expressions:
+    """The new text of one definition.
+
+    Args:
+        job: what all definitions share.
+        source: the file.
+        definition: the node of the function, class or statement at the top.
+    """
+
+    def __init__(self, job: Job, source: Source, definition: Any) -> None:
+        self.job, self.source, self.definition = job, source, definition
+        self.layers: dict[str, str] = {}
+        self.class_node: ast.ClassDef | None = None
+        self.function: Any = None
+        self.rngs = False  # whether the text so far has rngs in it
+        self._locals: list[set[str]] = []
+        self._gradientless = 0  # within how many blocks of torch.no_grad()
+        self._cache: dict[int, Value] = {}
+
+    # Texts.
+
+    def text(self, node: Any) -> str:
+        """The new text of any node."""
+        if isinstance(node, ast.stmt):
+            return self.statement(node) or "pass"
+        return text_of(self.value(node)) if isinstance(node, ast.expr) else self.edited(node)
+
+    def statement(self, node: Any) -> str | None:
+        """The new text of a statement; None if it goes."""
+        raise NotImplementedError
+
+    def _ran(self, node: Any) -> bool:
+        """Whether the example came by a node."""
+        keys = (getattr(one, "number", -1) for one in ast.walk(node))
+        return any(key in self.job.facts.values or key in self.job.facts.calls for key in keys)
+
+    def edited(self, node: Any, given: dict[Any, str] | None = None) -> str:
+        """The user's text of a node with those of its children exchanged."""
+        start, end = self.source.span(node)
+        return self._between(start, end, node, list(children_of(node)), given or {})
+
+    def _between(
+        self, start: int, end: int, node: Any, children: list[Any], given: dict[Any, str]
+    ) -> str:
+        parts, position = [], start
+        for child in sorted(children, key=self.source.span):
+            begin, stop = self.source.span(child)
+            if begin < position:
+                continue
+            parts.append(self.source.text[position:begin])
+            if child in given:
+                parts.append(given[child])
+            elif isinstance(child, ast.expr):
+                parts.append(self._in_place(node, child))
+            else:
+                parts.append(self.text(child))
+            position = stop
+        return "".join([*parts, self.source.text[position:end]])
+
+    def _in_place(self, parent: Any, child: ast.expr) -> str:
+        """The text of a child where the user had it, in parentheses if it needs them now."""
+        value = self.value(child)
+        if isinstance(child, ast.Tuple) and isinstance(value, Items) and value.text is None:
+            return self.edited(child)  # one that has no parentheses
+        text, binding = text_of(value), binding_of(value)
+        if binding >= own_binding(child) or self._in_parentheses(child):
+            return text
+        if isinstance(parent, ast.Attribute | ast.Subscript | ast.Call) and child is (
+            parent.func if isinstance(parent, ast.Call) else parent.value
+        ):
+            return bound(value, ATOM)
+        if isinstance(parent, ast.BinOp | ast.UnaryOp | ast.BoolOp | ast.Compare):
+            return bound(value, min(own_binding(parent) + 1, ATOM))
+        return bound(value, Binding.TERNARY)
+
+    def _in_parentheses(self, node: ast.expr) -> bool:
+        start, end = self.source.span(node)
+        before, after = self.source.text[:start].rstrip(), self.source.text[end:].lstrip()
+        closed = before.endswith("(") and after.startswith(")")
+        return closed and not re.search(r"[\w\])]\($", before)
+
+    # Values of expressions.
+
+    def value(self, node: ast.expr) -> Value:
+        """The new text of an expression, with what was seen of it."""
+        found = self._cache.get(node.number)  # type: ignore[attr-defined]
+        if found is None:
+            special = getattr(self, f"_of_{type(node).__name__.lower()}", None)
+            found = special(node) if special else self._default(node)
+            self._cache[node.number] = found  # type: ignore[attr-defined]
+        return found
+
+    def _default(self, node: Any) -> Value:
+        return self._with_text(node, self.edited(node), own_binding(node))
+
+    def _with_text(self, node: Any, text: str, binding: int = ATOM) -> Value:
+        """A text with what was seen at its node."""
+        facts = list(self.job.facts.values.get(node.number, {}).values())
+        if not facts:
+            known = self._guess(node)
+            if known is not None:
+                return retold(known, Plain(text, None, binding))
+            literal = isinstance(node, ast.Constant)
+            value = node.value if literal else None
+            return Plain(text, value, binding, known=literal, constant=literal)
+        return retold(facts[0], Plain(text, None, binding))
+
+    def _guess(self, node: Any) -> Value | None:
+        """What a variable was elsewhere in the function, if it was the same everywhere."""
+        if not isinstance(node, ast.Name) or self.function is None:
+            return None
+        found = [
+            value
+            for other in ast.walk(self.function)
+            if isinstance(other, ast.Name) and other.id == node.id
+            for value in self.job.facts.values.get(getattr(other, "number", -1), {}).values()
+        ]
+        tensors = [value for value in found if isinstance(value, Tensor)]
+        if found and len(tensors) == len(found) and len({t.order for t in tensors}) == 1:
+            return tensors[-1]
+        return None
+
+    def _of_name(self, node: ast.Name) -> Value:
+        known, value = self.static(node)
+        if known and (text := self._reference(node, value)) is not None:
+            return Plain(text, value)
+        kept = isinstance(value, types.ModuleType) and not value.__name__.startswith("torch")
+        mark = MARK if node.id in LIBRARIES and not kept else ""
+        return self._with_text(node, mark + node.id)
+
+    def _of_constant(self, node: ast.Constant) -> Value:
+        return Plain(self.source.segment(node), node.value, constant=True)
+
+    def _of_list(self, node: Any) -> Value:
+        if not isinstance(node.ctx, ast.Load) or any(isinstance(e, ast.Starred) for e in node.elts):
+            return self._default(node)
+        items = tuple(self.value(one) for one in node.elts)
+        kind = list if isinstance(node, ast.List) else tuple
+        text = self.edited(node)
+        if kind is tuple and not text.startswith("("):
+            return Items(items, None, kind)
+        return Items(items, text, kind)
+
+    _of_tuple = _of_list
+
+    def _of_joinedstr(self, node: ast.JoinedStr) -> Value:
+        """An f-string; Python 3.11 does not tell well where its parts are."""
+        text = self.source.segment(node)
+        for part in ast.walk(node):
+            if isinstance(part, ast.FormattedValue):
+                try:
+                    new = text_of(self.value(part.value))
+                except Exception:
+                    continue
+                old = ast.unparse(part.value)
+                if new.strip("() \n") != old and self.source.segment(part.value).strip() == old:
+                    text = text.replace("{" + old, "{" + new)
+        return Plain(text, None, known=False)
+
+    def _of_attribute(self, node: ast.Attribute) -> Value:
+        known, value = self.static(node)
+        if known and (text := self._reference(node, value)) is not None:
+            return Plain(text, value)
+        if calls := self.job.facts.calls.get(node.number):  # type: ignore[attr-defined]
+            return self._ruled(node, list(calls.values()), [self.value(node.value)], {})
+        owners = list(self.job.facts.owners.get(node.number, {}).values())  # type: ignore[attr-defined]
+        if node.attr == "training" and isinstance(node.ctx, ast.Load):
+            context = self.context()
+            return Plain(self._made(context, context.training()), None, Binding.NOT, known=False)
+        if node.attr == "forward" and (not owners or are_modules(owners)):
+            return Plain(f"{self._in_place(node, node.value)}.__call__", None, known=False)
+        text = self.edited(node)
+        if owners and isinstance(node.ctx, ast.Load):
+            held = [holds(owner, node.attr) for owner in owners]
+            if all(held):
+                return self._parameter(node, text, owners)
+        return self._with_text(node, text)
+
+    def _parameter(self, node: ast.Attribute, text: str, owners: list[Any]) -> Value:
+        """A parameter or a buffer of a module."""
+        value = self._with_text(node, f"{text}[...]")
+        rules = {id(r): r for owner in owners if (r := leaf(type(owner))) is not None}
+        if rules and all(not is_users(type(owner)) for owner in owners):
+            rule = next(iter(rules.values()))
+            known = getattr(rule, "parameters", {}).get(node.attr)
+            if known is None:
+                self.refuse(node, Refused("a parameter of a layer is used by itself"))
+                return value
+            text = text.removesuffix(node.attr) + known[0] + "[...]"
+            return self._with_text(node, text)
+        return value
+
+    def _of_subscript(self, node: ast.Subscript) -> Value:
+        if calls := self.job.facts.calls.get(node.number):  # type: ignore[attr-defined]
+            operands = [self.value(node.value), self.index(node.slice)]
+            return self._ruled(node, list(calls.values()), operands, {})
+        base = self.value(node.value)
+        if isinstance(base, Items) and base.text is None and isinstance(node.ctx, ast.Load):
+            return self._picked(node, base)
+        return self._with_text(node, self.edited(node))
+
+    def _picked(self, node: ast.Subscript, base: Items) -> Value:
+        """One or several of items that have no name together, such as an image's sizes."""
+        try:
+            index = eval(
+                compile(ast.Expression(bare(node.slice)), "index", "eval"), {"__builtins__": {}}
+            )
+            if isinstance(node.slice, ast.Slice):
+                raise ValueError
+        except Exception:
+            index = literal_slice(node.slice)
+        if isinstance(index, int):
+            return base.items[index]
+        if isinstance(index, slice):
+            return joined(base.items[index], base.kind)
+        text = f"{text_of(base)}[{self.text(node.slice)}]"
+        return self._with_text(node, text)
+
+    def index(self, node: Any) -> Value:
+        """An index as rules take it."""
+        if isinstance(node, ast.Slice):
+            parts = [node.lower, node.upper, node.step]
+            texts = ["" if p is None else text_of(self._flat(self.value(p))) for p in parts]
+            text = ":".join(texts[:2]) + (f":{texts[2]}" if parts[2] else "")
+            return Plain(text, None, Binding.TUPLE)
+        if isinstance(node, ast.Tuple):
+            return Items(tuple(map(self.index, node.elts)), None)
+        return self._flat(self.value(node))
+
+    def _of_binop(self, node: ast.BinOp) -> Value:
+        return self._operator(node, type(node.op).__name__, [node.left, node.right])
+
+    def _of_unaryop(self, node: ast.UnaryOp) -> Value:
+        if isinstance(node.op, ast.Not):
+            operand = self.value(node.operand)
+            text = text_of(operand)
+            if text.startswith("not ") and binding_of(operand) == Binding.NOT:
+                return Plain(text.removeprefix("not "), None)
+            if text in ("True", "False"):
+                return Plain(str(text == "False"), text == "False", constant=True)
+            return self._default(node)
+        return self._operator(node, type(node.op).__name__, [node.operand])
+
+    def _of_compare(self, node: ast.Compare) -> Value:
+        name = type(node.ops[0]).__name__
+        if len(node.ops) > 1 or name not in OPERATORS:
+            return self._default(node)
+        return self._operator(node, name, [node.left, node.comparators[0]])
+
+    def _of_boolop(self, node: ast.BoolOp) -> Value:
+        """``and``/``or``; what is always true or false goes."""
+        neutral, decisive = ("True", "False") if isinstance(node.op, ast.And) else ("False", "True")
+        texts = []
+        for one in node.values:
+            try:
+                texts.append(text_of(self.value(one)))
+            except NotSeen:  # not even looked at, as what comes before decides
+                if not texts or self._ran(one):
+                    raise
+                texts.append(neutral)
+        if decisive in texts:
+            return Plain(decisive, decisive == "True", constant=True)
+        left = [one for one, text in zip(node.values, texts, strict=True) if text != neutral]
+        if not left:
+            return Plain(neutral, neutral == "True", constant=True)
+        if len(left) == 1:
+            return self.value(left[0])
+        if len(left) == len(texts):
+            return self._default(node)
+        word = " and " if isinstance(node.op, ast.And) else " or "
+        text = word.join(bound(self.value(one), own_binding(node) + 1) for one in left)
+        return self._with_text(node, text, own_binding(node))
+
+    def _of_ifexp(self, node: ast.IfExp) -> Value:
+        test = text_of(self.value(node.test))
+        if test in ("True", "False"):
+            return self.value(node.body if test == "True" else node.orelse)
+        return self._default(node)
+
+    def _operator(self, node: Any, kind: str, operands: list[Any]) -> Value:
+        calls = self.job.facts.calls.get(node.number)
+        if calls:
+            values = [self.value(one) for one in operands]
+            return self._ruled(node, list(calls.values()), values, {})
+        if node.number not in self.job.facts.values:
+            values = [self._flat(self.value(one)) for one in operands]
+            if any(isinstance(value, Tensor) for value in values):
+                return self._unseen(node, f"operator.{OPERATORS[kind]}", values, {})
+        return self._default(node)
+
+    def _of_lambda(self, node: ast.Lambda) -> Value:
+        self._locals.append(bound_names(node))
+        try:
+            return self._default(node)
+        finally:
+            self._locals.pop()
+
+    # Rules.
+
+    def context(self, result: Any = None) -> Context:
+        """What rules are handed here."""
+        kind = Context if self.class_node is not None else _Context
+        context = kind(result=result, imports=self.job.imports)
+        context.layers = self.layers
+        context.notes = self.job.notes
+        context.constructing = self._constructing()
+        context.taken = self._attributes()
+        return context
+
+    @functools.cache  # noqa: B019 - a renderer lives as long as its definition is written
+    def _attributes(self) -> set[str]:
+        node = self.class_node
+        names = ast.walk(node) if node is not None else ()
+        return {
+            a.attr
+            for a in names
+            if isinstance(a, ast.Attribute) and getattr(a.value, "id", "") == "self"
+        } | {f.name for f in (node.body if node else ()) if isinstance(f, ast.FunctionDef)}
+
+    def _constructing(self) -> bool:
+        """Whether this function runs only while the network is built."""
+        return getattr(self.function, "number", -1) not in self.job.facts.called
+
+    def _made(self, context: Context, text: str) -> str:
+        if re.search(r"(?<![\w.])rngs\b", text):
+            self.rngs = True
+        return text
+
+    def _ruled(
+        self, node: Any, calls: list[Call], args: list[Value], kwargs: dict[str, Value]
+    ) -> Value:
+        """What a rule makes of an operation, the same for all ways in which it came by."""
+        args = [self._flat(value) for value in args]
+        kwargs = {name: self._flat(value) for name, value in kwargs.items()}
+        made: dict[str, tuple[Value, Call]] = {}
+        for call in sorted(calls, key=ones):
+            rule = find_rule(call.name)
+            if call.refused is not None:
+                self.refuse(node, call.refused)
+                return self._default(node)
+            if rule is None:
+                value = self._default(node)
+                made.setdefault(text_of(value), (value, call))
+                continue
+            applied = self._applied(node, rule, call, args, kwargs)
+            if applied is None:
+                return self._default(node)
+            made.setdefault(text_of(applied), (applied, call))
+        return self._only(node, made)
+
+    def _only(self, node: Any, made: dict[str, tuple[Value, Call]]) -> Value:
+        """The one text of an operation.
+
+        Where texts differ by axes of one element alone, the text of the call that has the fewest
+        of them is right for all.
+        """
+        (first, call), *others = made.values()
+        for _, other in others:
+            if orders(other) != orders(call) or ones(other) <= ones(call):
+                ways = " or ".join(list(made)[:3])
+                self.refuse(node, Refused(f"this is {ways}, by what it is called with"))
+                break
+        return first
+
+    def _applied(
+        self, node: Any, rule: Any, call: Call, args: list[Value], kwargs: dict[str, Value]
+    ) -> Value | None:
+        given = list(map(retold, call.args, args)) if len(args) == len(call.args) else None
+        if given is None:
+            self.refuse(node, Refused("the arguments are not understood"))
+            return None
+        named = {k: retold(v, kwargs.get(k, Plain("", None))) for k, v in call.kwargs.items()}
+        context = self.context(call.result)
+        context.order = call.value.order if isinstance(call.value, Tensor) else None
+        try:
+            value = rule(given, named, context)
+        except Refused as refused:
+            if self.class_node is None and is_idle_dropout(call):
+                self.job.note(f"{self.source.place(node)}: {call.name} with p = 0 is left out")
+                return given[0]
+            self.refuse(node, refused)
+            return None
+        except Exception as error:
+            what = f"{call.name}: {type(error).__name__}: {error}"
+            self.refuse(node, Refused(what))
+            return None
+        if isinstance(value, Tensor) and isinstance(call.value, Tensor):
+            value = context.convert(replace(value, origin=None), call.value.order)
+        self._made(context, text_of(value))
+        if call.value is not None and isinstance(value, Tensor) and isinstance(call.value, Tensor):
+            return replace(value, shape=call.value.shape, dtype=call.value.dtype)
+        if isinstance(value, Plain) and value.value is None and isinstance(call.value, Plain):
+            return replace(value, value=call.value.value)
+        return value
+
+    def _unseen(self, node: Any, name: str, args: list[Value], kwargs: dict[str, Value]) -> Value:
+        """What a rule makes of an operation that did not come by; from the text alone."""
+        rule = find_rule(name)
+        if rule is None:
+            raise NotSeen(name)
+        import torch
+
+        shapes = [value.shape for value in args if isinstance(value, Tensor)]
+        context = self.context(torch.empty(shapes[0] if shapes else (2,)))
+        try:
+            value = rule(args, kwargs, context)
+        except Exception as error:
+            raise NotSeen(str(error)) from error
+        self._made(context, text_of(value))
+        return value
+
+    def _flat(self, value: Value) -> Value:
+        """A value whose text has no line breaks, for rules that put it elsewhere."""
+        if isinstance(value, Items):
+            text = value.text and flat(value.text)
+            return replace(value, text=text, items=tuple(map(self._flat, value.items)))
+        return replace(value, text=flat(value.text)) if "\n" in value.text else value
+
+    def refuse(self, node: Any, refused: Refused) -> None:
+        """Notes that a construct cannot be ported."""
+        construct = flat(self.source.segment(node))
+        construct = construct if len(construct) < 80 else construct[:77] + "..."
+        where = qualified(self.function) if self.function is not None else ""
+        place = self.source.place(node)
+        found = Refusal(place, where, construct, refused.why, refused.what_to_do)
+        self.job.refusals.setdefault((place, construct), found)
+
+    # Names that stand for something outside of the function.
+
+    def static(self, node: Any) -> tuple[bool, Any]:
+        """Whether an expression is a path from a global name, and what that is."""
+        if isinstance(node, ast.Name):
+            if any(node.id in names for names in self._locals):
+                return False, None
+            if node.id in self.source.names:
+                return True, self.source.names[node.id]
+            if hasattr(builtins, node.id):
+                return True, getattr(builtins, node.id)
+            return False, None
+        if isinstance(node, ast.Attribute):
+            known, base = self.static(node.value)
+            if known and isinstance(base, types.ModuleType | type):
+                return hasattr(base, node.attr), getattr(base, node.attr, None)
+        return False, None
+
+    def _reference(self, node: Any, value: Any) -> str | None:
+        """The text of a library's class, function or constant; None where the user's stays."""
+        import torch
+
+        if isinstance(value, types.ModuleType):
+            return None
+        if isinstance(value, torch.dtype):
+            self.job.imports.add(("jnp", ""))
+            return _DTYPES.get(str(value).removeprefix("torch."), f"jnp.{str(value)[6:]}")
+        if value is torch.Tensor:
+            self.job.imports.add(("jax", ""))
+            return "jax.Array"
+        special = counterparts().get(value) if isinstance(value, type) else None
+        if special is not None:
+            self.job.imports.add((special.partition(".")[0], ""))
+            return special
+        if isinstance(value, type) and issubclass(value, torch.nn.Module):
+            if is_users(value):
+                return self._bare_name(node, value)
+            rule = modules.find(value)
+            if rule is None:
+                self.refuse(node, Refused(f"nn.{value.__name__} has no counterpart"))
+                return None
+            self.job.imports.add((rule.reference.partition(".")[0], ""))
+            return rule.reference
+        if isinstance(node, ast.Attribute) and isinstance(value, float | int):
+            return repr(value) if self.source.segment(node).startswith("torch.") else None
+        name = canonical(value) if callable(value) and not isinstance(value, type) else None
+        if name is not None and name.partition(".")[0] in ("torch", "F", "init"):
+            if isinstance(node.parent, ast.Call) and node.parent.func is node:
+                return None
+            return self._function_reference(node, name)
+        if is_users(value) and isinstance(value, type | types.FunctionType):
+            return self._bare_name(node, value)
+        return None
+
+    def _bare_name(self, node: Any, value: Any) -> str | None:
+        """A name of the user's that is reached through a module: the name alone."""
+        if not isinstance(node, ast.Attribute) or "." in value.__qualname__:
+            return None
+        self.job.reached[value.__name__] = value
+        return value.__name__
+
+    def _function_reference(self, node: Any, name: str) -> str | None:
+        """A function as a value: ``jax.nn.relu``, or a lambda."""
+        import torch
+
+        rule = find_rule(name)
+        if rule is None:
+            self.refuse(node, Refused(f"{name} has no rule"))
+            return None
+        tensor = Tensor("x", (2, 3), (0, 1), torch.float32)
+        context = self.context(torch.zeros(2, 3))
+        try:
+            text = text_of(rule([tensor], {}, context))
+        except Exception as error:
+            self.refuse(node, Refused(f"{name} as a value: {error}"))
+            return None
+        return text.removesuffix("(x)") if text.endswith("(x)") else f"(lambda x: {text})"
+
+
+_DTYPES = {
+    "float": "jnp.float32",
+    "double": "jnp.float64",
+    "half": "jnp.float16",
+    "bool": "jnp.bool_",
+    "int64": "jnp.int_",
+    "long": "jnp.int_",
+    "int": "jnp.int32",
+}
+
+
+@functools.cache
+def counterparts() -> dict[type, str]:
+    """The classes of PyTorch's that are no layers, and ours."""
+    import torch
+
+    return {
+        torch.nn.Module: "nnx.Module",
+        torch.nn.Sequential: "layers.Sequential",
+        torch.nn.ModuleList: "nnx.List",
+        torch.nn.ModuleDict: "layers.ModuleDict",
+        torch.nn.ParameterList: "nnx.List",
+        torch.nn.ParameterDict: "nnx.Dict",
+        torch.nn.Parameter: "nnx.Param",
+    }

@@ -1,0 +1,137 @@
+"""What was seen at a node: operands, kinds of calls, texts for them."""
+
+import ast
+import functools
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from jaxnets.port.observe import Call, Facts
+from jaxnets.port.sources import is_users, plain_function
+from jaxnets.port.values import ATOM, Items, Plain, Tensor, Value, binding_of, bound, text_of
+
+
+def class_ran(node: ast.ClassDef, facts: Facts) -> bool:
+    """Whether any method of a class ran, if it has any."""
+    methods = [one for one in node.body if isinstance(one, ast.FunctionDef)]
+    return not methods or any(one.number in facts.entered for one in methods)  # type: ignore[attr-defined]
+
+
+def tensors_in(values: Iterator[Value]) -> Iterator[Tensor]:
+    """The tensors among values, also in lists."""
+    for value in values:
+        if isinstance(value, Items):
+            yield from tensors_in(iter(value.items))
+        elif isinstance(value, Tensor):
+            yield value
+
+
+def ones(call: Call) -> int:
+    """How many axes of the operands have one element."""
+    values = iter((*call.args, *call.kwargs.values()))
+    return sum(t.shape.count(1) for t in tensors_in(values))
+
+
+def orders(call: Call) -> Any:
+    """The orders of the operands."""
+    values = iter((*call.args, *call.kwargs.values()))
+    return tuple(t.order for t in tensors_in(values))
+
+
+def kind_of(call: Call) -> str:
+    """What was called: "module", "class", "rule", "user" (a function of the user's) or "other"."""
+    import torch
+
+    target = call.function
+    while isinstance(target, functools.partial):
+        target = target.func
+    owner = getattr(target, "__self__", None)
+    if isinstance(target, torch.nn.Module):
+        return "module"
+    if isinstance(owner, torch.nn.Module) and getattr(target, "__name__", "") == "forward":
+        return "module"
+    if isinstance(target, type):
+        return "class" if issubclass(target, torch.nn.Module) else "other"
+    if call.name is not None:
+        return "rule"
+    plain = plain_function(target)
+    return "user" if plain is not None and is_users(plain) else "other"
+
+
+def plain_class(value: Any) -> Any:
+    """What a ``functools.partial`` calls."""
+    while isinstance(value, functools.partial):
+        value = value.func
+    return value
+
+
+def has_tensor(value: Value) -> bool:
+    """Whether a value is a tensor, or has one in it."""
+    if isinstance(value, Items):
+        return any(map(has_tensor, value.items))
+    return isinstance(value, Tensor)
+
+
+def changes(call: Call) -> bool:
+    """Whether a call changes its first operand."""
+    name = str(call.name)
+    if name.endswith("_") and not name.endswith("__"):
+        return True
+    inplace = call.kwargs.get("inplace")
+    return isinstance(inplace, Plain) and inplace.value is True
+
+
+def is_idle_dropout(call: Call) -> bool:
+    """Whether a dropout has the probability 0."""
+    p = call.kwargs.get("p", call.args[1] if len(call.args) > 1 else None)
+    return str(call.name).startswith("F.dropout") and isinstance(p, Plain) and p.value == 0
+
+
+def are_modules(owners: list[Any]) -> bool:
+    """Whether all objects are networks, or ``super()`` of one."""
+    import torch
+
+    return all(isinstance(owner, torch.nn.Module | super) for owner in owners)
+
+
+def holds(owner: Any, name: str) -> bool:
+    """Whether a module holds a parameter or a buffer of a name."""
+    import torch
+
+    if not isinstance(owner, torch.nn.Module):
+        return False
+    held = owner._parameters.get(name, owner._buffers.get(name))
+    return held is not None
+
+
+def retold(fact: Value, told: Value) -> Value:
+    """What was seen, with the text of another value."""
+    text = text_of(told)
+    if isinstance(fact, Tensor):
+        return replace(fact, text=text, binding=binding_of(told))
+    if isinstance(fact, Items):
+        if isinstance(told, Items) and len(told.items) == len(fact.items):
+            items = tuple(map(retold, fact.items, told.items))
+            return Items(items, told.text, fact.kind)
+        base = bound(told, ATOM)
+        items = tuple(
+            retold(item, Plain(f"{base}[{i}]", None)) for i, item in enumerate(fact.items)
+        )
+        return Items(items, text, fact.kind)
+    if isinstance(told, Items):
+        return Plain(text, fact.value)
+    constant = isinstance(told, Plain) and told.constant
+    return Plain(text, fact.value, binding_of(told), constant=constant)
+
+
+def joined(items: tuple[Value, ...], kind: type) -> Value:
+    """Neighbouring sizes as a slice: ``x.shape[1:3]``."""
+    found = [re.fullmatch(r"(.+)\.shape\[(\d+)\]", text_of(item)) for item in items]
+    matches = [m for m in found if m]
+    if items and len(matches) == len(items) and len({m.group(1) for m in matches}) == 1:
+        places = [int(m.group(2)) for m in matches]
+        if places == list(range(places[0], places[0] + len(places))):
+            base = matches[0].group(1)
+            return Items(items, f"{base}.shape[{places[0]}:{places[-1] + 1}]", kind)
+    return Items(items, None, kind)

@@ -1,0 +1,498 @@
+"""Rewrites statements: assignments, changes in place, blocks."""
+
+import ast
+import re
+from dataclasses import replace
+from typing import Any
+
+from jaxnets.port.calls import Calls
+from jaxnets.port.job import NOT_RUN, NotSeen
+from jaxnets.port.names import canonical
+from jaxnets.port.observe import Call
+from jaxnets.port.seen import (
+    changes,
+    class_ran,
+    holds,
+)
+from jaxnets.port.sources import is_users, plain_function
+from jaxnets.port.texts import (
+    LIBRARIES,
+    MARK,
+    without_comments,
+)
+from jaxnets.port.trees import (
+    children_of,
+    headed,
+    is_docstring,
+)
+from jaxnets.port.values import (
+    Items,
+    Plain,
+    Refused,
+    Tensor,
+    Value,
+    text_of,
+)
+
+
+class Statements(Calls):
+    """Adds statements to what is rewritten."""
+
+    def statement(self, node: Any) -> str | None:
+        """The new text of a statement; None if it goes."""
+        special = getattr(self, f"_do_{type(node).__name__.lower()}", None)
+        try:
+            return special(node) if special else self.edited(node)
+        except NotSeen as error:
+            if self._ran(node):
+                self.refuse(node, Refused(f"not understood: {error}"))
+                return self.source.segment(node)
+            raise
+
+    def block(self, statements: list[ast.stmt], start: int) -> str | None:
+        """The text from ``start`` to the end of the last statement; None if nothing is left."""
+        end = self.source.span(statements[-1])[1]
+        parts: list[str] = []
+        position, left = start, False
+        for one in statements:
+            begin = self._begin(one)
+            before = self.source.text[position:begin]
+            try:
+                text = self.statement(one)
+            except NotSeen:
+                if self._ran(one):
+                    raise
+                text = f'raise NotImplementedError("{NOT_RUN}")'
+                self.job.note(f"{self.source.place(one)}: {NOT_RUN}")
+                parts += [before, text]
+                return "".join(parts)
+            stop = self.source.span(one)[1]
+            if text is None or text == "":
+                parts.append(without_comments(before))
+                position = self._line_end(stop)
+            else:
+                left = left or not is_docstring(one)
+                parts += [before, text]
+                position = stop
+        if not left and not any(map(is_docstring, statements)):
+            return None
+        text = "".join([*parts, self.source.text[position:end]] if position < end else parts)
+        if not left:
+            return None
+        return text.rstrip()
+
+    def _begin(self, node: Any) -> int:
+        first = min([node, *getattr(node, "decorator_list", [])], key=lambda n: n.lineno)
+        begin = self.source.span(first)[0]
+        return begin - 1 if self.source.text[begin - 1 : begin] == "@" else begin
+
+    def _line_end(self, position: int) -> int:
+        """After the comment and the line break behind a statement that goes."""
+        end = self.source.text.find("\n", position)
+        return len(self.source.text) if end < 0 else end
+
+    def _compound(self, node: Any, parts: list[tuple[list[ast.stmt], str]]) -> str | None:
+        """A statement with blocks, each rewritten; None if none is left."""
+        header_end = self._colon(node, parts[0][0])
+        start = self._begin(node)
+        heads = [c for c in children_of(node) if not isinstance(c, ast.stmt | ast.ExceptHandler)]
+        text = self._between(start, header_end, node, heads, {})
+        body = self.block(parts[0][0], header_end)
+        if body is None and len(parts) == 1:
+            return None
+        text += body if body is not None else self._pass(parts[0][0])
+        for statements, _ in parts[1:]:
+            previous = self.source.span(parts[0][0][-1])[1]
+            colon = self._colon(node, statements)
+            other = self.block(statements, colon)
+            if other is not None:
+                text += self.source.text[previous:colon] + other
+            elif body is None:
+                return None
+        return text
+
+    def _pass(self, statements: list[ast.stmt]) -> str:
+        return "\n" + " " * statements[0].col_offset + "pass"
+
+    def _colon(self, node: Any, statements: list[ast.stmt]) -> int:
+        """After the colon before a block."""
+        begin = self._begin(statements[0])
+        return self.source.text.rindex(":", 0, begin) + 1 if begin else 0
+
+    def _looks(self, test: Any) -> bool:
+        """Whether Python looks at the values of a tensor."""
+        if isinstance(test, ast.BoolOp):
+            return any(map(self._looks, test.values))
+        if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
+            return self._looks(test.operand)
+        facts = self.job.facts.values.get(test.number, {}).values()
+        return any(isinstance(fact, Tensor) for fact in facts)
+
+    def _decides(self, test: ast.expr) -> None:
+        """Notes where Python looks at the values of a tensor."""
+        if self._looks(test) and not self._constructing():
+            self.job.eager = True
+            where = self.source.place(test)
+            self.job.note(f"{where}: decides by values, so not within jax.jit")
+
+    def _do_if(self, node: ast.If) -> str | None:
+        self._decides(node.test)
+        test = text_of(self.value(node.test))
+        if test in ("True", "False"):
+            chosen = node.body if test == "True" else node.orelse
+            return self._dedented(node, chosen) if chosen else None
+        elif_ = len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If)
+        parts = [(node.body, "if")]
+        if node.orelse and not elif_:
+            parts.append((node.orelse, "else"))
+        if not elif_:
+            return self._compound(node, parts)
+        head = self._compound(ast.copy_location(headed(node), node), parts)
+        other = self.statement(node.orelse[0])
+        if head is None and other is None:
+            return None
+        if other is None:
+            return head
+        gap = self.source.text[
+            self.source.span(node.body[-1])[1] : self.source.span(node.orelse[0])[0]
+        ]
+        if head is None:
+            return other.removeprefix("el") if other.startswith("elif") else other
+        if other.startswith("elif"):
+            return f"{head}{gap}{other}"
+        indent = " " * node.col_offset
+        inner = "\n".join(f"    {line}" if line.strip() else line for line in other.split("\n"))
+        return f"{head}\n{indent}else:\n{indent}{inner}"
+
+    def _dedented(self, node: Any, statements: list[ast.stmt]) -> str | None:
+        """The statements of a block alone, moved to the left."""
+        text = self.block(statements, self._begin(statements[0]))
+        if text is None:
+            return None
+        move = statements[0].col_offset - node.col_offset
+        lines = text.split("\n")
+        return "\n".join([lines[0], *(line.removeprefix(" " * move) for line in lines[1:])])
+
+    def _do_for(self, node: ast.For) -> str | None:
+        if self._sets_weights(node):
+            self.job.note(f"{self.source.place(node)}: initial values are not set as there")
+            return None
+        return self._compound(
+            node, [(node.body, ""), *([(node.orelse, "")] if node.orelse else [])]
+        )
+
+    def _sets_weights(self, node: Any) -> bool:
+        """Whether a statement only sets initial values."""
+        sets = False
+        for one in ast.walk(node):
+            if isinstance(one, ast.Call):
+                sets = sets or self._is_init(one)
+                attr = one.func.attr if isinstance(one.func, ast.Attribute) else ""
+                if attr in ("append", "add_module", "register_buffer", "extend"):
+                    return False
+            elif (
+                isinstance(one, ast.Attribute)
+                and isinstance(one.ctx, ast.Store)
+                and one.attr != "data"
+            ):
+                return False
+        return sets
+
+    def _is_init(self, node: ast.Call) -> bool:
+        known, value = self.static(node.func)
+        name = str(canonical(value)) if known else ""
+        if name.startswith("init.") or "trunc_normal_" in name or "_init_" in name:
+            return True
+        func = node.func
+        if not isinstance(func, ast.Attribute) or not func.attr.endswith("_"):
+            return known and self._is_empty(value)
+        return any(
+            isinstance(one, ast.Attribute) and one.attr in ("data", "weight", "bias")
+            for one in ast.walk(func.value)
+        )
+
+    def _is_empty(self, value: Any) -> bool:
+        """Whether nothing is left of a function of the user's."""
+        function = plain_function(value)
+        if function is None or not is_users(function):
+            return False
+        try:
+            return self.job.sources.function(function).number in self.job.empty  # type: ignore[union-attr]
+        except Refused:
+            return False
+
+    def _do_while(self, node: ast.While) -> str | None:
+        self._decides(node.test)
+        return self._compound(
+            node, [(node.body, ""), *([(node.orelse, "")] if node.orelse else [])]
+        )
+
+    def _do_with(self, node: ast.With) -> str | None:
+        names = []
+        for item in node.items:
+            call = item.context_expr
+            func = call.func if isinstance(call, ast.Call) else call
+            known, value = self.static(func)
+            names.append(getattr(value, "__qualname__", "") if known else "")
+        if all(name in ("no_grad", "autocast", "record_function") for name in names):
+            self._gradientless += "no_grad" in names and not self._constructing()
+            try:
+                return self._dedented(node, node.body)
+            finally:
+                self._gradientless -= "no_grad" in names and not self._constructing()
+        return self._compound(node, [(node.body, "")])
+
+    def _do_expr(self, node: ast.Expr) -> str | None:
+        call = node.value
+        if isinstance(call, ast.Constant):
+            return self.source.segment(node)
+        if isinstance(call, ast.Call):
+            if self._goes(call):
+                return None
+            known, value = self.static(call.func)
+            if known and canonical(value) == "torch._assert":
+                if self._looks(call.args[0]):
+                    return None
+                return f"assert {', '.join(map(self.text, call.args))}"
+            changed = self._in_place_call(call)
+            if changed is not None:
+                return changed
+        return self.text(call)
+
+    def _goes(self, call: ast.Call) -> bool:
+        """Whether a call as a statement is dropped: initial values, logging, hooks."""
+        known, value = self.static(call.func)
+        name = getattr(call.func, "attr", getattr(call.func, "id", ""))
+        if self._is_init(call) or "_log_api_usage" in name:
+            return True
+        if name in ("reset_parameters", "requires_grad_", "flatten_parameters"):
+            return True
+        calls = list(self.job.facts.calls.get(call.number, {}).values())  # type: ignore[attr-defined]
+        functions = [c.function for c in calls] or ([value] if known else [])
+        if functions and all(self._is_empty(f) for f in functions):
+            return True
+        if name == "apply" and call.args:
+            found = self.job.facts.values.get(call.args[0].number, {})  # type: ignore[attr-defined]
+            return any(isinstance(v, Plain) and self._is_empty(v.value) for v in found.values())
+        return False
+
+    def _in_place_call(self, call: ast.Call) -> str | None:
+        """``x.add_(y)`` as a statement."""
+        func = call.func
+        calls = list(self.job.facts.calls.get(call.number, {}).values())  # type: ignore[attr-defined]
+        inplace = calls and all(changes(c) for c in calls)
+        if not inplace:
+            return None
+        method = isinstance(func, ast.Attribute) and str(calls[0].name).startswith("Tensor.")
+        target = func.value if method and isinstance(func, ast.Attribute) else call.args[0]
+        while isinstance(target, ast.Call) and isinstance(target.func, ast.Attribute):
+            if not target.func.attr.endswith("_"):
+                break
+            target = target.func.value
+        return self._stored(target, self.value(call))
+
+    def _stored(self, target: Any, value: Value) -> str:
+        """The assignment of a new value to what held the old one."""
+        value = self._stopped(value)
+        if isinstance(target, ast.Name):
+            return f"{target.id} = {text_of(value)}"
+        if isinstance(target, ast.Attribute):
+            if target.attr == "data":
+                return self._stored(target.value, value)
+            owners = self.job.facts.owners.get(target.number, {}).values()  # type: ignore[attr-defined]
+            held = owners and all(holds(owner, target.attr) for owner in owners)
+            end = "[...]" if held else ""
+            return f"{self.edited(target)}{end} = {text_of(value)}"
+        if isinstance(target, ast.Subscript):
+            calls = list(self.job.facts.calls.get(target.number, {}).values())  # type: ignore[attr-defined]
+            if calls:  # an item of a tensor, itself changed
+                base = self.value(target.value)
+                given = calls[0].args
+                whole = Call(None, "operator.setitem", [*given, calls[0].value or given[0]], {})
+                whole.value = given[0]
+                new = self._ruled(target, [whole], [base, self.index(target.slice), value], {})
+                return self._stored(target.value, new)
+            return f"{self.edited(target)} = {text_of(value)}"
+        self.refuse(target, Refused("what is changed in place has no name", "assign it first"))
+        return ""
+
+    def _stopped(self, value: Value) -> Value:
+        """A value without a gradient, within ``torch.no_grad()``."""
+        start = "jax.lax.stop_gradient("
+        if not self._gradientless or not isinstance(value, Tensor) or value.text.startswith(start):
+            return value
+        self.job.imports.add(("jax", ""))
+        return value.with_text(f"{start}{value.text})")
+
+    def _do_assign(self, node: ast.Assign) -> str | None:
+        target = node.targets[0]
+        calls = list(self.job.facts.calls.get(node.number, {}).values())  # type: ignore[attr-defined]
+        if isinstance(target, ast.Subscript) and calls:
+            operands = [self.value(target.value), self.index(target.slice), self.value(node.value)]
+            return self._stored(target.value, self._ruled(node, calls, operands, {}))
+        value = self.value(node.value)
+        if isinstance(target, ast.Tuple | ast.List) and isinstance(value, Items):
+            swapped = self._swapped(target, value)
+            if swapped is not None:
+                return swapped
+        if isinstance(target, ast.Attribute) and text_of(value) == "None" and self._later(target):
+            self.job.imports.add(("nnx", ""))
+            return self.edited(node, {node.value: "nnx.data(None)"})
+        owners = list(self.job.facts.owners.get(getattr(target, "number", -1), {}).values())
+        del owners
+        if isinstance(target, ast.Attribute) and target.attr == "__constants__":
+            return None
+        if isinstance(target, ast.Name) and target.id in ("__constants__", "__annotations__"):
+            return None
+        if isinstance(target, ast.Name) and len(node.targets) == 1 and text_of(value) == target.id:
+            return None  # what relabels axes in PyTorch
+        if (stopped := self._stopped(value)) is not value:
+            return self.edited(node, {node.value: text_of(stopped)})
+        return self.edited(node)
+
+    def _later(self, target: ast.Attribute) -> bool:
+        """Whether an attribute that is None here is something else elsewhere in the class."""
+        if self.class_node is None:
+            return False
+        return any(
+            isinstance(one, ast.Assign)
+            and any(isinstance(t, ast.Attribute) and t.attr == target.attr for t in one.targets)
+            and not (isinstance(one.value, ast.Constant) and one.value.value is None)
+            for one in ast.walk(self.class_node)
+        )
+
+    def _swapped(self, target: Any, value: Items) -> str | None:
+        """``B, C, H, W = x.shape`` of an image: the names in our order."""
+        found = [re.fullmatch(r"(.+)\.shape\[(\d+)\]", text_of(item)) for item in value.items]
+        if len(target.elts) != len(value.items) or not all(found) or value.text is not None:
+            return None
+        matches = [m for m in found if m]
+        places = [int(m.group(2)) for m in matches]
+        if len({m.group(1) for m in matches}) > 1 or sorted(places) != list(range(len(places))):
+            return None
+        names = [self.text(one) for one in target.elts]
+        ours = [names[places.index(axis)] for axis in range(len(places))]
+        return f"{', '.join(ours)} = {matches[0].group(1)}.shape"
+
+    def _do_augassign(self, node: ast.AugAssign) -> str | None:
+        calls = list(self.job.facts.calls.get(node.number, {}).values())  # type: ignore[attr-defined]
+        target: Any = node.target
+        if isinstance(target, ast.Subscript):
+            return self._augmented_item(node, target)
+        if not calls:
+            return self.edited(node)
+        if isinstance(target, ast.Name):
+            old: Value = Plain(self._marked(target.id), None)
+        else:
+            old = Plain(self.edited(target), None)
+            owners = self.job.facts.owners.get(target.number, {}).values()
+            if owners and all(holds(owner, target.attr) for owner in owners):
+                old = replace(old, text=old.text + "[...]")
+        right = self._flat(self.value(node.value))
+        value = self._ruled(node, calls, [old, right], {})
+        symbol = self.source.segment(node)[len(self.source.segment(target)) :].lstrip()
+        sign = symbol[: symbol.index("=")]
+        if text_of(value) == f"{old.text} {sign} {text_of(right)}":
+            return self.edited(node)
+        return self._stored(target, value)
+
+    def _marked(self, name: str) -> str:
+        return (MARK if name in LIBRARIES else "") + name
+
+    def _augmented_item(self, node: ast.AugAssign, target: ast.Subscript) -> str:
+        facts = self.job.facts.calls
+        key = node.number  # type: ignore[attr-defined]
+        got = list(facts.get(-3 * key - 1, {}).values())
+        added = list(facts.get(-3 * key - 2, {}).values())
+        stored = list(facts.get(key, {}).values())
+        if not got:
+            return self.edited(node)
+        base, index = self.value(target.value), self.index(target.slice)
+        item = self._ruled(node, got, [base, index], {})
+        new = self._ruled(node, added, [item, self._flat(self.value(node.value))], {})
+        return self._stored(target.value, self._ruled(node, stored, [base, index, new], {}))
+
+    def _do_annassign(self, node: ast.AnnAssign) -> str | None:
+        if isinstance(node.target, ast.Name) and node.target.id == "__constants__":
+            return None
+        annotation = self.annotation(node.annotation)
+        if annotation is not None:
+            return self.edited(node, {node.annotation: annotation})
+        if node.value is None:
+            return None
+        return f"{self.text(node.target)} = {self.text(node.value)}"
+
+    def annotation(self, node: Any) -> str | None:
+        """The new text of an annotation; None if it names what is not there any more."""
+        if isinstance(node, ast.Subscript):
+            several = isinstance(node.slice, ast.Tuple)
+            parts = node.slice.elts if several else [node.slice]  # type: ignore[attr-defined]
+            base, texts = self.annotation(node.value), list(map(self.annotation, parts))
+            if base is not None and base.rpartition(".")[2] == "Union":
+                kept = [text for text in texts if text is not None]
+                return f"{base}[{', '.join(kept)}]" if len(kept) > 1 else "".join(kept) or None
+            if base is None or None in texts:
+                return None
+            return f"{base}[{', '.join(map(str, texts))}]"
+        if isinstance(node, ast.BinOp):
+            texts = [self.annotation(node.left), self.annotation(node.right)]
+            return " | ".join(text for text in texts if text is not None) or None
+        if isinstance(node, ast.List):
+            texts = list(map(self.annotation, node.elts))
+            return None if None in texts else f"[{', '.join(map(str, texts))}]"
+        if isinstance(node, ast.Name | ast.Attribute):
+            return self._annotated_name(node)
+        text = self.source.segment(node)
+        text = re.sub(r"\b(torch\.)?Tensor\b", "jax.Array", text)
+        if "jax.Array" in text:
+            self.job.imports.add(("jax", ""))
+        return None if re.search(r"\b(torch|nn)\.", text) else text
+
+    def _annotated_name(self, node: Any) -> str | None:
+        known, value = self.static(node)
+        if not known:
+            return None if isinstance(node, ast.Attribute) else node.id
+        if isinstance(value, type) and is_users(value) and not self.ran(value):
+            return None
+        before = dict(self.job.refusals)
+        text = self._reference(node, value)
+        if len(self.job.refusals) > len(before):
+            self.job.refusals = before
+            return None
+        module = (getattr(value, "__module__", "") or "").partition(".")[0]
+        if text is None and module == "torch":
+            return None
+        return text or self.source.segment(node)
+
+    def ran(self, cls: type) -> bool:
+        """Whether any method of a class of the user's ran, if it has any."""
+        try:
+            node = self.job.sources.class_node(cls)
+        except Refused:
+            return True
+        return class_ran(node, self.job.facts)
+
+    def _do_return(self, node: ast.Return) -> str:
+        if node.value is not None and self._gradientless:
+            return self.edited(node, {node.value: text_of(self._stopped(self.value(node.value)))})
+        return self.edited(node)
+
+    def _do_import(self, node: Any) -> str | None:
+        names = [alias.name for alias in node.names]
+        if any(name.partition(".")[0] == "torch" for name in names):
+            return None
+        return self.source.segment(node)
+
+    def _do_importfrom(self, node: ast.ImportFrom) -> str | None:
+        if (node.module or "").partition(".")[0] == "torch":
+            return None
+        return self.source.segment(node)
+
+    def _do_assert(self, node: ast.Assert) -> str | None:
+        if self._looks(node.test):
+            self.job.note(f"{self.source.place(node)}: a check of values is left out")
+            return None
+        return self.edited(node)
+
+    def _do_try(self, node: ast.Try) -> str | None:
+        return self.edited(node)

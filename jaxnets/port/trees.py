@@ -1,0 +1,114 @@
+"""Pieces of Python's syntax trees."""
+
+import ast
+from collections.abc import Iterator
+from typing import Any
+
+from jaxnets.port.texts import LIBRARIES
+from jaxnets.port.values import ATOM, Binding
+
+_BINDINGS: dict[type, Binding] = {
+    ast.Tuple: Binding.TUPLE,
+    ast.Lambda: Binding.TERNARY,
+    ast.IfExp: Binding.TERNARY,
+    ast.NamedExpr: Binding.TUPLE,
+    ast.Yield: Binding.TUPLE,
+    ast.Compare: Binding.COMPARISON,
+    ast.Or: Binding.OR,
+    ast.And: Binding.AND,
+    ast.Not: Binding.NOT,
+    ast.BitOr: Binding.BIT_OR,
+    ast.BitXor: Binding.BIT_XOR,
+    ast.BitAnd: Binding.BIT_AND,
+    ast.LShift: Binding.SHIFT,
+    ast.RShift: Binding.SHIFT,
+    ast.Add: Binding.SUM,
+    ast.Sub: Binding.SUM,
+    ast.Mult: Binding.PRODUCT,
+    ast.Div: Binding.PRODUCT,
+    ast.FloorDiv: Binding.PRODUCT,
+    ast.Mod: Binding.PRODUCT,
+    ast.MatMult: Binding.PRODUCT,
+    ast.USub: Binding.UNARY,
+    ast.UAdd: Binding.UNARY,
+    ast.Invert: Binding.UNARY,
+    ast.Pow: Binding.POWER,
+}
+
+
+def own_binding(node: Any) -> Binding:
+    """How strongly a node of Python's holds together."""
+    kind = node.op if isinstance(node, ast.BinOp | ast.UnaryOp | ast.BoolOp) else node
+    return _BINDINGS.get(type(kind), ATOM)
+
+
+def is_super(node: Any) -> bool:
+    """Whether a node is ``super(…)``."""
+    return (
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super"
+    )
+
+
+def literal_slice(node: Any) -> Any:
+    """The slice that a node writes out; None of any other node."""
+    if not isinstance(node, ast.Slice):
+        return None
+    try:
+        parts = [p and ast.literal_eval(bare(p)) for p in (node.lower, node.upper, node.step)]
+    except ValueError:
+        return None
+    return slice(*parts)
+
+
+def bare(node: Any) -> Any:
+    """A copy of an expression without numbers and places."""
+    return ast.fix_missing_locations(ast.parse(ast.unparse(node), mode="eval").body)
+
+
+def children_of(node: Any) -> Iterator[Any]:
+    """The children of a node that have a place in the text."""
+    for child in ast.iter_child_nodes(node):
+        if hasattr(child, "lineno"):
+            if isinstance(child, ast.keyword):
+                yield child.value
+            else:
+                yield child
+        else:
+            yield from children_of(child)
+
+
+def annotated(node: Any) -> list[Any]:
+    """The parameters with annotations, or with names of libraries."""
+    args = node.args
+    every = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
+    return [a for a in every if a is not None and (a.annotation is not None or a.arg in LIBRARIES)]
+
+
+def defaults(node: Any) -> list[Any]:
+    """The default values of a function."""
+    return [*node.args.defaults, *(d for d in node.args.kw_defaults if d is not None)]
+
+
+def bound_names(node: Any) -> set[str]:
+    """The names that a function binds."""
+    args = node.args
+    every = [*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg]
+    names = {a.arg for a in every if a is not None}
+    for one in ast.walk(node):
+        if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store):
+            names.add(one.id)
+        elif isinstance(one, ast.FunctionDef | ast.ClassDef) and one is not node:
+            names.add(one.name)
+    return names
+
+
+def headed(node: ast.If) -> ast.If:
+    """An ``if`` without its ``else``."""
+    made = ast.If(node.test, node.body, [])
+    made.number, made.parent = node.number, node.parent  # type: ignore[attr-defined]
+    return made
+
+
+def is_docstring(node: Any) -> bool:
+    """Whether a statement is a text alone."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)

@@ -1,0 +1,228 @@
+"""What the emitted source looks like, by small classes."""
+
+import functools
+import textwrap
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from jaxnets.port import PortError, from_torch, port
+
+IMAGE = torch.zeros(2, 3, 8, 8)
+ROWS = torch.zeros(2, 4)
+
+
+def body(factory, *inputs, name=None, **kwargs):
+    """The source of a class in the file that is written for it."""
+    done = port(factory, inputs, kwargs=kwargs)
+    assert not done.refusals, "\n".join(map(str, done.refusals))
+    text = done.source.partition(f"class {name or factory.__name__}(")[2]
+    return text[text.index("def __init__") :].partition("\n\n\n")[0]
+
+
+def same(text, expected):
+    assert textwrap.dedent("    " + text).strip() == textwrap.dedent(expected).strip()
+
+
+class Block(nn.Module):
+    """A comment, an image, a size."""
+
+    def __init__(self, channels: int, act=nn.ReLU):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, 4, kernel_size=3, padding=1)  # keeps the size
+        self.act = act()
+        self.fc = nn.Linear(4 * 8 * 8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        # all of it
+        B, C, H, W = x.shape
+        x = self.act(self.conv(x))
+        x = torch.cat([x, x], dim=1)[:, :4]
+        return self.fc(x.view(B, -1))
+
+
+def test_names_comments_and_layout_stay():
+    same(
+        body(Block, IMAGE, channels=3),
+        """
+        def __init__(self, channels: int, act=layers.ReLU, *, rngs: nnx.Rngs):
+            self.conv = layers.Conv2d(channels, 4, kernel_size=3, padding=1, rngs=rngs)  # keeps the size
+            self.act = act()
+            self.fc = layers.Linear(4 * 8 * 8, 2, rngs=rngs)
+
+        def __call__(self, x: jax.Array) -> jax.Array:
+            # all of it
+            B, H, W, C = x.shape
+            x = self.act(self.conv(x))
+            x = jnp.concatenate([x, x], axis=-1)[..., :4]
+            return self.fc(layers.flatten(x))
+        """,
+    )
+
+
+class Tower(nn.Module):
+    def __init__(self, sizes=(4, 4), norm=functools.partial(nn.LayerNorm, eps=1e-3)):
+        super(Tower, self).__init__()
+        layers = []
+        for a, b in zip(sizes, sizes[1:]):
+            layers.append(nn.Linear(a, b))
+            layers.append(norm(b))
+        self.layers = nn.Sequential(*layers)
+        self.extra = nn.ModuleList([nn.Linear(4, 4) for _ in range(2)])
+        self.heads = nn.ModuleDict({"a": nn.Linear(4, 1)})
+        for m in self.modules():
+            if isinstance(m, nn.Linear):
+                nn.init.zeros_(m.weight)
+
+    def forward(self, x):
+        for i, layer in enumerate(self.extra):
+            x = x + i * layer(x)
+        return {name: head(self.layers(x)) for name, head in self.heads.items()}
+
+
+def test_a_variable_named_as_a_library_keeps_its_name():
+    text = body(Tower, ROWS)
+    assert "layers = []" in text
+    assert "layers.append(nn.Linear(a, b, rngs=rngs))" in text
+    assert "self.layers = nn.Sequential(*layers)" in text
+    assert "self.extra = nnx.List([nn.Linear(4, 4, rngs=rngs) for _ in range(2)])" in text
+    assert 'self.heads = nn.ModuleDict({"a": nn.Linear(4, 1, rngs=rngs)})' in text
+    assert "init" not in text.replace("__init__", "")
+
+
+def test_what_is_left_out_is_told():
+    notes = "\n".join(port(Tower, ROWS).notes)
+    assert "initial values are not set as there" in notes
+
+
+class InPlace(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mask", torch.ones(4))
+        self.scale = nn.Parameter(torch.ones(4))
+
+    def forward(self, x):
+        x = x.clone()
+        x[:, 0] = 0
+        x[:, 1:] *= 2
+        x += self.scale
+        x.mul_(self.mask)
+        if self.training:
+            x = x * 2
+        return F.dropout(x, 0.5, self.training)
+
+
+def test_changes_in_place_become_new_values():
+    text = body(InPlace, ROWS)
+    assert "self.mask = nnx.Variable(jnp.ones(4))" in text
+    assert "self.scale = nnx.Param(jnp.ones(4))" in text
+    assert "self.deterministic = False" in text
+    assert "self.dropout = layers.Dropout(0.5, rngs=rngs)" in text
+    assert "x = x.at[:, 0].set(0)" in text
+    assert "x = x.at[:, 1:].set(x[:, 1:] * 2)" in text
+    assert "x += self.scale[...]" in text
+    assert "x = x * self.mask[...]" in text
+    assert "if not self.deterministic:" in text
+    assert "return self.dropout(x)" in text
+
+
+class Branches(nn.Module):
+    def __init__(self, mode="plain", width=4):
+        super().__init__()
+        if mode == "plain":
+            self.layer = nn.Linear(4, width)
+        else:
+            self.layer = nn.Bilinear(4, 4, width)
+        self.mode = mode
+
+    def forward(self, x):
+        if torch.jit.is_scripting():
+            x = x + 1
+        if self.mode == "strange":
+            return torch.svd(x)
+        assert not torch.isnan(x).any(), "numbers"
+        return self.helper(x, scale=2.0)
+
+    def helper(self, x, scale: float = 1.0):
+        return F.relu(self.layer(x)) * scale
+
+    def unused(self, x):
+        return x
+
+
+def test_code_that_did_not_run():
+    text = body(Branches, ROWS)
+    assert "is_scripting" not in text
+    assert "isnan" not in text
+    assert "unused" not in text
+    assert 'raise NotImplementedError("not run by the example input")' in text
+    assert "def helper(self, x, scale: float = 1.0):" in text
+
+
+def conv_block(a, b, **kwargs):
+    return nn.Sequential(nn.Conv2d(a, b, 3, **kwargs), nn.ReLU(inplace=True))
+
+
+class UsesFunctions(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.block = conv_block(3, 4, padding=1)
+
+    def forward(self, x):
+        return self.block(x).mean((2, 3))
+
+
+def test_functions_that_make_layers_take_rngs():
+    done = port(UsesFunctions, IMAGE)
+    assert "def conv_block(a, b, *, rngs: nnx.Rngs, **kwargs):" in done.source
+    assert "layers.Conv2d(a, b, 3, **kwargs, rngs=rngs)" in done.source
+    assert "self.block = conv_block(3, 4, padding=1, rngs=rngs)" in done.source
+    assert ".mean((1, 2))" in done.source
+    assert done.inputs == ((0, 2, 3, 1),)
+    assert done.outputs == (0, 1)
+
+
+class Unportable(nn.Module):
+    def forward(self, x):
+        q, r = torch.linalg.ldl_factor(x[:, :2])
+        return q + torch.lgamma(x)[:, :2] + x[x > 0].sum()
+
+
+def test_all_refusals_at_once():
+    with pytest.raises(PortError, match="ldl_factor") as error:
+        from_torch(Unportable, ROWS)
+    first = error.value.refusals[0]
+    assert first.where == "Unportable.forward"
+    assert first.place.startswith("test_port_rewrite.py:")
+    assert len(error.value.refusals) > 1
+
+
+class Scaled(nn.Linear):
+    def forward(self, x):
+        return 2 * super().forward(x)
+
+
+class Derived(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = Scaled(4, 4)
+
+    def forward(self, x):
+        with torch.no_grad():
+            shift = x.mean(1, keepdim=True)
+        return self.layer(x.permute(1, 0).permute(1, 0)) - shift
+
+
+def test_classes_derived_from_layers_and_no_grad():
+    done = port(Derived, ROWS)
+    assert "class Scaled(layers.Linear):" in done.source
+    assert "return 2 * super().__call__(x)" in done.source
+    assert "shift = jax.lax.stop_gradient(x.mean(1, keepdims=True))" in done.source
+    assert "return self.layer(x) - shift" in done.source
+
+
+def test_an_instance_of_known_arguments():
+    model = from_torch(Branches(width=6), ROWS)
+    assert model(ROWS.numpy()).shape == (2, 6)
