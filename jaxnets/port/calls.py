@@ -61,6 +61,8 @@ class Calls(Expressions):
             if find_rule(name) is not None:
                 args, kwargs = self._arguments(node, None)
                 return self._unseen(node, name, args, kwargs)
+            if name.partition(".")[0] in ("torch", "F", "Tensor"):
+                raise NotSeen(name)
         if known and isinstance(value, type):
             return self._construct(node, [Call(value, None, [], {})], direct=True)
         if known and isinstance(value, types.FunctionType) and is_users(value):

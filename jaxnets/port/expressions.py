@@ -21,7 +21,7 @@ from jaxnets.port.seen import (
     orders,
     retold,
 )
-from jaxnets.port.sources import Source, is_users, qualified
+from jaxnets.port.sources import Source, enclosing, is_users, qualified
 from jaxnets.port.texts import (
     LIBRARIES,
     MARK,
@@ -475,7 +475,15 @@ class Expressions:
         return replace(value, text=flat(value.text)) if "\n" in value.text else value
 
     def refuse(self, node: Any, refused: Refused) -> None:
-        """Notes that a construct cannot be ported."""
+        """Notes that a construct cannot be ported.
+
+        Raises:
+            NotSeen: if the example did not come by it: then it is left out.
+        """
+        statement = node if isinstance(node, ast.stmt) else enclosing(node, ast.stmt)
+        header = isinstance(statement, ast.FunctionDef | ast.ClassDef)
+        if self.function is not None and not header and not self._ran(statement):
+            raise NotSeen(refused.why)
         construct = flat(self.source.segment(node))
         construct = construct if len(construct) < 80 else construct[:77] + "..."
         where = qualified(self.function) if self.function is not None else ""
