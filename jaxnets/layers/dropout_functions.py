@@ -35,7 +35,7 @@ def dropout(
 
     Examples:
         >>> print(dropout(jnp.ones(4), 0.5, key=jax.random.key(0)))
-        [0. 2. 2. 2.]
+        [0. 0. 2. 2.]
     """
     check_floats("input", input, ("...",))
     return _dropped(drop, input, p, training, inplace, key)
