@@ -38,6 +38,7 @@ from jaxnets.layers.adaptive_pooling import (
     adaptive_max_pool3d,
 )
 from jaxnets.layers.bilinear import bilinear
+from jaxnets.layers.categories import gumbel_softmax, one_hot
 from jaxnets.layers.convolution import (
     conv1d,
     conv2d,
@@ -46,6 +47,7 @@ from jaxnets.layers.convolution import (
     conv_transpose2d,
     conv_transpose3d,
 )
+from jaxnets.layers.distance import cosine_similarity, normalize, pairwise_distance, pdist
 from jaxnets.layers.dropout_functions import (
     alpha_dropout,
     dropout,
@@ -56,10 +58,13 @@ from jaxnets.layers.dropout_functions import (
 )
 from jaxnets.layers.embedding import embedding
 from jaxnets.layers.embedding_bag import embedding_bag
+from jaxnets.layers.fold import fold, unfold
 from jaxnets.layers.fractional_pooling import (
     fractional_max_pool2d,
     fractional_max_pool3d,
 )
+from jaxnets.layers.grid import affine_grid, grid_sample
+from jaxnets.layers.interpolation import interpolate
 from jaxnets.layers.linear import linear
 from jaxnets.layers.norm_functions import (
     batch_norm,
@@ -68,6 +73,7 @@ from jaxnets.layers.norm_functions import (
     layer_norm,
     rms_norm,
 )
+from jaxnets.layers.padding import pad
 from jaxnets.layers.pooling import (
     avg_pool1d,
     avg_pool2d,
@@ -81,7 +87,9 @@ from jaxnets.layers.pooling import (
 )
 from jaxnets.layers.response_norm import local_response_norm
 from jaxnets.layers.rrelu import rrelu
+from jaxnets.layers.scaled_dot_product import scaled_dot_product_attention
 from jaxnets.layers.shrinkage import hardshrink, softshrink, tanhshrink, threshold
+from jaxnets.layers.shuffle import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from jaxnets.layers.unpooling import (
     max_unpool1d,
     max_unpool2d,
@@ -118,6 +126,7 @@ __all__ = [
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
+    "affine_grid",
     "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
@@ -127,6 +136,7 @@ __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
+    "channel_shuffle",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -134,6 +144,7 @@ __all__ = [
     "conv_transpose2d",
     "conv_transpose3d",
     "cosine_embedding_loss",
+    "cosine_similarity",
     "cross_entropy",
     "ctc_loss",
     "dropout",
@@ -144,12 +155,15 @@ __all__ = [
     "embedding",
     "embedding_bag",
     "feature_alpha_dropout",
+    "fold",
     "fractional_max_pool2d",
     "fractional_max_pool3d",
     "gaussian_nll_loss",
     "gelu",
     "glu",
+    "grid_sample",
     "group_norm",
+    "gumbel_softmax",
     "hardshrink",
     "hardsigmoid",
     "hardswish",
@@ -157,6 +171,7 @@ __all__ = [
     "hinge_embedding_loss",
     "huber_loss",
     "instance_norm",
+    "interpolate",
     "kl_div",
     "l1_loss",
     "layer_norm",
@@ -181,12 +196,20 @@ __all__ = [
     "multilabel_margin_loss",
     "multilabel_soft_margin_loss",
     "nll_loss",
+    "normalize",
+    "one_hot",
+    "pad",
+    "pairwise_distance",
+    "pdist",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "poisson_nll_loss",
     "prelu",
     "relu",
     "relu6",
     "rms_norm",
     "rrelu",
+    "scaled_dot_product_attention",
     "selu",
     "sigmoid",
     "silu",
@@ -202,4 +225,5 @@ __all__ = [
     "threshold",
     "triplet_margin_loss",
     "triplet_margin_with_distance_loss",
+    "unfold",
 ]

@@ -34,6 +34,7 @@ ENCODER = text.TextEncoder(text.Tokenizer(), TOKENS)
 TEXTS = data.Split(np.ones((4, 2), np.int32), np.array([0, 1, 0, 1], np.int32))
 OUTPUTS, CLASSES = jnp.full((4, 3), -1.0), jnp.array([0, 1, 2, 0])
 PIXELS = jnp.zeros((2, 4, 4, 3), jnp.uint8)
+IMAGE = jnp.zeros((1, 4, 4, 4))
 #: By the number of spatial axes: inputs, and kernels for them.
 SPACE = {n: jnp.zeros((2, *[3] * n, 2)) for n in [1, 2, 3]}
 KERNELS = {n: jnp.zeros((*[2] * n, 2, 3)) for n in SPACE}
@@ -197,6 +198,16 @@ GOOD = {
     "prelu": (OUTPUTS, jnp.zeros(3)),
     "linear": (jnp.zeros((4, 2)), jnp.zeros((3, 2))),
     "embedding": (CLASSES, OUTPUTS),
+    "jaxnets.layers.padding.pad": (IMAGE, (1, 1)),
+    "interpolate": (IMAGE, 3),
+    "grid_sample": (IMAGE, jnp.zeros((1, 2, 2, 2))),
+    "affine_grid": (jnp.zeros((1, 2, 3)), (1, 4, 4, 1)),
+    "fold": (jnp.zeros((1, 9, 4)), 4, 2),
+    **dict.fromkeys(["unfold", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle"], (IMAGE, 2)),
+    **dict.fromkeys(["normalize", "pdist", "gumbel_softmax"], (OUTPUTS,)),
+    **dict.fromkeys(["cosine_similarity", "pairwise_distance", "cdist"], (OUTPUTS, OUTPUTS)),
+    "one_hot": (CLASSES,),
+    "scaled_dot_product_attention": (IMAGE, IMAGE, IMAGE),
     **{f"conv{n}d": (SPACE[n], KERNELS[n]) for n in SPACE},
     **{f"conv_transpose{n}d": (SPACE[n], KERNELS[n]) for n in SPACE},
     **{f"{kind}_pool{n}d": (SPACE[n], 2) for kind in ["avg", "max"] for n in SPACE},

@@ -69,10 +69,12 @@ _FLIPPED = f"{_KERNEL} PyTorch's, flipped in space."
 _KEY = "What is drawn in training follows from `key`."
 _LAST = "The normalized axes are those of our layout."
 _PLAIN_ROWS = "`max_norm`, `scale_grad_by_freq` and `sparse` are refused."
+_NEAREST = "Where PyTorch rounds by the memory layout, as for channels last."
 _RANDOM = "The windows are placed by another generator, in place of which `_random_samples` may be."
 _RUNNING = "Running statistics that move are `nnx.Variable`s."
 _SIXTH = "In float64 PyTorch's slope is a sixth rounded to float32."
 _STABLE = "Does not overflow where PyTorch's does."
+_WINDOWS = "Windows are rows: [N, L, C · kh · kw], in PyTorch's order."
 
 #: The layers of ``torch.nn``.
 LAYERS: dict[str, Layer] = {
@@ -92,12 +94,20 @@ LAYERS: dict[str, Layer] = {
     "BatchNorm3d": Layer(layers.BatchNorm3d, rules.batch_norm, spatial=3),
     "Bilinear": Layer(layers.Bilinear, rules.bilinear),
     "CELU": Layer(layers.CELU),
+    "ChannelShuffle": Layer(layers.ChannelShuffle, spatial=ANY),
+    "CircularPad1d": Layer(layers.CircularPad1d, spatial=1),
+    "CircularPad2d": Layer(layers.CircularPad2d, spatial=2),
+    "CircularPad3d": Layer(layers.CircularPad3d, spatial=3),
+    "ConstantPad1d": Layer(layers.ConstantPad1d, spatial=1),
+    "ConstantPad2d": Layer(layers.ConstantPad2d, spatial=2),
+    "ConstantPad3d": Layer(layers.ConstantPad3d, spatial=3),
     "Conv1d": Layer(layers.Conv1d, rules.convolution, spatial=1),
     "Conv2d": Layer(layers.Conv2d, rules.convolution, spatial=2),
     "Conv3d": Layer(layers.Conv3d, rules.convolution, spatial=3),
     "ConvTranspose1d": Layer(layers.ConvTranspose1d, rules.transposed_convolution, spatial=1),
     "ConvTranspose2d": Layer(layers.ConvTranspose2d, rules.transposed_convolution, spatial=2),
     "ConvTranspose3d": Layer(layers.ConvTranspose3d, rules.transposed_convolution, spatial=3),
+    "CosineSimilarity": Layer(layers.CosineSimilarity, note=_DIM),
     "CrossMapLRN2d": Layer(layers.CrossMapLRN2d, spatial=2),
     "Dropout": Layer(layers.Dropout, note=_DRAWS),
     "Dropout1d": Layer(layers.Dropout1d, spatial=1, note=_DRAWS),
@@ -110,6 +120,7 @@ LAYERS: dict[str, Layer] = {
     "Flatten": Layer(
         layers.Flatten, spatial=ANY, note="Flattens all axes but the batch, in PyTorch's order."
     ),
+    "Fold": Layer(layers.Fold, spatial=2, note=_WINDOWS),
     "FractionalMaxPool2d": Layer(
         layers.FractionalMaxPool2d, rules.random_samples, spatial=2, note=_RANDOM
     ),
@@ -153,12 +164,21 @@ LAYERS: dict[str, Layer] = {
         note=f"{_BATCH_FIRST} `add_bias_kv` and `add_zero_attn` are refused.",
     ),
     "PReLU": Layer(layers.PReLU, rules.prelu, spatial=ANY),
+    "PairwiseDistance": Layer(layers.PairwiseDistance),
+    "PixelShuffle": Layer(layers.PixelShuffle, spatial=2),
+    "PixelUnshuffle": Layer(layers.PixelUnshuffle, spatial=2),
     "RMSNorm": Layer(layers.RMSNorm, rules.layer_norm, note=_IMAGE),
     "RNN": Layer(layers.RNN, rules.recurrent, note=_BATCH_FIRST),
     "RNNCell": Layer(layers.RNNCell, rules.recurrent),
     "RReLU": Layer(layers.RReLU, note="The slopes are drawn by another generator."),
     "ReLU": Layer(layers.ReLU),
     "ReLU6": Layer(layers.ReLU6),
+    "ReflectionPad1d": Layer(layers.ReflectionPad1d, spatial=1),
+    "ReflectionPad2d": Layer(layers.ReflectionPad2d, spatial=2),
+    "ReflectionPad3d": Layer(layers.ReflectionPad3d, spatial=3),
+    "ReplicationPad1d": Layer(layers.ReplicationPad1d, spatial=1),
+    "ReplicationPad2d": Layer(layers.ReplicationPad2d, spatial=2),
+    "ReplicationPad3d": Layer(layers.ReplicationPad3d, spatial=3),
     "SELU": Layer(layers.SELU),
     "SiLU": Layer(layers.SiLU),
     "Sigmoid": Layer(layers.Sigmoid),
@@ -176,16 +196,28 @@ LAYERS: dict[str, Layer] = {
     "TransformerDecoderLayer": Layer(layers.TransformerDecoderLayer, note=_BATCH_FIRST),
     "TransformerEncoder": Layer(layers.TransformerEncoder, note=_BATCH_FIRST),
     "TransformerEncoderLayer": Layer(layers.TransformerEncoderLayer, note=_BATCH_FIRST),
+    "Unflatten": Layer(
+        layers.Unflatten,
+        spatial=ANY,
+        note="`(C, H, W)` makes [N, H, W, C]; `channels_last=False` any other array.",
+    ),
+    "Unfold": Layer(layers.Unfold, spatial=2, note=_WINDOWS),
+    "Upsample": Layer(layers.Upsample, spatial=ANY, note=_NEAREST),
+    "UpsamplingBilinear2d": Layer(layers.UpsamplingBilinear2d, spatial=2),
+    "UpsamplingNearest2d": Layer(layers.UpsamplingNearest2d, spatial=2, note=_NEAREST),
+    "ZeroPad1d": Layer(layers.ZeroPad1d, spatial=1),
+    "ZeroPad2d": Layer(layers.ZeroPad2d, spatial=2),
+    "ZeroPad3d": Layer(layers.ZeroPad3d, spatial=3),
 }
 
 #: The rest of ``torch.nn`` that holds layers or parameters.
 CONTAINERS: dict[str, Counterpart] = {
     "Module": Counterpart("flax.nnx.Module", "`forward` is `__call__`."),
-    "ModuleDict": Counterpart("flax.nnx.Dict"),
+    "ModuleDict": Counterpart("jaxnets.layers.ModuleDict"),
     "ModuleList": Counterpart("flax.nnx.List"),
     "ParameterDict": Counterpart("flax.nnx.Dict", "of `nnx.Param`s."),
     "ParameterList": Counterpart("flax.nnx.List", "of `nnx.Param`s."),
-    "Sequential": Counterpart("flax.nnx.Sequential"),
+    "Sequential": Counterpart("jaxnets.layers.Sequential"),
 }
 
 #: The losses of ``torch.nn``, which are functions here: ``MSELoss(...)(outputs, labels)`` is
@@ -224,6 +256,9 @@ FUNCTIONS: dict[str, Counterpart] = {
     "adaptive_max_pool1d": Counterpart("jaxnets.layers.adaptive_pooling.adaptive_max_pool1d"),
     "adaptive_max_pool2d": Counterpart("jaxnets.layers.adaptive_pooling.adaptive_max_pool2d"),
     "adaptive_max_pool3d": Counterpart("jaxnets.layers.adaptive_pooling.adaptive_max_pool3d"),
+    "affine_grid": Counterpart(
+        "jaxnets.layers.grid.affine_grid", "`size` is the shape of the output here: (N, H, W, C)."
+    ),
     "alpha_dropout": Counterpart("jaxnets.layers.dropout_functions.alpha_dropout", _KEY),
     "avg_pool1d": Counterpart("jaxnets.layers.pooling.avg_pool1d"),
     "avg_pool2d": Counterpart("jaxnets.layers.pooling.avg_pool2d"),
@@ -235,6 +270,7 @@ FUNCTIONS: dict[str, Counterpart] = {
         "jaxnets.losses.binary_cross_entropy_with_logits"
     ),
     "celu": Counterpart("jaxnets.layers.activation_functions.celu"),
+    "channel_shuffle": Counterpart("jaxnets.layers.shuffle.channel_shuffle"),
     "conv1d": Counterpart("jaxnets.layers.convolution.conv1d", _KERNEL),
     "conv2d": Counterpart("jaxnets.layers.convolution.conv2d", _KERNEL),
     "conv3d": Counterpart("jaxnets.layers.convolution.conv3d", _KERNEL),
@@ -242,6 +278,7 @@ FUNCTIONS: dict[str, Counterpart] = {
     "conv_transpose2d": Counterpart("jaxnets.layers.convolution.conv_transpose2d", _FLIPPED),
     "conv_transpose3d": Counterpart("jaxnets.layers.convolution.conv_transpose3d", _FLIPPED),
     "cosine_embedding_loss": Counterpart("jaxnets.losses.cosine_embedding_loss"),
+    "cosine_similarity": Counterpart("jaxnets.layers.distance.cosine_similarity", _DIM),
     "cross_entropy": Counterpart("jaxnets.losses.cross_entropy", _CLASSES),
     "ctc_loss": Counterpart("jaxnets.losses.ctc_loss"),
     "dropout": Counterpart("jaxnets.layers.dropout_functions.dropout", _KEY),
@@ -250,6 +287,7 @@ FUNCTIONS: dict[str, Counterpart] = {
     "dropout3d": Counterpart("jaxnets.layers.dropout_functions.dropout3d", _KEY),
     "elu": Counterpart("jaxnets.layers.activation_functions.elu"),
     "embedding": Counterpart("jaxnets.layers.embedding.embedding", _PLAIN_ROWS),
+    "fold": Counterpart("jaxnets.layers.fold.fold", _WINDOWS),
     "embedding_bag": Counterpart("jaxnets.layers.embedding_bag.embedding_bag", _PLAIN_ROWS),
     "feature_alpha_dropout": Counterpart(
         "jaxnets.layers.dropout_functions.feature_alpha_dropout", _KEY
@@ -263,6 +301,11 @@ FUNCTIONS: dict[str, Counterpart] = {
     "gaussian_nll_loss": Counterpart("jaxnets.losses.gaussian_nll_loss"),
     "gelu": Counterpart("jaxnets.layers.activation_functions.gelu"),
     "glu": Counterpart("jaxnets.layers.activation_functions.glu", _DIM),
+    "grid_sample": Counterpart("jaxnets.layers.grid.grid_sample"),
+    "gumbel_softmax": Counterpart(
+        "jaxnets.layers.categories.gumbel_softmax",
+        "`rngs` has the random key, from another generator.",
+    ),
     "group_norm": Counterpart("jaxnets.layers.norm_functions.group_norm"),
     "hardshrink": Counterpart("jaxnets.layers.shrinkage.hardshrink"),
     "hardsigmoid": Counterpart("jaxnets.layers.activation_functions.hardsigmoid", _SIXTH),
@@ -270,6 +313,7 @@ FUNCTIONS: dict[str, Counterpart] = {
     "hardtanh": Counterpart("jaxnets.layers.activation_functions.hardtanh"),
     "hinge_embedding_loss": Counterpart("jaxnets.losses.hinge_embedding_loss"),
     "huber_loss": Counterpart("jaxnets.losses.huber_loss"),
+    "interpolate": Counterpart("jaxnets.layers.interpolation.interpolate", _NEAREST),
     "instance_norm": Counterpart("jaxnets.layers.norm_functions.instance_norm", _RUNNING),
     "kl_div": Counterpart("jaxnets.losses.kl_div"),
     "l1_loss": Counterpart("jaxnets.losses.l1_loss"),
@@ -295,10 +339,25 @@ FUNCTIONS: dict[str, Counterpart] = {
     "multilabel_margin_loss": Counterpart("jaxnets.losses.multilabel_margin_loss"),
     "multilabel_soft_margin_loss": Counterpart("jaxnets.losses.multilabel_soft_margin_loss"),
     "nll_loss": Counterpart("jaxnets.losses.nll_loss", _CLASSES),
+    "normalize": Counterpart("jaxnets.layers.distance.normalize", _DIM),
+    "one_hot": Counterpart(
+        "jaxnets.layers.categories.one_hot", "Under `jax.jit`, `num_classes` is given."
+    ),
+    "pad": Counterpart(
+        "jaxnets.layers.padding.pad", "`channels_last=False` for arrays with the axes of PyTorch."
+    ),
+    "pairwise_distance": Counterpart("jaxnets.layers.distance.pairwise_distance"),
+    "pdist": Counterpart("jaxnets.layers.distance.pdist"),
+    "pixel_shuffle": Counterpart("jaxnets.layers.shuffle.pixel_shuffle"),
+    "pixel_unshuffle": Counterpart("jaxnets.layers.shuffle.pixel_unshuffle"),
     "poisson_nll_loss": Counterpart("jaxnets.losses.poisson_nll_loss"),
     "prelu": Counterpart("jaxnets.layers.activation_functions.prelu"),
     "relu": Counterpart("jaxnets.layers.activation_functions.relu"),
     "relu6": Counterpart("jaxnets.layers.activation_functions.relu6"),
+    "scaled_dot_product_attention": Counterpart(
+        "jaxnets.layers.scaled_dot_product.scaled_dot_product_attention",
+        "`rngs` has the random key of dropout, from another generator.",
+    ),
     "rms_norm": Counterpart("jaxnets.layers.norm_functions.rms_norm", _LAST),
     "rrelu": Counterpart("jaxnets.layers.rrelu.rrelu", _KEY),
     "selu": Counterpart("jaxnets.layers.activation_functions.selu"),
@@ -318,6 +377,7 @@ FUNCTIONS: dict[str, Counterpart] = {
     "triplet_margin_with_distance_loss": Counterpart(
         "jaxnets.losses.triplet_margin_with_distance_loss"
     ),
+    "unfold": Counterpart("jaxnets.layers.fold.unfold", _WINDOWS),
 }
 
 #: The functions of ``torch.nn.init``.
@@ -460,48 +520,6 @@ REASONS: dict[str, str] = {
 #: Names that will get a row.
 PENDING: frozenset[str] = frozenset(
     {
-        "nn.ChannelShuffle",
-        "nn.CircularPad1d",
-        "nn.CircularPad2d",
-        "nn.CircularPad3d",
-        "nn.ConstantPad1d",
-        "nn.ConstantPad2d",
-        "nn.ConstantPad3d",
-        "nn.CosineSimilarity",
-        "nn.Fold",
-        "nn.PairwiseDistance",
-        "nn.PixelShuffle",
-        "nn.PixelUnshuffle",
-        "nn.ReflectionPad1d",
-        "nn.ReflectionPad2d",
-        "nn.ReflectionPad3d",
-        "nn.ReplicationPad1d",
-        "nn.ReplicationPad2d",
-        "nn.ReplicationPad3d",
-        "nn.Unflatten",
-        "nn.Unfold",
-        "nn.Upsample",
-        "nn.UpsamplingBilinear2d",
-        "nn.UpsamplingNearest2d",
-        "nn.ZeroPad1d",
-        "nn.ZeroPad2d",
-        "nn.ZeroPad3d",
-        "nn.functional.affine_grid",
-        "nn.functional.channel_shuffle",
-        "nn.functional.cosine_similarity",
-        "nn.functional.fold",
-        "nn.functional.grid_sample",
-        "nn.functional.gumbel_softmax",
-        "nn.functional.interpolate",
-        "nn.functional.normalize",
-        "nn.functional.one_hot",
-        "nn.functional.pad",
-        "nn.functional.pairwise_distance",
-        "nn.functional.pdist",
-        "nn.functional.pixel_shuffle",
-        "nn.functional.pixel_unshuffle",
-        "nn.functional.scaled_dot_product_attention",
-        "nn.functional.unfold",
         "optim.ASGD",
         "optim.Adafactor",
         "optim.LBFGS",

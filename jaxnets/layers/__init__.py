@@ -41,6 +41,7 @@ from jaxnets.layers.adaptive_pooling import (
 from jaxnets.layers.adaptive_softmax import AdaptiveLogSoftmaxWithLoss
 from jaxnets.layers.attention import MultiheadAttention
 from jaxnets.layers.bilinear import Bilinear
+from jaxnets.layers.containers import ModuleDict, Sequential
 from jaxnets.layers.convolution import (
     Conv1d,
     Conv2d,
@@ -49,6 +50,7 @@ from jaxnets.layers.convolution import (
     ConvTranspose2d,
     ConvTranspose3d,
 )
+from jaxnets.layers.distance import CosineSimilarity, PairwiseDistance, cdist
 from jaxnets.layers.dropout import (
     AlphaDropout,
     Dropout,
@@ -59,10 +61,12 @@ from jaxnets.layers.dropout import (
 )
 from jaxnets.layers.embedding import Embedding
 from jaxnets.layers.embedding_bag import EmbeddingBag
-from jaxnets.layers.flatten import Flatten, flatten
+from jaxnets.layers.flatten import Flatten, Unflatten, flatten
+from jaxnets.layers.fold import Fold, Unfold
 from jaxnets.layers.fractional_pooling import FractionalMaxPool2d, FractionalMaxPool3d
 from jaxnets.layers.gru import GRU, GRUCell
 from jaxnets.layers.instance_norm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
+from jaxnets.layers.interpolation import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from jaxnets.layers.linear import Linear
 from jaxnets.layers.lstm import LSTM, LSTMCell
 from jaxnets.layers.normalization import (
@@ -72,6 +76,23 @@ from jaxnets.layers.normalization import (
     GroupNorm,
     LayerNorm,
     RMSNorm,
+)
+from jaxnets.layers.padding import (
+    CircularPad1d,
+    CircularPad2d,
+    CircularPad3d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReflectionPad3d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ReplicationPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
 )
 from jaxnets.layers.parametrization import SpectralNorm, WeightNorm
 from jaxnets.layers.pooling import (
@@ -89,6 +110,7 @@ from jaxnets.layers.response_norm import CrossMapLRN2d, LocalResponseNorm
 from jaxnets.layers.rnn import RNN, RNNCell
 from jaxnets.layers.rrelu import RReLU
 from jaxnets.layers.shrinkage import Hardshrink, Softshrink, Tanhshrink, Threshold
+from jaxnets.layers.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
 from jaxnets.layers.transformer import Transformer
 from jaxnets.layers.transformer_decoder import TransformerDecoder, TransformerDecoderLayer
 from jaxnets.layers.transformer_encoder import TransformerEncoder, TransformerEncoderLayer
@@ -118,12 +140,20 @@ __all__ = [
     "BatchNorm2d",
     "BatchNorm3d",
     "Bilinear",
+    "ChannelShuffle",
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
     "Conv1d",
     "Conv2d",
     "Conv3d",
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "CosineSimilarity",
     "CrossMapLRN2d",
     "Dropout",
     "Dropout1d",
@@ -133,6 +163,7 @@ __all__ = [
     "EmbeddingBag",
     "FeatureAlphaDropout",
     "Flatten",
+    "Fold",
     "FractionalMaxPool2d",
     "FractionalMaxPool3d",
     "GRUCell",
@@ -162,13 +193,24 @@ __all__ = [
     "MaxUnpool2d",
     "MaxUnpool3d",
     "Mish",
+    "ModuleDict",
     "MultiheadAttention",
     "PReLU",
+    "PairwiseDistance",
+    "PixelShuffle",
+    "PixelUnshuffle",
     "RMSNorm",
     "RNNCell",
     "RReLU",
     "ReLU",
     "ReLU6",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
+    "Sequential",
     "SiLU",
     "Sigmoid",
     "Softmax",
@@ -186,6 +228,15 @@ __all__ = [
     "TransformerDecoderLayer",
     "TransformerEncoder",
     "TransformerEncoderLayer",
+    "Unflatten",
+    "Unfold",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
     "WeightNorm",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
+    "cdist",
     "flatten",
 ]

@@ -96,6 +96,7 @@ class Embedding(nnx.Embed):
         self.padding_idx = check_padding(padding_idx, num_embeddings)
         if self.padding_idx is not None:
             self.embedding[...] = self.embedding[...].at[self.padding_idx].set(0)
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
 
     def __call__(self, indices: jax.Array) -> jax.Array:
         """Looks up one row per index.

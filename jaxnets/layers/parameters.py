@@ -72,25 +72,31 @@ def check_rngs(rngs: Any) -> nnx.Rngs:
     return rngs
 
 
-def check_key(key: Any, *, needed: bool) -> Any:
-    """Checks the key of a function that may draw.
+#: What a function draws random numbers from: a key, a stream or streams.
+Draws = jax.Array | nnx.RngStream | nnx.Rngs | None
 
-    Args:
-        key: the key, or None.
-        needed: whether there has to be one.
 
-    Returns:
-        The key.
+def check_draws(rngs: Any) -> None:
+    """Checks what a function draws from: a random key, or streams of them.
 
     Raises:
-        InputError: if it is none of ``jax.random``.
+        InputError: if it is neither.
     """
-    if key is None and not needed:
-        return None
-    kinds = jax.dtypes.prng_key, jnp.uint32
-    if not isinstance(key, jax.Array) or not any(jnp.issubdtype(key.dtype, k) for k in kinds):
-        raise InputError("key", "a key in training, such as jax.random.key(0)", key)
-    return key
+    array = isinstance(rngs, jax.Array) and jnp.issubdtype(rngs.dtype, jax.dtypes.prng_key)
+    if not (array or isinstance(rngs, nnx.Rngs | nnx.RngStream)):
+        raise InputError("rngs", "a random key, such as jax.random.key(0), or streams", rngs)
+
+
+def drawn_key(rngs: Any) -> jax.Array:
+    """The random key that is given, or the next one of streams.
+
+    Raises:
+        InputError: as of ``check_draws``.
+    """
+    check_draws(rngs)
+    if isinstance(rngs, nnx.Rngs):
+        return rngs.dropout()
+    return rngs() if isinstance(rngs, nnx.RngStream) else rngs
 
 
 def check_parameters(rngs: Any, param_dtype: Any, *, constant: bool = False) -> nnx.Rngs:

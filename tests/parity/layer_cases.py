@@ -112,6 +112,10 @@ KINKS = KINKS.reshape(4, 6)
 #: Where the windows of a fractional pool are, for two examples of three channels.
 SAMPLES = np.random.default_rng(0).random((2, 3, 3))
 FIVE_BY_SIX = {"output_size": [5, 6]}
+#: Rows, of which one is of zeros, one is shorter than any eps, and one has several maxima.
+VECTORS = np.random.default_rng(1).normal(size=(6, 4))
+VECTORS[[1, 3, 5]] *= [[0.0], [1e-13], [1.0]]
+VECTORS[4] = [2.0, -2.0, 1.0, 0.0]
 BATCH_FIRST = {"batch_first": True}
 DRAWN = "tests/test_layers.py looks at the masks"
 
@@ -140,12 +144,21 @@ CASES = [
     Case("BatchNorm3d", (3,), ((2, 3, 2, 3, 2),)),
     Case("Bilinear", (3, 4, 2), ((5, 2, 3), (5, 2, 4))),
     Case("CELU", (2.0,), (KINKS,)),
+    Case("ChannelShuffle", (3,), ((2, 6, 3, 2),)),
+    Case("CircularPad1d", ((1, 2),), ((2, 3, 5),)),
+    Case("CircularPad2d", ((1, -2, 3, 0),), ((2, 2, 4, 5),)),
+    Case("CircularPad3d", (1,), ((1, 2, 2, 3, 4),)),
+    Case("ConstantPad1d", ((1, -2), 0.5), ((2, 3, 5),)),
+    Case("ConstantPad2d", ((1, -2, 3, 0), -1.5), ((2, 2, 4, 5),)),
+    Case("ConstantPad3d", (1, 2.0), ((1, 2, 2, 3, 4),)),
     Case("Conv1d", (2, 4, 3), ((2, 2, 7),)),
     Case("Conv2d", (2, 4, 3), ((2, 2, 7, 6),), {"padding": 1, "groups": 2}),
     Case("Conv3d", (2, 4, 3), ((2, 2, 3, 4, 5),), {"padding": 1, "groups": 2}),
     Case("ConvTranspose1d", (4, 2, 3), ((2, 4, 5),), {"stride": 2, "output_padding": 1}),
     Case("ConvTranspose2d", (4, 2, 3), ((2, 4, 4, 3),), {"stride": 2, "groups": 2}),
     Case("ConvTranspose3d", (4, 2, 2), ((2, 4, 2, 3, 2),), {"padding": 1, "groups": 2}),
+    Case("CosineSimilarity", (-1,), (VECTORS, (6, 4))),
+    Case("CosineSimilarity", (-1, 0.5), ((2, 1, 4), (3, 4))),
     Case("CrossMapLRN2d", (3, 0.5, 0.7, 1.5), ((2, 7, 2, 3),)),
     Case("CrossMapLRN2d", (4, 0.5), ((2, 5, 2, 3),)),
     Case("Dropout", (0.3,), drawn=DRAWN),
@@ -170,6 +183,8 @@ CASES = [
     Case("EmbeddingBag", (5, 3), (Integers((4, 3), 5),), {"mode": "max"}),
     Case("FeatureAlphaDropout", (0.3,), ((2, 3, 4),), drawn=DRAWN),
     Case("Flatten", (), ((2, 3, 4, 5),)),
+    Case("Fold", ((4, 5), (2, 3)), ((2, 12, 9),)),
+    Case("Fold", ((4, 6), (2, 3), (1, 2), (1, 0), 2), ((2, 12, 3),)),
     Case(
         "FractionalMaxPool2d",
         (2, 3, None, True),
@@ -227,6 +242,10 @@ CASES = [
     Case("Mish", (), (KINKS,)),
     Case("MultiheadAttention", (4, 2), ((2, 3, 4), (2, 5, 4), (2, 5, 4)), BATCH_FIRST),
     Case("PReLU", (3,), (Ties((2, 3, 4)),)),
+    Case("PairwiseDistance", (), (VECTORS, VECTORS[::-1].copy())),
+    Case("PairwiseDistance", (1.0, 0.0, True), (VECTORS, VECTORS[::-1].copy())),
+    Case("PixelShuffle", (2,), ((2, 12, 3, 4),)),
+    Case("PixelUnshuffle", (2,), ((2, 3, 4, 6),)),
     Case("RMSNorm", (4,), ((2, 3, 4),)),
     Case("RMSNorm", ((3, 4), 0.1), ((2, 3, 4),)),
     Case("RNN", (3, 4), ((2, 5, 3),), BATCH_FIRST),
@@ -235,6 +254,12 @@ CASES = [
     Case("RReLU", (0.25, 0.25), (KINKS,)),
     Case("ReLU", (), (KINKS,)),
     Case("ReLU6", (), (KINKS,)),
+    Case("ReflectionPad1d", ((1, 2),), ((2, 3, 5),)),
+    Case("ReflectionPad2d", ((1, -2, 3, 0),), ((2, 2, 4, 5),)),
+    Case("ReflectionPad3d", (1,), ((1, 2, 2, 3, 4),)),
+    Case("ReplicationPad1d", ((1, 2),), ((2, 3, 5),)),
+    Case("ReplicationPad2d", ((1, -2, 3, 0),), ((2, 2, 4, 5),)),
+    Case("ReplicationPad3d", (1,), ((1, 2, 2, 3, 4),)),
     Case("SELU", (), (KINKS,)),
     Case("SiLU", (), (KINKS,)),
     Case("Sigmoid", (), (KINKS,)),
@@ -267,6 +292,16 @@ CASES = [
         theirs={"enable_nested_tensor": False},
     ),
     Case("TransformerEncoderLayer", (4, 2, 6, 0.0), ((2, 3, 4),), BATCH_FIRST),
+    Case("Unflatten", (1, (3, 2, 2)), ((2, 12),)),
+    Case("Unfold", ((2, 3), (1, 2), (1, 0), 2), ((2, 3, 5, 6),)),
+    Case("Upsample", (4,), ((2, 3, 3, 2),)),
+    Case("Upsample", (None, (1.5, 0.7), "bilinear"), ((2, 3, 4, 5),)),
+    Case("Upsample", ((2, 3, 5), None, "trilinear", True), ((1, 2, 3, 2, 4),)),
+    Case("UpsamplingBilinear2d", (None, 2), ((2, 3, 3, 2),)),
+    Case("UpsamplingNearest2d", (None, (2, 1.5)), ((2, 3, 3, 4),)),
+    Case("ZeroPad1d", ((1, 2),), ((2, 3, 5),)),
+    Case("ZeroPad2d", ((1, -2, 3, 0),), ((2, 2, 4, 5),)),
+    Case("ZeroPad3d", (1,), ((1, 2, 2, 3, 4),)),
 ]
 #: The first case of each layer.
 FIRST = {case.name: case for case in reversed(CASES)}
