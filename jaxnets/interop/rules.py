@@ -20,7 +20,7 @@ def _transposed(name: str) -> Leaf:
 
 
 def linear(layer: nnx.Module) -> dict[str, Leaf]:
-    """The kernel is the weight transposed."""
+    """The kernel [I, O] is the weight [O, I] transposed."""
     return {"kernel": _transposed("weight"), "bias": Leaf("bias")}
 
 
@@ -37,7 +37,7 @@ def convolution(layer: nnx.Module) -> dict[str, Leaf]:
 
 
 def transposed_convolution(layer: nnx.Module) -> dict[str, Leaf]:
-    """The kernel is that of a convolution, the weight that of the convolution transposed."""
+    """The kernel is the weight [I, O, ...] flipped in space, with the channels last."""
     if getattr(layer, "transpose_kernel", False):  # Flax then holds PyTorch's weight unflipped
         return convolution(layer)
     groups = getattr(layer, "groups", 1)

@@ -1,4 +1,4 @@
-"""Dropout as functions under the names of ``torch.nn.functional``, with ``rngs`` for what is drawn."""
+"""Dropout as functions under the names of ``torch.nn.functional``; ``rngs`` says what is drawn."""
 
 from collections.abc import Callable
 
@@ -36,7 +36,7 @@ def dropout(
 
     Examples:
         >>> print(dropout(jnp.ones(4), 0.5, rngs=jax.random.key(0)))
-        [0. 2. 2. 2.]
+        [0. 0. 2. 2.]
     """
     check_floats("input", input, ("...",))
     return _dropped(drop, input, p, training, inplace, rngs)

@@ -120,7 +120,8 @@ class SpectralNorm(Parametrized):
 
     Parameters: the layer's others and, in ``parametrizations[name]``, ``original`` W in PyTorch's
     layout. Statistics, in its ``"0"``: ``_u`` and ``_v``. PyTorch's older names, ``weight_orig``,
-    ``weight_u`` and ``weight_v``, are loaded too.
+    ``weight_u`` and ``weight_v``, are loaded too; the older ``torch.nn.utils.spectral_norm``
+    computes v before u, and so trains with other vectors.
 
     Args:
         layer: the layer, which gives up its weight.
