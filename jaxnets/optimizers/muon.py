@@ -100,7 +100,7 @@ def muon(
         lr=lr,
         weight_decay=weight_decay,
         decoupled=True,
-        needs="weight decay" if weight_decay else None,
+        by_gradients=True,
     )
 
 

@@ -77,7 +77,7 @@ def from_rule(
         weight_decay=weight_decay,
         maximize=maximize,
         decoupled=decoupled,
-        needs="weight decay" if weight_decay else None,
+        by_gradients=True,
     )
 
 
@@ -90,7 +90,7 @@ def from_parameter_rule(
     weight_decay: float = 0,
     maximize: bool = False,
     decoupled: bool = False,
-    needs: str | None = "this optimizer",
+    by_gradients: bool = False,
 ) -> optax.GradientTransformation:
     """``from_rule`` for a rule that looks at the parameter itself.
 
@@ -102,7 +102,7 @@ def from_parameter_rule(
         weight_decay: as of ``from_rule``.
         maximize: whether the objective is to grow.
         decoupled: as of ``from_rule``.
-        needs: what needs the values of the parameters; None if nothing does.
+        by_gradients: whether only weight decay needs the values of the parameters.
     """
     lr = checks.number_or_schedule("lr", lr)
     weight_decay = check_number("weight_decay", weight_decay, least=0)
@@ -139,7 +139,8 @@ def from_parameter_rule(
 
     def update(updates: Any, state: OptimizerState, params: Any = None) -> tuple[Any, Any]:
         if params is None:
-            if needs is not None:
+            if weight_decay or not by_gradients:
+                needs = "weight decay" if by_gradients else "this optimizer"
                 raise InputError("params", f"the parameters, which {needs} needs", params)
             params = updates
         rate = scalar(at(lr, state.step)) if callable(lr) else state.lr
