@@ -152,7 +152,8 @@ def minimize(
             the mean over the batch, or a pair (total, count). ``batch["inputs"]`` and
             ``batch["labels"]`` are the split's columns [batch, …], and ``key`` is another one for
             each step. It may change the model's other variables, such as running statistics.
-        optimizer: the gradient transformation.
+        optimizer: the gradient transformation. One that evaluates the loss itself, such as
+            ``jaxnets.optimizers.lbfgs``, gets that of the batch as Optax's ``value_fn``.
         wrt: what is trained: a filter of ``nnx``, such as ``nnx.Param``, or the dotted name of a
             submodule, such as ``"critic"``, or several names.
         frozen: dotted names of submodules that are not trained and stay in evaluation mode, as

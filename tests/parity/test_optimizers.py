@@ -12,10 +12,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.optim.lbfgs import _strong_wolfe as torch_strong_wolfe
 
 from jaxnets import optimizers
-from jaxnets.optimizers.wolfe import Point, strong_wolfe
 from tests.parity.oracle import assert_equal, relative_difference
 
 SHAPES = {"matrix": (3, 4), "vector": (5,), "one": (1,)}
@@ -506,110 +504,3 @@ def test_the_rows_and_columns_of_adafactor_are_pytorchs(name, shape):
     for slot in ("row_var", "col_var"):
         expected = optimizer.state[parameter][slot].numpy()
         assert relative_difference(there(state.slots[slot][name]), expected) <= 1e-12
-
-
-WOLFE = {"line_search_fn": "strong_wolfe"}
-LBFGS = [
-    {"lr": 0.3, "history_size": 3, "max_iter": 9},
-    {"lr": 0.3, "max_eval": 6, "tolerance_grad": 0.3},
-    {"lr": 0.3, "max_iter": 1},
-    {"lr": 1.6, "max_iter": 50, "tolerance_change": 0.25},
-    WOLFE,
-    WOLFE | {"lr": 0.01, "history_size": 2},
-    WOLFE | {"lr": 50.0, "max_iter": 5},
-]
-
-
-def bent(params, batch, library):
-    """A loss that is neither quadratic nor far from convex, another one for each batch."""
-    total = sum((library.sum(curve * p**2) for p, curve in zip(params, (1, 3), strict=True)), 0.0)
-    mixed = params[0] @ params[1] - batch
-    return total + library.sum(library.log(1 + mixed**2)) + library.sum(mixed**4) / 9
-
-
-@pytest.mark.parametrize("options", LBFGS)
-def test_lbfgs_in_float64(options):
-    """Parameters, iterations and evaluations after each of some steps."""
-    draw = np.random.default_rng(0)
-    starts, batches = [draw.normal(size=shape) for shape in ((4, 3), (3,))], draw.normal(size=(3, 4))
-    tensors = [torch.tensor(value, requires_grad=True) for value in starts]
-    optimizer = torch.optim.LBFGS(tensors, **options)
-    transformation = optimizers.lbfgs(**options)
-    params = [jnp.asarray(value) for value in starts]
-    state = transformation.init(params)
-
-    @jax.jit
-    def step(params, state, batch):
-        of_batch = partial(bent, batch=batch, library=jnp)
-        value, gradients = jax.value_and_grad(of_batch)(params)
-        updates, state = transformation.update(
-            gradients, state, params, value=value, grad=gradients, value_fn=of_batch
-        )
-        return optax.apply_updates(params, updates), state
-
-    for number, batch in enumerate(np.repeat(batches, 2, axis=0)):
-
-        def closure(batch=torch.tensor(batch)):
-            optimizer.zero_grad()
-            value = bent(tensors, batch, torch)
-            value.backward()
-            return value
-
-        optimizer.step(closure)
-        params, state = step(params, state, jnp.asarray(batch))
-        kept = optimizer.state[tensors[0]]
-        for slot in ("n_iter", "func_evals"):
-            assert int(state.slots[slot]) == kept[slot], (slot, number)
-        for value, tensor in zip(params, tensors, strict=True):
-            assert relative_difference(value, tensor.detach().numpy()) <= 1e-9, number
-
-
-LINES, WAVES, TRIALS = 200, 4, (0, 3, 25)
-
-
-def wavy(t, line, library):
-    """A loss on a line, and its slope: waves on a bowl."""
-    height, length, phase, bowl = line
-    inner = length * t + phase
-    loss = library.sum(height * library.cos(inner)) + bowl * (t - 1) ** 2
-    return loss, 2 * bowl * (t - 1) - library.sum(height * length * library.sin(inner))
-
-
-def test_the_line_search_makes_pytorchs_trials():
-    draw = np.random.default_rng(0)
-    shape = (LINES, WAVES)
-    height, length = draw.normal(size=shape), draw.uniform(0.1, 4, shape)
-    phase, bowl = draw.uniform(0, 7, shape), 10 ** draw.uniform(-3, 0, LINES)
-    first = 10 ** draw.uniform(-1, 2, LINES)
-    most = np.resize(TRIALS, LINES).astype(np.int32)
-
-    def ours(line, first, most):
-        slope = wavy(0.0, line, jnp)[1]
-
-        def at(t):
-            loss, gradient = wavy(t * -jnp.sign(slope), line, jnp)
-            return Point(t, loss, gradient[None], gradient * -jnp.sign(slope))
-
-        point, trials = strong_wolfe(
-            at, at(jnp.zeros(())), first, size=jnp.ones(()), most=most, tolerance_change=0.5
-        )
-        return point.t, point.loss, trials
-
-    lines = height, length, phase, bowl
-    found = jax.device_get(jax.jit(jax.vmap(ours))(lines, first, most))
-    tensors = [torch.tensor(part) for part in lines]
-    for number, (t, loss, trials) in enumerate(zip(*found, strict=True)):
-        line = [part[number] for part in tensors]
-        start, slope = wavy(torch.zeros((), dtype=torch.float64), line, torch)
-        direction = -slope.sign()
-
-        def at(x, t, d, line=line):
-            value, gradient = wavy(x + t * d[0], line, torch)
-            return float(value), gradient[None]
-
-        value, _, expected, count = torch_strong_wolfe(
-            at, 0.0, float(first[number]), direction[None], float(start), slope[None],
-            slope * direction, max_ls=int(most[number]), tolerance_change=0.5,
-        )  # fmt: skip
-        assert trials == count, number
-        np.testing.assert_allclose([t, loss], [float(expected), value], rtol=1e-9, atol=1e-12)
