@@ -173,7 +173,6 @@ class TorchTraining:
     def step(self, x: Any, y: Any) -> Any:
         """Takes a step; returns the loss before it."""
 
-
         def closure() -> Any:
             self.optimizer.zero_grad()
             loss = self.loss(x, y)

@@ -60,9 +60,7 @@ def adafactor(
         step = (taken + 1).astype(lr.dtype)
         return {"share": step**beta2_decay, "rate": jnp.minimum(lr, 1 / jnp.sqrt(step))}
 
-    def rule(
-        g: jax.Array, p: Parameter, kept: Slots, k: Coefficients
-    ) -> tuple[jax.Array, Slots]:
+    def rule(g: jax.Array, p: Parameter, kept: Slots, k: Coefficients) -> tuple[jax.Array, Slots]:
         least = float(jnp.finfo(p.dtype).eps) if eps1 is None else eps1
         if g.ndim > 1:
             column, row = torch_axes(p.path, g.ndim)[-2:]

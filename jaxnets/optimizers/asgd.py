@@ -59,9 +59,7 @@ def asgd(
             "mu": 1 / jnp.maximum(step - t0, 1),
         }
 
-    def rule(
-        g: jax.Array, p: Parameter, kept: Slots, k: Coefficients
-    ) -> tuple[jax.Array, Slots]:
+    def rule(g: jax.Array, p: Parameter, kept: Slots, k: Coefficients) -> tuple[jax.Array, Slots]:
         # The learning rate may have been set since the state was made.
         eta, mu = jnp.where(k["first"], k["lr"], kept["eta"]), kept["mu"]
         update = -eta * (g + lambd * p.array)

@@ -78,9 +78,8 @@ def chained_scheduler(schedules: Sequence[Schedule]) -> Schedule:
 
     It takes schedules that multiply the learning rate: ``step_lr``, ``multi_step_lr``,
     ``constant_lr``, ``linear_lr``, ``exponential_lr``, ``polynomial_lr``, ``multiplicative_lr``,
-    ``cosine_annealing_lr`` with an ``eta_min`` of 0, and chains of them. Where PyTorch's cosine goes
-    up again after ``T_max``, it adds to what the others have made of the learning rate; here it
-    multiplies.
+    ``cosine_annealing_lr`` with an ``eta_min`` of 0, and chains of them. After ``T_max`` PyTorch's
+    cosine adds to what the others have made of the learning rate; here it multiplies.
 
     Args:
         schedules: made with one learning rate.

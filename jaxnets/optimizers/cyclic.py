@@ -49,7 +49,10 @@ def cyclic_lr(
     Raises:
         InputError: if a value is out of its range; on a call, if scale_fn does not give a number.
     """
-    base, highest = check_number("base_lr", base_lr, least=0), check_number("max_lr", max_lr, least=0)
+    base, highest = (
+        check_number("base_lr", base_lr, least=0),
+        check_number("max_lr", max_lr, least=0),
+    )
     height = _height(step_size_up, step_size_down, mode, gamma, scale_fn, scale_mode)
     return lambda count: base + (highest - base) * height(integer(count))
 

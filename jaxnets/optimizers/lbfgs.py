@@ -282,7 +282,8 @@ class _Flat:
     """Trees like the parameters as vectors, in the widest of their dtypes."""
 
     def __init__(self, params: Any) -> None:
-        leaves, self._structure = jax.tree.flatten(params)
+        leaves = jax.tree.leaves(params)
+        self._structure: Any = jax.tree.structure(params)
         self._leaves = [jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves]
         self.dtype = jnp.result_type(*(compute_dtype(leaf.dtype) for leaf in leaves))
 
@@ -308,9 +309,7 @@ def _first(params: Any, history_size: int) -> dict[str, Any]:
 
     def zeros(*pairs: int) -> Any:
         """NumPy's, as JAX's compile a program for each shape."""
-        return jax.tree.map(
-            lambda p: jax.device_put(np.zeros((*pairs, *p.shape), p.dtype)), params
-        )
+        return jax.tree.map(lambda p: jax.device_put(np.zeros((*pairs, *p.shape), p.dtype)), params)
 
     numbers = dict.fromkeys(("t", "prev_loss"), 0.0) | {"H_diag": 1.0}
     return {

@@ -82,9 +82,7 @@ def muon(
     def coefficients(taken: jax.Array, lr: jax.Array) -> Coefficients:
         return {"lr": lr, "momentum": at(momentum, taken)}
 
-    def rule(
-        g: jax.Array, p: Parameter, kept: Slots, k: Coefficients
-    ) -> tuple[jax.Array, Slots]:
+    def rule(g: jax.Array, p: Parameter, kept: Slots, k: Coefficients) -> tuple[jax.Array, Slots]:
         buffer = lerp(kept["momentum_buffer"], g, 1 - k["momentum"])
         mean = lerp(g, buffer, k["momentum"]) if nesterov else buffer
         axes = torch_axes(p.path, g.ndim)

@@ -20,6 +20,7 @@ Slots = Mapping[str, jax.Array]
 #: The numbers that one step uses for all parameters.
 Coefficients = Mapping[str, Scalar]
 
+
 class Parameter(NamedTuple):
     """A parameter, for the rules that look at it.
 
@@ -145,7 +146,8 @@ def from_parameter_rule(
             params = updates
         rate = scalar(at(lr, state.step)) if callable(lr) else state.lr
         k = {**coefficients(state.step, rate), "decay": rate * weight_decay}
-        leaves, structure = jax.tree_util.tree_flatten_with_path(updates)
+        leaves, flattened = jax.tree_util.tree_flatten_with_path(updates)
+        structure: Any = flattened
         kept = {name: structure.flatten_up_to(state.slots[name]) for name in slots}
         done = []
         for i, p in enumerate(structure.flatten_up_to(params)):

@@ -37,11 +37,24 @@ def bent(params, batch, library):
     return total + library.sum(library.log(1 + mixed**2)) + library.sum(mixed**4) / 9
 
 
+def closure_of(optimizer, loss):
+    def closure():
+        optimizer.zero_grad()
+        value = loss()
+        value.backward()
+        return value
+
+    return closure
+
+
 @pytest.mark.parametrize("options", LBFGS)
 def test_lbfgs_in_float64(options):
     """Parameters, iterations and evaluations after each of some steps."""
     draw = np.random.default_rng(0)
-    starts, batches = [draw.normal(size=shape) for shape in ((4, 3), (3,))], draw.normal(size=(3, 4))
+    starts, batches = (
+        [draw.normal(size=shape) for shape in ((4, 3), (3,))],
+        draw.normal(size=(3, 4)),
+    )
     tensors = [torch.tensor(value, requires_grad=True) for value in starts]
     optimizer = torch.optim.LBFGS(tensors, **options)
     transformation = optimizers.lbfgs(**options)
@@ -58,14 +71,7 @@ def test_lbfgs_in_float64(options):
         return optax.apply_updates(params, updates), state
 
     for number, batch in enumerate(np.repeat(batches, 2, axis=0)):
-
-        def closure(batch=torch.tensor(batch)):
-            optimizer.zero_grad()
-            value = bent(tensors, batch, torch)
-            value.backward()
-            return value
-
-        optimizer.step(closure)
+        optimizer.step(closure_of(optimizer, partial(bent, tensors, torch.tensor(batch), torch)))
         params, state = step(params, state, jnp.asarray(batch))
         kept = optimizer.state[tensors[0]]
         for slot in ("n_iter", "func_evals"):
@@ -154,18 +160,18 @@ def drawn():
     return x, np.sin(x @ draw.normal(size=(3, 2)))
 
 
-@pytest.mark.parametrize("options", [WOLFE | {"lr": 0.5, "max_iter": 6}, {"lr": 0.05, "max_iter": 8}])
+@pytest.mark.parametrize(
+    "options", [WOLFE | {"lr": 0.5, "max_iter": 6}, {"lr": 0.05, "max_iter": 8}]
+)
 def test_fit_takes_pytorchs_steps(options):
     model, twin, (x, y) = Network(), TorchNetwork(), drawn()
     twin.load_state_dict(to_torch(model))
     optimizer = torch.optim.LBFGS(twin.parameters(), **options)
 
-    def closure():
-        optimizer.zero_grad()
-        loss = torch.nn.functional.mse_loss(twin(torch.tensor(x)), torch.tensor(y))
-        loss.backward()
-        return loss
+    def loss():
+        return torch.nn.functional.mse_loss(twin(torch.tensor(x)), torch.tensor(y))
 
+    closure = closure_of(optimizer, loss)
     expected = [optimizer.step(closure).item() for _ in range(3)]
     run = fit(
         model,

@@ -487,9 +487,9 @@ LBFGS = {"lr": 0.2, "max_iter": 4, "history_size": 6, "line_search_fn": "strong_
 
 
 def lbfgs_theirs(run, optimizer, batches):
-    for x, y in batches:
+    for x, y in (map(torch.tensor, batch) for batch in batches):
 
-        def closure(x=torch.tensor(x), y=torch.tensor(y)):
+        def closure(x=x, y=y):
             optimizer.zero_grad()
             loss = nn.functional.mse_loss(run.twin(x), y)
             loss.backward()
@@ -566,9 +566,7 @@ def test_muon_and_adamw_of_one_network_are_groups(dtype):
     adamw = torch.optim.AdamW([named[name] for name in others])
     for optimizer in (muon, adamw):
         train_theirs(run, optimizer, run.batches[:1])
-    transformation = optimizers.param_groups(
-        optimizers.adamw(), [("*.kernel", optimizers.muon())]
-    )
+    transformation = optimizers.param_groups(optimizers.adamw(), [("*.kernel", optimizers.muon())])
     state = transformation.init(run.parameters)
     filled = {
         place: load_torch_optimizer(state.inner_states[place], optimizer, run.model, names=own)

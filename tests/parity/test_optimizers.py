@@ -480,7 +480,12 @@ def test_muon(options):
 
 @pytest.mark.parametrize(
     ("name", "shape"),
-    [("kernel", (5, 2, 4)), ("kernel", (3, 5, 2, 4)), ("kernel", (2, 3, 3, 2, 4)), ("bias", (3, 4))],
+    [
+        ("kernel", (5, 2, 4)),
+        ("kernel", (3, 5, 2, 4)),
+        ("kernel", (2, 3, 3, 2, 4)),
+        ("bias", (3, 4)),
+    ],
 )
 def test_the_rows_and_columns_of_adafactor_are_pytorchs(name, shape):
     draw = np.random.default_rng(0)
