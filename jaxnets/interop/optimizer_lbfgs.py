@@ -11,9 +11,11 @@ from jaxnets.interop.entries import Entry
 from jaxnets.interop.optimizer_options import plain
 from jaxnets.interop.optimizer_pairs import Pair, is_count
 from jaxnets.interop.optimizer_parts import LR, STEP, Key
+from jaxnets.interop.report import listed
 from jaxnets.optimizers.lbfgs import HISTORIES, VECTORS
 
 _COUNTS, _NUMBERS = ("n_iter", "func_evals"), ("t", "H_diag", "prev_loss")
+_PARTS = (*_COUNTS, *_NUMBERS, *VECTORS, *HISTORIES, "ro")
 
 
 class VectorPair(Pair):
@@ -35,7 +37,7 @@ class VectorPair(Pair):
         values["H_diag", 0] += 1
         try:
             self._fill(values, kept)
-        except (KeyError, TypeError, ValueError) as error:
+        except (TypeError, ValueError) as error:
             self.faults["mismatched"].append(f"the state of LBFGS ({error})")
             return values
         values[STEP] += (step or 0) if not values["n_iter", 0] else max(step or 1, 1)
@@ -65,18 +67,21 @@ class VectorPair(Pair):
         """Puts PyTorch's state in place.
 
         Raises:
-            KeyError: if a part of it is missing.
-            TypeError: if a part is of another kind.
-            ValueError: if it does not fit ours.
+            TypeError: if a part of it is of another kind.
+            ValueError: if it does not fit ours, or lacks a part.
         """
         entries = self._entries()
         if not kept or entries is None:
             return
+        # Where its first gradient was small enough there are counts alone.
+        parts = _COUNTS if kept.keys() <= {*_COUNTS} else _PARTS
+        if lacking := [slot for slot in parts if slot not in kept]:
+            raise ValueError(f"without {listed(lacking)}")
         for slot in _COUNTS:
             if not is_count(plain(kept[slot])):
                 raise ValueError(f"{slot} is no count")
             values[slot, 0] += int(plain(kept[slot]))
-        if "d" not in kept:  # where its first gradient was small enough
+        if parts is _COUNTS:
             return
         for slot in _NUMBERS:
             values[slot, 0] = np.asarray(float(kept[slot]), values[slot, 0].dtype)
