@@ -11,6 +11,7 @@ from jaxnets import (
     metrics,
     models,
     optimizers,
+    tensors,
     training,
 )
 from jaxnets.arrays import InputError
@@ -70,5 +71,6 @@ __all__ = [
     "optimizers",
     "predict",
     "predictor",
+    "tensors",
     "training",
 ]

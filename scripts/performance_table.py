@@ -17,31 +17,17 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 
 
-def per_call(found: dict[str, Any], key: str) -> str:
-    """Medians and quartiles in microseconds, one row a competitor.
+def documented(found: dict[str, Any], title: str, name: str, key: str) -> str:
+    """A chart, and a table of one row a network and batch.
 
     Args:
         found: a file of results.
+        title: of the table.
+        name: of the chart's file.
         key: a row's number by which seconds are divided: steps, or calls.
     """
-    lines = [
-        "| network | batch | competitor | µs | quartiles | ÷ jaxnets | compile, s | memory, MB |",
-        "|---|---:|---|---:|---:|---:|---:|---:|",
-    ]
-    for row in found["rows"]:
-        ours = _seconds(row["competitors"]["jaxnets"])
-        for name, of in row["competitors"].items():
-            if "failed" in of:
-                lines.append(f"| {row['network']} | {row['batch']:,} | {name} | failed | | | | |")
-                continue
-            micro = [1e6 * seconds / row[key] for seconds in of["seconds"]]
-            low, middle, high = statistics.quantiles(micro, method="inclusive")
-            lines.append(
-                f"| {row['network']} | {row['batch']:,} | {name} | {middle:,.0f} "
-                f"| {low:,.0f} to {high:,.0f} | {_seconds(of) / ours:.2f} "
-                f"| {of['compile_seconds']:.1f} | {of['memory']:,.0f} |"
-            )
-    return "\n".join(lines)
+    chart = f"![{title}: times by network and library](../benchmarks/results/{name}.png)"
+    return f"{chart}\n\n{_titled(title, found['rows'], key)}"
 
 
 def _seconds(of: dict[str, Any]) -> float:
@@ -60,11 +46,12 @@ def own_networks(found: dict[str, Any]) -> str:
     for title, what, dtype, key in kinds:
         rows = [row for row in found["rows"] if (row["what"], row["dtype"]) == (what, dtype)]
         if rows:
-            parts += [
-                f"**{title}**: jaxnets' µs, and the others' time ÷ jaxnets'.",
-                _ratios(rows, key),
-            ]
+            parts.append(_titled(title, rows, key))
     return "\n\n".join(parts)
+
+
+def _titled(title: str, rows: list[dict[str, Any]], key: str) -> str:
+    return f"**{title}**: jaxnets' µs, and the others' time ÷ jaxnets'.\n\n{_ratios(rows, key)}"
 
 
 def _ratios(rows: list[dict[str, Any]], key: str) -> str:
@@ -114,8 +101,8 @@ def _median(rounds: list[dict[str, Any]], key: str) -> float:
 
 
 TABLES: dict[str, Callable[[dict[str, Any]], str]] = {
-    "train_step": lambda found: per_call(found, "steps"),
-    "inference": lambda found: per_call(found, "calls"),
+    "train_step": lambda found: documented(found, "A training step", "train_step", "steps"),
+    "inference": lambda found: documented(found, "Inference", "inference", "calls"),
     "own_networks": own_networks,
     "time_to_accuracy": to_accuracy,
 }

@@ -16,11 +16,12 @@ import jaxnets
 ROOT = Path(jaxnets.__file__).parent
 RANKS = [
     {"arrays", "compilation", "json_files", "optional"},
-    {"disk", "initializers", "kernels"},
+    {"disk", "initializers", "kernels", "tensors"},
     {"losses", "metrics", "optimizers", "layers", "data"},
     {"functional"},
     {"models"},
     {"interop", "training"},
+    {"port"},
     {"sampling"},
     {"recipes"},
     {"runs"},

@@ -16,8 +16,8 @@ import pytest
 import torch
 from flax import nnx
 
-from jaxnets import compare, data, interop, losses, optimizers, recipes, training
-from jaxnets.arrays import InputError, shown
+from jaxnets import compare, data, interop, layers, losses, optimizers, recipes, training
+from jaxnets.arrays import ArrayLike, InputError, shown
 from jaxnets.cli import cli, main
 from jaxnets.compilation import VARIABLE
 from jaxnets.data import text
@@ -34,6 +34,12 @@ ENCODER = text.TextEncoder(text.Tokenizer(), TOKENS)
 TEXTS = data.Split(np.ones((4, 2), np.int32), np.array([0, 1, 0, 1], np.int32))
 OUTPUTS, CLASSES = jnp.full((4, 3), -1.0), jnp.array([0, 1, 2, 0])
 PIXELS = jnp.zeros((2, 4, 4, 3), jnp.uint8)
+IMAGE = jnp.zeros((1, 4, 4, 4))
+#: By the number of spatial axes: inputs, and kernels for them.
+SPACE = {n: jnp.zeros((2, *[3] * n, 2)) for n in [1, 2, 3]}
+KERNELS = {n: jnp.zeros((*[2] * n, 2, 3)) for n in SPACE}
+STEPS, ROW = jnp.zeros((2, 3, 3)), jnp.zeros((2, 2))
+TOKEN_ROWS = jnp.ones((2, 3), jnp.int32)
 EPOCH = training.EpochRecord(1, {"loss": 0.5}, {"loss": 0.5}, 1.0)
 DRAWN = {"rngs": nnx.Rngs(0)}
 
@@ -149,7 +155,7 @@ GOOD = {
     "fit": (model(), DATA),
     "predictor": (model(),),
     "count_parameters": (model(),),
-    "BatchNorm": (2,),
+    **dict.fromkeys(["BatchNorm", "InstanceNorm"], (2,)),
     "recipe": ("linear-regression",),
     **dict.fromkeys(["train", "train_many", "load_data", "build_model"], (RECIPE,)),
     **dict.fromkeys(["build_transform", "build_optimizer", "build_augmentation"], (RECIPE,)),
@@ -187,6 +193,30 @@ GOOD = {
     "trace_difference": lambda: (model(), torch_model(), SPLIT.inputs),
     "jaxnets.compare.report.read": ("no-folder",),
     "flatten": (jnp.zeros((2, 3)),),
+    **dict.fromkeys(["celu", "elu", "gelu", "leaky_relu", "mish", "selu", "silu"], (OUTPUTS,)),
+    **dict.fromkeys(["hardsigmoid", "hardswish", "hardtanh", "relu", "relu6"], (OUTPUTS,)),
+    **dict.fromkeys(["glu", "log_softmax", "softmax"], (jnp.zeros((4, 2)), 1)),
+    "softplus": (OUTPUTS,),
+    "prelu": (OUTPUTS, jnp.zeros(3)),
+    "linear": (jnp.zeros((4, 2)), jnp.zeros((3, 2))),
+    "embedding": (CLASSES, OUTPUTS),
+    "jaxnets.layers.padding.pad": (IMAGE, (1, 1)),
+    "interpolate": (IMAGE, 3),
+    "grid_sample": (IMAGE, jnp.zeros((1, 2, 2, 2))),
+    "affine_grid": (jnp.zeros((1, 2, 3)), (1, 4, 4, 1)),
+    "fold": (jnp.zeros((1, 9, 4)), 4, 2),
+    **dict.fromkeys(["unfold", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle"], (IMAGE, 2)),
+    **dict.fromkeys(["normalize", "pdist", "gumbel_softmax"], (OUTPUTS,)),
+    **dict.fromkeys(["cosine_similarity", "pairwise_distance", "cdist"], (OUTPUTS, OUTPUTS)),
+    "one_hot": (CLASSES,),
+    "scaled_dot_product_attention": (IMAGE, IMAGE, IMAGE),
+    **{f"conv{n}d": (SPACE[n], KERNELS[n]) for n in SPACE},
+    **{f"conv_transpose{n}d": (SPACE[n], KERNELS[n]) for n in SPACE},
+    **{f"{kind}_pool{n}d": (SPACE[n], 2) for kind in ["avg", "max"] for n in SPACE},
+    **{f"adaptive_{kind}_pool{n}d": (SPACE[n], 2) for kind in ["avg", "max"] for n in SPACE},
+    **{f"lp_pool{n}d": (SPACE[n], 2, 2) for n in SPACE},
+    **{f"max_unpool{n}d": (SPACE[n], jnp.zeros(SPACE[n].shape, jnp.int32), 2) for n in SPACE},
+    **{f"fractional_max_pool{n}d": (SPACE[n], 2, 2) for n in [2, 3]},
     **dict.fromkeys(["cross_entropy", "nll_loss"], (OUTPUTS, CLASSES)),
     **dict.fromkeys(["correct", "correct_logits", "accuracy"], (OUTPUTS, CLASSES)),
     "top_k_correct": (OUTPUTS, CLASSES, 2),
@@ -196,10 +226,33 @@ GOOD = {
     "binary_cross_entropy": (jnp.full(3, 0.5), jnp.ones(3)),
     "binary_cross_entropy_with_logits": (jnp.full(3, 0.5), jnp.ones(3)),
     **dict.fromkeys(["huber_loss", "l1_loss", "mse_loss", "smooth_l1_loss"], (OUTPUTS, OUTPUTS)),
+    "margin_ranking_loss": (OUTPUTS, OUTPUTS, jnp.ones((4, 3))),
+    "cosine_embedding_loss": (OUTPUTS, OUTPUTS, jnp.ones(4)),
+    **dict.fromkeys(["hinge_embedding_loss", "soft_margin_loss"], (OUTPUTS, jnp.ones((4, 3)))),
+    "multi_margin_loss": (OUTPUTS, CLASSES),
+    "multilabel_margin_loss": (OUTPUTS, jnp.zeros((4, 3), int)),
+    **dict.fromkeys(["multilabel_soft_margin_loss", "poisson_nll_loss"], (OUTPUTS, OUTPUTS)),
+    "gaussian_nll_loss": (OUTPUTS, OUTPUTS, jnp.ones(4)),
+    "triplet_margin_loss": (OUTPUTS, OUTPUTS, OUTPUTS),
+    "triplet_margin_with_distance_loss": (OUTPUTS, OUTPUTS, OUTPUTS),
     "kl_div": (OUTPUTS, jnp.exp(OUTPUTS)),
     "ctc_loss": (jnp.zeros((3, 1, 2)), jnp.ones((1, 1), int), jnp.array([3]), jnp.array([1])),
     "fan_in_uniform": (2,),
-    "uniform": (0.1,),
+    "calculate_gain": ("relu",),
+    "constant": (0.1,),
+    "sparse": (0.1,),
+    **dict.fromkeys(["WeightNorm", "SpectralNorm"], lambda: (layers.Linear(2, 3, **DRAWN),)),
+    **{f"{name}_norm": (STEPS, 3) for name in ["layer", "rms", "group"]},
+    "batch_norm": (STEPS, jnp.zeros(3), jnp.ones(3)),
+    "instance_norm": (STEPS,),
+    "local_response_norm": (STEPS, 2),
+    **dict.fromkeys(["dropout", "dropout1d", "dropout2d", "alpha_dropout", "rrelu"], (STEPS,)),
+    "dropout3d": (jnp.zeros((2, 2, 2, 2, 3)),),
+    **dict.fromkeys(["feature_alpha_dropout", "hardshrink", "softshrink", "tanhshrink"], (STEPS,)),
+    "softmin": (STEPS, -1),
+    "threshold": (STEPS, 0.1, 0.2),
+    "bilinear": (ROW, ROW, jnp.zeros((3, 2, 2))),
+    "embedding_bag": (TOKEN_ROWS, jnp.zeros((5, 3))),
 }
 #: Good values of arguments that must be named.
 NAMED = {
@@ -379,7 +432,8 @@ SIMPLE[int] = [None, True, 1.5, np.ones(2, int)]
 
 def strange(path, parameter):
     """What no setting takes, and what an argument of this annotation does not."""
-    if SETTINGS.match(path) and not OF_ARRAYS.search(path):
+    array = parameter.annotation in (ArrayLike, ArrayLike | None)
+    if SETTINGS.match(path) and not OF_ARRAYS.search(path) and not array:
         yield from ["junk", object(), math.nan, 10**400]
     yield from SIMPLE.get(parameter.annotation, [])
 
@@ -395,8 +449,6 @@ def test_nothing_of_another_kind_gets_in(path, no_work):
                 BUILDERS[path](**{**given, parameter.name: value})
 
 
-STEPS, ROW = jnp.zeros((2, 3, 3)), jnp.zeros((2, 2))
-TOKEN_ROWS = jnp.ones((2, 3), jnp.int32)
 #: What the objects of a class are called with; a layer's inputs are those of its case, and one row
 #: otherwise.
 CALLED = {

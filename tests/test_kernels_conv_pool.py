@@ -175,7 +175,7 @@ def test_many_at_once_have_the_bits_of_one():
         ({}, MaxPool2d(3), jnp.float32),
         ({}, MaxPool2d(2, 1), jnp.float32),
         ({}, MaxPool2d(2, ceil_mode=True), jnp.float32),
-        ({}, POOL, jnp.bfloat16),
+        ({}, POOL, jnp.float16),
     ],
 )
 def test_what_is_not_one_pass_is_three(options, pool, dtype):

@@ -210,7 +210,7 @@ def test_what_the_kernels_take():
 
     assert by()
     assert by(dtype=np.float64)
-    assert not by(dtype=jnp.bfloat16)
+    assert not by(dtype=jnp.float16)
     assert not by((0, 4, 4, 3))
     assert not by((2, 4, 4, 4, 3), (3, 3, 3, 3, 5))
     assert not by(where=geometry(padding=NONE), x=(2, 2, 2, 3))  # no output

@@ -83,7 +83,7 @@ def test_what_the_kernel_takes():
     assert not serves(numbers(0), KEY)
     assert not serves(numbers(1), jax.random.key(0, impl="rbg"))
     assert not serves(numbers(1), jax.random.split(KEY, 2))
-    assert not serves(jnp.zeros(3, jnp.bfloat16), KEY)
+    assert not serves(jnp.zeros(3, jnp.float16), KEY)
     assert not serves(jax.ShapeDtypeStruct((2**16, 2**16), jnp.float32), KEY)
     with jax.threefry_partitionable(False):
         assert not serves(numbers(1), KEY)

@@ -143,7 +143,7 @@ def test_what_the_kernels_take(monkeypatch):
     assert by((4096,), outputs=8)
     assert not by((4096,), outputs=7)
     assert not by((4096,), inputs=7)
-    assert not by(dtype=jnp.bfloat16)
+    assert not by(dtype=jnp.float16)
     with jax.enable_x64(True):
         assert by(dtype=jnp.float64)
         assert not by(dtype=jnp.float64, other=jnp.float32)

@@ -225,7 +225,7 @@ def test_what_the_kernels_take():
     assert not by(batch=7)
     assert by(size=1000)
     assert not by(size=1001)
-    assert not by(dtype=jnp.bfloat16, weights=jnp.bfloat16)
+    assert not by(dtype=jnp.float16, weights=jnp.float16)
     with jax.enable_x64(True):
         assert by(dtype=jnp.float64, weights=jnp.float64)
         assert not by(dtype=jnp.float64)

@@ -182,6 +182,26 @@ def test_derivatives_within_are_taken_before():
     assert_close(ours, jax.jit(jax.grad(change))(x), 1e-5)
 
 
+def test_bfloat16_is_computed_in_float32_and_rounded():
+    layer = layers.Linear(24, 16, rngs=RNGS)
+    kernel, x, d = (
+        each.astype(jnp.bfloat16) for each in (layer.kernel[...], normal(48, 24), normal(48, 16))
+    )
+
+    def function(kernel, x):
+        return jax.nn.relu(x @ kernel)
+
+    def both(function, *arrays):
+        y, pull_back = jax.vjp(kernels.with_kernels(function), *arrays)
+        return y, *pull_back(d.astype(y.dtype))
+
+    assert kernels.explain(function, kernel, x) == ["linear 24 → 16 and ReLU"]
+    found = both(function, kernel, x)
+    wide = both(function, kernel.astype(jnp.float32), x.astype(jnp.float32))
+    for ours, theirs in zip(found, wide, strict=True):
+        np.testing.assert_array_equal(ours, theirs.astype(jnp.bfloat16))
+
+
 def test_effects_are_kept():
     model, seen = models.MLP((5, 5, 5), rngs=RNGS), []
 

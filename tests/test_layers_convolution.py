@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxnets import layers
+from jaxnets import functional, layers
 from jaxnets.kernels.geometry import Geometry
 from jaxnets.kernels.xla_convolution import by_xla_operations
 
@@ -21,6 +21,21 @@ def conv2d(*arguments, **options):
 
 def transposed(*arguments, **options):
     return layers.ConvTranspose2d(*arguments, rngs=nnx.Rngs(0), **options)
+
+
+def fractional(*arguments):
+    return layers.FractionalMaxPool2d(2, *arguments, **RANDOM)
+
+
+def unpooled(value=0, size=None, dtype=int, output_size=None):
+    """A function that puts all numbers in one place."""
+    return lambda x: layers.MaxUnpool2d(2)(
+        x, np.full(x.shape if size is None else size, value, dtype), output_size
+    )
+
+
+RANDOM = {"rngs": nnx.Rngs(0)}
+OUTPUT_SIZE = r"output_size: expected sizes from \(9, 9\) to \(10, 10\), got 7"
 
 
 @pytest.mark.parametrize(
@@ -55,6 +70,20 @@ def transposed(*arguments, **options):
         (lambda: layers.AvgPool2d(2, divisor_override=0), "divisor_override: .* other than zero"),
         (lambda: layers.AdaptiveAvgPool2d(0), "output_size: expected a positive integer"),
         (lambda: layers.AdaptiveAvgPool2d((1, 2, 3)), "output_size: .* or 2 of them"),
+        (lambda: layers.AdaptiveMaxPool3d((1, 2)), "output_size: .* or 3 of them"),
+        (lambda: layers.MaxPool2d(2, return_indices=1), "return_indices: expected True or False"),
+        (lambda: layers.LPPool2d(0, 2), "norm_type: expected a number other than zero, got 0"),
+        (lambda: layers.LPPool1d("2", 2), "norm_type: expected a number, got 2"),
+        (lambda: layers.MaxUnpool2d(2, padding=-1), "padding: expected an integer >= 0"),
+        (lambda: fractional(), "output_size: expected one of output_size and output_ratio"),
+        (lambda: fractional(3, 0.5), "output_size: expected one of output_size and output_ratio"),
+        (lambda: fractional(None, 1.0), r"output_ratio: .* in \(0, 1\), got 1\.0"),
+        (lambda: fractional(None, (0.5,)), "output_ratio: expected a number, or 2 of them"),
+        (
+            lambda: layers.FractionalMaxPool2d(2, 3, _random_samples=np.ones((1, 2, 3))),
+            r"_random_samples: expected .* \[N, C, 2\], got float64\[1, 2, 3\]",
+        ),
+        (lambda: layers.FractionalMaxPool2d(2, 3), r"rngs: .* rngs=nnx.Rngs\(0\), got None"),
     ],
 )
 def test_a_bad_option_is_refused(make, message):
@@ -88,12 +117,83 @@ def test_a_bad_option_is_refused(make, message):
         (layers.AvgPool1d(3), (2, 2, 3), r"x: expected room for a window of \(3,\)"),
         (layers.AdaptiveAvgPool1d(3), (2, 3), r"x: .* \[N, L, C\]"),
         (layers.AdaptiveAvgPool2d(3), (2, 0, 3, 1), "x: expected at least one position"),
+        (layers.Conv3d(3, 4, 3, rngs=nnx.Rngs(0)), (2, 8, 8, 3), r"x: .* \[N, D, H, W, 3\]"),
+        (layers.LPPool2d(2, 3), (2, 2, 4, 3), r"x: expected room for a window of \(3, 3\)"),
+        (
+            layers.FractionalMaxPool2d(3, (2, 4), **RANDOM),
+            (2, 5, 5, 3),
+            r"x: expected room for \(2, 4\) windows of \(3, 3\), got float32\[2, 5, 5, 3\]",
+        ),
+        (layers.FractionalMaxPool2d(1, output_ratio=0.1, **RANDOM), (2, 9, 20, 3), "x: .* for"),
+        (
+            layers.FractionalMaxPool2d(1, 1, _random_samples=np.ones((1, 2, 2), np.float32)),
+            (2, 3, 3, 2),
+            r"_random_samples: .* \[2, 2, 2\], got float32\[1, 2, 2\]",
+        ),
+        (lambda x: transposed(3, 4, 3, 2)(x, 7), (2, 4, 4, 3), OUTPUT_SIZE),
+        (lambda x: transposed(3, 4, 3, 2)(x, (1, 2, 3)), (2, 4, 4, 3), "output_size: .* 2 of them"),
+        (
+            unpooled(output_size=6),
+            (1, 2, 2, 3),
+            r"output_size: .* the stride \(2, 2\) from \(4, 4\)",
+        ),
+        (
+            unpooled(size=3),
+            (1, 2, 2, 3),
+            r"indices: expected integers \[1, 2, 2, 3\], got int64\[3\]",
+        ),
+        (unpooled(dtype=float), (1, 2, 2, 3), "indices: expected integers .*, got float64"),
+        (unpooled(16), (1, 2, 2, 3), r"indices: expected indices in \[0, 16\), got 16 to 16"),
+        (unpooled(-1), (1, 2, 2, 3), r"indices: expected indices in \[0, 16\), got -1 to -1"),
+        (lambda x: layers.MaxUnpool1d(1, 1, 1)(x, x), (2, 2, 3), "x: expected more than padding"),
+        (lambda x: functional.max_pool2d(x, 3), (8, 8, 3), r"input: expected .* \[N, H, W, C\]"),
+        (lambda x: functional.lp_pool1d(x, 2, 3), (1, 2, 3), "input: expected room for a window"),
+        (lambda x: functional.adaptive_max_pool1d(x, 3), (1, 3), r"input: expected .* \[N, L, C\]"),
+        (
+            lambda x: functional.conv2d(x[..., :5], x),
+            (2, 3, 8, 8),
+            r"input: .* \[N, H, W, 8\], got float32",
+        ),
+        (lambda x: functional.conv1d(x, x[0]), (2, 3, 8), r"weight: .* \[length, C / groups, O\]"),
+        (
+            lambda x: functional.conv1d(x, x, x),
+            (3, 3, 3),
+            r"bias: .* \[3\], got float32\[3, 3, 3\]",
+        ),
+        (lambda x: functional.conv1d(x, x, groups=2), (3, 3, 3), "groups: .* divisor of the 3 out"),
+        (lambda x: functional.conv1d(x, x), (3, 2, 3), "input: .* \\[N, L, 2\\], got float32"),
+        (lambda x: functional.conv1d(x, x[:0]), (3, 3, 3), "weight: expected at least one number"),
+        (
+            lambda x: functional.conv1d(x[:, :1], x),
+            (3, 3, 3),
+            r"input: expected at least \(3,\) pos",
+        ),
+        (lambda x: functional.conv_transpose1d(x, x, padding=4), (3, 3, 3), "input: expected more"),
         (layers.flatten, (3,), r"x: expected an array \[N, \.\.\., C\] of rank 2 or more"),
     ],
 )
 def test_a_bad_input_is_refused(layer, shape, message):
     with pytest.raises(ValueError, match=message):
         layer(jnp.ones(shape, jnp.float32))
+
+
+def test_a_plane_with_an_index_out_of_range_is_not_a_number_in_a_program():
+    x, indices = jnp.ones((1, 1, 1, 3)), jnp.array([[[[0, 4, -1]]]])
+    y = jax.jit(layers.MaxUnpool2d(2))(x, indices)
+    np.testing.assert_array_equal(y[0, 0, 0], [1, np.nan, np.nan])
+    np.testing.assert_array_equal(y[0, 1, 1], [0, np.nan, np.nan])
+
+
+def test_fractional_windows_are_drawn_anew_and_again_from_the_same_key():
+    x = jax.random.normal(jax.random.key(0), (2, 20, 20, 3))
+    pool = layers.FractionalMaxPool2d(2, 9, rngs=nnx.Rngs(0))
+    pool.eval()  # changes nothing, as in PyTorch
+    nnx.reseed(pool, dropout=1)
+    first, second = pool(x), pool(x)
+    nnx.reseed(pool, dropout=1)
+    np.testing.assert_array_equal(pool(x), first)
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(functional.fractional_max_pool2d(x, 2, 9, rngs=nnx.Rngs(2)), first)
 
 
 @pytest.mark.parametrize("layer", [conv2d(3, 4, 3), transposed(3, 4, 3), layers.MaxPool2d(2)])

@@ -88,9 +88,12 @@ class VectorPair(Pair):
         for slot in VECTORS:
             for key, array in _cut(to_numpy(kept[slot]), slot, entries).items():
                 values[key] = converted(array, values[key].dtype)
-        room, count = len(values["ro", 0]), len(kept["ro"])
-        if not count == len(kept["old_dirs"]) == len(kept["old_stps"]) <= room:
-            raise ValueError(f"{count} pairs, not up to {room}")
+        room = len(values["ro", 0])
+        counts = [len(kept[slot]) for slot in ("ro", *HISTORIES)]
+        count = counts[0]
+        if max(counts) > room or set(counts) != {count}:
+            sizes = " and ".join(map(str, counts))
+            raise ValueError(f"lists of {sizes} pairs, for {room} places")
         values["pairs", 0] += count
         for i in range(count):
             values["ro", 0][i] = float(kept["ro"][i])

@@ -1,5 +1,7 @@
 """The shapes of arrays, and where a convolution or a pool looks."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -101,6 +103,21 @@ class Window:
         if not count_include_pad:
             first, last = np.maximum(first, 0), np.minimum(last, size)
         return last - first
+
+
+def window_sizes(
+    windows: Sequence[Window], sizes: Sequence[int], count_include_pad: bool
+) -> np.ndarray:
+    """How many elements each window of a pool counts in its mean, [1, ..., 1].
+
+    Args:
+        windows: of each spatial axis.
+        sizes: of the spatial axes.
+        count_include_pad: whether padding counts.
+    """
+    pairs = zip(windows, sizes, strict=True)
+    by_axis = [window.counted(size, count_include_pad) for window, size in pairs]
+    return math.prod(np.ix_(*by_axis), start=np.ones((), int))[None, ..., None]
 
 
 def image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxnets import compilation
@@ -120,7 +121,7 @@ def ready(name: str, *arrays: Shaped) -> bool:
         InputError: if the variable ``JAXNETS_NATIVE`` says neither yes nor no.
     """
     dtypes = {array.dtype for array in arrays}
-    known = any(dtypes <= {np.dtype(one)} for one in (np.float32, np.float64))
+    known = any(dtypes <= {np.dtype(one)} for one in (np.float32, np.float64, jnp.bfloat16))
     if not known or _aside.get():
         return False
     name = _of_dtype(name, arrays[0].dtype)
@@ -218,7 +219,8 @@ def call(
         of: the library, one of ``LIBRARIES``.
         name: of a handler in its source, which says what it takes and gives.
         results: their shapes and dtypes.
-        arguments: arrays, of which the first is of float32 or float64, as are all floating ones.
+        arguments: arrays, of which the first is of float32, float64 or bfloat16, as are all
+            floating ones; with bfloat16 the kernel computes in float32.
         attributes: NumPy scalars.
 
     Returns:
@@ -227,8 +229,16 @@ def call(
     kernels = _loaded(_of_dtype(of, arguments[0].dtype))
     assert isinstance(kernels, _Kernels)
     target = f"jaxnets_{name}_{kernels.digest}"
-    run = jax.ffi.ffi_call(target, list(results), vmap_method="sequential")
-    return vary_like(arguments[0], list(run(*arguments, **attributes)))
+    wide = [jax.ShapeDtypeStruct(each.shape, _widened(each.dtype)) for each in results]
+    run = jax.ffi.ffi_call(target, wide, vmap_method="sequential")
+    made = run(*(each.astype(_widened(each.dtype)) for each in arguments), **attributes)
+    made = [each.astype(of.dtype) for each, of in zip(made, results, strict=True)]
+    return vary_like(arguments[0], made)
+
+
+def _widened(dtype: Any) -> Any:
+    """The dtype in which kernels compute: float32 for bfloat16, others as they are."""
+    return np.dtype(np.float32) if dtype == jnp.bfloat16 else dtype
 
 
 def _loaded(name: str) -> _Kernels | Missing:

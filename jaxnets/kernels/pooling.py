@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets.kernels import native
-from jaxnets.kernels.geometry import Shaped, Window, as_images, image_shape
+from jaxnets.kernels.geometry import Shaped, Window, as_images, image_shape, window_sizes
 from jaxnets.kernels.gradients import with_gradient
 
 # The position of a window's maximum is stored in a byte; one value means that there is none.
@@ -88,13 +88,11 @@ def avg_pool(
         """What a kernel is told that divides all sums alike; or by 1, and the divisor of each."""
         if divisor:
             return _settings(windows, divisor), None
-        pairs = zip(windows, sizes, strict=True)
-        by_axis = [window.counted(size, count_include_pad) for window, size in pairs]
-        counts = math.prod(np.ix_(*by_axis), start=np.ones((), int))
+        counts = window_sizes(windows, sizes, count_include_pad)
         alike = (counts == counts.flat[0]).all()
         if alike:
             return _settings(windows, int(counts.flat[0])), None
-        return _settings(windows, 1), counts[None, ..., None]
+        return _settings(windows, 1), counts
 
     def run(x: jax.Array) -> jax.Array:
         settings, counts = divided(x.shape[1:-1])

@@ -51,10 +51,20 @@ def _by_bands(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def by_xla(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
     """The convolution by XLA, backward too."""
-    return _convolve(x, kernel, geometry)
+    return convolve(x, kernel, geometry)
 
 
-def _convolve(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+def convolve(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
+    """The convolution as one operation of JAX, differentiated by JAX.
+
+    Args:
+        x: [N, ..., C], one to three spatial axes.
+        kernel: [..., C / groups, O], of the same dtype.
+        geometry: stride, padding and the like.
+
+    Returns:
+        [N, ..., O].
+    """
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -70,7 +80,7 @@ def _convolve(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
 def _forward(
     x: jax.Array, kernel: jax.Array, geometry: Geometry
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _convolve(x, kernel, geometry), (x, kernel)
+    return convolve(x, kernel, geometry), (x, kernel)
 
 
 def _backward(

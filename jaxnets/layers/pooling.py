@@ -1,5 +1,6 @@
-"""Pooling: the maximum or the mean of each window, channels last."""
+"""Pooling: the maximum, the mean or the norm of each window, channels last."""
 
+import math
 from functools import partial, reduce
 from typing import Any, ClassVar
 
@@ -9,21 +10,38 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from jaxnets.arrays import ArrayLike, InputError, check_bool, check_integer, describe, entries
-from jaxnets.kernels.geometry import Window
+from jaxnets.arrays import (
+    ArrayLike,
+    InputError,
+    check_bool,
+    check_integer,
+    check_number,
+    describe,
+)
+from jaxnets.kernels.geometry import Window, window_sizes
 from jaxnets.kernels.marks import marked
-from jaxnets.layers.parameters import check_others
+from jaxnets.layers.maxima import maxima
 from jaxnets.layers.windows import PerAxis, check_input, per_axis
 
 
 class _Window(Window):
     """The windows along one axis, and what they take and give back."""
 
+    def places(self, size: int) -> np.ndarray:
+        """Where each element of each window is, on the axis before padding."""
+        return self.starts(size)[:, None] + self.dilation * np.arange(self.kernel)
+
     def inside(self, size: int) -> list[np.ndarray]:
         """Which windows' first element is not padding, which windows' second, and so on."""
-        starts, last = self.starts(size), self.dilation * (self.kernel - 1)
-        places = [starts + tap for tap in range(0, last + 1, self.dilation)]
-        return [(place >= 0) & (place < size) for place in places]
+        places = self.places(size)
+        return list(((places >= 0) & (places < size)).T)
+
+    def elements(self, size: int) -> np.ndarray:
+        """The positions in each window, [1, windows, elements, 1]; its ends in place of padding."""
+        places, inside = self.places(size), np.transpose(self.inside(size))
+        first = np.where(inside, places, size - 1).min(1, keepdims=True)
+        last = np.where(inside, places, 0).max(1, keepdims=True)
+        return np.clip(places, first, last)[None, :, :, None]
 
     def taps(self, x: jax.Array, axis: int, fill: float) -> list[jax.Array]:
         """The first elements of all windows, the second elements, and so on."""
@@ -111,11 +129,10 @@ def avg_pool(
     x: jax.Array, *, windows: tuple[_Window, ...], count_include_pad: bool, divisor: int | None
 ) -> jax.Array:
     """The mean of each window of x [N, ..., C], with a ``Window`` for each spatial axis."""
+    counts = window_sizes(windows, x.shape[1:-1], count_include_pad)
     for axis, window in list(enumerate(windows, start=1))[::-1]:
-        total = reduce(jnp.add, window.taps(x, axis, 0.0))
-        counts = _along(window.counted(x.shape[axis], count_include_pad), x, axis)
-        x = total if divisor else total / jnp.asarray(counts, x.dtype)
-    return x / divisor if divisor else x
+        x = reduce(jnp.add, window.taps(x, axis, 0.0))
+    return x / (divisor or jnp.asarray(counts, x.dtype))
 
 
 class _Pool(nnx.Module):
@@ -125,9 +142,9 @@ class _Pool(nnx.Module):
         self,
         kernel_size: PerAxis,
         stride: PerAxis | None,
-        padding: PerAxis,
-        dilation: PerAxis,
-        ceil_mode: bool,
+        padding: PerAxis = 0,
+        dilation: PerAxis = 1,
+        ceil_mode: bool = False,
     ) -> None:
         self.kernel_size = per_axis("kernel_size", kernel_size, self.axes)
         self.stride = per_axis("stride", kernel_size if stride is None else stride, self.axes)
@@ -137,13 +154,13 @@ class _Pool(nnx.Module):
         if any(2 * p > k for p, k in zip(self.padding, self.kernel_size, strict=True)):
             raise InputError("padding", f"at most half of kernel_size {kernel_size}", padding)
 
-    def _windows(self, x: ArrayLike) -> tuple[_Window, ...]:
+    def _windows(self, x: ArrayLike, argument: str = "x") -> tuple[_Window, ...]:
         """The windows along each spatial axis of x."""
-        check_input(x, self.axes)
+        check_input(x, self.axes, argument=argument)
         options = zip(self.kernel_size, self.stride, self.padding, self.dilation, strict=True)
         windows = tuple(_Window(*option, self.ceil_mode) for option in options)
         if any(w.count(n) < 1 for w, n in zip(windows, x.shape[1:-1], strict=True)):
-            raise InputError("x", f"room for a window of {self.kernel_size}", describe(x))
+            raise InputError(argument, f"room for a window of {self.kernel_size}", describe(x))
         return windows
 
 
@@ -157,13 +174,25 @@ class _MaxPool(_Pool):
         return_indices: bool = False,
         ceil_mode: bool = False,
     ) -> None:
-        check_others(self, {"return_indices": return_indices}, "return_indices")
         super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
+        self.return_indices = check_bool("return_indices", return_indices)
 
-    def __call__(self, x: ArrayLike) -> jax.Array:
-        """Takes the maximum of each window of x, [N, ..., C]."""
-        windows = self._windows(x)
-        return max_pool(jnp.asarray(x), windows=windows)
+    def __call__(self, x: ArrayLike) -> Any:
+        """Takes the maximum of each window of x, [N, ..., C].
+
+        Returns:
+            [N, ..., C]; with ``return_indices`` also where each maximum is, integers [N, ..., C].
+        """
+        return self._pooled(x, "x")
+
+    def _pooled(self, x: ArrayLike, argument: str) -> Any:
+        windows = self._windows(x, argument)
+        x = jnp.asarray(x)
+        y = max_pool(x, windows=windows)
+        if not self.return_indices:
+            return y
+        sizes = zip(windows, x.shape[1:-1], strict=True)
+        return y, maxima(x, [window.elements(size) for window, size in sizes])
 
 
 class MaxPool1d(_MaxPool):
@@ -179,8 +208,7 @@ class MaxPool2d(_MaxPool):
     """``torch.nn.MaxPool2d``: the maximum of each window of an image [N, H, W, C].
 
     The gradient goes to the maximum; of several, to the first in row-major order. A window with a
-    NaN gives NaN. PyTorch's ``return_indices``, the fifth argument there, does not exist here, so
-    ``ceil_mode`` must be named.
+    NaN gives NaN.
 
     Args:
         kernel_size: height and width of the window.
@@ -188,6 +216,8 @@ class MaxPool2d(_MaxPool):
         padding: how far the windows reach over each edge, at most half of ``kernel_size``; what
             lies there counts as -inf.
         dilation: steps between the elements of one window.
+        return_indices: whether a call also returns where each maximum is: h · W + w of that at
+            [n, h, w, c], as PyTorch counts, for ``MaxUnpool2d``.
         ceil_mode: whether a last window that hangs over the far edge is kept.
 
     Raises:
@@ -199,6 +229,15 @@ class MaxPool2d(_MaxPool):
     """
 
     axes = 2
+
+
+class MaxPool3d(_MaxPool):
+    """``torch.nn.MaxPool3d``: the maximum of each window of a volume [N, D, H, W, C].
+
+    For the arguments see ``MaxPool2d``.
+    """
+
+    axes = 3
 
 
 class _AvgPool(_Pool):
@@ -221,7 +260,10 @@ class _AvgPool(_Pool):
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Takes the mean of each window of x, [N, ..., C]."""
-        windows = self._windows(x)
+        return self._pooled(x, "x")
+
+    def _pooled(self, x: ArrayLike, argument: str) -> jax.Array:
+        windows = self._windows(x, argument)
         return avg_pool(
             jnp.asarray(x),
             windows=windows,
@@ -261,58 +303,266 @@ class AvgPool2d(_AvgPool):
     axes = 2
 
 
-def _or_one(size: Any) -> Any:
-    return 1 if size is None else size
+class AvgPool3d(_AvgPool):
+    """``torch.nn.AvgPool3d``: the mean of each window of a volume [N, D, H, W, C].
+
+    For the arguments see ``AvgPool2d``.
+    """
+
+    axes = 3
 
 
-class _AdaptiveAvgPool(nnx.Module):
-    axes: ClassVar[int]
-
-    def __init__(self, output_size: int | tuple[int | None, ...] | None) -> None:
-        several = entries(output_size)
-        sizes: tuple[Any, ...] = (output_size,) * self.axes if several is None else several
-        # None keeps the input's size; it passes the check as a 1.
-        checked = _or_one(output_size) if several is None else tuple(map(_or_one, several))
-        numbers = per_axis("output_size", checked, self.axes)
-        pairs = zip(sizes, numbers, strict=True)
-        self.output_size = tuple(None if size is None else number for size, number in pairs)
+class _LPPool(_Pool):
+    def __init__(
+        self,
+        norm_type: float,
+        kernel_size: PerAxis,
+        stride: PerAxis | None = None,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__(kernel_size, stride, ceil_mode=ceil_mode)
+        self.norm_type = check_number("norm_type", norm_type, finite=False)
+        if self.norm_type == 0:
+            raise InputError("norm_type", "a number other than zero", norm_type)
 
     def __call__(self, x: ArrayLike) -> jax.Array:
-        """Averages x, [N, ..., C], into bins of nearly equal size."""
-        check_input(x, self.axes)
+        """Takes the norm of each window of x, [N, ..., C]."""
+        return self._pooled(x, "x")
+
+    def _pooled(self, x: ArrayLike, argument: str) -> jax.Array:
+        windows, p = self._windows(x, argument), self.norm_type
         x = jnp.asarray(x)
-        for axis, bins in enumerate(self.output_size, start=1):
-            size = x.shape[axis]
-            bins = size if bins is None else bins
-            edges = [(i * size // bins, -(-(i + 1) * size // bins)) for i in range(bins)]
-            means = [lax.slice_in_dim(x, *edge, axis=axis).mean(axis) for edge in edges]
-            x = jnp.stack(means, axis)
-        return x
+        if math.isinf(p):
+            sign = math.copysign(1, p)
+            # PyTorch's gradient of |x| at 0 is 0, that of jnp.abs 1.
+            return sign * max_pool(sign * jnp.sign(x) * x, windows=windows)
+        means = avg_pool(x**p, windows=windows, count_include_pad=True, divisor=None)
+        # The gradient at a sum of zero is that of ReLU, zero, not the infinite one of a root.
+        positive = jnp.sign(means) * jax.nn.relu(jnp.abs(means))
+        return (positive * math.prod(self.kernel_size)) ** (1 / p)
 
 
-class AdaptiveAvgPool1d(_AdaptiveAvgPool):
-    """``torch.nn.AdaptiveAvgPool1d``: a sequence [N, L, C] averaged to ``output_size`` steps.
+class LPPool1d(_LPPool):
+    """``torch.nn.LPPool1d``: the p-norm of each window of a sequence [N, L, C].
 
-    For the argument see ``AdaptiveAvgPool2d``.
+    For the arguments see ``LPPool2d``.
     """
 
     axes = 1
 
 
-class AdaptiveAvgPool2d(_AdaptiveAvgPool):
-    """``torch.nn.AdaptiveAvgPool2d``: an image [N, H, W, C] averaged to a given size.
+class LPPool2d(_LPPool):
+    """``torch.nn.LPPool2d``: the p-norm of each window of an image [N, H, W, C].
 
-    Of n positions, bin i of m holds those from ⌊i n / m⌋ up to ⌈(i + 1) n / m⌉; bins may overlap.
+    (Σ x^p)^(1/p) over the window. As in PyTorch x counts as it is, not as |x|: with an odd p a
+    window whose sum is negative gives NaN. Where the sum is zero, the gradient is zero. A window
+    that hangs over the edge counts as many times its own mean as it has elements in full.
 
     Args:
-        output_size: height and width of the output, or one for both; None keeps the input's.
+        norm_type: p; the maximum of |x| for infinity, the minimum for minus infinity.
+        kernel_size: height and width of the window.
+        stride: steps between windows; ``kernel_size`` by default.
+        ceil_mode: whether a last window that hangs over the far edge is kept.
 
     Raises:
-        InputError: if a size is not positive.
+        InputError: if an option does not fit, or the input is too small for one window.
 
     Examples:
-        >>> AdaptiveAvgPool2d(1)(jnp.ones((1, 7, 7, 512))).shape
-        (1, 1, 1, 512)
+        >>> LPPool2d(2, 2)(jnp.ones((1, 2, 2, 1))).item()
+        2.0
     """
 
     axes = 2
+
+
+class LPPool3d(_LPPool):
+    """``torch.nn.LPPool3d``: the p-norm of each window of a volume [N, D, H, W, C].
+
+    For the arguments see ``LPPool2d``.
+    """
+
+    axes = 3
+
+
+def max_pool1d(
+    input: ArrayLike,
+    kernel_size: PerAxis,
+    stride: PerAxis | None = None,
+    padding: PerAxis = 0,
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """``torch.nn.functional.max_pool1d``, of a sequence. For the arguments see ``max_pool2d``."""
+    pool = MaxPool1d(kernel_size, stride, padding, dilation, return_indices, ceil_mode)
+    return pool._pooled(input, "input")
+
+
+def max_pool2d(
+    input: ArrayLike,
+    kernel_size: PerAxis,
+    stride: PerAxis | None = None,
+    padding: PerAxis = 0,
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """The maximum of each window of an image, as ``MaxPool2d`` takes it.
+
+    The gradient goes to the maximum; of several, to the first in row-major order.
+
+    Args:
+        input: [N, H, W, C].
+        kernel_size: height and width of the window.
+        stride: steps between windows; ``kernel_size`` by default.
+        padding: how far the windows reach over each edge, at most half of ``kernel_size``.
+        dilation: steps between the elements of one window.
+        ceil_mode: whether a last window that hangs over the far edge is kept.
+        return_indices: whether to return also where each maximum is: h · W + w of that at
+            [n, h, w, c].
+
+    Returns:
+        [N, H', W', C]; with ``return_indices`` a pair of that and integers [N, H', W', C].
+
+    Raises:
+        InputError: if an option does not fit, or the input is too small for one window.
+
+    PyTorch: ``torch.nn.functional.max_pool2d``.
+
+    Examples:
+        >>> y, indices = max_pool2d(jnp.arange(4.0).reshape(1, 2, 2, 1), 2, return_indices=True)
+        >>> y.item(), indices.item()
+        (3.0, 3)
+    """
+    pool = MaxPool2d(kernel_size, stride, padding, dilation, return_indices, ceil_mode)
+    return pool._pooled(input, "input")
+
+
+def max_pool3d(
+    input: ArrayLike,
+    kernel_size: PerAxis,
+    stride: PerAxis | None = None,
+    padding: PerAxis = 0,
+    dilation: PerAxis = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:
+    """``torch.nn.functional.max_pool3d``, of a volume. For the arguments see ``max_pool2d``."""
+    pool = MaxPool3d(kernel_size, stride, padding, dilation, return_indices, ceil_mode)
+    return pool._pooled(input, "input")
+
+
+def avg_pool1d(
+    input: ArrayLike,
+    kernel_size: PerAxis,
+    stride: PerAxis | None = None,
+    padding: PerAxis = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> jax.Array:
+    """``torch.nn.functional.avg_pool1d``, of a sequence. For the arguments see ``avg_pool2d``."""
+    pool = AvgPool1d(kernel_size, stride, padding, ceil_mode, count_include_pad)
+    return pool._pooled(input, "input")
+
+
+def avg_pool2d(
+    input: ArrayLike,
+    kernel_size: PerAxis,
+    stride: PerAxis | None = None,
+    padding: PerAxis = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> jax.Array:
+    """The mean of each window of an image, as ``AvgPool2d`` takes it.
+
+    Args:
+        input: [N, H, W, C].
+        kernel_size: height and width of the window.
+        stride: steps between windows; ``kernel_size`` by default.
+        padding: zeros on each edge, at most half of ``kernel_size``.
+        ceil_mode: whether a last window that hangs over the far edge is kept.
+        count_include_pad: whether the zeros of the padding count in the mean.
+        divisor_override: what the sum of each window is divided by instead of its size.
+
+    Returns:
+        [N, H', W', C].
+
+    Raises:
+        InputError: if an option does not fit, or the input is too small for one window.
+
+    PyTorch: ``torch.nn.functional.avg_pool2d``.
+
+    Examples:
+        >>> avg_pool2d(jnp.arange(4.0).reshape(1, 2, 2, 1), 2).item()
+        1.5
+    """
+    pool = AvgPool2d(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    return pool._pooled(input, "input")
+
+
+def avg_pool3d(
+    input: ArrayLike,
+    kernel_size: PerAxis,
+    stride: PerAxis | None = None,
+    padding: PerAxis = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    divisor_override: int | None = None,
+) -> jax.Array:
+    """``torch.nn.functional.avg_pool3d``, of a volume. For the arguments see ``avg_pool2d``."""
+    pool = AvgPool3d(kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    return pool._pooled(input, "input")
+
+
+def lp_pool1d(
+    input: ArrayLike,
+    norm_type: float,
+    kernel_size: PerAxis,
+    stride: PerAxis | None = None,
+    ceil_mode: bool = False,
+) -> jax.Array:
+    """``torch.nn.functional.lp_pool1d``, of a sequence. For the arguments see ``lp_pool2d``."""
+    return LPPool1d(norm_type, kernel_size, stride, ceil_mode)._pooled(input, "input")
+
+
+def lp_pool2d(
+    input: ArrayLike,
+    norm_type: float,
+    kernel_size: PerAxis,
+    stride: PerAxis | None = None,
+    ceil_mode: bool = False,
+) -> jax.Array:
+    """The p-norm of each window of an image, (Σ x^p)^(1/p), as ``LPPool2d`` takes it.
+
+    Args:
+        input: [N, H, W, C].
+        norm_type: p; the maximum of |x| for infinity, the minimum for minus infinity.
+        kernel_size: height and width of the window.
+        stride: steps between windows; ``kernel_size`` by default.
+        ceil_mode: whether a last window that hangs over the far edge is kept.
+
+    Returns:
+        [N, H', W', C].
+
+    Raises:
+        InputError: if an option does not fit, or the input is too small for one window.
+
+    PyTorch: ``torch.nn.functional.lp_pool2d``.
+
+    Examples:
+        >>> lp_pool2d(jnp.ones((1, 2, 2, 1)), 2, 2).item()
+        2.0
+    """
+    return LPPool2d(norm_type, kernel_size, stride, ceil_mode)._pooled(input, "input")
+
+
+def lp_pool3d(
+    input: ArrayLike,
+    norm_type: float,
+    kernel_size: PerAxis,
+    stride: PerAxis | None = None,
+    ceil_mode: bool = False,
+) -> jax.Array:
+    """``torch.nn.functional.lp_pool3d``, of a volume. For the arguments see ``lp_pool2d``."""
+    return LPPool3d(norm_type, kernel_size, stride, ceil_mode)._pooled(input, "input")

@@ -7,15 +7,18 @@ from jaxnets.arrays import ArrayLike, InputError, check_floats, check_integer, d
 #: One integer for every spatial axis, or one for each.
 PerAxis = int | Sequence[int]
 
+#: What the spatial axes are called, by their number.
+AXES = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}
 
-def per_axis(argument: str, value: PerAxis, axes: int, least: int = 1) -> tuple[int, ...]:
+
+def per_axis(argument: str, value: PerAxis, axes: int, least: int | None = 1) -> tuple[int, ...]:
     """Spreads an option over the spatial axes: 3 becomes (3, 3) for two of them.
 
     Args:
         argument: the option's name.
         value: an integer, or one for each axis.
         axes: the number of spatial axes.
-        least: the smallest integer allowed.
+        least: the smallest integer allowed; None for any.
 
     Returns:
         A tuple of ``axes`` integers.
@@ -34,17 +37,33 @@ def per_axis(argument: str, value: PerAxis, axes: int, least: int = 1) -> tuple[
         raise InputError(argument, f"{error.expected}{several}", value) from None
 
 
-def check_input(x: ArrayLike, axes: int, channels: int | str = "C") -> None:
+def check_input(x: ArrayLike, axes: int, channels: int | str = "C", *, argument: str = "x") -> None:
     """Checks an input [N, ..., C], its channels last.
 
     Args:
         x: the input.
-        axes: the number of spatial axes, 1 or 2, none of which may be empty.
+        axes: the number of spatial axes, from 1 to 3, none of which may be empty.
         channels: the number of channels; a word where any number will do.
+        argument: the input's name.
 
     Raises:
         InputError: if the rank, the channels or a spatial size is wrong, or x is not floating.
     """
-    check_floats("x", x, ("N", *(["L"] if axes == 1 else ["H", "W"]), channels))
+    check_floats(argument, x, ("N", *AXES[axes], channels))
     if 0 in x.shape[1:-1]:
-        raise InputError("x", "at least one position along every spatial axis", describe(x))
+        raise InputError(argument, "at least one position along every spatial axis", describe(x))
+
+
+def spatial_sizes(output_size: PerAxis, axes: int) -> tuple[int, ...]:
+    """The spatial sizes of an output: they alone, or within the shape [N, ..., C].
+
+    Args:
+        output_size: one integer for each spatial axis, or a shape.
+        axes: the number of spatial axes.
+
+    Raises:
+        InputError: if it is neither.
+    """
+    given = entries(output_size)
+    whole = given is not None and len(given) == axes + 2
+    return per_axis("output_size", given[1:-1] if given and whole else output_size, axes)

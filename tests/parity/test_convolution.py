@@ -1,5 +1,7 @@
 """Convolutions against torch: outputs and all gradients, over drawn shapes and options."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +11,8 @@ from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxnets import layers
-from jaxnets.interop import table
+from jaxnets import functional, layers
+from jaxnets.interop import rules, table
 from tests import tier
 from tests.parity.oracle import assert_equal, check_layer, copy_weights, images_first, images_last
 
@@ -103,6 +105,69 @@ def test_conv2d_equals_torch_on_known_shapes(dtype, shape, options):
     check(layers.Conv2d, torch.nn.Conv2d, shape, dtype, in_channels=shape[1], **options)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "options"),
+    [
+        ("Conv3d", (2, 4, 5, 6, 7), {"stride": (2, 1, 3), "padding": (1, 0, 2), "groups": 2}),
+        ("Conv3d", (2, 2, 4, 5, 6), {"padding": "same", "padding_mode": "circular"}),
+        ("ConvTranspose1d", (2, 4, 5), {"stride": 3, "output_padding": 2, "groups": 2}),
+        ("ConvTranspose3d", (1, 4, 2, 3, 2), {"stride": (1, 2, 3), "padding": 1, "dilation": 2}),
+    ],
+)
+def test_other_axes_equal_torchs(name, shape, options):
+    options = {"in_channels": shape[1], "out_channels": 2, "kernel_size": 3, **options}
+    check(getattr(layers, name), getattr(torch.nn, name), shape, np.float32, **options)
+
+
+#: The functions' options by position, after the bias.
+FUNCTIONS = [
+    ("conv1d", (2, 1, 1, 2), (7,), (3,)),
+    ("conv2d", (2, "valid", (1, 2), 2), (7, 6), (3, 2)),
+    ("conv3d", (1, "same", 1, 1), (3, 4, 2), (2, 3, 1)),
+    ("conv_transpose1d", (2, 1, 1, 2, 2), (4,), (3,)),
+    ("conv_transpose2d", ((2, 1), 1, (1, 0), 2, 1), (3, 4), (3, 2)),
+    ("conv_transpose3d", (2, 0, 1, 1, 1), (2, 3, 2), (2, 3, 1)),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "sizes", "kernel"), FUNCTIONS)
+def test_functions_equal_torchs_in_float64(name, options, sizes, kernel):
+    """Weights are laid out as in the layers."""
+    transposed, draw = "transpose" in name, np.random.default_rng(0)
+    groups = options[3]
+    channels = (4, 6 // groups) if transposed else (6, 4 // groups)
+    given = [draw.normal(size=shape) for shape in ((2, 4, *sizes), (*channels, *kernel), (6,))]
+    tensors = [torch.tensor(array, requires_grad=True) for array in given]
+    expected = getattr(torch.nn.functional, name)(*tensors, *options)
+    expected.sum().backward()
+    rule = rules.transposed_convolution if transposed else rules.convolution
+    leaf = rule(SimpleNamespace(groups=groups))["kernel"]
+    x, weight, bias = given
+
+    @jax.jit
+    def run(*arrays):
+        y, pull_back = jax.vjp(lambda *a: getattr(functional, name)(*a, *options), *arrays)
+        return y, *pull_back(jnp.ones_like(y))
+
+    made = map(np.asarray, run(images_last(x), leaf.to_jax(weight), bias))
+    y, d_x, d_weight, d_bias = made
+    assert_equal(images_first(y), expected, "outputs")
+    assert_equal(images_first(d_x), tensors[0].grad, "input gradient")
+    assert_equal(leaf.to_torch(d_weight), tensors[1].grad, "weight gradient")
+    assert_equal(d_bias, tensors[2].grad, "bias gradient")
+
+
+@pytest.mark.parametrize("shape", [(6, 5), (2, 6, 5, 9), [5, 6]])
+def test_an_output_size_is_taken_instead_of_output_padding(shape):
+    theirs = torch.nn.ConvTranspose2d(4, 9, 3, 2, 1, dilation=(1, 2))
+    ours = layers.ConvTranspose2d(4, 9, 3, 2, 1, dilation=(1, 2), rngs=nnx.Rngs(0))
+    copy_weights(ours, theirs)
+    x = np.random.default_rng(0).normal(size=(2, 4, 3, 2)).astype(np.float32)
+    size = (2, 9, 6, 5) if len(shape) == 4 else shape
+    y = theirs(torch.tensor(x), size)
+    assert_equal(images_first(np.asarray(ours(images_last(x), shape))), y, "outputs")
+
+
 @st.composite
 def transposed_convolutions(draw):
     pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -144,7 +209,9 @@ def test_arguments_come_in_torchs_order():
     convolution = (4, 6, 3, 2, 1, 2, 2, False, "circular")
     shapes(layers.Conv2d, torch.nn.Conv2d, *convolution)
     shapes(layers.Conv1d, torch.nn.Conv1d, *convolution)
-    shapes(layers.ConvTranspose2d, torch.nn.ConvTranspose2d, 4, 6, 3, 3, 1, 2, 2, False, 2)
+    transposed = (4, 6, 3, 3, 1, 2, 2, False, 2)
+    shapes(layers.ConvTranspose2d, torch.nn.ConvTranspose2d, *transposed)
+    shapes(layers.ConvTranspose1d, torch.nn.ConvTranspose1d, *transposed)
 
 
 @pytest.mark.parametrize("transpose_kernel", [False, True])
@@ -165,6 +232,7 @@ def test_rules_give_back_the_same_weights(groups):
         layers.Conv1d(4, 6, 3, groups=groups, rngs=nnx.Rngs(0)),
         layers.Conv2d(4, 6, (3, 2), groups=groups, rngs=nnx.Rngs(0)),
         layers.ConvTranspose2d(4, 6, (3, 2), groups=groups, rngs=nnx.Rngs(0)),
+        layers.ConvTranspose3d(4, 6, (3, 2, 1), groups=groups, rngs=nnx.Rngs(0)),
     ):
         leaf = table.leaves(layer)["kernel"]
         kernel = np.array(layer.kernel.get_value())

@@ -1,5 +1,7 @@
 """Pooling and flattening against torch: outputs and input gradients."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,9 +11,9 @@ from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxnets import layers
+from jaxnets import functional, layers
 from tests import tier
-from tests.parity.oracle import check_layer, images_first, images_last
+from tests.parity.oracle import assert_equal, check_layer, images_first, images_last
 
 DTYPES = [np.float32, np.float64]
 
@@ -95,11 +97,155 @@ def test_max_pool_passes_nan_on_and_its_gradient_back():
     check("MaxPool2d", inputs, 3, 2, 1)
 
 
+#: The functions, with arguments by position and the shape of an input.
+FUNCTIONS = [
+    ("adaptive_avg_pool1d", (3,), (2, 2, 7)),
+    ("adaptive_avg_pool2d", ((3, None),), (2, 2, 7, 3)),
+    ("adaptive_avg_pool3d", ((1, 2, 3),), (2, 2, 4, 3, 5)),
+    ("adaptive_max_pool1d", (3, True), (2, 2, 7)),
+    ("adaptive_max_pool2d", ((3, None), True), (2, 2, 7, 3)),
+    ("adaptive_max_pool3d", ((1, 2, 3), True), (2, 2, 4, 3, 5)),
+    ("avg_pool1d", (3, 2, 1, True, False), (2, 2, 6)),
+    ("avg_pool2d", (3, 2, 1, True, False, 5), (2, 2, 6, 7)),
+    ("avg_pool3d", (2, 1, 1, True, True), (2, 2, 2, 3, 4)),
+    ("lp_pool1d", (2, 3, 2, True), (2, 2, 6)),
+    ("lp_pool2d", (2, 3, 2, True), (2, 2, 6, 7)),
+    ("lp_pool3d", (2, 2, None, True), (2, 2, 2, 3, 4)),
+    ("max_pool1d", (3, 2, 1, 2, True, True), (2, 2, 8)),
+    ("max_pool2d", (3, 2, 1, 1, True), (2, 2, 6, 7)),
+    ("max_pool3d", (2, 1, 1, 1, False, True), (2, 2, 2, 3, 4)),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "shape"), FUNCTIONS)
+def test_functions_take_torchs_arguments_in_float64(name, arguments, shape):
+    inputs = np.random.default_rng(0).normal(size=shape)
+    ours, theirs = getattr(functional, name), getattr(torch.nn.functional, name)
+    compare(lambda x: ours(x, *arguments), lambda x: theirs(x, *arguments), inputs)
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_max_unpool_takes_torchs_arguments_in_float64(axes):
+    places = np.random.default_rng(0).integers(0, 3**axes, (2, 2, *[2] * axes))
+    options = 2, 2, 1, [3] * axes
+    ours = getattr(functional, f"max_unpool{axes}d")
+    theirs = getattr(torch.nn.functional, f"max_unpool{axes}d")
+    compare(
+        lambda x: ours(x, images_last(places), *options),
+        lambda x: theirs(x, torch.tensor(places), *options),
+        np.random.default_rng(1).normal(size=places.shape),
+    )
+
+
+@pytest.mark.parametrize("axes", [2, 3])
+def test_fractional_max_pool_takes_torchs_arguments_in_float64(axes):
+    inputs = np.random.default_rng(0).normal(size=(2, 3, *[7] * axes))
+    samples = np.random.default_rng(1).random((2, 3, axes))
+    ours = getattr(functional, f"fractional_max_pool{axes}d")
+    theirs = getattr(torch.nn.functional, f"fractional_max_pool{axes}d")
+    given = 2, [3] * axes, None, True
+    compare(
+        lambda x: ours(x, *given, samples),
+        lambda x: theirs(x, *given, torch.tensor(samples)),
+        inputs,
+    )
+
+
 def test_arguments_come_in_torchs_order_in_float64():
     inputs = np.random.default_rng(0).normal(size=(1, 2, 9, 9))
     check("MaxPool2d", inputs, 3, 1, 1, 2)
     check("AvgPool2d", inputs, 4, 3, 2, True, False, 3)
     check("AvgPool1d", inputs[0], 4, 3, 2, True, False)
+
+
+#: A layer's name and arguments, and the shape of an input: windows that overlap, leave gaps, hang
+#: over the edge or have all of an axis, and bins that overlap.
+WITH_INDICES = [
+    ("MaxPool1d", (3, 2, 1, 2, True, True), (2, 3, 10)),
+    ("MaxPool2d", ((3, 2), (2, 3), 1, (2, 1), True), (2, 3, 9, 7)),
+    ("MaxPool3d", (2, (1, 2, 3), 1, 1, True, True), (1, 2, 3, 5, 4)),
+    ("AdaptiveMaxPool1d", (4, True), (2, 3, 6)),
+    ("AdaptiveMaxPool2d", ((3, None), True), (2, 3, 7, 5)),
+    ("AdaptiveMaxPool3d", ((1, 2, 3), True), (1, 2, 4, 5, 4)),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("name", "arguments", "shape"), WITH_INDICES)
+def test_maxima_and_their_places_equal_torchs(dtype, name, arguments, shape):
+    ours, theirs = getattr(layers, name)(*arguments), getattr(torch.nn, name)(*arguments)
+    compare(ours, theirs, hostile(shape, dtype))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("shape", "sizes"),
+    [((2, 3, 9, 7), {"output_size": 3}), ((2, 2, 5, 6, 7), {"output_ratio": (0.4, 0.6, 0.5)})],
+)
+def test_fractional_max_pool_equals_torch_with_given_numbers(dtype, shape, sizes):
+    axes = len(shape) - 2
+    samples = np.random.default_rng(1).random((*shape[:2], axes)).astype(dtype)
+    name, options = f"FractionalMaxPool{axes}d", {**sizes, "return_indices": True}
+    ours = getattr(layers, name)(2, **options, _random_samples=samples)
+    theirs = getattr(torch.nn, name)(2, **options, _random_samples=torch.tensor(samples))
+    compare(ours, theirs, hostile(shape, dtype))
+
+
+def hostile(shape, dtype):
+    """Few different values, for ties; infinities and NaN."""
+    values = [-np.inf, -1, -1, 0, 0, 0, 1, 1, 2, np.nan]
+    return np.random.default_rng(0).choice(np.array(values, dtype), shape)
+
+
+def compare(ours, theirs, inputs):
+    """Compares outputs, the input's gradient and indices, if there are any, with torch's."""
+    x = torch.tensor(inputs, requires_grad=True)
+    expected, *places = jax.tree.leaves(theirs(x))
+    weight = np.cos(np.arange(expected.numel())).reshape(expected.shape).astype(inputs.dtype)
+    expected.backward(torch.tensor(weight))
+
+    def apart(x):
+        y, *found = jax.tree.leaves(ours(x))
+        return y, found
+
+    @jax.jit
+    def run(x, weight):
+        y, pull_back, found = jax.vjp(apart, x, has_aux=True)
+        return y, *pull_back(weight), *found
+
+    made = [np.asarray(array) for array in run(images_last(inputs), images_last(weight))]
+    y, gradient, *found = map(images_first, made)
+    assert_equal(y, expected, "outputs")
+    assert_equal(gradient, x.grad, "input gradient")
+    for one, other in zip(found, places, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("axes", [1, 2, 3])
+def test_max_unpool_equals_torch(dtype, axes):
+    """Of windows that overlap some maxima are in one place, whose gradient each has."""
+    shape = (2, 2, 5, 6, 4)[: 2 + axes]
+    inputs = torch.tensor(np.random.default_rng(0).normal(size=shape).astype(dtype))
+    maxima, places = getattr(torch.nn, f"MaxPool{axes}d")(3, 2, 1, return_indices=True)(inputs)
+    ours, theirs = (getattr(kind, f"MaxUnpool{axes}d")(3, 2, 1) for kind in (layers, torch.nn))
+    given = images_last(places.numpy())
+    compare(
+        lambda x: ours(x, given, images_last(inputs.numpy()).shape),
+        lambda x: theirs(x, places, shape),
+        maxima.numpy(),
+    )
+
+
+@pytest.mark.parametrize("norm_type", [1, 2, 3, 2.5, -1, math.inf, -math.inf])
+def test_norms_of_windows_equal_torchs_in_float64(norm_type):
+    """Also where a window's sum is zero, or negative."""
+    random = np.random.default_rng(0)
+    inputs = random.choice([-1.0, 0.0, 0.0, 1.0], (2, 3, 6, 5))
+    if norm_type in (2.5, -1):  # of which there is no power, or an infinite one
+        inputs = 1 + random.random(inputs.shape)
+    check("LPPool2d", inputs, norm_type, (2, 3), (2, 1))
+    check("LPPool2d", inputs, norm_type, 3, 2, True)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 3, 4), (2, 3), (0, 3, 4, 5)])

@@ -1,0 +1,139 @@
+"""Layers held by name in an order, under PyTorch's names."""
+
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
+from typing import Any
+
+from flax import nnx
+
+from jaxnets.arrays import InputError
+
+
+class _Container(nnx.Module):
+    """Layers as attributes, whose order is kept: Flax itself sorts attributes by name."""
+
+    _names: tuple[str, ...]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if isinstance(value, nnx.Module) and name not in self._order:
+            self._names = (*self._order, name)
+
+    @property
+    def _order(self) -> tuple[str, ...]:
+        return vars(self).get("_names", ())
+
+    @property
+    def _children(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._order}
+
+    def add_module(self, name: str, module: Any) -> None:
+        """Appends a layer under a name."""
+        if not callable(module):
+            raise InputError("layers", "layers that can be called", type(module).__name__)
+        setattr(self, name, module)
+        if name not in self._order:  # a function
+            self._names = (*self._order, name)
+
+    def named_children(self) -> Iterator[tuple[str, Any]]:
+        """The layers with their names."""
+        return iter(self._children.items())
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+
+class Sequential(_Container):
+    """``torch.nn.Sequential``: each layer is called with what the one before it returned.
+
+    The layers are attributes of the names that they have in PyTorch, "0", "1", … or the keys of a
+    mapping, so that weights are found by the same names.
+
+    Args:
+        layers: the layers, or one mapping from names to layers.
+
+    Raises:
+        InputError: if a layer is not callable.
+
+    Examples:
+        >>> import jax.numpy as jnp
+        >>> from jaxnets import layers
+        >>> net = layers.Sequential(layers.Linear(4, 3, rngs=nnx.Rngs(0)), layers.ReLU())
+        >>> net(jnp.ones((2, 4))).shape
+        (2, 3)
+    """
+
+    def __init__(self, *layers: Any) -> None:
+        first = layers[0] if len(layers) == 1 else None
+        named = isinstance(first, Mapping)
+        pairs = first.items() if named and first is not None else enumerate(layers)
+        for name, layer in pairs:
+            self.add_module(str(name), layer)
+
+    def append(self, module: Any) -> "Sequential":
+        """Appends a layer under the next number."""
+        self.add_module(str(len(self)), module)
+        return self
+
+    def __call__(self, x: Any) -> Any:
+        """Calls the layers one after the other, the first one with x."""
+        for layer in self:
+            x = layer(x)
+        return x
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._children.values())
+
+    def __getitem__(self, index: int | slice) -> Any:
+        names = self._order[index]
+        if isinstance(names, str):
+            return getattr(self, names)
+        return Sequential({name: getattr(self, name) for name in names})
+
+
+class ModuleDict(_Container):
+    """``torch.nn.ModuleDict``: layers by name, in the order in which they came.
+
+    Args:
+        modules: a mapping from names to layers, or pairs of them.
+
+    Raises:
+        InputError: if a layer is not callable.
+
+    Examples:
+        >>> from jaxnets import layers
+        >>> heads = layers.ModuleDict({"z": layers.ReLU(), "a": layers.Tanh()})
+        >>> list(heads), "a" in heads
+        (['z', 'a'], True)
+    """
+
+    def __init__(self, modules: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
+        self.update(modules)
+
+    def update(self, modules: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+        """Adds layers."""
+        for name, module in dict(modules).items():
+            self.add_module(name, module)
+
+    def keys(self) -> KeysView[str]:
+        """The names."""
+        return self._children.keys()
+
+    def values(self) -> ValuesView[Any]:
+        """The layers."""
+        return self._children.values()
+
+    def items(self) -> ItemsView[str, Any]:
+        """The names with their layers."""
+        return self._children.items()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._order)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._order
+
+    def __getitem__(self, name: str) -> Any:
+        return self._children[name]
+
+    def __setitem__(self, name: str, module: Any) -> None:
+        self.add_module(name, module)

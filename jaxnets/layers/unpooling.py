@@ -1,0 +1,214 @@
+"""Max unpooling: each maximum is put back where it was, among zeros; channels last."""
+
+import math
+from functools import partial
+from typing import ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxnets.arrays import ArrayLike, InputError, check_usable, describe
+from jaxnets.layers.maxima import values_at
+from jaxnets.layers.windows import PerAxis, check_input, per_axis, spatial_sizes
+
+
+class _MaxUnpool(nnx.Module):
+    axes: ClassVar[int]
+
+    def __init__(
+        self, kernel_size: PerAxis, stride: PerAxis | None = None, padding: PerAxis = 0
+    ) -> None:
+        self.kernel_size = per_axis("kernel_size", kernel_size, self.axes)
+        self.stride = per_axis("stride", kernel_size if stride is None else stride, self.axes)
+        self.padding = per_axis("padding", padding, self.axes, least=0)
+
+    def __call__(
+        self, x: ArrayLike, indices: ArrayLike, output_size: PerAxis | None = None
+    ) -> jax.Array:
+        """Puts each number of x, [N, ..., C], where its index says.
+
+        Args:
+            x: the maxima that a pool with ``return_indices`` gives.
+            indices: the indices that it gives, integers of x's shape.
+            output_size: the spatial sizes of the output, or its whole shape.
+
+        Returns:
+            [N, ..., C]. Under ``jax.jit``, where no index can be looked at, a plane is NaN if one
+            of its indices is out of range.
+
+        Raises:
+            InputError: if the arrays do not fit, or outside ``jax.jit`` an index is out of range.
+        """
+        return self._unpooled(x, indices, output_size, "x")
+
+    def _unpooled(
+        self, x: ArrayLike, indices: ArrayLike, output_size: PerAxis | None, argument: str
+    ) -> jax.Array:
+        check_input(x, self.axes, argument=argument)
+        sizes = self._sizes(x, output_size, argument)
+        _check_indices(indices, x.shape, math.prod(sizes))
+        x, indices = jnp.asarray(x), jnp.asarray(indices)
+        known = (indices >= 0) & (indices < math.prod(sizes))
+        y = _spread(x, jnp.where(known, indices, 0), sizes)
+        return jnp.where(known.all(range(1, x.ndim - 1), keepdims=True), y, jnp.nan)
+
+    def _sizes(self, x: ArrayLike, output_size: PerAxis | None, argument: str) -> tuple[int, ...]:
+        """The spatial sizes of the output: those given, if a pool may give x of them."""
+        axes = zip(x.shape[1:-1], self.stride, self.padding, self.kernel_size, strict=True)
+        usual = tuple((n - 1) * stride + kernel - 2 * cut for n, stride, cut, kernel in axes)
+        if output_size is None:
+            if min(usual) < 1:
+                raise InputError(
+                    argument, f"more than padding {self.padding} cuts off", describe(x)
+                )
+            return usual
+        sizes = spatial_sizes(output_size, self.axes)
+        triples = zip(sizes, usual, self.stride, strict=True)
+        if any(abs(size - middle) >= stride for size, middle, stride in triples):
+            expected = f"sizes less than the stride {self.stride} from {usual}"
+            raise InputError("output_size", expected, output_size)
+        return sizes
+
+
+def _check_indices(indices: ArrayLike, shape: tuple[int, ...], places: int) -> None:
+    expected = f"integers [{', '.join(map(str, shape))}]"
+    check_usable("indices", expected, indices)
+    if indices.shape != shape or not jnp.issubdtype(indices.dtype, jnp.integer):
+        raise InputError("indices", expected, describe(indices))
+    if isinstance(indices, jax.core.Tracer) or not indices.size:
+        return
+    values = np.asarray(indices)
+    least, most = int(values.min()), int(values.max())
+    if least < 0 or most >= places:
+        raise InputError("indices", f"indices in [0, {places})", f"{least} to {most}")
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _spread(x: jax.Array, indices: jax.Array, sizes: tuple[int, ...]) -> jax.Array:
+    """Puts each number where its index says; the gradient of each is that of its place."""
+    batch, *_, channels = x.shape
+    zeros = jnp.zeros((batch, math.prod(sizes), channels), x.dtype)
+    places, numbers = (array.reshape(batch, -1, channels) for array in (indices, x))
+    y = jnp.put_along_axis(zeros, places, numbers, axis=1, inplace=False)
+    return y.reshape(batch, *sizes, channels)
+
+
+def _spread_forward(
+    x: jax.Array, indices: jax.Array, sizes: tuple[int, ...]
+) -> tuple[jax.Array, jax.Array]:
+    return _spread(x, indices, sizes), indices
+
+
+def _spread_backward(
+    sizes: tuple[int, ...], indices: jax.Array, g: jax.Array
+) -> tuple[jax.Array, None]:
+    return values_at(g, indices), None
+
+
+_spread.defvjp(_spread_forward, _spread_backward)
+
+
+class MaxUnpool1d(_MaxUnpool):
+    """``torch.nn.MaxUnpool1d``: the inverse of ``MaxPool1d``, but for what that leaves out.
+
+    For the arguments see ``MaxUnpool2d``.
+    """
+
+    axes = 1
+
+
+class MaxUnpool2d(_MaxUnpool):
+    """``torch.nn.MaxUnpool2d``: the inverse of ``MaxPool2d``, but for what that leaves out.
+
+    It takes the maxima and their indices, and puts each in its place among zeros. If several have
+    one place, the last is there, and the gradient of that place goes to each.
+
+    Args:
+        kernel_size: height and width of the pool's window.
+        stride: steps between its windows; ``kernel_size`` by default.
+        padding: how far its windows reach over each edge.
+
+    Raises:
+        InputError: if an option does not fit.
+
+    Examples:
+        >>> maxima, indices = jnp.array([5.0, 7.0]), jnp.array([5, 2])
+        >>> y = MaxUnpool2d(2)(maxima.reshape(1, 1, 2, 1), indices.reshape(1, 1, 2, 1))
+        >>> y.reshape(2, 4).tolist()
+        [[0.0, 0.0, 7.0, 0.0], [0.0, 5.0, 0.0, 0.0]]
+    """
+
+    axes = 2
+
+
+class MaxUnpool3d(_MaxUnpool):
+    """``torch.nn.MaxUnpool3d``: the inverse of ``MaxPool3d``, but for what that leaves out.
+
+    For the arguments see ``MaxUnpool2d``.
+    """
+
+    axes = 3
+
+
+def max_unpool1d(
+    input: ArrayLike,
+    indices: ArrayLike,
+    kernel_size: PerAxis,
+    stride: PerAxis | None = None,
+    padding: PerAxis = 0,
+    output_size: PerAxis | None = None,
+) -> jax.Array:
+    """``torch.nn.functional.max_unpool1d``. For the arguments see ``max_unpool2d``."""
+    layer = MaxUnpool1d(kernel_size, stride, padding)
+    return layer._unpooled(input, indices, output_size, "input")
+
+
+def max_unpool2d(
+    input: ArrayLike,
+    indices: ArrayLike,
+    kernel_size: PerAxis,
+    stride: PerAxis | None = None,
+    padding: PerAxis = 0,
+    output_size: PerAxis | None = None,
+) -> jax.Array:
+    """Puts maxima back where they were, among zeros, as ``MaxUnpool2d`` does.
+
+    Args:
+        input: the maxima, [N, H, W, C].
+        indices: where each was, integers of the same shape, as ``max_pool2d`` gives them.
+        kernel_size: height and width of the pool's window.
+        stride: steps between its windows; ``kernel_size`` by default.
+        padding: how far its windows reach over each edge.
+        output_size: height and width of the output, or its shape [N, H', W', C].
+
+    Returns:
+        [N, H', W', C].
+
+    Raises:
+        InputError: if the arrays or an option do not fit, or outside ``jax.jit`` an index is out
+            of range.
+
+    PyTorch: ``torch.nn.functional.max_unpool2d``.
+
+    Examples:
+        >>> y = max_unpool2d(jnp.ones((1, 1, 1, 1)), jnp.full((1, 1, 1, 1), 2), 2)
+        >>> y.reshape(2, 2).tolist()
+        [[0.0, 0.0], [1.0, 0.0]]
+    """
+    layer = MaxUnpool2d(kernel_size, stride, padding)
+    return layer._unpooled(input, indices, output_size, "input")
+
+
+def max_unpool3d(
+    input: ArrayLike,
+    indices: ArrayLike,
+    kernel_size: PerAxis,
+    stride: PerAxis | None = None,
+    padding: PerAxis = 0,
+    output_size: PerAxis | None = None,
+) -> jax.Array:
+    """``torch.nn.functional.max_unpool3d``. For the arguments see ``max_unpool2d``."""
+    layer = MaxUnpool3d(kernel_size, stride, padding)
+    return layer._unpooled(input, indices, output_size, "input")

@@ -1,0 +1,449 @@
+"""Puts the rewritten definitions together to one file: what is needed, in order, with imports."""
+
+import ast
+import builtins
+import functools
+import re
+import shutil
+import subprocess
+import symtable
+import sys
+import types
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from jaxnets.port import modules
+from jaxnets.port.rewrite import LIBRARIES, MARK, Job, Refusal, Renderer
+from jaxnets.port.sources import Source, is_users, plain_function
+from jaxnets.port.values import Refused
+
+_IMPORTS = {
+    "jax": "import jax",
+    "jnp": "import jax.numpy as jnp",
+    "np": "import numpy as np",
+    "math": "import math",
+    "nnx": "from flax import nnx",
+    "lax": "from jax import lax",
+    "layers": "from jaxnets import layers",
+    "functional": "from jaxnets import functional",
+    "tensors": "from jaxnets import tensors",
+    "F": "from jaxnets import functional as F",
+}
+_MOST_ROUNDS = 20
+
+
+@dataclass
+class Definition:
+    """One statement at the top of a file of the user's.
+
+    Attributes:
+        source: the file.
+        node: the statement.
+        text: what it becomes.
+        needs: the global names in the new text.
+    """
+
+    source: Source
+    node: Any
+    text: str = ""
+    needs: set[str] = field(default_factory=set)
+
+
+class Emitter:
+    """Writes the file of a network.
+
+    Args:
+        job: the sources and what was seen.
+        roots: the classes and functions that are wanted.
+        made: by identity, the objects that were made, with class and arguments.
+    """
+
+    def __init__(self, job: Job, roots: list[Any], made: dict[int, Any] | None = None) -> None:
+        self.job, self.roots, self.made = job, roots, made or {}
+        self.definitions: dict[int, Definition] = {}
+        self.aliases: dict[str, str] = {}
+        self.arguments = ""
+        self._imports: set[str] = set()
+        self._files: list[Source] = []
+
+    def text(self, given: Sequence[tuple[str, Any]] = ()) -> str:
+        """The file; rewritten until it is settled who takes ``rngs``.
+
+        Args:
+            given: the arguments of the network, whose text is ``arguments`` then.
+        """
+        for _ in range(_MOST_ROUNDS):
+            before = (set(self.job.needs), set(self.job.empty))
+            self.job.imports.clear()
+            self.job.refusals.clear()
+            self.definitions.clear()
+            self.aliases.clear()
+            self._imports.clear()
+            for root in self.roots:
+                self._add_object(root, root.__name__)
+            texts = [(name, self._argument(value)) for name, value in given]
+            self.arguments = ", ".join(f"{n}={text}" if n else text for n, text in texts)
+            if before == (self.job.needs, self.job.empty):
+                break
+        return self._assembled()
+
+    def _argument(self, value: Any) -> str:
+        """The text of an argument of the network, with what it needs added to the file."""
+        if isinstance(value, functools.partial):
+            self._imports.add("from functools import partial")
+            named = (f"{k}={self._argument(v)}" for k, v in value.keywords.items())
+            parts = [self._argument(value.func), *map(self._argument, value.args), *named]
+            return f"partial({', '.join(parts)})"
+        if isinstance(value, list | tuple) and type(value) in (list, tuple):
+            inner = ", ".join(map(self._argument, value))
+            if isinstance(value, list):
+                return f"[{inner}]"
+            return f"({inner}{',' if len(value) == 1 else ''})"
+        if isinstance(value, dict):
+            return f"{{{', '.join(f'{k!r}: {self._argument(v)}' for k, v in value.items())}}}"
+        if isinstance(value, type | types.FunctionType | types.BuiltinFunctionType):
+            return self._named(value)
+        if id(value) in self.made and is_users(type(value)):
+            _, cls, args, kwargs = self.made[id(value)]
+            named = (f"{k}={self._argument(v)}" for k, v in kwargs.items())
+            return f"{self._named(cls)}({', '.join([*map(self._argument, args), *named])})"
+        text = repr(value)
+        try:
+            ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            raise Refused(f"the argument {text[:60]} has no text", "pass a function") from None
+        return text
+
+    def _named(self, value: Any) -> str:
+        """The text of a class or a function as an argument."""
+        if is_users(value):
+            self._add_object(value, value.__name__)
+            return str(value.__name__)
+        rule = modules.find(value) if isinstance(value, type) else None
+        if rule is None:
+            raise Refused(f"the argument {value.__name__} has no counterpart")
+        self.job.imports.add((rule.reference.partition(".")[0], ""))
+        return str(rule.reference)
+
+    def _add_object(self, value: Any, name: str) -> None:
+        """Adds what defines a class or a function of the user's."""
+        try:
+            if isinstance(value, type):
+                node: Any = self.job.sources.class_node(value)
+            else:
+                node = self.job.sources.function(plain_function(value))  # type: ignore[arg-type]
+        except Refused as refused:
+            self.job.note(f"{name}: {refused.why}")
+            return
+        source = self.job.sources.of(node)
+        while node.parent is not None and not isinstance(node.parent, ast.Module):
+            node = node.parent
+        if value.__name__ != name:
+            self.aliases[name] = value.__name__
+        self._add(source, node)
+
+    def _add(self, source: Source, node: Any) -> None:
+        if node.number in self.definitions:
+            return
+        definition = self.definitions[node.number] = Definition(source, node)
+        if source not in self._files:
+            self._files.append(source)
+        renderer = Renderer(self.job, source, node)
+        definition.text = renderer.statement(node) or ""
+        if not definition.text:
+            return
+        definition.needs = _free_names(definition.text)
+        self._refuse_torch(definition)
+        for name in sorted(definition.needs):
+            self._add_name(source, name)
+
+    def _refuse_torch(self, definition: Definition) -> None:
+        """What is left of PyTorch has no counterpart."""
+        source, node = definition.source, definition.node
+        for name in definition.needs:
+            value = source.names.get(name.removeprefix(MARK))
+            module = isinstance(value, types.ModuleType) and value.__name__.partition(".")[0]
+            library = {"F": "functional"}.get(name, name)
+            if module != "torch" or (library, "") in self.job.imports:
+                continue
+            found = re.search(rf"(?<![\w.]){name.removeprefix(MARK)}\.[\w.]+", definition.text)
+            construct = found.group() if found else name
+            why = f"{construct} has no counterpart"
+            refusal = Refusal(source.place(node), getattr(node, "name", ""), construct, why)
+            self.job.refusals.setdefault((refusal.place, construct), refusal)
+
+    def _add_name(self, source: Source, name: str) -> None:
+        """Adds what binds a global name of a file."""
+        if name.startswith(MARK):
+            name = name.removeprefix(MARK)
+        elif name in _IMPORTS and ({"F": "functional"}.get(name, name), "") in self.job.imports:
+            return
+        found = False
+        for node in source.tree.body:
+            if name in _binds(node):
+                found = True
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    self._add_import(source, node, name)
+                else:
+                    self._add(source, node)
+        if not found and name in source.names and not hasattr(builtins, name):
+            value = source.names[name]
+            if is_users(value) and isinstance(value, type | types.FunctionType):
+                self._add_object(value, name)
+        elif not found and name in self.job.reached:
+            self._add_object(self.job.reached[name], name)
+
+    def _add_import(self, source: Source, node: Any, name: str) -> None:
+        value = source.names.get(name)
+        if isinstance(node, ast.Import) or isinstance(value, types.ModuleType):
+            root = (getattr(value, "__name__", "") or "").partition(".")[0]
+            if root not in ("torch", "torchvision"):
+                self._imports.add(_single(node, name))
+            return
+        if isinstance(value, type | types.FunctionType) and is_users(value):
+            self._add_object(value, name)
+            return
+        module = node.module or ""
+        package = source.names.get("__package__") or ""
+        if node.level:
+            base = package.split(".")
+            base = base[: len(base) - node.level + 1]
+            module = ".".join([*base, *([module] if module else [])])
+        root = module.partition(".")[0]
+        if root in ("torch",):
+            return
+        from_user = sys.modules.get(module)
+        if from_user is not None and root not in sys.stdlib_module_names and _has_source(from_user):
+            original = next(a.name for a in node.names if (a.asname or a.name) == name)
+            if root not in ("numpy", "einops", "jax", "flax"):
+                other = self.job.sources.file(str(from_user.__file__), vars(from_user))
+                if original != name:
+                    self.aliases[name] = original
+                self._add_name(other, original)
+                return
+        self._imports.add(_single(node, name))
+
+    # The file.
+
+    def _assembled(self) -> str:
+        ordered = sorted(
+            self.definitions.values(),
+            key=lambda d: (-self._files.index(d.source), d.node.lineno),
+        )
+        ordered = _in_order(ordered)
+        parts = []
+        for definition in ordered:
+            if definition.text:
+                parts.append((definition, self._above(definition) + definition.text))
+                for name, original in self.aliases.items():
+                    if original in _binds(definition.node):
+                        parts.append((None, f"{name} = {original}"))
+        body = _spaced(parts)
+        body, libraries = self._renamed(body)
+        used = {n.id for n in ast.walk(ast.parse(body)) if isinstance(n, ast.Name)}
+        lines = {line for line in self._imports if _imported_name(line) in used}
+        lines |= {
+            line if line.split()[-1] == alias or name not in LIBRARIES else _aliased(line, alias)
+            for name, alias in libraries.items()
+            for line in [_IMPORTS[name]]
+            if alias in used
+        }
+        lines |= {f"from {m} import {n}" for m, n in self.job.imports if "." in m and n in used}
+        future = "from __future__ import annotations\n\n" if self._future() else ""
+        return f"{future}{_sorted_imports(lines)}\n\n\n{body.strip()}\n"
+
+    def _future(self) -> bool:
+        return any(
+            isinstance(node, ast.ImportFrom) and node.module == "__future__"
+            for source in self._files
+            for node in source.tree.body
+        )
+
+    def _above(self, definition: Definition) -> str:
+        """The comments right above a definition."""
+        node = definition.node
+        first = min([node, *getattr(node, "decorator_list", [])], key=lambda n: n.lineno)
+        lines = definition.source.text.split("\n")[: first.lineno - 1]
+        comments: list[str] = []
+        while lines and lines[-1].startswith("#"):
+            comments.insert(0, lines.pop())
+        if comments and comments[0].startswith("#!"):
+            return ""
+        return "".join(f"{line}\n" for line in comments)
+
+    def _renamed(self, body: str) -> tuple[str, dict[str, str]]:
+        """Gives libraries other names where the user has variables of theirs."""
+        libraries = {}
+        for name in _IMPORTS:
+            alias = name
+            if MARK + name in body:
+                alias = {"layers": "nn", "functional": "F"}.get(name, f"{name}_")
+                body = re.sub(rf"(?<![\w.{MARK}]){name}\.", f"{alias}.", body)
+            libraries[name] = alias
+        return body.replace(MARK, ""), libraries
+
+
+def _aliased(line: str, alias: str) -> str:
+    start = line.partition(" as ")[0]
+    return f"{start} as {alias}"
+
+
+def _has_source(module: Any) -> bool:
+    return str(getattr(module, "__file__", "")).endswith(".py")
+
+
+def _single(node: Any, name: str) -> str:
+    """The import of one name alone."""
+    alias = next(a for a in node.names if (a.asname or a.name).partition(".")[0] == name)
+    renamed = f" as {alias.asname}" if alias.asname else ""
+    if isinstance(node, ast.Import):
+        return f"import {alias.name}{renamed}"
+    return f"from {'.' * node.level}{node.module or ''} import {alias.name}{renamed}"
+
+
+def _imported_name(line: str) -> str:
+    return line.split()[-1].partition(".")[0]
+
+
+def _binds(node: Any) -> set[str]:
+    """The names that a statement at the top of a file binds."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.AsyncFunctionDef):
+        return {node.name}
+    if isinstance(node, ast.Import | ast.ImportFrom):
+        return {(a.asname or a.name).partition(".")[0] for a in node.names}
+    if isinstance(node, ast.If | ast.Try | ast.With | ast.For):
+        return {name for one in ast.iter_child_nodes(node) for name in _binds(one)}
+    names = set()
+    for one in ast.walk(node):
+        if isinstance(one, ast.Name) and isinstance(one.ctx, ast.Store):
+            names.add(one.id)
+    if isinstance(node, ast.Expr | ast.AugAssign):  # cfgs["a"] = …, registry.update(…)
+        return set()
+    if isinstance(node, ast.Assign):
+        for target in node.targets:
+            if isinstance(target, ast.Subscript | ast.Attribute) and isinstance(
+                target.value, ast.Name
+            ):
+                names.add(target.value.id)
+    return names
+
+
+def _free_names(text: str) -> set[str]:
+    """The global names in a text; a mark is kept."""
+    top = symtable.symtable(text.replace(MARK, "marked_"), "definition", "exec")
+    names: set[str] = set()
+    tables = [top]
+    for table in tables:
+        tables += table.get_children()
+        names |= {
+            symbol.get_name()
+            for symbol in table.get_symbols()
+            if symbol.is_referenced() and (table is top or symbol.is_global())
+        }
+    return {MARK + n.removeprefix("marked_") if n.startswith("marked_") else n for n in names}
+
+
+def _in_order(definitions: list[Definition]) -> list[Definition]:
+    """Definitions after those that they need when they are made: bases, defaults, constants."""
+    by_name: dict[str, list[Definition]] = {}
+    for one in definitions:
+        for name in _binds(one.node):
+            by_name.setdefault(name, []).append(one)
+    done: list[Definition] = []
+
+    def add(one: Definition, above: tuple[int, ...]) -> None:
+        if one in done or id(one) in above:
+            return
+        for name in sorted(_at_once(one)):
+            for other in by_name.get(name, []):
+                if other is not one:
+                    add(other, (*above, id(one)))
+        done.append(one)
+
+    for one in definitions:
+        add(one, ())
+    return done
+
+
+def _at_once(definition: Definition) -> set[str]:
+    """The names that a definition needs when Python comes by it."""
+    if not definition.text:
+        return set()
+    names: set[str] = set()
+
+    def walk(node: Any, inside: bool) -> None:
+        if isinstance(node, ast.FunctionDef | ast.Lambda):
+            args = node.args
+            outer = [*args.defaults, *(d for d in args.kw_defaults if d)]
+            outer += getattr(node, "decorator_list", [])
+            every = [*args.posonlyargs, *args.args, *args.kwonlyargs]
+            outer += [a.annotation for a in every if a.annotation is not None]
+            if getattr(node, "returns", None) is not None:
+                outer.append(node.returns)
+            for one in outer:
+                walk(one, inside)
+            return
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+            names.add(node.id)
+        for child in ast.iter_child_nodes(node):
+            walk(child, inside)
+
+    walk(ast.parse(definition.text.replace(MARK, "")), False)
+    return names
+
+
+def _spaced(parts: list[tuple[Definition | None, str]]) -> str:
+    """Two blank lines around classes and functions, none between constants."""
+    text = ""
+    last_large = False
+    for definition, part in parts:
+        node = definition.node if definition is not None else None
+        large = isinstance(node, ast.FunctionDef | ast.ClassDef)
+        gap = "\n\n\n" if large or last_large else "\n"
+        text += (gap if text else "") + part
+        last_large = large
+    return text
+
+
+def _sorted_imports(lines: set[str]) -> str:
+    """Imports in three groups, one line for each module."""
+    froms: dict[str, set[str]] = {}
+    plain: list[str] = []
+    for line in lines:
+        if line.startswith("from "):
+            module, _, name = line.removeprefix("from ").partition(" import ")
+            if " as " in name:
+                plain.append(line)
+                continue
+            froms.setdefault(module, set()).add(name)
+        else:
+            plain.append(line)
+    for module, names in froms.items():
+        plain.append(f"from {module} import {', '.join(sorted(names, key=_isort_key))}")
+    groups: list[list[str]] = [[], []]
+    for line in plain:
+        root = line.split()[1].partition(".")[0]
+        groups[0 if root in sys.stdlib_module_names else 1].append(line)
+    ordered = [sorted(g, key=lambda x: (x.startswith("from"), x.split()[1])) for g in groups]
+    return "\n\n".join("\n".join(group) for group in ordered if group)
+
+
+def _isort_key(name: str) -> tuple[int, str]:
+    return (0 if name.isupper() else 1 if name[:1].isupper() else 2, name)
+
+
+def formatted(text: str) -> str:
+    """A file as ruff formats it, if it is installed."""
+    ruff = shutil.which("ruff") or shutil.which("ruff", path=str(_beside_python()))
+    if ruff is None:
+        return text
+    command = [ruff, "format", "--no-cache", "--isolated", "--line-length", "100", "-"]
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    return done.stdout if done.returncode == 0 else text
+
+
+def _beside_python() -> str:
+    from pathlib import Path
+
+    return str(Path(sys.executable).parent)

@@ -1,0 +1,99 @@
+"""By which name rules know a function: ``torch.cat``, ``Tensor.view``, ``F.relu``, ``math.sqrt``."""
+
+import builtins
+import functools
+import math
+import operator
+import types
+from typing import Any
+
+#: Python's operators by the nodes of its syntax tree.
+OPERATORS = {
+    "Add": "add",
+    "Sub": "sub",
+    "Mult": "mul",
+    "Div": "truediv",
+    "FloorDiv": "floordiv",
+    "Mod": "mod",
+    "Pow": "pow",
+    "MatMult": "matmul",
+    "LShift": "lshift",
+    "RShift": "rshift",
+    "BitOr": "or_",
+    "BitXor": "xor",
+    "BitAnd": "and_",
+    "Invert": "invert",
+    "Not": "not_",
+    "UAdd": "pos",
+    "USub": "neg",
+    "Eq": "eq",
+    "NotEq": "ne",
+    "Lt": "lt",
+    "LtE": "le",
+    "Gt": "gt",
+    "GtE": "ge",
+}
+
+
+@functools.cache
+def _known() -> dict[int, str]:
+    import torch
+    import torch.nn.functional
+    import torch.utils.checkpoint
+
+    places: list[tuple[str, Any]] = [
+        ("F", torch.nn.functional),
+        ("init", torch.nn.init),
+        ("torch", torch),
+        ("torch.linalg", torch.linalg),
+        ("torch.fft", torch.fft),
+        ("torch.special", torch.special),
+        ("torch.jit", torch.jit),
+        ("torch.nn.utils.rnn", torch.nn.utils.rnn),
+        ("torch.nn.utils", torch.nn.utils),
+        ("torch.utils.checkpoint", torch.utils.checkpoint),
+        ("Tensor", torch.Tensor),
+        ("operator", operator),
+        ("math", math),
+        ("builtins", builtins),
+    ]
+    found: dict[int, str] = {}
+    for prefix, place in places:
+        for name in dir(place):
+            value = getattr(place, name, None)
+            if callable(value) and not name.startswith("__") and _belongs(value, prefix):
+                found.setdefault(id(value), f"{prefix}.{name}")
+    return found
+
+
+def _belongs(value: Any, prefix: str) -> bool:
+    """Whether a name is a library's own, and not what it imports from others."""
+    module = getattr(value, "__module__", None) or "torch"
+    own = prefix in ("operator", "math", "builtins")
+    return own or module.partition(".")[0] in ("torch", "builtins")
+
+
+def canonical(function: Any) -> str | None:
+    """The name by which rules know a function; None of what is not a library's.
+
+    A method of a tensor is "Tensor.view", whether it is bound or not.
+    """
+    import torch
+
+    import random
+
+    owner = getattr(function, "__self__", None)
+    if owner is random._inst:  # type: ignore[attr-defined]
+        return f"random.{function.__name__}"
+    if isinstance(owner, torch.Tensor):
+        return f"Tensor.{function.__name__}"
+    if (name := _known().get(id(function))) is not None:
+        return name
+    module = getattr(function, "__module__", None) or ""
+    name = getattr(function, "__name__", "")
+    if module.partition(".")[0] in ("einops", "torch") and name:
+        if isinstance(function, types.FunctionType | types.BuiltinFunctionType):
+            return f"{module.partition('.')[0] if module.startswith('einops') else module}.{name}"
+    if type(function).__name__ == "method_descriptor" and hasattr(torch.Tensor, name):
+        return f"Tensor.{name}"
+    return None

@@ -1,0 +1,725 @@
+"""Runs a network on its example and notes what came by at each node of its source.
+
+The user's functions are compiled again from a syntax tree in which every expression reports itself;
+their code is exchanged while the network runs. Each tensor carries its ``order`` along, kept by the
+tensor's identity.
+"""
+
+import ast
+import builtins
+import contextlib
+import operator
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from jaxnets.port import modules, ops
+from jaxnets.port.names import OPERATORS, canonical
+from jaxnets.port.sources import FunctionNode, Sources, enclosing, is_users, plain_function
+from jaxnets.port.values import Context, Items, Plain, Refused, Tensor, Value, natural
+
+_MOST_FACTS = 64  # of one node
+_UNTOUCHED = {"super", "locals", "globals", "vars", "eval", "exec", "dir"}
+_SCALARS = (int, float, str, bool, type(None), bytes, complex)
+
+
+@dataclass
+class Call:
+    """One way in which a call, an operator or an attribute of a tensor came by.
+
+    Attributes:
+        function: what was called; a module, a class or a function.
+        name: the name by which rules know it.
+        args: the operands; their texts mean nothing.
+        kwargs: the named ones.
+        result: what PyTorch returned.
+        value: the same as a value.
+        refused: why no rule could say what becomes of it.
+        entry: the order that a layer converts its input to; None if it takes it as it is.
+    """
+
+    function: Any
+    name: str | None
+    args: list[Value]
+    kwargs: dict[str, Value]
+    result: Any = None
+    value: Value | None = None
+    refused: Refused | None = None
+    entry: tuple[int, ...] | None = None
+
+
+@dataclass
+class Facts:
+    """What was seen.
+
+    Attributes:
+        values: by the number of a node, what its expression was.
+        calls: by the number of a node, how it was called.
+        entered: the numbers of the functions that ran.
+        called: of those, which ran while the network was called.
+        parameters: attributes of modules that hold parameters or buffers, by the node's number.
+        owners: by the number of a node ``a.b``, the objects that ``a`` was.
+        wishes: orders that inputs and new tensors should have.
+    """
+
+    values: dict[int, dict[Any, Value]] = field(default_factory=dict)
+    calls: dict[int, dict[Any, Call]] = field(default_factory=dict)
+    entered: set[int] = field(default_factory=set)
+    called: set[int] = field(default_factory=set)
+    owners: dict[int, dict[int, Any]] = field(default_factory=dict)
+    wishes: dict[Any, tuple[int, ...]] = field(default_factory=dict)
+
+
+class Observer:
+    """Sees a network being built and called.
+
+    Args:
+        sources: the files of the user's, in which nodes have numbers.
+        chosen: the orders of inputs and new tensors that an earlier run wished for.
+    """
+
+    def __init__(self, sources: Sources, chosen: dict[Any, tuple[int, ...]] | None = None) -> None:
+        self.sources = sources
+        self.facts = Facts()
+        self.chosen = dict(chosen or {})
+        self._orders: dict[int, tuple[Any, tuple[int, ...], Any]] = {}
+        self._changed: dict[types.FunctionType, types.CodeType] = {}
+        self._classes: set[type] = set()
+        self._keep: list[Any] = []
+        self.calling = False
+        self.made: dict[int, tuple[Any, type, tuple[Any, ...], dict[str, Any]]] = {}
+
+    # What holds while a network is observed.
+
+    @contextlib.contextmanager
+    def observing(self) -> Iterator[None]:
+        """While this holds, the user's code reports what it does."""
+        reports = {
+            "__port_value__": self.value,
+            "__port_call__": self.call,
+            "__port_attribute__": self.attribute,
+            "__port_operator__": self.operator,
+            "__port_item__": self.item,
+            "__port_set__": self.set_item,
+            "__port_augment__": self.augment,
+            "__port_augment_item__": self.augment_item,
+            "__port_enter__": self.enter,
+        }
+        vars(builtins).update(reports)
+        try:
+            yield
+        finally:
+            for function, code in self._changed.items():
+                function.__code__ = code
+            self._changed.clear()
+            self._classes.clear()
+            for name in reports:
+                delattr(builtins, name)
+
+    def input(self, tensor: Any, origin: Any) -> None:
+        """Says that a tensor is an input, whose order is free."""
+        order = self.chosen.get(origin)
+        free = None if order else origin
+        self._orders[id(tensor)] = (tensor, order or natural(tensor.ndim), free)
+
+    def order(self, tensor: Any) -> tuple[int, ...]:
+        """The order of a tensor that came by."""
+        return self._orders.get(id(tensor), (None, natural(tensor.ndim), None))[1]
+
+    # What the changed code calls.
+
+    def enter(self, number: int) -> None:
+        """A function runs."""
+        self.facts.entered.add(number)
+        if self.calling:
+            self.facts.called.add(number)
+
+    def value(self, key: int, value: Any) -> Any:
+        """An expression was evaluated."""
+        facts = self.facts.values.setdefault(key, {})
+        if len(facts) < _MOST_FACTS:
+            found = self.snapshot(value)
+            facts.setdefault(_signature(found), found)
+        return value
+
+    def call(self, key: int | None, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """A call is evaluated."""
+        import functools
+
+        import torch
+
+        self.adopt(function)
+        target, bound_args, bound_kwargs = function, (), {}
+        while isinstance(target, functools.partial):
+            self.adopt(target.func)
+            bound_args = (*target.args, *bound_args)
+            bound_kwargs = {**target.keywords, **bound_kwargs}
+            target = target.func
+        for one in args:
+            if isinstance(one, types.FunctionType | types.MethodType):
+                self.adopt(one)
+        name = canonical(target)
+        if name == "torch.utils.checkpoint.checkpoint":
+            kwargs.pop("use_reentrant", None)
+            result = self.call(None, *args, **kwargs)
+            self._note(key, Call(target, name, *self._snapshots(args, kwargs)), result)
+            return result
+        owner = getattr(target, "__self__", None)
+        if isinstance(target, torch.nn.Module):
+            call = Call(target, None, *self._snapshots(args, kwargs))
+            result = self.module(target, args, kwargs, call)
+        elif isinstance(owner, torch.nn.Module) and getattr(target, "__name__", "") == "forward":
+            call = Call(target, None, *self._snapshots(args, kwargs))
+            result = self.module(owner, args, kwargs, call, target)
+        elif name is not None and not isinstance(target, type):
+            operands = (owner, *args) if isinstance(owner, torch.Tensor) else args
+            call = Call(target, name, *self._snapshots(operands, kwargs))
+            result = self._ruled(call, lambda: function(*args, **kwargs), key)
+        else:
+            call = Call(target, name, *self._snapshots(args, kwargs))
+            every = (*bound_args, *args)
+            given = tuple(list(a) if isinstance(a, list) else a for a in every)
+            result = function(*args, **kwargs)
+            if isinstance(target, type):
+                self.adopt(type(result))
+                self.made[id(result)] = (result, target, given, {**bound_kwargs, **kwargs})
+        self._note(key, call, result)
+        return result
+
+    def module(self, module: Any, args: Any, kwargs: Any, call: Call, method: Any = None) -> Any:
+        """A module is called; what PyTorch itself would do for its children is done here."""
+        import torch
+
+        run = module if method is None else method
+        self.adopt(type(module))
+        forward = plain_function(type(module).forward if method is None else method)
+        if forward is not None and is_users(forward):
+            return run(*args, **kwargs)
+        if forward is torch.nn.Sequential.forward:
+            return self._sequential(module, args, call)
+        rule = leaf(type(module))
+        if rule is None:
+            kind = type(module).__name__
+            call.refused = Refused(f"nn.{kind} has no counterpart in jaxnets.layers")
+            return run(*args, **kwargs)
+        call.name = f"nn.{type(module).__name__}"
+        operands: list[Value] = [Plain("self.module", module), *call.args]
+        return self._run(call, rule.call, operands, call.kwargs, lambda: run(*args, **kwargs), None)
+
+    def _sequential(self, module: Any, args: Any, call: Call) -> Any:
+        """The children of nn.Sequential; a conversion of its input is made where it is called."""
+        (x,) = args
+        for number, child in enumerate(module):
+            inner = Call(child, None, *self._snapshots((x,), {}))
+            x = self.module(child, (x,), {}, inner)
+            if inner.entry is not None and number == 0:
+                call.entry = inner.entry
+            elif inner.entry is not None:
+                why = f"{type(child).__name__} within nn.Sequential needs another order of axes"
+                call.refused = call.refused or Refused(why, "call the layers one by one in forward")
+            call.refused = call.refused or inner.refused
+        return x
+
+    def attribute(self, key: int, base: Any, name: str) -> Any:
+        """An attribute is read."""
+        import torch
+
+        if isinstance(base, torch.Tensor) and not isinstance(
+            getattr(torch.Tensor, name, None), types.FunctionType | types.MethodDescriptorType
+        ):
+            call = Call(None, f"Tensor.{name}", [self.snapshot(base)], {})
+            result = self._ruled(call, lambda: getattr(base, name), key)
+            self._note(key, call, result)
+            return result
+        if isinstance(getattr(type(base), name, None), property):
+            self.adopt(type(base))
+        owners = self.facts.owners.setdefault(key, {})
+        if len(owners) < _MOST_FACTS:
+            owners.setdefault(id(base), base)
+        value = getattr(base, name)
+        if isinstance(value, torch.Tensor) and isinstance(base, torch.nn.Module):
+            if not is_users(type(base)) and (rule := leaf(type(base))) is not None:
+                _, order = rule.parameters.get(name, (name, natural(value.ndim)))
+                self._orders[id(value)] = (value, order, None)
+        return self.value(key, value)
+
+    def operator(self, key: int, name: str, *operands: Any) -> Any:
+        """An operator is applied."""
+        import torch
+
+        function = getattr(operator, name)
+        if not any(isinstance(o, torch.Tensor) for o in operands):
+            return self.value(key, function(*operands))
+        call = Call(function, f"operator.{name}", *self._snapshots(operands, {}))
+        result = self._ruled(call, lambda: function(*operands), key)
+        self._note(key, call, result)
+        return result
+
+    def item(self, key: int, base: Any, index: Any) -> Any:
+        """``base[index]`` is read."""
+        import torch
+
+        if isinstance(base, torch.Tensor):
+            return self.operator(key, "getitem", base, index)
+        return self.value(key, base[index])
+
+    def set_item(self, key: int, base: Any, index: Any, value: Any) -> None:
+        """``base[index] = value``."""
+        import torch
+
+        if not isinstance(base, torch.Tensor):
+            base[index] = value
+            return
+        call = Call(
+            operator.setitem, "operator.setitem", *self._snapshots((base, index, value), {})
+        )
+
+        def change() -> Any:
+            base[index] = value
+            return base
+
+        self._note(key, call, self._ruled(call, change, key))
+
+    def augment(self, key: int, name: str, target: Any, value: Any) -> Any:
+        """``target += value``."""
+        import torch
+
+        function = getattr(operator, f"i{name.removesuffix('_')}")
+        if not isinstance(target, torch.Tensor) and not isinstance(value, torch.Tensor):
+            return function(target, value)
+        call = Call(function, f"operator.{name}", *self._snapshots((target, value), {}))
+        result = self._ruled(call, lambda: function(target, value), key)
+        self._note(key, call, result)
+        return result
+
+    def augment_item(self, key: int, name: str, base: Any, index: Any, value: Any) -> None:
+        """``base[index] += value``."""
+        import torch
+
+        if isinstance(base, torch.Tensor):
+            # Three operations of one node: they are noted under numbers of their own.
+            item = self.operator(-3 * key - 1, "getitem", base, index)
+            new = self.operator(-3 * key - 2, name, item, value)
+            self.set_item(key, base, index, new)
+        else:
+            base[index] = self.augment(-3 * key - 2, name, base[index], value)
+
+    # Rules, which say the order of what comes out.
+
+    def _ruled(self, call: Call, run: Callable[[], Any], key: int | None) -> Any:
+        import torch
+
+        rule = find_rule(call.name)
+        tensors = any(_has_tensor(v) for v in (*call.args, *call.kwargs.values()))
+        if rule is None:
+            result = run()
+            library = call.name is not None and call.name.partition(".")[0] not in _PYTHONS
+            if library and (tensors or isinstance(result, torch.Tensor | torch.nn.Module)):
+                call.refused = Refused(f"{call.name} has no rule")
+            elif tensors and not all(_is_natural(v) for v in call.args):
+                call.refused = Refused(f"{call.name} has no rule")
+            return result
+        if not tensors and call.name is not None and call.name.partition(".")[0] in _PYTHONS:
+            return run()
+        return self._run(call, rule, call.args, call.kwargs, run, key)
+
+    def _run(
+        self,
+        call: Call,
+        rule: Any,
+        args: list[Value],
+        kwargs: dict[str, Value],
+        run: Callable[[], Any],
+        key: int | None,
+    ) -> Any:
+        """Runs an operation, and its rule for the order of the result."""
+        import torch
+
+        before = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
+        result = run()
+        context = _Watched(result=result, writing=False, wish=self._wish)
+        try:
+            value = rule(list(args), dict(kwargs), context)
+        except Refused as refused:
+            call.refused = refused
+            return result
+        except Exception as error:  # a rule that does not know such operands
+            call.refused = Refused(f"{call.name}: {type(error).__name__}: {error}")
+            return result
+        inputs = [id(t) for t in before]
+        converted = [order for tensor, order in context.converted if id(tensor) in inputs]
+        call.entry = converted[0] if converted else None
+        created = not before and isinstance(result, torch.Tensor) and key is not None
+        if isinstance(result, torch.Tensor) and isinstance(value, Tensor):
+            result = self._own(result, value.order)
+        self._assign(result, value, before, ("node", key) if created else None)
+        return result
+
+    def _own(self, result: Any, order: tuple[int, ...]) -> Any:
+        """PyTorch may return its argument itself, which has another order."""
+        known = self._orders.get(id(result))
+        if known is not None and known[1] != order and len(order) == result.ndim:
+            return result.view_as(result)
+        return result
+
+    def _assign(self, result: Any, value: Value, before: list[Tensor], created: Any) -> None:
+        import torch
+
+        if isinstance(result, torch.Tensor) and isinstance(value, Tensor):
+            order, origin = value.order, None
+            if sorted(order) != list(range(result.ndim)):
+                order = natural(result.ndim)
+            if order == natural(result.ndim):
+                shape = tuple(result.shape)
+                free = [t.origin for t in before if t.origin is not None and t.shape == shape]
+                origin = created or (free[0] if free else None)
+                if origin in self.chosen:
+                    order = self.chosen[origin] if created else order
+                    origin = None
+            self._orders[id(result)] = (result, order, origin)
+        elif isinstance(result, list | tuple) and isinstance(value, Items):
+            for one, own in zip(result, value.items, strict=False):
+                self._assign(one, own, before, None)
+            self._keep.append(result)
+
+    def _wish(self, tensor: Tensor, order: tuple[int, ...]) -> None:
+        if order != natural(len(order)):
+            self.facts.wishes.setdefault(tensor.origin, order)
+
+    # Facts.
+
+    def snapshot(self, value: Any, depth: int = 3) -> Value:
+        """What is known of a value now."""
+        import torch
+
+        if isinstance(value, torch.Tensor):
+            _, order, origin = self._orders.get(id(value), (None, None, None))
+            if id(value) not in self._orders:
+                order = natural(value.ndim)
+                self._keep.append(value)
+            assert order is not None
+            return Tensor("x", tuple(value.shape), order, value.dtype, origin=origin)
+        if isinstance(value, list | tuple) and depth and len(value) < 1000:
+            items = tuple(self.snapshot(one, depth - 1) for one in value)
+            kind = list if isinstance(value, list) else tuple
+            if isinstance(value, torch.Size) or any(_has_tensor(item) for item in items):
+                return Items(items, "x", kind)
+            if all(isinstance(one, _SCALARS) for one in value):
+                return Items(items, "x", kind)
+            if any(isinstance(one, slice) or one is None or one is Ellipsis for one in value):
+                return Items(items, "x", kind)
+        return Plain("x", list(value) if isinstance(value, list) else value)
+
+    def _snapshots(self, args: Any, kwargs: Any) -> tuple[list[Value], dict[str, Value]]:
+        named = {name: self.snapshot(value) for name, value in kwargs.items()}
+        return [self.snapshot(value) for value in args], named
+
+    def _note(self, key: int | None, call: Call, result: Any) -> None:
+        if key is None:
+            return
+        call.result, call.value = result, self.snapshot(result)
+        calls = self.facts.calls.setdefault(key, {})
+        if len(calls) < _MOST_FACTS:
+            parts = (*call.args, *call.kwargs.values(), call.value)
+            signature = (_identity(call.function), call.name, *map(_signature, parts))
+            calls.setdefault(signature, call)
+        self.value(key, result)
+
+    # The user's code.
+
+    def adopt(self, value: Any) -> None:
+        """Makes a function, or all methods of a class, report what they do."""
+        import torch
+
+        if isinstance(value, torch.nn.Module):
+            for child in value.modules():
+                self.adopt(type(child))
+        elif isinstance(value, type):
+            for cls in value.__mro__:
+                if cls not in self._classes and is_users(cls):
+                    self._classes.add(cls)
+                    for member in vars(cls).values():
+                        self._change(plain_function(member))
+        elif not isinstance(value, types.BuiltinFunctionType):
+            owner = getattr(value, "__self__", None)
+            if isinstance(owner, torch.nn.Module):
+                self.adopt(type(owner))
+            self._change(plain_function(value))
+
+    def _change(self, function: types.FunctionType | None) -> None:
+        if function is None or function in self._changed or not is_users(function):
+            return
+        try:
+            node = self.sources.function(function)
+        except Refused:
+            return
+        code = compiled(node, function.__code__)
+        if code is not None:
+            self._changed[function] = function.__code__
+            function.__code__ = code
+
+
+@dataclass
+class _Watched(Context):
+    """A context that remembers what was converted."""
+
+    converted: list[tuple[Tensor, tuple[int, ...]]] = field(default_factory=list)
+
+    def convert(self, tensor: Tensor, order: tuple[int, ...]) -> Tensor:
+        if tensor.order != order:
+            self.converted.append((tensor, order))
+        return super().convert(tensor, order)
+
+
+_PYTHONS = ("builtins", "math")
+
+
+def leaf(cls: type) -> Any:
+    """The rule of a layer of PyTorch's, or of a class of the user's that derives from one."""
+    own = (one for one in cls.__mro__ if not is_users(one))
+    return modules.find(next(own))
+
+
+def find_rule(name: str | None) -> Any:
+    """The rule of a name; an operation in place falls on the other one."""
+    if name is None:
+        return None
+    rule = ops.find(name)
+    if rule is None and name.endswith("_") and not name.endswith("__"):
+        rule = ops.find(name.removesuffix("_"))
+    return rule
+
+
+def _has_tensor(value: Value) -> bool:
+    if isinstance(value, Items):
+        return any(map(_has_tensor, value.items))
+    return isinstance(value, Tensor)
+
+
+def _is_natural(value: Value) -> bool:
+    if isinstance(value, Items):
+        return all(map(_is_natural, value.items))
+    return not isinstance(value, Tensor) or value.natural
+
+
+def _identity(value: Any) -> Any:
+    owner = getattr(value, "__self__", None)
+    function = getattr(value, "__func__", None)
+    return (id(owner), id(function)) if function is not None else id(value)
+
+
+def _signature(value: Value) -> Any:
+    """Values that lead to the same text have the same signature."""
+    if isinstance(value, Tensor):
+        return value.shape, value.order, value.dtype
+    if isinstance(value, Items):
+        return value.kind, tuple(map(_signature, value.items))
+    if isinstance(value.value, _SCALARS):
+        return type(value.value), value.value
+    return id(value.value)
+
+
+# The changed code.
+
+
+def compiled(node: FunctionNode, code: types.CodeType) -> types.CodeType | None:
+    """The code of a function that reports what it does; None if it cannot be made."""
+    wrapper = ast.parse("def wrapper(): pass")
+    outer = wrapper.body[0]
+    assert isinstance(outer, ast.FunctionDef)
+    free = [
+        n for n in code.co_freevars if n != "__class__" or enclosing(node, ast.ClassDef) is None
+    ]
+    outer.body = [ast.parse(f"{name} = None").body[0] for name in free] or [ast.Pass()]
+    cls = enclosing(node, ast.ClassDef)
+    changed = _Changer(cls.name if cls else "").visit(node)
+    if isinstance(changed, ast.Lambda):
+        inner: ast.stmt = ast.Expr(changed)
+    else:
+        changed.decorator_list = []
+        inner = changed
+    if cls is not None:
+        inner = ast.ClassDef(cls.name, [], [], [inner], [])
+    own = inner.name if isinstance(inner, ast.ClassDef | ast.FunctionDef) else None
+    if own is not None and own not in free:
+        outer.body.insert(0, ast.Global([own]))  # as it is for the function
+    outer.body.append(inner)
+    ast.fix_missing_locations(wrapper)
+    found = _inner(compile(wrapper, code.co_filename, "exec"), code.co_name, node)
+    if found is None or found.co_freevars != code.co_freevars:
+        return None
+    return found.replace(co_qualname=code.co_qualname)
+
+
+def _inner(code: types.CodeType, name: str, node: Any) -> types.CodeType | None:
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            if constant.co_name == name and constant.co_firstlineno == node.lineno:
+                return constant
+            if (found := _inner(constant, name, node)) is not None:
+                return found
+    return None
+
+
+class _Changer:
+    """Copies a tree; expressions become calls that report them."""
+
+    def __init__(self, cls: str) -> None:
+        self._class = cls.lstrip("_")
+
+    def visit(self, node: Any) -> Any:
+        if isinstance(node, list):
+            return [self.visit(one) for one in node]
+        if not isinstance(node, ast.AST):
+            return node
+        special = getattr(self, f"_{type(node).__name__.lower()}", None)
+        made = special(node) if special else self._plain(node)
+        if isinstance(made, ast.expr | ast.stmt) and isinstance(node, ast.expr | ast.stmt):
+            ast.copy_location(made, node)
+        return made
+
+    def _copy(self, node: ast.AST, **changes: Any) -> Any:
+        """A copy with changed children, which reports nothing itself."""
+        fields = {
+            name: changes[name] if name in changes else self.visit(value)
+            for name, value in ast.iter_fields(node)
+        }
+        made = type(node)(**fields)
+        if isinstance(node, ast.expr | ast.stmt | ast.excepthandler | ast.arg | ast.keyword):
+            ast.copy_location(made, node)
+        if isinstance(node, ast.alias | ast.pattern):
+            ast.copy_location(made, node)
+        return made
+
+    def _plain(self, node: Any) -> Any:
+        made = self._copy(node)
+        reported = ast.Tuple | ast.List | ast.Dict | ast.Set | ast.ListComp | ast.IfExp | ast.BoolOp
+        if isinstance(node, reported | ast.DictComp | ast.GeneratorExp | ast.Compare | ast.Lambda):
+            if isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
+                return self._report("value", node, made)
+        return made
+
+    def _report(self, what: str, node: Any, *args: Any, keywords: Any = ()) -> ast.Call:
+        name = ast.Name(f"__port_{what}__", ast.Load())
+        made = ast.Call(name, [ast.Constant(node.number), *args], list(keywords))
+        if isinstance(node, ast.expr | ast.stmt):
+            for part in (name, made, made.args[0]):
+                ast.copy_location(part, node)
+        return made
+
+    def _name(self, node: ast.Name) -> Any:
+        if not isinstance(node.ctx, ast.Load) or node.id in _UNTOUCHED:
+            return self._copy(node)
+        return self._report("value", node, self._copy(node))
+
+    def _attribute(self, node: ast.Attribute) -> Any:
+        if not isinstance(node.ctx, ast.Load):
+            return self._copy(node)
+        name = node.attr
+        if name.startswith("__") and not name.endswith("__") and self._class:
+            name = f"_{self._class}{name}"
+        return self._report("attribute", node, self.visit(node.value), ast.Constant(name))
+
+    def _call(self, node: ast.Call) -> Any:
+        if isinstance(node.func, ast.Name) and node.func.id in _UNTOUCHED:
+            return self._copy(node, func=ast.copy_location(self._copy(node.func), node.func))
+        args, keywords = self.visit(node.args), self.visit(node.keywords)
+        return self._report("call", node, self.visit(node.func), *args, keywords=keywords)
+
+    def _binop(self, node: ast.BinOp) -> Any:
+        name = ast.Constant(OPERATORS[type(node.op).__name__])
+        return self._report("operator", node, name, self.visit(node.left), self.visit(node.right))
+
+    def _unaryop(self, node: ast.UnaryOp) -> Any:
+        if isinstance(node.op, ast.Not) or isinstance(node.operand, ast.Constant):
+            return self._copy(node)
+        name = ast.Constant(OPERATORS[type(node.op).__name__])
+        return self._report("operator", node, name, self.visit(node.operand))
+
+    def _compare(self, node: ast.Compare) -> Any:
+        name = OPERATORS.get(type(node.ops[0]).__name__)
+        if len(node.ops) > 1 or name is None:
+            return self._plain(node)
+        left, right = self.visit(node.left), self.visit(node.comparators[0])
+        return self._report("operator", node, ast.Constant(name), left, right)
+
+    def _subscript(self, node: ast.Subscript) -> Any:
+        if not isinstance(node.ctx, ast.Load):
+            return self._copy(node)
+        return self._report("item", node, self.visit(node.value), self._index(node.slice))
+
+    def _index(self, node: ast.expr) -> Any:
+        """An index as a value: slices are made by hand."""
+        if isinstance(node, ast.Slice):
+            parts = [
+                ast.Constant(None) if part is None else self.visit(part)
+                for part in (node.lower, node.upper, node.step)
+            ]
+            made = ast.Call(ast.Name("slice", ast.Load()), parts, [])
+            return ast.copy_location(made, node)
+        if isinstance(node, ast.Tuple):
+            return ast.copy_location(
+                ast.Tuple([self._index(one) for one in node.elts], ast.Load()), node
+            )
+        return self.visit(node)
+
+    def _assign(self, node: ast.Assign) -> Any:
+        target = node.targets[0]
+        if len(node.targets) > 1 or not isinstance(target, ast.Subscript):
+            return self._copy(node)
+        base, index = self.visit(target.value), self._index(target.slice)
+        made = self._report("set", node, base, index, self.visit(node.value))
+        return ast.Expr(made)
+
+    def _augassign(self, node: ast.AugAssign) -> Any:
+        name = ast.Constant(OPERATORS[type(node.op).__name__])
+        value = self.visit(node.value)
+        if isinstance(node.target, ast.Subscript):
+            base, index = self.visit(node.target.value), self._index(node.target.slice)
+            return ast.Expr(self._report("augment_item", node, name, base, index, value))
+        read: Any
+        if isinstance(node.target, ast.Name):
+            read = ast.copy_location(ast.Name(node.target.id, ast.Load()), node.target)
+        else:
+            owner = self.visit(node.target.value)
+            read = ast.Attribute(owner, node.target.attr, ast.Load())
+            ast.copy_location(read, node.target)
+        made = self._report("augment", node, name, read, value)
+        return ast.Assign([self._copy(node.target)], made)
+
+    def _annassign(self, node: ast.AnnAssign) -> Any:
+        return self._copy(node, annotation=ast.copy_location(ast.Constant(None), node))
+
+    def _joinedstr(self, node: ast.JoinedStr) -> Any:
+        return self._copy(node)
+
+    def _functiondef(self, node: ast.FunctionDef) -> Any:
+        made = self._copy(node, returns=None, args=self._arguments(node.args))
+        entered = ast.Name("__port_enter__", ast.Load())
+        enter = ast.Expr(ast.Call(entered, [ast.Constant(node.number)], []))
+        ast.copy_location(enter, node.body[0])
+        made.body.insert(0, ast.fix_missing_locations(enter))
+        return made
+
+    _asyncfunctiondef = _functiondef
+
+    def _lambda(self, node: ast.Lambda) -> Any:
+        return self._copy(node, args=self._arguments(node.args))
+
+    def _arguments(self, node: ast.arguments) -> Any:
+        def bare(arg: ast.arg | None) -> Any:
+            return None if arg is None else ast.copy_location(ast.arg(arg.arg), arg)
+
+        return ast.arguments(
+            posonlyargs=[bare(a) for a in node.posonlyargs],
+            args=[bare(a) for a in node.args],
+            vararg=bare(node.vararg),
+            kwonlyargs=[bare(a) for a in node.kwonlyargs],
+            kw_defaults=[self.visit(d) for d in node.kw_defaults],
+            kwarg=bare(node.kwarg),
+            defaults=self.visit(node.defaults),
+        )
+
+    def _match_case(self, node: Any) -> Any:
+        return self._copy(node, pattern=node.pattern)

@@ -1,0 +1,215 @@
+"""Sizes, dtypes, devices, copies and conversions to Python."""
+
+from typing import Any
+
+from jaxnets.port.dtypes import jax_dtype
+from jaxnets.port.ops_elementwise import elementwise
+from jaxnets.port.rules import Given, call, known, method, refuse, rule, tensor, written
+from jaxnets.port.values import ATOM, Context, Items, Plain, Tensor, Value, bound
+
+
+def _size(x: Tensor, dim: int) -> Plain:
+    return Plain(f"{bound(x, ATOM)}.shape[{x.axis(dim)}]", x.shape[dim])
+
+
+@rule("shape")
+def shape(context: Context, input: Value) -> Value:
+    """All sizes."""
+    if not isinstance(input, Tensor):
+        return Plain(f"{bound(input, ATOM)}.shape", context.result)
+    x = input
+    text = f"{bound(x, ATOM)}.shape" if x.natural else None
+    return Items(tuple(_size(x, dim) for dim in range(x.ndim)), text)
+
+
+@rule("size")
+def size(context: Context, input: Value, dim: Given = None) -> Value:
+    """All sizes, or one."""
+    if dim is None:
+        return shape(context, input)
+    x = tensor(input)
+    return _size(x, known(dim) % x.ndim)
+
+
+@rule("dim", "ndim", "ndimension")
+def dim(context: Context, input: Value) -> Value:
+    """How many axes."""
+    x = tensor(input)
+    return Plain(f"{bound(x, ATOM)}.ndim", x.ndim)
+
+
+@rule("numel", "nelement")
+def numel(context: Context, input: Value) -> Value:
+    """How many elements."""
+    return Plain(f"{bound(input, ATOM)}.size", context.result)
+
+
+@rule("len")
+def len_(context: Context, input: Value) -> Value:
+    """The size of the first axis."""
+    if isinstance(input, Tensor) and input.axis(0) != 0:
+        return _size(input, 0)
+    return Plain(f"len({written(input)})", context.result)
+
+
+@rule("dtype")
+def dtype(context: Context, input: Value) -> Value:
+    """The dtype."""
+    x = tensor(input)
+    return Plain(f"{bound(x, ATOM)}.dtype", x.dtype)
+
+
+@rule("device", "grad_fn", "layout")
+def nothing(context: Context, input: Value) -> Value:
+    """What JAX's arrays need not be told."""
+    return Plain("None", context.result)
+
+
+@rule("is_cuda", "is_sparse", "is_mps", "is_quantized", "is_meta")
+def never(context: Context, input: Value) -> Value:
+    """False."""
+    return Plain("False", False, constant=True)
+
+
+@rule("requires_grad", "is_contiguous", "is_leaf")
+def always(context: Context, input: Value) -> Value:
+    """What PyTorch said."""
+    return Plain(str(context.result), context.result, constant=True)
+
+
+@rule("is_floating_point")
+def is_floating_point(context: Context, input: Value) -> Value:
+    """Whether the dtype is floating."""
+    kind = "jnp.floating"
+    return _subdtype(context, input, kind)
+
+
+@rule("is_complex")
+def is_complex(context: Context, input: Value) -> Value:
+    """Whether the dtype is complex."""
+    return _subdtype(context, input, "jnp.complexfloating")
+
+
+def _subdtype(context: Context, input: Value, kind: str) -> Plain:
+    text = call(context, "jnp.issubdtype", f"{bound(input, ATOM)}.dtype", kind)
+    return Plain(text, context.result)
+
+
+@rule("torch.is_tensor")
+def is_tensor(context: Context, obj: Value) -> Value:
+    """Whether something is an array."""
+    return Plain(f"isinstance({written(obj)}, {context.use('jax')}.Array)", context.result)
+
+
+# ---- Copies and conversions ----
+
+
+@rule(
+    "clone",
+    "contiguous",
+    "cpu",
+    "cuda",
+    "requires_grad_",
+    "retain_grad",
+    "alias",
+    "pin_memory",
+    "share_memory_",
+    "resolve_conj",
+    "resolve_neg",
+    "as_subclass",
+    "to_dense",
+)
+def same(context: Context, input: Value, *args: Value, **kwargs: Value) -> Value:
+    """The same array: JAX's arrays are never changed."""
+    return input
+
+
+@rule("detach", "data")
+def detach(context: Context, input: Value) -> Value:
+    """The same values, without gradients."""
+    x = tensor(input)
+    return elementwise(context, call(context, "lax.stop_gradient", x), x)
+
+
+def _cast(context: Context, x: Tensor, dtype: Any, text: str | None = None) -> Tensor:
+    if dtype == x.dtype and not dtype.is_floating_point:
+        return x  # of floating-point numbers the example's dtype need not be the user's
+    text = text or jax_dtype(context, dtype)
+    return elementwise(context, f"{bound(x, ATOM)}.astype({text})", x)
+
+
+@rule("to", "type", "type_as")
+def to(
+    context: Context,
+    input: Value,
+    first: Given = None,
+    *rest: Value,
+    dtype: Given = None,
+    other: Given = None,
+    copy: Given = None,
+) -> Value:
+    """Another dtype, device or both; of a device nothing remains."""
+    x = tensor(input)
+    for value in (first, *rest, dtype, other):
+        if isinstance(value, Tensor):
+            return _cast(context, x, value.dtype, f"{bound(value, ATOM)}.dtype")
+        if isinstance(value, Plain) and type(value.value).__name__ == "dtype":
+            text = value.text if value.text.endswith(".dtype") else None
+            return _cast(context, x, value.value, text)
+        if isinstance(value, Plain) and "Tensor" in str(value.value):
+            return _cast(context, x, context.result.dtype)
+    if first is None and dtype is None and other is None and isinstance(context.result, str):
+        return Plain(repr(context.result), context.result)
+    return x
+
+
+def _caster(*names: str) -> None:
+    @rule(*names)
+    def apply(context: Context, input: Value) -> Value:
+        return _cast(context, tensor(input), context.result.dtype)
+
+
+_caster("float", "double", "half", "bfloat16", "long", "short", "bool", "byte", "char", "int")
+
+
+@rule("item")
+def item(context: Context, input: Value) -> Value:
+    """The number of a tensor of one element."""
+    context.note("item() and tolist() read values, so they do not work under jax.jit")
+    return Plain(method(context, tensor(input), "item"), context.result)
+
+
+@rule("tolist")
+def tolist(context: Context, input: Value) -> Value:
+    """Nested lists of numbers."""
+    context.note("item() and tolist() read values, so they do not work under jax.jit")
+    x = context.natural(tensor(input))
+    return Plain(f"{bound(x, ATOM)}.tolist()", context.result)
+
+
+@rule("numpy")
+def numpy(context: Context, input: Value) -> Value:
+    """A NumPy array."""
+    x = context.natural(tensor(input))
+    return Plain(call(context, "np.asarray", x), context.result)
+
+
+def _python(name: str, *names: str) -> None:
+    @rule(*names)
+    def apply(context: Context, input: Value) -> Value:
+        return Plain(f"{name}({written(input)})", context.result)
+
+
+_python("float", "Tensor.__float__")
+_python("int", "Tensor.__int__")
+_python("bool", "Tensor.__bool__", "is_nonzero")
+_python("int", "Tensor.__index__")
+
+refuse(
+    "gradients taken within a network",
+    "Take them outside of it, with jax.grad.",
+    "backward",
+    "grad",
+    "register_hook",
+    "torch.autograd.grad",
+)

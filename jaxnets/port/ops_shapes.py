@@ -1,0 +1,545 @@
+"""Reshaping, permuting, joining and cutting."""
+
+import math
+from collections.abc import Sequence
+
+from jaxnets.port import layouts
+from jaxnets.port.dtypes import name_of
+from jaxnets.port.ops_elementwise import elementwise
+from jaxnets.port.rules import (
+    Given,
+    call,
+    known,
+    method,
+    refuse,
+    result,
+    rule,
+    several,
+    tensor,
+    written,
+)
+from jaxnets.port.values import (
+    ATOM,
+    Binding,
+    Context,
+    Items,
+    Plain,
+    Refused,
+    Tensor,
+    Value,
+    bound,
+    channels_last,
+    natural,
+)
+
+# ---- Views ----
+
+
+def _groups(old: Sequence[int], new: Sequence[int]) -> list[tuple[list[int], list[int]]]:
+    """Which axes become which: the smallest neighbouring groups with as many elements each.
+
+    Axes of one element belong to no group.
+    """
+    left = [dim for dim, number in enumerate(old) if number != 1]
+    right = [dim for dim, number in enumerate(new) if number != 1]
+    groups = []
+    while left or right:
+        ours, theirs = [left.pop(0)], [right.pop(0)]
+        while (a := math.prod(old[i] for i in ours)) != (b := math.prod(new[i] for i in theirs)):
+            if a < b:
+                ours.append(left.pop(0))
+            else:
+                theirs.append(right.pop(0))
+        groups.append((ours, theirs))
+    return groups
+
+
+def reshaped(
+    context: Context, x: Tensor, sizes: Sequence[Value | str], shape: tuple[int, ...]
+) -> Tensor:
+    """A view of x with new sizes, of which texts are given, by a transposition if one is needed."""
+    order, transposed = _view_order(x, shape)
+    if x.shape == shape:
+        return x
+    if _is_flatten(x, shape):
+        text = call(context, "layers.flatten", x)
+        return Tensor(text, shape, natural(len(shape)), x.dtype)
+    if transposed:
+        x = context.convert(x, transposed)
+        order, _ = _view_order(x, shape)
+    texts = [written(sizes[dim]) for dim in order]
+    if len(texts) == 0:
+        texts = ["()"]
+    if x.binding == ATOM:
+        return Tensor(method(context, x, "reshape", *texts), shape, order, x.dtype)
+    return Tensor(call(context, "jnp.reshape", x, _tuple(texts)), shape, order, x.dtype)
+
+
+def _tuple(texts: Sequence[str]) -> str:
+    return f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
+
+
+def _is_flatten(x: Tensor, shape: tuple[int, ...]) -> bool:
+    image = x.ndim > 2 and x.order == channels_last(x.ndim)
+    return image and shape == (x.shape[0], math.prod(x.shape[1:]))
+
+
+def _view_order(
+    x: Tensor, shape: tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """The order of a view, and the order in which x must be first, None as it is."""
+    if 0 in x.shape:
+        return natural(len(shape)), None if x.natural else natural(x.ndim)
+    groups = _groups(x.shape, shape)
+    group_of = {dim: number for number, (ours, _) in enumerate(groups) for dim in ours}
+    sequence = [dim for dim in x.order if dim in group_of]
+    first: dict[int, int] = {}
+    for place, dim in enumerate(sequence):
+        first.setdefault(group_of[dim], place)
+    wanted = sorted(sequence, key=lambda dim: (first[group_of[dim]], dim))
+    out = [dim for number in sorted(first, key=first.__getitem__) for dim in groups[number][1]]
+    order = layouts.free_order(out, len(shape))
+    if wanted == sequence:
+        return order, None
+    return order, layouts.completed(wanted, x.ndim)
+
+
+@rule("view", "reshape", "_unsafe_view")
+def view(context: Context, input: Value, *shape: Value) -> Tensor:
+    """Other sizes, in PyTorch's order of elements."""
+    x, sizes = tensor(input), several(shape)
+    if len(sizes) == 1 and name_of(known(sizes[0])) in ("float32", "int32", "int64", "uint8"):
+        raise Refused("the bits of a tensor as another dtype", "Convert it with .to(dtype).")
+    return reshaped(context, x, sizes, tuple(context.result.shape))
+
+
+@rule("view_as", "reshape_as")
+def view_as(context: Context, input: Value, other: Value) -> Tensor:
+    """The sizes of another tensor."""
+    like = tensor(other)
+    sizes = [layouts.size_text(like, dim) or "-1" for dim in range(like.ndim)]
+    return reshaped(context, tensor(input), sizes, like.shape)
+
+
+@rule("flatten")
+def flatten(
+    context: Context, input: Value, start_dim: Given = None, end_dim: Given = None
+) -> Tensor:
+    """Several neighbouring axes as one."""
+    x = tensor(input)
+    shape = tuple(context.result.shape)
+    if x.ndim == 0:
+        return reshaped(context, x, ["1"], shape)
+    start, end = known(start_dim, 0) % x.ndim, known(end_dim, -1) % x.ndim
+    if start == end:
+        return x
+    if start == 0 and end == x.ndim - 1 and x.natural:
+        return Tensor(method(context, x, "ravel"), shape, (0,), x.dtype)
+    before, after = range(start), range(end + 1, x.ndim)
+    if not before or all(layouts.size_text(x, dim) for dim in before):
+        sizes = [*layouts.size_texts(x, before), "-1", *layouts.size_texts(x, after, True)]
+    else:
+        merged = str(math.prod(x.shape[start : end + 1]))
+        sizes = [*layouts.size_texts(x, before), merged, *layouts.size_texts(x, after, True)]
+    return reshaped(context, x, sizes, shape)
+
+
+@rule("ravel")
+def ravel(context: Context, input: Value) -> Tensor:
+    """All elements in a row."""
+    return flatten(context, input)
+
+
+@rule("unflatten")
+def unflatten(context: Context, input: Value, dim: Value, *sizes: Value, **named: Value) -> Tensor:
+    """An axis as several."""
+    x = tensor(input)
+    place = known(dim) % x.ndim
+    inner = several(sizes or (named["sizes"],))
+    taken = -1 in [known(size) for size in inner]
+    before, after = range(place), range(place + 1, x.ndim)
+    outer = layouts.size_texts(x, (*before, *after), taken)
+    texts = [*outer[:place], *map(written, inner), *outer[place:]]
+    return reshaped(context, x, texts, tuple(context.result.shape))
+
+
+@rule("squeeze")
+def squeeze(context: Context, input: Value, *dim: Value) -> Tensor:
+    """Axes of one element are removed."""
+    x = tensor(input)
+    given = [known(value) % x.ndim for value in several(dim)] if dim else range(x.ndim)
+    gone = [place for place in given if x.shape[place] == 1]
+    if not gone:
+        return x
+    text = method(context, x, "squeeze", layouts.axes(x, gone) if dim or x.ndim > 1 else None)
+    kept = [place for place in range(x.ndim) if place not in gone]
+    return Tensor(text, tuple(x.shape[place] for place in kept), layouts.without(x, gone), x.dtype)
+
+
+@rule("unsqueeze")
+def unsqueeze(context: Context, input: Value, dim: Value) -> Tensor:
+    """A new axis of one element."""
+    x = tensor(input)
+    rank = x.ndim + 1
+    new = known(dim) % rank
+    moved = [place + (place >= new) for place in x.order]
+    order = _with_new(moved, new, rank)
+    shape = (*x.shape[:new], 1, *x.shape[new:])
+    return Tensor(_with_axis(context, x, order.index(new)), shape, order, x.dtype)
+
+
+def _with_new(moved: list[int], new: int, rank: int) -> tuple[int, ...]:
+    """Where a new axis goes among those that are there."""
+    for order in (natural(rank), channels_last(rank) if rank >= 4 else natural(rank)):
+        if [dim for dim in order if dim != new] == moved:
+            return order
+    place = moved.index(new - 1) + 1 if new else 0
+    return (*moved[:place], new, *moved[place:])
+
+
+def _with_axis(context: Context, x: Tensor, place: int) -> str:
+    if place == x.ndim and place > 0:
+        return f"{bound(x, ATOM)}[..., None]"
+    if place <= 2:
+        return f"{bound(x, ATOM)}[{':, ' * place}None]"
+    return call(context, "jnp.expand_dims", x, place)
+
+
+# ---- Permutations ----
+
+
+@rule("permute")
+def permute(context: Context, input: Value, *dims: Value) -> Tensor:
+    """Axes in another order: nothing moves, other axes are said."""
+    return layouts.permuted(tensor(input), [known(dim) for dim in several(dims)])
+
+
+@rule("transpose", "swapaxes", "swapdims")
+def transpose(context: Context, input: Value, dim0: Value, dim1: Value) -> Tensor:
+    """Two axes exchanged."""
+    x = tensor(input)
+    dims = list(range(x.ndim))
+    a, b = known(dim0) % x.ndim, known(dim1) % x.ndim
+    dims[a], dims[b] = b, a
+    return layouts.permuted(x, dims)
+
+
+@rule("t", "T", "H")
+def t(context: Context, input: Value) -> Tensor:
+    """A matrix transposed."""
+    x = tensor(input)
+    return layouts.permuted(x, range(x.ndim)[::-1])
+
+
+@rule("mT", "adjoint")
+def matrices_transposed(context: Context, input: Value) -> Tensor:
+    """The last two axes exchanged."""
+    return transpose(context, input, Plain("-2", -2), Plain("-1", -1))
+
+
+@rule("movedim", "moveaxis")
+def movedim(context: Context, input: Value, source: Value, destination: Value) -> Tensor:
+    """Axes moved elsewhere."""
+    x = tensor(input)
+    pairs = dict(zip(layouts.dims_of(x, destination), layouts.dims_of(x, source), strict=True))
+    rest = iter(dim for dim in range(x.ndim) if dim not in pairs.values())
+    dims = [pairs[place] if place in pairs else next(rest) for place in range(x.ndim)]
+    return layouts.permuted(x, dims)
+
+
+# ---- Repetition ----
+
+
+def _broadcast(context: Context, x: Tensor, sizes: Sequence[Value | str]) -> Tensor:
+    """An array with axes of one element repeated, and new leading axes."""
+    shape = tuple(context.result.shape)
+    new = len(shape) - x.ndim
+    if shape == x.shape:
+        return x
+    order = (*range(new), *(dim + new for dim in x.order))
+    texts = [written(sizes[dim]) for dim in order]
+    return result(context, call(context, "jnp.broadcast_to", x, _tuple(texts)), order)
+
+
+@rule("expand", "broadcast_to")
+def expand(context: Context, input: Value, *size: Value) -> Tensor:
+    """Axes of one element repeated; -1 keeps a size."""
+    x, sizes = tensor(input), several(size or ())
+    new = len(sizes) - x.ndim
+    kept = [known(value) == -1 for value in sizes]
+    grown = [
+        dim
+        for dim in range(x.ndim)
+        if not kept[dim + new] and context.result.shape[dim + new] != x.shape[dim]
+    ]
+    needs_name = any(keep and layouts.size_text(x, i - new) is None for i, keep in enumerate(kept))
+    if needs_name and new == 0 and len(grown) == 1:
+        count, axis = sizes[grown[0]], layouts.axis(x, grown[0])
+        return result(context, call(context, "jnp.repeat", x, count, axis), x.order)
+    texts = [
+        layouts.size_texts(x, [i - new], True)[0] if keep else value
+        for i, (keep, value) in enumerate(zip(kept, sizes, strict=True))
+    ]
+    return _broadcast(context, x, texts)
+
+
+@rule("expand_as")
+def expand_as(context: Context, input: Value, other: Value) -> Tensor:
+    """Repeated to the sizes of another tensor."""
+    x, like = tensor(input), tensor(other)
+    if x.shape == like.shape:
+        return x
+    x = layouts.place(context, x, like.order)
+    shape = f"{bound(like, ATOM)}.shape"
+    return result(context, call(context, "jnp.broadcast_to", x, shape), like.order)
+
+
+@rule("repeat", "tile")
+def repeat(context: Context, input: Value, *repeats: Value, dims: Given = None) -> Tensor:
+    """The whole repeated along each axis."""
+    x, counts = tensor(input), several(repeats or (dims,) if dims else repeats)
+    counts = [Plain("1", 1)] * (x.ndim - len(counts)) + counts
+    new = len(counts) - x.ndim
+    order = (*range(new), *(dim + new for dim in x.order))
+    texts = [written(counts[dim]) for dim in order]
+    return result(context, call(context, "jnp.tile", x, _tuple(texts)), order)
+
+
+@rule("repeat_interleave")
+def repeat_interleave(
+    context: Context,
+    input: Value,
+    repeats: Value,
+    dim: Given = None,
+    *,
+    output_size: Given = None,
+) -> Tensor:
+    """Each element repeated."""
+    x = tensor(input)
+    if isinstance(repeats, Tensor):
+        raise Refused("repeats that a tensor holds", "Repeat by a number.")
+    if dim is None or known(dim) is None:
+        return result(context, call(context, "jnp.repeat", context.natural(x), repeats))
+    return result(context, call(context, "jnp.repeat", x, repeats, layouts.axis(x, dim)), x.order)
+
+
+# ---- Joining and cutting ----
+
+
+def _joined(context: Context, tensors: Value) -> tuple[list[Tensor], str]:
+    """Tensors of one order, and the text of their list."""
+    assert isinstance(tensors, Items)
+    given = [tensor(item) for item in tensors.items]
+    ranked = [x for x in given if x.shape != (0,)]
+    found = layouts.same_order(context, ranked)
+    if tensors.text is not None and all(a is b for a, b in zip(given, found, strict=False)):
+        return found, tensors.text
+    return found, f"[{', '.join(written(x) for x in found)}]"
+
+
+@rule("cat", "concat", "concatenate")
+def cat(context: Context, tensors: Value, dim: Given = None) -> Tensor:
+    """Tensors one after the other along an axis."""
+    found, text = _joined(context, tensors)
+    place = found[0].axis(known(dim, 0))
+    image = place == found[0].ndim - 1 and place > 0
+    axis = "-1" if image else None if place == 0 else str(place)
+    return result(context, call(context, "jnp.concatenate", text, axis=axis), found[0].order)
+
+
+@rule("stack")
+def stack(context: Context, tensors: Value, dim: Given = None) -> Tensor:
+    """Tensors along a new axis."""
+    found, text = _joined(context, tensors)
+    rank = found[0].ndim + 1
+    new = known(dim, 0) % rank
+    order = _with_new([place + (place >= new) for place in found[0].order], new, rank)
+    place = order.index(new)
+    axis = None if place == 0 else "-1" if place == rank - 1 else str(place)
+    return result(context, call(context, "jnp.stack", text, axis=axis), order)
+
+
+def _stacker(name: str, least: int, dim: int, at: int) -> None:
+    @rule(name)
+    def apply(context: Context, tensors: Value) -> Value:
+        assert isinstance(tensors, Items)
+        ranks = [tensor(item).ndim for item in tensors.items]
+        if min(ranks) < least:
+            naturals = [context.natural(tensor(item)) for item in tensors.items]
+            text = f"[{', '.join(written(x) for x in naturals)}]"
+            return result(context, call(context, f"jnp.{name}", text))
+        return cat(context, tensors, Plain(str(dim), dim))
+
+
+_stacker("hstack", 2, 1, 1)
+_stacker("vstack", 2, 0, 0)
+_stacker("dstack", 3, 2, 2)
+
+
+def _pieces(context: Context, text: str, order: tuple[int, ...]) -> Items:
+    parts = enumerate(context.result)
+    items = tuple(result(context, f"{text}[{i}]", order, value=part) for i, part in parts)
+    return Items(items, text)
+
+
+@rule("chunk", "tensor_split")
+def chunk(context: Context, input: Value, chunks: Value, dim: Given = None) -> Items:
+    """An axis cut into so many pieces."""
+    x = tensor(input)
+    return _cut(context, x, known(dim, 0) % x.ndim, written(chunks))
+
+
+def _cut(context: Context, x: Tensor, dim: int, count: str | None) -> Items:
+    """The pieces, of the sizes that PyTorch's have."""
+    sizes = [part.shape[dim] for part in context.result]
+    axis = layouts.axis(x, dim)
+    axis_ = None if axis == "0" else axis
+    if len(set(sizes)) == 1:
+        where = str(len(sizes)) if count is None else count
+    else:
+        where = str([sum(sizes[: i + 1]) for i in range(len(sizes) - 1)])
+    return _pieces(context, call(context, "jnp.split", x, where, axis=axis_), x.order)
+
+
+@rule("split", "split_with_sizes")
+def split(
+    context: Context,
+    input: Value,
+    split_size: Given = None,
+    dim: Given = None,
+    split_size_or_sections: Given = None,
+    split_sizes: Given = None,
+) -> Items:
+    """An axis cut into pieces of so many elements, or of given numbers of them."""
+    x = tensor(input)
+    place = known(dim, 0) % x.ndim
+    given = next(v for v in (split_size, split_size_or_sections, split_sizes) if v is not None)
+    if not isinstance(given, Items):
+        return _cut(context, x, place, None)
+    ends, so_far = [], ""
+    numbers = all(isinstance(item, Plain) and item.constant for item in given.items)
+    if numbers:
+        return _cut(context, x, place, None)
+    for item in given.items[:-1]:
+        so_far = f"{so_far} + {bound(item, Binding.SUM)}" if so_far else written(item)
+        ends.append(so_far)
+    axis = layouts.axis(x, place)
+    text = call(context, "jnp.split", x, f"[{', '.join(ends)}]", axis=None if axis == "0" else axis)
+    return _pieces(context, text, x.order)
+
+
+@rule("unbind", "Tensor.__iter__")
+def unbind(context: Context, input: Value, dim: Given = None) -> Items:
+    """The slices along an axis."""
+    x = tensor(input)
+    place = known(dim, 0) % x.ndim
+    axis = None if x.axis(place) == 0 else layouts.axis(x, place)
+    order = layouts.without(x, [place])
+    return _pieces(context, call(context, "jnp.unstack", x, axis=axis), order)
+
+
+# ---- Elements elsewhere ----
+
+
+@rule("roll")
+def roll(context: Context, input: Value, shifts: Value, dims: Given = None) -> Tensor:
+    """Elements moved along axes, around the end."""
+    x = tensor(input)
+    if dims is None or known(dims) in (None, ()):
+        return result(context, call(context, "jnp.roll", context.natural(x), shifts))
+    axes = known(dims)
+    text = layouts.axes(x, dims) if x.natural or not isinstance(axes, tuple) else None
+    text = text or str(tuple(x.axis(dim) for dim in axes))
+    return elementwise(context, call(context, "jnp.roll", x, shifts, text), x)
+
+
+@rule("flip")
+def flip(context: Context, input: Value, *dims: Value) -> Tensor:
+    """Axes backwards."""
+    x = tensor(input)
+    places = [known(dim) % x.ndim for dim in several(dims)]
+    return elementwise(context, call(context, "jnp.flip", x, layouts.axes(x, places)), x)
+
+
+@rule("fliplr")
+def fliplr(context: Context, input: Value) -> Tensor:
+    """The second axis backwards."""
+    return flip(context, input, Plain("1", 1))
+
+
+@rule("flipud")
+def flipud(context: Context, input: Value) -> Tensor:
+    """The first axis backwards."""
+    return flip(context, input, Plain("0", 0))
+
+
+@rule("rot90")
+def rot90(context: Context, input: Value, k: Given = None, dims: Given = None) -> Tensor:
+    """Quarter turns in the plane of two axes."""
+    x = tensor(input)
+    axes = tuple(x.axis(dim) for dim in known(dims, (0, 1)))
+    count = None if k is None and axes == (0, 1) else written(k or "1")
+    text = call(context, "jnp.rot90", x, count, None if axes == (0, 1) else str(axes))
+    shape = tuple(context.result.shape)
+    return Tensor(text, shape, x.order, x.dtype)
+
+
+def _triangle(name: str) -> None:
+    @rule(name)
+    def apply(context: Context, input: Value, diagonal: Given = None) -> Value:
+        x = layouts.last(context, tensor(input), 2)
+        return elementwise(context, call(context, f"jnp.{name}", x, diagonal), x)
+
+
+_triangle("tril")
+_triangle("triu")
+
+
+@rule("meshgrid")
+def meshgrid(context: Context, *tensors: Value, indexing: Given = None) -> Items:
+    """The coordinates of a grid."""
+    given = several(tensors)
+    order = natural(len(given))
+    how = None if known(indexing, "ij") == "xy" else '"ij"'
+    return _pieces(context, call(context, "jnp.meshgrid", *given, indexing=how), order)
+
+
+@rule("cartesian_prod")
+def cartesian_prod(context: Context, *tensors: Value) -> Tensor:
+    """All combinations."""
+    grid = call(context, "jnp.meshgrid", *tensors, indexing='"ij"')
+    stacked = call(context, "jnp.stack", grid, axis=-1)
+    return result(context, f"{stacked}.reshape(-1, {len(tensors)})")
+
+
+@rule("Tensor.unfold")
+def unfold(context: Context, input: Value, dimension: Value, size: Value, step: Value) -> Tensor:
+    """Windows along an axis, as a new last axis."""
+    x = tensor(input)
+    dim = known(dimension) % x.ndim
+    if known(size) == known(step) and x.shape[dim] % known(size) == 0:
+        shape = (*x.shape[:dim], x.shape[dim] // known(size), known(size), *x.shape[dim + 1 :])
+        others = [d for d in range(x.ndim) if d != dim]
+        named = all(layouts.size_text(x, d) for d in others)
+        outer = layouts.size_texts(x, others, named)
+        texts = [*outer[:dim], "-1" if named else str(shape[dim]), written(size), *outer[dim:]]
+        view = reshaped(context, x, texts, shape)
+        rest = [place for place in range(x.ndim + 1) if place != dim + 1]
+        return layouts.permuted(view, [*rest, dim + 1])
+    count = tuple(context.result.shape)[dim]
+    start = call(context, "jnp.arange", count)
+    offsets = call(context, "jnp.arange", written(size))
+    places = f"{start}[:, None] * {bound(step, Binding.PRODUCT + 1)} + {offsets}"
+    place = x.axis(dim)
+    order = list(x.order)
+    order.insert(place + 1, x.ndim)
+    return result(context, call(context, "jnp.take", x, places, axis=place), tuple(order))
+
+
+@rule("as_strided", "set_")
+def as_strided(context: Context, input: Value, *args: Value) -> Tensor:
+    """Refused."""
+    raise Refused("strides of memory", "Write it by slices or unfold.")
+
+
+refuse("resizing in place", "Make a new tensor.", "resize_", "resize_as_")

@@ -1,0 +1,229 @@
+"""The user's source files: their syntax trees, whose nodes are numbered, and texts."""
+
+import ast
+import inspect
+import linecache
+import sys
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jaxnets.port.values import Refused
+
+#: Packages whose code is not rewritten: rules know what they do, or they are kept.
+_FOREIGN = frozenset(
+    (
+        *sys.stdlib_module_names,
+        *("torch", "numpy", "jax", "jaxlib", "flax", "optax", "einops", "scipy", "jaxnets"),
+        *("functorch", "typing_extensions", "pytest", "_pytest"),
+    )
+) - {"__main__"}
+
+FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+
+
+@dataclass
+class Source:
+    """One file.
+
+    Attributes:
+        path: its name as Python knows it.
+        text: what is in it.
+        tree: its syntax tree; each node has a ``number`` and its ``parent``.
+        names: the globals of its module.
+    """
+
+    path: str
+    text: str
+    tree: ast.Module
+    names: dict[str, Any]
+    _starts: list[int] = field(default_factory=list)
+    _lines: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._lines = self.text.splitlines(keepends=True)
+        position = 0
+        for line in self._lines:
+            self._starts.append(position)
+            position += len(line)
+        self._starts.append(position)
+
+    def position(self, line: int, column: int) -> int:
+        """Where a line (from 1) and a column (in bytes) are in the text."""
+        if line > len(self._lines):
+            return len(self.text)
+        start = self._lines[line - 1].encode()[:column].decode()
+        return self._starts[line - 1] + len(start)
+
+    def span(self, node: Any) -> tuple[int, int]:
+        """Where a node begins and ends in the text."""
+        start = self.position(node.lineno, node.col_offset)
+        return start, self.position(node.end_lineno, node.end_col_offset)
+
+    def segment(self, node: Any) -> str:
+        """The text of a node."""
+        start, end = self.span(node)
+        return self.text[start:end]
+
+    def place(self, node: Any) -> str:
+        """``file.py:12``, for messages."""
+        return f"{Path(self.path).name}:{getattr(node, 'lineno', 0)}"
+
+
+class Sources:
+    """All files of the user's that were looked into."""
+
+    def __init__(self) -> None:
+        self.nodes: list[ast.AST] = []
+        self._files: dict[str, Source] = {}
+        self._source_of: dict[int, Source] = {}
+        self._found: dict[Any, Any] = {}
+
+    def of(self, node: ast.AST) -> Source:
+        """The file of a node."""
+        return self._source_of[_root(node).number]  # type: ignore[attr-defined]
+
+    def file(self, path: str, names: dict[str, Any]) -> Source:
+        """The file of a name, read once.
+
+        Raises:
+            Refused: if there is no source.
+        """
+        if path not in self._files:
+            linecache.checkcache(path)
+            text = "".join(linecache.getlines(path, names))
+            if not text:
+                raise Refused(f"the source of {path} is not there", "put the class in a file")
+            tree = ast.parse(text)
+            self._number(tree)
+            self._files[path] = Source(path, text, tree, names)
+            self._source_of[tree.number] = self._files[path]  # type: ignore[attr-defined]
+        return self._files[path]
+
+    def _number(self, tree: ast.Module) -> None:
+        for node in _walk(tree, None):
+            node.number = len(self.nodes)  # type: ignore[attr-defined]
+            self.nodes.append(node)
+
+    def function(self, function: types.FunctionType) -> FunctionNode:
+        """The node that defines a function.
+
+        Raises:
+            Refused: if it is not found.
+        """
+        if function not in self._found:
+            self._found[function] = self._function(function)
+        return self._found[function]
+
+    def _function(self, function: types.FunctionType) -> FunctionNode:
+        code = function.__code__
+        source = self.file(code.co_filename, function.__globals__)
+        for node in ast.walk(source.tree):
+            if not isinstance(node, FunctionNode):
+                continue
+            if isinstance(node, ast.Lambda):
+                if code.co_name == "<lambda>" and _same_place(node.body, code):
+                    return node
+            elif node.name == code.co_name and code.co_firstlineno == min(
+                [node.lineno, *(d.lineno for d in node.decorator_list)]
+            ):
+                return node
+        raise Refused(f"the source of {code.co_name} is not found", "put it in a file")
+
+    def class_node(self, cls: type) -> ast.ClassDef:
+        """The node that defines a class.
+
+        Raises:
+            Refused: if it is not found.
+        """
+        if cls not in self._found:
+            self._found[cls] = self._class_node(cls)
+        return self._found[cls]
+
+    def _class_node(self, cls: type) -> ast.ClassDef:
+        names = vars(sys.modules.get(cls.__module__, types.ModuleType("none")))
+        for value in vars(cls).values():
+            function = plain_function(value)
+            if function is not None and function.__qualname__.startswith(f"{cls.__qualname__}."):
+                path, names = function.__code__.co_filename, function.__globals__
+                break
+        else:
+            try:
+                path = inspect.getfile(cls)
+            except (TypeError, OSError) as error:
+                raise Refused(f"the source of {cls.__name__} is not found") from error
+        source = self.file(path, names)
+        found = [
+            node
+            for node in ast.walk(source.tree)
+            if isinstance(node, ast.ClassDef) and qualified(node) == cls.__qualname__
+        ]
+        if not found:
+            raise Refused(f"the source of {cls.__name__} is not found", "put the class in a file")
+        return found[-1]
+
+
+def plain_function(value: Any) -> types.FunctionType | None:
+    """The Python function within a method, a property or a decorated function; None if none is."""
+    if isinstance(value, staticmethod | classmethod | types.MethodType):
+        value = value.__func__
+    if isinstance(value, property):
+        value = value.fget
+    try:
+        value = inspect.unwrap(value)
+    except ValueError:
+        return None
+    return value if isinstance(value, types.FunctionType) else None
+
+
+def is_users(value: Any) -> bool:
+    """Whether a function or a class is the user's own (or of a package that is inlined)."""
+    module = getattr(value, "__module__", None) or ""
+    if isinstance(value, types.FunctionType):
+        module = value.__globals__.get("__name__") or module
+    return bool(module) and module.partition(".")[0] not in _FOREIGN
+
+
+def _same_place(node: Any, code: types.CodeType) -> bool:
+    wanted = (node.lineno, node.end_lineno, node.col_offset, node.end_col_offset)
+    return any(wanted[0] == p[0] and wanted[2] == p[2] for p in code.co_positions())
+
+
+def _root(node: ast.AST) -> ast.AST:
+    while (above := node.parent) is not None:  # type: ignore[attr-defined]
+        node = above
+    return node
+
+
+def _walk(node: ast.AST, parent: ast.AST | None) -> Iterator[ast.AST]:
+    node.parent = parent  # type: ignore[attr-defined]
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if isinstance(
+            child, ast.expr_context | ast.operator | ast.cmpop | ast.boolop | ast.unaryop
+        ):
+            continue  # Python shares these between nodes
+        yield from _walk(child, node)
+
+
+def qualified(node: ast.AST) -> str:
+    """The qualified name of a class or a function node."""
+    parts: list[str] = []
+    at: Any = node
+    while at is not None:
+        if isinstance(at, ast.ClassDef):
+            parts.append(at.name)
+        elif isinstance(at, ast.FunctionDef | ast.AsyncFunctionDef):
+            parts.append(at.name if at is node else f"{at.name}.<locals>")
+        at = at.parent
+    return ".".join(reversed(parts))
+
+
+def enclosing(node: Any, kind: Any) -> Any:
+    """The nearest node of a kind around a node; None if there is none."""
+    at = node.parent
+    while at is not None and not isinstance(at, kind):
+        at = at.parent
+    return at

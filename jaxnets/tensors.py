@@ -1,0 +1,395 @@
+"""Functions of ``torch`` whose results or gradients those of ``jax.numpy`` differ from.
+
+Where a function has a kink or several elements are equal, the gradient is PyTorch's: ``jnp.abs``
+has slope 1 at 0, ``jnp.clip`` ½ at its limits, and ``jnp.max`` shares among equal elements what
+``torch.max`` along an axis gives to the first.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxnets.arrays import ArrayLike, InputError, as_array, check_integer, describe
+
+
+def _axis(x: jax.Array, dim: Any) -> int:
+    """An axis counted from the start."""
+    if x.ndim == 0 and dim in (0, -1):
+        return 0
+    found = check_integer("dim", dim)
+    if not -x.ndim <= found < x.ndim:
+        raise InputError("dim", f"an axis of {describe(x)}", dim)
+    return found % x.ndim
+
+
+def _axes(x: jax.Array, dim: Any) -> tuple[int, ...]:
+    """Several axes counted from the start; all for None."""
+    if dim is None:
+        return tuple(range(x.ndim))
+    dims = dim if isinstance(dim, tuple | list) else (dim,)
+    return tuple(_axis(x, one) for one in dims)
+
+
+def _chosen(
+    x: jax.Array, indices: jax.Array, axis: int, keepdim: bool
+) -> tuple[jax.Array, jax.Array]:
+    """The elements at one index along an axis, whose gradient they alone receive."""
+    indices = jnp.expand_dims(indices, axis)
+    values = jnp.take_along_axis(x, indices, axis)
+    if keepdim:
+        return values, indices
+    return values.squeeze(axis), indices.squeeze(axis)
+
+
+def abs(input: ArrayLike) -> jax.Array:
+    """The absolute value |x|, whose slope is 0 at 0: ``torch.abs``.
+
+    Args:
+        input: numbers of any shape.
+
+    Examples:
+        >>> jax.grad(abs)(0.0).item()
+        0.0
+    """
+    x = as_array("input", input)
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        return jnp.abs(x)
+    return x * lax.stop_gradient(jnp.sign(x))
+
+
+def clamp(input: ArrayLike, min: Any = None, max: Any = None) -> jax.Array:
+    """Each element kept within [min, max], with slope 1 also at the limits: ``torch.clamp``.
+
+    Args:
+        input: numbers of any shape.
+        min: the lower limit, a number or an array; None for no limit.
+        max: the upper limit, which wins where it is below the lower one.
+
+    Examples:
+        >>> jax.grad(lambda x: clamp(x, 0, 6))(6.0).item()
+        1.0
+    """
+    x = as_array("input", input)
+    if min is None and max is None:
+        raise InputError("min", "a limit here or as max", min)
+    if min is not None:
+        x = jnp.where(x < min, min, x)
+    return x if max is None else jnp.where(x > max, max, x)
+
+
+def pow(input: ArrayLike, exponent: ArrayLike) -> jax.Array:
+    """The power xʸ, whose slope by x is 0 where y is 0: ``torch.pow``.
+
+    Args:
+        input: x, an array.
+        exponent: y, an array that broadcasts with it.
+
+    Examples:
+        >>> jax.grad(pow)(0.0, 0.0).item()
+        0.0
+    """
+    x, y = as_array("input", input), as_array("exponent", exponent)
+    return jnp.power(jnp.where(y == 0, lax.stop_gradient(x), x), y)
+
+
+def lerp(input: ArrayLike, end: ArrayLike, weight: ArrayLike | float) -> jax.Array:
+    """The weighted mean x + w (y - x): ``torch.lerp``.
+
+    Args:
+        input: x.
+        end: y.
+        weight: w, a number or an array.
+
+    Examples:
+        >>> lerp(1.0, 3.0, 0.25).item()
+        1.5
+    """
+    x, y = as_array("input", input), as_array("end", end)
+    return x + weight * (y - x)
+
+
+def std(
+    input: ArrayLike, dim: Any = None, *, correction: int = 1, keepdim: bool = False
+) -> jax.Array:
+    """The standard deviation √(Σ (x - x̄)² / (n - correction)): ``torch.std``.
+
+    Its slope is 0 where it is 0.
+
+    Args:
+        input: floating-point numbers.
+        dim: an axis or several; None for all.
+        correction: what is subtracted from the number of elements.
+        keepdim: whether the axes stay, with one element each.
+
+    Examples:
+        >>> std(jnp.array([1.0, 3.0, 5.0])).item()
+        2.0
+    """
+    x = as_array("input", input)
+    return _root(jnp.var(x, _axes(x, dim), ddof=correction, keepdims=keepdim))
+
+
+def _root(x: jax.Array) -> jax.Array:
+    """The square root, with slope 0 at 0."""
+    return jnp.where(x == 0, 0, jnp.sqrt(jnp.where(x == 0, 1, x)))
+
+
+def norm(input: ArrayLike, p: float = 2, dim: Any = None, *, keepdim: bool = False) -> jax.Array:
+    """The norm (Σ |x|ᵖ)^(1/p), whose slope is 0 where it is 0: ``torch.norm``.
+
+    Args:
+        input: floating-point numbers.
+        p: a number, of which 0 counts what is not zero; infinities are the extremes.
+        dim: an axis or several; None for all.
+        keepdim: whether the axes stay, with one element each.
+
+    Examples:
+        >>> norm(jnp.array([[3.0, 4.0], [0.0, 0.0]]), dim=1).tolist()
+        [5.0, 0.0]
+    """
+    x = as_array("input", input)
+    axes = _axes(x, dim)
+    if p == 2:
+        return _root(jnp.sum(jnp.square(x), axes, keepdims=keepdim))
+    sizes = abs(x)
+    if p == 0:
+        return jnp.sum(x != 0, axes, keepdims=keepdim).astype(x.dtype)
+    if p == 1:
+        return jnp.sum(sizes, axes, keepdims=keepdim)
+    if math.isinf(p):
+        return (jnp.max if p > 0 else jnp.min)(sizes, axes, keepdims=keepdim)
+    powers = jnp.where(x == 0, 0, jnp.where(x == 0, 1, sizes) ** p)
+    total = jnp.sum(powers, axes, keepdims=keepdim)
+    return jnp.where(total == 0, 0, jnp.where(total == 0, 1, total) ** (1 / p))
+
+
+def max(input: ArrayLike, dim: int, keepdim: bool = False) -> tuple[jax.Array, jax.Array]:
+    """The largest elements along an axis and their first places: ``torch.max``.
+
+    The gradient goes to that place alone.
+
+    Args:
+        input: numbers.
+        dim: the axis.
+        keepdim: whether it stays, with one element.
+
+    Returns:
+        Values and indices.
+
+    Examples:
+        >>> [x.item() for x in max(jnp.array([1, 3, 3]), 0)]
+        [3, 1]
+    """
+    x = as_array("input", input)
+    axis = _axis(x, dim)
+    return _chosen(x, jnp.argmax(x, axis), axis, keepdim)
+
+
+def min(input: ArrayLike, dim: int, keepdim: bool = False) -> tuple[jax.Array, jax.Array]:
+    """The smallest elements along an axis and their first places: ``torch.min``.
+
+    The gradient goes to that place alone.
+
+    Args:
+        input: numbers.
+        dim: the axis.
+        keepdim: whether it stays, with one element.
+
+    Returns:
+        Values and indices.
+
+    Examples:
+        >>> [x.item() for x in min(jnp.array([3, 1, 1]), 0)]
+        [1, 1]
+    """
+    x = as_array("input", input)
+    axis = _axis(x, dim)
+    return _chosen(x, jnp.argmin(x, axis), axis, keepdim)
+
+
+def sort(input: ArrayLike, dim: int = -1, descending: bool = False) -> tuple[jax.Array, jax.Array]:
+    """The elements of an axis in order, equal ones as they were: ``torch.sort``.
+
+    Args:
+        input: numbers.
+        dim: the axis.
+        descending: whether the largest comes first.
+
+    Returns:
+        Values and indices.
+
+    Examples:
+        >>> [x.tolist() for x in sort(jnp.array([2, 3, 1]), descending=True)]
+        [[3, 2, 1], [1, 0, 2]]
+    """
+    x = as_array("input", input)
+    axis = _axis(x, dim)
+    indices = jnp.argsort(x, axis, descending=descending, stable=True)
+    return jnp.take_along_axis(x, indices, axis), indices
+
+
+def topk(
+    input: ArrayLike, k: int, dim: int = -1, largest: bool = True
+) -> tuple[jax.Array, jax.Array]:
+    """The k largest elements of an axis, the largest first: ``torch.topk``.
+
+    Args:
+        input: numbers.
+        k: how many.
+        dim: the axis.
+        largest: False for the smallest, the smallest first.
+
+    Returns:
+        Values and indices; of equal elements the first come first.
+
+    Examples:
+        >>> [x.tolist() for x in topk(jnp.array([2, 3, 1]), 2, largest=False)]
+        [[1, 2], [2, 0]]
+    """
+    x = as_array("input", input)
+    axis = _axis(x, dim)
+    k = check_integer("k", k, least=0, most=x.shape[axis])
+    values, indices = sort(x, axis, descending=largest)
+    return lax.slice_in_dim(values, 0, k, axis=axis), lax.slice_in_dim(indices, 0, k, axis=axis)
+
+
+def kthvalue(
+    input: ArrayLike, k: int, dim: int = -1, keepdim: bool = False
+) -> tuple[jax.Array, jax.Array]:
+    """The k-th smallest element along an axis and its place: ``torch.kthvalue``.
+
+    Args:
+        input: numbers.
+        k: which, from 1.
+        dim: the axis.
+        keepdim: whether it stays, with one element.
+
+    Returns:
+        Values and indices.
+
+    Examples:
+        >>> [x.item() for x in kthvalue(jnp.array([5, 7, 6]), 2)]
+        [6, 2]
+    """
+    x = as_array("input", input)
+    axis = _axis(x, dim)
+    k = check_integer("k", k, least=1, most=x.shape[axis])
+    places = lax.index_in_dim(jnp.argsort(x, axis), k - 1, axis, keepdims=False)
+    return _chosen(x, places, axis, keepdim)
+
+
+def median(input: ArrayLike, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The lower of the middle elements, NaN if there is one: ``torch.median``.
+
+    Args:
+        input: numbers.
+        dim: the axis; None for all elements, equal ones of which share the gradient.
+        keepdim: whether it stays, with one element.
+
+    Returns:
+        Values and indices; without an axis the value alone.
+
+    Examples:
+        >>> median(jnp.array([4.0, 1.0, 2.0, 3.0])).item()
+        2.0
+    """
+    x = as_array("input", input)
+    if dim is None:
+        value = lax.stop_gradient(median(x.ravel(), 0)[0])
+        ties = x == value
+        shared = jnp.sum(jnp.where(ties, x, 0)) / jnp.sum(ties, dtype=x.dtype)
+        moved = value + (shared - lax.stop_gradient(shared))
+        return jnp.where(jnp.isfinite(shared), moved, value).astype(x.dtype)
+    axis = _axis(x, dim)
+    middle = (x.shape[axis] - 1) // 2
+    places = lax.index_in_dim(jnp.argsort(x, axis), middle, axis, keepdims=False)
+    unknown = jnp.isnan(x)
+    places = jnp.where(unknown.any(axis), jnp.argmax(unknown, axis), places)
+    return _chosen(x, places, axis, keepdim)
+
+
+def cummax(input: ArrayLike, dim: int) -> tuple[jax.Array, jax.Array]:
+    """The largest element so far and its last place: ``torch.cummax``.
+
+    Args:
+        input: numbers.
+        dim: the axis.
+
+    Returns:
+        Values and indices.
+
+    Examples:
+        >>> [x.tolist() for x in cummax(jnp.array([1, 3, 2, 3]), 0)]
+        [[1, 3, 3, 3], [0, 1, 1, 3]]
+    """
+    return _so_far(input, dim, jnp.greater_equal)
+
+
+def cummin(input: ArrayLike, dim: int) -> tuple[jax.Array, jax.Array]:
+    """The smallest element so far and its last place: ``torch.cummin``.
+
+    Args:
+        input: numbers.
+        dim: the axis.
+
+    Returns:
+        Values and indices.
+
+    Examples:
+        >>> [x.tolist() for x in cummin(jnp.array([3, 1, 2]), 0)]
+        [[3, 1, 1], [0, 1, 1]]
+    """
+    return _so_far(input, dim, jnp.less_equal)
+
+
+def _so_far(input: ArrayLike, dim: int, better: Any) -> tuple[jax.Array, jax.Array]:
+    x = as_array("input", input)
+    axis = _axis(x, dim)
+    places = lax.broadcasted_iota(jnp.int32, x.shape, axis)
+
+    def choose(old: Any, new: Any) -> Any:
+        wins = better(new[0], old[0]) | jnp.isnan(new[0])
+        return tuple(jnp.where(wins, n, o) for o, n in zip(old, new, strict=True))
+
+    _, indices = lax.associative_scan(choose, (lax.stop_gradient(x), places), axis=axis)
+    return jnp.take_along_axis(x, indices, axis), indices
+
+
+def view_as_real(input: ArrayLike) -> jax.Array:
+    """Real and imaginary parts along a new last axis: ``torch.view_as_real``.
+
+    Args:
+        input: complex numbers.
+
+    Examples:
+        >>> view_as_real(jnp.array([1 + 2j])).tolist()
+        [[1.0, 2.0]]
+    """
+    x = as_array("input", input)
+    return jnp.stack([x.real, x.imag], axis=-1)
+
+
+def scatter_add(input: ArrayLike, dim: int, index: ArrayLike, src: ArrayLike) -> jax.Array:
+    """Elements of ``src`` added where ``index`` says along an axis: ``torch.scatter_add``.
+
+    Args:
+        input: what is added to.
+        dim: the axis.
+        index: integers in the shape of ``src``, at most as large as ``input`` along other axes.
+        src: what is added.
+
+    Examples:
+        >>> scatter_add(jnp.zeros(3), 0, jnp.array([2, 2, 0]), jnp.array([1.0, 2.0, 5.0])).tolist()
+        [5.0, 0.0, 3.0]
+    """
+    x, places, new = as_array("input", input), as_array("index", index), as_array("src", src)
+    if places.shape != new.shape or places.ndim != x.ndim:
+        raise InputError(
+            "index", f"integers of the shape of src, {describe(new)}", describe(places)
+        )
+    grid = [lax.broadcasted_iota(places.dtype, places.shape, axis) for axis in range(x.ndim)]
+    grid[_axis(x, dim)] = places
+    return x.at[tuple(grid)].add(new)

@@ -1,0 +1,67 @@
+"""jaxnets.tensors: NaN, infinities, equal elements and bad arguments."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+
+from jaxnets import tensors
+from jaxnets.arrays import InputError
+
+NUMBERS = [1.0, -np.inf, np.nan, -2.0, 0.0, np.inf]
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (tensors.abs, torch.abs),
+        (lambda x: tensors.clamp(x, -1, 1), lambda x: x.clamp(-1, 1)),
+        (lambda x: tensors.clamp(x, 1, -1), lambda x: x.clamp(1, -1)),
+        (lambda x: tensors.max(x, 0)[0], lambda x: x.max(0)[0]),
+        (lambda x: tensors.min(x, 0)[1], lambda x: x.min(0)[1]),
+        (tensors.median, torch.median),
+        (lambda x: tensors.median(x, 0)[0], lambda x: x.median(0)[0]),
+        (lambda x: tensors.cummax(x, 0)[0], lambda x: x.cummax(0)[0]),
+        (lambda x: tensors.sort(x, descending=True)[0], lambda x: x.sort(descending=True)[0]),
+        (lambda x: tensors.norm(x, np.inf), lambda x: x.norm(np.inf)),
+    ],
+)
+def test_numbers_that_are_not_finite(ours, theirs):
+    y = ours(jnp.array(NUMBERS, jnp.float32))
+    np.testing.assert_array_equal(np.asarray(y), theirs(torch.tensor(NUMBERS)).numpy())
+
+
+def test_equal_elements_share_or_do_not_as_in_pytorch():
+    x = jnp.array([1.0, 3.0, 3.0])
+    np.testing.assert_array_equal(jax.grad(lambda x: tensors.max(x, 0)[0])(x), [0, 1, 0])
+    np.testing.assert_array_equal(jax.grad(tensors.median)(x), [0, 0.5, 0.5])
+
+
+def test_axes_of_one_element_stay():
+    x = jnp.arange(6.0).reshape(2, 3)
+    for result in (
+        tensors.max(x, 1, keepdim=True)[0],
+        tensors.kthvalue(x, 1, 1, keepdim=True)[0],
+        tensors.median(x, 1, keepdim=True)[0],
+        tensors.std(x, 1, keepdim=True),
+        tensors.norm(x, 0, 1, keepdim=True),
+    ):
+        assert result.shape == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x: tensors.max(x, 2), r"dim: expected an axis of float32\[2, 3\], got 2"),
+        (lambda x: tensors.sort(x, 0.5), "dim: expected an integer"),
+        (lambda x: tensors.clamp(x), "min: expected a limit here or as max, got None"),
+        (lambda x: tensors.topk(x, 4), "k: expected an integer from 0 to 3, got 4"),
+        (lambda x: tensors.kthvalue(x, 0), "k: expected an integer from 1 to 3, got 0"),
+        (lambda x: tensors.scatter_add(x, 0, x[0], x), "index: expected integers of the shape of"),
+        (lambda x: tensors.abs("x"), "input: expected an array"),
+    ],
+)
+def test_bad_arguments(call, message):
+    with pytest.raises(InputError, match=message):
+        call(jnp.zeros((2, 3)))
