@@ -808,8 +808,14 @@ def test_the_pairs_of_lbfgs_are_those_of_the_vectors(model):
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (lbfgs_source(4), r"mismatched: the state of LBFGS \(lists of 4 and 4 and 4 pairs, for 3 pl"),
-        (lbfgs_source(ro=[0.1]), r"mismatched: the state of LBFGS \(lists of 1 and 2 and 2 pairs, for 3 pl"),
+        (
+            lbfgs_source(4),
+            r"mismatched: the state of LBFGS \(lists of 4 and 4 and 4 pairs, for 3 pl",
+        ),
+        (
+            lbfgs_source(ro=[0.1]),
+            r"mismatched: the state of LBFGS \(lists of 1 and 2 and 2 pairs, for 3 pl",
+        ),
         (
             lbfgs_source(d=np.ones(3)),
             r"mismatched: the state of LBFGS \(d is .*\[3\], not \[26\]\)",
