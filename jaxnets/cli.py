@@ -15,6 +15,7 @@ import jax
 from jaxnets.arrays import InputError, printable
 from jaxnets.commands.compare import compare_command
 from jaxnets.commands.data import data_group
+from jaxnets.commands.port import port_command
 from jaxnets.commands.predict import predict_command
 from jaxnets.commands.suggestions import with_near_options
 from jaxnets.commands.train import recipes_command, summary_command, train_command
@@ -156,5 +157,6 @@ for _command in (
     data_group,
     inspect_command,
     convert_command,
+    port_command,
 ):
     cli.add_command(_command)

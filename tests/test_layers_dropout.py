@@ -76,12 +76,12 @@ def test_functions_draw_what_layers_draw(name):
     function, x = FUNCTIONS[name], jax.random.normal(jax.random.key(1), SHAPES[name])
     layer = made(name)
     key = nnx.clone(layer).draw_key()
-    np.testing.assert_array_equal(function(x, 0.25, True, key=key), layer(x))
+    np.testing.assert_array_equal(function(x, 0.25, True, rngs=key), layer(x))
     np.testing.assert_array_equal(function(x, 0.25, False), x)
     np.testing.assert_array_equal(function(x, 0.0, True), x)
     infinite = x.at[0].set(jnp.inf)
     np.testing.assert_array_equal(function(infinite, 1.0, True), made(name, 1.0)(infinite))
-    with pytest.raises(ValueError, match="key: expected a key in training, such as .*, got None"):
+    with pytest.raises(ValueError, match="rngs: expected a random key, .*, got None"):
         function(x, 0.25, True)
 
 
@@ -105,9 +105,9 @@ def test_rrelu_draws_a_slope_for_each_element_in_training():
 def test_rrelu_as_a_function_draws_by_its_key():
     x = jnp.array([-1.0, 2.0])
     np.testing.assert_allclose(functional.rrelu(x, 0.1, 0.5), [-0.3, 2.0], rtol=1e-6)
-    drawn = functional.rrelu(x, 0.1, 0.5, True, key=jax.random.key(0))
+    drawn = functional.rrelu(x, 0.1, 0.5, True, rngs=jax.random.key(0))
     assert -0.5 <= drawn[0] <= -0.1
-    with pytest.raises(ValueError, match="key: expected a key in training"):
+    with pytest.raises(ValueError, match="rngs: expected a random key"):
         functional.rrelu(x, training=True)
 
 

@@ -16,7 +16,7 @@ from jaxnets.compare import machine
 from jaxnets.compare.disagreements import disagreements
 from jaxnets.compare.experiment import Experiment
 from jaxnets.compare.findings import findings, of_one_alone
-from jaxnets.compare.jax_side import train_together, without_dropout
+from jaxnets.compare.jax_side import train_together
 from jaxnets.compare.peers import PEERS, peer
 from jaxnets.compare.probe import Probe
 from jaxnets.compare.records import Comparison, Control, Pair, Side, Timing
@@ -25,6 +25,7 @@ from jaxnets.compare.store import Store
 from jaxnets.compare.timing import take_turns
 from jaxnets.compare.torch_side import Torch
 from jaxnets.interop import load_torch
+from jaxnets.interop.dropout import without_dropout
 from jaxnets.training.progress import Progress, reporter
 
 ACCURACY_MARGIN = 0.003

@@ -61,16 +61,3 @@ def _side(this: Experiment, member: MemberRun) -> Side:
 def _filled(values: Any, length: int) -> np.ndarray:
     array = np.asarray(values, float)
     return np.pad(array, (0, length - len(array)), constant_values=np.nan)
-
-
-def without_dropout(model: nnx.Module) -> bool:
-    """Has the layers of a network drop nothing; returns whether one would have."""
-    found = False
-    for _, module in nnx.iter_modules(model):
-        names = ("dropout", "dropout_rate", *(["rate"] if isinstance(module, nnx.Dropout) else []))
-        for name in names:
-            value = getattr(module, name, None)
-            if isinstance(value, int | float) and value:
-                setattr(module, name, 0.0)
-                found = True
-    return found

@@ -16,15 +16,14 @@ from jaxnets.arrays import InputError, called, shown
 from jaxnets.compare import machine
 from jaxnets.compare.engine import Terms
 from jaxnets.compare.experiment import canonical
-from jaxnets.compare.jax_side import without_dropout
 from jaxnets.compare.sides import sizes
 from jaxnets.compare.step_findings import FirstStep, Weights, findings
 from jaxnets.compare.step_records import Course, StepComparison
 from jaxnets.compare.torch_side import check_weights, default_device, made_by, rows_of
-from jaxnets.compare.torch_side import without_dropout as without_their_dropout
 from jaxnets.data import Dataset, Split, epoch_plan
 from jaxnets.data.batching import Plan
 from jaxnets.interop import load_torch, to_numpy, to_torch
+from jaxnets.interop.dropout import without_dropout, without_torch_dropout
 from jaxnets.metrics import Mean
 from jaxnets.training import EpochRecord, Step, StepMetrics, initialize
 from jaxnets.training.epoch import one_step
@@ -233,7 +232,7 @@ class _Theirs:
         self._this = this
         self._device = device or default_device()
         self._network = made_by(this.build_torch, seed)
-        without_their_dropout(self._network)
+        without_torch_dropout(self._network)
         weights = to_torch(model)
         self._network.load_state_dict(_nudged(weights, seed) if nudged else weights)
         self._network.to(self._device).train()

@@ -16,6 +16,7 @@ from jaxnets.compare.experiment import Experiment, canonical
 from jaxnets.compare.sides import EVALUATED, Advance, Clock, together
 from jaxnets.data.batching import Plan
 from jaxnets.interop import to_torch
+from jaxnets.interop.dropout import without_torch_dropout
 from jaxnets.optional import require
 from jaxnets.training.labels import unwrapped
 
@@ -109,7 +110,7 @@ class Torch:
         assert self.this.build_torch is not None
         network = made_by(self.this.build_torch, seed)
         if self.paired:
-            without_dropout(network)
+            without_torch_dropout(network)
         return network.to(self.device).train()
 
     def split(self, name: str) -> tuple[Any, Any]:
@@ -274,17 +275,6 @@ def classes_last(outputs: Any, labels: Any) -> Any:
     if outputs.ndim == labels.ndim + 1 and outputs.shape[:-1] != labels.shape:
         return outputs.movedim(1, -1)
     return outputs
-
-
-def without_dropout(network: Any) -> None:
-    """Has the layers of a network drop nothing."""
-    import torch
-
-    for module in network.modules():
-        if isinstance(module, torch.nn.modules.dropout._DropoutNd):
-            module.p = 0.0
-        elif isinstance(getattr(module, "dropout", None), float):
-            module.dropout = 0.0
 
 
 def optimizer_of(name: str, options: dict[str, Any]) -> Callable[[Any], Any]:

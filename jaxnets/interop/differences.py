@@ -170,7 +170,7 @@ def _difference(ours: list[np.ndarray], theirs: list[np.ndarray]) -> tuple[float
     strange = False
     # Some layers give less than PyTorch's, such as nnx.RNN, which gives no final state.
     for mine, array in zip(ours, theirs, strict=False):
-        pairs = [_distance(*pair) for pair in _layouts(mine, array)]
+        pairs = [distance(*pair) for pair in _layouts(mine, array)]
         best = min(pairs, key=lambda pair: pair[1], default=(0.0, 0.0))
         strange = strange or not pairs
         absolute, relative = max(absolute, best[0]), max(relative, best[1])
@@ -190,7 +190,12 @@ def _layouts(ours: np.ndarray, theirs: np.ndarray) -> list[tuple[np.ndarray, np.
     return [(mine, layout) for mine in own for layout in layouts if layout.shape == mine.shape]
 
 
-def _distance(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
+def distance(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
+    """The largest absolute and relative difference of two arrays; NaN equals NaN.
+
+    The latter is relative to the largest of theirs, or 0.001, if that is more. Both are infinite
+    where a value is finite in one alone.
+    """
     mine, other = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     same = (mine == other) | (np.isnan(mine) & np.isnan(other))  # equal infinities too
     finite = np.isfinite(mine) & np.isfinite(other)

@@ -213,11 +213,11 @@ LAYERS: dict[str, Layer] = {
 #: The rest of ``torch.nn`` that holds layers or parameters.
 CONTAINERS: dict[str, Counterpart] = {
     "Module": Counterpart("flax.nnx.Module", "`forward` is `__call__`."),
-    "ModuleDict": Counterpart("flax.nnx.Dict"),
+    "ModuleDict": Counterpart("jaxnets.layers.ModuleDict"),
     "ModuleList": Counterpart("flax.nnx.List"),
     "ParameterDict": Counterpart("flax.nnx.Dict", "of `nnx.Param`s."),
     "ParameterList": Counterpart("flax.nnx.List", "of `nnx.Param`s."),
-    "Sequential": Counterpart("flax.nnx.Sequential"),
+    "Sequential": Counterpart("jaxnets.layers.Sequential"),
 }
 
 #: The losses of ``torch.nn``, which are functions here: ``MSELoss(...)(outputs, labels)`` is

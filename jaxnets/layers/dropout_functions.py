@@ -1,4 +1,4 @@
-"""Dropout as functions under the names of ``torch.nn.functional``, with a key for what is drawn."""
+"""Dropout as functions under the names of ``torch.nn.functional``, with ``rngs`` for what is drawn."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxnets.arrays import ArrayLike, check_bool, check_floats, check_number
 from jaxnets.layers.dropout import SEQUENCES, VOLUMES, alpha_drop, by_places, drop
-from jaxnets.layers.parameters import check_key
+from jaxnets.layers.parameters import Draws, check_draws, drawn_key
 
 
 def dropout(
@@ -16,7 +16,7 @@ def dropout(
     training: bool = True,
     inplace: bool = False,
     *,
-    key: jax.Array | None = None,
+    rngs: Draws = None,
 ) -> jax.Array:
     """``torch.nn.functional.dropout``: each value is zero with probability p, else x / (1 - p).
 
@@ -25,20 +25,21 @@ def dropout(
         p: the probability.
         training: whether anything is dropped.
         inplace: PyTorch's, which changes nothing here.
-        key: what is dropped follows from it; needed in training with 0 < p < 1.
+        rngs: a random key, a stream or streams, for what is dropped; needed in training with
+            0 < p < 1.
 
     Returns:
         An array of the shape and dtype of the input.
 
     Raises:
-        InputError: if an argument is of another kind, or a key is missing.
+        InputError: if an argument is of another kind, or ``rngs`` is missing.
 
     Examples:
-        >>> print(dropout(jnp.ones(4), 0.5, key=jax.random.key(0)))
+        >>> print(dropout(jnp.ones(4), 0.5, rngs=jax.random.key(0)))
         [0. 2. 2. 2.]
     """
     check_floats("input", input, ("...",))
-    return _dropped(drop, input, p, training, inplace, key)
+    return _dropped(drop, input, p, training, inplace, rngs)
 
 
 def dropout1d(
@@ -47,14 +48,14 @@ def dropout1d(
     training: bool = True,
     inplace: bool = False,
     *,
-    key: jax.Array | None = None,
+    rngs: Draws = None,
 ) -> jax.Array:
     """``torch.nn.functional.dropout1d``: drops whole channels of sequences [N, L, C] or [L, C].
 
     The arguments are those of ``dropout``.
     """
     places = by_places("input", input, SEQUENCES)
-    return _dropped(drop, places, p, training, inplace, key, (1,)).reshape(input.shape)
+    return _dropped(drop, places, p, training, inplace, rngs, (1,)).reshape(input.shape)
 
 
 def dropout2d(
@@ -63,14 +64,14 @@ def dropout2d(
     training: bool = True,
     inplace: bool = False,
     *,
-    key: jax.Array | None = None,
+    rngs: Draws = None,
 ) -> jax.Array:
     """``torch.nn.functional.dropout2d``: drops whole channels of images [N, H, W, C].
 
     Whatever else has channels, [N, ..., C], is taken too. The arguments are those of ``dropout``.
     """
     places = by_places("input", input, {})
-    return _dropped(drop, places, p, training, inplace, key, (1,)).reshape(input.shape)
+    return _dropped(drop, places, p, training, inplace, rngs, (1,)).reshape(input.shape)
 
 
 def dropout3d(
@@ -79,14 +80,14 @@ def dropout3d(
     training: bool = True,
     inplace: bool = False,
     *,
-    key: jax.Array | None = None,
+    rngs: Draws = None,
 ) -> jax.Array:
     """``torch.nn.functional.dropout3d``: drops whole channels of volumes.
 
     These are [N, D, H, W, C] or [D, H, W, C]. The arguments are those of ``dropout``.
     """
     places = by_places("input", input, VOLUMES)
-    return _dropped(drop, places, p, training, inplace, key, (1,)).reshape(input.shape)
+    return _dropped(drop, places, p, training, inplace, rngs, (1,)).reshape(input.shape)
 
 
 def alpha_dropout(
@@ -95,14 +96,14 @@ def alpha_dropout(
     training: bool = False,
     inplace: bool = False,
     *,
-    key: jax.Array | None = None,
+    rngs: Draws = None,
 ) -> jax.Array:
     """``torch.nn.functional.alpha_dropout``: as the layer ``AlphaDropout``.
 
     The arguments are those of ``dropout``; ``training`` is False by default, as in PyTorch.
     """
     check_floats("input", input, ("...",))
-    return _dropped(alpha_drop, input, p, training, inplace, key)
+    return _dropped(alpha_drop, input, p, training, inplace, rngs)
 
 
 def feature_alpha_dropout(
@@ -111,14 +112,14 @@ def feature_alpha_dropout(
     training: bool = False,
     inplace: bool = False,
     *,
-    key: jax.Array | None = None,
+    rngs: Draws = None,
 ) -> jax.Array:
     """``torch.nn.functional.feature_alpha_dropout``: as the layer ``FeatureAlphaDropout``.
 
     The arguments are those of ``dropout``; ``training`` is False by default, as in PyTorch.
     """
     places = by_places("input", input, {})
-    return _dropped(alpha_drop, places, p, training, inplace, key, (1,)).reshape(input.shape)
+    return _dropped(alpha_drop, places, p, training, inplace, rngs, (1,)).reshape(input.shape)
 
 
 def _dropped(
@@ -127,15 +128,16 @@ def _dropped(
     p: float,
     training: bool,
     inplace: bool,
-    key: jax.Array | None,
+    rngs: Draws,
     alike: tuple[int, ...] = (),
 ) -> jax.Array:
     p = check_number("p", p, least=0, most=1)
     check_bool("inplace", inplace)
     x = jnp.asarray(x)
-    key = check_key(key, needed=check_bool("training", training) and 0 < p < 1)
-    if not training or p == 0:
+    if rngs is not None:
+        check_draws(rngs)
+    if not check_bool("training", training) or p == 0:
         return x
     if p == 1:
         return jnp.where(jnp.isfinite(x), 0, jnp.nan).astype(x.dtype)
-    return function(x, key, rate=p, alike=alike)
+    return function(x, drawn_key(rngs), rate=p, alike=alike)

@@ -72,6 +72,10 @@ def check_rngs(rngs: Any) -> nnx.Rngs:
     return rngs
 
 
+#: What a function draws random numbers from: a key, a stream or streams.
+Draws = jax.Array | nnx.RngStream | nnx.Rngs | None
+
+
 def check_draws(rngs: Any) -> None:
     """Checks what a function draws from: a random key, or streams of them.
 
@@ -93,27 +97,6 @@ def drawn_key(rngs: Any) -> jax.Array:
     if isinstance(rngs, nnx.Rngs):
         return rngs.dropout()
     return rngs() if isinstance(rngs, nnx.RngStream) else rngs
-
-
-def check_key(key: Any, *, needed: bool) -> Any:
-    """Checks the key of a function that may draw.
-
-    Args:
-        key: the key, or None.
-        needed: whether there has to be one.
-
-    Returns:
-        The key.
-
-    Raises:
-        InputError: if it is none of ``jax.random``.
-    """
-    if key is None and not needed:
-        return None
-    kinds = jax.dtypes.prng_key, jnp.uint32
-    if not isinstance(key, jax.Array) or not any(jnp.issubdtype(key.dtype, k) for k in kinds):
-        raise InputError("key", "a key in training, such as jax.random.key(0)", key)
-    return key
 
 
 def check_parameters(rngs: Any, param_dtype: Any, *, constant: bool = False) -> nnx.Rngs:

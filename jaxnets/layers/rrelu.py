@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxnets.arrays import ArrayLike, check_bool, check_floats, check_number
-from jaxnets.layers.parameters import check_key, check_rngs
+from jaxnets.layers.parameters import Draws, check_draws, check_rngs, drawn_key
 
 
 def rrelu(
@@ -15,7 +15,7 @@ def rrelu(
     training: bool = False,
     inplace: bool = False,
     *,
-    key: jax.Array | None = None,
+    rngs: Draws = None,
 ) -> jax.Array:
     """``torch.nn.functional.rrelu``: x where x > 0, else slope · x.
 
@@ -25,22 +25,23 @@ def rrelu(
         upper: the largest slope.
         training: whether each slope is drawn from U(lower, upper); otherwise it is their mean.
         inplace: PyTorch's, which changes nothing here.
-        key: what the slopes are drawn by in training.
+        rngs: a random key, a stream or streams, for the slopes; needed in training.
 
     Returns:
         An array of the shape and dtype of the input.
 
     Raises:
         InputError: if the input is not floating, another argument is of another kind, or there is
-            no key in training.
+            no ``rngs`` in training.
     """
     check_floats("input", input, ("...",))
     check_bool("inplace", inplace)
     slopes = _slopes(lower, upper)
-    key = check_key(key, needed=check_bool("training", training))
-    if not training:
+    if rngs is not None:
+        check_draws(rngs)
+    if not check_bool("training", training):
         return _by_mean(jnp.asarray(input), *slopes)
-    return _by_key(jnp.asarray(input), key, *slopes)
+    return _by_key(jnp.asarray(input), drawn_key(rngs), *slopes)
 
 
 class RReLU(nnx.Module):

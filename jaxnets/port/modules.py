@@ -309,7 +309,11 @@ def _attention(base: Plain, args: list[Value], kwargs: dict[str, Value], context
     if tensor(sequences[0]).ndim != 3:
         raise Refused("attention without a batch", "Give it a batch: x[None], then [0].")
     inputs = [context.convert(tensor(x), order) for x in sequences]
-    options = {k: v for k, v in given.items() if not (isinstance(v, Plain) and v.text == "None")}
+    options = {
+        name: _in_natural_order(value, context)
+        for name, value in given.items()
+        if not (isinstance(value, Plain) and value.text == "None")
+    }
     text = _text(base, *inputs, **options)
     outputs, weights = context.result
     first = result(context, f"{text}[0]", order, value=outputs)
@@ -345,14 +349,20 @@ def _transformer(
     order = sequence_order(_batch_first(base.value))
     sequences = ("src", "tgt", "memory")
     names = _TRANSFORMERS[type(base.value).__name__]
-    given: list[Value] = []
-    for place, value in enumerate(args):
-        name = names[place] if place < len(names) else ""
-        given.append(context.convert(tensor(value), order) if name in sequences else value)
-    named = {
-        k: context.convert(tensor(v), order) if k in sequences else v for k, v in kwargs.items()
-    }
+
+    def taken(name: str, value: Value) -> Value:
+        if name in sequences:
+            return context.convert(tensor(value), order)
+        return _in_natural_order(value, context)  # a mask
+
+    places = [*names, *[""] * len(args)]
+    given = [taken(name, value) for name, value in zip(places, args, strict=False)]
+    named = {name: taken(name, value) for name, value in kwargs.items()}
     return result(context, _text(base, *given, **named), order)
+
+
+def _in_natural_order(value: Value, context: Context) -> Value:
+    return context.natural(value) if isinstance(value, Tensor) else value
 
 
 # ---- Constructors that depend on the order of what comes in ----

@@ -123,6 +123,11 @@ class Observer:
         free = None if order else origin
         self._orders[id(tensor)] = (tensor, order or natural(tensor.ndim), free)
 
+    def settle(self, tensors: list[Any]) -> None:
+        """Says that these are kept in PyTorch's order of axes, as modules keep theirs."""
+        for tensor in tensors:
+            self._orders[id(tensor)] = (tensor, natural(tensor.ndim), None)
+
     def order(self, tensor: Any) -> tuple[int, ...]:
         """The order of a tensor that came by."""
         return self._orders.get(id(tensor), (None, natural(tensor.ndim), None))[1]

@@ -211,8 +211,7 @@ def scaled_dot_product_attention(
     enable_gqa: Given = None,
 ) -> Value:
     """Attention, in PyTorch's order of axes."""
-    if known(dropout_p, 0):
-        raise Refused("dropout within F.scaled_dot_product_attention", "Set its dropout to 0.")
+    drops = isinstance(dropout_p, Plain) and not (dropout_p.constant and not dropout_p.value)
     given = [tensor(x) for x in (query, key, value)]
     causal = "True" if known(is_causal, False) else None
     naturals = [context.natural(x) for x in given]
@@ -220,9 +219,11 @@ def scaled_dot_product_attention(
     mask = None if mask is None else context.natural(tensor(mask))
     options = {
         "attn_mask": mask,
+        "dropout_p": dropout_p if drops else None,
         "is_causal": causal,
         "scale": present(scale),
         "enable_gqa": "True" if known(enable_gqa, False) else None,
+        "rngs": context.rngs() if drops else None,
     }
     return result(context, call(context, "F.scaled_dot_product_attention", *naturals, **options))
 

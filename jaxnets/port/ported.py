@@ -196,6 +196,7 @@ def _seen(
             raise InputError("factory", "a function that returns a torch.nn.Module", type(module))
         if instance is not None:
             module.load_state_dict(instance.state_dict())
+        observer.settle([*module.parameters(), *module.buffers()])
         outputs = None
         weights = {name: value.clone() for name, value in module.state_dict().items()}
         observer.calling = True

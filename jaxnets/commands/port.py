@@ -1,0 +1,177 @@
+"""The command that rewrites a PyTorch network as a file of Flax NNX."""
+
+import ast
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from jaxnets import interop
+from jaxnets.arrays import InputError, printable
+from jaxnets.commands.flags import PathArgument
+from jaxnets.disk import replacing
+from jaxnets.port import port
+from jaxnets.port.check import prove
+from jaxnets.port.examples import inputs_of, made, made_by
+from jaxnets.port.report import Report
+
+_EXAMPLES = """\b
+Examples:
+  jaxnets port nets.py:ResNet --args "depth=20" --input 2x3x32x32
+  jaxnets port nets.py:TextLSTM --input 2x12:int64:5000 --weights lstm.pt --out lstm_jax.py
+  jaxnets port torchvision.models:resnet18 --input 2x3x64x64 --report resnet18.json
+"""
+
+
+class CallArguments(click.ParamType):
+    """Arguments as in a call: ``depth=20, widths=(8, 16), kind=lstm``."""
+
+    name = "NAME=VALUE, …"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Those by place and those by name."""
+        try:
+            call = ast.parse(f"f({value})", mode="eval").body
+            if not isinstance(call, ast.Call):
+                raise ValueError
+            named = {word.arg: _value(word.value) for word in call.keywords if word.arg}
+            if len(named) < len(call.keywords):
+                raise ValueError
+            return tuple(map(_value, call.args)), named
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            got = printable(value)
+            self.fail(f"expected arguments such as depth=20, widths=(8, 16), got {got}", param, ctx)
+
+
+def _value(node: ast.expr) -> Any:
+    """A literal; a word is a string."""
+    return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
+
+
+@click.command("port", epilog=_EXAMPLES)
+@click.argument("target", metavar="FILE.py:Class")
+@click.option(
+    "--args",
+    "arguments",
+    type=CallArguments(),
+    default="",
+    help='What the class is called with, such as "depth=20, widths=(8, 16)".',
+)
+@click.option(
+    "--input",
+    "inputs",
+    metavar="SIZES[:DTYPE[:BELOW]]",
+    multiple=True,
+    required=True,
+    help="An input to run the network on: its sizes as PyTorch takes them, 2x3x32x32; with a "
+    "dtype, 2x12:int64; and for whole numbers what they are below, 2x12:int64:5000; or a Python "
+    "value, [5, 3]. Once for each input, in their order.",
+)
+@click.option(
+    "--weights",
+    type=PathArgument(),
+    help="PyTorch's weights, which are written beside OUT too, with the ending .npz.",
+)
+@click.option(
+    "--out", type=PathArgument(), help="The new file.  [default: the class's name with _jax.py]"
+)
+@click.option(
+    "--report", type=PathArgument(), help="Write the report: as JSON if the name ends in .json."
+)
+@click.option("--force", is_flag=True, help="Replace files, and write OUT whatever the proof says.")
+@click.option("--quick", is_flag=True, help="Prove less, in about a third of the time.")
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, and no more.")
+def port_command(
+    target: str,
+    arguments: tuple[tuple[Any, ...], dict[str, Any]],
+    inputs: tuple[str, ...],
+    weights: Path | None,
+    out: Path | None,
+    report: Path | None,
+    force: bool,
+    quick: bool,
+    as_json: bool,
+) -> None:
+    """Rewrite a PyTorch network as Flax NNX: a file with the same classes, channels last.
+
+    The network is a class of a file, or of a module by its dotted name; a function that makes a
+    network does as well. Its file is imported, so its code runs: only port files that you trust.
+
+    The network is run on the inputs, and what happens at each place of its source tells what
+    is written there. A batch of two or more shows training mode too. Then both networks are
+    compared: outputs, gradients, buffers, and the weights after ten steps of training. OUT is
+    written if all of that is equal.
+
+    What cannot be ported is listed by file and line, and nothing is written. The exit code is 1 of
+    a network that is refused or differs.
+    """
+    out = Path(f"{target.rpartition(':')[2].lower()}_jax.py") if out is None else out
+    _check_out(out, report, with_weights=weights is not None, force=force)
+    click.echo(f"importing {printable(target, limit=None)}, which runs its code", err=True)
+    make, (args, named) = made_by(target), arguments
+    module = made(target, make, args, named)
+    if weights is not None:
+        _fill(module, weights)
+    examples = inputs_of(inputs, module)
+    found = _ported(target, port(make, examples, args=args, kwargs=named), module, examples, quick)
+    if report is not None:
+        _write(report, found.as_json() if report.suffix == ".json" else str(found))
+    click.echo(found.as_json() if as_json else str(found))
+    if found.verdict == "exact" or (force and found.verdict != "refused"):
+        _write_port(out, found, None if weights is None else module)
+        click.echo(f"written to {printable(out, limit=None)}", err=as_json)
+    if found.verdict != "exact":
+        raise click.exceptions.Exit(1)
+
+
+def _check_out(out: Path, report: Path | None, *, with_weights: bool, force: bool) -> None:
+    """Checks where the files are to be, before anything takes time."""
+    if out.suffix != ".py":
+        raise InputError("out", "a file that ends in .py", str(out))
+    for argument, path in (("out", out), ("report", report)):
+        if path is not None and not path.parent.is_dir():
+            raise InputError(argument, "a file in a folder that exists", str(path))
+    taken = [out, *([out.with_suffix(".npz")] if with_weights else []), *filter(None, [report])]
+    for path in taken:
+        if path.exists() and (not force or path.is_dir()):
+            raise InputError("out", "a new file, or --force to replace it", str(path))
+
+
+def _fill(module: Any, weights: Path) -> None:
+    """Loads a file of weights into PyTorch's network."""
+    import torch
+
+    held = interop.read_torch(weights).arrays
+    tensors = {name: torch.as_tensor(np.asarray(array)) for name, array in held.items()}
+    try:
+        module.load_state_dict(tensors)
+    except RuntimeError as error:
+        reason = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
+        raise InputError("weights", f"those of {type(module).__name__}", reason) from error
+
+
+def _ported(target: str, ported: Any, module: Any, inputs: tuple[Any, ...], quick: bool) -> Report:
+    """The report on a port, which has been compared unless it was refused."""
+    if ported.refusals:
+        return Report(target, ported)
+    model = ported.build()
+    interop.load_torch(model, module.state_dict())
+    return Report(target, ported, prove(model, module, inputs, orders=ported.inputs, quick=quick))
+
+
+def _write_port(out: Path, found: Report, module: Any) -> None:
+    """Writes the source, and weights beside it; each appears whole."""
+    with contextlib.ExitStack() as stack:
+        if module is not None:
+            weights = stack.enter_context(replacing(out.with_suffix(".npz")))
+            arrays = {name: value.detach().numpy() for name, value in module.state_dict().items()}
+            with weights.open("wb") as file:
+                np.savez(file, **arrays)
+        _write(out, found.ported.source)
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as partial:
+        partial.write_text(text if text.endswith("\n") else f"{text}\n", encoding="utf-8")

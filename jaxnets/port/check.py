@@ -1,0 +1,852 @@
+"""The proof of a port: PyTorch's network and ours on the same inputs, forwards, backwards, trained.
+
+Neither side draws random numbers of its own: see ``draws``. Where PyTorch computes in float64 both
+sides do, so that what differs there is no rounding.
+"""
+
+import contextlib
+import copy
+import dataclasses
+import functools
+import itertools
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxnets.arrays import InputError, called, check_integer, printable
+from jaxnets.interop import to_numpy, trace_difference
+from jaxnets.interop.differences import distance
+from jaxnets.interop.dropout import without_dropout, without_torch_dropout
+from jaxnets.interop.entries import entries, nodes
+from jaxnets.port.draws import same_draws
+
+if TYPE_CHECKING:
+    import torch
+
+#: The largest difference, by what is compared, in float32 and in float64: of outputs and buffers
+#: relative to the largest value, of gradients to the network's largest, of weights after training
+#: to the largest weight.
+TOLERANCES = {
+    "outputs": (1e-5, 1e-9),
+    "gradients": (1e-5, 1e-9),
+    "buffers": (1e-6, 1e-9),
+    "weights": (1e-4, 1e-7),
+}
+#: What JAX raises where Python asks a traced array for its values.
+_UNDECIDED = jax.errors.ConcretizationTypeError, jax.errors.NonConcreteBooleanIndexError
+_WIDTH = 8  # axes of an output at most
+_PATTERN = 31  # the period of the weights by which outputs are summed to a loss
+
+#: Values by name.
+Arrays = dict[str, np.ndarray]
+Order = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One comparison.
+
+    Attributes:
+        what: "outputs", "gradients", "buffers", or "weights" after training.
+        mode: "train" or "eval".
+        inputs: which: "as given", or "batch 3".
+        dtype: in which both computed.
+        difference: the largest; infinite where shapes or names differ.
+        tolerance: what it may be.
+        where: the name of the output, parameter or buffer that differs most.
+    """
+
+    what: str
+    mode: str
+    inputs: str
+    dtype: str
+    difference: float
+    tolerance: float
+    where: str
+
+    @property
+    def holds(self) -> bool:
+        """Whether the two are equal."""
+        return self.difference <= self.tolerance
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the comparison of a network and its port found.
+
+    Attributes:
+        network: the name of its class.
+        measures: all comparisons.
+        failure: why there is no comparison, or what differs first; empty if all is equal.
+        notes: what the reader should know.
+        sizes: sizes of inputs, by axis, that the port holds for beside those of the example.
+        fixed: sizes that PyTorch takes and the port does not.
+    """
+
+    network: str
+    measures: tuple[Measure, ...]
+    failure: str = ""
+    notes: tuple[str, ...] = ()
+    sizes: tuple[str, ...] = ()
+    fixed: tuple[str, ...] = ()
+
+    @property
+    def verdict(self) -> str:
+        """``"exact"``, ``"different"``, or ``"failed"`` where the two could not be compared."""
+        if not self.measures or self.failure.startswith("failed "):
+            return "failed"
+        return "exact" if all(one.holds for one in self.measures) else "different"
+
+    @property
+    def worst(self) -> Measure | None:
+        """The comparison that is furthest beyond what it may be, or nearest to it."""
+        return max(self.measures, key=lambda one: one.difference / one.tolerance, default=None)
+
+    def __str__(self) -> str:
+        head = ("", "mode", "inputs", "dtype", "difference", "at most", "where")
+        rows = [head] + [
+            (
+                *(one.what, one.mode, one.inputs, one.dtype),
+                f"{one.difference:.1e}",
+                f"{one.tolerance:.0e}" + ("" if one.holds else "  <-"),
+                printable(one.where),
+            )
+            for one in self.measures
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        lines = lines if self.measures else []
+        if self.sizes:
+            lines.append(f"also equal with {', '.join(self.sizes)}")
+        if self.fixed:
+            lines.append(f"PyTorch takes and the port does not: {', '.join(self.fixed)}")
+        lines += [f"note: {note}" for note in self.notes]
+        lines.append(f"{self.network}: {self.verdict}{f': {self.failure}' * bool(self.failure)}")
+        return "\n".join(lines)
+
+    def as_json(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return {
+            "network": self.network,
+            "verdict": self.verdict,
+            "failure": self.failure,
+            "notes": list(self.notes),
+            "sizes": list(self.sizes),
+            "fixed": list(self.fixed),
+            "measures": [
+                {**vars(one), "difference": _plain(one.difference), "holds": one.holds}
+                for one in self.measures
+            ],
+        }
+
+
+def _plain(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def prove(
+    model: nnx.Module,
+    torch_module: "torch.nn.Module",
+    inputs: Sequence[Any],
+    *,
+    orders: Sequence[Order | None] | None = None,
+    steps: int = 10,
+    quick: bool = False,
+) -> Proof:
+    """Compares a network with its port: outputs, gradients, buffers, and weights after training.
+
+    Both are compared in training and in evaluation mode, on the inputs and on a batch of another
+    size, without dropout and with the same random numbers. Neither is changed.
+
+    Args:
+        model: the port, with the weights of the network.
+        torch_module: the network, on the CPU.
+        inputs: PyTorch's, tensors or other values, one for each positional argument.
+        orders: for each input, which of PyTorch's axes each of ours holds, (0, 2, 3, 1) for images
+            with channels last; None for PyTorch's own order.
+        steps: how many steps of gradient descent both are trained for.
+        quick: whether to compile two programs instead of five or more: training mode on the
+            inputs, and evaluation mode on the other batch, both in float64 if PyTorch can.
+
+    Returns:
+        What was found; ``print`` shows it.
+
+    Raises:
+        InputError: if PyTorch does not take the inputs.
+    """
+    import torch
+
+    check_integer("steps", steps, least=1)
+    if not isinstance(torch_module, torch.nn.Module):
+        raise InputError("torch_module", "a torch.nn.Module", type(torch_module).__name__)
+    given = tuple(inputs)
+    theirs = _Theirs(torch_module)
+    ours = _Ours(model, [None] * len(given) if orders is None else list(orders))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run = functools.partial(theirs.run, given, train=False, double=False)
+        called("inputs", "inputs that the network takes", run, got=f"{len(given)} of them")
+        prover = _Prover(ours, theirs, given, steps)
+        failure, sizes, fixed = "", [], []
+        try:
+            prover.compare(quick)
+            if not quick and all(one.holds for one in prover.measures):
+                sizes, fixed = prover.lengths()
+        except Exception as error:  # whatever the emitted code raises
+            failure = f"failed with {_first_line(error)}"
+        proof = Proof(
+            theirs.name,
+            tuple(prover.measures),
+            failure,
+            tuple(prover.notes),
+            tuple(sizes),
+            tuple(fixed),
+        )
+        if proof.verdict == "exact":
+            return proof
+        failure = failure or _said(proof.worst)
+        departure = _departure(model, torch_module, given, orders)
+    return dataclasses.replace(proof, failure=f"{failure}{departure}")
+
+
+def _first_line(error: Exception) -> str:
+    text = f"{type(error).__name__}: {error}".strip()
+    return printable(text.partition("\n")[0])
+
+
+def _said(worst: Measure | None) -> str:
+    """What differs most, in words."""
+    if worst is None:
+        return ""
+    where = printable(worst.where)
+    return f"{worst.what} of {worst.mode} mode differ by {worst.difference:.1e} at {where}"
+
+
+def _departure(
+    model: nnx.Module, module: Any, inputs: tuple[Any, ...], orders: Sequence[Order | None] | None
+) -> str:
+    """The first layer that differs, where the two can be run layer by layer."""
+    order_of = iter(orders or [None] * len(inputs))
+
+    def to_ours(array: np.ndarray) -> np.ndarray:
+        order = next(order_of)
+        return array if order is None else np.transpose(array, order)
+
+    if not all(map(_is_tensor, inputs)):
+        return ""
+    try:
+        with _precision(False):
+            trace = trace_difference(model, module, list(inputs), to_ours=to_ours)
+    except Exception as error:  # the emitted code may raise anything
+        return f"; layer by layer: {_first_line(error)}"
+    return f"; {trace.departure}" if trace.departure else ""
+
+
+@dataclass
+class _Outcome:
+    """What one side made of some inputs: arrays in PyTorch's layouts, by PyTorch's names."""
+
+    outputs: Arrays
+    gradients: Arrays
+    buffers: Arrays
+
+
+class _Theirs:
+    """PyTorch's network, without dropout.
+
+    Args:
+        module: the network.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self.name = type(module).__name__
+        self._module = copy.deepcopy(module)
+        without_torch_dropout(self._module)
+        held = self._module.state_dict()
+        #: Buffers that are computed anew, as no file of weights has them.
+        self.computed = {
+            name: _numpy(x) for name, x in self._module.named_buffers() if name not in held
+        }
+
+    def twin(self, double: bool) -> Any:
+        """A copy of it, in float64 if that is wanted."""
+        module = copy.deepcopy(self._module)
+        return module.double() if double else module
+
+    def run(
+        self, inputs: Sequence[Any], *, train: bool, double: bool, module: Any = None
+    ) -> _Outcome:
+        """Runs it, or a copy that was made before, forwards and backwards."""
+        module = self.twin(double) if module is None else module
+        module.train(train)
+        module.zero_grad(set_to_none=True)
+        with _precision(double), same_draws(), _only(double):
+            outputs = _leaves(module(*[_as_tensor(x, double) for x in inputs]))
+            tensors = [x for x in outputs.values() if _is_tensor(x) and x.is_floating_point()]
+            loss = sum((x * _pattern(x)).mean() for x in tensors if x.numel())
+            if _is_tensor(loss) and loss.requires_grad:
+                loss.backward()
+        parameters = dict(module.named_parameters(remove_duplicate=False))
+        return _Outcome(
+            {name: _numpy(x) for name, x in outputs.items()},
+            {
+                name: np.zeros(p.shape) if p.grad is None else _numpy(p.grad)
+                for name, p in parameters.items()
+            },
+            {name: _numpy(x) for name, x in module.state_dict().items() if name not in parameters},
+        )
+
+
+@dataclass(frozen=True)
+class _State:
+    """The variables of ours: parameters, and the others."""
+
+    parameters: Any
+    rest: Any
+
+
+class _Ours:
+    """Our network, without dropout.
+
+    Args:
+        model: the network.
+        orders: of its inputs, see ``prove``.
+    """
+
+    def __init__(self, model: nnx.Module, orders: Sequence[Order | None]) -> None:
+        self._model = nnx.clone(model)
+        without_dropout(self._model)
+        self._orders = orders
+        self.out_orders: dict[str, Order] = {}
+        self.eager = False
+        self._programs: dict[Any, Any] = {}
+        found = entries(self._model)
+        self._trained = {
+            name
+            for entry in found
+            for name in entry.theirs
+            if any(isinstance(variable, nnx.Param) for variable in entry.variables)
+        }
+        self._variables = {
+            name + key: value
+            for _, name, node in nodes(self._model)
+            if isinstance(node, nnx.Module)
+            for key, value in vars(node).items()
+            if isinstance(value, nnx.Variable) and not isinstance(value, nnx.Param)
+        }
+
+    def take(self, computed: Arrays) -> Arrays:
+        """Takes over values that both computed, so that their rounding counts once.
+
+        Args:
+            computed: PyTorch's, such as the table of a positional encoding, by name.
+
+        Returns:
+            Ours as they were, of the same names.
+        """
+        before = {}
+        for name, array in computed.items():
+            variable = self._variables.get(name)
+            if variable is not None and variable.shape == array.shape:
+                before[name] = np.asarray(variable.get_value())
+                variable.set_value(jnp.asarray(array, variable.dtype))
+        return before
+
+    def run(
+        self,
+        inputs: Sequence[Any],
+        like: Arrays,
+        *,
+        train: bool,
+        double: bool,
+        state: _State | None = None,
+    ) -> tuple[_Outcome, _State, Any]:
+        """Runs it forwards and backwards.
+
+        Args:
+            inputs: PyTorch's.
+            like: PyTorch's outputs, which tell the orders of ours.
+            train: the mode.
+            double: whether to compute in float64.
+            state: its variables, in place of those that it has.
+
+        Returns:
+            What it made, its variables afterwards, and the gradients as variables.
+        """
+        (self._model.train if train else self._model.eval)()
+        graph, *split = nnx.split(self._model, nnx.Param, ...)
+        with _precision(double), same_draws(), jax.default_matmul_precision("highest"):
+            state = _State(*_cast(split, double)) if state is None else state
+            arrays = [_as_ours(*each, double) for each in zip(inputs, self._orders, strict=True)]
+            program = self._program(graph, inputs, train, double)
+            given = state.parameters, state.rest, arrays
+            outputs, gradients, rest = self._called(program, *given, self._strides(like))
+            if found := _orders(outputs, like, self.out_orders):
+                self.out_orders |= found
+                outputs, gradients, rest = program(*given, self._strides(like))
+            after = _State(state.parameters, rest)
+            seen = _Outcome(
+                {name: self._back(name, np.asarray(x)) for name, x in outputs.items()},
+                self._named(graph, gradients, state.rest, parameters=True),
+                self._named(graph, state.parameters, rest, parameters=False),
+            )
+        return seen, after, gradients
+
+    def weights(self, state: _State | None) -> Arrays:
+        """The parameters among its variables, in PyTorch's layouts."""
+        graph, *split = nnx.split(self._model, nnx.Param, ...)
+        state = _State(*split) if state is None else state
+        return self._named(graph, state.parameters, state.rest, parameters=True)
+
+    def _named(self, graph: Any, *split: Any, parameters: bool) -> Arrays:
+        """The parameters, or the other variables, by PyTorch's names and in its layouts."""
+        named = to_numpy(nnx.merge(graph, *split, copy=True))
+        return {name: x for name, x in named.items() if (name in self._trained) == parameters}
+
+    def _program(self, graph: Any, inputs: Sequence[Any], train: bool, double: bool) -> Any:
+        """The function that runs it, compiled once for each shape."""
+        key = train, double, tuple(str(getattr(x, "shape", x)) for x in inputs), self.eager
+        if key not in self._programs:
+            fixed = {place: x for place, x in enumerate(inputs) if not _is_tensor(x)}
+            function = functools.partial(_forwards_and_backwards, graph, fixed)
+            self._programs[key] = function if self.eager else jax.jit(function)
+        return self._programs[key]
+
+    def _called(self, program: Any, *given: Any) -> Any:
+        try:
+            return program(*given)
+        except _UNDECIDED:  # Python decides by the data
+            if self.eager:
+                raise
+            self.eager = True
+            return program.__wrapped__(*given)
+
+    def _strides(self, like: Arrays) -> dict[str, np.ndarray]:
+        """How far apart neighbours along each of our axes lie in PyTorch's outputs."""
+        found = {}
+        for name, array in like.items():
+            order = self.out_orders.get(name, range(array.ndim))
+            steps = [math.prod(array.shape[axis + 1 :]) for axis in order]
+            found[name] = np.array(steps + [0] * (_WIDTH - len(steps)), np.int32)
+        return found
+
+    def _back(self, name: str, array: np.ndarray) -> np.ndarray:
+        """One of our outputs in PyTorch's order of axes."""
+        order = self.out_orders.get(name)
+        return array if order is None else np.transpose(array, np.argsort(order))
+
+
+def _forwards_and_backwards(
+    graph: Any, fixed: dict[int, Any], parameters: Any, rest: Any, inputs: list[Any], strides: Any
+) -> tuple[dict[str, Any], Any, Any]:
+    """Outputs by name, gradients of the loss by the parameters, and the other variables after."""
+
+    def loss_of(parameters: Any) -> Any:
+        model = nnx.merge(graph, parameters, rest, copy=True)
+        given = [fixed.get(place, x) for place, x in enumerate(inputs)]
+        outputs = {name: jnp.asarray(x) for name, x in _leaves(model(*given)).items()}
+        terms = [
+            jnp.mean(x * _our_pattern(x, strides[name])).astype(float)
+            for name, x in outputs.items()
+            if jnp.issubdtype(x.dtype, jnp.floating) and x.size and name in strides
+        ]
+        return sum(terms, jnp.zeros(())), (outputs, _changed(rest, model))
+
+    (_, (outputs, after)), gradients = jax.value_and_grad(loss_of, has_aux=True)(parameters)
+    return outputs, gradients, after
+
+
+def _changed(rest: Any, model: nnx.Module) -> Any:
+    """The variables as they are in a model that has run; those that it has no more as before."""
+    after = dict(nnx.to_flat_state(nnx.split(model, nnx.Param, ...)[2]))
+    return nnx.from_flat_state(
+        [(path, after.get(path, variable)) for path, variable in nnx.to_flat_state(rest)]
+    )
+
+
+class _Prover:
+    """The comparisons of one pair, one after the other.
+
+    Args:
+        ours: our network.
+        theirs: PyTorch's.
+        inputs: the example.
+        steps: of training.
+    """
+
+    def __init__(self, ours: _Ours, theirs: _Theirs, inputs: tuple[Any, ...], steps: int) -> None:
+        self._ours, self._theirs, self._inputs, self._steps = ours, theirs, inputs, steps
+        self.measures: list[Measure] = []
+        self.notes: list[str] = []
+
+    def compare(self, quick: bool) -> None:
+        """Makes all measures."""
+        if ours := self._ours.take(self._theirs.computed):
+            theirs = {name: self._theirs.computed[name] for name in ours}
+            self._add("buffers", "computed", ours, theirs, train=False, double=False)
+        other = self._other_batch()
+        batches = {"as given": self._inputs} | ({} if other is None else {_label(other): other})
+        double = self._runs(self._inputs, train=False, double=True)
+        if not double:
+            self.notes.append("the network does not compute in float64; float32 is compared")
+        trained = {k: x for k, x in batches.items() if self._runs(x, train=True, double=double)}
+        if not trained:
+            self.notes.append("PyTorch does not run in training mode on these inputs")
+        if not quick:
+            for name, batch in trained.items():
+                self._one(name, batch, train=True, double=False)
+            for name, batch in batches.items():
+                self._one(name, batch, train=False, double=False)
+            self._explain_rounding(batches, double)
+        elif batches:
+            name, batch = list(batches.items())[-1]
+            self._one(name, batch, train=False, double=double)
+        for name, batch in list(trained.items())[:1]:
+            self._train(name, batch, double, first=quick)
+        if self._ours.eager:
+            self.notes.append("Python decides by the data, so jax.jit does not take it")
+
+    def lengths(self) -> tuple[list[str], list[str]]:
+        """The sizes of other axes than the batch that both take, and that PyTorch alone takes."""
+        both, theirs_alone = [], []
+        for changed in _other_lengths(self._inputs):
+            if not self._runs(changed, train=False, double=False):
+                continue
+            before = len(self.measures)
+            try:
+                self._one("", changed, train=False, double=False)
+                equal = all(one.holds for one in self.measures[before:] if one.what == "outputs")
+            except Exception:  # whatever the emitted code raises
+                equal = False
+            del self.measures[before:]
+            sizes = " and ".join(_shape(x) for x in changed if _is_tensor(x))
+            (both if equal else theirs_alone).append(sizes)
+        return both, theirs_alone
+
+    def _other_batch(self) -> tuple[Any, ...] | None:
+        """The inputs with one example more, if PyTorch takes that."""
+        for changed in _longer(self._inputs, 0):
+            if self._runs(changed, train=False, double=False):
+                return changed
+        self.notes.append("PyTorch takes no other batch size than that of the inputs")
+        return None
+
+    def _runs(self, inputs: tuple[Any, ...], *, train: bool, double: bool) -> bool:
+        try:
+            self._theirs.run(inputs, train=train, double=double)
+        except Exception:  # whatever PyTorch or the user's code raises
+            return False
+        return True
+
+    def _one(self, name: str, inputs: tuple[Any, ...], *, train: bool, double: bool) -> None:
+        """Compares outputs, gradients and, in training, buffers."""
+        theirs = self._theirs.run(inputs, train=train, double=double)
+        ours, *_ = self._ours.run(inputs, theirs.outputs, train=train, double=double)
+        self._measure(name, ours, theirs, train=train, double=double)
+
+    def _measure(
+        self, name: str, ours: _Outcome, theirs: _Outcome, *, train: bool, double: bool
+    ) -> None:
+        buffers = {"buffers": (ours.buffers, theirs.buffers)} if train and theirs.buffers else {}
+        pairs = {
+            "outputs": (ours.outputs, theirs.outputs),
+            "gradients": (ours.gradients, theirs.gradients),
+        }
+        for what, (mine, other) in (pairs | buffers).items():
+            if other or what == "outputs":
+                self._add(what, name, mine, other, train=train, double=double)
+
+    def _add(
+        self, what: str, name: str, ours: Arrays, theirs: Arrays, *, train: bool, double: bool
+    ) -> None:
+        whole = what in ("gradients", "weights")
+        difference, where = _apart(ours, theirs, whole=whole, extra=what != "buffers")
+        dtype, mode = ("float64" if double else "float32"), ("train" if train else "eval")
+        limit = TOLERANCES[what][double]
+        self.measures.append(Measure(what, mode, name, dtype, difference, limit, where))
+
+    def _explain_rounding(self, batches: Mapping[str, tuple[Any, ...]], double: bool) -> None:
+        """Compares in float64 what float32 does not hold; that decides."""
+        beyond = [one for one in self.measures if not one.holds] if double else []
+        for mode, name in dict.fromkeys((one.mode, one.inputs) for one in beyond):
+            before = len(self.measures)
+            self._one(name, batches[name], train=mode == "train", double=True)
+            exact = {one.what: one for one in self.measures[before:] if one.holds}
+            del self.measures[before:]
+            for place, one in enumerate(self.measures):
+                if (one.mode, one.inputs) == (mode, name) and not one.holds and one.what in exact:
+                    self.measures[place] = exact[one.what]
+                    self.notes.append(
+                        f"float32 rounds the {one.what} of {mode} mode by {one.difference:.0e}"
+                    )
+
+    def _train(self, name: str, inputs: tuple[Any, ...], double: bool, first: bool) -> None:
+        """Compares the weights after some steps of gradient descent, and perhaps the first step."""
+        module, state, rate = self._theirs.twin(double), None, 0.0
+        for step in range(self._steps):
+            mode = {"train": True, "double": double}
+            theirs = self._theirs.run(inputs, module=module, **mode)
+            ours, after, gradients = self._ours.run(inputs, theirs.outputs, state=state, **mode)
+            if step == 0:
+                rate = _rate(module)
+                if first:
+                    self._measure(name, ours, theirs, **mode)
+            _descend(module, rate)
+            state = _State(_descended(after.parameters, gradients, rate), after.rest)
+        weights = self._ours.weights(state), _weights(module)
+        self._add("weights", f"{name}, {self._steps} steps", *weights, **mode)
+
+
+def _only(double: bool) -> Any:
+    """A mode of PyTorch's in which float64 stays float64: a network may cut it to float32."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    class Only(TorchFunctionMode):
+        """Raises where float64 becomes float32."""
+
+        def __torch_function__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            """Calls the function, and looks at what it makes."""
+            result = function(*args, **(kwargs or {}))
+            cut = getattr(result, "dtype", None) in (torch.float32, torch.float16, torch.bfloat16)
+            if cut and any(getattr(x, "dtype", None) == torch.float64 for x in args):
+                raise TypeError("float64 becomes float32 within the network")
+            return result
+
+    return Only() if double else contextlib.nullcontext()
+
+
+# Values and their layouts.
+
+
+@contextlib.contextmanager
+def _precision(double: bool) -> Iterator[None]:
+    """Both compute in float64 or in float32, and JAX promotes as it does for users."""
+    import torch
+
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64 if double else torch.float32)
+    try:
+        with (
+            jax.enable_x64(double),
+            jax.numpy_dtype_promotion("standard"),
+            jax.numpy_rank_promotion("allow"),
+        ):
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def _is_tensor(value: Any) -> bool:
+    return hasattr(value, "detach")
+
+
+def _leaves(outputs: Any, name: str = "") -> dict[str, Any]:
+    """The tensors, arrays and numbers in nested outputs, by their paths."""
+    if isinstance(outputs, Mapping):
+        parts: Any = outputs.items()
+    elif isinstance(outputs, list | tuple):
+        parts = enumerate(outputs)
+    else:
+        plain = isinstance(outputs, bool | int | float) or hasattr(outputs, "shape")
+        return {name or "output": outputs} if plain else {}
+    dot = f"{name}." if name else ""
+    return {k: x for key, part in parts for k, x in _leaves(part, f"{dot}{key}").items()}
+
+
+def _as_tensor(x: Any, double: bool) -> Any:
+    """An input for PyTorch, which may change it in place."""
+    if not _is_tensor(x):
+        return x
+    x = x.detach().clone()
+    return (x.double() if double else x.float()) if x.is_floating_point() else x
+
+
+def _as_ours(x: Any, order: Order | None, double: bool) -> Any:
+    """The same input for us; None of what is no tensor."""
+    if not _is_tensor(x):
+        return None
+    array = _numpy(_as_tensor(x, double))
+    return jnp.asarray(array if order is None else np.transpose(array, order))
+
+
+def _numpy(x: Any) -> np.ndarray:
+    """A copy."""
+    return np.array(x.detach().cpu().numpy() if _is_tensor(x) else x)
+
+
+def _cast(tree: Any, double: bool) -> Any:
+    """Variables whose floating values are float64 or float32."""
+
+    def one(x: Any) -> Any:
+        floating = jnp.issubdtype(getattr(x, "dtype", int), jnp.floating)
+        return jnp.asarray(x, jnp.float64 if double else jnp.float32) if floating else x
+
+    return jax.tree.map(one, tree)
+
+
+def _pattern(x: Any) -> Any:
+    """A weight in [-1, 1] for each number of a tensor, which tells its place."""
+    import torch
+
+    index = torch.arange(x.numel()).reshape(x.shape)
+    return ((index % _PATTERN) - _PATTERN // 2).to(x.dtype) / (_PATTERN // 2)
+
+
+def _our_pattern(x: jax.Array, strides: jax.Array) -> jax.Array:
+    """The same for an array that lies otherwise."""
+    index = jnp.zeros(x.shape, jnp.int32)
+    for axis in range(x.ndim):
+        index += jax.lax.broadcasted_iota(jnp.int32, x.shape, axis) * strides[axis]
+    return ((index % _PATTERN) - _PATTERN // 2).astype(x.dtype) / (_PATTERN // 2)
+
+
+def _orders(outputs: Mapping[str, Any], like: Arrays, known: Mapping[str, Order]) -> dict:
+    """The orders of outputs that are not PyTorch's, where they are not known yet."""
+    found = {}
+    for name in set(outputs) & set(like) - set(known):
+        ours, theirs = np.asarray(outputs[name]), like[name]
+        natural = tuple(range(theirs.ndim))
+        fitting = [
+            order
+            for order in itertools.permutations(natural)
+            if ours.shape == tuple(theirs.shape[axis] for axis in order)
+        ]
+        if theirs.ndim > 1 and fitting:
+            order = min(fitting, key=lambda order: distance(ours, np.transpose(theirs, order)))
+            if order != natural:
+                found[name] = order
+    return found
+
+
+def _apart(ours: Arrays, theirs: Arrays, *, whole: bool, extra: bool) -> tuple[float, str]:
+    """The largest difference, and where it is.
+
+    Args:
+        ours: arrays by name.
+        theirs: the same.
+        whole: whether to take it relative to the largest of all numbers, not of its own array.
+        extra: whether names that we have alone are a difference.
+    """
+    names = [*theirs, *([name for name in ours if name not in theirs] if extra else [])]
+    finite = [np.abs(x[np.isfinite(x)]).max(initial=0) for x in theirs.values()] if whole else []
+    scale = max(map(float, finite), default=0.0) or 1.0
+    found = {}
+    for name in names:
+        if name not in ours or name not in theirs:
+            found[name] = math.inf, f"{name} ({'not here' if name in theirs else 'here alone'})"
+        elif ours[name].shape != theirs[name].shape:
+            shapes = f"{list(ours[name].shape)} here, {list(theirs[name].shape)} there"
+            found[name] = math.inf, f"{name} ({shapes})"
+        else:
+            absolute, relative = distance(ours[name], theirs[name])
+            found[name] = absolute / scale if whole else relative, name
+    return max(found.values(), default=(0.0, ""))
+
+
+def _weights(module: Any) -> Arrays:
+    """The parameters of PyTorch's network."""
+    return {name: _numpy(p) for name, p in module.named_parameters(remove_duplicate=False)}
+
+
+def _rate(module: Any) -> float:
+    """A learning rate that changes no weight by more than a tenth of the largest in a step."""
+    pairs = [(p, p.grad) for p in module.parameters() if p.grad is not None and p.numel()]
+    largest = max((float(p.detach().abs().max()) for p, _ in pairs), default=1.0)
+    steepest = max((float(g.abs().max()) for _, g in pairs), default=1.0)
+    return min(0.1, 0.1 * largest / steepest) if largest and steepest > 0 else 0.1
+
+
+def _descend(module: Any, rate: float) -> None:
+    import torch
+
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if parameter.grad is not None:
+                parameter -= rate * parameter.grad
+
+
+def _descended(parameters: Any, gradients: Any, rate: float) -> Any:
+    def one(p: jax.Array, g: jax.Array) -> jax.Array:
+        return p - jnp.asarray(rate, p.dtype) * g
+
+    with jax.enable_x64(True):
+        return jax.tree.map(one, parameters, gradients)
+
+
+# Inputs of other sizes.
+
+
+def _longer(inputs: tuple[Any, ...], axis: int) -> Iterator[tuple[Any, ...]]:
+    """The inputs with one more along an axis of the first tensor: one way after the other.
+
+    First where others have the same size at the same axis, then at their first axis of that size,
+    then in the first alone.
+    """
+    tensors = [x for x in inputs if _is_tensor(x)]
+    if not tensors or tensors[0].ndim <= axis:
+        return
+    size = tensors[0].shape[axis]
+
+    def at_the_same(x: Any) -> int | None:
+        return axis if x.ndim > axis and x.shape[axis] == size else None
+
+    def at_the_first(x: Any) -> int | None:
+        if x is tensors[0]:
+            return axis
+        return list(x.shape).index(size) if size in x.shape else None
+
+    def at_all(x: Any) -> list[int]:
+        return [place for place, other in enumerate(x.shape) if other == size]
+
+    def alone(x: Any) -> int | None:
+        return axis if x is tensors[0] else None
+
+    for choose in (at_the_same, at_the_first, at_all, alone):
+        yield tuple(_extended(x, choose(x)) if _is_tensor(x) else x for x in inputs)
+
+
+def _extended(x: Any, axes: Any) -> Any:
+    """A tensor with one more at the front of some axes; another number if it is a float."""
+    import torch
+
+    for axis in axes if isinstance(axes, list) else [axes]:
+        if axis is not None:
+            first = x.narrow(axis, 0, 1)
+            first = -0.7 * first if x.is_floating_point() else first
+            x = torch.cat([first, x], axis)
+    return x
+
+
+def _other_lengths(inputs: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    """The inputs with other sizes along other axes than the batch.
+
+    Sequences are longer by one, images by their half.
+    """
+    first = next((x for x in inputs if _is_tensor(x)), None)
+    if first is None:
+        return
+    for axis in range(1, first.ndim):
+        more = max(1, first.shape[axis] // 2) if first.ndim >= 4 else 1
+        for changed in itertools.islice(_longer(inputs, axis), 1):
+            for _ in range(more - 1):
+                changed = next(_longer(changed, axis))
+            yield changed
+
+
+def _label(inputs: tuple[Any, ...]) -> str:
+    first = next(x for x in inputs if _is_tensor(x))
+    return f"batch {first.shape[0]}"
+
+
+def _shape(x: Any) -> str:
+    return "x".join(map(str, x.shape))

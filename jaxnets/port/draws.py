@@ -1,0 +1,138 @@
+"""Random numbers that are the same in PyTorch and in JAX, for as long as both are compared.
+
+A draw depends on its shape alone. Of three or more axes it depends on the first alone, as the
+others may lie otherwise on the other side.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+from unittest import mock
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_PERIOD = 97  # of what is drawn
+
+
+def _uniform(shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers in (0, 1)."""
+    if len(shape) >= 3:
+        first = np.arange(shape[0]).reshape(-1, *[1] * (len(shape) - 1))
+        index = np.broadcast_to(first, shape)
+    else:
+        index = np.arange(np.prod(shape, dtype=int)).reshape(shape)
+    return ((index * 37 + 11) % _PERIOD + 0.5) / _PERIOD
+
+
+def _normal(shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers of a mean and a variance near those of the standard normal distribution."""
+    return (_uniform(shape) - 0.5) * np.sqrt(12)
+
+
+@contextlib.contextmanager
+def same_draws() -> Iterator[None]:
+    """While this holds, both frameworks draw the same numbers, and PyTorch's dropout is off."""
+    import torch
+
+    replaced = {"normal": _our_normal, "uniform": _our_uniform, "bernoulli": _our_bernoulli}
+    with contextlib.ExitStack() as stack:
+        for name, function in replaced.items():
+            stack.enter_context(mock.patch.object(jax.random, name, function))
+        for name in _DROPOUT:
+            kept = mock.patch.object(torch.nn.functional, name, _kept)
+            stack.enter_context(kept)
+        stack.enter_context(_drawing())
+        yield
+
+
+def _dtype(dtype: Any) -> Any:
+    return jax.dtypes.canonicalize_dtype(float if dtype is None else dtype)
+
+
+def _our_normal(key: Any, shape: Any = (), dtype: Any = None, **_: Any) -> jax.Array:
+    return jnp.asarray(_normal(tuple(shape)), _dtype(dtype))
+
+
+def _our_uniform(
+    key: Any, shape: Any = (), dtype: Any = None, minval: Any = 0.0, maxval: Any = 1.0, **_: Any
+) -> jax.Array:
+    return jnp.asarray(_uniform(tuple(shape)), _dtype(dtype)) * (maxval - minval) + minval
+
+
+def _our_bernoulli(key: Any, p: Any = 0.5, shape: Any = None, **_: Any) -> jax.Array:
+    return jnp.asarray(_uniform(tuple(jnp.shape(p) if shape is None else shape))) < p
+
+
+_DROPOUT = (
+    *("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"),
+)
+
+
+def _kept(input: Any, *args: Any, **kwargs: Any) -> Any:
+    return input
+
+
+def _drawing() -> Any:
+    """A mode of PyTorch's in which each function that draws is answered by us."""
+    import torch
+    from torch.overrides import TorchFunctionMode
+
+    def filled(like: Any, numbers: Callable[[tuple[int, ...]], np.ndarray]) -> Any:
+        return torch.as_tensor(numbers(tuple(like.shape))).to(like)
+
+    def uniform_(x: Any, low: float = 0.0, high: float = 1.0, **_: Any) -> Any:
+        return x.copy_(filled(x, _uniform) * (high - low) + low)
+
+    def normal_(x: Any, mean: float = 0.0, std: float = 1.0, **_: Any) -> Any:
+        return x.copy_(filled(x, _normal) * std + mean)
+
+    def bernoulli_(x: Any, p: Any = 0.5, **_: Any) -> Any:
+        chosen = torch.as_tensor(_uniform(tuple(x.shape))) < torch.as_tensor(p).detach()
+        return x.copy_(chosen.to(x.dtype))
+
+    def bernoulli(x: Any, p: Any = None, **_: Any) -> Any:
+        return bernoulli_(torch.empty_like(x), x if p is None else p)
+
+    def new(make: Callable[..., Any], fill: Callable[..., Any]) -> Callable[..., Any]:
+        def draw(*args: Any, **kwargs: Any) -> Any:
+            return fill(make(*args, **kwargs).detach()).requires_grad_(
+                bool(kwargs.get("requires_grad", False))
+            )
+
+        return draw
+
+    def attention(*args: Any, **kwargs: Any) -> Any:
+        given = list(args)
+        if len(given) > 4:
+            given[4] = 0.0
+        return torch.nn.functional.scaled_dot_product_attention(
+            *given, **{**kwargs, **({"dropout_p": 0.0} if "dropout_p" in kwargs else {})}
+        )
+
+    answers: dict[Any, Callable[..., Any]] = {
+        torch.Tensor.uniform_: uniform_,
+        torch.Tensor.normal_: normal_,
+        torch.Tensor.bernoulli_: bernoulli_,
+        torch.Tensor.bernoulli: bernoulli,
+        torch.bernoulli: bernoulli,
+        torch.rand: new(torch.zeros, uniform_),
+        torch.randn: new(torch.zeros, normal_),
+        torch.rand_like: new(torch.zeros_like, uniform_),
+        torch.randn_like: new(torch.zeros_like, normal_),
+        torch.nn.functional.scaled_dot_product_attention: attention,
+        torch.dropout: _kept,
+        **{getattr(torch.nn.functional, name): _kept for name in _DROPOUT},
+    }
+
+    class Drawing(TorchFunctionMode):
+        """See ``_drawing``."""
+
+        def __torch_function__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            """Calls our function in place of one that draws."""
+            return answers.get(function, function)(*args, **(kwargs or {}))
+
+    return Drawing()

@@ -1,0 +1,59 @@
+"""Every network of ``port_zoo`` becomes a readable file that computes the same, or is refused."""
+
+import ast
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+
+from jaxnets.interop import load_torch
+from jaxnets.port import port
+from jaxnets.port.check import prove
+from jaxnets.port.examples import inputs_of, made_by
+from tests.port_cases import CASES
+
+RUFF = [sys.executable, "-m", "ruff", "check", "--isolated", "--quiet", "--line-length=100"]
+CHOSEN = ["--select=E,F,W,I,B", "--target-version=py311", "--stdin-filename=net.py", "-"]
+
+torch.set_num_threads(1)
+
+
+def definitions(source):
+    """The classes and functions of a file, by name: how many lines of code each has."""
+    lines = source.splitlines()
+    return {
+        node.name: sum(bool(line.strip()) for line in lines[node.lineno - 1 : node.end_lineno])
+        for node in ast.parse(source).body
+        if isinstance(node, ast.ClassDef | ast.FunctionDef)
+    }
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_a_network_is_ported(case):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch's, of what its users write
+        factory = made_by(f"{case.path}:{case.name}")
+        torch.manual_seed(0)
+        module = factory(**case.args)
+        inputs = inputs_of(case.inputs, module)
+        done = port(factory, inputs, kwargs=case.args)
+    refusals = "\n".join(map(str, done.refusals))
+    if case.refused:
+        assert case.refused in refusals
+        assert case.path.name in refusals
+        return
+    assert not refusals
+
+    model = done.build()
+    load_torch(model, module.state_dict())
+    proof = prove(model, module, inputs, orders=done.inputs, quick=True, steps=2)
+    assert proof.verdict == "exact", proof
+    assert any("jax.jit" in note for note in proof.notes) == case.eager
+
+    theirs, ours = definitions(case.path.read_text()), definitions(done.source)
+    length = sum(theirs.get(name, 0) for name in ours)
+    assert sum(ours.values()) <= 1.5 * length + 2, done.source
+    found = subprocess.run([*RUFF, *CHOSEN], input=done.source, capture_output=True, text=True)
+    assert not found.returncode, found.stdout
