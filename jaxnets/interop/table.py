@@ -407,28 +407,44 @@ PARAMETRIZATIONS: dict[str, Counterpart] = {
 
 #: The classes of ``torch.optim``.
 OPTIMIZERS: dict[str, Counterpart] = {
+    "ASGD": Counterpart("jaxnets.optimizers.asgd"),
     "Adadelta": Counterpart("jaxnets.optimizers.adadelta"),
+    "Adafactor": Counterpart("jaxnets.optimizers.adafactor"),
     "Adagrad": Counterpart("jaxnets.optimizers.adagrad"),
     "Adam": Counterpart("jaxnets.optimizers.adam"),
     "AdamW": Counterpart("jaxnets.optimizers.adamw"),
     "Adamax": Counterpart("jaxnets.optimizers.adamax"),
+    "LBFGS": Counterpart(
+        "jaxnets.optimizers.lbfgs", "Running statistics change by the first evaluation of a step."
+    ),
+    "Muon": Counterpart("jaxnets.optimizers.muon"),
     "NAdam": Counterpart("jaxnets.optimizers.nadam"),
     "Optimizer": Counterpart("optax.GradientTransformation"),
     "RAdam": Counterpart("jaxnets.optimizers.radam"),
     "RMSprop": Counterpart("jaxnets.optimizers.rmsprop"),
+    "Rprop": Counterpart("jaxnets.optimizers.rprop"),
     "SGD": Counterpart("jaxnets.optimizers.sgd"),
 }
 
 #: The classes of ``torch.optim.lr_scheduler``, which are functions of the count of steps here.
 SCHEDULES: dict[str, Counterpart] = {
+    "ChainedScheduler": Counterpart(
+        "jaxnets.optimizers.chained_scheduler",
+        "The schedules multiply the learning rate; others are refused.",
+    ),
     "ConstantLR": Counterpart("jaxnets.optimizers.constant_lr"),
     "CosineAnnealingLR": Counterpart("jaxnets.optimizers.cosine_annealing_lr"),
     "CosineAnnealingWarmRestarts": Counterpart("jaxnets.optimizers.cosine_annealing_warm_restarts"),
+    "CyclicLR": Counterpart(
+        "jaxnets.optimizers.cyclic_lr",
+        "The cycle of the momentum is `jaxnets.optimizers.cyclic_momentum`.",
+    ),
     "ExponentialLR": Counterpart("jaxnets.optimizers.exponential_lr"),
     "LRScheduler": Counterpart("jaxnets.optimizers.Schedule"),
     "LambdaLR": Counterpart("jaxnets.optimizers.lambda_lr"),
     "LinearLR": Counterpart("jaxnets.optimizers.linear_lr"),
     "MultiStepLR": Counterpart("jaxnets.optimizers.multi_step_lr"),
+    "MultiplicativeLR": Counterpart("jaxnets.optimizers.multiplicative_lr"),
     "OneCycleLR": Counterpart(
         "jaxnets.optimizers.one_cycle_lr",
         "The cycle of the momentum is `jaxnets.optimizers.one_cycle_momentum`.",
@@ -518,18 +534,7 @@ REASONS: dict[str, str] = {
 }
 
 #: Names that will get a row.
-PENDING: frozenset[str] = frozenset(
-    {
-        "optim.ASGD",
-        "optim.Adafactor",
-        "optim.LBFGS",
-        "optim.Muon",
-        "optim.Rprop",
-        "optim.lr_scheduler.ChainedScheduler",
-        "optim.lr_scheduler.CyclicLR",
-        "optim.lr_scheduler.MultiplicativeLR",
-    }
-)
+PENDING: frozenset[str] = frozenset()
 
 #: The rules of all layers with arrays, Flax's own among them; the most derived class wins.
 RULES: dict[type[nnx.Module], Rule] = {
