@@ -42,6 +42,7 @@ def public_names() -> dict[str, list[str]]:
         "nn": _classes(torch.nn, torch.nn.Module),
         "nn.functional": _functions(torch.nn.functional),
         "nn.init": _functions(torch.nn.init),
+        "nn.utils.parametrizations": _functions(torch.nn.utils.parametrizations),
         "optim": _classes(torch.optim, torch.optim.Optimizer),
         "optim.lr_scheduler": _classes(
             torch.optim.lr_scheduler, torch.optim.lr_scheduler.LRScheduler

@@ -16,7 +16,7 @@ import pytest
 import torch
 from flax import nnx
 
-from jaxnets import compare, data, interop, losses, optimizers, recipes, training
+from jaxnets import compare, data, interop, layers, losses, optimizers, recipes, training
 from jaxnets.arrays import ArrayLike, InputError, shown
 from jaxnets.cli import cli, main
 from jaxnets.compilation import VARIABLE
@@ -34,9 +34,12 @@ ENCODER = text.TextEncoder(text.Tokenizer(), TOKENS)
 TEXTS = data.Split(np.ones((4, 2), np.int32), np.array([0, 1, 0, 1], np.int32))
 OUTPUTS, CLASSES = jnp.full((4, 3), -1.0), jnp.array([0, 1, 2, 0])
 PIXELS = jnp.zeros((2, 4, 4, 3), jnp.uint8)
+IMAGE = jnp.zeros((1, 4, 4, 4))
 #: By the number of spatial axes: inputs, and kernels for them.
 SPACE = {n: jnp.zeros((2, *[3] * n, 2)) for n in [1, 2, 3]}
 KERNELS = {n: jnp.zeros((*[2] * n, 2, 3)) for n in SPACE}
+STEPS, ROW = jnp.zeros((2, 3, 3)), jnp.zeros((2, 2))
+TOKEN_ROWS = jnp.ones((2, 3), jnp.int32)
 EPOCH = training.EpochRecord(1, {"loss": 0.5}, {"loss": 0.5}, 1.0)
 DRAWN = {"rngs": nnx.Rngs(0)}
 
@@ -103,8 +106,10 @@ GOOD = {
     **dict.fromkeys(["CenterCrop", "RandomCrop", "Resize", "OneHot", "Pad", "Rotate"], (3,)),
     **dict.fromkeys(["RandomAffine", "RandomRotation"], (3,)),
     "OnColumn": (0, data.ToFloat()),
+    "chained_scheduler": ([SCHEDULE],),
+    "cyclic_lr": (0.1, 0.2),
     "exponential_lr": (0.1, 0.9),
-    "lambda_lr": (0.1, lambda count: 1.0),
+    **dict.fromkeys(["lambda_lr", "multiplicative_lr"], (0.1, lambda count: 1.0)),
     "multi_step_lr": (0.1, [3]),
     "one_cycle_momentum": (9,),
     "per_epoch": (SCHEDULE, 2),
@@ -150,7 +155,7 @@ GOOD = {
     "fit": (model(), DATA),
     "predictor": (model(),),
     "count_parameters": (model(),),
-    "BatchNorm": (2,),
+    **dict.fromkeys(["BatchNorm", "InstanceNorm"], (2,)),
     "recipe": ("linear-regression",),
     **dict.fromkeys(["train", "train_many", "load_data", "build_model"], (RECIPE,)),
     **dict.fromkeys(["build_transform", "build_optimizer", "build_augmentation"], (RECIPE,)),
@@ -188,6 +193,23 @@ GOOD = {
     "trace_difference": lambda: (model(), torch_model(), SPLIT.inputs),
     "jaxnets.compare.report.read": ("no-folder",),
     "flatten": (jnp.zeros((2, 3)),),
+    **dict.fromkeys(["celu", "elu", "gelu", "leaky_relu", "mish", "selu", "silu"], (OUTPUTS,)),
+    **dict.fromkeys(["hardsigmoid", "hardswish", "hardtanh", "relu", "relu6"], (OUTPUTS,)),
+    **dict.fromkeys(["glu", "log_softmax", "softmax"], (jnp.zeros((4, 2)), 1)),
+    "softplus": (OUTPUTS,),
+    "prelu": (OUTPUTS, jnp.zeros(3)),
+    "linear": (jnp.zeros((4, 2)), jnp.zeros((3, 2))),
+    "embedding": (CLASSES, OUTPUTS),
+    "jaxnets.layers.padding.pad": (IMAGE, (1, 1)),
+    "interpolate": (IMAGE, 3),
+    "grid_sample": (IMAGE, jnp.zeros((1, 2, 2, 2))),
+    "affine_grid": (jnp.zeros((1, 2, 3)), (1, 4, 4, 1)),
+    "fold": (jnp.zeros((1, 9, 4)), 4, 2),
+    **dict.fromkeys(["unfold", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle"], (IMAGE, 2)),
+    **dict.fromkeys(["normalize", "pdist", "gumbel_softmax"], (OUTPUTS,)),
+    **dict.fromkeys(["cosine_similarity", "pairwise_distance", "cdist"], (OUTPUTS, OUTPUTS)),
+    "one_hot": (CLASSES,),
+    "scaled_dot_product_attention": (IMAGE, IMAGE, IMAGE),
     **{f"conv{n}d": (SPACE[n], KERNELS[n]) for n in SPACE},
     **{f"conv_transpose{n}d": (SPACE[n], KERNELS[n]) for n in SPACE},
     **{f"{kind}_pool{n}d": (SPACE[n], 2) for kind in ["avg", "max"] for n in SPACE},
@@ -204,10 +226,43 @@ GOOD = {
     "binary_cross_entropy": (jnp.full(3, 0.5), jnp.ones(3)),
     "binary_cross_entropy_with_logits": (jnp.full(3, 0.5), jnp.ones(3)),
     **dict.fromkeys(["huber_loss", "l1_loss", "mse_loss", "smooth_l1_loss"], (OUTPUTS, OUTPUTS)),
+    "margin_ranking_loss": (OUTPUTS, OUTPUTS, jnp.ones((4, 3))),
+    "cosine_embedding_loss": (OUTPUTS, OUTPUTS, jnp.ones(4)),
+    **dict.fromkeys(["hinge_embedding_loss", "soft_margin_loss"], (OUTPUTS, jnp.ones((4, 3)))),
+    "multi_margin_loss": (OUTPUTS, CLASSES),
+    "multilabel_margin_loss": (OUTPUTS, jnp.zeros((4, 3), int)),
+    **dict.fromkeys(["multilabel_soft_margin_loss", "poisson_nll_loss"], (OUTPUTS, OUTPUTS)),
+    "gaussian_nll_loss": (OUTPUTS, OUTPUTS, jnp.ones(4)),
+    "triplet_margin_loss": (OUTPUTS, OUTPUTS, OUTPUTS),
+    "triplet_margin_with_distance_loss": (OUTPUTS, OUTPUTS, OUTPUTS),
     "kl_div": (OUTPUTS, jnp.exp(OUTPUTS)),
     "ctc_loss": (jnp.zeros((3, 1, 2)), jnp.ones((1, 1), int), jnp.array([3]), jnp.array([1])),
     "fan_in_uniform": (2,),
-    "uniform": (0.1,),
+    "calculate_gain": ("relu",),
+    "constant": (0.1,),
+    "sparse": (0.1,),
+    **dict.fromkeys(["WeightNorm", "SpectralNorm"], lambda: (layers.Linear(2, 3, **DRAWN),)),
+    **{f"{name}_norm": (STEPS, 3) for name in ["layer", "rms", "group"]},
+    "batch_norm": (STEPS, jnp.zeros(3), jnp.ones(3)),
+    "instance_norm": (STEPS,),
+    "local_response_norm": (STEPS, 2),
+    **dict.fromkeys(["dropout", "dropout1d", "dropout2d", "alpha_dropout", "rrelu"], (STEPS,)),
+    "dropout3d": (jnp.zeros((2, 2, 2, 2, 3)),),
+    **dict.fromkeys(["feature_alpha_dropout", "hardshrink", "softshrink", "tanhshrink"], (STEPS,)),
+    "softmin": (STEPS, -1),
+    "threshold": (STEPS, 0.1, 0.2),
+    "bilinear": (ROW, ROW, jnp.zeros((3, 2, 2))),
+    "embedding_bag": (TOKEN_ROWS, jnp.zeros((5, 3))),
+    **dict.fromkeys(["jaxnets.tensors.abs", "norm", "median", "std", "sort"], (STEPS,)),
+    "clamp": (STEPS, 0.0),
+    "pow": (STEPS, 2),
+    "lerp": (ROW, ROW, 0.5),
+    **dict.fromkeys(["jaxnets.tensors.max", "jaxnets.tensors.min", "cummax", "cummin"], (STEPS, 0)),
+    **dict.fromkeys(["topk", "kthvalue"], (STEPS, 2)),
+    "view_as_real": (jnp.zeros((2, 2), jnp.complex64),),
+    "scatter_add": (ROW, 0, jnp.zeros((2, 2), int), ROW),
+    "ModuleDict": ({"relu": layers.ReLU()},),
+    **dict.fromkeys(["port", "from_torch"], (torch.nn.Linear(2, 3), torch.ones(4, 2))),
 }
 #: Good values of arguments that must be named.
 NAMED = {
@@ -249,10 +304,13 @@ RECORDS = {
     "Plan",
     "Plateau",
     "PlateauState",
+    "PortError",
+    "Ported",
     "Range",
     "Ratio",
     "RecordPairs",
     "Records",
+    "Refusal",
     "Report",
     "RunSoFar",
     "Schedule",
@@ -404,8 +462,6 @@ def test_nothing_of_another_kind_gets_in(path, no_work):
                 BUILDERS[path](**{**given, parameter.name: value})
 
 
-STEPS, ROW = jnp.zeros((2, 3, 3)), jnp.zeros((2, 2))
-TOKEN_ROWS = jnp.ones((2, 3), jnp.int32)
 #: What the objects of a class are called with; a layer's inputs are those of its case, and one row
 #: otherwise.
 CALLED = {
@@ -477,6 +533,7 @@ WORDS = {
     "data info": ["linear"],
     "data check": ["no-folder"],
     "compare": ["linear-regression"],
+    "port": ["no-file.py:Net", "--input", "2x3"],
     "train": ["linear-regression"],
     "summary": ["linear-regression"],
     "predict": ["no-run", "text"],

@@ -68,6 +68,21 @@ def test_the_python_of_the_page_on_interop_runs_in_order(tmp_path):
     assert re.sub(numbers, "", printed) == re.sub(numbers, "", report + trace)
 
 
+def test_the_page_on_porting_shows_what_the_command_writes(tmp_path, monkeypatch, capsys):
+    page = (ROOT / "docs" / "port.md").read_text()
+    (command,) = blocks(page, "sh")
+    network, written, from_python = blocks(page, "python")
+    monkeypatch.chdir(tmp_path)
+    Path("nets.py").write_text(network)
+    assert main(shlex.split(command)[1:]) == 0
+    assert Path("net_jax.py").read_text() == written
+    numbers = r"\d\.\de[+-]\d\d +| [\w.]+$"
+    table, _ = blocks(page, "text")
+    printed = capsys.readouterr().out
+    assert re.sub(numbers, "", table, flags=re.M) in re.sub(numbers, "", printed, flags=re.M)
+    printed_by(from_python, tmp_path)
+
+
 def test_the_python_of_the_page_on_training_prints_what_it_says(tmp_path):
     page = (ROOT / "docs" / "training.md").read_text()
     code = "\n".join(blocks(page, "python"))

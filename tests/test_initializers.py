@@ -15,23 +15,33 @@ def by_jax(key, shape, bound, dtype=jnp.float32):
     return jax.random.uniform(key, shape, dtype, minval=-bound, maxval=bound)
 
 
+def drawn(initializer, shape, seed=0):
+    return np.asarray(initializer(jax.random.key(seed), shape))
+
+
 @pytest.mark.parametrize("bound", [784**-0.5, 1 / 3, 0.1, 1.0, 0.0])
 @pytest.mark.parametrize("shape", [(), (7,), (0, 3), (33, 5, 2), (300, 400)])
 def test_numpy_draws_the_bits_of_jax(shape, bound):
     for seed in range(5):
         key = jax.random.fold_in(jax.random.key(seed), seed)
-        ours = initializers.uniform(bound)(key, shape)
+        ours = initializers.uniform(-bound, bound)(key, shape)
         assert ours.dtype == jnp.float32
         np.testing.assert_array_equal(ours, by_jax(key, shape, bound), strict=True)
 
 
+def test_numpy_draws_the_bits_of_jax_between_any_ends():
+    for seed, (a, b) in enumerate([(0.0, 1.0), (0.2, 3.0), (-5.0, -1e-3)]):
+        expected = jax.random.uniform(jax.random.key(seed), (40, 5), minval=a, maxval=b)
+        np.testing.assert_array_equal(drawn(initializers.uniform(a, b), (40, 5), seed), expected)
+
+
 def test_no_program_is_compiled_for_a_shape(monkeypatch):
     monkeypatch.delattr(jax.random, "uniform")
-    assert initializers.uniform(0.1)(jax.random.key(0), (3, 5)).shape == (3, 5)
+    assert initializers.uniform(-0.1, 0.1)(jax.random.key(0), (3, 5)).shape == (3, 5)
 
 
 def test_other_keys_and_dtypes_are_drawn_by_jax():
-    draw, key = initializers.uniform(0.3), jax.random.key(3)
+    draw, key = initializers.uniform(-0.3, 0.3), jax.random.key(3)
     within = jax.jit(lambda key: draw(key, (5,)))(key)
     np.testing.assert_array_equal(within, by_jax(key, (5,), 0.3))
     many = jax.vmap(lambda key: draw(key, (5,)))(jax.random.split(key, 2))
@@ -51,7 +61,29 @@ def test_other_keys_and_dtypes_are_drawn_by_jax():
     ("make", "message"),
     [
         (lambda: initializers.normal(std=-1), "std: expected a finite number >= 0, got -1"),
-        (lambda: initializers.uniform(-0.1), "bound: expected a finite number >= 0, got -0.1"),
+        (lambda: initializers.uniform(0.1, -0.1), "b: expected a finite number >= 0.1, got -0.1"),
+        (lambda: initializers.trunc_normal(std=0), "std: expected a finite number > 0, got 0"),
+        (lambda: initializers.trunc_normal(a=2.0), "b: expected a finite number > 2, got 2"),
+        (lambda: initializers.dirac(0), "groups: expected a positive integer, got 0"),
+        (lambda: initializers.sparse(1.5), r"sparsity: expected a number in \[0, 1\], got 1.5"),
+        (lambda: initializers.kaiming_normal(mode="fan"), "mode: expected one of fan_in, fan_out"),
+        (
+            lambda: initializers.calculate_gain("gelu"),
+            "nonlinearity: expected one of linear, sigmoid, .*, got gelu",
+        ),
+        (lambda: drawn(initializers.eye(), (2, 3, 4)), r"shape: expected a kernel's \[I, O\], got"),
+        (
+            lambda: drawn(initializers.xavier_uniform(), (3,)),
+            r"shape: expected a kernel's \[\.\.\., I, O\], got \(3,\)",
+        ),
+        (
+            lambda: drawn(initializers.dirac(), (3, 3)),
+            r"shape: expected a convolution's \[\.\.\., I, O\] of 3 to 5 axes, got",
+        ),
+        (
+            lambda: drawn(initializers.dirac(2), (3, 3, 5)),
+            "shape: expected a multiple of 2 groups in the end, got",
+        ),
         (lambda: initializers.fan_in_uniform(-1), "fan_in: expected an integer >= 0, got -1"),
     ],
 )

@@ -4,11 +4,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax.sharding import PartitionSpec as P
 
 from jaxnets.kernels import native
 from jaxnets.kernels.attention import Settings, attention, serves
+from jaxnets.kernels.rewrite import explain
 from jaxnets.layers.attention import attend
+from jaxnets.layers.scaled_dot_product import scaled_dot_product_attention
 from tests.kernels import assert_close, calls
 
 #: Examples, queries, keys, heads and the size of a head: rows and columns that fill no block and no
@@ -219,3 +222,24 @@ def test_threads_make_no_difference():
     for n, one in enumerate(one_by_one):
         np.testing.assert_array_equal(many[0][1][n : n + 1], one[0][1])
         np.testing.assert_array_equal(many[1][0][0][n : n + 1], one[1][0][0])
+
+
+def test_the_function_reaches_the_kernel_where_values_have_the_size_of_keys():
+    q, k, v = (jnp.zeros((2, 4, length, 8)) for length in (3, 5, 5))
+    mask, key = jnp.ones((3, 5), bool), jax.random.key(0)
+
+    def run(q, k, v):
+        return scaled_dot_product_attention(q, k, v, mask, 0.1, scale=0.2, rngs=key)
+
+    assert explain(run, q, k, v) == ["attend of 2 × 3 × 32"]
+    assert explain(run, q, k, v[..., :4]) == []
+
+
+def test_dropout_of_the_function_drops_and_divides():
+    q, k, v = (jnp.ones((1, 1, length, 1)) for length in (1, 4000, 4000))
+    means = [
+        scaled_dot_product_attention(q, k, v, dropout_p=0.25, rngs=rngs).item()
+        for rngs in (jax.random.key(0), nnx.Rngs(0), nnx.Rngs(dropout=1).dropout)
+    ]
+    np.testing.assert_allclose(means, 1, atol=0.03)
+    assert len(set(means)) > 1

@@ -20,7 +20,55 @@ def attention(**options):
     return layers.MultiheadAttention(4, 2, **options, rngs=nnx.Rngs(0))
 
 
+def bilinear():
+    return layers.Bilinear(3, 4, 2, rngs=nnx.Rngs(0))
+
+
+def bag(**options):
+    return layers.EmbeddingBag(5, 2, **options, rngs=nnx.Rngs(0))
+
+
+def adaptive(cutoffs, **options):
+    return layers.AdaptiveLogSoftmaxWithLoss(4, 6, cutoffs, **options, rngs=nnx.Rngs(0))
+
+
+def spectral(**options):
+    return layers.SpectralNorm(bilinear(), **options, rngs=nnx.Rngs(0))
+
+
 BAD_OPTIONS = [
+    (lambda: layers.RMSNorm(3, -1.0), "eps: expected a finite number >= 0, got -1"),
+    (
+        lambda: layers.InstanceNorm1d(3, momentum=2),
+        r"momentum: expected a number in \[0, 1\], got 2",
+    ),
+    (lambda: layers.LocalResponseNorm(0), "size: expected a positive integer, got 0"),
+    (lambda: layers.Softshrink(-1.0), "lambd: expected a finite number >= 0, got -1"),
+    (
+        lambda: layers.RReLU(0.5, 0.25, rngs=nnx.Rngs(0)),
+        "upper: expected a finite number >= 0.5, got 0.25",
+    ),
+    (lambda: bag(mode="min"), "mode: expected one of sum, mean, max, got min"),
+    (lambda: adaptive([]), r"cutoffs: expected increasing integers from 1 to 5, got \[\]"),
+    (lambda: adaptive([3, 3]), "cutoffs: expected increasing integers from 1 to 5, got"),
+    (lambda: adaptive([6]), "cutoffs: expected increasing integers from 1 to 5, got"),
+    (
+        lambda: adaptive([1, 2, 3], div_value=2.0),
+        "div_value: expected a number that leaves features to 3 clusters, got 2.0",
+    ),
+    (lambda: layers.WeightNorm("layer"), "layer: expected a layer, got layer"),
+    (lambda: layers.WeightNorm(bilinear(), "scale"), "name: expected a parameter of Bilinear, got"),
+    (
+        lambda: layers.WeightNorm(layers.WeightNorm(bilinear())),
+        "name: expected a parameter of WeightNorm, got weight",
+    ),
+    (lambda: layers.WeightNorm(bilinear(), dim=3), "dim: expected an integer from 0 to 2, got 3"),
+    (lambda: spectral(dim=3), "dim: expected an integer from -3 to 2, got 3"),
+    (lambda: spectral(n_power_iterations=0), "n_power_iterations: expected a positive integer"),
+    (
+        lambda: spectral(name="bias"),
+        r"name: expected a weight of two axes or more, got float32\[2\]",
+    ),
     (lambda: layers.BatchNorm1d(0), "num_features: expected a positive integer, got 0"),
     (lambda: layers.InstanceNorm2d(-1), "num_features: expected a positive integer, got -1"),
     (lambda: layers.LayerNorm((3, 0)), "normalized_shape: expected a positive integer, got 0"),
@@ -161,8 +209,55 @@ BAD_INPUTS = [
         lambda: layers.InstanceNorm2d(4)(zeros(2, 4)),
         r"x: expected .* \[N, H, W, 4\] or \[H, W, 4\]",
     ),
-    (lambda: layers.InstanceNorm2d(4)(zeros(1, 1, 4)), "x: expected more than one pixel"),
-    (lambda: layers.InstanceNorm2d(4)(zeros(3, 1, 1, 4)), "x: expected more than one pixel"),
+    (lambda: layers.InstanceNorm2d(4)(zeros(1, 1, 4)), "x: expected more than one position"),
+    (lambda: layers.InstanceNorm2d(4)(zeros(3, 1, 1, 4)), "x: expected more than one position"),
+    (
+        lambda: layers.InstanceNorm1d(4)(zeros(2, 3, 5)),
+        r"x: expected a floating-point array \[N, L, 4\] or \[L, 4\], got float32\[2, 3, 5\]",
+    ),
+    (lambda: layers.BatchNorm3d(3)(zeros(2, 4, 4, 3)), r"x: expected .* \[N, D, H, W, 3\], got"),
+    (lambda: layers.RMSNorm((2, 3))(zeros(3)), r"x: expected .* \[..., 2, 3\], got float32\[3\]"),
+    (lambda: layers.LocalResponseNorm(2)(zeros(3, 3)), r"x: expected .* \[..., N, L, C\], got"),
+    (lambda: layers.CrossMapLRN2d(2)(zeros(3, 3, 3)), r"x: expected .* \[N, H, W, C\], got"),
+    (lambda: layers.Softmax2d()(zeros(1, 2, 4, 4, 3)), r"x: expected .* \[N, H, W, C\] or \[H"),
+    (
+        lambda: bilinear()(zeros(2, 3), zeros(4, 4)),
+        r"x2: expected .* \[2, 4\], got float32\[4, 4\]",
+    ),
+    (
+        lambda: layers.Dropout1d(0.5, rngs=nnx.Rngs(0))(zeros(2, 2, 3, 3)),
+        r"x: expected a floating-point array \[N, L, C\] or \[L, C\], got float32\[2, 2, 3, 3\]",
+    ),
+    (
+        lambda: layers.Dropout3d(0.5, rngs=nnx.Rngs(0))(zeros(2, 2, 3)),
+        r"x: expected .* \[N, D, H, W, C\] or \[D, H, W, C\], got float32\[2, 2, 3\]",
+    ),
+    (lambda: bag()(jnp.ones((2, 2), int), jnp.array([0])), r"offsets: expected None with indices"),
+    (lambda: bag()(jnp.ones((2, 2, 2), int)), r"indices: expected .* \[B, L\] or \[n\], got int32"),
+    (lambda: bag()(jnp.ones(2, int)), r"offsets: expected integers \[B\] that .*, got NoneType"),
+    (lambda: bag()(jnp.ones(2, int), jnp.array([1])), r"offsets: .* begin with 0 .*, got \[1\]"),
+    (lambda: bag()(jnp.ones(2, int), jnp.array([0, 2, 1])), r"offsets: .*, got \[0, 2, 1\]"),
+    (lambda: bag()(jnp.ones(2, int), jnp.array([0, 3])), "offsets: expected at most 2 at the end"),
+    (
+        lambda: bag(include_last_offset=True)(jnp.ones(2, int), jnp.array([0, 1])),
+        "offsets: expected 2 at the end, the number of indices, got 1",
+    ),
+    (
+        lambda: bag()(jnp.ones((1, 2), int), per_sample_weights=zeros(1, 2)),
+        'per_sample_weights: expected None with mode "mean", got ',
+    ),
+    (
+        lambda: bag(mode="sum")(jnp.ones((1, 2), int), per_sample_weights=zeros(2)),
+        r"per_sample_weights: expected a floating-point array \[1, 2\], got float32\[2\]",
+    ),
+    (
+        lambda: adaptive([2])(zeros(3, 4), jnp.array([0, 1, 6])),
+        r"target: expected integers \[3\] in \[0, 6\), got 0 to 6",
+    ),
+    (
+        lambda: adaptive([2])(zeros(3, 4), jnp.array(1)),
+        r"target: expected integers \[3\] in \[0, 6\), got int32\[\]",
+    ),
     (lambda: layers.PReLU(3)(zeros(2, 4)), r"x: expected \[N, ..., 3\], a slope per channel"),
     (lambda: layers.GLU()(zeros(2, 3)), r"x: expected an even size along axis -1, got float32"),
     (
@@ -453,10 +548,10 @@ def test_pytorchs_harmless_arguments_are_taken(name, sizes, options):
         ("Embedding", (2, 3), {"max_norm": 1.0}, "max_norm: expected None, as no row is scaled"),
         ("MultiheadAttention", (4, 2), {"add_bias_kv": True}, "add_bias_kv: expected False, as"),
         (
-            "InstanceNorm2d",
-            (2,),
-            {"track_running_stats": True},
-            "track_running_stats: expected F",
+            "EmbeddingBag",
+            (2, 3),
+            {"sparse": True},
+            "sparse: expected False, as gradients are dense",
         ),
         ("ReLU", (), {"inplace": 1}, "inplace: expected True or False, got 1"),
     ],

@@ -75,6 +75,19 @@ def test_a_label_that_is_no_class_is_refused_or_makes_the_loss_nan(name, label):
     assert jnp.isnan(jax.jit(loss)(outputs, labels))
 
 
+@pytest.mark.parametrize("label", [3, -2])
+def test_a_label_that_is_no_class_makes_margin_losses_nan_under_jit(label):
+    @jax.jit
+    def run(label):
+        one = losses.multi_margin_loss(LOGITS[:2], jnp.stack([1, label]), reduction="none")
+        several = jnp.stack([jnp.array([1, -1, 5]), jnp.stack([1, label, -1])])
+        return one, losses.multilabel_margin_loss(LOGITS[:2], several, reduction="none")
+
+    one, several = run(label)
+    np.testing.assert_array_equal(jnp.isnan(one), [False, True])
+    np.testing.assert_array_equal(jnp.isnan(several), [True, True])
+
+
 def test_a_label_too_large_for_32_bits_is_not_ignored():
     labels = np.array([0, 1, 2, 2**32 - 100], np.uint32)  # -100, if it wrapped round
     assert jnp.isnan(jax.jit(losses.cross_entropy)(LOGITS, labels))
@@ -240,6 +253,76 @@ BAD = {
     "delta": (
         lambda: losses.huber_loss(ONES, ONES, delta=0),
         "delta: expected a finite number > 0, got 0",
+    ),
+    "labels 0 and 1 for signs": (
+        lambda: losses.hinge_embedding_loss(ONES, np.array([1, 0, 1, -1])),
+        "labels: expected 1 or -1, got 0",
+    ),
+    "a pair of two shapes": (
+        lambda: losses.margin_ranking_loss(ONES, LOGITS, ONES),
+        r"input2: expected the shape \(4,\) of input1, got \(4, 3\)",
+    ),
+    "images for vectors": (
+        lambda: losses.cosine_embedding_loss(*[np.ones((2, 3, 4), np.float32)] * 2, ONES),
+        r"input1: expected vectors \[N, D\] or \[D\], got float32\[2, 3, 4\]",
+    ),
+    "a sign for each number": (
+        lambda: losses.cosine_embedding_loss(LOGITS, LOGITS, np.ones((4, 3))),
+        r"labels: expected the outputs' shape \(4,\), got \(4, 3\)",
+    ),
+    "exponent of the margin": (
+        lambda: losses.multi_margin_loss(LOGITS, LABELS, p=3),
+        "p: expected an integer from 1 to 2, got 3",
+    ),
+    "margin of images": (
+        lambda: losses.multi_margin_loss(np.ones((2, 3, 4), np.float32), LABELS),
+        r"outputs: expected scores \[N, C\] or \[C\], got float32\[2, 3, 4\]",
+    ),
+    "margin of no class": (
+        lambda: losses.multi_margin_loss(LOGITS, np.array([0, 1, 2, -100])),
+        "labels: expected classes from 0 to 2, got -100",
+    ),
+    "several classes, of another shape": (
+        lambda: losses.multilabel_margin_loss(LOGITS, LABELS),
+        r"labels: expected integers of shape \(4, 3\), got int.*\[4\]",
+    ),
+    "several classes, one too large": (
+        lambda: losses.multilabel_margin_loss(LOGITS[0], np.array([0, -1, 3])),
+        "labels: expected classes from 0 to 2, or -1, got 3",
+    ),
+    "negative variance": (
+        lambda: losses.gaussian_nll_loss(ONES, ONES, -ONES),
+        "var: expected numbers >= 0, got -1",
+    ),
+    "a negative variance": (
+        lambda: losses.gaussian_nll_loss(ONES, ONES, -0.5),
+        "var: expected a finite number >= 0, got -0.5",
+    ),
+    "variances of another shape": (
+        lambda: losses.gaussian_nll_loss(LOGITS, LOGITS, np.ones((1, 1), np.float32)),
+        r"var: expected the outputs' shape \(4, 3\), one axis of 1, or no last axis, got \(1, 1\)",
+    ),
+    "triplet of two shapes": (
+        lambda: losses.triplet_margin_loss(LOGITS, LOGITS, LOGITS[:1]),
+        r"negative: expected the shape \(4, 3\) of the anchor, got \(1, 3\)",
+    ),
+    "margin of triplets": (
+        lambda: losses.triplet_margin_loss(LOGITS, LOGITS, LOGITS, margin=0),
+        "margin: expected a finite number > 0, got 0",
+    ),
+    "norm": (
+        lambda: losses.triplet_margin_loss(LOGITS, LOGITS, LOGITS, p=0),
+        "p: expected a number > 0, got 0",
+    ),
+    "distance": (
+        lambda: losses.triplet_margin_with_distance_loss(*[LOGITS] * 3, distance_function=2),
+        "distance_function: expected a function of two arrays that makes distances, got 2",
+    ),
+    "distances": (
+        lambda: losses.triplet_margin_with_distance_loss(
+            *[LOGITS] * 3, distance_function=lambda x, y: None
+        ),
+        "distance_function: expected an array, got None",
     ),
     "ctc log_probs": (
         lambda: ctc(log_probs=ONES),

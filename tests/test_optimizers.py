@@ -1,3 +1,4 @@
+import inspect
 import math
 
 import jax
@@ -11,6 +12,18 @@ from jaxnets import optimizers
 from jaxnets.arrays import InputError
 
 every_optimizer = pytest.mark.parametrize("name", optimizers.OPTIMIZERS)
+# The others take several evaluations of a loss, or matrices alone.
+OF_ANY = [name for name in optimizers.OPTIMIZERS if name not in ("lbfgs", "muon")]
+of_any_parameters = pytest.mark.parametrize("name", OF_ANY)
+
+
+def options_of(name):
+    return inspect.signature(optimizers.OPTIMIZERS[name]).parameters
+
+
+def with_decay(name, *arguments):
+    options = {"weight_decay": 0.1} if "weight_decay" in options_of(name) else {}
+    return optimizers.OPTIMIZERS[name](*arguments, **options)
 
 
 class Network(nnx.Module):
@@ -24,11 +37,11 @@ def states():
     return {"nnx.State": state, "dict": nnx.to_pure_dict(state), "array": jnp.ones((2, 3))}
 
 
-@every_optimizer
+@of_any_parameters
 @pytest.mark.parametrize("kind", states())
 def test_any_tree_goes_through_a_scan(name, kind):
     params = states()[kind]
-    optimizer = optimizers.OPTIMIZERS[name](0.001, weight_decay=0.1)
+    optimizer = with_decay(name, 0.001)
 
     @jax.jit
     def run(params):
@@ -50,36 +63,45 @@ def test_any_tree_goes_through_a_scan(name, kind):
         assert jnp.all(jnp.where(before == 0, value == 0, jnp.abs(value) < jnp.abs(before)))
 
 
-@every_optimizer
+@of_any_parameters
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
 def test_updates_and_slots_have_the_dtype_of_the_parameter(name, dtype):
     params = {"weight": jnp.ones((2, 2), dtype), "other": jnp.ones(3, jnp.float32)}
     gradients = {"weight": jnp.ones((2, 2), jnp.float32), "other": jnp.ones(3, jnp.float32)}
-    optimizer = optimizers.OPTIMIZERS[name](optimizers.exponential_lr(0.1, 0.9), weight_decay=0.1)
+    optimizer = with_decay(name, optimizers.exponential_lr(0.1, 0.9))
     updates, state = jax.jit(optimizer.update)(gradients, optimizer.init(params), params)
     assert updates["weight"].dtype == dtype
     assert updates["other"].dtype == jnp.float32
     assert jnp.all(jnp.isfinite(updates["weight"]))
     for slot, values in state.slots.items():
-        assert values["weight"].dtype == dtype or slot == "mu_product"
+        if values["weight"] is not None:
+            assert values["weight"].dtype == dtype or slot in ("mu_product", "eta", "mu")
 
 
-@every_optimizer
+@of_any_parameters
 @pytest.mark.parametrize("dtype", [jnp.float16, jnp.float32])  # ε is 0 in float16
 def test_zero_gradients_leave_the_parameters(name, dtype):
-    optimizer = optimizers.OPTIMIZERS[name](weight_decay=0)
-    state = optimizer.init(jnp.arange(4, dtype=dtype))
-    updates, state = jax.jit(optimizer.update)(jnp.zeros(4, dtype), state)
+    optimizer = optimizers.OPTIMIZERS[name](**({"lambd": 0} if name == "asgd" else {}))
+    params = jnp.zeros(4, dtype) if name == "adamw" else jnp.arange(4, dtype=dtype)
+    state = optimizer.init(params)
+    updates, state = jax.jit(optimizer.update)(jnp.zeros(4, dtype), state, params)
     np.testing.assert_array_equal(updates, np.zeros(4))
     assert state.step == 1
 
 
-@every_optimizer
-def test_parameters_are_needed_for_weight_decay_alone(name):
+@pytest.mark.parametrize("name", [n for n in OF_ANY if "weight_decay" in options_of(n)])
+def test_parameters_are_needed_for_weight_decay(name):
     optimizer = optimizers.OPTIMIZERS[name](weight_decay=0.1)
     state = optimizer.init(jnp.ones(2))
-    with pytest.raises(ValueError, match="params: expected the parameters, which weight decay"):
+    with pytest.raises(ValueError, match="params: expected the parameters, which (weight|this)"):
         optimizer.update(jnp.ones(2), state)
+
+
+@pytest.mark.parametrize("name", [n for n in OF_ANY if n not in ("adafactor", "asgd")])
+def test_most_rules_need_gradients_alone(name):
+    options = {"weight_decay": 0} if name == "adamw" else {}
+    optimizer = optimizers.OPTIMIZERS[name](**options)
+    jax.eval_shape(optimizer.update, jnp.ones(2), optimizer.init(jnp.ones(2)))
 
 
 @every_optimizer
@@ -140,11 +162,12 @@ def test_a_schedule_gives_one_number(schedule, got):
 
 
 SWITCHES = [
-    *((name, "maximize") for name in optimizers.OPTIMIZERS),
+    *((name, "maximize") for name in OF_ANY),
     *((name, "decoupled_weight_decay") for name in ("adam", "nadam", "radam")),
     *((name, "amsgrad") for name in ("adam", "adamw")),
     ("rmsprop", "centered"),
     ("sgd", "nesterov"),
+    ("muon", "nesterov"),
 ]
 
 
@@ -155,7 +178,9 @@ def test_a_switch_is_true_or_false(name, option, value):
         optimizers.OPTIMIZERS[name](**{option: value})
 
 
-@every_optimizer
+@pytest.mark.parametrize(
+    "name", [name for name in optimizers.OPTIMIZERS if "weight_decay" in options_of(name)]
+)
 @pytest.mark.parametrize("value", NOT_NUMBERS)
 def test_bad_weight_decay(name, value):
     with pytest.raises(InputError, match=r"weight_decay: expected a finite number >= 0, got"):
@@ -166,8 +191,12 @@ def test_bad_weight_decay(name, value):
 @pytest.mark.parametrize(
     ("name", "option"),
     [
-        *((name, "eps") for name in optimizers.OPTIMIZERS if name != "sgd"),
+        *((name, "eps") for name in OF_ANY if "eps" in options_of(name) and name != "adafactor"),
         ("sgd", "momentum"),
+        ("muon", "momentum"),
+        ("asgd", "lambd"),
+        ("lbfgs", "tolerance_grad"),
+        ("lbfgs", "tolerance_change"),
         ("rmsprop", "momentum"),
         ("nadam", "momentum_decay"),
         ("adagrad", "lr_decay"),
@@ -201,6 +230,76 @@ def test_bad_fraction(name, option, value):
 def test_bad_betas(name, betas, message):
     with pytest.raises(InputError, match=message):
         optimizers.OPTIMIZERS[name](betas=betas)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("adafactor", {"beta2_decay": 0.1}, "beta2_decay: expected a finite number <= 0, got 0.1"),
+        ("adafactor", {"d": 0.5}, "d: expected a finite number >= 1, got 0.5"),
+        ("adafactor", {"eps": 1e-3}, "eps: expected a number or None, and a number, got 0.001"),
+        ("adafactor", {"eps": (-1, 1)}, r"eps\[0\]: expected a finite number >= 0, got -1"),
+        ("adafactor", {"eps": (None, None)}, r"eps\[1\]: expected a finite number >= 0, got None"),
+        ("asgd", {"alpha": math.nan}, "alpha: expected a finite number, got nan"),
+        ("asgd", {"t0": "late"}, "t0: expected a finite number, got late"),
+        ("rprop", {"etas": (0.5,)}, r"etas: expected numbers η₋ in \(0, 1\) and η₊ > 1, got"),
+        ("rprop", {"etas": (1.2, 0.5)}, r"etas: expected numbers η₋ in \(0, 1\) and η₊ > 1, got"),
+        ("rprop", {"etas": (0.5, "a")}, r"etas\[1\]: expected a finite number, got a"),
+        ("rprop", {"step_sizes": (2, 1)}, "step_sizes: expected the least and the largest step"),
+        ("muon", {"ns_coefficients": (1, 2)}, "ns_coefficients: expected three numbers, got"),
+        ("muon", {"ns_steps": 100}, "ns_steps: expected an integer from 0 to 99, got 100"),
+        ("muon", {"adjust_lr_fn": "own"}, "adjust_lr_fn: expected one of original, match_rms_a"),
+        ("lbfgs", {"max_iter": 0}, "max_iter: expected a positive integer, got 0"),
+        ("lbfgs", {"max_eval": 0}, "max_eval: expected a positive integer, got 0"),
+        ("lbfgs", {"history_size": 0}, "history_size: expected a positive integer, got 0"),
+        ("lbfgs", {"line_search_fn": "wolfe"}, "line_search_fn: expected one of strong_wolfe"),
+    ],
+)
+def test_bad_option(name, options, message):
+    with pytest.raises(InputError, match=message):
+        optimizers.OPTIMIZERS[name](**options)
+
+
+def test_muon_takes_matrices():
+    expected = r"params: expected matrices, and other parameters in a group of param_groups, got "
+    with pytest.raises(InputError, match=expected + r"float32\[4\] for fc1.bias"):
+        optimizers.muon().init(states()["nnx.State"])
+    optimizer = optimizers.param_groups(optimizers.adamw(), [("*.kernel", optimizers.muon())])
+    for kind in ("nnx.State", "dict"):
+        params = states()[kind]
+        updates, _ = jax.jit(optimizer.update)(params, optimizer.init(params), params)
+        assert jax.tree.structure(updates) == jax.tree.structure(params)
+
+
+def test_lbfgs_takes_the_loss_and_all_parameters():
+    optimizer, params = optimizers.lbfgs(), jnp.ones(2)
+    state = optimizer.init(params)
+    expected = "value_fn: expected the loss as a function of the parameters, and params, got "
+    with pytest.raises(InputError, match=expected + "none"):
+        optimizer.update(params, state, params)
+    with pytest.raises(InputError, match=expected + "no params"):
+        optimizer.update(params, state, value_fn=jnp.sum)
+    with pytest.raises(InputError, match="params: expected all parameters, as lbfgs has no groups"):
+        grouped(("fc1.*", optimizer)).init(states()["dict"])
+
+
+def test_lbfgs_of_several_dtypes_keeps_them():
+    params = {"a": jnp.full(3, 2.0, jnp.bfloat16), "b": jnp.ones((2, 2), jnp.float32)}
+    optimizer = optimizers.lbfgs(max_iter=3, history_size=2, line_search_fn="strong_wolfe")
+
+    def loss(params):
+        return jnp.sum(params["a"].astype(jnp.float32) ** 2) + jnp.sum(params["b"] ** 4)
+
+    @jax.jit
+    def step(params, state):  # evaluates the loss itself where it is given none
+        updates, state = optimizer.update(params, state, params, value_fn=loss)
+        return optax.apply_updates(params, updates), state
+
+    before = optimizer.init(params)
+    after, state = step(params, before)
+    assert loss(after) < 0.5 * loss(params)
+    kinds = [[(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(x)] for x in (before, state)]
+    assert kinds[0] == kinds[1]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, "0"])
@@ -349,4 +448,5 @@ def test_the_tables_hold_what_is_exported():
     assert all(getattr(optimizers, name) is make for name, make in optimizers.SCHEDULES.items())
     not_of_lr = {"reduce_lr_on_plateau"}
     exported = {name for name in optimizers.__all__ if "_lr" in name or name.startswith("cosine")}
+    exported.add("chained_scheduler")
     assert set(optimizers.SCHEDULES) == exported - not_of_lr

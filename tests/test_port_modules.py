@@ -156,6 +156,16 @@ def test_packed_sequences_are_a_pair():
     assert text_of(named) == "layer(packed[0], lengths=packed[1])"
 
 
+def test_a_loss_is_a_function_with_its_options():
+    layer, plain = torch.nn.CrossEntropyLoss(label_smoothing=0.1), torch.nn.MSELoss()
+    text = constructed("CrossEntropyLoss(label_smoothing=0.1)", layer)
+    assert text == "functools.partial(F.cross_entropy, label_smoothing=0.1)"
+    assert constructed("MSELoss()", plain) == "F.mse_loss"
+    x, labels = torch.zeros(2, 3, 4, 4), torch.zeros(2, 4, 4, dtype=torch.int64)
+    value, _ = called(layer, [x, labels], [last_channels(4), natural(3)], writing=True)
+    assert value.text == "layer(x0, x1)"
+
+
 def test_what_has_no_batch_is_refused():
     layer = torch.nn.Conv2d(3, 2, 1)
     with pytest.raises(Refused, match="without a batch"):

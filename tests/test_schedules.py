@@ -9,19 +9,23 @@ from jaxnets import optimizers
 from jaxnets.arrays import InputError
 
 ARGUMENTS = {
+    "chained_scheduler": ([optimizers.step_lr(0.1, 3), optimizers.constant_lr(0.1)],),
     "constant_lr": (0.1,),
     "cosine_annealing_lr": (0.1, 10),
     "cosine_annealing_warm_restarts": (0.1, 10),
+    "cyclic_lr": (0.1, 0.2),
     "exponential_lr": (0.1, 0.9),
     "lambda_lr": (0.1, lambda count: jnp.where(count < 5, 1.0, 0.5)),
     "linear_lr": (0.1,),
     "multi_step_lr": (0.1, [3, 5]),
+    "multiplicative_lr": (0.1, lambda count: 0.9),
     "one_cycle_lr": (0.1, 20),
     "polynomial_lr": (0.1,),
     "sequential_lr": ([lambda count: 0.1, lambda count: 0.2], [5]),
     "step_lr": (0.1, 5),
 }
-WITH_LR = [name for name in ARGUMENTS if name not in ("one_cycle_lr", "sequential_lr")]
+WITHOUT_LR = {"chained_scheduler", "cyclic_lr", "one_cycle_lr", "sequential_lr"}
+WITH_LR = [name for name in ARGUMENTS if name not in WITHOUT_LR]
 
 
 @pytest.mark.parametrize("name", optimizers.SCHEDULES)
@@ -32,7 +36,8 @@ def test_counts_may_be_numbers_or_traced(name):
     np.testing.assert_allclose(traced, [schedule(count) for count in range(12)], rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", optimizers.SCHEDULES)
+# A product of as many factors as steps takes its time.
+@pytest.mark.parametrize("name", [name for name in ARGUMENTS if name != "multiplicative_lr"])
 def test_far_beyond_the_end_the_value_is_finite(name):
     schedule = optimizers.SCHEDULES[name](*ARGUMENTS[name])
     assert 0 <= schedule(2**31 - 1) <= 0.2
@@ -79,6 +84,14 @@ def test_bad_learning_rate(name, lr):
         ("cosine_annealing_warm_restarts", {"T_0": 0}, "T_0: expected a positive integer, got 0"),
         ("cosine_annealing_warm_restarts", {"T_0": 1, "T_mult": 0}, "T_mult: expected a positive"),
         ("lambda_lr", {"lr_lambda": 0.5}, "lr_lambda: expected a function of the count of steps"),
+        ("multiplicative_lr", {"lr_lambda": 0.5}, "lr_lambda: expected a function of the count"),
+        ("cyclic_lr", {"max_lr": -1}, "max_lr: expected a finite number >= 0, got -1"),
+        ("cyclic_lr", {"max_lr": 1, "step_size_up": 0}, "step_size_up: expected a positive"),
+        ("cyclic_lr", {"max_lr": 1, "step_size_down": 0}, "step_size_down: expected a positive"),
+        ("cyclic_lr", {"max_lr": 1, "mode": "sine"}, "mode: expected one of triangular, tri"),
+        ("cyclic_lr", {"max_lr": 1, "gamma": 0}, "gamma: expected a finite number > 0, got 0"),
+        ("cyclic_lr", {"max_lr": 1, "scale_fn": 2}, "scale_fn: expected a function of the number"),
+        ("cyclic_lr", {"max_lr": 1, "scale_mode": "step"}, "scale_mode: expected one of cycle, it"),
         ("one_cycle_lr", {}, "total_steps: expected a number, or else epochs and steps_per_epoch"),
         ("one_cycle_lr", {"epochs": 3}, "total_steps: expected a number, or else epochs and"),
         ("one_cycle_lr", {"total_steps": 0}, "total_steps: expected a positive integer, got 0"),
@@ -102,8 +115,10 @@ def test_bad_option(name, options, message):
 
 def test_bad_momentum_of_a_cycle():
     for option in ("base_momentum", "max_momentum"):
-        with pytest.raises(InputError, match=rf"{option}: expected a number in \[0, 1\], got 1.5"):
-            optimizers.one_cycle_momentum(10, **{option: 1.5})
+        for cycle in (optimizers.one_cycle_momentum, optimizers.cyclic_momentum):
+            expected = rf"{option}: expected a number in \[0, 1\], got 1.5"
+            with pytest.raises(InputError, match=expected):
+                cycle(10, **{option: 1.5})
     with pytest.raises(InputError, match="total_steps: expected a number, or else epochs"):
         optimizers.one_cycle_momentum()
 
@@ -118,6 +133,26 @@ def test_phases_are_counted_by_true_or_false(cycle):
 def test_schedules_that_are_none():
     with pytest.raises(InputError, match=r"schedules: expected a sequence of schedules, got \[0.1"):
         optimizers.sequential_lr([0.1, 0.2], [5])
+
+
+@pytest.mark.parametrize(
+    ("schedules", "message"),
+    [
+        (0.1, "schedules: expected a sequence of schedules, got 0.1"),
+        ([], r"schedules: expected a sequence of schedules, got \[\]"),
+        (
+            [optimizers.step_lr(0.1, 3), optimizers.cosine_annealing_lr(0.1, 3, 0.01)],
+            r"schedules\[1\]: expected a schedule that multiplies the learning rate, got <function",
+        ),
+        (
+            [optimizers.step_lr(0.1, 3), optimizers.step_lr(0.2, 3)],
+            r"schedules: expected schedules of one learning rate, got \[0.1, 0.2\]",
+        ),
+    ],
+)
+def test_schedules_that_are_no_chain(schedules, message):
+    with pytest.raises(InputError, match=message):
+        optimizers.chained_scheduler(schedules)
 
 
 def test_bad_maximum_of_a_cycle():

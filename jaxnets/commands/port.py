@@ -9,7 +9,7 @@ import click
 import numpy as np
 
 from jaxnets import interop
-from jaxnets.arrays import InputError, printable
+from jaxnets.arrays import InputError, called, printable
 from jaxnets.commands.flags import PathArgument
 from jaxnets.disk import replacing
 from jaxnets.port import port
@@ -114,7 +114,7 @@ def port_command(
     module = made(target, make, args, named)
     if weights is not None:
         _fill(module, weights)
-    examples = inputs_of(inputs, module)
+    examples = _taken(module, inputs)
     found = _ported(target, port(make, examples, args=args, kwargs=named), module, examples, quick)
     if report is not None:
         _write(report, found.as_json() if report.suffix == ".json" else str(found))
@@ -137,6 +137,19 @@ def _check_out(out: Path, report: Path | None, *, with_weights: bool, force: boo
     for path in taken:
         if path.exists() and (not force or path.is_dir()):
             raise InputError("out", "a new file, or --force to replace it", str(path))
+
+
+def _taken(module: Any, texts: tuple[str, ...]) -> tuple[Any, ...]:
+    """The inputs, which the network takes."""
+    import torch
+
+    examples = inputs_of(texts, module)
+    before = module.training
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        run = module.eval()
+        called("input", "inputs that the network takes", run, *examples, got=" ".join(texts))
+    module.train(before)
+    return examples
 
 
 def _fill(module: Any, weights: Path) -> None:

@@ -173,11 +173,14 @@ class TorchTraining:
 
     def step(self, x: Any, y: Any) -> Any:
         """Takes a step; returns the loss before it."""
-        self.optimizer.zero_grad()
-        loss = self.loss(x, y)
-        loss.backward()
-        self.optimizer.step()
-        return loss.detach()
+
+        def closure() -> Any:
+            self.optimizer.zero_grad()
+            loss = self.loss(x, y)
+            loss.backward()
+            return loss
+
+        return self.optimizer.step(closure).detach()
 
     def loss(self, x: Any, y: Any) -> Any:
         """The loss on a batch."""
@@ -282,7 +285,8 @@ def optimizer_of(name: str, options: dict[str, Any]) -> Callable[[Any], Any]:
 
 
 _OPTIMIZERS = (
-    *("Adadelta", "Adagrad", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSprop", "SGD"),
+    *("Adadelta", "Adafactor", "Adagrad", "Adam", "Adamax", "AdamW", "ASGD", "LBFGS", "Muon"),
+    *("NAdam", "RAdam", "RMSprop", "Rprop", "SGD"),
 )
 
 

@@ -13,6 +13,12 @@ from jaxnets.interop.conversion import to_numpy, to_tensor
 _OLD_NAMES = {"gamma": "weight", "beta": "bias"}
 #: The parameters that a parametrization keeps something beside, so that it is no weight_norm.
 _WITH_BUFFERS = re.compile(r"((?:.*\.)?parametrizations\.[^.]+)\.\d+\..*")
+#: How the parts of ``weight_norm`` and of ``spectral_norm`` ended before they were
+#: parametrizations, and their names since.
+_OLDER_PARTS = (
+    {"_g": "original0", "_v": "original1"},
+    {"_orig": "original", "_u": "0._u", "_v": "0._v"},
+)
 
 
 def plain_weights(
@@ -20,7 +26,8 @@ def plain_weights(
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """The arrays, with weights that ``weight_norm`` or pruning has split computed from the parts.
 
-    Parts that the model has under the same last name remain as they are.
+    Parts that the model has under the same last name remain as they are. Those that it has as
+    parametrizations get the names of these.
 
     Args:
         arrays: tensors or NumPy arrays by name.
@@ -29,14 +36,17 @@ def plain_weights(
     Returns:
         The arrays, and for each name that is new what it was made from.
     """
+    newer = _newer_names(arrays, known)
+    arrays = {newer.get(name, name): value for name, value in arrays.items()}
     own = {_last(name) for name in known}
     buffered = {found[1] for found in map(_WITH_BUFFERS.fullmatch, arrays) if found}
     plain: dict[str, Any] = {}
-    origins: dict[str, str] = {}
+    origins = {new: old for old, new in newer.items()}
     used: set[str] = set()
     for name, value in arrays.items():
         whole, other, computed = _computed(name, value, arrays)
-        if _last(name) in own or whole in arrays or name.rpartition(".")[0] in buffered:
+        is_part = _last(name) in own and not _has(known, whole)
+        if is_part or whole in arrays or name.rpartition(".")[0] in buffered:
             computed = None
         if computed is None:
             plain[name] = value
@@ -45,6 +55,29 @@ def plain_weights(
             origins[whole] = f"{name} and {other}" if other else name
             used.add(other)
     return {name: value for name, value in plain.items() if name not in used}, origins
+
+
+def _newer_names(arrays: Mapping[str, Any], known: Collection[str]) -> dict[str, str]:
+    """From older names of parts to those of the parametrizations that a model has."""
+    found: dict[str, str] = {}
+    for parts in _OLDER_PARTS:
+        first = next(iter(parts))
+        for name in arrays:
+            whole = name.removesuffix(first)
+            start, dot, last = whole.rpartition(".")
+            names = {
+                whole + ending: f"{start}{dot}parametrizations.{last}.{part}"
+                for ending, part in parts.items()
+            }
+            if name in names and names.keys() <= arrays.keys() and _has(known, names[name]):
+                found |= names
+    return found
+
+
+def _has(known: Collection[str], name: str) -> bool:
+    """Whether a model knows a name, or what is left of it without some first parts."""
+    parts = name.split(".")
+    return any(".".join(parts[start:]) in known for start in range(len(parts)))
 
 
 def _last(name: str) -> str:

@@ -10,9 +10,14 @@ from flax import nnx
 from jaxnets.arrays import InputError, describe
 from jaxnets.interop import stock, table
 from jaxnets.interop.links import Leaf, Link
+from jaxnets.layers.parametrization import Parametrized
 
 #: Variables that say how a model runs, not what it has learned.
 _NO_WEIGHTS = (nnx.RngState, nnx.Cache, nnx.Intermediate, nnx.Perturbation)
+
+
+#: Modules, and where they keep what bears their own name in PyTorch.
+_NAMELESS = ((nnx.Sequential, "layers"), (Parametrized, "layer"))
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ def nodes(model: nnx.Module) -> Iterator[tuple[str, str, Any]]:
     """Every module and container of a model, under every name that leads to it.
 
     PyTorch's name is the path, but for the ``layers`` in which ``nnx.Sequential`` keeps its
-    children.
+    children, and the ``layer`` in which ``WeightNorm`` and ``SpectralNorm`` keep theirs.
 
     Args:
         model: the module to walk through.
@@ -66,7 +71,7 @@ def _walk(node: Any, path: str, name: str, above: tuple[Any, ...]) -> Iterator[t
     yield path, name, node
     for key, child in _items(node):
         if isinstance(child, nnx.Pytree | Mapping | list | tuple):
-            dropped = isinstance(node, nnx.Sequential) and key == "layers"
+            dropped = any(key == k and isinstance(node, kind) for kind, k in _NAMELESS)
             inner = name if dropped else f"{name}{key}."
             yield from _walk(child, f"{path}{key}.", inner, (*above, node))
 

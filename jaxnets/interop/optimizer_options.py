@@ -113,7 +113,8 @@ def kind_of(source: Source) -> str | None:
     options = {*(option for group in source.groups for option in group)} - _ASIDE
     for name, own in _OPTIONS.items():
         sure = name != "adamw" and (name != "adamax" or "exp_inf" in source.slots)
-        if sure and options | {"maximize"} == own:  # which PyTorch's first versions lack
+        # PyTorch's first versions lack maximize, as LBFGS and Muon do here too.
+        if sure and options | {"maximize"} == own | {"maximize"}:
             return name
     return None
 
@@ -139,7 +140,7 @@ def slots_of(source: Source, group: Mapping[str, Any]) -> set[str] | None:
     if kind is None:
         return None
     optimizer = OPTIMIZERS[kind](**options_of(kind, group))
-    state = jax.eval_shape(optimizer.init, jax.ShapeDtypeStruct((), jnp.float32))
+    state = jax.eval_shape(optimizer.init, jax.ShapeDtypeStruct((1, 1), jnp.float32))
     return set(state.slots)
 
 

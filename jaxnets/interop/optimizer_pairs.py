@@ -12,7 +12,7 @@ from jaxnets.interop.conversion import check_kind, converted, described, to_nump
 from jaxnets.interop.entries import Entry
 from jaxnets.interop.optimizer_names import Faults, Group
 from jaxnets.interop.optimizer_options import plain, slots_of
-from jaxnets.interop.optimizer_parts import LR, SCALARS, STEP, Key, Parameters, Part
+from jaxnets.interop.optimizer_parts import FACTORS, LR, SCALARS, STEP, Key, Parameters, Part
 from jaxnets.interop.optimizer_source import Source
 from jaxnets.interop.report import listed
 from jaxnets.interop.unwrapping import is_array
@@ -115,6 +115,8 @@ class Pair:
         return all(np.all(array == self._start(slot)) for slot, array in slots)
 
     def _start(self, slot: str) -> float:
+        if slot in ("eta", "step_size"):
+            return float(self.group.options["lr"])
         return 1.0 if slot in SCALARS else self.group.options.get("initial_accumulator_value", 0.0)
 
     def _check_members(self) -> None:
@@ -126,11 +128,16 @@ class Pair:
         return bool(self.part.slots) and self.parameters.ids(name) <= self.part.members
 
     def _check_names(self, name: str, there: set[str]) -> None:
-        for kind, slots in (
-            ("unexpected", there - self.part.slots),
-            ("missing", self.part.slots - there),
-        ):
+        own = self._own(name)
+        for kind, slots in (("unexpected", there - own), ("missing", own - there)):
             self.faults[kind] += [f"{slot} of {name}" for slot in sorted(slots)]
+
+    def _own(self, name: str) -> frozenset[str]:
+        """The slots that our state has for a parameter."""
+        ids = self.parameters.ids(name)
+        return frozenset(
+            slot for slot in self.part.slots if all((slot, one) in self.part.leaves for one in ids)
+        )
 
     def _leaves(self, slot: str, entry: Entry) -> dict[Key, Any]:
         keys = [(slot, id(variable)) for variable in entry.variables]
@@ -139,10 +146,13 @@ class Pair:
     def _entry(self, name: str) -> Entry | None:
         """The link of a parameter; None, with a fault noted, if it carries no state."""
         entry = self.parameters.entries[name]
-        if len(entry.theirs) == 1:
+        factored = len(entry.ours) > 1 and FACTORS & self.part.slots
+        if len(entry.theirs) == 1 and not factored:
             return entry
         theirs, ours = " and ".join(entry.theirs), " and ".join(entry.ours)
         reason = f"{ours} stands for {theirs}, which have a state each"
+        if factored:
+            reason = f"{ours} have rows and columns each, {theirs} has them together"
         self.faults["mismatched"].append(f"{name} ({reason})")
         return None
 
@@ -152,15 +162,15 @@ class Pair:
         if entry is None:
             return values
         if not state:  # PyTorch has nothing before a parameter's first gradient
-            for slot in self.part.slots:
+            for slot in self._own(name):
                 for key, leaf in self._leaves(slot, entry).items():
                     values[key] = np.full(leaf.shape, self._start(slot), leaf.dtype)
             return values
         self._check_names(name, state.keys() - {"step"})
-        for slot in self.part.slots & state.keys():
+        for slot in self._own(name) & state.keys():
             leaves = self._leaves(slot, entry)
             try:
-                arrays = _laid_out(slot, state[slot], entry)
+                arrays = _laid_out(slot, state[slot], entry, list(leaves.values()))
                 for (key, leaf), array in zip(leaves.items(), arrays, strict=True):
                     values[key] = converted(array, leaf.dtype)
             except ValueError as error:
@@ -174,7 +184,7 @@ class Pair:
             return {}
         arrays = {
             slot: [np.asarray(leaf) for leaf in self._leaves(slot, entry).values()]
-            for slot in self.part.slots
+            for slot in self._own(name)
         }
         found = {
             slot: own[0] if slot in SCALARS else entry.link.to_torch(*own)[0]
@@ -212,11 +222,11 @@ def is_count(value: Any) -> bool:
     return number and value % 1 == 0 and 0 <= value <= LARGEST_STEP
 
 
-def _laid_out(slot: str, value: Any, entry: Entry) -> Sequence[np.ndarray]:
+def _laid_out(slot: str, value: Any, entry: Entry, leaves: Sequence[Any]) -> Sequence[np.ndarray]:
     """A slot of one of PyTorch's parameters as those of our variables."""
-    array, (expected,) = to_numpy(value), entry.template().values()
-    shape = () if slot in SCALARS else expected.shape
-    if array.shape != shape:
-        raise ValueError(f"is {describe(array)}, not {list(shape)}")
+    array, like = to_numpy(value), [np.zeros(leaf.shape, leaf.dtype) for leaf in leaves]
+    (expected,) = like[:1] if slot in SCALARS else entry.link.to_torch(*like)
+    if array.shape != expected.shape:
+        raise ValueError(f"is {describe(array)}, not {list(expected.shape)}")
     check_kind(array.dtype, expected.dtype)
     return [array] * len(entry.variables) if slot in SCALARS else entry.link.to_jax(array)

@@ -12,15 +12,18 @@ from jax.tree_util import KeyPath
 from jaxnets.arrays import InputError, describe
 from jaxnets.interop.entries import Entry, entries
 from jaxnets.optimizers.groups import dotted
+from jaxnets.optimizers.lbfgs import HISTORIES, OF_ALL
 from jaxnets.optimizers.state import OptimizerState
 
-#: A leaf of an ``OptimizerState``: a slot and a variable's id, or ``("step", 0)``, ``("lr", 0)``.
+#: A leaf of an ``OptimizerState``: a slot and a variable's id, or a name and 0, as ``("lr", 0)``.
 Key = tuple[str, int]
 STEP: Key = ("step", 0)
 LR: Key = ("lr", 0)
 
 #: Slots that are one number for each parameter, in no layout.
-SCALARS = frozenset(("mu_product",))
+SCALARS = frozenset(("mu_product", "eta", "mu"))
+#: Slots without the numbers along one axis, which has the size 1.
+FACTORS = frozenset(("row_var", "col_var"))
 
 
 class Parameters:
@@ -82,11 +85,13 @@ class Parameters:
         if attribute != "slots":
             return attribute, 0
         slot, place = path[1].key, dotted(path[2:])
+        if slot in OF_ALL:
+            return slot, 0
         expected = f"a state for the parameters of {self.model}"
         if place not in self._variables:
             raise InputError("optimizer_state", expected, f"one for {place or 'one array'}")
-        shape = () if slot in SCALARS else self._variables[place].shape
-        if leaf.shape != shape:
+        shape = self._variables[place].shape
+        if not _fits(slot, leaf.shape, shape):
             got = f"one with {slot} {describe(leaf)} for {place} {list(shape)}"
             raise InputError("optimizer_state", expected, got)
         return slot, id(self._variables[place])
@@ -107,7 +112,9 @@ class Part:
     @property
     def members(self) -> frozenset[int]:
         """The variables that it keeps something for."""
-        return frozenset(variable for slot, variable in self.leaves if slot in self.slots)
+        return frozenset(
+            variable for slot, variable in self.leaves if slot in self.slots and variable
+        )
 
 
 def parts(optimizer_state: Any, parameters: Parameters) -> list[Part]:
@@ -155,6 +162,18 @@ def replaced(
         return jax.tree_util.tree_map_with_path(place, part)
 
     return jax.tree.map(change, optimizer_state, is_leaf=_is_part)
+
+
+def _fits(slot: str, found: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    """Whether a slot has the shape that belongs to a parameter's."""
+    if slot in SCALARS:
+        return found == ()
+    if slot in HISTORIES:
+        return found[1:] == shape
+    if slot in FACTORS:
+        pairs = zip(found, shape, strict=False)
+        return len(found) == len(shape) and all(size in (1, full) for size, full in pairs)
+    return found == shape
 
 
 def _is_part(node: Any) -> bool:

@@ -10,6 +10,7 @@ from flax import nnx
 from jaxnets.arrays import InputError
 from jaxnets.interop.conversion import to_tensor
 from jaxnets.interop.naming import Rename
+from jaxnets.interop.optimizer_lbfgs import VectorPair
 from jaxnets.interop.optimizer_names import Faults, Group, Names, groups_of
 from jaxnets.interop.optimizer_pairs import LARGEST_STEP, Pair, is_count
 from jaxnets.interop.optimizer_parts import Parameters, Part, parts, replaced
@@ -45,9 +46,9 @@ def load_torch_optimizer(
         names = [[name_of[p] for p in group["params"]] for group in optimizer.param_groups]
 
     PyTorch counts steps for each parameter; they must agree. Parameters that have never had a
-    gradient, such as frozen ones, have no state there, and start at zeros here. SGD counts no
-    steps: then the schedules of the learning rate begin anew, at step 1 if there is momentum and
-    at 0 if not, unless ``step`` is given.
+    gradient, such as frozen ones, have no state there, and start at zeros here. SGD, Muon and LBFGS
+    count no steps: then the schedules of the learning rate begin anew, at step 1 if there is
+    momentum and at 0 if not, unless ``step`` is given.
 
     Args:
         optimizer_state: what ``optimizer.init(parameters)`` returned, whatever optimizers are
@@ -61,7 +62,7 @@ def load_torch_optimizer(
             a list for each.
         rename: from PyTorch's names to the model's, as of ``load_torch``; None for parameters that
             the model lacks.
-        step: how many steps SGD has taken.
+        step: how many steps SGD, Muon or LBFGS has taken.
 
     Returns:
         The new state.
@@ -131,7 +132,7 @@ def to_torch_optimizer(
     own, faults = parts(optimizer_state, parameters), Faults(list)
     groups = groups_of(found, parameters, names, rename, faults)
     pairs = _paired(own, groups, found, parameters, faults)
-    state: dict[Any, dict[str, np.ndarray]] = {}
+    state: dict[Any, dict[str, Any]] = {}
     for pair in pairs:
         state |= pair.to_torch()
     _raise(faults, found, parameters)
@@ -169,7 +170,9 @@ def _paired(
             left.remove(fitting[0])
     following = iter(left)  # those of our states that have no slots to tell their parameters
     return [
-        Pair(part, found.get(index) or next(following), source, parameters, faults)
+        (VectorPair if "old_dirs" in part.slots else Pair)(
+            part, found.get(index) or next(following), source, parameters, faults
+        )
         for index, part in enumerate(own)
     ]
 
@@ -181,13 +184,19 @@ def _raise(faults: Faults, source: Source, parameters: Parameters) -> None:
         raise InputError(source.origin, expected, "\n  ".join(["", *lines]), whole=True)
 
 
-def _tensors(kept: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def _tensors(kept: Mapping[str, Any]) -> dict[str, Any]:
     """Tensors of arrays, with the count of steps in the dtype that PyTorch keeps it in."""
     import torch
 
     wide = torch.get_default_dtype() is torch.float64
     counter = np.float64 if wide else np.float32
+
+    def tensor(value: Any) -> Any:
+        if isinstance(value, list):
+            return [tensor(each) for each in value]
+        return to_tensor(value) if isinstance(value, np.ndarray) else value
+
     return {
-        slot: to_tensor(array.astype(counter) if slot == "step" else array)
-        for slot, array in kept.items()
+        slot: tensor(value.astype(counter) if slot == "step" else value)
+        for slot, value in kept.items()
     }

@@ -9,13 +9,14 @@ from flax import nnx
 
 from jaxnets import layers
 from jaxnets.interop.links import Leaf
+from jaxnets.layers import layouts
 
 #: The leaves of one layer by our attribute's name.
 Rule = Callable[[Any], dict[str, Leaf]]
 
 
 def _transposed(name: str) -> Leaf:
-    return Leaf(name, np.transpose, np.transpose)
+    return Leaf(name, layouts.transposed, layouts.transposed)
 
 
 def linear(layer: nnx.Module) -> dict[str, Leaf]:
@@ -23,44 +24,29 @@ def linear(layer: nnx.Module) -> dict[str, Leaf]:
     return {"kernel": _transposed("weight"), "bias": Leaf("bias")}
 
 
-def _channels_last(weight: np.ndarray) -> np.ndarray:
-    return np.moveaxis(weight, (0, 1), (-1, -2))  # [O, I, ...] to [..., I, O]
-
-
-def _channels_first(kernel: np.ndarray) -> np.ndarray:
-    return np.moveaxis(kernel, (-1, -2), (0, 1))
+def bilinear(layer: nnx.Module) -> dict[str, Leaf]:
+    """The kernel [I, J, O] is the weight [O, I, J] with the outputs last."""
+    kernel = Leaf("weight", layouts.first_axis_last, layouts.last_axis_first)
+    return {"kernel": kernel, "bias": Leaf("bias")}
 
 
 def convolution(layer: nnx.Module) -> dict[str, Leaf]:
     """The kernel [..., I, O] is the weight [O, I, ...] with the channels last."""
-    return {"kernel": Leaf("weight", _channels_last, _channels_first), "bias": Leaf("bias")}
+    kernel = Leaf("weight", layouts.convolution_kernel, layouts.convolution_weight)
+    return {"kernel": kernel, "bias": Leaf("bias")}
 
 
 def transposed_convolution(layer: nnx.Module) -> dict[str, Leaf]:
     """The kernel is the weight [I, O, ...] flipped in space, with the channels last."""
-    # PyTorch's weight is that of the convolution transposed, [I, O / groups, ...] with I in
-    # groups; ours, [..., I / groups, O], is that of the convolution run instead, hence flipped.
-    groups = getattr(layer, "groups", 1)
-
-    def to_jax(weight: np.ndarray) -> np.ndarray:
-        inputs, outputs, *space = weight.shape
-        blocks = weight.reshape(groups, inputs // groups, outputs, *space)
-        kernel = np.moveaxis(blocks, (1, 0, 2), (-3, -2, -1)).reshape(
-            *space, inputs // groups, groups * outputs
-        )
-        return np.flip(kernel, tuple(range(len(space))))
-
-    def to_torch(kernel: np.ndarray) -> np.ndarray:
-        *space, inputs, outputs = kernel.shape
-        # Copied, since torch takes no array with negative strides.
-        flipped = np.flip(kernel, tuple(range(len(space)))).copy()
-        blocks = flipped.reshape(*space, inputs, groups, outputs // groups)
-        return np.moveaxis(blocks, (-3, -2, -1), (1, 0, 2)).reshape(
-            groups * inputs, outputs // groups, *space
-        )
-
     if getattr(layer, "transpose_kernel", False):  # Flax then holds PyTorch's weight unflipped
         return convolution(layer)
+    groups = getattr(layer, "groups", 1)
+
+    def to_torch(kernel: np.ndarray) -> np.ndarray:
+        # Copied, since torch takes no array with negative strides.
+        return layouts.transposed_convolution_weight(kernel, groups).copy()
+
+    to_jax = partial(layouts.transposed_convolution_kernel, groups=groups)
     return {"kernel": Leaf("weight", to_jax, to_torch), "bias": Leaf("bias")}
 
 
@@ -86,14 +72,13 @@ def normalization(layer: nnx.Module) -> dict[str, Leaf]:
     return {"scale": Leaf("weight"), "bias": Leaf("bias")}
 
 
-def layer_norm(layer: layers.LayerNorm) -> dict[str, Leaf]:
+def layer_norm(layer: layers.LayerNorm | layers.RMSNorm) -> dict[str, Leaf]:
     """Scale and bias, with the channels last where the layer says so."""
     if not layer.channels_last:
         return normalization(layer)
     # [C, H, W] to [H, W, C], or [C, L] to [L, C]
-    image = partial(np.moveaxis, source=0, destination=-1)
-    back = partial(np.moveaxis, source=-1, destination=0)
-    return {"scale": Leaf("weight", image, back), "bias": Leaf("bias", image, back)}
+    moves = layouts.first_axis_last, layouts.last_axis_first
+    return {"scale": Leaf("weight", *moves), "bias": Leaf("bias", *moves)}
 
 
 def flax_batch_norm(layer: nnx.Module) -> dict[str, Leaf]:

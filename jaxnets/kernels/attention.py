@@ -39,6 +39,8 @@ def serves(
     """Whether the kernel of ``attention`` can run this; the arrays are those of its function."""
     if len(masks) > _MOST_MASKS or any(mask.ndim != 4 for mask in masks):
         return False
+    if len({x.shape[-1] for x in inputs}) > 1:
+        return False
     sizes = [size for array in (*inputs, *masks) for size in array.shape]
     if not all(isinstance(size, int) and size > 0 for size in sizes):
         return False

@@ -531,7 +531,7 @@ MARKED: dict[str, MarkedPattern] = {
     "batch_norm": _batch_norm,
     "class_losses": _alone(_class_losses),
     "drop": _dropout,
-    "gelu": _alone(_gelu),
+    "exact_gelu": _alone(_gelu),
     "layer_norm": _layer_norm,
     "max_pool": _alone(_max_pool),
     "recur": _recur,

@@ -24,6 +24,8 @@ from jaxnets.layers.activation import (
     Sigmoid,
     SiLU,
     Softmax,
+    Softmax2d,
+    Softmin,
     Softplus,
     Softsign,
     Tanh,
@@ -36,7 +38,9 @@ from jaxnets.layers.adaptive_pooling import (
     AdaptiveMaxPool2d,
     AdaptiveMaxPool3d,
 )
+from jaxnets.layers.adaptive_softmax import AdaptiveLogSoftmaxWithLoss
 from jaxnets.layers.attention import MultiheadAttention
+from jaxnets.layers.bilinear import Bilinear
 from jaxnets.layers.containers import ModuleDict, Sequential
 from jaxnets.layers.convolution import (
     Conv1d,
@@ -46,20 +50,51 @@ from jaxnets.layers.convolution import (
     ConvTranspose2d,
     ConvTranspose3d,
 )
-from jaxnets.layers.dropout import Dropout, Dropout2d
+from jaxnets.layers.distance import CosineSimilarity, PairwiseDistance, cdist
+from jaxnets.layers.dropout import (
+    AlphaDropout,
+    Dropout,
+    Dropout1d,
+    Dropout2d,
+    Dropout3d,
+    FeatureAlphaDropout,
+)
 from jaxnets.layers.embedding import Embedding, TiedLinear
-from jaxnets.layers.flatten import Flatten, flatten
+from jaxnets.layers.embedding_bag import EmbeddingBag
+from jaxnets.layers.flatten import Flatten, Unflatten, flatten
+from jaxnets.layers.fold import Fold, Unfold
 from jaxnets.layers.fractional_pooling import FractionalMaxPool2d, FractionalMaxPool3d
 from jaxnets.layers.gru import GRU, GRUCell
+from jaxnets.layers.instance_norm import InstanceNorm1d, InstanceNorm2d, InstanceNorm3d
+from jaxnets.layers.interpolation import Upsample, UpsamplingBilinear2d, UpsamplingNearest2d
 from jaxnets.layers.linear import Linear
 from jaxnets.layers.lstm import LSTM, LSTMCell
 from jaxnets.layers.normalization import (
     BatchNorm1d,
     BatchNorm2d,
+    BatchNorm3d,
     GroupNorm,
-    InstanceNorm2d,
     LayerNorm,
+    RMSNorm,
 )
+from jaxnets.layers.padding import (
+    CircularPad1d,
+    CircularPad2d,
+    CircularPad3d,
+    ConstantPad1d,
+    ConstantPad2d,
+    ConstantPad3d,
+    ReflectionPad1d,
+    ReflectionPad2d,
+    ReflectionPad3d,
+    ReplicationPad1d,
+    ReplicationPad2d,
+    ReplicationPad3d,
+    ZeroPad1d,
+    ZeroPad2d,
+    ZeroPad3d,
+)
+from jaxnets.layers.parametrization import SpectralNorm, WeightNorm
 from jaxnets.layers.pooling import (
     AvgPool1d,
     AvgPool2d,
@@ -71,8 +106,14 @@ from jaxnets.layers.pooling import (
     MaxPool2d,
     MaxPool3d,
 )
+from jaxnets.layers.response_norm import CrossMapLRN2d, LocalResponseNorm
 from jaxnets.layers.rnn import RNN, RNNCell
-from jaxnets.layers.transformer import TransformerEncoder, TransformerEncoderLayer
+from jaxnets.layers.rrelu import RReLU
+from jaxnets.layers.shrinkage import Hardshrink, Softshrink, Tanhshrink, Threshold
+from jaxnets.layers.shuffle import ChannelShuffle, PixelShuffle, PixelUnshuffle
+from jaxnets.layers.transformer import Transformer
+from jaxnets.layers.transformer_decoder import TransformerDecoder, TransformerDecoderLayer
+from jaxnets.layers.transformer_encoder import TransformerEncoder, TransformerEncoderLayer
 from jaxnets.layers.unpooling import MaxUnpool1d, MaxUnpool2d, MaxUnpool3d
 
 __all__ = [
@@ -87,33 +128,54 @@ __all__ = [
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AdaptiveAvgPool3d",
+    "AdaptiveLogSoftmaxWithLoss",
     "AdaptiveMaxPool1d",
     "AdaptiveMaxPool2d",
     "AdaptiveMaxPool3d",
+    "AlphaDropout",
     "AvgPool1d",
     "AvgPool2d",
     "AvgPool3d",
     "BatchNorm1d",
     "BatchNorm2d",
+    "BatchNorm3d",
+    "Bilinear",
+    "ChannelShuffle",
+    "CircularPad1d",
+    "CircularPad2d",
+    "CircularPad3d",
+    "ConstantPad1d",
+    "ConstantPad2d",
+    "ConstantPad3d",
     "Conv1d",
     "Conv2d",
     "Conv3d",
     "ConvTranspose1d",
     "ConvTranspose2d",
     "ConvTranspose3d",
+    "CosineSimilarity",
+    "CrossMapLRN2d",
     "Dropout",
+    "Dropout1d",
     "Dropout2d",
+    "Dropout3d",
     "Embedding",
+    "EmbeddingBag",
+    "FeatureAlphaDropout",
     "Flatten",
+    "Fold",
     "FractionalMaxPool2d",
     "FractionalMaxPool3d",
     "GRUCell",
     "GroupNorm",
+    "Hardshrink",
     "Hardsigmoid",
     "Hardswish",
     "Hardtanh",
     "Identity",
+    "InstanceNorm1d",
     "InstanceNorm2d",
+    "InstanceNorm3d",
     "LPPool1d",
     "LPPool2d",
     "LPPool3d",
@@ -121,6 +183,7 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "Linear",
+    "LocalResponseNorm",
     "LogSigmoid",
     "LogSoftmax",
     "MaxPool1d",
@@ -133,18 +196,48 @@ __all__ = [
     "ModuleDict",
     "MultiheadAttention",
     "PReLU",
+    "PairwiseDistance",
+    "PixelShuffle",
+    "PixelUnshuffle",
+    "RMSNorm",
     "RNNCell",
+    "RReLU",
     "ReLU",
     "ReLU6",
+    "ReflectionPad1d",
+    "ReflectionPad2d",
+    "ReflectionPad3d",
+    "ReplicationPad1d",
+    "ReplicationPad2d",
+    "ReplicationPad3d",
     "Sequential",
     "SiLU",
     "Sigmoid",
     "Softmax",
+    "Softmax2d",
+    "Softmin",
     "Softplus",
+    "Softshrink",
     "Softsign",
+    "SpectralNorm",
     "Tanh",
+    "Tanhshrink",
+    "Threshold",
     "TiedLinear",
+    "Transformer",
+    "TransformerDecoder",
+    "TransformerDecoderLayer",
     "TransformerEncoder",
     "TransformerEncoderLayer",
+    "Unflatten",
+    "Unfold",
+    "Upsample",
+    "UpsamplingBilinear2d",
+    "UpsamplingNearest2d",
+    "WeightNorm",
+    "ZeroPad1d",
+    "ZeroPad2d",
+    "ZeroPad3d",
+    "cdist",
     "flatten",
 ]

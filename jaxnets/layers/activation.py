@@ -5,7 +5,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
 from jax.typing import DTypeLike
 
 from jaxnets.arrays import (
@@ -19,7 +18,7 @@ from jaxnets.arrays import (
     check_usable,
     describe,
 )
-from jaxnets.kernels.marks import marked
+from jaxnets.layers import activation_functions as functions
 from jaxnets.layers.parameters import check_others, check_parameters
 
 
@@ -47,7 +46,7 @@ class ReLU(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
         check_usable("x", "an array", x)
-        return jax.nn.relu(x)
+        return functions.relu(x)
 
 
 class LeakyReLU(nnx.Module):
@@ -65,7 +64,7 @@ class LeakyReLU(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
         check_floats("x", x, ("...",))
-        return jnp.where(x > 0, x, self.negative_slope * x)
+        return functions.leaky_relu(x, self.negative_slope)
 
 
 class PReLU(nnx.Module):
@@ -102,12 +101,8 @@ class PReLU(nnx.Module):
             InputError: if x is not floating, or of another number of channels than slopes.
         """
         check_floats("x", x, ("...",))
-        count = self.negative_slope.shape[0]
-        if count != 1 and (x.ndim < 2 or x.shape[-1] != count):
-            raise InputError("x", f"[N, ..., {count}], a slope per channel", describe(x))
-        slopes = jnp.broadcast_to(self.negative_slope[...], x.shape)
-        # The slope's gradient is x where it counts: of an infinite x elsewhere 0 · x would be NaN.
-        return jnp.where(x > 0, x, slopes * jnp.where(x > 0, 0, x))
+        functions.check_slopes("x", x, self.negative_slope.shape[0])
+        return functions.prelu(x, self.negative_slope[...])
 
 
 class ELU(nnx.Module):
@@ -125,7 +120,7 @@ class ELU(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
         check_floats("x", x, ("...",))
-        return jax.nn.elu(x, self.alpha)
+        return functions.elu(x, self.alpha)
 
 
 class CELU(nnx.Module):
@@ -138,12 +133,12 @@ class CELU(nnx.Module):
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         check_bool("inplace", inplace)
-        self.alpha = _divisor("alpha", alpha)
+        self.alpha = functions.check_divisor("alpha", alpha)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
         check_floats("x", x, ("...",))
-        return jax.nn.celu(x, self.alpha)
+        return functions.celu(x, self.alpha)
 
 
 class SELU(nnx.Module):
@@ -159,13 +154,7 @@ class SELU(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
         check_floats("x", x, ("...",))
-        return jax.nn.selu(x)
-
-
-@marked
-def gelu(x: jax.Array) -> jax.Array:
-    """Returns x Φ(x), with Φ the normal distribution function."""
-    return jax.nn.gelu(x, approximate=False)
+        return functions.selu(x)
 
 
 class GELU(nnx.Module):
@@ -182,7 +171,7 @@ class GELU(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
         check_floats("x", x, ("...",))
-        return gelu(x) if self.approximate == "none" else jax.nn.gelu(x)
+        return functions.gelu(x, self.approximate)
 
 
 class SiLU(nnx.Module):
@@ -198,7 +187,7 @@ class SiLU(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
         check_floats("x", x, ("...",))
-        return jax.nn.silu(x)
+        return functions.silu(x)
 
 
 class Mish(nnx.Module):
@@ -214,7 +203,7 @@ class Mish(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
         check_floats("x", x, ("...",))
-        return jax.nn.mish(x)
+        return functions.mish(x)
 
 
 class Sigmoid(nnx.Module):
@@ -262,14 +251,13 @@ class Softplus(nnx.Module):
     """
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
-        self.beta = _divisor("beta", beta)
+        self.beta = functions.check_divisor("beta", beta)
         self.threshold = check_number("threshold", threshold, finite=False)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
         check_floats("x", x, ("...",))
-        scaled = self.beta * x
-        return jnp.where(scaled > self.threshold, x, jax.nn.softplus(scaled) / self.beta)
+        return functions.softplus(x, self.beta, self.threshold)
 
 
 class Hardtanh(nnx.Module):
@@ -283,15 +271,12 @@ class Hardtanh(nnx.Module):
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         check_bool("inplace", inplace)
-        self.min_val = check_number("min_val", min_val, finite=False)
-        self.max_val = check_number("max_val", max_val, finite=False)
-        if not self.min_val < self.max_val:
-            raise InputError("max_val", f"a number above min_val = {min_val}", max_val)
+        self.min_val, self.max_val = functions.check_interval(min_val, max_val)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
         check_floats("x", x, ("...",))
-        return _clamp(x, self.min_val, self.max_val)
+        return functions.hardtanh(x, self.min_val, self.max_val)
 
 
 class ReLU6(Hardtanh):
@@ -318,7 +303,7 @@ class Hardsigmoid(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
         check_floats("x", x, ("...",))
-        return _clamp(x + 3, 0, 6) / 6
+        return functions.hardsigmoid(x)
 
 
 class Hardswish(nnx.Module):
@@ -334,7 +319,7 @@ class Hardswish(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the activation to each element of x."""
         check_floats("x", x, ("...",))
-        return x * _clamp(x + 3, 0, 6) / 6
+        return functions.hardswish(x)
 
 
 class Softmax(nnx.Module):
@@ -354,8 +339,7 @@ class Softmax(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns probabilities along the axis."""
         check_floats("x", x, ("...",))
-        _check_axis(self.dim, x)
-        return jax.nn.softmax(x, axis=self.dim)
+        return functions.softmax(x, self.dim)
 
 
 class LogSoftmax(nnx.Module):
@@ -374,8 +358,45 @@ class LogSoftmax(nnx.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Returns log-probabilities along the axis."""
         check_floats("x", x, ("...",))
-        _check_axis(self.dim, x)
-        return jax.nn.log_softmax(x, axis=self.dim)
+        return functions.log_softmax(x, self.dim)
+
+
+class Softmin(nnx.Module):
+    """``torch.nn.Softmin``: the Softmax of -x.
+
+    Args:
+        dim: the axis, as of ``Softmax``.
+
+    Raises:
+        InputError: as of ``Softmax``.
+    """
+
+    def __init__(self, dim: int) -> None:
+        self.dim = check_integer("dim", dim)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns probabilities along the axis, the largest of the smallest."""
+        check_floats("x", x, ("...",))
+        return functions.softmin(x, self.dim)
+
+
+class Softmax2d(nnx.Module):
+    """``torch.nn.Softmax2d``: the Softmax of the channels at each pixel."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Returns probabilities of the channels.
+
+        Args:
+            x: images [N, H, W, C], or one of them.
+
+        Raises:
+            InputError: if x has another number of axes, or is not floating.
+        """
+        check_floats("x", x, ("...", "H", "W", "C"))
+        if x.ndim > 4:
+            expected = "a floating-point array [N, H, W, C] or [H, W, C]"
+            raise InputError("x", expected, describe(x))
+        return jax.nn.softmax(jnp.asarray(x), axis=-1)
 
 
 class GLU(nnx.Module):
@@ -396,39 +417,5 @@ class GLU(nnx.Module):
                 ``Softmax``.
         """
         check_floats("x", x, ("...",))
-        present = -x.ndim <= self.dim < x.ndim
-        if present:
-            _check_axis(self.dim, x)
-        if not present or x.shape[self.dim] % 2:
-            raise InputError("x", f"an even size along axis {self.dim}", describe(x))
-        return jax.nn.glu(x, self.dim)
-
-
-def _check_axis(dim: int, x: jax.Array) -> None:
-    """Refuses an axis that x lacks, or that may be another one in PyTorch, with channels second."""
-    if x.ndim > 3:
-        taken = {0, -1, -x.ndim}
-        expected = f"0, or -1 for the channels (PyTorch's 1), of {describe(x)}"
-    elif x.ndim == 3:
-        taken = {0, -1, -2, -3}
-        expected = (
-            "0, -1 for the channels (PyTorch's 1 of [N, C, L]) or -2 for the steps "
-            f"(PyTorch's 1 of [N, L, C]), of {describe(x)}"
-        )
-    else:
-        taken = set(range(-x.ndim, x.ndim))
-        expected = f"an axis of {describe(x)}"
-    if dim not in taken:
-        raise InputError("dim", expected, dim)
-
-
-def _divisor(argument: str, value: float) -> float:
-    number = check_number(argument, value)
-    if number == 0:
-        raise InputError(argument, "a number other than 0", value)
-    return number
-
-
-def _clamp(x: jax.Array, low: float, high: float) -> jax.Array:
-    # The clip of JAX has slope ½ at its ends; here, as in PyTorch, it is 0.
-    return jnp.where((x > low) & (x < high), x, lax.stop_gradient(jnp.clip(x, low, high)))
+        functions.check_halves("x", x, self.dim)
+        return functions.glu(x, self.dim)

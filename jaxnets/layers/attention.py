@@ -173,8 +173,8 @@ def attend(
     """Softmax(Q Kᵀ / √d + masks) V for each head; zeros for a query that sees no key.
 
     Args:
-        inputs: the queries [N, L, E], the keys and the values [N, S, E]; or one array [N, L, 3E]
-            that has them side by side.
+        inputs: the queries [N, L, E], the keys [N, S, E] and the values [N, S, V]; or one array
+            [N, L, 3E] that has them side by side.
         masks: to be added to the products [N, heads, L, S], each of rank four.
         key: of the draws for dropout, if there is any.
         heads: into how many heads the inputs' last axis is cut.
@@ -182,7 +182,7 @@ def attend(
         rate: the probability that an attention weight is dropped.
 
     Returns:
-        [N, L, E].
+        [N, L, V].
     """
     logits, values = _scores(inputs, masks, heads, causal)
     weights = _safe_softmax(logits)
@@ -196,9 +196,9 @@ def _scores(
 ) -> tuple[jax.Array, jax.Array]:
     """The logits [N, heads, L, S], and the values [N, S, heads, d]."""
     separate = jnp.split(inputs[0], 3, axis=-1) if len(inputs) == 1 else inputs
-    size = separate[0].shape[-1] // heads
-    queries, keys, values = (x.reshape(*x.shape[:2], heads, size) for x in separate)
-    logits = jnp.einsum("nlhd,nshd->nhls", queries * size**-0.5, keys)
+    cut = (x.reshape(*x.shape[:2], heads, x.shape[2] // heads) for x in separate)
+    queries, keys, values = cut
+    logits = jnp.einsum("nlhd,nshd->nhls", queries * queries.shape[-1] ** -0.5, keys)
     for mask in masks:
         logits = logits + mask
     if causal:
@@ -208,7 +208,7 @@ def _scores(
 
 
 def _averages(weights: jax.Array, values: jax.Array) -> jax.Array:
-    """The values averaged by the weights [N, heads, L, S], as [N, L, E]."""
+    """The values averaged by the weights [N, heads, L, S], as [N, L, V]."""
     outputs = jnp.einsum("nhls,nshd->nlhd", weights, values)
     return outputs.reshape(*outputs.shape[:2], values.shape[2] * values.shape[3])
 

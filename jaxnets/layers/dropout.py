@@ -1,7 +1,7 @@
-"""Dropout of single values and of whole channels."""
+"""Dropout of single values and of whole channels, by zeros or as SELU needs it."""
 
 import math
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +32,56 @@ def drop(x: jax.Array, key: jax.Array, *, rate: float, alike: tuple[int, ...]) -
     kept = jax.random.bernoulli(key, 1.0 - rate, shape, out_sharding=jax.typeof(x).sharding)
     y = lax.select(jnp.broadcast_to(kept, x.shape), x / (1.0 - rate), jnp.zeros_like(x))
     return jnp.where(jnp.isfinite(x) | (y != 0), y, jnp.nan)
+
+
+#: Minus the limit of SELU at -∞, PyTorch's digits: what is dropped becomes it.
+_SELU = 1.7580993408473766
+
+
+def alpha_drop(x: jax.Array, key: jax.Array, *, rate: float, alike: tuple[int, ...]) -> jax.Array:
+    """Sets numbers to SELU's limit with some probability, and keeps mean 0 and variance 1.
+
+    y = a x' + b, x' = x where it is kept and -1.758 where it is dropped, with a and b such that y
+    has mean 0 and variance 1 if x has.
+
+    Args:
+        x: as of ``drop``.
+        key: as of ``drop``.
+        rate: as of ``drop``.
+        alike: as of ``drop``.
+
+    Returns:
+        An array of the shape and dtype of x.
+    """
+    a = 1 / math.sqrt((_SELU**2 * rate + 1) * (1 - rate))
+    shape = [1 if axis in alike else size for axis, size in enumerate(x.shape)]
+    kept = jax.random.bernoulli(key, 1.0 - rate, shape, out_sharding=jax.typeof(x).sharding)
+    factor = jnp.where(kept, a, 0).astype(x.dtype)
+    return x * factor + (_SELU * a * (rate - jnp.where(kept, 0, 1))).astype(x.dtype)
+
+
+#: Shapes by their number of axes: a batch, and one of its examples.
+SEQUENCES = {3: "[N, L, C]", 2: "[L, C]"}
+VOLUMES = {5: "[N, D, H, W, C]", 4: "[D, H, W, C]"}
+
+
+def by_places(argument: str, x: ArrayLike, shapes: dict[int, str]) -> ArrayLike:
+    """Checks an array of examples with channels, and makes it [N, places, C].
+
+    Args:
+        argument: its name.
+        x: the array.
+        shapes: what is taken; empty for all of [N, ..., C].
+
+    Raises:
+        InputError: if it has another shape, or is not floating.
+    """
+    check_floats(argument, x, ("...",))
+    if x.ndim < 2 or (shapes and x.ndim not in shapes):
+        expected = " or ".join(shapes.values()) or "[N, ..., C]"
+        raise InputError(argument, f"a floating-point array {expected}", describe(x))
+    batch = x[None] if x.ndim == min(shapes, default=0) else x
+    return batch.reshape(batch.shape[0], math.prod(batch.shape[1:-1]), x.shape[-1])
 
 
 class Dropout(nnx.Dropout):
@@ -76,6 +126,9 @@ class Dropout(nnx.Dropout):
         if key is None:
             y = super().__call__(x, **options)
             return y if y is x else jnp.where(jnp.isfinite(x), y, jnp.nan)
+        return self._by_key(x, key)
+
+    def _by_key(self, x: jax.Array, key: jax.Array) -> jax.Array:
         return drop(x, key, rate=self.rate, alike=tuple(self.broadcast_dims))
 
     def drops(self) -> bool:
@@ -110,16 +163,16 @@ class Dropout(nnx.Dropout):
         self.rate = p
 
 
-class Dropout2d(Dropout):
-    """``torch.nn.Dropout2d``: drops whole channels of each example, each with probability p.
-
-    It takes images, and whatever else has channels: of vectors [N, C] a channel is one value.
+class ChannelDropout(Dropout):
+    """What the layers that drop whole channels share.
 
     Args:
         p: the probability that a channel is dropped.
         inplace: PyTorch's, which changes nothing here.
         rngs: where the stream's first key is drawn from.
     """
+
+    shapes: ClassVar[dict[int, str]] = {}
 
     def __init__(
         self, p: float = 0.5, inplace: bool = False, *, rngs: nnx.Rngs | None = None
@@ -131,17 +184,86 @@ class Dropout2d(Dropout):
         """Drops channels if in training mode.
 
         Args:
-            x: images [N, H, W, C], sequences [N, L, C] or vectors [N, C].
+            x: channels last.
             options: ``deterministic`` and ``rngs``, as of ``nnx.Dropout``.
 
         Returns:
             An array of the shape and dtype of x.
 
         Raises:
-            InputError: if x is not floating, or has fewer than two axes.
+            InputError: if x is not floating, or has another number of axes.
         """
-        check_floats("x", x, ("...",))
-        if x.ndim < 2:
-            raise InputError("x", "a floating-point array [N, ..., C]", describe(x))
-        places = x.reshape(x.shape[0], math.prod(x.shape[1:-1]), x.shape[-1])
+        places = by_places("x", x, self.shapes)
         return super().__call__(places, **options).reshape(x.shape)
+
+
+class Dropout1d(ChannelDropout):
+    """``torch.nn.Dropout1d``: drops whole channels of each sequence, each with probability p.
+
+    It takes sequences [N, L, C], where PyTorch has [N, C, L], or one of them.
+
+    Args:
+        p: the probability that a channel is dropped.
+        inplace: PyTorch's, which changes nothing here.
+        rngs: where the stream's first key is drawn from.
+    """
+
+    shapes: ClassVar[dict[int, str]] = SEQUENCES
+
+
+class Dropout2d(ChannelDropout):
+    """``torch.nn.Dropout2d``: drops whole channels of each example, each with probability p.
+
+    It takes images [N, H, W, C], and whatever else has channels: of vectors [N, C] a channel is
+    one value.
+
+    Args:
+        p: the probability that a channel is dropped.
+        inplace: PyTorch's, which changes nothing here.
+        rngs: where the stream's first key is drawn from.
+    """
+
+
+class Dropout3d(ChannelDropout):
+    """``torch.nn.Dropout3d``: drops whole channels of each volume, each with probability p.
+
+    It takes volumes [N, D, H, W, C], where PyTorch has [N, C, D, H, W], or one of them.
+
+    Args:
+        p: the probability that a channel is dropped.
+        inplace: PyTorch's, which changes nothing here.
+        rngs: where the stream's first key is drawn from.
+    """
+
+    shapes: ClassVar[dict[int, str]] = VOLUMES
+
+
+class AlphaDropout(Dropout):
+    """``torch.nn.AlphaDropout``: sets values to SELU's limit, and keeps mean 0 and variance 1.
+
+    In training, y = a x' + b, where x' is -1.758 with probability p and else x. If x has mean 0
+    and variance 1, so has y.
+
+    Args:
+        p: the probability that a value is dropped.
+        inplace: PyTorch's, which changes nothing here.
+        rngs: where the stream's first key is drawn from.
+    """
+
+    def _by_key(self, x: jax.Array, key: jax.Array) -> jax.Array:
+        return alpha_drop(x, key, rate=self.rate, alike=())
+
+
+class FeatureAlphaDropout(ChannelDropout):
+    """``torch.nn.FeatureAlphaDropout``: ``AlphaDropout`` of whole channels of each example.
+
+    It takes [N, ..., C], where PyTorch has [N, C, ...].
+
+    Args:
+        p: the probability that a channel is dropped.
+        inplace: PyTorch's, which changes nothing here.
+        rngs: where the stream's first key is drawn from.
+    """
+
+    def _by_key(self, x: jax.Array, key: jax.Array) -> jax.Array:
+        return alpha_drop(x, key, rate=self.rate, alike=tuple(self.broadcast_dims))

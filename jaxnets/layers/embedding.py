@@ -13,8 +13,16 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from jaxnets import initializers
-from jaxnets.arrays import InputError, check_floats, check_integer, check_positive, describe
-from jaxnets.layers.parameters import check_others, check_parameters
+from jaxnets.arrays import (
+    ArrayLike,
+    InputError,
+    check_floats,
+    check_integer,
+    check_number,
+    check_positive,
+    describe,
+)
+from jaxnets.layers.parameters import check_harmless, check_others, check_parameters
 
 
 class Lookup(NamedTuple):
@@ -85,13 +93,10 @@ class Embedding(nnx.Embed):
             param_dtype=param_dtype,
             rngs=rngs,
         )
-        if padding_idx is not None:
-            last = num_embeddings - 1
-            padding_idx = check_integer("padding_idx", padding_idx, least=-last - 1, most=last)
-            padding_idx %= num_embeddings
-            self.embedding[...] = self.embedding[...].at[padding_idx].set(0)
+        self.padding_idx = check_padding(padding_idx, num_embeddings)
+        if self.padding_idx is not None:
+            self.embedding[...] = self.embedding[...].at[self.padding_idx].set(0)
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
-        self.padding_idx = padding_idx
 
     def __call__(self, indices: jax.Array) -> jax.Array:
         """Looks up one row per index.
@@ -107,21 +112,10 @@ class Embedding(nnx.Embed):
         Raises:
             InputError: if the indices are not integers or, outside ``jax.jit``, out of range.
         """
-        if not isinstance(indices, jax.Array | np.ndarray):
-            raise InputError("indices", "an array of integers", type(indices).__name__)
-        if not jnp.issubdtype(indices.dtype, jnp.integer):
-            raise InputError("indices", "an array of integers", describe(indices))
-        if not isinstance(indices, jax.core.Tracer):
-            self._check_range(np.asarray(indices))
-        elif (noted := _noted.get()) is not None:
-            noted.append(Lookup(indices, self.num_embeddings))
-        indices = jnp.asarray(indices)
-        # A negative index is out of range in PyTorch, not one counted from the end.
-        rows = self.embedding[...].at[indices].get(mode="fill", wrap_negative_indices=False)
-        if self.padding_idx is None:
-            return rows
-        return jnp.where((indices == self.padding_idx)[..., None], lax.stop_gradient(rows), rows)
+        check_indices("indices", indices, self.num_embeddings)
+        return _looked_up(self.embedding[...], jnp.asarray(indices), self.padding_idx)
 
+<<<<<<< HEAD
     def _check_range(self, indices: np.ndarray) -> None:
         if indices.size and not 0 <= indices.min() <= indices.max() < self.num_embeddings:
             got = f"{indices.min()} to {indices.max()}"
@@ -161,3 +155,92 @@ class TiedLinear(nnx.Module):
         check_floats("x", x, ("...", self.weight.shape[1]))
         y = jnp.asarray(x) @ self.weight[...].T
         return y if self.bias is None else y + jnp.broadcast_to(self.bias[...], y.shape)
+=======
+
+def embedding(
+    input: ArrayLike,
+    weight: ArrayLike,
+    padding_idx: int | None = None,
+    max_norm: None = None,
+    norm_type: float = 2.0,
+    scale_grad_by_freq: bool = False,
+    sparse: bool = False,
+) -> jax.Array:
+    """``torch.nn.functional.embedding``: row i of a table for each index i.
+
+    Args:
+        input: integers in [0, rows), of any shape.
+        weight: the table [rows, features].
+        padding_idx: a row that receives no gradient; a negative number counts from the end.
+        max_norm: None, as no row is scaled down in a call.
+        norm_type: PyTorch's, which changes nothing here.
+        scale_grad_by_freq: False, as gradients are not divided by counts.
+        sparse: False, as gradients are dense.
+
+    Returns:
+        [*input.shape, features]; under ``jax.jit`` NaN for an index out of range.
+
+    Raises:
+        InputError: if an argument is of another kind or, outside ``jax.jit``, out of range.
+    """
+    check_lookup(max_norm, norm_type, scale_grad_by_freq, sparse)
+    check_floats("weight", weight, ("rows", "features"))
+    padding_idx = check_padding(padding_idx, weight.shape[0])
+    check_indices("input", input, weight.shape[0])
+    return _looked_up(jnp.asarray(weight[...]), jnp.asarray(input), padding_idx)
+
+
+def _looked_up(table: jax.Array, indices: jax.Array, padding: int | None) -> jax.Array:
+    rows = rows_of(table, indices)
+    if padding is None:
+        return rows
+    return jnp.where((indices == padding)[..., None], lax.stop_gradient(rows), rows)
+
+
+def check_lookup(max_norm: Any, norm_type: Any, scale_grad_by_freq: Any, sparse: Any) -> None:
+    """Checks that PyTorch's other arguments of a lookup change nothing.
+
+    Raises:
+        InputError: if one would.
+    """
+    check_harmless("max_norm", max_norm)
+    check_number("norm_type", norm_type, finite=False)
+    check_harmless("scale_grad_by_freq", scale_grad_by_freq)
+    check_harmless("sparse", sparse)
+
+
+def check_padding(padding_idx: int | None, rows: int) -> int | None:
+    """The padding row, counted from the start; None if there is none.
+
+    Raises:
+        InputError: if it is no row of the table.
+    """
+    if padding_idx is None:
+        return None
+    return check_integer("padding_idx", padding_idx, least=-rows, most=rows - 1) % rows
+
+
+def check_indices(argument: str, indices: ArrayLike, rows: int) -> None:
+    """Checks the indices of a lookup in a table of so many rows; of traced ones it is noted.
+
+    Raises:
+        InputError: if they are not integers or, where they have values, out of range.
+    """
+    if not isinstance(indices, jax.Array | np.ndarray):
+        raise InputError(argument, "an array of integers", type(indices).__name__)
+    if not jnp.issubdtype(indices.dtype, jnp.integer):
+        raise InputError(argument, "an array of integers", describe(indices))
+    if isinstance(indices, jax.core.Tracer):
+        if (noted := _noted.get()) is not None:
+            noted.append(Lookup(indices, rows))
+        return
+    values = np.asarray(indices)
+    if values.size and not 0 <= values.min() <= values.max() < rows:
+        got = f"{values.min()} to {values.max()}"
+        raise InputError(argument, f"indices in [0, {rows})", got)
+
+
+def rows_of(table: jax.Array, indices: jax.Array) -> jax.Array:
+    """The rows of a table; NaN for an index out of range, which a negative one is in PyTorch."""
+    return table.at[indices].get(mode="fill", wrap_negative_indices=False)
+>>>>>>> main

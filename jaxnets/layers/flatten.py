@@ -1,12 +1,21 @@
-"""From images or sequences to vectors, in PyTorch's order."""
+"""From images or sequences to vectors and back, in PyTorch's order."""
 
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxnets.arrays import ArrayLike, InputError, as_array, check_integer, describe
+from jaxnets.arrays import (
+    ArrayLike,
+    InputError,
+    as_array,
+    check_bool,
+    check_integer,
+    describe,
+    entries,
+)
 
 
 def flatten(x: ArrayLike) -> jax.Array:
@@ -52,3 +61,54 @@ class Flatten(nnx.Module):
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Flattens [N, ..., C] to [N, C · ...]."""
         return flatten(x)
+
+
+class Unflatten(nnx.Module):
+    """``torch.nn.Unflatten``: makes images of vectors, the inverse of ``Flatten``.
+
+    Args:
+        dim: the axis that is unflattened; 1 or -1, that of the features, if ``channels_last``.
+        unflattened_size: PyTorch's sizes, channels first: (C, H, W) makes [N, H, W, C]. One of them
+            may be -1.
+        channels_last: whether the result is an image, a signal or a volume. With False the axis
+            becomes several in its place: (T, F) makes a sequence [N, T, F].
+
+    Raises:
+        InputError: if an argument is no size, or on a call, if the sizes are not those of the axis.
+
+    Examples:
+        >>> Unflatten(1, (64, 7, 7))(jnp.ones((8, 3136))).shape
+        (8, 7, 7, 64)
+        >>> Unflatten(-1, (4, 16), channels_last=False)(jnp.ones((8, 5, 64))).shape
+        (8, 5, 4, 16)
+    """
+
+    def __init__(
+        self, dim: int, unflattened_size: Sequence[int], *, channels_last: bool = True
+    ) -> None:
+        self.dim = check_integer("dim", dim)
+        self.channels_last = check_bool("channels_last", channels_last)
+        if self.channels_last and dim not in (1, -1):
+            raise InputError("dim", "1, the features, or channels_last=False", dim)
+        given = entries(unflattened_size)
+        if not given:
+            raise InputError("unflattened_size", "a tuple of sizes", unflattened_size)
+        self.unflattened_size = tuple(check_integer("unflattened_size", n) for n in given)
+        if any(n < 1 and n != -1 for n in given) or self.unflattened_size.count(-1) > 1:
+            raise InputError("unflattened_size", "positive sizes, one of them -1", given)
+
+    def __call__(self, x: ArrayLike) -> jax.Array:
+        """Unflattens [N, C · ...] to [N, ..., C], or the axis of any array."""
+        x = as_array("x", x)
+        if self.channels_last and x.ndim != 2:
+            raise InputError("x", "[N, features], or channels_last=False", describe(x))
+        if not -x.ndim <= self.dim < x.ndim:
+            raise InputError("x", f"an array with an axis {self.dim}", describe(x))
+        dim, size = self.dim % x.ndim, x.shape[self.dim]
+        known = math.prod(n for n in self.unflattened_size if n != -1)
+        sizes = [size // known if n == -1 else n for n in self.unflattened_size]
+        if math.prod(sizes) != size:
+            of = "a multiple of " if -1 in self.unflattened_size else ""
+            raise InputError("x", f"{of}{known} values along axis {self.dim}", describe(x))
+        y = x.reshape(*x.shape[:dim], *sizes, *x.shape[dim + 1 :])
+        return jnp.moveaxis(y, 1, -1) if self.channels_last else y

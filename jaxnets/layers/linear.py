@@ -12,6 +12,36 @@ from jaxnets.arrays import ArrayLike, check_bool, check_floats, check_positive
 from jaxnets.layers.parameters import check_others, check_parameters
 
 
+def linear(input: ArrayLike, weight: ArrayLike, bias: ArrayLike | None = None) -> jax.Array:
+    """``torch.nn.functional.linear``: y = x Wᵀ + b over the last axis.
+
+    Args:
+        input: [..., in_features].
+        weight: W [out_features, in_features], as PyTorch has it, of which the kernel of
+            ``Linear`` is the transpose.
+        bias: b [out_features], or None.
+
+    Returns:
+        [..., out_features].
+
+    Raises:
+        InputError: if a shape does not fit, or an array is not floating.
+
+    Examples:
+        >>> layer = Linear(3, 2, rngs=nnx.Rngs(0))
+        >>> y = linear(jnp.ones((5, 3)), layer.kernel.T, layer.bias)
+        >>> bool((y == layer(jnp.ones((5, 3)))).all())
+        True
+    """
+    check_floats("weight", weight, ("out_features", "in_features"))
+    check_floats("input", input, ("...", weight.shape[-1]))
+    y = jnp.asarray(input[...]) @ weight[...].T
+    if bias is None:
+        return y
+    check_floats("bias", bias, weight.shape[:1])
+    return y + jnp.broadcast_to(bias[...], y.shape)
+
+
 class Linear(nnx.Linear):
     """``torch.nn.Linear``: y = x W + b over the last axis.
 

@@ -1,8 +1,8 @@
-"""Batch, layer, group and instance normalization, over channels-last arrays."""
+"""Batch, layer, RMS and group normalization, over channels-last arrays."""
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from jaxnets.arrays import (
+    ArrayLike,
     InputError,
     check_bool,
     check_floats,
@@ -22,23 +23,52 @@ from jaxnets.arrays import (
 from jaxnets.kernels.marks import marked
 from jaxnets.layers.parameters import check_others, check_parameters
 
+#: Scale and bias, where there are any.
+Parameters = tuple[jax.Array | None, jax.Array | None]
+#: The running mean and variance, which training moves.
+Running: TypeAlias = tuple[nnx.Variable, nnx.Variable]
 
-def _at_least_float32(x: jax.Array) -> jax.Array:
+
+def at_least_float32(x: jax.Array) -> jax.Array:
     """The dtype of the statistics: as in PyTorch, a half is not wide enough for them."""
     return jnp.asarray(x, jnp.float32 if x.dtype.itemsize < 4 else None)
 
 
-def _moments(x: jax.Array, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:
+def moments(x: jax.Array, axes: Sequence[int]) -> tuple[jax.Array, jax.Array]:
     """Mean and biased variance, in two passes: E[x²] - E[x]² cancels where the mean is large."""
     mean = x.mean(axes, keepdims=True)
     return mean, jnp.square(x - mean).mean(axes, keepdims=True)
 
 
-def _check(x: jax.Array, axes: tuple[int, float], channels: int, expected: str) -> None:
+def normalized(x: jax.Array, mean: jax.Array, var: jax.Array, eps: float) -> jax.Array:
+    """Returns (x - mean) / √(var + eps)."""
+    return (x - mean) * lax.rsqrt(var + eps)
+
+
+def scaled(y: jax.Array, scale: jax.Array | None, bias: jax.Array | None) -> jax.Array:
+    """Returns y ⊙ scale + bias, as far as there are both, over the last axes."""
+    if scale is not None:
+        y = y * jnp.broadcast_to(scale, y.shape)
+    return y if bias is None else y + jnp.broadcast_to(bias, y.shape)
+
+
+def of_dtype(parameters: Sequence[Any], dtype: DTypeLike) -> Parameters:
+    """Scale and bias, which may be variables or None, as arrays of the dtype of the statistics."""
+    scale, bias = (None if one is None else one[...].astype(dtype) for one in parameters)
+    return scale, bias
+
+
+def check_channels(x: jax.Array, axes: tuple[int, float], channels: int, expected: str) -> None:
     """Raises unless x is floating, has as many axes, from least to most, and channels last."""
     check_floats("x", x, ("...",))
     if not axes[0] <= x.ndim <= axes[1] or x.shape[-1] != channels:
         raise InputError("x", f"a floating-point array {expected}", describe(x))
+
+
+def check_several(argument: str, x: ArrayLike, count: int, what: str) -> None:
+    """Raises if statistics would be those of a single value."""
+    if count == 1:
+        raise InputError(argument, f"more than one {what}", describe(x))
 
 
 class Normalization(nnx.Module):
@@ -52,6 +82,8 @@ class Normalization(nnx.Module):
         param_dtype: the dtype of the parameters.
     """
 
+    eps: Any  # a number, or None for the machine's in RMSNorm
+
     def __init__(
         self, shape: tuple[int, ...], eps: float, affine: bool, bias: bool, param_dtype: DTypeLike
     ) -> None:
@@ -60,23 +92,9 @@ class Normalization(nnx.Module):
         self.scale = nnx.Param(jnp.ones(shape, param_dtype)) if affine else None
         self.bias = nnx.Param(jnp.zeros(shape, param_dtype)) if affine and bias else None
 
-    def _parameters(self, dtype: DTypeLike) -> tuple[jax.Array | None, jax.Array | None]:
-        """Scale and bias, if there are any, in the dtype of the statistics."""
-        scale, bias = (
-            None if parameter is None else parameter[...].astype(dtype)
-            for parameter in (self.scale, self.bias)
-        )
-        return scale, bias
-
-
-def _scaled(y: jax.Array, scale: jax.Array | None, bias: jax.Array | None) -> jax.Array:
-    if scale is not None:
-        y = y * jnp.broadcast_to(scale, y.shape)
-    return y if bias is None else y + jnp.broadcast_to(bias, y.shape)
-
-
-def _normalized(x: jax.Array, mean: jax.Array, var: jax.Array, eps: float) -> jax.Array:
-    return (x - mean) * lax.rsqrt(var + eps)
+    @property
+    def _parameters(self) -> tuple[nnx.Param | None, nnx.Param | None]:
+        return self.scale, self.bias
 
 
 @marked
@@ -88,8 +106,8 @@ def batch_norm(
     Returns:
         The outputs [..., C], the mean [C] and the biased variance [C].
     """
-    mean, var = _moments(x, range(x.ndim - 1))
-    y = _scaled(_normalized(x, mean, var, eps), scale, bias)
+    mean, var = moments(x, range(x.ndim - 1))
+    y = scaled(normalized(x, mean, var, eps), scale, bias)
     return y, mean.reshape(-1), var.reshape(-1)
 
 
@@ -98,12 +116,131 @@ def layer_norm(
     x: jax.Array, scale: jax.Array | None, bias: jax.Array | None, *, eps: float, axes: int
 ) -> jax.Array:
     """Normalizes each sample of x by its mean and variance over so many last axes."""
-    moments = _moments(x, range(x.ndim - axes, x.ndim))
-    return _scaled(_normalized(x, *moments, eps), scale, bias)
+    mean, var = moments(x, range(x.ndim - axes, x.ndim))
+    return scaled(normalized(x, mean, var, eps), scale, bias)
 
 
-class BatchNorm(Normalization):
-    """What ``BatchNorm1d`` and ``BatchNorm2d`` share: statistics per channel, over a batch.
+def by_batch(
+    x: ArrayLike,
+    parameters: Sequence[Any],
+    running: Running | None,
+    *,
+    momentum: float | jax.Array,
+    eps: float,
+) -> jax.Array:
+    """Batch normalization of x [..., C] by its own statistics, which move the running ones."""
+    values = at_least_float32(jnp.asarray(x))
+    parameters = of_dtype(parameters, values.dtype)
+    if x.size == 0:  # as in PyTorch, the running statistics stay
+        return scaled(values, *parameters).astype(x.dtype)
+    y, mean, var = batch_norm(values, *parameters, eps=eps)
+    if running is not None:
+        count = x.size // x.shape[-1]
+        move(running, (mean, var * (count / (count - 1))), momentum)
+    return y.astype(x.dtype)
+
+
+def by_running(
+    x: ArrayLike, parameters: Sequence[Any], running: Sequence[Any], *, eps: float
+) -> jax.Array:
+    """Normalization of x [..., C] by a mean and a variance of each channel."""
+    values = at_least_float32(jnp.asarray(x))
+    row = (1,) * (x.ndim - 1) + x.shape[-1:]
+    mean, var = (stat[...].astype(values.dtype).reshape(row) for stat in running)
+    y = scaled(normalized(values, mean, var, eps), *of_dtype(parameters, values.dtype))
+    return y.astype(x.dtype)
+
+
+def move(running: Running, batch: tuple[jax.Array, jax.Array], momentum: float | jax.Array) -> None:
+    """Moves the running statistics towards those of one batch."""
+    for variable, new in zip(running, batch, strict=True):
+        old = variable[...]
+        new = lax.stop_gradient(new).astype(old.dtype)
+        variable[...] = (1 - momentum) * old + momentum * new
+
+
+def by_rows(x: ArrayLike, parameters: Sequence[Any], *, axes: int, eps: float) -> jax.Array:
+    """Layer normalization of x over so many last axes."""
+    values = at_least_float32(jnp.asarray(x))
+    parameters = of_dtype(parameters, values.dtype)
+    return layer_norm(values, *parameters, eps=eps, axes=axes).astype(x.dtype)
+
+
+def by_root_mean_square(x: ArrayLike, scale: Any, *, axes: int, eps: float | None) -> jax.Array:
+    """RMS normalization of x over so many last axes; an eps of None is the machine's."""
+    values = at_least_float32(jnp.asarray(x))
+    if eps is None:
+        eps = float(jnp.finfo(values.dtype).eps)
+    mean = jnp.square(values).mean(range(x.ndim - axes, x.ndim), keepdims=True)
+    y = values * lax.rsqrt(mean + eps)
+    return scaled(y, *of_dtype((scale, None), values.dtype)).astype(x.dtype)
+
+
+def by_group(x: ArrayLike, parameters: Sequence[Any], *, groups: int, eps: float) -> jax.Array:
+    """Group normalization of x [N, ..., C]."""
+    values = at_least_float32(jnp.asarray(x))
+    places, size = math.prod(x.shape[1:-1]), x.shape[-1] // groups
+    cut = values.reshape(x.shape[0], places, groups, size)
+    y = normalized(cut, *moments(cut, (1, 3)), eps).reshape(x.shape)
+    return scaled(y, *of_dtype(parameters, y.dtype)).astype(x.dtype)
+
+
+class Tracking(Normalization):
+    """What batch and instance normalization share: channels, and statistics that are tracked.
+
+    Args:
+        num_features: the number of channels, C.
+        eps: added to the variance.
+        momentum: the weight of the newest batch; None has a meaning of its own in each layer.
+        affine: whether there are ``scale`` and ``bias``.
+        track_running_stats: whether there are running statistics.
+        bias: whether there is ``bias``, if ``affine``.
+        rngs: not used, as the initial values are constants.
+        param_dtype: the dtype of the parameters and statistics.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        eps: float,
+        momentum: float | None,
+        affine: bool,
+        track_running_stats: bool,
+        bias: bool,
+        rngs: nnx.Rngs | None,
+        param_dtype: DTypeLike,
+    ) -> None:
+        check_positive("num_features", num_features)
+        check_bool("affine", affine)
+        check_parameters(rngs, param_dtype, constant=True)
+        tracked = check_bool("track_running_stats", track_running_stats)
+        super().__init__((num_features,), eps, affine, bias, param_dtype)
+        self.num_features = num_features
+        if momentum is not None:
+            momentum = check_number("momentum", momentum, least=0, most=1)
+        self.momentum = momentum
+        self.use_running_average = False
+        shape = (num_features,)
+        self.mean: Any = nnx.BatchStat(jnp.zeros(shape, param_dtype)) if tracked else None
+        self.var: Any = nnx.BatchStat(jnp.ones(shape, param_dtype)) if tracked else None
+        count = nnx.BatchStat(jnp.zeros((), jnp.int32)) if tracked else None
+        self.num_batches_tracked: Any = count
+
+    def _running(self) -> Running | None:
+        return None if self.mean is None else (self.mean, self.var)
+
+    def set_view(self, use_running_average: bool | None = None) -> None:
+        """Sets the mode of the view that ``nnx.view`` makes.
+
+        Args:
+            use_running_average: True is evaluation mode, False training mode.
+        """
+        if use_running_average is not None:
+            self.use_running_average = use_running_average
+
+
+class BatchNorm(Tracking):
+    """What the layers ``BatchNorm1d`` to ``BatchNorm3d`` share: statistics of channels in a batch.
 
     In training mode, which ``model.train()`` sets, x is normalized by its own mean and biased
     variance, and the running statistics move towards its mean and its *unbiased* variance:
@@ -141,20 +278,9 @@ class BatchNorm(Normalization):
         **others: Any,
     ) -> None:
         check_others(self, others)
-        check_positive("num_features", num_features)
-        check_bool("affine", affine)
-        check_parameters(rngs, param_dtype, constant=True)
-        shape = (num_features,)
-        tracked = check_bool("track_running_stats", track_running_stats)
-        super().__init__(shape, eps, affine, bias, param_dtype)
-        self.num_features = num_features
-        if momentum is not None:
-            momentum = check_number("momentum", momentum, least=0, most=1)
-        self.momentum = momentum
-        self.use_running_average = False
-        self.mean = nnx.BatchStat(jnp.zeros(shape, param_dtype)) if tracked else None
-        self.var = nnx.BatchStat(jnp.ones(shape, param_dtype)) if tracked else None
-        self.num_batches_tracked = nnx.BatchStat(jnp.zeros((), jnp.int32)) if tracked else None
+        super().__init__(
+            num_features, eps, momentum, affine, track_running_stats, bias, rngs, param_dtype
+        )
 
     def _check_shape(self, x: jax.Array) -> None:
         raise NotImplementedError
@@ -173,51 +299,21 @@ class BatchNorm(Normalization):
                 per channel.
         """
         self._check_shape(x)
-        x = jnp.asarray(x)
-        values = _at_least_float32(x)
-        parameters = self._parameters(values.dtype)
-        if self.use_running_average and self.mean is not None and self.var is not None:
-            row = (1,) * (x.ndim - 1) + (self.num_features,)
-            mean, var = (
-                stat[...].astype(values.dtype).reshape(row) for stat in (self.mean, self.var)
-            )
-            y = _scaled(_normalized(values, mean, var, self.eps), *parameters)
-            return y.astype(x.dtype)
-        if x.size == 0:
-            self._count_alone()
-            return _scaled(values, *parameters).astype(x.dtype)
-        count = x.size // self.num_features
-        if count < 2:
-            raise InputError("x", "more than one value per channel in training", describe(x))
-        y, mean, var = batch_norm(values, *parameters, eps=self.eps)
-        if not self.use_running_average:
-            self._track(mean, var * (count / (count - 1)))
-        return y.astype(x.dtype)
+        running = self._running()
+        if self.use_running_average and running is not None:
+            return by_running(x, self._parameters, running, eps=self.eps)
+        check_several("x", x, x.size // self.num_features, "value per channel in training")
+        moved = None if self.use_running_average else running
+        momentum = self._count() if moved else 0
+        return by_batch(x, self._parameters, moved, momentum=momentum, eps=self.eps)
 
-    def _count_alone(self) -> None:
-        """An empty batch: as in PyTorch it is counted, and the running statistics stay."""
-        if not self.use_running_average and self.num_batches_tracked is not None:
-            self.num_batches_tracked[...] = self.num_batches_tracked[...] + 1
-
-    def _track(self, mean: jax.Array, var: jax.Array) -> None:
-        """Moves the running statistics, if there are any, towards those of one batch."""
-        if self.mean is None or self.var is None or self.num_batches_tracked is None:
-            return
-        count = self.num_batches_tracked[...] + 1
-        self.num_batches_tracked[...] = count
-        for running, batch in ((self.mean, mean), (self.var, var)):
-            old, new = running[...], lax.stop_gradient(batch).astype(running.dtype)
-            momentum = 1 / count.astype(old.dtype) if self.momentum is None else self.momentum
-            running[...] = (1 - momentum) * old + momentum * new
-
-    def set_view(self, use_running_average: bool | None = None) -> None:
-        """Sets the mode of the view that ``nnx.view`` makes.
-
-        Args:
-            use_running_average: True is evaluation mode, False training mode.
-        """
-        if use_running_average is not None:
-            self.use_running_average = use_running_average
+    def _count(self) -> Any:
+        """Counts a batch of training, and says how much it weighs."""
+        tracked = self.num_batches_tracked
+        tracked[...] = tracked[...] + 1
+        if self.momentum is not None:
+            return self.momentum
+        return 1 / tracked[...].astype(self.mean.dtype)
 
 
 class BatchNorm1d(BatchNorm):
@@ -238,7 +334,7 @@ class BatchNorm1d(BatchNorm):
 
     def _check_shape(self, x: jax.Array) -> None:
         size = self.num_features
-        _check(x, (2, 3), size, f"[N, {size}] or [N, L, {size}]")
+        check_channels(x, (2, 3), size, f"[N, {size}] or [N, L, {size}]")
 
 
 class BatchNorm2d(BatchNorm):
@@ -251,7 +347,64 @@ class BatchNorm2d(BatchNorm):
         check_floats("x", x, ("N", "H", "W", self.num_features))
 
 
-class LayerNorm(Normalization):
+class BatchNorm3d(BatchNorm):
+    """``torch.nn.BatchNorm3d`` over [N, D, H, W, C], where PyTorch has [N, C, D, H, W].
+
+    Its arguments, parameters, statistics and modes are those of ``BatchNorm``.
+    """
+
+    def _check_shape(self, x: jax.Array) -> None:
+        check_floats("x", x, ("N", "D", "H", "W", self.num_features))
+
+
+class OverLastAxes(Normalization):
+    """What layer and RMS normalization share: the sizes of the axes that are normalized over.
+
+    Args:
+        normalized_shape: the sizes of the last axes of x; an integer for the last one alone.
+        eps: added to the variance.
+        affine: whether there are parameters.
+        bias: whether there is ``bias``, if ``affine``.
+        channels_last: whether the last axis holds channels, which PyTorch has first.
+        rngs: not used, as the initial values are constants.
+        param_dtype: the dtype of the parameters.
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float,
+        affine: bool,
+        bias: bool,
+        channels_last: bool | None,
+        rngs: nnx.Rngs | None,
+        param_dtype: DTypeLike,
+    ) -> None:
+        given = entries(normalized_shape)
+        shape = (normalized_shape,) if given is None else given
+        if not shape:
+            raise InputError("normalized_shape", "at least one axis", "()")
+        self.normalized_shape = tuple(check_positive("normalized_shape", size) for size in shape)
+        check_bool("elementwise_affine", affine)
+        if channels_last is not None:
+            check_bool("channels_last", channels_last)
+        elif affine and len(shape) == 2 and shape[0] == shape[1]:
+            expected = "True for PyTorch's (C, L), or False for (T, F), of two axes of one size"
+            raise InputError("channels_last", expected, channels_last)
+        self.channels_last = len(shape) == 3 if channels_last is None else bool(channels_last)
+        check_parameters(rngs, param_dtype, constant=True)
+        super().__init__(self.normalized_shape, eps, affine, bias, param_dtype)
+
+    def _check_shape(self, x: jax.Array) -> None:
+        shape = self.normalized_shape
+        moved = (*shape[1:], shape[0])
+        if len(shape) > 1 and getattr(x, "shape", ())[-len(shape) :] == moved != shape:
+            expected = f"[..., {', '.join(map(str, shape))}], or a normalized_shape {moved} with"
+            raise InputError("x", f"{expected} channels_last=True", describe(x))
+        check_floats("x", x, ("...", *shape))
+
+
+class LayerNorm(OverLastAxes):
     """``torch.nn.LayerNorm``: each sample normalized over its last axes.
 
     Parameters: ``scale`` and ``bias`` of the shape ``normalized_shape``, PyTorch's weight and
@@ -284,20 +437,9 @@ class LayerNorm(Normalization):
         **others: Any,
     ) -> None:
         check_others(self, others)
-        given = entries(normalized_shape)
-        shape = (normalized_shape,) if given is None else given
-        if not shape:
-            raise InputError("normalized_shape", "at least one axis", "()")
-        self.normalized_shape = tuple(check_positive("normalized_shape", size) for size in shape)
-        check_bool("elementwise_affine", elementwise_affine)
-        if channels_last is not None:
-            check_bool("channels_last", channels_last)
-        elif elementwise_affine and len(shape) == 2 and shape[0] == shape[1]:
-            expected = "True for PyTorch's (C, L), or False for (T, F), of two axes of one size"
-            raise InputError("channels_last", expected, channels_last)
-        self.channels_last = len(shape) == 3 if channels_last is None else bool(channels_last)
-        check_parameters(rngs, param_dtype, constant=True)
-        super().__init__(self.normalized_shape, eps, elementwise_affine, bias, param_dtype)
+        super().__init__(
+            normalized_shape, eps, elementwise_affine, bias, channels_last, rngs, param_dtype
+        )
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Normalizes x.
@@ -311,16 +453,69 @@ class LayerNorm(Normalization):
         Raises:
             InputError: if x does not end in ``normalized_shape``.
         """
-        shape = self.normalized_shape
-        moved = (*shape[1:], shape[0])
-        if len(shape) > 1 and getattr(x, "shape", ())[-len(shape) :] == moved != shape:
-            expected = f"[..., {', '.join(map(str, shape))}], or a normalized_shape {moved} with"
-            raise InputError("x", f"{expected} channels_last=True", describe(x))
-        check_floats("x", x, ("...", *shape))
-        x = jnp.asarray(x)
-        values = _at_least_float32(x)
-        parameters = self._parameters(values.dtype)
-        return layer_norm(values, *parameters, eps=self.eps, axes=len(shape)).astype(x.dtype)
+        self._check_shape(x)
+        return by_rows(x, self._parameters, axes=len(self.normalized_shape), eps=self.eps)
+
+
+class RMSNorm(OverLastAxes):
+    """``torch.nn.RMSNorm``: y = x / √(mean(x²) + eps) ⊙ scale over the last axes.
+
+    Parameter: ``scale`` of the shape ``normalized_shape``, PyTorch's weight.
+
+    Args:
+        normalized_shape: the sizes of the last axes of x; an integer for the last one alone.
+        eps: added to the mean of squares; None is the smallest number that counts beside 1 in the
+            dtype of the computation, 2⁻²³ in float32 and in halves.
+        elementwise_affine: whether there is ``scale``.
+        channels_last: as of ``LayerNorm``.
+        rngs: not used, as the initial values are constants.
+        param_dtype: the dtype of the parameter.
+
+    Examples:
+        >>> print(RMSNorm(2)(jnp.array([[3.0, 3.0], [0.0, 2.0]])).round(3))
+        [[1.    1.   ]
+         [0.    1.414]]
+    """
+
+    def __init__(
+        self,
+        normalized_shape: int | Sequence[int],
+        eps: float | None = None,
+        elementwise_affine: bool = True,
+        *,
+        channels_last: bool | None = None,
+        rngs: nnx.Rngs | None = None,
+        param_dtype: DTypeLike = jnp.float32,
+        **others: Any,
+    ) -> None:
+        check_others(self, others)
+        super().__init__(
+            normalized_shape,
+            0 if eps is None else eps,
+            elementwise_affine,
+            False,
+            channels_last,
+            rngs,
+            param_dtype,
+        )
+        if eps is None:
+            self.eps = None
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Normalizes x.
+
+        Args:
+            x: [..., *normalized_shape].
+
+        Returns:
+            An array of the shape and dtype of x.
+
+        Raises:
+            InputError: if x does not end in ``normalized_shape``.
+        """
+        self._check_shape(x)
+        axes = len(self.normalized_shape)
+        return by_root_mean_square(x, self.scale, axes=axes, eps=self.eps)
 
 
 class GroupNorm(Normalization):
@@ -372,61 +567,6 @@ class GroupNorm(Normalization):
         Raises:
             InputError: if x has another shape, or a single value per group.
         """
-        _check(x, (2, math.inf), self.num_channels, f"[N, ..., {self.num_channels}]")
-        if x.size == self.num_groups:
-            raise InputError("x", "more than one value per group", describe(x))
-        places = math.prod(x.shape[1:-1])
-        groups = _at_least_float32(x).reshape(
-            x.shape[0], places, self.num_groups, x.shape[-1] // self.num_groups
-        )
-        y = _normalized(groups, *_moments(groups, (1, 3)), self.eps).reshape(x.shape)
-        return _scaled(y, *self._parameters(y.dtype)).astype(x.dtype)
-
-
-class InstanceNorm2d(GroupNorm):
-    """``torch.nn.InstanceNorm2d``: each channel of each image normalized by itself.
-
-    There are no running statistics, as is PyTorch's default. Parameters, if ``affine``: ``scale``
-    and ``bias`` [num_features], PyTorch's weight and bias.
-
-    Args:
-        num_features: the number of channels, C.
-        eps: added to the variance.
-        affine: whether there are ``scale`` and ``bias``.
-        rngs: not used, as the initial values are constants.
-        param_dtype: the dtype of the parameters.
-    """
-
-    def __init__(
-        self,
-        num_features: int,
-        eps: float = 1e-5,
-        *,
-        affine: bool = False,
-        rngs: nnx.Rngs | None = None,
-        param_dtype: DTypeLike = jnp.float32,
-        **others: Any,
-    ) -> None:
-        check_others(self, others, "momentum", "track_running_stats")
-        check_positive("num_features", num_features)
-        super().__init__(
-            num_features, num_features, eps, affine, rngs=rngs, param_dtype=param_dtype
-        )
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """Normalizes x.
-
-        Args:
-            x: images [N, H, W, C], or one of them.
-
-        Returns:
-            An array of the shape and dtype of x.
-
-        Raises:
-            InputError: if x has another shape, or a single value per channel and image.
-        """
-        size = self.num_channels
-        _check(x, (3, 4), size, f"[N, H, W, {size}] or [H, W, {size}]")
-        if math.prod(x.shape[-3:-1]) == 1:
-            raise InputError("x", "more than one pixel per image", describe(x))
-        return super().__call__(x[None])[0] if x.ndim == 3 else super().__call__(x)
+        check_channels(x, (2, math.inf), self.num_channels, f"[N, ..., {self.num_channels}]")
+        check_several("x", x, x.size // self.num_groups, "value per group")
+        return by_group(x, self._parameters, groups=self.num_groups, eps=self.eps)

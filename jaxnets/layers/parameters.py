@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -23,8 +25,6 @@ _OTHERS: dict[str, tuple[tuple[Any, ...], str]] = {
     "scale_grad_by_freq": ((False,), "False, as gradients are not divided by counts"),
     "sparse": ((False,), "False, as gradients are dense"),
     "padding_mode": (("zeros",), "'zeros', the only mode of a transposed convolution"),
-    "track_running_stats": ((False,), "False, as there are no running statistics"),
-    "momentum": ((), ""),
     "enable_nested_tensor": ((), ""),
     "mask_check": ((), ""),
 }
@@ -46,10 +46,19 @@ def check_others(layer: nnx.Module, given: dict[str, Any], *names: str) -> None:
         if name not in ("device", "dtype", *names):
             kind = type(layer).__name__
             raise TypeError(f"{kind}.__init__() got an unexpected keyword argument {name!r}")
-        harmless, expected = _OTHERS[name]
-        plain = bool(value) if isinstance(value, np.bool_) else value
-        if harmless and not any(type(plain) is type(one) and plain == one for one in harmless):
-            raise InputError(name, expected, value)
+        check_harmless(name, value)
+
+
+def check_harmless(name: str, value: Any) -> None:
+    """Checks that one of PyTorch's arguments which ours have no need of changes nothing.
+
+    Raises:
+        InputError: if it would; the message says what to do instead.
+    """
+    harmless, expected = _OTHERS[name]
+    plain = bool(value) if isinstance(value, np.bool_) else value
+    if harmless and not any(type(plain) is type(one) and plain == one for one in harmless):
+        raise InputError(name, expected, value)
 
 
 def check_rngs(rngs: Any) -> nnx.Rngs:
@@ -61,6 +70,33 @@ def check_rngs(rngs: Any) -> nnx.Rngs:
     if not isinstance(rngs, nnx.Rngs):
         raise InputError("rngs", "random streams, such as rngs=nnx.Rngs(0)", rngs)
     return rngs
+
+
+#: What a function draws random numbers from: a key, a stream or streams.
+Draws = jax.Array | nnx.RngStream | nnx.Rngs | None
+
+
+def check_draws(rngs: Any) -> None:
+    """Checks what a function draws from: a random key, or streams of them.
+
+    Raises:
+        InputError: if it is neither.
+    """
+    array = isinstance(rngs, jax.Array) and jnp.issubdtype(rngs.dtype, jax.dtypes.prng_key)
+    if not (array or isinstance(rngs, nnx.Rngs | nnx.RngStream)):
+        raise InputError("rngs", "a random key, such as jax.random.key(0), or streams", rngs)
+
+
+def drawn_key(rngs: Any) -> jax.Array:
+    """The random key that is given, or the next one of streams.
+
+    Raises:
+        InputError: as of ``check_draws``.
+    """
+    check_draws(rngs)
+    if isinstance(rngs, nnx.Rngs):
+        return rngs.dropout()
+    return rngs() if isinstance(rngs, nnx.RngStream) else rngs
 
 
 def check_parameters(rngs: Any, param_dtype: Any, *, constant: bool = False) -> nnx.Rngs:

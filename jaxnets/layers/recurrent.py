@@ -249,7 +249,8 @@ def _add_parameters(
     dtype: DTypeLike,
 ) -> None:
     # PyTorch draws all of them, the input's kernel and the projection too, from U(±1/√hidden_size).
-    draw = initializers.uniform(1.0 / math.sqrt(module.hidden_size))
+    bound = 1.0 / math.sqrt(module.hidden_size)
+    draw = initializers.uniform(-bound, bound)
     for name, shape in shapes.items():
         setattr(module, name + suffix, nnx.Param(draw(rngs.params(), shape, dtype)))
 

@@ -1,4 +1,4 @@
-"""The transformer encoder, batch first."""
+"""Encoder and decoder together, batch first."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,45 +8,54 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import InputError, check_bool, check_number, check_positive
-from jaxnets.layers.activation import GELU, ReLU
-from jaxnets.layers.attention import MultiheadAttention
-from jaxnets.layers.dropout import Dropout
-from jaxnets.layers.linear import Linear
+from jaxnets.arrays import InputError, check_float_dtype, check_floats, check_positive
 from jaxnets.layers.normalization import LayerNorm
-from jaxnets.layers.parameters import check_others
+from jaxnets.layers.parameters import check_harmless, check_others, check_parameters
+from jaxnets.layers.transformer_decoder import TransformerDecoder, TransformerDecoderLayer
+from jaxnets.layers.transformer_encoder import TransformerEncoder, TransformerEncoderLayer
 
-_ACTIVATIONS = {"relu": ReLU, "gelu": GELU}
 
+class Transformer(nnx.Module):
+    """``torch.nn.Transformer``, batch first: a decoder that attends to an encoder's outputs.
 
-class TransformerEncoderLayer(nnx.Module):
-    """``torch.nn.TransformerEncoderLayer``, batch first: self-attention, then a small MLP.
-
-    Each of the two is added to its input and normalized: x ← norm1(x + attention(x)),
-    x ← norm2(x + linear2(activation(linear1(x)))); with ``norm_first``, x ← x + attention(norm1(x))
-    and so on. Submodules bear PyTorch's names: ``self_attn``, ``linear1``, ``linear2``, ``norm1``,
-    ``norm2``, ``dropout``, ``dropout1``, ``dropout2``.
+    Submodules bear PyTorch's names: ``encoder`` and ``decoder``, each with ``layers`` and a
+    ``norm``. As in PyTorch, all kernels start as Xavier's uniform distribution, each layer's by
+    itself, also those of a custom encoder or decoder.
 
     Args:
         d_model: the size of each input and output.
         nhead: the number of attention heads.
-        dim_feedforward: the size of the hidden layer.
+        num_encoder_layers: the number of layers of the encoder.
+        num_decoder_layers: the number of layers of the decoder.
+        dim_feedforward: the size of each hidden layer.
         dropout: the probability of every dropout within.
         activation: "relu", "gelu" or a function of one array.
-        layer_norm_eps: added to the variance in both normalizations.
-        norm_first: whether to normalize what goes in, rather than what comes out.
+        custom_encoder: in the encoder's place, called with its arguments; None for the usual one.
+        custom_decoder: in the decoder's place, called with its arguments; None for the usual one.
+        layer_norm_eps: added to the variance in all normalizations.
+        norm_first: whether each layer normalizes what goes in, rather than what comes out.
         bias: whether linear layers and normalizations have biases.
         rngs: where the initial values and the dropout masks are drawn from.
         param_dtype: the dtype of the parameters.
+
+    Examples:
+        >>> model = Transformer(16, 4, 2, 2, dim_feedforward=32, rngs=nnx.Rngs(0))
+        >>> source, target = jnp.zeros((8, 7, 16)), jnp.zeros((8, 5, 16))
+        >>> model(source, target, tgt_is_causal=True).shape
+        (8, 5, 16)
     """
 
     def __init__(
         self,
-        d_model: int,
-        nhead: int,
+        d_model: int = 512,
+        nhead: int = 8,
+        num_encoder_layers: int = 6,
+        num_decoder_layers: int = 6,
         dim_feedforward: int = 2048,
         dropout: float = 0.1,
         activation: str | Callable[[jax.Array], jax.Array] = "relu",
+        custom_encoder: nnx.Module | None = None,
+        custom_decoder: nnx.Module | None = None,
         layer_norm_eps: float = 1e-5,
         *,
         norm_first: bool = False,
@@ -56,131 +65,100 @@ class TransformerEncoderLayer(nnx.Module):
         **others: Any,
     ) -> None:
         check_others(self, others, "batch_first")
-        check_positive("d_model", d_model)
-        check_positive("nhead", nhead)
-        check_number("layer_norm_eps", layer_norm_eps, least=0)
-        check_positive("dim_feedforward", dim_feedforward)
-        if isinstance(activation, str) and activation in _ACTIVATIONS:
-            activation = _ACTIVATIONS[activation]()
-        if not callable(activation):
-            raise InputError("activation", "relu, gelu or a function", activation)
-        self.activation, self.norm_first = activation, check_bool("norm_first", norm_first)
-        self.self_attn = MultiheadAttention(
-            d_model, nhead, dropout, bias, rngs=rngs, param_dtype=param_dtype
+        check_positive("num_encoder_layers", num_encoder_layers)
+        check_positive("num_decoder_layers", num_decoder_layers)
+        for name, given in {"encoder": custom_encoder, "decoder": custom_decoder}.items():
+            if given is not None and not isinstance(given, nnx.Module):
+                raise InputError(f"custom_{name}", "a module or None", given)
+        sizes = d_model, nhead, dim_feedforward, dropout, activation, layer_norm_eps
+        made: dict[str, Any] = {"bias": bias, "param_dtype": param_dtype}
+        options = {**made, "norm_first": norm_first, "rngs": rngs}
+        encoder_layer = TransformerEncoderLayer(*sizes, **options)
+        decoder_layer = TransformerDecoderLayer(*sizes, **options)
+
+        def norm() -> LayerNorm:
+            return LayerNorm(d_model, layer_norm_eps, **made)
+
+        self.encoder = custom_encoder or TransformerEncoder(
+            encoder_layer, num_encoder_layers, norm()
         )
-        self.linear1 = Linear(d_model, dim_feedforward, bias, rngs=rngs, param_dtype=param_dtype)
-        self.linear2 = Linear(dim_feedforward, d_model, bias, rngs=rngs, param_dtype=param_dtype)
-        self.norm1 = LayerNorm(d_model, layer_norm_eps, bias=bias, param_dtype=param_dtype)
-        self.norm2 = LayerNorm(d_model, layer_norm_eps, bias=bias, param_dtype=param_dtype)
-        self.dropout = Dropout(dropout, rngs=rngs)
-        self.dropout1 = Dropout(dropout, rngs=rngs)
-        self.dropout2 = Dropout(dropout, rngs=rngs)
+        self.decoder = custom_decoder or TransformerDecoder(
+            decoder_layer, num_decoder_layers, norm()
+        )
+        self.d_model, self.nhead = d_model, nhead
+        draw, streams = jax.nn.initializers.glorot_uniform(), check_parameters(rngs, param_dtype)
+        for _, parameter in nnx.to_flat_state(nnx.state(self, nnx.Param)):
+            if parameter.ndim > 1:
+                parameter[...] = draw(streams.params(), parameter.shape, parameter.dtype)
 
     def __call__(
         self,
         src: jax.Array,
+        tgt: jax.Array,
         src_mask: jax.Array | None = None,
+        tgt_mask: jax.Array | None = None,
+        memory_mask: jax.Array | None = None,
         src_key_padding_mask: jax.Array | None = None,
-        is_causal: bool = False,
+        tgt_key_padding_mask: jax.Array | None = None,
+        memory_key_padding_mask: jax.Array | None = None,
+        src_is_causal: bool | None = None,
+        tgt_is_causal: bool | None = None,
+        memory_is_causal: bool = False,
     ) -> jax.Array:
-        """Encodes a sequence; the masks are those of ``MultiheadAttention``.
+        """Encodes a source and decodes a target; the masks are those of ``MultiheadAttention``.
 
         Args:
-            src: [N, L, d_model].
-            src_mask: [L, L] or [N · nhead, L, L].
-            src_key_padding_mask: [N, L].
-            is_causal: whether each position is kept from the later ones.
+            src: the source, [N, S, d_model].
+            tgt: the target, [N, T, d_model].
+            src_mask: [S, S] or [N · nhead, S, S].
+            tgt_mask: [T, T] or [N · nhead, T, T].
+            memory_mask: [T, S] or [N · nhead, T, S].
+            src_key_padding_mask: [N, S].
+            tgt_key_padding_mask: [N, T].
+            memory_key_padding_mask: [N, S].
+            src_is_causal: whether each position is kept from the later ones of the source.
+            tgt_is_causal: whether each position is kept from the later ones of the target.
+            memory_is_causal: whether each position is kept from the later ones of the source.
 
         Returns:
-            [N, L, d_model].
+            [N, T, d_model].
 
         Raises:
             InputError: if an array has another shape or dtype.
         """
+        check_floats("src", src, ("N", "S", self.d_model))
+        check_floats("tgt", tgt, (src.shape[0], "T", self.d_model))
+        memory = self.encoder(
+            src, mask=src_mask, src_key_padding_mask=src_key_padding_mask, is_causal=src_is_causal
+        )
+        return self.decoder(
+            tgt,
+            memory,
+            tgt_mask=tgt_mask,
+            memory_mask=memory_mask,
+            tgt_key_padding_mask=tgt_key_padding_mask,
+            memory_key_padding_mask=memory_key_padding_mask,
+            tgt_is_causal=tgt_is_causal,
+            memory_is_causal=memory_is_causal,
+        )
 
-        def attend(x: jax.Array) -> jax.Array:
-            outputs, _ = self.self_attn(
-                *(x, x, x),
-                attn_mask=src_mask,
-                key_padding_mask=src_key_padding_mask,
-                is_causal=is_causal,
-                need_weights=False,
-            )
-            return self.dropout1(outputs)
-
-        def feed_forward(x: jax.Array) -> jax.Array:
-            return self.dropout2(self.linear2(self.dropout(self.activation(self.linear1(x)))))
-
-        if self.norm_first:
-            x = src + attend(self.norm1(src))
-            return x + feed_forward(self.norm2(x))
-        x = self.norm1(src + attend(src))
-        return self.norm2(x + feed_forward(x))
-
-
-class TransformerEncoder(nnx.Module):
-    """``torch.nn.TransformerEncoder``: the same kind of layer, several times, in ``layers``.
-
-    As in PyTorch, the layers are copies of the given one and all start from its values, with
-    parameters of their own. Each copy drops values of its own.
-
-    Args:
-        encoder_layer: the layer to copy; itself, it is no part of the stack.
-        num_layers: the number of copies.
-        norm: a normalization of the output, if any.
-
-    Examples:
-        >>> layer = TransformerEncoderLayer(d_model=16, nhead=4, rngs=nnx.Rngs(0))
-        >>> encoder = TransformerEncoder(layer, num_layers=2, norm=LayerNorm(16))
-        >>> encoder(jnp.zeros((8, 5, 16)), is_causal=True).shape
-        (8, 5, 16)
-    """
-
-    def __init__(
-        self,
-        encoder_layer: TransformerEncoderLayer,
-        num_layers: int,
-        norm: Callable[[jax.Array], jax.Array] | None = None,
-        **others: Any,
-    ) -> None:
-        check_others(self, others, "enable_nested_tensor", "mask_check")
-        if not isinstance(encoder_layer, nnx.Module):
-            raise InputError("encoder_layer", "a layer", encoder_layer)
-        if norm is not None and not callable(norm):
-            raise InputError("norm", "a normalization or None", norm)
-        check_positive("num_layers", num_layers)
-        self.layers = nnx.List([_copy(encoder_layer, index) for index in range(num_layers)])
-        self.norm = norm
-
-    def __call__(
-        self,
-        src: jax.Array,
-        mask: jax.Array | None = None,
-        src_key_padding_mask: jax.Array | None = None,
-        is_causal: bool = False,
+    @staticmethod
+    def generate_square_subsequent_mask(
+        sz: int, device: None = None, dtype: DTypeLike | None = None
     ) -> jax.Array:
-        """Passes a sequence through the layers in turn.
+        """The mask [sz, sz] that keeps each position from the later ones: there -∞, else 0.
 
         Args:
-            src: [N, L, d_model].
-            mask: [L, L] or [N · nhead, L, L].
-            src_key_padding_mask: [N, L].
-            is_causal: whether each position is kept from the later ones.
+            sz: the length of the sequence.
+            device: None.
+            dtype: of the mask; float32 if None.
 
-        Returns:
-            [N, L, d_model].
-
-        Raises:
-            InputError: if an array has another shape or dtype.
+        Examples:
+            >>> print(Transformer.generate_square_subsequent_mask(2))
+            [[  0. -inf]
+             [  0.   0.]]
         """
-        for layer in self.layers:
-            src = layer(src, mask, src_key_padding_mask, is_causal)
-        return src if self.norm is None else self.norm(src)
-
-
-def _copy(layer: TransformerEncoderLayer, index: int) -> TransformerEncoderLayer:
-    """A copy with buffers of its own, so that all can be donated, and its own dropout keys."""
-    copy = nnx.clone(layer, arrays=True)
-    keys = nnx.state(copy, nnx.RngKey)
-    nnx.update(copy, jax.tree.map(lambda key: jax.random.fold_in(key, index), keys))
-    return copy
+        check_positive("sz", sz)
+        check_harmless("device", device)
+        dtype = jnp.float32 if dtype is None else check_float_dtype("dtype", dtype)
+        return jnp.triu(jnp.full((sz, sz), -jnp.inf, dtype), 1)

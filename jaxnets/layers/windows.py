@@ -11,14 +11,14 @@ PerAxis = int | Sequence[int]
 AXES = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}
 
 
-def per_axis(argument: str, value: PerAxis, axes: int, least: int = 1) -> tuple[int, ...]:
+def per_axis(argument: str, value: PerAxis, axes: int, least: int | None = 1) -> tuple[int, ...]:
     """Spreads an option over the spatial axes: 3 becomes (3, 3) for two of them.
 
     Args:
         argument: the option's name.
         value: an integer, or one for each axis.
         axes: the number of spatial axes.
-        least: the smallest integer allowed.
+        least: the smallest integer allowed; None for any.
 
     Returns:
         A tuple of ``axes`` integers.

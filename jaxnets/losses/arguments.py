@@ -56,6 +56,29 @@ def aligned(name: str, array: ArrayLike, outputs: jax.Array) -> jax.Array:
     return array
 
 
+def same_shape(name: str, array: ArrayLike, other: str, shape: jax.Array) -> jax.Array:
+    """The floating array, which must have the shape of another argument's."""
+    array = floating(name, array)
+    if array.shape != shape.shape:
+        raise InputError(name, f"the shape {shape.shape} of {other}", str(array.shape))
+    return array
+
+
+def vectors(name: str, array: ArrayLike) -> jax.Array:
+    """A floating vector, or one in each row."""
+    array = floating(name, array)
+    if array.ndim not in (1, 2):
+        raise InputError(name, "vectors [N, D] or [D]", describe(array))
+    return array
+
+
+def signs(name: str, array: ArrayLike, outputs: jax.Array) -> jax.Array:
+    """Labels 1 and -1, in the outputs' dtype and shape."""
+    read = aligned(name, array, outputs)
+    refuse(name, array, "1 or -1", lambda values: (values != 1) & (values != -1))
+    return read
+
+
 def broadcast(name: str, array: ArrayLike, outputs: jax.Array) -> jax.Array:
     """As ``aligned``, but a smaller array is repeated along the outputs' leading axes."""
     array = real(name, array, outputs.dtype)

@@ -1,99 +1,14 @@
 """Losses over classes, which stand on the last axis."""
 
-import contextlib
-from collections.abc import Iterator
-from contextvars import ContextVar
-from typing import Any, NamedTuple
-
 import jax
 import jax.numpy as jnp
 
-from jaxnets.arrays import ArrayLike, InputError, as_array, check_integer, check_number, describe
+from jaxnets.arrays import ArrayLike, InputError, as_array, check_integer, check_number
 from jaxnets.kernels.marks import marked
 from jaxnets.losses import arguments
+from jaxnets.losses.labels import chosen, read_labels
 from jaxnets.losses.logarithm import clamped_log
 from jaxnets.losses.reduction import Reduction, reduce
-
-
-class ReadLabels(NamedTuple):
-    """What a loss reads as classes while a program is traced.
-
-    Attributes:
-        labels: as the loss was given them; they have no values yet.
-        classes: how many classes there are.
-        ignored: the label that adds nothing.
-    """
-
-    labels: Any
-    classes: int
-    ignored: int
-
-
-_noted: ContextVar[list[ReadLabels] | None] = ContextVar("labels", default=None)
-
-
-@contextlib.contextmanager
-def noted_labels() -> Iterator[list[ReadLabels]]:
-    """Within it the labels that losses read as classes are noted, in the list that it yields."""
-    found: list[ReadLabels] = []
-    token = _noted.set(found)
-    try:
-        yield found
-    finally:
-        _noted.reset(token)
-
-
-class _Labels(NamedTuple):
-    """Integer labels [N, d1, ...] as the losses use them."""
-
-    labels: jax.Array  # [N, d1, ...]
-    counted: jax.Array  # [N, d1, ...], False where the label is ignore_index
-    weights: jax.Array  # [N, d1, ...], 0 where not counted, NaN where the label is no class
-
-
-def _read_labels(
-    labels: ArrayLike, outputs: jax.Array, weight: ArrayLike | None, ignore_index: int
-) -> _Labels:
-    given = as_array("labels", labels)
-    if not jnp.issubdtype(given.dtype, jnp.integer) or given.shape != outputs.shape[:-1]:
-        expected = f"integers of shape {outputs.shape[:-1]} for outputs {describe(outputs)}"
-        if outputs.ndim > 2 and given.shape == (outputs.shape[0], *outputs.shape[2:]):
-            expected += " with the classes on the last axis, PyTorch's 1"
-        raise InputError("labels", expected, describe(given))
-    classes = outputs.shape[-1]
-    ignore_index = check_integer("ignore_index", ignore_index)
-    if (noted := _noted.get()) is not None:
-        noted.append(ReadLabels(labels, classes, ignore_index))
-    arguments.refuse(
-        "labels",
-        labels,
-        f"classes from 0 to {classes - 1}, or ignore_index {ignore_index}",
-        lambda values: (values != ignore_index) & ((values < 0) | (values >= classes)),
-    )
-    labels = arguments.integers("labels", labels)
-    counted = labels != ignore_index
-    is_class = (labels >= 0) & (labels < classes)
-
-    if weight is None:
-        weights = jnp.ones(labels.shape, outputs.dtype)
-    else:
-        weights = _chosen(labels, arguments.class_weights(weight, outputs))
-    # Traced labels cannot be refused, but neither may they pass: one that is no class has the
-    # weight NaN, so that both the loss and its gradient are NaN.
-    weights = jnp.where(counted, jnp.where(is_class, weights, jnp.nan), 0)
-    return _Labels(labels, counted, weights)
-
-
-def _chosen(labels: jax.Array, values: jax.Array) -> jax.Array:
-    """Each label's value, of values [C] or [N, d1, ..., C]; the sum of all for one of no class."""
-    # Comparing with every class beats gathering one: on a CPU, XLA's gather and the scatter that
-    # is its gradient walk through the batch one element at a time.
-    classes = values.shape[-1]
-    numbers = jnp.arange(classes, dtype=labels.dtype).reshape((1,) * labels.ndim + (classes,))
-    one_hot = labels[..., None] == numbers
-    is_class = (labels >= 0) & (labels < classes)
-    # A selection, not a product: 0 · inf would be NaN.
-    return jnp.sum(jnp.where(one_hot | ~is_class[..., None], values, 0), axis=-1)
 
 
 def _shifted(outputs: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -108,7 +23,7 @@ def _shifted(outputs: jax.Array) -> tuple[jax.Array, jax.Array]:
 def class_losses(outputs: jax.Array, labels: jax.Array) -> jax.Array:
     """The cross entropy of each example's logits [N, d1, ..., C] and label [N, d1, ...]."""
     shifted, log_sum = _shifted(outputs)
-    return log_sum - _chosen(labels, shifted)
+    return log_sum - chosen(labels, shifted)
 
 
 def nll_loss(
@@ -141,9 +56,10 @@ def nll_loss(
     PyTorch: ``torch.nn.functional.nll_loss``.
     """
     outputs = arguments.scores(outputs)
-    given, counted, weights = _read_labels(labels, outputs, weight, ignore_index)
+    ignore_index = check_integer("ignore_index", ignore_index)
+    given, counted, weights = read_labels(labels, outputs, weight, ignore_index)
     # The mask comes last, so that a fully ignored batch has a gradient of 0, not 0 · inf.
-    losses = jnp.where(counted, -weights * _chosen(given, outputs), 0)
+    losses = jnp.where(counted, -weights * chosen(given, outputs), 0)
     return reduce(losses, reduction, jnp.sum(weights))
 
 
@@ -191,6 +107,7 @@ def cross_entropy(
     """
     outputs = arguments.scores(outputs)
     given = as_array("labels", labels)
+    ignore_index = check_integer("ignore_index", ignore_index)
     smoothing = check_number("label_smoothing", label_smoothing, least=0, most=1)
     scale = 1 if weight is None else arguments.class_weights(weight, outputs)
 
@@ -201,10 +118,10 @@ def cross_entropy(
         losses = jnp.sum(scale * targets * (log_sum[..., None] - shifted), axis=-1)
         return reduce(losses, reduction)
 
-    classes, counted, weights = _read_labels(labels, outputs, weight, ignore_index)
+    classes, counted, weights = read_labels(labels, outputs, weight, ignore_index)
     if smoothing:
         shifted, log_sum = _shifted(outputs)
-        losses = weights * (log_sum - _chosen(classes, shifted))
+        losses = weights * (log_sum - chosen(classes, shifted))
         even = jnp.mean(scale * (log_sum[..., None] - shifted), axis=-1)
         losses = losses * (1 - smoothing) + even * smoothing
     else:
@@ -213,7 +130,7 @@ def cross_entropy(
 
 
 def _read_probabilities(labels: ArrayLike, outputs: jax.Array, ignore_index: int) -> jax.Array:
-    if check_integer("ignore_index", ignore_index) >= 0:
+    if ignore_index >= 0:
         raise InputError("ignore_index", "a negative number with probabilities", ignore_index)
     return arguments.floating("labels", labels).astype(outputs.dtype)
 

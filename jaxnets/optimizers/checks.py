@@ -29,6 +29,14 @@ def _beta(index: int, value: Any) -> float:
     return check_number(f"betas[{index}]", value, least=0, below=1)
 
 
+def numbers(argument: str, value: Any, count: int, expected: str) -> tuple[float, ...]:
+    """So many finite numbers."""
+    several = entries(value)
+    if several is None or len(several) != count:
+        raise InputError(argument, expected, value)
+    return tuple(check_number(f"{argument}[{i}]", number) for i, number in enumerate(several))
+
+
 def check_milestones(milestones: Any) -> tuple[int, ...]:
     """Counts of steps from 0."""
     counts = entries(milestones)

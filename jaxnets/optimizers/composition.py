@@ -1,15 +1,20 @@
 """Schedules made of a function or of other schedules."""
 
+import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.typing import ArrayLike
 
 from jaxnets.arrays import InputError, check_number, check_positive
 from jaxnets.optimizers.checks import check_milestones
-from jaxnets.optimizers.scalars import Schedule, at, integer, scalar
+from jaxnets.optimizers.scalars import Scaled, Schedule, at, integer, scalar
+
+_BLOCK = 1024
 
 
 def lambda_lr(lr: float, lr_lambda: Callable[[jax.Array], ArrayLike]) -> Schedule:
@@ -31,6 +36,85 @@ def lambda_lr(lr: float, lr_lambda: Callable[[jax.Array], ArrayLike]) -> Schedul
     if not callable(lr_lambda):
         raise InputError("lr_lambda", "a function of the count of steps", lr_lambda)
     return lambda count: scalar(lr * at(lr_lambda, integer(count)))
+
+
+def multiplicative_lr(lr: float, lr_lambda: Callable[[jax.Array], ArrayLike]) -> Schedule:
+    """``torch.optim.lr_scheduler.MultiplicativeLR``: lr λ(1) λ(2) ⋯ λ(t).
+
+    Each call multiplies all factors up to its count, a thousand at a time.
+
+    Args:
+        lr: the learning rate at the start.
+        lr_lambda: λ, from the count of steps, a traced integer, to a factor; it is compiled, so a
+            choice is ``jnp.where``, not ``if``.
+
+    Returns:
+        A schedule, from the count t of steps taken to the learning rate.
+
+    Raises:
+        InputError: if lr is negative or not finite, or lr_lambda not a function; on a call, if it
+            does not give a number.
+    """
+    lr = check_number("lr", lr, least=0)
+    if not callable(lr_lambda):
+        raise InputError("lr_lambda", "a function of the count of steps", lr_lambda)
+
+    def factor(count: ArrayLike) -> jax.Array:
+        count = integer(count)
+
+        def multiplied(block: jax.Array, product: jax.Array) -> jax.Array:
+            steps = block * _BLOCK + jnp.arange(1, _BLOCK + 1, dtype=jnp.int32)
+            factors = jax.vmap(lambda step: scalar(at(lr_lambda, step)))(steps)
+            return product * jnp.prod(jnp.where(steps <= count, factors, 1))
+
+        blocks = (count + _BLOCK - 1) // _BLOCK
+        return lax.fori_loop(0, blocks, multiplied, scalar(1.0))
+
+    return Scaled(lr, factor)
+
+
+def chained_scheduler(schedules: Sequence[Schedule]) -> Schedule:
+    """``torch.optim.lr_scheduler.ChainedScheduler``: the learning rate times all their factors.
+
+    It takes schedules that multiply the learning rate: ``step_lr``, ``multi_step_lr``,
+    ``constant_lr``, ``linear_lr``, ``exponential_lr``, ``polynomial_lr``, ``multiplicative_lr``,
+    ``cosine_annealing_lr`` with an ``eta_min`` of 0, and chains of them. After ``T_max`` PyTorch's
+    cosine adds to what the others have made of the learning rate; here it multiplies.
+
+    Args:
+        schedules: made with one learning rate.
+
+    Returns:
+        A schedule, from the count of steps taken to the learning rate.
+
+    Raises:
+        InputError: if there are none, one is of another kind, or their learning rates differ.
+
+    Examples:
+        >>> from jaxnets import optimizers
+        >>> schedule = optimizers.chained_scheduler(
+        ...     [optimizers.constant_lr(0.05, 0.1, 20), optimizers.exponential_lr(0.05, 0.9)]
+        ... )
+        >>> print(f"{schedule(0):.4f} {schedule(1):.4f}")
+        0.0050 0.0045
+    """
+    if not isinstance(schedules, Sequence) or isinstance(schedules, str) or not schedules:
+        raise InputError("schedules", "a sequence of schedules", schedules)
+    scaled = [_scaled(f"schedules[{i}]", schedule) for i, schedule in enumerate(schedules)]
+    rates = {one.lr for one in scaled}
+    if len(rates) > 1:
+        raise InputError("schedules", "schedules of one learning rate", sorted(rates))
+
+    def factor(count: ArrayLike) -> jax.Array:
+        return math.prod((scalar(one.factor(count)) for one in scaled), start=scalar(1.0))
+
+    return Scaled(scaled[0].lr, factor)
+
+
+def _scaled(argument: str, schedule: Any) -> Scaled:
+    if not isinstance(schedule, Scaled):
+        raise InputError(argument, "a schedule that multiplies the learning rate", schedule)
+    return schedule
 
 
 def sequential_lr(schedules: Sequence[Schedule], milestones: Sequence[int]) -> Schedule:

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxnets.arrays import check_number, check_positive
-from jaxnets.optimizers.scalars import Schedule, integer, scalar
+from jaxnets.optimizers.scalars import Scaled, Schedule, integer, scalar
 
 _LARGEST_COUNT = 2**31 - 1
 
@@ -31,10 +31,12 @@ def cosine_annealing_lr(lr: float, T_max: int, eta_min: float = 0.0) -> Schedule
     check_positive("T_max", T_max)
 
     def schedule(count: ArrayLike) -> jax.Array:
-        phase = integer(count) % (2 * T_max)
-        return lowest + (lr - lowest) * half_cosine(T_max - phase, T_max)
+        return lowest + (lr - lowest) * cosine(count)
 
-    return schedule
+    def cosine(count: ArrayLike) -> jax.Array:
+        return half_cosine(T_max - integer(count) % (2 * T_max), T_max)
+
+    return schedule if lowest else Scaled(lr, cosine)
 
 
 def cosine_annealing_warm_restarts(

@@ -8,7 +8,7 @@ from jax.typing import ArrayLike
 
 from jaxnets.arrays import check_number, check_positive
 from jaxnets.optimizers.checks import check_milestones
-from jaxnets.optimizers.scalars import Schedule, integer, power, scalar
+from jaxnets.optimizers.scalars import Scaled, Schedule, integer, power, scalar
 
 
 def step_lr(lr: float, step_size: int, gamma: float = 0.1) -> Schedule:
@@ -27,7 +27,7 @@ def step_lr(lr: float, step_size: int, gamma: float = 0.1) -> Schedule:
     """
     lr, gamma = check_number("lr", lr, least=0), check_number("gamma", gamma, above=0)
     check_positive("step_size", step_size)
-    return lambda count: lr * power(gamma, scalar(integer(count) // step_size))
+    return Scaled(lr, lambda count: power(gamma, scalar(integer(count) // step_size)))
 
 
 def multi_step_lr(lr: float, milestones: Sequence[int], gamma: float = 0.1) -> Schedule:
@@ -48,11 +48,11 @@ def multi_step_lr(lr: float, milestones: Sequence[int], gamma: float = 0.1) -> S
     lr, gamma = check_number("lr", lr, least=0), check_number("gamma", gamma, above=0)
     counts = check_milestones(milestones)
 
-    def schedule(count: ArrayLike) -> jax.Array:
+    def factor(count: ArrayLike) -> jax.Array:
         reached = sum((scalar(integer(count) >= m) for m in counts), start=scalar(0))
-        return lr * power(gamma, reached)
+        return power(gamma, reached)
 
-    return schedule
+    return Scaled(lr, factor)
 
 
 def exponential_lr(lr: float, gamma: float) -> Schedule:
@@ -69,7 +69,7 @@ def exponential_lr(lr: float, gamma: float) -> Schedule:
         InputError: if a value is out of its range.
     """
     lr, gamma = check_number("lr", lr, least=0), check_number("gamma", gamma, above=0)
-    return lambda count: lr * power(gamma, scalar(count))
+    return Scaled(lr, lambda count: power(gamma, scalar(count)))
 
 
 def polynomial_lr(lr: float, total_iters: int = 5, power: float = 1.0) -> Schedule:
@@ -88,7 +88,7 @@ def polynomial_lr(lr: float, total_iters: int = 5, power: float = 1.0) -> Schedu
     """
     lr, exponent = check_number("lr", lr, least=0), check_number("power", power, least=0)
     check_positive("total_iters", total_iters)
-    return lambda count: lr * remaining(count, total_iters) ** exponent
+    return Scaled(lr, lambda count: remaining(count, total_iters) ** exponent)
 
 
 def linear_lr(
@@ -112,7 +112,7 @@ def linear_lr(
     start = check_number("start_factor", start_factor, above=0, most=1)
     end = check_number("end_factor", end_factor, least=0, most=1)
     check_positive("total_iters", total_iters)
-    return lambda count: lr * (end + (start - end) * remaining(count, total_iters))
+    return Scaled(lr, lambda count: end + (start - end) * remaining(count, total_iters))
 
 
 def constant_lr(lr: float, factor: float = 1 / 3, total_iters: int = 5) -> Schedule:
@@ -131,7 +131,7 @@ def constant_lr(lr: float, factor: float = 1 / 3, total_iters: int = 5) -> Sched
     """
     lr, factor = check_number("lr", lr, least=0), check_number("factor", factor, least=0, most=1)
     check_positive("total_iters", total_iters)
-    return lambda count: scalar(jnp.where(integer(count) < total_iters, lr * factor, lr))
+    return Scaled(lr, lambda count: jnp.where(integer(count) < total_iters, factor, 1.0))
 
 
 def remaining(count: ArrayLike, total: int) -> jax.Array:

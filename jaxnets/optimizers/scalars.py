@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,23 @@ Hyperparameter = float | Schedule
 
 #: A number of the update rule: fixed, or computed anew in each step.
 Scalar = float | jax.Array
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """The schedule of a learning rate times a factor, which ``chained_scheduler`` takes.
+
+    Attributes:
+        lr: the learning rate.
+        factor: from the count of steps taken to what multiplies it.
+    """
+
+    lr: float
+    factor: Schedule
+
+    def __call__(self, count: ArrayLike) -> jax.Array:
+        """The learning rate after so many steps."""
+        return scalar(self.lr * self.factor(count))
 
 
 def scalar(value: ArrayLike) -> jax.Array:

@@ -8,11 +8,12 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from jaxnets import layers
+from jaxnets.interop.table import LOSSES
 from jaxnets.port import layouts
 from jaxnets.port.ops_images import image
 from jaxnets.port.ops_networks import packed, sequence_order
 from jaxnets.port.ops_shapes import reshaped
-from jaxnets.port.rules import known, result, several, tensor, written
+from jaxnets.port.rules import RULES, known, result, several, tensor, written
 from jaxnets.port.values import (
     Context,
     Items,
@@ -462,6 +463,29 @@ def _made_unflatten(
     return f"(lambda x: x.reshape({before}{', '.join(sizes)}{after}))"
 
 
+# ---- Losses, which are functions here ----
+
+
+def _loss(name: str) -> Module:
+    """A class of losses: the function, with the options that the constructor was given."""
+    function = LOSSES[name].name.rpartition(".")[2]
+
+    def called(base: Plain, args: list[Value], kwargs: dict[str, Value], context: Context) -> Value:
+        value = RULES[function](args, kwargs, context)
+        assert isinstance(value, Tensor)
+        return value.with_text(base.text + value.text.removeprefix(f"F.{function}"))
+
+    def made(given: dict[str, Value], order: tuple[int, ...] | None, context: Context) -> str:
+        unused = (*_DROPPED, "size_average", "reduce")
+        texts = [f"{k}={written(v)}" for k, v in given.items() if k not in unused]
+        if not texts:
+            return f"F.{function}"
+        partial = context.use("functools", "partial")
+        return f"{partial}(F.{function}, {', '.join(texts)})"
+
+    return Module(name, f"F.{function}", called, made)
+
+
 # ---- The table ----
 
 _CONSTANT = ("BatchNorm", "LayerNorm", "GroupNorm", "InstanceNorm", "PReLU", "RMSNorm")
@@ -575,7 +599,8 @@ def _table() -> dict[str, Module]:
             rngs = ours is not None and _takes_rngs(ours, name)
             parameters = _PARAMETERS.get(name, {})
             found[name] = Module(name, f"layers.{name}", called, made, rngs, parameters)
-    return found
+    losses = {name: row.name.rpartition(".")[2] for name, row in LOSSES.items()}
+    return found | {name: _loss(name) for name, function in losses.items() if function in RULES}
 
 
 MODULES: dict[str, Module] = _table()

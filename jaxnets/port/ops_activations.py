@@ -136,7 +136,7 @@ def gumbel_softmax(
     x = tensor(logits)
     place = known(dim, -1) % x.ndim
     axis = None if x.axis(place) == x.ndim - 1 else layouts.axis(x, place)
-    options = {"tau": tau, "hard": hard, "dim": axis, "key": f"{context.rngs()}()"}
+    options = {"tau": tau, "hard": hard, "dim": axis, "rngs": f"{context.rngs()}()"}
     return elementwise(context, call(context, "F.gumbel_softmax", x, **options), x)
 
 

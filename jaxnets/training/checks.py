@@ -13,7 +13,7 @@ from jaxnets.kernels import native
 from jaxnets.kernels.graph import Graph
 from jaxnets.layers import Embedding
 from jaxnets.layers.embedding import noted_lookups
-from jaxnets.losses.classification import noted_labels
+from jaxnets.losses.labels import noted_labels
 from jaxnets.training.labels import Classes, Labels
 from jaxnets.training.state import TrainState
 

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 
 from jaxnets.data.dataset import AnySplit, Dataset, Draws, Split
@@ -115,7 +116,7 @@ def _of_supervised(
 
     made = jax.eval_shape(lambda s, x: objective.outputs(s.model, x), shapes, inputs)
     parameters = jax.eval_shape(lambda state: trained(state)[1], shapes)
-    update = _digest(step.optimizer.update, parameters, shapes.optimizer_state, parameters)
+    update = _digest(functools.partial(_update, step), parameters, shapes.optimizer_state)
     count = sum(x.size for x in jax.tree.leaves(shapes.parameters))
     return {
         "network": {"is": f"{count} parameters", "computes": _digest(network, shapes, inputs)},
@@ -209,6 +210,18 @@ def _digest(function: Callable[..., Any], *arguments: Any) -> str:
     """Tells functions apart by what JAX makes of them, with native kernels or without."""
     with native.aside():
         return digest(function, *arguments)
+
+
+def _update(step: Minimize, parameters: Any, slots: Any) -> Any:
+    """The optimizer's update, on the loss ‖p‖² where it evaluates one."""
+
+    def loss(parameters: Any) -> jax.Array:
+        squares = (jnp.sum(p * p) for p in jax.tree.leaves(parameters))
+        return sum((square.astype(jnp.float32) for square in squares), jnp.float32(0))
+
+    update = optax.with_extra_args_support(step.optimizer).update
+    value = np.zeros((), np.float32)
+    return update(parameters, slots, parameters, value=value, grad=parameters, value_fn=loss)
 
 
 def _cotangents(outputs: Any) -> Any:

@@ -42,11 +42,11 @@ class Classes(NamedTuple):
 
     Attributes:
         number: how many classes there are.
-        ignored: the label that adds nothing.
+        ignored: the label that adds nothing; None if there is no such label.
     """
 
     number: int
-    ignored: int
+    ignored: int | None
 
     def check(self, argument: str, labels: np.ndarray) -> None:
         """Looks at labels before they vanish into a compiled program.
@@ -54,7 +54,7 @@ class Classes(NamedTuple):
         Raises:
             InputError: if one is no class.
         """
-        counted = labels[labels != self.ignored]
+        counted = labels if self.ignored is None else labels[labels != self.ignored]
         if counted.size and not 0 <= counted.min() <= counted.max() < self.number:
             raise InputError(
                 argument,

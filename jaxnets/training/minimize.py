@@ -84,9 +84,19 @@ class Minimize:
     ) -> tuple[Any, dict[str, Any]]:
         """One optimizer step; see ``Step``."""
         graphdef, trained, rest = nnx.split(model, self.wrt, ...)
-        loss, gradients, metrics, rest_after = self._gradients(graphdef, trained, rest, batch, key)
-        update = optax.with_extra_args_support(self.optimizer).update
-        updates, slots_after = update(gradients, slots, trained, value=loss, grad=gradients)
+
+        def gradients_at(trained: Any) -> tuple[jax.Array, Any, dict[str, Any], Any]:
+            return self._gradients(graphdef, trained, rest, batch, key)
+
+        loss, gradients, metrics, rest_after = gradients_at(trained)
+        updates, slots_after = optax.with_extra_args_support(self.optimizer).update(
+            gradients,
+            slots,
+            trained,
+            value=loss,
+            grad=gradients,
+            value_fn=_differentiable(gradients_at),
+        )
         after = optax.apply_updates(trained, updates), rest_after, slots_after
         if self.skip_non_finite:
             finite = _all_finite((loss, gradients))
@@ -142,7 +152,8 @@ def minimize(
             the mean over the batch, or a pair (total, count). ``batch["inputs"]`` and
             ``batch["labels"]`` are the split's columns [batch, …], and ``key`` is another one for
             each step. It may change the model's other variables, such as running statistics.
-        optimizer: the gradient transformation.
+        optimizer: the gradient transformation. One that evaluates the loss itself, such as
+            ``jaxnets.optimizers.lbfgs``, gets that of the batch as Optax's ``value_fn``.
         wrt: what is trained: a filter of ``nnx``, such as ``nnx.Param``, or the dotted name of a
             submodule, such as ``"critic"``, or several names.
         frozen: dotted names of submodules that are not trained and stay in evaluation mode, as
@@ -354,6 +365,26 @@ def _combined(metric: Metric) -> Metric:
         combined: Metric = metric.combined()
         return combined
     return jax.tree.map(lambda x: x.sum(axis=0), metric)
+
+
+def _differentiable(gradients_at: Callable[[Any], tuple]) -> Callable[[Any], jax.Array]:
+    """The loss as a function of the variables, for optimizers that evaluate it in a step.
+
+    Its gradient is the step's own, by kernels and in parts of the batch as that is.
+    """
+
+    @jax.custom_vjp
+    def loss(trained: Any) -> jax.Array:
+        return gradients_at(trained)[0]
+
+    def forward(trained: Any) -> tuple[jax.Array, Any]:
+        return gradients_at(trained)[:2]
+
+    def backward(gradients: Any, cotangent: jax.Array) -> tuple[Any]:
+        return (jax.tree.map(lambda g: (cotangent * g).astype(g.dtype), gradients),)
+
+    loss.defvjp(forward, backward)
+    return loss
 
 
 def _gradient(loss_of: Callable[[Any], tuple[jax.Array, Any]]) -> Callable[[Any], Any]:

@@ -112,6 +112,45 @@ def check_layer(
             assert_equal(named[name], parameter.grad, name)
 
 
+def check_function(ours, theirs, *inputs: np.ndarray) -> None:
+    """Compares outputs and all gradients of a function of arrays with torch's.
+
+    As the function is written, and by kernels where there are some for it.
+
+    Args:
+        ours: of arrays in torch's layout; ``channels_first`` makes one of a function of images.
+        theirs: of tensors.
+        inputs: what both are called with, of a floating dtype.
+    """
+    given = [torch.tensor(array, requires_grad=True) for array in inputs]
+    expected = theirs(*given)
+    weight = np.cos(np.arange(expected.numel())).reshape(expected.shape).astype(inputs[0].dtype)
+    expected.backward(torch.tensor(weight))
+    gradients = [torch.zeros_like(x) if x.grad is None else x.grad for x in given]
+    first, *rest = map(jnp.asarray, inputs)
+
+    def call(first, rest):
+        return ours(first, *rest)
+
+    by_kernels = [with_kernels(call)] if explain(call, first, rest) else []
+    for function in (call, *by_kernels):
+        outputs, of_first, of_rest = outputs_and_gradients(function, first, rest, weight)
+        assert_equal(outputs, expected, "outputs")
+        for number, (gradient, wanted) in enumerate(
+            zip((of_first, *of_rest), gradients, strict=True)
+        ):
+            assert_equal(gradient, wanted, f"gradient of input {number}")
+
+
+def channels_first(function):
+    """The function with images and other channels-last arrays in torch's layout."""
+
+    def moved(x, *rest):
+        return jnp.moveaxis(function(jnp.moveaxis(x, 1, -1), *rest), -1, 1)
+
+    return moved
+
+
 def outputs_and_gradients(function, parameters, x, cotangent):
     """What a function makes, and what it makes of a cotangent on the way back."""
 

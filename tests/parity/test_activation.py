@@ -1,10 +1,12 @@
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
 from flax import nnx
 
 from jaxnets import layers
-from tests.parity.oracle import check_layer, images_first, images_last
+from tests.parity.oracle import assert_equal, check_layer, images_first, images_last
 
 #: Name and arguments, the same here and in torch.nn.
 ACTIVATIONS = [
@@ -30,8 +32,13 @@ ACTIVATIONS = [
     ("Hardtanh",),
     ("Hardtanh", -0.5, 3.0),
     ("Hardswish",),
+    ("Hardshrink",),
+    ("Softshrink", 1.0),
+    ("Tanhshrink",),
+    ("Threshold", -0.5, 2.0),
     ("Softmax", -1),
     ("Softmax", 0),
+    ("Softmin", -1),
     ("LogSoftmax", -1),
     ("LogSoftmax", -2),
     ("GLU",),
@@ -86,3 +93,46 @@ def test_prelu_starts_as_torch_does():
         np.asarray(layers.PReLU(3).negative_slope.get_value()),
         torch.nn.PReLU(3).weight.detach().numpy(),
     )
+
+
+#: Where the slope of each activation jumps, or where it is written in pieces.
+JUMPS = [
+    *[(name, (), [0.0]) for name in ["ReLU", "LeakyReLU", "ELU", "CELU", "SELU", "GELU", "SiLU"]],
+    *[(name, (), [0.0]) for name in ["Mish", "Sigmoid", "LogSigmoid", "Tanh", "Tanhshrink"]],
+    *[(name, (), [0.0]) for name in ["Softsign", "PReLU", "RReLU"]],
+    *[(name, (), [-0.5, 0.5]) for name in ["Hardshrink", "Softshrink"]],
+    *[(name, (0.0,), [0.0]) for name in ["Hardshrink", "Softshrink"]],
+    *[(name, (), [-3.0, 3.0]) for name in ["Hardswish", "Hardsigmoid"]],
+    ("Hardtanh", (), [-1.0, 1.0]),
+    ("Hardtanh", (0.0, 2.0), [0.0, 2.0]),
+    ("ReLU6", (), [0.0, 6.0]),
+    ("Softplus", (), [0.0, 20.0]),
+    ("Softplus", (2.0, 5.0), [2.5]),
+    ("Threshold", (0.0, 0.0), [0.0]),
+    ("Threshold", (0.5, 3.0), [0.5]),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_slopes_at_jumps_are_torchs(dtype):
+    points, ours, theirs = [], [], []
+    options = {"RReLU": {"rngs": nnx.Rngs(0)}, "PReLU": {"param_dtype": dtype}}
+    for name, arguments, jumps in JUMPS:
+        ours.append(getattr(layers, name)(*arguments, **options.get(name, {})))
+        ours[-1].eval()
+        theirs.append(getattr(torch.nn, name)(*arguments).eval())
+        jumps = np.array([*jumps, -0.0], dtype)
+        step = np.maximum(np.spacing(np.abs(jumps)), np.finfo(dtype).tiny)  # XLA flushes others
+        points.append(np.concatenate([jumps - step, jumps, jumps + step]))
+    slopes = jax.jit(
+        lambda points: [
+            jax.vjp(layer, x)[1](jnp.ones_like(x))[0] for layer, x in zip(ours, points, strict=True)
+        ]
+    )(points)
+    for case, layer, x, slope in zip(JUMPS, theirs, points, slopes, strict=True):
+        given = torch.tensor(x, requires_grad=True)
+        layer.to(given.dtype)(given).sum().backward()
+        if case[0] == "Hardsigmoid" and dtype == np.float64:  # PyTorch's sixth is a float32
+            np.testing.assert_allclose(slope, given.grad, rtol=1e-7)
+        else:
+            assert_equal(slope, given.grad, f"slope of {case}")

@@ -243,3 +243,120 @@ def test_causal_encoder_equals_torch():
     inputs = draw((2, 5, 8), np.float64)
     outputs = jax.jit(lambda x: ours(x, is_causal=True))(jnp.asarray(inputs))
     assert_equal(outputs, theirs(torch.tensor(inputs), mask, is_causal=True), "outputs")
+
+
+def padding(batch, length):
+    """The last position of every other sample does not count."""
+    mask = np.zeros((batch, length), bool)
+    mask[::2, -1] = True
+    return mask
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [(np.float32, "boolean"), (np.float64, "float")])
+def test_masks_of_a_decoder_layer_equal_torch(dtype, kind):
+    ours = layers.TransformerDecoderLayer(8, 2, 6, 0.0, rngs=nnx.Rngs(0), param_dtype=dtype)
+    theirs = torch.nn.TransformerDecoderLayer(8, 2, 6, 0.0, batch_first=True)
+    our_masks, torch_masks = both(
+        {
+            "tgt_mask": draw_mask(kind, (2 * 2, 3, 3), dtype),
+            "memory_mask": draw_mask(kind, (3, 4), dtype),
+            "tgt_key_padding_mask": draw_mask(kind, (2, 3), dtype),
+            "memory_key_padding_mask": draw_mask(kind, (2, 4), dtype),
+        }
+    )
+    check_layer(  # the target before, the memory after
+        Called(ours, lambda m, x: m(x[:, :3], x[:, 3:], **our_masks)),
+        TorchCalled(randomized(theirs, dtype), lambda m, x: m(x[:, :3], x[:, 3:], **torch_masks)),
+        draw((2, 7, 8), dtype),
+    )
+
+
+@pytest.mark.parametrize(("dtype", "hints"), [(np.float32, True), (np.float64, False)])
+def test_transformer_with_masks_equals_torch(dtype, hints):
+    """By masks, as PyTorch wants them, and by hints alone."""
+    ours = layers.Transformer(8, 2, 1, 1, 6, 0.0, rngs=nnx.Rngs(0), param_dtype=dtype)
+    theirs = torch.nn.Transformer(8, 2, 1, 1, 6, 0.0, batch_first=True)
+    masks = {
+        "src_key_padding_mask": padding(2, 4),
+        "memory_key_padding_mask": padding(2, 4),
+        "tgt_key_padding_mask": padding(2, 3),
+    }
+    our_masks, torch_masks = both(masks)
+    square = torch.nn.Transformer.generate_square_subsequent_mask
+    torch_masks |= {"src_mask": square(4).isinf(), "tgt_mask": square(3).isinf()}
+    if hints:
+        our_masks |= {"src_is_causal": True, "tgt_is_causal": True}
+    else:
+        square = layers.Transformer.generate_square_subsequent_mask
+        our_masks |= {"src_mask": square(4), "tgt_mask": square(3)}
+    check_layer(
+        Called(ours, lambda m, x: m(x[:, 3:], x[:, :3], **our_masks)),
+        TorchCalled(randomized(theirs, dtype), lambda m, x: m(x[:, 3:], x[:, :3], **torch_masks)),
+        draw((2, 7, 8), dtype),
+    )
+
+
+def test_the_mask_of_a_causal_sequence_is_torchs():
+    for dtype, theirs in [(None, None), (jnp.float64, torch.float64)]:
+        assert_equal(
+            layers.Transformer.generate_square_subsequent_mask(4, dtype=dtype),
+            torch.nn.Transformer.generate_square_subsequent_mask(4, dtype=theirs),
+            "mask",
+        )
+
+
+def test_a_custom_encoder_takes_the_encoders_place():
+    encoder = layers.TransformerEncoder(
+        layers.TransformerEncoderLayer(4, 2, 6, 0.0, rngs=nnx.Rngs(0)), 1
+    )
+    before = encoder.layers[0].linear1.kernel[...].copy()
+    model = layers.Transformer(4, 2, 1, 1, 6, 0.0, custom_encoder=encoder, rngs=nnx.Rngs(1))
+    assert model.encoder is encoder
+    assert not np.allclose(before, encoder.layers[0].linear1.kernel[...])  # as in PyTorch
+    outputs = jax.eval_shape(lambda: model(SEQUENCE[:, :2], SEQUENCE))
+    assert outputs.shape == (2, 3, 4)
+
+
+def test_each_layer_of_a_transformer_starts_by_itself():
+    model = layers.Transformer(4, 2, 2, 2, 6, 0.0, rngs=nnx.Rngs(0))
+    for stack in (model.encoder, model.decoder):
+        first, second = stack.layers
+        assert not np.allclose(first.linear1.kernel[...], second.linear1.kernel[...])
+        np.testing.assert_array_equal(first.linear1.bias[...], second.linear1.bias[...])
+
+
+SEQUENCE = jnp.ones((2, 3, 4), jnp.float32)
+BAD_CALLS = [
+    (
+        {"tgt": SEQUENCE[0]},
+        r"tgt: expected a .* array \[N, T, 4\], got float32\[3, 4\]",
+    ),
+    ({"memory": SEQUENCE[:1]}, r"memory: expected a floating-point array \[2, S, 4\], got float"),
+    ({"tgt_mask": np.ones((3, 4), bool)}, r"tgt_mask: expected a boolean or .*\[3, 3\] or \[4, 3"),
+    ({"memory_mask": np.ones((3, 2))}, r"memory_mask: expected a boolean or floating-point mask"),
+    ({"tgt_key_padding_mask": np.ones(3)}, r"tgt_key_padding_mask: expected .* \[2, 3\], got"),
+    ({"memory_key_padding_mask": np.ones(3)}, "memory_key_padding_mask: expected a boolean or"),
+    ({"tgt_is_causal": 1}, "tgt_is_causal: expected True or False, got 1"),
+    ({"memory_is_causal": None}, "memory_is_causal: expected True or False, got None"),
+]
+
+
+@pytest.mark.parametrize(("given", "message"), BAD_CALLS)
+def test_bad_arguments_of_a_decoder_layer_are_named(given, message):
+    layer = layers.TransformerDecoderLayer(4, 2, 6, rngs=nnx.Rngs(0), batch_first=True)
+    with pytest.raises(ValueError, match=message):
+        layer(**{"tgt": SEQUENCE, "memory": SEQUENCE, **given})
+
+
+def test_the_batches_of_a_transformer_are_one():
+    model = layers.Transformer(4, 2, 1, 1, 6, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"tgt: expected .* \[2, T, 4\], got float32\[1, 3, 4\]"):
+        model(SEQUENCE, SEQUENCE[:1])
+    with pytest.raises(ValueError, match="src_mask: expected a boolean or floating-point mask"):
+        model(SEQUENCE, SEQUENCE, src_mask=np.ones((3, 4)))
+    with pytest.raises(ValueError, match="custom_decoder: expected a module or None, got 3"):
+        layers.Transformer(4, 2, custom_decoder=3, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="decoder_layer: expected a layer, got decoder"):
+        layers.TransformerDecoder("decoder", 2)
+    with pytest.raises(ValueError, match="batch_first: expected True: .*, got False"):
+        layers.Transformer(4, 2, batch_first=False, rngs=nnx.Rngs(0))

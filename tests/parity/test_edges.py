@@ -83,6 +83,8 @@ IMAGES = {
     "batch norm that evaluates": lambda: evaluating(*pair("BatchNorm2d", 3)),
     "group norm": lambda: pair("GroupNorm", 1, 3),
     "instance norm": lambda: pair("InstanceNorm2d", 3),
+    "instance norm that tracks": lambda: pair("InstanceNorm2d", 3, track_running_stats=True),
+    "local response norm": lambda: pair("LocalResponseNorm", 2),
     "layer norm": lambda: (layers.LayerNorm((6, 6, 3)), torch.nn.LayerNorm((3, 6, 6))),
     "prelu": lambda: pair("PReLU", 3),
     "dropout2d": lambda: pair("Dropout2d", 0.5),
@@ -102,6 +104,7 @@ SEQUENCES = {
 ROWS = {
     "linear": (lambda: pair("Linear", 4, 3), [(0, 4), (0, 5, 4), (2, 0, 4)]),
     "layer norm1": (lambda: pair("LayerNorm", 4), [(0, 4), (2, 0, 4)]),
+    "rms norm": (lambda: pair("RMSNorm", 4), [(0, 4), (2, 0, 4)]),
     "lstm": (lambda: recurrent("LSTM"), [(0, 5, 3)]),
     "lstm with a projection": (lambda: recurrent("LSTM", proj_size=2), [(0, 5, 3)]),
     "gru": (lambda: recurrent("GRU", num_layers=2, bidirectional=True), [(0, 5, 3)]),
@@ -157,6 +160,7 @@ SPREADING = {
     "conv transpose2d": lambda: pair("ConvTranspose2d", 3, 4, 3, 2),
     "batch norm that evaluates": IMAGES["batch norm that evaluates"],
     "group norm": lambda: pair("GroupNorm", 3, 3),
+    "local response norm": IMAGES["local response norm"],
     "prelu": IMAGES["prelu"],
     "conv1d": SEQUENCES["conv1d"],
 }

@@ -38,6 +38,18 @@ LAYERS = {
         lambda r: layers.MultiheadAttention(48, 4, rngs=r),
         lambda: torch.nn.MultiheadAttention(48, 4),
     ),
+    "transformer": (
+        lambda r: layers.Transformer(48, 4, 1, 1, 64, rngs=r),
+        lambda: torch.nn.Transformer(48, 4, 1, 1, 64, batch_first=True),
+    ),
+    "bilinear": (
+        lambda r: layers.Bilinear(12, 20, 30, rngs=r),
+        lambda: torch.nn.Bilinear(12, 20, 30),
+    ),
+    "embedding-bag": (
+        lambda r: layers.EmbeddingBag(70, 50, rngs=r),
+        lambda: torch.nn.EmbeddingBag(70, 50),
+    ),
     "batch-norm": (lambda r: layers.BatchNorm2d(40, rngs=r), lambda: torch.nn.BatchNorm2d(40)),
     "layer-norm": (lambda r: layers.LayerNorm(40, rngs=r), lambda: torch.nn.LayerNorm(40)),
     "group-norm": (lambda r: layers.GroupNorm(4, 40, rngs=r), lambda: torch.nn.GroupNorm(4, 40)),

@@ -15,7 +15,7 @@ from tests.parity.oracle import assert_equal
 
 def torch_layer(case: Case) -> torch.nn.Module:
     arguments = case.built_arguments(torch_layer)
-    return getattr(torch.nn, case.name)(*arguments, **{**case.options, **case.theirs}).double()
+    return getattr(torch.nn, case.name)(*arguments, **{**case.options, **case.theirs})
 
 
 def randomized(layer: torch.nn.Module) -> None:
@@ -41,7 +41,8 @@ def is_float(array) -> bool:
 
 def weights_of(outputs: list[torch.Tensor]) -> list[np.ndarray]:
     """What the outputs' gradients are, in PyTorch's layout."""
-    return [np.cos(np.arange(one.numel())).reshape(one.shape) for one in outputs]
+    wide = [np.cos(np.arange(one.numel())).reshape(one.shape) for one in outputs]
+    return [w.astype(one.detach().numpy().dtype) for w, one in zip(wide, outputs, strict=True)]
 
 
 def by_torch(layer, inputs, case):
@@ -97,15 +98,15 @@ def assert_same(ours, theirs, case: Case, what: str) -> None:
             np.testing.assert_array_equal(one, other, what)
 
 
-def check(case: Case) -> None:
-    ours = our_layer(case, rngs=nnx.Rngs(0), param_dtype=jnp.float64)
-    theirs = torch_layer(case)
+def check(case: Case, dtype=np.float64) -> None:
+    ours = our_layer(case, rngs=nnx.Rngs(0), param_dtype=dtype)
+    theirs = torch_layer(case).to(torch.tensor(dtype(0)).dtype)
     randomized(theirs)
     check_weights(ours, theirs)
     if case.drawn:
         ours.eval()
         theirs.eval()
-    inputs = case.values()
+    inputs = [x.astype(dtype) if is_float(x) else x for x in case.values()]
     outputs, of_inputs = by_torch(theirs, inputs, case)
     cotangents = [
         case.to_ours(one) for one in weights_of([torch.tensor(x) for x in outputs if is_float(x)])
@@ -127,6 +128,18 @@ def check(case: Case) -> None:
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_layer_equals_torch_in_float64(case):
     check(case)
+
+
+#: Layers that are more than products and element-wise operations, and no other module compares.
+IN_FLOAT32 = [
+    *["AdaptiveLogSoftmaxWithLoss", "BatchNorm3d", "Bilinear", "CrossMapLRN2d", "EmbeddingBag"],
+    *["InstanceNorm1d", "InstanceNorm3d", "LocalResponseNorm", "RMSNorm"],
+]
+
+
+@pytest.mark.parametrize("name", IN_FLOAT32)
+def test_layer_equals_torch_in_float32(name):
+    check(FIRST[name], np.float32)
 
 
 def test_every_layer_has_a_case():

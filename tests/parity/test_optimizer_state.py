@@ -28,6 +28,8 @@ from tests.parity.oracle import images_last, relative_difference
 
 BEFORE, AFTER = 7, tier.by_tier(20, 50)
 TOLERANCE = {"float64": 1e-9, "float32": 1e-5}
+#: Of an optimizer that makes more of rounding in float32, as it rounds to bfloat16.
+MORE = {"muon": 1e-2}
 
 
 class Perceptron(nnx.Module):
@@ -65,6 +67,17 @@ def convolutional(dtype):
     )
 
 
+def matrices(dtype):
+    options = {"rngs": nnx.Rngs(0), "param_dtype": dtype, "bias": False}
+    return nnx.Sequential(
+        layers.Linear(5, 4, **options), layers.ReLU(), layers.Linear(4, 7, **options)
+    )
+
+
+def torch_matrices():
+    return nn.Sequential(nn.Linear(5, 4, bias=False), nn.ReLU(), nn.Linear(4, 7, bias=False))
+
+
 def torch_convolutional():
     return nn.Sequential(
         nn.Conv2d(2, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(12, 4)
@@ -90,6 +103,7 @@ class TorchRecurrent(nn.Module):
 NETWORKS = {
     "perceptron": (Perceptron, TorchPerceptron, (6, 5)),
     "convolutional": (convolutional, torch_convolutional, (6, 2, 6, 6)),
+    "matrices": (matrices, torch_matrices, (6, 5)),
     "recurrent": (recurrent, TorchRecurrent, (6, 5, 3)),
 }
 
@@ -116,14 +130,19 @@ OPTIMIZERS = {
     "radam": ("RAdam", {"lr": 1e-3}),
     "adamax": ("Adamax", {"lr": 1e-3, "weight_decay": 0.01}),
     "adadelta": ("Adadelta", {"lr": 0.3, "rho": 0.8}),
+    "adafactor": ("Adafactor", {"lr": 0.01, "eps": (None, 0.01), "weight_decay": 0.01}),
+    "asgd": ("ASGD", {"lr": 0.01, "lambd": 0.01, "t0": 4.0}),
+    "rprop": ("Rprop", {"lr": 1e-3, "etas": (0.4, 1.1)}),
+    "muon": ("Muon", {"lr": 0.02, "momentum": 0.8}),
 }
 
 # Layouts and optimizers know nothing of each other: not each pair of them is gone through.
-RUNS = [("perceptron", case) for case in OPTIMIZERS] + [
+RUNS = [("matrices" if case == "muon" else "perceptron", case) for case in OPTIMIZERS] + [
     (network, case)
     for network in ("convolutional", "recurrent")
     for case in ("sgd-dampening", "nadam", "rmsprop-all")
 ]
+RUNS.append(("convolutional", "adafactor"))
 
 
 @pytest.fixture(params=["float64", "float32"])
@@ -228,6 +247,10 @@ def theirs(case, twin):
     return getattr(torch.optim, name)(twin.parameters(), **options)
 
 
+def tolerance(case, dtype):
+    return MORE.get(case, TOLERANCE[dtype]) if dtype == "float32" else TOLERANCE[dtype]
+
+
 def check_equal(both, tolerance):
     weights = to_numpy(both.model)
     for name, parameter in both.twin.named_parameters():
@@ -265,12 +288,12 @@ def test_training_begun_in_torch_goes_on_here(network, case, dtype):
     state = load_torch_optimizer(fresh, optimizer.state_dict(), run.model, names=run.names)
     assert our_bits(fresh) == before
     assert jax.tree.structure(state) == jax.tree.structure(fresh)
-    counted = {"sgd": 0}.get(case, 1 if case.startswith("sgd") else BEFORE)
+    counted = {"sgd": 0, "muon": 1}.get(case, 1 if case.startswith("sgd") else BEFORE)
     assert int(state.step) == counted
 
     train_theirs(run, optimizer, run.batches[BEFORE:])
     train_ours(run, transformation, state, run.batches[BEFORE:])
-    check_equal(run, TOLERANCE[dtype])
+    check_equal(run, tolerance(case, dtype))
 
 
 @pytest.mark.parametrize(("network", "case"), RUNS)
@@ -286,7 +309,7 @@ def test_training_begun_here_goes_on_in_torch(network, case, dtype):
     optimizer.load_state_dict(to_torch_optimizer(state, run.model, optimizer, names=run.names))
     state = train_ours(run, transformation, state, run.batches[BEFORE:])
     train_theirs(run, optimizer, run.batches[BEFORE:])
-    check_equal(run, TOLERANCE[dtype])
+    check_equal(run, tolerance(case, dtype))
 
     # And the state that each has come to is the other's.
     found = to_torch_optimizer(state, run.model, optimizer, names=run.names)
@@ -297,13 +320,13 @@ def test_training_begun_here_goes_on_in_torch(network, case, dtype):
         assert found["state"][number].keys() == slots.keys()
         for slot, value in slots.items():
             difference = relative_difference(found["state"][number][slot], value)
-            assert difference <= 10 * TOLERANCE[dtype], slot
+            assert difference <= 10 * tolerance(case, dtype), slot
 
 
 @pytest.mark.parametrize("steps", [0, 3])
 @pytest.mark.parametrize("case", OPTIMIZERS)
 def test_state_comes_back_bit_for_bit(case, steps, dtype):
-    run = both("convolutional", dtype)
+    run = both("matrices" if case == "muon" else "convolutional", dtype)
     optimizer = theirs(case, run.twin)
     train_theirs(run, optimizer, run.batches[:steps])
     source = optimizer.state_dict()
@@ -326,7 +349,7 @@ def test_state_comes_back_bit_for_bit(case, steps, dtype):
 
 @pytest.mark.parametrize("case", OPTIMIZERS)
 def test_an_optimizer_is_made_from_torchs(case, dtype):
-    run = both("perceptron", dtype)
+    run = both("matrices" if case == "muon" else "perceptron", dtype)
     optimizer = theirs(case, run.twin)
     train_theirs(run, optimizer, run.batches[:1])
     source = optimizer.state_dict()
@@ -391,7 +414,7 @@ def grouped(twin):
     return torch.optim.AdamW(groups, lr=1e-3, weight_decay=0.1), [others, decayed]
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", ["perceptron", "convolutional", "recurrent"])
 def test_param_groups_find_each_other(network, dtype):
     run = both(network, dtype)
     optimizer, names = grouped(run.twin)
@@ -424,7 +447,7 @@ def test_param_groups_find_each_other(network, dtype):
     check_equal(run, TOLERANCE[dtype])
 
 
-@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("network", ["perceptron", "convolutional", "recurrent"])
 def test_a_checkpoint_file_tells_the_names_by_its_weights(network, dtype, tmp_path):
     run = both(network, dtype)
     optimizer = theirs("adam", run.twin)
@@ -459,3 +482,100 @@ def test_names_in_the_groups_are_those_of_an_optimizer_with_names(dtype):
     np.testing.assert_array_equal(kernel, slot.T)
     back = to_torch_optimizer(state, run.model, optimizer)
     assert bits(back) == bits(optimizer.state_dict())
+
+
+LBFGS = {"lr": 0.2, "max_iter": 4, "history_size": 6, "line_search_fn": "strong_wolfe"}
+
+
+def lbfgs_theirs(run, optimizer, batches):
+    for x, y in (map(torch.tensor, batch) for batch in batches):
+
+        def closure(x=x, y=y):
+            optimizer.zero_grad()
+            loss = nn.functional.mse_loss(run.twin(x), y)
+            loss.backward()
+            return loss
+
+        optimizer.step(closure)
+
+
+def lbfgs_ours(run, transformation, state, batches):
+    graphdef, parameters = nnx.split(run.model)
+
+    @jax.jit
+    def step(parameters, state, x, y):
+        def loss(parameters):
+            return jnp.mean((nnx.merge(graphdef, parameters)(x) - y) ** 2)
+
+        updates, state = transformation.update(parameters, state, parameters, value_fn=loss)
+        return optax.apply_updates(parameters, updates), state
+
+    for x, y in batches:
+        parameters, state = step(parameters, state, jnp.asarray(x), jnp.asarray(y))
+    nnx.update(run.model, parameters)
+    return state
+
+
+def nested_bits(value):
+    if isinstance(value, torch.Tensor):
+        return str(value.dtype), tuple(value.shape), value.numpy().tobytes()
+    return [nested_bits(each) for each in value] if isinstance(value, list) else value
+
+
+def test_lbfgs_goes_on_in_the_other_library(dtype):
+    """From PyTorch to here, and back; with more pairs than there is room for."""
+    run = both("matrices", dtype)
+    transformation = optimizers.lbfgs(**LBFGS)
+    optimizer = torch.optim.LBFGS(run.twin.parameters(), **LBFGS)
+    fresh = transformation.init(run.parameters)
+    assert to_torch_optimizer(fresh, run.model, optimizer, names=run.names)["state"] == {}
+    lbfgs_theirs(run, optimizer, run.batches[:3])
+    source = optimizer.state_dict()
+
+    load_torch(run.model, run.twin.state_dict())
+    state = load_torch_optimizer(fresh, source, run.model, names=run.names)
+    assert jax.tree.structure(state) == jax.tree.structure(fresh)
+    assert (int(state.step), int(state.slots["pairs"])) == (1, 6)
+    back = to_torch_optimizer(state, run.model, source, names=run.names)["state"][0]
+    for slot, value in back.items():
+        if slot == "t" and isinstance(source["state"][0][slot], float):
+            value = float(value)
+            assert value == pytest.approx(source["state"][0][slot], rel=1e-7)
+        else:
+            assert nested_bits(value) == nested_bits(source["state"][0][slot]), slot
+
+    if dtype == "float32":  # in which the line search makes much of rounding
+        return
+    lbfgs_theirs(run, optimizer, run.batches[3:5])
+    state = lbfgs_ours(run, optimizer_from_torch(source), state, run.batches[3:5])
+    check_equal(run, TOLERANCE[dtype])
+
+    run.twin.load_state_dict(to_torch(run.model))
+    other = torch.optim.LBFGS(run.twin.parameters(), **LBFGS)
+    other.load_state_dict(to_torch_optimizer(state, run.model, optimizer, names=run.names))
+    lbfgs_theirs(run, other, run.batches[5:7])
+    lbfgs_ours(run, transformation, state, run.batches[5:7])
+    check_equal(run, TOLERANCE[dtype])
+
+
+def test_muon_and_adamw_of_one_network_are_groups(dtype):
+    run = both("perceptron", dtype)
+    named = dict(run.twin.named_parameters())
+    names = [name for name, value in named.items() if value.ndim == 2]
+    others = [name for name in named if name not in names]
+    muon = torch.optim.Muon([named[name] for name in names])
+    adamw = torch.optim.AdamW([named[name] for name in others])
+    for optimizer in (muon, adamw):
+        train_theirs(run, optimizer, run.batches[:1])
+    transformation = optimizers.param_groups(optimizers.adamw(), [("*.kernel", optimizers.muon())])
+    state = transformation.init(run.parameters)
+    filled = {
+        place: load_torch_optimizer(state.inner_states[place], optimizer, run.model, names=own)
+        for place, optimizer, own in [(0, adamw, others), (1, muon, names)]
+    }
+    state = state._replace(inner_states=filled)
+    buffer = filled[1].inner_state.slots["momentum_buffer"]["fc1"]["kernel"].get_value()
+    expected = muon.state[run.twin.fc1.weight]["momentum_buffer"]
+    np.testing.assert_array_equal(buffer, expected.T)
+    gradients = jax.tree.map(jnp.cos, run.parameters)
+    jitted(transformation)(gradients, state, run.parameters)

@@ -20,13 +20,16 @@ SHAPES = {"matrix": (3, 4), "vector": (5,), "one": (1,)}
 
 TORCH = {
     "adadelta": torch.optim.Adadelta,
+    "adafactor": torch.optim.Adafactor,
     "adagrad": torch.optim.Adagrad,
     "adam": torch.optim.Adam,
     "adamax": torch.optim.Adamax,
     "adamw": torch.optim.AdamW,
+    "asgd": torch.optim.ASGD,
     "nadam": torch.optim.NAdam,
     "radam": torch.optim.RAdam,
     "rmsprop": torch.optim.RMSprop,
+    "rprop": torch.optim.Rprop,
     "sgd": torch.optim.SGD,
 }
 
@@ -35,26 +38,32 @@ TORCH = {
 BETAS = {"betas": (0.7, 0.95), "eps": 1e-3}
 NUMBERS = {
     "adadelta": {"lr": 0.3, "rho": 0.6, "eps": 1e-3},
+    "adafactor": {"lr": 0.02, "beta2_decay": -0.5, "eps": (0.1, 0.5), "d": 1.2},
     "adagrad": {"lr": 0.1, "lr_decay": 0.05, "initial_accumulator_value": 0.5, "eps": 1e-3},
     "adam": {"lr": 0.05, **BETAS},
     "adamax": {"lr": 0.05, **BETAS},
     "adamw": {"lr": 0.05, **BETAS},
+    "asgd": {"lr": 0.003, "lambd": 0.05, "alpha": 0.6, "t0": 20.0},
     "nadam": {"lr": 0.05, "momentum_decay": 0.1, **BETAS},
     "radam": {"lr": 0.05, **BETAS},
     "rmsprop": {"lr": 0.003, "alpha": 0.8, "eps": 1e-3},
+    "rprop": {"lr": 0.05, "etas": (0.4, 1.3), "step_sizes": (1e-3, 0.5)},
     "sgd": {"lr": 0.003},
 }
 DECAY = {"weight_decay": [None, 0.1], "maximize": [False, True]}
 DECOUPLED = DECAY | {"decoupled_weight_decay": [False, True]}
 FORMS = {
     "adadelta": DECAY,
+    "adafactor": DECAY,
     "adagrad": DECAY,
     "adam": DECOUPLED | {"amsgrad": [False, True]},
     "adamax": DECAY,
     "adamw": DECAY | {"amsgrad": [False, True]},
+    "asgd": DECAY,
     "nadam": DECOUPLED,
     "radam": DECOUPLED,
     "rmsprop": DECAY | {"momentum": [0, 0.7], "centered": [False, True]},
+    "rprop": {"maximize": [False, True]},
     "sgd": DECAY | {"momentum": [0, 0.9], "dampening": [0, 0.4], "nesterov": [False, True]},
 }
 
@@ -62,7 +71,7 @@ FORMS = {
 def combinations(name):
     for numbers, *values in product([{}, NUMBERS[name]], *FORMS[name].values()):
         options = numbers | dict(zip(FORMS[name], values, strict=True))
-        if options["weight_decay"] is None:  # its own default, which is not 0 for AdamW
+        if options.get("weight_decay", 0) is None:  # its own default, which is not 0 for AdamW
             del options["weight_decay"]
         if options.get("nesterov") and (not options["momentum"] or options["dampening"]):
             continue
@@ -199,14 +208,16 @@ def test_extreme_gradients(name):
     """Zeros, the tiny and the huge: finite where torch is finite, and the same where it is not."""
     gradients = np.array([0, 0, 1e-30, 1e-10, -1, 0, 1e10, 1e30, -1e30, 0, 1], np.float32)
     parameter = torch.ones(1, requires_grad=True)
-    optimizer = TORCH[name]([parameter])
+    # Large steps back and forth show each digit of a power that PyTorch computes in float64.
+    options = {"asgd": {"lambd": 0.0}}.get(name, {})
+    optimizer = TORCH[name]([parameter], **options)
     expected = []
     for gradient in gradients:
         parameter.grad = torch.tensor([gradient])
         optimizer.step()
         expected.append(parameter.item())
 
-    transformation = optimizers.OPTIMIZERS[name]()
+    transformation = optimizers.OPTIMIZERS[name](**options)
 
     @jax.jit
     def run(params, gradients):
@@ -229,9 +240,10 @@ def test_bfloat16(name):
     rng = np.random.default_rng(0)
     start, *gradients = rng.normal(size=(6, 40)).astype(np.float32)
     parameter = torch.tensor(start, dtype=torch.bfloat16, requires_grad=True)
-    optimizer = TORCH[name]([parameter], lr=0.05, weight_decay=0.1)
+    options = {"weight_decay": 0.1} if "weight_decay" in FORMS[name] else {}
+    optimizer = TORCH[name]([parameter], lr=0.05, **options)
     params = jnp.asarray(start, jnp.bfloat16)
-    transformation = optimizers.OPTIMIZERS[name](0.05, weight_decay=0.1)
+    transformation = optimizers.OPTIMIZERS[name](0.05, **options)
     state = transformation.init(params)
     update = jax.jit(transformation.update)
     for gradient in gradients:
@@ -240,8 +252,8 @@ def test_bfloat16(name):
         updates, state = update(jnp.asarray(gradient, jnp.bfloat16), state, params)
         assert updates.dtype == jnp.bfloat16
         params = optax.apply_updates(params, updates)
-    for slot in state.slots.values():
-        assert slot.dtype == jnp.bfloat16 or slot.shape == ()  # NAdam's scalar
+    for slot in jax.tree.leaves(state.slots):
+        assert slot.dtype == jnp.bfloat16 or slot.shape == ()  # the scalars of NAdam and ASGD
     expected = parameter.detach().float().numpy()
     assert relative_difference(params.astype(jnp.float32), expected) <= 2**-7
 
@@ -259,7 +271,8 @@ def test_slots_are_those_of_the_state_dict(name):
             if key != "step" and value is not None
         }
         state = optimizers.OPTIMIZERS[name](**options).init(jnp.ones((2, 3)))
-        assert {key: value.shape for key, value in state.slots.items()} == expected
+        kept = {key: value for key, value in state.slots.items() if value is not None}
+        assert {key: value.shape for key, value in kept.items()} == expected
 
 
 SCHEDULES = {
@@ -285,7 +298,8 @@ def scheduled(optimizer, make_scheduler):
 def test_learning_rate_by_schedule_in_float64(schedule):
     lr, make = SCHEDULES[schedule]
     cases = [{"weight_decay": 0.01}, {"weight_decay": 0.01, "maximize": True}]
-    named = [(name, options) for name in FORMS for options in cases]
+    decayed = [name for name in FORMS if "weight_decay" in FORMS[name]]
+    named = [(name, options) for name in decayed for options in cases]
     found = ours([getattr(optimizers, name)(lr, **options) for name, options in named], float, 50)
     expected = theirs(
         [
@@ -430,3 +444,68 @@ def test_clip_grad_norm(scale, max_norm, norm_type, dtype):
     for value, tensor in zip(found, tensors, strict=True):
         assert value.dtype == dtype
         assert_equal(value, tensor.grad, "clipped")
+
+
+MUON = [
+    {},
+    {"lr": 0.05, "weight_decay": 0.0, "momentum": 0.3, "nesterov": False},
+    {"lr": 0.05, "adjust_lr_fn": "match_rms_adamw", "ns_steps": 3, "eps": 1.0},
+    {"lr": 0.05, "adjust_lr_fn": "original", "ns_coefficients": (2.0, -1.5, 0.5)},
+]
+
+
+@pytest.mark.parametrize("options", MUON)
+def test_muon(options):
+    """Wide, tall and square weights [O, I], and an embedding, which is not transposed here."""
+    draw = np.random.default_rng(0)
+    shapes = {"wide.kernel": (3, 8), "tall.kernel": (8, 3), "square.kernel": (6, 6)}
+    starts = {name: draw.normal(size=shape) for name, shape in shapes.items()}
+    starts["rows.embedding"] = draw.normal(size=(5, 2))
+    tensors = {name: torch.tensor(value, requires_grad=True) for name, value in starts.items()}
+    optimizer = torch.optim.Muon(tensors.values(), **options)
+    transformation = optimizers.muon(**options)
+    params = {name: jnp.asarray(v if "rows" in name else v.T) for name, v in starts.items()}
+    state, update = transformation.init(params), jax.jit(transformation.update)
+    for step in range(8):
+        for value in tensors.values():
+            value.grad = torch.sin(value.detach() * (step + 1))
+        gradients = {name: jnp.sin(value * (step + 1)) for name, value in params.items()}
+        updates, state = update(gradients, state, params)
+        params = optax.apply_updates(params, updates)
+        optimizer.step()
+        for name, value in tensors.items():
+            found = params[name] if "rows" in name else params[name].T
+            assert relative_difference(found, value.detach().numpy()) <= 1e-12, (name, step)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("kernel", (5, 2, 4)),
+        ("kernel", (3, 5, 2, 4)),
+        ("kernel", (2, 3, 3, 2, 4)),
+        ("bias", (3, 4)),
+    ],
+)
+def test_the_rows_and_columns_of_adafactor_are_pytorchs(name, shape):
+    draw = np.random.default_rng(0)
+    start = draw.normal(size=shape)
+
+    def there(array):
+        return np.moveaxis(array, (-1, -2), (0, 1)) if name == "kernel" else array
+
+    parameter = torch.tensor(there(start).copy(), requires_grad=True)
+    optimizer = torch.optim.Adafactor([parameter], lr=0.1)
+    transformation = optimizers.adafactor(0.1)
+    params = {name: jnp.asarray(start)}
+    state, update = transformation.init(params), jax.jit(transformation.update)
+    for _ in range(3):
+        gradient = draw.normal(size=shape)
+        parameter.grad = torch.tensor(there(gradient).copy())
+        optimizer.step()
+        updates, state = update({name: jnp.asarray(gradient)}, state, params)
+        params = optax.apply_updates(params, updates)
+    assert relative_difference(there(params[name]), parameter.detach().numpy()) <= 1e-12
+    for slot in ("row_var", "col_var"):
+        expected = optimizer.state[parameter][slot].numpy()
+        assert relative_difference(there(state.slots[slot][name]), expected) <= 1e-12

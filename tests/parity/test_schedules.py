@@ -189,6 +189,49 @@ def test_sequential_lr(lr, parts, lengths):
     check(schedule, theirs(make, lr))
 
 
+def falling(n):
+    return 1 / (5 + float(n)) if isinstance(n, int) else 1 / (5 + n.astype(jnp.float64))
+
+
+CYCLES = [
+    {"step_size_up": 7},
+    {"step_size_up": 7, "step_size_down": 12, "mode": "triangular2"},
+    {"step_size_up": 20, "step_size_down": 1, "mode": "exp_range", "gamma": 0.99},
+    {"step_size_up": 9, "scale_fn": falling},
+    {"step_size_up": 9, "scale_fn": falling, "scale_mode": "iterations"},
+]
+
+
+@pytest.mark.parametrize("options", CYCLES)
+def test_cyclic_lr_and_momentum(options):
+    def make(optimizer):
+        return lr_scheduler.CyclicLR(optimizer, 0.02, 0.3, **options)
+
+    check(optimizers.cyclic_lr(0.02, 0.3, **options), theirs(make, 0.1))
+    expected = theirs(make, 0.1, read=lambda group: group["momentum"])
+    check(optimizers.cyclic_momentum(**options), expected)
+
+
+def test_multiplicative_lr():
+    expected = theirs(lambda o: lr_scheduler.MultiplicativeLR(o, lambda t: 1 - falling(t)), 0.1)
+    check(optimizers.multiplicative_lr(0.1, lambda t: 1 - falling(t)), expected)
+    doubled = optimizers.multiplicative_lr(0.1, lambda t: jnp.where(t % 500 == 0, 2.0, 1.0))
+    np.testing.assert_allclose([doubled(1024), doubled(1500), doubled(2048)], [0.4, 0.8, 1.6])
+
+
+@pytest.mark.parametrize("places", [[0, 1, 2, 3], [4, 5], [1, 0, 2]])
+def test_chained_scheduler(places):
+    parts = [PARTS[i] for i in places]
+
+    def make(optimizer):
+        return lr_scheduler.ChainedScheduler(
+            [kind(optimizer, *options) for _, kind, options in parts]
+        )
+
+    schedule = optimizers.chained_scheduler([ours(0.2) for ours, *_ in parts])
+    check(schedule, theirs(make, 0.2, 40))  # a cosine goes up again after that
+
+
 @given(steps_per_epoch=st.integers(1, 40), step_size=st.integers(1, 9))
 def test_per_epoch(steps_per_epoch, step_size):
     once_an_epoch = theirs(lambda o: lr_scheduler.StepLR(o, step_size), 0.1)
@@ -334,7 +377,7 @@ def test_every_optimizer_takes_a_schedule_from_its_own_rate():
         )  # fmt: skip
         split = Split(np.zeros((20, 1), np.float32), np.zeros((20, 1), np.float32))
         optimizer = recipes.fit_settings(own, Dataset("none", split, split))[1]["optimizer"]
-        (rate,) = optimizers.learning_rates(optimizer.init({"w": jnp.zeros(())}))
+        (rate,) = optimizers.learning_rates(optimizer.init({"w": jnp.zeros((1, 1))}))
         usual = inspect.signature(optimizers.OPTIMIZERS[name]).parameters["lr"].default
         assert rate == pytest.approx(usual)
 

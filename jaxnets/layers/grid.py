@@ -1,0 +1,154 @@
+"""Images and volumes sampled at given positions: ``grid_sample`` and ``affine_grid``."""
+
+import itertools
+from collections.abc import Sequence
+from functools import reduce
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxnets.arrays import (
+    ArrayLike,
+    InputError,
+    check_bool,
+    check_choice,
+    check_floats,
+    check_positive,
+    entries,
+)
+from jaxnets.layers.interpolation import cubic_weights
+from jaxnets.layers.windows import check_input
+
+#: Along one axis: the inputs that each output is made of, and their weights.
+Tap = tuple[jax.Array, jax.Array]
+
+
+def grid_sample(
+    input: ArrayLike,
+    grid: ArrayLike,
+    mode: str = "bilinear",
+    padding_mode: str = "zeros",
+    align_corners: bool | None = None,
+) -> jax.Array:
+    """Takes the values at the positions of a grid: ``torch.nn.functional.grid_sample``.
+
+    Args:
+        input: an image [N, H, W, C] or a volume [N, D, H, W, C].
+        grid: [N, H', W', 2] with x and y of each position, as in PyTorch, or [N, D', H', W', 3]
+            with x, y and z. -1 and 1 are the ends of an axis.
+        mode: "bilinear", which is trilinear for volumes, "nearest" or, for images, "bicubic".
+        padding_mode: what is outside: "zeros"; "border" for the value at the nearest edge;
+            "reflection" for the image mirrored at its edges.
+        align_corners: whether an axis ends in the middle of its outermost pixels instead of at
+            their outer edges. None is False.
+
+    Returns:
+        [N, H', W', C] or [N, D', H', W', C].
+
+    Raises:
+        InputError: if an array has another shape or dtype, or an option is none of these.
+
+    Examples:
+        >>> image = jnp.arange(4.0).reshape(1, 2, 2, 1)
+        >>> grid_sample(image, jnp.zeros((1, 1, 1, 2))).ravel().tolist()
+        [1.5]
+    """
+    axes = 3 if getattr(input, "ndim", 0) == 5 else 2
+    check_input(input, axes, argument="input")
+    places = ("H'", "W'") if axes == 2 else ("D'", "H'", "W'")
+    check_floats("grid", grid, (input.shape[0], *places, axes))
+    modes = ("bilinear", "nearest", "bicubic") if axes == 2 else ("bilinear", "nearest")
+    check_choice("mode", mode, modes)
+    check_choice("padding_mode", padding_mode, ("zeros", "border", "reflection"))
+    aligned = align_corners is not None and check_bool("align_corners", align_corners)
+    x, grid = jnp.asarray(input), jnp.asarray(grid)
+    every = []
+    for axis, size in enumerate(x.shape[1:-1]):
+        span = size - 1 if aligned else size
+        position = (grid[..., axes - 1 - axis] + 1) * (span / 2) - (0 if aligned else 0.5)
+        every.append(_taps(position, size, mode, padding_mode, aligned))
+    return reduce(jnp.add, (_share(x, taps) for taps in itertools.product(*every)))
+
+
+def _taps(position: jax.Array, size: int, mode: str, padding_mode: str, aligned: bool) -> list[Tap]:
+    """The inputs that count along one axis, as whole numbers of a float dtype."""
+    if mode == "bicubic":
+        first = jnp.floor(position)
+        indices = [_inside(first + step, size, padding_mode, aligned) for step in range(-1, 3)]
+        return list(zip(indices, cubic_weights(position - first), strict=True))
+    position = _inside(position, size, padding_mode, aligned)
+    if mode == "nearest":
+        return [(jnp.round(position), jnp.ones_like(position))]
+    first = jnp.floor(position)
+    return [(first, 1 - (position - first)), (first + 1, position - first)]
+
+
+def _inside(position: jax.Array, size: int, padding_mode: str, aligned: bool) -> jax.Array:
+    """Moves positions to where the padding has its values from."""
+    if padding_mode == "zeros":
+        return position
+    if padding_mode == "reflection":
+        # Between two positions that look alike there is the axis there and back.
+        start, period = (0, 2 * (size - 1)) if aligned else (-0.5, 2 * size)
+        if period == 0:
+            return jnp.zeros_like(position)
+        away = jnp.abs(position - start)
+        away = away - jnp.trunc(away / period) * period
+        position = jnp.where(away > period - away, period - away, away) + start
+    # At the edges, too, the slope is 0. NaN becomes 0.
+    position = jnp.where(position > 0, position, 0)
+    return jnp.where(position < size - 1, position, size - 1)
+
+
+def _share(x: jax.Array, taps: Sequence[Tap]) -> jax.Array:
+    """What one input of each output adds to it; zeros where there is none."""
+    indices = [
+        jnp.where((index >= 0) & (index < size), index, size).astype(jnp.int32)
+        for (index, _), size in zip(taps, x.shape[1:-1], strict=True)
+    ]
+    batch = jnp.arange(len(x)).reshape(-1, *[1] * len(taps))
+    values = x.at[(batch, *indices)].get(mode="fill", fill_value=0)
+    weight = reduce(jnp.multiply, (weight for _, weight in taps))
+    return values * weight[..., None].astype(x.dtype)
+
+
+def affine_grid(
+    theta: ArrayLike, size: Sequence[int], align_corners: bool | None = None
+) -> jax.Array:
+    """The grid of an affine map, for ``grid_sample``: ``torch.nn.functional.affine_grid``.
+
+    Each output position p, from -1 to 1 along every axis, is sampled at A p + b.
+
+    Args:
+        theta: [A | b] of each example, [N, 2, 3], or [N, 3, 4] for volumes. Its coordinates are
+            x, y and z.
+        size: the shape of the outputs, which is (N, H, W, C) or (N, D, H, W, C) here.
+        align_corners: as of ``grid_sample``.
+
+    Returns:
+        [N, H, W, 2] or [N, D, H, W, 3].
+
+    Raises:
+        InputError: if the shapes do not fit, or theta is not floating.
+
+    Examples:
+        >>> theta = jnp.array([[[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]])  # to the right
+        >>> affine_grid(theta, (1, 1, 2, 3))[0, 0].tolist()
+        [[0.0, 0.0], [1.0, 0.0]]
+    """
+    given = entries(size)
+    if given is None or len(given) not in (4, 5):
+        raise InputError("size", "a shape (N, H, W, C) or (N, D, H, W, C)", size)
+    batch, *sizes, _ = (check_positive("size", one) for one in given)
+    axes = len(sizes)
+    check_floats("theta", theta, (batch, axes, axes + 1))
+    aligned = align_corners is not None and check_bool("align_corners", align_corners)
+    ends = [1 if aligned else (n - 1) / n for n in sizes]
+    lines = [
+        np.linspace(-end, end, n) if n > 1 else np.zeros(1)
+        for n, end in zip(sizes, ends, strict=True)
+    ]
+    coordinates = np.meshgrid(*lines, indexing="ij")[::-1]
+    positions = np.stack([*coordinates, np.ones(sizes)], -1).astype(theta.dtype)
+    return jnp.einsum("...k,njk->n...j", positions, jnp.asarray(theta))

@@ -1,0 +1,229 @@
+"""Normalizations as functions under the names of ``torch.nn.functional``, channels last."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from flax import nnx
+
+from jaxnets.arrays import (
+    ArrayLike,
+    InputError,
+    check_bool,
+    check_floats,
+    check_number,
+    check_positive,
+    describe,
+    entries,
+)
+from jaxnets.layers.instance_norm import by_instance
+from jaxnets.layers.normalization import (
+    by_batch,
+    by_group,
+    by_root_mean_square,
+    by_rows,
+    by_running,
+    check_several,
+)
+
+
+def batch_norm(
+    input: ArrayLike,
+    running_mean: ArrayLike | None,
+    running_var: ArrayLike | None,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> jax.Array:
+    """``torch.nn.functional.batch_norm``: each channel normalized over a batch.
+
+    In training, by the mean and the biased variance of the batch. The running statistics then move
+    in place towards its mean and its unbiased variance, new = (1 - momentum) · old + momentum ·
+    batch. In evaluation, by the running statistics.
+
+    Args:
+        input: [N, ..., C].
+        running_mean: [C]; in training an ``nnx.Variable``, which is moved, or None.
+        running_var: [C], as ``running_mean``.
+        weight: what each channel is multiplied by, [C], or None.
+        bias: what is added to each channel, [C], or None.
+        training: whether the batch's own statistics count.
+        momentum: the weight of this batch in the running statistics.
+        eps: added to the variance.
+
+    Returns:
+        An array of the shape and dtype of the input.
+
+    Raises:
+        InputError: if a shape does not fit, if running statistics are missing or cannot be moved,
+            or if there is a single value per channel in training.
+    """
+    parameters = _channels(input, weight, bias)
+    eps, momentum = check_number("eps", eps, least=0), check_number("momentum", momentum)
+    running = _running(input, running_mean, running_var, moved=check_bool("training", training))
+    if not training:
+        return by_running(input, parameters, running, eps=eps)
+    check_several("input", input, input.size // input.shape[-1], "value per channel in training")
+    return by_batch(input, parameters, running, momentum=momentum, eps=eps)
+
+
+def instance_norm(
+    input: ArrayLike,
+    running_mean: ArrayLike | None = None,
+    running_var: ArrayLike | None = None,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> jax.Array:
+    """``torch.nn.functional.instance_norm``: each channel of each example normalized by itself.
+
+    Args:
+        input: [N, ..., C].
+        running_mean: [C], as of ``batch_norm``.
+        running_var: [C], as of ``batch_norm``.
+        weight: what each channel is multiplied by, [C], or None.
+        bias: what is added to each channel, [C], or None.
+        use_input_stats: whether each example's own statistics count, and move the running ones.
+        momentum: the weight of this batch in the running statistics.
+        eps: added to the variance.
+
+    Returns:
+        An array of the shape and dtype of the input.
+
+    Raises:
+        InputError: if a shape does not fit, if running statistics are missing or cannot be moved,
+            or if a channel of an example has a single value.
+    """
+    parameters = _channels(input, weight, bias, least=3)
+    eps, momentum = check_number("eps", eps, least=0), check_number("momentum", momentum)
+    own = check_bool("use_input_stats", use_input_stats)
+    running = _running(input, running_mean, running_var, moved=own)
+    if not own:
+        return by_running(input, parameters, running, eps=eps)
+    check_several("input", input, math.prod(input.shape[1:-1]), "position per channel")
+    return by_instance(input, parameters, running, momentum=momentum, eps=eps)
+
+
+def group_norm(
+    input: ArrayLike,
+    num_groups: int,
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    eps: float = 1e-5,
+) -> jax.Array:
+    """``torch.nn.functional.group_norm``: each example normalized over each group of channels.
+
+    Args:
+        input: [N, ..., C].
+        num_groups: into how many groups of neighbours the channels are cut.
+        weight: what each channel is multiplied by, [C], or None.
+        bias: what is added to each channel, [C], or None.
+        eps: added to the variance.
+
+    Returns:
+        An array of the shape and dtype of the input.
+
+    Raises:
+        InputError: if a shape does not fit, or there is a single value per group.
+    """
+    parameters = _channels(input, weight, bias)
+    if input.shape[-1] % check_positive("num_groups", num_groups):
+        raise InputError("input", f"a multiple of {num_groups} channels", describe(input))
+    check_several("input", input, input.size // num_groups, "value per group")
+    return by_group(input, parameters, groups=num_groups, eps=check_number("eps", eps, least=0))
+
+
+def layer_norm(
+    input: ArrayLike,
+    normalized_shape: int | Sequence[int],
+    weight: ArrayLike | None = None,
+    bias: ArrayLike | None = None,
+    eps: float = 1e-5,
+) -> jax.Array:
+    """``torch.nn.functional.layer_norm``: each example normalized over its last axes.
+
+    Args:
+        input: [..., *normalized_shape].
+        normalized_shape: the sizes of these axes.
+        weight: what is multiplied by, of the shape ``normalized_shape``, or None.
+        bias: what is added, of the shape ``normalized_shape``, or None.
+        eps: added to the variance.
+
+    Returns:
+        An array of the shape and dtype of the input.
+
+    Raises:
+        InputError: if a shape does not fit.
+    """
+    shape = _last_axes(input, normalized_shape, weight=weight, bias=bias)
+    eps = check_number("eps", eps, least=0)
+    return by_rows(input, (weight, bias), axes=len(shape), eps=eps)
+
+
+def rms_norm(
+    input: ArrayLike,
+    normalized_shape: int | Sequence[int],
+    weight: ArrayLike | None = None,
+    eps: float | None = None,
+) -> jax.Array:
+    """``torch.nn.functional.rms_norm``: divided by the root of the mean of squares over last axes.
+
+    Args:
+        input: [..., *normalized_shape].
+        normalized_shape: the sizes of these axes.
+        weight: what is multiplied by, of the shape ``normalized_shape``, or None.
+        eps: added to the mean of squares; None as of ``RMSNorm``.
+
+    Returns:
+        An array of the shape and dtype of the input.
+
+    Raises:
+        InputError: if a shape does not fit.
+    """
+    shape = _last_axes(input, normalized_shape, weight=weight)
+    eps = None if eps is None else check_number("eps", eps, least=0)
+    return by_root_mean_square(input, weight, axes=len(shape), eps=eps)
+
+
+def _channels(
+    input: ArrayLike, weight: ArrayLike | None, bias: ArrayLike | None, least: int = 2
+) -> tuple[ArrayLike | None, ArrayLike | None]:
+    """Checks an input [N, ..., C] of so many axes, and what each channel is scaled by."""
+    check_floats("input", input, ("...", "N", *("L" * (least - 2)), "C"))
+    for name, parameter in (("weight", weight), ("bias", bias)):
+        if parameter is not None:
+            check_floats(name, parameter, input.shape[-1:])
+    return weight, bias
+
+
+def _running(
+    input: ArrayLike, mean: ArrayLike | None, var: ArrayLike | None, *, moved: bool
+) -> Any:
+    """The running statistics; None if there are none and none are needed."""
+    if mean is None and var is None and moved:
+        return None
+    for name, statistic in (("running_mean", mean), ("running_var", var)):
+        check_floats(name, statistic, input.shape[-1:])
+        if moved and not isinstance(statistic, nnx.Variable):
+            raise InputError(name, "an nnx.Variable, which is moved, or None", describe(statistic))
+    return mean, var
+
+
+def _last_axes(
+    input: ArrayLike, normalized_shape: int | Sequence[int], **parameters: ArrayLike | None
+) -> tuple[int, ...]:
+    given = entries(normalized_shape)
+    shape = (normalized_shape,) if given is None else given
+    shape = tuple(check_positive("normalized_shape", size) for size in shape)
+    if not shape:
+        raise InputError("normalized_shape", "at least one axis", "()")
+    check_floats("input", input, ("...", *shape))
+    for name, parameter in parameters.items():
+        if parameter is not None:
+            check_floats(name, parameter, shape)
+    return shape

@@ -1,0 +1,203 @@
+"""Layers whose weight is computed from others: weight and spectral normalization."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import lax
+
+from jaxnets import initializers
+from jaxnets.arrays import InputError, check_integer, check_number, check_positive, describe
+from jaxnets.layers.layouts import TRANSPOSED, layout_of
+from jaxnets.layers.parameters import check_rngs
+
+#: The arrays that a weight is computed from, by PyTorch's names.
+Parts = dict[str, Any]
+
+
+class Parametrized(nnx.Module):
+    """A layer one of whose weights is computed from other arrays in each call.
+
+    These are in ``parametrizations``, by PyTorch's names and in its layout. The layer is in
+    ``layer`` and has no such weight.
+
+    Args:
+        layer: the layer, which gives up its weight.
+        name: PyTorch's name of the weight.
+        split: makes the arrays of the weight in PyTorch's layout.
+    """
+
+    def __init__(self, layer: nnx.Module, name: str, split: Callable[[jax.Array], Parts]) -> None:
+        if not isinstance(layer, nnx.Module):
+            raise InputError("layer", "a layer", layer)
+        layout = layout_of(layer, name) if isinstance(name, str) else None
+        weight = getattr(layer, layout.attribute, None) if layout else None
+        if layout is None or not isinstance(weight, nnx.Param):
+            raise InputError("name", f"a parameter of {type(layer).__name__}", name)
+        parts = split(layout.weight(weight[...]))
+        setattr(layer, layout.attribute, None)
+        self.layer, self.name = layer, name
+        self.parametrizations = nnx.Dict({name: nnx.Dict(parts)})
+
+    @property
+    def _parts(self) -> Any:
+        return self.parametrizations[self.name]
+
+    def _weight(self) -> jax.Array:
+        """The weight in PyTorch's layout."""
+        raise NotImplementedError
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the layer with its weight.
+
+        Args:
+            args: what the layer takes.
+            kwargs: what the layer takes.
+
+        Returns:
+            What the layer returns.
+        """
+        layout = layout_of(self.layer, self.name)
+        layer = nnx.view(self.layer)  # another module with the same variables
+        setattr(layer, layout.attribute, nnx.data(nnx.Param(layout.kernel(self._weight()))))
+        return layer(*args, **kwargs)
+
+
+class WeightNorm(Parametrized):
+    """``torch.nn.utils.parametrizations.weight_norm``: a layer with the weight g · v / ‖v‖.
+
+    Parameters: the layer's others and, in ``parametrizations[name]``, ``original0`` g and
+    ``original1`` v in PyTorch's layout. They start so that the weight is the layer's. PyTorch's
+    older names, ``weight_g`` and ``weight_v``, are loaded too.
+
+    Args:
+        layer: the layer, which gives up its weight.
+        name: PyTorch's name of the weight.
+        dim: the axis of PyTorch's weight that has a norm for each index, 0 for the outputs of
+            most layers; None for one norm of the whole weight.
+
+    Raises:
+        InputError: if the layer has no such weight, or the weight no such axis.
+
+    Examples:
+        >>> from jaxnets.layers import Linear
+        >>> layer = WeightNorm(Linear(3, 2, rngs=nnx.Rngs(0)))
+        >>> layer.parametrizations["weight"]["original0"].shape
+        (2, 1)
+        >>> layer(jnp.ones((5, 3))).shape
+        (5, 2)
+    """
+
+    def __init__(self, layer: nnx.Module, name: str = "weight", dim: int | None = 0) -> None:
+        def split(weight: jax.Array) -> Parts:
+            self.dim = (
+                dim if dim is None else check_integer("dim", dim, least=0, most=weight.ndim - 1)
+            )
+            return {"original0": nnx.Param(self._norm(weight)), "original1": nnx.Param(weight)}
+
+        super().__init__(layer, name, split)
+
+    def _norm(self, weight: jax.Array) -> jax.Array:
+        if self.dim is None:
+            return jnp.sqrt(jnp.square(weight).sum())
+        axes = [axis for axis in range(weight.ndim) if axis != self.dim]
+        return jnp.sqrt(jnp.square(weight).sum(axes, keepdims=True))
+
+    def _weight(self) -> jax.Array:
+        length, direction = (self._parts[part][...] for part in ("original0", "original1"))
+        return direction * jnp.broadcast_to(length / self._norm(direction), direction.shape)
+
+
+class SpectralNorm(Parametrized):
+    """``torch.nn.utils.parametrizations.spectral_norm``: a layer with the weight W / σ(W).
+
+    σ is the largest singular value of W as a matrix, by power iteration from the last one's
+    vectors: u = W v / ‖W v‖, v = Wᵀ u / ‖Wᵀ u‖, σ = uᵀ W v. A call in training mode, which
+    ``model.train()`` sets, iterates and keeps the vectors; one in evaluation mode takes them as
+    they are.
+
+    Parameters: the layer's others and, in ``parametrizations[name]``, ``original`` W in PyTorch's
+    layout. Statistics, in its ``"0"``: ``_u`` and ``_v``. PyTorch's older names, ``weight_orig``,
+    ``weight_u`` and ``weight_v``, are loaded too; the older ``torch.nn.utils.spectral_norm``
+    computes v before u, and so trains with other vectors.
+
+    Args:
+        layer: the layer, which gives up its weight.
+        name: PyTorch's name of the weight, which has two axes or more.
+        n_power_iterations: how many iterations a call takes.
+        eps: the smallest length that is divided by.
+        dim: the axis of PyTorch's weight that is the matrix's rows; None is that of the outputs,
+            1 for transposed convolutions and 0 for other layers.
+        rngs: where the first vector is drawn from.
+
+    Raises:
+        InputError: if the layer has no such weight, or the weight no such axis.
+
+    Examples:
+        >>> from jaxnets.layers import Linear
+        >>> layer = SpectralNorm(Linear(3, 2, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(1))
+        >>> layer(jnp.ones((5, 3))).shape
+        (5, 2)
+    """
+
+    def __init__(
+        self,
+        layer: nnx.Module,
+        name: str = "weight",
+        n_power_iterations: int = 1,
+        eps: float = 1e-12,
+        dim: int | None = None,
+        *,
+        rngs: nnx.Rngs | None = None,
+    ) -> None:
+        self.n_power_iterations = check_positive("n_power_iterations", n_power_iterations)
+        self.eps = check_number("eps", eps, least=0)
+        self.use_running_average = False
+        rngs = check_rngs(rngs)
+
+        def split(weight: jax.Array) -> Parts:
+            if weight.ndim < 2:
+                raise InputError("name", "a weight of two axes or more", describe(weight))
+            rows = int(isinstance(layer, TRANSPOSED)) if dim is None else dim
+            rows = check_integer("dim", rows, least=-weight.ndim, most=weight.ndim - 1)
+            self.dim = rows % weight.ndim
+            matrix = self._matrix(weight)
+            v = initializers.normal()(rngs.params(), matrix.shape[1:], weight.dtype)
+            u, v = self._iterated(matrix, self._of_length_one(v), 15)
+            return {
+                "original": nnx.Param(weight),
+                "0": nnx.Dict({"_u": nnx.BatchStat(u), "_v": nnx.BatchStat(v)}),
+            }
+
+        super().__init__(layer, name, split)
+
+    def _matrix(self, weight: jax.Array) -> jax.Array:
+        return jnp.moveaxis(weight, self.dim, 0).reshape(weight.shape[self.dim], -1)
+
+    def _of_length_one(self, vector: jax.Array) -> jax.Array:
+        return vector / jnp.maximum(jnp.sqrt(jnp.square(vector).sum()), self.eps)
+
+    def _iterated(self, matrix: jax.Array, v: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+        for _ in range(count):
+            u = self._of_length_one(matrix @ v)
+            v = self._of_length_one(matrix.T @ u)
+        return u, v
+
+    def _weight(self) -> jax.Array:
+        weight, vectors = self._parts["original"][...], self._parts["0"]
+        matrix, u, v = self._matrix(weight), vectors["_u"][...], vectors["_v"][...]
+        if not self.use_running_average:
+            u, v = self._iterated(lax.stop_gradient(matrix), v, self.n_power_iterations)
+            vectors["_u"][...], vectors["_v"][...] = u, v
+        return weight / (u @ matrix @ v)
+
+    def set_view(self, use_running_average: bool | None = None) -> None:
+        """Sets the mode of the view that ``nnx.view`` makes.
+
+        Args:
+            use_running_average: True is evaluation mode, False training mode.
+        """
+        if use_running_average is not None:
+            self.use_running_average = use_running_average
