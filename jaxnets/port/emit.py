@@ -446,7 +446,7 @@ def _sorted_imports(lines: set[str]) -> str:
     for line in plain:
         root = line.split()[1].partition(".")[0]
         groups[0 if root in sys.stdlib_module_names else 1].append(line)
-    ordered = [sorted(g, key=lambda x: (x.startswith("from"), x.split()[1])) for g in groups]
+    ordered = [sorted(g, key=lambda x: (x.startswith("from"), x.split()[1], x)) for g in groups]
     return "\n\n".join("\n".join(group) for group in ordered if group)
 
 

@@ -2,7 +2,6 @@
 
 import ast
 import re
-from dataclasses import replace
 from typing import Any
 
 from jaxnets.port.calls import Calls
@@ -300,9 +299,7 @@ class Statements(Calls):
         if isinstance(target, ast.Attribute):
             if target.attr == "data":
                 return self._stored(target.value, value)
-            owners = self.job.facts.owners.get(target.number, {}).values()  # type: ignore[attr-defined]
-            held = owners and all(holds(owner, target.attr) for owner in owners)
-            end = "[...]" if held else ""
+            end = "[...]" if self._is_held(target) else ""
             return f"{self.edited(target)}{end} = {text_of(value)}"
         if isinstance(target, ast.Subscript):
             calls = list(self.job.facts.calls.get(target.number, {}).values())  # type: ignore[attr-defined]
@@ -316,6 +313,14 @@ class Statements(Calls):
             return f"{self.edited(target)} = {text_of(value)}"
         self.refuse(target, Refused("what is changed in place has no name", "assign it first"))
         return ""
+
+    def _is_held(self, target: ast.Attribute) -> bool:
+        """Whether an attribute is a parameter or a buffer."""
+        owners = list(self.job.facts.owners.get(target.number, {}).values())  # type: ignore[attr-defined]
+        if not owners:  # it is only written to
+            facts = self.job.facts.values.get(target.value.number, {}).values()  # type: ignore[attr-defined]
+            owners = [fact.value for fact in facts if isinstance(fact, Plain)]
+        return bool(owners) and all(holds(owner, target.attr) for owner in owners)
 
     def _stopped(self, value: Value) -> Value:
         """A value without a gradient, within ``torch.no_grad()``."""
@@ -406,19 +411,16 @@ class Statements(Calls):
             return self._augmented_item(node, target)
         if not calls:
             return self.edited(node)
+        held = isinstance(target, ast.Attribute) and self._is_held(target)
+        old = Plain(self.edited(target) + ("[...]" if held else ""), None)
         if isinstance(target, ast.Name):
-            old: Value = Plain(self._marked(target.id), None)
-        else:
-            old = Plain(self.edited(target), None)
-            owners = self.job.facts.owners.get(target.number, {}).values()
-            if owners and all(holds(owner, target.attr) for owner in owners):
-                old = replace(old, text=old.text + "[...]")
+            old = Plain(self._marked(target.id), None)
         right = self._flat(self.value(node.value))
         value = self._ruled(node, calls, [old, right], {})
         symbol = self.source.segment(node)[len(self.source.segment(target)) :].lstrip()
         sign = symbol[: symbol.index("=")]
         if text_of(value) == f"{old.text} {sign} {text_of(right)}":
-            return self.edited(node)
+            return f"{old.text} {sign}= {text_of(right)}" if held else self.edited(node)
         return self._stored(target, value)
 
     def _marked(self, name: str) -> str:

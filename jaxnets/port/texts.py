@@ -119,7 +119,7 @@ def without_unused(text: str, column: int) -> str:
         if not isinstance(node, ast.Assign) or len(node.targets) > 1 or id(node) in alone:
             continue
         target = node.targets[0]
-        calls = any(isinstance(one, ast.Call | ast.Await) for one in ast.walk(node.value))
+        calls = any(map(_may_do_something, ast.walk(node.value)))
         if isinstance(target, ast.Name) and target.id not in read and not calls:
             gone |= set(range(node.lineno - 2, (node.end_lineno or node.lineno) - 1))
         elif isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
@@ -128,3 +128,10 @@ def without_unused(text: str, column: int) -> str:
                 row = one.lineno - 2
                 lines[row] = re.sub(rf"\b{one.id}\b(?=.*=)", "_", lines[row], count=1)
     return "\n".join(line for number, line in enumerate(lines) if number not in gone)
+
+
+def _may_do_something(node: ast.AST) -> bool:
+    """Whether a node is a call that may do more than compute a number."""
+    if not isinstance(node, ast.Call):
+        return isinstance(node, ast.Await | ast.NamedExpr)
+    return not re.match(r"(math\.\w+|int|float|abs|max|min|round|len)\(", ast.unparse(node))
