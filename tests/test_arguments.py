@@ -262,6 +262,7 @@ GOOD = {
     "view_as_real": (jnp.zeros((2, 2), jnp.complex64),),
     "scatter_add": (ROW, 0, jnp.zeros((2, 2), int), ROW),
     "ModuleDict": ({"relu": layers.ReLU()},),
+    "TiedLinear": (layers.Embedding(5, 3, rngs=nnx.Rngs(0)),),
     **dict.fromkeys(["port", "from_torch"], (torch.nn.Linear(2, 3), torch.ones(4, 2))),
 }
 #: Good values of arguments that must be named.
@@ -465,6 +466,7 @@ def test_nothing_of_another_kind_gets_in(path, no_work):
 #: What the objects of a class are called with; a layer's inputs are those of its case, and one row
 #: otherwise.
 CALLED = {
+    "TiedLinear": (jnp.ones((2, 3)),),
     **dict.fromkeys(["GRU", "RNN"], (STEPS, jnp.zeros((1, 2, 4)))),
     "LSTM": (STEPS, (jnp.zeros((1, 2, 4)), jnp.zeros((1, 2, 4)))),
     "LSTMCell": (jnp.zeros((2, 3)), (jnp.zeros((2, 4)), jnp.zeros((2, 4)))),

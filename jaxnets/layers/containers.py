@@ -1,7 +1,7 @@
 """Layers held by name in an order, under PyTorch's names."""
 
 from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, ValuesView
-from typing import Any
+from typing import Any, ClassVar
 
 from flax import nnx
 
@@ -12,6 +12,7 @@ class _Container(nnx.Module):
     """Layers as attributes, whose order is kept: Flax itself sorts attributes by name."""
 
     _names: tuple[str, ...]
+    _argument: ClassVar[str] = "layers"
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -28,8 +29,10 @@ class _Container(nnx.Module):
 
     def add_module(self, name: str, module: Any) -> None:
         """Appends a layer under a name."""
+        if not isinstance(name, str):
+            raise InputError(self._argument, "names that are words", name)
         if not callable(module) and not isinstance(module, nnx.Pytree):
-            raise InputError("layers", "modules or functions", type(module).__name__)
+            raise InputError(self._argument, "modules or functions", module)
         setattr(self, name, module)
         if name not in self._order:  # a function
             self._names = (*self._order, name)
@@ -106,12 +109,19 @@ class ModuleDict(_Container):
         (['z', 'a'], True)
     """
 
+    _argument = "modules"
+
     def __init__(self, modules: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
         self.update(modules)
 
     def update(self, modules: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
         """Adds layers."""
-        for name, module in dict(modules).items():
+        try:
+            pairs = dict(modules).items()
+        except (TypeError, ValueError):
+            expected = "a mapping from names to modules, or pairs"
+            raise InputError("modules", expected, modules) from None
+        for name, module in pairs:
             self.add_module(name, module)
 
     def keys(self) -> KeysView[str]:

@@ -228,7 +228,9 @@ class TiedLinear(nnx.Module):
 
     def __init__(self, embedding: Embedding, bias: nnx.Variable | None = None) -> None:
         if not isinstance(embedding, nnx.Embed):
-            raise InputError("embedding", "an Embedding", type(embedding).__name__)
+            raise InputError("embedding", "an Embedding", embedding)
+        if bias is not None and not isinstance(bias, nnx.Variable):
+            raise InputError("bias", "a variable or None", bias)
         self.weight = embedding.embedding
         self.bias = bias
 

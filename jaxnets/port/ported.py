@@ -127,42 +127,11 @@ def port(
     Raises:
         InputError: if the network cannot be built or run.
     """
-    import torch
-
-    named = dict(kwargs or {})
-    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
-    instance = factory if isinstance(factory, torch.nn.Module) else None
-    if instance is not None:
-        factory, args, named = _recovered(instance)
-    sources = Sources()
-    chosen: dict[Any, tuple[int, ...]] = _guessed(inputs)
-    for _ in range(_MOST_RUNS):
-        observer = Observer(sources, chosen)
-        seen = _seen(observer, factory, args, named, inputs, instance)
-        new = {k: v for k, v in observer.facts.wishes.items() if k not in chosen}
-        if not new:
-            break
-        chosen |= new
-    module, outputs, weights = seen
-    job = Job(sources, observer.facts)
-    root, args, named = _root(observer, factory, args, named, module)
-    emitter = Emitter(job, [root], observer.made)
-    text = emitter.text(_written(args, named))
-    if not job.refusals:
-        text = formatted(text)
-    arguments = emitter.arguments
-    takes = _takes_rngs(job, root)
-    return Ported(
-        text,
-        root.__name__,
-        arguments,
-        weights,
-        _orders(observer, inputs),
-        outputs,
-        job.notes,
-        list(job.refusals.values()),
-        takes,
-    )
+    if not isinstance(args, tuple | list):
+        raise InputError("args", "a tuple of arguments", args)
+    if kwargs is not None and not isinstance(kwargs, Mapping):
+        raise InputError("kwargs", "a mapping of arguments by name", kwargs)
+    return _ported("factory", factory, example_inputs, tuple(args), dict(kwargs or {}))
 
 
 def from_torch(module: Any, example_inputs: Any) -> nnx.Module:
@@ -174,46 +143,134 @@ def from_torch(module: Any, example_inputs: Any) -> nnx.Module:
 
     Raises:
         PortError: an InputError that names everything that cannot be ported.
+        InputError: if the network cannot be built or run.
     """
-    return port(module, example_inputs).model()
+    return _ported("module", module, example_inputs, (), {}).model()
 
 
-def _seen(
-    observer: Observer,
+def _ported(
+    argument: str,
     factory: Any,
+    example_inputs: Any,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
-    inputs: tuple[Any, ...],
-    instance: Any,
-) -> tuple[Any, Any, dict[str, Any]]:
-    """Builds and runs the network in both modes; the module, the orders of its outputs, weights."""
+) -> Ported:
+    import torch
+
+    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    instance = factory if isinstance(factory, torch.nn.Module) else None
+    if instance is not None:
+        factory, args, kwargs = _recovered(argument, instance)
+    elif not callable(factory):
+        raise InputError(argument, "a torch.nn.Module or what makes one", factory)
+    observer, seen = _observed(_Network(argument, factory, args, kwargs, inputs, instance))
+    job = Job(observer.sources, observer.facts)
+    job.notes += seen.notes
+    root, args, kwargs = _root(observer, factory, args, kwargs, seen.module)
+    if not is_users(root):
+        expected = "a network with a class of its own, or a named function that makes it"
+        raise InputError(argument, expected, f"torch.nn.{root.__name__}")
+    emitter = Emitter(job, [root], observer.made)
+    text = emitter.text([*(("", value) for value in args), *kwargs.items()])
+    return Ported(
+        text if job.refusals else formatted(text),
+        root.__name__,
+        emitter.arguments,
+        seen.weights,
+        _orders(observer, inputs),
+        seen.outputs,
+        job.notes,
+        list(job.refusals.values()),
+        _takes_rngs(job, root),
+    )
+
+
+@dataclass
+class _Network:
+    """A network, how it is made, and what it takes."""
+
+    argument: str
+    factory: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    inputs: tuple[Any, ...]
+    instance: Any
+
+
+@dataclass
+class _Seen:
+    """A network that was run: its weights before, the orders of its outputs."""
+
+    module: Any
+    outputs: Any
+    weights: dict[str, Any]
+    notes: list[str]
+
+
+def _observed(network: _Network) -> tuple[Observer, _Seen]:
+    """Runs a network, again while inputs and new tensors should have other orders."""
+    sources = Sources()
+    chosen: dict[Any, tuple[int, ...]] = _guessed(network.inputs)
+    for _ in range(_MOST_RUNS):
+        observer = Observer(sources, chosen)
+        seen = _seen(observer, network)
+        new = {k: v for k, v in observer.facts.wishes.items() if k not in chosen}
+        if not new:
+            break
+        chosen |= new
+    return observer, seen
+
+
+def _seen(observer: Observer, network: _Network) -> _Seen:
+    """Builds and runs the network in both modes."""
     import torch
 
     with observer.observing(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        module = observer.call(None, factory, *args, **kwargs)
+        module = _tried(
+            network.argument,
+            "what makes a torch.nn.Module",
+            observer.call,
+            (None, network.factory, *network.args),
+            network.kwargs,
+        )
         if not isinstance(module, torch.nn.Module):
-            raise InputError("factory", "a function that returns a torch.nn.Module", type(module))
-        if instance is not None:
-            module.load_state_dict(instance.state_dict())
+            got = type(module).__name__
+            raise InputError(network.argument, "what makes a torch.nn.Module", got)
+        if network.instance is not None:
+            module.load_state_dict(network.instance.state_dict())
         observer.settle([*module.parameters(), *module.buffers()])
-        outputs = None
         weights = {name: value.clone() for name, value in module.state_dict().items()}
         observer.calling = True
         with torch.no_grad():
-            for training, batch in ((False, inputs), (True, _larger(inputs))):
-                network = module.train(training)
-                _mark(observer, batch)
-                try:
-                    result = observer.call(None, network, *batch)
-                except Exception as error:
-                    if not training:
-                        raise
-                    observer.facts.training_failed = error  # type: ignore[attr-defined]
-                    continue
-                if not training:
-                    outputs = _orders(observer, result)
-    return module, outputs, weights
+            outputs = _run(observer, module.eval(), network.inputs)
+            notes = []
+            try:
+                _run(observer, module.train(), _larger(network.inputs))
+            except InputError as error:
+                notes.append(f"training mode was not seen: {error.got}")
+    return _Seen(module, outputs, weights, notes)
+
+
+def _run(observer: Observer, module: Any, inputs: tuple[Any, ...]) -> Any:
+    """Calls a network; the orders of its outputs."""
+    _mark(observer, inputs)
+    expected = "inputs that the network takes"
+    result = _tried("example_inputs", expected, observer.call, (None, module, *inputs), {})
+    return _orders(observer, result)
+
+
+def _tried(argument: str, expected: str, function: Any, args: Any, kwargs: Any) -> Any:
+    """What a function of the user's returns.
+
+    Raises:
+        InputError: if it raises anything.
+    """
+    try:
+        return function(*args, **kwargs)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise InputError(argument, expected, reason) from error
 
 
 def _larger(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -296,12 +353,7 @@ def _root(
     return cls, args, kwargs
 
 
-def _written(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
-    """The arguments by name; those by place have an empty one."""
-    return [*(("", value) for value in args), *kwargs.items()]
-
-
-def _recovered(module: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+def _recovered(argument: str, module: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """The class of a network, and arguments that make one with the same weights.
 
     Raises:
@@ -319,7 +371,7 @@ def _recovered(module: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
             given[name] = getattr(module, name)
         elif parameter.default is parameter.empty:
             raise InputError(
-                "module",
+                argument,
                 f"a function that makes the network, as {name} of {cls.__name__} is not known "
                 f"(pass lambda: {cls.__name__}(…))",
                 None,
@@ -332,7 +384,7 @@ def _recovered(module: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     shapes = {name: value.shape for name, value in made.state_dict().items()}
     if shapes != {name: value.shape for name, value in module.state_dict().items()}:
         raise InputError(
-            "module",
+            argument,
             f"a function that makes the network (pass lambda: {cls.__name__}(…))",
             f"a {cls.__name__} of other arguments than {given}",
         )
