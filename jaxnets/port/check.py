@@ -409,7 +409,7 @@ class _Ours:
 
     def _named(self, graph: Any, *split: Any, parameters: bool) -> Arrays:
         """The parameters, or the other variables, by PyTorch's names and in its layouts."""
-        named = to_numpy(nnx.merge(graph, *split, copy=True))
+        named = to_numpy(nnx.merge(graph, *split))
         return {name: x for name, x in named.items() if (name in self._trained) == parameters}
 
     def _program(
@@ -700,7 +700,8 @@ def _as_ours(x: Any, order: Order | None, double: bool) -> Any:
     if not _is_tensor(x):
         return None
     array = _numpy(_as_tensor(x, double))
-    return jnp.asarray(array if order is None else np.transpose(array, order))
+    array = array if order is None else np.transpose(array, order)
+    return jax.device_put(array.astype(jax.dtypes.canonicalize_dtype(array.dtype)))
 
 
 def _numpy(x: Any) -> np.ndarray:
@@ -715,7 +716,7 @@ def _cast(tree: Any, double: bool) -> Any:
         floating = jnp.issubdtype(getattr(x, "dtype", int), jnp.floating)
         if not floating:
             return x
-        return jnp.asarray(np.asarray(x).astype(np.float64 if double else np.float32))
+        return jax.device_put(np.asarray(x).astype(np.float64 if double else np.float32))
 
     return jax.tree.map(one, tree)
 
@@ -804,7 +805,7 @@ def _descend(module: Any, rate: float) -> None:
 def _descended(parameters: Any, gradients: Any, rate: float) -> Any:
     def one(p: jax.Array, g: jax.Array) -> jax.Array:
         moved = np.asarray(p) - rate * np.asarray(g)  # JAX would compile each shape
-        return jnp.asarray(moved.astype(p.dtype))
+        return jax.device_put(moved.astype(p.dtype))
 
     with jax.enable_x64(True):
         return jax.tree.map(one, parameters, gradients)
