@@ -93,7 +93,7 @@ def test_equal_networks_are_exact():
     ("wrong", "what", "where"),
     [
         ("number", "outputs", "answers"),
-        ("gradient", "gradients", "bn.bias"),
+        ("gradient", "gradients", "conv.weight"),
         ("momentum", "buffers", "bn.running_mean"),
     ],
 )

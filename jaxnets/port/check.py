@@ -173,7 +173,7 @@ def prove(
             with channels last; None for PyTorch's own order.
         steps: how many steps of gradient descent both are trained for.
         quick: whether to compile two programs instead of five or more: training mode on the
-            inputs, and evaluation mode on the other batch, both in float64 if PyTorch can.
+            inputs, and outputs in evaluation mode on the other batch, in float64 if PyTorch can.
 
     Returns:
         What was found; ``print`` shows it.
@@ -367,6 +367,7 @@ class _Ours:
         train: bool,
         double: bool,
         state: _State | None = None,
+        backwards: bool = True,
     ) -> tuple[_Outcome, _State, Any]:
         """Runs it forwards and backwards.
 
@@ -376,6 +377,7 @@ class _Ours:
             train: the mode.
             double: whether to compute in float64.
             state: its variables, in place of those that it has.
+            backwards: whether gradients are wanted; their place is taken by the parameters.
 
         Returns:
             What it made, its variables afterwards, and the gradients as variables.
@@ -385,7 +387,7 @@ class _Ours:
         with _precision(double), same_draws(), jax.default_matmul_precision("highest"):
             state = _State(*_cast(split, double)) if state is None else state
             arrays = [_as_ours(*each, double) for each in zip(inputs, self._orders, strict=True)]
-            program = self._program(graph, inputs, train, double)
+            program = self._program(graph, inputs, train, double, backwards)
             given = state.parameters, state.rest, arrays
             outputs, gradients, rest = self._called(program, *given, self._strides(like))
             if found := _orders(outputs, like, self.out_orders):
@@ -407,15 +409,18 @@ class _Ours:
 
     def _named(self, graph: Any, *split: Any, parameters: bool) -> Arrays:
         """The parameters, or the other variables, by PyTorch's names and in its layouts."""
-        named = to_numpy(nnx.merge(graph, *split, copy=True))
+        named = to_numpy(nnx.merge(graph, *split))
         return {name: x for name, x in named.items() if (name in self._trained) == parameters}
 
-    def _program(self, graph: Any, inputs: Sequence[Any], train: bool, double: bool) -> Any:
+    def _program(
+        self, graph: Any, inputs: Sequence[Any], train: bool, double: bool, backwards: bool
+    ) -> Any:
         """The function that runs it, compiled once for each shape."""
-        key = train, double, tuple(str(getattr(x, "shape", x)) for x in inputs), self.eager
+        shapes = tuple(str(getattr(x, "shape", x)) for x in inputs)
+        key = train, double, backwards, shapes, self.eager
         if key not in self._programs:
             fixed = {place: x for place, x in enumerate(inputs) if not _is_tensor(x)}
-            function = functools.partial(_forwards_and_backwards, graph, fixed)
+            function = functools.partial(_forwards_and_backwards, graph, fixed, backwards)
             self._programs[key] = function if self.eager else jax.jit(function)
         return self._programs[key]
 
@@ -444,7 +449,13 @@ class _Ours:
 
 
 def _forwards_and_backwards(
-    graph: Any, fixed: dict[int, Any], parameters: Any, rest: Any, inputs: list[Any], strides: Any
+    graph: Any,
+    fixed: dict[int, Any],
+    backwards: bool,
+    parameters: Any,
+    rest: Any,
+    inputs: list[Any],
+    strides: Any,
 ) -> tuple[dict[str, Any], Any, Any]:
     """Outputs by name, gradients of the loss by the parameters, and the other variables after."""
 
@@ -459,6 +470,9 @@ def _forwards_and_backwards(
         ]
         return sum(terms, jnp.zeros(())), (outputs, _changed(rest, model))
 
+    if not backwards:
+        _, (outputs, after) = loss_of(parameters)
+        return outputs, parameters, after
     (_, (outputs, after)), gradients = jax.value_and_grad(loss_of, has_aux=True)(parameters)
     return outputs, gradients, after
 
@@ -507,7 +521,7 @@ class _Prover:
             self._explain_rounding(batches, double)
         elif batches:
             name, batch = list(batches.items())[-1]
-            self._one(name, batch, train=False, double=double)
+            self._one(name, batch, train=False, double=double, backwards=False)
         for name, batch in list(trained.items())[:1]:
             self._train(name, batch, double, first=quick)
         if self._ours.eager:
@@ -521,8 +535,8 @@ class _Prover:
                 continue
             before = len(self.measures)
             try:
-                self._one("", changed, train=False, double=False)
-                equal = all(one.holds for one in self.measures[before:] if one.what == "outputs")
+                self._one("", changed, train=False, double=False, backwards=False)
+                equal = all(one.holds for one in self.measures[before:])
             except Exception:  # whatever the emitted code raises
                 equal = False
             del self.measures[before:]
@@ -545,23 +559,32 @@ class _Prover:
             return False
         return True
 
-    def _one(self, name: str, inputs: tuple[Any, ...], *, train: bool, double: bool) -> None:
-        """Compares outputs, gradients and, in training, buffers."""
-        theirs = self._theirs.run(inputs, train=train, double=double)
-        ours, *_ = self._ours.run(inputs, theirs.outputs, train=train, double=double)
-        self._measure(name, ours, theirs, train=train, double=double)
+    def _one(
+        self,
+        name: str,
+        inputs: tuple[Any, ...],
+        *,
+        train: bool,
+        double: bool,
+        backwards: bool = True,
+    ) -> None:
+        """Compares outputs, perhaps gradients and, in training, buffers."""
+        mode = {"train": train, "double": double}
+        theirs = self._theirs.run(inputs, **mode)
+        ours, *_ = self._ours.run(inputs, theirs.outputs, backwards=backwards, **mode)
+        self._add("outputs", name, ours.outputs, theirs.outputs, **mode)
+        if backwards:
+            self._measure(name, ours, theirs, **mode)
 
     def _measure(
         self, name: str, ours: _Outcome, theirs: _Outcome, *, train: bool, double: bool
     ) -> None:
-        buffers = {"buffers": (ours.buffers, theirs.buffers)} if train and theirs.buffers else {}
-        pairs = {
-            "outputs": (ours.outputs, theirs.outputs),
-            "gradients": (ours.gradients, theirs.gradients),
-        }
-        for what, (mine, other) in (pairs | buffers).items():
-            if other or what == "outputs":
-                self._add(what, name, mine, other, train=train, double=double)
+        """Compares gradients and, in training, buffers."""
+        if theirs.gradients:
+            given = ours.gradients, theirs.gradients
+            self._add("gradients", name, *given, train=train, double=double)
+        if train and theirs.buffers:
+            self._add("buffers", name, ours.buffers, theirs.buffers, train=train, double=double)
 
     def _add(
         self, what: str, name: str, ours: Arrays, theirs: Arrays, *, train: bool, double: bool
@@ -597,6 +620,7 @@ class _Prover:
             if step == 0:
                 rate = _rate(module)
                 if first:
+                    self._add("outputs", name, ours.outputs, theirs.outputs, **mode)
                     self._measure(name, ours, theirs, **mode)
             _descend(module, rate)
             state = _State(_descended(after.parameters, gradients, rate), after.rest)
@@ -676,7 +700,8 @@ def _as_ours(x: Any, order: Order | None, double: bool) -> Any:
     if not _is_tensor(x):
         return None
     array = _numpy(_as_tensor(x, double))
-    return jnp.asarray(array if order is None else np.transpose(array, order))
+    array = array if order is None else np.transpose(array, order)
+    return jax.device_put(array.astype(jax.dtypes.canonicalize_dtype(array.dtype)))
 
 
 def _numpy(x: Any) -> np.ndarray:
@@ -689,7 +714,9 @@ def _cast(tree: Any, double: bool) -> Any:
 
     def one(x: Any) -> Any:
         floating = jnp.issubdtype(getattr(x, "dtype", int), jnp.floating)
-        return jnp.asarray(x, jnp.float64 if double else jnp.float32) if floating else x
+        if not floating:
+            return x
+        return jax.device_put(np.asarray(x).astype(np.float64 if double else np.float32))
 
     return jax.tree.map(one, tree)
 
@@ -777,7 +804,8 @@ def _descend(module: Any, rate: float) -> None:
 
 def _descended(parameters: Any, gradients: Any, rate: float) -> Any:
     def one(p: jax.Array, g: jax.Array) -> jax.Array:
-        return p - jnp.asarray(rate, p.dtype) * g
+        moved = np.asarray(p) - rate * np.asarray(g)  # JAX would compile each shape
+        return jax.device_put(moved.astype(p.dtype))
 
     with jax.enable_x64(True):
         return jax.tree.map(one, parameters, gradients)
