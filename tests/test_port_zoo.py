@@ -15,7 +15,9 @@ from jaxnets.port.examples import inputs_of, made_by
 from tests.port_cases import CASES
 
 RUFF = [sys.executable, "-m", "ruff", "check", "--isolated", "--quiet", "--line-length=100"]
-CHOSEN = ["--select=E,F,W,I,B", "--target-version=py311", "--stdin-filename=net.py", "-"]
+#: jaxnets is another package to whoever has the file.
+OTHERS = ["--config", "lint.isort.known-third-party = ['jaxnets']"]
+CHOSEN = [*OTHERS, "--select=E,F,W,I", "--target-version=py311", "--stdin-filename=net.py", "-"]
 
 torch.set_num_threads(1)
 

@@ -59,7 +59,7 @@ from jaxnets.layers.dropout import (
     Dropout3d,
     FeatureAlphaDropout,
 )
-from jaxnets.layers.embedding import Embedding
+from jaxnets.layers.embedding import Embedding, TiedLinear
 from jaxnets.layers.embedding_bag import EmbeddingBag
 from jaxnets.layers.flatten import Flatten, Unflatten, flatten
 from jaxnets.layers.fold import Fold, Unfold
@@ -223,6 +223,7 @@ __all__ = [
     "Tanh",
     "Tanhshrink",
     "Threshold",
+    "TiedLinear",
     "Transformer",
     "TransformerDecoder",
     "TransformerDecoderLayer",

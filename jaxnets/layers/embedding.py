@@ -202,3 +202,38 @@ def check_indices(argument: str, indices: ArrayLike, rows: int) -> None:
 def rows_of(table: jax.Array, indices: jax.Array) -> jax.Array:
     """The rows of a table; NaN for an index out of range, which a negative one is in PyTorch."""
     return table.at[indices].get(mode="fill", wrap_negative_indices=False)
+
+
+class TiedLinear(nnx.Module):
+    """``torch.nn.Linear`` whose weight is that of an embedding: y = x Eᵀ + b.
+
+    In PyTorch: ``linear.weight = embedding.weight``. There is one variable, which gets both
+    gradients.
+
+    Parameters: ``weight`` [num_embeddings, embedding_dim], the embedding's own variable, and
+    ``bias`` [num_embeddings].
+
+    Args:
+        embedding: the embedding.
+        bias: the variable that is added; None for none.
+
+    Raises:
+        InputError: if ``embedding`` is none; on a call, if x is not floating or of another size.
+
+    Examples:
+        >>> embedding = Embedding(100, 8, rngs=nnx.Rngs(0))
+        >>> TiedLinear(embedding)(jnp.ones((2, 8))).shape
+        (2, 100)
+    """
+
+    def __init__(self, embedding: Embedding, bias: nnx.Variable | None = None) -> None:
+        if not isinstance(embedding, nnx.Embed):
+            raise InputError("embedding", "an Embedding", type(embedding).__name__)
+        self.weight = embedding.embedding
+        self.bias = bias
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Multiplies x, [..., embedding_dim], to [..., num_embeddings]."""
+        check_floats("x", x, ("...", self.weight.shape[1]))
+        y = jnp.asarray(x) @ self.weight[...].T
+        return y if self.bias is None else y + jnp.broadcast_to(self.bias[...], y.shape)

@@ -259,7 +259,9 @@ class Emitter:
         }
         lines |= {f"from {m} import {n}" for m, n in self.job.imports if "." in m and n in used}
         future = "from __future__ import annotations\n\n" if self._future() else ""
-        return f"{future}{_sorted_imports(lines)}\n\n\n{body.strip()}\n"
+        large = body.lstrip().startswith(("class ", "def ", "@"))
+        gap = "\n\n\n" if large else "\n\n"
+        return f"{future}{_sorted_imports(lines)}{gap}{body.strip()}\n"
 
     def _future(self) -> bool:
         return any(
@@ -444,7 +446,7 @@ def _sorted_imports(lines: set[str]) -> str:
     for line in plain:
         root = line.split()[1].partition(".")[0]
         groups[0 if root in sys.stdlib_module_names else 1].append(line)
-    ordered = [sorted(g, key=lambda x: (x.startswith("from"), x.split()[1])) for g in groups]
+    ordered = [sorted(g, key=lambda x: (x.startswith("from"), x.split()[1], x)) for g in groups]
     return "\n\n".join("\n".join(group) for group in ordered if group)
 
 

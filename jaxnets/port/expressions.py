@@ -236,17 +236,13 @@ class Expressions:
 
     def _parameter(self, node: ast.Attribute, text: str, owners: list[Any]) -> Value:
         """A parameter or a buffer of a module."""
-        value = self._with_text(node, f"{text}[...]")
-        rules = {id(r): r for owner in owners if (r := leaf(type(owner))) is not None}
-        if rules and all(not is_users(type(owner)) for owner in owners):
-            rule = next(iter(rules.values()))
-            known = getattr(rule, "parameters", {}).get(node.attr)
-            if known is None:
-                self.refuse(node, Refused("a parameter of a layer is used by itself"))
-                return value
-            text = text.removesuffix(node.attr) + known[0] + "[...]"
-            return self._with_text(node, text)
-        return value
+        rule = leaf(type(owners[0]))
+        known = rule.parameters.get(node.attr) if rule is not None else None
+        if known is not None:
+            text = text.removesuffix(node.attr) + known[0]
+        elif rule is not None and not is_users(type(owners[0])):
+            self.refuse(node, Refused("a parameter of a layer is used by itself"))
+        return self._with_text(node, f"{text}[...]")
 
     def _of_subscript(self, node: ast.Subscript) -> Value:
         if calls := self.job.facts.calls.get(node.number):  # type: ignore[attr-defined]
@@ -380,7 +376,7 @@ class Expressions:
         return getattr(self.function, "number", -1) not in self.job.facts.called
 
     def _made(self, context: Context, text: str) -> str:
-        if re.search(r"(?<![\w.])rngs\b", text):
+        if re.search(r"(?<![\w.])rngs\b(?!\s*=)", text):
             self.rngs = True
         return text
 

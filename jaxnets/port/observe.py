@@ -246,10 +246,10 @@ class Observer:
             owners.setdefault(id(base), base)
         value = getattr(base, name)
         if isinstance(value, torch.Tensor) and isinstance(base, torch.nn.Module):
-            rule = None if is_users(type(base)) else leaf(type(base))
-            if rule is not None:
-                _, order = rule.parameters.get(name, (name, natural(value.ndim)))
-                self._orders[id(value)] = (value, order, None)
+            rule = leaf(type(base))
+            known = rule.parameters.get(name) if rule is not None else None
+            if known is not None:
+                self._orders[id(value)] = (value, known[1], None)
         return self.value(key, value)
 
     def operator(self, key: int, name: str, *operands: Any) -> Any:

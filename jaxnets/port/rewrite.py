@@ -14,11 +14,7 @@ from jaxnets.port.seen import (
     class_ran,
 )
 from jaxnets.port.statements import Statements
-from jaxnets.port.texts import (
-    closing,
-    with_argument,
-    without_comments,
-)
+from jaxnets.port.texts import closing, with_argument, without_comments, without_unused
 from jaxnets.port.trees import (
     annotated,
     bound_names,
@@ -80,7 +76,8 @@ class Renderer(Statements):
             needs = True
         else:
             needs = key in self.job.needs and mine
-        return self._header(node, colon, needs) + (body or self._pass(node.body))
+        text = self._header(node, colon, needs) + (body or self._pass(node.body))
+        return without_unused(text, node.col_offset) if mine else text
 
     def _only_sets_weights(self, node: ast.FunctionDef) -> bool:
         returns = any(isinstance(n, ast.Return) and n.value is not None for n in ast.walk(node))

@@ -2,14 +2,14 @@
 
 import ast
 import re
-from dataclasses import replace
 from typing import Any
 
 from jaxnets.port.calls import Calls
 from jaxnets.port.job import NOT_RUN, NotSeen
 from jaxnets.port.names import canonical
-from jaxnets.port.observe import Call
+from jaxnets.port.observe import Call, leaf
 from jaxnets.port.seen import (
+    are_modules,
     changes,
     class_ran,
     holds,
@@ -299,9 +299,7 @@ class Statements(Calls):
         if isinstance(target, ast.Attribute):
             if target.attr == "data":
                 return self._stored(target.value, value)
-            owners = self.job.facts.owners.get(target.number, {}).values()  # type: ignore[attr-defined]
-            held = owners and all(holds(owner, target.attr) for owner in owners)
-            end = "[...]" if held else ""
+            end = "[...]" if self._is_held(target) else ""
             return f"{self.edited(target)}{end} = {text_of(value)}"
         if isinstance(target, ast.Subscript):
             calls = list(self.job.facts.calls.get(target.number, {}).values())  # type: ignore[attr-defined]
@@ -315,6 +313,14 @@ class Statements(Calls):
             return f"{self.edited(target)} = {text_of(value)}"
         self.refuse(target, Refused("what is changed in place has no name", "assign it first"))
         return ""
+
+    def _is_held(self, target: ast.Attribute) -> bool:
+        """Whether an attribute is a parameter or a buffer."""
+        owners = list(self.job.facts.owners.get(target.number, {}).values())  # type: ignore[attr-defined]
+        if not owners:  # it is only written to
+            facts = self.job.facts.values.get(target.value.number, {}).values()  # type: ignore[attr-defined]
+            owners = [fact.value for fact in facts if isinstance(fact, Plain)]
+        return bool(owners) and all(holds(owner, target.attr) for owner in owners)
 
     def _stopped(self, value: Value) -> Value:
         """A value without a gradient, within ``torch.no_grad()``."""
@@ -330,6 +336,8 @@ class Statements(Calls):
         if isinstance(target, ast.Subscript) and calls:
             operands = [self.value(target.value), self.index(target.slice), self.value(node.value)]
             return self._stored(target.value, self._ruled(node, calls, operands, {}))
+        if (tied := self._tied(target, node.value)) is not None:
+            return tied
         value = self.value(node.value)
         if isinstance(target, ast.Tuple | ast.List) and isinstance(value, Items):
             swapped = self._swapped(target, value)
@@ -349,6 +357,28 @@ class Statements(Calls):
         if (stopped := self._stopped(value)) is not value:
             return self.edited(node, {node.value: text_of(stopped)})
         return self.edited(node)
+
+    def _tied(self, target: Any, value: Any) -> str | None:
+        """``self.head.weight = self.embedding.weight``: two layers of one weight."""
+        if not isinstance(target, ast.Attribute) or not isinstance(value, ast.Attribute):
+            return None
+        kinds: dict[Any, str] = {}
+        for node in (target.value, value.value):
+            facts = self.job.facts.values.get(node.number, {}).values()  # type: ignore[attr-defined]
+            modules = [fact.value for fact in facts if isinstance(fact, Plain)]
+            if not modules or not are_modules(modules) or leaf(type(modules[0])) is None:
+                return None
+            kinds[leaf(type(modules[0])).name] = self.text(node)
+        if kinds.keys() == {"Linear", "Embedding"} and target.attr == "weight":
+            self.job.imports.add(("layers", ""))
+            linear = kinds["Linear"]
+            return f"{linear} = layers.TiedLinear({kinds['Embedding']}, {linear}.bias)"
+        rule = leaf(type(modules[0]))
+        if len(kinds) > 1 or target.attr not in rule.parameters:
+            self.refuse(target, Refused("two layers of different kinds share a weight"))
+            return None
+        name = rule.parameters[target.attr][0]
+        return f"{self.text(target.value)}.{name} = {self.text(value.value)}.{name}"
 
     def _later(self, target: ast.Attribute) -> bool:
         """Whether an attribute that is None here is something else elsewhere in the class."""
@@ -381,19 +411,16 @@ class Statements(Calls):
             return self._augmented_item(node, target)
         if not calls:
             return self.edited(node)
+        held = isinstance(target, ast.Attribute) and self._is_held(target)
+        old = Plain(self.edited(target) + ("[...]" if held else ""), None)
         if isinstance(target, ast.Name):
-            old: Value = Plain(self._marked(target.id), None)
-        else:
-            old = Plain(self.edited(target), None)
-            owners = self.job.facts.owners.get(target.number, {}).values()
-            if owners and all(holds(owner, target.attr) for owner in owners):
-                old = replace(old, text=old.text + "[...]")
+            old = Plain(self._marked(target.id), None)
         right = self._flat(self.value(node.value))
         value = self._ruled(node, calls, [old, right], {})
         symbol = self.source.segment(node)[len(self.source.segment(target)) :].lstrip()
         sign = symbol[: symbol.index("=")]
         if text_of(value) == f"{old.text} {sign} {text_of(right)}":
-            return self.edited(node)
+            return f"{old.text} {sign}= {text_of(right)}" if held else self.edited(node)
         return self._stored(target, value)
 
     def _marked(self, name: str) -> str:

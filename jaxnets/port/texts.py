@@ -1,5 +1,6 @@
 """Pieces of source text."""
 
+import ast
 import io
 import re
 import tokenize
@@ -96,3 +97,41 @@ def with_argument(text: str, argument: str) -> str:
         argument = argument.replace("*, ", f"*,\n{indent}")
         return f"{body}{comma}\n{indent}{argument},\n{lines[-1]})"
     return f"{body.removesuffix(',')}, {argument})"
+
+
+def without_unused(text: str, column: int) -> str:
+    """A function without assignments to variables that nothing reads any more.
+
+    Rules leave them: of a device, say, or of what was a parameter for its dtype alone.
+
+    Args:
+        text: of the function, whose first line is not indented.
+        column: by how much the others are, less what Python asks for.
+    """
+    lines = text.split("\n")
+    start = f"if True:\n{' ' * column}" if column else "\n"
+    nodes = list(ast.walk(ast.parse(start + text.replace(MARK, "marked_"))))
+    read = {n.id for n in nodes if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Store)}
+    bodies = [getattr(n, name, []) for n in nodes for name in ("body", "orelse")]
+    alone = {id(body[0]) for body in bodies if isinstance(body, list) and len(body) == 1}
+    gone: set[int] = set()
+    for node in nodes:
+        if not isinstance(node, ast.Assign) or len(node.targets) > 1 or id(node) in alone:
+            continue
+        target = node.targets[0]
+        calls = any(map(_may_do_something, ast.walk(node.value)))
+        if isinstance(target, ast.Name) and target.id not in read and not calls:
+            gone |= set(range(node.lineno - 2, (node.end_lineno or node.lineno) - 1))
+        elif isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+            unread = [t for t in target.elts if isinstance(t, ast.Name) and t.id not in read]
+            for one in unread:
+                row = one.lineno - 2
+                lines[row] = re.sub(rf"\b{one.id}\b(?=.*=)", "_", lines[row], count=1)
+    return "\n".join(line for number, line in enumerate(lines) if number not in gone)
+
+
+def _may_do_something(node: ast.AST) -> bool:
+    """Whether a node is a call that may do more than compute a number."""
+    if not isinstance(node, ast.Call):
+        return isinstance(node, ast.Await | ast.NamedExpr)
+    return not re.match(r"(math\.\w+|int|float|abs|max|min|round|len)\(", ast.unparse(node))
