@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 
+import jax
 import pytest
 import torch
 
@@ -23,13 +24,20 @@ torch.set_num_threads(1)
 
 
 def definitions(source):
-    """The classes and functions of a file, by name: how many lines of code each has."""
+    """The classes and functions of a file, by name: how many characters each has, but spaces."""
     lines = source.splitlines()
     return {
-        node.name: sum(bool(line.strip()) for line in lines[node.lineno - 1 : node.end_lineno])
+        node.name: len("".join("".join(lines[node.lineno - 1 : node.end_lineno]).split()))
         for node in ast.parse(source).body
         if isinstance(node, ast.ClassDef | ast.FunctionDef)
     }
+
+
+@pytest.fixture(autouse=True)
+def promotion_of_users():
+    """JAX's own settings, with which ported files run."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -56,6 +64,6 @@ def test_a_network_is_ported(case):
 
     theirs, ours = definitions(case.path.read_text()), definitions(done.source)
     length = sum(theirs.get(name, 0) for name in ours)
-    assert sum(ours.values()) <= 1.5 * length + 2, done.source
+    assert sum(ours.values()) <= 1.5 * length, done.source
     found = subprocess.run([*RUFF, *CHOSEN], input=done.source, capture_output=True, text=True)
     assert not found.returncode, found.stdout

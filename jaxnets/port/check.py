@@ -11,7 +11,7 @@ import functools
 import itertools
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from flax import nnx
 
 from jaxnets.arrays import InputError, called, check_integer, printable
 from jaxnets.interop import to_numpy, trace_difference
+from jaxnets.interop.computed import newer_names
 from jaxnets.interop.differences import distance
 from jaxnets.interop.dropout import without_dropout, without_torch_dropout
 from jaxnets.interop.entries import entries, nodes
@@ -187,7 +188,7 @@ def prove(
     if not isinstance(torch_module, torch.nn.Module):
         raise InputError("torch_module", "a torch.nn.Module", type(torch_module).__name__)
     given = tuple(inputs)
-    theirs = _Theirs(torch_module)
+    theirs = _Theirs(torch_module, to_numpy(model))
     ours = _Ours(model, [None] * len(given) if orders is None else list(orders))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -263,13 +264,19 @@ class _Theirs:
 
     Args:
         module: the network.
+        known: the names of our weights, which older names of PyTorch's are translated to.
     """
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Any, known: Collection[str]) -> None:
         self.name = type(module).__name__
+        for part in module.modules():  # weights that hooks compute anew cannot be copied
+            for name, value in list(vars(part).items()):
+                if _is_tensor(value) and not value.is_leaf:
+                    vars(part)[name] = value.detach()
         self._module = copy.deepcopy(module)
         without_torch_dropout(self._module)
         held = self._module.state_dict()
+        self._newer = newer_names(held, known)
         #: Buffers that are computed anew, as no file of weights has them.
         self.computed = {
             name: _numpy(x) for name, x in self._module.named_buffers() if name not in held
@@ -297,11 +304,23 @@ class _Theirs:
         return _Outcome(
             {name: _numpy(x) for name, x in outputs.items()},
             {
-                name: np.zeros(p.shape) if p.grad is None else _numpy(p.grad)
+                self._name(name): np.zeros(p.shape) if p.grad is None else _numpy(p.grad)
                 for name, p in parameters.items()
             },
-            {name: _numpy(x) for name, x in module.state_dict().items() if name not in parameters},
+            {
+                self._name(name): _numpy(x)
+                for name, x in module.state_dict().items()
+                if name not in parameters
+            },
         )
+
+    def weights(self, module: Any) -> Arrays:
+        """The parameters of a copy."""
+        named = module.named_parameters(remove_duplicate=False)
+        return {self._name(name): _numpy(p) for name, p in named}
+
+    def _name(self, name: str) -> str:
+        return self._newer.get(name, name)
 
 
 @dataclass(frozen=True)
@@ -624,7 +643,7 @@ class _Prover:
                     self._measure(name, ours, theirs, **mode)
             _descend(module, rate)
             state = _State(_descended(after.parameters, gradients, rate), after.rest)
-        weights = self._ours.weights(state), _weights(module)
+        weights = self._ours.weights(state), self._theirs.weights(module)
         self._add("weights", f"{name}, {self._steps} steps", *weights, **mode)
 
 
@@ -778,11 +797,6 @@ def _apart(ours: Arrays, theirs: Arrays, *, whole: bool, extra: bool) -> tuple[f
             absolute, relative = distance(ours[name], theirs[name])
             found[name] = absolute / scale if whole else relative, name
     return max(found.values(), default=(0.0, ""))
-
-
-def _weights(module: Any) -> Arrays:
-    """The parameters of PyTorch's network."""
-    return {name: _numpy(p) for name, p in module.named_parameters(remove_duplicate=False)}
 
 
 def _rate(module: Any) -> float:

@@ -13,6 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnets import functional
+from jaxnets.functional import scaled_dot_product_attention
+
 _PERIOD = 97  # of what is drawn
 
 
@@ -43,8 +46,16 @@ def same_draws() -> Iterator[None]:
         for name in _DROPOUT:
             kept = mock.patch.object(torch.nn.functional, name, _kept)
             stack.enter_context(kept)
+        name = "scaled_dot_product_attention"
+        stack.enter_context(mock.patch.object(functional, name, _attention_without_dropout))
         stack.enter_context(_drawing())
         yield
+
+
+def _attention_without_dropout(
+    *args: Any, dropout_p: Any = None, rngs: Any = None, **options: Any
+) -> jax.Array:
+    return scaled_dot_product_attention(*args, **options)
 
 
 def _dtype(dtype: Any) -> Any:
