@@ -74,6 +74,10 @@ def torch_model():
     return torch.nn.Linear(2, 3)
 
 
+class TorchNetwork(torch.nn.Linear):
+    pass
+
+
 def torch_sgd(parameters):
     import torch
 
@@ -262,7 +266,7 @@ GOOD = {
     "view_as_real": (jnp.zeros((2, 2), jnp.complex64),),
     "scatter_add": (ROW, 0, jnp.zeros((2, 2), int), ROW),
     "ModuleDict": ({"relu": layers.ReLU()},),
-    **dict.fromkeys(["port", "from_torch"], (torch.nn.Linear(2, 3), torch.ones(4, 2))),
+    **dict.fromkeys(["port", "from_torch"], (TorchNetwork(2, 3), torch.ones(4, 2))),
 }
 #: Good values of arguments that must be named.
 NAMED = {

@@ -8,6 +8,23 @@ from flax import nnx
 from jaxnets.arrays import InputError
 
 
+def _named(argument: str, modules: Any) -> dict[str, Any]:
+    """Layers by name, from a mapping or pairs.
+
+    Raises:
+        InputError: if it is neither, or a name is no word that PyTorch takes.
+    """
+    try:
+        named = dict(modules)
+    except (TypeError, ValueError) as error:
+        expected = "a mapping, or pairs, of names and layers"
+        raise InputError(argument, expected, modules) from error
+    for name in named:
+        if not isinstance(name, str) or not name or "." in name:
+            raise InputError(argument, "names that are words without a dot", name)
+    return named
+
+
 class _Container(nnx.Module):
     """Layers as attributes, whose order is kept: Flax itself sorts attributes by name."""
 
@@ -64,9 +81,8 @@ class Sequential(_Container):
 
     def __init__(self, *layers: Any) -> None:
         first = layers[0] if len(layers) == 1 else None
-        named = isinstance(first, Mapping)
-        pairs = first.items() if named and first is not None else enumerate(layers)
-        for name, layer in pairs:
+        named = _named("layers", first) if isinstance(first, Mapping) else None
+        for name, layer in enumerate(layers) if named is None else named.items():
             self.add_module(str(name), layer)
 
     def append(self, module: Any) -> "Sequential":
@@ -111,7 +127,7 @@ class ModuleDict(_Container):
 
     def update(self, modules: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
         """Adds layers."""
-        for name, module in dict(modules).items():
+        for name, module in _named("modules", modules).items():
             self.add_module(name, module)
 
     def keys(self) -> KeysView[str]:

@@ -15,6 +15,7 @@ from jaxnets import layers
 from jaxnets.arrays import InputError
 from jaxnets.interop import load_torch
 from jaxnets.port.emit import Emitter, formatted
+from jaxnets.port.examples import why
 from jaxnets.port.job import Job, Refusal
 from jaxnets.port.observe import Observer
 from jaxnets.port.sources import Sources, is_users
@@ -125,12 +126,13 @@ def port(
         The source and what belongs to it.
 
     Raises:
-        InputError: if the network cannot be built or run.
+        InputError: if an argument is no such thing, or the network cannot be built or run.
     """
     import torch
 
-    named = dict(kwargs or {})
-    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    _check_factory("factory", factory)
+    args, named = _checked_arguments(args, {} if kwargs is None else kwargs)
+    inputs = _checked_inputs(example_inputs)
     instance = factory if isinstance(factory, torch.nn.Module) else None
     if instance is not None:
         factory, args, named = _recovered(instance)
@@ -147,7 +149,10 @@ def port(
     job = Job(sources, observer.facts)
     root, args, named = _root(observer, factory, args, named, module)
     emitter = Emitter(job, [root], observer.made)
-    text = emitter.text(_written(args, named))
+    try:
+        text = emitter.text(_written(args, named))
+    except Refused as refused:
+        raise InputError("args", "arguments that can be written", refused.why) from refused
     if not job.refusals:
         text = formatted(text)
     arguments = emitter.arguments
@@ -173,9 +178,48 @@ def from_torch(module: Any, example_inputs: Any) -> nnx.Module:
         example_inputs: a tensor, or a tuple of the inputs of its ``forward``.
 
     Raises:
+        InputError: if an argument is no such thing, or the network cannot be built or run.
         PortError: an InputError that names everything that cannot be ported.
     """
+    _check_factory("module", module)
     return port(module, example_inputs).model()
+
+
+def _check_factory(argument: str, value: Any) -> None:
+    """Checks for a network, a class of one, or a function; the call shows what that makes."""
+    import torch
+
+    network = issubclass(value, torch.nn.Module) if isinstance(value, type) else callable(value)
+    if not network:
+        expected = "a torch.nn.Module, a class of one, or a function that makes one"
+        raise InputError(argument, expected, value)
+
+
+def _checked_arguments(args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if not isinstance(args, tuple):
+        raise InputError("args", "a tuple", args)
+    if not isinstance(kwargs, Mapping) or not all(isinstance(name, str) for name in kwargs):
+        raise InputError("kwargs", "a mapping from names", kwargs)
+    return args, dict(kwargs)
+
+
+def _checked_inputs(example_inputs: Any) -> tuple[Any, ...]:
+    inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    if not _has_tensor(inputs):
+        expected = "a tensor of PyTorch, or a tuple of tensors and Python values"
+        raise InputError("example_inputs", expected, example_inputs)
+    return inputs
+
+
+def _has_tensor(value: Any) -> bool:
+    """Whether a value is a tensor, or holds one."""
+    import torch
+
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return any(map(_has_tensor, value))
+    return isinstance(value, torch.Tensor)
 
 
 def _seen(
@@ -191,9 +235,7 @@ def _seen(
 
     with observer.observing(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        module = observer.call(None, factory, *args, **kwargs)
-        if not isinstance(module, torch.nn.Module):
-            raise InputError("factory", "a function that returns a torch.nn.Module", type(module))
+        module = _built(functools.partial(observer.call, None), factory, args, kwargs)
         if instance is not None:
             module.load_state_dict(instance.state_dict())
         observer.settle([*module.parameters(), *module.buffers()])
@@ -208,12 +250,26 @@ def _seen(
                     result = observer.call(None, network, *batch)
                 except Exception as error:
                     if not training:
-                        raise
+                        expected = "inputs that the network takes"
+                        raise InputError("example_inputs", expected, why(error)) from error
                     observer.facts.training_failed = error  # type: ignore[attr-defined]
                     continue
                 if not training:
                     outputs = _orders(observer, result)
     return module, outputs, weights
+
+
+def _built(call: Any, factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """The network that a factory makes."""
+    import torch
+
+    try:
+        module = call(factory, *args, **kwargs)
+    except Exception as error:  # whatever the user's code raises
+        raise InputError("factory", "a function that makes a network", why(error)) from error
+    if not isinstance(module, torch.nn.Module):
+        raise InputError("factory", "a function that returns a torch.nn.Module", module)
+    return module
 
 
 def _larger(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -284,16 +340,26 @@ def _root(
     A function is written if it is a plain one; of one that is decorated, or a lambda, the class
     that it calls says all there is.
     """
-    plain = isinstance(factory, type) or (
-        isinstance(factory, types.FunctionType)
-        and is_users(factory)
-        and inspect.unwrap(factory) is factory
-        and factory.__name__ != "<lambda>"
+    plain = is_users(factory) and (
+        isinstance(factory, type)
+        or (
+            isinstance(factory, types.FunctionType)
+            and inspect.unwrap(factory) is factory
+            and factory.__name__ != "<lambda>"
+        )
     )
     if plain:
         return factory, args, kwargs
     _, cls, args, kwargs = observer.made[id(module)]
+    _check_own("factory", cls)
     return cls, args, kwargs
+
+
+def _check_own(argument: str, cls: type) -> None:
+    """Checks that a class is the user's, as only those are written."""
+    if not is_users(cls):
+        expected = "a network of your own class, or your function (by def) that makes one"
+        raise InputError(argument, expected, f"{cls.__module__}.{cls.__name__}")
 
 
 def _written(args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[tuple[str, Any]]:
@@ -305,9 +371,10 @@ def _recovered(module: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """The class of a network, and arguments that make one with the same weights.
 
     Raises:
-        Refused: if none are found.
+        InputError: if none are found.
     """
     cls = type(module)
+    _check_own("module", cls)
     signature = inspect.signature(cls.__init__)
     given: dict[str, Any] = {}
     for name, parameter in list(signature.parameters.items())[1:]:
@@ -328,7 +395,7 @@ def _recovered(module: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        made = cls(**given)
+        made = _built(lambda make, **named: make(**named), cls, (), given)
     shapes = {name: value.shape for name, value in made.state_dict().items()}
     if shapes != {name: value.shape for name, value in module.state_dict().items()}:
         raise InputError(
