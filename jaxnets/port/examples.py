@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from jaxnets.arrays import InputError, printable, shown
+from jaxnets.arrays import InputError, check_path, printable, shown
 from jaxnets.optional import require
 
 if TYPE_CHECKING:
@@ -19,6 +19,22 @@ if TYPE_CHECKING:
 
 _TARGET = "FILE.py:Class or module.name:Class, which may also be a function that makes a network"
 _INPUT = "sizes such as 2x3x32x32, with a dtype as in 2x7:int64, or a Python value such as [5, 3]"
+
+
+def place_and_name(target: str) -> tuple[str, str]:
+    """The file or module that a target names, and what of it; nothing is imported.
+
+    Raises:
+        InputError: if it names none, or the file does not exist.
+    """
+    place, _, name = target.rpartition(":")
+    path = Path(place)
+    dotted = all(part.isidentifier() for part in place.split("."))
+    if not name.isidentifier() or not (dotted or path.suffix == ".py"):
+        raise InputError("target", _TARGET, target)
+    if path.suffix == ".py" and not check_path("target", place).is_file():
+        raise InputError("target", "a file that exists", place)
+    return place, name
 
 
 def made_by(target: str) -> Any:
@@ -32,9 +48,7 @@ def made_by(target: str) -> Any:
         ImportError: if torch is not installed.
     """
     require("torch", extra="torch", feature="the port of a network")
-    place, colon, name = target.rpartition(":")
-    if not colon or not place or not name:
-        raise InputError("target", _TARGET, target)
+    place, name = place_and_name(target)
     module = _imported(place)
     if not hasattr(module, name):
         raise InputError("target", f"a class in {place}, such as {_classes(module)}", name)
@@ -59,7 +73,7 @@ def made(
     try:
         module = make(*args, **named)
     except Exception as error:  # whatever the user's code raises
-        raise InputError("args", f"what {target}{_signature(make)} takes", _why(error)) from error
+        raise InputError("args", f"what {target}{_signature(make)} takes", why(error)) from error
     if not isinstance(module, torch.nn.Module):
         raise InputError("target", "a torch.nn.Module, or what makes one", shown(module))
     return module
@@ -72,9 +86,7 @@ def _imported(place: str) -> ModuleType:
         try:
             return importlib.import_module(place)
         except Exception as error:
-            raise InputError("target", f"a module that imports, {_TARGET}", _why(error)) from error
-    if not path.is_file():
-        raise InputError("target", "a file that exists", place)
+            raise InputError("target", f"a module that imports, {_TARGET}", why(error)) from error
     name = path.stem
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     assert spec is not None
@@ -90,14 +102,15 @@ def _imported(place: str) -> ModuleType:
             del sys.modules[name]
         else:
             sys.modules[name] = before
-        raise InputError("target", f"{place} to import", _why(error)) from error
+        raise InputError("target", f"{place} to import", why(error)) from error
     finally:
         sys.path.remove(str(path.resolve().parent))
     return module
 
 
-def _why(error: Exception) -> str:
-    return printable(f"{type(error).__name__}: {error}".partition("\n")[0])
+def why(error: Exception) -> str:
+    """What an error says, in one line."""
+    return printable(f"{type(error).__name__}: {error}".strip().partition("\n")[0])
 
 
 def _classes(module: ModuleType) -> str:
@@ -144,7 +157,12 @@ def inputs_of(texts: Sequence[str], module: "torch.nn.Module", *, seed: int = 0)
     tables = (m.num_embeddings for m in module.modules() if isinstance(m, torch.nn.Embedding))
     rows = min(tables, default=2)
     generator = torch.Generator().manual_seed(seed)
-    return tuple(_input(torch, text, rows, generator) for text in texts)
+    try:
+        return tuple(_input(torch, text, rows, generator) for text in texts)
+    except InputError:
+        raise
+    except Exception as error:  # of PyTorch: no memory, no such numbers of the dtype
+        raise InputError("input", _INPUT, f"{' '.join(texts)} ({why(error)})") from error
 
 
 def _input(torch: Any, text: str, rows: int, generator: Any) -> Any:
