@@ -190,8 +190,8 @@ class Calls(Expressions):
                 if not base.startswith("super("):
                     text = base + text.removeprefix(func)
         if rngs:
-            self.rngs = True
-            text = with_argument(text, "rngs=rngs")
+            context = self.context()
+            text = with_argument(text, self._made(context, f"rngs={context.rngs()}"))
         return self._with_text(node, text)
 
     def _module_call(self, node: ast.Call, calls: list[Call]) -> Value:

@@ -55,6 +55,9 @@ class _Context(Context):
     def layer(self, name: str, constructor: str) -> str:
         raise Refused("a function outside of a class cannot keep a layer", "make it a method")
 
+    def rngs(self) -> str:
+        return "rngs"  # an argument, which callers hand on
+
 
 class Expressions:
     """The new text of one definition.
