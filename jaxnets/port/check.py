@@ -267,7 +267,7 @@ class _Theirs:
 
     def __init__(self, module: Any) -> None:
         self.name = type(module).__name__
-        self._module = copy.deepcopy(module)
+        self._module = _copied(module)
         without_torch_dropout(self._module)
         held = self._module.state_dict()
         #: Buffers that are computed anew, as no file of weights has them.
@@ -277,7 +277,7 @@ class _Theirs:
 
     def twin(self, double: bool) -> Any:
         """A copy of it, in float64 if that is wanted."""
-        module = copy.deepcopy(self._module)
+        module = _copied(self._module)
         return module.double() if double else module
 
     def run(
@@ -294,13 +294,15 @@ class _Theirs:
             if _is_tensor(loss) and loss.requires_grad:
                 loss.backward()
         parameters = dict(module.named_parameters(remove_duplicate=False))
+        gradients = {
+            name: np.zeros(p.shape) if p.grad is None else _numpy(p.grad)
+            for name, p in parameters.items()
+        }
+        held = module.state_dict().items()
         return _Outcome(
             {name: _numpy(x) for name, x in outputs.items()},
-            {
-                name: np.zeros(p.shape) if p.grad is None else _numpy(p.grad)
-                for name, p in parameters.items()
-            },
-            {name: _numpy(x) for name, x in module.state_dict().items() if name not in parameters},
+            _renamed(gradients),
+            _renamed({name: _numpy(x) for name, x in held if name not in parameters}),
         )
 
 
@@ -782,7 +784,41 @@ def _apart(ours: Arrays, theirs: Arrays, *, whole: bool, extra: bool) -> tuple[f
 
 def _weights(module: Any) -> Arrays:
     """The parameters of PyTorch's network."""
-    return {name: _numpy(p) for name, p in module.named_parameters(remove_duplicate=False)}
+    named = module.named_parameters(remove_duplicate=False)
+    return _renamed({name: _numpy(p) for name, p in named})
+
+
+def _renamed(arrays: Arrays) -> Arrays:
+    """What the older functions of normed weights call otherwise than the newer, by newer names."""
+    normed = {name.removesuffix("_g") for name in arrays if name.endswith("weight_g")}
+    newer = {"g": "original0", "v": "original1"}
+    other = {"orig": "original", "u": "0._u", "v": "0._v"}
+
+    def one(name: str) -> str:
+        base, _, part = name.rpartition("_")
+        if not base.endswith("weight"):
+            return name
+        new = (newer if base in normed else other).get(part)
+        return f"{base.removesuffix('weight')}parametrizations.weight.{new}" if new else name
+
+    return {one(name): array for name, array in arrays.items()}
+
+
+def _copied(module: Any) -> Any:
+    """A copy of PyTorch's network; weights that it computes anew at each call are left behind."""
+    computed = [
+        (each, name, value)
+        for each in module.modules()
+        for name, value in vars(each).items()
+        if _is_tensor(value) and value.grad_fn is not None
+    ]
+    for each, name, value in computed:
+        vars(each)[name] = value.detach()
+    try:
+        return copy.deepcopy(module)
+    finally:
+        for each, name, value in computed:
+            vars(each)[name] = value
 
 
 def _rate(module: Any) -> float:
