@@ -194,7 +194,9 @@ def prove(
         run = functools.partial(theirs.run, given, train=False, double=False)
         called("inputs", "inputs that the network takes", run, got=f"{len(given)} of them")
         prover = _Prover(ours, theirs, given, steps)
-        failure, sizes, fixed = "", [], []
+        failure = ""
+        sizes: list[str] = []
+        fixed: list[str] = []
         try:
             prover.compare(quick)
             if not quick and all(one.holds for one in prover.measures):
@@ -531,7 +533,8 @@ class _Prover:
 
     def lengths(self) -> tuple[list[str], list[str]]:
         """The sizes of other axes than the batch that both take, and that PyTorch alone takes."""
-        both, theirs_alone = [], []
+        both: list[str] = []
+        theirs_alone: list[str] = []
         for changed in _other_lengths(self._inputs):
             if not self._runs(changed, train=False, double=False):
                 continue
@@ -571,7 +574,7 @@ class _Prover:
         backwards: bool = True,
     ) -> None:
         """Compares outputs, perhaps gradients and, in training, buffers."""
-        mode = {"train": train, "double": double}
+        mode: dict[str, Any] = {"train": train, "double": double}
         theirs = self._theirs.run(inputs, **mode)
         ours, *_ = self._ours.run(inputs, theirs.outputs, backwards=backwards, **mode)
         self._add("outputs", name, ours.outputs, theirs.outputs, **mode)
@@ -615,8 +618,8 @@ class _Prover:
     def _train(self, name: str, inputs: tuple[Any, ...], double: bool, first: bool) -> None:
         """Compares the weights after some steps of gradient descent, and perhaps the first step."""
         module, state, rate = self._theirs.twin(double), None, 0.0
+        mode: dict[str, Any] = {"train": True, "double": double}
         for step in range(self._steps):
-            mode = {"train": True, "double": double}
             theirs = self._theirs.run(inputs, module=module, **mode)
             ours, after, gradients = self._ours.run(inputs, theirs.outputs, state=state, **mode)
             if step == 0:
