@@ -11,7 +11,7 @@ import functools
 import itertools
 import math
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,6 @@ from flax import nnx
 
 from jaxnets.arrays import InputError, called, check_integer, printable
 from jaxnets.interop import to_numpy, trace_difference
-from jaxnets.interop.computed import newer_names
 from jaxnets.interop.differences import distance
 from jaxnets.interop.dropout import without_dropout, without_torch_dropout
 from jaxnets.interop.entries import entries, nodes
@@ -189,14 +188,16 @@ def prove(
     if not isinstance(torch_module, torch.nn.Module):
         raise InputError("torch_module", "a torch.nn.Module", type(torch_module).__name__)
     given = tuple(inputs)
-    theirs = _Theirs(torch_module, to_numpy(model))
+    theirs = _Theirs(torch_module)
     ours = _Ours(model, [None] * len(given) if orders is None else list(orders))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         run = functools.partial(theirs.run, given, train=False, double=False)
         called("inputs", "inputs that the network takes", run, got=f"{len(given)} of them")
         prover = _Prover(ours, theirs, given, steps)
-        failure, sizes, fixed = "", [], []
+        failure = ""
+        sizes: list[str] = []
+        fixed: list[str] = []
         try:
             prover.compare(quick)
             if not quick and all(one.holds for one in prover.measures):
@@ -260,19 +261,13 @@ class _Theirs:
 
     Args:
         module: the network.
-        known: the names of our weights, which older names of PyTorch's are translated to.
     """
 
-    def __init__(self, module: Any, known: Collection[str]) -> None:
+    def __init__(self, module: Any) -> None:
         self.name = type(module).__name__
-        for part in module.modules():  # weights that hooks compute anew cannot be copied
-            for name, value in list(vars(part).items()):
-                if _is_tensor(value) and not value.is_leaf:
-                    vars(part)[name] = value.detach()
-        self._module = copy.deepcopy(module)
+        self._module = _copied(module)
         without_torch_dropout(self._module)
         held = self._module.state_dict()
-        self._newer = newer_names(held, known)
         #: Buffers that are computed anew, as no file of weights has them.
         self.computed = {
             name: _numpy(x) for name, x in self._module.named_buffers() if name not in held
@@ -280,7 +275,7 @@ class _Theirs:
 
     def twin(self, double: bool) -> Any:
         """A copy of it, in float64 if that is wanted."""
-        module = copy.deepcopy(self._module)
+        module = _copied(self._module)
         return module.double() if double else module
 
     def run(
@@ -297,26 +292,16 @@ class _Theirs:
             if _is_tensor(loss) and loss.requires_grad:
                 loss.backward()
         parameters = dict(module.named_parameters(remove_duplicate=False))
+        gradients = {
+            name: np.zeros(p.shape) if p.grad is None else _numpy(p.grad)
+            for name, p in parameters.items()
+        }
+        held = module.state_dict().items()
         return _Outcome(
             {name: _numpy(x) for name, x in outputs.items()},
-            {
-                self._name(name): np.zeros(p.shape) if p.grad is None else _numpy(p.grad)
-                for name, p in parameters.items()
-            },
-            {
-                self._name(name): _numpy(x)
-                for name, x in module.state_dict().items()
-                if name not in parameters
-            },
+            _renamed(gradients),
+            _renamed({name: _numpy(x) for name, x in held if name not in parameters}),
         )
-
-    def weights(self, module: Any) -> Arrays:
-        """The parameters of a copy."""
-        named = module.named_parameters(remove_duplicate=False)
-        return {self._name(name): _numpy(p) for name, p in named}
-
-    def _name(self, name: str) -> str:
-        return self._newer.get(name, name)
 
 
 @dataclass(frozen=True)
@@ -544,7 +529,8 @@ class _Prover:
 
     def lengths(self) -> tuple[list[str], list[str]]:
         """The sizes of other axes than the batch that both take, and that PyTorch alone takes."""
-        both, theirs_alone = [], []
+        both: list[str] = []
+        theirs_alone: list[str] = []
         for changed in _other_lengths(self._inputs):
             if not self._runs(changed, train=False, double=False):
                 continue
@@ -584,7 +570,7 @@ class _Prover:
         backwards: bool = True,
     ) -> None:
         """Compares outputs, perhaps gradients and, in training, buffers."""
-        mode = {"train": train, "double": double}
+        mode: dict[str, Any] = {"train": train, "double": double}
         theirs = self._theirs.run(inputs, **mode)
         ours, *_ = self._ours.run(inputs, theirs.outputs, backwards=backwards, **mode)
         self._add("outputs", name, ours.outputs, theirs.outputs, **mode)
@@ -628,8 +614,8 @@ class _Prover:
     def _train(self, name: str, inputs: tuple[Any, ...], double: bool, first: bool) -> None:
         """Compares the weights after some steps of gradient descent, and perhaps the first step."""
         module, state, rate = self._theirs.twin(double), None, 0.0
+        mode: dict[str, Any] = {"train": True, "double": double}
         for step in range(self._steps):
-            mode = {"train": True, "double": double}
             theirs = self._theirs.run(inputs, module=module, **mode)
             ours, after, gradients = self._ours.run(inputs, theirs.outputs, state=state, **mode)
             if step == 0:
@@ -639,7 +625,7 @@ class _Prover:
                     self._measure(name, ours, theirs, **mode)
             _descend(module, rate)
             state = _State(_descended(after.parameters, gradients, rate), after.rest)
-        weights = self._ours.weights(state), self._theirs.weights(module)
+        weights = self._ours.weights(state), _weights(module)
         self._add("weights", f"{name}, {self._steps} steps", *weights, **mode)
 
 
@@ -793,6 +779,45 @@ def _apart(ours: Arrays, theirs: Arrays, *, whole: bool, extra: bool) -> tuple[f
             absolute, relative = distance(ours[name], theirs[name])
             found[name] = absolute / scale if whole else relative, name
     return max(found.values(), default=(0.0, ""))
+
+
+def _weights(module: Any) -> Arrays:
+    """The parameters of PyTorch's network."""
+    named = module.named_parameters(remove_duplicate=False)
+    return _renamed({name: _numpy(p) for name, p in named})
+
+
+def _renamed(arrays: Arrays) -> Arrays:
+    """What the older functions of normed weights call otherwise than the newer, by newer names."""
+    normed = {name.removesuffix("_g") for name in arrays if name.endswith("weight_g")}
+    newer = {"g": "original0", "v": "original1"}
+    other = {"orig": "original", "u": "0._u", "v": "0._v"}
+
+    def one(name: str) -> str:
+        base, _, part = name.rpartition("_")
+        if not base.endswith("weight"):
+            return name
+        new = (newer if base in normed else other).get(part)
+        return f"{base.removesuffix('weight')}parametrizations.weight.{new}" if new else name
+
+    return {one(name): array for name, array in arrays.items()}
+
+
+def _copied(module: Any) -> Any:
+    """A copy of PyTorch's network; weights that it computes anew at each call are left behind."""
+    computed = [
+        (each, name, value)
+        for each in module.modules()
+        for name, value in vars(each).items()
+        if _is_tensor(value) and value.grad_fn is not None
+    ]
+    for each, name, value in computed:
+        vars(each)[name] = value.detach()
+    try:
+        return copy.deepcopy(module)
+    finally:
+        for each, name, value in computed:
+            vars(each)[name] = value
 
 
 def _rate(module: Any) -> float:

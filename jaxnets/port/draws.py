@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxnets import functional
-from jaxnets.functional import scaled_dot_product_attention
+from jaxnets import layers
+from jaxnets.layers import dropout
 
 _PERIOD = 97  # of what is drawn
 
@@ -46,16 +46,22 @@ def same_draws() -> Iterator[None]:
         for name in _DROPOUT:
             kept = mock.patch.object(torch.nn.functional, name, _kept)
             stack.enter_context(kept)
-        name = "scaled_dot_product_attention"
-        stack.enter_context(mock.patch.object(functional, name, _attention_without_dropout))
+        for module in _droppers():
+            stack.enter_context(mock.patch.object(module, "drop", _our_kept))
         stack.enter_context(_drawing())
         yield
 
 
-def _attention_without_dropout(
-    *args: Any, dropout_p: Any = None, rngs: Any = None, **options: Any
-) -> jax.Array:
-    return scaled_dot_product_attention(*args, **options)
+def _droppers() -> list[Any]:
+    """The modules of ours whose layers drop numbers."""
+    return [
+        dropout,
+        *(m for m in vars(layers).values() if getattr(m, "drop", None) is dropout.drop),
+    ]
+
+
+def _our_kept(x: jax.Array, key: Any, **_: Any) -> jax.Array:
+    return x
 
 
 def _dtype(dtype: Any) -> Any:

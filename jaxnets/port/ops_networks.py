@@ -258,7 +258,7 @@ def later_positions(context: Context, *args: Value, **kwargs: Value) -> Value:
 # ---- Layers around layers ----
 
 
-def _parametrization(names: tuple[str, ...], ours: str, rngs: bool) -> None:
+def _parametrization(ours: str, *names: str, rngs: bool) -> None:
     @rule(*names)
     def apply(context: Context, module: Value, *args: Value, **kwargs: Value) -> Value:
         options = kwargs | ({"rngs": Plain("rngs", None)} if rngs else {})
@@ -266,14 +266,12 @@ def _parametrization(names: tuple[str, ...], ours: str, rngs: bool) -> None:
 
 
 _parametrization(
-    ("nn.utils.weight_norm", "nn.utils.parametrizations.weight_norm"),
-    "layers.WeightNorm",
-    rngs=False,
+    "layers.WeightNorm", "nn.utils.weight_norm", "nn.utils.parametrizations.weight_norm", rngs=False
 )
-_parametrization(("nn.utils.parametrizations.spectral_norm",), "layers.SpectralNorm", rngs=True)
+_parametrization("layers.SpectralNorm", "nn.utils.parametrizations.spectral_norm", rngs=True)
 refuse(
-    "torch.nn.utils.spectral_norm, which computes its vectors in another order",
-    "Use torch.nn.utils.parametrizations.spectral_norm.",
+    "nn.utils.spectral_norm takes the steps of its iteration in another order",
+    "Use nn.utils.parametrizations.spectral_norm.",
     "nn.utils.spectral_norm",
 )
 

@@ -48,10 +48,10 @@ class NormZoo(nn.Module):
         return x * rms * self.gain.view(1, -1, 1, 1)
 
 
-class OldSN(nn.Module):
+class OlderSpectralNorm(nn.Module):
     def __init__(self):
         super().__init__()
-        self.fc = nn.utils.spectral_norm(nn.Linear(3, 2))
+        self.fc = torch.nn.utils.spectral_norm(nn.Linear(4, 3))
 
     def forward(self, x):
         return self.fc(x)
