@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from jaxnets.arrays import InputError, printable, shown
+from jaxnets.arrays import InputError, check_path, printable, shown
 from jaxnets.optional import require
 
 if TYPE_CHECKING:
@@ -29,8 +29,12 @@ def name_in(target: str) -> str:
         InputError: if there is none, or no file before it.
     """
     place, _, name = target.rpartition(":")
-    if not place or not name.isidentifier() or len(name) > _LONGEST:
+    is_file = Path(place).suffix == ".py"
+    dotted = all(part.isidentifier() for part in place.split("."))
+    if not name.isidentifier() or len(name) > _LONGEST or not (dotted or is_file):
         raise InputError("target", _TARGET, target)
+    if is_file and not check_path("target", place).is_file():
+        raise InputError("target", "a file that exists", place)
     return name
 
 
