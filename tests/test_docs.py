@@ -80,7 +80,8 @@ def test_the_page_on_porting_shows_what_the_command_writes(tmp_path, monkeypatch
     table, _ = blocks(page, "text")
     printed = capsys.readouterr().out
     assert re.sub(numbers, "", table, flags=re.M) in re.sub(numbers, "", printed, flags=re.M)
-    printed_by(from_python, tmp_path)
+    Path("use.py").write_text(from_python)  # a function's source is in a file
+    printed_by("import use", tmp_path)
 
 
 def test_the_python_of_the_page_on_training_prints_what_it_says(tmp_path):

@@ -243,6 +243,10 @@ def test_an_instance_of_known_arguments():
         (lambda: port(Branches, ROWS, args=(1, 2, 3, 4)), "torch.nn.Module, got TypeError"),
         (lambda: from_torch(torch.nn.ReLU(), ROWS), "module: expected a network with a class of"),
         (lambda: port(lambda: torch.nn.ReLU(), ROWS), "factory: expected a network with a class"),
+        (
+            lambda: from_torch(eval("lambda: Branches(3)"), ROWS),
+            "module: expected a function in a f",
+        ),
         (lambda: port(Branches, 3), "example_inputs: expected a tensor of PyTorch, or a tuple"),
         (lambda: port(Branches, torch.ones(2, 9)), "inputs that the network takes, got RuntimeErr"),
         (lambda: port(Branches, ROWS, args=[3]), r"args: expected a tuple, got \[3\]"),

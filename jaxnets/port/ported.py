@@ -391,6 +391,9 @@ def _root(
     )
     if plain:
         return factory, args, kwargs
+    if id(module) not in observer.made:  # its source is not known, as with python -c
+        expected = "a function in a file, or jaxnets.port.port of the class and its arguments"
+        raise InputError(network.argument, expected, factory)
     _, cls, args, kwargs = observer.made[id(module)]
     return cls, args, kwargs
 
