@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 
+import jax
 import pytest
 import torch
 
@@ -23,10 +24,9 @@ torch.set_num_threads(1)
 
 
 def definitions(source):
-    """The classes and functions of a file, by name: how many lines of code each has."""
-    lines = source.splitlines()
+    """The classes and functions of a file, by name: how many letters each has, without spaces."""
     return {
-        node.name: sum(bool(line.strip()) for line in lines[node.lineno - 1 : node.end_lineno])
+        node.name: len("".join(ast.get_source_segment(source, node).split()))
         for node in ast.parse(source).body
         if isinstance(node, ast.ClassDef | ast.FunctionDef)
     }
@@ -48,7 +48,8 @@ def test_a_network_is_ported(case):
         return
     assert not refusals
 
-    model = done.build()
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        model = done.build()
     load_torch(model, module.state_dict())
     proof = prove(model, module, inputs, orders=done.inputs, quick=True, steps=2)
     assert proof.verdict == "exact", proof
@@ -56,6 +57,6 @@ def test_a_network_is_ported(case):
 
     theirs, ours = definitions(case.path.read_text()), definitions(done.source)
     length = sum(theirs.get(name, 0) for name in ours)
-    assert sum(ours.values()) <= 1.5 * length + 2, done.source
+    assert sum(ours.values()) <= 1.5 * length, done.source
     found = subprocess.run([*RUFF, *CHOSEN], input=done.source, capture_output=True, text=True)
     assert not found.returncode, found.stdout

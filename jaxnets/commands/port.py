@@ -14,7 +14,7 @@ from jaxnets.commands.flags import PathArgument
 from jaxnets.disk import replacing
 from jaxnets.port import port
 from jaxnets.port.check import prove
-from jaxnets.port.examples import inputs_of, made, made_by
+from jaxnets.port.examples import inputs_of, made, made_by, name_in
 from jaxnets.port.report import Report
 
 _EXAMPLES = """\b
@@ -107,10 +107,10 @@ def port_command(
     What cannot be ported is listed by file and line, and nothing is written. The exit code is 1 of
     a network that is refused or differs.
     """
-    out = Path(f"{target.rpartition(':')[2].lower()}_jax.py") if out is None else out
+    out = Path(f"{name_in(target).lower()}_jax.py") if out is None else out
     _check_out(out, report, with_weights=weights is not None, force=force)
-    click.echo(f"importing {printable(target, limit=None)}, which runs its code", err=True)
     make, (args, named) = made_by(target), arguments
+    click.echo(f"imported {printable(target)}, whose code has run", err=as_json)
     module = made(target, make, args, named)
     if weights is not None:
         _fill(module, weights)

@@ -194,7 +194,9 @@ def prove(
         run = functools.partial(theirs.run, given, train=False, double=False)
         called("inputs", "inputs that the network takes", run, got=f"{len(given)} of them")
         prover = _Prover(ours, theirs, given, steps)
-        failure, sizes, fixed = "", [], []
+        failure = ""
+        sizes: list[str] = []
+        fixed: list[str] = []
         try:
             prover.compare(quick)
             if not quick and all(one.holds for one in prover.measures):
@@ -267,7 +269,7 @@ class _Theirs:
 
     def __init__(self, module: Any) -> None:
         self.name = type(module).__name__
-        self._module = copy.deepcopy(module)
+        self._module = _copied(module)
         without_torch_dropout(self._module)
         held = self._module.state_dict()
         #: Buffers that are computed anew, as no file of weights has them.
@@ -277,7 +279,7 @@ class _Theirs:
 
     def twin(self, double: bool) -> Any:
         """A copy of it, in float64 if that is wanted."""
-        module = copy.deepcopy(self._module)
+        module = _copied(self._module)
         return module.double() if double else module
 
     def run(
@@ -294,13 +296,15 @@ class _Theirs:
             if _is_tensor(loss) and loss.requires_grad:
                 loss.backward()
         parameters = dict(module.named_parameters(remove_duplicate=False))
+        gradients = {
+            name: np.zeros(p.shape) if p.grad is None else _numpy(p.grad)
+            for name, p in parameters.items()
+        }
+        held = module.state_dict().items()
         return _Outcome(
             {name: _numpy(x) for name, x in outputs.items()},
-            {
-                name: np.zeros(p.shape) if p.grad is None else _numpy(p.grad)
-                for name, p in parameters.items()
-            },
-            {name: _numpy(x) for name, x in module.state_dict().items() if name not in parameters},
+            _renamed(gradients),
+            _renamed({name: _numpy(x) for name, x in held if name not in parameters}),
         )
 
 
@@ -529,7 +533,8 @@ class _Prover:
 
     def lengths(self) -> tuple[list[str], list[str]]:
         """The sizes of other axes than the batch that both take, and that PyTorch alone takes."""
-        both, theirs_alone = [], []
+        both: list[str] = []
+        theirs_alone: list[str] = []
         for changed in _other_lengths(self._inputs):
             if not self._runs(changed, train=False, double=False):
                 continue
@@ -569,7 +574,7 @@ class _Prover:
         backwards: bool = True,
     ) -> None:
         """Compares outputs, perhaps gradients and, in training, buffers."""
-        mode = {"train": train, "double": double}
+        mode: dict[str, Any] = {"train": train, "double": double}
         theirs = self._theirs.run(inputs, **mode)
         ours, *_ = self._ours.run(inputs, theirs.outputs, backwards=backwards, **mode)
         self._add("outputs", name, ours.outputs, theirs.outputs, **mode)
@@ -613,8 +618,8 @@ class _Prover:
     def _train(self, name: str, inputs: tuple[Any, ...], double: bool, first: bool) -> None:
         """Compares the weights after some steps of gradient descent, and perhaps the first step."""
         module, state, rate = self._theirs.twin(double), None, 0.0
+        mode: dict[str, Any] = {"train": True, "double": double}
         for step in range(self._steps):
-            mode = {"train": True, "double": double}
             theirs = self._theirs.run(inputs, module=module, **mode)
             ours, after, gradients = self._ours.run(inputs, theirs.outputs, state=state, **mode)
             if step == 0:
@@ -782,7 +787,41 @@ def _apart(ours: Arrays, theirs: Arrays, *, whole: bool, extra: bool) -> tuple[f
 
 def _weights(module: Any) -> Arrays:
     """The parameters of PyTorch's network."""
-    return {name: _numpy(p) for name, p in module.named_parameters(remove_duplicate=False)}
+    named = module.named_parameters(remove_duplicate=False)
+    return _renamed({name: _numpy(p) for name, p in named})
+
+
+def _renamed(arrays: Arrays) -> Arrays:
+    """What the older functions of normed weights call otherwise than the newer, by newer names."""
+    normed = {name.removesuffix("_g") for name in arrays if name.endswith("weight_g")}
+    newer = {"g": "original0", "v": "original1"}
+    other = {"orig": "original", "u": "0._u", "v": "0._v"}
+
+    def one(name: str) -> str:
+        base, _, part = name.rpartition("_")
+        if not base.endswith("weight"):
+            return name
+        new = (newer if base in normed else other).get(part)
+        return f"{base.removesuffix('weight')}parametrizations.weight.{new}" if new else name
+
+    return {one(name): array for name, array in arrays.items()}
+
+
+def _copied(module: Any) -> Any:
+    """A copy of PyTorch's network; weights that it computes anew at each call are left behind."""
+    computed = [
+        (each, name, value)
+        for each in module.modules()
+        for name, value in vars(each).items()
+        if _is_tensor(value) and value.grad_fn is not None
+    ]
+    for each, name, value in computed:
+        vars(each)[name] = value.detach()
+    try:
+        return copy.deepcopy(module)
+    finally:
+        for each, name, value in computed:
+            vars(each)[name] = value
 
 
 def _rate(module: Any) -> float:

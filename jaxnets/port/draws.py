@@ -13,6 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxnets import layers
+from jaxnets.layers import dropout
+
 _PERIOD = 97  # of what is drawn
 
 
@@ -43,8 +46,22 @@ def same_draws() -> Iterator[None]:
         for name in _DROPOUT:
             kept = mock.patch.object(torch.nn.functional, name, _kept)
             stack.enter_context(kept)
+        for module in _droppers():
+            stack.enter_context(mock.patch.object(module, "drop", _our_kept))
         stack.enter_context(_drawing())
         yield
+
+
+def _droppers() -> list[Any]:
+    """The modules of ours whose layers drop numbers."""
+    return [
+        dropout,
+        *(m for m in vars(layers).values() if getattr(m, "drop", None) is dropout.drop),
+    ]
+
+
+def _our_kept(x: jax.Array, key: Any, **_: Any) -> jax.Array:
+    return x
 
 
 def _dtype(dtype: Any) -> Any:

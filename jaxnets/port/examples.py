@@ -18,7 +18,20 @@ if TYPE_CHECKING:
     import torch
 
 _TARGET = "FILE.py:Class or module.name:Class, which may also be a function that makes a network"
+_LONGEST = 200  # characters of a name, of which a file's is made
 _INPUT = "sizes such as 2x3x32x32, with a dtype as in 2x7:int64, or a Python value such as [5, 3]"
+
+
+def name_in(target: str) -> str:
+    """The name of the class or function in a target.
+
+    Raises:
+        InputError: if there is none, or no file before it.
+    """
+    place, _, name = target.rpartition(":")
+    if not place or not name.isidentifier() or len(name) > _LONGEST:
+        raise InputError("target", _TARGET, target)
+    return name
 
 
 def made_by(target: str) -> Any:
@@ -32,9 +45,7 @@ def made_by(target: str) -> Any:
         ImportError: if torch is not installed.
     """
     require("torch", extra="torch", feature="the port of a network")
-    place, colon, name = target.rpartition(":")
-    if not colon or not place or not name:
-        raise InputError("target", _TARGET, target)
+    place, name = target.rpartition(":")[0], name_in(target)
     module = _imported(place)
     if not hasattr(module, name):
         raise InputError("target", f"a class in {place}, such as {_classes(module)}", name)

@@ -247,15 +247,22 @@ def later_positions(context: Context, *args: Value, **kwargs: Value) -> Value:
 # ---- Layers around layers ----
 
 
-def _parametrization(function: str, ours: str, rngs: bool) -> None:
-    @rule(f"nn.utils.{function}", f"nn.utils.parametrizations.{function}")
+def _parametrization(ours: str, *names: str, rngs: bool) -> None:
+    @rule(*names)
     def apply(context: Context, module: Value, *args: Value, **kwargs: Value) -> Value:
         options = kwargs | ({"rngs": Plain("rngs", None)} if rngs else {})
         return Plain(call(context, ours, module, *args, **options), context.result)
 
 
-_parametrization("weight_norm", "layers.WeightNorm", rngs=False)
-_parametrization("spectral_norm", "layers.SpectralNorm", rngs=True)
+_parametrization(
+    "layers.WeightNorm", "nn.utils.weight_norm", "nn.utils.parametrizations.weight_norm", rngs=False
+)
+_parametrization("layers.SpectralNorm", "nn.utils.parametrizations.spectral_norm", rngs=True)
+refuse(
+    "nn.utils.spectral_norm takes the steps of its iteration in another order",
+    "Use nn.utils.parametrizations.spectral_norm.",
+    "nn.utils.spectral_norm",
+)
 
 
 # ---- Losses ----
