@@ -5,6 +5,7 @@ has slope 1 at 0, ``jnp.clip`` ½ at its limits, and ``jnp.max`` shares among eq
 ``torch.max`` along an axis gives to the first.
 """
 
+import functools
 import math
 from typing import Any
 
@@ -12,31 +13,90 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxnets.arrays import ArrayLike, InputError, as_array, check_integer, describe
+from jaxnets.arrays import (
+    ArrayLike,
+    InputError,
+    as_array,
+    check_bool,
+    check_floats,
+    check_integer,
+    check_number,
+    describe,
+)
+
+#: PyTorch's promotion, as of int32 with 0.5, whatever ``jax_numpy_dtype_promotion`` says.
+_promoting = functools.partial(jax.numpy_dtype_promotion, "standard")
+
+
+def _floats(input: ArrayLike) -> jax.Array:
+    """The input, floating-point numbers of any shape."""
+    x = as_array("input", input)
+    check_floats("input", x, ("...",))
+    return x
+
+
+def _ordered(input: ArrayLike) -> jax.Array:
+    """The input, of which one element is the largest."""
+    x = as_array("input", input)
+    real = (jnp.floating, jnp.integer, jnp.bool_)
+    if not any(jnp.issubdtype(x.dtype, kind) for kind in real):
+        raise InputError("input", "an array of real numbers", describe(x))
+    return x
+
+
+def _together(kind: Any, **given: Any) -> list[jax.Array]:
+    """Numbers of a kind, or whole ones, that broadcast with each other."""
+    arrays: list[jax.Array] = []
+    shape: tuple[int, ...] = ()
+    for name, value in given.items():
+        x = as_array(name, value)
+        if not any(jnp.issubdtype(x.dtype, one) for one in (kind, jnp.integer)):
+            words = "numbers" if kind is jnp.inexact else "real numbers"
+            raise InputError(name, f"an array of {words}", describe(x))
+        try:
+            shape = jnp.broadcast_shapes(shape, x.shape)
+        except ValueError as error:
+            raise InputError(
+                name, f"an array that broadcasts with {list(shape)}", describe(x)
+            ) from error
+        arrays.append(x)
+    return arrays
 
 
 def _axis(x: jax.Array, dim: Any) -> int:
     """An axis counted from the start."""
-    if x.ndim == 0 and dim in (0, -1):
-        return 0
     found = check_integer("dim", dim)
+    if x.ndim == 0:
+        raise InputError("input", "an array with an axis", describe(x))
     if not -x.ndim <= found < x.ndim:
         raise InputError("dim", f"an axis of {describe(x)}", dim)
     return found % x.ndim
 
 
+def _filled_axis(x: jax.Array, dim: Any) -> int:
+    """An axis, counted from the start, that has elements to choose from."""
+    axis = _axis(x, dim)
+    if x.shape[axis] == 0:
+        raise InputError("input", f"an array with elements along axis {axis}", describe(x))
+    return axis
+
+
 def _axes(x: jax.Array, dim: Any) -> tuple[int, ...]:
-    """Several axes counted from the start; all for None."""
-    if dim is None:
+    """Several axes counted from the start; all for None, or for no axis."""
+    if dim is None or (isinstance(dim, tuple | list) and not dim):
         return tuple(range(x.ndim))
     dims = dim if isinstance(dim, tuple | list) else (dim,)
-    return tuple(_axis(x, one) for one in dims)
+    found = tuple(_axis(x, one) for one in dims)
+    if len(set(found)) < len(found):
+        raise InputError("dim", "different axes", dim)
+    return found
 
 
 def _chosen(
     x: jax.Array, indices: jax.Array, axis: int, keepdim: bool
 ) -> tuple[jax.Array, jax.Array]:
     """The elements at one index along an axis, whose gradient they alone receive."""
+    keepdim = check_bool("keepdim", keepdim)
     indices = jnp.expand_dims(indices, axis)
     values = jnp.take_along_axis(x, indices, axis)
     if keepdim:
@@ -72,12 +132,14 @@ def clamp(input: ArrayLike, min: Any = None, max: Any = None) -> jax.Array:
         >>> jax.grad(lambda x: clamp(x, 0, 6))(6.0).item()
         1.0
     """
-    x = as_array("input", input)
     if min is None and max is None:
         raise InputError("min", "a limit here or as max", min)
-    if min is not None:
-        x = jnp.where(x < min, min, x)
-    return x if max is None else jnp.where(x > max, max, x)
+    limits = {name: limit for name, limit in (("min", min), ("max", max)) if limit is not None}
+    x, *arrays = _together(jnp.floating, input=input, **limits)
+    with _promoting():
+        for name, limit in zip(limits, arrays, strict=True):
+            x = jnp.where(x < limit if name == "min" else x > limit, limit, x)
+    return x
 
 
 def pow(input: ArrayLike, exponent: ArrayLike) -> jax.Array:
@@ -91,8 +153,9 @@ def pow(input: ArrayLike, exponent: ArrayLike) -> jax.Array:
         >>> jax.grad(pow)(0.0, 0.0).item()
         0.0
     """
-    x, y = as_array("input", input), as_array("exponent", exponent)
-    return jnp.power(jnp.where(y == 0, lax.stop_gradient(x), x), y)
+    x, y = _together(jnp.inexact, input=input, exponent=exponent)
+    with _promoting():
+        return jnp.power(jnp.where(y == 0, lax.stop_gradient(x), x), y)
 
 
 def lerp(input: ArrayLike, end: ArrayLike, weight: ArrayLike | float) -> jax.Array:
@@ -107,8 +170,9 @@ def lerp(input: ArrayLike, end: ArrayLike, weight: ArrayLike | float) -> jax.Arr
         >>> lerp(1.0, 3.0, 0.25).item()
         1.5
     """
-    x, y = as_array("input", input), as_array("end", end)
-    return x + weight * (y - x)
+    x, y, w = _together(jnp.inexact, input=input, end=end, weight=weight)
+    with _promoting():
+        return x + w * (y - x)
 
 
 def std(
@@ -128,7 +192,8 @@ def std(
         >>> std(jnp.array([1.0, 3.0, 5.0])).item()
         2.0
     """
-    x = as_array("input", input)
+    x, keepdim = _floats(input), check_bool("keepdim", keepdim)
+    correction = check_integer("correction", correction)
     return _root(jnp.var(x, _axes(x, dim), ddof=correction, keepdims=keepdim))
 
 
@@ -150,8 +215,8 @@ def norm(input: ArrayLike, p: float = 2, dim: Any = None, *, keepdim: bool = Fal
         >>> norm(jnp.array([[3.0, 4.0], [0.0, 0.0]]), dim=1).tolist()
         [5.0, 0.0]
     """
-    x = as_array("input", input)
-    axes = _axes(x, dim)
+    x, keepdim = _floats(input), check_bool("keepdim", keepdim)
+    p, axes = check_number("p", p, finite=False), _axes(x, dim)
     if p == 2:
         return _root(jnp.sum(jnp.square(x), axes, keepdims=keepdim))
     sizes = abs(x)
@@ -183,8 +248,8 @@ def max(input: ArrayLike, dim: int, keepdim: bool = False) -> tuple[jax.Array, j
         >>> [x.item() for x in max(jnp.array([1, 3, 3]), 0)]
         [3, 1]
     """
-    x = as_array("input", input)
-    axis = _axis(x, dim)
+    x = _ordered(input)
+    axis = _filled_axis(x, dim)
     return _chosen(x, jnp.argmax(x, axis), axis, keepdim)
 
 
@@ -205,8 +270,8 @@ def min(input: ArrayLike, dim: int, keepdim: bool = False) -> tuple[jax.Array, j
         >>> [x.item() for x in min(jnp.array([3, 1, 1]), 0)]
         [1, 1]
     """
-    x = as_array("input", input)
-    axis = _axis(x, dim)
+    x = _ordered(input)
+    axis = _filled_axis(x, dim)
     return _chosen(x, jnp.argmin(x, axis), axis, keepdim)
 
 
@@ -225,8 +290,8 @@ def sort(input: ArrayLike, dim: int = -1, descending: bool = False) -> tuple[jax
         >>> [x.tolist() for x in sort(jnp.array([2, 3, 1]), descending=True)]
         [[3, 2, 1], [1, 0, 2]]
     """
-    x = as_array("input", input)
-    axis = _axis(x, dim)
+    x = _ordered(input)
+    axis, descending = _axis(x, dim), check_bool("descending", descending)
     indices = jnp.argsort(x, axis, descending=descending, stable=True)
     return jnp.take_along_axis(x, indices, axis), indices
 
@@ -249,10 +314,10 @@ def topk(
         >>> [x.tolist() for x in topk(jnp.array([2, 3, 1]), 2, largest=False)]
         [[1, 2], [2, 0]]
     """
-    x = as_array("input", input)
+    x = _ordered(input)
     axis = _axis(x, dim)
     k = check_integer("k", k, least=0, most=x.shape[axis])
-    values, indices = sort(x, axis, descending=largest)
+    values, indices = sort(x, axis, descending=check_bool("largest", largest))
     return lax.slice_in_dim(values, 0, k, axis=axis), lax.slice_in_dim(indices, 0, k, axis=axis)
 
 
@@ -274,8 +339,8 @@ def kthvalue(
         >>> [x.item() for x in kthvalue(jnp.array([5, 7, 6]), 2)]
         [6, 2]
     """
-    x = as_array("input", input)
-    axis = _axis(x, dim)
+    x = _ordered(input)
+    axis = _filled_axis(x, dim)
     k = check_integer("k", k, least=1, most=x.shape[axis])
     places = lax.index_in_dim(jnp.argsort(x, axis), k - 1, axis, keepdims=False)
     return _chosen(x, places, axis, keepdim)
@@ -296,14 +361,16 @@ def median(input: ArrayLike, dim: int | None = None, keepdim: bool = False) -> A
         >>> median(jnp.array([4.0, 1.0, 2.0, 3.0])).item()
         2.0
     """
-    x = as_array("input", input)
+    (x,), keepdim = _together(jnp.floating, input=input), check_bool("keepdim", keepdim)
     if dim is None:
         value = lax.stop_gradient(median(x.ravel(), 0)[0])
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            return value
         ties = x == value
         shared = jnp.sum(jnp.where(ties, x, 0)) / jnp.sum(ties, dtype=x.dtype)
         moved = value + (shared - lax.stop_gradient(shared))
         return jnp.where(jnp.isfinite(shared), moved, value).astype(x.dtype)
-    axis = _axis(x, dim)
+    axis = _filled_axis(x, dim)
     middle = (x.shape[axis] - 1) // 2
     places = lax.index_in_dim(jnp.argsort(x, axis), middle, axis, keepdims=False)
     unknown = jnp.isnan(x)
@@ -346,7 +413,7 @@ def cummin(input: ArrayLike, dim: int) -> tuple[jax.Array, jax.Array]:
 
 
 def _so_far(input: ArrayLike, dim: int, better: Any) -> tuple[jax.Array, jax.Array]:
-    x = as_array("input", input)
+    x = _ordered(input)
     axis = _axis(x, dim)
     places = lax.broadcasted_iota(jnp.int32, x.shape, axis)
 

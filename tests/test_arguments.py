@@ -74,6 +74,10 @@ def torch_model():
     return torch.nn.Linear(2, 3)
 
 
+class TorchNetwork(torch.nn.Linear):
+    pass
+
+
 def torch_sgd(parameters):
     import torch
 
@@ -263,7 +267,7 @@ GOOD = {
     "scatter_add": (ROW, 0, jnp.zeros((2, 2), int), ROW),
     "ModuleDict": ({"relu": layers.ReLU()},),
     "TiedLinear": (layers.Embedding(5, 3, rngs=nnx.Rngs(0)),),
-    **dict.fromkeys(["port", "from_torch"], (torch.nn.Linear(2, 3), torch.ones(4, 2))),
+    **dict.fromkeys(["port", "from_torch"], (TorchNetwork(2, 3), torch.ones(4, 2))),
 }
 #: Good values of arguments that must be named.
 NAMED = {

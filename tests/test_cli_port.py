@@ -31,6 +31,11 @@ class Sorts(nn.Module):
 
     def forward(self, x):
         return torch.linalg.svd(self.fc(x))[0]
+
+
+class Asserts(nn.Module):
+    def forward(self, x):
+        assert len(x) > 2, "few\\nrows"
 '''
 
 
@@ -99,6 +104,11 @@ def test_what_cannot_be_ported_is_listed_and_nothing_written(capsys, folder):
         (["nets.py:Net", "--input", "2x3x6x6", "--args", "width"], "what nets.py:Net"),
         (["nets.py:Net", "--input", "2x3x6x6", "--args", "width=("], "expected arguments such as"),
         (["nets.py:Net", "--input", "2x1x6x6"], "input: expected inputs that the network takes"),
+        (["nets.py:Asserts", "--input", "2"], "network takes, got 2 (AssertionError: few)"),
+        (["nets.py:Net", "--input", "2:int64:0"], "got 2:int64:0 (RuntimeError: random_ expects"),
+        (["nets.py:Net", "--input", "2", "--out", "x" * 300 + ".py"], "expected a path, got"),
+        (["torch.nn:Linear", "--args", "2,2", "--input", "2"], "a network with a class of its own"),
+        (["no-module:Net", "--input", "2"], "target: expected FILE.py:Class or"),
         (["nets.py:Net"], "Missing option '--input'"),
         (["nets.py:None", "--input", "2"], "a class in nets.py, such as Net, Sorts"),
     ],
@@ -109,6 +119,11 @@ def test_bad_arguments(capsys, folder, arguments, message):
     assert message in err
     assert err.startswith("jaxnets: ")
     assert len(err.splitlines()) == 1
+
+
+def test_nothing_is_said_of_an_import_before_there_is_a_file(capsys):
+    code, _, err = run(capsys, "no-file.py:Net", "--input", "2")
+    assert (code, err) == (2, "jaxnets: target: expected a file that exists, got no-file.py\n")
 
 
 def test_weights_of_another_network(capsys, folder):

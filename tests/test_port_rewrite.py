@@ -232,3 +232,33 @@ def test_an_instance_of_known_arguments():
     with pytest.raises(InputError, match=r"pass lambda: Branches\(…\)"):
         from_torch(Branches(width=6), ROWS)
     assert from_torch(lambda: Branches(width=6), ROWS)(ROWS.numpy()).shape == (2, 6)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: port(int, ROWS), "factory: expected what makes a torch.nn.Module, got int"),
+        (lambda: from_torch("net", ROWS), "module: expected a torch.nn.Module or what makes one"),
+        (lambda: port(lambda: 0, ROWS), "factory: expected what makes a torch.nn.Module, got int"),
+        (lambda: port(Branches, ROWS, args=(1, 2, 3, 4)), "torch.nn.Module, got TypeError"),
+        (lambda: from_torch(torch.nn.ReLU(), ROWS), "module: expected a network with a class of"),
+        (lambda: port(lambda: torch.nn.ReLU(), ROWS), "factory: expected a network with a class"),
+        (lambda: port(Branches, 3), "example_inputs: expected a tensor of PyTorch, or a tuple"),
+        (lambda: port(Branches, torch.ones(2, 9)), "inputs that the network takes, got RuntimeErr"),
+        (lambda: port(Branches, ROWS, args=[3]), r"args: expected a tuple, got \[3\]"),
+        (lambda: port(Branches, ROWS, kwargs={1: 2}), "kwargs: expected a mapping from names, got"),
+        (lambda: port(Keeps, ROWS, args=(object(),)), "args: expected arguments that can be writ"),
+    ],
+)
+def test_bad_arguments(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
+
+
+class Keeps(torch.nn.Module):
+    def __init__(self, mark=None):
+        super().__init__()
+        self.mark = mark
+
+    def forward(self, x):
+        return x

@@ -13,6 +13,7 @@ from jaxnets.interop import load_torch
 from jaxnets.port import port
 from jaxnets.port.check import prove
 from jaxnets.port.examples import inputs_of, made_by
+from tests import tier
 from tests.port_cases import CASES
 
 RUFF = [sys.executable, "-m", "ruff", "check", "--isolated", "--quiet", "--line-length=100"]
@@ -20,16 +21,27 @@ RUFF = [sys.executable, "-m", "ruff", "check", "--isolated", "--quiet", "--line-
 OTHERS = ["--config", "lint.isort.known-third-party = ['jaxnets']"]
 CHOSEN = [*OTHERS, "--select=E,F,W,I", "--target-version=py311", "--stdin-filename=net.py", "-"]
 
+#: What is compared with PyTorch as well; the others are written, built and given PyTorch's weights.
+PROVEN = tier.by_tier(CASES[::2], CASES)
+
 torch.set_num_threads(1)
 
 
 def definitions(source):
-    """The classes and functions of a file, by name: how many letters each has, without spaces."""
+    """The classes and functions of a file, by name: how many characters each has, but spaces."""
+    lines = source.splitlines()
     return {
-        node.name: len("".join(ast.get_source_segment(source, node).split()))
+        node.name: len("".join("".join(lines[node.lineno - 1 : node.end_lineno]).split()))
         for node in ast.parse(source).body
         if isinstance(node, ast.ClassDef | ast.FunctionDef)
     }
+
+
+@pytest.fixture(autouse=True)
+def promotion_of_users():
+    """JAX's own settings, with which ported files run."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -51,9 +63,10 @@ def test_a_network_is_ported(case):
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         model = done.build()
     load_torch(model, module.state_dict())
-    proof = prove(model, module, inputs, orders=done.inputs, quick=True, steps=2)
-    assert proof.verdict == "exact", proof
-    assert any("jax.jit" in note for note in proof.notes) == case.eager
+    if case in PROVEN:
+        proof = prove(model, module, inputs, orders=done.inputs, quick=True, steps=2)
+        assert proof.verdict == "exact", proof
+        assert any("jax.jit" in note for note in proof.notes) == case.eager
 
     theirs, ours = definitions(case.path.read_text()), definitions(done.source)
     length = sum(theirs.get(name, 0) for name in ours)

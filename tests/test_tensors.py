@@ -50,6 +50,22 @@ def test_axes_of_one_element_stay():
         assert result.shape == (2, 1)
 
 
+def test_whole_numbers_with_fractions_become_fractions():
+    x = jnp.array([1, 3])
+    np.testing.assert_array_equal(tensors.clamp(x, 1.5, 2.5), [1.5, 2.5])
+    np.testing.assert_array_equal(tensors.lerp(x, x + 2, 0.5), [2.0, 4.0])
+    np.testing.assert_allclose(tensors.pow(x, 0.5), np.sqrt(x), rtol=1e-6)
+    assert tensors.clamp(x, 2).dtype == x.dtype
+
+
+def test_the_median_of_large_whole_numbers_is_exact():
+    assert tensors.median(jnp.array([2**24 + 1, 2**24 + 3, 0])) == 2**24 + 1
+
+
+def test_no_axes_are_all_axes():
+    assert tensors.norm(jnp.ones((2, 2)), dim=()) == 2
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -60,6 +76,20 @@ def test_axes_of_one_element_stay():
         (lambda x: tensors.kthvalue(x, 0), "k: expected an integer from 1 to 3, got 0"),
         (lambda x: tensors.scatter_add(x, 0, x[0], x), "index: expected integers of the shape of"),
         (lambda x: tensors.abs("x"), "input: expected an array"),
+        (lambda x: tensors.sort(x[0, 0]), r"input: expected .* with an axis, got float32\[\]"),
+        (lambda x: tensors.min(x[:0], 0), "input: expected an array with elements along axis 0"),
+        (lambda x: tensors.cummax(x.astype(complex), 0), "real numbers, got complex64"),
+        (lambda x: tensors.clamp(x > 0, 1), "input: expected an array of real numbers, got bool"),
+        (lambda x: tensors.clamp(x, 1j), "min: expected an array of real numbers, got complex64"),
+        (lambda x: tensors.lerp(x, x, True), "weight: expected an array of numbers, got bool"),
+        (lambda x: tensors.pow(x, x[:, :2]), r"exponent: expected an .* broadcasts with \[2, 3\]"),
+        (lambda x: tensors.std(x.astype(int)), r"input: expected a floating-point array \[...\]"),
+        (lambda x: tensors.std(x, (0, -2)), r"dim: expected different axes, got \(0, -2\)"),
+        (lambda x: tensors.std(x, correction=0.5), "correction: expected an integer, got 0.5"),
+        (lambda x: tensors.norm(x, "fro"), "p: expected a number, got fro"),
+        (lambda x: tensors.max(x, 0, "no"), "keepdim: expected True or False, got no"),
+        (lambda x: tensors.sort(x, 0, None), "descending: expected True or False, got None"),
+        (lambda x: tensors.topk(x, 1, 0, 2), "largest: expected True or False, got 2"),
     ],
 )
 def test_bad_arguments(call, message):

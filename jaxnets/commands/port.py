@@ -9,12 +9,12 @@ import click
 import numpy as np
 
 from jaxnets import interop
-from jaxnets.arrays import InputError, called, printable
+from jaxnets.arrays import InputError, check_path, printable
 from jaxnets.commands.flags import PathArgument
 from jaxnets.disk import replacing
 from jaxnets.port import port
 from jaxnets.port.check import prove
-from jaxnets.port.examples import inputs_of, made, made_by, name_in
+from jaxnets.port.examples import inputs_of, made, made_by, name_in, why
 from jaxnets.port.report import Report
 
 _EXAMPLES = """\b
@@ -131,7 +131,7 @@ def _check_out(out: Path, report: Path | None, *, with_weights: bool, force: boo
     if out.suffix != ".py":
         raise InputError("out", "a file that ends in .py", str(out))
     for argument, path in (("out", out), ("report", report)):
-        if path is not None and not path.parent.is_dir():
+        if path is not None and not check_path(argument, path).parent.is_dir():
             raise InputError(argument, "a file in a folder that exists", str(path))
     taken = [out, *([out.with_suffix(".npz")] if with_weights else []), *filter(None, [report])]
     for path in taken:
@@ -146,8 +146,11 @@ def _taken(module: Any, texts: tuple[str, ...]) -> tuple[Any, ...]:
     examples = inputs_of(texts, module)
     before = module.training
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        run = module.eval()
-        called("input", "inputs that the network takes", run, *examples, got=" ".join(texts))
+        try:
+            module.eval()(*examples)
+        except Exception as error:  # whatever PyTorch or the user's code raises
+            got = f"{' '.join(texts)} ({why(error)})"
+            raise InputError("input", "inputs that the network takes", got) from error
     module.train(before)
     return examples
 

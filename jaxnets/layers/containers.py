@@ -45,6 +45,22 @@ class _Container(nnx.Module):
         return len(self._order)
 
 
+def _named(argument: str, modules: Any) -> dict[str, Any]:
+    """Layers by name, of a mapping or of pairs.
+
+    Raises:
+        InputError: if they are neither, or a name is no word.
+    """
+    try:
+        found = dict(modules)
+    except (TypeError, ValueError):
+        raise InputError(argument, "a mapping, or pairs, of names and layers", modules) from None
+    for name in found:
+        if not isinstance(name, str) or not name or "." in name:
+            raise InputError(argument, "names that are words without dots", name)
+    return found
+
+
 class Sequential(_Container):
     """``torch.nn.Sequential``: each layer is called with what the one before it returned.
 
@@ -68,7 +84,7 @@ class Sequential(_Container):
     def __init__(self, *layers: Any) -> None:
         first = layers[0] if len(layers) == 1 else None
         named = isinstance(first, Mapping)
-        pairs = first.items() if named and first is not None else enumerate(layers)
+        pairs = _named("layers", first).items() if named else enumerate(layers)
         for name, layer in pairs:
             self.add_module(str(name), layer)
 
@@ -116,12 +132,7 @@ class ModuleDict(_Container):
 
     def update(self, modules: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
         """Adds layers."""
-        try:
-            pairs = dict(modules).items()
-        except (TypeError, ValueError):
-            expected = "a mapping from names to modules, or pairs"
-            raise InputError("modules", expected, modules) from None
-        for name, module in pairs:
+        for name, module in _named("modules", modules).items():
             self.add_module(name, module)
 
     def keys(self) -> KeysView[str]:

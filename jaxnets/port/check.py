@@ -26,6 +26,7 @@ from jaxnets.interop.differences import distance
 from jaxnets.interop.dropout import without_dropout, without_torch_dropout
 from jaxnets.interop.entries import entries, nodes
 from jaxnets.port.draws import same_draws
+from jaxnets.port.examples import why
 
 if TYPE_CHECKING:
     import torch
@@ -202,7 +203,7 @@ def prove(
             if not quick and all(one.holds for one in prover.measures):
                 sizes, fixed = prover.lengths()
         except Exception as error:  # whatever the emitted code raises
-            failure = f"failed with {_first_line(error)}"
+            failure = f"failed with {why(error)}"
         proof = Proof(
             theirs.name,
             tuple(prover.measures),
@@ -216,11 +217,6 @@ def prove(
         failure = failure or _said(proof.worst)
         departure = _departure(model, torch_module, given, orders)
     return dataclasses.replace(proof, failure=f"{failure}{departure}")
-
-
-def _first_line(error: Exception) -> str:
-    text = f"{type(error).__name__}: {error}".strip()
-    return printable(text.partition("\n")[0])
 
 
 def _said(worst: Measure | None) -> str:
@@ -247,7 +243,7 @@ def _departure(
         with _precision(False), same_draws():
             trace = trace_difference(model, module, list(inputs), to_ours=to_ours)
     except Exception as error:  # the emitted code may raise anything
-        return f"; layer by layer: {_first_line(error)}"
+        return f"; layer by layer: {why(error)}"
     return f"; {trace.departure}" if trace.departure else ""
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from jaxnets.arrays import InputError, printable, shown
+from jaxnets.arrays import InputError, check_path, printable, shown
 from jaxnets.optional import require
 
 if TYPE_CHECKING:
@@ -29,8 +29,12 @@ def name_in(target: str) -> str:
         InputError: if there is none, or no file before it.
     """
     place, _, name = target.rpartition(":")
-    if not place or not name.isidentifier() or len(name) > _LONGEST:
+    is_file = Path(place).suffix == ".py"
+    dotted = all(part.isidentifier() for part in place.split("."))
+    if not name.isidentifier() or len(name) > _LONGEST or not (dotted or is_file):
         raise InputError("target", _TARGET, target)
+    if is_file and not check_path("target", place).is_file():
+        raise InputError("target", "a file that exists", place)
     return name
 
 
@@ -70,7 +74,7 @@ def made(
     try:
         module = make(*args, **named)
     except Exception as error:  # whatever the user's code raises
-        raise InputError("args", f"what {target}{_signature(make)} takes", _why(error)) from error
+        raise InputError("args", f"what {target}{_signature(make)} takes", why(error)) from error
     if not isinstance(module, torch.nn.Module):
         raise InputError("target", "a torch.nn.Module, or what makes one", shown(module))
     return module
@@ -83,9 +87,7 @@ def _imported(place: str) -> ModuleType:
         try:
             return importlib.import_module(place)
         except Exception as error:
-            raise InputError("target", f"a module that imports, {_TARGET}", _why(error)) from error
-    if not path.is_file():
-        raise InputError("target", "a file that exists", place)
+            raise InputError("target", f"a module that imports, {_TARGET}", why(error)) from error
     name = path.stem
     spec = importlib.util.spec_from_file_location(name, path.resolve())
     assert spec is not None
@@ -101,14 +103,15 @@ def _imported(place: str) -> ModuleType:
             del sys.modules[name]
         else:
             sys.modules[name] = before
-        raise InputError("target", f"{place} to import", _why(error)) from error
+        raise InputError("target", f"{place} to import", why(error)) from error
     finally:
         sys.path.remove(str(path.resolve().parent))
     return module
 
 
-def _why(error: Exception) -> str:
-    return printable(f"{type(error).__name__}: {error}".partition("\n")[0])
+def why(error: Exception) -> str:
+    """What an error says, in one line."""
+    return printable(f"{type(error).__name__}: {error}".strip().partition("\n")[0])
 
 
 def _classes(module: ModuleType) -> str:
@@ -155,7 +158,12 @@ def inputs_of(texts: Sequence[str], module: "torch.nn.Module", *, seed: int = 0)
     tables = (m.num_embeddings for m in module.modules() if isinstance(m, torch.nn.Embedding))
     rows = min(tables, default=2)
     generator = torch.Generator().manual_seed(seed)
-    return tuple(_input(torch, text, rows, generator) for text in texts)
+    try:
+        return tuple(_input(torch, text, rows, generator) for text in texts)
+    except InputError:
+        raise
+    except Exception as error:  # of PyTorch: no memory, no such numbers of the dtype
+        raise InputError("input", _INPUT, f"{' '.join(texts)} ({why(error)})") from error
 
 
 def _input(torch: Any, text: str, rows: int, generator: Any) -> Any:

@@ -130,8 +130,16 @@ def normalize(
 ) -> Value:
     """Vectors of length one along an axis."""
     x = tensor(input)
+    x = _outermost(context, x, known(dim, 1) % x.ndim)
     options = {"p": p, "dim": layouts.axis(x, dim if dim is not None else 1), "eps": eps}
     return elementwise(context, call(context, "F.normalize", x, **options), x)
+
+
+def _outermost(context: Context, x: Tensor, dim: int) -> Tensor:
+    """An array that has a PyTorch axis first or last, as those between may be misunderstood."""
+    if x.axis(dim) in (0, x.ndim - 1):
+        return x
+    return context.convert(x, (*(other for other in x.order if other != dim), dim))
 
 
 # ---- Lookups ----
@@ -168,6 +176,9 @@ def cosine_similarity(
     """The cosine of the angle between vectors."""
     (a, b), leader = layouts.align(context, x1, x2)
     place = known(dim, 1) % leader.ndim
+    if leader.axis(place) not in (0, leader.ndim - 1):
+        a, b = (_outermost(context, tensor(x), place) for x in (x1, x2))
+        leader = a
     axis = layouts.axis(leader, place)
     text = call(context, "F.cosine_similarity", a, b, dim=axis, eps=eps)
     return result(context, text, layouts.without(leader, [place]))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import jax
 from flax import nnx
 
 from jaxnets import layers
@@ -127,11 +128,12 @@ def port(
     Raises:
         InputError: if the network cannot be built or run.
     """
-    if not isinstance(args, tuple | list):
-        raise InputError("args", "a tuple of arguments", args)
-    if kwargs is not None and not isinstance(kwargs, Mapping):
-        raise InputError("kwargs", "a mapping of arguments by name", kwargs)
-    return _ported("factory", factory, example_inputs, tuple(args), dict(kwargs or {}))
+    if not isinstance(args, tuple):
+        raise InputError("args", "a tuple", args)
+    named = {} if kwargs is None else kwargs
+    if not isinstance(named, Mapping) or not all(isinstance(name, str) for name in named):
+        raise InputError("kwargs", "a mapping from names", kwargs)
+    return _ported("factory", factory, example_inputs, args, dict(named))
 
 
 def from_torch(module: Any, example_inputs: Any) -> nnx.Module:
@@ -158,6 +160,9 @@ def _ported(
     import torch
 
     inputs = example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)
+    if not any(isinstance(leaf, torch.Tensor) for leaf in jax.tree.leaves(inputs)):
+        expected = "a tensor of PyTorch, or a tuple of tensors and Python values"
+        raise InputError("example_inputs", expected, example_inputs)
     instance = factory if isinstance(factory, torch.nn.Module) else None
     if instance is not None:
         factory, args, kwargs = _recovered(argument, instance)
@@ -214,7 +219,10 @@ def _written(network: "_Network", sources: Sources, pinned: Collection[int]) -> 
         expected = "a network with a class of its own, or a named function that makes it"
         raise InputError(network.argument, expected, f"torch.nn.{root.__name__}")
     emitter = Emitter(job, [root], observer.made)
-    text = emitter.text([*(("", value) for value in args), *kwargs.items()])
+    try:
+        text = emitter.text([*(("", value) for value in args), *kwargs.items()])
+    except Refused as refused:
+        raise InputError("args", "arguments that can be written", refused.why) from refused
     inputs = _orders(observer, network.inputs)
     return _Written(text, root, emitter.arguments, inputs, seen, job)
 

@@ -24,8 +24,8 @@ class Containers(nn.Module):
         self.register_parameter('temperature', nn.Parameter(torch.tensor(2.0)))
 
     def forward(self, x, choice='pool', act='prelu'):
-        for i, l in enumerate(self.linears):
-            x = self.linears[i // 2](x) + l(x)
+        for i, linear in enumerate(self.linears):
+            x = self.linears[i // 2](x) + linear(x)
         x = self.choices[choice](x)
         x = self.activations[act](x)
         for p in self.params:
