@@ -283,9 +283,10 @@ class Observer:
         for number, child in enumerate(module):
             inner = Call(child, None, *self._snapshots((x,), {}))
             x = self.module(child, (x,), {}, inner)
-            if inner.entry is not None and number == 0:
-                call.entry = inner.entry
-            elif inner.entry is not None:
+            entry = inner.entry or inner.entries.get(0)
+            if entry is not None and number == 0:
+                call.entry = entry
+            elif entry is not None:
                 why = f"{type(child).__name__} within nn.Sequential needs another order of axes"
                 call.refused = call.refused or Refused(why, "call the layers one by one in forward")
             call.refused = call.refused or inner.refused

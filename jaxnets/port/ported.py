@@ -171,8 +171,10 @@ def _ported(
     network = _Network(argument, factory, args, kwargs, inputs, instance)
     sources = Sources()
     first = written = _written(network, sources, ())
-    if written.job.conflicts:
-        written = _written(network, sources, written.job.conflicts)
+    pinned: set[int] = set()
+    while new := written.job.conflicts - pinned:
+        pinned |= new
+        written = _written(network, sources, pinned)
     if written.job.refusals:
         written = first
     job, seen, text = written.job, written.seen, written.text
