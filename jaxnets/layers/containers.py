@@ -29,8 +29,8 @@ class _Container(nnx.Module):
 
     def add_module(self, name: str, module: Any) -> None:
         """Appends a layer under a name."""
-        if not isinstance(name, str):
-            raise InputError(self._argument, "names that are words", name)
+        if not isinstance(name, str) or not name or "." in name:
+            raise InputError(self._argument, "names that are words without a dot", name)
         if not callable(module) and not isinstance(module, nnx.Pytree):
             raise InputError(self._argument, "modules or functions", module)
         setattr(self, name, module)
@@ -67,10 +67,10 @@ class Sequential(_Container):
 
     def __init__(self, *layers: Any) -> None:
         first = layers[0] if len(layers) == 1 else None
-        named = isinstance(first, Mapping)
-        pairs = first.items() if named and first is not None else enumerate(layers)
-        for name, layer in pairs:
-            self.add_module(str(name), layer)
+        if not isinstance(first, Mapping):
+            first = {str(number): layer for number, layer in enumerate(layers)}
+        for name, layer in first.items():
+            self.add_module(name, layer)
 
     def append(self, module: Any) -> "Sequential":
         """Appends a layer under the next number."""
