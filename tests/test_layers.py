@@ -124,7 +124,7 @@ BAD_OPTIONS = [
         lambda: layers.TransformerEncoder(nnx.Module(), 0),
         "num_layers: expected a positive integer, got 0",
     ),
-    (lambda: layers.ModuleDict(["relu"]), "modules: expected a mapping from names to modules, or"),
+    (lambda: layers.ModuleDict(["relu"]), "modules: expected a mapping, or pairs, of names and la"),
     (lambda: layers.ModuleDict({"a.b": layers.ReLU()}), "modules: expected names that are words"),
     (lambda: layers.Sequential({0: layers.ReLU()}), "layers: expected names that are words .* 0"),
 ]

@@ -29,8 +29,8 @@ class _Container(nnx.Module):
 
     def add_module(self, name: str, module: Any) -> None:
         """Appends a layer under a name."""
-        if not isinstance(name, str) or not name or "." in name:
-            raise InputError(self._argument, "names that are words without a dot", name)
+        if not isinstance(name, str):
+            raise InputError(self._argument, "names that are words", name)
         if not callable(module) and not isinstance(module, nnx.Pytree):
             raise InputError(self._argument, "modules or functions", module)
         setattr(self, name, module)
@@ -43,6 +43,22 @@ class _Container(nnx.Module):
 
     def __len__(self) -> int:
         return len(self._order)
+
+
+def _named(argument: str, modules: Any) -> dict[str, Any]:
+    """Layers by name, of a mapping or of pairs.
+
+    Raises:
+        InputError: if they are neither, or a name is no word.
+    """
+    try:
+        found = dict(modules)
+    except (TypeError, ValueError):
+        raise InputError(argument, "a mapping, or pairs, of names and layers", modules) from None
+    for name in found:
+        if not isinstance(name, str) or not name:
+            raise InputError(argument, "names that are words", name)
+    return found
 
 
 class Sequential(_Container):
@@ -67,10 +83,10 @@ class Sequential(_Container):
 
     def __init__(self, *layers: Any) -> None:
         first = layers[0] if len(layers) == 1 else None
-        if not isinstance(first, Mapping):
-            first = {str(number): layer for number, layer in enumerate(layers)}
-        for name, layer in first.items():
-            self.add_module(name, layer)
+        named = isinstance(first, Mapping)
+        pairs = _named("layers", first).items() if named else enumerate(layers)
+        for name, layer in pairs:
+            self.add_module(str(name), layer)
 
     def append(self, module: Any) -> "Sequential":
         """Appends a layer under the next number."""
@@ -116,12 +132,7 @@ class ModuleDict(_Container):
 
     def update(self, modules: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
         """Adds layers."""
-        try:
-            pairs = dict(modules).items()
-        except (TypeError, ValueError):
-            expected = "a mapping from names to modules, or pairs"
-            raise InputError("modules", expected, modules) from None
-        for name, module in pairs:
+        for name, module in _named("modules", modules).items():
             self.add_module(name, module)
 
     def keys(self) -> KeysView[str]:

@@ -123,7 +123,12 @@ class Calls(Expressions):
         if kind == "class":
             return self._construct(node, calls, direct)
         if kind == "user":
-            return self._kept_call(node, rngs=self._any_needs(calls))
+            rngs = self._any_needs(calls)
+            made: dict[str, tuple[Value, Call]] = {}
+            for call in sorted(calls, key=ones):
+                value = self._entered(node, call, rngs)
+                made.setdefault(text_of(value), (value, call))
+            return self._only(node, made)
         if kind == "rule":
             if any(str(call.name).partition(".")[0] == "random" for call in calls):
                 why = "a number is drawn at random by Python, once for all calls"
@@ -180,9 +185,11 @@ class Calls(Expressions):
                     kwargs.setdefault(name, Plain(f'{text}["{name}"]', None))
         return args, kwargs
 
-    def _kept_call(self, node: ast.Call, rngs: bool = False) -> Value:
+    def _kept_call(
+        self, node: ast.Call, rngs: bool = False, given: dict[Any, str] | None = None
+    ) -> Value:
         """The user's own call, with ``rngs=rngs`` where it is needed."""
-        text = self.edited(node)
+        text = self.edited(node, given)
         if isinstance(node.func, ast.Attribute) and node.func.attr == "forward":
             func = self._in_place(node, node.func)
             if text.startswith(func) and func.endswith(".__call__"):
@@ -223,17 +230,31 @@ class Calls(Expressions):
             made.setdefault(text_of(applied), (applied, call))
         return self._only(node, made)
 
-    def _entered(self, node: ast.Call, call: Call) -> Value:
-        """A call of the user's own module; its input in the order that its first layer takes."""
-        kept = self._kept_call(node)
-        if call.entry is None or len(node.args) != 1:
-            return kept
-        (arg,), _ = self._arguments(node, call)
-        fact = retold(call.args[0], arg)
-        assert isinstance(fact, Tensor)
-        context = self.context()
-        text = context.convert(replace(fact, origin=None), call.entry).text
-        return self._with_text(node, self.edited(node, {node.args[0]: text}))
+    def _entered(self, node: ast.Call, call: Call, rngs: bool = False) -> Value:
+        """A call of the user's own function or module; arguments in the orders that it takes."""
+        wanted = dict(call.entries)
+        if call.entry is not None and len(node.args) == 1:
+            wanted[0] = call.entry
+        if not wanted:
+            return self._kept_call(node, rngs)
+        if any(isinstance(arg, ast.Starred) for arg in node.args):
+            self.refuse(node, Refused("this is called with tensors in several orders of axes"))
+            return self._kept_call(node, rngs)
+        args, kwargs = self._arguments(node, call)
+        nodes: dict[Any, Any] = {keyword.arg: keyword.value for keyword in node.keywords}
+        context, given = self.context(), dict[Any, str]()
+        arg: Any
+        for place, order in wanted.items():
+            if isinstance(place, int):
+                arg, fact, told = node.args[place], call.args[place], args[place]
+            else:
+                arg, fact, told = nodes.get(place), call.kwargs[place], kwargs[place]
+            tensor = retold(fact, told)
+            if arg is None or not isinstance(tensor, Tensor):
+                self.refuse(node, Refused("this is called with tensors in several orders of axes"))
+                continue
+            given[arg] = context.convert(replace(tensor, origin=None), order).text
+        return self._kept_call(node, rngs, given)
 
     def _construct(self, node: ast.Call, calls: list[Call], direct: bool) -> Value:
         """An object is made: a layer, or one of the user's classes."""

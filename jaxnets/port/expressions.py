@@ -23,6 +23,7 @@ from jaxnets.port.seen import (
 )
 from jaxnets.port.sources import Source, enclosing, is_users, qualified
 from jaxnets.port.texts import (
+    CLASH,
     LIBRARIES,
     MARK,
     flat,
@@ -414,9 +415,24 @@ class Expressions:
         (first, call), *others = made.values()
         for _, other in others:
             if orders(other) != orders(call) or ones(other) <= ones(call):
-                ways = " or ".join(list(made)[:3])
-                self.refuse(node, Refused(f"this is {ways}, by what it is called with"))
-                break
+                return self._clash(node, made, first)
+        return first
+
+    def _clash(self, node: Any, made: dict[str, tuple[Value, Call]], first: Value) -> Value:
+        """What has several texts; of sizes only those that differ, if they are used."""
+        values = [value for value, _ in made.values()]
+        lists = [value.items for value in values if isinstance(value, Items)]
+        if len(lists) == len(values) and len(set(map(len, lists))) == 1:
+            columns = zip(*lists, strict=True)
+            same = [len(set(map(text_of, column))) == 1 for column in columns]
+            items = [
+                one if ok else Plain(CLASH, None) for one, ok in zip(lists[0], same, strict=True)
+            ]
+            return Items(tuple(items), None)
+        if self.function is not None:
+            self.job.conflicts.add(self.function.number)
+        ways = " or ".join(list(made)[:3])
+        self.refuse(node, Refused(f"this is {ways}, by what it is called with"))
         return first
 
     def _applied(

@@ -49,6 +49,7 @@ class Job:
         notes: what the user should know.
         imports: what the rules use.
         reached: classes and functions that were named through a module, by their names.
+        conflicts: numbers of the functions that cannot be written once for all their calls.
         eager: whether Python decides by values, which jax.jit cannot.
         empty: numbers of functions of which nothing is left, such as those that set weights.
     """
@@ -60,6 +61,7 @@ class Job:
     notes: list[str] = field(default_factory=list)
     imports: set[tuple[str, str]] = field(default_factory=set)
     reached: dict[str, Any] = field(default_factory=dict)
+    conflicts: set[int] = field(default_factory=set)
     eager: bool = False
     empty: set[int] = field(default_factory=set)
 

@@ -10,14 +10,23 @@ import builtins
 import contextlib
 import operator
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from jaxnets.port import modules, ops
 from jaxnets.port.names import OPERATORS, canonical
 from jaxnets.port.sources import FunctionNode, Sources, enclosing, is_users, plain_function
-from jaxnets.port.values import Context, Items, Plain, Refused, Tensor, Value, natural
+from jaxnets.port.values import (
+    Context,
+    Items,
+    Plain,
+    Refused,
+    Tensor,
+    Value,
+    channels_last,
+    natural,
+)
 
 _MOST_FACTS = 64  # of one node
 _UNTOUCHED = {"super", "locals", "globals", "vars", "eval", "exec", "dir"}
@@ -37,6 +46,8 @@ class Call:
         value: the same as a value.
         refused: why no rule could say what becomes of it.
         entry: the order that a layer converts its input to; None if it takes it as it is.
+        entries: the orders that the user's own function takes, by place or name of the argument,
+            where they are not those of what is handed over.
     """
 
     function: Any
@@ -47,6 +58,7 @@ class Call:
     value: Value | None = None
     refused: Refused | None = None
     entry: tuple[int, ...] | None = None
+    entries: dict[int | str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass
@@ -77,15 +89,24 @@ class Observer:
     Args:
         sources: the files of the user's, in which nodes have numbers.
         chosen: the orders of inputs and new tensors that an earlier run wished for.
+        pinned: numbers of the functions that take their arguments in one order of axes, whoever
+            calls them.
     """
 
-    def __init__(self, sources: Sources, chosen: dict[Any, tuple[int, ...]] | None = None) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        chosen: dict[Any, tuple[int, ...]] | None = None,
+        pinned: Collection[int] = (),
+    ) -> None:
         self.sources = sources
         self.facts = Facts()
         self.chosen = dict(chosen or {})
         self._orders: dict[int, tuple[Any, tuple[int, ...], Any]] = {}
         self._changed: dict[types.FunctionType, types.CodeType] = {}
         self._classes: set[type] = set()
+        self._pinned_functions = set(pinned)
+        self._pins: dict[Any, tuple[int, ...]] = {}
         self._keep: list[Any] = []
         self.calling = False
         self.made: dict[int, tuple[Any, type, tuple[Any, ...], dict[str, Any]]] = {}
@@ -187,6 +208,8 @@ class Observer:
             call = Call(target, name, *self._snapshots(args, kwargs))
             every = (*bound_args, *args)
             given = tuple(list(a) if isinstance(a, list) else a for a in every)
+            if target is function:
+                args, kwargs = self._pinned(target, args, kwargs, call)
             result = function(*args, **kwargs)
             if isinstance(target, type):
                 self.adopt(type(result))
@@ -202,6 +225,7 @@ class Observer:
         self.adopt(type(module))
         forward = plain_function(type(module).forward if method is None else method)
         if forward is not None and is_users(forward):
+            args, kwargs = self._pinned(module.forward, args, kwargs, call)
             return run(*args, **kwargs)
         if forward is torch.nn.Sequential.forward:
             return self._sequential(module, args, call)
@@ -213,6 +237,45 @@ class Observer:
         call.name = f"nn.{type(module).__name__}"
         operands: list[Value] = [Plain("self.module", module), *call.args]
         return self._run(call, rule.call, operands, call.kwargs, lambda: run(*args, **kwargs), None)
+
+    def _pinned(self, function: Any, args: Any, kwargs: Any, call: Call) -> tuple[Any, Any]:
+        """The arguments of the user's own function, in the orders in which it first got them.
+
+        What it does with them is written once, for all its calls.
+        """
+        plain = plain_function(function)
+        if plain is None or isinstance(function, type) or not is_users(plain):
+            return args, kwargs
+        if not self._pinned_functions:
+            return args, kwargs
+        number = self.sources.function(plain).number  # type: ignore[union-attr]
+        if number not in self._pinned_functions:
+            return args, kwargs
+        names = plain.__code__.co_varnames[: plain.__code__.co_argcount]
+        names = names[1:] if isinstance(function, types.MethodType) else names
+
+        def settled(place: int | str, value: Any) -> Any:
+            import torch
+
+            if not isinstance(value, torch.Tensor):
+                return value
+            name = names[place] if isinstance(place, int) and place < len(names) else place
+            order = self.order(value)
+            usual = order in (natural(value.ndim), channels_last(value.ndim))
+            first = order if usual else natural(value.ndim)
+            pin = self._pins.setdefault((plain, name, value.ndim), first)
+            if pin == order:
+                return value
+            call.entries[place] = pin
+            _, _, origin = self._orders.get(id(value), (None, None, None))
+            if origin is not None:
+                self._wish(Tensor("x", tuple(value.shape), order, value.dtype, origin=origin), pin)
+            alias = value.view_as(value)
+            self._orders[id(alias)] = (alias, pin, None)
+            return alias
+
+        new = tuple(settled(place, value) for place, value in enumerate(args))
+        return new, {name: settled(name, value) for name, value in kwargs.items()}
 
     def _sequential(self, module: Any, args: Any, call: Call) -> Any:
         """The children of nn.Sequential; a conversion of its input is made where it is called."""

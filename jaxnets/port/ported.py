@@ -5,7 +5,7 @@ import inspect
 import itertools
 import linecache
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -168,29 +168,61 @@ def _ported(
         factory, args, kwargs = _recovered(argument, instance)
     elif not callable(factory):
         raise InputError(argument, "a torch.nn.Module or what makes one", factory)
-    observer, seen = _observed(_Network(argument, factory, args, kwargs, inputs, instance))
-    job = Job(observer.sources, observer.facts)
+    network = _Network(argument, factory, args, kwargs, inputs, instance)
+    sources = Sources()
+    first = written = _written(network, sources, ())
+    if written.job.conflicts:
+        written = _written(network, sources, written.job.conflicts)
+    if written.job.refusals:
+        written = first
+    job, seen, text = written.job, written.seen, written.text
+    return Ported(
+        text if job.refusals else formatted(text),
+        written.root.__name__,
+        written.arguments,
+        seen.weights,
+        written.inputs,
+        seen.outputs,
+        job.notes,
+        list(job.refusals.values()),
+        _takes_rngs(job, written.root),
+    )
+
+
+@dataclass
+class _Written:
+    """The text of a network, and what was seen and noted on the way."""
+
+    text: str
+    root: Any
+    arguments: str
+    inputs: Any
+    seen: "_Seen"
+    job: Job
+
+
+def _written(network: "_Network", sources: Sources, pinned: Collection[int]) -> _Written:
+    """Observes and writes a network.
+
+    Args:
+        network: what makes it, and its inputs.
+        sources: the user's files.
+        pinned: numbers of the functions that take their arguments in one order.
+    """
+    observer, seen = _observed(network, sources, pinned)
+    job = Job(sources, observer.facts)
     job.notes += seen.notes
-    root, args, kwargs = _root(observer, factory, args, kwargs, seen.module)
+    root, args, kwargs = _root(observer, network, seen.module)
     if not is_users(root):
         expected = "a network with a class of its own, or a named function that makes it"
-        raise InputError(argument, expected, f"torch.nn.{root.__name__}")
+        raise InputError(network.argument, expected, f"torch.nn.{root.__name__}")
     emitter = Emitter(job, [root], observer.made)
     try:
         text = emitter.text([*(("", value) for value in args), *kwargs.items()])
     except Refused as refused:
         raise InputError("args", "arguments that can be written", refused.why) from refused
-    return Ported(
-        text if job.refusals else formatted(text),
-        root.__name__,
-        emitter.arguments,
-        seen.weights,
-        _orders(observer, inputs),
-        seen.outputs,
-        job.notes,
-        list(job.refusals.values()),
-        _takes_rngs(job, root),
-    )
+    inputs = _orders(observer, network.inputs)
+    return _Written(text, root, emitter.arguments, inputs, seen, job)
 
 
 @dataclass
@@ -215,12 +247,13 @@ class _Seen:
     notes: list[str]
 
 
-def _observed(network: _Network) -> tuple[Observer, _Seen]:
+def _observed(
+    network: _Network, sources: Sources, pinned: Collection[int]
+) -> tuple[Observer, _Seen]:
     """Runs a network, again while inputs and new tensors should have other orders."""
-    sources = Sources()
     chosen: dict[Any, tuple[int, ...]] = _guessed(network.inputs)
     for _ in range(_MOST_RUNS):
-        observer = Observer(sources, chosen)
+        observer = Observer(sources, chosen, pinned)
         seen = _seen(observer, network)
         new = {k: v for k, v in observer.facts.wishes.items() if k not in chosen}
         if not new:
@@ -342,13 +375,14 @@ def _takes_rngs(job: Job, root: Any) -> bool:
 
 
 def _root(
-    observer: Observer, factory: Any, args: tuple[Any, ...], kwargs: dict[str, Any], module: Any
+    observer: Observer, network: _Network, module: Any
 ) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
     """What is written: the user's function, or the class with the arguments that it was given.
 
     A function is written if it is a plain one; of one that is decorated, or a lambda, the class
     that it calls says all there is.
     """
+    factory, args, kwargs = network.factory, network.args, network.kwargs
     plain = isinstance(factory, type) or (
         isinstance(factory, types.FunctionType)
         and is_users(factory)

@@ -16,6 +16,7 @@ from jaxnets.port.seen import (
 )
 from jaxnets.port.sources import is_users, plain_function
 from jaxnets.port.texts import (
+    CLASH,
     LIBRARIES,
     MARK,
     without_comments,
@@ -42,7 +43,13 @@ class Statements(Calls):
         """The new text of a statement; None if it goes."""
         special = getattr(self, f"_do_{type(node).__name__.lower()}", None)
         try:
-            return special(node) if special else self.edited(node)
+            text = special(node) if special else self.edited(node)
+            if text and CLASH in text:
+                self.job.conflicts.add(self.function.number)
+                self.refuse(
+                    node, Refused("the order of its sizes differs by what it is called with")
+                )
+            return text and text.replace(CLASH, "...")
         except NotSeen as error:
             if self._ran(node):
                 self.refuse(node, Refused(f"not understood: {error}"))
@@ -443,6 +450,10 @@ class Statements(Calls):
         if isinstance(node.target, ast.Name) and node.target.id == "__constants__":
             return None
         annotation = self.annotation(node.annotation)
+        none = isinstance(node.value, ast.Constant) and node.value.value is None
+        if isinstance(node.target, ast.Attribute) and none and self._later(node.target):
+            self.job.imports.add(("nnx", ""))
+            return f"{self.text(node.target)} = nnx.data(None)"
         if annotation is not None:
             return self.edited(node, {node.annotation: annotation})
         if node.value is None:

@@ -9,6 +9,8 @@ import tokenize
 MARK = "\ue000"
 
 
+#: Takes the place of what is another text for each call.
+CLASH = "\ue001"
 LIBRARIES = ("jax", "jnp", "nnx", "layers", "lax", "np", "functional", "F", "tensors")
 
 
