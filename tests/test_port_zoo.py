@@ -60,7 +60,8 @@ def test_a_network_is_ported(case):
         return
     assert not refusals
 
-    model = done.build()
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        model = done.build()
     load_torch(model, module.state_dict())
     if case in PROVEN:
         proof = prove(model, module, inputs, orders=done.inputs, quick=True, steps=2)

@@ -56,8 +56,8 @@ def _named(argument: str, modules: Any) -> dict[str, Any]:
     except (TypeError, ValueError):
         raise InputError(argument, "a mapping, or pairs, of names and layers", modules) from None
     for name in found:
-        if not isinstance(name, str) or not name:
-            raise InputError(argument, "names that are words", name)
+        if not isinstance(name, str) or not name or "." in name:
+            raise InputError(argument, "names that are words without dots", name)
     return found
 
 
