@@ -244,9 +244,10 @@ def test_an_instance_of_known_arguments():
         (lambda: from_torch(torch.nn.ReLU(), ROWS), "module: expected a network with a class of"),
         (lambda: port(lambda: torch.nn.ReLU(), ROWS), "factory: expected a network with a class"),
         (
-            lambda: from_torch(eval("lambda: Branches(3)"), ROWS),
+            lambda: from_torch(eval("lambda: Branches()"), ROWS),
             "module: expected a function in a f",
         ),
+        (lambda: from_torch(Picky(1), ROWS), r"pass lambda: Picky\(…\)\), got ValueError: above 0"),
         (lambda: port(Branches, 3), "example_inputs: expected a tensor of PyTorch, or a tuple"),
         (lambda: port(Branches, torch.ones(2, 9)), "inputs that the network takes, got RuntimeErr"),
         (lambda: port(Branches, ROWS, args=[3]), r"args: expected a tuple, got \[3\]"),
@@ -257,6 +258,14 @@ def test_an_instance_of_known_arguments():
 def test_bad_arguments(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+class Picky(torch.nn.Module):
+    def __init__(self, left):
+        super().__init__()
+        if left < 1:
+            raise ValueError("above 0")
+        self.left = left - 1
 
 
 class Keeps(torch.nn.Module):

@@ -404,7 +404,7 @@ def _recovered(argument: str, module: Any) -> tuple[Any, tuple[Any, ...], dict[s
     """The class of a network, and arguments that make one with the same weights.
 
     Raises:
-        Refused: if none are found.
+        InputError: if none are found.
     """
     cls = type(module)
     signature = inspect.signature(cls.__init__)
@@ -427,14 +427,12 @@ def _recovered(argument: str, module: Any) -> tuple[Any, tuple[Any, ...], dict[s
     import torch
 
     with torch.random.fork_rng(devices=[]):
-        made = cls(**given)
+        expected = f"a function that makes the network (pass lambda: {cls.__name__}(…))"
+        made = _tried(argument, expected, cls, (), given)
     shapes = {name: value.shape for name, value in made.state_dict().items()}
     if shapes != {name: value.shape for name, value in module.state_dict().items()}:
-        raise InputError(
-            argument,
-            f"a function that makes the network (pass lambda: {cls.__name__}(…))",
-            f"a {cls.__name__} of other arguments than {given}",
-        )
+        got = f"a {cls.__name__} of other arguments than {given}"
+        raise InputError(argument, expected, got)
     return cls, (), given
 
 
