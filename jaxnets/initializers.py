@@ -131,7 +131,7 @@ def constant(val: float) -> Initializer:
         val: the number.
 
     Raises:
-        InputError: if it is none.
+        InputError: if it is not a number.
     """
     val = check_number("val", val, finite=False)
 

@@ -104,6 +104,11 @@ def _chosen(
     return values.squeeze(axis), indices.squeeze(axis)
 
 
+def _places_of_rank(x: jax.Array, rank: int, axis: int) -> jax.Array:
+    """Where the element is that would be at a place of the axis in order."""
+    return lax.index_in_dim(jnp.argsort(x, axis), rank, axis, keepdims=False)
+
+
 def abs(input: ArrayLike) -> jax.Array:
     """The absolute value |x|, whose slope is 0 at 0: ``torch.abs``.
 
@@ -342,7 +347,7 @@ def kthvalue(
     x = _ordered(input)
     axis = _filled_axis(x, dim)
     k = check_integer("k", k, least=1, most=x.shape[axis])
-    places = lax.index_in_dim(jnp.argsort(x, axis), k - 1, axis, keepdims=False)
+    places = _places_of_rank(x, k - 1, axis)
     return _chosen(x, places, axis, keepdim)
 
 
@@ -372,7 +377,7 @@ def median(input: ArrayLike, dim: int | None = None, keepdim: bool = False) -> A
         return jnp.where(jnp.isfinite(shared), moved, value).astype(x.dtype)
     axis = _filled_axis(x, dim)
     middle = (x.shape[axis] - 1) // 2
-    places = lax.index_in_dim(jnp.argsort(x, axis), middle, axis, keepdims=False)
+    places = _places_of_rank(x, middle, axis)
     unknown = jnp.isnan(x)
     places = jnp.where(unknown.any(axis), jnp.argmax(unknown, axis), places)
     return _chosen(x, places, axis, keepdim)

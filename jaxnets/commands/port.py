@@ -3,7 +3,7 @@
 import ast
 import contextlib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import numpy as np
@@ -12,10 +12,9 @@ from jaxnets import interop
 from jaxnets.arrays import InputError, check_path, printable
 from jaxnets.commands.flags import PathArgument
 from jaxnets.disk import replacing
-from jaxnets.port import port
-from jaxnets.port.check import prove
-from jaxnets.port.examples import inputs_of, made, made_by, name_in, why
-from jaxnets.port.report import Report
+
+if TYPE_CHECKING:
+    from jaxnets.port.report import Report
 
 _EXAMPLES = """\b
 Examples:
@@ -107,6 +106,10 @@ def port_command(
     What cannot be ported is listed by file and line, and nothing is written. The exit code is 1 of
     a network that is refused or differs.
     """
+    # Here, so that no other command waits for the rules of some 500 operations.
+    from jaxnets.port import port
+    from jaxnets.port.examples import made, made_by, name_in
+
     out = Path(f"{name_in(target).lower()}_jax.py") if out is None else out
     _check_out(out, report, with_weights=weights is not None, force=force)
     make, (args, named) = made_by(target), arguments
@@ -143,6 +146,8 @@ def _taken(module: Any, texts: tuple[str, ...]) -> tuple[Any, ...]:
     """The inputs, which the network takes."""
     import torch
 
+    from jaxnets.port.examples import inputs_of, why
+
     examples = inputs_of(texts, module)
     before = module.training
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -168,8 +173,13 @@ def _fill(module: Any, weights: Path) -> None:
         raise InputError("weights", f"those of {type(module).__name__}", reason) from error
 
 
-def _ported(target: str, ported: Any, module: Any, inputs: tuple[Any, ...], quick: bool) -> Report:
+def _ported(
+    target: str, ported: Any, module: Any, inputs: tuple[Any, ...], quick: bool
+) -> "Report":
     """The report on a port, which has been compared unless it was refused."""
+    from jaxnets.port.check import prove
+    from jaxnets.port.report import Report
+
     if ported.refusals:
         return Report(target, ported)
     model = ported.build()
@@ -177,7 +187,7 @@ def _ported(target: str, ported: Any, module: Any, inputs: tuple[Any, ...], quic
     return Report(target, ported, prove(model, module, inputs, orders=ported.inputs, quick=quick))
 
 
-def _write_port(out: Path, found: Report, module: Any) -> None:
+def _write_port(out: Path, found: "Report", module: Any) -> None:
     """Writes the source, and weights beside it; each appears whole."""
     with contextlib.ExitStack() as stack:
         if module is not None:

@@ -36,7 +36,7 @@ def plain_weights(
     Returns:
         The arrays, and for each name that is new what it was made from.
     """
-    newer = _newer_names(arrays, known)
+    newer = newer_names(arrays, known)
     arrays = {newer.get(name, name): value for name, value in arrays.items()}
     own = {_last(name) for name in known}
     buffered = {found[1] for found in map(_WITH_BUFFERS.fullmatch, arrays) if found}
@@ -57,7 +57,7 @@ def plain_weights(
     return {name: value for name, value in plain.items() if name not in used}, origins
 
 
-def _newer_names(arrays: Mapping[str, Any], known: Collection[str]) -> dict[str, str]:
+def newer_names(arrays: Mapping[str, Any], known: Collection[str]) -> dict[str, str]:
     """From older names of parts to those of the parametrizations that a model has."""
     found: dict[str, str] = {}
     for parts in _OLDER_PARTS:

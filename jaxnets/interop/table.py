@@ -1,4 +1,4 @@
-"""Each of PyTorch's names with its counterpart here, or the reason why there is none.
+"""Each of PyTorch's names with its counterpart here, or why it has no counterpart.
 
 Weights, tests and the page ``docs/coverage.md`` follow from these tables: a new layer is one row
 of ``LAYERS``. The rows are in alphabetical order.

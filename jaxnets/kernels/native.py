@@ -136,8 +136,8 @@ def ready(name: str, *arrays: Shaped) -> bool:
 def at_once(find: Callable[[], R]) -> R:
     """The result of a function that asks which libraries are ``ready``.
 
-    All that it asks for are compiled side by side: it first runs as if they were ready, and again
-    only if one of them is not.
+    The libraries are compiled at the same time. The function first runs as if they were ready, and
+    runs again only if one of them is not.
     """
     planned: set[str] = set()
     token = _planned.set(planned)

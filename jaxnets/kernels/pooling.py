@@ -12,7 +12,7 @@ from jaxnets.kernels import native
 from jaxnets.kernels.geometry import Shaped, Window, as_images, image_shape, window_sizes
 from jaxnets.kernels.gradients import with_gradient
 
-# The position of a window's maximum is stored in a byte; one value means that there is none.
+# The position of a window's maximum is stored in a byte, of which one value means no maximum.
 _MOST_PLACES = 255
 
 

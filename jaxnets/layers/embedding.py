@@ -169,7 +169,7 @@ def check_lookup(max_norm: Any, norm_type: Any, scale_grad_by_freq: Any, sparse:
 
 
 def check_padding(padding_idx: int | None, rows: int) -> int | None:
-    """The padding row, counted from the start; None if there is none.
+    """The padding row, counted from the start, or None.
 
     Raises:
         InputError: if it is no row of the table.
@@ -218,7 +218,8 @@ class TiedLinear(nnx.Module):
         bias: the variable that is added; None for none.
 
     Raises:
-        InputError: if ``embedding`` is none; on a call, if x is not floating or of another size.
+        InputError: if ``embedding`` is not an Embedding; on a call, if x is not floating or has
+            another size.
 
     Examples:
         >>> embedding = Embedding(100, 8, rngs=nnx.Rngs(0))

@@ -47,7 +47,7 @@ def grid_sample(
         [N, H', W', C] or [N, D', H', W', C].
 
     Raises:
-        InputError: if an array has another shape or dtype, or an option is none of these.
+        InputError: if an array has another shape or dtype, or an option has another value.
 
     Examples:
         >>> image = jnp.arange(4.0).reshape(1, 2, 2, 1)
@@ -102,7 +102,7 @@ def _inside(position: jax.Array, size: int, padding_mode: str, aligned: bool) ->
 
 
 def _share(x: jax.Array, taps: Sequence[Tap]) -> jax.Array:
-    """What one input of each output adds to it; zeros where there is none."""
+    """What one input of each output adds to it; zeros outside of the array."""
     indices = [
         jnp.where((index >= 0) & (index < size), index, size).astype(jnp.int32)
         for (index, _), size in zip(taps, x.shape[1:-1], strict=True)

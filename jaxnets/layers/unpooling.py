@@ -111,7 +111,7 @@ _spread.defvjp(_spread_forward, _spread_backward)
 
 
 class MaxUnpool1d(_MaxUnpool):
-    """``torch.nn.MaxUnpool1d``: the inverse of ``MaxPool1d``, but for what that leaves out.
+    """``torch.nn.MaxUnpool1d``: the inverse of ``MaxPool1d``, without what that drops.
 
     For the arguments see ``MaxUnpool2d``.
     """
@@ -120,7 +120,7 @@ class MaxUnpool1d(_MaxUnpool):
 
 
 class MaxUnpool2d(_MaxUnpool):
-    """``torch.nn.MaxUnpool2d``: the inverse of ``MaxPool2d``, but for what that leaves out.
+    """``torch.nn.MaxUnpool2d``: the inverse of ``MaxPool2d``, without what that drops.
 
     It takes the maxima and their indices, and puts each in its place among zeros. If several have
     one place, the last is there, and the gradient of that place goes to each.
@@ -144,7 +144,7 @@ class MaxUnpool2d(_MaxUnpool):
 
 
 class MaxUnpool3d(_MaxUnpool):
-    """``torch.nn.MaxUnpool3d``: the inverse of ``MaxPool3d``, but for what that leaves out.
+    """``torch.nn.MaxUnpool3d``: the inverse of ``MaxPool3d``, without what that drops.
 
     For the arguments see ``MaxUnpool2d``.
     """

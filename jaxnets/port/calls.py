@@ -24,7 +24,7 @@ from jaxnets.port.seen import (
     plain_class,
     retold,
 )
-from jaxnets.port.sources import is_users, plain_function, qualified
+from jaxnets.port.sources import is_users, number_of, plain_function, qualified
 from jaxnets.port.texts import (
     flat,
     same_tokens,
@@ -49,7 +49,7 @@ class Calls(Expressions):
     """Adds calls to the expressions that are rewritten."""
 
     def _of_call(self, node: ast.Call) -> Value:
-        calls = list(self.job.facts.calls.get(node.number, {}).values())  # type: ignore[attr-defined]
+        calls = self.job.facts.calls_at(node)
         special = self._special_call(node, calls)
         if special is not None:
             return special
@@ -88,7 +88,7 @@ class Calls(Expressions):
         method = plain_function(getattr(cls, func.attr, None)) if cls is not None else None
         if method is None or not is_users(method):
             return False
-        return self.job.sources.function(method).number not in self.job.facts.entered  # type: ignore[union-attr]
+        return number_of(self.job.sources.function(method)) not in self.job.facts.entered
 
     def _method_needs(self, func: ast.Attribute) -> bool:
         """Whether a method of the class itself takes rngs."""
@@ -354,7 +354,7 @@ class Calls(Expressions):
             return False
         for need, target in needs:
             if not need and isinstance(target, type) and is_users(target):
-                self.job.needs.add(self.job.sources.class_node(target).number)  # type: ignore[attr-defined]
+                self.job.needs.add(number_of(self.job.sources.class_node(target)))
         return True
 
     def class_needs(self, cls: type) -> bool:
@@ -364,7 +364,7 @@ class Calls(Expressions):
                 rule = leaf(one)
                 return rule is not None and rule.rngs
             try:
-                key = self.job.sources.class_node(one).number  # type: ignore[attr-defined]
+                key = number_of(self.job.sources.class_node(one))
             except Refused:
                 return False
             if key in self.job.needs:
@@ -379,7 +379,7 @@ class Calls(Expressions):
             plain = plain_function(function)
             if plain is not None and is_users(plain):
                 try:
-                    keys.add(self.job.sources.function(plain).number)  # type: ignore[union-attr]
+                    keys.add(number_of(self.job.sources.function(plain)))
                 except Refused:
                     continue
         return bool(keys & self.job.needs)
@@ -433,7 +433,7 @@ class Calls(Expressions):
         known, place = self.static(node.args[0])
         if not known or place not in (torch.nn, torch.nn.functional, torch):
             return None
-        facts = self.job.facts.values.get(node.number, {}).values()  # type: ignore[attr-defined]
+        facts = self.job.facts.values_at(node)
         names = {getattr(fact.value, "__name__", "") for fact in facts if isinstance(fact, Plain)}
         if not names:  # it was not there in PyTorch either
             names = {""}
@@ -450,7 +450,7 @@ class Calls(Expressions):
         inner = node.args[0]
         if not isinstance(inner, ast.Call) or not isinstance(inner.func, ast.Attribute):
             return None
-        owners = list(self.job.facts.owners.get(inner.func.number, {}).values())  # type: ignore[attr-defined]
+        owners = self.job.facts.owners_at(inner.func)
         if inner.func.attr != "parameters" or not owners or not are_modules(owners):
             return None
         path, _, name = next(owners[0].named_parameters())[0].rpartition(".")
@@ -498,7 +498,7 @@ class Calls(Expressions):
         self.job.imports.add(("nnx", ""))
         data = self.value(tensor)
         text = text_of(self.context().natural(data) if isinstance(data, Tensor) else data)
-        facts = self.job.facts.values.get(tensor.number, {}).values()  # type: ignore[attr-defined]
+        facts = self.job.facts.values_at(tensor)
         missing = [isinstance(fact, Plain) and fact.value is None for fact in facts]
         if missing and all(missing):
             return text

@@ -11,7 +11,7 @@ import functools
 import itertools
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from flax import nnx
 
 from jaxnets.arrays import InputError, called, check_integer, printable
 from jaxnets.interop import to_numpy, trace_difference
+from jaxnets.interop.computed import newer_names
 from jaxnets.interop.differences import distance
 from jaxnets.interop.dropout import without_dropout, without_torch_dropout
 from jaxnets.interop.entries import entries, nodes
@@ -188,7 +189,7 @@ def prove(
     if not isinstance(torch_module, torch.nn.Module):
         raise InputError("torch_module", "a torch.nn.Module", type(torch_module).__name__)
     given = tuple(inputs)
-    theirs = _Theirs(torch_module)
+    theirs = _Theirs(torch_module, to_numpy(model))
     ours = _Ours(model, [None] * len(given) if orders is None else list(orders))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -261,13 +262,15 @@ class _Theirs:
 
     Args:
         module: the network.
+        known: the names of our weights, to which PyTorch's older names are translated.
     """
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Any, known: Collection[str]) -> None:
         self.name = type(module).__name__
         self._module = _copied(module)
         without_torch_dropout(self._module)
         held = self._module.state_dict()
+        self._newer = newer_names(held, known)
         #: Buffers that are computed anew, as no file of weights has them.
         self.computed = {
             name: _numpy(x) for name, x in self._module.named_buffers() if name not in held
@@ -299,9 +302,17 @@ class _Theirs:
         held = module.state_dict().items()
         return _Outcome(
             {name: _numpy(x) for name, x in outputs.items()},
-            _renamed(gradients),
-            _renamed({name: _numpy(x) for name, x in held if name not in parameters}),
+            self._renamed(gradients),
+            self._renamed({name: _numpy(x) for name, x in held if name not in parameters}),
         )
+
+    def weights(self, module: Any) -> Arrays:
+        """The parameters of a copy."""
+        named = module.named_parameters(remove_duplicate=False)
+        return self._renamed({name: _numpy(p) for name, p in named})
+
+    def _renamed(self, arrays: Arrays) -> Arrays:
+        return {self._newer.get(name, name): array for name, array in arrays.items()}
 
 
 @dataclass(frozen=True)
@@ -625,7 +636,7 @@ class _Prover:
                     self._measure(name, ours, theirs, **mode)
             _descend(module, rate)
             state = _State(_descended(after.parameters, gradients, rate), after.rest)
-        weights = self._ours.weights(state), _weights(module)
+        weights = self._ours.weights(state), self._theirs.weights(module)
         self._add("weights", f"{name}, {self._steps} steps", *weights, **mode)
 
 
@@ -779,28 +790,6 @@ def _apart(ours: Arrays, theirs: Arrays, *, whole: bool, extra: bool) -> tuple[f
             absolute, relative = distance(ours[name], theirs[name])
             found[name] = absolute / scale if whole else relative, name
     return max(found.values(), default=(0.0, ""))
-
-
-def _weights(module: Any) -> Arrays:
-    """The parameters of PyTorch's network."""
-    named = module.named_parameters(remove_duplicate=False)
-    return _renamed({name: _numpy(p) for name, p in named})
-
-
-def _renamed(arrays: Arrays) -> Arrays:
-    """What the older functions of normed weights call otherwise than the newer, by newer names."""
-    normed = {name.removesuffix("_g") for name in arrays if name.endswith("weight_g")}
-    newer = {"g": "original0", "v": "original1"}
-    other = {"orig": "original", "u": "0._u", "v": "0._v"}
-
-    def one(name: str) -> str:
-        base, _, part = name.rpartition("_")
-        if not base.endswith("weight"):
-            return name
-        new = (newer if base in normed else other).get(part)
-        return f"{base.removesuffix('weight')}parametrizations.weight.{new}" if new else name
-
-    return {one(name): array for name, array in arrays.items()}
 
 
 def _copied(module: Any) -> Any:

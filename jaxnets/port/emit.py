@@ -18,7 +18,7 @@ from typing import Any
 from jaxnets.port import modules
 from jaxnets.port.job import Job, Refusal
 from jaxnets.port.rewrite import Renderer
-from jaxnets.port.sources import Source, is_users, plain_function
+from jaxnets.port.sources import Source, is_users, number_of, plain_function
 from jaxnets.port.texts import LIBRARIES, MARK
 from jaxnets.port.values import Refused
 
@@ -148,9 +148,9 @@ class Emitter:
         self._add(source, node)
 
     def _add(self, source: Source, node: Any) -> None:
-        if node.number in self.definitions:
+        if number_of(node) in self.definitions:
             return
-        definition = self.definitions[node.number] = Definition(source, node)
+        definition = self.definitions[number_of(node)] = Definition(source, node)
         if source not in self._files:
             self._files.append(source)
         renderer = Renderer(self.job, source, node)

@@ -26,7 +26,7 @@ def name_in(target: str) -> str:
     """The name of the class or function in a target.
 
     Raises:
-        InputError: if there is none, or no file before it.
+        InputError: if the target has no name, or its file does not exist.
     """
     place, _, name = target.rpartition(":")
     is_file = Path(place).suffix == ".py"

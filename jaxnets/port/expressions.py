@@ -21,7 +21,7 @@ from jaxnets.port.seen import (
     orders,
     retold,
 )
-from jaxnets.port.sources import Source, enclosing, is_users, qualified
+from jaxnets.port.sources import Source, enclosing, is_users, number_of, qualified
 from jaxnets.port.texts import (
     CLASH,
     LIBRARIES,
@@ -145,11 +145,11 @@ class Expressions:
 
     def value(self, node: ast.expr) -> Value:
         """The new text of an expression, with what was seen of it."""
-        found = self._cache.get(node.number)  # type: ignore[attr-defined]
+        found = self._cache.get(number_of(node))
         if found is None:
             special = getattr(self, f"_of_{type(node).__name__.lower()}", None)
             found = special(node) if special else self._default(node)
-            self._cache[node.number] = found  # type: ignore[attr-defined]
+            self._cache[number_of(node)] = found
         return found
 
     def _default(self, node: Any) -> Value:
@@ -157,7 +157,7 @@ class Expressions:
 
     def _with_text(self, node: Any, text: str, binding: int = ATOM) -> Value:
         """A text with what was seen at its node."""
-        facts = list(self.job.facts.values.get(node.number, {}).values())
+        facts = self.job.facts.values_at(node)
         if not facts:
             known = self._guess(node)
             if known is not None:
@@ -175,7 +175,7 @@ class Expressions:
             value
             for other in ast.walk(self.function)
             if isinstance(other, ast.Name) and other.id == node.id
-            for value in self.job.facts.values.get(getattr(other, "number", -1), {}).values()
+            for value in self.job.facts.values_at(other)
         ]
         tensors = [value for value in found if isinstance(value, Tensor)]
         if found and len(tensors) == len(found) and len({t.order for t in tensors}) == 1:
@@ -223,9 +223,9 @@ class Expressions:
         known, value = self.static(node)
         if known and (text := self._reference(node, value)) is not None:
             return Plain(text, value)
-        if calls := self.job.facts.calls.get(node.number):  # type: ignore[attr-defined]
-            return self._ruled(node, list(calls.values()), [self.value(node.value)], {})
-        owners = list(self.job.facts.owners.get(node.number, {}).values())  # type: ignore[attr-defined]
+        if calls := self.job.facts.calls_at(node):
+            return self._ruled(node, calls, [self.value(node.value)], {})
+        owners = self.job.facts.owners_at(node)
         if node.attr == "training" and isinstance(node.ctx, ast.Load):
             context = self.context()
             return Plain(self._made(context, context.training()), None, Binding.NOT, known=False)
@@ -249,9 +249,9 @@ class Expressions:
         return self._with_text(node, f"{text}[...]")
 
     def _of_subscript(self, node: ast.Subscript) -> Value:
-        if calls := self.job.facts.calls.get(node.number):  # type: ignore[attr-defined]
+        if calls := self.job.facts.calls_at(node):
             operands = [self.value(node.value), self.index(node.slice)]
-            return self._ruled(node, list(calls.values()), operands, {})
+            return self._ruled(node, calls, operands, {})
         base = self.value(node.value)
         if isinstance(base, Items) and base.text is None and isinstance(node.ctx, ast.Load):
             return self._picked(node, base)
@@ -336,11 +336,10 @@ class Expressions:
         return self._default(node)
 
     def _operator(self, node: Any, kind: str, operands: list[Any]) -> Value:
-        calls = self.job.facts.calls.get(node.number)
-        if calls:
+        if calls := self.job.facts.calls_at(node):
             values = [self.value(one) for one in operands]
-            return self._ruled(node, list(calls.values()), values, {})
-        if node.number not in self.job.facts.values:
+            return self._ruled(node, calls, values, {})
+        if not self.job.facts.values_at(node):
             values = [self._flat(self.value(one)) for one in operands]
             if any(isinstance(value, Tensor) for value in values):
                 return self._unseen(node, f"operator.{OPERATORS[kind]}", values, {})
@@ -430,7 +429,7 @@ class Expressions:
             ]
             return Items(tuple(items), None)
         if self.function is not None:
-            self.job.conflicts.add(self.function.number)
+            self.job.conflicts.add(number_of(self.function))
         ways = " or ".join(list(made)[:3])
         self.refuse(node, Refused(f"this is {ways}, by what it is called with"))
         return first

@@ -607,7 +607,7 @@ MODULES: dict[str, Module] = _table()
 
 
 def find(kind: type) -> Module | None:
-    """The row of one of torch.nn's classes; None if there is none."""
+    """The row of one of torch.nn's classes, or None."""
     if kind.__name__.startswith("Parametrized") and len(kind.__mro__) > 1:
         return find(kind.__mro__[1])
     if not kind.__module__.startswith("torch.nn."):

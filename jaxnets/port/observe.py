@@ -16,7 +16,14 @@ from typing import Any
 
 from jaxnets.port import modules, ops
 from jaxnets.port.names import OPERATORS, canonical
-from jaxnets.port.sources import FunctionNode, Sources, enclosing, is_users, plain_function
+from jaxnets.port.sources import (
+    FunctionNode,
+    Sources,
+    enclosing,
+    is_users,
+    number_of,
+    plain_function,
+)
 from jaxnets.port.values import (
     Context,
     Items,
@@ -70,7 +77,6 @@ class Facts:
         calls: by the number of a node, how it was called.
         entered: the numbers of the functions that ran.
         called: of those, which ran while the network was called.
-        parameters: attributes of modules that hold parameters or buffers, by the node's number.
         owners: by the number of a node ``a.b``, the objects that ``a`` was.
         wishes: orders that inputs and new tensors should have.
     """
@@ -81,6 +87,18 @@ class Facts:
     called: set[int] = field(default_factory=set)
     owners: dict[int, dict[int, Any]] = field(default_factory=dict)
     wishes: dict[Any, tuple[int, ...]] = field(default_factory=dict)
+
+    def values_at(self, node: Any) -> list[Value]:
+        """What the expression of a node was."""
+        return list(self.values.get(getattr(node, "number", -1), {}).values())
+
+    def calls_at(self, node: Any) -> list[Call]:
+        """How what a node stands for was called."""
+        return list(self.calls.get(getattr(node, "number", -1), {}).values())
+
+    def owners_at(self, node: Any) -> list[Any]:
+        """The objects that ``a`` was, of a node ``a.b``."""
+        return list(self.owners.get(getattr(node, "number", -1), {}).values())
 
 
 class Observer:
@@ -248,7 +266,7 @@ class Observer:
             return args, kwargs
         if not self._pinned_functions:
             return args, kwargs
-        number = self.sources.function(plain).number  # type: ignore[union-attr]
+        number = number_of(self.sources.function(plain))
         if number not in self._pinned_functions:
             return args, kwargs
         names = plain.__code__.co_varnames[: plain.__code__.co_argcount]
@@ -677,7 +695,7 @@ class _Changer:
 
     def _report(self, what: str, node: Any, *args: Any, keywords: Any = ()) -> ast.Call:
         name = ast.Name(f"__port_{what}__", ast.Load())
-        made = ast.Call(name, [ast.Constant(node.number), *args], list(keywords))
+        made = ast.Call(name, [ast.Constant(number_of(node)), *args], list(keywords))
         if isinstance(node, ast.expr | ast.stmt):
             for part in (name, made, made.args[0]):
                 ast.copy_location(part, node)
@@ -772,7 +790,7 @@ class _Changer:
     def _functiondef(self, node: ast.FunctionDef) -> Any:
         made = self._copy(node, returns=None, args=self._arguments(node.args))
         entered = ast.Name("__port_enter__", ast.Load())
-        number = ast.Constant(node.number)  # type: ignore[attr-defined]
+        number = ast.Constant(number_of(node))
         enter = ast.Expr(ast.Call(entered, [number], []))
         ast.copy_location(enter, node.body[0])
         made.body.insert(0, ast.fix_missing_locations(enter))

@@ -43,7 +43,7 @@ def find(name: str) -> Rule | None:
             __radd__" is that with the operands exchanged.
 
     Returns:
-        The rule; None if there is none.
+        The rule, or None.
     """
     if name in RULES:
         return RULES[name]

@@ -48,7 +48,7 @@ def _stacked(x: Tensor) -> bool:
 
 
 def _einsum(context: Context, a: Tensor, b: Tensor) -> Tensor:
-    """A product by einsum, whose result lies as the operand does that lies in another order."""
+    """A product by einsum, in the order of the operand that is not in PyTorch's."""
     batch = "bhxyz"[: a.ndim - 2] if a.ndim <= 4 else "bxyzuvw"[: a.ndim - 2]
     rows, middle, columns = "qdk" if _turned(b) or b.natural is False else "qkd"
     left, right, out = batch + rows + middle, batch + middle + columns, batch + rows + columns

@@ -16,10 +16,11 @@ from jaxnets import layers
 from jaxnets.arrays import InputError
 from jaxnets.interop import load_torch
 from jaxnets.port.emit import Emitter, formatted
+from jaxnets.port.examples import why
 from jaxnets.port.job import Job, Refusal
 from jaxnets.port.observe import Observer
-from jaxnets.port.sources import Sources, is_users
-from jaxnets.port.values import Refused, natural
+from jaxnets.port.sources import Sources, is_users, number_of
+from jaxnets.port.values import Refused
 
 _MOST_RUNS = 10
 _numbers = itertools.count()
@@ -312,8 +313,7 @@ def _tried(argument: str, expected: str, function: Any, args: Any, kwargs: Any) 
     try:
         return function(*args, **kwargs)
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".partition("\n")[0]
-        raise InputError(argument, expected, reason) from error
+        raise InputError(argument, expected, why(error)) from error
 
 
 def _larger(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -373,7 +373,7 @@ def _takes_rngs(job: Job, root: Any) -> bool:
 
         node = job.sources.class_node(root)
         return Renderer(job, job.sources.of(node), node).class_needs(root)
-    return job.sources.function(root).number in job.needs  # type: ignore[union-attr]
+    return number_of(job.sources.function(root)) in job.needs
 
 
 def _root(
@@ -434,6 +434,3 @@ def _recovered(argument: str, module: Any) -> tuple[Any, tuple[Any, ...], dict[s
         got = f"a {cls.__name__} of other arguments than {given}"
         raise InputError(argument, expected, got)
     return cls, (), given
-
-
-__all__ = ["PortError", "Ported", "Refused", "from_torch", "natural", "port"]

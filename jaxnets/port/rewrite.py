@@ -13,6 +13,7 @@ from jaxnets.port.job import NOT_RUN
 from jaxnets.port.seen import (
     class_ran,
 )
+from jaxnets.port.sources import number_of
 from jaxnets.port.statements import Statements
 from jaxnets.port.texts import closing, with_argument, without_comments, without_unused
 from jaxnets.port.trees import (
@@ -26,7 +27,7 @@ class Renderer(Statements):
     """Rewrites definitions, and all within them."""
 
     def _do_functiondef(self, node: ast.FunctionDef) -> str | None:
-        entered = node.number in self.job.facts.entered  # type: ignore[attr-defined]
+        entered = number_of(node) in self.job.facts.entered
         if self.function is None and self.class_node is None and not entered:
             return self._stub(node)
         outer, self.function = self.function, self.function or node
@@ -47,7 +48,7 @@ class Renderer(Statements):
         return f"{self._header(node, 0, False)}\n{text}"
 
     def _function_text(self, node: ast.FunctionDef, mine: bool) -> str | None:
-        key = node.number  # type: ignore[attr-defined]
+        key = number_of(node)
         constructor = node.name == "__init__" and self.class_node is not None
         if not constructor and self._only_sets_weights(node):
             self.job.empty.add(key)
@@ -67,7 +68,7 @@ class Renderer(Statements):
             body = self._pass(node.body)
         if constructor:
             body = (body or "") + added
-            owner = self.class_node.number  # type: ignore[union-attr]
+            owner = number_of(self.class_node)
             if self.rngs or "rngs" in added:
                 self.job.needs.add(owner)
             needs = owner in self.job.needs
@@ -168,7 +169,8 @@ class Renderer(Statements):
         for one in order:
             texts[one] = self._member(one)
             used = "".join(text or "" for text in texts.values())
-            for name in [name for name in self.layers if f"self.{name}" not in used]:
+            named = set(re.findall(r"\bself\.(\w+)", used))
+            for name in self.layers.keys() - named:
                 del self.layers[name]  # of an argument that the rule has no use for
         constructor = next((m for m in methods if m.name == "__init__"), None)
         colon = self._class_colon(node)
@@ -195,14 +197,14 @@ class Renderer(Statements):
         added = self._added()
         needs = "rngs" in added
         if needs:
-            self.job.needs.add(node.number)  # type: ignore[attr-defined]
+            self.job.needs.add(number_of(node))
             self.job.imports.add(("nnx", ""))
         head = "*, rngs: nnx.Rngs" if needs else ""
         return f"def __init__(self{', ' if head else ''}{head}) -> None:{added}"
 
     def _member(self, node: Any) -> str | None:
         if isinstance(node, ast.FunctionDef):
-            ran = node.number in self.job.facts.entered  # type: ignore[attr-defined]
+            ran = number_of(node) in self.job.facts.entered
             if not ran and node.name != "__init__":
                 if not node.name.startswith("__"):
                     self.job.note(f"{self.source.place(node)}: {node.name} was {NOT_RUN}")

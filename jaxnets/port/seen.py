@@ -8,14 +8,14 @@ from dataclasses import replace
 from typing import Any
 
 from jaxnets.port.observe import Call, Facts
-from jaxnets.port.sources import is_users, plain_function
+from jaxnets.port.sources import is_users, number_of, plain_function
 from jaxnets.port.values import ATOM, Items, Plain, Tensor, Value, binding_of, bound, text_of
 
 
 def class_ran(node: ast.ClassDef, facts: Facts) -> bool:
     """Whether any method of a class ran, if it has any."""
     methods = [one for one in node.body if isinstance(one, ast.FunctionDef)]
-    return not methods or any(one.number in facts.entered for one in methods)  # type: ignore[attr-defined]
+    return not methods or any(number_of(one) in facts.entered for one in methods)
 
 
 def tensors_in(values: Iterator[Value]) -> Iterator[Tensor]:

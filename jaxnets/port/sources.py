@@ -83,7 +83,7 @@ class Sources:
 
     def of(self, node: ast.AST) -> Source:
         """The file of a node."""
-        return self._source_of[_root(node).number]  # type: ignore[attr-defined]
+        return self._source_of[number_of(_root(node))]
 
     def file(self, path: str, names: dict[str, Any]) -> Source:
         """The file of a name, read once.
@@ -99,7 +99,7 @@ class Sources:
             tree = ast.parse(text)
             self._number(tree)
             self._files[path] = Source(path, text, tree, names)
-            self._source_of[tree.number] = self._files[path]  # type: ignore[attr-defined]
+            self._source_of[number_of(tree)] = self._files[path]
         return self._files[path]
 
     def _number(self, tree: ast.Module) -> None:
@@ -191,6 +191,12 @@ def _same_place(node: Any, code: types.CodeType) -> bool:
     return any(wanted[0] == p[0] and wanted[2] == p[2] for p in code.co_positions())
 
 
+def number_of(node: Any) -> int:
+    """The number of a node of the user's files."""
+    number: int = node.number
+    return number
+
+
 def _root(node: ast.AST) -> ast.AST:
     while (above := node.parent) is not None:  # type: ignore[attr-defined]
         node = above
@@ -222,7 +228,7 @@ def qualified(node: ast.AST) -> str:
 
 
 def enclosing(node: Any, kind: Any) -> Any:
-    """The nearest node of a kind around a node; None if there is none."""
+    """The nearest node of a kind around a node, or None."""
     at = node.parent
     while at is not None and not isinstance(at, kind):
         at = at.parent

@@ -14,7 +14,7 @@ from jaxnets.port.seen import (
     class_ran,
     holds,
 )
-from jaxnets.port.sources import is_users, plain_function
+from jaxnets.port.sources import is_users, number_of, plain_function
 from jaxnets.port.texts import (
     CLASH,
     LIBRARIES,
@@ -45,7 +45,7 @@ class Statements(Calls):
         try:
             text = special(node) if special else self.edited(node)
             if text and CLASH in text:
-                self.job.conflicts.add(self.function.number)
+                self.job.conflicts.add(number_of(self.function))
                 self.refuse(
                     node, Refused("the order of its sizes differs by what it is called with")
                 )
@@ -132,7 +132,7 @@ class Statements(Calls):
             return any(map(self._looks, test.values))
         if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
             return self._looks(test.operand)
-        facts = self.job.facts.values.get(test.number, {}).values()
+        facts = self.job.facts.values_at(test)
         return any(isinstance(fact, Tensor) for fact in facts)
 
     def _decides(self, test: ast.expr) -> None:
@@ -224,7 +224,7 @@ class Statements(Calls):
         if function is None or not is_users(function):
             return False
         try:
-            return self.job.sources.function(function).number in self.job.empty  # type: ignore[union-attr]
+            return number_of(self.job.sources.function(function)) in self.job.empty
         except Refused:
             return False
 
@@ -274,19 +274,19 @@ class Statements(Calls):
             return True
         if name in ("reset_parameters", "requires_grad_", "flatten_parameters"):
             return True
-        calls = list(self.job.facts.calls.get(call.number, {}).values())  # type: ignore[attr-defined]
+        calls = self.job.facts.calls_at(call)
         functions = [c.function for c in calls] or ([value] if known else [])
         if functions and all(self._is_empty(f) for f in functions):
             return True
         if name == "apply" and call.args:
-            found = self.job.facts.values.get(call.args[0].number, {})  # type: ignore[attr-defined]
-            return any(isinstance(v, Plain) and self._is_empty(v.value) for v in found.values())
+            found = self.job.facts.values_at(call.args[0])
+            return any(isinstance(v, Plain) and self._is_empty(v.value) for v in found)
         return False
 
     def _in_place_call(self, call: ast.Call) -> str | None:
         """``x.add_(y)`` as a statement."""
         func = call.func
-        calls = list(self.job.facts.calls.get(call.number, {}).values())  # type: ignore[attr-defined]
+        calls = self.job.facts.calls_at(call)
         inplace = calls and all(changes(c) for c in calls)
         if not inplace:
             return None
@@ -309,7 +309,7 @@ class Statements(Calls):
             end = "[...]" if self._is_held(target) else ""
             return f"{self.edited(target)}{end} = {text_of(value)}"
         if isinstance(target, ast.Subscript):
-            calls = list(self.job.facts.calls.get(target.number, {}).values())  # type: ignore[attr-defined]
+            calls = self.job.facts.calls_at(target)
             if calls:  # an item of a tensor, itself changed
                 base = self.value(target.value)
                 given = calls[0].args
@@ -323,9 +323,9 @@ class Statements(Calls):
 
     def _is_held(self, target: ast.Attribute) -> bool:
         """Whether an attribute is a parameter or a buffer."""
-        owners = list(self.job.facts.owners.get(target.number, {}).values())  # type: ignore[attr-defined]
+        owners = self.job.facts.owners_at(target)
         if not owners:  # it is only written to
-            facts = self.job.facts.values.get(target.value.number, {}).values()  # type: ignore[attr-defined]
+            facts = self.job.facts.values_at(target.value)
             owners = [fact.value for fact in facts if isinstance(fact, Plain)]
         return bool(owners) and all(holds(owner, target.attr) for owner in owners)
 
@@ -339,7 +339,7 @@ class Statements(Calls):
 
     def _do_assign(self, node: ast.Assign) -> str | None:
         target = node.targets[0]
-        calls = list(self.job.facts.calls.get(node.number, {}).values())  # type: ignore[attr-defined]
+        calls = self.job.facts.calls_at(node)
         if isinstance(target, ast.Subscript) and calls:
             operands = [self.value(target.value), self.index(target.slice), self.value(node.value)]
             return self._stored(target.value, self._ruled(node, calls, operands, {}))
@@ -353,7 +353,7 @@ class Statements(Calls):
         if isinstance(target, ast.Attribute) and text_of(value) == "None" and self._later(target):
             self.job.imports.add(("nnx", ""))
             return self.edited(node, {node.value: "nnx.data(None)"})
-        owners = list(self.job.facts.owners.get(getattr(target, "number", -1), {}).values())
+        owners = self.job.facts.owners_at(target)
         del owners
         if isinstance(target, ast.Attribute) and target.attr == "__constants__":
             return None
@@ -371,7 +371,7 @@ class Statements(Calls):
             return None
         kinds: dict[Any, str] = {}
         for node in (target.value, value.value):
-            facts = self.job.facts.values.get(node.number, {}).values()  # type: ignore[attr-defined]
+            facts = self.job.facts.values_at(node)
             modules = [fact.value for fact in facts if isinstance(fact, Plain)]
             if not modules or not are_modules(modules) or leaf(type(modules[0])) is None:
                 return None
@@ -412,7 +412,7 @@ class Statements(Calls):
         return f"{', '.join(ours)} = {matches[0].group(1)}.shape"
 
     def _do_augassign(self, node: ast.AugAssign) -> str | None:
-        calls = list(self.job.facts.calls.get(node.number, {}).values())  # type: ignore[attr-defined]
+        calls = self.job.facts.calls_at(node)
         target: Any = node.target
         if isinstance(target, ast.Subscript):
             return self._augmented_item(node, target)
@@ -435,7 +435,7 @@ class Statements(Calls):
 
     def _augmented_item(self, node: ast.AugAssign, target: ast.Subscript) -> str:
         facts = self.job.facts.calls
-        key = node.number  # type: ignore[attr-defined]
+        key = number_of(node)
         got = list(facts.get(-3 * key - 1, {}).values())
         added = list(facts.get(-3 * key - 2, {}).values())
         stored = list(facts.get(key, {}).values())
