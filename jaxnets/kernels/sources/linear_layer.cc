@@ -12,9 +12,11 @@
 
 // Numbers of the depth at a time, so that a panel's part stays in a near cache; rows that go through
 // a product together; columns of x whose gradients are sums that stay in the nearest cache.
-constexpr long STEP = 256, ROWS = 64, BLOCK = 48;
+constexpr long STEP = 256, ROWS = 64, BLOCK = 48, TILE = 8;
 // With so few rows, a part of the work is some columns of all rows, and packs its own kernel.
 constexpr long FEW_ROWS = 256, COLUMNS = 4;  // panels
+// So many parts keep a few threads busy.
+constexpr long PARTS = 4;
 // A gradient's sums in a part of the work; rows that are worth sums of their own, and how many.
 constexpr long SUMS = 1 << 17, LONG = 512, MOST_GROUPS = 32, ALL_SUMS = 1 << 20;
 // Rows of so many bytes are written together rather than panel by panel.
@@ -58,9 +60,13 @@ struct Rows {
   mutable std::atomic<bool> starved{false};
 
   long panels() const { return panels_of<T>(columns); }
-  bool by_columns() const { return rows <= FEW_ROWS; }
+  // Panels that a part of the work takes, if it is one of columns.
+  long together() const { return least(COLUMNS, most(1, panels() / PARTS)); }
+  bool by_columns() const {
+    return rows <= FEW_ROWS && (panels() >= PARTS || rows < PARTS * ROWS);
+  }
   long parts() const {
-    return by_columns() ? pieces_of(COLUMNS, panels()) : pieces_of(ROWS, rows);
+    return by_columns() ? pieces_of(together(), panels()) : pieces_of(ROWS, rows);
   }
 
   static void pack(const void* data, long panel) {
@@ -72,13 +78,14 @@ struct Rows {
   static void take(const void* data, long part) {
     const auto& self = *(const Rows*)data;
     if (self.by_columns())
-      self.take_columns(part * COLUMNS, least(self.panels() - part * COLUMNS, COLUMNS));
+      self.take_columns(part * self.together(), self.together());
     else
       self.take_rows(part * ROWS, least(ROWS, self.rows - part * ROWS));
   }
 
   // Some panels of all rows, step by step through the depth.
   void take_columns(long first, long count) const {
+    count = least(count, panels() - first);
     const long sums = count * rows * 2, step = least(depth, STEP), panel_size = step * PANEL<T>;
     const long gradients = y ? rows * step : 0;
     const long numbers = count * panel_size + gradients;
@@ -162,21 +169,34 @@ struct Sums {
   long rows, in, out;
   const T *x, *d, *y;  // y: outputs of ReLU, or none
   T *d_kernel, *d_bias;
-  long groups, blocks;  // blocks of columns of a part of the work
+  long groups;
+  long width, blocks;   // of a part of the work: its columns, in so many blocks
   Vector<T>* partial;   // [groups, all blocks, panels, BLOCK, 2]
   Vector<T>* of_bias;   // [groups, panels, 2]
   mutable std::atomic<bool> starved{false};
 
   long panels() const { return panels_of<T>(out); }
-  long all_blocks() const { return pieces_of(BLOCK, in); }
+  long by_group() const { return pieces_of(width, in); }
+  long all_blocks() const { return by_group() * blocks; }
   long block_size() const { return panels() * BLOCK * 2; }
-  long by_group() const { return pieces_of(blocks, all_blocks()); }
+  long column(long block) const { return block / blocks * width + block % blocks * BLOCK; }
+  // The columns of a block, which in the last ones of a part may be fewer or none.
+  long columns(long block) const {
+    const long end = least(in, (block / blocks + 1) * width);
+    return most(0, least(BLOCK, end - column(block)));
+  }
   long parts() const { return groups * by_group(); }
 
-  void divide() {
+  void divide(long threads) {
     const long wanted = most(1, least(MOST_GROUPS, rows / LONG));
     groups = most(1, least(wanted, ALL_SUMS / (in * out)));
-    blocks = least(all_blocks(), most(1, SUMS / (BLOCK * out)));
+    long parts = pieces_of(BLOCK * most(1, SUMS / (BLOCK * out)), in);
+    if (groups == 1) {  // as many for each thread
+      const long busy = most(parts, least(PARTS / 2, in / (threads * BLOCK)) * threads);
+      parts = pieces_of(threads, most(busy, threads)) * threads;
+    }
+    width = pieces_of(TILE, pieces_of(parts, in)) * TILE;
+    blocks = pieces_of(BLOCK, width);
   }
   // Whether the sums are whole in no time, and need not be kept.
   bool at_once() const { return rows <= ROWS; }
@@ -185,7 +205,7 @@ struct Sums {
   static void take(const void* data, long part) {
     const auto& self = *(const Sums*)data;
     const long group = part / self.by_group(), first = part % self.by_group() * self.blocks;
-    const long some = least(self.blocks, self.all_blocks() - first);
+    const long some = self.blocks;
     const auto at = (Vector<T>*)memory<1>(ROWS * (self.panels() * 2 * BYTES +
                                                   some * BLOCK * sizeof(T)));
     if (!at) {
@@ -211,7 +231,7 @@ struct Sums {
     const long some_rows = least(ROWS, end - row);
     pack_gradients(packed_d, row, some_rows);
     const auto packed_x = (T*)(packed_d + ROWS * panels() * 2);
-    pack_inputs(packed_x, row, some_rows, first * BLOCK, some);
+    pack_inputs(packed_x, row, some_rows, first);
     const long next = row + some_rows, rows_ahead = least(ROWS, end - next);
     Ahead of_d(d + next * out, rows_ahead * out, some * panels());
     Ahead of_y(y + next * out, y ? rows_ahead * out : 0, some * panels());
@@ -221,11 +241,11 @@ struct Sums {
         Vector<T> all[BLOCK * 2];
         if (!sums) memset(all, 0, sizeof all);
         const auto to = sums ? sums + (block * panels() + panel) * BLOCK * 2 : all;
-        const long columns = least(BLOCK, in - (first + block) * BLOCK);
-        multiply<T, 2>(to, 2, columns, packed_x + block * BLOCK * ROWS, 1, BLOCK,
+        const long some_columns = columns(first + block);
+        multiply<T, 2>(to, 2, some_columns, packed_x + block * BLOCK * ROWS, 1, BLOCK,
                        packed_d + panel * 2 * some_rows, some_rows);
-        for (long column = 0; !sums && column < columns; column++)
-          write(d_kernel + ((first + block) * BLOCK + column) * out, to + column * 2, 0, panel);
+        for (long one = 0; !sums && one < some_columns; one++)
+          write(d_kernel + (column(first + block) + one) * out, to + one * 2, 0, panel);
       }
     if (!bias) return;
     for (long panel = 0; panel < panels(); panel++)
@@ -246,25 +266,25 @@ struct Sums {
       }
   }
 
-  // Packs some blocks of columns from one on, [blocks, rows, BLOCK].
-  void pack_inputs(T* to, long row, long some_rows, long column, long some) const {
-    const long end = least(in, column + some * BLOCK);
+  // Packs the columns of a part of the work, which begin with a block, as [blocks, rows, BLOCK].
+  void pack_inputs(T* to, long row, long some_rows, long first) const {
+    const long begin = column(first), count = least(width, in - begin);
     for (long one = 0; one < some_rows; one++)
-      for (long n = 0; n < end - column; n += WIDTH<T>) {
-        const T* from = x + (row + one) * in + column + n;
-        store<T>(to + n / BLOCK * BLOCK * ROWS + one * BLOCK + n % BLOCK,
-                 load(from, end - column - n), WIDTH<T>);
+      for (long n = 0; n < count; n += WIDTH<T>) {
+        const T* from = x + (row + one) * in + begin + n;
+        store<T>(to + n / BLOCK * BLOCK * ROWS + one * BLOCK + n % BLOCK, load(from, count - n),
+                 WIDTH<T>);
       }
   }
 
   // Adds up what the groups have of a block.
   static void add_up(const void* data, long block) {
     const auto& self = *(const Sums*)data;
-    const long columns = self.at_once() ? 0 : least(BLOCK, self.in - block * BLOCK);
+    const long columns = self.at_once() ? 0 : self.columns(block);
     for (long panel = 0; panel < self.panels(); panel++) {
       const auto from = self.partial + block * self.block_size() + panel * BLOCK * 2;
       for (long row = 0; row < columns; row++)
-        self.write(self.d_kernel + (block * BLOCK + row) * self.out, from + row * 2,
+        self.write(self.d_kernel + (self.column(block) + row) * self.out, from + row * 2,
                    self.all_blocks() * self.block_size(), panel);
       if (block == 0)
         self.write(self.d_bias, self.of_bias + panel * 2, self.panels() * 2, panel);
@@ -340,12 +360,12 @@ static XLA_FFI_Error* kernel_gradient(XLA_FFI_CallFrame* frame) {
   work.x = argument<T>(frame, 0), work.d = argument<T>(frame, 1);
   work.y = has_relu(frame) ? argument<T>(frame, 2) : nullptr;
   work.d_kernel = result<T>(frame, 0), work.d_bias = result<T>(frame, 1);
-  work.divide();
+  const long threads = threads_of(frame);
+  work.divide(threads);
   const long kept = work.kept();
   work.partial = (Vector<T>*)memory((kept + work.groups * work.panels() * 2) * BYTES);
   if (!work.partial) return out_of_memory(frame);
   work.of_bias = work.partial + kept;
-  const long threads = threads_of(frame);
   share(frame, threads, work.parts(), work.take, &work);
   if (work.starved) return out_of_memory(frame);
   share(frame, threads, work.at_once() ? 1 : work.all_blocks(), work.add_up, &work);
