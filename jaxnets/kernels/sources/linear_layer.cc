@@ -12,7 +12,7 @@
 
 // Numbers of the depth at a time, so that a panel's part stays in a near cache; rows that go through
 // a product together; columns of x whose gradients are sums that stay in the nearest cache.
-constexpr long STEP = 256, ROWS = 64, BLOCK = 48, TILE = 8;
+constexpr long STEP = 256, ROWS = 64, BLOCK = 48, TILE = EIGHT ? 8 : 6, WIDEST = 96, ROUND = 512;
 // With so few rows, a part of the work is some columns of all rows, and packs its own kernel.
 constexpr long FEW_ROWS = 256, COLUMNS = 4;  // panels
 // So many parts keep a few threads busy.
@@ -157,6 +157,97 @@ struct Rows {
         Vector<T> sum = z[row * 2 + side];
         if (relu) sum = sum < 0 ? Vector<T>{} : sum;  // what is no number stays none
         store<T>(made + row * columns + column, sum, columns - column);
+      }
+  }
+};
+
+// ---- The gradient of kernel and bias, of some rows ----------------------------------------------
+
+// d_kernel [in, out] = x transposed times d, both [rows, …], some rows after others: a part of the
+// work is some columns of x, and all of them share the packed d.
+template <typename T>
+struct Columns {
+  long in, out;
+  const T *x, *d, *y;  // y: outputs of ReLU, or none
+  T *d_kernel, *d_bias;
+  long first, rows;     // of this round
+  long width;           // columns of a part of the work, at most WIDEST
+  T* packed;            // d by panels
+  mutable std::atomic<bool> starved{false};
+
+  long panels() const { return panels_of<T>(out); }
+  long parts() const { return pieces_of(width, in); }
+
+  // As many columns for each thread.
+  static long width_of(long in, long threads) {
+    const long wanted = most(pieces_of(WIDEST, in), least(PARTS, in / WIDEST));
+    const long parts = pieces_of(threads, wanted) * threads;
+    return pieces_of(TILE, pieces_of(parts, in)) * TILE;
+  }
+
+  // Packs a panel, whose sum is the bias's gradient.
+  static void pack(const void* data, long panel) {
+    const auto& self = *(const Columns*)data;
+    for (int side = 0; side < 2; side++) {
+      const long column = panel * PANEL<T> + side * WIDTH<T>, left = self.out - column;
+      T* to = self.packed + panel * PANEL<T> * self.rows + side * WIDTH<T>;
+      Vector<T> sum = self.first ? load(self.d_bias + column, left) : Vector<T>{};
+      for (long row = 0; row < self.rows; row++, to += PANEL<T>) {
+        const long at = (self.first + row) * self.out + column;
+        const auto gradient = load_gradient(self.d + at, self.y ? self.y + at : nullptr, left);
+        store<T>(to, gradient, WIDTH<T>);
+        sum += gradient;
+      }
+      store<T>(self.d_bias + column, sum, left);
+    }
+  }
+
+  static void copy_few(T* to, const T* from, long numbers) {
+    if (numbers >= TILE)
+      memcpy(to, from, TILE * sizeof(T));  // of a size that the compiler knows
+    else
+      memcpy(to, from, numbers * sizeof(T));
+  }
+
+  static void take(const void* data, long part) {
+    const auto& self = *(const Columns*)data;
+    const long begin = part * self.width, count = least(self.width, self.in - begin);
+    const long size = TILE * self.rows;
+    const auto tiles = (T*)memory<1>(pieces_of(TILE, count) * size * sizeof(T));
+    if (!tiles) {
+      self.starved = true;
+      return;
+    }
+    for (long row = 0; row < self.rows; row++)
+      for (long n = 0; n < count; n += TILE)
+        copy_few(tiles + n * self.rows + row * TILE,
+                 self.x + (self.first + row) * self.in + begin + n, count - n);
+    for (long panel = 0; panel < self.panels(); panel++) {
+      Vector<T> sums[WIDEST * 2];
+      self.begin(sums, begin, count, panel);
+      const auto from = (const Vector<T>*)self.packed + panel * self.rows * 2;
+      for (long k = 0; k < self.rows; k += STEP)
+        for (long n = 0; n < count; n += TILE)
+          multiply<T, 2>(sums + n * 2, 2, least(TILE, count - n), tiles + n * self.rows + k * TILE,
+                         1, TILE, from + k * 2, least(STEP, self.rows - k));
+      self.end(sums, begin, count, panel);
+    }
+  }
+
+  void begin(Vector<T>* sums, long row, long count, long panel) const {
+    for (long one = 0; one < count; one++)
+      for (int side = 0; side < 2; side++) {
+        const long column = panel * PANEL<T> + side * WIDTH<T>;
+        const T* from = d_kernel + (row + one) * out + column;
+        sums[one * 2 + side] = first ? load(from, out - column) : Vector<T>{};
+      }
+  }
+
+  void end(const Vector<T>* sums, long row, long count, long panel) const {
+    for (long one = 0; one < count; one++)
+      for (int side = 0; side < 2; side++) {
+        const long column = panel * PANEL<T> + side * WIDTH<T>;
+        store<T>(d_kernel + (row + one) * out + column, sums[one * 2 + side], out - column);
       }
   }
 };
@@ -362,6 +453,22 @@ static XLA_FFI_Error* kernel_gradient(XLA_FFI_CallFrame* frame) {
   work.d_kernel = result<T>(frame, 0), work.d_bias = result<T>(frame, 1);
   const long threads = threads_of(frame);
   work.divide(threads);
+  if (work.groups == 1) {
+    Columns<T> whole;
+    whole.in = work.in, whole.out = work.out;
+    whole.x = work.x, whole.d = work.d, whole.y = work.y;
+    whole.d_kernel = work.d_kernel, whole.d_bias = work.d_bias;
+    whole.width = whole.width_of(work.in, threads);
+    whole.packed = (T*)memory(whole.panels() * PANEL<T> * least(ROUND, work.rows) * sizeof(T));
+    if (!whole.packed) return out_of_memory(frame);
+    for (whole.first = 0; whole.first < work.rows; whole.first += ROUND) {
+      whole.rows = least(ROUND, work.rows - whole.first);
+      share(frame, threads, whole.panels(), whole.pack, &whole);
+      share(frame, threads, whole.parts(), whole.take, &whole);
+      if (whole.starved) return out_of_memory(frame);
+    }
+    return nullptr;
+  }
   const long kept = work.kept();
   work.partial = (Vector<T>*)memory((kept + work.groups * work.panels() * 2) * BYTES);
   if (!work.partial) return out_of_memory(frame);
