@@ -12,11 +12,14 @@
 
 // Numbers of the depth at a time, so that a panel's part stays in a near cache; rows that go through
 // a product together; columns of x whose gradients are sums that stay in the nearest cache.
-constexpr long STEP = 256, ROWS = 64, BLOCK = 48, TILE = EIGHT ? 8 : 6, WIDEST = 96, ROUND = 512;
+constexpr long STEP = 256, ROWS = 64, BLOCK = 48;
 // With so few rows, a part of the work is some columns of all rows, and packs its own kernel.
 constexpr long FEW_ROWS = 256, COLUMNS = 4;  // panels
 // So many parts keep a few threads busy.
 constexpr long PARTS = 4;
+// Columns of x whose gradients are a tile of the registers, and at most a part of the work; rows that
+// are packed at a time.
+constexpr long TILE = EIGHT ? 8 : 6, WIDEST = 96, ROUND = 512;
 // A gradient's sums in a part of the work; rows that are worth sums of their own, and how many.
 constexpr long SUMS = 1 << 17, LONG = 512, MOST_GROUPS = 32, ALL_SUMS = 1 << 20;
 // Rows of so many bytes are written together rather than panel by panel.
@@ -161,7 +164,7 @@ struct Rows {
   }
 };
 
-// ---- The gradient of kernel and bias, of some rows ----------------------------------------------
+// ---- The gradient of kernel and bias, of few rows -----------------------------------------------
 
 // d_kernel [in, out] = x transposed times d, both [rows, …], some rows after others: a part of the
 // work is some columns of x, and all of them share the packed d.
@@ -252,7 +255,7 @@ struct Columns {
   }
 };
 
-// ---- The gradient of kernel and bias ------------------------------------------------------------
+// ---- The gradient of kernel and bias, of many rows ----------------------------------------------
 
 // Sums over rows, which are divided into groups with sums of their own, and the inputs' columns.
 template <typename T>
@@ -260,54 +263,39 @@ struct Sums {
   long rows, in, out;
   const T *x, *d, *y;  // y: outputs of ReLU, or none
   T *d_kernel, *d_bias;
-  long groups;
-  long width, blocks;   // of a part of the work: its columns, in so many blocks
+  long groups, blocks;  // blocks of columns of a part of the work
   Vector<T>* partial;   // [groups, all blocks, panels, BLOCK, 2]
   Vector<T>* of_bias;   // [groups, panels, 2]
   mutable std::atomic<bool> starved{false};
 
   long panels() const { return panels_of<T>(out); }
-  long by_group() const { return pieces_of(width, in); }
-  long all_blocks() const { return by_group() * blocks; }
+  long all_blocks() const { return pieces_of(BLOCK, in); }
   long block_size() const { return panels() * BLOCK * 2; }
-  long column(long block) const { return block / blocks * width + block % blocks * BLOCK; }
-  // The columns of a block, which in the last ones of a part may be fewer or none.
-  long columns(long block) const {
-    const long end = least(in, (block / blocks + 1) * width);
-    return most(0, least(BLOCK, end - column(block)));
-  }
+  long by_group() const { return pieces_of(blocks, all_blocks()); }
   long parts() const { return groups * by_group(); }
 
-  void divide(long threads) {
-    const long wanted = most(1, least(MOST_GROUPS, rows / LONG));
-    groups = most(1, least(wanted, ALL_SUMS / (in * out)));
-    long parts = pieces_of(BLOCK * most(1, SUMS / (BLOCK * out)), in);
-    if (groups == 1) {  // as many for each thread
-      const long busy = most(parts, least(PARTS / 2, in / (threads * BLOCK)) * threads);
-      parts = pieces_of(threads, most(busy, threads)) * threads;
-    }
-    width = pieces_of(TILE, pieces_of(parts, in)) * TILE;
-    blocks = pieces_of(BLOCK, width);
+  static long groups_of(long rows, long in, long out) {
+    return least(least(MOST_GROUPS, rows / LONG), ALL_SUMS / (in * out));
   }
-  // Whether the sums are whole in no time, and need not be kept.
-  bool at_once() const { return rows <= ROWS; }
-  long kept() const { return at_once() ? 0 : groups * all_blocks() * block_size(); }
+
+  void divide() {
+    groups = groups_of(rows, in, out);
+    blocks = least(all_blocks(), most(1, SUMS / (BLOCK * out)));
+  }
+  long kept() const { return groups * all_blocks() * block_size(); }
 
   static void take(const void* data, long part) {
     const auto& self = *(const Sums*)data;
     const long group = part / self.by_group(), first = part % self.by_group() * self.blocks;
-    const long some = self.blocks;
+    const long some = least(self.blocks, self.all_blocks() - first);
     const auto at = (Vector<T>*)memory<1>(ROWS * (self.panels() * 2 * BYTES +
                                                   some * BLOCK * sizeof(T)));
     if (!at) {
       self.starved = true;
       return;
     }
-    Vector<T>* sums = nullptr;
-    if (!self.at_once()) {
-      sums = self.partial + (group * self.all_blocks() + first) * self.block_size();
-      memset(sums, 0, some * self.block_size() * BYTES);
-    }
+    const auto sums = self.partial + (group * self.all_blocks() + first) * self.block_size();
+    memset(sums, 0, some * self.block_size() * BYTES);
     const auto bias = first ? nullptr : self.of_bias + group * self.panels() * 2;
     if (bias) memset(bias, 0, self.panels() * 2 * BYTES);
     const long size = pieces_of(self.groups, self.rows);
@@ -322,21 +310,17 @@ struct Sums {
     const long some_rows = least(ROWS, end - row);
     pack_gradients(packed_d, row, some_rows);
     const auto packed_x = (T*)(packed_d + ROWS * panels() * 2);
-    pack_inputs(packed_x, row, some_rows, first);
+    pack_inputs(packed_x, row, some_rows, first * BLOCK, some);
     const long next = row + some_rows, rows_ahead = least(ROWS, end - next);
     Ahead of_d(d + next * out, rows_ahead * out, some * panels());
     Ahead of_y(y + next * out, y ? rows_ahead * out : 0, some * panels());
     Ahead of_x(x + next * in, some == all_blocks() ? rows_ahead * in : 0, some * panels());
     for (long block = 0; block < some; block++)
       for (long panel = 0; panel < panels(); panel++, of_d.fetch(), of_y.fetch(), of_x.fetch()) {
-        Vector<T> all[BLOCK * 2];
-        if (!sums) memset(all, 0, sizeof all);
-        const auto to = sums ? sums + (block * panels() + panel) * BLOCK * 2 : all;
-        const long some_columns = columns(first + block);
-        multiply<T, 2>(to, 2, some_columns, packed_x + block * BLOCK * ROWS, 1, BLOCK,
+        const auto to = sums + (block * panels() + panel) * BLOCK * 2;
+        const long columns = least(BLOCK, in - (first + block) * BLOCK);
+        multiply<T, 2>(to, 2, columns, packed_x + block * BLOCK * ROWS, 1, BLOCK,
                        packed_d + panel * 2 * some_rows, some_rows);
-        for (long one = 0; !sums && one < some_columns; one++)
-          write(d_kernel + (column(first + block) + one) * out, to + one * 2, 0, panel);
       }
     if (!bias) return;
     for (long panel = 0; panel < panels(); panel++)
@@ -357,25 +341,25 @@ struct Sums {
       }
   }
 
-  // Packs the columns of a part of the work, which begin with a block, as [blocks, rows, BLOCK].
-  void pack_inputs(T* to, long row, long some_rows, long first) const {
-    const long begin = column(first), count = least(width, in - begin);
+  // Packs some blocks of columns from one on, [blocks, rows, BLOCK].
+  void pack_inputs(T* to, long row, long some_rows, long column, long some) const {
+    const long end = least(in, column + some * BLOCK);
     for (long one = 0; one < some_rows; one++)
-      for (long n = 0; n < count; n += WIDTH<T>) {
-        const T* from = x + (row + one) * in + begin + n;
-        store<T>(to + n / BLOCK * BLOCK * ROWS + one * BLOCK + n % BLOCK, load(from, count - n),
-                 WIDTH<T>);
+      for (long n = 0; n < end - column; n += WIDTH<T>) {
+        const T* from = x + (row + one) * in + column + n;
+        store<T>(to + n / BLOCK * BLOCK * ROWS + one * BLOCK + n % BLOCK,
+                 load(from, end - column - n), WIDTH<T>);
       }
   }
 
   // Adds up what the groups have of a block.
   static void add_up(const void* data, long block) {
     const auto& self = *(const Sums*)data;
-    const long columns = self.at_once() ? 0 : self.columns(block);
+    const long columns = least(BLOCK, self.in - block * BLOCK);
     for (long panel = 0; panel < self.panels(); panel++) {
       const auto from = self.partial + block * self.block_size() + panel * BLOCK * 2;
       for (long row = 0; row < columns; row++)
-        self.write(self.d_kernel + (self.column(block) + row) * self.out, from + row * 2,
+        self.write(self.d_kernel + (block * BLOCK + row) * self.out, from + row * 2,
                    self.all_blocks() * self.block_size(), panel);
       if (block == 0)
         self.write(self.d_bias, self.of_bias + panel * 2, self.panels() * 2, panel);
@@ -440,43 +424,57 @@ static XLA_FFI_Error* input_gradient(XLA_FFI_CallFrame* frame) {
   return multiply_rows_by(frame, work);
 }
 
-// Arguments: x [R, I], the gradient of the outputs [R, O], of ReLU the outputs, and, not read, what
-// is to be computed before. Attribute: relu.
-// Results: the gradients of the kernel [I, O] and of the bias [O].
-template <typename T>
-static XLA_FFI_Error* kernel_gradient(XLA_FFI_CallFrame* frame) {
-  const auto x = given(frame, 0)->dims;
-  Sums<T> work;
-  work.rows = x[0], work.in = x[1], work.out = given(frame, 1)->dims[1];
+template <typename Work, typename T>
+static void take_gradients(XLA_FFI_CallFrame* frame, Work& work) {
   work.x = argument<T>(frame, 0), work.d = argument<T>(frame, 1);
   work.y = has_relu(frame) ? argument<T>(frame, 2) : nullptr;
   work.d_kernel = result<T>(frame, 0), work.d_bias = result<T>(frame, 1);
+}
+
+template <typename T>
+static XLA_FFI_Error* multiply_columns(XLA_FFI_CallFrame* frame, Columns<T>& work, long rows) {
+  take_gradients<Columns<T>, T>(frame, work);
   const long threads = threads_of(frame);
-  work.divide(threads);
-  if (work.groups == 1) {
-    Columns<T> whole;
-    whole.in = work.in, whole.out = work.out;
-    whole.x = work.x, whole.d = work.d, whole.y = work.y;
-    whole.d_kernel = work.d_kernel, whole.d_bias = work.d_bias;
-    whole.width = whole.width_of(work.in, threads);
-    whole.packed = (T*)memory(whole.panels() * PANEL<T> * least(ROUND, work.rows) * sizeof(T));
-    if (!whole.packed) return out_of_memory(frame);
-    for (whole.first = 0; whole.first < work.rows; whole.first += ROUND) {
-      whole.rows = least(ROUND, work.rows - whole.first);
-      share(frame, threads, whole.panels(), whole.pack, &whole);
-      share(frame, threads, whole.parts(), whole.take, &whole);
-      if (whole.starved) return out_of_memory(frame);
-    }
-    return nullptr;
+  work.width = work.width_of(work.in, threads);
+  work.packed = (T*)memory(work.panels() * PANEL<T> * least(ROUND, rows) * sizeof(T));
+  if (!work.packed) return out_of_memory(frame);
+  for (work.first = 0; work.first < rows; work.first += ROUND) {
+    work.rows = least(ROUND, rows - work.first);
+    share(frame, threads, work.panels(), work.pack, &work);
+    share(frame, threads, work.parts(), work.take, &work);
+    if (work.starved) return out_of_memory(frame);
   }
-  const long kept = work.kept();
+  return nullptr;
+}
+
+template <typename T>
+static XLA_FFI_Error* add_up(XLA_FFI_CallFrame* frame, Sums<T>& work) {
+  take_gradients<Sums<T>, T>(frame, work);
+  work.divide();
+  const long kept = work.kept(), threads = threads_of(frame);
   work.partial = (Vector<T>*)memory((kept + work.groups * work.panels() * 2) * BYTES);
   if (!work.partial) return out_of_memory(frame);
   work.of_bias = work.partial + kept;
   share(frame, threads, work.parts(), work.take, &work);
   if (work.starved) return out_of_memory(frame);
-  share(frame, threads, work.at_once() ? 1 : work.all_blocks(), work.add_up, &work);
+  share(frame, threads, work.all_blocks(), work.add_up, &work);
   return nullptr;
+}
+
+// Arguments: x [R, I], the gradient of the outputs [R, O], of ReLU the outputs, and, not read, what
+// is to be computed before. Attribute: relu.
+// Results: the gradients of the kernel [I, O] and of the bias [O].
+template <typename T>
+static XLA_FFI_Error* kernel_gradient(XLA_FFI_CallFrame* frame) {
+  const auto x = given(frame, 0)->dims, d = given(frame, 1)->dims;
+  if (Sums<T>::groups_of(x[0], x[1], d[1]) > 1) {
+    Sums<T> many;
+    many.rows = x[0], many.in = x[1], many.out = d[1];
+    return add_up(frame, many);
+  }
+  Columns<T> few;
+  few.in = x[1], few.out = d[1];
+  return multiply_columns(frame, few, x[0]);
 }
 
 HANDLER(linear_layer_forward, forward)
