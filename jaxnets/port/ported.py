@@ -13,10 +13,10 @@ import jax
 from flax import nnx
 
 from jaxnets import layers
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, entries
 from jaxnets.interop import load_torch
+from jaxnets.networks import why
 from jaxnets.port.emit import Emitter, formatted
-from jaxnets.port.examples import why
 from jaxnets.port.job import Job, Refusal
 from jaxnets.port.observe import Observer
 from jaxnets.port.sources import Sources, is_users, number_of
@@ -114,6 +114,7 @@ def port(
     *,
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] | None = None,
+    orders: Sequence[tuple[int, ...]] = (),
 ) -> Ported:
     """Rewrites a PyTorch network as Flax NNX source.
 
@@ -122,6 +123,8 @@ def port(
         example_inputs: a tensor, or a tuple of the inputs of its ``forward``.
         args: the arguments of the class.
         kwargs: those by name.
+        orders: for each input, which of PyTorch's axes each axis of ours holds: (0, 2, 3, 1) for
+            images with channels last. Of inputs without one the network decides.
 
     Returns:
         The source and what belongs to it.
@@ -134,7 +137,11 @@ def port(
     named = {} if kwargs is None else kwargs
     if not isinstance(named, Mapping) or not all(isinstance(name, str) for name in named):
         raise InputError("kwargs", "a mapping from names", kwargs)
-    return _ported("factory", factory, example_inputs, args, dict(named))
+    for order in [()] if entries(orders) is None else orders:
+        axes = entries(order) or ("none",)
+        if set(axes) != set(range(len(axes))):
+            raise InputError("orders", "for each input the numbers of its axes", orders)
+    return _ported("factory", factory, example_inputs, args, dict(named), orders)
 
 
 def from_torch(module: Any, example_inputs: Any) -> nnx.Module:
@@ -157,6 +164,7 @@ def _ported(
     example_inputs: Any,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
+    orders: Sequence[tuple[int, ...]] = (),
 ) -> Ported:
     import torch
 
@@ -169,7 +177,7 @@ def _ported(
         factory, args, kwargs = _recovered(argument, instance)
     elif not callable(factory):
         raise InputError(argument, "a torch.nn.Module or what makes one", factory)
-    network = _Network(argument, factory, args, kwargs, inputs, instance)
+    network = _Network(argument, factory, args, kwargs, inputs, instance, orders)
     sources = Sources()
     first = written = _written(network, sources, ())
     pinned: set[int] = set()
@@ -238,6 +246,7 @@ class _Network:
     kwargs: dict[str, Any]
     inputs: tuple[Any, ...]
     instance: Any
+    orders: Sequence[tuple[int, ...]]
 
 
 @dataclass
@@ -255,6 +264,7 @@ def _observed(
 ) -> tuple[Observer, _Seen]:
     """Runs a network, again while inputs and new tensors should have other orders."""
     chosen: dict[Any, tuple[int, ...]] = _guessed(network.inputs)
+    chosen |= {("input", number): tuple(order) for number, order in enumerate(network.orders)}
     for _ in range(_MOST_RUNS):
         observer = Observer(sources, chosen, pinned)
         seen = _seen(observer, network)
