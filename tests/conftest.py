@@ -73,7 +73,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--resources",
         action="store_true",
-        help="print each module's seconds, compilations and memory",
+        help="print each module's CPU seconds, compilations and memory",
     )
     parser.addoption(
         "--thorough", action="store_true", help="more examples, more seeds, longer runs"

@@ -16,7 +16,7 @@ from jaxnets.kernels.geometry import Geometry
 from jaxnets.kernels.xla_convolution import convolve
 from jaxnets.port.check import prove
 from jaxnets.port.convolutions import by_products
-from jaxnets.port.examples import inputs_of, made, made_by
+from jaxnets.port.examples import inputs_of
 
 NHWC = (0, 2, 3, 1)
 
@@ -162,29 +162,6 @@ def test_inputs_of_texts():
 def test_inputs_that_are_none(text, message):
     with pytest.raises(InputError, match=message):
         inputs_of([text], torch.nn.Linear(2, 2))
-
-
-def test_networks_by_name(tmp_path):
-    path = tmp_path / "some_nets.py"
-    path.write_text("import torch\n\nclass Net(torch.nn.Linear):\n    pass\n\nnumber = int\n")
-    target = f"{path}:Net"
-    assert made(target, made_by(target), (2, 3), {}).out_features == 3
-    assert made_by("torch.nn:Linear") is torch.nn.Linear
-    for bad, message in {
-        "Net": "target: expected FILE.py:Class",
-        f"{path}:Other": "target: expected a class in .*, such as Net, got Other",
-        f"{tmp_path}/none.py:Net": "target: expected a file that exists",
-        "no_such_module_here:Net": "target: expected a module that imports",
-    }.items():
-        with pytest.raises(InputError, match=message):
-            made_by(bad)
-    with pytest.raises(InputError, match="args: expected what .*Net"):
-        made(target, made_by(target), (), {"depth": 3})
-    with pytest.raises(InputError, match="target: expected a torch.nn.Module"):
-        made(target, int, (), {})
-    path.write_text("raise ValueError('no')")
-    with pytest.raises(InputError, match="to import, got ValueError: no"):
-        made_by(target)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from jaxnets.interop import load_torch
+from jaxnets.networks import OwnNetwork
 from jaxnets.port import port
 from jaxnets.port.check import prove
-from jaxnets.port.examples import inputs_of, made_by
+from jaxnets.port.examples import inputs_of
 from tests.port_cases import CASES
 
 RUFF = [sys.executable, "-m", "ruff", "check", "--isolated", "--quiet", "--line-length=100"]
@@ -44,7 +45,7 @@ def promotion_of_users():
 def test_a_network_is_ported(case):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # PyTorch's, of what its users write
-        factory = made_by(f"{case.path}:{case.name}")
+        factory = OwnNetwork.at(f"{case.path}:{case.name}").make
         torch.manual_seed(0)
         module = factory(**case.args)
         inputs = inputs_of(case.inputs, module)

@@ -407,6 +407,8 @@ class Calls(Expressions):
             return self._by_name(node)
         if not isinstance(func, ast.Attribute):
             return None
+        if self._is_idle(func) and len(node.args) == 1 and not node.keywords:
+            return self.value(node.args[0])
         if func.attr == "__init__" and is_super(func.value):
             return self._super_init(node, calls)
         if func.attr == "add_module" or func.attr == "register_module":
@@ -425,6 +427,18 @@ class Calls(Expressions):
             owners = [getattr(call.function, "__self__", None) for call in calls]
             return self.value(func.value) if are_modules(owners) else None
         return None
+
+    def _is_idle(self, func: ast.Attribute) -> bool:
+        """Whether a layer does nothing in any object of the class."""
+        import torch
+
+        idle = {torch.nn.Identity: 0}
+        kinds = ("Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout")
+        idle |= dict.fromkeys((getattr(torch.nn, kind) for kind in kinds), 0)
+        found = self.objects(func)
+        return bool(found) and all(
+            type(one) in idle and getattr(one, "p", 0) == 0 for one in found
+        )
 
     def _by_name(self, node: ast.Call) -> Value | None:
         """``getattr(nn, name)`` and ``getattr(F, name)``."""

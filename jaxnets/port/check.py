@@ -26,9 +26,9 @@ from jaxnets.interop.computed import newer_names
 from jaxnets.interop.differences import distance
 from jaxnets.interop.dropout import without_dropout, without_torch_dropout
 from jaxnets.interop.entries import entries, nodes
+from jaxnets.networks import why
 from jaxnets.port.convolutions import as_products
 from jaxnets.port.draws import same_draws
-from jaxnets.port.examples import why
 
 if TYPE_CHECKING:
     import torch

@@ -79,6 +79,7 @@ class Facts:
         called: of those, which ran while the network was called.
         owners: by the number of a node ``a.b``, the objects that ``a`` was.
         wishes: orders that inputs and new tensors should have.
+        outside: by class, the attributes that others than its own methods read.
     """
 
     values: dict[int, dict[Any, Value]] = field(default_factory=dict)
@@ -87,6 +88,7 @@ class Facts:
     called: set[int] = field(default_factory=set)
     owners: dict[int, dict[int, Any]] = field(default_factory=dict)
     wishes: dict[Any, tuple[int, ...]] = field(default_factory=dict)
+    outside: dict[type, set[str]] = field(default_factory=dict)
 
     def values_at(self, node: Any) -> list[Value]:
         """What the expression of a node was."""
@@ -206,6 +208,8 @@ class Observer:
             if isinstance(one, types.FunctionType | types.MethodType):
                 self.adopt(one)
         name = canonical(target)
+        if target in (getattr, hasattr) and self.calling and isinstance(args[0], torch.nn.Module):
+            self.facts.outside.setdefault(type(args[0]), set()).add(args[1])
         if name == "torch.utils.checkpoint.checkpoint":
             kwargs.pop("use_reentrant", None)
             result = self.call(None, *args, **kwargs)
@@ -326,6 +330,10 @@ class Observer:
         owners = self.facts.owners.setdefault(key, {})
         if len(owners) < _MOST_FACTS:
             owners.setdefault(id(base), base)
+        if self.calling and isinstance(base, torch.nn.Module):
+            node = getattr(self.sources.nodes[key], "value", None)
+            if not isinstance(node, ast.Name) or node.id != "self":
+                self.facts.outside.setdefault(type(base), set()).add(name)
         value = getattr(base, name)
         if isinstance(value, torch.Tensor) and isinstance(base, torch.nn.Module):
             rule = leaf(type(base))

@@ -465,6 +465,8 @@ class Statements(Calls):
         if isinstance(node, ast.Subscript):
             several = isinstance(node.slice, ast.Tuple)
             parts = node.slice.elts if several else [node.slice]  # type: ignore[attr-defined]
+            if self.source.segment(node.value).rpartition(".")[2] == "Final":
+                return self.annotation(node.slice)
             base, texts = self.annotation(node.value), list(map(self.annotation, parts))
             if base is not None and base.rpartition(".")[2] == "Union":
                 kept = [text for text in texts if text is not None]
@@ -530,7 +532,7 @@ class Statements(Calls):
         if self._looks(node.test):
             self.job.note(f"{self.source.place(node)}: a check of values is left out")
             return None
-        return self.edited(node)
+        return None if text_of(self.value(node.test)) == "True" else self.edited(node)
 
     def _do_try(self, node: ast.Try) -> str | None:
         return self.edited(node)

@@ -49,6 +49,15 @@ def is_super(node: Any) -> bool:
     )
 
 
+def is_test(node: Any) -> bool:
+    """Whether of an expression only counts if it is true."""
+    above = node.parent
+    if isinstance(above, ast.If | ast.IfExp | ast.While | ast.Assert):
+        return node is above.test
+    negated = isinstance(above, ast.UnaryOp) and isinstance(above.op, ast.Not)
+    return negated or (isinstance(above, ast.BoolOp) and is_test(above))
+
+
 def literal_slice(node: Any) -> Any:
     """The slice that a node writes out; None of any other node."""
     if not isinstance(node, ast.Slice):
