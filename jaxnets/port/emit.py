@@ -241,6 +241,8 @@ class Emitter:
             module = ".".join([*base, *([module] if module else [])])
         root = module.partition(".")[0]
         if root in ("torch",):
+            if getattr(value, "__module__", "") == "typing":  # torch.jit.annotations has some
+                self._imports.add(f"from typing import {name}")
             return
         from_user = sys.modules.get(module)
         if from_user is not None and root not in sys.stdlib_module_names and _has_source(from_user):

@@ -107,7 +107,7 @@ def signature(trees: Sequence[Node], taken: Collection[str]) -> Signature:
     """
     groups: dict[Hashable, Parameter] = {}
     for path, nodes in _differing(list(trees), ()):
-        same = tuple(map(key, nodes))
+        same = tuple(map(key, nodes)) if all(map(_may_be_shared, nodes)) else path
         groups.setdefault(same, Parameter("", [], nodes)).paths.append(path)
     parameters = list(groups.values())
     texts: dict[Path, str] = {}
@@ -134,6 +134,21 @@ def _differing(nodes: list[Node], path: Path) -> Iterator[tuple[Path, list[Node]
             return
     if len({key(node) for node in nodes}) > 1 or any(node.whole for node in made):
         yield path, nodes
+
+
+def _may_be_shared(node: Node) -> bool:
+    """Whether one object may be in several places: not if it has weights or random streams."""
+    if isinstance(node, Constant):
+        return True
+    assert isinstance(node.head, tuple)
+    if node.head[0] == "layer":
+        return (
+            node.value is not None
+            and not any(True for _ in node.value.state_dict())
+            and ("Dropout" not in type(node.value).__name__)
+        )
+    plain = node.head[0] in ("tuple", "list", "dict", "partial", "text", "object")
+    return plain and all(map(_may_be_shared, node.args.values()))
 
 
 def _multiple(one: Parameter, others: list[Parameter]) -> tuple[int, Parameter] | None:
@@ -215,4 +230,3 @@ def _word(path: Path) -> str:
 
 def _place(path: Path) -> str:
     return "_".join(part.rpartition(".")[2] for part in path[:-1]).strip("_") or path[-1]
-
