@@ -175,6 +175,43 @@ def test_a_pytorch_network_is_ported_and_begins_with_its_weights(capsys, folder)
     assert out.startswith("a=0.5,b=0.25: ")
 
 
+OUTPUTS = """
+from flax import nnx
+from jaxnets import layers
+
+
+class Sigmoid(nnx.Module):
+    def __init__(self, *, rngs):
+        self.output = layers.Linear(2, 1, rngs=rngs)
+
+    def __call__(self, x):
+        return nnx.sigmoid(self.output(x) + 20)
+
+
+class Tokens(nnx.Module):
+    def __init__(self, *, rngs):
+        self.fc = layers.Embedding(6, 6, rngs=rngs)
+
+    def __call__(self, x):
+        return self.fc(x)
+"""
+
+
+def test_predictions_of_what_networks_of_ones_own_return(capsys, folder):
+    (folder / "outputs.py").write_text(OUTPUTS)
+    (folder / "kinds.csv").write_text("a,b,kind\n" + "1,2,x\n3,4,y\n" * 10)
+    net = ["--model", "outputs.py:Sigmoid", "--data", "kinds.csv", "--epochs", "1", "--lr", "0"]
+    trained(capsys, *net, "--loss", "binary-cross-entropy", "--out", "kinds")
+    _, out, _ = run(capsys, "predict", "kinds", "--row", "a=0,b=0")
+    assert out == "a=0,b=0: y 100.00%  x 0.00%\n"
+    (folder / "words.txt").write_text("ab c " * 300)
+    net = ["--model", "outputs.py:Tokens", "--data", "words.txt", "--epochs", "1"]
+    trained(capsys, *net, "--out", "words")
+    code, _, err = run(capsys, "predict", "words", "a")
+    assert code == 2
+    assert "run: expected a run that gives an example one class, got outputs [" in err
+
+
 def test_many_seeds_of_a_pytorch_network(capsys, folder):
     net = ["--model", "nets.py:Table", "--data", "rows.csv", "--epochs", "1", "--lr", "0"]
     code, out, err = run(capsys, "train", *net, "--seeds", "2", "--json", "--out", "runs")

@@ -200,6 +200,7 @@ def test_one_by_one_gives_the_same_bits(monkeypatch):
         "linear 784 → 128 and ReLU",
         "linear 128 → 10",
     ]
+
     def values(layers, x):
         made, (gradients, _) = everything(linear_chain, layers, x)
         return made, gradients

@@ -13,6 +13,8 @@ from tests.kernels import assert_close, calls
 #: Rows, inputs and outputs that fill no block, panel or vector; few rows and many, more than are
 #: packed at a time, and so many that groups of them have sums of their own.
 SHAPES = [
+    ((1,), 150, 37),
+    ((2,), 70, 5),
     ((3, 7), 5, 3),
     ((64,), 197, 49),
     ((300,), 50, 310),

@@ -12,7 +12,10 @@ from flax import nnx
 from jaxnets import layers
 from jaxnets.arrays import InputError
 from jaxnets.interop import load_torch
+from jaxnets.kernels.geometry import Geometry
+from jaxnets.kernels.xla_convolution import convolve
 from jaxnets.port.check import prove
+from jaxnets.port.convolutions import by_products
 from jaxnets.port.examples import inputs_of
 
 NHWC = (0, 2, 3, 1)
@@ -159,3 +162,27 @@ def test_inputs_of_texts():
 def test_inputs_that_are_none(text, message):
     with pytest.raises(InputError, match=message):
         inputs_of([text], torch.nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "geometry"),
+    [
+        ((3, 2, 6, 4), Geometry((2, 1), ((1, 2), (0, 1)), (1, 2), (1, 1))),
+        ((3, 2, 1, 12), Geometry((1, 1), ((1, 2), (-1, 1)), (2, 1), (2, 1), groups=6)),
+        ((3, 2, 3, 4), Geometry((1, 2), ((1, 2), (0, 1)), (1, 2), (1, 1), groups=2)),
+    ],
+    ids=["strides", "each channel", "groups"],
+)
+def test_convolutions_as_products(kernel, geometry):
+    with jax.enable_x64(True):
+        draw = np.random.default_rng(0)
+        arrays = draw.normal(size=(2, 7, 8, 6)), draw.normal(size=kernel)
+
+        def of(convolution):
+            def loss(x, kernel):
+                return jnp.sin(convolution(x, kernel, geometry)).sum()
+
+            return jax.jit(jax.value_and_grad(loss, (0, 1)))(*arrays)
+
+        for one, other in zip(*map(jax.tree.leaves, map(of, (by_products, convolve))), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10)

@@ -409,6 +409,8 @@ class Calls(Expressions):
             return None
         if self._is_idle(func) and len(node.args) == 1 and not node.keywords:
             return self.value(node.args[0])
+        if func.attr == "children" and (texts := self._children(func.value)):
+            return Items(tuple(Plain(text, None) for text in texts), None, list)
         if func.attr == "__init__" and is_super(func.value):
             return self._super_init(node, calls)
         if func.attr == "add_module" or func.attr == "register_module":
@@ -428,6 +430,23 @@ class Calls(Expressions):
             return self.value(func.value) if are_modules(owners) else None
         return None
 
+    def _children(self, node: ast.expr) -> list[str]:
+        """The layers of ``self``, where its constructor is written; those that some lack last."""
+        import torch
+
+        found = self.objects(node)
+        if not all(isinstance(one, torch.nn.Module) for one in found):
+            return []
+        held = [[n for n, c in one._modules.items() if c is not None] for one in found]
+        names = max(held, key=len, default=[])
+        text = self.text(node)
+        if all(one == names for one in held):
+            return [f"{text}.{name}" for name in names]
+        if any(one != names[: len(one)] for one in held):
+            return []
+        every = [f"{text}.{name}" for name in names]
+        return [f"*(one for one in ({', '.join(every)}) if one is not None)"]
+
     def _is_idle(self, func: ast.Attribute) -> bool:
         """Whether a layer does nothing in any object of the class."""
         import torch
@@ -436,9 +455,7 @@ class Calls(Expressions):
         kinds = ("Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout")
         idle |= dict.fromkeys((getattr(torch.nn, kind) for kind in kinds), 0)
         found = self.objects(func)
-        return bool(found) and all(
-            type(one) in idle and getattr(one, "p", 0) == 0 for one in found
-        )
+        return bool(found) and all(type(one) in idle and getattr(one, "p", 0) == 0 for one in found)
 
     def _by_name(self, node: ast.Call) -> Value | None:
         """``getattr(nn, name)`` and ``getattr(F, name)``."""

@@ -2,6 +2,7 @@
 
 import enum
 import inspect
+import itertools
 import math
 import re
 import types
@@ -9,14 +10,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from jaxnets.port.dtypes import jax_dtype
-from jaxnets.port.instances import Instances, array, base_layer, container, only
+from jaxnets.port.instances import CHILDREN, Instances, array, base_layer, container, only
 from jaxnets.port.making import Constant, Made, Node, Path, key
 from jaxnets.port.observe import leaf
 from jaxnets.port.sources import is_users
 from jaxnets.port.values import ATOM, Context, Items, Plain, Refused, Value
 
 if TYPE_CHECKING:
-    from jaxnets.port.expressions import Expressions
+    from jaxnets.port.rewrite import Renderer
 
 _LEAST_REPEATS = 3
 _SMALL = 64  # numbers that an initial value may have in the source
@@ -39,7 +40,7 @@ class Constructor:
         cls: the class.
     """
 
-    def __init__(self, renderer: "Expressions", instances: Instances, cls: type) -> None:
+    def __init__(self, renderer: "Renderer", instances: Instances, cls: type) -> None:
         self.renderer, self.instances, self.cls = renderer, instances, cls
         self.context: Context = renderer.context()
         self.taken = instances.signature(cls)
@@ -52,9 +53,10 @@ class Constructor:
         """
         tree = self.instances.first(self.cls)
         lines = self._super(tree)
-        if container(self.cls) is None:
-            attributes = [name for name in tree.args if not name.startswith("argument.")]
-            lines += [f"self.{n} = {self.node(tree.args[n], (n,))}" for n in attributes]
+        inside = container(self.cls) is not None
+        for name, arg in tree.args.items():
+            if not name.startswith("argument.") and not (inside and name == CHILDREN):
+                lines.append(f"self.{name} = {self.node(arg, (name,))}")
         body = "".join(f"\n        {line}" for line in lines) + added
         if not body:
             return None
@@ -78,9 +80,13 @@ class Constructor:
             paths: dict[str, Path] = {name: (start + name,) for name in given}
             made = self._layer(base, given, paths, tree.value)
             return [re.sub(r"^[\w.]+\(", "super().__init__(", made)]
-        if container(self.cls) is not None and tree.args:
-            return [f"super().__init__{self._children(tree, ())}"]
-        return []
+        if container(self.cls) is None:
+            return []
+        children = tree.args[CHILDREN]
+        if (CHILDREN,) not in self.taken.texts:
+            return [f"super().__init__{self._inside(children, (CHILDREN,))}"]
+        star = "*" if _numbered(children) else ""
+        return [f"super().__init__({star}{self.taken.texts[(CHILDREN,)]})"]
 
     # Texts of trees.
 
@@ -90,23 +96,19 @@ class Constructor:
             return self.taken.texts[path]
         if isinstance(node, Constant):
             return self._constant(node.value)
-        assert isinstance(node.head, tuple)
         write = getattr(self, f"_{node.head[0]}_text")
         text: str = write(node, path)
         return text
 
     def _args(self, node: Made, path: Path) -> dict[str, str]:
-        own = bool(path) or node.head == ("class", self.cls)
-        inner = {name: (*path, name) if own else () for name in node.args}
+        inner = {name: (*path, name) if path else () for name in node.args}
         return {name: self.node(arg, inner[name]) for name, arg in node.args.items()}
 
     def _layer_text(self, node: Made, path: Path) -> str:
         paths = {name: (*path, name) if path else () for name in node.args}
-        return self._layer(node.head[1], node.args, paths, node.value)  # type: ignore[index]
+        return self._layer(node.head[1], node.args, paths, node.value)
 
-    def _layer(
-        self, kind: type, args: dict[str, Node], paths: dict[str, Path], module: Any
-    ) -> str:
+    def _layer(self, kind: type, args: dict[str, Node], paths: dict[str, Path], module: Any) -> str:
         """A layer of torch.nn; what has its default value is left out."""
         rule, standard = leaf(kind), _standard(kind)
         by_place: list[Value] = []
@@ -130,7 +132,9 @@ class Constructor:
         """An argument as rules take it."""
         text = self.node(node, path)
         if isinstance(node, Made) and node.head in (("tuple",), ("list",)):
-            inner = [self._value(arg, (*path, name) if path else ()) for name, arg in node.args.items()]
+            inner = [
+                self._value(arg, (*path, name) if path else ()) for name, arg in node.args.items()
+            ]
             values = tuple(inner)
             if path not in self.taken.texts:
                 return Items(values, None, tuple if node.head == ("tuple",) else list)
@@ -141,7 +145,7 @@ class Constructor:
         return Plain(text, value, ATOM, constant=literal)
 
     def _class_text(self, node: Made, path: Path) -> str:
-        cls: type = node.head[1]  # type: ignore[index]
+        cls: type = node.head[1]
         texts = self._args(node, path)
         given = []
         for name, text in texts.items():
@@ -161,21 +165,32 @@ class Constructor:
         return name
 
     def _group_text(self, node: Made, path: Path) -> str:
-        return f"{self.context.use(*_GROUPS[node.head[1]].split('.'))}{self._children(node, path)}"
+        kind: str = node.head[1]
+        place = (*path, CHILDREN) if path else ()
+        name = self.context.use(*_GROUPS[kind].split("."))
+        return f"{name}{self._inside(node.args[CHILDREN], place)}"
 
-    def _children(self, node: Made, path: Path) -> str:
+    def _inside(self, node: Node, path: Path) -> str:
         """The children of a container in parentheses."""
-        texts = self._args(node, path)
-        numbered = list(texts) == [str(number) for number in range(len(texts))]
-        kind = node.head[1] if node.head[0] == "group" else container(node.head[1])
-        if kind.endswith("Dict") or not numbered:
-            return "({" + ", ".join(f'"{name}": {text}' for name, text in texts.items()) + "})"
-        parts = _repeated(list(texts.values()))
-        if kind == "Sequential":
+        assert isinstance(node, Made)
+        if path in self.taken.texts:
+            star = "*" if _numbered(node) and node.head == ("children", "Sequential") else ""
+            return f"({star}{self.taken.texts[path]})"
+        if not _numbered(node):
+            return f"({self.node(node, path)})"
+        parts = _repeated(list(self._args(node, path).values()))
+        if node.head == ("children", "Sequential"):
             return f"({', '.join(parts)})"
         if len(parts) == 1 and parts[0].startswith("*("):
             return parts[0][1:]
         return f"([{', '.join(parts)}])"
+
+    def _children_text(self, node: Made, path: Path) -> str:
+        """The children of a container as a list or a mapping."""
+        texts = self._args(node, path)
+        if _numbered(node):
+            return f"[{', '.join(_repeated(list(texts.values())))}]"
+        return "{" + ", ".join(f'"{name}": {text}' for name, text in texts.items()) + "}"
 
     def _tuple_text(self, node: Made, path: Path) -> str:
         texts = list(self._args(node, path).values())
@@ -185,7 +200,7 @@ class Constructor:
         return f"[{', '.join(self._args(node, path).values())}]"
 
     def _dict_text(self, node: Made, path: Path) -> str:
-        names, texts = node.head[1:][0], self._args(node, path).values()
+        names, texts = node.head[1], self._args(node, path).values()
         pairs = zip(map(self._constant, names), texts, strict=True)
         return "{" + ", ".join(f"{name}: {text}" for name, text in pairs) + "}"
 
@@ -201,22 +216,22 @@ class Constructor:
 
     def _object_text(self, node: Made, path: Path) -> str:
         given = ", ".join(f"{n}={t}" for n, t in self._args(node, path).items())
-        return f"{self._named(node.head[1])}({given})"  # type: ignore[index]
+        return f"{self._named(node.head[1])}({given})"
 
     def _text_text(self, node: Made, path: Path) -> str:
-        return str(node.head[1])  # type: ignore[index]
+        return str(node.head[1])
 
     def _unknown_text(self, node: Made, path: Path) -> str:
-        raise Refused(f"nn.{node.head[1].__name__} has no counterpart")  # type: ignore[index]
+        raise Refused(f"nn.{node.head[1].__name__} has no counterpart")
 
     # Arrays.
 
     def _variable_text(self, node: Made, path: Path) -> str:
-        kind = node.head[1]  # type: ignore[index]
+        kind = node.head[1]
         self.context.use("nnx")
         inner = node.args["value"]
         place = (*path, "value") if path else ()
-        if isinstance(inner, Made) and inner.head[0] == "initial":  # type: ignore[index]
+        if isinstance(inner, Made) and inner.head[0] == "initial":
             return f"{kind}({self._initial(inner, place, random=kind == 'nnx.Param')})"
         return f"{kind}({self.node(inner, place)})"
 
@@ -234,7 +249,7 @@ class Constructor:
 
     def _filled_text(self, node: Made, path: Path) -> str:
         shape = self.node(node.args["shape"], (*path, "shape") if path else ())
-        _, dtype, number = node.head  # type: ignore[misc]
+        _, dtype, number = node.head
         return self._filled(number, shape, dtype)
 
     def _filled(self, number: Any, shape: str, dtype: Any) -> str:
@@ -247,13 +262,13 @@ class Constructor:
     def _range_text(self, node: Made, path: Path) -> str:
         self.context.use("jnp")
         start, stop, step = self._args(node, path).values()
-        kind = self._dtype(node.head[1], "int64")  # type: ignore[index]
+        kind = self._dtype(node.head[1], "int64")
         ends = stop if (start, step) == ("0", "1") else f"{start}, {stop}"
         return f"jnp.arange({ends}{'' if step == '1' else f', {step}'}{kind})"
 
     def _array_text(self, node: Made, path: Path) -> str:
         self.context.use("jnp")
-        dtype = node.head[1]  # type: ignore[index]
+        dtype = node.head[1]
         standard = str(dtype) if str(dtype) in ("torch.int64", "torch.bool") else "torch.float32"
         kind = self._dtype(dtype, standard.removeprefix("torch."))
         return f"jnp.array({self.node(node.args['value'])}{kind})"
@@ -301,6 +316,12 @@ class Constructor:
         raise Refused(f"the function {value.__name__} has no text", "define it in the file")
 
 
+def _numbered(node: Any) -> bool:
+    """Whether the children of a container are a list."""
+    names = [str(number) for number in range(len(node.args))]
+    return not node.head[1].endswith("Dict") and list(node.args) == names
+
+
 def _standard(kind: type) -> dict[str, Any]:
     from jaxnets.port.settings import defaults
 
@@ -329,11 +350,9 @@ def _loop(texts: Sequence[str]) -> tuple[str, int]:
         numbers.append([int(n) for n in _NUMBER.findall(text)])
     for count in range(len(numbers), _LEAST_REPEATS - 1, -1):
         columns = list(zip(*numbers[:count], strict=True))
-        steps = [{b - a for a, b in zip(c, c[1:], strict=False)} for c in columns]
+        steps = [{b - a for a, b in itertools.pairwise(c)} for c in columns]
         if all(len(step) == 1 for step in steps):
-            words = [
-                _progress(c[0], step.pop()) for c, step in zip(columns, steps, strict=True)
-            ]
+            words = [_progress(c[0], step.pop()) for c, step in zip(columns, steps, strict=True)]
             changing = any("i" in word for word in words)
             body = "".join(a + b for a, b in zip(skeleton, [*words, ""], strict=True))
             return f"*({body} for {'i' if changing else '_'} in range({count}))", count

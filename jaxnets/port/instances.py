@@ -6,7 +6,11 @@ from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
+from flax import nnx
+
+from jaxnets import layers
 from jaxnets.port.making import Constant, Made, Node, Path, Signature, signature
+from jaxnets.port.modules import DROPPED
 from jaxnets.port.observe import leaf
 from jaxnets.port.settings import defaults, settings
 from jaxnets.port.sources import is_users
@@ -32,6 +36,7 @@ class Instances:
         self._signatures: dict[type, Signature] = {}
         self._trees: dict[int, Made] = {}
         self._unfinished: set[type] = set()
+        self._own: dict[type, set[str]] = {}
         self._trains = any(one.requires_grad for one in root.parameters())
         for module in _walked(root):
             if is_users(type(module)):
@@ -49,7 +54,9 @@ class Instances:
 
     def family(self, cls: type) -> list[Any]:
         """The objects of a class and of those that derive from it."""
-        return [one for kind, found in self._objects.items() if issubclass(kind, cls) for one in found]
+        return [
+            one for kind, found in self._objects.items() if issubclass(kind, cls) for one in found
+        ]
 
     def name(self, cls: type) -> str:
         """What a class is called in the new file."""
@@ -97,7 +104,7 @@ class Instances:
         if base is not None:
             given = settings(module, base)
             args = {_ARGUMENT + name: self.node(value) for name, value in given.items()}
-            ready = set(_held(base, given))
+            ready = {*_held(base, given), *self._ours(cls, base, given, module)}
         for name, value in vars(module).items():
             if name in read and name not in _INTERNAL and name not in ready:
                 args[name] = self.node(value, module)
@@ -105,13 +112,29 @@ class Instances:
             if name in ready or (value is None and name not in read):
                 continue
             args[name] = self._variable(module, name, value)
-        for name, child in module._modules.items():
+        kind = container(cls)
+        if kind is not None:
+            args[CHILDREN] = self._children(module, kind)
+        for name, child in module._modules.items() if kind is None else ():
             if name in ready or (child is None and name not in read):
                 continue
-            if name in read or container(cls) is not None or _has_state(child):
+            if name in read or _has_state(child):
                 args[name] = self.node(child)
         standard = {} if base is None else _prefixed(defaults(base))
         return Made(("class", cls), args, module, standard)
+
+    def _ours(self, cls: type, base: type, given: dict[str, Any], module: Any) -> set[str]:
+        """The plain attributes that our layer has as PyTorch's has them."""
+        if cls not in self._own:
+            rule, make = leaf(base), getattr(layers, base.__name__)
+            known = {name: v for name, v in given.items() if name not in DROPPED}
+
+            def made() -> Any:
+                return make(**known, rngs=nnx.Rngs(0)) if rule.rngs else make(**known)
+
+            ours, theirs = vars(nnx.eval_shape(made)), vars(module)
+            self._own[cls] = {n for n in ours if n in theirs and ours[n] == theirs[n]}
+        return self._own[cls]
 
     def _variable(self, module: Any, name: str, value: Any) -> Node:
         if value is None:
@@ -157,6 +180,12 @@ class Instances:
             return Made(("object", type(value)), named)
         return Constant(value)
 
+    def _children(self, module: Any, kind: str) -> Made:
+        """What a container holds."""
+        held = module._parameters if kind.startswith("Parameter") else module._modules
+        args = {name: self.node(one) for name, one in held.items() if one is not None}
+        return Made(("children", kind), args)
+
     def _module(self, module: Any) -> Node:
         cls = type(module)
         if is_users(cls):
@@ -166,11 +195,7 @@ class Instances:
             return _called(cls, *tree)
         kind = container(cls)
         if kind is not None:
-            children = {n: c for n, c in module._modules.items() if c is not None}
-            if kind.startswith("Parameter"):
-                children = dict(module.named_parameters(recurse=False))
-            args = {name: self.node(child) for name, child in children.items()}
-            return Made(("group", kind), args, module)
+            return Made(("group", kind), {CHILDREN: self._children(module, kind)}, module)
         if leaf(cls) is None:
             return Made(("unknown", cls), {}, module)
         given = {name: self.node(value) for name, value in settings(module, cls).items()}
@@ -208,6 +233,7 @@ def _same_settings(one: Any, other: Any) -> bool:
     return plain[0] == plain[1]
 
 
+CHILDREN = "modules"  # of a container
 _ARGUMENT = "argument."  # before the names of what a layer takes that a class derives from
 
 
@@ -241,8 +267,6 @@ def _alike(cls: type, trees: list[Made]) -> list[Made]:
     names: dict[str, None] = {}
     for tree in trees:
         names |= dict.fromkeys(tree.args)
-    if container(cls) is not None:
-        return trees
     return [
         Made(t.head, {n: t.args.get(n, Constant(None)) for n in names}, t.value, t.defaults)
         for t in trees
@@ -347,7 +371,7 @@ def array(value: Any) -> Made:
     import torch
 
     value = value.detach().cpu()
-    shape = {str(i): Constant(n) for i, n in enumerate(value.shape)}
+    shape: dict[str, Node] = {str(i): Constant(n) for i, n in enumerate(value.shape)}
     args: dict[str, Node] = {"shape": Made(("tuple",), shape)}
     if value.numel() and (first := only(value)) is not None:
         return Made(("filled", value.dtype, first), args)
@@ -373,5 +397,5 @@ def only(value: Any) -> Any:
 
 def _initial(value: Any) -> Made:
     """An array of which the numbers come with the weights."""
-    shape = {str(i): Constant(n) for i, n in enumerate(value.shape)}
+    shape: dict[str, Node] = {str(i): Constant(n) for i, n in enumerate(value.shape)}
     return Made(("initial", value.dtype), {"shape": Made(("tuple",), shape)}, value.detach().cpu())

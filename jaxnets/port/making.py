@@ -36,7 +36,7 @@ class Made:
         whole: whether its arguments are still unknown, so that it can only be an argument itself.
     """
 
-    head: Hashable
+    head: tuple[Any, ...]
     args: dict[str, "Node"]
     value: Any = None
     defaults: dict[str, Any] = field(default_factory=dict)
@@ -107,7 +107,7 @@ def signature(trees: Sequence[Node], taken: Collection[str]) -> Signature:
     """
     groups: dict[Hashable, Parameter] = {}
     for path, nodes in _differing(list(trees), ()):
-        same = tuple(map(key, nodes))
+        same = tuple(map(key, nodes)) if all(map(_may_be_shared, nodes)) else path
         groups.setdefault(same, Parameter("", [], nodes)).paths.append(path)
     parameters = list(groups.values())
     texts: dict[Path, str] = {}
@@ -127,13 +127,28 @@ def signature(trees: Sequence[Node], taken: Collection[str]) -> Signature:
 def _differing(nodes: list[Node], path: Path) -> Iterator[tuple[Path, list[Node]]]:
     first = nodes[0]
     made = [node for node in nodes if isinstance(node, Made)]
-    if len(made) == len(nodes) and isinstance(first, Made) and not any(n.whole for n in made):
-        if all(n.head == first.head and n.args.keys() == first.args.keys() for n in made):
-            for name in first.args:
-                yield from _differing([node.args[name] for node in made], (*path, name))
-            return
+    known = len(made) == len(nodes) and not any(node.whole for node in made)
+    if known and len({(node.head, *node.args) for node in made}) == 1:
+        assert isinstance(first, Made)
+        for name in first.args:
+            yield from _differing([node.args[name] for node in made], (*path, name))
+        return
     if len({key(node) for node in nodes}) > 1 or any(node.whole for node in made):
         yield path, nodes
+
+
+def _may_be_shared(node: Node) -> bool:
+    """Whether one object may be in several places: not if it has weights or random streams."""
+    if isinstance(node, Constant):
+        return True
+    if node.head[0] == "layer":
+        return (
+            node.value is not None
+            and not any(True for _ in node.value.state_dict())
+            and ("Dropout" not in type(node.value).__name__)
+        )
+    plain = node.head[0] in ("tuple", "list", "dict", "partial", "text", "object")
+    return plain and all(map(_may_be_shared, node.args.values()))
 
 
 def _multiple(one: Parameter, others: list[Parameter]) -> tuple[int, Parameter] | None:
@@ -148,9 +163,9 @@ def _multiple(one: Parameter, others: list[Parameter]) -> tuple[int, Parameter] 
         if base is None or not all(base) or len(set(base)) < 2:
             continue
         times = numbers[0] // base[0]
-        if _LEAST <= times <= _MOST and numbers == [times * n for n in base]:
-            if not _multiple(other, others):
-                return times, other
+        same = _LEAST <= times <= _MOST and numbers == [times * n for n in base]
+        if same and not _multiple(other, others):
+            return times, other
     return None
 
 
@@ -215,4 +230,3 @@ def _word(path: Path) -> str:
 
 def _place(path: Path) -> str:
     return "_".join(part.rpartition(".")[2] for part in path[:-1]).strip("_") or path[-1]
-

@@ -84,7 +84,7 @@ class Module:
 
 # ---- Arguments of constructors ----
 
-_DROPPED = ("inplace", "device", "dtype", "batch_first", "enable_nested_tensor", "mask_check")
+DROPPED = ("inplace", "device", "dtype", "batch_first", "enable_nested_tensor", "mask_check")
 _RECURRENT = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout")
 _NAMES = {
     "LSTM": (*_RECURRENT, "bidirectional", "proj_size"),
@@ -116,7 +116,7 @@ def _positional(given: dict[str, Value], count: int) -> dict[str | int, Value]:
     found: dict[str | int, Value] = {}
     gap = False
     for place, (name, value) in enumerate(given.items()):
-        if name in _DROPPED:
+        if name in DROPPED:
             gap = True
         else:
             found[place if place < count and not gap else name] = value
@@ -404,7 +404,7 @@ def _made_layer_norm(
     if count == 1 or order is None:
         return None
     rest = [f"{name}={written(v)}" for name, v in given.items() if name != "normalized_shape"]
-    rest = [text for text in rest if text.partition("=")[0] not in _DROPPED]
+    rest = [text for text in rest if text.partition("=")[0] not in DROPPED]
     sizes = [written(one) for one in several((given["normalized_shape"],))]
     if order == channels_last(len(order)) and count == len(order) - 1:
         sizes = [*sizes[1:], sizes[0]]
@@ -476,7 +476,7 @@ def _loss(name: str) -> Module:
         return value.with_text(base.text + value.text.removeprefix(f"F.{function}"))
 
     def made(given: dict[str, Value], order: tuple[int, ...] | None, context: Context) -> str:
-        unused = (*_DROPPED, "size_average", "reduce")
+        unused = (*DROPPED, "size_average", "reduce")
         texts = [f"{k}={written(v)}" for k, v in given.items() if k not in unused]
         if not texts:
             return f"F.{function}"

@@ -182,19 +182,7 @@ def _ported(
     elif not callable(factory):
         raise InputError(argument, "a torch.nn.Module or what makes one", factory)
     network = _Network(argument, factory, args, kwargs, inputs, instance, orders)
-    written = _best(network, Sources())
-    job, seen, text = written.job, written.seen, written.text
-    return Ported(
-        text if job.refusals else formatted(text),
-        written.root.__name__,
-        written.arguments,
-        seen.weights,
-        written.inputs,
-        seen.outputs,
-        job.notes,
-        list(job.refusals.values()),
-        _takes_rngs(job, written.root),
-    )
+    return _ported_of(_best(network, Sources()))
 
 
 @dataclass
@@ -220,6 +208,8 @@ def _best(network: "_Network", sources: Sources) -> _Written:
     for way in (_from_source, _from_class, _from_instances):
         while (written := way(network, sources, *observed)) is not None:
             new = written.job.conflicts - pinned
+            if way is not _from_instances and not written.job.refusals:
+                _try_out(written)
             if not written.job.refusals:
                 return written
             tried.append(written)
@@ -228,6 +218,31 @@ def _best(network: "_Network", sources: Sources) -> _Written:
             pinned |= new
             observed = _observed(network, sources, pinned)
     return min(tried, key=lambda one: len(one.job.refusals))
+
+
+def _try_out(written: _Written) -> None:
+    """Refuses a network whose rewritten constructor does not run."""
+    try:
+        nnx.eval_shape(_ported_of(written).build)
+    except Exception as error:  # whatever the user's code raises
+        name = written.root.__name__
+        refusal = Refusal("", name, "its constructor", f"does not run: {why(error)}")
+        written.job.refusals["", name] = refusal
+
+
+def _ported_of(written: _Written) -> Ported:
+    job, seen, text = written.job, written.seen, written.text
+    return Ported(
+        text if job.refusals else formatted(text),
+        written.root.__name__,
+        written.arguments,
+        seen.weights,
+        written.inputs,
+        seen.outputs,
+        job.notes,
+        list(job.refusals.values()),
+        _takes_rngs(job, written.root),
+    )
 
 
 def _from_source(
@@ -249,7 +264,7 @@ def _from_source(
 def _from_class(
     network: "_Network", sources: Sources, observer: Observer, seen: "_Seen"
 ) -> _Written | None:
-    """The class of the network, with the arguments that a function gave it; None if there is none."""
+    """The class of the network, with the arguments that a function gave it."""
     _, cls, args, kwargs = observer.made.get(id(seen.module), (None, None, (), {}))
     if cls is None or cls is network.factory or not is_users(cls):
         return None

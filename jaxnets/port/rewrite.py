@@ -7,6 +7,7 @@ thus stay as they are.
 
 import ast
 import re
+import types
 from typing import Any
 
 from jaxnets.port.constructors import Constructor
@@ -15,7 +16,7 @@ from jaxnets.port.job import NOT_RUN
 from jaxnets.port.seen import (
     class_ran,
 )
-from jaxnets.port.sources import number_of
+from jaxnets.port.sources import is_users, number_of
 from jaxnets.port.statements import Statements
 from jaxnets.port.texts import closing, with_argument, without_comments, without_unused
 from jaxnets.port.trees import (
@@ -148,8 +149,22 @@ class Renderer(Statements):
         module = getattr(value, "__module__", "") or ""
         if known and module.partition(".")[0] in ("torch", "torchvision"):
             return False
+        if known and is_users(value) and self._is_itself(node.parent):  # type: ignore[attr-defined]
+            return False
         segment = self.source.segment(node)
         return not segment.startswith(("torch", "register_model", "handle_legacy"))
+
+    def _is_itself(self, node: Any) -> bool:
+        """Whether the decorators of a definition, such as a registry's, returned it as it was."""
+        value = self.source.names.get(node.name)
+        try:
+            if isinstance(value, type):
+                return self.job.sources.class_node(value) is node
+            if not isinstance(value, types.FunctionType):
+                return False
+            return self.job.sources.function(value) is node
+        except Refused:
+            return False
 
     def _do_classdef(self, node: ast.ClassDef) -> str | None:
         outer, self.class_node = self.class_node, node
@@ -206,9 +221,9 @@ class Renderer(Statements):
         used = "".join(filter(None, [*members.values(), *self.layers.values()]))
         instances.read[cls] = set(re.findall(r"\bself\.(\w+)", used))
         self.job.layers[cls] = dict(self.layers)
-        added = {}
-        for one in reversed(cls.__mro__):
-            added |= self.job.layers.get(one, {})
+        added: dict[str, str] = {}
+        for above in reversed(cls.__mro__):
+            added |= self.job.layers.get(above, {})
         constructor = None
         if instances.known(cls):
             self.layers, self.rngs = added, False

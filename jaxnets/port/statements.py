@@ -148,7 +148,7 @@ class Statements(Calls):
         if test in ("True", "False"):
             chosen = node.body if test == "True" else node.orelse
             return self._dedented(node, chosen) if chosen else None
-        elif_ = len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If)
+        elif_ = len(node.orelse) == 1 and self.source.segment(node.orelse[0]).startswith("elif")
         parts = [(node.body, "if")]
         if node.orelse and not elif_:
             parts.append((node.orelse, "else"))

@@ -17,6 +17,9 @@ constexpr long STEP = 256, ROWS = 64, BLOCK = 48;
 constexpr long FEW_ROWS = 256, COLUMNS = 4;  // panels
 // So many parts keep a few threads busy.
 constexpr long PARTS = 4;
+// Of one or two rows: the vectors of columns that a part of the work has, of a wide or a narrow
+// kernel, and how many rows of the kernel ahead are fetched.
+constexpr int THIN = 2, VECTORS = EIGHT ? 8 : 4, FEW_VECTORS = 2, SOON = 8;
 // Columns of x whose gradients are a tile of the registers, and at most a part of the work; rows that
 // are packed at a time.
 constexpr long TILE = EIGHT ? 8 : 6, WIDEST = 96, ROUND = 512;
@@ -160,6 +163,56 @@ struct Rows {
         Vector<T> sum = z[row * 2 + side];
         if (relu) sum = sum < 0 ? Vector<T>{} : sum;  // what is no number stays none
         store<T>(made + row * columns + column, sum, columns - column);
+      }
+  }
+};
+
+// ---- Products of one or two rows with the kernel ------------------------------------------------
+
+// The kernel is read once, and not packed: a part of the work is some columns.
+template <typename T>
+struct Thin {
+  long rows, depth, columns;
+  const T *a, *kernel, *bias;
+  bool relu;
+  T* to;
+
+  bool narrow() const { return columns < PARTS * VECTORS * WIDTH<T>; }
+  long width() const { return (narrow() ? FEW_VECTORS : VECTORS) * WIDTH<T>; }
+  long parts() const { return pieces_of(width(), columns); }
+
+  static void take(const void* data, long part) {
+    const auto& self = *(const Thin*)data;
+    const long first = part * self.width();
+    if (self.narrow())
+      self.rows == 1 ? self.template multiply<1, FEW_VECTORS>(first) : self.template multiply<2, FEW_VECTORS>(first);
+    else
+      self.rows == 1 ? self.template multiply<1, VECTORS>(first) : self.template multiply<2, VECTORS>(first);
+  }
+
+  template <int R, int C>
+  void multiply(long first) const {
+    const long depth = this->depth, columns = this->columns, left = columns - first;
+    Vector<T> sums[R][C];
+    UNROLLED (int n = 0; n < C; n++) {
+      const long at = n * WIDTH<T>;
+      const auto start = bias ? load(bias + first + at, left - at) : Vector<T>{};
+      for (int row = 0; row < R; row++) sums[row][n] = start;
+    }
+    for (long k = 0; k < depth; k++) {
+      const T* from = kernel + k * columns + first;
+      UNROLLED (int n = 0; n < C; n++) {
+        __builtin_prefetch(from + SOON * columns + n * WIDTH<T>, 0, 2);
+        const auto some = load(from + n * WIDTH<T>, left - n * WIDTH<T>);
+        for (int row = 0; row < R; row++)
+          sums[row][n] = fused(some, everywhere(a[row * depth + k]), sums[row][n]);
+      }
+    }
+    UNROLLED (int n = 0; n < C; n++)
+      for (int row = 0; row < R; row++) {
+        Vector<T> sum = sums[row][n];
+        if (relu) sum = sum < 0 ? Vector<T>{} : sum;  // what is no number stays none
+        store<T>(to + row * columns + first + n * WIDTH<T>, sum, left - n * WIDTH<T>);
       }
   }
 };
@@ -390,6 +443,16 @@ static XLA_FFI_Error* multiply_rows_by(XLA_FFI_CallFrame* frame, Rows<T>& work) 
   return work.starved ? out_of_memory(frame) : nullptr;
 }
 
+template <typename T>
+static XLA_FFI_Error* multiply_thin(XLA_FFI_CallFrame* frame, const Rows<T>& rows) {
+  Thin<T> work;
+  work.rows = rows.rows, work.depth = rows.depth, work.columns = rows.columns;
+  work.a = rows.a, work.kernel = rows.kernel, work.bias = rows.bias;
+  work.relu = rows.relu, work.to = rows.to;
+  share(frame, threads_of(frame), work.parts(), work.take, &work);
+  return nullptr;
+}
+
 static bool has_relu(XLA_FFI_CallFrame* frame) {
   return *(const int32_t*)((XLA_FFI_Scalar*)frame->attrs.attrs[0])->value;
 }
@@ -406,7 +469,7 @@ static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
   work.bias = frame->args.size > 2 ? argument<T>(frame, 2) : nullptr;
   work.transposed = false, work.relu = has_relu(frame);
   work.to = result<T>(frame, 0);
-  return multiply_rows_by(frame, work);
+  return work.rows <= THIN ? multiply_thin(frame, work) : multiply_rows_by(frame, work);
 }
 
 // Arguments: the gradient of the outputs [R, O], the kernel [I, O] and, of ReLU, the outputs.
