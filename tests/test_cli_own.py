@@ -159,6 +159,7 @@ def test_a_recipe_takes_another_network_and_a_file_of_weights(capsys, folder):
     assert "4 arrays of net.pt loaded into Net" in err
     record = json.loads((folder / "run" / "run.json").read_text())
     assert record["settings"]["optimizer"] == "sgd"
+    assert record["settings"]["document"].endswith("; begins with the weights in net.pt")
     assert record["test_loss"] == pytest.approx(np.log(3))
     code, out, _ = run(capsys, "summary", *net[:-2])
     assert code == 0
@@ -178,6 +179,9 @@ def test_a_pytorch_network_is_ported_and_begins_with_its_weights(capsys, folder)
         np.testing.assert_array_equal(initial["fc2.bias"], 0.5)
         np.testing.assert_array_equal(initial["fc1.weight"], torch.nn.Linear(2, 3).weight.detach())
 
+    code, _, err = run(capsys, "train", "--resume", "run", "--model", "nets.py:Table")
+    assert code == 2
+    assert "another: model is {'class': 'network', 'arguments': '', 'files': {" in err
     (folder / "nets.py").unlink()
     shutil.rmtree("run/checkpoints")  # as if it had been killed before the first of them
     assert trained(capsys, "--resume", "run")[0] == loss

@@ -58,10 +58,16 @@ def ready(
     """
     recipe, drawn = _in_flax(recipes.sized(recipe, data), data)
     if weights is not None:
-        return recipe, _from_file(recipe, weights)
+        return _noted(recipe, f"the weights in {weights}"), _from_file(recipe, weights)
     if drawn is not None:
         said("it begins with the weights that PyTorch draws")
+        recipe = _noted(recipe, "the weights that PyTorch draws")
     return recipe, drawn
+
+
+def _noted(recipe: Recipe, begins_with: str) -> Recipe:
+    """The recipe with a note of its initial weights, for a run's record."""
+    return dataclasses.replace(recipe, document=f"{recipe.document}; begins with {begins_with}")
 
 
 def _in_flax(recipe: Recipe, data: Dataset) -> tuple[Recipe, InitialWeights | None]:
