@@ -27,6 +27,8 @@ _IMPORTS = {
     "jnp": "import jax.numpy as jnp",
     "np": "import numpy as np",
     "math": "import math",
+    "einops": "import einops",
+    "functools": "import functools",
     "nnx": "from flax import nnx",
     "lax": "from jax import lax",
     "layers": "from jaxnets import layers",

@@ -16,6 +16,7 @@ from typing import Any
 
 from jaxnets.port import modules, ops
 from jaxnets.port.names import OPERATORS, canonical
+from jaxnets.port.ops_einops import FREE
 from jaxnets.port.sources import (
     FunctionNode,
     Sources,
@@ -126,6 +127,7 @@ class Observer:
         self._pinned_functions = set(pinned)
         self._pins: dict[Any, tuple[int, ...]] = {}
         self._keep: list[Any] = []
+        self._sites: dict[int, int | None] = {}  # of modules, the nodes that made them
         self.calling = False
         self.made: dict[int, tuple[Any, type, tuple[Any, ...], dict[str, Any]]] = {}
 
@@ -232,6 +234,7 @@ class Observer:
             if isinstance(target, type):
                 self.adopt(type(result))
                 self.made[id(result)] = (result, target, given, {**bound_kwargs, **kwargs})
+                self._sites[id(result)] = key
         self._note(key, call, result)
         return result
 
@@ -254,7 +257,14 @@ class Observer:
             return run(*args, **kwargs)
         call.name = f"nn.{type(module).__name__}"
         operands: list[Value] = [Plain("self.module", module), *call.args]
-        return self._run(call, rule.call, operands, call.kwargs, lambda: run(*args, **kwargs), None)
+        free = type(module).__module__ == "einops.layers.torch"
+        site = self._sites.get(id(module)) if free else None
+        result = self._run(
+            call, rule.call, operands, call.kwargs, lambda: run(*args, **kwargs), site
+        )
+        if free:
+            modules.RETURNED[module] = self.order(result)
+        return result
 
     def _pinned(self, function: Any, args: Any, kwargs: Any, call: Call) -> tuple[Any, Any]:
         """The arguments of the user's own function, in the orders in which it first got them.
@@ -440,7 +450,8 @@ class Observer:
         inputs = [id(t) for t in before]
         converted = [order for tensor, order in context.converted if id(tensor) in inputs]
         call.entry = converted[0] if converted else None
-        created = not before and isinstance(result, torch.Tensor) and key is not None
+        free = not before or str(call.name).startswith("nn.") or call.name in FREE
+        created = free and isinstance(result, torch.Tensor) and key is not None
         if isinstance(result, torch.Tensor) and isinstance(value, Tensor):
             result = self._own(result, value.order)
         self._assign(result, value, before, ("node", key) if created else None)
@@ -465,7 +476,8 @@ class Observer:
                 free = [t.origin for t in before if t.origin is not None and t.shape == shape]
                 origin = created or (free[0] if free else None)
                 if origin in self.chosen:
-                    order = self.chosen[origin] if created else order
+                    wanted = self.chosen[origin]
+                    order = wanted if created and len(wanted) == len(order) else order
                     origin = None
             self._orders[id(result)] = (result, order, origin)
         elif isinstance(result, list | tuple) and isinstance(value, Items):
