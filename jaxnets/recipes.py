@@ -13,7 +13,15 @@ import jax
 import optax
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_positive, check_seed, describe, shown
+from jaxnets.arrays import (
+    InputError,
+    called,
+    check_positive,
+    check_seed,
+    describe,
+    entries,
+    shown,
+)
 from jaxnets.data import (
     Augmentation,
     ColorJitter,
@@ -35,8 +43,10 @@ from jaxnets.data import (
 )
 from jaxnets.data.spec import single
 from jaxnets.data.text import TextDataset
+from jaxnets.interop import load_torch
 from jaxnets.losses import LOSSES
 from jaxnets.models import MODELS
+from jaxnets.networks import OwnNetwork
 from jaxnets.optimizers import (
     OPTIMIZERS,
     Schedule,
@@ -68,10 +78,11 @@ class Recipe:
         data: the name or the path of a data set, as ``jaxnets.data.load`` takes it.
         data_options: the arguments of ``jaxnets.data.load``, such as ``data_dir`` or
             ``standardize``.
-        model: a name of ``jaxnets.models.MODELS``.
+        model: a name of ``jaxnets.models.MODELS``, or a network of the user's own.
         model_options: the model's arguments. Sizes that a documented recipe gives are those of its
             own data: for others see ``sized``.
-        loss: a name of ``jaxnets.losses.LOSSES``.
+        loss: a name of ``jaxnets.losses.LOSSES``; ``"auto"`` is cross-entropy for classes and mean
+            squared error for values, see ``sized``.
         optimizer: a name of ``jaxnets.optimizers.OPTIMIZERS``.
         optimizer_options: the optimizer's arguments.
         scheduler: a name of ``SCHEDULERS``, whose learning rate begins at, or for ``"onecycle"``
@@ -83,7 +94,8 @@ class Recipe:
         batch_size: examples in a step.
         normalize: mean and standard deviation of the inputs, after scaling pixels to [0, 1]; one
             number each, or one for each channel. None leaves them.
-        layout: ``"images"`` as they are, their ``"rows"`` as time steps, or ``"tokens"`` of texts.
+        layout: ``"images"`` as they are, their ``"rows"`` as time steps, or ``"tokens"`` of texts;
+            ``"auto"`` is tokens for texts and images for all else, see ``sized``.
         augment: what training does to the images first: a name of ``AUGMENTATIONS``, or several,
             one after the other; None for nothing.
         buckets: see ``fit``; for texts.
@@ -94,7 +106,7 @@ class Recipe:
     expect: str
     data: str
     data_options: Mapping[str, Any] = field(default_factory=dict)
-    model: str
+    model: str | OwnNetwork
     model_options: Mapping[str, Any] = field(default_factory=dict)
     loss: str = "cross-entropy"
     optimizer: str = "sgd"
@@ -104,15 +116,19 @@ class Recipe:
     epochs: int
     batch_size: int = 64
     normalize: tuple[float | Sequence[float], float | Sequence[float]] | None = None
-    layout: Literal["images", "rows", "tokens"] = "images"
+    layout: Literal["images", "rows", "tokens", "auto"] = "images"
     augment: str | Sequence[str] | None = None
     buckets: int | None = None
 
     def __post_init__(self) -> None:
         """Checks the kinds of values; the names are looked up when they are used."""
         for name in ("name", "document", "expect", "data", "model", "loss", "optimizer", "layout"):
-            if not isinstance(getattr(self, name), str):
+            own = name == "model" and isinstance(self.model, OwnNetwork)
+            if not own and not isinstance(getattr(self, name), str):
                 raise InputError(name, "a string", getattr(self, name))
+        if isinstance(self.model, OwnNetwork) and self.model_options:
+            expected = "none, as a network of your own has its arguments in args"
+            raise InputError("model_options", expected, self.model_options)
         if self.scheduler is not None and not isinstance(self.scheduler, str):
             raise InputError("scheduler", "a name of SCHEDULERS or None", self.scheduler)
         for name in OPTIONS:
@@ -165,6 +181,9 @@ SCHEDULERS: dict[str, Callable[..., Schedule]] = {
     "constant": constant_lr,
     "polynomial": polynomial_lr,
 }
+
+#: From a seed to a network's initial weights, with PyTorch's names and layouts, or their file.
+InitialWeights = Callable[[int], Any]
 
 _MNIST = (0.1307, 0.3081)
 _FASHION = (0.2860, 0.3530)
@@ -417,6 +436,27 @@ def recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
+def of_own(network: OwnNetwork, data: str) -> Recipe:
+    """A recipe for a network of the user's own: cross-entropy or mean squared error, and Adam.
+
+    Args:
+        network: the network.
+        data: see ``Recipe``.
+    """
+    return Recipe(
+        name=network.name,
+        document=f"{network.target} on {data}",
+        expect="no documented figure",
+        data=data,
+        model=network,
+        loss="auto",
+        optimizer="adam",
+        optimizer_options={"lr": 0.001},
+        epochs=10,
+        layout="auto",
+    )
+
+
 def check_recipe(recipe: Any, data: Any = None) -> None:
     """Raises unless a recipe is one, and its data a data set, if there are any."""
     if not isinstance(recipe, Recipe):
@@ -436,6 +476,8 @@ def build_model(recipe: Recipe, seed: int = 0) -> nnx.Module:
         ValueError: if the model is unknown or does not take one of its options.
     """
     check_recipe(recipe)
+    if isinstance(recipe.model, OwnNetwork):
+        return recipe.model.build(nnx.Rngs(check_seed("seed", seed)))
     return build_network(recipe.model, recipe.model_options, seed)
 
 
@@ -502,12 +544,13 @@ def load_named(name: str, options: Mapping[str, Any]) -> Dataset:
 
 
 def sized(recipe: Recipe, data: Dataset) -> Recipe:
-    """The recipe with the sizes that its data decide.
+    """The recipe with the sizes, and what else is open, that its data decide.
 
     These are what goes into the network (values, channels, pixels, tokens) and what comes out
     (classes, or values to predict). A size that the recipe says itself stays; but the sizes of a
     documented recipe are those of its documented data, and others replace them. Of the schedules
-    ``"cosine"`` and ``"onecycle"`` it is the length: all epochs of the recipe.
+    ``"cosine"`` and ``"onecycle"`` it is the length: all epochs of the recipe. A network of the
+    user's own has its sizes; a loss or a layout that is ``"auto"`` becomes that of the data.
 
     Args:
         recipe: what leaves sizes open.
@@ -519,6 +562,7 @@ def sized(recipe: Recipe, data: Dataset) -> Recipe:
     check_recipe(recipe, data)
     if data is None:
         raise InputError("data", "a Dataset", data)
+    recipe = _settled(recipe, data)
     options = dict(recipe.model_options)
     documented = RECIPES.get(recipe.name)
     usual = documented.model_options if documented and documented.model == recipe.model else {}
@@ -532,6 +576,17 @@ def sized(recipe: Recipe, data: Dataset) -> Recipe:
     return dataclasses.replace(recipe, model_options=options, scheduler_options=schedule)
 
 
+def _settled(recipe: Recipe, data: Dataset) -> Recipe:
+    """The recipe with the loss and the layout of its data, where it leaves them to those."""
+    loss, layout = recipe.loss, recipe.layout
+    if loss == "auto":
+        labels = single(f"labels of {data.name}", data.spec.labels)
+        loss = "mse" if labels.dtype.kind == "f" else "cross-entropy"
+    if layout == "auto":
+        layout = "tokens" if isinstance(data, TextDataset) else "images"
+    return dataclasses.replace(recipe, loss=loss, layout=layout)
+
+
 def _lengths(recipe: Recipe) -> dict[str, int]:
     """How long a schedule takes that says nothing of it."""
     if recipe.scheduler == "onecycle" and "total_steps" not in recipe.scheduler_options:
@@ -542,6 +597,8 @@ def _lengths(recipe: Recipe) -> dict[str, int]:
 def _sizes(recipe: Recipe, data: Dataset) -> dict[str, Any]:
     """By the names of the network's arguments, the sizes that the data decide; None if unknown."""
     leaving = _leaving(recipe, data)
+    if isinstance(recipe.model, OwnNetwork):
+        return {}
     if recipe.model in ("text-classifier", "language-model"):
         sizes = {"vocab_size": len(data.vocabulary) if isinstance(data, TextDataset) else None}
         return sizes | ({"output_dim": leaving} if recipe.model == "text-classifier" else {})
@@ -678,7 +735,12 @@ def _augmentation(name: str, data: Dataset | None) -> Augmentation:
 
 
 def train(
-    recipe: Recipe, *, seed: int = 0, data: Dataset | None = None, **options: Any
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    data: Dataset | None = None,
+    weights: InitialWeights | None = None,
+    **options: Any,
 ) -> TrainingRun:
     """Trains a recipe's network.
 
@@ -686,6 +748,8 @@ def train(
         recipe: what to train, and how.
         seed: draws the initial weights, the order of the examples, augmentation and dropout.
         data: the data in place of the recipe's; they decide its sizes, see ``sized``.
+        weights: from the seed to the initial weights, with PyTorch's names and layouts, in place of
+            those that it draws.
         **options: what ``jaxnets.training.fit`` takes and no recipe decides: ``devices``,
             ``sharding``, ``accumulate``, ``compute_dtype``, ``save``, ``resume``,
             ``callbacks``, ``non_finite``, ``progress``.
@@ -695,7 +759,7 @@ def train(
     """
     check_seed("seed", seed)
     data, settings = fit_settings(recipe, data)
-    model = build_model(sized(recipe, data), seed)
+    model = _initial(sized(recipe, data), seed, weights)
     run: TrainingRun = fit(model, data, seed=seed, **settings, **options)
     return run
 
@@ -706,6 +770,7 @@ def train_many(
     seeds: int | Sequence[int],
     learning_rates: Sequence[float] | None = None,
     data: Dataset | None = None,
+    weights: InitialWeights | None = None,
     **options: Any,
 ) -> TrainingRuns:
     """Trains a recipe's network from many seeds at once; each run is what ``train`` makes of it.
@@ -715,6 +780,7 @@ def train_many(
         seeds: see ``fit``.
         learning_rates: see ``fit``.
         data: see ``train``.
+        weights: see ``train``.
         **options: those of ``train`` that go with seeds.
 
     Raises:
@@ -722,14 +788,24 @@ def train_many(
     """
     data, settings = fit_settings(recipe, data)
     network = sized(recipe, data)
+    following = iter(range(seeds) if isinstance(seeds, int) else entries(seeds) or ())
 
-    def build(rngs: nnx.Rngs) -> nnx.Module:
-        return _call(MODELS, network.model, "model", network.model_options, rngs=rngs)
+    def build(rngs: nnx.Rngs) -> nnx.Module:  # once for each seed, in their order
+        return _initial(network, next(following), weights)
 
     runs: TrainingRuns = fit(
         build, data, seeds=seeds, learning_rates=learning_rates, **settings, **options
     )
     return runs
+
+
+def _initial(network: Recipe, seed: int, weights: InitialWeights | None) -> nnx.Module:
+    """The network as training begins."""
+    model = build_model(network, seed)
+    if weights is not None:
+        expected = "a function from a seed to weights by PyTorch's names"
+        load_torch(model, called("weights", expected, weights, seed))
+    return model
 
 
 def fit_settings(recipe: Recipe, data: Dataset | None) -> tuple[Dataset, dict[str, Any]]:
@@ -739,10 +815,11 @@ def fit_settings(recipe: Recipe, data: Dataset | None) -> tuple[Dataset, dict[st
         ValueError: if they do not fit together.
     """
     check_recipe(recipe, data)
-    if recipe.loss not in LOSSES:
+    if recipe.loss not in LOSSES and recipe.loss != "auto":
         raise InputError("loss", f"one of {', '.join(LOSSES)}", shown(recipe.loss))
     build_optimizer(recipe)  # refused before data are read
     data = load_data(recipe) if data is None else data
+    recipe = _settled(recipe, data)
     if recipe.loss in _OF_VALUES and _num_classes(data) is not None and not _mixes(recipe):
         expected = "values to predict, as regression=True makes of a table's whole numbers"
         raise InputError(f"labels of {data.name}", expected, f"classes, for the loss {recipe.loss}")

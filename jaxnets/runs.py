@@ -36,6 +36,7 @@ from jaxnets.disk import new_folder, replacing
 from jaxnets.json_files import WRONG, read_object, reason
 from jaxnets.losses import LOSSES
 from jaxnets.models import MODELS
+from jaxnets.networks import OwnNetwork
 from jaxnets.recipes import (
     OPTIONS,
     Recipe,
@@ -61,7 +62,10 @@ from jaxnets.training.weights import check_weights, load_weights, sizes
 
 #: The record of a run that saves while it trains.
 BEGUN = "begun.json"
+#: The folder with the files of a network of the user's own.
+NETWORK = "network"
 _CHECKPOINTS = "checkpoints"
+_INITIAL = "initial.npz"  # weights of PyTorch's names, where they are not drawn from the seed
 _MOST, _MOST_LAYERS = 2**31, 1000  # where no weights say how many there are
 _NUMERIC = {"accumulate": 1, "compute_dtype": None}  # where a run is told nothing
 
@@ -74,10 +78,14 @@ def summarize(recipe: Recipe, seed: int, run: TrainingRun) -> dict[str, Any]:
 def settings(recipe: Recipe) -> dict[str, Any]:
     """A recipe as a run's record holds it: ready for JSON, the place of the data an absolute path.
 
+    Of a network of the user's own it holds the digests of its files.
+
     Raises:
         ValueError: if JSON cannot hold a value.
     """
     values = {field.name: getattr(recipe, field.name) for field in dataclasses.fields(recipe)}
+    if isinstance(recipe.model, OwnNetwork):
+        values["model"] = recipe.model.record()
     for part in OPTIONS:
         values[part] = dict(values[part])
     try:
@@ -112,6 +120,7 @@ class BegunRun:
         watching: how it is watched and guarded, as whoever began it says.
         computing: on what it computes and how, likewise; ``accumulate`` and ``compute_dtype``
             change its numbers.
+        initial: the file of the weights that it began with; None where the seed draws them.
     """
 
     recipe: Recipe
@@ -119,6 +128,7 @@ class BegunRun:
     saving: Saving
     watching: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     computing: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    initial: Path | None = None
 
     @property
     def directory(self) -> Path:
@@ -132,6 +142,7 @@ def begin(
     seed: int,
     watching: Mapping[str, Any] | None = None,
     computing: Mapping[str, Any] | None = None,
+    weights: Mapping[str, np.ndarray] | None = None,
     **saving: Any,
 ) -> BegunRun:
     """Makes the folder of a run that saves while it goes on; ``resume`` reads it.
@@ -144,6 +155,7 @@ def begin(
         seed: the run's.
         watching: see ``BegunRun``; of what JSON can hold.
         computing: likewise.
+        weights: that it begins with, by PyTorch's names; None for those that the seed draws.
         **saving: how often it saves, as ``Saving`` takes it.
 
     Raises:
@@ -162,6 +174,10 @@ def begin(
         return begun
     with new_folder(directory) as folder:
         _write_begun(folder, begun)
+        if isinstance(recipe.model, OwnNetwork):
+            recipe.model.write(folder / NETWORK)
+        if weights is not None:
+            np.savez(folder / _INITIAL, **weights)  # type: ignore[arg-type]
     return begun
 
 
@@ -190,10 +206,12 @@ def resume(directory: Path | str, *, same_bits: bool = False) -> BegunRun:
         raise InputError("resume", expected, repr(str(directory)))
     with understood("resume", path):
         record = read_object(path)
-        recipe, seed = recipe_of(record["settings"]), check_seed("seed", record["seed"])
+        recipe = recipe_of(record["settings"], path.parent / NETWORK)
+        seed = check_seed("seed", record["seed"])
         saving = Saving(Path(directory) / _CHECKPOINTS, **record["saving"], same_bits=same_bits)
         more = {name: dict(record.get(name, {})) for name in ("watching", "computing")}
-        return BegunRun(recipe, seed, saving, **more)
+        initial = path.parent / _INITIAL
+        return BegunRun(recipe, seed, saving, **more, initial=initial if initial.exists() else None)
 
 
 @contextlib.contextmanager
@@ -214,13 +232,20 @@ def understood(argument: str, path: Path) -> Iterator[None]:
         raise InputError(argument, expected, f"{path}: {reason(error)}") from error
 
 
-def recipe_of(settings: Mapping[str, Any]) -> Recipe:
+def recipe_of(settings: Mapping[str, Any], network: Path) -> Recipe:
     """The recipe that ``settings`` wrote down, looked at as far as no data are needed.
+
+    Args:
+        settings: what ``settings`` returned.
+        network: the folder with the files of a network of the user's own. They are not imported.
 
     Raises:
         ValueError: if a value is wrong.
         TypeError: if one is missing, or is of another kind.
     """
+    model = settings["model"]
+    if isinstance(model, Mapping):
+        settings = {**settings, "model": OwnNetwork.recorded(model, network)}
     recipe = Recipe(**settings)
     folder = recipe.data_options.get("data_dir")
     if not isinstance(folder, str | None):
@@ -293,6 +318,8 @@ def finish(directory: Path, *written: Any) -> None:
         (directory / RECORD).unlink(missing_ok=True)
         for path in sorted(Path(part).iterdir(), key=lambda path: path.name == RECORD):
             place = directory / path.name
+            if path.name == NETWORK:  # there since the run began, and needed if this is killed
+                continue
             if place.is_symlink():
                 place.unlink()
             elif place.is_dir():
@@ -309,6 +336,8 @@ def write(
     computing: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes ``weights``, ``run.json``, ``history.csv`` and ``curves.png`` into a folder.
+
+    The files of a network of the user's own are written into its folder ``network``.
 
     Several processes call this together; the first one writes.
 
@@ -332,12 +361,22 @@ def write(
         "computing": computing and dict(computing),
     }
     told = dataclasses.replace(run, task=Task.of(data))
+    if isinstance(recipe.model, OwnNetwork) and jax.process_index() == 0:
+        recipe.model.write(directory / NETWORK)
     told.write(directory, record, title=f"{recipe.name}, seed {seed}")
 
 
 def is_run(directory: Path | str) -> bool:
     """Whether ``write`` has filled a folder."""
     return (Path(directory) / RECORD).is_file()
+
+
+def is_own(directory: Path | str) -> bool:
+    """Whether a run's network is the user's own, so that ``read`` needs ``run_code``."""
+    path = Path(directory) / RECORD
+    with understood("run", path):
+        settings = read_object(path).get("settings", {})
+        return isinstance(settings.get("model"), Mapping)
 
 
 def weights_of(directory: Path | str) -> Path:
@@ -440,6 +479,7 @@ def read(
     *,
     model: nnx.Module | None = None,
     transform: Transform | None = None,
+    run_code: bool = False,
 ) -> SavedRun:
     """Reads the folder of a run, which ``TrainingRun.save`` or the command line wrote.
 
@@ -447,6 +487,9 @@ def read(
         directory: the folder.
         model: for a network of your own, one of its kind; it is left as it is. The folder tells how
             a documented network is made.
+        run_code: whether to import the files of a network of your own that ``jaxnets train --model
+            FILE.py:Class`` has kept in the folder, in place of ``model``. Their code runs: only for
+            folders that you trust.
         transform: for a transform of your own, that one; the folder has those of ``jaxnets.data``.
 
     Returns:
@@ -463,6 +506,7 @@ def read(
     """
     if model is not None:
         check_model(model)
+    check_bool("run_code", run_code)
     folder = check_path("directory", directory, "the folder of a run")
     path, text = folder / RECORD, folder / TEXT
     if not path.is_file():
@@ -470,7 +514,7 @@ def read(
     with understood("run", path):
         record = read_object(path)
         from_python = {"model", "settings"} & {*record} == {"model"}
-        recipe = None if from_python else recipe_of(record["settings"])
+        recipe = None if from_python else recipe_of(record["settings"], folder / NETWORK)
         build, options = _builder(record, recipe)
         inputs = _inputs(record)
         found: dict[str, Any] = {
@@ -489,6 +533,9 @@ def read(
     if model is not None:
         model = nnx.clone(model)
         load_weights(model, folder / WEIGHTS)
+    elif recipe is not None and isinstance(recipe.model, OwnNetwork):
+        model = _own(recipe, run_code=run_code)
+        load_weights(model, folder / WEIGHTS)
     elif build is None:
         expected = "a network of the saved kind, as the folder has the weights alone"
         raise InputError("model", expected, f"none for {record['model']['class']}")
@@ -496,6 +543,14 @@ def read(
         model = _trained(build, options, path, folder / WEIGHTS)
     model.eval()
     return SavedRun(recipe, model, **found)
+
+
+def _own(recipe: Recipe, *, run_code: bool) -> nnx.Module:
+    """A network of the user's own, made by the files in the folder."""
+    if not run_code:
+        expected = "True, or the network as model, as the folder's own has code that would run"
+        raise InputError("run_code", expected, run_code)
+    return build_model(recipe)
 
 
 def _builder(

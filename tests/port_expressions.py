@@ -144,6 +144,13 @@ def flat_results(result):
     return [result] if isinstance(result, torch.Tensor) else []
 
 
+def _like(output, cotangent):
+    """The cotangent of an output; zeros where PyTorch has none."""
+    if not jnp.issubdtype(output.dtype, jnp.inexact):
+        return np.zeros(output.shape, jax.dtypes.float0)
+    return jnp.zeros_like(output) if cotangent is None else cotangent.astype(output.dtype)
+
+
 def compare(function, inputs, orders, constants=(), *, gradients=1e-10, values=1e-12):
     """Runs a function of PyTorch's and its expression, and compares results and gradients."""
     inputs = [x.clone().requires_grad_(x.is_floating_point()) for x in inputs]
@@ -163,25 +170,28 @@ def compare(function, inputs, orders, constants=(), *, gradients=1e-10, values=1
             every[place] = array
         return [evaluated(own.text, every, constants) for own, _ in outputs]
 
-    ours, pull = jax.vjp(run, *[arrays[n] for n in floating])
-    cotangents = []
-    loss = 0
-    for (own, theirs), y, w in zip(outputs, ours, weights, strict=True):
+    @jax.jit
+    def forwards_and_backwards(given, cotangents):
+        ours, pull = jax.vjp(run, *given)
+        return ours, pull([_like(y, c) for y, c in zip(ours, cotangents, strict=True)])
+
+    cotangents, loss = [], 0
+    for (own, theirs), w in zip(outputs, weights, strict=True):
+        if theirs.requires_grad and theirs.is_floating_point():
+            loss = loss + (theirs * w.to(theirs.dtype)).sum()
+            cotangents.append(in_order(w, own.order))
+        else:
+            cotangents.append(None)
+    ours, pulled = forwards_and_backwards([arrays[n] for n in floating], cotangents)
+    for (own, theirs), y in zip(outputs, ours, strict=True):
         expected = in_order(theirs.detach(), own.order)
         np.testing.assert_allclose(
             np.asarray(y), expected, rtol=values, atol=values, err_msg=text_of(value)
         )
-        if theirs.requires_grad and theirs.is_floating_point():
-            loss = loss + (theirs * w.to(theirs.dtype)).sum()
-            cotangents.append(jnp.asarray(in_order(w, own.order), y.dtype))
-        elif jnp.issubdtype(y.dtype, jnp.inexact):
-            cotangents.append(jnp.zeros_like(y))
-        else:
-            cotangents.append(np.zeros(y.shape, jax.dtypes.float0))
     if not floating or not isinstance(loss, torch.Tensor):
         return text_of(value)
     expected = torch.autograd.grad(loss, [inputs[n] for n in floating], allow_unused=True)
-    for place, own, theirs in zip(floating, pull(cotangents), expected, strict=True):
+    for place, own, theirs in zip(floating, pulled, expected, strict=True):
         theirs = torch.zeros_like(inputs[place]) if theirs is None else theirs
         np.testing.assert_allclose(
             np.asarray(own),

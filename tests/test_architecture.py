@@ -20,7 +20,7 @@ RANKS = [
     {"losses", "metrics", "optimizers", "layers", "data"},
     {"functional"},
     {"models"},
-    {"interop", "training"},
+    {"interop", "networks", "training"},
     {"port"},
     {"sampling"},
     {"recipes"},

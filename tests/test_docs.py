@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import pytest
 
 import jaxnets
@@ -26,13 +27,18 @@ MODULES = [
 ]
 
 
-def printed_by(code, folder, *options):
-    """What code prints in a process of its own, which spends little on compiling it."""
-    done = subprocess.run(
-        [sys.executable, *options, "-c", code],
-        cwd=folder, env=environment(), check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    return done.stdout
+@pytest.fixture
+def printed_by(tmp_path, monkeypatch, capsys):
+    """What code prints, with JAX's own settings; warnings are errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def printed(code):
+        capsys.readouterr()
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            exec(code, {"__name__": "__main__"})
+        return capsys.readouterr().out
+
+    return printed
 
 
 def test_the_readmes_first_command_trains_as_it_says(tmp_path):
@@ -54,25 +60,24 @@ def test_the_readmes_second_command_is_the_test_command():
 
 
 @pytest.mark.parametrize("code", blocks(README, "python"))
-def test_the_readmes_python_runs(code, tmp_path):
-    printed_by(code, tmp_path)
+def test_the_readmes_python_runs(code, printed_by):
+    printed_by(code)
 
 
-def test_the_python_of_the_page_on_interop_runs_in_order(tmp_path):
+def test_the_python_of_the_page_on_interop_runs_in_order(printed_by):
     page = (ROOT / "docs" / "interop.md").read_text()
     code = "\n".join(blocks(page, "python"))
-    printed = printed_by(code, tmp_path)
+    printed = printed_by(code)
     report, trace = blocks(page, "text")
     assert printed.startswith(report)
     numbers = r"\d\.\de[+-]\d\d *"
     assert re.sub(numbers, "", printed) == re.sub(numbers, "", report + trace)
 
 
-def test_the_page_on_porting_shows_what_the_command_writes(tmp_path, monkeypatch, capsys):
+def test_the_page_on_porting_shows_what_the_command_writes(printed_by, monkeypatch, capsys):
     page = (ROOT / "docs" / "port.md").read_text()
     (command,) = blocks(page, "sh")
     network, written, from_python = blocks(page, "python")
-    monkeypatch.chdir(tmp_path)
     Path("nets.py").write_text(network)
     assert main(shlex.split(command)[1:]) == 0
     assert Path("net_jax.py").read_text() == written
@@ -81,23 +86,24 @@ def test_the_page_on_porting_shows_what_the_command_writes(tmp_path, monkeypatch
     printed = capsys.readouterr().out
     assert re.sub(numbers, "", table, flags=re.M) in re.sub(numbers, "", printed, flags=re.M)
     Path("use.py").write_text(from_python)  # a function's source is in a file
-    printed_by("import use", tmp_path)
+    monkeypatch.syspath_prepend(".")
+    printed_by("import use")
 
 
-def test_the_python_of_the_page_on_training_prints_what_it_says(tmp_path):
+def test_the_python_of_the_page_on_training_prints_what_it_says(printed_by):
     page = (ROOT / "docs" / "training.md").read_text()
     code = "\n".join(blocks(page, "python"))
-    printed = printed_by(code, tmp_path, "-W", "error")
+    printed = printed_by(code)
     (expected,) = blocks(page, "text")
     norm = r"= \d\.\d"
     assert re.sub(norm, "", printed) == re.sub(norm, "", expected)
 
 
-def test_the_python_of_the_page_on_training_anything_prints_what_it_says(tmp_path):
+def test_the_python_of_the_page_on_training_anything_prints_what_it_says(printed_by):
     page = (ROOT / "docs" / "anything.md").read_text()
     code = "\n".join(blocks(page, "python"))
     (expected,) = blocks(page, "text")
-    assert printed_by(code, tmp_path, "-W", "error") == expected
+    assert printed_by(code) == expected
 
 
 def test_the_python_of_the_page_for_newcomers_prints_what_it_says(tmp_path, monkeypatch, capsys):
@@ -168,9 +174,9 @@ def test_chinese_pages_keep_in_step_with_the_english_ones(english, chinese):
         assert (ROOT / name).parent.joinpath(link).resolve() == (ROOT / other).resolve()
 
 
-def test_the_python_of_the_page_on_comparisons_prints_what_it_says(tmp_path):
+def test_the_python_of_the_page_on_comparisons_prints_what_it_says(printed_by):
     page = (ROOT / "docs" / "compare.md").read_text()
-    printed = printed_by("\n".join(blocks(page, "python")), tmp_path, "-W", "error")
+    printed = printed_by("\n".join(blocks(page, "python")))
     said = "".join(blocks(page, "text"))
     words, expected = (re.sub(r"\d\.\d+", "", text).split() for text in (printed, said))
     assert words == expected

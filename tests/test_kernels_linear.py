@@ -21,7 +21,7 @@ from tests.kernels import assert_close, calls
 
 #: Batch, and the sizes of inputs and layers: rows and columns that fill no block and no vector.
 SHAPES = [
-    (64, (784, 128, 64, 10)),
+    (24, (784, 128, 64, 10)),
     (131, (400, 120, 84, 10)),
     (16, (3, 5, 4)),
     (37, (17, 33, 1)),
@@ -34,6 +34,7 @@ SHAPES = [
 def every(monkeypatch):
     """Has the kernels run whatever they can."""
     monkeypatch.setattr(native_linear, "_LEAST_EXAMPLES", 1)
+    monkeypatch.setattr(native_linear, "_ONE_BY_ONE", ())
 
 
 def make(sizes, dtype=jnp.float32):
@@ -191,6 +192,23 @@ def test_what_is_no_chain_stays():
     assert not found([layers[0], Linear(5, 4, bias=False, rngs=nnx.Rngs(0))])
     assert not found([Doubled(6, 5, rngs=nnx.Rngs(0)), layers[1]])
     assert not found(layers, x[None])  # [1, 20, 6]
+
+
+def test_one_by_one_gives_the_same_bits(monkeypatch):
+    layers, x = make((784, 128, 10)), examples(40, 784)
+    assert explain(lambda x: one_by_one(layers, x), x) == [
+        "linear 784 → 128 and ReLU",
+        "linear 128 → 10",
+    ]
+
+    def values(layers, x):
+        made, (gradients, _) = everything(linear_chain, layers, x)
+        return made, gradients
+
+    apart = values(layers, x)
+    monkeypatch.setattr(native_linear, "_ONE_BY_ONE", ())
+    assert explain(lambda x: one_by_one(layers, x), x) == ["linear 784 → 128 → 10"]
+    jax.tree.map(np.testing.assert_array_equal, apart, values(layers, x))
 
 
 def test_inputs_of_another_size_are_named():

@@ -10,9 +10,18 @@ from jaxnets.kernels import linear_layer, native
 from jaxnets.kernels.linear_layer import layer, serves
 from tests.kernels import assert_close, calls
 
-#: Rows, inputs and outputs that fill no block, panel or vector; few rows and many, and so many that
-#: groups of them have sums of their own.
-SHAPES = [((3, 7), 5, 3), ((64,), 97, 49), ((300,), 50, 310), ((2, 570), 33, 17), ((257,), 1, 1)]
+#: Rows, inputs and outputs that fill no block, panel or vector; few rows and many, more than are
+#: packed at a time, and so many that groups of them have sums of their own.
+SHAPES = [
+    ((1,), 150, 37),
+    ((2,), 70, 5),
+    ((3, 7), 5, 3),
+    ((64,), 197, 49),
+    ((300,), 50, 310),
+    ((600,), 33, 17),
+    ((2, 570), 33, 17),
+    ((257,), 1, 1),
+]
 
 
 @pytest.fixture(autouse=True)

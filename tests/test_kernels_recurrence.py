@@ -315,11 +315,23 @@ def by_xla():
         return train()
 
 
+@pytest.fixture(scope="module")
+def compiled(tmp_path_factory):
+    """Where compilers of this module's keep what they make."""
+    return tmp_path_factory.mktemp("compiled")
+
+
 @pytest.fixture
-def hasty(tmp_path):
-    """A compiler that does not optimise and counts its calls in a file."""
+def hasty(tmp_path, compiled):
+    """A compiler that does not optimise, counts its calls in a file, and knows what it has made."""
     compiler = tmp_path / "compiler"
-    compiler.write_text(f'#!/bin/sh\necho >> {tmp_path}/count\nexec c++ "$@" -O0\n')
+    compiler.write_text(f"""#!/bin/sh
+echo >> {tmp_path}/count
+for made in "$@"; do :; done  # the last argument: the file to make
+name=${{made##*/}}
+kept="{compiled}/${{name%-*}}"  # without the digest of the command
+[ -e "$kept" ] || {{ c++ "$@" -O0 && cp "$made" "$kept"; }} && cp "$kept" "$made"
+""")
     compiler.chmod(0o755)
     return compiler
 

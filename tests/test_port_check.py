@@ -12,8 +12,11 @@ from flax import nnx
 from jaxnets import layers
 from jaxnets.arrays import InputError
 from jaxnets.interop import load_torch
+from jaxnets.kernels.geometry import Geometry
+from jaxnets.kernels.xla_convolution import convolve
 from jaxnets.port.check import prove
-from jaxnets.port.examples import inputs_of, made, made_by
+from jaxnets.port.convolutions import by_products
+from jaxnets.port.examples import inputs_of
 
 NHWC = (0, 2, 3, 1)
 
@@ -161,24 +164,25 @@ def test_inputs_that_are_none(text, message):
         inputs_of([text], torch.nn.Linear(2, 2))
 
 
-def test_networks_by_name(tmp_path):
-    path = tmp_path / "some_nets.py"
-    path.write_text("import torch\n\nclass Net(torch.nn.Linear):\n    pass\n\nnumber = int\n")
-    target = f"{path}:Net"
-    assert made(target, made_by(target), (2, 3), {}).out_features == 3
-    assert made_by("torch.nn:Linear") is torch.nn.Linear
-    for bad, message in {
-        "Net": "target: expected FILE.py:Class",
-        f"{path}:Other": "target: expected a class in .*, such as Net, got Other",
-        f"{tmp_path}/none.py:Net": "target: expected a file that exists",
-        "no_such_module_here:Net": "target: expected a module that imports",
-    }.items():
-        with pytest.raises(InputError, match=message):
-            made_by(bad)
-    with pytest.raises(InputError, match="args: expected what .*Net"):
-        made(target, made_by(target), (), {"depth": 3})
-    with pytest.raises(InputError, match="target: expected a torch.nn.Module"):
-        made(target, int, (), {})
-    path.write_text("raise ValueError('no')")
-    with pytest.raises(InputError, match="to import, got ValueError: no"):
-        made_by(target)
+@pytest.mark.parametrize(
+    ("kernel", "geometry"),
+    [
+        ((3, 2, 6, 4), Geometry((2, 1), ((1, 2), (0, 1)), (1, 2), (1, 1))),
+        ((3, 2, 1, 12), Geometry((1, 1), ((1, 2), (-1, 1)), (2, 1), (2, 1), groups=6)),
+        ((3, 2, 3, 4), Geometry((1, 2), ((1, 2), (0, 1)), (1, 2), (1, 1), groups=2)),
+    ],
+    ids=["strides", "each channel", "groups"],
+)
+def test_convolutions_as_products(kernel, geometry):
+    with jax.enable_x64(True):
+        draw = np.random.default_rng(0)
+        arrays = draw.normal(size=(2, 7, 8, 6)), draw.normal(size=kernel)
+
+        def of(convolution):
+            def loss(x, kernel):
+                return jnp.sin(convolution(x, kernel, geometry)).sum()
+
+            return jax.jit(jax.value_and_grad(loss, (0, 1)))(*arrays)
+
+        for one, other in zip(*map(jax.tree.leaves, map(of, (by_products, convolve))), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10)

@@ -12,12 +12,14 @@ from typing import Any
 import click
 import jax
 
-from jaxnets import recipes
+from jaxnets import recipes, runs
 from jaxnets.arrays import InputError, check_number, check_positive
-from jaxnets.commands.flags import PathArgument, added, changed, recipe_flags
+from jaxnets.commands import own
+from jaxnets.commands.flags import PathArgument, added, changed, compared_flags, named
 from jaxnets.commands.seeds import Numbers
 from jaxnets.compare import report
 from jaxnets.compare.engine import Terms, compared
+from jaxnets.compare.experiment import Experiment
 from jaxnets.compare.from_recipe import from_recipe, recipe_of
 from jaxnets.compare.peers import PEERS
 from jaxnets.compare.records import Comparison
@@ -25,6 +27,7 @@ from jaxnets.compare.report.as_json import plain
 from jaxnets.compare.report.verdict import verdict
 from jaxnets.compare.report.wording import Scale, names
 from jaxnets.compare.store import new_directory, read_begun
+from jaxnets.networks import OwnNetwork
 
 _FLAGS = (
     click.option(
@@ -40,7 +43,7 @@ _FLAGS = (
     click.option(
         "--weights-from",
         type=click.Choice(["jaxnets", "torch"]),
-        help="Whose initial weights both begin with.  [default: jaxnets]",
+        help="Whose initial weights both begin with.  [default: jaxnets, with --torch torch]",
     ),
     click.option(
         "--independent",
@@ -69,7 +72,7 @@ _FLAGS = (
     click.option(
         "--out",
         type=PathArgument(),
-        help="A new folder for the report.  [default: comparisons/RECIPE]",
+        help="A new folder for the report.  [default: comparisons/RECIPE or comparisons/Class]",
     ),
     click.option(
         "--resume",
@@ -88,6 +91,7 @@ Examples:
   jaxnets compare mnist-lenet --seeds 3 --epochs 3 --out comparisons/lenet
   jaxnets compare mnist-lstm --independent --epochs 2
   jaxnets compare --resume comparisons/lenet --seeds 5
+  jaxnets compare --torch nets.py:Net --args "width=8" --data mnist --epochs 3
 """
 _SEEDS = 5
 #: What a comparison that goes on takes over from its folder.
@@ -97,7 +101,7 @@ _TORCH_DEVICES = {None: None, "cpu": "cpu", "gpu": "cuda"}
 
 @click.command("compare", epilog=_EXAMPLES)
 @click.argument("recipe", required=False)
-@recipe_flags
+@compared_flags
 @lambda command: added(_FLAGS, command)
 @click.option(
     "--json", "as_json", is_flag=True, help="Print the result as one JSON object, and no more."
@@ -105,6 +109,9 @@ _TORCH_DEVICES = {None: None, "cpu": "cpu", "gpu": "cuda"}
 @click.option("--quiet", "-q", is_flag=True, help="Print the result alone.")
 def compare_command(recipe: str | None, as_json: bool, quiet: bool, **flags: Any) -> None:
     """Train RECIPE's network in PyTorch and in jaxnets, side by side, and compare.
+
+    --torch FILE.py:Class ports a PyTorch network of your own and trains both on --data, with RECIPE
+    or without.
 
     Both sides of a seed begin with the same weights and see the same batches in the same order,
     with the same optimizer, in float32. The report in --out has each seed's accuracy, the paired
@@ -118,23 +125,51 @@ def compare_command(recipe: str | None, as_json: bool, quiet: bool, **flags: Any
     """
     chosen = {name: flags.pop(name) for name in _OWN}
     out, resume = chosen.pop("out"), chosen.pop("resume")
-    before = _begun(recipe, out, resume)
-    named = recipe_of(before) if recipe is None else recipes.recipe(recipe)
-    this = changed(named, flags)
+    _take_torch(flags, chosen)
+    known = named(recipe, flags)
+    before = _begun(known, out, resume)
+    this = changed(known or recipe_of(before, resume), flags)
     _compute_on(chosen["device"])
     with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
         directory = new_directory(out, this.name) if resume is None else resume
-        experiment = from_recipe(this)
+        experiment = _experiment(this)
         terms = _terms(chosen, before, experiment.data.num_classes is not None)
+        if isinstance(this.model, OwnNetwork):
+            this.model.write(directory / runs.NETWORK)
         comparison = compared(experiment, terms, directory, "none" if quiet else "auto")
         report.write(comparison, directory)
     click.echo(_as_json(comparison, directory) if as_json else summary(comparison, directory))
 
 
-def _begun(recipe: str | None, out: Path | None, resume: Path | None) -> dict[str, Any]:
+def _take_torch(flags: dict[str, Any], chosen: dict[str, Any]) -> None:
+    """Takes the network of --torch for the recipe's, and what follows from that."""
+    network = flags.pop("torch")
+    if network is None:
+        return
+    if flags["model"] is not None:
+        raise click.UsageError("--torch and --model do not go together.")
+    if chosen["peer"] not in (None, "torch"):
+        raise click.UsageError("--torch is compared with PyTorch: leave --peer away.")
+    flags["model"] = network
+    chosen["weights_from"] = chosen["weights_from"] or "torch"
+
+
+def _experiment(recipe: recipes.Recipe) -> Experiment:
+    """The recipe as an experiment; a network of the user's own is ported."""
+    if not isinstance(recipe.model, OwnNetwork):
+        return from_recipe(recipe)
+    own.imported(recipe)
+    if not recipe.model.is_torch:
+        expected = "a torch.nn.Module, or what makes one (jaxnets train --model takes others)"
+        raise InputError("torch", expected, recipe.model.target)
+    data = recipes.load_data(recipe)
+    return from_recipe(recipe, data, own.ported(recipes.sized(recipe, data), data))
+
+
+def _begun(known: recipes.Recipe | None, out: Path | None, resume: Path | None) -> dict[str, Any]:
     """What the comparison that goes on began with; nothing of a new one."""
-    if recipe is None and resume is None:
-        raise click.UsageError("Missing argument 'RECIPE'.")
+    if known is None and resume is None:
+        raise click.UsageError("Missing argument 'RECIPE', or --torch FILE.py:Class.")
     if resume is not None and out is not None:
         raise click.UsageError("--resume goes on in its own folder: leave --out away.")
     return {} if resume is None else read_begun(resume)

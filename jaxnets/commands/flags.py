@@ -10,9 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from jaxnets import recipes
+from jaxnets.arrays import InputError
 from jaxnets.losses import LOSSES
 from jaxnets.models import MODELS
+from jaxnets.networks import OwnNetwork, arguments_of
 from jaxnets.optimizers import OPTIMIZERS
 from jaxnets.recipes import AUGMENTATIONS, RECIPES, SCHEDULERS, Recipe
 
@@ -108,6 +112,45 @@ def _called(name: str) -> str | None:
     return (names | _ALIASES).get(plain)
 
 
+class CallArguments(click.ParamType):
+    """Arguments as in a call: ``depth=20, widths=(8, 16), kind=lstm``."""
+
+    name = "NAME=VALUE, …"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        """The text, once it has been understood."""
+        try:
+            arguments_of(value)
+        except InputError as error:
+            self.fail(f"expected {error.expected}, got {_short(value)}", param, ctx)
+        return str(value)
+
+
+class NetworkName(click.ParamType):
+    """One of our networks, or FILE.py:Class, a network of the user's own.
+
+    Args:
+        ours: whether it may be one of ours.
+    """
+
+    def __init__(self, *, ours: bool = True) -> None:
+        self._ours = tuple(MODELS) if ours else ()
+        self.name = "NAME|FILE.py:Class" if ours else "FILE.py:Class"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str | OwnNetwork:
+        """The name, or the network, whose file is not yet imported."""
+        if isinstance(value, OwnNetwork) or value in self._ours:
+            return value
+        if ":" in value:
+            return OwnNetwork.at(value, argument=param.name)
+        expected = f"FILE.py:Class{' or one of ' * bool(self._ours)}{', '.join(self._ours)}"
+        return self.fail(f"expected {expected}, got {_short(value)}", param, ctx)
+
+    def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:
+        """Our networks' names, for a shell's completion."""
+        return [CompletionItem(name) for name in self._ours if name.startswith(incomplete)]
+
+
 class PathArgument(click.ParamType):
     """A path that the system can look at, whether something is there or not."""
 
@@ -147,6 +190,13 @@ model_option = click.option(
     multiple=True,
     help="Any argument of the network, such as hidden_dim=64 or features=(784,32,10).",
 )
+call_arguments = click.option(
+    "--args",
+    "arguments",
+    type=CallArguments(),
+    default="",
+    help='What the class of FILE.py is called with, such as "depth=20, widths=(8, 16)".',
+)
 data_dir = click.option(
     "--data-dir", type=PathArgument(), help="The data set's own folder, or the one it lies in."
 )
@@ -162,10 +212,24 @@ data_option = click.option(
     help="Any argument of jaxnets.data.load, such as train=train[:90%] or label=kind.",
 )
 
-_NETWORK = (
+_MODEL = click.option(
+    "--model",
+    type=NetworkName(),
+    help=f"Another network, with its own defaults: {', '.join(MODELS)}; or FILE.py:Class, one of "
+    "your own in Flax NNX or PyTorch, whose file is imported: its code runs.",
+)
+_OURS_OR_TORCH = (
     click.option(
         "--model", type=click.Choice(list(MODELS)), help="Another network, with its own defaults."
     ),
+    click.option(
+        "--torch",
+        type=NetworkName(ours=False),
+        help="FILE.py:Class, a PyTorch network of your own, which is ported. Its file is imported: "
+        "its code runs.",
+    ),
+)
+_NETWORK = (
     model_option,
     click.option("--batch-size", type=int, help="Examples in a step."),
     click.option("--data", help="Another data set: its path, or any name that jaxnets finds."),
@@ -251,12 +315,17 @@ _JOINING = (
 
 def network_flags(command: _Command) -> _Command:
     """Adds the flags that decide the shapes in a network."""
-    return added(_NETWORK, command)
+    return added((_MODEL, call_arguments, *_NETWORK), command)
 
 
 def recipe_flags(command: _Command) -> _Command:
     """Adds a flag for everything that a recipe holds."""
-    return added((*_TRAINING, *_NETWORK), command)
+    return added((*_TRAINING, _MODEL, call_arguments, *_NETWORK), command)
+
+
+def compared_flags(command: _Command) -> _Command:
+    """Adds a flag for everything that a recipe holds whose network PyTorch has too."""
+    return added((*_TRAINING, *_OURS_OR_TORCH, call_arguments, *_NETWORK), command)
 
 
 def scheduler_flag(command: _Command) -> _Command:
@@ -289,9 +358,30 @@ def added(flags: tuple[_Command, ...], command: _Command) -> _Command:
     return command
 
 
+def named(name: str | None, flags: dict[str, Any]) -> Recipe | None:
+    """The recipe of a name, or one for a network of the user's own; None if there is neither.
+
+    Raises:
+        UsageError: if a network of the user's own has no data.
+    """
+    model = flags["model"]
+    if name is not None or not isinstance(model, OwnNetwork):
+        return None if name is None else recipes.recipe(name)
+    if flags["data"] is None:
+        raise click.UsageError(f"Missing option '--data', to train {model.name} on.")
+    return recipes.of_own(model, flags["data"])
+
+
 def changed(recipe: Recipe, flags: dict[str, Any]) -> Recipe:
     """The recipe with what the flags change; another part begins with its own defaults."""
     given = {name: value for name, value in flags.items() if value not in (None, ())}
+    text, model = given.pop("arguments"), given.get("model")
+    if isinstance(model, OwnNetwork):
+        given["model"] = dataclasses.replace(model, arguments=text)
+        if "model_option" in given:
+            raise click.UsageError("--model-option does not go with FILE.py:Class: use --args.")
+    elif text:
+        raise click.UsageError("--args needs a network of your own, FILE.py:Class.")
     if "scheduler" in given:
         given["scheduler"], given["scheduler_options"] = given["scheduler"]
     for part, short in _SHORT.items():

@@ -1,6 +1,5 @@
 """The command that rewrites a PyTorch network as a file of Flax NNX."""
 
-import ast
 import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,8 +9,9 @@ import numpy as np
 
 from jaxnets import interop
 from jaxnets.arrays import InputError, check_path, printable
-from jaxnets.commands.flags import PathArgument
+from jaxnets.commands.flags import PathArgument, call_arguments
 from jaxnets.disk import replacing
+from jaxnets.networks import OwnNetwork, arguments_of
 
 if TYPE_CHECKING:
     from jaxnets.port.report import Report
@@ -24,40 +24,9 @@ Examples:
 """
 
 
-class CallArguments(click.ParamType):
-    """Arguments as in a call: ``depth=20, widths=(8, 16), kind=lstm``."""
-
-    name = "NAME=VALUE, …"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Those by place and those by name."""
-        try:
-            call = ast.parse(f"f({value})", mode="eval").body
-            if not isinstance(call, ast.Call):
-                raise ValueError
-            named = {word.arg: _value(word.value) for word in call.keywords if word.arg}
-            if len(named) < len(call.keywords):
-                raise ValueError
-            return tuple(map(_value, call.args)), named
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            got = printable(value)
-            self.fail(f"expected arguments such as depth=20, widths=(8, 16), got {got}", param, ctx)
-
-
-def _value(node: ast.expr) -> Any:
-    """A literal; a word is a string."""
-    return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
-
-
 @click.command("port", epilog=_EXAMPLES)
 @click.argument("target", metavar="FILE.py:Class")
-@click.option(
-    "--args",
-    "arguments",
-    type=CallArguments(),
-    default="",
-    help='What the class is called with, such as "depth=20, widths=(8, 16)".',
-)
+@call_arguments
 @click.option(
     "--input",
     "inputs",
@@ -84,7 +53,7 @@ def _value(node: ast.expr) -> Any:
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, and no more.")
 def port_command(
     target: str,
-    arguments: tuple[tuple[Any, ...], dict[str, Any]],
+    arguments: str,
     inputs: tuple[str, ...],
     weights: Path | None,
     out: Path | None,
@@ -108,13 +77,13 @@ def port_command(
     """
     # Here, so that no other command waits for the rules of some 500 operations.
     from jaxnets.port import port
-    from jaxnets.port.examples import made, made_by, name_in
 
-    out = Path(f"{name_in(target).lower()}_jax.py") if out is None else out
+    network = OwnNetwork.at(target, arguments, argument="target")
+    out = Path(f"{network.name.lower()}_jax.py") if out is None else out
     _check_out(out, report, with_weights=weights is not None, force=force)
-    make, (args, named) = made_by(target), arguments
+    make, (args, named) = network.make, arguments_of(arguments)
     click.echo(f"imported {printable(target)}, whose code has run", err=as_json)
-    module = made(target, make, args, named)
+    module = network.build_torch()
     if weights is not None:
         _fill(module, weights)
     examples = _taken(module, inputs)
@@ -146,7 +115,8 @@ def _taken(module: Any, texts: tuple[str, ...]) -> tuple[Any, ...]:
     """The inputs, which the network takes."""
     import torch
 
-    from jaxnets.port.examples import inputs_of, why
+    from jaxnets.networks import why
+    from jaxnets.port.examples import inputs_of
 
     examples = inputs_of(texts, module)
     before = module.training

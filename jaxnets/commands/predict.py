@@ -12,6 +12,7 @@ from flax import nnx
 
 from jaxnets import recipes, runs
 from jaxnets.arrays import InputError, printable, shown
+from jaxnets.commands import own
 from jaxnets.commands.flags import PathArgument
 from jaxnets.data import Dataset, StandardizedDataset, TableEncoder, table_files, tables
 from jaxnets.models import LanguageModel
@@ -59,7 +60,9 @@ def predict_command(run: Path, **flags: Any) -> None:
     if not {"inputs", "index", "prompt", "row"} & set(given):
         expected = "an image file, a text, --index N or --prompt TEXT"
         raise click.UsageError(f"expected {expected}, got none of them; of a table a file or --row")
-    saved = runs.read(run)
+    saved = runs.read(run, run_code=True)
+    if saved.recipe is not None:
+        own.imported(saved.recipe)
     writes = isinstance(saved.model, LanguageModel)
     _check_flags(given, saved, ("inputs", "row", "index", "top", "invert") if writes else _WRITING)
     if writes:

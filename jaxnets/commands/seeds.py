@@ -12,6 +12,7 @@ import click
 
 from jaxnets import recipes, runs
 from jaxnets.arrays import shown
+from jaxnets.commands import own
 from jaxnets.commands.flags import added
 from jaxnets.commands.predict import saved_in
 from jaxnets.recipes import Recipe
@@ -108,6 +109,7 @@ def train(
     others: Mapping[str, Any],
     out: Path | None,
     *,
+    weights: Path | None = None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -118,6 +120,7 @@ def train(
         recipe: what they have in common.
         others: what other flags say, and ``check_alone`` has seen.
         out: the new folder.
+        weights: a file of the weights that all begin with.
         as_json: whether to print the record in the table's place.
         quiet: whether to print no progress.
 
@@ -130,8 +133,9 @@ def train(
         if as_json:
             stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         folder = None if out is None else stack.enter_context(runs.new_folder(out))
+        own.imported(recipe)
         data = recipes.load_data(recipe)
-        recipe = recipes.sized(recipe, data)
+        recipe, options["weights"] = own.ready(recipe, data, weights)
         runs.settings(recipe)
         made = recipes.train_many(
             recipe, seeds=many.seeds, learning_rates=many.rates, data=data, **options
@@ -208,12 +212,12 @@ def _write(
     for member in made.members:
         if member.diverged is not None:
             continue
-        own, name = recipe, _name(member)
+        its, name = recipe, _name(member)
         if member.learning_rate is not None:
             options = {**recipe.optimizer_options, "lr": member.learning_rate}
-            own = dataclasses.replace(recipe, optimizer_options=options)
+            its = dataclasses.replace(recipe, optimizer_options=options)
         (folder / name).mkdir()
-        runs.write(folder / name, own, member.seed, member, data)
+        runs.write(folder / name, its, member.seed, member, data)
 
 
 def _name(member: MemberRun) -> str:

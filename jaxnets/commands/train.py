@@ -14,11 +14,13 @@ import numpy as np
 from flax import nnx
 
 from jaxnets import recipes, runs
-from jaxnets.commands import computing, monitoring, seeds
+from jaxnets.commands import computing, monitoring, own, seeds
 from jaxnets.commands.flags import (
+    PathArgument,
     changed,
     complete_recipe,
     joining_flags,
+    named,
     network_flags,
     recipe_flags,
     saving_flags,
@@ -43,11 +45,13 @@ class _Job:
     data: Dataset
     computing: dict[str, Any]
     options: dict[str, Any]
+    weights: recipes.InitialWeights | None = None
 
     def train(self, **saving: Any) -> TrainingRun:
         """Trains it."""
         options = {**self.options, **computing.fit_options(self.computing), **saving}
-        return recipes.train(self.recipe, seed=self.seed, data=self.data, **options)
+        given: dict[str, Any] = {"seed": self.seed, "data": self.data, "weights": self.weights}
+        return recipes.train(self.recipe, **given, **options)
 
     def written(self, run: TrainingRun) -> tuple[Any, ...]:
         """What ``runs.write`` takes after the folder."""
@@ -58,6 +62,11 @@ class _Job:
 @click.argument("recipe", required=False, shell_complete=complete_recipe)
 @recipe_flags
 @scheduler_flag
+@click.option(
+    "--weights",
+    type=PathArgument(),
+    help="Begin with the weights in this file, by PyTorch's names: .pt, .safetensors or .npz.",
+)
 @click.option("--seed", type=int, help="Seeds everything random.  [default: 0]")
 @saving_flags
 @click.option(
@@ -75,13 +84,19 @@ class _Job:
 @click.option("--quiet", "-q", is_flag=True, help="Print the result alone.")
 def train_command(
     recipe: str | None,
+    weights: Path | None,
     seed: int | None,
     same_bits: bool,
     as_json: bool,
     quiet: bool,
     **flags: Any,
 ) -> None:
-    """Train the network of RECIPE and test it on every test example.
+    """Train the network of RECIPE, or of --model, and test it on every test example.
+
+    --model FILE.py:Class trains a network of your own on --data, with RECIPE or without: by
+    cross-entropy (values: mean squared error) and Adam, if no flag says otherwise. One in
+    PyTorch is ported first, and begins with the weights that PyTorch draws from the seed.
+    The run keeps a copy of the file.
 
     With --save-every or --save-minutes the run can be killed at any moment: --resume goes on with
     it, and ends as if nothing had happened. Ctrl-C and SIGTERM then save first. It goes on as it
@@ -99,38 +114,44 @@ def train_command(
     joining = {name: flags.pop(name) for name in ("coordinator", "processes", "process_id")}
     watching, given = monitoring.take(flags), computing.take(flags)
     many = seeds.take(flags, seed)
-    _check_flags(recipe, out, resume, saving)
+    known = named(recipe, flags)
+    _check_flags(known, out, resume, saving)
     if many is not None:
         others = {**watching, **given, **joining, "save_every": saving or None, "resume": resume}
         seeds.check_alone(others)
-        chosen = changed(recipes.recipe(recipe), flags)  # type: ignore[arg-type]
-        seeds.train(many, chosen, others, out, as_json=as_json, quiet=quiet)
+        chosen = changed(known, flags)  # type: ignore[arg-type]
+        seeds.train(many, chosen, others, out, weights=weights, as_json=as_json, quiet=quiet)
         return
     monitoring.check_apart(watching, None if saving else out)
     if same_bits and resume is None:
         raise click.UsageError("--same-bits needs --resume.")
+    if weights is not None and resume is not None:
+        raise click.UsageError("--weights does not go with --resume: the run has weights.")
     begun = None if resume is None else _begun(resume, same_bits)
     if begun is not None:
         watching = {**begun.watching, **watching}
         seed = begun.seed if seed is None else seed
     before = {} if begun is None else begun.computing
-    named = recipes.recipe(recipe) if recipe is not None else begun.recipe  # type: ignore[union-attr]
-    chosen = changed(named, flags)
+    chosen = changed(known or begun.recipe, flags)  # type: ignore[union-attr]
     computing.make_cpu_devices({**before, **given}.get("devices"), joining["processes"])
     with _together(**joining):
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
+            own.imported(chosen)
             data = recipes.load_data(chosen)
             _tell_of(data, quiet)
+            ready, initial = own.ready(chosen, data, weights)
             options = {
                 **monitoring.fit_options(watching, data),
                 "progress": "none" if quiet else "auto",
             }
             settled = computing.settled(given, before)
-            job = _Job(recipes.sized(chosen, data), seed or 0, data, settled, options)
+            job = _Job(ready, seed or 0, data, settled, options, initial)
             if begun is not None:
                 begun = runs.go_on(begun, job.recipe, job.seed, settled)
+                job = dataclasses.replace(job, weights=_initial(begun))
             elif saving and out is not None:
-                kept = {"watching": monitoring.kept(watching), "computing": settled}
+                kept: dict[str, Any] = {"watching": monitoring.kept(watching), "computing": settled}
+                kept |= {"weights": initial and initial(job.seed)}
                 begun = runs.begin(out, job.recipe, job.seed, **kept, **saving)
             run = _run(job, out) if begun is None else _run_saving(job, begun, resume is not None)
         if jax.process_index() == 0:
@@ -138,6 +159,11 @@ def train_command(
             folder = out if begun is None else begun.directory
             if folder is not None and not as_json and not quiet:
                 click.echo(saved_in(folder, folder, run.model))
+
+
+def _initial(begun: runs.BegunRun) -> recipes.InitialWeights | None:
+    """The weights that a run began with, where the seed does not draw them."""
+    return None if begun.initial is None else lambda seed: begun.initial
 
 
 def _begun(folder: Path, same_bits: bool) -> runs.BegunRun:
@@ -191,10 +217,10 @@ def _run_saving(job: _Job, begun: runs.BegunRun, resume: bool) -> TrainingRun:
 
 
 def _check_flags(
-    recipe: str | None, out: Path | None, resume: Path | None, saving: dict[str, Any]
+    known: recipes.Recipe | None, out: Path | None, resume: Path | None, saving: dict[str, Any]
 ) -> None:
-    if recipe is None and resume is None:
-        raise click.UsageError("Missing argument 'RECIPE'.")
+    if known is None and resume is None:
+        raise click.UsageError("Missing argument 'RECIPE', or --model FILE.py:Class.")
     if resume is not None and (out is not None or saving):
         raise click.UsageError("--resume goes on in its own folder, and saves as often as before.")
     if saving and out is None:
@@ -226,14 +252,18 @@ def recipes_command() -> None:
 
 
 @click.command("summary")
-@click.argument("recipe", shell_complete=complete_recipe)
+@click.argument("recipe", required=False, shell_complete=complete_recipe)
 @network_flags
-def summary_command(recipe: str, **flags: Any) -> None:
-    """Show the layers of RECIPE's network with their shapes and parameters."""
-    chosen = changed(recipes.recipe(recipe), flags)
-    transform = recipes.build_transform(chosen)
+def summary_command(recipe: str | None, **flags: Any) -> None:
+    """Show the layers of RECIPE's network, or of --model, with their shapes and parameters."""
+    known = named(recipe, flags)
+    if known is None:
+        raise click.UsageError("Missing argument 'RECIPE', or --model FILE.py:Class.")
+    chosen = changed(known, flags)
+    own.imported(chosen)
     data = recipes.load_data(chosen)
-    model = recipes.build_model(recipes.sized(chosen, data))
+    chosen, _ = own.ready(chosen, data)
+    model, transform = recipes.build_model(chosen), recipes.build_transform(chosen)
     first = np.arange(min(chosen.batch_size, len(data.train)))
     example = transform(data.train.gather(first)[0])
     click.echo(nnx.tabulate(model, example, console_kwargs={"width": 110}))

@@ -13,6 +13,7 @@ from flax import nnx
 
 from jaxnets import interop, recipes, runs
 from jaxnets.arrays import InputError, printable
+from jaxnets.commands import own
 from jaxnets.commands.flags import PathArgument, model_option
 from jaxnets.models import MODELS
 from jaxnets.training.weights import load_weights, save_weights, weights_in
@@ -68,7 +69,10 @@ def inspect_command(source: Path, as_json: bool) -> None:
 def _listing(source: Path) -> _Listing:
     if (weights := weights_in(source)) is not None:
         return _Listing(str(source), [_of_text(*item) for item in weights.items()])
-    held = interop.to_numpy(runs.read(source).model) if runs.is_run(source) else source
+    is_run = runs.is_run(source)
+    if is_run and runs.is_own(source):  # whose code is not run to show some shapes
+        return _listing(runs.weights_of(source))
+    held = interop.to_numpy(runs.read(source).model) if is_run else source
     found = interop.read_torch(held)
     arrays = [_about(*item) for item in found.arrays.items()]
     return _Listing(str(source), arrays, found.wrapping, found.aside)
@@ -164,7 +168,10 @@ def _network(
     if model is None and options:
         raise InputError("model option", "--model beside it, as the run has its own", options)
     if model is None:
-        return runs.read(source).model
+        saved = runs.read(source, run_code=True)
+        if saved.recipe is not None:
+            own.imported(saved.recipe)
+        return saved.model
     network = recipes.build_network(model, options)
     if source.is_dir():
         load_weights(network, runs.weights_of(source) if is_run else source)

@@ -1,5 +1,8 @@
 """A recipe as an experiment of two frameworks."""
 
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from jaxnets import recipes, runs
@@ -9,13 +12,16 @@ from jaxnets.compare.torch_side import loss_of, optimizer_of
 from jaxnets.compare.torch_twins import twin
 from jaxnets.data import Dataset
 from jaxnets.json_files import WRONG, reason
+from jaxnets.networks import OwnNetwork
 from jaxnets.recipes import Recipe
 
 #: What a recipe says that decides no number.
 _ASIDE = ("name", "document", "expect", "buckets", "scheduler", "scheduler_options")
 
 
-def from_recipe(recipe: Recipe, data: Dataset | None = None) -> Experiment:
+def from_recipe(
+    recipe: Recipe, data: Dataset | None = None, port: OwnNetwork | None = None
+) -> Experiment:
     """The recipe's training, and PyTorch's of the same network.
 
     Texts run at their full length on both sides, which changes nothing but the time.
@@ -23,6 +29,7 @@ def from_recipe(recipe: Recipe, data: Dataset | None = None) -> Experiment:
     Args:
         recipe: what is trained.
         data: in place of the recipe's.
+        port: that of the recipe's network, if it is the user's own in PyTorch.
 
     Raises:
         ValueError: if it does not fit together.
@@ -34,11 +41,12 @@ def from_recipe(recipe: Recipe, data: Dataset | None = None) -> Experiment:
     data, told = recipes.fit_settings(recipe, data)
     sized = recipes.sized(recipe, data)
     settings = runs.settings(sized)
+    ours = sized if port is None else dataclasses.replace(sized, model=port)
     return Experiment(
         name=recipe.name,
         description=recipe.document,
-        build=lambda seed: recipes.build_model(sized, seed),
-        build_torch=lambda: twin(recipes.build_model(sized)),
+        build=lambda seed: recipes.build_model(ours, seed),
+        build_torch=_torch_builder(sized),
         data=data,
         loss=told["loss"],
         optimizer=told["optimizer"],
@@ -54,15 +62,29 @@ def from_recipe(recipe: Recipe, data: Dataset | None = None) -> Experiment:
     )
 
 
-def _reference(recipe: Recipe) -> str:
+def _torch_builder(recipe: Recipe) -> Callable[[], Any]:
+    """What makes PyTorch's network."""
+    network = recipe.model
+    if isinstance(network, OwnNetwork):
+        return network.build_torch
+    return lambda: twin(recipes.build_model(recipe))
+
+
+def _reference(recipe: Recipe) -> str | None:
     """The documented figure, and after how many epochs, where this takes other ones."""
+    if isinstance(recipe.model, OwnNetwork):
+        return None
     usual = recipes.RECIPES.get(recipe.name, recipe).epochs
     after = "" if usual == recipe.epochs else f"; after {usual} epochs"
     return f"documented: {recipe.expect}{after}"
 
 
-def recipe_of(begun: dict[str, Any]) -> Recipe:
+def recipe_of(begun: dict[str, Any], directory: Path) -> Recipe:
     """The recipe that a comparison's folder was begun with.
+
+    Args:
+        begun: what the folder says of it.
+        directory: the folder.
 
     Raises:
         InputError: if it was begun from Python, with networks of one's own.
@@ -71,6 +93,6 @@ def recipe_of(begun: dict[str, Any]) -> Recipe:
         expected = "a comparison of a recipe (what compare.run began goes on with it)"
         raise InputError("resume", expected, f"one of {begun.get('name')}")
     try:
-        return runs.recipe_of(begun["recipe"])
+        return runs.recipe_of(begun["recipe"], directory / runs.NETWORK)
     except WRONG as error:
         raise InputError("resume", "a begun.json written by jaxnets", reason(error)) from error

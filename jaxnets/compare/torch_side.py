@@ -16,7 +16,7 @@ from jaxnets.compare.experiment import Experiment, canonical
 from jaxnets.compare.sides import EVALUATED, Advance, Clock, together
 from jaxnets.data.batching import Plan
 from jaxnets.interop import to_torch
-from jaxnets.interop.dropout import without_torch_dropout
+from jaxnets.interop.dropout import without_dropout_functions, without_torch_dropout
 from jaxnets.optional import require
 from jaxnets.training.labels import unwrapped
 
@@ -56,7 +56,8 @@ class Torch:
 
         before = torch.get_num_threads()
         try:
-            with torch.random.fork_rng():
+            paired = without_dropout_functions() if self.paired else contextlib.nullcontext()
+            with torch.random.fork_rng(), paired:
                 self.threads = self.threads or self._faster()
                 torch.set_num_threads(self.threads)
                 yield

@@ -14,6 +14,8 @@ from jaxnets.kernels.gradients import with_gradient
 # layers' outputs, XLA's products are as fast, and a thread would keep memory for them.
 _LEAST_EXAMPLES, _MOST_LAYERS = 16, 8
 _MOST_WEIGHTS, _MOST_OUTPUTS = 2**20, 2**22
+# With so many examples, layers of so many weights are faster one by one, each divided by columns.
+_ONE_BY_ONE, _LARGE = range(32, 128), 2**16
 
 
 def serves(x: Shaped, kernels: Sequence[Shaped], biases: Sequence[Shaped]) -> bool:
@@ -22,6 +24,8 @@ def serves(x: Shaped, kernels: Sequence[Shaped], biases: Sequence[Shaped]) -> bo
     weights = sum(math.prod(kernel.shape) for kernel in kernels)
     outputs = len(x) * sum(kernel.shape[1] for kernel in kernels)
     fits = weights <= _MOST_WEIGHTS and outputs <= _MOST_OUTPUTS
+    if len(x) in _ONE_BY_ONE and weights >= _LARGE:
+        return False
     return pays and fits and native.ready("linear", x, *kernels, *biases)
 
 

@@ -14,14 +14,20 @@ from jaxnets.kernels.gradients import with_gradient
 # With fewer rows it does not pay to pack the kernel; with fewer products, to call a library. Fewer
 # columns leave too much of a vector empty.
 _LEAST_ROWS, _LEAST_PRODUCTS, _LEAST_COLUMNS = 16, 2**14, 8
+# A kernel that is so large, and read for one or two rows, is not packed.
+_THIN, _LARGE = 2, 2**17
 
 
 def serves(x: Shaped, kernel: Shaped, *bias: Shaped) -> bool:
     """Whether the kernels of ``layer`` can run this, and are faster than XLA's products."""
-    rows = math.prod(x.shape[:-1])
-    large = rows >= _LEAST_ROWS and min(kernel.shape) >= _LEAST_COLUMNS
-    pays = large and rows * math.prod(kernel.shape) >= _LEAST_PRODUCTS
-    return pays and native.ready("linear_layer", x, kernel, *bias)
+    rows, size = math.prod(x.shape[:-1]), math.prod(kernel.shape)
+    many = rows >= _LEAST_ROWS and rows * size >= _LEAST_PRODUCTS
+    pays = many or (rows <= _THIN and size >= _LARGE)
+    return (
+        pays
+        and min(kernel.shape) >= _LEAST_COLUMNS
+        and native.ready("linear_layer", x, kernel, *bias)
+    )
 
 
 def layer(relu: bool, plain: Callable[..., jax.Array]) -> Callable[..., jax.Array]:

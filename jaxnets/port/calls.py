@@ -44,6 +44,12 @@ from jaxnets.port.values import (
     text_of,
 )
 
+#: What asks whether PyTorch compiles or exports.
+_COMPILING = (
+    *("torch.jit.is_scripting", "torch.jit.is_tracing", "torch.compiler.is_compiling"),
+    *("torch._dynamo.is_compiling", "torch.onnx.is_in_onnx_export"),
+)
+
 
 class Calls(Expressions):
     """Adds calls to the expressions that are rewritten."""
@@ -225,10 +231,17 @@ class Calls(Expressions):
             kept = self._kept_call(node)
             if applied is None:
                 return kept
-            if flat(text_of(kept)) == text_of(applied):
+            if text_of(applied) in (flat(text_of(kept)), self._without_stars(node, call, kept)):
                 applied = retold(applied, Plain(text_of(kept), None))
             made.setdefault(text_of(applied), (applied, call))
         return self._only(node, made)
+
+    def _without_stars(self, node: ast.Call, call: Call, kept: Value) -> str:
+        """A call without its ``**kwargs``, if there were none."""
+        text = flat(text_of(kept))
+        if not call.kwargs and len(node.keywords) == 1 and node.keywords[0].arg is None:
+            return re.sub(r", \*\*[\w.]+\)$", ")", text)
+        return text
 
     def _entered(self, node: ast.Call, call: Call, rngs: bool = False) -> Value:
         """A call of the user's own function or module; arguments in the orders that it takes."""
@@ -397,8 +410,10 @@ class Calls(Expressions):
         if known and canonical(value) == "torch.utils.checkpoint.checkpoint":
             rest = ", ".join(self.text(arg) for arg in node.args[1:])
             return self._with_text(node, f"{self._in_place(node, node.args[0])}({rest})")
-        if known and str(canonical(value)) in ("torch.jit.is_scripting", "torch.jit.is_tracing"):
+        if known and str(canonical(value)) in _COMPILING:
             return Plain("False", False, constant=True)
+        if known and value is torch.device:
+            return Plain("None", None)
         if known and value is torch.nn.Parameter:
             return self._new_parameter(node)
         if known and value is next and node.args:
@@ -407,6 +422,10 @@ class Calls(Expressions):
             return self._by_name(node)
         if not isinstance(func, ast.Attribute):
             return None
+        if self._is_idle(func) and len(node.args) == 1 and not node.keywords:
+            return self.value(node.args[0])
+        if func.attr == "children" and (texts := self._children(func.value)):
+            return Items(tuple(Plain(text, None) for text in texts), None, list)
         if func.attr == "__init__" and is_super(func.value):
             return self._super_init(node, calls)
         if func.attr == "add_module" or func.attr == "register_module":
@@ -425,6 +444,33 @@ class Calls(Expressions):
             owners = [getattr(call.function, "__self__", None) for call in calls]
             return self.value(func.value) if are_modules(owners) else None
         return None
+
+    def _children(self, node: ast.expr) -> list[str]:
+        """The layers of ``self``, where its constructor is written; those that some lack last."""
+        import torch
+
+        found = self.objects(node)
+        if not all(isinstance(one, torch.nn.Module) for one in found):
+            return []
+        held = [[n for n, c in one._modules.items() if c is not None] for one in found]
+        names = max(held, key=len, default=[])
+        text = self.text(node)
+        if all(one == names for one in held):
+            return [f"{text}.{name}" for name in names]
+        if any(one != names[: len(one)] for one in held):
+            return []
+        every = [f"{text}.{name}" for name in names]
+        return [f"*(one for one in ({', '.join(every)}) if one is not None)"]
+
+    def _is_idle(self, func: ast.Attribute) -> bool:
+        """Whether a layer does nothing in any object of the class."""
+        import torch
+
+        idle = {torch.nn.Identity: 0}
+        kinds = ("Dropout", "Dropout1d", "Dropout2d", "Dropout3d", "AlphaDropout")
+        idle |= dict.fromkeys((getattr(torch.nn, kind) for kind in kinds), 0)
+        found = self.objects(func)
+        return bool(found) and all(type(one) in idle and getattr(one, "p", 0) == 0 for one in found)
 
     def _by_name(self, node: ast.Call) -> Value | None:
         """``getattr(nn, name)`` and ``getattr(F, name)``."""

@@ -26,8 +26,9 @@ from jaxnets.interop.computed import newer_names
 from jaxnets.interop.differences import distance
 from jaxnets.interop.dropout import without_dropout, without_torch_dropout
 from jaxnets.interop.entries import entries, nodes
+from jaxnets.networks import why
+from jaxnets.port.convolutions import as_products
 from jaxnets.port.draws import same_draws
-from jaxnets.port.examples import why
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +45,13 @@ TOLERANCES = {
 #: What JAX raises where Python asks a traced array for its values.
 _UNDECIDED = jax.errors.ConcretizationTypeError, jax.errors.NonConcreteBooleanIndexError
 _WIDTH = 8  # axes of an output at most
+#: For XLA: each program runs a few times, so that compiling it is most of the work.
+_QUICKLY = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_cpu_parallel_codegen_split_count": 1,
+}
 _PATTERN = 31  # the period of the weights by which outputs are summed to a loss
 
 #: Values by name.
@@ -277,15 +285,48 @@ class _Theirs:
         }
 
     def twin(self, double: bool) -> Any:
-        """A copy of it, in float64 if that is wanted."""
+        """A copy of it, in float64 if that is wanted.
+
+        Raises:
+            TypeError: if it keeps tensors that stay float32.
+        """
         module = _copied(self._module)
+        kept = [x for one in module.modules() for x in vars(one).values() if _is_tensor(x)]
+        if double and any(x.is_floating_point() for x in kept):
+            raise TypeError("the network keeps tensors that are no buffers, which stay float32")
         return module.double() if double else module
 
-    def run(
-        self, inputs: Sequence[Any], *, train: bool, double: bool, module: Any = None
-    ) -> _Outcome:
-        """Runs it, or a copy that was made before, forwards and backwards."""
-        module = self.twin(double) if module is None else module
+    def run(self, inputs: Sequence[Any], *, train: bool, double: bool) -> _Outcome:
+        """Runs a copy of it forwards and backwards."""
+        module = self.twin(double)
+        return self._seen(module, self._backwards(module, inputs, train=train, double=double))
+
+    def trained(
+        self, inputs: Sequence[Any], steps: int, *, double: bool
+    ) -> tuple[_Outcome, float, Arrays]:
+        """Trains a copy of it by gradient descent.
+
+        Args:
+            inputs: of each step.
+            steps: how many.
+            double: whether to compute in float64.
+
+        Returns:
+            What the first step made, the learning rate, and the parameters after the last step.
+        """
+        module = self.twin(double)
+        for step in range(steps):
+            outputs = self._backwards(module, inputs, train=True, double=double)
+            if step == 0:
+                first, rate = self._seen(module, outputs), _rate(module)
+            _descend(module, rate)
+        named = module.named_parameters(remove_duplicate=False)
+        return first, rate, self._renamed({name: _numpy(p) for name, p in named})
+
+    def _backwards(
+        self, module: Any, inputs: Sequence[Any], *, train: bool, double: bool
+    ) -> dict[str, Any]:
+        """Runs a copy forwards and backwards; its outputs by name."""
         module.train(train)
         module.zero_grad(set_to_none=True)
         with _precision(double), same_draws(), _only(double):
@@ -294,6 +335,10 @@ class _Theirs:
             loss = sum((x * _pattern(x)).mean() for x in tensors if x.numel())
             if _is_tensor(loss) and loss.requires_grad:
                 loss.backward()
+        return outputs
+
+    def _seen(self, module: Any, outputs: Mapping[str, Any]) -> _Outcome:
+        """What a copy made."""
         parameters = dict(module.named_parameters(remove_duplicate=False))
         gradients = {
             name: np.zeros(p.shape) if p.grad is None else _numpy(p.grad)
@@ -306,21 +351,8 @@ class _Theirs:
             self._renamed({name: _numpy(x) for name, x in held if name not in parameters}),
         )
 
-    def weights(self, module: Any) -> Arrays:
-        """The parameters of a copy."""
-        named = module.named_parameters(remove_duplicate=False)
-        return self._renamed({name: _numpy(p) for name, p in named})
-
     def _renamed(self, arrays: Arrays) -> Arrays:
         return {self._newer.get(name, name): array for name, array in arrays.items()}
-
-
-@dataclass(frozen=True)
-class _State:
-    """The variables of ours: parameters, and the others."""
-
-    parameters: Any
-    rest: Any
 
 
 class _Ours:
@@ -377,46 +409,46 @@ class _Ours:
         *,
         train: bool,
         double: bool,
-        state: _State | None = None,
         backwards: bool = True,
-    ) -> tuple[_Outcome, _State, Any]:
-        """Runs it forwards and backwards.
+        steps: int = 0,
+        rate: float = 0.0,
+    ) -> tuple[_Outcome, Arrays]:
+        """Runs it forwards and backwards, and perhaps trains it by gradient descent.
 
         Args:
             inputs: PyTorch's.
             like: PyTorch's outputs, which tell the orders of ours.
             train: the mode.
             double: whether to compute in float64.
-            state: its variables, in place of those that it has.
             backwards: whether gradients are wanted; their place is taken by the parameters.
+            steps: of training, the first of which is this run.
+            rate: the learning rate.
 
         Returns:
-            What it made, its variables afterwards, and the gradients as variables.
+            What it made, and its parameters after training.
         """
         (self._model.train if train else self._model.eval)()
         graph, *split = nnx.split(self._model, nnx.Param, ...)
-        with _precision(double), same_draws(), jax.default_matmul_precision("highest"):
-            state = _State(*_cast(split, double)) if state is None else state
+        with _computing(double):
+            parameters, rest = _cast(split, double)
             arrays = [_as_ours(*each, double) for each in zip(inputs, self._orders, strict=True)]
             program = self._program(graph, inputs, train, double, backwards)
-            given = state.parameters, state.rest, arrays
-            outputs, gradients, rest = self._called(program, *given, self._strides(like))
+            given = parameters, rest, arrays
+            outputs, gradients, after = self._called(program, *given, self._strides(like))
             if found := _orders(outputs, like, self.out_orders):
                 self.out_orders |= found
-                outputs, gradients, rest = self._called(program, *given, self._strides(like))
-            after = _State(state.parameters, rest)
+                outputs, gradients, after = self._called(program, *given, self._strides(like))
             seen = _Outcome(
                 {name: self._back(name, np.asarray(x)) for name, x in outputs.items()},
-                self._named(graph, gradients, state.rest, parameters=True),
-                self._named(graph, state.parameters, rest, parameters=False),
+                self._named(graph, gradients, rest, parameters=True),
+                self._named(graph, parameters, after, parameters=False),
             )
-        return seen, after, gradients
-
-    def weights(self, state: _State | None) -> Arrays:
-        """The parameters among its variables, in PyTorch's layouts."""
-        graph, *split = nnx.split(self._model, nnx.Param, ...)
-        state = _State(*split) if state is None else state
-        return self._named(graph, state.parameters, state.rest, parameters=True)
+            for step in range(steps):
+                if step:
+                    given = parameters, after, arrays
+                    _, gradients, after = self._called(program, *given, self._strides(like))
+                parameters = _descended(parameters, gradients, rate)
+            return seen, self._named(graph, parameters, after, parameters=True)
 
     def _named(self, graph: Any, *split: Any, parameters: bool) -> Arrays:
         """The parameters, or the other variables, by PyTorch's names and in its layouts."""
@@ -432,7 +464,8 @@ class _Ours:
         if key not in self._programs:
             fixed = {place: x for place, x in enumerate(inputs) if not _is_tensor(x)}
             function = functools.partial(_forwards_and_backwards, graph, fixed, backwards)
-            self._programs[key] = function if self.eager else jax.jit(function)
+            compiled = jax.jit(function, compiler_options=_compiler_options())
+            self._programs[key] = function if self.eager else compiled
         return self._programs[key]
 
     def _called(self, program: Any, *given: Any) -> Any:
@@ -583,7 +616,7 @@ class _Prover:
         """Compares outputs, perhaps gradients and, in training, buffers."""
         mode: dict[str, Any] = {"train": train, "double": double}
         theirs = self._theirs.run(inputs, **mode)
-        ours, *_ = self._ours.run(inputs, theirs.outputs, backwards=backwards, **mode)
+        ours, _ = self._ours.run(inputs, theirs.outputs, backwards=backwards, **mode)
         self._add("outputs", name, ours.outputs, theirs.outputs, **mode)
         if backwards:
             self._measure(name, ours, theirs, **mode)
@@ -624,19 +657,14 @@ class _Prover:
 
     def _train(self, name: str, inputs: tuple[Any, ...], double: bool, first: bool) -> None:
         """Compares the weights after some steps of gradient descent, and perhaps the first step."""
-        module, state, rate = self._theirs.twin(double), None, 0.0
         mode: dict[str, Any] = {"train": True, "double": double}
-        for step in range(self._steps):
-            theirs = self._theirs.run(inputs, module=module, **mode)
-            ours, after, gradients = self._ours.run(inputs, theirs.outputs, state=state, **mode)
-            if step == 0:
-                rate = _rate(module)
-                if first:
-                    self._add("outputs", name, ours.outputs, theirs.outputs, **mode)
-                    self._measure(name, ours, theirs, **mode)
-            _descend(module, rate)
-            state = _State(_descended(after.parameters, gradients, rate), after.rest)
-        weights = self._ours.weights(state), self._theirs.weights(module)
+        theirs, rate, their_weights = self._theirs.trained(inputs, self._steps, double=double)
+        training: dict[str, Any] = {"steps": self._steps, "rate": rate}
+        ours, our_weights = self._ours.run(inputs, theirs.outputs, **mode, **training)
+        if first:
+            self._add("outputs", name, ours.outputs, theirs.outputs, **mode)
+            self._measure(name, ours, theirs, **mode)
+        weights = our_weights, their_weights
         self._add("weights", f"{name}, {self._steps} steps", *weights, **mode)
 
 
@@ -680,6 +708,32 @@ def _precision(double: bool) -> Iterator[None]:
             yield
     finally:
         torch.set_default_dtype(before)
+
+
+@contextlib.contextmanager
+def _computing(double: bool) -> Iterator[None]:
+    """What holds while our network runs."""
+    with (
+        _precision(double),
+        same_draws(),
+        as_products(),
+        jax.default_matmul_precision("highest"),
+    ):
+        yield
+
+
+@functools.cache
+def _compiler_options() -> dict[str, Any]:
+    """Those that this XLA knows."""
+    return {name: value for name, value in _QUICKLY.items() if _known(name, value)}
+
+
+def _known(name: str, value: Any) -> bool:
+    try:
+        jax.jit(lambda: 0, compiler_options={name: value}).lower().compile()
+    except jax.errors.JaxRuntimeError:
+        return False
+    return True
 
 
 def _is_tensor(value: Any) -> bool:

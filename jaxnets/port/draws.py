@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxnets import layers
+from jaxnets.interop.dropout import DROPOUT_FUNCTIONS, kept, without_dropout_functions
 from jaxnets.layers import dropout
 
 _PERIOD = 97  # of what is drawn
@@ -37,15 +38,11 @@ def _normal(shape: tuple[int, ...]) -> np.ndarray:
 @contextlib.contextmanager
 def same_draws() -> Iterator[None]:
     """While this holds, both frameworks draw the same numbers, and PyTorch's dropout is off."""
-    import torch
-
     replaced = {"normal": _our_normal, "uniform": _our_uniform, "bernoulli": _our_bernoulli}
     with contextlib.ExitStack() as stack:
         for name, function in replaced.items():
             stack.enter_context(mock.patch.object(jax.random, name, function))
-        for name in _DROPOUT:
-            kept = mock.patch.object(torch.nn.functional, name, _kept)
-            stack.enter_context(kept)
+        stack.enter_context(without_dropout_functions())
         for module in _droppers():
             stack.enter_context(mock.patch.object(module, "drop", _our_kept))
         stack.enter_context(_drawing())
@@ -80,15 +77,6 @@ def _our_uniform(
 
 def _our_bernoulli(key: Any, p: Any = 0.5, shape: Any = None, **_: Any) -> jax.Array:
     return jnp.asarray(_uniform(tuple(jnp.shape(p) if shape is None else shape))) < p
-
-
-_DROPOUT = (
-    *("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"),
-)
-
-
-def _kept(input: Any, *args: Any, **kwargs: Any) -> Any:
-    return input
 
 
 def _drawing() -> Any:
@@ -139,8 +127,8 @@ def _drawing() -> Any:
         torch.rand_like: new(torch.zeros_like, uniform_),
         torch.randn_like: new(torch.zeros_like, normal_),
         torch.nn.functional.scaled_dot_product_attention: attention,
-        torch.dropout: _kept,
-        **{getattr(torch.nn.functional, name): _kept for name in _DROPOUT},
+        torch.dropout: kept,
+        **{getattr(torch.nn.functional, name): kept for name in DROPOUT_FUNCTIONS},
     }
 
     class Drawing(TorchFunctionMode):

@@ -28,7 +28,9 @@ _IMPORTS = {
     "np": "import numpy as np",
     "math": "import math",
     "einops": "import einops",
+    "operator": "import operator",
     "functools": "import functools",
+    "types": "import types",
     "nnx": "from flax import nnx",
     "lax": "from jax import lax",
     "layers": "from jaxnets import layers",
@@ -80,7 +82,9 @@ class Emitter:
             given: the arguments of the network, whose text is ``arguments`` then.
         """
         for _ in range(_MOST_ROUNDS):
-            before = (set(self.job.needs), set(self.job.empty))
+            before = self._settled()
+            if self.job.instances is not None:
+                self.job.instances.restart()
             self.job.imports.clear()
             self.job.refusals.clear()
             self.definitions.clear()
@@ -90,9 +94,14 @@ class Emitter:
                 self._add_object(root, root.__name__)
             texts = [(name, self._argument(value)) for name, value in given]
             self.arguments = ", ".join(f"{n}={text}" if n else text for n, text in texts)
-            if before == (self.job.needs, self.job.empty):
+            if before == self._settled():
                 break
         return self._assembled()
+
+    def _settled(self) -> Any:
+        """What a round may find out that an earlier text did not know."""
+        read = {} if self.job.instances is None else dict(self.job.instances.read)
+        return set(self.job.needs), set(self.job.empty), read, dict(self.job.layers)
 
     def _argument(self, value: Any) -> str:
         """The text of an argument of the network, with what it needs added to the file."""
@@ -145,7 +154,8 @@ class Emitter:
         source = self.job.sources.of(node)
         while node.parent is not None and not isinstance(node.parent, ast.Module):
             node = node.parent
-        if value.__name__ != name:
+        instances = self.job.instances
+        if value.__name__ != name and (instances is None or value not in instances.names):
             self.aliases[name] = value.__name__
         self._add(source, node)
 
@@ -189,6 +199,9 @@ class Emitter:
             name = name.removeprefix(MARK)
         elif self._is_library(name):
             return
+        if self.job.instances is not None and name in self.job.reached:
+            self._add_object(self.job.reached[name], name)
+            return
         found = False
         for node in source.tree.body:
             if name in _binds(node):
@@ -222,6 +235,8 @@ class Emitter:
             module = ".".join([*base, *([module] if module else [])])
         root = module.partition(".")[0]
         if root in ("torch",):
+            if getattr(value, "__module__", "") == "typing":  # torch.jit.annotations has some
+                self._imports.add(f"from typing import {name}")
             return
         from_user = sys.modules.get(module)
         if from_user is not None and root not in sys.stdlib_module_names and _has_source(from_user):

@@ -1,136 +1,18 @@
-"""The network that a command names, and the inputs to run it on."""
+"""The inputs on which a command runs a network."""
 
 import ast
-import importlib
-import importlib.util
-import inspect
 import re
-import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from jaxnets.arrays import InputError, check_path, printable, shown
+from jaxnets.arrays import InputError
+from jaxnets.networks import why
 from jaxnets.optional import require
 
 if TYPE_CHECKING:
     import torch
 
-_TARGET = "FILE.py:Class or module.name:Class, which may also be a function that makes a network"
-_LONGEST = 200  # characters of a name, of which a file's is made
 _INPUT = "sizes such as 2x3x32x32, with a dtype as in 2x7:int64, or a Python value such as [5, 3]"
-
-
-def name_in(target: str) -> str:
-    """The name of the class or function in a target.
-
-    Raises:
-        InputError: if the target has no name, or its file does not exist.
-    """
-    place, _, name = target.rpartition(":")
-    is_file = Path(place).suffix == ".py"
-    dotted = all(part.isidentifier() for part in place.split("."))
-    if not name.isidentifier() or len(name) > _LONGEST or not (dotted or is_file):
-        raise InputError("target", _TARGET, target)
-    if is_file and not check_path("target", place).is_file():
-        raise InputError("target", "a file that exists", place)
-    return name
-
-
-def made_by(target: str) -> Any:
-    """The class or function that a target names, whose file is imported.
-
-    Args:
-        target: ``"nets.py:ResNet"`` or ``"package.module:function"``.
-
-    Raises:
-        InputError: if there is no such code.
-        ImportError: if torch is not installed.
-    """
-    require("torch", extra="torch", feature="the port of a network")
-    place, name = target.rpartition(":")[0], name_in(target)
-    module = _imported(place)
-    if not hasattr(module, name):
-        raise InputError("target", f"a class in {place}, such as {_classes(module)}", name)
-    return getattr(module, name)
-
-
-def made(
-    target: str, make: Any, args: Sequence[Any], named: Mapping[str, Any]
-) -> "torch.nn.Module":
-    """The network that a class or a function makes.
-
-    Args:
-        target: what to call it in a message.
-        make: the class or function.
-        args: its arguments by place.
-        named: those by name.
-
-    Raises:
-        InputError: if it does not take them, or makes no ``torch.nn.Module``.
-    """
-    torch = require("torch", extra="torch", feature="the port of a network")
-    try:
-        module = make(*args, **named)
-    except Exception as error:  # whatever the user's code raises
-        raise InputError("args", f"what {target}{_signature(make)} takes", why(error)) from error
-    if not isinstance(module, torch.nn.Module):
-        raise InputError("target", "a torch.nn.Module, or what makes one", shown(module))
-    return module
-
-
-def _imported(place: str) -> ModuleType:
-    """The module of a file, under the file's name, or of a dotted name."""
-    path = Path(place)
-    if path.suffix != ".py":
-        try:
-            return importlib.import_module(place)
-        except Exception as error:
-            raise InputError("target", f"a module that imports, {_TARGET}", why(error)) from error
-    name = path.stem
-    spec = importlib.util.spec_from_file_location(name, path.resolve())
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    before = sys.modules.get(name)
-    sys.modules[name] = module  # dataclasses and pickles look there
-    sys.path.insert(0, str(path.resolve().parent))  # for its siblings
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        if before is None:
-            del sys.modules[name]
-        else:
-            sys.modules[name] = before
-        raise InputError("target", f"{place} to import", why(error)) from error
-    finally:
-        sys.path.remove(str(path.resolve().parent))
-    return module
-
-
-def why(error: Exception) -> str:
-    """What an error says, in one line."""
-    return printable(f"{type(error).__name__}: {error}".strip().partition("\n")[0])
-
-
-def _classes(module: ModuleType) -> str:
-    torch = require("torch", extra="torch", feature="the port of a network")
-    names = [
-        name
-        for name, value in vars(module).items()
-        if isinstance(value, type)
-        and issubclass(value, torch.nn.Module)
-        and value.__module__ == module.__name__
-    ]
-    return ", ".join(names[:8]) or "none, as it has no torch.nn.Module"
-
-
-def _signature(make: Any) -> str:
-    try:
-        return str(inspect.signature(make))
-    except (TypeError, ValueError):
-        return "(…)"
 
 
 def inputs_of(texts: Sequence[str], module: "torch.nn.Module", *, seed: int = 0) -> tuple[Any, ...]:

@@ -9,11 +9,12 @@ from dataclasses import replace
 from typing import Any
 
 from jaxnets.port import modules
-from jaxnets.port.job import Job, NotSeen, Refusal
+from jaxnets.port.job import NOT_RUN, Job, NotSeen, Refusal
 from jaxnets.port.names import OPERATORS, canonical
 from jaxnets.port.observe import Call, find_rule, leaf
 from jaxnets.port.seen import (
     are_modules,
+    constant,
     holds,
     is_idle_dropout,
     joined,
@@ -32,7 +33,11 @@ from jaxnets.port.trees import (
     bare,
     bound_names,
     children_of,
+    imported,
+    is_repeated,
+    is_test,
     literal_slice,
+    negated,
     own_binding,
 )
 from jaxnets.port.values import (
@@ -78,6 +83,7 @@ class Expressions:
         self._locals: list[set[str]] = []
         self._gradientless = 0  # within how many blocks of torch.no_grad()
         self._cache: dict[int, Value] = {}
+        self.guards: list[str] = []  # when a statement does what the example did not come by
 
     # Texts.
 
@@ -146,11 +152,33 @@ class Expressions:
     def value(self, node: ast.expr) -> Value:
         """The new text of an expression, with what was seen of it."""
         found = self._cache.get(number_of(node))
+        found = found or self._decided(node)
         if found is None:
             special = getattr(self, f"_of_{type(node).__name__.lower()}", None)
             found = special(node) if special else self._default(node)
             self._cache[number_of(node)] = found
         return found
+
+    def _decided(self, node: ast.expr) -> Value | None:
+        """What a test is for all objects of the class, where constructors are written from them."""
+        if self.job.instances is None or not is_test(node):
+            return None
+        known, value = constant(node, self.objects)
+        return Plain(str(bool(value)), bool(value), constant=True) if known else None
+
+    def objects(self, node: Any) -> list[Any]:
+        """What ``self.a.b`` is, for each object of the class; empty where that is not known."""
+        instances = self.job.instances
+        if isinstance(node, ast.Name) and node.id == "self" and instances and self.class_node:
+            cls = self._class()
+            return [] if cls is None else instances.family(cls)
+        if isinstance(node, ast.Attribute) and instances and node.attr != "training":
+            return instances.attributes_of(self.objects(node.value), node.attr)
+        return []
+
+    def _class(self) -> type | None:
+        """The class that is written."""
+        raise NotImplementedError
 
     def _default(self, node: Any) -> Value:
         return self._with_text(node, self.edited(node), own_binding(node))
@@ -330,9 +358,19 @@ class Expressions:
         return self._with_text(node, text, own_binding(node))
 
     def _of_ifexp(self, node: ast.IfExp) -> Value:
-        test = text_of(self.value(node.test))
-        if test in ("True", "False"):
-            return self.value(node.body if test == "True" else node.orelse)
+        test = self.value(node.test)
+        if text_of(test) in ("True", "False"):
+            return self.value(node.body if text_of(test) == "True" else node.orelse)
+        for one, other in ((node.body, node.orelse), (node.orelse, node.body)):
+            try:
+                self.value(one)
+            except NotSeen:
+                if self._ran(one) or not self._ran(other) or is_repeated(node):
+                    raise
+                missed = text_of(test) if one is node.body else negated(text_of(test))
+                self.guards.append(missed)
+                self.job.note(f"{self.source.place(one)}: {NOT_RUN}")
+                return self.value(other)
         return self._default(node)
 
     def _operator(self, node: Any, kind: str, operands: list[Any]) -> Value:
@@ -516,7 +554,7 @@ class Expressions:
                 return True, self.source.names[node.id]
             if hasattr(builtins, node.id):
                 return True, getattr(builtins, node.id)
-            return False, None
+            return imported(self.function, node.id, self.source.names.get("__package__"))
         if isinstance(node, ast.Attribute):
             known, base = self.static(node.value)
             if known and isinstance(base, types.ModuleType | type):
@@ -568,20 +606,44 @@ class Expressions:
 
     def _function_reference(self, node: Any, name: str) -> str | None:
         """A function as a value: ``jax.nn.relu``, or a lambda."""
+        try:
+            return self._library_function(name)
+        except Refused as refused:
+            self.refuse(node, refused)
+            return None
+
+    def _library_function(self, name: str) -> str:
         import torch
 
         rule = find_rule(name)
         if rule is None:
-            self.refuse(node, Refused(f"{name} has no rule"))
-            return None
+            raise Refused(f"{name} has no rule")
         tensor = Tensor("x", (2, 3), (0, 1), torch.float32)
         context = self.context(torch.zeros(2, 3))
         try:
             text = text_of(rule([tensor], {}, context))
         except Exception as error:
-            self.refuse(node, Refused(f"{name} as a value: {error}"))
-            return None
+            raise Refused(f"{name} as a value: {error}") from error
         return text.removesuffix("(x)") if text.endswith("(x)") else f"(lambda x: {text})"
+
+    def function_text(self, function: Any) -> str | None:
+        """The text of a function as a value; None where the user's own name does.
+
+        Raises:
+            Refused: if it has none.
+        """
+        name = canonical(function)
+        if name is not None:
+            root, _, rest = name.partition(".")
+            if root in ("torch", "F", "Tensor"):
+                return self._library_function(name)
+            if root in ("math", "operator"):
+                return self.context().use(root, rest)
+            return rest if root == "builtins" else None
+        if getattr(function, "__name__", "") == "<lambda>" and not function.__closure__:
+            node = self.job.sources.function(function)
+            return type(self)(self.job, self.job.sources.of(node), node).text(node)
+        return None
 
 
 _DTYPES = {

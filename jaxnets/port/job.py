@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from jaxnets.port.instances import Instances
 from jaxnets.port.observe import Facts
 from jaxnets.port.sources import Sources
 
@@ -52,6 +53,8 @@ class Job:
         conflicts: numbers of the functions that cannot be written once for all their calls.
         eager: whether Python decides by values, which jax.jit cannot.
         empty: numbers of functions of which nothing is left, such as those that set weights.
+        instances: what the network is made of, where constructors are written from that.
+        layers: what the rules added to each class then.
     """
 
     sources: Sources
@@ -64,6 +67,8 @@ class Job:
     conflicts: set[int] = field(default_factory=set)
     eager: bool = False
     empty: set[int] = field(default_factory=set)
+    instances: Instances | None = None
+    layers: dict[type, dict[str, str]] = field(default_factory=dict)
 
     def note(self, text: str) -> None:
         """Tells the user something, once."""

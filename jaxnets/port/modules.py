@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 from jaxnets import layers
 from jaxnets.interop.table import LOSSES
 from jaxnets.port import layouts
+from jaxnets.port.names import is_einops
 from jaxnets.port.ops_einops import arranged
 from jaxnets.port.ops_images import image
 from jaxnets.port.ops_networks import packed, sequence_order
@@ -85,7 +86,7 @@ class Module:
 
 # ---- Arguments of constructors ----
 
-_DROPPED = ("inplace", "device", "dtype", "batch_first", "enable_nested_tensor", "mask_check")
+DROPPED = ("inplace", "device", "dtype", "batch_first", "enable_nested_tensor", "mask_check")
 _RECURRENT = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout")
 _NAMES = {
     "LSTM": (*_RECURRENT, "bidirectional", "proj_size"),
@@ -119,7 +120,7 @@ def _positional(given: dict[str, Value], count: int) -> dict[str | int, Value]:
     found: dict[str | int, Value] = {}
     gap = False
     for place, (name, value) in enumerate(given.items()):
-        if name in _DROPPED:
+        if name in DROPPED:
             gap = True
         else:
             found[place if place < count and not gap else name] = value
@@ -417,7 +418,7 @@ def _made_layer_norm(
     if count == 1 or order is None:
         return None
     rest = [f"{name}={written(v)}" for name, v in given.items() if name != "normalized_shape"]
-    rest = [text for text in rest if text.partition("=")[0] not in _DROPPED]
+    rest = [text for text in rest if text.partition("=")[0] not in DROPPED]
     sizes = [written(one) for one in several((given["normalized_shape"],))]
     if order == channels_last(len(order)) and count == len(order) - 1:
         sizes = [*sizes[1:], sizes[0]]
@@ -533,7 +534,7 @@ def _loss(name: str) -> Module:
         return value.with_text(base.text + value.text.removeprefix(f"F.{function}"))
 
     def made(given: dict[str, Value], order: tuple[int, ...] | None, context: Context) -> str:
-        unused = (*_DROPPED, "size_average", "reduce")
+        unused = (*DROPPED, "size_average", "reduce")
         texts = [f"{k}={written(v)}" for k, v in given.items() if k not in unused]
         if not texts:
             return f"F.{function}"
@@ -669,7 +670,7 @@ def find(kind: type) -> Module | None:
     """The row of one of torch.nn's classes, or None."""
     if kind.__name__.startswith("Parametrized") and len(kind.__mro__) > 1:
         return find(kind.__mro__[1])
-    if kind.__module__ == "einops.layers.torch":
+    if is_einops(kind):
         return EINOPS.get(kind.__name__)
     if not kind.__module__.startswith("torch.nn."):
         return None

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jaxnets.port import modules, ops
-from jaxnets.port.names import OPERATORS, canonical
+from jaxnets.port.names import OPERATORS, canonical, is_einops, is_tensor_type
 from jaxnets.port.ops_einops import FREE
 from jaxnets.port.sources import (
     FunctionNode,
@@ -80,6 +80,7 @@ class Facts:
         called: of those, which ran while the network was called.
         owners: by the number of a node ``a.b``, the objects that ``a`` was.
         wishes: orders that inputs and new tensors should have.
+        outside: by class, the attributes that others than its own methods read.
     """
 
     values: dict[int, dict[Any, Value]] = field(default_factory=dict)
@@ -88,6 +89,7 @@ class Facts:
     called: set[int] = field(default_factory=set)
     owners: dict[int, dict[int, Any]] = field(default_factory=dict)
     wishes: dict[Any, tuple[int, ...]] = field(default_factory=dict)
+    outside: dict[type, set[str]] = field(default_factory=dict)
 
     def values_at(self, node: Any) -> list[Value]:
         """What the expression of a node was."""
@@ -127,7 +129,7 @@ class Observer:
         self._pinned_functions = set(pinned)
         self._pins: dict[Any, tuple[int, ...]] = {}
         self._keep: list[Any] = []
-        self._sites: dict[int, int | None] = {}  # of modules, the nodes that made them
+        self._sites: dict[int, int] = {}  # of modules, the nodes that made them
         self.calling = False
         self.made: dict[int, tuple[Any, type, tuple[Any, ...], dict[str, Any]]] = {}
 
@@ -208,6 +210,8 @@ class Observer:
             if isinstance(one, types.FunctionType | types.MethodType):
                 self.adopt(one)
         name = canonical(target)
+        if target in (getattr, hasattr) and self.calling and isinstance(args[0], torch.nn.Module):
+            self.facts.outside.setdefault(type(args[0]), set()).add(args[1])
         if name == "torch.utils.checkpoint.checkpoint":
             kwargs.pop("use_reentrant", None)
             result = self.call(None, *args, **kwargs)
@@ -220,7 +224,7 @@ class Observer:
         elif isinstance(owner, torch.nn.Module) and getattr(target, "__name__", "") == "forward":
             call = Call(target, None, *self._snapshots(args, kwargs))
             result = self.module(owner, args, kwargs, call, target)
-        elif name is not None and not isinstance(target, type):
+        elif name is not None and (not isinstance(target, type) or is_tensor_type(target)):
             operands = (owner, *args) if isinstance(owner, torch.Tensor) else args
             call = Call(target, name, *self._snapshots(operands, kwargs))
             result = self._ruled(call, lambda: function(*args, **kwargs), key)
@@ -234,7 +238,8 @@ class Observer:
             if isinstance(target, type):
                 self.adopt(type(result))
                 self.made[id(result)] = (result, target, given, {**bound_kwargs, **kwargs})
-                self._sites[id(result)] = key
+                if key is not None:
+                    self._sites[id(result)] = key
         self._note(key, call, result)
         return result
 
@@ -257,8 +262,9 @@ class Observer:
             return run(*args, **kwargs)
         call.name = f"nn.{type(module).__name__}"
         operands: list[Value] = [Plain("self.module", module), *call.args]
-        free = type(module).__module__ == "einops.layers.torch"
-        site = self._sites.get(id(module)) if free else None
+        free = is_einops(type(module))
+        # Where it was made, or which of those is the first to be called, of a network as it is.
+        site = self._sites.setdefault(id(module), -len(self._sites) - 1) if free else None
         result = self._run(
             call, rule.call, operands, call.kwargs, lambda: run(*args, **kwargs), site
         )
@@ -336,6 +342,10 @@ class Observer:
         owners = self.facts.owners.setdefault(key, {})
         if len(owners) < _MOST_FACTS:
             owners.setdefault(id(base), base)
+        if self.calling and isinstance(base, torch.nn.Module):
+            node = getattr(self.sources.nodes[key], "value", None)
+            if not isinstance(node, ast.Name) or node.id != "self":
+                self.facts.outside.setdefault(type(base), set()).add(name)
         value = getattr(base, name)
         if isinstance(value, torch.Tensor) and isinstance(base, torch.nn.Module):
             rule = leaf(type(base))

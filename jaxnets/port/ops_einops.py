@@ -4,7 +4,7 @@ import re
 
 from jaxnets.port.layouts import permuted
 from jaxnets.port.rules import RULES, call, known, result, tensor, word
-from jaxnets.port.values import Context, Items, Plain, Refused, Rule, Tensor, Value, natural
+from jaxnets.port.values import Context, Items, Plain, Refused, Rule, Value, natural
 
 #: Operations whose result has any order of axes that is wanted, by its pattern.
 FREE = ("einops.rearrange", "einops.reduce", "einops.repeat", "einops.einsum")
@@ -68,7 +68,9 @@ def _rearranging(name: str) -> Rule:
         ours, order = arranged(asked, x.order, context.order, context.result.ndim)
         text = _pattern(pattern, ours)
         if name == "reduce":
-            return result(context, call(context, function, x, text, given.pop("reduction"), **given), order)
+            return result(
+                context, call(context, function, x, text, given.pop("reduction"), **given), order
+            )
         return result(context, call(context, function, x, text, **given), order)
 
     return apply
@@ -96,7 +98,9 @@ def _einsum(args: list[Value], kwargs: dict[str, Value], context: Context) -> Va
         terms = zip(map(_axes, left.split(",")), tensors, strict=True)
         named = ", ".join(" ".join(term[dim] for dim in x.order) for term, x in terms)
         asked = f"{named} -> {' '.join(_axes(right)[dim] for dim in order)}"
-    return result(context, call(context, "einops.einsum", *tensors, _pattern(pattern, asked)), order)
+    return result(
+        context, call(context, "einops.einsum", *tensors, _pattern(pattern, asked)), order
+    )
 
 
 def _pack(args: list[Value], kwargs: dict[str, Value], context: Context) -> Value:
@@ -133,4 +137,3 @@ RULES |= {
     "einops.unpack": _unpack,
     "einops.parse_shape": _parse_shape,
 }
-

@@ -15,6 +15,7 @@ from jaxnets.port.rules import (
     result,
     rule,
     several,
+    simple,
     tensor,
     written,
 )
@@ -420,11 +421,15 @@ def split(
     numbers = all(isinstance(item, Plain) and item.constant for item in given.items)
     if numbers:
         return _cut(context, x, place, None)
+    axis = None if layouts.axis(x, place) == "0" else layouts.axis(x, place)
+    if given.text and simple(given.text):
+        context.use("np")
+        text = call(context, "jnp.split", x, f"np.cumsum({given.text})[:-1]", axis=axis)
+        return _pieces(context, text, x.order)
     for item in given.items[:-1]:
         so_far = f"{so_far} + {bound(item, Binding.SUM)}" if so_far else written(item)
         ends.append(so_far)
-    axis = layouts.axis(x, place)
-    text = call(context, "jnp.split", x, f"[{', '.join(ends)}]", axis=None if axis == "0" else axis)
+    text = call(context, "jnp.split", x, f"[{', '.join(ends)}]", axis=axis)
     return _pieces(context, text, x.order)
 
 

@@ -1,11 +1,14 @@
 """From a PyTorch network and an example to the source of its Flax twin, and to the twin itself."""
 
+import ast
+import contextlib
+import copy
 import functools
 import inspect
 import itertools
 import linecache
 import types
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,10 +16,11 @@ import jax
 from flax import nnx
 
 from jaxnets import layers
-from jaxnets.arrays import InputError
+from jaxnets.arrays import InputError, entries
 from jaxnets.interop import load_torch
+from jaxnets.networks import why
 from jaxnets.port.emit import Emitter, formatted
-from jaxnets.port.examples import why
+from jaxnets.port.instances import Instances, same_making
 from jaxnets.port.job import Job, Refusal
 from jaxnets.port.observe import Observer
 from jaxnets.port.sources import Sources, is_users, number_of
@@ -114,6 +118,7 @@ def port(
     *,
     args: tuple[Any, ...] = (),
     kwargs: Mapping[str, Any] | None = None,
+    orders: Sequence[tuple[int, ...]] = (),
 ) -> Ported:
     """Rewrites a PyTorch network as Flax NNX source.
 
@@ -122,6 +127,8 @@ def port(
         example_inputs: a tensor, or a tuple of the inputs of its ``forward``.
         args: the arguments of the class.
         kwargs: those by name.
+        orders: for each input, which of PyTorch's axes each axis of ours holds: (0, 2, 3, 1) for
+            images with channels last. Of inputs without one the network decides.
 
     Returns:
         The source and what belongs to it.
@@ -134,7 +141,11 @@ def port(
     named = {} if kwargs is None else kwargs
     if not isinstance(named, Mapping) or not all(isinstance(name, str) for name in named):
         raise InputError("kwargs", "a mapping from names", kwargs)
-    return _ported("factory", factory, example_inputs, args, dict(named))
+    for order in [()] if entries(orders) is None else orders:
+        axes = entries(order) or ("none",)
+        if set(axes) != set(range(len(axes))):
+            raise InputError("orders", "for each input the numbers of its axes", orders)
+    return _ported("factory", factory, example_inputs, args, dict(named), orders)
 
 
 def from_torch(module: Any, example_inputs: Any) -> nnx.Module:
@@ -157,6 +168,7 @@ def _ported(
     example_inputs: Any,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
+    orders: Sequence[tuple[int, ...]] = (),
 ) -> Ported:
     import torch
 
@@ -166,30 +178,11 @@ def _ported(
         raise InputError("example_inputs", expected, example_inputs)
     instance = factory if isinstance(factory, torch.nn.Module) else None
     if instance is not None:
-        factory, args, kwargs = _recovered(argument, instance)
+        factory, args, kwargs = _recovered(instance) or (None, (), {})
     elif not callable(factory):
         raise InputError(argument, "a torch.nn.Module or what makes one", factory)
-    network = _Network(argument, factory, args, kwargs, inputs, instance)
-    sources = Sources()
-    first = written = _written(network, sources, ())
-    pinned: set[int] = set()
-    while new := written.job.conflicts - pinned:
-        pinned |= new
-        written = _written(network, sources, pinned)
-    if written.job.refusals:
-        written = first
-    job, seen, text = written.job, written.seen, written.text
-    return Ported(
-        text if job.refusals else formatted(text),
-        written.root.__name__,
-        written.arguments,
-        seen.weights,
-        written.inputs,
-        seen.outputs,
-        job.notes,
-        list(job.refusals.values()),
-        _takes_rngs(job, written.root),
-    )
+    network = _Network(argument, factory, args, kwargs, inputs, instance, orders)
+    return _ported_of(_best(network, Sources()))
 
 
 @dataclass
@@ -204,26 +197,119 @@ class _Written:
     job: Job
 
 
-def _written(network: "_Network", sources: Sources, pinned: Collection[int]) -> _Written:
-    """Observes and writes a network.
+def _best(network: "_Network", sources: Sources) -> _Written:
+    """A network written from all of its source; if that fails, with constructors of our own.
 
-    Args:
-        network: what makes it, and its inputs.
-        sources: the user's files.
-        pinned: numbers of the functions that take their arguments in one order.
+    Of several failures the one with the fewest refusals is returned.
     """
-    observer, seen = _observed(network, sources, pinned)
-    job = Job(sources, observer.facts)
+    pinned: set[int] = set()
+    observed = _observed(network, sources, pinned)
+    tried: list[_Written] = []
+    for way in (_from_source, _from_class, _from_instances):
+        while (written := way(network, sources, *observed)) is not None:
+            new = written.job.conflicts - pinned
+            if way is not _from_instances and not written.job.refusals:
+                _try_out(written)
+            if not written.job.refusals:
+                return written
+            tried.append(written)
+            if not new:
+                break
+            pinned |= new
+            observed = _observed(network, sources, pinned)
+    return min(tried, key=lambda one: len(one.job.refusals))
+
+
+def _try_out(written: _Written) -> None:
+    """Refuses a network whose rewritten constructor does not run."""
+    try:
+        nnx.eval_shape(_ported_of(written).build)
+    except Exception as error:  # whatever the user's code raises
+        name = written.root.__name__
+        refusal = Refusal("", name, "its constructor", f"does not run: {why(error)}")
+        written.job.refusals["", name] = refusal
+
+
+def _ported_of(written: _Written) -> Ported:
+    job, seen, text = written.job, written.seen, written.text
+    return Ported(
+        text if job.refusals else formatted(text),
+        written.root.__name__,
+        written.arguments,
+        seen.weights,
+        written.inputs,
+        seen.outputs,
+        job.notes,
+        list(job.refusals.values()),
+        _takes_rngs(job, written.root),
+    )
+
+
+def _from_source(
+    network: "_Network", sources: Sources, observer: Observer, seen: "_Seen"
+) -> _Written | None:
+    """The user's function or class; None where it has no name."""
+    factory = network.factory
+    plain = isinstance(factory, type) or (
+        isinstance(factory, types.FunctionType)
+        and is_users(factory)
+        and inspect.unwrap(factory) is factory
+        and factory.__name__ != "<lambda>"
+    )
+    if not plain:
+        return None
+    return _written(network, sources, observer, seen, factory, network.args, network.kwargs)
+
+
+def _from_class(
+    network: "_Network", sources: Sources, observer: Observer, seen: "_Seen"
+) -> _Written | None:
+    """The class of the network, with the arguments that a function gave it; None if there is none."""
+    _, cls, args, kwargs = observer.made.get(id(seen.module), (None, None, (), {}))
+    if cls is None or cls is network.factory or not is_users(cls):
+        return None
+    return _written(network, sources, observer, seen, cls, args, kwargs)
+
+
+def _from_instances(
+    network: "_Network", sources: Sources, observer: Observer, seen: "_Seen"
+) -> _Written | None:
+    """The class of the network, with constructors that are written from its objects."""
+    facts = observer.facts
+    stored = {name for number in facts.called for name in _stored(sources.nodes[number])}
+    instances = Instances(seen.module, facts.outside, stored)
+    return _written(network, sources, observer, seen, type(seen.module), (), {}, instances)
+
+
+def _stored(function: Any) -> Iterator[str]:
+    """The attributes that a function assigns to."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield node.attr
+
+
+def _written(
+    network: "_Network",
+    sources: Sources,
+    observer: Observer,
+    seen: "_Seen",
+    root: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    instances: Instances | None = None,
+) -> _Written:
+    """Writes a network of which all has been seen."""
+    job = Job(sources, observer.facts, instances=instances)
     job.notes += seen.notes
-    root, args, kwargs = _root(observer, network, seen.module)
-    if not is_users(root):
-        expected = "a network with a class of its own, or a named function that makes it"
-        raise InputError(network.argument, expected, f"torch.nn.{root.__name__}")
     emitter = Emitter(job, [root], observer.made)
     try:
         text = emitter.text([*(("", value) for value in args), *kwargs.items()])
     except Refused as refused:
-        raise InputError("args", "arguments that can be written", refused.why) from refused
+        text, found = "", Refusal("", root.__name__, "its arguments", refused.why)
+        job.refusals[("", "arguments")] = found
+    if instances is not None:
+        names = ", ".join(instances.written)
+        job.note(f"constructors written from the network's layers: {names}")
     inputs = _orders(observer, network.inputs)
     return _Written(text, root, emitter.arguments, inputs, seen, job)
 
@@ -238,6 +324,7 @@ class _Network:
     kwargs: dict[str, Any]
     inputs: tuple[Any, ...]
     instance: Any
+    orders: Sequence[tuple[int, ...]]
 
 
 @dataclass
@@ -255,6 +342,7 @@ def _observed(
 ) -> tuple[Observer, _Seen]:
     """Runs a network, again while inputs and new tensors should have other orders."""
     chosen: dict[Any, tuple[int, ...]] = _guessed(network.inputs)
+    chosen |= {("input", number): tuple(order) for number, order in enumerate(network.orders)}
     for _ in range(_MOST_RUNS):
         observer = Observer(sources, chosen, pinned)
         seen = _seen(observer, network)
@@ -271,22 +359,13 @@ def _seen(observer: Observer, network: _Network) -> _Seen:
 
     with observer.observing(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        module = _tried(
-            network.argument,
-            "what makes a torch.nn.Module",
-            observer.call,
-            (None, network.factory, *network.args),
-            network.kwargs,
-        )
-        if not isinstance(module, torch.nn.Module):
-            got = type(module).__name__
-            raise InputError(network.argument, "what makes a torch.nn.Module", got)
-        if network.instance is not None:
-            module.load_state_dict(network.instance.state_dict())
+        module = _made(observer, network)
+        if not is_users(type(module)):
+            module.__class__ = observer.sources.define("Network", type(module).__name__)
         observer.settle([*module.parameters(), *module.buffers()])
         weights = {name: value.clone() for name, value in module.state_dict().items()}
         observer.calling = True
-        with torch.no_grad():
+        with torch.no_grad(), _kept(module):
             outputs = _run(observer, module.eval(), network.inputs)
             notes = []
             try:
@@ -294,6 +373,42 @@ def _seen(observer: Observer, network: _Network) -> _Seen:
             except InputError as error:
                 notes.append(f"training mode was not seen: {error.got}")
     return _Seen(module, outputs, weights, notes)
+
+
+def _made(observer: Observer, network: _Network) -> Any:
+    """The network: what the factory makes, with the weights of the one that was given if it was."""
+    import torch
+
+    if network.factory is None:
+        return copy.deepcopy(network.instance)
+    module = _tried(
+        network.argument,
+        "what makes a torch.nn.Module",
+        observer.call,
+        (None, network.factory, *network.args),
+        network.kwargs,
+    )
+    if not isinstance(module, torch.nn.Module):
+        got = type(module).__name__
+        raise InputError(network.argument, "what makes a torch.nn.Module", got)
+    if network.instance is not None:
+        module.load_state_dict(network.instance.state_dict())
+    return module
+
+
+@contextlib.contextmanager
+def _kept(module: Any) -> Iterator[None]:
+    """Afterwards all attributes and buffers of a network are what they were."""
+    before = [(one, dict(vars(one)), dict(one._buffers)) for one in module.modules()]
+    clones = [{n: b.clone() for n, b in held.items() if b is not None} for *_, held in before]
+    yield
+    for (one, attributes, buffers), values in zip(before, clones, strict=True):
+        vars(one).clear()
+        vars(one).update(attributes)
+        one._buffers.clear()
+        one._buffers.update(buffers)
+        for name, value in values.items():
+            buffers[name].copy_(value)
 
 
 def _run(observer: Observer, module: Any, inputs: tuple[Any, ...]) -> Any:
@@ -376,61 +491,24 @@ def _takes_rngs(job: Job, root: Any) -> bool:
     return number_of(job.sources.function(root)) in job.needs
 
 
-def _root(
-    observer: Observer, network: _Network, module: Any
-) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """What is written: the user's function, or the class with the arguments that it was given.
-
-    A function is written if it is a plain one; of one that is decorated, or a lambda, the class
-    that it calls says all there is.
-    """
-    factory, args, kwargs = network.factory, network.args, network.kwargs
-    plain = isinstance(factory, type) or (
-        isinstance(factory, types.FunctionType)
-        and is_users(factory)
-        and inspect.unwrap(factory) is factory
-        and factory.__name__ != "<lambda>"
-    )
-    if plain:
-        return factory, args, kwargs
-    if id(module) not in observer.made:  # its source is not known, as with python -c
-        expected = "a function in a file, or jaxnets.port.port of the class and its arguments"
-        raise InputError(network.argument, expected, factory)
-    _, cls, args, kwargs = observer.made[id(module)]
-    return cls, args, kwargs
-
-
-def _recovered(argument: str, module: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """The class of a network, and arguments that make one with the same weights.
-
-    Raises:
-        InputError: if none are found.
-    """
-    cls = type(module)
-    signature = inspect.signature(cls.__init__)
-    given: dict[str, Any] = {}
-    for name, parameter in list(signature.parameters.items())[1:]:
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
-            continue
-        if hasattr(module, name) and isinstance(
-            getattr(module, name), int | float | str | bool | tuple | list
-        ):
-            given[name] = getattr(module, name)
-        elif parameter.default is parameter.empty:
-            raise InputError(
-                argument,
-                f"a function that makes the network, as {name} of {cls.__name__} is not known "
-                f"(pass lambda: {cls.__name__}(…))",
-                None,
-                whole=True,
-            )
+def _recovered(module: Any) -> tuple[Any, tuple[Any, ...], dict[str, Any]] | None:
+    """The class of a network, and arguments that make an equal one; None if none are found."""
     import torch
 
+    cls = type(module)
+    given: dict[str, Any] = {}
+    for name, parameter in list(inspect.signature(cls.__init__).parameters.items())[1:]:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if isinstance(getattr(module, name, None), int | float | str | bool | tuple | list):
+            given[name] = getattr(module, name)
+        elif parameter.default is parameter.empty:
+            return None
+    if not is_users(cls):
+        return None
     with torch.random.fork_rng(devices=[]):
-        expected = f"a function that makes the network (pass lambda: {cls.__name__}(…))"
-        made = _tried(argument, expected, cls, (), given)
-    shapes = {name: value.shape for name, value in made.state_dict().items()}
-    if shapes != {name: value.shape for name, value in module.state_dict().items()}:
-        got = f"a {cls.__name__} of other arguments than {given}"
-        raise InputError(argument, expected, got)
-    return cls, (), given
+        try:
+            made = cls(**given)
+        except Exception:
+            return None
+    return (cls, (), given) if same_making(made, module) else None

@@ -19,13 +19,15 @@ class Found(Protocol):
         source: the emitted file.
         inputs: the orders of the inputs' axes.
         notes: what the reader should know.
-        refusals: what cannot be ported.
     """
 
     source: str
     inputs: Any
     notes: list[str]
-    refusals: Sequence[Any]
+
+    @property
+    def refusals(self) -> Sequence[Any]:
+        """What cannot be ported."""
 
 
 @dataclass(frozen=True)

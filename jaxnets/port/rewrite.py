@@ -7,20 +7,25 @@ thus stay as they are.
 
 import ast
 import re
+import types
 from typing import Any
 
+from jaxnets.port.constructors import Constructor
+from jaxnets.port.instances import Instances
 from jaxnets.port.job import NOT_RUN
 from jaxnets.port.seen import (
     class_ran,
 )
-from jaxnets.port.sources import number_of
+from jaxnets.port.sources import is_users, number_of
 from jaxnets.port.statements import Statements
 from jaxnets.port.texts import closing, with_argument, without_comments, without_unused
 from jaxnets.port.trees import (
     annotated,
     bound_names,
     defaults,
+    is_docstring,
 )
+from jaxnets.port.values import Refused
 
 
 class Renderer(Statements):
@@ -144,8 +149,21 @@ class Renderer(Statements):
         module = getattr(value, "__module__", "") or ""
         if known and module.partition(".")[0] in ("torch", "torchvision"):
             return False
+        if known and is_users(value) and self._is_itself(node.parent):  # type: ignore[attr-defined]
+            return False
         segment = self.source.segment(node)
         return not segment.startswith(("torch", "register_model", "handle_legacy"))
+
+    def _is_itself(self, node: Any) -> bool:
+        """Whether the decorators of a definition, such as a registry's, returned it as it was."""
+        value = self.source.names.get(node.name)
+        try:
+            if isinstance(value, type):
+                return self.job.sources.class_node(value) is node
+            plain = isinstance(value, types.FunctionType)
+            return plain and self.job.sources.function(value) is node
+        except Refused:
+            return False
 
     def _do_classdef(self, node: ast.ClassDef) -> str | None:
         outer, self.class_node = self.class_node, node
@@ -162,6 +180,9 @@ class Renderer(Statements):
             header = self._class_header(node, self._class_colon(node))
             text = f'raise NotImplementedError("{NOT_RUN}")'
             return f"{header}\n    def __init__(self, *args, **kwargs):\n        {text}"
+        instances, cls = self.job.instances, self._class()
+        if instances is not None and cls is not None and instances.family(cls):
+            return self._made_again(node, instances, cls)
         methods = [one for one in node.body if isinstance(one, ast.FunctionDef)]
         # The constructor last: rules of other methods add layers to it.
         texts: dict[Any, str | None] = {}
@@ -192,6 +213,58 @@ class Renderer(Statements):
         if text.endswith(":"):
             text += self._pass(node.body)
         return text
+
+    def _made_again(self, node: ast.ClassDef, instances: Instances, cls: type) -> str:
+        """A class with the methods that were called, and a constructor for its objects."""
+        members = {one: self._called(one) for one in node.body}
+        used = "".join(filter(None, [*members.values(), *self.layers.values()]))
+        instances.read[cls] = set(re.findall(r"\bself\.(\w+)", used))
+        self.job.layers[cls] = dict(self.layers)
+        added = {}
+        for one in reversed(cls.__mro__):
+            added |= self.job.layers.get(one, {})
+        constructor = None
+        if instances.known(cls):
+            self.layers, self.rngs = added, False
+            try:
+                constructor = Constructor(self, instances, cls).text(self._added())
+            except Refused as refused:
+                self.refuse(node, refused)
+            if self.rngs:
+                self.job.needs.add(number_of(node))
+        colon = self._class_colon(node)
+        parts, position = [self._class_header(node, colon)], colon
+        for one in node.body:
+            begin, stop = self._begin(one), self.source.span(one)[1]
+            before = self.source.text[position:begin]
+            if constructor and isinstance(one, ast.FunctionDef):
+                gap = "\n    " if len(parts) == 1 else "\n\n    "
+                parts.append(f"{gap}{constructor}")
+                constructor, before = None, "\n\n    "
+            if members[one]:
+                parts += [before, members[one] or ""]
+                position = stop
+            else:
+                position = self._line_end(stop)
+        if constructor:
+            parts.append(f"\n    {constructor}")
+        text = "".join(parts).rstrip()
+        return text + self._pass(node.body) if text.endswith(":") else text
+
+    def _called(self, node: Any) -> str | None:
+        """What is left of a member of a class: what was called, and what that reads."""
+        if isinstance(node, ast.FunctionDef):
+            return self.statement(node) if number_of(node) in self.job.facts.called else None
+        if is_docstring(node):
+            return self.source.segment(node)
+        if getattr(node, "value", None) is None:
+            return None
+        targets = getattr(node, "targets", [getattr(node, "target", None)])
+        names = {one.id for one in targets if isinstance(one, ast.Name)}
+        cls, instances = self._class(), self.job.instances
+        if cls is None or instances is None or not names & instances.attributes(cls):
+            return None
+        return self.statement(node)
 
     def _new_constructor(self, node: ast.ClassDef) -> str:
         added = self._added()
@@ -224,4 +297,8 @@ class Renderer(Statements):
         kept = [d for d in node.decorator_list if self._decorator_stays(d)]
         lines = "".join(f"@{self.text(d)}\n" for d in kept)
         bases = [*node.bases, *(k.value for k in node.keywords)]
-        return lines + self._between(begin, colon, node, bases, {})
+        text = self._between(begin, colon, node, bases, {})
+        cls, instances = self._class(), self.job.instances
+        if cls is not None and instances is not None:
+            text = text.replace(node.name, instances.name(cls), 1)
+        return lines + text

@@ -2,11 +2,13 @@
 
 import ast
 import functools
+import operator
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from jaxnets.port.names import is_tensor_type
 from jaxnets.port.observe import Call, Facts
 from jaxnets.port.sources import is_users, number_of, plain_function
 from jaxnets.port.values import ATOM, Items, Plain, Tensor, Value, binding_of, bound, text_of
@@ -51,7 +53,7 @@ def kind_of(call: Call) -> str:
         return "module"
     if isinstance(owner, torch.nn.Module) and getattr(target, "__name__", "") == "forward":
         return "module"
-    if isinstance(target, type):
+    if isinstance(target, type) and not is_tensor_type(target):
         return "class" if issubclass(target, torch.nn.Module) else "other"
     if call.name is not None:
         return "rule"
@@ -103,6 +105,62 @@ def holds(owner: Any, name: str) -> bool:
         return False
     held = owner._parameters.get(name, owner._buffers.get(name))
     return held is not None
+
+
+_COMPARED: dict[type, Callable[[Any, Any], bool]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda a, b: a in b,
+    ast.NotIn: lambda a, b: a not in b,
+}
+
+
+def constant(node: Any, objects: Callable[[Any], list[Any]]) -> tuple[bool, Any]:
+    """Whether a test is the same for all objects, and what.
+
+    Args:
+        node: the expression.
+        objects: what ``self.a`` is for each object.
+    """
+    if isinstance(node, ast.Constant):
+        return True, node.value
+    if isinstance(node, ast.Tuple | ast.List):
+        parts = [constant(one, objects) for one in node.elts]
+        return all(known for known, _ in parts), tuple(value for _, value in parts)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        known, value = constant(node.operand, objects)
+        return known, not value
+    if isinstance(node, ast.BoolOp):
+        parts = [constant(one, objects) for one in node.values]
+        decisive = isinstance(node.op, ast.Or)
+        if any(known and bool(value) == decisive for known, value in parts):
+            return True, decisive
+        return all(known for known, _ in parts), not decisive
+    if isinstance(node, ast.Compare) and len(node.ops) == 1:
+        return _compared(node, objects)
+    values = objects(node)
+    plain = all(isinstance(one, int | float | str | bool | type(None)) for one in values)
+    same = len({(type(one), one) for one in values}) == 1 if plain else False
+    return same, values[0] if same else None
+
+
+def _compared(node: ast.Compare, objects: Callable[[Any], list[Any]]) -> tuple[bool, Any]:
+    (kind,), (other,) = node.ops, node.comparators
+    if isinstance(kind, ast.Is | ast.IsNot) and getattr(other, "value", 0) is None:
+        missing = {one is None for one in objects(node.left)}
+        return len(missing) == 1, missing == {isinstance(kind, ast.Is)}
+    (known, left), (also, right) = constant(node.left, objects), constant(other, objects)
+    compare = _COMPARED.get(type(kind))
+    if not known or not also or compare is None:
+        return False, None
+    try:
+        return True, compare(left, right)
+    except TypeError:
+        return False, None
 
 
 def retold(fact: Value, told: Value) -> Value:

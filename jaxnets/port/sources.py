@@ -13,7 +13,7 @@ from typing import Any
 from jaxnets.port.values import Refused
 
 #: Packages whose code is not rewritten: rules know what they do, or they are kept.
-_FOREIGN = frozenset(
+FOREIGN = frozenset(
     (
         *sys.stdlib_module_names,
         *("torch", "numpy", "jax", "jaxlib", "flax", "optax", "einops", "scipy", "jaxnets"),
@@ -102,6 +102,22 @@ class Sources:
             self._source_of[number_of(tree)] = self._files[path]
         return self._files[path]
 
+    def define(self, name: str, base: str) -> type:
+        """A class of the user's that is a layer of torch.nn, for a network that is one itself.
+
+        Args:
+            name: of the class.
+            base: the name in torch.nn.
+        """
+        path = f"<{name} of nn.{base}>"
+        text = f"import torch.nn as nn\n\n\nclass {name}(nn.{base}):\n    pass\n"
+        linecache.cache[path] = (len(text), None, text.splitlines(True), path)
+        names: dict[str, Any] = {"__name__": "network"}
+        exec(compile(text, path, "exec"), names)
+        self._found[names[name]] = self.file(path, names).tree.body[-1]
+        cls: type = names[name]
+        return cls
+
     def _number(self, tree: ast.Module) -> None:
         for node in _walk(tree, None):
             node.number = len(self.nodes)  # type: ignore[attr-defined]
@@ -183,7 +199,7 @@ def is_users(value: Any) -> bool:
     module = getattr(value, "__module__", None) or ""
     if isinstance(value, types.FunctionType):
         module = value.__globals__.get("__name__") or module
-    return bool(module) and module.partition(".")[0] not in _FOREIGN
+    return bool(module) and module.partition(".")[0] not in FOREIGN
 
 
 def _same_place(node: Any, code: types.CodeType) -> bool:

@@ -26,6 +26,7 @@ _IDLE = {
 # Their rules are seen where a gradient is taken.
 _WITH_RULES = ("custom_jvp_call", "custom_vjp_call")
 _PLAIN = bool | int | float | complex | str | bytes | None
+_COMMON = {bool, int, str, type(None)}  # equal ones are the same, which 0.0 and -0.0 are not
 _DEEPEST = 30
 
 
@@ -69,12 +70,15 @@ class _Digest:
         self._within: set[int] = set()
 
     def of(self, value: Any) -> bytes:
+        if type(value) in _COMMON:
+            return _common(type(value), value)
         if isinstance(value, _PLAIN) and not isinstance(value, enum.Enum):
             return _sum(type(value).__name__, _bytes(value))
-        if _is_closed(value) or _is_open(value):
-            return self._computation(value)
-        if _is_array(value):
-            return self._array(value)
+        if type(value) not in (dict, list, tuple):  # of which there are many
+            if _is_closed(value) or _is_open(value):
+                return self._computation(value)
+            if _is_array(value):
+                return self._array(value)
         if id(value) in self._within or len(self._within) > _DEEPEST:
             return _sum("within", b"")
         self._within.add(id(value))
@@ -85,7 +89,12 @@ class _Digest:
 
     def _composed(self, value: Any) -> bytes:
         """What is made of other values."""
-        name = _qualified(type(value))
+        if isinstance(value, dict | Mapping):
+            pairs = [self.of(key) + self.of(each) for key, each in value.items()]
+            return _sum("mapping", *sorted(pairs))
+        name = "sequence" if type(value) in (tuple, list) else _qualified(type(value))
+        if isinstance(value, tuple | list):
+            return _sum(name, *map(self.of, value))
         if isinstance(value, enum.Enum):
             return _sum(name, value.name.encode())
         if isinstance(value, np.dtype):
@@ -94,14 +103,8 @@ class _Digest:
             return _sum("type", _qualified(value).encode())
         if isinstance(value, jax.core.AbstractValue):
             return self._kind(value)
-        if isinstance(value, Mapping):
-            pairs = [self.of(key) + self.of(each) for key, each in value.items()]
-            return _sum("mapping", *sorted(pairs))
         if isinstance(value, set | frozenset):
             return _sum("set", *sorted(map(self.of, value)))
-        if isinstance(value, tuple | list):
-            parts = map(self.of, value)
-            return _sum("sequence" if type(value) in (tuple, list) else name, *parts)
         if isinstance(value, jax.sharding.NamedSharding):
             return _sum(name, self.of([value.mesh, value.spec]))
         if isinstance(value, jax.sharding.Sharding):
@@ -130,7 +133,7 @@ class _Digest:
         def atom(each: Any) -> bytes:
             if isinstance(each, core.Literal):
                 return self._literal(each)
-            return known.get(id(each)) or _sum("variable", str(numbers.get(id(each))).encode())
+            return known.get(id(each)) or _variable(numbers.get(id(each)))
 
         def bind(variable: Any) -> bytes:
             numbers[id(variable)] = len(numbers)
@@ -158,7 +161,7 @@ class _Digest:
             inner = getattr(kind, "inner_aval", None)
             return _sum(type(kind).__name__, b"" if inner is None else self._kind(inner))
         weak = getattr(kind, "weak_type", False)
-        return _sum("array", self.of([str(kind.dtype), [*map(_size, kind.shape)], weak]))
+        return _array_kind(kind.dtype, tuple(map(_size, kind.shape)), weak)
 
     def _literal(self, literal: Any) -> bytes:
         dtype = getattr(literal.aval, "dtype", None)
@@ -216,6 +219,24 @@ def _sum(kind: str, *parts: bytes) -> bytes:
         total.update(b"%d:" % len(part))
         total.update(part)
     return total.digest()
+
+
+# Thousands of equations have few of these.
+
+
+@functools.lru_cache(maxsize=10_000)
+def _common(kind: type, value: Any) -> bytes:
+    return _sum(kind.__name__, _bytes(value))
+
+
+@functools.lru_cache(maxsize=10_000)
+def _variable(number: int | None) -> bytes:
+    return _sum("variable", str(number).encode())
+
+
+@functools.lru_cache(maxsize=10_000)
+def _array_kind(dtype: Any, shape: tuple[int | str, ...], weak: bool) -> bytes:
+    return _sum("array", _Digest().of([str(dtype), [*shape], weak]))
 
 
 def _bytes(value: Any) -> bytes:

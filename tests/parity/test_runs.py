@@ -6,6 +6,7 @@ where rounding grows with the steps and what must agree is what the network says
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -119,13 +120,17 @@ def normalized(images):
     return (np.moveaxis(images, -1, 1) / 255 - MEAN) / STD
 
 
+mnist = functools.cache(lambda: load("mnist"))
+
+
+@functools.lru_cache(maxsize=1)  # for both sides
 def examples(run: Run, dtype, steps: int):
     """Inputs as torch has them, and labels, for so many steps of which the last is smaller."""
-    mnist = load("mnist")
+    train = mnist().train
     count = BATCH * (steps - 1) + SMALLER
-    parts = np.array_split(mnist.train.inputs[:count], 20)  # all at once are some hundred megabytes
+    parts = np.array_split(train.inputs[:count], 20)  # all at once are some hundred megabytes
     inputs = np.concatenate([run.inputs(normalized(part)).astype(dtype) for part in parts])
-    labels = run.labels(mnist.train.labels[:count])
+    labels = run.labels(train.labels[:count])
     return inputs, labels.astype(dtype) if labels.dtype == np.float64 else labels
 
 
@@ -214,7 +219,7 @@ def test_predictions_after_training_in_float32_agree_with_torchs(name):
         build = _recurrent(hidden_dim=128, n_layers=tier.by_tier(1, 2), output_dim=10)
         run = dataclasses.replace(run, build=build)
     result, _, network = both(run, np.float32, steps)
-    test = load("mnist").test.take(tier.by_tier(2_500, 10_000))
+    test = mnist().test.take(tier.by_tier(2_500, 10_000))
     transform = Compose(ToFloat(), Normalize(MEAN, STD))
     if run.inputs is rows:
         transform = Compose(transform, ImageRows())

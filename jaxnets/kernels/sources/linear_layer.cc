@@ -15,6 +15,14 @@
 constexpr long STEP = 256, ROWS = 64, BLOCK = 48;
 // With so few rows, a part of the work is some columns of all rows, and packs its own kernel.
 constexpr long FEW_ROWS = 256, COLUMNS = 4;  // panels
+// So many parts keep a few threads busy.
+constexpr long PARTS = 4;
+// Of one or two rows: the vectors of columns that a part of the work has, of a wide or a narrow
+// kernel, and how many rows of the kernel ahead are fetched.
+constexpr int THIN = 2, VECTORS = EIGHT ? 8 : 4, FEW_VECTORS = 2, SOON = 8;
+// Columns of x whose gradients are a tile of the registers, and at most a part of the work; rows that
+// are packed at a time.
+constexpr long TILE = EIGHT ? 8 : 6, WIDEST = 96, ROUND = 512;
 // A gradient's sums in a part of the work; rows that are worth sums of their own, and how many.
 constexpr long SUMS = 1 << 17, LONG = 512, MOST_GROUPS = 32, ALL_SUMS = 1 << 20;
 // Rows of so many bytes are written together rather than panel by panel.
@@ -58,9 +66,13 @@ struct Rows {
   mutable std::atomic<bool> starved{false};
 
   long panels() const { return panels_of<T>(columns); }
-  bool by_columns() const { return rows <= FEW_ROWS; }
+  // Panels that a part of the work takes, if it is one of columns.
+  long together() const { return least(COLUMNS, most(1, panels() / PARTS)); }
+  bool by_columns() const {
+    return rows <= FEW_ROWS && (panels() >= PARTS || rows < PARTS * ROWS);
+  }
   long parts() const {
-    return by_columns() ? pieces_of(COLUMNS, panels()) : pieces_of(ROWS, rows);
+    return by_columns() ? pieces_of(together(), panels()) : pieces_of(ROWS, rows);
   }
 
   static void pack(const void* data, long panel) {
@@ -72,13 +84,14 @@ struct Rows {
   static void take(const void* data, long part) {
     const auto& self = *(const Rows*)data;
     if (self.by_columns())
-      self.take_columns(part * COLUMNS, least(self.panels() - part * COLUMNS, COLUMNS));
+      self.take_columns(part * self.together(), self.together());
     else
       self.take_rows(part * ROWS, least(ROWS, self.rows - part * ROWS));
   }
 
   // Some panels of all rows, step by step through the depth.
   void take_columns(long first, long count) const {
+    count = least(count, panels() - first);
     const long sums = count * rows * 2, step = least(depth, STEP), panel_size = step * PANEL<T>;
     const long gradients = y ? rows * step : 0;
     const long numbers = count * panel_size + gradients;
@@ -154,7 +167,148 @@ struct Rows {
   }
 };
 
-// ---- The gradient of kernel and bias ------------------------------------------------------------
+// ---- Products of one or two rows with the kernel ------------------------------------------------
+
+// The kernel is read once, and not packed: a part of the work is some columns.
+template <typename T>
+struct Thin {
+  long rows, depth, columns;
+  const T *a, *kernel, *bias;
+  bool relu;
+  T* to;
+
+  bool narrow() const { return columns < PARTS * VECTORS * WIDTH<T>; }
+  long width() const { return (narrow() ? FEW_VECTORS : VECTORS) * WIDTH<T>; }
+  long parts() const { return pieces_of(width(), columns); }
+
+  static void take(const void* data, long part) {
+    const auto& self = *(const Thin*)data;
+    const long first = part * self.width();
+    if (self.narrow())
+      self.rows == 1 ? self.template multiply<1, FEW_VECTORS>(first) : self.template multiply<2, FEW_VECTORS>(first);
+    else
+      self.rows == 1 ? self.template multiply<1, VECTORS>(first) : self.template multiply<2, VECTORS>(first);
+  }
+
+  template <int R, int C>
+  void multiply(long first) const {
+    const long depth = this->depth, columns = this->columns, left = columns - first;
+    Vector<T> sums[R][C];
+    UNROLLED (int n = 0; n < C; n++) {
+      const long at = n * WIDTH<T>;
+      const auto start = bias ? load(bias + first + at, left - at) : Vector<T>{};
+      for (int row = 0; row < R; row++) sums[row][n] = start;
+    }
+    for (long k = 0; k < depth; k++) {
+      const T* from = kernel + k * columns + first;
+      UNROLLED (int n = 0; n < C; n++) {
+        __builtin_prefetch(from + SOON * columns + n * WIDTH<T>, 0, 2);
+        const auto some = load(from + n * WIDTH<T>, left - n * WIDTH<T>);
+        for (int row = 0; row < R; row++)
+          sums[row][n] = fused(some, everywhere(a[row * depth + k]), sums[row][n]);
+      }
+    }
+    UNROLLED (int n = 0; n < C; n++)
+      for (int row = 0; row < R; row++) {
+        Vector<T> sum = sums[row][n];
+        if (relu) sum = sum < 0 ? Vector<T>{} : sum;  // what is no number stays none
+        store<T>(to + row * columns + first + n * WIDTH<T>, sum, left - n * WIDTH<T>);
+      }
+  }
+};
+
+// ---- The gradient of kernel and bias, of few rows -----------------------------------------------
+
+// d_kernel [in, out] = x transposed times d, both [rows, …], some rows after others: a part of the
+// work is some columns of x, and all of them share the packed d.
+template <typename T>
+struct Columns {
+  long in, out;
+  const T *x, *d, *y;  // y: outputs of ReLU, or none
+  T *d_kernel, *d_bias;
+  long first, rows;     // of this round
+  long width;           // columns of a part of the work, at most WIDEST
+  T* packed;            // d by panels
+  mutable std::atomic<bool> starved{false};
+
+  long panels() const { return panels_of<T>(out); }
+  long parts() const { return pieces_of(width, in); }
+
+  // As many columns for each thread.
+  static long width_of(long in, long threads) {
+    const long wanted = most(pieces_of(WIDEST, in), least(PARTS, in / WIDEST));
+    const long parts = pieces_of(threads, wanted) * threads;
+    return pieces_of(TILE, pieces_of(parts, in)) * TILE;
+  }
+
+  // Packs a panel, whose sum is the bias's gradient.
+  static void pack(const void* data, long panel) {
+    const auto& self = *(const Columns*)data;
+    for (int side = 0; side < 2; side++) {
+      const long column = panel * PANEL<T> + side * WIDTH<T>, left = self.out - column;
+      T* to = self.packed + panel * PANEL<T> * self.rows + side * WIDTH<T>;
+      Vector<T> sum = self.first ? load(self.d_bias + column, left) : Vector<T>{};
+      for (long row = 0; row < self.rows; row++, to += PANEL<T>) {
+        const long at = (self.first + row) * self.out + column;
+        const auto gradient = load_gradient(self.d + at, self.y ? self.y + at : nullptr, left);
+        store<T>(to, gradient, WIDTH<T>);
+        sum += gradient;
+      }
+      store<T>(self.d_bias + column, sum, left);
+    }
+  }
+
+  static void copy_few(T* to, const T* from, long numbers) {
+    if (numbers >= TILE)
+      memcpy(to, from, TILE * sizeof(T));  // of a size that the compiler knows
+    else
+      memcpy(to, from, numbers * sizeof(T));
+  }
+
+  static void take(const void* data, long part) {
+    const auto& self = *(const Columns*)data;
+    const long begin = part * self.width, count = least(self.width, self.in - begin);
+    const long size = TILE * self.rows;
+    const auto tiles = (T*)memory<1>(pieces_of(TILE, count) * size * sizeof(T));
+    if (!tiles) {
+      self.starved = true;
+      return;
+    }
+    for (long row = 0; row < self.rows; row++)
+      for (long n = 0; n < count; n += TILE)
+        copy_few(tiles + n * self.rows + row * TILE,
+                 self.x + (self.first + row) * self.in + begin + n, count - n);
+    for (long panel = 0; panel < self.panels(); panel++) {
+      Vector<T> sums[WIDEST * 2];
+      self.begin(sums, begin, count, panel);
+      const auto from = (const Vector<T>*)self.packed + panel * self.rows * 2;
+      for (long k = 0; k < self.rows; k += STEP)
+        for (long n = 0; n < count; n += TILE)
+          multiply<T, 2>(sums + n * 2, 2, least(TILE, count - n), tiles + n * self.rows + k * TILE,
+                         1, TILE, from + k * 2, least(STEP, self.rows - k));
+      self.end(sums, begin, count, panel);
+    }
+  }
+
+  void begin(Vector<T>* sums, long row, long count, long panel) const {
+    for (long one = 0; one < count; one++)
+      for (int side = 0; side < 2; side++) {
+        const long column = panel * PANEL<T> + side * WIDTH<T>;
+        const T* from = d_kernel + (row + one) * out + column;
+        sums[one * 2 + side] = first ? load(from, out - column) : Vector<T>{};
+      }
+  }
+
+  void end(const Vector<T>* sums, long row, long count, long panel) const {
+    for (long one = 0; one < count; one++)
+      for (int side = 0; side < 2; side++) {
+        const long column = panel * PANEL<T> + side * WIDTH<T>;
+        store<T>(d_kernel + (row + one) * out + column, sums[one * 2 + side], out - column);
+      }
+  }
+};
+
+// ---- The gradient of kernel and bias, of many rows ----------------------------------------------
 
 // Sums over rows, which are divided into groups with sums of their own, and the inputs' columns.
 template <typename T>
@@ -173,14 +327,15 @@ struct Sums {
   long by_group() const { return pieces_of(blocks, all_blocks()); }
   long parts() const { return groups * by_group(); }
 
+  static long groups_of(long rows, long in, long out) {
+    return least(least(MOST_GROUPS, rows / LONG), ALL_SUMS / (in * out));
+  }
+
   void divide() {
-    const long wanted = most(1, least(MOST_GROUPS, rows / LONG));
-    groups = most(1, least(wanted, ALL_SUMS / (in * out)));
+    groups = groups_of(rows, in, out);
     blocks = least(all_blocks(), most(1, SUMS / (BLOCK * out)));
   }
-  // Whether the sums are whole in no time, and need not be kept.
-  bool at_once() const { return rows <= ROWS; }
-  long kept() const { return at_once() ? 0 : groups * all_blocks() * block_size(); }
+  long kept() const { return groups * all_blocks() * block_size(); }
 
   static void take(const void* data, long part) {
     const auto& self = *(const Sums*)data;
@@ -192,11 +347,8 @@ struct Sums {
       self.starved = true;
       return;
     }
-    Vector<T>* sums = nullptr;
-    if (!self.at_once()) {
-      sums = self.partial + (group * self.all_blocks() + first) * self.block_size();
-      memset(sums, 0, some * self.block_size() * BYTES);
-    }
+    const auto sums = self.partial + (group * self.all_blocks() + first) * self.block_size();
+    memset(sums, 0, some * self.block_size() * BYTES);
     const auto bias = first ? nullptr : self.of_bias + group * self.panels() * 2;
     if (bias) memset(bias, 0, self.panels() * 2 * BYTES);
     const long size = pieces_of(self.groups, self.rows);
@@ -218,14 +370,10 @@ struct Sums {
     Ahead of_x(x + next * in, some == all_blocks() ? rows_ahead * in : 0, some * panels());
     for (long block = 0; block < some; block++)
       for (long panel = 0; panel < panels(); panel++, of_d.fetch(), of_y.fetch(), of_x.fetch()) {
-        Vector<T> all[BLOCK * 2];
-        if (!sums) memset(all, 0, sizeof all);
-        const auto to = sums ? sums + (block * panels() + panel) * BLOCK * 2 : all;
+        const auto to = sums + (block * panels() + panel) * BLOCK * 2;
         const long columns = least(BLOCK, in - (first + block) * BLOCK);
         multiply<T, 2>(to, 2, columns, packed_x + block * BLOCK * ROWS, 1, BLOCK,
                        packed_d + panel * 2 * some_rows, some_rows);
-        for (long column = 0; !sums && column < columns; column++)
-          write(d_kernel + ((first + block) * BLOCK + column) * out, to + column * 2, 0, panel);
       }
     if (!bias) return;
     for (long panel = 0; panel < panels(); panel++)
@@ -260,7 +408,7 @@ struct Sums {
   // Adds up what the groups have of a block.
   static void add_up(const void* data, long block) {
     const auto& self = *(const Sums*)data;
-    const long columns = self.at_once() ? 0 : least(BLOCK, self.in - block * BLOCK);
+    const long columns = least(BLOCK, self.in - block * BLOCK);
     for (long panel = 0; panel < self.panels(); panel++) {
       const auto from = self.partial + block * self.block_size() + panel * BLOCK * 2;
       for (long row = 0; row < columns; row++)
@@ -295,6 +443,16 @@ static XLA_FFI_Error* multiply_rows_by(XLA_FFI_CallFrame* frame, Rows<T>& work) 
   return work.starved ? out_of_memory(frame) : nullptr;
 }
 
+template <typename T>
+static XLA_FFI_Error* multiply_thin(XLA_FFI_CallFrame* frame, const Rows<T>& rows) {
+  Thin<T> work;
+  work.rows = rows.rows, work.depth = rows.depth, work.columns = rows.columns;
+  work.a = rows.a, work.kernel = rows.kernel, work.bias = rows.bias;
+  work.relu = rows.relu, work.to = rows.to;
+  share(frame, threads_of(frame), work.parts(), work.take, &work);
+  return nullptr;
+}
+
 static bool has_relu(XLA_FFI_CallFrame* frame) {
   return *(const int32_t*)((XLA_FFI_Scalar*)frame->attrs.attrs[0])->value;
 }
@@ -311,7 +469,7 @@ static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
   work.bias = frame->args.size > 2 ? argument<T>(frame, 2) : nullptr;
   work.transposed = false, work.relu = has_relu(frame);
   work.to = result<T>(frame, 0);
-  return multiply_rows_by(frame, work);
+  return work.rows <= THIN ? multiply_thin(frame, work) : multiply_rows_by(frame, work);
 }
 
 // Arguments: the gradient of the outputs [R, O], the kernel [I, O] and, of ReLU, the outputs.
@@ -329,27 +487,57 @@ static XLA_FFI_Error* input_gradient(XLA_FFI_CallFrame* frame) {
   return multiply_rows_by(frame, work);
 }
 
+template <typename Work, typename T>
+static void take_gradients(XLA_FFI_CallFrame* frame, Work& work) {
+  work.x = argument<T>(frame, 0), work.d = argument<T>(frame, 1);
+  work.y = has_relu(frame) ? argument<T>(frame, 2) : nullptr;
+  work.d_kernel = result<T>(frame, 0), work.d_bias = result<T>(frame, 1);
+}
+
+template <typename T>
+static XLA_FFI_Error* multiply_columns(XLA_FFI_CallFrame* frame, Columns<T>& work, long rows) {
+  take_gradients<Columns<T>, T>(frame, work);
+  const long threads = threads_of(frame);
+  work.width = work.width_of(work.in, threads);
+  work.packed = (T*)memory(work.panels() * PANEL<T> * least(ROUND, rows) * sizeof(T));
+  if (!work.packed) return out_of_memory(frame);
+  for (work.first = 0; work.first < rows; work.first += ROUND) {
+    work.rows = least(ROUND, rows - work.first);
+    share(frame, threads, work.panels(), work.pack, &work);
+    share(frame, threads, work.parts(), work.take, &work);
+    if (work.starved) return out_of_memory(frame);
+  }
+  return nullptr;
+}
+
+template <typename T>
+static XLA_FFI_Error* add_up(XLA_FFI_CallFrame* frame, Sums<T>& work) {
+  take_gradients<Sums<T>, T>(frame, work);
+  work.divide();
+  const long kept = work.kept(), threads = threads_of(frame);
+  work.partial = (Vector<T>*)memory((kept + work.groups * work.panels() * 2) * BYTES);
+  if (!work.partial) return out_of_memory(frame);
+  work.of_bias = work.partial + kept;
+  share(frame, threads, work.parts(), work.take, &work);
+  if (work.starved) return out_of_memory(frame);
+  share(frame, threads, work.all_blocks(), work.add_up, &work);
+  return nullptr;
+}
+
 // Arguments: x [R, I], the gradient of the outputs [R, O], of ReLU the outputs, and, not read, what
 // is to be computed before. Attribute: relu.
 // Results: the gradients of the kernel [I, O] and of the bias [O].
 template <typename T>
 static XLA_FFI_Error* kernel_gradient(XLA_FFI_CallFrame* frame) {
-  const auto x = given(frame, 0)->dims;
-  Sums<T> work;
-  work.rows = x[0], work.in = x[1], work.out = given(frame, 1)->dims[1];
-  work.x = argument<T>(frame, 0), work.d = argument<T>(frame, 1);
-  work.y = has_relu(frame) ? argument<T>(frame, 2) : nullptr;
-  work.d_kernel = result<T>(frame, 0), work.d_bias = result<T>(frame, 1);
-  work.divide();
-  const long kept = work.kept();
-  work.partial = (Vector<T>*)memory((kept + work.groups * work.panels() * 2) * BYTES);
-  if (!work.partial) return out_of_memory(frame);
-  work.of_bias = work.partial + kept;
-  const long threads = threads_of(frame);
-  share(frame, threads, work.parts(), work.take, &work);
-  if (work.starved) return out_of_memory(frame);
-  share(frame, threads, work.at_once() ? 1 : work.all_blocks(), work.add_up, &work);
-  return nullptr;
+  const auto x = given(frame, 0)->dims, d = given(frame, 1)->dims;
+  if (Sums<T>::groups_of(x[0], x[1], d[1]) > 1) {
+    Sums<T> many;
+    many.rows = x[0], many.in = x[1], many.out = d[1];
+    return add_up(frame, many);
+  }
+  Columns<T> few;
+  few.in = x[1], few.out = d[1];
+  return multiply_columns(frame, few, x[0]);
 }
 
 HANDLER(linear_layer_forward, forward)

@@ -42,7 +42,7 @@ __attribute__((noinline)) static void multiply(Vector<T>* z, long z_row, long ro
                                                long depth) {
   for (long row = 0, some; row < rows; row += some) {
     const long left = rows - row;
-    some = EIGHT && (left == 8 || left == 16) ? 8
+    some = EIGHT && left % 8 == 0           ? 8
            : left >= 10 || left == 6          ? 6
            : left >= 4                        ? 4
            : left >= 3                        ? 3

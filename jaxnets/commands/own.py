@@ -1,0 +1,128 @@
+"""A network of the user's own within a command: its import is said, and a PyTorch one is ported."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import jax
+import numpy as np
+from flax import nnx
+
+from jaxnets import interop, recipes
+from jaxnets.arrays import InputError, describe, printable
+from jaxnets.data import Dataset
+from jaxnets.data.spec import single
+from jaxnets.networks import OwnNetwork, why
+from jaxnets.recipes import InitialWeights, Recipe
+
+if TYPE_CHECKING:
+    from jaxnets.port.check import Proof
+
+
+def imported(recipe: Recipe) -> None:
+    """Imports the file of a network of the user's own, and says so.
+
+    Raises:
+        InputError: if it cannot be imported, or has no such class.
+    """
+    if isinstance(recipe.model, OwnNetwork):
+        _ = recipe.model.make
+        said(f"imported {printable(recipe.model.target, limit=None)}, whose code has run")
+
+
+def said(text: str) -> None:
+    """Says something beside the result, once of several processes."""
+    if jax.process_index() == 0:
+        click.echo(text, err=True)
+
+
+def ready(
+    recipe: Recipe, data: Dataset, weights: Path | None = None
+) -> tuple[Recipe, InitialWeights | None]:
+    """The recipe with its sizes, and a network in Flax that takes the examples of the data.
+
+    Args:
+        recipe: the recipe.
+        data: what it is trained on.
+        weights: a file of initial weights with PyTorch's names; None if there is none.
+
+    Returns:
+        The recipe, and its initial weights: those of the file; or those that PyTorch draws, if the
+        network was PyTorch's; None for those that ours draws.
+
+    Raises:
+        InputError: if the network does not take the examples, or has not these weights.
+        Exit: if it cannot be ported, which is said.
+    """
+    recipe, drawn = _in_flax(recipes.sized(recipe, data), data)
+    return recipe, drawn if weights is None else _from_file(recipe, weights)
+
+
+def _in_flax(recipe: Recipe, data: Dataset) -> tuple[Recipe, InitialWeights | None]:
+    network = recipe.model
+    if not isinstance(network, OwnNetwork):
+        return recipe, None
+    if network.is_torch:
+        from jaxnets.port.for_data import drawn
+
+        recipe = dataclasses.replace(recipe, model=ported(recipe, data))
+        said("it begins with the weights that PyTorch draws")
+        return recipe, lambda seed: drawn(network, seed)
+    model = recipes.build_model(recipe)
+    model.eval()
+    graph, state = nnx.split(model)
+    batch = example(recipe, data)
+    try:
+        jax.eval_shape(lambda state, x: nnx.merge(graph, state)(x), state, batch)
+    except Exception as error:  # whatever the user's code raises
+        expected = f"a network that takes {describe(batch)}"
+        raise InputError(network.argument, expected, why(error)) from error
+    return recipe, None
+
+
+def ported(recipe: Recipe, data: Dataset) -> OwnNetwork:
+    """The port of a recipe's PyTorch network, once the two are equal; a line says so.
+
+    Raises:
+        Exit: if they are not, or it cannot be ported; what is wrong is said.
+    """
+    # Here, so that no other command waits for the rules of some 500 operations.
+    from jaxnets.port.for_data import port_of
+
+    assert isinstance(recipe.model, OwnNetwork)
+    port, report = port_of(recipe.model, example(recipe, data))
+    if port is None or report.proof is None:
+        said(str(report))
+        raise click.exceptions.Exit(1)
+    for note in (*report.ported.notes, *report.proof.notes):
+        said(f"note: {printable(note, limit=None)}")
+    said(f"ported {recipe.model.target}: {_verdict(report.proof)}")
+    if report.verdict != "exact":
+        said("not trained; jaxnets port writes the file and the whole comparison")
+        raise click.exceptions.Exit(1)
+    return port
+
+
+def _verdict(proof: "Proof") -> str:
+    """What the comparison found, in a line."""
+    if proof.verdict != "exact":
+        return f"{proof.verdict}: {printable(proof.failure, limit=None)}"
+    what = list(dict.fromkeys(measure.what for measure in proof.measures))
+    most = max(measure.difference for measure in proof.measures)
+    return f"exact; {', '.join(what[:-1])} and {what[-1]} equal PyTorch's within {most:.1e}"
+
+
+def example(recipe: Recipe, data: Dataset) -> np.ndarray:
+    """Two training examples as the network gets them."""
+    rows = np.arange(min(2, len(data.train)))
+    inputs = single(f"inputs of {data.name}", data.train.gather(rows)[0])
+    return np.asarray(recipes.build_transform(recipe)(inputs))
+
+
+def _from_file(recipe: Recipe, path: Path) -> InitialWeights:
+    """Initial weights that are the same for every seed."""
+    model = recipes.build_model(recipe)
+    said(str(interop.load_torch(model, path)))
+    arrays = interop.to_numpy(model)
+    return lambda seed: arrays

@@ -1,0 +1,401 @@
+"""The objects of each class in a network, and what makes them again: their layers and values."""
+
+import functools
+import types
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from flax import nnx
+
+from jaxnets import layers
+from jaxnets.port.making import Constant, Made, Node, Path, Signature, signature
+from jaxnets.port.modules import DROPPED
+from jaxnets.port.observe import leaf
+from jaxnets.port.settings import defaults, settings
+from jaxnets.port.sources import is_users
+from jaxnets.port.values import Refused
+
+_MOST_NUMBERS = 4096  # of an array that is written out
+_MISSING = object()
+
+
+class Instances:
+    """The objects of the user's classes in a network.
+
+    Args:
+        root: the network.
+        seen: names of attributes that were read from outside of their classes, by class.
+        stored: names of attributes that methods assign to while the network is called.
+    """
+
+    def __init__(self, root: Any, seen: dict[type, set[str]], stored: set[str]) -> None:
+        self.root, self.seen, self.stored = root, seen, stored
+        self.read: dict[type, set[str]] = {}
+        self._objects: dict[type, list[Any]] = {}
+        self._signatures: dict[type, Signature] = {}
+        self._trees: dict[int, Made] = {}
+        self._unfinished: set[type] = set()
+        self._own: dict[type, set[str]] = {}
+        self._trains = any(one.requires_grad for one in root.parameters())
+        for module in _walked(root):
+            if is_users(type(module)):
+                self._objects.setdefault(type(module), []).append(module)
+        self.names = _distinct(self._objects)
+
+    def restart(self) -> None:
+        """Forgets what was made of it; other attributes may be read now."""
+        self._signatures.clear()
+        self._trees.clear()
+
+    def known(self, cls: Any) -> bool:
+        """Whether there are objects of a class itself."""
+        return cls in self._objects
+
+    def family(self, cls: type) -> list[Any]:
+        """The objects of a class and of those that derive from it."""
+        return [
+            one for kind, found in self._objects.items() if issubclass(kind, cls) for one in found
+        ]
+
+    def name(self, cls: type) -> str:
+        """What a class is called in the new file."""
+        return self.names.get(cls, cls.__name__)
+
+    def signature(self, cls: type) -> Signature:
+        """What the constructor of a class takes."""
+        if cls not in self._signatures:
+            self._unfinished.add(cls)
+            trees = [self._new_tree(one) for one in self._objects[cls]]
+            self._unfinished.remove(cls)
+            taken = {"self", "rngs", *self.names.values()}
+            self._signatures[cls] = signature(_alike(cls, trees), taken)
+            self._trees.clear()  # which have what is known only now
+        return self._signatures[cls]
+
+    def tree(self, module: Any) -> Made:
+        """What makes an object of the user's: its attributes."""
+        if id(module) not in self._trees:
+            self._trees[id(module)] = self._new_tree(module)
+        return self._trees[id(module)]
+
+    def first(self, cls: type) -> Made:
+        """The tree of an object that has all attributes of its class."""
+        self.signature(cls)
+        return _alike(cls, [self.tree(one) for one in self._objects[cls]])[0]
+
+    @property
+    def written(self) -> list[str]:
+        """The names of the classes."""
+        return [self.name(cls) for cls in self._objects]
+
+    # Attributes.
+
+    def attributes(self, cls: type) -> set[str]:
+        """The names that methods of a class read, and others of its objects."""
+        lists = (found for kind, found in self.read.items() if issubclass(cls, kind))
+        return set().union(*lists, *(self.seen.get(kind, ()) for kind in cls.__mro__))
+
+    def _new_tree(self, module: Any) -> Made:
+        cls = type(module)
+        read, base = self.attributes(cls), base_layer(cls)
+        args: dict[str, Node] = {}
+        ready: set[str] = set()
+        if base is not None:
+            given = settings(module, base)
+            args = {_ARGUMENT + name: self.node(value) for name, value in given.items()}
+            ready = {*_held(base, given), *self._ours(cls, base, given, module)}
+        for name, value in vars(module).items():
+            if name in read and name not in _INTERNAL and name not in ready:
+                args[name] = self.node(value, module)
+        for name, value in [*module._parameters.items(), *module._buffers.items()]:
+            if name in ready or (value is None and name not in read):
+                continue
+            args[name] = self._variable(module, name, value)
+        kind = container(cls)
+        if kind is not None:
+            args[CHILDREN] = self._children(module, kind)
+        for name, child in module._modules.items() if kind is None else ():
+            if name in ready or (child is None and name not in read):
+                continue
+            if name in read or _has_state(child):
+                args[name] = self.node(child)
+        standard = {} if base is None else _prefixed(defaults(base))
+        return Made(("class", cls), args, module, standard)
+
+    def _ours(self, cls: type, base: type, given: dict[str, Any], module: Any) -> set[str]:
+        """The plain attributes that our layer has as PyTorch's has them."""
+        if cls not in self._own:
+            rule, make = leaf(base), getattr(layers, base.__name__)
+            known = {name: v for name, v in given.items() if name not in DROPPED}
+
+            def made() -> Any:
+                return make(**known, rngs=nnx.Rngs(0)) if rule.rngs else make(**known)
+
+            ours, theirs = vars(nnx.eval_shape(made)), vars(module)
+            self._own[cls] = {n for n in ours if n in theirs and ours[n] == theirs[n]}
+        return self._own[cls]
+
+    def _variable(self, module: Any, name: str, value: Any) -> Node:
+        if value is None:
+            return Constant(None)
+        if name in module._parameters:
+            frozen = self._trains and not value.requires_grad
+            kind = "nnx.Variable" if frozen else "nnx.Param"
+            return Made(("variable", kind), {"value": _initial(value)})
+        if name in module._non_persistent_buffers_set:
+            return Made(("variable", "nnx.Cache"), {"value": array(value)})
+        return Made(("variable", "nnx.Variable"), {"value": _initial(value)})
+
+    # Trees of values.
+
+    def node(self, value: Any, owner: Any = None) -> Node:
+        """What makes a value."""
+        import torch
+
+        if isinstance(value, torch.nn.Module):
+            return self._module(value)
+        if isinstance(value, torch.nn.Parameter):
+            return Made(("variable", "nnx.Param"), {"value": _initial(value)})
+        if isinstance(value, torch.Tensor):
+            return array(value)
+        if isinstance(value, torch.device):
+            return Constant(None)
+        if isinstance(value, list | tuple):
+            kind = list if isinstance(value, list) else tuple
+            return Made((kind.__name__,), {str(i): self.node(v) for i, v in enumerate(value)})
+        if isinstance(value, dict):
+            return Made(("dict", tuple(value)), {str(k): self.node(v) for k, v in value.items()})
+        if isinstance(value, functools.partial):
+            args = {str(i): self.node(v) for i, v in enumerate(value.args)}
+            args |= {name: self.node(v) for name, v in value.keywords.items()}
+            return Made(("partial",), {"function": self.node(value.func), **args})
+        if isinstance(value, types.MethodType) and value.__self__ is owner:
+            return Made(("text", f"self.{value.__name__}"), {})
+        if isinstance(value, types.SimpleNamespace):
+            named = {name: self.node(v) for name, v in vars(value).items()}
+            return Made(("namespace",), named)
+        if is_dataclass(value) and not isinstance(value, type) and is_users(type(value)):
+            named = {f.name: self.node(getattr(value, f.name)) for f in fields(value) if f.init}
+            return Made(("object", type(value)), named)
+        return Constant(value)
+
+    def _children(self, module: Any, kind: str) -> Made:
+        """What a container holds."""
+        held = module._parameters if kind.startswith("Parameter") else module._modules
+        args = {name: self.node(one) for name, one in held.items() if one is not None}
+        return Made(("children", kind), args)
+
+    def _module(self, module: Any) -> Node:
+        cls = type(module)
+        if is_users(cls):
+            if cls in self._unfinished:
+                return Made(("class", cls), {}, module, whole=True)
+            tree = self.signature(cls), self.tree(module)
+            return _called(cls, *tree)
+        kind = container(cls)
+        if kind is not None:
+            return Made(("group", kind), {CHILDREN: self._children(module, kind)}, module)
+        if leaf(cls) is None:
+            return Made(("unknown", cls), {}, module)
+        given = {name: self.node(value) for name, value in settings(module, cls).items()}
+        return Made(("layer", cls), given, module, defaults(cls))
+
+    def attributes_of(self, objects: list[Any], name: str) -> list[Any]:
+        """An attribute of each of several objects; empty where one lacks it, or it changes."""
+        values = [_attribute(one, name) for one in objects]
+        if name in self.stored or any(value is _MISSING for value in values):
+            return []
+        return values
+
+
+def same_making(one: Any, other: Any) -> bool:
+    """Whether two networks have the same layers with the same settings and plain attributes."""
+    ones, others = dict(one.named_modules()), dict(other.named_modules())
+    if list(ones) != list(others):
+        return False
+    return all(_same_settings(ones[name], others[name]) for name in ones)
+
+
+def _same_settings(one: Any, other: Any) -> bool:
+    shapes = [{n: v.shape for n, v in m.state_dict().items()} for m in (one, other)]
+    if type(one) is not type(other) or shapes[0] != shapes[1]:
+        return False
+    plain = [
+        {
+            name: repr(value)
+            for name, value in vars(m).items()
+            if isinstance(value, int | float | str | bool | type(None) | tuple | list)
+            and name not in _internal()
+        }
+        for m in (one, other)
+    ]
+    return plain[0] == plain[1]
+
+
+CHILDREN = "modules"  # of a container
+_ARGUMENT = "argument."  # before the names of what a layer takes that a class derives from
+
+
+def _prefixed(values: dict[str, Any]) -> dict[str, Any]:
+    return {_ARGUMENT + name: value for name, value in values.items()}
+
+
+def _called(cls: type, taken: Signature, tree: Made) -> Made:
+    """A call of a constructor, as an object's tree says."""
+    args: dict[str, Node] = {}
+    standard: dict[str, Any] = {}
+    for parameter in taken.parameters:
+        args[parameter.name] = _part(tree, parameter.paths[0])
+        if parameter.default is not None:
+            standard[parameter.name] = parameter.default.value
+    return Made(("class", cls), args, tree.value, standard)
+
+
+def _part(node: Node, path: Path) -> Node:
+    """A part of a tree; None where an object lacks it."""
+    for name in path:
+        assert isinstance(node, Made)
+        if name not in node.args:
+            return Constant(None)
+        node = node.args[name]
+    return node
+
+
+def _alike(cls: type, trees: list[Made]) -> list[Made]:
+    """Trees with all attributes that any of them has."""
+    names: dict[str, None] = {}
+    for tree in trees:
+        names |= dict.fromkeys(tree.args)
+    return [
+        Made(t.head, {n: t.args.get(n, Constant(None)) for n in names}, t.value, t.defaults)
+        for t in trees
+    ]
+
+
+def base_layer(cls: type) -> Any:
+    """The layer of torch.nn that a class of the user's derives from; None if there is none."""
+    own = next(one for one in cls.__mro__ if not is_users(one))
+    return own if leaf(cls) is not None else None
+
+
+@functools.cache
+def _containers() -> dict[type, str]:
+    import torch
+
+    names = ("Sequential", "ModuleList", "ModuleDict", "ParameterList", "ParameterDict")
+    return {getattr(torch.nn, name): name for name in names}
+
+
+def container(cls: type) -> str | None:
+    """The container of torch.nn that a class is, or derives from."""
+    return next((name for one, name in _containers().items() if issubclass(cls, one)), None)
+
+
+def _walked(root: Any) -> Iterator[Any]:
+    """All modules whose insides are seen, each once."""
+    seen: set[int] = set()
+    waiting = [root]
+    while waiting:
+        module = waiting.pop()
+        if id(module) in seen:
+            continue
+        seen.add(id(module))
+        yield module
+        cls = type(module)
+        if is_users(cls) or container(cls) is not None:
+            waiting += [one for one in reversed(module._modules.values()) if one is not None]
+
+
+def _has_state(module: Any) -> bool:
+    return any(True for _ in module.parameters()) or any(True for _ in module.buffers())
+
+
+@functools.cache
+def _internal() -> frozenset[str]:
+    import torch
+
+    return frozenset(vars(torch.nn.Module()))
+
+
+class _Internal:
+    """The attributes that PyTorch itself gives every module."""
+
+    def __contains__(self, name: object) -> bool:
+        return name in _internal()
+
+
+_INTERNAL = _Internal()
+
+
+def _held(base: type, given: dict[str, Any]) -> Iterator[str]:
+    """The parameters, buffers and layers that a layer of torch.nn has itself."""
+    import torch
+
+    with torch.device("meta"):
+        plain = base(**given)
+    yield from (*plain._parameters, *plain._buffers, *plain._modules)
+
+
+def _attribute(module: Any, name: str) -> Any:
+    import torch
+
+    if not isinstance(module, torch.nn.Module):
+        return _MISSING
+    for held in (module._modules, module._parameters, module._buffers, vars(module)):
+        if name in held:
+            return held[name]
+    value = getattr(type(module), name, _MISSING)
+    plain = isinstance(value, int | float | str | bool | type(None))
+    return value if plain else _MISSING
+
+
+def _distinct(classes: dict[type, Any]) -> dict[type, str]:
+    """Names for classes; of two with the same one, the second is told by its file."""
+    every = {base: None for cls in classes for base in cls.__mro__ if is_users(base)}
+    names: dict[str, type] = {}
+    for cls in every:
+        name = cls.__name__
+        if name in names:
+            words = cls.__module__.rpartition(".")[2].split("_")
+            name = "".join(word.capitalize() for word in words) + name
+        names[name] = cls
+    return {cls: name for name, cls in names.items()}
+
+
+# Arrays.
+
+
+def array(value: Any) -> Made:
+    """What makes an array of the same numbers."""
+    import torch
+
+    value = value.detach().cpu()
+    shape = {str(i): Constant(n) for i, n in enumerate(value.shape)}
+    args: dict[str, Node] = {"shape": Made(("tuple",), shape)}
+    if value.numel() and (first := only(value)) is not None:
+        return Made(("filled", value.dtype, first), args)
+    if value.ndim == 1 and len(value) > 1 and not value.is_complex() and value.dtype != torch.bool:
+        start, step = value[0].item(), (value[1] - value[0]).item()
+        line = torch.arange(len(value), dtype=torch.float64) * step + start
+        if torch.equal(line.to(value.dtype), value) and step == int(step):
+            numbers = {"start": start, "stop": start + step * len(value), "step": step}
+            ends: dict[str, Node] = {name: Constant(int(n)) for name, n in numbers.items()}
+            if start == int(start):
+                return Made(("range", value.dtype), ends)
+    if value.numel() > _MOST_NUMBERS:
+        raise Refused(f"a buffer of {value.numel()} numbers that is not in the state_dict")
+    return Made(("array", value.dtype), {"value": Constant(value.tolist())})
+
+
+def only(value: Any) -> Any:
+    """The one number that an array has, if it has one; None otherwise."""
+    first = value.flatten()[0]
+    same = bool((value == first).all())
+    return first.item() if same else None
+
+
+def _initial(value: Any) -> Made:
+    """An array of which the numbers come with the weights."""
+    shape = {str(i): Constant(n) for i, n in enumerate(value.shape)}
+    return Made(("initial", value.dtype), {"shape": Made(("tuple",), shape)}, value.detach().cpu())
