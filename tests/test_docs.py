@@ -16,7 +16,6 @@ import pytest
 import jaxnets
 from jaxnets.cli import main
 from tests.pages import blocks
-from tests.quick_compilation import environment
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
