@@ -51,6 +51,15 @@ _COMPILING = (
 )
 
 
+@functools.cache
+def _of_tensors_alone() -> frozenset[str]:
+    """The methods that only tensors have, of what code that did not run may call."""
+    import torch
+
+    others = (list, dict, str, set, torch.nn.Module, torch.nn.ModuleDict, torch.nn.ModuleList)
+    return frozenset(dir(torch.Tensor)).difference(*map(dir, others))
+
+
 class Calls(Expressions):
     """Adds calls to the expressions that are rewritten."""
 
@@ -82,7 +91,7 @@ class Calls(Expressions):
         if isinstance(base, Tensor):
             args, kwargs = self._arguments(node, None)
             return self._unseen(node, f"Tensor.{func.attr}", [self._flat(base), *args], kwargs)
-        if self._is_unseen_method(func):
+        if self._is_unseen_method(func) or func.attr in _of_tensors_alone():
             raise NotSeen(func.attr)
         return self._kept_call(node, rngs=self._method_needs(func))
 

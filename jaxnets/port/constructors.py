@@ -65,9 +65,8 @@ class Constructor:
         self.renderer.rngs = self.renderer.rngs or rngs
         given = ["self", *map(self._parameter, self.taken.parameters)]
         if rngs:
-            self.context.use("nnx")
-            given += ["*", "rngs: nnx.Rngs"]
-        return f"def __init__({', '.join(given)}){'' if given[1:] else ' -> None'}:{body}"
+            given += ["*", "rngs"]
+        return f"def __init__({', '.join(given)}):{body}"
 
     def _parameter(self, one: Any) -> str:
         return one.name if one.default is None else f"{one.name}={self.node(one.default)}"

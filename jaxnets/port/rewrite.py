@@ -13,9 +13,7 @@ from typing import Any
 from jaxnets.port.constructors import Constructor
 from jaxnets.port.instances import Instances
 from jaxnets.port.job import NOT_RUN
-from jaxnets.port.seen import (
-    class_ran,
-)
+from jaxnets.port.seen import class_ran
 from jaxnets.port.sources import is_users, number_of
 from jaxnets.port.statements import Statements
 from jaxnets.port.texts import closing, with_argument, without_comments, without_unused
@@ -24,6 +22,7 @@ from jaxnets.port.trees import (
     bound_names,
     defaults,
     is_docstring,
+    is_typed,
 )
 from jaxnets.port.values import Refused
 
@@ -131,12 +130,13 @@ class Renderer(Statements):
         return f"{lines}{name}{inner}{f' -> {returns}' if returns else ''}:"
 
     def _with_rngs(self, node: ast.FunctionDef, text: str) -> str:
-        """The parameters in their parentheses, with rngs."""
-        self.job.imports.add(("nnx", ""))
+        """The parameters in their parentheses, with rngs, annotated if others are."""
         if re.search(r"\brngs\b", text):
             return text
         args = node.args
-        new = "rngs: nnx.Rngs"
+        new = "rngs: nnx.Rngs" if is_typed(node) else "rngs"
+        if is_typed(node):
+            self.job.imports.add(("nnx", ""))
         if args.kwarg is not None:
             star = "" if args.vararg or args.kwonlyargs else "*, "
             place = text.rindex("**")

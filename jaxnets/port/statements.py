@@ -265,6 +265,8 @@ class Statements(Calls):
 
     def _do_expr(self, node: ast.Expr) -> str | None:
         call = node.value
+        if isinstance(call, ast.Tuple) and len(call.elts) == 1:  # add_module(…),
+            call = call.elts[0]
         if isinstance(call, ast.Constant):
             return self.source.segment(node)
         if isinstance(call, ast.Call):
@@ -359,6 +361,9 @@ class Statements(Calls):
             return self._stored(target.value, self._ruled(node, calls, operands, {}))
         if (tied := self._tied(target, node.value)) is not None:
             return tied
+        of_layer = isinstance(target, ast.Attribute) and isinstance(target.value, ast.Attribute)
+        if of_layer and target.attr in ("weight", "bias") and not self._ran(node):  # type: ignore[attr-defined]
+            raise NotSeen("of which layer this is")
         value = self.value(node.value)
         if isinstance(target, ast.Tuple | ast.List) and isinstance(value, Items):
             swapped = self._swapped(target, value)
@@ -367,8 +372,6 @@ class Statements(Calls):
         if isinstance(target, ast.Attribute) and text_of(value) == "None" and self._later(target):
             self.job.imports.add(("nnx", ""))
             return self.edited(node, {node.value: "nnx.data(None)"})
-        owners = self.job.facts.owners_at(target)
-        del owners
         if isinstance(target, ast.Attribute) and target.attr == "__constants__":
             return None
         if isinstance(target, ast.Name) and target.id in ("__constants__", "__annotations__"):

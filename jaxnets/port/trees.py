@@ -94,6 +94,11 @@ def annotated(node: Any) -> list[Any]:
     return [a for a in every if a is not None and (a.annotation is not None or a.arg in LIBRARIES)]
 
 
+def is_typed(node: Any) -> bool:
+    """Whether a function has annotations, so that type checkers look into it."""
+    return node.returns is not None or any(a.annotation is not None for a in annotated(node))
+
+
 def defaults(node: Any) -> list[Any]:
     """The default values of a function."""
     return [*node.args.defaults, *(d for d in node.args.kw_defaults if d is not None)]
