@@ -1,5 +1,6 @@
 """The objects of each class in a network, and what makes them again: their layers and values."""
 
+import enum
 import functools
 import types
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from jaxnets.port.settings import defaults, settings
 from jaxnets.port.sources import is_users
 from jaxnets.port.values import Refused
 
-_MOST_NUMBERS = 4096  # of an array that is written out
+_MOST_NUMBERS = 200_000  # of an array that is written out
 _MISSING = object()
 
 
@@ -66,8 +67,10 @@ class Instances:
         """What the constructor of a class takes."""
         if cls not in self._signatures:
             self._unfinished.add(cls)
-            trees = [self._new_tree(one) for one in self._objects[cls]]
-            self._unfinished.remove(cls)
+            try:
+                trees = [self._new_tree(one) for one in self._objects[cls]]
+            finally:
+                self._unfinished.remove(cls)
             taken = {"self", "rngs", *self.names.values()}
             self._signatures[cls] = signature(_alike(cls, trees), taken)
             self._trees.clear()  # which have what is known only now
@@ -97,6 +100,7 @@ class Instances:
         return set().union(*lists, *(self.seen.get(kind, ()) for kind in cls.__mro__))
 
     def _new_tree(self, module: Any) -> Made:
+        _check_hooks(module)
         cls = type(module)
         read, base = self.attributes(cls), base_layer(cls)
         args: dict[str, Node] = {}
@@ -196,6 +200,7 @@ class Instances:
         kind = container(cls)
         if kind is not None:
             return Made(("group", kind), {CHILDREN: self._children(module, kind)}, module)
+        _check_hooks(module)
         if leaf(cls) is None:
             return Made(("unknown", cls), {}, module)
         given = {name: self.node(value) for name, value in settings(module, cls).items()}
@@ -279,6 +284,12 @@ def base_layer(cls: type) -> Any:
     return own if leaf(cls) is not None else None
 
 
+def _check_hooks(module: Any) -> None:
+    """Refuses a module that does more than its class says."""
+    if module._forward_pre_hooks or module._forward_hooks or hasattr(module, "parametrizations"):
+        raise Refused(f"a {type(module).__name__} with hooks or parametrizations")
+
+
 @functools.cache
 def _containers() -> dict[type, str]:
     import torch
@@ -346,7 +357,7 @@ def _attribute(module: Any, name: str) -> Any:
         if name in held:
             return held[name]
     value = getattr(type(module), name, _MISSING)
-    plain = isinstance(value, int | float | str | bool | type(None))
+    plain = isinstance(value, int | float | str | bool | None | enum.Enum)
     return value if plain else _MISSING
 
 

@@ -200,7 +200,7 @@ class _Written:
 def _best(network: "_Network", sources: Sources) -> _Written:
     """A network written from all of its source; if that fails, with constructors of our own.
 
-    Of several failures the one with the fewest refusals is returned.
+    Of several failures the first is returned, or a later one that is refused for less.
     """
     pinned: set[int] = set()
     observed = _observed(network, sources, pinned)
@@ -217,7 +217,10 @@ def _best(network: "_Network", sources: Sources) -> _Written:
                 break
             pinned |= new
             observed = _observed(network, sources, pinned)
-    return min(tried, key=lambda one: len(one.job.refusals))
+    best = tried[0]
+    for one in tried:
+        best = one if one.job.refusals.keys() < best.job.refusals.keys() else best
+    return best
 
 
 def _try_out(written: _Written) -> None:
