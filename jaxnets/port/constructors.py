@@ -16,6 +16,7 @@ import numpy as np
 from jaxnets.port.dtypes import jax_dtype
 from jaxnets.port.instances import CHILDREN, Instances, array, base_layer, container, only
 from jaxnets.port.making import Constant, Made, Node, Path, key
+from jaxnets.port.names import is_einops
 from jaxnets.port.observe import leaf
 from jaxnets.port.sources import is_users
 from jaxnets.port.values import ATOM, Context, Items, Plain, Refused, Value
@@ -125,7 +126,7 @@ class Constructor:
             if fixed and name in standard and key(arg) == key(Constant(standard[name])):
                 continue
             value = self._value(arg, path)
-            if name in standard or by_name:
+            if name in standard or by_name or is_einops(kind):
                 by_name[name] = value
             else:
                 by_place.append(value)

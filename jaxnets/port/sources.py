@@ -13,7 +13,7 @@ from typing import Any
 from jaxnets.port.values import Refused
 
 #: Packages whose code is not rewritten: rules know what they do, or they are kept.
-_FOREIGN = frozenset(
+FOREIGN = frozenset(
     (
         *sys.stdlib_module_names,
         *("torch", "numpy", "jax", "jaxlib", "flax", "optax", "einops", "scipy", "jaxnets"),
@@ -199,7 +199,7 @@ def is_users(value: Any) -> bool:
     module = getattr(value, "__module__", None) or ""
     if isinstance(value, types.FunctionType):
         module = value.__globals__.get("__name__") or module
-    return bool(module) and module.partition(".")[0] not in _FOREIGN
+    return bool(module) and module.partition(".")[0] not in FOREIGN
 
 
 def _same_place(node: Any, code: types.CodeType) -> bool:
