@@ -276,12 +276,12 @@ class Constructor:
     def _array_text(self, node: Made, path: Path) -> str:
         self.context.use("jnp")
         dtype = node.head[1]
-        numbers = np.asarray(node.args["value"].value)
+        numbers = node.value
         if numbers.size > _WRITTEN:
             return self._packed(numbers, dtype)
         standard = str(dtype) if str(dtype) in ("torch.int64", "torch.bool") else "torch.float32"
         kind = self._dtype(dtype, standard.removeprefix("torch."))
-        return f"jnp.array({self.node(node.args['value'])}{kind})"
+        return f"jnp.array({self._constant(numbers.tolist())}{kind})"
 
     def _packed(self, numbers: Any, dtype: Any) -> str:
         """Many numbers as a text that is packed."""

@@ -396,7 +396,8 @@ def array(value: Any) -> Made:
                 return Made(("range", value.dtype), ends)
     if value.numel() > _MOST_NUMBERS:
         raise Refused(f"a buffer of {value.numel()} numbers that is not in the state_dict")
-    return Made(("array", value.dtype), {"value": Constant(value.tolist())})
+    numbers = value.numpy()
+    return Made(("array", value.dtype, numbers.tobytes(), numbers.shape), {}, numbers)
 
 
 def only(value: Any) -> Any:

@@ -403,6 +403,8 @@ def _made(observer: Observer, network: _Network) -> Any:
 def _kept(module: Any) -> Iterator[None]:
     """Afterwards all attributes and buffers of a network are what they were."""
     before = [(one, dict(vars(one)), dict(one._buffers)) for one in module.modules()]
+    caches = [v for _, held, _ in before for v in held.values() if type(v) in (dict, list)]
+    kept = [copy.copy(one) for one in caches]
     clones = [{n: b.clone() for n, b in held.items() if b is not None} for *_, held in before]
     yield
     for (one, attributes, buffers), values in zip(before, clones, strict=True):
@@ -412,6 +414,9 @@ def _kept(module: Any) -> Iterator[None]:
         one._buffers.update(buffers)
         for name, value in values.items():
             buffers[name].copy_(value)
+    for cache, old in zip(caches, kept, strict=True):
+        cache.clear()
+        cache.update(old) if isinstance(cache, dict) else cache.extend(old)
 
 
 def _run(observer: Observer, module: Any, inputs: tuple[Any, ...]) -> Any:
