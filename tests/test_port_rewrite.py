@@ -355,3 +355,18 @@ def test_a_layer_with_hooks_is_refused():
     layer.register_forward_hook(lambda module, given, result: result + 1)
     with pytest.raises(InputError, match="a Linear with hooks or parametrizations"):
         from_torch(Hooked(layer), ROWS)
+
+
+class Lacks(nn.Module):
+    def __init__(self, has):
+        super().__init__()
+        if has:
+            self.extra = 2.0
+
+    def forward(self, x):
+        return x * self.extra if hasattr(self, "extra") else x
+
+
+def test_an_attribute_that_some_objects_lack_is_refused_where_that_decides():
+    with pytest.raises(InputError, match="lack an attribute that hasattr asks for"):
+        from_torch(nn.Sequential(Lacks(True), Lacks(False)), ROWS)

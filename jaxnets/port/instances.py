@@ -82,6 +82,10 @@ class Instances:
             self._trees[id(module)] = self._new_tree(module)
         return self._trees[id(module)]
 
+    def uneven(self, cls: type) -> bool:
+        """Whether some objects of a class have attributes that others lack."""
+        return len({frozenset(self.tree(one).args) for one in self._objects[cls]}) > 1
+
     def first(self, cls: type) -> Made:
         """The tree of an object that has all attributes of its class."""
         self.signature(cls)

@@ -229,6 +229,8 @@ class Renderer(Statements):
             self.layers, self.rngs = added, False
             try:
                 constructor = Constructor(self, instances, cls).text(self._added())
+                if "hasattr(self" in used and instances.uneven(cls):
+                    raise Refused("some objects lack an attribute that hasattr asks for")
             except Refused as refused:
                 self.refuse(node, refused)
             if self.rngs:
