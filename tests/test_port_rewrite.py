@@ -259,3 +259,114 @@ class Keeps(torch.nn.Module):
 
     def forward(self, x):
         return x, self.mark
+
+
+class Stage(nn.Module):
+    def __init__(self, skip):
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+        self.skip = skip
+        self.noise = nn.Dropout(0.0)
+
+    def forward(self, x):
+        y = self.noise(self.fc(x))
+        return y if self.skip is None else y + self.skip(x)
+
+
+class Repeats(nn.Module):
+    def __init__(self, parts, act=F.relu):
+        super().__init__()
+        self.parts = parts
+        self.act = act
+        self.table = nn.Parameter(torch.ones(4))
+        self.register_buffer("order", torch.tensor([3, 1, 0, 2]), persistent=False)
+        self.checkpointing = False
+        self.unread = object()
+
+    def forward(self, x):
+        for part in self.parts:
+            if self.checkpointing and not torch.jit.is_scripting():
+                x = torch.svd(x)
+            x = self.act(part(x))
+        return (x * self.table)[:, self.order]
+
+
+class Wide(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.fc1, self.act, self.fc2 = nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim)
+
+    def forward(self, x):
+        return self.fc2(self.act(self.fc1(x)))
+
+
+def test_a_constructor_of_what_the_network_has():
+    parts = [Wide(4), Wide(4), Wide(4), nn.Linear(4, 6), Wide(6), nn.Linear(6, 4)]
+    done = port(Repeats(nn.ModuleList(parts)), ROWS)
+    assert not done.refusals
+    assert done.notes == ["constructors written from the network's layers: Repeats, Wide"]
+    same(
+        done.source.partition("class Wide(nnx.Module):")[2].partition("\n\n\n")[0],
+        """
+        def __init__(self, in_features, *, rngs: nnx.Rngs):
+            self.fc1 = layers.Linear(in_features, 4 * in_features, rngs=rngs)
+            self.act = layers.GELU()
+            self.fc2 = layers.Linear(4 * in_features, in_features, rngs=rngs)
+
+        def __call__(self, x):
+            return self.fc2(self.act(self.fc1(x)))
+        """,
+    )
+    assert "*(Wide(4, rngs=rngs) for _ in range(3))," in done.source
+    assert "self.act = jax.nn.relu" in done.source
+    assert "self.table = nnx.Param(jnp.ones((4,)))" in done.source
+    assert "self.order = nnx.Cache(jnp.array([3, 1, 0, 2]))" in done.source
+    assert "checkpointing" not in done.source
+    assert "unread" not in done.source
+
+
+def test_layers_that_some_objects_lack_are_arguments():
+    parts = nn.ModuleList([Stage(None), Stage(nn.Linear(4, 4)), Stage(None)])
+    text = port(Repeats(parts), ROWS).source
+    assert "def __init__(self, skip=None, *, rngs: nnx.Rngs):" in text
+    assert "self.skip = skip" in text
+    assert "Stage(skip=layers.Linear(4, 4, rngs=rngs), rngs=rngs)" in text
+    assert "noise" not in text
+
+
+def test_a_buffer_of_many_numbers_is_packed():
+    net = Repeats(nn.ModuleList([nn.Linear(4, 4)]))
+    net.order = torch.arange(100).flip(0) % 4
+    model = from_torch(net, ROWS)
+    assert (model.order[...] == net.order.numpy()).all()
+
+
+class Hooked(nn.Module):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+def test_a_layer_with_hooks_is_refused():
+    layer = nn.Linear(4, 4)
+    layer.register_forward_hook(lambda module, given, result: result + 1)
+    with pytest.raises(InputError, match="a Linear with hooks or parametrizations"):
+        from_torch(Hooked(layer), ROWS)
+
+
+class Lacks(nn.Module):
+    def __init__(self, has):
+        super().__init__()
+        if has:
+            self.extra = 2.0
+
+    def forward(self, x):
+        return x * self.extra if hasattr(self, "extra") else x
+
+
+def test_an_attribute_that_some_objects_lack_is_refused_where_that_decides():
+    with pytest.raises(InputError, match="lack an attribute that hasattr asks for"):
+        from_torch(nn.Sequential(Lacks(True), Lacks(False)), ROWS)

@@ -423,6 +423,8 @@ class Calls(Expressions):
             return Plain("False", False, constant=True)
         if known and value is torch.device:
             return Plain("None", None)
+        if known and value is torch.jit.annotate:
+            return self.value(node.args[1])
         if known and value is torch.nn.Parameter:
             return self._new_parameter(node)
         if known and value is next and node.args:

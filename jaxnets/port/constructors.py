@@ -1,13 +1,17 @@
 """Writes constructors from what the objects of a class are made of."""
 
+import base64
 import enum
 import inspect
 import itertools
 import math
 import re
 import types
+import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from jaxnets.port.dtypes import jax_dtype
 from jaxnets.port.instances import CHILDREN, Instances, array, base_layer, container, only
@@ -21,6 +25,8 @@ if TYPE_CHECKING:
     from jaxnets.port.rewrite import Renderer
 
 _LEAST_REPEATS = 3
+_WRITTEN = 64  # numbers of an array that are written one by one
+_LINE, _MOST_LETTERS = 80, 40_000  # of an array that is packed
 _SMALL = 64  # numbers that an initial value may have in the source
 _GROUPS = {
     "Sequential": "layers.Sequential",
@@ -269,9 +275,30 @@ class Constructor:
     def _array_text(self, node: Made, path: Path) -> str:
         self.context.use("jnp")
         dtype = node.head[1]
+        numbers = node.value
+        if numbers.size > _WRITTEN:
+            return self._packed(numbers, dtype)
         standard = str(dtype) if str(dtype) in ("torch.int64", "torch.bool") else "torch.float32"
         kind = self._dtype(dtype, standard.removeprefix("torch."))
-        return f"jnp.array({self.node(node.args['value'])}{kind})"
+        return f"jnp.array({self._constant(numbers.tolist())}{kind})"
+
+    def _packed(self, numbers: Any, dtype: Any) -> str:
+        """Many numbers as a text that is packed."""
+        if numbers.dtype.kind in "iu":
+            numbers = numbers.astype(np.min_scalar_type(int(numbers.max()) or 1))
+            numbers = numbers if numbers.min() >= 0 else numbers.astype(np.int64)
+        elif numbers.dtype.kind == "f":
+            numbers = numbers.astype(np.float64 if dtype.itemsize > 4 else np.float32)
+        letters = base64.b85encode(zlib.compress(numbers.tobytes(), 9)).decode()
+        if len(letters) > _MOST_LETTERS:
+            raise Refused(f"a buffer of {numbers.size} numbers that is not in the state_dict")
+        parts = [letters[i : i + _LINE] for i in range(0, len(letters), _LINE)]
+        text = " ".join(f'"{part}"' for part in parts)
+        self.context.use("np")
+        unpacked = f"{self.context.use('zlib', 'decompress')}"
+        unpacked += f"({self.context.use('base64', 'b85decode')}({text}))"
+        array = f"np.frombuffer({unpacked}, np.{numbers.dtype.name}).reshape({numbers.shape})"
+        return f"jnp.array({array}{self._dtype(dtype, numbers.dtype.name)})"
 
     def _dtype(self, dtype: Any, standard: str = "float32") -> str:
         if str(dtype) == f"torch.{standard}":
@@ -283,12 +310,12 @@ class Constructor:
     def _constant(self, value: Any) -> str:
         import torch
 
+        if isinstance(value, enum.Enum) and is_users(type(value)):
+            return f"{self._named(type(value))}.{value.name}"
         if isinstance(value, float) and not math.isfinite(value):
             return f'float("{value}")'
         if isinstance(value, str):
             return '"' + repr(value)[1:-1].replace('"', '\\"') + '"'
-        if isinstance(value, enum.Enum) and is_users(type(value)):
-            return f"{self._named(type(value))}.{value.name}"
         if isinstance(value, list):
             return f"[{', '.join(map(self._constant, value))}]"
         if isinstance(value, int | float | bool | complex | bytes | None | types.EllipsisType):

@@ -31,6 +31,8 @@ _IMPORTS = {
     "operator": "import operator",
     "functools": "import functools",
     "types": "import types",
+    "base64": "import base64",
+    "zlib": "import zlib",
     "nnx": "from flax import nnx",
     "lax": "from jax import lax",
     "layers": "from jaxnets import layers",

@@ -2,6 +2,7 @@
 
 import ast
 import builtins
+import enum
 import functools
 import re
 import types
@@ -172,6 +173,9 @@ class Expressions:
         if isinstance(node, ast.Name) and node.id == "self" and instances and self.class_node:
             cls = self._class()
             return [] if cls is None else instances.family(cls)
+        known, value = self.static(node)
+        if known and isinstance(value, enum.Enum):
+            return [value]
         if isinstance(node, ast.Attribute) and instances and node.attr != "training":
             return instances.attributes_of(self.objects(node.value), node.attr)
         return []

@@ -1,5 +1,6 @@
 """The objects of each class in a network, and what makes them again: their layers and values."""
 
+import enum
 import functools
 import types
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from jaxnets.port.settings import defaults, settings
 from jaxnets.port.sources import is_users
 from jaxnets.port.values import Refused
 
-_MOST_NUMBERS = 4096  # of an array that is written out
+_MOST_NUMBERS = 200_000  # of an array that is written out
 _MISSING = object()
 
 
@@ -66,8 +67,10 @@ class Instances:
         """What the constructor of a class takes."""
         if cls not in self._signatures:
             self._unfinished.add(cls)
-            trees = [self._new_tree(one) for one in self._objects[cls]]
-            self._unfinished.remove(cls)
+            try:
+                trees = [self._new_tree(one) for one in self._objects[cls]]
+            finally:
+                self._unfinished.remove(cls)
             taken = {"self", "rngs", *self.names.values()}
             self._signatures[cls] = signature(_alike(cls, trees), taken)
             self._trees.clear()  # which have what is known only now
@@ -78,6 +81,10 @@ class Instances:
         if id(module) not in self._trees:
             self._trees[id(module)] = self._new_tree(module)
         return self._trees[id(module)]
+
+    def uneven(self, cls: type) -> bool:
+        """Whether some objects of a class have attributes that others lack."""
+        return len({frozenset(self.tree(one).args) for one in self._objects[cls]}) > 1
 
     def first(self, cls: type) -> Made:
         """The tree of an object that has all attributes of its class."""
@@ -97,6 +104,7 @@ class Instances:
         return set().union(*lists, *(self.seen.get(kind, ()) for kind in cls.__mro__))
 
     def _new_tree(self, module: Any) -> Made:
+        _check_hooks(module)
         cls = type(module)
         read, base = self.attributes(cls), base_layer(cls)
         args: dict[str, Node] = {}
@@ -196,6 +204,7 @@ class Instances:
         kind = container(cls)
         if kind is not None:
             return Made(("group", kind), {CHILDREN: self._children(module, kind)}, module)
+        _check_hooks(module)
         if leaf(cls) is None:
             return Made(("unknown", cls), {}, module)
         given = {name: self.node(value) for name, value in settings(module, cls).items()}
@@ -279,6 +288,12 @@ def base_layer(cls: type) -> Any:
     return own if leaf(cls) is not None else None
 
 
+def _check_hooks(module: Any) -> None:
+    """Refuses a module that does more than its class says."""
+    if module._forward_pre_hooks or module._forward_hooks or hasattr(module, "parametrizations"):
+        raise Refused(f"a {type(module).__name__} with hooks or parametrizations")
+
+
 @functools.cache
 def _containers() -> dict[type, str]:
     import torch
@@ -346,7 +361,7 @@ def _attribute(module: Any, name: str) -> Any:
         if name in held:
             return held[name]
     value = getattr(type(module), name, _MISSING)
-    plain = isinstance(value, int | float | str | bool | type(None))
+    plain = isinstance(value, int | float | str | bool | None | enum.Enum)
     return value if plain else _MISSING
 
 
@@ -385,7 +400,8 @@ def array(value: Any) -> Made:
                 return Made(("range", value.dtype), ends)
     if value.numel() > _MOST_NUMBERS:
         raise Refused(f"a buffer of {value.numel()} numbers that is not in the state_dict")
-    return Made(("array", value.dtype), {"value": Constant(value.tolist())})
+    numbers = value.numpy()
+    return Made(("array", value.dtype, numbers.tobytes(), numbers.shape), {}, numbers)
 
 
 def only(value: Any) -> Any:

@@ -223,6 +223,9 @@ def _candidates(one: Parameter) -> Iterator[str]:
 
 def _word(path: Path) -> str:
     """The last part of a path that is a word."""
+    if "shape" in path:
+        return f"{path[0]}_size"
+    path = tuple(part for part in path if part != "value") or path
     words = (part.rpartition(".")[2] for part in reversed(path) if not part.isdigit())
     word = next(words, f"layer_{path[-1]}")
     return word + "_" if word in LIBRARIES else word

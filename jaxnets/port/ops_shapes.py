@@ -140,9 +140,27 @@ def flatten(
     if not before or all(layouts.size_text(x, dim) for dim in before):
         sizes = [*layouts.size_texts(x, before), "-1", *layouts.size_texts(x, after, True)]
     else:
+        if (collapsed := _collapsed(context, x, start, end, shape)) is not None:
+            return collapsed
         merged = str(math.prod(x.shape[start : end + 1]))
         sizes = [*layouts.size_texts(x, before), merged, *layouts.size_texts(x, after, True)]
     return reshaped(context, x, sizes, shape)
+
+
+def _collapsed(
+    context: Context, x: Tensor, start: int, end: int, shape: tuple[int, ...]
+) -> Tensor | None:
+    """Several axes as one without a text of sizes; None if they do not stay together."""
+    if _is_flatten(x, shape) or x.shape == shape:
+        return None
+    _, transposed = _view_order(x, shape)
+    if transposed:
+        x = context.convert(x, transposed)
+    places = [x.order.index(dim) for dim in range(start, end + 1)]
+    if places != list(range(places[0], places[0] + len(places))):
+        return None
+    text = call(context, "lax.collapse", x, str(places[0]), str(places[-1] + 1))
+    return Tensor(text, shape, _view_order(x, shape)[0], x.dtype)
 
 
 @rule("ravel")

@@ -200,7 +200,7 @@ class _Written:
 def _best(network: "_Network", sources: Sources) -> _Written:
     """A network written from all of its source; if that fails, with constructors of our own.
 
-    Of several failures the one with the fewest refusals is returned.
+    Of several failures the first is returned, or a later one that is refused for less.
     """
     pinned: set[int] = set()
     observed = _observed(network, sources, pinned)
@@ -217,7 +217,10 @@ def _best(network: "_Network", sources: Sources) -> _Written:
                 break
             pinned |= new
             observed = _observed(network, sources, pinned)
-    return min(tried, key=lambda one: len(one.job.refusals))
+    best = tried[0]
+    for one in tried:
+        best = one if one.job.refusals.keys() < best.job.refusals.keys() else best
+    return best
 
 
 def _try_out(written: _Written) -> None:
@@ -400,6 +403,8 @@ def _made(observer: Observer, network: _Network) -> Any:
 def _kept(module: Any) -> Iterator[None]:
     """Afterwards all attributes and buffers of a network are what they were."""
     before = [(one, dict(vars(one)), dict(one._buffers)) for one in module.modules()]
+    caches = [v for _, held, _ in before for v in held.values() if type(v) in (dict, list)]
+    kept = [copy.copy(one) for one in caches]
     clones = [{n: b.clone() for n, b in held.items() if b is not None} for *_, held in before]
     yield
     for (one, attributes, buffers), values in zip(before, clones, strict=True):
@@ -409,6 +414,9 @@ def _kept(module: Any) -> Iterator[None]:
         one._buffers.update(buffers)
         for name, value in values.items():
             buffers[name].copy_(value)
+    for cache, old in zip(caches, kept, strict=True):
+        cache.clear()
+        cache.update(old) if isinstance(cache, dict) else cache.extend(old)
 
 
 def _run(observer: Observer, module: Any, inputs: tuple[Any, ...]) -> Any:

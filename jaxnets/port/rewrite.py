@@ -176,14 +176,14 @@ class Renderer(Statements):
             self.class_node, self.layers = outer, layers
 
     def _class_text(self, node: ast.ClassDef) -> str:
+        instances, cls = self.job.instances, self._class()
+        if instances is not None and cls is not None and instances.family(cls):
+            return self._made_again(node, instances, cls)
         if not class_ran(node, self.job.facts):
             self.job.note(f"{self.source.place(node)}: {node.name} was {NOT_RUN}")
             header = self._class_header(node, self._class_colon(node))
             text = f'raise NotImplementedError("{NOT_RUN}")'
             return f"{header}\n    def __init__(self, *args, **kwargs):\n        {text}"
-        instances, cls = self.job.instances, self._class()
-        if instances is not None and cls is not None and instances.family(cls):
-            return self._made_again(node, instances, cls)
         methods = [one for one in node.body if isinstance(one, ast.FunctionDef)]
         # The constructor last: rules of other methods add layers to it.
         texts: dict[Any, str | None] = {}
@@ -229,6 +229,8 @@ class Renderer(Statements):
             self.layers, self.rngs = added, False
             try:
                 constructor = Constructor(self, instances, cls).text(self._added())
+                if "hasattr(self" in used and instances.uneven(cls):
+                    raise Refused("some objects lack an attribute that hasattr asks for")
             except Refused as refused:
                 self.refuse(node, refused)
             if self.rngs:

@@ -1,6 +1,7 @@
 """What was seen at a node: operands, kinds of calls, texts for them."""
 
 import ast
+import enum
 import functools
 import operator
 import re
@@ -143,7 +144,7 @@ def constant(node: Any, objects: Callable[[Any], list[Any]]) -> tuple[bool, Any]
     if isinstance(node, ast.Compare) and len(node.ops) == 1:
         return _compared(node, objects)
     values = objects(node)
-    plain = all(isinstance(one, int | float | str | bool | type(None)) for one in values)
+    plain = all(isinstance(one, int | float | str | bool | None | enum.Enum) for one in values)
     same = len({(type(one), one) for one in values}) == 1 if plain else False
     return same, values[0] if same else None
 

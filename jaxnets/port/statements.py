@@ -161,6 +161,8 @@ class Statements(Calls):
         test = text_of(self.value(node.test))
         if test in ("True", "False"):
             chosen = node.body if test == "True" else node.orelse
+            if chosen and self.source.segment(chosen[0]).startswith("elif"):
+                return (self.statement(chosen[0]) or "").removeprefix("el") or None
             return self._dedented(node, chosen) if chosen else None
         elif_ = len(node.orelse) == 1 and self.source.segment(node.orelse[0]).startswith("elif")
         parts = [(node.body, "if")]
@@ -378,6 +380,10 @@ class Statements(Calls):
             return None
         if isinstance(target, ast.Name) and len(node.targets) == 1 and text_of(value) == target.id:
             return None  # what relabels axes in PyTorch
+        if isinstance(target, ast.Tuple) and isinstance(value, Items) and value.text is None:
+            names = [getattr(one, "id", "") for one in target.elts]
+            if names == list(map(text_of, value.items)):
+                return None
         if (stopped := self._stopped(value)) is not value:
             return self.edited(node, {node.value: text_of(stopped)})
         return self.edited(node)
