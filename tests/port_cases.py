@@ -84,6 +84,8 @@ CASES = [
     Case("gpt.py:gpt_fused", ("2x6:int64",)),
     Case("bigram.py:CharacterModel", ("2x6:int64",)),
     Case("llama.py:Decoder", ("2x6:int64",)),
+    Case("orders.py:Mixer", (IMAGE,)),
+    Case("orders.py:Pooled", ("2x4x8",)),
     Case("vit.py:VisionTransformer", (IMAGE,)),
     Case("vit.py:VisionTransformer", (IMAGE,), {"drop_path_rate": 0.1}),
     Case("vit.py:SimpleViT", ("2x3x8x12",)),

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from dataclasses import replace
 from typing import Any
 
 from jaxnets.port.calls import Calls
@@ -32,6 +33,7 @@ from jaxnets.port.values import (
     Refused,
     Tensor,
     Value,
+    binding_of,
     text_of,
 )
 
@@ -513,9 +515,27 @@ class Statements(Calls):
         return class_ran(node, self.job.facts)
 
     def _do_return(self, node: ast.Return) -> str:
+        if (converted := self._left(node)) is not None:
+            return self.edited(node, {node.value: converted})
         if node.value is not None and self._gradientless:
             return self.edited(node, {node.value: text_of(self._stopped(self.value(node.value)))})
         return self.edited(node)
+
+    def _left(self, node: ast.Return) -> str | None:
+        """What is returned in the order that callers need; None where it is as it is."""
+        if node.value is None or self.function is None:
+            return None
+        exits, number = self.job.facts.exits, number_of(self.function)
+        texts: set[str] = set()
+        for fact in self.job.facts.values_at(node.value):
+            if isinstance(fact, Tensor) and (number, fact.ndim) in exits:
+                value = self._stopped(self.value(node.value))
+                shown = replace(fact, text=text_of(value), binding=binding_of(value), origin=None)
+                texts.add(self.context().convert(shown, exits[number, fact.ndim]).text)
+        if len(texts) > 1:
+            self.job.conflicts.add(number)
+            self.refuse(node, Refused("the order of its axes differs by what it is called with"))
+        return next(iter(texts), None)
 
     def _do_import(self, node: Any) -> str | None:
         names = [alias.name for alias in node.names]
