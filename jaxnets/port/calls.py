@@ -44,6 +44,12 @@ from jaxnets.port.values import (
     text_of,
 )
 
+#: What asks whether PyTorch compiles or exports.
+_COMPILING = (
+    *("torch.jit.is_scripting", "torch.jit.is_tracing", "torch.compiler.is_compiling"),
+    *("torch._dynamo.is_compiling", "torch.onnx.is_in_onnx_export"),
+)
+
 
 class Calls(Expressions):
     """Adds calls to the expressions that are rewritten."""
@@ -225,10 +231,17 @@ class Calls(Expressions):
             kept = self._kept_call(node)
             if applied is None:
                 return kept
-            if flat(text_of(kept)) == text_of(applied):
+            if text_of(applied) in (flat(text_of(kept)), self._without_stars(node, call, kept)):
                 applied = retold(applied, Plain(text_of(kept), None))
             made.setdefault(text_of(applied), (applied, call))
         return self._only(node, made)
+
+    def _without_stars(self, node: ast.Call, call: Call, kept: Value) -> str:
+        """A call without its ``**kwargs``, if there were none."""
+        text = flat(text_of(kept))
+        if not call.kwargs and len(node.keywords) == 1 and node.keywords[0].arg is None:
+            return re.sub(r", \*\*[\w.]+\)$", ")", text)
+        return text
 
     def _entered(self, node: ast.Call, call: Call, rngs: bool = False) -> Value:
         """A call of the user's own function or module; arguments in the orders that it takes."""
@@ -397,8 +410,10 @@ class Calls(Expressions):
         if known and canonical(value) == "torch.utils.checkpoint.checkpoint":
             rest = ", ".join(self.text(arg) for arg in node.args[1:])
             return self._with_text(node, f"{self._in_place(node, node.args[0])}({rest})")
-        if known and str(canonical(value)) in ("torch.jit.is_scripting", "torch.jit.is_tracing"):
+        if known and str(canonical(value)) in _COMPILING:
             return Plain("False", False, constant=True)
+        if known and value is torch.device:
+            return Plain("None", None)
         if known and value is torch.nn.Parameter:
             return self._new_parameter(node)
         if known and value is next and node.args:

@@ -285,8 +285,15 @@ class _Theirs:
         }
 
     def twin(self, double: bool) -> Any:
-        """A copy of it, in float64 if that is wanted."""
+        """A copy of it, in float64 if that is wanted.
+
+        Raises:
+            TypeError: if it keeps tensors that stay float32.
+        """
         module = _copied(self._module)
+        kept = [x for one in module.modules() for x in vars(one).values() if _is_tensor(x)]
+        if double and any(x.is_floating_point() for x in kept):
+            raise TypeError("the network keeps tensors that are no buffers, which stay float32")
         return module.double() if double else module
 
     def run(self, inputs: Sequence[Any], *, train: bool, double: bool) -> _Outcome:

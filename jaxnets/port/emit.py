@@ -27,6 +27,7 @@ _IMPORTS = {
     "jnp": "import jax.numpy as jnp",
     "np": "import numpy as np",
     "math": "import math",
+    "einops": "import einops",
     "operator": "import operator",
     "functools": "import functools",
     "types": "import types",

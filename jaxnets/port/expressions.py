@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from jaxnets.port import modules
-from jaxnets.port.job import Job, NotSeen, Refusal
+from jaxnets.port.job import NOT_RUN, Job, NotSeen, Refusal
 from jaxnets.port.names import OPERATORS, canonical
 from jaxnets.port.observe import Call, find_rule, leaf
 from jaxnets.port.seen import (
@@ -33,8 +33,11 @@ from jaxnets.port.trees import (
     bare,
     bound_names,
     children_of,
+    imported,
+    is_repeated,
     is_test,
     literal_slice,
+    negated,
     own_binding,
 )
 from jaxnets.port.values import (
@@ -80,6 +83,7 @@ class Expressions:
         self._locals: list[set[str]] = []
         self._gradientless = 0  # within how many blocks of torch.no_grad()
         self._cache: dict[int, Value] = {}
+        self.guards: list[str] = []  # when a statement does what the example did not come by
 
     # Texts.
 
@@ -354,9 +358,19 @@ class Expressions:
         return self._with_text(node, text, own_binding(node))
 
     def _of_ifexp(self, node: ast.IfExp) -> Value:
-        test = text_of(self.value(node.test))
-        if test in ("True", "False"):
-            return self.value(node.body if test == "True" else node.orelse)
+        test = self.value(node.test)
+        if text_of(test) in ("True", "False"):
+            return self.value(node.body if text_of(test) == "True" else node.orelse)
+        for one, other in ((node.body, node.orelse), (node.orelse, node.body)):
+            try:
+                self.value(one)
+            except NotSeen:
+                if self._ran(one) or not self._ran(other) or is_repeated(node):
+                    raise
+                missed = text_of(test) if one is node.body else negated(text_of(test))
+                self.guards.append(missed)
+                self.job.note(f"{self.source.place(one)}: {NOT_RUN}")
+                return self.value(other)
         return self._default(node)
 
     def _operator(self, node: Any, kind: str, operands: list[Any]) -> Value:
@@ -540,7 +554,7 @@ class Expressions:
                 return True, self.source.names[node.id]
             if hasattr(builtins, node.id):
                 return True, getattr(builtins, node.id)
-            return False, None
+            return imported(self.function, node.id, self.source.names.get("__package__"))
         if isinstance(node, ast.Attribute):
             known, base = self.static(node.value)
             if known and isinstance(base, types.ModuleType | type):

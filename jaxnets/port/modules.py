@@ -10,6 +10,8 @@ from weakref import WeakKeyDictionary
 from jaxnets import layers
 from jaxnets.interop.table import LOSSES
 from jaxnets.port import layouts
+from jaxnets.port.names import is_einops
+from jaxnets.port.ops_einops import arranged
 from jaxnets.port.ops_images import image
 from jaxnets.port.ops_networks import packed, sequence_order
 from jaxnets.port.ops_shapes import reshaped
@@ -93,6 +95,8 @@ _NAMES = {
         *("input_size", "hidden_size", "num_layers", "nonlinearity", "bias", "batch_first"),
         *("dropout", "bidirectional"),
     ),
+    "Rearrange": ("pattern",),
+    "Reduce": ("pattern", "reduction"),
 }
 
 
@@ -236,6 +240,16 @@ def _usual_flatten(layer: Any) -> bool:
 
 def _flat_order(x: Tensor) -> tuple[int, ...]:
     return natural(x.ndim)
+
+
+def _unfold(base: Plain, args: list[Value], kwargs: dict[str, Value], context: Context) -> Value:
+    x, _, _ = _alone(args, kwargs)
+    return result(context, _text(base, image(context, x)), (0, 2, 1))
+
+
+def _fold(base: Plain, args: list[Value], kwargs: dict[str, Value], context: Context) -> Value:
+    x, _, _ = _alone(args, kwargs)
+    return result(context, _text(base, context.convert(x, (0, 2, 1))), (0, 2, 3, 1))
 
 
 def _embedding(base: Plain, args: list[Value], kwargs: dict[str, Value], context: Context) -> Value:
@@ -463,6 +477,50 @@ def _made_unflatten(
     return f"(lambda x: x.reshape({before}{', '.join(sizes)}{after}))"
 
 
+# ---- Layers of einops, which are its functions here ----
+
+#: Which order what each of these layers returns was given.
+RETURNED: WeakKeyDictionary[Any, tuple[int, ...]] = WeakKeyDictionary()
+
+
+def _rearranged(
+    base: Plain, args: list[Value], kwargs: dict[str, Value], context: Context
+) -> Value:
+    x, _, _ = _alone(args, kwargs)
+    rank = context.result.ndim
+    _, order = arranged(base.value.pattern, x.order, RETURNED.get(base.value), rank)
+    return result(context, _text(base, x), order)
+
+
+def _made_rearranged(function: str) -> _Made:
+    def made(
+        given: dict[str, Value], order: tuple[int, ...] | None, context: Context
+    ) -> str | None:
+        pattern = known(given.pop("pattern"))
+        if order is not None:
+            left = RETURNED.get(context.result)
+            rank = len(order) if left is None else len(left)
+            pattern, _ = arranged(pattern, order, left, rank)
+        before, _, after = pattern.partition("->")
+        if before.split() == after.split():
+            context.use("layers")
+            return "layers.Identity()"
+        context.use("functools")
+        context.use("einops")
+        options = "".join(f", {name}={written(value)}" for name, value in given.items())
+        return f'functools.partial(einops.{function}, pattern="{pattern}"{options})'
+
+    return made
+
+
+EINOPS = {
+    "Rearrange": Module(
+        "Rearrange", "einops.rearrange", _rearranged, _made_rearranged("rearrange")
+    ),
+    "Reduce": Module("Reduce", "einops.reduce", _rearranged, _made_rearranged("reduce")),
+}
+
+
 # ---- Losses, which are functions here ----
 
 
@@ -564,6 +622,8 @@ _CALLS: tuple[tuple[_Call, tuple[str, ...]], ...] = (
     (_softmax, ("Softmax", "LogSoftmax", "GLU")),
     (_unpool, ("MaxUnpool1d", "MaxUnpool2d", "MaxUnpool3d")),
     (_flatten, ("Flatten",)),
+    (_unfold, ("Unfold",)),
+    (_fold, ("Fold",)),
     (_called_unflatten, ("Unflatten",)),
     (_embedding, ("Embedding",)),
     (_two, ("Bilinear", "CosineSimilarity", "PairwiseDistance")),
@@ -610,6 +670,8 @@ def find(kind: type) -> Module | None:
     """The row of one of torch.nn's classes, or None."""
     if kind.__name__.startswith("Parametrized") and len(kind.__mro__) > 1:
         return find(kind.__mro__[1])
+    if is_einops(kind):
+        return EINOPS.get(kind.__name__)
     if not kind.__module__.startswith("torch.nn."):
         return None
     return MODULES.get(kind.__name__)

@@ -82,6 +82,8 @@ def canonical(function: Any) -> str | None:
 
     import torch
 
+    if is_tensor_type(function):
+        return f"torch.{function.__name__}"
     owner = getattr(function, "__self__", None)
     if owner is random._inst:
         return f"random.{function.__name__}"
@@ -98,3 +100,15 @@ def canonical(function: Any) -> str | None:
     if type(function).__name__ == "method_descriptor" and hasattr(torch.Tensor, name):
         return f"Tensor.{name}"
     return None
+
+
+def is_tensor_type(value: Any) -> bool:
+    """Whether a class makes tensors when it is called: ``torch.FloatTensor``."""
+    import torch
+
+    return value is torch.Tensor or type(value) is type(torch.FloatTensor)
+
+
+def is_einops(kind: type) -> bool:
+    """Whether a class of layers is of einops."""
+    return kind.__module__ == "einops.layers.torch"

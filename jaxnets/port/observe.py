@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jaxnets.port import modules, ops
-from jaxnets.port.names import OPERATORS, canonical
+from jaxnets.port.names import OPERATORS, canonical, is_einops, is_tensor_type
+from jaxnets.port.ops_einops import FREE
 from jaxnets.port.sources import (
     FunctionNode,
     Sources,
@@ -134,6 +135,7 @@ class Observer:
         self._moving = {one.number for one in bodies if hasattr(one, "number")}
         self._pins: dict[Any, tuple[int, ...]] = {}
         self._keep: list[Any] = []
+        self._sites: dict[int, int] = {}  # of modules, the nodes that made them
         self.calling = False
         self.made: dict[int, tuple[Any, type, tuple[Any, ...], dict[str, Any]]] = {}
 
@@ -228,7 +230,7 @@ class Observer:
         elif isinstance(owner, torch.nn.Module) and getattr(target, "__name__", "") == "forward":
             call = Call(target, None, *self._snapshots(args, kwargs))
             result = self.module(owner, args, kwargs, call, target)
-        elif name is not None and not isinstance(target, type):
+        elif name is not None and (not isinstance(target, type) or is_tensor_type(target)):
             operands = (owner, *args) if isinstance(owner, torch.Tensor) else args
             call = Call(target, name, *self._snapshots(operands, kwargs))
             result = self._ruled(call, lambda: function(*args, **kwargs), key)
@@ -242,6 +244,8 @@ class Observer:
             if isinstance(target, type):
                 self.adopt(type(result))
                 self.made[id(result)] = (result, target, given, {**bound_kwargs, **kwargs})
+                if key is not None:
+                    self._sites[id(result)] = key
         self._note(key, call, result)
         return result
 
@@ -264,7 +268,15 @@ class Observer:
             return run(*args, **kwargs)
         call.name = f"nn.{type(module).__name__}"
         operands: list[Value] = [Plain("self.module", module), *call.args]
-        return self._run(call, rule.call, operands, call.kwargs, lambda: run(*args, **kwargs), None)
+        free = is_einops(type(module))
+        # Where it was made, or which of those is the first to be called, of a network as it is.
+        site = self._sites.setdefault(id(module), -len(self._sites) - 1) if free else None
+        result = self._run(
+            call, rule.call, operands, call.kwargs, lambda: run(*args, **kwargs), site
+        )
+        if free:
+            modules.RETURNED[module] = self.order(result)
+        return result
 
     def _pinned(self, function: Any, args: Any, kwargs: Any, call: Call) -> tuple[Any, Any]:
         """The arguments of the user's own function, in the orders in which it first got them.
@@ -491,7 +503,8 @@ class Observer:
         inputs = [id(t) for t in before]
         converted = [order for tensor, order in context.converted if id(tensor) in inputs]
         call.entry = converted[0] if converted else None
-        created = not before and isinstance(result, torch.Tensor) and key is not None
+        free = not before or str(call.name).startswith("nn.") or call.name in FREE
+        created = free and isinstance(result, torch.Tensor) and key is not None
         if isinstance(result, torch.Tensor) and isinstance(value, Tensor):
             result = self._own(result, value.order)
         self._assign(result, value, before, ("node", key) if created else None)
@@ -516,7 +529,8 @@ class Observer:
                 free = [t.origin for t in before if t.origin is not None and t.shape == shape]
                 origin = created or (free[0] if free else None)
                 if origin in self.chosen:
-                    order = self.chosen[origin] if created else order
+                    wanted = self.chosen[origin]
+                    order = wanted if created and len(wanted) == len(order) else order
                     origin = None
             self._orders[id(result)] = (result, order, origin)
         elif isinstance(result, list | tuple) and isinstance(value, Items):

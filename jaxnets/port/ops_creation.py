@@ -16,7 +16,7 @@ from jaxnets.port.rules import (
     tensor,
     written,
 )
-from jaxnets.port.values import ATOM, Context, Items, Plain, Tensor, Value, bound
+from jaxnets.port.values import ATOM, Context, Items, Plain, Refused, Tensor, Value, bound
 
 
 def created(context: Context, text: str) -> Value:
@@ -161,6 +161,32 @@ def new_tensor(context: Context, data: Value, dtype: Given = None) -> Value:
         return data
     text = dtype_text(context, dtype, default=_inferred(known(data)))
     return created(context, call(context, "jnp.array", data, dtype=text))
+
+
+def _typed(name: str) -> None:
+    @rule(f"torch.{name}")
+    def apply(context: Context, *data: Value) -> Value:
+        made = context.result
+        if made is None:
+            raise Refused("the example does not come by it", "Use an example that does.")
+        given = data[0] if len(data) == 1 else None
+        dtype = jax_dtype(context, made.dtype)
+        if isinstance(given, Tensor):
+            return result(context, f"{bound(given, ATOM)}.astype({dtype})", given.order)
+        if isinstance(given, Items) and made.ndim == _depth(given):
+            return created(context, call(context, "jnp.array", given, dtype=dtype))
+        shape = _shape(data) if data else "(0,)"  # what memory had: PyTorch sets it later
+        short = None if name_of(made.dtype) == "float32" else dtype
+        return created(context, call(context, "jnp.zeros", shape, dtype=short))
+
+
+def _depth(value: Value) -> int:
+    """How deep lists are nested."""
+    return 1 + _depth(value.items[0]) if isinstance(value, Items) and value.items else 0
+
+
+for _name in ("", "Float", "Double", "Half", "Long", "Int", "Short", "Byte", "Bool"):
+    _typed(f"{_name}Tensor")
 
 
 @rule("new_tensor")

@@ -260,8 +260,10 @@ def _exits(job: Job) -> dict[Any, tuple[int, ...]]:
                 continue
             for call in calls:
                 function = plain_function(getattr(call.function, "forward", call.function))
-                value, users = call.value, function is not None and is_users(function)
-                if isinstance(value, Tensor) and users and value.order not in all_orders(call):
+                if function is None or not is_users(function):
+                    continue
+                value = call.value
+                if isinstance(value, Tensor) and value.order not in all_orders(call):
                     place = ("exit", number_of(job.sources.function(function)), value.ndim)
                     found[place] = natural(value.ndim)
     return found
@@ -311,7 +313,7 @@ def _from_source(
 def _from_class(
     network: "_Network", sources: Sources, observer: Observer, seen: "_Seen"
 ) -> _Written | None:
-    """The class of the network, with the arguments that a function gave it, if there is one."""
+    """The class of the network, with the arguments that a function gave it."""
     _, cls, args, kwargs = observer.made.get(id(seen.module), (None, None, (), {}))
     if cls is None or cls is network.factory or not is_users(cls):
         return None

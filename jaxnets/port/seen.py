@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from jaxnets.port.names import is_tensor_type
 from jaxnets.port.observe import Call, Facts
 from jaxnets.port.sources import is_users, number_of, plain_function
 from jaxnets.port.values import ATOM, Items, Plain, Tensor, Value, binding_of, bound, text_of
@@ -52,7 +53,7 @@ def kind_of(call: Call) -> str:
         return "module"
     if isinstance(owner, torch.nn.Module) and getattr(target, "__name__", "") == "forward":
         return "module"
-    if isinstance(target, type):
+    if isinstance(target, type) and not is_tensor_type(target):
         return "class" if issubclass(target, torch.nn.Module) else "other"
     if call.name is not None:
         return "rule"

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from jaxnets.port.names import is_einops
 from jaxnets.port.values import Refused
 
 #: Arguments that make initial values alone, or say where these are.
@@ -27,7 +28,10 @@ def settings(layer: Any, kind: type) -> dict[str, Any]:
     Raises:
         Refused: if an argument is not known.
     """
-    given = {}
+    given: dict[str, Any] = {}
+    if is_einops(kind):
+        reduction = {"reduction": layer.reduction} if hasattr(layer, "reduction") else {}
+        return {"pattern": layer.pattern, **reduction, **layer.axes_lengths}
     for name in defaults(kind):
         if name not in _INITIAL:
             given[name] = _setting(layer, kind, name)

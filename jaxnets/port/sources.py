@@ -13,7 +13,7 @@ from typing import Any
 from jaxnets.port.values import Refused
 
 #: Packages whose code is not rewritten: rules know what they do, or they are kept.
-_FOREIGN = frozenset(
+FOREIGN = frozenset(
     (
         *sys.stdlib_module_names,
         *("torch", "numpy", "jax", "jaxlib", "flax", "optax", "einops", "scipy", "jaxnets"),
@@ -162,10 +162,9 @@ class Sources:
         names = vars(sys.modules.get(cls.__module__, types.ModuleType("none")))
         for value in vars(cls).values():
             function = plain_function(value)
-            own = (
-                function is not None and function.__code__.co_filename != "<string>"
-            )  # a dataclass's
-            if own and function.__qualname__.startswith(f"{cls.__qualname__}."):
+            if function is None or function.__code__.co_filename == "<string>":  # a dataclass's
+                continue
+            if function.__qualname__.startswith(f"{cls.__qualname__}."):
                 path, names = function.__code__.co_filename, function.__globals__
                 break
         else:
@@ -202,7 +201,7 @@ def is_users(value: Any) -> bool:
     module = getattr(value, "__module__", None) or ""
     if isinstance(value, types.FunctionType):
         module = value.__globals__.get("__name__") or module
-    return bool(module) and module.partition(".")[0] not in _FOREIGN
+    return bool(module) and module.partition(".")[0] not in FOREIGN
 
 
 def _same_place(node: Any, code: types.CodeType) -> bool:

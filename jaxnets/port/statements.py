@@ -2,6 +2,7 @@
 
 import ast
 import re
+import types
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +16,7 @@ from jaxnets.port.seen import (
     class_ran,
     holds,
 )
-from jaxnets.port.sources import is_users, number_of, plain_function
+from jaxnets.port.sources import FOREIGN, is_users, number_of, plain_function
 from jaxnets.port.texts import (
     CLASH,
     LIBRARIES,
@@ -25,7 +26,9 @@ from jaxnets.port.texts import (
 from jaxnets.port.trees import (
     children_of,
     headed,
+    imported,
     is_docstring,
+    origin,
 )
 from jaxnets.port.values import (
     Items,
@@ -66,8 +69,9 @@ class Statements(Calls):
         for one in statements:
             begin = self._begin(one)
             before = self.source.text[position:begin]
+            outer, self.guards = self.guards, []
             try:
-                text = self.statement(one)
+                text = self._guarded(one, self.statement(one))
             except NotSeen:
                 if self._ran(one):
                     raise
@@ -75,6 +79,8 @@ class Statements(Calls):
                 self.job.note(f"{self.source.place(one)}: {NOT_RUN}")
                 parts += [before, text]
                 return "".join(parts)
+            finally:
+                self.guards = outer
             stop = self.source.span(one)[1]
             if text is None or text == "":
                 parts.append(without_comments(before))
@@ -89,6 +95,14 @@ class Statements(Calls):
         if not left:
             return None
         return text.rstrip()
+
+    def _guarded(self, node: Any, text: str | None) -> str | None:
+        """A statement after those that say when it does what the example did not come by."""
+        if not text:
+            return text
+        indent = "\n" + " " * node.col_offset
+        missed = f'{indent}    raise NotImplementedError("{NOT_RUN}"){indent}'
+        return "".join(f"if {test}:{missed}" for test in self.guards) + text
 
     def _begin(self, node: Any) -> int:
         first = min([node, *getattr(node, "decorator_list", [])], key=lambda n: n.lineno)
@@ -538,15 +552,20 @@ class Statements(Calls):
         return next(iter(texts), None)
 
     def _do_import(self, node: Any) -> str | None:
-        names = [alias.name for alias in node.names]
-        if any(name.partition(".")[0] == "torch" for name in names):
-            return None
-        return self.source.segment(node)
+        """An import within a function; classes and functions are put into the file instead."""
+        roots = {alias.name.partition(".")[0] for alias in node.names}
+        return None if roots & {"torch"} or not roots & FOREIGN else self.source.segment(node)
 
     def _do_importfrom(self, node: ast.ImportFrom) -> str | None:
-        if (node.module or "").partition(".")[0] == "torch":
-            return None
-        return self.source.segment(node)
+        package = self.source.names.get("__package__")
+        if origin(node, package).partition(".")[0] in FOREIGN - {"torch"}:
+            return self.source.segment(node)
+        for alias in node.names:
+            name = alias.asname or alias.name
+            known, value = imported(self.function, name, package)
+            if known and isinstance(value, type | types.FunctionType) and is_users(value):
+                self.job.reached[name] = value
+        return None
 
     def _do_assert(self, node: ast.Assert) -> str | None:
         if self._looks(node.test):
@@ -555,4 +574,11 @@ class Statements(Calls):
         return None if text_of(self.value(node.test)) == "True" else self.edited(node)
 
     def _do_try(self, node: ast.Try) -> str | None:
-        return self.edited(node)
+        handlers = [handler.body for handler in node.handlers]
+        text, position = "", self.source.span(node)[0]
+        for body in filter(None, (node.body, *handlers, node.orelse, node.finalbody)):
+            colon = self._colon(node, body)
+            text += self.source.text[position:colon]
+            text += self.block(body, colon) or self._pass(body)
+            position = self.source.span(body[-1])[1]
+        return text

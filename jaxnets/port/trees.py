@@ -1,10 +1,11 @@
 """Pieces of Python's syntax trees."""
 
 import ast
+import sys
 from collections.abc import Iterator
 from typing import Any
 
-from jaxnets.port.texts import LIBRARIES
+from jaxnets.port.texts import LIBRARIES, MARK
 from jaxnets.port.values import ATOM, Binding
 
 _BINDINGS: dict[type, Binding] = {
@@ -121,3 +122,63 @@ def headed(node: ast.If) -> ast.If:
 def is_docstring(node: Any) -> bool:
     """Whether a statement is a text alone."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def is_repeated(node: Any) -> bool:
+    """Whether an expression belongs to a lambda or a comprehension of its statement."""
+    inner = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+    while not isinstance(node, ast.stmt):
+        if isinstance(node, inner):
+            return True
+        node = node.parent
+    return False
+
+
+def negated(test: str) -> str:
+    """The text of a test that holds where another does not."""
+    node = ast.parse(test.replace(MARK, "marked_"), mode="eval").body
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        made: ast.expr = node.operand
+    elif isinstance(node, ast.Compare) and type(node.ops[0]) in _NEGATIONS and len(node.ops) == 1:
+        made = ast.Compare(node.left, [_NEGATIONS[type(node.ops[0])]()], node.comparators)
+    else:
+        made = ast.UnaryOp(ast.Not(), node)
+    return ast.unparse(made).replace("marked_", MARK)
+
+
+_NEGATIONS: dict[type, type[ast.cmpop]] = {
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+}
+
+
+def imported(function: Any, name: str, package: str | None) -> tuple[bool, Any]:
+    """Whether a function imports a name itself, and what that is."""
+    for node in ast.walk(function) if function is not None else ():
+        if not isinstance(node, ast.Import | ast.ImportFrom):
+            continue
+        for alias in node.names:
+            if (alias.asname or alias.name.partition(".")[0]) != name:
+                continue
+            place = origin(node, package) or alias.name
+            if isinstance(node, ast.Import) and not alias.asname:
+                place = name
+            module = sys.modules.get(place)
+            if isinstance(node, ast.Import):
+                return module is not None, module
+            value = getattr(module, alias.name, sys.modules.get(f"{place}.{alias.name}"))
+            return value is not None, value
+    return False, None
+
+
+def origin(node: Any, package: str | None) -> str:
+    """The full name of the module from which names are imported; empty of ``import a``."""
+    if not isinstance(node, ast.ImportFrom):
+        return ""
+    parts = (package or "").split(".")
+    base = parts[: len(parts) - node.level + 1] if node.level else []
+    return ".".join([*base, *([node.module] if node.module else [])])
