@@ -157,10 +157,12 @@ def run(
     _check_data(data, name)
     check_positive("epochs", epochs)
     check_positive("batch_size", batch_size)
+    if weights_from is None:
+        weights_from = "torch" if jax_model is None else "jaxnets"
     terms = Terms(
         seeds=_seeds(seeds),
         paired=paired,
-        weights_from=weights_from or ("torch" if jax_model is None else "jaxnets"),
+        weights_from=weights_from,
         margin=margin,
         device=device,
         control=control,
