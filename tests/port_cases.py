@@ -87,6 +87,7 @@ CASES = [
     Case("gpt.py:gpt_fused", ("2x6:int64",)),
     Case("bigram.py:CharacterModel", ("2x6:int64",)),
     Case("llama.py:Decoder", ("2x6:int64",)),
+    Case("changed.py:Changed", ("3x6",)),
     Case("orders.py:Mixer", (IMAGE,)),
     Case("orders.py:Pooled", ("2x4x8",)),
     Case("vit.py:VisionTransformer", (IMAGE,)),

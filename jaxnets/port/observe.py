@@ -56,6 +56,7 @@ class Call:
         entry: the order that a layer converts its input to; None if it takes it as it is.
         entries: the orders that the user's own function takes, by place or name of the argument,
             where they are not those of what is handed over.
+        returned: the place of the argument that the user's own function returned itself.
     """
 
     function: Any
@@ -67,6 +68,7 @@ class Call:
     refused: Refused | None = None
     entry: tuple[int, ...] | None = None
     entries: dict[int | str, tuple[int, ...]] = field(default_factory=dict)
+    returned: int | None = None
 
 
 @dataclass
@@ -240,7 +242,10 @@ class Observer:
             given = tuple(list(a) if isinstance(a, list) else a for a in every)
             if target is function:
                 args, kwargs = self._pinned(target, args, kwargs, call)
-            result = self._left(target, function(*args, **kwargs))
+            result = function(*args, **kwargs)
+            same = (place for place, arg in enumerate(args) if arg is result)
+            call.returned = next(same, None) if isinstance(result, torch.Tensor) else None
+            result = self._left(target, result)
             if isinstance(target, type):
                 self.adopt(type(result))
                 self.made[id(result)] = (result, target, given, {**bound_kwargs, **kwargs})

@@ -280,6 +280,8 @@ class Statements(Calls):
             changed = self._in_place_call(call)
             if changed is not None:
                 return changed
+            if (name := self._changed_by(call)) is not None:
+                return f"{name} = {self.text(call)}"
         return self.text(call)
 
     def _goes(self, call: ast.Call) -> bool:
@@ -299,12 +301,23 @@ class Statements(Calls):
             return any(isinstance(v, Plain) and self._is_empty(v.value) for v in found)
         return False
 
+    def _changed_by(self, call: ast.Call) -> str | None:
+        """The variable that a function of the user's changes in place and returns."""
+        places = {one.returned for one in self.job.facts.calls_at(call)}
+        place = places.pop() if len(places) == 1 else None
+        if place is None or place >= len(call.args):
+            return None
+        given = call.args[place]
+        return given.id if isinstance(given, ast.Name) else None
+
     def _in_place_call(self, call: ast.Call) -> str | None:
         """``x.add_(y)`` as a statement."""
         func = call.func
         calls = self.job.facts.calls_at(call)
         inplace = calls and all(changes(c) for c in calls)
         if not inplace:
+            if not calls and isinstance(func, ast.Attribute):
+                self._not_seen(func)
             return None
         method = isinstance(func, ast.Attribute) and str(calls[0].name).startswith("Tensor.")
         target = func.value if method and isinstance(func, ast.Attribute) else call.args[0]
@@ -313,6 +326,11 @@ class Statements(Calls):
                 break
             target = target.func.value
         return self._stored(target, self.value(call))
+
+    def _not_seen(self, method: ast.Attribute) -> None:
+        """Raises NotSeen of a tensor's method in place: what it makes is not known."""
+        if method.attr.endswith("_") and isinstance(self.value(method.value), Tensor):
+            raise NotSeen(method.attr)
 
     def _stored(self, target: Any, value: Value) -> str:
         """The assignment of a new value to what held the old one."""
