@@ -154,9 +154,9 @@ def size_text(x: Tensor, dim: int) -> str | None:
     """The text of a size; None where only a variable for x would tell."""
     if x.symbols and x.symbols[dim] is not None:
         return x.symbols[dim]
-    held = x.text.removesuffix("[...]")  # of a variable, which has the same sizes
-    if simple(held):
-        return f"{held}.shape[{x.axis(dim)}]"
+    variable = x.text.removesuffix("[...]")  # which has a shape too
+    if simple(variable):
+        return f"{variable}.shape[{x.axis(dim)}]"
     return str(x.shape[dim]) if dim else None
 
 

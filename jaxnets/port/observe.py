@@ -11,7 +11,7 @@ import contextlib
 import operator
 import types
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jaxnets.port import modules, ops
@@ -56,6 +56,7 @@ class Call:
         entry: the order that a layer converts its input to; None if it takes it as it is.
         entries: the orders that the user's own function takes, by place or name of the argument,
             where they are not those of what is handed over.
+        returned: the place of the argument that the user's own function returned itself.
     """
 
     function: Any
@@ -67,6 +68,7 @@ class Call:
     refused: Refused | None = None
     entry: tuple[int, ...] | None = None
     entries: dict[int | str, tuple[int, ...]] = field(default_factory=dict)
+    returned: int | None = None
 
 
 @dataclass
@@ -81,6 +83,7 @@ class Facts:
         owners: by the number of a node ``a.b``, the objects that ``a`` was.
         wishes: orders that inputs and new tensors should have.
         outside: by class, the attributes that others than its own methods read.
+        exits: by the number of a function and the rank of what it returns, the order of that.
     """
 
     values: dict[int, dict[Any, Value]] = field(default_factory=dict)
@@ -90,6 +93,7 @@ class Facts:
     owners: dict[int, dict[int, Any]] = field(default_factory=dict)
     wishes: dict[Any, tuple[int, ...]] = field(default_factory=dict)
     outside: dict[type, set[str]] = field(default_factory=dict)
+    exits: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)
 
     def values_at(self, node: Any) -> list[Value]:
         """What the expression of a node was."""
@@ -112,6 +116,7 @@ class Observer:
         chosen: the orders of inputs and new tensors that an earlier run wished for.
         pinned: numbers of the functions that take their arguments in one order of axes, whoever
             calls them.
+        moved: numbers of the functions in which each permutation of axes moves them.
     """
 
     def __init__(
@@ -119,6 +124,7 @@ class Observer:
         sources: Sources,
         chosen: dict[Any, tuple[int, ...]] | None = None,
         pinned: Collection[int] = (),
+        moved: Collection[int] = (),
     ) -> None:
         self.sources = sources
         self.facts = Facts()
@@ -127,6 +133,8 @@ class Observer:
         self._changed: dict[types.FunctionType, types.CodeType] = {}
         self._classes: set[type] = set()
         self._pinned_functions = set(pinned)
+        bodies = (one for number in moved for one in ast.walk(sources.nodes[number]))
+        self._moving = {one.number for one in bodies if hasattr(one, "number")}
         self._pins: dict[Any, tuple[int, ...]] = {}
         self._keep: list[Any] = []
         self._sites: dict[int, int] = {}  # of modules, the nodes that made them
@@ -235,6 +243,9 @@ class Observer:
             if target is function:
                 args, kwargs = self._pinned(target, args, kwargs, call)
             result = function(*args, **kwargs)
+            same = (place for place, arg in enumerate(args) if arg is result)
+            call.returned = next(same, None) if isinstance(result, torch.Tensor) else None
+            result = self._left(target, result)
             if isinstance(target, type):
                 self.adopt(type(result))
                 self.made[id(result)] = (result, target, given, {**bound_kwargs, **kwargs})
@@ -252,7 +263,7 @@ class Observer:
         forward = plain_function(type(module).forward if method is None else method)
         if forward is not None and is_users(forward):
             args, kwargs = self._pinned(module.forward, args, kwargs, call)
-            return run(*args, **kwargs)
+            return self._left(module.forward, run(*args, **kwargs))
         if forward is torch.nn.Sequential.forward:
             return self._sequential(module, args, call)
         rule = leaf(type(module))
@@ -297,6 +308,7 @@ class Observer:
             order = self.order(value)
             usual = order in (natural(value.ndim), channels_last(value.ndim))
             first = order if usual else natural(value.ndim)
+            first = self.chosen.get(("entry", number, name, value.ndim), first)
             pin = self._pins.setdefault((plain, name, value.ndim), first)
             if pin == order:
                 return value
@@ -311,20 +323,54 @@ class Observer:
         new = tuple(settled(place, value) for place, value in enumerate(args))
         return new, {name: settled(name, value) for name, value in kwargs.items()}
 
+    def _left(self, function: Any, result: Any) -> Any:
+        """What the user's own function returns, in the order that its callers need."""
+        import torch
+
+        plain = plain_function(function)
+        if not isinstance(result, torch.Tensor) or plain is None or not is_users(plain):
+            return result
+        number = number_of(self.sources.function(plain))
+        order = self.chosen.get(("exit", number, result.ndim))
+        if order is None or order == self.order(result):
+            return result
+        self.facts.exits[number, result.ndim] = order
+        alias = result.view_as(result)
+        self._orders[id(alias)] = (alias, order, None)
+        return alias
+
     def _sequential(self, module: Any, args: Any, call: Call) -> Any:
         """The children of nn.Sequential; a conversion of its input is made where it is called."""
         (x,) = args
-        for number, child in enumerate(module):
+        before = None
+        for child in module:
             inner = Call(child, None, *self._snapshots((x,), {}))
+            given = x
             x = self.module(child, (x,), {}, inner)
             entry = inner.entry or inner.entries.get(0)
-            if entry is not None and number == 0:
+            if entry is not None and before is None:
                 call.entry = entry
             elif entry is not None:
+                self._between(before, child, given, entry)
                 why = f"{type(child).__name__} within nn.Sequential needs another order of axes"
                 call.refused = call.refused or Refused(why, "call the layers one by one in forward")
             call.refused = call.refused or inner.refused
+            before = child
         return x
+
+    def _between(self, before: Any, child: Any, given: Any, entry: tuple[int, ...]) -> None:
+        """Wishes that of two neighbours one takes or returns what the other has.
+
+        No code is between them that could convert it.
+        """
+        for module, ours, order in ((child, True, self.order(given)), (before, False, entry)):
+            forward = plain_function(type(module).forward)
+            if forward is not None and is_users(forward):
+                place: tuple[Any, ...] = ("exit", number_of(self.sources.function(forward)))
+                if ours:
+                    place = ("entry", place[1], forward.__code__.co_varnames[1])
+                self.facts.wishes.setdefault((*place, given.ndim), order)
+                return
 
     def attribute(self, key: int, base: Any, name: str) -> Any:
         """An attribute is read."""
@@ -457,6 +503,8 @@ class Observer:
         except Exception as error:  # a rule that does not know such operands
             call.refused = Refused(f"{call.name}: {type(error).__name__}: {error}")
             return result
+        if key in self._moving and isinstance(value, Tensor) and _permutes(call):
+            value = replace(value, order=natural(value.ndim))
         inputs = [id(t) for t in before]
         converted = [order for tensor, order in context.converted if id(tensor) in inputs]
         call.entry = converted[0] if converted else None
@@ -585,6 +633,11 @@ class _Watched(Context):
 
 
 _PYTHONS = ("builtins", "math")
+_PERMUTATIONS = ("transpose", "permute", "swapaxes", "swapdims", "movedim", "moveaxis", "T", "mT")
+
+
+def _permutes(call: Call) -> bool:
+    return str(call.name).rpartition(".")[2].strip("_") in _PERMUTATIONS
 
 
 def leaf(cls: type) -> Any:

@@ -102,6 +102,8 @@ def _view_order(
     order = layouts.free_order(out, len(shape))
     if wanted == sequence:
         return order, None
+    if order not in (natural(len(shape)), channels_last(len(shape))):
+        return natural(len(shape)), natural(x.ndim)  # as axes are moved anyway
     return order, layouts.completed(wanted, x.ndim)
 
 
@@ -401,7 +403,7 @@ def _pieces(context: Context, text: str, order: tuple[int, ...]) -> Items:
     return Items(items, text)
 
 
-@rule("chunk", "tensor_split")
+@rule("chunk")
 def chunk(context: Context, input: Value, chunks: Value, dim: Given = None) -> Items:
     """An axis cut into so many pieces."""
     x = tensor(input)
@@ -418,6 +420,25 @@ def _cut(context: Context, x: Tensor, dim: int, count: str | None) -> Items:
     else:
         where = str([sum(sizes[: i + 1]) for i in range(len(sizes) - 1)])
     return _pieces(context, call(context, "jnp.split", x, where, axis=axis_), x.order)
+
+
+@rule("tensor_split")
+def tensor_split(
+    context: Context,
+    input: Value,
+    indices_or_sections: Given = None,
+    dim: Given = None,
+    indices: Given = None,
+    sections: Given = None,
+) -> Items:
+    """An axis cut into so many pieces, or before the given places."""
+    x, given = tensor(input), indices_or_sections or indices or sections
+    place = known(dim, 0) % x.ndim
+    if not isinstance(given, Items):
+        return _cut(context, x, place, None)
+    axis = None if layouts.axis(x, place) == "0" else layouts.axis(x, place)
+    where = f"[{', '.join(map(written, given.items))}]"
+    return _pieces(context, call(context, "jnp.split", x, where, axis=axis), x.order)
 
 
 @rule("split", "split_with_sizes")

@@ -8,7 +8,7 @@ import inspect
 import itertools
 import linecache
 import types
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,8 +23,9 @@ from jaxnets.port.emit import Emitter, formatted
 from jaxnets.port.instances import Instances, same_making
 from jaxnets.port.job import Job, Refusal
 from jaxnets.port.observe import Observer
-from jaxnets.port.sources import Sources, is_users, number_of
-from jaxnets.port.values import Refused
+from jaxnets.port.seen import orders as all_orders
+from jaxnets.port.sources import Sources, is_users, number_of, plain_function
+from jaxnets.port.values import Refused, Tensor, natural
 
 _MOST_RUNS = 10
 _numbers = itertools.count()
@@ -202,25 +203,73 @@ def _best(network: "_Network", sources: Sources) -> _Written:
 
     Of several failures the first is returned, or a later one that is refused for less.
     """
-    pinned: set[int] = set()
-    observed = _observed(network, sources, pinned)
+    pins = _Pins()
+    observed = _observed(network, sources, pins)
     tried: list[_Written] = []
     for way in (_from_source, _from_class, _from_instances):
         while (written := way(network, sources, *observed)) is not None:
-            new = written.job.conflicts - pinned
             if way is not _from_instances and not written.job.refusals:
                 _try_out(written)
             if not written.job.refusals:
                 return written
             tried.append(written)
-            if not new:
+            if not pins.grow(written.job):
                 break
-            pinned |= new
-            observed = _observed(network, sources, pinned)
+            observed = _observed(network, sources, pins)
     best = tried[0]
     for one in tried:
         best = one if one.job.refusals.keys() < best.job.refusals.keys() else best
     return best
+
+
+@dataclass
+class _Pins:
+    """Orders of axes that are fixed, so that functions can be written once for all their calls.
+
+    Attributes:
+        entries: numbers of the functions that take their arguments in one order.
+        exits: the orders that functions return.
+        moved: numbers of the functions in which each permutation of axes moves them.
+    """
+
+    entries: set[int] = field(default_factory=set)
+    exits: dict[Any, tuple[int, ...]] = field(default_factory=dict)
+    moved: set[int] = field(default_factory=set)
+
+    def grow(self, job: Job) -> bool:
+        """Fixes more for the functions that could not be written; whether there is more to fix."""
+        if new := job.conflicts - self.entries:
+            self.entries |= new
+        elif not (returned := _exits(job)).items() <= self.exits.items():
+            self.exits |= returned
+        elif new := job.conflicts - self.moved:
+            self.moved |= new
+        else:
+            return False
+        return True
+
+
+def _exits(job: Job) -> dict[Any, tuple[int, ...]]:
+    """The orders that functions should return to callers that cannot be written.
+
+    A caller that takes its arguments in one order may still call functions that return axes in
+    several orders, such as a module that exchanges two axes in place of one that does nothing.
+    """
+    found = {}
+    for number in job.conflicts:
+        for node in ast.walk(job.sources.nodes[number]):
+            calls = job.facts.calls_at(node)
+            if len({call.value.order for call in calls if isinstance(call.value, Tensor)}) < 2:
+                continue
+            for call in calls:
+                function = plain_function(getattr(call.function, "forward", call.function))
+                if function is None or not is_users(function):
+                    continue
+                value = call.value
+                if isinstance(value, Tensor) and value.order not in all_orders(call):
+                    place = ("exit", number_of(job.sources.function(function)), value.ndim)
+                    found[place] = natural(value.ndim)
+    return found
 
 
 def _try_out(written: _Written) -> None:
@@ -340,14 +389,12 @@ class _Seen:
     notes: list[str]
 
 
-def _observed(
-    network: _Network, sources: Sources, pinned: Collection[int]
-) -> tuple[Observer, _Seen]:
+def _observed(network: _Network, sources: Sources, pins: _Pins) -> tuple[Observer, _Seen]:
     """Runs a network, again while inputs and new tensors should have other orders."""
-    chosen: dict[Any, tuple[int, ...]] = _guessed(network.inputs)
+    chosen: dict[Any, tuple[int, ...]] = _guessed(network.inputs) | pins.exits
     chosen |= {("input", number): tuple(order) for number, order in enumerate(network.orders)}
     for _ in range(_MOST_RUNS):
-        observer = Observer(sources, chosen, pinned)
+        observer = Observer(sources, chosen, pins.entries, pins.moved)
         seen = _seen(observer, network)
         new = {k: v for k, v in observer.facts.wishes.items() if k not in chosen}
         if not new:

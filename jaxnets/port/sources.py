@@ -162,7 +162,9 @@ class Sources:
         names = vars(sys.modules.get(cls.__module__, types.ModuleType("none")))
         for value in vars(cls).values():
             function = plain_function(value)
-            if function is not None and function.__qualname__.startswith(f"{cls.__qualname__}."):
+            if function is None or function.__code__.co_filename == "<string>":  # a dataclass's
+                continue
+            if function.__qualname__.startswith(f"{cls.__qualname__}."):
                 path, names = function.__code__.co_filename, function.__globals__
                 break
         else:

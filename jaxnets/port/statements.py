@@ -3,6 +3,7 @@
 import ast
 import re
 import types
+from dataclasses import replace
 from typing import Any
 
 from jaxnets.port.calls import Calls
@@ -35,6 +36,7 @@ from jaxnets.port.values import (
     Refused,
     Tensor,
     Value,
+    binding_of,
     text_of,
 )
 
@@ -282,6 +284,8 @@ class Statements(Calls):
             changed = self._in_place_call(call)
             if changed is not None:
                 return changed
+            if (name := self._changed_by(call)) is not None:
+                return f"{name} = {self.text(call)}"
         return self.text(call)
 
     def _goes(self, call: ast.Call) -> bool:
@@ -301,12 +305,23 @@ class Statements(Calls):
             return any(isinstance(v, Plain) and self._is_empty(v.value) for v in found)
         return False
 
+    def _changed_by(self, call: ast.Call) -> str | None:
+        """The variable that a function of the user's changes in place and returns."""
+        places = {one.returned for one in self.job.facts.calls_at(call)}
+        place = places.pop() if len(places) == 1 else None
+        if place is None or place >= len(call.args):
+            return None
+        given = call.args[place]
+        return given.id if isinstance(given, ast.Name) else None
+
     def _in_place_call(self, call: ast.Call) -> str | None:
         """``x.add_(y)`` as a statement."""
         func = call.func
         calls = self.job.facts.calls_at(call)
         inplace = calls and all(changes(c) for c in calls)
         if not inplace:
+            if not calls and isinstance(func, ast.Attribute):
+                self._not_seen(func)
             return None
         method = isinstance(func, ast.Attribute) and str(calls[0].name).startswith("Tensor.")
         target = func.value if method and isinstance(func, ast.Attribute) else call.args[0]
@@ -315,6 +330,11 @@ class Statements(Calls):
                 break
             target = target.func.value
         return self._stored(target, self.value(call))
+
+    def _not_seen(self, method: ast.Attribute) -> None:
+        """Raises NotSeen of a tensor's method in place: what it makes is not known."""
+        if method.attr.endswith("_") and isinstance(self.value(method.value), Tensor):
+            raise NotSeen(method.attr)
 
     def _stored(self, target: Any, value: Value) -> str:
         """The assignment of a new value to what held the old one."""
@@ -536,9 +556,27 @@ class Statements(Calls):
         return class_ran(node, self.job.facts)
 
     def _do_return(self, node: ast.Return) -> str:
+        if (converted := self._left(node)) is not None:
+            return self.edited(node, {node.value: converted})
         if node.value is not None and self._gradientless:
             return self.edited(node, {node.value: text_of(self._stopped(self.value(node.value)))})
         return self.edited(node)
+
+    def _left(self, node: ast.Return) -> str | None:
+        """What is returned in the order that callers need; None where it is as it is."""
+        if node.value is None or self.function is None:
+            return None
+        exits, number = self.job.facts.exits, number_of(self.function)
+        texts: set[str] = set()
+        for fact in self.job.facts.values_at(node.value):
+            if isinstance(fact, Tensor) and (number, fact.ndim) in exits:
+                value = self._stopped(self.value(node.value))
+                shown = replace(fact, text=text_of(value), binding=binding_of(value), origin=None)
+                texts.add(self.context().convert(shown, exits[number, fact.ndim]).text)
+        if len(texts) > 1:
+            self.job.conflicts.add(number)
+            self.refuse(node, Refused("the order of its axes differs by what it is called with"))
+        return next(iter(texts), None)
 
     def _do_import(self, node: Any) -> str | None:
         """An import within a function; classes and functions are put into the file instead."""

@@ -1,0 +1,75 @@
+"""Networks that call one function, or one layer, with axes in several orders."""
+
+import torch
+import torch.nn as nn
+
+
+class SwapAxes(nn.Module):
+    def __init__(self, a, b):
+        super().__init__()
+        self.a, self.b = a, b
+
+    def forward(self, x):
+        return torch.swapaxes(x, self.a, self.b)
+
+
+class Mix(nn.Module):
+    """A residual layer over tokens or, with the axes exchanged, over channels."""
+
+    def __init__(self, tokens, channels, exchanged):
+        super().__init__()
+        self.before = SwapAxes(1, 2) if exchanged else nn.Identity()
+        self.after = SwapAxes(1, 2) if exchanged else nn.Identity()
+        self.fc = nn.Linear(tokens if exchanged else channels, tokens if exchanged else channels)
+
+    def forward(self, x):
+        x = self.before(x)
+        x = x + torch.relu(self.fc(x))
+        return self.after(x)
+
+
+class Mixer(nn.Module):
+    def __init__(self, channels=6, tokens=16, classes=4):
+        super().__init__()
+        self.patches = nn.Conv2d(3, channels, 4, 4)
+        self.layers = nn.Sequential(
+            nn.LayerNorm(channels), Mix(tokens, channels, True), Mix(tokens, channels, False)
+        )
+        self.head = nn.Linear(channels, classes)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        return self.head(self.layers(x).mean(1))
+
+
+class Halves(nn.Module):
+    """Attention whose queries may be pooled, after which their axes lie otherwise."""
+
+    def __init__(self, width, pooled):
+        super().__init__()
+        self.qkv = nn.Linear(width, 3 * width)
+        self.pool = nn.AvgPool1d(2) if pooled else None
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x):
+        n, length, width = x.shape
+        q, k, v = self.qkv(x).reshape(n, length, 3, 2, width // 2).transpose(1, 3).unbind(2)
+        if self.pool is not None:
+            token, q = torch.tensor_split(q, indices=(1,), dim=2)
+            q = self.pool(q.transpose(2, 3).reshape(2 * n, width // 2, -1))
+            q = torch.cat([token, q.reshape(n, 2, width // 2, -1).transpose(2, 3)], 2)
+        x = (q @ k.transpose(2, 3)).softmax(-1) @ v
+        return self.out(x.transpose(1, 2).reshape(n, -1, width))
+
+
+class Pooled(nn.Module):
+    def __init__(self, width=8):
+        super().__init__()
+        self.token = nn.Parameter(torch.randn(width))
+        self.blocks = nn.ModuleList([Halves(width, False), Halves(width, True)])
+
+    def forward(self, x):
+        x = torch.cat([self.token.expand(x.size(0), -1).unsqueeze(1), x], 1)
+        for block in self.blocks:
+            x = block(x)
+        return x
