@@ -91,6 +91,7 @@ CASES = [
     Case("transformer.py:Translator", ("6x2:int64", "5x2:int64:18")),
     Case("transformer.py:CrossAttention", ("2x4x8", "2x5x6")),
     Case("einops_nets.py:Patches", ("2x3x16x16",)),
+    Case("habits.py:Habits", ("2x3x6x5",)),
     Case("wavenet.py:WaveNet", ("2x1x20",)),
     Case("wavenet.py:GLUEncoder", ("2x7:int64",)),
     Case("tcn.py:TCN", ("2x3x12",)),

@@ -436,8 +436,12 @@ class Calls(Expressions):
             )
             if sequential:
                 return None
-            values = ", ".join(self.text(arg) for arg in node.args)
+            named = {keyword.arg: keyword.value for keyword in node.keywords}
+            rest = [named[name] for name in ("name", "module") if name in named]
+            values = ", ".join(self.text(arg) for arg in (*node.args, *rest))
             return Plain(f"setattr({owner}, {values})", None)
+        if (children := self._layers_of(func)) is not None:
+            return children
         if func.attr in ("register_buffer", "register_parameter"):
             return self._register(node, func)
         if func.attr in ("to", "cuda", "cpu", "float", "half", "double") and calls:
@@ -454,6 +458,8 @@ class Calls(Expressions):
             return []
         held = [[n for n, c in one._modules.items() if c is not None] for one in found]
         names = max(held, key=len, default=[])
+        if not all(map(str.isidentifier, names)):
+            return []
         text = self.text(node)
         if all(one == names for one in held):
             return [f"{text}.{name}" for name in names]
@@ -471,6 +477,31 @@ class Calls(Expressions):
         idle |= dict.fromkeys((getattr(torch.nn, kind) for kind in kinds), 0)
         found = self.objects(func)
         return bool(found) and all(type(one) in idle and getattr(one, "p", 0) == 0 for one in found)
+
+    def _layers_of(self, func: ast.Attribute) -> Value | None:
+        """``x.children()``, ``x._modules.values()`` and those with names."""
+        import torch
+
+        inner, what = func.value, func.attr
+        if isinstance(inner, ast.Attribute) and inner.attr == "_modules":
+            what = {"values": "children", "items": "named_children"}.get(what, "")
+            inner = inner.value
+        owners = [v.value for v in self.job.facts.values_at(inner) if isinstance(v, Plain)]
+        if what not in ("children", "named_children") or not owners or not are_modules(owners):
+            return None
+        text = self.text(inner)
+        if all(isinstance(owner, torch.nn.Sequential | torch.nn.ModuleList) for owner in owners):
+            if what == "children":
+                return Plain(text, None)
+            if all(isinstance(owner, torch.nn.Sequential) for owner in owners):
+                return Plain(f"{text}.named_children()", None)
+        self.job.imports.add(("nnx", ""))
+        kinds = "isinstance(module, nnx.Module | nnx.List)"
+        if what == "children":
+            return Plain(f"[module for module in vars({text}).values() if {kinds}]", None)
+        return Plain(
+            f"[(name, module) for name, module in vars({text}).items() if {kinds}]", None
+        )
 
     def _by_name(self, node: ast.Call) -> Value | None:
         """``getattr(nn, name)`` and ``getattr(F, name)``."""

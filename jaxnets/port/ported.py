@@ -200,7 +200,7 @@ class _Written:
 def _best(network: "_Network", sources: Sources) -> _Written:
     """A network written from all of its source; if that fails, with constructors of our own.
 
-    Of several failures the one with the fewest refusals is returned.
+    Of several failures the one with the fewest refusals is returned, of the user's source if any.
     """
     pinned: set[int] = set()
     observed = _observed(network, sources, pinned)
@@ -217,7 +217,8 @@ def _best(network: "_Network", sources: Sources) -> _Written:
                 break
             pinned |= new
             observed = _observed(network, sources, pinned)
-    return min(tried, key=lambda one: len(one.job.refusals))
+    sources_own = [one for one in tried if one.job.instances is None]
+    return min(sources_own or tried, key=lambda one: len(one.job.refusals))
 
 
 def _try_out(written: _Written) -> None:

@@ -191,6 +191,8 @@ class Statements(Calls):
         if text is None:
             return None
         move = statements[0].col_offset - node.col_offset
+        if isinstance(statements[0], ast.If):
+            text = text.removeprefix("el")  # of "elif"
         lines = text.split("\n")
         return "\n".join([lines[0], *(line.removeprefix(" " * move) for line in lines[1:])])
 
