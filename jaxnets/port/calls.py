@@ -44,10 +44,10 @@ from jaxnets.port.values import (
     text_of,
 )
 
-#: What asks whether PyTorch compiles or exports.
+#: What asks whether PyTorch compiles or exports, or has a GPU.
 _COMPILING = (
     *("torch.jit.is_scripting", "torch.jit.is_tracing", "torch.compiler.is_compiling"),
-    *("torch._dynamo.is_compiling", "torch.onnx.is_in_onnx_export"),
+    *("torch._dynamo.is_compiling", "torch.onnx.is_in_onnx_export", "torch.cuda.is_available"),
 )
 
 
@@ -414,6 +414,8 @@ class Calls(Expressions):
             return Plain("False", False, constant=True)
         if known and value is torch.device:
             return Plain("None", None)
+        if known and value is functools.partial and (joining := self._joining(node)):
+            return joining
         if known and value is torch.nn.Parameter:
             return self._new_parameter(node)
         if known and value is next and node.args:
@@ -442,6 +444,13 @@ class Calls(Expressions):
             return Plain(f"setattr({owner}, {values})", None)
         if (children := self._layers_of(func)) is not None:
             return children
+        if func.attr in ("parameters", "named_parameters") and calls:
+            owners = [getattr(call.function, "__self__", None) for call in calls]
+            if are_modules(owners):
+                what = "keep the layers themselves, in an nn.ModuleList"
+                self.refuse(
+                    node, Refused("a list of a layer's parameters has no counterpart", what)
+                )
         if func.attr in ("register_buffer", "register_parameter"):
             return self._register(node, func)
         if func.attr in ("to", "cuda", "cpu", "float", "half", "double") and calls:
@@ -478,6 +487,17 @@ class Calls(Expressions):
         found = self.objects(func)
         return bool(found) and all(type(one) in idle and getattr(one, "p", 0) == 0 for one in found)
 
+    def _joining(self, node: ast.Call) -> Value | None:
+        """``partial(torch.cat, dim=-1)``, which is handed on."""
+        known, value = self.static(node.args[0]) if node.args else (False, None)
+        name = str(canonical(value)) if known else ""
+        ours = {"torch.cat": "jnp.concatenate", "torch.stack": "jnp.stack"}.get(name)
+        if ours is None or len(node.args) > 1:
+            return None
+        self.job.imports.add(("jnp", ""))
+        named = (f"axis={self.text(k.value)}" for k in node.keywords if k.arg in ("dim", "axis"))
+        return Plain(f"{self.text(node.func)}({', '.join([ours, *named])})", None)
+
     def _layers_of(self, func: ast.Attribute) -> Value | None:
         """``x.children()``, ``x._modules.values()`` and those with names."""
         import torch
@@ -499,9 +519,7 @@ class Calls(Expressions):
         kinds = "isinstance(module, nnx.Module | nnx.List)"
         if what == "children":
             return Plain(f"[module for module in vars({text}).values() if {kinds}]", None)
-        return Plain(
-            f"[(name, module) for name, module in vars({text}).items() if {kinds}]", None
-        )
+        return Plain(f"[(name, module) for name, module in vars({text}).items() if {kinds}]", None)
 
     def _by_name(self, node: ast.Call) -> Value | None:
         """``getattr(nn, name)`` and ``getattr(F, name)``."""

@@ -18,7 +18,7 @@ from typing import Any
 from jaxnets.port import modules
 from jaxnets.port.job import Job, Refusal
 from jaxnets.port.rewrite import Renderer
-from jaxnets.port.sources import Source, is_users, number_of, plain_function
+from jaxnets.port.sources import FOREIGN, Source, is_users, number_of, plain_function
 from jaxnets.port.texts import LIBRARIES, MARK
 from jaxnets.port.values import Refused
 
@@ -241,7 +241,8 @@ class Emitter:
         from_user = sys.modules.get(module)
         if from_user is not None and root not in sys.stdlib_module_names and _has_source(from_user):
             original = next(a.name for a in node.names if (a.asname or a.name) == name)
-            if root not in ("numpy", "einops", "jax", "flax"):
+            own = (source.names.get("__package__") or "").partition(".")[0]
+            if root == own or (root not in FOREIGN and _knows_torch(from_user)):
                 other = self.job.sources.file(str(from_user.__file__), vars(from_user))
                 if original != name:
                     self.aliases[name] = original
@@ -327,6 +328,17 @@ def _with_names(body: str, aliases: dict[str, str]) -> str:
 def _aliased(line: str, alias: str) -> str:
     start = line.partition(" as ")[0]
     return f"{start} as {alias}"
+
+
+def _knows_torch(module: Any) -> bool:
+    """Whether a module of a folder of packages uses PyTorch; what is beside the network may not."""
+    installed = "site-packages" in str(module.__file__)
+    roots = {
+        (getattr(value, "__name__", "") or "").partition(".")[0]
+        for value in vars(module).values()
+        if isinstance(value, types.ModuleType)
+    }
+    return not installed or "torch" in roots
 
 
 def _has_source(module: Any) -> bool:

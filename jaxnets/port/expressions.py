@@ -252,7 +252,9 @@ class Expressions:
         known, value = self.static(node)
         if known and is_own_gradient(value):
             why = "a torch.autograd.Function of one's own has a gradient of its own"
-            self.refuse(node, Refused(why, "write it with jax.custom_vjp, or by operations of torch"))
+            self.refuse(
+                node, Refused(why, "write it with jax.custom_vjp, or by operations of torch")
+            )
         if known and (text := self._reference(node, value)) is not None:
             return Plain(text, value)
         if calls := self.job.facts.calls_at(node):

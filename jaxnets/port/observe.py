@@ -579,7 +579,10 @@ class Observer:
             if any(isinstance(one, ast.Call) for one in ast.walk(default)):
                 changed = ast.fix_missing_locations(ast.Expression(_Changer("").visit(default)))
                 with contextlib.suppress(Exception):
-                    eval(compile(changed, function.__code__.co_filename, "eval"), function.__globals__)
+                    eval(
+                        compile(changed, function.__code__.co_filename, "eval"),
+                        function.__globals__,
+                    )
 
 
 @dataclass
