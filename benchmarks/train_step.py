@@ -11,6 +11,7 @@ and they take turns (`turns.py`). With `--dtype bfloat16` jaxnets computes in it
 
 - jaxnets: `fit`, with all that it does in an epoch, its evaluation of one example included.
 - jaxnets, devices, on a CPU alone: the same over a virtual device for each core, `fit(devices=…)`.
+- jaxnets, ported: the same of the network that `jaxnets.port` makes of PyTorch's.
 - torch eager: as a tutorial writes it, but for its data loader.
 - torch channels_last, of images: the same, with weights and images in that memory format.
 - torch.compile: as torch eager, the whole step compiled; on a GPU with `mode="reduce-overhead"`.
@@ -31,7 +32,7 @@ import os
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import machine
 import numpy as np
@@ -96,7 +97,9 @@ def take_steps(options: argparse.Namespace) -> None:
         COMPETITORS[options.competitor](case)
 
 
-def jaxnets_steps(case: Case, devices: int | None = None) -> None:
+def jaxnets_steps(
+    case: Case, devices: int | None = None, make: Callable[[Network], Any] = build
+) -> None:
     """Epochs of ``fit``, which waits for its turn after each."""
     from jaxnets import fit, losses, optimizers
     from jaxnets.data import Dataset, Split
@@ -111,7 +114,7 @@ def jaxnets_steps(case: Case, devices: int | None = None) -> None:
             raise StopTraining("the last turn")
         began[0] = time.perf_counter()
 
-    model = build(case.network)
+    model = make(case.network)
     turns.tell("ready")
     turns.wait()
     began[0] = time.perf_counter()
@@ -137,6 +140,21 @@ def jaxnets_devices(case: Case) -> None:
     cores = len(os.sched_getaffinity(0))
     jax.config.update("jax_num_cpu_devices", cores)
     jaxnets_steps(case, devices=cores)
+
+
+def jaxnets_ported(case: Case) -> None:
+    """The same with a port of PyTorch's network."""
+    jaxnets_steps(case, make=ported)
+
+
+def ported(network: Network) -> Any:
+    """The network as ``jaxnets.port`` has it."""
+    import torch_networks
+
+    from jaxnets.port import from_torch
+
+    inputs, _ = torch_networks.tensors(network, 2)
+    return from_torch(torch_networks.build(network).cpu(), inputs.cpu())
 
 
 def torch_step(case: Case, channels_last: bool = False) -> tuple[Callable, Callable]:
@@ -270,6 +288,7 @@ def floor(case: Case) -> None:
 COMPETITORS = {
     "jaxnets": jaxnets_steps,
     "jaxnets, devices": jaxnets_devices,
+    "jaxnets, ported": jaxnets_ported,
     "torch eager": torch_eager,
     "torch channels_last": torch_channels_last,
     "torch.compile": torch_compile,

@@ -1,4 +1,4 @@
-"""PyTorch's textbook networks in JAX: the same weights, the same numbers, faster."""
+"""PyTorch's networks in JAX: the same weights, the same numbers, faster."""
 
 from jaxnets import (
     data,

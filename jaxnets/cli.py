@@ -140,7 +140,7 @@ def _fail(message: str, code: int, error: BaseException | None = None) -> int:
     help="Keep compiled programs in ~/.cache/jaxnets, or where JAXNETS_CACHE says.",
 )
 def cli(cache: bool) -> None:
-    """PyTorch's textbook networks in JAX: the same weights, the same numbers, faster."""
+    """PyTorch's networks in JAX: the same weights, the same numbers, faster."""
     native.check_switch()
     if cache:
         keep_programs()

@@ -243,7 +243,7 @@ def recipe_of(settings: Mapping[str, Any], network: Path) -> Recipe:
         ValueError: if a value is wrong.
         TypeError: if one is missing, or is of another kind.
     """
-    model = settings["model"]
+    model = settings.get("model") if isinstance(settings, Mapping) else None
     if isinstance(model, Mapping):
         settings = {**settings, "model": OwnNetwork.recorded(model, network)}
     recipe = Recipe(**settings)

@@ -420,14 +420,19 @@ def cummin(input: ArrayLike, dim: int) -> tuple[jax.Array, jax.Array]:
 def _so_far(input: ArrayLike, dim: int, better: Any) -> tuple[jax.Array, jax.Array]:
     x = _ordered(input)
     axis = _axis(x, dim)
+    indices = _places_so_far(lax.stop_gradient(x), axis, better)
+    return jnp.take_along_axis(x, indices, axis), indices
+
+
+@functools.partial(jax.jit, static_argnames=("axis", "better"))  # else one program a step
+def _places_so_far(x: jax.Array, axis: int, better: Any) -> jax.Array:
     places = lax.broadcasted_iota(jnp.int32, x.shape, axis)
 
     def choose(old: Any, new: Any) -> Any:
         wins = better(new[0], old[0]) | jnp.isnan(new[0])
         return tuple(jnp.where(wins, n, o) for o, n in zip(old, new, strict=True))
 
-    _, indices = lax.associative_scan(choose, (lax.stop_gradient(x), places), axis=axis)
-    return jnp.take_along_axis(x, indices, axis), indices
+    return lax.associative_scan(choose, (x, places), axis=axis)[1]
 
 
 def view_as_real(input: ArrayLike) -> jax.Array:

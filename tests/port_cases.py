@@ -17,6 +17,7 @@ class Case:
         args: of the class.
         refused: words of the refusal; none of a network that is ported.
         eager: whether Python decides by the data, so that ``jax.jit`` cannot take it.
+        built: whether the network itself is ported, of which nobody says what made it.
     """
 
     target: str
@@ -24,6 +25,7 @@ class Case:
     args: dict[str, Any] = field(default_factory=dict)
     refused: str = ""
     eager: bool = False
+    built: bool = False
 
     @property
     def path(self) -> Path:
@@ -36,7 +38,8 @@ class Case:
         return self.target.partition(":")[2]
 
     def __str__(self) -> str:
-        return ",".join([self.target, *(f"{key}={value}" for key, value in self.args.items())])
+        words = [f"{key}={value}" for key, value in self.args.items()]
+        return ",".join([self.target, *words, *(["built"] if self.built else [])])
 
 
 IMAGE, GRAY = "2x3x16x16", "2x1x16x16"
@@ -154,6 +157,9 @@ CASES = [
     Case("agents.py:GridWorld", ("2x1x12x12",)),
     Case("graphs.py:GCN", ("4x5", "4x4")),
     Case("graphs.py:GraphAttention", ("4x5", "4x4")),
+    Case("built.py:assembled", (IMAGE,)),
+    Case("built.py:assembled", (IMAGE,), built=True),
+    Case("built.py:Network", (IMAGE,), built=True),
     Case("fields.py:Siren", ("5x2",)),
     Case("fields.py:FourierNet", ("5x3",)),
     Case("fields.py:Denoiser", ("2x1x6x6", "2")),

@@ -2,7 +2,8 @@
 
 XLA's older code generator for CPUs takes half the time, a module of code for each program instead
 of several takes a fifth less, and a fifth of what remains is making the context of each program.
-What is kept of them is packed quickly rather than well.
+What is kept of them is packed quickly rather than well. Arrays of NumPy's go to the device as they
+are, for which JAX compiles a program for each shape that does nothing.
 """
 
 import functools
@@ -12,8 +13,10 @@ import threading
 import zlib
 
 import jax
+import numpy as np
 from jax._src import compilation_cache, compiler
 from jax._src.interpreters import mlir
+from jax._src.lax import lax
 
 OPTIONS = {"xla_cpu_use_fusion_emitters": False, "xla_cpu_parallel_codegen_split_count": 1}
 
@@ -31,6 +34,8 @@ def install() -> None:
     """Has this process compile so wherever most optimisations are off."""
     if hasattr(mlir, "make_ir_context"):
         mlir.make_ir_context = _shared(mlir.make_ir_context)
+    if hasattr(lax, "stage_p"):
+        lax.stage_p.def_impl(_put(lax.stage_p.impl))
     compress = getattr(compilation_cache, "compress_executable", None)
     if compress is not None and compress(b"") == zlib.compress(b""):
         compilation_cache.compress_executable = functools.partial(zlib.compress, level=1)
@@ -54,6 +59,16 @@ def _shared(make):
     """
     uses, shared = itertools.count(), functools.lru_cache(maxsize=1)(lambda *_: make())
     return lambda: shared(threading.get_ident(), next(uses) // 100)
+
+
+def _put(stage):
+    """Has numbers of NumPy's copied, and what else there is made an array as ever."""
+
+    def put(x):
+        plain = isinstance(x, np.ndarray) and x.dtype.kind in "biufc"
+        return jax.device_put(x, may_alias=False) if plain else stage(x)
+
+    return put
 
 
 @functools.cache

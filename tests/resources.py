@@ -1,4 +1,4 @@
-"""What the tests cost: CPU seconds, compilations and memory of each module, and memory given back."""
+"""What tests cost: CPU seconds, compilations and memory of modules, and memory given back."""
 
 import ctypes
 import gc

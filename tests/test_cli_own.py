@@ -47,6 +47,17 @@ class Table(nn.Module):
         return self.fc2(F.dropout(F.relu(self.fc1(x)), 0.2, self.training))
 
 
+class Decides(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(2, 1)
+
+    def forward(self, x):
+        if x.sum() > 0:
+            x = x + 1
+        return self.fc(x)
+
+
 class Draws(nn.Module):
     def forward(self, x):
         return x * random.randint(0, 3)
@@ -148,6 +159,7 @@ def test_a_recipe_takes_another_network_and_a_file_of_weights(capsys, folder):
     assert "4 arrays of net.pt loaded into Net" in err
     record = json.loads((folder / "run" / "run.json").read_text())
     assert record["settings"]["optimizer"] == "sgd"
+    assert record["settings"]["document"].endswith("; begins with the weights in net.pt")
     assert record["test_loss"] == pytest.approx(np.log(3))
     code, out, _ = run(capsys, "summary", *net[:-2])
     assert code == 0
@@ -167,12 +179,52 @@ def test_a_pytorch_network_is_ported_and_begins_with_its_weights(capsys, folder)
         np.testing.assert_array_equal(initial["fc2.bias"], 0.5)
         np.testing.assert_array_equal(initial["fc1.weight"], torch.nn.Linear(2, 3).weight.detach())
 
+    code, _, err = run(capsys, "train", "--resume", "run", "--model", "nets.py:Table")
+    assert code == 2
+    assert "another: model is {'class': 'network', 'arguments': '', 'files': {" in err
     (folder / "nets.py").unlink()
     shutil.rmtree("run/checkpoints")  # as if it had been killed before the first of them
     assert trained(capsys, "--resume", "run")[0] == loss
     code, out, err = run(capsys, "predict", "run", "--row", "a=0.5,b=0.25")
     assert (code, err) == (0, "imported run/network/table_jax.py:network, whose code has run\n")
     assert out.startswith("a=0.5,b=0.25: ")
+
+
+OUTPUTS = """
+from flax import nnx
+from jaxnets import layers
+
+
+class Sigmoid(nnx.Module):
+    def __init__(self, *, rngs):
+        self.output = layers.Linear(2, 1, rngs=rngs)
+
+    def __call__(self, x):
+        return nnx.sigmoid(self.output(x) + 20)
+
+
+class Tokens(nnx.Module):
+    def __init__(self, *, rngs):
+        self.fc = layers.Embedding(6, 6, rngs=rngs)
+
+    def __call__(self, x):
+        return self.fc(x)
+"""
+
+
+def test_predictions_of_what_networks_of_ones_own_return(capsys, folder):
+    (folder / "outputs.py").write_text(OUTPUTS)
+    (folder / "kinds.csv").write_text("a,b,kind\n" + "1,2,x\n3,4,y\n" * 10)
+    net = ["--model", "outputs.py:Sigmoid", "--data", "kinds.csv", "--epochs", "1", "--lr", "0"]
+    trained(capsys, *net, "--loss", "binary-cross-entropy", "--out", "kinds")
+    _, out, _ = run(capsys, "predict", "kinds", "--row", "a=0,b=0")
+    assert out == "a=0,b=0: y 100.00%  x 0.00%\n"
+    (folder / "words.txt").write_text("ab c " * 300)
+    net = ["--model", "outputs.py:Tokens", "--data", "words.txt", "--epochs", "1"]
+    trained(capsys, *net, "--out", "words")
+    code, _, err = run(capsys, "predict", "words", "a")
+    assert code == 2
+    assert "run: expected a run that gives an example one class, got outputs [" in err
 
 
 def test_many_seeds_of_a_pytorch_network(capsys, folder):
@@ -191,7 +243,10 @@ def test_many_seeds_of_a_pytorch_network(capsys, folder):
     [
         (["--model", "nets.py", "--data", "rows.csv"], "expected FILE.py:Class or one of lin"),
         (["--model", "no.py:Net", "--data", "rows.csv"], "model: expected a file that exists"),
-        (["--model", "nets.py:Net", "--data", "rows.csv"], "such as Table, Draws, got Net"),
+        (
+            ["--model", "nets.py:Net", "--data", "rows.csv"],
+            "such as Table, Decides, Draws, got Net",
+        ),
         (["--model", "nets.py:Table"], "Missing option '--data', to train Table on."),
         (["--model", "nets.py:Table", "--data", "rows.csv", "--args", "x=("], "expected argumen"),
         (
@@ -201,6 +256,7 @@ def test_many_seeds_of_a_pytorch_network(capsys, folder):
         (["--model", "nets.py:Table", "--data", "images.npz"], "takes float32[2, 1, 6, 6], got"),
         (["--model", "flax_nets.py:Net", "--data", "rows.csv"], "takes float32[2, 2], got"),
         (["--model", "nets.py:Table", "--data", "rows.csv", "--model-option", "w=1"], "use --args"),
+        (["--model", "nets.py:Decides", "--data", "rows.csv"], "no Python decides by values"),
         (["mnist-mlp", "--args", "width=3"], "--args needs a network of your own, FILE.py:Class"),
         (["--resume", "run", "--weights", "net.pt"], "--weights does not go with --resume"),
         ([], "Missing argument 'RECIPE', or --model FILE.py:Class."),
@@ -218,7 +274,7 @@ def test_a_network_that_cannot_be_ported_is_not_trained(capsys, folder):
         code, out, err = run(capsys, *command, "nets.py:Draws", "--data", "rows.csv")
         assert (code, out) == (1, "")
         assert "nets.py:Draws cannot be ported:" in err
-        assert "nets.py:21 | Draws.forward | random.randint(0, 3)" in err
+        assert "nets.py:32 | Draws.forward | random.randint(0, 3)" in err
 
 
 def test_a_pytorch_network_is_compared_with_its_port(capsys, folder, monkeypatch):

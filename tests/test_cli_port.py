@@ -107,7 +107,6 @@ def test_what_cannot_be_ported_is_listed_and_nothing_written(capsys, folder):
         (["nets.py:Asserts", "--input", "2"], "network takes, got 2 (AssertionError: few)"),
         (["nets.py:Net", "--input", "2:int64:0"], "got 2:int64:0 (RuntimeError: random_ expects"),
         (["nets.py:Net", "--input", "2", "--out", "x" * 300 + ".py"], "expected a path, got"),
-        (["torch.nn:Linear", "--args", "2,2", "--input", "2"], "a network with a class of its own"),
         (["no-module:Net", "--input", "2"], "target: expected FILE.py:Class or"),
         (["nets.py:Net"], "Missing option '--input'"),
         (["nets.py:None", "--input", "2"], "a class in nets.py, such as Net, Sorts"),

@@ -215,6 +215,27 @@ def test_an_lstm_agrees_and_swapped_gates_are_found():
     assert "the first to depart is lstm" in found.text
 
 
+class Own(torch.nn.Module):
+    """A network as users write it: its functions drop numbers, and its view needs the strides."""
+
+    def __init__(self, width=4):
+        super().__init__()
+        self.conv = torch.nn.Conv2d(1, width, 3, padding=1)
+        self.fc = torch.nn.Linear(width * 16, CLASSES)
+
+    def forward(self, x):
+        x = torch.nn.functional.dropout(torch.relu(self.conv(x)), 0.3, self.training)
+        return self.fc(x.view(x.size(0), -1))
+
+
+def test_a_network_is_compared_with_its_port():
+    for theirs in (Own, lambda: Own(width=3)):
+        found = run(None, theirs, seeds=[3, 5])
+        assert (found.findings, found.weights_from, found.name) == ((), "torch", "Own")
+        for pair in found.pairs:
+            np.testing.assert_allclose(pair.ours.step_losses, pair.theirs.step_losses, rtol=1e-4)
+
+
 def test_lenet_agrees():
     def lenet(rngs):
         return LeNet(num_classes=CLASSES, rngs=rngs)
@@ -225,15 +246,19 @@ def test_lenet_agrees():
 
 
 def test_evaluation_that_differs_where_the_steps_agree_is_found(honest):
-    def evaluated(factor):
+    def evaluated(factor, chance=1.0):
         theirs = [
             dataclasses.replace(pair.theirs, test_loss=factor * pair.ours.test_loss)
             for pair in honest.pairs
         ]
         pairs = tuple(map(Pair, (pair.ours for pair in honest.pairs), theirs))
-        return findings(dataclasses.replace(honest, pairs=pairs), lambda pair: None)
+        beside = dataclasses.replace(honest.control.run, test_loss=chance * theirs[0].test_loss)
+        control = dataclasses.replace(honest.control, run=beside)
+        comparison = dataclasses.replace(honest, pairs=pairs, control=control)
+        return findings(comparison, lambda pair: None)
 
     assert evaluated(1.0001) == ()
+    assert evaluated(1.1, chance=1.01) == ()  # PyTorch differs from itself, too
     (found,) = evaluated(1.1)
     assert found.statistic == "test loss of epoch 1"
     assert "(at most" in found.text

@@ -357,6 +357,7 @@ def test_a_report_holds_everything_and_is_read_again(tmp_path, honest):
     [
         ({"step": None}, "step: expected a step, as torch_step or torch_optimizers is given"),
         ({"step": critic_loss}, "step: expected a step, such as jaxnets.training.minimize makes"),
+        ({"jax_model": None}, "jax_model: expected a network of yours, as step or torch_inputs"),
         ({"torch_step": None}, r"torch_step: expected a function of \(model, optimizers, batch\)"),
         ({"torch_optimizers": 3}, "torch_optimizers: expected a function of a model that makes"),
         (

@@ -16,7 +16,6 @@ import pytest
 import jaxnets
 from jaxnets.cli import main
 from tests.pages import blocks
-from tests.quick_compilation import environment
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -76,13 +75,13 @@ def test_the_python_of_the_page_on_interop_runs_in_order(printed_by):
 
 def test_the_page_on_porting_shows_what_the_command_writes(printed_by, monkeypatch, capsys):
     page = (ROOT / "docs" / "port.md").read_text()
-    (command,) = blocks(page, "sh")
+    command, _ = blocks(page, "sh")
     network, written, from_python = blocks(page, "python")
     Path("nets.py").write_text(network)
     assert main(shlex.split(command)[1:]) == 0
     assert Path("net_jax.py").read_text() == written
     numbers = r"\d\.\de[+-]\d\d +| [\w.]+$"
-    table, _ = blocks(page, "text")
+    table, *_ = blocks(page, "text")
     printed = capsys.readouterr().out
     assert re.sub(numbers, "", table, flags=re.M) in re.sub(numbers, "", printed, flags=re.M)
     Path("use.py").write_text(from_python)  # a function's source is in a file

@@ -6,8 +6,10 @@ import pytest
 import torch
 from flax import nnx
 
+from jaxnets import recipes
 from jaxnets.arrays import InputError
 from jaxnets.networks import OwnNetwork, arguments_of
+from jaxnets.port import port
 
 FLAX = """
 from flax import nnx
@@ -125,6 +127,15 @@ def test_a_network_is_kept_with_the_files_that_it_imports(folder, tmp_path_facto
         OwnNetwork.recorded({**net.record(), "files": {"../own_flax.py": ""}}, copy)
     installed = OwnNetwork.at("torch.nn:Linear", "2, 3")
     assert OwnNetwork.recorded(installed.record(), copy).build_torch().out_features == 3
+
+
+def test_what_does_not_go_with_a_network_of_ones_own(folder):
+    net = OwnNetwork.at(f"{folder}/own_flax.py:Net")
+    given = {"name": "net", "document": "", "expect": "", "data": "linear", "epochs": 1}
+    with pytest.raises(InputError, match="model_options: expected none, as a network of your own"):
+        recipes.Recipe(**given, model=net, model_options={"width": 2})
+    with pytest.raises(InputError, match="orders: expected for each input the numbers of its axes"):
+        port(torch.nn.Identity, torch.zeros(2, 2), orders=[(0, 2)])
 
 
 @pytest.mark.parametrize("text", ["width=(", "f(2)", "**{}", "a b", "x); (y"])

@@ -58,7 +58,7 @@ def test_a_network_is_ported(case, written):
         torch.manual_seed(0)
         module = factory(**case.args)
         inputs = inputs_of(case.inputs, module)
-        done = port(factory, inputs, kwargs=case.args)
+        done = port(module, inputs) if case.built else port(factory, inputs, kwargs=case.args)
     refusals = "\n".join(map(str, done.refusals))
     if case.refused:
         assert case.refused in refusals

@@ -126,7 +126,7 @@ def compare_command(recipe: str | None, as_json: bool, quiet: bool, **flags: Any
     chosen = {name: flags.pop(name) for name in _OWN}
     out, resume = chosen.pop("out"), chosen.pop("resume")
     _take_torch(flags, chosen)
-    known = named(recipe, flags)
+    known = None if recipe is None and resume is not None else named(recipe, flags)
     before = _begun(known, out, resume)
     this = changed(known or recipe_of(before, resume), flags)
     _compute_on(chosen["device"])

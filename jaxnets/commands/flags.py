@@ -215,6 +215,7 @@ data_option = click.option(
 _MODEL = click.option(
     "--model",
     type=NetworkName(),
+    metavar="NAME|FILE.py:Class",
     help=f"Another network, with its own defaults: {', '.join(MODELS)}; or FILE.py:Class, one of "
     "your own in Flax NNX or PyTorch, whose file is imported: its code runs.",
 )
@@ -225,8 +226,8 @@ _OURS_OR_TORCH = (
     click.option(
         "--torch",
         type=NetworkName(ours=False),
-        help="FILE.py:Class, a PyTorch network of your own, which is ported. Its file is imported: "
-        "its code runs.",
+        metavar="FILE.py:Class",
+        help="A PyTorch network of your own, which is ported. Its file is imported: its code runs.",
     ),
 )
 _NETWORK = (

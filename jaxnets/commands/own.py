@@ -1,6 +1,7 @@
 """A network of the user's own within a command: its import is said, and a PyTorch one is ported."""
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,29 +57,44 @@ def ready(
         Exit: if it cannot be ported, which is said.
     """
     recipe, drawn = _in_flax(recipes.sized(recipe, data), data)
-    return recipe, drawn if weights is None else _from_file(recipe, weights)
+    if weights is not None:
+        return _noted(recipe, f"the weights in {weights}"), _from_file(recipe, weights)
+    if drawn is not None:
+        said("it begins with the weights that PyTorch draws")
+        recipe = _noted(recipe, "the weights that PyTorch draws")
+    return recipe, drawn
+
+
+def _noted(recipe: Recipe, begins_with: str) -> Recipe:
+    """The recipe with a note of its initial weights, for a run's record."""
+    return dataclasses.replace(recipe, document=f"{recipe.document}; begins with {begins_with}")
 
 
 def _in_flax(recipe: Recipe, data: Dataset) -> tuple[Recipe, InitialWeights | None]:
-    network = recipe.model
+    network, weights = recipe.model, None
     if not isinstance(network, OwnNetwork):
         return recipe, None
     if network.is_torch:
         from jaxnets.port.for_data import drawn
 
         recipe = dataclasses.replace(recipe, model=ported(recipe, data))
-        said("it begins with the weights that PyTorch draws")
-        return recipe, lambda seed: drawn(network, seed)
-    model = recipes.build_model(recipe)
+        weights = functools.partial(drawn, network)
+    _check_takes(recipes.build_model(recipe), example(recipe, data), network.argument)
+    return recipe, weights
+
+
+def _check_takes(model: nnx.Module, batch: np.ndarray, argument: str) -> None:
+    """Checks that a network takes a batch within a compiled program."""
     model.eval()
     graph, state = nnx.split(model)
-    batch = example(recipe, data)
+    expected = f"a network that takes {describe(batch)}"
     try:
         jax.eval_shape(lambda state, x: nnx.merge(graph, state)(x), state, batch)
+    except jax.errors.ConcretizationTypeError as error:
+        expected = "a network in which no Python decides by values, as it is compiled"
+        raise InputError(argument, expected, why(error)) from error
     except Exception as error:  # whatever the user's code raises
-        expected = f"a network that takes {describe(batch)}"
-        raise InputError(network.argument, expected, why(error)) from error
-    return recipe, None
+        raise InputError(argument, expected, why(error)) from error
 
 
 def ported(recipe: Recipe, data: Dataset) -> OwnNetwork:

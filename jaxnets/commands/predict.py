@@ -133,6 +133,9 @@ def _answers(
         examples += _chosen(_data(saved, "index"), index, saved.class_names)
     batch = np.stack([example for _, example in examples])
     outputs = predict(saved.model, batch, transform=saved.transform)
+    if saved.classifies and np.ndim(outputs) > 2:
+        expected = "a run that gives an example one class"
+        raise InputError("run", expected, f"outputs {list(np.shape(outputs)[1:])} for each")
     names = (printable(name, limit=None) for name, _ in examples)
     return [
         f"{name}: {_answer(saved, each, top)}" for name, each in zip(names, outputs, strict=True)
@@ -245,17 +248,29 @@ def _named(class_names: tuple[str, ...] | None, label: np.ndarray) -> str:
     return names[int(label)] if is_class else str(label)
 
 
+def _gives_logits(saved: runs.SavedRun) -> bool:
+    """Whether outputs are logits, as our networks say, and as the loss says of others."""
+    output = getattr(saved.model, "output", None)
+    if isinstance(output, str):
+        return output == "logits"
+    return saved.recipe is None or saved.recipe.loss not in _OF_PROBABILITIES
+
+
+#: Losses whose outputs are probabilities.
+_OF_PROBABILITIES = ("binary-cross-entropy", "cross-entropy-of-probabilities")
+
+
 def _answer(saved: runs.SavedRun, row: np.ndarray, top: int) -> str:
     """The most likely classes of one row of outputs; the numbers themselves without classes."""
     if not saved.classifies:
         if saved.labels_scaler is not None:
             row = saved.labels_scaler.inverse(row)
         return " ".join(f"{value:.6g}" for value in np.ravel(row))
-    output = getattr(saved.model, "output", "logits")
+    logits = _gives_logits(saved)
     if len(row) == 1:  # one output tells two classes apart
-        second = row[0] if output == "sigmoid" else 1 / (1 + np.exp(-row[0]))
+        second = 1 / (1 + np.exp(-row[0])) if logits else row[0]
         row = np.array([1 - second, second])
-    elif output == "logits":
+    elif logits:
         exponentials = np.exp(row - row.max())
         row = exponentials / exponentials.sum()
     names = tuple(map(printable, saved.class_names or range(len(row))))

@@ -114,7 +114,7 @@ def train_command(
     joining = {name: flags.pop(name) for name in ("coordinator", "processes", "process_id")}
     watching, given = monitoring.take(flags), computing.take(flags)
     many = seeds.take(flags, seed)
-    known = named(recipe, flags)
+    known = None if recipe is None and resume is not None else named(recipe, flags)
     _check_flags(known, out, resume, saving)
     if many is not None:
         others = {**watching, **given, **joining, "save_every": saving or None, "resume": resume}

@@ -41,7 +41,9 @@ class Experiment:
         transform: what inputs go through first; None for nothing.
         augment: what training batches go through before that, on both sides; None for nothing.
         torch_inputs: from the data set's inputs to those of PyTorch's network; None for what
-            ``transform`` makes of them, images as NCHW.
+            ``transform`` makes of them, images as NCHW, volumes as NCDHW.
+        ported: whether our network is the port of PyTorch's. In pairs PyTorch's functions of
+            dropout are then off, as our layers are.
         settings: what decides the numbers, ready for JSON.
         reference: see ``Comparison``.
         record: what a folder holds besides, from which the experiment can be made again.
@@ -61,6 +63,7 @@ class Experiment:
     transform: Transform | None = None
     augment: Augmentation | None = None
     torch_inputs: Callable[[np.ndarray], np.ndarray] | None = None
+    ported: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
     reference: str | None = None
     record: dict[str, Any] = field(default_factory=dict)
@@ -124,7 +127,10 @@ class Experiment:
         if self.torch_inputs is not None:
             return canonical(np.asarray(self.torch_inputs(raw)))
         inputs = canonical(self.inputs(raw))
-        return np.ascontiguousarray(np.moveaxis(inputs, -1, 1)) if inputs.ndim == 4 else inputs
+        if inputs.ndim not in (4, 5):
+            return inputs
+        # a copy, as PyTorch takes the strides of one channel for its own channels-last layout
+        return np.moveaxis(inputs, -1, 1).copy()
 
     def augmented(self, rows: np.ndarray, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
         """The batch of a step as the data set holds it, varied as ``fit`` varies it."""

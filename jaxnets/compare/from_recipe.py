@@ -56,6 +56,7 @@ def from_recipe(
         batch_size=recipe.batch_size,
         transform=told["transform"],
         augment=told["augment"],
+        ported=port is not None,
         settings={name: value for name, value in settings.items() if name not in _ASIDE},
         reference=_reference(recipe),
         record={"recipe": settings},

@@ -29,6 +29,7 @@ from jaxnets.compare.stepwise import (
 )
 from jaxnets.compare.torch_side import loss_of
 from jaxnets.data import Dataset
+from jaxnets.data.spec import single
 from jaxnets.data.transforms import Augmentation, Transform, check_transforms
 from jaxnets.interop import optimizer_from_torch
 from jaxnets.optional import require
@@ -39,7 +40,7 @@ from jaxnets.training.steps import Step, check_step
 
 
 def run(
-    jax_model: nnx.Module | Callable[[nnx.Rngs], nnx.Module],
+    jax_model: nnx.Module | Callable[[nnx.Rngs], nnx.Module] | None,
     torch_model: Any,
     data: Dataset,
     *,
@@ -57,7 +58,7 @@ def run(
     augment: Augmentation | None = None,
     torch_inputs: Callable[[np.ndarray], np.ndarray] | None = None,
     paired: bool = True,
-    weights_from: str = "jaxnets",
+    weights_from: str | None = None,
     margin: float | None = None,
     control: bool = True,
     timing: bool = True,
@@ -77,7 +78,9 @@ def run(
 
     Args:
         jax_model: a network whose attributes bear PyTorch's names, as ``jaxnets.interop`` maps it,
-            which then is the same for every seed; or a function of ``nnx.Rngs`` that makes one.
+            which then is the same for every seed; or a function of ``nnx.Rngs`` that makes one;
+            or None for the port of PyTorch's (see ``jaxnets.port``). Not None with ``step`` or
+            ``torch_inputs``.
         torch_model: PyTorch's, which is copied, or a function without arguments that makes one.
         data: what both train and test on, in memory; with ``step`` no test is taken.
         loss: see ``fit``.
@@ -104,7 +107,8 @@ def run(
             as they are.
         paired: whether weights and batches are the same; otherwise each framework draws its own.
             With ``step`` they always are.
-        weights_from: ``"jaxnets"`` or ``"torch"``: whose initial weights both begin with.
+        weights_from: ``"jaxnets"`` or ``"torch"``: whose initial weights both begin with. None for
+            PyTorch's where ``jax_model`` is None, else for ours.
         margin: what difference counts as none: of accuracy, from 0 to 1, or of the test loss. None
             for 0.003, or 1 % of PyTorch's mean test loss. Not with ``step``, where it is 1 % of
             PyTorch's mean of each metric.
@@ -123,8 +127,8 @@ def run(
         ``StepComparison``.
 
     Raises:
-        ValueError: if an argument is bad, the networks do not have the same weights, or the folder
-            holds another comparison.
+        ValueError: if an argument is bad, the networks do not have the same weights, PyTorch's
+            cannot be ported, or the folder holds another comparison.
         NonFiniteLossError: if ours diverges in the run that is timed, or from every seed of those
             that are trained at once. A seed that diverges beside others is a finding.
         ImportError: if torch is not installed.
@@ -153,6 +157,8 @@ def run(
     _check_data(data, name)
     check_positive("epochs", epochs)
     check_positive("batch_size", batch_size)
+    if weights_from is None:
+        weights_from = "torch" if jax_model is None else "jaxnets"
     terms = Terms(
         seeds=_seeds(seeds),
         paired=paired,
@@ -162,7 +168,14 @@ def run(
         control=control,
         timing=timing,
     )
-    build, build_torch = _builder(jax_model), _torch_builder(torch, torch_model)
+    build_torch = _torch_builder(torch, torch_model)
+    ported = jax_model is None
+    if jax_model is None:
+        if of_steps or torch_inputs is not None:
+            expected = "a network of yours, as step or torch_inputs is given"
+            raise InputError("jax_model", expected, None)
+        jax_model = _ported(torch_model, data, transform)
+    build = _builder(jax_model)
     chosen = name or type(build(0)).__name__
     common: dict[str, Any] = {
         "name": chosen,
@@ -177,10 +190,22 @@ def run(
     if of_steps:
         return compared_steps(StepExperiment(**common, **with_step), terms, progress)
     place = None if directory is None else check_path("directory", directory, "a folder")
-    return compared(_experiment(common, with_loss), terms, place, progress)
+    return compared(_experiment(common, with_loss, ported=ported), terms, place, progress)
 
 
-def _experiment(common: dict[str, Any], with_loss: dict[str, Any]) -> Experiment:
+def _ported(
+    torch_model: Any, data: Dataset, transform: Transform | None
+) -> Callable[[nnx.Rngs], nnx.Module]:
+    """What makes the port of PyTorch's network."""
+    from jaxnets.port.for_data import ported_for
+
+    argument = f"inputs of {data.name}"
+    inputs = single(argument, data.train.gather(np.arange(min(2, len(data.train))))[0])
+    example = np.asarray(inputs if transform is None else transform(inputs))
+    return ported_for(torch_model, example, argument="torch_model").build
+
+
+def _experiment(common: dict[str, Any], with_loss: dict[str, Any], *, ported: bool) -> Experiment:
     """The training of a loss; what is None of it follows from the others."""
     import torch
 
@@ -195,7 +220,7 @@ def _experiment(common: dict[str, Any], with_loss: dict[str, Any]) -> Experiment
         raise InputError("torch_optimizer", expected, f"one that makes a {type(theirs).__name__}")
     given = {**common, **with_loss, "torch_loss": torch_loss}
     given["optimizer"] = optimizer_from_torch(theirs) if optimizer is None else optimizer
-    return Experiment(**given, settings=_settings(theirs, given))
+    return Experiment(**given, ported=ported, settings=_settings(theirs, given))
 
 
 def _check_steps(given: dict[str, Any], others: dict[str, Any]) -> None:

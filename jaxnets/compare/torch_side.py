@@ -56,8 +56,10 @@ class Torch:
 
         before = torch.get_num_threads()
         try:
-            paired = without_dropout_functions() if self.paired else contextlib.nullcontext()
-            with torch.random.fork_rng(), paired:
+            with contextlib.ExitStack() as stack:
+                stack.enter_context(torch.random.fork_rng())
+                if self.paired and self.this.ported:
+                    stack.enter_context(without_dropout_functions())
                 self.threads = self.threads or self._faster()
                 torch.set_num_threads(self.threads)
                 yield

@@ -15,7 +15,7 @@ from jaxnets.kernels.gradients import with_gradient
 # columns leave too much of a vector empty.
 _LEAST_ROWS, _LEAST_PRODUCTS, _LEAST_COLUMNS = 16, 2**14, 8
 # A kernel that is so large, and read for one or two rows, is not packed.
-_THIN, _LARGE = 2, 2**17
+_THIN, _LARGE = 2, 2**19
 
 
 def serves(x: Shaped, kernel: Shaped, *bias: Shaped) -> bool:

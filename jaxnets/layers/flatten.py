@@ -12,6 +12,7 @@ from jaxnets.arrays import (
     InputError,
     as_array,
     check_bool,
+    check_floats,
     check_integer,
     describe,
     entries,
@@ -43,6 +44,18 @@ def flatten(x: ArrayLike) -> jax.Array:
     if x.ndim < 2:
         raise InputError("x", "an array [N, ..., C] of rank 2 or more", describe(x))
     return jnp.moveaxis(x, -1, 1).reshape(x.shape[0], math.prod(x.shape[1:]))
+
+
+def flatten_to(size: int, inputs: ArrayLike) -> jax.Array:
+    """Flattens [batch, ...] to [batch, size], images in PyTorch's order.
+
+    Raises:
+        ValueError: if the inputs are not floating-point examples of ``size`` values.
+    """
+    check_floats("inputs", inputs, ("...",))
+    if len(inputs.shape) < 2 or math.prod(inputs.shape[1:]) != size:
+        raise InputError("inputs", f"a batch of examples of {size} values", describe(inputs))
+    return flatten(inputs)
 
 
 class Flatten(nnx.Module):

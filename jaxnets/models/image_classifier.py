@@ -9,7 +9,7 @@ from jax.typing import DTypeLike
 
 from jaxnets.arrays import ArrayLike, check_positive
 from jaxnets.layers import Linear
-from jaxnets.models.mlp import flatten_to
+from jaxnets.layers.flatten import flatten_to
 
 
 class ImageClassifier(nnx.Module):

@@ -1,7 +1,6 @@
 """The fully connected network of documents 004 and 001."""
 
 import itertools
-import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -10,28 +9,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import (
-    ArrayLike,
-    InputError,
-    check_choice,
-    check_floats,
-    check_positive,
-    describe,
-    entries,
-)
-from jaxnets.layers import Linear, flatten
-
-
-def flatten_to(size: int, inputs: ArrayLike) -> jax.Array:
-    """Flattens [batch, ...] to [batch, size], images in PyTorch's order.
-
-    Raises:
-        ValueError: if the inputs are not floating-point examples of ``size`` values.
-    """
-    check_floats("inputs", inputs, ("...",))
-    if len(inputs.shape) < 2 or math.prod(inputs.shape[1:]) != size:
-        raise InputError("inputs", f"a batch of examples of {size} values", describe(inputs))
-    return flatten(inputs)
+from jaxnets.arrays import ArrayLike, InputError, check_choice, check_positive, entries
+from jaxnets.layers import Linear
+from jaxnets.layers.flatten import flatten_to
 
 
 class MLP(nnx.Module):

@@ -2,6 +2,7 @@
 
 import enum
 import inspect
+import itertools
 import math
 import re
 import types
@@ -17,7 +18,7 @@ from jaxnets.port.sources import is_users
 from jaxnets.port.values import ATOM, Context, Items, Plain, Refused, Value
 
 if TYPE_CHECKING:
-    from jaxnets.port.expressions import Expressions
+    from jaxnets.port.rewrite import Renderer
 
 _LEAST_REPEATS = 3
 _SMALL = 64  # numbers that an initial value may have in the source
@@ -40,7 +41,7 @@ class Constructor:
         cls: the class.
     """
 
-    def __init__(self, renderer: "Expressions", instances: Instances, cls: type) -> None:
+    def __init__(self, renderer: "Renderer", instances: Instances, cls: type) -> None:
         self.renderer, self.instances, self.cls = renderer, instances, cls
         self.context: Context = renderer.context()
         self.taken = instances.signature(cls)
@@ -100,7 +101,6 @@ class Constructor:
             return self.taken.texts[path]
         if isinstance(node, Constant):
             return self._constant(node.value)
-        assert isinstance(node.head, tuple)
         write = getattr(self, f"_{node.head[0]}_text")
         text: str = write(node, path)
         return text
@@ -111,7 +111,7 @@ class Constructor:
 
     def _layer_text(self, node: Made, path: Path) -> str:
         paths = {name: (*path, name) if path else () for name in node.args}
-        return self._layer(node.head[1], node.args, paths, node.value)  # type: ignore[index]
+        return self._layer(node.head[1], node.args, paths, node.value)
 
     def _layer(self, kind: type, args: dict[str, Node], paths: dict[str, Path], module: Any) -> str:
         """A layer of torch.nn; what has its default value is left out."""
@@ -150,7 +150,7 @@ class Constructor:
         return Plain(text, value, ATOM, constant=literal)
 
     def _class_text(self, node: Made, path: Path) -> str:
-        cls: type = node.head[1]  # type: ignore[index]
+        cls: type = node.head[1]
         texts = self._args(node, path)
         given = []
         for name, text in texts.items():
@@ -170,13 +170,14 @@ class Constructor:
         return name
 
     def _group_text(self, node: Made, path: Path) -> str:
-        kind: str = node.head[1]  # type: ignore[index]
+        kind: str = node.head[1]
         place = (*path, CHILDREN) if path else ()
         name = self.context.use(*_GROUPS[kind].split("."))
         return f"{name}{self._inside(node.args[CHILDREN], place)}"
 
     def _inside(self, node: Node, path: Path) -> str:
         """The children of a container in parentheses."""
+        assert isinstance(node, Made)
         if path in self.taken.texts:
             star = "*" if _numbered(node) and node.head == ("children", "Sequential") else ""
             return f"({star}{self.taken.texts[path]})"
@@ -204,7 +205,7 @@ class Constructor:
         return f"[{', '.join(self._args(node, path).values())}]"
 
     def _dict_text(self, node: Made, path: Path) -> str:
-        names, texts = node.head[1:][0], self._args(node, path).values()
+        names, texts = node.head[1], self._args(node, path).values()
         pairs = zip(map(self._constant, names), texts, strict=True)
         return "{" + ", ".join(f"{name}: {text}" for name, text in pairs) + "}"
 
@@ -220,22 +221,22 @@ class Constructor:
 
     def _object_text(self, node: Made, path: Path) -> str:
         given = ", ".join(f"{n}={t}" for n, t in self._args(node, path).items())
-        return f"{self._named(node.head[1])}({given})"  # type: ignore[index]
+        return f"{self._named(node.head[1])}({given})"
 
     def _text_text(self, node: Made, path: Path) -> str:
-        return str(node.head[1])  # type: ignore[index]
+        return str(node.head[1])
 
     def _unknown_text(self, node: Made, path: Path) -> str:
-        raise Refused(f"nn.{node.head[1].__name__} has no counterpart")  # type: ignore[index]
+        raise Refused(f"nn.{node.head[1].__name__} has no counterpart")
 
     # Arrays.
 
     def _variable_text(self, node: Made, path: Path) -> str:
-        kind = node.head[1]  # type: ignore[index]
+        kind = node.head[1]
         self.context.use("nnx")
         inner = node.args["value"]
         place = (*path, "value") if path else ()
-        if isinstance(inner, Made) and inner.head[0] == "initial":  # type: ignore[index]
+        if isinstance(inner, Made) and inner.head[0] == "initial":
             return f"{kind}({self._initial(inner, place, random=kind == 'nnx.Param')})"
         return f"{kind}({self.node(inner, place)})"
 
@@ -253,7 +254,7 @@ class Constructor:
 
     def _filled_text(self, node: Made, path: Path) -> str:
         shape = self.node(node.args["shape"], (*path, "shape") if path else ())
-        _, dtype, number = node.head  # type: ignore[misc]
+        _, dtype, number = node.head
         return self._filled(number, shape, dtype)
 
     def _filled(self, number: Any, shape: str, dtype: Any) -> str:
@@ -266,13 +267,13 @@ class Constructor:
     def _range_text(self, node: Made, path: Path) -> str:
         self.context.use("jnp")
         start, stop, step = self._args(node, path).values()
-        kind = self._dtype(node.head[1], "int64")  # type: ignore[index]
+        kind = self._dtype(node.head[1], "int64")
         ends = stop if (start, step) == ("0", "1") else f"{start}, {stop}"
         return f"jnp.arange({ends}{'' if step == '1' else f', {step}'}{kind})"
 
     def _array_text(self, node: Made, path: Path) -> str:
         self.context.use("jnp")
-        dtype = node.head[1]  # type: ignore[index]
+        dtype = node.head[1]
         standard = str(dtype) if str(dtype) in ("torch.int64", "torch.bool") else "torch.float32"
         kind = self._dtype(dtype, standard.removeprefix("torch."))
         return f"jnp.array({self.node(node.args['value'])}{kind})"
@@ -354,7 +355,7 @@ def _loop(texts: Sequence[str]) -> tuple[str, int]:
         numbers.append([int(n) for n in _NUMBER.findall(text)])
     for count in range(len(numbers), _LEAST_REPEATS - 1, -1):
         columns = list(zip(*numbers[:count], strict=True))
-        steps = [{b - a for a, b in zip(c, c[1:], strict=False)} for c in columns]
+        steps = [{b - a for a, b in itertools.pairwise(c)} for c in columns]
         if all(len(step) == 1 for step in steps):
             words = [_progress(c[0], step.pop()) for c, step in zip(columns, steps, strict=True)]
             changing = any("i" in word for word in words)

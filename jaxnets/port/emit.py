@@ -121,6 +121,8 @@ class Emitter:
             return self._named(value)
         if id(value) in self.made and is_users(type(value)):
             _, cls, args, kwargs = self.made[id(value)]
+            if self._needs(cls):
+                raise Refused(f"the argument {cls.__name__} draws random numbers")
             named = (f"{k}={self._argument(v)}" for k, v in kwargs.items())
             return f"{self._named(cls)}({', '.join([*map(self._argument, args), *named])})"
         text = repr(value)
@@ -129,6 +131,11 @@ class Emitter:
         except (ValueError, SyntaxError):
             raise Refused(f"the argument {text[:60]} has no text", "pass a function") from None
         return text
+
+    def _needs(self, cls: type) -> bool:
+        """Whether the constructor of a class takes rngs."""
+        node = self.job.sources.class_node(cls)
+        return Renderer(self.job, self.job.sources.of(node), node).class_needs(cls)
 
     def _named(self, value: Any) -> str:
         """The text of a class or a function as an argument."""

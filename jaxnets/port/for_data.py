@@ -11,7 +11,7 @@ from jaxnets.arrays import InputError, describe
 from jaxnets.interop import load_torch
 from jaxnets.networks import OwnNetwork, arguments_of
 from jaxnets.port.check import prove
-from jaxnets.port.ported import Ported, PortError, port
+from jaxnets.port.ported import Ported, port
 from jaxnets.port.report import Report
 
 #: Of inputs with channels last, which of PyTorch's axes each axis holds, by their number.
@@ -47,9 +47,9 @@ def ported_for(
     order = _CHANNELS_LAST.get(example.ndim, tuple(range(example.ndim)))
     try:
         return port(make, _tensor(example), args=args, kwargs=kwargs, orders=[order])
-    except PortError:
-        raise
     except InputError as error:
+        if error.argument == "factory":
+            raise InputError(argument, error.expected, error.got, whole=error.whole) from error
         if error.argument != "example_inputs":
             raise
         expected = f"a network that takes {describe(_as_torch(example))}"

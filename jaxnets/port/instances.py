@@ -374,7 +374,7 @@ def array(value: Any) -> Made:
     import torch
 
     value = value.detach().cpu()
-    shape = {str(i): Constant(n) for i, n in enumerate(value.shape)}
+    shape: dict[str, Node] = {str(i): Constant(n) for i, n in enumerate(value.shape)}
     args: dict[str, Node] = {"shape": Made(("tuple",), shape)}
     if value.numel() and (first := only(value)) is not None:
         return Made(("filled", value.dtype, first), args)
@@ -400,5 +400,5 @@ def only(value: Any) -> Any:
 
 def _initial(value: Any) -> Made:
     """An array of which the numbers come with the weights."""
-    shape = {str(i): Constant(n) for i, n in enumerate(value.shape)}
+    shape: dict[str, Node] = {str(i): Constant(n) for i, n in enumerate(value.shape)}
     return Made(("initial", value.dtype), {"shape": Made(("tuple",), shape)}, value.detach().cpu())

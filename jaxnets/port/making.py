@@ -36,7 +36,7 @@ class Made:
         whole: whether its arguments are still unknown, so that it can only be an argument itself.
     """
 
-    head: Hashable
+    head: tuple[Any, ...]
     args: dict[str, "Node"]
     value: Any = None
     defaults: dict[str, Any] = field(default_factory=dict)
@@ -127,11 +127,12 @@ def signature(trees: Sequence[Node], taken: Collection[str]) -> Signature:
 def _differing(nodes: list[Node], path: Path) -> Iterator[tuple[Path, list[Node]]]:
     first = nodes[0]
     made = [node for node in nodes if isinstance(node, Made)]
-    if len(made) == len(nodes) and isinstance(first, Made) and not any(n.whole for n in made):
-        if all(n.head == first.head and n.args.keys() == first.args.keys() for n in made):
-            for name in first.args:
-                yield from _differing([node.args[name] for node in made], (*path, name))
-            return
+    known = len(made) == len(nodes) and not any(node.whole for node in made)
+    if known and len({(node.head, *node.args) for node in made}) == 1:
+        assert isinstance(first, Made)
+        for name in first.args:
+            yield from _differing([node.args[name] for node in made], (*path, name))
+        return
     if len({key(node) for node in nodes}) > 1 or any(node.whole for node in made):
         yield path, nodes
 
@@ -140,7 +141,6 @@ def _may_be_shared(node: Node) -> bool:
     """Whether one object may be in several places: not if it has weights or random streams."""
     if isinstance(node, Constant):
         return True
-    assert isinstance(node.head, tuple)
     if node.head[0] == "layer":
         return (
             node.value is not None
@@ -163,9 +163,9 @@ def _multiple(one: Parameter, others: list[Parameter]) -> tuple[int, Parameter] 
         if base is None or not all(base) or len(set(base)) < 2:
             continue
         times = numbers[0] // base[0]
-        if _LEAST <= times <= _MOST and numbers == [times * n for n in base]:
-            if not _multiple(other, others):
-                return times, other
+        same = _LEAST <= times <= _MOST and numbers == [times * n for n in base]
+        if same and not _multiple(other, others):
+            return times, other
     return None
 
 

@@ -269,7 +269,7 @@ def _from_source(
 def _from_class(
     network: "_Network", sources: Sources, observer: Observer, seen: "_Seen"
 ) -> _Written | None:
-    """The class of the network, with the arguments that a function gave it; None if there is none."""
+    """The class of the network, with the arguments that a function gave it."""
     _, cls, args, kwargs = observer.made.get(id(seen.module), (None, None, (), {}))
     if cls is None or cls is network.factory or not is_users(cls):
         return None

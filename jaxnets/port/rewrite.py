@@ -160,8 +160,9 @@ class Renderer(Statements):
         try:
             if isinstance(value, type):
                 return self.job.sources.class_node(value) is node
-            plain = isinstance(value, types.FunctionType)
-            return plain and self.job.sources.function(value) is node
+            if not isinstance(value, types.FunctionType):
+                return False
+            return self.job.sources.function(value) is node
         except Refused:
             return False
 
@@ -220,9 +221,9 @@ class Renderer(Statements):
         used = "".join(filter(None, [*members.values(), *self.layers.values()]))
         instances.read[cls] = set(re.findall(r"\bself\.(\w+)", used))
         self.job.layers[cls] = dict(self.layers)
-        added = {}
-        for one in reversed(cls.__mro__):
-            added |= self.job.layers.get(one, {})
+        added: dict[str, str] = {}
+        for above in reversed(cls.__mro__):
+            added |= self.job.layers.get(above, {})
         constructor = None
         if instances.known(cls):
             self.layers, self.rngs = added, False

@@ -71,7 +71,7 @@ class _Digest:
 
     def of(self, value: Any) -> bytes:
         if type(value) in _COMMON:
-            return _common(type(value), value)
+            return _common(type(value).__name__, value)
         if isinstance(value, _PLAIN) and not isinstance(value, enum.Enum):
             return _sum(type(value).__name__, _bytes(value))
         if type(value) not in (dict, list, tuple):  # of which there are many
@@ -225,8 +225,8 @@ def _sum(kind: str, *parts: bytes) -> bytes:
 
 
 @functools.lru_cache(maxsize=10_000)
-def _common(kind: type, value: Any) -> bytes:
-    return _sum(kind.__name__, _bytes(value))
+def _common(kind: str, value: bool | int | str | None) -> bytes:
+    return _sum(kind, _bytes(value))
 
 
 @functools.lru_cache(maxsize=10_000)
