@@ -259,3 +259,11 @@ class Keeps(torch.nn.Module):
 
     def forward(self, x):
         return x, self.mark
+
+
+def test_a_class_without_source_is_refused():
+    names = {"nn": torch.nn, "__name__": "__main__"}
+    exec("class Doubled(nn.Module):\n    def forward(self, x):\n        return 2 * x", names)
+    for module in (names["Doubled"], names["Doubled"]()):
+        with pytest.raises(InputError, match="a network whose classes are in a file or a notebook"):
+            from_torch(module, ROWS)
