@@ -186,8 +186,10 @@ class Emitter:
         source, node = definition.source, definition.node
         for name in definition.needs:
             value = source.names.get(name.removeprefix(MARK))
-            module = isinstance(value, types.ModuleType) and value.__name__.partition(".")[0]
-            if module != "torch" or self._is_library(name):
+            module = getattr(value, "__name__", "")
+            if not isinstance(value, types.ModuleType):
+                module = getattr(value, "__module__", "") or ""
+            if module.partition(".")[0] != "torch" or self._is_library(name):
                 continue
             found = re.search(rf"(?<![\w.]){name.removeprefix(MARK)}\.[\w.]+", definition.text)
             construct = found.group() if found else name
