@@ -438,10 +438,10 @@ class Calls(Expressions):
             )
             if sequential:
                 return None
-            named = {keyword.arg: keyword.value for keyword in node.keywords}
-            rest = [named[name] for name in ("name", "module") if name in named]
-            values = ", ".join(self.text(arg) for arg in (*node.args, *rest))
-            return Plain(f"setattr({owner}, {values})", None)
+            given = {keyword.arg: keyword.value for keyword in node.keywords}
+            rest = [given[name] for name in ("name", "module") if name in given]
+            parts = ", ".join(self.text(arg) for arg in (*node.args, *rest))
+            return Plain(f"setattr({owner}, {parts})", None)
         if (children := self._layers_of(func)) is not None:
             return children
         if func.attr in ("parameters", "named_parameters") and calls:

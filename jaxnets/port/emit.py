@@ -288,7 +288,8 @@ class Emitter:
         future = "from __future__ import annotations\n\n" if self._future() else ""
         large = body.lstrip().startswith(("class ", "def ", "@"))
         gap = "\n\n\n" if large else "\n\n"
-        return f"{future}{_sorted_imports(lines)}{gap}{body.strip()}\n"
+        head = _habits(ast.parse(body))
+        return f"{head}{future}{_sorted_imports(lines)}{gap}{body.strip()}\n"
 
     def _future(self) -> bool:
         return any(
@@ -348,6 +349,25 @@ def _knows_torch(module: Any) -> bool:
         if isinstance(value, types.ModuleType)
     }
     return not installed or "torch" in roots
+
+
+def _habits(tree: ast.Module) -> str:
+    """The line that keeps ruff from complaints about the user's own way of writing; often empty."""
+    codes = set()
+    for node in ast.walk(tree):
+        names = (getattr(node, "arg", None), getattr(node, "id", None))
+        stored = isinstance(node, ast.arg) or isinstance(getattr(node, "ctx", None), ast.Store)
+        if stored and any(name in ("l", "O", "I") for name in names):
+            codes.add("E741")
+        elif isinstance(node, ast.ExceptHandler) and node.type is None:
+            codes.add("E722")
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
+            codes |= {"E731"} if isinstance(node.targets[0], ast.Name) else set()
+        elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq | ast.NotEq):
+            value = getattr(node.comparators[0], "value", "")
+            if value is None or isinstance(value, bool):
+                codes.add("E711" if value is None else "E712")
+    return f"# ruff: noqa: {', '.join(sorted(codes))}\n\n" if codes else ""
 
 
 def _has_source(module: Any) -> bool:

@@ -39,7 +39,6 @@ from jaxnets.port.values import (
     text_of,
 )
 
-
 #: Blocks that say how PyTorch computes, or that there is no gradient.
 _IDLE = ("no_grad", "autocast", "record_function", "sdpa_kernel", "sdp_kernel")
 

@@ -56,4 +56,8 @@ class Habits(nn.Module):
             pooled = x.mean(dim=(2, 3))
         except IndexError:
             pooled = torch.zeros(1)
-        return F.linear(pooled, self.weight)
+        l = F.linear(pooled, self.weight)
+        if (mask == None) == True:
+            double = lambda value: 2 * value
+            l = double(l)
+        return l
