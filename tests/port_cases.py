@@ -135,6 +135,7 @@ CASES = [
     Case("control_flow.py:SharedSteps", ("3x4",)),
     Case("control_flow.py:SharedSteps", ("3x4",), {"early_exit": 1}),
     Case("control_flow.py:DynamicNet", ("3x4",), refused="drawn at random"),
+    Case("control_flow.py:DropsByNumPy", ("3x4",), refused="drawn at random"),
     Case("control_flow.py:SelectsRows", ("3x4",), eager=True),
     Case("options.py:ByName", ("3x5",)),
     Case("options.py:WithLambdas", ("2x3x5",)),

@@ -136,7 +136,8 @@ class Calls(Expressions):
                 made.setdefault(text_of(value), (value, call))
             return self._only(node, made)
         if kind == "rule":
-            if any(str(call.name).partition(".")[0] == "random" for call in calls):
+            drawn = any(str(call.name).startswith(("random.", "numpy.random.")) for call in calls)
+            if drawn and not (self._constructing() and str(calls[0].name).startswith("numpy")):
                 why = "a number is drawn at random by Python, once for all calls"
                 self.refuse(node, Refused(why, "draw it with torch, or make it an argument"))
                 return self._kept_call(node)
@@ -439,8 +440,8 @@ class Calls(Expressions):
             if sequential:
                 return None
             given = {keyword.arg: keyword.value for keyword in node.keywords}
-            rest = [given[name] for name in ("name", "module") if name in given]
-            parts = ", ".join(self.text(arg) for arg in (*node.args, *rest))
+            named = [given[name] for name in ("name", "module") if name in given]
+            parts = ", ".join(self.text(arg) for arg in (*node.args, *named))
             return Plain(f"setattr({owner}, {parts})", None)
         if (children := self._layers_of(func)) is not None:
             return children

@@ -16,7 +16,7 @@ from jaxnets.port.job import NOT_RUN
 from jaxnets.port.seen import (
     class_ran,
 )
-from jaxnets.port.sources import is_users, number_of
+from jaxnets.port.sources import enclosing, is_users, number_of, qualified
 from jaxnets.port.statements import Statements
 from jaxnets.port.texts import closing, with_argument, without_comments, without_unused
 from jaxnets.port.trees import (
@@ -278,6 +278,10 @@ class Renderer(Statements):
 
     def _member(self, node: Any) -> str | None:
         if isinstance(node, ast.FunctionDef):
+            if node.name in ("train", "eval"):
+                what = f"{node.name} of {qualified(enclosing(node, ast.ClassDef))} is not ported"
+                self.job.note(f"{self.source.place(node)}: {what}: Flax has its own")
+                return None
             ran = number_of(node) in self.job.facts.entered
             if not ran and node.name != "__init__":
                 if not node.name.startswith("__"):

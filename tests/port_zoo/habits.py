@@ -46,6 +46,10 @@ class Habits(nn.Module):
         self.act = activation()
         self.weight = nn.Parameter(torch.randn(classes, 2 * width))
 
+    def train(self, mode=True):
+        super().train(mode)
+        return self
+
     def forward(self, x, mask=None):
         x = self.act(self.split(self.branches(x)))
         if not self.newer:
