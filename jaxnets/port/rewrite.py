@@ -27,6 +27,9 @@ from jaxnets.port.trees import (
 )
 from jaxnets.port.values import Refused
 
+#: Methods that set the mode, which Flax has itself.
+_MODES = ("train", "eval")
+
 
 class Renderer(Statements):
     """Rewrites definitions, and all within them."""
@@ -255,7 +258,8 @@ class Renderer(Statements):
     def _called(self, node: Any) -> str | None:
         """What is left of a member of a class: what was called, and what that reads."""
         if isinstance(node, ast.FunctionDef):
-            return self.statement(node) if number_of(node) in self.job.facts.called else None
+            called = number_of(node) in self.job.facts.called and node.name not in _MODES
+            return self.statement(node) if called else None
         if is_docstring(node):
             return self.source.segment(node)
         if getattr(node, "value", None) is None:
@@ -278,7 +282,7 @@ class Renderer(Statements):
 
     def _member(self, node: Any) -> str | None:
         if isinstance(node, ast.FunctionDef):
-            if node.name in ("train", "eval"):
+            if node.name in _MODES:
                 what = f"{node.name} of {qualified(enclosing(node, ast.ClassDef))} is not ported"
                 self.job.note(f"{self.source.place(node)}: {what}: Flax has its own")
                 return None
