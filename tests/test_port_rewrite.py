@@ -308,7 +308,7 @@ def test_a_constructor_of_what_the_network_has():
     same(
         done.source.partition("class Wide(nnx.Module):")[2].partition("\n\n\n")[0],
         """
-        def __init__(self, in_features, *, rngs: nnx.Rngs):
+        def __init__(self, in_features, *, rngs):
             self.fc1 = layers.Linear(in_features, 4 * in_features, rngs=rngs)
             self.act = layers.GELU()
             self.fc2 = layers.Linear(4 * in_features, in_features, rngs=rngs)
@@ -328,7 +328,7 @@ def test_a_constructor_of_what_the_network_has():
 def test_layers_that_some_objects_lack_are_arguments():
     parts = nn.ModuleList([Stage(None), Stage(nn.Linear(4, 4)), Stage(None)])
     text = port(Repeats(parts), ROWS).source
-    assert "def __init__(self, skip=None, *, rngs: nnx.Rngs):" in text
+    assert "def __init__(self, skip=None, *, rngs):" in text
     assert "self.skip = skip" in text
     assert "Stage(skip=layers.Linear(4, 4, rngs=rngs), rngs=rngs)" in text
     assert "noise" not in text
@@ -370,3 +370,11 @@ class Lacks(nn.Module):
 def test_an_attribute_that_some_objects_lack_is_refused_where_that_decides():
     with pytest.raises(InputError, match="lack an attribute that hasattr asks for"):
         from_torch(nn.Sequential(Lacks(True), Lacks(False)), ROWS)
+
+
+def test_a_class_without_source_is_refused():
+    names = {"nn": torch.nn, "__name__": "__main__"}
+    exec("class Doubled(nn.Module):\n    def forward(self, x):\n        return 2 * x", names)
+    for module in (names["Doubled"], names["Doubled"]()):
+        with pytest.raises(InputError, match="a network whose classes are in a file or a notebook"):
+            from_torch(module, ROWS)

@@ -44,10 +44,10 @@ from jaxnets.port.values import (
     text_of,
 )
 
-#: What asks whether PyTorch compiles or exports.
+#: What asks whether PyTorch compiles or exports, or has a GPU.
 _COMPILING = (
     *("torch.jit.is_scripting", "torch.jit.is_tracing", "torch.compiler.is_compiling"),
-    *("torch._dynamo.is_compiling", "torch.onnx.is_in_onnx_export"),
+    *("torch._dynamo.is_compiling", "torch.onnx.is_in_onnx_export", "torch.cuda.is_available"),
 )
 
 
@@ -145,7 +145,8 @@ class Calls(Expressions):
                 made.setdefault(text_of(value), (value, call))
             return self._only(node, made)
         if kind == "rule":
-            if any(str(call.name).partition(".")[0] == "random" for call in calls):
+            drawn = any(str(call.name).startswith(("random.", "numpy.random.")) for call in calls)
+            if drawn and not (self._constructing() and str(calls[0].name).startswith("numpy")):
                 why = "a number is drawn at random by Python, once for all calls"
                 self.refuse(node, Refused(why, "draw it with torch, or make it an argument"))
                 return self._kept_call(node)
@@ -425,6 +426,8 @@ class Calls(Expressions):
             return Plain("None", None)
         if known and value is torch.jit.annotate:
             return self.value(node.args[1])
+        if known and value is functools.partial and (joining := self._joining(node)):
+            return joining
         if known and value is torch.nn.Parameter:
             return self._new_parameter(node)
         if known and value is next and node.args:
@@ -447,8 +450,19 @@ class Calls(Expressions):
             )
             if sequential:
                 return None
-            values = ", ".join(self.text(arg) for arg in node.args)
-            return Plain(f"setattr({owner}, {values})", None)
+            given = {keyword.arg: keyword.value for keyword in node.keywords}
+            named = [given[name] for name in ("name", "module") if name in given]
+            parts = ", ".join(self.text(arg) for arg in (*node.args, *named))
+            return Plain(f"setattr({owner}, {parts})", None)
+        if (children := self._layers_of(func)) is not None:
+            return children
+        if func.attr in ("parameters", "named_parameters") and calls:
+            owners = [getattr(call.function, "__self__", None) for call in calls]
+            if are_modules(owners):
+                what = "keep the layers themselves, in an nn.ModuleList"
+                self.refuse(
+                    node, Refused("a list of a layer's parameters has no counterpart", what)
+                )
         if func.attr in ("register_buffer", "register_parameter"):
             return self._register(node, func)
         if func.attr in ("to", "cuda", "cpu", "float", "half", "double") and calls:
@@ -465,6 +479,8 @@ class Calls(Expressions):
             return []
         held = [[n for n, c in one._modules.items() if c is not None] for one in found]
         names = max(held, key=len, default=[])
+        if not all(map(str.isidentifier, names)):
+            return []
         text = self.text(node)
         if all(one == names for one in held):
             return [f"{text}.{name}" for name in names]
@@ -482,6 +498,40 @@ class Calls(Expressions):
         idle |= dict.fromkeys((getattr(torch.nn, kind) for kind in kinds), 0)
         found = self.objects(func)
         return bool(found) and all(type(one) in idle and getattr(one, "p", 0) == 0 for one in found)
+
+    def _joining(self, node: ast.Call) -> Value | None:
+        """``partial(torch.cat, dim=-1)``, which is handed on."""
+        known, value = self.static(node.args[0]) if node.args else (False, None)
+        name = str(canonical(value)) if known else ""
+        ours = {"torch.cat": "jnp.concatenate", "torch.stack": "jnp.stack"}.get(name)
+        if ours is None or len(node.args) > 1:
+            return None
+        self.job.imports.add(("jnp", ""))
+        named = (f"axis={self.text(k.value)}" for k in node.keywords if k.arg in ("dim", "axis"))
+        return Plain(f"{self.text(node.func)}({', '.join([ours, *named])})", None)
+
+    def _layers_of(self, func: ast.Attribute) -> Value | None:
+        """``x.children()``, ``x._modules.values()`` and those with names."""
+        import torch
+
+        inner, what = func.value, func.attr
+        if isinstance(inner, ast.Attribute) and inner.attr == "_modules":
+            what = {"values": "children", "items": "named_children"}.get(what, "")
+            inner = inner.value
+        owners = [v.value for v in self.job.facts.values_at(inner) if isinstance(v, Plain)]
+        if what not in ("children", "named_children") or not owners or not are_modules(owners):
+            return None
+        text = self.text(inner)
+        if all(isinstance(owner, torch.nn.Sequential | torch.nn.ModuleList) for owner in owners):
+            if what == "children":
+                return Plain(text, None)
+            if all(isinstance(owner, torch.nn.Sequential) for owner in owners):
+                return Plain(f"{text}.named_children()", None)
+        self.job.imports.add(("nnx", ""))
+        kinds = "isinstance(module, nnx.Module | nnx.List)"
+        if what == "children":
+            return Plain(f"[module for module in vars({text}).values() if {kinds}]", None)
+        return Plain(f"[(name, module) for name, module in vars({text}).items() if {kinds}]", None)
 
     def _by_name(self, node: ast.Call) -> Value | None:
         """``getattr(nn, name)`` and ``getattr(F, name)``."""

@@ -63,7 +63,11 @@ class Constructor:
         inside = container(self.cls) is not None
         for name, arg in tree.args.items():
             if not name.startswith("argument.") and not (inside and name == CHILDREN):
-                lines.append(f"self.{name} = {self.node(arg, (name,))}")
+                text = self.node(arg, (name,))
+                named = name.isidentifier()
+                lines.append(
+                    f"self.{name} = {text}" if named else f'setattr(self, "{name}", {text})'
+                )
         body = "".join(f"\n        {line}" for line in lines) + added
         if not body:
             return None

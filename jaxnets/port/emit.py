@@ -18,7 +18,7 @@ from typing import Any
 from jaxnets.port import modules
 from jaxnets.port.job import Job, Refusal
 from jaxnets.port.rewrite import Renderer
-from jaxnets.port.sources import Source, is_users, number_of, plain_function
+from jaxnets.port.sources import FOREIGN, Source, is_users, number_of, plain_function
 from jaxnets.port.texts import LIBRARIES, MARK
 from jaxnets.port.values import Refused
 
@@ -188,8 +188,10 @@ class Emitter:
         source, node = definition.source, definition.node
         for name in definition.needs:
             value = source.names.get(name.removeprefix(MARK))
-            module = isinstance(value, types.ModuleType) and value.__name__.partition(".")[0]
-            if module != "torch" or self._is_library(name):
+            module = getattr(value, "__name__", "")
+            if not isinstance(value, types.ModuleType):
+                module = getattr(value, "__module__", "") or ""
+            if module.partition(".")[0] != "torch" or self._is_library(name):
                 continue
             found = re.search(rf"(?<![\w.]){name.removeprefix(MARK)}\.[\w.]+", definition.text)
             construct = found.group() if found else name
@@ -250,7 +252,8 @@ class Emitter:
         from_user = sys.modules.get(module)
         if from_user is not None and root not in sys.stdlib_module_names and _has_source(from_user):
             original = next(a.name for a in node.names if (a.asname or a.name) == name)
-            if root not in ("numpy", "einops", "jax", "flax"):
+            own = (source.names.get("__package__") or "").partition(".")[0]
+            if root == own or (root not in FOREIGN and _knows_torch(from_user)):
                 other = self.job.sources.file(str(from_user.__file__), vars(from_user))
                 if original != name:
                     self.aliases[name] = original
@@ -287,7 +290,8 @@ class Emitter:
         future = "from __future__ import annotations\n\n" if self._future() else ""
         large = body.lstrip().startswith(("class ", "def ", "@"))
         gap = "\n\n\n" if large else "\n\n"
-        return f"{future}{_sorted_imports(lines)}{gap}{body.strip()}\n"
+        head = _habits(ast.parse(body))
+        return f"{head}{future}{_sorted_imports(lines)}{gap}{body.strip()}\n"
 
     def _future(self) -> bool:
         return any(
@@ -336,6 +340,36 @@ def _with_names(body: str, aliases: dict[str, str]) -> str:
 def _aliased(line: str, alias: str) -> str:
     start = line.partition(" as ")[0]
     return f"{start} as {alias}"
+
+
+def _knows_torch(module: Any) -> bool:
+    """Whether a module of a folder of packages uses PyTorch; what is beside the network may not."""
+    installed = "site-packages" in str(module.__file__)
+    roots = {
+        (getattr(value, "__name__", "") or "").partition(".")[0]
+        for value in vars(module).values()
+        if isinstance(value, types.ModuleType)
+    }
+    return not installed or "torch" in roots
+
+
+def _habits(tree: ast.Module) -> str:
+    """The line that keeps ruff from complaints about the user's own way of writing; often empty."""
+    codes = set()
+    for node in ast.walk(tree):
+        names = (getattr(node, "arg", None), getattr(node, "id", None))
+        stored = isinstance(node, ast.arg) or isinstance(getattr(node, "ctx", None), ast.Store)
+        if stored and any(name in ("l", "O", "I") for name in names):
+            codes.add("E741")
+        elif isinstance(node, ast.ExceptHandler) and node.type is None:
+            codes.add("E722")
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.Lambda):
+            codes |= {"E731"} if isinstance(node.targets[0], ast.Name) else set()
+        elif isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Eq | ast.NotEq):
+            value = getattr(node.comparators[0], "value", "")
+            if value is None or isinstance(value, bool):
+                codes.add("E711" if value is None else "E712")
+    return f"# ruff: noqa: {', '.join(sorted(codes))}\n\n" if codes else ""
 
 
 def _has_source(module: Any) -> bool:

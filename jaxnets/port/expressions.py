@@ -18,6 +18,7 @@ from jaxnets.port.seen import (
     constant,
     holds,
     is_idle_dropout,
+    is_own_gradient,
     joined,
     ones,
     orders,
@@ -253,6 +254,11 @@ class Expressions:
 
     def _of_attribute(self, node: ast.Attribute) -> Value:
         known, value = self.static(node)
+        if known and is_own_gradient(value):
+            why = "a torch.autograd.Function of one's own has a gradient of its own"
+            self.refuse(
+                node, Refused(why, "write it with jax.custom_vjp, or by operations of torch")
+            )
         if known and (text := self._reference(node, value)) is not None:
             return Plain(text, value)
         if calls := self.job.facts.calls_at(node):
@@ -577,6 +583,16 @@ class Expressions:
         if value is torch.Tensor:
             self.job.imports.add(("jax", ""))
             return "jax.Array"
+        if value is torch.finfo or value is torch.iinfo:
+            self.job.imports.add(("jnp", ""))
+            return f"jnp.{value.__name__}"
+        if value is torch.no_grad and not isinstance(node.parent, ast.Call):
+            if not self._ran(node):
+                raise NotSeen("torch.no_grad")
+            what = "write `with torch.no_grad():` around what has no gradient"
+            self.refuse(node, Refused("torch.no_grad is kept in a variable", what))
+        if value is torch.__version__:
+            return repr(str(value))
         special = counterparts().get(value) if isinstance(value, type) else None
         if special is not None:
             self.job.imports.add((special.partition(".")[0], ""))

@@ -65,6 +65,9 @@ class Instances:
 
     def signature(self, cls: type) -> Signature:
         """What the constructor of a class takes."""
+        if cls not in self._objects:
+            why = f"a {cls.__name__} is kept in a plain list or dict, where PyTorch does not see it"
+            raise Refused(why, "keep it in an nn.ModuleList or nn.ModuleDict")
         if cls not in self._signatures:
             self._unfinished.add(cls)
             try:

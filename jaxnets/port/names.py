@@ -87,6 +87,8 @@ def canonical(function: Any) -> str | None:
     owner = getattr(function, "__self__", None)
     if owner is random._inst:
         return f"random.{function.__name__}"
+    if type(owner).__module__.startswith("numpy.random"):
+        return f"numpy.random.{function.__name__}"
     if isinstance(owner, torch.Tensor):
         return f"Tensor.{function.__name__}"
     if (name := _known().get(id(function))) is not None:

@@ -25,6 +25,7 @@ from jaxnets.port.sources import (
     number_of,
     plain_function,
 )
+from jaxnets.port.trees import defaults
 from jaxnets.port.values import (
     Context,
     Items,
@@ -618,6 +619,18 @@ class Observer:
         if code is not None:
             self._changed[function] = function.__code__
             function.__code__ = code
+            self._defaults(node, function)
+
+    def _defaults(self, node: FunctionNode, function: types.FunctionType) -> None:
+        """Sees the calls in default values, which ran when the file was imported."""
+        for default in defaults(node):
+            if any(isinstance(one, ast.Call) for one in ast.walk(default)):
+                changed = ast.fix_missing_locations(ast.Expression(_Changer("").visit(default)))
+                with contextlib.suppress(Exception):
+                    eval(
+                        compile(changed, function.__code__.co_filename, "eval"),
+                        function.__globals__,
+                    )
 
 
 @dataclass

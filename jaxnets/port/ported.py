@@ -183,7 +183,11 @@ def _ported(
     elif not callable(factory):
         raise InputError(argument, "a torch.nn.Module or what makes one", factory)
     network = _Network(argument, factory, args, kwargs, inputs, instance, orders)
-    return _ported_of(_best(network, Sources()))
+    try:
+        return _ported_of(_best(network, Sources()))
+    except Refused as refused:  # of python -c, exec, or a shell
+        expected = "a network whose classes are in a file or a notebook"
+        raise InputError(argument, expected, refused.why) from refused
 
 
 @dataclass

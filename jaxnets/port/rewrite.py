@@ -14,7 +14,7 @@ from jaxnets.port.constructors import Constructor
 from jaxnets.port.instances import Instances
 from jaxnets.port.job import NOT_RUN
 from jaxnets.port.seen import class_ran
-from jaxnets.port.sources import is_users, number_of
+from jaxnets.port.sources import enclosing, is_users, number_of, qualified
 from jaxnets.port.statements import Statements
 from jaxnets.port.texts import closing, with_argument, without_comments, without_unused
 from jaxnets.port.trees import (
@@ -25,6 +25,9 @@ from jaxnets.port.trees import (
     is_typed,
 )
 from jaxnets.port.values import Refused
+
+#: Methods that set the mode, which Flax has itself.
+_MODES = ("train", "eval")
 
 
 class Renderer(Statements):
@@ -257,7 +260,8 @@ class Renderer(Statements):
     def _called(self, node: Any) -> str | None:
         """What is left of a member of a class: what was called, and what that reads."""
         if isinstance(node, ast.FunctionDef):
-            return self.statement(node) if number_of(node) in self.job.facts.called else None
+            called = number_of(node) in self.job.facts.called and node.name not in _MODES
+            return self.statement(node) if called else None
         if is_docstring(node):
             return self.source.segment(node)
         if getattr(node, "value", None) is None:
@@ -280,6 +284,10 @@ class Renderer(Statements):
 
     def _member(self, node: Any) -> str | None:
         if isinstance(node, ast.FunctionDef):
+            if node.name in _MODES:
+                what = f"{node.name} of {qualified(enclosing(node, ast.ClassDef))} is not ported"
+                self.job.note(f"{self.source.place(node)}: {what}: Flax has its own")
+                return None
             ran = number_of(node) in self.job.facts.entered
             if not ran and node.name != "__init__":
                 if not node.name.startswith("__"):

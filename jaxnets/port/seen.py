@@ -91,6 +91,14 @@ def is_idle_dropout(call: Call) -> bool:
     return str(call.name).startswith("F.dropout") and isinstance(p, Plain) and p.value == 0
 
 
+def is_own_gradient(value: Any) -> bool:
+    """Whether a function is ``apply`` of a torch.autograd.Function of the user's."""
+    import torch
+
+    owner = getattr(value, "__self__", None)
+    return isinstance(owner, type) and issubclass(owner, torch.autograd.Function)
+
+
 def are_modules(owners: list[Any]) -> bool:
     """Whether all objects are networks, or ``super()`` of one."""
     import torch

@@ -6,6 +6,7 @@ import types
 from dataclasses import replace
 from typing import Any
 
+from jaxnets.port.aliases import read_later
 from jaxnets.port.calls import Calls
 from jaxnets.port.job import NOT_RUN, NotSeen
 from jaxnets.port.names import canonical
@@ -39,6 +40,9 @@ from jaxnets.port.values import (
     binding_of,
     text_of,
 )
+
+#: Blocks that say how PyTorch computes, or that there is no gradient.
+_IDLE = ("no_grad", "autocast", "record_function", "sdpa_kernel", "sdp_kernel")
 
 
 class Statements(Calls):
@@ -195,6 +199,8 @@ class Statements(Calls):
         if text is None:
             return None
         move = statements[0].col_offset - node.col_offset
+        if isinstance(statements[0], ast.If):
+            text = text.removeprefix("el")  # of "elif"
         lines = text.split("\n")
         return "\n".join([lines[0], *(line.removeprefix(" " * move) for line in lines[1:])])
 
@@ -259,7 +265,7 @@ class Statements(Calls):
             func = call.func if isinstance(call, ast.Call) else call
             known, value = self.static(func)
             names.append(getattr(value, "__qualname__", "") if known else "")
-        if all(name in ("no_grad", "autocast", "record_function") for name in names):
+        if all(name in _IDLE for name in names):
             self._gradientless += "no_grad" in names and not self._constructing()
             try:
                 return self._dedented(node, node.body)
@@ -338,6 +344,7 @@ class Statements(Calls):
 
     def _stored(self, target: Any, value: Value) -> str:
         """The assignment of a new value to what held the old one."""
+        self._refuse_other_names(target)
         value = self._stopped(value)
         if isinstance(target, ast.Name):
             return f"{target.id} = {text_of(value)}"
@@ -358,6 +365,20 @@ class Statements(Calls):
             return f"{self.edited(target)} = {text_of(value)}"
         self.refuse(target, Refused("what is changed in place has no name", "assign it first"))
         return ""
+
+    def _refuse_other_names(self, target: Any) -> None:
+        """Refuses a change in place that another variable sees."""
+        base = target
+        while isinstance(base, ast.Subscript):
+            base = base.value
+        facts = self.job.facts.values_at(base)
+        if not isinstance(base, ast.Name) or self.function is None:
+            return
+        other = read_later(self.function, base.id, target)
+        if other is None or (facts and not any(isinstance(one, Tensor) for one in facts)):
+            return
+        why = f"{other} changes with {base.id}, as both have the same elements in PyTorch"
+        self.refuse(target, Refused(why, f"change {other} itself, or a copy made by clone()"))
 
     def _is_held(self, target: ast.Attribute) -> bool:
         """Whether an attribute is a parameter or a buffer."""
@@ -469,6 +490,7 @@ class Statements(Calls):
         value = self._ruled(node, calls, [old, right], {})
         symbol = self.source.segment(node)[len(self.source.segment(target)) :].lstrip()
         sign = symbol[: symbol.index("=")]
+        self._refuse_other_names(target)
         if text_of(value) == f"{old.text} {sign} {text_of(right)}":
             return f"{old.text} {sign}= {text_of(right)}" if held else self.edited(node)
         return self._stored(target, value)

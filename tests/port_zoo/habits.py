@@ -1,0 +1,67 @@
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+def relu_maker(inplace=False):
+    return lambda: nn.ReLU(inplace=inplace)
+
+
+def small(value):
+    return -torch.finfo(value.dtype).max
+
+
+class Concat(nn.Sequential):
+    """What its layers make, side by side."""
+
+    def forward(self, x):
+        assert len(self._modules.values()) > 0
+        return torch.cat([branch(x) for branch in self._modules.values()], dim=1)
+
+
+class Split(nn.Module):
+    """A layer for each part of the channels, added by number."""
+
+    def __init__(self, channels, parts=2):
+        super().__init__()
+        self.part = channels // parts
+        for i in range(parts):
+            self.add_module(name=str(i), module=nn.Conv2d(self.part, self.part, 2 * i + 1, padding=i))
+
+    def forward(self, x):
+        parts = torch.split(x, self.part, dim=1)
+        return torch.cat([conv(part) for conv, part in zip(self.children(), parts)], dim=1)
+
+
+class Habits(nn.Module):
+    """Ways of writing that libraries of networks have."""
+
+    def __init__(self, width=4, classes=3, activation=relu_maker(True), version=torch.__version__):
+        super().__init__()
+        from torch import nn as layers
+
+        self.newer = version >= '1'
+        self.branches = Concat(layers.Conv2d(3, width, 1), nn.Conv2d(3, width, 3, padding=1))
+        self.split = Split(2 * width)
+        self.act = activation()
+        self.weight = nn.Parameter(torch.randn(classes, 2 * width))
+
+    def train(self, mode=True):
+        super().train(mode)
+        return self
+
+    def forward(self, x, mask=None):
+        x = self.act(self.split(self.branches(x)))
+        if not self.newer:
+            x = x * 2
+        elif mask is not None:
+            x = x.masked_fill(mask, small(x))
+        try:
+            pooled = x.mean(dim=(2, 3))
+        except IndexError:
+            pooled = torch.zeros(1)
+        l = F.linear(pooled, self.weight)
+        if (mask == None) == True:
+            double = lambda value: 2 * value
+            l = double(l)
+        return l
