@@ -486,6 +486,8 @@ def _tried(argument: str, expected: str, function: Any, args: Any, kwargs: Any) 
     """
     try:
         return function(*args, **kwargs)
+    except Refused:
+        raise
     except Exception as error:
         raise InputError(argument, expected, why(error)) from error
 

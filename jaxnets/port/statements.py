@@ -70,19 +70,21 @@ class Statements(Calls):
         end = self.source.span(statements[-1])[1]
         parts: list[str] = []
         position, left = start, False
+        missed: list[str] | None = None  # the parts before the first statement that did not run
         for one in statements:
             begin = self._begin(one)
             before = self.source.text[position:begin]
+            if missed is None and not self._ran(one) and not is_docstring(one):
+                missed = [*parts, before]
             outer, self.guards = self.guards, []
             try:
                 text = self._guarded(one, self.statement(one))
             except NotSeen:
                 if self._ran(one):
                     raise
-                text = f'raise NotImplementedError("{NOT_RUN}")'
                 self.job.note(f"{self.source.place(one)}: {NOT_RUN}")
-                parts += [before, text]
-                return "".join(parts)
+                text = f'raise NotImplementedError("{NOT_RUN}")'
+                return "".join([*(missed or [*parts, before]), text])
             finally:
                 self.guards = outer
             stop = self.source.span(one)[1]
