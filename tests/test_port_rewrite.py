@@ -368,7 +368,7 @@ class Lacks(nn.Module):
 
 
 def test_an_attribute_that_some_objects_lack_is_refused_where_that_decides():
-    with pytest.raises(InputError, match="lack an attribute that hasattr asks for"):
+    with pytest.raises(InputError, match="lack an attribute that hasattr looks up"):
         from_torch(nn.Sequential(Lacks(True), Lacks(False)), ROWS)
 
 

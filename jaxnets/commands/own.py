@@ -46,7 +46,7 @@ def ready(
     Args:
         recipe: the recipe.
         data: what it is trained on.
-        weights: a file of initial weights with PyTorch's names; None if there is none.
+        weights: a file of initial weights with PyTorch's names, or None.
 
     Returns:
         The recipe, and its initial weights: those of the file; or those that PyTorch draws, if the

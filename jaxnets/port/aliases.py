@@ -6,17 +6,18 @@ from typing import Any
 #: Methods whose result has the elements of the tensor itself.
 _VIEWS = frozenset(
     (
-        *("view", "view_as", "transpose", "permute", "t", "unsqueeze", "squeeze", "narrow"),
         *(
+            "view",
+            "view_as",
+            "transpose",
+            "permute",
+            "t",
+            "unsqueeze",
+            "squeeze",
+            "narrow",
             "select",
-            "expand",
-            "expand_as",
-            "movedim",
-            "swapaxes",
-            "detach",
-            "unflatten",
-            "diagonal",
         ),
+        *("expand", "expand_as", "movedim", "swapaxes", "detach", "unflatten", "diagonal"),
     )
 )
 

@@ -183,7 +183,7 @@ def prove(
             with channels last; None for PyTorch's own order.
         steps: how many steps of gradient descent both are trained for.
         quick: whether to compile two programs instead of five or more: training mode on the
-            inputs, and outputs in evaluation mode on the other batch, in float64 if PyTorch can.
+            inputs, and evaluation mode on the other batch, both in float64 if PyTorch can.
 
     Returns:
         What was found; ``print`` shows it.
@@ -565,7 +565,7 @@ class _Prover:
             self._explain_rounding(batches, double)
         elif batches:
             name, batch = list(batches.items())[-1]
-            self._one(name, batch, train=False, double=double, backwards=False)
+            self._one(name, batch, train=False, double=double)
         for name, batch in list(trained.items())[:1]:
             self._train(name, batch, double, first=quick)
         if self._ours.eager:

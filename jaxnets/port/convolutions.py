@@ -22,16 +22,7 @@ def as_products() -> Iterator[None]:
 
 
 def by_products(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
-    """A convolution, for float64 as the products of the windows of x with the kernel.
-
-    Args:
-        x: [N, ..., C], one to three spatial axes.
-        kernel: [..., C / groups, O], of the same dtype.
-        geometry: stride, padding and the like.
-
-    Returns:
-        [N, ..., O].
-    """
+    """``convolve``, for float64 as the products of the windows of x with the kernel."""
     sizes = geometry.output_sizes(x, kernel)
     if x.dtype != jnp.float64 or not math.prod((*sizes, x.size, kernel.size)):
         return convolve(x, kernel, geometry)

@@ -286,7 +286,7 @@ def _alike(cls: type, trees: list[Made]) -> list[Made]:
 
 
 def base_layer(cls: type) -> Any:
-    """The layer of torch.nn that a class of the user's derives from; None if there is none."""
+    """The layer of torch.nn that a class of the user's derives from, or None."""
     own = next(one for one in cls.__mro__ if not is_users(one))
     return own if leaf(cls) is not None else None
 

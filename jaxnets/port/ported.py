@@ -184,7 +184,10 @@ def _ported(
         raise InputError(argument, "a torch.nn.Module or what makes one", factory)
     network = _Network(argument, factory, args, kwargs, inputs, instance, orders)
     try:
-        return _ported_of(_best(network, Sources()))
+        written = _best(network, Sources())
+        return _ported_of(
+            written, written.text if written.job.refusals else formatted(written.text)
+        )
     except Refused as refused:  # of python -c, exec, or a shell
         expected = "a network whose classes are in a file or a notebook"
         raise InputError(argument, expected, refused.why) from refused
@@ -279,17 +282,17 @@ def _exits(job: Job) -> dict[Any, tuple[int, ...]]:
 def _try_out(written: _Written) -> None:
     """Refuses a network whose rewritten constructor does not run."""
     try:
-        nnx.eval_shape(_ported_of(written).build)
+        nnx.eval_shape(_ported_of(written, written.text).build)
     except Exception as error:  # whatever the user's code raises
         name = written.root.__name__
         refusal = Refusal("", name, "its constructor", f"does not run: {why(error)}")
         written.job.refusals["", name] = refusal
 
 
-def _ported_of(written: _Written) -> Ported:
-    job, seen, text = written.job, written.seen, written.text
+def _ported_of(written: _Written, source: str) -> Ported:
+    job, seen = written.job, written.seen
     return Ported(
-        text if job.refusals else formatted(text),
+        source,
         written.root.__name__,
         written.arguments,
         seen.weights,

@@ -233,7 +233,7 @@ class Renderer(Statements):
             try:
                 constructor = Constructor(self, instances, cls).text(self._added())
                 if "hasattr(self" in used and instances.uneven(cls):
-                    raise Refused("some objects lack an attribute that hasattr asks for")
+                    raise Refused("some objects lack an attribute that hasattr looks up")
             except Refused as refused:
                 self.refuse(node, refused)
             if self.rngs:

@@ -406,8 +406,7 @@ class Statements(Calls):
             return self._stored(target.value, self._ruled(node, calls, operands, {}))
         if (tied := self._tied(target, node.value)) is not None:
             return tied
-        of_layer = isinstance(target, ast.Attribute) and isinstance(target.value, ast.Attribute)
-        if of_layer and target.attr in ("weight", "bias") and not self._ran(node):  # type: ignore[attr-defined]
+        if _is_weight(target) and not self._ran(node):
             raise NotSeen("of which layer this is")
         value = self.value(node.value)
         if isinstance(target, ast.Tuple | ast.List) and isinstance(value, Items):
@@ -633,3 +632,12 @@ class Statements(Calls):
             text += self.block(body, colon) or self._pass(body)
             position = self.source.span(body[-1])[1]
         return text
+
+
+def _is_weight(target: ast.expr) -> bool:
+    """Whether this is ``self.layer.weight``, or the bias."""
+    return (
+        isinstance(target, ast.Attribute)
+        and isinstance(target.value, ast.Attribute)
+        and target.attr in ("weight", "bias")
+    )

@@ -108,7 +108,7 @@ def without_unused(text: str, column: int) -> str:
 
     Args:
         text: of the function, whose first line is not indented.
-        column: by how much the others are, less what Python asks for.
+        column: where the definition begins in its file.
     """
     lines = text.split("\n")
     start = f"if True:\n{' ' * column}" if column else "\n"
