@@ -1,6 +1,7 @@
 """The command line: its commands put together, and what becomes of an error."""
 
 import contextlib
+import importlib
 import logging
 import os
 import signal
@@ -13,13 +14,7 @@ import click
 import jax
 
 from jaxnets.arrays import InputError, printable
-from jaxnets.commands.compare import compare_command
-from jaxnets.commands.data import data_group
-from jaxnets.commands.port import port_command
-from jaxnets.commands.predict import predict_command
 from jaxnets.commands.suggestions import with_near_options
-from jaxnets.commands.train import recipes_command, summary_command, train_command
-from jaxnets.commands.weights import convert_command, inspect_command
 from jaxnets.compilation import VARIABLE, keep_programs
 from jaxnets.disk import KEPT
 from jaxnets.kernels import native
@@ -131,7 +126,38 @@ def _fail(message: str, code: int, error: BaseException | None = None) -> int:
     return code
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+#: Each command, by its name: the module of ``jaxnets.commands`` that has it, and its name there.
+#: A module is imported when its command is called, so that none waits for what another needs.
+COMMANDS = {
+    "train": "train:train_command",
+    "compare": "compare:compare_command",
+    "recipes": "train:recipes_command",
+    "summary": "train:summary_command",
+    "predict": "predict:predict_command",
+    "data": "data:data_group",
+    "inspect": "weights:inspect_command",
+    "convert": "weights:convert_command",
+    "port": "port:port_command",
+}
+
+
+class _Commands(click.Group):
+    """The commands of the table."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name].partition(":")
+        return getattr(importlib.import_module(f"jaxnets.commands.{module}"), name)
+
+
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
 @click.version_option(package_name="jaxnets")
 @click.option(
     "--cache/--no-cache",
@@ -146,17 +172,3 @@ def cli(cache: bool) -> None:
         keep_programs()
     else:
         os.environ[VARIABLE] = "off"
-
-
-for _command in (
-    train_command,
-    compare_command,
-    recipes_command,
-    summary_command,
-    predict_command,
-    data_group,
-    inspect_command,
-    convert_command,
-    port_command,
-):
-    cli.add_command(_command)

@@ -26,6 +26,7 @@ from jaxnets.arrays import (
     describe,
     shortened,
 )
+from jaxnets.changes import Change, restructured
 from jaxnets.data import Dataset, Standardizer, TableEncoder, Transform, image_files
 from jaxnets.data.loading import path_of
 from jaxnets.data.spec import described
@@ -48,6 +49,7 @@ from jaxnets.recipes import (
 )
 from jaxnets.training import (
     EpochRecord,
+    Evaluation,
     Saving,
     TrainingRun,
     count_parameters,
@@ -57,8 +59,8 @@ from jaxnets.training import (
 )
 from jaxnets.training.evaluation import check_model
 from jaxnets.training.progress import describe as describe_epoch
-from jaxnets.training.records import RECORD, TEXT, WEIGHTS, Task
-from jaxnets.training.weights import check_weights, load_weights, sizes
+from jaxnets.training.records import RECORD, TEXT, WEIGHTS, Task, tested_record
+from jaxnets.training.weights import check_weights, load_weights, save_weights, sizes
 
 #: The record of a run that saves while it trains.
 BEGUN = "begun.json"
@@ -366,6 +368,47 @@ def write(
     told.write(directory, record, title=f"{recipe.name}, seed {seed}")
 
 
+def write_changed(
+    directory: Path | str,
+    run: Path | str,
+    model: nnx.Module,
+    change: Change,
+    test: Evaluation | None = None,
+) -> None:
+    """Writes a new folder of a run whose network was changed after its training; ``read`` reads it.
+
+    It holds what the folder of the run holds, but the new weights, and no checkpoints. The folder
+    appears whole or not at all.
+
+    Args:
+        directory: must not exist yet, or be empty.
+        run: the folder of the run as it was.
+        model: the changed network.
+        change: what was done.
+        test: how good the changed network is, for the record; None removes what it says of that.
+
+    Raises:
+        ValueError: if ``run`` holds no run, or ``directory`` holds something already.
+    """
+    source = check_path("run", run, "the folder of a run")
+    if not is_run(source):
+        raise InputError("run", f"a folder with a {RECORD} in it", repr(str(run)))
+    with understood("run", source / RECORD):
+        record = read_object(source / RECORD)
+        changes = [*record.get("changes", ()), change.record()]
+    kept = {name: value for name, value in record.items() if not name.startswith("test_")}
+    tested = {} if test is None else tested_record(test)
+    record = {**kept, "parameters": count_parameters(model), **tested, "changes": changes}
+    with new_folder(directory) as folder:
+        save_weights(model, folder / WEIGHTS)
+        for name in (TEXT, NETWORK, "history.csv", "curves.png"):
+            if (source / name).is_dir():
+                shutil.copytree(source / name, folder / name)
+            elif (source / name).is_file():
+                shutil.copyfile(source / name, folder / name)
+        (folder / RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
 def is_run(directory: Path | str) -> bool:
     """Whether ``write`` has filled a folder."""
     return (Path(directory) / RECORD).is_file()
@@ -406,6 +449,7 @@ class SavedRun:
         transform: what inputs go through before the model; None for nothing.
         history: one record an epoch.
         restored: the best epoch, if ``model`` has its weights and not the last ones.
+        changes: what was done to the network after its training, in order.
     """
 
     recipe: Recipe | None
@@ -421,6 +465,7 @@ class SavedRun:
     transform: Transform | None = None
     history: tuple[EpochRecord, ...] = ()
     restored: int | None = None
+    changes: tuple[Change, ...] = ()
 
     def __repr__(self) -> str:
         size = count_parameters(self.model)
@@ -529,20 +574,28 @@ def read(
             "transform": _transform(record, recipe) if transform is None else transform,
             "history": _history(record),
             "restored": _restored(record),
+            "changes": tuple(map(Change.of_record, record.get("changes", ()))),
         }
     if model is not None:
-        model = nnx.clone(model)
-        load_weights(model, folder / WEIGHTS)
+        model = _filled(nnx.clone(model), found["changes"], folder / WEIGHTS)
     elif recipe is not None and isinstance(recipe.model, OwnNetwork):
-        model = _own(recipe, run_code=run_code)
-        load_weights(model, folder / WEIGHTS)
+        model = _filled(_own(recipe, run_code=run_code), found["changes"], folder / WEIGHTS)
     elif build is None:
         expected = "a network of the saved kind, as the folder has the weights alone"
         raise InputError("model", expected, f"none for {record['model']['class']}")
+    elif found["changes"]:
+        model = _filled(build(), found["changes"], folder / WEIGHTS)
     else:
         model = _trained(build, options, path, folder / WEIGHTS)
     model.eval()
     return SavedRun(recipe, model, **found)
+
+
+def _filled(model: nnx.Module, changes: Sequence[Change], weights: Path) -> nnx.Module:
+    """A network of the changed structure with the weights of a folder."""
+    model = restructured(model, changes)
+    load_weights(model, weights)
+    return model
 
 
 def _own(recipe: Recipe, *, run_code: bool) -> nnx.Module:

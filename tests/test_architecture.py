@@ -23,7 +23,7 @@ RANKS = [
     {"interop", "networks", "training"},
     {"port"},
     {"sampling"},
-    {"recipes"},
+    {"changes", "recipes"},
     {"runs"},
     {"compare"},
     {"commands"},

@@ -539,8 +539,8 @@ def test_a_call_refuses_bad_values_in_one_short_sentence(path):
 def commands(command=cli, words=()):
     """Every command with the words that call it."""
     if isinstance(command, click.Group):
-        for name, one in command.commands.items():
-            yield from commands(one, (*words, name))
+        for name in command.list_commands(None):
+            yield from commands(command.get_command(None, name), (*words, name))
     else:
         yield words, command
 

@@ -10,10 +10,10 @@ import click
 import numpy as np
 from flax import nnx
 
-from jaxnets import recipes, runs
+from jaxnets import runs
 from jaxnets.arrays import InputError, printable, shown
-from jaxnets.commands import own
 from jaxnets.commands.flags import PathArgument
+from jaxnets.commands.saved import data_of, opened
 from jaxnets.data import Dataset, StandardizedDataset, TableEncoder, table_files, tables
 from jaxnets.models import LanguageModel
 from jaxnets.sampling import sample
@@ -60,9 +60,7 @@ def predict_command(run: Path, **flags: Any) -> None:
     if not {"inputs", "index", "prompt", "row"} & set(given):
         expected = "an image file, a text, --index N or --prompt TEXT"
         raise click.UsageError(f"expected {expected}, got none of them; of a table a file or --row")
-    saved = runs.read(run, run_code=True)
-    if saved.recipe is not None:
-        own.imported(saved.recipe)
+    saved = opened(run)
     writes = isinstance(saved.model, LanguageModel)
     _check_flags(given, saved, ("inputs", "row", "index", "top", "invert") if writes else _WRITING)
     if writes:
@@ -130,7 +128,7 @@ def _answers(
         rows = saved.table([_values(text, saved.table.names) for text in row])
         examples += _from_rows(saved, rows, list(row))
     if index:
-        examples += _chosen(_data(saved, "index"), index, saved.class_names)
+        examples += _chosen(data_of(saved, "index"), index, saved.class_names)
     batch = np.stack([example for _, example in examples])
     outputs = predict(saved.model, batch, transform=saved.transform)
     if saved.classifies and np.ndim(outputs) > 2:
@@ -148,7 +146,7 @@ def _given(saved: runs.SavedRun, inputs: tuple[str, ...], invert: bool | None) -
         return list(zip(inputs, saved.encoder(inputs), strict=True))
     if saved.table is not None:
         return [example for file in inputs for example in _of_table(saved, saved.table, file)]
-    spec = saved.inputs or _data(saved, "image").spec.inputs
+    spec = saved.inputs or data_of(saved, "image").spec.inputs
     examples = []
     for path in inputs:
         image = runs.open_image(path, spec, background=saved.background, invert=invert)
@@ -156,14 +154,6 @@ def _given(saved: runs.SavedRun, inputs: tuple[str, ...], invert: bool | None) -
             click.echo(printable(f"{path}: {note}", limit=None), err=True)
         examples.append((path, image.pixels))
     return examples
-
-
-def _data(saved: runs.SavedRun, argument: str) -> Dataset:
-    """The run's data set."""
-    if saved.recipe is None:
-        expected = "none, as the folder of a run from Python does not name its data"
-        raise InputError(argument, expected, "one")
-    return recipes.load_data(saved.recipe)
 
 
 def _changes(image: runs.GivenImage, *, told: bool) -> list[str]:

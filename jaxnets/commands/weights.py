@@ -13,8 +13,8 @@ from flax import nnx
 
 from jaxnets import interop, recipes, runs
 from jaxnets.arrays import InputError, printable
-from jaxnets.commands import own
 from jaxnets.commands.flags import PathArgument, model_option
+from jaxnets.commands.saved import opened
 from jaxnets.models import MODELS
 from jaxnets.training.weights import load_weights, save_weights, weights_in
 
@@ -168,10 +168,7 @@ def _network(
     if model is None and options:
         raise InputError("model option", "--model beside it, as the run has its own", options)
     if model is None:
-        saved = runs.read(source, run_code=True)
-        if saved.recipe is not None:
-            own.imported(saved.recipe)
-        return saved.model
+        return opened(source).model
     network = recipes.build_network(model, options)
     if source.is_dir():
         load_weights(network, runs.weights_of(source) if is_run else source)

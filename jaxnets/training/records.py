@@ -375,7 +375,7 @@ class TrainingRun:
         """What the run measured in one flat record, ready for JSON; accuracy is in [0, 1]."""
         restored = {} if self.restored is None else {"restored": self.restored}
         return {
-            **self._tested(),
+            **({} if self.test is None else tested_record(self.test)),
             "train_loss": self.epoch.train_loss,
             "parameters": count_parameters(self.model),
             "train_seconds": self.timings.train_seconds,
@@ -386,17 +386,17 @@ class TrainingRun:
             **restored,
         }
 
-    def _tested(self) -> dict[str, Any]:
-        if self.test is None:
-            return {}
-        found = {f"test_{name}": value for name, value in plain(self.test.metrics).items()}
-        counts = {"test_correct": self.test.correct, "test_total": self.test.total}
-        return {"test_accuracy": self.test.accuracy, **counts, **found}
-
     @property
     def epoch(self) -> EpochRecord:
         """The record of the epoch whose weights ``model`` has."""
         return self.history[-1 if self.restored is None else self.restored - 1]
+
+
+def tested_record(test: Evaluation) -> dict[str, Any]:
+    """What a run's record says of its evaluation, ready for JSON."""
+    found = {f"test_{name}": value for name, value in plain(test.metrics).items()}
+    counts = {"test_correct": test.correct, "test_total": test.total}
+    return {"test_accuracy": test.accuracy, **counts, **found}
 
 
 def in_words(metrics: Mapping[str, Any], prefix: str = "") -> str:
