@@ -147,7 +147,7 @@ def shares(saved: runs.SavedRun, row: np.ndarray) -> tuple[tuple[str, ...], np.n
         saved: a run with classes.
         row: the network's outputs for one example.
     """
-    logits = _gives_logits(saved)
+    logits = gives_logits(saved)
     if len(row) == 1:  # one output tells two classes apart
         second = 1 / (1 + np.exp(-row[0])) if logits else row[0]
         row = np.array([1 - second, second])
@@ -158,7 +158,7 @@ def shares(saved: runs.SavedRun, row: np.ndarray) -> tuple[tuple[str, ...], np.n
     return names, row[: len(names)]  # an output of a class that does not exist is no class
 
 
-def _gives_logits(saved: runs.SavedRun) -> bool:
+def gives_logits(saved: runs.SavedRun) -> bool:
     """Whether outputs are logits, as our networks say, and as the loss says of others."""
     output = getattr(saved.model, "output", None)
     if isinstance(output, str):

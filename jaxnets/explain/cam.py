@@ -13,9 +13,11 @@ from jaxnets.data.transforms.compose import applied
 from jaxnets.explain.layers import layer_of, outputs_and_layer
 from jaxnets.explain.questions import Question, Target, asked, selected
 from jaxnets.kernels.rewrite import with_kernels
+from jaxnets.layers.convolution import Conv1d, Conv2d, Conv3d
 from jaxnets.layers.interpolation import interpolate
 from jaxnets.training.state import TrainState
 
+_CONVOLUTIONS = nnx.Conv, Conv1d, Conv2d, Conv3d
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
@@ -62,7 +64,7 @@ def grad_cam(
         question.state,
         question.inputs,
         layer,
-        (nnx.Conv,),
+        _CONVOLUTIONS,
         "convolution",
         last=True,
         transform=transform,

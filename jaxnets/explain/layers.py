@@ -105,10 +105,7 @@ def layer_of(
     if layer is None:
         fitting = [call for call in calls if isinstance(call.layer, kinds)]
         if not fitting:
-            names = shortened([call.name for call in calls if call.name]) or "none"
-            raise InputError(
-                "layer", f"the name of one, as no {kind} is called", f"None of {names}"
-            )
+            raise InputError("layer", f"the name of one, as the model calls no {kind}", layer)
         return fitting[-1 if last else 0]
     paths = {path.rstrip("."): name.rstrip(".") for path, name, _ in nodes(model)}
     name = paths.get(layer, layer) if isinstance(layer, str) else None
