@@ -167,7 +167,7 @@ def asked_for(more: Iterable[str] = ()) -> dict[str, str | None]:
     """What this process computes with: of each library that was asked for, its SHA-256 in short.
 
     Args:
-        more: libraries that are asked for herewith.
+        more: libraries that are asked for by this call.
 
     Returns:
         None for a library without which layers compute by XLA's operations.
