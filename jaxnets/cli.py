@@ -138,6 +138,7 @@ COMMANDS = {
     "inspect": "weights:inspect_command",
     "convert": "weights:convert_command",
     "explain": "explain:explain_command",
+    "visualize": "visualize:visualize_command",
     "port": "port:port_command",
 }
 
