@@ -20,9 +20,9 @@ import numpy as np
 from jaxnets.compare.records import Comparison
 from jaxnets.compare.report import read
 from jaxnets.compare.report.content import content
-from jaxnets.compare.report.files import drawn, put
-from jaxnets.compare.report.markdown import markdown
 from jaxnets.compare.report.wording import Scale, p_value
+from jaxnets.pages.files import drawn, put
+from jaxnets.pages.markdown import markdown
 from jaxnets.recipes import RECIPES
 
 ROOT = Path(__file__).parent.parent

@@ -16,7 +16,7 @@ import jaxnets
 ROOT = Path(jaxnets.__file__).parent
 RANKS = [
     {"arrays", "compilation", "json_files", "optional"},
-    {"disk", "initializers", "kernels", "tensors"},
+    {"disk", "initializers", "kernels", "pages", "tensors"},
     {"losses", "metrics", "optimizers", "layers", "data"},
     {"functional"},
     {"models"},
