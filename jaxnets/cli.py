@@ -137,6 +137,7 @@ COMMANDS = {
     "data": "data:data_group",
     "inspect": "weights:inspect_command",
     "convert": "weights:convert_command",
+    "explain": "explain:explain_command",
     "port": "port:port_command",
 }
 

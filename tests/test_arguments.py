@@ -49,6 +49,17 @@ def model():
     return nnx.Linear(2, 3, rngs=nnx.Rngs(0))
 
 
+@functools.cache
+def convolution():
+    return nnx.Sequential(layers.Conv2d(3, 2, 3, rngs=nnx.Rngs(0)), layers.flatten)
+
+
+@functools.cache
+def words():
+    embedding = layers.Embedding(3, 2, rngs=nnx.Rngs(0))
+    return nnx.Sequential(embedding, lambda x: x.mean(1))
+
+
 OBJECTIVE = training.supervised(losses.cross_entropy)
 STEP = training.minimize(OBJECTIVE, optax.identity())
 
@@ -267,10 +278,18 @@ GOOD = {
     "scatter_add": (ROW, 0, jnp.zeros((2, 2), int), ROW),
     "ModuleDict": ({"relu": layers.ReLU()},),
     "TiedLinear": (layers.Embedding(5, 3, rngs=nnx.Rngs(0)),),
+    **dict.fromkeys(
+        ["saliency", "input_x_gradient", "smooth_grad", "integrated_gradients", "occlusion"],
+        (model(), SPLIT.inputs),
+    ),
+    "token_attributions": lambda: (words(), TEXTS.inputs),
+    "grad_cam": lambda: (convolution(), np.zeros((2, 4, 4, 3), np.float32)),
+    "permutation_importance": (model(), SPLIT.inputs, SPLIT.labels),
     **dict.fromkeys(["port", "from_torch"], (TorchNetwork(2, 3), torch.ones(4, 2))),
 }
 #: Good values of arguments that must be named.
 NAMED = {
+    "occlusion": {"sliding_window_shapes": 1},
     "train_many": {"seeds": 1},
     "load_torch_optimizer": {"names": ["weight", "bias"]},
     "to_torch_optimizer": {"names": ["weight", "bias"]},
@@ -298,6 +317,7 @@ RECORDS = {
     "Examples",
     "FromSums",
     "InputError",
+    "IntegratedGradients",
     "Interrupted",
     "Joined",
     "Mean",
@@ -306,6 +326,7 @@ RECORDS = {
     "NonFiniteLossError",
     "OptimizerState",
     "Pair",
+    "PermutationImportance",
     "Plan",
     "Plateau",
     "PlateauState",
@@ -425,10 +446,19 @@ def no_work(monkeypatch, tmp_path):
         monkeypatch.setattr(sys.modules[f"jaxnets.training.{module}"], name, start)
     monkeypatch.setattr("jaxnets.compare.own.compared", start)
     monkeypatch.setattr("jaxnets.sampling._draw", start)
+    monkeypatch.setattr("jaxnets.explain.permutation.predict", start)
+    for module, name in PROGRAMS:
+        monkeypatch.setattr(f"jaxnets.explain.{module}._{name}", start)
     monkeypatch.setattr("jaxnets.losses.ctc.negative_log_likelihood", start)
     monkeypatch.setattr("jaxnets.training.storage._QUIET", 0)
 
 
+#: What explanations compile.
+PROGRAMS = [
+    *[("gradients", name) for name in ["saliency", "input_x_gradient", "smooth_grad"]],
+    *[("integrated", name) for name in ["integrated_gradients", "token_attributions"]],
+    *[("cam", "grad_cam"), ("covering", "occlusion")],
+]
 #: Functions of arrays: what they compute of a value that they take is of no matter here.
 COMPUTES = re.compile(r"jaxnets\.(layers|losses|metrics|tensors|data\.transforms)\.(?!.*one_hot$)")
 
@@ -556,6 +586,7 @@ WORDS = {
     "train": ["linear-regression"],
     "summary": ["linear-regression"],
     "predict": ["no-run", "text"],
+    "explain": ["no-run", "text"],
     "inspect": ["no-file"],
     "convert": ["no-file", "new", "--model", "LinearRegression"],
 }
