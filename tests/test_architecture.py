@@ -22,7 +22,10 @@ RANKS = [
     {"models"},
     {"interop", "networks", "training"},
     {"port"},
-    {"sampling"},
+    {
+        "sampling",
+        "averaging",
+    },
     {"changes", "recipes"},
     {"runs"},
     {"compare"},

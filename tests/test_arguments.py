@@ -16,7 +16,7 @@ import pytest
 import torch
 from flax import nnx
 
-from jaxnets import compare, data, interop, layers, losses, optimizers, recipes, training
+from jaxnets import averaging, compare, data, interop, layers, losses, optimizers, recipes, training
 from jaxnets.arrays import ArrayLike, InputError, shown
 from jaxnets.cli import cli, main
 from jaxnets.compilation import VARIABLE
@@ -110,6 +110,12 @@ GOOD = {
     **dict.fromkeys(["CenterCrop", "RandomCrop", "Resize", "OneHot", "Pad", "Rotate"], (3,)),
     **dict.fromkeys(["RandomAffine", "RandomRotation"], (3,)),
     "OnColumn": (0, data.ToFloat()),
+    **dict.fromkeys(["ema", "swa"], (STEP,)),
+    "averaged": (training.initialize(model(), averaging.ema(STEP)),),
+    "update_batch_norm": (model(), SPLIT),
+    "soup": ([model()],),
+    "greedy_soup": ([model()], lambda model: 0.5),
+    "swalr": (0.1, 0.2),
     "chained_scheduler": ([SCHEDULE],),
     "cyclic_lr": (0.1, 0.2),
     "exponential_lr": (0.1, 0.9),
@@ -319,6 +325,7 @@ RECORDS = {
     "Report",
     "RunSoFar",
     "Schedule",
+    "Soup",
     "StateDict",
     "Step",
     "StepMetrics",
