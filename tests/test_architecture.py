@@ -25,6 +25,7 @@ RANKS = [
     {
         "sampling",
         "averaging",
+        "ensembles",
     },
     {"changes", "recipes"},
     {"runs"},
