@@ -26,6 +26,7 @@ RANKS = [
         "sampling",
         "averaging",
         "ensembles",
+        "transfer",
     },
     {"changes", "recipes"},
     {"runs"},

@@ -16,7 +16,18 @@ import pytest
 import torch
 from flax import nnx
 
-from jaxnets import averaging, compare, data, interop, layers, losses, optimizers, recipes, training
+from jaxnets import (
+    averaging,
+    compare,
+    data,
+    interop,
+    layers,
+    losses,
+    optimizers,
+    recipes,
+    training,
+    transfer,
+)
 from jaxnets.arrays import ArrayLike, InputError, shown
 from jaxnets.cli import cli, main
 from jaxnets.compilation import VARIABLE
@@ -116,6 +127,12 @@ GOOD = {
     **dict.fromkeys(["soup", "Ensemble", "ensemble"], ([model()],)),
     "greedy_soup": ([model()], lambda model: 0.5),
     "swalr": (0.1, 0.2),
+    "load_pretrained": (model(), {"weight": np.zeros((3, 2))}),
+    "unfrozen": (model(), "kernel"),
+    "gradual_unfreezing": (optimizers.sgd(), {"kernel": 1}, 2),
+    "layer_wise": (optimizers.adam, 0.1, ["kernel"]),
+    "lora": (model(),),
+    "merge_lora": lambda: (transfer.lora(model()),),
     "chained_scheduler": ([SCHEDULE],),
     "cyclic_lr": (0.1, 0.2),
     "exponential_lr": (0.1, 0.9),
@@ -337,6 +354,7 @@ RECORDS = {
     "TrainState",
     "TrainingRun",
     "TrainingRuns",
+    "Transfer",
     "WeightsError",
 }
 
