@@ -15,14 +15,14 @@ import jaxnets
 
 ROOT = Path(jaxnets.__file__).parent
 RANKS = [
-    {"arrays", "compilation", "json_files", "optional"},
+    {"arrays", "compilation", "optional", "json_files"},
     {"disk", "initializers", "kernels", "pages", "tensors"},
-    {"losses", "metrics", "optimizers", "layers", "data", "figures"},
+    {"layers", "losses", "metrics", "optimizers", "data", "figures"},
     {"functional"},
     {"models"},
     {"interop", "networks", "training"},
     {"port"},
-    {"sampling", "explain"},
+    {"sampling", "averaging", "ensembles", "transfer", "explain"},
     {"changes", "recipes"},
     {"runs"},
     {"compare"},

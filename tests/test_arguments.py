@@ -16,7 +16,18 @@ import pytest
 import torch
 from flax import nnx
 
-from jaxnets import compare, data, interop, layers, losses, optimizers, recipes, training
+from jaxnets import (
+    averaging,
+    compare,
+    data,
+    interop,
+    layers,
+    losses,
+    optimizers,
+    recipes,
+    training,
+    transfer,
+)
 from jaxnets.arrays import ArrayLike, InputError, shown
 from jaxnets.cli import cli, main
 from jaxnets.compilation import VARIABLE
@@ -121,6 +132,18 @@ GOOD = {
     **dict.fromkeys(["CenterCrop", "RandomCrop", "Resize", "OneHot", "Pad", "Rotate"], (3,)),
     **dict.fromkeys(["RandomAffine", "RandomRotation"], (3,)),
     "OnColumn": (0, data.ToFloat()),
+    **dict.fromkeys(["ema", "swa"], (STEP,)),
+    "averaged": (training.initialize(model(), averaging.ema(STEP)),),
+    "update_batch_norm": (model(), SPLIT),
+    **dict.fromkeys(["soup", "Ensemble", "ensemble"], ([model()],)),
+    "greedy_soup": ([model()], lambda model: 0.5),
+    "swalr": (0.1, 0.2),
+    "load_pretrained": (model(), {"weight": np.zeros((3, 2))}),
+    "unfrozen": (model(), "kernel"),
+    "gradual_unfreezing": (optimizers.sgd(), {"kernel": 1}, 2),
+    "layer_wise": (optimizers.adam, 0.1, ["kernel"]),
+    "lora": (model(),),
+    "merge_lora": lambda: (transfer.lora(model()),),
     "chained_scheduler": ([SCHEDULE],),
     "cyclic_lr": (0.1, 0.2),
     "exponential_lr": (0.1, 0.9),
@@ -340,6 +363,7 @@ RECORDS = {
     "Report",
     "RunSoFar",
     "Schedule",
+    "Soup",
     "StateDict",
     "Step",
     "StepMetrics",
@@ -351,6 +375,7 @@ RECORDS = {
     "TrainState",
     "TrainingRun",
     "TrainingRuns",
+    "Transfer",
     "WeightsError",
 }
 
@@ -581,6 +606,7 @@ WORDS = {
     "data head": ["linear"],
     "data info": ["linear"],
     "data check": ["no-folder"],
+    "combine": ["no-run"],
     "compare": ["linear-regression"],
     "port": ["no-file.py:Net", "--input", "2x3"],
     "train": ["linear-regression"],
