@@ -22,7 +22,7 @@ RANKS = [
     {"models"},
     {"interop", "networks", "training"},
     {"port"},
-    {"sampling"},
+    {"pruning", "sampling"},
     {"changes", "recipes"},
     {"runs"},
     {"compare"},
