@@ -22,7 +22,7 @@ RANKS = [
     {"models"},
     {"interop", "networks", "training"},
     {"port"},
-    {"sampling", "averaging", "ensembles", "transfer", "explain"},
+    {"sampling", "pruning", "averaging", "ensembles", "transfer", "explain"},
     {"changes", "recipes"},
     {"runs"},
     {"compare"},
