@@ -22,7 +22,7 @@ RANKS = [
     {"models"},
     {"interop", "networks", "training"},
     {"port"},
-    {"sampling"},
+    {"quantization", "sampling"},
     {"changes", "recipes"},
     {"runs"},
     {"compare"},
