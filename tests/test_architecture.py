@@ -22,7 +22,7 @@ RANKS = [
     {"models"},
     {"interop", "networks", "training"},
     {"port"},
-    {"sampling", "pruning", "averaging", "ensembles", "transfer", "explain"},
+    {"sampling", "quantization", "pruning", "averaging", "ensembles", "transfer", "explain"},
     {"changes", "recipes"},
     {"runs"},
     {"compare"},

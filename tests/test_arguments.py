@@ -132,6 +132,10 @@ GOOD = {
     **dict.fromkeys(["CenterCrop", "RandomCrop", "Resize", "OneHot", "Pad", "Rotate"], (3,)),
     **dict.fromkeys(["RandomAffine", "RandomRotation"], (3,)),
     "OnColumn": (0, data.ToFloat()),
+    **dict.fromkeys(["quantize_dynamic", "quantize_weights", "report"], (model(),)),
+    "quantize_static": (model(), ROW),
+    "restructured": (model(), {"layers": {}, "folded": {}}),
+    "settings_of": (model(),),
     **dict.fromkeys(["ema", "swa"], (STEP,)),
     "averaged": (training.initialize(model(), averaging.ema(STEP)),),
     "update_batch_norm": (model(), SPLIT),
@@ -615,6 +619,7 @@ WORDS = {
     "explain": ["no-run", "text"],
     "inspect": ["no-file"],
     "convert": ["no-file", "new", "--model", "LinearRegression"],
+    "quantize": ["no-run", "--out", "new"],
 }
 BAD_WORDS = ["", " ", "junk", "-1", "0", "2.5", "nan", "-inf", "1e400", "9" * 50, "x" * 1000]
 BAD_WORDS += ["é\x1b[31m\n", "../..", "/dev/null", "a=", "a=1", "=1", "a=[1,", "a=" + "[" * 500]
