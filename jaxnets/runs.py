@@ -113,7 +113,7 @@ def _absolute(data: str) -> str:
 
 @dataclass(frozen=True)
 class BegunRun:
-    """A run that saves while it goes on.
+    """A run that saves while it trains.
 
     Attributes:
         recipe: what is trained, and how.
@@ -147,7 +147,7 @@ def begin(
     weights: Mapping[str, np.ndarray] | None = None,
     **saving: Any,
 ) -> BegunRun:
-    """Makes the folder of a run that saves while it goes on; ``resume`` reads it.
+    """Makes the folder of a run that saves while it trains; ``resume`` reads it.
 
     Of several processes, the first makes it.
 
@@ -263,7 +263,7 @@ def recipe_of(settings: Mapping[str, Any], network: Path) -> Recipe:
 def go_on(
     begun: BegunRun, recipe: Recipe, seed: int, computing: Mapping[str, Any] | None = None
 ) -> BegunRun:
-    """A run as it is to go on: the same, but for the number of epochs, which is recorded.
+    """A run as it is to be resumed: the same except for the number of epochs, which is recorded.
 
     Args:
         begun: as it was begun.
@@ -429,7 +429,7 @@ def weights_of(directory: Path | str) -> Path:
 
 @dataclass(frozen=True, repr=False)
 class SavedRun:
-    """What a run's folder gives back.
+    """A trained model and what its run's folder says of it.
 
     Attributes:
         recipe: what was trained, and how; None of a run that ``TrainingRun.save`` wrote.
@@ -505,7 +505,7 @@ class SavedRun:
 
         Args:
             path: where to save them too; None saves nothing.
-            title: what stands above.
+            title: text above the curves.
         """
         return plot_history(self.history, path, title)
 

@@ -3,7 +3,7 @@
     python scripts/results.py                          # every recipe: hours on 2 cores
     python scripts/results.py mnist-mlp mnist-gru      # these
 
-A finished comparison is taken from the work folder, and one that was interrupted goes on there.
+A finished comparison is taken from the work folder, and one that was interrupted continues there.
 What cannot be compared, such as a recipe whose data are not there, is named, and left out.
 """
 

@@ -88,7 +88,7 @@ def test_every_room_has_a_rank():
 def test_the_page_and_its_figure_have_the_rooms():
     script = runpy.run_path(str(ROOT.parent / "scripts" / "draw_architecture.py"))
     page = (ROOT.parent / "docs" / "architecture.md").read_text()
-    assert [set(rooms) for rooms in script["ranks"](page)] == RANKS[:-1]  # but for __main__
+    assert [set(rooms) for rooms in script["ranks"](page)] == RANKS[:-1]  # except for __main__
     drawn = script["FIGURE"].read_text() == script["drawn"](page)
     assert drawn, "python scripts/draw_architecture.py draws it again"
 

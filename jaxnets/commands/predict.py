@@ -1,4 +1,4 @@
-"""The command that asks a trained network."""
+"""The command ``predict``: outputs of a trained network."""
 
 import csv
 import shlex
@@ -38,7 +38,7 @@ _Examples = list[tuple[str, np.ndarray]]
     default=None,
     help="Exchange dark and light; by default where an image's border is unlike those trained on.",
 )
-@click.option("--prompt", help="What a language model goes on writing after.")
+@click.option("--prompt", help="The text that a language model continues.")
 @click.option("--length", type=int, show_default="400", help="Tokens to write.")
 @click.option(
     "--temperature",
@@ -71,7 +71,7 @@ def predict_command(run: Path, **flags: Any) -> None:
 
 
 def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
-    """Where a run was saved, and how to ask it, in a line.
+    """Where a run was saved, and how to use it, in a line.
 
     Args:
         folder: where all was saved.
@@ -79,7 +79,7 @@ def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
         model: the run's.
     """
     asked = "--prompt TEXT" if isinstance(model, LanguageModel) else "--index 0"
-    return f"saved in {folder}; to ask it: jaxnets predict {shlex.quote(str(example))} {asked}"
+    return f"saved in {folder}; use it with: jaxnets predict {shlex.quote(str(example))} {asked}"
 
 
 _WRITING = ("prompt", "length", "temperature", "seed")

@@ -45,7 +45,7 @@ _FLAGS = (
     click.option(
         "--seeds",
         type=Numbers("N or S,S,…", int),
-        help="Train from so many seeds at once, counted from 0, or from these.",
+        help="Train from this many seeds at once, counted from 0, or from these.",
     ),
     click.option(
         "--learning-rates",

@@ -2,7 +2,7 @@
 
 An optimizer here is an ordinary ``optax.GradientTransformation`` that takes PyTorch's steps: the
 same names, the same defaults, the same numbers. A schedule is a pure function from the count of
-steps taken to the learning rate, and stands in place of it: ``sgd(step_lr(0.1, 30))``.
+steps taken to the learning rate, and is given in place of a number: ``sgd(step_lr(0.1, 30))``.
 """
 
 from collections.abc import Callable

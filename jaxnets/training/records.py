@@ -238,7 +238,7 @@ class Task:
         return cls(transform, *found)
 
     def described(self) -> dict[str, Any]:
-        """What a run's record says of it, but for the transform and the encoder."""
+        """What a run's record says of it, except for the transform and the encoder."""
         inputs, labels = self.inputs_scaler, self.labels_scaler
         scalers = {"inputs": inputs and asdict(inputs), "labels": labels and asdict(labels)}
         return {
@@ -316,7 +316,7 @@ class TrainingRun:
 
         Args:
             path: where to save them too, as a PNG or by the ending's format; None saves nothing.
-            title: what stands above.
+            title: text above the curves.
 
         Returns:
             Matplotlib's figure, which a notebook shows.
@@ -445,7 +445,7 @@ def count_parameters(model: nnx.Module) -> int:
         The elements of all its ``nnx.Param``, together.
 
     Raises:
-        InputError: if the model is none.
+        InputError: if the model is not valid.
     """
     if not isinstance(model, nnx.Module):
         raise InputError("model", "an nnx.Module", model)
@@ -465,7 +465,7 @@ def write_history(history: Sequence[EpochRecord], path: Path | str) -> None:
         path: where to, replacing what is there.
 
     Raises:
-        InputError: if the history is none, or the file is not in a folder that exists.
+        InputError: if the history is not valid, or the file is not in a folder that exists.
     """
     _check_history(history)
     with _writable(path).open("w", newline="") as file:
