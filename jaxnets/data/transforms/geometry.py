@@ -131,7 +131,7 @@ class Resize:
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Resizes a batch [B, H, W, C]."""
         x = check_pixels(check_images(x))
-        shape = (len(x), *self._target(*x.shape[1:3]), x.shape[3])
+        shape = (x.shape[0], *self._target(*x.shape[1:3]), x.shape[3])
         pixels = x.astype(dtype_of_draws(x.dtype))
         resized = jax.image.resize(
             pixels, shape, "linear", antialias=self.antialias, precision=jax.lax.Precision.HIGHEST
