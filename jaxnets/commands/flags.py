@@ -1,4 +1,4 @@
-"""The flags that several commands share, and what they make of a recipe."""
+"""Flags shared by several commands, and their effect on a recipe."""
 
 import ast
 import dataclasses
@@ -320,12 +320,12 @@ def network_flags(command: _Command) -> _Command:
 
 
 def recipe_flags(command: _Command) -> _Command:
-    """Adds a flag for everything that a recipe holds."""
+    """Adds a flag for every setting of a recipe."""
     return added((*_TRAINING, _MODEL, call_arguments, *_NETWORK), command)
 
 
 def compared_flags(command: _Command) -> _Command:
-    """Adds a flag for everything that a recipe holds whose network PyTorch has too."""
+    """Adds a flag for every setting of a recipe that PyTorch shares."""
     return added((*_TRAINING, *_OURS_OR_TORCH, call_arguments, *_NETWORK), command)
 
 

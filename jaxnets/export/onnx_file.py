@@ -181,9 +181,7 @@ def _choice(g: Builder, node: Node, which: Held) -> Sequence[Held]:
         raise InputError("model", "a choice between two functions", f"one of {len(branches)}")
     parts = [_branch(g, branch, arrays) for branch in branches]
     flag = g.cast(which, bool)
-    return g.add_several(
-        "If", len(node.outputs), flag, then_branch=parts[1], else_branch=parts[0]
-    )
+    return g.add_several("If", len(node.outputs), flag, then_branch=parts[1], else_branch=parts[0])
 
 
 def _branch(g: Builder, graph: Graph, arrays: Sequence[Held]) -> Any:
@@ -191,5 +189,3 @@ def _branch(g: Builder, graph: Graph, arrays: Sequence[Held]) -> Any:
     translate(part, graph, arrays)
     made = part.outputs(graph.outputs)
     return g.onnx.helper.make_graph(part.nodes, part.fresh("branch"), [], made)
-
-
