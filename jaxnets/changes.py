@@ -6,6 +6,7 @@ from typing import Any
 
 from flax import nnx
 
+from jaxnets import pruning
 from jaxnets.arrays import InputError
 
 
@@ -42,7 +43,9 @@ class Change:
 
 #: By the name of a change: (network, settings) → network of the changed structure, of any values:
 #: the weights are read after it.
-CHANGES: dict[str, Callable[[nnx.Module, Mapping[str, Any]], nnx.Module]] = {}
+CHANGES: dict[str, Callable[[nnx.Module, Mapping[str, Any]], nnx.Module]] = {
+    "pruning": pruning.restructured,
+}
 
 
 def restructured(model: nnx.Module, changes: Sequence[Change]) -> nnx.Module:

@@ -16,12 +16,12 @@ import pytest
 import torch
 from flax import nnx
 
-from jaxnets import compare, data, interop, layers, losses, optimizers, recipes, training
+from jaxnets import compare, data, interop, layers, losses, optimizers, pruning, recipes, training
 from jaxnets.arrays import ArrayLike, InputError, shown
 from jaxnets.cli import cli, main
 from jaxnets.compilation import VARIABLE
 from jaxnets.data import text
-from jaxnets.models import LanguageModel
+from jaxnets.models import MLP, LanguageModel
 
 from .parity.layer_cases import FIRST, our_layer
 from .test_api_reference import PATHS, PUBLIC, meant
@@ -66,6 +66,10 @@ def sgd_state():
 
 SGD_OPTIONS = {"lr": 0.1, "momentum": 0, "dampening": 0, "weight_decay": 0, "nesterov": False}
 SGD_SAVED = {"state": {}, "param_groups": [{**SGD_OPTIONS, "params": [0, 1]}]}
+
+
+def pruned_layer():
+    return pruning.l1_unstructured(layers.Linear(2, 3, **DRAWN), "weight", 0.5)
 
 
 def torch_model():
@@ -267,6 +271,30 @@ GOOD = {
     "scatter_add": (ROW, 0, jnp.zeros((2, 2), int), ROW),
     "ModuleDict": ({"relu": layers.ReLU()},),
     "TiedLinear": (layers.Embedding(5, 3, rngs=nnx.Rngs(0)),),
+    **dict.fromkeys(["identity", "is_pruned", "remove"], lambda: (pruned_layer(), "weight")),
+    "prune": lambda: (pruned_layer(), "weight", pruning.Identity()),
+    **dict.fromkeys(
+        ["l1_unstructured", "random_unstructured"], lambda: (pruned_layer(), "weight", 0.5)
+    ),
+    "ln_structured": lambda: (pruned_layer(), "weight", 0.5, 2, 0),
+    "random_structured": lambda: (pruned_layer(), "weight", 0.5, 0),
+    "global_unstructured": lambda: ([(pruned_layer(), "weight")], pruning.L1Unstructured),
+    "custom_from_mask": lambda: (pruned_layer(), "weight", np.ones((3, 2))),
+    "region": lambda: (pruned_layer(), "weight", 0),
+    "diagonal": lambda: (pruned_layer(), "weight"),
+    **dict.fromkeys(["L1Unstructured", "RandomUnstructured"], (0.5,)),
+    "LnStructured": (0.5, 2),
+    "RandomStructured": (0.5,),
+    "CustomFromMask": (np.ones((3, 2)),),
+    "keep_masks": (optimizers.sgd(),),
+    "pruned": (model(), 0.5),
+    **dict.fromkeys(["sparsity", "mask_zeros"], (model(),)),
+    "make_permanent": lambda: (pruned_layer(),),
+    "structure": (model(), model()),
+    "restructured": (model(), {}),
+    "remove_units": (MLP((2, 3, 2), **DRAWN), jnp.zeros((2, 2)), {"fc1": 2}),
+    "merge_units": (model(), jnp.zeros((2, 2))),
+    "remove_layers": (MLP((2, 2, 2), **DRAWN), jnp.zeros((2, 2)), "fc1"),
     **dict.fromkeys(["port", "from_torch"], (TorchNetwork(2, 3), torch.ones(4, 2))),
 }
 #: Good values of arguments that must be named.
@@ -281,6 +309,7 @@ NAMED = {
     "epoch_plan": {"seed": 0, "epoch": 0},
     "evaluate": {"loss": losses.cross_entropy, "split": SPLIT},
     "fit": {"loss": losses.cross_entropy, "optimizer": optimizers.sgd(), "epochs": 1},
+    "global_unstructured": {"amount": 0.5},
 }
 #: Records of what other code made, and exceptions: their fields are no settings.
 RECORDS = {
@@ -288,6 +317,7 @@ RECORDS = {
     *["paired", "independent", "read_image", "open_image", "RandomTransform"],
     *["BegunRun", "Saved", "Checkpoints", "Recipe", "go_on", "error_in_units", "joined"],
     "SavedRun",
+    "Sparsity",
     "Chosen",
     "Comparison",
     "Course",
@@ -556,6 +586,7 @@ WORDS = {
     "train": ["linear-regression"],
     "summary": ["linear-regression"],
     "predict": ["no-run", "text"],
+    "prune": ["no-run", "--amount", "0.5", "--out", "new"],
     "inspect": ["no-file"],
     "convert": ["no-file", "new", "--model", "LinearRegression"],
 }
