@@ -528,7 +528,7 @@ def check_float_dtype(argument: str, value: Any) -> np.dtype:
     """A floating-point dtype, or what stands for one, such as "float32".
 
     Raises:
-        InputError: if it is none.
+        InputError: if it is not valid.
     """
     try:
         # NumPy takes None for its own default, and an array for its dtype.

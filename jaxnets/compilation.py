@@ -49,15 +49,15 @@ def keep_memory() -> None:
 
     A program takes its intermediate values' memory from the system when it begins, and gives it
     back when it ends. The system clears each page again: that can take a fifth of the time of a
-    training step or an answer, where each of them is a program of its own, as in a loop of your
+    training step or of inference, where each of them is a program of its own, as in a loop of your
     own around ``train_step``, or with ``predictor``. ``fit`` runs many steps in one program, and
     gains little.
 
-    Call it before the first computation, as threads that run already may go on as before. It sets
-    three options of the C library's ``malloc``, for the whole process: memory from one heap, which
-    holds large blocks too, and of which up to 2 GiB are kept free. The process holds more memory
-    than it would otherwise, in our measurements up to 2.5 times as much, until it ends. Elsewhere
-    than on Linux with glibc nothing changes.
+    Call it before the first computation, as threads that run already may continue as before. It
+    sets three options of the C library's ``malloc``, for the whole process: memory from one heap,
+    which holds large blocks too, and of which up to 2 GiB are kept free. The process holds more
+    memory than it would otherwise, in our measurements up to 2.5 times as much, until it ends.
+    Elsewhere than on Linux with glibc nothing changes.
     """
     library: Any = ctypes.CDLL(None) if sys.platform == "linux" else None
     if hasattr(library, "gnu_get_libc_version"):

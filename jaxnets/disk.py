@@ -81,7 +81,9 @@ def check_free(directory: Path | str, argument: str) -> Path:
     except (OSError, RuntimeError) as error:  # the latter of links in a circle
         raise _impossible(directory, argument, error) from error
     if not free:
-        raise InputError(argument, "a new or empty folder", f"{str(directory)!r}, which is not")
+        raise InputError(
+            argument, "a new or empty folder", f"{str(directory)!r}, which exists and is not empty"
+        )
     return path
 
 

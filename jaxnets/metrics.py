@@ -22,7 +22,7 @@ from jaxnets.arrays import (
 class Metric(Protocol):
     """What one batch adds to a metric: a pytree of arrays, and how those of many are combined.
 
-    A training step returns one of these for each name. A number stands for ``Mean``, a pair
+    A training step returns one of these for each name. A number means ``Mean``, a pair
     (total, count) for ``Ratio``. The arrays of several parts of a batch are added up, unless the
     metric has a method ``combined``, which makes one metric of those of parts [parts, …].
     """

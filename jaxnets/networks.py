@@ -1,4 +1,4 @@
-"""A network of the user's own: the file that has it, which is imported, and what makes it."""
+"""A network of the user's own: its file, which is imported, and its class."""
 
 import ast
 import functools

@@ -87,8 +87,8 @@ class Recipe:
         optimizer_options: the optimizer's arguments.
         scheduler: a name of ``SCHEDULERS``, whose learning rate begins at, or for ``"onecycle"``
             rises to, that of the optimizer; None for a constant one.
-        scheduler_options: the schedule's arguments but for the learning rate. They count epochs, in
-            ``"onecycle"`` steps. The length of ``"cosine"`` and ``"onecycle"`` may be left to
+        scheduler_options: the schedule's arguments except for the learning rate. They count epochs,
+            in ``"onecycle"`` steps. The length of ``"cosine"`` and ``"onecycle"`` may be left to
             ``epochs``, see ``sized``.
         epochs: times through the training data.
         batch_size: examples in a step.
@@ -384,7 +384,7 @@ RECIPES: dict[str, Recipe] = {
                 "of the training part at once"
             ),
             expect=(
-                "a test loss of 0.1158 (98.5 francs, where the mean is off by 216.1): the line of "
+                "a test loss of 0.1158 (RMSE 98.5 francs; that of the mean is 216.1): the line of "
                 "least squares itself, to 1e-6, in about 2 s"
             ),
             data="engel",
@@ -405,7 +405,7 @@ RECIPES: dict[str, Recipe] = {
             ),
             expect=(
                 "a test loss of 0.044 to 0.054, which is 0.47 to 0.53 °C (seeds 0 to 4), where the "
-                "month before is off by 1.18 °C, in about 3 s on 2 CPU cores"
+                "month before has 1.18 °C, in about 3 s on 2 CPU cores"
             ),
             data="elnino",
             data_options={"standardize": True, "window": 24},
@@ -486,7 +486,7 @@ def build_network(name: str, options: Mapping[str, Any], seed: int = 0) -> nnx.M
 
     Args:
         name: a name of ``jaxnets.models.MODELS``.
-        options: its arguments by name, but for ``rngs``.
+        options: its arguments by name, except for ``rngs``.
         seed: draws the initial weights.
 
     Raises:
@@ -518,13 +518,14 @@ def build_optimizer(recipe: Recipe, data: Dataset | None = None) -> optax.Gradie
 
 
 def load_data(recipe: Recipe) -> Dataset:
-    """The recipe's data, wherever they lie.
+    """The recipe's data, wherever they are.
 
     Args:
         recipe: names the data, and what ``jaxnets.data.load`` is told beside the name.
 
     Raises:
-        ValueError: if they are nowhere to be found, or damaged, or an option is none of ``load``.
+        ValueError: if they are nowhere to be found, or damaged, or an option is not one of
+            ``load``.
     """
     check_recipe(recipe)
     return load_named(recipe.data, recipe.data_options)
@@ -538,7 +539,7 @@ def load_named(name: str, options: Mapping[str, Any]) -> Dataset:
         options: arguments of ``jaxnets.data.load`` by name.
 
     Raises:
-        ValueError: if it is nowhere to be found, or damaged, or an option is none of ``load``.
+        ValueError: if it is nowhere to be found, or damaged, or an option is not one of ``load``.
     """
     return _call({name: partial(load, name)}, name, "data", options)
 

@@ -66,7 +66,8 @@ from jaxnets.training.weights import check_weights, load_weights, save_weights, 
 BEGUN = "begun.json"
 #: The folder with the files of a network of the user's own.
 NETWORK = "network"
-_CHECKPOINTS = "checkpoints"
+#: The folder with the checkpoints of a run that saves while it trains.
+CHECKPOINTS = "checkpoints"
 _INITIAL = "initial.npz"  # weights of PyTorch's names, where they are not drawn from the seed
 _MOST, _MOST_LAYERS = 2**31, 1000  # where no weights say how many there are
 _NUMERIC = {"accumulate": 1, "compute_dtype": None}  # where a run is told nothing
@@ -113,7 +114,7 @@ def _absolute(data: str) -> str:
 
 @dataclass(frozen=True)
 class BegunRun:
-    """A run that saves while it goes on.
+    """A run that saves while it trains.
 
     Attributes:
         recipe: what is trained, and how.
@@ -147,7 +148,7 @@ def begin(
     weights: Mapping[str, np.ndarray] | None = None,
     **saving: Any,
 ) -> BegunRun:
-    """Makes the folder of a run that saves while it goes on; ``resume`` reads it.
+    """Makes the folder of a run that saves while it trains; ``resume`` reads it.
 
     Of several processes, the first makes it.
 
@@ -170,7 +171,7 @@ def begin(
     for name, settings in (("watching", watching), ("computing", computing)):
         if settings is not None and not isinstance(settings, Mapping):
             raise InputError(name, "settings by name, or None", settings)
-    saved = Saving(folder / _CHECKPOINTS, **saving)
+    saved = Saving(folder / CHECKPOINTS, **saving)
     begun = BegunRun(recipe, seed, saved, dict(watching or {}), dict(computing or {}))
     if jax.process_index() > 0:
         return begun
@@ -210,7 +211,7 @@ def resume(directory: Path | str, *, same_bits: bool = False) -> BegunRun:
         record = read_object(path)
         recipe = recipe_of(record["settings"], path.parent / NETWORK)
         seed = check_seed("seed", record["seed"])
-        saving = Saving(Path(directory) / _CHECKPOINTS, **record["saving"], same_bits=same_bits)
+        saving = Saving(Path(directory) / CHECKPOINTS, **record["saving"], same_bits=same_bits)
         more = {name: dict(record.get(name, {})) for name in ("watching", "computing")}
         initial = path.parent / _INITIAL
         return BegunRun(recipe, seed, saving, **more, initial=initial if initial.exists() else None)
@@ -263,7 +264,7 @@ def recipe_of(settings: Mapping[str, Any], network: Path) -> Recipe:
 def go_on(
     begun: BegunRun, recipe: Recipe, seed: int, computing: Mapping[str, Any] | None = None
 ) -> BegunRun:
-    """A run as it is to go on: the same, but for the number of epochs, which is recorded.
+    """A run as it is to be resumed: the same except for the number of epochs, which is recorded.
 
     Args:
         begun: as it was begun.
@@ -429,7 +430,7 @@ def weights_of(directory: Path | str) -> Path:
 
 @dataclass(frozen=True, repr=False)
 class SavedRun:
-    """What a run's folder gives back.
+    """A trained model and what its run's folder says of it.
 
     Attributes:
         recipe: what was trained, and how; None of a run that ``TrainingRun.save`` wrote.
@@ -505,7 +506,7 @@ class SavedRun:
 
         Args:
             path: where to save them too; None saves nothing.
-            title: what stands above.
+            title: text above the curves.
         """
         return plot_history(self.history, path, title)
 

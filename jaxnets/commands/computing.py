@@ -158,4 +158,4 @@ def _tell(names: set[str], before: Mapping[str, Any], now: Mapping[str, Any]) ->
         if name in names and now[name] != before[name]
     ]
     if changes and jax.process_index() == 0:
-        click.echo(f"jaxnets: the run goes on with {' and '.join(changes)}", err=True)
+        click.echo(f"jaxnets: the run continues {' and '.join(changes)}", err=True)

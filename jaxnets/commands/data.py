@@ -52,7 +52,7 @@ def _load(name: str, data_option: tuple[tuple[str, Any], ...], **options: Any) -
 
 @data_group.command("list")
 def list_command() -> None:
-    """List the data sets that are known, and where they lie on this machine."""
+    """List the data sets that are known, and where they are on this machine."""
     for name in sorted({*DATASETS, *KNOWN, *finding.TEXTS}):
         click.echo(f"{name:15} {printable(_place(name), limit=None)}")
     for name, folder in from_tfds.prepared():

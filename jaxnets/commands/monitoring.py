@@ -71,7 +71,7 @@ def take(flags: dict[str, Any]) -> dict[str, Any]:
 
 
 def kept(watching: dict[str, Any]) -> dict[str, Any]:
-    """What a run that goes on does as before."""
+    """What a run that continues does as before."""
     return {name: watching[name] for name in _KEPT if name in watching}
 
 

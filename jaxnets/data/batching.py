@@ -63,12 +63,12 @@ def epoch_plan(
         shuffle: whether the order is random; otherwise it is 0, 1, 2, …
         drop_last: whether a last, smaller batch is left out.
         widths: the width that each example needs, integers [count], such as ``bucketed`` gives;
-            None where all need the same. Where the order is random, batches are then of examples
-            of one width, but for few: in each ``CHUNK`` of batches, one width comes after another,
+            None where all need the same. Where the order is random, batches are then of examples of
+            one width, except for few: in each ``CHUNK`` of batches, one width comes after another,
             in random order.
 
     Returns:
-        A plan that has every index below ``count`` once (but for those left out).
+        A plan that has every index below ``count`` once (except for those left out).
 
     Raises:
         InputError: if count or batch_size is not a positive integer, seed or epoch not an integer

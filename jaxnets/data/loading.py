@@ -1,4 +1,4 @@
-"""The one door to data: finds a set by its name, wherever it lies."""
+"""``load``: finds a data set by its name or path."""
 
 import dataclasses
 import functools

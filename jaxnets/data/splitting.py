@@ -32,8 +32,8 @@ def select(source: Source, spec: str, argument: str = "split") -> Split:
         argument: what an error message calls the split string.
 
     Raises:
-        InputError: if the string is none, names no split of the source, or a range that the split
-            does not have.
+        InputError: if the string is not valid, names no split of the source, or a range that the
+            split does not have.
     """
     pieces = _pieces(source, spec, argument)
     return join([part.read(start, stop) for part, start, stop in pieces])

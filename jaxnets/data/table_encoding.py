@@ -20,7 +20,7 @@ class TableColumn:
 
     Args:
         name: its name in the table's header, or its number from 1 where there is none.
-        categories: the texts that may stand in it, in the order of their inputs; None if it has
+        categories: the texts that it may hold, in the order of their inputs; None if it has
             numbers.
 
     Raises:
@@ -93,7 +93,7 @@ class TableEncoder:
 
         Args:
             rows: for each its values by the columns' names, or in the order of the columns:
-                numbers, or texts as they would stand in the table.
+                numbers, or texts as in the table.
 
         Raises:
             InputError: if there is no row, a column is missing or unknown, a value is no number

@@ -26,6 +26,7 @@ import numpy as np
 
 from jaxnets import compilation
 from jaxnets.arrays import InputError
+from jaxnets.kernels.borrowed import Borrowed
 from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.library import Failed, Missing, compiler, identity, open_library
 from jaxnets.kernels.shard import vary_like
@@ -166,7 +167,7 @@ def asked_for(more: Iterable[str] = ()) -> dict[str, str | None]:
     """What this process computes with: of each library that was asked for, its SHA-256 in short.
 
     Args:
-        more: libraries that are asked for herewith.
+        more: libraries that are asked for by this call.
 
     Returns:
         None for a library without which layers compute by XLA's operations.
@@ -220,7 +221,8 @@ def call(
         name: of a handler in its source, which says what it takes and gives.
         results: their shapes and dtypes.
         arguments: arrays, of which the first is of float32, float64 or bfloat16, as are all
-            floating ones; with bfloat16 the kernel computes in float32.
+            floating ones; with bfloat16 the kernel computes in float32. The first may be
+            ``Borrowed`` if the kernel knows of addresses.
         attributes: NumPy scalars.
 
     Returns:
@@ -233,7 +235,7 @@ def call(
     run = jax.ffi.ffi_call(target, wide, vmap_method="sequential")
     made = run(*(each.astype(_widened(each.dtype)) for each in arguments), **attributes)
     made = [each.astype(of.dtype) for each, of in zip(made, results, strict=True)]
-    return vary_like(arguments[0], made)
+    return made if isinstance(arguments[0], Borrowed) else vary_like(arguments[0], made)
 
 
 def _widened(dtype: Any) -> Any:

@@ -62,7 +62,7 @@ class MLP(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, but for ``rngs``."""
+        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
         return {"features": self.features, "output": self.output}
 
     def __call__(self, inputs: ArrayLike) -> jax.Array:

@@ -1,4 +1,4 @@
-"""What a user has called while training goes on, and how it ends a run."""
+"""Callbacks: functions called during training, which may also end it."""
 
 import contextlib
 import dataclasses
@@ -41,7 +41,7 @@ class RunSoFar:
         data: what it trains and tests on.
         epochs: how many it is to have.
         steps_per_epoch: steps of each epoch.
-        resumed: whether it was to go on from a checkpoint.
+        resumed: whether it resumed from a checkpoint.
     """
 
     data: Dataset
@@ -80,7 +80,7 @@ class RunSoFar:
         """The learning rate of each parameter group, the default group's first.
 
         Raises:
-            InputError: if the optimizer is none of ``jaxnets.optimizers``.
+            InputError: if the optimizer is not one of ``jaxnets.optimizers``.
         """
         try:
             rates = optimizers.learning_rates(local(self._journal.state.optimizer_state))
@@ -96,7 +96,8 @@ class RunSoFar:
 
         Raises:
             InputError: if a rate is not a finite number >= 0, there are more or fewer of them than
-                groups, or the optimizer follows a schedule, or is none of ``jaxnets.optimizers``.
+                groups, or the optimizer follows a schedule, or is not one of
+                ``jaxnets.optimizers``.
         """
         if self._rates and self.learning_rates != self._rates:
             expected = "learning rates that are numbers, as a callback sets them"
@@ -125,7 +126,7 @@ class Callback:
     run: RunSoFar
 
     def begin(self, run: RunSoFar) -> None:
-        """Training begins, or goes on: the history is then the one that was saved."""
+        """Called when training begins, or resumes with the saved history."""
         self.run = run
 
     def steps(self, step: int, losses: np.ndarray) -> None:
@@ -147,7 +148,7 @@ class EarlyStopping(Callback):
     """Stops a run that gets no better, and can restore the weights of its best epoch.
 
     All that it knows is the run's history, so that a resumed run stops where it would have; one
-    that was stopped goes on if it is resumed with more patience. The best epoch is the one whose
+    that was stopped continues if it is resumed with more patience. The best epoch is the one whose
     metric is best, of equal ones the last, whatever ``min_delta``; ``Saving`` keeps the checkpoint
     of the same epoch.
 
@@ -235,8 +236,8 @@ class ReduceLROnPlateau(Callback):
 
     After each epoch it looks at the metric, as a training loop does that calls
     ``scheduler.step(metric)``. All that it knows is the run's history, and the learning rate is
-    saved with the run: a resumed run goes on as if it had never been interrupted. The learning rate
-    is given to the optimizer as a number.
+    saved with the run: a resumed run continues as if it had never been interrupted. The learning
+    rate is given to the optimizer as a number.
 
     Args:
         mode: ``"min"`` if the metric is to fall, ``"max"`` if it is to grow; None for what suits
@@ -252,7 +253,7 @@ class ReduceLROnPlateau(Callback):
 
     Raises:
         InputError: if an argument is bad, or, in a run, if it lacks the metric, or its optimizer
-            follows a schedule or is none of ``jaxnets.optimizers``.
+            follows a schedule or is not one of ``jaxnets.optimizers``.
     """
 
     def __init__(
@@ -366,7 +367,7 @@ class Listeners:
         before = self.reason
         for each in self._more:
             self._call(each.steps, step, losses)
-        if before is None:  # nobody tells a run of it that goes on from within the epoch
+        if before is None:  # nobody tells a run of it that continues from within the epoch
             self._journal.stopped = self.reason
 
     def epoch(self, record: EpochRecord) -> None:

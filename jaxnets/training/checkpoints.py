@@ -213,7 +213,7 @@ class Checkpoints:
             in it is removed.
         keep: how many checkpoints to keep, the newest ones.
         keep_best: whether to keep the one of the largest score as well.
-        since: the number of the checkpoint with which the run goes on: later ones that it did not
+        since: the number of the checkpoint with which the run continues: later ones that it did not
             understand are removed as it comes to their numbers. None for no such.
 
     Raises:
@@ -404,7 +404,7 @@ def _best_first(scores: dict[int, float]) -> list[int]:
 
 
 def _about(record: dict[str, Any], step: int, score: float | None, metric: str | None) -> str:
-    """What stands beside the arrays, as JSON; checks all of it."""
+    """What is saved beside the arrays, as JSON; checks all of it."""
     if isinstance(step, bool) or not isinstance(step, int | np.integer) or step < 0:
         raise InputError("step", "an integer of at least 0", step)
     if score is not None and (isinstance(score, bool) or not _is_finite(score)):

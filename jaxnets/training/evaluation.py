@@ -187,7 +187,7 @@ def _outputs(transform: Transform | None, state: TrainState, batch: Any) -> Any:
 
 
 def for_prediction(model: nnx.Module, transform: Transform | None) -> tuple[TrainState, Placement]:
-    """A model as a state without a step, and the device on which that lies."""
+    """A model as a state without a step, and the device that holds it."""
     check_model(model)
     if transform is not None:
         supervised(_no_loss, transform=transform)  # looks at it

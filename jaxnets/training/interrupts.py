@@ -37,7 +37,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interrupts:
-    """Hears Ctrl-C and SIGTERM while it is entered, once; a second one ends the process at once.
+    """Catches one Ctrl-C or SIGTERM while it is entered; a second one ends the process immediately.
 
     In a thread other than the main one, where Python hears no signals, it does nothing.
 

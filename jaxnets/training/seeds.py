@@ -298,11 +298,11 @@ def _check_generators(state: TrainState) -> None:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             kind = str(jax.random.key_impl(leaf))
             if kind != _GENERATOR:
-                raise InputError("seeds", f"None but for keys of {_GENERATOR}", f"keys of {kind}")
+                raise InputError("seeds", f"None except with {_GENERATOR} keys", f"{kind} keys")
 
 
 def _check_rate_counts(step: Step, state: TrainState) -> None:
-    """Raises unless a step is taken with the learning rate that stands in the optimizer's state."""
+    """Raises unless steps read the learning rate from the optimizer's state."""
     expected = "one of jaxnets.optimizers, as learning_rates are given"
     if not isinstance(step, Minimize):
         raise InputError("step", "one made by minimize, as learning_rates are given", "another")

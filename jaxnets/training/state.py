@@ -74,8 +74,8 @@ def initialize(model: nnx.Module, step: Any, seed: int = 0) -> TrainState:
         The state before the first step.
 
     Raises:
-        ValueError: if the model or the step is none, the step trains nothing of the model, or the
-            seed is no integer of 32 bits.
+        ValueError: if the model or the step is not valid, the step trains nothing of the model, or
+            the seed is no integer of 32 bits.
     """
     if not isinstance(model, nnx.Module):
         raise InputError("model", "an nnx.Module", model)

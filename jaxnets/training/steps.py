@@ -32,7 +32,7 @@ SKIPPED = "skipped"
 class Step(Hashable, Protocol):
     """One training step of a model. Hashable, as compiled programs are made of it.
 
-    A class of one's own needs these two methods. It may also have ``evaluation``, the objective
+    A class of your own needs these two methods. It may also have ``evaluation``, the objective
     that ``fit`` evaluates where it is given no other.
     """
 
@@ -71,7 +71,7 @@ class StepMetrics(NamedTuple):
 
 
 def train_step(step: Step, state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
-    """Takes one step on one batch: what ``fit`` runs, for loops of one's own.
+    """Takes one step on one batch: what ``fit`` runs, for loops of your own.
 
     A pure function; ``jax.jit(train_step, static_argnums=0)`` compiles it. Augmentation, dropout
     and the like are drawn from the state's key and step: the same state and batch give the same

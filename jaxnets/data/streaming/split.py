@@ -283,7 +283,7 @@ _Check = tuple[int, int]
 
 
 def _checked_on(check: _Check, array: np.ndarray) -> _Check:
-    """The checksum of bytes that go on with those of an array."""
+    """The checksum of bytes that continue those of an array."""
     return zlib.crc32(array.tobytes(), check[0]), check[1] + array.nbytes
 
 

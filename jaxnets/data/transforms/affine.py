@@ -17,7 +17,7 @@ from jaxnets.data.transforms.transform import RandomTransform, dtype_of_draws
 class Affine:
     """Turns, scales, shears and moves: ``torchvision.transforms.functional.affine``.
 
-    The images keep their size; the centre stays in its place but for ``translate``.
+    The images keep their size; the centre stays in its place except for ``translate``.
 
     Args:
         angle: degrees, clockwise.
@@ -30,7 +30,7 @@ class Affine:
 
     Raises:
         InputError: for settings of another kind; on a call, if the batch is not one of images or
-            the fill is none of its values.
+            the fill is not one of its values.
     """
 
     angle: float
@@ -105,7 +105,7 @@ class RandomAffine(RandomTransform):
     Each number is uniform in its range; a translation is then rounded to whole pixels.
 
     Args:
-        degrees: the range of angles (low, high), clockwise; a number d stands for (-d, d).
+        degrees: the range of angles (low, high), clockwise; a number d means (-d, d).
         translate: the largest move along x and along y as shares of width and height, from 0 to 1;
             None for no move.
         scale: the range of factors; None for 1.
@@ -168,7 +168,7 @@ class RandomRotation(RandomTransform):
     """Turns each image by a random angle: ``torchvision.transforms.RandomRotation``.
 
     Args:
-        degrees: the range of angles (low, high), counter-clockwise; a number d stands for (-d, d).
+        degrees: the range of angles (low, high), counter-clockwise; a number d means (-d, d).
         interpolation: as in ``Affine``.
         fill: as in ``Affine``.
 

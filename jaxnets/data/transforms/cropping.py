@@ -20,7 +20,7 @@ class RandomCrop(RandomTransform):
     Every place is equally likely.
 
     Args:
-        size: height and width; one number stands for both.
+        size: height and width; one number is used for both.
         padding: pixels to be added first, as in ``Pad``.
         fill: as in ``Pad``.
         padding_mode: as in ``Pad``.
