@@ -140,6 +140,7 @@ COMMANDS = {
     "convert": "weights:convert_command",
     "explain": "explain:explain_command",
     "port": "port:port_command",
+    "prune": "prune:prune_command",
     "quantize": "quantize:quantize_command",
 }
 

@@ -24,6 +24,7 @@ from jaxnets import (
     layers,
     losses,
     optimizers,
+    pruning,
     recipes,
     training,
     transfer,
@@ -32,7 +33,7 @@ from jaxnets.arrays import ArrayLike, InputError, shown
 from jaxnets.cli import cli, main
 from jaxnets.compilation import VARIABLE
 from jaxnets.data import text
-from jaxnets.models import LanguageModel
+from jaxnets.models import MLP, LanguageModel
 
 from .parity.layer_cases import FIRST, our_layer
 from .test_api_reference import PATHS, PUBLIC, meant
@@ -88,6 +89,10 @@ def sgd_state():
 
 SGD_OPTIONS = {"lr": 0.1, "momentum": 0, "dampening": 0, "weight_decay": 0, "nesterov": False}
 SGD_SAVED = {"state": {}, "param_groups": [{**SGD_OPTIONS, "params": [0, 1]}]}
+
+
+def pruned_layer():
+    return pruning.l1_unstructured(layers.Linear(2, 3, **DRAWN), "weight", 0.5)
 
 
 def torch_model():
@@ -305,6 +310,30 @@ GOOD = {
     "scatter_add": (ROW, 0, jnp.zeros((2, 2), int), ROW),
     "ModuleDict": ({"relu": layers.ReLU()},),
     "TiedLinear": (layers.Embedding(5, 3, rngs=nnx.Rngs(0)),),
+    **dict.fromkeys(["identity", "is_pruned", "remove"], lambda: (pruned_layer(), "weight")),
+    "prune": lambda: (pruned_layer(), "weight", pruning.Identity()),
+    **dict.fromkeys(
+        ["l1_unstructured", "random_unstructured"], lambda: (pruned_layer(), "weight", 0.5)
+    ),
+    "ln_structured": lambda: (pruned_layer(), "weight", 0.5, 2, 0),
+    "random_structured": lambda: (pruned_layer(), "weight", 0.5, 0),
+    "global_unstructured": lambda: ([(pruned_layer(), "weight")], pruning.L1Unstructured),
+    "custom_from_mask": lambda: (pruned_layer(), "weight", np.ones((3, 2))),
+    "region": lambda: (pruned_layer(), "weight", 0),
+    "diagonal": lambda: (pruned_layer(), "weight"),
+    **dict.fromkeys(["L1Unstructured", "RandomUnstructured"], (0.5,)),
+    "LnStructured": (0.5, 2),
+    "RandomStructured": (0.5,),
+    "CustomFromMask": (np.ones((3, 2)),),
+    "keep_masks": (optimizers.sgd(),),
+    "pruned": (model(), 0.5),
+    **dict.fromkeys(["sparsity", "mask_zeros"], (model(),)),
+    "make_permanent": lambda: (pruned_layer(),),
+    "structure": (model(), model()),
+    "jaxnets.pruning.restructured": (model(), {}),
+    "remove_units": (MLP((2, 3, 2), **DRAWN), jnp.zeros((2, 2)), {"fc1": 2}),
+    "merge_units": (model(), jnp.zeros((2, 2))),
+    "remove_layers": (MLP((2, 2, 2), **DRAWN), jnp.zeros((2, 2)), "fc1"),
     **dict.fromkeys(
         ["saliency", "input_x_gradient", "smooth_grad", "integrated_gradients", "occlusion"],
         (model(), SPLIT.inputs),
@@ -327,6 +356,7 @@ NAMED = {
     "epoch_plan": {"seed": 0, "epoch": 0},
     "evaluate": {"loss": losses.cross_entropy, "split": SPLIT},
     "fit": {"loss": losses.cross_entropy, "optimizer": optimizers.sgd(), "epochs": 1},
+    "global_unstructured": {"amount": 0.5},
 }
 #: Records of what other code made, and exceptions: their fields are no settings.
 RECORDS = {
@@ -334,6 +364,7 @@ RECORDS = {
     *["paired", "independent", "read_image", "open_image", "RandomTransform"],
     *["BegunRun", "Saved", "Checkpoints", "Recipe", "go_on", "error_in_units", "joined"],
     "SavedRun",
+    "Sparsity",
     "Chosen",
     "Comparison",
     "Course",
@@ -616,6 +647,7 @@ WORDS = {
     "train": ["linear-regression"],
     "summary": ["linear-regression"],
     "predict": ["no-run", "text"],
+    "prune": ["no-run", "--amount", "0.5", "--out", "new"],
     "explain": ["no-run", "text"],
     "inspect": ["no-file"],
     "convert": ["no-file", "new", "--model", "LinearRegression"],

@@ -11,12 +11,12 @@ from jax import export
 from jax.extend import core
 
 from jaxnets.arrays import InputError, check_path
+from jaxnets.data.spec import named
 from jaxnets.disk import replacing
 from jaxnets.export import onnx_elementwise, onnx_products, onnx_shapes
 from jaxnets.export.onnx_graph import IR_VERSION, OPSET, Builder, Held
 from jaxnets.export.program import Program, outputs_named
-from jaxnets.data.spec import named
-from jaxnets.kernels.graph import Graph, Node, Value
+from jaxnets.kernels.graph import Graph, Node
 from jaxnets.optional import require
 
 #: What the metadata of a file has ``Program.description()`` under.
