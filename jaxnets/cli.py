@@ -138,6 +138,8 @@ COMMANDS = {
     "inspect": "weights:inspect_command",
     "convert": "weights:convert_command",
     "port": "port:port_command",
+    "search": "search:search_command",
+    "lr-find": "lr_find:lr_find_command",
 }
 
 

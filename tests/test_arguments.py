@@ -161,6 +161,12 @@ GOOD = {
     "count_parameters": (model(),),
     **dict.fromkeys(["BatchNorm", "InstanceNorm"], (2,)),
     "recipe": ("linear-regression",),
+    "search": (RECIPE, {"lr": "1e-3..1"}),
+    "lr_range_test": (RECIPE,),
+    "smoothed": ([1.0],),
+    "steepest": ([0.1, 1.0], [2.0, 1.0]),
+    "Between": (0.1, 1.0),
+    "Space": ({},),
     **dict.fromkeys(["train", "train_many", "load_data", "build_model"], (RECIPE,)),
     **dict.fromkeys(["build_transform", "build_optimizer", "build_augmentation"], (RECIPE,)),
     "build_network": ("MLP", {}),
@@ -272,6 +278,7 @@ GOOD = {
 #: Good values of arguments that must be named.
 NAMED = {
     "train_many": {"seeds": 1},
+    "search": {"trials": 1},
     "load_torch_optimizer": {"names": ["weight", "bias"]},
     "to_torch_optimizer": {"names": ["weight", "bias"]},
     "run": {"loss": losses.cross_entropy, "torch_optimizer": torch_sgd, "epochs": 1},
@@ -288,6 +295,7 @@ RECORDS = {
     *["paired", "independent", "read_image", "open_image", "RandomTransform"],
     *["BegunRun", "Saved", "Checkpoints", "Recipe", "go_on", "error_in_units", "joined"],
     "SavedRun",
+    *["LRRangeTest", "SearchResult", "Trial"],
     "Chosen",
     "Comparison",
     "Course",
@@ -557,6 +565,8 @@ WORDS = {
     "summary": ["linear-regression"],
     "predict": ["no-run", "text"],
     "inspect": ["no-file"],
+    "search": ["linear-regression", "--lr", "1e-3..1", "--trials", "1"],
+    "lr-find": ["linear-regression"],
     "convert": ["no-file", "new", "--model", "LinearRegression"],
 }
 BAD_WORDS = ["", " ", "junk", "-1", "0", "2.5", "nan", "-inf", "1e400", "9" * 50, "x" * 1000]
