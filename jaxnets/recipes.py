@@ -760,7 +760,7 @@ def train(
     """
     check_seed("seed", seed)
     data, settings = fit_settings(recipe, data)
-    model = _initial(sized(recipe, data), seed, weights)
+    model = initial_model(sized(recipe, data), seed, weights)
     run: TrainingRun = fit(model, data, seed=seed, **settings, **options)
     return run
 
@@ -792,7 +792,7 @@ def train_many(
     following = iter(range(seeds) if isinstance(seeds, int) else entries(seeds) or ())
 
     def build(rngs: nnx.Rngs) -> nnx.Module:  # once for each seed, in their order
-        return _initial(network, next(following), weights)
+        return initial_model(network, next(following), weights)
 
     runs: TrainingRuns = fit(
         build, data, seeds=seeds, learning_rates=learning_rates, **settings, **options
@@ -800,8 +800,14 @@ def train_many(
     return runs
 
 
-def _initial(network: Recipe, seed: int, weights: InitialWeights | None) -> nnx.Module:
-    """The network as training begins."""
+def initial_model(network: Recipe, seed: int, weights: InitialWeights | None) -> nnx.Module:
+    """The network as training begins.
+
+    Args:
+        network: a recipe with its sizes.
+        seed: draws what ``weights`` do not give.
+        weights: see ``train``.
+    """
     model = build_model(network, seed)
     if weights is not None:
         expected = "a function from a seed to weights by PyTorch's names"
