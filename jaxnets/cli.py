@@ -138,6 +138,7 @@ COMMANDS = {
     "inspect": "weights:inspect_command",
     "convert": "weights:convert_command",
     "port": "port:port_command",
+    "export": "export:export_command",
 }
 
 

@@ -22,7 +22,7 @@ RANKS = [
     {"models"},
     {"interop", "networks", "training"},
     {"port"},
-    {"sampling"},
+    {"export", "sampling"},
     {"changes", "recipes"},
     {"runs"},
     {"compare"},
@@ -32,8 +32,10 @@ RANKS = [
 ]
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
 OPTIONAL = {
+    "flatbuffers",
     "keras",
     "matplotlib",
+    "onnx",
     "orbax",
     "PIL",
     "safetensors",

@@ -115,7 +115,7 @@ def _expm1(g: Builder, node: Node, x: str) -> str:
 
 
 def _log1p(g: Builder, node: Node, x: str) -> str:
-    """x · log(u) / (u - 1) for u = 1 + x, which keeps the digits of a small x."""
+    """X · log(u) / (u - 1) for u = 1 + x, which keeps the digits of a small x."""
     one = _one(g, node)
     u = g.add("Add", one, x)
     log, rest = g.add("Log", u), g.add("Sub", u, one)

@@ -11,12 +11,12 @@ from jax import export
 from jax.extend import core
 
 from jaxnets.arrays import InputError, check_path
+from jaxnets.data.spec import named
 from jaxnets.disk import replacing
 from jaxnets.export import onnx_elementwise, onnx_products, onnx_shapes
 from jaxnets.export.onnx_graph import IR_VERSION, OPSET, Builder, Held
 from jaxnets.export.program import Program, outputs_named
-from jaxnets.data.spec import named
-from jaxnets.kernels.graph import Graph, Node, Value
+from jaxnets.kernels.graph import Graph, Node
 from jaxnets.optional import require
 
 #: What the metadata of a file has ``Program.description()`` under.
@@ -181,9 +181,7 @@ def _choice(g: Builder, node: Node, which: Held) -> Sequence[Held]:
         raise InputError("model", "a choice between two functions", f"one of {len(branches)}")
     parts = [_branch(g, branch, arrays) for branch in branches]
     flag = g.cast(which, bool)
-    return g.add_several(
-        "If", len(node.outputs), flag, then_branch=parts[1], else_branch=parts[0]
-    )
+    return g.add_several("If", len(node.outputs), flag, then_branch=parts[1], else_branch=parts[0])
 
 
 def _branch(g: Builder, graph: Graph, arrays: Sequence[Held]) -> Any:
@@ -191,5 +189,3 @@ def _branch(g: Builder, graph: Graph, arrays: Sequence[Held]) -> Any:
     translate(part, graph, arrays)
     made = part.outputs(graph.outputs)
     return g.onnx.helper.make_graph(part.nodes, part.fresh("branch"), [], made)
-
-

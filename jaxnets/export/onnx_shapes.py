@@ -64,8 +64,9 @@ def _reverse(g: Builder, node: Node, x: str) -> str:
     count = len(axes)
     least = np.iinfo(np.int64).min  # beyond the first element
     ends = g.integers(*[least] * count)
-    return g.add("Slice", x, g.integers(*[-1] * count), ends, g.integers(*axes),
-                 g.integers(*[-1] * count))
+    return g.add(
+        "Slice", x, g.integers(*[-1] * count), ends, g.integers(*axes), g.integers(*[-1] * count)
+    )
 
 
 def _slice(g: Builder, node: Node, x: str) -> str:
@@ -81,9 +82,7 @@ def cut(
         return x
     axes = range(len(starts))
     steps = steps or [1] * len(starts)
-    return g.add(
-        "Slice", x, g.shape(starts), g.shape(ends), g.integers(*axes), g.integers(*steps)
-    )
+    return g.add("Slice", x, g.shape(starts), g.shape(ends), g.integers(*axes), g.integers(*steps))
 
 
 def _pad(g: Builder, node: Node, x: str, value: str) -> str:
@@ -151,8 +150,9 @@ def _gather(g: Builder, node: Node, x: str, places: str) -> str:
     indexed = numbers.start_index_map
     if not rank:  # a single place
         count = len(indexed)
-        each = g.add_several("Split", count, g.cast(places, np.int64), g.integers(*[1] * count),
-                             axis=0)
+        each = g.add_several(
+            "Split", count, g.cast(places, np.int64), g.integers(*[1] * count), axis=0
+        )
         starts = dict(zip(indexed, each, strict=True))
         start = [starts.get(axis, g.integers(0)) for axis in range(len(shape))]
         made = _block(g, x, shape, g.add("Concat", *start, axis=0), sizes)
