@@ -140,6 +140,7 @@ COMMANDS = {
     "convert": "weights:convert_command",
     "explain": "explain:explain_command",
     "port": "port:port_command",
+    "export": "export:export_command",
     "search": "search:search_command",
     "lr-find": "lr_find:lr_find_command",
     "prune": "prune:prune_command",

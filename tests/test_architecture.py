@@ -23,6 +23,7 @@ RANKS = [
     {"interop", "networks", "training"},
     {"port"},
     {
+        "export",
         "sampling",
         "quantization",
         "pruning",
@@ -30,7 +31,6 @@ RANKS = [
         "ensembles",
         "transfer",
         "explain",
-        "export",
     },
     {"changes", "recipes"},
     {"runs"},
@@ -41,8 +41,10 @@ RANKS = [
 ]
 RANK = {module: rank for rank, modules in enumerate(RANKS) for module in modules}
 OPTIONAL = {
+    "flatbuffers",
     "keras",
     "matplotlib",
+    "onnx",
     "optuna",
     "orbax",
     "PIL",

@@ -655,6 +655,7 @@ WORDS = {
     "train": ["linear-regression"],
     "summary": ["linear-regression"],
     "predict": ["no-run", "text"],
+    "export": ["no-run", "--out", "new.onnx"],
     "prune": ["no-run", "--amount", "0.5", "--out", "new"],
     "explain": ["no-run", "text"],
     "inspect": ["no-file"],

@@ -52,6 +52,7 @@ class Program:
     labels_scaler: Standardizer | None = field(default=None, kw_only=True)
     about: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     batch: int | None = field(default=None, kw_only=True)
+    _state: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Checks the arguments."""
@@ -59,20 +60,18 @@ class Program:
         map_named(_check_spec, "inputs", self.inputs)
         if self.batch is not None:
             check_positive("batch", self.batch)
+        object.__setattr__(self, "_state", for_prediction(self.model, self.transform)[0])
 
     def __call__(self, inputs: Any) -> Any:
         """The outputs for inputs [batch, …]."""
         if self.inputs_scaler is not None:
-            inputs = (inputs - _row(self.inputs_scaler.mean)) / _row(self.inputs_scaler.std)
+            scaler = self.inputs_scaler
+            inputs = (inputs - _row(scaler.mean, inputs)) / _row(scaler.std, inputs)
         outputs = predicted(self.transform, self._state, inputs)
         if self.labels_scaler is not None:
             scaler = self.labels_scaler
-            outputs = outputs * _row(scaler.std) + _row(scaler.mean)
+            outputs = outputs * _row(scaler.std, outputs) + _row(scaler.mean, outputs)
         return outputs
-
-    @cached_property
-    def _state(self) -> Any:
-        return for_prediction(self.model, self.transform)[0]
 
     @cached_property
     def specs(self) -> Any:
@@ -138,5 +137,6 @@ def _check_spec(name: str, spec: Any) -> None:
         raise InputError(name, expected, shown(spec))
 
 
-def _row(numbers: Any) -> jax.Array:
-    return jnp.asarray(numbers, jnp.float32)
+def _row(numbers: tuple[float, ...], array: jax.Array) -> jax.Array:
+    """One number for each entry of an array's last axis, or one for all."""
+    return jnp.asarray(numbers, jnp.float32).reshape(*[1] * (array.ndim - 1), -1)
