@@ -94,7 +94,7 @@ def classified(
     min_count: int = 1,
     percentile: float = 100.0,
 ) -> TextDataset:
-    """Texts by class as a data set, with a part held out.
+    """A data set of texts by class, with a part held out.
 
     Args:
         name: of the data set.
