@@ -131,6 +131,7 @@ def _fail(message: str, code: int, error: BaseException | None = None) -> int:
 COMMANDS = {
     "train": "train:train_command",
     "compare": "compare:compare_command",
+    "evaluate": "evaluate:evaluate_command",
     "recipes": "train:recipes_command",
     "summary": "train:summary_command",
     "predict": "predict:predict_command",

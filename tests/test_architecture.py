@@ -17,7 +17,7 @@ ROOT = Path(jaxnets.__file__).parent
 RANKS = [
     {"arrays", "compilation", "json_files", "optional"},
     {"disk", "initializers", "kernels", "pages", "tensors"},
-    {"losses", "metrics", "optimizers", "layers", "data"},
+    {"losses", "metrics", "optimizers", "layers", "data", "scores"},
     {"functional"},
     {"models"},
     {"interop", "networks", "training"},
@@ -25,7 +25,7 @@ RANKS = [
     {"sampling"},
     {"changes", "recipes"},
     {"runs"},
-    {"compare"},
+    {"compare", "reports"},
     {"commands"},
     {"cli"},
     {"__main__"},
