@@ -1,4 +1,4 @@
-"""The command line: its commands put together, and what becomes of an error."""
+"""The command line: the table of commands, and how errors are reported."""
 
 import contextlib
 import importlib
@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: in place of ``sys.argv[1:]``.
 
     Returns:
-        The exit code: 2 for a bad argument, 1 for what failed all the same, 130 if interrupted.
+        The exit code: 2 for a bad argument, 1 for any other failure, 130 if interrupted.
     """
     try:
         result = cli.main(arguments, prog_name="jaxnets", standalone_mode=False)
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(error.__cause__, EOFError):
             raise error.__cause__ from None
         if isinstance(error.__cause__, Interrupted):
-            return _fail(f"{error.__cause__}; --resume goes on", error.__cause__.exit_code)
+            return _fail(f"{error.__cause__}; --resume continues", error.__cause__.exit_code)
         return _fail("interrupted", _INTERRUPTED, error.__cause__)
     except Exception as error:
         message = _backends_word(error)
@@ -109,7 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _backends_word(error: Exception) -> str | None:
-    """What JAX says of the device or of a number that is none; None of any other error."""
+    """JAX's message about a device or a NaN; None for any other error."""
     if isinstance(error, jax.errors.JaxRuntimeError):
         return str(error)
     if type(error) is RuntimeError and str(error).startswith("Unable to initialize backend"):
@@ -130,6 +130,7 @@ def _fail(message: str, code: int, error: BaseException | None = None) -> int:
 #: A module is imported when its command is called, so that none waits for what another needs.
 COMMANDS = {
     "train": "train:train_command",
+    "combine": "combine:combine_command",
     "compare": "compare:compare_command",
     "evaluate": "evaluate:evaluate_command",
     "recipes": "train:recipes_command",
@@ -138,7 +139,13 @@ COMMANDS = {
     "data": "data:data_group",
     "inspect": "weights:inspect_command",
     "convert": "weights:convert_command",
+    "explain": "explain:explain_command",
     "port": "port:port_command",
+    "export": "export:export_command",
+    "search": "search:search_command",
+    "lr-find": "lr_find:lr_find_command",
+    "prune": "prune:prune_command",
+    "quantize": "quantize:quantize_command",
 }
 
 

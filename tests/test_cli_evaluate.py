@@ -13,7 +13,7 @@ from PIL import Image
 import jaxnets
 from jaxnets import losses, optimizers, recipes, reports, runs
 from jaxnets.cli import main
-from jaxnets.commands.given_examples import given_examples
+from jaxnets.commands.examples import given
 from jaxnets.data import load
 from jaxnets.data.text import polarity
 from tests.data_files import write_images
@@ -232,8 +232,8 @@ def test_predictions_of_a_table_are_in_its_units_beside_its_labels(prices, capsy
     assert found[0]["name"] == f"{table}, row 2"
     saved = jaxnets.load(folder)
     predicted = saved.labels_scaler.inverse(saved.predict([cell[:2] for cell in cells]))[:, 0]
-    given = [float(row["predicted"]) for row in found]
-    np.testing.assert_allclose(given, predicted, rtol=1e-5)
+    values = [float(row["predicted"]) for row in found]
+    np.testing.assert_allclose(values, predicted, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -290,7 +290,7 @@ def test_texts_are_encoded_by_the_run(tmp_path):
     with pytest.raises(ValueError, match="'linear': expected texts, as the encoder is one of text"):
         reports.data_of(saved, "linear")
     (tmp_path / "lines.txt").write_text("a lovely film\n\na dull film\n")
-    examples = given_examples(saved, [str(tmp_path / "lines.txt")], whole=True)
+    examples = given(saved, [str(tmp_path / "lines.txt")], whole=True)
     assert [each.name for each in examples] == ["a lovely film", "a dull film"]
     np.testing.assert_array_equal(examples[1].inputs, texts.encoder(["a dull film"])[0])
 

@@ -95,7 +95,7 @@ def headings(blocks):
         ),
         (0.001, 0.0001, "good", "A difference is shown too, one that is smaller than this margin."),
         (0.002, 0.005, "open", "is not shown (p = 0.381; two one-sided t tests, paired by seed)"),
-        (0.002, 0.005, "open", "and no difference either: more seeds would tell."),
+        (0.002, 0.005, "open", "and no difference either: add seeds."),
         (-0.02, 0.001, "bad", "Different. Over 3 seeds, the test accuracy is 95.00 % with"),
         (-0.02, 0.001, "bad", "the interval leaves zero out"),
         (0.0, 0.0, "good", "a difference of 0.00 percentage points (95 % confidence interval 0.00"),

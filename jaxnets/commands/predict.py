@@ -1,4 +1,4 @@
-"""The command that asks a trained network."""
+"""The command ``predict``: outputs of a trained network."""
 
 import shlex
 from collections.abc import Sequence
@@ -11,9 +11,8 @@ from flax import nnx
 
 from jaxnets import runs
 from jaxnets.arrays import InputError, printable, shown
-from jaxnets.commands import prediction_file
+from jaxnets.commands import examples, prediction_file
 from jaxnets.commands.flags import PathArgument
-from jaxnets.commands.given_examples import given_examples
 from jaxnets.commands.saved import opened
 from jaxnets.models import LanguageModel
 from jaxnets.reports.report import WHICH
@@ -37,7 +36,7 @@ from jaxnets.training import predict
     default=None,
     help="Exchange dark and light; by default where an image's border is unlike those trained on.",
 )
-@click.option("--prompt", help="What a language model goes on writing after.")
+@click.option("--prompt", help="The text that a language model continues.")
 @click.option("--length", type=int, show_default="400", help="Tokens to write.")
 @click.option(
     "--temperature",
@@ -82,13 +81,15 @@ def predict_command(run: Path, **flags: Any) -> None:
     _check_flags(given, saved, _CLASSIFYING if writes else _WRITING)
     if writes:
         click.echo(printable(_written(saved, **given), limit=None, lines=True))
+    elif "csv" in given:
+        click.echo(printable(_filed(saved, **given), limit=None))
     else:
         for line in _answers(saved, **given):
             click.echo(line)
 
 
 def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
-    """Where a run was saved, and how to ask it, in a line.
+    """Where a run was saved, and how to use it, in a line.
 
     Args:
         folder: where all was saved.
@@ -96,7 +97,7 @@ def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
         model: the run's.
     """
     asked = "--prompt TEXT" if isinstance(model, LanguageModel) else "--index 0"
-    return f"saved in {folder}; to ask it: jaxnets predict {shlex.quote(str(example))} {asked}"
+    return f"saved in {folder}; use it with: jaxnets predict {shlex.quote(str(example))} {asked}"
 
 
 _WRITING = ("prompt", "length", "temperature", "seed")
@@ -137,49 +138,48 @@ def _written(
     return encoder.tokenizer.join([prompt, encoder.decode(drawn)])
 
 
-def _answers(
-    saved: runs.SavedRun, csv: Path | None = None, top: int = 3, split: Any = None, **given: Any
-) -> list[str]:
-    """A line for each example; one alone that says where they are, if they go into a file."""
-    if csv is not None:
-        prediction_file.check_place(csv)
-    if split is not None or (csv is not None and not given):
+def _filed(saved: runs.SavedRun, csv: Path, split: Any = None, **given: Any) -> str:
+    """Writes a file of predictions, and says where it is."""
+    prediction_file.check_place(csv)
+    if split is not None or not given:
         found = prediction_file.of_split(saved, split or "test")
     else:
-        examples = given_examples(saved, **given, whole=csv is not None)
-        outputs = predict(
-            saved.model, np.stack([each.inputs for each in examples]), transform=saved.transform
-        )
-        found = prediction_file.Predictions(
-            "name",
-            [each.name for each in examples],
-            [_known(each.label) for each in examples],
-            outputs,
-        )
-    if saved.classifies and np.ndim(found.outputs) > 2:
-        expected = "a run that gives an example one class"
-        raise InputError("run", expected, f"outputs {list(np.shape(found.outputs)[1:])} for each")
-    if csv is not None:
-        prediction_file.write(csv, saved, found)
-        return [printable(f"wrote {len(found.names):,} predictions to {csv}", limit=None)]
+        several, outputs = _predicted(saved, whole=True, **given)
+        labels = [() if each.label is None else (each.label,) for each in several]
+        names = [each.name for each in several]
+        found = prediction_file.Predictions("name", names, labels, outputs)
+    _check_one_class(saved, found.outputs)
+    prediction_file.write(csv, saved, found)
+    return f"wrote {len(found.names):,} predictions to {csv}"
+
+
+def _answers(saved: runs.SavedRun, top: int = 3, **given: Any) -> list[str]:
+    """A line for each example."""
+    several, outputs = _predicted(saved, **given)
+    _check_one_class(saved, outputs)
+    names = (printable(examples.said(each.name, each.label), limit=None) for each in several)
     return [
-        f"{printable(_said(name, label), limit=None)}: {_answer(saved, each, top)}"
-        for name, label, each in zip(found.names, found.labels, found.outputs, strict=True)
+        f"{name}: {_answer(saved, each, top)}" for name, each in zip(names, outputs, strict=True)
     ]
 
 
-def _known(label: str | None) -> tuple[str, ...]:
-    return () if label is None else (label,)
+def _predicted(saved: runs.SavedRun, **given: Any) -> tuple[list[examples.Example], np.ndarray]:
+    """The examples given, and the outputs for them."""
+    several = examples.given(saved, **given)
+    batch = np.stack([each.inputs for each in several])
+    return several, predict(saved.model, batch, transform=saved.transform)
 
 
-def _said(name: str, label: tuple[str, ...]) -> str:
-    return f"{name} (label {label[0]})" if label else name
+def _check_one_class(saved: runs.SavedRun, outputs: np.ndarray) -> None:
+    if saved.classifies and np.ndim(outputs) > 2:
+        expected = "a run that gives an example one class"
+        raise InputError("run", expected, f"outputs {list(np.shape(outputs)[1:])} for each")
 
 
 def _answer(saved: runs.SavedRun, row: np.ndarray, top: int) -> str:
     """The most likely classes of one row of outputs; the numbers themselves without classes."""
     if not saved.classifies:
         return " ".join(f"{value:.6g}" for value in prediction_file.values(saved, row[None])[0])
-    names, shares = prediction_file.classes(saved, row[None])
-    best = np.argsort(-shares[0], kind="stable")[:top]
-    return "  ".join(f"{printable(names[k])} {shares[0, k]:.2%}" for k in best)
+    names, shares = examples.shares(saved, row)
+    best = np.argsort(-shares, kind="stable")[:top]
+    return "  ".join(f"{names[k]} {shares[k]:.2%}" for k in best)

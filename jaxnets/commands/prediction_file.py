@@ -10,10 +10,9 @@ import numpy as np
 
 from jaxnets import reports, runs
 from jaxnets.arrays import InputError
-from jaxnets.commands.given_examples import label_in_words
+from jaxnets.commands.examples import classes, named
 from jaxnets.disk import replacing
-from jaxnets.losses import LOSSES
-from jaxnets.reports.outputs import kind_of, outputs_of, predicted, probabilities
+from jaxnets.reports.outputs import outputs_of, predicted
 from jaxnets.reports.report import part
 
 
@@ -54,7 +53,7 @@ def of_split(saved: runs.SavedRun, split: str) -> Predictions:
     outputs, labels = outputs_of(saved.model, part(data, split), saved.transform)
     words: list[tuple[str, ...]]
     if saved.classifies:
-        words = [(label_in_words(data.class_names, label),) for label in labels]
+        words = [(named(data.class_names, label),) for label in labels]
     else:
         words = [tuple(f"{value:.7g}" for value in row) for row in values(saved, labels)]
     return Predictions("index", range(len(labels)), words, outputs)
@@ -94,20 +93,6 @@ def _rows(saved: runs.SavedRun, found: Predictions) -> Iterator[list[Any]]:
 
 def _numbered(name: str, count: int) -> list[str]:
     return [name] * count if count < 2 else [f"{name}_{k}" for k in range(1, count + 1)]
-
-
-def classes(saved: runs.SavedRun, outputs: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
-    """The names of the classes, and the probability of each, [examples, classes].
-
-    Args:
-        saved: the run.
-        outputs: [examples, outputs].
-    """
-    rows = outputs.reshape(len(outputs), -1)
-    loss = None if saved.recipe is None else LOSSES[saved.recipe.loss]
-    shares = probabilities(rows, kind_of(rows, saved.model, loss, alone="logits"))
-    names = saved.class_names or tuple(map(str, range(shares.shape[1])))
-    return names, shares[:, : len(names)]  # an output of a class that does not exist is no class
 
 
 def values(saved: runs.SavedRun, outputs: np.ndarray) -> np.ndarray:

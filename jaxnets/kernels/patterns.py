@@ -43,7 +43,7 @@ Function = Callable[..., Any]
 
 
 class Layer(NamedTuple):
-    """A product with a kernel, and what is done to it at once.
+    """A product with a kernel, and the operations fused with it.
 
     Attributes:
         inputs: x and the kernel.

@@ -1,4 +1,4 @@
-"""A trained model as one compiled function, for calling it again and again."""
+"""A trained model as one compiled function, for repeated inference."""
 
 import os
 import time
@@ -29,7 +29,7 @@ _MEDIUM = 2**14  # bytes, from which on an array is worth a program that reads i
 
 
 def predictor(model: nnx.Module, *, transform: Transform | None = None) -> Callable[[Any], Any]:
-    """Compiles a trained model into a function of its inputs, for answers without delay.
+    """Compiles a trained model into a function of its inputs, for inference at low latency.
 
     The weights become constants of the program: a call hands over the inputs alone, and what
     follows from weights alone is computed once, when the program is compiled. That happens at the
@@ -44,7 +44,7 @@ def predictor(model: nnx.Module, *, transform: Transform | None = None) -> Calla
     than a millisecond.
 
     Args:
-        model: any ``nnx.Module``; it is left as it is, and what becomes of it later is not seen.
+        model: any ``nnx.Module``. It is not changed, and later changes to it have no effect.
         transform: see ``fit``.
 
     Returns:
@@ -54,9 +54,9 @@ def predictor(model: nnx.Module, *, transform: Transform | None = None) -> Calla
         returns.
 
     Raises:
-        ValueError: if the model or the transform is none; by the function, if it is given anything
-            but arrays with examples in them, or an index that has no row in an embedding. Arrays
-            on an accelerator are not looked at: outputs for such an index are NaN.
+        ValueError: if the model or the transform is not valid; by the function, if it is given
+            anything but arrays with examples in them, or an index that has no row in an embedding.
+            Arrays on an accelerator are not looked at: outputs for such an index are NaN.
 
     Examples:
         >>> model = nnx.Linear(784, 10, rngs=nnx.Rngs(0))

@@ -70,7 +70,7 @@ def read(path: Path | str) -> Any:
             return _comparison_of_steps(held)
     except WRONG as error:
         raise InputError("path", expected, f"{str(path)!r}: {reason(error)}") from error
-    raise InputError("path", expected, f"{str(path)!r}, which is not one")
+    raise InputError("path", expected, f"{str(path)!r}, which does not")
 
 
 def _comparison(held: dict[str, Any]) -> Comparison:

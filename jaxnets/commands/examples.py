@@ -1,9 +1,10 @@
-"""The examples that a command is given: files, texts, rows, numbers of a split."""
+"""The examples that a command is given: image files, texts, rows of tables, test examples."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -14,6 +15,8 @@ from jaxnets.commands.saved import data_of
 from jaxnets.data import Dataset, StandardizedDataset, TableEncoder, table_files, tables
 from jaxnets.data.image_files import FORMATS
 from jaxnets.data.text.corpora import read_lines
+from jaxnets.losses import LOSSES
+from jaxnets.reports.outputs import Kind, kind_of, probabilities
 
 _IMAGES = tuple(ending for endings in FORMATS.values() for ending in endings)
 _TEXTS = (".txt", ".text")
@@ -34,7 +37,29 @@ class Example:
     label: str | None = None
 
 
-def given_examples(
+#: Inputs of a network, each with the name of its example.
+Examples = list[tuple[str, np.ndarray]]
+
+
+def read(saved: runs.SavedRun, *inputs: Any) -> Examples:
+    """The examples that a command is given, each with its name and label in words.
+
+    Args:
+        saved: the run.
+        *inputs: see ``given``.
+
+    Raises:
+        InputError: if one is not what the run takes.
+    """
+    return [(said(each.name, each.label), each.inputs) for each in given(saved, *inputs)]
+
+
+def said(name: str, label: str | None) -> str:
+    """An example in words."""
+    return name if label is None else f"{name} (label {label})"
+
+
+def given(
     saved: runs.SavedRun,
     inputs: Sequence[str] = (),
     row: Sequence[str] = (),
@@ -70,7 +95,7 @@ def _given(
 ) -> Iterator[Example]:
     """The texts, tables or images given."""
     if saved.encoder is not None:
-        texts = [text for given in inputs for text in _texts(given, whole=whole)]
+        texts = [text for each in inputs for text in _texts(each, whole=whole)]
         yield from map(Example, texts, saved.encoder(texts))
         return
     if saved.table is not None:
@@ -78,7 +103,7 @@ def _given(
             yield from _of_table(saved, saved.table, file, whole=whole)
         return
     spec = saved.inputs or data_of(saved, "image").spec.inputs
-    images = [image for given in inputs for image in _images(saved, given, whole=whole)]
+    images = [image for each in inputs for image in _images(saved, each, whole=whole)]
     for path, label in images:
         image = runs.open_image(path, spec, background=saved.background, invert=invert)
         for note in _changes(image, told=invert is not None):
@@ -184,13 +209,47 @@ def _chosen(
         labels = data.labels_scaler.inverse(labels)
     names = class_names or data.class_names
     return [
-        Example(f"test example {number}", example, label_in_words(names, label))
+        Example(f"test example {number}", example, named(names, label))
         for number, label, example in zip(index, labels, inputs, strict=True)
     ]
 
 
-def label_in_words(class_names: tuple[str, ...] | None, label: np.ndarray) -> str:
+def named(class_names: tuple[str, ...] | None, label: np.ndarray) -> str:
     """The name of a class; a label without one as it is."""
     names = class_names or ()
     is_class = label.ndim == 0 and label.dtype.kind in "iu" and 0 <= label < len(names)
     return names[int(label)] if is_class else str(label)
+
+
+def shares(saved: runs.SavedRun, row: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+    """The names of the classes, fit for a terminal, and the probability of each.
+
+    Args:
+        saved: a run with classes.
+        row: the network's outputs for one example.
+    """
+    names, found = classes(saved, row[None])
+    return tuple(map(printable, names)), found[0]
+
+
+def classes(saved: runs.SavedRun, outputs: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+    """The names of the classes, and the probability of each, [examples, classes].
+
+    Args:
+        saved: a run with classes.
+        outputs: of the network, [examples, …].
+    """
+    rows = outputs.reshape(len(outputs), -1)
+    found = probabilities(rows, _kind(saved, rows))
+    names = saved.class_names or tuple(map(str, range(found.shape[1])))
+    return names, found[:, : len(names)]  # an output of a class that does not exist is no class
+
+
+def gives_logits(saved: runs.SavedRun) -> bool:
+    """Whether one output is a logit, as our networks say, and as the loss says of others."""
+    return _kind(saved, np.empty((0, 1), np.float32)) == "logits"
+
+
+def _kind(saved: runs.SavedRun, outputs: np.ndarray) -> Kind:
+    loss = None if saved.recipe is None else LOSSES[saved.recipe.loss]
+    return kind_of(outputs, saved.model, loss, alone="logits")
