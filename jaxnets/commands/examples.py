@@ -41,17 +41,17 @@ class Example:
 Examples = list[tuple[str, np.ndarray]]
 
 
-def read(saved: runs.SavedRun, *inputs: Any) -> Examples:
+def read(saved: runs.SavedRun, **asked: Any) -> Examples:
     """The examples that a command is given, each with its name and label in words.
 
     Args:
         saved: the run.
-        *inputs: see ``given``.
+        **asked: see ``given``.
 
     Raises:
         InputError: if one is not what the run takes.
     """
-    return [(said(each.name, each.label), each.inputs) for each in given(saved, *inputs)]
+    return [(said(each.name, each.label), each.inputs) for each in given(saved, **asked)]
 
 
 def said(name: str, label: str | None) -> str:
