@@ -161,6 +161,7 @@ COMMANDS = {
     "compare": Entry(_PYTORCH, "compare:compare_command", "Train in both frameworks and compare."),
     "convert": Entry(_PYTORCH, "weights:convert_command", "Convert weights from or to PyTorch."),
     "inspect": Entry(_PYTORCH, "weights:inspect_command", "Show the arrays in a file or a run."),
+    "evaluate": "evaluate:evaluate_command",
 }
 
 
