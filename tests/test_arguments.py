@@ -356,6 +356,15 @@ GOOD = {
         ["saliency", "input_x_gradient", "smooth_grad", "integrated_gradients", "occlusion"],
         (model(), SPLIT.inputs),
     ),
+    **dict.fromkeys(["activations", "features", "network_graph"], (model(), SPLIT.inputs)),
+    **dict.fromkeys(["draw_graph", "draw_kernels"], (model(), SPLIT.inputs)),
+    "draw_activations": (model(), SPLIT.inputs[:1]),
+    "draw_histograms": (model(),),
+    "parameter_gradients": (model(), SPLIT.inputs, SPLIT.labels, losses.cross_entropy),
+    "project": (np.eye(4),),
+    "draw_embedding": (np.zeros((4, 2)), SPLIT.labels),
+    "draw_image": (np.zeros((2, 2)), np.zeros((2, 2))),
+    **dict.fromkeys(["draw_text", "draw_bars"], (["a"], np.zeros(1))),
     "token_attributions": lambda: (words(), TEXTS.inputs),
     "grad_cam": lambda: (convolution(), np.zeros((2, 4, 4, 3), np.float32)),
     "permutation_importance": (model(), SPLIT.inputs, SPLIT.labels),
@@ -395,6 +404,7 @@ RECORDS = {
     "Evaluation",
     "Examples",
     "FromSums",
+    "GraphNode",
     "InputError",
     "IntegratedGradients",
     "Interrupted",
@@ -528,6 +538,8 @@ def no_work(monkeypatch, tmp_path):
     monkeypatch.setattr("jaxnets.compare.own.compared", start)
     monkeypatch.setattr("jaxnets.sampling._draw", start)
     monkeypatch.setattr("jaxnets.explain.permutation.predict", start)
+    for module in ["drawing", "inside_drawing", "graph"]:
+        monkeypatch.setattr(f"jaxnets.explain.{module}.new_figure", start)
     for module, name in PROGRAMS:
         monkeypatch.setattr(f"jaxnets.explain.{module}._{name}", start)
     monkeypatch.setattr("jaxnets.losses.ctc.negative_log_likelihood", start)
@@ -539,6 +551,7 @@ PROGRAMS = [
     *[("gradients", name) for name in ["saliency", "input_x_gradient", "smooth_grad"]],
     *[("integrated", name) for name in ["integrated_gradients", "token_attributions"]],
     *[("cam", "grad_cam"), ("covering", "occlusion")],
+    *[("inside", name) for name in ["features", "gradients"]],
 ]
 #: Functions of arrays: what they compute of a value that they take is of no matter here.
 COMPUTES = re.compile(r"jaxnets\.(layers|losses|metrics|tensors|data\.transforms)\.(?!.*one_hot$)")
@@ -672,6 +685,7 @@ WORDS = {
     "export": ["no-run", "--out", "new.onnx"],
     "prune": ["no-run", "--amount", "0.5", "--out", "new"],
     "explain": ["no-run", "text"],
+    "visualize": ["no-run"],
     "inspect": ["no-file"],
     "search": ["linear-regression", "--lr", "1e-3..1", "--trials", "1"],
     "lr-find": ["linear-regression"],
