@@ -131,30 +131,17 @@ def product(
 class QuantizedConvolution(QuantizedLayer):
     """A convolution with a kernel of integers, and inputs that become integers.
 
-    The integers are multiplied as float32 numbers, in which each product, and each sum below 2²⁴,
-    is exact: a processor has fast convolutions of those.
+    It convolves the numbers that both mean, in float32: for those there are fast kernels, which
+    compute the bias, ReLU and pooling after it too.
     """
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Convolves x, [N, ..., in_channels], to [N, ..., out_channels]."""
-        if self.inputs is None:
-            made: jax.Array = super().__call__(x)
-            return made
-        values, scale, zero = self.inputs(jnp.asarray(x, jnp.float32))
-        steps = (values.astype(jnp.int32) - zero).astype(jnp.float32)
-        weight = self.weights["kernel"]
-        layer = self._filled({"kernel": weight.numerals(jnp.float32)})
-        layer.bias, layer.use_bias = nnx.data(None), False
-        y = layer(steps)
-        y = y * _last(scale * weight.channel_scale, y)
-        if self.layer.bias is not None:
-            y = y + _last(self.layer.bias[...].astype(jnp.float32), y)
-        return y.astype(x.dtype)
-
-
-def _last(vector: jax.Array, like: jax.Array) -> jax.Array:
-    """A vector of channels, as it is added to an array whose last axis has them."""
-    return vector.reshape((1,) * (like.ndim - 1) + (-1,))
+        if self.inputs is not None:
+            values, scale, zero = self.inputs(jnp.asarray(x, jnp.float32))
+            x = ((values.astype(jnp.int32) - zero).astype(jnp.float32) * scale).astype(x.dtype)
+        made: jax.Array = super().__call__(x)
+        return made
 
 
 class QuantizedRecurrent(QuantizedLayer):
