@@ -19,6 +19,35 @@ from jaxnets.quantization.parts import Dynamic, Fixed, Scheme, Weight, numbers_o
 from jaxnets.quantization.products import int8_linear
 
 
+class Prepared(nnx.Module):
+    """A layer whose weights and inputs are rounded as integers will be, for its training.
+
+    Args:
+        layer: the layer.
+        fakes: what rounds each weight, by its name.
+        inputs: what rounds inputs.
+        scheme: how the layer will be quantized.
+    """
+
+    def __init__(
+        self, layer: nnx.Module, fakes: nnx.Dict, inputs: nnx.Module, scheme: Scheme
+    ) -> None:
+        self.layer, self.fakes, self.inputs, self.scheme = layer, fakes, inputs, scheme
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "layer":
+            raise AttributeError(name)
+        return getattr(self.layer, name)
+
+    def __call__(self, x: Any) -> Any:
+        """What the layer computes of rounded inputs with rounded weights."""
+        layer: Any = nnx.view(self.layer)
+        for name, fake in self.fakes.items():
+            setattr(layer, name, nnx.data(nnx.Param(fake(getattr(self.layer, name)[...]))))
+        rounded: Any = self.inputs
+        return layer(rounded(jnp.asarray(x)))
+
+
 class QuantizedLayer(nnx.Module):
     """A layer whose weights are integers. It computes with the numbers that these mean.
 
