@@ -1,4 +1,4 @@
-"""Kills training at random moments, and shows that each run goes on as if nothing had happened.
+"""Kills training at random moments, and shows that each run continues as if nothing had happened.
 
     python benchmarks/kill_run.py --kills 25
 
@@ -88,7 +88,7 @@ def _to_the_end(folder: Path) -> str:
 
 
 def _train(folder: Path) -> None:
-    """Trains, or goes on training, and prints a digest of all that came of it."""
+    """Trains, or continues training, and prints a digest of all that came of it."""
     import jax
     from flax import nnx
 

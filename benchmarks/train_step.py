@@ -12,7 +12,7 @@ and they take turns (`turns.py`). With `--dtype bfloat16` jaxnets computes in it
 - jaxnets: `fit`, with all that it does in an epoch, its evaluation of one example included.
 - jaxnets, devices, on a CPU alone: the same over a virtual device for each core, `fit(devices=…)`.
 - jaxnets, ported: the same of the network that `jaxnets.port` makes of PyTorch's.
-- torch eager: as a tutorial writes it, but for its data loader.
+- torch eager: as a tutorial writes it, except for its data loader.
 - torch channels_last, of images: the same, with weights and images in that memory format.
 - torch.compile: as torch eager, the whole step compiled; on a GPU with `mode="reduce-overhead"`.
 - CUDA graph, on a GPU alone: the whole step captured once and replayed.

@@ -5,7 +5,7 @@ their standard input, which costs nothing. No library thus shares a process, a p
 memory with another, and yet what disturbs the machine for a while disturbs all of them. A first
 turn of each, in which it compiles, is not counted among the rounds but told apart. In a round a
 competitor has two turns, of which the second counts: a processor that has rested is slow at first,
-and caches hold what is another's. One that fails says why, and the others go on.
+and caches hold what is another's. One that fails says why, and the others continue.
 """
 
 import argparse

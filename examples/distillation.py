@@ -1,6 +1,6 @@
 """Teach a network a digit that it never sees, by another network's soft probabilities.
 
-Teaches:    a model with a part that is frozen, a loss of one's own with augmentation and a metric,
+Teaches:    a model with a part that is frozen, a loss of your own with augmentation and a metric,
             and an evaluation that differs from the training.
 Reproduces: Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network (2015),
             section 3: there is no 3 among the student's images.

@@ -22,12 +22,12 @@ from jaxnets.data import load
 
 
 def rmse(forecast, truth):
-    """The root of the mean square of what a forecast is off by."""
+    """The root mean square error of a forecast."""
     return float(np.sqrt(np.mean((forecast - truth) ** 2)))
 
 
 def plot(path, truth, forecast, before):
-    """Draws the months held out: as they were, as forecast, and what each forecast is off by."""
+    """Draws the months held out: measured, forecast, and the error of each forecast."""
     from matplotlib.figure import Figure
 
     months = 1998 + 10 / 12 + np.arange(len(truth) + before) / 12
@@ -39,7 +39,7 @@ def plot(path, truth, forecast, before):
     above.legend(loc="upper right", ncols=2)
     above.margins(y=0.12)
     below.bar(months[before:], forecast - truth, width=0.07, color="tab:red")
-    below.set(ylabel="off by (°C)", xlabel="year")
+    below.set(ylabel="error (°C)", xlabel="year")
     for axes in (above, below):
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=150)
@@ -77,7 +77,7 @@ def main():
     celsius = data.labels_scaler.inverse
     truth = celsius(data.test.labels)[:, 0]
     forecast = celsius(predict(run.model, data.test.inputs))[:, 0]
-    print(f"the LSTM is off by {rmse(forecast, truth):.3f} °C in {len(truth)} months held out")
+    print(f"RMSE of the LSTM: {rmse(forecast, truth):.3f} °C in {len(truth)} months held out")
     for name, month in (("the month before", -1), ("the same month a year before", -12)):
         print(f"{name}: {rmse(celsius(data.test.inputs[:, month])[:, 0], truth):.3f} °C")
     if args.out is not None:

@@ -49,7 +49,7 @@ def main():
     print(f"trained:       y = {slope:.4f} x {intercept:+.4f}")
     print(f"least squares: y = {best[0]:.4f} x {best[1]:+.4f}")
     francs = data.labels_scaler.std[0] * math.sqrt(run.test.loss)
-    print(f"off by {francs:.1f} francs on the {len(data.test)} households held out")
+    print(f"RMSE {francs:.1f} francs on the {len(data.test)} households held out")
 
 
 def show(record):

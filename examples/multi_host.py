@@ -27,7 +27,7 @@ def main():
     parser.add_argument("--processes", type=int)
     parser.add_argument("--process-id", type=int)
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--save", type=Path, help="a folder that all see; a run in it goes on")
+    parser.add_argument("--save", type=Path, help="a folder that all see; a run in it continues")
     args = parser.parse_args()
     with joined(args.coordinator, args.processes, args.process_id):
         run = fit(

@@ -1,6 +1,6 @@
 """Train the MNIST MLP on several devices with jax.pmap, the way it is written by hand.
 
-Shows: what `fit(..., devices=...)` does, as a loop of one's own. Each device holds the whole state
+Shows: what `fit(..., devices=...)` does, as a loop of your own. Each device holds the whole state
 and takes its part of the batch; the gradient is averaged over the devices before the update.
 Run:        python examples/pmap.py --cpu-devices 4
 Time:       about 10 s on 2 CPU cores.

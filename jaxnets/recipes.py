@@ -69,7 +69,7 @@ OPTIONS = ("data_options", "model_options", "optimizer_options", "scheduler_opti
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One experiment, with everything that decides its numbers but the seed.
+    """One experiment, with everything that determines its numbers except the seed.
 
     Attributes:
         name: as on the command line.
@@ -87,8 +87,8 @@ class Recipe:
         optimizer_options: the optimizer's arguments.
         scheduler: a name of ``SCHEDULERS``, whose learning rate begins at, or for ``"onecycle"``
             rises to, that of the optimizer; None for a constant one.
-        scheduler_options: the schedule's arguments but for the learning rate. They count epochs, in
-            ``"onecycle"`` steps. The length of ``"cosine"`` and ``"onecycle"`` may be left to
+        scheduler_options: the schedule's arguments except for the learning rate. They count epochs,
+            in ``"onecycle"`` steps. The length of ``"cosine"`` and ``"onecycle"`` may be left to
             ``epochs``, see ``sized``.
         epochs: times through the training data.
         batch_size: examples in a step.
@@ -384,7 +384,7 @@ RECIPES: dict[str, Recipe] = {
                 "of the training part at once"
             ),
             expect=(
-                "a test loss of 0.1158 (98.5 francs, where the mean is off by 216.1): the line of "
+                "a test loss of 0.1158 (RMSE 98.5 francs; that of the mean is 216.1): the line of "
                 "least squares itself, to 1e-6, in about 2 s"
             ),
             data="engel",
@@ -405,7 +405,7 @@ RECIPES: dict[str, Recipe] = {
             ),
             expect=(
                 "a test loss of 0.044 to 0.054, which is 0.47 to 0.53 °C (seeds 0 to 4), where the "
-                "month before is off by 1.18 °C, in about 3 s on 2 CPU cores"
+                "month before has 1.18 °C, in about 3 s on 2 CPU cores"
             ),
             data="elnino",
             data_options={"standardize": True, "window": 24},
@@ -486,7 +486,7 @@ def build_network(name: str, options: Mapping[str, Any], seed: int = 0) -> nnx.M
 
     Args:
         name: a name of ``jaxnets.models.MODELS``.
-        options: its arguments by name, but for ``rngs``.
+        options: its arguments by name, except for ``rngs``.
         seed: draws the initial weights.
 
     Raises:
@@ -518,13 +518,14 @@ def build_optimizer(recipe: Recipe, data: Dataset | None = None) -> optax.Gradie
 
 
 def load_data(recipe: Recipe) -> Dataset:
-    """The recipe's data, wherever they lie.
+    """Loads the recipe's data.
 
     Args:
         recipe: names the data, and what ``jaxnets.data.load`` is told beside the name.
 
     Raises:
-        ValueError: if they are nowhere to be found, or damaged, or an option is none of ``load``.
+        ValueError: if they are nowhere to be found, or damaged, or an option is not one of
+            ``load``.
     """
     check_recipe(recipe)
     return load_named(recipe.data, recipe.data_options)
@@ -538,13 +539,13 @@ def load_named(name: str, options: Mapping[str, Any]) -> Dataset:
         options: arguments of ``jaxnets.data.load`` by name.
 
     Raises:
-        ValueError: if it is nowhere to be found, or damaged, or an option is none of ``load``.
+        ValueError: if it is nowhere to be found, or damaged, or an option is not one of ``load``.
     """
     return _call({name: partial(load, name)}, name, "data", options)
 
 
 def sized(recipe: Recipe, data: Dataset) -> Recipe:
-    """The recipe with the sizes, and what else is open, that its data decide.
+    """The recipe with the sizes that depend on its data filled in.
 
     These are what goes into the network (values, channels, pixels, tokens) and what comes out
     (classes, or values to predict). A size that the recipe says itself stays; but the sizes of a
@@ -684,7 +685,7 @@ _OF_TWO_CLASSES = ("binary-cross-entropy", "binary-cross-entropy-with-logits")
 
 
 def build_transform(recipe: Recipe) -> Transform:
-    """What the recipe's inputs go through before the network.
+    """The transform of the recipe's inputs.
 
     Args:
         recipe: its layout and normalization decide.
@@ -708,7 +709,7 @@ def build_transform(recipe: Recipe) -> Transform:
 
 
 def build_augmentation(recipe: Recipe, data: Dataset | None = None) -> Augmentation | None:
-    """What training does to the recipe's images first.
+    """The augmentation of the recipe's images.
 
     Args:
         recipe: its ``augment`` decides.
@@ -759,7 +760,7 @@ def train(
     """
     check_seed("seed", seed)
     data, settings = fit_settings(recipe, data)
-    model = _initial(sized(recipe, data), seed, weights)
+    model = initial_model(sized(recipe, data), seed, weights)
     run: TrainingRun = fit(model, data, seed=seed, **settings, **options)
     return run
 
@@ -773,7 +774,7 @@ def train_many(
     weights: InitialWeights | None = None,
     **options: Any,
 ) -> TrainingRuns:
-    """Trains a recipe's network from many seeds at once; each run is what ``train`` makes of it.
+    """Trains a recipe's network from many seeds together; each run is the one that ``train`` makes.
 
     Args:
         recipe: what to train, and how.
@@ -791,7 +792,7 @@ def train_many(
     following = iter(range(seeds) if isinstance(seeds, int) else entries(seeds) or ())
 
     def build(rngs: nnx.Rngs) -> nnx.Module:  # once for each seed, in their order
-        return _initial(network, next(following), weights)
+        return initial_model(network, next(following), weights)
 
     runs: TrainingRuns = fit(
         build, data, seeds=seeds, learning_rates=learning_rates, **settings, **options
@@ -799,8 +800,14 @@ def train_many(
     return runs
 
 
-def _initial(network: Recipe, seed: int, weights: InitialWeights | None) -> nnx.Module:
-    """The network as training begins."""
+def initial_model(network: Recipe, seed: int, weights: InitialWeights | None) -> nnx.Module:
+    """The network as training begins.
+
+    Args:
+        network: a recipe with its sizes.
+        seed: draws what ``weights`` do not give.
+        weights: see ``train``.
+    """
     model = build_model(network, seed)
     if weights is not None:
         expected = "a function from a seed to weights by PyTorch's names"
@@ -809,7 +816,7 @@ def _initial(network: Recipe, seed: int, weights: InitialWeights | None) -> nnx.
 
 
 def fit_settings(recipe: Recipe, data: Dataset | None) -> tuple[Dataset, dict[str, Any]]:
-    """The data, and what ``fit`` is told of a recipe beside the model.
+    """The data of a recipe, and its arguments of ``fit`` except the model.
 
     Raises:
         ValueError: if they do not fit together.

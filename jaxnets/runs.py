@@ -34,6 +34,7 @@ from jaxnets.data.survey import border_brightness, is_image
 from jaxnets.data.text import TextEncoder
 from jaxnets.data.transforms.record import make_transform
 from jaxnets.disk import new_folder, replacing
+from jaxnets.export.program import Program
 from jaxnets.json_files import WRONG, read_object, reason
 from jaxnets.losses import LOSSES
 from jaxnets.models import MODELS
@@ -66,9 +67,12 @@ from jaxnets.training.weights import check_weights, load_weights, save_weights, 
 BEGUN = "begun.json"
 #: The folder with the files of a network of the user's own.
 NETWORK = "network"
-_CHECKPOINTS = "checkpoints"
+#: The folder with the checkpoints of a run that saves while it trains.
+CHECKPOINTS = "checkpoints"
 _INITIAL = "initial.npz"  # weights of PyTorch's names, where they are not drawn from the seed
 _MOST, _MOST_LAYERS = 2**31, 1000  # where no weights say how many there are
+#: Losses whose outputs are probabilities.
+_OF_PROBABILITIES = ("binary-cross-entropy", "cross-entropy-of-probabilities")
 _NUMERIC = {"accumulate": 1, "compute_dtype": None}  # where a run is told nothing
 
 
@@ -113,7 +117,7 @@ def _absolute(data: str) -> str:
 
 @dataclass(frozen=True)
 class BegunRun:
-    """A run that saves while it goes on.
+    """A run that saves while it trains.
 
     Attributes:
         recipe: what is trained, and how.
@@ -147,7 +151,7 @@ def begin(
     weights: Mapping[str, np.ndarray] | None = None,
     **saving: Any,
 ) -> BegunRun:
-    """Makes the folder of a run that saves while it goes on; ``resume`` reads it.
+    """Makes the folder of a run that saves while it trains; ``resume`` reads it.
 
     Of several processes, the first makes it.
 
@@ -170,7 +174,7 @@ def begin(
     for name, settings in (("watching", watching), ("computing", computing)):
         if settings is not None and not isinstance(settings, Mapping):
             raise InputError(name, "settings by name, or None", settings)
-    saved = Saving(folder / _CHECKPOINTS, **saving)
+    saved = Saving(folder / CHECKPOINTS, **saving)
     begun = BegunRun(recipe, seed, saved, dict(watching or {}), dict(computing or {}))
     if jax.process_index() > 0:
         return begun
@@ -210,7 +214,7 @@ def resume(directory: Path | str, *, same_bits: bool = False) -> BegunRun:
         record = read_object(path)
         recipe = recipe_of(record["settings"], path.parent / NETWORK)
         seed = check_seed("seed", record["seed"])
-        saving = Saving(Path(directory) / _CHECKPOINTS, **record["saving"], same_bits=same_bits)
+        saving = Saving(Path(directory) / CHECKPOINTS, **record["saving"], same_bits=same_bits)
         more = {name: dict(record.get(name, {})) for name in ("watching", "computing")}
         initial = path.parent / _INITIAL
         return BegunRun(recipe, seed, saving, **more, initial=initial if initial.exists() else None)
@@ -218,7 +222,7 @@ def resume(directory: Path | str, *, same_bits: bool = False) -> BegunRun:
 
 @contextlib.contextmanager
 def understood(argument: str, path: Path) -> Iterator[None]:
-    """Says in one sentence that a file in a run's folder is not what jaxnets has written.
+    """Reports in one sentence that a file in a run's folder was not written by jaxnets.
 
     Args:
         argument: what the user calls the run.
@@ -235,7 +239,7 @@ def understood(argument: str, path: Path) -> Iterator[None]:
 
 
 def recipe_of(settings: Mapping[str, Any], network: Path) -> Recipe:
-    """The recipe that ``settings`` wrote down, looked at as far as no data are needed.
+    """The recipe of recorded settings, checked as far as possible without the data.
 
     Args:
         settings: what ``settings`` returned.
@@ -263,7 +267,7 @@ def recipe_of(settings: Mapping[str, Any], network: Path) -> Recipe:
 def go_on(
     begun: BegunRun, recipe: Recipe, seed: int, computing: Mapping[str, Any] | None = None
 ) -> BegunRun:
-    """A run as it is to go on: the same, but for the number of epochs, which is recorded.
+    """A run as it is to be resumed: the same except for the number of epochs, which is recorded.
 
     Args:
         begun: as it was begun.
@@ -410,7 +414,7 @@ def write_changed(
 
 
 def is_run(directory: Path | str) -> bool:
-    """Whether ``write`` has filled a folder."""
+    """Whether a folder holds a finished run."""
     return (Path(directory) / RECORD).is_file()
 
 
@@ -429,7 +433,7 @@ def weights_of(directory: Path | str) -> Path:
 
 @dataclass(frozen=True, repr=False)
 class SavedRun:
-    """What a run's folder gives back.
+    """A trained model and what its run's folder says of it.
 
     Attributes:
         recipe: what was trained, and how; None of a run that ``TrainingRun.save`` wrote.
@@ -496,6 +500,62 @@ class SavedRun:
         """
         return predict(self.model, self._numbers(inputs), transform=self.transform)
 
+    @property
+    def gives(self) -> str:
+        """What the outputs are: ``"logits"`` or ``"probabilities"`` of classes, or ``"values"``."""
+        if not self.classifies:
+            return "values"
+        output = getattr(self.model, "output", None)
+        if isinstance(output, str):  # as our networks say
+            return "logits" if output == "logits" else "probabilities"
+        told = self.recipe is not None and self.recipe.loss in _OF_PROBABILITIES
+        return "probabilities" if told else "logits"
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """The probability of each class, [..., classes], from the outputs of a run with classes.
+
+        Args:
+            outputs: [..., classes], or [..., 1] where one output tells two classes apart.
+        """
+        logits = self.gives == "logits"
+        if outputs.shape[-1] == 1:
+            second = 1 / (1 + np.exp(-outputs)) if logits else outputs
+            return np.concatenate([1 - second, second], axis=-1)
+        if not logits:
+            return outputs
+        exponentials = np.exp(outputs - outputs.max(-1, keepdims=True))
+        shares: np.ndarray = exponentials / exponentials.sum(-1, keepdims=True)
+        return shares
+
+    def program(self, batch: int | None = None) -> Program:
+        """The network with its transforms and scalers, ready for a file; see ``jaxnets.export``.
+
+        Args:
+            batch: the number of examples that the file takes; None for any.
+
+        Raises:
+            ValueError: if the record does not say what an example is.
+        """
+        if self.inputs is None:
+            raise InputError("run", "a record that says the shape of an example", "none")
+        about = {
+            "recipe": None if self.recipe is None else self.recipe.name,
+            "gives": self.gives,
+            "classes": None if self.class_names is None else list(self.class_names),
+            "background": self.background,
+            "text": None if self.encoder is None else dataclasses.asdict(self.encoder),
+            "table": None if self.table is None else self.table.to_json(),
+        }
+        return Program(
+            self.model,
+            self.inputs,
+            transform=self.transform,
+            inputs_scaler=self.inputs_scaler,
+            labels_scaler=self.labels_scaler,
+            about=about,
+            batch=batch,
+        )
+
     def predictor(self) -> Callable[[np.ndarray | jax.Array], Any]:
         """The model and its transform as one compiled function; see ``jaxnets.predictor``."""
         return predictor(self.model, transform=self.transform)
@@ -505,7 +565,7 @@ class SavedRun:
 
         Args:
             path: where to save them too; None saves nothing.
-            title: what stands above.
+            title: text above the curves.
         """
         return plot_history(self.history, path, title)
 
@@ -732,7 +792,7 @@ def _recorded_background(record: dict[str, Any]) -> float | None:
 
 @dataclass(frozen=True)
 class GivenImage:
-    """An image file as a run's examples are.
+    """An image file in the format of a run's examples.
 
     Attributes:
         pixels: uint8 [height, width, channels].
@@ -752,7 +812,7 @@ def open_image(
     background: float | None = None,
     invert: bool | None = None,
 ) -> GivenImage:
-    """Reads an image file as a data set's examples are, and says what was done to it.
+    """Reads an image file in the format of a data set's examples, and reports the changes.
 
     An image of another size is brought to theirs as ``load(size=…)`` brings it.
 

@@ -25,7 +25,7 @@ def read_originals(folder: Path) -> dict[str, np.ndarray]:
     """Reads the IDX files, each plain or with the ending .gz, and checks that they are MNIST.
 
     Args:
-        folder: where they lie, under their original names.
+        folder: where they are, under their original names.
 
     Returns:
         The arrays by their names in the bundled file.

@@ -14,7 +14,7 @@ import pytest
 from jaxnets.training import compiled
 from jaxnets.training.epoch import one_step
 
-#: Bytes that a process may occupy before it gives back what finished tests left in caches, and
+#: Bytes that a process may occupy before it returns what finished tests left in caches, and
 #: how many it may at least grow between two times.
 MOST, GROWTH = 1230 * 2**20, 80 * 2**20
 

@@ -16,12 +16,24 @@ import pytest
 import torch
 from flax import nnx
 
-from jaxnets import compare, data, interop, layers, losses, optimizers, recipes, training
+from jaxnets import (
+    averaging,
+    compare,
+    data,
+    interop,
+    layers,
+    losses,
+    optimizers,
+    pruning,
+    recipes,
+    training,
+    transfer,
+)
 from jaxnets.arrays import ArrayLike, InputError, shown
 from jaxnets.cli import cli, main
 from jaxnets.compilation import VARIABLE
 from jaxnets.data import text
-from jaxnets.models import LanguageModel
+from jaxnets.models import MLP, LanguageModel
 
 from .parity.layer_cases import FIRST, our_layer
 from .test_api_reference import PATHS, PUBLIC, meant
@@ -49,6 +61,17 @@ def model():
     return nnx.Linear(2, 3, rngs=nnx.Rngs(0))
 
 
+@functools.cache
+def convolution():
+    return nnx.Sequential(layers.Conv2d(3, 2, 3, rngs=nnx.Rngs(0)), layers.flatten)
+
+
+@functools.cache
+def words():
+    embedding = layers.Embedding(3, 2, rngs=nnx.Rngs(0))
+    return nnx.Sequential(embedding, lambda x: x.mean(1))
+
+
 OBJECTIVE = training.supervised(losses.cross_entropy)
 STEP = training.minimize(OBJECTIVE, optax.identity())
 
@@ -66,6 +89,10 @@ def sgd_state():
 
 SGD_OPTIONS = {"lr": 0.1, "momentum": 0, "dampening": 0, "weight_decay": 0, "nesterov": False}
 SGD_SAVED = {"state": {}, "param_groups": [{**SGD_OPTIONS, "params": [0, 1]}]}
+
+
+def pruned_layer():
+    return pruning.l1_unstructured(layers.Linear(2, 3, **DRAWN), "weight", 0.5)
 
 
 def torch_model():
@@ -116,6 +143,18 @@ GOOD = {
     "settings_of": (model(),),
     "convert": (model(),),
     "fake_quantize": (ROW, jnp.float32(1), jnp.int32(0), 0, 255),
+    **dict.fromkeys(["ema", "swa"], (STEP,)),
+    "averaged": (training.initialize(model(), averaging.ema(STEP)),),
+    "update_batch_norm": (model(), SPLIT),
+    **dict.fromkeys(["soup", "Ensemble", "ensemble"], ([model()],)),
+    "greedy_soup": ([model()], lambda model: 0.5),
+    "swalr": (0.1, 0.2),
+    "load_pretrained": (model(), {"weight": np.zeros((3, 2))}),
+    "unfrozen": (model(), "kernel"),
+    "gradual_unfreezing": (optimizers.sgd(), {"kernel": 1}, 2),
+    "layer_wise": (optimizers.adam, 0.1, ["kernel"]),
+    "lora": (model(),),
+    "merge_lora": lambda: (transfer.lora(model()),),
     "chained_scheduler": ([SCHEDULE],),
     "cyclic_lr": (0.1, 0.2),
     "exponential_lr": (0.1, 0.9),
@@ -167,6 +206,12 @@ GOOD = {
     "count_parameters": (model(),),
     **dict.fromkeys(["BatchNorm", "InstanceNorm"], (2,)),
     "recipe": ("linear-regression",),
+    "search": (RECIPE, {"lr": "1e-3..1"}),
+    "lr_range_test": (RECIPE,),
+    "smoothed": ([1.0],),
+    "steepest": ([0.1, 1.0], [2.0, 1.0]),
+    "Between": (0.1, 1.0),
+    "Space": ({},),
     **dict.fromkeys(["train", "train_many", "load_data", "build_model"], (RECIPE,)),
     **dict.fromkeys(["build_transform", "build_optimizer", "build_augmentation"], (RECIPE,)),
     "build_network": ("MLP", {}),
@@ -273,11 +318,44 @@ GOOD = {
     "scatter_add": (ROW, 0, jnp.zeros((2, 2), int), ROW),
     "ModuleDict": ({"relu": layers.ReLU()},),
     "TiedLinear": (layers.Embedding(5, 3, rngs=nnx.Rngs(0)),),
+    **dict.fromkeys(["identity", "is_pruned", "remove"], lambda: (pruned_layer(), "weight")),
+    "prune": lambda: (pruned_layer(), "weight", pruning.Identity()),
+    **dict.fromkeys(
+        ["l1_unstructured", "random_unstructured"], lambda: (pruned_layer(), "weight", 0.5)
+    ),
+    "ln_structured": lambda: (pruned_layer(), "weight", 0.5, 2, 0),
+    "random_structured": lambda: (pruned_layer(), "weight", 0.5, 0),
+    "global_unstructured": lambda: ([(pruned_layer(), "weight")], pruning.L1Unstructured),
+    "custom_from_mask": lambda: (pruned_layer(), "weight", np.ones((3, 2))),
+    "region": lambda: (pruned_layer(), "weight", 0),
+    "diagonal": lambda: (pruned_layer(), "weight"),
+    **dict.fromkeys(["L1Unstructured", "RandomUnstructured"], (0.5,)),
+    "LnStructured": (0.5, 2),
+    "RandomStructured": (0.5,),
+    "CustomFromMask": (np.ones((3, 2)),),
+    "keep_masks": (optimizers.sgd(),),
+    "pruned": (model(), 0.5),
+    **dict.fromkeys(["sparsity", "mask_zeros"], (model(),)),
+    "make_permanent": lambda: (pruned_layer(),),
+    "structure": (model(), model()),
+    "jaxnets.pruning.restructured": (model(), {}),
+    "remove_units": (MLP((2, 3, 2), **DRAWN), jnp.zeros((2, 2)), {"fc1": 2}),
+    "merge_units": (model(), jnp.zeros((2, 2))),
+    "remove_layers": (MLP((2, 2, 2), **DRAWN), jnp.zeros((2, 2)), "fc1"),
+    **dict.fromkeys(
+        ["saliency", "input_x_gradient", "smooth_grad", "integrated_gradients", "occlusion"],
+        (model(), SPLIT.inputs),
+    ),
+    "token_attributions": lambda: (words(), TEXTS.inputs),
+    "grad_cam": lambda: (convolution(), np.zeros((2, 4, 4, 3), np.float32)),
+    "permutation_importance": (model(), SPLIT.inputs, SPLIT.labels),
     **dict.fromkeys(["port", "from_torch"], (TorchNetwork(2, 3), torch.ones(4, 2))),
 }
 #: Good values of arguments that must be named.
 NAMED = {
+    "occlusion": {"sliding_window_shapes": 1},
     "train_many": {"seeds": 1},
+    "search": {"trials": 1},
     "load_torch_optimizer": {"names": ["weight", "bias"]},
     "to_torch_optimizer": {"names": ["weight", "bias"]},
     "run": {"loss": losses.cross_entropy, "torch_optimizer": torch_sgd, "epochs": 1},
@@ -287,6 +365,7 @@ NAMED = {
     "epoch_plan": {"seed": 0, "epoch": 0},
     "evaluate": {"loss": losses.cross_entropy, "split": SPLIT},
     "fit": {"loss": losses.cross_entropy, "optimizer": optimizers.sgd(), "epochs": 1},
+    "global_unstructured": {"amount": 0.5},
 }
 #: Records of what other code made, and exceptions: their fields are no settings.
 RECORDS = {
@@ -294,6 +373,8 @@ RECORDS = {
     *["paired", "independent", "read_image", "open_image", "RandomTransform"],
     *["BegunRun", "Saved", "Checkpoints", "Recipe", "go_on", "error_in_units", "joined"],
     "SavedRun",
+    *["LRRangeTest", "SearchResult", "Trial"],
+    "Sparsity",
     "Chosen",
     "Comparison",
     "Course",
@@ -304,6 +385,7 @@ RECORDS = {
     "Examples",
     "FromSums",
     "InputError",
+    "IntegratedGradients",
     "Interrupted",
     "Joined",
     "Mean",
@@ -312,6 +394,7 @@ RECORDS = {
     "NonFiniteLossError",
     "OptimizerState",
     "Pair",
+    "PermutationImportance",
     "Plan",
     "Plateau",
     "PlateauState",
@@ -325,6 +408,7 @@ RECORDS = {
     "Report",
     "RunSoFar",
     "Schedule",
+    "Soup",
     "StateDict",
     "Step",
     "StepMetrics",
@@ -336,6 +420,7 @@ RECORDS = {
     "TrainState",
     "TrainingRun",
     "TrainingRuns",
+    "Transfer",
     "WeightsError",
 }
 
@@ -431,10 +516,19 @@ def no_work(monkeypatch, tmp_path):
         monkeypatch.setattr(sys.modules[f"jaxnets.training.{module}"], name, start)
     monkeypatch.setattr("jaxnets.compare.own.compared", start)
     monkeypatch.setattr("jaxnets.sampling._draw", start)
+    monkeypatch.setattr("jaxnets.explain.permutation.predict", start)
+    for module, name in PROGRAMS:
+        monkeypatch.setattr(f"jaxnets.explain.{module}._{name}", start)
     monkeypatch.setattr("jaxnets.losses.ctc.negative_log_likelihood", start)
     monkeypatch.setattr("jaxnets.training.storage._QUIET", 0)
 
 
+#: What explanations compile.
+PROGRAMS = [
+    *[("gradients", name) for name in ["saliency", "input_x_gradient", "smooth_grad"]],
+    *[("integrated", name) for name in ["integrated_gradients", "token_attributions"]],
+    *[("cam", "grad_cam"), ("covering", "occlusion")],
+]
 #: Functions of arrays: what they compute of a value that they take is of no matter here.
 COMPUTES = re.compile(r"jaxnets\.(layers|losses|metrics|tensors|data\.transforms)\.(?!.*one_hot$)")
 
@@ -557,12 +651,18 @@ WORDS = {
     "data head": ["linear"],
     "data info": ["linear"],
     "data check": ["no-folder"],
+    "combine": ["no-run"],
     "compare": ["linear-regression"],
     "port": ["no-file.py:Net", "--input", "2x3"],
     "train": ["linear-regression"],
     "summary": ["linear-regression"],
     "predict": ["no-run", "text"],
+    "export": ["no-run", "--out", "new.onnx"],
+    "prune": ["no-run", "--amount", "0.5", "--out", "new"],
+    "explain": ["no-run", "text"],
     "inspect": ["no-file"],
+    "search": ["linear-regression", "--lr", "1e-3..1", "--trials", "1"],
+    "lr-find": ["linear-regression"],
     "convert": ["no-file", "new", "--model", "LinearRegression"],
     "quantize": ["no-run", "--out", "new"],
 }

@@ -337,7 +337,7 @@ def test_every_suggestion_is_an_option():
 def test_a_run_says_where_it_was_saved_and_how_to_ask_it(capsys, tmp_path):
     out = tmp_path / "a run"
     train = ["train", "linear-regression", "--epochs", "1"]
-    line = f"saved in {out}; to ask it: jaxnets predict '{out}' --index 0"
+    line = f"saved in {out}; use it with: jaxnets predict '{out}' --index 0"
     assert run(capsys, *train, "--out", str(out))[1].splitlines()[-1] == line
     assert run(capsys, *shlex.split(line)[-4:])[0] == 0
     saving = ["--out", str(tmp_path / "b"), "--save-every", "9"]
@@ -351,7 +351,7 @@ def test_a_run_says_where_it_was_saved_and_how_to_ask_it(capsys, tmp_path):
     many = [*train, "--seeds", "1,2", "--out", str(tmp_path / "many")]
     said = run(capsys, *many)[1].splitlines()[-1]
     one = tmp_path / "many" / "seed-1"
-    assert said == f"saved in {tmp_path / 'many'}; to ask it: jaxnets predict {one} --index 0"
+    assert said == f"saved in {tmp_path / 'many'}; use it with: jaxnets predict {one} --index 0"
 
 
 def test_a_language_model_is_asked_by_a_prompt():
@@ -417,3 +417,10 @@ def test_a_schedule_that_does_not_fit_is_one_sentence(capsys, flags, message):
     code, out, err = run(capsys, "train", "linear-regression", "--quiet", *flags)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
+
+
+def test_the_help_lists_every_command_by_section(capsys):
+    _, out, _ = run(capsys, "--help")
+    for name, entry in COMMANDS.items():
+        assert f"\n{entry.section}:\n" in out
+        assert re.search(rf"^  {name} +{re.escape(entry.summary)}$", out, re.MULTILINE)

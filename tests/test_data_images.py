@@ -222,7 +222,7 @@ def test_colours_equal_the_documented_formulas(ours, theirs, factors, x):
         expected = channels_last(theirs(channels_first(x), factor, 255 if whole else 1, whole))
         result = np.asarray(jitted(x, factor))
         assert result.dtype == x.dtype
-        if whole:  # the whole number below the exact value, but for its last digits
+        if whole:  # the whole number below the exact value, except for its last digits
             off = expected - result
             assert (off > -1e-3).all()
             assert (off < 1 + 1e-3).all()

@@ -72,7 +72,7 @@ def test_the_line_is_that_of_least_squares(run):
     assert code == 0
     trained, best = re.findall(r"y = (\S+) x", out)
     assert trained == best == "0.9143"
-    assert "off by 98.5 francs on the 47 households" in out
+    assert "RMSE 98.5 francs on the 47 households" in out
 
 
 @pytest.mark.parametrize("name", ON_CIFAR10)

@@ -267,7 +267,7 @@ def test_what_nobody_differentiates_has_no_gradient():
 
 
 def test_a_run_is_the_same_with_them_or_without():
-    """To `fingerprint`: what was trained with them goes on where there are none."""
+    """To `fingerprint`: what was trained with them continues where there are none."""
     model = RecurrentClassifier(3, 8, rngs=nnx.Rngs(0))
 
     def loss(x):

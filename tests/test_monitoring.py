@@ -145,8 +145,16 @@ def test_what_is_not_finite_is_null(tmp_path):
 @pytest.mark.parametrize(
     ("text", "resume", "message"),
     [
-        ('{"step": 5}\n', False, "path: expected a new or empty file, got '.*', which is not"),
-        ("mine\n", True, "path: expected lines of the run that goes on, got '.*', which is not"),
+        (
+            '{"step": 5}\n',
+            False,
+            "path: expected a new or empty file, got '.*', which has other content",
+        ),
+        (
+            "mine\n",
+            True,
+            "path: expected lines of the resumed run, got '.*', which has other content",
+        ),
     ],
 )
 def test_json_lines_write_over_nothing_else(tmp_path, text, resume, message):

@@ -128,9 +128,7 @@ def test_a_series_of_ones_own_is_forecast_in_its_own_units(table, tmp_path, caps
         flags += ["--data-option", option]
     folder = tmp_path / "run"
     assert main(command("elnino-lstm", *flags, "--out", folder)) == 0
-    loss, error = re.fullmatch(
-        r"test loss: (\S+), off by (\S+) in the data's units\n", capsys.readouterr().out
-    ).groups()
+    loss, error = re.fullmatch(r"test loss: (\S+), RMSE (\S+)\n", capsys.readouterr().out).groups()
     scaler = runs.read(folder).labels_scaler
     assert float(error) == pytest.approx(scaler.std[0] * float(loss) ** 0.5, rel=1e-4)
     data = recipes.load_data(runs.read(folder).recipe)
@@ -166,7 +164,7 @@ def test_the_example_forecasts_and_draws(tmp_path):
     done = example("--epochs", 12, "--out", tmp_path / "forecast.png")
     assert done.returncode == 0, done.stderr
     ours, *others = done.stdout.splitlines()[-3:]
-    match = re.fullmatch(r"the LSTM is off by (\d\.\d+) °C in 122 months held out", ours)
+    match = re.fullmatch(r"RMSE of the LSTM: (\d\.\d+) °C in 122 months held out", ours)
     assert float(match[1]) < 0.8
     assert others == ["the month before: 1.176 °C", "the same month a year before: 1.184 °C"]
     with Image.open(tmp_path / "forecast.png") as image:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxnets import layers, predict, predictor
+from jaxnets import kernels, layers, predict, predictor
 from jaxnets.data import Compose, Normalize, RandomHorizontalFlip, ToFloat
+from jaxnets.kernels import borrowed, rewrite
 
 PIXELS = np.arange(12, dtype=np.uint8).reshape(3, 4)
 TRANSFORM = Compose(ToFloat(), Normalize(0.5, 0.25))
@@ -192,3 +193,54 @@ def test_a_token_of_64_bits_does_not_wrap(ask, number):
     assert answer(np.array([2])).shape == (1, 2)
     with pytest.raises(ValueError, match=f"inputs: expected numbers .* int32, got {number} in row"):
         answer(np.array([2, number]))
+
+
+class Layers(nnx.Module):
+    """Two linear layers; with ``twice``, the inputs are read by an addition too."""
+
+    def __init__(self, *, twice=False):
+        rngs, self.twice = nnx.Rngs(0), twice
+        self.fc1, self.fc2 = layers.Linear(64, 64, rngs=rngs), layers.Linear(64, 10, rngs=rngs)
+
+    def __call__(self, x):
+        y = jax.nn.relu(self.fc1(layers.flatten(x)))
+        return y + layers.flatten(x) if self.twice else self.fc2(y)
+
+
+IMAGES = np.random.default_rng(0).standard_normal((256, 8, 8, 1), dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("twice", "layout", "read"),
+    [
+        (False, "unaligned", 16), (False, "odd", 4), (True, "unaligned", 0),
+        (False, "rows apart", 0), (False, "aligned", 0),
+    ],
+)  # fmt: skip
+def test_a_kernel_reads_inputs_in_place(monkeypatch, twice, layout, read):
+    addresses, address_of = [], borrowed.address_of
+
+    def noted(array):
+        addresses.append(array.ctypes.data % 64)
+        return address_of(array)
+
+    monkeypatch.setattr(borrowed, "address_of", noted)
+    given = {
+        "unaligned": beginning_at(16, IMAGES), "odd": beginning_at(4, IMAGES),
+        "rows apart": every_other(IMAGES), "aligned": beginning_at(0, IMAGES),
+    }[layout]  # fmt: skip
+    answer = predictor(Layers(twice=twice))
+    expected = np.asarray(answer(jnp.array(IMAGES)))
+    for _ in range(2):
+        given[...] = IMAGES
+        found = answer(given)
+        given[...] = 1000
+        np.testing.assert_array_equal(found, expected)
+    in_place = read and kernels.status() == "in use"
+    assert addresses == ([read] * 2 if in_place else [])
+
+
+def test_without_kernels_no_address_is_read(monkeypatch):
+    monkeypatch.setenv("JAXNETS_NATIVE", "off")
+    with kernels.aside():
+        assert rewrite.by_address(Layers(), jax.ShapeDtypeStruct(IMAGES.shape, np.float32)) is None

@@ -107,8 +107,8 @@ def test_the_longest_names_are_names_too(tmp_path):
             "out: expected a folder that can be made, got 'x*\\.\\.\\.x*': File name too long",
         ),
         ("file/run", "out: expected a folder that can be made, got .*: Not a directory"),
-        ("file", "out: expected a new or empty folder, got 'file', which is not"),
-        ("full", "out: expected a new or empty folder, got 'full', which is not"),
+        ("file", "out: expected a new or empty folder, got 'file', which exists and is not empty"),
+        ("full", "out: expected a new or empty folder, got 'full', which exists and is not empty"),
         ("circle", "out: expected a folder that can be made, got 'circle'"),
         ("new/" + "x" * 300, "out: expected a folder that can be made, got 'new/x"),
     ],
@@ -246,7 +246,7 @@ def test_a_run_on_other_examples_takes_no_image(tmp_path, spec):
 
 
 class Own(nnx.Module):
-    """A network that is none of the documented ones."""
+    """A network that is not one of the documented ones."""
 
     def __init__(self, rngs):
         self.fc = Linear(4, 3, rngs=rngs)

@@ -121,7 +121,7 @@ def test_other_buckets_are_another_run(saved):
         ({"buckets": 0}, "buckets: expected a positive integer, got 0"),
         ({"buckets": 2.5}, "buckets: expected a positive integer, got 2.5"),
         ({"buckets": 2, "on": Dataset("other", DATA.train, DATA.test)},
-         "buckets: expected None or 1, but for a TextDataset, got 2"),
+         "buckets: expected None or 1, except for a TextDataset, got 2"),
         ({"buckets": 2, "on": texts(labels=(LONGEST,))},
          r"buckets: expected None or 1, but where a text has one label, got labels \[9\]"),
     ],

@@ -85,7 +85,7 @@ def test_where_the_last_steps_are_skipped_the_state_is_that_before_them():
 
 
 def test_devices_skip_together_what_one_of_them_sees():
-    """Exactly the same on each of them, and as one device alone but for the order of sums."""
+    """Exactly the same on each of them, and as one device alone except for the order of sums."""
     on_devices(
         3,
         textwrap.dedent(NETWORKS)

@@ -54,7 +54,7 @@ def weights(folder):
 
 
 def test_two_processes_train_as_one_does(tmp_path):
-    """But for the order in which XLA adds up between processes."""
+    """Except for the order in which XLA adds up between processes."""
     both = start_two(*NETWORK, "--out", tmp_path / "two")
     for process in [*both, start(*NETWORK, "--out", tmp_path / "one")]:
         error = process.communicate(timeout=120)[1]

@@ -486,7 +486,7 @@ def test_another_run_is_refused_with_all_that_differs(saved, options, message):
     ("options", "message"),
     [
         ({"save": "runs"}, "save: expected a Saving or None, got 'runs'"),
-        ({"resume": True}, "save: expected a Saving to go on with, as resume is True, got None"),
+        ({"resume": True}, "save: expected a Saving to continue, as resume is True, got None"),
         ({"resume": "yes"}, "resume: expected True or False, got yes"),
         ({"sharding": 2}, "sharding: expected a Sharding or None, got 2"),
     ],

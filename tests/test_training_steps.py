@@ -170,7 +170,7 @@ class Averaged(nnx.Module):
 
 
 class AveragedStep:
-    """A step of one's own around another one."""
+    """A step of your own around another one."""
 
     inner = minimize(CLASSIFY, ADAM)
     evaluation = CLASSIFY

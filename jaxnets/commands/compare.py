@@ -23,11 +23,11 @@ from jaxnets.compare.experiment import Experiment
 from jaxnets.compare.from_recipe import from_recipe, recipe_of
 from jaxnets.compare.peers import PEERS
 from jaxnets.compare.records import Comparison
-from jaxnets.compare.report.as_json import plain
 from jaxnets.compare.report.verdict import verdict
 from jaxnets.compare.report.wording import Scale, names
 from jaxnets.compare.store import new_directory, read_begun
 from jaxnets.networks import OwnNetwork
+from jaxnets.pages.plain import plain
 
 _FLAGS = (
     click.option(
@@ -94,7 +94,7 @@ Examples:
   jaxnets compare --torch nets.py:Net --args "width=8" --data mnist --epochs 3
 """
 _SEEDS = 5
-#: What a comparison that goes on takes over from its folder.
+#: What a comparison that continues takes over from its folder.
 _KEPT = ("seeds", "paired", "weights_from", "peer", "margin")
 _TORCH_DEVICES = {None: None, "cpu": "cpu", "gpu": "cuda"}
 
@@ -121,7 +121,7 @@ def compare_command(recipe: str | None, as_json: bool, quiet: bool, **flags: Any
     Dropout is off on both sides of a pair, as no two frameworks draw the same masks; images are
     varied by our augmentation on both sides, alike in a pair.
 
-    Every finished training is kept in --out: after Ctrl-C, or to add seeds, --resume DIR goes on.
+    Every finished training is kept in --out: after Ctrl-C, or to add seeds, --resume DIR continues.
     """
     chosen = {name: flags.pop(name) for name in _OWN}
     out, resume = chosen.pop("out"), chosen.pop("resume")
@@ -167,11 +167,11 @@ def _experiment(recipe: recipes.Recipe) -> Experiment:
 
 
 def _begun(known: recipes.Recipe | None, out: Path | None, resume: Path | None) -> dict[str, Any]:
-    """What the comparison that goes on began with; nothing of a new one."""
+    """What the comparison that continues began with; nothing of a new one."""
     if known is None and resume is None:
         raise click.UsageError("Missing argument 'RECIPE', or --torch FILE.py:Class.")
     if resume is not None and out is not None:
-        raise click.UsageError("--resume goes on in its own folder: leave --out away.")
+        raise click.UsageError("--resume continues in its own folder: leave --out away.")
     return {} if resume is None else read_begun(resume)
 
 

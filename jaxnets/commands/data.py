@@ -52,7 +52,7 @@ def _load(name: str, data_option: tuple[tuple[str, Any], ...], **options: Any) -
 
 @data_group.command("list")
 def list_command() -> None:
-    """List the data sets that are known, and where they lie on this machine."""
+    """List the data sets that are known, and where they are on this machine."""
     for name in sorted({*DATASETS, *KNOWN, *finding.TEXTS}):
         click.echo(f"{name:15} {printable(_place(name), limit=None)}")
     for name, folder in from_tfds.prepared():
@@ -174,7 +174,7 @@ def _answer(data: Dataset, label: np.ndarray) -> str:
 @click.argument("folder", metavar="DIR", type=PathArgument())
 @image_size
 def check_command(folder: Path, size: Any) -> None:
-    """Read all of the data sets in the folder DIR, or DIR itself, and say what is damaged."""
+    """Read all data sets in the folder DIR, or DIR itself, and report damage."""
     if not folder.exists():
         raise InputError("DIR", "an existing folder or file", str(folder))
     size = None if size is None else check_size("size", size)

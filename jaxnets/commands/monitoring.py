@@ -1,4 +1,4 @@
-"""The flags by which a run is watched and guarded, and what they make of it."""
+"""The flags for monitoring and guarding a run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -71,7 +71,7 @@ def take(flags: dict[str, Any]) -> dict[str, Any]:
 
 
 def kept(watching: dict[str, Any]) -> dict[str, Any]:
-    """What a run that goes on does as before."""
+    """What a run that continues does as before."""
     return {name: watching[name] for name in _KEPT if name in watching}
 
 
@@ -105,7 +105,7 @@ def check_apart(watching: dict[str, Any], out: Path | None) -> None:
 
 
 def fit_options(watching: dict[str, Any], data: Dataset) -> dict[str, Any]:
-    """What ``fit`` is to be told.
+    """The arguments of ``fit``.
 
     Raises:
         ValueError: if a number is not positive.

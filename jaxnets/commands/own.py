@@ -1,4 +1,4 @@
-"""A network of the user's own within a command: its import is said, and a PyTorch one is ported."""
+"""A network of the user's own within a command: imported with a notice, or ported from PyTorch."""
 
 import dataclasses
 import functools
@@ -54,7 +54,7 @@ def ready(
 
     Raises:
         InputError: if the network does not take the examples, or has not these weights.
-        Exit: if it cannot be ported, which is said.
+        Exit: if it cannot be ported, after a message.
     """
     recipe, drawn = _in_flax(recipes.sized(recipe, data), data)
     if weights is not None:
@@ -101,7 +101,7 @@ def ported(recipe: Recipe, data: Dataset) -> OwnNetwork:
     """The port of a recipe's PyTorch network, once the two are equal; a line says so.
 
     Raises:
-        Exit: if they are not, or it cannot be ported; what is wrong is said.
+        Exit: if they are not, or it cannot be ported, after a message.
     """
     # Here, so that no other command waits for the rules of some 500 operations.
     from jaxnets.port.for_data import port_of

@@ -9,7 +9,7 @@ from jaxnets.data import Dataset
 
 
 def opened(folder: Path) -> runs.SavedRun:
-    """The run in a folder. The file of a network of the user's own is imported, which is said."""
+    """The run in a folder. The file of a network of the user's own is imported, with a notice."""
     saved = runs.read(folder, run_code=True)
     if saved.recipe is not None:
         own.imported(saved.recipe)

@@ -45,7 +45,7 @@ _FLAGS = (
     click.option(
         "--seeds",
         type=Numbers("N or S,S,…", int),
-        help="Train from so many seeds at once, counted from 0, or from these.",
+        help="Train from this many seeds at once, counted from 0, or from these.",
     ),
     click.option(
         "--learning-rates",
@@ -218,6 +218,13 @@ def _write(
             its = dataclasses.replace(recipe, optimizer_options=options)
         (folder / name).mkdir()
         runs.write(folder / name, its, member.seed, member, data)
+
+
+def parts(folder: Path) -> list[Path]:
+    """The folders of the runs in one that ``train`` wrote; any other folder alone."""
+    if not (folder / _RECORD).is_file():
+        return [folder]
+    return sorted(path.parent for path in folder.glob("*/run.json"))
 
 
 def _name(member: MemberRun) -> str:

@@ -98,8 +98,8 @@ def train_command(
     PyTorch is ported first, and begins with the weights that PyTorch draws from the seed.
     The run keeps a copy of the file.
 
-    With --save-every or --save-minutes the run can be killed at any moment: --resume goes on with
-    it, and ends as if nothing had happened. Ctrl-C and SIGTERM then save first. It goes on as it
+    With --save-every or --save-minutes the run can be killed at any moment: --resume continues
+    it, and ends as if nothing had happened. Ctrl-C and SIGTERM then save first. It continues as it
     began, with as many devices if they are there; flags may give it others, and more epochs.
 
     Several processes, on one machine or on many, train together if each is told where process 0
@@ -210,7 +210,7 @@ def _run(job: _Job, out: Path | None) -> TrainingRun:
 
 
 def _run_saving(job: _Job, begun: runs.BegunRun, resume: bool) -> TrainingRun:
-    """A run that saves while it goes on."""
+    """A run that saves while it continues."""
     run = job.train(save=begun.saving, resume=resume)
     runs.finish(begun.directory, *job.written(run))
     return run
@@ -222,7 +222,7 @@ def _check_flags(
     if known is None and resume is None:
         raise click.UsageError("Missing argument 'RECIPE', or --model FILE.py:Class.")
     if resume is not None and (out is not None or saving):
-        raise click.UsageError("--resume goes on in its own folder, and saves as often as before.")
+        raise click.UsageError("--resume continues in its own folder and saves as often as before.")
     if saving and out is None:
         raise click.UsageError("--save-every, --save-minutes and --keep need --out.")
     if saving.keys() == {"keep"}:
@@ -237,7 +237,7 @@ def _show(job: _Job, run: TrainingRun, as_json: bool) -> None:
 
 def _result(run: TrainingRun, rmse: float | None) -> str:
     if run.test.accuracy is None:
-        units = "" if rmse is None else f", off by {rmse:.6g} in the data's units"
+        units = "" if rmse is None else f", RMSE {rmse:.6g}"
         return f"test loss: {run.test.loss:.6g}{units}"
     if isinstance(run.model, LanguageModel):
         return f"test loss: {run.test.loss:.4f} nats a token, accuracy: {run.test.accuracy:.2%}"

@@ -1,4 +1,4 @@
-"""A comparison from its first training to what it says."""
+"""Runs a comparison: trains both sides and collects the findings."""
 
 import dataclasses
 import datetime
@@ -37,7 +37,7 @@ _CONTROL = "control"
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """How the two are compared.
+    """The settings of a comparison.
 
     Attributes:
         seeds: one a pair.
@@ -91,7 +91,7 @@ def compared(
     Args:
         this: what is trained.
         terms: how.
-        directory: keeps each finished training, and goes on with those that are there.
+        directory: keeps each finished training, and continues those that are there.
         progress: see ``fit``.
 
     Raises:
@@ -151,7 +151,7 @@ class _UnderWay:
     def _timed(self) -> tuple[Timing, ...]:
         """What one run alone takes."""
         seed = self.terms.seeds[0]
-        self._say(f"one run of each framework alone, by turns (seed {seed})")
+        self._say(f"one run of each framework alone, alternately (seed {seed})")
         timings, self._alone = take_turns(self.this, self.other, seed, self._weights(seed))
         return timings
 
@@ -233,7 +233,7 @@ class _UnderWay:
         return Probe(self.this, self.other, pair.seed, self.initial(pair.seed))
 
     def _record(self) -> dict[str, Any]:
-        """What decides the numbers of a comparison that goes on."""
+        """What decides the numbers of a comparison that continues."""
         terms = self.terms
         return {
             **this_record(self.this),

@@ -88,10 +88,10 @@ def recipe_of(begun: dict[str, Any], directory: Path) -> Recipe:
         directory: the folder.
 
     Raises:
-        InputError: if it was begun from Python, with networks of one's own.
+        InputError: if it was begun from Python, with networks of your own.
     """
     if "recipe" not in begun:
-        expected = "a comparison of a recipe (what compare.run began goes on with it)"
+        expected = "a comparison of a recipe (what compare.run began continues it)"
         raise InputError("resume", expected, f"one of {begun.get('name')}")
     try:
         return runs.recipe_of(begun["recipe"], directory / runs.NETWORK)

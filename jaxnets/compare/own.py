@@ -1,4 +1,4 @@
-"""A comparison of networks of one's own, from Python."""
+"""A comparison of networks of your own, from Python."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -67,7 +67,7 @@ def run(
     name: str | None = None,
     progress: Progress = "auto",
 ) -> Any:
-    """Trains a network here and in PyTorch, side by side, and compares the two.
+    """Trains a network in jaxnets and in PyTorch, and compares the two.
 
     Both sides of a seed begin with the same weights and take the same batches in the same order.
     In pairs dropout is off on both sides, as no two frameworks draw the same masks.
@@ -77,7 +77,7 @@ def run(
     sides have the same numbers.
 
     Args:
-        jax_model: a network whose attributes bear PyTorch's names, as ``jaxnets.interop`` maps it,
+        jax_model: a network whose attributes have PyTorch's names, as ``jaxnets.interop`` maps it,
             which then is the same for every seed; or a function of ``nnx.Rngs`` that makes one;
             or None for the port of PyTorch's (see ``jaxnets.port``). Not None with ``step`` or
             ``torch_inputs``.
@@ -116,7 +116,7 @@ def run(
             ``step`` from weights that differ in their last bit.
         timing: whether to take the time of one run alone in each framework; never with ``step``.
         device: where PyTorch computes, such as ``"cpu"``; None for a GPU if JAX computes on one.
-        directory: keeps each finished training there, and goes on with those that are. It knows
+        directory: keeps each finished training there, and continues those that are. It knows
             data and settings again, not the code of networks, losses and transforms: after a
             change of theirs, give another. Not with ``step``.
         name: of the comparison; None for that of our network's class.

@@ -115,7 +115,7 @@ class Disagreement:
     Attributes:
         index: its number in the test split.
         seed: that of the pair.
-        image: pixels [H, W, C] or [H, W], uint8; None if it is none.
+        image: pixels [H, W, C] or [H, W], uint8; None if it is not valid.
         label: its class.
         ours: the class that jaxnets takes it for.
         theirs: the class that the other framework takes it for.

@@ -1,4 +1,4 @@
-"""The finished trainings of a comparison in a folder, so that it can go on."""
+"""The finished trainings of a comparison in a folder, so that it can continue."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ from jaxnets.training import Interrupted
 
 _BEGUN = "begun.json"
 _SIDES = "trainings"
-#: What may be another when a comparison goes on.
+#: Settings that may change when a comparison is resumed.
 _FREE = {"seeds"}
 
 
@@ -159,7 +159,7 @@ def read_begun(directory: Path) -> dict[str, Any]:
 
 
 def check_same(before: Mapping[str, Any], now: Mapping[str, Any], directory: Path) -> None:
-    """Raises unless a comparison goes on as it began.
+    """Raises unless a comparison continues as it began.
 
     Raises:
         InputError: with all that differs.
@@ -188,10 +188,11 @@ def new_directory(directory: Path | None, name: str) -> Path:
         names = (f"{name}-{number}" if number > 1 else name for number in range(1, 10**6))
         return next(path for path in map(Path("comparisons").joinpath, names) if not path.exists())
     if (directory / _BEGUN).exists():
-        got = f"{str(directory)!r}, which holds a comparison that --resume goes on with"
+        got = f"{str(directory)!r}, which holds a comparison that --resume continues"
         raise InputError("out", "a new or empty folder", got)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise InputError("out", "a new or empty folder", f"{str(directory)!r}, which is not")
+        got = f"{str(directory)!r}, which exists and is not empty"
+        raise InputError("out", "a new or empty folder", got)
     return directory
 
 

@@ -1,4 +1,4 @@
-"""What one run alone takes in each framework, by turns."""
+"""Times one run in each framework, an epoch of each in turn."""
 
 import time
 

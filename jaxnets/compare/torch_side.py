@@ -117,7 +117,7 @@ class Torch:
         return network.to(self.device).train()
 
     def split(self, name: str) -> tuple[Any, Any]:
-        """The tensors of a split, made when they are first asked for."""
+        """The tensors of a split, made when they are first used."""
         if name not in self._tensors:
             split = getattr(self.this, name)
             self._tensors[name] = self.tensors(self.this.their_inputs(split.inputs), split.labels)

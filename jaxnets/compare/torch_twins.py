@@ -31,7 +31,7 @@ def twin(model: nnx.Module) -> Any:
         A ``torch.nn.Module`` in training mode, float32.
 
     Raises:
-        ValueError: if the model is none of the documented networks.
+        ValueError: if the model is not one of the documented networks.
         ImportError: if torch is not installed.
     """
     torch = require("torch", extra="torch", feature="a PyTorch twin")

@@ -63,12 +63,12 @@ def epoch_plan(
         shuffle: whether the order is random; otherwise it is 0, 1, 2, …
         drop_last: whether a last, smaller batch is left out.
         widths: the width that each example needs, integers [count], such as ``bucketed`` gives;
-            None where all need the same. Where the order is random, batches are then of examples
-            of one width, but for few: in each ``CHUNK`` of batches, one width comes after another,
+            None where all need the same. Where the order is random, batches are then of examples of
+            one width, except for few: in each ``CHUNK`` of batches, one width comes after another,
             in random order.
 
     Returns:
-        A plan that has every index below ``count`` once (but for those left out).
+        A plan that has every index below ``count`` once (except for those left out).
 
     Raises:
         InputError: if count or batch_size is not a positive integer, seed or epoch not an integer
@@ -101,7 +101,7 @@ def epoch_plan(
 
 
 def bucketed(lengths: np.ndarray, longest: int, buckets: int) -> np.ndarray:
-    """The width at which each example runs, if few widths are to serve all.
+    """The padded width of each example, if all examples share a few widths.
 
     The widths are quantiles of the lengths: each bucket has about as many examples.
 

@@ -8,7 +8,7 @@ from jaxnets.data import cifar, idx_folder, image_folder, npz, tables
 from jaxnets.data.known import KNOWN, canonical, checked, folders, owner
 from jaxnets.data.source import Source
 
-#: The environment variable that names the folder in which a user's data sets lie.
+#: The environment variable that names the folder of a user's data sets.
 VARIABLE = "JAXNETS_DATA"
 LAYOUTS = "IDX files, CIFAR batches, .npz, .npy, .csv, or a subfolder of images for each class"
 
@@ -132,7 +132,7 @@ def variable_root() -> Path | None:
 
 
 def system_root(name: str) -> Path | None:
-    """The folder in which the system's package of a set lies, if it is installed."""
+    """The folder of the system's package of a set, if it is installed."""
     folder = KNOWN[name].system if name in KNOWN else None
     return Path(folder) if folder and Path(folder).is_dir() else None
 

@@ -24,7 +24,7 @@ _ANY_HOST = "https://storage.googleapis.com"  # TFDS's own
 
 
 def root(data_dir: Path | None = None) -> Path:
-    """The folder in which prepared sets lie: the one given, else TFDS's own."""
+    """The folder of prepared sets: the one given, else TFDS's default."""
     own = os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets"
     return data_dir or Path(own)
 

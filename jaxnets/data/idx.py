@@ -130,7 +130,7 @@ def _elements(data: bytes, header: "Header", name: str) -> np.ndarray:
 
 
 def records(path: Path) -> Records | None:
-    """The array in an IDX file, to be read where it lies; None if the file is compressed.
+    """The array in an IDX file, to be read where it is; None if the file is compressed.
 
     Args:
         path: the file.

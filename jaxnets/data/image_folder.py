@@ -13,7 +13,7 @@ from jaxnets.data.image_files import FORMATS, read_header, read_image
 from jaxnets.data.source import Part, Source, lying
 from jaxnets.data.streaming import Examples
 
-#: The endings by which an image file is told.
+#: The endings by which an image file is recognized.
 ENDINGS = frozenset(ending for endings in FORMATS.values() for ending in endings)
 #: The most folders around those of the classes, as archives have one of the set's name.
 WRAPPINGS = 3
@@ -167,7 +167,7 @@ def _unwrapped(top: Path) -> Path:
 
 
 def _has_no_classes(top: Path, classes: dict[str, list[Path]]) -> bool:
-    """Whether images lie in a split without folders of classes."""
+    """Whether a split has images without folders of classes."""
     inner = [sub for sub in _folders(top) if _has_images(sub, 1)]
     if not inner:
         return _has_images(top, 0)
@@ -212,7 +212,7 @@ def _by_class(top: Path, left_out: list[str]) -> dict[str, list[Path]]:
 
 
 def _beside(folder: Path) -> list[str]:
-    """Says which images lie beside the folders that are looked into."""
+    """Names images that are beside the folders of classes."""
     images = [Path(entry.path) for entry in _entries(folder) if _is_image(entry.name)]
     return [f"{_listed(images)}, in no folder of a class"] if images else []
 
@@ -234,7 +234,7 @@ def _check_classes(
         left_out.append(f"{', '.join(missing)} in {tops[name].name}, which has no such folders")
 
 
-# What lies in a folder
+# The content of a folder
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -337,7 +337,7 @@ class ImageFiles(Examples):
     """Images that are decoded as they are used.
 
     Args:
-        folder: where they lie.
+        folder: where they are.
         names: of the files in it, as the system writes them: bytes [N].
         labels: class numbers, int32 [N].
         shape: height, width and channels of each.

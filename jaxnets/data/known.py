@@ -1,4 +1,4 @@
-"""The data sets known by name: where their files lie, and what is in them."""
+"""The data sets known by name: where their files are, and what is in them."""
 
 import contextlib
 import dataclasses
@@ -71,7 +71,7 @@ def canonical(name: str) -> str:
 
 
 def owner(folder: str) -> str | None:
-    """The known set whose folder bears this name, or None."""
+    """The known set whose folder has this name, or None."""
     for name, known in KNOWN.items():
         if _plain(folder) in {_plain(name), *map(_plain, known.folders)}:
             return name

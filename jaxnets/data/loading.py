@@ -1,4 +1,4 @@
-"""The one door to data: finds a set by its name, wherever it lies."""
+"""``load``: finds a data set by its name or path."""
 
 import dataclasses
 import functools
@@ -58,7 +58,7 @@ def load(
     streaming: bool = False,
     workers: int = 0,
 ) -> Dataset:
-    """Loads a data set by its name, or from its place.
+    """Loads a data set by its name or path.
 
     A path is that of a set's own file or folder. A name is looked for among the sets bundled with
     jaxnets, in the folder that the environment variable ``JAXNETS_DATA`` names, where the system's

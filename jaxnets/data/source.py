@@ -1,4 +1,4 @@
-"""What a source of data holds: its splits, read when they are asked for."""
+"""A source of data: its splits, which are read on first use."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ class Source:
             many of them a forecast is made from.
         asks_label: whether it is for the user to say which column is the label, and what kind.
         images: whether it is a folder of images, which can be brought to any size.
-        left_out: what lies there and is not read, in words.
+        left_out: what is there and is not read, in words.
         encoder: of a table, what makes inputs of new rows.
     """
 
@@ -82,7 +82,7 @@ def held_dataset(dataset: Dataset, origin: str) -> Source:
 
 
 def lying(examples: Examples) -> Part:
-    """A part whose examples are read where they lie."""
+    """A part whose examples are read where they are."""
 
     def read(start: int, stop: int) -> Split:
         return Split(*examples.gather(np.arange(start, stop)))

@@ -32,8 +32,8 @@ def select(source: Source, spec: str, argument: str = "split") -> Split:
         argument: what an error message calls the split string.
 
     Raises:
-        InputError: if the string is none, names no split of the source, or a range that the split
-            does not have.
+        InputError: if the string is not valid, names no split of the source, or a range that the
+            split does not have.
     """
     pieces = _pieces(source, spec, argument)
     return join([part.read(start, stop) for part, start, stop in pieces])
@@ -96,7 +96,7 @@ def _bound(text: str | None, default: int, length: int, spec: str, argument: str
 
 
 def hold_out(split: AnySplit, fraction: float, seed: int = 0) -> tuple[AnySplit, AnySplit]:
-    """Sets examples aside by chance, of each class the same share.
+    """Holds out a random part of the examples, stratified by class.
 
     Args:
         split: the examples, in memory or streamed; if their labels are one array of class numbers

@@ -1,4 +1,4 @@
-"""What is in a split: how many of each class, how its values lie, what its images show."""
+"""Statistics of a split: classes, ranges of values, images."""
 
 from typing import Any
 

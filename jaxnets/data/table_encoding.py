@@ -16,11 +16,11 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True)
 class TableColumn:
-    """A column of a table that a network is given.
+    """A column of a table that is part of a network's input.
 
     Args:
         name: its name in the table's header, or its number from 1 where there is none.
-        categories: the texts that may stand in it, in the order of their inputs; None if it has
+        categories: the texts that it may hold, in the order of their inputs; None if it has
             numbers.
 
     Raises:
@@ -93,7 +93,7 @@ class TableEncoder:
 
         Args:
             rows: for each its values by the columns' names, or in the order of the columns:
-                numbers, or texts as they would stand in the table.
+                numbers, or texts as in the table.
 
         Raises:
             InputError: if there is no row, a column is missing or unknown, a value is no number
@@ -146,7 +146,7 @@ class TableEncoder:
         return np.concatenate(parts, axis=1)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """What ``from_json`` reads."""
+        """The encoder as JSON, for ``from_json``."""
         return [dataclasses.asdict(column) for column in self.columns]
 
     @classmethod

@@ -21,7 +21,7 @@ _BOOLEANS = ("false", "true")
 _DELIMITERS = "\t;|,"
 _STANDARD_INPUT = 0  # its number as an open file
 _LONG, _FEW = 30, 6  # characters and names that a message shows
-_LOOK = 50  # rows by which the delimiter is told
+_LOOK = 50  # rows by which the delimiter is recognized
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from jaxnets.data.table_header import has_header, heading, is_unnamed
 
 _LABEL_NAMES = ("label", "class", "target", "y")  # the first of these that there is
 _PARTS = {"train": ("train",), "test": ("test",), "validation": ("val", "valid", "validation")}
-#: The endings by which a table is told.
+#: The endings by which a table is recognized.
 ENDINGS = (".csv", ".tsv")
 _TIMES = ("date", "datetime", "month", "time", "timestamp", "year")
 _COUNTERS = ("id", "index", "row", "rowid", "row_id", "rownames", "level_0", "#")

@@ -35,7 +35,7 @@ class Unreadable:
 
 
 def unreadable(value: Any) -> Unreadable | None:
-    """What stands for the values of an array that are not read; None of others."""
+    """A placeholder for values of an array that are not read; None for other arrays."""
     return value if isinstance(value, Unreadable) else getattr(value, "unreadable", None)
 
 

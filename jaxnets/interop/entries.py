@@ -16,7 +16,7 @@ from jaxnets.layers.parametrization import Parametrized
 _NO_WEIGHTS = (nnx.RngState, nnx.Cache, nnx.Intermediate, nnx.Perturbation)
 
 
-#: Modules, and where they keep what bears their own name in PyTorch.
+#: Modules whose own name PyTorch gives to what they keep under an attribute.
 _NAMELESS = ((nnx.Sequential, "layers"), (Parametrized, "layer"))
 
 
@@ -53,7 +53,7 @@ class Entry:
 def nodes(model: nnx.Module) -> Iterator[tuple[str, str, Any]]:
     """Every module and container of a model, under every name that leads to it.
 
-    PyTorch's name is the path, but for the ``layers`` in which ``nnx.Sequential`` keeps its
+    PyTorch's name is the path, except for the ``layers`` in which ``nnx.Sequential`` keeps its
     children, and the ``layer`` in which ``WeightNorm`` and ``SpectralNorm`` keep theirs.
 
     Args:
@@ -143,7 +143,7 @@ def _links(node: Any) -> list[Link]:
 
 
 def _value(node: Any, path: str) -> Any:
-    """What lies at a path of attributes within a layer; None if nothing does."""
+    """The value at a path of attributes within a layer; None if there is none."""
     for part in path.split("."):
         node = dict(_items(node)).get(part)
     return node

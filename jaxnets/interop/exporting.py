@@ -21,7 +21,7 @@ def to_numpy(model: nnx.Module) -> dict[str, np.ndarray]:
     two layers share comes under both names.
 
     Args:
-        model: any network of jaxnets' and Flax's layers whose attributes bear PyTorch's names.
+        model: any network of jaxnets' and Flax's layers whose attributes have PyTorch's names.
 
     Returns:
         Arrays by PyTorch's names and in its layouts. They are copies.

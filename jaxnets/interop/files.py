@@ -65,7 +65,7 @@ def read(path: str | os.PathLike[str]) -> Any:
         What the file holds: a mapping of tensors or NumPy arrays if all is well.
 
     Raises:
-        InputError: if there is no such file, it is none of the formats, it is damaged, or it
+        InputError: if there is no such file, it is not one of the formats, it is damaged, or it
             holds more than data.
         ImportError: if the package that reads the format is not installed.
     """

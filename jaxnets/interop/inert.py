@@ -51,7 +51,7 @@ class PickledDtype:
 
 
 class PickledArray(np.ndarray):
-    """An array of plain values from a pickle; ``np.ndarray`` but for how it is rebuilt.
+    """An array of plain values from a pickle; ``np.ndarray`` except for how it is rebuilt.
 
     Attributes:
         unreadable: stands for it if its values are not plain: objects, dates, records.

@@ -24,7 +24,7 @@ Source = Mapping[str, Any] | str | os.PathLike[str]
 
 
 def read_torch(source: Source, *, rename: Rename | None = None) -> StateDict:
-    """Reads the arrays of a checkpoint, with no model in view.
+    """Reads the arrays of a checkpoint without a model.
 
     Args:
         source: as of ``load_torch``.
@@ -87,8 +87,8 @@ def load_torch(
     Raises:
         WeightsError: a ``ValueError`` that names all arrays that are missing, unexpected or do
             not fit, and holds the report.
-        InputError: a ``ValueError``: the source is none of the above, ``rename`` matches nothing,
-            or a layer has no counterpart in PyTorch.
+        InputError: a ``ValueError``: the source is not one of the above, ``rename`` matches
+            nothing, or a layer has no counterpart in PyTorch.
         ImportError: the package that reads the file is not installed.
 
     Examples:

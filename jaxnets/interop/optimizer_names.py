@@ -86,7 +86,7 @@ def _fitted(
 
 
 def _names(source: Source, parameters: Parameters, names: Names | None) -> list[list[str]]:
-    """The names for each group, as they were given or stand in the source."""
+    """The names of each group, given or read from the source."""
     groups = source.groups
     if names is not None:
         return _given(names, len(groups))

@@ -27,7 +27,7 @@ class Pair:
     Attributes:
         part: ours.
         group: PyTorch's.
-        source: where the group stands.
+        source: the group's place in the state.
         parameters: the model's.
         faults: gets what is wrong; what the methods return then counts for nothing.
     """
@@ -98,7 +98,7 @@ class Pair:
         return there.new_tensor(rate) if hasattr(there, "new_tensor") else rate
 
     def check_slots(self) -> None:
-        """Notes if the hyperparameters there ask for other slots than ours."""
+        """Notes if PyTorch's hyperparameters need other slots than ours."""
         slots = slots_of(self.source, self.group.options)
         if slots is not None and slots != self.part.slots:
             both = slots, self.part.slots

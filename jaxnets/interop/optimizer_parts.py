@@ -76,7 +76,7 @@ class Parameters:
         return left
 
     def key(self, path: KeyPath, leaf: Any) -> Key:
-        """Which leaf of an ``OptimizerState`` lies at a path within it.
+        """The leaf of an ``OptimizerState`` at a path within it.
 
         Raises:
             InputError: if the model has no such parameter.
@@ -140,7 +140,7 @@ def parts(optimizer_state: Any, parameters: Parameters) -> list[Part]:
 def replaced(
     optimizer_state: Any, parameters: Parameters, values: Iterable[Mapping[Key, np.ndarray]]
 ) -> Any:
-    """The tree with new arrays, which lie where the old ones did.
+    """The tree with new arrays, on the devices of the old ones.
 
     Args:
         optimizer_state: the tree, which stays as it is.

@@ -1,4 +1,4 @@
-"""A torch optimizer's state_dict, wherever it lies."""
+"""A torch optimizer's state_dict, wherever it is."""
 
 import os
 from collections.abc import Iterator, Mapping, Sequence

@@ -28,7 +28,7 @@ def load_torch_optimizer(
     rename: Rename | None = None,
     step: int | None = None,
 ) -> Any:
-    """Fills the state of an optimizer with that of its PyTorch twin, so that training goes on.
+    """Fills the state of an optimizer with that of its PyTorch twin, so that training continues.
 
     Each slot of each parameter, the count of steps and the learning rate are taken over; slots
     through the same layouts as weights. Hyperparameters are no part of a state:
@@ -107,15 +107,15 @@ def to_torch_optimizer(
 ) -> dict[str, Any]:
     """The state_dict of the PyTorch twin of an optimizer, which its ``load_state_dict`` takes.
 
-    Hyperparameters are taken from ``like``, but for the learning rate, which is written as it
+    Hyperparameters are taken from ``like``, except for the learning rate, which is written as it
     stands here. Where it follows a schedule, that is the rate of the last step, from which
-    PyTorch's schedulers go on if they are given ``last_epoch=step - 1``.
+    PyTorch's schedulers continue if they are given ``last_epoch=step - 1``.
 
     Args:
         optimizer_state: the state of an optimizer of jaxnets, chained or in groups as may be.
         model: the network; its weights are not looked at.
-        like: the torch optimizer that is to go on, its state_dict, a checkpoint that holds it, or
-            the path of a file. Of its state it counts only which parameters have none: if ours
+        like: the torch optimizer that is to continue, its state_dict, a checkpoint that holds it,
+            or the path of a file. Of its state it counts only which parameters have none: if ours
             are at their start, they have none in the result either.
         names: as of ``load_torch_optimizer``.
         rename: as of ``load_torch_optimizer``.

@@ -98,7 +98,7 @@ def _content(archive: zipfile.ZipFile, record: zipfile.ZipInfo) -> bytes:
 
 
 def is_read(file: BinaryIO) -> bool:
-    """Whether ``weights_only`` reads a pickle as it is; the file stands after it then.
+    """Whether ``weights_only`` reads a pickle as it is; the file's position is then after it.
 
     A tuple of twice the same tuple, and so on 50 times, makes a small file. As the key of a mapping
     Python would walk through it in 2⁵⁰ steps, and so would functions that take nested lists.
@@ -181,7 +181,7 @@ def archive_in_protocol_2(content: bytes) -> bytes:
 
 
 def archive_of(content: bytes) -> bytes:
-    """An archive as torch.save writes it, of a pickle that stands alone.
+    """An archive as torch.save writes it, of a single pickle.
 
     Raises:
         ValueError: if the pickle cannot be said in protocol 2.

@@ -57,7 +57,7 @@ def random_samples(layer: nnx.Module) -> dict[str, Leaf]:
 
 def recurrent(layer: nnx.Module) -> dict[str, Leaf]:
     """Each kernel is the weight of the same name transposed; the biases have PyTorch's names."""
-    # kernel_ih_l0_reverse is weight_ih_l0_reverse transposed; biases bear PyTorch's names.
+    # kernel_ih_l0_reverse is weight_ih_l0_reverse transposed; biases have PyTorch's names.
     found = {}
     for name in vars(layer):
         if name.startswith("kernel_"):

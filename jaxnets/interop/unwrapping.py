@@ -1,4 +1,4 @@
-"""From what lies in a checkpoint to arrays by the names that a model knows."""
+"""Finds the arrays in a checkpoint and names them as the model does."""
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping

@@ -1,4 +1,4 @@
-"""What makes a processor fast, for any network: kernels in C++, and when XLA calls them."""
+"""C++ kernels for CPUs, and the rewrite that makes XLA call them, for any network."""
 
 from jaxnets.kernels.native import aside, status
 from jaxnets.kernels.rewrite import explain, with_kernels

@@ -13,6 +13,7 @@ import jax
 from jax import lax
 from jax.extend import core
 
+from jaxnets.kernels.borrowed import Borrowed, CannotBorrowError
 from jaxnets.kernels.marks import Mark, mark_of
 
 
@@ -57,6 +58,7 @@ class Node:
         mark: of a call of a marked function.
         effects: whether it does anything beside its outputs.
         about: what a kernel's call computes, for people; empty of a traced operation.
+        borrows: whether its first input may be ``Borrowed``.
         examples: along which axis each input and each output has the examples of the batch, None
             of what has no such axis; None where the examples are not computed apart.
     """
@@ -69,6 +71,7 @@ class Node:
     mark: Mark | None = None
     effects: bool = False
     about: str = ""
+    borrows: bool = False
     examples: tuple[Sequence[int | None], Sequence[int | None]] | None = None
 
 
@@ -166,6 +169,9 @@ class Graph:
         Args:
             calls: what is run in place of the operations that make the same outputs.
             arrays: the inputs.
+
+        Raises:
+            CannotBorrowError: if an input is ``Borrowed`` and anything but a kernel reads it.
         """
         makers = dict(self._maker)
         makers.update((value, call) for call in calls for value in call.outputs)
@@ -178,9 +184,28 @@ class Graph:
         roots = [node for node in self.nodes if node.effects]
         roots += [makers[value] for value in self.outputs if value in makers]
         for node in _in_order(roots, makers):
-            made = node.run(*map(array, node.inputs))
+            made = _run(node, [array(operand) for operand in node.inputs])
             known.update(zip(node.outputs, made, strict=True))
         return [array(value) for value in self.outputs]
+
+
+def _run(node: Node, arrays: Sequence[Any]) -> Sequence[Any]:
+    """What an operation makes of arrays, of which some may be ``Borrowed``."""
+    borrowed = [isinstance(array, Borrowed) for array in arrays]
+    if not any(borrowed) or (node.borrows and not any(borrowed[1:])):
+        return node.run(*arrays)
+    if _keeps_order(node):
+        return [arrays[0].reshape(*node.outputs[0].shape)]
+    raise CannotBorrowError(node.kind)
+
+
+def _keeps_order(node: Node) -> bool:
+    """Whether an operation leaves an array's numbers where they are, in row-major order."""
+    if node.kind == "transpose":
+        shape = node.inputs[0].shape
+        moved = [axis for axis in node.parameters["permutation"] if shape[axis] > 1]
+        return moved == sorted(moved)
+    return node.kind == "reshape" and node.parameters["dimensions"] is None
 
 
 def _in_order(roots: Iterable[Node], makers: dict[Operand, Node]) -> Iterator[Node]:

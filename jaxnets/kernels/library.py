@@ -39,7 +39,7 @@ class Missing(Exception):
 
 
 class Failed(Missing):
-    """Why there are none where there should be."""
+    """Why there are no kernels where there should be some."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def identity(compiler: list[str]) -> str:
     """Another text for another compiler.
 
     Raises:
-        OSError: if there is none of this name.
+        OSError: if there is not one of this name.
     """
     binary = os.path.realpath(shutil.which(compiler[0]) or compiler[0])
     return "\n".join([*compiler, binary, str(os.path.getmtime(binary))])

@@ -26,6 +26,7 @@ import numpy as np
 
 from jaxnets import compilation
 from jaxnets.arrays import InputError
+from jaxnets.kernels.borrowed import Borrowed
 from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.library import Failed, Missing, compiler, identity, open_library
 from jaxnets.kernels.shard import vary_like
@@ -157,7 +158,7 @@ def _of_dtype(name: str, dtype: Any) -> str:
 
 
 def status() -> str:
-    """In words, for people: whether the kernels are used, or why not."""
+    """Whether the kernels are used, or why not, as a sentence."""
     found = _loaded_at_once(LIBRARIES)
     missing = sorted(str(one) for one in found if isinstance(one, Missing))
     return f"not in use: {missing[0]}" if missing else "in use"
@@ -167,7 +168,7 @@ def asked_for(more: Iterable[str] = ()) -> dict[str, str | None]:
     """What this process computes with: of each library that was asked for, its SHA-256 in short.
 
     Args:
-        more: libraries that are asked for herewith.
+        more: libraries that are asked for by this call.
 
     Returns:
         None for a library without which layers compute by XLA's operations.
@@ -199,7 +200,7 @@ def wanted() -> bool:
 
 @contextlib.contextmanager
 def aside() -> Iterator[None]:
-    """Within it functions are traced as they are written, without kernels."""
+    """A context in which functions are traced without kernels."""
     token = _aside.set(True)
     try:
         yield
@@ -221,7 +222,8 @@ def call(
         name: of a handler in its source, which says what it takes and gives.
         results: their shapes and dtypes.
         arguments: arrays, of which the first is of float32, float64 or bfloat16, as are all
-            floating ones; with bfloat16 the kernel computes in float32.
+            floating ones; with bfloat16 the kernel computes in float32. The first may be
+            ``Borrowed`` if the kernel knows of addresses.
         attributes: NumPy scalars.
 
     Returns:
@@ -234,7 +236,7 @@ def call(
     run = jax.ffi.ffi_call(target, wide, vmap_method="sequential")
     made = run(*(each.astype(_widened(each.dtype)) for each in arguments), **attributes)
     made = [each.astype(of.dtype) for each, of in zip(made, results, strict=True)]
-    return vary_like(arguments[0], made)
+    return made if isinstance(arguments[0], Borrowed) else vary_like(arguments[0], made)
 
 
 def _widened(dtype: Any) -> Any:

@@ -28,6 +28,7 @@ from jaxnets.kernels import (
     pooling,
     recurrence,
 )
+from jaxnets.kernels.borrowed import Borrowed
 from jaxnets.kernels.geometry import Geometry, Shaped, Window
 from jaxnets.kernels.graph import Graph, Node, Number, Operand, Value, is_relu
 from jaxnets.kernels.marks import Mark
@@ -43,7 +44,7 @@ Function = Callable[..., Any]
 
 
 class Layer(NamedTuple):
-    """A product with a kernel, and what is done to it at once.
+    """A product with a kernel, and the operations fused with it.
 
     Attributes:
         inputs: x and the kernel.
@@ -257,7 +258,7 @@ def _linear(graph: Graph, node: Node) -> Node | None:
 
     parameters = [value for pair in zip(kernels, biases, strict=True) for value in pair]
     about = f"linear {' → '.join(map(str, (x.shape[1], *sizes)))}"
-    return _call(about, [x, *parameters], _before_relu(graph, layers[-1]), run)
+    return _call(about, [x, *parameters], _before_relu(graph, layers[-1]), run, borrows=True)
 
 
 def _layers(graph: Graph, node: Node) -> list[Layer]:
@@ -290,7 +291,8 @@ def _one_linear(graph: Graph, node: Node) -> Node | None:
         return jax.nn.relu(y) if layer.relu else y
 
     about = f"linear {kernel.shape[0]} → {kernel.shape[1]}" + (" and ReLU" if layer.relu else "")
-    return _call(about, [x, kernel, *bias], layer.output, linear_layer.layer(layer.relu, plain))
+    run = linear_layer.layer(layer.relu, plain)
+    return _call(about, [x, kernel, *bias], layer.output, run, borrows=True)
 
 
 def _before_relu(graph: Graph, layer: Layer) -> Value:
@@ -518,12 +520,20 @@ def _size(value: Operand) -> str:
     return " × ".join(map(str, value.shape)) if isinstance(value, Value) else "a number"
 
 
-def _call(about: str, inputs: list[Any], made: Value, run: Callable[..., jax.Array]) -> Node:
-    def one(x: jax.Array, *parameters: jax.Array) -> list[jax.Array]:
-        return [run(x, *vary_like(x, parameters))]
+def _call(
+    about: str,
+    inputs: list[Any],
+    made: Value,
+    run: Callable[..., jax.Array],
+    *,
+    borrows: bool = False,
+) -> Node:
+    def one(x: Any, *parameters: jax.Array) -> list[jax.Array]:
+        alike = parameters if isinstance(x, Borrowed) else vary_like(x, parameters)
+        return [run(x, *alike)]
 
     examples = [0, *[None] * (len(inputs) - 1)], [0]
-    return Node("kernel", inputs, [made], one, about=about, examples=examples)
+    return Node("kernel", inputs, [made], one, about=about, borrows=borrows, examples=examples)
 
 
 #: By the name of an operation.

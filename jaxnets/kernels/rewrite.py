@@ -1,4 +1,4 @@
-"""Functions that are computed by kernels, where kernels serve."""
+"""The rewrite of functions so that kernels compute their operations."""
 
 import contextlib
 import dataclasses
@@ -8,12 +8,14 @@ from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar
 
 import jax
+import numpy as np
 from flax import nnx
 from jax.extend import core
 from jax.sharding import Mesh, PartitionSpec
 
 from jaxnets.arrays import called, check_function
 from jaxnets.kernels import native
+from jaxnets.kernels.borrowed import Borrowed, CannotBorrowError
 from jaxnets.kernels.graph import Graph, Node, around, inner
 from jaxnets.kernels.patterns import matched
 
@@ -22,7 +24,7 @@ R = TypeVar("R")
 
 
 def with_kernels(function: Callable[P, R]) -> Callable[P, R]:
-    """The same function, computed by kernels where the processor has some for its operations.
+    """The same function, with C++ kernels in place of operations that they support.
 
     The function is traced, and operations that belong together, such as a convolution, its bias and
     ReLU, become one call of a kernel with its own gradient. It does not matter which layers made
@@ -67,7 +69,7 @@ def with_kernels(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def explain(function: Callable[..., Any], *arguments: Any) -> list[str]:
-    """What kernels compute of a function, in words.
+    """Lists which parts of a function kernels compute.
 
     Args:
         function: a model, or a pure function.
@@ -98,6 +100,36 @@ def explain(function: Callable[..., Any], *arguments: Any) -> list[str]:
     traced = called("function", expected, jax.make_jaxpr(function), *arguments)
     calls = _rewritten(traced, None)[1]
     return [call.about for call in calls if call.about]
+
+
+def by_address(function: Callable[[jax.Array], R], x: jax.ShapeDtypeStruct) -> Callable | None:
+    """The same function of the address of an array in the host's memory, which is not copied.
+
+    Args:
+        function: a pure function of one array.
+        x: the shape and dtype of the array.
+
+    Returns:
+        A function of ``borrowed.address_of(array)``, ready for ``jax.jit``. The array must not
+        change until the results are there. None where anything but a kernel reads the array.
+    """
+    if not native.wanted():
+        return None
+    traced, shapes = jax.make_jaxpr(function, return_shape=True)(x)
+    run, calls = _rewritten(traced, None)
+    if not calls:
+        return None
+
+    def of_address(address: jax.Array) -> R:
+        made = run(Borrowed(address, x.shape, x.dtype))
+        result: R = jax.tree.unflatten(jax.tree.structure(shapes), made)
+        return result
+
+    try:
+        jax.eval_shape(of_address, jax.ShapeDtypeStruct((2,), np.uint32))
+    except CannotBorrowError:
+        return None
+    return of_address
 
 
 _between: ContextVar[Mesh | None] = ContextVar("devices that share a batch", default=None)

@@ -19,7 +19,7 @@ class Gates(NamedTuple):
         forward: (z, u, state) -> (new state, saved), where z, G arrays [B, H], comes from the
             input, u, as many, from the hidden state, and ``saved`` is what ``backward`` needs.
         backward: (gradient of the new state, saved, state, new state) -> (gradient of z [B, G·H],
-            gradient of the state but for its way through u). None leaves the derivative to
+            gradient of the state except for its way through u). None leaves the derivative to
             autodiff.
         recurrent: (gradient of z, saved) -> gradient of u, over any leading axes. None where
             ``forward`` sees z + u alone, so that both gradients are the same.

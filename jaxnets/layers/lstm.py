@@ -31,7 +31,7 @@ class LSTM(Recurrent):
         hidden_size: H, the size of the states.
         num_layers: how many layers are stacked, each fed with the outputs of the one below.
         bias: whether there are biases.
-        dropout: probability with which outputs of a layer, but for the last one, are zeroed in
+        dropout: probability with which outputs of a layer, except for the last one, are zeroed in
             training mode.
         bidirectional: whether each layer also runs from the last step to the first; D = 2 then,
             else 1, and the outputs of both directions are concatenated.

@@ -40,7 +40,7 @@ def check_others(layer: nnx.Module, given: dict[str, Any], *names: str) -> None:
 
     Raises:
         InputError: if one would change what the layer does; the message says what to do instead.
-        TypeError: if one is none of PyTorch's either, as of any function.
+        TypeError: if one is not one of PyTorch's either, as of any function.
     """
     for name, value in given.items():
         if name not in ("device", "dtype", *names):

@@ -184,12 +184,12 @@ class Recurrent(nnx.Module):
             return final, outputs
 
         def segments(state: State) -> tuple[State, jax.Array]:
-            parts = jnp.swapaxes(x[:, :cut].reshape(len(x), -1, length, x.shape[2]), 0, 1)
+            parts = jnp.swapaxes(x[:, :cut].reshape(x.shape[0], -1, length, x.shape[2]), 0, 1)
             firsts = length * jnp.arange(cut // length, dtype=jnp.int32)
             run = jax.checkpoint(segment)
             final, outputs = lax.scan(run, state, (parts, firsts), reverse=reverse)
             outputs = jnp.swapaxes(outputs, 0, 1)
-            return final, outputs.reshape(len(x), cut, outputs.shape[-1])
+            return final, outputs.reshape(x.shape[0], cut, outputs.shape[-1])
 
         def rest(state: State) -> tuple[State, jax.Array]:
             return segment(state, (x[:, cut:], cut))

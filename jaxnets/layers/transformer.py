@@ -18,7 +18,7 @@ from jaxnets.layers.transformer_encoder import TransformerEncoder, TransformerEn
 class Transformer(nnx.Module):
     """``torch.nn.Transformer``, batch first: a decoder that attends to an encoder's outputs.
 
-    Submodules bear PyTorch's names: ``encoder`` and ``decoder``, each with ``layers`` and a
+    Submodules have PyTorch's names: ``encoder`` and ``decoder``, each with ``layers`` and a
     ``norm``. As in PyTorch, all kernels start as Xavier's uniform distribution, each layer's by
     itself, also those of a custom encoder or decoder.
 

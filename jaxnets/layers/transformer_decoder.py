@@ -17,7 +17,7 @@ class TransformerDecoderLayer(TransformerLayer):
     A small MLP follows. Each of the three is added to its input and normalized:
     x ← norm1(x + self_attn(x)), x ← norm2(x + multihead_attn(x, memory)),
     x ← norm3(x + linear2(activation(linear1(x)))); with ``norm_first``, x ← x + self_attn(norm1(x))
-    and so on. Submodules bear PyTorch's names: ``self_attn``, ``multihead_attn``, ``linear1``,
+    and so on. Submodules have PyTorch's names: ``self_attn``, ``multihead_attn``, ``linear1``,
     ``linear2``, ``norm1`` to ``norm3``, ``dropout``, ``dropout1`` to ``dropout3``.
 
     Args:

@@ -16,7 +16,7 @@ class TransformerEncoderLayer(TransformerLayer):
 
     Each of the two is added to its input and normalized: x ← norm1(x + attention(x)),
     x ← norm2(x + linear2(activation(linear1(x)))); with ``norm_first``, x ← x + attention(norm1(x))
-    and so on. Submodules bear PyTorch's names: ``self_attn``, ``linear1``, ``linear2``, ``norm1``,
+    and so on. Submodules have PyTorch's names: ``self_attn``, ``linear1``, ``linear2``, ``norm1``,
     ``norm2``, ``dropout``, ``dropout1``, ``dropout2``.
 
     Args:

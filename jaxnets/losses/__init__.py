@@ -1,7 +1,7 @@
 """Losses: pure functions named and parameterised as in ``torch.nn.functional``.
 
 Each takes outputs and labels and returns by default their mean loss, a scalar in the outputs'
-dtype. Classes stand on the last axis, [N, d1, ..., C], where PyTorch has them on axis 1.
+dtype. Classes are the last axis, [N, d1, ..., C]; in PyTorch they are axis 1.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Losses over classes, which stand on the last axis."""
+"""Losses over classes, which are the last axis."""
 
 import jax
 import jax.numpy as jnp

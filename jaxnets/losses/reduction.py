@@ -1,4 +1,4 @@
-"""From one loss per example or element to what the caller asked for."""
+"""Reductions of one loss per example or element: mean, sum or none."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""Losses over numbers: squares, absolute values, and what lies between."""
+"""Regression losses: squared and absolute errors, and mixtures of both."""
 
 import jax
 import jax.numpy as jnp

@@ -47,7 +47,7 @@ class ImageClassifier(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, but for ``rngs``."""
+        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
         sizes = self.fc1.in_features, self.fc1.out_features, self.fc2.out_features
         return dict(zip(("input_size", "hidden_size", "num_classes"), sizes, strict=True))
 

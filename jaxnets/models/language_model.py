@@ -64,7 +64,7 @@ class LanguageModel(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, but for ``rngs``."""
+        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
         return {
             "vocab_size": self.decoder.out_features,
             "embedding_dim": self.rnn.input_size,

@@ -54,7 +54,7 @@ class LeNet(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, but for ``rngs``."""
+        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
         size, _, channels = self.image_shape
         classes = self.fc3.out_features
         return {"in_channels": channels, "num_classes": classes, "image_size": size}

@@ -48,7 +48,7 @@ class LinearRegression(Linear):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, but for ``rngs``."""
+        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
         return {"in_features": self.in_features, "out_features": self.out_features}
 
     def __call__(self, inputs: ArrayLike) -> jax.Array:

@@ -82,7 +82,7 @@ class RecurrentClassifier(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, but for ``rngs``."""
+        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
         layer = getattr(self, self.cell)
         return {
             "input_dim": self.input_dim,

@@ -102,7 +102,7 @@ class TextClassifier(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, but for ``rngs``."""
+        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
         layer = getattr(self, self.cell)
         return {
             "vocab_size": self.embedding.num_embeddings,

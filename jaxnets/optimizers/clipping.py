@@ -1,4 +1,4 @@
-"""Clipping of gradients, to stand before an optimizer in ``optax.chain``."""
+"""Gradient clipping, for use before an optimizer in ``optax.chain``."""
 
 import math
 from typing import Any

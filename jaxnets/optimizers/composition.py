@@ -174,7 +174,7 @@ def per_epoch(schedule: Schedule, steps_per_epoch: int) -> Schedule:
         A schedule, from the count of steps to the learning rate.
 
     Raises:
-        InputError: if schedule is none, or steps_per_epoch not a positive integer.
+        InputError: if schedule is not valid, or steps_per_epoch not a positive integer.
 
     Examples:
         >>> from jaxnets import optimizers

@@ -134,7 +134,7 @@ def reduce_lr_on_plateau(
     Args:
         mode: ``"min"`` if the metric is to fall, ``"max"`` if it is to grow.
         factor: what the learning rate is multiplied by, in [0, 1).
-        patience: how many epochs without improvement are borne.
+        patience: number of epochs without improvement to tolerate.
         threshold: by how much the metric must be better than the best to count as better.
         threshold_mode: ``"rel"``: by this share of the best; ``"abs"``: by this amount.
         cooldown: for how many epochs after a reduction none is counted as bad.

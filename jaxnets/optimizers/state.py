@@ -18,7 +18,7 @@ class OptimizerState(NamedTuple):
         lr: the learning rate. Where it was given as a number, the next step uses what stands here,
             so that it may be changed during a run; where it follows a schedule, what the last step
             used.
-        slots: the arrays kept for each parameter, by the name they bear in the ``state_dict`` of
+        slots: the arrays kept for each parameter, by their names in the ``state_dict`` of
             the PyTorch optimizer, such as ``exp_avg``; each a tree like the parameters.
     """
 
@@ -50,7 +50,7 @@ def set_learning_rate(
 ) -> Any:
     """Changes the learning rate of every parameter group, like ``group["lr"] = lr``.
 
-    It counts where the learning rate was given as a number; a schedule goes on as it is. The new
+    It counts where the learning rate was given as a number; a schedule continues as it is. The new
     state has the dtypes of the old: a jitted step is not compiled again.
 
     Args:

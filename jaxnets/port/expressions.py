@@ -255,7 +255,7 @@ class Expressions:
     def _of_attribute(self, node: ast.Attribute) -> Value:
         known, value = self.static(node)
         if known and is_own_gradient(value):
-            why = "a torch.autograd.Function of one's own has a gradient of its own"
+            why = "a torch.autograd.Function of your own has a gradient of its own"
             self.refuse(
                 node, Refused(why, "write it with jax.custom_vjp, or by operations of torch")
             )

@@ -7,7 +7,7 @@ from jaxnets.port.instances import Instances
 from jaxnets.port.observe import Facts
 from jaxnets.port.sources import Sources
 
-#: What is said where the example did not come by.
+#: The message for code that the example did not reach.
 NOT_RUN = "not run by the example input"
 
 

@@ -1,4 +1,4 @@
-"""How the axes of an expression lie, and how to bring several expressions to one order."""
+"""The order of an expression's axes, and how to bring several expressions to one order."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace

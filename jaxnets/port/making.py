@@ -1,6 +1,6 @@
 """How objects of one class were made: what all have in common, and what becomes an argument.
 
-An object is told by a tree of what makes it: ``Made`` of a class and its arguments, down to
+An object is described by a tree of what makes it: ``Made`` of a class and its arguments, down to
 ``Constant`` values. Where the trees of several objects agree, the constructor has a constant; where
 they differ, it takes an argument.
 """

@@ -1,4 +1,4 @@
-"""With which arguments a layer of torch.nn was made, told by its attributes."""
+"""The arguments with which a torch.nn layer was made, found from its attributes."""
 
 import inspect
 from collections.abc import Callable

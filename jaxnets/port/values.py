@@ -1,7 +1,7 @@
 """What a rule of the port takes and returns: expressions of the emitted code, with what is known.
 
 An expression is known by its text and by what PyTorch had there when the network ran on the
-example. A tensor also has an ``order``, which says how its axes lie in our array.
+example. A tensor also has an ``order``, which gives the order of its axes in our array.
 """
 
 import math

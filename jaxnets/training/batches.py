@@ -24,7 +24,7 @@ _STREAMED_BYTES = 32 * 2**20
 
 
 class Gathered(NamedTuple):
-    """Batches of a split that lies on the devices.
+    """Batches of a split that is on the devices.
 
     Attributes:
         columns: by name, each array [examples, …], the whole split.

@@ -1,4 +1,4 @@
-"""What a run is told about its batches."""
+"""Settings of a run's batches."""
 
 import functools
 from dataclasses import dataclass
@@ -84,5 +84,5 @@ class Batching:
         if self.buckets is None or check_positive("buckets", self.buckets) == 1:
             return None
         if not isinstance(self.data, TextDataset):
-            raise InputError("buckets", "None or 1, but for a TextDataset", self.buckets)
+            raise InputError("buckets", "None or 1, except for a TextDataset", self.buckets)
         return self.data.widths(self.buckets)

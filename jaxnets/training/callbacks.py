@@ -1,4 +1,4 @@
-"""What a user has called while training goes on, and how it ends a run."""
+"""Callbacks: functions called during training, which may also end it."""
 
 import contextlib
 import dataclasses
@@ -27,7 +27,7 @@ from jaxnets.training.saving import Journal, Saving
 
 
 class StopTraining(Exception):
-    """Raised by a callback: the run ends with the epoch under way, and ``fit`` returns it.
+    """Raised by a callback to end the run after the current epoch; ``fit`` then returns as usual.
 
     The reason with which it is made, in words, becomes ``TrainingRun.stopped``.
     """
@@ -35,13 +35,13 @@ class StopTraining(Exception):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class RunSoFar:
-    """How far a run is: always as of now.
+    """The current state of a run, for callbacks.
 
     Attributes:
         data: what it trains and tests on.
         epochs: how many it is to have.
         steps_per_epoch: steps of each epoch.
-        resumed: whether it was to go on from a checkpoint.
+        resumed: whether it resumed from a checkpoint.
     """
 
     data: Dataset
@@ -80,7 +80,7 @@ class RunSoFar:
         """The learning rate of each parameter group, the default group's first.
 
         Raises:
-            InputError: if the optimizer is none of ``jaxnets.optimizers``.
+            InputError: if the optimizer is not one of ``jaxnets.optimizers``.
         """
         try:
             rates = optimizers.learning_rates(local(self._journal.state.optimizer_state))
@@ -96,7 +96,8 @@ class RunSoFar:
 
         Raises:
             InputError: if a rate is not a finite number >= 0, there are more or fewer of them than
-                groups, or the optimizer follows a schedule, or is none of ``jaxnets.optimizers``.
+                groups, or the optimizer follows a schedule, or is not one of
+                ``jaxnets.optimizers``.
         """
         if self._rates and self.learning_rates != self._rates:
             expected = "learning rates that are numbers, as a callback sets them"
@@ -113,7 +114,7 @@ class RunSoFar:
 
 
 class Callback:
-    """What ``fit`` calls more often than after each epoch; a plain function is called just then.
+    """Base class of callbacks with methods besides the call after each epoch.
 
     Every method does nothing by default, and each may raise ``StopTraining``. With several
     processes all of them call theirs.
@@ -125,11 +126,11 @@ class Callback:
     run: RunSoFar
 
     def begin(self, run: RunSoFar) -> None:
-        """Training begins, or goes on: the history is then the one that was saved."""
+        """Called when training begins, or resumes with the saved history."""
         self.run = run
 
     def steps(self, step: int, losses: np.ndarray) -> None:
-        """Some steps are done: as many as one compiled program takes.
+        """Called after the steps of one compiled program.
 
         Args:
             step: the number of the last of them, over all epochs, from 1.
@@ -140,14 +141,14 @@ class Callback:
         """An epoch is done and evaluated; it is saved right afterwards."""
 
     def end(self) -> None:
-        """Training has ended, by an error too."""
+        """Called when training has ended, also by an error."""
 
 
 class EarlyStopping(Callback):
-    """Stops a run that gets no better, and can restore the weights of its best epoch.
+    """Stops a run that no longer improves, and can restore the weights of its best epoch.
 
     All that it knows is the run's history, so that a resumed run stops where it would have; one
-    that was stopped goes on if it is resumed with more patience. The best epoch is the one whose
+    that was stopped continues if it is resumed with more patience. The best epoch is the one whose
     metric is best, of equal ones the last, whatever ``min_delta``; ``Saving`` keeps the checkpoint
     of the same epoch.
 
@@ -231,12 +232,12 @@ class LossSpikes(Callback):
 
 
 class ReduceLROnPlateau(Callback):
-    """``torch.optim.lr_scheduler.ReduceLROnPlateau``: a lower learning rate where a metric rests.
+    """``torch.optim.lr_scheduler.ReduceLROnPlateau``: a lower rate when a metric stops improving.
 
     After each epoch it looks at the metric, as a training loop does that calls
     ``scheduler.step(metric)``. All that it knows is the run's history, and the learning rate is
-    saved with the run: a resumed run goes on as if it had never been interrupted. The learning rate
-    is given to the optimizer as a number.
+    saved with the run: a resumed run continues as if it had never been interrupted. The learning
+    rate is given to the optimizer as a number.
 
     Args:
         mode: ``"min"`` if the metric is to fall, ``"max"`` if it is to grow; None for what suits
@@ -252,7 +253,7 @@ class ReduceLROnPlateau(Callback):
 
     Raises:
         InputError: if an argument is bad, or, in a run, if it lacks the metric, or its optimizer
-            follows a schedule or is none of ``jaxnets.optimizers``.
+            follows a schedule or is not one of ``jaxnets.optimizers``.
     """
 
     def __init__(
@@ -274,7 +275,7 @@ class ReduceLROnPlateau(Callback):
         self._rule = Rule(mode, factor, patience, threshold, threshold_mode, cooldown, min_lr, eps)
 
     def begin(self, run: RunSoFar) -> None:
-        """Looks at the epochs that are done: the learning rate is what they have made of it."""
+        """Counts the epochs of the saved history; the learning rate is the saved one."""
         super().begin(run)
         self._state: Any = self._rule.start
         for record in run.history:
@@ -366,7 +367,7 @@ class Listeners:
         before = self.reason
         for each in self._more:
             self._call(each.steps, step, losses)
-        if before is None:  # nobody tells a run of it that goes on from within the epoch
+        if before is None:  # nobody tells a run of it that continues from within the epoch
             self._journal.stopped = self.reason
 
     def epoch(self, record: EpochRecord) -> None:

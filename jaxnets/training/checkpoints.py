@@ -40,7 +40,7 @@ _MODEL = "['state'].parameters", "['state'].model_state"  # where ``fit`` saves 
 
 @dataclass(frozen=True, repr=False)
 class Saved:
-    """A checkpoint that was found whole.
+    """A checkpoint that is complete and undamaged.
 
     Attributes:
         directory: its folder.
@@ -137,7 +137,7 @@ def read(
     which: Literal["latest", "best"] | int = "latest",
     fault: Callable[["Saved"], str | None] = lambda saved: None,
 ) -> Saved | None:
-    """Finds a run's newest or best checkpoint, whether or not the run is still going.
+    """Finds a run's newest or best checkpoint, also while the run is still training.
 
     Args:
         directory: the folder of checkpoints; it is left as it is.
@@ -196,7 +196,7 @@ def _order(root: Path, which: Any) -> list[int]:
 
 
 class Checkpoints:
-    """The folder of one run's checkpoints, held for writing.
+    """The folder of one run's checkpoints, locked for writing.
 
     A checkpoint appears under its name when it is on the disk as a whole, and only then are older
     ones removed; so a run may be killed at any moment. While this object is open, no other can
@@ -213,7 +213,7 @@ class Checkpoints:
             in it is removed.
         keep: how many checkpoints to keep, the newest ones.
         keep_best: whether to keep the one of the largest score as well.
-        since: the number of the checkpoint with which the run goes on: later ones that it did not
+        since: the number of the checkpoint with which the run continues: later ones that it did not
             understand are removed as it comes to their numbers. None for no such.
 
     Raises:
@@ -404,7 +404,7 @@ def _best_first(scores: dict[int, float]) -> list[int]:
 
 
 def _about(record: dict[str, Any], step: int, score: float | None, metric: str | None) -> str:
-    """What stands beside the arrays, as JSON; checks all of it."""
+    """What is saved beside the arrays, as JSON; checks all of it."""
     if isinstance(step, bool) or not isinstance(step, int | np.integer) or step < 0:
         raise InputError("step", "an integer of at least 0", step)
     if score is not None and (isinstance(score, bool) or not _is_finite(score)):

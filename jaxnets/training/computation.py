@@ -156,7 +156,7 @@ class _Digest:
         return self.of(parameters)
 
     def _kind(self, kind: Any) -> bytes:
-        """What may stand in a variable."""
+        """A value that a variable may have."""
         if not hasattr(kind, "dtype"):
             inner = getattr(kind, "inner_aval", None)
             return _sum(type(kind).__name__, b"" if inner is None else self._kind(inner))

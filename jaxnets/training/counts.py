@@ -29,9 +29,9 @@ class _Labels:
     """Counts correct labels as a loss of ours takes them, and those that it does not ignore.
 
     Attributes:
-        threshold: from which an output that stands alone says class 1.
+        threshold: a single output at or above it predicts class 1.
         ignored: the label that adds nothing; None if each counts.
-        alone: whether each of several outputs stands alone, with a label of its own.
+        alone: whether each of several outputs has a label of its own.
     """
 
     threshold: float

@@ -167,7 +167,7 @@ def _for_each(function: Callable[[Any], Any], every: Any, at_once: int) -> Any:
 
 
 def _trained_at_once(step: Step, states: TrainState, batches: Gathered) -> int:
-    """How many members to train at a time: all, but for CPUs."""
+    """How many members to train at a time: all, except for CPUs."""
     if jax.default_backend() != "cpu":
         return batches.rows.shape[2]
 

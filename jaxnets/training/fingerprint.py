@@ -140,7 +140,7 @@ def machine(devices: int = 1, libraries: Iterable[str] = ()) -> dict[str, Any]:
 
     Args:
         devices: how many share a batch.
-        libraries: native kernels to look for, besides those that were asked for so far.
+        libraries: native kernels to look for, besides those that were requested so far.
 
     Returns:
         A dictionary that JSON can hold; see ``other_bits``.
@@ -202,7 +202,7 @@ def _plain(item: Any) -> Any:
 
 
 def _numbers(initial: Any) -> str:
-    """Numbers such as the learning rate stand in what is computed, or in the state at first."""
+    """Numbers such as the learning rate are part of the equations, or of the initial state."""
     return digest_of([x for x in jax.tree.leaves(initial) if np.size(x) < 5])
 
 

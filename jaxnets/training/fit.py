@@ -1,4 +1,4 @@
-"""From what a user asks for to a finished run."""
+"""``fit``: from the arguments to a finished run."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -94,8 +94,8 @@ def fit(
             initial weights, which it brings with it.
         seeds: trains a model for each of these at once, in one compiled program; a number stands
             for so many seeds from 0. Each run is what ``fit(model(nnx.Rngs(s)), data, seed=s)`` is
-            but for rounding. Not with ``seed``, ``buckets``, ``devices``, ``sharding``, ``save``,
-            ``resume``, ``callbacks`` and streamed splits.
+            except for rounding. Not with ``seed``, ``buckets``, ``devices``, ``sharding``,
+            ``save``, ``resume``, ``callbacks`` and streamed splits.
         learning_rates: trains each of the seeds with each of these, in place of the optimizer's.
         transform: a hashable function of a batch of inputs, in training and in evaluation.
         augment: what training alone does to a batch, before ``transform``: on the inputs as the
@@ -117,8 +117,8 @@ def fit(
             lengths, for a ``TextDataset`` and a model that padding changes nothing of. None, or 1,
             runs all at the full length, in the order without.
         devices: how many share each batch, or which; None for all accelerators, or one CPU. What is
-            computed is what one device computes, but for the order of sums: dropout draws the same
-            masks and BatchNorm takes the statistics of the whole batch.
+            computed is what one device computes, except for the order of sums: dropout draws the
+            same masks and BatchNorm takes the statistics of the whole batch.
         sharding: how the devices share parameters too; None for each having them all.
         accumulate: in how many parts a batch is taken, one after the other, so that one at a time
             is in memory. The step is that of the whole batch, for any loss; batch statistics and
@@ -127,7 +127,7 @@ def fit(
             loss and optimizer stay as they are. None for that of the weights.
         save: where and how often to save checkpoints. Ctrl-C and SIGTERM then save before they
             end the run.
-        resume: whether to go on with the run that is saved there, if there is one. It then ends
+        resume: whether to continue the run that is saved there, if there is one. It then ends
             as if it had never been interrupted, bit for bit, on the same machine with the same
             versions and native kernels; a warning says where these are others. On another number of
             devices or processes sums are of another order.
@@ -257,7 +257,7 @@ def _check_metric(metric: str, shapes: StepMetrics, task: Work) -> None:
 
 
 def _about(task: Work, state: TrainState, seed: int, save: Saving | None) -> dict[str, Any]:
-    """What a run that goes on, and every process, must have alike; nothing where nobody asks."""
+    """What a run that continues, and every process, must have alike; nothing where nobody asks."""
     if save is None and jax.process_count() == 1:
         return {}
     order = {**task.batching.described(), "seed": seed}
@@ -271,4 +271,4 @@ def _check_saving(save: Any, resume: Any) -> None:
     if save is not None and not isinstance(save, Saving):
         raise InputError("save", "a Saving or None", shown(save))
     if check_bool("resume", resume) and save is None:
-        raise InputError("save", "a Saving to go on with, as resume is True", save)
+        raise InputError("save", "a Saving to continue, as resume is True", save)

@@ -22,7 +22,7 @@ class InTurn:
 
     Attributes:
         steps: the steps.
-        names: one for each, which stands before the names of its metrics.
+        names: one for each, the prefix of the names of its metrics.
         every: each is taken every so many calls.
     """
 

@@ -10,7 +10,7 @@ _HEARD = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run was asked to stop, and has saved where it is.
+    """A run was interrupted by a signal, after it saved its state.
 
     Args:
         signum: the number of the signal that asked.
@@ -37,7 +37,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interrupts:
-    """Hears Ctrl-C and SIGTERM while it is entered, once; a second one ends the process at once.
+    """Catches one Ctrl-C or SIGTERM while it is entered; a second one ends the process immediately.
 
     In a thread other than the main one, where Python hears no signals, it does nothing.
 

@@ -74,7 +74,7 @@ class Feeds(NamedTuple):
 
 @dataclass(frozen=True)
 class Work:
-    """What a run does, whatever its weights and its seed.
+    """What a run does, independent of its weights and its seed.
 
     Attributes:
         step: how it trains.
@@ -128,7 +128,7 @@ class Work:
 
 @dataclass
 class Member:
-    """A run under way: the only one, or one of many at once.
+    """A run in progress: the only one, or one of many trained together.
 
     Attributes:
         seed: of the order of its examples.
@@ -146,7 +146,7 @@ class Member:
 
     @property
     def name(self) -> str:
-        """What tells it from the others."""
+        """What distinguishes it from the others."""
         rate = "" if self.learning_rate is None else f", learning rate {self.learning_rate:g}"
         return f"seed {self.seed}{rate}"
 
@@ -232,7 +232,7 @@ class Loop:
             report.say(f"restored: the weights of {best}")
 
     def results(self, reason: str | None) -> list[TrainingRun]:
-        """What has come of each run; of several, all have the time of all together.
+        """The result of each run; of several runs, each has the time of all together.
 
         Args:
             reason: why a callback wanted them to stop.

@@ -59,12 +59,12 @@ class _Log(Callback):
 
 
 class JsonLines(_Log):
-    """Writes a line of JSON for each epoch, and for every so many steps.
+    """Writes a line of JSON for each epoch, and for every ``every`` steps.
 
     An epoch's line has what its ``EpochRecord`` has, and the number of its last step; a step's has
-    ``step``, ``epoch`` and ``loss``. A number that is not finite is null. Where a run goes on from
-    a checkpoint, the file is written anew from what the checkpoint knows: no line is there twice
-    and none is missing, whenever the run was killed.
+    ``step``, ``epoch`` and ``loss``. A number that is not finite is null. Where a run continues
+    from a checkpoint, the file is written anew from what the checkpoint knows: no line is there
+    twice and none is missing, whenever the run was killed.
 
     Args:
         path: the file.
@@ -72,7 +72,7 @@ class JsonLines(_Log):
 
     Raises:
         InputError: if ``every`` is not positive; when the run begins, if the file has something in
-            it and no run goes on, or something other than such lines.
+            it and no run continues, or something other than such lines.
         OSError: when it writes, if it cannot.
     """
 
@@ -99,15 +99,15 @@ class JsonLines(_Log):
         if not self._path.exists() or (self._path.is_file() and not self._path.stat().st_size):
             return
         if not self.run.resumed or not _is_log(self._path):
-            kind = "lines of the run that goes on" if self.run.resumed else "a new or empty file"
-            raise InputError("path", kind, f"{str(self._path)!r}, which is not")
+            kind = "lines of the resumed run" if self.run.resumed else "a new or empty file"
+            raise InputError("path", kind, f"{str(self._path)!r}, which has other content")
 
 
 class TensorBoard(_Log):
-    """Writes events that TensorBoard shows; needs ``tensorboardX``, no TensorFlow.
+    """Writes TensorBoard event files; needs ``tensorboardX``, and no TensorFlow.
 
     ``loss/train``, ``loss/test`` and likewise every other metric of each epoch, the ``loss/step``
-    of every so many steps, all over the number of the step. Where a run goes on from
+    of every so many steps, all over the number of the step. Where a run continues from
     a checkpoint, TensorBoard is told to forget what came after it.
 
     Args:
@@ -118,7 +118,7 @@ class TensorBoard(_Log):
 
     Raises:
         InputError: if an argument is bad; when the run begins, if the folder has events in it and
-            no run goes on, or images are asked for of what is none.
+            no run continues, or images are asked for of what is none.
         ImportError: when the run begins, if tensorboardX is not installed.
     """
 

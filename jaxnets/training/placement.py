@@ -24,15 +24,15 @@ _SEVERAL_CPUS = {"xla_cpu_multi_thread_eigen": False}
 
 @dataclass(frozen=True)
 class Sharding:
-    """How parameters, and the optimizer's arrays of the same shapes, are cut between devices.
+    """How parameters, and the optimizer's arrays of the same shapes, are divided between devices.
 
-    The devices stand in a mesh of two axes, ``data`` and ``model``. Each batch is cut along the
+    The devices form a mesh of two axes, ``data`` and ``model``. Each batch is cut along the
     first. Every array is cut by the first rule whose pattern is found in its path, such as
     ``fc1/kernel``; those without a rule along their last axis over ``model``. XLA puts in what
     communication this needs; what is computed is what one device computes.
 
     Args:
-        model: devices along the axis ``model``; the others stand along ``data``.
+        model: devices along the axis ``model``; the others are along ``data``.
         fully: whether arrays are cut over ``data`` too, along the largest axis that is left: each
             device then keeps its share of parameters and optimizer state alone ("FSDP").
         rules: patterns of paths, as of ``re.search``, and the mesh axis of each array axis, such
@@ -67,7 +67,7 @@ class Sharding:
                 raise InputError("rules", f"each axis once for {pattern!r}", shown(axes))
 
     def spec(self, path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-        """How an array of this path and shape is cut."""
+        """The ``PartitionSpec`` of an array with this path and shape."""
         rules: Any = self.rules
         rule = next((axes for pattern, axes in rules if re.search(pattern, path)), None)
         if rule is None:
@@ -102,7 +102,7 @@ class Placement:
     """The devices of a program.
 
     The program is written for the whole batch, and XLA's partitioner cuts it: what is computed is
-    what one device computes, but for the order of sums.
+    what one device computes, except for the order of sums.
 
     Args:
         devices: in the order of the parts of a batch; those of one process follow one another, and
@@ -269,7 +269,7 @@ def one_device() -> Placement:
 def place(
     devices: int | Sequence[jax.Device] | None, sharding: Sharding | None = None
 ) -> Placement:
-    """The devices that a user asks for.
+    """The requested devices.
 
     Args:
         devices: how many, of all processes; or which; None for all accelerators, or one CPU.

@@ -1,4 +1,4 @@
-"""A trained model as one compiled function, for calling it again and again."""
+"""A trained model as one compiled function, for repeated inference."""
 
 import os
 import time
@@ -13,7 +13,8 @@ from flax import nnx
 from jaxnets.arrays import InputError, check_fits, check_usable
 from jaxnets.data.spec import described, named
 from jaxnets.data.transforms import Transform
-from jaxnets.kernels.rewrite import with_kernels
+from jaxnets.kernels import borrowed
+from jaxnets.kernels.rewrite import by_address, with_kernels
 from jaxnets.training.checks import Checks, has_embeddings
 from jaxnets.training.epoch import predicted
 from jaxnets.training.evaluation import for_prediction
@@ -24,10 +25,11 @@ _PATIENCE = 1e-3  # seconds
 
 _ALIGNMENT = 64  # bytes; JAX reads a NumPy array in place that begins at a multiple of it
 _LARGE = 2**20  # bytes, from which on an array is worth a copy of our own
+_MEDIUM = 2**14  # bytes, from which on an array is worth a program that reads it in place
 
 
 def predictor(model: nnx.Module, *, transform: Transform | None = None) -> Callable[[Any], Any]:
-    """Compiles a trained model into a function of its inputs, for answers without delay.
+    """Compiles a trained model into a function of its inputs, for inference at low latency.
 
     The weights become constants of the program: a call hands over the inputs alone, and what
     follows from weights alone is computed once, when the program is compiled. That happens at the
@@ -37,11 +39,12 @@ def predictor(model: nnx.Module, *, transform: Transform | None = None) -> Calla
 
     On a CPU a call with NumPy arrays returns when the answer is there, as it may read them in
     place; they can be changed afterwards. Large ones that do not begin at a multiple of 64 bytes
-    are copied into memory that the predictor keeps. With JAX arrays a call returns, as JAX's
-    functions do, before the answer is there, if that takes more than a millisecond.
+    are read in place by a kernel, or else copied into memory that the predictor keeps. With JAX
+    arrays a call returns, as JAX's functions do, before the answer is there, if that takes more
+    than a millisecond.
 
     Args:
-        model: any ``nnx.Module``; it is left as it is, and what becomes of it later is not seen.
+        model: any ``nnx.Module``. It is not changed, and later changes to it have no effect.
         transform: see ``fit``.
 
     Returns:
@@ -51,9 +54,9 @@ def predictor(model: nnx.Module, *, transform: Transform | None = None) -> Calla
         returns.
 
     Raises:
-        ValueError: if the model or the transform is none; by the function, if it is given anything
-            but arrays with examples in them, or an index that has no row in an embedding. Arrays
-            on an accelerator are not looked at: outputs for such an index are NaN.
+        ValueError: if the model or the transform is not valid; by the function, if it is given
+            anything but arrays with examples in them, or an index that has no row in an embedding.
+            Arrays on an accelerator are not looked at: outputs for such an index are NaN.
 
     Examples:
         >>> model = nnx.Linear(784, 10, rngs=nnx.Rngs(0))
@@ -71,6 +74,20 @@ def predictor(model: nnx.Module, *, transform: Transform | None = None) -> Calla
 
     compiled = jax.jit(with_kernels(compute))
     copies = _Copies()
+
+    @cache
+    def of_address(shape: tuple[int, ...], dtype: np.dtype) -> Callable[[np.ndarray], Any] | None:
+        """The program that reads inputs of a shape in place; None where it would copy them."""
+        found = by_address(compute, jax.ShapeDtypeStruct(shape, dtype))
+        return found and jax.jit(found)
+
+    def run(inputs: Any) -> Any:
+        if _is_unaligned(inputs, _MEDIUM) and borrowed.can_borrow(inputs):
+            program = of_address(inputs.shape, inputs.dtype)
+            if program is not None:
+                return _awaited(program(borrowed.address_of(inputs)))
+        return copies.run(compiled, inputs)
+
     looks_up = has_embeddings(model)
 
     @cache
@@ -101,7 +118,7 @@ def predictor(model: nnx.Module, *, transform: Transform | None = None) -> Calla
             check(inputs)
         in_place = on_cpu and any(isinstance(array, np.ndarray) for array in arrays.values())
         try:
-            made = copies.run(compiled, inputs) if in_place else compiled(inputs)
+            made = run(inputs) if in_place else compiled(inputs)
         except (TypeError, ValueError) as error:
             raise _refused(inputs, error) from error
         if on_cpu and not in_place:
@@ -157,7 +174,7 @@ class _Copies:
     def run(self, function: Callable[[Any], Any], inputs: Any) -> Any:
         """The outputs of a compiled function, which no longer reads the inputs."""
         arrays, structure = jax.tree.flatten(inputs)
-        unaligned = [number for number, array in enumerate(arrays) if _is_unaligned(array)]
+        unaligned = [number for number, array in enumerate(arrays) if _is_unaligned(array, _LARGE)]
         if not unaligned:
             return _awaited(function(inputs))
         try:
@@ -177,9 +194,9 @@ def _awaited(made: Any) -> Any:
     return jax.block_until_ready(made)
 
 
-def _is_unaligned(array: Any) -> bool:
-    """Whether JAX would make a copy of a large array."""
-    if type(array) is not np.ndarray or array.nbytes < _LARGE or array.dtype.kind not in "biuf":
+def _is_unaligned(array: Any, least: int) -> bool:
+    """Whether JAX would make a copy of an array of at least so many bytes."""
+    if type(array) is not np.ndarray or array.nbytes < least or array.dtype.kind not in "biuf":
         return False
     if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
         return False  # JAX converts it

@@ -12,14 +12,14 @@ from jaxnets.training.records import EpochRecord, in_words
 Progress = Literal["auto", "bar", "lines", "none"]
 
 
-#: After so many seconds of compiling the lines say that it goes on.
+#: After so many seconds of compiling a line says so.
 PATIENCE = 5.0
 _COMPILING = "compiling (once)"
 _NO_LOSS = "loss –"
 
 
 class Reporter(Protocol):
-    """Is told how training goes."""
+    """Shows the progress of training."""
 
     def compiling(self) -> contextlib.AbstractContextManager[None]:
         """A program is compiled within this context."""

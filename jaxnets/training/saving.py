@@ -1,4 +1,4 @@
-"""When a run saves, what it saves, and how it goes on from there."""
+"""When a run saves, what it saves, and how it resumes."""
 
 import dataclasses
 import time
@@ -35,14 +35,14 @@ from jaxnets.training.steps import StepMetrics
 
 @dataclasses.dataclass(frozen=True)
 class Saving:
-    """Where and how often a run saves; it does so after each epoch in any case.
+    """Where and how often a run saves, in addition to after each epoch.
 
     Args:
         directory: the folder of the run's checkpoints, and of no other's.
         steps: saves after every so many steps as well.
         minutes: saves as well when so many have gone by.
         keep: how many of the newest checkpoints to keep; that of the best epoch stays too.
-        same_bits: refuses to go on with a run where it may not end with the bits that it would have
+        same_bits: refuses to continue a run where it may not end with the bits that it would have
             had: on another processor, with another number of cores or devices, other versions, or
             other native kernels. Otherwise a warning says so; of devices it does not, as those are
             chosen.
@@ -252,7 +252,7 @@ class Keeper:
         KeyboardInterrupt: likewise, if nothing is to be saved.
         """
         asked, _ = self._agreed(journal.step)
-        if asked is None:  # the run ends here, and whoever goes on with it wants more of it
+        if asked is None:  # the run ends here; resuming it trains further
             journal.stopped = None
         if self._checkpoints is not None:
             self._save(journal, goodness(journal.history[-1], self._metric))
@@ -325,7 +325,7 @@ def begin(
 
     Args:
         saving: where runs are saved.
-        resume: whether to go on with what is saved there.
+        resume: whether to continue what is saved there.
         about: what is to be trained on what; see ``fingerprint``.
         devices: how many share a batch.
         state: in which training begins; what is read goes where its arrays are.
@@ -354,7 +354,7 @@ def begin(
     if saved is None:
         return Journal(state)
     if not resume:
-        got = f"{saving.directory}, in which one is saved: resume=True goes on with it"
+        got = f"{saving.directory}, in which one is saved: resume=True continues it"
         raise InputError("save", "a folder without a run's checkpoints", got)
     faults = differences(saved.record["about"], about)
     if faults:
@@ -365,7 +365,7 @@ def begin(
 
 
 def unusable(saved: Saved) -> str | None:
-    """Why no run can go on from what was saved beside a state, in words; None if one can."""
+    """Why no run can continue from what was saved beside a state, in words; None if one can."""
     try:
         _check_record(saved.record, saved.step)
     except WRONG as error:

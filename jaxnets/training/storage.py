@@ -100,7 +100,7 @@ def start_writing(folder: Path, arrays: Mapping[str, Any]) -> Callable[[], None]
 
 
 def read(folder: Path, like: Mapping[str, Any]) -> dict[str, Any]:
-    """Reads arrays; each becomes what stands under its name in ``like``, on the same devices.
+    """Reads arrays; each gets the type and devices of the array of its name in ``like``.
 
     Args:
         folder: what ``start_writing`` filled.
@@ -256,7 +256,7 @@ def _on_host(leaf: Any) -> bool:
 
 
 def _abstract(leaf: Any) -> Any:
-    """What Orbax is asked for: an array on devices, or one of NumPy's, which takes no memory."""
+    """What Orbax should return: an array on devices, or a NumPy array that takes no memory."""
     if _on_host(leaf):
         stored = _encode(np.zeros((), _array(leaf).dtype))
         return np.broadcast_to(np.zeros((), stored.dtype), np.shape(leaf))

@@ -109,7 +109,7 @@ train(CASES[{name!r}], save=save, callbacks=[EndsAfter(kill=True)])
 
 
 def assert_same_bits(run, other):
-    """Asserts that two runs have the same state and history, but for the time that they took."""
+    """Asserts that two runs have the same state and history, except for the time that they took."""
     np.testing.assert_array_equal(run.step_losses, other.step_losses)
     for ours, theirs in zip(bits(run.state), bits(other.state), strict=True):
         np.testing.assert_array_equal(ours, theirs)

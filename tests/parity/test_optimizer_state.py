@@ -1,4 +1,4 @@
-"""Training that goes on in the other library, from the optimizer state carried across."""
+"""Training that continues in the other library, from the optimizer state carried across."""
 
 import copy
 from dataclasses import dataclass

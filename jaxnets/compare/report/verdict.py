@@ -3,8 +3,8 @@
 import numpy as np
 
 from jaxnets.compare.records import Comparison
-from jaxnets.compare.report.blocks import Notice
 from jaxnets.compare.report.wording import Scale, measured, names, p_value
+from jaxnets.pages.blocks import Notice
 
 
 def verdict(comparison: Comparison) -> Notice:
@@ -31,7 +31,7 @@ def verdict(comparison: Comparison) -> Notice:
     if found.different:
         text += ", and the interval leaves zero out: seeds alone do not explain the difference."
         return Notice("bad", "Different.", text)
-    return Notice("open", "Not shown.", f"{text}, and no difference either: more seeds would tell.")
+    return Notice("open", "Inconclusive.", f"{text}, and no difference either: add seeds.")
 
 
 def _of_diverged(comparison: Comparison) -> str:

@@ -16,7 +16,7 @@ _EXPECTED = "(input, label) for its number, or an input alone"
 
 
 class Examples(ABC):
-    """Examples of one shape and dtype that are read by their numbers, wherever they lie.
+    """Examples of one shape and dtype that are read by their numbers, wherever they are.
 
     It goes to worker processes by ``pickle``, so it holds the place of the data, not the data.
     """

@@ -1,4 +1,4 @@
-"""Records of one size that follow one another in a file, read where they lie."""
+"""Records of one size in a file, read in place."""
 
 import itertools
 from dataclasses import dataclass

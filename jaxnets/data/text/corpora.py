@@ -60,7 +60,7 @@ def names(folder: _Path, *, held_out: float = 0.1, seed: int = 0) -> TextDataset
 
     The files of PyTorch's tutorial on names are of this kind. In them a name is often repeated
     within its language (Arabic: 108 names in 2,000 lines); here each counts once, as a repeated
-    name that is held out would have been learnt by heart. A name may stand in several languages.
+    name that is held out would have been learnt by heart. A name may occur in several languages.
     There is no standard split: a share of each language, drawn by the seed, is held out.
 
     Args:
@@ -94,7 +94,7 @@ def classified(
     min_count: int = 1,
     percentile: float = 100.0,
 ) -> TextDataset:
-    """Texts by class as a data set, with a part held out.
+    """A data set of texts by class, with a part held out.
 
     Args:
         name: of the data set.
@@ -170,7 +170,7 @@ def windows(stream: np.ndarray, window: int, *, streams: int = 1) -> Split:
 
     With several streams the text is cut into as many equal parts first, and rows k·streams to
     (k+1)·streams - 1 are the k-th windows of all parts: in batches of that size, not shuffled, each
-    row goes on where the same row of the batch before it ended. This is ``batchify`` and
+    row continues where the same row of the batch before it ended. This is ``batchify`` and
     ``get_batch`` of PyTorch's word_language_model, batch first; it serves loops that carry the
     recurrent state from batch to batch.
 

@@ -1,4 +1,4 @@
-"""Where the files of a set of texts lie."""
+"""Finds the files of a set of texts."""
 
 import dataclasses
 from collections.abc import Callable
@@ -33,9 +33,9 @@ def load(
     return TEXTS[name](data_dir, 0.1 if held_out is None else held_out, seed)
 
 
-#: The endings by which a text is told.
+#: The endings by which a text is recognized.
 ENDINGS = (".txt", ".text")
-#: What the files of a set are, below which folders they lie, and by which file they are told.
+#: What the files of a set are, below which folders they lie, and by which file they are recognized.
 _FILES = {
     "names": (
         "a file Language.txt for each class",

@@ -7,16 +7,16 @@ from typing import Literal
 
 from jaxnets.arrays import InputError, check_bool
 
-# A word keeps the apostrophes inside it; any other character that is no space stands alone.
+# A word keeps the apostrophes inside it; any other character except a space is a token.
 _WORD_OR_MARK = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """Cuts a text into words or characters.
+    """Splits a text into words or characters.
 
     Args:
-        level: ``"words"``, what stands between white space; or ``"characters"``, every one.
+        level: ``"words"``, separated by white space; or ``"characters"``, every one.
         lowercase: whether the text is turned to lower case first.
         split_punctuation: whether a punctuation mark is a token of its own; characters are so
             anyway.

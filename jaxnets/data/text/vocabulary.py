@@ -1,4 +1,4 @@
-"""The numbers that stand for tokens."""
+"""A vocabulary: tokens and their numbers."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence

@@ -15,9 +15,9 @@ from jaxnets.data.transforms.transform import RandomTransform, dtype_of_draws
 
 @dataclass(frozen=True, init=False)
 class Affine:
-    """Turns, scales, shears and moves: ``torchvision.transforms.functional.affine``.
+    """Rotates, scales, shears and translates: ``torchvision.transforms.functional.affine``.
 
-    The images keep their size; the centre stays in its place but for ``translate``.
+    The images keep their size; the centre stays in its place except for ``translate``.
 
     Args:
         angle: degrees, clockwise.
@@ -30,7 +30,7 @@ class Affine:
 
     Raises:
         InputError: for settings of another kind; on a call, if the batch is not one of images or
-            the fill is none of its values.
+            the fill is not one of its values.
     """
 
     angle: float
@@ -71,7 +71,7 @@ class Affine:
 
 @dataclass(frozen=True, init=False)
 class Rotate:
-    """Turns each image around its centre: ``torchvision.transforms.functional.rotate``.
+    """Rotates each image around its centre: ``torchvision.transforms.functional.rotate``.
 
     Args:
         angle: degrees, counter-clockwise (which ``Affine`` counts clockwise, as PyTorch does).
@@ -100,12 +100,12 @@ class Rotate:
 
 @dataclass(frozen=True, init=False)
 class RandomAffine(RandomTransform):
-    """Turns, moves, scales and shears at random: ``torchvision.transforms.RandomAffine``.
+    """Rotates, translates, scales and shears at random: ``torchvision.transforms.RandomAffine``.
 
     Each number is uniform in its range; a translation is then rounded to whole pixels.
 
     Args:
-        degrees: the range of angles (low, high), clockwise; a number d stands for (-d, d).
+        degrees: the range of angles (low, high), clockwise; a number d means (-d, d).
         translate: the largest move along x and along y as shares of width and height, from 0 to 1;
             None for no move.
         scale: the range of factors; None for 1.
@@ -165,10 +165,10 @@ class RandomAffine(RandomTransform):
 
 @dataclass(frozen=True, init=False)
 class RandomRotation(RandomTransform):
-    """Turns each image by a random angle: ``torchvision.transforms.RandomRotation``.
+    """Rotates each image by a random angle: ``torchvision.transforms.RandomRotation``.
 
     Args:
-        degrees: the range of angles (low, high), counter-clockwise; a number d stands for (-d, d).
+        degrees: the range of angles (low, high), counter-clockwise; a number d means (-d, d).
         interpolation: as in ``Affine``.
         fill: as in ``Affine``.
 
@@ -191,7 +191,7 @@ class RandomRotation(RandomTransform):
         object.__setattr__(self, "affine", clockwise)
 
     def example(self, image: jax.Array, key: jax.Array) -> jax.Array:
-        """Turns one image [H, W, C]."""
+        """Rotates one image [H, W, C]."""
         return self.affine.example(image, key)
 
 

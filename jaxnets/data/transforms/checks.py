@@ -45,7 +45,7 @@ def check_key(key: Any) -> jax.Array:
     """A key to draw from.
 
     Raises:
-        InputError: if it is none.
+        InputError: if it is not valid.
     """
     typed = isinstance(key, jax.Array) and jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
     raw = isinstance(key, jax.Array | np.ndarray) and key.dtype == np.uint32 and key.ndim == 1
@@ -85,7 +85,7 @@ def around(name: str, value: Any) -> tuple[float, float]:
 
 
 def height_and_width(name: str, value: Any) -> tuple[int, int]:
-    """Height and width; one number stands for both."""
+    """Height and width; one number is used for both."""
     several = entries(value)
     pair = (value, value) if several is None else several
     if len(pair) != 2:

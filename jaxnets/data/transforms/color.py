@@ -70,7 +70,7 @@ def adjust_saturation(x: ArrayLike, factor: float | jax.Array) -> jax.Array:
 
 
 def adjust_hue(x: ArrayLike, factor: float | jax.Array) -> jax.Array:
-    """Turns the colour wheel, in HSV; images of one channel stay as they are.
+    """Shifts the hue in HSV; images of one channel are unchanged.
 
     Args:
         x: as in ``adjust_brightness``.
@@ -117,11 +117,11 @@ class ColorJitter(RandomTransform):
     floats are taken to lie from 0 to 1.
 
     Args:
-        brightness: the range of factors (low, high); a number b stands for (max(0, 1 - b), 1 + b),
+        brightness: the range of factors (low, high); a number b means (max(0, 1 - b), 1 + b),
             so that 0 changes nothing.
         contrast: likewise.
         saturation: likewise.
-        hue: the range within (-0.5, 0.5); a number h stands for (-h, h).
+        hue: the range within (-0.5, 0.5); a number h means (-h, h).
 
     Raises:
         InputError: if a range is none; on a call, for images of another kind.

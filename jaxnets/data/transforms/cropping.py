@@ -15,12 +15,12 @@ from jaxnets.data.transforms.transform import RandomTransform, dtype_of_draws
 
 @dataclass(frozen=True, init=False)
 class RandomCrop(RandomTransform):
-    """A part of each image at a random place: ``torchvision.transforms.RandomCrop``.
+    """Crops each image at a random place: ``torchvision.transforms.RandomCrop``.
 
     Every place is equally likely.
 
     Args:
-        size: height and width; one number stands for both.
+        size: height and width; one number is used for both.
         padding: pixels to be added first, as in ``Pad``.
         fill: as in ``Pad``.
         padding_mode: as in ``Pad``.

@@ -16,7 +16,7 @@ from jaxnets.data.transforms.checks import mean_and_std
 class ToFloat:
     """Pixels from 0 to 255 as x / 255, exactly the values of ``torchvision.transforms.ToTensor``.
 
-    Floating values stay as they are, but for the dtype. No axis is moved.
+    Floating values stay as they are, except for the dtype. No axis is moved.
 
     Args:
         dtype: the floating dtype of the result.

@@ -118,6 +118,20 @@ static T* argument(XLA_FFI_CallFrame* frame, int number) {
   return (T*)given(frame, number)->data;
 }
 
+// Where the numbers of an argument are: in its buffer, or at the address that is in the buffer of two
+// unsigned integers, the lower half first.
+template <typename T>
+static T* located(XLA_FFI_CallFrame* frame, int number) {
+  const auto buffer = given(frame, number);
+  if (buffer->dtype != XLA_FFI_DataType_U32) return (T*)buffer->data;
+  const auto half = (const uint32_t*)buffer->data;
+  return (T*)(uintptr_t)((uint64_t)half[1] << 32 | half[0]);
+}
+
+static int64_t* sizes_of_result(XLA_FFI_CallFrame* frame, int number) {
+  return ((XLA_FFI_Buffer*)frame->rets.rets[number])->dims;
+}
+
 // Asks for huge pages. XLA's large buffers are new memory in each run of a program, of which the
 // first touch of 512 small pages costs ten times as much as that of a huge one.
 static void use_huge_pages(void* at, size_t bytes) {

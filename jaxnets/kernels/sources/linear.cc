@@ -158,7 +158,7 @@ struct Pieces {
   }
 };
 
-// Arguments: x [B, I]; of each layer the kernel [inputs, outputs] and the bias [outputs].
+// Arguments: x [B, I] or its address; of each layer the kernel [inputs, outputs] and the bias [outputs].
 // Results: each layer's outputs [B, outputs], or the last one's alone.
 template <typename T>
 static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
@@ -166,10 +166,10 @@ static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
   Layers<T> work;
   work.count = (frame->args.size - 1) / 2;
   const int first_result = work.count - frame->rets.size;  // a layer
-  work.batch = given(frame, 0)->dims[0];
+  work.batch = sizes_of_result(frame, 0)[0];
   work.part = part_size(work.batch, threads);
-  work.size[0] = given(frame, 0)->dims[1];
-  work.outputs[0] = argument<T>(frame, 0);
+  work.size[0] = given(frame, 1)->dims[0];
+  work.outputs[0] = located<T>(frame, 0);
   long panels = 0;
   for (int layer = 0; layer < work.count; layer++) {
     work.size[layer + 1] = given(frame, 2 * layer + 1)->dims[1];

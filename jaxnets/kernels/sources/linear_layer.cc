@@ -457,14 +457,14 @@ static bool has_relu(XLA_FFI_CallFrame* frame) {
   return *(const int32_t*)((XLA_FFI_Scalar*)frame->attrs.attrs[0])->value;
 }
 
-// Arguments: x [R, I], the kernel [I, O] and, if any, the bias [O]. Attribute: relu.
+// Arguments: x [R, I] or its address, the kernel [I, O] and, if any, the bias [O]. Attribute: relu.
 // Result: the outputs [R, O].
 template <typename T>
 static XLA_FFI_Error* forward(XLA_FFI_CallFrame* frame) {
-  const auto x = given(frame, 0)->dims, kernel = given(frame, 1)->dims;
+  const auto kernel = given(frame, 1)->dims;
   Rows<T> work;
-  work.rows = x[0], work.depth = x[1], work.columns = kernel[1];
-  work.a = argument<T>(frame, 0), work.y = nullptr;
+  work.rows = sizes_of_result(frame, 0)[0], work.depth = kernel[0], work.columns = kernel[1];
+  work.a = located<T>(frame, 0), work.y = nullptr;
   work.kernel = argument<T>(frame, 1);
   work.bias = frame->args.size > 2 ? argument<T>(frame, 2) : nullptr;
   work.transposed = false, work.relu = has_relu(frame);
