@@ -97,13 +97,20 @@ def made_pruner(kind: str, epochs: int) -> Any:
 
 def _storage(storage: Path | str | None) -> Any:
     """Optuna's storage."""
-    optuna = imported()
     if storage is None:
-        return optuna.storages.InMemoryStorage()
+        return imported().storages.InMemoryStorage()
     place = check_path("storage", storage, "a database URL or the path of a file")
     url = str(storage)  # of which a path has no two slashes
-    if "://" not in url:
-        url = f"sqlite:///{place.expanduser().absolute()}"
+    return _database(url if "://" in url else f"sqlite:///{place.expanduser().absolute()}")
+
+
+def _database(url: str) -> Any:
+    """The database of a URL, which is made if need be.
+
+    Raises:
+        InputError: if it cannot be opened.
+    """
+    optuna = imported()
     import sqlalchemy
 
     # several workers wait for each other's turn
