@@ -511,10 +511,32 @@ def build_optimizer(recipe: Recipe, data: Dataset | None = None) -> optax.Gradie
     check_recipe(recipe, data)
     options = dict(recipe.optimizer_options)
     if recipe.scheduler is not None and data is not None:
-        kind = OPTIMIZERS.get(recipe.optimizer)
-        usual = None if kind is None else inspect.signature(kind).parameters["lr"].default
-        options["lr"] = _schedule(recipe, options.get("lr", usual), len(data.train))
+        options["lr"] = learning_rate(recipe, len(data.train))
     return _call(OPTIMIZERS, recipe.optimizer, "optimizer", options)
+
+
+def learning_rate(recipe: Recipe, examples: int) -> Schedule | float | None:
+    """The recipe's learning rate: a schedule, or a number if it is constant.
+
+    Args:
+        recipe: its optimizer and schedule; see ``sized`` for the length of a schedule.
+        examples: how many it is trained on, which tells how many steps are an epoch.
+
+    Returns:
+        From the count of steps to the learning rate, or the rate itself; None of an optimizer that
+        says none.
+
+    Raises:
+        ValueError: if the schedule is unknown, or does not take one of its options.
+    """
+    check_recipe(recipe)
+    check_positive("examples", examples)
+    kind = OPTIMIZERS.get(recipe.optimizer)
+    usual = None if kind is None else inspect.signature(kind).parameters["lr"].default
+    rate = recipe.optimizer_options.get("lr", usual)
+    if recipe.scheduler is not None:
+        return _schedule(recipe, rate, examples)
+    return rate if isinstance(rate, int | float) else None
 
 
 def load_data(recipe: Recipe) -> Dataset:

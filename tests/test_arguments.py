@@ -26,6 +26,7 @@ from jaxnets import (
     optimizers,
     pruning,
     recipes,
+    runs,
     training,
     transfer,
 )
@@ -124,6 +125,9 @@ def comparison():
         pairs=(),
     )
 
+
+SAVED = runs.SavedRun(None, model(), True, None, None, None)
+SHARES, LABELS = np.full((4, 3), 1 / 3), np.array([0, 1, 2, 0])
 
 #: Arguments that are good, by the last part of a public name; by all of it where that is not one.
 #: Those of layers are in ``tests/parity/layer_cases.py``.
@@ -245,6 +249,14 @@ GOOD = {
     "optimizer_from_torch": (SGD_SAVED,),
     "trace_difference": lambda: (model(), torch_model(), SPLIT.inputs),
     "jaxnets.compare.report.read": ("no-folder",),
+    "jaxnets.reports.report": (model(), DATA),
+    "of_run": (SAVED, DATA),
+    "data_of": (SAVED, "linear"),
+    "jaxnets.scores.confusion_matrix": (LABELS, LABELS, 3),
+    "precision_recall_f1": (np.eye(3, dtype=int),),
+    "top_k_accuracy": (SHARES, LABELS, 2),
+    **dict.fromkeys(["log_loss", "brier_score", "calibration"], (SHARES, LABELS)),
+    "regression_scores": (SHARES, SHARES),
     "flatten": (jnp.zeros((2, 3)),),
     **dict.fromkeys(["celu", "elu", "gelu", "leaky_relu", "mish", "selu", "silu"], (OUTPUTS,)),
     **dict.fromkeys(["hardsigmoid", "hardswish", "hardtanh", "relu", "relu6"], (OUTPUTS,)),
@@ -371,6 +383,7 @@ RECORDS = {
     *["paired", "independent", "read_image", "open_image", "RandomTransform"],
     *["BegunRun", "Saved", "Checkpoints", "Recipe", "go_on", "error_in_units", "joined"],
     "SavedRun",
+    *["Classification", "ClassScores", "Calibration", "Mistake", "Regression", "RegressionScores"],
     *["LRRangeTest", "SearchResult", "Trial"],
     "Sparsity",
     "Chosen",
@@ -652,6 +665,7 @@ WORDS = {
     "data check": ["no-folder"],
     "combine": ["no-run"],
     "compare": ["linear-regression"],
+    "evaluate": ["no-run"],
     "port": ["no-file.py:Net", "--input", "2x3"],
     "train": ["linear-regression"],
     "summary": ["linear-regression"],
