@@ -6,7 +6,10 @@ from typing import Any
 
 from flax import nnx
 
-from jaxnets.arrays import InputError
+from jaxnets import quantization
+from jaxnets.arrays import InputError, called
+from jaxnets.ensembles import repeated
+from jaxnets.transfer import lora
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,11 @@ class Change:
 
 #: By the name of a change: (network, settings) → network of the changed structure, of any values:
 #: the weights are read after it.
-CHANGES: dict[str, Callable[[nnx.Module, Mapping[str, Any]], nnx.Module]] = {}
+CHANGES: dict[str, Callable[[nnx.Module, Mapping[str, Any]], nnx.Module]] = {
+    "quantization": quantization.restructured,
+    "ensemble": repeated,
+    "lora": lambda model, settings: lora(model, **settings),
+}
 
 
 def restructured(model: nnx.Module, changes: Sequence[Change]) -> nnx.Module:
@@ -54,5 +61,7 @@ def restructured(model: nnx.Module, changes: Sequence[Change]) -> nnx.Module:
     """
     for change in changes:
         if change.settings:
-            model = CHANGES[change.name](model, change.settings)
+            make = CHANGES[change.name]
+            expected = f"settings of {change.name}, as jaxnets writes them"
+            model = called("changes", expected, make, model, change.settings, got=change.settings)
     return model

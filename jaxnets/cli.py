@@ -130,6 +130,7 @@ def _fail(message: str, code: int, error: BaseException | None = None) -> int:
 #: A module is imported when its command is called, so that none waits for what another needs.
 COMMANDS = {
     "train": "train:train_command",
+    "combine": "combine:combine_command",
     "compare": "compare:compare_command",
     "recipes": "train:recipes_command",
     "summary": "train:summary_command",
@@ -137,8 +138,10 @@ COMMANDS = {
     "data": "data:data_group",
     "inspect": "weights:inspect_command",
     "convert": "weights:convert_command",
+    "explain": "explain:explain_command",
     "port": "port:port_command",
     "export": "export:export_command",
+    "quantize": "quantize:quantize_command",
 }
 
 

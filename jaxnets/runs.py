@@ -67,7 +67,8 @@ from jaxnets.training.weights import check_weights, load_weights, save_weights, 
 BEGUN = "begun.json"
 #: The folder with the files of a network of the user's own.
 NETWORK = "network"
-_CHECKPOINTS = "checkpoints"
+#: The folder with the checkpoints of a run that saves while it trains.
+CHECKPOINTS = "checkpoints"
 _INITIAL = "initial.npz"  # weights of PyTorch's names, where they are not drawn from the seed
 _MOST, _MOST_LAYERS = 2**31, 1000  # where no weights say how many there are
 #: Losses whose outputs are probabilities.
@@ -173,7 +174,7 @@ def begin(
     for name, settings in (("watching", watching), ("computing", computing)):
         if settings is not None and not isinstance(settings, Mapping):
             raise InputError(name, "settings by name, or None", settings)
-    saved = Saving(folder / _CHECKPOINTS, **saving)
+    saved = Saving(folder / CHECKPOINTS, **saving)
     begun = BegunRun(recipe, seed, saved, dict(watching or {}), dict(computing or {}))
     if jax.process_index() > 0:
         return begun
@@ -213,7 +214,7 @@ def resume(directory: Path | str, *, same_bits: bool = False) -> BegunRun:
         record = read_object(path)
         recipe = recipe_of(record["settings"], path.parent / NETWORK)
         seed = check_seed("seed", record["seed"])
-        saving = Saving(Path(directory) / _CHECKPOINTS, **record["saving"], same_bits=same_bits)
+        saving = Saving(Path(directory) / CHECKPOINTS, **record["saving"], same_bits=same_bits)
         more = {name: dict(record.get(name, {})) for name in ("watching", "computing")}
         initial = path.parent / _INITIAL
         return BegunRun(recipe, seed, saving, **more, initial=initial if initial.exists() else None)

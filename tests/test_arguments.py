@@ -16,7 +16,19 @@ import pytest
 import torch
 from flax import nnx
 
-from jaxnets import compare, data, interop, layers, losses, optimizers, recipes, training
+from jaxnets import (
+    averaging,
+    compare,
+    data,
+    export,
+    interop,
+    layers,
+    losses,
+    optimizers,
+    recipes,
+    training,
+    transfer,
+)
 from jaxnets.arrays import ArrayLike, InputError, shown
 from jaxnets.cli import cli, main
 from jaxnets.compilation import VARIABLE
@@ -49,11 +61,26 @@ def model():
     return nnx.Linear(2, 3, rngs=nnx.Rngs(0))
 
 
+@functools.cache
+def convolution():
+    return nnx.Sequential(layers.Conv2d(3, 2, 3, rngs=nnx.Rngs(0)), layers.flatten)
+
+
+@functools.cache
+def words():
+    embedding = layers.Embedding(3, 2, rngs=nnx.Rngs(0))
+    return nnx.Sequential(embedding, lambda x: x.mean(1))
+
+
 OBJECTIVE = training.supervised(losses.cross_entropy)
 STEP = training.minimize(OBJECTIVE, optax.identity())
 
 
 RECIPE = recipes.recipe("linear-regression")
+
+
+def program():
+    return export.Program(model(), jax.ShapeDtypeStruct((2,), np.float32))
 
 
 def adam_state():
@@ -110,6 +137,22 @@ GOOD = {
     **dict.fromkeys(["CenterCrop", "RandomCrop", "Resize", "OneHot", "Pad", "Rotate"], (3,)),
     **dict.fromkeys(["RandomAffine", "RandomRotation"], (3,)),
     "OnColumn": (0, data.ToFloat()),
+    **dict.fromkeys(["quantize_dynamic", "quantize_weights", "report"], (model(),)),
+    "quantize_static": (model(), ROW),
+    "restructured": (model(), {"layers": {}, "folded": {}}),
+    "settings_of": (model(),),
+    **dict.fromkeys(["ema", "swa"], (STEP,)),
+    "averaged": (training.initialize(model(), averaging.ema(STEP)),),
+    "update_batch_norm": (model(), SPLIT),
+    **dict.fromkeys(["soup", "Ensemble", "ensemble"], ([model()],)),
+    "greedy_soup": ([model()], lambda model: 0.5),
+    "swalr": (0.1, 0.2),
+    "load_pretrained": (model(), {"weight": np.zeros((3, 2))}),
+    "unfrozen": (model(), "kernel"),
+    "gradual_unfreezing": (optimizers.sgd(), {"kernel": 1}, 2),
+    "layer_wise": (optimizers.adam, 0.1, ["kernel"]),
+    "lora": (model(),),
+    "merge_lora": lambda: (transfer.lora(model()),),
     "chained_scheduler": ([SCHEDULE],),
     "cyclic_lr": (0.1, 0.2),
     "exponential_lr": (0.1, 0.9),
@@ -186,6 +229,8 @@ GOOD = {
     "Saving": ("no-folder",),
     "load_torch": (model(), {"weight": np.zeros((3, 2)), "bias": np.zeros(3)}),
     "read_torch": ({"weight": np.zeros(2)},),
+    "Program": (model(), jax.ShapeDtypeStruct((2,), np.float32)),
+    **dict.fromkeys(["save_onnx", "save_stablehlo"], lambda: (program(), "no-folder/a.onnx")),
     **dict.fromkeys(["save_safetensors", "save_torch"], (model(), "no-folder/a.pt")),
     **dict.fromkeys(["to_numpy", "to_torch"], (model(),)),
     "twin": (model(),),
@@ -267,10 +312,18 @@ GOOD = {
     "scatter_add": (ROW, 0, jnp.zeros((2, 2), int), ROW),
     "ModuleDict": ({"relu": layers.ReLU()},),
     "TiedLinear": (layers.Embedding(5, 3, rngs=nnx.Rngs(0)),),
+    **dict.fromkeys(
+        ["saliency", "input_x_gradient", "smooth_grad", "integrated_gradients", "occlusion"],
+        (model(), SPLIT.inputs),
+    ),
+    "token_attributions": lambda: (words(), TEXTS.inputs),
+    "grad_cam": lambda: (convolution(), np.zeros((2, 4, 4, 3), np.float32)),
+    "permutation_importance": (model(), SPLIT.inputs, SPLIT.labels),
     **dict.fromkeys(["port", "from_torch"], (TorchNetwork(2, 3), torch.ones(4, 2))),
 }
 #: Good values of arguments that must be named.
 NAMED = {
+    "occlusion": {"sliding_window_shapes": 1},
     "train_many": {"seeds": 1},
     "load_torch_optimizer": {"names": ["weight", "bias"]},
     "to_torch_optimizer": {"names": ["weight", "bias"]},
@@ -298,6 +351,7 @@ RECORDS = {
     "Examples",
     "FromSums",
     "InputError",
+    "IntegratedGradients",
     "Interrupted",
     "Joined",
     "Mean",
@@ -306,6 +360,7 @@ RECORDS = {
     "NonFiniteLossError",
     "OptimizerState",
     "Pair",
+    "PermutationImportance",
     "Plan",
     "Plateau",
     "PlateauState",
@@ -319,6 +374,7 @@ RECORDS = {
     "Report",
     "RunSoFar",
     "Schedule",
+    "Soup",
     "StateDict",
     "Step",
     "StepMetrics",
@@ -330,6 +386,7 @@ RECORDS = {
     "TrainState",
     "TrainingRun",
     "TrainingRuns",
+    "Transfer",
     "WeightsError",
 }
 
@@ -425,10 +482,19 @@ def no_work(monkeypatch, tmp_path):
         monkeypatch.setattr(sys.modules[f"jaxnets.training.{module}"], name, start)
     monkeypatch.setattr("jaxnets.compare.own.compared", start)
     monkeypatch.setattr("jaxnets.sampling._draw", start)
+    monkeypatch.setattr("jaxnets.explain.permutation.predict", start)
+    for module, name in PROGRAMS:
+        monkeypatch.setattr(f"jaxnets.explain.{module}._{name}", start)
     monkeypatch.setattr("jaxnets.losses.ctc.negative_log_likelihood", start)
     monkeypatch.setattr("jaxnets.training.storage._QUIET", 0)
 
 
+#: What explanations compile.
+PROGRAMS = [
+    *[("gradients", name) for name in ["saliency", "input_x_gradient", "smooth_grad"]],
+    *[("integrated", name) for name in ["integrated_gradients", "token_attributions"]],
+    *[("cam", "grad_cam"), ("covering", "occlusion")],
+]
 #: Functions of arrays: what they compute of a value that they take is of no matter here.
 COMPUTES = re.compile(r"jaxnets\.(layers|losses|metrics|tensors|data\.transforms)\.(?!.*one_hot$)")
 
@@ -551,14 +617,17 @@ WORDS = {
     "data head": ["linear"],
     "data info": ["linear"],
     "data check": ["no-folder"],
+    "combine": ["no-run"],
     "compare": ["linear-regression"],
     "port": ["no-file.py:Net", "--input", "2x3"],
     "train": ["linear-regression"],
     "summary": ["linear-regression"],
     "predict": ["no-run", "text"],
     "export": ["no-run", "--out", "new.onnx"],
+    "explain": ["no-run", "text"],
     "inspect": ["no-file"],
     "convert": ["no-file", "new", "--model", "LinearRegression"],
+    "quantize": ["no-run", "--out", "new"],
 }
 BAD_WORDS = ["", " ", "junk", "-1", "0", "2.5", "nan", "-inf", "1e400", "9" * 50, "x" * 1000]
 BAD_WORDS += ["é\x1b[31m\n", "../..", "/dev/null", "a=", "a=1", "=1", "a=[1,", "a=" + "[" * 500]

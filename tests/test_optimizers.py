@@ -448,5 +448,5 @@ def test_the_tables_hold_what_is_exported():
     assert all(getattr(optimizers, name) is make for name, make in optimizers.SCHEDULES.items())
     not_of_lr = {"reduce_lr_on_plateau"}
     exported = {name for name in optimizers.__all__ if "_lr" in name or name.startswith("cosine")}
-    exported.add("chained_scheduler")
+    exported |= {"chained_scheduler", "swalr"}
     assert set(optimizers.SCHEDULES) == exported - not_of_lr

@@ -23,6 +23,7 @@ ARGUMENTS = {
     "polynomial_lr": (0.1,),
     "sequential_lr": ([lambda count: 0.1, lambda count: 0.2], [5]),
     "step_lr": (0.1, 5),
+    "swalr": (0.1, 0.2),
 }
 WITHOUT_LR = {"chained_scheduler", "cyclic_lr", "one_cycle_lr", "sequential_lr"}
 WITH_LR = [name for name in ARGUMENTS if name not in WITHOUT_LR]
@@ -83,6 +84,9 @@ def test_bad_learning_rate(name, lr):
         ("cosine_annealing_lr", {"T_max": 5, "eta_min": -1}, "eta_min: expected a finite number"),
         ("cosine_annealing_warm_restarts", {"T_0": 0}, "T_0: expected a positive integer, got 0"),
         ("cosine_annealing_warm_restarts", {"T_0": 1, "T_mult": 0}, "T_mult: expected a positive"),
+        ("swalr", {"swa_lr": -1}, "swa_lr: expected a finite number >= 0, got -1"),
+        ("swalr", {"swa_lr": 1, "anneal_epochs": -1}, "anneal_epochs: expected an integer"),
+        ("swalr", {"swa_lr": 1, "anneal_strategy": "sine"}, "anneal_strategy: expected one of cos"),
         ("lambda_lr", {"lr_lambda": 0.5}, "lr_lambda: expected a function of the count of steps"),
         ("multiplicative_lr", {"lr_lambda": 0.5}, "lr_lambda: expected a function of the count"),
         ("cyclic_lr", {"max_lr": -1}, "max_lr: expected a finite number >= 0, got -1"),

@@ -122,6 +122,14 @@ SHARED = [
     "    layers.BatchNorm1d(8, **wide), layers.Linear(8, 3, **wide),\n"
     "    layers.BatchNorm1d(3, track_running_stats=False, **wide)),\n"
     "    data((4,)))",
+    "from jaxnets.averaging import averaged, ema\n"
+    "from jaxnets.training import minimize, supervised\n"
+    "step = ema(minimize(supervised(losses.cross_entropy), optimizers.sgd(0.05)), 0.5)\n"
+    "examples, settings = data((4,)), dict(epochs=1, batch_size=10, progress='none')\n"
+    "model = MLP((4, 8, 3), **wide)\n"
+    "runs = [fit(model, examples, step, devices=n, **settings) for n in (1, 3)]\n"
+    "one, other = (averaged(run)(examples.test.inputs) for run in runs)\n"
+    "np.testing.assert_allclose(other, one, rtol=1e-9)",
 ]  # fmt: skip
 
 

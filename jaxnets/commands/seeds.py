@@ -220,6 +220,13 @@ def _write(
         runs.write(folder / name, its, member.seed, member, data)
 
 
+def parts(folder: Path) -> list[Path]:
+    """The folders of the runs in one that ``train`` wrote; any other folder alone."""
+    if not (folder / _RECORD).is_file():
+        return [folder]
+    return sorted(path.parent for path in folder.glob("*/run.json"))
+
+
 def _name(member: MemberRun) -> str:
     """The folder of one of many runs."""
     rate = member.learning_rate

@@ -23,7 +23,11 @@ from jaxnets.optimizers.composition import (
     per_epoch,
     sequential_lr,
 )
-from jaxnets.optimizers.cosine import cosine_annealing_lr, cosine_annealing_warm_restarts
+from jaxnets.optimizers.cosine import (
+    cosine_annealing_lr,
+    cosine_annealing_warm_restarts,
+    swalr,
+)
 from jaxnets.optimizers.cyclic import cyclic_lr, cyclic_momentum
 from jaxnets.optimizers.decay import (
     constant_lr,
@@ -79,6 +83,7 @@ SCHEDULES: dict[str, Callable[..., Schedule]] = {
     "polynomial_lr": polynomial_lr,
     "sequential_lr": sequential_lr,
     "step_lr": step_lr,
+    "swalr": swalr,
 }
 """Every schedule of the learning rate alone by name."""
 
@@ -126,4 +131,5 @@ __all__ = [
     "set_learning_rate",
     "sgd",
     "step_lr",
+    "swalr",
 ]

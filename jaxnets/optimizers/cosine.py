@@ -1,13 +1,16 @@
 """Schedules that follow a cosine."""
 
+from typing import Literal, get_args
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxnets.arrays import check_number, check_positive
+from jaxnets.arrays import check_choice, check_integer, check_number, check_positive
 from jaxnets.optimizers.scalars import Scaled, Schedule, integer, scalar
 
 _LARGEST_COUNT = 2**31 - 1
+_Strategy = Literal["cos", "linear"]
 
 
 def cosine_annealing_lr(lr: float, T_max: int, eta_min: float = 0.0) -> Schedule:
@@ -91,3 +94,42 @@ def half_cosine(left: ArrayLike, total: ArrayLike) -> jax.Array:
     As sin²(π (T - t) / 2T) it is exact near its zero, even in float32.
     """
     return jnp.sin(jnp.pi / 2 * (scalar(left) / scalar(total))) ** 2
+
+
+def swalr(
+    lr: float, swa_lr: float, anneal_epochs: int = 10, anneal_strategy: _Strategy = "cos"
+) -> Schedule:
+    """``torch.optim.swa_utils.SWALR``: from one learning rate to another, which then stays.
+
+    lr (1 - α) + swa_lr α, where α goes from 0 to 1 over ``anneal_epochs`` steps. It is the schedule
+    of stochastic weight averaging (``jaxnets.averaging.swa``), alone or as the last one of
+    ``sequential_lr``; with ``per_epoch`` it counts epochs.
+
+    Args:
+        lr: the learning rate at the start.
+        swa_lr: the learning rate at the end.
+        anneal_epochs: how many steps the way takes; 0 begins with swa_lr.
+        anneal_strategy: whether α follows half a cosine or a line.
+
+    Returns:
+        A schedule, from the count of steps taken to the learning rate.
+
+    Raises:
+        InputError: if a value is out of its range.
+    """
+    lr, last = check_number("lr", lr, least=0), check_number("swa_lr", swa_lr, least=0)
+    total = check_integer("anneal_epochs", anneal_epochs, least=0, most=_LARGEST_COUNT)
+    check_choice("anneal_strategy", anneal_strategy, get_args(_Strategy))
+    share = half_cosine if anneal_strategy == "cos" else _line
+
+    def schedule(count: ArrayLike) -> jax.Array:
+        if total == 0:
+            return scalar(last)
+        left = share(total - jnp.minimum(integer(count), total), total)
+        return last + (lr - last) * left
+
+    return schedule
+
+
+def _line(count: ArrayLike, total: int) -> jax.Array:
+    return scalar(count) / total

@@ -14,6 +14,7 @@ from flax import nnx
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.optim import lr_scheduler
+from torch.optim.swa_utils import SWALR
 
 from jaxnets import interop, losses, optimizers, recipes
 from jaxnets.data import Dataset, Split
@@ -148,6 +149,12 @@ def test_one_cycle_by_epochs():
     # torch ends in a division by zero one step later; with pct_start 1 there is no way down.
     expected = theirs(lambda o: lr_scheduler.OneCycleLR(o, 0.5, 50, pct_start=1.0), 0.1, 49)
     check(optimizers.one_cycle_lr(0.5, 50, pct_start=1.0), expected)
+
+
+@given(lr=rates, last=rates, steps=st.integers(0, 60), strategy=st.sampled_from(["cos", "linear"]))
+def test_swalr(lr, last, steps, strategy):
+    expected = theirs(lambda o: SWALR(o, last, steps, strategy), lr)
+    check(optimizers.swalr(lr, last, steps, strategy), expected, 1e-11)
 
 
 @given(lr=rates, period=counts)

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from jaxnets.compare.report.blocks import (
+from jaxnets.pages.blocks import (
     Block,
     Command,
     Figure,

@@ -1,0 +1,395 @@
+"""Averages of weights: along a training run, and of several trained networks."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxnets.arrays import (
+    InputError,
+    called,
+    check_bool,
+    check_integer,
+    check_number,
+    check_positive,
+    describe,
+    shown,
+)
+from jaxnets.data.batching import epoch_plan
+from jaxnets.data.dataset import AnySplit, Draws, check_split
+from jaxnets.data.transforms import Transform
+from jaxnets.data.transforms.compose import applied
+from jaxnets.layers.normalization import BatchNorm
+from jaxnets.optimizers.template import lerp
+from jaxnets.training.evaluation import check_model, for_prediction
+from jaxnets.training.objective import Batch, Objective, outputs_of
+from jaxnets.training.records import TrainingRun
+from jaxnets.training.state import TrainState
+from jaxnets.training.steps import Step, check_step, reseed
+
+#: PyTorch's buffers: what a network keeps beside its parameters, but for its random streams.
+_BUFFERS = nnx.All(nnx.Not(nnx.Param), nnx.Not(nnx.RngState))
+_WEIGHTS = nnx.Not(nnx.RngState)
+
+
+class Averages(NamedTuple):
+    """What an averaging step carries from call to call.
+
+    Attributes:
+        step: the slots of the step within.
+        average: the averaged parameters, and the buffers that go with them.
+        n_averaged: how many states of the network are in the average, int32.
+        calls: how many steps were taken, int32.
+    """
+
+    step: Any
+    average: Any
+    n_averaged: jax.Array
+    calls: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Averaging:
+    """The step that ``ema`` and ``swa`` make.
+
+    Attributes:
+        step: the step that trains.
+        decay: the weight of the old average; None for equal weights of all states.
+        start: how many steps are taken before the first state is averaged.
+        every: the average takes every so many steps' state.
+        use_buffers: whether buffers are averaged too, or are those of the newest state.
+    """
+
+    step: Step
+    decay: float | None
+    start: int = 0
+    every: int = 1
+    use_buffers: bool = False
+
+    @property
+    def evaluation(self) -> Objective | None:
+        """The objective of the step within."""
+        return getattr(self.step, "evaluation", None)
+
+    def init(self, model: nnx.Module) -> Averages:
+        """The slots of the step within, and the network's own weights."""
+        zero = jnp.zeros((), jnp.int32)
+        return Averages(self.step.init(model), _weights(model), zero, zero)
+
+    def apply(
+        self, model: nnx.Module, slots: Averages, batch: Batch, key: jax.Array
+    ) -> tuple[Averages, Any]:
+        """One step, and then the average; see ``Step``."""
+        own, found = self.step.apply(model, slots.step, batch, key)
+        nnx.pop(model, nnx.Intermediate)
+        calls, count = slots.calls + 1, slots.n_averaged
+        due = (calls > self.start) & ((calls - self.start) % self.every == 0)
+
+        def moved(old: jax.Array, new: jax.Array) -> jax.Array:
+            return jnp.where(count == 0, new, self._towards(old, new, count))
+
+        parameters, buffers = _weights(model)
+        after = jax.tree.map(moved, slots.average[0], parameters), buffers
+        if self.use_buffers:
+            after = after[0], jax.tree.map(moved, slots.average[1], buffers)
+        average = jax.tree.map(lambda new, old: jnp.where(due, new, old), after, slots.average)
+        return Averages(own, average, count + due.astype(jnp.int32), calls), found
+
+    def _towards(self, old: jax.Array, new: jax.Array, count: jax.Array) -> jax.Array:
+        """The average with one more state; of integers PyTorch drops what follows the point."""
+        if not jnp.issubdtype(old.dtype, jnp.floating):
+            whole = self._towards(old.astype(jnp.float32), new.astype(jnp.float32), count)
+            return whole.astype(old.dtype)
+        if self.decay is None:
+            return old + (new - old) / (count + 1).astype(old.dtype)
+        return lerp(old, new, 1 - self.decay).astype(old.dtype)
+
+
+def _weights(model: nnx.Module) -> tuple[Any, Any]:
+    """A network's parameters and buffers."""
+    return nnx.state(model, nnx.Param), nnx.state(model, _BUFFERS)
+
+
+def ema(step: Step, decay: float = 0.999, *, use_buffers: bool = False) -> Averaging:
+    """A step that also keeps an exponential moving average of the weights.
+
+    After each step, average ← decay · average + (1 - decay) · weights; it begins as the weights
+    after the first step. Training itself does not change. ``averaged`` gives the averaged network.
+
+    Args:
+        step: the step that trains, such as ``minimize`` makes.
+        decay: the weight of the old average, in [0, 1].
+        use_buffers: whether buffers, such as the running statistics of batch normalization, are
+            averaged too. Otherwise the averaged network has those of the newest state in it, and
+            ``update_batch_norm`` takes them anew.
+
+    Returns:
+        A step for ``fit``, ``in_turn`` and ``train_step``, as
+        ``torch.optim.swa_utils.AveragedModel`` with ``get_ema_multi_avg_fn(decay)``.
+
+    Raises:
+        InputError: if an argument is bad.
+
+    Examples:
+        >>> from jaxnets import losses, optimizers
+        >>> from jaxnets.training import minimize, supervised
+        >>> step = ema(minimize(supervised(losses.cross_entropy), optimizers.sgd(0.1)), 0.99)
+    """
+    check_step(step)
+    decay = check_number("decay", decay, least=0, most=1)
+    return Averaging(step, decay, use_buffers=check_bool("use_buffers", use_buffers))
+
+
+def swa(step: Step, start: int = 0, every: int = 1, *, use_buffers: bool = False) -> Averaging:
+    """A step that also keeps the plain mean of the weights: stochastic weight averaging.
+
+    Training goes on as ever; ``jaxnets.optimizers.swalr`` is the schedule that PyTorch has for it.
+    ``averaged`` gives the averaged network, whose batch normalization needs
+    ``update_batch_norm`` or ``use_buffers``.
+
+    Args:
+        step: the step that trains, such as ``minimize`` makes.
+        start: how many steps to take before averaging begins.
+        every: the mean is over the weights after every so many steps from then on: with the number
+            of batches, over those after each epoch.
+        use_buffers: as of ``ema``.
+
+    Returns:
+        A step for ``fit``, ``in_turn`` and ``train_step``, as
+        ``torch.optim.swa_utils.AveragedModel``.
+
+    Raises:
+        InputError: if an argument is bad.
+
+    Examples:
+        The mean over the ends of the epochs 6, 7, …, of 100 batches each:
+
+        >>> from jaxnets import losses, optimizers
+        >>> from jaxnets.training import minimize, supervised
+        >>> step = minimize(supervised(losses.cross_entropy), optimizers.sgd(0.1))
+        >>> step = swa(step, start=500, every=100)
+    """
+    check_step(step)
+    check_integer("start", start, least=0, most=2**31 - 1)
+    check_positive("every", every)
+    return Averaging(step, None, start, every, check_bool("use_buffers", use_buffers))
+
+
+def averaged(run: TrainingRun | TrainState) -> nnx.Module:
+    """The network with the averaged weights of a run that was trained by ``ema`` or ``swa``.
+
+    Args:
+        run: a run, or the state of a loop of your own. Its step may be within ``in_turn``.
+
+    Returns:
+        A new network, in evaluation mode.
+
+    Raises:
+        InputError: if the run has no average, or several, or nothing was averaged yet.
+    """
+    state = run.state if isinstance(run, TrainingRun) else run
+    if not isinstance(state, TrainState):
+        raise InputError("run", "a TrainingRun or a TrainState", shown(run))
+    found = [
+        part
+        for part in jax.tree.leaves(state.optimizer_state, is_leaf=_is_average)
+        if _is_average(part)
+    ]
+    if len(found) != 1:
+        raise InputError("run", "one trained by one step of ema or swa", f"{len(found)} of them")
+    if int(found[0].n_averaged) == 0:
+        got = f"none after {int(found[0].calls)} steps"
+        raise InputError("run", "one whose average has begun", got)
+    model = state.model
+    nnx.update(model, *found[0].average)
+    return model
+
+
+def _is_average(part: Any) -> bool:
+    return isinstance(part, Averages)
+
+
+def update_batch_norm(
+    model: nnx.Module, split: AnySplit, *, transform: Transform | None = None, batch_size: int = 64
+) -> nnx.Module:
+    """A network whose batch normalization has taken its running statistics anew.
+
+    As ``torch.optim.swa_utils.update_bn``, it begins with none, goes through the examples once, in
+    training mode, and takes the mean of all batches' statistics. Averaged weights need it, as no
+    statistics were ever taken with them.
+
+    Args:
+        model: any ``nnx.Module``; it is left as it is.
+        split: the examples, in their order.
+        transform: see ``fit``.
+        batch_size: examples in a batch; the last one has what is left.
+
+    Returns:
+        A new network; a plain copy if it has no batch normalization.
+
+    Raises:
+        InputError: if an argument is bad, or the examples do not fit the network.
+    """
+    check_positive("batch_size", batch_size)
+    for_prediction(model, transform)  # looks at both
+    check_split("split", split)
+    if isinstance(split, Draws):
+        raise InputError("split", "examples", shown(split))
+    model = nnx.clone(model)
+    layers = _batch_norms(model)
+    for layer in layers:
+        _reset(layer)
+    if not layers:
+        return model
+    graphdef, buffers, rest = nnx.split(model, _BUFFERS, ...)
+
+    @jax.jit
+    def seen(buffers: Any, rest: Any, number: jax.Array, inputs: Any) -> Any:
+        copy = nnx.merge(graphdef, buffers, rest, copy=True)
+        _look(copy, applied(transform, inputs), number)
+        return nnx.state(copy, _BUFFERS)
+
+    plan = epoch_plan(len(split), batch_size, seed=0, epoch=0, shuffle=False)
+    for number, rows in enumerate([*plan.full, plan.rest]):
+        if len(rows):
+            inputs = jax.tree.map(jnp.asarray, split.gather(np.asarray(rows))[0])
+            got = ", ".join(map(describe, jax.tree.leaves(inputs)))
+            expected = "what the model takes in training"
+            told = buffers, rest, jnp.int32(number), inputs
+            buffers = called("split", expected, seen, *told, got=got)
+    nnx.update(model, buffers)
+    return model
+
+
+def _batch_norms(model: nnx.Module) -> list[Any]:
+    kinds = BatchNorm | nnx.BatchNorm
+    nodes = [node for _, node in nnx.iter_graph(model) if isinstance(node, kinds)]
+    return [node for node in nodes if node.mean is not None]
+
+
+def _reset(layer: Any) -> None:
+    """The statistics of a layer that has seen nothing."""
+    layer.mean.set_value(jnp.zeros_like(layer.mean[...]))
+    layer.var.set_value(jnp.ones_like(layer.var[...]))
+    if isinstance(layer, BatchNorm):
+        layer.num_batches_tracked.set_value(jnp.zeros((), jnp.int32))
+
+
+def _look(model: nnx.Module, inputs: Any, number: jax.Array) -> None:
+    """Takes one batch into the mean of the statistics."""
+    model.train()
+    reseed(model, jax.random.fold_in(jax.random.key(0), number))
+    stock = []
+    for layer in _batch_norms(model):
+        layer.momentum = None  # the mean of all batches
+        if not isinstance(layer, BatchNorm):
+            layer.momentum = 0.0  # in Flax the weight of the old ones, and there is no such mean
+            stock.append((layer, layer.mean[...], layer.var[...]))
+    outputs_of(model, inputs)
+    nnx.pop(model, nnx.Intermediate)
+    for layer, mean, var in stock:
+        for variable, old in ((layer.mean, mean), (layer.var, var)):
+            variable.set_value(old + (variable[...] - old) / (number + 1).astype(old.dtype))
+
+
+def soup(models: Sequence[nnx.Module]) -> nnx.Module:
+    """The network whose weights are the mean of several networks' weights: a uniform soup.
+
+    It suits networks that were tuned from the same weights, with other seeds or settings. The mean
+    of networks that were trained from different initial weights is usually good for nothing.
+
+    Args:
+        models: networks of one structure; they are left as they are.
+
+    Returns:
+        A new network. Parameters and running statistics are means; integers are the first one's.
+
+    Raises:
+        InputError: if there is no network, or they differ in structure.
+    """
+    _check_alike(models)
+
+    def mean(*arrays: jax.Array) -> jax.Array:
+        first = arrays[0]
+        if not jnp.issubdtype(first.dtype, jnp.floating):
+            return first
+        total = sum(np.asarray(array, np.float64) for array in arrays)
+        return jnp.asarray(total / len(arrays), first.dtype)
+
+    made = nnx.clone(models[0])
+    nnx.update(made, jax.tree.map(mean, *(nnx.state(model, _WEIGHTS) for model in models)))
+    return made
+
+
+class Soup(NamedTuple):
+    """What ``greedy_soup`` has found.
+
+    Attributes:
+        model: the network with the mean weights.
+        chosen: the numbers of the networks that are in it, the best first.
+        score: its score.
+    """
+
+    model: nnx.Module
+    chosen: tuple[int, ...]
+    score: float
+
+
+def greedy_soup(models: Sequence[nnx.Module], score: Callable[[nnx.Module], float]) -> Soup:
+    """A soup of those networks that do not make it worse: Wortsman et al. (2022), recipe 1.
+
+    The networks are tried from the best to the worst. Each stays in the soup if the mean with it
+    scores no less than without it.
+
+    Args:
+        models: networks of one structure; they are left as they are.
+        score: how good a network is, such as its accuracy on examples that neither training nor
+            the final test uses; larger is better.
+
+    Returns:
+        The network, and which ones are in it.
+
+    Raises:
+        InputError: if there is no network, they differ in structure, or a score is not finite.
+    """
+    _check_alike(models)
+
+    def scored(model: nnx.Module) -> float:
+        made = called("score", "a function of a network", score, model)
+        return check_number("score", made)
+
+    scores = [scored(model) for model in models]
+    order = sorted(range(len(models)), key=lambda number: -scores[number])
+    chosen, best, kept = [order[0]], scores[order[0]], nnx.clone(models[order[0]])
+    for number in order[1:]:
+        tried = soup([models[k] for k in (*chosen, number)])
+        found = scored(tried)
+        if found >= best:
+            best, kept = found, tried
+            chosen.append(number)
+    return Soup(kept, tuple(chosen), best)
+
+
+def _check_alike(models: Any) -> None:
+    """Raises unless all networks have arrays of the same names, shapes and dtypes."""
+    if not isinstance(models, list | tuple) or not models:
+        raise InputError("models", "a list of networks", shown(models))
+    for model in models:
+        check_model(model)
+    first = _described(models[0])
+    for number, model in enumerate(models[1:], start=1):
+        other = _described(model)
+        for name in first | other:
+            one, two = first.get(name, "none"), other.get(name, "none")
+            if one != two:
+                got = f"{name} {one} and {two}"
+                raise InputError(f"models[{number}]", "the structure of models[0]", got)
+
+
+def _described(model: nnx.Module) -> dict[str, str]:
+    state = nnx.to_flat_state(nnx.state(model, _WEIGHTS))
+    return {".".join(map(str, path)): describe(leaf.get_value()) for path, leaf in state}

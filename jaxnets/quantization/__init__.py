@@ -1,0 +1,27 @@
+"""Networks with integers as weights: smaller, and faster where the processor multiplies them."""
+
+from jaxnets.quantization.after_training import (
+    quantize_dynamic,
+    quantize_static,
+    quantize_weights,
+)
+from jaxnets.quantization.observers import (
+    MinMaxObserver,
+    MovingAverageMinMaxObserver,
+    PerChannelMinMaxObserver,
+)
+from jaxnets.quantization.report import Report, report
+from jaxnets.quantization.structure import restructured, settings_of
+
+__all__ = [
+    "MinMaxObserver",
+    "MovingAverageMinMaxObserver",
+    "PerChannelMinMaxObserver",
+    "Report",
+    "quantize_dynamic",
+    "quantize_static",
+    "quantize_weights",
+    "report",
+    "restructured",
+    "settings_of",
+]
