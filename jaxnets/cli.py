@@ -141,6 +141,7 @@ COMMANDS = {
     "explain": "explain:explain_command",
     "port": "port:port_command",
     "export": "export:export_command",
+    "serve": "serve:serve_command",
     "quantize": "quantize:quantize_command",
 }
 
