@@ -145,7 +145,8 @@ _TRAIN, _USE = "Train", "Use a trained network"
 _CHANGE, _PYTORCH = "Change a trained network", "With PyTorch"
 
 COMMANDS = {
-    "train": Entry(_TRAIN, "train:train_command", "Train a network and test it."),
+    "export": "export:export_command",
+>>    "train": Entry(_TRAIN, "train:train_command", "Train a network and test it."),
     "recipes": Entry(_TRAIN, "train:recipes_command", "List the documented experiments."),
     "summary": Entry(_TRAIN, "train:summary_command", "Show a network's layers and sizes."),
     "data": Entry(_TRAIN, "data:data_group", "Find, describe, show and check data sets."),
@@ -163,6 +164,22 @@ COMMANDS = {
     "compare": Entry(_PYTORCH, "compare:compare_command", "Train in both frameworks and compare."),
     "convert": Entry(_PYTORCH, "weights:convert_command", "Convert weights from or to PyTorch."),
     "inspect": Entry(_PYTORCH, "weights:inspect_command", "Show the arrays in a file or a run."),
+=======
+    "train": "train:train_command",
+    "combine": "combine:combine_command",
+    "compare": "compare:compare_command",
+    "recipes": "train:recipes_command",
+    "summary": "train:summary_command",
+    "predict": "predict:predict_command",
+    "data": "data:data_group",
+    "inspect": "weights:inspect_command",
+    "convert": "weights:convert_command",
+    "explain": "explain:explain_command",
+    "port": "port:port_command",
+    "export": "export:export_command",
+    "serve": "serve:serve_command",
+    "quantize": "quantize:quantize_command",
+>>>>>>> theirs
 }
 
 

@@ -41,7 +41,6 @@ RANKS = [
 ]
 RANK = {module: rank for rank, modules in enumerate(RANKS) for module in modules}
 OPTIONAL = {
-    "flatbuffers",
     "keras",
     "matplotlib",
     "onnx",

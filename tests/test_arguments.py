@@ -20,6 +20,7 @@ from jaxnets import (
     averaging,
     compare,
     data,
+    export,
     interop,
     layers,
     losses,
@@ -78,6 +79,10 @@ STEP = training.minimize(OBJECTIVE, optax.identity())
 
 
 RECIPE = recipes.recipe("linear-regression")
+
+
+def program():
+    return export.Program(model(), jax.ShapeDtypeStruct((2,), np.float32))
 
 
 def adam_state():
@@ -241,6 +246,8 @@ GOOD = {
     "Saving": ("no-folder",),
     "load_torch": (model(), {"weight": np.zeros((3, 2)), "bias": np.zeros(3)}),
     "read_torch": ({"weight": np.zeros(2)},),
+    "Program": (model(), jax.ShapeDtypeStruct((2,), np.float32)),
+    **dict.fromkeys(["save_onnx", "save_stablehlo"], lambda: (program(), "no-folder/a.onnx")),
     **dict.fromkeys(["save_safetensors", "save_torch"], (model(), "no-folder/a.pt")),
     **dict.fromkeys(["to_numpy", "to_torch"], (model(),)),
     "twin": (model(),),
