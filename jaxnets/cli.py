@@ -145,8 +145,7 @@ _TRAIN, _USE = "Train", "Use a trained network"
 _CHANGE, _PYTORCH = "Change a trained network", "With PyTorch"
 
 COMMANDS = {
-    "export": "export:export_command",
->>    "train": Entry(_TRAIN, "train:train_command", "Train a network and test it."),
+    "train": Entry(_TRAIN, "train:train_command", "Train a network and test it."),
     "recipes": Entry(_TRAIN, "train:recipes_command", "List the documented experiments."),
     "summary": Entry(_TRAIN, "train:summary_command", "Show a network's layers and sizes."),
     "data": Entry(_TRAIN, "data:data_group", "Find, describe, show and check data sets."),
@@ -157,6 +156,7 @@ COMMANDS = {
     "explain": Entry(_USE, "explain:explain_command", "Show which inputs a prediction depends on."),
     "visualize": Entry(_USE, "visualize:visualize_command", "Draw what is inside a network."),
     "export": Entry(_USE, "export:export_command", "Write a file that other programs run."),
+    "serve": Entry(_USE, "serve:serve_command", "Answer requests over HTTP, with a page."),
     "prune": Entry(_CHANGE, "prune:prune_command", "Remove weights, units or layers."),
     "quantize": Entry(_CHANGE, "quantize:quantize_command", "Store weights as small integers."),
     "combine": Entry(_CHANGE, "combine:combine_command", "Make one network of several runs."),
@@ -164,22 +164,6 @@ COMMANDS = {
     "compare": Entry(_PYTORCH, "compare:compare_command", "Train in both frameworks and compare."),
     "convert": Entry(_PYTORCH, "weights:convert_command", "Convert weights from or to PyTorch."),
     "inspect": Entry(_PYTORCH, "weights:inspect_command", "Show the arrays in a file or a run."),
-=======
-    "train": "train:train_command",
-    "combine": "combine:combine_command",
-    "compare": "compare:compare_command",
-    "recipes": "train:recipes_command",
-    "summary": "train:summary_command",
-    "predict": "predict:predict_command",
-    "data": "data:data_group",
-    "inspect": "weights:inspect_command",
-    "convert": "weights:convert_command",
-    "explain": "explain:explain_command",
-    "port": "port:port_command",
-    "export": "export:export_command",
-    "serve": "serve:serve_command",
-    "quantize": "quantize:quantize_command",
->>>>>>> theirs
 }
 
 
