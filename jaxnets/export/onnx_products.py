@@ -47,7 +47,7 @@ def _convolution(g: Builder, node: Node, x: str, kernel: str) -> str:
     ]
     pads = [0] * axes * 2
     if any(low < 0 or high < 0 or between for low, high, between in config):
-        x = padded(g, x, sizes, g.constant(0, node.inputs[0].dtype), config)
+        x = padded(g, x, sizes, g.constant(0, node.outputs[0].dtype), config)
     else:
         pads = [one[end] for end in (0, 1) for one in given["padding"]]
     made = g.add(

@@ -1,6 +1,7 @@
 """A trained network as one function of raw inputs, and what the reader of its file must know."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -52,27 +53,31 @@ class Program:
     labels_scaler: Standardizer | None = field(default=None, kw_only=True)
     about: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
     batch: int | None = field(default=None, kw_only=True)
+    _state: Any = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Checks the arguments."""
         named("inputs", self.inputs)
         map_named(_check_spec, "inputs", self.inputs)
+        for name in ("inputs_scaler", "labels_scaler"):
+            if not isinstance(getattr(self, name), Standardizer | None):
+                raise InputError(name, "a Standardizer, or None", getattr(self, name))
+        if not isinstance(self.about, Mapping):
+            raise InputError("about", "values by name, of what JSON can hold", self.about)
         if self.batch is not None:
             check_positive("batch", self.batch)
+        object.__setattr__(self, "_state", for_prediction(self.model, self.transform)[0])
 
     def __call__(self, inputs: Any) -> Any:
         """The outputs for inputs [batch, …]."""
         if self.inputs_scaler is not None:
-            inputs = (inputs - _row(self.inputs_scaler.mean)) / _row(self.inputs_scaler.std)
+            scaler = self.inputs_scaler
+            inputs = (inputs - _row(scaler.mean, inputs)) / _row(scaler.std, inputs)
         outputs = predicted(self.transform, self._state, inputs)
         if self.labels_scaler is not None:
             scaler = self.labels_scaler
-            outputs = outputs * _row(scaler.std) + _row(scaler.mean)
+            outputs = outputs * _row(scaler.std, outputs) + _row(scaler.mean, outputs)
         return outputs
-
-    @cached_property
-    def _state(self) -> Any:
-        return for_prediction(self.model, self.transform)[0]
 
     @cached_property
     def specs(self) -> Any:
@@ -121,6 +126,20 @@ class Program:
         }
 
 
+def description_of(program: Any) -> str:
+    """``Program.description()`` as JSON.
+
+    Raises:
+        InputError: if it is no ``Program``, or JSON cannot hold what is said about it.
+    """
+    if not isinstance(program, Program):
+        raise InputError("program", "an export.Program", program)
+    try:
+        return json.dumps(program.description(), ensure_ascii=False, indent=2)
+    except (TypeError, RecursionError, OverflowError) as error:
+        raise InputError("about", "what JSON can hold", str(error)) from error
+
+
 def outputs_named(outputs: Any) -> dict[str, Any]:
     """Each output by a name, such as ``outputs`` or ``outputs[0]``, in the order of leaves."""
     paths = jax.tree_util.tree_flatten_with_path(outputs)[0]
@@ -138,5 +157,6 @@ def _check_spec(name: str, spec: Any) -> None:
         raise InputError(name, expected, shown(spec))
 
 
-def _row(numbers: Any) -> jax.Array:
-    return jnp.asarray(numbers, jnp.float32)
+def _row(numbers: tuple[float, ...], array: jax.Array) -> jax.Array:
+    """One number for each entry of an array's last axis, or one for all."""
+    return jnp.asarray(numbers, jnp.float32).reshape(*[1] * (array.ndim - 1), -1)
