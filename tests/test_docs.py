@@ -186,6 +186,11 @@ def test_the_python_of_the_page_on_comparisons_prints_what_it_says(printed_by):
     assert words == expected
 
 
+def test_the_python_of_the_page_on_pruning_prints_what_it_says(printed_by):
+    page = (ROOT / "docs" / "pruning.md").read_text()
+    assert printed_by("\n".join(blocks(page, "python"))) == "".join(blocks(page, "text"))
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name):
     failures, _ = doctest.testmod(
