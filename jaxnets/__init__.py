@@ -2,6 +2,7 @@
 
 from jaxnets import (
     data,
+    explain,
     functional,
     initializers,
     interop,
@@ -56,6 +57,7 @@ __all__ = [
     "TrainingRun",
     "data",
     "evaluate",
+    "explain",
     "fit",
     "functional",
     "initializers",

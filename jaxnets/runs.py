@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jax
 import numpy as np
@@ -34,6 +34,7 @@ from jaxnets.data.survey import border_brightness, is_image
 from jaxnets.data.text import TextEncoder
 from jaxnets.data.transforms.record import make_transform
 from jaxnets.disk import new_folder, replacing
+from jaxnets.export.program import Program
 from jaxnets.json_files import WRONG, read_object, reason
 from jaxnets.losses import LOSSES
 from jaxnets.models import MODELS
@@ -70,6 +71,8 @@ NETWORK = "network"
 CHECKPOINTS = "checkpoints"
 _INITIAL = "initial.npz"  # weights of PyTorch's names, where they are not drawn from the seed
 _MOST, _MOST_LAYERS = 2**31, 1000  # where no weights say how many there are
+#: Losses whose outputs are probabilities.
+_OF_PROBABILITIES = ("binary-cross-entropy", "cross-entropy-of-probabilities")
 _NUMERIC = {"accumulate": 1, "compute_dtype": None}  # where a run is told nothing
 
 
@@ -219,7 +222,7 @@ def resume(directory: Path | str, *, same_bits: bool = False) -> BegunRun:
 
 @contextlib.contextmanager
 def understood(argument: str, path: Path) -> Iterator[None]:
-    """Says in one sentence that a file in a run's folder is not what jaxnets has written.
+    """Reports in one sentence that a file in a run's folder was not written by jaxnets.
 
     Args:
         argument: what the user calls the run.
@@ -236,7 +239,7 @@ def understood(argument: str, path: Path) -> Iterator[None]:
 
 
 def recipe_of(settings: Mapping[str, Any], network: Path) -> Recipe:
-    """The recipe that ``settings`` wrote down, looked at as far as no data are needed.
+    """The recipe of recorded settings, checked as far as possible without the data.
 
     Args:
         settings: what ``settings`` returned.
@@ -411,7 +414,7 @@ def write_changed(
 
 
 def is_run(directory: Path | str) -> bool:
-    """Whether ``write`` has filled a folder."""
+    """Whether a folder holds a finished run."""
     return (Path(directory) / RECORD).is_file()
 
 
@@ -496,6 +499,62 @@ class SavedRun:
             ValueError: if there is no example, or one does not fit the model.
         """
         return predict(self.model, self._numbers(inputs), transform=self.transform)
+
+    @property
+    def gives(self) -> str:
+        """What the outputs are: ``"logits"`` or ``"probabilities"`` of classes, or ``"values"``."""
+        if not self.classifies:
+            return "values"
+        output = getattr(self.model, "output", None)
+        if isinstance(output, str):  # as our networks say
+            return "logits" if output == "logits" else "probabilities"
+        told = self.recipe is not None and self.recipe.loss in _OF_PROBABILITIES
+        return "probabilities" if told else "logits"
+
+    def probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        """The probability of each class, [..., classes], from the outputs of a run with classes.
+
+        Args:
+            outputs: [..., classes], or [..., 1] where one output tells two classes apart.
+        """
+        logits = self.gives == "logits"
+        if outputs.shape[-1] == 1:
+            second = 1 / (1 + np.exp(-outputs)) if logits else outputs
+            return np.concatenate([1 - second, second], axis=-1)
+        if not logits:
+            return outputs
+        exponentials = np.exp(outputs - outputs.max(-1, keepdims=True))
+        shares: np.ndarray = exponentials / exponentials.sum(-1, keepdims=True)
+        return shares
+
+    def program(self, batch: int | None = None) -> Program:
+        """The network with its transforms and scalers, ready for a file; see ``jaxnets.export``.
+
+        Args:
+            batch: the number of examples that the file takes; None for any.
+
+        Raises:
+            ValueError: if the record does not say what an example is.
+        """
+        if self.inputs is None:
+            raise InputError("run", "a record that says the shape of an example", "none")
+        about = {
+            "recipe": None if self.recipe is None else self.recipe.name,
+            "gives": self.gives,
+            "classes": None if self.class_names is None else list(self.class_names),
+            "background": self.background,
+            "text": None if self.encoder is None else dataclasses.asdict(self.encoder),
+            "table": None if self.table is None else self.table.to_json(),
+        }
+        return Program(
+            self.model,
+            self.inputs,
+            transform=self.transform,
+            inputs_scaler=self.inputs_scaler,
+            labels_scaler=self.labels_scaler,
+            about=about,
+            batch=batch,
+        )
 
     def predictor(self) -> Callable[[np.ndarray | jax.Array], Any]:
         """The model and its transform as one compiled function; see ``jaxnets.predictor``."""
@@ -733,7 +792,7 @@ def _recorded_background(record: dict[str, Any]) -> float | None:
 
 @dataclass(frozen=True)
 class GivenImage:
-    """An image file as a run's examples are.
+    """An image file in the format of a run's examples.
 
     Attributes:
         pixels: uint8 [height, width, channels].
@@ -747,13 +806,13 @@ class GivenImage:
 
 
 def open_image(
-    path: Path | str,
+    path: Path | str | IO[bytes],
     spec: jax.ShapeDtypeStruct,
     *,
     background: float | None = None,
     invert: bool | None = None,
 ) -> GivenImage:
-    """Reads an image file as a data set's examples are, and says what was done to it.
+    """Reads an image file in the format of a data set's examples, and reports the changes.
 
     An image of another size is brought to theirs as ``load(size=…)`` brings it.
 

@@ -1,4 +1,4 @@
-"""Draws the table of rooms in docs/architecture.md: python scripts/draw_architecture.py."""
+"""Draws the table of modules in docs/architecture.md: python scripts/draw_architecture.py."""
 
 import re
 from pathlib import Path
@@ -10,13 +10,13 @@ ROW, GAP = 34, 14
 
 
 def ranks(page: str) -> list[list[str]]:
-    """The rooms of each rank, the lowest first, as the page's table has them."""
+    """The modules of each rank, the lowest first, as the page's table has them."""
     rows = re.findall(r"^\| *(\d*) *\| `(\w+)(?:\.py|/)` \|", page, re.M)
     found: list[list[str]] = []
-    for rank, room in rows:
+    for rank, module in rows:
         if rank:
             found.append([])
-        found[-1].append(room)
+        found[-1].append(module)
     return found
 
 
@@ -25,14 +25,14 @@ def drawn(page: str) -> str:
     rows = ranks(page)
     height = 2 * MARGIN + len(rows) * (ROW + GAP) - GAP
     boxes, words = [], []
-    for rank, rooms in enumerate(rows):
+    for rank, modules in enumerate(rows):
         top = height - MARGIN - ROW - rank * (ROW + GAP)
         words.append(f'<text x="52" y="{top + 22}" fill="#757575">{rank}</text>')
-        width = (WIDTH - LEFT - MARGIN + 10) / len(rooms) - 10
-        for place, room in enumerate(rooms):
+        width = (WIDTH - LEFT - MARGIN + 10) / len(modules) - 10
+        for place, module in enumerate(modules):
             x = LEFT + place * (width + 10)
             boxes.append(f'<rect x="{x:g}" y="{top}" width="{width:g}" height="{ROW}" rx="4"/>')
-            words.append(f'<text x="{x + width / 2:g}" y="{top + 22}">{room}</text>')
+            words.append(f'<text x="{x + width / 2:g}" y="{top + 22}">{module}</text>')
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"'
         ' font-family="sans-serif" font-size="14" text-anchor="middle" fill="#212121">',

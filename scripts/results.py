@@ -20,9 +20,9 @@ import numpy as np
 from jaxnets.compare.records import Comparison
 from jaxnets.compare.report import read
 from jaxnets.compare.report.content import content
-from jaxnets.compare.report.files import drawn, put
-from jaxnets.compare.report.markdown import markdown
 from jaxnets.compare.report.wording import Scale, p_value
+from jaxnets.pages.files import drawn, put
+from jaxnets.pages.markdown import markdown
 from jaxnets.recipes import RECIPES
 
 ROOT = Path(__file__).parent.parent
@@ -68,7 +68,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     files = {name: told.work / name / "report.json" for name in RECIPES}
     found = {name: read(file) for name, file in files.items() if file.exists()}
     put({"index.md": index(found).encode()}, told.out)
+    if told.out == ROOT / "docs" / "results":
+        for name in ("README.md", "README.zh-CN.md"):
+            page = (ROOT / name).read_text()
+            (ROOT / name).write_text(with_results(page, index(found)))
     return missing
+
+
+def with_results(readme: str, page: str) -> str:
+    """A README whose table has the figures of the page of results.
+
+    Args:
+        readme: its text. A row of its table names a recipe by a link to its page.
+        page: what ``index`` returns.
+    """
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.startswith("| [")]
+    figures = {row[0].partition("]")[0][1:]: dict(zip(COLUMNS, row, strict=True)) for row in rows}
+
+    def filled(match: re.Match[str]) -> str:
+        of = figures[match[2]]
+        return f"{match[1]} {of['PyTorch']} | {of['jaxnets']} | {of['difference']} |"
+
+    return re.sub(r"^(\|.*?\]\(docs/results/([\w-]+)\.md\) \|).*$", filled, readme, flags=re.M)
 
 
 def finished(name: str, folder: Path, seeds: int | None, epochs: int | None) -> Comparison | None:

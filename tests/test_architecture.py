@@ -1,4 +1,4 @@
-"""The rooms of the house: who may import whom."""
+"""The modules: which may import which."""
 
 import ast
 import importlib
@@ -15,33 +15,41 @@ import jaxnets
 
 ROOT = Path(jaxnets.__file__).parent
 RANKS = [
-    {"arrays", "compilation", "json_files", "optional"},
-    {"disk", "initializers", "kernels", "tensors"},
-    {"losses", "metrics", "optimizers", "layers", "data"},
+    {"arrays", "compilation", "optional", "json_files"},
+    {"disk", "initializers", "kernels", "pages", "tensors"},
+    {"layers", "losses", "metrics", "optimizers", "data", "figures", "scores"},
     {"functional"},
     {"models"},
     {"interop", "networks", "training"},
     {"port"},
     {
+        "export",
         "sampling",
+        "quantization",
+        "pruning",
         "averaging",
         "ensembles",
         "transfer",
+        "explain",
     },
     {"changes", "recipes"},
     {"runs"},
-    {"compare"},
+    {"compare", "reports", "search"},
     {"commands"},
     {"cli"},
     {"__main__"},
 ]
-RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}
+RANK = {module: rank for rank, modules in enumerate(RANKS) for module in modules}
 OPTIONAL = {
     "keras",
     "matplotlib",
+    "onnx",
+    "optuna",
     "orbax",
     "PIL",
     "safetensors",
+    "sqlalchemy",
+    "sklearn",
     "tensorboardX",
     "tensorflow_datasets",
     "torch",
@@ -49,7 +57,7 @@ OPTIONAL = {
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path.parts != ())
 
 
-def room(path: Path) -> str:
+def top_module(path: Path) -> str:
     return path.parts[0].removesuffix(".py")
 
 
@@ -65,17 +73,17 @@ def imports(path: Path, *, top_level_only: bool = False):
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if p.name != "__init__.py" or len(p.parts) > 1])
-def test_imports_come_from_lower_rooms(path):
+def test_imports_come_from_lower_modules(path):
     for name in imports(path):
         parts = name.split(".")
         if parts[0] != "jaxnets":
             continue
         assert parts[1] in RANK, f"{path} imports {name} from the package root"
-        lower = RANK[parts[1]] < RANK[room(path)]
-        assert lower or parts[1] == room(path), f"{path} may not import {name}"
+        lower = RANK[parts[1]] < RANK[top_module(path)]
+        assert lower or parts[1] == top_module(path), f"{path} may not import {name}"
 
 
-@pytest.mark.parametrize("path", [p for p in FILES if room(p) == "training"])
+@pytest.mark.parametrize("path", [p for p in FILES if top_module(p) == "training"])
 def test_training_knows_no_models(path):
     assert not [name for name in imports(path) if name.startswith("jaxnets.models")]
 
@@ -86,14 +94,14 @@ def test_heavy_packages_are_imported_where_they_are_needed(path):
     assert not heavy
 
 
-def test_every_room_has_a_rank():
-    assert {room(path) for path in FILES} - {"__init__"} <= set(RANK)
+def test_every_module_has_a_rank():
+    assert {top_module(path) for path in FILES} - {"__init__"} <= set(RANK)
 
 
-def test_the_page_and_its_figure_have_the_rooms():
+def test_the_page_and_its_figure_have_the_modules():
     script = runpy.run_path(str(ROOT.parent / "scripts" / "draw_architecture.py"))
     page = (ROOT.parent / "docs" / "architecture.md").read_text()
-    assert [set(rooms) for rooms in script["ranks"](page)] == RANKS[:-1]  # except for __main__
+    assert [set(modules) for modules in script["ranks"](page)] == RANKS[:-1]  # except for __main__
     drawn = script["FIGURE"].read_text() == script["drawn"](page)
     assert drawn, "python scripts/draw_architecture.py draws it again"
 

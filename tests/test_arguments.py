@@ -20,11 +20,14 @@ from jaxnets import (
     averaging,
     compare,
     data,
+    export,
     interop,
     layers,
     losses,
     optimizers,
+    pruning,
     recipes,
+    runs,
     training,
     transfer,
 )
@@ -32,7 +35,7 @@ from jaxnets.arrays import ArrayLike, InputError, shown
 from jaxnets.cli import cli, main
 from jaxnets.compilation import VARIABLE
 from jaxnets.data import text
-from jaxnets.models import LanguageModel
+from jaxnets.models import MLP, LanguageModel
 
 from .parity.layer_cases import FIRST, our_layer
 from .test_api_reference import PATHS, PUBLIC, meant
@@ -60,11 +63,26 @@ def model():
     return nnx.Linear(2, 3, rngs=nnx.Rngs(0))
 
 
+@functools.cache
+def convolution():
+    return nnx.Sequential(layers.Conv2d(3, 2, 3, rngs=nnx.Rngs(0)), layers.flatten)
+
+
+@functools.cache
+def words():
+    embedding = layers.Embedding(3, 2, rngs=nnx.Rngs(0))
+    return nnx.Sequential(embedding, lambda x: x.mean(1))
+
+
 OBJECTIVE = training.supervised(losses.cross_entropy)
 STEP = training.minimize(OBJECTIVE, optax.identity())
 
 
 RECIPE = recipes.recipe("linear-regression")
+
+
+def program():
+    return export.Program(model(), jax.ShapeDtypeStruct((2,), np.float32))
 
 
 def adam_state():
@@ -77,6 +95,10 @@ def sgd_state():
 
 SGD_OPTIONS = {"lr": 0.1, "momentum": 0, "dampening": 0, "weight_decay": 0, "nesterov": False}
 SGD_SAVED = {"state": {}, "param_groups": [{**SGD_OPTIONS, "params": [0, 1]}]}
+
+
+def pruned_layer():
+    return pruning.l1_unstructured(layers.Linear(2, 3, **DRAWN), "weight", 0.5)
 
 
 def torch_model():
@@ -109,6 +131,9 @@ def comparison():
     )
 
 
+SAVED = runs.SavedRun(None, model(), True, None, None, None)
+SHARES, LABELS = np.full((4, 3), 1 / 3), np.array([0, 1, 2, 0])
+
 #: Arguments that are good, by the last part of a public name; by all of it where that is not one.
 #: Those of layers are in ``tests/parity/layer_cases.py``.
 GOOD = {
@@ -121,6 +146,12 @@ GOOD = {
     **dict.fromkeys(["CenterCrop", "RandomCrop", "Resize", "OneHot", "Pad", "Rotate"], (3,)),
     **dict.fromkeys(["RandomAffine", "RandomRotation"], (3,)),
     "OnColumn": (0, data.ToFloat()),
+    **dict.fromkeys(["prepare_qat", "quantize_dynamic", "quantize_weights", "report"], (model(),)),
+    "quantize_static": (model(), ROW),
+    "restructured": (model(), {"layers": {}, "folded": {}}),
+    "settings_of": (model(),),
+    "convert": (model(),),
+    "fake_quantize": (ROW, jnp.float32(1), jnp.int32(0), 0, 255),
     **dict.fromkeys(["ema", "swa"], (STEP,)),
     "averaged": (training.initialize(model(), averaging.ema(STEP)),),
     "update_batch_norm": (model(), SPLIT),
@@ -184,6 +215,12 @@ GOOD = {
     "count_parameters": (model(),),
     **dict.fromkeys(["BatchNorm", "InstanceNorm"], (2,)),
     "recipe": ("linear-regression",),
+    "search": (RECIPE, {"lr": "1e-3..1"}),
+    "lr_range_test": (RECIPE,),
+    "smoothed": ([1.0],),
+    "steepest": ([0.1, 1.0], [2.0, 1.0]),
+    "Between": (0.1, 1.0),
+    "Space": ({},),
     **dict.fromkeys(["train", "train_many", "load_data", "build_model"], (RECIPE,)),
     **dict.fromkeys(["build_transform", "build_optimizer", "build_augmentation"], (RECIPE,)),
     "build_network": ("MLP", {}),
@@ -209,6 +246,8 @@ GOOD = {
     "Saving": ("no-folder",),
     "load_torch": (model(), {"weight": np.zeros((3, 2)), "bias": np.zeros(3)}),
     "read_torch": ({"weight": np.zeros(2)},),
+    "Program": (model(), jax.ShapeDtypeStruct((2,), np.float32)),
+    **dict.fromkeys(["save_onnx", "save_stablehlo"], lambda: (program(), "no-folder/a.onnx")),
     **dict.fromkeys(["save_safetensors", "save_torch"], (model(), "no-folder/a.pt")),
     **dict.fromkeys(["to_numpy", "to_torch"], (model(),)),
     "twin": (model(),),
@@ -219,6 +258,14 @@ GOOD = {
     "optimizer_from_torch": (SGD_SAVED,),
     "trace_difference": lambda: (model(), torch_model(), SPLIT.inputs),
     "jaxnets.compare.report.read": ("no-folder",),
+    "jaxnets.reports.report": (model(), DATA),
+    "of_run": (SAVED, DATA),
+    "data_of": (SAVED, "linear"),
+    "jaxnets.scores.confusion_matrix": (LABELS, LABELS, 3),
+    "precision_recall_f1": (np.eye(3, dtype=int),),
+    "top_k_accuracy": (SHARES, LABELS, 2),
+    **dict.fromkeys(["log_loss", "brier_score", "calibration"], (SHARES, LABELS)),
+    "regression_scores": (SHARES, SHARES),
     "flatten": (jnp.zeros((2, 3)),),
     **dict.fromkeys(["celu", "elu", "gelu", "leaky_relu", "mish", "selu", "silu"], (OUTPUTS,)),
     **dict.fromkeys(["hardsigmoid", "hardswish", "hardtanh", "relu", "relu6"], (OUTPUTS,)),
@@ -290,11 +337,53 @@ GOOD = {
     "scatter_add": (ROW, 0, jnp.zeros((2, 2), int), ROW),
     "ModuleDict": ({"relu": layers.ReLU()},),
     "TiedLinear": (layers.Embedding(5, 3, rngs=nnx.Rngs(0)),),
+    **dict.fromkeys(["identity", "is_pruned", "remove"], lambda: (pruned_layer(), "weight")),
+    "prune": lambda: (pruned_layer(), "weight", pruning.Identity()),
+    **dict.fromkeys(
+        ["l1_unstructured", "random_unstructured"], lambda: (pruned_layer(), "weight", 0.5)
+    ),
+    "ln_structured": lambda: (pruned_layer(), "weight", 0.5, 2, 0),
+    "random_structured": lambda: (pruned_layer(), "weight", 0.5, 0),
+    "global_unstructured": lambda: ([(pruned_layer(), "weight")], pruning.L1Unstructured),
+    "custom_from_mask": lambda: (pruned_layer(), "weight", np.ones((3, 2))),
+    "region": lambda: (pruned_layer(), "weight", 0),
+    "diagonal": lambda: (pruned_layer(), "weight"),
+    **dict.fromkeys(["L1Unstructured", "RandomUnstructured"], (0.5,)),
+    "LnStructured": (0.5, 2),
+    "RandomStructured": (0.5,),
+    "CustomFromMask": (np.ones((3, 2)),),
+    "keep_masks": (optimizers.sgd(),),
+    "pruned": (model(), 0.5),
+    **dict.fromkeys(["sparsity", "mask_zeros"], (model(),)),
+    "make_permanent": lambda: (pruned_layer(),),
+    "structure": (model(), model()),
+    "jaxnets.pruning.restructured": (model(), {}),
+    "remove_units": (MLP((2, 3, 2), **DRAWN), jnp.zeros((2, 2)), {"fc1": 2}),
+    "merge_units": (model(), jnp.zeros((2, 2))),
+    "remove_layers": (MLP((2, 2, 2), **DRAWN), jnp.zeros((2, 2)), "fc1"),
+    **dict.fromkeys(
+        ["saliency", "input_x_gradient", "smooth_grad", "integrated_gradients", "occlusion"],
+        (model(), SPLIT.inputs),
+    ),
+    **dict.fromkeys(["activations", "features", "network_graph"], (model(), SPLIT.inputs)),
+    **dict.fromkeys(["draw_graph", "draw_kernels"], (model(), SPLIT.inputs)),
+    "draw_activations": (model(), SPLIT.inputs[:1]),
+    "draw_histograms": (model(),),
+    "parameter_gradients": (model(), SPLIT.inputs, SPLIT.labels, losses.cross_entropy),
+    "project": (np.eye(4),),
+    "draw_embedding": (np.zeros((4, 2)), SPLIT.labels),
+    "draw_image": (np.zeros((2, 2)), np.zeros((2, 2))),
+    **dict.fromkeys(["draw_text", "draw_bars"], (["a"], np.zeros(1))),
+    "token_attributions": lambda: (words(), TEXTS.inputs),
+    "grad_cam": lambda: (convolution(), np.zeros((2, 4, 4, 3), np.float32)),
+    "permutation_importance": (model(), SPLIT.inputs, SPLIT.labels),
     **dict.fromkeys(["port", "from_torch"], (TorchNetwork(2, 3), torch.ones(4, 2))),
 }
 #: Good values of arguments that must be named.
 NAMED = {
+    "occlusion": {"sliding_window_shapes": 1},
     "train_many": {"seeds": 1},
+    "search": {"trials": 1},
     "load_torch_optimizer": {"names": ["weight", "bias"]},
     "to_torch_optimizer": {"names": ["weight", "bias"]},
     "run": {"loss": losses.cross_entropy, "torch_optimizer": torch_sgd, "epochs": 1},
@@ -304,6 +393,7 @@ NAMED = {
     "epoch_plan": {"seed": 0, "epoch": 0},
     "evaluate": {"loss": losses.cross_entropy, "split": SPLIT},
     "fit": {"loss": losses.cross_entropy, "optimizer": optimizers.sgd(), "epochs": 1},
+    "global_unstructured": {"amount": 0.5},
 }
 #: Records of what other code made, and exceptions: their fields are no settings.
 RECORDS = {
@@ -311,6 +401,9 @@ RECORDS = {
     *["paired", "independent", "read_image", "open_image", "RandomTransform"],
     *["BegunRun", "Saved", "Checkpoints", "Recipe", "go_on", "error_in_units", "joined"],
     "SavedRun",
+    *["Classification", "ClassScores", "Calibration", "Mistake", "Regression", "RegressionScores"],
+    *["LRRangeTest", "SearchResult", "Trial"],
+    "Sparsity",
     "Chosen",
     "Comparison",
     "Course",
@@ -320,7 +413,9 @@ RECORDS = {
     "Evaluation",
     "Examples",
     "FromSums",
+    "GraphNode",
     "InputError",
+    "IntegratedGradients",
     "Interrupted",
     "Joined",
     "Mean",
@@ -329,6 +424,7 @@ RECORDS = {
     "NonFiniteLossError",
     "OptimizerState",
     "Pair",
+    "PermutationImportance",
     "Plan",
     "Plateau",
     "PlateauState",
@@ -450,10 +546,23 @@ def no_work(monkeypatch, tmp_path):
         monkeypatch.setattr(sys.modules[f"jaxnets.training.{module}"], name, start)
     monkeypatch.setattr("jaxnets.compare.own.compared", start)
     monkeypatch.setattr("jaxnets.sampling._draw", start)
+    monkeypatch.setattr("jaxnets.search.studies._database", start)
+    monkeypatch.setattr("jaxnets.explain.permutation.predict", start)
+    for module in ["drawing", "inside_drawing", "graph"]:
+        monkeypatch.setattr(f"jaxnets.explain.{module}.new_figure", start)
+    for module, name in PROGRAMS:
+        monkeypatch.setattr(f"jaxnets.explain.{module}._{name}", start)
     monkeypatch.setattr("jaxnets.losses.ctc.negative_log_likelihood", start)
     monkeypatch.setattr("jaxnets.training.storage._QUIET", 0)
 
 
+#: What explanations compile.
+PROGRAMS = [
+    *[("gradients", name) for name in ["saliency", "input_x_gradient", "smooth_grad"]],
+    *[("integrated", name) for name in ["integrated_gradients", "token_attributions"]],
+    *[("cam", "grad_cam"), ("covering", "occlusion")],
+    *[("inside", name) for name in ["features", "gradients"]],
+]
 #: Functions of arrays: what they compute of a value that they take is of no matter here.
 COMPUTES = re.compile(r"jaxnets\.(layers|losses|metrics|tensors|data\.transforms)\.(?!.*one_hot$)")
 
@@ -578,12 +687,20 @@ WORDS = {
     "data check": ["no-folder"],
     "combine": ["no-run"],
     "compare": ["linear-regression"],
+    "evaluate": ["no-run"],
     "port": ["no-file.py:Net", "--input", "2x3"],
     "train": ["linear-regression"],
     "summary": ["linear-regression"],
     "predict": ["no-run", "text"],
+    "export": ["no-run", "--out", "new.onnx"],
+    "prune": ["no-run", "--amount", "0.5", "--out", "new"],
+    "explain": ["no-run", "text"],
+    "visualize": ["no-run"],
     "inspect": ["no-file"],
+    "search": ["linear-regression", "--lr", "1e-3..1", "--trials", "1"],
+    "lr-find": ["linear-regression"],
     "convert": ["no-file", "new", "--model", "LinearRegression"],
+    "quantize": ["no-run", "--out", "new"],
 }
 BAD_WORDS = ["", " ", "junk", "-1", "0", "2.5", "nan", "-inf", "1e400", "9" * 50, "x" * 1000]
 BAD_WORDS += ["é\x1b[31m\n", "../..", "/dev/null", "a=", "a=1", "=1", "a=[1,", "a=" + "[" * 500]

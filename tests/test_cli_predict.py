@@ -8,7 +8,8 @@ from PIL import Image
 
 from jaxnets import recipes, runs
 from jaxnets.cli import main
-from jaxnets.commands.predict import _answer, _named
+from jaxnets.commands.examples import named
+from jaxnets.commands.predict import _answer
 from jaxnets.data import load
 from jaxnets.data.survey import background
 
@@ -177,9 +178,9 @@ def test_a_label_is_called_by_its_classes_name(capsys, saved, changed):
     out = run(capsys, "predict", folder, "--index", "0", "--top", "1")[1]
     assert re.fullmatch(r"test example 0 \(label seven\): seven \d+\.\d\d%\n", out)
     labels = np.array([2, 0])
-    assert [_named(("cat", "dog", "emu"), label) for label in labels] == ["emu", "cat"]
-    assert _named(None, labels[0]) == "2"
-    assert _named(("cat",), labels) == "[2 0]"
+    assert [named(("cat", "dog", "emu"), label) for label in labels] == ["emu", "cat"]
+    assert named(None, labels[0]) == "2"
+    assert named(("cat",), labels) == "[2 0]"
 
 
 def test_predict_refuses_what_is_no_image(capsys, saved, tmp_path):

@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 
 from jaxnets.compare.records import Finding
-from jaxnets.compare.report import files, plots, predictions, read, write
+from jaxnets.compare.report import predictions, read, write
 from jaxnets.compare.report.as_json import as_json
-from jaxnets.compare.report.blocks import Figure, Heading, Notice, Table
 from jaxnets.compare.report.content import content
-from jaxnets.compare.report.markdown import markdown
-from jaxnets.compare.report.page import page
 from jaxnets.compare.report.plots import differences
 from jaxnets.compare.report.verdict import verdict
-from jaxnets.compare.report.wording import p_value, power, seconds
+from jaxnets.compare.report.wording import p_value
+from jaxnets.pages import figures, files
+from jaxnets.pages.blocks import Figure, Heading, Notice, Table
+from jaxnets.pages.markdown import markdown
+from jaxnets.pages.page import page
+from jaxnets.pages.wording import power, seconds
 from tests.compared import comparison
 
 SMALL = {"epochs": 3, "steps": 40, "examples": 500}
@@ -337,4 +339,4 @@ def test_numbers_in_words():
 
 def test_names_of_classes_do_nothing_to_a_terminal():
     names = ("a\x1b[31m\n", "b")
-    assert plots.called(0, names) == predictions._called(0, names) == r"a\x1b[31m\n"
+    assert figures.called(0, names) == predictions._called(0, names) == r"a\x1b[31m\n"

@@ -1,13 +1,18 @@
 """The script that writes the pages of results."""
 
+import json
 import runpy
+import statistics
 from pathlib import Path
+
+import pytest
 
 from jaxnets.compare.report.as_json import as_json
 from jaxnets.recipes import RECIPES
 from tests.compared import comparison
 
-SCRIPT = runpy.run_path(str(Path(__file__).parent.parent / "scripts" / "results.py"))
+ROOT = Path(__file__).parent.parent
+SCRIPT = runpy.run_path(str(ROOT / "scripts" / "results.py"))
 
 
 def test_pages_are_made_of_finished_comparisons(tmp_path, capsys):
@@ -47,3 +52,40 @@ def test_a_comparison_that_fails_is_left_out(tmp_path, capsys, monkeypatch):
 def test_slow_recipes_are_recipes():
     assert SCRIPT["SLOW"].keys() <= RECIPES.keys()
     assert min(SCRIPT["SLOW"].values()) >= 3
+
+
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+def test_the_readme_has_the_results_of_the_page(name):
+    readme = (ROOT / name).read_text()
+    page = (ROOT / "docs" / "results" / "index.md").read_text()
+    assert SCRIPT["with_results"](readme, page) == readme, "python scripts/results.py writes it"
+    assert readme.count("](docs/results/mnist-") == 5
+
+
+@pytest.mark.parametrize(
+    ("network", "title"), [("resnet-20", "ResNet-20"), ("transformer", "Transf")]
+)
+def test_the_readme_has_the_recorded_times(network, title):
+    record = json.loads((ROOT / "benchmarks" / "results" / "own_networks.json").read_text())
+    (of,) = (
+        row["competitors"] for row in record["rows"]
+        if (row["network"], row["batch"], row["what"]) == (network, 64, "train")
+        and row["dtype"] == "float32"
+    )  # fmt: skip
+    ours = statistics.median(of["jaxnets"]["seconds"])
+    times = [
+        statistics.median(of[name]["seconds"]) / ours
+        for name in ("torch eager", "plain Flax", "Keras")
+    ]
+    (row,) = (line for line in README.splitlines() if f"training step, {title}" in line)
+    assert row.strip("| ").split(" | ")[1:5] == ["1", *(f"{time:.2f}" for time in times)]
+
+
+def test_the_figure_of_the_readme_has_the_recorded_losses():
+    record = json.loads((ROOT / "benchmarks" / "results" / "same_losses.json").read_text())
+    most = max(abs(ours - theirs) / theirs for ours, theirs in record["rows"])
+    assert most == record["largest_difference"] < 1e-8
+    assert len(record["rows"]) == 938

@@ -23,11 +23,11 @@ from jaxnets.compare.experiment import Experiment
 from jaxnets.compare.from_recipe import from_recipe, recipe_of
 from jaxnets.compare.peers import PEERS
 from jaxnets.compare.records import Comparison
-from jaxnets.compare.report.as_json import plain
 from jaxnets.compare.report.verdict import verdict
 from jaxnets.compare.report.wording import Scale, names
 from jaxnets.compare.store import new_directory, read_begun
 from jaxnets.networks import OwnNetwork
+from jaxnets.pages.plain import plain
 
 _FLAGS = (
     click.option(

@@ -1,8 +1,7 @@
 """The command ``predict``: outputs of a trained network."""
 
-import csv
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,13 @@ from flax import nnx
 
 from jaxnets import runs
 from jaxnets.arrays import InputError, printable, shown
+from jaxnets.commands import examples, prediction_file
 from jaxnets.commands.flags import PathArgument
-from jaxnets.commands.saved import data_of, opened
-from jaxnets.data import Dataset, StandardizedDataset, TableEncoder, table_files, tables
+from jaxnets.commands.saved import opened
 from jaxnets.models import LanguageModel
+from jaxnets.reports.report import WHICH
 from jaxnets.sampling import sample
 from jaxnets.training import predict
-
-_Examples = list[tuple[str, np.ndarray]]
 
 
 @click.command("predict")
@@ -47,6 +45,18 @@ _Examples = list[tuple[str, np.ndarray]]
     help="Lower writes likelier tokens; 0 the likeliest.",
 )
 @click.option("--seed", type=int, show_default="0", help="Draws what is written.")
+@click.option(
+    "--csv",
+    type=PathArgument(),
+    metavar="FILE",
+    help="Write the predictions into this file: of --split, or of what is given.",
+)
+@click.option(
+    "--split",
+    type=click.Choice(WHICH),
+    show_default="test",
+    help="With --csv: the examples of the run's data set that are predicted.",
+)
 def predict_command(run: Path, **flags: Any) -> None:
     """Classify image files, texts, rows or test examples with the network saved in the folder RUN.
 
@@ -55,16 +65,24 @@ def predict_command(run: Path, **flags: Any) -> None:
     A network on text takes each TEXT as it is; a language model continues --prompt. Each
     TABLE is a file with the columns that a network on a table was trained on, or - for standard
     input. A series is forecast from its last rows.
+
+    --csv FILE writes a row for each example: its number or name, its label where that is known, the
+    predicted class, its probability and that of each class, or the predicted number. There an image
+    may be a folder of images, and a text a file with one in each line.
     """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
-    if not {"inputs", "index", "prompt", "row"} & set(given):
+    if "split" in given and "csv" not in given:
+        raise click.UsageError("--split needs --csv FILE.")
+    if not {"inputs", "index", "prompt", "row", "csv"} & set(given):
         expected = "an image file, a text, --index N or --prompt TEXT"
         raise click.UsageError(f"expected {expected}, got none of them; of a table a file or --row")
     saved = opened(run)
     writes = isinstance(saved.model, LanguageModel)
-    _check_flags(given, saved, ("inputs", "row", "index", "top", "invert") if writes else _WRITING)
+    _check_flags(given, saved, _CLASSIFYING if writes else _WRITING)
     if writes:
         click.echo(printable(_written(saved, **given), limit=None, lines=True))
+    elif "csv" in given:
+        click.echo(printable(_filed(saved, **given), limit=None))
     else:
         for line in _answers(saved, **given):
             click.echo(line)
@@ -83,6 +101,7 @@ def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
 
 
 _WRITING = ("prompt", "length", "temperature", "seed")
+_CLASSIFYING = ("inputs", "row", "index", "top", "invert", "csv")
 
 
 def _check_flags(given: dict[str, Any], saved: runs.SavedRun, strange: Sequence[str]) -> None:
@@ -96,6 +115,11 @@ def _check_flags(given: dict[str, Any], saved: runs.SavedRun, strange: Sequence[
     reads_images = saved.encoder is None and saved.table is None
     if "invert" in given and not (reads_images and "inputs" in given):
         raise InputError("invert", "none, as no image file is given", given["invert"])
+    several = {"inputs", "row", "index"} & set(given)
+    if "split" in given and several:
+        raise InputError("split", "none, as examples are given", given["split"])
+    if "csv" in given and "top" in given:
+        raise InputError("top", "none, as --csv writes every class", given["top"])
     if "top" in given and not saved.classifies:
         raise InputError("top", "none, as the run has no classes", given["top"])
     if "row" in given and saved.table is None:
@@ -114,156 +138,48 @@ def _written(
     return encoder.tokenizer.join([prompt, encoder.decode(drawn)])
 
 
-def _answers(
-    saved: runs.SavedRun,
-    inputs: tuple[str, ...] = (),
-    row: tuple[str, ...] = (),
-    index: tuple[int, ...] = (),
-    top: int = 3,
-    invert: bool | None = None,
-) -> list[str]:
+def _filed(saved: runs.SavedRun, csv: Path, split: Any = None, **given: Any) -> str:
+    """Writes a file of predictions, and says where it is."""
+    prediction_file.check_place(csv)
+    if split is not None or not given:
+        found = prediction_file.of_split(saved, split or "test")
+    else:
+        several, outputs = _predicted(saved, whole=True, **given)
+        labels = [() if each.label is None else (each.label,) for each in several]
+        names = [each.name for each in several]
+        found = prediction_file.Predictions("name", names, labels, outputs)
+    _check_one_class(saved, found.outputs)
+    prediction_file.write(csv, saved, found)
+    return f"wrote {len(found.names):,} predictions to {csv}"
+
+
+def _answers(saved: runs.SavedRun, top: int = 3, **given: Any) -> list[str]:
     """A line for each example."""
-    examples = _given(saved, inputs, invert) if inputs else []
-    if row and saved.table is not None:
-        rows = saved.table([_values(text, saved.table.names) for text in row])
-        examples += _from_rows(saved, rows, list(row))
-    if index:
-        examples += _chosen(data_of(saved, "index"), index, saved.class_names)
-    batch = np.stack([example for _, example in examples])
-    outputs = predict(saved.model, batch, transform=saved.transform)
-    if saved.classifies and np.ndim(outputs) > 2:
-        expected = "a run that gives an example one class"
-        raise InputError("run", expected, f"outputs {list(np.shape(outputs)[1:])} for each")
-    names = (printable(name, limit=None) for name, _ in examples)
+    several, outputs = _predicted(saved, **given)
+    _check_one_class(saved, outputs)
+    names = (printable(examples.said(each.name, each.label), limit=None) for each in several)
     return [
         f"{name}: {_answer(saved, each, top)}" for name, each in zip(names, outputs, strict=True)
     ]
 
 
-def _given(saved: runs.SavedRun, inputs: tuple[str, ...], invert: bool | None) -> _Examples:
-    """The texts or images given, each with its name."""
-    if saved.encoder is not None:
-        return list(zip(inputs, saved.encoder(inputs), strict=True))
-    if saved.table is not None:
-        return [example for file in inputs for example in _of_table(saved, saved.table, file)]
-    spec = saved.inputs or data_of(saved, "image").spec.inputs
-    examples = []
-    for path in inputs:
-        image = runs.open_image(path, spec, background=saved.background, invert=invert)
-        for note in _changes(image, told=invert is not None):
-            click.echo(printable(f"{path}: {note}", limit=None), err=True)
-        examples.append((path, image.pixels))
-    return examples
+def _predicted(saved: runs.SavedRun, **given: Any) -> tuple[list[examples.Example], np.ndarray]:
+    """The examples given, and the outputs for them."""
+    several = examples.given(saved, **given)
+    batch = np.stack([each.inputs for each in several])
+    return several, predict(saved.model, batch, transform=saved.transform)
 
 
-def _changes(image: runs.GivenImage, *, told: bool) -> list[str]:
-    """What was done to an image, in words, unless the user told to do it."""
-    (height, width), (new_height, new_width) = image.size, image.pixels.shape[:2]
-    changes = []
-    if (height, width) != (new_height, new_width):
-        same = height * new_width == width * new_height
-        part = "resized" if same else "its middle is resized"
-        changes.append(f"{width}×{height} pixels, {part} to {new_width}×{new_height}")
-    if image.inverted and not told:
-        why = "dark and light are the other way round than in the training images"
-        changes.append(f"{why}, so it is inverted (--no-invert leaves it)")
-    return changes
-
-
-def _of_table(saved: runs.SavedRun, encoder: TableEncoder, file: str) -> _Examples:
-    """The rows of a file, or of standard input; the one example that is the end of a series."""
-    cells = table_files.read(Path(file))
-    return _from_rows(saved, *tables.new_rows(cells, encoder, series=_window(saved) is not None))
-
-
-def _from_rows(saved: runs.SavedRun, rows: np.ndarray, places: list[str]) -> _Examples:
-    """Examples of rows of inputs, each with its name."""
-    if saved.inputs_scaler is not None:
-        rows = saved.inputs_scaler(rows)
-    window = _window(saved)
-    if window is None:
-        return list(zip(places, rows, strict=True))
-    if len(rows) < window:
-        expected = f"at least {window} rows, from which the run forecasts"
-        raise InputError(places[-1], expected, f"{len(rows)}")
-    return [(f"after {places[-1]}", rows[-window:])]
-
-
-def _window(saved: runs.SavedRun) -> int | None:
-    """How many rows the run forecasts from; None if each row is an example."""
-    shape: tuple[int, ...] = getattr(saved.inputs, "shape", ())
-    return shape[0] if len(shape) == 2 else None
-
-
-def _values(text: str, names: Sequence[str]) -> Mapping[str, str] | Sequence[str]:
-    """The cells of --row by their columns' names; in the columns' order where none is named."""
-    expected = f"NAME=VALUE once for each of {table_files.listed(names)}"
-    try:
-        cells = next(csv.reader([text], skipinitialspace=True))
-    except csv.Error as error:
-        raise InputError("row", expected, table_files.shown(text)) from error
-    longest = sorted(names, key=len, reverse=True)
-    found: dict[str, str] = {}
-    for cell in cells:
-        name = next((name for name in longest if cell.strip().startswith(f"{name}=")), None)
-        if name is None and not found and cell is cells[0] and "=" not in cell:
-            return cells
-        if name is None or name in found:
-            raise InputError("row", expected, table_files.shown(cell))
-        found[name] = cell.strip()[len(name) + 1 :]
-    return found
-
-
-def _chosen(
-    data: Dataset, index: tuple[int, ...], class_names: tuple[str, ...] | None
-) -> _Examples:
-    """Test examples by number, each with its name."""
-    for number in index:
-        if not 0 <= number < len(data.test):
-            raise InputError("index", f"a number from 0 to {len(data.test) - 1}", number)
-    inputs, labels = data.test.gather(np.array(index, np.int32))
-    if isinstance(data, StandardizedDataset) and data.labels_scaler is not None:
-        labels = data.labels_scaler.inverse(labels)
-    names = class_names or data.class_names
-    return [
-        (f"test example {number} (label {_named(names, label)})", example)
-        for number, label, example in zip(index, labels, inputs, strict=True)
-    ]
-
-
-def _named(class_names: tuple[str, ...] | None, label: np.ndarray) -> str:
-    """The name of a class; a label without one as it is."""
-    names = class_names or ()
-    is_class = label.ndim == 0 and label.dtype.kind in "iu" and 0 <= label < len(names)
-    return names[int(label)] if is_class else str(label)
-
-
-def _gives_logits(saved: runs.SavedRun) -> bool:
-    """Whether outputs are logits, as our networks say, and as the loss says of others."""
-    output = getattr(saved.model, "output", None)
-    if isinstance(output, str):
-        return output == "logits"
-    return saved.recipe is None or saved.recipe.loss not in _OF_PROBABILITIES
-
-
-#: Losses whose outputs are probabilities.
-_OF_PROBABILITIES = ("binary-cross-entropy", "cross-entropy-of-probabilities")
+def _check_one_class(saved: runs.SavedRun, outputs: np.ndarray) -> None:
+    if saved.classifies and np.ndim(outputs) > 2:
+        expected = "a run that gives an example one class"
+        raise InputError("run", expected, f"outputs {list(np.shape(outputs)[1:])} for each")
 
 
 def _answer(saved: runs.SavedRun, row: np.ndarray, top: int) -> str:
     """The most likely classes of one row of outputs; the numbers themselves without classes."""
     if not saved.classifies:
-        if saved.labels_scaler is not None:
-            row = saved.labels_scaler.inverse(row)
-        return " ".join(f"{value:.6g}" for value in np.ravel(row))
-    logits = _gives_logits(saved)
-    if len(row) == 1:  # one output tells two classes apart
-        second = 1 / (1 + np.exp(-row[0])) if logits else row[0]
-        row = np.array([1 - second, second])
-    elif logits:
-        exponentials = np.exp(row - row.max())
-        row = exponentials / exponentials.sum()
-    names = tuple(map(printable, saved.class_names or range(len(row))))
-    row = row[: len(names)]  # an output of a class that does not exist is no class
-    best = np.argsort(-row, kind="stable")[:top]
-    return "  ".join(f"{names[k]} {row[k]:.2%}" for k in best)
+        return " ".join(f"{value:.6g}" for value in prediction_file.values(saved, row[None])[0])
+    names, shares = examples.shares(saved, row)
+    best = np.argsort(-shares, kind="stable")[:top]
+    return "  ".join(f"{names[k]} {shares[k]:.2%}" for k in best)

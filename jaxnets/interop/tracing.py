@@ -1,8 +1,7 @@
 """Where a model departs from its PyTorch twin: both run layer by layer on the same inputs."""
 
-import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -21,7 +20,7 @@ from jaxnets.arrays import (
 )
 from jaxnets.interop.conversion import to_numpy
 from jaxnets.interop.differences import Call, Trace, compared
-from jaxnets.interop.entries import nodes
+from jaxnets.interop.watching import watched
 
 
 def trace_difference(
@@ -136,14 +135,17 @@ def _our_calls(
 ) -> list[Call]:
     copy = nnx.clone(model)
     copy.eval()
-    names: dict[int, str] = {}
-    for _, name, node in nodes(copy):
-        names.setdefault(id(node), name.rstrip("."))
     calls: list[Call] = []
-    modules = [node for _, _, node in nodes(copy) if isinstance(node, nnx.Module)]
-    with contextlib.ExitStack() as stack, jax.default_matmul_precision("highest"):
-        for kind in {type(module) for module in modules if callable(module)}:
-            stack.enter_context(_watched(kind, names, calls))
+
+    def note(
+        name: str, module: nnx.Module, call: Callable[..., Any], *args: Any, **named: Any
+    ) -> Any:
+        outputs = call(*args, **named)
+        if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(outputs)):
+            calls.append((name, _arrays(outputs)))
+        return outputs
+
+    with watched(copy, note), jax.default_matmul_precision("highest"):
         try:
             copy(*arrays)
         except (InputError, TypeError, ValueError) as error:
@@ -153,29 +155,6 @@ def _our_calls(
                 got += f"; {departure}"
             raise InputError("inputs", expected, got) from error
     return calls
-
-
-@contextlib.contextmanager
-def _watched(kind: type[nnx.Module], names: dict[int, str], calls: list[Call]) -> Iterator[None]:
-    """Notes what the instances of a class return while the context lasts."""
-    original, inherited = kind.__call__, "__call__" not in vars(kind)
-
-    def call(self: nnx.Module, *args: Any, **kwargs: Any) -> Any:
-        outputs = original(self, *args, **kwargs)
-        traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(outputs))
-        # A subclass calls its parent's method, which is watched too if the model has both kinds.
-        if type(self) is kind and id(self) in names and not traced:
-            calls.append((names[id(self)], _arrays(outputs)))
-        return outputs
-
-    kind.__call__ = call
-    try:
-        yield
-    finally:
-        if inherited:
-            del kind.__call__
-        else:
-            kind.__call__ = original
 
 
 def _arrays(outputs: Any) -> list[np.ndarray]:

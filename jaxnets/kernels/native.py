@@ -52,6 +52,7 @@ LIBRARIES = {
         "depthwise_backward_input",
     ),
     "dropout": ("dropout",),
+    "int8": ("int8_linear",),
     "linear": ("linear_forward", "linear_backward"),
     "linear_layer": (
         "linear_layer_forward",
@@ -157,7 +158,7 @@ def _of_dtype(name: str, dtype: Any) -> str:
 
 
 def status() -> str:
-    """In words, for people: whether the kernels are used, or why not."""
+    """Whether the kernels are used, or why not, as a sentence."""
     found = _loaded_at_once(LIBRARIES)
     missing = sorted(str(one) for one in found if isinstance(one, Missing))
     return f"not in use: {missing[0]}" if missing else "in use"
@@ -199,7 +200,7 @@ def wanted() -> bool:
 
 @contextlib.contextmanager
 def aside() -> Iterator[None]:
-    """Within it functions are traced as they are written, without kernels."""
+    """A context in which functions are traced without kernels."""
     token = _aside.set(True)
     try:
         yield
@@ -298,6 +299,12 @@ def processor() -> str:
     known = [flag for flag in about.get("flags", "").split() if flag.startswith(_VECTORS)]
     name = about.get("model name") or platform.processor() or platform.machine()
     return f"{name} with {' '.join(sorted(known))}" if known else name
+
+
+@functools.cache
+def processor_has(*instructions: str) -> bool:
+    """Whether the processor has instructions, by the names that Linux has for them."""
+    return {*instructions} <= {*_described().get("flags", "").split()}
 
 
 def _processor() -> str:

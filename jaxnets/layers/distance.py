@@ -143,7 +143,7 @@ def _broadcast(x1: ArrayLike, x2: ArrayLike) -> tuple[jax.Array, jax.Array]:
     check_floats("x1", x1, ("...", "D"))
     check_floats("x2", x2, ("...", "D"))
     try:
-        shape = np.broadcast_shapes(x1.shape, x2.shape)
+        shape = jnp.broadcast_shapes(x1.shape, x2.shape)
     except ValueError:
         expected = f"a shape that broadcasts with {describe(x1)}"
         raise InputError("x2", expected, describe(x2)) from None

@@ -200,7 +200,8 @@ def _bags(
         if offsets is not None:
             raise InputError("offsets", f"None with {argument} [B, L]", type(offsets).__name__)
         count, length = indices.shape
-        return jnp.repeat(jnp.arange(count), length, total_repeat_length=indices.size), count
+        bag = jnp.broadcast_to(jnp.arange(count)[:, None], (count, length))
+        return bag.reshape(-1), count
     if indices.ndim != 1:
         raise InputError(argument, "an array of integers [B, L] or [n]", describe(indices))
     expected = f"integers [B] that begin with 0 and never decrease, for {argument} [n]"
@@ -211,7 +212,7 @@ def _bags(
         raise InputError("offsets", expected, describe(offsets))
     if not isinstance(offsets, jax.core.Tracer):
         _check_offsets(np.asarray(offsets), len(indices), last, expected)
-    places = jnp.arange(len(indices))
+    places = jnp.arange(indices.shape[0])
     bag = jnp.searchsorted(jnp.asarray(offsets), places, side="right") - 1
     return bag, len(offsets) - last
 

@@ -92,7 +92,7 @@ class _FractionalMaxPool(nnx.Module):
 
     def _samples(self, x: jax.Array) -> jax.Array:
         """Numbers in [0, 1) for each channel of each example, [N, C, axes]."""
-        shape = len(x), x.shape[-1], self.axes
+        shape = x.shape[0], x.shape[-1], self.axes
         if self._random_samples is None:
             return jax.random.uniform(self.rngs(), shape, x.dtype)
         samples = self._random_samples[...]

@@ -107,7 +107,7 @@ def _share(x: jax.Array, taps: Sequence[Tap]) -> jax.Array:
         jnp.where((index >= 0) & (index < size), index, size).astype(jnp.int32)
         for (index, _), size in zip(taps, x.shape[1:-1], strict=True)
     ]
-    batch = jnp.arange(len(x)).reshape(-1, *[1] * len(taps))
+    batch = jnp.arange(x.shape[0]).reshape(-1, *[1] * len(taps))
     values = x.at[(batch, *indices)].get(mode="fill", fill_value=0)
     weight = reduce(jnp.multiply, (weight for _, weight in taps))
     return values * weight[..., None].astype(x.dtype)

@@ -36,8 +36,8 @@ def maxima(x: jax.Array, windows: Sequence[ArrayLike]) -> jax.Array:
 
 def values_at(x: jax.Array, indices: jax.Array) -> jax.Array:
     """The elements of x, [N, ..., C], at flat indices [N, ..., C] within each channel's plane."""
-    flat = x.reshape(len(x), -1, x.shape[-1])
-    places = indices.reshape(len(x), -1, x.shape[-1])
+    flat = x.reshape(x.shape[0], -1, x.shape[-1])
+    places = indices.reshape(x.shape[0], -1, x.shape[-1])
     return _taken(flat, places, 1).reshape(indices.shape)
 
 

@@ -104,7 +104,8 @@ class Recurrent(nnx.Module):
         batch, time, _ = x.shape
         if time == 0:
             raise InputError("x", "at least one time step", describe(x))
-        dtype = jnp.result_type(x, self.kernel_ih_l0[...])
+        kernel = self.kernel_ih_l0  # None of a layer whose weights are elsewhere
+        dtype = x.dtype if kernel is None else jnp.result_type(x, kernel[...])
         leading = self.num_layers * len(self._suffixes), batch
         initial = _states(initial_state, [(*leading, size) for size in state_sizes], dtype)
         x, valid = jnp.asarray(x, dtype), None
@@ -125,18 +126,28 @@ class Recurrent(nnx.Module):
         for layer in range(self.num_layers):
             if layer and self.dropouts:
                 x = self.dropouts[layer - 1](x)
-            directions: list[Direction] = []
-            for suffix in self._suffixes:
-                state = tuple(array[len(finals) + len(directions)] for array in initial)
-                directions.append(self._direction(f"_l{layer}{suffix}", x.dtype, state))
-            if self.remat is None:
-                reverse = (False, True)[: len(directions)]
-                x, final = recur(x, tuple(directions), lengths, cell=self._cell, reverse=reverse)
-                finals += final
-            else:
-                x, ends = self._in_segments(x, directions, lengths)
-                finals += ends
+            first = len(finals)
+            states = [
+                tuple(array[first + number] for array in initial)
+                for number in range(len(self._suffixes))
+            ]
+            x, ends = self._layer(layer, x, states, lengths)
+            finals += ends
         return x, finals
+
+    def _layer(
+        self, layer: int, x: jax.Array, states: list[State], lengths: jax.Array | None
+    ) -> tuple[jax.Array, list[State]]:
+        """Outputs [B, T, D·H] of one layer, and the final state of each direction."""
+        directions = [
+            self._direction(f"_l{layer}{suffix}", x.dtype, state)
+            for suffix, state in zip(self._suffixes, states, strict=True)
+        ]
+        if self.remat is not None:
+            return self._in_segments(x, directions, lengths)
+        reverse = (False, True)[: len(directions)]
+        x, ends = recur(x, tuple(directions), lengths, cell=self._cell, reverse=reverse)
+        return x, list(ends)
 
     def _direction(self, suffix: str, dtype: DTypeLike, initial: State) -> Direction:
         weights = _weights(self, suffix, dtype)
@@ -173,12 +184,12 @@ class Recurrent(nnx.Module):
             return final, outputs
 
         def segments(state: State) -> tuple[State, jax.Array]:
-            parts = jnp.swapaxes(x[:, :cut].reshape(len(x), -1, length, x.shape[2]), 0, 1)
+            parts = jnp.swapaxes(x[:, :cut].reshape(x.shape[0], -1, length, x.shape[2]), 0, 1)
             firsts = length * jnp.arange(cut // length, dtype=jnp.int32)
             run = jax.checkpoint(segment)
             final, outputs = lax.scan(run, state, (parts, firsts), reverse=reverse)
             outputs = jnp.swapaxes(outputs, 0, 1)
-            return final, outputs.reshape(len(x), cut, outputs.shape[-1])
+            return final, outputs.reshape(x.shape[0], cut, outputs.shape[-1])
 
         def rest(state: State) -> tuple[State, jax.Array]:
             return segment(state, (x[:, cut:], cut))

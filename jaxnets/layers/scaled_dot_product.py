@@ -4,7 +4,6 @@ import math
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax.typing import DTypeLike
 
@@ -109,7 +108,7 @@ def _leading_axes(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[int, ...]:
     leading = q.shape[:-2]
     for argument, x in (("key", k), ("value", v)):
         try:
-            leading = np.broadcast_shapes(leading, x.shape[:-2])
+            leading = jnp.broadcast_shapes(leading, x.shape[:-2])
         except ValueError:
             expected = f"leading axes that broadcast to {list(leading)}"
             raise InputError(argument, expected, describe(x)) from None
@@ -130,7 +129,7 @@ def _added(mask: ArrayLike, shape: tuple[int, ...], dtype: DTypeLike) -> jax.Arr
     check_usable("attn_mask", expected, mask)
     kinds = mask.dtype == bool or jnp.issubdtype(mask.dtype, jnp.floating)
     try:
-        fits = kinds and np.broadcast_shapes(mask.shape, shape) == shape
+        fits = kinds and jnp.broadcast_shapes(mask.shape, shape) == shape
     except ValueError:
         fits = False
     if not fits:

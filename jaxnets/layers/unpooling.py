@@ -91,7 +91,9 @@ def _spread(x: jax.Array, indices: jax.Array, sizes: tuple[int, ...]) -> jax.Arr
     batch, *_, channels = x.shape
     zeros = jnp.zeros((batch, math.prod(sizes), channels), x.dtype)
     places, numbers = (array.reshape(batch, -1, channels) for array in (indices, x))
-    y = jnp.put_along_axis(zeros, places, numbers, axis=1, inplace=False)
+    # put_along_axis does not take a batch of symbolic size
+    example = jnp.arange(batch)[:, None, None]
+    y = zeros.at[example, places, jnp.arange(channels)].set(numbers)
     return y.reshape(batch, *sizes, channels)
 
 

@@ -20,6 +20,7 @@ from jaxnets.arrays import (
 )
 from jaxnets.kernels.rewrite import with_kernels
 from jaxnets.metrics import Metric
+from jaxnets.optimizers.masks import masked
 from jaxnets.training.objective import (
     Batch,
     Measured,
@@ -97,7 +98,7 @@ class Minimize:
             grad=gradients,
             value_fn=_differentiable(gradients_at),
         )
-        after = optax.apply_updates(trained, updates), rest_after, slots_after
+        after = masked(optax.apply_updates(trained, updates)), rest_after, slots_after
         if self.skip_non_finite:
             finite = _all_finite((loss, gradients))
             before = trained, rest, slots
@@ -123,8 +124,11 @@ class Minimize:
         return loss, gradients, metrics, after
 
     def model(self, graphdef: Any, trained: Any, rest: Any) -> nnx.Module:
-        """A copy of the model, as statistics and streams change within the gradient's trace."""
-        model = nnx.merge(graphdef, trained, rest, copy=True)
+        """A copy of the model, as statistics and streams change within the gradient's trace.
+
+        Pruned weights are zero in it, whatever ``trained`` holds, so that their gradient is zero.
+        """
+        model = nnx.merge(graphdef, masked(trained), rest, copy=True)
         for name in self.frozen:
             submodule(model, "frozen", name).eval()
         return model

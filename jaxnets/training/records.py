@@ -1,9 +1,7 @@
-"""What a training run leaves behind."""
+"""The results of a training run: history, record, weights and curves."""
 
 import contextlib
 import csv
-import functools
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -16,7 +14,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_integer, check_number, check_path
+from jaxnets.arrays import InputError, check_integer, check_number
 from jaxnets.data import (
     Dataset,
     StandardizedDataset,
@@ -29,6 +27,7 @@ from jaxnets.data.text import TextDataset, TextEncoder
 from jaxnets.data.transforms import Transform
 from jaxnets.data.transforms.record import describe_transform
 from jaxnets.disk import new_folder
+from jaxnets.figures import new_figure, save, writable
 from jaxnets.training.evaluation import Evaluation
 from jaxnets.training.fingerprint import machine
 from jaxnets.training.state import TrainState
@@ -201,7 +200,7 @@ class Timings:
 
 @dataclass(frozen=True)
 class Task:
-    """What a model takes and gives: of the data what it needs to be used.
+    """The inputs and outputs of a model: what is needed of the data to use it.
 
     Attributes:
         transform: what inputs go through first; None for nothing.
@@ -436,7 +435,7 @@ def _how_made(model: nnx.Module) -> dict[str, Any]:
 
 
 def count_parameters(model: nnx.Module) -> int:
-    """How many numbers training changes.
+    """The number of trainable parameters.
 
     Args:
         model: any ``nnx.Module``.
@@ -468,7 +467,7 @@ def write_history(history: Sequence[EpochRecord], path: Path | str) -> None:
         InputError: if the history is not valid, or the file is not in a folder that exists.
     """
     _check_history(history)
-    with _writable(path).open("w", newline="") as file:
+    with writable(path).open("w", newline="") as file:
         rows = history_rows(history)
         columns = dict.fromkeys(
             name for row in rows or [EpochRecord(0, {}, {}, 0.0).row()] for name in row
@@ -496,14 +495,13 @@ def plot_history(
         InputError: if the history has no records, or the file is not in a folder that exists.
     """
     _check_history(history)
-    place = None if path is None else _writable(path)
+    place = None if path is None else writable(path)
     if not isinstance(title, str):
         raise InputError("title", "a string", title)
-    from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     drawn = [name for name in _names(history) if _is_drawn(history, name)] or ["loss"]
-    figure: Any = Figure(figsize=(4.5 * len(drawn), 3.5), layout="constrained")
+    figure = new_figure(4.5 * len(drawn), 3.5)
     for axes, name in zip(figure.subplots(1, len(drawn), squeeze=False)[0], drawn, strict=True):
         scale = 100 if name.endswith("accuracy") else 1
         for part in ("train", "test"):
@@ -518,10 +516,7 @@ def plot_history(
         axes.legend()
     figure.suptitle(title)
     if place is not None:
-        ending = place.suffix[1:].lower()
-        known = figure.canvas.get_supported_filetypes()
-        figure.savefig(place, dpi=150, format=ending if ending in known else "png")
-    figure._repr_png_ = functools.partial(_png, figure)  # pyplot does this for its own figures
+        save(figure, place)
     return figure
 
 
@@ -534,16 +529,3 @@ def _is_drawn(history: Sequence[EpochRecord], name: str) -> bool:
 def _check_history(history: Any) -> None:
     if not isinstance(history, Sequence) or not all(isinstance(e, EpochRecord) for e in history):
         raise InputError("history", "a sequence of EpochRecord", history)
-
-
-def _writable(path: Any) -> Path:
-    place = check_path("path", path, "a file")
-    if place.is_dir() or not place.parent.is_dir():
-        raise InputError("path", "a file in a folder that exists", str(path))
-    return place
-
-
-def _png(figure: "Figure") -> bytes:
-    with io.BytesIO() as file:
-        figure.savefig(file, format="png", dpi=100)
-        return file.getvalue()

@@ -1,8 +1,6 @@
 """A comparison as JSON, from which its pages can be made again."""
 
 import dataclasses
-import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from jaxnets.compare.records import (
 )
 from jaxnets.compare.step_records import Course, StepComparison
 from jaxnets.json_files import WRONG, read_object, reason
+from jaxnets.pages.plain import dumped
 
 _FORMAT = "jaxnets comparison 1"
 _OF_STEPS = "jaxnets comparison of steps 1"
@@ -38,18 +37,14 @@ def as_json(comparison: Comparison | StepComparison) -> str:
             }
             for metric in comparison.metrics
         }
-        return _written({"format": _OF_STEPS, "metrics": each, **dataclasses.asdict(comparison)})
+        return dumped({"format": _OF_STEPS, "metrics": each, **dataclasses.asdict(comparison)})
     equivalence = comparison.equivalence
     follows = {
         "measure": comparison.measure,
         "equivalence": dataclasses.asdict(equivalence) | {"equivalent": equivalence.equivalent},
         "agreement": comparison.agreement,
     }
-    return _written({"format": _FORMAT, **follows, **dataclasses.asdict(comparison)})
-
-
-def _written(held: dict[str, Any]) -> str:
-    return json.dumps(plain(held), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return dumped({"format": _FORMAT, **follows, **dataclasses.asdict(comparison)})
 
 
 def _as_dict(value: Any) -> dict[str, Any] | None:
@@ -139,21 +134,3 @@ def _side(held: dict[str, Any]) -> Side:
 
 def _array(values: Any, kind: Any) -> np.ndarray | None:
     return None if values is None else np.array(values, kind)
-
-
-def plain(value: Any) -> Any:
-    """What JSON has a word for; a float32 in as few digits as tell it from its neighbours."""
-    match value:
-        case dict():
-            return {str(name): plain(each) for name, each in value.items()}
-        case list() | tuple():
-            return [plain(each) for each in value]
-        case np.ndarray() if value.dtype == np.float32:
-            return [plain(float(str(each))) for each in value]
-        case np.ndarray() | np.generic():
-            return plain(value.tolist())
-        case float():
-            return value if math.isfinite(value) else None
-        case None | bool() | int() | str():
-            return value
-    return str(value)

@@ -8,7 +8,18 @@ import numpy as np
 
 from jaxnets.compare.records import Comparison
 from jaxnets.compare.report import plots
-from jaxnets.compare.report.blocks import (
+from jaxnets.compare.report.growth import losses, rounding
+from jaxnets.compare.report.predictions import agreement_of, predictions
+from jaxnets.compare.report.timing import timing
+from jaxnets.compare.report.verdict import verdict
+from jaxnets.compare.report.wording import (
+    FRAMEWORKS,
+    Scale,
+    bands,
+    measured,
+    names,
+)
+from jaxnets.pages.blocks import (
     Block,
     Command,
     Figure,
@@ -18,19 +29,8 @@ from jaxnets.compare.report.blocks import (
     Table,
     Title,
 )
-from jaxnets.compare.report.growth import losses, rounding
-from jaxnets.compare.report.predictions import agreement_of, predictions
-from jaxnets.compare.report.timing import timing
-from jaxnets.compare.report.verdict import verdict
-from jaxnets.compare.report.wording import (
-    FRAMEWORKS,
-    Scale,
-    bands,
-    listed,
-    measured,
-    names,
-    several,
-)
+from jaxnets.pages.settings import settings_table
+from jaxnets.pages.wording import several
 
 
 def content(comparison: Comparison) -> list[Block]:
@@ -135,9 +135,5 @@ def settings(comparison: Any, rows: Sequence[tuple[str, str]]) -> Table:
         comparison: a ``Comparison``, or one of steps.
         rows: what is to be said besides.
     """
-    told = [(name.replace("_", " "), listed(value)) for name, value in comparison.settings.items()]
-    told += [*rows, ("date", comparison.date)]
-    versions = {name: of for name, of in comparison.versions.items() if of is not None}
-    told += [("versions", listed(versions))] if versions else []
-    told += [(f"machine: {name}", listed(value)) for name, value in comparison.machine.items()]
-    return Table("Settings, versions and machine.", ["", ""], "ll", told)
+    about = [*rows, ("date", comparison.date)]
+    return settings_table(comparison.settings, about, comparison.versions, comparison.machine)

@@ -7,8 +7,9 @@ import numpy as np
 
 from jaxnets.compare.records import Comparison
 from jaxnets.compare.report import plots
-from jaxnets.compare.report.blocks import Block, Figure, Heading, Paragraph, Table
-from jaxnets.compare.report.wording import Scale, bands, names, power, several
+from jaxnets.compare.report.wording import Scale, bands, names
+from jaxnets.pages.blocks import Block, Figure, Heading, Paragraph, Table
+from jaxnets.pages.wording import power, several
 
 
 def losses(comparison: Comparison) -> Iterator[Block]:

@@ -1,53 +1,20 @@
 """The figures, legible on a telephone: one column, few inches wide."""
 
-import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxnets.arrays import printable
 from jaxnets.compare.records import Comparison, Control, Disagreement, Side
 from jaxnets.compare.report.wording import FRAMEWORKS, Scale, measured
+from jaxnets.pages.figures import BLUE, GREY, RED, called, canvas, pictures, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-OURS, THEIRS, CONTROL = "#0072B2", "#D55E00", "#555555"  # of Okabe and Ito
+OURS, THEIRS, CONTROL = BLUE, RED, GREY
 FLOOR = 1e-8  # half of what separates two losses near 0.1 in float32
-_STYLE: dict[Any, Any] = {
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.alpha": 0.25,
-    "grid.linewidth": 0.6,
-    "legend.frameon": False,
-    "lines.solid_capstyle": "round",
-}
-
-
-def png(figure: "Figure") -> bytes:
-    """The figure as a file of few colours, which is a third as large."""
-    from PIL import Image
-
-    file, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(file, dpi=200, format="png")
-    drawn = Image.open(file, formats=("PNG",)).convert("RGB")
-    drawn.quantize(128, dither=Image.Dither.NONE).save(small, "png", optimize=True)
-    return small.getvalue()
-
-
-@contextmanager
-def canvas(width: float, height: float) -> Iterator["Figure"]:
-    """A figure of so many inches, in the style of all."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context(_STYLE):
-        yield Figure(figsize=(width, height), layout="constrained")
 
 
 def scores(comparison: Comparison) -> "Figure":
@@ -150,63 +117,21 @@ def rounding(comparison: Comparison) -> "Figure":
     return figure
 
 
-def confusion(counts: np.ndarray, names: Sequence[str], frameworks: Sequence[str]) -> "Figure":
-    """How often ours took an example for one class and theirs for another."""
-    size = 1.6 + 0.36 * len(names)
-    with canvas(min(size, 4.8) if len(names) < 10 else 4.8, max(size - 0.6, 2)) as figure:
-        axes = figure.subplots()
-        axes.imshow(counts, cmap="Blues", vmin=0, vmax=1.6 * counts.max(), aspect="auto")
-        for row, column in np.argwhere(counts):
-            text = str(counts[row, column])
-            axes.text(column, row, text, ha="center", va="center", fontsize=8)
-        shown = [_short(name) for name in names]
-        turned = 90 if max(map(len, shown)) > 2 else 0
-        axes.set_xticks(range(len(names)), shown, rotation=turned, parse_math=False)
-        axes.set_yticks(range(len(names)), shown, parse_math=False)
-        ours, theirs = frameworks
-        axes.set(xlabel=f"class of {theirs}", ylabel=f"class of {ours}")
-        axes.tick_params(length=0)
-        axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
-    return figure
-
-
 def examples(
     shown: Sequence[Disagreement], names: Sequence[str] | None, frameworks: Sequence[str]
 ) -> "Figure":
     """Images on which the two disagree, with what each takes them for."""
-    columns = min(4, len(shown))
-    rows = -(-len(shown) // columns)
-    with canvas(1.2 * columns, 1.75 * rows) as figure:
-        figure.set_layout_engine("none")
-        for number, one in enumerate(shown):
-            place = (number % columns, rows - 1 - number // columns)
-            left, bottom = place[0] / columns, (place[1] + 0.33) / rows
-            axes = figure.add_axes((left, bottom, 0.93 / columns, 0.64 / rows))
-            axes.axis("off")
-            image = np.asarray(one.image)
-            image = image[..., 0] if image.shape[2:] == (1,) else image
-            axes.imshow(
-                image, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="equal"
+    colours = ("black", OURS, THEIRS)
+    captions = [
+        [
+            (f"{who}: {short(called(what, names))}", colour)
+            for who, what, colour in zip(
+                ("label", *frameworks), (one.label, one.ours, one.theirs), colours, strict=True
             )
-            said = zip(
-                ("label", *frameworks),
-                (one.label, one.ours, one.theirs),
-                ("black", OURS, THEIRS),
-                strict=True,
-            )
-            for row, (who, what, colour) in enumerate(said):
-                text = f"{who}: {_short(called(what, names))}"
-                figure.text(
-                    left,
-                    bottom - (0.015 + 0.095 * row) / rows,
-                    text,
-                    color=colour,
-                    fontsize=8,
-                    va="top",
-                    parse_math=False,
-                )
-    return figure
+        ]
+        for one in shown
+    ]
+    return pictures([np.asarray(one.image) for one in shown], captions)
 
 
 def differences(pairs: Sequence[tuple[Side, Side]]) -> np.ndarray:
@@ -217,21 +142,10 @@ def differences(pairs: Sequence[tuple[Side, Side]]) -> np.ndarray:
         return np.abs(first[:, :steps] - second[:, :steps])
 
 
-def called(number: int, names: Sequence[str] | None) -> str:
-    """The name of a class, if it has one that the figures' font can write, or its number."""
-    known = names is not None and 0 <= number < len(names)
-    name = printable(names[number]) if known and names is not None else ""
-    return name if name and all(ord(letter) < 0x250 for letter in name) else str(number)
-
-
 def beside(control: Control) -> str:
     """What the control's difference is of."""
     name = FRAMEWORKS[control.run.framework]
     return f"{name} − {name}, {control.threads[1]} and {control.threads[0]} threads"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= 12 else f"{name[:11]}…"
 
 
 def _axis(comparison: Comparison) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 from jaxnets.arrays import printable
 from jaxnets.compare.records import Comparison, Pair
 from jaxnets.compare.report import plots
-from jaxnets.compare.report.blocks import Block, Figure, Heading, Paragraph, Table
 from jaxnets.compare.report.wording import names
+from jaxnets.pages.blocks import Block, Figure, Heading, Paragraph, Table
+from jaxnets.pages.figures import called, confusion
 
 _MOST_CLASSES = 20  # whose confusions fit into a figure
 _MOST_IMAGES = 16
@@ -69,9 +70,9 @@ def _confusion(apart: np.ndarray, comparison: Comparison) -> Block:
     over = f", all {len(comparison.pairs)} seeds together" if len(comparison.pairs) > 1 else ""
     what = f"The {apart.shape[1]:,} predictions on which {ours} and {theirs} disagree{over}"
     if len(classes) <= _MOST_CLASSES:
-        called = [plots.called(int(number), comparison.class_names) for number in classes]
+        shown = [called(int(number), comparison.class_names) for number in classes]
         caption = f"{what}: the class of {ours} in rows, that of {theirs} in columns."
-        draw = partial(plots.confusion, counts, called, (ours, theirs))
+        draw = partial(confusion, counts, shown, f"class of {ours}", f"class of {theirs}")
         return Figure("confusion", caption, "A matrix of counts.", draw)
     often = np.argsort(-counts, axis=None, kind="stable")[:10]
     rows = []

@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from jaxnets.compare.report.blocks import (
+from jaxnets.compare.report.content import settings
+from jaxnets.compare.report.plots import FLOOR, OURS, THEIRS
+from jaxnets.compare.report.wording import FRAMEWORKS
+from jaxnets.compare.step_records import StepComparison
+from jaxnets.pages.blocks import (
     Block,
     Figure,
     Heading,
@@ -15,10 +19,8 @@ from jaxnets.compare.report.blocks import (
     Table,
     Title,
 )
-from jaxnets.compare.report.content import settings
-from jaxnets.compare.report.plots import FLOOR, OURS, THEIRS, canvas
-from jaxnets.compare.report.wording import FRAMEWORKS, minus, power, several
-from jaxnets.compare.step_records import StepComparison
+from jaxnets.pages.figures import canvas
+from jaxnets.pages.wording import minus, power, several
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure as Drawing

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from jaxnets.compare.records import Comparison, Timing
-from jaxnets.compare.report.blocks import Block, Heading, Paragraph, Table
-from jaxnets.compare.report.wording import FRAMEWORKS, seconds
+from jaxnets.compare.report.wording import FRAMEWORKS
+from jaxnets.pages.blocks import Block, Heading, Paragraph, Table
+from jaxnets.pages.wording import seconds
 
 
 def timing(comparison: Comparison) -> Iterator[Block]:

@@ -3,8 +3,8 @@
 import numpy as np
 
 from jaxnets.compare.records import Comparison
-from jaxnets.compare.report.blocks import Notice
 from jaxnets.compare.report.wording import Scale, measured, names, p_value
+from jaxnets.pages.blocks import Notice
 
 
 def verdict(comparison: Comparison) -> Notice:

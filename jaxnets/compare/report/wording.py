@@ -1,11 +1,10 @@
 """Numbers in words: one way to write each kind."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from jaxnets.compare.records import Comparison
+from jaxnets.pages.wording import minus
 
 FRAMEWORKS = {"jaxnets": "jaxnets", "torch": "PyTorch", "flax": "Flax", "keras": "Keras"}
 
@@ -58,48 +57,9 @@ class Scale:
         return f"±{self.bare(margin)}{self.difference_unit}"
 
 
-def minus(text: str) -> str:
-    """With a minus sign for the hyphen."""
-    return text.replace("-", "−")
-
-
 def p_value(value: float) -> str:
     """``p = 0.012``, or ``p < 0.001``."""
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
-
-
-def power(value: float) -> str:
-    """``3.1 × 10⁻⁷``; ``0`` for nothing."""
-    if not math.isfinite(value):
-        return "not finite"
-    if value == 0:
-        return "0"
-    mantissa, exponent = f"{value:.1e}".split("e")
-    digits = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"{mantissa} × 10{digits}"
-
-
-def seconds(value: float) -> str:
-    """With three digits that count."""
-    return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" if value > 0 else "0"
-
-
-def several(count: int, what: str) -> str:
-    """``1 seed``, ``5 seeds``."""
-    return f"{count:,} {what}" + ("" if count == 1 else "s")
-
-
-def listed(value: Any) -> str:
-    """A setting as a reader writes it."""
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {listed(one)}" for name, one in value.items()) or "none"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(listed, value)) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def names(comparison: Comparison) -> tuple[str, str]:

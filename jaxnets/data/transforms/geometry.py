@@ -79,7 +79,7 @@ class Pad:
 
 @dataclass(frozen=True, init=False)
 class CenterCrop:
-    """The middle of each image: ``torchvision.transforms.CenterCrop``.
+    """Crops the centre of each image: ``torchvision.transforms.CenterCrop``.
 
     Where an image is smaller, it is first padded with zeros.
 
@@ -108,7 +108,7 @@ class CenterCrop:
 
 @dataclass(frozen=True, init=False)
 class Resize:
-    """Another size by linear interpolation: ``torchvision.transforms.Resize``.
+    """Resizes images by linear interpolation: ``torchvision.transforms.Resize``.
 
     Args:
         size: height and width; or one number for the shorter side, to which the longer one keeps
@@ -131,7 +131,7 @@ class Resize:
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Resizes a batch [B, H, W, C]."""
         x = check_pixels(check_images(x))
-        shape = (len(x), *self._target(*x.shape[1:3]), x.shape[3])
+        shape = (x.shape[0], *self._target(*x.shape[1:3]), x.shape[3])
         pixels = x.astype(dtype_of_draws(x.dtype))
         resized = jax.image.resize(
             pixels, shape, "linear", antialias=self.antialias, precision=jax.lax.Precision.HIGHEST

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 
-from jaxnets.compare.report.blocks import (
+from jaxnets.pages.blocks import (
     Block,
     Command,
     Figure,

@@ -1,0 +1,413 @@
+"""The command ``explain``: which inputs a prediction depends on."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+
+from jaxnets import explain, metrics, runs
+from jaxnets.arrays import InputError, printable, shown
+from jaxnets.commands import examples
+from jaxnets.commands.flags import PathArgument
+from jaxnets.commands.saved import data_of, opened
+from jaxnets.data.survey import is_image
+from jaxnets.data.transforms.compose import applied
+from jaxnets.explain import drawing, permutation
+from jaxnets.figures import writable
+from jaxnets.models import LanguageModel
+from jaxnets.training import predict
+
+#: What explains one example of floating-point inputs, and what it is called.
+METHODS = {
+    "integrated-gradients": "integrated gradients",
+    "saliency": "saliency",
+    "input-x-gradient": "input × gradient",
+    "smooth-grad": "SmoothGrad",
+    "grad-cam": "Grad-CAM",
+    "occlusion": "occlusion",
+}
+_DEFAULT = "integrated-gradients"
+_UNSIGNED = ("saliency", "smooth-grad", "grad-cam")
+_TESTED = 2_000  # rows of a table that are permuted
+
+
+@click.command("explain")
+@click.argument("run", type=PathArgument())
+@click.argument("inputs", metavar="[IMAGE | TEXT | TABLE]...", nargs=-1)
+@click.option("--row", multiple=True, metavar="NAME=VALUE,…", help="A new row of a table.")
+@click.option("--index", type=int, multiple=True, help="A test example, by number; repeatable.")
+@click.option(
+    "--method",
+    type=click.Choice(list(METHODS)),
+    help="How an example is explained.  [default: integrated-gradients]",
+)
+@click.option(
+    "--target",
+    metavar="CLASS",
+    help="The class that is explained, by name or number.  [default: the predicted class]",
+)
+@click.option(
+    "--layer",
+    metavar="NAME",
+    help="The layer of grad-cam.  [default: the last convolution]",
+)
+@click.option(
+    "--n-steps",
+    type=click.IntRange(min=2, max=10_000),
+    help="Points at which integrated-gradients takes the gradient.  [default: 50]",
+)
+@click.option(
+    "--repeats",
+    type=click.IntRange(min=1),
+    help="How often each column of a table is permuted.  [default: 5]",
+)
+@click.option(
+    "--invert/--no-invert",
+    default=None,
+    help="Exchange dark and light; by default where an image's border is unlike those trained on.",
+)
+@click.option(
+    "--out",
+    type=PathArgument(),
+    default=Path("explanation.png"),
+    show_default=True,
+    help="The picture; what is there is replaced. Of several examples each has its number.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON, and no more.")
+def explain_command(run: Path, out: Path, as_json: bool, **flags: Any) -> None:
+    """Show which inputs a prediction of the network in the folder RUN depends on, as a picture.
+
+    Of an image, a text or a row, the parts that speak for a class are red, and those that speak
+    against it blue. Of a table without a row, the picture has the importance of each column: how
+    much worse the network is on the test rows when the column's values are exchanged among them.
+    """
+    given = {name: value for name, value in flags.items() if value not in (None, ())}
+    saved = opened(run)
+    asked = {"inputs", "row", "index"} & set(given)
+    _check_flags(given, saved, bool(asked))
+    place = writable(out, "out")
+    if not asked:
+        _explain_columns(saved, place, as_json, given.get("repeats", 5))
+        return
+    named = ("inputs", "row", "index", "invert")
+    found = examples.read(saved, **{name: given[name] for name in named if name in given})
+    settings = {name: value for name, value in given.items() if name not in named}
+    _explain_examples(saved, found, place, as_json, settings)
+
+
+def _check_flags(given: dict[str, Any], saved: runs.SavedRun, asked: bool) -> None:
+    """Refuses what would have no effect."""
+    if isinstance(saved.model, LanguageModel):
+        raise InputError("run", "a run that answers", "a language model, which writes")
+    if not asked and not _has_columns(saved):
+        raise click.UsageError("expected an image file, a text or --index N, got none of them")
+    method = given.get("method", _DEFAULT)
+    here = {
+        "repeats": not asked,
+        "method": asked and saved.encoder is None,
+        "target": asked,
+        "layer": asked and method == "grad-cam",
+        "n_steps": asked and method == _DEFAULT,
+        "row": saved.table is not None,
+        "invert": "inputs" in given and saved.encoder is None and saved.table is None,
+    }
+    for name, has_effect in here.items():
+        if name in given and not has_effect:
+            raise InputError(name, "none, as it has no effect here", shown(given[name]))
+
+
+def _has_columns(saved: runs.SavedRun) -> bool:
+    """Whether an example is a row of numbers, or a series of them."""
+    shape = getattr(saved.inputs, "shape", ())
+    return len(shape) in (1, 2) and saved.encoder is None and saved.inputs.dtype.kind == "f"
+
+
+class _Explained(NamedTuple):
+    """An example and its explanation.
+
+    Attributes:
+        name: of the example.
+        example: as the data set holds it.
+        answer: what the network says, in words.
+        target: what is explained, in words.
+        attributions: of what the network takes.
+        error: how far integrated gradients are from adding up, as a share of the difference; None
+            of another method.
+    """
+
+    name: str
+    example: np.ndarray
+    answer: str
+    target: str
+    attributions: np.ndarray
+    error: float | None
+
+
+def _explain_examples(
+    saved: runs.SavedRun,
+    found: examples.Examples,
+    place: Path,
+    as_json: bool,
+    settings: dict[str, Any],
+) -> None:
+    """Explains each example: a line or a text, and a picture."""
+    outputs = predict(
+        saved.model, np.stack([example for _, example in found]), transform=saved.transform
+    )
+    if np.ndim(outputs) != 2:
+        expected = "a run that gives an example one class or some numbers"
+        raise InputError("run", expected, f"outputs {list(np.shape(outputs)[1:])} for each")
+    method = settings.pop("method", _DEFAULT)
+    explained = [
+        _explained(saved, name, example, row, method, **settings)
+        for (name, example), row in zip(found, outputs, strict=True)
+    ]
+    if as_json:
+        click.echo(json.dumps([_as_json(each, method) for each in explained]))
+        return
+    for number, each in enumerate(explained, start=1):
+        path = place if len(explained) == 1 else place.with_stem(f"{place.stem}-{number}")
+        click.echo(printable(_line(each), limit=None))
+        _drawn(saved, each, method, path)
+        click.echo(f"wrote {path}")
+
+
+def _explained(
+    saved: runs.SavedRun,
+    name: str,
+    example: np.ndarray,
+    row: np.ndarray,
+    method: str,
+    target: str | None = None,
+    layer: str | None = None,
+    n_steps: int = 50,
+) -> _Explained:
+    """One example, explained."""
+    number, sign, words, answer = _target(saved, row, target)
+    made = _attributions(saved, example[None], number, method, layer, n_steps)
+    error = None
+    if isinstance(made, explain.IntegratedGradients):
+        difference = float(made.attributions.sum() - made.delta[0])
+        error = abs(float(made.delta[0])) / max(abs(difference), 1e-12)
+        made = made.attributions
+    attributions = np.asarray(made)[0]
+    attributions = attributions if method in _UNSIGNED else sign * attributions
+    return _Explained(name, example, answer, words, attributions, error)
+
+
+def _attributions(
+    saved: runs.SavedRun, batch: np.ndarray, target: int, method: str, layer: str | None, n: int
+) -> Any:
+    """The attributions of a batch of one example by a method of ``METHODS``."""
+    if saved.encoder is not None:
+        return explain.token_attributions(saved.model, batch, target, n_steps=n)
+    given = saved.model, batch, target
+    options: dict[str, Any] = {"transform": saved.transform}
+    if method == "saliency":
+        return explain.saliency(*given, **options)
+    if method == "input-x-gradient":
+        return explain.input_x_gradient(*given, **options)
+    if method == "smooth-grad":
+        return explain.smooth_grad(*given, stdevs=_noise(saved, batch), **options)
+    if method == "grad-cam":
+        return explain.grad_cam(*given, layer=layer, **options)
+    options["baselines"] = _baseline(saved, batch)
+    if method == "occlusion":
+        return explain.occlusion(*given, **{**options, **_window(saved, batch)})
+    return explain.integrated_gradients(*given, n_steps=n, **options)
+
+
+def _target(saved: runs.SavedRun, row: np.ndarray, given: str | None) -> tuple[int, int, str, str]:
+    """Which output is explained, whether it speaks for or against, and both in words.
+
+    A single output speaks for class 1, and so its opposite for class 0.
+    """
+    if not saved.classifies:
+        number = 0 if given is None else _number(given, [str(k) for k in range(len(row))])
+        values = row if saved.labels_scaler is None else saved.labels_scaler.inverse(row)
+        words = "the output" if len(row) == 1 else f"output {number}"
+        return number, 1, words, " ".join(f"{value:.6g}" for value in np.ravel(values))
+    names, shares = examples.shares(saved, row)
+    best = int(np.argmax(shares))
+    number = best if given is None else _number(given, names)
+    answer = f"{names[best]} ({shares[best]:.2%})"
+    share = "" if number == best else f" ({shares[number]:.2%})"
+    words = f"class {names[number]}{share}"
+    if len(row) == 1:
+        return 0, 1 if number else -1, words, answer
+    return number, 1, words, answer
+
+
+def _number(given: str, names: Any) -> int:
+    """The number of a class, which is given by its name or its number."""
+    if given in names:
+        return list(names).index(given)
+    if given.isdecimal() and len(given) < 10 and int(given) < len(names):
+        return int(given)
+    few = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+    raise InputError("target", f"one of {few}", given)
+
+
+def _baseline(saved: runs.SavedRun, batch: np.ndarray) -> Any:
+    """What says nothing: the background of the images; 0 of other inputs."""
+    if not is_image(saved.inputs):
+        return 0.0
+    blank = np.full_like(batch, round(255 * (saved.background or 0)))
+    return np.asarray(applied(saved.transform, blank))
+
+
+def _noise(saved: runs.SavedRun, batch: np.ndarray) -> float:
+    """The noise that SmoothGrad's authors advise: 15 % of the range of the inputs."""
+    x = np.asarray(applied(saved.transform, batch))
+    return 0.15 * float(x.max() - x.min())
+
+
+def _window(saved: runs.SavedRun, batch: np.ndarray) -> dict[str, Any]:
+    """A seventh of an image, half of it from one window to the next; a number of a table."""
+    x = np.asarray(applied(saved.transform, batch))
+    if x.ndim == 2:
+        return {"sliding_window_shapes": 1}
+    if not is_image(saved.inputs):
+        return {"sliding_window_shapes": (1, *[1] * (x.ndim - 2))}
+    side = max(1, min(x.shape[1:3]) // 7)
+    window = (side, side, *x.shape[3:])
+    step = max(1, side // 2)
+    return {"sliding_window_shapes": window, "strides": (step, step, *[1] * (x.ndim - 3))}
+
+
+def _line(each: _Explained) -> str:
+    """What an explanation says in a line."""
+    text = f"{each.name}: {each.answer}; explained: {each.target}"
+    return text if each.error is None else f"{text}; the sum is off by {each.error:.2%}"
+
+
+def _as_json(each: _Explained, method: str) -> dict[str, Any]:
+    return {
+        "example": each.name,
+        "answer": each.answer,
+        "target": each.target,
+        "method": method,
+        "completeness_error": each.error,
+        "attributions": each.attributions.tolist(),
+    }
+
+
+def _drawn(saved: runs.SavedRun, each: _Explained, method: str, path: Path) -> None:
+    """Draws an explanation as its kind of example is drawn."""
+    title = f"predicted {each.answer}; {METHODS[method]} for {each.target}"
+    if saved.encoder is None:  # a text stands below
+        title = f"{each.name}\n{title}"
+    label = f"red: for {each.target}, blue: against it"
+    if method in _UNSIGNED and saved.encoder is None:
+        label = f"red: matters for {each.target}"
+    options: dict[str, Any] = {"title": title, "label": label, "path": path}
+    if saved.encoder is not None:
+        _draw_words(saved, each, options)
+    elif is_image(saved.inputs):
+        drawing.draw_image(*_as_image(saved, each), **options)
+    else:
+        names, values = _by_column(saved, each.attributions)
+        drawing.draw_bars(names, values, **{**options, "label": f"attribution to {each.target}"})
+
+
+def _draw_words(saved: runs.SavedRun, each: _Explained, options: dict[str, Any]) -> None:
+    """A text in the terminal and as a picture, and the words that say most."""
+    from rich.console import Console
+    from rich.text import Text
+
+    assert saved.encoder is not None
+    count = int((each.example != 0).sum())
+    words = saved.encoder.vocabulary.decode(each.example[:count])
+    values = each.attributions[:count]
+    line = Text()
+    for word, (red, green, blue) in zip(words, drawing.shades(values), strict=True):
+        ink = "black" if 0.299 * red + 0.587 * green + 0.114 * blue > 128 else "white"
+        line.append(printable(word), style=f"{ink} on rgb({red},{green},{blue})").append(" ")
+    Console().print(line)
+    order = np.argsort(-np.abs(values), kind="stable")[:5]
+    click.echo("most: " + ", ".join(f"{printable(words[k])} {values[k]:+.3f}" for k in order))
+    drawing.draw_text([printable(word) for word in words], values, **options)
+
+
+def _as_image(saved: runs.SavedRun, each: _Explained) -> tuple[np.ndarray, np.ndarray]:
+    """The image and its attributions in one size: its own, or that of what the network takes."""
+    found = each.attributions
+    height, width = each.example.shape[:2]
+    if found.shape[:2] == (height, width):
+        return each.example, found
+    if found.size == each.example.size:
+        return each.example, found.reshape(each.example.shape)
+    taken = np.asarray(applied(saved.transform, each.example[None]))[0]
+    return taken, found
+
+
+def _by_column(saved: runs.SavedRun, found: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """The attributions of a row's columns by name, those of the inputs of a category added up.
+
+    In a series of one column they are those of its steps; of several, those of a column's steps
+    are added up.
+    """
+    names, groups = _columns(saved, found.shape[-1])
+    if found.shape[-1] == 1 and found.ndim == 2:
+        steps = range(len(found), 0, -1)
+        return [f"{names[0]}, {step} before" for step in steps], found[:, 0]
+    found = found.reshape(-1, found.shape[-1]).sum(axis=0)
+    return names, np.array([found[group].sum() for group in groups])
+
+
+def _columns(saved: runs.SavedRun, count: int) -> tuple[list[str], list[list[int]]]:
+    """The names of a table's columns, and the numbers of the inputs of each."""
+    if saved.table is None or len(saved.table.inputs) != count:
+        return [f"input {number}" for number in range(count)], [[n] for n in range(count)]
+    groups, first = [], 0
+    for column in saved.table.columns:
+        groups.append(list(range(first, first + len(column.inputs))))
+        first += len(column.inputs)
+    return list(saved.table.names), groups
+
+
+def _explain_columns(saved: runs.SavedRun, place: Path, as_json: bool, repeats: int) -> None:
+    """The importance of a table's columns, as lines and as bars."""
+    inputs, labels = examples.of_test(data_of(saved, "run"), _TESTED)
+    names, groups = _columns(saved, inputs.shape[-1])
+    metric: permutation.Score = metrics.r_squared()
+    if saved.classifies:
+        metric = _accuracy_of_logits if examples.gives_logits(saved) else metrics.accuracy
+    found = explain.permutation_importance(
+        saved.model,
+        inputs,
+        labels,
+        metric=metric,
+        columns=groups,
+        n_repeats=repeats,
+        transform=saved.transform,
+    )
+    score = "accuracy" if saved.classifies else "R²"
+    order = np.argsort(-found.importances_mean, kind="stable")
+    if as_json:
+        rows = [
+            {"column": names[k], "mean": found.importances_mean[k], "std": found.importances_std[k]}
+            for k in order
+        ]
+        click.echo(json.dumps({"metric": score, "score": found.score, "columns": rows}))
+        return
+    width = max(len(printable(name)) for name in names)
+    click.echo(f"{score} {found.score:.4f} on {len(inputs)} test rows; it falls by")
+    for k in order:
+        mean, std = found.importances_mean[k], found.importances_std[k]
+        click.echo(f"{printable(names[k]):{width}}  {mean:.4f} ± {std:.4f}")
+    drawing.draw_bars(
+        names,
+        found.importances_mean,
+        found.importances_std,
+        title=f"Importance of each column ({repeats} permutations)",
+        label=f"how much {score} falls",
+        path=place,
+    )
+    click.echo(f"wrote {place}")
+
+
+def _accuracy_of_logits(outputs: Any, labels: Any) -> float:
+    return int(metrics.correct_logits(outputs, labels)) / len(labels)

@@ -1,0 +1,238 @@
+"""Integrated gradients: attributions that add up to a difference of outputs."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+
+from jaxnets.arrays import ArrayLike, InputError, as_array, check_choice, check_integer, describe
+from jaxnets.data.transforms import Transform
+from jaxnets.data.transforms.compose import applied
+from jaxnets.explain.layers import embedding_of, with_layer
+from jaxnets.explain.questions import (
+    Question,
+    Target,
+    after,
+    asked,
+    gradient,
+    score,
+    selected,
+    settled,
+)
+from jaxnets.kernels.rewrite import with_kernels
+from jaxnets.training.state import TrainState
+
+Method = Literal[
+    "gausslegendre", "riemann_left", "riemann_right", "riemann_middle", "riemann_trapezoid"
+]
+_METHODS = get_args(Method)
+_Gradient = Callable[[jax.Array], jax.Array]
+
+
+class IntegratedGradients(NamedTuple):
+    """Attributions, and how far they are from adding up.
+
+    Attributes:
+        attributions: [batch, …].
+        delta: the sum of an example's attributions minus the difference of its outputs for the
+            input and for the baseline [batch]: 0 if the integral is exact.
+    """
+
+    attributions: jax.Array
+    delta: jax.Array
+
+
+def integrated_gradients(
+    model: nnx.Module,
+    inputs: ArrayLike,
+    target: Target = None,
+    *,
+    baselines: float | ArrayLike = 0.0,
+    n_steps: int = 50,
+    method: Method = "gausslegendre",
+    transform: Transform | None = None,
+) -> IntegratedGradients:
+    """What each input adds to the output on the way from a baseline: Captum's class of this name.
+
+    (x - x') · ∫₀¹ ∂f(x' + α (x - x')) / ∂x dα, by a quadrature. The attributions of an example add
+    up to f(x) - f(x').
+
+    Args:
+        model: see ``saliency``.
+        inputs: see ``saliency``.
+        target: see ``saliency``.
+        baselines: x', a number or an array that broadcasts to the model's inputs, in their units:
+            an input that says nothing, such as a black image.
+        n_steps: points at which the gradient is taken.
+        method: the quadrature: "gausslegendre", or "riemann_left", "riemann_right",
+            "riemann_middle" or "riemann_trapezoid" with Captum's points and weights.
+        transform: see ``saliency``.
+
+    Returns:
+        Attributions of the shape of the model's inputs, and the error of their sum.
+
+    Raises:
+        InputError: as ``saliency``, or if a setting is out of range.
+
+    Examples:
+        >>> model = nnx.Linear(3, 2, rngs=nnx.Rngs(0))
+        >>> found = integrated_gradients(model, np.ones((1, 3), np.float32), target=1)
+        >>> bool(jnp.allclose(found.attributions[0], model.kernel[:, 1], atol=1e-6))
+        True
+    """
+    points = quadrature(method, n_steps)
+    question = asked(model, inputs, target, transform)
+    start = as_baselines(baselines, question.inputs, transform)
+    return _integrated_gradients(question, start, points, transform)
+
+
+def as_baselines(baselines: Any, inputs: jax.Array, transform: Transform | None) -> jax.Array:
+    """Baselines as an array that broadcasts to what the transform makes of the inputs.
+
+    Raises:
+        InputError: if they do not broadcast.
+    """
+    x = after(transform, inputs)
+    expected = f"a number, or an array that broadcasts to {describe(x)}"
+    start = as_array("baselines", baselines)
+    try:
+        fits = np.broadcast_shapes(start.shape, x.shape) == x.shape
+    except ValueError:
+        fits = False
+    if not fits or start.dtype.kind not in "iuf":
+        raise InputError("baselines", expected, baselines)
+    return start.astype(x.dtype)
+
+
+def quadrature(method: str, n_steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """The points in [0, 1] and the weights with which Captum integrates.
+
+    Raises:
+        InputError: if there is no such method, or not so many steps.
+    """
+    check_choice("method", method, _METHODS)
+    check_integer("n_steps", n_steps, least=1 if method == "gausslegendre" else 2, most=10_000)
+    if method == "gausslegendre":
+        points, weights = np.polynomial.legendre.leggauss(n_steps)
+        return (1 + points) / 2, weights / 2
+    weights = np.full(n_steps, 1 / n_steps)
+    if method == "riemann_trapezoid":
+        weights[[0, -1]] /= 2
+        return np.linspace(0, 1, n_steps), weights
+    shift = {"riemann_left": 0.0, "riemann_middle": 0.5, "riemann_right": 1.0}[method]
+    return (np.arange(n_steps) + shift) / n_steps, weights
+
+
+def _integral(
+    gradient: _Gradient, start: jax.Array, end: jax.Array, points: tuple[jax.Array, jax.Array]
+) -> jax.Array:
+    """What each number adds on the straight way from start to end."""
+
+    def add(total: jax.Array, point: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
+        place, weight = point
+        return total + weight * gradient(start + place * (end - start)), None
+
+    points = jax.tree.map(lambda x: jnp.asarray(x, end.dtype), points)
+    total, _ = lax.scan(add, jnp.zeros_like(end), points)
+    return (end - start) * total
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _integrated_gradients(
+    question: Question, start: jax.Array, points: Any, transform: Transform | None
+) -> IntegratedGradients:
+    state, inputs, target = question
+    x = applied(transform, inputs)
+    start = jnp.broadcast_to(start, x.shape)
+    target = settled(state, x, target)
+    found = _integral(lambda x: gradient(state, x, target), start, x, points)
+    return _with_error(found, score(state, x, target) - score(state, start, target))
+
+
+def _with_error(attributions: jax.Array, difference: jax.Array) -> IntegratedGradients:
+    total = attributions.reshape(len(attributions), -1).sum(axis=1)
+    return IntegratedGradients(attributions, total - difference)
+
+
+def token_attributions(
+    model: nnx.Module,
+    inputs: ArrayLike,
+    target: Target = None,
+    *,
+    layer: str | None = None,
+    baselines: int = 0,
+    n_steps: int = 50,
+    method: Method = "gausslegendre",
+) -> IntegratedGradients:
+    """What each token adds to the output: Captum's ``LayerIntegratedGradients`` of an embedding.
+
+    Integrated gradients by the embedding's output, added up over the embedding's dimension. The
+    baseline is a text of padding: each vector is that of token 0. Padding itself has 0.
+
+    Args:
+        model: any ``nnx.Module`` that looks up tokens in an embedding.
+        inputs: integers [batch, time].
+        target: see ``saliency``.
+        layer: the name of the embedding, such as "embedding"; None for the first that is called.
+        baselines: the token whose vector is the baseline.
+        n_steps: see ``integrated_gradients``.
+        method: see ``integrated_gradients``.
+
+    Returns:
+        Attributions [batch, time], and the error of their sum: they add up to the difference of
+        the outputs for the vectors of the text and for those of the baseline, the number of
+        tokens being the same.
+
+    Raises:
+        InputError: as ``saliency``, or if the model has no embedding of this name.
+    """
+    points = quadrature(method, n_steps)
+    check_integer("baselines", baselines, least=0)
+    question = asked(model, inputs, target, None, floats=False)
+    if question.inputs.ndim != 2 or question.inputs.dtype.kind not in "iu":
+        raise InputError("inputs", "integers [batch, time]", describe(question.inputs))
+    name, rows = embedding_of(model, question.state, question.inputs, layer)
+    if baselines >= rows:
+        raise InputError("baselines", f"a token from 0 to {rows - 1}", baselines)
+    if (least := int(question.inputs.min())) < 0 or int(question.inputs.max()) >= rows:
+        got = least if least < 0 else int(question.inputs.max())
+        raise InputError("inputs", f"tokens from 0 to {rows - 1}", got)
+    return _token_attributions(question, points, name, baselines)
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3))
+def _token_attributions(
+    question: Question, points: Any, name: str, baseline: int
+) -> IntegratedGradients:
+    state, tokens, target = question
+    end, start = _vectors(state, tokens, name, baseline)
+
+    def output(x: jax.Array, state: TrainState, target: Any) -> jax.Array:
+        return selected(with_layer(state, tokens, name, lambda call, given: x), target)
+
+    def total(x: jax.Array, state: TrainState, target: Any) -> jax.Array:
+        return output(x, state, target).sum()
+
+    target = settled(state, tokens, target)
+    by_vectors = jax.grad(with_kernels(total))
+    found = _integral(lambda x: by_vectors(x, state, target), start, end, points).sum(axis=-1)
+    return _with_error(found, output(end, state, target) - output(start, state, target))
+
+
+def _vectors(
+    state: TrainState, tokens: jax.Array, name: str, baseline: int
+) -> tuple[jax.Array, jax.Array]:
+    """The embedding's outputs for the tokens, and for as many times the baseline."""
+    found: list[jax.Array] = []
+
+    def note(call: Callable[..., Any], given: jax.Array) -> jax.Array:
+        found.extend((call(given), call(jnp.full_like(given, baseline))))
+        return found[0]
+
+    with_layer(state, tokens, name, note)
+    return found[0], found[1]

@@ -1,0 +1,193 @@
+"""What is explained: one output of a model for each example, as a function of the inputs."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.tree_util import Partial
+
+from jaxnets.arrays import (
+    ArrayLike,
+    InputError,
+    as_array,
+    as_host_array,
+    called,
+    check_fits,
+    check_function,
+    check_usable,
+    describe,
+    shown,
+)
+from jaxnets.data.transforms import Transform
+from jaxnets.data.transforms.compose import applied
+from jaxnets.kernels.rewrite import with_kernels
+from jaxnets.training.evaluation import for_prediction
+from jaxnets.training.objective import outputs_of
+from jaxnets.training.state import TrainState
+
+#: Which output is explained: the number of a class, one for each example; a function of the
+#: outputs that gives a number for each example; None for the largest, the predicted class.
+Target = int | ArrayLike | Callable[[jax.Array], jax.Array] | None
+
+_NUMBERS = int | np.integer | np.ndarray | jax.Array | list | tuple
+_TARGET = "the number of a class, one for each example, a function of the outputs, or None"
+
+
+class Question(NamedTuple):
+    """What is explained, as the arguments of a compiled program.
+
+    Attributes:
+        state: the model.
+        inputs: as the data set holds them [batch, …].
+        target: an int32 array [batch], a function, or None.
+    """
+
+    state: TrainState
+    inputs: jax.Array
+    target: Any
+
+
+def asked(
+    model: nnx.Module,
+    inputs: Any,
+    target: Target,
+    transform: Transform | None,
+    *,
+    floats: bool = True,
+) -> Question:
+    """Checks what is to be explained.
+
+    Args:
+        model: any ``nnx.Module``.
+        inputs: [batch, …].
+        target: see ``Target``.
+        transform: what the inputs go through before the model.
+        floats: whether the model's inputs must have gradients.
+
+    Raises:
+        InputError: if the model does not take the inputs, or has no such output.
+    """
+    state, _ = for_prediction(model, transform)
+    expected = "an array [examples, …]"
+    check_usable("inputs", expected, inputs)
+    check_fits("inputs", inputs)
+    if not inputs.ndim or not len(inputs):
+        raise InputError("inputs", "at least one example", describe(inputs))
+    x = after(transform, as_array("inputs", inputs))
+    if floats and not jnp.issubdtype(x.dtype, jnp.floating):
+        what = "floating-point inputs, which have gradients; transform= makes them of others"
+        raise InputError("inputs", what, describe(x))
+    outputs = called(
+        "inputs", "what the model takes", jax.eval_shape, model_outputs, state, x, got=describe(x)
+    )
+    chosen = _checked_target(target, outputs, len(inputs))
+    return Question(state, as_array("inputs", inputs), chosen)
+
+
+def after(transform: Transform | None, inputs: Any) -> jax.ShapeDtypeStruct:
+    """Shape and dtype of what a transform makes of inputs.
+
+    Raises:
+        InputError: if it does not take them, or makes no array of them.
+    """
+    expected, got = f"a function of a batch {describe(inputs)}", shown(transform)
+    shapes = functools.partial(jax.eval_shape, functools.partial(applied, transform))
+    x = called("transform", expected, shapes, inputs, got=got)
+    if not hasattr(x, "shape"):
+        raise InputError("transform", f"{expected} to an array", f"one to {shown(x)}")
+    return x
+
+
+def spec_of(inputs: Any) -> jax.ShapeDtypeStruct:
+    """The shape and dtype of inputs [batch, …], which may be given by those alone.
+
+    Raises:
+        InputError: if they are neither.
+    """
+    if not isinstance(inputs, jax.ShapeDtypeStruct):
+        inputs = as_array("inputs", inputs)
+    if not inputs.shape:
+        raise InputError("inputs", "an array [batch, …], or its shape", describe(inputs))
+    return jax.ShapeDtypeStruct(inputs.shape, jax.dtypes.canonicalize_dtype(inputs.dtype))
+
+
+def _checked_target(target: Any, outputs: Any, batch: int) -> Any:
+    if callable(target):
+        function = Partial(check_function("target", target, _TARGET))
+        made = called("target", _TARGET, jax.eval_shape, function, outputs, got=shown(target))
+        if not hasattr(made, "shape") or made.shape != (batch,) or made.dtype.kind != "f":
+            got = describe(made) if hasattr(made, "shape") else shown(made)
+            raise InputError("target", f"a function to a number for each of {batch} examples", got)
+        return function
+    whole = hasattr(outputs, "shape") and jnp.issubdtype(outputs.dtype, jnp.floating)
+    if not whole or len(outputs.shape) not in (1, 2) or outputs.shape[0] != batch:
+        got = describe(outputs) if hasattr(outputs, "shape") else f"a {type(outputs).__name__}"
+        what = "a function of the outputs, as they are no floats [batch] or [batch, classes]"
+        raise InputError("target", what, f"outputs {got}")
+    classes = outputs.shape[1] if len(outputs.shape) == 2 else 1
+    if target is None:
+        return None
+    if isinstance(target, bool) or not isinstance(target, _NUMBERS):
+        raise InputError("target", _TARGET, shown(target))
+    numbers = np.asarray(target) if isinstance(target, int) else as_host_array("target", target)
+    if numbers.dtype.kind not in "iu" or numbers.shape not in ((), (batch,)):
+        raise InputError("target", _TARGET, shown(target))
+    wrong = (numbers < 0) | (numbers >= classes)
+    if wrong.any():
+        raise InputError("target", f"a class from 0 to {classes - 1}", int(numbers[wrong][0]))
+    return np.broadcast_to(numbers, (batch,)).astype(np.int32)
+
+
+def model_outputs(state: TrainState, x: Any) -> Any:
+    """The outputs of a state's model, in evaluation mode, for what the transform has made."""
+    return outputs_of(state.model, x)
+
+
+def selected(outputs: jax.Array, target: Any) -> jax.Array:
+    """The output of each example that is explained [batch].
+
+    Args:
+        outputs: [batch], [batch, classes], or what a function as target takes.
+        target: see ``Question``.
+    """
+    if callable(target):
+        return target(outputs)
+    if outputs.ndim == 1:
+        return outputs
+    classes = jnp.argmax(outputs, axis=1) if target is None else target
+    return jnp.take_along_axis(outputs, classes[:, None], axis=1)[:, 0]
+
+
+def settled(state: TrainState, x: jax.Array, target: Any) -> Any:
+    """The target, the predicted class in place of None: it then is the same for other inputs."""
+    if target is not None:
+        return target
+    outputs = with_kernels(model_outputs)(state, x)
+    return None if outputs.ndim == 1 else jnp.argmax(outputs, axis=1).astype(jnp.int32)
+
+
+def score(state: TrainState, x: jax.Array, target: Any) -> jax.Array:
+    """The explained output [batch] for what the transform has made."""
+    return with_kernels(_score)(state, x, target)
+
+
+def gradient(state: TrainState, x: jax.Array, target: Any) -> jax.Array:
+    """The gradient of each example's explained output by its input [batch, …]."""
+
+    def total(x: jax.Array, state: TrainState, target: Any) -> jax.Array:
+        return _score(state, x, target).sum()  # no example's output depends on another's input
+
+    return jax.grad(with_kernels(total))(x, state, target)
+
+
+def _score(state: TrainState, x: jax.Array, target: Any) -> jax.Array:
+    return selected(model_outputs(state, x), target)
+
+
+def per_example(values: jax.Array, like: jax.Array) -> jax.Array:
+    """Numbers [batch] with as many axes as another array [batch, …] has."""
+    return values.reshape(-1, *(1,) * (like.ndim - 1))

@@ -1,0 +1,8 @@
+"""Trained networks as files that other programs read: StableHLO, ONNX, PyTorch."""
+
+from jaxnets.export.onnx_file import save_onnx
+from jaxnets.export.program import Program
+from jaxnets.export.stablehlo import save_stablehlo
+from jaxnets.export.torch_file import save_torch
+
+__all__ = ["Program", "save_onnx", "save_stablehlo", "save_torch"]

@@ -1,0 +1,162 @@
+"""A trained network as one function of raw inputs, and what the reader of its file must know."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import export
+
+from jaxnets.arrays import InputError, check_positive, shown
+from jaxnets.data import Standardizer, Transform
+from jaxnets.data.spec import map_named, named
+from jaxnets.kernels import native
+from jaxnets.training.epoch import predicted
+from jaxnets.training.evaluation import for_prediction
+
+#: What the size of the batch is called in a file.
+BATCH = "batch"
+
+
+@dataclass(frozen=True)
+class Program:
+    """A trained network with all that its inputs and outputs go through.
+
+    Args:
+        model: any ``nnx.Module``, used in evaluation mode; it is left as it is.
+        inputs: the shape and dtype of one example as the data set holds it: a
+            ``jax.ShapeDtypeStruct``, or a tuple or dictionary of them.
+        transform: what inputs go through before the model; see ``fit``.
+        inputs_scaler: standardizes raw numbers before the transform; None for nothing.
+        labels_scaler: its inverse brings outputs to the labels' units; None for nothing.
+        about: more for the reader, of what JSON can hold, such as the names of the classes.
+        batch: the number of examples that the file takes; None for any.
+
+    Raises:
+        InputError: if the model does not take such inputs.
+
+    Examples:
+        >>> program = Program(nnx.Linear(3, 2, rngs=nnx.Rngs(0)), jax.ShapeDtypeStruct((3,), float))
+        >>> program.description()["outputs"]
+        [{'name': 'outputs', 'shape': ['batch', 2], 'dtype': 'float32'}]
+    """
+
+    model: nnx.Module
+    inputs: Any
+    transform: Transform | None = field(default=None, kw_only=True)
+    inputs_scaler: Standardizer | None = field(default=None, kw_only=True)
+    labels_scaler: Standardizer | None = field(default=None, kw_only=True)
+    about: Mapping[str, Any] = field(default_factory=dict, kw_only=True)
+    batch: int | None = field(default=None, kw_only=True)
+    _state: Any = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        named("inputs", self.inputs)
+        map_named(_check_spec, "inputs", self.inputs)
+        for name in ("inputs_scaler", "labels_scaler"):
+            if not isinstance(getattr(self, name), Standardizer | None):
+                raise InputError(name, "a Standardizer, or None", getattr(self, name))
+        if not isinstance(self.about, Mapping):
+            raise InputError("about", "values by name, of what JSON can hold", self.about)
+        if self.batch is not None:
+            check_positive("batch", self.batch)
+        object.__setattr__(self, "_state", for_prediction(self.model, self.transform)[0])
+
+    def __call__(self, inputs: Any) -> Any:
+        """The outputs for inputs [batch, …]."""
+        if self.inputs_scaler is not None:
+            scaler = self.inputs_scaler
+            inputs = (inputs - _row(scaler.mean, inputs)) / _row(scaler.std, inputs)
+        outputs = predicted(self.transform, self._state, inputs)
+        if self.labels_scaler is not None:
+            scaler = self.labels_scaler
+            outputs = outputs * _row(scaler.std, outputs) + _row(scaler.mean, outputs)
+        return outputs
+
+    @cached_property
+    def specs(self) -> Any:
+        """The shape and dtype of the inputs with their batch, whose size may be a symbol."""
+        (batch,) = export.symbolic_shape(BATCH) if self.batch is None else (self.batch,)
+
+        def batched(_: str, spec: Any) -> jax.ShapeDtypeStruct:
+            dtype = jax.dtypes.canonicalize_dtype(spec.dtype)
+            return jax.ShapeDtypeStruct((batch, *spec.shape), dtype)
+
+        return map_named(batched, "inputs", self.inputs)
+
+    @cached_property
+    def traced(self) -> tuple[Any, Any]:
+        """The traced function, without kernels, and the shapes and dtypes of its outputs.
+
+        Raises:
+            InputError: if the model does not take the inputs, or not any number of examples.
+        """
+        with native.aside():
+            try:
+                return jax.make_jaxpr(self.__call__, return_shape=True)(self.specs)
+            except Exception as error:
+                if self.batch is not None or not self._takes_one_size():
+                    raise
+                expected = "a network that takes any number of examples (or batch=N for one size)"
+                reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+                got = f"{type(self.model).__name__} ({reason})"
+                raise InputError("model", expected, got) from error
+
+    def _takes_one_size(self) -> bool:
+        try:
+            jax.eval_shape(self.__call__, dataclasses.replace(self, batch=2).specs)
+        except Exception:
+            return False
+        return True
+
+    def description(self) -> dict[str, Any]:
+        """What the file says of itself: names, shapes and dtypes, and ``about``."""
+        outputs = self.traced[1]
+        return {
+            "network": type(self.model).__name__,
+            "inputs": [_told(*each) for each in named("inputs", self.specs).items()],
+            "outputs": [_told(*each) for each in outputs_named(outputs).items()],
+            **self.about,
+        }
+
+
+def description_of(program: Any) -> str:
+    """``Program.description()`` as JSON.
+
+    Raises:
+        InputError: if it is no ``Program``, or JSON cannot hold what is said about it.
+    """
+    if not isinstance(program, Program):
+        raise InputError("program", "an export.Program", program)
+    try:
+        return json.dumps(program.description(), ensure_ascii=False, indent=2)
+    except (TypeError, RecursionError, OverflowError) as error:
+        raise InputError("about", "what JSON can hold", str(error)) from error
+
+
+def outputs_named(outputs: Any) -> dict[str, Any]:
+    """Each output by a name, such as ``outputs`` or ``outputs[0]``, in the order of leaves."""
+    paths = jax.tree_util.tree_flatten_with_path(outputs)[0]
+    return {f"outputs{jax.tree_util.keystr(path)}": leaf for path, leaf in paths}
+
+
+def _told(name: str, spec: Any) -> dict[str, Any]:
+    shape = [size if isinstance(size, int) else str(size) for size in spec.shape]
+    return {"name": name, "shape": shape, "dtype": str(spec.dtype)}
+
+
+def _check_spec(name: str, spec: Any) -> None:
+    if not isinstance(spec, jax.ShapeDtypeStruct):
+        expected = "the shape and dtype of one example, a jax.ShapeDtypeStruct"
+        raise InputError(name, expected, shown(spec))
+
+
+def _row(numbers: tuple[float, ...], array: jax.Array) -> jax.Array:
+    """One number for each entry of an array's last axis, or one for all."""
+    return jnp.asarray(numbers, jnp.float32).reshape(*[1] * (array.ndim - 1), -1)

@@ -1,0 +1,169 @@
+"""Quantization of a trained network, without further training."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from flax import nnx
+
+from jaxnets.arrays import InputError, check_choice
+from jaxnets.data.transforms import Transform
+from jaxnets.quantization.calibration import batches, observe, with_norms_folded
+from jaxnets.quantization.observers import OBSERVERS, MinMaxObserver
+from jaxnets.quantization.parts import Fixed, Scheme
+from jaxnets.quantization.structure import places, quantizable, quantized
+
+
+def quantize_dynamic(
+    model: nnx.Module,
+    *,
+    per_channel: bool = False,
+    reduce_range: bool = True,
+    per_row: bool = False,
+    skip: Sequence[str] = (),
+) -> nnx.Module:
+    """Makes weights int8, and inputs integers by their range in each call. It needs no data.
+
+    It takes linear and recurrent layers, and the tables of embeddings, of which each row has a
+    scale. Scales, zero points and integers are PyTorch's: of weights ``qint8`` with scheme
+    ``per_tensor_symmetric``, of inputs ``quint8`` with ``per_tensor_affine``.
+
+    Args:
+        model: any ``nnx.Module``; it is left as it is.
+        per_channel: whether each output of a weight has a scale, ``per_channel_symmetric``.
+        reduce_range: whether the integers of inputs are those from 0 to 127, as in PyTorch on x86;
+            from 0 to 255 they are twice as fine.
+        per_row: whether each row of inputs has its own range, so that an example's outputs do not
+            depend on the others of its batch. PyTorch has one range for all rows.
+        skip: paths of layers, or of modules that have them, that stay as they are.
+
+    Returns:
+        The quantized network, in evaluation mode. ``report`` says what is left in floating point.
+
+    Raises:
+        InputError: if there is nothing to quantize, a weight is not finite, or an argument is of
+            another kind.
+
+    PyTorch: ``torch.ao.quantization.quantize_dynamic``.
+
+    Examples:
+        >>> from jaxnets import MLP
+        >>> small = quantize_dynamic(MLP((784, 128, 10), rngs=nnx.Rngs(0)))
+        >>> small.fc1.weights["kernel"].values.dtype
+        dtype('int8')
+    """
+    scheme = Scheme("dynamic", per_channel=per_channel, reduce_range=reduce_range, per_row=per_row)
+    return _each(_copy(model), scheme, skip)
+
+
+def quantize_weights(
+    model: nnx.Module,
+    bits: int = 8,
+    group_size: int | None = None,
+    *,
+    per_channel: bool = True,
+    skip: Sequence[str] = (),
+) -> nnx.Module:
+    """Makes weights integers of 8 or 4 bits, of which numbers are made when they are used.
+
+    It takes linear, convolution, recurrent and embedding layers. Two integers of 4 bits share a
+    byte. What is computed of inputs is computed with floating-point numbers.
+
+    Args:
+        model: any ``nnx.Module``; it is left as it is.
+        bits: 8, integers from -128 to 127, or 4, from -8 to 7.
+        group_size: so many inputs of an output share a scale; None for all of them.
+        per_channel: whether each output has a scale; otherwise the whole weight has one.
+        skip: paths of layers, or of modules that have them, that stay as they are.
+
+    Returns:
+        The quantized network, in evaluation mode.
+
+    Raises:
+        InputError: if there is nothing to quantize, a weight is not finite, or an argument is of
+            another kind.
+
+    PyTorch: ``torch.ao.quantization`` with a ``weight_only`` configuration.
+
+    Examples:
+        >>> from jaxnets import MLP
+        >>> small = quantize_weights(MLP((784, 128, 10), rngs=nnx.Rngs(0)), bits=4, group_size=32)
+        >>> small.fc1.weights["kernel"].integers.shape
+        (128, 392)
+    """
+    scheme = Scheme("weights", bits, per_channel=per_channel, group_size=group_size)
+    if group_size is not None and not per_channel:
+        raise InputError("per_channel", "True with a group_size", per_channel)
+    return _each(_copy(model), scheme, skip)
+
+
+def quantize_static(
+    model: nnx.Module,
+    inputs: Any,
+    *,
+    observer: str = "minmax",
+    per_channel: bool = True,
+    reduce_range: bool = True,
+    transform: Transform | None = None,
+    skip: Sequence[str] = (),
+) -> nnx.Module:
+    """Makes weights int8, and inputs integers by scales that some examples give.
+
+    It takes convolutions and linear layers. A batch normalization that follows one of them
+    directly becomes part of it, with its running statistics.
+
+    Args:
+        model: any ``nnx.Module``; it is left as it is.
+        inputs: some hundred examples, as the data set holds them: an array [examples, …], or a
+            tuple or dictionary of them, which are the arguments of the model's call.
+        observer: how the range of a layer's inputs is found: "minmax", "moving-average", or
+            "histogram", which leaves out what is rare and far away.
+        per_channel: whether each output of a weight has a scale, ``per_channel_symmetric``, as in
+            PyTorch on x86; otherwise the whole weight has one.
+        reduce_range: see ``quantize_dynamic``.
+        transform: what inputs go through before the model.
+        skip: paths of layers, or of modules that have them, that stay as they are.
+
+    Returns:
+        The quantized network, in evaluation mode.
+
+    Raises:
+        InputError: if there is nothing to quantize, a number is not finite, the model does not
+            take the inputs or calls no layer with them, or an argument is of another kind.
+
+    PyTorch: ``torch.ao.quantization.prepare``, a run over the examples, and ``convert``.
+
+    Examples:
+        >>> from jaxnets import LeNet
+        >>> images = np.random.default_rng(0).uniform(size=(8, 28, 28, 1)).astype(np.float32)
+        >>> small = quantize_static(LeNet(rngs=nnx.Rngs(0)), images)
+        >>> small.conv1.inputs.zero_point[...].dtype
+        dtype('int32')
+    """
+    check_choice("observer", observer, tuple(OBSERVERS))
+    scheme = Scheme("static", per_channel=per_channel, reduce_range=reduce_range)
+    model = _copy(model)
+    chosen = quantizable(model, "static", skip)
+    model = with_norms_folded(model, chosen, next(batches(inputs, transform)))
+    observers: dict[str, MinMaxObserver] = {
+        place.path: OBSERVERS[observer](reduce_range=reduce_range) for place in chosen
+    }
+    observe(model, list(observers), inputs, transform, lambda path, x: observers[path](x))
+    for path, seen in observers.items():
+        fixed = Fixed(*seen.calculate_qparams(), reduce_range)
+        model = quantized(model, places(model)[path], scheme, fixed)
+    model.eval()
+    return model
+
+
+def _copy(model: nnx.Module) -> nnx.Module:
+    if not isinstance(model, nnx.Module):
+        raise InputError("model", "an nnx.Module", model)
+    return nnx.clone(model)
+
+
+def _each(model: nnx.Module, scheme: Scheme, skip: Sequence[str]) -> nnx.Module:
+    for place in quantizable(model, scheme.mode, skip):
+        # A replaced layer may hold others of the list no longer: places are found anew.
+        model = quantized(model, places(model)[place.path], scheme)
+    model.eval()
+    return model

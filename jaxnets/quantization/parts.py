@@ -1,0 +1,202 @@
+"""What quantized layers are made of: weights as integers, and how inputs become integers."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax.typing import DTypeLike
+
+from jaxnets.arrays import InputError, check_bool, check_choice, check_integer, check_positive
+from jaxnets.quantization.rounding import (
+    ENDS,
+    largest,
+    packed,
+    quantized,
+    range_scale,
+    rounded,
+    symmetric_scale,
+    unpacked,
+)
+
+
+class Quantized(nnx.Variable):
+    """An array of a quantized layer, which no optimizer changes: integers, scales, zero points."""
+
+
+#: How a network may be quantized.
+MODES = "dynamic", "static", "weights"
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How a layer is quantized. Weights are symmetric: their zero point is 0.
+
+    Attributes:
+        mode: whether inputs become integers by their range in each call ("dynamic"), by a scale
+            that calibration gave ("static"), or not at all ("weights").
+        bits: of each weight, 8 or 4.
+        per_channel: whether each output has a scale; otherwise the whole weight has one.
+        group_size: so many inputs of an output have a scale of their own; None for all of them.
+        reduce_range: whether the integers of inputs are those from 0 to 127 instead of 255.
+        per_row: whether each row of inputs has its own range in a dynamic call; otherwise all share
+            one, as in PyTorch.
+    """
+
+    mode: str
+    bits: int = 8
+    per_channel: bool = True
+    group_size: int | None = None
+    reduce_range: bool = True
+    per_row: bool = False
+
+    def __post_init__(self) -> None:
+        """Checks what a user or a file says."""
+        check_choice("mode", self.mode, MODES)
+        if check_integer("bits", self.bits) not in ENDS:
+            raise InputError("bits", "8 or 4", self.bits)
+        for name in ("per_channel", "reduce_range", "per_row"):
+            check_bool(name, getattr(self, name))
+        if self.group_size is not None:
+            check_positive("group_size", self.group_size)
+
+
+class Weight(nnx.Module):
+    """A weight as integers [channels, inputs], with the scales that make numbers of them.
+
+    Arrays: ``integers`` int8, of four bits uint8 with two to a byte; ``scale`` float32 [1],
+    [channels] or [channels, groups].
+
+    Args:
+        weight: the numbers.
+        axis: of the channels in it.
+        scheme: how they are quantized.
+        scale: given scales, in place of those of the largest magnitudes.
+    """
+
+    def __init__(
+        self, weight: np.ndarray, axis: int, scheme: Scheme, scale: np.ndarray | None = None
+    ) -> None:
+        self.shape, self.axis, self.bits = tuple(weight.shape), axis, scheme.bits
+        rows = np.moveaxis(np.asarray(weight, np.float32), axis, 0)
+        rows = rows.reshape(len(rows), -1)
+        self.group = min(scheme.group_size or rows.shape[1], rows.shape[1])
+        scale = _scale(rows, scheme, self.group) if scale is None else scale
+        integers = rounded(rows, _spread(scale, rows.shape[1], self.group), scheme.bits)
+        made = packed(integers) if scheme.bits == 4 else integers
+        self.integers, self.scale = Quantized(jnp.asarray(made)), Quantized(jnp.asarray(scale))
+
+    @property
+    def values(self) -> jax.Array:
+        """The integers, int8 [channels, inputs]."""
+        integers = self.integers[...]
+        if self.bits == 8:
+            return integers
+        return unpacked(integers, int(np.prod(self.shape)) // self.shape[self.axis])
+
+    @property
+    def channel_scale(self) -> jax.Array:
+        """A scale for each channel, where there are no groups."""
+        return jnp.broadcast_to(self.scale[...], (self.shape[self.axis],))
+
+    def floats(self, dtype: DTypeLike) -> jax.Array:
+        """The numbers that the integers mean, in the layer's layout."""
+        values = self.values.astype(jnp.float32)
+        scale = self.scale[...]
+        if scale.ndim == 2:
+            scale = jnp.repeat(scale, self.group, axis=1)[:, : values.shape[1]]
+        else:
+            scale = scale[:, None]
+        return self.laid_out(values * scale).astype(dtype)
+
+    def laid_out(self, rows: jax.Array) -> jax.Array:
+        """Rows [channels, inputs] in the layer's layout."""
+        rest = [size for axis, size in enumerate(self.shape) if axis != self.axis % len(self.shape)]
+        array = rows.reshape(self.shape[self.axis], *rest)
+        return jnp.moveaxis(array, 0, self.axis)
+
+
+def _scale(rows: np.ndarray, scheme: Scheme, group: int) -> np.ndarray:
+    magnitudes = np.abs(rows)
+    if not scheme.per_channel:
+        return symmetric_scale(magnitudes.max(initial=0), scheme.bits).reshape(1)
+    if group == rows.shape[1]:
+        return symmetric_scale(magnitudes.max(axis=1, initial=0), scheme.bits)
+    padded = np.pad(magnitudes, ((0, 0), (0, -rows.shape[1] % group)))
+    return symmetric_scale(padded.reshape(len(rows), -1, group).max(axis=2), scheme.bits)
+
+
+def _spread(scale: np.ndarray, inputs: int, group: int) -> np.ndarray:
+    """The scale of each number, as it is multiplied with rows [channels, inputs]."""
+    return np.repeat(scale, group, axis=1)[:, :inputs] if scale.ndim == 2 else scale[:, None]
+
+
+class Integers(NamedTuple):
+    """An activation as integers: x = scale · (values - zero).
+
+    Attributes:
+        values: uint8.
+        scale: float32, of one number or, of dynamic layers, one for each row with a last axis of 1.
+        zero: int32, likewise.
+    """
+
+    values: jax.Array
+    scale: jax.Array
+    zero: jax.Array
+
+
+@dataclass(frozen=True)
+class Dynamic:
+    """Inputs become integers by their own range, in each call.
+
+    Attributes:
+        reduce_range: whether the integers are those from 0 to 127 instead of 255.
+        per_row: whether each row, along the last axis, has its own range; otherwise all share one,
+            as in PyTorch.
+    """
+
+    reduce_range: bool = True
+    per_row: bool = False
+
+    def __call__(self, x: jax.Array) -> Integers:
+        """The integers of float32 numbers."""
+        axes = -1 if self.per_row else None
+        most = largest(self.reduce_range)
+        scale, zero = range_scale(
+            x.min(axes, keepdims=self.per_row), x.max(axes, keepdims=self.per_row), most
+        )
+        return Integers(quantized(x, scale, zero, most), scale, zero)
+
+
+class Fixed(nnx.Module):
+    """Inputs become integers by a scale and a zero point that calibration or training gave.
+
+    Args:
+        scale: float32.
+        zero: int32.
+        reduce_range: whether the integers are those from 0 to 127 instead of 255.
+    """
+
+    def __init__(self, scale: Any, zero: Any, reduce_range: bool) -> None:
+        self.scale = Quantized(jnp.asarray(scale, jnp.float32))
+        self.zero_point = Quantized(jnp.asarray(zero, jnp.int32))
+        self.reduce_range = reduce_range
+
+    def __call__(self, x: jax.Array) -> Integers:
+        """The integers of float32 numbers."""
+        scale, zero = self.scale[...], self.zero_point[...]
+        return Integers(quantized(x, scale, zero, largest(self.reduce_range)), scale, zero)
+
+
+def numbers_of(name: str, weight: nnx.Variable) -> np.ndarray:
+    """A weight's numbers.
+
+    Raises:
+        InputError: if one is not finite.
+    """
+    numbers = np.asarray(weight[...], np.float32)
+    if not np.isfinite(numbers).all():
+        raise InputError("model", "finite weights", f"NaN or infinities in {name}")
+    return numbers

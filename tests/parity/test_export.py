@@ -1,0 +1,100 @@
+"""Layers and networks as ONNX in onnxruntime, for batches of two sizes, beside PyTorch's."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from flax import nnx
+
+from jaxnets.compare.torch_twins import twin
+from jaxnets.export import Program, save_onnx
+from jaxnets.export.torch_source import torch_source
+from jaxnets.interop import load_torch, to_torch
+from tests.networks import CASES as NETWORKS
+from tests.parity.layer_cases import CASES, our_layer
+from tests.parity.test_layer_cases import randomized, torch_layer
+
+onnxruntime.set_default_logger_severity(3)  # it warns of constants that nothing reads
+
+
+class Around(nnx.Module):
+    """A layer that is called with arguments by name; with a parameter, as a program asks for."""
+
+    def __init__(self, layer, call):
+        self.layer, self.call, self.idle = layer, dict(call), nnx.Param(jnp.zeros(1))
+
+    def __call__(self, *inputs):
+        return self.layer(*inputs, **self.call)
+
+
+def batched(case):
+    """Whether each input of a case has the batch as its first axis."""
+    lengths = {np.shape(array)[0] if np.ndim(array) else None for array in case.values()}
+    return len(lengths) == 1 and not case.unbatched and "_random_samples" not in case.ours
+
+
+LAYERS = [case for case in CASES if batched(case)]
+
+
+def narrow(array):
+    return array.astype(np.float32 if array.dtype.kind == "f" else np.int32)
+
+
+def outputs_of(path, inputs):
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(None, dict(zip((i.name for i in session.get_inputs()), inputs, strict=True)))
+
+
+@pytest.mark.parametrize("case", LAYERS, ids=str)
+def test_a_layer_in_onnx_gives_pytorchs_outputs(case, tmp_path):
+    ours, theirs = our_layer(case, rngs=nnx.Rngs(0)), torch_layer(case).float()
+    randomized(theirs)
+    load_torch(ours, theirs.state_dict())
+    theirs.eval()
+    inputs = [narrow(array) for array in case.values()]
+    specs = [case.to_ours(array) for array in inputs]
+    spec = tuple(jax.ShapeDtypeStruct(one.shape[1:], one.dtype) for one in specs)
+    model = Around(ours, case.call)
+    model.eval()
+    save_onnx(Program(model, spec if len(spec) > 1 else spec[0]), tmp_path / "layer.onnx")
+    for size in (len(inputs[0]), 5):
+        given = [np.resize(array, (size, *array.shape[1:])) for array in inputs]
+        tensors = [
+            torch.tensor(x) if x.dtype == np.float32 else torch.tensor(x).long() for x in given
+        ]
+        with torch.no_grad():
+            expected = jax.tree.leaves(theirs(*tensors, **case.call))
+        made = outputs_of(tmp_path / "layer.onnx", [case.to_ours(array) for array in given])
+        for one, other in zip(made, expected, strict=True):
+            other = other.numpy()
+            if case.name in ("LSTM", "GRU", "RNN") and one.ndim == 3:
+                np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+                continue
+            np.testing.assert_allclose(case.from_ours(one), other, rtol=1e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_in_onnx_and_as_source_gives_pytorchs_outputs(name, tmp_path):
+    case = NETWORKS[name]
+    model = case.build(nnx.Rngs(0))
+    model.eval()
+    theirs = twin(model)
+    theirs.load_state_dict(to_torch(model))
+    theirs.eval()
+    space = {}
+    exec(torch_source(model), space)
+    written = space["Network"]()
+    written.load_state_dict(to_torch(model))
+    written.eval()
+    spec = jax.ShapeDtypeStruct(case.example, case.inputs(1).dtype)
+    save_onnx(Program(model, spec), tmp_path / "network.onnx")
+    for size in (1, 4):
+        inputs = case.inputs(size)
+        tensor = torch.tensor(np.moveaxis(inputs, -1, 1) if inputs.ndim == 4 else inputs)
+        with torch.no_grad():
+            expected, again = theirs(tensor).numpy(), written(tensor).numpy()
+        (made,) = outputs_of(tmp_path / "network.onnx", [inputs])
+        np.testing.assert_allclose(made, expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_array_equal(again, expected)
