@@ -152,8 +152,11 @@ COMMANDS = {
     "lr-find": Entry(_TRAIN, "lr_find:lr_find_command", "Suggest a learning rate."),
     "search": Entry(_TRAIN, "search:search_command", "Search for the best hyperparameters."),
     "predict": Entry(_USE, "predict:predict_command", "Predict for images, texts or rows."),
+    "evaluate": Entry(_USE, "evaluate:evaluate_command", "Report accuracy, errors, calibration."),
     "explain": Entry(_USE, "explain:explain_command", "Show which inputs a prediction depends on."),
+    "visualize": Entry(_USE, "visualize:visualize_command", "Draw what is inside a network."),
     "export": Entry(_USE, "export:export_command", "Write a file that other programs run."),
+    "serve": Entry(_USE, "serve:serve_command", "Answer requests over HTTP, with a page."),
     "prune": Entry(_CHANGE, "prune:prune_command", "Remove weights, units or layers."),
     "quantize": Entry(_CHANGE, "quantize:quantize_command", "Store weights as small integers."),
     "combine": Entry(_CHANGE, "combine:combine_command", "Make one network of several runs."),
@@ -161,7 +164,6 @@ COMMANDS = {
     "compare": Entry(_PYTORCH, "compare:compare_command", "Train in both frameworks and compare."),
     "convert": Entry(_PYTORCH, "weights:convert_command", "Convert weights from or to PyTorch."),
     "inspect": Entry(_PYTORCH, "weights:inspect_command", "Show the arrays in a file or a run."),
-    "evaluate": "evaluate:evaluate_command",
 }
 
 
