@@ -1,4 +1,4 @@
-"""The array types, the checks of arguments, and the one way in which a bad one is reported."""
+"""Array types, checks of arguments, and the error for invalid ones."""
 
 import builtins
 import inspect
@@ -32,7 +32,7 @@ _LEAST = 100  # of what came that are shown in any case
 
 
 class InputError(ValueError):
-    """A bad argument, said in one sentence: ``lr: expected a positive number, got -0.1``.
+    """An invalid argument, reported in one sentence: ``lr: expected a positive number, got -0.1``.
 
     The message has fewer than 300 characters, not counting paths, whatever came: the middle of a
     long part is left out.
@@ -166,7 +166,7 @@ _SHORT = _Short()
 
 
 def shortened(names: Sequence[str], most: int = 60) -> str:
-    """The first of some names, as many as so many letters hold, and a sign that there are more."""
+    """The first names of a list, up to a number of letters, and an ellipsis if there are more."""
     whole = ", ".join(printable(name, limit=None) for name in names)
     return whole if len(whole) <= most else f"{whole[: most - 1].rstrip(', ')}…"
 
@@ -481,7 +481,7 @@ def check_function(argument: str, value: Any, expected: str) -> Any:
 
 
 def check_path(argument: str, value: Any, expected: str = "a path") -> Path:
-    """A path in words or as an object; a number would be an open file's.
+    """A path as a string or an object, but not the number of an open file.
 
     Raises:
         InputError: if it is not a path.
@@ -500,7 +500,7 @@ _MISTAKES = TypeError, ValueError, AttributeError, LookupError, RuntimeError
 
 
 def called(argument: str, expected: str, function: Any, *given: Any, got: Any = None) -> Any:
-    """What somebody's function makes of some values.
+    """Calls a user's function, and reports its errors as those of an argument.
 
     Args:
         argument: which of a user's arguments is at fault if it fails.

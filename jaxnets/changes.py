@@ -6,7 +6,7 @@ from typing import Any
 
 from flax import nnx
 
-from jaxnets import quantization
+from jaxnets import pruning, quantization
 from jaxnets.arrays import InputError, called
 from jaxnets.ensembles import repeated
 from jaxnets.transfer import lora
@@ -46,6 +46,7 @@ class Change:
 #: By the name of a change: (network, settings) → network of the changed structure, of any values:
 #: the weights are read after it.
 CHANGES: dict[str, Callable[[nnx.Module, Mapping[str, Any]], nnx.Module]] = {
+    "pruning": pruning.restructured,
     "quantization": quantization.restructured,
     "ensemble": repeated,
     "lora": lambda model, settings: lora(model, **settings),

@@ -1,4 +1,4 @@
-"""What is kept for later: compiled programs on disk, and free memory in the process."""
+"""Caches: compiled programs on disk, and free memory in the process."""
 
 import contextlib
 import ctypes
@@ -27,7 +27,7 @@ _OTHERS_ENTER = stat.S_IXGRP | stat.S_IXOTH
 
 
 def keep_programs() -> None:
-    """Keeps what is compiled in this process in the user's cache folder, for later ones.
+    """Stores programs that this process compiles in the user's cache folder, for later processes.
 
     The folder is that of the environment variable ``JAXNETS_CACHE``, of which ``off`` keeps
     nothing; else ``jaxnets`` in ``XDG_CACHE_HOME`` or in ``~/.cache``. A cache that JAX has been
@@ -45,7 +45,7 @@ def keep_programs() -> None:
 
 
 def keep_memory() -> None:
-    """Keeps what programs free on a CPU in this process, for what they allocate next.
+    """Keeps memory that programs free on a CPU in this process, for their next allocations.
 
     A program takes its intermediate values' memory from the system when it begins, and gives it
     back when it ends. The system clears each page again: that can take a fifth of the time of a
@@ -109,7 +109,7 @@ def distrust(status: os.stat_result) -> str | None:
 
 @functools.cache
 def say_once(text: str) -> None:
-    """Tells people, in a line, what they may want to mend."""
+    """Prints a line about a fault that the user may want to fix, once."""
     logging.getLogger("jaxnets").warning("jaxnets: %s", text)
 
 

@@ -46,7 +46,7 @@ def new_folder(directory: Path | str, argument: str = "out") -> Iterator[Path]:
     Raises:
         ValueError: if the folder holds something already, or cannot be made.
     """
-    path = _free(check_path(argument, directory, "a folder that can be made"), argument)
+    path = check_free(check_path(argument, directory, "a folder that can be made"), argument)
     partial = path.with_name(f".{path.name[:50]}.partial-{os.getpid()}")
     try:
         missing = [folder for folder in (partial, *partial.parents) if not folder.exists()]
@@ -65,8 +65,16 @@ def new_folder(directory: Path | str, argument: str = "out") -> Iterator[Path]:
         raise
 
 
-def _free(directory: Path | str, argument: str) -> Path:
-    """The folder's true path, where there is nothing yet."""
+def check_free(directory: Path | str, argument: str) -> Path:
+    """The true path of a folder where there is nothing yet.
+
+    Args:
+        directory: must not exist yet, or be empty.
+        argument: what the message of an error calls it.
+
+    Raises:
+        ValueError: if it holds something already, or cannot be.
+    """
     try:
         path = Path(directory).resolve()
         free = not path.exists() or (path.is_dir() and not any(path.iterdir()))

@@ -42,7 +42,7 @@ def is_nested(value: Any, most: int) -> bool:
 
 
 def reason(error: Exception) -> str:
-    """Why something was not understood, in a line that is not long."""
+    """The reason why a file was not understood, in a short line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     text = f"no {text}" if isinstance(error, KeyError) else text
     line = " ".join(text.split())

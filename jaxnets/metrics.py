@@ -20,7 +20,7 @@ from jaxnets.arrays import (
 
 
 class Metric(Protocol):
-    """What one batch adds to a metric: a pytree of arrays, and how those of many are combined.
+    """The contribution of one batch to a metric: a pytree, and how several are combined.
 
     A training step returns one of these for each name. A number means ``Mean``, a pair
     (total, count) for ``Ratio``. The arrays of several parts of a batch are added up, unless the
@@ -130,7 +130,7 @@ def correct(
     where: ArrayLike | None = None,
     threshold: float = 0.5,
 ) -> jax.Array:
-    """Counts the examples that are classified as labelled.
+    """Counts the examples that are classified correctly.
 
     With several outputs an example is of the class with the largest, the first of equals; so it is
     with labels that are probabilities, as augmentation by mixing makes them. With a single output,
@@ -214,7 +214,7 @@ def top_k_correct(
 
 
 def accuracy(outputs: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None = None) -> jax.Array:
-    """The share of examples that are classified as labelled: ``correct`` over their number.
+    """The fraction of examples that are classified correctly.
 
     Args:
         outputs: as in ``correct``.
@@ -235,7 +235,7 @@ def accuracy(outputs: ArrayLike, labels: ArrayLike, *, where: ArrayLike | None =
 def confusion_matrix(
     outputs: ArrayLike, labels: ArrayLike, num_classes: int, *, where: ArrayLike | None = None
 ) -> jax.Array:
-    """Counts how often each class, the row, was taken for each class, the column.
+    """Counts how often each class, the row, was predicted as each class, the column.
 
     Args:
         outputs: scores [B, ..., C], or predicted classes in the labels' shape and of integers.
@@ -328,7 +328,7 @@ Measure = Callable[[Any, Any], Metric]
 
 
 def top_k(k: int, *, ignore_index: int = -100) -> Measure:
-    """The share of examples whose label is among the k largest outputs.
+    """The fraction of examples whose label is among the k largest outputs.
 
     Args:
         k: from 1 to the number of classes.
@@ -361,7 +361,7 @@ def _top_k(outputs: ArrayLike, labels: ArrayLike, k: int, ignore_index: int) -> 
 def per_class_accuracy(
     num_classes: int, *, threshold: float | None = None, ignore_index: int = -100
 ) -> Measure:
-    """The share of each class's examples that are classified as labelled: its recall.
+    """The accuracy of each class: its recall.
 
     Args:
         num_classes: how many classes there are.
@@ -391,7 +391,7 @@ def _per_class_accuracy(outputs: ArrayLike, labels: ArrayLike, **settings: Any) 
 def confusion(
     num_classes: int, *, threshold: float | None = None, ignore_index: int = -100
 ) -> Measure:
-    """How often each class, the row, was taken for each class, the column.
+    """The number of examples of each class, the row, predicted as each class, the column.
 
     Args:
         num_classes: how many classes there are.
@@ -426,7 +426,7 @@ def _itself(counts: np.ndarray) -> np.ndarray:
 def precision(
     num_classes: int | None = None, *, threshold: float | None = None, ignore_index: int = -100
 ) -> Measure:
-    """The share of the predictions of a class that are right; 0 where there is none.
+    """The fraction of the predictions of a class that are correct; 0 where there are none.
 
     Args:
         num_classes: None for two classes, of which class 1 is measured. With a number of classes
@@ -454,7 +454,7 @@ def precision(
 def recall(
     num_classes: int | None = None, *, threshold: float | None = None, ignore_index: int = -100
 ) -> Measure:
-    """The share of the examples of a class that are classified so; 0 where there is none.
+    """The fraction of the examples of a class that are classified correctly; 0 where none are.
 
     Args:
         num_classes: see ``precision``.

@@ -82,7 +82,7 @@ class OwnNetwork:
 
     @staticmethod
     def recorded(record: Mapping[str, Any], folder: Path) -> "OwnNetwork":
-        """The network that ``record`` and ``write`` have kept; nothing is imported yet.
+        """The network that ``record`` and ``write`` stored; nothing is imported yet.
 
         Raises:
             InputError: if a file has another text than the record says.
@@ -102,7 +102,7 @@ class OwnNetwork:
         )
 
     def record(self) -> dict[str, Any]:
-        """What a run says of it: names, arguments, and the SHA-256 of each file."""
+        """The network's record in a run: names, arguments, and the SHA-256 of each file."""
         said = {"class": self.name, "arguments": self.arguments}
         said |= {} if self.files else {"module": str(self.place)}
         return {**said, "files": {path: _digest(text) for path, text in self.files.items()}}

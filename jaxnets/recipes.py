@@ -69,7 +69,7 @@ OPTIONS = ("data_options", "model_options", "optimizer_options", "scheduler_opti
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One experiment, with everything that decides its numbers but the seed.
+    """One experiment, with everything that determines its numbers except the seed.
 
     Attributes:
         name: as on the command line.
@@ -511,14 +511,36 @@ def build_optimizer(recipe: Recipe, data: Dataset | None = None) -> optax.Gradie
     check_recipe(recipe, data)
     options = dict(recipe.optimizer_options)
     if recipe.scheduler is not None and data is not None:
-        kind = OPTIMIZERS.get(recipe.optimizer)
-        usual = None if kind is None else inspect.signature(kind).parameters["lr"].default
-        options["lr"] = _schedule(recipe, options.get("lr", usual), len(data.train))
+        options["lr"] = learning_rate(recipe, len(data.train))
     return _call(OPTIMIZERS, recipe.optimizer, "optimizer", options)
 
 
+def learning_rate(recipe: Recipe, examples: int) -> Schedule | float | None:
+    """The recipe's learning rate: a schedule, or a number if it is constant.
+
+    Args:
+        recipe: its optimizer and schedule; see ``sized`` for the length of a schedule.
+        examples: how many it is trained on, which tells how many steps are an epoch.
+
+    Returns:
+        From the count of steps to the learning rate, or the rate itself; None of an optimizer that
+        says none.
+
+    Raises:
+        ValueError: if the schedule is unknown, or does not take one of its options.
+    """
+    check_recipe(recipe)
+    check_positive("examples", examples)
+    kind = OPTIMIZERS.get(recipe.optimizer)
+    usual = None if kind is None else inspect.signature(kind).parameters["lr"].default
+    rate = recipe.optimizer_options.get("lr", usual)
+    if recipe.scheduler is not None:
+        return _schedule(recipe, rate, examples)
+    return rate if isinstance(rate, int | float) else None
+
+
 def load_data(recipe: Recipe) -> Dataset:
-    """The recipe's data, wherever they are.
+    """Loads the recipe's data.
 
     Args:
         recipe: names the data, and what ``jaxnets.data.load`` is told beside the name.
@@ -545,7 +567,7 @@ def load_named(name: str, options: Mapping[str, Any]) -> Dataset:
 
 
 def sized(recipe: Recipe, data: Dataset) -> Recipe:
-    """The recipe with the sizes, and what else is open, that its data decide.
+    """The recipe with the sizes that depend on its data filled in.
 
     These are what goes into the network (values, channels, pixels, tokens) and what comes out
     (classes, or values to predict). A size that the recipe says itself stays; but the sizes of a
@@ -685,7 +707,7 @@ _OF_TWO_CLASSES = ("binary-cross-entropy", "binary-cross-entropy-with-logits")
 
 
 def build_transform(recipe: Recipe) -> Transform:
-    """What the recipe's inputs go through before the network.
+    """The transform of the recipe's inputs.
 
     Args:
         recipe: its layout and normalization decide.
@@ -709,7 +731,7 @@ def build_transform(recipe: Recipe) -> Transform:
 
 
 def build_augmentation(recipe: Recipe, data: Dataset | None = None) -> Augmentation | None:
-    """What training does to the recipe's images first.
+    """The augmentation of the recipe's images.
 
     Args:
         recipe: its ``augment`` decides.
@@ -760,7 +782,7 @@ def train(
     """
     check_seed("seed", seed)
     data, settings = fit_settings(recipe, data)
-    model = _initial(sized(recipe, data), seed, weights)
+    model = initial_model(sized(recipe, data), seed, weights)
     run: TrainingRun = fit(model, data, seed=seed, **settings, **options)
     return run
 
@@ -774,7 +796,7 @@ def train_many(
     weights: InitialWeights | None = None,
     **options: Any,
 ) -> TrainingRuns:
-    """Trains a recipe's network from many seeds at once; each run is what ``train`` makes of it.
+    """Trains a recipe's network from many seeds together; each run is the one that ``train`` makes.
 
     Args:
         recipe: what to train, and how.
@@ -792,7 +814,7 @@ def train_many(
     following = iter(range(seeds) if isinstance(seeds, int) else entries(seeds) or ())
 
     def build(rngs: nnx.Rngs) -> nnx.Module:  # once for each seed, in their order
-        return _initial(network, next(following), weights)
+        return initial_model(network, next(following), weights)
 
     runs: TrainingRuns = fit(
         build, data, seeds=seeds, learning_rates=learning_rates, **settings, **options
@@ -800,8 +822,14 @@ def train_many(
     return runs
 
 
-def _initial(network: Recipe, seed: int, weights: InitialWeights | None) -> nnx.Module:
-    """The network as training begins."""
+def initial_model(network: Recipe, seed: int, weights: InitialWeights | None) -> nnx.Module:
+    """The network as training begins.
+
+    Args:
+        network: a recipe with its sizes.
+        seed: draws what ``weights`` do not give.
+        weights: see ``train``.
+    """
     model = build_model(network, seed)
     if weights is not None:
         expected = "a function from a seed to weights by PyTorch's names"
@@ -810,7 +838,7 @@ def _initial(network: Recipe, seed: int, weights: InitialWeights | None) -> nnx.
 
 
 def fit_settings(recipe: Recipe, data: Dataset | None) -> tuple[Dataset, dict[str, Any]]:
-    """The data, and what ``fit`` is told of a recipe beside the model.
+    """The data of a recipe, and its arguments of ``fit`` except the model.
 
     Raises:
         ValueError: if they do not fit together.

@@ -222,7 +222,7 @@ def resume(directory: Path | str, *, same_bits: bool = False) -> BegunRun:
 
 @contextlib.contextmanager
 def understood(argument: str, path: Path) -> Iterator[None]:
-    """Says in one sentence that a file in a run's folder is not what jaxnets has written.
+    """Reports in one sentence that a file in a run's folder was not written by jaxnets.
 
     Args:
         argument: what the user calls the run.
@@ -239,7 +239,7 @@ def understood(argument: str, path: Path) -> Iterator[None]:
 
 
 def recipe_of(settings: Mapping[str, Any], network: Path) -> Recipe:
-    """The recipe that ``settings`` wrote down, looked at as far as no data are needed.
+    """The recipe of recorded settings, checked as far as possible without the data.
 
     Args:
         settings: what ``settings`` returned.
@@ -414,7 +414,7 @@ def write_changed(
 
 
 def is_run(directory: Path | str) -> bool:
-    """Whether ``write`` has filled a folder."""
+    """Whether a folder holds a finished run."""
     return (Path(directory) / RECORD).is_file()
 
 
@@ -792,7 +792,7 @@ def _recorded_background(record: dict[str, Any]) -> float | None:
 
 @dataclass(frozen=True)
 class GivenImage:
-    """An image file as a run's examples are.
+    """An image file in the format of a run's examples.
 
     Attributes:
         pixels: uint8 [height, width, channels].
@@ -812,7 +812,7 @@ def open_image(
     background: float | None = None,
     invert: bool | None = None,
 ) -> GivenImage:
-    """Reads an image file as a data set's examples are, and says what was done to it.
+    """Reads an image file in the format of a data set's examples, and reports the changes.
 
     An image of another size is brought to theirs as ``load(size=…)`` brings it.
 

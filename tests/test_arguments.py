@@ -25,7 +25,9 @@ from jaxnets import (
     layers,
     losses,
     optimizers,
+    pruning,
     recipes,
+    runs,
     training,
     transfer,
 )
@@ -33,7 +35,7 @@ from jaxnets.arrays import ArrayLike, InputError, shown
 from jaxnets.cli import cli, main
 from jaxnets.compilation import VARIABLE
 from jaxnets.data import text
-from jaxnets.models import LanguageModel
+from jaxnets.models import MLP, LanguageModel
 
 from .parity.layer_cases import FIRST, our_layer
 from .test_api_reference import PATHS, PUBLIC, meant
@@ -95,6 +97,10 @@ SGD_OPTIONS = {"lr": 0.1, "momentum": 0, "dampening": 0, "weight_decay": 0, "nes
 SGD_SAVED = {"state": {}, "param_groups": [{**SGD_OPTIONS, "params": [0, 1]}]}
 
 
+def pruned_layer():
+    return pruning.l1_unstructured(layers.Linear(2, 3, **DRAWN), "weight", 0.5)
+
+
 def torch_model():
     import torch
 
@@ -124,6 +130,9 @@ def comparison():
         pairs=(),
     )
 
+
+SAVED = runs.SavedRun(None, model(), True, None, None, None)
+SHARES, LABELS = np.full((4, 3), 1 / 3), np.array([0, 1, 2, 0])
 
 #: Arguments that are good, by the last part of a public name; by all of it where that is not one.
 #: Those of layers are in ``tests/parity/layer_cases.py``.
@@ -204,6 +213,12 @@ GOOD = {
     "count_parameters": (model(),),
     **dict.fromkeys(["BatchNorm", "InstanceNorm"], (2,)),
     "recipe": ("linear-regression",),
+    "search": (RECIPE, {"lr": "1e-3..1"}),
+    "lr_range_test": (RECIPE,),
+    "smoothed": ([1.0],),
+    "steepest": ([0.1, 1.0], [2.0, 1.0]),
+    "Between": (0.1, 1.0),
+    "Space": ({},),
     **dict.fromkeys(["train", "train_many", "load_data", "build_model"], (RECIPE,)),
     **dict.fromkeys(["build_transform", "build_optimizer", "build_augmentation"], (RECIPE,)),
     "build_network": ("MLP", {}),
@@ -229,6 +244,8 @@ GOOD = {
     "Saving": ("no-folder",),
     "load_torch": (model(), {"weight": np.zeros((3, 2)), "bias": np.zeros(3)}),
     "read_torch": ({"weight": np.zeros(2)},),
+    "Limits": (),
+    **dict.fromkeys(["application", "serve"], (0,)),
     "Program": (model(), jax.ShapeDtypeStruct((2,), np.float32)),
     **dict.fromkeys(["save_onnx", "save_stablehlo"], lambda: (program(), "no-folder/a.onnx")),
     **dict.fromkeys(["save_safetensors", "save_torch"], (model(), "no-folder/a.pt")),
@@ -241,6 +258,14 @@ GOOD = {
     "optimizer_from_torch": (SGD_SAVED,),
     "trace_difference": lambda: (model(), torch_model(), SPLIT.inputs),
     "jaxnets.compare.report.read": ("no-folder",),
+    "jaxnets.reports.report": (model(), DATA),
+    "of_run": (SAVED, DATA),
+    "data_of": (SAVED, "linear"),
+    "jaxnets.scores.confusion_matrix": (LABELS, LABELS, 3),
+    "precision_recall_f1": (np.eye(3, dtype=int),),
+    "top_k_accuracy": (SHARES, LABELS, 2),
+    **dict.fromkeys(["log_loss", "brier_score", "calibration"], (SHARES, LABELS)),
+    "regression_scores": (SHARES, SHARES),
     "flatten": (jnp.zeros((2, 3)),),
     **dict.fromkeys(["celu", "elu", "gelu", "leaky_relu", "mish", "selu", "silu"], (OUTPUTS,)),
     **dict.fromkeys(["hardsigmoid", "hardswish", "hardtanh", "relu", "relu6"], (OUTPUTS,)),
@@ -312,6 +337,30 @@ GOOD = {
     "scatter_add": (ROW, 0, jnp.zeros((2, 2), int), ROW),
     "ModuleDict": ({"relu": layers.ReLU()},),
     "TiedLinear": (layers.Embedding(5, 3, rngs=nnx.Rngs(0)),),
+    **dict.fromkeys(["identity", "is_pruned", "remove"], lambda: (pruned_layer(), "weight")),
+    "prune": lambda: (pruned_layer(), "weight", pruning.Identity()),
+    **dict.fromkeys(
+        ["l1_unstructured", "random_unstructured"], lambda: (pruned_layer(), "weight", 0.5)
+    ),
+    "ln_structured": lambda: (pruned_layer(), "weight", 0.5, 2, 0),
+    "random_structured": lambda: (pruned_layer(), "weight", 0.5, 0),
+    "global_unstructured": lambda: ([(pruned_layer(), "weight")], pruning.L1Unstructured),
+    "custom_from_mask": lambda: (pruned_layer(), "weight", np.ones((3, 2))),
+    "region": lambda: (pruned_layer(), "weight", 0),
+    "diagonal": lambda: (pruned_layer(), "weight"),
+    **dict.fromkeys(["L1Unstructured", "RandomUnstructured"], (0.5,)),
+    "LnStructured": (0.5, 2),
+    "RandomStructured": (0.5,),
+    "CustomFromMask": (np.ones((3, 2)),),
+    "keep_masks": (optimizers.sgd(),),
+    "pruned": (model(), 0.5),
+    **dict.fromkeys(["sparsity", "mask_zeros"], (model(),)),
+    "make_permanent": lambda: (pruned_layer(),),
+    "structure": (model(), model()),
+    "jaxnets.pruning.restructured": (model(), {}),
+    "remove_units": (MLP((2, 3, 2), **DRAWN), jnp.zeros((2, 2)), {"fc1": 2}),
+    "merge_units": (model(), jnp.zeros((2, 2))),
+    "remove_layers": (MLP((2, 2, 2), **DRAWN), jnp.zeros((2, 2)), "fc1"),
     **dict.fromkeys(
         ["saliency", "input_x_gradient", "smooth_grad", "integrated_gradients", "occlusion"],
         (model(), SPLIT.inputs),
@@ -325,6 +374,7 @@ GOOD = {
 NAMED = {
     "occlusion": {"sliding_window_shapes": 1},
     "train_many": {"seeds": 1},
+    "search": {"trials": 1},
     "load_torch_optimizer": {"names": ["weight", "bias"]},
     "to_torch_optimizer": {"names": ["weight", "bias"]},
     "run": {"loss": losses.cross_entropy, "torch_optimizer": torch_sgd, "epochs": 1},
@@ -334,6 +384,7 @@ NAMED = {
     "epoch_plan": {"seed": 0, "epoch": 0},
     "evaluate": {"loss": losses.cross_entropy, "split": SPLIT},
     "fit": {"loss": losses.cross_entropy, "optimizer": optimizers.sgd(), "epochs": 1},
+    "global_unstructured": {"amount": 0.5},
 }
 #: Records of what other code made, and exceptions: their fields are no settings.
 RECORDS = {
@@ -341,6 +392,9 @@ RECORDS = {
     *["paired", "independent", "read_image", "open_image", "RandomTransform"],
     *["BegunRun", "Saved", "Checkpoints", "Recipe", "go_on", "error_in_units", "joined"],
     "SavedRun",
+    *["Classification", "ClassScores", "Calibration", "Mistake", "Regression", "RegressionScores"],
+    *["LRRangeTest", "SearchResult", "Trial"],
+    "Sparsity",
     "Chosen",
     "Comparison",
     "Course",
@@ -619,13 +673,18 @@ WORDS = {
     "data check": ["no-folder"],
     "combine": ["no-run"],
     "compare": ["linear-regression"],
+    "evaluate": ["no-run"],
     "port": ["no-file.py:Net", "--input", "2x3"],
     "train": ["linear-regression"],
     "summary": ["linear-regression"],
     "predict": ["no-run", "text"],
     "export": ["no-run", "--out", "new.onnx"],
+    "serve": ["no-run"],
+    "prune": ["no-run", "--amount", "0.5", "--out", "new"],
     "explain": ["no-run", "text"],
     "inspect": ["no-file"],
+    "search": ["linear-regression", "--lr", "1e-3..1", "--trials", "1"],
+    "lr-find": ["linear-regression"],
     "convert": ["no-file", "new", "--model", "LinearRegression"],
     "quantize": ["no-run", "--out", "new"],
 }

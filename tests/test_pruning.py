@@ -231,11 +231,14 @@ def test_a_loop_of_ones_own_keeps_zeros_by_a_wrapped_optimizer():
         (lambda m: pruning.l1_unstructured(m, "kernel", 0.5), r"name: expected a parameter of Lin"),
         (lambda m: pruning.l1_unstructured("fc1", "weight", 0.5), "module: expected a layer"),
         (lambda m: pruning.l1_unstructured(m, "weight", 0.5, [1.0]), "importance_scores: expected"),
-        (lambda m: pruning.ln_structured(m, "weight", 0.5, n="nuc", dim=0), "n: expected the ord"),
+        (lambda m: pruning.ln_structured(m, "weight", 0.5, n="nuc", dim=0), "n: expected a number"),
         (lambda m: pruning.ln_structured(m, "weight", 0.5, n=2, dim=2), "dim: expected an axis of"),
         (lambda m: pruning.random_unstructured(m, "weight", 0.5, rngs=0), "rngs: expected a rand"),
         (lambda m: pruning.custom_from_mask(m, "weight", np.ones((6, 5))), "mask: expected an arr"),
-        (lambda m: pruning.custom_from_mask(m, "bias", [2] * 5), "mask: expected an array of 0"),
+        (
+            lambda m: pruning.custom_from_mask(m, "bias", [2] * 5),
+            "mask: expected an array of 0 and 1",
+        ),
         (lambda m: pruning.region(m, "weight", np.s_[5]), "index: expected an index of a part"),
         (lambda m: pruning.diagonal(m, "bias"), "name: expected a weight of two axes"),
         (lambda m: pruning.diagonal(m, "weight", 9), "offset: expected a diagonal of a weight"),
@@ -249,7 +252,7 @@ def test_a_loop_of_ones_own_keeps_zeros_by_a_wrapped_optimizer():
             lambda m: pruning.global_unstructured(
                 [(m, "weight")], pruning.LnStructured, amount=1, n=2, dim=0
             ),
-            "pruning_method: expected one of entries",
+            "pruning_method: expected a class that chooses",
         ),
     ],
 )

@@ -2,13 +2,11 @@ import asyncio
 import base64
 import io
 import json
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 
@@ -21,7 +19,7 @@ from starlette.testclient import TestClient
 from jaxnets import InputError, data, fit, load, losses, optimizers, serve
 from jaxnets.cli import main
 from jaxnets.data import Compose, Normalize, Split, TableColumn, TableEncoder, ToFloat
-from jaxnets.data.standardization import StandardizedDataset, Standardizer
+from jaxnets.data.standardization import Standardizer
 from jaxnets.data.text import TextDataset, TextEncoder, Tokenizer, Vocabulary
 from jaxnets.models import MLP, LanguageModel, TextClassifier
 from jaxnets.runs import SavedRun
@@ -52,6 +50,7 @@ def saved(folder):
 
 @pytest.fixture(scope="module")
 def client(saved):
+    """The service, asked in this process."""
     with TestClient(serve.application(saved, LIMITS)) as client:
         yield client
 
@@ -94,7 +93,9 @@ def test_an_image_file_is_fitted_inverted_and_explained(client):
     file = io.BytesIO()
     Image.fromarray(np.full((12, 12), 255, np.uint8)).save(file, "PNG")
     text = base64.b64encode(file.getvalue()).decode()
-    (one,) = ask(client, images=[f"data:image/png;base64,{text}"], explain=True).json()["predictions"]
+    (one,) = ask(client, images=[f"data:image/png;base64,{text}"], explain=True).json()[
+        "predictions"
+    ]
     assert np.array(one["given"]).tolist() == np.zeros((6, 6, 1)).tolist()
     assert np.array(one["explanation"]).shape == (6, 6)
     (one,) = ask(client, images=[text], explain=True, invert=False).json()["predictions"]
@@ -135,7 +136,7 @@ def test_rows_are_standardised_and_values_brought_back():
 
 
 WRONG = {
-    "body: expected a JSON object with one of inputs, images, texts, rows, got JSONDecodeError": b"{",
+    "body: expected a JSON object with one of inputs, images, texts, rows, got JSOND": b"{",
     "body: expected a JSON object with one of inputs, images, texts, rows, got [1]": b"[1]",
     "body: expected a JSON object with one of inputs, images, texts, rows, got {}": b"{}",
     "got Recursion": b"[" * 10_000,

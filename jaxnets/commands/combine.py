@@ -1,4 +1,4 @@
-"""The command that makes one network of several trained ones."""
+"""The command ``combine``: one network from several trained ones."""
 
 import json
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The flags that say on what a run computes, and how, and what they make of it."""
+"""The flags for devices, sharding and numerical settings."""
 
 import contextlib
 import math
@@ -134,7 +134,7 @@ def settled(given: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, An
 
 
 def fit_options(chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """What ``fit`` is to be told."""
+    """The arguments of ``fit``."""
     plain = ("devices", "accumulate", "compute_dtype")
     return {name: chosen[name] for name in plain} | {"sharding": _sharding(chosen)}
 

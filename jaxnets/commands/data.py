@@ -174,7 +174,7 @@ def _answer(data: Dataset, label: np.ndarray) -> str:
 @click.argument("folder", metavar="DIR", type=PathArgument())
 @image_size
 def check_command(folder: Path, size: Any) -> None:
-    """Read all of the data sets in the folder DIR, or DIR itself, and say what is damaged."""
+    """Read all data sets in the folder DIR, or DIR itself, and report damage."""
     if not folder.exists():
         raise InputError("DIR", "an existing folder or file", str(folder))
     size = None if size is None else check_size("size", size)

@@ -1,4 +1,4 @@
-"""The command that says why a network gives an answer."""
+"""The command ``explain``: which inputs a prediction depends on."""
 
 import json
 from pathlib import Path
@@ -78,7 +78,7 @@ _TESTED = 2_000  # rows of a table that are permuted
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON, and no more.")
 def explain_command(run: Path, out: Path, as_json: bool, **flags: Any) -> None:
-    """Show what an answer of the network in the folder RUN depends on, as a picture.
+    """Show which inputs a prediction of the network in the folder RUN depends on, as a picture.
 
     Of an image, a text or a row, the parts that speak for a class are red, and those that speak
     against it blue. Of a table without a row, the picture has the importance of each column: how

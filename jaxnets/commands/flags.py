@@ -1,4 +1,4 @@
-"""The flags that several commands share, and what they make of a recipe."""
+"""Flags shared by several commands, and their effect on a recipe."""
 
 import ast
 import dataclasses
@@ -230,9 +230,8 @@ _OURS_OR_TORCH = (
         help="A PyTorch network of your own, which is ported. Its file is imported: its code runs.",
     ),
 )
-_NETWORK = (
-    model_option,
-    click.option("--batch-size", type=int, help="Examples in a step."),
+_BATCH_SIZE = (click.option("--batch-size", type=int, help="Examples in a step."),)
+_DATA = (
     click.option("--data", help="Another data set: its path, or any name that jaxnets finds."),
     data_dir,
     image_size,
@@ -243,8 +242,9 @@ _NETWORK = (
         help="Images, their rows as steps, or the tokens of texts.",
     ),
 )
-_TRAINING = (
-    click.option("--epochs", type=int, help="Times through the training data."),
+_NETWORK = (model_option, *_BATCH_SIZE, *_DATA)
+_EPOCHS = (click.option("--epochs", type=int, help="Times through the training data."),)
+_OPTIMIZER = (
     click.option("--lr", type=float, help="Learning rate."),
     click.option("--momentum", type=float, help="Momentum of sgd or rmsprop."),
     click.option("--weight-decay", type=float, help="Weight decay."),
@@ -256,6 +256,8 @@ _TRAINING = (
     click.option(
         "--optimizer-option", type=KeyValue(), multiple=True, help="Any argument of the optimizer."
     ),
+)
+_LOSS = (
     click.option("--loss", type=click.Choice(list(LOSSES)), help="Another loss."),
     click.option(
         "--normalize",
@@ -273,6 +275,7 @@ _TRAINING = (
         "--buckets", type=int, help="Lengths at most, at which batches of similar texts run."
     ),
 )
+_TRAINING = (*_EPOCHS, *_OPTIMIZER, *_LOSS)
 _SCHEDULE = (
     click.option(
         "--scheduler",
@@ -320,12 +323,17 @@ def network_flags(command: _Command) -> _Command:
 
 
 def recipe_flags(command: _Command) -> _Command:
-    """Adds a flag for everything that a recipe holds."""
+    """Adds a flag for every setting of a recipe."""
     return added((*_TRAINING, _MODEL, call_arguments, *_NETWORK), command)
 
 
+def fixed_flags(command: _Command) -> _Command:
+    """Adds those of ``recipe_flags`` that a search does not vary."""
+    return added((*_EPOCHS, *_LOSS, _MODEL, call_arguments, model_option, *_DATA), command)
+
+
 def compared_flags(command: _Command) -> _Command:
-    """Adds a flag for everything that a recipe holds whose network PyTorch has too."""
+    """Adds a flag for every setting of a recipe that PyTorch shares."""
     return added((*_TRAINING, *_OURS_OR_TORCH, call_arguments, *_NETWORK), command)
 
 

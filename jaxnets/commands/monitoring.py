@@ -1,4 +1,4 @@
-"""The flags by which a run is watched and guarded, and what they make of it."""
+"""The flags for monitoring and guarding a run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -105,7 +105,7 @@ def check_apart(watching: dict[str, Any], out: Path | None) -> None:
 
 
 def fit_options(watching: dict[str, Any], data: Dataset) -> dict[str, Any]:
-    """What ``fit`` is to be told.
+    """The arguments of ``fit``.
 
     Raises:
         ValueError: if a number is not positive.

@@ -1,4 +1,4 @@
-"""The command that rewrites a PyTorch network as a file of Flax NNX."""
+"""The command ``port``: a PyTorch network rewritten as a file of Flax NNX."""
 
 import contextlib
 from pathlib import Path

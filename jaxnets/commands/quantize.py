@@ -1,4 +1,4 @@
-"""The command that makes a trained network's weights integers."""
+"""The command ``quantize``: a trained network with integer weights."""
 
 import json
 import time
@@ -67,7 +67,7 @@ _BATCH, _SECONDS = 256, 0.3
 def quantize_command(
     run: Path, mode: str, skip: tuple[str, ...], out: Path, as_json: bool, **flags: Any
 ) -> None:
-    """Make the weights of the run in the folder RUN integers; the new folder is a run as well.
+    """Quantize the weights of the run in the folder RUN, into the folder of a new run.
 
     It prints which layers have integers and which have not, and the accuracy, the size of the
     weights and the time for an example, before and after.

@@ -1,4 +1,4 @@
-"""Which option is meant by one that does not exist."""
+"""Suggestions for options that do not exist."""
 
 import difflib
 

@@ -1,4 +1,4 @@
-"""A comparison from its first training to what it says."""
+"""Runs a comparison: trains both sides and collects the findings."""
 
 import dataclasses
 import datetime
@@ -37,7 +37,7 @@ _CONTROL = "control"
 
 @dataclass(frozen=True, kw_only=True)
 class Terms:
-    """How the two are compared.
+    """The settings of a comparison.
 
     Attributes:
         seeds: one a pair.

@@ -1,4 +1,4 @@
-"""What is compared: a network of ours, the other framework's, and how both are trained."""
+"""An experiment: a network in jaxnets, one in another framework, and how both are trained."""
 
 import functools
 from collections.abc import Callable

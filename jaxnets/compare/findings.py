@@ -1,4 +1,4 @@
-"""What is not as it is between two frameworks that do the same, and where it comes from."""
+"""Differences between two frameworks that rounding does not explain, and their likely causes."""
 
 from collections.abc import Callable, Sequence
 
@@ -24,7 +24,7 @@ ProbeOf = Callable[[Pair], Probe | None]
 
 
 def findings(comparison: Comparison, probe_of: ProbeOf) -> tuple[Finding, ...]:
-    """All that is to be said of a comparison.
+    """The findings of a comparison.
 
     Args:
         comparison: without findings.

@@ -67,7 +67,7 @@ def run(
     name: str | None = None,
     progress: Progress = "auto",
 ) -> Any:
-    """Trains a network here and in PyTorch, side by side, and compares the two.
+    """Trains a network in jaxnets and in PyTorch, and compares the two.
 
     Both sides of a seed begin with the same weights and take the same batches in the same order.
     In pairs dropout is off on both sides, as no two frameworks draw the same masks.

@@ -75,7 +75,7 @@ class FirstStep:
 
 
 def findings(comparison: StepComparison, first: FirstStep) -> tuple[Finding, ...]:
-    """All that is to be said of a comparison.
+    """The findings of a comparison.
 
     Args:
         comparison: without findings.

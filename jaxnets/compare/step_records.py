@@ -1,4 +1,4 @@
-"""What a comparison of training steps measures, metric by metric."""
+"""Records of a comparison of training steps, metric by metric."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -109,7 +109,7 @@ class StepComparison:
         return tuple(self.theirs[0].steps)
 
     def in_words(self, metric: str) -> str:
-        """How a metric ends, and how far the two are apart."""
+        """The last value of a metric, and the difference between the two, in words."""
         mean = [np.mean(self.last(metric, side)) for side in (self.ours, self.theirs)]
         found = self.departure(metric)
         if found is None:

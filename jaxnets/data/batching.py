@@ -101,7 +101,7 @@ def epoch_plan(
 
 
 def bucketed(lengths: np.ndarray, longest: int, buckets: int) -> np.ndarray:
-    """The width at which each example runs, if few widths are to serve all.
+    """The padded width of each example, if all examples share a few widths.
 
     The widths are quantiles of the lengths: each bucket has about as many examples.
 

@@ -1,4 +1,4 @@
-"""What a data set is: examples and labels on the host, in a training and a test split."""
+"""Data sets: examples and labels on the host, in a training and a test split."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ class Split(Examples):
         return f"Split of {self.described()}"
 
     def described(self) -> str:
-        """How many examples there are, and what they are, in words."""
+        """The number and kind of examples, in words."""
         return describe_examples(len(self), self.spec)
 
     @property
@@ -130,7 +130,7 @@ class Split(Examples):
 
 @dataclass(frozen=True)
 class Draws:
-    """Training that makes its own data: a number of steps in place of examples.
+    """A split without examples, for training that generates its data: a number of steps.
 
     The objective is given a batch without columns, and draws from its key.
 

@@ -31,7 +31,9 @@ _ORIENTATION = 0x0112  # EXIF's entry
 _TURNED = (5, 6, 7, 8)  # its values for which height and width change places
 
 
-def read_image(path: Path | str | IO[bytes], shape: tuple[int, int, int], *, fit: bool = False) -> np.ndarray:
+def read_image(
+    path: Path | str | IO[bytes], shape: tuple[int, int, int], *, fit: bool = False
+) -> np.ndarray:
     """Reads an image as uint8 [H, W, C]: grey for one channel, otherwise RGB.
 
     It is turned as its EXIF entry says, what is transparent becomes white, 16 bits a value are

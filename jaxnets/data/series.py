@@ -14,7 +14,7 @@ from jaxnets.data.standardization import check_finite
 def windows(
     series: np.ndarray, length: int, horizon: int = 1, target: int | Sequence[int] | None = None
 ) -> Split:
-    """Cuts a series into every window of ``length`` steps and the ``horizon`` steps after it.
+    """Splits a series into every window of ``length`` steps and the ``horizon`` steps after it.
 
     The windows of a part know nothing outside of it. So cut the series in time first, and each
     part into windows then: no step of the one is an input or a label of the other, and what is

@@ -96,7 +96,7 @@ def _bound(text: str | None, default: int, length: int, spec: str, argument: str
 
 
 def hold_out(split: AnySplit, fraction: float, seed: int = 0) -> tuple[AnySplit, AnySplit]:
-    """Sets examples aside by chance, of each class the same share.
+    """Holds out a random part of the examples, stratified by class.
 
     Args:
         split: the examples, in memory or streamed; if their labels are one array of class numbers

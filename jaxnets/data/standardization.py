@@ -17,7 +17,7 @@ _SHOWN = 8  # columns, whose numbers a person reads
 
 @dataclass(frozen=True, init=False, repr=False)
 class Standardizer:
-    """(x - mean) / std for each column, and the way back.
+    """(x - mean) / std for each column, and the inverse.
 
     Args:
         mean: one number for each entry of the last axis, or one for all.
@@ -90,7 +90,7 @@ class Standardizer:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class StandardizedDataset(Dataset):
-    """A ``Dataset`` of standardized numbers that knows what they were.
+    """A ``Dataset`` of standardized numbers, with the scalers that restore their units.
 
     Args:
         inputs_scaler: what the inputs went through.

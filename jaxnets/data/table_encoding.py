@@ -16,7 +16,7 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True)
 class TableColumn:
-    """A column of a table that a network is given.
+    """A column of a table that is part of a network's input.
 
     Args:
         name: its name in the table's header, or its number from 1 where there is none.
@@ -146,7 +146,7 @@ class TableEncoder:
         return np.concatenate(parts, axis=1)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """What ``from_json`` reads."""
+        """The encoder as JSON, for ``from_json``."""
         return [dataclasses.asdict(column) for column in self.columns]
 
     @classmethod

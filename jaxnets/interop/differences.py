@@ -16,7 +16,7 @@ Call = tuple[str, list[np.ndarray]]
 
 @dataclass(frozen=True)
 class Step:
-    """One call of one layer, by both.
+    """One call of one layer in both frameworks.
 
     Attributes:
         name: PyTorch's name of the layer; empty for the whole model.

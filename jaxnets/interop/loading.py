@@ -24,7 +24,7 @@ Source = Mapping[str, Any] | str | os.PathLike[str]
 
 
 def read_torch(source: Source, *, rename: Rename | None = None) -> StateDict:
-    """Reads the arrays of a checkpoint, with no model in view.
+    """Reads the arrays of a checkpoint without a model.
 
     Args:
         source: as of ``load_torch``.

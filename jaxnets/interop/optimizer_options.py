@@ -37,7 +37,7 @@ def optimizer_from_torch(
     names: Names | None = None,
     rename: Rename | None = None,
 ) -> optax.GradientTransformation:
-    """The optimizer that a torch optimizer's state_dict is of, with its hyperparameters.
+    """The counterpart of a torch optimizer, made from its state_dict, with its hyperparameters.
 
     Several param_groups become ``jaxnets.optimizers.param_groups``; as in PyTorch, parameters in
     none of them stay as they are. Hyperparameters that a group lacks take PyTorch's defaults.

@@ -11,7 +11,7 @@ _SHOWN = 20  # of a list in a message; the report itself holds all
 
 @dataclass(frozen=True)
 class Report:
-    """What became of every array of a source and of every weight of a model.
+    """How every array of a source and every weight of a model were used.
 
     Attributes:
         source: the file, or "state_dict".
@@ -66,7 +66,7 @@ class Report:
 
 
 class WeightsError(InputError):
-    """A state_dict does not fit a model; it says everything that is wrong at once.
+    """A state_dict does not fit a model; the message lists every fault.
 
     Attributes:
         report: what was found, name by name.

@@ -157,7 +157,7 @@ def _of_dtype(name: str, dtype: Any) -> str:
 
 
 def status() -> str:
-    """In words, for people: whether the kernels are used, or why not."""
+    """Whether the kernels are used, or why not, as a sentence."""
     found = _loaded_at_once(LIBRARIES)
     missing = sorted(str(one) for one in found if isinstance(one, Missing))
     return f"not in use: {missing[0]}" if missing else "in use"
@@ -199,7 +199,7 @@ def wanted() -> bool:
 
 @contextlib.contextmanager
 def aside() -> Iterator[None]:
-    """Within it functions are traced as they are written, without kernels."""
+    """A context in which functions are traced without kernels."""
     token = _aside.set(True)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Functions that are computed by kernels, where kernels serve."""
+"""The rewrite of functions so that kernels compute their operations."""
 
 import contextlib
 import dataclasses
@@ -24,7 +24,7 @@ R = TypeVar("R")
 
 
 def with_kernels(function: Callable[P, R]) -> Callable[P, R]:
-    """The same function, computed by kernels where the processor has some for its operations.
+    """The same function, with C++ kernels in place of operations that they support.
 
     The function is traced, and operations that belong together, such as a convolution, its bias and
     ReLU, become one call of a kernel with its own gradient. It does not matter which layers made
@@ -69,7 +69,7 @@ def with_kernels(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def explain(function: Callable[..., Any], *arguments: Any) -> list[str]:
-    """What kernels compute of a function, in words.
+    """Lists which parts of a function kernels compute.
 
     Args:
         function: a model, or a pure function.

@@ -43,10 +43,22 @@ class MLP(nnx.Module):
         sizes = entries(features)
         if sizes is None or len(sizes) < 2:
             raise InputError("features", "at least an input and an output size", features)
-        self.features = tuple(check_positive("features", size) for size in sizes)
+        checked = [check_positive("features", size) for size in sizes]
         self.output = check_choice("output", output, ("logits", "softmax"))
-        for index, (size, next_size) in enumerate(itertools.pairwise(self.features), start=1):
+        for index, (size, next_size) in enumerate(itertools.pairwise(checked), start=1):
             setattr(self, f"fc{index}", Linear(size, next_size, rngs=rngs, param_dtype=param_dtype))
+
+    @property
+    def features(self) -> tuple[int, ...]:
+        """Sizes of the input, of each hidden layer and of the output."""
+        return self.fc1.in_features, *(layer.out_features for layer in self._layers)
+
+    @property
+    def _layers(self) -> list[Linear]:
+        names = (f"fc{index}" for index in itertools.count(1))
+        return [
+            getattr(self, name) for name in itertools.takewhile(lambda n: hasattr(self, n), names)
+        ]
 
     @property
     def options(self) -> dict[str, Any]:
@@ -59,8 +71,8 @@ class MLP(nnx.Module):
         Args:
             inputs: [batch, ...] with features[0] values an example; images are NHWC.
         """
-        *hidden, last = (getattr(self, f"fc{index}") for index in range(1, len(self.features)))
-        x = flatten_to(self.features[0], inputs)
+        *hidden, last = self._layers
+        x = flatten_to(self.fc1.in_features, inputs)
         for layer in hidden:
             x = jax.nn.relu(layer(x))
         x = last(x)

@@ -93,15 +93,18 @@ def keep_masks(optimizer: optax.GradientTransformation) -> optax.GradientTransfo
         InputError: on ``init`` if no parameter is pruned.
 
     Examples:
-        >>> import jax, optax
+        >>> from jaxnets import optimizers
         >>> from jaxnets.layers import Linear
         >>> from jaxnets.pruning import l1_unstructured
         >>> layer = l1_unstructured(Linear(3, 2, rngs=nnx.Rngs(0)), "weight", amount=0.5)
-        >>> trained = nnx.Optimizer(layer, keep_masks(optax.adamw(0.1)), wrt=nnx.Param)
-        >>> trained.update(layer, nnx.grad(lambda layer: layer(jnp.ones(3)).sum())(layer))
+        >>> trained = nnx.Optimizer(layer, keep_masks(optimizers.adamw(0.1)), wrt=nnx.Param)
+        >>> _ = trained.update(layer, nnx.grad(lambda layer: layer(jnp.ones((1, 3))).sum())(layer))
         >>> int((layer.kernel[...] == 0).sum())
         3
     """
+    if not isinstance(optimizer, optax.GradientTransformation):
+        expected = "a gradient transformation, such as jaxnets.optimizers.sgd(0.01)"
+        raise InputError("optimizer", expected, optimizer)
     inner = optax.with_extra_args_support(optimizer)
 
     def init(params: Any) -> _Masked:

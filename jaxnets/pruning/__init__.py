@@ -1,6 +1,8 @@
 """Pruning: weights that are removed, by PyTorch's names, and arrays that become smaller."""
 
 from jaxnets.optimizers.masks import keep_masks
+from jaxnets.pruning.depth import remove_layers
+from jaxnets.pruning.duplicates import merge_units
 from jaxnets.pruning.methods import (
     CustomFromMask,
     Identity,
@@ -19,8 +21,11 @@ from jaxnets.pruning.methods import (
     random_unstructured,
     remove,
 )
+from jaxnets.pruning.network import pruned
 from jaxnets.pruning.regions import diagonal, region
 from jaxnets.pruning.report import Sparsity, make_permanent, mask_zeros, sparsity
+from jaxnets.pruning.sizes import restructured, structure
+from jaxnets.pruning.units import remove_units
 
 __all__ = [
     "CustomFromMask",
@@ -40,10 +45,16 @@ __all__ = [
     "ln_structured",
     "make_permanent",
     "mask_zeros",
+    "merge_units",
     "prune",
+    "pruned",
     "random_structured",
     "random_unstructured",
     "region",
     "remove",
+    "remove_layers",
+    "remove_units",
+    "restructured",
     "sparsity",
+    "structure",
 ]

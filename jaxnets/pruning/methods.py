@@ -4,19 +4,18 @@ A method says what it keeps of the entries that are left; ``prune`` composes it 
 removed before, as PyTorch's ``PruningContainer`` does.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import jax
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import InputError, describe, shown
+from jaxnets.arrays import InputError, check_number, shown
 from jaxnets.layers.parameters import Draws, check_draws, drawn_key
 from jaxnets.optimizers.masks import has_masks, set_mask
-from jaxnets.pruning.weights import Weight
+from jaxnets.pruning.weights import Weight, check_network, in_layout
 
 Layer = TypeVar("Layer", bound=nnx.Module)
 
@@ -25,10 +24,11 @@ class Method(Protocol):
     """A way to choose what is removed.
 
     Attributes:
-        kind: whether it chooses among entries, among slices along its ``dim``, or brings a mask.
+        kind: ``"unstructured"`` if it chooses among entries, ``"structured"`` if among slices along
+            its ``dim``, ``"global"`` if it looks at what is pruned already, too.
     """
 
-    kind: ClassVar[Literal["unstructured", "structured", "global"]]
+    kind: ClassVar[str]
 
     def keep(self, scores: np.ndarray) -> np.ndarray:
         """True where the method keeps an entry.
@@ -48,7 +48,11 @@ class L1Unstructured:
     """
 
     amount: float
-    kind: ClassVar[Literal["unstructured"]] = "unstructured"
+    kind: ClassVar[str] = "unstructured"
+
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        check_amount(self.amount)
 
     def keep(self, scores: np.ndarray) -> np.ndarray:
         """See ``Method``."""
@@ -66,7 +70,12 @@ class RandomUnstructured:
 
     amount: float
     rngs: Draws = None
-    kind: ClassVar[Literal["unstructured"]] = "unstructured"
+    kind: ClassVar[str] = "unstructured"
+
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        check_amount(self.amount)
+        check_draws(self.rngs)
 
     def keep(self, scores: np.ndarray) -> np.ndarray:
         """See ``Method``."""
@@ -86,12 +95,19 @@ class LnStructured:
     amount: float
     n: float | str
     dim: int = -1
-    kind: ClassVar[Literal["structured"]] = "structured"
+    kind: ClassVar[str] = "structured"
+
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        check_amount(self.amount)
+        _order(self.n)
+        _checked_dim(self.dim)
 
     def keep(self, scores: np.ndarray) -> np.ndarray:
         """See ``Method``."""
         slices = np.moveaxis(scores, self.dim, 0).reshape(scores.shape[self.dim], -1)
-        norms = np.linalg.norm(slices, ord=_order(self.n), axis=1)
+        with np.errstate(divide="ignore", over="ignore"):
+            norms = np.linalg.norm(slices, ord=_order(self.n), axis=1)
         kept = _without_smallest(norms, count(self.amount, norms.size))
         return _along(kept, self.dim, scores.shape)
 
@@ -109,7 +125,13 @@ class RandomStructured:
     amount: float
     dim: int = -1
     rngs: Draws = None
-    kind: ClassVar[Literal["structured"]] = "structured"
+    kind: ClassVar[str] = "structured"
+
+    def __post_init__(self) -> None:
+        """Checks the arguments."""
+        check_amount(self.amount)
+        _checked_dim(self.dim)
+        check_draws(self.rngs)
 
     def keep(self, scores: np.ndarray) -> np.ndarray:
         """See ``Method``."""
@@ -127,15 +149,13 @@ class CustomFromMask:
     """
 
     mask: Any
-    kind: ClassVar[Literal["global"]] = "global"
+    kind: ClassVar[str] = "global"
 
     def keep(self, scores: np.ndarray) -> np.ndarray:
         """See ``Method``."""
-        mask = np.asarray(self.mask)
-        if mask.shape != scores.shape or not np.isin(mask, (0, 1)).all():
-            expected = f"an array of 0 and 1 of shape {scores.shape}, as the weight is in PyTorch"
-            got = describe(mask) if mask.shape != scores.shape else "other values"
-            raise InputError("mask", expected, got)
+        mask = in_layout("mask", self.mask, scores.shape)
+        if not np.isin(mask, (0, 1)).all():
+            raise InputError("mask", "an array of 0 and 1", "other values")
         return mask.astype(bool)
 
 
@@ -143,7 +163,7 @@ class CustomFromMask:
 class Identity:
     """Removes nothing, and so begins with a mask of ones."""
 
-    kind: ClassVar[Literal["unstructured"]] = "unstructured"
+    kind: ClassVar[str] = "unstructured"
 
     def keep(self, scores: np.ndarray) -> np.ndarray:
         """See ``Method``."""
@@ -191,6 +211,10 @@ def prune(module: Layer, name: str, method: Method, importance_scores: Any = Non
         InputError: if an argument is bad.
     """
     weight = Weight.of(module, name)
+    if not callable(getattr(method, "keep", None)) or not isinstance(
+        getattr(method, "kind", None), str
+    ):
+        raise InputError("method", "one such as L1Unstructured(0.5)", shown(method))
     weight.prune(combined(method, weight.scores(importance_scores), weight.mask))
     return module
 
@@ -347,20 +371,32 @@ def global_unstructured(
         >>> layers = [(model.fc1, "weight"), (model.fc2, "weight")]
         >>> global_unstructured(layers, L1Unstructured, amount=0.9)
     """
-    pairs = list(parameters)
+    pairs = _pairs(parameters)
     weights = [Weight.of(module, name) for module, name in pairs]
-    if not weights:
-        raise InputError("parameters", "pairs of a layer and a name", "none")
+    if getattr(pruning_method, "kind", None) != "unstructured" or not callable(pruning_method):
+        expected = "a class that chooses among entries, such as L1Unstructured"
+        raise InputError("pruning_method", expected, shown(pruning_method))
     method = pruning_method(**kwargs)
-    if getattr(method, "kind", None) != "unstructured":
-        raise InputError("pruning_method", "one of entries, such as L1Unstructured", pruning_method)
-    given = importance_scores or {}
+    given = {} if importance_scores is None else importance_scores
+    if not isinstance(given, Mapping):
+        raise InputError("importance_scores", "arrays by layer and name, or None", shown(given))
     scores = [weight.scores(given.get(pair)) for pair, weight in zip(pairs, weights, strict=True)]
     before = [weight.mask for weight in weights]
     after = combined(method, _flat(scores), _flat(before))
     ends = np.cumsum([one.size for one in before])[:-1]
     for weight, kept in zip(weights, np.split(after, ends), strict=True):
         weight.prune(kept.reshape(weight.mask.shape))
+
+
+def _pairs(parameters: Any) -> list[tuple[nnx.Module, str]]:
+    expected = "pairs of a layer and a name, such as (model.fc1, 'weight')"
+    try:
+        found = [(module, name) for module, name in parameters]
+    except (TypeError, ValueError) as error:
+        raise InputError("parameters", expected, shown(parameters)) from error
+    if not found:
+        raise InputError("parameters", expected, "none")
+    return found
 
 
 def remove(module: Layer, name: str) -> Layer:
@@ -392,7 +428,17 @@ def is_pruned(module: nnx.Module, name: str | None = None) -> bool:
         module: a layer or a network.
         name: looks at this parameter of the layer alone.
     """
-    return has_masks(Weight.of(module, name).variable if name else nnx.state(module, nnx.Param))
+    check_network(module, "module")
+    whole = nnx.state(module, nnx.Param) if name is None else Weight.of(module, name).variable
+    return has_masks(whole)
+
+
+def check_amount(amount: Any) -> None:
+    """Raises unless an amount is a fraction in [0, 1] or a count."""
+    number = isinstance(amount, int | float | np.integer | np.floating)
+    whole = number and isinstance(amount, int | np.integer)
+    if not number or isinstance(amount, bool) or not 0 <= amount <= (amount if whole else 1):
+        raise InputError("amount", "a fraction in [0, 1], or a count", shown(amount))
 
 
 def count(amount: Any, size: int) -> int:
@@ -401,13 +447,12 @@ def count(amount: Any, size: int) -> int:
     Raises:
         InputError: if it is neither a fraction in [0, 1] nor a count up to ``size``.
     """
-    if isinstance(amount, int | np.integer) and not isinstance(amount, bool):
-        if not 0 <= amount <= size:
-            raise InputError("amount", f"a count of at most the {size} that are left", amount)
+    check_amount(amount)
+    if isinstance(amount, int | np.integer):
+        if amount > size:
+            got = shown(amount)
+            raise InputError("amount", f"a count of at most the {size} that are left", got)
         return int(amount)
-    real = isinstance(amount, float | np.floating) and math.isfinite(amount)
-    if not real or not 0 <= amount <= 1:
-        raise InputError("amount", "a fraction in [0, 1], or a count", shown(amount))
     return round(float(amount) * size)
 
 
@@ -425,22 +470,20 @@ def _along(kept: np.ndarray, dim: int, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _drawn(rngs: Any, shape: tuple[int, ...]) -> np.ndarray:
-    check_draws(rngs)
     return np.asarray(jax.random.uniform(drawn_key(rngs), shape))
 
 
 def _order(n: Any) -> float:
-    if n == "fro":
-        return 2
-    if isinstance(n, bool) or not isinstance(n, int | float) or math.isnan(n):
-        raise InputError("n", 'the order of a norm, such as 2, or "fro"', shown(n))
-    return n
+    return 2 if isinstance(n, str) and n == "fro" else check_number("n", n, finite=False)
 
 
-def _checked_dim(dim: Any, axes: int) -> int:
-    if isinstance(dim, bool) or not isinstance(dim, int) or not -axes <= dim < axes:
-        raise InputError("dim", f"an axis of PyTorch's weight, from {-axes} to {axes - 1}", dim)
-    return dim % axes
+def _checked_dim(dim: Any, axes: int | None = None) -> int:
+    if isinstance(dim, bool) or not isinstance(dim, int):
+        raise InputError("dim", "an axis of PyTorch's weight, an integer", shown(dim))
+    if axes is not None and not -axes <= dim < axes:
+        expected = f"an axis of PyTorch's weight, from {-axes} to {axes - 1}"
+        raise InputError("dim", expected, shown(dim))
+    return dim if axes is None else dim % axes
 
 
 def _flat(arrays: Iterable[np.ndarray]) -> np.ndarray:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxnets.arrays import InputError, check_bool, check_positive, shown
+from jaxnets.arrays import InputError, check_bool, check_integer, check_positive, shown
 from jaxnets.pruning.methods import CustomFromMask, Layer, prune
 from jaxnets.pruning.weights import Weight
 
@@ -37,10 +37,10 @@ def region(module: Layer, name: str, index: Any) -> Layer:
     """
     mask = np.ones(Weight.of(module, name).mask.shape, bool)
     try:
-        if not mask[index].size:
+        if index is None or isinstance(index, bool) or not mask[index].size:
             raise IndexError
         mask[index] = False
-    except (IndexError, TypeError, ValueError) as error:
+    except (IndexError, TypeError, ValueError, RuntimeError) as error:
         expected = f"an index of a part of the weight, whose shape in PyTorch is {mask.shape}"
         raise InputError("index", expected, shown(index)) from error
     return prune(module, name, CustomFromMask(mask))
@@ -72,6 +72,7 @@ def diagonal(
         True
     """
     check_positive("width", width)
+    check_integer("offset", offset)
     check_bool("anti", anti)
     shape = Weight.of(module, name).mask.shape
     if len(shape) < 2:
@@ -79,8 +80,6 @@ def diagonal(
     outputs, inputs = np.ogrid[: shape[0], : shape[1]]
     if anti:
         inputs = shape[1] - 1 - inputs
-    if isinstance(offset, bool) or not isinstance(offset, int):
-        raise InputError("offset", "an integer", shown(offset))
     distance = inputs - outputs - offset + (width - 1) // 2
     removed = (distance >= 0) & (distance < width)
     if not removed.any():

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import InputError, shown
+from jaxnets.arrays import InputError
 from jaxnets.optimizers.masks import mask_of, set_mask
-from jaxnets.pruning.weights import layers_of, weights_of
+from jaxnets.pruning.weights import check_network, layers_of, weights_of
 
 
 @dataclass(frozen=True)
@@ -70,15 +70,15 @@ def sparsity(model: nnx.Module) -> Sparsity:
         >>> model = MLP((4, 2, 2), rngs=nnx.Rngs(0))
         >>> layer = l1_unstructured(model.fc1, "weight", amount=0.5)
         >>> print(sparsity(model))
-        fc1.bias     0.0% zero of  2
         fc1.weight  50.0% zero of  8
-        fc2.bias     0.0% zero of  2
+        fc1.bias     0.0% zero of  2
         fc2.weight   0.0% zero of  4
+        fc2.bias     0.0% zero of  2
         all         25.0% zero of 16
     """
     found = {
         ".".join(filter(None, (path, weight.leaf.name))): np.asarray(weight.variable.get_value())
-        for path, layer in layers_of(model)
+        for path, layer in layers_of(check_network(model))
         for weight in weights_of(layer)
     }
     if not found:
@@ -126,6 +126,4 @@ def make_permanent(model: nnx.Module) -> nnx.Module:
 
 
 def _parameters(model: nnx.Module) -> list[nnx.Param]:
-    if not isinstance(model, nnx.Module):
-        raise InputError("model", "an nnx.Module", shown(model))
-    return [node for _, node in nnx.iter_graph(model) if isinstance(node, nnx.Param)]
+    return [node for _, node in nnx.iter_graph(check_network(model)) if isinstance(node, nnx.Param)]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import InputError, describe, shown
+from jaxnets.arrays import InputError, shown
 from jaxnets.interop import table
 from jaxnets.interop.links import Leaf
 from jaxnets.optimizers.masks import mask_of, set_mask
@@ -35,7 +35,7 @@ class Weight:
         if not isinstance(module, nnx.Module):
             raise InputError("module", "a layer, such as model.fc1", shown(module))
         known = {weight.leaf.name: weight for weight in weights_of(module)}
-        if name not in known:
+        if not isinstance(name, str) or name not in known:
             kind = type(module).__name__
             expected = f"a parameter of {kind} ({', '.join(known) or 'it has none of its own'})"
             raise InputError("name", expected, shown(name))
@@ -61,11 +61,30 @@ class Weight:
         """How important each entry is, in PyTorch's layout: as given, or the weight itself."""
         if given is None:
             return self.values
-        scores = np.asarray(given)
-        if scores.shape != self.mask.shape:
-            expected = f"an array of shape {self.mask.shape}, as the weight is in PyTorch"
-            raise InputError("importance_scores", expected, describe(scores))
-        return scores
+        return in_layout("importance_scores", given, self.mask.shape)
+
+
+def in_layout(argument: str, given: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Numbers in the layout that a weight has in PyTorch.
+
+    Raises:
+        InputError: if they are not.
+    """
+    expected = f"an array of numbers of shape {shape}, as the weight is in PyTorch"
+    try:
+        array = np.asarray(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(argument, expected, shown(given)) from error
+    if array.dtype.kind not in "biuf" or array.shape != shape:
+        raise InputError(argument, expected, shown(given))
+    return array
+
+
+def check_network(model: Any, argument: str = "model") -> nnx.Module:
+    """Raises unless a network is one."""
+    if not isinstance(model, nnx.Module):
+        raise InputError(argument, "an nnx.Module", shown(model))
+    return model
 
 
 def weights_of(module: nnx.Module) -> list[Weight]:

@@ -60,7 +60,9 @@ def _listening(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family, backlog=1024)
     except (OSError, UnicodeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError("host", "an address and a port to listen at", f"{host}:{port} ({reason})") from error
+        raise InputError(
+            "host", "an address and a port to listen at", f"{host}:{port} ({reason})"
+        ) from error
 
 
 def _address(saved: SavedRun, host: str, port: int) -> str:

@@ -27,7 +27,7 @@ from jaxnets.training.saving import Journal, Saving
 
 
 class StopTraining(Exception):
-    """Raised by a callback: the run ends with the epoch under way, and ``fit`` returns it.
+    """Raised by a callback to end the run after the current epoch; ``fit`` then returns as usual.
 
     The reason with which it is made, in words, becomes ``TrainingRun.stopped``.
     """
@@ -35,7 +35,7 @@ class StopTraining(Exception):
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class RunSoFar:
-    """How far a run is: always as of now.
+    """The current state of a run, for callbacks.
 
     Attributes:
         data: what it trains and tests on.
@@ -114,7 +114,7 @@ class RunSoFar:
 
 
 class Callback:
-    """What ``fit`` calls more often than after each epoch; a plain function is called just then.
+    """Base class of callbacks with methods besides the call after each epoch.
 
     Every method does nothing by default, and each may raise ``StopTraining``. With several
     processes all of them call theirs.
@@ -130,7 +130,7 @@ class Callback:
         self.run = run
 
     def steps(self, step: int, losses: np.ndarray) -> None:
-        """Some steps are done: as many as one compiled program takes.
+        """Called after the steps of one compiled program.
 
         Args:
             step: the number of the last of them, over all epochs, from 1.
@@ -141,11 +141,11 @@ class Callback:
         """An epoch is done and evaluated; it is saved right afterwards."""
 
     def end(self) -> None:
-        """Training has ended, by an error too."""
+        """Called when training has ended, also by an error."""
 
 
 class EarlyStopping(Callback):
-    """Stops a run that gets no better, and can restore the weights of its best epoch.
+    """Stops a run that no longer improves, and can restore the weights of its best epoch.
 
     All that it knows is the run's history, so that a resumed run stops where it would have; one
     that was stopped continues if it is resumed with more patience. The best epoch is the one whose
@@ -232,7 +232,7 @@ class LossSpikes(Callback):
 
 
 class ReduceLROnPlateau(Callback):
-    """``torch.optim.lr_scheduler.ReduceLROnPlateau``: a lower learning rate where a metric rests.
+    """``torch.optim.lr_scheduler.ReduceLROnPlateau``: a lower rate when a metric stops improving.
 
     After each epoch it looks at the metric, as a training loop does that calls
     ``scheduler.step(metric)``. All that it knows is the run's history, and the learning rate is
@@ -275,7 +275,7 @@ class ReduceLROnPlateau(Callback):
         self._rule = Rule(mode, factor, patience, threshold, threshold_mode, cooldown, min_lr, eps)
 
     def begin(self, run: RunSoFar) -> None:
-        """Looks at the epochs that are done: the learning rate is what they have made of it."""
+        """Counts the epochs of the saved history; the learning rate is the saved one."""
         super().begin(run)
         self._state: Any = self._rule.start
         for record in run.history:

@@ -40,7 +40,7 @@ _MODEL = "['state'].parameters", "['state'].model_state"  # where ``fit`` saves 
 
 @dataclass(frozen=True, repr=False)
 class Saved:
-    """A checkpoint that was found whole.
+    """A checkpoint that is complete and undamaged.
 
     Attributes:
         directory: its folder.
@@ -137,7 +137,7 @@ def read(
     which: Literal["latest", "best"] | int = "latest",
     fault: Callable[["Saved"], str | None] = lambda saved: None,
 ) -> Saved | None:
-    """Finds a run's newest or best checkpoint, whether or not the run is still going.
+    """Finds a run's newest or best checkpoint, also while the run is still training.
 
     Args:
         directory: the folder of checkpoints; it is left as it is.
@@ -196,7 +196,7 @@ def _order(root: Path, which: Any) -> list[int]:
 
 
 class Checkpoints:
-    """The folder of one run's checkpoints, held for writing.
+    """The folder of one run's checkpoints, locked for writing.
 
     A checkpoint appears under its name when it is on the disk as a whole, and only then are older
     ones removed; so a run may be killed at any moment. While this object is open, no other can

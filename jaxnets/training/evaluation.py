@@ -1,4 +1,4 @@
-"""Measuring a model on every example of a split, and predicting with it."""
+"""Evaluation of a model on every example of a split, and prediction."""
 
 import functools
 import math
@@ -41,7 +41,7 @@ EVALUATION_BATCH = 1000
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a model does on every example of a split.
+    """The result of an evaluation on every example of a split.
 
     Attributes:
         loss: mean loss over the examples; see ``fit``.

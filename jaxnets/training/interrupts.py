@@ -10,7 +10,7 @@ _HEARD = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run was asked to stop, and has saved where it is.
+    """A run was interrupted by a signal, after it saved its state.
 
     Args:
         signum: the number of the signal that asked.

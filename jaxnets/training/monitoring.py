@@ -59,7 +59,7 @@ class _Log(Callback):
 
 
 class JsonLines(_Log):
-    """Writes a line of JSON for each epoch, and for every so many steps.
+    """Writes a line of JSON for each epoch, and for every ``every`` steps.
 
     An epoch's line has what its ``EpochRecord`` has, and the number of its last step; a step's has
     ``step``, ``epoch`` and ``loss``. A number that is not finite is null. Where a run continues
@@ -104,7 +104,7 @@ class JsonLines(_Log):
 
 
 class TensorBoard(_Log):
-    """Writes events that TensorBoard shows; needs ``tensorboardX``, no TensorFlow.
+    """Writes TensorBoard event files; needs ``tensorboardX``, and no TensorFlow.
 
     ``loss/train``, ``loss/test`` and likewise every other metric of each epoch, the ``loss/step``
     of every so many steps, all over the number of the step. Where a run continues from

@@ -24,7 +24,7 @@ _SEVERAL_CPUS = {"xla_cpu_multi_thread_eigen": False}
 
 @dataclass(frozen=True)
 class Sharding:
-    """How parameters, and the optimizer's arrays of the same shapes, are cut between devices.
+    """How parameters, and the optimizer's arrays of the same shapes, are divided between devices.
 
     The devices form a mesh of two axes, ``data`` and ``model``. Each batch is cut along the
     first. Every array is cut by the first rule whose pattern is found in its path, such as
@@ -67,7 +67,7 @@ class Sharding:
                 raise InputError("rules", f"each axis once for {pattern!r}", shown(axes))
 
     def spec(self, path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-        """How an array of this path and shape is cut."""
+        """The ``PartitionSpec`` of an array with this path and shape."""
         rules: Any = self.rules
         rule = next((axes for pattern, axes in rules if re.search(pattern, path)), None)
         if rule is None:

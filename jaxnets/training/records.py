@@ -1,4 +1,4 @@
-"""What a training run leaves behind."""
+"""The results of a training run: history, record, weights and curves."""
 
 import contextlib
 import csv
@@ -200,7 +200,7 @@ class Timings:
 
 @dataclass(frozen=True)
 class Task:
-    """What a model takes and gives: of the data what it needs to be used.
+    """The inputs and outputs of a model: what is needed of the data to use it.
 
     Attributes:
         transform: what inputs go through first; None for nothing.
@@ -435,7 +435,7 @@ def _how_made(model: nnx.Module) -> dict[str, Any]:
 
 
 def count_parameters(model: nnx.Module) -> int:
-    """How many numbers training changes.
+    """The number of trainable parameters.
 
     Args:
         model: any ``nnx.Module``.

@@ -35,7 +35,7 @@ from jaxnets.training.steps import StepMetrics
 
 @dataclasses.dataclass(frozen=True)
 class Saving:
-    """Where and how often a run saves; it does so after each epoch in any case.
+    """Where and how often a run saves, in addition to after each epoch.
 
     Args:
         directory: the folder of the run's checkpoints, and of no other's.

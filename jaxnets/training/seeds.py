@@ -1,4 +1,4 @@
-"""Many runs at once, one for each seed and learning rate, and what they say together."""
+"""Many runs trained together, one for each seed and learning rate, and their summary."""
 
 import dataclasses
 import inspect
@@ -45,7 +45,7 @@ _SHOWN = 6  # learning rates, of which a person reads the results
 
 @dataclass(frozen=True)
 class Summary:
-    """Some values of the same kind, as a sample of what other seeds would give.
+    """The mean and spread of a value over seeds.
 
     Attributes:
         mean: their mean.
@@ -85,7 +85,7 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class MemberRun(TrainingRun):
-    """One of many runs that were trained at once; the timings are those of all together.
+    """One of many runs trained together; the timings are those of all of them.
 
     Attributes:
         seed: its seed.
@@ -107,7 +107,7 @@ class MemberRun(TrainingRun):
 
 @dataclass(frozen=True, repr=False)
 class TrainingRuns:
-    """Many runs that were trained at once.
+    """Many runs trained together.
 
     Attributes:
         members: one for each learning rate and seed; those of a learning rate follow one another.
@@ -154,7 +154,7 @@ class TrainingRuns:
         return self._of_tests(lambda test: test.loss)
 
     def summary(self, metric: str) -> Summary | None:
-        """Of any metric that is one number, after the last epoch.
+        """The summary of any scalar metric after the last epoch.
 
         Args:
             metric: its whole name, such as ``"test_f1"``.

@@ -20,7 +20,7 @@ DRAWS = np.uint32(2**32 - 1)
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, repr=False)
 class TrainState:
-    """Everything that a training step changes: a pytree, so that it can be compiled and saved.
+    """Everything that a training step changes, as a pytree.
 
     Attributes:
         graphdef: the model without its arrays; static.
@@ -63,7 +63,7 @@ def _size(tree: Any) -> int:
 
 
 def initialize(model: nnx.Module, step: Any, seed: int = 0) -> TrainState:
-    """The state in which training begins.
+    """The initial state of training.
 
     Args:
         model: the model; its arrays are copied, so that training leaves it as it is.

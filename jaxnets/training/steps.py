@@ -30,14 +30,14 @@ SKIPPED = "skipped"
 
 
 class Step(Hashable, Protocol):
-    """One training step of a model. Hashable, as compiled programs are made of it.
+    """One training step of a model. Hashable, as it is a static argument of compiled programs.
 
     A class of your own needs these two methods. It may also have ``evaluation``, the objective
     that ``fit`` evaluates where it is given no other.
     """
 
     def init(self, model: nnx.Module) -> Any:
-        """What the step carries from call to call beside the model, such as optimizer state."""
+        """The state of the step beside the model, such as the optimizer's."""
 
     def apply(
         self, model: nnx.Module, slots: Any, batch: Batch, key: jax.Array

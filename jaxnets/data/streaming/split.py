@@ -28,7 +28,7 @@ _MOST_CHECKED, _PIECE = 2**29, 2**22  # bytes
 
 
 class StreamedSplit:
-    """Examples and their labels, read as they are used: a ``Split`` for sets larger than memory.
+    """A ``Split`` for sets larger than memory: examples and labels are read as they are used.
 
     Args:
         examples: any object that has a length and gives (input, label) for a number from 0: NumPy
@@ -103,7 +103,7 @@ class StreamedSplit:
         raise self.absent("labels")
 
     def absent(self, what: str) -> InputError:
-        """What to raise where something has to be in memory."""
+        """The error where something has to be in memory."""
         got = f"one of {len(self)} examples that is streamed: load it without streaming=True"
         return InputError("split", f"a split whose {what} are in memory", got)
 
@@ -112,7 +112,7 @@ class StreamedSplit:
         return self.examples.known_labels()
 
     def checksum(self) -> int | None:
-        """Tells whether the examples are those of another time, by what is read of them.
+        """A checksum of the examples, from a part of them.
 
         All are read or, of a set of more than half a gigabyte, as many as make that, evenly spread;
         and all labels that can be had without reading the inputs. Where all are read it is the
@@ -137,7 +137,7 @@ class StreamedSplit:
         return functools.reduce(_joined, checks)[0]
 
     def gather(self, rows: np.ndarray) -> Batch:
-        """Reads some examples here and now.
+        """Reads some examples immediately.
 
         Args:
             rows: their numbers, integers [b].
@@ -219,7 +219,7 @@ class StreamedSplit:
                 crew.close()
 
     def close(self) -> None:
-        """Ends the workers that rest. Another pass starts new ones."""
+        """Ends idle workers. Another pass starts new ones."""
         _close(self._resting)
 
     def _crew(self) -> Crew:

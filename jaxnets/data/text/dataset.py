@@ -14,7 +14,7 @@ from jaxnets.data.text.vocabulary import PAD, Vocabulary
 
 @dataclass(frozen=True, eq=False, repr=False)
 class TextDataset(Dataset):
-    """A ``Dataset`` of numbered tokens, int32 [N, T], that knows what the numbers mean.
+    """A ``Dataset`` of numbered tokens, int32 [N, T], with their encoder.
 
     Args:
         encoder: what made the inputs of texts, and makes them of new ones.
@@ -48,7 +48,7 @@ class TextDataset(Dataset):
         return self.encoder.vocabulary
 
     def widths(self, buckets: int) -> np.ndarray:
-        """At how many tokens each training text runs, if texts of similar length share a batch.
+        """The padded length of each training text, if texts of similar length share a batch.
 
         Args:
             buckets: how many widths there are at most; see ``bucketed``.

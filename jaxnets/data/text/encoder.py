@@ -18,7 +18,7 @@ from jaxnets.json_files import WRONG, read_object, reason
 
 @dataclass(frozen=True)
 class TextEncoder:
-    """A tokenizer, a vocabulary and a length: all that turns a text into a network's input.
+    """A tokenizer, a vocabulary and a length, which turn a text into a network's input.
 
     Args:
         tokenizer: cuts the text.
@@ -96,7 +96,7 @@ class TextEncoder:
 
 
 def pad(rows: Sequence[np.ndarray], length: int | None = None) -> np.ndarray:
-    """Cuts or fills up rows of numbers to one length.
+    """Truncates or pads rows of numbers to one length.
 
     Args:
         rows: integers [n], of any lengths.
@@ -138,7 +138,7 @@ def learn_encoder(
     max_size: int | None = None,
     percentile: float = 100.0,
 ) -> TextEncoder:
-    """The encoder for texts like these.
+    """Builds an encoder from texts.
 
     Every text takes as many time steps as the longest allowed one, so the length is chosen by
     percentile: a few long texts lose their end, and all others are that much faster.

@@ -13,7 +13,7 @@ _WORD_OR_MARK = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """Cuts a text into words or characters.
+    """Splits a text into words or characters.
 
     Args:
         level: ``"words"``, separated by white space; or ``"characters"``, every one.

@@ -15,7 +15,7 @@ from jaxnets.data.transforms.transform import RandomTransform, dtype_of_draws
 
 @dataclass(frozen=True, init=False)
 class Affine:
-    """Turns, scales, shears and moves: ``torchvision.transforms.functional.affine``.
+    """Rotates, scales, shears and translates: ``torchvision.transforms.functional.affine``.
 
     The images keep their size; the centre stays in its place except for ``translate``.
 
@@ -71,7 +71,7 @@ class Affine:
 
 @dataclass(frozen=True, init=False)
 class Rotate:
-    """Turns each image around its centre: ``torchvision.transforms.functional.rotate``.
+    """Rotates each image around its centre: ``torchvision.transforms.functional.rotate``.
 
     Args:
         angle: degrees, counter-clockwise (which ``Affine`` counts clockwise, as PyTorch does).
@@ -100,7 +100,7 @@ class Rotate:
 
 @dataclass(frozen=True, init=False)
 class RandomAffine(RandomTransform):
-    """Turns, moves, scales and shears at random: ``torchvision.transforms.RandomAffine``.
+    """Rotates, translates, scales and shears at random: ``torchvision.transforms.RandomAffine``.
 
     Each number is uniform in its range; a translation is then rounded to whole pixels.
 
@@ -165,7 +165,7 @@ class RandomAffine(RandomTransform):
 
 @dataclass(frozen=True, init=False)
 class RandomRotation(RandomTransform):
-    """Turns each image by a random angle: ``torchvision.transforms.RandomRotation``.
+    """Rotates each image by a random angle: ``torchvision.transforms.RandomRotation``.
 
     Args:
         degrees: the range of angles (low, high), counter-clockwise; a number d means (-d, d).
@@ -191,7 +191,7 @@ class RandomRotation(RandomTransform):
         object.__setattr__(self, "affine", clockwise)
 
     def example(self, image: jax.Array, key: jax.Array) -> jax.Array:
-        """Turns one image [H, W, C]."""
+        """Rotates one image [H, W, C]."""
         return self.affine.example(image, key)
 
 

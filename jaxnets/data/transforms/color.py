@@ -70,7 +70,7 @@ def adjust_saturation(x: ArrayLike, factor: float | jax.Array) -> jax.Array:
 
 
 def adjust_hue(x: ArrayLike, factor: float | jax.Array) -> jax.Array:
-    """Turns the colour wheel, in HSV; images of one channel stay as they are.
+    """Shifts the hue in HSV; images of one channel are unchanged.
 
     Args:
         x: as in ``adjust_brightness``.

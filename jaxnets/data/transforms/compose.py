@@ -18,7 +18,7 @@ from jaxnets.data.transforms.transform import (
 
 @dataclass(frozen=True, init=False)
 class Compose:
-    """Several transforms, one after the other: ``torchvision.transforms.Compose``.
+    """Applies several transforms in order: ``torchvision.transforms.Compose``.
 
     PyTorch's takes one list; this one takes the transforms themselves. Of none, it changes nothing.
     With random ones among them it takes a key; each then draws from a key of its own.
@@ -56,7 +56,7 @@ class Compose:
 
 @dataclass(frozen=True, init=False)
 class OnColumn:
-    """A transform of one array of the inputs, where these are a tuple or dictionary.
+    """Applies a transform to one array of inputs that are a tuple or dictionary.
 
     The other arrays stay as they are. A transform that changes labels too, such as ``Mixup``, gets
     the labels.

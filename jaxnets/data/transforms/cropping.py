@@ -15,7 +15,7 @@ from jaxnets.data.transforms.transform import RandomTransform, dtype_of_draws
 
 @dataclass(frozen=True, init=False)
 class RandomCrop(RandomTransform):
-    """A part of each image at a random place: ``torchvision.transforms.RandomCrop``.
+    """Crops each image at a random place: ``torchvision.transforms.RandomCrop``.
 
     Every place is equally likely.
 

@@ -79,7 +79,7 @@ class Pad:
 
 @dataclass(frozen=True, init=False)
 class CenterCrop:
-    """The middle of each image: ``torchvision.transforms.CenterCrop``.
+    """Crops the centre of each image: ``torchvision.transforms.CenterCrop``.
 
     Where an image is smaller, it is first padded with zeros.
 
@@ -108,7 +108,7 @@ class CenterCrop:
 
 @dataclass(frozen=True, init=False)
 class Resize:
-    """Another size by linear interpolation: ``torchvision.transforms.Resize``.
+    """Resizes images by linear interpolation: ``torchvision.transforms.Resize``.
 
     Args:
         size: height and width; or one number for the shorter side, to which the longer one keeps

@@ -64,7 +64,7 @@ class OneHot:
 
 @dataclass(frozen=True, init=False)
 class Mixup(PairTransform):
-    """λ of each example and 1 - λ of the one before it: ``torchvision.transforms.v2.MixUp``.
+    """Mixes each example with the previous one, λ to 1 - λ: ``torchvision.transforms.v2.MixUp``.
 
     λ is drawn from Beta(alpha, alpha) for each example; torchvision draws one for the batch. The
     partner is the example before it in the batch, and the last one for the first, as there: it is
@@ -104,7 +104,7 @@ class Mixup(PairTransform):
 
 @dataclass(frozen=True, init=False)
 class CutMix(PairTransform):
-    """A rectangle of each image from the one before it: ``torchvision.transforms.v2.CutMix``.
+    """Pastes a rectangle of the previous image into each: ``torchvision.transforms.v2.CutMix``.
 
     The rectangle has a random centre and √(1 - λ) of height and width, with λ from
     Beta(alpha, alpha); what lies outside of the image is cut off. The labels become probabilities

@@ -49,7 +49,7 @@ Augmentation = Transform | RandomTransform | PairTransform
 
 
 def check_transforms(name: str, transforms: tuple[Any, ...]) -> None:
-    """Checks that what is given can be part of a compiled program.
+    """Checks that transforms can be part of a compiled program.
 
     Args:
         name: of the argument, for the message.

@@ -1,0 +1,252 @@
+"""The learning-rate range test: a rate that grows from step to step, until the loss diverges."""
+
+import contextlib
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from jaxnets import recipes
+from jaxnets.arrays import InputError, as_host_array, check_number, check_positive, check_seed
+from jaxnets.data import Dataset
+from jaxnets.optimizers import OPTIMIZERS, exponential_lr
+from jaxnets.recipes import InitialWeights, Recipe
+from jaxnets.training import Callback, NonFiniteLossError, fit
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_DIVERGED = 4.0  # times the least smoothed loss so far
+_LEFT_OUT = 10  # the first of every so many steps, whose smoothed loss has seen few
+
+
+@dataclass(frozen=True, eq=False)
+class LRRangeTest:
+    """What a learning-rate range test has measured.
+
+    Attributes:
+        rates: the learning rate of each step, float64 [steps].
+        losses: the loss of each, before its update.
+        smoothed: see ``smoothed``.
+        suggestion: the rate at which the smoothed loss falls most steeply; None if it never falls.
+        diverged: whether the test ended because the loss diverged.
+    """
+
+    rates: np.ndarray
+    losses: np.ndarray
+    smoothed: np.ndarray
+    suggestion: float | None
+    diverged: bool
+
+    def __repr__(self) -> str:
+        tried = f"{len(self.rates)} steps from {self.rates[0]:.3g} to {self.rates[-1]:.3g}"
+        ended = ", where the loss diverges" if self.diverged else ""
+        found = (
+            "no rate, as the loss never falls"
+            if self.suggestion is None
+            else (f"learning rate {self.suggestion:.3g}")
+        )
+        return f"LRRangeTest: {tried}{ended}; suggests {found}"
+
+    def plot(self, path: Path | str | None = None, title: str = "") -> "Figure":
+        """Draws the losses against the rates, and marks the suggestion.
+
+        Args:
+            path: where to save it too, as a PNG; None saves nothing.
+            title: what is written above.
+
+        Returns:
+            Matplotlib's figure.
+        """
+        from matplotlib.figure import Figure
+
+        figure: Any = Figure(figsize=(6.4, 4.0), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(self.rates, self.losses, color="0.75", label="loss of the step")
+        axes.plot(self.rates, self.smoothed, color="C0", linewidth=2, label="smoothed")
+        if self.suggestion is not None:
+            at = int(np.argmin(abs(self.rates - self.suggestion)))
+            label = f"suggestion: {self.suggestion:.2g}"
+            axes.axvline(self.suggestion, color="C3", linestyle="--", linewidth=1)
+            axes.plot(self.rates[at], self.smoothed[at], "o", color="C3", label=label)
+        low, first = float(self.smoothed.min()), float(self.smoothed[0])
+        top = max(first, low) + 0.35 * max(abs(first - low), 1e-3)  # what diverges leaves the page
+        axes.set(xscale="log", xlabel="learning rate", ylabel="loss", title=title)
+        axes.set_ylim(low - 0.1 * (top - low), top)
+        axes.grid(alpha=0.3)
+        axes.legend(loc="lower left")
+        if path is not None:
+            figure.savefig(path, dpi=150, format="png")
+        return figure
+
+
+def smoothed(losses: Any, beta: float = 0.9) -> np.ndarray:
+    """The exponential moving average of losses, corrected for its start, as Adam's moments are.
+
+    mₜ = β mₜ₋₁ + (1 - β) lₜ with m₋₁ = 0, and the smoothed loss is mₜ / (1 - βᵗ⁺¹).
+
+    Args:
+        losses: of the steps, [steps].
+        beta: β, how much of the past counts.
+
+    Returns:
+        Float64 [steps].
+
+    Raises:
+        InputError: if the losses are no vector, or β is not in [0, 1).
+
+    Examples:
+        >>> smoothed([4.0, 2.0], beta=0.5).round(3)
+        array([4.   , 2.667])
+    """
+    beta = check_number("beta", beta, least=0, below=1)
+    given, mean, found = _vector("losses", losses), 0.0, []
+    for step, loss in enumerate(given):
+        mean = beta * mean + (1 - beta) * loss
+        found.append(mean / (1 - beta ** (step + 1)))
+    return np.array(found)
+
+
+def steepest(rates: Any, losses: Any) -> float | None:
+    """The learning rate at which the loss falls most steeply along the logarithm of the rate.
+
+    The derivative is that of central differences, ``np.gradient(losses, np.log(rates))``. The first
+    tenth of the steps, and those after the least loss, do not count.
+
+    Args:
+        rates: the learning rates, growing, [steps].
+        losses: the smoothed losses, [steps].
+
+    Returns:
+        The rate; None if the loss falls nowhere.
+
+    Raises:
+        InputError: if the two are no vectors of the same length, of at least 2 steps, the rates do
+            not grow from above 0, or a loss is not finite.
+
+    Examples:
+        >>> steepest([0.001, 0.01, 0.1, 1.0], [2.3, 2.2, 1.0, 0.9])
+        0.01
+    """
+    rates, losses = _vector("rates", rates), _vector("losses", losses)
+    if len(rates) != len(losses) or len(rates) < 2:
+        expected = "as many as there are losses, and at least 2"
+        raise InputError("rates", expected, f"{len(rates)} rates and {len(losses)} losses")
+    if not (rates[0] > 0 and np.diff(rates).min() > 0):
+        raise InputError("rates", "numbers above 0 that grow", rates)
+    if not np.isfinite(losses).all():
+        raise InputError("losses", "finite numbers", losses)
+    slopes = np.gradient(losses, np.log(rates))
+    begin, end = len(losses) // _LEFT_OUT, int(losses.argmin()) + 1
+    counted = slopes[begin:end]
+    if not len(counted) or not counted.min() < 0:
+        return None
+    return float(rates[begin + int(counted.argmin())])
+
+
+def _vector(name: str, values: Any) -> np.ndarray:
+    array = as_host_array(name, values)
+    if array.dtype.kind not in "iuf" or array.ndim != 1 or not len(array):
+        raise InputError(name, "a vector of numbers", array)
+    return array.astype(np.float64)
+
+
+class _Done(Exception):
+    """Ends the test within an epoch."""
+
+
+class _Watch(Callback):
+    """Ends the test once the loss diverges, or all its steps are done."""
+
+    def __init__(self, most: int, beta: float) -> None:
+        self._most, self._beta = most, beta
+
+    def steps(self, step: int, losses: np.ndarray) -> None:
+        """Looks at all losses so far."""
+        if step >= self._most or _end(self.run.losses, self._beta) < step:
+            raise _Done
+
+
+def _end(losses: np.ndarray, beta: float) -> int:
+    """How many steps there are before the loss diverges."""
+    means = smoothed(losses, beta)
+    beyond = ~np.isfinite(means) | (means > _DIVERGED * np.minimum.accumulate(means))
+    return int(beyond.argmax()) if beyond.any() else len(losses)
+
+
+def lr_range_test(
+    recipe: Recipe,
+    *,
+    data: Dataset | None = None,
+    start: float = 1e-6,
+    end: float = 10.0,
+    steps: int = 200,
+    beta: float = 0.9,
+    seed: int = 0,
+    weights: InitialWeights | None = None,
+    **options: Any,
+) -> LRRangeTest:
+    """Trains with a learning rate that grows from step to step, and suggests one of them.
+
+    In step t = 0, …, N - 1 of N the rate is start · (end / start)^(t / (N - 1)). The test ends
+    early where the smoothed loss is four times its least value so far, or not finite. It suggests
+    the rate at which the smoothed loss falls most steeply along log(rate), see ``steepest``. The
+    idea is that of Smith, *Cyclical Learning Rates for Training Neural Networks*, 2017.
+
+    Args:
+        recipe: what is trained; its own learning rate, schedule and epochs do not count.
+        data: the data in place of the recipe's; the training split alone is used.
+        start: the rate of the first step.
+        end: that of the last one.
+        steps: N.
+        beta: see ``smoothed``.
+        seed: draws initial weights and the order of the examples.
+        weights: see ``jaxnets.recipes.train``.
+        **options: of ``jaxnets.training.fit``, such as ``devices``.
+
+    Raises:
+        InputError: if an argument is bad, or the loss diverges before there are two steps.
+
+    Examples:
+        >>> from jaxnets import recipes
+        >>> found = lr_range_test(recipes.recipe("linear-regression"), steps=50, start=1e-3)
+        >>> 1e-3 < found.suggestion < 10
+        True
+    """
+    recipes.check_recipe(recipe, data)
+    start = check_number("start", start, above=0)
+    end = check_number("end", end, above=start)
+    check_positive("steps", steps)
+    if steps < 2:
+        raise InputError("steps", "at least 2", steps)
+    beta = check_number("beta", beta, least=0, below=1)
+    check_seed("seed", seed)
+    data, settings = recipes.fit_settings(dataclasses.replace(recipe, scheduler=None), data)
+    model = recipes.initial_model(recipes.sized(recipe, data), seed, weights)
+    growing = exponential_lr(start, (end / start) ** (1 / (steps - 1)))
+    settings["optimizer"] = OPTIMIZERS[recipe.optimizer](
+        **{**recipe.optimizer_options, "lr": growing}
+    )
+    settings["epochs"] = math.ceil(steps / math.ceil(len(data.train) / recipe.batch_size))
+    untested = dataclasses.replace(data, test=None)
+    watch = _Watch(steps, beta)
+    callbacks = [*options.pop("callbacks", ()), watch]
+    settings |= {"progress": "none", **options}
+    with contextlib.suppress(_Done, NonFiniteLossError):
+        fit(model, untested, seed=seed, callbacks=callbacks, **settings)
+    return _measured(watch.run.losses[:steps], start, end, steps, beta)
+
+
+def _measured(losses: np.ndarray, start: float, end: float, steps: int, beta: float) -> LRRangeTest:
+    """The test that these losses make."""
+    losses = losses.astype(np.float64)
+    known = _end(losses, beta)
+    if known < 2:
+        raise InputError("start", "a learning rate at which the loss is finite", start)
+    rates = start * (end / start) ** (np.arange(known) / (steps - 1))
+    means = smoothed(losses[:known], beta)
+    suggestion = steepest(rates, means)
+    return LRRangeTest(rates, losses[:known], means, suggestion, known < len(losses))
