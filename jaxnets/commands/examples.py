@@ -14,6 +14,7 @@ from jaxnets.arrays import InputError, printable
 from jaxnets.commands.saved import data_of
 from jaxnets.data import Dataset, StandardizedDataset, TableEncoder, table_files, tables
 from jaxnets.data.image_files import FORMATS
+from jaxnets.data.spec import single
 from jaxnets.data.text.corpora import read_lines
 from jaxnets.losses import LOSSES
 from jaxnets.reports.outputs import Kind, kind_of, probabilities
@@ -219,6 +220,21 @@ def named(class_names: tuple[str, ...] | None, label: np.ndarray) -> str:
     names = class_names or ()
     is_class = label.ndim == 0 and label.dtype.kind in "iu" and 0 <= label < len(names)
     return names[int(label)] if is_class else str(label)
+
+
+def of_test(data: Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """So many test examples, from all parts of the test split, as files may be sorted by class.
+
+    Args:
+        data: the data set.
+        count: how many; of fewer all.
+
+    Raises:
+        InputError: if inputs or labels are several arrays.
+    """
+    rows = np.linspace(0, len(data.test) - 1, min(count, len(data.test)))
+    inputs, labels = data.test.gather(np.round(rows).astype(np.int32))
+    return single("inputs", inputs), single("labels", labels)
 
 
 def shares(saved: runs.SavedRun, row: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
