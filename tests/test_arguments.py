@@ -20,12 +20,14 @@ from jaxnets import (
     averaging,
     compare,
     data,
+    export,
     interop,
     layers,
     losses,
     optimizers,
     pruning,
     recipes,
+    runs,
     training,
     transfer,
 )
@@ -79,6 +81,10 @@ STEP = training.minimize(OBJECTIVE, optax.identity())
 RECIPE = recipes.recipe("linear-regression")
 
 
+def program():
+    return export.Program(model(), jax.ShapeDtypeStruct((2,), np.float32))
+
+
 def adam_state():
     return optimizers.adam().init(nnx.state(model(), nnx.Param))
 
@@ -125,6 +131,9 @@ def comparison():
     )
 
 
+SAVED = runs.SavedRun(None, model(), True, None, None, None)
+SHARES, LABELS = np.full((4, 3), 1 / 3), np.array([0, 1, 2, 0])
+
 #: Arguments that are good, by the last part of a public name; by all of it where that is not one.
 #: Those of layers are in ``tests/parity/layer_cases.py``.
 GOOD = {
@@ -137,10 +146,12 @@ GOOD = {
     **dict.fromkeys(["CenterCrop", "RandomCrop", "Resize", "OneHot", "Pad", "Rotate"], (3,)),
     **dict.fromkeys(["RandomAffine", "RandomRotation"], (3,)),
     "OnColumn": (0, data.ToFloat()),
-    **dict.fromkeys(["quantize_dynamic", "quantize_weights", "report"], (model(),)),
+    **dict.fromkeys(["prepare_qat", "quantize_dynamic", "quantize_weights", "report"], (model(),)),
     "quantize_static": (model(), ROW),
     "restructured": (model(), {"layers": {}, "folded": {}}),
     "settings_of": (model(),),
+    "convert": (model(),),
+    "fake_quantize": (ROW, jnp.float32(1), jnp.int32(0), 0, 255),
     **dict.fromkeys(["ema", "swa"], (STEP,)),
     "averaged": (training.initialize(model(), averaging.ema(STEP)),),
     "update_batch_norm": (model(), SPLIT),
@@ -235,6 +246,10 @@ GOOD = {
     "Saving": ("no-folder",),
     "load_torch": (model(), {"weight": np.zeros((3, 2)), "bias": np.zeros(3)}),
     "read_torch": ({"weight": np.zeros(2)},),
+    "Limits": (),
+    **dict.fromkeys(["application", "serve"], (0,)),
+    "Program": (model(), jax.ShapeDtypeStruct((2,), np.float32)),
+    **dict.fromkeys(["save_onnx", "save_stablehlo"], lambda: (program(), "no-folder/a.onnx")),
     **dict.fromkeys(["save_safetensors", "save_torch"], (model(), "no-folder/a.pt")),
     **dict.fromkeys(["to_numpy", "to_torch"], (model(),)),
     "twin": (model(),),
@@ -245,6 +260,14 @@ GOOD = {
     "optimizer_from_torch": (SGD_SAVED,),
     "trace_difference": lambda: (model(), torch_model(), SPLIT.inputs),
     "jaxnets.compare.report.read": ("no-folder",),
+    "jaxnets.reports.report": (model(), DATA),
+    "of_run": (SAVED, DATA),
+    "data_of": (SAVED, "linear"),
+    "jaxnets.scores.confusion_matrix": (LABELS, LABELS, 3),
+    "precision_recall_f1": (np.eye(3, dtype=int),),
+    "top_k_accuracy": (SHARES, LABELS, 2),
+    **dict.fromkeys(["log_loss", "brier_score", "calibration"], (SHARES, LABELS)),
+    "regression_scores": (SHARES, SHARES),
     "flatten": (jnp.zeros((2, 3)),),
     **dict.fromkeys(["celu", "elu", "gelu", "leaky_relu", "mish", "selu", "silu"], (OUTPUTS,)),
     **dict.fromkeys(["hardsigmoid", "hardswish", "hardtanh", "relu", "relu6"], (OUTPUTS,)),
@@ -380,6 +403,7 @@ RECORDS = {
     *["paired", "independent", "read_image", "open_image", "RandomTransform"],
     *["BegunRun", "Saved", "Checkpoints", "Recipe", "go_on", "error_in_units", "joined"],
     "SavedRun",
+    *["Classification", "ClassScores", "Calibration", "Mistake", "Regression", "RegressionScores"],
     *["LRRangeTest", "SearchResult", "Trial"],
     "Sparsity",
     "Chosen",
@@ -524,6 +548,7 @@ def no_work(monkeypatch, tmp_path):
         monkeypatch.setattr(sys.modules[f"jaxnets.training.{module}"], name, start)
     monkeypatch.setattr("jaxnets.compare.own.compared", start)
     monkeypatch.setattr("jaxnets.sampling._draw", start)
+    monkeypatch.setattr("jaxnets.search.studies._database", start)
     monkeypatch.setattr("jaxnets.explain.permutation.predict", start)
     for module in ["drawing", "inside_drawing", "graph"]:
         monkeypatch.setattr(f"jaxnets.explain.{module}.new_figure", start)
@@ -664,11 +689,13 @@ WORDS = {
     "data check": ["no-folder"],
     "combine": ["no-run"],
     "compare": ["linear-regression"],
+    "evaluate": ["no-run"],
     "port": ["no-file.py:Net", "--input", "2x3"],
     "train": ["linear-regression"],
     "summary": ["linear-regression"],
     "predict": ["no-run", "text"],
     "export": ["no-run", "--out", "new.onnx"],
+    "serve": ["no-run"],
     "prune": ["no-run", "--amount", "0.5", "--out", "new"],
     "explain": ["no-run", "text"],
     "visualize": ["no-run"],
