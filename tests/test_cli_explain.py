@@ -92,12 +92,13 @@ def test_an_image_is_explained_by_each_method(capsys, images, place):
     with Image.open("explanation.png") as picture:
         assert picture.width > 600
     for method in METHODS:
-        code, out, err = explained(
-            capsys, images, "--index", "3", "--method", method, "--out", f"{method}.png"
-        )
+        code, out, err = explained(capsys, images, "--index", "3", "--method", method, "--json")
         assert code == 0, err
-        assert re.fullmatch(rf"{line}\nwrote {method}.png\n", out)
-    assert len(list(place.glob("*.png"))) == 6
+        (found,) = json.loads(out)
+        assert found["method"] == method
+        assert np.shape(found["attributions"]) == (7, 6, 1)
+        assert found["completeness_error"] is None
+    assert len(list(place.glob("*.png"))) == 1
 
 
 def test_a_file_of_another_size_is_resized_and_several_have_numbers(capsys, images, place):
