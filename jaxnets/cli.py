@@ -8,7 +8,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import jax
@@ -126,26 +126,44 @@ def _fail(message: str, code: int, error: BaseException | None = None) -> int:
     return code
 
 
-#: Each command, by its name: the module of ``jaxnets.commands`` that has it, and its name there.
-#: A module is imported when its command is called, so that none waits for what another needs.
+class Entry(NamedTuple):
+    """A command in the table.
+
+    Attributes:
+        section: the heading under which ``jaxnets --help`` lists it.
+        place: its module in ``jaxnets.commands``, and its name there. The module is imported when
+            the command is called, so that no command waits for what another needs.
+        summary: what it does, in a line.
+    """
+
+    section: str
+    place: str
+    summary: str
+
+
+_TRAIN, _USE = "Train", "Use a trained network"
+_CHANGE, _PYTORCH = "Change a trained network", "With PyTorch"
+
 COMMANDS = {
-    "train": "train:train_command",
-    "combine": "combine:combine_command",
-    "compare": "compare:compare_command",
-    "evaluate": "evaluate:evaluate_command",
-    "recipes": "train:recipes_command",
-    "summary": "train:summary_command",
-    "predict": "predict:predict_command",
-    "data": "data:data_group",
-    "inspect": "weights:inspect_command",
-    "convert": "weights:convert_command",
-    "explain": "explain:explain_command",
-    "port": "port:port_command",
-    "export": "export:export_command",
-    "search": "search:search_command",
-    "lr-find": "lr_find:lr_find_command",
-    "prune": "prune:prune_command",
-    "quantize": "quantize:quantize_command",
+    "train": Entry(_TRAIN, "train:train_command", "Train a network and test it."),
+    "recipes": Entry(_TRAIN, "train:recipes_command", "List the documented experiments."),
+    "summary": Entry(_TRAIN, "train:summary_command", "Show a network's layers and sizes."),
+    "data": Entry(_TRAIN, "data:data_group", "Find, describe, show and check data sets."),
+    "lr-find": Entry(_TRAIN, "lr_find:lr_find_command", "Suggest a learning rate."),
+    "search": Entry(_TRAIN, "search:search_command", "Search for the best hyperparameters."),
+    "predict": Entry(_USE, "predict:predict_command", "Predict for images, texts or rows."),
+    "evaluate": Entry(_USE, "evaluate:evaluate_command", "Report accuracy, errors, calibration."),
+    "explain": Entry(_USE, "explain:explain_command", "Show which inputs a prediction depends on."),
+    "visualize": Entry(_USE, "visualize:visualize_command", "Draw what is inside a network."),
+    "export": Entry(_USE, "export:export_command", "Write a file that other programs run."),
+    "serve": Entry(_USE, "serve:serve_command", "Answer requests over HTTP, with a page."),
+    "prune": Entry(_CHANGE, "prune:prune_command", "Remove weights, units or layers."),
+    "quantize": Entry(_CHANGE, "quantize:quantize_command", "Store weights as small integers."),
+    "combine": Entry(_CHANGE, "combine:combine_command", "Make one network of several runs."),
+    "port": Entry(_PYTORCH, "port:port_command", "Rewrite a PyTorch network as Flax source."),
+    "compare": Entry(_PYTORCH, "compare:compare_command", "Train in both frameworks and compare."),
+    "convert": Entry(_PYTORCH, "weights:convert_command", "Convert weights from or to PyTorch."),
+    "inspect": Entry(_PYTORCH, "weights:inspect_command", "Show the arrays in a file or a run."),
 }
 
 
@@ -153,13 +171,20 @@ class _Commands(click.Group):
     """The commands of the table."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(COMMANDS)
+        return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module, _, name = COMMANDS[cmd_name].partition(":")
+        module, _, name = COMMANDS[cmd_name].place.partition(":")
         return getattr(importlib.import_module(f"jaxnets.commands.{module}"), name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the commands by section, without importing them."""
+        for section in dict.fromkeys(entry.section for entry in COMMANDS.values()):
+            rows = [(name, of.summary) for name, of in COMMANDS.items() if of.section == section]
+            with formatter.section(section):
+                formatter.write_dl(rows)
 
 
 @click.group(

@@ -17,7 +17,7 @@ ROOT = Path(jaxnets.__file__).parent
 RANKS = [
     {"arrays", "compilation", "optional", "json_files"},
     {"disk", "initializers", "kernels", "pages", "tensors"},
-    {"layers", "losses", "metrics", "optimizers", "data", "figures", "scores"},
+    {"layers", "losses", "metrics", "scores", "optimizers", "data", "figures"},
     {"functional"},
     {"models"},
     {"interop", "networks", "training"},
@@ -34,14 +34,13 @@ RANKS = [
     },
     {"changes", "recipes"},
     {"runs"},
-    {"compare", "reports", "search"},
+    {"compare", "reports", "search", "serve"},
     {"commands"},
     {"cli"},
     {"__main__"},
 ]
 RANK = {module: rank for rank, modules in enumerate(RANKS) for module in modules}
 OPTIONAL = {
-    "flatbuffers",
     "keras",
     "matplotlib",
     "onnx",

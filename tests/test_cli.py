@@ -417,3 +417,10 @@ def test_a_schedule_that_does_not_fit_is_one_sentence(capsys, flags, message):
     code, out, err = run(capsys, "train", "linear-regression", "--quiet", *flags)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert message in err
+
+
+def test_the_help_lists_every_command_by_section(capsys):
+    _, out, _ = run(capsys, "--help")
+    for name, entry in COMMANDS.items():
+        assert f"\n{entry.section}:\n" in out
+        assert re.search(rf"^  {name} +{re.escape(entry.summary)}$", out, re.MULTILINE)

@@ -173,6 +173,11 @@ def test_chinese_pages_keep_in_step_with_the_english_ones(english, chinese):
         assert (ROOT / name).parent.joinpath(link).resolve() == (ROOT / other).resolve()
 
 
+def test_the_gradient_by_hand_is_that_of_jax(printed_by):
+    page = (ROOT / "docs" / "lstm-gradients.md").read_text()
+    assert printed_by("\n".join(blocks(page, "python"))) == "True\n"
+
+
 def test_the_python_of_the_page_on_comparisons_prints_what_it_says(printed_by):
     page = (ROOT / "docs" / "compare.md").read_text()
     printed = printed_by("\n".join(blocks(page, "python")))

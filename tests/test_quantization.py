@@ -135,6 +135,20 @@ def test_rows_with_their_own_range_do_not_depend_on_each_other():
     np.testing.assert_array_equal(layer(x)[:1], layer(x[:1]))
 
 
+def test_a_network_trained_for_integers_computes_the_same_with_them(net):
+    model, x = net
+    split = Split(x, np.arange(len(x), dtype=np.int32) % 3)
+    prepared = quantization.prepare_qat(model, x, averaging_constant=0.5)
+    assert "trained for int8, to be converted" in str(quantization.report(prepared))
+    step = {"loss": losses.cross_entropy, "optimizer": optimizers.sgd(0.05)}
+    trained = fit(prepared, Dataset("points", split, split), epochs=6, batch_size=10, **step)
+    assert trained.history[-1].train["loss"] < trained.history[0].train["loss"]
+    small = quantization.convert(trained.model)
+    assert [row.path for row in quantization.report(small).quantized] == ["body.0", "fc", "side"]
+    assert small.body[0].weights["kernel"].values.dtype == jnp.int8
+    assert error(small, trained.model, x) < 1e-3
+
+
 MODEL = layers.Linear(3, 2, rngs=nnx.Rngs(0))
 BAD = [
     (lambda q: q.quantize_dynamic(3), "model: expected an nnx.Module, got 3"),
@@ -163,6 +177,11 @@ BAD = [
     ),
     (lambda q: q.MovingAverageMinMaxObserver(2), "averaging_constant: expected"),
     (lambda q: q.MinMaxObserver("no"), "reduce_range: expected True or False"),
+    (lambda q: q.prepare_qat(MODEL, averaging_constant=-1), "averaging_constant: expected"),
+    (lambda q: q.FakeQuantize("affine"), "qscheme: expected one of"),
+    (lambda q: q.FakeQuantize("per_channel_symmetric"), "channels: expected a positive integer"),
+    (lambda q: q.convert(MODEL), "model: expected a network that prepare_qat has made"),
+    (lambda q: q.convert(q.prepare_qat(MODEL)), "model: expected a network that was trained"),
     (lambda q: q.report(3), "model: expected an nnx.Module"),
 ]
 

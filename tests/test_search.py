@@ -1,4 +1,4 @@
-"""Hyperparameter search: what is tried, how it is judged, and that it goes on where it was."""
+"""Hyperparameter search: what is tried, how it is judged, and that it continues where it was."""
 
 import csv
 import dataclasses
@@ -360,6 +360,18 @@ def test_bad_words_are_one_sentence(capsys, tmp_path, monkeypatch, words, messag
     assert code == 2
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_wrong_settings_leave_nothing(capsys, tmp_path):
+    out = tmp_path / "found"
+    wrong = [*COMMAND, "--metric", "test_f1", "--trials", "1"]
+    code, _, err = run(capsys, *wrong, "--out", out)
+    assert (code, err) == (2, "jaxnets: metric: expected one that the run measures, got test_f1\n")
+    assert not out.exists()
+    code, _, _ = run(capsys, *COMMAND, "--trials", "1", "--out", out, "--storage", tmp_path / "db")
+    assert code == 0
+    names = ["best", "search.json", "search.png", "trials.csv"]
+    assert sorted(path.name for path in out.iterdir()) == names
 
 
 def test_a_password_is_not_said(capsys):

@@ -14,9 +14,10 @@ from jaxnets.arrays import InputError, printable
 from jaxnets.commands.saved import data_of
 from jaxnets.data import Dataset, StandardizedDataset, TableEncoder, table_files, tables
 from jaxnets.data.image_files import FORMATS
+from jaxnets.data.spec import single
 from jaxnets.data.text.corpora import read_lines
 from jaxnets.losses import LOSSES
-from jaxnets.reports.outputs import Kind, kind_of, probabilities
+from jaxnets.reports.outputs import kind_of, probabilities
 
 _IMAGES = tuple(ending for endings in FORMATS.values() for ending in endings)
 _TEXTS = (".txt", ".text")
@@ -221,6 +222,21 @@ def named(class_names: tuple[str, ...] | None, label: np.ndarray) -> str:
     return names[int(label)] if is_class else str(label)
 
 
+def of_test(data: Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """So many test examples, from all parts of the test split, as files may be sorted by class.
+
+    Args:
+        data: the data set.
+        count: how many; of fewer all.
+
+    Raises:
+        InputError: if inputs or labels are several arrays.
+    """
+    rows = np.linspace(0, len(data.test) - 1, min(count, len(data.test)))
+    inputs, labels = data.test.gather(np.round(rows).astype(np.int32))
+    return single("inputs", inputs), single("labels", labels)
+
+
 def shares(saved: runs.SavedRun, row: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
     """The names of the classes, fit for a terminal, and the probability of each.
 
@@ -240,16 +256,7 @@ def classes(saved: runs.SavedRun, outputs: np.ndarray) -> tuple[tuple[str, ...],
         outputs: of the network, [examples, …].
     """
     rows = outputs.reshape(len(outputs), -1)
-    found = probabilities(rows, _kind(saved, rows))
+    loss = None if saved.recipe is None else LOSSES[saved.recipe.loss]
+    found = probabilities(rows, kind_of(rows, saved.model, loss, alone="logits"))
     names = saved.class_names or tuple(map(str, range(found.shape[1])))
     return names, found[:, : len(names)]  # an output of a class that does not exist is no class
-
-
-def gives_logits(saved: runs.SavedRun) -> bool:
-    """Whether one output is a logit, as our networks say, and as the loss says of others."""
-    return _kind(saved, np.empty((0, 1), np.float32)) == "logits"
-
-
-def _kind(saved: runs.SavedRun, outputs: np.ndarray) -> Kind:
-    loss = None if saved.recipe is None else LOSSES[saved.recipe.loss]
-    return kind_of(outputs, saved.model, loss, alone="logits")

@@ -52,6 +52,7 @@ LIBRARIES = {
         "depthwise_backward_input",
     ),
     "dropout": ("dropout",),
+    "int8": ("int8_linear",),
     "linear": ("linear_forward", "linear_backward"),
     "linear_layer": (
         "linear_layer_forward",
@@ -298,6 +299,12 @@ def processor() -> str:
     known = [flag for flag in about.get("flags", "").split() if flag.startswith(_VECTORS)]
     name = about.get("model name") or platform.processor() or platform.machine()
     return f"{name} with {' '.join(sorted(known))}" if known else name
+
+
+@functools.cache
+def processor_has(*instructions: str) -> bool:
+    """Whether the processor has instructions, by the names that Linux has for them."""
+    return {*instructions} <= {*_described().get("flags", "").split()}
 
 
 def _processor() -> str:

@@ -21,6 +21,7 @@ from jaxnets.kernels import (
     cross_entropy,
     depthwise,
     dropout,
+    int8,
     linear,
     linear_layer,
     normalization,
@@ -377,6 +378,15 @@ def _factor(graph: Graph, value: Operand, number: float) -> Operand | None:
     return others[0]
 
 
+def _int8_linear(graph: Graph, node: Node, mark: Mark) -> Node | None:
+    scale, _, _, x, _, weight = node.inputs
+    if not isinstance(scale, Value) or not int8.serves(scale):
+        return None
+    about = f"product of int8 {_size(x)} and {_size(weight)}"
+    run = _flat(mark, int8.linear(mark.plain))
+    return Node("kernel", node.inputs, node.outputs, run, about=about)
+
+
 def _dropout(graph: Graph, node: Node, mark: Mark) -> Node | None:
     """Dropout of single numbers. For a part of a batch alone it would draw other bits."""
     x, key = mark.given(node.inputs)
@@ -542,6 +552,7 @@ MARKED: dict[str, MarkedPattern] = {
     "class_losses": _alone(_class_losses),
     "drop": _dropout,
     "exact_gelu": _alone(_gelu),
+    "int8_linear": _int8_linear,
     "layer_norm": _layer_norm,
     "max_pool": _alone(_max_pool),
     "recur": _recur,

@@ -5,6 +5,7 @@ from jaxnets.quantization.after_training import (
     quantize_static,
     quantize_weights,
 )
+from jaxnets.quantization.aware import FakeQuantize, convert, fake_quantize, prepare_qat
 from jaxnets.quantization.observers import (
     MinMaxObserver,
     MovingAverageMinMaxObserver,
@@ -14,10 +15,14 @@ from jaxnets.quantization.report import Report, report
 from jaxnets.quantization.structure import restructured, settings_of
 
 __all__ = [
+    "FakeQuantize",
     "MinMaxObserver",
     "MovingAverageMinMaxObserver",
     "PerChannelMinMaxObserver",
     "Report",
+    "convert",
+    "fake_quantize",
+    "prepare_qat",
     "quantize_dynamic",
     "quantize_static",
     "quantize_weights",

@@ -19,6 +19,35 @@ from jaxnets.quantization.parts import Dynamic, Fixed, Scheme, Weight, numbers_o
 from jaxnets.quantization.products import int8_linear
 
 
+class Prepared(nnx.Module):
+    """A layer whose weights and inputs are rounded as integers will be, for its training.
+
+    Args:
+        layer: the layer.
+        fakes: what rounds each weight, by its name.
+        inputs: what rounds inputs.
+        scheme: how the layer will be quantized.
+    """
+
+    def __init__(
+        self, layer: nnx.Module, fakes: nnx.Dict, inputs: nnx.Module, scheme: Scheme
+    ) -> None:
+        self.layer, self.fakes, self.inputs, self.scheme = layer, fakes, inputs, scheme
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "layer":
+            raise AttributeError(name)
+        return getattr(self.layer, name)
+
+    def __call__(self, x: Any) -> Any:
+        """What the layer computes of rounded inputs with rounded weights."""
+        layer: Any = nnx.view(self.layer)
+        for name, fake in self.fakes.items():
+            setattr(layer, name, nnx.data(nnx.Param(fake(getattr(self.layer, name)[...]))))
+        rounded: Any = self.inputs
+        return layer(rounded(jnp.asarray(x)))
+
+
 class QuantizedLayer(nnx.Module):
     """A layer whose weights are integers. It computes with the numbers that these mean.
 
@@ -131,30 +160,17 @@ def product(
 class QuantizedConvolution(QuantizedLayer):
     """A convolution with a kernel of integers, and inputs that become integers.
 
-    The integers are multiplied as float32 numbers, in which each product, and each sum below 2²⁴,
-    is exact: a processor has fast convolutions of those.
+    It convolves the numbers that both mean, in float32: for those there are fast kernels, which
+    compute the bias, ReLU and pooling after it too.
     """
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """Convolves x, [N, ..., in_channels], to [N, ..., out_channels]."""
-        if self.inputs is None:
-            made: jax.Array = super().__call__(x)
-            return made
-        values, scale, zero = self.inputs(jnp.asarray(x, jnp.float32))
-        steps = (values.astype(jnp.int32) - zero).astype(jnp.float32)
-        weight = self.weights["kernel"]
-        layer = self._filled({"kernel": weight.numerals(jnp.float32)})
-        layer.bias, layer.use_bias = nnx.data(None), False
-        y = layer(steps)
-        y = y * _last(scale * weight.channel_scale, y)
-        if self.layer.bias is not None:
-            y = y + _last(self.layer.bias[...].astype(jnp.float32), y)
-        return y.astype(x.dtype)
-
-
-def _last(vector: jax.Array, like: jax.Array) -> jax.Array:
-    """A vector of channels, as it is added to an array whose last axis has them."""
-    return vector.reshape((1,) * (like.ndim - 1) + (-1,))
+        if self.inputs is not None:
+            values, scale, zero = self.inputs(jnp.asarray(x, jnp.float32))
+            x = ((values.astype(jnp.int32) - zero).astype(jnp.float32) * scale).astype(x.dtype)
+        made: jax.Array = super().__call__(x)
+        return made
 
 
 class QuantizedRecurrent(QuantizedLayer):

@@ -109,16 +109,13 @@ class Weight(nnx.Module):
             scale = jnp.repeat(scale, self.group, axis=1)[:, : values.shape[1]]
         else:
             scale = scale[:, None]
-        return self._laid_out(values * scale, dtype)
+        return self.laid_out(values * scale).astype(dtype)
 
-    def numerals(self, dtype: DTypeLike) -> jax.Array:
-        """The integers as floating-point numbers, in the layer's layout."""
-        return self._laid_out(self.values, dtype)
-
-    def _laid_out(self, rows: jax.Array, dtype: DTypeLike) -> jax.Array:
+    def laid_out(self, rows: jax.Array) -> jax.Array:
+        """Rows [channels, inputs] in the layer's layout."""
         rest = [size for axis, size in enumerate(self.shape) if axis != self.axis % len(self.shape)]
         array = rows.reshape(self.shape[self.axis], *rest)
-        return jnp.moveaxis(array, 0, self.axis).astype(dtype)
+        return jnp.moveaxis(array, 0, self.axis)
 
 
 def _scale(rows: np.ndarray, scheme: Scheme, group: int) -> np.ndarray:

@@ -35,6 +35,8 @@ def int8_linear(
     less = lax.bitcast_convert_type(x ^ jnp.uint8(128), jnp.int8)
     ways = (((1,), (1,)), ((), ()))
     sums = lax.dot_general(less, weight, ways, preferred_element_type=jnp.int32)
+    # Not when the program is compiled, which takes seconds for the sums of a large constant.
+    weight = lax.optimization_barrier(weight)
     of_weight = weight.sum(axis=1, dtype=jnp.int32)
     sums = sums + (128 - zero)[:, None] * of_weight[None]
     return sums.astype(jnp.float32) * (scale[:, None] * weight_scale[None]) + bias[None]

@@ -7,7 +7,7 @@ import numpy as np
 from flax import nnx
 
 from jaxnets.arrays import InputError
-from jaxnets.quantization.layers import QuantizedLayer
+from jaxnets.quantization.layers import Prepared, QuantizedLayer
 from jaxnets.quantization.parts import Dynamic
 from jaxnets.quantization.structure import places, reason_against, shared_variables
 
@@ -85,6 +85,10 @@ def report(model: nnx.Module) -> Report:
         if isinstance(module, QuantizedLayer):
             kind = type(module.layer).__name__
             quantized.append(Row(path, kind, _how(module), size(module)))
+            continue
+        if isinstance(module, Prepared):
+            kind, why = type(module.layer).__name__, "trained for int8, to be converted"
+            left.append(Row(path, kind, f"floating point: {why}", size(module.layer)))
             continue
         own = [value for value in vars(module).values() if isinstance(value, nnx.Param)]
         if own:

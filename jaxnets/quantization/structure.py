@@ -27,6 +27,7 @@ from jaxnets.layers import (
 )
 from jaxnets.quantization.folding import FoldedNorm, folded
 from jaxnets.quantization.layers import (
+    Prepared,
     QuantizedConvolution,
     QuantizedEmbedding,
     QuantizedLayer,
@@ -77,7 +78,7 @@ def places(model: nnx.Module) -> dict[str, Place]:
                 found[id(value)].holders.append(holder)
                 return
             found[id(value)] = Place(path, value, [holder])
-        if isinstance(value, QuantizedLayer):
+        if isinstance(value, Prepared | QuantizedLayer):
             return
         for name, child in _children(value):
             visit(f"{path}.{name}".lstrip("."), child, (value, name))

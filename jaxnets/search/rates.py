@@ -128,7 +128,7 @@ def steepest(rates: Any, losses: Any) -> float | None:
             not grow from above 0, or a loss is not finite.
 
     Examples:
-        >>> steepest([0.001, 0.01, 0.1, 1.0], [2.3, 2.2, 1.0, 0.9])
+        >>> steepest([0.001, 0.01, 0.1, 1.0], [2.3, 2.2, 1.0, 0.95])
         0.01
     """
     rates, losses = _vector("rates", rates), _vector("losses", losses)

@@ -175,10 +175,79 @@ def test_a_static_layer_is_pytorchs(layer, ours, shape, per_channel):
     assert np.asarray(small.inputs.scale[...]) == made.quant.scale.numpy()
     assert np.asarray(small.inputs.zero_point[...]) == made.quant.zero_point.numpy()
     weight = made.module[0].weight().int_repr().numpy()
-    mine = np.asarray(small.weights["kernel"].numerals(jnp.int8))
+    kernel = small.weights["kernel"]
+    mine = np.asarray(kernel.laid_out(kernel.values))
     mine = mine.T if weight.ndim == 2 else np.moveaxis(mine, (-1, -2), (0, 1))
     np.testing.assert_array_equal(mine, weight)
     expected = made(torch.from_numpy(x)).numpy()
     outputs = np.moveaxis(np.asarray(small(x_ours)), -1, 1)
-    # Half a step, as only PyTorch rounds its outputs; its range may cut what rounding moved beyond.
-    within_a_step(outputs, expected, made.module[0].scale)
+    # Only PyTorch rounds its outputs, and its biases, and cuts what is beyond their range.
+    step, zero = made.module[0].scale, made.module[0].zero_point
+    cut = np.clip(outputs, -zero * step, (127 - zero) * step)
+    within_a_step(cut, expected, step)
+
+
+SCHEMES = {
+    "per_tensor_affine": (
+        theirs.MovingAverageMinMaxObserver,
+        {"quant_min": 0, "quant_max": 255, "reduce_range": True},
+    ),
+    "per_tensor_symmetric": (
+        theirs.MovingAverageMinMaxObserver,
+        {"quant_min": -128, "quant_max": 127, "dtype": torch.qint8},
+    ),
+    "per_channel_symmetric": (
+        theirs.MovingAveragePerChannelMinMaxObserver,
+        {"quant_min": -128, "quant_max": 127, "dtype": torch.qint8, "ch_axis": 1},
+    ),
+}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_fake_quantization_and_its_gradient_are_pytorchs(scheme):
+    observer, options = SCHEMES[scheme]
+    other = theirs.FakeQuantize(observer, qscheme=getattr(torch, scheme), **options)
+    channels = {"channels": 5, "ch_axis": 1} if "channel" in scheme else {}
+    mine = quantization.FakeQuantize(scheme, **channels)
+    graph, state = nnx.split(mine)
+
+    @jax.jit
+    def both(state, x):
+        def rounded(x):
+            fake = nnx.clone(nnx.merge(graph, state))
+            return fake(x), nnx.state(fake)
+
+        y, back, state_after = jax.vjp(rounded, x, has_aux=True)
+        return y, back(jnp.cos(x))[0], state_after
+
+    for number in range(3):
+        x = numbers(4, 5, 2) * np.float32(1 + 3 * number)  # beyond the range of before
+        given = torch.from_numpy(x).requires_grad_()
+        y = other(given)
+        y.backward(torch.cos(given.detach()))
+        ours, d, state = both(state, x)
+        np.testing.assert_allclose(ours, y.detach(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(d, given.grad, rtol=1e-5, atol=1e-6)
+    assert (np.asarray(d) == 0).any()
+    nnx.update(mine, state)
+    np.testing.assert_allclose(mine.calculate_qparams()[0], other.scale.squeeze(), rtol=1e-6)
+    np.testing.assert_array_equal(mine.calculate_qparams()[1], other.zero_point.squeeze())
+
+
+def test_a_layer_in_training_is_pytorchs():
+    layer = torch.nn.Linear(6, 4)
+    layer.qconfig = theirs.get_default_qat_qconfig("x86", version=0)
+    made = torch.ao.nn.qat.Linear.from_float(layer)
+    ours = same_weights(layers.Linear(6, 4, rngs=nnx.Rngs(0)), layer)
+    prepared = quantization.prepare_qat(ours)
+    x = numbers(3, 6)
+    stub = layer.qconfig.activation()  # of the inputs, which PyTorch has in a stub of its own
+    made(stub(torch.from_numpy(x))).square().sum().backward()
+
+    @nnx.jit
+    def gradient(model):
+        return nnx.grad(lambda model: jnp.square(model(x)).sum())(model)
+
+    d = gradient(prepared)["layer"]
+    np.testing.assert_allclose(d["kernel"][...], made.weight.grad.T, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(d["bias"][...], made.bias.grad, rtol=1e-4, atol=1e-4)
