@@ -155,3 +155,12 @@ def test_pmap_by_hand_trains_as_fit_does_on_the_same_devices():
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout == "4 × cpu\n"
+
+
+def test_mistakes_are_drawn_with_what_speaks_for_them(run, tmp_path):
+    code, out, _ = run(
+        "explain", "--examples", 320, "--epochs", 1, "--mistakes", 1, "--out", tmp_path
+    )
+    assert code == 0
+    assert re.search(r"^test image \d+: label (\d), predicted (?!\1)\d; the sum is off", out, re.M)
+    assert [path.name for path in tmp_path.iterdir()] == ["mistake-1.png"]
