@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import jax
 import numpy as np
@@ -806,7 +806,7 @@ class GivenImage:
 
 
 def open_image(
-    path: Path | str,
+    path: Path | str | IO[bytes],
     spec: jax.ShapeDtypeStruct,
     *,
     background: float | None = None,

@@ -1,13 +1,15 @@
-"""Draws docs/images/equal-and-faster.png from recorded figures: python scripts/draw_hero.py."""
+"""Draws the figures at the top of README.md from recorded results: python scripts/draw_hero.py."""
 
 import json
 import statistics
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
-FIGURE = ROOT / "docs" / "images" / "equal-and-faster.png"
+IMAGES = ROOT / "docs" / "images"
 BATCH = 64
 SHOWN = 250  # training steps
 OURS, THEIRS = "#d95f02", "#4c6aa5"
@@ -35,38 +37,61 @@ def ratios(found: dict[str, Any]) -> list[tuple[str, float]]:
     return sorted(pairs, key=lambda pair: pair[1])
 
 
-def draw(losses: dict[str, Any], speed: dict[str, Any], path: Path) -> None:
-    """Draws the losses of both frameworks on one panel, and the ratios of times on another."""
+def draw_losses(found: dict[str, Any], path: Path) -> None:
+    """Draws the first losses of both frameworks over each other.
+
+    Args:
+        found: what ``benchmarks/same_losses.py`` wrote.
+        path: of the PNG.
+    """
+    with _axes(path) as axes:
+        theirs, ours = ([row[k] for row in found["rows"][:SHOWN]] for k in (1, 0))
+        axes.plot(theirs, color=THEIRS, linewidth=4.5, alpha=0.45, label="PyTorch")
+        axes.plot(ours, color=OURS, linewidth=1.1, label="jaxnets")
+        axes.set(xlabel="training step of LeNet on MNIST", ylabel="loss")
+        most, steps = found["largest_difference"], len(found["rows"])
+        axes.set_title(
+            f"The same numbers: {steps} losses\nwithin {most:.0e} of PyTorch's (float64)"
+        )
+        axes.legend(frameon=False)
+
+
+def draw_ratios(found: dict[str, Any], path: Path) -> None:
+    """Draws how many times as long as jaxnets PyTorch takes.
+
+    Args:
+        found: what ``benchmarks/own_networks.py`` wrote.
+        path: of the PNG.
+    """
+    with _axes(path) as axes:
+        names, values = zip(*ratios(found), strict=True)
+        bars = axes.barh(names, values, color=OURS)
+        axes.bar_label(bars, [f"{value:.1f}×" for value in values], padding=3)
+        axes.axvline(1, color=THEIRS, linestyle="--")
+        axes.set(xlim=(0, 1.12 * max(values)), xlabel="PyTorch's time for a step ÷ jaxnets'")
+        axes.set_title(f"Faster: training steps at batch {BATCH}\non 2 CPU cores")
+
+
+@contextmanager
+def _axes(path: Path) -> Iterator[Any]:
+    """Axes of a figure that is saved at the end."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
     pyplot.rcParams.update({"font.size": 13})
-    figure, (left, right) = pyplot.subplots(1, 2, figsize=(9.4, 4.9), width_ratios=(1, 1.15))
-    theirs, ours = ([row[k] for row in losses["rows"][:SHOWN]] for k in (1, 0))
-    left.plot(theirs, color=THEIRS, linewidth=4.5, alpha=0.45, label="PyTorch")
-    left.plot(ours, color=OURS, linewidth=1.1, label="jaxnets")
-    left.set(xlabel="training step of LeNet on MNIST", ylabel="loss")
-    most, steps = losses["largest_difference"], len(losses["rows"])
-    left.set_title(f"The same numbers: {steps} losses\nwithin {most:.0e} of PyTorch's (float64)")
-    left.legend(frameon=False)
-    names, values = zip(*ratios(speed), strict=True)
-    bars = right.barh(names, values, color=OURS)
-    right.bar_label(bars, [f"{value:.1f}×" for value in values], padding=3)
-    right.axvline(1, color=THEIRS, linestyle="--")
-    right.set(xlim=(0, 1.12 * max(values)), xlabel="PyTorch's time for a step ÷ jaxnets'")
-    right.set_title(f"Faster: training steps at batch {BATCH}\non 2 CPU cores")
-    for axes in (left, right):
-        axes.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout(w_pad=3)
-    figure.savefig(path, dpi=110)
+    figure, axes = pyplot.subplots(figsize=(5.4, 4.9))
+    yield axes
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.tight_layout()
+    figure.savefig(path, dpi=130)
     pyplot.close(figure)
 
 
 if __name__ == "__main__":
-    records = [
-        json.loads((RESULTS / f"{name}.json").read_text())
-        for name in ("same_losses", "own_networks")
-    ]
-    draw(records[0], records[1], FIGURE)
+    for name, file, drawn in (
+        ("same_losses", "same-losses.png", draw_losses),
+        ("own_networks", "faster-steps.png", draw_ratios),
+    ):
+        drawn(json.loads((RESULTS / f"{name}.json").read_text()), IMAGES / file)

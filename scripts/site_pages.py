@@ -18,7 +18,7 @@ from public_names import expanded
 ROOT = Path(__file__).parent.parent
 PAGES = {path.name: path.name.lower() for path in ROOT.glob("*.md")} | {"README.md": "index.md"}
 _CODE = re.compile(r"(```.*?^```|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
-_LINK = re.compile(r"(\]\()([^)\s#]+)([^)]*\))")
+_LINK = re.compile(r"(\]\(|<img src=\")([^)\"\s#]+)([^)\"]*[)\"])")
 
 
 def on_config(config: MkDocsConfig) -> None:
@@ -50,6 +50,8 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
 
     parts = _CODE.split(markdown)
     parts[::2] = [_LINK.sub(rewritten, part) for part in parts[::2]]
+    if "\n## " not in "".join(parts[::2]):
+        page.meta["hide"] = ["toc"]  # there is none, and a wide table needs its place
     return expanded("".join(parts))
 
 

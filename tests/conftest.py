@@ -12,7 +12,7 @@ import jax
 import pytest
 
 from jaxnets.kernels import native
-from tests import quick_compilation, resources, tier
+from tests import kernels, quick_compilation, resources, tier
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -52,7 +52,7 @@ def pytest_collection_finish():
     """Has Python look for garbage seldom: tracing leaves little of it among very many objects."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(200_000, 20, 100)
 
 
 def _optimized():
@@ -95,12 +95,8 @@ def pytest_terminal_summary(terminalreporter, config):
 
 @pytest.fixture
 def vectors_of_32_bytes(monkeypatch, tmp_path):
-    """Kernels are compiled anew, as for processors without AVX-512, and quickly.
-
-    The last of several levels of optimisation is taken, so it has to come after the package's.
-    """
-    quickly = """sh -c 'exec c++ "$@" -O1' c++"""
-    monkeypatch.setenv("CXX", f"{quickly} -DBYTES=32 -mno-avx512f")
+    """Kernels are compiled anew, as for processors without AVX-512."""
+    monkeypatch.setenv("CXX", f"{kernels.QUICK_COMPILER} -DBYTES=32 -mno-avx512f")
     monkeypatch.setenv("JAXNETS_CACHE", str(tmp_path))
     monkeypatch.setattr(native, "_load", functools.cache(native._load.__wrapped__))
     jax.clear_caches()

@@ -3,6 +3,10 @@
 import jax
 import numpy as np
 
+#: Compiles kernels for a few calls. The last of several levels of optimisation is taken, so it has
+#: to come after the package's.
+QUICK_COMPILER = """sh -c 'exec c++ "$@" -O0' c++"""
+
 
 def calls(function, *arguments):
     """How often a computation calls a kernel."""

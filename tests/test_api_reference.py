@@ -9,6 +9,7 @@ import runpy
 from pathlib import Path
 
 import jaxnets
+import jaxnets.scores
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted((ROOT / "docs" / "api").glob("*.md"))
@@ -25,6 +26,7 @@ def public_modules():
         if found.ispkg and hasattr(module := importlib.import_module(found.name), "__all__"):
             yield module
     yield jaxnets.metrics
+    yield jaxnets.scores
     yield jaxnets.initializers
 
 

@@ -17,7 +17,7 @@ ROOT = Path(jaxnets.__file__).parent
 RANKS = [
     {"arrays", "compilation", "optional", "json_files"},
     {"disk", "initializers", "kernels", "pages", "tensors"},
-    {"layers", "losses", "metrics", "optimizers", "data", "figures"},
+    {"layers", "losses", "metrics", "scores", "optimizers", "data", "figures"},
     {"functional"},
     {"models"},
     {"interop", "networks", "training"},
@@ -34,14 +34,13 @@ RANKS = [
     },
     {"changes", "recipes"},
     {"runs"},
-    {"compare", "search"},
+    {"compare", "reports", "search", "serve"},
     {"commands"},
     {"cli"},
     {"__main__"},
 ]
 RANK = {module: rank for rank, modules in enumerate(RANKS) for module in modules}
 OPTIONAL = {
-    "flatbuffers",
     "keras",
     "matplotlib",
     "onnx",
@@ -50,10 +49,12 @@ OPTIONAL = {
     "PIL",
     "safetensors",
     "sqlalchemy",
+    "starlette",
     "sklearn",
     "tensorboardX",
     "tensorflow_datasets",
     "torch",
+    "uvicorn",
 }
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path.parts != ())
 

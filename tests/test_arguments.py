@@ -20,12 +20,14 @@ from jaxnets import (
     averaging,
     compare,
     data,
+    export,
     interop,
     layers,
     losses,
     optimizers,
     pruning,
     recipes,
+    runs,
     training,
     transfer,
 )
@@ -79,6 +81,10 @@ STEP = training.minimize(OBJECTIVE, optax.identity())
 RECIPE = recipes.recipe("linear-regression")
 
 
+def program():
+    return export.Program(model(), jax.ShapeDtypeStruct((2,), np.float32))
+
+
 def adam_state():
     return optimizers.adam().init(nnx.state(model(), nnx.Param))
 
@@ -124,6 +130,9 @@ def comparison():
         pairs=(),
     )
 
+
+SAVED = runs.SavedRun(None, model(), True, None, None, None)
+SHARES, LABELS = np.full((4, 3), 1 / 3), np.array([0, 1, 2, 0])
 
 #: Arguments that are good, by the last part of a public name; by all of it where that is not one.
 #: Those of layers are in ``tests/parity/layer_cases.py``.
@@ -236,6 +245,10 @@ GOOD = {
     "Saving": ("no-folder",),
     "load_torch": (model(), {"weight": np.zeros((3, 2)), "bias": np.zeros(3)}),
     "read_torch": ({"weight": np.zeros(2)},),
+    "Limits": (),
+    **dict.fromkeys(["application", "serve"], (0,)),
+    "Program": (model(), jax.ShapeDtypeStruct((2,), np.float32)),
+    **dict.fromkeys(["save_onnx", "save_stablehlo"], lambda: (program(), "no-folder/a.onnx")),
     **dict.fromkeys(["save_safetensors", "save_torch"], (model(), "no-folder/a.pt")),
     **dict.fromkeys(["to_numpy", "to_torch"], (model(),)),
     "twin": (model(),),
@@ -246,6 +259,14 @@ GOOD = {
     "optimizer_from_torch": (SGD_SAVED,),
     "trace_difference": lambda: (model(), torch_model(), SPLIT.inputs),
     "jaxnets.compare.report.read": ("no-folder",),
+    "jaxnets.reports.report": (model(), DATA),
+    "of_run": (SAVED, DATA),
+    "data_of": (SAVED, "linear"),
+    "jaxnets.scores.confusion_matrix": (LABELS, LABELS, 3),
+    "precision_recall_f1": (np.eye(3, dtype=int),),
+    "top_k_accuracy": (SHARES, LABELS, 2),
+    **dict.fromkeys(["log_loss", "brier_score", "calibration"], (SHARES, LABELS)),
+    "regression_scores": (SHARES, SHARES),
     "flatten": (jnp.zeros((2, 3)),),
     **dict.fromkeys(["celu", "elu", "gelu", "leaky_relu", "mish", "selu", "silu"], (OUTPUTS,)),
     **dict.fromkeys(["hardsigmoid", "hardswish", "hardtanh", "relu", "relu6"], (OUTPUTS,)),
@@ -345,6 +366,15 @@ GOOD = {
         ["saliency", "input_x_gradient", "smooth_grad", "integrated_gradients", "occlusion"],
         (model(), SPLIT.inputs),
     ),
+    **dict.fromkeys(["activations", "features", "network_graph"], (model(), SPLIT.inputs)),
+    **dict.fromkeys(["draw_graph", "draw_kernels"], (model(), SPLIT.inputs)),
+    "draw_activations": (model(), SPLIT.inputs[:1]),
+    "draw_histograms": (model(),),
+    "parameter_gradients": (model(), SPLIT.inputs, SPLIT.labels, losses.cross_entropy),
+    "project": (np.eye(4),),
+    "draw_embedding": (np.zeros((4, 2)), SPLIT.labels),
+    "draw_image": (np.zeros((2, 2)), np.zeros((2, 2))),
+    **dict.fromkeys(["draw_text", "draw_bars"], (["a"], np.zeros(1))),
     "token_attributions": lambda: (words(), TEXTS.inputs),
     "grad_cam": lambda: (convolution(), np.zeros((2, 4, 4, 3), np.float32)),
     "permutation_importance": (model(), SPLIT.inputs, SPLIT.labels),
@@ -372,6 +402,7 @@ RECORDS = {
     *["paired", "independent", "read_image", "open_image", "RandomTransform"],
     *["BegunRun", "Saved", "Checkpoints", "Recipe", "go_on", "error_in_units", "joined"],
     "SavedRun",
+    *["Classification", "ClassScores", "Calibration", "Mistake", "Regression", "RegressionScores"],
     *["LRRangeTest", "SearchResult", "Trial"],
     "Sparsity",
     "Chosen",
@@ -383,6 +414,7 @@ RECORDS = {
     "Evaluation",
     "Examples",
     "FromSums",
+    "GraphNode",
     "InputError",
     "IntegratedGradients",
     "Interrupted",
@@ -515,7 +547,10 @@ def no_work(monkeypatch, tmp_path):
         monkeypatch.setattr(sys.modules[f"jaxnets.training.{module}"], name, start)
     monkeypatch.setattr("jaxnets.compare.own.compared", start)
     monkeypatch.setattr("jaxnets.sampling._draw", start)
+    monkeypatch.setattr("jaxnets.search.studies._database", start)
     monkeypatch.setattr("jaxnets.explain.permutation.predict", start)
+    for module in ["drawing", "inside_drawing", "graph"]:
+        monkeypatch.setattr(f"jaxnets.explain.{module}.new_figure", start)
     for module, name in PROGRAMS:
         monkeypatch.setattr(f"jaxnets.explain.{module}._{name}", start)
     monkeypatch.setattr("jaxnets.losses.ctc.negative_log_likelihood", start)
@@ -527,6 +562,7 @@ PROGRAMS = [
     *[("gradients", name) for name in ["saliency", "input_x_gradient", "smooth_grad"]],
     *[("integrated", name) for name in ["integrated_gradients", "token_attributions"]],
     *[("cam", "grad_cam"), ("covering", "occlusion")],
+    *[("inside", name) for name in ["features", "gradients"]],
 ]
 #: Functions of arrays: what they compute of a value that they take is of no matter here.
 COMPUTES = re.compile(r"jaxnets\.(layers|losses|metrics|tensors|data\.transforms)\.(?!.*one_hot$)")
@@ -652,13 +688,16 @@ WORDS = {
     "data check": ["no-folder"],
     "combine": ["no-run"],
     "compare": ["linear-regression"],
+    "evaluate": ["no-run"],
     "port": ["no-file.py:Net", "--input", "2x3"],
     "train": ["linear-regression"],
     "summary": ["linear-regression"],
     "predict": ["no-run", "text"],
     "export": ["no-run", "--out", "new.onnx"],
+    "serve": ["no-run"],
     "prune": ["no-run", "--amount", "0.5", "--out", "new"],
     "explain": ["no-run", "text"],
+    "visualize": ["no-run"],
     "inspect": ["no-file"],
     "search": ["linear-regression", "--lr", "1e-3..1", "--trials", "1"],
     "lr-find": ["linear-regression"],

@@ -183,3 +183,36 @@ def test_a_run_without_weights_is_refused_in_a_sentence(capsys, fruit, place):
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
     assert "weights" in err
+
+
+def visualized(capsys, *arguments):
+    code = main(["visualize", *map(str, arguments)])
+    return code, *capsys.readouterr()
+
+
+KINDS = ["kernels", "activations", "histograms", "embedding", "graph"]
+
+
+def test_the_inside_of_a_run_is_drawn(capsys, images, place):
+    code, out, err = visualized(capsys, images, "--out", "pictures", "--index", "2")
+    assert code == 0, err
+    assert out == "".join(f"wrote pictures/{kind}.png\n" for kind in KINDS)
+    assert {path.name for path in (place / "pictures").iterdir()} == {f"{k}.png" for k in KINDS}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--what", "graph", "--index", "2"], "index: expected none without activations, got 2"),
+        (["--what", "graph", "--projection", "tsne"], "projection: expected none without embeddi"),
+        (["--what", "kernels", "--layer", "no"], "layer: expected one that the model calls: conv"),
+        (["--what", "activations", "--index", "99"], "index: expected a number from 0 to 15, got"),
+        (["--out", "file"], "out: expected a folder, got file"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused_in_a_sentence(capsys, images, words, message, place):
+    (place / "file").write_text("")
+    code, out, err = visualized(capsys, images, *words)
+    assert (code, out) == (2, "")
+    assert re.search(rf"^jaxnets: {re.escape(message)}.*\n\Z", err, re.M)
+    assert [path.name for path in place.iterdir()] == ["file"]

@@ -115,6 +115,12 @@ def test_the_python_of_the_page_for_newcomers_prints_what_it_says(tmp_path, monk
     assert re.sub(numbers, "", capsys.readouterr().out) == re.sub(numbers, "", printed)
 
 
+@pytest.mark.parametrize("name", ["combine", "transfer"])
+def test_the_python_of_pages_on_trained_networks_prints_what_they_say(name, printed_by):
+    page = (ROOT / "docs" / f"{name}.md").read_text()
+    assert printed_by("\n".join(blocks(page, "python"))) == blocks(page, "text")[-1]
+
+
 QUICKSTART = (ROOT / "docs" / "quickstart.md").read_text()
 
 
@@ -173,12 +179,22 @@ def test_chinese_pages_keep_in_step_with_the_english_ones(english, chinese):
         assert (ROOT / name).parent.joinpath(link).resolve() == (ROOT / other).resolve()
 
 
+def test_the_gradient_by_hand_is_that_of_jax(printed_by):
+    page = (ROOT / "docs" / "lstm-gradients.md").read_text()
+    assert printed_by("\n".join(blocks(page, "python"))) == "True\n"
+
+
 def test_the_python_of_the_page_on_comparisons_prints_what_it_says(printed_by):
     page = (ROOT / "docs" / "compare.md").read_text()
     printed = printed_by("\n".join(blocks(page, "python")))
     said = "".join(blocks(page, "text"))
     words, expected = (re.sub(r"\d\.\d+", "", text).split() for text in (printed, said))
     assert words == expected
+
+
+def test_the_python_of_the_page_on_pruning_prints_what_it_says(printed_by):
+    page = (ROOT / "docs" / "pruning.md").read_text()
+    assert printed_by("\n".join(blocks(page, "python"))) == "".join(blocks(page, "text"))
 
 
 @pytest.mark.parametrize("name", MODULES)

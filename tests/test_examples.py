@@ -104,6 +104,20 @@ def test_bad_arguments_are_one_sentence(name, run, tmp_path):
     assert err.endswith("epochs: expected a positive integer, got 0\n")
 
 
+def test_networks_together_and_small_updates(run):
+    code, out, _ = run("ensemble", "--images", 640, "--epochs", 1, "--seeds", 2)
+    assert code == 0
+    shares = [float(share) for share in re.findall(r"accuracy (\d+\.\d\d)%", out)]
+    assert len(shares) == 5
+    assert shares[2] == pytest.approx(sum(shares[:2]) / 2, abs=0.01)
+    code, out, _ = run("lora", "--images", 640, "--epochs", 1, "--rank", 1)
+    assert code == 0
+    assert out.startswith("LoRA: 1,557 numbers trained")
+    one, _, merged = re.findall(r"accuracy (\d+\.\d\d)%", out)
+    assert one == merged
+    assert run("lora", "--epochs", 0)[2].endswith("epochs: expected a positive integer, got 0\n")
+
+
 ON_FOUR_DEVICES = """
 import runpy
 import jax

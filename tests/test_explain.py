@@ -271,6 +271,10 @@ def test_bad_pictures_are_refused():
         drawing.draw_image(np.ones(3), np.ones(3))
     with pytest.raises(ValueError, match="attributions: expected one for each of 1 words"):
         drawing.draw_text(["a"], np.ones(2))
+    with pytest.raises(ValueError, match="words: expected a sequence of strings, got 'word'"):
+        drawing.draw_text("word", np.ones(4))
+    with pytest.raises(ValueError, match="errors: expected one for each of 1 names"):
+        drawing.draw_bars(["a"], np.ones(1), np.ones(2))
     with pytest.raises(ValueError, match="values: expected one for each of 1 names"):
         drawing.draw_bars(["a"], np.ones(2))
     with pytest.raises(ValueError, match="path: expected a file in a folder that exists"):

@@ -21,7 +21,7 @@ from jaxnets.layers.bptt import Direction
 from jaxnets.models import RecurrentClassifier
 from jaxnets.training.fingerprint import _digest
 from tests import quick_compilation, test_kernels_conv_pool, test_kernels_linear, tier
-from tests.kernels import assert_close, calls
+from tests.kernels import QUICK_COMPILER, assert_close, calls
 
 #: By name: the layer and its options.
 KINDS = {
@@ -381,7 +381,7 @@ def test_compiled_once_when_asked_for(by_xla, hasty, tmp_path):
 
 def test_vectors_of_64_bytes(every, tmp_path):
     """As processors with AVX-512 have them; others take two instructions for one."""
-    with anew(CXX="c++ -DBYTES=64", JAXNETS_CACHE=tmp_path / "cache"):
+    with anew(CXX=f"{QUICK_COMPILER} -DBYTES=64", JAXNETS_CACHE=tmp_path / "cache"):
         for dtype, tolerance in (np.float32, 3e-6), (np.float64, 1e-13):
             for kind in KINDS:
                 test_equal_to_xla(kind, SHAPES[3], dtype, tolerance, every)

@@ -1,4 +1,4 @@
-"""Hyperparameter search: what is tried, how it is judged, and that it goes on where it was."""
+"""Hyperparameter search: what is tried, how it is judged, and that it continues where it was."""
 
 import csv
 import dataclasses
@@ -13,13 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flax import nnx
 
 import jaxnets
 from jaxnets import recipes
 from jaxnets.cli import main
 from jaxnets.data import Dataset, Split, hold_out
+from jaxnets.losses import mse_loss
 from jaxnets.networks import OwnNetwork
-from jaxnets.optimizers import sgd
+from jaxnets.optimizers import adam, sgd
 from jaxnets.search import Between, Space, lr_range_test, search, smoothed, steepest
 from jaxnets.search.searching import _held_out
 from jaxnets.search.space import Choices, applied, flags
@@ -362,6 +364,18 @@ def test_bad_words_are_one_sentence(capsys, tmp_path, monkeypatch, words, messag
     assert err.count("\n") == 1
 
 
+def test_wrong_settings_leave_nothing(capsys, tmp_path):
+    out = tmp_path / "found"
+    wrong = [*COMMAND, "--metric", "test_f1", "--trials", "1"]
+    code, _, err = run(capsys, *wrong, "--out", out)
+    assert (code, err) == (2, "jaxnets: metric: expected one that the run measures, got test_f1\n")
+    assert not out.exists()
+    code, _, _ = run(capsys, *COMMAND, "--trials", "1", "--out", out, "--storage", tmp_path / "db")
+    assert code == 0
+    names = ["best", "search.json", "search.png", "trials.csv"]
+    assert sorted(path.name for path in out.iterdir()) == names
+
+
 def test_a_password_is_not_said(capsys):
     words = ["--lr", "1..2", "--storage", "odd://me:secret@host/name"]
     _, _, err = run(capsys, "search", "linear-regression", *words)
@@ -418,6 +432,23 @@ def test_it_ends_where_the_loss_diverges(data):
 def test_a_bad_range_test_is_one_sentence(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_model_is_tested_with_an_optimizer_of_ones_choice(data):
+    options = {"loss": mse_loss, "batch_size": 32, "start": 1e-3, "steps": 40, "data": data}
+    model = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
+    found = lr_range_test(model, optimizer=adam, **options)
+    assert 1e-3 < found.suggestion < 10
+    with pytest.raises(ValueError, match="data: expected a Dataset, as a model is given, got None"):
+        lr_range_test(model, loss=mse_loss)
+    with pytest.raises(ValueError, match="optimizer: expected a function from a schedule to an"):
+        lr_range_test(model, optimizer=None, **options)
+
+
+def test_without_optuna_the_message_says_what_to_install(monkeypatch, data):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ImportError, match=r"a search needs optuna, .* 'jaxnets\[search\]'"):
+        search(RECIPE, RATES, data=data)
 
 
 def test_a_loss_that_only_grows_suggests_nothing():

@@ -1,8 +1,10 @@
 """The examples that a command is given: image files, texts, rows of tables, test examples."""
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import click
 import numpy as np
@@ -11,53 +13,121 @@ from jaxnets import runs
 from jaxnets.arrays import InputError, printable
 from jaxnets.commands.saved import data_of
 from jaxnets.data import Dataset, StandardizedDataset, TableEncoder, table_files, tables
+from jaxnets.data.image_files import FORMATS
+from jaxnets.data.spec import single
+from jaxnets.data.text.corpora import read_lines
+from jaxnets.losses import LOSSES
+from jaxnets.reports.outputs import Kind, kind_of, probabilities
+
+_IMAGES = tuple(ending for endings in FORMATS.values() for ending in endings)
+_TEXTS = (".txt", ".text")
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example.
+
+    Attributes:
+        name: what to call it.
+        inputs: as the network takes it.
+        label: what it is, in words; None if that is not known.
+    """
+
+    name: str
+    inputs: np.ndarray
+    label: str | None = None
+
 
 #: Inputs of a network, each with the name of its example.
 Examples = list[tuple[str, np.ndarray]]
 
 
-def read(
-    saved: runs.SavedRun,
-    inputs: tuple[str, ...] = (),
-    row: tuple[str, ...] = (),
-    index: tuple[int, ...] = (),
-    invert: bool | None = None,
-) -> Examples:
-    """The examples that a command is given.
+def read(saved: runs.SavedRun, **asked: Any) -> Examples:
+    """The examples that a command is given, each with its name and label in words.
 
     Args:
-        saved: the run that is asked.
-        inputs: texts, or the paths of images or tables.
-        row: rows of a table, as ``--row`` has them.
-        index: numbers of test examples.
-        invert: see ``runs.open_image``.
+        saved: the run.
+        **asked: see ``given``.
 
     Raises:
-        InputError: if an example is not what the run takes.
+        InputError: if one is not what the run takes.
     """
-    found = _given(saved, inputs, invert) if inputs else []
+    return [(said(each.name, each.label), each.inputs) for each in given(saved, **asked)]
+
+
+def said(name: str, label: str | None) -> str:
+    """An example in words."""
+    return name if label is None else f"{name} (label {label})"
+
+
+def given(
+    saved: runs.SavedRun,
+    inputs: Sequence[str] = (),
+    row: Sequence[str] = (),
+    index: Sequence[int] = (),
+    invert: bool | None = None,
+    *,
+    whole: bool = False,
+) -> list[Example]:
+    """The examples that the arguments of ``jaxnets predict`` are.
+
+    Args:
+        saved: the run.
+        inputs: image files, texts or tables.
+        row: rows of a table.
+        index: numbers of test examples.
+        invert: see ``runs.open_image``.
+        whole: whether a folder is all its images, and a text file its lines.
+
+    Raises:
+        InputError: if one is not what the run takes.
+    """
+    examples = list(_given(saved, inputs, invert, whole=whole)) if inputs else []
     if row and saved.table is not None:
         rows = saved.table([_values(text, saved.table.names) for text in row])
-        found += _from_rows(saved, rows, list(row))
+        examples += _from_rows(saved, rows, list(row))
     if index:
-        found += _chosen(data_of(saved, "index"), index, saved.class_names)
-    return found
+        examples += _chosen(data_of(saved, "index"), index, saved.class_names)
+    return examples
 
 
-def _given(saved: runs.SavedRun, inputs: tuple[str, ...], invert: bool | None) -> Examples:
-    """The texts or images given, each with its name."""
+def _given(
+    saved: runs.SavedRun, inputs: Sequence[str], invert: bool | None, *, whole: bool
+) -> Iterator[Example]:
+    """The texts, tables or images given."""
     if saved.encoder is not None:
-        return list(zip(inputs, saved.encoder(inputs), strict=True))
+        texts = [text for each in inputs for text in _texts(each, whole=whole)]
+        yield from map(Example, texts, saved.encoder(texts))
+        return
     if saved.table is not None:
-        return [example for file in inputs for example in _of_table(saved, saved.table, file)]
+        for file in inputs:
+            yield from _of_table(saved, saved.table, file, whole=whole)
+        return
     spec = saved.inputs or data_of(saved, "image").spec.inputs
-    examples = []
-    for path in inputs:
+    images = [image for each in inputs for image in _images(saved, each, whole=whole)]
+    for path, label in images:
         image = runs.open_image(path, spec, background=saved.background, invert=invert)
         for note in _changes(image, told=invert is not None):
             click.echo(printable(f"{path}: {note}", limit=None), err=True)
-        examples.append((path, image.pixels))
-    return examples
+        yield Example(path, image.pixels, label)
+
+
+def _texts(given: str, *, whole: bool) -> list[str]:
+    """A text, or the lines of a file."""
+    is_file = whole and given.lower().endswith(_TEXTS)
+    return read_lines(given) if is_file else [given]
+
+
+def _images(saved: runs.SavedRun, given: str, *, whole: bool) -> list[tuple[str, str | None]]:
+    """An image file, or all in a folder; in one that is called as a class they are of that."""
+    folder = Path(given)
+    if not whole or not given or not folder.is_dir():
+        return [(given, None)]
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _IMAGES)
+    if not found:
+        raise InputError(given, "a folder with images", "none")
+    names = saved.class_names or ()
+    return [(str(path), path.parent.name if path.parent.name in names else None) for path in found]
 
 
 def _changes(image: runs.GivenImage, *, told: bool) -> list[str]:
@@ -74,23 +144,33 @@ def _changes(image: runs.GivenImage, *, told: bool) -> list[str]:
     return changes
 
 
-def _of_table(saved: runs.SavedRun, encoder: TableEncoder, file: str) -> Examples:
+def _of_table(
+    saved: runs.SavedRun, encoder: TableEncoder, file: str, *, whole: bool
+) -> list[Example]:
     """The rows of a file, or of standard input; the one example that is the end of a series."""
-    cells = table_files.read(Path(file))
-    return _from_rows(saved, *tables.new_rows(cells, encoder, series=_window(saved) is not None))
+    cells, series = table_files.read(Path(file)), _window(saved) is not None
+    rows, places = tables.new_rows(cells, encoder, series=series)
+    examples = _from_rows(saved, rows, places)
+    if not whole or series:
+        return examples
+    label = None if saved.recipe is None else saved.recipe.data_options.get("label")
+    labels = tables.known_labels(cells, encoder, label)
+    if labels is None:
+        return examples
+    return [replace(each, label=of) for each, of in zip(examples, labels, strict=True)]
 
 
-def _from_rows(saved: runs.SavedRun, rows: np.ndarray, places: list[str]) -> Examples:
+def _from_rows(saved: runs.SavedRun, rows: np.ndarray, places: list[str]) -> list[Example]:
     """Examples of rows of inputs, each with its name."""
     if saved.inputs_scaler is not None:
         rows = saved.inputs_scaler(rows)
-    steps = _window(saved)
-    if steps is None:
-        return list(zip(places, rows, strict=True))
-    if len(rows) < steps:
-        expected = f"at least {steps} rows, from which the run forecasts"
+    window = _window(saved)
+    if window is None:
+        return list(map(Example, places, rows))
+    if len(rows) < window:
+        expected = f"at least {window} rows, from which the run forecasts"
         raise InputError(places[-1], expected, f"{len(rows)}")
-    return [(f"after {places[-1]}", rows[-steps:])]
+    return [Example(f"after {places[-1]}", rows[-window:])]
 
 
 def _window(saved: runs.SavedRun) -> int | None:
@@ -118,7 +198,9 @@ def _values(text: str, names: Sequence[str]) -> Mapping[str, str] | Sequence[str
     return found
 
 
-def _chosen(data: Dataset, index: tuple[int, ...], class_names: tuple[str, ...] | None) -> Examples:
+def _chosen(
+    data: Dataset, index: Sequence[int], class_names: tuple[str, ...] | None
+) -> list[Example]:
     """Test examples by number, each with its name."""
     for number in index:
         if not 0 <= number < len(data.test):
@@ -128,7 +210,7 @@ def _chosen(data: Dataset, index: tuple[int, ...], class_names: tuple[str, ...] 
         labels = data.labels_scaler.inverse(labels)
     names = class_names or data.class_names
     return [
-        (f"test example {number} (label {named(names, label)})", example)
+        Example(f"test example {number}", example, named(names, label))
         for number, label, example in zip(index, labels, inputs, strict=True)
     ]
 
@@ -140,6 +222,21 @@ def named(class_names: tuple[str, ...] | None, label: np.ndarray) -> str:
     return names[int(label)] if is_class else str(label)
 
 
+def of_test(data: Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """So many test examples, from all parts of the test split, as files may be sorted by class.
+
+    Args:
+        data: the data set.
+        count: how many; of fewer all.
+
+    Raises:
+        InputError: if inputs or labels are several arrays.
+    """
+    rows = np.linspace(0, len(data.test) - 1, min(count, len(data.test)))
+    inputs, labels = data.test.gather(np.round(rows).astype(np.int32))
+    return single("inputs", inputs), single("labels", labels)
+
+
 def shares(saved: runs.SavedRun, row: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
     """The names of the classes, fit for a terminal, and the probability of each.
 
@@ -147,24 +244,28 @@ def shares(saved: runs.SavedRun, row: np.ndarray) -> tuple[tuple[str, ...], np.n
         saved: a run with classes.
         row: the network's outputs for one example.
     """
-    logits = gives_logits(saved)
-    if len(row) == 1:  # one output tells two classes apart
-        second = 1 / (1 + np.exp(-row[0])) if logits else row[0]
-        row = np.array([1 - second, second])
-    elif logits:
-        exponentials = np.exp(row - row.max())
-        row = exponentials / exponentials.sum()
-    names = tuple(map(printable, saved.class_names or range(len(row))))
-    return names, row[: len(names)]  # an output of a class that does not exist is no class
+    names, found = classes(saved, row[None])
+    return tuple(map(printable, names)), found[0]
+
+
+def classes(saved: runs.SavedRun, outputs: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
+    """The names of the classes, and the probability of each, [examples, classes].
+
+    Args:
+        saved: a run with classes.
+        outputs: of the network, [examples, …].
+    """
+    rows = outputs.reshape(len(outputs), -1)
+    found = probabilities(rows, _kind(saved, rows))
+    names = saved.class_names or tuple(map(str, range(found.shape[1])))
+    return names, found[:, : len(names)]  # an output of a class that does not exist is no class
 
 
 def gives_logits(saved: runs.SavedRun) -> bool:
-    """Whether outputs are logits, as our networks say, and as the loss says of others."""
-    output = getattr(saved.model, "output", None)
-    if isinstance(output, str):
-        return output == "logits"
-    return saved.recipe is None or saved.recipe.loss not in _OF_PROBABILITIES
+    """Whether one output is a logit, as our networks say, and as the loss says of others."""
+    return _kind(saved, np.empty((0, 1), np.float32)) == "logits"
 
 
-#: Losses whose outputs are probabilities.
-_OF_PROBABILITIES = ("binary-cross-entropy", "cross-entropy-of-probabilities")
+def _kind(saved: runs.SavedRun, outputs: np.ndarray) -> Kind:
+    loss = None if saved.recipe is None else LOSSES[saved.recipe.loss]
+    return kind_of(outputs, saved.model, loss, alone="logits")

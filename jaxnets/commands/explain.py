@@ -12,7 +12,6 @@ from jaxnets.arrays import InputError, printable, shown
 from jaxnets.commands import examples
 from jaxnets.commands.flags import PathArgument
 from jaxnets.commands.saved import data_of, opened
-from jaxnets.data.spec import single
 from jaxnets.data.survey import is_image
 from jaxnets.data.transforms.compose import applied
 from jaxnets.explain import drawing, permutation
@@ -371,9 +370,7 @@ def _columns(saved: runs.SavedRun, count: int) -> tuple[list[str], list[list[int
 
 def _explain_columns(saved: runs.SavedRun, place: Path, as_json: bool, repeats: int) -> None:
     """The importance of a table's columns, as lines and as bars."""
-    test = data_of(saved, "run").test
-    inputs, labels = test.gather(np.arange(min(len(test), _TESTED)))
-    inputs, labels = single("inputs", inputs), single("labels", labels)
+    inputs, labels = examples.of_test(data_of(saved, "run"), _TESTED)
     names, groups = _columns(saved, inputs.shape[-1])
     metric: permutation.Score = metrics.r_squared()
     if saved.classifies:

@@ -11,10 +11,11 @@ from flax import nnx
 
 from jaxnets import runs
 from jaxnets.arrays import InputError, printable, shown
-from jaxnets.commands import examples
+from jaxnets.commands import examples, prediction_file
 from jaxnets.commands.flags import PathArgument
 from jaxnets.commands.saved import opened
 from jaxnets.models import LanguageModel
+from jaxnets.reports.report import WHICH
 from jaxnets.sampling import sample
 from jaxnets.training import predict
 
@@ -44,6 +45,18 @@ from jaxnets.training import predict
     help="Lower writes likelier tokens; 0 the likeliest.",
 )
 @click.option("--seed", type=int, show_default="0", help="Draws what is written.")
+@click.option(
+    "--csv",
+    type=PathArgument(),
+    metavar="FILE",
+    help="Write the predictions into this file: of --split, or of what is given.",
+)
+@click.option(
+    "--split",
+    type=click.Choice(WHICH),
+    show_default="test",
+    help="With --csv: the examples of the run's data set that are predicted.",
+)
 def predict_command(run: Path, **flags: Any) -> None:
     """Classify image files, texts, rows or test examples with the network saved in the folder RUN.
 
@@ -52,16 +65,24 @@ def predict_command(run: Path, **flags: Any) -> None:
     A network on text takes each TEXT as it is; a language model continues --prompt. Each
     TABLE is a file with the columns that a network on a table was trained on, or - for standard
     input. A series is forecast from its last rows.
+
+    --csv FILE writes a row for each example: its number or name, its label where that is known, the
+    predicted class, its probability and that of each class, or the predicted number. There an image
+    may be a folder of images, and a text a file with one in each line.
     """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
-    if not {"inputs", "index", "prompt", "row"} & set(given):
+    if "split" in given and "csv" not in given:
+        raise click.UsageError("--split needs --csv FILE.")
+    if not {"inputs", "index", "prompt", "row", "csv"} & set(given):
         expected = "an image file, a text, --index N or --prompt TEXT"
         raise click.UsageError(f"expected {expected}, got none of them; of a table a file or --row")
     saved = opened(run)
     writes = isinstance(saved.model, LanguageModel)
-    _check_flags(given, saved, ("inputs", "row", "index", "top", "invert") if writes else _WRITING)
+    _check_flags(given, saved, _CLASSIFYING if writes else _WRITING)
     if writes:
         click.echo(printable(_written(saved, **given), limit=None, lines=True))
+    elif "csv" in given:
+        click.echo(printable(_filed(saved, **given), limit=None))
     else:
         for line in _answers(saved, **given):
             click.echo(line)
@@ -80,6 +101,7 @@ def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
 
 
 _WRITING = ("prompt", "length", "temperature", "seed")
+_CLASSIFYING = ("inputs", "row", "index", "top", "invert", "csv")
 
 
 def _check_flags(given: dict[str, Any], saved: runs.SavedRun, strange: Sequence[str]) -> None:
@@ -93,6 +115,11 @@ def _check_flags(given: dict[str, Any], saved: runs.SavedRun, strange: Sequence[
     reads_images = saved.encoder is None and saved.table is None
     if "invert" in given and not (reads_images and "inputs" in given):
         raise InputError("invert", "none, as no image file is given", given["invert"])
+    several = {"inputs", "row", "index"} & set(given)
+    if "split" in given and several:
+        raise InputError("split", "none, as examples are given", given["split"])
+    if "csv" in given and "top" in given:
+        raise InputError("top", "none, as --csv writes every class", given["top"])
     if "top" in given and not saved.classifies:
         raise InputError("top", "none, as the run has no classes", given["top"])
     if "row" in given and saved.table is None:
@@ -111,33 +138,48 @@ def _written(
     return encoder.tokenizer.join([prompt, encoder.decode(drawn)])
 
 
-def _answers(
-    saved: runs.SavedRun,
-    inputs: tuple[str, ...] = (),
-    row: tuple[str, ...] = (),
-    index: tuple[int, ...] = (),
-    top: int = 3,
-    invert: bool | None = None,
-) -> list[str]:
+def _filed(saved: runs.SavedRun, csv: Path, split: Any = None, **given: Any) -> str:
+    """Writes a file of predictions, and says where it is."""
+    prediction_file.check_place(csv)
+    if split is not None or not given:
+        found = prediction_file.of_split(saved, split or "test")
+    else:
+        several, outputs = _predicted(saved, whole=True, **given)
+        labels = [() if each.label is None else (each.label,) for each in several]
+        names = [each.name for each in several]
+        found = prediction_file.Predictions("name", names, labels, outputs)
+    _check_one_class(saved, found.outputs)
+    prediction_file.write(csv, saved, found)
+    return f"wrote {len(found.names):,} predictions to {csv}"
+
+
+def _answers(saved: runs.SavedRun, top: int = 3, **given: Any) -> list[str]:
     """A line for each example."""
-    found = examples.read(saved, inputs, row, index, invert)
-    batch = np.stack([example for _, example in found])
-    outputs = predict(saved.model, batch, transform=saved.transform)
-    if saved.classifies and np.ndim(outputs) > 2:
-        expected = "a run that gives an example one class"
-        raise InputError("run", expected, f"outputs {list(np.shape(outputs)[1:])} for each")
-    names = (printable(name, limit=None) for name, _ in found)
+    several, outputs = _predicted(saved, **given)
+    _check_one_class(saved, outputs)
+    names = (printable(examples.said(each.name, each.label), limit=None) for each in several)
     return [
         f"{name}: {_answer(saved, each, top)}" for name, each in zip(names, outputs, strict=True)
     ]
 
 
+def _predicted(saved: runs.SavedRun, **given: Any) -> tuple[list[examples.Example], np.ndarray]:
+    """The examples given, and the outputs for them."""
+    several = examples.given(saved, **given)
+    batch = np.stack([each.inputs for each in several])
+    return several, predict(saved.model, batch, transform=saved.transform)
+
+
+def _check_one_class(saved: runs.SavedRun, outputs: np.ndarray) -> None:
+    if saved.classifies and np.ndim(outputs) > 2:
+        expected = "a run that gives an example one class"
+        raise InputError("run", expected, f"outputs {list(np.shape(outputs)[1:])} for each")
+
+
 def _answer(saved: runs.SavedRun, row: np.ndarray, top: int) -> str:
     """The most likely classes of one row of outputs; the numbers themselves without classes."""
     if not saved.classifies:
-        if saved.labels_scaler is not None:
-            row = saved.labels_scaler.inverse(row)
-        return " ".join(f"{value:.6g}" for value in np.ravel(row))
+        return " ".join(f"{value:.6g}" for value in prediction_file.values(saved, row[None])[0])
     names, shares = examples.shares(saved, row)
     best = np.argsort(-shares, kind="stable")[:top]
     return "  ".join(f"{names[k]} {shares[k]:.2%}" for k in best)

@@ -31,6 +31,7 @@ from jaxnets.networks import OwnNetwork
 from jaxnets.recipes import InitialWeights, Recipe
 from jaxnets.search import SearchResult, search
 from jaxnets.search.results import FIGURE, words_of
+from jaxnets.search.results import RECORD as FILE
 from jaxnets.search.searching import trained_best
 from jaxnets.search.space import Space, joined
 from jaxnets.search.studies import PRUNERS, SAMPLERS
@@ -121,7 +122,7 @@ _HOW = (
         "--storage",
         metavar="FILE|URL",
         help="Keep the trials in an SQLite file or a database, such as postgresql://HOST/NAME: "
-        "the same command goes on with them, also on other machines at the same time.  "
+        "the same command continues with them, also on other machines at the same time.  "
         "[default: search.db in --out]",
     ),
     click.option("--name", help="The search's name in --storage.  [default: RECIPE]"),
@@ -177,7 +178,7 @@ def search_command(
     are choices. Each trial trains on a part of the training examples and is judged on the rest.
     The best setting is then trained on all of them, and only this run sees the test examples.
 
-    With --out or --storage a search that was killed goes on with the same command. Machines that
+    With --out or --storage a search that was killed continues with the same command. Machines that
     run the same command with the same --storage share the trials; the last one trains the best.
 
     For example: jaxnets search mnist-mlp --lr 1e-4..1e-1 --batch-size 32,64,128 --out runs/search
@@ -197,7 +198,10 @@ def search_command(
         own.imported(chosen)
         space.check(chosen)
         data = recipes.load_data(chosen)
-        place = storage or _stored(out)
+        place = storage
+        if out is not None:
+            stack.enter_context(_folder(out))
+            place = storage or str(out / _STORED)
         if place is None and jobs > 1:
             place = f"{stack.enter_context(tempfile.TemporaryDirectory())}/{_STORED}"
         ready = _Ready()
@@ -232,19 +236,23 @@ def _space(flags: dict[str, Any]) -> Space:
     return Space.of(given)
 
 
-def _stored(out: Path | None) -> str | None:
-    """The file that keeps the trials of a search with a folder, which is made."""
-    if out is None:
-        return None
-    if out.exists() and not (out / _STORED).exists() and (not out.is_dir() or any(out.iterdir())):
+@contextlib.contextmanager
+def _folder(out: Path) -> Iterator[None]:
+    """The folder of a search, which is made if need be; after an error no empty one is left."""
+    known = any((out / name).exists() for name in (_STORED, FILE))
+    if out.exists() and not known and (not out.is_dir() or any(out.iterdir())):
         raise InputError("out", "a new folder, or that of a search", repr(str(out)))
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(
-            "out", "a folder that can be made", f"{str(out)!r}: {error.strerror}"
-        ) from error
-    return str(out / _STORED)
+        got = f"{str(out)!r}: {error.strerror}"
+        raise InputError("out", "a folder that can be made", got) from error
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            out.rmdir()
+        raise
 
 
 class _Ready:

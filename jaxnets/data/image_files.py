@@ -31,7 +31,9 @@ _ORIENTATION = 0x0112  # EXIF's entry
 _TURNED = (5, 6, 7, 8)  # its values for which height and width change places
 
 
-def read_image(path: Path | str, shape: tuple[int, int, int], *, fit: bool = False) -> np.ndarray:
+def read_image(
+    path: Path | str | IO[bytes], shape: tuple[int, int, int], *, fit: bool = False
+) -> np.ndarray:
     """Reads an image as uint8 [H, W, C]: grey for one channel, otherwise RGB.
 
     It is turned as its EXIF entry says, what is transparent becomes white, 16 bits a value are
@@ -60,7 +62,7 @@ def read_image(path: Path | str, shape: tuple[int, int, int], *, fit: bool = Fal
         return np.asarray(upright).reshape(shape)
 
 
-def read_header(path: Path | str, *, turned: bool = True) -> tuple[int, int, bool]:
+def read_header(path: Path | str | IO[bytes], *, turned: bool = True) -> tuple[int, int, bool]:
     """Height and width of an image, and whether it is grey.
 
     Args:
@@ -121,7 +123,7 @@ def _opened(source: Path | str | IO[bytes]) -> Iterator[Any]:
         raise InputError(name, "a readable image", got) from error
 
 
-def _check_has(path: Path | str, image: Any, size: tuple[int, int]) -> None:
+def _check_has(path: Path | str | IO[bytes], image: Any, size: tuple[int, int]) -> None:
     found = image.size[::-1]
     if sorted(found) == sorted(size):
         found = _seen_size(image)  # only now, as it may decode the image

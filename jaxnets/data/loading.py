@@ -29,10 +29,13 @@ from jaxnets.data.source import Source
 from jaxnets.data.splitting import hold_out, hold_out_last, select, stream
 from jaxnets.data.standardization import standardize as standardized
 from jaxnets.data.streaming import StreamedSplit
-from jaxnets.data.table_encoding import TableDataset
+from jaxnets.data.table_encoding import TableDataset, TableEncoder
+from jaxnets.data.table_files import listed
 from jaxnets.data.tables import Reading
 from jaxnets.data.text import finding
+from jaxnets.data.text.corpora import check_encoder
 from jaxnets.data.text.dataset import TextDataset
+from jaxnets.data.text.encoder import TextEncoder
 
 SOURCES = ("bundled", "files", "tfds")
 
@@ -57,6 +60,7 @@ def load(
     drop: str | int | Sequence[str | int] = (),
     streaming: bool = False,
     workers: int = 0,
+    encoder: TextEncoder | TableEncoder | None = None,
 ) -> Dataset:
     """Loads a data set by its name or path.
 
@@ -99,6 +103,8 @@ def load(
         streaming: reads examples as they are used, for sets larger than memory: gives a data set
             of two ``StreamedSplit``, with the same examples in the same order.
         workers: how many processes read what is streamed; 0 for threads of this process.
+        encoder: of texts or of a table, what makes inputs of them in place of one that is learnt
+            from the training part, such as that of a trained run.
 
     Raises:
         InputError: if an argument is bad, the set is nowhere to be found (it names where it was
@@ -133,16 +139,18 @@ def load(
             "streaming": streaming or None, "workers": workers or None,
         }  # fmt: skip
         kind, root = texts or (str(name), data_dir)
-        return _load_texts(kind, strange, root, test_fraction, seed)
+        return _load_texts(kind, strange, root, test_fraction, seed, encoder)
+    columns = _of_table(name, encoder)
     _check_streaming(streaming, workers, standardize)
     size = None if size is None else check_size("size", size)
-    reading = _reading(label, regression, window, size, header, categories, drop)
+    reading = _reading(label, regression, window, size, header, columns, categories, drop)
     if place is None:
         found = find(str(name), source=source, data_dir=data_dir, seed=seed, reading=reading)
         name = canonical(str(name))
     else:
         name, found = find_at(place, source=source, seed=seed, reading=reading)
     _check_label(name, found, reading)
+    _check_columns(name, found, columns)
     _check_series(name, found, window, horizon)
     if size is not None and not found.images:
         expected = f"None, as {name} ({found.origin}) is no folder of images"
@@ -176,6 +184,7 @@ def _reading(
     window: int | None,
     size: tuple[int, int] | None,
     header: Any,
+    encoder: TableEncoder | None,
     *columns: Any,
 ) -> Reading:
     if header is not None:
@@ -188,7 +197,8 @@ def _reading(
         ):
             raise InputError(argument, "columns, by their names or numbers", names)
         named.append(tuple(names))
-    return Reading(label, regression, window, size, header, *named)
+    categories, drop = named
+    return Reading(label, regression, window, size, header, categories, drop, encoder)
 
 
 def _check_streaming(streaming: bool, workers: int, standardize: bool) -> None:
@@ -219,6 +229,26 @@ def _check_label(name: str, found: Source, reading: Reading) -> None:
             raise InputError(argument, expected, value)
 
 
+def _of_table(name: Any, encoder: Any) -> TableEncoder | None:
+    """The encoder, if it is one of a table."""
+    if isinstance(encoder, TextEncoder):
+        raise InputError(shown(name), "texts, as the encoder is one of texts", "other data")
+    if encoder is not None and not isinstance(encoder, TableEncoder):
+        raise InputError("encoder", "a TextEncoder, a TableEncoder or None", encoder)
+    return encoder
+
+
+def _check_columns(name: str, found: Source, encoder: TableEncoder | None) -> None:
+    """Checks that a table has the columns that an encoder takes."""
+    if encoder is None or found.encoder == encoder:
+        return
+    where = f"{name} ({found.origin})"
+    if found.encoder is None:
+        raise InputError(where, f"a table with the columns {listed(encoder.names)}", "no table")
+    got = listed(found.encoder.names)
+    raise InputError(where, f"the columns {listed(encoder.names)}", got)
+
+
 def _check_series(name: str, found: Source, window: int | None, horizon: int | None) -> None:
     for argument, value in (("window", window), ("horizon", horizon)):
         if value is None:
@@ -242,12 +272,16 @@ def _load_texts(
     data_dir: str | os.PathLike[str] | None,
     test_fraction: float | None,
     seed: int,
+    encoder: Any,
 ) -> TextDataset:
     for argument, value in given.items():
         if value is not None:
             raise InputError(argument, f"None, as {name} is a set of texts", value)
     root = None if data_dir is None else _existing(data_dir)
-    return finding.load(name, root, test_fraction, seed)
+    if isinstance(encoder, TableEncoder):
+        raise InputError(name, "a table, as the encoder is one of a table", "a set of texts")
+    check_encoder(encoder)
+    return finding.load(name, root, test_fraction, seed, encoder)
 
 
 def _existing(data_dir: str | os.PathLike[str]) -> Path:

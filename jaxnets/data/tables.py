@@ -83,6 +83,7 @@ class Reading:
         header: whether the first row is a header; None to look.
         categories: columns of categories though they have numbers, as ``label`` names one.
         drop: columns to leave out.
+        encoder: what makes inputs of the rows, in place of one that is learnt from them.
     """
 
     label: str | int | None = None
@@ -92,6 +93,7 @@ class Reading:
     header: bool | None = None
     categories: tuple[str | int, ...] = ()
     drop: tuple[str | int, ...] = ()
+    encoder: TableEncoder | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def find(path: Path, reading: Reading | None = None) -> Source | None:
 def _table_source(path: Path, tables: dict[str, Table], roles: _Roles, reading: Reading) -> Source:
     origin = f"the table {path}{_left_out(tables['train'], roles)}"
     classes = None if reading.regression else _classes(tables.values(), roles.label)
-    encoder = _learn(tables["train"], roles.features, reading)
+    encoder = reading.encoder or _learn(tables["train"], roles.features, reading)
     parts = _examples(tables, roles, encoder, classes)
     return Source(origin, parts, classes, asks_label=True, encoder=encoder)
 
@@ -154,7 +156,7 @@ def _series_source(path: Path, tables: dict[str, Table], roles: _Roles, reading:
         if any(ordered[name].lines != table.lines for name, table in tables.items()):
             origin += f", sorted by {shown(tables['train'].columns[roles.time])}"
         tables = ordered
-    encoder = _learn(tables["train"], roles.features, reading)
+    encoder = reading.encoder or _learn(tables["train"], roles.features, reading)
     parts = _steps(tables, roles, encoder)
     return Source(origin, parts, window=reading.window, asks_label=True, encoder=encoder)
 
@@ -163,6 +165,30 @@ def _left_out(table: Table, roles: _Roles) -> str:
     """What the origin says of columns that number the rows."""
     names = " and ".join(shown(table.columns[k]) for k in roles.counters)
     return names and f", without its column {names}"
+
+
+def known_labels(
+    cells: Cells, encoder: TableEncoder, label: str | int | None = None
+) -> list[str] | None:
+    """The labels in a table whose rows are to be predicted, as text; None if it has none.
+
+    They are in the column of that name, or called as labels are, or the only one beside the inputs.
+
+    Args:
+        cells: the table's.
+        encoder: that of the table trained on.
+        label: the label's column there, if the user has named it.
+    """
+    header = set(encoder.names) <= set(cells.rows[0].cells) and len(cells.rows) > 1
+    if not header:
+        return None
+    table = _table(cells, header=True)
+    others = [k for k, name in enumerate(table.columns) if name not in encoder.names]
+    names = [str(label)] if isinstance(label, str) else _LABEL_NAMES
+    found = [k for name in names for k in others if table.columns[k].lower() == name.lower()]
+    if not found and len(others) == 1 and not _counts(table, others[0]):
+        found = others
+    return table.column(found[0]) if found else None
 
 
 def new_rows(cells: Cells, encoder: TableEncoder, *, series: bool) -> tuple[np.ndarray, list[str]]:
@@ -265,6 +291,11 @@ def _roles(table: Table, reading: Reading) -> _Roles:
     fewest = 2 if reading.window is None else 1
     counters = [k for k in left if k != label and _counts(table, k)] if len(left) > fewest else []
     left = [k for k in left if k not in counters]
+    if reading.encoder is not None:
+        features = _places(table, reading.encoder)
+        left = features if reading.window is not None else [k for k in left if k not in features]
+        label = _default_label(table, left or features) if label is None else label
+        return _Roles(label, features, time, counters)
     if not left and label is None:
         raise InputError("drop", "some columns that are left", listed(table.columns))
     if label is None:
@@ -275,6 +306,14 @@ def _roles(table: Table, reading: Reading) -> _Roles:
         expected = "rows of at least two columns, one for the label"
         raise InputError(str(table.path), expected, found)
     return _Roles(label, features, time, counters)
+
+
+def _places(table: Table, encoder: TableEncoder) -> list[int]:
+    """The numbers of an encoder's columns, which are found by their names."""
+    if not set(encoder.names) <= set(table.columns):
+        expected = f"the columns {listed(encoder.names)}"
+        raise InputError(str(table.path), expected, listed(table.columns))
+    return [table.columns.index(name) for name in encoder.names]
 
 
 def _number(table: Table, argument: str, name: str | int) -> int:

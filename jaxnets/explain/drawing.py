@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxnets.arrays import ArrayLike, InputError, as_host_array, describe, printable
+from jaxnets.arrays import (
+    ArrayLike,
+    InputError,
+    as_host_array,
+    check_positive,
+    describe,
+    entries,
+    printable,
+    shown,
+)
 from jaxnets.figures import new_figure, save, writable
 
 if TYPE_CHECKING:
@@ -78,7 +87,8 @@ def as_picture(argument: str, image: ArrayLike) -> np.ndarray:
     pixels = as_host_array(argument, image)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[..., 0]
-    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] != 3):
+    fits = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
+    if not fits or not pixels.size or pixels.dtype.kind not in "iuf":
         raise InputError(argument, "[H, W], [H, W, 1] or [H, W, 3]", describe(pixels))
     if pixels.dtype == np.uint8:
         return pixels / 255
@@ -112,7 +122,8 @@ def draw_text(
     """
     place = None if path is None else writable(path)
     found = as_host_array("attributions", attributions)
-    if not words or found.shape != (len(words),):
+    _check_words("words", words)
+    if found.shape != (len(words),):
         raise InputError("attributions", f"one for each of {len(words)} words", describe(found))
     lines = _lines(words)
     figure = new_figure(8.2, 1.5 + 0.34 * len(lines))
@@ -131,6 +142,13 @@ def draw_text(
     figure.colorbar(colours, cax=scale, orientation="horizontal", extend=_extend(found, end))
     scale.set_xlabel(label)
     return _finished(figure, title, place)
+
+
+def _check_words(argument: str, words: Any) -> None:
+    """Raises unless words are a sequence of at least one string."""
+    found = entries(words)
+    if not found or not all(isinstance(word, str) for word in found):
+        raise InputError(argument, "a sequence of strings", shown(words))
 
 
 def _lines(words: Sequence[str]) -> list[list[tuple[float, int]]]:
@@ -176,13 +194,17 @@ def draw_bars(
     """
     place = None if path is None else writable(path)
     found = as_host_array("values", values)
-    if not names or found.shape != (len(names),):
-        raise InputError("values", f"one for each of {len(names)} names", describe(found))
+    _check_words("names", names)
+    check_positive("most", most)
+    lengths = None if errors is None else as_host_array("errors", errors)
+    for argument, array in {"values": found, "errors": lengths}.items():
+        if array is not None and array.shape != (len(names),):
+            raise InputError(argument, f"one for each of {len(names)} names", describe(array))
     order = np.argsort(-np.abs(found), kind="stable")[:most]
     order = order[np.argsort(-found[order], kind="stable")]
     figure = new_figure(6.4, 1.3 + 0.3 * len(order))
     axes = figure.subplots()
-    lengths = None if errors is None else as_host_array("errors", errors)[order]
+    lengths = None if lengths is None else lengths[order]
     colours = ["#b2182b" if value >= 0 else "#2166ac" for value in found[order]]
     axes.barh(range(len(order)), found[order], xerr=lengths, color=colours, height=0.65)
     wrapped = [textwrap.shorten(printable(names[k]), 40, placeholder="…") for k in order]

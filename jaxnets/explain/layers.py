@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from jaxnets.arrays import InputError, shortened
@@ -107,6 +106,20 @@ def layer_of(
         if not fitting:
             raise InputError("layer", f"the name of one, as the model calls no {kind}", layer)
         return fitting[-1 if last else 0]
+    return layer_named(model, calls, layer)
+
+
+def layer_named(model: nnx.Module, calls: list[LayerCall], layer: Any) -> LayerCall:
+    """The only call of a layer with this name.
+
+    Args:
+        model: the model.
+        calls: all of its calls.
+        layer: the name, as PyTorch or as the attributes have it.
+
+    Raises:
+        InputError: if there is no such layer, or the model does not call it exactly once.
+    """
     paths = {path.rstrip("."): name.rstrip(".") for path, name, _ in nodes(model)}
     name = paths.get(layer, layer) if isinstance(layer, str) else None
     fitting = [call for call in calls if call.name == name]
@@ -157,8 +170,8 @@ def outputs_and_layer(
     return outputs, found[0]
 
 
-def penultimate(state: TrainState, x: jax.Array, name: str) -> jax.Array:
-    """What the layer of a name is given, one row for each example [batch, features]."""
+def layer_inputs(state: TrainState, x: jax.Array, name: str) -> jax.Array:
+    """The first argument of a layer's call."""
     found: list[jax.Array] = []
 
     def note(call: Callable[..., Any], given: jax.Array, *args: Any, **named: Any) -> Any:
@@ -166,4 +179,4 @@ def penultimate(state: TrainState, x: jax.Array, name: str) -> jax.Array:
         return call(given, *args, **named)
 
     with_layer(state, x, name, note)
-    return jnp.reshape(found[0], (len(found[0]), -1))
+    return found[0]

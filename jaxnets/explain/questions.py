@@ -102,6 +102,19 @@ def after(transform: Transform | None, inputs: Any) -> jax.ShapeDtypeStruct:
     return x
 
 
+def spec_of(inputs: Any) -> jax.ShapeDtypeStruct:
+    """The shape and dtype of inputs [batch, …], which may be given by those alone.
+
+    Raises:
+        InputError: if they are neither.
+    """
+    if not isinstance(inputs, jax.ShapeDtypeStruct):
+        inputs = as_array("inputs", inputs)
+    if not inputs.shape:
+        raise InputError("inputs", "an array [batch, …], or its shape", describe(inputs))
+    return jax.ShapeDtypeStruct(inputs.shape, jax.dtypes.canonicalize_dtype(inputs.dtype))
+
+
 def _checked_target(target: Any, outputs: Any, batch: int) -> Any:
     if callable(target):
         function = Partial(check_function("target", target, _TARGET))

@@ -1,6 +1,5 @@
 """A network as ONNX, which onnxruntime and many other programs run."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from jaxnets.data.spec import named
 from jaxnets.disk import replacing
 from jaxnets.export import onnx_elementwise, onnx_products, onnx_shapes
 from jaxnets.export.onnx_graph import IR_VERSION, OPSET, Builder, Held
-from jaxnets.export.program import Program, outputs_named
+from jaxnets.export.program import Program, description_of, outputs_named
 from jaxnets.kernels.graph import Graph, Node
 from jaxnets.optional import require
 
@@ -50,13 +49,13 @@ def save_onnx(program: Program, path: Path | str) -> None:
     """
     path = check_path("path", path, "a file to write")
     onnx = require("onnx", extra="onnx", feature="an ONNX file")
-    model = _model(program)
+    model = _model(program, description_of(program))
     onnx.checker.check_model(model)
     with replacing(path) as partial:
         onnx.save(model, str(partial))
 
 
-def _model(program: Program) -> Any:
+def _model(program: Program, about: str) -> Any:
     traced, outputs = program.traced
     graph, g = Graph(traced), Builder()
     helper = g.onnx.helper
@@ -69,7 +68,6 @@ def _model(program: Program) -> Any:
     whole = helper.make_graph(g.nodes, type(program.model).__name__, given, made, g.initializers)
     model = helper.make_model(whole, opset_imports=[helper.make_opsetid("", OPSET)])
     model.ir_version, model.producer_name = IR_VERSION, "jaxnets"
-    about = json.dumps(program.description(), ensure_ascii=False)
     helper.set_model_props(model, {ABOUT: about})
     return model
 

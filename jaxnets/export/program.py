@@ -1,6 +1,7 @@
 """A trained network as one function of raw inputs, and what the reader of its file must know."""
 
 import dataclasses
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -58,6 +59,11 @@ class Program:
         """Checks the arguments."""
         named("inputs", self.inputs)
         map_named(_check_spec, "inputs", self.inputs)
+        for name in ("inputs_scaler", "labels_scaler"):
+            if not isinstance(getattr(self, name), Standardizer | None):
+                raise InputError(name, "a Standardizer, or None", getattr(self, name))
+        if not isinstance(self.about, Mapping):
+            raise InputError("about", "values by name, of what JSON can hold", self.about)
         if self.batch is not None:
             check_positive("batch", self.batch)
         object.__setattr__(self, "_state", for_prediction(self.model, self.transform)[0])
@@ -118,6 +124,20 @@ class Program:
             "outputs": [_told(*each) for each in outputs_named(outputs).items()],
             **self.about,
         }
+
+
+def description_of(program: Any) -> str:
+    """``Program.description()`` as JSON.
+
+    Raises:
+        InputError: if it is no ``Program``, or JSON cannot hold what is said about it.
+    """
+    if not isinstance(program, Program):
+        raise InputError("program", "an export.Program", program)
+    try:
+        return json.dumps(program.description(), ensure_ascii=False, indent=2)
+    except (TypeError, RecursionError, OverflowError) as error:
+        raise InputError("about", "what JSON can hold", str(error)) from error
 
 
 def outputs_named(outputs: Any) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """A network as StableHLO, which JAX alone reads and runs on CPUs, GPUs and TPUs."""
 
-import json
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from jax import export
 
 from jaxnets.arrays import InputError, check_path
 from jaxnets.disk import replacing
-from jaxnets.export.program import Program
+from jaxnets.export.program import Program, description_of
 from jaxnets.kernels import native
 from jaxnets.optional import require
 
@@ -38,11 +37,11 @@ def save_stablehlo(program: Program, path: Path | str) -> None:
     """
     path = check_path("path", path, "a file to write")
     require("flatbuffers", extra="export", feature="a file of StableHLO")
-    about = program.description()  # says first what is wrong with the network
+    about = description_of(program)  # says first what is wrong with the network
     data = _serialized(program)
     with replacing(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr(NETWORK, data)
-        file.writestr(ABOUT, json.dumps(about, ensure_ascii=False, indent=2))
+        file.writestr(ABOUT, about)
 
 
 def _serialized(program: Program) -> bytes:

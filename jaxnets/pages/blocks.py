@@ -47,7 +47,7 @@ class Table:
     Attributes:
         caption: what is in it, and in which units.
         columns: their names.
-        align: ``l`` or ``r`` for each column.
+        align: for each column ``l``, ``r``, or ``w``: left, and in one line.
         rows: the cells.
         sums: how many rows at the end are about those above.
     """

@@ -47,7 +47,7 @@ th { font-weight: 600; }
 thead th { border-top: 1.5px solid #1a1a1a; border-bottom: 1px solid #1a1a1a; }
 thead tr.none th { padding: 0; border-bottom: 0; }
 .r { text-align: right; font-variant-numeric: tabular-nums; }
-td.r { white-space: nowrap; }
+td.r, td.w { white-space: nowrap; }
 tbody th { font-weight: 400; white-space: nowrap; }
 tr.sum > * { font-weight: 600; }
 tr.sum:not(.sum + .sum) > * { border-top: 1px solid #1a1a1a; }
@@ -71,7 +71,6 @@ def page(blocks: Sequence[Block], images: Mapping[str, bytes]) -> str:
         images: the PNG of each figure, by its name.
     """
     titles = [block.text for block in blocks if isinstance(block, Title)]
-    body = "\n".join(_block(block, label, images) for block, label in numbered(blocks))
     return f"""<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -82,11 +81,16 @@ def page(blocks: Sequence[Block], images: Mapping[str, bytes]) -> str:
 </head>
 <body>
 <main>
-{body}
+{body(blocks, images)}
 </main>
 </body>
 </html>
 """
+
+
+def body(blocks: Sequence[Block], images: Mapping[str, bytes]) -> str:
+    """What the page has, without its style; see ``page``."""
+    return "\n".join(_block(block, label, images) for block, label in numbered(blocks))
 
 
 def _block(block: Block, label: str, images: Mapping[str, bytes]) -> str:
@@ -120,7 +124,7 @@ def _image(figure: Figure, png: bytes) -> str:
 
 
 def _table(table: Table, label: str) -> str:
-    sides = [' class="r"' if side == "r" else "" for side in table.align]
+    sides = ["" if side == "l" else f' class="{side}"' for side in table.align]
     columns = "".join(
         f'<th scope="col"{side}>{escape(name)}</th>'
         for name, side in zip(table.columns, sides, strict=True)

@@ -78,18 +78,18 @@ def search(
     Each trial trains on a part of the training examples and is judged on the rest of them, which
     is held out: the test examples are not used until the best setting is tested. The first trial is
     the recipe's own setting, as far as the space has it; those of a grid are its points. The draws
-    follow from ``seed``, also those of a search that is stored and goes on. All trials have the
-    same initial weights and order of examples, as far as their shapes agree.
+    follow from ``seed``, also those of a stored search that continues. All trials have the same
+    initial weights and order of examples, as far as their shapes agree.
 
     Args:
         recipe: what is trained, and how, beside what is searched.
         space: what is searched, see ``Space.of``.
-        trials: how many settings are tried; None for 20, or for all points of a grid.
+        trials: the number of settings to try; None for 20, or for all points of a grid.
         data: the data in place of the recipe's.
         sampler: ``"tpe"``, Optuna's tree-structured Parzen estimator; ``"random"``; or ``"grid"``,
             every combination of choices and integers.
         pruner: ends trials early that do worse than others after as many epochs: ``"halving"``
-            (asynchronous successive halving: a third of them go on after epochs 1, 3, 9, …);
+            (asynchronous successive halving: a third of them continue after epochs 1, 3, 9, …);
             ``"median"`` (worse than the median, once five trials and a quarter of the epochs are
             done); ``"none"``. None for the median, or for none where several trainings run
             together.
@@ -97,12 +97,12 @@ def search(
             examples; None for ``"test_accuracy"`` of classes and ``"test_loss"`` of values.
         validation: the share of the training examples that is held out; of a series its end.
         seed: see above.
-        seeds: from how many seeds each trial is trained; its value is their mean.
-        together: how many trials run in one compiled program, which differ in the learning rate
+        seeds: the number of seeds from which each trial is trained; its value is their mean.
+        together: the number of trials in one compiled program, which differ in the learning rate
             alone. This pays on accelerators.
         storage: keeps the trials: a database URL, such as ``sqlite:///search.db``, which several
-            workers may share, or the path of an SQLite file. A search that is stored goes on
-            where it was; trials under way when it ended are tried again. None keeps nothing.
+            workers may share, or the path of an SQLite file. A stored search continues where it
+            was; trials under way when it ended are tried again. None keeps nothing.
         name: of the search in the storage; None for the recipe's name.
         train_best: whether the best setting is trained on all training examples and tested. It is
             not where another worker has trials under way: the last worker does it.
@@ -156,8 +156,12 @@ def search(
     )
     studies.fill(study, points, joined=joined)
     trainer = _Trainer(recipe, kept, metric, (seed, seeds), prepare, options)
-    searcher = _Search(study, space, trainer, together, told)
-    searcher.run(sampler, seed)
+    try:
+        _Search(study, space, trainer, together, told).run(sampler, seed)
+    except InputError:
+        if not joined:
+            studies.forget_unbegun(study, storage)
+        raise
     found = SearchResult(recipe, metric, results.trials_of(study), results.importances(study))
     if not found.ranked:
         raise InputError("trials", "one that is complete", _why_none(found.trials))
@@ -234,7 +238,7 @@ def _held_out(data: Dataset, recipe: Recipe, validation: Any, seed: int) -> Data
 
 
 def _about(recipe: Recipe, space: Space, data: Dataset) -> dict[str, Any]:
-    """What a stored search is compared by when it goes on, also on another machine."""
+    """What a stored search is compared by when it continues, also on another machine."""
     settings = runs.settings(recipe)
     kept = {name: value for name, value in settings.items() if name not in _NOT_OF_A_SEARCH}
     return {**kept, "space": str(space), "examples": len(data.train)}
@@ -262,7 +266,7 @@ class _Trainer:
     recipe: Recipe
     data: Dataset
     metric: str
-    seeds: tuple[int, int]  # the first, and how many
+    seeds: tuple[int, int]  # the first, and their number
     prepare: Prepare
     options: Mapping[str, Any]
 
@@ -334,7 +338,10 @@ class _Search:
                 with studies.Heart(self._study, [trial for trial, _ in begun]):
                     for group in _alike(begun):
                         self._train(group)
-            except BaseException:  # whoever goes on with the search begins these again
+            except studies.imported().exceptions.UpdateFinishedTrialError:
+                # this process was stopped for so long that another worker has taken its trials
+                self._give_up([trial for trial, _ in begun])
+            except BaseException:  # whoever continues the search begins these again
                 self._give_up([trial for trial, _ in begun])
                 raise
             studies.retry_lost(self._study)

@@ -97,13 +97,21 @@ def made_pruner(kind: str, epochs: int) -> Any:
 
 def _storage(storage: Path | str | None) -> Any:
     """Optuna's storage."""
-    optuna = imported()
     if storage is None:
-        return optuna.storages.InMemoryStorage()
+        return imported().storages.InMemoryStorage()
     place = check_path("storage", storage, "a database URL or the path of a file")
-    url = str(storage)  # of which a path has no two slashes
-    if "://" not in url:
-        url = f"sqlite:///{place.expanduser().absolute()}"
+    if "://" in str(storage):  # which a path reduces to one slash
+        return _database(str(storage))
+    return _database(f"sqlite:///{place.expanduser().absolute()}")
+
+
+def _database(url: str) -> Any:
+    """The database of a URL, which is made if need be.
+
+    Raises:
+        InputError: if it cannot be opened.
+    """
+    optuna = imported()
     import sqlalchemy
 
     # several workers wait for each other's turn
@@ -140,7 +148,7 @@ def _without_password(url: str) -> str:
 def _check_same(
     study: "optuna.Study", storage: Path | str | None, about: Mapping[str, Any]
 ) -> None:
-    """Checks that a stored search is the one that is to go on."""
+    """Checks that a stored search is the one to continue."""
     before = _waited_for(study, ABOUT)
     if not isinstance(before, dict):
         expected = f"a search of jaxnets under the name {study.study_name!r}, or another name"
@@ -172,6 +180,23 @@ def fill(study: "optuna.Study", queue: Sequence[Mapping[str, Any]], *, joined: b
     for given in queue[len(kept(study)) :]:
         study.enqueue_trial(dict(given))
     study.set_user_attr(COUNT, max(len(queue), before or 0))
+
+
+def forget_unbegun(study: "optuna.Study", storage: Path | str | None) -> None:
+    """Removes a new search whose settings were wrong, so that no trial has ended.
+
+    Args:
+        study: of the search.
+        storage: as in ``opened``; the file of a database with no other search is removed too.
+    """
+    optuna = imported()
+    state = optuna.trial.TrialState
+    if study.get_trials(deepcopy=False, states=(state.COMPLETE, state.PRUNED)):
+        return
+    optuna.delete_study(study_name=study.study_name, storage=study._storage)
+    if storage is not None and "://" not in str(storage) and not study._storage.get_all_studies():
+        study._storage.remove_session()
+        Path(storage).expanduser().unlink(missing_ok=True)
 
 
 def kept(study: "optuna.Study") -> "list[optuna.trial.FrozenTrial]":
@@ -289,7 +314,7 @@ class Heart:
 
 
 def seeded_sampler(kind: str, seed: int) -> Any:
-    """A sampler whose draws follow from the seed and from how many trials were begun before.
+    """A sampler whose draws follow from the seed and from the number of trials begun before.
 
     So a search that was interrupted draws what it would have drawn. ``fixed`` holds values that are
     not drawn.

@@ -109,8 +109,10 @@ def test_gradients_are_captums(name):
     check(explain.input_x_gradient(model, x, 1), theirs)
 
 
-@pytest.mark.parametrize("method", explain.integrated._METHODS)
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [("cnn", "gausslegendre"), *(("mlp", method) for method in explain.integrated._METHODS)],
+)
 def test_integrated_gradients_are_captums(name, method):
     model, module, x = network(name)
     start = np.random.default_rng(1).normal(size=x.shape)

@@ -18,7 +18,12 @@ _Path = str | os.PathLike[str]
 
 
 def polarity(
-    folder: _Path, *, held_out: float = 0.1, seed: int = 0, min_count: int = 2
+    folder: _Path,
+    *,
+    held_out: float = 0.1,
+    seed: int = 0,
+    min_count: int = 2,
+    encoder: TextEncoder | None = None,
 ) -> TextDataset:
     """Sentences of film reviews, half of them positive: ``rt-polarity.pos`` and ``.neg``.
 
@@ -31,6 +36,7 @@ def polarity(
         held_out: share of the sentences to test with.
         seed: draws them.
         min_count: words that occur less often are unknown.
+        encoder: in place of one that is learnt from these sentences, such as that of a run.
 
     Returns:
         Lower-case words and marks, int32 [N, T]; labels 0 (negative) and 1 (positive).
@@ -52,10 +58,13 @@ def polarity(
         seed=seed,
         min_count=min_count,
         percentile=99,
+        encoder=encoder,
     )
 
 
-def names(folder: _Path, *, held_out: float = 0.1, seed: int = 0) -> TextDataset:
+def names(
+    folder: _Path, *, held_out: float = 0.1, seed: int = 0, encoder: TextEncoder | None = None
+) -> TextDataset:
     """Family names by language: a folder of ``Language.txt``, one name a line, in UTF-8.
 
     The files of PyTorch's tutorial on names are of this kind. In them a name is often repeated
@@ -67,6 +76,7 @@ def names(folder: _Path, *, held_out: float = 0.1, seed: int = 0) -> TextDataset
         folder: with the files in it; each file's name is that of a class.
         held_out: share of the names to test with.
         seed: draws them.
+        encoder: see ``polarity``.
 
     Returns:
         Characters, int32 [N, T], and the languages' numbers in alphabetical order.
@@ -81,7 +91,9 @@ def names(folder: _Path, *, held_out: float = 0.1, seed: int = 0) -> TextDataset
         expected = "a folder with at least two files Language.txt"
         raise InputError("folder", expected, f"{folder}, with {len(files)}")
     texts = {file.stem: list(dict.fromkeys(read_lines(file))) for file in files}
-    return classified("names", texts, Tokenizer("characters"), held_out=held_out, seed=seed)
+    return classified(
+        "names", texts, Tokenizer("characters"), held_out=held_out, seed=seed, encoder=encoder
+    )
 
 
 def classified(
@@ -93,6 +105,7 @@ def classified(
     seed: int = 0,
     min_count: int = 1,
     percentile: float = 100.0,
+    encoder: TextEncoder | None = None,
 ) -> TextDataset:
     """A data set of texts by class, with a part held out.
 
@@ -104,6 +117,7 @@ def classified(
         seed: see ``hold_out``.
         min_count: see ``learn_encoder``.
         percentile: see ``learn_encoder``.
+        encoder: in place of one that is learnt from these texts.
 
     Raises:
         InputError: if a class has fewer than two texts, or an argument is out of range.
@@ -122,14 +136,18 @@ def classified(
     labels = np.repeat(np.arange(len(texts), dtype=np.int32), [len(v) for v in texts.values()])
     parts = hold_out(Split(np.arange(len(every)), labels), held_out, seed)
     kept, held = ([every[place] for place in part.inputs] for part in parts)
-    encoder = learn_encoder(kept, tokenizer, min_count=min_count, percentile=percentile)
+    check_encoder(encoder)
+    if encoder is None:
+        encoder = learn_encoder(kept, tokenizer, min_count=min_count, percentile=percentile)
     train, test = (
         Split(encoder(found), part.labels) for found, part in zip((kept, held), parts, strict=True)
     )
     return TextDataset(name, train, test, tuple(texts), encoder=encoder)
 
 
-def characters(path: _Path, *, window: int = 64, held_out: float = 0.1) -> TextDataset:
+def characters(
+    path: _Path, *, window: int = 64, held_out: float = 0.1, encoder: TextEncoder | None = None
+) -> TextDataset:
     """A text for a language model: windows of characters, and for each the character after it.
 
     The last part of the text is held out. Characters that occur there alone are unknown.
@@ -138,6 +156,7 @@ def characters(path: _Path, *, window: int = 64, held_out: float = 0.1) -> TextD
         path: a file in UTF-8.
         window: characters in an example.
         held_out: share of the text to test with.
+        encoder: in place of one that is learnt from this text.
 
     Returns:
         Inputs and labels int32 [N, window]; see ``windows``.
@@ -149,13 +168,21 @@ def characters(path: _Path, *, window: int = 64, held_out: float = 0.1) -> TextD
     held_out = _check_share(held_out)
     text = read_text(path)
     cut = len(text) - round(held_out * len(text))
-    tokenizer = Tokenizer("characters")
-    vocabulary = learn_encoder([text[:cut]], tokenizer).vocabulary
+    check_encoder(encoder)
+    if encoder is None:
+        tokenizer = Tokenizer("characters")
+        encoder = TextEncoder(tokenizer, learn_encoder([text[:cut]], tokenizer).vocabulary)
+    tokenizer, vocabulary = encoder.tokenizer, encoder.vocabulary
     train, test = (
         windows(vocabulary.encode(tokenizer(part)), window) for part in (text[:cut], text[cut:])
     )
-    encoder = TextEncoder(tokenizer, vocabulary)
     return TextDataset(Path(path).stem, train, test, vocabulary.tokens, encoder=encoder)
+
+
+def check_encoder(encoder: Any) -> None:
+    """Raises unless an encoder is one of texts, or None."""
+    if encoder is not None and not isinstance(encoder, TextEncoder):
+        raise InputError("encoder", "a TextEncoder of texts, or None", encoder)
 
 
 def _check_share(held_out: Any) -> float:

@@ -10,12 +10,16 @@ from jaxnets.data.dataset import Split
 from jaxnets.data.files import VARIABLE, variable_root
 from jaxnets.data.text.corpora import characters, names, polarity
 from jaxnets.data.text.dataset import TextDataset
-from jaxnets.data.text.encoder import learn_encoder
+from jaxnets.data.text.encoder import TextEncoder, learn_encoder
 from jaxnets.data.text.tokens import Tokenizer
 
 
 def load(
-    name: str, data_dir: Path | None = None, held_out: float | None = None, seed: int = 0
+    name: str,
+    data_dir: Path | None = None,
+    held_out: float | None = None,
+    seed: int = 0,
+    encoder: TextEncoder | None = None,
 ) -> TextDataset:
     """Loads a set of texts by its name.
 
@@ -26,11 +30,12 @@ def load(
         held_out: the share to test with, a tenth by default; without meaning for a set that has a
             part to test with.
         seed: decides which examples are held out.
+        encoder: in place of one that is learnt from the texts; None to learn one.
 
     Raises:
         InputError: if the files are nowhere to be found, or damaged.
     """
-    return TEXTS[name](data_dir, 0.1 if held_out is None else held_out, seed)
+    return TEXTS[name](data_dir, 0.1 if held_out is None else held_out, seed, encoder)
 
 
 #: The endings by which a text is recognized.
@@ -91,35 +96,45 @@ def _found(place: Path, data: TextDataset) -> TextDataset:
     return dataclasses.replace(data, origin=f"files in {place}" if place.is_dir() else str(place))
 
 
-def _polarity(root: Path | None, held_out: float, seed: int) -> TextDataset:
+def _polarity(
+    root: Path | None, held_out: float, seed: int, encoder: TextEncoder | None
+) -> TextDataset:
     folder = _first("rt-polarity", root)
-    return _found(folder, polarity(folder, held_out=held_out, seed=seed))
+    return _found(folder, polarity(folder, held_out=held_out, seed=seed, encoder=encoder))
 
 
-def _names(root: Path | None, held_out: float, seed: int) -> TextDataset:
+def _names(
+    root: Path | None, held_out: float, seed: int, encoder: TextEncoder | None
+) -> TextDataset:
     folder = _first("names", root)
-    return _found(folder, names(folder, held_out=held_out, seed=seed))
+    return _found(folder, names(folder, held_out=held_out, seed=seed, encoder=encoder))
 
 
-def _text(root: Path | None, held_out: float, seed: int) -> TextDataset:
+def _text(
+    root: Path | None, held_out: float, seed: int, encoder: TextEncoder | None
+) -> TextDataset:
     if root is not None and root.is_file():
-        return _found(root, characters(root, held_out=held_out))
+        return _found(root, characters(root, held_out=held_out, encoder=encoder))
     folder = _first("text", root)
-    return _found(folder, characters(folder / "input.txt", held_out=held_out))
+    return _found(folder, characters(folder / "input.txt", held_out=held_out, encoder=encoder))
 
 
-def _imdb(root: Path | None, held_out: float, seed: int) -> TextDataset:
+def _imdb(
+    root: Path | None, held_out: float, seed: int, encoder: TextEncoder | None
+) -> TextDataset:
     """Long reviews, 25,000 of each part; nine in ten keep all their words."""
     parts = [from_tfds.texts("imdb_reviews", part, root) for part in ("train", "test")]
     tokenizer = Tokenizer(lowercase=True, split_punctuation=True)
-    encoder = learn_encoder(parts[0][0], tokenizer, min_count=5, percentile=90)
+    if encoder is None:
+        encoder = learn_encoder(parts[0][0], tokenizer, min_count=5, percentile=90)
     train, test = (Split(encoder(found), labels) for found, labels in parts)
     classes, origin = ("negative", "positive"), "TensorFlow Datasets"
     return TextDataset("imdb_reviews", train, test, classes, origin, encoder=encoder)
 
 
-#: What loads each set of texts, by its name: (folder or file, share held out, seed) → data.
-TEXTS: dict[str, Callable[[Path | None, float, int], TextDataset]] = {
+#: What loads each set of texts, by its name: (folder or file, share held out, seed, encoder)
+#: → data.
+TEXTS: dict[str, Callable[[Path | None, float, int, TextEncoder | None], TextDataset]] = {
     "imdb_reviews": _imdb,
     "names": _names,
     "rt-polarity": _polarity,

@@ -1,0 +1,89 @@
+"""The command that evaluates a trained network."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from jaxnets import reports
+from jaxnets.arrays import printable
+from jaxnets.commands.flags import PathArgument, data_dir, data_option, image_size
+from jaxnets.commands.saved import opened
+from jaxnets.json_files import read_object
+from jaxnets.reports.report import WHICH
+from jaxnets.training.records import RECORD
+
+
+@click.command("evaluate")
+@click.argument("run", type=PathArgument())
+@click.option("--data", help="Another data set: its path, or any name that jaxnets finds.")
+@click.option(
+    "--split",
+    type=click.Choice(WHICH),
+    default="test",
+    show_default=True,
+    help="Which examples: those held out, those for training, or all.",
+)
+@data_dir
+@image_size
+@data_option
+@click.option(
+    "--bins",
+    type=click.IntRange(1, 1000),
+    default=15,
+    show_default=True,
+    help="Bins of confidence that the calibration counts in.",
+)
+@click.option(
+    "--out",
+    type=PathArgument(),
+    help="A folder for report.html, which needs no other file, report.md and report.json.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print report.json, and no more.")
+def evaluate_command(
+    run: Path,
+    data: str | None,
+    split: Any,
+    data_option: tuple[tuple[str, Any], ...],
+    bins: int,
+    out: Path | None,
+    as_json: bool,
+    **where: Any,
+) -> None:
+    """Evaluate the network saved in the folder RUN on every example of a split.
+
+    Classes: accuracy, precision, recall and F1 of each, the confusion matrix, calibration, the most
+    confident mistakes. Values: their errors in the data's units, residuals. Language models: loss,
+    perplexity, accuracy. --out writes a page with tables and figures.
+
+    --data takes whatever train --data takes. Its texts, rows and classes are encoded as those that
+    the run was trained on.
+    """
+    given = {name: value for name, value in where.items() if value is not None}
+    saved = opened(run)
+    examples = None
+    if data is not None or given or data_option:
+        examples = reports.data_of(saved, data, {**dict(data_option), **_texts(given)})
+    command = _command(run, split, data=data, **given)
+    record = read_object(run / RECORD)
+    made = reports.of_run(saved, examples, split, bins=bins, record=record, command=command)
+    click.echo(made.as_json() if as_json else str(made))
+    if out is not None:
+        made.write(out)
+        click.echo(f"wrote {printable(out / 'report.html', limit=None)}", err=as_json)
+
+
+def _command(run: Path, split: str, **given: Any) -> str:
+    """What is to be typed to make the report again."""
+    words = ["jaxnets", "evaluate", str(run), "--split", split]
+    for name, value in given.items():
+        if value is not None:
+            size = "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            words += [f"--{name.replace('_', '-')}", size]
+    return shlex.join(words)
+
+
+def _texts(given: dict[str, Any]) -> dict[str, Any]:
+    """Options as ``load`` takes them: a path as text."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}

@@ -1,0 +1,101 @@
+"""The predictions for many examples, as a CSV file too."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxnets import reports, runs
+from jaxnets.arrays import InputError
+from jaxnets.commands.examples import classes, named
+from jaxnets.disk import replacing
+from jaxnets.reports.outputs import outputs_of, predicted
+from jaxnets.reports.report import part
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network gives for some examples.
+
+    Attributes:
+        column: what their names are called.
+        names: of the examples.
+        labels: of each, in words, one for each value; none where it is not known.
+        outputs: [examples, …].
+    """
+
+    column: str
+    names: Sequence[Any]
+    labels: Sequence[tuple[str, ...]]
+    outputs: np.ndarray
+
+
+def check_place(path: Path) -> None:
+    """Raises unless a file can be written there."""
+    if path.is_dir() or not path.absolute().parent.is_dir():
+        raise InputError("csv", "a file in a folder that exists", str(path))
+
+
+def of_split(saved: runs.SavedRun, split: str) -> Predictions:
+    """Those for a split of the data set that a run was trained on.
+
+    Args:
+        saved: the run.
+        split: see ``reports.report``.
+
+    Raises:
+        InputError: if the data set is not to be found, or does not fit.
+    """
+    data = reports.data_of(saved)
+    outputs, labels = outputs_of(saved.model, part(data, split), saved.transform)
+    words: list[tuple[str, ...]]
+    if saved.classifies:
+        words = [(named(data.class_names, label),) for label in labels]
+    else:
+        words = [tuple(f"{value:.7g}" for value in row) for row in values(saved, labels)]
+    return Predictions("index", range(len(labels)), words, outputs)
+
+
+def write(path: Path, saved: runs.SavedRun, found: Predictions) -> None:
+    """Writes a row for each example.
+
+    Args:
+        path: the file, which appears whole or not at all; one that is there is replaced.
+        saved: the run.
+        found: what it predicts.
+    """
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(_rows(saved, found))
+
+
+def _rows(saved: runs.SavedRun, found: Predictions) -> Iterator[list[Any]]:
+    known = max(map(len, found.labels))
+    if saved.classifies:
+        names, shares = classes(saved, found.outputs)
+        taken = predicted(shares, found.outputs.reshape(len(shares), -1))
+        head = ["predicted", "probability", *(f"p_{name}" for name in names)]
+        answers = [
+            [names[k], f"{row[k]:.6g}", *(f"{share:.6g}" for share in row)]
+            for k, row in zip(taken, shares, strict=True)
+        ]
+    else:
+        rows = values(saved, found.outputs)
+        count = rows.shape[1]
+        head = _numbered("predicted", count)
+        answers = [[f"{value:.7g}" for value in row] for row in rows]
+    yield [found.column, *_numbered("label", known), *head]
+    for name, label, answer in zip(found.names, found.labels, answers, strict=True):
+        yield [name, *(label or [""] * known), *answer]
+
+
+def _numbered(name: str, count: int) -> list[str]:
+    return [name] * count if count < 2 else [f"{name}_{k}" for k in range(1, count + 1)]
+
+
+def values(saved: runs.SavedRun, outputs: np.ndarray) -> np.ndarray:
+    """Predicted values in the units of the data, [examples, values]."""
+    rows = outputs.reshape(len(outputs), -1)
+    return rows if saved.labels_scaler is None else saved.labels_scaler.inverse(rows)

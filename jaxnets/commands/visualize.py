@@ -1,0 +1,147 @@
+"""The command that draws what is inside a trained network."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import jax
+
+from jaxnets import explain, runs
+from jaxnets.arrays import InputError
+from jaxnets.commands import examples
+from jaxnets.commands.flags import PathArgument
+from jaxnets.commands.saved import data_of, opened
+from jaxnets.data.spec import single
+from jaxnets.figures import save
+from jaxnets.losses import LOSSES
+from jaxnets.models import LanguageModel
+
+_BATCH = 256  # examples of whose loss the gradient is taken
+
+
+@click.command("visualize")
+@click.argument("run", type=PathArgument())
+@click.option(
+    "--what",
+    type=click.Choice(["kernels", "activations", "histograms", "embedding", "graph"]),
+    multiple=True,
+    help="What is drawn; repeatable.  [default: all that the run allows]",
+)
+@click.option(
+    "--index",
+    type=int,
+    help="The test example of activations, by number.  [default: 0]",
+)
+@click.option(
+    "--layer",
+    metavar="NAME",
+    help="The layer of kernels.  [default: the first with a weight]",
+)
+@click.option(
+    "--projection",
+    type=click.Choice(["pca", "tsne"]),
+    help="How embedding comes to two dimensions; tsne needs scikit-learn.  [default: pca]",
+)
+@click.option(
+    "--examples",
+    "count",
+    type=click.IntRange(min=3),
+    help="How many test examples embedding has.  [default: 1000]",
+)
+@click.option(
+    "--out",
+    type=PathArgument(),
+    default=Path(),
+    show_default="the current folder",
+    help="The folder of the pictures, made if it is missing; what is there is replaced.",
+)
+def visualize_command(run: Path, what: tuple[str, ...], out: Path, **flags: Any) -> None:
+    """Draw what is inside the network in the folder RUN, each as a PNG of its name.
+
+    kernels: the weights of the first layer. activations: the outputs of each layer for a test
+    example. histograms: how weights and gradients lie, layer by layer. embedding: the inputs of the
+    last layer for many test examples, in two dimensions. graph: the layers in their order, with the
+    shapes of their outputs.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    saved = opened(run)
+    wanted = what or _possible(saved)
+    needs = {"index": "activations", "layer": "kernels"}
+    for name, value in given.items():
+        if (kind := needs.get(name, "embedding")) not in wanted:
+            raise InputError("examples" if name == "count" else name, f"none without {kind}", value)
+    if out.exists() and not out.is_dir():
+        raise InputError("out", "a folder", str(out))
+    figures = [(kind, _DRAW[kind](saved, given)) for kind in dict.fromkeys(wanted)]
+    out.mkdir(parents=True, exist_ok=True)
+    for kind, figure in figures:
+        path = out / f"{kind}.png"
+        save(figure, path)
+        click.echo(f"wrote {path}")
+
+
+def _possible(saved: runs.SavedRun) -> tuple[str, ...]:
+    """What can be drawn of a run: less without its data, or of a language model."""
+    here = ("kernels", "graph") if saved.recipe is None else tuple(_DRAW)
+    left_out = {"embedding"} if isinstance(saved.model, LanguageModel) else set()
+    return tuple(kind for kind in here if kind not in left_out)
+
+
+def _shape(saved: runs.SavedRun) -> jax.ShapeDtypeStruct:
+    """A batch of one example, by its shape."""
+    spec = single("run", saved.inputs or data_of(saved, "run").spec.inputs)
+    return jax.ShapeDtypeStruct((1, *spec.shape), spec.dtype)
+
+
+def _kernels(saved: runs.SavedRun, given: dict[str, Any]) -> Any:
+    return explain.draw_kernels(
+        saved.model, _shape(saved), layer=given.get("layer"), transform=saved.transform
+    )
+
+
+def _graph(saved: runs.SavedRun, given: dict[str, Any]) -> Any:
+    title = type(saved.model).__name__
+    return explain.draw_graph(saved.model, _shape(saved), transform=saved.transform, title=title)
+
+
+def _activations(saved: runs.SavedRun, given: dict[str, Any]) -> Any:
+    number = given.get("index", 0)
+    ((name, example),) = examples.read(saved, index=(number,))
+    return explain.draw_activations(
+        saved.model, example[None], transform=saved.transform, title=name
+    )
+
+
+def _histograms(saved: runs.SavedRun, given: dict[str, Any]) -> Any:
+    options: dict[str, Any] = {"transform": saved.transform, "title": type(saved.model).__name__}
+    if saved.recipe is None:
+        return explain.draw_histograms(saved.model, **options)
+    inputs, labels = examples.of_test(data_of(saved, "run"), _BATCH)
+    options["title"] += f"; gradient of the loss of {len(inputs)} test examples"
+    return explain.draw_histograms(
+        saved.model, inputs, labels, loss=LOSSES[saved.recipe.loss], **options
+    )
+
+
+def _embedding(saved: runs.SavedRun, given: dict[str, Any]) -> Any:
+    data = data_of(saved, "run")
+    inputs, labels = examples.of_test(data, given.get("count", 1000))
+    if labels[0].size != 1:
+        raise InputError("run", "one with one label for each example", f"{labels[0].size}")
+    found = explain.features(saved.model, inputs, transform=saved.transform)
+    method = given.get("projection", "pca")
+    names = (saved.class_names or data.class_names) if saved.classifies else None
+    size, how = found.shape[1], {"pca": "PCA", "tsne": "t-SNE"}[method]
+    title = f"inputs of the last layer ({size} numbers) of {len(inputs)} test examples, by {how}"
+    points = explain.project(found, method=method)
+    return explain.draw_embedding(points, labels, names, title=title)
+
+
+_DRAW: dict[str, Callable[[runs.SavedRun, dict[str, Any]], Any]] = {
+    "kernels": _kernels,
+    "activations": _activations,
+    "histograms": _histograms,
+    "embedding": _embedding,
+    "graph": _graph,
+}

@@ -1,0 +1,198 @@
+"""What a report says: its sentences, tables and figures, each once, for every kind of page."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from jaxnets.pages.blocks import Block, Command, Figure, Heading, Paragraph, Table, Title
+from jaxnets.pages.figures import called, confusion
+from jaxnets.pages.settings import settings_table
+from jaxnets.pages.wording import minus, several
+from jaxnets.reports import figures
+from jaxnets.reports.records import Classification, Mistake, Regression
+from jaxnets.reports.wording import measured, percent, said
+
+if TYPE_CHECKING:
+    from jaxnets.reports.report import Report
+
+_IN_A_FIGURE = 20  # classes whose confusions fit into one
+_SEEN = 4  # classes whose confusions are seen at once
+_LISTED = 40  # classes that a table has
+_LONGEST = 160  # characters of an example
+
+
+def content(report: "Report") -> list[Block]:
+    """The page, from above; a section for which there are no figures is left out."""
+    sections = [_opening(report)]
+    if isinstance(report.found, Classification):
+        sections += [_classes(report.found), _confusion(report.found)]
+        sections += [_calibration(report.found), _mistakes(report.found)]
+    elif isinstance(report.found, Regression):
+        sections += [_values(report.found)]
+    sections += [_training(report), _how(report)]
+    return [block for section in sections for block in section]
+
+
+def _opening(report: "Report") -> Iterator[Block]:
+    about = [report.date, f"{report.parameters:,} parameters"]
+    about += [f"trained for {several(len(report.history), 'epoch')}"] if report.history else []
+    title = f"{report.name} on {report.data}"
+    yield Title(title, f"Evaluated on the {said(report)}.", " · ".join(about))
+    if isinstance(report.found, Classification):
+        right = int(np.trace(report.found.confusion))
+        many = report.found.predictions
+        yield Paragraph(
+            f"{right:,} of {several(many, 'prediction')} are right: "
+            f"{percent(report.scores['accuracy'])}."
+        )
+    caption = "Scores"
+    if isinstance(report.found, Regression):
+        caption = "Scores, in the data's units but for the loss"
+    yield Table(f"{caption}.", ["score", "value"], "lr", measured(report))
+
+
+def _classes(found: Classification) -> Iterator[Block]:
+    yield Heading("Classes")
+    scores, count = found.classes, len(found.class_names)
+    order = list(range(count)) if count <= _LISTED else scores.f1.argsort()[:_LISTED].tolist()
+    rows = [
+        [found.class_names[k], *(_bare(part[k]) for part in scores[:3]), f"{scores.support[k]:,}"]
+        for k in order
+    ]
+    total = f"{scores.support.sum():,}"
+    for average in ("macro", "weighted"):
+        rows.append([average, *map(_bare, scores.average(average)), total])
+    caption = (
+        "Precision, the share of the examples taken for a class that are of it; recall, the share "
+        "of its examples that are taken for it; F1, their harmonic mean; all in percent. The macro "
+        "average counts each class alike, the weighted one by its examples."
+    )
+    if count > _LISTED:
+        caption += f" Shown are the {_LISTED} of {count} classes with the lowest F1."
+    columns = ["class", "precision", "recall", "F1", "examples"]
+    yield Table(caption, columns, "lrrrr", rows, sums=2)
+
+
+def _confusion(found: Classification) -> Iterator[Block]:
+    yield Heading("Confusion")
+    count = len(found.class_names)
+    if count <= _IN_A_FIGURE:
+        names = [called(k, found.class_names) for k in range(count)]
+        caption = "How many examples of each class (rows) are taken for each class (columns)."
+        axes = ("true class", "predicted class")
+        draw = partial(confusion, found.confusion, names, *axes, right=True)
+        yield Figure("confusion", caption, "A matrix of counts.", draw)
+    confused = found.confused(10)
+    if confused and count > _SEEN:
+        rows = [[label, taken, f"{count:,}"] for label, taken, count in confused]
+        caption = "The most frequent confusions."
+        yield Table(caption, ["true", "predicted", "examples"], "llr", rows)
+
+
+def _calibration(found: Classification) -> Iterator[Block]:
+    yield Heading("Calibration")
+    bins = found.calibration
+    confidence = float(
+        np.average(bins.confidence[bins.count > 0], weights=bins.count[bins.count > 0])
+    )
+    accuracy = float(np.trace(found.confusion) / found.predictions)
+    tells = "more" if confidence > accuracy else "less"
+    yield Paragraph(
+        f"The network gives the classes that it predicts a probability of {percent(confidence)} on "
+        f"average, and is right in {percent(accuracy)} of the cases: it is {tells} confident than "
+        f"right. The expected calibration error, over {len(bins.count)} bins, is "
+        f"{percent(bins.ece)}."
+    )
+    caption = (
+        f"Above, the share of predictions that is right by their probability, in {len(bins.count)} "
+        "bins; on the dashed line a network is as often right as it says. Below, how many there "
+        "are in each bin."
+    )
+    draw = partial(figures.reliability, bins)
+    yield Figure("calibration", caption, "Bars of accuracy over confidence.", draw)
+
+
+def _mistakes(found: Classification) -> Iterator[Block]:
+    if not found.mistakes:
+        return
+    yield Heading("Most confident mistakes")
+    if all(each.image is not None for each in found.mistakes):
+        numbers = ", ".join(str(each.index) for each in found.mistakes)
+        caption = (
+            "The wrong predictions with the highest probability: the true class, the predicted one "
+            f"and its probability. The numbers of the images, row by row: {numbers}."
+        )
+        draw = partial(figures.mistakes, found.mistakes)
+        yield Figure("mistakes", caption, "Images with three captions each.", draw)
+        return
+    told = any(each.text is not None for each in found.mistakes)
+    columns = ["number", "true", "predicted", "with, %", *["example"] * told]
+    rows = [_mistake(each, told=told) for each in found.mistakes]
+    caption = "The wrong predictions with the highest probability."
+    yield Table(caption, columns, "rwwr" + "l" * told, rows)
+
+
+def _mistake(each: Mistake, *, told: bool) -> list[str]:
+    cells = [str(each.index), each.label, each.predicted, f"{100 * each.probability:.1f}"]
+    return [*cells, *[_cut(each.text or "")] * told]
+
+
+def _values(found: Regression) -> Iterator[Block]:
+    yield Heading("Predictions")
+    if len(found.names) > 1:
+        columns = ["", "RMSE", "MAE", "R²"]
+        rows = [
+            [name, _number(rmse), _number(mae), f"{r2:.4f}"]
+            for name, rmse, mae, r2 in zip(found.names, *found.scores, strict=True)
+        ]
+        yield Table("Errors of each value, in its units.", columns, "lrrr", rows)
+    caption = "What is predicted over what is true; on the dashed line both are the same."
+    draw = partial(figures.predicted_and_true, found)
+    yield Figure("predictions", caption, "A point for each example.", draw)
+    mean = ", ".join(minus(f"{value:.4g}") for value in found.residuals.mean(0))
+    caption = f"Predicted less true values; their mean is {mean}."
+    yield Figure("residuals", caption, "A histogram.", partial(figures.residuals, found))
+    yield Heading("Largest errors")
+    told = any(text is not None for text in found.texts.values())
+    rows = []
+    for index, text in found.texts.items():
+        column = int(np.abs(found.residuals[index]).argmax())
+        ends = (found.true[index, column], found.predicted[index, column])
+        cells = [str(index), *map(_number, (*ends, ends[1] - ends[0]))]
+        rows.append([*cells, *[_cut(text or "")] * told])
+    columns = ["number", "true", "predicted", "difference", *["example"] * told]
+    caption = "The predictions that are farthest from what is true."
+    yield Table(caption, columns, "rrrr" + "l" * told, rows)
+
+
+def _training(report: "Report") -> Iterator[Block]:
+    if not report.history:
+        return
+    yield Heading("Training")
+    rate = "" if report.rates is None else ", and the learning rate"
+    caption = f"The run's curves{rate}. Values of training are means over the epoch."
+    draw = partial(figures.training, report.history, report.rates)
+    yield Figure("training", caption, "Curves over epochs.", draw)
+
+
+def _how(report: "Report") -> Iterator[Block]:
+    if report.settings or report.versions:
+        yield Heading("How it was trained")
+        about = [("evaluated", report.date)]
+        yield settings_table(report.settings, about, report.versions, report.machine)
+    if report.command is not None:
+        yield Command(report.command)
+
+
+def _bare(share: float) -> str:
+    return f"{100 * share:.2f}"
+
+
+def _number(value: float) -> str:
+    return minus(f"{value:.5g}")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -1,0 +1,159 @@
+"""From the outputs for a split to what an evaluation finds."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxnets import metrics, scores
+from jaxnets.arrays import InputError, describe, printable
+from jaxnets.data.dataset import Split
+from jaxnets.data.spec import single
+from jaxnets.data.streaming import StreamedSplit
+from jaxnets.data.survey import is_image
+from jaxnets.losses import cross_entropy
+from jaxnets.reports import outputs as given
+from jaxnets.reports.records import Classification, Mistake, Regression
+from jaxnets.training import evaluate
+from jaxnets.training.labels import IGNORED, OF_PROBABILITIES, Loss, unwrapped
+from jaxnets.training.records import Task
+
+_MISTAKES = 16
+_WORST = 10  # predictions of values
+_TOP = (3, 5)
+_COLUMNS = 8  # of a row that is shown
+
+
+def is_of_classes(labels: Any, loss: Loss | None) -> bool:
+    """Whether labels are classes: integers, and what a loss of probabilities takes."""
+    function = None if loss is None else unwrapped(loss)[0]
+    return labels.dtype.kind != "f" or function in OF_PROBABILITIES
+
+
+def language(
+    model: Any, split: Split | StreamedSplit, task: Task, loss: Loss | None
+) -> tuple[dict[str, float], None]:
+    """The scores of a language model: of the tokens that it has to foretell."""
+    tokens = len(task.class_names or ())
+    measured: dict[str, Any] = {"perplexity": metrics.perplexity()}
+    measured |= {"top_5_accuracy": metrics.top_k(5)} if tokens > 5 else {}
+    found = evaluate(
+        model, split, loss=loss or cross_entropy, transform=task.transform, metrics=measured
+    )
+    bits = {"bits_per_token": found.loss / np.log(2)}
+    return {name: float(value) for name, value in {**found.metrics, **bits}.items()}, None
+
+
+def classification(
+    model: Any,
+    split: Split | StreamedSplit,
+    task: Task,
+    loss: Loss | None,
+    kind: given.Kind | None,
+    bins: int,
+) -> tuple[dict[str, float], Classification]:
+    """The scores of a classifier, and what is found of each class."""
+    outputs, labels = given.outputs_of(model, split, task.transform)
+    found = {} if loss is None else {"loss": given.mean_loss(loss, outputs, labels)}
+    outputs, labels = given.of_examples(outputs, _whole(labels))
+    positions = len(labels) // len(split)
+    counted = np.flatnonzero(labels != _ignored(loss))
+    if not len(counted):
+        raise InputError("labels", "at least one that is not ignored", "none")
+    outputs, labels = outputs[counted], labels[counted]
+    shares = given.probabilities(outputs, kind or given.kind_of(outputs, model, loss))
+    taken, classes = given.predicted(shares, outputs), shares.shape[1]
+    names = tuple(map(printable, task.class_names or ()))
+    names += tuple(map(str, range(len(names), classes)))
+    confusion = scores.confusion_matrix(labels, taken, classes)
+    each = scores.precision_recall_f1(confusion)
+    calibration = scores.calibration(shares, labels, bins)
+    found |= {} if found else {"log_loss": scores.log_loss(shares, labels)}
+    found["accuracy"] = float((taken == labels).mean())
+    for k in (k for k in _TOP if k < classes):
+        found[f"top_{k}_accuracy"] = scores.top_k_accuracy(shares, labels, k)
+    for average in ("macro", "weighted"):
+        parts = zip(("precision", "recall", "f1"), each.average(average), strict=True)
+        found |= {f"{average}_{name}": value for name, value in parts}
+    found |= {"ece": calibration.ece, "brier_score": scores.brier_score(shares, labels)}
+    wrong = np.flatnonzero(taken != labels)
+    wrong = wrong[np.argsort(-shares[wrong, taken[wrong]], kind="stable")][:_MISTAKES]
+    shown = _examples(split, task, counted[wrong] // positions)
+    mistakes = tuple(
+        Mistake(
+            int(counted[row]) // positions,
+            names[labels[row]],
+            names[taken[row]],
+            float(shares[row, taken[row]]),
+            float(shares[row, labels[row]]),
+            *example,
+        )
+        for row, example in zip(wrong, shown, strict=True)
+    )
+    about = Classification(names[:classes], confusion, each, calibration, mistakes, len(labels))
+    return found, about
+
+
+def _whole(labels: np.ndarray) -> np.ndarray:
+    """Labels as class numbers, also where they are floats."""
+    if labels.dtype.kind != "f":
+        return labels.astype(np.int64)
+    if not np.isin(labels, (0, 1)).all():
+        raise InputError("labels", "0 or 1, or class numbers", describe(labels))
+    return labels.astype(np.int64)
+
+
+def _ignored(loss: Loss | None) -> int:
+    options: Any = {} if loss is None else unwrapped(loss)[1]
+    return int(options.get("ignore_index", IGNORED))
+
+
+def regression(
+    model: Any, split: Split | StreamedSplit, task: Task, loss: Loss | None
+) -> tuple[dict[str, float], Regression]:
+    """The scores of a network that predicts values, in their units."""
+    outputs, labels = given.outputs_of(model, split, task.transform)
+    found = {} if loss is None else {"loss": given.mean_loss(loss, outputs, labels)}
+    if outputs.size != labels.size:
+        raise InputError("model", f"an output for each of {describe(labels)}", describe(outputs))
+    rows = [array.reshape(len(labels), -1) for array in (outputs, labels)]
+    if task.labels_scaler is not None:
+        rows = [task.labels_scaler.inverse(array) for array in rows]
+    predicted, true = (array.astype(np.float64) for array in rows)
+    each = scores.regression_scores(predicted, true)
+    found |= {name: float(values.mean()) for name, values in each._asdict().items()}
+    worst = np.argsort(-np.abs(predicted - true).max(1), kind="stable")[:_WORST]
+    texts = [text for text, _ in _examples(split, task, worst)]
+    about = dict(zip(worst.tolist(), texts, strict=True))
+    return found, Regression(_columns(true.shape[1]), predicted, true, each, about)
+
+
+def _columns(count: int) -> tuple[str, ...]:
+    return ("value",) if count == 1 else tuple(f"value {number}" for number in range(1, count + 1))
+
+
+def _examples(
+    split: Split | StreamedSplit, task: Task, numbers: np.ndarray
+) -> Sequence[tuple[str | None, np.ndarray | None]]:
+    """Some examples: in words, or as images."""
+    if not len(numbers) or isinstance(split.spec.inputs, dict | tuple):
+        return [(None, None)] * len(numbers)
+    inputs = single("inputs", split.gather(numbers)[0])
+    if is_image(split.spec.inputs):
+        return [(None, image) for image in inputs]
+    return [(_in_words(task, example), None) for example in inputs]
+
+
+def _in_words(task: Task, example: np.ndarray) -> str | None:
+    if task.encoder is not None:
+        return printable(task.encoder.decode(example))
+    if example.ndim > 1:
+        return None
+    if task.inputs_scaler is not None:
+        example = task.inputs_scaler.inverse(example)
+    names = None if task.table is None else task.table.inputs
+    words = [
+        f"{value:g}" if names is None else f"{printable(names[place])} {value:g}"
+        for place, value in enumerate(example[:_COLUMNS])
+    ]
+    return ", ".join(words) + (", …" if len(example) > _COLUMNS else "")

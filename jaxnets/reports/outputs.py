@@ -1,0 +1,158 @@
+"""What a network gives for each example of a split, and the probabilities of classes in it."""
+
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jaxnets import losses
+from jaxnets.arrays import InputError, describe
+from jaxnets.data import Transform
+from jaxnets.data.dataset import Split
+from jaxnets.data.spec import single
+from jaxnets.data.streaming import StreamedSplit
+from jaxnets.training import predict
+from jaxnets.training.evaluation import EVALUATION_BATCH
+from jaxnets.training.labels import OF_PROBABILITIES, Loss, unwrapped
+from jaxnets.training.objective import as_metrics, supervised
+
+#: What the outputs of a classifier are.
+Kind = Literal["logits", "probabilities"]
+_STREAMED = 8 * EVALUATION_BATCH  # examples that are read at a time
+_ROUNDING = 1e-3
+
+
+def outputs_of(
+    model: nnx.Module, split: Split | StreamedSplit, transform: Transform | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The outputs for each example of a split, and its labels.
+
+    Args:
+        model: the network.
+        split: the examples, in memory or streamed.
+        transform: what inputs go through first; None for nothing.
+
+    Raises:
+        InputError: if the examples do not fit the network or have no labels, or it gives several
+            arrays.
+    """
+    if split.spec.labels is None:
+        raise InputError("split", "examples with labels", "examples without")
+    if isinstance(split, Split):
+        pieces = [(split.inputs, split.labels)]
+    else:
+        starts = range(0, len(split), _STREAMED)
+        rows = (np.arange(start, min(start + _STREAMED, len(split))) for start in starts)
+        pieces = [split.gather(numbers) for numbers in rows]
+    found = []
+    for inputs, labels in pieces:
+        outputs = predict(model, inputs, transform=transform)
+        if not isinstance(outputs, np.ndarray):
+            raise InputError("model", "one array of outputs", f"a {type(outputs).__name__}")
+        found.append((outputs, single("labels", labels)))
+    outputs, labels = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return outputs, labels
+
+
+def kind_of(
+    outputs: np.ndarray, model: nnx.Module, loss: Loss | None, alone: Kind | None = None
+) -> Kind:
+    """Whether outputs are logits or probabilities, as the network or the loss says.
+
+    Of others several outputs are probabilities if those of each example are positive and add up to
+    1. An output that is alone counts as a logit, unless all are from 0 to 1.
+
+    Args:
+        outputs: floats [..., C].
+        model: what gave them.
+        loss: what it was trained with; None if that is not known.
+        alone: what an output is that is alone, where nothing says it; None refuses it.
+
+    Raises:
+        InputError: if nothing says what the output is that is alone.
+    """
+    said, function = getattr(model, "output", None), loss and unwrapped(loss)[0]
+    if isinstance(said, str):
+        return "logits" if said == "logits" else "probabilities"
+    if function in (losses.binary_cross_entropy, losses.cross_entropy_of_probabilities):
+        return "probabilities"
+    positive = bool(outputs.size) and outputs.min() >= 0
+    if outputs.shape[-1] > 1:
+        sums = outputs.sum(-1, dtype=np.float64)
+        return "probabilities" if positive and abs(sums - 1).max() < _ROUNDING else "logits"
+    if function in OF_PROBABILITIES or not positive or outputs.max() > 1:
+        return "logits"
+    if alone is not None:
+        return alone
+    expected = "'logits' or 'probabilities', as outputs from 0 to 1 may be either"
+    raise InputError("outputs", expected, "'auto'")
+
+
+def probabilities(outputs: np.ndarray, kind: Kind) -> np.ndarray:
+    """The probability of each class, float64 [N, C]; an output that is alone tells two apart.
+
+    Args:
+        outputs: floats [N, C].
+        kind: what they are.
+    """
+    wide = outputs.astype(np.float64)
+    if wide.shape[-1] == 1:
+        second = wide if kind == "probabilities" else 1 / (1 + np.exp(-wide))
+        return np.concatenate([1 - second, second], axis=-1)
+    if kind == "probabilities":
+        return wide
+    exponentials = np.exp(wide - wide.max(-1, keepdims=True))
+    shares: np.ndarray = exponentials / exponentials.sum(-1, keepdims=True)
+    return shares
+
+
+def predicted(shares: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    """The class of each example, int [N]: the first of the likeliest, as accuracy counts.
+
+    Args:
+        shares: the probabilities of ``outputs``.
+        outputs: floats [N, C]; of one that is alone, class 1 begins at a half.
+    """
+    if outputs.shape[-1] == 1:
+        return (shares[:, 1] >= 0.5).astype(np.int64)
+    return shares.argmax(-1)
+
+
+def of_examples(outputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Outputs [N, C] and labels [N] of classes; a label for each position counts as an example.
+
+    Raises:
+        InputError: if there is not one class for each example or position.
+    """
+    if outputs.dtype.kind != "f":
+        raise InputError("model", "outputs that are floats", describe(outputs))
+    outputs = outputs[:, None] if outputs.ndim == 1 else outputs
+    if labels.ndim == outputs.ndim and labels.shape[-1] == 1:
+        labels = labels[..., 0]
+    if outputs.shape[:-1] != labels.shape:
+        expected = f"one class for each output of {describe(outputs)}"
+        raise InputError("labels", expected, f"{describe(labels)}, which may be of several")
+    return outputs.reshape(-1, outputs.shape[-1]), labels.reshape(-1)
+
+
+def mean_loss(loss: Loss, outputs: np.ndarray, labels: np.ndarray) -> float:
+    """The mean loss of all examples, from their outputs; see ``jaxnets.evaluate``.
+
+    Args:
+        loss: (outputs, labels) → scalar.
+        outputs: of all examples.
+        labels: their labels.
+    """
+    objective = supervised(loss, correct=None)
+    parts = []
+    for start in range(0, len(labels), EVALUATION_BATCH):
+        here = slice(start, start + EVALUATION_BATCH)
+        scalar, made = objective.of_outputs(outputs[here], labels[here], labels[here])
+        parts.append(as_metrics({"loss": scalar, **made}, len(labels[here]))["loss"])
+    return _over(parts)
+
+
+def _over(parts: list[Any]) -> float:
+    stacked: Any = jax.tree.map(lambda *some: np.stack(some), *jax.device_get(parts))
+    return float(stacked.over())
