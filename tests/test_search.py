@@ -49,9 +49,9 @@ def data():
 
 @pytest.fixture(scope="module")
 def found(data):
-    """A search of 10 trials, and what it has said."""
+    """A search of 8 trials, and what it has said."""
     lines = []
-    result = search(RECIPE, RATES, data=data, trials=10, seed=1, told=lines.append)
+    result = search(RECIPE, RATES, data=data, trials=8, seed=1, told=lines.append)
     return result, lines
 
 
@@ -140,8 +140,8 @@ def test_the_arguments_of_a_network_of_ones_own(tmp_path):
 
 def test_trials_are_judged_on_held_out_training_examples(found, data):
     result, lines = found
-    assert [trial.number for trial in result.trials] == list(range(1, 11))
-    assert [line.split()[1] for line in lines] == [f"{number}/10" for number in range(1, 11)]
+    assert [trial.number for trial in result.trials] == list(range(1, 9))
+    assert [line.split()[1] for line in lines] == [f"{number}/8" for number in range(1, 9)]
     complete = [trial for trial in result.trials if trial.state == "complete"]
     assert result.best.value == min(trial.value for trial in complete)
     kept, held = hold_out(data.train, 0.1, 1)
@@ -196,11 +196,11 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(found, data, tmp_pa
         if len(lines) == 4:
             raise KeyboardInterrupt
 
-    options = {"data": data, "trials": 10, "seed": 1, "storage": storage}
+    options = {"data": data, "trials": 8, "seed": 1, "storage": storage}
     with pytest.raises(KeyboardInterrupt):
         search(RECIPE, RATES, told=told, **options)
     result = search(RECIPE, RATES, told=lines.append, train_best=False, **options)
-    assert len(lines) == 10
+    assert len(lines) == 8
 
     def facts(trials):
         return [(trial.values, trial.by_epoch, trial.state) for trial in trials]
