@@ -151,7 +151,6 @@ GOOD = {
     "restructured": (model(), {"layers": {}, "folded": {}}),
     "settings_of": (model(),),
     "convert": (model(),),
-    "fake_quantize": (ROW, jnp.float32(1), jnp.int32(0), 0, 255),
     **dict.fromkeys(["ema", "swa"], (STEP,)),
     "averaged": (training.initialize(model(), averaging.ema(STEP)),),
     "update_batch_norm": (model(), SPLIT),

@@ -4,6 +4,9 @@ import dataclasses
 import functools
 import json
 import re
+import runpy
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +14,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import jaxnets
 from jaxnets import data, evaluate, losses, recipes, reports
 from jaxnets.data.text import TextDataset, TextEncoder, Tokenizer, Vocabulary
 from jaxnets.models import LanguageModel
 from jaxnets.pages.blocks import Figure, Heading, Table
 from jaxnets.reports.content import content
 from jaxnets.reports.of_run import _rates
+from tests.pages import blocks
 
 RNG = np.random.default_rng(0)
 
@@ -79,7 +84,7 @@ def test_the_summary_is_for_people(classified):
     assert text.startswith("Given on things, test split, 60 examples\n  loss  ")
     assert re.search(r"^  ECE \(15 bins\) +\d+\.\d\d %$", text, re.M)
     assert re.search(r"^cat  +\d+\.\d\d % +\d+\.\d\d % +\d+\.\d\d % +\d+$", text, re.M)
-    assert "most often taken: " in text
+    assert "most frequent confusions: " in text
 
 
 def test_the_pages(classified, tmp_path):
@@ -167,11 +172,11 @@ def test_values_are_in_the_units_of_the_data():
     assert found.scores["rmse"] == pytest.approx(0, abs=1e-3)
     assert found.scores["r2"] == pytest.approx(1)
     np.testing.assert_allclose(found.found.true, line.labels, rtol=1e-5)
-    blocks = content(found)
-    drawn = [block.name for block in blocks if isinstance(block, Figure)]
+    page = content(found)
+    drawn = [block.name for block in page if isinstance(block, Figure)]
     assert drawn == ["predictions", "residuals"]
-    assert [len(block.draw().axes) for block in blocks if isinstance(block, Figure)] == [1, 1]
-    assert [block.text for block in blocks if isinstance(block, Heading)][1] == "Largest errors"
+    assert [len(block.draw().axes) for block in page if isinstance(block, Figure)] == [1, 1]
+    assert [block.text for block in page if isinstance(block, Heading)][1] == "Largest errors"
 
 
 def test_several_values_have_a_row_each():
@@ -261,3 +266,16 @@ def test_the_learning_rate_is_that_of_the_recipe(name, options):
     assert (without is None) == ("total_steps" in options)
     if without is not None:
         assert without[1][0] == pytest.approx(rates[0])
+
+
+def test_the_page_on_evaluation_and_its_example_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    root = Path(jaxnets.__file__).parent.parent
+    (code,) = blocks((root / "docs" / "evaluate.md").read_text(), "python")
+    exec(code, {"__name__": "__main__"})
+    assert (tmp_path / "reports" / "untrained" / "report.html").exists()
+    words = ["evaluate.py", "--epochs", "1", "--examples", "640", "--out", "made"]
+    monkeypatch.setattr(sys, "argv", words)
+    runpy.run_path(str(root / "examples" / "evaluate.py"), run_name="__main__")
+    assert (tmp_path / "made" / "report.html").exists()
+    assert "found least often: " in capsys.readouterr().out

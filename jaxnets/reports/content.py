@@ -171,15 +171,15 @@ def _training(report: "Report") -> Iterator[Block]:
     if not report.history:
         return
     yield Heading("Training")
-    rate = "" if report.rates is None else " and the learning rate"
-    caption = f"The run's curves over its epochs{rate}. That of training is the mean of an epoch."
+    rate = "" if report.rates is None else ", and the learning rate"
+    caption = f"The run's curves{rate}. Values of training are means over the epoch."
     draw = partial(figures.training, report.history, report.rates)
     yield Figure("training", caption, "Curves over epochs.", draw)
 
 
 def _how(report: "Report") -> Iterator[Block]:
     if report.settings or report.versions:
-        yield Heading("How it was made")
+        yield Heading("How it was trained")
         about = [("evaluated", report.date)]
         yield settings_table(report.settings, about, report.versions, report.machine)
     if report.command is not None:

@@ -42,8 +42,8 @@ def _classes(found: Classification) -> Iterator[str]:
         yield f"{average:<{width}}  {shares}{found.predictions:>10,}"
     confused = found.confused(3)
     if confused:
-        pairs = "; ".join(f"{a} for {b} ({n:,})" for a, b, n in confused)
-        yield f"most often taken: {pairs}"
+        pairs = "; ".join(f"{a} as {b} ({n:,})" for a, b, n in confused)
+        yield f"most frequent confusions: {pairs}"
 
 
 def _values(found: Regression) -> Iterator[str]:
