@@ -435,7 +435,7 @@ def test_a_step_that_is_no_count(model, step):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (lambda: {}, "source, which has nothing"),
+        (dict, "source, which has nothing"),
         (lambda: {"weight": torch.ones(2)}, "source, which has weight"),
         (lambda: [3], "source, a list"),
         (
