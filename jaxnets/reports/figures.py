@@ -19,7 +19,7 @@ _VALUES = 4  # columns that have axes of their own
 
 
 def reliability(found: Calibration) -> "Figure":
-    """Above, how often predictions of each confidence are right; below, how many there are."""
+    """Above, how often predictions of each confidence are right; below, their number."""
     with canvas(4.2, 4) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         known, width = found.count > 0, np.diff(found.edges)
@@ -45,7 +45,7 @@ def reliability(found: Calibration) -> "Figure":
 
 
 def mistakes(shown: Sequence[Mistake]) -> "Figure":
-    """The images that are taken for another class."""
+    """Images with a wrong prediction, and what is predicted."""
     captions = [
         [
             (f"true: {short(called(0, [each.label]))}", "black"),

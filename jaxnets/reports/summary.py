@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from jaxnets.pages.wording import percent
 from jaxnets.reports.records import Classification, Regression
-from jaxnets.reports.wording import measured, percent, said
+from jaxnets.reports.wording import measured, said
 
 if TYPE_CHECKING:
     from jaxnets.reports.report import Report
