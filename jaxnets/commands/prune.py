@@ -152,20 +152,23 @@ def size(model: nnx.Module) -> dict[str, float]:
     }
 
 
-def timed(models: Sequence[nnx.Module], transform: Any, data: Dataset) -> list[float]:
+def timed(
+    models: Sequence[nnx.Module], transform: Any, data: Dataset, seconds: float = _SECONDS
+) -> list[float]:
     """The median seconds that each network takes for 256 test examples, measured in turns.
 
     Args:
         models: the networks.
         transform: what inputs go through before them.
         data: whose first test examples are taken.
+        seconds: how long to measure.
     """
     inputs = data.test.gather(np.arange(min(_BATCH, len(data.test))))[0]
     answers = [predictor(model, transform=transform) for model in models]
     for answer in answers:
         answer(inputs)
     times: list[list[float]] = []
-    while len(times) < 5 or np.sum(times) < _SECONDS:
+    while len(times) < 5 or np.sum(times) < seconds:
         times.append([])
         for answer in answers:
             start = time.perf_counter()

@@ -35,7 +35,7 @@ def remove_units(
         keep: which units remain, by the layer's name: their numbers, or how many of those with the
             largest weights.
         amount: in place of ``keep``, how many units of each layer are removed, those with the
-            smallest weights: a fraction in [0, 1), or a count.
+            smallest weights: a fraction in [0, 1), of which one unit always remains, or a count.
         layers: patterns of names, such as ``"conv*"``, to which ``amount`` applies. Of ``"*"``,
             layers whose units cannot be removed, such as the last, are left whole.
         n: the order of the norm of a unit's incoming weights, by which units are compared, as in
@@ -115,6 +115,8 @@ def _weakest(work: Work, amount: Any, layers: Any, n: float) -> tuple[set[int], 
         if not len(left) or (is_all(layers) and not work.is_possible(units)):
             continue
         removed = count(amount, len(left))
+        if isinstance(amount, float) and amount < 1:
+            removed = min(removed, len(left) - 1)
         if removed == len(left):
             raise InputError("amount", f"one that leaves units of {layer}", amount)
         order = np.argsort(work.norms(left, n), kind="stable")
