@@ -98,7 +98,8 @@ def _rates(recipe: Recipe, epochs: int, examples: int | None) -> np.ndarray | No
         return None
     counts = np.unique(np.linspace(0, epochs * steps - 1, _AN_EPOCH * epochs).astype(np.int32))
     rates = np.full(len(counts), rate) if not callable(rate) else jax.jit(jax.vmap(rate))(counts)
-    return np.array([counts / steps, np.asarray(rates)], np.float64)
+    ends = np.array([[epochs], [rates[-1]]], np.float64)  # the last step lasts until there
+    return np.append(np.array([counts / steps, np.asarray(rates)], np.float64), ends, axis=1)
 
 
 def _settings(saved: SavedRun, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,7 +112,7 @@ def _settings(saved: SavedRun, record: Mapping[str, Any]) -> dict[str, Any]:
             values["model"] = recipe.model.target
         about |= {"recipe": recipe.name, "document": recipe.document}
         for name, value in values.items():
-            if name in _LEFT_OUT or value is None:
+            if name in _LEFT_OUT or value is None or value == ():
                 continue
             options = values.get(f"{name}_options")
             about[name] = {str(value): options} if options else value
