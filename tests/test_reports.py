@@ -121,6 +121,21 @@ def test_images_are_shown_as_a_sheet():
     assert all((each.image == pixels[each.index]).all() for each in shown)
 
 
+@pytest.mark.parametrize("wrong", [0, 7])
+def test_many_classes_are_listed_in_part(wrong):
+    classes = np.arange(50)
+    labels = np.where(classes < wrong, classes + 1, classes)
+    found = reports.report(Given(), split(9 * np.eye(50), labels))
+    assert "the 20 of 50 classes with the lowest F1:" in repr(found)
+    page = content(found)
+    headings = [block.text for block in page if isinstance(block, Heading)]
+    mistakes = ["Most confident mistakes"] if wrong else []
+    assert headings == ["Classes", *["Confusion"] * bool(wrong), "Calibration", *mistakes]
+    tables = [block for block in page if isinstance(block, Table)]
+    assert len(tables[1].rows) == 42
+    assert not wrong or [row[2] for row in tables[2].rows] == ["1"] * 7
+
+
 @pytest.mark.parametrize("labels", [[0, 1, 1, 0], [[0], [1], [1], [0]], [0.0, 1.0, 1.0, 0.0]])
 def test_one_output_tells_two_classes_apart(labels):
     shares = np.array([[0.1], [0.5], [0.3], [0.8]])  # a half is of class 1
@@ -219,6 +234,11 @@ def test_all_are_both_parts():
         ),
         (LOGITS, np.full(60, 3), r"labels: expected classes \[N\] from 0 to 2, got 3 to 3"),
         (LOGITS, np.full(60, -100), "labels: expected at least one that is not ignored, got none"),
+        (
+            np.where(LOGITS > 2, np.nan, LOGITS),
+            CLASSES,
+            "model: expected finite outputs, got nan fo",
+        ),
         (LOGITS, RNG.normal(size=60), r"model: expected an output for each of float64\[60\]"),
     ],
 )

@@ -76,17 +76,17 @@ def _classes(found: Classification) -> Iterator[Block]:
 
 
 def _confusion(found: Classification) -> Iterator[Block]:
-    yield Heading("Confusion")
-    count = len(found.class_names)
+    count, confused = len(found.class_names), found.confused(10)
+    if count <= _IN_A_FIGURE or confused:
+        yield Heading("Confusion")
     if count <= _IN_A_FIGURE:
         names = [called(k, found.class_names) for k in range(count)]
         caption = "Counts of examples by true class (rows) and predicted class (columns)."
         axes = ("true class", "predicted class")
         draw = partial(confusion, found.confusion, names, *axes, right=True)
         yield Figure("confusion", caption, "A matrix of counts.", draw)
-    confused = found.confused(10)
     if confused and count > _SEEN:
-        rows = [[label, taken, f"{count:,}"] for label, taken, count in confused]
+        rows = [[label, taken, f"{often:,}"] for label, taken, often in confused]
         caption = "The most frequent confusions."
         yield Table(caption, ["true", "predicted", "examples"], "llr", rows)
 
