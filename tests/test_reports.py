@@ -113,9 +113,13 @@ def test_images_are_shown_as_a_sheet():
             return jnp.stack([x.mean((1, 2, 3)), jnp.zeros(len(x))], 1) * self.scale[...]
 
     pixels = RNG.integers(1, 256, size=(6, 4, 4, 1)).astype(np.uint8)
-    images = data.Split(pixels, np.array([1, 1, 0, 1, 1, 1], np.int32))
+    one = data.Split(pixels, np.array([1, 1, 0, 1, 1, 1], np.int32))
+    images = data.Dataset("images", one, one, ("cat", "狗"))  # which figures call by its number
     found = reports.report(First(), images, transform=data.ToFloat())
-    assert "mistakes" in [block.name for block in content(found) if isinstance(block, Figure)]
+    sheet = next(b for b in content(found) if isinstance(b, Figure) and b.name == "mistakes")
+    said = [text.get_text() for text in sheet.draw().texts]
+    assert said[::3] == ["true: 1"] * 5
+    assert said[1::3] == ["predicted: cat"] * 5
     shown = found.found.mistakes
     assert sorted(each.index for each in shown) == [0, 1, 3, 4, 5]
     assert all((each.image == pixels[each.index]).all() for each in shown)

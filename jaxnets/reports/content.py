@@ -119,7 +119,7 @@ def _mistakes(found: Classification) -> Iterator[Block]:
             "The wrong predictions with the highest probability: the true class, the predicted one "
             f"and its probability. The numbers of the images, row by row: {numbers}."
         )
-        draw = partial(figures.mistakes, found.mistakes)
+        draw = partial(figures.mistakes, found.mistakes, found.class_names)
         yield Figure("mistakes", caption, "Images with three captions each.", draw)
         return
     told = any(each.text is not None for each in found.mistakes)

@@ -44,12 +44,13 @@ def reliability(found: Calibration) -> "Figure":
     return figure
 
 
-def mistakes(shown: Sequence[Mistake]) -> "Figure":
+def mistakes(shown: Sequence[Mistake], names: Sequence[str]) -> "Figure":
     """Images with a wrong prediction, and what is predicted."""
+    drawn = {name: short(called(number, names)) for number, name in enumerate(names)}
     captions = [
         [
-            (f"true: {short(called(0, [each.label]))}", "black"),
-            (f"predicted: {short(called(0, [each.predicted]))}", RED),
+            (f"true: {drawn[each.label]}", "black"),
+            (f"predicted: {drawn[each.predicted]}", RED),
             (f"at {100 * each.probability:.1f} %", GREY),
         ]
         for each in shown

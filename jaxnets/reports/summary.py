@@ -43,7 +43,7 @@ def _classes(found: Classification) -> Iterator[str]:
         yield f"{average:<{width}}  {shares}{found.predictions:>10,}"
     confused = found.confused(3)
     if confused:
-        pairs = "; ".join(f"{a} as {b} ({n:,})" for a, b, n in confused)
+        pairs = "; ".join(f"{_cut(a)} as {_cut(b)} ({n:,})" for a, b, n in confused)
         yield f"most frequent confusions: {pairs}"
 
 
