@@ -4,10 +4,11 @@ import dataclasses
 import difflib
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jax
 import optax
@@ -16,12 +17,15 @@ from flax import nnx
 from jaxnets.arrays import (
     InputError,
     called,
+    check_integer,
+    check_number,
     check_positive,
     check_seed,
     describe,
     entries,
     shown,
 )
+from jaxnets.averaging import Averaging, averaged, ema, swa, update_batch_norm
 from jaxnets.data import (
     Augmentation,
     ColorJitter,
@@ -60,8 +64,11 @@ from jaxnets.optimizers import (
     per_epoch,
     polynomial_lr,
     step_lr,
+    swalr,
 )
-from jaxnets.training import TrainingRun, TrainingRuns, fit
+from jaxnets.training import TrainingRun, TrainingRuns, evaluate, fit, minimize, supervised
+from jaxnets.training.batching import Batching
+from jaxnets.transfer import unfrozen
 
 #: Which fields of a recipe hold arguments by name.
 OPTIONS = ("data_options", "model_options", "optimizer_options", "scheduler_options")
@@ -99,6 +106,12 @@ class Recipe:
         augment: what training does to the images first: a name of ``AUGMENTATIONS``, or several,
             one after the other; None for nothing.
         buckets: see ``fit``; for texts.
+        freeze: names of submodules, or patterns of parameters, that are not trained; see
+            ``jaxnets.transfer.unfrozen``.
+        ema: the decay of the weights' exponential moving average, with which the run ends, buffers
+            included; None for the weights themselves. See ``jaxnets.averaging.ema``.
+        swa: the run ends with the mean of the weights after each epoch that follows so many; None
+            for the weights themselves. See ``jaxnets.averaging.swa``.
     """
 
     name: str
@@ -119,6 +132,9 @@ class Recipe:
     layout: Literal["images", "rows", "tokens", "auto"] = "images"
     augment: str | Sequence[str] | None = None
     buckets: int | None = None
+    freeze: str | Sequence[str] = ()
+    ema: float | None = None
+    swa: int | None = None
 
     def __post_init__(self) -> None:
         """Checks the kinds of values; the names are looked up when they are used."""
@@ -142,10 +158,22 @@ class Recipe:
         pair = isinstance(self.normalize, tuple | list) and len(self.normalize) == 2
         if self.normalize is not None and not pair:
             raise InputError("normalize", "a mean and a standard deviation", self.normalize)
-        names = [self.augment] if isinstance(self.augment, str) else self.augment
-        several = isinstance(names, tuple | list) and all(isinstance(name, str) for name in names)
-        if names is not None and not several:
+        if self.augment is not None and not _are_names(self.augment):
             raise InputError("augment", "names of AUGMENTATIONS", self.augment)
+        if not _are_names(self.freeze):
+            raise InputError("freeze", "names or patterns, such as 'conv*'", self.freeze)
+        if self.ema is not None:
+            check_number("ema", self.ema, least=0, most=1)
+        if self.swa is not None:
+            check_integer("swa", self.swa, least=0)
+            if self.ema is not None or self.swa >= self.epochs:
+                expected = f"fewer than the {self.epochs} epochs, and no ema beside it"
+                raise InputError("swa", expected, self.swa)
+
+
+def _are_names(given: Any) -> bool:
+    names = (given,) if isinstance(given, str) else given
+    return isinstance(names, tuple | list) and all(isinstance(name, str) for name in names)
 
 
 #: What a recipe can do to its images in training. The mixing ones are for ten classes;
@@ -180,7 +208,10 @@ SCHEDULERS: dict[str, Callable[..., Schedule]] = {
     "linear": linear_lr,
     "constant": constant_lr,
     "polynomial": polynomial_lr,
+    "swa": swalr,
 }
+
+_Run = TypeVar("_Run", bound=TrainingRun)
 
 #: From a seed to a network's initial weights, with PyTorch's names and layouts, or their file.
 InitialWeights = Callable[[int], Any]
@@ -783,8 +814,9 @@ def train(
     check_seed("seed", seed)
     data, settings = fit_settings(recipe, data)
     model = initial_model(sized(recipe, data), seed, weights)
-    run: TrainingRun = fit(model, data, seed=seed, **settings, **options)
-    return run
+    told = _with_step(recipe, model, data, {**settings, **options})
+    run: TrainingRun = fit(model, data, seed=seed, **told)
+    return _with_average(recipe, run, data, told)
 
 
 def train_many(
@@ -816,10 +848,60 @@ def train_many(
     def build(rngs: nnx.Rngs) -> nnx.Module:  # once for each seed, in their order
         return initial_model(network, next(following), weights)
 
-    runs: TrainingRuns = fit(
-        build, data, seeds=seeds, learning_rates=learning_rates, **settings, **options
-    )
-    return runs
+    told = _with_step(recipe, build_model(network), data, {**settings, **options})
+    runs: TrainingRuns = fit(build, data, seeds=seeds, learning_rates=learning_rates, **told)
+    members = [
+        _with_average(recipe, member, data, told) if member.diverged is None else member
+        for member in runs.members
+    ]
+    return dataclasses.replace(runs, members=tuple(members))
+
+
+def _with_step(
+    recipe: Recipe, model: nnx.Module, data: Dataset, told: dict[str, Any]
+) -> dict[str, Any]:
+    """What ``fit`` is told, with a step where some of the network is frozen, or it is averaged."""
+    if not recipe.freeze and recipe.ema is None and recipe.swa is None:
+        return told
+    told = dict(told)
+    of_loss = ("loss", "transform", "augment", "compute_dtype")
+    objective = supervised(**{name: told.pop(name) for name in of_loss if name in told})
+    of_update = ("optimizer", "accumulate", "non_finite")
+    update = {name: told.pop(name) for name in of_update if name in told}
+    if recipe.freeze:
+        patterns = (recipe.freeze,) if isinstance(recipe.freeze, str) else recipe.freeze
+        update["wrt"] = unfrozen(model, *patterns)
+    step: Any = minimize(objective, **update)
+    if recipe.ema is not None:
+        step = ema(step, recipe.ema, use_buffers=True)
+    if recipe.swa is not None:
+        batching = Batching(
+            data=data,
+            batch_size=recipe.batch_size,
+            shuffle=True,
+            drop_last=False,
+            buckets=recipe.buckets,
+        )
+        steps = batching.steps
+        step = swa(step, start=recipe.swa * steps, every=steps)
+    return {**told, "step": step}
+
+
+def _with_average(recipe: Recipe, run: _Run, data: Dataset, told: Mapping[str, Any]) -> _Run:
+    """The run with its averaged weights, and the test of them, where it has some."""
+    step = told.get("step")
+    if not isinstance(step, Averaging):
+        return run
+    if not run.state.optimizer_state.n_averaged:
+        text = f"the run ended before epoch {recipe.swa} did: its weights are not averaged"
+        warnings.warn(text, UserWarning, stacklevel=3)
+        return run
+    model = averaged(run)
+    if recipe.swa is not None:
+        transform, size = build_transform(recipe), recipe.batch_size
+        model = update_batch_norm(model, data.train, transform=transform, batch_size=size)
+    test = evaluate(model, data.test, step.evaluation)
+    return dataclasses.replace(run, model=model, test=test)
 
 
 def initial_model(network: Recipe, seed: int, weights: InitialWeights | None) -> nnx.Module:

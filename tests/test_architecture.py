@@ -49,10 +49,12 @@ OPTIONAL = {
     "PIL",
     "safetensors",
     "sqlalchemy",
+    "starlette",
     "sklearn",
     "tensorboardX",
     "tensorflow_datasets",
     "torch",
+    "uvicorn",
 }
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path.parts != ())
 

@@ -258,7 +258,7 @@ def test_many_seeds_of_a_pytorch_network(capsys, folder):
         (["--model", "nets.py:Table", "--data", "rows.csv", "--model-option", "w=1"], "use --args"),
         (["--model", "nets.py:Decides", "--data", "rows.csv"], "no Python decides by values"),
         (["mnist-mlp", "--args", "width=3"], "--args needs a network of your own, FILE.py:Class"),
-        (["--resume", "run", "--weights", "net.pt"], "--weights does not go with --resume"),
+        (["--resume", "run", "--from", "net.pt"], "--from does not go with --resume"),
         ([], "Missing argument 'RECIPE', or --model FILE.py:Class."),
     ],
 )

@@ -1,4 +1,5 @@
 import ctypes
+import json
 import os
 import platform
 import subprocess
@@ -9,14 +10,35 @@ import pytest
 import jaxnets
 from jaxnets import compilation
 
-SCRIPT = """
+#: Keeps programs in a process of its own for each case, of which all have one that imports JAX.
+CASES = """
+import json, os, sys, tempfile, warnings
 import jax
 from jaxnets.compilation import keep_programs
-{before}
-keep_programs()
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-print(jax.config.jax_compilation_cache_dir)
-jax.jit(lambda x: jax.numpy.linalg.qr(jax.numpy.sin(x @ x))[0])(jax.numpy.ones((9, 9)))
+
+warnings.simplefilter("ignore")  # JAX's, of forks: it has no threads yet
+
+def run(before, environment):
+    os.environ.clear()
+    os.environ.update(environment)
+    exec(before)
+    keep_programs()
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    print(jax.config.jax_compilation_cache_dir, flush=True)
+    jax.jit(lambda x: jax.numpy.linalg.qr(jax.numpy.sin(x @ x))[0])(jax.numpy.ones((9, 9)))
+
+found = []
+for case in json.loads(sys.argv[1]):
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        if not (child := os.fork()):
+            os.dup2(out.fileno(), 1)
+            os.dup2(err.fileno(), 2)
+            warnings.resetwarnings()
+            run(*case)
+            os._exit(0)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        found.append([code, *(file.seek(0) or file.read() for file in (out, err))])
+print(json.dumps(found))
 """
 
 FAULTS = """
@@ -39,35 +61,57 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
-def folder_in_use(before="", **environment):
-    clean = {"PATH": "/usr/bin:/bin", "JAX_PLATFORMS": "cpu", **environment}
-    command = [sys.executable, "-c", SCRIPT.format(before=before)]
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """By the name of a case: its folder, and what its process printed and said."""
+    folder = tmp_path_factory.mktemp("kept")
+    for name in ("HOME", "XDG_CACHE_HOME", "JAXNETS_CACHE", "off", "own", "file", "open"):
+        (folder / name).mkdir()
+    (folder / "file" / "file").touch()
+    (folder / "open").chmod(0o777)
+    environments = {
+        **{name: {name: folder / name} for name in ("HOME", "XDG_CACHE_HOME", "JAXNETS_CACHE")},
+        "off": {"JAXNETS_CACHE": "off"},
+        "own": {},
+        "file": {"JAXNETS_CACHE": folder / "file" / "file" / "x"},
+        "open": {"JAXNETS_CACHE": folder / "open"},
+    }
+    before = {"own": 'jax.config.update("jax_compilation_cache_dir", "/own")'}
+    cases = [
+        (before.get(name, ""), {"HOME": str(folder / name)} | {k: str(v) for k, v in own.items()})
+        for name, own in environments.items()
+    ]
+    command = [sys.executable, "-c", CASES, json.dumps(cases)]
+    clean = {"PATH": "/usr/bin:/bin", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(command, env=clean, capture_output=True, text=True, check=True)
     assert done.stderr == ""
-    return done.stdout.strip()
+    found = {}
+    for name, (code, out, err) in zip(environments, json.loads(done.stdout), strict=True):
+        assert code == 0, err
+        found[name] = folder / name, out.strip(), err
+    return found
 
 
 @pytest.mark.parametrize("variable", ["HOME", "XDG_CACHE_HOME", "JAXNETS_CACHE"])
-def test_programs_are_kept_in_the_users_cache(tmp_path, variable):
+def test_programs_are_kept_in_the_users_cache(kept, variable):
     places = {"HOME": ".cache/jaxnets", "XDG_CACHE_HOME": "jaxnets", "JAXNETS_CACHE": "."}
-    place = tmp_path / places[variable]
-    assert folder_in_use(**{"HOME": str(tmp_path), variable: str(tmp_path)}) == str(place)
-    assert [*place.glob("jit_*")]
+    folder, printed, said = kept[variable]
+    assert (printed, said) == (str(folder / places[variable]), "")
+    assert [*(folder / places[variable]).glob("jit_*")]
 
 
-def test_off_keeps_nothing(tmp_path):
-    assert folder_in_use(HOME=str(tmp_path), JAXNETS_CACHE="off") == "None"
-    assert not [*tmp_path.iterdir()]
+def test_off_keeps_nothing(kept):
+    folder, *told = kept["off"]
+    assert told == ["None", ""]
+    assert not [*folder.iterdir()]
 
 
-def test_a_cache_that_jax_has_stays(tmp_path):
-    before = 'jax.config.update("jax_compilation_cache_dir", "/own")'
-    assert folder_in_use(before, HOME=str(tmp_path)) == "/own"
+def test_a_cache_that_jax_has_stays(kept):
+    assert kept["own"][1:] == ("/own", "")
 
 
-def test_a_folder_that_cannot_be_made_is_no_fault(tmp_path):
-    (tmp_path / "file").touch()
-    assert folder_in_use(HOME=str(tmp_path), JAXNETS_CACHE=str(tmp_path / "file" / "x")) == "None"
+def test_a_folder_that_cannot_be_made_is_no_fault(kept):
+    assert kept["file"][1:] == ("None", "")
 
 
 @pytest.mark.parametrize("mode", [0o700, 0o755])
@@ -94,17 +138,12 @@ def test_programs_that_others_could_have_written_are_removed(tmp_path, monkeypat
     assert {path.name for path in cache.iterdir()} == every - foreign
 
 
-def test_a_folder_that_others_can_write_to_keeps_no_programs(tmp_path):
-    cache = tmp_path / "open"
-    cache.mkdir()
-    cache.chmod(0o777)
-    clean = {"PATH": "/usr/bin:/bin", "JAX_PLATFORMS": "cpu", "JAXNETS_CACHE": str(cache)}
-    command = [sys.executable, "-c", SCRIPT.format(before="")]
-    done = subprocess.run(command, env=clean, capture_output=True, text=True, check=True)
-    assert done.stdout == "None\n"
-    said = "is not used as a cache: other users can write to it (mode 0777, until chmod go-w)"
-    assert done.stderr == f"jaxnets: {cache} {said}; JAXNETS_CACHE names another\n"
-    assert not [*cache.iterdir()]
+def test_a_folder_that_others_can_write_to_keeps_no_programs(kept):
+    folder, printed, said = kept["open"]
+    assert printed == "None"
+    why = "is not used as a cache: other users can write to it (mode 0777, until chmod go-w)"
+    assert said == f"jaxnets: {folder} {why}; JAXNETS_CACHE names another\n"
+    assert not [*folder.iterdir()]
 
 
 def page_faults(times):

@@ -4,6 +4,9 @@ import dataclasses
 import functools
 import json
 import re
+import runpy
+import sys
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +14,14 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import jaxnets
 from jaxnets import data, evaluate, losses, recipes, reports
 from jaxnets.data.text import TextDataset, TextEncoder, Tokenizer, Vocabulary
 from jaxnets.models import LanguageModel
 from jaxnets.pages.blocks import Figure, Heading, Table
 from jaxnets.reports.content import content
 from jaxnets.reports.of_run import _rates
+from tests.pages import blocks
 
 RNG = np.random.default_rng(0)
 
@@ -79,7 +84,7 @@ def test_the_summary_is_for_people(classified):
     assert text.startswith("Given on things, test split, 60 examples\n  loss  ")
     assert re.search(r"^  ECE \(15 bins\) +\d+\.\d\d %$", text, re.M)
     assert re.search(r"^cat  +\d+\.\d\d % +\d+\.\d\d % +\d+\.\d\d % +\d+$", text, re.M)
-    assert "most often taken: " in text
+    assert "most frequent confusions: " in text
 
 
 def test_the_pages(classified, tmp_path):
@@ -108,12 +113,31 @@ def test_images_are_shown_as_a_sheet():
             return jnp.stack([x.mean((1, 2, 3)), jnp.zeros(len(x))], 1) * self.scale[...]
 
     pixels = RNG.integers(1, 256, size=(6, 4, 4, 1)).astype(np.uint8)
-    images = data.Split(pixels, np.array([1, 1, 0, 1, 1, 1], np.int32))
+    one = data.Split(pixels, np.array([1, 1, 0, 1, 1, 1], np.int32))
+    images = data.Dataset("images", one, one, ("cat", "狗"))  # which figures call by its number
     found = reports.report(First(), images, transform=data.ToFloat())
-    assert "mistakes" in [block.name for block in content(found) if isinstance(block, Figure)]
+    sheet = next(b for b in content(found) if isinstance(b, Figure) and b.name == "mistakes")
+    said = [text.get_text() for text in sheet.draw().texts]
+    assert said[::3] == ["true: 1"] * 5
+    assert said[1::3] == ["predicted: cat"] * 5
     shown = found.found.mistakes
     assert sorted(each.index for each in shown) == [0, 1, 3, 4, 5]
     assert all((each.image == pixels[each.index]).all() for each in shown)
+
+
+@pytest.mark.parametrize("wrong", [0, 7])
+def test_many_classes_are_listed_in_part(wrong):
+    classes = np.arange(50)
+    labels = np.where(classes < wrong, classes + 1, classes)
+    found = reports.report(Given(), split(9 * np.eye(50), labels))
+    assert "the 20 of 50 classes with the lowest F1:" in repr(found)
+    page = content(found)
+    headings = [block.text for block in page if isinstance(block, Heading)]
+    mistakes = ["Most confident mistakes"] if wrong else []
+    assert headings == ["Classes", *["Confusion"] * bool(wrong), "Calibration", *mistakes]
+    tables = [block for block in page if isinstance(block, Table)]
+    assert len(tables[1].rows) == 42
+    assert not wrong or [row[2] for row in tables[2].rows] == ["1"] * 7
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 1, 0], [[0], [1], [1], [0]], [0.0, 1.0, 1.0, 0.0]])
@@ -167,11 +191,11 @@ def test_values_are_in_the_units_of_the_data():
     assert found.scores["rmse"] == pytest.approx(0, abs=1e-3)
     assert found.scores["r2"] == pytest.approx(1)
     np.testing.assert_allclose(found.found.true, line.labels, rtol=1e-5)
-    blocks = content(found)
-    drawn = [block.name for block in blocks if isinstance(block, Figure)]
+    page = content(found)
+    drawn = [block.name for block in page if isinstance(block, Figure)]
     assert drawn == ["predictions", "residuals"]
-    assert [len(block.draw().axes) for block in blocks if isinstance(block, Figure)] == [1, 1]
-    assert [block.text for block in blocks if isinstance(block, Heading)][1] == "Largest errors"
+    assert [len(block.draw().axes) for block in page if isinstance(block, Figure)] == [1, 1]
+    assert [block.text for block in page if isinstance(block, Heading)][1] == "Largest errors"
 
 
 def test_several_values_have_a_row_each():
@@ -214,6 +238,11 @@ def test_all_are_both_parts():
         ),
         (LOGITS, np.full(60, 3), r"labels: expected classes \[N\] from 0 to 2, got 3 to 3"),
         (LOGITS, np.full(60, -100), "labels: expected at least one that is not ignored, got none"),
+        (
+            np.where(LOGITS > 2, np.nan, LOGITS),
+            CLASSES,
+            "model: expected finite outputs, got nan fo",
+        ),
         (LOGITS, RNG.normal(size=60), r"model: expected an output for each of float64\[60\]"),
     ],
 )
@@ -255,9 +284,23 @@ def test_the_learning_rate_is_that_of_the_recipe(name, options):
     else:
         schedule = recipes.learning_rate(recipe, len(engel.train))
         expected = jax.vmap(schedule)(np.arange(40, dtype=np.int32))
-        np.testing.assert_allclose(rates, expected, rtol=1e-6)
-    np.testing.assert_allclose(epochs, np.arange(40) / steps)
+        np.testing.assert_allclose(rates[:-1], expected, rtol=1e-6)
+    np.testing.assert_allclose(epochs, np.arange(41) / steps)
+    assert rates[-1] == rates[-2]
     without = _rates(recipe, 4, None)
     assert (without is None) == ("total_steps" in options)
     if without is not None:
         assert without[1][0] == pytest.approx(rates[0])
+
+
+def test_the_page_on_evaluation_and_its_example_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    root = Path(jaxnets.__file__).parent.parent
+    (code,) = blocks((root / "docs" / "evaluate.md").read_text(), "python")
+    exec(code, {"__name__": "__main__"})
+    assert (tmp_path / "reports" / "untrained" / "report.html").exists()
+    words = ["evaluate.py", "--epochs", "1", "--examples", "640", "--out", "made"]
+    monkeypatch.setattr(sys, "argv", words)
+    runpy.run_path(str(root / "examples" / "evaluate.py"), run_name="__main__")
+    assert (tmp_path / "made" / "report.html").exists()
+    assert "found least often: " in capsys.readouterr().out

@@ -89,3 +89,8 @@ def test_the_figure_of_the_readme_has_the_recorded_losses():
     most = max(abs(ours - theirs) / theirs for ours, theirs in record["rows"])
     assert most == record["largest_difference"] < 1e-8
     assert len(record["rows"]) == 938
+
+
+def test_the_page_on_what_follows_training_has_the_recorded_figures():
+    script = runpy.run_path(str(ROOT / "scripts" / "after_training.py"))
+    assert script["page"]() == script["PAGE"].read_text(), "python scripts/after_training.py"

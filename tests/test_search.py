@@ -13,14 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flax import nnx
+from sqlalchemy.exc import IntegrityError
 
 import jaxnets
 from jaxnets import recipes
 from jaxnets.cli import main
 from jaxnets.data import Dataset, Split, hold_out
+from jaxnets.losses import mse_loss
 from jaxnets.networks import OwnNetwork
-from jaxnets.optimizers import sgd
-from jaxnets.search import Between, Space, lr_range_test, search, smoothed, steepest
+from jaxnets.optimizers import adam, sgd
+from jaxnets.search import Between, Space, lr_range_test, search, smoothed, steepest, studies
 from jaxnets.search.searching import _held_out
 from jaxnets.search.space import Choices, applied, flags
 from jaxnets.search.studies import WORKER, give_up, next_trial, opened, retry_lost
@@ -47,9 +50,9 @@ def data():
 
 @pytest.fixture(scope="module")
 def found(data):
-    """A search of 10 trials, and what it has said."""
+    """A search of 8 trials, and what it has said."""
     lines = []
-    result = search(RECIPE, RATES, data=data, trials=10, seed=1, told=lines.append)
+    result = search(RECIPE, RATES, data=data, trials=8, seed=1, told=lines.append)
     return result, lines
 
 
@@ -138,8 +141,8 @@ def test_the_arguments_of_a_network_of_ones_own(tmp_path):
 
 def test_trials_are_judged_on_held_out_training_examples(found, data):
     result, lines = found
-    assert [trial.number for trial in result.trials] == list(range(1, 11))
-    assert [line.split()[1] for line in lines] == [f"{number}/10" for number in range(1, 11)]
+    assert [trial.number for trial in result.trials] == list(range(1, 9))
+    assert [line.split()[1] for line in lines] == [f"{number}/8" for number in range(1, 9)]
     complete = [trial for trial in result.trials if trial.state == "complete"]
     assert result.best.value == min(trial.value for trial in complete)
     kept, held = hold_out(data.train, 0.1, 1)
@@ -194,11 +197,11 @@ def test_an_interrupted_search_goes_on_as_if_it_had_not_been(found, data, tmp_pa
         if len(lines) == 4:
             raise KeyboardInterrupt
 
-    options = {"data": data, "trials": 10, "seed": 1, "storage": storage}
+    options = {"data": data, "trials": 8, "seed": 1, "storage": storage}
     with pytest.raises(KeyboardInterrupt):
         search(RECIPE, RATES, told=told, **options)
     result = search(RECIPE, RATES, told=lines.append, train_best=False, **options)
-    assert len(lines) == 10
+    assert len(lines) == 8
 
     def facts(trials):
         return [(trial.values, trial.by_epoch, trial.state) for trial in trials]
@@ -279,6 +282,19 @@ def test_each_of_several_workers_has_trials_of_its_own(data, tmp_path):
     assert next_trial(study).number == 2
     give_up(study, 2)
     assert next_trial(study).number == 3
+
+
+def test_workers_that_make_the_same_database_at_once_do_not_fail(monkeypatch):
+    answers = [IntegrityError("", (), Exception("UNIQUE constraint failed")), "storage"]
+
+    def connected(url):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(studies, "_connected", connected)
+    assert studies._database("sqlite:///a.db") == "storage"
 
 
 def _ended_process():
@@ -430,6 +446,23 @@ def test_it_ends_where_the_loss_diverges(data):
 def test_a_bad_range_test_is_one_sentence(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_model_is_tested_with_an_optimizer_of_ones_choice(data):
+    options = {"loss": mse_loss, "batch_size": 32, "start": 1e-3, "steps": 40, "data": data}
+    model = nnx.Linear(1, 1, rngs=nnx.Rngs(0))
+    found = lr_range_test(model, optimizer=adam, **options)
+    assert 1e-3 < found.suggestion < 10
+    with pytest.raises(ValueError, match="data: expected a Dataset, as a model is given, got None"):
+        lr_range_test(model, loss=mse_loss)
+    with pytest.raises(ValueError, match="optimizer: expected a function from a schedule to an"):
+        lr_range_test(model, optimizer=None, **options)
+
+
+def test_without_optuna_the_message_says_what_to_install(monkeypatch, data):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ImportError, match=r"a search needs optuna, .* 'jaxnets\[search\]'"):
+        search(RECIPE, RATES, data=data)
 
 
 def test_a_loss_that_only_grows_suggests_nothing():

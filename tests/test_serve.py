@@ -50,6 +50,7 @@ def saved(folder):
 
 @pytest.fixture(scope="module")
 def client(saved):
+    """The service, asked in this process."""
     with TestClient(serve.application(saved, LIMITS)) as client:
         yield client
 
@@ -135,7 +136,7 @@ def test_rows_are_standardised_and_values_brought_back():
 
 
 WRONG = {
-    "body: expected a JSON object with one of inputs, images, texts, rows, got JSONDecodeError": b"{",
+    "body: expected a JSON object with one of inputs, images, texts, rows, got JSOND": b"{",
     "body: expected a JSON object with one of inputs, images, texts, rows, got [1]": b"[1]",
     "body: expected a JSON object with one of inputs, images, texts, rows, got {}": b"{}",
     "got Recursion": b"[" * 10_000,

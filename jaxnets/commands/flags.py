@@ -285,6 +285,27 @@ _SCHEDULE = (
         "end with the last epoch; none keeps it.",
     ),
 )
+_TUNING = (
+    click.option(
+        "--freeze",
+        multiple=True,
+        metavar="PATTERN",
+        help="Do not train these parameters: a layer, such as conv1, or a pattern, such as "
+        "'conv*' or '*.bias'; repeatable.",
+    ),
+    click.option(
+        "--ema",
+        type=float,
+        metavar="DECAY",
+        help="End with the exponential moving average of the weights, such as 0.999.",
+    ),
+    click.option(
+        "--swa",
+        type=int,
+        metavar="EPOCHS",
+        help="End with the mean of the weights after each epoch that follows the first so many.",
+    ),
+)
 _SAVING = (
     click.option("--out", type=PathArgument(), help="A new folder for record, curves and weights."),
     click.option(
@@ -340,6 +361,11 @@ def compared_flags(command: _Command) -> _Command:
 def scheduler_flag(command: _Command) -> _Command:
     """Adds the flag that changes the learning rate."""
     return added(_SCHEDULE, command)
+
+
+def tuning_flags(command: _Command) -> _Command:
+    """Adds the flags that freeze parameters and average weights."""
+    return added(_TUNING, command)
 
 
 def saving_flags(command: _Command) -> _Command:

@@ -16,9 +16,29 @@ from jaxnets.data import Dataset
 from jaxnets.data.spec import single
 from jaxnets.networks import OwnNetwork, why
 from jaxnets.recipes import InitialWeights, Recipe
+from jaxnets.transfer import load_pretrained
 
 if TYPE_CHECKING:
     from jaxnets.port.check import Proof
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """The weights that a run begins with.
+
+    Attributes:
+        source: a network, or the file of one's weights.
+        name: its file or folder.
+        head: what keeps its initial values all the same; see ``load_pretrained``.
+    """
+
+    source: nnx.Module | Path
+    name: str
+    head: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        but = f" but for {', '.join(self.head)}" if self.head else ""
+        return f"the weights in {self.name}{but}"
 
 
 def imported(recipe: Recipe) -> None:
@@ -39,26 +59,26 @@ def said(text: str) -> None:
 
 
 def ready(
-    recipe: Recipe, data: Dataset, weights: Path | None = None
+    recipe: Recipe, data: Dataset, pretrained: Pretrained | None = None
 ) -> tuple[Recipe, InitialWeights | None]:
     """The recipe with its sizes, and a network in Flax that takes the examples of the data.
 
     Args:
         recipe: the recipe.
         data: what it is trained on.
-        weights: a file of initial weights with PyTorch's names, or None.
+        pretrained: the weights that it begins with as far as they fit; None for no such weights.
 
     Returns:
-        The recipe, and its initial weights: those of the file; or those that PyTorch draws, if the
-        network was PyTorch's; None for those that ours draws.
+        The recipe, and its initial weights: the pretrained ones; or those that PyTorch draws, if
+        the network was PyTorch's; None for those that ours draws.
 
     Raises:
         InputError: if the network does not take the examples, or has not these weights.
         Exit: if it cannot be ported, after a message.
     """
     recipe, drawn = _in_flax(recipes.sized(recipe, data), data)
-    if weights is not None:
-        return _noted(recipe, f"the weights in {weights}"), _from_file(recipe, weights)
+    if pretrained is not None:
+        return _noted(recipe, str(pretrained)), _filled(recipe, pretrained, drawn)
     if drawn is not None:
         said("it begins with the weights that PyTorch draws")
         recipe = _noted(recipe, "the weights that PyTorch draws")
@@ -136,9 +156,21 @@ def example(recipe: Recipe, data: Dataset) -> np.ndarray:
     return np.asarray(recipes.build_transform(recipe)(inputs))
 
 
-def _from_file(recipe: Recipe, path: Path) -> InitialWeights:
-    """Initial weights that are the same for every seed."""
-    model = recipes.build_model(recipe)
-    said(str(interop.load_torch(model, path)))
-    arrays = interop.to_numpy(model)
-    return lambda seed: arrays
+def _filled(recipe: Recipe, pretrained: Pretrained, drawn: InitialWeights | None) -> InitialWeights:
+    """Initial weights from each seed: the pretrained ones, and what is new by the seed."""
+
+    def initial(seed: int) -> nnx.Module:
+        model = recipes.build_model(recipe, seed)
+        if drawn is not None:
+            interop.load_torch(model, drawn(seed))
+        return model
+
+    def filled(seed: int) -> dict[str, np.ndarray]:
+        model = initial(seed)
+        load_pretrained(model, pretrained.source, head=pretrained.head)
+        return interop.to_numpy(model)
+
+    found = load_pretrained(initial(0), pretrained.source, head=pretrained.head)
+    lines = str(found).splitlines()
+    said("\n".join([lines[0].replace(found.report.source, pretrained.name, 1), *lines[1:]]))
+    return filled

@@ -109,7 +109,7 @@ def train(
     others: Mapping[str, Any],
     out: Path | None,
     *,
-    weights: Path | None = None,
+    pretrained: own.Pretrained | None = None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -120,7 +120,7 @@ def train(
         recipe: what they have in common.
         others: what other flags say, and ``check_alone`` has seen.
         out: the new folder.
-        weights: a file of the weights that all begin with.
+        pretrained: the weights that all begin with.
         as_json: whether to print the record in the table's place.
         quiet: whether to print no progress.
 
@@ -135,7 +135,7 @@ def train(
         folder = None if out is None else stack.enter_context(runs.new_folder(out))
         own.imported(recipe)
         data = recipes.load_data(recipe)
-        recipe, options["weights"] = own.ready(recipe, data, weights)
+        recipe, options["weights"] = own.ready(recipe, data, pretrained)
         runs.settings(recipe)
         made = recipes.train_many(
             recipe, seeds=many.seeds, learning_rates=many.rates, data=data, **options

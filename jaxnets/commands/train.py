@@ -26,8 +26,10 @@ from jaxnets.commands.flags import (
     saving_flags,
     scheduler_flag,
     take_saving,
+    tuning_flags,
 )
 from jaxnets.commands.predict import saved_in
+from jaxnets.commands.saved import opened
 from jaxnets.data import Dataset, StandardizedDataset, TableDataset
 from jaxnets.data.bundled import ORIGIN
 from jaxnets.data.table_files import listed
@@ -62,10 +64,21 @@ class _Job:
 @click.argument("recipe", required=False, shell_complete=complete_recipe)
 @recipe_flags
 @scheduler_flag
+@tuning_flags
 @click.option(
+    "--from",
     "--weights",
+    "source",
     type=PathArgument(),
-    help="Begin with the weights in this file, by PyTorch's names: .pt, .safetensors or .npz.",
+    metavar="RUN|FILE",
+    help="Begin with the weights of a run's folder, or in a file with PyTorch's names (.pt, "
+    ".safetensors, .npz), as far as they fit; what is new is named. --weights is its old name.",
+)
+@click.option(
+    "--head",
+    multiple=True,
+    metavar="NAME",
+    help="With --from: draw this layer anew, although weights may fit; repeatable.",
 )
 @click.option("--seed", type=int, help="Seeds everything random.  [default: 0]")
 @saving_flags
@@ -84,7 +97,8 @@ class _Job:
 @click.option("--quiet", "-q", is_flag=True, help="Print the result alone.")
 def train_command(
     recipe: str | None,
-    weights: Path | None,
+    source: Path | None,
+    head: tuple[str, ...],
     seed: int | None,
     same_bits: bool,
     as_json: bool,
@@ -106,6 +120,8 @@ def train_command(
     is, how many there are and which it is. Started by SLURM, Open MPI or as a Cloud TPU pod they
     know. Process 0 alone speaks and writes.
 
+    --from RUN begins with the weights of another run, and --freeze keeps some of them.
+
     With --seeds or --learning-rates many runs are trained at once: see docs/training.md.
 
     With --json the progress goes to standard error, so that standard output is the result alone.
@@ -114,19 +130,22 @@ def train_command(
     joining = {name: flags.pop(name) for name in ("coordinator", "processes", "process_id")}
     watching, given = monitoring.take(flags), computing.take(flags)
     many = seeds.take(flags, seed)
+    if head and source is None:
+        raise click.UsageError("--head needs --from.")
     known = None if recipe is None and resume is not None else named(recipe, flags)
     _check_flags(known, out, resume, saving)
     if many is not None:
         others = {**watching, **given, **joining, "save_every": saving or None, "resume": resume}
         seeds.check_alone(others)
         chosen = changed(known, flags)  # type: ignore[arg-type]
-        seeds.train(many, chosen, others, out, weights=weights, as_json=as_json, quiet=quiet)
+        start = _pretrained(source, head)
+        seeds.train(many, chosen, others, out, pretrained=start, as_json=as_json, quiet=quiet)
         return
     monitoring.check_apart(watching, None if saving else out)
     if same_bits and resume is None:
         raise click.UsageError("--same-bits needs --resume.")
-    if weights is not None and resume is not None:
-        raise click.UsageError("--weights does not go with --resume: the run has weights.")
+    if source is not None and resume is not None:
+        raise click.UsageError("--from does not go with --resume: the run has weights.")
     begun = None if resume is None else _begun(resume, same_bits)
     if begun is not None:
         watching = {**begun.watching, **watching}
@@ -139,7 +158,7 @@ def train_command(
             own.imported(chosen)
             data = recipes.load_data(chosen)
             _tell_of(data, quiet)
-            ready, initial = own.ready(chosen, data, weights)
+            ready, initial = own.ready(chosen, data, _pretrained(source, head))
             options = {
                 **monitoring.fit_options(watching, data),
                 "progress": "none" if quiet else "auto",
@@ -159,6 +178,14 @@ def train_command(
             folder = out if begun is None else begun.directory
             if folder is not None and not as_json and not quiet:
                 click.echo(saved_in(folder, folder, run.model))
+
+
+def _pretrained(source: Path | None, head: tuple[str, ...]) -> own.Pretrained | None:
+    """What a run begins with: a run's network, or the weights in a file."""
+    if source is None:
+        return None
+    network = opened(source).model if runs.is_run(source) else source
+    return own.Pretrained(network, str(source), head)
 
 
 def _initial(begun: runs.BegunRun) -> recipes.InitialWeights | None:
@@ -232,7 +259,18 @@ def _check_flags(
 def _show(job: _Job, run: TrainingRun, as_json: bool) -> None:
     rmse = recipes.error_in_units(job.recipe, run, job.data)
     record = {**runs.summarize(job.recipe, job.seed, run), "test_rmse": rmse}
-    click.echo(json.dumps(record) if as_json else _result(run, rmse))
+    click.echo(
+        json.dumps(record) if as_json else f"{_result(run, rmse)}{_averaged(job.recipe, run)}"
+    )
+
+
+def _averaged(recipe: recipes.Recipe, run: TrainingRun) -> str:
+    """What the test of averaged weights is to be compared with."""
+    if recipe.ema is None and recipe.swa is None:
+        return ""
+    before = run.epoch.test
+    last = f"{before['accuracy']:.2%}" if "accuracy" in before else f"{before['loss']:.6g}"
+    return f"; {last} before the weights were averaged"
 
 
 def _result(run: TrainingRun, rmse: float | None) -> str:

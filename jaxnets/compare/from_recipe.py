@@ -16,7 +16,8 @@ from jaxnets.networks import OwnNetwork
 from jaxnets.recipes import Recipe
 
 #: What a recipe says that decides no number.
-_ASIDE = ("name", "document", "expect", "buckets", "scheduler", "scheduler_options")
+_OF_OURS = ("freeze", "ema", "swa")
+_ASIDE = ("name", "document", "expect", "buckets", "scheduler", "scheduler_options", *_OF_OURS)
 
 
 def from_recipe(
@@ -38,6 +39,10 @@ def from_recipe(
     if recipe.scheduler is not None:
         expected = "None, as both sides of a comparison keep their learning rate"
         raise InputError("scheduler", expected, recipe.scheduler)
+    for name in _OF_OURS:
+        if getattr(recipe, name) not in (None, (), []):
+            expected = "the default, as both sides of a comparison train all their weights"
+            raise InputError(name, expected, getattr(recipe, name))
     data, told = recipes.fit_settings(recipe, data)
     sized = recipes.sized(recipe, data)
     settings = runs.settings(sized)

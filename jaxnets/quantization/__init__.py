@@ -5,7 +5,7 @@ from jaxnets.quantization.after_training import (
     quantize_static,
     quantize_weights,
 )
-from jaxnets.quantization.aware import FakeQuantize, convert, fake_quantize, prepare_qat
+from jaxnets.quantization.aware import FakeQuantize, convert, prepare_qat
 from jaxnets.quantization.observers import (
     MinMaxObserver,
     MovingAverageMinMaxObserver,
@@ -21,7 +21,6 @@ __all__ = [
     "PerChannelMinMaxObserver",
     "Report",
     "convert",
-    "fake_quantize",
     "prepare_qat",
     "quantize_dynamic",
     "quantize_static",

@@ -14,7 +14,6 @@ from jaxnets.arrays import (
     InputError,
     check_bool,
     check_choice,
-    check_floats,
     check_integer,
     check_number,
     check_positive,
@@ -37,6 +36,7 @@ _SCHEMES = "per_tensor_affine", "per_tensor_symmetric", "per_channel_symmetric"
 _EPS = np.finfo(np.float32).eps
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def fake_quantize(
     x: jax.Array, scale: jax.Array, zero_point: jax.Array, quant_min: int, quant_max: int
 ) -> jax.Array:
@@ -61,14 +61,7 @@ def fake_quantize(
         >>> print(fake_quantize(x, jnp.float32(0.5), jnp.int32(0), -4, 3))
         [-2.   0.   0.5  1.5]
     """
-    check_floats("x", x, ("...",))
-    scale, zero_point = jnp.asarray(scale), jnp.asarray(zero_point)
-    return _straight_through(x, scale, zero_point, quant_min, quant_max)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(3, 4))
-def _straight_through(*given: Any) -> jax.Array:
-    return _rounded(*given)[0]
+    return _rounded(x, scale, zero_point, quant_min, quant_max)[0]
 
 
 def _rounded(
@@ -90,7 +83,7 @@ def _backward(quant_min: int, quant_max: int, kept: Any, d: jax.Array) -> tuple:
     return jnp.where(within, d, 0), jnp.zeros_like(scale), None
 
 
-_straight_through.defvjp(_forward, _backward)
+fake_quantize.defvjp(_forward, _backward)
 
 
 class FakeQuantize(nnx.Module):

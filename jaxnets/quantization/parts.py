@@ -104,12 +104,13 @@ class Weight(nnx.Module):
     def floats(self, dtype: DTypeLike) -> jax.Array:
         """The numbers that the integers mean, in the layer's layout."""
         values = self.values.astype(jnp.float32)
-        scale = self.scale[...]
-        if scale.ndim == 2:
-            scale = jnp.repeat(scale, self.group, axis=1)[:, : values.shape[1]]
-        else:
-            scale = scale[:, None]
-        return self.laid_out(values * scale).astype(dtype)
+        channels, inputs = values.shape
+        # By groups: to repeat the scales would be a gather, which XLA leaves in the program.
+        scale = self.scale[...].reshape(-1, *self.scale.shape[1:] or (1,), 1)
+        groups = jnp.pad(values, ((0, 0), (0, -inputs % self.group)))
+        groups = groups.reshape(channels, -1, self.group)
+        rows = (groups * scale).reshape(channels, -1)[:, :inputs]
+        return self.laid_out(rows).astype(dtype)
 
     def laid_out(self, rows: jax.Array) -> jax.Array:
         """Rows [channels, inputs] in the layer's layout."""

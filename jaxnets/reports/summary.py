@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from jaxnets.pages.wording import percent
 from jaxnets.reports.records import Classification, Regression
-from jaxnets.reports.wording import measured, percent, said
+from jaxnets.reports.wording import measured, said
 
 if TYPE_CHECKING:
     from jaxnets.reports.report import Report
@@ -42,8 +43,8 @@ def _classes(found: Classification) -> Iterator[str]:
         yield f"{average:<{width}}  {shares}{found.predictions:>10,}"
     confused = found.confused(3)
     if confused:
-        pairs = "; ".join(f"{a} for {b} ({n:,})" for a, b, n in confused)
-        yield f"most often taken: {pairs}"
+        pairs = "; ".join(f"{_cut(a)} as {_cut(b)} ({n:,})" for a, b, n in confused)
+        yield f"most frequent confusions: {pairs}"
 
 
 def _values(found: Regression) -> Iterator[str]:

@@ -3,22 +3,35 @@
 import contextlib
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import optax
+from flax import nnx
 
 from jaxnets import recipes
-from jaxnets.arrays import InputError, as_host_array, check_number, check_positive, check_seed
+from jaxnets.arrays import (
+    InputError,
+    as_host_array,
+    called,
+    check_number,
+    check_positive,
+    check_seed,
+    shown,
+)
 from jaxnets.data import Dataset
-from jaxnets.optimizers import OPTIMIZERS, exponential_lr
+from jaxnets.optimizers import OPTIMIZERS, Schedule, exponential_lr, sgd
 from jaxnets.recipes import InitialWeights, Recipe
 from jaxnets.training import Callback, NonFiniteLossError, fit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_BATCH_SIZE = 64  # that of ``fit``
 _DIVERGED = 4.0  # times the least smoothed loss so far
 _LEFT_OUT = 10  # the first of every so many steps, whose smoothed loss has seen few
 
@@ -178,7 +191,7 @@ def _end(losses: np.ndarray, beta: float) -> int:
 
 
 def lr_range_test(
-    recipe: Recipe,
+    recipe: Recipe | nnx.Module,
     *,
     data: Dataset | None = None,
     start: float = 1e-6,
@@ -187,6 +200,7 @@ def lr_range_test(
     beta: float = 0.9,
     seed: int = 0,
     weights: InitialWeights | None = None,
+    optimizer: Callable[[Schedule], optax.GradientTransformation] = sgd,
     **options: Any,
 ) -> LRRangeTest:
     """Trains with a learning rate that grows from step to step, and suggests one of them.
@@ -197,15 +211,19 @@ def lr_range_test(
     idea is that of Smith, *Cyclical Learning Rates for Training Neural Networks*, 2017.
 
     Args:
-        recipe: what is trained; its own learning rate, schedule and epochs do not count.
-        data: the data in place of the recipe's; the training split alone is used.
+        recipe: what is trained; its own learning rate, schedule and epochs do not count. Or a
+            model, which is left as it is.
+        data: the data in place of the recipe's, or those of the model; the training split alone is
+            used.
         start: the rate of the first step.
         end: that of the last one.
         steps: N.
         beta: see ``smoothed``.
-        seed: draws initial weights and the order of the examples.
-        weights: see ``jaxnets.recipes.train``.
-        **options: of ``jaxnets.training.fit``, such as ``devices``.
+        seed: draws the order of the examples, and a recipe's initial weights.
+        weights: of a recipe, see ``jaxnets.recipes.train``.
+        optimizer: of a model: from a schedule to the optimizer, such as ``optimizers.adam``.
+        **options: of ``jaxnets.training.fit``, such as ``devices``; of a model also ``loss``,
+            ``batch_size`` and the like.
 
     Raises:
         InputError: if an argument is bad, or the loss diverges before there are two steps.
@@ -216,7 +234,6 @@ def lr_range_test(
         >>> 1e-3 < found.suggestion < 10
         True
     """
-    recipes.check_recipe(recipe, data)
     start = check_number("start", start, above=0)
     end = check_number("end", end, above=start)
     check_positive("steps", steps)
@@ -224,20 +241,36 @@ def lr_range_test(
         raise InputError("steps", "at least 2", steps)
     beta = check_number("beta", beta, least=0, below=1)
     check_seed("seed", seed)
-    data, settings = recipes.fit_settings(dataclasses.replace(recipe, scheduler=None), data)
-    model = recipes.initial_model(recipes.sized(recipe, data), seed, weights)
+    if isinstance(recipe, nnx.Module):
+        if not isinstance(data, Dataset):
+            raise InputError("data", "a Dataset, as a model is given", shown(data))
+        model, settings = recipe, dict[str, Any](optimizer=optimizer)
+    else:
+        model, data, settings = _of_recipe(recipe, data, seed, weights)
     growing = exponential_lr(start, (end / start) ** (1 / (steps - 1)))
-    settings["optimizer"] = OPTIMIZERS[recipe.optimizer](
-        **{**recipe.optimizer_options, "lr": growing}
-    )
-    settings["epochs"] = math.ceil(steps / math.ceil(len(data.train) / recipe.batch_size))
-    untested = dataclasses.replace(data, test=None)
+    expected = "a function from a schedule to an optimizer"
+    settings["optimizer"] = called("optimizer", expected, settings["optimizer"], growing)
     watch = _Watch(steps, beta)
-    callbacks = [*options.pop("callbacks", ()), watch]
     settings |= {"progress": "none", **options}
+    settings["callbacks"] = [*settings.get("callbacks", ()), watch]
+    settings["epochs"] = math.ceil(
+        steps / math.ceil(len(data.train) / settings.get("batch_size", _BATCH_SIZE))
+    )
     with contextlib.suppress(_Done, NonFiniteLossError):
-        fit(model, untested, seed=seed, callbacks=callbacks, **settings)
+        fit(model, dataclasses.replace(data, test=None), seed=seed, **settings)
     return _measured(watch.run.losses[:steps], start, end, steps, beta)
+
+
+def _of_recipe(
+    recipe: Recipe, data: Dataset | None, seed: int, weights: InitialWeights | None
+) -> tuple[nnx.Module, Dataset, dict[str, Any]]:
+    """A recipe's model and data, and what ``fit`` is told; its optimizer is one of a schedule."""
+    recipes.check_recipe(recipe, data)
+    recipe = dataclasses.replace(recipe, scheduler=None)
+    data, settings = recipes.fit_settings(recipe, data)
+    model = recipes.initial_model(recipes.sized(recipe, data), seed, weights)
+    options = {name: v for name, v in recipe.optimizer_options.items() if name != "lr"}
+    return model, data, settings | {"optimizer": partial(OPTIMIZERS[recipe.optimizer], **options)}
 
 
 def _measured(losses: np.ndarray, start: float, end: float, steps: int, beta: float) -> LRRangeTest:

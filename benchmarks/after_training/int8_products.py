@@ -1,0 +1,95 @@
+"""A linear layer with int8 weights and inputs, beside its float32 form and beside PyTorch's.
+
+    python benchmarks/after_training/int8_products.py
+
+Each is given NumPy's array of inputs or, of PyTorch, a tensor, and waits for the outputs. It runs
+for some 15 seconds, while no other program should.
+"""
+
+import json
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import jax
+import numpy as np
+import torch
+from flax import nnx
+
+ROOT = Path(__file__).parent.parent.parent
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from machine import described  # noqa: E402
+
+from jaxnets import layers, quantization  # noqa: E402
+from jaxnets.kernels import aside  # noqa: E402
+from jaxnets.training import predictor  # noqa: E402
+
+RECORD = ROOT / "benchmarks" / "results" / "after_training" / "int8_products.json"
+SIZES = (784, 128), (1024, 1024)
+SECONDS = 0.3
+
+
+def best(function):
+    """Microseconds of the fastest of many calls."""
+    end, least = time.perf_counter() + SECONDS, float("inf")
+    function()
+    while time.perf_counter() < end:
+        begin = time.perf_counter()
+        function()
+        least = min(least, time.perf_counter() - begin)
+    return least * 1e6
+
+
+def measured(inputs, outputs, batch):
+    """The times of a layer in each form."""
+    x = np.random.default_rng(0).normal(size=(batch, inputs)).astype(np.float32)
+    layer = layers.Linear(inputs, outputs, rngs=nnx.Rngs(0))
+    dynamic = quantization.quantize_dynamic(layer)
+    static = quantization.quantize_static(layer, x)
+    times = []
+    for each in (layer, dynamic, static):
+        answer = predictor(each)
+        times.append(best(lambda answer=answer: jax.block_until_ready(answer(x))))
+    with aside():
+        answer = predictor(dynamic)
+        times.append(best(lambda: jax.block_until_ready(answer(x))))
+    theirs = torch.nn.Sequential(torch.nn.Linear(inputs, outputs))
+    small = torch.ao.quantization.quantize_dynamic(theirs, {torch.nn.Linear}, torch.qint8)
+    given = torch.from_numpy(x)
+    with torch.inference_mode():
+        times += [best(lambda: theirs(given)), best(lambda: small(given))]
+    return times
+
+
+def main():
+    warnings.simplefilter("ignore")
+    rows = []
+    for inputs, outputs in SIZES:
+        for batch in (1, 256):
+            times = measured(inputs, outputs, batch)
+            rows.append([f"{inputs} → {outputs}, {batch} rows", *(f"{t:.0f} µs" for t in times)])
+            print(rows[-1], flush=True)
+    content = {
+        "title": "int8 products",
+        "method": "A linear layer with float32 weights, and with int8 weights and inputs; the best "
+        "of many calls. Without our kernel XLA multiplies the same integers.",
+        "command": "python benchmarks/after_training/int8_products.py",
+        "columns": [
+            "layer",
+            "float32",
+            "dynamic",
+            "static",
+            "dynamic without the kernel",
+            "PyTorch float32",
+            "PyTorch dynamic",
+        ],
+        "rows": rows,
+        **described(("jaxnets", "jax", "flax", "numpy", "torch")),
+    }
+    RECORD.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
