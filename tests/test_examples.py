@@ -104,6 +104,13 @@ def test_bad_arguments_are_one_sentence(name, run, tmp_path):
     assert err.endswith("epochs: expected a positive integer, got 0\n")
 
 
+def test_an_exported_network_answers_as_its_run_does(run):
+    code, out, _ = run("export", "--fast", "--epochs", "1")
+    assert code == 0
+    assert "takes ['batch', 28, 28, 1] uint8, gives logits" in out
+    assert float(re.search(r"largest difference: (\S+)", out)[1]) < 1e-4
+
+
 def test_the_example_of_pruning_keeps_its_zeros(run):
     code, out, _ = run("prune", "--fast", "--epochs", 1)
     assert code in (0, None)

@@ -1,5 +1,6 @@
 """The command ``explain``: which inputs a prediction depends on."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,6 +86,8 @@ def explain_command(run: Path, out: Path, as_json: bool, **flags: Any) -> None:
     """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     saved = opened(run)
+    if saved.inputs is None:  # in the records of older runs
+        saved = dataclasses.replace(saved, inputs=data_of(saved, "run").spec.inputs)
     asked = {"inputs", "row", "index"} & set(given)
     _check_flags(given, saved, bool(asked))
     place = writable(out, "out")
