@@ -288,6 +288,10 @@ def test_bad_arguments_are_refused_in_a_sentence():
     ):
         with pytest.raises(ValueError, match=message):
             pruning.remove_units(*arguments, **options)
+    with pytest.raises(ValueError, match="keep: expected the same units of layers that are added"):
+        pruning.remove_units(Branches(rngs=nnx.Rngs(0)), images(), {"stem": [0], "back": [1]})
+    with pytest.raises(ValueError, match="model: expected a network with weights of two axes"):
+        pruning.pruned(BatchNorm2d(3), 0.5)
     with pytest.raises(ValueError, match="atol: expected"):
         pruning.merge_units(model, x, atol=-1)
     with pytest.raises(ValueError, match="changes: expected arrays of this network, got"):

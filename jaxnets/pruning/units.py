@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import InputError, check_number, shown
+from jaxnets.arrays import InputError, check_number, shortened, shown
 from jaxnets.pruning.methods import check_amount, count
 from jaxnets.pruning.work import Work
 
@@ -146,6 +146,6 @@ def matching(names: Collection[str], patterns: Any) -> list[str]:
         raise InputError("layers", "a pattern of names, such as 'conv*', or several", patterns)
     for pattern in given:
         if not fnmatch.filter(names, pattern):
-            expected = f"names of layers with weights ({', '.join(names)}), or patterns"
+            expected = f"names of layers with weights ({shortened([*names])}), or patterns"
             raise InputError("layers", expected, shown(pattern))
     return [name for name in names if any(fnmatch.fnmatchcase(name, each) for each in given)]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxnets.arrays import InputError, shown
+from jaxnets.arrays import InputError, shortened, shown
 from jaxnets.optimizers.masks import mask_of, set_mask
 from jaxnets.pruning.dependencies import Dependencies, example
 from jaxnets.pruning.sizes import resize, variables
@@ -48,7 +48,7 @@ class Work:
         """
         known = self.found.layers()
         if layer not in known:
-            raise InputError(argument, f"layers with weights ({', '.join(known)})", shown(layer))
+            raise InputError(argument, f"layers with weights ({shortened([*known])})", shown(layer))
         units = known[layer]
         if not self.found.atoms.removable(units).all():
             why = self.found.atoms.why(units) or "there is one, which must stay"
