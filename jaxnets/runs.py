@@ -517,15 +517,7 @@ class SavedRun:
         Args:
             outputs: [..., classes], or [..., 1] where one output tells two classes apart.
         """
-        logits = self.gives == "logits"
-        if outputs.shape[-1] == 1:
-            second = 1 / (1 + np.exp(-outputs)) if logits else outputs
-            return np.concatenate([1 - second, second], axis=-1)
-        if not logits:
-            return outputs
-        exponentials = np.exp(outputs - outputs.max(-1, keepdims=True))
-        shares: np.ndarray = exponentials / exponentials.sum(-1, keepdims=True)
-        return shares
+        return class_probabilities(outputs, logits=self.gives == "logits")
 
     def program(self, batch: int | None = None) -> Program:
         """The network with its transforms and scalers, ready for a file; see ``jaxnets.export``.
@@ -577,6 +569,23 @@ class SavedRun:
             return inputs
         rows = self.table(inputs)
         return rows if self.inputs_scaler is None else self.inputs_scaler(rows)
+
+
+def class_probabilities(outputs: np.ndarray, *, logits: bool) -> np.ndarray:
+    """The probability of each class, [..., classes].
+
+    Args:
+        outputs: of a network, [..., classes], or [..., 1] where one output tells two classes apart.
+        logits: whether they are logits, and not probabilities.
+    """
+    if outputs.shape[-1] == 1:
+        second = 1 / (1 + np.exp(-outputs)) if logits else outputs
+        return np.concatenate([1 - second, second], axis=-1)
+    if not logits:
+        return outputs
+    exponentials = np.exp(outputs - outputs.max(-1, keepdims=True))
+    shares: np.ndarray = exponentials / exponentials.sum(-1, keepdims=True)
+    return shares
 
 
 def read(

@@ -187,7 +187,7 @@ def test_predict_refuses_what_is_no_image(capsys, saved, tmp_path):
     (tmp_path / "text.png").write_text("not an image")
     for name, message in [
         ("text.png", "text.png: expected a readable image, got"),
-        ("none.png", "none.png: expected a readable image, got"),
+        ("none.png", "none.png: expected a readable image, got no such file"),
         ("", "jaxnets: image: expected a readable image, got"),
     ]:
         code, out, err = run(capsys, "predict", saved, tmp_path / name if name else "")

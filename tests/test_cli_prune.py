@@ -64,7 +64,7 @@ def test_units_and_random_weights(capsys, folder, method, features, zeros):
     words = ["--amount", "0.5", "--method", method, "--out", folder / method]
     code, out, _ = run(capsys, "prune", folder / "run", *words)
     assert code == 0
-    assert "to ask it: jaxnets predict" in out
+    assert "use it with: jaxnets predict" in out
     model = runs.read(folder / method).model
     assert model.features == features
     found = pruning.sparsity(model)

@@ -214,7 +214,9 @@ def test_links_are_followed_and_circles_are_not(tmp_path):
     data = load("these", data_dir=folder, test_fraction=0.3)
     assert counts(data) == {"cat": 3, "dog": 2, "emu": 3}
     (folder / "dog" / "9.png").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match=r"dog/9\.png: expected a readable image, got FileNotFo"):
+    with pytest.raises(
+        ValueError, match=r"dog/9\.png: expected a readable image, got no such file"
+    ):
         load("these", data_dir=folder)
 
 
@@ -339,9 +341,11 @@ def test_no_format_that_starts_other_programs_is_opened(tmp_path, monkeypatch, s
     (folder / "dog" / "3.png").write_bytes(
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 3\n%%EndComments\nshowpage\n"
     )
-    with pytest.raises(ValueError, match=r"3\.png: expected a readable image, got Unidentified"):
+    with pytest.raises(
+        ValueError, match=r"3\.png: expected a readable image, got a file of another"
+    ):
         load("these", data_dir=folder, size=size)
-    with pytest.raises(ValueError, match="expected a readable image, got Unidentified"):
+    with pytest.raises(ValueError, match="expected a readable image, got a file of another"):
         read_image(folder / "dog" / "3.png", (3, 4, 3), fit=size is not None)
 
 
@@ -375,7 +379,7 @@ def test_an_image_of_another_size_is_refused_before_it_is_decoded(tmp_path, monk
         with pytest.raises(ValueError, match=message):
             read_image(path, (3, 4, 3), fit=fit)
     write_bomb(path, 2**31 - 1, 2**31 - 1)
-    with pytest.raises(ValueError, match="expected a readable image, got DecompressionBombError"):
+    with pytest.raises(ValueError, match="expected a readable image, got Image size"):
         read_image(path, (3, 4, 3))
 
 

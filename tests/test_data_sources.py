@@ -507,12 +507,12 @@ def test_an_unreadable_image_among_good_ones_is_named(tmp_path):
     folder = write_images(tmp_path / "pets", {"cat": 3, "dog": 3})
     (folder / "dog" / "1.png").write_bytes(b"no image")
     with pytest.raises(
-        ValueError, match=r"dog/1\.png: expected a readable image, got Unidentified"
+        ValueError, match=r"dog/1\.png: expected a readable image, got a file of another"
     ):
         load("pets", data_dir=folder)
     good = (folder / "dog" / "2.png").read_bytes()
     (folder / "dog" / "1.png").write_bytes(good[: len(good) // 2])  # the header is whole
-    with pytest.raises(ValueError, match=r"dog/1\.png: expected a readable image, got \w+Error"):
+    with pytest.raises(ValueError, match=r"dog/1\.png: expected a readable image, got \w+"):
         load("pets", data_dir=folder)
 
 

@@ -185,7 +185,7 @@ def test_an_image_of_another_format_is_not_decoded(prepared, monkeypatch, stream
         raise AssertionError("Ghostscript was started")
 
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", refuse)
-    with pytest.raises(ValueError, match="image: expected a readable image, got Unidentified"):
+    with pytest.raises(ValueError, match="image: expected a readable image, got a file of another"):
         load("tiny_post_script", data_dir=prepared, streaming=streaming).train.gather([0])
 
 

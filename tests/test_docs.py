@@ -89,6 +89,26 @@ def test_the_page_on_porting_shows_what_the_command_writes(printed_by, monkeypat
     printed_by("import use")
 
 
+@pytest.fixture(scope="module")
+def lenet(tmp_path_factory):
+    """A run as the pages on trained networks have it, of few images."""
+    folder = tmp_path_factory.mktemp("lenet") / "lenet"
+    few = ["--data-option", "train=train[:128]", "--data-option", "test=test[:64]"]
+    command = ["train", "mnist-lenet", *few, "--epochs", "1", "--quiet", "--out", str(folder)]
+    assert main(command) == 0
+    return folder
+
+
+@pytest.mark.parametrize("name", ["explain", "look-inside"])
+def test_the_python_of_the_pages_on_explaining_prints_what_it_says(name, lenet, printed_by):
+    page = (ROOT / "docs" / f"{name}.md").read_text()
+    Path("runs").mkdir()
+    Path("runs/lenet").symlink_to(lenet)
+    (code,), (expected,) = blocks(page, "python"), blocks(page, "text")
+    assert printed_by(code) == expected
+    assert len(list(Path.cwd().glob("*.png"))) == {"explain": 1, "look-inside": 2}[name]
+
+
 def test_the_python_of_the_page_on_training_prints_what_it_says(printed_by):
     page = (ROOT / "docs" / "training.md").read_text()
     code = "\n".join(blocks(page, "python"))

@@ -104,6 +104,21 @@ def test_bad_arguments_are_one_sentence(name, run, tmp_path):
     assert err.endswith("epochs: expected a positive integer, got 0\n")
 
 
+def test_an_exported_network_answers_as_its_run_does(run):
+    code, out, _ = run("export", "--fast", "--epochs", "1")
+    assert code == 0
+    assert "takes ['batch', 28, 28, 1] uint8, gives logits" in out
+    assert float(re.search(r"largest difference: (\S+)", out)[1]) < 1e-4
+
+
+def test_the_example_of_pruning_keeps_its_zeros(run):
+    code, out, _ = run("prune", "--fast", "--epochs", 1)
+    assert code in (0, None)
+    counts = re.findall(r"([\d,]+) of +([\d,]+) not zero", out)
+    assert counts[1] == counts[2] == ("11,120", "109,386")
+    assert counts[3] == counts[4]
+
+
 def test_networks_together_and_small_updates(run):
     code, out, _ = run("ensemble", "--images", 640, "--epochs", 1, "--seeds", 2)
     assert code == 0
@@ -163,3 +178,12 @@ def test_pmap_by_hand_trains_as_fit_does_on_the_same_devices():
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout == "4 × cpu\n"
+
+
+def test_mistakes_are_drawn_with_what_speaks_for_them(run, tmp_path):
+    code, out, _ = run(
+        "explain", "--examples", 320, "--epochs", 1, "--mistakes", 1, "--out", tmp_path
+    )
+    assert code == 0
+    assert re.search(r"^test image \d+: label (\d), predicted (?!\1)\d; the sum is off", out, re.M)
+    assert [path.name for path in tmp_path.iterdir()] == ["mistake-1.png"]

@@ -161,10 +161,25 @@ def loops(x):
     sums = jnp.cumsum(x, axis=1) + jnp.cumsum(x, axis=1)[:, ::-1]
     small = jnp.expm1(x * 1e-4) + jnp.log1p(jnp.abs(x)) + jnp.cbrt(x) + jnp.exp2(x)
     whole = jnp.round(x * 3) + jax.lax.round(x * 3, jax.lax.RoundingMethod.AWAY_FROM_ZERO)
+    put = x.at[:, 1:3].set(rows).at[:, 3].add(x[:, 0])
+    tiled = jnp.tile(x, (1, 2))
+    far = jnp.take(x, (x[0] * 9).astype(int), axis=1)  # of which many are out of range
     logic = ~((x > 0) & jnp.isfinite(x)) ^ (x < 1)
     numbers = [order[:, 0].astype(x.dtype), places[:, 0].astype(x.dtype), values[:, 1]]
     parts = jnp.stack([rows.sum(1), ends.prod(1), *numbers], 1)
-    return [counted, chosen, sums, small, whole, logic, parts, jnp.where(logic, x, x[:1])]
+    return [
+        counted,
+        chosen,
+        sums,
+        small,
+        whole,
+        logic,
+        parts,
+        put,
+        tiled,
+        far,
+        jnp.where(logic, x, x[:1]),
+    ]
 
 
 def test_operations_that_layers_rarely_have_are_translated(tmp_path):

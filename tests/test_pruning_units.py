@@ -143,30 +143,22 @@ def test_masks_become_smaller_with_their_weights():
     assert np.array_equal(kept, pruning.weights.Weight.of(model.fc2, "weight").mask[:, [0, 2, 5]])
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def test_a_smaller_lenet_trains_is_saved_read_and_written_for_pytorch(tmp_path):
     rng = np.random.default_rng(0)
-    digits = rng.integers(0, 256, (16, 28, 28, 1), np.uint8).astype(np.float32) / 255
-    split = Split(digits, np.arange(16, dtype=np.int32) % 10)
-    data = Dataset("digits", split, split)
+    digits = rng.random((16, 28, 28, 1), np.float32)
+    data = Dataset("digits", split := Split(digits, np.arange(16, dtype=np.int32) % 10), split)
+    model = LeNet(rngs=nnx.Rngs(0))
+    half = pruning.remove_units(model, digits, amount=0.5)
     settings = {"loss": losses.cross_entropy, "optimizer": optimizers.adam(1e-3), "batch_size": 16}
-    run = fit(LeNet(rngs=nnx.Rngs(0)), data, epochs=1, progress="none", **settings)
-    folder = tmp_path_factory.mktemp("pruned") / "run"
-    run.save(folder)
-    smaller = pruning.remove_units(run.model, digits, amount=0.5)
-    again = fit(smaller, data, epochs=1, progress="none", **settings).model
-    return folder, run.model, again, digits
-
-
-def test_a_smaller_lenet_trains_is_saved_read_and_written_for_pytorch(trained, tmp_path):
-    folder, model, smaller, digits = trained
-    change = Change("pruning", pruning.structure(model, smaller))
+    run = fit(half, data, epochs=1, progress="none", **settings)
+    run.save(tmp_path / "run")
+    change = Change("pruning", pruning.structure(model, run.model))
     assert json.loads(json.dumps(change.record())) == change.record()
-    runs.write_changed(tmp_path / "new", folder, smaller, change)
+    runs.write_changed(tmp_path / "new", tmp_path / "run", run.model, change)
     saved = runs.read(tmp_path / "new")
     assert type(saved.model) is LeNet
     assert (saved.model.conv2.in_channels, saved.model.fc1.in_features) == (3, 200)
-    assert jnp.array_equal(outputs(saved.model, digits), outputs(smaller, digits))
+    assert jnp.array_equal(outputs(saved.model, digits), outputs(run.model, digits))
     state = interop.to_torch(saved.model)
     assert state["conv2.weight"].shape == (8, 3, 5, 5)
     assert state["fc1.weight"].shape == (60, 200)
@@ -247,10 +239,10 @@ class Refusing(nnx.Module):
 @pytest.mark.parametrize(
     ("keep", "why"),
     [
-        ({"normed": 2}, "normed, whose units cannot: of reduce_sum over them"),
+        ({"normed": 2}, "normed, whose units cannot: the network has reduce_sum over them"),
         ({"code": 2}, "code, whose units cannot: the network's code has their number in it"),
         ({"parts": 2}, "parts, whose units cannot: the network takes some of them by their numb"),
-        ({"mean": 2}, "mean, whose units cannot: of reduce_sum over them"),
+        ({"mean": 2}, "mean, whose units cannot: the network has reduce_sum over them"),
         ({"head": 2}, "head, whose units cannot: they are the network's outputs"),
         ({"conv9": 2}, r"keep: expected layers with weights \(.*head.*\), got 'conv9'"),
         ({"shuffled": 9}, "keep: expected numbers of units of shuffled, from 0 to 1, or how many"),

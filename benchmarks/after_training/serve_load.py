@@ -55,9 +55,10 @@ def main() -> None:
     about = {
         "title": "Serving under load",
         "method": (
-            f"`jaxnets serve` with mnist-lenet answers {REQUESTS:,} requests of one image each (784 "
-            "numbers as JSON), from clients that each wait for an answer before they ask again and "
-            "keep their connection; clients and server share the 2 cores. In the last row every "
+            f"`jaxnets serve` with mnist-lenet answers {REQUESTS:,} requests of one image each "
+            "(784 numbers as JSON), from clients that each wait for an answer before they ask "
+            "again and keep their connection; clients and server share the 2 cores. In the last "
+            "row every "
             f"second request is wrong, in one of {len(WRONG)} ways, each of which closes its "
             "connection. The server stays up and ends with exit code 0."
         ),

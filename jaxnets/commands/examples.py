@@ -17,7 +17,7 @@ from jaxnets.data.image_files import FORMATS
 from jaxnets.data.spec import single
 from jaxnets.data.text.corpora import read_lines
 from jaxnets.losses import LOSSES
-from jaxnets.reports.outputs import Kind, kind_of, probabilities
+from jaxnets.reports.outputs import kind_of, probabilities
 
 _IMAGES = tuple(ending for endings in FORMATS.values() for ending in endings)
 _TEXTS = (".txt", ".text")
@@ -256,16 +256,7 @@ def classes(saved: runs.SavedRun, outputs: np.ndarray) -> tuple[tuple[str, ...],
         outputs: of the network, [examples, …].
     """
     rows = outputs.reshape(len(outputs), -1)
-    found = probabilities(rows, _kind(saved, rows))
+    loss = None if saved.recipe is None else LOSSES[saved.recipe.loss]
+    found = probabilities(rows, kind_of(rows, saved.model, loss, alone="logits"))
     names = saved.class_names or tuple(map(str, range(found.shape[1])))
     return names, found[:, : len(names)]  # an output of a class that does not exist is no class
-
-
-def gives_logits(saved: runs.SavedRun) -> bool:
-    """Whether one output is a logit, as our networks say, and as the loss says of others."""
-    return _kind(saved, np.empty((0, 1), np.float32)) == "logits"
-
-
-def _kind(saved: runs.SavedRun, outputs: np.ndarray) -> Kind:
-    loss = None if saved.recipe is None else LOSSES[saved.recipe.loss]
-    return kind_of(outputs, saved.model, loss, alone="logits")

@@ -1,5 +1,6 @@
 """The command ``explain``: which inputs a prediction depends on."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,7 +57,7 @@ _TESTED = 2_000  # rows of a table that are permuted
 @click.option(
     "--n-steps",
     type=click.IntRange(min=2, max=10_000),
-    help="Points at which integrated-gradients takes the gradient.  [default: 50]",
+    help="Points at which integrated-gradients takes the gradient.  [default: 100]",
 )
 @click.option(
     "--repeats",
@@ -85,6 +86,8 @@ def explain_command(run: Path, out: Path, as_json: bool, **flags: Any) -> None:
     """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     saved = opened(run)
+    if saved.inputs is None:  # in the records of older runs
+        saved = dataclasses.replace(saved, inputs=data_of(saved, "run").spec.inputs)
     asked = {"inputs", "row", "index"} & set(given)
     _check_flags(given, saved, bool(asked))
     place = writable(out, "out")
@@ -124,14 +127,31 @@ def _has_columns(saved: runs.SavedRun) -> bool:
     return len(shape) in (1, 2) and saved.encoder is None and saved.inputs.dtype.kind == "f"
 
 
+class _Asked(NamedTuple):
+    """What is explained.
+
+    Attributes:
+        output: the number of the network's output.
+        sign: -1 for the class against which a single output speaks.
+        target: in words.
+        share: its probability, if it is not the predicted class.
+        answer: what the network says.
+    """
+
+    output: int
+    sign: int
+    target: str
+    share: str
+    answer: str
+
+
 class _Explained(NamedTuple):
     """An example and its explanation.
 
     Attributes:
         name: of the example.
         example: as the data set holds it.
-        answer: what the network says, in words.
-        target: what is explained, in words.
+        asked: what is explained.
         attributions: of what the network takes.
         error: how far integrated gradients are from adding up, as a share of the difference; None
             of another method.
@@ -139,8 +159,7 @@ class _Explained(NamedTuple):
 
     name: str
     example: np.ndarray
-    answer: str
-    target: str
+    asked: _Asked
     attributions: np.ndarray
     error: float | None
 
@@ -182,19 +201,19 @@ def _explained(
     method: str,
     target: str | None = None,
     layer: str | None = None,
-    n_steps: int = 50,
+    n_steps: int = 100,
 ) -> _Explained:
     """One example, explained."""
-    number, sign, words, answer = _target(saved, row, target)
-    made = _attributions(saved, example[None], number, method, layer, n_steps)
+    asked = _asked(saved, row, target)
+    made = _attributions(saved, example[None], asked.output, method, layer, n_steps)
     error = None
     if isinstance(made, explain.IntegratedGradients):
         difference = float(made.attributions.sum() - made.delta[0])
         error = abs(float(made.delta[0])) / max(abs(difference), 1e-12)
         made = made.attributions
     attributions = np.asarray(made)[0]
-    attributions = attributions if method in _UNSIGNED else sign * attributions
-    return _Explained(name, example, answer, words, attributions, error)
+    attributions = attributions if method in _UNSIGNED else asked.sign * attributions
+    return _Explained(name, example, asked, attributions, error)
 
 
 def _attributions(
@@ -219,8 +238,8 @@ def _attributions(
     return explain.integrated_gradients(*given, n_steps=n, **options)
 
 
-def _target(saved: runs.SavedRun, row: np.ndarray, given: str | None) -> tuple[int, int, str, str]:
-    """Which output is explained, whether it speaks for or against, and both in words.
+def _asked(saved: runs.SavedRun, row: np.ndarray, given: str | None) -> _Asked:
+    """Which output is explained, given the outputs for an example and the user's word for it.
 
     A single output speaks for class 1, and so its opposite for class 0.
     """
@@ -228,16 +247,14 @@ def _target(saved: runs.SavedRun, row: np.ndarray, given: str | None) -> tuple[i
         number = 0 if given is None else _number(given, [str(k) for k in range(len(row))])
         values = row if saved.labels_scaler is None else saved.labels_scaler.inverse(row)
         words = "the output" if len(row) == 1 else f"output {number}"
-        return number, 1, words, " ".join(f"{value:.6g}" for value in np.ravel(values))
+        return _Asked(number, 1, words, "", " ".join(f"{value:.6g}" for value in np.ravel(values)))
     names, shares = examples.shares(saved, row)
     best = int(np.argmax(shares))
     number = best if given is None else _number(given, names)
-    answer = f"{names[best]} ({shares[best]:.2%})"
     share = "" if number == best else f" ({shares[number]:.2%})"
-    words = f"class {names[number]}{share}"
-    if len(row) == 1:
-        return 0, 1 if number else -1, words, answer
-    return number, 1, words, answer
+    output, sign = (0, 1 if number else -1) if len(row) == 1 else (number, 1)
+    answer = f"{names[best]} ({shares[best]:.2%})"
+    return _Asked(output, sign, f"class {names[number]}", share, answer)
 
 
 def _number(given: str, names: Any) -> int:
@@ -279,15 +296,15 @@ def _window(saved: runs.SavedRun, batch: np.ndarray) -> dict[str, Any]:
 
 def _line(each: _Explained) -> str:
     """What an explanation says in a line."""
-    text = f"{each.name}: {each.answer}; explained: {each.target}"
+    text = f"{each.name}: {each.asked.answer}; explained: {each.asked.target}{each.asked.share}"
     return text if each.error is None else f"{text}; the sum is off by {each.error:.2%}"
 
 
 def _as_json(each: _Explained, method: str) -> dict[str, Any]:
     return {
         "example": each.name,
-        "answer": each.answer,
-        "target": each.target,
+        "answer": each.asked.answer,
+        "target": each.asked.target,
         "method": method,
         "completeness_error": each.error,
         "attributions": each.attributions.tolist(),
@@ -296,12 +313,13 @@ def _as_json(each: _Explained, method: str) -> dict[str, Any]:
 
 def _drawn(saved: runs.SavedRun, each: _Explained, method: str, path: Path) -> None:
     """Draws an explanation as its kind of example is drawn."""
-    title = f"predicted {each.answer}; {METHODS[method]} for {each.target}"
+    asked = each.asked
+    title = f"predicted {asked.answer}; {METHODS[method]} for {asked.target}{asked.share}"
     if saved.encoder is None:  # a text stands below
         title = f"{each.name}\n{title}"
-    label = f"red: for {each.target}, blue: against it"
+    label = f"red: for {asked.target}, blue: against it"
     if method in _UNSIGNED and saved.encoder is None:
-        label = f"red: matters for {each.target}"
+        label = f"red: matters for {asked.target}"
     options: dict[str, Any] = {"title": title, "label": label, "path": path}
     if saved.encoder is not None:
         _draw_words(saved, each, options)
@@ -309,7 +327,7 @@ def _drawn(saved: runs.SavedRun, each: _Explained, method: str, path: Path) -> N
         drawing.draw_image(*_as_image(saved, each), **options)
     else:
         names, values = _by_column(saved, each.attributions)
-        drawing.draw_bars(names, values, **{**options, "label": f"attribution to {each.target}"})
+        drawing.draw_bars(names, values, **{**options, "label": f"attribution to {asked.target}"})
 
 
 def _draw_words(saved: runs.SavedRun, each: _Explained, options: dict[str, Any]) -> None:
@@ -374,7 +392,7 @@ def _explain_columns(saved: runs.SavedRun, place: Path, as_json: bool, repeats: 
     names, groups = _columns(saved, inputs.shape[-1])
     metric: permutation.Score = metrics.r_squared()
     if saved.classifies:
-        metric = _accuracy_of_logits if examples.gives_logits(saved) else metrics.accuracy
+        metric = _accuracy_of_logits if saved.gives == "logits" else metrics.accuracy
     found = explain.permutation_importance(
         saved.model,
         inputs,

@@ -12,6 +12,7 @@ import numpy as np
 
 from jaxnets.arrays import InputError
 from jaxnets.data.transforms.checks import height_and_width
+from jaxnets.json_files import reason
 
 #: The endings of the files that are read, by Pillow's name of their format. Pillow tries no other
 #: format, whatever a file is called: some of its readers start other programs.
@@ -101,6 +102,17 @@ def check_content(content: bytes) -> None:
         pass
 
 
+def _fault(error: Exception) -> str:
+    """Why a file is no readable image, in a line."""
+    from PIL import UnidentifiedImageError
+
+    if isinstance(error, FileNotFoundError):
+        return "no such file"
+    if isinstance(error, UnidentifiedImageError):
+        return f"a file of another format than {', '.join(FORMATS)}"
+    return reason(error)
+
+
 @contextlib.contextmanager
 def _opened(source: Path | str | IO[bytes]) -> Iterator[Any]:
     """The image as Pillow opens it, before its pixels are read."""
@@ -119,8 +131,7 @@ def _opened(source: Path | str | IO[bytes]) -> Iterator[Any]:
     except InputError:
         raise
     except Exception as error:  # a damaged image can fail in any way
-        got = f"{type(error).__name__}: {error}"
-        raise InputError(name, "a readable image", got) from error
+        raise InputError(name, "a readable image", _fault(error)) from error
 
 
 def _check_has(path: Path | str | IO[bytes], image: Any, size: tuple[int, int]) -> None:

@@ -275,14 +275,13 @@ def _draw_histogram(axes: Any, array: np.ndarray, side: str) -> None:
     axes.hist(finite, bins=60, color="#3f51b5" if side == "values" else "#ef6c00")
     axes.set_yticks([])
     axes.tick_params(labelsize=7)
+    axes.locator_params(axis="x", nbins=5)
+    axes.set_ylim(0, 1.3 * axes.get_ylim()[1])  # room for the note
     axes.axvline(0, color="#424242", linewidth=0.6)
     note = f"std {finite.std():.2g}" if len(finite) else "none finite"
     if len(finite) < len(flat):
         note += f", {len(flat) - len(finite)} not finite"
-    paper = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1}
-    axes.text(
-        0.985, 0.9, note, transform=axes.transAxes, ha="right", va="top", fontsize=7, bbox=paper
-    )
+    axes.text(0.985, 0.95, note, transform=axes.transAxes, ha="right", va="top", fontsize=7)
 
 
 def draw_embedding(

@@ -53,7 +53,7 @@ def integrated_gradients(
     target: Target = None,
     *,
     baselines: float | ArrayLike = 0.0,
-    n_steps: int = 50,
+    n_steps: int = 100,
     method: Method = "gausslegendre",
     transform: Transform | None = None,
 ) -> IntegratedGradients:
@@ -68,7 +68,8 @@ def integrated_gradients(
         target: see ``saliency``.
         baselines: x', a number or an array that broadcasts to the model's inputs, in their units:
             an input that says nothing, such as a black image.
-        n_steps: points at which the gradient is taken.
+        n_steps: points at which the gradient is taken. Captum takes 50 by default, with which the
+            sum of an LSTM's attributions was off by 3 %.
         method: the quadrature: "gausslegendre", or "riemann_left", "riemann_right",
             "riemann_middle" or "riemann_trapezoid" with Captum's points and weights.
         transform: see ``saliency``.
@@ -166,7 +167,7 @@ def token_attributions(
     *,
     layer: str | None = None,
     baselines: int = 0,
-    n_steps: int = 50,
+    n_steps: int = 100,
     method: Method = "gausslegendre",
 ) -> IntegratedGradients:
     """What each token adds to the output: Captum's ``LayerIntegratedGradients`` of an embedding.

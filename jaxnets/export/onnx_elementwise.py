@@ -46,6 +46,7 @@ _SAME = {
     "optimization_barrier": "Identity",
     "pow": "Pow",
     "reduce_precision": "Identity",
+    "reshard": "Identity",
     "sharding_constraint": "Identity",
     "sign": "Sign",
     "sin": "Sin",

@@ -1,6 +1,6 @@
 """A network as ONNX, which onnxruntime and many other programs run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,11 +65,22 @@ def _model(program: Program, about: str) -> Any:
         g.read_batch(names[0])
     translate(g, graph, names)
     made = g.outputs(graph.outputs, list(outputs_named(outputs)))
-    whole = helper.make_graph(g.nodes, type(program.model).__name__, given, made, g.initializers)
+    used = _read(g.nodes)
+    constants = [one for one in g.initializers if one.name in used]
+    whole = helper.make_graph(g.nodes, type(program.model).__name__, given, made, constants)
     model = helper.make_model(whole, opset_imports=[helper.make_opsetid("", OPSET)])
     model.ir_version, model.producer_name = IR_VERSION, "jaxnets"
     helper.set_model_props(model, {ABOUT: about})
     return model
+
+
+def _read(nodes: Iterable[Any]) -> set[str]:
+    """The names of all arrays that nodes read, and the graphs within them."""
+    names = {name for node in nodes for name in node.input}
+    for node in nodes:
+        for attribute in node.attribute:
+            names |= _read(attribute.g.node)
+    return names
 
 
 def translate(g: Builder, graph: Graph, given: Sequence[Held]) -> None:

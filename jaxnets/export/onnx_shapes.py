@@ -1,7 +1,7 @@
 """Operations on shapes, and on parts of arrays, as ONNX has them."""
 
+import functools
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -172,12 +172,13 @@ def _rows(g: Builder, node: Node, x: str, places: str) -> str:
     numbers, shape = node.parameters["dimension_numbers"], node.inputs[0].shape
     batching, indexed = numbers.operand_batching_dims, numbers.start_index_map
     rest = [axis for axis in range(len(shape)) if axis not in (*batching, *indexed)]
-    places = _kept_inside(g, node, places, [shape[axis] for axis in indexed])
+    places = g.cast(places, np.int64)
+    kept_places = _kept_inside(g, places, [shape[axis] for axis in indexed])
     of_batch, rank = numbers.start_indices_batching_dims, len(node.inputs[1].shape) - 1
     others = [axis for axis in range(rank) if axis not in of_batch]
     x = g.transpose(x, [*batching, *indexed, *rest])
-    places = g.transpose(places, [*of_batch, *others, rank])
-    made = g.add("GatherND", x, places, batch_dims=len(batching))  # [*of_batch, *others, *rest]
+    read = g.transpose(kept_places, [*of_batch, *others, rank])
+    made = g.add("GatherND", x, read, batch_dims=len(batching))  # [*of_batch, *others, *rest]
     gone = (*batching, *numbers.collapsed_slice_dims)
     kept = [axis for axis in range(len(shape)) if axis not in gone]
     offsets = dict(zip(numbers.offset_dims, kept, strict=True))
@@ -189,23 +190,39 @@ def _rows(g: Builder, node: Node, x: str, places: str) -> str:
         elif offsets[axis] in rest:
             order.append(rank + rest.index(offsets[axis]))
     made = g.transpose(made, order)
-    whole = len(order) == len(node.outputs[0].shape)
-    return made if whole else g.reshape(made, node.outputs[0].shape)
+    if len(order) < len(node.outputs[0].shape):
+        made = g.reshape(made, node.outputs[0].shape)
+    fills = "fill" in str(node.parameters["mode"]).lower()
+    known = not isinstance(g.value(node.inputs[1]), str)
+    return made if known or not fills else _filled(g, node, made, places, kept_places)
 
 
-def _kept_inside(g: Builder, node: Node, places: str, sizes: list[Any]) -> str:
-    """Indices as int64, which a gather that clips brings within the array."""
-    places = g.cast(places, np.int64)
-    if "clip" not in str(node.parameters["mode"]).lower():
-        return places
+def _kept_inside(g: Builder, places: str, sizes: Sequence[Any]) -> str:
+    """Indices int64 [..., axes], brought within the array."""
     last = g.add("Sub", g.shape(sizes), g.integers(*[1] * len(sizes)))
     return g.add("Min", g.add("Max", places, g.integers(*[0] * len(sizes))), last)
+
+
+def _filled(g: Builder, node: Node, made: str, given: str, kept: str) -> str:
+    """A gather's output, with NaN, or the gather's own number, where an index was out of range."""
+    same = g.cast(g.add("Equal", given, kept), np.int32)
+    inside = g.cast(g.add("ReduceMin", same, g.integers(-1), keepdims=0), bool)
+    numbers, dtype = node.parameters["dimension_numbers"], node.outputs[0].dtype
+    if numbers.offset_dims:
+        inside = g.add("Unsqueeze", inside, g.integers(*numbers.offset_dims))
+    fill = node.parameters["fill_value"]
+    if fill is None:
+        fill = np.nan if np.issubdtype(dtype, np.floating) else np.iinfo(dtype).min
+    return g.add("Where", inside, made, g.constant(fill, dtype))
 
 
 def _scatter(reduction: str, g: Builder, node: Node, x: str, places: str, updates: str) -> str:
     """Whole slices put at indexed places: the indexed axes come first, as ScatterND has them."""
     numbers = node.parameters["dimension_numbers"]
     rank = len(node.inputs[0].shape)
+    at = g.value(node.inputs[1])
+    if len(node.inputs[1].shape) == 1 and not isinstance(at, str):
+        return _block_put(reduction, g, node, x, at, updates)
     indexed = list(numbers.scatter_dims_to_operand_dims)
     if numbers.operand_batching_dims or list(numbers.inserted_window_dims) != sorted(indexed):
         raise InputError("model", "whole rows put at indices", "parts of them")
@@ -221,6 +238,37 @@ def _scatter(reduction: str, g: Builder, node: Node, x: str, places: str, update
         reduction=reduction,
     )
     return g.transpose(made, [order.index(axis) for axis in range(rank)])
+
+
+def _block_put(
+    reduction: str, g: Builder, node: Node, x: str, place: np.ndarray, updates: str
+) -> str:
+    """A block put at a known place: filled up to the array's size, and taken where it is."""
+    numbers, shape = node.parameters["dimension_numbers"], node.inputs[0].shape
+    if reduction not in ("none", "add"):
+        raise InputError("model", "blocks that are put or added", f"scatter-{reduction}")
+    starts = dict(zip(numbers.scatter_dims_to_operand_dims, place.tolist(), strict=True))
+    windows = iter(node.inputs[2].shape[axis] for axis in numbers.update_window_dims)
+    sizes = [1 if axis in numbers.inserted_window_dims else next(windows)
+             for axis in range(len(shape))]  # fmt: skip
+    zero = g.constant(0, node.outputs[0].dtype)
+    config, parts = [], []
+    for axis, (whole, size) in enumerate(zip(shape, sizes, strict=True)):
+        start = starts.get(axis, 0)
+        full = size is whole or bool(size == whole)
+        config.append((start, 0 if full else whole - size - start, 0))
+        along = np.zeros(1 if full else whole, bool)
+        along[start : start + 1 if full else start + size] = True
+        parts.append(along)
+    block = padded(g, g.reshape(updates, sizes), sizes, zero, config)
+    if reduction == "add":
+        return g.add("Add", x, block)
+    inside = functools.reduce(np.logical_and.outer, parts)
+    return g.add("Where", g.constant(inside), block, x)
+
+
+def _tile(g: Builder, node: Node, x: str) -> str:
+    return g.add("Tile", x, g.integers(*node.parameters["reps"]))
 
 
 _SCATTERS = {
@@ -241,11 +289,12 @@ RULES: dict[str, Rule] = {
     "pad": _pad,
     "reshape": _reshape,
     "rev": _reverse,
-    **{name: partial(_scatter, kind) for name, kind in _SCATTERS.items()},
+    **{name: functools.partial(_scatter, kind) for name, kind in _SCATTERS.items()},
     "slice": _slice,
     "split": _split,
     "squeeze": _squeeze,
     "stack": _stack,
+    "tile": _tile,
     "transpose": _transpose,
     "unstack": _unstack,
 }

@@ -12,6 +12,7 @@ from jaxnets.data import Transform
 from jaxnets.data.dataset import Split
 from jaxnets.data.spec import single
 from jaxnets.data.streaming import StreamedSplit
+from jaxnets.runs import class_probabilities
 from jaxnets.training import predict
 from jaxnets.training.evaluation import EVALUATION_BATCH
 from jaxnets.training.labels import OF_PROBABILITIES, Loss, unwrapped
@@ -90,21 +91,8 @@ def kind_of(
 
 
 def probabilities(outputs: np.ndarray, kind: Kind) -> np.ndarray:
-    """The probability of each class, float64 [N, C]; an output that is alone tells two apart.
-
-    Args:
-        outputs: floats [N, C].
-        kind: what they are.
-    """
-    wide = outputs.astype(np.float64)
-    if wide.shape[-1] == 1:
-        second = wide if kind == "probabilities" else 1 / (1 + np.exp(-wide))
-        return np.concatenate([1 - second, second], axis=-1)
-    if kind == "probabilities":
-        return wide
-    exponentials = np.exp(wide - wide.max(-1, keepdims=True))
-    shares: np.ndarray = exponentials / exponentials.sum(-1, keepdims=True)
-    return shares
+    """The probability of each class, float64 [N, C]; see ``class_probabilities``."""
+    return class_probabilities(outputs.astype(np.float64), logits=kind == "logits")
 
 
 def predicted(shares: np.ndarray, outputs: np.ndarray) -> np.ndarray:
