@@ -135,8 +135,8 @@ def main() -> None:
         "title": "Quantization",
         "method": "The documented networks as trained and quantized; static with "
         f"{CALIBRATION} training images, trained for int8 by Adam with a learning rate of "
-        f"{RATE:g}. All test examples; times are the best of many calls of a predictor, an example alone and "
-        "an example among 256.",
+        f"{RATE:g}. All test examples; times are the best of many calls of a predictor, an example "
+        "alone and an example among 256.",
         "command": "python benchmarks/after_training/quantization.py",
         "columns": ["network", "form", "accuracy", "size", "times smaller", "alone", "of 256"],
         "rows": rows(figures),
