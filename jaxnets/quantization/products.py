@@ -32,7 +32,7 @@ def int8_linear(
         float32 [rows, outputs].
     """
     # Both factors are to be int8: x is less by 128, and the sums are more by 128 times W's.
-    less = (x.astype(jnp.int32) - 128).astype(jnp.int8)
+    less = lax.bitcast_convert_type(x ^ jnp.uint8(128), jnp.int8)
     ways = (((1,), (1,)), ((), ()))
     sums = lax.dot_general(less, weight, ways, preferred_element_type=jnp.int32)
     # Not when the program is compiled, which takes seconds for the sums of a large constant.
