@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 import jaxnets
-from jaxnets import evaluate, fit, recipes
+from jaxnets import evaluate, fit, recipes, runs
 from jaxnets.arrays import InputError
 from jaxnets.averaging import averaged, ema, swa, update_batch_norm
 from jaxnets.cli import main
@@ -158,6 +158,17 @@ def test_a_run_that_is_stopped_before_its_average_says_so():
     with pytest.warns(UserWarning, match="the run ended before epoch 2 did: its weights are not"):
         run = recipes.train(recipe, callbacks=[stop], progress="none")
     assert len(run.history) == 1
+
+
+def test_a_run_that_an_older_version_began_continues(tmp_path):
+    recipe = recipes.recipe("linear-regression")
+    runs.begin(tmp_path / "run", recipe, 0)
+    path = tmp_path / "run" / "begun.json"
+    record = json.loads(path.read_text())
+    for name in ("freeze", "ema", "swa"):
+        del record["settings"][name]
+    path.write_text(json.dumps(record))
+    assert runs.go_on(runs.resume(tmp_path / "run"), recipe, 0).recipe == recipe
 
 
 @pytest.mark.parametrize(
