@@ -217,6 +217,12 @@ def test_the_python_of_the_page_on_pruning_prints_what_it_says(printed_by):
     assert printed_by("\n".join(blocks(page, "python"))) == "".join(blocks(page, "text"))
 
 
+def test_the_python_of_the_page_on_quantization_prints_what_it_says(printed_by):
+    page = (ROOT / "docs" / "quantization.md").read_text()
+    _, *said = blocks(page, "text")
+    assert printed_by("\n".join(blocks(page, "python"))) == "".join(said)
+
+
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name):
     failures, _ = doctest.testmod(

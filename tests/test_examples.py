@@ -133,6 +133,14 @@ def test_networks_together_and_small_updates(run):
     assert run("lora", "--epochs", 0)[2].endswith("epochs: expected a positive integer, got 0\n")
 
 
+def test_a_network_in_integers(run):
+    code, out, _ = run("quantize", "--images", 320, "--epochs", 1)
+    assert code == 0
+    sizes = [float(size) for size in re.findall(r"([\d.]+) kB$", out, re.M)]
+    assert sizes == [246.8, 70.1, 63.4, 32.6, 63.4]
+    assert run("quantize", "--epochs", 0)[2].endswith("expected a positive integer, got 0\n")
+
+
 ON_FOUR_DEVICES = """
 import runpy
 import jax

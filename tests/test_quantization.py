@@ -1,5 +1,6 @@
 """Quantized networks: which layers, what becomes of the others, folders and commands."""
 
+import dataclasses
 import json
 import re
 
@@ -9,9 +10,10 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxnets import fit, layers, losses, optimizers, quantization, runs
+from jaxnets import fit, layers, losses, optimizers, quantization, recipes, runs
 from jaxnets.arrays import InputError
 from jaxnets.changes import Change
+from jaxnets.cli import main
 from jaxnets.data import Dataset, Split
 from jaxnets.quantization.rounding import packed, unpacked
 from jaxnets.training import predictor
@@ -255,3 +257,54 @@ def test_changes_of_two_kinds_add_up(folder, tmp_path):
     np.testing.assert_allclose(saved.predict(x), predictor(second)(x), atol=1e-5)
     with pytest.raises(InputError, match="changes: expected paths of"):
         quantization.restructured(layers.Linear(3, 2, rngs=nnx.Rngs(0)), change.settings)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run as the command line writes it."""
+    folder = tmp_path_factory.mktemp("trained")
+    known = recipes.recipe("linear-regression")
+    options = {"model": "mlp", "model_options": {"features": (1, 4, 1)}, "epochs": 1}
+    recipe = dataclasses.replace(known, **options)
+    data = recipes.load_data(recipe)
+    runs.write(folder, recipe, 0, recipes.train(recipe, data=data, progress="none"), data)
+    return folder
+
+
+def test_the_command_makes_a_run_that_predicts(trained, tmp_path, capsys):
+    new = tmp_path / "small"
+    words = ["quantize", str(trained), "--mode", "static", "--calibration", "9", "--out", str(new)]
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith("weights int8, per channel; inputs 7 bits, calibrated")
+    assert [line.split()[0] for line in lines[2:4]] == ["before:", "after:"]
+    assert lines[4].startswith(f"saved in {new}; use it with: jaxnets predict")
+    assert main(["predict", str(new), "--index", "0"]) == 0
+    more = tmp_path / "weights"
+    words = ["quantize", str(trained), "--mode", "weights", "--bits", "4", "--out", str(more)]
+    capsys.readouterr()
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["bits"] == 4
+    assert found["left"] == {}
+    assert {"loss", "bytes", "microseconds_alone"} <= {*found["before"]}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--bits", "4"], "bits: expected none with --mode dynamic, got 4"),
+        (["--mode", "weights", "--bits", "3"], "bits: expected 8 or 4, got 3"),
+        (["--mode", "weights", "--calibration", "3"], "calibration: expected none with --mode"),
+        (["--skip", "fc9"], "skip: expected paths of"),
+    ],
+)
+def test_the_command_refuses_in_a_sentence(words, message, trained, tmp_path, capsys):
+    assert main(["quantize", str(trained), "--out", str(tmp_path / "new"), *words]) == 2
+    assert f"jaxnets: {message}" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_command_does_not_write_over_a_folder(trained, capsys):
+    assert main(["quantize", str(trained), "--out", str(trained)]) == 2
+    assert "out: expected a new or empty folder" in capsys.readouterr().err

@@ -15,8 +15,10 @@ from jaxnets import quantization, recipes, runs
 from jaxnets.arrays import InputError, printable
 from jaxnets.changes import Change
 from jaxnets.commands.flags import PathArgument
+from jaxnets.commands.predict import saved_in
 from jaxnets.commands.saved import opened
 from jaxnets.data import Dataset
+from jaxnets.disk import check_free
 from jaxnets.quantization.observers import OBSERVERS
 from jaxnets.quantization.parts import MODES
 from jaxnets.training import Evaluation, evaluate, predictor
@@ -73,6 +75,7 @@ def quantize_command(
     weights and the time for an example, before and after.
     """
     options = _chosen(mode, {name: value for name, value in flags.items() if value is not None})
+    check_free(out, "out")
     saved = opened(run)
     if saved.recipe is None:
         expected = "a run that jaxnets train wrote, as others do not name their data"
@@ -97,7 +100,7 @@ def quantize_command(
     click.echo(printable(str(report).rpartition("\n")[0], limit=None, lines=True))
     for line in _table(found, tests):
         click.echo(line)
-    click.echo(f"saved in {out}")
+    click.echo(saved_in(out, out, small))
 
 
 def _chosen(mode: str, given: dict[str, Any]) -> dict[str, Any]:

@@ -115,8 +115,8 @@ def quantize_static(
         model: any ``nnx.Module``; it is left as it is.
         inputs: some hundred examples, as the data set holds them: an array [examples, …], or a
             tuple or dictionary of them, which are the arguments of the model's call.
-        observer: how the range of a layer's inputs is found: "minmax", "moving-average", or
-            "histogram", which leaves out what is rare and far away.
+        observer: how the range of a layer's inputs is found: "minmax" over all examples, or
+            "moving-average" over batches of 100.
         per_channel: whether each output of a weight has a scale, ``per_channel_symmetric``, as in
             PyTorch on x86; otherwise the whole weight has one.
         reduce_range: see ``quantize_dynamic``.
@@ -133,6 +133,7 @@ def quantize_static(
     PyTorch: ``torch.ao.quantization.prepare``, a run over the examples, and ``convert``.
 
     Examples:
+        >>> import numpy as np
         >>> from jaxnets import LeNet
         >>> images = np.random.default_rng(0).uniform(size=(8, 28, 28, 1)).astype(np.float32)
         >>> small = quantize_static(LeNet(rngs=nnx.Rngs(0)), images)

@@ -120,6 +120,11 @@ class QuantizedEmbedding(QuantizedLayer):
         scale = table.channel_scale.at[indices].get(mode="clip")
         return rows * jnp.where(known, scale, jnp.nan)[..., None]
 
+    def attend(self, query: jax.Array) -> jax.Array:
+        """The products of queries [..., features] with all rows, [..., rows]."""
+        (table,) = self.weights.values()
+        return query @ table.floats(query.dtype).T
+
 
 class QuantizedLinear(QuantizedLayer):
     """``Linear`` with a weight of integers, and inputs that become integers.
