@@ -316,7 +316,7 @@ def _drawn(saved: runs.SavedRun, each: _Explained, method: str, path: Path) -> N
     asked = each.asked
     title = f"predicted {asked.answer}; {METHODS[method]} for {asked.target}{asked.share}"
     if saved.encoder is None:  # a text stands below
-        title = f"{each.name}\n{title}"
+        title = f"{printable(each.name, limit=90)}\n{title}"
     label = f"red: for {asked.target}, blue: against it"
     if method in _UNSIGNED and saved.encoder is None:
         label = f"red: matters for {asked.target}"
