@@ -190,6 +190,31 @@ def test_weights_come_as_far_as_they_fit_and_the_rest_is_named(tmp_path):
     assert absent.new["0.bias"] == "float64[4], of which the source has none"
 
 
+class Trunk(nnx.Module):
+    """Its attributes are in another order than their names."""
+
+    def __init__(self, seed):
+        self.trunk = layers.Sequential(
+            layers.Linear(5, 4, rngs=nnx.Rngs(seed)), layers.BatchNorm1d(4)
+        )
+        self.fc = layers.Linear(4, 3, rngs=nnx.Rngs(seed))
+
+
+def test_a_head_is_kept_by_its_name_and_names_are_pytorchs_too():
+    source, model, fresh = Trunk(0), Trunk(1), Trunk(1)
+    source.trunk[1].mean[...] = jnp.arange(4, dtype=jnp.float32)
+    told = load_pretrained(model, source, head="fc")
+    assert set(told.new) == {"fc.weight", "fc.bias"}
+    np.testing.assert_array_equal(model.fc.kernel, fresh.fc.kernel)
+    np.testing.assert_array_equal(model.trunk[0].kernel, source.trunk[0].kernel)
+    np.testing.assert_array_equal(model.trunk[1].mean, source.trunk[1].mean)
+    assert unfrozen(model, "*.weight").frozen == (
+        "fc.kernel",
+        "trunk.0.kernel",
+        "trunk.1.scale",
+    )
+
+
 def plain_network():
     return MLP((4, 5, 3), rngs=nnx.Rngs(0))
 
