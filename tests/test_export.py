@@ -214,6 +214,10 @@ REFUSED = {
         r"model: expected a network that takes any number of examples \(or batch=N for one size\), "
         "got Computes",
     ),
+    "not traced": (
+        lambda: Program(Computes(lambda x: x if x.sum() > 0 else -x), ROW).traced,
+        "model: expected a network that JAX traces with these inputs, got Computes",
+    ),
     "operation": (
         lambda: save_onnx(Program(Computes(lambda x: jnp.fft.fft(x).real), ROW), "x.onnx"),
         "model: expected operations that jaxnets translates to ONNX, got fft",
