@@ -300,7 +300,7 @@ def soup(models: Sequence[nnx.Module]) -> nnx.Module:
     """The network whose weights are the mean of several networks' weights: a uniform soup.
 
     It suits networks that were tuned from the same weights, with other seeds or settings. The mean
-    of networks that were trained from different initial weights is usually good for nothing.
+    of networks that were trained from different initial weights usually does not work.
 
     Args:
         models: networks of one structure; they are left as they are.

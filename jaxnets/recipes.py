@@ -64,6 +64,7 @@ from jaxnets.optimizers import (
     per_epoch,
     polynomial_lr,
     step_lr,
+    swalr,
 )
 from jaxnets.training import TrainingRun, TrainingRuns, evaluate, fit, minimize, supervised
 from jaxnets.training.batching import Batching
@@ -207,6 +208,7 @@ SCHEDULERS: dict[str, Callable[..., Schedule]] = {
     "linear": linear_lr,
     "constant": constant_lr,
     "polynomial": polynomial_lr,
+    "swa": swalr,
 }
 
 _Run = TypeVar("_Run", bound=TrainingRun)

@@ -281,7 +281,7 @@ def go_on(
     before = {**settings(begun.recipe), "seed": begun.seed, **_numeric(begun.computing)}
     computing = begun.computing if computing is None else computing
     now = {**settings(recipe), "seed": seed, **_numeric(computing)}
-    now = json.loads(json.dumps(now))
+    before, now = (json.loads(json.dumps(each)) for each in (before, now))
     faults = [
         f"{name} is {now[name]}, was {before[name]}"
         for name in sorted(now.keys() - {"name", "document", "expect", "epochs"})

@@ -1,4 +1,4 @@
-"""Scores of predictions that are all there, in NumPy, as scikit-learn defines them.
+"""Scores of whole arrays of predictions, in NumPy, as scikit-learn defines them.
 
 ``jaxnets.metrics`` measures batches within a compiled program; these functions take whole arrays.
 """
@@ -12,7 +12,7 @@ from jaxnets.arrays import InputError, check_choice, check_number, check_positiv
 
 
 def confusion_matrix(labels: Any, predictions: Any, num_classes: int) -> np.ndarray:
-    """Counts the examples of each class that are taken for each class.
+    """Counts the examples by their class and the predicted class.
 
     Args:
         labels: classes, integers [N].
@@ -40,14 +40,14 @@ def confusion_matrix(labels: Any, predictions: Any, num_classes: int) -> np.ndar
 
 
 class ClassScores(NamedTuple):
-    """How well each class is found.
+    """Precision, recall and F1 of each class.
 
     Attributes:
-        precision: of the examples that are taken for the class, the share that is, float64 [C].
-        recall: of the examples of the class, the share that is taken for it, float64 [C].
+        precision: the share of the predictions of the class that are right, float64 [C].
+        recall: the share of the examples of the class that are predicted as it, float64 [C].
         f1: the harmonic mean of the two, float64 [C].
-        support: how many examples the class has, int64 [C].
-        predicted: how many examples are taken for it, int64 [C].
+        support: the number of examples of the class, int64 [C].
+        predicted: the number of predictions of the class, int64 [C].
     """
 
     precision: np.ndarray
@@ -187,9 +187,16 @@ class Calibration:
     @property
     def ece(self) -> float:
         """The expected calibration error: the mean of |accuracy - confidence| over predictions."""
+        return self._average(np.abs(self.accuracy - self.confidence))
+
+    @property
+    def mean_confidence(self) -> float:
+        """The mean over predictions; above the accuracy the network is overconfident."""
+        return self._average(self.confidence)
+
+    def _average(self, values: np.ndarray) -> float:
         known = self.count > 0
-        apart = np.abs(self.accuracy - self.confidence)[known]
-        return float(np.average(apart, weights=self.count[known]))
+        return float(np.average(values[known], weights=self.count[known]))
 
 
 def calibration(probabilities: Any, labels: Any, bins: int = 15) -> Calibration:
@@ -201,7 +208,7 @@ def calibration(probabilities: Any, labels: Any, bins: int = 15) -> Calibration:
     Args:
         probabilities: float [N, C].
         labels: classes, integers [N].
-        bins: how many.
+        bins: their number.
 
     Returns:
         The bins. Their ``ece`` is the expected calibration error.

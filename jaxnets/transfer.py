@@ -1,5 +1,6 @@
 """A trained network for another task: its weights, frozen parts, rates by layer, and LoRA."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
@@ -21,7 +22,7 @@ from jaxnets.arrays import (
     shortened,
     shown,
 )
-from jaxnets.interop.entries import entries
+from jaxnets.interop.entries import Entry, entries
 from jaxnets.interop.loading import Source
 from jaxnets.interop.report import Report, listed
 from jaxnets.layers import Linear
@@ -89,18 +90,20 @@ def load_pretrained(
     origin = type(source).__name__ if isinstance(source, nnx.Module) else ""
     arrays = interop.to_numpy(source) if isinstance(source, nnx.Module) else source
     patterns = _patterns("head", head)
-    names = [name for entry in entries(model) for name in entry.theirs]
-    for pattern in patterns:
-        _check_matches("head", pattern, names)
+    weights = entries(model)
+    named = {name: (*entry.theirs, *entry.ours) for entry in weights for name in entry.theirs}
+    _check_matches("head", patterns, named)
+    of_head = {name for e in weights if _is_one(e, patterns) for name in e.theirs}
     filled = nnx.clone(model)
     report = interop.load_torch(filled, arrays, strict=False)
     report = dataclasses.replace(report, source=origin or report.source)
-    loaded = [name for name in report.loaded if not _matches(name, patterns)]
+    loaded = [name for name in report.loaded if name not in of_head]
     if not loaded:
         raise InputError("source", "weights of which some fit outside of the head", "none")
-    for after, before in zip(entries(filled), entries(model), strict=True):
-        if _matches(before.theirs[0], patterns):
-            for new, old in zip(after.variables, before.variables, strict=True):
+    after = {entry.ours: entry for entry in entries(filled)}
+    for entry in weights:
+        if _is_one(entry, patterns):
+            for new, old in zip(after[entry.ours].variables, entry.variables, strict=True):
                 new.set_value(old.get_value())
     nnx.update(model, nnx.state(filled, _WEIGHTS))
     kept = {name: "of the head" for name in report.loaded if name not in loaded}
@@ -112,13 +115,13 @@ def load_pretrained(
 
 @dataclasses.dataclass(frozen=True)
 class Unfrozen:
-    """The filter of the variables whose path matches no pattern."""
+    """The filter of the variables that are not at some dotted paths."""
 
-    patterns: tuple[str, ...]
+    frozen: tuple[str, ...]
 
     def __call__(self, path: Any, value: Any) -> bool:
         """Whether a variable is trained."""
-        return not _matches(".".join(map(str, path)), self.patterns)
+        return ".".join(map(str, path)) not in self.frozen
 
 
 def unfrozen(model: nnx.Module, *patterns: str) -> Unfrozen:
@@ -129,8 +132,8 @@ def unfrozen(model: nnx.Module, *patterns: str) -> Unfrozen:
 
     Args:
         model: the network, on which the patterns are tried.
-        *patterns: names of submodules, or patterns of the parameters' dotted paths, such as
-            ``"conv*"`` or ``"*.bias"``.
+        *patterns: names of submodules, or patterns of parameters, such as ``"conv*"`` or
+            ``"*.bias"``: of their dotted paths here, or of their names in PyTorch.
 
     Returns:
         A filter, for ``minimize(wrt=...)``.
@@ -146,13 +149,12 @@ def unfrozen(model: nnx.Module, *patterns: str) -> Unfrozen:
         >>> step = minimize(objective, optimizers.adam(), wrt=unfrozen(model, "fc1"))
     """
     check_model(model)
-    names = _paths(model)
-    found = Unfrozen(_patterns("patterns", patterns))
-    for pattern in found.patterns:
-        _check_matches("freeze", pattern, names)
-    if all(_matches(name, found.patterns) for name in names):
+    given, named = _patterns("patterns", patterns), _parameters(model)
+    _check_matches("freeze", given, named)
+    frozen = [path for path, names in named.items() if any(_matches(n, given) for n in names)]
+    if len(frozen) == len(named):
         raise InputError("freeze", "patterns that leave something to train", shown(patterns))
-    return found
+    return Unfrozen(tuple(frozen))
 
 
 class Delayed(NamedTuple):
@@ -177,8 +179,8 @@ def gradual_unfreezing(
 
     Args:
         optimizer: the optimizer of all.
-        epochs: by the name or pattern of parameters, as of ``unfrozen``, how many epochs they stay
-            frozen: ``{"conv2": 1, "conv1": 2}``. All others are trained from the start.
+        epochs: by the name of a submodule or a pattern of parameters' dotted paths, how many epochs
+            they stay frozen: ``{"conv2": 1, "conv1": 2}``. All others are trained from the start.
         steps_per_epoch: how many steps an epoch has: the number of batches.
 
     Raises:
@@ -229,8 +231,8 @@ def layer_wise(
         optimizer: from a learning rate to an optimizer, such as ``optimizers.adam``, or
             ``functools.partial(optimizers.sgd, momentum=0.9)``.
         lr: the learning rate of the head: of all that no name of ``layers`` matches.
-        layers: names or patterns of parameters, as of ``unfrozen``, from the layer below the head
-            down to the first one.
+        layers: names of submodules, or patterns of parameters' dotted paths, from the layer below
+            the head down to the first one.
         factor: by how much each layer's rate is smaller than that of the one above.
 
     Raises:
@@ -339,8 +341,7 @@ def lora(
     if not found:
         raise InputError("model", "a network with linear layers", type(model).__name__)
     patterns = ("*",) if layers is None else _patterns("layers", layers)
-    for pattern in patterns:
-        _check_matches("layers", pattern, list(found))
+    _check_matches("layers", patterns, {name: (name,) for name in found})
     for name, layer in found.items():
         if _matches(name, patterns):
             _adapt(layer, rank, scaling, rngs)
@@ -401,9 +402,14 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, p) or fnmatchcase(name, f"{p}.*") for p in patterns)
 
 
-def _check_matches(argument: str, pattern: str, names: Sequence[str]) -> None:
-    if not any(_matches(name, (pattern,)) for name in names):
-        raise InputError(argument, f"what matches one of {shortened(names)}", shown(pattern))
+def _check_matches(
+    argument: str, patterns: Sequence[str], named: Mapping[str, Sequence[str]]
+) -> None:
+    """Raises unless each pattern matches one of the names of something."""
+    names = [name for names in named.values() for name in names]
+    for pattern in patterns:
+        if not any(_matches(name, (pattern,)) for name in names):
+            raise InputError(argument, f"what matches one of {shortened([*named])}", shown(pattern))
 
 
 def _selector(pattern: str) -> Callable[[str], bool]:
@@ -416,6 +422,17 @@ def _selector(pattern: str) -> Callable[[str], bool]:
     return selector
 
 
-def _paths(model: nnx.Module) -> list[str]:
+def _is_one(entry: Entry, patterns: Sequence[str]) -> bool:
+    """Whether a weight matches by its name here or in PyTorch."""
+    return any(_matches(name, patterns) for name in (*entry.theirs, *entry.ours))
+
+
+def _parameters(model: nnx.Module) -> dict[str, list[str]]:
+    """By the dotted path of each parameter, its names: the path, and those in PyTorch."""
     state = nnx.to_flat_state(nnx.state(model, nnx.Param))
-    return [".".join(map(str, path)) for path, _ in state]
+    found = {path: [path] for path in (".".join(map(str, path)) for path, _ in state)}
+    with contextlib.suppress(InputError):  # of a layer that PyTorch has no counterpart of
+        for entry in entries(model):
+            for path in entry.ours:
+                found.get(path, []).extend(entry.theirs)
+    return found

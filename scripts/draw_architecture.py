@@ -5,7 +5,7 @@ from pathlib import Path
 
 DOCS = Path(__file__).parent.parent / "docs"
 FIGURE = DOCS / "images" / "architecture.svg"
-WIDTH, LEFT, MARGIN = 720, 70, 20
+WIDTH, LEFT, MARGIN = 920, 70, 20
 ROW, GAP = 34, 14
 
 
@@ -41,7 +41,8 @@ def drawn(page: str) -> str:
         *boxes,
         "</g>",
         *words,
-        f'<path d="M24 {MARGIN} V{height - MARGIN} l-5 -8 m10 0 l-5 8" stroke="#757575"/>',
+        f'<path d="M24 {MARGIN} V{height - MARGIN} l-5 -8 m10 0 l-5 8"'
+        ' fill="none" stroke="#757575"/>',
         f'<text transform="translate(16 {height / 2:g}) rotate(-90)" fill="#757575">imports</text>',
         "</svg>",
     ]

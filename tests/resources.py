@@ -41,6 +41,13 @@ def give_back() -> int:
     return resident()
 
 
+def forget(module) -> None:
+    """Empties what functions of a module of tests remember, such as whole runs or data sets."""
+    for value in vars(module).values():
+        if hasattr(value, "cache_clear") and value.__module__ == module.__name__:
+            value.cache_clear()
+
+
 class Memory:
     """Keeps a worker small: compiled programs of finished tests would otherwise fill gigabytes."""
 
@@ -48,7 +55,9 @@ class Memory:
         self.after = resident()
 
     @pytest.hookimpl(trylast=True)
-    def pytest_runtest_teardown(self, nextitem):
+    def pytest_runtest_teardown(self, item, nextitem):
+        if nextitem is not None and nextitem.module is not item.module:
+            forget(item.module)
         if resident() > max(MOST, self.after + GROWTH) and nextitem is not None:
             self.after = give_back()
 

@@ -1,6 +1,7 @@
 """Every public name is documented, and stands in the reference."""
 
 import ast
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -16,7 +17,6 @@ PAGES = sorted((ROOT / "docs" / "api").glob("*.md"))
 SCRIPT = runpy.run_path(str(ROOT / "scripts" / "public_names.py"))
 TEXT = "\n".join(SCRIPT["expanded"](page.read_text()) for page in PAGES)
 PATHS = re.findall(r"^::: (\S+)$", TEXT, re.M)
-TREES = [ast.parse(path.read_text()) for path in sorted(ROOT.glob("jaxnets/**/*.py"))]
 
 
 def public_modules():
@@ -50,17 +50,22 @@ def meant(path):
 LISTED = [(path.rpartition(".")[2], meant(path)) for path in PATHS]
 
 
+def trees():
+    """Those of the package's files, one after the other: all at once are 100 MB."""
+    return (ast.parse(path.read_text()) for path in sorted(ROOT.glob("jaxnets/**/*.py")))
+
+
+@functools.cache
 def constants():
     """Each name that is assigned at a module's top level, with the docstring after it."""
-    for tree in TREES:
+    found = {}
+    for tree in trees():
         for node, after in zip(tree.body, tree.body[1:], strict=False):
             documented = isinstance(getattr(after, "value", None), ast.Constant)
             if documented and isinstance(node, ast.Assign | ast.AnnAssign):
                 target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
-                yield ast.unparse(target), after.value.value
-
-
-CONSTANTS = dict(constants())
+                found[ast.unparse(target)] = after.value.value
+    return found
 
 
 def stands_in_the_reference(path):
@@ -98,7 +103,7 @@ def lacking(path):
     """What the documentation of a public name lacks."""
     name, value = path.rpartition(".")[2], meant(path)
     if not inspect.isroutine(value) and not inspect.isclass(value):
-        known = value.__doc__ if inspect.ismodule(value) else CONSTANTS.get(name)
+        known = value.__doc__ if inspect.ismodule(value) else constants().get(name)
         return [] if known else ["docstring"]
     document = inspect.getdoc(value) or ""
     if re.search(r"arguments?\b.* ``\w+``", document):  # refers to another name's
@@ -113,7 +118,7 @@ def test_every_public_name_says_what_it_is_and_what_it_takes():
 
 def test_examples_stand_under_the_heading_that_sets_them_apart():
     kinds = ast.Module | ast.ClassDef | ast.FunctionDef
-    nodes = [node for tree in TREES for node in ast.walk(tree) if isinstance(node, kinds)]
+    nodes = (node for tree in trees() for node in ast.walk(tree) if isinstance(node, kinds))
     examples = [doc for node in nodes if ">>> " in (doc := ast.get_docstring(node) or "")]
     assert len(examples) > 40
     assert [doc for doc in examples if "\nExamples:\n" not in doc[: doc.index(">>> ")]] == []

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxnets.arrays import InputError
 from jaxnets.cli import main
 from tests.test_data_text import write_polarity
 
@@ -91,12 +92,13 @@ def test_an_image_is_explained_by_each_method(capsys, images, place):
     with Image.open("explanation.png") as picture:
         assert picture.width > 600
     for method in METHODS:
-        code, out, err = explained(
-            capsys, images, "--index", "3", "--method", method, "--out", f"{method}.png"
-        )
+        code, out, err = explained(capsys, images, "--index", "3", "--method", method, "--json")
         assert code == 0, err
-        assert re.fullmatch(rf"{line}\nwrote {method}.png\n", out)
-    assert len(list(place.glob("*.png"))) == 6
+        (found,) = json.loads(out)
+        assert found["method"] == method
+        assert np.shape(found["attributions"]) == (7, 6, 1)
+        assert found["completeness_error"] is None
+    assert len(list(place.glob("*.png"))) == 1
 
 
 def test_a_file_of_another_size_is_resized_and_several_have_numbers(capsys, images, place):
@@ -216,3 +218,15 @@ def test_what_cannot_be_drawn_is_refused_in_a_sentence(capsys, images, words, me
     assert (code, out) == (2, "")
     assert re.search(rf"^jaxnets: {re.escape(message)}.*\n\Z", err, re.M)
     assert [path.name for path in place.iterdir()] == ["file"]
+
+
+def test_what_a_network_lacks_is_left_out_unless_it_is_asked_for(capsys, images, monkeypatch):
+    def refuse(*given, **named):
+        raise InputError("layer", "one with a weight of at least two axes", "none")
+
+    monkeypatch.setattr("jaxnets.explain.draw_kernels", refuse)
+    monkeypatch.setattr("jaxnets.commands.visualize._possible", lambda saved: ("kernels", "graph"))
+    code, out, err = visualized(capsys, images)
+    assert (code, out) == (0, "wrote graph.png\n")
+    assert "no kernels: layer: expected one with a weight of at least two axes, got none\n" in err
+    assert visualized(capsys, images, "--what", "kernels")[0] == 2

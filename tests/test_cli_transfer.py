@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 import jaxnets
-from jaxnets import evaluate, fit, recipes
+from jaxnets import evaluate, fit, recipes, runs
 from jaxnets.arrays import InputError
 from jaxnets.averaging import averaged, ema, swa, update_batch_norm
 from jaxnets.cli import main
@@ -71,6 +71,35 @@ def test_a_run_begins_with_anothers_weights_and_frozen_ones_stay(trained):
     assert settings["document"].endswith("; begins with the weights in base but for fc2")
 
 
+PORTED = """
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.trunk = nn.Sequential(nn.Linear(784, 4), nn.BatchNorm1d(4), nn.ReLU())
+        self.fc = nn.Linear(4, 10)
+
+    def forward(self, x):
+        return self.fc(self.trunk(x.flatten(1)))
+"""
+
+
+def test_names_are_pytorchs_too(trained, folder):
+    (folder / "torch_nets.py").write_text(PORTED)
+    net = ["train", "--model", "torch_nets.py:Net", "--data", "mnist", *SMALL[2:-2], "--quiet"]
+    trained(*net, "--epochs", "1", "--out", "ported")
+    tuned = ["--from", "ported", "--head", "fc", "--freeze", "trunk.0", "--epochs", "1"]
+    said = trained(*net, *tuned, "--out", "tuned").err
+    assert "new: fc.weight (of the head), fc.bias (of the head)" in said
+    before, after = (jaxnets.load(name, run_code=True).model for name in ("ported", "tuned"))
+    first, second = before.trunk, after.trunk
+    np.testing.assert_array_equal(second[0].kernel, first[0].kernel)
+    assert not np.array_equal(second[1].scale, first[1].scale)
+    assert int(second[1].num_batches_tracked[...]) == 20
+
+
 def test_what_does_not_fit_is_named_and_drawn_by_each_seed(trained):
     other = [*SMALL[:-1], "features=(784,4,5,10)", "--epochs", "1", "--lr", "0"]
     said = trained(*other, "--from", "base", "--seeds", "2", "--out", "two").err
@@ -129,6 +158,17 @@ def test_a_run_that_is_stopped_before_its_average_says_so():
     with pytest.warns(UserWarning, match="the run ended before epoch 2 did: its weights are not"):
         run = recipes.train(recipe, callbacks=[stop], progress="none")
     assert len(run.history) == 1
+
+
+def test_a_run_that_an_older_version_began_continues(tmp_path):
+    recipe = recipes.recipe("linear-regression")
+    runs.begin(tmp_path / "run", recipe, 0)
+    path = tmp_path / "run" / "begun.json"
+    record = json.loads(path.read_text())
+    for name in ("freeze", "ema", "swa"):
+        del record["settings"][name]
+    path.write_text(json.dumps(record))
+    assert runs.go_on(runs.resume(tmp_path / "run"), recipe, 0).recipe == recipe
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from jaxnets.compare.equivalence import independent, paired
 
@@ -10,21 +9,29 @@ OURS = [0.9791, 0.9783, 0.9802, 0.9779, 0.9795]
 THEIRS = [0.9788, 0.9790, 0.9796, 0.9781, 0.9789]
 
 
-@pytest.mark.parametrize(("compare", "test"), [(paired, stats.ttest_rel), (independent, None)])
-def test_p_value_is_the_larger_of_two_one_sided_tests(compare, test):
+@pytest.fixture(scope="module")
+def stats():
+    """SciPy's, of 55 MB, which a worker without these tests does not need."""
+    from scipy import stats
+
+    return stats
+
+
+@pytest.mark.parametrize("compare", [paired, independent])
+def test_p_value_is_the_larger_of_two_one_sided_tests(compare, stats):
     ours, theirs, margin = np.array(OURS), np.array(THEIRS), 0.0005
-    if test is None:
+    if compare is independent:
         above = stats.ttest_ind(ours, theirs - margin, equal_var=False, alternative="greater")
         below = stats.ttest_ind(ours, theirs + margin, equal_var=False, alternative="less")
     else:
-        above = test(ours, theirs - margin, alternative="greater")
-        below = test(ours, theirs + margin, alternative="less")
+        above = stats.ttest_rel(ours, theirs - margin, alternative="greater")
+        below = stats.ttest_rel(ours, theirs + margin, alternative="less")
     found = compare(OURS, THEIRS, margin)
     assert found.p_value == pytest.approx(max(above.pvalue, below.pvalue), rel=1e-9)
     assert found.difference == pytest.approx(np.mean(ours - theirs))
 
 
-def test_interval_is_scipys():
+def test_interval_is_scipys(stats):
     expected = stats.ttest_rel(OURS, THEIRS).confidence_interval(0.95)
     assert paired(OURS, THEIRS, 0.003).interval == pytest.approx(expected, rel=1e-9)
     expected = stats.ttest_ind(OURS, THEIRS, equal_var=False).confidence_interval(0.95)

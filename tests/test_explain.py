@@ -247,7 +247,7 @@ def test_pictures_have_the_sign_of_what_they_show(tmp_path):
     assert ends[0].vmin == -ends[0].vmax
     assert (ends[1].vmin, ends[1].vmax) == (0, 1)
     assert plain.get_suptitle() == "ones"
-    assert plain.axes[2].get_ylabel() == "red: much"
+    assert plain.axes[2].get_xlabel() == "red: much"
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
     shades = drawing.shades(np.array([-1.0, 0.0, 1.0]))
     assert shades[0][2] > shades[0][0]

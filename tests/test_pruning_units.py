@@ -239,10 +239,10 @@ class Refusing(nnx.Module):
 @pytest.mark.parametrize(
     ("keep", "why"),
     [
-        ({"normed": 2}, "normed, whose units cannot: of reduce_sum over them"),
+        ({"normed": 2}, "normed, whose units cannot: the network has reduce_sum over them"),
         ({"code": 2}, "code, whose units cannot: the network's code has their number in it"),
         ({"parts": 2}, "parts, whose units cannot: the network takes some of them by their numb"),
-        ({"mean": 2}, "mean, whose units cannot: of reduce_sum over them"),
+        ({"mean": 2}, "mean, whose units cannot: the network has reduce_sum over them"),
         ({"head": 2}, "head, whose units cannot: they are the network's outputs"),
         ({"conv9": 2}, r"keep: expected layers with weights \(.*head.*\), got 'conv9'"),
         ({"shuffled": 9}, "keep: expected numbers of units of shuffled, from 0 to 1, or how many"),

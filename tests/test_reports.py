@@ -113,12 +113,31 @@ def test_images_are_shown_as_a_sheet():
             return jnp.stack([x.mean((1, 2, 3)), jnp.zeros(len(x))], 1) * self.scale[...]
 
     pixels = RNG.integers(1, 256, size=(6, 4, 4, 1)).astype(np.uint8)
-    images = data.Split(pixels, np.array([1, 1, 0, 1, 1, 1], np.int32))
+    one = data.Split(pixels, np.array([1, 1, 0, 1, 1, 1], np.int32))
+    images = data.Dataset("images", one, one, ("cat", "狗"))  # which figures call by its number
     found = reports.report(First(), images, transform=data.ToFloat())
-    assert "mistakes" in [block.name for block in content(found) if isinstance(block, Figure)]
+    sheet = next(b for b in content(found) if isinstance(b, Figure) and b.name == "mistakes")
+    said = [text.get_text() for text in sheet.draw().texts]
+    assert said[::3] == ["true: 1"] * 5
+    assert said[1::3] == ["predicted: cat"] * 5
     shown = found.found.mistakes
     assert sorted(each.index for each in shown) == [0, 1, 3, 4, 5]
     assert all((each.image == pixels[each.index]).all() for each in shown)
+
+
+@pytest.mark.parametrize("wrong", [0, 7])
+def test_many_classes_are_listed_in_part(wrong):
+    classes = np.arange(50)
+    labels = np.where(classes < wrong, classes + 1, classes)
+    found = reports.report(Given(), split(9 * np.eye(50), labels))
+    assert "the 20 of 50 classes with the lowest F1:" in repr(found)
+    page = content(found)
+    headings = [block.text for block in page if isinstance(block, Heading)]
+    mistakes = ["Most confident mistakes"] if wrong else []
+    assert headings == ["Classes", *["Confusion"] * bool(wrong), "Calibration", *mistakes]
+    tables = [block for block in page if isinstance(block, Table)]
+    assert len(tables[1].rows) == 42
+    assert not wrong or [row[2] for row in tables[2].rows] == ["1"] * 7
 
 
 @pytest.mark.parametrize("labels", [[0, 1, 1, 0], [[0], [1], [1], [0]], [0.0, 1.0, 1.0, 0.0]])
@@ -219,6 +238,11 @@ def test_all_are_both_parts():
         ),
         (LOGITS, np.full(60, 3), r"labels: expected classes \[N\] from 0 to 2, got 3 to 3"),
         (LOGITS, np.full(60, -100), "labels: expected at least one that is not ignored, got none"),
+        (
+            np.where(LOGITS > 2, np.nan, LOGITS),
+            CLASSES,
+            "model: expected finite outputs, got nan fo",
+        ),
         (LOGITS, RNG.normal(size=60), r"model: expected an output for each of float64\[60\]"),
     ],
 )
@@ -260,8 +284,9 @@ def test_the_learning_rate_is_that_of_the_recipe(name, options):
     else:
         schedule = recipes.learning_rate(recipe, len(engel.train))
         expected = jax.vmap(schedule)(np.arange(40, dtype=np.int32))
-        np.testing.assert_allclose(rates, expected, rtol=1e-6)
-    np.testing.assert_allclose(epochs, np.arange(40) / steps)
+        np.testing.assert_allclose(rates[:-1], expected, rtol=1e-6)
+    np.testing.assert_allclose(epochs, np.arange(41) / steps)
+    assert rates[-1] == rates[-2]
     without = _rates(recipe, 4, None)
     assert (without is None) == ("total_steps" in options)
     if without is not None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from flax import nnx
+from sqlalchemy.exc import IntegrityError
 
 import jaxnets
 from jaxnets import recipes
@@ -22,7 +23,7 @@ from jaxnets.data import Dataset, Split, hold_out
 from jaxnets.losses import mse_loss
 from jaxnets.networks import OwnNetwork
 from jaxnets.optimizers import adam, sgd
-from jaxnets.search import Between, Space, lr_range_test, search, smoothed, steepest
+from jaxnets.search import Between, Space, lr_range_test, search, smoothed, steepest, studies
 from jaxnets.search.searching import _held_out
 from jaxnets.search.space import Choices, applied, flags
 from jaxnets.search.studies import WORKER, give_up, next_trial, opened, retry_lost
@@ -281,6 +282,19 @@ def test_each_of_several_workers_has_trials_of_its_own(data, tmp_path):
     assert next_trial(study).number == 2
     give_up(study, 2)
     assert next_trial(study).number == 3
+
+
+def test_workers_that_make_the_same_database_at_once_do_not_fail(monkeypatch):
+    answers = [IntegrityError("", (), Exception("UNIQUE constraint failed")), "storage"]
+
+    def connected(url):
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(studies, "_connected", connected)
+    assert studies._database("sqlite:///a.db") == "storage"
 
 
 def _ended_process():

@@ -64,7 +64,7 @@ def main() -> None:
             "mnist-mlp from five seeds; and the first of them trained five epochs more in five "
             "ways: two learning rates, with and without images that are moved or turned. Accuracy "
             "on 5,000 test images; the other 5,000 choose what is in the greedy soup. The mean of "
-            "weights from different seeds is good for nothing; that of weights tuned from one run "
+            "weights from different seeds does not work; that of weights tuned from one run "
             "is as good as the ensemble, and costs as much as one network."
         ),
         "columns": ["networks", "together", "test accuracy"],

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from jaxnets import reports
-from jaxnets.arrays import printable
+from jaxnets.arrays import InputError, printable
 from jaxnets.commands.flags import PathArgument, data_dir, data_option, image_size
 from jaxnets.commands.saved import opened
 from jaxnets.json_files import read_object
@@ -60,6 +60,8 @@ def evaluate_command(
     --data takes whatever train --data takes. Its texts, rows and classes are encoded as those that
     the run was trained on.
     """
+    if out is not None and out.exists() and not out.is_dir():
+        raise InputError("out", "a folder", str(out))
     given = {name: value for name, value in where.items() if value is not None}
     saved = opened(run)
     examples = None

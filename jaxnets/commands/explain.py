@@ -1,5 +1,6 @@
 """The command ``explain``: which inputs a prediction depends on."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -85,6 +86,8 @@ def explain_command(run: Path, out: Path, as_json: bool, **flags: Any) -> None:
     """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     saved = opened(run)
+    if saved.inputs is None:  # in the records of older runs
+        saved = dataclasses.replace(saved, inputs=data_of(saved, "run").spec.inputs)
     asked = {"inputs", "row", "index"} & set(given)
     _check_flags(given, saved, bool(asked))
     place = writable(out, "out")
@@ -313,7 +316,7 @@ def _drawn(saved: runs.SavedRun, each: _Explained, method: str, path: Path) -> N
     asked = each.asked
     title = f"predicted {asked.answer}; {METHODS[method]} for {asked.target}{asked.share}"
     if saved.encoder is None:  # a text stands below
-        title = f"{each.name}\n{title}"
+        title = f"{printable(each.name, limit=90)}\n{title}"
     label = f"red: for {asked.target}, blue: against it"
     if method in _UNSIGNED and saved.encoder is None:
         label = f"red: matters for {asked.target}"

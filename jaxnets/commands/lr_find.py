@@ -20,7 +20,7 @@ from jaxnets.search import LRRangeTest, lr_range_test
     "--start", type=float, default=1e-6, show_default=True, help="Rate of the first step."
 )
 @click.option("--end", type=float, default=10.0, show_default=True, help="Rate of the last step.")
-@click.option("--steps", type=int, default=200, show_default=True, help="How many steps to take.")
+@click.option("--steps", type=int, default=200, show_default=True, help="Number of steps.")
 @click.option(
     "--beta", type=float, default=0.9, show_default=True, help="How much the loss is smoothed."
 )

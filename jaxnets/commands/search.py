@@ -65,7 +65,7 @@ _HOW = (
         "--trials",
         type=int,
         metavar="N",
-        help="How many settings to try.  [default: 20, or the whole grid]",
+        help="Number of settings to try.  [default: 20, or the whole grid]",
     ),
     click.option(
         "--sampler",

@@ -1,6 +1,6 @@
 """The command that draws what is inside a trained network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +73,27 @@ def visualize_command(run: Path, what: tuple[str, ...], out: Path, **flags: Any)
             raise InputError("examples" if name == "count" else name, f"none without {kind}", value)
     if out.exists() and not out.is_dir():
         raise InputError("out", "a folder", str(out))
-    figures = [(kind, _DRAW[kind](saved, given)) for kind in dict.fromkeys(wanted)]
+    figures = _drawn(saved, dict.fromkeys(wanted), given, told=bool(what))
     out.mkdir(parents=True, exist_ok=True)
-    for kind, figure in figures:
+    for kind, figure in figures.items():
         path = out / f"{kind}.png"
         save(figure, path)
         click.echo(f"wrote {path}")
+
+
+def _drawn(
+    saved: runs.SavedRun, kinds: Iterable[str], given: dict[str, Any], *, told: bool
+) -> dict[str, Any]:
+    """The figures by kind; what cannot be drawn is left out if nobody told to draw it."""
+    figures = {}
+    for kind in kinds:
+        try:
+            figures[kind] = _DRAW[kind](saved, given)
+        except InputError as error:
+            if told or given:
+                raise
+            click.echo(f"no {kind}: {error}", err=True)
+    return figures
 
 
 def _possible(saved: runs.SavedRun) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Why a network gives an answer, as Captum computes it, and what is inside a network."""
+"""What a prediction depends on, as Captum computes it, and what is inside a network."""
 
 from jaxnets.explain.cam import grad_cam
 from jaxnets.explain.covering import occlusion

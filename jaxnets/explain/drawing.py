@@ -45,7 +45,7 @@ def draw_image(
         image: [H, W], [H, W, 1] or [H, W, 3], of bytes or of any range.
         attributions: [H, W], or [H, W, channels], which are added up.
         title: what is written above.
-        label: what the colours mean, beside their bar.
+        label: what the colours mean, below their bar.
         path: where to save the figure too, replacing what is there; None saves nothing.
 
     Returns:
@@ -62,7 +62,8 @@ def draw_image(
     if found.shape != pixels.shape[:2]:
         height, width = pixels.shape[:2]
         raise InputError("attributions", f"[{height}, {width}]", describe(found))
-    figure = new_figure(7.6, 4.0)
+    tall = np.clip(pixels.shape[0] / pixels.shape[1], 0.3, 2)
+    figure = new_figure(7.6, 1.5 + 3.7 * float(tall))
     plain, over = figure.subplots(1, 2, width_ratios=(1, 1))
     plain.imshow(pixels, cmap="gray", vmin=0, vmax=1)
     plain.set_title("input", fontsize=10)
@@ -71,7 +72,9 @@ def draw_image(
     strength = np.clip(np.abs(found) / end, 0, 1) ** 0.75
     over.imshow(found, cmap=colours.cmap, norm=colours.norm, alpha=strength)
     over.set_title("attribution over the input", fontsize=10)
-    bar = figure.colorbar(colours, ax=over, shrink=0.85, extend=_extend(found, end))
+    bar = figure.colorbar(
+        colours, ax=(plain, over), location="bottom", aspect=45, extend=_extend(found, end)
+    )
     bar.set_label(label)
     for axes in (plain, over):
         axes.set(xticks=[], yticks=[])

@@ -216,7 +216,7 @@ def _lanes(nodes: Sequence[GraphNode]) -> dict[tuple[int, int], int]:
     lanes: dict[tuple[int, int], int] = {}
     skips = [(s, row) for row, n in enumerate(nodes) for s in n.sources if row - s > 1]
     for start, end in sorted(skips, key=lambda skip: skip[1] - skip[0]):
-        taken = {lane for (a, b), lane in lanes.items() if a < end and start < b}
+        taken = {lane for (a, b), lane in lanes.items() if a <= end and start <= b}
         lanes[start, end] = next(n for n in range(len(skips)) if n not in taken)
     return lanes
 

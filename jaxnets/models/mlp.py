@@ -51,7 +51,8 @@ class MLP(nnx.Module):
     @property
     def features(self) -> tuple[int, ...]:
         """Sizes of the input, of each hidden layer and of the output."""
-        return self.fc1.in_features, *(layer.out_features for layer in self._layers)
+        sized = [layer for layer in self._layers if hasattr(layer, "out_features")]
+        return sized[0].in_features, *(layer.out_features for layer in sized)
 
     @property
     def _layers(self) -> list[Linear]:
@@ -72,7 +73,7 @@ class MLP(nnx.Module):
             inputs: [batch, ...] with features[0] values an example; images are NHWC.
         """
         *hidden, last = self._layers
-        x = flatten_to(self.fc1.in_features, inputs)
+        x = flatten_to(self.features[0], inputs)
         for layer in hidden:
             x = jax.nn.relu(layer(x))
         x = last(x)

@@ -26,6 +26,11 @@ def seconds(value: float) -> str:
     return f"{value:.{max(0, 2 - math.floor(math.log10(value)))}f}" if value > 0 else "0"
 
 
+def percent(share: float) -> str:
+    """``97.91 %``."""
+    return f"{100 * share:.2f} %"
+
+
 def several(count: int, what: str) -> str:
     """``1 seed``, ``5 seeds``."""
     return f"{count:,} {what}" + ("" if count == 1 else "s")

@@ -84,7 +84,7 @@ Rule = Callable[[Labels, Any, list[Axes]], list[Axes]]
 
 def _unknown(labels: Labels, equation: Any, given: list[Axes]) -> list[Axes]:
     for axis in itertools.chain(*given):
-        labels.atoms.fix(axis, f"of {equation.primitive.name}, which cannot be followed")
+        labels.atoms.fix(axis, f"they go into {equation.primitive.name}, which cannot be followed")
     return [fixed(variable.aval) for variable in equation.outvars]
 
 
@@ -148,13 +148,15 @@ def _reduction(labels: Labels, equation: Any, given: list[Axes]) -> list[Axes]:
     over = equation.params["axes"]
     for axes in given:
         for axis in over:
-            labels.atoms.fix(axes[axis], f"of {equation.primitive.name} over them")
+            labels.atoms.fix(axes[axis], f"the network has {equation.primitive.name} over them")
     left = [[axis for k, axis in enumerate(axes) if k not in over] for axes in given]
     return [left[0] for _ in equation.outvars]
 
 
 def _cumulative(labels: Labels, equation: Any, given: list[Axes]) -> list[Axes]:
-    labels.atoms.fix(given[0][equation.params["axis"]], f"of {equation.primitive.name} over them")
+    labels.atoms.fix(
+        given[0][equation.params["axis"]], f"the network has {equation.primitive.name} over them"
+    )
     return given
 
 
@@ -164,7 +166,7 @@ def _window(labels: Labels, equation: Any, given: list[Axes]) -> list[Axes]:
         if size == 1 and len(made[k]) == len(given[0][k]):
             made[k] = given[0][k]
         else:
-            labels.atoms.fix(given[0][k], "of a window that slides over them")
+            labels.atoms.fix(given[0][k], "a window slides over them")
     return [made for _ in equation.outvars]
 
 
@@ -206,6 +208,13 @@ def _stack(labels: Labels, equation: Any, given: list[Axes]) -> list[Axes]:
         labels.unite(given[0], axes)
     made, place = given[0], equation.params["axis"]
     return [[*made[:place], np.zeros(len(given), np.int64), *made[place:]]]
+
+
+def _unstack(labels: Labels, equation: Any, given: list[Axes]) -> list[Axes]:
+    along = equation.params["axis"]
+    labels.atoms.fix(given[0][along], "the network takes them one by one")
+    left = [axis for k, axis in enumerate(given[0]) if k != along]
+    return [left for _ in equation.outvars]
 
 
 def _pad(labels: Labels, equation: Any, given: list[Axes]) -> list[Axes]:
@@ -266,7 +275,7 @@ def _dynamic_update(labels: Labels, equation: Any, given: list[Axes]) -> list[Ax
 def _gather(labels: Labels, equation: Any, given: list[Axes]) -> list[Axes]:
     numbers, made = equation.params["dimension_numbers"], fixed(equation.outvars[0].aval)
     for axis in given[1]:
-        labels.atoms.fix(axis, "of indices")
+        labels.atoms.fix(axis, "they are indices")
     gone = {*numbers.collapsed_slice_dims, *getattr(numbers, "operand_batching_dims", ())}
     places = iter(numbers.offset_dims)
     for k, (axis, size) in enumerate(zip(given[0], equation.params["slice_sizes"], strict=True)):
@@ -303,7 +312,7 @@ def _convolution(labels: Labels, equation: Any, given: list[Axes]) -> list[Axes]
         return _unknown(labels, equation, given)
     for axes, places in ((image, of_image), (kernel, of_kernel)):
         for k in places[2:]:
-            labels.atoms.fix(axes[k], "of a window that slides over them")
+            labels.atoms.fix(axes[k], "a window slides over them")
     inputs, outputs = image[of_image[1]], kernel[of_kernel[0]]
     if groups == 1:
         labels.atoms.unite(inputs, kernel[of_kernel[1]], "they are the network's inputs")
@@ -402,5 +411,6 @@ _RULES: dict[str, Rule] = {
     "squeeze": _squeeze,
     "stack": _stack,
     "transpose": _transpose,
+    "unstack": _unstack,
     "while": _while,
 }

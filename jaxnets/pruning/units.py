@@ -140,6 +140,8 @@ def matching(names: Collection[str], patterns: Any) -> list[str]:
         InputError: if a pattern matches none.
     """
     given = [patterns] if isinstance(patterns, str) else patterns
+    if not names:
+        raise InputError("model", "a network with weights of two axes or more", "none")
     if not isinstance(given, Sequence) or not all(isinstance(each, str) for each in given):
         raise InputError("layers", "a pattern of names, such as 'conv*', or several", patterns)
     for pattern in given:

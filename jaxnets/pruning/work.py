@@ -51,7 +51,7 @@ class Work:
             raise InputError(argument, f"layers with weights ({', '.join(known)})", shown(layer))
         units = known[layer]
         if not self.found.atoms.removable(units).all():
-            why = self.found.atoms.why(units) or "the inputs decide how many there are"
+            why = self.found.atoms.why(units) or "there is one, which must stay"
             raise refusal(argument, layer, why)
         return units
 

@@ -15,7 +15,7 @@ _TRAINING = ("settings", "versions", "machine", "command")
 
 
 def as_json(report: "Report") -> str:
-    """Every figure, but for the single predictions, as one line."""
+    """Every number except for the single predictions, as one line."""
     held = {"format": _FORMAT, **{name: getattr(report, name) for name in _PLAIN}}
     if isinstance(report.found, Classification):
         held |= _of_classes(report.found)

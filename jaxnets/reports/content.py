@@ -9,10 +9,10 @@ import numpy as np
 from jaxnets.pages.blocks import Block, Command, Figure, Heading, Paragraph, Table, Title
 from jaxnets.pages.figures import called, confusion
 from jaxnets.pages.settings import settings_table
-from jaxnets.pages.wording import minus, several
+from jaxnets.pages.wording import minus, percent, several
 from jaxnets.reports import figures
 from jaxnets.reports.records import Classification, Mistake, Regression
-from jaxnets.reports.wording import measured, percent, said
+from jaxnets.reports.wording import measured, said
 
 if TYPE_CHECKING:
     from jaxnets.reports.report import Report
@@ -49,7 +49,7 @@ def _opening(report: "Report") -> Iterator[Block]:
         )
     caption = "Scores"
     if isinstance(report.found, Regression):
-        caption = "Scores, in the data's units but for the loss"
+        caption = "Scores, in the data's units except for the loss"
     yield Table(f"{caption}.", ["score", "value"], "lr", measured(report))
 
 
@@ -65,8 +65,8 @@ def _classes(found: Classification) -> Iterator[Block]:
     for average in ("macro", "weighted"):
         rows.append([average, *map(_bare, scores.average(average)), total])
     caption = (
-        "Precision, the share of the examples taken for a class that are of it; recall, the share "
-        "of its examples that are taken for it; F1, their harmonic mean; all in percent. The macro "
+        "Precision, the share of the predictions of a class that are right; recall, the share of "
+        "its examples that are predicted; F1, their harmonic mean; all in percent. The macro "
         "average counts each class alike, the weighted one by its examples."
     )
     if count > _LISTED:
@@ -76,17 +76,17 @@ def _classes(found: Classification) -> Iterator[Block]:
 
 
 def _confusion(found: Classification) -> Iterator[Block]:
-    yield Heading("Confusion")
-    count = len(found.class_names)
+    count, confused = len(found.class_names), found.confused(10)
+    if count <= _IN_A_FIGURE or confused:
+        yield Heading("Confusion")
     if count <= _IN_A_FIGURE:
         names = [called(k, found.class_names) for k in range(count)]
-        caption = "How many examples of each class (rows) are taken for each class (columns)."
+        caption = "Counts of examples by true class (rows) and predicted class (columns)."
         axes = ("true class", "predicted class")
         draw = partial(confusion, found.confusion, names, *axes, right=True)
         yield Figure("confusion", caption, "A matrix of counts.", draw)
-    confused = found.confused(10)
     if confused and count > _SEEN:
-        rows = [[label, taken, f"{count:,}"] for label, taken, count in confused]
+        rows = [[label, taken, f"{often:,}"] for label, taken, often in confused]
         caption = "The most frequent confusions."
         yield Table(caption, ["true", "predicted", "examples"], "llr", rows)
 
@@ -94,21 +94,16 @@ def _confusion(found: Classification) -> Iterator[Block]:
 def _calibration(found: Classification) -> Iterator[Block]:
     yield Heading("Calibration")
     bins = found.calibration
-    confidence = float(
-        np.average(bins.confidence[bins.count > 0], weights=bins.count[bins.count > 0])
-    )
     accuracy = float(np.trace(found.confusion) / found.predictions)
-    tells = "more" if confidence > accuracy else "less"
+    how = "over" if bins.mean_confidence > accuracy else "under"
     yield Paragraph(
-        f"The network gives the classes that it predicts a probability of {percent(confidence)} on "
-        f"average, and is right in {percent(accuracy)} of the cases: it is {tells} confident than "
-        f"right. The expected calibration error, over {len(bins.count)} bins, is "
-        f"{percent(bins.ece)}."
+        f"The predicted class has a probability of {percent(bins.mean_confidence)} on average, "
+        f"and is right in {percent(accuracy)} of the cases: the network is {how}confident. The "
+        f"expected calibration error, over {len(bins.count)} bins, is {percent(bins.ece)}."
     )
     caption = (
-        f"Above, the share of predictions that is right by their probability, in {len(bins.count)} "
-        "bins; on the dashed line a network is as often right as it says. Below, how many there "
-        "are in each bin."
+        f"Above, the share of right predictions against their probability, in {len(bins.count)} "
+        "bins; on the dashed line they are equal. Below, the number of predictions in each bin."
     )
     draw = partial(figures.reliability, bins)
     yield Figure("calibration", caption, "Bars of accuracy over confidence.", draw)
@@ -124,7 +119,7 @@ def _mistakes(found: Classification) -> Iterator[Block]:
             "The wrong predictions with the highest probability: the true class, the predicted one "
             f"and its probability. The numbers of the images, row by row: {numbers}."
         )
-        draw = partial(figures.mistakes, found.mistakes)
+        draw = partial(figures.mistakes, found.mistakes, found.class_names)
         yield Figure("mistakes", caption, "Images with three captions each.", draw)
         return
     told = any(each.text is not None for each in found.mistakes)

@@ -19,7 +19,7 @@ _VALUES = 4  # columns that have axes of their own
 
 
 def reliability(found: Calibration) -> "Figure":
-    """Above, how often predictions of each confidence are right; below, how many there are."""
+    """Above, how often predictions of each confidence are right; below, their number."""
     with canvas(4.2, 4) as figure:
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         known, width = found.count > 0, np.diff(found.edges)
@@ -44,12 +44,13 @@ def reliability(found: Calibration) -> "Figure":
     return figure
 
 
-def mistakes(shown: Sequence[Mistake]) -> "Figure":
-    """The images that are taken for another class."""
+def mistakes(shown: Sequence[Mistake], names: Sequence[str]) -> "Figure":
+    """Images with a wrong prediction, and what is predicted."""
+    drawn = {name: short(called(number, names)) for number, name in enumerate(names)}
     captions = [
         [
-            (f"true: {short(called(0, [each.label]))}", "black"),
-            (f"predicted: {short(called(0, [each.predicted]))}", RED),
+            (f"true: {drawn[each.label]}", "black"),
+            (f"predicted: {drawn[each.predicted]}", RED),
             (f"at {100 * each.probability:.1f} %", GREY),
         ]
         for each in shown

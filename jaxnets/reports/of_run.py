@@ -12,6 +12,7 @@ from jaxnets.arrays import InputError, check_choice, check_positive
 from jaxnets.data import Dataset
 from jaxnets.losses import LOSSES
 from jaxnets.networks import OwnNetwork
+from jaxnets.pages.wording import listed
 from jaxnets.recipes import OPTIONS, Recipe, learning_rate
 from jaxnets.reports.data import data_of
 from jaxnets.reports.report import WHICH, Report, evaluated, part
@@ -19,6 +20,7 @@ from jaxnets.runs import SavedRun
 from jaxnets.training.records import Task
 
 _AN_EPOCH = 100  # points of a curve
+_LONGEST = 200  # characters of a change
 #: Of a recipe's fields those that are told beside others, or not.
 _LEFT_OUT = {"name", "document", "expect", *OPTIONS}
 
@@ -96,7 +98,8 @@ def _rates(recipe: Recipe, epochs: int, examples: int | None) -> np.ndarray | No
         return None
     counts = np.unique(np.linspace(0, epochs * steps - 1, _AN_EPOCH * epochs).astype(np.int32))
     rates = np.full(len(counts), rate) if not callable(rate) else jax.jit(jax.vmap(rate))(counts)
-    return np.array([counts / steps, np.asarray(rates)], np.float64)
+    ends = np.array([[epochs], [rates[-1]]], np.float64)  # the last step lasts until there
+    return np.append(np.array([counts / steps, np.asarray(rates)], np.float64), ends, axis=1)
 
 
 def _settings(saved: SavedRun, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -109,7 +112,7 @@ def _settings(saved: SavedRun, record: Mapping[str, Any]) -> dict[str, Any]:
             values["model"] = recipe.model.target
         about |= {"recipe": recipe.name, "document": recipe.document}
         for name, value in values.items():
-            if name in _LEFT_OUT or value is None:
+            if name in _LEFT_OUT or value is None or value == ():
                 continue
             options = values.get(f"{name}_options")
             about[name] = {str(value): options} if options else value
@@ -118,5 +121,9 @@ def _settings(saved: SavedRun, record: Mapping[str, Any]) -> dict[str, Any]:
     if saved.restored is not None:
         about["weights of epoch"] = saved.restored
     if saved.changes:
-        about["changes"] = [f"{change.name} {dict(change.settings)}" for change in saved.changes]
+        about["changes"] = [_cut(f"{each.name} {listed(each.settings)}") for each in saved.changes]
     return about
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -36,7 +36,7 @@ def outputs_of(
 
     Raises:
         InputError: if the examples do not fit the network or have no labels, or it gives several
-            arrays.
+            arrays, or a number that is NaN or infinite.
     """
     if split.spec.labels is None:
         raise InputError("split", "examples with labels", "examples without")
@@ -53,6 +53,10 @@ def outputs_of(
             raise InputError("model", "one array of outputs", f"a {type(outputs).__name__}")
         found.append((outputs, single("labels", labels)))
     outputs, labels = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    wrong = np.argwhere(np.isnan(outputs) | np.isposinf(outputs))
+    if len(wrong):
+        got = f"{outputs[tuple(wrong[0])]} for example {wrong[0][0]}"
+        raise InputError("model", "finite outputs", got)
     return outputs, labels
 
 

@@ -10,12 +10,12 @@ from jaxnets.scores import Calibration, ClassScores, RegressionScores
 
 @dataclass(frozen=True)
 class Mistake:
-    """An example that is taken for another class.
+    """A wrong prediction.
 
     Attributes:
         index: its number in the split.
         label: its class.
-        predicted: the class that it is taken for.
+        predicted: the predicted class.
         probability: of that class.
         of_label: the probability of its own.
         text: what the example is, in words; None if there are no words for it.
@@ -37,11 +37,11 @@ class Classification:
 
     Attributes:
         class_names: the name of each class, or its number.
-        confusion: int64 [C, C]: how many examples of each class are taken for each class.
+        confusion: int64 [C, C]: counts by true class (rows) and predicted class (columns).
         classes: precision, recall and F1 of each class.
         calibration: whether predictions are right as often as they say.
         mistakes: the wrong predictions with the highest probability, that first.
-        predictions: how many there are: one an example, or one for each position of it.
+        predictions: their number: one an example, or one for each position of it.
     """
 
     class_names: tuple[str, ...]
@@ -52,7 +52,7 @@ class Classification:
     predictions: int
 
     def confused(self, most: int) -> list[tuple[str, str, int]]:
-        """Which class is taken for which other and how often, the most frequent first."""
+        """The most frequent confusions: true class, predicted class, count."""
         counts = self.confusion * ~np.eye(len(self.confusion), dtype=bool)
         often = np.argsort(-counts, axis=None, kind="stable")[:most]
         pairs = zip(*np.unravel_index(often, counts.shape), strict=True)

@@ -42,10 +42,10 @@ class Report:
         name: of the network, or of its run.
         data: the name of the data set.
         split: which of its examples: ``"test"``, ``"train"`` or ``"all"``.
-        examples: how many there are.
+        examples: their number.
         scores: all scores by name, as floats; shares are in [0, 1].
-        found: what there is of each class or value; None of a language model.
-        parameters: how many numbers the network has learnt.
+        found: the results for each class or value; None for a language model.
+        parameters: the number of trained numbers.
         date: when it was evaluated.
         history: one record an epoch of the training; empty if that is not known.
         rates: the learning rate: epochs, from 0 on, and rates, float64 [2, points]; None if that
@@ -53,7 +53,7 @@ class Report:
         settings: how it was trained, by name.
         versions: of packages in training.
         machine: that it was trained on.
-        command: what makes the report again; None if it was made from Python.
+        command: the command line that makes the report; None if it was made from Python.
     """
 
     name: str
@@ -159,7 +159,7 @@ def part(data: Dataset, split: str) -> Split | StreamedSplit:
     """A split of a data set; both parts together for ``"all"``.
 
     Raises:
-        InputError: if there is none.
+        InputError: if the data set does not have it.
     """
     if split != "all":
         found = data.splits.get(split)

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from jaxnets.pages.wording import percent
 from jaxnets.reports.records import Classification, Regression
-from jaxnets.reports.wording import measured, percent, said
+from jaxnets.reports.wording import measured, said
 
 if TYPE_CHECKING:
     from jaxnets.reports.report import Report
@@ -42,7 +43,7 @@ def _classes(found: Classification) -> Iterator[str]:
         yield f"{average:<{width}}  {shares}{found.predictions:>10,}"
     confused = found.confused(3)
     if confused:
-        pairs = "; ".join(f"{a} as {b} ({n:,})" for a, b, n in confused)
+        pairs = "; ".join(f"{_cut(a)} as {_cut(b)} ({n:,})" for a, b, n in confused)
         yield f"most frequent confusions: {pairs}"
 
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from jaxnets.pages.wording import minus, several
+from jaxnets.pages.wording import minus, percent, several
 from jaxnets.reports.records import Classification
 
 if TYPE_CHECKING:
@@ -35,11 +35,6 @@ def valued(score: str, value: float) -> str:
     if score.endswith(_SHARES):
         return percent(value)
     return minus(f"{value:.4f}" if 1e-3 <= abs(value) < 1 else f"{value:.4g}")
-
-
-def percent(share: float) -> str:
-    """``97.91 %``."""
-    return f"{100 * share:.2f} %"
 
 
 def measured(report: "Report") -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import socket
 import threading
 import time
@@ -25,6 +26,8 @@ PRUNERS = ("halving", "median", "none")
 #: What is kept of a search and of its trials, beside Optuna's own.
 ABOUT, COUNT, WORKER, FAULT = "about", "count", "worker", "fault"
 _HEARTBEAT, _GRACE = 30, 150  # seconds
+#: What databases say if another worker makes the same tables at the same time.
+_BEING_MADE = re.compile("already exists|unique|duplicate|is locked", re.IGNORECASE)
 _PATIENCE = 10.0  # seconds in which another worker fills the queue
 _QUEUED = "fixed_params"  # what Optuna keeps of a queued trial
 _ETA = 3  # of successive halving: one trial in so many trains on
@@ -112,28 +115,36 @@ def _database(url: str) -> Any:
         InputError: if it cannot be opened.
     """
     optuna = imported()
-    import sqlalchemy
+    from sqlalchemy.exc import SQLAlchemyError
 
+    for wait in (0.2, 0.5, 1.0, None):
+        try:
+            return _connected(url)
+        except (
+            ImportError,
+            RuntimeError,  # of a database of another version of Optuna
+            ValueError,
+            optuna.exceptions.StorageInternalError,
+            SQLAlchemyError,
+        ) as error:
+            reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
+            if wait is None or not _BEING_MADE.search(reason):
+                got = f"{_without_password(url)}: {reason}"
+                raise InputError("storage", "a database that can be opened", got) from error
+            time.sleep(wait)
+    raise AssertionError
+
+
+def _connected(url: str) -> Any:
     # several workers wait for each other's turn
     patient = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
-    try:
-        return optuna.storages.RDBStorage(
-            url,
-            engine_kwargs={"pool_pre_ping": True, **patient},
-            heartbeat_interval=_HEARTBEAT,
-            grace_period=_GRACE,
-            heartbeat_stale_trial_callback=_queue_again,
-        )
-    except (
-        ImportError,
-        RuntimeError,  # of a database of another version of Optuna
-        ValueError,
-        optuna.exceptions.StorageInternalError,
-        sqlalchemy.exc.SQLAlchemyError,
-    ) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().partition("\n")[0]
-        expected = "a database that can be opened"
-        raise InputError("storage", expected, f"{_without_password(url)}: {reason}") from error
+    return imported().storages.RDBStorage(
+        url,
+        engine_kwargs={"pool_pre_ping": True, **patient},
+        heartbeat_interval=_HEARTBEAT,
+        grace_period=_GRACE,
+        heartbeat_stale_trial_callback=_queue_again,
+    )
 
 
 def _without_password(url: str) -> str:

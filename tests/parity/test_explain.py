@@ -2,15 +2,15 @@
 
 import functools
 
+import captum.attr as captum
 import jax
 import numpy as np
 import pytest
 import torch
 from flax import nnx
+from sklearn import base, inspection
 
 from jaxnets import explain, interop, layers
-
-captum = pytest.importorskip("captum.attr")
 
 TARGETS = np.array([2, 0, 1])
 
@@ -205,8 +205,6 @@ def test_token_attributions_are_captums():
 
 
 def test_permutation_importance_is_scikit_learns():
-    inspection = pytest.importorskip("sklearn.inspection")
-    base = pytest.importorskip("sklearn.base")
     model, _, _ = network("mlp")
     table = np.random.default_rng(3).normal(size=(40, 5))
     labels = np.random.default_rng(4).integers(3, size=40)

@@ -343,6 +343,7 @@ EPOCHS, BATCHES = 8, 3
         ("linear", {}, lambda o: lr_scheduler.LinearLR(o)),
         ("constant", {"total_iters": 2}, lambda o: lr_scheduler.ConstantLR(o, total_iters=2)),
         ("polynomial", {"power": 2.0}, lambda o: lr_scheduler.PolynomialLR(o, power=2.0)),
+        ("swa", {"swa_lr": 0.1, "anneal_epochs": 3}, lambda o: SWALR(o, 0.1, 3)),
     ],
 )
 def test_a_recipes_schedule_moves_on_after_each_epoch(name, options, make):
