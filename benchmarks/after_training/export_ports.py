@@ -1,8 +1,9 @@
 """The ported networks of tests/port_zoo as ONNX in onnxruntime and as StableHLO.
 
-    python benchmarks/after_training/export_ports.py
+    python benchmarks/after_training/export_ports.py [FIRST LAST]
 
-Needs torch, and what the networks of tests/port_zoo import.
+With numbers, only these networks are tried, and the record keeps what it has of others. Needs
+torch, and what the networks of tests/port_zoo import.
 """
 
 import json
@@ -39,14 +40,14 @@ def main() -> None:
     torch.set_num_threads(1)
     jax.config.update("jax_numpy_dtype_promotion", "standard")
     cases = [case for case in CASES if not (case.refused or case.built or case.eager)]
-    found = [(str(case), outcome(case)) for case in cases]
-    counts = Counter(result for _, result in found)
-    others = "; ".join(f"{name}: {result}" for name, result in found if result not in EQUAL)
-    print(others)
+    part = slice(*map(int, sys.argv[1:3])) if sys.argv[1:] else slice(None)
+    found = json.loads(RECORD.read_text())["found"] if part.start and RECORD.exists() else {}
+    found |= {str(case): outcome(case) for case in cases[part]}
+    counts = Counter(found.values())
     about = {
         "title": "Ported networks as ONNX",
         "method": (
-            f"{len(cases)} networks of `tests/port_zoo`, ported from PyTorch, are written as ONNX "
+            f"{len(found)} networks of `tests/port_zoo`, ported from PyTorch, are written as ONNX "
             "and run in onnxruntime. Equal is a difference from the JAX network of at most 1e-5 of "
             "the largest output. A network with code that needs one size of the batch is written "
             "with `--batch`; what is refused is refused by name."
@@ -54,10 +55,11 @@ def main() -> None:
         "command": "python benchmarks/after_training/export_ports.py",
         "columns": ["outcome", "networks"],
         "rows": [[name, str(count)] for name, count in counts.most_common()],
+        "found": found,
     }
     content = {**described(("jaxnets", "jax", "onnx", "onnxruntime", "torch")), **about}
     RECORD.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    print(json.dumps(content["rows"], indent=1))
+    print({name: each for name, each in found.items() if each not in EQUAL}, len(cases))
 
 
 EQUAL = "equal, any batch", "equal, one batch"

@@ -268,7 +268,7 @@ def _block_put(
 
 
 def _tile(g: Builder, node: Node, x: str) -> str:
-    return g.add("Tile", x, g.integers(*node.parameters["reps"]))
+    return g.add("Tile", x, g.shape(node.parameters["reps"]))
 
 
 _SCATTERS = {

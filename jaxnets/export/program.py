@@ -101,9 +101,11 @@ class Program:
             try:
                 return jax.make_jaxpr(self.__call__, return_shape=True)(self.specs)
             except Exception as error:
-                if self.batch is not None or not self._takes_one_size():
-                    raise
                 expected = "a network that takes any number of examples (or batch=N for one size)"
+                if self.batch is not None or not self._takes_one_size():
+                    if isinstance(error, InputError):
+                        raise
+                    expected = "a network that JAX traces with these inputs"
                 reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
                 got = f"{type(self.model).__name__} ({reason})"
                 raise InputError("model", expected, got) from error
