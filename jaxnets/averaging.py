@@ -31,7 +31,7 @@ from jaxnets.training.records import TrainingRun
 from jaxnets.training.state import TrainState
 from jaxnets.training.steps import Step, check_step, reseed
 
-#: PyTorch's buffers: what a network keeps beside its parameters, but for its random streams.
+#: PyTorch's buffers: what a network keeps beside its parameters, except for its random streams.
 _BUFFERS = nnx.All(nnx.Not(nnx.Param), nnx.Not(nnx.RngState))
 _WEIGHTS = nnx.Not(nnx.RngState)
 
@@ -147,8 +147,8 @@ def ema(step: Step, decay: float = 0.999, *, use_buffers: bool = False) -> Avera
 def swa(step: Step, start: int = 0, every: int = 1, *, use_buffers: bool = False) -> Averaging:
     """A step that also keeps the plain mean of the weights: stochastic weight averaging.
 
-    Training goes on as ever; ``jaxnets.optimizers.swalr`` is the schedule that PyTorch has for it.
-    ``averaged`` gives the averaged network, whose batch normalization needs
+    Training continues as ever; ``jaxnets.optimizers.swalr`` is the schedule that PyTorch has for
+    it. ``averaged`` gives the averaged network, whose batch normalization needs
     ``update_batch_norm`` or ``use_buffers``.
 
     Args:

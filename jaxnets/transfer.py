@@ -370,7 +370,7 @@ def merge_lora(model: nnx.Module) -> nnx.Module:
         model: what ``lora`` made, trained or not; it is left as it is.
 
     Returns:
-        A new network with the same outputs, but for rounding.
+        A new network with the same outputs, except for rounding.
 
     Raises:
         InputError: if the network has no adapted layer.

@@ -45,7 +45,7 @@ def explained(capsys, *arguments):
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory):
-    """A run of a network of one's own on small images."""
+    """A run of a network of your own on small images."""
     folder = tmp_path_factory.mktemp("images")
     (folder / "nets.py").write_text(NET)
     draw = np.random.default_rng(0)

@@ -68,7 +68,7 @@ def test_a_run_begins_with_anothers_weights_and_frozen_ones_stay(trained):
     with open("whole/run.json") as file:
         settings = json.load(file)["settings"]
     assert settings["freeze"] == ["fc1"]
-    assert settings["document"].endswith("; begins with the weights in base but for fc2")
+    assert settings["document"].endswith("; begins with the weights in base except for fc2")
 
 
 def test_what_does_not_fit_is_named_and_drawn_by_each_seed(trained):

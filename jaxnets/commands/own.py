@@ -37,7 +37,7 @@ class Pretrained:
     head: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        but = f" but for {', '.join(self.head)}" if self.head else ""
+        but = f" except for {', '.join(self.head)}" if self.head else ""
         return f"the weights in {self.name}{but}"
 
 

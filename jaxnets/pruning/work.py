@@ -133,7 +133,7 @@ class Work:
         return made == shapes(self.model, self.inputs)
 
     def agree(self, one: nnx.Module, other: nnx.Module) -> bool:
-        """Whether two networks have the same outputs but for rounding."""
+        """Whether two networks have the same outputs except for rounding."""
         some, others = (jax.tree.leaves(_computed(model, self.inputs)) for model in (one, other))
         return all(map(_close, some, others))
 

@@ -69,7 +69,7 @@ class Place(NamedTuple):
 
 
 def places(model: nnx.Module) -> dict[str, Place]:
-    """The modules of a network by their paths, each once, but for those within quantized layers."""
+    """The modules of a network by their paths, each once, without those in quantized layers."""
     found: dict[int, Place] = {}
 
     def visit(path: str, value: Any, holder: tuple[Any, Any]) -> None:

@@ -143,7 +143,8 @@ class Space:
                 ``weight_decay`` and ``eps`` or where it ends in ``:log``; or choices ``a,b,c``.
 
         Raises:
-            InputError: if a name or what it may be is none of these, or nothing is to be searched.
+            InputError: if a name or what it may be is not one of these, or nothing is to be
+                searched.
         """
         if isinstance(given, Space):
             return given
