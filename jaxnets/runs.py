@@ -71,6 +71,7 @@ NETWORK = "network"
 CHECKPOINTS = "checkpoints"
 _INITIAL = "initial.npz"  # weights of PyTorch's names, where they are not drawn from the seed
 _MOST, _MOST_LAYERS = 2**31, 1000  # where no weights say how many there are
+_ROUNDING = 1e-3  # of a sum of probabilities
 #: Losses whose outputs are probabilities.
 _OF_PROBABILITIES = ("binary-cross-entropy", "cross-entropy-of-probabilities")
 _NUMERIC = {"accumulate": 1, "compute_dtype": None}  # where a run is told nothing
@@ -514,10 +515,13 @@ class SavedRun:
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """The probability of each class, [..., classes], from the outputs of a run with classes.
 
+        Those of a network of the user's own are probabilities already if they add up to 1.
+
         Args:
             outputs: [..., classes], or [..., 1] where one output tells two classes apart.
         """
-        return class_probabilities(outputs, logits=self.gives == "logits")
+        logits = self.gives == "logits" and not add_up_to_one(outputs)
+        return class_probabilities(outputs, logits=logits)
 
     def program(self, batch: int | None = None) -> Program:
         """The network with its transforms and scalers, ready for a file; see ``jaxnets.export``.
@@ -569,6 +573,13 @@ class SavedRun:
             return inputs
         rows = self.table(inputs)
         return rows if self.inputs_scaler is None else self.inputs_scaler(rows)
+
+
+def add_up_to_one(outputs: np.ndarray) -> bool:
+    """Whether several outputs [..., classes] of each example are positive, and their sum is 1."""
+    if outputs.shape[-1] < 2 or not outputs.size or outputs.min() < 0:
+        return False
+    return bool(abs(outputs.sum(-1, dtype=np.float64) - 1).max() < _ROUNDING)
 
 
 def class_probabilities(outputs: np.ndarray, *, logits: bool) -> np.ndarray:

@@ -433,3 +433,12 @@ def test_the_curves_are_a_figure_that_a_notebook_shows(tmp_path):
     assert run.plot()._repr_png_().startswith(b"\x89PNG")
     run.plot(tmp_path / "curves.svg")
     assert "<svg" in (tmp_path / "curves.svg").read_text()
+
+
+def test_probabilities_of_a_network_are_not_taken_for_logits():
+    saved = runs.SavedRun(None, MLP((2, 3), rngs=nnx.Rngs(0)), True, None, None, None)
+    logits = np.array([[1.0, 2.0, 3.0]])
+    shares = np.exp(logits) / np.exp(logits).sum()
+    del saved.model.output  # as of a network of the user's own
+    np.testing.assert_allclose(saved.probabilities(logits), shares)
+    np.testing.assert_allclose(saved.probabilities(shares), shares)

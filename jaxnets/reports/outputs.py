@@ -12,7 +12,7 @@ from jaxnets.data import Transform
 from jaxnets.data.dataset import Split
 from jaxnets.data.spec import single
 from jaxnets.data.streaming import StreamedSplit
-from jaxnets.runs import class_probabilities
+from jaxnets.runs import add_up_to_one, class_probabilities
 from jaxnets.training import predict
 from jaxnets.training.evaluation import EVALUATION_BATCH
 from jaxnets.training.labels import OF_PROBABILITIES, Loss, unwrapped
@@ -21,7 +21,6 @@ from jaxnets.training.objective import as_metrics, supervised
 #: What the outputs of a classifier are.
 Kind = Literal["logits", "probabilities"]
 _STREAMED = 8 * EVALUATION_BATCH  # examples that are read at a time
-_ROUNDING = 1e-3
 
 
 def outputs_of(
@@ -82,10 +81,9 @@ def kind_of(
         return "logits" if said == "logits" else "probabilities"
     if function in (losses.binary_cross_entropy, losses.cross_entropy_of_probabilities):
         return "probabilities"
-    positive = bool(outputs.size) and outputs.min() >= 0
     if outputs.shape[-1] > 1:
-        sums = outputs.sum(-1, dtype=np.float64)
-        return "probabilities" if positive and abs(sums - 1).max() < _ROUNDING else "logits"
+        return "probabilities" if add_up_to_one(outputs) else "logits"
+    positive = bool(outputs.size) and outputs.min() >= 0
     if function in OF_PROBABILITIES or not positive or outputs.max() > 1:
         return "logits"
     if alone is not None:
