@@ -16,8 +16,6 @@ torch.set_num_threads(1)
 #: What is compared with torch as XLA optimises it for users: whole runs, optimizers, and the layers
 #: that are more than products and element-wise operations.
 OPTIMIZED = ("convolution", "optimizers", "pooling", "recurrent", "runs")
-#: Tests among them whose programs others have in much the same form, optimised.
-ALIKE = ("test_sequences_equal_torch", "test_gradients_by_hand_equal_torch[4-")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -34,7 +32,6 @@ def pytest_runtest_call(item):
     """
     module = item.module.__name__.rpartition("test_")[2]
     optimized = module in OPTIMIZED and "float64" not in item.name
-    optimized = optimized and not item.name.startswith(ALIKE)
     jax.config.update("jax_disable_most_optimizations", not optimized)
     try:
         return (yield)
