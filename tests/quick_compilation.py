@@ -3,8 +3,7 @@
 XLA's older code generator for CPUs takes half the time, a module of code for each program instead
 of several takes a fifth less, and a fifth of what remains is making the context of each program.
 What is kept of them is packed quickly rather than well. Arrays of NumPy's go to the device as they
-are, for which JAX compiles a program for each shape that does nothing. A fifth of the programs only
-move the numbers of an array, outside of ``jax.jit``, which NumPy does without a program.
+are, for which JAX compiles a program for each shape that does nothing.
 """
 
 import functools
@@ -16,7 +15,6 @@ import zlib
 import jax
 import numpy as np
 from jax._src import compilation_cache, compiler
-from jax._src.array import ArrayImpl
 from jax._src.interpreters import mlir
 from jax._src.lax import lax
 
@@ -38,10 +36,6 @@ def install() -> None:
         mlir.make_ir_context = _shared(mlir.make_ir_context)
     if hasattr(lax, "stage_p"):
         lax.stage_p.def_impl(_put(lax.stage_p.impl))
-    for move in (_broadcast_in_dim, _reshape, _squeeze, _transpose):
-        operation = getattr(lax, f"{move.__name__[1:]}_p", None)
-        if operation is not None:
-            operation.def_impl(_moved(operation.impl, move))
     compress = getattr(compilation_cache, "compress_executable", None)
     if compress is not None and compress(b"") == zlib.compress(b""):
         compilation_cache.compress_executable = functools.partial(zlib.compress, level=1)
@@ -75,40 +69,6 @@ def _put(stage):
         return jax.device_put(x, may_alias=False) if plain else stage(x)
 
     return put
-
-
-def _moved(program, move):
-    """Has NumPy move the numbers of an array that JAX may put anywhere, unless it looks for NaN."""
-
-    def moved(x, *more, **options):
-        if more or not _movable(x) or jax.config.jax_debug_nans or jax.config.jax_debug_infs:
-            return program(x, *more, **options)
-        return jax.device_put(move(np.asarray(x), **options), may_alias=False)
-
-    return moved
-
-
-def _movable(x) -> bool:
-    plain = isinstance(x, ArrayImpl) and not (x.weak_type or x.committed)
-    return plain and jax.dtypes.canonicalize_dtype(x.dtype) == x.dtype
-
-
-def _broadcast_in_dim(x, *, shape, broadcast_dimensions, sharding):
-    sizes = np.ones(len(shape), int)
-    sizes[list(broadcast_dimensions)] = x.shape
-    return np.broadcast_to(x.reshape(sizes), shape)
-
-
-def _reshape(x, *, new_sizes, dimensions, sharding):
-    return x.reshape(new_sizes)
-
-
-def _squeeze(x, *, dimensions):
-    return x.squeeze(dimensions)
-
-
-def _transpose(x, *, permutation):
-    return x.transpose(permutation)
 
 
 @functools.cache
