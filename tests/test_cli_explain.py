@@ -195,6 +195,12 @@ def visualized(capsys, *arguments):
 KINDS = ["kernels", "activations", "histograms", "embedding", "graph"]
 
 
+def test_one_picture_may_be_a_file(capsys, images, place):
+    code, out, _ = visualized(capsys, images, "--what", "kernels", "--out", "new/first.png")
+    assert (code, out) == (0, "wrote new/first.png\n")
+    assert (place / "new" / "first.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_inside_of_a_run_is_drawn(capsys, images, place):
     code, out, err = visualized(capsys, images, "--out", "pictures", "--index", "2")
     assert code == 0, err
@@ -209,7 +215,8 @@ def test_the_inside_of_a_run_is_drawn(capsys, images, place):
         (["--what", "graph", "--projection", "tsne"], "projection: expected none without embeddi"),
         (["--what", "kernels", "--layer", "no"], "layer: expected one that the model calls: conv"),
         (["--what", "activations", "--index", "99"], "index: expected a number from 0 to 15, got"),
-        (["--out", "file"], "out: expected a folder, got file"),
+        (["--out", "file"], "out: expected a folder, or a .png file for one picture, got file"),
+        (["--out", "all.png"], "out: expected a folder for 5 pictures, got all.png"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_in_a_sentence(capsys, images, words, message, place):

@@ -54,7 +54,7 @@ _BATCH = 256  # examples of whose loss the gradient is taken
     type=PathArgument(),
     default=Path(),
     show_default="the current folder",
-    help="The folder of the pictures, made if it is missing; what is there is replaced.",
+    help="The folder of the pictures, or a .png file for one; what is there is replaced.",
 )
 def visualize_command(run: Path, what: tuple[str, ...], out: Path, **flags: Any) -> None:
     """Draw what is inside the network in the folder RUN, each as a PNG of its name.
@@ -71,12 +71,15 @@ def visualize_command(run: Path, what: tuple[str, ...], out: Path, **flags: Any)
     for name, value in given.items():
         if (kind := needs.get(name, "embedding")) not in wanted:
             raise InputError("examples" if name == "count" else name, f"none without {kind}", value)
-    if out.exists() and not out.is_dir():
-        raise InputError("out", "a folder", str(out))
+    is_file = out.suffix.lower() == ".png" and not out.is_dir()
+    if is_file and len(set(wanted)) > 1:
+        raise InputError("out", f"a folder for {len(set(wanted))} pictures", str(out))
+    if out.exists() and not out.is_dir() and not is_file:
+        raise InputError("out", "a folder, or a .png file for one picture", str(out))
     figures = _drawn(saved, dict.fromkeys(wanted), given, told=bool(what))
-    out.mkdir(parents=True, exist_ok=True)
+    (out.parent if is_file else out).mkdir(parents=True, exist_ok=True)
     for kind, figure in figures.items():
-        path = out / f"{kind}.png"
+        path = out if is_file else out / f"{kind}.png"
         save(figure, path)
         click.echo(f"wrote {path}")
 
