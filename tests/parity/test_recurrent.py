@@ -198,7 +198,7 @@ def whatever_comes(monkeypatch):
     """Has native kernels take batches that are too small to pay."""
     monkeypatch.setattr("jaxnets.kernels.recurrence._LEAST_STEPS", 1)
     monkeypatch.setattr("jaxnets.kernels.recurrence._LEAST_STEPS_OF_FEW", 1)
-    assert native.ready("recurrence", jnp.zeros(1))
+    assert native.ready("recurrence", jnp.zeros(1)) == native.check_switch()
 
 
 def without_kernels(monkeypatch, large):
