@@ -59,6 +59,8 @@ from jaxnets.training import (
     predictor,
 )
 from jaxnets.training.evaluation import check_model
+from jaxnets.training.labels import Loss
+from jaxnets.training.probabilities import class_probabilities, kind_of, stated_kind
 from jaxnets.training.progress import describe as describe_epoch
 from jaxnets.training.records import RECORD, TEXT, WEIGHTS, Task, tested_record
 from jaxnets.training.weights import check_weights, load_weights, save_weights, sizes
@@ -71,9 +73,6 @@ NETWORK = "network"
 CHECKPOINTS = "checkpoints"
 _INITIAL = "initial.npz"  # weights of PyTorch's names, where they are not drawn from the seed
 _MOST, _MOST_LAYERS = 2**31, 1000  # where no weights say how many there are
-_ROUNDING = 1e-3  # of a sum of probabilities
-#: Losses whose outputs are probabilities.
-_OF_PROBABILITIES = ("binary-cross-entropy", "cross-entropy-of-probabilities")
 _NUMERIC = {"accumulate": 1, "compute_dtype": None}  # where a run is told nothing
 
 
@@ -506,11 +505,7 @@ class SavedRun:
         """What the outputs are: ``"logits"`` or ``"probabilities"`` of classes, or ``"values"``."""
         if not self.classifies:
             return "values"
-        output = getattr(self.model, "output", None)
-        if isinstance(output, str):  # as our networks say
-            return "logits" if output == "logits" else "probabilities"
-        told = self.recipe is not None and self.recipe.loss in _OF_PROBABILITIES
-        return "probabilities" if told else "logits"
+        return stated_kind(self.model, self._loss) or "logits"
 
     def probabilities(self, outputs: np.ndarray) -> np.ndarray:
         """The probability of each class, [..., classes], from the outputs of a run with classes.
@@ -520,8 +515,8 @@ class SavedRun:
         Args:
             outputs: [..., classes], or [..., 1] where one output tells two classes apart.
         """
-        logits = self.gives == "logits" and not add_up_to_one(outputs)
-        return class_probabilities(outputs, logits=logits)
+        kind = kind_of(outputs, self.model, self._loss, alone="logits")
+        return class_probabilities(outputs, kind)
 
     def program(self, batch: int | None = None) -> Program:
         """The network with its transforms and scalers, ready for a file; see ``jaxnets.export``.
@@ -565,6 +560,10 @@ class SavedRun:
         """
         return plot_history(self.history, path, title)
 
+    @property
+    def _loss(self) -> Loss | None:
+        return None if self.recipe is None else LOSSES[self.recipe.loss]
+
     def _numbers(self, inputs: Any) -> Any:
         several = inputs if isinstance(inputs, list | tuple) else [inputs]
         if self.encoder is not None and all(isinstance(each, str) for each in several):
@@ -573,30 +572,6 @@ class SavedRun:
             return inputs
         rows = self.table(inputs)
         return rows if self.inputs_scaler is None else self.inputs_scaler(rows)
-
-
-def add_up_to_one(outputs: np.ndarray) -> bool:
-    """Whether several outputs [..., classes] of each example are positive, and their sum is 1."""
-    if outputs.shape[-1] < 2 or not outputs.size or outputs.min() < 0:
-        return False
-    return bool(abs(outputs.sum(-1, dtype=np.float64) - 1).max() < _ROUNDING)
-
-
-def class_probabilities(outputs: np.ndarray, *, logits: bool) -> np.ndarray:
-    """The probability of each class, [..., classes].
-
-    Args:
-        outputs: of a network, [..., classes], or [..., 1] where one output tells two classes apart.
-        logits: whether they are logits, and not probabilities.
-    """
-    if outputs.shape[-1] == 1:
-        second = 1 / (1 + np.exp(-outputs)) if logits else outputs
-        return np.concatenate([1 - second, second], axis=-1)
-    if not logits:
-        return outputs
-    exponentials = np.exp(outputs - outputs.max(-1, keepdims=True))
-    shares: np.ndarray = exponentials / exponentials.sum(-1, keepdims=True)
-    return shares
 
 
 def read(

@@ -27,8 +27,9 @@ def run(tmp_path_factory):
     network = MLP((3, 4, 2), rngs=nnx.Rngs(0))
     step = {"loss": losses.cross_entropy, "optimizer": optimizers.sgd(0.1)}
     trained = fit(network, Dataset("points", split, split), epochs=1, **step)
-    trained.save(tmp_path_factory.mktemp("runs") / "run")
-    return tmp_path_factory.getbasetemp() / "runs0" / "run", trained.model, split
+    place = tmp_path_factory.mktemp("runs") / "run"
+    trained.save(place)
+    return place, trained.model, split
 
 
 def test_a_changed_run_has_its_structure_weights_and_accuracy(run, tmp_path, monkeypatch):

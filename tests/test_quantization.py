@@ -220,8 +220,9 @@ def folder(net, tmp_path_factory):
     split = Split(x, np.arange(len(x), dtype=np.int32) % 3)
     step = {"loss": losses.cross_entropy, "optimizer": optimizers.sgd(0.0)}
     trained = fit(model, Dataset("points", split, split), epochs=1, **step)
-    trained.save(tmp_path_factory.mktemp("runs") / "run")
-    return tmp_path_factory.getbasetemp() / "runs0" / "run", trained.model, x
+    place = tmp_path_factory.mktemp("runs") / "run"
+    trained.save(place)
+    return place, trained.model, x
 
 
 MODES = {

@@ -4,18 +4,11 @@ python benchmarks/after_training/averaging.py
 """
 
 import dataclasses
-import json
-import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
+import record
 
-from machine import PACKAGES, described  # noqa: E402
+from jaxnets import recipes
 
-from jaxnets import recipes  # noqa: E402
-
-RECORD = ROOT / "benchmarks" / "results" / "after_training" / "averaging.json"
 RECIPE = recipes.recipe("mnist-mlp")
 SEEDS = 3
 FAST = {"optimizer_options": {"lr": 0.1, "momentum": 0.9}}
@@ -49,7 +42,7 @@ def main() -> None:
         "rows": rows,
         "command": "python benchmarks/after_training/averaging.py",
     }
-    RECORD.write_text(json.dumps({**described(PACKAGES), **about}, indent=1) + "\n")
+    record.write("averaging", about)
 
 
 if __name__ == "__main__":

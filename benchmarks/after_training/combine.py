@@ -4,22 +4,14 @@ python benchmarks/after_training/combine.py
 """
 
 import dataclasses
-import json
-import sys
-from pathlib import Path
 
 import numpy as np
+import record
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
+from jaxnets import evaluate, interop, losses, recipes
+from jaxnets.averaging import greedy_soup, soup
+from jaxnets.ensembles import Ensemble
 
-from machine import PACKAGES, described  # noqa: E402
-
-from jaxnets import evaluate, interop, losses, recipes  # noqa: E402
-from jaxnets.averaging import greedy_soup, soup  # noqa: E402
-from jaxnets.ensembles import Ensemble  # noqa: E402
-
-RECORD = ROOT / "benchmarks" / "results" / "after_training" / "combine.json"
 RECIPE = recipes.recipe("mnist-mlp")
 TRANSFORM = recipes.build_transform(RECIPE)
 #: How the five are tuned: learning rate and augmentation, for five epochs.
@@ -71,7 +63,7 @@ def main() -> None:
         "rows": rows,
         "command": "python benchmarks/after_training/combine.py",
     }
-    RECORD.write_text(json.dumps({**described(PACKAGES), **about}, indent=1) + "\n")
+    record.write("combine", about)
     for row in rows:
         print(*row, sep="  ")
 

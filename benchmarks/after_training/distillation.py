@@ -4,22 +4,14 @@ python benchmarks/after_training/distillation.py
 """
 
 import dataclasses
-import json
-import sys
-from pathlib import Path
 
 import jax
+import record
 from flax import nnx
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
+from jaxnets import MLP, fit, losses, optimizers, recipes
+from jaxnets.training import Summary, count_parameters, minimize, supervised
 
-from machine import PACKAGES, described  # noqa: E402
-
-from jaxnets import MLP, fit, losses, optimizers, recipes  # noqa: E402
-from jaxnets.training import Summary, count_parameters, minimize, supervised  # noqa: E402
-
-RECORD = ROOT / "benchmarks" / "results" / "after_training" / "distillation.json"
 RECIPE = recipes.recipe("mnist-mlp")
 TRANSFORM = recipes.build_transform(RECIPE)
 SEEDS, TEMPERATURE, SHARE = 5, 4.0, 0.9
@@ -85,7 +77,7 @@ def main() -> None:
         "rows": rows,
         "command": "python benchmarks/after_training/distillation.py",
     }
-    RECORD.write_text(json.dumps({**described(PACKAGES), **about}, indent=1) + "\n")
+    record.write("distillation", about)
     for row in rows:
         print(*row, sep="  ")
 

@@ -6,20 +6,14 @@ RUNS is a folder with the folders of runs, by the names of their recipes; a run 
 trained there first. DATA is the folder of the texts of sentiment-lstm; without it, it is left out.
 """
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
+import record
 
-from machine import described  # noqa: E402
-
-from jaxnets import load, reports  # noqa: E402
-from jaxnets.pages.wording import percent  # noqa: E402
-
-RECORD = ROOT / "benchmarks" / "results" / "after_training" / "evaluation.json"
+from jaxnets import load, reports
+from jaxnets.pages.wording import percent
 
 
 def main() -> None:
@@ -38,8 +32,7 @@ def main() -> None:
         "rows": rows,
         "command": "python benchmarks/after_training/evaluation.py RUNS DATA",
     }
-    packages = ("jaxnets", "jax", "flax", "optax", "numpy")
-    RECORD.write_text(json.dumps({**described(packages), **about}, indent=1) + "\n")
+    record.write("evaluation", about)
     print(*rows, sep="\n")
 
 

@@ -5,21 +5,15 @@
 RUNS is a folder with what `jaxnets train NAME --out RUNS/NAME` wrote, for each NAME below.
 """
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
+import record
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
+import jaxnets
+from jaxnets import explain, recipes, runs
 
-from machine import described  # noqa: E402
-
-import jaxnets  # noqa: E402
-from jaxnets import explain, recipes, runs  # noqa: E402
-
-RECORD = ROOT / "benchmarks" / "results" / "after_training" / "explain.json"
 NAMES = ("mnist-mlp", "mnist-lenet", "mnist-lstm", "sentiment-lstm")
 EXAMPLES = 100
 SETTINGS = (
@@ -48,8 +42,7 @@ def main() -> None:
         "rows": rows,
         "command": "python benchmarks/after_training/explain.py RUNS",
     }
-    packages = ("jaxnets", "jax", "flax", "numpy")
-    RECORD.write_text(json.dumps({**described(packages), **about}, indent=1) + "\n")
+    record.write("explain", about)
     print("\n".join(map(str, rows)))
 
 

@@ -14,18 +14,13 @@ from pathlib import Path
 import jax
 import numpy as np
 import onnxruntime
+import record
 import torch
 from jax import export as jax_export
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
+from jaxnets import export, load, recipes
+from jaxnets.data.transforms.compose import applied
 
-from machine import described  # noqa: E402
-
-from jaxnets import export, load, recipes  # noqa: E402
-from jaxnets.data.transforms.compose import applied  # noqa: E402
-
-RECORD = ROOT / "benchmarks" / "results" / "after_training" / "export.json"
 SIZES = (1, 7, 100)  # of batches
 
 
@@ -42,9 +37,9 @@ def main() -> None:
         ),
         "command": "python benchmarks/after_training/export.py RUN...",
         "columns": ["run", "StableHLO", "difference", "ONNX", "difference", ".pt", "difference"],
+        "rows": rows,
     }
-    content = {**described(("jaxnets", "jax", "onnx", "onnxruntime", "torch")), **about}
-    RECORD.write_text(json.dumps({**content, "rows": rows}, indent=1, ensure_ascii=False) + "\n")
+    record.write("export", about, ("onnx", "onnxruntime"))
     print(json.dumps(rows, indent=1, ensure_ascii=False))
 
 

@@ -6,7 +6,6 @@ With numbers, only these networks are tried, and the record keeps what it has of
 torch, and what the networks of tests/port_zoo import.
 """
 
-import json
 import sys
 import tempfile
 import warnings
@@ -16,32 +15,28 @@ from pathlib import Path
 import jax
 import numpy as np
 import onnxruntime
+import record
 import torch
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT)]
-
-from machine import described  # noqa: E402
-
-from jaxnets.arrays import InputError  # noqa: E402
-from jaxnets.export import Program, save_onnx  # noqa: E402
-from jaxnets.interop import load_torch  # noqa: E402
-from jaxnets.networks import OwnNetwork  # noqa: E402
-from jaxnets.port import port  # noqa: E402
-from jaxnets.port.examples import inputs_of  # noqa: E402
-from tests.port_cases import CASES  # noqa: E402
-
-RECORD = ROOT / "benchmarks" / "results" / "after_training" / "export_ports.json"
+from jaxnets.arrays import InputError
+from jaxnets.export import Program, save_onnx
+from jaxnets.interop import load_torch
+from jaxnets.networks import OwnNetwork
+from jaxnets.port import port
+from jaxnets.port.examples import inputs_of
 
 
 def main() -> None:
+    sys.path.insert(0, str(record.ROOT))
+    from tests.port_cases import CASES
+
     warnings.simplefilter("ignore")  # PyTorch's, of what its users write
     onnxruntime.set_default_logger_severity(4)
     torch.set_num_threads(1)
     jax.config.update("jax_numpy_dtype_promotion", "standard")
     cases = [case for case in CASES if not (case.refused or case.built or case.eager)]
     part = slice(*map(int, sys.argv[1:3])) if sys.argv[1:] else slice(None)
-    found = json.loads(RECORD.read_text())["found"] if part.start and RECORD.exists() else {}
+    found = record.read("export_ports").get("found", {}) if part.start else {}
     found |= {str(case): outcome(case) for case in cases[part]}
     counts = Counter(found.values())
     about = {
@@ -57,8 +52,7 @@ def main() -> None:
         "rows": [[name, str(count)] for name, count in counts.most_common()],
         "found": found,
     }
-    content = {**described(("jaxnets", "jax", "onnx", "onnxruntime", "torch")), **about}
-    RECORD.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    record.write("export_ports", about, ("onnx", "onnxruntime"))
     print({name: each for name, each in found.items() if each not in EQUAL}, len(cases))
 
 

@@ -6,27 +6,19 @@ Each is given NumPy's array of inputs or, of PyTorch, a tensor, and waits for th
 for some 15 seconds, while no other program should.
 """
 
-import json
-import sys
 import time
 import warnings
-from pathlib import Path
 
 import jax
 import numpy as np
+import record
 import torch
 from flax import nnx
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
+from jaxnets import layers, quantization
+from jaxnets.kernels import aside
+from jaxnets.training import predictor
 
-from machine import described  # noqa: E402
-
-from jaxnets import layers, quantization  # noqa: E402
-from jaxnets.kernels import aside  # noqa: E402
-from jaxnets.training import predictor  # noqa: E402
-
-RECORD = ROOT / "benchmarks" / "results" / "after_training" / "int8_products.json"
 SIZES = (784, 128), (1024, 1024)
 SECONDS = 0.3
 
@@ -71,7 +63,7 @@ def main():
             times = measured(inputs, outputs, batch)
             rows.append([f"{inputs} → {outputs}, {batch} rows", *(f"{t:.0f} µs" for t in times)])
             print(rows[-1], flush=True)
-    content = {
+    about = {
         "title": "int8 products",
         "method": "A linear layer with float32 weights, and with int8 weights and inputs; the best "
         "of many calls. Without our kernel XLA multiplies the same integers.",
@@ -86,9 +78,8 @@ def main():
             "PyTorch dynamic",
         ],
         "rows": rows,
-        **described(("jaxnets", "jax", "flax", "numpy", "torch")),
     }
-    RECORD.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    record.write("int8_products", about)
 
 
 if __name__ == "__main__":

@@ -11,16 +11,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
+import record
 
-from machine import PACKAGES, described  # noqa: E402
+from jaxnets import recipes, runs
+from jaxnets.commands.prune import size, timed
 
-from jaxnets import recipes, runs  # noqa: E402
-from jaxnets.commands.prune import size, timed  # noqa: E402
-
-RECORD = ROOT / "benchmarks" / "results" / "after_training" / "pruning.json"
-FIGURE = ROOT / "docs" / "images" / "pruning.png"
+FIGURE = record.ROOT / "docs" / "images" / "pruning.png"
 NETWORKS = "mnist-mlp", "mnist-lenet"
 SHARES = 0.5, 0.8, 0.9, 0.95
 #: By what the table calls them: the method, and the epochs of training afterwards.
@@ -118,8 +114,7 @@ def main() -> None:
         "rows": rows,
         "command": "python benchmarks/after_training/pruning.py RUNS",
     }
-    RECORD.parent.mkdir(parents=True, exist_ok=True)
-    RECORD.write_text(json.dumps({**described(PACKAGES), **about}, indent=1) + "\n")
+    record.write("pruning", about)
     draw(curves)
 
 

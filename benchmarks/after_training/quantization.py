@@ -8,23 +8,17 @@ command quantizes and measures the accuracy, the second the times, of one networ
 no other program should run meanwhile; repeated, it keeps the shorter times.
 """
 
-import json
 import sys
 import time
 from pathlib import Path
 
 import jax
 import numpy as np
+import record
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
+from jaxnets import fit, optimizers, quantization, recipes, runs
+from jaxnets.training import evaluate, predictor
 
-from machine import described  # noqa: E402
-
-from jaxnets import fit, optimizers, quantization, recipes, runs  # noqa: E402
-from jaxnets.training import evaluate, predictor  # noqa: E402
-
-RECORD = ROOT / "benchmarks" / "results" / "after_training" / "quantization.json"
 NETWORKS = "mnist-mlp", "mnist-lenet", "mnist-lstm", "sentiment-lstm"
 CALIBRATION, SECONDS, RATE = 200, 0.35, 1e-4
 TIMES = "1", "256"
@@ -128,10 +122,10 @@ def merged(old, new):
 
 def main() -> None:
     what, folder = sys.argv[1], Path(sys.argv[2])
-    old = json.loads(RECORD.read_text())["figures"] if RECORD.exists() else {}
+    old = record.read("quantization").get("figures", {})
     new = accuracy(folder) if what == "accuracy" else times(folder, sys.argv[3])
     figures = old | {key: merged(old.get(key, {}), each) for key, each in new.items()}
-    content = {
+    about = {
         "title": "Quantization",
         "method": "The documented networks as trained and quantized; static with "
         f"{CALIBRATION} training images, trained for int8 by Adam with a learning rate of "
@@ -141,10 +135,8 @@ def main() -> None:
         "columns": ["network", "form", "accuracy", "size", "times smaller", "alone", "of 256"],
         "rows": rows(figures),
         "figures": figures,
-        **described(("jaxnets", "jax", "flax", "numpy")),
     }
-    RECORD.parent.mkdir(parents=True, exist_ok=True)
-    RECORD.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    record.write("quantization", about)
 
 
 if __name__ == "__main__":

@@ -8,21 +8,15 @@ the hidden layer. It also draws the figure of docs/search.md.
 """
 
 import dataclasses
-import json
 import sys
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
+import record
 
-from machine import described  # noqa: E402
+from jaxnets import recipes
+from jaxnets.search import SearchResult, Trial, search
+from jaxnets.search.space import in_words
 
-from jaxnets import recipes  # noqa: E402
-from jaxnets.search import SearchResult, Trial, search  # noqa: E402
-from jaxnets.search.space import in_words  # noqa: E402
-
-RECORD = ROOT / "benchmarks" / "results" / "after_training" / "search.json"
-FIGURE = ROOT / "docs" / "images" / "search.png"
+FIGURE = record.ROOT / "docs" / "images" / "search.png"
 TRIALS, EPOCHS = 24, 3
 SPACE = {
     "lr": "1e-4..1",
@@ -62,8 +56,7 @@ def main() -> None:
         "rows": rows,
         "command": "python benchmarks/after_training/search.py",
     }
-    packages = ("jaxnets", "jax", "flax", "optax", "optuna", "numpy")
-    RECORD.write_text(json.dumps({**described(packages), **about}, indent=1) + "\n")
+    record.write("search", about, ("optuna",))
     found.plot(FIGURE, title=f"mnist-softmax-mlp: {TRIALS} trials of at most {EPOCHS} epochs")
     print(found.table(), rows, found.importance)
 

@@ -13,18 +13,12 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
+import record
 
-ROOT = Path(__file__).parent.parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
+from jaxnets.data import load
 
-from machine import described  # noqa: E402
-
-from jaxnets.data import load  # noqa: E402
-
-RECORD = ROOT / "benchmarks" / "results" / "after_training" / "serve_load.json"
 REQUESTS = 4000  # for each number of clients
 CLIENTS = (1, 20, 200)
 WRONG = {
@@ -64,9 +58,9 @@ def main() -> None:
         ),
         "command": "python benchmarks/after_training/serve_load.py RUN",
         "columns": ["clients", "requests/s", "p50", "p99", "answers"],
+        "rows": rows,
     }
-    content = {**described(("jaxnets", "jax", "starlette", "uvicorn")), **about, "rows": rows}
-    RECORD.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    record.write("serve_load", about, ("starlette", "uvicorn"))
     print(json.dumps(rows, indent=1, ensure_ascii=False))
 
 

@@ -16,8 +16,6 @@ from jaxnets.data import Dataset, StandardizedDataset, TableEncoder, table_files
 from jaxnets.data.image_files import FORMATS
 from jaxnets.data.spec import single
 from jaxnets.data.text.corpora import read_lines
-from jaxnets.losses import LOSSES
-from jaxnets.reports.outputs import kind_of, probabilities
 
 _IMAGES = tuple(ending for endings in FORMATS.values() for ending in endings)
 _TEXTS = (".txt", ".text")
@@ -256,7 +254,6 @@ def classes(saved: runs.SavedRun, outputs: np.ndarray) -> tuple[tuple[str, ...],
         outputs: of the network, [examples, …].
     """
     rows = outputs.reshape(len(outputs), -1)
-    loss = None if saved.recipe is None else LOSSES[saved.recipe.loss]
-    found = probabilities(rows, kind_of(rows, saved.model, loss, alone="logits"))
+    found = saved.probabilities(rows.astype(np.float64))
     names = saved.class_names or tuple(map(str, range(found.shape[1])))
     return names, found[:, : len(names)]  # an output of a class that does not exist is no class

@@ -98,7 +98,7 @@ def translate(g: Builder, graph: Graph, given: Sequence[Held]) -> None:
 
 
 def _plain(array: Any) -> Any:
-    """A known array as NumPy's; a random key, which is none, as it is."""
+    """A known array as a NumPy array; a random key is returned unchanged."""
     is_key = jax.dtypes.issubdtype(array.dtype, jax.dtypes.prng_key)
     return array if is_key else np.asarray(array)
 

@@ -115,7 +115,7 @@ class PerChannelMinMaxObserver:
 
 
 def _ends(x: Any) -> tuple[np.float32, np.float32]:
-    """The smallest and the largest number; infinite ones the other way round if there is none."""
+    """The smallest and the largest number; inf and -inf of an empty array."""
     numbers = np.asarray(x, np.float32)
     if not np.isfinite(numbers).all():
         raise InputError("x", "finite numbers", "infinities or NaN")

@@ -16,6 +16,7 @@ from jaxnets.reports import outputs as given
 from jaxnets.reports.records import Classification, Mistake, Regression
 from jaxnets.training import evaluate
 from jaxnets.training.labels import IGNORED, OF_PROBABILITIES, Loss, unwrapped
+from jaxnets.training.probabilities import Kind, class_probabilities, kind_of
 from jaxnets.training.records import Task
 
 _MISTAKES = 16
@@ -49,7 +50,7 @@ def classification(
     split: Split | StreamedSplit,
     task: Task,
     loss: Loss | None,
-    kind: given.Kind | None,
+    kind: Kind | None,
     bins: int,
 ) -> tuple[dict[str, float], Classification]:
     """The scores of a classifier, and what is found of each class."""
@@ -61,7 +62,7 @@ def classification(
     if not len(counted):
         raise InputError("labels", "at least one that is not ignored", "none")
     outputs, labels = outputs[counted], labels[counted]
-    shares = given.probabilities(outputs, kind or given.kind_of(outputs, model, loss))
+    shares = class_probabilities(outputs.astype(np.float64), kind or kind_of(outputs, model, loss))
     taken, classes = given.predicted(shares, outputs), shares.shape[1]
     names = tuple(map(printable, task.class_names or ()))
     names += tuple(map(str, range(len(names), classes)))

@@ -1,25 +1,21 @@
-"""What a network gives for each example of a split, and the probabilities of classes in it."""
+"""The outputs of a network for each example of a split, and what it predicts by them."""
 
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 
-from jaxnets import losses
 from jaxnets.arrays import InputError, describe
 from jaxnets.data import Transform
 from jaxnets.data.dataset import Split
 from jaxnets.data.spec import single
 from jaxnets.data.streaming import StreamedSplit
-from jaxnets.runs import add_up_to_one, class_probabilities
 from jaxnets.training import predict
 from jaxnets.training.evaluation import EVALUATION_BATCH
-from jaxnets.training.labels import OF_PROBABILITIES, Loss, unwrapped
+from jaxnets.training.labels import Loss
 from jaxnets.training.objective import as_metrics, supervised
 
-#: What the outputs of a classifier are.
-Kind = Literal["logits", "probabilities"]
 _STREAMED = 8 * EVALUATION_BATCH  # examples that are read at a time
 
 
@@ -57,44 +53,6 @@ def outputs_of(
         got = f"{outputs[tuple(wrong[0])]} for example {wrong[0][0]}"
         raise InputError("model", "finite outputs", got)
     return outputs, labels
-
-
-def kind_of(
-    outputs: np.ndarray, model: nnx.Module, loss: Loss | None, alone: Kind | None = None
-) -> Kind:
-    """Whether outputs are logits or probabilities, as the network or the loss says.
-
-    Of others several outputs are probabilities if those of each example are positive and add up to
-    1. An output that is alone counts as a logit, unless all are from 0 to 1.
-
-    Args:
-        outputs: floats [..., C].
-        model: what gave them.
-        loss: what it was trained with; None if that is not known.
-        alone: what an output is that is alone, where nothing says it; None refuses it.
-
-    Raises:
-        InputError: if nothing says what the output is that is alone.
-    """
-    said, function = getattr(model, "output", None), loss and unwrapped(loss)[0]
-    if isinstance(said, str):
-        return "logits" if said == "logits" else "probabilities"
-    if function in (losses.binary_cross_entropy, losses.cross_entropy_of_probabilities):
-        return "probabilities"
-    if outputs.shape[-1] > 1:
-        return "probabilities" if add_up_to_one(outputs) else "logits"
-    positive = bool(outputs.size) and outputs.min() >= 0
-    if function in OF_PROBABILITIES or not positive or outputs.max() > 1:
-        return "logits"
-    if alone is not None:
-        return alone
-    expected = "'logits' or 'probabilities', as outputs from 0 to 1 may be either"
-    raise InputError("outputs", expected, "'auto'")
-
-
-def probabilities(outputs: np.ndarray, kind: Kind) -> np.ndarray:
-    """The probability of each class, float64 [N, C]; see ``class_probabilities``."""
-    return class_probabilities(outputs.astype(np.float64), logits=kind == "logits")
 
 
 def predicted(shares: np.ndarray, outputs: np.ndarray) -> np.ndarray:

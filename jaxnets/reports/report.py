@@ -22,12 +22,12 @@ from jaxnets.pages.page import body
 from jaxnets.reports import measuring
 from jaxnets.reports.as_json import as_json
 from jaxnets.reports.content import content
-from jaxnets.reports.outputs import Kind
 from jaxnets.reports.records import Classification, Regression
 from jaxnets.reports.summary import summary
 from jaxnets.training import EpochRecord, count_parameters
 from jaxnets.training.evaluation import check_model
 from jaxnets.training.labels import Loss
+from jaxnets.training.probabilities import Kind
 from jaxnets.training.records import Task
 
 #: Which examples of a data set are evaluated.

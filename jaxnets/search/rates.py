@@ -24,6 +24,7 @@ from jaxnets.arrays import (
     shown,
 )
 from jaxnets.data import Dataset
+from jaxnets.figures import new_figure, save, writable
 from jaxnets.optimizers import OPTIMIZERS, Schedule, exponential_lr, sgd
 from jaxnets.recipes import InitialWeights, Recipe
 from jaxnets.training import Callback, NonFiniteLossError, fit
@@ -68,15 +69,14 @@ class LRRangeTest:
         """Draws the losses against the rates, and marks the suggestion.
 
         Args:
-            path: where to save it too, as a PNG; None saves nothing.
+            path: where to save it too, in the format of its ending; None saves nothing.
             title: what is written above.
 
         Returns:
             Matplotlib's figure.
         """
-        from matplotlib.figure import Figure
-
-        figure: Any = Figure(figsize=(6.4, 4.0), layout="constrained")
+        place = None if path is None else writable(path)
+        figure = new_figure(6.4, 4.0)
         axes = figure.subplots()
         axes.plot(self.rates, self.losses, color="0.75", label="loss of the step")
         axes.plot(self.rates, self.smoothed, color="C0", linewidth=2, label="smoothed")
@@ -91,8 +91,8 @@ class LRRangeTest:
         axes.set_ylim(low - 0.1 * (top - low), top)
         axes.grid(alpha=0.3)
         axes.legend(loc="lower left")
-        if path is not None:
-            figure.savefig(path, dpi=150, format="png")
+        if place is not None:
+            save(figure, place)
         return figure
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from jaxnets.arrays import InputError, check_path
 from jaxnets.disk import replacing
+from jaxnets.figures import new_figure, save, writable
 from jaxnets.recipes import Recipe
 from jaxnets.search import space as spaces
 from jaxnets.search import studies
@@ -156,8 +157,7 @@ class SearchResult:
         with replacing(folder / RECORD) as partial:
             partial.write_text(json.dumps(self.record(), indent=2) + "\n", encoding="utf-8")
         self.write_csv(folder / TABLE)
-        with replacing(folder / FIGURE) as partial:
-            self.plot(partial, title=f"{self.recipe.name}: {len(self.trials)} trials")
+        self.plot(folder / FIGURE, title=f"{self.recipe.name}: {len(self.trials)} trials")
 
     def write_csv(self, path: Path | str) -> None:
         """Writes a row a trial.
@@ -179,15 +179,14 @@ class SearchResult:
         """Draws the best so far against the trials, and the importance of each parameter.
 
         Args:
-            path: where to save it too, as a PNG; None saves nothing.
+            path: where to save it too, in the format of its ending; None saves nothing.
             title: what is written above.
 
         Returns:
             Matplotlib's figure.
         """
-        from matplotlib.figure import Figure
-
-        figure: Any = Figure(figsize=(9.0 if self.importance else 6.0, 3.6), layout="constrained")
+        place = None if path is None else writable(path)
+        figure = new_figure(9.0 if self.importance else 6.0, 3.6)
         axes = figure.subplots(1, 2 if self.importance else 1, squeeze=False)[0]
         _draw_trials(axes[0], self)
         if self.importance:
@@ -197,8 +196,8 @@ class SearchResult:
             axes[1].set(xlabel="importance (%)", xlim=(0, 112))
             axes[1].grid(alpha=0.3, axis="x")
         figure.suptitle(title)
-        if path is not None:
-            figure.savefig(path, dpi=150, format="png")
+        if place is not None:
+            save(figure, place)
         return figure
 
 
