@@ -176,7 +176,7 @@ TAMPERED = {
 def test_a_newest_checkpoint_that_is_not_understood_is_passed_over(saved, whole, tmp_path, kind):
     directory = truncated(saved, tmp_path / "run", 8)
     TAMPERED[kind](directory / "step-8")
-    message = "run/step-8 is damaged .*run/step-7 is taken instead"
+    message = "run/step-8 is damaged .*run/step-7 is used instead"
     with pytest.warns(UserWarning, match=message) as heard:
         run = train(directory, steps=4, resume=True)
     assert len(heard) == 1
@@ -205,7 +205,7 @@ def test_the_end_of_an_epoch_of_an_older_version_is_gone_on_from(
 
     for step in directory.glob("step-*"):
         altered(step, before)
-    with pytest.warns(UserWarning, match="step-10 is damaged .*as an older version saved it"):
+    with pytest.warns(UserWarning, match="step-10 is damaged .*as checkpoints of older versions"):
         run = train(directory, steps=2, resume=True)
     assert_same(run, whole)
 

@@ -229,7 +229,7 @@ def differing(rngs):
     [
         ({"seeds": 0}, "seeds: expected a positive integer, got 0"),
         ({"seeds": True}, "seeds: expected a positive integer, got True"),
-        ({"seeds": []}, "seeds: expected a number of seeds, or seeds of which no two are the same"),
+        ({"seeds": []}, "seeds: expected a number of seeds, or different seeds"),
         ({"seeds": [1, 1]}, "seeds: .* no two are the same, got \\[1, 1\\]"),
         ({"seeds": [-1]}, "seeds: expected an integer from 0"),
         ({"seeds": None, "learning_rates": [0.1]}, "seeds: expected seeds or their number, as lea"),
@@ -239,7 +239,7 @@ def differing(rngs):
         ({"learning_rates": [0.1], "optimizer": optax.sgd(0.1)}, "optimizer: expected one of jaxn"),
         (
             {"learning_rates": [0.1], "optimizer": optimizers.sgd(optimizers.step_lr(0.1, 3))},
-            "optimizer: expected one without a schedule, as learning_rates are given",
+            "optimizer: expected one without a schedule, with learning_rates",
         ),
         ({"seed": 3}, "seed: expected the default with seeds, got 3"),
         ({"save": Saving("folder")}, "save: expected the default with seeds"),
