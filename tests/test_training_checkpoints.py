@@ -207,7 +207,7 @@ NESTED = functools.reduce(lambda inner, _: {"a": inner}, range(100), 1)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"record": {"a": {"b": [1, {2}]}}}, r"record\['a'\]\['b'\]\[1\]: expected what JSON can"),
+        ({"record": {"a": {"b": [1, {2}]}}}, r"record\['a'\]\['b'\]\[1\]: expected a JSON value"),
         ({"record": {"a": np.float32(1)}}, r"record\['a'\]: expected a JSON value, got np"),
         ({"record": {1: 2}}, "record: expected names that are strings, got 1"),
         ({"record": [1]}, "record: expected a dictionary"),

@@ -161,7 +161,7 @@ def test_a_test_loss_that_is_not_finite_is_an_error():
         ({"loss": float}, "loss: expected a function of .outputs, labels., got <class 'float'>"),
         ({"optimizer": np.zeros((2, 2))}, r"optimizer: .*, got float64\[2, 2\]$"),
         ({"correct": "yes"}, "correct: expected a function, 'auto' or None, got 'yes'"),
-        ({"correct": lambda o, y: o}, "correct: expected a function that returns an integer"),
+        ({"correct": lambda o, y: o}, "correct: expected a function that returns the number"),
         ({"transform": 3}, "transform: expected callables, got int"),
         ({"transform": [np.log]}, "transform: expected callables, got list"),
     ],
@@ -411,7 +411,7 @@ TWO_NAMES = {"class_names": ("cat", "dog")}
             CLASSES,
             "binary_cross_entropy_with_logits",
             {},
-            "expected labels from 0 to 1, .* 0 to 2",
+            "expected labels from 0 to 1 .* 0 to 2",
         ),
         (1, REAL, "binary_cross_entropy_with_logits", {}, "labels: expected .*, got -1 to 1"),
         (
