@@ -365,7 +365,8 @@ def test_a_command_that_is_none(fresh, caplog, command):
     assert native.status().startswith("not in use: CXX is not a command: No ")
     assert not native.ready("recurrence", np.zeros(1, np.float32))
     (said,) = caplog.records
-    assert said.getMessage().startswith("jaxnets: native kernels are not in use: CXX is not a command")
+    message = "jaxnets: native kernels are not in use: CXX is not a command"
+    assert said.getMessage().startswith(message)
 
 
 def test_what_is_said_is_one_line_of_a_run(tmp_path):
