@@ -532,7 +532,7 @@ def experiment(split):
         (lambda: texts(NAMED), "train inputs: expected one array"),
         (
             lambda: texts(Split(np.zeros((2, 2), np.int32))).widths(2),
-            "buckets: expected None or 1, but where a text has one label, got none",
+            "buckets: expected None or 1, unless each text has one label, got none",
         ),
         (lambda: experiment(NAMED), "data.train.inputs: expected an array, .* got dict"),
         (lambda: experiment(Split(IMAGES)), "data.train.labels: expected an array, .*, got None"),

@@ -120,7 +120,7 @@ def test_a_source_can_be_forced(tmp_path):
         load("mnist", source="files")
     with pytest.raises(ValueError, match="expected one of .*linear, mnist, which are bundled"):
         load("kmnist", source="bundled")
-    with pytest.raises(ValueError, match="name: expected a name that TensorFlow Datasets knows"):
+    with pytest.raises(ValueError, match="name: expected a name of TensorFlow Datasets"):
         load("linear", source="tfds")
     with pytest.raises(ValueError, match="source: expected one of bundled, files, tfds, or None"):
         load("mnist", source="web")

@@ -336,7 +336,7 @@ def test_what_pickle_cannot_write_needs_threads():
 
     rows = [np.array([0])]
     assert len(list(StreamedSplit(Local()).batches(rows))) == 1
-    message = r"examples: expected what pickle can write, .* or workers=0, got .*Local"
+    message = r"examples: expected an object that can be pickled .* or workers=0, got .*Local"
     with pytest.raises(ValueError, match=message):
         list(StreamedSplit(Local(), workers=1).batches(rows))
 

@@ -1,4 +1,4 @@
-"""A folder of IDX files: MNIST and its relatives, as published and as torchvision keeps them."""
+"""Folders of IDX files: MNIST and similar data sets, as published or stored by torchvision."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ _KINDS = {"images": "idx3", "labels": "idx1"}
 
 
 def find(folder: Path) -> Source | None:
-    """The IDX files of a folder, each plain or compressed; None if it has none.
+    """Finds the IDX files of a folder, plain or compressed; returns None if there are none.
 
     Raises:
         InputError: if one of the four files is missing or damaged.

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class Wanted:
-    """For each input, whether its gradient is required; static, so that it may differ by trace."""
+    """For each input, whether its gradient is required; static data of the residuals."""
 
     each: tuple[bool, ...]
 
