@@ -181,7 +181,7 @@ def test_examples_set_aside_by_chance_are_the_same(tmp_path):
     rows = [np.arange(len(held.test))]
     assert_same(streamed.test.batches(rows), held.test, rows)
     assert_same(streamed.train.batches(rows), held.train, rows)
-    with pytest.raises(ValueError, match=r"split: expected one whose labels can be had alone"):
+    with pytest.raises(ValueError, match=r"split: expected one whose labels can be read alone"):
         hold_out(StreamedSplit([(0.0, 0), (1.0, 1)]), 0.5)
 
 
@@ -441,7 +441,7 @@ def test_a_data_set_checks_streamed_splits_as_those_in_memory():
 
 def test_what_needs_memory_says_so():
     streamed = StreamedSplit([(0.0, 0.5)])
-    message = "got one of 1 examples that is streamed: load it without streaming=True"
+    message = "got a streamed split of 1 examples; load it without streaming=True"
     for what in (
         lambda: streamed.inputs,
         lambda: streamed.labels,
@@ -486,7 +486,7 @@ def table(folder):
 @pytest.mark.parametrize(
     ("write", "name", "message"),
     [
-        (packed_idx, "kmnist", "IDX files as gunzip leaves them, not compressed, got IDX files in"),
+        (packed_idx, "kmnist", "uncompressed IDX files, as gunzip makes, got IDX files in"),
         (
             lambda folder: write_cifar10(folder, layout="pickle"),
             "cifar10",

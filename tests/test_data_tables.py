@@ -212,7 +212,7 @@ def test_a_header_is_told_from_an_example(tmp_path, text, columns):
 )
 def test_a_row_that_may_be_either_is_asked_for(tmp_path, text):
     write(tmp_path, text)
-    message = r"flowers.csv, row 1: expected header=True or header=False, as it may be names of col"
+    message = r"flowers.csv, row 1: expected header=True or header=False, as the row may be"
     with pytest.raises(ValueError, match=message):
         whole(tmp_path)
     rows = text.count("\n")
@@ -377,7 +377,7 @@ def test_the_label_is_called_label_before_it_is_called_y(tmp_path):
     write(tmp_path, "x,y,label\n1,2,a\n2,3,b\n")
     assert whole(tmp_path).class_names == ("a", "b")
     write(tmp_path, "x,y,kind\n1,2,a\n2,3,b\n")
-    with pytest.raises(ValueError, match="label: expected 'y' or 'kind', as it may be either"):
+    with pytest.raises(ValueError, match="label: expected 'y' or 'kind', as either may be the"):
         whole(tmp_path)
     assert whole(tmp_path, label="kind").encoder.inputs == ("x", "y")
 
@@ -454,9 +454,9 @@ def test_a_category_of_the_test_table_alone_is_named(tmp_path):
             {"categories": "kind"},
             "categories: expected a column of colour, size, y, got k",
         ),
-        (COLOURS, {"categories": True}, "categories: expected columns, by their names or numbers"),
+        (COLOURS, {"categories": True}, "categories: expected names or numbers of columns"),
         (COLOURS, {"drop": 3}, "drop: expected a column from 0 to 2, got 3"),
-        (COLOURS, {"drop": 1.5}, "drop: expected columns, by their names or numbers, got 1.5"),
+        (COLOURS, {"drop": 1.5}, "drop: expected names or numbers of columns, got 1.5"),
         (
             COLOURS,
             {"drop": "y", "label": "y"},
@@ -470,7 +470,7 @@ def test_a_category_of_the_test_table_alone_is_named(tmp_path):
         (
             COLOURS,
             {"drop": (0, 1, 2)},
-            "drop: expected some columns that are left, got colour, size",
+            "drop: expected not all columns, got colour, size",
         ),
         (COLOURS, {"header": "no"}, "header: expected True or False, got no"),
     ],

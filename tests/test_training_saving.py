@@ -406,7 +406,7 @@ def test_where_bits_may_be_others_a_warning_says_so(tmp_path, monkeypatch, other
     monkeypatch.setattr(saving, "machine", lambda *_: MACHINE)
     train(tmp_path / "run", epochs=1)
     monkeypatch.setattr(saving, "machine", lambda *_: MACHINE | other)
-    with pytest.warns(UserWarning, match="the run may end with other bits than .*: " + message):
+    with pytest.warns(UserWarning, match="the resumed run may differ in some bits .*: " + message):
         train(tmp_path / "run", epochs=1, resume=True)
     same, refused = (
         Saving(tmp_path / "run", same_bits=True),
@@ -461,7 +461,7 @@ def test_a_folder_in_use_is_not_begun_anew(saved):
 
 
 def test_fewer_epochs_than_are_done(saved):
-    with pytest.raises(ValueError, match="epochs: expected at least 3, which are done, got 2"):
+    with pytest.raises(ValueError, match="epochs: expected at least the 3 that are done, got 2"):
         train(saved, resume=True, epochs=2)
 
 

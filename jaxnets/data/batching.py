@@ -136,7 +136,7 @@ def _check_widths(widths: np.ndarray, count: int) -> None:
     if not _are_integers(widths) or len(widths) != count:
         raise InputError("widths", expected, widths)
     if widths.min() < 1:
-        raise InputError("widths", expected, f"{widths.min()} among them")
+        raise InputError("widths", expected, f"a width of {widths.min()}")
 
 
 def _are_integers(array: Any) -> bool:

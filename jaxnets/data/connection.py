@@ -28,7 +28,7 @@ def fault(url: str, patience: float = PATIENCE) -> str | None:
     try:
         return answers.get(timeout=patience)
     except queue.Empty:
-        return f"no answer within {patience:g} s"
+        return f"no response within {patience:g} s"
 
 
 def host(url: str) -> str:

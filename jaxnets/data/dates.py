@@ -47,7 +47,7 @@ def moments(cells: Sequence[str], place: Callable[[int], str], remedy: str) -> l
         raise InputError(place(number), expected, shown(cells[number]))
     orders = {tuple(sorted(range(len(cells)), key=times.__getitem__)) for times in readings}
     if len(orders) > 1:
-        expected = f"dates of one meaning, such as 2024-01-31, or {remedy}"
+        expected = f"unambiguous dates, such as 2024-01-31, or {remedy}"
         raise InputError(
             place(0), expected, f"{shown(cells[0])}, which may have the day or the month first"
         )

@@ -78,8 +78,8 @@ def prepare(name: str, data_dir: Path | None = None) -> Source:
         place = root(data_dir) / name
         raise InputError(
             "name",
-            f"a set prepared in {place}, or a connection to {connection.host(url)} to get it from",
-            f"{name!r} and none of these ({fault}): connect, or bring the files from elsewhere",
+            f"a set prepared in {place}, or a connection to {connection.host(url)} to download it",
+            f"{name!r}, with neither ({fault}); use a connection, or copy the files",
         )
     tfds = _tfds()
     _require_tensorflow(name)
@@ -200,7 +200,7 @@ def _builder(folder: Path) -> Any:
     try:
         json.loads(info.read_text())
     except ValueError as error:
-        raise InputError(str(info), "a set's description by TFDS", str(error)) from error
+        raise InputError(str(info), "a data set description of TFDS", str(error)) from error
     builder = _tfds().builder_from_directory(folder)
     for feature in builder.info.features.flat_features:
         if isinstance(feature, _tfds().features.Image):
@@ -220,10 +220,10 @@ def _keys(builder: Any, name: str, *, text: bool) -> tuple[str, str]:
     keys = builder.info.supervised_keys
     if not isinstance(keys, tuple) or len(keys) != 2 or not set(keys) <= set(features):
         found = ", ".join(sorted(features))
-        raise InputError("name", f"a set of an input and a label, not one of {found}", repr(name))
+        raise InputError("name", f"a data set of inputs and labels, not of {found}", repr(name))
     is_text = isinstance(features[keys[0]], _tfds().features.Text)
     if is_text and not text:
-        expected = "a set of images or numbers; jaxnets.data.from_tfds.texts reads one of texts"
+        expected = "a set of images or numbers; jaxnets.data.from_tfds.texts reads texts"
         raise InputError("name", expected, repr(name))
     if text and not is_text:
         raise InputError("name", "a set of texts", repr(name))
@@ -312,7 +312,9 @@ def _examples(builder: Any, split: str) -> Iterator[dict[str, Any]]:
             yield from (rows[number] for number in range(len(rows)))
     except (NotImplementedError, ImportError) as error:
         what = f"a set prepared with file_format='array_record' in {builder.data_path}"
-        raise InputError("name", what, f"{kind} files, which need more ({error})") from error
+        raise InputError(
+            "name", what, f"{kind} files, which require other packages ({error})"
+        ) from error
     except RuntimeError as error:  # raised by array_record for a damaged or missing file
         what = f"undamaged files of the split {split}"
         raise InputError(str(builder.data_path), what, str(error)) from error

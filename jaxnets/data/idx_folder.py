@@ -42,7 +42,7 @@ def read(images: Path, labels: Path) -> Split:
 def _part(images: Path, labels: Path) -> Part:
     pixels, numbers = idx.records(images), idx.records(labels)
     if pixels is None or numbers is None:
-        return held(read(images, labels), "IDX files as gunzip leaves them, not compressed")
+        return held(read(images, labels), "uncompressed IDX files, as gunzip makes")
     _check(images, pixels, labels, numbers)
     return lying(RecordPairs(pixels, numbers, _as_images, _as_numbers))
 

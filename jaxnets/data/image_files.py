@@ -123,7 +123,7 @@ def _opened(source: Path | str | IO[bytes]) -> Iterator[Any]:
     try:
         # a pipe would be waited for
         if isinstance(source, Path | str) and not stat.S_ISREG(os.stat(source).st_mode):
-            raise OSError("no regular file")
+            raise OSError("not a regular file")
         with Image.open(source, formats=tuple(FORMATS)) as image:
             if image.width * image.height > MOST_PIXELS:
                 expected = f"an image of at most {MOST_PIXELS:,} pixels"
@@ -154,7 +154,7 @@ def _eight_bits(image: Any) -> Any:
     from PIL import Image, ImageOps
 
     if image.mode in ("I", "F"):
-        raise ValueError("values of 32 bits, whose range is not known")
+        raise ValueError("32-bit values, whose range is unknown")
     ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith("I;16"):
         return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))

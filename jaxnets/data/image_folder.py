@@ -130,7 +130,7 @@ def _splits(folder: Path, children: list[Path]) -> dict[str, Path]:
         if _has_images(train, 0):
             return {}
         expected = f"classes, or {train.name} with classes in it; load {train} for the latter"
-        raise UnclearClasses(str(folder), expected, f"both: {others[0].name} beside {train.name}")
+        raise UnclearClasses(str(folder), expected, f"both: {others[0].name} next to {train.name}")
     tops: dict[str, Path] = {}
     for child, part in called.items():
         if part and tops.setdefault(part, child) != child:
@@ -199,14 +199,14 @@ def _by_class(top: Path, left_out: list[str]) -> dict[str, list[Path]]:
         images = [path for path in files if _is_image(path.name)]
         others = [path for path in files if not _is_image(path.name)]
         if not images:
-            got = f"none but {_listed(others)}, of no known ending" if others else "none"
+            got = f"only {_listed(others)}, of unknown format" if others else "none"
             raise UnclearClasses(str(subfolder), f"images of the class {subfolder.name}", got)
         groups[subfolder.name] = images
         strange += others
     if not groups:
         raise UnclearClasses(str(top), "a subfolder of images for each class", "none")
     if strange:
-        left_out.append(f"{_listed(strange)}, of no known ending")
+        left_out.append(f"{_listed(strange)}, of unknown format")
     left_out += _beside(top)
     return groups
 
@@ -214,7 +214,7 @@ def _by_class(top: Path, left_out: list[str]) -> dict[str, list[Path]]:
 def _beside(folder: Path) -> list[str]:
     """Describes images that are next to the folders of classes, which are not read."""
     images = [Path(entry.path) for entry in _entries(folder) if _is_image(entry.name)]
-    return [f"{_listed(images)}, in no folder of a class"] if images else []
+    return [f"{_listed(images)}, outside the class folders"] if images else []
 
 
 def _check_classes(
@@ -310,7 +310,7 @@ def _shape(paths: list[Path], size: tuple[int, int] | None) -> tuple[int, int, i
         first = first or (height, width)
         if size is None and (height, width) != first:
             expected = f"an image of {first[1]}×{first[0]} pixels, as {paths[0]}"
-            got = f"{width}×{height}; size= brings all to one size"
+            got = f"{width}×{height}; size= resizes all of them"
             raise InputError(str(path), expected, got)
     assert first is not None, "there is an image"
     return *first, 1 if all_grey else 3

@@ -151,7 +151,7 @@ def load(
     _check_columns(name, found, columns)
     _check_series(name, found, window, horizon)
     if size is not None and not found.images:
-        expected = f"None, as {name} ({found.origin}) is no folder of images"
+        expected = f"None, as {name} ({found.origin}) is not a folder of images"
         raise InputError("size", expected, size)
     if found.left_out:
         text = f"{found.origin}: left out {'; '.join(found.left_out)}"
@@ -193,7 +193,7 @@ def _reading(
         if not isinstance(names, tuple | list) or not all(
             isinstance(name, str | int) and not isinstance(name, bool) for name in names
         ):
-            raise InputError(argument, "columns, by their names or numbers", names)
+            raise InputError(argument, "names or numbers of columns", names)
         named.append(tuple(names))
     categories, drop = named
     return Reading(label, regression, window, size, header, categories, drop, encoder)
@@ -204,7 +204,7 @@ def _check_streaming(streaming: bool, workers: int, standardize: bool) -> None:
     if check_integer("workers", workers, least=0) and not streaming:
         raise InputError("workers", "0, unless streaming=True", workers)
     if standardize and streaming:
-        raise InputError("standardize", "False, as streaming=True reads nothing beforehand", True)
+        raise InputError("standardize", "False with streaming=True", True)
 
 
 def _streamed(workers: int, found: Source, spec: str, argument: str) -> StreamedSplit:
@@ -223,14 +223,14 @@ def _check_label(name: str, found: Source, reading: Reading) -> None:
     for argument in ("header", "categories", "drop"):
         value = getattr(reading, argument)
         if value not in (None, ()):
-            expected = f"nothing, as {name} ({found.origin}) is no table of yours"
+            expected = f"the default, as {name} ({found.origin}) is not the user's table"
             raise InputError(argument, expected, value)
 
 
 def _of_table(name: Any, encoder: Any) -> TableEncoder | None:
     """Checks that an encoder is one of a table or None, and returns it."""
     if isinstance(encoder, TextEncoder):
-        raise InputError(shown(name), "texts, as the encoder is one of texts", "other data")
+        raise InputError(shown(name), "texts, as the encoder is a TextEncoder", "other data")
     if encoder is not None and not isinstance(encoder, TableEncoder):
         raise InputError("encoder", "a TextEncoder, a TableEncoder or None", encoder)
     return encoder
@@ -252,7 +252,7 @@ def _check_series(name: str, found: Source, window: int | None, horizon: int | N
         if value is None:
             continue
         if found.window is None:
-            raise InputError(argument, f"None, as {name} ({found.origin}) is no series", value)
+            raise InputError(argument, f"None, as {name} ({found.origin}) is not a series", value)
         check_positive(argument, value)
 
 
@@ -277,7 +277,7 @@ def _load_texts(
             raise InputError(argument, f"None, as {name} is a set of texts", value)
     root = None if data_dir is None else _existing(data_dir)
     if isinstance(encoder, TableEncoder):
-        raise InputError(name, "a table, as the encoder is one of a table", "a set of texts")
+        raise InputError(name, "a table, as the encoder is a TableEncoder", "a set of texts")
     check_encoder(encoder)
     return finding.load(name, root, test_fraction, seed, encoder)
 

@@ -53,7 +53,7 @@ def find(path: Path) -> Source | None:
             parts[name] = _part(path, inputs, columns[inputs], labels, columns.get(labels))
         elif inputs or labels:
             missing = "labels" if inputs else "inputs"
-            raise InputError(str(path), f"{missing} beside {inputs or labels}", ", ".join(arrays))
+            raise InputError(str(path), f"{missing} for {inputs or labels}", ", ".join(arrays))
     if "train" not in parts:
         if path.is_dir() and not parts:
             return None
@@ -69,7 +69,7 @@ def _columns(path: Path, arrays: Mapping[str, StoredArray]) -> dict[str, Any]:
         first, point, rest = name.partition(".")
         column = columns.setdefault(first, {} if point else array)
         if isinstance(column, dict) != bool(point):
-            raise InputError(str(path), f"{first}, or {first}.… alone", ", ".join(arrays))
+            raise InputError(str(path), f"either {first} or {first}.…", ", ".join(arrays))
         if point:
             column[rest] = array
     return columns
@@ -103,7 +103,7 @@ def _part(path: Path, inputs_name: str, inputs: Any, labels_name: str, labels: A
 
     stored = jax.tree.leaves((inputs, labels))
     if any(array.records is None for array in stored):
-        streamed = "arrays in C order, in .npy files or by np.savez, which does not compress them"
+        streamed = "uncompressed arrays in C order, in .npy files or by np.savez"
         return Part(count, read, streamed)
     records = [jax.tree.map(lambda x: x.records, column) for column in (inputs, labels)]
     return Part(count, read, RecordPairs(records[0], records[1], as_inputs, as_labels))

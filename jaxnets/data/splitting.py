@@ -53,7 +53,7 @@ def stream(source: Source, spec: str, argument: str = "split") -> Examples:
     ranges = []
     for part, start, stop in _pieces(source, spec, argument):
         if isinstance(part.examples, str):
-            got = f"{source.origin}, which would have to be read whole"
+            got = f"{source.origin}, which can only be read as a whole"
             raise InputError("streaming", part.examples, got)
         everything = (start, stop) == (0, part.length)
         ranges.append(part.examples if everything else Range(part.examples, start, stop))
@@ -123,7 +123,7 @@ def hold_out(split: AnySplit, fraction: float, seed: int = 0) -> tuple[AnySplit,
         raise InputError("split", "a Split or a StreamedSplit", split)
     labels = split.known_labels()
     if labels is None and split.spec.labels is not None:
-        expected = "one whose labels can be had alone; give train='train[:80%]', test='train[80%:]'"
+        expected = "one whose labels can be read alone; use train='train[:80%]', test='train[80%:]'"
         raise InputError("split", expected, f"{len(split)} examples that are streamed")
     classes = _classes(labels, len(split))
     held = np.zeros(len(split), bool)
@@ -133,7 +133,7 @@ def hold_out(split: AnySplit, fraction: float, seed: int = 0) -> tuple[AnySplit,
         order = epoch_plan(len(members), len(members), seed=seed, epoch=stream).full[0]
         held[members[order[:share]]] = True
     if held.all() or not held.any():
-        expected = f"a share of {len(split)} examples that leaves some on both sides"
+        expected = f"a fraction of {len(split)} examples that leaves both parts nonempty"
         raise InputError("fraction", expected, fraction)
     return split.chosen(np.flatnonzero(~held)), split.chosen(np.flatnonzero(held))
 
@@ -159,7 +159,7 @@ def hold_out_last(split: Split, fraction: float) -> tuple[Split, Split]:
     _check_fraction(fraction)
     held = math.floor(fraction * len(split) + 0.5)
     if not 0 < held < len(split):
-        expected = f"a share of {len(split)} steps that leaves some on both sides"
+        expected = f"a fraction of {len(split)} steps that leaves both parts nonempty"
         raise InputError("fraction", expected, fraction)
     kept = len(split) - held
     return split.between(0, kept), split.between(kept, len(split))

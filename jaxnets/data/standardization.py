@@ -144,7 +144,7 @@ def standardize(dataset: Dataset, *, labels: bool = True) -> StandardizedDataset
         if scaled:
             check_finite(f"{where}, {name} labels", split.labels)
     if scaled and np.ptp(train.labels) == 0:
-        expected = "values that differ in the training part, so that there is something to learn"
+        expected = "values that differ in the training split"
         raise InputError(f"{where}, labels", expected, f"{train.labels.flat[0]:g} only")
     inputs_scaler = Standardizer.fit(train.inputs)
     labels_scaler = Standardizer.fit(_columns(train.labels)) if scaled else None

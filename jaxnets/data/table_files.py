@@ -272,7 +272,7 @@ def _point_for_comma(path: Path, rows: list[Row]) -> None:
     points = any("." in cell and is_number(cell) for row in rows for cell in row.cells)
     row, place = found[0]
     if points or all(_THOUSANDS.fullmatch(row.cells[place]) for row, place in found):
-        expected = "numbers with one sign before decimals, and none between thousands"
+        expected = "numbers with one decimal sign and no thousands separators"
         raise InputError(f"{path}, row {row.line}", expected, shown(row.cells[place]))
     for row, place in found:
         row.cells[place] = row.cells[place].replace(",", ".")

@@ -39,7 +39,7 @@ def has_header(tables: Mapping[str, Cells], header: bool | None) -> bool:
         found = _by_others(first, below, others)
     if found is None:
         path = tables["train"].path
-        expected = "header=True or header=False, as it may be names of columns or an example"
+        expected = "header=True or header=False, as the row may be a header or an example"
         raise InputError(f"{path}, row {tables['train'].rows[0].line}", expected, listed(first))
     return found
 

@@ -298,7 +298,7 @@ def _roles(table: Table, reading: Reading) -> _Roles:
         label = _default_label(table, left or features) if label is None else label
         return _Roles(label, features, time, counters)
     if not left and label is None:
-        raise InputError("drop", "some columns that are left", listed(table.columns))
+        raise InputError("drop", "not all columns", listed(table.columns))
     if label is None:
         label = _default_label(table, left)
     features = left if reading.window is not None else [k for k in left if k != label]
@@ -336,10 +336,8 @@ def _default_label(table: Table, columns: list[int]) -> int:
     found = next((names[name] for name in _LABEL_NAMES if name in names), columns[-1])
     last = columns[-1]
     if found != last and names.get("y") == found and as_numbers(table.column(last)) is None:
-        choices = (
-            f"{shown(table.columns[found])} or {shown(table.columns[last])}, as it may be either"
-        )
-        raise InputError("label", choices, "none")
+        either = f"{shown(table.columns[found])} or {shown(table.columns[last])}"
+        raise InputError("label", f"{either}, as either may be the label", "none")
     return found
 
 

@@ -103,7 +103,7 @@ class _Scalar:
 
 def _array(content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     if not isinstance(dtype, _DType) or not isinstance(content, bytes | bytearray):
-        raise _Refused("an array that is not one of numbers")
+        raise _Refused("an array of other values than numbers")
     if type(shape) is not tuple or not all(type(side) is int for side in shape):
         raise _Refused("an array without a shape")
     array = np.frombuffer(content, dtype.finish())
@@ -208,7 +208,7 @@ class _Unpickler(_InPython):
     def with_items(self, mapping: Any, items: list[Any]) -> Any:
         """Sets items whose keys are text: hashing or comparing other keys may take any time."""
         if type(mapping) is not dict or not all(type(key) in (str, bytes) for key in items[::2]):
-            raise _Refused("a dict with keys that are no text")
+            raise _Refused("a dict with keys other than text")
         mapping.update(zip(items[::2], items[1::2], strict=True))
         return mapping
 
@@ -217,7 +217,7 @@ class _Unpickler(_InPython):
         self.stack[-1] = bytearray(self.stack[-1])
 
     def refuse(self) -> None:
-        raise _Refused("a set, or an object made in another way than arrays are")
+        raise _Refused("a set, or an object other than an array")
 
 
 _REFUSED = (
@@ -259,7 +259,7 @@ class _Finisher:
             self.finished[id(value)] = self._made(value)
         made = self.finished[id(value)]
         if made is _UNDER_WAY:
-            raise ValueError("a value that holds itself")
+            raise ValueError("a value that contains itself")
         return made
 
     def _made(self, value: Any) -> Any:
@@ -277,5 +277,5 @@ class _Finisher:
         made = record.finish()
         self.left -= made.nbytes if isinstance(made, np.ndarray) else 0
         if self.left < 0:
-            raise _Refused("arrays that take their numbers from one another")
+            raise _Refused("arrays that share their data")
         return made

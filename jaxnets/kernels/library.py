@@ -141,7 +141,7 @@ def _read_own(path: Path) -> bytes:
     with open(os.open(path, flags), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode) or compilation.distrust(status):
-            raise PermissionError(f"{path} is not this user's alone")
+            raise PermissionError(f"another user may have written {path}")
         return file.read()
 
 
@@ -260,7 +260,7 @@ def _run(command: list[str], stderr: Path) -> int:
 
 
 def _slow(compiler: list[str], memory: Path | None) -> str:
-    kept = "" if memory is None else f"; it is tried again in an hour, or without {memory}"
+    kept = "" if memory is None else f"; the next try is in an hour, or without {memory}"
     return f"{compiler[0]} took more than {PATIENCE} s{kept}"
 
 

@@ -514,7 +514,7 @@ def _recur(graph: Graph, node: Node, mark: Mark) -> Node | None:
     function: Function
     if _on_cpus() and recurrence.serves(cell, reverse, x, directions):
         function = recurrence.recurrence(cell, reverse, mark.plain)
-        about = f"{'two-way ' if len(reverse) > 1 else ''}recurrence ({cell}) of {_size(x)}"
+        about = f"{'bidirectional ' if len(reverse) > 1 else ''}recurrence ({cell}) of {_size(x)}"
     else:
         large = len(x) >= LARGE and _on_cpus()
         about, derivative = "", "by hand, step by step" if large else "by hand"

@@ -100,7 +100,7 @@ class RunSoFar:
                 ``jaxnets.optimizers``.
         """
         if self._rates and self.learning_rates != self._rates:
-            expected = "learning rates that are numbers, as a callback sets them"
+            expected = "one without a schedule, as a callback sets the learning rates"
             raise InputError("optimizer", expected, "one that follows a schedule")
         old = self._journal.state.optimizer_state
         new = jax.tree.map(_in_place_of, old, optimizers.set_learning_rate(old, rates))

@@ -343,7 +343,11 @@ def _outputs_of_supervised(name: str, objective: Supervised, state: TrainState, 
         shapes = functools.partial(jax.eval_shape, functools.partial(applied, objective.transform))
         changed = called("transform", expected, shapes, inputs, got=shown(objective.transform))
         if not hasattr(changed, "shape") and hasattr(inputs, "shape"):
-            raise InputError("transform", f"{expected} to an array", f"one to {shown(changed)}")
+            raise InputError(
+                "transform",
+                f"{expected} that returns an array",
+                f"one that returns {shown(changed)}",
+            )
     shapes = functools.partial(jax.eval_shape, lambda s, x: objective.outputs(s.model, x))
     outputs = called(f"{name}.inputs", "what the model takes", shapes, state, inputs, got=got)
     check_outputs(objective.loss, outputs)

@@ -405,10 +405,10 @@ def _compare_bits(saving: Saving, saved: Saved, about: dict[str, Any], devices: 
         before.pop("devices", None)  # an argument of ``fit``, so the user has chosen it
     changed = of_first("; ".join(other_bits(before, now))[:1000])
     if changed and saving.same_bits:
-        expected = f"what the run in {saving.directory} was saved with, for the same bits"
+        expected = f"the machine and versions of the run in {saving.directory}, for the same bits"
         raise InputError("resume", expected, changed)
     if changed and jax.process_index() == 0:
-        text = f"the run may end with other bits than without a pause: {changed}"
+        text = f"the resumed run may differ in some bits from an uninterrupted one: {changed}"
         warnings.warn(text, UserWarning, stacklevel=4)
 
 

@@ -104,7 +104,7 @@ class StreamedSplit:
 
     def absent(self, what: str) -> InputError:
         """Returns the error to raise if a split must be in memory."""
-        got = f"one of {len(self)} examples that is streamed: load it without streaming=True"
+        got = f"a streamed split of {len(self)} examples; load it without streaming=True"
         return InputError("split", f"a split whose {what} are in memory", got)
 
     def known_labels(self) -> Any:

@@ -182,14 +182,14 @@ def characters(
 def check_encoder(encoder: Any) -> None:
     """Checks that an encoder is a ``TextEncoder`` or None."""
     if encoder is not None and not isinstance(encoder, TextEncoder):
-        raise InputError("encoder", "a TextEncoder of texts, or None", encoder)
+        raise InputError("encoder", "a TextEncoder or None", encoder)
 
 
 def _check_share(held_out: Any) -> float:
     try:
         return check_number("held_out", held_out, above=0, below=1)
     except InputError as error:
-        raise InputError("held_out", "a share between 0 and 1", held_out) from error
+        raise InputError("held_out", "a fraction between 0 and 1", held_out) from error
 
 
 def windows(stream: np.ndarray, window: int, *, streams: int = 1) -> Split:
@@ -252,7 +252,7 @@ def read_text(path: _Path, encoding: str = "utf-8") -> str:
         got = f"{path}, line {line}: byte {data[error.start]:#04x}"
         raise InputError("path", f"a text in {encoding}", got) from error
     if not text.strip():
-        raise InputError("path", "a file with text in it", f"{path}, which is empty")
+        raise InputError("path", "a text file that is not empty", f"{path}, which has no text")
     return text
 
 

@@ -87,7 +87,7 @@ def _first(name: str, data_dir: Path | None) -> Path:
     folder = None if root is None else place(name, root)
     if folder is None:
         looked = f"in {root}" if root is not None else f"with data_dir or {VARIABLE}, neither given"
-        raise InputError("name", f"{_FILES[name][0]} {looked}", f"{name!r} and no such files")
+        raise InputError("name", f"{_FILES[name][0]} {looked}", f"{name!r} without such files")
     return folder
 
 

@@ -51,7 +51,9 @@ class Compose:
     def __call__(self, x: Any, key: jax.Array | None = None) -> Any:
         """Applies the transforms to a batch."""
         if needs_labels(self):
-            raise InputError("labels", "to be given through augment, as they change too", "none")
+            raise InputError(
+                "labels", "labels through augment, as the transform changes them", "none"
+            )
         return augment(self, x, None, key)[0]
 
 
@@ -93,7 +95,9 @@ class OnColumn:
     def __call__(self, x: Any, key: jax.Array | None = None) -> Any:
         """Transforms a batch of inputs."""
         if needs_labels(self):
-            raise InputError("labels", "to be given through augment, as they change too", "none")
+            raise InputError(
+                "labels", "labels through augment, as the transform changes them", "none"
+            )
         return augment(self, x, None, key)[0]
 
     def varied(self, x: Any, labels: Any, key: jax.Array | None) -> tuple[Any, Any]:
@@ -150,7 +154,7 @@ def augment(
     if not isinstance(transform, RandomTransform | PairTransform):
         return called("transform", "a function of a batch", transform, x), labels
     if key is None:
-        raise InputError("key", "a key, as something is random: jax.random.key(0)", "None")
+        raise InputError("key", "a key, such as jax.random.key(0), for a random transform", "None")
     if isinstance(transform, PairTransform):
         return transform(x, labels, key)
     return transform(x, key), labels
@@ -185,7 +189,7 @@ def _check_takes(transform: Any, x: Any) -> None:
         name = getattr(transform, "__name__", type(transform).__name__)
         first = sorted(x)[0] if isinstance(x, dict) else 0
         columns = ", ".join(named("inputs", x))
-        expected = f"OnColumn({first!r}, {name}(…)), or of another array of {columns}"
+        expected = f"OnColumn({first!r}, {name}(…)) for one array of {columns}"
         raise InputError("transform", expected, f"{name}, which takes one array")
 
 

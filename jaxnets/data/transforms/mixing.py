@@ -95,7 +95,7 @@ class Mixup(PairTransform):
         """Mixes a batch [B, ...]."""
         x = as_array("x", x)
         if not jnp.issubdtype(x.dtype, jnp.floating) or x.ndim == 0:
-            raise InputError("x", "floating values (ToFloat comes before Mixup)", describe(x))
+            raise InputError("x", "floating values (use ToFloat before Mixup)", describe(x))
         dtype = dtype_of_draws(x.dtype)
         share = _shares(self.alpha, check_key(key), len(x), dtype)
         lengthened = share.reshape((-1,) + (1,) * (x.ndim - 1)).astype(x.dtype)

@@ -70,7 +70,7 @@ class Normalize:
         """Normalizes a batch [..., C]."""
         x = as_array("x", x)
         if not jnp.issubdtype(x.dtype, jnp.floating):
-            raise InputError("x", "floating values (ToFloat comes before Normalize)", describe(x))
+            raise InputError("x", "floating values (use ToFloat before Normalize)", describe(x))
         channels = len(self.mean)
         if x.ndim == 0 or channels not in (1, x.shape[-1]):
             raise InputError("x", f"{channels} channels in the last axis", describe(x))

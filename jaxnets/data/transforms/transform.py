@@ -63,7 +63,7 @@ def check_transforms(name: str, transforms: tuple[Any, ...]) -> None:
     for transform in transforms:
         if not callable(transform):
             raise InputError(name, "callables", type(transform).__name__)
-        check_function(name, transform, "callables, and no class of such")
+        check_function(name, transform, "callables, not classes")
         try:
             hash(transform)
         except TypeError as error:
