@@ -47,7 +47,7 @@ def serves(
     _, source, width = inputs[-1].shape
     size = width // _parts(inputs) // settings.heads
     fits = source * max(size, 16) <= _MOST_NUMBERS
-    if key is not None:
+    if key is not None:  # dropout draws one number for each score
         scores = len(inputs[0]), settings.heads, inputs[0].shape[1], source
         fits = fits and inputs[0].dtype == np.float32 and dropout.draws(scores, key)
     return fits and native.ready("attention", *inputs, *masks)

@@ -129,7 +129,7 @@ def ready(name: str, *arrays: Shaped) -> bool:
         return False
     name = _of_dtype(name, arrays[0].dtype)
     planned = _planned.get()
-    if planned is not None:
+    if planned is not None:  # within ``at_once``, which loads the libraries afterwards
         planned.add(name)
         return True
     _asked.add(name)
@@ -248,7 +248,7 @@ def _widened(dtype: Any) -> Any:
 
 
 def _loaded(name: str) -> _Kernels | Missing:
-    with _locks[name]:
+    with _locks[name]:  # ``functools.cache`` alone would let two threads compile the same library
         return _load(name)
 
 

@@ -82,13 +82,15 @@ class Checks:
             ends = jax.device_get(self._ends(self._state, chunk))
             for (low, high), rows in zip(ends, self._rows_of_computed, strict=True):
                 _check(f"{prefix}inputs", low, high, rows)
-            if not self._vary:
+            if not self._vary:  # the same for every batch, so one check is enough
                 self._in_range = True
                 break
 
     def _look(self, state: TrainState, batch: dict[str, Any]) -> Any:
+        # Without kernels, whose rewrite traces the function with other tracers.
         with native.aside(), noted_lookups() as found, noted_labels() as read:
             made = self._function(state, batch)
+        # By identity: a column that a transform has changed is another tracer.
         names = {id(column): name for name, column in _named(batch).items()}
         others = []
         for one in found:

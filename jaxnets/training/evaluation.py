@@ -117,6 +117,7 @@ def evaluate(
     here = one_device()
     state = here.place(initialize(model, untrained))
     source = checked_feed("split", split, objective, state, here, batch_size=batch_size)
+    # Not ahead of time: ``jax.jit`` then reuses the program of an earlier call.
     run = Compiled(here, ahead=False).run
     return evaluate_state(run, objective, state, split, source, batch_size)
 
@@ -256,6 +257,7 @@ def evaluation(examples: int, measured: Sequence[Measured]) -> Evaluation:
     accuracy = metrics.get("accuracy")
     if isinstance(accuracy, Ratio) and np.issubdtype(accuracy.total.dtype, np.integer):
         check_counted(metrics)
+        # Summed as integers in 64 bits: counts of tokens or pixels may exceed 32 bits.
         correct = int(accuracy.total.sum(dtype=np.int64))
         total = int(accuracy.count.sum(dtype=np.int64))
     values = over_batches(metrics)
@@ -302,6 +304,8 @@ def checked_feed(
         return feed(split, functools.partial(checks.check, name), placement)
     outputs = _outputs_of_supervised(name, objective, state, batch)
     checks, labels = Checks(functools.partial(_evaluated, objective), state, batch), batch["labels"]
+    # Losses over classes note the range of their labels while they are traced; losses over
+    # probabilities are recognized by the function.
     if hasattr(labels, "dtype") and (found := expected_probabilities(objective.loss, labels)):
         checks.labels["labels"] = found
     source = feed(split, functools.partial(checks.check, name), placement)

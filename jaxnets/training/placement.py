@@ -178,6 +178,7 @@ class Placement:
             tree: arrays on the host, [steps, rows, …].
             size: number of examples in a batch, over all processes.
         """
+        # A batch that cannot be divided, such as a smaller last one, is copied to every device.
         even = size % self.shards == 0
         sharding = self._over(None, DATA_AXIS) if even else self._over()
 

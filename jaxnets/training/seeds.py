@@ -216,6 +216,7 @@ def begun_members(
     begun = _begun(step, build, chosen)
     if rates is not None:
         _check_rate_counts(step, begun[0])
+    # Each model is made once per seed and shared by all learning rates.
     pairs = itertools.product(rates or [None], range(len(chosen)))  # type: ignore[list-item]
     return [
         Member(chosen[place], Journal(_with_rate(begun[place], rate)), rate)
@@ -263,6 +264,7 @@ def _begun(step: Step, build: Build, seeds: Sequence[int]) -> list[TrainState]:
         model = built(build, seed)
         check_model(model)
         made.append(initialize(model, step, seed))
+    # A model may choose its structure by random numbers, which ``vmap`` cannot express.
     first = made[0]
     for seed, state in zip(seeds, made, strict=True):
         if _shapes(state) != _shapes(first):
