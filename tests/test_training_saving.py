@@ -437,7 +437,7 @@ def test_the_kernels_of_a_run_are_recorded(tmp_path, monkeypatch):
     split = Split(inputs, draw.integers(2, size=16).astype(np.int32))
     settings = {**SETTINGS, "transform": None, "augment": None, "epochs": 1}
 
-    monkeypatch.setattr(native, "_asked", set())  # by other tests
+    monkeypatch.setattr(native, "_requested", set())  # by other tests
 
     def run(**options):
         model = RecurrentClassifier(3, 4, 1, output_dim=2, rngs=nnx.Rngs(0))

@@ -122,4 +122,4 @@ def attention(settings: Settings, plain: Callable[..., jax.Array]) -> Callable[.
             (d_masks,) = jax.vjp(lambda masks: plain(inputs, masks, key), masks)[1](d)
         return tuple(d_inputs), d_masks, None
 
-    return with_gradient(run, keep, pull_back, plain, told=True)
+    return with_gradient(run, keep, pull_back, plain, selective=True)

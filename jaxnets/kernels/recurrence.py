@@ -63,7 +63,7 @@ def recurrence(
         outputs, finals, saved = kernel.forward(*inputs, keep=True)
         return (outputs, finals), (outputs, saved)
 
-    made = with_gradient(run, keep, kernel.backward, plain, told=True)
+    made = with_gradient(run, keep, kernel.backward, plain, selective=True)
 
     def run_varied(x: jax.Array, directions: Any, lengths: Any) -> tuple[jax.Array, Finals]:
         return made(x, vary_like(x, directions), lengths)

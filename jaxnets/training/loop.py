@@ -202,7 +202,7 @@ class Loop:
         return self._members[0].journal
 
     @property
-    def _sound(self) -> list[Member]:
+    def _not_diverged(self) -> list[Member]:
         return [member for member in self._members if member.diverged is None]
 
     def run(self, report: Reporter, keep: Keeper, listeners: Listeners) -> None:
@@ -219,7 +219,7 @@ class Loop:
             # history consists of whole epochs.
             if listeners.reason is not None and journal.history and not journal.step_in_epoch:
                 break
-            active = self._sound
+            active = self._not_diverged
             self._train_epoch(self._plan(epoch), report, keep, listeners)
             self._evaluate()
             record = self._end_epoch(active, report)
@@ -316,7 +316,7 @@ class Loop:
                 member.add(state, done, seconds)
             journal.state = state
             self._raise_if_all_diverged()
-            last = [member.journal.losses[-1][-1] for member in self._sound]
+            last = [member.journal.losses[-1][-1] for member in self._not_diverged]
             report.advance(len(piece.rows), float(np.mean(last)))
             listeners.steps(journal.step, journal.losses[-1])
             if upcoming is not None:  # the checkpoint after the last piece is that of the epoch
@@ -331,12 +331,12 @@ class Loop:
         for member in active:
             if member.diverged is not None:
                 report.say(f"{member.name}: {member.diverged}")
-        record = _mean([member.journal.history[-1] for member in self._sound])
+        record = _mean([member.journal.history[-1] for member in self._not_diverged])
         report.epoch(record)
         return record
 
     def _raise_if_all_diverged(self) -> None:
-        if not self._sound:
+        if not self._not_diverged:
             assert self._members[0].diverged is not None
             raise self._members[0].diverged
 
