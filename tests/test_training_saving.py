@@ -410,7 +410,7 @@ def test_where_bits_may_be_others_a_warning_says_so(tmp_path, monkeypatch, other
         train(tmp_path / "run", epochs=1, resume=True)
     same, refused = (
         Saving(tmp_path / "run", same_bits=True),
-        "resume: expected what .* same bits, .*",
+        "resume: expected the machine .* same bits, .*",
     )
     with pytest.raises(ValueError, match=refused + message):
         fit(Net(), data(), save=same, resume=True, **SETTINGS)
