@@ -103,6 +103,7 @@ class RunSoFar:
         if self._rates and self.learning_rates != self._rates:
             expected = "one without a schedule, as a callback sets the learning rates"
             raise InputError("optimizer", expected, "one that follows a schedule")
+        # Unchanged arrays are kept, so that their buffers are not copied.
         old = self._journal.state.optimizer_state
         new = jax.tree.map(_in_place_of, old, optimizers.set_learning_rate(old, rates))
         self._journal.state = dataclasses.replace(self._journal.state, optimizer_state=new)
@@ -363,6 +364,7 @@ class Listeners:
         self._journal, self.reason = run._journal, run._journal.stopped
         with contextlib.ExitStack() as stack:
             for each in self._more:
+                # Before ``begin``, so that ``end`` is also called if ``begin`` raises.
                 stack.callback(self._call, each.end)
                 self._call(each.begin, run)
             yield

@@ -26,6 +26,7 @@ class _Computation:
     def __init__(self, traced: Any, placement: Placement) -> None:
         config: Any = jax.config
         quick = config.values["jax_disable_most_optimizations"]
+        # A jaxpr is flat: programs with the same one may differ in the structure of their results.
         structures = tuple(map(jax.tree.structure, (traced.args_info, traced.out_info)))
         self._jaxpr = traced.jaxpr
         self._seen = structures, placement, quick, tuple(self._jaxpr.in_avals)

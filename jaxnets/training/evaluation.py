@@ -235,6 +235,7 @@ def measure_split(
     metrics have an axis for the members before the axis of the steps.
     """
     axis = 0 if function is evaluate_batches else 1
+    # The seed has no effect without shuffling.
     plan = epoch_plan(len(split), batch_of(split, batch_size), seed=0, epoch=0, shuffle=False)
     pieces = cut(plan, room=source.room(plan.steps, batch_size))
     measured = []
