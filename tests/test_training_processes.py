@@ -174,7 +174,9 @@ def test_bad_arguments_are_one_sentence(arguments, message):
 
 def test_flags_come_together(capfd):
     assert main(["train", "linear-regression", "--processes", "2"]) == 2
-    assert "--coordinator, --processes and --process-id come together" in capfd.readouterr().err
+    assert (
+        "--coordinator, --processes and --process-id require each other" in capfd.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(
