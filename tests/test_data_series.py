@@ -83,7 +83,7 @@ def test_the_end_of_a_series_is_held_out():
     steps = Split(np.arange(10.0)[:, None], np.arange(10.0))
     kept, held = hold_out_last(steps, 0.25)
     assert (kept.labels.tolist(), held.labels.tolist()) == ([*range(7)], [7, 8, 9])
-    for fraction, message in [(0.01, "a share of 10 steps that leaves"), (1, "between 0 and 1")]:
+    for fraction, message in [(0.01, "a fraction of 10 steps that leaves"), (1, "between 0 and 1")]:
         with pytest.raises(ValueError, match=f"fraction: expected .*{message}"):
             hold_out_last(steps, fraction)
 

@@ -633,7 +633,7 @@ def test_hold_out_refuses_what_is_no_share(fraction):
 
 def test_hold_out_refuses_to_leave_nothing():
     split = Split(np.zeros(4), np.arange(4, dtype=np.int32))
-    with pytest.raises(ValueError, match="fraction: expected a share of 4 examples that leaves"):
+    with pytest.raises(ValueError, match="fraction: expected a fraction of 4 examples that leaves"):
         hold_out(split, 0.1)
     with pytest.raises(ValueError, match="seed: expected an integer from 0"):
         hold_out(split, 0.3, seed=-1)

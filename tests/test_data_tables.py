@@ -314,8 +314,8 @@ def test_decimal_commas(tmp_path, text, inputs):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x;y\n1,500;0\n2,500;1\n", "row 2: expected numbers with one sign before decimals, and"),
-        ("x;y\n1.5;0\n2,5;1\n", "row 3: expected numbers with one sign before decimals, .*'2,5'"),
+        ("x;y\n1,500;0\n2,500;1\n", "row 2: expected numbers with one decimal sign and no"),
+        ("x;y\n1.5;0\n2,5;1\n", "row 3: expected numbers with one decimal sign .*'2,5'"),
         ('x,y\n"1,500",0\n"2,500",1\n', "row 2, column 'x': expected a number, got '1,500'"),
         ("x,y\n$5,0\n$6,1\n", r"row 2, column 'x': expected a number, got '\$5'"),
         ("x,y\n1_0,0\n2_0,1\n", "row 2, column 'x': expected a number, got '1_0'"),
@@ -484,7 +484,7 @@ def test_columns_that_cannot_be_used(tmp_path, text, options, message):
 @pytest.mark.parametrize("options", [{"header": True}, {"categories": "a"}, {"drop": 0}])
 def test_what_is_no_table_has_no_columns(options):
     with pytest.raises(
-        ValueError, match=r": expected nothing, as mnist \(bundled .* is no table of"
+        ValueError, match=r": expected the default, as mnist \(bundled .* is not the user's"
     ):
         load("mnist", **options)
 

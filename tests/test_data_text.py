@@ -297,7 +297,7 @@ def test_reviews_come_through_the_same_tokenizer(monkeypatch, tmp_path):
 
 def test_load_says_where_it_looked(tmp_path, monkeypatch):
     monkeypatch.delenv("JAXNETS_DATA", raising=False)
-    with pytest.raises(ValueError, match=r"rt-polarity.neg in .*, got 'rt-polarity' and no such"):
+    with pytest.raises(ValueError, match=r"rt-polarity.neg in .*, got 'rt-polarity' without such"):
         load("rt-polarity", data_dir=tmp_path)
     with pytest.raises(ValueError, match=r"Language.txt for each class with data_dir or JAXNETS_D"):
         load("names")
