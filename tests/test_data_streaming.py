@@ -458,7 +458,7 @@ def test_what_needs_memory_says_so():
         ({"streaming": 1}, "streaming: expected True or False, got 1"),
         ({"workers": 2}, "workers: expected 0, unless streaming=True, got 2"),
         ({"streaming": True, "workers": -1}, "workers: expected an integer >= 0, got -1"),
-        ({"streaming": True, "standardize": True}, "standardize: expected False, as streaming="),
+        ({"streaming": True, "standardize": True}, "standardize: expected False with streaming="),
         ({"streaming": True, "train": "valid"}, "train: expected a split of train, test, got"),
     ],
 )
@@ -495,9 +495,9 @@ def table(folder):
         (
             packed_arrays,
             "spots",
-            r"arrays in C order, in .npy files or by np\.savez, which does",
+            r"uncompressed arrays in C order, in .npy files or by np\.savez, got",
         ),
-        (columns_first, "spots", "arrays in C order, "),
+        (columns_first, "spots", "uncompressed arrays in C order, "),
         (
             table,
             "spots",
