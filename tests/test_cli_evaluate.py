@@ -243,7 +243,7 @@ def test_predictions_of_a_table_are_in_its_units_beside_its_labels(prices, capsy
         ),
         (
             "size,kind,price\n1,red,dear\n2,red,cheap\n",
-            "expected values to predict, as the run was",
+            "expected values to predict, as in training",
         ),
     ],
 )

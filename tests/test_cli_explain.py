@@ -125,7 +125,7 @@ def test_the_words_of_a_text_are_weighed_for_either_class(capsys, sentiment):
     head, shown, most, wrote = out.splitlines()
     assert re.match(rf"{text}: (posi|nega)tive \(\d\d\.\d\d%\); explained: class", head)
     assert shown.split() == text.split()
-    assert re.fullmatch(r"most: (\w+ [+-]0\.\d{3}(, )?){3}", most)
+    assert re.fullmatch(r"largest: (\w+ [+-]0\.\d{3}(, )?){3}", most)
     assert wrote == "wrote explanation.png"
     classes = [["--target", name, "--json"] for name in ("positive", "negative")]
     given = [json.loads(explained(capsys, sentiment, text, *target)[1])[0] for target in classes]
@@ -169,7 +169,7 @@ def test_a_row_of_a_table_is_explained_by_its_columns(capsys, fruit):
         ("images", ["--index", "0", "--repeats", "2"], "repeats: expected none, as it has no ef"),
         ("images", ["--index", "0", "--out", "no/a.png"], "out: expected a file in a folder that"),
         ("sentiment", ["a film", "--method", "saliency"], "method: expected none, as it has no"),
-        ("fruit", ["--index", "0", "--method", "grad-cam"], "layer: expected the name of one, as"),
+        ("fruit", ["--index", "0", "--method", "grad-cam"], "layer: expected a name, as"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_a_sentence(capsys, request, kind, words, message, place):
@@ -238,5 +238,8 @@ def test_what_a_network_lacks_is_left_out_unless_it_is_asked_for(capsys, images,
     monkeypatch.setattr("jaxnets.commands.visualize._possible", lambda saved: ("kernels", "graph"))
     code, out, err = visualized(capsys, images)
     assert (code, out) == (0, "wrote graph.png\n")
-    assert "no kernels: layer: expected one with a weight of at least two axes, got none\n" in err
+    assert (
+        "skipped kernels: layer: expected a layer with a weight of at least two axes, got none\n"
+        in err
+    )
     assert visualized(capsys, images, "--what", "kernels")[0] == 2

@@ -211,7 +211,7 @@ def test_the_python_on_the_page_runs(run, tmp_path, monkeypatch):
 REFUSED = {
     "needs one size": (
         lambda: Program(Computes(lambda x: x * len(x)), ROW).traced,
-        r"model: expected a network that takes any number of examples \(or batch=N for one size\), "
+        r"model: expected a network for any number of examples \(or batch=N for a fixed one\), "
         "got Computes",
     ),
     "not traced": (
@@ -220,7 +220,7 @@ REFUSED = {
     ),
     "operation": (
         lambda: save_onnx(Program(Computes(lambda x: jnp.fft.fft(x).real), ROW), "x.onnx"),
-        "model: expected operations that jaxnets translates to ONNX, got fft",
+        "model: expected operations that can be translated to ONNX, got fft",
     ),
     "size": (
         lambda: save_onnx(
@@ -265,7 +265,7 @@ def test_torch_has_its_class_beside_it(run, tmp_path, capsys):
     assert main(["export", str(run), "--out", str(tmp_path / "mlp.pt")]) == 0
     assert 'torch.load("mlp.pt")' in (tmp_path / "mlp.py").read_text()
     assert main(["export", str(run), "--out", str(tmp_path / "mlp.pth"), "--to", "torch"]) == 2
-    assert "path: expected no file mlp.py beside it yet" in capsys.readouterr().err
+    assert "path: expected a folder without a file mlp.py" in capsys.readouterr().err
 
 
 def test_a_record_that_tells_no_shape_is_refused(run):

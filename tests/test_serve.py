@@ -151,10 +151,10 @@ WRONG = {
     ).encode(),
     "inputs: expected examples uint8[6, 6, 1], got ": b'{"inputs": [[[1], 2]]}',
     "explain: expected true, false or null": b'{"inputs": [1], "explain": 3}',
-    "images: expected base64 of an image file": b'{"images": ["???"]}',
+    "images: expected an image file in base64": b'{"images": ["???"]}',
     "image: expected a readable image": b'{"images": ["aGVsbG8="]}',
-    "texts: expected texts, for a network on texts": b'{"texts": ["good"]}',
-    "rows: expected none, as the network is not on a table": b'{"rows": [[1]]}',
+    "texts: expected strings, for a text classifier": b'{"texts": ["good"]}',
+    "rows: expected none, as the network was not trained on a table": b'{"rows": [[1]]}',
 }
 
 
@@ -263,7 +263,10 @@ def test_what_cannot_be_served_is_said(saved, folder, capsys):
     writes = SavedRun(None, model, True, None, saved.inputs, None)
     with pytest.raises(InputError, match="run: expected a run that predicts, got a language model"):
         serve.application(writes)
-    with pytest.raises(InputError, match="run: expected a network of one array of a known shape"):
+    with pytest.raises(
+        InputError, match="run: expected a network with one input array of a known"
+
+    ):
         serve.application(SavedRun(None, saved.model, True, None, None, None))
     with pytest.raises(InputError, match="saved: expected a run, as jaxnets.load reads it"):
         serve.application(saved.model)
