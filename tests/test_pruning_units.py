@@ -204,9 +204,7 @@ def test_a_layer_that_keeps_the_shape_can_be_removed():
     assert pruning.structure(model, shallower) == {"identity": ["blocks.1"]}
     again = pruning.restructured(Deep(), {"identity": ["blocks.1"]})
     assert jnp.array_equal(outputs(again, x), outputs(shallower, x))
-    with pytest.raises(
-        ValueError, match="expected layers that do not change the shape, got head"
-    ):
+    with pytest.raises(ValueError, match="expected layers that do not change the shape, got head"):
         pruning.remove_layers(model, x, ["head"])
     with pytest.raises(ValueError, match=r"layers: expected layers of the network \(blocks.0"):
         pruning.remove_layers(model, x, "blocks.9")

@@ -263,10 +263,7 @@ def test_what_cannot_be_served_is_said(saved, folder, capsys):
     writes = SavedRun(None, model, True, None, saved.inputs, None)
     with pytest.raises(InputError, match="run: expected a run that predicts, got a language model"):
         serve.application(writes)
-    with pytest.raises(
-        InputError, match="run: expected a network with one input array of a known"
-
-    ):
+    with pytest.raises(InputError, match="run: expected a network with one input array of a known"):
         serve.application(SavedRun(None, saved.model, True, None, None, None))
     with pytest.raises(InputError, match="saved: expected a run, as jaxnets.load reads it"):
         serve.application(saved.model)
