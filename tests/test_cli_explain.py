@@ -163,7 +163,7 @@ def test_a_row_of_a_table_is_explained_by_its_columns(capsys, fruit):
         (
             "images",
             ["--index", "0", "--method", "grad-cam", "--layer", "conv7"],
-            "layer: expected one that the model calls: conv, fc, got conv7",
+            "layer: expected a layer that the model calls: conv, fc, got conv7",
         ),
         ("images", ["--index", "0", "--layer", "conv"], "layer: expected none, as it has no effe"),
         ("images", ["--index", "0", "--repeats", "2"], "repeats: expected none, as it has no ef"),
@@ -216,7 +216,7 @@ def test_the_inside_of_a_run_is_drawn(capsys, images, place):
     [
         (["--what", "graph", "--index", "2"], "index: expected none without activations, got 2"),
         (["--what", "graph", "--projection", "tsne"], "projection: expected none without embeddi"),
-        (["--what", "kernels", "--layer", "no"], "layer: expected one that the model calls: conv"),
+        (["--what", "kernels", "--layer", "no"], "expected a layer that the model calls: conv"),
         (["--what", "activations", "--index", "99"], "index: expected a number from 0 to 15, got"),
         (["--out", "file"], "out: expected a folder, or a .png file for one picture, got file"),
         (["--out", "all.png"], "out: expected a folder for 5 pictures, got all.png"),
@@ -232,7 +232,7 @@ def test_what_cannot_be_drawn_is_refused_in_a_sentence(capsys, images, words, me
 
 def test_what_a_network_lacks_is_left_out_unless_it_is_asked_for(capsys, images, monkeypatch):
     def refuse(*given, **named):
-        raise InputError("layer", "one with a weight of at least two axes", "none")
+        raise InputError("layer", "a layer with a weight of at least two axes", "none")
 
     monkeypatch.setattr("jaxnets.explain.draw_kernels", refuse)
     monkeypatch.setattr("jaxnets.commands.visualize._possible", lambda saved: ("kernels", "graph"))

@@ -154,10 +154,10 @@ BAD = [
     (explain.network_graph, (3,), {}, r"inputs: expected an array \[batch, …\], or its"),
     (explain.activations, (IMAGES[..., 0, 0],), {}, "x: expected a floating-point array"),
     (explain.draw_activations, (IMAGES,), {}, r"inputs: expected one example \[1, …\]"),
-    (explain.features, (IMAGES,), {"layer": "fc"}, "layer: expected one that the model calls: st"),
-    (explain.features, (IMAGES,), {"layer": "pool"}, "layer: expected one that is called once"),
-    (explain.draw_kernels, (IMAGES,), {"layer": "stem.1"}, "layer: expected one with a weight"),
-    (explain.draw_histograms, (IMAGES,), {}, "loss: expected inputs, labels and loss, or none"),
+    (explain.features, (IMAGES,), {"layer": "fc"}, "layer: expected a layer that the model calls"),
+    (explain.features, (IMAGES,), {"layer": "pool"}, "layer: expected a layer that is called once"),
+    (explain.draw_kernels, (IMAGES,), {"layer": "stem.1"}, "layer: expected a layer with a weight"),
+    (explain.draw_histograms, (IMAGES,), {}, "loss: expected all of inputs, labels and loss"),
 ]
 
 

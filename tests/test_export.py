@@ -227,7 +227,7 @@ REFUSED = {
             Program(Computes(lambda x: jnp.concatenate([jnp.zeros((x.shape[0] + 1, 4)), x])), ROW),
             "x",
         ),
-        "model: expected .* multiples of the batch's, got the size batch \\+ 1",
+        "model: expected .* multiples of the batch size, got the size batch \\+ 1",
     ),
     "spec": (lambda: Program(Computes(abs), (4,)), "inputs.*: expected the shape and dtype of one"),
     "batch": (lambda: Program(Computes(abs), ROW, batch=0), "batch: expected a positive integer"),

@@ -249,7 +249,7 @@ def test_a_trial_that_cannot_be_trained_is_said(data):
     assert [trial.state for trial in result.trials] == ["complete", "failed"]
     assert "failed: " in lines[1]
     with pytest.raises(
-        ValueError, match="trials: expected one that is complete, got inputs: expected"
+        ValueError, match="trials: expected at least one complete trial, got inputs: expected"
     ):
         search(RECIPE, {"model.in_features": "2..9"}, **options)
     assert len(lines) == 2 + 3  # and it gives up
@@ -365,7 +365,7 @@ def test_a_killed_search_goes_on_with_the_same_command(tmp_path, capsys):
         (["--lr", "1..2", "--storage", "odd://x"], "storage: expected a database that can be"),
         (["--lr", "1..2", "--storage", "no/file.db"], "no/file.db: unable to open database file"),
         (["--lr", "1..2", "--storage", "text"], "text: file is not a database"),
-        (["--lr", "1..2", "--out", "."], "out: expected a new folder, or that of a search"),
+        (["--lr", "1..2", "--out", "."], "out: expected a new folder, or one of an earlier search"),
         (["--lr", "1..2", "--out", "text/x"], "out: expected a folder that can be made, got"),
     ],
 )
