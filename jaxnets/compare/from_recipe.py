@@ -17,29 +17,44 @@ from jaxnets.recipes import Recipe
 
 #: Settings of a recipe that a comparison does not support.
 _OF_OURS = ("freeze", "ema", "swa")
-#: Settings of a recipe that do not change the results of a comparison.
-_ASIDE = ("name", "document", "expect", "buckets", "scheduler", "scheduler_options", *_OF_OURS)
+#: Settings that do not change a comparison's numbers.
+_ASIDE = (
+    *(
+        "name",
+        "document",
+        "expect",
+        "score",
+        "buckets",
+        "scheduler",
+        "scheduler_options",
+        "objective",
+    ),
+    *_OF_OURS,
+)
 
 
 def from_recipe(
     recipe: Recipe, data: Dataset | None = None, port: OwnNetwork | None = None
 ) -> Experiment:
-    """Makes an experiment of the recipe's training and the same training in PyTorch.
+    """Returns the experiment that trains a recipe's network in jaxnets and in PyTorch.
 
-    Texts are padded to their full length in both frameworks; this changes only the time.
+    Texts are padded to their full length on both sides, which changes only the time.
 
     Args:
         recipe: the recipe.
-        data: a data set to use instead of the recipe's; None for the recipe's.
-        port: the port of the recipe's network, if that is a user's PyTorch network.
+        data: data to use instead of the recipe's.
+        port: the port of the recipe's network, if the recipe has a PyTorch network of the user's.
 
     Raises:
-        ValueError: if the recipe cannot be compared.
+        ValueError: if a setting is invalid, does not fit the data, or is not supported here.
         ImportError: if torch is not installed.
     """
     if recipe.scheduler is not None:
         expected = "None, as comparisons do not support schedules"
         raise InputError("scheduler", expected, recipe.scheduler)
+    if recipe.objective != "supervised":
+        expected = "'supervised', as a comparison trains with a loss of outputs and labels"
+        raise InputError("objective", expected, recipe.objective)
     for name in _OF_OURS:
         if getattr(recipe, name) not in (None, (), []):
             expected = "the default, as comparisons do not support it"
