@@ -153,7 +153,7 @@ def test_predictions_of_a_folder_of_images(digits, capsys, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--split", "test"], "--split needs --csv FILE."),
+        (["--split", "test"], "--split requires --csv FILE."),
         (
             ["--csv", "no-folder/p.csv"],
             "csv: expected a file in a folder that exists, got no-folder",

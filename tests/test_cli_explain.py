@@ -157,7 +157,7 @@ def test_a_row_of_a_table_is_explained_by_its_columns(capsys, fruit):
 @pytest.mark.parametrize(
     ("kind", "words", "message"),
     [
-        ("images", [], "expected an image file, a text or --index N, got none of them"),
+        ("images", [], "expected an image file, a text or --index N, got none"),
         ("images", ["--index", "99"], "index: expected a number from 0 to 15, got 99"),
         ("images", ["--index", "0", "--target", "3"], "target: expected one of 0, 1, 2, got 3"),
         (

@@ -302,7 +302,7 @@ def test_a_pytorch_network_is_compared_with_its_port(capsys, folder, monkeypatch
     [
         (["--torch", "flax_nets.py:Net", "--data", "images.npz"], "torch: expected a torch.nn.Mod"),
         (["--torch", "nets.py:Table", "--data", "rows.csv", "--peer", "flax"], "omit --peer"),
-        (["--torch", "nets.py:Table", "--model", "mlp"], "--torch and --model do not go together"),
+        (["--torch", "nets.py:Table", "--model", "mlp"], "--torch cannot be used with --model"),
         (["--torch", "nets.py"], "expected FILE.py:Class, got 'nets.py'"),
         (["--model", "nets.py:Table"], "Invalid value for '--model'"),
         ([], "Missing argument 'RECIPE', or --torch FILE.py:Class."),

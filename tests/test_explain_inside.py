@@ -172,5 +172,5 @@ def test_points_without_a_plane_are_refused():
         explain.project(np.ones((2, 2)))
     with pytest.raises(ValueError, match=r"points: expected \[examples, 2\]"):
         explain.draw_embedding(np.ones((2, 3)), np.ones(2))
-    with pytest.raises(ValueError, match="labels: expected one for each of 2 examples"):
+    with pytest.raises(ValueError, match="labels: expected one label for each of 2 examples"):
         explain.draw_embedding(np.ones((2, 2)), np.ones(3))

@@ -70,7 +70,7 @@ def ask(path, *inputs):
 
 def test_the_reader_on_the_page_needs_no_jaxnets(run, tmp_path, capsys):
     assert main(["export", str(run), "--out", str(tmp_path / "mlp.zip")]) == 0
-    assert capsys.readouterr().out.startswith(f"written to {tmp_path / 'mlp.zip'} (")
+    assert capsys.readouterr().out.startswith(f"wrote {tmp_path / 'mlp.zip'} (")
     np.save(tmp_path / "pixels.npy", PIXELS[:4])
     code = f"import sys; sys.modules['jaxnets'] = sys.modules['flax'] = None\n{READER}"
     assert len([line for line in READER.splitlines() if line]) <= 11

@@ -108,7 +108,7 @@ def test_a_bad_space_is_one_sentence(space, message):
 def test_ends_and_parameters_are_checked():
     with pytest.raises(ValueError, match="low: expected a finite number, got nan"):
         Between(math.nan, 1)
-    with pytest.raises(ValueError, match="lr: expected a Between or Choices, .*, got 3"):
+    with pytest.raises(ValueError, match="lr: expected a Between or Choices, got 3"):
         Space({"lr": 3})
 
 

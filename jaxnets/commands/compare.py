@@ -149,7 +149,7 @@ def _take_torch(flags: dict[str, Any], chosen: dict[str, Any]) -> None:
     if network is None:
         return
     if flags["model"] is not None:
-        raise click.UsageError("--torch and --model do not go together.")
+        raise click.UsageError("--torch cannot be used with --model.")
     if chosen["peer"] not in (None, "torch"):
         raise click.UsageError("--torch is always compared with PyTorch: omit --peer.")
     flags["model"] = network

@@ -163,7 +163,7 @@ def convert_command(
     network = _network(source, model, dict(model_option), names)
     write = _WRITERS[out.suffix] if to == "torch" else save_weights
     write(network, out)
-    click.echo(f"written to {printable(out, limit=None)}")
+    click.echo(f"wrote {printable(out, limit=None)}")
 
 
 def _network(

@@ -156,7 +156,7 @@ def _convert(g: Builder, node: Node, x: str) -> str:
 
 def _select(g: Builder, node: Node, which: str, *cases: str) -> str:
     if len(cases) != 2 or node.inputs[0].dtype != bool:  # type: ignore[union-attr]
-        raise InputError("model", "a choice between two arrays", f"one of {len(cases)}")
+        raise InputError("model", "a choice between two arrays", f"a choice between {len(cases)}")
     otherwise, chosen = cases
     if node.outputs[0].dtype != bool:
         return g.add("Where", which, chosen, otherwise)
@@ -193,7 +193,7 @@ def _top_k(g: Builder, node: Node, x: str) -> list[str]:
 def _sort(g: Builder, node: Node, *x: str) -> list[str]:
     """Sorts by the first array, and gathers the others in the same order."""
     if node.parameters["num_keys"] != 1:
-        raise InputError("model", "a sort by one array", f"by {node.parameters['num_keys']}")
+        raise InputError("model", "a sort by one array", f"a sort by {node.parameters['num_keys']}")
     axis = node.parameters["dimension"]
     count = g.integers(node.inputs[0].shape[axis])
     values, places = g.add_several("TopK", 2, x[0], count, axis=axis, largest=0)

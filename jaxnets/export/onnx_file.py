@@ -191,7 +191,7 @@ def _choice(g: Builder, node: Node, which: Held) -> Sequence[Held]:
         translate(g, chosen, arrays)
         return [g.value(each) for each in chosen.outputs]
     if len(branches) != 2:
-        raise InputError("model", "a choice between two functions", f"one of {len(branches)}")
+        raise InputError("model", "a conditional with two branches", f"{len(branches)} branches")
     parts = [_branch(g, branch, arrays) for branch in branches]
     flag = g.cast(which, bool)
     return g.add_several("If", len(node.outputs), flag, then_branch=parts[1], else_branch=parts[0])

@@ -35,11 +35,11 @@ def data_of(
         ValueError: if the data set is not found, or does not fit the run.
     """
     if not isinstance(saved, SavedRun):
-        raise InputError("saved", "a run, as jaxnets.load reads it", saved)
+        raise InputError("saved", "a run from jaxnets.load", saved)
     if name is not None and not isinstance(name, str):
         raise InputError("name", "the name of a data set, a path, or None", name)
     if options is not None and not isinstance(options, Mapping):
-        raise InputError("options", "arguments by name, or None", options)
+        raise InputError("options", "a dict of arguments, or None", options)
     recipe = saved.recipe
     chosen = {} if recipe is None else dict(recipe.data_options)
     if name is not None:

@@ -49,7 +49,7 @@ def of_run(
         ValueError: see ``report`` and ``data_of``.
     """
     if not isinstance(saved, SavedRun):
-        raise InputError("saved", "a run, as jaxnets.load reads it", saved)
+        raise InputError("saved", "a run from jaxnets.load", saved)
     check_choice("split", split, WHICH)
     check_positive("bins", bins)
     if record is not None and not isinstance(record, Mapping):

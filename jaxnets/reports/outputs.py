@@ -37,7 +37,7 @@ def outputs_of(
             returns several arrays, or outputs that are NaN or +infinity.
     """
     if split.spec.labels is None:
-        raise InputError("split", "examples with labels", "examples without")
+        raise InputError("split", "examples with labels", "examples without labels")
     if isinstance(split, Split):
         pieces = [(split.inputs, split.labels)]
     else:
@@ -80,7 +80,7 @@ def of_examples(outputs: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np
         InputError: if there is not exactly one label for each example or position.
     """
     if outputs.dtype.kind != "f":
-        raise InputError("model", "outputs that are floats", describe(outputs))
+        raise InputError("model", "floating-point outputs", describe(outputs))
     outputs = outputs[:, None] if outputs.ndim == 1 else outputs
     if labels.ndim == outputs.ndim and labels.shape[-1] == 1:
         labels = labels[..., 0]

@@ -192,7 +192,7 @@ def evaluated(
     """
     name, data, which = named
     if split.spec.labels is None:
-        raise InputError("data", "examples with labels", "examples without")
+        raise InputError("data", "examples with labels", "examples without labels")
     labels = single(f"labels of {data.name}", split.spec.labels)
     tokens = isinstance(data, TextDataset) and labels.shape != ()
     found: Any

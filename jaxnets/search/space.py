@@ -132,7 +132,7 @@ class Space:
             if not isinstance(name, str) or not _is_name(name):
                 raise InputError("space", NAMES, shown(name))
             if not isinstance(values, Between | Choices):
-                raise InputError(name, "a Between or Choices, as Space.of makes", shown(values))
+                raise InputError(name, "a Between or Choices", shown(values))
 
     @classmethod
     def of(cls, given: Any) -> "Space":

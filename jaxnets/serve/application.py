@@ -178,11 +178,11 @@ def application(saved: SavedRun, limits: Limits | None = None) -> Any:
         ImportError: if starlette is not installed.
     """
     if not isinstance(saved, SavedRun):
-        raise InputError("saved", "a run, as jaxnets.load reads it", saved)
+        raise InputError("saved", "a run from jaxnets.load", saved)
     if not isinstance(limits, Limits | None):
         raise InputError("limits", "Limits, or None", limits)
     if isinstance(saved.model, LanguageModel):
-        raise InputError("run", "a run that predicts", "a language model")
+        raise InputError("run", "a classifier or a regression", "a language model")
     check_served(saved)
     starlette = require("starlette.applications", extra="serve", feature="serving")
     responses = require("starlette.responses", extra="serve", feature="serving")
