@@ -94,15 +94,15 @@ def test_classes_of_other_data_are_numbered_by_their_names(digits, capsys, tmp_p
     [
         (
             "big",
-            r"data big: expected examples uint8[28, 28, 1], as the run was trained on, got uint8[",
+            r"data big: expected examples uint8[28, 28, 1], as in training, got uint8[",
         ),
         (
             "colours",
-            "data colours: expected the classes 0, 1, 2, 3, 4, 5, …, as the run was trained",
+            "data colours: expected the classes 0, 1, 2, 3, 4, 5, …, as in training",
         ),
         (
             "engel",
-            "data engel: expected the classes 0, 1, 2, 3, 4, 5, …, as the run was trained on, ",
+            "data engel: expected the classes 0, 1, 2, 3, 4, 5, …, as in training, ",
         ),
     ],
 )

@@ -216,7 +216,7 @@ def test_the_inside_of_a_run_is_drawn(capsys, images, place):
     [
         (["--what", "graph", "--index", "2"], "index: expected none without activations, got 2"),
         (["--what", "graph", "--projection", "tsne"], "projection: expected none without embeddi"),
-        (["--what", "kernels", "--layer", "no"], "expected a layer that the model calls: conv"),
+        (["--what", "kernels", "--layer", "no"], "layer: expected a layer that the model"),
         (["--what", "activations", "--index", "99"], "index: expected a number from 0 to 15, got"),
         (["--out", "file"], "out: expected a folder, or a .png file for one picture, got file"),
         (["--out", "all.png"], "out: expected a folder for 5 pictures, got all.png"),
