@@ -74,8 +74,8 @@ def inspect_command(source: Path, as_json: bool) -> None:
 
 
 def _listing(source: Path) -> _Listing:
-    if (weights := weights_in(source)) is not None:
-        return _Listing(str(source), [_of_text(*item) for item in weights.items()])
+    if (exported := weights_in(source)) is not None:
+        return _Listing(str(source), [_of_text(*item) for item in exported.items()])
     is_run = runs.is_run(source)
     if is_run and runs.is_own(source):  # the user's code is not run only to show shapes
         return _listing(runs.weights_of(source))
