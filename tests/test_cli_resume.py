@@ -100,7 +100,7 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path, saved):
         (["mnist-mlp", "--resume", "{}"], "batch_size|data is mnist, was linear"),
         (["--resume", "{}", "--seed", "3"], "seed is 3, was 0"),
         (["--resume", "{}", "--epochs", "1"], "epochs: expected at least 4, which are done, got 1"),
-        (["--resume", "{}", "--accumulate", "3"], "another: accumulate is 3, was 1"),
+        (["--resume", "{}", "--accumulate", "3"], "other settings: accumulate is 3, was 1"),
         (["--resume", "{}", "--compute-dtype", "bfloat16"], "compute_dtype is bfloat16, was None"),
         (["--resume", "{}", "--model-devices", "2"], "model: expected a divisor of the number"),
         (["--resume", "{}", "--out", "x"], "--resume continues in its own folder"),
