@@ -90,7 +90,7 @@ class Averaging:
         due = (calls > self.start) & ((calls - self.start) % self.every == 0)
 
         def moved(old: jax.Array, new: jax.Array) -> jax.Array:
-            return jnp.where(count == 0, new, self._towards(old, new, count))
+            return jnp.where(count == 0, new, self._with_state(old, new, count))
 
         parameters, buffers = _weights(model)
         after = jax.tree.map(moved, slots.average[0], parameters), buffers
@@ -99,10 +99,10 @@ class Averaging:
         average = jax.tree.map(lambda new, old: jnp.where(due, new, old), after, slots.average)
         return Averages(own, average, count + due.astype(jnp.int32), calls), found
 
-    def _towards(self, old: jax.Array, new: jax.Array, count: jax.Array) -> jax.Array:
+    def _with_state(self, old: jax.Array, new: jax.Array, count: jax.Array) -> jax.Array:
         """Adds a state to the average. Averages of integers are truncated, as in PyTorch."""
         if not jnp.issubdtype(old.dtype, jnp.floating):
-            whole = self._towards(old.astype(jnp.float32), new.astype(jnp.float32), count)
+            whole = self._with_state(old.astype(jnp.float32), new.astype(jnp.float32), count)
             return whole.astype(old.dtype)
         if self.decay is None:
             return old + (new - old) / (count + 1).astype(old.dtype)
@@ -255,7 +255,7 @@ def update_batch_norm(
     @jax.jit
     def seen(buffers: Any, rest: Any, number: jax.Array, inputs: Any) -> Any:
         copy = nnx.merge(graphdef, buffers, rest, copy=True)
-        _look(copy, applied(transform, inputs), number)
+        _add_batch(copy, applied(transform, inputs), number)
         return nnx.state(copy, _BUFFERS)
 
     plan = epoch_plan(len(split), batch_size, seed=0, epoch=0, shuffle=False)
@@ -284,7 +284,7 @@ def _reset(layer: Any) -> None:
         layer.num_batches_tracked.set_value(jnp.zeros((), jnp.int32))
 
 
-def _look(model: nnx.Module, inputs: Any, number: jax.Array) -> None:
+def _add_batch(model: nnx.Module, inputs: Any, number: jax.Array) -> None:
     """Runs the network on one batch and adds its statistics to the mean over batches."""
     model.train()
     reseed(model, jax.random.fold_in(jax.random.key(0), number))
@@ -320,7 +320,7 @@ def soup(models: Sequence[nnx.Module]) -> nnx.Module:
     Raises:
         InputError: if there is no network, or they differ in structure.
     """
-    _check_alike(models)
+    _check_same_structure(models)
 
     def mean(*arrays: jax.Array) -> jax.Array:
         first = arrays[0]
@@ -365,7 +365,7 @@ def greedy_soup(models: Sequence[nnx.Module], score: Callable[[nnx.Module], floa
     Raises:
         InputError: if there is no network, they differ in structure, or a score is not finite.
     """
-    _check_alike(models)
+    _check_same_structure(models)
 
     def scored(model: nnx.Module) -> float:
         made = called("score", "a function of a network", score, model)
@@ -383,15 +383,15 @@ def greedy_soup(models: Sequence[nnx.Module], score: Callable[[nnx.Module], floa
     return Soup(kept, tuple(chosen), best)
 
 
-def _check_alike(models: Any) -> None:
+def _check_same_structure(models: Any) -> None:
     """Checks that all networks have arrays of the same names, shapes and dtypes."""
     if not isinstance(models, list | tuple) or not models:
         raise InputError("models", "a list of networks", shown(models))
     for model in models:
         check_model(model)
-    first = _described(models[0])
+    first = _structure(models[0])
     for number, model in enumerate(models[1:], start=1):
-        other = _described(model)
+        other = _structure(model)
         for name in first | other:
             one, two = first.get(name, "none"), other.get(name, "none")
             if one != two:
@@ -399,6 +399,6 @@ def _check_alike(models: Any) -> None:
                 raise InputError(f"models[{number}]", "the structure of models[0]", got)
 
 
-def _described(model: nnx.Module) -> dict[str, str]:
+def _structure(model: nnx.Module) -> dict[str, str]:
     state = nnx.to_flat_state(nnx.state(model, _WEIGHTS))
     return {".".join(map(str, path)): describe(leaf.get_value()) for path, leaf in state}

@@ -61,9 +61,9 @@ class Ensemble(nnx.Module):
         self.models = nnx.List(models)
         self.how = check_choice("how", how, get_args(How))
         self.transforms = _checked(transforms, models)
-        self.output = self._gives()
+        self.output = self._output_kind()
 
-    def _gives(self) -> str | None:
+    def _output_kind(self) -> str | None:
         """Returns the kind of the outputs for the attribute ``output``; None if unknown."""
         if self.how == "outputs":
             of_members = {getattr(model, "output", None) for model in self.models}
@@ -83,7 +83,7 @@ class Ensemble(nnx.Module):
             outputs_of(model, applied(transform, given))
             for model, transform in zip(self.models, self.transforms, strict=True)
         ]
-        _check_alike(each)
+        _check_same_shapes(each)
         if self.how == "outputs":
             return jax.tree.map(lambda *some: sum(some[1:], some[0]) / len(some), *each)
         if any(not isinstance(one, jax.Array) or one.shape[-1:] in ((), (1,)) for one in each):
@@ -156,7 +156,7 @@ def _checked(transforms: Any, models: Sequence[nnx.Module]) -> tuple[Transform |
     return tuple(transforms)
 
 
-def _check_alike(each: Sequence[Any]) -> None:
+def _check_same_shapes(each: Sequence[Any]) -> None:
     """Checks that the outputs of all networks have the same shapes."""
     shapes = [jax.tree.map(jnp.shape, one) for one in each]
     for number, shape in enumerate(shapes):

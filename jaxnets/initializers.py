@@ -77,7 +77,7 @@ def uniform(a: float = 0.0, b: float = 1.0) -> Initializer:
     b = check_number("b", b, least=a)
 
     def draw(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
-        return _from(key, shape, dtype, a, b)
+        return _draw_uniform(key, shape, dtype, a, b)
 
     return draw
 
@@ -211,7 +211,7 @@ def xavier_uniform(gain: float = 1.0) -> Initializer:
 
     def draw(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
         bound = gain * math.sqrt(6 / max(sum(_fans(shape)), 1))
-        return _from(key, shape, dtype, -bound, bound)
+        return _draw_uniform(key, shape, dtype, -bound, bound)
 
     return draw
 
@@ -254,7 +254,7 @@ def kaiming_uniform(
 
     def draw(key: jax.Array, shape: Sequence[int], dtype: DTypeLike = jnp.float32) -> jax.Array:
         bound = math.sqrt(3 * variance(shape))
-        return _from(key, shape, dtype, -bound, bound)
+        return _draw_uniform(key, shape, dtype, -bound, bound)
 
     return draw
 
@@ -380,12 +380,12 @@ def _fans(shape: Sequence[int]) -> tuple[int, int]:
     return math.prod(space) * inputs, math.prod(space) * outputs
 
 
-def _from(
+def _draw_uniform(
     key: jax.Array, shape: Sequence[int], dtype: DTypeLike, low: float, high: float
 ) -> jax.Array:
     shape = tuple(shape)
-    if _by_numpy(key, shape, dtype):
-        return jnp.asarray(_uniform(key, shape, low, high))
+    if _can_use_numpy(key, shape, dtype):
+        return jnp.asarray(_uniform_in_numpy(key, shape, low, high))
     return jax.random.uniform(key, shape, dtype, minval=low, maxval=high)
 
 
@@ -398,14 +398,16 @@ _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _MANY = 2**22  # for more numbers than this, compiling a program is faster
 
 
-def _by_numpy(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> bool:
+def _can_use_numpy(key: jax.Array, shape: tuple[int, ...], dtype: DTypeLike) -> bool:
     if isinstance(key, jax.core.Tracer) or key.shape or jnp.dtype(dtype) != jnp.float32:
         return False  # a legacy key, an array of integers, has a shape
     known = str(jax.random.key_impl(key)) == "threefry2x32" and jax.threefry_partitionable.value
     return known and math.prod(shape) <= _MANY
 
 
-def _uniform(key: jax.Array, shape: tuple[int, ...], low: float, high: float) -> np.ndarray:
+def _uniform_in_numpy(
+    key: jax.Array, shape: tuple[int, ...], low: float, high: float
+) -> np.ndarray:
     places = np.arange(math.prod(shape), dtype=np.uint32)
     bits = _threefry(np.asarray(jax.random.key_data(key)), places)
     # 23 random mantissa bits with the exponent of 1 make a float in [1, 2).

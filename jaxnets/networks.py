@@ -239,7 +239,7 @@ def _imported(path: Path, files: Mapping[str, str]) -> ModuleType:
     module = ModuleType(name)
     module.__file__ = str(path)
     beside = {Path(file).parts[0].removesuffix(".py") for file in files}
-    _forget(beside - _INSTALLED - {name}, path.parent)
+    _unload(beside - _INSTALLED - {name}, path.parent)
     before = sys.modules.get(name)
     sys.modules[name] = module  # dataclasses and pickles look there
     sys.path.insert(0, str(path.parent))
@@ -257,7 +257,7 @@ def _imported(path: Path, files: Mapping[str, str]) -> ModuleType:
     return module
 
 
-def _forget(names: Collection[str], folder: Path) -> None:
+def _unload(names: Collection[str], folder: Path) -> None:
     """Removes modules of these names from ``sys.modules`` if they are from another folder.
 
     Otherwise an import would return a module of the same name from a network loaded before.
@@ -282,11 +282,11 @@ def _texts(argument: str, path: Path) -> dict[str, str]:
             texts[name] = file.read_text(encoding="utf-8")
         except (OSError, ValueError) as error:
             raise InputError(argument, "a readable Python file", str(file)) from error
-        waiting += _beside(path.parent, texts[name])
+        waiting += _imported_files(path.parent, texts[name])
     return texts
 
 
-def _beside(folder: Path, text: str) -> Iterator[Path]:
+def _imported_files(folder: Path, text: str) -> Iterator[Path]:
     """Yields the files in a folder that a source text imports."""
     try:
         tree = ast.parse(text)

@@ -103,14 +103,14 @@ def settings(recipe: Recipe) -> dict[str, Any]:
         if folder is not None:
             values["data_options"]["data_dir"] = str(Path(folder).expanduser().absolute())
         else:
-            values["data"] = _absolute(recipe.data)
+            values["data"] = _absolute_path(recipe.data)
         json.dumps(values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError("recipe", "settings of JSON values", str(error)) from error
     return values
 
 
-def _absolute(data: str) -> str:
+def _absolute_path(data: str) -> str:
     """Returns a data set's name, or its absolute path if it is a path, existing or not."""
     try:
         place = path_of(data)
@@ -287,9 +287,9 @@ def go_on(
     Raises:
         InputError: if a setting differs; the message lists all that differ.
     """
-    before = {**settings(begun.recipe), "seed": begun.seed, **_numeric(begun.computing)}
+    before = {**settings(begun.recipe), "seed": begun.seed, **_numeric_settings(begun.computing)}
     computing = begun.computing if computing is None else computing
-    now = {**settings(recipe), "seed": seed, **_numeric(computing)}
+    now = {**settings(recipe), "seed": seed, **_numeric_settings(computing)}
     before, now = (json.loads(json.dumps(each)) for each in (before, now))
     faults = [
         f"{name} is {now[name]}, was {before[name]}"
@@ -300,19 +300,19 @@ def go_on(
         expected = f"the run in {begun.directory}"
         raise InputError("resume", expected, f"other settings: {'; '.join(faults)}", whole=True)
     if jax.process_index() == 0:
-        _sweep(begun.directory)
+        _remove_temporary_folders(begun.directory)
     more = dataclasses.replace(begun, recipe=recipe)
     if recipe.epochs > begun.recipe.epochs and jax.process_index() == 0:
         _write_begun(begun.directory, more)
     return more
 
 
-def _numeric(computing: Mapping[str, Any]) -> dict[str, Any]:
+def _numeric_settings(computing: Mapping[str, Any]) -> dict[str, Any]:
     """Returns those of the ``computing`` settings that change the results of a run."""
     return {name: computing.get(name, other) for name, other in _NUMERIC.items()}
 
 
-def _sweep(directory: Path) -> None:
+def _remove_temporary_folders(directory: Path) -> None:
     """Removes the temporary folders of a process that was killed while it wrote the results."""
     for left in directory.glob(".finishing-*"):
         shutil.rmtree(left, ignore_errors=True)
@@ -332,7 +332,7 @@ def finish(directory: Path, *written: Any) -> None:
     if jax.process_index() > 0:
         write(directory, *written)
         return
-    _sweep(directory)
+    _remove_temporary_folders(directory)
     with tempfile.TemporaryDirectory(prefix=".finishing-", dir=directory) as part:
         write(Path(part), *written)
         (directory / RECORD).unlink(missing_ok=True)
@@ -655,28 +655,30 @@ def read(
             "changes": tuple(map(Change.of_record, record.get("changes", ()))),
         }
     if model is not None:
-        model = _filled(nnx.clone(model), found["changes"], folder / WEIGHTS)
+        model = _load_changed(nnx.clone(model), found["changes"], folder / WEIGHTS)
     elif recipe is not None and isinstance(recipe.model, OwnNetwork):
-        model = _filled(_own(recipe, run_code=run_code), found["changes"], folder / WEIGHTS)
+        model = _load_changed(
+            _custom_network(recipe, run_code=run_code), found["changes"], folder / WEIGHTS
+        )
     elif build is None:
         expected = f"an instance of {record['model']['class']}, as the folder has only its weights"
         raise InputError("model", expected, None)
     elif found["changes"]:
-        model = _filled(build(), found["changes"], folder / WEIGHTS)
+        model = _load_changed(build(), found["changes"], folder / WEIGHTS)
     else:
         model = _trained(build, options, path, folder / WEIGHTS)
     model.eval()
     return SavedRun(recipe, model, **found)
 
 
-def _filled(model: nnx.Module, changes: Sequence[Change], weights: Path) -> nnx.Module:
+def _load_changed(model: nnx.Module, changes: Sequence[Change], weights: Path) -> nnx.Module:
     """Applies the changes to a network's structure and loads the weights of a folder."""
     model = restructured(model, changes)
     load_weights(model, weights)
     return model
 
 
-def _own(recipe: Recipe, *, run_code: bool) -> nnx.Module:
+def _custom_network(recipe: Recipe, *, run_code: bool) -> nnx.Module:
     """Builds a custom network from the source files in the run directory."""
     if not run_code:
         expected = "True to run the code of the network in the folder, or a network as model"

@@ -93,7 +93,7 @@ def load_pretrained(
     weights = entries(model)
     named = {name: (*entry.theirs, *entry.ours) for entry in weights for name in entry.theirs}
     _check_matches("head", patterns, named)
-    of_head = {name for e in weights if _is_one(e, patterns) for name in e.theirs}
+    of_head = {name for e in weights if _is_match(e, patterns) for name in e.theirs}
     filled = nnx.clone(model)
     report = interop.load_torch(filled, arrays, strict=False)
     report = dataclasses.replace(report, source=origin or report.source)
@@ -102,7 +102,7 @@ def load_pretrained(
         raise InputError("source", "weights that fit outside of the head", "none that fit")
     after = {entry.ours: entry for entry in entries(filled)}
     for entry in weights:
-        if _is_one(entry, patterns):
+        if _is_match(entry, patterns):
             for new, old in zip(after[entry.ours].variables, entry.variables, strict=True):
                 new.set_value(old.get_value())
     nnx.update(model, nnx.state(filled, _WEIGHTS))
@@ -437,7 +437,7 @@ def _selector(pattern: str) -> Callable[[str], bool]:
     return selector
 
 
-def _is_one(entry: Entry, patterns: Sequence[str]) -> bool:
+def _is_match(entry: Entry, patterns: Sequence[str]) -> bool:
     """Whether a weight matches a pattern by its dotted path or by its name in PyTorch."""
     return any(_matches(name, patterns) for name in (*entry.theirs, *entry.ours))
 

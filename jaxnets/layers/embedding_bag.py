@@ -168,8 +168,8 @@ def _reduced(
     if weights is not None:
         rows = rows * jnp.asarray(weights).reshape(-1, 1)
     if mode == "max":
-        strange = (indices < 0) | (indices >= table.shape[0])
-        return _largest(rows, counts, strange, bag, count)
+        invalid = (indices < 0) | (indices >= table.shape[0])
+        return _largest(rows, counts, invalid, bag, count)
     total = jax.ops.segment_sum(jnp.where(counts[:, None], rows, 0), bag, count)
     if mode == "sum":
         return total
@@ -178,16 +178,16 @@ def _reduced(
 
 
 def _largest(
-    rows: jax.Array, counts: jax.Array, strange: jax.Array, bag: jax.Array, count: int
+    rows: jax.Array, counts: jax.Array, invalid: jax.Array, bag: jax.Array, count: int
 ) -> jax.Array:
     """Computes the maximum of each bag.
 
-    As in PyTorch, a NaN is the maximum only if its row is the first of the bag. ``strange`` marks
+    As in PyTorch, a NaN is the maximum only if its row is the first of the bag. ``invalid`` marks
     indices out of range, whose NaN always is the maximum.
     """
     places, none = jnp.arange(rows.shape[0]), rows.shape[0]
     first = jax.ops.segment_min(jnp.where(counts, places, none), bag, count)
-    leads = (places == first[bag]) | strange
+    leads = (places == first[bag]) | invalid
     # A NaN has rank ∞ if it is to be the maximum, and -∞ otherwise.
     ranks = jnp.where(jnp.isnan(rows), jnp.where(leads, jnp.inf, -jnp.inf)[:, None], rows)
     ranks = jnp.where(counts[:, None], jax.lax.stop_gradient(ranks), -jnp.inf)

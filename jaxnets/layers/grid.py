@@ -68,23 +68,25 @@ def grid_sample(
         span = size - 1 if aligned else size
         position = (grid[..., axes - 1 - axis] + 1) * (span / 2) - (0 if aligned else 0.5)
         every.append(_taps(position, size, mode, padding_mode, aligned))
-    return reduce(jnp.add, (_share(x, taps) for taps in itertools.product(*every)))
+    return reduce(jnp.add, (_contribution(x, taps) for taps in itertools.product(*every)))
 
 
 def _taps(position: jax.Array, size: int, mode: str, padding_mode: str, aligned: bool) -> list[Tap]:
     """Returns the contributing inputs along one axis; indices are integers of a float dtype."""
     if mode == "bicubic":
         first = jnp.floor(position)
-        indices = [_inside(first + step, size, padding_mode, aligned) for step in range(-1, 3)]
+        indices = [
+            _padded_position(first + step, size, padding_mode, aligned) for step in range(-1, 3)
+        ]
         return list(zip(indices, cubic_weights(position - first), strict=True))
-    position = _inside(position, size, padding_mode, aligned)
+    position = _padded_position(position, size, padding_mode, aligned)
     if mode == "nearest":
         return [(jnp.round(position), jnp.ones_like(position))]
     first = jnp.floor(position)
     return [(first, 1 - (position - first)), (first + 1, position - first)]
 
 
-def _inside(position: jax.Array, size: int, padding_mode: str, aligned: bool) -> jax.Array:
+def _padded_position(position: jax.Array, size: int, padding_mode: str, aligned: bool) -> jax.Array:
     """Maps positions outside of the input to positions inside, according to the padding mode."""
     if padding_mode == "zeros":
         return position
@@ -101,7 +103,7 @@ def _inside(position: jax.Array, size: int, padding_mode: str, aligned: bool) ->
     return jnp.where(position < size - 1, position, size - 1)
 
 
-def _share(x: jax.Array, taps: Sequence[Tap]) -> jax.Array:
+def _contribution(x: jax.Array, taps: Sequence[Tap]) -> jax.Array:
     """Returns the contribution of one input to each output; zeros outside of the array."""
     indices = [
         jnp.where((index >= 0) & (index < size), index, size).astype(jnp.int32)

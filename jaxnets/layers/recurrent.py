@@ -151,11 +151,11 @@ class Recurrent(nnx.Module):
 
     def _direction(self, suffix: str, dtype: DTypeLike, initial: State) -> Direction:
         weights = _weights(self, suffix, dtype)
-        outside, inside = weights.bias_ih, weights.bias_hh
-        if outside is not None and CELLS[self._cell].recurrent is None:  # only the sum matters
-            outside, inside = outside + inside, None
+        bias_ih, bias_hh = weights.bias_ih, weights.bias_hh
+        if bias_ih is not None and CELLS[self._cell].recurrent is None:  # only the sum matters
+            bias_ih, bias_hh = bias_ih + bias_hh, None
         kernels = weights.kernel_ih, weights.kernel_hh
-        return Direction(kernels, (outside, inside), initial, weights.kernel_hr)
+        return Direction(kernels, (bias_ih, bias_hh), initial, weights.kernel_hr)
 
     def _in_segments(
         self, x: jax.Array, directions: list[Direction], lengths: jax.Array | None

@@ -25,13 +25,13 @@ def _states(labels: jax.Array, target_lengths: jax.Array, blank: int, scores: ja
     # no path that ends in a final state visits them.
     labels = jnp.clip(labels, 0, scores.shape[-1] - 1)
     classes = jnp.full((batch, 2 * length + 1), blank, labels.dtype).at[:, 1::2].set(labels)
-    skips = (classes != blank) & (classes != _moved(classes, 2, blank))
+    skips = (classes != blank) & (classes != _shifted(classes, 2, blank))
     state, end = jnp.arange(2 * length + 1)[None, :], 2 * target_lengths[:, None]
     final = jnp.where((state == end) | (state == end - 1), 0, -jnp.inf).astype(scores.dtype)
     return _States(classes, skips, final)
 
 
-def _moved(values: jax.Array, states: int, fill: float) -> jax.Array:
+def _shifted(values: jax.Array, states: int, fill: float) -> jax.Array:
     """Shifts values [N, L] forward by a number of states, or backward if it is negative."""
     on, back = max(states, 0), max(-states, 0)
     moved = jnp.pad(values, ((0, 0), (on, back)), constant_values=fill)
@@ -42,7 +42,7 @@ def _emissions(log_probs: jax.Array, states: _States) -> jax.Array:
     return jnp.take_along_axis(log_probs, states.classes[None], axis=2)  # [T, N, L]
 
 
-def _going(log_probs: jax.Array, input_lengths: jax.Array) -> jax.Array:
+def _within_input(log_probs: jax.Array, input_lengths: jax.Array) -> jax.Array:
     return jnp.arange(log_probs.shape[0])[:, None, None] < input_lengths[None, :, None]  # [T, N, 1]
 
 
@@ -55,16 +55,16 @@ def _forward(
     """
 
     def step(alpha: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        emission, going = inputs
-        skipped = jnp.where(states.skips, _moved(alpha, 2, -jnp.inf), -jnp.inf)
-        reached = logsumexp(jnp.stack([alpha, _moved(alpha, 1, -jnp.inf), skipped]), axis=0)
-        alpha = jnp.where(going, reached + emission, alpha)
+        emission, within = inputs
+        skipped = jnp.where(states.skips, _shifted(alpha, 2, -jnp.inf), -jnp.inf)
+        reached = logsumexp(jnp.stack([alpha, _shifted(alpha, 1, -jnp.inf), skipped]), axis=0)
+        alpha = jnp.where(within, reached + emission, alpha)
         return alpha, alpha
 
     # Before the first step all paths are at the first blank, from which the first step can stay or
     # move to the first label.
     start = jnp.full_like(states.final, -jnp.inf).at[:, 0].set(0)
-    inputs = _emissions(log_probs, states), _going(log_probs, input_lengths)
+    inputs = _emissions(log_probs, states), _within_input(log_probs, input_lengths)
     alpha, alphas = jax.lax.scan(step, start, inputs)
     return logsumexp(alpha + states.final, axis=-1), alphas
 
@@ -73,13 +73,13 @@ def _backward(log_probs: jax.Array, input_lengths: jax.Array, states: _States) -
     """Computes the backward variables [T, N, L]: log p(outputs after t | state s at time t)."""
 
     def step(beta: jax.Array, inputs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        emission, going = inputs
+        emission, within = inputs
         onward = beta + emission
-        skipped = _moved(jnp.where(states.skips, onward, -jnp.inf), -2, -jnp.inf)
-        left = logsumexp(jnp.stack([onward, _moved(onward, -1, -jnp.inf), skipped]), axis=0)
-        return jnp.where(going, left, beta), beta
+        skipped = _shifted(jnp.where(states.skips, onward, -jnp.inf), -2, -jnp.inf)
+        left = logsumexp(jnp.stack([onward, _shifted(onward, -1, -jnp.inf), skipped]), axis=0)
+        return jnp.where(within, left, beta), beta
 
-    inputs = _emissions(log_probs, states), _going(log_probs, input_lengths)
+    inputs = _emissions(log_probs, states), _within_input(log_probs, input_lengths)
     return jax.lax.scan(step, states.final, inputs, reverse=True)[1]
 
 
@@ -131,7 +131,7 @@ def _negative_log_likelihood_backward(
     # target is impossible.
     visits = jnp.exp(alphas + betas - likelihoods[None, :, None])
     # Examples with cotangent 0 (zero_infinity, masked examples) have gradient 0, not 0 · NaN.
-    counted = _going(log_probs, input_lengths) & (cotangent != 0)[None, :, None]
+    counted = _within_input(log_probs, input_lengths) & (cotangent != 0)[None, :, None]
     visits = jnp.where(counted, -cotangent[None, :, None] * visits, 0)
     one_hot = jax.nn.one_hot(states.classes, log_probs.shape[-1], dtype=log_probs.dtype)
     gradient = jnp.einsum("tnl,nlc->tnc", visits, one_hot, precision=jax.lax.Precision.HIGHEST)

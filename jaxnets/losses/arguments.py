@@ -10,8 +10,8 @@ import numpy as np
 from jaxnets.arrays import ArrayLike, InputError, as_array, describe
 
 
-def refuse(
-    name: str, array: Any, expected: str, strange: Callable[[np.ndarray], np.ndarray]
+def check_values(
+    name: str, array: Any, expected: str, invalid: Callable[[np.ndarray], np.ndarray]
 ) -> None:
     """Raises an error if an array has invalid values; traced arrays are not checked.
 
@@ -19,7 +19,7 @@ def refuse(
         name: the name of the argument, for error messages.
         array: the array.
         expected: a description of valid values, for error messages.
-        strange: a function from the values to a mask of the invalid ones.
+        invalid: a function from the values to a mask of the invalid ones.
 
     Raises:
         InputError: if a value is invalid.
@@ -27,7 +27,7 @@ def refuse(
     if isinstance(array, jax.core.Tracer):
         return
     values = np.asarray(array)
-    found = values[strange(values)]
+    found = values[invalid(values)]
     if found.size:
         raise InputError(name, expected, str(found[0]))
 
@@ -85,7 +85,7 @@ def vectors(name: str, array: ArrayLike) -> jax.Array:
 def signs(name: str, array: ArrayLike, outputs: jax.Array) -> jax.Array:
     """Checks labels 1 and -1, and converts them to the outputs' dtype and shape."""
     read = aligned(name, array, outputs)
-    refuse(name, array, "1 or -1", lambda values: (values != 1) & (values != -1))
+    check_values(name, array, "1 or -1", lambda values: (values != 1) & (values != -1))
     return read
 
 
@@ -124,9 +124,9 @@ def probabilities(name: str, array: ArrayLike) -> None:
     """Checks that all values are in [0, 1]."""
     as_array(name, array)
 
-    def strange(values: np.ndarray) -> np.ndarray:
+    def invalid(values: np.ndarray) -> np.ndarray:
         # Rounding can make a softmax slightly larger than one.
         rounding = jnp.finfo(values.dtype).eps if values.dtype.kind not in "biu" else 0
         return ~((values >= 0) & (values <= 1 + rounding))
 
-    refuse(name, array, "probabilities from 0 to 1", strange)
+    check_values(name, array, "probabilities from 0 to 1", invalid)

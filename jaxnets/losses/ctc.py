@@ -86,7 +86,7 @@ def _read_lengths(
     name: str, lengths: ArrayLike | Sequence[int], batch: int, longest: int
 ) -> jax.Array:
     array = jnp.atleast_1d(arguments.integers(name, lengths))
-    arguments.refuse(
+    arguments.check_values(
         name,
         lengths,
         f"lengths from 0 to {longest}",
@@ -112,14 +112,14 @@ def _read_targets(
     lengths = _read_lengths("target_lengths", target_lengths, batch, labels.shape[-1])
     known = not isinstance(target_lengths, jax.core.Tracer)
 
-    def strange(values: np.ndarray) -> np.ndarray:
+    def invalid(values: np.ndarray) -> np.ndarray:
         ends = np.asarray(target_lengths).reshape(-1, 1) if values.ndim == 2 else values.size
         used = np.arange(values.shape[-1]) < ends
         return used & ((values < 0) | (values >= classes) | (values == blank))
 
     if known:
         expected = f"classes from 0 to {classes - 1} except for the blank {blank}"
-        arguments.refuse("targets", targets, expected, strange)
+        arguments.check_values("targets", targets, expected, invalid)
     if labels.ndim == 2:
         return labels, lengths
 

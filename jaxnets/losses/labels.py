@@ -94,7 +94,7 @@ def read_labels(
     if ignore_index is not None:
         allowed += f", or ignore_index {ignore_index}"
     note_labels(labels, classes, ignore_index)
-    arguments.refuse(
+    arguments.check_values(
         "labels",
         labels,
         allowed,

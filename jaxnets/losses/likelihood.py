@@ -60,7 +60,7 @@ def _variances(var: ArrayLike | float, outputs: jax.Array) -> jax.Array:
     if isinstance(var, int | float):
         return jnp.full_like(outputs, check_number("var", var, least=0))
     variances = arguments.real("var", var, outputs.dtype)
-    arguments.refuse("var", var, "numbers >= 0", lambda values: values < 0)
+    arguments.check_values("var", var, "numbers >= 0", lambda values: values < 0)
     if variances.shape == outputs.shape[:-1] and outputs.ndim:
         variances = variances[..., None]
     pairs = list(zip(variances.shape, outputs.shape, strict=False))

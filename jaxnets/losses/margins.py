@@ -231,7 +231,7 @@ def multilabel_margin_loss(
     if not jnp.issubdtype(given.dtype, jnp.integer) or given.shape != outputs.shape:
         raise InputError("labels", f"integers of shape {outputs.shape}", describe(given))
     note_labels(labels, classes, -1)
-    arguments.refuse(
+    arguments.check_values(
         "labels",
         labels,
         f"classes from 0 to {classes - 1}, or -1",
@@ -244,9 +244,9 @@ def multilabel_margin_loss(
     scores = jnp.sum(jnp.where(selected, outputs[..., None, :], 0), axis=-1)
     lacking = 1 - scores[..., None] + outputs[..., None, :]
     lacking = jnp.where(counted[..., None] & others & (lacking > 0), lacking, 0)
-    strange = jnp.any((given < -1) | (given >= classes), axis=-1)
+    invalid = jnp.any((given < -1) | (given >= classes), axis=-1)
     losses = jnp.sum(lacking, axis=(-2, -1)) / classes
-    return reduce(losses * jnp.where(strange, jnp.nan, 1).astype(losses.dtype), reduction)
+    return reduce(losses * jnp.where(invalid, jnp.nan, 1).astype(losses.dtype), reduction)
 
 
 def multilabel_soft_margin_loss(
