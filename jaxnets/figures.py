@@ -29,8 +29,8 @@ def new_figure(width: float, height: float) -> Any:
     """Returns an empty Matplotlib figure without a window, which a notebook displays.
 
     Args:
-        width: in inches.
-        height: in inches.
+        width: the width in inches.
+        height: the height in inches.
     """
     from matplotlib.figure import Figure
 

@@ -233,8 +233,8 @@ class ConvTranspose2d(_ConvTranspose):
     """``torch.nn.ConvTranspose2d``: the transposed convolution of an image [N, H, W, in_channels].
 
     A transposed convolution computes the gradient of a convolution with respect to its input. Each
-    input pixel adds a multiple of the kernel to the output, at positions ``stride`` apart. From n
-    pixels along an axis it makes
+    input pixel adds a multiple of the kernel to the output, at positions ``stride`` apart. An axis
+    of n pixels becomes one of
     (n - 1) stride - 2 padding + dilation (kernel_size - 1) + output_padding + 1 pixels.
 
     Parameters: ``kernel`` [height, width, in_channels / groups, out_channels], PyTorch's weight

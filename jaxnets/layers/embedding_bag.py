@@ -48,11 +48,11 @@ def embedding_bag(
         weight: the table [rows, features].
         offsets: for [n] indices, the position where each bag starts: nondecreasing integers [B],
             the first of them 0. The result for an empty bag is zeros.
-        max_norm: None, as no row is scaled down in a call.
-        norm_type: PyTorch's, which changes nothing here.
-        scale_grad_by_freq: False, as gradients are not divided by counts.
+        max_norm: must be None; limiting the norm of rows is not supported.
+        norm_type: accepted for compatibility with PyTorch; has no effect.
+        scale_grad_by_freq: must be False; dividing gradients by counts is not supported.
         mode: "sum", "mean" or "max". The first of equal maxima receives the gradient.
-        sparse: False, as gradients are dense.
+        sparse: must be False; sparse gradients are not supported.
         per_sample_weights: the factor of each row, of the input's shape; only for mode "sum".
         include_last_offset: whether the offsets have a last entry n.
         padding_idx: an index that is ignored, also in the count of a mean; a negative number counts

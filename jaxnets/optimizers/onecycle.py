@@ -49,7 +49,7 @@ def one_cycle_lr(
         A schedule, a function from the number of steps taken to the learning rate.
 
     Raises:
-        InputError: if a value is out of its range, or the number of steps is not given.
+        InputError: if a value is out of range, or the number of steps is not given.
     """
     highest = check_number("max_lr", max_lr, least=0)
     start = highest / check_number("div_factor", div_factor, above=0)
@@ -87,7 +87,7 @@ def one_cycle_momentum(
         A schedule, a function from the number of steps taken to the momentum.
 
     Raises:
-        InputError: if a value is out of its range, or the number of steps is not given.
+        InputError: if a value is out of range, or the number of steps is not given.
     """
     lowest = check_number("base_momentum", base_momentum, least=0, most=1)
     highest = check_number("max_momentum", max_momentum, least=0, most=1)
