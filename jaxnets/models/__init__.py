@@ -1,4 +1,7 @@
-"""The documented networks. Each is a plain ``nnx.Module``; images are NHWC."""
+"""Networks of the reference documents: the tutorials 000 to 004 that the recipes reproduce.
+
+Each network is a plain ``nnx.Module``; images are NHWC.
+"""
 
 from flax import nnx
 
@@ -23,7 +26,7 @@ MODELS: dict[str, type[nnx.Module]] = {
     "text-classifier": TextClassifier,
     "language-model": LanguageModel,
 }
-"""The documented networks by name."""
+"""The networks by name."""
 
 __all__ = [
     "MLP",
