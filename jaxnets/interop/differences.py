@@ -193,10 +193,10 @@ def _layouts(ours: np.ndarray, theirs: np.ndarray) -> list[tuple[np.ndarray, np.
 
 
 def distance(ours: np.ndarray, theirs: np.ndarray) -> tuple[float, float]:
-    """The largest absolute and relative difference of two arrays; NaN equals NaN.
+    """Returns the largest absolute and relative difference of two arrays; NaN equals NaN.
 
-    The latter is relative to the largest of theirs, or 0.001, if that is more. Both are infinite
-    where a value is finite in one alone.
+    The relative difference is divided by the largest absolute value of ``theirs``, or by 0.001 if
+    that is larger. Both differences are infinite if a value is finite in only one array.
     """
     mine, other = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     same = (mine == other) | (np.isnan(mine) & np.isnan(other))  # equal infinities too

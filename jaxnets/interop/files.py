@@ -80,6 +80,7 @@ def _read_one(path: Path) -> Any:
         raise _refused(path, f"which {kind}", "a checkpoint file")
     with path.open("rb") as file:
         head = file.read(100)
+    # A safetensors file begins with the length of its header in 8 bytes, then the JSON header.
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _HEADER_LIMIT:
         return _read_safetensors(path)
     if head.startswith(b"PK\x03\x04"):

@@ -74,6 +74,7 @@ class PickledArray(np.ndarray):
             content = content.encode("latin-1")
         if type(content) is not bytes:
             raise ValueError("an array of something other than plain values")
+        # The version 1 is fixed, so that the pickle cannot choose another format.
         super().__setstate__((1, shape, dtype.dtype, is_fortran, content))
 
 

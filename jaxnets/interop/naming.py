@@ -106,6 +106,7 @@ def best_naming(names: Sequence[str], known: Collection[str], rename: Rename | N
         start: _without(start, bare, found, rename)
         for start in _starts(bare, frozenset(known), rename)
     }
+    # With equal scores the naming that removes less is preferred; without a model the wrappers go.
     best = max(one.score(known) for one in (plain, unwrapped, *deeper.values()))
     for one in (plain, unwrapped) if known else (unwrapped, plain):
         if one.score(known) == best:

@@ -115,7 +115,7 @@ def kind_of(source: Source) -> str | None:
     options = {*(option for group in source.groups for option in group)} - _ASIDE
     for name, own in _OPTIONS.items():
         sure = name != "adamw" and (name != "adamax" or "exp_inf" in source.slots)
-        # PyTorch's first versions lack maximize, as LBFGS and Muon do here too.
+        # Early versions of PyTorch lack maximize, as do LBFGS and Muon.
         if sure and options | {"maximize"} == own | {"maximize"}:
             return name
     return None

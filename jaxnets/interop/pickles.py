@@ -25,7 +25,7 @@ _SAME = frozenset(
         *("EMPTY_LIST", "APPEND", "APPENDS", "EMPTY_DICT", "SETITEM", "SETITEMS"),
     )
 )
-#: Sets become lists and frozensets become tuples, as ``weights_only`` does not read sets.
+#: Sets become lists and frozensets become tuples, as ``weights_only`` reads only empty sets.
 _INSTEAD = {
     "EMPTY_SET": pickle.EMPTY_LIST,
     "ADDITEMS": pickle.APPENDS,
@@ -263,6 +263,7 @@ class _Translation:
         ((_, text),) = self._last(1)
         self._memo.add(number)
         self._texts.pop(number, None)
+        # Texts are repeated instead of memoized, so that STACK_GLOBAL can replace their opcodes.
         if text is None:
             self._code.append((pickle.LONG_BINPUT + struct.pack("<I", number), None))
         else:

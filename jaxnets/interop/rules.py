@@ -39,7 +39,7 @@ def convolution(layer: nnx.Module) -> dict[str, Leaf]:
 def transposed_convolution(layer: nnx.Module) -> dict[str, Leaf]:
     """Rule for transposed convolutions: the weight [I, O, ...] is spatially flipped, channels last.
 
-    With groups, the output channels of all groups are joined.
+    With groups, the weight [I, O / groups, ...] becomes a kernel [..., I / groups, O].
     """
     if getattr(layer, "transpose_kernel", False):  # Flax then stores the kernel unflipped
         return convolution(layer)

@@ -208,7 +208,7 @@ def _is_other(value: Any) -> bool:
 def _has_axes(value: Any) -> bool:
     try:
         return len(getattr(value, "shape", ())) > 0 and not _is_other(value)
-    except RuntimeError:  # not initialised yet
+    except RuntimeError:  # an uninitialized tensor
         return True
 
 
