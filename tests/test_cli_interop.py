@@ -236,7 +236,7 @@ def files(tmp_path):
         ("inspect a.npz", "a.npz, which contains a mapping without tensors, with the keys a (obj"),
         (
             "convert weights new.pt MLP --rename a=b",
-            "rename: expected a file of PyTorch's, whose ",
+            "rename: expected a PyTorch file, as only its ",
         ),
         ("convert w.safetensors new.pt MLP --rename a", "expected OLD=NEW, got 'a'"),
         ("convert w.safetensors new.pt MLP --rename a=b", "rename: expected names in the source"),

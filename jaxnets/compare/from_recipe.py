@@ -1,4 +1,4 @@
-"""A recipe as an experiment of two frameworks."""
+"""Makes an experiment for two frameworks from a recipe."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,33 +15,49 @@ from jaxnets.json_files import WRONG, reason
 from jaxnets.networks import OwnNetwork
 from jaxnets.recipes import Recipe
 
-#: What a recipe says that decides no number.
+#: Settings of a recipe that a comparison does not support.
 _OF_OURS = ("freeze", "ema", "swa")
-_ASIDE = ("name", "document", "expect", "buckets", "scheduler", "scheduler_options", *_OF_OURS)
+#: Settings that do not change a comparison's numbers.
+_ASIDE = (
+    *(
+        "name",
+        "document",
+        "expect",
+        "score",
+        "buckets",
+        "scheduler",
+        "scheduler_options",
+        "objective",
+    ),
+    *_OF_OURS,
+)
 
 
 def from_recipe(
     recipe: Recipe, data: Dataset | None = None, port: OwnNetwork | None = None
 ) -> Experiment:
-    """The recipe's training, and PyTorch's of the same network.
+    """Returns the experiment that trains a recipe's network in jaxnets and in PyTorch.
 
-    Texts run at their full length on both sides, which changes nothing but the time.
+    Texts are padded to their full length on both sides, which changes only the time.
 
     Args:
-        recipe: what is trained.
-        data: in place of the recipe's.
-        port: that of the recipe's network, if it is the user's own in PyTorch.
+        recipe: the recipe.
+        data: data to use instead of the recipe's.
+        port: the port of the recipe's network, if the recipe has a PyTorch network of the user's.
 
     Raises:
-        ValueError: if it does not fit together.
+        ValueError: if a setting is invalid, does not fit the data, or is not supported here.
         ImportError: if torch is not installed.
     """
     if recipe.scheduler is not None:
-        expected = "None, as both sides of a comparison keep their learning rate"
+        expected = "None, as comparisons do not support schedules"
         raise InputError("scheduler", expected, recipe.scheduler)
+    if recipe.objective != "supervised":
+        expected = "'supervised', as a comparison trains with a loss of outputs and labels"
+        raise InputError("objective", expected, recipe.objective)
     for name in _OF_OURS:
         if getattr(recipe, name) not in (None, (), []):
-            expected = "the default, as both sides of a comparison train all their weights"
+            expected = "the default, as comparisons do not support it"
             raise InputError(name, expected, getattr(recipe, name))
     data, told = recipes.fit_settings(recipe, data)
     sized = recipes.sized(recipe, data)
@@ -69,7 +85,7 @@ def from_recipe(
 
 
 def _torch_builder(recipe: Recipe) -> Callable[[], Any]:
-    """What makes PyTorch's network."""
+    """Returns a function that makes the PyTorch network."""
     network = recipe.model
     if isinstance(network, OwnNetwork):
         return network.build_torch
@@ -77,7 +93,7 @@ def _torch_builder(recipe: Recipe) -> Callable[[], Any]:
 
 
 def _reference(recipe: Recipe) -> str | None:
-    """The documented figure, and after how many epochs, where this takes other ones."""
+    """Returns the documented result, with its number of epochs if the recipe has another one."""
     if isinstance(recipe.model, OwnNetwork):
         return None
     usual = recipes.RECIPES.get(recipe.name, recipe).epochs
@@ -86,17 +102,17 @@ def _reference(recipe: Recipe) -> str | None:
 
 
 def recipe_of(begun: dict[str, Any], directory: Path) -> Recipe:
-    """The recipe that a comparison's folder was begun with.
+    """Reads the recipe of a comparison's folder.
 
     Args:
-        begun: what the folder says of it.
+        begun: the content of ``begun.json``.
         directory: the folder.
 
     Raises:
-        InputError: if it was begun from Python, with networks of your own.
+        InputError: if the comparison was started from Python.
     """
     if "recipe" not in begun:
-        expected = "a comparison of a recipe (what compare.run began continues it)"
+        expected = "a comparison of a recipe (others resume with the same call of compare.run)"
         raise InputError("resume", expected, f"one of {begun.get('name')}")
     try:
         return runs.recipe_of(begun["recipe"], directory / runs.NETWORK)
