@@ -47,8 +47,8 @@ def test_inspect_lists_the_arrays(capsys, tmp_path):
         "fc2.weight  [2, 4]  float32",
         "fc2.bias    [2]     float16",
         "4 arrays, 26 numbers",
-        "taken off: state_dict, module.",
-        "left aside: epoch",
+        "unwrapped: state_dict, module.",
+        "ignored: epoch",
     ]
     save_safetensors(mlp(), tmp_path / "w.safetensors")
     code, out, _ = run(capsys, "inspect", tmp_path / "w.safetensors")
@@ -65,7 +65,7 @@ def test_names_in_a_file_do_nothing_to_a_terminal(capsys, tmp_path):
     code, out, err = run(capsys, "inspect", path)
     assert (code, err) == (0, "")
     assert f"\n{shown}" in out
-    assert f"left aside: {shown}.aside" in out
+    assert f"ignored: {shown}.aside" in out
     texts = [out, run(capsys, "convert", path, tmp_path / "new.pt", *OPTION)[2]]
     assert f"unexpected: {shown} torch.float32[2], nnn" in texts[-1]
     rename = ["--rename", f"{odd}=fc4", "--drop", "nn*", "--drop", "fc4"]
@@ -104,7 +104,7 @@ def test_inspect_of_a_list_of_weights_that_was_changed(capsys, tmp_path, trained
     (folder / "arrays.json").write_text(json.dumps(about | {"shapes": {"kernel": "f\x1b[2J[1]"}}))
     code, _, err = run(capsys, "inspect", folder)
     assert code == 2
-    assert "is damaged: arrays.json" in err
+    assert "is damaged or has no weights (arrays.json" in err
     manifest.write_manifest(folder)
     code, _, err = run(capsys, "inspect", folder)
     assert code == 2
@@ -164,7 +164,7 @@ def test_names_are_renamed_and_dropped(capsys, tmp_path):
     command = ["convert", tmp_path / "w.pt", tmp_path / "new.safetensors", *OPTION]
     code, out, err = run(capsys, *command, *renames, *drops)
     assert (code, err) == (0, "")
-    assert "left aside: ema.layer1.weight, h.0.mask" in out
+    assert "ignored: ema.layer1.weight, h.0.mask" in out
     model = mlp(3)
     load_torch(model, tmp_path / "new.safetensors")
     for name, value in to_torch(model).items():

@@ -149,7 +149,7 @@ def test_one_array_too_many_hides_no_wrapping():
     model = mlp()
     source = prefixed(random_state(model) | {"extra": np.ones(3, np.float32)}, "net.")
     with pytest.raises(
-        WeightsError, match=r"unexpected: extra float32\[3\]\n  \(taken off: net\.\)"
+        WeightsError, match=r"unexpected: extra float32\[3\]\n  \(unwrapped: net\.\)"
     ):
         load_torch(model, source)
 
@@ -895,8 +895,8 @@ def test_the_report_reads_well():
     report = load_torch(model, {"epoch": 7, "state_dict": state})
     assert str(report) == (
         "10 arrays of state_dict loaded into LeNet\n"
-        "  taken off: state_dict, module.\n"
-        "  left aside: epoch"
+        "  unwrapped: state_dict, module.\n"
+        "  ignored: epoch"
     )
 
 

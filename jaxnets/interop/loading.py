@@ -99,7 +99,7 @@ def load_torch(
         >>> weights = {"module.weight": np.ones((3, 2)), "module.bias": np.zeros(3)}
         >>> print(load_torch(layer, weights))
         2 arrays of state_dict loaded into Linear
-          taken off: module.
+          unwrapped: module.
           float64 to float32: weight, bias
     """
     check_bool("strict", strict)

@@ -54,9 +54,9 @@ class Report:
     def __str__(self) -> str:
         lines = [f"{len(self.loaded)} arrays of {self.source} loaded into {self.model}"]
         if self.wrapping:
-            lines.append(f"taken off: {listed(self.wrapping)}")
+            lines.append(f"unwrapped: {listed(self.wrapping)}")
         if self.aside:
-            lines.append(f"left aside: {listed(self.aside)}")
+            lines.append(f"ignored: {listed(self.aside)}")
         if self.kept:
             lines.append(f"kept: {listed(self.kept)}")
         for change in dict.fromkeys(self.conversions.values()):
@@ -80,7 +80,7 @@ class WeightsError(InputError):
         faults = ";\n  ".join(self.report.faults)
         lines = [f"{self.argument}: expected {self.expected}, got", faults]
         if self.report.wrapping:
-            lines.append(f"(taken off: {listed(self.report.wrapping)})")
+            lines.append(f"(unwrapped: {listed(self.report.wrapping)})")
         text = "\n  ".join([*lines, *(f"({hint})" for hint in self.report.hints)])
         return printable(text, limit=None, lines=True)
 
