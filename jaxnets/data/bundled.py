@@ -29,6 +29,7 @@ def _table(name: str, window: int | None = None) -> Source:
 DATASETS: dict[str, Callable[[], Source]] = {
     "elnino": partial(_table, "elnino.csv", window=24),
     "engel": partial(_table, "engel.csv"),
+    "cartpole": partial(_held, synthetic.cartpole),
     "linear": partial(_held, synthetic.linear),
     "mnist": partial(_held, mnist.load),
 }

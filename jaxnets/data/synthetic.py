@@ -20,3 +20,17 @@ def linear() -> Dataset:
     points = Split(x.astype(np.float32), y.astype(np.float32))
     test = Split(points.inputs[1000:], points.labels[1000:])
     return Dataset("linear", points.take(1000), test)
+
+
+def cartpole() -> Dataset:
+    """Makes states in which episodes of ``jaxnets.control.CartPole`` start.
+
+    The four values of a state are uniform on [-0.05, 0.05), as in Gymnasium. The states are always
+    the same.
+
+    Returns:
+        32,000 training states and 100 test states; inputs float32 [N, 4], without labels.
+    """
+    generator = np.random.Generator(np.random.Philox(key=3))
+    states = generator.uniform(-0.05, 0.05, size=(32_100, 4)).astype(np.float32)
+    return Dataset("cartpole", Split(states[:32_000]), Split(states[32_000:]))

@@ -5,6 +5,7 @@ Each network is a plain ``nnx.Module``; images are NHWC.
 
 from flax import nnx
 
+from jaxnets.models.actor_critic import ActorCritic
 from jaxnets.models.cifar_resnet import CifarResNet
 from jaxnets.models.image_classifier import ImageClassifier
 from jaxnets.models.language_model import LanguageModel
@@ -25,12 +26,14 @@ MODELS: dict[str, type[nnx.Module]] = {
     "recurrent-classifier": RecurrentClassifier,
     "text-classifier": TextClassifier,
     "language-model": LanguageModel,
+    "actor-critic": ActorCritic,
 }
 """The networks by name."""
 
 __all__ = [
     "MLP",
     "MODELS",
+    "ActorCritic",
     "CifarResNet",
     "ImageClassifier",
     "LanguageModel",
