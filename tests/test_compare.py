@@ -453,7 +453,7 @@ def test_what_cannot_be_compared_is_said_in_a_sentence(wrong, message):
 
 def test_without_torch_a_sentence_names_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ImportError, match=r"needs torch.*pip install -e '\.\[torch\]'"):
+    with pytest.raises(ImportError, match=r"requires torch.*pip install -e '\.\[torch\]'"):
         run(torch_model=3)
 
 
