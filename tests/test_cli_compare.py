@@ -98,7 +98,7 @@ def test_flax_knows_classifiers_alone(capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     code, _, log = run(capsys, "compare", "elnino-lstm", "--peer", "flax")
     assert code == 2
-    assert "loss: expected cross-entropy, beside Flax, got mse" in log
+    assert "loss: expected cross-entropy with Flax, got mse" in log
 
 
 def test_without_keras_a_sentence_names_what_to_install(capsys, monkeypatch, tmp_path):

@@ -134,7 +134,7 @@ def test_what_does_not_go_with_a_network_of_ones_own(folder):
     given = {"name": "net", "document": "", "expect": "", "data": "linear", "epochs": 1}
     with pytest.raises(InputError, match="model_options: expected none, as a network of your own"):
         recipes.Recipe(**given, model=net, model_options={"width": 2})
-    with pytest.raises(InputError, match="orders: expected for each input the numbers of its axes"):
+    with pytest.raises(InputError, match="orders: expected a permutation of the axes for each "):
         port(torch.nn.Identity, torch.zeros(2, 2), orders=[(0, 2)])
 
 

@@ -229,7 +229,7 @@ def test_an_image_is_turned_as_its_exif_entry_says(tmp_path):
 @pytest.mark.parametrize("kind", [np.int32, np.float32])
 def test_values_without_a_known_range_are_refused(tmp_path, kind):
     image = Image.fromarray(LEVELS.astype(kind))
-    message = "image.tiff: expected a readable image, got values of 32 bits, whose range"
+    message = "image.tiff: expected a readable image, got 32-bit values, whose range"
     with pytest.raises(ValueError, match=message):
         read(tmp_path, image, ending="tiff")
 

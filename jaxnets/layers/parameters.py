@@ -8,6 +8,7 @@ import numpy as np
 from flax import nnx
 
 from jaxnets.arrays import InputError, check_float_dtype
+from jaxnets.initializers import Initializer
 
 #: Arguments of PyTorch's layers that have no effect here, with the accepted values and the error
 #: text for others. An empty tuple accepts any value.
@@ -117,3 +118,24 @@ def check_parameters(rngs: Any, param_dtype: Any, *, constant: bool = False) -> 
         check_rngs(rngs)
     check_float_dtype("param_dtype", param_dtype)
     return rngs
+
+
+def draw_kernels(
+    module: nnx.Module,
+    kinds: tuple[type[nnx.Module], ...],
+    draw: Initializer,
+    rngs: nnx.Rngs | None,
+) -> None:
+    """Draws the kernels of a module's layers anew.
+
+    Args:
+        module: the module.
+        kinds: the classes of the layers.
+        draw: the initializer.
+        rngs: source of the values.
+    """
+    keys = check_rngs(rngs)
+    for _, layer in nnx.iter_modules(module):
+        if isinstance(layer, kinds):
+            kernel: nnx.Param = layer.kernel
+            kernel.set_value(draw(keys.params(), kernel.shape, kernel.dtype))

@@ -5,12 +5,14 @@ Each network is a plain ``nnx.Module``; images are NHWC.
 
 from flax import nnx
 
+from jaxnets.models.cifar_resnet import CifarResNet
 from jaxnets.models.image_classifier import ImageClassifier
 from jaxnets.models.language_model import LanguageModel
 from jaxnets.models.lenet import LeNet
 from jaxnets.models.linear_regression import LinearRegression
 from jaxnets.models.mlp import MLP
 from jaxnets.models.recurrent_classifier import RecurrentClassifier
+from jaxnets.models.resnet import ResNet
 from jaxnets.models.text_classifier import TextClassifier
 
 MODELS: dict[str, type[nnx.Module]] = {
@@ -18,6 +20,8 @@ MODELS: dict[str, type[nnx.Module]] = {
     "mlp": MLP,
     "image-classifier": ImageClassifier,
     "lenet": LeNet,
+    "cifar-resnet": CifarResNet,
+    "resnet": ResNet,
     "recurrent-classifier": RecurrentClassifier,
     "text-classifier": TextClassifier,
     "language-model": LanguageModel,
@@ -27,10 +31,12 @@ MODELS: dict[str, type[nnx.Module]] = {
 __all__ = [
     "MLP",
     "MODELS",
+    "CifarResNet",
     "ImageClassifier",
     "LanguageModel",
     "LeNet",
     "LinearRegression",
     "RecurrentClassifier",
+    "ResNet",
     "TextClassifier",
 ]
