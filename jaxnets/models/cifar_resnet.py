@@ -20,8 +20,8 @@ class CifarBlock(nnx.Module):
         inputs: number of channels of x.
         outputs: number of channels of y.
         stride: stride of the first convolution.
-        shortcut: what replaces the identity where the shapes differ, see ``CifarResNet``.
-        rngs: source of the initial values.
+        shortcut: the kind of shortcut if the shapes of x and y differ; see ``CifarResNet``.
+        rngs: the random streams for the initial values.
         param_dtype: dtype of the parameters.
     """
 
@@ -75,7 +75,7 @@ class CifarResNet(nnx.Module):
         shortcut: what replaces the identity where a block changes the shape. ``"A"`` takes every
             second pixel and appends zeros as channels, as in the paper; ``"B"`` is a 1×1
             convolution with BatchNorm.
-        rngs: source of the initial values.
+        rngs: the random streams for the initial values.
         param_dtype: dtype of the parameters.
 
     Raises:
@@ -115,7 +115,7 @@ class CifarResNet(nnx.Module):
 
     @property
     def options(self) -> dict[str, Any]:
-        """The arguments that make a network of this kind and these sizes, except for ``rngs``."""
+        """The arguments of the constructor that determine the structure of the network."""
         sizes = {"depth": self.depth, "num_classes": self.linear.out_features}
         return sizes | {"in_channels": self.in_channels, "shortcut": self.kind}
 
