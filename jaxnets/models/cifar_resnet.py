@@ -72,14 +72,14 @@ class CifarResNet(nnx.Module):
         depth: number of layers with weights, 6n + 2.
         num_classes: number of classes.
         in_channels: number of channels of the images.
-        shortcut: what replaces the identity where a block changes the shape. ``"A"`` takes every
-            second pixel and appends zeros as channels, as in the paper; ``"B"`` is a 1×1
-            convolution with BatchNorm.
+        shortcut: the kind of shortcut if a block changes the shape. ``"A"`` takes every second
+            pixel and adds channels of zeros, as in the paper; ``"B"`` is a 1×1 convolution with
+            BatchNorm.
         rngs: the random streams for the initial values.
         param_dtype: dtype of the parameters.
 
     Raises:
-        ValueError: if a number is not a positive integer, the depth is not 6n + 2, or the shortcut
+        InputError: if a number is not a positive integer, the depth is not 6n + 2, or the shortcut
             is unknown.
 
     Source: He, Zhang, Ren, Sun, "Deep residual learning for image recognition", arXiv:1512.03385.
