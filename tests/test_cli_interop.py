@@ -73,7 +73,7 @@ def test_names_in_a_file_do_nothing_to_a_terminal(capsys, tmp_path):
     command = ["convert", path, tmp_path / "\x1b[3J", *OPTION, "--to", "jaxnets"]
     texts += run(capsys, *command, "--drop", odd, "--drop", "nn*")[1:]
     assert texts[-2].startswith(f"4 arrays of {tmp_path}" + r"/w\x1b[2J.pt loaded")
-    assert texts[-2].splitlines()[-1] == rf"written to {tmp_path}/\x1b[3J"
+    assert texts[-2].splitlines()[-1] == rf"wrote {tmp_path}/\x1b[3J"
     texts += run(capsys, "inspect", tmp_path / "none\x1b[2J")[1:]
     for text in texts:
         assert not set(text) & set("\x1b\x07\u202e")
@@ -147,7 +147,7 @@ def test_convert_takes_the_folder_of_a_run(capsys, tmp_path, trained, name):
     if name == "new":
         assert code == 2
         code, out, err = run(capsys, "convert", trained, tmp_path / name, "--to", "jaxnets")
-    assert (code, out, err) == (0, f"written to {tmp_path / name}\n", "")
+    assert (code, out, err) == (0, f"wrote {tmp_path / name}\n", "")
     other = LinearRegression(rngs=nnx.Rngs(1))
     (load_weights if name == "new" else load_torch)(other, tmp_path / name)
     assert same(saved, other)
@@ -182,7 +182,7 @@ def test_weights_go_to_torch_and_come_back(capsys, tmp_path, name):
     model, other = mlp(0), mlp(1)
     save_weights(model, tmp_path / "weights")
     code, out, err = run(capsys, "convert", tmp_path / "weights", tmp_path / name, *OPTION)
-    assert (code, out, err) == (0, f"written to {tmp_path / name}\n", "")
+    assert (code, out, err) == (0, f"wrote {tmp_path / name}\n", "")
     load_torch(other, tmp_path / name)
     assert same(model, other)
 
