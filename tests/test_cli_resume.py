@@ -100,7 +100,7 @@ def test_sigterm_saves_and_says_how_to_go_on(tmp_path, saved):
         (["mnist-mlp", "--resume", "{}"], "batch_size|data is mnist, was linear"),
         (["--resume", "{}", "--seed", "3"], "seed is 3, was 0"),
         (["--resume", "{}", "--epochs", "1"], "epochs: expected at least the 4 that are done, g"),
-        (["--resume", "{}", "--accumulate", "3"], "another: accumulate is 3, was 1"),
+        (["--resume", "{}", "--accumulate", "3"], "accumulate is 3, was 1"),
         (["--resume", "{}", "--compute-dtype", "bfloat16"], "compute_dtype is bfloat16, was None"),
         (["--resume", "{}", "--model-devices", "2"], "model: expected a divisor of the number"),
         (["--resume", "{}", "--out", "x"], "--resume continues in its own folder"),
@@ -172,7 +172,7 @@ def test_where_bits_may_be_others_it_says_so_in_a_line_or_refuses(killed, capfd,
     assert error.count("\n") == 1
     assert "for the same bits, got cores: 77, before " in error
     assert not (killed / "run.json").exists()
-    line = "^the resumed run may differ in some bits from an uninterrupted one: cores: 77, before "
+    line = "^the run may end with other bits than without a pause: cores: 77, before "
     with pytest.warns(UserWarning, match=line) as said:
         assert main(arguments) == 0
     assert len(said) == 1
