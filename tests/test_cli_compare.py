@@ -106,7 +106,7 @@ def test_without_keras_a_sentence_names_what_to_install(capsys, monkeypatch, tmp
     monkeypatch.setitem(sys.modules, "keras", None)
     code, _, log = run(capsys, "compare", "mnist-mlp", "--peer", "keras")
     assert code == 1
-    assert "a comparison with Keras needs keras, which is not installed: pip install" in log
+    assert "a comparison with Keras requires keras, which is not installed: pip install" in log
 
 
 @pytest.mark.parametrize(

@@ -281,7 +281,7 @@ def test_texts_are_encoded_by_the_run(tmp_path):
     assert found.scores["accuracy"] == np.mean(taken == data.train.labels)
     mistake = found.found.mistakes[0]
     assert mistake.text == texts.encoder.decode(data.train.inputs[mistake.index])
-    with pytest.raises(ValueError, match="'linear': expected texts, as the encoder is one of text"):
+    with pytest.raises(ValueError, match="'linear': expected texts, as the encoder is a Text"):
         reports.data_of(saved, "linear")
     (tmp_path / "lines.txt").write_text("a lovely film\n\na dull film\n")
     examples = given(saved, [str(tmp_path / "lines.txt")], whole=True)

@@ -104,7 +104,7 @@ def test_inspect_of_a_list_of_weights_that_was_changed(capsys, tmp_path, trained
     (folder / "arrays.json").write_text(json.dumps(about | {"shapes": {"kernel": "f\x1b[2J[1]"}}))
     code, _, err = run(capsys, "inspect", folder)
     assert code == 2
-    assert "is damaged: arrays.json" in err
+    assert "is damaged or has no weights (arrays.json" in err
     manifest.write_manifest(folder)
     code, _, err = run(capsys, "inspect", folder)
     assert code == 2
@@ -230,31 +230,31 @@ def files(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("inspect none.pt", "source: expected a checkpoint file, got none.pt, which is no file"),
+        ("inspect none.pt", "source: expected a checkpoint file, got none.pt, which does not e"),
         ("inspect empty", "source: expected a checkpoint file, got empty, which is a folder"),
         ("inspect text.pt", "got text.pt, which begins with"),
-        ("inspect a.npz", "a.npz, which holds a mapping without tensors, with the keys a (object"),
+        ("inspect a.npz", "a.npz, which contains a mapping without tensors, with the keys a (obj"),
         (
             "convert weights new.pt MLP --rename a=b",
             "rename: expected a PyTorch file, as only its ",
         ),
         ("convert w.safetensors new.pt MLP --rename a", "expected OLD=NEW, got 'a'"),
-        ("convert w.safetensors new.pt MLP --rename a=b", "rename: expected names that the source"),
-        ("convert w.safetensors new.pt MLP --rename fc1=fc2", "a name of its own for each array"),
-        ("convert w.safetensors new.pt MLP --drop fc3", "rename: expected names that the source"),
+        ("convert w.safetensors new.pt MLP --rename a=b", "rename: expected names in the source"),
+        ("convert w.safetensors new.pt MLP --rename fc1=fc2", "a unique name for each array"),
+        ("convert w.safetensors new.pt MLP --drop fc3", "rename: expected names in the source"),
         ("convert w.safetensors new.pt MLP --drop fc1", "missing: fc1.weight float32[4, 3], fc1.b"),
         ("convert w.safetensors weights MLP", "out: expected a path that does not exist yet, got"),
         ("convert weights w.safetensors MLP", "out: expected a path that does not exist yet, got"),
         ("convert weights w.onnx MLP", "out: expected a file ending in .safetensors, .pt, .pth, ."),
         ("convert w.safetensors w.onnx MLP", "or --to jaxnets for a folder, got w.onnx"),
-        ("convert none.pt new MLP", "source: expected a checkpoint file, got none.pt, which is no"),
+        ("convert none.pt new MLP", "source: expected a checkpoint file, got none.pt, which does"),
         ("convert empty new.pt MLP", "directory: expected a folder written by save_weights, got"),
         ("convert text.pt new MLP", "got text.pt, which begins with"),
         ("convert w.safetensors new", "Missing option '--model'"),
         ("convert w.safetensors new --model vgg", "'vgg' is not one of"),
         (
             "convert w.safetensors new --model linear-regression",
-            "rename={'fc1': '', 'fc2': None}), got fc1., fc2. of equal fit",
+            "rename={'fc1': '', 'fc2': None}), got fc1., fc2., which fit equally well",
         ),
         ("convert weights new.pt --model mlp", "directory: expected weights of this network, got"),
         ("convert w.safetensors new --model recurrent-classifier", "model option: expected "),

@@ -238,8 +238,8 @@ def test_what_a_run_without_classes_cannot_do_is_one_sentence(capsys, line, flag
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("[]", "it holds list and no object"),
-        ("3", "it holds int and no object"),
+        ("[]", "its top level is of type list, not an object"),
+        ("3", "its top level is of type int, not an object"),
         ('{"settings": {"name": ', "Expecting value"),
         ("[" * 100_000, "it is nested too deeply"),
         ("{}", "no 'settings'"),

@@ -185,7 +185,7 @@ BAD = [
     (SALIENCY, (X, 4), {}, "target: expected a class from 0 to 3, got 4"),
     (SALIENCY, (X, [0, 1, 2]), {}, "target: expected the number of a class, one for each"),
     (SALIENCY, (X, lambda y: y), {}, r"target: expected a function that returns floats \[2\]"),
-    (SALIENCY, (X,), {"transform": lambda x: None}, "transform: expected .* to an array, got one"),
+    (SALIENCY, (X,), {"transform": lambda x: None}, "transform: expected .* an array, got"),
     (explain.smooth_grad, (X,), {"stdevs": -1.0}, "stdevs: expected a finite number >= 0"),
     (explain.integrated_gradients, (X,), {"baselines": X[:, 1:]}, "baselines: expected a number"),
     (explain.integrated_gradients, (X,), {"n_steps": 0}, "n_steps: expected an integer from 1 to"),

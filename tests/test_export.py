@@ -270,7 +270,7 @@ def test_torch_has_its_class_beside_it(run, tmp_path, capsys):
 
 def test_a_record_that_tells_no_shape_is_refused(run):
     saved = dataclasses.replace(load(run), inputs=None)
-    with pytest.raises(InputError, match="run: expected a record that says the shape"):
+    with pytest.raises(InputError, match="run: expected a record with the shape"):
         saved.program()
 
 

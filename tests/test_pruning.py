@@ -219,7 +219,7 @@ def test_a_loop_of_ones_own_keeps_zeros_by_a_wrapped_optimizer():
     after = np.asarray(layer.kernel[...])
     assert ((before == 0) == (after == 0)).all()
     assert (before != after).any()
-    with pytest.raises(ValueError, match="params: expected parameters of which some are pruned"):
+    with pytest.raises(ValueError, match="params: expected .* of a model with pruned parameter"):
         pruning.keep_masks(optax.sgd(0.1)).init({"w": jnp.ones(2)})
 
 
