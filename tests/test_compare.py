@@ -214,7 +214,7 @@ def test_an_lstm_agrees_and_swapped_gates_are_found():
     assert run(lstm, data=data, **options).findings == ()
     found = run(lstm, swapped, data, **options).findings[0]
     assert (found.statistic, found.layer) == ("loss of step 0", "lstm")
-    assert "the first to depart is lstm" in found.text
+    assert "The first layer with another output is lstm" in found.text
 
 
 class Own(torch.nn.Module):
