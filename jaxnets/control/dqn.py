@@ -112,10 +112,12 @@ class DQN:
         return {**slots, "taken": number + 1}, {"loss": loss, "return": taken.finished()}
 
     def _target(self, model: nnx.Module, network: Any, sample: Transitions) -> jax.Array:
-        """Returns r + γ maxₐ Q'(s', a), with Q' the target network."""
+        """Returns r + γ Q'(s', argmaxₐ Q(s', a)), with Q' the target network."""
         graph, _, others = nnx.split(model, nnx.Param, ...)
         values = logits_of(nnx.merge(graph, network, others, copy=True), sample.after)
-        following = jnp.where(sample.terminated, 0, values.max(axis=-1))
+        best = jnp.argmax(logits_of(model, sample.after), axis=-1)
+        value = jnp.take_along_axis(values, best[:, None], axis=-1)[:, 0]
+        following = jnp.where(sample.terminated, 0, value)
         return sample.reward + self.discount * following
 
 
@@ -133,11 +135,11 @@ def dqn(
     discount: float = 0.99,
     **update: Any,
 ) -> DQN:
-    """Makes the training step of deep Q-learning (DQN).
+    """Makes the training step of deep Q-learning (DQN), with double Q-learning.
 
     Each training step takes one step in each of several environments, stores them in a replay
-    buffer, and minimizes (Q(s, a) - r - γ maxₐ' Q'(s', a'))² on a sample of the buffer. The target
-    network Q' is a copy of the model that is renewed from time to time. An action is random with a
+    buffer, and minimizes (Q(s, a) - r - γ Q'(s', argmaxₐ' Q(s', a')))² on a sample of the buffer. The
+    target network Q' is a copy of the model that is renewed from time to time. An action is random with a
     probability that falls linearly from 1, and else the one of the largest value. The states in a
     batch are those in which new episodes start.
 
@@ -159,7 +161,8 @@ def dqn(
     Raises:
         ValueError: if an argument is invalid.
 
-    Source: Mnih et al. (2015), "Human-level control through deep reinforcement learning".
+    Source: Mnih et al. (2015), "Human-level control through deep reinforcement learning"; van
+    Hasselt, Guez, Silver (2016), "Deep reinforcement learning with double Q-learning".
     """
     counts = {"environments": environments, "capacity": capacity, "batch_size": batch_size}
     counts |= {"begin": begin, "refresh": refresh, "explore": explore}
