@@ -238,8 +238,8 @@ _DATA = (
     data_option,
     click.option(
         "--layout",
-        type=click.Choice(["images", "rows", "tokens"]),
-        help="Images, their rows as steps, or the tokens of texts.",
+        type=click.Choice(["images", "rows", "tokens", "columns"]),
+        help="Images, their rows as steps, the tokens of texts, or columns of indices.",
     ),
 )
 _NETWORK = (model_option, *_BATCH_SIZE, *_DATA)

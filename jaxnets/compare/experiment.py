@@ -15,8 +15,10 @@ from jaxnets.arrays import InputError
 from jaxnets.data import Dataset, Split, epoch_plan
 from jaxnets.data.batching import Plan
 from jaxnets.data.transforms import Augmentation, Transform, augment
+from jaxnets.data.transforms.compose import applied
 from jaxnets.metrics import Mean, Ratio
 from jaxnets.training.labels import Loss, adds_up
+from jaxnets.training.objective import outputs_of
 from jaxnets.training.state import DRAWS
 
 _CHUNK = 10_000  # examples that are transformed at a time
@@ -76,7 +78,8 @@ class Experiment:
                 raise InputError(f"data.{name}", "a Split in memory", type(split).__name__)
             for column in ("inputs", "labels"):
                 value = getattr(split, column)
-                if not isinstance(value, np.ndarray):
+                several = column == "inputs" and isinstance(value, dict) and not self.torch_inputs
+                if not isinstance(value, np.ndarray) and not several:
                     expected = "an array, as step is None"
                     raise InputError(f"data.{name}.{column}", expected, type(value).__name__)
 
@@ -98,7 +101,7 @@ class Experiment:
         inputs, labels = self.train.gather(np.zeros(2, np.int32))
         model = self.build(0)
         model.eval()
-        outputs = jax.eval_shape(model, self.inputs(inputs))
+        outputs = jax.eval_shape(lambda x: outputs_of(model, x), self.inputs(inputs))
         return adds_up(self.loss, outputs, labels)
 
     def mean_loss(self, losses: np.ndarray, sizes: np.ndarray) -> float:
@@ -110,10 +113,12 @@ class Experiment:
         """The batches of an epoch, in the order in which ``fit`` takes them."""
         return epoch_plan(len(self.train), self.batch_size, seed=seed, epoch=epoch)
 
-    def inputs(self, raw: np.ndarray) -> np.ndarray:
-        """What our network is given for inputs of the data set."""
+    def inputs(self, raw: Any) -> Any:
+        """What our network is given for inputs of the data set: one array, or a dictionary."""
         if self.transform is None:
             return raw
+        if isinstance(raw, dict):
+            return jax.tree.map(np.asarray, applied(self.transform, raw))
         first = np.asarray(self.transform(raw[:_CHUNK]))
         made = np.empty((len(raw), *first.shape[1:]), first.dtype)  # one copy, not two
         made[:_CHUNK] = first
@@ -122,23 +127,23 @@ class Experiment:
             made[part] = self.transform(raw[part])
         return made
 
-    def their_inputs(self, raw: np.ndarray) -> np.ndarray:
+    def their_inputs(self, raw: Any) -> Any:
         """What PyTorch's network is given for them, of the dtype that JAX gives ours."""
         if self.torch_inputs is not None:
             return canonical(np.asarray(self.torch_inputs(raw)))
-        inputs = canonical(self.inputs(raw))
-        if inputs.ndim not in (4, 5):
+        inputs = jax.tree.map(canonical, self.inputs(raw))
+        if isinstance(inputs, dict) or inputs.ndim not in (4, 5):
             return inputs
         # a copy, as PyTorch takes the strides of one channel for its own channels-last layout
         return np.moveaxis(inputs, -1, 1).copy()
 
-    def augmented(self, rows: np.ndarray, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
+    def augmented(self, rows: np.ndarray, seed: int, step: int) -> tuple[Any, np.ndarray]:
         """The batch of a step as the data set holds it, varied as ``fit`` varies it."""
         inputs, labels = self.train.gather(rows)
         if self.augment is None:
             return inputs, labels
         varied, targets = _augmented(self.augment, inputs, labels, seed, step)
-        return np.asarray(varied), np.asarray(targets)
+        return jax.tree.map(np.asarray, varied), np.asarray(targets)
 
 
 def canonical(array: np.ndarray) -> np.ndarray:
@@ -150,7 +155,7 @@ def _augmented(
     augmentation: Augmentation, inputs: Any, labels: Any, seed: int, step: int
 ) -> tuple[jax.Array, jax.Array]:
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), DRAWS), step)
-    return _varied(augmentation, jnp.asarray(inputs), jnp.asarray(labels), key)
+    return _varied(augmentation, jax.tree.map(jnp.asarray, inputs), jnp.asarray(labels), key)
 
 
 @jax.jit(static_argnums=0)

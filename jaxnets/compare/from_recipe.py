@@ -43,7 +43,7 @@ def from_recipe(
     if recipe.scheduler is not None:
         expected = "None, as both sides of a comparison keep their learning rate"
         raise InputError("scheduler", expected, recipe.scheduler)
-    if recipe.objective != "supervised":
+    if recipe.objective not in ("supervised", "implicit"):  # which trains with a loss of labels
         expected = "'supervised', as a comparison trains with a loss of outputs and labels"
         raise InputError("objective", expected, recipe.objective)
     for name in _OF_OURS:

@@ -6,7 +6,9 @@ from jaxnets.models.image_classifier import ImageClassifier
 from jaxnets.models.language_model import LanguageModel
 from jaxnets.models.lenet import LeNet
 from jaxnets.models.linear_regression import LinearRegression
+from jaxnets.models.matrix_factorization import MatrixFactorization
 from jaxnets.models.mlp import MLP
+from jaxnets.models.neural_collaborative_filtering import NeuMF
 from jaxnets.models.recurrent_classifier import RecurrentClassifier
 from jaxnets.models.text_classifier import TextClassifier
 
@@ -18,6 +20,8 @@ MODELS: dict[str, type[nnx.Module]] = {
     "recurrent-classifier": RecurrentClassifier,
     "text-classifier": TextClassifier,
     "language-model": LanguageModel,
+    "matrix-factorization": MatrixFactorization,
+    "neural-collaborative-filtering": NeuMF,
 }
 """The documented networks by name."""
 
@@ -28,6 +32,8 @@ __all__ = [
     "LanguageModel",
     "LeNet",
     "LinearRegression",
+    "MatrixFactorization",
+    "NeuMF",
     "RecurrentClassifier",
     "TextClassifier",
 ]

@@ -11,7 +11,7 @@ from jaxnets.data import Dataset, Split, Standardizer
 from jaxnets.data.dataset import AnySplit, in_memory
 from jaxnets.data.spec import described
 from jaxnets.data.table_files import listed
-from jaxnets.recipes import load_named
+from jaxnets.recipes import data_options, load_named
 from jaxnets.runs import SavedRun
 
 #: Of the options of a run's data those that say where they are, and not what they are.
@@ -41,12 +41,12 @@ def data_of(
     if options is not None and not isinstance(options, Mapping):
         raise InputError("options", "arguments by name, or None", options)
     recipe = saved.recipe
-    told = {} if recipe is None else dict(recipe.data_options)
+    told = {} if recipe is None else data_options(recipe)
     if name is not None:
         told = {option: value for option, value in told.items() if option not in _PLACES}
     elif recipe is None:
         raise InputError("data", "a data set, as a run from Python does not name its own", "none")
-    told |= {"encoder": saved.encoder or saved.table, **(options or {})}
+    told |= {"encoder": saved.encoder or saved.table or saved.ratings, **(options or {})}
     told.pop("standardize", None)  # the run's scalers are the ones that count
     data = load_named(recipe.data if name is None else name, told)  # type: ignore[union-attr]
     splits = {part: _as_trained(saved, data, each) for part, each in data.splits.items()}

@@ -10,7 +10,7 @@ import numpy as np
 from flax import nnx
 
 from jaxnets.arrays import InputError, check_choice, check_path, check_positive
-from jaxnets.data import Dataset, Split, Transform
+from jaxnets.data import Dataset, RatingsDataset, Split, Transform
 from jaxnets.data.dataset import in_memory
 from jaxnets.data.source import join
 from jaxnets.data.spec import single
@@ -44,7 +44,8 @@ class Report:
         split: which of its examples: ``"test"``, ``"train"`` or ``"all"``.
         examples: their number.
         scores: all scores by name, as floats; shares are in [0, 1].
-        found: the results for each class or value; None for a language model.
+        found: the results for each class or value; None for a language
+            model and for a recommender of implicit feedback.
         parameters: the number of trained numbers.
         date: when it was evaluated.
         history: one record an epoch of the training; empty if that is not known.
@@ -114,6 +115,8 @@ def report(
     a prediction for each; those that the loss ignores (-100) are left out. Floats are values: the
     report has their errors, in the data's units where the data set knows them, and residuals. Of a
     language model it has loss, perplexity and accuracy.
+    Of implicit feedback it has the hit rate and the NDCG at 10 of the test examples, among their
+    candidates and among all items.
 
     Args:
         model: any ``nnx.Module``; it is left as it is.
@@ -197,6 +200,8 @@ def evaluated(
     found: Any
     if isinstance(model, LanguageModel) or tokens:
         found = measuring.language(model, split, task, loss)
+    elif isinstance(data, RatingsDataset) and data.candidates is not None:
+        found = measuring.recommendation(model, split, task, loss, data)
     elif measuring.is_of_classes(labels, loss):
         found = measuring.classification(model, split, task, loss, outputs, bins)
     else:

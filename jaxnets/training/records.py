@@ -17,6 +17,8 @@ from flax import nnx
 from jaxnets.arrays import InputError, check_integer, check_number
 from jaxnets.data import (
     Dataset,
+    RatingsDataset,
+    RatingsEncoder,
     StandardizedDataset,
     Standardizer,
     TableDataset,
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: The files of a run's folder.
-RECORD, WEIGHTS, TEXT = "run.json", "weights", "text.json"
+RECORD, WEIGHTS, TEXT, RATINGS = "run.json", "weights", "text.json", "ratings.json"
 _PACKAGES = ("jaxnets", "jax", "jaxlib", "flax", "optax", "numpy")
 
 #: What tells how good an epoch is: ``train_`` or ``test_`` before the name of a metric that is one
@@ -212,6 +214,7 @@ class Task:
         table: makes inputs of the rows of a table; None if it takes no table.
         background: how light grey images are at their borders, from 0, black, to 1, white; None if
             they are not alike.
+        ratings: the ids of users and items; None if it is not on ratings.
     """
 
     transform: Transform | None = None
@@ -222,6 +225,7 @@ class Task:
     labels_scaler: Standardizer | None = None
     table: TableEncoder | None = None
     background: float | None = None
+    ratings: RatingsEncoder | None = None
 
     @classmethod
     def of(cls, data: Dataset | None, transform: Transform | None = None) -> "Task":
@@ -234,7 +238,8 @@ class Task:
         encoder = data.encoder if isinstance(data, TextDataset) else None
         table = data.encoder if isinstance(data, TableDataset | StandardizedDataset) else None
         found = data.spec.inputs, data.class_names, encoder, *scalers, table, background_of(data)
-        return cls(transform, *found)
+        ratings = data.encoder if isinstance(data, RatingsDataset) else None
+        return cls(transform, *found, ratings)
 
     def described(self) -> dict[str, Any]:
         """What a run's record says of it, except for the transform and the encoder."""
@@ -255,7 +260,7 @@ def _plain_spec(spec: Any) -> Any:
         return {name: _plain_spec(part) for name, part in spec.items()}
     if isinstance(spec, tuple):
         return [_plain_spec(part) for part in spec]
-    return spec and {"shape": list(spec.shape), "dtype": str(spec.dtype)}
+    return None if spec is None else {"shape": list(spec.shape), "dtype": str(spec.dtype)}
 
 
 @dataclass(frozen=True, repr=False)
@@ -327,7 +332,8 @@ class TrainingRun:
 
         The folder appears whole or not at all. It holds ``weights``, ``run.json``, ``history.csv``
         and ``curves.png``; of texts also ``text.json``, which turns a new text into the network's
-        input. Several processes call this together; the first one writes.
+        input; of ratings ``ratings.json``, the ids of users and items. Several processes call this
+        together; the first one writes.
 
         Args:
             directory: must not exist yet, or be empty.
@@ -368,6 +374,8 @@ class TrainingRun:
         write_history(self.history, folder / "history.csv")
         if task.encoder is not None:
             task.encoder.save(folder / TEXT)
+        if task.ratings is not None:
+            task.ratings.save(folder / RATINGS)
         plot_history(self.history, folder / "curves.png", title)
 
     def measured(self) -> dict[str, Any]:

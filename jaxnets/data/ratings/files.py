@@ -136,7 +136,7 @@ def _places(
     path: Path, names: Sequence[str], columns: Columns, *, header: bool
 ) -> dict[str, int | None]:
     """The number of each column; None for a rating or a time that the file does not have."""
-    places = {}
+    places: dict[str, int | None] = {}
     for order, role in enumerate(_NAMES):
         asked = getattr(columns, role)
         if asked is not None:

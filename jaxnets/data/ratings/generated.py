@@ -10,8 +10,8 @@ from jaxnets.data.ratings.files import Table
 
 USERS, ITEMS = 1000, 500
 _FACTORS, _LOW, _HIGH = 4, 1, 5
-_MEAN, _USER, _ITEM, _TASTE, _NOISE = 3.5, 0.4, 0.5, 0.6, 0.7  # the last four standard deviations
-_MEDIAN, _LEAST, _MOST = 40, 15, 200  # ratings of a user
+_MEAN, _USER, _ITEM, _TASTE, _NOISE = 3.3, 0.4, 0.5, 0.6, 0.7  # the last four standard deviations
+_MEDIAN, _LEAST, _MOST = 60, 20, 250  # ratings of a user
 _LIKING = 1.0  # how far a user's taste decides what the user rates
 
 
@@ -21,7 +21,8 @@ class Truth:
 
     Attributes:
         expected: the rating that each user would give to each item on average, after noise,
-            rounding and clipping, float64 [users, items]. No prediction has a smaller squared error.
+            rounding and clipping, float64 [users, items]. No other prediction has a smaller mean
+            squared error.
         choice: how likely each user is to rate each item, as a logarithm up to a constant of the
             user, float64 [users, items]. No order of the items finds more of what a user rates.
     """
@@ -31,7 +32,7 @@ class Truth:
 
 
 def generate() -> tuple[Table, Truth]:
-    """About 47,000 ratings from 1 to 5 of 500 items by 1,000 users; always the same.
+    """About 70,000 ratings from 1 to 5 of 500 items by 1,000 users; always the same.
 
     A rating is μ + b_u + b_i + p_u·q_i + ε with p, q of 4 normal factors and ε normal with a
     standard deviation of 0.7, rounded and clipped. A few items have most of the ratings, and users
@@ -42,7 +43,7 @@ def generate() -> tuple[Table, Truth]:
     taste = _TASTE / math.sqrt(_FACTORS) * users @ items.T
     biases = _USER * draw.normal(size=(USERS, 1)) + _ITEM * draw.normal(size=ITEMS)
     mean = _MEAN + biases + taste
-    popularity = -np.log(draw.permutation(ITEMS) + 20.0)  # Zipf's law, flattened at its top
+    popularity = -np.log(draw.permutation(ITEMS) + 5.0)  # Zipf's law, flattened at its top
     choice = popularity + _LIKING * taste / _TASTE
     counts = np.exp(math.log(_MEDIAN) + 0.6 * draw.normal(size=USERS))
     counts = np.clip(counts.round().astype(int), _LEAST, _MOST)
@@ -53,8 +54,8 @@ def generate() -> tuple[Table, Truth]:
     given = mean[user, item] + _NOISE * draw.normal(size=len(user))
     values = np.clip(np.rint(given), _LOW, _HIGH).astype(np.float32)
     times = np.concatenate([np.sort(draw.integers(0, 10**8, count)) for count in counts])
-    ids = [[str(each + 1) for each in column.tolist()] for column in (user, item)]
-    table = Table(Path("ratings"), *ids, values, times.astype(np.float64))
+    names = [[str(each + 1) for each in column.tolist()] for column in (user, item)]
+    table = Table(Path("ratings"), names[0], names[1], values, times.astype(np.float64))
     return table, Truth(_expected(mean), choice)
 
 

@@ -32,6 +32,9 @@ class Rated:
             if not isinstance(array, np.ndarray) or array.dtype != np.int32 or array.ndim != 1:
                 got = describe(array) if isinstance(array, np.ndarray) else array
                 raise InputError(name, "an int32 array [N]", got)
+        if len(self.items) and not 0 <= self.items.min() <= self.items.max() < self.num_items:
+            got = f"{self.items.min()} to {self.items.max()}"
+            raise InputError("items", f"numbers in [0, {self.num_items})", got)
         ends = self.starts[[0, -1]].tolist() if len(self.starts) > 1 else []
         if ends != [0, len(self.items)] or (np.diff(self.starts) < 0).any():
             raise InputError("starts", f"ascending numbers from 0 to {len(self.items)}", ends)
