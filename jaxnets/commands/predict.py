@@ -154,7 +154,8 @@ def _recommended(saved: runs.SavedRun, given: dict[str, Any]) -> list[str]:
     items, outputs = recommend(saved.model, data.rated(), int(user), given.get("top", 10))
     if data.candidates is not None:
         outputs = 1 / (1 + np.exp(-outputs))
-    names = [printable(saved.ratings.items[item]) for item in items]
+    ids, titles = saved.ratings.items, saved.ratings.titles or ("",) * len(saved.ratings.items)
+    names = [printable(f"{ids[item]}  {titles[item]}".rstrip()) for item in items]
     width = max(map(len, names), default=0)
     return [
         f"{place:>3}  {name:<{width}}  {output:.3f}"

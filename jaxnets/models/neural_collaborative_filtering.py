@@ -53,6 +53,7 @@ class NeuMF(nnx.Module):
         if sizes is None or len(sizes) < 2 or check_positive("features", sizes[0]) % 2:
             raise InputError("features", "two or more sizes, of which the first is even", features)
         self.features = tuple(check_positive("features", size) for size in sizes)
+        check_positive("factors", factors)
         options: dict[str, Any] = {"rngs": rngs, "param_dtype": param_dtype}
         for kind, number in (("user", num_users), ("item", num_items)):
             check_positive(f"num_{kind}s", number)

@@ -22,9 +22,10 @@ class RatingsEncoder:
     Args:
         users: the id of each user, in the order of their indices.
         items: the id of each item, in the order of their indices.
+        titles: what each item is called, in the same order; None if that is not known.
 
     Raises:
-        InputError: if ids are not different strings, or there are none.
+        InputError: if ids are not different strings, or there are none, or not a title for each.
 
     Examples:
         >>> encode = RatingsEncoder(("ann", "bob"), ("50", "181", "258"))
@@ -34,14 +35,22 @@ class RatingsEncoder:
 
     users: tuple[str, ...]
     items: tuple[str, ...]
+    titles: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        """Checks the ids."""
+        """Checks the ids and the titles."""
         for name in ("users", "items"):
             ids = getattr(self, name)
             strings = isinstance(ids, tuple) and all(isinstance(each, str) for each in ids)
             if not strings or not ids or len(set(ids)) < len(ids):
                 raise InputError(name, "a tuple of different strings", shown(ids))
+        titles = self.titles
+        if titles is not None and (
+            not isinstance(titles, tuple)
+            or not all(isinstance(each, str) for each in titles)
+            or len(titles) != len(self.items)
+        ):
+            raise InputError("titles", f"{len(self.items)} strings, or None", shown(titles))
 
     @cached_property
     def _indices(self) -> dict[str, dict[str, int]]:
@@ -83,8 +92,8 @@ class RatingsEncoder:
             raise InputError(kind, expected, shown(error.args[0])) from None
 
     def save(self, path: Path | str) -> None:
-        """Writes the ids as JSON."""
-        ids = {"users": self.users, "items": self.items}
+        """Writes the ids and the titles as JSON."""
+        ids = {"users": self.users, "items": self.items, "titles": self.titles}
         Path(path).write_text(json.dumps(ids, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
@@ -96,7 +105,9 @@ class RatingsEncoder:
         """
         try:
             found = read_object(Path(path))
-            return cls(tuple(found["users"]), tuple(found["items"]))
+            titles = found["titles"]
+            titles = None if titles is None else tuple(titles)
+            return cls(tuple(found["users"]), tuple(found["items"]), titles)
         except WRONG as error:
             expected = "a file written by RatingsEncoder.save"
             raise InputError("path", expected, f"{path}: {reason(error)}") from error

@@ -20,6 +20,8 @@ _NAMES = {
     "label": ("rating", "label", "stars", "score"),
     "time": ("timestamp", "time", "date", "datetime"),
 }
+_MOVIES = {"u.item": "|", "movies.dat": "::", "movies.csv": ","}  # each an id, then a title
+_CELLS = {"user": "an id", "item": "an id", "label": "a rating", "time": "a time"}
 _DELIMITERS = ("::", "\t", ";", "|", ",")  # the first one that the first line has
 
 
@@ -96,7 +98,7 @@ def read(path: Path, columns: Columns) -> Table:
     for role, place in places.items():
         for (line, _), cell in zip(rows, found.get(role, ()), strict=False):
             if not cell:
-                complain(f"{path}, row {line}", names[place or 0], f"a {role}", cell)
+                complain(f"{path}, row {line}", names[place or 0], _CELLS[role], cell)
     values = _ratings(path, rows, found.get("label"), names[places["label"] or 0])
     times = _times(path, rows, found.get("time"), names[places["time"] or 0])
     return Table(path, found["user"], found["item"], values, times)
@@ -192,6 +194,32 @@ def _times(
         return f"{path}, row {rows[row][0]}, column {shown(name)}"
 
     return np.array(dates.moments(cells, place, "numbers that grow with time"))
+
+
+def titles_beside(path: Path, items: Sequence[str]) -> tuple[str, ...] | None:
+    """What items are called, by MovieLens' file of movies in the folder of the ratings.
+
+    Args:
+        path: the file of the ratings.
+        items: ids.
+
+    Returns:
+        The title of each item, its id where it has none; None without such a file.
+    """
+    for name, delimiter in _MOVIES.items():
+        file = path.parent / name
+        if file.is_file():
+            try:
+                text = file.read_text(encoding="utf-8")
+            except UnicodeDecodeError:
+                text = file.read_text(encoding="latin-1")
+            lines = text.splitlines()
+            rows = (
+                csv.reader(lines) if delimiter == "," else (each.split(delimiter) for each in lines)
+            )
+            titles = {row[0].strip(): row[1].strip() for row in rows if len(row) > 1}
+            return tuple(titles.get(item, item) for item in items)
+    return None
 
 
 def ids_in_order(tables: Mapping[str, Table], column: str) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from jaxnets.data.dataset import Split
 from jaxnets.data.files import VARIABLE, variable_root
 from jaxnets.data.ratings import generated
 from jaxnets.data.ratings.dataset import RatingsDataset, RatingsEncoder
-from jaxnets.data.ratings.files import Columns, Table, ids_in_order, read
+from jaxnets.data.ratings.files import Columns, Table, ids_in_order, read, titles_beside
 from jaxnets.data.ratings.rated import Rated
 from jaxnets.data.splitting import hold_out
 
@@ -101,9 +101,10 @@ def load(
         name += f" {file.stem}" if "test" in tables else ""
     if negatives is not None:
         check_positive("negatives", negatives)
-    encoder = encoder or RatingsEncoder(
-        ids_in_order(tables, "users"), ids_in_order(tables, "items")
-    )
+    if encoder is None:
+        items = ids_in_order(tables, "items")
+        titles = None if file is None else titles_beside(file, items)
+        encoder = RatingsEncoder(ids_in_order(tables, "users"), items, titles)
     parts = _parts(tables, encoder, test, test_fraction, seed, negatives)
     candidates = None if negatives is None else 1 + negatives
     return RatingsDataset(name, *parts, None, origin, encoder=encoder, candidates=candidates)
