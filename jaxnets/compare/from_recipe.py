@@ -1,4 +1,4 @@
-"""A recipe as an experiment of two frameworks."""
+"""Makes an experiment for two frameworks from a recipe."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,7 +19,16 @@ from jaxnets.recipes import Recipe
 _OF_OURS = ("freeze", "ema", "swa")
 #: Settings that do not change a comparison's numbers.
 _ASIDE = (
-    *("name", "document", "expect", "buckets", "scheduler", "scheduler_options", "objective"),
+    *(
+        "name",
+        "document",
+        "expect",
+        "score",
+        "buckets",
+        "scheduler",
+        "scheduler_options",
+        "objective",
+    ),
     *_OF_OURS,
 )
 
@@ -41,14 +50,14 @@ def from_recipe(
         ImportError: if torch is not installed.
     """
     if recipe.scheduler is not None:
-        expected = "None, as both sides of a comparison keep their learning rate"
+        expected = "None, as comparisons do not support schedules"
         raise InputError("scheduler", expected, recipe.scheduler)
     if recipe.objective not in ("supervised", "implicit"):  # which trains with a loss of labels
         expected = "'supervised', as a comparison trains with a loss of outputs and labels"
         raise InputError("objective", expected, recipe.objective)
     for name in _OF_OURS:
         if getattr(recipe, name) not in (None, (), []):
-            expected = "the default, as both sides of a comparison train all their weights"
+            expected = "the default, as comparisons do not support it"
             raise InputError(name, expected, getattr(recipe, name))
     data, told = recipes.fit_settings(recipe, data)
     sized = recipes.sized(recipe, data)
@@ -76,7 +85,7 @@ def from_recipe(
 
 
 def _torch_builder(recipe: Recipe) -> Callable[[], Any]:
-    """What makes PyTorch's network."""
+    """Returns a function that makes the PyTorch network."""
     network = recipe.model
     if isinstance(network, OwnNetwork):
         return network.build_torch
@@ -84,7 +93,7 @@ def _torch_builder(recipe: Recipe) -> Callable[[], Any]:
 
 
 def _reference(recipe: Recipe) -> str | None:
-    """The documented figure, and after how many epochs, where this takes other ones."""
+    """Returns the documented result, with its number of epochs if the recipe has another one."""
     if isinstance(recipe.model, OwnNetwork):
         return None
     usual = recipes.RECIPES.get(recipe.name, recipe).epochs
@@ -93,17 +102,17 @@ def _reference(recipe: Recipe) -> str | None:
 
 
 def recipe_of(begun: dict[str, Any], directory: Path) -> Recipe:
-    """The recipe that a comparison's folder was begun with.
+    """Reads the recipe of a comparison's folder.
 
     Args:
-        begun: what the folder says of it.
+        begun: the content of ``begun.json``.
         directory: the folder.
 
     Raises:
-        InputError: if it was begun from Python, with networks of your own.
+        InputError: if the comparison was started from Python.
     """
     if "recipe" not in begun:
-        expected = "a comparison of a recipe (what compare.run began continues it)"
+        expected = "a comparison of a recipe (others resume with the same call of compare.run)"
         raise InputError("resume", expected, f"one of {begun.get('name')}")
     try:
         return runs.recipe_of(begun["recipe"], directory / runs.NETWORK)

@@ -32,6 +32,7 @@ RECIPES = (
         model_options={"factors": 8, "features": (64, 32, 16, 8)},
         loss="binary-cross-entropy-with-logits",
         objective="implicit",
+        score="hit_rate_10",
         optimizer="adam",
         optimizer_options={"lr": 0.001},
         epochs=10,
