@@ -4,7 +4,8 @@ Teaches:    inputs are two columns of indices, ``user`` and ``item``; ids are ke
             are the baseline; what a user has rated is left out of what is recommended.
 Data:       generated ratings, from 1 to 5, of 500 items by 1,000 users; or MovieLens, read where
             you have it (https://grouplens.org/datasets/movielens): --data ml-100k/u.data.
-Settings:   4 factors, AdamW 0.005 with weight decay 0.1, batch 256, 40 epochs, a fifth held out by chance.
+Settings:   4 factors, AdamW 0.005 with weight decay 0.1, batch 256, 40 epochs; a fifth
+            of the ratings is held out by chance.
 Run:        python examples/recommend.py --user 7
 Time:       to be measured.
 Result:     to be measured.

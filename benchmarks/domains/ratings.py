@@ -2,6 +2,7 @@
 
     python benchmarks/domains/ratings.py          # trains both recipes, seeds 0 to 2: minutes
     python benchmarks/domains/ratings.py --step   # times a step with 100,000 items
+    python benchmarks/domains/ratings.py --picture    # draws the curves of docs/recommendation.md
 
 Beside the two stand the best scores that the generated ratings allow, and simple baselines.
 """
@@ -277,7 +278,42 @@ def steps():
     )
 
 
+def picture():
+    """Draws the errors of ratings-mf after each epoch, and what it learnt of the items."""
+    from jaxnets.figures import new_figure, save
+
+    recipe, (_, truth) = recipes.recipe("ratings-mf"), generate()
+    data = recipes.load_data(recipe)
+    best = truth.expected[_numbers(data, "user"), _numbers(data, "item")]
+    best = errors(best, data.test.labels.astype(np.float64))[0]
+    figure = new_figure(9, 3.6)
+    left, right = figure.subplots(1, 2)
+    for std, name, color in ((0.0, "biases alone", "tab:gray"), (0.1, "4 factors", "tab:blue")):
+        options = {**recipe.model_options, "init_std": std}
+        changed = dataclasses.replace(recipe, model_options=options)
+        run = recipes.train(changed, data=data, progress="none")
+        epochs = [record.epoch for record in run.history]
+        for part, style in (("train", ":"), ("test", "-")):
+            error = [getattr(record, part)["loss"] ** 0.5 for record in run.history]
+            left.plot(epochs, error, style, color=color, label=f"{name}, {part}")
+    left.axhline(best, color="black", linestyle="--", label="the best possible, test")
+    left.set(xlabel="epoch", ylabel="RMSE", ylim=(0.6, 1.0))
+    left.legend(fontsize=8)
+    counts = np.bincount(data.train.inputs["item"])
+    biases = np.asarray(run.model.item_bias.embedding[...])[:, 0]
+    mean = np.bincount(data.train.inputs["item"], weights=data.train.labels) / counts
+    points = right.scatter(mean, run.model.mean + biases, s=8, c=np.log10(counts), cmap="viridis")
+    figure.colorbar(points, ax=right, label="log10 of the number of ratings")
+    right.plot([2, 5], [2, 5], "--", color="black", linewidth=1)
+    right.set(xlabel="mean rating of an item", ylabel="\u03bc + b_i")
+    save(figure, ROOT / "docs" / "images" / "recommendation.png")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--step", action="store_true", help="time a step with many items")
-    (steps if parser.parse_args().step else train)()
+    parser.add_argument(
+        "--picture", action="store_true", help="draw docs/images/recommendation.png"
+    )
+    arguments = parser.parse_args()
+    (steps if arguments.step else picture if arguments.picture else train)()

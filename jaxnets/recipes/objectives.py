@@ -69,7 +69,7 @@ def _implicit(objective: Mapping[str, Any], update: Mapping[str, Any]) -> Any:
     return minimize(Implicit(**settings, ranking=ranking), **update)
 
 
-OBJECTIVES: dict[str, Builder] = {"implicit": _implicit, "supervised": _supervised}
+OBJECTIVES: dict[str, Builder] = {"supervised": _supervised, "implicit": _implicit}
 """The training steps by the name that a recipe has as its ``objective``.
 
 Each is a function (options of the objective, options of the update) → step. The options are
