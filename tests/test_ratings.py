@@ -330,7 +330,7 @@ def table(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(table):
     """A run of each recipe."""
-    found = {}
+    found: dict = {}
     for name, *more in [
         ("ratings-mf", "--epochs", "30"),
         ("ratings-ncf", "--epochs", "2", "--data-option", "negatives=9"),
@@ -421,6 +421,7 @@ def test_bad_commands_on_ratings_are_one_sentence(trained, table, capsys):
             ["evaluate", str(trained["ratings-ncf"]), "--split", "train"],
             "split: expected 'test', as",
         ),
+        (["explain", run, "--index", "0"], "inputs: expected one array, got inputs.item, inputs"),
         (
             ["train", "ratings-mf", "--data", "engel"],
             "data: expected ratings, such as the generated",
@@ -438,6 +439,8 @@ def test_bad_commands_on_ratings_are_one_sentence(trained, table, capsys):
     ]:
         assert main([*words, *(["--quiet"] if words[0] == "train" else [])]) != 0
         assert message in capsys.readouterr().err
+    assert main(["summary", "ratings-ncf", "--data", str(table)]) == 0
+    assert "user_gmf" in capsys.readouterr().out
     assert main(["predict", str(trained["ratings-mf"])]) != 0
     assert "or --user ID" in capsys.readouterr().err
 
