@@ -173,7 +173,7 @@ def test_what_is_wrong_with_ratings_is_one_sentence(tmp_path):
     (tmp_path / "ratings.csv").write_text("")
     assert words(tmp_path / "ratings.csv").endswith("expected ratings, got an empty file")
     write(tmp_path / "u2.test")
-    assert "expected u2.base beside it" in words(tmp_path / "u2.test")
+    assert "expected u2.base next to it" in words(tmp_path / "u2.test")
     write(tmp_path / "u1.base", ROWS[:3])
     write(tmp_path / "u1.test", ROWS[3:])
     assert "as u1.test has the ratings to test with" in words(tmp_path / "u1.base", test="last")

@@ -1,10 +1,10 @@
-"""Recommendation beside PyTorch: from the same weights, on the same batches and negatives.
+"""Recommendation compared with PyTorch: from the same weights, on the same batches and negatives.
 
     python benchmarks/domains/ratings.py          # trains both recipes, seeds 0 to 2: minutes
     python benchmarks/domains/ratings.py --step   # times a step with 100,000 items
     python benchmarks/domains/ratings.py --picture    # draws the curves of docs/recommendation.md
 
-Beside the two stand the best scores that the generated ratings allow, and simple baselines.
+The record also has the best scores that the generated ratings allow, and simple baselines.
 """
 
 import argparse
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 RESULTS = ROOT / "benchmarks" / "results" / "domains"
 SEEDS = range(3)
-USERS, ITEMS, FACTORS, BATCH, STEPS = 50_000, 100_000, 32, 256, 30
+USERS, ITEMS, FACTORS, BATCH, STEPS, ROUNDS = 50_000, 100_000, 32, 256, 16, 12
 
 
 def write(name, **about):
@@ -224,7 +224,7 @@ def steps():
             seconds.append(record.seconds / STEPS)
 
         fit(
-            model, Split(inputs, labels), loss=losses.mse_loss, optimizer=optimizer, epochs=4,
+            model, Split(inputs, labels), loss=losses.mse_loss, optimizer=optimizer, epochs=ROUNDS,
             batch_size=BATCH, callbacks=[note], progress="none",
         )  # fmt: skip
         return min(seconds[1:])
@@ -241,7 +241,7 @@ def steps():
         columns = {name: torch.from_numpy(each).long() for name, each in inputs.items()}
         wanted = torch.from_numpy(labels)
         best = []
-        for _ in range(4):
+        for _ in range(ROUNDS):
             began = time.perf_counter()
             for start in range(0, count, BATCH):
                 rows = slice(start, start + BATCH)
@@ -271,8 +271,8 @@ def steps():
         print(*row, sep="  ")
     method = (
         f"MatrixFactorization of {USERS:,} users, {ITEMS:,} items and {FACTORS} factors, which is "
-        f"{(USERS + ITEMS) * (FACTORS + 1):,} numbers; batch {BATCH}; the best of three rounds of "
-        f"{STEPS} steps, on {jax.default_backend()} with 2 cores."
+        f"{(USERS + ITEMS) * (FACTORS + 1):,} numbers; batch {BATCH}; the best of {ROUNDS - 1} rounds "
+        f"of {STEPS} steps, on {jax.default_backend()} with 2 cores that other jobs used too."
     )
     write(
         "ratings_step",

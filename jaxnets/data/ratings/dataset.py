@@ -1,4 +1,4 @@
-"""Ratings as a data set: two columns of indices, and the ids that they stand for."""
+"""Ratings as a data set: two columns of indices, and the ids that they encode."""
 
 import json
 from collections.abc import Sequence

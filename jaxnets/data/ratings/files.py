@@ -196,7 +196,7 @@ def _times(
     return np.array(dates.moments(cells, place, "numbers that grow with time"))
 
 
-def titles_beside(path: Path, items: Sequence[str]) -> tuple[str, ...] | None:
+def read_titles(path: Path, items: Sequence[str]) -> tuple[str, ...] | None:
     """What items are called, by MovieLens' file of movies in the folder of the ratings.
 
     Args:

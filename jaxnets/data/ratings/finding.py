@@ -12,7 +12,7 @@ from jaxnets.data.dataset import Split
 from jaxnets.data.files import VARIABLE, variable_root
 from jaxnets.data.ratings import generated
 from jaxnets.data.ratings.dataset import RatingsDataset, RatingsEncoder
-from jaxnets.data.ratings.files import Columns, Table, ids_in_order, read, titles_beside
+from jaxnets.data.ratings.files import Columns, Table, ids_in_order, read, read_titles
 from jaxnets.data.ratings.rated import Rated
 from jaxnets.data.splitting import hold_out
 
@@ -103,7 +103,7 @@ def load(
         check_positive("negatives", negatives)
     if encoder is None:
         items = ids_in_order(tables, "items")
-        titles = None if file is None else titles_beside(file, items)
+        titles = None if file is None else read_titles(file, items)
         encoder = RatingsEncoder(ids_in_order(tables, "users"), items, titles)
     parts = _parts(tables, encoder, test, test_fraction, seed, negatives)
     candidates = None if negatives is None else 1 + negatives
@@ -132,7 +132,7 @@ def _tables(file: Path, columns: Columns) -> dict[str, Table]:
             files = {"train": file.with_suffix(train), "test": file.with_suffix(".test")}
             return {part: read(each, columns) for part, each in files.items()}
     if file.suffix == ".test" and is_file_of_ratings(file):
-        expected = f"{file.stem}.base beside it, with the ratings to train on ({_SITE})"
+        expected = f"{file.stem}.base next to it, with the ratings to train on ({_SITE})"
         raise InputError(str(file), expected, "no such file")
     return {"train": read(file, columns)}
 

@@ -32,7 +32,7 @@ class Truth:
 
 
 def generate() -> tuple[Table, Truth]:
-    """About 70,000 ratings from 1 to 5 of 500 items by 1,000 users; always the same.
+    """About 72,000 ratings from 1 to 5 of 500 items by 1,000 users; always the same.
 
     A rating is μ + b_u + b_i + p_u·q_i + ε with p, q of 4 normal factors and ε normal with a
     standard deviation of 0.7, rounded and clipped. A few items have most of the ratings, and users
