@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent.parent
 sys.path.insert(0, str(ROOT / "benchmarks"))
 RESULTS = ROOT / "benchmarks" / "results" / "domains"
 SEEDS = range(3)
-USERS, ITEMS, FACTORS, BATCH, STEPS, ROUNDS = 50_000, 100_000, 32, 256, 16, 12
+USERS, ITEMS, FACTORS, BATCH, STEPS, ROUNDS = 50_000, 100_000, 32, 256, 16, 8
 
 
 def write(name, **about):
