@@ -14,8 +14,10 @@ from flax import nnx
 from jaxnets import compare, layers, losses, optimizers, recipes
 from jaxnets.arrays import InputError
 from jaxnets.compare import engine, torch_side
+from jaxnets.compare.engine import Terms, compared
 from jaxnets.compare.findings import findings, of_one_alone
 from jaxnets.compare.from_recipe import from_recipe
+from jaxnets.compare.peers.networks import sizes_of
 from jaxnets.compare.records import Pair
 from jaxnets.data import Compose, Dataset, Normalize, RandomHorizontalFlip, Split, ToFloat
 from jaxnets.models import MLP, LeNet, RecurrentClassifier
@@ -435,10 +437,10 @@ def test_dropout_is_off_in_pairs_and_augmentation_is_ours_on_both_sides():
         ({"torch_model": 3}, "torch_model: expected a torch.nn.Module with parameters, or a"),
         ({"jax_model": 3, "torch_model": torch.nn.Linear(1, 1)}, "jax_model: expected an nnx.Mod"),
         ({"torch_optimizer": lambda p: 3}, "torch_optimizer: expected a function of parameters"),
-        ({"seeds": [1, 1]}, "seeds: expected a number of seeds, or seeds of which no two"),
+        ({"seeds": [1, 1]}, "seeds: expected a number of seeds, or a list of different"),
         ({"margin": 0}, "margin: expected a finite number > 0"),
         ({"weights_from": "keras"}, "weights_from: expected one of jaxnets, torch"),
-        ({"torch_model": torch.nn.Linear(16, 3)}, "the weights of ours, got bias"),
+        ({"torch_model": torch.nn.Linear(16, 3)}, "the weights of jax_model, got bias"),
         (
             {"torch_model": lambda: compare.twin(build(nnx.Rngs(0))).double()},
             r"got fc1.bias \(8,\) float64 for \(8,\) float32",
@@ -472,10 +474,36 @@ def test_a_documented_figure_says_after_how_many_epochs_it_was():
     assert fewer.reference.endswith("; after 10 epochs")
 
 
-def test_a_comparison_keeps_its_learning_rate_and_is_shown_in_a_line_a_seed():
-    recipe = dataclasses.replace(recipes.recipe("linear-regression"), scheduler="cosine")
-    with pytest.raises(InputError, match="scheduler: expected None, as comparisons .*, got cosine"):
-        from_recipe(recipe)
+def test_both_sides_follow_the_schedule_of_a_recipe():
+    recipe = dataclasses.replace(
+        recipes.recipe("mnist-mlp"),
+        model_options={"features": (16, 3)},
+        epochs=3,
+        batch_size=16,
+        normalize=None,
+        scheduler="exponential",
+        scheduler_options={"gamma": 0.1},
+    )
+    experiment = from_recipe(recipe, DATA)
+    assert experiment.settings["scheduler"] == "exponential"
+    terms = Terms(seeds=[0], control=False, timing=False)
+    (pair,) = compared(experiment, terms, None, "none").pairs
+    np.testing.assert_allclose(pair.ours.step_losses, pair.theirs.step_losses, rtol=1e-5)
+    with pytest.raises(InputError, match="scheduler: expected none with Flax, got exponential"):
+        sizes_of(experiment, "Flax")
+
+    parameter = torch.nn.Parameter(torch.ones(1))
+    optimizer = experiment.torch_optimizer([parameter])
+    rates = []
+    for _ in range(10):
+        optimizer.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+    steps = len(pair.ours.step_losses) // 3
+    expected = np.repeat([0.01, 0.001, 0.0001], steps)[:10]
+    np.testing.assert_allclose(rates[: len(expected)], expected, rtol=1e-6)
+
+
+def test_a_comparison_is_shown_in_a_line_a_seed():
     done = run(epochs=1)
     pair = done.pairs[0]
     assert repr(done).splitlines() == [

@@ -183,7 +183,7 @@ def test_what_is_wrong_with_ratings_is_one_sentence(tmp_path):
         words("engel", user="x") == "user: expected None, as 'engel' is no table of ratings, got x"
     )
     ids = RatingsEncoder(("1",), ("2",))
-    assert "as the encoder is one of ratings" in words("engel", encoder=ids)
+    assert "as the encoder is a RatingsEncoder" in words("engel", encoder=ids)
 
 
 def test_a_data_set_checks_its_columns():

@@ -5,10 +5,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 from jaxnets import recipes, runs
 from jaxnets.arrays import InputError
 from jaxnets.compare.experiment import Experiment
-from jaxnets.compare.torch_side import loss_of, optimizer_of
+from jaxnets.compare.torch_side import loss_of, optimizer_of, with_rates
 from jaxnets.compare.torch_twins import twin
 from jaxnets.data import Dataset
 from jaxnets.json_files import WRONG, reason
@@ -17,20 +21,10 @@ from jaxnets.recipes import Recipe
 
 #: Settings of a recipe that a comparison does not support.
 _OF_OURS = ("freeze", "ema", "swa")
-#: Settings that do not change a comparison's numbers.
-_ASIDE = (
-    *(
-        "name",
-        "document",
-        "expect",
-        "score",
-        "buckets",
-        "scheduler",
-        "scheduler_options",
-        "objective",
-    ),
-    *_OF_OURS,
-)
+#: Settings of a recipe that do not change the results of a comparison.
+_ASIDE = ("name", "document", "expect", "score", "buckets", "objective", *_OF_OURS)
+#: Settings of the learning rate, which are recorded if there is a schedule.
+_SCHEDULE = ("scheduler", "scheduler_options")
 
 
 def from_recipe(
@@ -49,9 +43,6 @@ def from_recipe(
         ValueError: if a setting is invalid, does not fit the data, or is not supported here.
         ImportError: if torch is not installed.
     """
-    if recipe.scheduler is not None:
-        expected = "None, as comparisons do not support schedules"
-        raise InputError("scheduler", expected, recipe.scheduler)
     if recipe.objective not in ("supervised", "implicit"):  # which trains with a loss of labels
         expected = "'supervised', as a comparison trains with a loss of outputs and labels"
         raise InputError("objective", expected, recipe.objective)
@@ -63,6 +54,7 @@ def from_recipe(
     sized = recipes.sized(recipe, data)
     settings = runs.settings(sized)
     ours = sized if port is None else dataclasses.replace(sized, model=port)
+    left_out = _ASIDE if recipe.scheduler is not None else (*_ASIDE, *_SCHEDULE)
     return Experiment(
         name=recipe.name,
         description=recipe.document,
@@ -72,16 +64,27 @@ def from_recipe(
         loss=told["loss"],
         optimizer=told["optimizer"],
         torch_loss=loss_of(told["loss"]),
-        torch_optimizer=optimizer_of(recipe.optimizer, dict(recipe.optimizer_options)),
+        torch_optimizer=_torch_optimizer(sized, len(data.train)),
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
         transform=told["transform"],
         augment=told["augment"],
         ported=port is not None,
-        settings={name: value for name, value in settings.items() if name not in _ASIDE},
+        settings={name: value for name, value in settings.items() if name not in left_out},
         reference=_reference(recipe),
         record={"recipe": settings},
     )
+
+
+def _torch_optimizer(recipe: Recipe, examples: int) -> Callable[[Any], Any]:
+    """Returns a function that makes PyTorch's optimizer, with the recipe's learning rates."""
+    made = optimizer_of(recipe.optimizer, dict(recipe.optimizer_options))
+    if recipe.scheduler is None:
+        return made
+    schedule = recipes.learning_rate(recipe, examples)
+    assert callable(schedule)
+    steps = recipe.epochs * -(-examples // recipe.batch_size)
+    return with_rates(made, np.asarray(jax.vmap(schedule)(jnp.arange(steps))))
 
 
 def _torch_builder(recipe: Recipe) -> Callable[[], Any]:

@@ -300,6 +300,34 @@ def optimizer_of(name: str, options: dict[str, Any]) -> Callable[[Any], Any]:
     return lambda parameters: kinds[name](parameters, **options)
 
 
+def with_rates(made: Callable[[Any], Any], rates: np.ndarray) -> Callable[[Any], Any]:
+    """Returns a function that makes an optimizer with a learning rate for each step.
+
+    The rates are given rather than computed by ``torch.optim.lr_scheduler``, so that both
+    frameworks train with the same numbers. The tests compare the schedules themselves.
+
+    Args:
+        made: a function from parameters to a ``torch.optim.Optimizer``.
+        rates: the learning rates, float [steps]. Further steps have the last rate.
+    """
+
+    def make(parameters: Any) -> Any:
+        optimizer, following = (
+            made(parameters),
+            itertools.chain(rates.tolist(), itertools.repeat(float(rates[-1]))),
+        )
+
+        def set_rate(*_: Any) -> None:
+            rate = next(following)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+
+        optimizer.register_step_pre_hook(set_rate)
+        return optimizer
+
+    return make
+
+
 _OPTIMIZERS = (
     *("Adadelta", "Adafactor", "Adagrad", "Adam", "Adamax", "AdamW", "ASGD", "LBFGS", "Muon"),
     *("NAdam", "RAdam", "RMSprop", "Rprop", "SGD"),

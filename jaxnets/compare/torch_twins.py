@@ -7,9 +7,11 @@ from flax import nnx
 
 from jaxnets.arrays import InputError
 from jaxnets.compare import torch_twins_ratings as ratings
+from jaxnets.compare import torch_twins_residual as residual
 from jaxnets.layers import GRU, LSTM
 from jaxnets.models import (
     MLP,
+    CifarResNet,
     ImageClassifier,
     LanguageModel,
     LeNet,
@@ -17,6 +19,7 @@ from jaxnets.models import (
     MatrixFactorization,
     NeuMF,
     RecurrentClassifier,
+    ResNet,
     TextClassifier,
 )
 from jaxnets.optional import require
@@ -178,6 +181,8 @@ _TWINS: dict[type[nnx.Module], Callable[[Any, Any], Any]] = {
     MLP: _mlp,
     ImageClassifier: _image_classifier,
     LeNet: _lenet,
+    CifarResNet: residual.cifar_resnet,
+    ResNet: residual.resnet,
     RecurrentClassifier: _recurrent_classifier,
     TextClassifier: _text_classifier,
     LanguageModel: _language_model,

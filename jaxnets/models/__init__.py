@@ -1,7 +1,11 @@
-"""The documented networks. Each is a plain ``nnx.Module``; images are NHWC."""
+"""Networks of the reference documents: the tutorials 000 to 004 that the recipes reproduce.
+
+Each network is a plain ``nnx.Module``; images are NHWC.
+"""
 
 from flax import nnx
 
+from jaxnets.models.cifar_resnet import CifarResNet
 from jaxnets.models.image_classifier import ImageClassifier
 from jaxnets.models.language_model import LanguageModel
 from jaxnets.models.lenet import LeNet
@@ -10,6 +14,7 @@ from jaxnets.models.matrix_factorization import MatrixFactorization
 from jaxnets.models.mlp import MLP
 from jaxnets.models.neural_collaborative_filtering import NeuMF
 from jaxnets.models.recurrent_classifier import RecurrentClassifier
+from jaxnets.models.resnet import ResNet
 from jaxnets.models.text_classifier import TextClassifier
 
 MODELS: dict[str, type[nnx.Module]] = {
@@ -17,17 +22,20 @@ MODELS: dict[str, type[nnx.Module]] = {
     "mlp": MLP,
     "image-classifier": ImageClassifier,
     "lenet": LeNet,
+    "cifar-resnet": CifarResNet,
+    "resnet": ResNet,
     "recurrent-classifier": RecurrentClassifier,
     "text-classifier": TextClassifier,
     "language-model": LanguageModel,
     "matrix-factorization": MatrixFactorization,
     "neural-collaborative-filtering": NeuMF,
 }
-"""The documented networks by name."""
+"""The networks by name."""
 
 __all__ = [
     "MLP",
     "MODELS",
+    "CifarResNet",
     "ImageClassifier",
     "LanguageModel",
     "LeNet",
@@ -35,5 +43,6 @@ __all__ = [
     "MatrixFactorization",
     "NeuMF",
     "RecurrentClassifier",
+    "ResNet",
     "TextClassifier",
 ]

@@ -77,6 +77,8 @@ def _network(model: nnx.Module, framework: str) -> dict[str, Any]:
 
 
 def _optimizer(this: Experiment, framework: str) -> dict[str, Any]:
+    if (scheduler := this.settings.get("scheduler")) is not None:
+        raise InputError("scheduler", f"none with {framework}", scheduler)
     name, options = this.settings.get("optimizer"), dict(this.settings["optimizer_options"])
     known = _OPTIONS.get(str(name))
     if known is None or not options.keys() <= known.keys():
