@@ -439,7 +439,7 @@ def test_bad_commands_on_ratings_are_one_sentence(trained, table, capsys):
     ]:
         assert main([*words, *(["--quiet"] if words[0] == "train" else [])]) != 0
         assert message in capsys.readouterr().err
-    assert main(["summary", "ratings-ncf", "--data", str(table)]) == 0
+    assert main(["summary", "ratings-ncf"]) == 0
     assert "user_gmf" in capsys.readouterr().out
     assert main(["predict", str(trained["ratings-mf"])]) != 0
     assert "or --user ID" in capsys.readouterr().err

@@ -309,6 +309,6 @@ def summary_command(recipe: str | None, **flags: Any) -> None:
     model, transform = recipes.build_model(chosen), recipes.build_transform(chosen)
     first = np.arange(min(chosen.batch_size, len(data.train)))
     example = transform(data.train.gather(first)[0])
-    named = example if isinstance(example, dict) else {}  # the arguments of the model's call
-    given = () if named else (example,)
-    click.echo(nnx.tabulate(model, *given, console_kwargs={"width": 110}, **named))
+    columns: dict[str, Any] = example if isinstance(example, dict) else {}
+    given = () if columns else (example,)
+    click.echo(nnx.tabulate(model, *given, console_kwargs={"width": 110}, **columns))

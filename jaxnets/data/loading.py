@@ -106,8 +106,8 @@ def load(
         header: for a table, whether the first row has the column names; None detects it.
         categories: for a table, columns of numbers that are categories, by name or number.
         drop: for a table, columns to leave out, by name or number.
-        user: for a table of ratings, the column of the users' ids, by name or number from 0. A table
-            with ``user`` or ``item`` is one of ratings; so is a file with the name of one of
+        user: for a table of ratings, the column of the users' ids, by name or number from 0. A
+            table with ``user`` or ``item`` is one of ratings; so is a file with the name of one of
             MovieLens', such as ``u.data``. ``label`` is then the column of the ratings, and
             ``test="last"`` sets aside the last rating of each user.
         item: for a table of ratings, the column of the items' ids.
@@ -117,8 +117,8 @@ def load(
         streaming: whether to read examples during training, for data sets larger than memory. The
             splits are then ``StreamedSplit``, with the same examples in the same order.
         workers: number of processes that read a streamed split; 0 for threads of this process.
-        encoder: the encoder of texts, a table or ratings, for example that of a trained run; None builds
-            one from the training split.
+        encoder: the encoder of texts, a table or ratings, for example that of a trained run; None
+            builds one from the data.
 
     Raises:
         InputError: if an argument is invalid, the data set is not found (the message lists the

@@ -30,8 +30,8 @@ RECIPES = (
             "batch 256, on generated ratings; the last of each user held out among 99 not rated"
         ),
         expect=(
-            "hit rate@10 52.4 ± 0.3 % for 3 seeds (popularity 41.3 %, the best possible 55.7 %), in "
-            "17 s on 2 CPU cores"
+            "hit rate@10 52.4 ± 0.3 % for 3 seeds (popularity 41.3 %, the best possible 55.7 %), "
+            "in 17 s on 2 CPU cores"
         ),
         data="ratings",
         model="neural-collaborative-filtering",
