@@ -143,8 +143,8 @@ def load_data(recipe: Recipe) -> Dataset:
         ValueError: if the data are not found or are damaged, or an option is not an argument of
             ``load``.
     """
-    check_recipe(recipe)
-    return load_named(recipe.data, data_options(recipe))
+    options = data_options(recipe)
+    return load_named(recipe.data, options)
 
 
 def data_options(recipe: Recipe) -> dict[str, Any]:
@@ -152,7 +152,11 @@ def data_options(recipe: Recipe) -> dict[str, Any]:
 
     Args:
         recipe: an experiment; implicit feedback has candidates to be ranked.
+
+    Raises:
+        ValueError: if it is not a recipe.
     """
+    check_recipe(recipe)
     candidates = {"negatives": NEGATIVES} if recipe.objective == "implicit" else {}
     return {**candidates, **recipe.data_options}
 
