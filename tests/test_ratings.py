@@ -384,6 +384,8 @@ def test_the_commands_on_data_tell_of_users_and_items(table, capsys, monkeypatch
     assert "40 items; training ratings of each: " in out
     assert main(["data", "head", str(table), "-n", "2"]) == 0
     assert "0: user u0, item " in capsys.readouterr().out
+    assert main(["data", "check", str(table)]) == 0
+    assert "u.data: train 288, test 72, all readable" in capsys.readouterr().out
     place = table.parent / "ml-100k"
     place.mkdir()
     (place / "u.data").symlink_to(table)

@@ -272,8 +272,8 @@ def steps():
     method = (
         f"MatrixFactorization of {USERS:,} users, {ITEMS:,} items and {FACTORS} factors, which is "
         f"{(USERS + ITEMS) * (FACTORS + 1):,} numbers; batch {BATCH}; the best of {ROUNDS - 1} "
-        f"rounds of {STEPS} steps, as other jobs shared the machine; on {jax.default_backend()} with 2 cores; of PyTorch the faster "
-        "of one thread and two."
+        f"rounds of {STEPS} steps, as other jobs shared the machine; on {jax.default_backend()} "
+        "with 2 cores; of PyTorch the faster of one thread and two."
     )
     write(
         "ratings_step",

@@ -212,6 +212,12 @@ def check_command(folder: Path, size: Any) -> None:
     if not folder.exists():
         raise InputError("DIR", "an existing folder or file", str(folder))
     size = None if size is None else check_size("size", size)
+    alone = folder.is_file() or not any(child.is_dir() for child in folder.iterdir())
+    if alone and (file := ratings.at(folder)) is not None:
+        data = recipes.load_named(str(file.absolute()), {})
+        parts = ", ".join(f"{name} {len(split):,}" for name, split in data.splits.items())
+        click.echo(f"{printable(data.origin, limit=None)}: {parts}, all readable")
+        return
     try:
         found = _open(folder, size, nested=0)
     except image_folder.UnclearClasses:
