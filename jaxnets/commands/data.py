@@ -212,8 +212,9 @@ def check_command(folder: Path, size: Any) -> None:
     if not folder.exists():
         raise InputError("DIR", "an existing folder or file", str(folder))
     size = None if size is None else check_size("size", size)
-    alone = folder.is_file() or not any(child.is_dir() for child in folder.iterdir())
-    if alone and (file := ratings.at(folder)) is not None:
+    sets = folder.is_dir() and any(child.is_dir() for child in folder.iterdir())
+    file = ratings.at(folder)
+    if file is not None and not sets:
         data = recipes.load_named(str(file.absolute()), {})
         parts = ", ".join(f"{name} {len(split):,}" for name, split in data.splits.items())
         click.echo(f"{printable(data.origin, limit=None)}: {parts}, all readable")
