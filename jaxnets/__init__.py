@@ -24,6 +24,8 @@ from jaxnets.models import (
     LanguageModel,
     LeNet,
     LinearRegression,
+    MatrixFactorization,
+    NeuMF,
     RecurrentClassifier,
     TextClassifier,
 )
@@ -49,6 +51,8 @@ __all__ = [
     "LanguageModel",
     "LeNet",
     "LinearRegression",
+    "MatrixFactorization",
+    "NeuMF",
     "NonFiniteLossError",
     "RecurrentClassifier",
     "SavedRun",

@@ -240,8 +240,9 @@ _DATA = (
     data_option,
     click.option(
         "--layout",
-        type=click.Choice(["images", "rows", "tokens"]),
-        help="The form of the inputs: images, the rows of images as steps, or the tokens of texts.",
+        type=click.Choice(["images", "rows", "tokens", "columns"]),
+        help="The form of the inputs: images, the rows of images as steps, the tokens of texts, or "
+        "columns of indices.",
     ),
 )
 _NETWORK = (model_option, *_BATCH_SIZE, *_DATA)

@@ -6,6 +6,7 @@ from typing import Any
 from flax import nnx
 
 from jaxnets.arrays import InputError
+from jaxnets.compare import torch_twins_ratings as ratings
 from jaxnets.compare import torch_twins_residual as residual
 from jaxnets.layers import GRU, LSTM
 from jaxnets.models import (
@@ -15,6 +16,8 @@ from jaxnets.models import (
     LanguageModel,
     LeNet,
     LinearRegression,
+    MatrixFactorization,
+    NeuMF,
     RecurrentClassifier,
     ResNet,
     TextClassifier,
@@ -183,4 +186,6 @@ _TWINS: dict[type[nnx.Module], Callable[[Any, Any], Any]] = {
     RecurrentClassifier: _recurrent_classifier,
     TextClassifier: _text_classifier,
     LanguageModel: _language_model,
+    MatrixFactorization: ratings.matrix_factorization,
+    NeuMF: ratings.neumf,
 }

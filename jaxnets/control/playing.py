@@ -12,8 +12,8 @@ from jax import lax
 from jaxnets.arrays import InputError, check_positive, check_seed
 from jaxnets.control.cartpole import CartPole
 from jaxnets.optional import require
-from jaxnets.training import predictor
 from jaxnets.training.objective import Batch
+from jaxnets.training.predictor import predictor
 
 
 class Episodes(NamedTuple):
@@ -39,7 +39,8 @@ def logits_of(model: nnx.Module, observation: jax.Array) -> jax.Array:
         model: a network that returns them, or a tuple of which they are the first.
         observation: [episodes, observations].
     """
-    outputs: Any = model(observation)
+    network: Any = model
+    outputs = network(observation)
     logits: jax.Array = outputs[0] if isinstance(outputs, tuple) else outputs
     return logits
 

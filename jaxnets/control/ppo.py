@@ -12,8 +12,7 @@ from jax import lax
 from jaxnets.arrays import InputError, check_number, check_positive
 from jaxnets.control.cartpole import CartPole
 from jaxnets.control.playing import Return, Running, advanced, started
-from jaxnets.training import minimize
-from jaxnets.training.minimize import Minimize
+from jaxnets.training.minimize import Minimize, minimize
 from jaxnets.training.objective import Batch
 
 
@@ -46,7 +45,8 @@ class Clipped:
     def __call__(self, model: nnx.Module, batch: Batch, key: jax.Array) -> jax.Array:
         """Returns the loss of a model that returns (logits, values)."""
         taken = batch["inputs"]
-        logits, values = model(taken.observation)
+        network: Any = model
+        logits, values = network(taken.observation)
         logs = jax.nn.log_softmax(logits)
         log = jnp.take_along_axis(logs, taken.action[:, None], axis=-1)[:, 0]
         ratio = jnp.exp(log - taken.log_probability)
@@ -88,16 +88,28 @@ class PPO:
         """Plays, and updates the model in several passes over the steps that were played."""
         playing_key, order_key = jax.random.split(key)
         running, samples, finished = self._play(model, slots["running"], batch, playing_key)
-        count = self.environments * self.steps
-        size, update, losses = count // self.minibatches, slots["update"], []
-        for number in range(self.epochs):
-            order = jax.random.permutation(jax.random.fold_in(order_key, number), count)
-            for rows in order[: size * self.minibatches].reshape(self.minibatches, size):
-                part = {"inputs": jax.tree.map(lambda column, rows=rows: column[rows], samples)}
-                update, metrics = self.update.apply(model, update, part, key)
-                losses.append(metrics["loss"].value)
-        metrics = {"loss": jnp.stack(losses).mean(), "return": finished}
+        rows = self._minibatches(order_key)
+        graph, variables = nnx.split(model)
+
+        def updated(carry: Any, rows: jax.Array) -> tuple[Any, jax.Array]:
+            variables, update = carry
+            network = nnx.merge(graph, variables, copy=True)
+            part = {"inputs": jax.tree.map(lambda column: column[rows], samples)}
+            update, metrics = self.update.apply(network, update, part, key)
+            return (nnx.state(network), update), metrics["loss"].value
+
+        (variables, update), losses = lax.scan(updated, (variables, slots["update"]), rows)
+        nnx.update(model, variables)
+        metrics = {"loss": losses.mean(), "return": finished}
         return {"update": update, "running": running}, metrics
+
+    def _minibatches(self, key: jax.Array) -> jax.Array:
+        """Returns the rows of the samples of each update, [updates, rows]."""
+        count = self.environments * self.steps
+        size = count // self.minibatches
+        keys = jax.random.split(key, self.epochs)
+        orders = jax.vmap(lambda key: jax.random.permutation(key, count))(keys)
+        return orders[:, : size * self.minibatches].reshape(-1, size)
 
     def _play(
         self, model: nnx.Module, running: Running, batch: Batch, key: jax.Array

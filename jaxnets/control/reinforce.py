@@ -12,8 +12,7 @@ from jax import lax
 from jaxnets.arrays import check_number
 from jaxnets.control.cartpole import CartPole
 from jaxnets.control.playing import Return, logits_of, play
-from jaxnets.training import minimize
-from jaxnets.training.minimize import Minimize
+from jaxnets.training.minimize import Minimize, minimize
 from jaxnets.training.objective import Batch
 
 

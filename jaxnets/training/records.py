@@ -17,6 +17,8 @@ from flax import nnx
 from jaxnets.arrays import InputError, check_integer, check_number
 from jaxnets.data import (
     Dataset,
+    RatingsDataset,
+    RatingsEncoder,
     StandardizedDataset,
     Standardizer,
     TableDataset,
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: Names of the files in a run directory.
-RECORD, WEIGHTS, TEXT = "run.json", "weights", "text.json"
+RECORD, WEIGHTS, TEXT, RATINGS = "run.json", "weights", "text.json", "ratings.json"
 _PACKAGES = ("jaxnets", "jax", "jaxlib", "flax", "optax", "numpy")
 
 #: The full name of a scalar metric: ``train_`` or ``test_`` and its name, such as ``"test_loss"``.
@@ -215,6 +217,7 @@ class Task:
         table: the encoder of the rows of a table; None if the model takes no table.
         background: brightness of the borders of grayscale images, from 0 (black) to 1 (white);
             None if it varies between images.
+        ratings: the ids of users and items; None if the model was not trained on ratings.
     """
 
     transform: Transform | None = None
@@ -225,6 +228,7 @@ class Task:
     labels_scaler: Standardizer | None = None
     table: TableEncoder | None = None
     background: float | None = None
+    ratings: RatingsEncoder | None = None
 
     @classmethod
     def of(cls, data: Dataset | None, transform: Transform | None = None) -> "Task":
@@ -237,7 +241,8 @@ class Task:
         encoder = data.encoder if isinstance(data, TextDataset) else None
         table = data.encoder if isinstance(data, TableDataset | StandardizedDataset) else None
         found = data.spec.inputs, data.class_names, encoder, *scalers, table, background_of(data)
-        return cls(transform, *found)
+        ratings = data.encoder if isinstance(data, RatingsDataset) else None
+        return cls(transform, *found, ratings)
 
     def described(self) -> dict[str, Any]:
         """Returns the task's part of ``run.json``, without the transform and the text encoder."""
@@ -258,7 +263,7 @@ def _plain_spec(spec: Any) -> Any:
         return {name: _plain_spec(part) for name, part in spec.items()}
     if isinstance(spec, tuple):
         return [_plain_spec(part) for part in spec]
-    return spec and {"shape": list(spec.shape), "dtype": str(spec.dtype)}
+    return None if spec is None else {"shape": list(spec.shape), "dtype": str(spec.dtype)}
 
 
 @dataclass(frozen=True, repr=False)
@@ -332,7 +337,8 @@ class TrainingRun:
 
         The directory is created atomically. It contains ``weights``, ``run.json``, ``history.csv``
         and ``curves.png``; for text models also ``text.json``, the vocabulary that encodes new
-        texts. With several processes, all call this together, and the first one writes.
+        texts; for models of ratings ``ratings.json``, the ids of users and items. With several
+        processes, all call this together, and the first one writes.
 
         Args:
             directory: a directory that does not exist, or is empty.
@@ -373,6 +379,8 @@ class TrainingRun:
         write_history(self.history, folder / "history.csv")
         if task.encoder is not None:
             task.encoder.save(folder / TEXT)
+        if task.ratings is not None:
+            task.ratings.save(folder / RATINGS)
         plot_history(self.history, folder / "curves.png", title)
 
     def measured(self) -> dict[str, Any]:

@@ -1,0 +1,34 @@
+"""Recipes for reinforcement learning."""
+
+from typing import Any
+
+from jaxnets.recipes.recipe import Recipe
+
+_CARTPOLE: dict[str, Any] = {"data": "cartpole", "optimizer": "adam", "score": "return"}
+
+RECIPES = (
+    Recipe(
+        name="cartpole-reinforce",
+        document="003, section 2.3, names reinforcement learning: REINFORCE (Williams 1992)",
+        expect="a mean return above 475 of at most 500, in less than a minute",
+        model="mlp",
+        model_options={"features": (4, 64, 2)},
+        objective="reinforce",
+        optimizer_options={"lr": 0.01},
+        epochs=1,
+        batch_size=160,
+        **_CARTPOLE,
+    ),
+    Recipe(
+        name="cartpole-ppo",
+        document="003, section 2.3, names reinforcement learning: PPO (Schulman et al. 2017)",
+        expect="a mean return of 500, the largest (seeds 0 to 2), in less than a minute",
+        model="actor-critic",
+        model_options={"observations": 4, "actions": 2},
+        objective="ppo",
+        optimizer_options={"lr": 0.001},
+        epochs=4,
+        batch_size=320,
+        **_CARTPOLE,
+    ),
+)
