@@ -25,6 +25,9 @@ from jaxnets.models import (
     LeNet,
     LinearRegression,
     RecurrentClassifier,
+    SpeechCNN,
+    SpeechGRU,
+    SpeechRecognizer,
     TextClassifier,
 )
 from jaxnets.runs import SavedRun
@@ -52,6 +55,9 @@ __all__ = [
     "NonFiniteLossError",
     "RecurrentClassifier",
     "SavedRun",
+    "SpeechCNN",
+    "SpeechGRU",
+    "SpeechRecognizer",
     "TextClassifier",
     "TrainState",
     "TrainingRun",

@@ -27,7 +27,7 @@ from jaxnets.arrays import (
     shortened,
 )
 from jaxnets.changes import Change, restructured
-from jaxnets.data import Dataset, Standardizer, TableEncoder, Transform, image_files
+from jaxnets.data import AudioFormat, Dataset, Standardizer, TableEncoder, Transform, image_files
 from jaxnets.data.loading import path_of
 from jaxnets.data.spec import described
 from jaxnets.data.survey import border_brightness, is_image
@@ -454,6 +454,7 @@ class SavedRun:
         history: one record an epoch.
         restored: the best epoch, if ``model`` has its weights and not the last ones.
         changes: what was done to the network after its training, in order.
+        audio: makes a WAV file the network's input; None if it takes no recordings.
     """
 
     recipe: Recipe | None
@@ -470,6 +471,7 @@ class SavedRun:
     history: tuple[EpochRecord, ...] = ()
     restored: int | None = None
     changes: tuple[Change, ...] = ()
+    audio: AudioFormat | None = None
 
     def __repr__(self) -> str:
         size = count_parameters(self.model)
@@ -629,6 +631,7 @@ def read(
             "transform": _transform(record, recipe) if transform is None else transform,
             "history": _history(record),
             "restored": _restored(record),
+            "audio": _audio(record),
             "changes": tuple(map(Change.of_record, record.get("changes", ()))),
         }
     if model is not None:
@@ -778,6 +781,11 @@ def _scaler(record: dict[str, Any], of: str) -> Standardizer | None:
     standardized = record.get("standardized")
     found = None if standardized is None else standardized[of]
     return None if found is None else Standardizer(tuple(found["mean"]), tuple(found["std"]))
+
+
+def _audio(record: dict[str, Any]) -> AudioFormat | None:
+    found = record.get("audio")
+    return None if found is None else AudioFormat(**found)
 
 
 def _recorded_background(record: dict[str, Any]) -> float | None:

@@ -63,7 +63,8 @@ def test_the_same_seed_draws_the_same_weights_and_another_seed_others(case):
 
     for first, second, other in zip(weights(0), weights(0), weights(1), strict=True):
         np.testing.assert_array_equal(first, second)
-        assert not np.array_equal(first, other)
+        drawn = np.ptp(first) > 0  # those of batch normalization are ones and zeros
+        assert not drawn or not np.array_equal(first, other)
 
 
 @battery
@@ -122,7 +123,7 @@ def test_weights_survive_saving_and_loading(case, tmp_path):
 @pytest.mark.parametrize("case", FLOATING.values(), ids=FLOATING)
 def test_an_example_of_another_shape_is_refused(case):
     model = case.build(nnx.Rngs(0))
-    with pytest.raises(ValueError, match=r"(inputs|images): expected .*, got float32\[2, "):
+    with pytest.raises(ValueError, match=r"(inputs|images|sound): expected .*, got float32\[2, "):
         model(jnp.zeros((2, *case.example[:-1], case.example[-1] + 1), jnp.float32))
 
 

@@ -421,12 +421,16 @@ def changed(recipe: Recipe, flags: dict[str, Any]) -> Recipe:
         given["scheduler"], given["scheduler_options"] = given["scheduler"]
     for part, short in _SHORT.items():
         name = f"{part}_options"
-        options = {} if part in given else dict(getattr(recipe, name))
+        options = dict(getattr(recipe, name))
+        if part in given:  # how recordings are read also decides how their spectrograms are made
+            kept = _OF_SOUND if part == "data" and recipe.layout == "log-mel" else ()
+            options = {key: value for key, value in options.items() if key in kept}
         options |= {key: given.pop(key) for key in short if key in given}
         given[name] = options | dict(given.pop(f"{part}_option", ()))
     return dataclasses.replace(recipe, **given)
 
 
+_OF_SOUND = ("sample_rate", "seconds", "lengths", "join")
 #: The options that have a flag of their own.
 _SHORT = {
     "model": (),

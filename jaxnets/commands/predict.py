@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import jax
 import numpy as np
 from flax import nnx
 
@@ -14,15 +15,15 @@ from jaxnets.arrays import InputError, printable, shown
 from jaxnets.commands import examples, prediction_file
 from jaxnets.commands.flags import PathArgument
 from jaxnets.commands.saved import opened
-from jaxnets.models import LanguageModel
+from jaxnets.models import LanguageModel, SpeechRecognizer
 from jaxnets.reports.report import WHICH
-from jaxnets.sampling import sample
+from jaxnets.sampling import ctc_greedy, sample
 from jaxnets.training import predict
 
 
 @click.command("predict")
 @click.argument("run", type=PathArgument())
-@click.argument("inputs", metavar="[IMAGE | TEXT | TABLE]...", nargs=-1)
+@click.argument("inputs", metavar="[IMAGE | WAV | TEXT | TABLE]...", nargs=-1)
 @click.option(
     "--row",
     multiple=True,
@@ -58,9 +59,12 @@ from jaxnets.training import predict
     help="With --csv: the examples of the run's data set that are predicted.",
 )
 def predict_command(run: Path, **flags: Any) -> None:
-    """Classify image files, texts, rows or test examples with the network saved in the folder RUN.
+    """Classify files, texts, rows or test examples with the network saved in the folder RUN.
 
     An image of another size is resized: the largest middle part of the right proportions.
+
+    A WAV file is brought to the sample rate and the length that the network was trained on; a
+    network that was trained on sequences of words prints the words that it recognizes.
 
     A network on text takes each TEXT as it is; a language model continues --prompt. Each
     TABLE is a file with the columns that a network on a table was trained on, or - for standard
@@ -74,7 +78,7 @@ def predict_command(run: Path, **flags: Any) -> None:
     if "split" in given and "csv" not in given:
         raise click.UsageError("--split needs --csv FILE.")
     if not {"inputs", "index", "prompt", "row", "csv"} & set(given):
-        expected = "an image file, a text, --index N or --prompt TEXT"
+        expected = "an image file, a WAV file, a text, --index N or --prompt TEXT"
         raise click.UsageError(f"expected {expected}, got none of them; of a table a file or --row")
     saved = opened(run)
     writes = isinstance(saved.model, LanguageModel)
@@ -112,7 +116,7 @@ def _check_flags(given: dict[str, Any], saved: runs.SavedRun, strange: Sequence[
             called = "TEXT" if name == "inputs" else name
             expected = f"none, as {type(saved.model).__name__} {does}"
             raise InputError(called, expected, shown(given[name]))
-    reads_images = saved.encoder is None and saved.table is None
+    reads_images = saved.encoder is None and saved.table is None and saved.audio is None
     if "invert" in given and not (reads_images and "inputs" in given):
         raise InputError("invert", "none, as no image file is given", given["invert"])
     several = {"inputs", "row", "index"} & set(given)
@@ -120,6 +124,8 @@ def _check_flags(given: dict[str, Any], saved: runs.SavedRun, strange: Sequence[
         raise InputError("split", "none, as examples are given", given["split"])
     if "csv" in given and "top" in given:
         raise InputError("top", "none, as --csv writes every class", given["top"])
+    if "csv" in given and isinstance(saved.model, SpeechRecognizer):
+        raise InputError("csv", "none, as the run recognizes sequences", str(given["csv"]))
     if "top" in given and not saved.classifies:
         raise InputError("top", "none, as the run has no classes", given["top"])
     if "row" in given and saved.table is None:
@@ -156,6 +162,9 @@ def _filed(saved: runs.SavedRun, csv: Path, split: Any = None, **given: Any) -> 
 def _answers(saved: runs.SavedRun, top: int = 3, **given: Any) -> list[str]:
     """A line for each example."""
     several, outputs = _predicted(saved, **given)
+    if isinstance(saved.model, SpeechRecognizer):
+        outputs = [_words(saved, labels) for labels in ctc_greedy(*outputs)]
+        return [printable(f"{each.name}: {of}") for each, of in zip(several, outputs, strict=True)]
     _check_one_class(saved, outputs)
     names = (printable(examples.said(each.name, each.label), limit=None) for each in several)
     return [
@@ -166,8 +175,15 @@ def _answers(saved: runs.SavedRun, top: int = 3, **given: Any) -> list[str]:
 def _predicted(saved: runs.SavedRun, **given: Any) -> tuple[list[examples.Example], np.ndarray]:
     """The examples given, and the outputs for them."""
     several = examples.given(saved, **given)
-    batch = np.stack([each.inputs for each in several])
+    batch = jax.tree.map(lambda *arrays: np.stack(arrays), *[each.inputs for each in several])
     return several, predict(saved.model, batch, transform=saved.transform)
+
+
+def _words(saved: runs.SavedRun, labels: np.ndarray) -> str:
+    """A sequence of classes in words; digits and letters without spaces."""
+    names = saved.class_names or tuple(map(str, range(labels.max(initial=0) + 1)))
+    between = "" if all(len(name) == 1 for name in names) else " "
+    return between.join(names[label] for label in labels)
 
 
 def _check_one_class(saved: runs.SavedRun, outputs: np.ndarray) -> None:

@@ -15,6 +15,7 @@ from jaxnets.arrays import InputError
 from jaxnets.data import Dataset, Split, epoch_plan
 from jaxnets.data.batching import Plan
 from jaxnets.data.transforms import Augmentation, Transform, augment
+from jaxnets.data.transforms.compose import stages
 from jaxnets.metrics import Mean, Ratio
 from jaxnets.training.labels import Loss, adds_up
 from jaxnets.training.state import DRAWS
@@ -69,7 +70,10 @@ class Experiment:
     record: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Checks that the examples can be had by their numbers."""
+        """Checks that the examples can be had by their numbers, and what varies them."""
+        if stages(self.augment)[1] is not None:
+            expected = "one that comes before the transform, which both sides are given"
+            raise InputError("augment", expected, "AfterTransform")
         for name in ("train", "test"):
             split = getattr(self.data, name)
             if not isinstance(split, Split):

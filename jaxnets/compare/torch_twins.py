@@ -6,6 +6,7 @@ from typing import Any
 from flax import nnx
 
 from jaxnets.arrays import InputError
+from jaxnets.compare import torch_twins_speech
 from jaxnets.layers import GRU, LSTM
 from jaxnets.models import (
     MLP,
@@ -178,4 +179,5 @@ _TWINS: dict[type[nnx.Module], Callable[[Any, Any], Any]] = {
     RecurrentClassifier: _recurrent_classifier,
     TextClassifier: _text_classifier,
     LanguageModel: _language_model,
+    **torch_twins_speech.TWINS,
 }

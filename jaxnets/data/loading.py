@@ -19,6 +19,8 @@ from jaxnets.arrays import (
     shown,
 )
 from jaxnets.data import files, from_tfds, tables
+from jaxnets.data.audio.dataset import AudioDataset
+from jaxnets.data.audio.folder import Listening
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.dataset import Dataset, in_memory
 from jaxnets.data.image_files import check_size
@@ -55,6 +57,10 @@ def load(
     window: int | None = None,
     horizon: int | None = None,
     size: int | tuple[int, int] | None = None,
+    seconds: float | None = None,
+    sample_rate: int | None = None,
+    lengths: bool = False,
+    join: int | None = None,
     header: bool | None = None,
     categories: str | int | Sequence[str | int] = (),
     drop: str | int | Sequence[str | int] = (),
@@ -71,10 +77,10 @@ def load(
 
     Args:
         name: ``mnist``, ``engel``, ``elnino`` and ``linear`` are bundled; ``fashion_mnist``,
-            ``kmnist``, ``cifar10`` and ``cifar100`` are known; ``rt-polarity``, ``names``, ``text``
-            and ``imdb_reviews`` are texts; any other is what a folder or file of yours is called,
-            or TensorFlow Datasets' name. Or a path: of a table, a ``.npz`` file or a text, or of
-            a folder in any layout that is known.
+            ``kmnist``, ``cifar10``, ``cifar100`` and ``fsdd`` are known; ``rt-polarity``,
+            ``names``, ``text`` and ``imdb_reviews`` are texts; any other is what a folder or file
+            of yours is called, or TensorFlow Datasets' name. Or a path: of a table, a ``.npz`` file
+            or a text, or of a folder in any layout that is known.
         source: looks nowhere else: "bundled", "files" (yours) or "tfds".
         data_dir: the set's own folder or file, or the folder in which it lies, or into which
             TensorFlow Datasets is to prepare it.
@@ -95,6 +101,13 @@ def load(
         horizon: of a series, how many rows after a window are to be forecast; by default 1.
         size: brings every image of a folder to this height and width, or to a square: the largest
             middle part of these proportions is cut out and resized, as ``PIL.ImageOps.fit`` does.
+        seconds: of a folder of WAV files, the length to which each is padded with zeros or cut; by
+            default that of the longest.
+        sample_rate: to which each of them is brought, in Hz; by default all must have the same.
+        lengths: whether their inputs are a dictionary of ``"sound"`` and ``"lengths"``, the number
+            of samples before the padding.
+        join: joins from one to this many of them into an example, whose label is the sequence of
+            their classes, padded with -1.
         header: whether the first row of a table of yours names its columns; by default that is
             told by the rows.
         categories: columns of such a table that are categories though they have numbers, by their
@@ -135,6 +148,8 @@ def load(
             "source": source, "train": train, "test": test, "label": label,
             "regression": regression or None, "standardize": standardize or None,
             "window": window, "horizon": horizon, "size": size, "header": header,
+            "seconds": seconds, "sample_rate": sample_rate, "lengths": lengths or None,
+            "join": join,
             "categories": categories or None, "drop": drop or None,
             "streaming": streaming or None, "workers": workers or None,
         }  # fmt: skip
@@ -143,7 +158,9 @@ def load(
     columns = _of_table(name, encoder)
     _check_streaming(streaming, workers, standardize)
     size = None if size is None else check_size("size", size)
+    listening = Listening(seconds, sample_rate, lengths, join)
     reading = _reading(label, regression, window, size, header, columns, categories, drop)
+    reading = dataclasses.replace(reading, listening=listening)
     if place is None:
         found = find(str(name), source=source, data_dir=data_dir, seed=seed, reading=reading)
         name = canonical(str(name))
@@ -152,6 +169,7 @@ def load(
     _check_label(name, found, reading)
     _check_columns(name, found, columns)
     _check_series(name, found, window, horizon)
+    _check_listening(name, found, listening)
     if size is not None and not found.images:
         expected = f"None, as {name} ({found.origin}) is no folder of images"
         raise InputError("size", expected, size)
@@ -172,10 +190,24 @@ def load(
     else:
         learn, judge = hold_out(learn, 0.2 if test_fraction is None else test_fraction, seed)
     parts = (name, learn, judge, found.class_names, found.origin)
-    data = TableDataset(*parts, encoder=found.encoder) if found.encoder else Dataset(*parts)
+    data = _of_kind(found, parts)
     if standardize:
         data = standardized(data)
     return data if window is None else _windowed(data, window, horizon or 1)
+
+
+def _of_kind(found: Source, parts: tuple[Any, ...]) -> Dataset:
+    """A data set of the parts, of the kind that brings what encodes new examples."""
+    if found.encoder:
+        return TableDataset(*parts, encoder=found.encoder)
+    return AudioDataset(*parts, audio=found.audio) if found.audio else Dataset(*parts)
+
+
+def _check_listening(name: str, found: Source, listening: Listening) -> None:
+    for argument, value in dataclasses.asdict(listening).items():
+        if found.audio is None and value not in (None, False):
+            expected = f"the default, as {name} ({found.origin}) is no folder of WAV files"
+            raise InputError(argument, expected, value)
 
 
 def _reading(
@@ -425,6 +457,8 @@ def _prepare(name: str, source: str | None, root: Path | None) -> Source:
 
 
 def _nowhere(name: str, source: str | None, root: Path | None) -> InputError:
+    if source is None and name in KNOWN and KNOWN[name].wanted:
+        return InputError("name", _files(name, root), f"{name!r} and no such files")
     if source in (None, "files") and root is not None and root.is_dir() and not any(root.iterdir()):
         return InputError("data_dir", f"a folder with {files.LAYOUTS}", f"the empty folder {root}")
     if source is None and root is not None and name in DATASETS:
@@ -442,10 +476,12 @@ def _nowhere(name: str, source: str | None, root: Path | None) -> InputError:
 
 def _files(name: str, root: Path | None) -> str:
     """Where the files of a set were looked for, in words."""
+    known = KNOWN.get(name)
+    layouts = (known and known.wanted) or f"files ({files.LAYOUTS})"
     if root is not None:
-        return f"files ({files.LAYOUTS}) in {root}"
+        return f"{layouts} in {root}"
     roots = [files.variable_root(), files.system_root(name)]
     places = [str(place) for place in roots if place is not None]
     unset = [] if files.variable_root() else [files.VARIABLE]
     places.append(f"{' or '.join(['data_dir', *unset])} (not given)")
-    return f"files ({files.LAYOUTS}) in {', '.join(places)}"
+    return f"{layouts} in {', '.join(places)}"

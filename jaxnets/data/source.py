@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jaxnets.data.audio.dataset import AudioFormat
 from jaxnets.data.dataset import Dataset, Split, in_memory
 from jaxnets.data.spec import single
 from jaxnets.data.streaming import Examples
@@ -53,6 +54,7 @@ class Source:
         images: whether it is a folder of images, which can be brought to any size.
         left_out: what is there and is not read, in words.
         encoder: of a table, what makes inputs of new rows.
+        audio: of recordings, how WAV files become inputs.
     """
 
     origin: str
@@ -63,6 +65,7 @@ class Source:
     images: bool = False
     left_out: tuple[str, ...] = ()
     encoder: TableEncoder | None = None
+    audio: AudioFormat | None = None
 
 
 def held(split: Split, instead: str | None = None) -> Part:

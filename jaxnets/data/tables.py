@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxnets.arrays import InputError
 from jaxnets.data import dates, table_files
+from jaxnets.data.audio.folder import Listening
 from jaxnets.data.dataset import Split
 from jaxnets.data.source import Part, Source, held
 from jaxnets.data.table_encoding import TableColumn, TableEncoder, complain
@@ -84,6 +85,7 @@ class Reading:
         categories: columns of categories though they have numbers, as ``label`` names one.
         drop: columns to leave out.
         encoder: what makes inputs of the rows, in place of one that is learnt from them.
+        listening: of a folder of recordings instead, how to read them.
     """
 
     label: str | int | None = None
@@ -94,6 +96,7 @@ class Reading:
     categories: tuple[str | int, ...] = ()
     drop: tuple[str | int, ...] = ()
     encoder: TableEncoder | None = None
+    listening: Listening | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,9 @@ from jaxnets.models.lenet import LeNet
 from jaxnets.models.linear_regression import LinearRegression
 from jaxnets.models.mlp import MLP
 from jaxnets.models.recurrent_classifier import RecurrentClassifier
+from jaxnets.models.speech_cnn import SpeechCNN
+from jaxnets.models.speech_gru import SpeechGRU
+from jaxnets.models.speech_recognizer import SpeechRecognizer
 from jaxnets.models.text_classifier import TextClassifier
 
 MODELS: dict[str, type[nnx.Module]] = {
@@ -16,6 +19,9 @@ MODELS: dict[str, type[nnx.Module]] = {
     "image-classifier": ImageClassifier,
     "lenet": LeNet,
     "recurrent-classifier": RecurrentClassifier,
+    "speech-cnn": SpeechCNN,
+    "speech-gru": SpeechGRU,
+    "speech-recognizer": SpeechRecognizer,
     "text-classifier": TextClassifier,
     "language-model": LanguageModel,
 }
@@ -29,5 +35,8 @@ __all__ = [
     "LeNet",
     "LinearRegression",
     "RecurrentClassifier",
+    "SpeechCNN",
+    "SpeechGRU",
+    "SpeechRecognizer",
     "TextClassifier",
 ]

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jaxnets.metrics import sequence_error_rate
+from jaxnets.models.speech_recognizer import recognition_loss
 from jaxnets.training import minimize, supervised
 
 #: Arguments of ``fit`` that belong to an objective, and those that belong to an update.
@@ -17,7 +19,12 @@ def _supervised(objective: Mapping[str, Any], update: Mapping[str, Any]) -> Any:
     return minimize(supervised(**objective), **update)
 
 
-OBJECTIVES: dict[str, Builder] = {"supervised": _supervised}
+def _ctc(objective: Mapping[str, Any], update: Mapping[str, Any]) -> Any:
+    own = {"loss": recognition_loss, "metrics": {"error_rate": sequence_error_rate()}}
+    return minimize(supervised(**{**objective, **own, "correct": None}), **update)
+
+
+OBJECTIVES: dict[str, Builder] = {"ctc": _ctc, "supervised": _supervised}
 """The training steps by the name that a recipe has as its ``objective``.
 
 Each is a function (options of the objective, options of the update) → step. The options are

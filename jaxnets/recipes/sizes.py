@@ -193,6 +193,14 @@ def _of_language_model(ends: Ends) -> dict[str, Any]:
     return {"vocab_size": ends.vocab_size}
 
 
+def _of_speech(ends: Ends) -> dict[str, Any]:
+    return {"num_classes": ends.outputs, "bands": ends.shape[-1]}
+
+
+def _of_speech_recognizer(ends: Ends) -> dict[str, Any]:
+    return {"num_classes": num_classes(ends.data)}
+
+
 #: For each documented network, the function from the ends to the sizes among its arguments.
 #: A size that is None stays as the recipe has it.
 SIZES: dict[str, Callable[[Ends], dict[str, Any]]] = {
@@ -202,5 +210,8 @@ SIZES: dict[str, Callable[[Ends], dict[str, Any]]] = {
     "linear-regression": _of_linear_regression,
     "mlp": _of_mlp,
     "recurrent-classifier": _of_recurrent_classifier,
+    "speech-cnn": _of_speech,
+    "speech-gru": _of_speech,
+    "speech-recognizer": _of_speech_recognizer,
     "text-classifier": _of_text_classifier,
 }

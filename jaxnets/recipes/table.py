@@ -4,11 +4,11 @@ import difflib
 
 from jaxnets.arrays import InputError, shown
 from jaxnets.networks import OwnNetwork
-from jaxnets.recipes import images, series, texts
+from jaxnets.recipes import images, series, speech, texts
 from jaxnets.recipes.recipe import Recipe
 
 RECIPES: dict[str, Recipe] = {
-    recipe.name: recipe for domain in (images, texts, series) for recipe in domain.RECIPES
+    recipe.name: recipe for domain in (images, texts, series, speech) for recipe in domain.RECIPES
 }
 """The documented recipes by name."""
 

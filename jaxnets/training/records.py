@@ -16,6 +16,8 @@ from flax import nnx
 
 from jaxnets.arrays import InputError, check_integer, check_number
 from jaxnets.data import (
+    AudioDataset,
+    AudioFormat,
     Dataset,
     StandardizedDataset,
     Standardizer,
@@ -212,6 +214,7 @@ class Task:
         table: makes inputs of the rows of a table; None if it takes no table.
         background: how light grey images are at their borders, from 0, black, to 1, white; None if
             they are not alike.
+        audio: makes a WAV file the model's input; None if it takes no recordings.
     """
 
     transform: Transform | None = None
@@ -222,6 +225,7 @@ class Task:
     labels_scaler: Standardizer | None = None
     table: TableEncoder | None = None
     background: float | None = None
+    audio: AudioFormat | None = None
 
     @classmethod
     def of(cls, data: Dataset | None, transform: Transform | None = None) -> "Task":
@@ -234,7 +238,8 @@ class Task:
         encoder = data.encoder if isinstance(data, TextDataset) else None
         table = data.encoder if isinstance(data, TableDataset | StandardizedDataset) else None
         found = data.spec.inputs, data.class_names, encoder, *scalers, table, background_of(data)
-        return cls(transform, *found)
+        audio = data.audio if isinstance(data, AudioDataset) else None
+        return cls(transform, *found, audio)
 
     def described(self) -> dict[str, Any]:
         """What a run's record says of it, except for the transform and the encoder."""
@@ -246,6 +251,7 @@ class Task:
             "standardized": scalers if inputs is not None else None,
             "table": None if self.table is None else self.table.to_json(),
             "background": self.background,
+            "audio": self.audio and asdict(self.audio),
         }
 
 
@@ -255,7 +261,7 @@ def _plain_spec(spec: Any) -> Any:
         return {name: _plain_spec(part) for name, part in spec.items()}
     if isinstance(spec, tuple):
         return [_plain_spec(part) for part in spec]
-    return spec and {"shape": list(spec.shape), "dtype": str(spec.dtype)}
+    return None if spec is None else {"shape": list(spec.shape), "dtype": str(spec.dtype)}
 
 
 @dataclass(frozen=True, repr=False)

@@ -1,0 +1,62 @@
+"""Recipes for sound: spoken digits, alone and in sequences."""
+
+from jaxnets.recipes.recipe import Recipe
+
+_DIGITS = {"sample_rate": 8000, "seconds": 1.0}
+#: Mean and standard deviation of the decibels of the training recordings.
+_DECIBELS = (-48.1, 26.0)
+
+RECIPES = (
+    Recipe(
+        name="fsdd-cnn",
+        document=(
+            "the Free Spoken Digit Dataset: three convolutions with batch normalization on log-mel "
+            "spectrograms; recordings 0 to 4 of each digit and speaker are for testing, as its "
+            "authors suggest"
+        ),
+        expect="98.3 % of 300 recordings in about 25 s on 2 CPU cores",
+        data="fsdd",
+        data_options=_DIGITS,
+        model="speech-cnn",
+        optimizer="adam",
+        optimizer_options={"lr": 0.002},
+        epochs=8,
+        normalize=_DECIBELS,
+        layout="log-mel",
+    ),
+    Recipe(
+        name="fsdd-gru",
+        document=(
+            "the Free Spoken Digit Dataset: a bidirectional GRU on log-mel spectrograms, and the "
+            "mean of its outputs; recordings 0 to 4 are for testing"
+        ),
+        expect="98.0 % of 300 recordings in about 30 s on 2 CPU cores",
+        data="fsdd",
+        data_options=_DIGITS,
+        model="speech-gru",
+        optimizer="adam",
+        optimizer_options={"lr": 0.003},
+        epochs=20,
+        normalize=_DECIBELS,
+        layout="log-mel",
+    ),
+    Recipe(
+        name="fsdd-ctc",
+        document=(
+            "the Free Spoken Digit Dataset: sequences of one to five recordings, recognized by two "
+            "convolutions and a bidirectional GRU with the CTC loss, as a small Deep Speech 2; "
+            "recordings 0 to 4 are for testing"
+        ),
+        expect="2.6 % of the digits wrong (edit distance) in about 2 minutes on 2 CPU cores",
+        data="fsdd",
+        data_options={**_DIGITS, "lengths": True, "join": 5},
+        model="speech-recognizer",
+        objective="ctc",
+        optimizer="adam",
+        optimizer_options={"lr": 0.002},
+        epochs=10,
+        batch_size=32,
+        normalize=_DECIBELS,
+        layout="log-mel",
+    ),
+)
