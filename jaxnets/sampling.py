@@ -11,6 +11,7 @@ from flax import nnx
 from jaxnets.arrays import (
     ArrayLike,
     InputError,
+    as_array,
     check_integer,
     check_number,
     check_positive,
@@ -153,20 +154,16 @@ def _ctc_rows(
     logits: ArrayLike, lengths: ArrayLike | None, blank: int | None
 ) -> tuple[list[np.ndarray], int]:
     """The log-probabilities [time, classes] of each example, and the class of the blank."""
-    array = np.asarray(logits)
+    array = np.asarray(as_array("logits", logits))
     if array.ndim != 3 or array.shape[2] < 1 or array.dtype.kind != "f":
         raise InputError("logits", "floats [batch, time, classes]", describe(array))
     count, times, classes = array.shape
-    ends = np.full(count, times) if lengths is None else np.asarray(lengths)
-    if (
-        ends.shape != (count,)
-        or ends.dtype.kind not in "iu"
-        or not np.all((ends >= 0) & (ends <= times))
-    ):
-        raise InputError("lengths", f"{count} integers from 0 to {times}", lengths)
-    blank = (
-        classes - 1 if blank is None else check_integer("blank", blank, least=0, most=classes - 1)
-    )
+    ends = np.full(count, times) if lengths is None else np.asarray(as_array("lengths", lengths))
+    whole = ends.shape == (count,) and ends.dtype.kind in "iu"
+    if not whole or not np.all((ends >= 0) & (ends <= times)):
+        raise InputError("lengths", f"{count} integers from 0 to {times}", describe(ends))
+    last = classes - 1
+    blank = last if blank is None else check_integer("blank", blank, least=0, most=last)
     wide = array.astype(np.float64)
     log_probs = wide - np.logaddexp.reduce(wide, axis=2, keepdims=True)
     return [row[:end] for row, end in zip(log_probs, ends, strict=True)], blank

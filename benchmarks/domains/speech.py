@@ -148,30 +148,36 @@ def error_rate(found: list, labels: np.ndarray) -> float:
     return total / int((labels >= 0).sum())
 
 
-def compared(recipe: recipes.Recipe, data: object, seed: int) -> dict:
-    """One seed of a recipe on both sides."""
+def compared(recipe: recipes.Recipe, data: object, seed: int, paired: bool) -> dict:
+    """One seed of a recipe, on both sides if they are paired."""
     theirs, seconds = Torch(recipe, data, seed), []
+
+    def follow(record: object) -> None:
+        if paired:
+            seconds.append(theirs.epoch(record.epoch - 1))
+
     run = recipes.train(
         recipe, seed=seed, data=data, progress="none", weights=lambda seed: theirs.weights,
-        callbacks=[lambda record: seconds.append(theirs.epoch(record.epoch - 1))],
+        callbacks=[follow],
     )  # fmt: skip
-    own = [record.seconds for record in run.history]
-    found = {"seed": seed, "seconds": float(np.median(own))}
-    found["torch_seconds"] = float(np.median(seconds))
+    found = {"seed": seed, "seconds": float(np.median([r.seconds for r in run.history]))}
     if recipe.objective == "ctc":
         outputs = predict(run.model, data.test.inputs, transform=recipes.build_transform(recipe))
         found["score"] = error_rate(ctc_greedy(*outputs), data.test.labels)
         found["beam_score"] = error_rate(ctc_beam_search(*outputs), data.test.labels)
     else:
         found["score"] = run.test.accuracy
-    threads = torch.get_num_threads()
-    return {**found, "torch_score": theirs.score(), "torch_threads": threads}
+    if paired:
+        found["torch_seconds"], found["torch_score"] = float(np.median(seconds)), theirs.score()
+        found["torch_threads"] = torch.get_num_threads()
+    return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipes", nargs="*", default=RECIPES)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--pairs", type=int, help="seeds that PyTorch trains too; by default all")
     parser.add_argument("--epochs", type=int)
     told = parser.parse_args()
     for name in told.recipes:
@@ -180,7 +186,8 @@ def main() -> None:
         data = recipes.load_data(recipe)
         rows = []
         for seed in range(told.seeds):
-            rows.append(compared(recipe, data, seed))
+            paired = told.pairs is None or seed < told.pairs
+            rows.append(compared(recipe, data, seed, paired))
             print(name, rows[-1], flush=True)
             write(name, recipe, rows)
 

@@ -165,8 +165,9 @@ def _answers(saved: runs.SavedRun, top: int = 3, **given: Any) -> list[str]:
     """Returns a line for each example."""
     several, outputs = _predicted(saved, **given)
     if isinstance(saved.model, SpeechRecognizer):
-        outputs = [_words(saved, labels) for labels in ctc_greedy(*outputs)]
-        return [printable(f"{each.name}: {of}") for each, of in zip(several, outputs, strict=True)]
+        words = [_words(saved, labels) for labels in ctc_greedy(*outputs)]
+        pairs = zip(several, words, strict=True)
+        return [printable(f"{each.name}: {found}", limit=None) for each, found in pairs]
     _check_one_class(saved, outputs)
     names = (printable(examples.said(each.name, each.label), limit=None) for each in several)
     return [

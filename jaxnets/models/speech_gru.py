@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import check_floats, check_number, check_positive
+from jaxnets.arrays import as_array, check_floats, check_number, check_positive
 from jaxnets.layers import GRU, Dropout, Linear
 
 
@@ -67,6 +67,7 @@ class SpeechGRU(nnx.Module):
             lengths: frames of each before its padding, integers [batch]; None for all.
         """
         check_floats("sound", sound, ("batch", "frames", self.gru.input_size))
+        lengths = None if lengths is None else as_array("lengths", lengths)
         x, _ = self.gru(sound, lengths=lengths)  # [batch, frames, 2·hidden_dim], 0 in the padding
         count = x.shape[1] if lengths is None else jnp.maximum(lengths, 1)[:, None].astype(x.dtype)
         return self.fc(self.dropout(jnp.sum(x, axis=1) / count))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.typing import DTypeLike
 
-from jaxnets.arrays import check_floats, check_positive
+from jaxnets.arrays import InputError, as_array, check_floats, check_positive, describe
 from jaxnets.layers import GRU, Conv2d, Linear
 from jaxnets.losses import ctc_loss
 
@@ -67,6 +67,9 @@ class SpeechRecognizer(nnx.Module):
             lengths: frames of each before its padding, integers [batch].
         """
         check_floats("sound", sound, ("batch", "frames", self.bands))
+        lengths = as_array("lengths", lengths)
+        if lengths.shape != sound.shape[:1] or not jnp.issubdtype(lengths.dtype, jnp.integer):
+            raise InputError("lengths", "integers [batch]", describe(lengths))
         x = jax.nn.relu(self.conv1(sound[..., None]))  # [batch, frames/2, bands/2, channels]
         x = jax.nn.relu(self.conv2(x))  # [batch, frames/2, bands/4, channels]
         x = jnp.swapaxes(x, 2, 3).reshape(*x.shape[:2], -1)  # channels slowest, as in PyTorch

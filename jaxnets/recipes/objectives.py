@@ -24,7 +24,7 @@ def _ctc(objective: Mapping[str, Any], update: Mapping[str, Any]) -> Any:
     return minimize(supervised(**{**objective, **own, "correct": None}), **update)
 
 
-OBJECTIVES: dict[str, Builder] = {"ctc": _ctc, "supervised": _supervised}
+OBJECTIVES: dict[str, Builder] = {"supervised": _supervised, "ctc": _ctc}
 """The training steps by the name that a recipe has as its ``objective``.
 
 Each is a function (options of the objective, options of the update) → step. The options are

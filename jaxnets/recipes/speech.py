@@ -52,6 +52,7 @@ RECIPES = (
         data_options={**_DIGITS, "lengths": True, "join": 5},
         model="speech-recognizer",
         objective="ctc",
+        score="error_rate",
         optimizer="adam",
         optimizer_options={"lr": 0.002},
         epochs=10,

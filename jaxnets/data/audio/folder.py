@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxnets.arrays import InputError, check_integer, check_number, check_positive
+from jaxnets.arrays import InputError, check_bool, check_integer, check_number, check_positive
 from jaxnets.data.audio.dataset import AudioFormat
 from jaxnets.data.audio.wav import read_header, read_wav
 from jaxnets.data.batching import epoch_plan
@@ -59,6 +59,7 @@ class Listening:
             check_positive("sample_rate", self.sample_rate)
         if self.join is not None:
             check_integer("join", self.join, least=1)
+        check_bool("lengths", self.lengths)
 
 
 def find(folder: Path, seed: int = 0, listening: Listening | None = None) -> Source | None:

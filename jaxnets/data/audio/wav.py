@@ -108,6 +108,8 @@ def write_wav(path: Path | str, samples: np.ndarray, sample_rate: int) -> None:
         raise InputError("samples", "floats [samples]", got)
     values = np.clip(np.rint(samples * 2**15), -(2**15), 2**15 - 1).astype("<i2").tobytes()
     form = struct.pack("<HHIIHH", _INTEGERS, 1, sample_rate, 2 * sample_rate, 2, 16)
+    if not place.absolute().parent.is_dir():
+        raise InputError("path", "a file in a folder that exists", str(path))
     parts = b"fmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", len(values))
     with replacing(place) as partial:
         size = struct.pack("<I", 4 + len(parts) + len(values))

@@ -249,8 +249,8 @@ class MelScale:
         """The weight of each frequency in each band, float64 [n_stft, n_mels]."""
         assert self.f_max is not None
         frequencies = np.linspace(0, self.sample_rate // 2, self.n_stft)
-        ends = [_to_mel(f, self.mel_scale) for f in (self.f_min, self.f_max)]
-        edges = _to_hertz(np.linspace(*ends, self.n_mels + 2), self.mel_scale)
+        low, high = (_to_mel(f, self.mel_scale) for f in (self.f_min, self.f_max))
+        edges = _to_hertz(np.linspace(low, high, self.n_mels + 2), self.mel_scale)
         widths = np.diff(edges)
         slopes = edges[None, :] - frequencies[:, None]
         rising, falling = -slopes[:, :-2] / widths[:-1], slopes[:, 2:] / widths[1:]
