@@ -1,4 +1,4 @@
-"""Sequences from a network's outputs: text of a language model, words of a recognizer."""
+"""Sequences from a network's outputs: samples of a language model, decoded CTC outputs."""
 
 import functools
 from typing import Any
@@ -30,23 +30,25 @@ def sample(
     temperature: float = 1.0,
     seed: int = 0,
 ) -> np.ndarray:
-    """Draws tokens after a prompt, each from softmax(logits / temperature).
+    """Samples tokens that continue a prompt, each from softmax(logits / temperature).
 
-    The whole loop is one compiled scan that carries the recurrent state: no token is read twice.
-    Padding and the unknown token, 0 and 1, are never drawn.
+    The loop is one compiled scan that carries the recurrent state, so each token is processed once.
+    The padding token 0 and the unknown token 1 are never drawn.
 
     Args:
-        model: it is left as it is, and read in evaluation mode.
-        prompt: what comes first, integers [n] with n of at least 1.
-        length: how many tokens to draw.
-        temperature: below 1 likely tokens become likelier, above 1 less so; 0 takes the likeliest.
-        seed: draws them.
+        model: the language model, used in evaluation mode; it is not changed.
+        prompt: the first tokens, integers [n] with n of at least 1.
+        length: the number of tokens to draw.
+        temperature: a number >= 0. Values below 1 favour likely tokens, values above 1 flatten the
+            distribution, and 0 always takes the likeliest token.
+        seed: the random seed.
 
     Returns:
         The drawn tokens, int32 [length].
 
     Raises:
-        InputError: if the prompt is empty or no row of tokens, or an argument is out of range.
+        InputError: if the prompt is empty or not a vector of tokens, or an argument is out of
+            range.
     """
     if not isinstance(model, LanguageModel):
         raise InputError("model", "a LanguageModel", type(model).__name__)
@@ -72,10 +74,12 @@ def _draw(
     model = nnx.merge(graphdef, state, copy=True)
     model.eval()
     logits, carried = model.advance(prompt, None)
-    special = jnp.arange(logits.shape[-1]) < 2
+    special = jnp.arange(logits.shape[-1]) < 2  # padding and the unknown token
 
     def step(before: tuple[jax.Array, Any], key: jax.Array) -> tuple[Any, jax.Array]:
         logits, carried = before  # [V]
+        # The Gumbel-max trick: argmax(logits + T · noise) is a draw from softmax(logits / T), and
+        # T = 0 needs no special case.
         noise = jax.random.gumbel(key, logits.shape, logits.dtype)
         scores = logits + jnp.asarray(temperature, logits.dtype) * noise
         token = jnp.argmax(jnp.where(special, -jnp.inf, scores)).astype(jnp.int32)

@@ -240,8 +240,9 @@ _DATA = (
     data_option,
     click.option(
         "--layout",
-        type=click.Choice(["images", "rows", "tokens"]),
-        help="The form of the inputs: images, the rows of images as steps, or the tokens of texts.",
+        type=click.Choice(["images", "rows", "tokens", "log-mel"]),
+        help="The form of the inputs: images, the rows of images as steps, the tokens of texts, or "
+        "the log-mel spectrograms of recordings.",
     ),
 )
 _NETWORK = (model_option, *_BATCH_SIZE, *_DATA)

@@ -6,15 +6,18 @@ from typing import Any
 from flax import nnx
 
 from jaxnets.arrays import InputError
+from jaxnets.compare import torch_twins_residual as residual
 from jaxnets.compare import torch_twins_speech
 from jaxnets.layers import GRU, LSTM
 from jaxnets.models import (
     MLP,
+    CifarResNet,
     ImageClassifier,
     LanguageModel,
     LeNet,
     LinearRegression,
     RecurrentClassifier,
+    ResNet,
     TextClassifier,
 )
 from jaxnets.optional import require
@@ -176,6 +179,8 @@ _TWINS: dict[type[nnx.Module], Callable[[Any, Any], Any]] = {
     MLP: _mlp,
     ImageClassifier: _image_classifier,
     LeNet: _lenet,
+    CifarResNet: residual.cifar_resnet,
+    ResNet: residual.resnet,
     RecurrentClassifier: _recurrent_classifier,
     TextClassifier: _text_classifier,
     LanguageModel: _language_model,

@@ -1,13 +1,18 @@
-"""The documented networks. Each is a plain ``nnx.Module``; images are NHWC."""
+"""Networks of the reference documents: the tutorials 000 to 004 that the recipes reproduce.
+
+Each network is a plain ``nnx.Module``; images are NHWC.
+"""
 
 from flax import nnx
 
+from jaxnets.models.cifar_resnet import CifarResNet
 from jaxnets.models.image_classifier import ImageClassifier
 from jaxnets.models.language_model import LanguageModel
 from jaxnets.models.lenet import LeNet
 from jaxnets.models.linear_regression import LinearRegression
 from jaxnets.models.mlp import MLP
 from jaxnets.models.recurrent_classifier import RecurrentClassifier
+from jaxnets.models.resnet import ResNet
 from jaxnets.models.speech_cnn import SpeechCNN
 from jaxnets.models.speech_gru import SpeechGRU
 from jaxnets.models.speech_recognizer import SpeechRecognizer
@@ -18,6 +23,8 @@ MODELS: dict[str, type[nnx.Module]] = {
     "mlp": MLP,
     "image-classifier": ImageClassifier,
     "lenet": LeNet,
+    "cifar-resnet": CifarResNet,
+    "resnet": ResNet,
     "recurrent-classifier": RecurrentClassifier,
     "speech-cnn": SpeechCNN,
     "speech-gru": SpeechGRU,
@@ -25,16 +32,18 @@ MODELS: dict[str, type[nnx.Module]] = {
     "text-classifier": TextClassifier,
     "language-model": LanguageModel,
 }
-"""The documented networks by name."""
+"""The networks by name."""
 
 __all__ = [
     "MLP",
     "MODELS",
+    "CifarResNet",
     "ImageClassifier",
     "LanguageModel",
     "LeNet",
     "LinearRegression",
     "RecurrentClassifier",
+    "ResNet",
     "SpeechCNN",
     "SpeechGRU",
     "SpeechRecognizer",

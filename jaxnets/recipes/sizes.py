@@ -176,6 +176,12 @@ def _of_lenet(ends: Ends) -> dict[str, Any]:
     return {"image_size": size, "in_channels": channels, "num_classes": ends.outputs}
 
 
+def _of_resnet(ends: Ends) -> dict[str, Any]:
+    if ends.is_text or len(ends.shape) != 3:
+        return {}
+    return {"in_channels": ends.shape[-1], "num_classes": ends.outputs}
+
+
 def _of_recurrent_classifier(ends: Ends) -> dict[str, Any]:
     if ends.is_text:
         return {}
@@ -204,12 +210,14 @@ def _of_speech_recognizer(ends: Ends) -> dict[str, Any]:
 #: For each documented network, the function from the ends to the sizes among its arguments.
 #: A size that is None stays as the recipe has it.
 SIZES: dict[str, Callable[[Ends], dict[str, Any]]] = {
+    "cifar-resnet": _of_resnet,
     "image-classifier": _of_image_classifier,
     "language-model": _of_language_model,
     "lenet": _of_lenet,
     "linear-regression": _of_linear_regression,
     "mlp": _of_mlp,
     "recurrent-classifier": _of_recurrent_classifier,
+    "resnet": _of_resnet,
     "speech-cnn": _of_speech,
     "speech-gru": _of_speech,
     "speech-recognizer": _of_speech_recognizer,

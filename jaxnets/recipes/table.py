@@ -5,11 +5,11 @@ from dataclasses import replace
 
 from jaxnets.arrays import InputError, shown
 from jaxnets.networks import OwnNetwork
-from jaxnets.recipes import images, series, speech, texts
+from jaxnets.recipes import images, residual, series, speech, texts
 from jaxnets.recipes.measured import expectation, records
 from jaxnets.recipes.recipe import Recipe
 
-_DOMAINS = (images, texts, series, speech)
+_DOMAINS = (images, residual, texts, series, speech)
 
 
 def _expecting(recipe: Recipe) -> Recipe:
