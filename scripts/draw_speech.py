@@ -16,8 +16,10 @@ from jaxnets.data import MFCC, AmplitudeToDB, Compose, MelSpectrogram, SpecAugme
 RATE = 8000
 #: The frequencies of the first three formants of the vowels of "a", "i" and "u", in Hz.
 VOWELS = ((750, 1200, 2500), (300, 2300, 3000), (320, 800, 2300))
-SETTINGS = {"n_fft": 256, "hop_length": 64, "n_mels": 40}
-LOG_MEL = Compose(MelSpectrogram(RATE, **SETTINGS), AmplitudeToDB(top_db=70))
+LOG_MEL = Compose(
+    MelSpectrogram(RATE, n_fft=256, hop_length=64, n_mels=40), AmplitudeToDB(top_db=70)
+)
+CEPSTRUM = MFCC(RATE, 13, melkwargs={"n_fft": 256, "hop_length": 64, "n_mels": 40})
 
 
 def voice() -> np.ndarray:
@@ -44,7 +46,7 @@ def main(path: Path, sound: Path | None) -> None:
     wave = voice() if sound is None else read_wav(sound, RATE)[0]
     decibels = LOG_MEL(wave[None])
     masked = SpecAugment(2, 25, 2, 8)(decibels, jax.random.key(3))
-    mfcc = MFCC(RATE, 13, melkwargs=SETTINGS)(wave[None])
+    mfcc = CEPSTRUM(wave[None])
     seconds = len(wave) / RATE
     figure = Figure(figsize=(9, 7), layout="constrained")
     grid = figure.subplots(4, 1, sharex=True)

@@ -67,6 +67,12 @@ class Torch:
         kind = {"adam": torch.optim.Adam, "sgd": torch.optim.SGD}[recipe.optimizer]
         self.weights = {k: v.clone() for k, v in self.network.state_dict().items()}
         self.optimizer = kind(self.network.parameters(), **recipe.optimizer_options)
+        schedulers = torch.optim.lr_scheduler
+        self.scheduler = (
+            schedulers.CosineAnnealingLR(self.optimizer, recipe.epochs)
+            if recipe.scheduler == "cosine"
+            else schedulers.ConstantLR(self.optimizer, 1.0)
+        )
         self.train, self.test = map(tensors, (data.train, data.test))
         torch.set_num_threads(self.faster())
 
@@ -115,6 +121,7 @@ class Torch:
             self.optimizer.zero_grad()
             self.loss(self.outputs(inputs), labels).backward()
             self.optimizer.step()
+        self.scheduler.step()
         return time.perf_counter() - before
 
     def score(self) -> float:
