@@ -199,11 +199,21 @@ def main() -> None:
             write(name, recipe, rows)
 
 
+def settings(recipe: recipes.Recipe) -> dict:
+    """What decides the scores of a recipe, ready for JSON."""
+    names = ("epochs", "batch_size", "optimizer_options", "scheduler", "data_options")
+    return {field: getattr(recipe, field) for field in names}
+
+
 def write(name: str, recipe: recipes.Recipe, rows: list) -> None:
     from machine import PACKAGES, described
 
     before = json.loads(RESULTS.read_text())["recipes"] if RESULTS.exists() else {}
-    measured = {"epochs": recipe.epochs, "seeds": rows}
+    found = before.get(name, {})
+    known = found["seeds"] if found.get("settings") == settings(recipe) else []
+    others = [row for row in known if row["seed"] not in [new["seed"] for new in rows]]
+    seeds = sorted([*others, *rows], key=lambda row: row["seed"])
+    measured = {"settings": settings(recipe), "seeds": seeds}
     content = {
         **described(PACKAGES),
         "title": "Speech",
