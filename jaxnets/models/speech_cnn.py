@@ -66,4 +66,5 @@ class SpeechCNN(nnx.Module):
         x = self.pool(jax.nn.relu(self.bn2(self.conv2(x))))
         x = jax.nn.relu(self.bn3(self.conv3(x)))  # [batch, frames/4, bands/4, 4·channels]
         x = jnp.max(x, axis=1)  # [batch, bands/4, 4·channels]
-        return self.fc(jnp.swapaxes(x, 1, 2).reshape(len(x), -1))  # channels slowest, as in PyTorch
+        x = jnp.swapaxes(x, 1, 2)  # channels slowest, as in PyTorch
+        return self.fc(x.reshape(x.shape[0], -1))
