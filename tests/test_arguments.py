@@ -46,6 +46,8 @@ DATA = data.Dataset("small", SPLIT, SPLIT)
 TOKENS = text.Vocabulary(("<pad>", "<unk>", "a"))
 ENCODER = text.TextEncoder(text.Tokenizer(), TOKENS)
 TEXTS = data.Split(np.ones((4, 2), np.int32), np.array([0, 1, 0, 1], np.int32))
+COLUMNS = {"user": np.array([0, 1], np.int32), "item": np.array([0, 1], np.int32)}
+PAIRS = data.Split(COLUMNS, np.array([4, 1], np.float32))
 OUTPUTS, CLASSES = jnp.full((4, 3), -1.0), jnp.array([0, 1, 2, 0])
 PIXELS = jnp.zeros((2, 4, 4, 3), jnp.uint8)
 IMAGE = jnp.zeros((1, 4, 4, 4))
@@ -204,6 +206,11 @@ GOOD = {
     "Chosen": (SPLIT, np.array([0])),
     "Joined": ((SPLIT,),),
     "Range": (SPLIT, 0, 1),
+    "Rated": (np.array([0, 1], np.int32), np.array([0, 1, 2], np.int32), 2),
+    "RatingsEncoder": (("1", "2"), ("3", "4")),
+    "RatingsDataset": ("ratings", PAIRS, PAIRS),
+    "SampleNegatives": (data.Rated.of(np.arange(2), np.arange(2), 2, 2),),
+    **dict.fromkeys(["MatrixFactorization", "NeuMF"], (3, 2)),
     "TextDataset": ("texts", TEXTS, TEXTS),
     "TextEncoder": (text.Tokenizer(), TOKENS),
     "Vocabulary": (TOKENS.tokens,),
@@ -229,6 +236,7 @@ GOOD = {
     "Between": (0.1, 1.0),
     "Space": ({},),
     **dict.fromkeys(["train", "train_many", "load_data", "build_model"], (RECIPE,)),
+    "data_options": (RECIPE,),
     **dict.fromkeys(["build_transform", "build_optimizer", "build_augmentation"], (RECIPE,)),
     "build_network": ("MLP", {}),
     "sized": (RECIPE, DATA),
@@ -275,6 +283,9 @@ GOOD = {
     "top_k_accuracy": (SHARES, LABELS, 2),
     **dict.fromkeys(["log_loss", "brier_score", "calibration"], (SHARES, LABELS)),
     "regression_scores": (SHARES, SHARES),
+    "places": (SHARES, LABELS),
+    **{f"jaxnets.scores.{name}": (LABELS, 2) for name in ["hit_rate", "ndcg"]},
+    **dict.fromkeys(["hit_rate", "ndcg"], (2, 3)),
     "flatten": (jnp.zeros((2, 3)),),
     **dict.fromkeys(["celu", "elu", "gelu", "leaky_relu", "mish", "selu", "silu"], (OUTPUTS,)),
     **dict.fromkeys(["hardsigmoid", "hardswish", "hardtanh", "relu", "relu6"], (OUTPUTS,)),
@@ -396,6 +407,7 @@ NAMED = {
     "load_torch_optimizer": {"names": ["weight", "bias"]},
     "to_torch_optimizer": {"names": ["weight", "bias"]},
     "run": {"loss": losses.cross_entropy, "torch_optimizer": torch_sgd, "epochs": 1},
+    "RatingsDataset": {"encoder": data.RatingsEncoder(("1", "2"), ("3", "4"))},
     "StandardizedDataset": {"inputs_scaler": data.Standardizer(0.0, 1.0)},
     "TextDataset": {"encoder": ENCODER},
     "AudioDataset": {"audio": data.AudioFormat(8000, 2)},
@@ -640,6 +652,7 @@ CALLED = {
     "LSTMCell": (jnp.zeros((2, 3)), (jnp.zeros((2, 4)), jnp.zeros((2, 4)))),
     **dict.fromkeys(["TextClassifier", "LanguageModel"], (TOKEN_ROWS,)),
     "LeNet": (jnp.zeros((2, 28, 28, 1)),),
+    **dict.fromkeys(["MatrixFactorization", "NeuMF"], (jnp.zeros(2, int), jnp.zeros(2, int))),
     "MLP": (jnp.zeros((2, 784)),),
     "ImageClassifier": (jnp.zeros((2, 3072)),),
     "LinearRegression": (jnp.zeros((2, 1)),),

@@ -214,6 +214,7 @@ def _chosen(
     data: Dataset, index: Sequence[int], class_names: tuple[str, ...] | None
 ) -> list[Example]:
     """Returns the test examples with these numbers."""
+    single("inputs", data.spec.inputs)
     for number in index:
         if not 0 <= number < len(data.test):
             raise InputError("index", f"a number from 0 to {len(data.test) - 1}", number)

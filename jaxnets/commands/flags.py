@@ -240,9 +240,9 @@ _DATA = (
     data_option,
     click.option(
         "--layout",
-        type=click.Choice(["images", "rows", "tokens", "log-mel"]),
+        type=click.Choice(["images", "rows", "tokens", "log-mel", "columns"]),
         help="The form of the inputs: images, the rows of images as steps, the tokens of texts, or "
-        "the log-mel spectrograms of recordings.",
+        "log-mel spectrograms of recordings, or columns of indices.",
     ),
 )
 _NETWORK = (model_option, *_BATCH_SIZE, *_DATA)

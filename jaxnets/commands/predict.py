@@ -10,12 +10,14 @@ import jax
 import numpy as np
 from flax import nnx
 
-from jaxnets import runs
+from jaxnets import reports, runs
 from jaxnets.arrays import InputError, printable, shown
 from jaxnets.commands import examples, prediction_file
 from jaxnets.commands.flags import PathArgument
 from jaxnets.commands.saved import opened
-from jaxnets.models import LanguageModel, SpeechRecognizer
+from jaxnets.data import RatingsDataset
+from jaxnets.models import LanguageModel, MatrixFactorization, NeuMF, SpeechRecognizer
+from jaxnets.reports.ranking import recommend
 from jaxnets.reports.report import WHICH
 from jaxnets.sampling import ctc_greedy, sample
 from jaxnets.training import predict
@@ -31,8 +33,12 @@ from jaxnets.training import predict
     help="A row of a table, or a step of a series; repeatable.",
 )
 @click.option("--index", type=int, multiple=True, help="A test example, by number; repeatable.")
+@click.option("--user", metavar="ID", help="A user of a run on ratings, to recommend items to.")
 @click.option(
-    "--top", type=click.IntRange(min=1), show_default="3", help="Number of classes to show."
+    "--top",
+    type=click.IntRange(min=1),
+    show_default="3, or 10 items",
+    help="Number of classes, or of items, to show.",
 )
 @click.option(
     "--invert/--no-invert",
@@ -70,7 +76,8 @@ def predict_command(run: Path, **flags: Any) -> None:
 
     A text classifier classifies each TEXT; a language model continues --prompt. Each TABLE is a
     file with the columns that the network was trained on, or - for standard input. A series is
-    forecast from its last rows.
+    forecast from its last rows. A network on ratings recommends to --user the items with the
+    largest outputs, without those that the user has rated.
 
     --csv FILE writes a row for each example: its number or name, its label if known, and the
     predicted class with the probability of each class, or the predicted number. With --csv, IMAGE
@@ -79,10 +86,14 @@ def predict_command(run: Path, **flags: Any) -> None:
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     if "split" in given and "csv" not in given:
         raise click.UsageError("--split requires --csv FILE.")
-    if not {"inputs", "index", "prompt", "row", "csv"} & set(given):
-        expected = "an image file, a WAV file, a text, --index N or --prompt TEXT"
+    if not {"inputs", "index", "prompt", "row", "csv", "user"} & set(given):
+        expected = "an image file, a WAV file, a text, --index N, --prompt TEXT or --user ID"
         raise click.UsageError(f"expected {expected}, or for a table a file or --row, got none")
     saved = opened(run)
+    if saved.ratings is not None or "user" in given:
+        for line in _recommended(saved, given):
+            click.echo(line)
+        return
     writes = isinstance(saved.model, LanguageModel)
     _check_flags(given, saved, _CLASSIFYING if writes else _WRITING)
     if writes:
@@ -103,6 +114,7 @@ def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
         model: the network of the run.
     """
     asked = "--prompt TEXT" if isinstance(model, LanguageModel) else "--index 0"
+    asked = "--user ID" if isinstance(model, MatrixFactorization | NeuMF) else asked
     return f"saved in {folder}; use it with: jaxnets predict {shlex.quote(str(example))} {asked}"
 
 
@@ -132,6 +144,29 @@ def _check_flags(given: dict[str, Any], saved: runs.SavedRun, strange: Sequence[
         raise InputError("top", "none, as the run has no classes", given["top"])
     if "row" in given and saved.table is None:
         raise InputError("row", "none, as the run was not trained on a table", given["row"][0])
+
+
+def _recommended(saved: runs.SavedRun, given: dict[str, Any]) -> list[str]:
+    """A line for each item that is recommended, the best first."""
+    if saved.ratings is None:
+        raise InputError("user", "none, as the run is not on ratings", given["user"])
+    for name in given:
+        if name not in ("user", "top"):
+            expected = "none, as a run on ratings recommends items to --user ID"
+            raise InputError(name, expected, shown(given[name]))
+    (user,) = saved.ratings.numbered("user", [given.get("user")])
+    data = reports.data_of(saved)
+    assert isinstance(data, RatingsDataset)
+    items, outputs = recommend(saved.model, data.rated(), int(user), given.get("top", 10))
+    if data.candidates is not None:
+        outputs = 1 / (1 + np.exp(-outputs))
+    ids, titles = saved.ratings.items, saved.ratings.titles or ("",) * len(saved.ratings.items)
+    names = [printable(f"{ids[item]}  {titles[item]}".rstrip()) for item in items]
+    width = max(map(len, names), default=0)
+    return [
+        f"{place:>3}  {name:<{width}}  {output:.3f}"
+        for place, (name, output) in enumerate(zip(names, outputs, strict=True), start=1)
+    ]
 
 
 def _written(

@@ -6,6 +6,7 @@ from typing import Any
 from flax import nnx
 
 from jaxnets.arrays import InputError
+from jaxnets.compare import torch_twins_ratings as ratings
 from jaxnets.compare import torch_twins_residual as residual
 from jaxnets.compare import torch_twins_speech
 from jaxnets.layers import GRU, LSTM
@@ -16,6 +17,8 @@ from jaxnets.models import (
     LanguageModel,
     LeNet,
     LinearRegression,
+    MatrixFactorization,
+    NeuMF,
     RecurrentClassifier,
     ResNet,
     TextClassifier,
@@ -185,4 +188,6 @@ _TWINS: dict[type[nnx.Module], Callable[[Any, Any], Any]] = {
     TextClassifier: _text_classifier,
     LanguageModel: _language_model,
     **torch_twins_speech.TWINS,
+    MatrixFactorization: ratings.matrix_factorization,
+    NeuMF: ratings.neumf,
 }

@@ -6,6 +6,7 @@ from jaxnets.data.batching import Plan, bucketed, epoch_plan
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.dataset import Dataset, Draws, ElementSpec, Split
 from jaxnets.data.loading import load
+from jaxnets.data.ratings import Rated, RatingsDataset, RatingsEncoder, SampleNegatives
 from jaxnets.data.series import windows
 from jaxnets.data.splitting import hold_out
 from jaxnets.data.standardization import StandardizedDataset, Standardizer, standardize
@@ -79,8 +80,12 @@ __all__ = [
     "RandomHorizontalFlip",
     "RandomRotation",
     "RandomTransform",
+    "Rated",
+    "RatingsDataset",
+    "RatingsEncoder",
     "Resize",
     "Rotate",
+    "SampleNegatives",
     "SpecAugment",
     "Spectrogram",
     "Split",

@@ -11,7 +11,9 @@ from jaxnets.models.image_classifier import ImageClassifier
 from jaxnets.models.language_model import LanguageModel
 from jaxnets.models.lenet import LeNet
 from jaxnets.models.linear_regression import LinearRegression
+from jaxnets.models.matrix_factorization import MatrixFactorization
 from jaxnets.models.mlp import MLP
+from jaxnets.models.neural_collaborative_filtering import NeuMF
 from jaxnets.models.recurrent_classifier import RecurrentClassifier
 from jaxnets.models.resnet import ResNet
 from jaxnets.models.speech_cnn import SpeechCNN
@@ -32,6 +34,8 @@ MODELS: dict[str, type[nnx.Module]] = {
     "speech-recognizer": SpeechRecognizer,
     "text-classifier": TextClassifier,
     "language-model": LanguageModel,
+    "matrix-factorization": MatrixFactorization,
+    "neural-collaborative-filtering": NeuMF,
 }
 """The networks by name."""
 
@@ -43,6 +47,8 @@ __all__ = [
     "LanguageModel",
     "LeNet",
     "LinearRegression",
+    "MatrixFactorization",
+    "NeuMF",
     "RecurrentClassifier",
     "ResNet",
     "SpeechCNN",

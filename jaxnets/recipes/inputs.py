@@ -22,6 +22,8 @@ from jaxnets.data import (
     RandomErasing,
     RandomHorizontalFlip,
     RandomRotation,
+    RatingsDataset,
+    SampleNegatives,
     SpecAugment,
     ToFloat,
     Transform,
@@ -65,9 +67,10 @@ def build_transform(recipe: Recipe) -> Transform:
         ValueError: if the layout is unknown, or ``normalize`` is given for tokens.
     """
     check_recipe(recipe)
-    if recipe.layout == "tokens":
+    if recipe.layout in ("tokens", "columns"):
         if recipe.normalize is not None:
-            raise InputError("normalize", "None, as tokens are no quantities", recipe.normalize)
+            expected = f"None, as {recipe.layout} are no quantities"
+            raise InputError("normalize", expected, recipe.normalize)
         return Compose()
     if recipe.layout == "log-mel":
         return _log_mel(recipe)
@@ -75,7 +78,9 @@ def build_transform(recipe: Recipe) -> Transform:
     if recipe.normalize is not None:
         steps.append(Normalize(*recipe.normalize))
     if recipe.layout not in ("images", "rows"):
-        raise InputError("layout", "'images', 'rows', 'tokens' or 'log-mel'", recipe.layout)
+        raise InputError(
+            "layout", "'images', 'rows', 'tokens', 'log-mel' or 'columns'", recipe.layout
+        )
     if recipe.layout == "rows":
         steps.append(ImageRows())
     return Compose(*steps)
@@ -102,16 +107,18 @@ def _log_mel(recipe: Recipe) -> Transform:
 
 
 def build_augmentation(recipe: Recipe, data: Dataset | None = None) -> Augmentation | None:
-    """Returns the augmentation of the recipe's images.
+    """Returns the augmentation of the recipe's images, or of implicit feedback.
 
     Args:
-        recipe: ``augment`` names the augmentations.
+        recipe: ``augment`` names the augmentations. The objective ``"implicit"`` draws negatives.
         data: determines the number of classes for augmentations that mix labels; None for ten.
 
     Raises:
         ValueError: if a name is unknown.
     """
     check_recipe(recipe, data)
+    if recipe.objective == "implicit" and recipe.augment is None:
+        return None if data is None else SampleNegatives(of_ratings(data).rated("train"))
     if recipe.augment is None:
         return None
     names = [recipe.augment] if isinstance(recipe.augment, str) else recipe.augment
@@ -126,6 +133,18 @@ def _augmentation(name: str, data: Dataset | None) -> Augmentation:
     if classes is None or name not in _OF_CLASSES:
         return AUGMENTATIONS[name]
     return _OF_CLASSES[name](classes)
+
+
+def of_ratings(data: Dataset) -> RatingsDataset:
+    """Checks that data are ratings.
+
+    Raises:
+        ValueError: if they are not.
+    """
+    if not isinstance(data, RatingsDataset):
+        expected = "ratings, such as the generated ones or u.data of MovieLens"
+        raise InputError("data", expected, data.name)
+    return data
 
 
 def num_classes(data: Dataset) -> int | None:

@@ -19,6 +19,8 @@ from jaxnets.data import (
     AudioDataset,
     AudioFormat,
     Dataset,
+    RatingsDataset,
+    RatingsEncoder,
     StandardizedDataset,
     Standardizer,
     TableDataset,
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: Names of the files in a run directory.
-RECORD, WEIGHTS, TEXT = "run.json", "weights", "text.json"
+RECORD, WEIGHTS, TEXT, RATINGS = "run.json", "weights", "text.json", "ratings.json"
 _PACKAGES = ("jaxnets", "jax", "jaxlib", "flax", "optax", "numpy")
 
 #: The full name of a scalar metric: ``train_`` or ``test_`` and its name, such as ``"test_loss"``.
@@ -218,6 +220,7 @@ class Task:
         background: brightness of the borders of grayscale images, from 0 (black) to 1 (white);
             None if it varies between images.
         audio: the format of recordings; None if the model takes no recordings.
+        ratings: the ids of users and items; None if the model was not trained on ratings.
     """
 
     transform: Transform | None = None
@@ -229,6 +232,7 @@ class Task:
     table: TableEncoder | None = None
     background: float | None = None
     audio: AudioFormat | None = None
+    ratings: RatingsEncoder | None = None
 
     @classmethod
     def of(cls, data: Dataset | None, transform: Transform | None = None) -> "Task":
@@ -242,7 +246,8 @@ class Task:
         table = data.encoder if isinstance(data, TableDataset | StandardizedDataset) else None
         found = data.spec.inputs, data.class_names, encoder, *scalers, table, background_of(data)
         audio = data.audio if isinstance(data, AudioDataset) else None
-        return cls(transform, *found, audio)
+        ratings = data.encoder if isinstance(data, RatingsDataset) else None
+        return cls(transform, *found, audio, ratings)
 
     def described(self) -> dict[str, Any]:
         """Returns the task's part of ``run.json``, without the transform and the text encoder."""
@@ -338,7 +343,8 @@ class TrainingRun:
 
         The directory is created atomically. It contains ``weights``, ``run.json``, ``history.csv``
         and ``curves.png``; for text models also ``text.json``, the vocabulary that encodes new
-        texts. With several processes, all call this together, and the first one writes.
+        texts; for models of ratings ``ratings.json``, the ids of users and items. With several
+        processes, all call this together, and the first one writes.
 
         Args:
             directory: a directory that does not exist, or is empty.
@@ -379,6 +385,8 @@ class TrainingRun:
         write_history(self.history, folder / "history.csv")
         if task.encoder is not None:
             task.encoder.save(folder / TEXT)
+        if task.ratings is not None:
+            task.ratings.save(folder / RATINGS)
         plot_history(self.history, folder / "curves.png", title)
 
     def measured(self) -> dict[str, Any]:
