@@ -254,7 +254,7 @@ def test_what_a_run_without_classes_cannot_do_is_one_sentence(capsys, line, flag
         ({"settings.model_options": [1]}, "model_options: expected arguments by name, got"),
         ({"settings.model_options": {"features": "abc"}}, "features: expected"),
         ({"settings.model_options": {"features": [784, None]}}, "features: expected"),
-        ({"settings.layout": "cubes"}, "layout: expected 'images', 'rows', 'tokens' or"),
+        ({"settings.layout": "cubes"}, "layout: expected 'images', 'rows', 'tokens', 'log-mel'"),
         ({"settings.normalize": 3}, "normalize: expected a mean and a standard deviation, got 3"),
         ({"settings.normalize": ["a", None]}, "mean"),
         ({"settings.augment": 3}, "augment: expected names of AUGMENTATIONS, got 3"),
