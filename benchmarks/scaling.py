@@ -6,11 +6,12 @@
 
 With weak scaling each device computes 64 examples; with strong scaling the devices divide a batch
 of 512. A step is the forward pass, the backward pass and the update of SGD with momentum in
-float32, on random data on the devices, with the programs that `fit` runs. Each number of devices has a
-separate process that may use the whole machine. In each round every process computes once, alone,
-for about the same time; the first round, in which programs are compiled, is not counted. The table
-has medians over the rounds, quartiles, the number of cores that a process kept busy, and the
-efficiency: the work of n devices divided by n times the work of one device in the same time.
+float32, on random data on the devices, with the programs that `fit` runs. Each number of devices
+has a separate process that may use the whole machine. In each round every process computes once,
+alone, for about the same time; the first round, in which programs are compiled, is not counted.
+The table has medians over the rounds, quartiles, the number of cores that a process kept busy,
+and the efficiency: the work of n devices divided by n times the work of one device in the same
+time.
 
 The devices of a CPU are virtual and share its cores, and a single such device already uses all of
 them: with an efficiency of 1/n, n devices are as fast as one.

@@ -58,9 +58,7 @@ def main() -> None:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--examples", type=int, default=50_000, help="examples in the smallest set"
-    )
+    parser.add_argument("--examples", type=int, default=50_000, help="examples in the smallest set")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--fit", action="store_true", help="train a network as well")
     parser.add_argument("--out", type=Path, default=RESULTS / "streaming.json")

@@ -6,8 +6,8 @@
 Compares `examples/mnist.py` with `benchmarks/torch_mnist.py`, which has the same recipe: imports,
 data, compilation, training, and evaluation after each epoch. Processes alternate, one at a time.
 jaxnets runs with the compiled programs of an earlier run (warm), and without any (cold). The
-results are medians over the rounds of the seconds until the line of an epoch has the target accuracy, and
-until the last line. Writes `benchmarks/results/time_to_accuracy.json`.
+results are medians over the rounds of the seconds until the line of an epoch has the target
+accuracy, and until the last line. Writes `benchmarks/results/time_to_accuracy.json`.
 """
 
 import argparse
@@ -33,9 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=TARGETS, action="append")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--epochs", type=int, help="by default the number of the recipe"
-    )
+    parser.add_argument("--epochs", type=int, help="by default the number of the recipe")
     parser.add_argument("--out", type=Path, default=machine.RESULTS / "time_to_accuracy.json")
     options = parser.parse_args()
     rows = []

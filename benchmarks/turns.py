@@ -1,12 +1,12 @@
 """Runs competitors in separate processes that take turns.
 
-Each competitor is started and prepared, and then computes only in its turns; the others wait for a
-line on their standard input, which uses no processor time. The libraries therefore share no
-process, thread pool or memory, while a disturbance of the machine affects all of them. The first turn of
-each, in which it compiles, is not counted among the rounds but recorded separately. In a round, a
-competitor has two turns, of which the second counts: after a pause the processor is slow, and its
-caches contain another competitor's data. If a competitor fails, its error is printed and the others
-continue.
+Each competitor is started and prepared, and then computes only in its turns; the others wait for
+a line on their standard input, which uses no processor time. The libraries therefore share no
+process, thread pool or memory, while a disturbance of the machine affects all of them. The first
+turn of each, in which it compiles, is not counted among the rounds but recorded separately. In a
+round, a competitor has two turns, of which the second counts: after a pause the processor is
+slow, and its caches contain another competitor's data. If a competitor fails, its error is
+printed and the others continue.
 """
 
 import argparse
@@ -104,9 +104,7 @@ class Competitor:
         """Runs a turn and returns its seconds; NaN if it failed."""
         if self.failure:
             return math.nan
-        with contextlib.suppress(
-            BrokenPipeError
-        ):  # read() reports that it has ended
+        with contextlib.suppress(BrokenPipeError):  # read() reports that it has ended
             self.process.stdin.write("go\n")
             self.process.stdin.flush()
         return self.read()
