@@ -27,6 +27,9 @@ from jaxnets.models import (
     MatrixFactorization,
     NeuMF,
     RecurrentClassifier,
+    SpeechCNN,
+    SpeechGRU,
+    SpeechRecognizer,
     TextClassifier,
 )
 from jaxnets.runs import SavedRun
@@ -56,6 +59,9 @@ __all__ = [
     "NonFiniteLossError",
     "RecurrentClassifier",
     "SavedRun",
+    "SpeechCNN",
+    "SpeechGRU",
+    "SpeechRecognizer",
     "TextClassifier",
     "TrainState",
     "TrainingRun",

@@ -1,6 +1,7 @@
 """Metrics of outputs: sums and counts that are added over batches and divided at the end."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -762,6 +763,54 @@ def _values(outputs: ArrayLike, labels: ArrayLike) -> tuple[jax.Array, jax.Array
         raise InputError("labels", f"the outputs' shape {outputs.shape}", describe(labels))
     wide = jnp.promote_types(jnp.result_type(outputs, labels), jnp.float32)
     return outputs.astype(wide), labels.astype(wide)
+
+
+def sequence_error_rate() -> Measure:
+    """Measures the edit distance of decoded sequences divided by the length of the true ones.
+
+    It is the word error rate where classes are words, and the character error rate where they are
+    characters. Outputs are decoded greedily: the likeliest class at each time, repeats merged and
+    blanks dropped.
+
+    Returns:
+        A function of (outputs, labels). Outputs are logits [batch, time, classes + 1], whose last
+        class is CTC's blank, and their lengths [batch]; labels are class numbers [batch, longest],
+        padded with -1.
+
+    Examples:
+        >>> logits = jnp.log(jnp.array([[[0.8, 0.1, 0.1], [0.1, 0.1, 0.8], [0.8, 0.1, 0.1]]]))
+        >>> measure = sequence_error_rate()
+        >>> measure((logits, jnp.array([3])), jnp.array([[0, 1]]))  # 0 0 in place of 0 1
+        Ratio(total=Array(1, dtype=int32), count=Array(2, dtype=int32))
+    """
+    return _measure(_sequence_error_rate)
+
+
+def _sequence_error_rate(outputs: Any, labels: ArrayLike) -> Metric:
+    logits, lengths = outputs
+    labels = _integers("labels", labels)
+    distance = functools.partial(_edit_distance, logits.shape[-1] - 1)
+    distances = jax.vmap(distance)(jnp.argmax(logits, -1), lengths, labels)
+    count = jnp.sum(labels >= 0, dtype=jnp.int32)
+    return Ratio(jnp.sum(distances, dtype=jnp.int32), count)
+
+
+def _edit_distance(blank: int, path: jax.Array, length: jax.Array, labels: jax.Array) -> jax.Array:
+    """The edit distance of a path of classes and blanks [time] to labels [longest]."""
+    places = jnp.arange(len(labels) + 1, dtype=jnp.int32)
+
+    def step(row: jax.Array, frame: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+        # row[j] is the distance of what is decoded so far to the first j labels
+        symbol, emitted = frame
+        wrong = (labels != symbol).astype(jnp.int32)
+        best = jnp.minimum(row + 1, jnp.append(row[0] + 1, row[:-1] + wrong))
+        inserted = jax.lax.cummin(best - places) + places
+        return jnp.where(emitted, inserted, row), None
+
+    before = jnp.append(blank, path[:-1])
+    emitted = (path != blank) & (path != before) & (jnp.arange(len(path)) < length)
+    row, _ = jax.lax.scan(step, places, (path, emitted))
+    return row[jnp.sum(labels >= 0)]
 
 
 def hit_rate(k: int, candidates: int) -> Measure:

@@ -28,6 +28,7 @@ from jaxnets.arrays import (
 )
 from jaxnets.changes import Change, restructured
 from jaxnets.data import (
+    AudioFormat,
     Dataset,
     RatingsEncoder,
     Standardizer,
@@ -477,6 +478,7 @@ class SavedRun:
         restored: the best epoch, if ``model`` has the weights of that epoch instead of the last
             ones; otherwise None.
         changes: the changes to the network after training, in order.
+        audio: converts a WAV file to the network's input; None if the network takes none.
         ratings: the ids of users and items; None if the run was not trained on ratings.
     """
 
@@ -494,6 +496,7 @@ class SavedRun:
     history: tuple[EpochRecord, ...] = ()
     restored: int | None = None
     changes: tuple[Change, ...] = ()
+    audio: AudioFormat | None = None
     ratings: RatingsEncoder | None = None
 
     def __repr__(self) -> str:
@@ -661,6 +664,7 @@ def read(
             "transform": _transform(record, recipe) if transform is None else transform,
             "history": _history(record),
             "restored": _restored(record),
+            "audio": _audio(record),
             "changes": tuple(map(Change.of_record, record.get("changes", ()))),
             "ratings": _ratings(folder / RATINGS, options),
         }
@@ -830,6 +834,11 @@ def _scaler(record: dict[str, Any], of: str) -> Standardizer | None:
     standardized = record.get("standardized")
     found = None if standardized is None else standardized[of]
     return None if found is None else Standardizer(tuple(found["mean"]), tuple(found["std"]))
+
+
+def _audio(record: dict[str, Any]) -> AudioFormat | None:
+    found = record.get("audio")
+    return None if found is None else AudioFormat(**found)
 
 
 def _recorded_background(record: dict[str, Any]) -> float | None:

@@ -17,6 +17,8 @@ from jaxnets.models import (
     MatrixFactorization,
     NeuMF,
     RecurrentClassifier,
+    SpeechCNN,
+    SpeechGRU,
     TextClassifier,
 )
 
@@ -106,6 +108,8 @@ CASES = {
         4,
         idle="kernel_hh_l0_reverse",
     ),
+    "speech-cnn": Case(lambda rngs: SpeechCNN(4, 8, 3, rngs=rngs), (12, 8), 4),
+    "speech-gru": Case(lambda rngs: SpeechGRU(4, 5, 6, dropout=0.3, rngs=rngs), (7, 5), 4),
     "text-lstm": Case(
         _text(n_layers=2, dropout=0.3), (7,), 1, losses.binary_cross_entropy, vocabulary=11
     ),

@@ -148,6 +148,14 @@ GOOD = {
     **dict.fromkeys(["CenterCrop", "RandomCrop", "Resize", "OneHot", "Pad", "Rotate"], (3,)),
     **dict.fromkeys(["RandomAffine", "RandomRotation"], (3,)),
     "OnColumn": (0, data.ToFloat()),
+    "AfterTransform": (data.ToFloat(),),
+    "FrameCounts": (256, 80),
+    "SpecAugment": (1, 2, 1, 2),
+    "AudioFormat": (8000, 2),
+    "AudioDataset": ("sounds", SPLIT),
+    "read_wav": ("no-file.wav",),
+    "write_wav": ("no-folder/a.wav", np.zeros(3), 8000),
+    **dict.fromkeys(["ctc_greedy", "ctc_beam_search"], (np.zeros((1, 2, 3)),)),
     **dict.fromkeys(["prepare_qat", "quantize_dynamic", "quantize_weights", "report"], (model(),)),
     "quantize_static": (model(), ROW),
     "restructured": (model(), {"layers": {}, "folded": {}}),
@@ -402,6 +410,7 @@ NAMED = {
     "RatingsDataset": {"encoder": data.RatingsEncoder(("1", "2"), ("3", "4"))},
     "StandardizedDataset": {"inputs_scaler": data.Standardizer(0.0, 1.0)},
     "TextDataset": {"encoder": ENCODER},
+    "AudioDataset": {"audio": data.AudioFormat(8000, 2)},
     "TableDataset": {"encoder": data.TableEncoder((data.TableColumn("size"),))},
     "epoch_plan": {"seed": 0, "epoch": 0},
     "evaluate": {"loss": losses.cross_entropy, "split": SPLIT},
@@ -608,7 +617,9 @@ def test_a_bad_value_is_refused_in_one_short_sentence(path, no_work):
 
 SETTINGS = re.compile(r"jaxnets\.(layers|optimizers|models|data\.transforms|initializers)\.")
 #: Functions of what is no setting, whose arguments other tests try.
-OF_ARRAYS = re.compile(r"adjust_|augment|check_transforms|flatten|is_random|learning_rate|OnColumn")
+OF_ARRAYS = re.compile(
+    r"adjust_|augment|check_transforms|flatten|is_random|learning_rate|OnColumn|AfterTr"
+)
 SIMPLE = {bool: [1, None, np.ones(2, bool)], float: [None, True, 1j, np.ones(2)]}
 SIMPLE[int] = [None, True, 1.5, np.ones(2, int)]
 
@@ -653,6 +664,14 @@ CALLED = {
     "RandomHorizontalFlip": (PIXELS, jax.random.key(0)),
     **dict.fromkeys(["CutMix", "Mixup"], (PIXELS, jnp.zeros(2, jnp.int32), jax.random.key(0))),
     "OneHot": (jnp.zeros(2, jnp.int32),),
+    **dict.fromkeys(["Spectrogram", "MelSpectrogram", "MFCC"], (jnp.ones((2, 400)),)),
+    "MelScale": (jnp.ones((2, 3, 201)),),
+    "AmplitudeToDB": (jnp.ones((2, 3, 4)),),
+    "FrameCounts": (jnp.ones(2, jnp.int32),),
+    "SpecAugment": (jnp.ones((2, 3, 4)), jax.random.key(0)),
+    "SpeechCNN": (jnp.ones((2, 8, 40)),),
+    "SpeechGRU": (jnp.ones((2, 3, 40)), jnp.array([3, 2])),
+    "SpeechRecognizer": (jnp.ones((2, 8, 40)), jnp.array([8, 4])),
     "OnColumn": ((PIXELS,),),
     "Tokenizer": ("a b",),
     "TextEncoder": (["a b"],),

@@ -189,6 +189,15 @@ def test_mistakes_are_drawn_with_what_speaks_for_them(run, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mistake-1.png"]
 
 
+def test_tones_are_recognized_and_recordings_looked_for(run, tmp_path):
+    code, out, _ = run("spoken_digits", "--epochs", 2, "--augment")
+    assert code in (0, None)
+    assert train_losses(out)[-1] < train_losses(out)[0]
+    assert re.search(r"^the first test recording is 0, recognized as \d$", out, re.M)
+    _, _, err = run("spoken_digits", "--data", tmp_path)
+    assert "expected the WAV files {digit}_{speaker}_{index}.wav" in err
+
+
 def test_items_are_recommended_by_ratings(run):
     code, out, _ = run("recommend", "--epochs", 2, "--user", 7, "--top", 4)
     assert code in (0, None)

@@ -125,7 +125,7 @@ def test_weights_survive_saving_and_loading(case, tmp_path):
 @pytest.mark.parametrize("case", FLOATING.values(), ids=FLOATING)
 def test_an_example_of_another_shape_is_refused(case):
     model = case.build(nnx.Rngs(0))
-    with pytest.raises(ValueError, match=r"(inputs|images): expected .*, got float32\[2, "):
+    with pytest.raises(ValueError, match=r"(inputs|images|sound): expected .*, got float32\[2, "):
         model(jnp.zeros((2, *case.example[:-1], case.example[-1] + 1), jnp.float32))
 
 

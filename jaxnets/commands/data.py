@@ -11,7 +11,16 @@ import numpy as np
 from jaxnets import recipes
 from jaxnets.arrays import InputError, describe, printable
 from jaxnets.commands.flags import PathArgument, data_dir, data_option, image_size
-from jaxnets.data import Dataset, RatingsDataset, Split, files, from_tfds, image_folder
+from jaxnets.data import (
+    AudioDataset,
+    Dataset,
+    RatingsDataset,
+    Split,
+    files,
+    from_tfds,
+    image_folder,
+)
+from jaxnets.data.audio.pictures import pictures
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.contact_sheet import contact_sheet
 from jaxnets.data.dataset import in_memory
@@ -90,6 +99,8 @@ def info_command(name: str, **where: Any) -> None:
     click.echo(f"train {len(data.train):,}, test {len(data.test):,}")
     if isinstance(data, TextDataset):
         _print_lengths(data)
+    elif isinstance(data, AudioDataset):
+        _print_seconds(data)
     elif isinstance(data, RatingsDataset):
         _print_ratings(data)
     else:
@@ -105,6 +116,25 @@ def _print_lengths(data: TextDataset) -> None:
     shares = (f"{share} % up to {n}" for share, n in zip(_PERCENTILES, found, strict=True))
     click.echo(f"vocabulary {len(data.vocabulary):,} tokens")
     click.echo(f"tokens of a training text: {', '.join(shares)}")
+
+
+def _print_seconds(data: AudioDataset) -> None:
+    """The lengths of the training recordings, without the silence that pads them."""
+    form, sounds = data.audio, _waveforms(in_memory(data.train).inputs)
+    seconds = np.array([_seconds(data, sound) for sound in sounds])
+    found = np.percentile(seconds, _PERCENTILES, method="higher")
+    shares = (f"{share} % up to {n:.2f}" for share, n in zip(_PERCENTILES, found, strict=True))
+    click.echo(f"recordings of {form.seconds:g} s at {form.sample_rate:,} Hz")
+    click.echo(f"seconds of a training recording: {', '.join(shares)}")
+
+
+def _waveforms(inputs: Any) -> np.ndarray:
+    return inputs["sound"] if isinstance(inputs, dict) else inputs
+
+
+def _seconds(data: AudioDataset, sound: np.ndarray) -> float:
+    """The length of a waveform without the zeros at its end."""
+    return float(np.flatnonzero(sound).max(initial=-1) + 1) / data.audio.sample_rate
 
 
 def _print_ratings(data: RatingsDataset) -> None:
@@ -153,7 +183,10 @@ def _print_classes(data: Dataset, classes: int) -> None:
 )
 @click.option("--out", type=PathArgument(), help="Draw the examples into this new PNG file.")
 def head_command(name: str, split: str, count: int, out: Path | None, **where: Any) -> None:
-    """Show the first examples of the data set NAME, or of the one at a path."""
+    """Show the first examples of the data set NAME, or of the one at a path.
+
+    With --out the picture of a recording is its spectrogram, from low to high frequencies.
+    """
     if out is not None and (
         out.exists() or out.suffix.lower() != ".png" or not out.absolute().parent.is_dir()
     ):
@@ -164,11 +197,14 @@ def head_command(name: str, split: str, count: int, out: Path | None, **where: A
     if out is None:
         for number in range(min(count, len(examples))):
             example, label = in_memory(examples)[number]
-            shown = _in_words(data, functools.partial(_example, data), "inputs", example)
+            inputs = _in_words(data, functools.partial(_example, data), "inputs", example)
             answer = _in_words(data, functools.partial(_answer, data), "labels", label)
-            click.echo(f"{number}: {shown} → {answer}")
+            click.echo(f"{number}: {inputs} → {answer}")
         return
-    contact_sheet(in_memory(examples), data.class_names, count).save(out)
+    shown = in_memory(examples)
+    if isinstance(data, AudioDataset):
+        shown = pictures(shown, data.audio)
+    contact_sheet(shown, data.class_names, count).save(out)
     click.echo(f"wrote {printable(out, limit=None)}")
 
 
@@ -191,6 +227,8 @@ def _in_words(
 def _example(data: Dataset, example: np.ndarray) -> str:
     if isinstance(data, TextDataset):
         return repr(data.encoder.decode(example))
+    if isinstance(data, AudioDataset) and example.ndim == 1:
+        return f"{_seconds(data, example):.2f} s, loudest {np.abs(example).max():.2g}"
     if example.ndim == 1 and example.size <= _MOST_COLUMNS:
         return " ".join(f"{value:g}" for value in example)
     return f"{describe(example)}, mean {example.mean():.4g}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import jax
 import numpy as np
 from flax import nnx
 
@@ -15,16 +16,16 @@ from jaxnets.commands import examples, prediction_file
 from jaxnets.commands.flags import PathArgument
 from jaxnets.commands.saved import opened
 from jaxnets.data import RatingsDataset
-from jaxnets.models import LanguageModel, MatrixFactorization, NeuMF
+from jaxnets.models import LanguageModel, MatrixFactorization, NeuMF, SpeechRecognizer
 from jaxnets.reports.ranking import recommend
 from jaxnets.reports.report import WHICH
-from jaxnets.sampling import sample
+from jaxnets.sampling import ctc_greedy, sample
 from jaxnets.training import predict
 
 
 @click.command("predict")
 @click.argument("run", type=PathArgument())
-@click.argument("inputs", metavar="[IMAGE | TEXT | TABLE]...", nargs=-1)
+@click.argument("inputs", metavar="[IMAGE | WAV | TEXT | TABLE]...", nargs=-1)
 @click.option(
     "--row",
     multiple=True,
@@ -66,9 +67,12 @@ from jaxnets.training import predict
     help="With --csv: the split of the run's data set to predict.",
 )
 def predict_command(run: Path, **flags: Any) -> None:
-    """Predict for images, texts, rows or test examples with the network in the run directory RUN.
+    """Predict for files, texts, rows or test examples with the network in the run directory RUN.
 
     An image of another size is cropped to the right proportions, around its center, and resized.
+
+    A WAV file is converted to the sample rate and the length that the network was trained on. A
+    network that was trained on sequences prints the sequence that it recognizes.
 
     A text classifier classifies each TEXT; a language model continues --prompt. Each TABLE is a
     file with the columns that the network was trained on, or - for standard input. A series is
@@ -83,7 +87,7 @@ def predict_command(run: Path, **flags: Any) -> None:
     if "split" in given and "csv" not in given:
         raise click.UsageError("--split requires --csv FILE.")
     if not {"inputs", "index", "prompt", "row", "csv", "user"} & set(given):
-        expected = "an image file, a text, --index N, --prompt TEXT or --user ID"
+        expected = "an image file, a WAV file, a text, --index N, --prompt TEXT or --user ID"
         raise click.UsageError(f"expected {expected}, or for a table a file or --row, got none")
     saved = opened(run)
     if saved.ratings is not None or "user" in given:
@@ -126,7 +130,7 @@ def _check_flags(given: dict[str, Any], saved: runs.SavedRun, strange: Sequence[
             called = "TEXT" if name == "inputs" else name
             expected = f"none, as {type(saved.model).__name__} {does}"
             raise InputError(called, expected, shown(given[name]))
-    reads_images = saved.encoder is None and saved.table is None
+    reads_images = saved.encoder is None and saved.table is None and saved.audio is None
     if "invert" in given and not (reads_images and "inputs" in given):
         raise InputError("invert", "none, as no image file is given", given["invert"])
     several = {"inputs", "row", "index"} & set(given)
@@ -134,6 +138,8 @@ def _check_flags(given: dict[str, Any], saved: runs.SavedRun, strange: Sequence[
         raise InputError("split", "none, as examples are given", given["split"])
     if "csv" in given and "top" in given:
         raise InputError("top", "none, as --csv writes every class", given["top"])
+    if "csv" in given and isinstance(saved.model, SpeechRecognizer):
+        raise InputError("csv", "none, as the run recognizes sequences", str(given["csv"]))
     if "top" in given and not saved.classifies:
         raise InputError("top", "none, as the run has no classes", given["top"])
     if "row" in given and saved.table is None:
@@ -193,6 +199,10 @@ def _filed(saved: runs.SavedRun, csv: Path, split: Any = None, **given: Any) -> 
 def _answers(saved: runs.SavedRun, top: int = 3, **given: Any) -> list[str]:
     """Returns a line for each example."""
     several, outputs = _predicted(saved, **given)
+    if isinstance(saved.model, SpeechRecognizer):
+        words = [_words(saved, labels) for labels in ctc_greedy(*outputs)]
+        pairs = zip(several, words, strict=True)
+        return [printable(f"{each.name}: {found}", limit=None) for each, found in pairs]
     _check_one_class(saved, outputs)
     names = (printable(examples.titled(each.name, each.label), limit=None) for each in several)
     return [
@@ -203,8 +213,15 @@ def _answers(saved: runs.SavedRun, top: int = 3, **given: Any) -> list[str]:
 def _predicted(saved: runs.SavedRun, **given: Any) -> tuple[list[examples.Example], np.ndarray]:
     """Returns the given examples, and the network's outputs for them."""
     several = examples.given(saved, **given)
-    batch = np.stack([each.inputs for each in several])
+    batch = jax.tree.map(lambda *arrays: np.stack(arrays), *[each.inputs for each in several])
     return several, predict(saved.model, batch, transform=saved.transform)
+
+
+def _words(saved: runs.SavedRun, labels: np.ndarray) -> str:
+    """A sequence of classes in words; digits and letters without spaces."""
+    names = saved.class_names or tuple(map(str, range(labels.max(initial=0) + 1)))
+    between = "" if all(len(name) == 1 for name in names) else " "
+    return between.join(names[label] for label in labels)
 
 
 def _check_one_class(saved: runs.SavedRun, outputs: np.ndarray) -> None:

@@ -15,7 +15,7 @@ from jaxnets.arrays import InputError
 from jaxnets.data import Dataset, Split, epoch_plan
 from jaxnets.data.batching import Plan
 from jaxnets.data.transforms import Augmentation, Transform, augment
-from jaxnets.data.transforms.compose import applied
+from jaxnets.data.transforms.compose import applied, stages
 from jaxnets.metrics import Mean, Ratio
 from jaxnets.training.labels import Loss, adds_up
 from jaxnets.training.objective import outputs_of
@@ -73,7 +73,10 @@ class Experiment:
     record: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Checks that the examples are arrays in memory."""
+        """Checks that the examples are arrays in memory, and that the augmentation comes first."""
+        if stages(self.augment)[1] is not None:
+            expected = "one that comes before the transform, which both sides are given"
+            raise InputError("augment", expected, "AfterTransform")
         for name in ("train", "test"):
             split = getattr(self.data, name)
             if not isinstance(split, Split):

@@ -8,6 +8,7 @@ from flax import nnx
 from jaxnets.arrays import InputError
 from jaxnets.compare import torch_twins_ratings as ratings
 from jaxnets.compare import torch_twins_residual as residual
+from jaxnets.compare import torch_twins_speech
 from jaxnets.layers import GRU, LSTM
 from jaxnets.models import (
     MLP,
@@ -186,6 +187,7 @@ _TWINS: dict[type[nnx.Module], Callable[[Any, Any], Any]] = {
     RecurrentClassifier: _recurrent_classifier,
     TextClassifier: _text_classifier,
     LanguageModel: _language_model,
+    **torch_twins_speech.TWINS,
     MatrixFactorization: ratings.matrix_factorization,
     NeuMF: ratings.neumf,
 }

@@ -19,6 +19,8 @@ from jaxnets.arrays import (
     shown,
 )
 from jaxnets.data import files, from_tfds, tables
+from jaxnets.data.audio.dataset import AudioDataset
+from jaxnets.data.audio.folder import Listening
 from jaxnets.data.bundled import DATASETS
 from jaxnets.data.dataset import Dataset, in_memory
 from jaxnets.data.image_files import check_size
@@ -58,6 +60,10 @@ def load(
     window: int | None = None,
     horizon: int | None = None,
     size: int | tuple[int, int] | None = None,
+    seconds: float | None = None,
+    sample_rate: int | None = None,
+    lengths: bool = False,
+    join: int | None = None,
     header: bool | None = None,
     categories: str | int | Sequence[str | int] = (),
     drop: str | int | Sequence[str | int] = (),
@@ -78,11 +84,11 @@ def load(
 
     Args:
         name: ``mnist``, ``engel``, ``elnino`` and ``linear`` are bundled; ``fashion_mnist``,
-            ``kmnist``, ``cifar10`` and ``cifar100`` are known; ``rt-polarity``, ``names``, ``text``
-            and ``imdb_reviews`` are texts; ``ratings`` are generated ratings, ``ml-100k`` and
-            others are those of MovieLens. Any other name is that of a folder or file, or one of
-            TensorFlow Datasets. Or a path: of a table, a ``.npz`` file, a text file, or a folder in
-            a supported layout.
+            ``kmnist``, ``cifar10``, ``cifar100`` and ``fsdd`` are known; ``rt-polarity``,
+            ``names``, ``text`` and ``imdb_reviews`` are texts; ``ratings`` are generated ratings,
+            ``ml-100k`` and others are those of MovieLens. Any other name is that of a folder or
+            file, or one of TensorFlow Datasets. Or a path: of a table, a ``.npz`` file, a text
+            file, or a folder in a supported layout.
         source: the only place to search: "bundled", "files" or "tfds"; None for all.
         data_dir: the data set's own folder or file, or the folder that contains it, or into which
             TensorFlow Datasets prepares it.
@@ -103,6 +109,14 @@ def load(
         size: for a folder of images, the height and width, or the side of a square, to which each
             image is brought. As in ``PIL.ImageOps.fit``, the largest central part with this aspect
             ratio is resized.
+        seconds: for a folder of WAV files, the length to which each recording is padded with zeros
+            or cut; by default the length of the longest one.
+        sample_rate: for a folder of WAV files, the sample rate in Hz to which each is converted;
+            None requires that all have the same.
+        lengths: for a folder of WAV files, whether the inputs are a dictionary of ``"sound"`` and
+            ``"lengths"``, the number of samples before the padding.
+        join: for a folder of WAV files, joins from one to this many of them into an example, whose
+            label is the sequence of their classes, padded with -1.
         header: for a table, whether the first row has the column names; None detects it.
         categories: for a table, columns of numbers that are categories, by name or number.
         drop: for a table, columns to leave out, by name or number.
@@ -150,7 +164,8 @@ def load(
             "source": source, "train": train, "regression": regression or None,
             "standardize": standardize or None, "window": window, "horizon": horizon, "size": size,
             "categories": categories or None, "drop": drop or None,
-            "streaming": streaming or None, "workers": workers or None,
+            "streaming": streaming or None, "workers": workers or None, "seconds": seconds,
+            "sample_rate": sample_rate, "lengths": lengths or None, "join": join,
         }  # fmt: skip
         _check_absent(strange, name, "ratings")
         header = None if header is None else check_bool("header", header)
@@ -169,6 +184,8 @@ def load(
             "source": source, "train": train, "test": test, "label": label,
             "regression": regression or None, "standardize": standardize or None,
             "window": window, "horizon": horizon, "size": size, "header": header,
+            "seconds": seconds, "sample_rate": sample_rate, "lengths": lengths or None,
+            "join": join,
             "categories": categories or None, "drop": drop or None,
             "streaming": streaming or None, "workers": workers or None,
         }  # fmt: skip
@@ -177,7 +194,9 @@ def load(
     table_encoder = _of_table(name, encoder)
     _check_streaming(streaming, workers, standardize)
     size = None if size is None else check_size("size", size)
+    listening = Listening(seconds, sample_rate, lengths, join)
     reading = _reading(label, regression, window, size, header, table_encoder, categories, drop)
+    reading = dataclasses.replace(reading, listening=listening)
     if place is None:
         found = find(str(name), source=source, data_dir=data_dir, seed=seed, reading=reading)
         name = canonical(str(name))
@@ -186,6 +205,7 @@ def load(
     _check_label(name, found, reading)
     _check_columns(name, found, table_encoder)
     _check_series(name, found, window, horizon)
+    _check_listening(name, found, listening)
     if size is not None and not found.images:
         expected = f"None, as {name} ({found.origin}) is not a folder of images"
         raise InputError("size", expected, size)
@@ -206,10 +226,24 @@ def load(
     else:
         learn, judge = hold_out(learn, 0.2 if test_fraction is None else test_fraction, seed)
     parts = (name, learn, judge, found.class_names, found.origin)
-    data = TableDataset(*parts, encoder=found.encoder) if found.encoder else Dataset(*parts)
+    data = _of_kind(found, parts)
     if standardize:
         data = standardized(data)
     return data if window is None else _windowed(data, window, horizon or 1)
+
+
+def _of_kind(found: Source, parts: tuple[Any, ...]) -> Dataset:
+    """A data set of the parts, of the kind that brings what encodes new examples."""
+    if found.encoder:
+        return TableDataset(*parts, encoder=found.encoder)
+    return AudioDataset(*parts, audio=found.audio) if found.audio else Dataset(*parts)
+
+
+def _check_listening(name: str, found: Source, listening: Listening) -> None:
+    for argument, value in dataclasses.asdict(listening).items():
+        if found.audio is None and value not in (None, False):
+            expected = f"the default, as {name} ({found.origin}) is no folder of WAV files"
+            raise InputError(argument, expected, value)
 
 
 def _reading(
@@ -470,6 +504,8 @@ def _prepare(name: str, source: str | None, root: Path | None) -> Source:
 
 
 def _nowhere(name: str, source: str | None, root: Path | None) -> InputError:
+    if source is None and name in KNOWN and KNOWN[name].wanted:
+        return InputError("name", _files(name, root), f"{name!r} and no such files")
     if source in (None, "files") and root is not None and root.is_dir() and not any(root.iterdir()):
         return InputError("data_dir", f"a folder with {files.LAYOUTS}", f"the empty folder {root}")
     if source is None and root is not None and name in DATASETS:
@@ -487,10 +523,12 @@ def _nowhere(name: str, source: str | None, root: Path | None) -> InputError:
 
 def _files(name: str, root: Path | None) -> str:
     """Describes where the files of a data set were searched."""
+    known = KNOWN.get(name)
+    layouts = (known and known.wanted) or f"files ({files.LAYOUTS})"
     if root is not None:
-        return f"files ({files.LAYOUTS}) in {root}"
+        return f"{layouts} in {root}"
     roots = [files.variable_root(), files.system_root(name)]
     places = [str(place) for place in roots if place is not None]
     unset = [] if files.variable_root() else [files.VARIABLE]
     places.append(f"{' or '.join(['data_dir', *unset])} (not given)")
-    return f"files ({files.LAYOUTS}) in {', '.join(places)}"
+    return f"{layouts} in {', '.join(places)}"

@@ -17,6 +17,9 @@ from jaxnets.models.mlp import MLP
 from jaxnets.models.neural_collaborative_filtering import NeuMF
 from jaxnets.models.recurrent_classifier import RecurrentClassifier
 from jaxnets.models.resnet import ResNet
+from jaxnets.models.speech_cnn import SpeechCNN
+from jaxnets.models.speech_gru import SpeechGRU
+from jaxnets.models.speech_recognizer import SpeechRecognizer
 from jaxnets.models.text_classifier import TextClassifier
 
 MODELS: dict[str, type[nnx.Module]] = {
@@ -27,6 +30,9 @@ MODELS: dict[str, type[nnx.Module]] = {
     "cifar-resnet": CifarResNet,
     "resnet": ResNet,
     "recurrent-classifier": RecurrentClassifier,
+    "speech-cnn": SpeechCNN,
+    "speech-gru": SpeechGRU,
+    "speech-recognizer": SpeechRecognizer,
     "text-classifier": TextClassifier,
     "language-model": LanguageModel,
     "actor-critic": ActorCritic,
@@ -48,5 +54,8 @@ __all__ = [
     "NeuMF",
     "RecurrentClassifier",
     "ResNet",
+    "SpeechCNN",
+    "SpeechGRU",
+    "SpeechRecognizer",
     "TextClassifier",
 ]

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 
 from jaxnets.arrays import InputError
 from jaxnets.control import CartPole, ppo, reinforce
-from jaxnets.metrics import Ratio
+from jaxnets.metrics import Ratio, sequence_error_rate
+from jaxnets.models.speech_recognizer import recognition_loss
 from jaxnets.training import minimize, supervised
 from jaxnets.training.objective import Supervised
 
@@ -22,6 +23,11 @@ Builder = Callable[[Mapping[str, Any], Mapping[str, Any]], Any]
 
 def _supervised(objective: Mapping[str, Any], update: Mapping[str, Any]) -> Any:
     return minimize(supervised(**objective), **update)
+
+
+def _ctc(objective: Mapping[str, Any], update: Mapping[str, Any]) -> Any:
+    own = {"loss": recognition_loss, "metrics": {"error_rate": sequence_error_rate()}}
+    return minimize(supervised(**{**objective, **own, "correct": None}), **update)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,6 +92,7 @@ def _playing(make: Callable[..., Any]) -> Builder:
 OBJECTIVES: dict[str, Builder] = {
     "supervised": _supervised,
     "implicit": _implicit,
+    "ctc": _ctc,
     "reinforce": _playing(reinforce),
     "ppo": _playing(ppo),
 }

@@ -200,6 +200,14 @@ def _of_language_model(ends: Ends) -> dict[str, Any]:
     return {"vocab_size": ends.vocab_size}
 
 
+def _of_speech(ends: Ends) -> dict[str, Any]:
+    return {"num_classes": ends.outputs, "bands": ends.shape[-1]}
+
+
+def _of_speech_recognizer(ends: Ends) -> dict[str, Any]:
+    return {"num_classes": num_classes(ends.data)}
+
+
 def _of_matrix_factorization(ends: Ends) -> dict[str, Any]:
     data = of_ratings(ends.data)
     mean = data.mean if ends.recipe.loss in LOSSES_OF_VALUES else 0.0
@@ -224,5 +232,8 @@ SIZES: dict[str, Callable[[Ends], dict[str, Any]]] = {
     "neural-collaborative-filtering": _of_neumf,
     "recurrent-classifier": _of_recurrent_classifier,
     "resnet": _of_resnet,
+    "speech-cnn": _of_speech,
+    "speech-gru": _of_speech,
+    "speech-recognizer": _of_speech_recognizer,
     "text-classifier": _of_text_classifier,
 }

@@ -3,13 +3,13 @@
 import difflib
 from dataclasses import replace
 
-from jaxnets.arrays import InputError, shown
+from jaxnets.arrays import InputError, shortened, shown
 from jaxnets.networks import OwnNetwork
-from jaxnets.recipes import control, images, ratings, residual, series, texts
+from jaxnets.recipes import control, images, ratings, residual, series, speech, texts
 from jaxnets.recipes.measured import expectation, records
 from jaxnets.recipes.recipe import Recipe
 
-_DOMAINS = (images, residual, texts, series, ratings, control)
+_DOMAINS = (images, residual, texts, series, ratings, speech, control)
 
 
 def _expecting(recipe: Recipe) -> Recipe:
@@ -37,7 +37,9 @@ def recipe(name: str) -> Recipe:
     if not isinstance(name, str) or name not in RECIPES:
         near = difflib.get_close_matches(shown(name), RECIPES, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise InputError("recipe", f"one of {', '.join(RECIPES)}", f"{shown(name)}{hint}")
+        raise InputError(
+            "recipe", f"one of {shortened(tuple(RECIPES), 150)}", f"{shown(name)}{hint}"
+        )
     return RECIPES[name]
 
 

@@ -16,6 +16,8 @@ from flax import nnx
 
 from jaxnets.arrays import InputError, check_integer, check_number
 from jaxnets.data import (
+    AudioDataset,
+    AudioFormat,
     Dataset,
     RatingsDataset,
     RatingsEncoder,
@@ -217,6 +219,7 @@ class Task:
         table: the encoder of the rows of a table; None if the model takes no table.
         background: brightness of the borders of grayscale images, from 0 (black) to 1 (white);
             None if it varies between images.
+        audio: the format of recordings; None if the model takes no recordings.
         ratings: the ids of users and items; None if the model was not trained on ratings.
     """
 
@@ -228,6 +231,7 @@ class Task:
     labels_scaler: Standardizer | None = None
     table: TableEncoder | None = None
     background: float | None = None
+    audio: AudioFormat | None = None
     ratings: RatingsEncoder | None = None
 
     @classmethod
@@ -241,8 +245,9 @@ class Task:
         encoder = data.encoder if isinstance(data, TextDataset) else None
         table = data.encoder if isinstance(data, TableDataset | StandardizedDataset) else None
         found = data.spec.inputs, data.class_names, encoder, *scalers, table, background_of(data)
+        audio = data.audio if isinstance(data, AudioDataset) else None
         ratings = data.encoder if isinstance(data, RatingsDataset) else None
-        return cls(transform, *found, ratings)
+        return cls(transform, *found, audio, ratings)
 
     def described(self) -> dict[str, Any]:
         """Returns the task's part of ``run.json``, without the transform and the text encoder."""
@@ -254,6 +259,7 @@ class Task:
             "standardized": scalers if inputs is not None else None,
             "table": None if self.table is None else self.table.to_json(),
             "background": self.background,
+            "audio": self.audio and asdict(self.audio),
         }
 
 
