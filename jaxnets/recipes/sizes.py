@@ -137,6 +137,8 @@ class Ends:
     @cached_property
     def outputs(self) -> int | None:
         """The number of outputs for an example; None if it cannot be known before training."""
+        if self.data.spec.labels is None:
+            return None
         labels = single(f"labels of {self.data.name}", self.data.spec.labels)
         shape, classes = labels.shape, num_classes(self.data)
         if self.recipe.loss in _LOSSES_OF_TWO_CLASSES and classes is not None:
