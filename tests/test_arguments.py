@@ -422,6 +422,7 @@ RECORDS = {
     *["Side", "Control", "Timing", "Finding", "Disagreement", "Equivalence", "GivenImage"],
     *["paired", "independent", "read_image", "open_image", "RandomTransform"],
     *["BegunRun", "Saved", "Checkpoints", "Recipe", "go_on", "error_in_units", "joined"],
+    *["check_recipe", "fit_settings", "initial_model", "learning_rate", "load_named", "of_own"],
     "SavedRun",
     *["Classification", "ClassScores", "Calibration", "Mistake", "Regression", "RegressionScores"],
     *["LRRangeTest", "SearchResult", "Trial"],
