@@ -18,6 +18,7 @@ from jaxnets import (
 from jaxnets.arrays import InputError
 from jaxnets.compilation import keep_memory, keep_programs
 from jaxnets.models import (
+    GPT,
     MLP,
     MODELS,
     ImageClassifier,
@@ -42,6 +43,7 @@ from jaxnets.training import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "GPT",
     "MLP",
     "MODELS",
     "ImageClassifier",

@@ -8,6 +8,7 @@ from flax import nnx
 
 from jaxnets import losses
 from jaxnets.models import (
+    GPT,
     MLP,
     ImageClassifier,
     LanguageModel,
@@ -61,6 +62,10 @@ def _language(**options) -> Callable[[nnx.Rngs], nnx.Module]:
     return lambda rngs: LanguageModel(11, 5, 8, rngs=rngs, **options)
 
 
+def _gpt(**options) -> Callable[[nnx.Rngs], nnx.Module]:
+    return lambda rngs: GPT(11, 7, n_layer=2, n_head=2, n_embd=8, rngs=rngs, **options)
+
+
 def _recurrent(**options) -> Callable[[nnx.Rngs], nnx.Module]:
     return lambda rngs: RecurrentClassifier(5, 8, rngs=rngs, **options)
 
@@ -104,4 +109,8 @@ CASES = {
         _language(n_layers=2, dropout=0.3), (6,), 11, vocabulary=11, per_token=True
     ),
     "language-gru": Case(_language(cell="gru"), (6,), 11, vocabulary=11, per_token=True),
+    "gpt": Case(_gpt(dropout=0.3), (6,), 11, vocabulary=11, per_token=True),
+    "gpt-untied": Case(
+        _gpt(tie_weights=False, bias=False), (6,), 11, vocabulary=11, per_token=True
+    ),
 }

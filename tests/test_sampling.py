@@ -71,5 +71,5 @@ def test_bad_arguments_are_named(model, options, message):
 
 
 def test_another_model_is_refused():
-    with pytest.raises(ValueError, match="model: expected a LanguageModel, got Linear"):
+    with pytest.raises(ValueError, match="model: expected a LanguageModel or a GPT, got Linear"):
         sample(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), PROMPT, 3)

@@ -14,7 +14,7 @@ from jaxnets.arrays import InputError, printable, shown
 from jaxnets.commands import examples, prediction_file
 from jaxnets.commands.flags import PathArgument
 from jaxnets.commands.saved import opened
-from jaxnets.models import LanguageModel
+from jaxnets.models import LANGUAGE_MODELS
 from jaxnets.reports.report import WHICH
 from jaxnets.sampling import sample
 from jaxnets.training import predict
@@ -77,7 +77,7 @@ def predict_command(run: Path, **flags: Any) -> None:
         expected = "an image file, a text, --index N or --prompt TEXT"
         raise click.UsageError(f"expected {expected}, got none of them; of a table a file or --row")
     saved = opened(run)
-    writes = isinstance(saved.model, LanguageModel)
+    writes = isinstance(saved.model, LANGUAGE_MODELS)
     _check_flags(given, saved, _CLASSIFYING if writes else _WRITING)
     if writes:
         click.echo(printable(_written(saved, **given), limit=None, lines=True))
@@ -96,7 +96,7 @@ def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
         example: the run's own folder.
         model: the run's.
     """
-    asked = "--prompt TEXT" if isinstance(model, LanguageModel) else "--index 0"
+    asked = "--prompt TEXT" if isinstance(model, LANGUAGE_MODELS) else "--index 0"
     return f"saved in {folder}; use it with: jaxnets predict {shlex.quote(str(example))} {asked}"
 
 

@@ -15,7 +15,7 @@ from jaxnets.commands.saved import data_of, opened
 from jaxnets.data.spec import single
 from jaxnets.figures import save
 from jaxnets.losses import LOSSES
-from jaxnets.models import LanguageModel
+from jaxnets.models import LANGUAGE_MODELS
 
 _BATCH = 256  # examples of whose loss the gradient is taken
 
@@ -102,7 +102,7 @@ def _drawn(
 def _possible(saved: runs.SavedRun) -> tuple[str, ...]:
     """What can be drawn of a run: less without its data, or of a language model."""
     here = ("kernels", "graph") if saved.recipe is None else tuple(_DRAW)
-    left_out = {"embedding"} if isinstance(saved.model, LanguageModel) else set()
+    left_out = {"embedding"} if isinstance(saved.model, LANGUAGE_MODELS) else set()
     return tuple(kind for kind in here if kind not in left_out)
 
 

@@ -6,8 +6,10 @@ from typing import Any
 from flax import nnx
 
 from jaxnets.arrays import InputError
+from jaxnets.compare import torch_twins_transformers as transformers
 from jaxnets.layers import GRU, LSTM
 from jaxnets.models import (
+    GPT,
     MLP,
     ImageClassifier,
     LanguageModel,
@@ -178,4 +180,5 @@ _TWINS: dict[type[nnx.Module], Callable[[Any, Any], Any]] = {
     RecurrentClassifier: _recurrent_classifier,
     TextClassifier: _text_classifier,
     LanguageModel: _language_model,
+    GPT: transformers.gpt,
 }

@@ -2,6 +2,7 @@
 
 from flax import nnx
 
+from jaxnets.models.gpt import GPT
 from jaxnets.models.image_classifier import ImageClassifier
 from jaxnets.models.language_model import LanguageModel
 from jaxnets.models.lenet import LeNet
@@ -18,10 +19,16 @@ MODELS: dict[str, type[nnx.Module]] = {
     "recurrent-classifier": RecurrentClassifier,
     "text-classifier": TextClassifier,
     "language-model": LanguageModel,
+    "gpt": GPT,
 }
 """The documented networks by name."""
 
+LANGUAGE_MODELS = (LanguageModel, GPT)
+"""Those that predict the next token, with which ``jaxnets.sampling`` writes text."""
+
 __all__ = [
+    "GPT",
+    "LANGUAGE_MODELS",
     "MLP",
     "MODELS",
     "ImageClassifier",
