@@ -483,3 +483,9 @@ def test_a_comparison_keeps_its_learning_rate_and_is_shown_in_a_line_a_seed():
         f"  seed 3: {pair.ours.score:.6g} and {pair.theirs.score:.6g}",
     ]
     assert repr(pair.ours) == f"Side: jaxnets, seed 3, test accuracy {pair.ours.score:.6g}"
+
+
+def test_a_recipe_with_another_objective_is_not_compared():
+    recipe = dataclasses.replace(recipes.recipe("mnist-mlp"), objective="other")
+    with pytest.raises(ValueError, match="objective: expected 'supervised', .*, got other"):
+        from_recipe(recipe)

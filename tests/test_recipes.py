@@ -177,3 +177,9 @@ def test_a_regression_takes_no_loss_of_classes(capsys):
     error = capsys.readouterr().err
     assert "loss: expected another one for a single output (mse_loss for numbers" in error
     assert error.count("\n") == 1
+
+
+def test_an_objective_has_a_name_in_the_table():
+    recipe = dataclasses.replace(recipes.recipe("linear-regression"), objective="boosting")
+    with pytest.raises(ValueError, match="objective: expected one of supervised.*, got 'boosting'"):
+        recipes.train(recipe)

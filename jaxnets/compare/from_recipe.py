@@ -15,30 +15,37 @@ from jaxnets.json_files import WRONG, reason
 from jaxnets.networks import OwnNetwork
 from jaxnets.recipes import Recipe
 
-#: What a recipe says that decides no number.
+#: Settings of a recipe that a comparison does not support.
 _OF_OURS = ("freeze", "ema", "swa")
-_ASIDE = ("name", "document", "expect", "buckets", "scheduler", "scheduler_options", *_OF_OURS)
+#: Settings that do not change a comparison's numbers.
+_ASIDE = (
+    *("name", "document", "expect", "buckets", "scheduler", "scheduler_options", "objective"),
+    *_OF_OURS,
+)
 
 
 def from_recipe(
     recipe: Recipe, data: Dataset | None = None, port: OwnNetwork | None = None
 ) -> Experiment:
-    """The recipe's training, and PyTorch's of the same network.
+    """Returns the experiment that trains a recipe's network in jaxnets and in PyTorch.
 
-    Texts run at their full length on both sides, which changes nothing but the time.
+    Texts are padded to their full length on both sides, which changes only the time.
 
     Args:
-        recipe: what is trained.
-        data: in place of the recipe's.
-        port: that of the recipe's network, if it is the user's own in PyTorch.
+        recipe: the recipe.
+        data: data to use instead of the recipe's.
+        port: the port of the recipe's network, if the recipe has a PyTorch network of the user's.
 
     Raises:
-        ValueError: if it does not fit together.
+        ValueError: if a setting is invalid, does not fit the data, or is not supported here.
         ImportError: if torch is not installed.
     """
     if recipe.scheduler is not None:
         expected = "None, as both sides of a comparison keep their learning rate"
         raise InputError("scheduler", expected, recipe.scheduler)
+    if recipe.objective != "supervised":
+        expected = "'supervised', as a comparison trains with a loss of outputs and labels"
+        raise InputError("objective", expected, recipe.objective)
     for name in _OF_OURS:
         if getattr(recipe, name) not in (None, (), []):
             expected = "the default, as both sides of a comparison train all their weights"

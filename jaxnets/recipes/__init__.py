@@ -1,0 +1,51 @@
+"""The documented experiments: data, network, optimizer and number of epochs in one table."""
+
+from jaxnets.recipes.building import (
+    SCHEDULERS,
+    build_model,
+    build_network,
+    build_optimizer,
+    learning_rate,
+    load_data,
+    load_named,
+)
+from jaxnets.recipes.inputs import AUGMENTATIONS, build_augmentation, build_transform
+from jaxnets.recipes.objectives import OBJECTIVES
+from jaxnets.recipes.recipe import OPTIONS, Recipe, check_recipe
+from jaxnets.recipes.sizes import sized
+from jaxnets.recipes.table import RECIPES, of_own, recipe
+from jaxnets.recipes.training import (
+    InitialWeights,
+    error_in_units,
+    fit_settings,
+    initial_model,
+    train,
+    train_many,
+)
+
+__all__ = [
+    "AUGMENTATIONS",
+    "OBJECTIVES",
+    "OPTIONS",
+    "RECIPES",
+    "SCHEDULERS",
+    "InitialWeights",
+    "Recipe",
+    "build_augmentation",
+    "build_model",
+    "build_network",
+    "build_optimizer",
+    "build_transform",
+    "check_recipe",
+    "error_in_units",
+    "fit_settings",
+    "initial_model",
+    "learning_rate",
+    "load_data",
+    "load_named",
+    "of_own",
+    "recipe",
+    "sized",
+    "train",
+    "train_many",
+]

@@ -1,0 +1,53 @@
+"""The documented experiments, put together from the files of each domain."""
+
+import difflib
+
+from jaxnets.arrays import InputError, shown
+from jaxnets.networks import OwnNetwork
+from jaxnets.recipes import images, series, texts
+from jaxnets.recipes.recipe import Recipe
+
+RECIPES: dict[str, Recipe] = {
+    recipe.name: recipe for domain in (images, texts, series) for recipe in domain.RECIPES
+}
+"""The documented recipes by name."""
+
+
+def recipe(name: str) -> Recipe:
+    """Returns the recipe with this name.
+
+    Args:
+        name: a name that ``jaxnets recipes`` lists.
+
+    Raises:
+        ValueError: if no recipe has this name. The message lists the names, and suggests the
+            closest one.
+    """
+    if not isinstance(name, str) or name not in RECIPES:
+        near = difflib.get_close_matches(shown(name), RECIPES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise InputError("recipe", f"one of {', '.join(RECIPES)}", f"{shown(name)}{hint}")
+    return RECIPES[name]
+
+
+def of_own(network: OwnNetwork, data: str) -> Recipe:
+    """Returns a recipe for a network of the user's own, with default training settings.
+
+    The loss is cross-entropy for classes and mean squared error for values; the optimizer is Adam.
+
+    Args:
+        network: the network.
+        data: see ``Recipe``.
+    """
+    return Recipe(
+        name=network.name,
+        document=f"{network.target} on {data}",
+        expect="no documented figure",
+        data=data,
+        model=network,
+        loss="auto",
+        optimizer="adam",
+        optimizer_options={"lr": 0.001},
+        epochs=10,
+        layout="auto",
+    )
