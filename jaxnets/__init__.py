@@ -26,7 +26,11 @@ from jaxnets.models import (
     LeNet,
     LinearRegression,
     RecurrentClassifier,
+    Seq2Seq,
     TextClassifier,
+    TransformerClassifier,
+    TransformerSeq2Seq,
+    ViT,
 )
 from jaxnets.runs import SavedRun
 from jaxnets.runs import read as load
@@ -54,9 +58,13 @@ __all__ = [
     "NonFiniteLossError",
     "RecurrentClassifier",
     "SavedRun",
+    "Seq2Seq",
     "TextClassifier",
     "TrainState",
     "TrainingRun",
+    "TransformerClassifier",
+    "TransformerSeq2Seq",
+    "ViT",
     "data",
     "evaluate",
     "explain",

@@ -1,8 +1,8 @@
-"""Text written by a language model."""
+"""Text written by a language model, or by a network that reads another text first."""
 
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,15 @@ from jaxnets.arrays import (
     describe,
 )
 from jaxnets.data.text import PAD, UNKNOWN
-from jaxnets.models import GPT, LANGUAGE_MODELS, LanguageModel
+from jaxnets.data.text.pairs import END
+from jaxnets.models import (
+    GPT,
+    LANGUAGE_MODELS,
+    TRANSLATORS,
+    LanguageModel,
+    Seq2Seq,
+    TransformerSeq2Seq,
+)
 
 
 def sample(
@@ -116,3 +124,127 @@ def _draw(
 
     keys = jax.random.split(key, length)
     return jax.lax.scan(step, (logits[0, -1], carried), keys)[1]
+
+
+class Translations(NamedTuple):
+    """What ``translate`` returns.
+
+    Attributes:
+        tokens: the tokens written for each source, int32 [batch, length]; 0 after the end.
+        scores: the score of each, float32 [batch]; see ``translate``.
+    """
+
+    tokens: np.ndarray
+    scores: np.ndarray
+
+
+def translate(
+    model: Seq2Seq | TransformerSeq2Seq,
+    source: ArrayLike,
+    length: int,
+    *,
+    beam_size: int = 1,
+    length_penalty: float = 1.0,
+) -> Translations:
+    """Writes a text for each source by beam search; a beam of one is greedy decoding.
+
+    After each step the ``beam_size`` beginnings with the highest scores are kept, finished ones
+    among them. The score is the sum of the log probabilities of the tokens, the end included,
+    divided by their number to the power of ``length_penalty``. The whole search is one compiled
+    loop.
+
+    Args:
+        model: it is left as it is, and read in evaluation mode.
+        source: integers [batch, steps], with 0 after the end of each row.
+        length: the largest number of tokens to write, the end included.
+        beam_size: number of beginnings that are kept.
+        length_penalty: above 0 favours long texts, below 0 short ones; with 0 the score is the log
+            probability of the text.
+
+    Returns:
+        The tokens of the best text of each source, and its score. A text that has no end within
+        ``length`` is cut off there.
+
+    Raises:
+        InputError: if the sources are not rows of tokens, or an argument is out of range.
+    """
+    if not isinstance(model, TRANSLATORS):
+        raise InputError("model", "a Seq2Seq or a TransformerSeq2Seq", type(model).__name__)
+    check_usable("source", "integers [batch, steps]", source)
+    source = np.asarray(source)
+    if source.ndim != 2 or source.size == 0 or source.dtype.kind not in "ui":
+        raise InputError("source", "integers [batch, steps]", describe(source))
+    tokens = model.options["vocab_size"]
+    if source.min() < 0 or source.max() >= tokens:
+        got = f"{source.min()} to {source.max()}"
+        raise InputError("source", f"tokens from 0 to {tokens - 1}", got)
+    check_positive("length", length)
+    if check_positive("beam_size", beam_size) >= tokens:
+        raise InputError("beam_size", f"fewer than the {tokens} tokens", beam_size)
+    penalty = check_number("length_penalty", length_penalty)
+    graphdef, state = nnx.split(model)
+    found = _search(graphdef, state, source, penalty, length, beam_size)
+    return Translations(*map(np.asarray, found))
+
+
+class _Beams(NamedTuple):
+    """The beginnings that are kept: of each source [batch, beams, …]."""
+
+    tokens: jax.Array  # [batch, beams, length]
+    total: jax.Array  # sums of log probabilities [batch, beams]
+    count: jax.Array  # numbers of tokens [batch, beams]
+    last: jax.Array  # the last token of each [batch, beams]
+
+
+@functools.partial(jax.jit, static_argnames=("graphdef", "length", "beams"))
+def _search(
+    graphdef: Any, state: Any, source: jax.Array, penalty: jax.Array, length: int, beams: int
+) -> tuple[jax.Array, jax.Array]:
+    model = nnx.merge(graphdef, state, copy=True)
+    model.eval()
+    batch = len(source)
+    repeated = jnp.repeat(source, beams, axis=0)
+    kept = _Beams(
+        jnp.zeros((batch, beams, length), jnp.int32),
+        # all begin alike, so that only the first of them counts
+        jnp.broadcast_to(jnp.where(jnp.arange(beams) > 0, -jnp.inf, 0.0), (batch, beams)),
+        jnp.zeros((batch, beams), jnp.int32),
+        jnp.zeros((batch, beams), jnp.int32),
+    )
+
+    def step(carried: tuple[_Beams, Any], place: jax.Array) -> tuple[tuple[_Beams, Any], None]:
+        kept, read = carried
+        logits, read = model.step(kept.last.reshape(-1), read)
+        added = _log_probabilities(logits.reshape(batch, beams, -1), kept.last == END)
+        totals = kept.total[..., None] + added
+        counts = kept.count + (kept.last != END)
+        scores = totals / counts.astype(totals.dtype)[..., None] ** penalty
+        _, best = jax.lax.top_k(scores.reshape(batch, -1), beams)
+        beam, token = best // logits.shape[-1], best % logits.shape[-1]
+
+        def chosen(x: jax.Array) -> jax.Array:
+            return jnp.take_along_axis(x, beam.reshape(beam.shape + (1,) * (x.ndim - 2)), axis=1)
+
+        written = chosen(kept.tokens).at[:, :, place].set(token.astype(jnp.int32))
+        last = jnp.where(token == 0, END, token)  # what has ended stays so
+        total = jnp.take_along_axis(totals.reshape(batch, -1), best, axis=1)
+        kept = _Beams(written, total, chosen(counts), last.astype(jnp.int32))
+        read = jax.tree.map(lambda x: chosen(x.reshape(batch, beams, *x.shape[1:])), read)
+        read = jax.tree.map(lambda x: x.reshape(batch * beams, *x.shape[2:]), read)
+        return (kept, read), None
+
+    (kept, _), _ = jax.lax.scan(
+        step, (kept, model.start(repeated, length)), jnp.arange(length, dtype=jnp.int32)
+    )
+    scores = kept.total / kept.count.astype(kept.total.dtype) ** penalty
+    first = jnp.argmax(scores, axis=1)[:, None]
+    tokens = jnp.take_along_axis(kept.tokens, first[..., None], axis=1)[:, 0]
+    return tokens, jnp.take_along_axis(scores, first, axis=1)[:, 0]
+
+
+def _log_probabilities(logits: jax.Array, ended: jax.Array) -> jax.Array:
+    """The log probabilities of the next token: padding follows the end, and nothing else."""
+    token = jnp.arange(logits.shape[-1])
+    running = jax.nn.log_softmax(jnp.where(token == 0, -jnp.inf, logits))
+    over = jnp.where(token == 0, 0.0, -jnp.inf).astype(logits.dtype)
+    return jnp.where(ended[..., None], over, running)

@@ -63,7 +63,8 @@ def test_the_same_seed_draws_the_same_weights_and_another_seed_others(case):
 
     for first, second, other in zip(weights(0), weights(0), weights(1), strict=True):
         np.testing.assert_array_equal(first, second)
-        assert not np.array_equal(first, other)
+        constant = np.ptp(first) == 0  # a bias of 0 or a scale of 1
+        assert constant or not np.array_equal(first, other)
 
 
 @battery

@@ -16,7 +16,11 @@ from jaxnets.models import (
     LeNet,
     LinearRegression,
     RecurrentClassifier,
+    Seq2Seq,
     TextClassifier,
+    TransformerClassifier,
+    TransformerSeq2Seq,
+    ViT,
 )
 from jaxnets.optional import require
 
@@ -181,4 +185,8 @@ _TWINS: dict[type[nnx.Module], Callable[[Any, Any], Any]] = {
     TextClassifier: _text_classifier,
     LanguageModel: _language_model,
     GPT: transformers.gpt,
+    Seq2Seq: transformers.seq2seq,
+    TransformerSeq2Seq: transformers.transformer_seq2seq,
+    TransformerClassifier: transformers.classifier,
+    ViT: transformers.vit,
 }

@@ -54,6 +54,8 @@ def load(
     standardize: bool = False,
     window: int | None = None,
     horizon: int | None = None,
+    stride: int | None = None,
+    tokens: Literal["characters", "words"] | None = None,
     size: int | tuple[int, int] | None = None,
     header: bool | None = None,
     categories: str | int | Sequence[str | int] = (),
@@ -71,10 +73,10 @@ def load(
 
     Args:
         name: ``mnist``, ``engel``, ``elnino`` and ``linear`` are bundled; ``fashion_mnist``,
-            ``kmnist``, ``cifar10`` and ``cifar100`` are known; ``rt-polarity``, ``names``, ``text``
-            and ``imdb_reviews`` are texts; any other is what a folder or file of yours is called,
-            or TensorFlow Datasets' name. Or a path: of a table, a ``.npz`` file or a text, or of
-            a folder in any layout that is known.
+            ``kmnist``, ``cifar10`` and ``cifar100`` are known; ``rt-polarity``, ``names``,
+            ``text``, ``pairs``, ``dates`` and ``imdb_reviews`` are texts; any other is what a
+            folder or file of yours is called, or TensorFlow Datasets' name. Or a path: of a table,
+            a ``.npz`` file or a text, or of a folder in any layout that is known.
         source: looks nowhere else: "bundled", "files" (yours) or "tfds".
         data_dir: the set's own folder or file, or the folder in which it lies, or into which
             TensorFlow Datasets is to prepare it.
@@ -91,8 +93,12 @@ def load(
             have mean 0 and standard deviation 1 in the training part.
         window: takes a table for a series, and cuts it into windows of so many rows as
             ``jaxnets.data.windows`` does: the training part and the test part each on its
-            own, so that no row is in both.
+            own, so that no row is in both. Of a text, the number of characters in an example; by
+            default 64.
         horizon: of a series, how many rows after a window are to be forecast; by default 1.
+        stride: of a text, the number of characters from the start of a training example to the
+            start of the next one; by default ``window``.
+        tokens: what ``pairs`` of texts are split into; by default characters.
         size: brings every image of a folder to this height and width, or to a square: the largest
             middle part of these proportions is cut out and resized, as ``PIL.ImageOps.fit`` does.
         header: whether the first row of a table of yours names its columns; by default that is
@@ -131,15 +137,19 @@ def load(
     place = path_of(name, data_dir)
     texts = finding.at(place) if place is not None else None
     if texts is not None or name in finding.TEXTS:
-        strange = {
+        given = {
             "source": source, "train": train, "test": test, "label": label,
             "regression": regression or None, "standardize": standardize or None,
-            "window": window, "horizon": horizon, "size": size, "header": header,
+            "window": window, "stride": stride, "tokens": tokens, "horizon": horizon,
+            "size": size, "header": header,
             "categories": categories or None, "drop": drop or None,
             "streaming": streaming or None, "workers": workers or None,
         }  # fmt: skip
         kind, root = texts or (str(name), data_dir)
-        return _load_texts(kind, strange, root, test_fraction, seed, encoder)
+        return _load_texts(kind, given, root, test_fraction, seed, encoder)
+    for argument, value in (("stride", stride), ("tokens", tokens)):
+        if value is not None:
+            raise InputError(argument, f"None, as {shown(str(name))} is not a set of texts", value)
     columns = _of_table(name, encoder)
     _check_streaming(streaming, workers, standardize)
     size = None if size is None else check_size("size", size)
@@ -274,14 +284,15 @@ def _load_texts(
     seed: int,
     encoder: Any,
 ) -> TextDataset:
+    given = {argument: value for argument, value in given.items() if value is not None}
     for argument, value in given.items():
-        if value is not None:
+        if argument not in finding.OPTIONS.get(name, ()):
             raise InputError(argument, f"None, as {name} is a set of texts", value)
     root = None if data_dir is None else _existing(data_dir)
     if isinstance(encoder, TableEncoder):
         raise InputError(name, "a table, as the encoder is one of a table", "a set of texts")
     check_encoder(encoder)
-    return finding.load(name, root, test_fraction, seed, encoder)
+    return finding.load(name, root, test_fraction, seed, encoder, **given)
 
 
 def _existing(data_dir: str | os.PathLike[str]) -> Path:

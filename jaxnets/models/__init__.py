@@ -9,7 +9,11 @@ from jaxnets.models.lenet import LeNet
 from jaxnets.models.linear_regression import LinearRegression
 from jaxnets.models.mlp import MLP
 from jaxnets.models.recurrent_classifier import RecurrentClassifier
+from jaxnets.models.seq2seq import Seq2Seq
 from jaxnets.models.text_classifier import TextClassifier
+from jaxnets.models.transformer_classifier import TransformerClassifier
+from jaxnets.models.transformer_seq2seq import TransformerSeq2Seq
+from jaxnets.models.vit import ViT
 
 MODELS: dict[str, type[nnx.Module]] = {
     "linear-regression": LinearRegression,
@@ -20,21 +24,33 @@ MODELS: dict[str, type[nnx.Module]] = {
     "text-classifier": TextClassifier,
     "language-model": LanguageModel,
     "gpt": GPT,
+    "seq2seq": Seq2Seq,
+    "transformer-seq2seq": TransformerSeq2Seq,
+    "transformer-classifier": TransformerClassifier,
+    "vit": ViT,
 }
 """The documented networks by name."""
 
 LANGUAGE_MODELS = (LanguageModel, GPT)
-"""Those that predict the next token, with which ``jaxnets.sampling`` writes text."""
+"""Those that predict the next token, with which ``jaxnets.sampling.sample`` writes text."""
+
+TRANSLATORS = (Seq2Seq, TransformerSeq2Seq)
+"""Those that write one text for another, with ``jaxnets.sampling.translate``."""
 
 __all__ = [
     "GPT",
     "LANGUAGE_MODELS",
     "MLP",
     "MODELS",
+    "TRANSLATORS",
     "ImageClassifier",
     "LanguageModel",
     "LeNet",
     "LinearRegression",
     "RecurrentClassifier",
+    "Seq2Seq",
     "TextClassifier",
+    "TransformerClassifier",
+    "TransformerSeq2Seq",
+    "ViT",
 ]

@@ -13,6 +13,7 @@ from jaxnets import initializers
 from jaxnets.arrays import InputError, check_bool, check_number, check_positive, describe
 from jaxnets.layers import GELU, Dropout, Embedding, LayerNorm, Linear, ModuleDict, TiedLinear
 from jaxnets.layers.attention import attend
+from jaxnets.layers.parameters import check_rngs
 from jaxnets.models.text_classifier import check_tokens
 
 
@@ -89,7 +90,7 @@ class GPT(nnx.Module):
             self.lm_head: nnx.Module = TiedLinear(self.transformer.wte)
         else:
             self.lm_head = Linear(n_embd, vocab_size, bias=False, **made)
-        _initialize(self, n_layer, rngs or nnx.Rngs(0))
+        _initialize(self, n_layer, check_rngs(rngs))
 
     @property
     def options(self) -> dict[str, Any]:
@@ -145,7 +146,9 @@ class GPT(nnx.Module):
             raise InputError("tokens", expected, describe(tokens))
 
     def _embedded(self, tokens: jax.Array, positions: jax.Array) -> jax.Array:
-        return self.transformer.drop(self.transformer.wte(tokens) + self.transformer.wpe(positions)[None])
+        return self.transformer.drop(
+            self.transformer.wte(tokens) + self.transformer.wpe(positions)[None]
+        )
 
     def _empty(self, batch: int) -> "Cache":
         size, dtype = self.transformer.wte.embedding_dim, self.transformer.wte.embedding.dtype
@@ -155,7 +158,7 @@ class GPT(nnx.Module):
 
     def _append(self, tokens: jax.Array, cache: "Cache") -> tuple[jax.Array, "Cache"]:
         """Reads tokens that fit into the block."""
-        x = self._embedded(tokens, cache.count + jnp.arange(tokens.shape[1]))
+        x = self._embedded(tokens, cache.count + jnp.arange(tokens.shape[1], dtype=jnp.int32))
         keys, values = cache.keys, cache.values
         for i, block in enumerate(self.transformer.h):
             x, (k, v) = block.advance(x, (keys[i], values[i]), cache.count)
@@ -292,8 +295,8 @@ class CausalSelfAttention(nnx.Module):
             lax.dynamic_update_slice(old, one, (0, count, 0))
             for old, one in zip(cache, new, strict=True)
         )
-        own = count + jnp.arange(x.shape[1])[:, None]
-        later = jnp.arange(keys.shape[1])[None, :] > own  # [time, block_size]
+        own, every = (jnp.arange(size, dtype=jnp.int32) for size in (x.shape[1], keys.shape[1]))
+        later = every[None, :] > count + own[:, None]  # [time, block_size]
         mask = jnp.where(later, -jnp.inf, 0.0).astype(x.dtype)[None, None]
         y = attend((query, keys, values), (mask,), heads=self.n_head, causal=False)
         return self.resid_dropout(self.c_proj(y)), (keys, values)

@@ -134,3 +134,9 @@ class TextClassifier(nnx.Module):
 def token_lengths(tokens: jax.Array) -> jax.Array:
     """How many tokens of each row are no padding, int32 [batch]; at least one step is read."""
     return jnp.maximum(jnp.sum(tokens != 0, axis=1, dtype=jnp.int32), 1)
+
+
+def is_padding(tokens: jax.Array) -> jax.Array:
+    """Whether each place is after the end of its row, bool [batch, time]; the first is not."""
+    lengths = token_lengths(tokens)
+    return jnp.arange(tokens.shape[1], dtype=lengths.dtype)[None, :] >= lengths[:, None]
