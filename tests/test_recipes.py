@@ -12,6 +12,7 @@ from jaxnets.cli import main
 from jaxnets.commands.predict import _answer
 from jaxnets.data import Dataset, Split, load
 from jaxnets.data.text import TextDataset, TextEncoder, Tokenizer, Vocabulary
+from jaxnets.recipes import measured
 from tests.data_files import write_images
 from tests.test_data_text import write_names
 
@@ -183,3 +184,14 @@ def test_an_objective_has_a_name_in_the_table():
     recipe = dataclasses.replace(recipes.recipe("linear-regression"), objective="boosting")
     with pytest.raises(ValueError, match="objective: expected one of supervised.*, got 'boosting'"):
         recipes.train(recipe)
+
+
+def test_the_score_to_expect_is_the_recorded_one():
+    for name, record in measured.records().items():
+        assert recipes.RECIPES[name].expect == measured.expectation(record)
+        assert len(record["seconds"]) == len(next(iter(record["scores"].values()))) >= 3
+
+
+def test_a_score_is_the_name_of_a_metric():
+    with pytest.raises(ValueError, match="score: expected the name of a metric or None, got 1"):
+        dataclasses.replace(recipes.recipe("mnist-mlp"), score=1)

@@ -19,7 +19,16 @@ from jaxnets.recipes import Recipe
 _OF_OURS = ("freeze", "ema", "swa")
 #: Settings that do not change a comparison's numbers.
 _ASIDE = (
-    *("name", "document", "expect", "buckets", "scheduler", "scheduler_options", "objective"),
+    *(
+        "name",
+        "document",
+        "expect",
+        "score",
+        "buckets",
+        "scheduler",
+        "scheduler_options",
+        "objective",
+    ),
     *_OF_OURS,
 )
 

@@ -22,7 +22,10 @@ class Recipe:
     Attributes:
         name: the name on the command line.
         document: the page or paper that the experiment reproduces, and what differs from it.
-        expect: the score to expect, PyTorch's score next to it, and the training time.
+        expect: the score and the training time to expect. For a documented recipe with a record
+            in ``measured.json``, the table replaces it by the recorded figures.
+        score: the test metric that the recipe is judged by; None for the accuracy if there is
+            one, and else the loss.
         data: the name or the path of a data set, as ``jaxnets.data.load`` takes it.
         data_options: arguments of ``jaxnets.data.load``, such as ``data_dir`` or ``standardize``.
         model: a name in ``jaxnets.models.MODELS``, or a network of the user's own.
@@ -58,7 +61,8 @@ class Recipe:
 
     name: str
     document: str
-    expect: str
+    expect: str = ""
+    score: str | None = None
     data: str
     data_options: Mapping[str, Any] = field(default_factory=dict)
     model: str | OwnNetwork
@@ -88,6 +92,8 @@ class Recipe:
         if isinstance(self.model, OwnNetwork) and self.model_options:
             expected = "none, as a network of your own has its arguments in args"
             raise InputError("model_options", expected, self.model_options)
+        if self.score is not None and not isinstance(self.score, str):
+            raise InputError("score", "the name of a metric or None", self.score)
         if self.scheduler is not None and not isinstance(self.scheduler, str):
             raise InputError("scheduler", "a name of SCHEDULERS or None", self.scheduler)
         for name in OPTIONS:
