@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from jaxnets.arrays import InputError
+from jaxnets.models.seq2seq import teacher_forcing
 from jaxnets.training import minimize, supervised
 
 #: Arguments of ``fit`` that belong to an objective, and those that belong to an update.
@@ -17,7 +19,17 @@ def _supervised(objective: Mapping[str, Any], update: Mapping[str, Any]) -> Any:
     return minimize(supervised(**objective), **update)
 
 
-OBJECTIVES: dict[str, Builder] = {"supervised": _supervised}
+def _teacher_forcing(objective: Mapping[str, Any], update: Mapping[str, Any]) -> Any:
+    if objective.get("compute_dtype") is not None:
+        expected = "None, with the objective teacher-forcing"
+        raise InputError("compute_dtype", expected, objective["compute_dtype"])
+    return minimize(teacher_forcing, **update)
+
+
+OBJECTIVES: dict[str, Builder] = {
+    "supervised": _supervised,
+    "teacher-forcing": _teacher_forcing,
+}
 """The training steps by the name that a recipe has as its ``objective``.
 
 Each is a function (options of the objective, options of the update) → step. The options are

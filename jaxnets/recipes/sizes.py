@@ -193,14 +193,23 @@ def _of_language_model(ends: Ends) -> dict[str, Any]:
     return {"vocab_size": ends.vocab_size}
 
 
+def _of_gpt(ends: Ends) -> dict[str, Any]:
+    return {"vocab_size": ends.vocab_size, "block_size": ends.inputs if ends.is_text else None}
+
+
 #: For each documented network, the function from the ends to the sizes among its arguments.
 #: A size that is None stays as the recipe has it.
 SIZES: dict[str, Callable[[Ends], dict[str, Any]]] = {
+    "gpt": _of_gpt,
     "image-classifier": _of_image_classifier,
     "language-model": _of_language_model,
     "lenet": _of_lenet,
     "linear-regression": _of_linear_regression,
     "mlp": _of_mlp,
     "recurrent-classifier": _of_recurrent_classifier,
+    "seq2seq": _of_language_model,
     "text-classifier": _of_text_classifier,
+    "transformer-classifier": _of_text_classifier,
+    "transformer-seq2seq": _of_language_model,
+    "vit": _of_lenet,
 }
