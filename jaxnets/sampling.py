@@ -148,10 +148,11 @@ def translate(
 ) -> Translations:
     """Writes a text for each source by beam search; a beam of one is greedy decoding.
 
-    After each step the ``beam_size`` beginnings with the highest scores are kept, finished ones
-    among them. The score is the sum of the log probabilities of the tokens, the end included,
-    divided by their number to the power of ``length_penalty``. The whole search is one compiled
-    loop.
+    After each step the ``beam_size`` likeliest beginnings are kept. A text that ends is complete if
+    it is among the ``beam_size`` likeliest of its step. The search for a source is over when
+    ``beam_size`` texts are complete, and the one with the highest score is returned. The score is
+    the sum of the log probabilities of the tokens, the end included, divided by their number to the
+    power of ``length_penalty``. The whole search is one compiled loop.
 
     Args:
         model: it is left as it is, and read in evaluation mode.
@@ -162,8 +163,8 @@ def translate(
             probability of the text.
 
     Returns:
-        The tokens of the best text of each source, and its score. A text that has no end within
-        ``length`` is cut off there.
+        The tokens of the best text of each source, and its score. Where fewer than ``beam_size``
+        texts are complete, those that are cut off at ``length`` compete too.
 
     Raises:
         InputError: if the sources are not rows of tokens, or an argument is out of range.
@@ -179,8 +180,7 @@ def translate(
         got = f"{source.min()} to {source.max()}"
         raise InputError("source", f"tokens from 0 to {tokens - 1}", got)
     check_positive("length", length)
-    if check_positive("beam_size", beam_size) >= tokens:
-        raise InputError("beam_size", f"fewer than the {tokens} tokens", beam_size)
+    check_positive("beam_size", beam_size)
     penalty = check_number("length_penalty", length_penalty)
     graphdef, state = nnx.split(model)
     found = _search(graphdef, state, source, penalty, length, beam_size)
@@ -188,12 +188,13 @@ def translate(
 
 
 class _Beams(NamedTuple):
-    """The beginnings that are kept: of each source [batch, beams, …]."""
+    """The beginnings that are kept of each source, and the best text that has ended."""
 
     tokens: jax.Array  # [batch, beams, length]
     total: jax.Array  # sums of log probabilities [batch, beams]
-    count: jax.Array  # numbers of tokens [batch, beams]
-    last: jax.Array  # the last token of each [batch, beams]
+    best: jax.Array  # tokens of the best text [batch, length]
+    score: jax.Array  # its score [batch]
+    ended: jax.Array  # how many texts have ended [batch]
 
 
 @functools.partial(jax.jit, static_argnames=("graphdef", "length", "beams"))
@@ -203,48 +204,53 @@ def _search(
     model = nnx.merge(graphdef, state, copy=True)
     model.eval()
     batch = len(source)
-    repeated = jnp.repeat(source, beams, axis=0)
-    kept = _Beams(
-        jnp.zeros((batch, beams, length), jnp.int32),
-        # all begin alike, so that only the first of them counts
-        jnp.broadcast_to(jnp.where(jnp.arange(beams) > 0, -jnp.inf, 0.0), (batch, beams)),
-        jnp.zeros((batch, beams), jnp.int32),
-        jnp.zeros((batch, beams), jnp.int32),
-    )
 
     def step(carried: tuple[_Beams, Any], place: jax.Array) -> tuple[tuple[_Beams, Any], None]:
         kept, read = carried
-        logits, read = model.step(kept.last.reshape(-1), read)
-        added = _log_probabilities(logits.reshape(batch, beams, -1), kept.last == END)
-        totals = kept.total[..., None] + added
-        counts = kept.count + (kept.last != END)
-        scores = totals / counts.astype(totals.dtype)[..., None] ** penalty
-        _, best = jax.lax.top_k(scores.reshape(batch, -1), beams)
-        beam, token = best // logits.shape[-1], best % logits.shape[-1]
+        last = jnp.where(place == 0, PAD, kept.tokens[:, :, place - 1])
+        logits, read = model.step(last.reshape(-1), read)
+        token = jnp.arange(logits.shape[-1], dtype=jnp.int32)
+        added = jax.nn.log_softmax(jnp.where(token == PAD, -jnp.inf, logits))
+        totals = kept.total[..., None] + added.reshape(batch, beams, len(token))
+        ended = kept.tokens.at[:, :, place].set(END)
+        least, _ = jax.lax.top_k(totals.reshape(batch, -1), beams)
+        counts = jnp.isfinite(totals[..., END]) & (totals[..., END] >= least[:, -1:])
+        scores = totals[..., END] / (place + 1.0) ** penalty
+        kept = _with_best(kept, ended, jnp.where(counts, scores, -jnp.inf))
+        kept = kept._replace(ended=kept.ended + counts.sum(1, dtype=jnp.int32))
+        going = jnp.where(token == END, -jnp.inf, totals).reshape(batch, beams * len(token))
+        total, chosen = jax.lax.top_k(going, beams)
+        beam = chosen // len(token)
+        written = _rows(kept.tokens, beam).at[:, :, place].set(chosen % len(token))
+        read = jax.tree.map(
+            lambda x: _rows(x.reshape(batch, beams, *x.shape[1:]), beam).reshape(x.shape), read
+        )
+        return (kept._replace(tokens=written, total=total), read), None
 
-        def chosen(x: jax.Array) -> jax.Array:
-            return jnp.take_along_axis(x, beam.reshape(beam.shape + (1,) * (x.ndim - 2)), axis=1)
-
-        written = chosen(kept.tokens).at[:, :, place].set(token.astype(jnp.int32))
-        last = jnp.where(token == 0, END, token)  # what has ended stays so
-        total = jnp.take_along_axis(totals.reshape(batch, -1), best, axis=1)
-        kept = _Beams(written, total, chosen(counts), last.astype(jnp.int32))
-        read = jax.tree.map(lambda x: chosen(x.reshape(batch, beams, *x.shape[1:])), read)
-        read = jax.tree.map(lambda x: x.reshape(batch * beams, *x.shape[2:]), read)
-        return (kept, read), None
-
-    (kept, _), _ = jax.lax.scan(
-        step, (kept, model.start(repeated, length)), jnp.arange(length, dtype=jnp.int32)
+    alike = jnp.where(jnp.arange(beams) > 0, -jnp.inf, 0.0)  # so that only the first one counts
+    kept = _Beams(
+        jnp.full((batch, beams, length), PAD, jnp.int32),
+        jnp.broadcast_to(alike.astype(jnp.float32), (batch, beams)),
+        jnp.full((batch, length), PAD, jnp.int32),
+        jnp.full(batch, -jnp.inf, jnp.float32),
+        jnp.zeros(batch, jnp.int32),
     )
-    scores = kept.total / kept.count.astype(kept.total.dtype) ** penalty
-    first = jnp.argmax(scores, axis=1)[:, None]
-    tokens = jnp.take_along_axis(kept.tokens, first[..., None], axis=1)[:, 0]
-    return tokens, jnp.take_along_axis(scores, first, axis=1)[:, 0]
+    read = model.start(jnp.repeat(source, beams, axis=0), length)
+    places = jnp.arange(length, dtype=jnp.int32)
+    (kept, _), _ = jax.lax.scan(step, (kept, read), places)
+    kept = _with_best(kept, kept.tokens, kept.total / float(length) ** penalty)
+    return kept.best, kept.score
 
 
-def _log_probabilities(logits: jax.Array, ended: jax.Array) -> jax.Array:
-    """The log probabilities of the next token: padding follows the end, and nothing else."""
-    token = jnp.arange(logits.shape[-1])
-    running = jax.nn.log_softmax(jnp.where(token == 0, -jnp.inf, logits))
-    over = jnp.where(token == 0, 0.0, -jnp.inf).astype(logits.dtype)
-    return jnp.where(ended[..., None], over, running)
+def _with_best(kept: _Beams, tokens: jax.Array, scores: jax.Array) -> _Beams:
+    """The best of the texts [batch, beams, length] and of the best one so far."""
+    first = jnp.argmax(scores, axis=1, keepdims=True).astype(jnp.int32)
+    score = jnp.take_along_axis(scores, first, axis=1)[:, 0]
+    better = (score > kept.score) & (kept.ended < tokens.shape[1])
+    best = jnp.where(better[:, None], _rows(tokens, first)[:, 0], kept.best)
+    return kept._replace(best=best, score=jnp.where(better, score, kept.score))
+
+
+def _rows(x: jax.Array, chosen: jax.Array) -> jax.Array:
+    """Of each example's rows [batch, rows, …] the chosen ones [batch, beams, …]."""
+    return jnp.take_along_axis(x, chosen.reshape(chosen.shape + (1,) * (x.ndim - 2)), axis=1)
