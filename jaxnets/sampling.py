@@ -18,8 +18,7 @@ from jaxnets.arrays import (
     check_usable,
     describe,
 )
-from jaxnets.data.text import PAD, UNKNOWN
-from jaxnets.data.text.pairs import END
+from jaxnets.data.text import END, PAD, UNKNOWN
 from jaxnets.models import (
     GPT,
     LANGUAGE_MODELS,

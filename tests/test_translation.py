@@ -11,7 +11,6 @@ from flax import nnx
 from jaxnets.data.text.pairs import END
 from jaxnets.models import Seq2Seq, TransformerSeq2Seq
 from jaxnets.models.seq2seq import shifted
-from jaxnets.sampling import translate
 
 TOKENS, LENGTH = 6, 3
 SOURCE = np.array([[3, 4, 5, 0], [5, 5, 3, 3]], np.int32)

@@ -14,9 +14,10 @@ from jaxnets.arrays import InputError, printable, shown
 from jaxnets.commands import examples, prediction_file
 from jaxnets.commands.flags import PathArgument
 from jaxnets.commands.saved import opened
-from jaxnets.models import LANGUAGE_MODELS
+from jaxnets.data.text import target_texts
+from jaxnets.models import LANGUAGE_MODELS, TRANSLATORS
 from jaxnets.reports.report import WHICH
-from jaxnets.sampling import sample
+from jaxnets.sampling import sample, translate
 from jaxnets.training import predict
 
 
@@ -36,8 +37,26 @@ from jaxnets.training import predict
     default=None,
     help="Exchange dark and light; by default where an image's border is unlike those trained on.",
 )
+@click.option("--text", multiple=True, help="A text, as TEXT; repeatable.")
 @click.option("--prompt", help="The text that a language model continues.")
-@click.option("--length", type=int, show_default="400", help="Tokens to write.")
+@click.option(
+    "--length",
+    type=int,
+    show_default="400, or twice the length of a text that is read",
+    help="Tokens to write, at most.",
+)
+@click.option(
+    "--beam-size",
+    type=int,
+    show_default="1",
+    help="Texts that the search for the best one keeps, of a network that writes one for another.",
+)
+@click.option(
+    "--length-penalty",
+    type=float,
+    show_default="1",
+    help="How much that search favours long texts.",
+)
 @click.option(
     "--temperature",
     type=float,
@@ -62,7 +81,8 @@ def predict_command(run: Path, **flags: Any) -> None:
 
     An image of another size is resized: the largest middle part of the right proportions.
 
-    A network on text takes each TEXT as it is; a language model continues --prompt. Each
+    A network on text takes each TEXT as it is; a language model continues --prompt; a network that
+    writes one text for another prints the text that it writes for each TEXT. Each
     TABLE is a file with the columns that a network on a table was trained on, or - for standard
     input. A series is forecast from its last rows.
 
@@ -70,6 +90,7 @@ def predict_command(run: Path, **flags: Any) -> None:
     predicted class, its probability and that of each class, or the predicted number. There an image
     may be a folder of images, and a text a file with one in each line.
     """
+    flags["inputs"] = (*flags["inputs"], *flags.pop("text"))
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     if "split" in given and "csv" not in given:
         raise click.UsageError("--split needs --csv FILE.")
@@ -78,7 +99,15 @@ def predict_command(run: Path, **flags: Any) -> None:
         raise click.UsageError(f"expected {expected}, got none of them; of a table a file or --row")
     saved = opened(run)
     writes = isinstance(saved.model, LANGUAGE_MODELS)
-    _check_flags(given, saved, _CLASSIFYING if writes else _WRITING)
+    if isinstance(saved.model, TRANSLATORS):
+        _check_flags(given, saved, "writes after --text", _FOR_OTHERS)
+        for text in _translated(saved, **given):
+            click.echo(printable(text, limit=None))
+        return
+    if writes:
+        _check_flags(given, saved, "writes after --prompt", (*_CLASSIFYING, *_TRANSLATING))
+    else:
+        _check_flags(given, saved, "classifies", (*_WRITING, *_TRANSLATING))
     if writes:
         click.echo(printable(_written(saved, **given), limit=None, lines=True))
     elif "csv" in given:
@@ -97,16 +126,20 @@ def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
         model: the run's.
     """
     asked = "--prompt TEXT" if isinstance(model, LANGUAGE_MODELS) else "--index 0"
+    asked = "--text TEXT" if isinstance(model, TRANSLATORS) else asked
     return f"saved in {folder}; use it with: jaxnets predict {shlex.quote(str(example))} {asked}"
 
 
 _WRITING = ("prompt", "length", "temperature", "seed")
 _CLASSIFYING = ("inputs", "row", "index", "top", "invert", "csv")
+_TRANSLATING = ("beam_size", "length_penalty")
+_FOR_OTHERS = ("prompt", "temperature", "seed", "row", "index", "top", "invert", "csv")
 
 
-def _check_flags(given: dict[str, Any], saved: runs.SavedRun, strange: Sequence[str]) -> None:
-    """Refuses what would have no effect."""
-    does = "classifies" if strange is _WRITING else "writes after --prompt"
+def _check_flags(
+    given: dict[str, Any], saved: runs.SavedRun, does: str, strange: Sequence[str]
+) -> None:
+    """Refuses what would have no effect, as the network does something else."""
     for name in strange:
         if name in given:
             called = "TEXT" if name == "inputs" else name
@@ -136,6 +169,27 @@ def _written(
     tokens = encoder([prompt])[0]
     drawn = sample(saved.model, tokens, length, temperature=temperature, seed=seed)
     return encoder.tokenizer.join([prompt, encoder.decode(drawn)])
+
+
+def _translated(
+    saved: runs.SavedRun,
+    inputs: Sequence[str] = (),
+    length: int | None = None,
+    beam_size: int = 1,
+    length_penalty: float = 1.0,
+) -> list[str]:
+    """What the network writes for each text."""
+    if saved.encoder is None:
+        raise InputError("run", "a folder with the text.json of its texts", "none")
+    source = saved.encoder(inputs)
+    found = translate(
+        saved.model,
+        source,
+        2 * source.shape[1] if length is None else length,
+        beam_size=beam_size,
+        length_penalty=length_penalty,
+    )
+    return target_texts(saved.encoder, found.tokens)
 
 
 def _filed(saved: runs.SavedRun, csv: Path, split: Any = None, **given: Any) -> str:

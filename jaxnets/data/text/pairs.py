@@ -14,7 +14,7 @@ from jaxnets.data.text.corpora import check_encoder, read_lines
 from jaxnets.data.text.dataset import TextDataset
 from jaxnets.data.text.encoder import TextEncoder, learn_encoder, pad
 from jaxnets.data.text.tokens import Tokenizer
-from jaxnets.data.text.vocabulary import Vocabulary
+from jaxnets.data.text.vocabulary import PAD, Vocabulary
 
 #: The name by which a file of pairs is recognized.
 PAIRS = "pairs.tsv"
@@ -117,6 +117,22 @@ def paired(
     return TextDataset(name, *splits, encoder.vocabulary.tokens, encoder=encoder)
 
 
+def target_texts(encoder: TextEncoder, targets: np.ndarray) -> list[str]:
+    """The texts of targets, each up to its end.
+
+    Args:
+        encoder: the encoder of the pairs.
+        targets: int32 [N, T], such as the labels of ``paired`` or what ``translate`` returns.
+    """
+    return [encoder.decode(row[: _length(row)]) for row in targets]
+
+
+def _length(row: np.ndarray) -> int:
+    """The number of tokens before the end."""
+    ends = np.flatnonzero((row == END) | (row == PAD))
+    return int(ends[0]) if len(ends) else len(row)
+
+
 _MONTHS = (
     "january", "february", "march", "april", "may", "june", "july",
     "august", "september", "october", "november", "december",
@@ -172,8 +188,8 @@ def dates(
 
     Examples:
         >>> data = dates(100)
-        >>> data.encoder.decode(data.train.inputs[0])
-        ''
+        >>> target_texts(data.encoder, data.test.labels[:2])
+        ['', '']
     """
     first, last = datetime.date(1900, 1, 1), datetime.date(2099, 12, 31)
     days = (last - first).days + 1
@@ -186,7 +202,7 @@ def dates(
     sources = [written(date, int(form)) for date, form in zip(found, forms, strict=True)]
     targets = [date.isoformat() for date in found]
     return paired(
-        "dates", sources, targets, Tokenizer("characters"),
+        "dates", sources, targets, Tokenizer("characters", lowercase=True),
         held_out=held_out, seed=seed, encoder=encoder,
     )  # fmt: skip
 
