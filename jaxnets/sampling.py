@@ -214,7 +214,7 @@ def _search(
         ended = kept.tokens.at[:, :, place].set(END)
         least, _ = jax.lax.top_k(totals.reshape(batch, -1), beams)
         counts = jnp.isfinite(totals[..., END]) & (totals[..., END] >= least[:, -1:])
-        scores = totals[..., END] / (place + 1.0) ** penalty
+        scores = totals[..., END] / (place + 1).astype(jnp.float32) ** penalty
         kept = _with_best(kept, ended, jnp.where(counts, scores, -jnp.inf))
         kept = kept._replace(ended=kept.ended + counts.sum(1, dtype=jnp.int32))
         going = jnp.where(token == END, -jnp.inf, totals).reshape(batch, beams * len(token))

@@ -77,7 +77,7 @@ class TransformerClassifier(nnx.Module):
         layer = TransformerEncoderLayer(
             d_model, nhead, dim_feedforward, dropout, norm_first=norm_first, **made
         )
-        self.embedding = Embedding(vocab_size, d_model, padding_idx=0, **made)
+        self.embedding = token_embedding(vocab_size, d_model, padding_idx=0, **made)
         self.encoder = TransformerEncoder(layer, num_layers)
         self.dropout = Dropout(dropout, rngs=rngs)
         self.fc = Linear(d_model, output_dim, **made)
@@ -112,6 +112,21 @@ class TransformerClassifier(nnx.Module):
         x = x / token_lengths(tokens)[:, None].astype(x.dtype)
         x = self.fc(self.dropout(x))
         return jax.nn.sigmoid(x) if self.output == "sigmoid" else x
+
+
+def token_embedding(vocab_size: int, d_model: int, **options: Any) -> Embedding:
+    """An embedding whose vectors start as N(0, 1 / d_model), so that ``embedded`` has N(0, 1).
+
+    With PyTorch's N(0, 1) the positions, which are at most 1, would be lost beside them.
+
+    Args:
+        vocab_size: number of tokens.
+        d_model: size of the vector of a token.
+        **options: those of ``Embedding``.
+    """
+    embedding = Embedding(vocab_size, d_model, **options)
+    embedding.embedding[...] = embedding.embedding[...] * d_model**-0.5
+    return embedding
 
 
 def embedded(embedding: Embedding, tokens: jax.Array) -> jax.Array:

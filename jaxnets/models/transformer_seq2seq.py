@@ -8,10 +8,10 @@ from flax import nnx
 from jax.typing import DTypeLike
 
 from jaxnets.arrays import check_number, check_positive
-from jaxnets.layers import Dropout, Embedding, Linear, Transformer
+from jaxnets.layers import Dropout, Linear, Transformer
 from jaxnets.models.seq2seq import check_pair
 from jaxnets.models.text_classifier import check_tokens, is_padding
-from jaxnets.models.transformer_classifier import embedded
+from jaxnets.models.transformer_classifier import embedded, token_embedding
 
 
 class TransformerSeq2Seq(nnx.Module):
@@ -62,8 +62,8 @@ class TransformerSeq2Seq(nnx.Module):
         check_positive("num_layers", num_layers)
         check_number("dropout", dropout, least=0, most=1)
         made: dict[str, Any] = {"rngs": rngs, "param_dtype": param_dtype}
-        self.src_tok_emb = Embedding(vocab_size, d_model, padding_idx=0, **made)
-        self.tgt_tok_emb = Embedding(vocab_size, d_model, **made)
+        self.src_tok_emb = token_embedding(vocab_size, d_model, padding_idx=0, **made)
+        self.tgt_tok_emb = token_embedding(vocab_size, d_model, **made)
         self.dropout = Dropout(dropout, rngs=rngs)
         sizes = d_model, nhead, num_layers, num_layers, dim_feedforward, dropout
         self.transformer = Transformer(*sizes, norm_first=norm_first, **made)

@@ -36,7 +36,7 @@ RECIPES = (
         optimizer="adam",
         optimizer_options={"lr": 0.003},
         scheduler="cosine",
-        epochs=8,
+        epochs=4,
         layout="tokens",
     ),
     Recipe(
@@ -59,7 +59,7 @@ RECIPES = (
         optimizer_options={"lr": 0.002},
         scheduler="onecycle",
         scheduler_options={"pct_start": 0.1},
-        epochs=15,
+        epochs=8,
         layout="tokens",
     ),
     Recipe(

@@ -18,12 +18,14 @@ from tests.parity.oracle import assert_equal, copy_weights
 
 TOKENS, TIME = 11, 6
 MODELS = {
-    "gpt": lambda **made: GPT(TOKENS, 8, 2, 2, 8, **made),
+    "gpt": lambda **made: GPT(TOKENS, 8, 1, 2, 8, **made),
     "gpt-tanh-untied": lambda **made: GPT(
         TOKENS, 8, 1, 2, 8, bias=False, tie_weights=False, approximate="tanh", **made
     ),
-    "classifier": lambda **made: TransformerClassifier(TOKENS, 8, 2, 2, 16, output_dim=4, **made),
-    "vit": lambda **made: ViT(8, 4, 2, 2, 8, 16, in_channels=2, num_classes=4, **made),
+    "classifier": lambda **made: TransformerClassifier(
+        TOKENS, 8, 2, 1, 16, norm_first=True, output_dim=4, **made
+    ),
+    "vit": lambda **made: ViT(8, 4, 1, 2, 8, 16, in_channels=2, num_classes=4, **made),
     "seq2seq": lambda **made: Seq2Seq(TOKENS, 5, 7, **made),
     "transformer-seq2seq": lambda **made: TransformerSeq2Seq(TOKENS, 8, 2, 1, 16, **made),
 }
