@@ -21,7 +21,7 @@ from jaxnets.kernels import native
 from jaxnets.training import Interrupted
 
 _LONGEST = 290  # characters of a message about flags
-_INTERRUPTED = 130  # as a shell reports SIGINT
+_INTERRUPTED = 130  # the exit code of a shell's command after SIGINT: 128 + 2
 
 
 def console() -> None:
@@ -30,28 +30,28 @@ def console() -> None:
         if getattr(sys, name) is None:  # closed by the caller
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    # of what Orbax abandons when it fails, which is reported as a sentence
+    # when Orbax fails, asyncio would also log its abandoned tasks; main() reports the failure
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)
-    sys.unraisablehook = _said_elsewhere
-    warnings.showwarning = _shown
+    sys.unraisablehook = _ignore_interrupt
+    warnings.showwarning = _show_warning
     code = main()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the work is done
     code = _flushed(code)
-    # asked to stop: a compilation under way can crash an orderly end; and after an error JAX's end
-    # would wait for other processes
+    # After a signal, a compilation in progress can crash an orderly exit. After an error, JAX's
+    # exit handler would wait for the other processes.
     if code >= 128 or (code and jax.distributed.is_initialized()):
         os._exit(code)
     sys.exit(code)
 
 
-def _said_elsewhere(lost: Any) -> None:
-    """Passes over an interrupt that the garbage collector has lost: ``fit`` knows of it."""
+def _ignore_interrupt(lost: Any) -> None:
+    """Ignores a KeyboardInterrupt that a finalizer swallowed, as ``fit`` handles the signal."""
     if not isinstance(lost.exc_value, KeyboardInterrupt):
         sys.__unraisablehook__(lost)
 
 
-def _shown(message: Any, category: Any, *place: Any, **more: Any) -> None:
-    """Prints a warning as errors are printed, without a line of our code."""
+def _show_warning(message: Any, category: Any, *place: Any, **more: Any) -> None:
+    """Prints a warning in the form of an error message, without its source line."""
     kind = "" if category is UserWarning else f"{category.__name__}: "
     with contextlib.suppress(OSError):
         line = f"jaxnets: {kind}{' '.join(str(message).split())}"
@@ -62,10 +62,10 @@ def _flushed(code: int) -> int:
     try:
         sys.stdout.flush()
     except OSError as error:
-        # Python would try again at its end, and say so at length
+        # otherwise Python flushes again at exit and prints a traceback
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not code and not isinstance(error, BrokenPipeError):
-            _fail(str(error), 1)  # else it has been said, or something that matters more
+            _fail(str(error), 1)  # with another code, a message has been printed already
         code = code or 1
     with contextlib.suppress(OSError):
         sys.stderr.flush()
@@ -73,10 +73,10 @@ def _flushed(code: int) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; a bad argument ends it with one sentence and exit code 2.
+    """Runs the command, and reports errors in one sentence on standard error.
 
     Args:
-        arguments: in place of ``sys.argv[1:]``.
+        arguments: the command line; ``sys.argv[1:]`` by default.
 
     Returns:
         The exit code: 2 for a bad argument, 1 for any other failure, 130 if interrupted.
@@ -102,14 +102,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _fail(f"{error.__cause__}; --resume continues", error.__cause__.exit_code)
         return _fail("interrupted", _INTERRUPTED, error.__cause__)
     except Exception as error:
-        message = _backends_word(error)
+        message = _backend_message(error)
         if message is None:
             raise
         return _fail(message, 1, error)
 
 
-def _backends_word(error: Exception) -> str | None:
-    """JAX's message about a device or a NaN; None for any other error."""
+def _backend_message(error: Exception) -> str | None:
+    """Returns JAX's message about a device or a NaN, or None for any other error."""
     if isinstance(error, jax.errors.JaxRuntimeError):
         return str(error)
     if type(error) is RuntimeError and str(error).startswith("Unable to initialize backend"):
@@ -130,10 +130,10 @@ class Entry(NamedTuple):
     """A command in the table.
 
     Attributes:
-        section: the heading under which ``jaxnets --help`` lists it.
-        place: its module in ``jaxnets.commands``, and its name there. The module is imported when
-            the command is called, so that no command waits for what another needs.
-        summary: what it does, in a line.
+        section: the heading under which ``jaxnets --help`` lists the command.
+        place: the command as ``module:name`` in ``jaxnets.commands``. The module is imported when
+            the command is called, so that each command imports only its own dependencies.
+        summary: one line that describes the command.
     """
 
     section: str
@@ -152,14 +152,14 @@ COMMANDS = {
     "lr-find": Entry(_TRAIN, "lr_find:lr_find_command", "Suggest a learning rate."),
     "search": Entry(_TRAIN, "search:search_command", "Search for the best hyperparameters."),
     "predict": Entry(_USE, "predict:predict_command", "Predict for images, texts or rows."),
-    "evaluate": Entry(_USE, "evaluate:evaluate_command", "Report accuracy, errors, calibration."),
+    "evaluate": Entry(_USE, "evaluate:evaluate_command", "Measure accuracy, errors, calibration."),
     "explain": Entry(_USE, "explain:explain_command", "Show which inputs a prediction depends on."),
-    "visualize": Entry(_USE, "visualize:visualize_command", "Draw what is inside a network."),
-    "export": Entry(_USE, "export:export_command", "Write a file that other programs run."),
-    "serve": Entry(_USE, "serve:serve_command", "Answer requests over HTTP, with a page."),
+    "visualize": Entry(_USE, "visualize:visualize_command", "Draw weights, activations and more."),
+    "export": Entry(_USE, "export:export_command", "Write a network for other programs."),
+    "serve": Entry(_USE, "serve:serve_command", "Serve predictions over HTTP, with a page."),
     "prune": Entry(_CHANGE, "prune:prune_command", "Remove weights, units or layers."),
     "quantize": Entry(_CHANGE, "quantize:quantize_command", "Store weights as small integers."),
-    "combine": Entry(_CHANGE, "combine:combine_command", "Make one network of several runs."),
+    "combine": Entry(_CHANGE, "combine:combine_command", "Combine several runs into one network."),
     "port": Entry(_PYTORCH, "port:port_command", "Rewrite a PyTorch network as Flax source."),
     "compare": Entry(_PYTORCH, "compare:compare_command", "Train in both frameworks and compare."),
     "convert": Entry(_PYTORCH, "weights:convert_command", "Convert weights from or to PyTorch."),
@@ -168,7 +168,7 @@ COMMANDS = {
 
 
 class _Commands(click.Group):
-    """The commands of the table."""
+    """The commands in ``COMMANDS``."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -196,10 +196,10 @@ class _Commands(click.Group):
     "--cache/--no-cache",
     default=True,
     show_default=True,
-    help="Keep compiled programs in ~/.cache/jaxnets, or where JAXNETS_CACHE says.",
+    help="Keep compiled programs in ~/.cache/jaxnets, or in the folder JAXNETS_CACHE.",
 )
 def cli(cache: bool) -> None:
-    """PyTorch's networks in JAX: the same weights, the same numbers, faster."""
+    """Train and use neural networks in JAX, with the weights and results of PyTorch."""
     native.check_switch()
     if cache:
         keep_programs()

@@ -24,5 +24,6 @@ def require(package: str, *, extra: str, feature: str) -> ModuleType:
         if error.name != package.partition(".")[0]:
             raise
         raise ImportError(
-            f"{feature} needs {package}, which is not installed: pip install 'jaxnets[{extra}]'"
+            f"{feature} needs {package}, which is not installed: "
+            f"pip install -e '.[{extra}]' in a clone of jaxnets"
         ) from error

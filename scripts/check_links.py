@@ -1,12 +1,9 @@
-"""Checks a site without network: what each page links to and shows lies in it.
+"""Checks the links of a site without a network.
 
-    mkdocs build --strict && python scripts/check_links.py site
-
-The exit code is 1, and each fault is a line, if a file or an anchor is missing, or if a page
-loads something from the network, which would be missing offline.
+Every file and anchor that a page names must be in the site. A page must not load anything from the
+network.
 """
 
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -38,7 +35,7 @@ class Html(HTMLParser):
 
 
 def faults(site: Path) -> list[str]:
-    """What is wrong with the pages below ``site``, a sentence each."""
+    """Returns a sentence for each fault in the pages below ``site``."""
     pages = {path.resolve(): Html(path.read_text("utf-8")) for path in site.rglob("*.html")}
     return [
         f"{path.relative_to(site.resolve())}: {fault}"
@@ -53,22 +50,11 @@ def _fault(link: str, loaded: bool, path: Path, pages: dict[Path, Html]) -> str 
     if address.scheme == "data" or (not loaded and address.scheme in ("http", "https", "mailto")):
         return None
     if address.scheme or address.netloc or address.path.startswith("/"):
-        return f"{link} does not lie in the site"
+        return f"{link} is not in the site"
     target = (path.parent / unquote(address.path)).resolve() if address.path else path
     if not target.is_file():
-        return f"{link} is no file of the site"
+        return f"{link} is not a file in the site"
     anchor = unquote(address.fragment)
     if anchor and target in pages and anchor not in pages[target].anchors:
         return f"{link} names an anchor that {target.name} does not have"
     return None
-
-
-def main() -> None:
-    """Checks the folder that the command line names."""
-    found = faults(Path(sys.argv[1]))
-    print("\n".join(found) or "every link of the site leads somewhere")
-    sys.exit(1 if found else 0)
-
-
-if __name__ == "__main__":
-    main()

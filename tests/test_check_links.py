@@ -22,11 +22,11 @@ def test_each_fault_is_a_line(tmp_path):
     page = """<a href="no.html"><a href="#no"><a href="a/b%20c.html#no"><a href="a">
         <img src="no.png"><script src="https://example.org/x.js"></script><a href="/index.html">"""
     assert faults(site(tmp_path, page)) == [
-        "index.html: no.html is no file of the site",
+        "index.html: no.html is not a file in the site",
         "index.html: #no names an anchor that index.html does not have",
         "index.html: a/b%20c.html#no names an anchor that b c.html does not have",
-        "index.html: a is no file of the site",
-        "index.html: no.png is no file of the site",
-        "index.html: https://example.org/x.js does not lie in the site",
-        "index.html: /index.html does not lie in the site",
+        "index.html: a is not a file in the site",
+        "index.html: no.png is not a file in the site",
+        "index.html: https://example.org/x.js is not in the site",
+        "index.html: /index.html is not in the site",
     ]

@@ -101,7 +101,7 @@ def test_values_are_averaged(capsys, folder):
             ["saved", "other", "--how", "soup"],
             "models[1]: expected the structure of models[0], got",
         ),
-        (["saved", "other", "--out", "new"], "out: expected none, as the networks are of several"),
+        (["saved", "other", "--out", "new"], "out: expected none, as the networks have different"),
         (["saved", "saved", "--out", "two"], "out: expected a new or empty folder"),
         (["saved", "none"], "run: expected a folder with a run.json in it, got "),
     ],

@@ -55,7 +55,7 @@ def test_a_comparison_is_a_table_a_verdict_and_a_report(capsys, monkeypatch, tmp
     assert "optimizer_options is {'lr': 0.5}, was {'lr': 0.25}" in log
     code, _, log = run(capsys, *SMALL, "--out", str(out))
     assert code == 2
-    assert "which holds a comparison that --resume continues" in log
+    assert "which contains a comparison (use --resume)" in log
 
 
 def test_the_result_says_who_takes_longer_and_json_has_null_for_what_is_not_finite():
@@ -115,13 +115,13 @@ def test_without_keras_a_sentence_names_what_to_install(capsys, monkeypatch, tmp
         ([], "Missing argument 'RECIPE'"),
         (["mnist"], "recipe: expected one of mnist-mlp"),
         (["--resume", "nowhere"], "resume: expected the folder of a comparison"),
-        (["--resume", "own"], "resume: expected a comparison of a recipe (what compare.run began"),
+        (["--resume", "own"], "resume: expected a comparison of a recipe (others resume with"),
         (["--resume", "a", "--out", "b"], "--resume continues in its own folder"),
         (["fashion-mnist-lenet", "--data-dir", "nowhere"], "nowhere"),
         (["mnist-mlp", "--epochs", "0"], "epochs: expected a positive integer, got 0"),
         (["mnist-mlp", "--seeds", "0"], "seeds: expected a positive integer, got 0"),
         (["mnist-mlp", "--margin", "-1"], "margin: expected a finite number > 0, got -1.0"),
-        (["mnist-mlp", "--device", "gpu"], "device: expected one on which JAX computes, here cpu"),
+        (["mnist-mlp", "--device", "gpu"], "device: expected the device of JAX, cpu"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -42,7 +42,7 @@ def test_list_says_where_each_set_lies(capsys, tmp_path, monkeypatch):
     prepared = tmp_path / "prepared" / "emnist" / "letters" / "1.0.10"
     assert re.search(rf"^emnist/letters +TensorFlow Datasets, {prepared}$", out, re.M)
     assert out.count("emnist/letters") == 2
-    assert f"can prepare: {len(from_tfds.names())}" in out
+    assert f"can prepare {len(from_tfds.names())} more" in out
 
 
 def test_list_has_the_sets_of_texts(capsys, tmp_path, monkeypatch):
@@ -216,8 +216,10 @@ def test_check_reads_everything(capsys, tmp_path):
 
 
 def test_a_warning_is_a_line_without_code(capsys):
-    cli._shown("pets: left out \x1b[2Ja.heic", UserWarning, "loading.py", 100, file=None, line=None)
-    cli._shown("old", DeprecationWarning, "other.py", 1)
+    cli._show_warning(
+        "pets: left out \x1b[2Ja.heic", UserWarning, "loading.py", 100, file=None, line=None
+    )
+    cli._show_warning("old", DeprecationWarning, "other.py", 1)
     expected = "jaxnets: pets: left out \\x1b[2Ja.heic\njaxnets: DeprecationWarning: old\n"
     assert capsys.readouterr().err == expected
 

@@ -87,7 +87,8 @@ def test_an_image_is_explained_by_each_method(capsys, images, place):
     line = r"test example 3 \(label (\d)\): (\d) \(\d\d\.\d\d%\); explained: class \2"
     code, out, err = explained(capsys, images, "--index", "3")
     assert code == 0, err
-    error = re.fullmatch(rf"{line}; the sum is off by (\S+)%\nwrote explanation.png\n", out)[3]
+    pattern = rf"{line}; relative error of the sum: (\S+)%\nwrote explanation.png\n"
+    error = re.fullmatch(pattern, out)[3]
     assert float(error) < 1
     with Image.open("explanation.png") as picture:
         assert picture.width > 600
@@ -137,7 +138,7 @@ def test_the_columns_of_a_table_have_importances(capsys, fruit):
     code, out, err = explained(capsys, fruit, "--repeats", "2")
     assert code == 0, err
     head, *rows, wrote = out.splitlines()
-    assert re.fullmatch(r"accuracy \d\.\d{4} on 6 test rows; it falls by", head)
+    assert re.fullmatch(r"accuracy \d\.\d{4} on 6 test rows; permuted, it falls by", head)
     assert sorted(row.split()[0] for row in rows) == ["colour", "weight"]
     assert all(re.search(r"  -?\d\.\d{4} ± \d\.\d{4}$", row) for row in rows)
     assert wrote == "wrote explanation.png"

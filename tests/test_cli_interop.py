@@ -236,7 +236,7 @@ def files(tmp_path):
         ("inspect a.npz", "a.npz, which holds a mapping without tensors, with the keys a (object"),
         (
             "convert weights new.pt MLP --rename a=b",
-            "rename: expected a file of PyTorch's, whose ",
+            "rename: expected a PyTorch file, as only its ",
         ),
         ("convert w.safetensors new.pt MLP --rename a", "expected OLD=NEW, got 'a'"),
         ("convert w.safetensors new.pt MLP --rename a=b", "rename: expected names that the source"),

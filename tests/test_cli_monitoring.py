@@ -88,8 +88,8 @@ def test_without_classes_there_is_no_best_accuracy(tmp_path, capsys):
     ("flags", "message"),
     [
         (["--jsonl", "{}/taken"], "path: expected a new or empty file, got "),
-        (["--jsonl", "{}/out/a", "--out", "{}/out"], "--jsonl lies in --out, which appears when"),
-        (["--tensorboard", "{}/out", "--out", "{}/out"], "--tensorboard lies in --out"),
+        (["--jsonl", "{}/out/a", "--out", "{}/out"], "--jsonl is inside --out, which is only"),
+        (["--tensorboard", "{}/out", "--out", "{}/out"], "--tensorboard is inside --out"),
         (["--early-stopping", "0"], "patience: expected a positive integer, got 0"),
         (["--jsonl", "{}/a", "--log-every", "-1"], "every: expected a positive integer, got -1"),
         (["--restore-best", "--metric", "loss"], "metric: expected a metric of an epoch"),

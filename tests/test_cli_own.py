@@ -172,7 +172,7 @@ def test_a_pytorch_network_is_ported_and_begins_with_its_weights(capsys, folder)
     first, *_, verdict, begins = [line for line in err.splitlines() if "epoch" not in line]
     assert first == "imported nets.py:Table, whose code has run"
     assert verdict.startswith("ported nets.py:Table: exact; outputs, gradients")
-    assert begins == "it begins with the weights that PyTorch draws"
+    assert begins == "the initial weights are those that PyTorch draws"
     assert [path.name for path in (folder / "run" / "network").iterdir()] == ["table_jax.py"]
     torch.manual_seed(3)
     with np.load("run/initial.npz") as initial:
@@ -224,7 +224,7 @@ def test_predictions_of_what_networks_of_ones_own_return(capsys, folder):
     trained(capsys, *net, "--out", "words")
     code, _, err = run(capsys, "predict", "words", "a")
     assert code == 2
-    assert "run: expected a run that gives an example one class, got outputs [" in err
+    assert "run: expected a run with one class for each example, got outputs of shape [" in err
 
 
 def test_many_seeds_of_a_pytorch_network(capsys, folder):
@@ -247,7 +247,7 @@ def test_many_seeds_of_a_pytorch_network(capsys, folder):
             ["--model", "nets.py:Net", "--data", "rows.csv"],
             "such as Table, Decides, Draws, got Net",
         ),
-        (["--model", "nets.py:Table"], "Missing option '--data', to train Table on."),
+        (["--model", "nets.py:Table"], "Missing option '--data' for Table."),
         (["--model", "nets.py:Table", "--data", "rows.csv", "--args", "x=("], "expected argumen"),
         (
             ["--model", "nets.py:Table", "--data", "rows.csv", "--args", "x=1"],
@@ -256,9 +256,9 @@ def test_many_seeds_of_a_pytorch_network(capsys, folder):
         (["--model", "nets.py:Table", "--data", "images.npz"], "takes float32[2, 1, 6, 6], got"),
         (["--model", "flax_nets.py:Net", "--data", "rows.csv"], "takes float32[2, 2], got"),
         (["--model", "nets.py:Table", "--data", "rows.csv", "--model-option", "w=1"], "use --args"),
-        (["--model", "nets.py:Decides", "--data", "rows.csv"], "no Python decides by values"),
-        (["mnist-mlp", "--args", "width=3"], "--args needs a network of your own, FILE.py:Class"),
-        (["--resume", "run", "--from", "net.pt"], "--from does not go with --resume"),
+        (["--model", "nets.py:Decides", "--data", "rows.csv"], "without Python control flow"),
+        (["mnist-mlp", "--args", "width=3"], "--args requires your own network, FILE.py:Class"),
+        (["--resume", "run", "--from", "net.pt"], "--from cannot be used with --resume"),
         ([], "Missing argument 'RECIPE', or --model FILE.py:Class."),
     ],
 )
@@ -301,7 +301,7 @@ def test_a_pytorch_network_is_compared_with_its_port(capsys, folder, monkeypatch
     ("arguments", "message"),
     [
         (["--torch", "flax_nets.py:Net", "--data", "images.npz"], "torch: expected a torch.nn.Mod"),
-        (["--torch", "nets.py:Table", "--data", "rows.csv", "--peer", "flax"], "leave --peer away"),
+        (["--torch", "nets.py:Table", "--data", "rows.csv", "--peer", "flax"], "omit --peer"),
         (["--torch", "nets.py:Table", "--model", "mlp"], "--torch and --model do not go together"),
         (["--torch", "nets.py"], "expected FILE.py:Class, got 'nets.py'"),
         (["--model", "nets.py:Table"], "Invalid value for '--model'"),

@@ -119,14 +119,14 @@ def drawn(tmp_path):
 
 
 RESIZED = "280×280 pixels, resized to 28×28"
-INVERTED = "dark and light are the other way round than in the training images, so it is inverted"
+INVERTED = "its border is unlike those of the training images, so dark and light are exchanged"
 
 
 def test_a_drawn_digit_is_resized_and_inverted_and_it_is_said(capsys, saved, drawn):
     code, out, err = run(capsys, "predict", saved, drawn, "--top", "1")
     assert code == 0
     assert out.startswith(f"{drawn}: 7 ")
-    assert err == f"{drawn}: {RESIZED}\n{drawn}: {INVERTED} (--no-invert leaves it)\n"
+    assert err == f"{drawn}: {RESIZED}\n{drawn}: {INVERTED} (--no-invert disables this)\n"
     told = run(capsys, "predict", saved, drawn, "--top", "1", "--invert")
     assert told == (0, out, f"{drawn}: {RESIZED}\n")
     left = run(capsys, "predict", saved, drawn, "--top", "1", "--no-invert")

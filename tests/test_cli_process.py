@@ -111,7 +111,7 @@ def interrupt(phase, about):
         os.kill(os.getpid(), signal.SIGINT)
 
 main = cli.main
-cli.main = lambda: warnings.warn("step-8 is damaged: step-7 is taken instead") or main()
+cli.main = lambda: warnings.warn("step-8 is damaged: step-7 is used instead") or main()
 gc.callbacks.append(interrupt)
 cli.console()
 """
@@ -121,7 +121,7 @@ cli.console()
 
 def test_a_warning_is_one_line(interrupted):
     warning, *rest = filter(None, interrupted.stderr.splitlines())
-    assert warning == "jaxnets: step-8 is damaged: step-7 is taken instead"
+    assert warning == "jaxnets: step-8 is damaged: step-7 is used instead"
     assert len(rest) == 1
 
 

@@ -109,4 +109,4 @@ def test_a_run_from_python_is_refused_as_it_does_not_name_its_data(capsys, folde
     words = ["prune", tmp_path / "run", "--amount", "0.5", "--out", tmp_path / "new"]
     code, _, error = run(capsys, *words)
     assert code == 2
-    assert "run: expected a run that jaxnets train wrote" in error
+    assert "run: expected a run of jaxnets train" in error

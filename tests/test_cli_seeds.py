@@ -72,12 +72,12 @@ def test_of_regression_the_table_has_losses(capsys):
         (["--seeds", "x"], "'--seeds': expected N or S,S,…, got 'x'"),
         (["--learning-rates", "1;2"], "'--learning-rates': expected LR,LR,…, got '1;2'"),
         (["--seeds", "0"], "seeds: expected a positive integer, got 0"),
-        (["--seeds", "2", "--seed", "1"], "--seed and --seeds do not go together."),
-        (["--learning-rates", "1", "--lr", "1"], "--lr and --learning-rates do not go together."),
-        (["--seeds", "2", "--devices", "2"], "--devices does not go with --seeds"),
-        (["--seeds", "2", "--jsonl", "log"], "--jsonl does not go with --seeds"),
+        (["--seeds", "2", "--seed", "1"], "--seed cannot be used with --seeds."),
+        (["--learning-rates", "1", "--lr", "1"], "--lr cannot be used with --learning-rates."),
+        (["--seeds", "2", "--devices", "2"], "--devices cannot be used with --seeds"),
+        (["--seeds", "2", "--jsonl", "log"], "--jsonl cannot be used with --seeds"),
         (["--seeds", "2", "--save-every", "3", "--out", "x"], "--save-every does not go with"),
-        (["--seeds", "2", "--processes", "3"], "--processes does not go with --seeds"),
+        (["--seeds", "2", "--processes", "3"], "--processes cannot be used with --seeds"),
     ],
 )
 def test_what_does_not_go_with_seeds_is_one_sentence(capsys, flags, message):
@@ -90,7 +90,7 @@ def test_what_does_not_go_with_seeds_is_one_sentence(capsys, flags, message):
 def test_resume_does_not_go_with_seeds(capsys, tmp_path):
     code, _, err = run(capsys, "train", "--resume", str(tmp_path), "--seeds", "2")
     assert code == 2
-    assert "--resume does not go with --seeds" in err
+    assert "--resume cannot be used with --seeds" in err
 
 
 def test_train_many_refuses_what_a_recipe_cannot_have_with_seeds():

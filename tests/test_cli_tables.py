@@ -172,7 +172,7 @@ def test_rows_are_for_runs_on_tables(capsys, tmp_path):
     code, _, err = run(capsys, "predict", tmp_path / "line", "--row", "x=1")
     assert (code, err) == (
         2,
-        "jaxnets: row: expected none, as the run is not on a table, got x=1\n",
+        "jaxnets: row: expected none, as the run was not trained on a table, got x=1\n",
     )
 
 

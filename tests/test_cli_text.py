@@ -136,7 +136,7 @@ def test_summary_knows_the_number_of_tokens(capsys, tmp_path):
         ),
         (
             ["{writer}", "--index", "0"],
-            "index: expected none, as LanguageModel writes after --prom",
+            "index: expected none, as LanguageModel generates text afte",
         ),
         (["{writer}", "--prompt", "a", "b"], "TEXT: expected none, as LanguageModel writes"),
         (["{writer}", "--prompt", ""], "texts: expected texts of at least one token"),

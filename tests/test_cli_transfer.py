@@ -145,7 +145,7 @@ def test_a_run_that_an_older_version_began_continues(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([*SMALL, "--head", "fc2"], "--head needs --from."),
+        ([*SMALL, "--head", "fc2"], "--head requires --from."),
         ([*SMALL, "--from", "base", "--head", "conv"], "head: expected what matches one of fc1"),
         ([*SMALL, "--from", "nowhere"], "nowhere"),
         ([*SMALL, "--freeze", "conv*"], "freeze: expected what matches one of fc1.bias, fc1.ker"),

@@ -14,8 +14,10 @@ from flax import nnx
 from jaxnets import compare, layers, losses, optimizers, recipes
 from jaxnets.arrays import InputError
 from jaxnets.compare import engine, torch_side
+from jaxnets.compare.engine import Terms, compared
 from jaxnets.compare.findings import findings, of_one_alone
 from jaxnets.compare.from_recipe import from_recipe
+from jaxnets.compare.peers.networks import sizes_of
 from jaxnets.compare.records import Pair
 from jaxnets.data import Compose, Dataset, Normalize, RandomHorizontalFlip, Split, ToFloat
 from jaxnets.models import MLP, LeNet, RecurrentClassifier
@@ -145,8 +147,8 @@ def with_sgd(**options):
     ("fault", "statistic", "layer", "words"),
     [
         (with_sgd(momentum=0.8), "loss of step 2", None, "second updates.*such as its momentum"),
-        (with_sgd(lr=0.12), "loss of step 1", None, "1.2 times ours, as of another lear"),
-        (with_sgd(weight_decay=0.1), "loss of step 1", None, "the optimizer is another, or its we"),
+        (with_sgd(lr=0.12), "loss of step 1", None, "1.2 times that of jaxnets. The lear"),
+        (with_sgd(weight_decay=0.1), "loss of step 1", None, "The optimizer or its weight decay"),
         (
             faulty(stopping_gradients),
             "loss of step 1",
@@ -154,14 +156,14 @@ def with_sgd(**options):
             "gradients of step 0 differ, most",
         ),
         (faulty(no_bias), "loss of step 0", "fc2", "fc2 did not run in both"),
-        (faulty(dropping_always), "loss of step 0", None, "something random is on"),
-        ({"torch_loss": summed}, "loss of step 0", None, "It is a sum where ours is a mean"),
-        ({"torch_inputs": not_normalized}, "loss of step 0", None, "as of another normalisation"),
+        (faulty(dropping_always), "loss of step 0", None, "changes from call to call"),
+        ({"torch_loss": summed}, "loss of step 0", None, "loss is a sum, that of jaxnets a mean"),
+        ({"torch_inputs": not_normalized}, "loss of step 0", None, "The normalization may differ"),
         (
             faulty(dropping_in_evaluation),
             "loss of the first test examples",
             "fc1",
-            "such as dropout, is on in evaluation.*fc1",
+            "evaluation is random, such as by dropout.*fc1",
         ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -261,8 +263,8 @@ def test_evaluation_that_differs_where_the_steps_agree_is_found(honest):
     assert evaluated(1.1, chance=1.01) == ()  # PyTorch differs from itself, too
     (found,) = evaluated(1.1)
     assert found.statistic == "test loss of epoch 1"
-    assert "(at most" in found.text
-    assert "batch normalisation (its momentum)" in found.text
+    assert "(within" in found.text
+    assert "batch normalization (its momentum)" in found.text
 
 
 def test_runs_that_both_diverge_agree_in_that(honest):
@@ -453,7 +455,7 @@ def test_what_cannot_be_compared_is_said_in_a_sentence(wrong, message):
 
 def test_without_torch_a_sentence_names_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ImportError, match=r"needs torch.*pip install 'jaxnets\[torch\]'"):
+    with pytest.raises(ImportError, match=r"needs torch.*pip install -e '\.\[torch\]'"):
         run(torch_model=3)
 
 
@@ -461,8 +463,8 @@ def test_a_member_that_is_not_its_run_alone_is_found(honest):
     ours = honest.pairs[0].ours
     assert of_one_alone(ours.step_losses, ours) == ()
     (found,) = of_one_alone(ours.step_losses * np.float32([1, 1.01, 1, 1, 1, 1]), ours)
-    assert (found.statistic, found.step) == ("loss of the run alone", 1)
-    assert "apart from that of the run alone" in found.text
+    assert (found.statistic, found.step) == ("loss of the separate run", 1)
+    assert "from that of the separate run" in found.text
 
 
 def test_a_documented_figure_says_after_how_many_epochs_it_was():
@@ -472,10 +474,36 @@ def test_a_documented_figure_says_after_how_many_epochs_it_was():
     assert fewer.reference.endswith("; after 10 epochs")
 
 
-def test_a_comparison_keeps_its_learning_rate_and_is_shown_in_a_line_a_seed():
-    recipe = dataclasses.replace(recipes.recipe("linear-regression"), scheduler="cosine")
-    with pytest.raises(InputError, match="scheduler: expected None, as both sides .*, got cosine"):
-        from_recipe(recipe)
+def test_both_sides_follow_the_schedule_of_a_recipe():
+    recipe = dataclasses.replace(
+        recipes.recipe("mnist-mlp"),
+        model_options={"features": (16, 3)},
+        epochs=3,
+        batch_size=16,
+        normalize=None,
+        scheduler="exponential",
+        scheduler_options={"gamma": 0.1},
+    )
+    experiment = from_recipe(recipe, DATA)
+    assert experiment.settings["scheduler"] == "exponential"
+    terms = Terms(seeds=[0], control=False, timing=False)
+    (pair,) = compared(experiment, terms, None, "none").pairs
+    np.testing.assert_allclose(pair.ours.step_losses, pair.theirs.step_losses, rtol=1e-5)
+    with pytest.raises(InputError, match="scheduler: expected none with Flax, got exponential"):
+        sizes_of(experiment, "Flax")
+
+    parameter = torch.nn.Parameter(torch.ones(1))
+    optimizer = experiment.torch_optimizer([parameter])
+    rates = []
+    for _ in range(10):
+        optimizer.step()
+        rates.append(optimizer.param_groups[0]["lr"])
+    steps = len(pair.ours.step_losses) // 3
+    expected = np.repeat([0.01, 0.001, 0.0001], steps)[:10]
+    np.testing.assert_allclose(rates[: len(expected)], expected, rtol=1e-6)
+
+
+def test_a_comparison_is_shown_in_a_line_a_seed():
     done = run(epochs=1)
     pair = done.pairs[0]
     assert repr(done).splitlines() == [

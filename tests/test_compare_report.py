@@ -93,13 +93,13 @@ def headings(blocks):
             "+0.08). The frameworks are equivalent within ±0.30 percentage points (p = 0.002; two "
             "one-sided t tests, paired by seed).",
         ),
-        (0.001, 0.0001, "good", "A difference is shown too, one that is smaller than this margin."),
+        (0.001, 0.0001, "good", "a significant difference, which is smaller than this margin."),
         (0.002, 0.005, "open", "is not shown (p = 0.381; two one-sided t tests, paired by seed)"),
-        (0.002, 0.005, "open", "and no difference either: add seeds."),
+        (0.002, 0.005, "open", "and neither is a difference: add seeds."),
         (-0.02, 0.001, "bad", "Different. Over 3 seeds, the test accuracy is 95.00 % with"),
-        (-0.02, 0.001, "bad", "the interval leaves zero out"),
+        (-0.02, 0.001, "bad", "the interval excludes zero"),
         (0.0, 0.0, "good", "a difference of 0.00 percentage points (95 % confidence interval 0.00"),
-        (0.0, 0.0, "good", "(scores without spread, which leave a t test nothing to measure)."),
+        (0.0, 0.0, "good", "(the differences have no variance, so no t test is needed)."),
         (np.nan, 0.0, "bad", "Not finite. A score is not finite: that of jaxnets from seed 0"),
     ],
 )
@@ -112,7 +112,7 @@ def test_the_verdict_says_what_the_test_shows(made, difference, spread, tone, sa
 def test_one_seed_cannot_say():
     blocks = content(comparison(1, epochs=1, steps=1, examples=50, bare=True))
     said = next(block for block in blocks if isinstance(block, Notice))
-    assert said.head == "One seed cannot say."
+    assert said.head == "Not tested."
     assert said.text.startswith("From seed 0, the test accuracy is ")
     assert len(tables(blocks)[0].rows) == 1
 
@@ -122,7 +122,7 @@ def test_findings_come_first(made):
     finding = Finding(statistic="loss of a step", step=1200, layer="fc1", text=text)
     blocks = content(dataclasses.replace(made, findings=(finding,)))
     notices = [block for block in blocks if isinstance(block, Notice)]
-    assert notices[0].head == "To be looked at: loss of a step, step 1,200, layer fc1."
+    assert notices[0].head == "Finding: loss of a step, step 1,200, layer fc1."
     assert notices[0].text == text
     assert [block.tone for block in notices] == ["bad", verdict(made).tone]
     assert blocks.index(notices[0]) == 1
@@ -232,8 +232,8 @@ def test_independent_runs_compare_by_their_scores_alone():
     blocks = content(made)
     assert not {"Step by step", "Predictions"} & set(headings(blocks))
     assert [row[3] for row in tables(blocks)[0].rows[:4]][:3] == ["–"] * 3
-    assert "Welch’s, of independent runs" in verdict(made).text
-    assert "each drew weights and order of their own" in markdown(blocks)
+    assert "Welch’s, for independent runs" in verdict(made).text
+    assert "each drew their own weights and order of examples" in markdown(blocks)
     drawing = next(block for block in blocks if isinstance(block, Figure)).draw()
     above, below = drawing.axes
     assert [text.get_text() for text in above.get_yticklabels()] == ["jaxnets", "PyTorch"]
@@ -244,14 +244,14 @@ def test_a_documented_figure_with_dropout_is_not_that_of_pairs():
     made = comparison(2, **SMALL)
     assert "is with dropout" not in markdown(content(made))
     without = dataclasses.replace(made, settings={"dropout": "off on both sides"})
-    assert "98.1 %). That is with dropout, which pairs train without." in markdown(content(without))
+    assert "98.1 %). That result is with dropout, which is off" in markdown(content(without))
 
 
 def test_what_is_missing_is_left_out():
     blocks = content(comparison(2, epochs=1, steps=1, examples=50, bare=True))
     assert headings(blocks) == ["Test accuracy", "Step by step", "Predictions", "How it was made"]
     text = markdown(blocks)
-    assert not re.search("beside itself|thread|torch 2|machine:|Documented|memory", text)
+    assert not re.search("control|thread|torch 2|machine:|Documented|memory", text)
     assert len(tables(blocks)[1].columns) == 3
     assert page(blocks, files.drawn(blocks)).count("<img") == text.count("![")
 
@@ -264,7 +264,7 @@ def test_many_classes_are_a_table_of_pairs(made):
     pair = dataclasses.replace(first, ours=sides[0], theirs=sides[1])
     blocks = content(dataclasses.replace(made, pairs=(pair,), class_names=None, control=None))
     table = next(table for table in tables(blocks) if "ten most frequent" in table.caption)
-    assert table.caption.startswith("The 30 predictions on which")
+    assert table.caption.startswith("The 30 predictions that differ")
     assert table.rows[0] == ["1", "0", "1"]
     assert len(table.rows) == 10
 
@@ -281,9 +281,9 @@ def test_names_are_only_text(made):
     text = page(blocks, dict.fromkeys([figure.name for figure in figures], b""))
     assert not {"b>", "script", "i"} & set(Page(text).tags)
     assert "a &lt;script&gt;" in text
-    assert "&lt;i&gt;: jaxnets beside PyTorch" in text
+    assert "&lt;i&gt;: jaxnets compared with PyTorch" in text
     written = markdown(blocks)
-    assert "# &lt;i\\>: jaxnets beside PyTorch" in written
+    assert "# &lt;i\\>: jaxnets compared with PyTorch" in written
     assert r"| names | &lt;b\>, a\|b, $x$, \*\*, \_i\_, &amp;amp;, 靴, " in written
     assert r"| a | \| \| |" in written.replace(r"\_", "")
     assert "    a && <b>" in written

@@ -123,7 +123,7 @@ def test_a_comparison_says_of_each_metric_how_it_ends(honest):
     number = r"\d\.\d+"
     assert re.fullmatch(
         rf"  loss: {number} and {number} in the last epoch; "
-        r"at most \d\.\de-\d\d apart, as rounding explains",
+        r"differs by at most \d\.\de-\d\d, which rounding explains",
         lines[0],
     )
     assert repr(honest.ours[0]).startswith("Course: jaxnets, seed 3, last epoch loss ")
@@ -141,15 +141,15 @@ def test_another_learning_rate_is_found_by_the_metrics_that_follow_it():
     assert (found.statistic, found.step, found.layer) == ("generator_loss", 0, "critic.fc1")
     assert "metric to depart is generator_loss, with loss, at step 0 (seed 3)" in found.text
     assert "Then follow critic_loss at step 1." in found.text
-    assert "The first step changes 4 of 8 weights otherwise, critic.fc" in found.text
-    assert "PyTorch's update is 2 times ours, as of another learning rate." in found.text
+    assert "The first updates of 4 of 8 weights differ, most in critic.fc" in found.text
+    assert "PyTorch's update is 2 times that of jaxnets. The learning rate" in found.text
 
 
 def test_a_forgotten_detach_is_found_by_what_it_does_to_the_generator():
     comparison = run(torch_step=functools.partial(torch_step, detach=False))
     (found,) = comparison.findings
     assert (found.step, found.layer.split(".")[0]) == (1, "generator")
-    assert re.search("4 of 8 weights otherwise, generator.*another direction", found.text)
+    assert re.search("4 of 8 weights differ, most in generator.*directions", found.text)
     assert comparison.departure("critic_loss").step == 1
     assert comparison.departure("critic_loss").apart > 1e-3
     assert repr(comparison).splitlines()[-1] == f"  {found.text}"
@@ -216,7 +216,7 @@ def test_an_autoencoder_with_noise_from_the_data_is_the_same_without_dropout():
 def test_what_is_carried_from_step_to_step_is_found_where_it_shows():
     (found,) = run_vae(momentum=0.5).findings
     assert (found.step, found.layer) == (2, None)
-    assert "first step's updates of the weights agree" in found.text
+    assert "first updates of the weights agree" in found.text
 
 
 def test_a_step_that_draws_its_own_noise_is_found():
@@ -349,7 +349,7 @@ def test_a_report_holds_everything_and_is_read_again(tmp_path, honest):
         pages = {"report.md", "report.html", "report.json"}
         assert {path.name for path in folder.iterdir()} == names | pages
     text = (tmp_path / "1" / "report.md").read_text()
-    assert "To be looked at: generator\\_loss, step 0, layer critic.fc1." in text
+    assert "Finding: generator\\_loss, step 0, layer critic.fc1." in text
 
 
 @pytest.mark.parametrize(
@@ -357,7 +357,7 @@ def test_a_report_holds_everything_and_is_read_again(tmp_path, honest):
     [
         ({"step": None}, "step: expected a step, as torch_step or torch_optimizers is given"),
         ({"step": critic_loss}, "step: expected a step, such as jaxnets.training.minimize makes"),
-        ({"jax_model": None}, "jax_model: expected a network of yours, as step or torch_inputs"),
+        ({"jax_model": None}, "jax_model: expected a network, as step or torch_inputs"),
         ({"torch_step": None}, r"torch_step: expected a function of \(model, optimizers, batch\)"),
         ({"torch_optimizers": 3}, "torch_optimizers: expected a function of a model that makes"),
         (
@@ -370,7 +370,7 @@ def test_a_report_holds_everything_and_is_read_again(tmp_path, honest):
         ({"paired": False}, "paired: expected the default with step, got False"),
         ({"margin": 0.1}, "margin: expected the default with step, got 0.1"),
         ({"directory": "kept"}, "directory: expected the default with step, got 'kept'"),
-        ({"data": Dataset("none", Draws(3))}, "data.train: expected a Split in memory, of which"),
+        ({"data": Dataset("none", Draws(3))}, "data.train: expected a Split in memory, so that"),
         ({"torch_step": lambda *given: 3}, "torch_step: .*'loss' among them, got one that ret"),
         ({"torch_step": lambda *given: {"x": 3}}, "torch_step: .* that returns {'x': 3}"),
         (
@@ -382,7 +382,7 @@ def test_a_report_holds_everything_and_is_read_again(tmp_path, honest):
             "torch_step: .* got one that returns loss=",
         ),
         ({"torch_inputs": lambda inputs: inputs + 1}, "torch_inputs: expected .*TypeError"),
-        ({"torch_model": torch.nn.Linear(2, 2)}, "torch_model: expected the weights of ours"),
+        ({"torch_model": torch.nn.Linear(2, 2)}, "torch_model: expected the weights of jax_model"),
         ({"weights_from": "keras"}, "weights_from: expected one of jaxnets, torch"),
         ({"seeds": []}, "seeds: expected a number of seeds"),
         ({"epochs": 0}, "epochs: expected a positive integer"),

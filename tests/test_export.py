@@ -246,9 +246,9 @@ def test_what_cannot_be_exported_is_said(name, tmp_path, monkeypatch):
 
 
 WRONG_WORDS = {
-    "out: expected a name that ends in .zip, .onnx or .pt, or --to": ["--out", "mlp.bin"],
+    "out: expected a name that ends in .zip, .onnx or .pt, or the flag --to": ["--out", "mlp.bin"],
     "out: expected a new file in a folder that exists": ["--out", "no-folder/mlp.onnx"],
-    "batch: expected none, as a state_dict takes any": ["--out", "mlp.pt", "--batch", "3"],
+    "batch: expected none, as a state_dict has no batch size": ["--out", "mlp.pt", "--batch", "3"],
     "Missing option '--out'": [],
 }
 

@@ -164,7 +164,7 @@ for needs_torch in (lambda: to_torch(model), lambda: load_torch(model, sys.argv[
     try:
         needs_torch()
     except ImportError as error:
-        assert "pip install 'jaxnets[torch]'" in str(error), error
+        assert "pip install -e '.[torch]'" in str(error), error
     else:
         raise AssertionError
 """

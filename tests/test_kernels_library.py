@@ -362,10 +362,11 @@ def test_other_words_are_refused(fresh, word):
 @pytest.mark.parametrize("command", ["g++ 'x", 'g++ "', "g++ \\"])
 def test_a_command_that_is_none(fresh, caplog, command):
     fresh.setenv("CXX", command)
-    assert native.status().startswith("not in use: CXX is no command: No ")
+    assert native.status().startswith("not in use: CXX is not a command: No ")
     assert not native.ready("recurrence", np.zeros(1, np.float32))
     (said,) = caplog.records
-    assert said.getMessage().startswith("jaxnets: native kernels are not in use: CXX is no command")
+    message = "jaxnets: native kernels are not in use: CXX is not a command"
+    assert said.getMessage().startswith(message)
 
 
 def test_what_is_said_is_one_line_of_a_run(tmp_path):
@@ -381,5 +382,5 @@ print(jax.jit(kernels.with_kernels(lambda x: layer(x)[0]))(jnp.zeros((8, 8, 3)))
     command = [sys.executable, "-c", script]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == "(8, 8, 4)\n"
-    line = "jaxnets: native kernels are not in use: CXX is no command: No closing quotation\n"
+    line = "jaxnets: native kernels are not in use: CXX is not a command: No closing quotation\n"
     assert done.stderr == line

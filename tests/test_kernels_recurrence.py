@@ -417,7 +417,7 @@ def test_why_there_are_none(fresh, tmp_path):
     assert native.status().startswith("not in use: [Errno 2] No such file")
     fresh.delenv("CXX")
     fresh.setenv("PATH", str(tmp_path))
-    assert native.status().startswith("not in use: there is no C++ compiler: g++, clang++ or")
+    assert native.status().startswith("not in use: there is no C++ compiler: no g++, clang++ or")
     fresh.setattr(native, "_processor", lambda: "sse2 avx fma")
     assert native.status() == "not in use: the processor has no avx2"
     fresh.setattr(native.platform, "machine", lambda: "aarch64")

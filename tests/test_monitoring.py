@@ -264,6 +264,6 @@ def test_images_of_what_is_none(tmp_path):
     split = Split(np.zeros((4, 4), np.float32), np.zeros(4, np.int32))
     options = {"loss": losses.cross_entropy, "optimizer": SGD, "epochs": 1, "progress": "none"}
     options["callbacks"] = [TensorBoard(tmp_path / "a", images=1)]
-    with pytest.raises(ValueError, match="images: expected 0 for data that are no images of byt"):
+    with pytest.raises(ValueError, match="images: expected 0 for data that are not uint8 images"):
         fit(Net(), Dataset("drawn", split, split), **options)
     assert not (tmp_path / "a").exists()

@@ -86,7 +86,7 @@ def test_the_first_cell_of_code_installs_what_is_missing(name, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     exec(first.source, {})
     ((command, check),) = calls
-    assert command[1:] == ["-m", "pip", "install", "--quiet", "jaxnets[torch]"]
+    assert command[1:] == ["-m", "pip", "install", "--quiet", "..[torch]"]
     assert check
 
 

@@ -344,7 +344,7 @@ def test_predict_on_a_run_from_python_needs_no_data_set(tmp_path, capsys):
     run, _ = trained(MLP((4, 8, 3), rngs=nnx.Rngs(0)))
     run.save(tmp_path / "run")
     assert main(["predict", str(tmp_path / "run"), "--index", "0"]) == 2
-    message = "index: expected none, as the folder of a run from Python does not name its data"
+    message = "index: expected none, as a run that was written from Python does not record its data"
     assert message in capsys.readouterr().err
 
 

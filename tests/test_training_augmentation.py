@@ -162,7 +162,7 @@ def test_a_program_with_augmentation_is_compiled_once():
     [
         (
             {"transform": VARY},
-            r"transform: expected one that is not random \(augment takes those\)",
+            r"transform: expected one that is not random \(use augment for random ones\)",
         ),
         ({"augment": [VARY]}, "augment: expected callables, got list"),
         ({"augment": RandomCrop(5)}, "size: expected at most the 4×4 pixels"),

@@ -179,7 +179,7 @@ def test_every_difference_from_like_is_named_at_once(tmp_path):
     filled(tmp_path / "c", 1)
     like = {"a": jnp.zeros(9), "b": jax.random.key(0), "c": 1}
     message = (
-        r"like: expected the state that .*step-1 holds, got \['a'\] is int32\[10\], "
+        r"like: expected the state saved in .*step-1, got \['a'\] is int32\[10\], "
         r"not float32\[9\]; \['b'\] is missing, not key<fry>\[\]; \['c'\] is missing, not int64"
     )
     with pytest.raises(ValueError, match=message):
@@ -207,8 +207,8 @@ NESTED = functools.reduce(lambda inner, _: {"a": inner}, range(100), 1)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"record": {"a": {"b": [1, {2}]}}}, r"record\['a'\]\['b'\]\[1\]: expected what JSON can"),
-        ({"record": {"a": np.float32(1)}}, r"record\['a'\]: expected what JSON can hold, got np"),
+        ({"record": {"a": {"b": [1, {2}]}}}, r"record\['a'\]\['b'\]\[1\]: expected a JSON value"),
+        ({"record": {"a": np.float32(1)}}, r"record\['a'\]: expected a JSON value, got np"),
         ({"record": {1: 2}}, "record: expected names that are strings, got 1"),
         ({"record": [1]}, "record: expected a dictionary"),
         (
@@ -303,9 +303,9 @@ def flip(path):
 
 DAMAGES = {
     "truncated": ("checkpoint.json", truncate, "checkpoint.json has .* bytes instead of"),
-    "flipped": ("state/_METADATA", flip, "state/_METADATA has other bytes than were written"),
+    "flipped": ("state/_METADATA", flip, "state/_METADATA differs from what was written"),
     "missing": ("arrays.json", Path.unlink, "arrays.json is missing"),
-    "extra": ("state/d/half", Path.touch, "state/d/half is not one of its files"),
+    "extra": ("state/d/half", Path.touch, "state/d/half is not in the manifest"),
     "manifest flipped": ("manifest.json", flip, "manifest.json is damaged"),
     "manifest altered": (
         "manifest.json",
@@ -321,7 +321,7 @@ DAMAGES = {
 def test_of_a_damaged_checkpoint_the_one_before_is_taken(damage, tmp_path):
     name, act, message = damage
     act(filled(tmp_path / "c") / "step-2" / name)
-    with pytest.warns(UserWarning, match=f"step-2 is damaged .{message}.*step-1 is taken instead"):
+    with pytest.warns(UserWarning, match=f"step-2 is damaged .{message}.*step-1 is used instead"):
         saved = read(tmp_path / "c")
     assert (saved.step, number(saved)) == (1, 1)
     shutil.rmtree(tmp_path / "c" / "step-1")
@@ -541,7 +541,7 @@ def test_scores_of_another_metric_than_the_newest_ones_do_not_count(tmp_path):
     best = read(tmp_path / "c", "best")
     assert (best.step, best.score, best.metric) == (1, -2.0, "loss")
     assert repr(best) == f"Saved: step 1, score -2 by loss, in {tmp_path / 'c' / 'step-1'}"
-    refused = pytest.raises(ValueError, match="metric: expected a word or None, got 3")
+    refused = pytest.raises(ValueError, match="metric: expected a string or None, got 3")
     with Checkpoints(tmp_path / "c") as checkpoints, refused:
         checkpoints.save(1, {}, step=9, score=1.0, metric=3)
 

@@ -74,7 +74,7 @@ def test_a_label_that_is_no_class_is_seen_before_training():
         with pytest.raises(ValueError, match=r"data.train.labels: expected classes in \[0, 1\]"):
             train(linear(2), CLASSES, loss)
     # where a function of the user's own changes the labels, it is seen by the loss that is NaN
-    with pytest.raises(NonFiniteLossError, match="or inputs or labels are not what the loss takes"):
+    with pytest.raises(NonFiniteLossError, match="or inputs or labels are invalid for the loss"):
         train(linear(2), CLASSES, lambda outputs, labels: losses.cross_entropy(outputs, labels + 0))
 
 
@@ -161,7 +161,7 @@ def test_a_test_loss_that_is_not_finite_is_an_error():
         ({"loss": float}, "loss: expected a function of .outputs, labels., got <class 'float'>"),
         ({"optimizer": np.zeros((2, 2))}, r"optimizer: .*, got float64\[2, 2\]$"),
         ({"correct": "yes"}, "correct: expected a function, 'auto' or None, got 'yes'"),
-        ({"correct": lambda o, y: o}, "correct: expected a function that returns an integer"),
+        ({"correct": lambda o, y: o}, "correct: expected a function that returns the number"),
         ({"transform": 3}, "transform: expected callables, got int"),
         ({"transform": [np.log]}, "transform: expected callables, got list"),
     ],
@@ -320,7 +320,7 @@ def test_mixed_labels_are_one_prediction_each():
     ("function", "message"),
     [
         (lambda o, y: (jnp.int32(9), jnp.int32(3)), "correct: expected at most as many .* 9 of 3"),
-        (too_many, "correct: expected at most as many correct predictions as there are"),
+        (too_many, "correct: expected at most as many correct predictions as predictions"),
         (lambda o, y: jnp.int32(-1), r"correct: expected at most as many correct .* -1 of 6"),
         (lambda o, y: jnp.mean(right(o, y)), "correct: expected .* a pair of it .*got float32"),
         (lambda o, y: None, "correct: expected a function that returns .* got None"),
@@ -403,7 +403,7 @@ TWO_NAMES = {"class_names": ("cat", "dog")}
             CLASSES * 0,
             "nll_loss",
             {},
-            "got nll_loss, by which a single output learns nothing",
+            "got nll_loss, which requires one output per class",
         ),
         (3, np.tile(REAL[:, None], 3), "cross_entropy", {}, "labels: expected labels from 0 to 1"),
         (
@@ -411,7 +411,7 @@ TWO_NAMES = {"class_names": ("cat", "dog")}
             CLASSES,
             "binary_cross_entropy_with_logits",
             {},
-            "expected labels from 0 to 1, .* 0 to 2",
+            "expected labels from 0 to 1 .* 0 to 2",
         ),
         (1, REAL, "binary_cross_entropy_with_logits", {}, "labels: expected .*, got -1 to 1"),
         (

@@ -147,7 +147,7 @@ def test_a_batch_is_read_by_parts_in_order_where_it_divides():
     ("devices", "message"),
     [
         (0, "devices: expected a positive integer, got 0"),
-        (100, "devices: expected at most .*, the CPU devices .*got 100"),
+        (100, "devices: expected at most .*, the number of CPU devices.*got 100"),
         ([], "devices: expected a number, or a sequence of jax.Device"),
         ("two", "devices: expected a number, or a sequence of jax.Device"),
     ],

@@ -95,7 +95,7 @@ def test_a_lost_process_ends_the_others_and_one_that_is_stopped_stops_them(tmp_p
     if number == signal.SIGKILL:
         assert other.returncode == 1
         assert errors[1].splitlines() == [
-            "jaxnets: process 0 has ended before the others: see what it said"
+            "jaxnets: process 0 has ended before the others: see its messages"
         ]
         return
     assert [process.returncode for process in both] == [143, 143]
@@ -127,7 +127,7 @@ def failures(*processes, patience=20):
 
 def test_who_does_not_come_is_named_in_time():
     late, other = failures((3, 0), (3, 1), patience=1.5)
-    assert late.startswith("of 3 processes, 2 did not come to localhost:")
+    assert late.startswith("of 3 processes, 2 did not connect to localhost:")
     assert other == late
     (lost,) = failures((2, 1), patience=0.5)
     assert "process 0 was not found at localhost:" in lost
@@ -135,13 +135,13 @@ def test_who_does_not_come_is_named_in_time():
 
 def test_who_is_wrong_is_told_so():
     said = failures((3, 0), (3, 1), (3, 1), (2, 1), (3, 0), patience=3)
-    assert said[2].startswith("process_id: expected one that no other process has, got 1, which")
-    assert said[3] == "processes: expected 3, as process 0 was told, got 2"
+    assert said[2].startswith("process_id: expected a different one for each process, got 1, which")
+    assert said[3] == "processes: expected 3, as on process 0, got 2"
     assert said[4].startswith("coordinator: expected a port that is free on the machine of process")
 
 
 def test_another_program_is_no_process_0():
-    message = "is no process 0 that waits for others"
+    message = "no process 0 is waiting for others"
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(20)
 
@@ -162,7 +162,7 @@ def test_another_program_is_no_process_0():
         (("here:0", 2, 0), "coordinator: expected HOST:PORT"),
         (("here:1", 0, 0), "processes: expected a positive integer, got 0"),
         (("here:1", 2, 2), "process_id: expected an integer from 0 to 1, got 2"),
-        ((), "coordinator: expected HOST:PORT, as no launcher that JAX knows has started this"),
+        ((), "coordinator: expected HOST:PORT, as no known launcher has started this process"),
     ],
 )
 def test_bad_arguments_are_one_sentence(arguments, message):
@@ -172,7 +172,9 @@ def test_bad_arguments_are_one_sentence(arguments, message):
 
 def test_flags_come_together(capfd):
     assert main(["train", "linear-regression", "--processes", "2"]) == 2
-    assert "--coordinator, --processes and --process-id come together" in capfd.readouterr().err
+    assert (
+        "--coordinator, --processes and --process-id require each other" in capfd.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(

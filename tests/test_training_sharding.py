@@ -77,7 +77,7 @@ def test_the_first_rule_that_fits_counts():
         ({"rules": {"fc1": ("rows",)}}, "rules: expected a tuple of 'data', 'model' and None"),
         ({"rules": {"fc1": "model"}}, "rules: expected a tuple of .* for 'fc1', got 'model'"),
         ({"rules": {"fc1": ("model", "model")}}, "rules: expected each axis once for 'fc1'"),
-        ({"rules": {"fc(": ("model",)}}, "rules: expected patterns as of re.search, got 'fc.'"),
+        ({"rules": {"fc(": ("model",)}}, "rules: expected regular expressions, got 'fc.'"),
     ],
 )
 def test_bad_shardings_are_named(options, message):

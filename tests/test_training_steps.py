@@ -319,7 +319,7 @@ REFUSED = {
     "metrics: expected functions of .outputs, labels. by name": lambda: supervised(
         losses.mse_loss, metrics=[abs]
     ),
-    "objective: expected None beside loss": lambda: evaluate(
+    "objective: expected None with loss": lambda: evaluate(
         model(), SPLIT, by_hand, loss=losses.mse_loss
     ),
     "batch: expected columns by name": lambda: train_step(ONE, STATE, INPUTS),

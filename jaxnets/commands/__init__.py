@@ -1,1 +1,1 @@
-"""The commands of ``jaxnets``. Thin: each reads flags, calls the library, prints."""
+"""The commands of ``jaxnets``. Each reads its flags, calls the library and prints the result."""

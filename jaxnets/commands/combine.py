@@ -1,4 +1,4 @@
-"""The command ``combine``: one network from several trained ones."""
+"""The command ``combine``: combines several trained networks into one."""
 
 import json
 from collections.abc import Sequence
@@ -23,12 +23,13 @@ from jaxnets.losses import LOSSES
 from jaxnets.training import Evaluation, Summary, checkpoints, evaluate
 
 _HOW = ("mean", "vote", "soup", "greedy-soup")
-#: Losses of logits or log-probabilities of classes; of other outputs the plain mean is taken.
+#: Losses of logits or log-probabilities. With these, an ensemble averages probabilities; with other
+#: losses it averages the outputs.
 _OF_CLASSES = ("cross-entropy", "negative-log-likelihood")
 
 
 class _Member(NamedTuple):
-    """One network, of a run or of a checkpoint."""
+    """One network to combine, from a run or from one of its checkpoints."""
 
     name: str
     folder: Path
@@ -43,28 +44,28 @@ class _Member(NamedTuple):
     type=click.Choice(_HOW),
     default="mean",
     show_default=True,
-    help="mean: an ensemble, whose probabilities are the mean of all; vote: an ensemble that "
-    "decides by majority; soup: one network with the mean of the weights; greedy-soup: the mean "
-    "of those that make it no worse.",
+    help="mean: an ensemble that averages the probabilities; vote: an ensemble that takes the "
+    "majority vote; soup: one network with the mean of the weights; greedy-soup: a soup to which "
+    "a network is added only if the result is no worse.",
 )
 @click.option(
     "--checkpoints",
     "of_checkpoints",
     is_flag=True,
-    help="Combine all checkpoints that the runs have kept (--save-every, --keep).",
+    help="Combine all saved checkpoints of the runs (train --save-every, --keep).",
 )
-@click.option("--out", type=PathArgument(), help="A new folder for the result, which is a run too.")
+@click.option("--out", type=PathArgument(), help="The new run directory for the result.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def combine_command(
     run: tuple[Path, ...], how: str, of_checkpoints: bool, out: Path | None, as_json: bool
 ) -> None:
-    """Make one network of several trained ones, and test it beside them.
+    """Combine several trained networks into one, and test all of them.
 
-    Each RUN is the folder of a run, or that of several seeds (jaxnets train --seeds). An ensemble
-    takes networks of any kinds, if they were trained on the same data; a soup takes networks of
-    one kind, which were tuned from the same weights.
+    Each RUN is a run directory, or the folder that jaxnets train --seeds writes. All runs must have
+    been trained on the same data. An ensemble may combine different networks. A soup needs networks
+    of one architecture that were trained from the same initial weights.
 
-    greedy-soup chooses by every other test example, and all figures are of the rest.
+    greedy-soup selects on every other test example, and is tested on the remaining ones.
     """
     members = _members(run, of_checkpoints)
     split, chooses = _parts(_data(members), how)
@@ -86,7 +87,7 @@ def combine_command(
 
 
 def _members(folders: Sequence[Path], of_checkpoints: bool) -> list[_Member]:
-    """The networks in the folders; or those of all checkpoints in them."""
+    """Returns the networks in the run directories, or those of all their checkpoints."""
     found = []
     for folder in (part for whole in folders for part in seeds.parts(whole)):
         saved = opened(folder)
@@ -106,10 +107,10 @@ def _members(folders: Sequence[Path], of_checkpoints: bool) -> list[_Member]:
 
 
 def _data(members: Sequence[_Member]) -> Dataset:
-    """The data that all were trained on.
+    """Loads the data set that all runs were trained on.
 
     Raises:
-        InputError: if they are not the same.
+        InputError: if the runs were trained on different data.
     """
     data = data_of(members[0].saved, "run")
     first = _named(members[0].saved)
@@ -128,7 +129,7 @@ def _named(saved: runs.SavedRun) -> Any:
 
 
 def _parts(data: Dataset, how: str) -> tuple[AnySplit, AnySplit | None]:
-    """What is tested on, and what a greedy soup is chosen by."""
+    """Returns the examples to test on and, for a greedy soup, those to select on."""
     if how != "greedy-soup":
         return data.test, None
     test = in_memory(data.test)
@@ -136,7 +137,7 @@ def _parts(data: Dataset, how: str) -> tuple[AnySplit, AnySplit | None]:
 
 
 def _loss(saved: runs.SavedRun) -> Any:
-    assert saved.recipe is not None  # as its data are known
+    assert saved.recipe is not None  # checked by data_of
     return LOSSES[saved.recipe.loss]
 
 
@@ -147,7 +148,7 @@ def _tested(saved: runs.SavedRun, model: nnx.Module, split: AnySplit) -> Evaluat
 def _combined(
     members: Sequence[_Member], how: str, chooses: AnySplit | None
 ) -> tuple[nnx.Module, str]:
-    """What the networks are together, and what to call it."""
+    """Returns the combined network and its name in the table."""
     models, saved = [member.model for member in members], members[0].saved
     if how == "soup":
         return soup(models), "soup"
@@ -172,16 +173,16 @@ def _score(test: Evaluation) -> float:
 def _write(
     out: Path, members: Sequence[_Member], made: nnx.Module, test: Evaluation, how: str
 ) -> None:
-    """The result as the folder of a run.
+    """Writes the result as a run directory.
 
     Raises:
-        InputError: if an ensemble is of networks of several kinds, which no folder tells of.
+        InputError: if an ensemble has different networks, which a run directory cannot store.
     """
     change = Change(how, {})
     if isinstance(made, Ensemble):
         kinds = {(_kind(member.model), member.saved.transform) for member in members}
         if len(kinds) > 1:
-            expected = "none, as the networks are of several kinds, or get their inputs otherwise"
+            expected = "none, as the networks have different structures or different inputs"
             raise InputError("out", expected, str(out))
         made = Ensemble([member.model for member in members], made.how)
         change = Change("ensemble", {"count": len(members), "how": made.how})
@@ -189,7 +190,7 @@ def _write(
 
 
 def _kind(model: nnx.Module) -> Any:
-    """What tells whether two networks can be filled with each other's weights."""
+    """Returns a value that is equal for two networks that can load each other's weights."""
     state = nnx.to_flat_state(nnx.state(model, nnx.Not(nnx.RngState)))
     return type(model), tuple((path, leaf.shape, leaf.dtype) for path, leaf in state)
 
@@ -197,7 +198,7 @@ def _kind(model: nnx.Module) -> Any:
 def _record(
     members: Sequence[_Member], tests: Sequence[Evaluation], test: Evaluation, made: str
 ) -> dict[str, Any]:
-    """What the table says, ready for JSON."""
+    """Returns the content of the table, ready for JSON."""
     singles = [
         {"run": member.name, "test_accuracy": one.accuracy, "test_loss": one.loss}
         for member, one in zip(members, tests, strict=True)
@@ -209,7 +210,7 @@ def _record(
 def _table(
     members: Sequence[_Member], tests: Sequence[Evaluation], test: Evaluation, made: str
 ) -> list[str]:
-    """A line for each network, their mean, and what they are together."""
+    """Returns a line for each network, one for their mean and one for the combined network."""
     values = [one.loss if test.accuracy is None else one.accuracy for one in tests]
     name, form = ("test loss", ".6g") if test.accuracy is None else ("test accuracy", ".2%")
     mean = Summary.of(values)

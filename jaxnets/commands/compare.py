@@ -1,4 +1,4 @@
-"""The command that trains the same network in two frameworks and compares them."""
+"""The command ``compare``: trains the same network in two frameworks and compares the results."""
 
 import contextlib
 import dataclasses
@@ -33,41 +33,43 @@ _FLAGS = (
     click.option(
         "--seeds",
         type=Numbers("N or S,S,…", int),
-        help="Compare from so many seeds, counted from 0, or from these.  [default: 5]",
+        help="Number of seeds, counted from 0, or the seeds themselves.  [default: 5]",
     ),
     click.option(
         "--peer",
         type=click.Choice(PEERS),
-        help="What to compare with.  [default: torch]",
+        help="The framework to compare with.  [default: torch]",
     ),
     click.option(
         "--weights-from",
         type=click.Choice(["jaxnets", "torch"]),
-        help="Whose initial weights both begin with.  [default: jaxnets, with --torch torch]",
+        help="The framework that draws the initial weights of both.  [default: jaxnets; torch with "
+        "--torch]",
     ),
     click.option(
         "--independent",
         is_flag=True,
-        help="Let each framework draw its own weights, order and dropout: compares distributions.",
+        help="Let each framework draw its own weights, order of examples and dropout. This "
+        "compares distributions instead of pairs.",
     ),
     click.option(
         "--margin",
         type=float,
-        help="What difference counts as none: percentage points of accuracy, or test loss.  "
-        "[default: 0.3 points, or 1 % of the other's loss]",
+        help="The largest difference that counts as equivalent, in percentage points of accuracy "
+        "or in test loss.  [default: 0.3 points, or 1 % of the peer's loss]",
     ),
     click.option(
         "--control/--no-control",
         default=True,
-        help="Train PyTorch beside itself too, with another number of threads.",
+        help="Also train PyTorch a second time, with another number of threads.",
     ),
     click.option(
         "--timing/--no-timing",
         default=True,
-        help="Take the time of one run alone in each framework.",
+        help="Measure the time of one separate run in each framework.",
     ),
     click.option(
-        "--device", type=click.Choice(["cpu", "gpu"]), help="Where both compute.  [default: JAX's]"
+        "--device", type=click.Choice(["cpu", "gpu"]), help="The device of both.  [default: JAX's]"
     ),
     click.option(
         "--out",
@@ -78,7 +80,7 @@ _FLAGS = (
         "--resume",
         type=PathArgument(),
         metavar="DIR",
-        help="Go on with the comparison in DIR: its finished trainings are kept.",
+        help="Resume the comparison in DIR, and keep its finished trainings.",
     ),
 )
 _OWN = (
@@ -94,7 +96,7 @@ Examples:
   jaxnets compare --torch nets.py:Net --args "width=8" --data mnist --epochs 3
 """
 _SEEDS = 5
-#: What a comparison that continues takes over from its folder.
+#: The settings that a resumed comparison reads from its folder.
 _KEPT = ("seeds", "paired", "weights_from", "peer", "margin")
 _TORCH_DEVICES = {None: None, "cpu": "cpu", "gpu": "cuda"}
 
@@ -113,15 +115,16 @@ def compare_command(recipe: str | None, as_json: bool, quiet: bool, **flags: Any
     --torch FILE.py:Class ports a PyTorch network of your own and trains both on --data, with RECIPE
     or without.
 
-    Both sides of a seed begin with the same weights and see the same batches in the same order,
-    with the same optimizer, in float32. The report in --out has each seed's accuracy, the paired
-    difference with a test of equivalence, how far the losses part beside PyTorch with another
-    number of threads, predictions on which the two disagree, times and memory.
+    For each seed, both networks start from the same weights and train on the same batches in the
+    same order, with the same optimizer, in float32. The report in --out contains the accuracy of
+    each seed, the paired difference with a test of equivalence, the differences of the losses
+    compared with those of PyTorch with another number of threads, the predictions that differ, and
+    time and memory.
 
-    Dropout is off on both sides of a pair, as no two frameworks draw the same masks; images are
-    varied by our augmentation on both sides, alike in a pair.
+    Dropout is off in both networks, as the frameworks draw different masks. Images are augmented
+    by jaxnets for both, with the same results.
 
-    Every finished training is kept in --out: after Ctrl-C, or to add seeds, --resume DIR continues.
+    Every finished training is kept in --out. Use --resume DIR after Ctrl-C, or to add seeds.
     """
     chosen = {name: flags.pop(name) for name in _OWN}
     out, resume = chosen.pop("out"), chosen.pop("resume")
@@ -142,41 +145,41 @@ def compare_command(recipe: str | None, as_json: bool, quiet: bool, **flags: Any
 
 
 def _take_torch(flags: dict[str, Any], chosen: dict[str, Any]) -> None:
-    """Takes the network of --torch for the recipe's, and what follows from that."""
+    """Makes the network of --torch the model, and sets the defaults that follow from it."""
     network = flags.pop("torch")
     if network is None:
         return
     if flags["model"] is not None:
         raise click.UsageError("--torch and --model do not go together.")
     if chosen["peer"] not in (None, "torch"):
-        raise click.UsageError("--torch is compared with PyTorch: leave --peer away.")
+        raise click.UsageError("--torch is always compared with PyTorch: omit --peer.")
     flags["model"] = network
     chosen["weights_from"] = chosen["weights_from"] or "torch"
 
 
 def _experiment(recipe: recipes.Recipe) -> Experiment:
-    """The recipe as an experiment; a network of the user's own is ported."""
+    """Makes an experiment of the recipe, and ports a user's PyTorch network."""
     if not isinstance(recipe.model, OwnNetwork):
         return from_recipe(recipe)
     own.imported(recipe)
     if not recipe.model.is_torch:
-        expected = "a torch.nn.Module, or what makes one (jaxnets train --model takes others)"
+        expected = "a torch.nn.Module, or a function that returns one"
         raise InputError("torch", expected, recipe.model.target)
     data = recipes.load_data(recipe)
     return from_recipe(recipe, data, own.ported(recipes.sized(recipe, data), data))
 
 
 def _begun(known: recipes.Recipe | None, out: Path | None, resume: Path | None) -> dict[str, Any]:
-    """What the comparison that continues began with; nothing of a new one."""
+    """Reads the settings of the comparison to resume; returns an empty dict for a new one."""
     if known is None and resume is None:
         raise click.UsageError("Missing argument 'RECIPE', or --torch FILE.py:Class.")
     if resume is not None and out is not None:
-        raise click.UsageError("--resume continues in its own folder: leave --out away.")
+        raise click.UsageError("--resume continues in its own folder: omit --out.")
     return {} if resume is None else read_begun(resume)
 
 
 def _terms(chosen: dict[str, Any], before: dict[str, Any], classes: bool) -> Terms:
-    """How the two are compared: as the flags say, or as it began."""
+    """Returns the settings of the flags; for a resumed comparison its own are the defaults."""
     given = {name: value for name, value in chosen.items() if value is not None}
     if given.pop("independent", False):
         given["paired"] = False
@@ -191,16 +194,21 @@ def _terms(chosen: dict[str, Any], before: dict[str, Any], classes: bool) -> Ter
 
 
 def _compute_on(device: str | None) -> None:
-    """Has JAX compute on a CPU, or checks that it computes on a GPU."""
+    """Makes JAX compute on the CPU, or checks that it computes on a GPU."""
     if device == "cpu":
         jax.config.update("jax_platforms", "cpu")
     if device is not None and jax.default_backend() != device:
-        expected = f"one on which JAX computes, here {jax.default_backend()}"
+        expected = f"the device of JAX, {jax.default_backend()}"
         raise InputError("device", expected, device)
 
 
 def summary(comparison: Comparison, directory: Path) -> str:
-    """The seeds in a table, what they show in words, and where the report is."""
+    """Returns a table of the seeds, the verdict, times, findings and the path of the report.
+
+    Args:
+        comparison: the results.
+        directory: the folder of the report.
+    """
     scale, (ours, theirs) = Scale.of(comparison), names(comparison)
     lines = [f"{'seed':<6}{ours:>12}{theirs:>12}{'difference':>12}"]
     for pair in comparison.pairs:
@@ -213,7 +221,7 @@ def summary(comparison: Comparison, directory: Path) -> str:
 
 
 def _times(comparison: Comparison) -> list[str]:
-    """What an epoch takes, in a line."""
+    """Returns a line with the time of an epoch; no line without timings."""
     if not comparison.timings:
         return []
     seconds = [statistics.median(each.epoch_seconds) for each in comparison.timings]
@@ -224,11 +232,11 @@ def _times(comparison: Comparison) -> list[str]:
     ]
     ours, theirs = names(comparison)
     ratio = f"{theirs} takes {seconds[1] / seconds[0]:.2f} times as long as {ours}"
-    return [f"an epoch of one run alone takes {', '.join(each)}: {ratio}"]
+    return [f"an epoch of a separate run takes {', '.join(each)}: {ratio}"]
 
 
 def _as_json(comparison: Comparison, directory: Path) -> str:
-    """The result in one object; every number is in the folder's ``report.json``."""
+    """Returns the main results as JSON; ``report.json`` in the folder has all numbers."""
     found = comparison.equivalence
     rows = [
         {"seed": pair.seed, "ours": pair.ours.score, "theirs": pair.theirs.score}

@@ -15,7 +15,7 @@ from jaxnets.compare.torch_side import visible_cores
 from jaxnets.training import Sharding
 from jaxnets.training.placement import place
 
-#: How a run computes that is told nothing; ``devices`` None is for those that ``fit`` would take.
+#: The settings of a run without flags; ``devices=None`` leaves the choice to ``fit``.
 _DEFAULTS = {
     "devices": None,
     "model_devices": 1,
@@ -24,34 +24,34 @@ _DEFAULTS = {
     "compute_dtype": None,
 }
 _DTYPES = ("bfloat16", "float16", "float32")
-_MOST_DEVICES = 2**16  # a record that says more was not written by us
+_MOST_DEVICES = 2**16  # a record with more devices is damaged
 _FLAGS = (
     click.option(
-        "--devices", type=int, help="How many devices share each batch, those of all processes."
+        "--devices", type=int, help="Number of devices that share each batch, in all processes."
     ),
     click.option(
         "--model-devices",
         type=int,
         metavar="M",
-        help="Have every M of the devices cut the parameters between them, each layer by its "
-        "outputs, and take the same part of the batch.  [default: 1]",
+        help="Shard the parameters of each layer over M devices, along its outputs; these M "
+        "devices compute the same part of the batch.  [default: 1]",
     ),
     click.option(
         "--fsdp/--no-fsdp",
         default=None,
-        help="Cut parameters and optimizer state between the devices that share the batch, too.",
+        help="Also shard parameters and optimizer state over the devices that share the batch.",
     ),
     click.option(
         "--accumulate",
         type=int,
         metavar="N",
-        help="Take each batch in N parts, one after the other, to need less memory: the step is "
-        "that of the whole batch.  [default: 1]",
+        help="Accumulate the gradient over N parts of each batch, to use less memory; the training "
+        "step is that of the whole batch.  [default: 1]",
     ),
     click.option(
         "--compute-dtype",
         type=click.Choice(_DTYPES),
-        help="Compute the network in this dtype; weights, loss and optimizer stay as they are.",
+        help="Compute the network in this dtype; weights, loss and optimizer remain in float32.",
     ),
 )
 
@@ -62,7 +62,7 @@ def computing_flags(command: Any) -> Any:
 
 
 def take(flags: dict[str, Any]) -> dict[str, Any]:
-    """Takes from a command's flags those of this module that were given.
+    """Removes this module's flags from ``flags``, and returns those that were given.
 
     Raises:
         ValueError: if a number is not positive.
@@ -75,10 +75,13 @@ def take(flags: dict[str, Any]) -> dict[str, Any]:
 
 
 def check(computing: Mapping[str, Any]) -> None:
-    """Checks what a record says of how its run computes.
+    """Checks the computing settings in the record of a run.
+
+    Args:
+        computing: values that ``settled`` returned when the run began.
 
     Raises:
-        ValueError: naming what ``settled`` could not have returned.
+        ValueError: if a value is invalid.
     """
     values = {**_DEFAULTS, **computing}
     for name in ("devices", "model_devices", "accumulate"):
@@ -90,36 +93,45 @@ def check(computing: Mapping[str, Any]) -> None:
 
 
 def make_cpu_devices(count: int | None, processes: int | None) -> None:
-    """Has a CPU stand for this process's part of so many devices; before JAX computes anything."""
+    """Makes JAX simulate this process's share of ``count`` devices on the CPU.
+
+    It must run before JAX's first computation, and has no effect on GPUs and TPUs.
+
+    Args:
+        count: number of devices of all processes; None for JAX's default.
+        processes: number of processes; None for one.
+    """
     if count is None:
         return
     if processes is not None and processes > 1:
-        # XLA's kernels order some sums by the number of its threads, one for each core or each of
-        # the process's devices. This is the number in one process that has all the devices.
+        # The order of some of XLA's sums depends on the number of its threads. NPROC is set to the
+        # number in a single process with all the devices, so that the results have the same bits.
         os.environ.setdefault("NPROC", str(max(count, visible_cores())))
-    with contextlib.suppress(RuntimeError):  # of a process in which JAX runs already
+    with contextlib.suppress(RuntimeError):  # if JAX is initialized already
         jax.config.update("jax_num_cpu_devices", max(1, count // max(1, processes or 1)))
 
 
 def settled(given: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, Any]:
-    """How a run computes: as the flags say, or else as it began, as far as the devices are there.
+    """Returns the computing settings of a run, and prints a line if a resumed run's change.
+
+    A flag wins over the setting that the run began with. If fewer devices are available than when
+    the run began, all of those are used.
 
     Args:
-        given: what ``take`` took.
-        before: what this returned when the run began; empty for a new one.
+        given: the flags, as ``take`` returns.
+        before: what this function returned when the run began; empty for a new run.
 
     Returns:
-        A value for each flag, ``devices`` their number. Says in a line if one is another than
-        before, and no flag asked for it.
+        A value for each flag; ``devices`` is their number.
 
     Raises:
-        ValueError: if the devices are not there, or ``model_devices`` is no divisor of them.
-        UsageError: if flags do not go together.
+        ValueError: if the devices are not available, or not divisible by ``model_devices``.
+        UsageError: if sharding is requested with several processes.
     """
     known = {name: before[name] for name in before.keys() & _DEFAULTS.keys()}
     chosen = {**_DEFAULTS, **known, **given}
     if "devices" not in given and before:
-        chosen["devices"] = _still_there(before["devices"])
+        chosen["devices"] = _available(before["devices"])
     devices = place(chosen["devices"]).devices
     chosen["devices"] = len(devices)
     if "model_devices" not in given:
@@ -129,12 +141,12 @@ def settled(given: Mapping[str, Any], before: Mapping[str, Any]) -> dict[str, An
         if jax.process_count() > 1:
             raise click.UsageError("--model-devices and --fsdp need one process.")
         place(devices, sharding)
-    _tell({name for name in before if name not in given}, before, chosen)
+    _report_changes({name for name in before if name not in given}, before, chosen)
     return chosen
 
 
 def fit_options(chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of ``fit``."""
+    """Returns the arguments of ``fit``."""
     plain = ("devices", "accumulate", "compute_dtype")
     return {name: chosen[name] for name in plain} | {"sharding": _sharding(chosen)}
 
@@ -145,17 +157,17 @@ def _sharding(chosen: Mapping[str, Any]) -> Sharding | None:
     return Sharding(model=chosen["model_devices"], fully=chosen["fsdp"])
 
 
-def _still_there(count: int) -> int | None:
-    """So many devices, or as many of them as the processes have; None for all."""
+def _available(count: int) -> int | None:
+    """Returns ``count`` or the number of devices, if that is smaller; None for all devices."""
     processes = jax.process_count()
     return min(count, jax.device_count()) // processes * processes or None
 
 
-def _tell(names: set[str], before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def _report_changes(names: set[str], before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     changes = [
         f"{flag} {now[name]} (was {before[name]})"
         for name, flag in (("devices", "--devices"), ("model_devices", "--model-devices"))
         if name in names and now[name] != before[name]
     ]
     if changes and jax.process_index() == 0:
-        click.echo(f"jaxnets: the run continues {' and '.join(changes)}", err=True)
+        click.echo(f"jaxnets: the run continues with {' and '.join(changes)}", err=True)

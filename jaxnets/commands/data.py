@@ -1,4 +1,4 @@
-"""The commands ``jaxnets data …``. Thin: they read flags, call the library, print."""
+"""The commands ``jaxnets data …``: list, describe, show and check data sets."""
 
 import functools
 from collections.abc import Callable
@@ -24,19 +24,19 @@ from jaxnets.data.survey import channel_statistics, class_counts
 from jaxnets.data.text import TextDataset, finding
 from jaxnets.data.text.vocabulary import PAD
 
-_PIECE = 1000  # examples to read at once
-_MOST_COLUMNS = 8  # of a table's statistics that are printed
+_PIECE = 1000  # number of examples to read at once
+_MOST_COLUMNS = 8  # largest number of statistics or values in a line
 _PERCENTILES = (50, 90, 100)  # of the lengths of texts
 
 
 @click.group("data")
 def data_group() -> None:
-    """Find, describe, show and check data sets."""
+    """List, describe, show and check data sets."""
 
 
 def _where(command: Callable[..., Any]) -> Callable[..., Any]:
     for flag in (
-        click.option("--source", type=click.Choice(SOURCES), help="Look nowhere else."),
+        click.option("--source", type=click.Choice(SOURCES), help="Search only this source."),
         data_dir,
         image_size,
         data_option,
@@ -52,12 +52,12 @@ def _load(name: str, data_option: tuple[tuple[str, Any], ...], **options: Any) -
 
 @data_group.command("list")
 def list_command() -> None:
-    """List the data sets that are known, and where they are on this machine."""
+    """List the known data sets, and their places on this machine."""
     for name in sorted({*DATASETS, *KNOWN, *finding.TEXTS}):
         click.echo(f"{name:15} {printable(_place(name), limit=None)}")
     for name, folder in from_tfds.prepared():
         click.echo(f"{printable(name):15} TensorFlow Datasets, {printable(folder, limit=None)}")
-    click.echo(f"\nand the sets that TensorFlow Datasets can prepare: {len(from_tfds.names())}")
+    click.echo(f"\nTensorFlow Datasets can prepare {len(from_tfds.names())} more")
 
 
 def _place(name: str) -> str:
@@ -76,7 +76,7 @@ def _place(name: str) -> str:
 @click.argument("name")
 @_where
 def info_command(name: str, **where: Any) -> None:
-    """Describe the data set NAME, or at a path: where it comes from, its sizes, its classes."""
+    """Describe the data set NAME, or the one at a path: its origin, sizes and classes."""
     data = _load(name, **where)
     click.echo(printable(f"{data.name}: {data.origin}", limit=None))
     spec = data.spec
@@ -91,7 +91,7 @@ def info_command(name: str, **where: Any) -> None:
 
 
 def _print_lengths(data: TextDataset) -> None:
-    """Of the training texts, as they were cut."""
+    """Prints the size of the vocabulary, and percentiles of the lengths of the training texts."""
     lengths = np.count_nonzero(data.train.inputs != PAD, axis=1)
     found = np.percentile(lengths, _PERCENTILES, method="higher")
     shares = (f"{share} % up to {n}" for share, n in zip(_PERCENTILES, found, strict=True))
@@ -121,11 +121,20 @@ def _print_classes(data: Dataset, classes: int) -> None:
 @data_group.command("head")
 @click.argument("name")
 @_where
-@click.option("--split", default="train", show_default=True, help="Such as test or train[:10%].")
-@click.option("-n", "count", type=click.IntRange(min=1), default=10, show_default=True)
-@click.option("--out", type=PathArgument(), help="A new PNG file of n of each class.")
+@click.option(
+    "--split", default="train", show_default=True, help="The split, such as test or train[:10%]."
+)
+@click.option(
+    "-n",
+    "count",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="Number of examples; with --out, of each class.",
+)
+@click.option("--out", type=PathArgument(), help="Draw the examples into this new PNG file.")
 def head_command(name: str, split: str, count: int, out: Path | None, **where: Any) -> None:
-    """Show the first examples of the data set NAME, or at a path; as a picture with --out."""
+    """Show the first examples of the data set NAME, or of the one at a path."""
     if out is not None and (
         out.exists() or out.suffix.lower() != ".png" or not out.absolute().parent.is_dir()
     ):
@@ -145,7 +154,7 @@ def head_command(name: str, split: str, count: int, out: Path | None, **where: A
 
 
 def _in_words(describes: Callable[[np.ndarray], str], column: str, example: Any) -> str:
-    """An example's column; the arrays of several by name."""
+    """Describes the inputs or the labels of an example; several arrays by their names."""
     if example is None:
         return f"no {column}"
     if not isinstance(example, tuple | dict):
@@ -174,14 +183,14 @@ def _answer(data: Dataset, label: np.ndarray) -> str:
 @click.argument("folder", metavar="DIR", type=PathArgument())
 @image_size
 def check_command(folder: Path, size: Any) -> None:
-    """Read all data sets in the folder DIR, or DIR itself, and report damage."""
+    """Read the data set in the folder DIR, and those in its subfolders, and report damage."""
     if not folder.exists():
         raise InputError("DIR", "an existing folder or file", str(folder))
     size = None if size is None else check_size("size", size)
     try:
         found = _open(folder, size, nested=0)
     except image_folder.UnclearClasses:
-        found = None  # one of images, or of sets
+        found = None  # the subfolders are classes or data sets; tried as data sets first
     children = sorted(folder.iterdir()) if not found and folder.is_dir() else []
     sources = [found, *(_open(child, size) for child in children)]
     sources = [each for each in sources if each is not None] or [_open(folder, size)]
@@ -195,7 +204,7 @@ def check_command(folder: Path, size: Any) -> None:
 
 
 def _read_through(part: Part) -> int:
-    """The number of examples, all of which were read; a few at a time, as memory may be small."""
+    """Reads all examples, ``_PIECE`` at a time to save memory, and returns their number."""
     for start in range(0, part.length, _PIECE):
         part.read(start, min(start + _PIECE, part.length))
     return part.length

@@ -1,4 +1,4 @@
-"""The command that evaluates a trained network."""
+"""The command ``evaluate``: measures a trained network on a data set."""
 
 import shlex
 from pathlib import Path
@@ -17,13 +17,13 @@ from jaxnets.training.records import RECORD
 
 @click.command("evaluate")
 @click.argument("run", type=PathArgument())
-@click.option("--data", help="Another data set: its path, or any name that jaxnets finds.")
+@click.option("--data", help="Another data set: a path, or a name from jaxnets data list.")
 @click.option(
     "--split",
     type=click.Choice(WHICH),
     default="test",
     show_default=True,
-    help="Which examples: those held out, those for training, or all.",
+    help="The examples to evaluate on.",
 )
 @data_dir
 @image_size
@@ -33,14 +33,14 @@ from jaxnets.training.records import RECORD
     type=click.IntRange(1, 1000),
     default=15,
     show_default=True,
-    help="Bins of confidence that the calibration counts in.",
+    help="Number of confidence bins of the calibration.",
 )
 @click.option(
     "--out",
     type=PathArgument(),
-    help="A folder for report.html, which needs no other file, report.md and report.json.",
+    help="A folder for report.html (self-contained), report.md and report.json.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print report.json, and no more.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the content of report.json.")
 def evaluate_command(
     run: Path,
     data: str | None,
@@ -51,14 +51,15 @@ def evaluate_command(
     as_json: bool,
     **where: Any,
 ) -> None:
-    """Evaluate the network saved in the folder RUN on every example of a split.
+    """Evaluate the network in the run directory RUN on every example of a split.
 
-    Classes: accuracy, precision, recall and F1 of each, the confusion matrix, calibration, the most
-    confident mistakes. Values: their errors in the data's units, residuals. Language models: loss,
-    perplexity, accuracy. --out writes a page with tables and figures.
+    For classes, the report has accuracy, precision, recall and F1 of each class, the confusion
+    matrix, calibration and the most confident mistakes; for values, the errors in the data's units
+    and the residuals; for language models, loss, perplexity and accuracy. --out writes a page with
+    tables and figures.
 
-    --data takes whatever train --data takes. Its texts, rows and classes are encoded as those that
-    the run was trained on.
+    --data accepts the same values as train --data. Texts, rows and classes are encoded as in
+    training.
     """
     if out is not None and out.exists() and not out.is_dir():
         raise InputError("out", "a folder", str(out))
@@ -77,7 +78,7 @@ def evaluate_command(
 
 
 def _command(run: Path, split: str, **given: Any) -> str:
-    """What is to be typed to make the report again."""
+    """Returns the command line that makes the report again."""
     words = ["jaxnets", "evaluate", str(run), "--split", split]
     for name, value in given.items():
         if value is not None:
@@ -87,5 +88,5 @@ def _command(run: Path, split: str, **given: Any) -> str:
 
 
 def _texts(given: dict[str, Any]) -> dict[str, Any]:
-    """Options as ``load`` takes them: a path as text."""
+    """Converts paths to text, as ``load`` requires."""
     return {name: str(value) if isinstance(value, Path) else value for name, value in given.items()}

@@ -1,4 +1,4 @@
-"""The examples that a command is given: image files, texts, rows of tables, test examples."""
+"""Reads the examples on a command line: image files, texts, rows of tables, test examples."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,9 +26,9 @@ class Example:
     """One example.
 
     Attributes:
-        name: what to call it.
-        inputs: as the network takes it.
-        label: what it is, in words; None if that is not known.
+        name: the name of the example in the output.
+        inputs: the input of the network before its transform, without a batch axis.
+        label: the name of its class, or its value as text; None if the label is unknown.
     """
 
     name: str
@@ -36,25 +36,25 @@ class Example:
     label: str | None = None
 
 
-#: Inputs of a network, each with the name of its example.
+#: Pairs of an example's name and its inputs.
 Examples = list[tuple[str, np.ndarray]]
 
 
 def read(saved: runs.SavedRun, **asked: Any) -> Examples:
-    """The examples that a command is given, each with its name and label in words.
+    """Reads the examples of a command, each with its name and label as one text.
 
     Args:
         saved: the run.
         **asked: see ``given``.
 
     Raises:
-        InputError: if one is not what the run takes.
+        InputError: if an example is not a valid input of the run.
     """
     return [(said(each.name, each.label), each.inputs) for each in given(saved, **asked)]
 
 
 def said(name: str, label: str | None) -> str:
-    """An example in words."""
+    """Returns the name of an example, followed by its label if that is known."""
     return name if label is None else f"{name} (label {label})"
 
 
@@ -67,18 +67,18 @@ def given(
     *,
     whole: bool = False,
 ) -> list[Example]:
-    """The examples that the arguments of ``jaxnets predict`` are.
+    """Reads the examples that the arguments of ``jaxnets predict`` specify.
 
     Args:
         saved: the run.
-        inputs: image files, texts or tables.
-        row: rows of a table.
+        inputs: image files, texts or files of tables.
+        row: rows of a table, as ``_values`` reads them.
         index: numbers of test examples.
         invert: see ``runs.open_image``.
-        whole: whether a folder is all its images, and a text file its lines.
+        whole: whether to read all images in a folder, each line of a text file, and labels.
 
     Raises:
-        InputError: if one is not what the run takes.
+        InputError: if an example is not a valid input of the run.
     """
     examples = list(_given(saved, inputs, invert, whole=whole)) if inputs else []
     if row and saved.table is not None:
@@ -92,7 +92,7 @@ def given(
 def _given(
     saved: runs.SavedRun, inputs: Sequence[str], invert: bool | None, *, whole: bool
 ) -> Iterator[Example]:
-    """The texts, tables or images given."""
+    """Reads texts, tables or images, depending on the inputs of the run."""
     if saved.encoder is not None:
         texts = [text for each in inputs for text in _texts(each, whole=whole)]
         yield from map(Example, texts, saved.encoder(texts))
@@ -111,13 +111,17 @@ def _given(
 
 
 def _texts(given: str, *, whole: bool) -> list[str]:
-    """A text, or the lines of a file."""
+    """Returns the text, or with ``whole`` the lines of a text file."""
     is_file = whole and given.lower().endswith(_TEXTS)
     return read_lines(given) if is_file else [given]
 
 
 def _images(saved: runs.SavedRun, given: str, *, whole: bool) -> list[tuple[str, str | None]]:
-    """An image file, or all in a folder; in one that is called as a class they are of that."""
+    """Returns pairs of an image file and its label.
+
+    With ``whole``, a folder stands for all its images; a subfolder with the name of a class is
+    their label.
+    """
     folder = Path(given)
     if not whole or not given or not folder.is_dir():
         return [(given, None)]
@@ -129,7 +133,7 @@ def _images(saved: runs.SavedRun, given: str, *, whole: bool) -> list[tuple[str,
 
 
 def _changes(image: runs.GivenImage, *, told: bool) -> list[str]:
-    """What was done to an image, in words, unless the user told to do it."""
+    """Describes the changes of an image that the user did not request."""
     (height, width), (new_height, new_width) = image.size, image.pixels.shape[:2]
     changes = []
     if (height, width) != (new_height, new_width):
@@ -137,15 +141,15 @@ def _changes(image: runs.GivenImage, *, told: bool) -> list[str]:
         part = "resized" if same else "its middle is resized"
         changes.append(f"{width}×{height} pixels, {part} to {new_width}×{new_height}")
     if image.inverted and not told:
-        why = "dark and light are the other way round than in the training images"
-        changes.append(f"{why}, so it is inverted (--no-invert leaves it)")
+        why = "its border is unlike those of the training images"
+        changes.append(f"{why}, so dark and light are exchanged (--no-invert disables this)")
     return changes
 
 
 def _of_table(
     saved: runs.SavedRun, encoder: TableEncoder, file: str, *, whole: bool
 ) -> list[Example]:
-    """The rows of a file, or of standard input; the one example that is the end of a series."""
+    """Reads the rows of a file or of standard input; of a series, its last window."""
     cells, series = table_files.read(Path(file)), _window(saved) is not None
     rows, places = tables.new_rows(cells, encoder, series=series)
     examples = _from_rows(saved, rows, places)
@@ -159,7 +163,7 @@ def _of_table(
 
 
 def _from_rows(saved: runs.SavedRun, rows: np.ndarray, places: list[str]) -> list[Example]:
-    """Examples of rows of inputs, each with its name."""
+    """Makes an example of each row, or of a series one example of its last rows."""
     if saved.inputs_scaler is not None:
         rows = saved.inputs_scaler(rows)
     window = _window(saved)
@@ -172,13 +176,13 @@ def _from_rows(saved: runs.SavedRun, rows: np.ndarray, places: list[str]) -> lis
 
 
 def _window(saved: runs.SavedRun) -> int | None:
-    """How many rows the run forecasts from; None if each row is an example."""
+    """Returns the number of rows that the run forecasts from; None if each row is an example."""
     shape: tuple[int, ...] = getattr(saved.inputs, "shape", ())
     return shape[0] if len(shape) == 2 else None
 
 
 def _values(text: str, names: Sequence[str]) -> Mapping[str, str] | Sequence[str]:
-    """The cells of --row by their columns' names; in the columns' order where none is named."""
+    """Returns the cells of --row by column name, or in column order if no name is given."""
     expected = f"NAME=VALUE once for each of {table_files.listed(names)}"
     try:
         cells = next(csv.reader([text], skipinitialspace=True))
@@ -199,7 +203,7 @@ def _values(text: str, names: Sequence[str]) -> Mapping[str, str] | Sequence[str
 def _chosen(
     data: Dataset, index: Sequence[int], class_names: tuple[str, ...] | None
 ) -> list[Example]:
-    """Test examples by number, each with its name."""
+    """Returns the test examples with these numbers."""
     for number in index:
         if not 0 <= number < len(data.test):
             raise InputError("index", f"a number from 0 to {len(data.test) - 1}", number)
@@ -214,21 +218,23 @@ def _chosen(
 
 
 def named(class_names: tuple[str, ...] | None, label: np.ndarray) -> str:
-    """The name of a class; a label without one as it is."""
+    """Returns the name of a class, or the label as text if it has no name."""
     names = class_names or ()
     is_class = label.ndim == 0 and label.dtype.kind in "iu" and 0 <= label < len(names)
     return names[int(label)] if is_class else str(label)
 
 
 def of_test(data: Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """So many test examples, from all parts of the test split, as files may be sorted by class.
+    """Returns the inputs and labels of evenly spaced test examples.
+
+    They are spread over the whole test split, as files may be sorted by class.
 
     Args:
         data: the data set.
-        count: how many; of fewer all.
+        count: the largest number of examples.
 
     Raises:
-        InputError: if inputs or labels are several arrays.
+        InputError: if inputs or labels consist of several arrays.
     """
     rows = np.linspace(0, len(data.test) - 1, min(count, len(data.test)))
     inputs, labels = data.test.gather(np.round(rows).astype(np.int32))
@@ -236,24 +242,27 @@ def of_test(data: Dataset, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def shares(saved: runs.SavedRun, row: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
-    """The names of the classes, fit for a terminal, and the probability of each.
+    """Returns the names of the classes, printable in a terminal, and their probabilities.
 
     Args:
         saved: a run with classes.
         row: the network's outputs for one example.
+
+    Returns:
+        The names, and the probabilities, [classes].
     """
     names, found = classes(saved, row[None])
     return tuple(map(printable, names)), found[0]
 
 
 def classes(saved: runs.SavedRun, outputs: np.ndarray) -> tuple[tuple[str, ...], np.ndarray]:
-    """The names of the classes, and the probability of each, [examples, classes].
+    """Returns the names of the classes, and their probabilities, [examples, classes].
 
     Args:
         saved: a run with classes.
-        outputs: of the network, [examples, …].
+        outputs: the outputs of the network, [examples, …].
     """
     rows = outputs.reshape(len(outputs), -1)
     found = saved.probabilities(rows.astype(np.float64))
     names = saved.class_names or tuple(map(str, range(found.shape[1])))
-    return names, found[:, : len(names)]  # an output of a class that does not exist is no class
+    return names, found[:, : len(names)]  # a network may have more outputs than there are classes

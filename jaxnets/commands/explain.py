@@ -1,4 +1,4 @@
-"""The command ``explain``: which inputs a prediction depends on."""
+"""The command ``explain``: shows which inputs a prediction depends on."""
 
 import dataclasses
 import json
@@ -20,7 +20,7 @@ from jaxnets.figures import writable
 from jaxnets.models import LANGUAGE_MODELS, TRANSLATORS
 from jaxnets.training import predict
 
-#: What explains one example of floating-point inputs, and what it is called.
+#: The methods for one example of floating-point inputs, and their names in titles.
 METHODS = {
     "integrated-gradients": "integrated gradients",
     "saliency": "saliency",
@@ -42,12 +42,12 @@ _TESTED = 2_000  # rows of a table that are permuted
 @click.option(
     "--method",
     type=click.Choice(list(METHODS)),
-    help="How an example is explained.  [default: integrated-gradients]",
+    help="The attribution method.  [default: integrated-gradients]",
 )
 @click.option(
     "--target",
     metavar="CLASS",
-    help="The class that is explained, by name or number.  [default: the predicted class]",
+    help="The class to explain, by name or number.  [default: the predicted class]",
 )
 @click.option(
     "--layer",
@@ -57,36 +57,38 @@ _TESTED = 2_000  # rows of a table that are permuted
 @click.option(
     "--n-steps",
     type=click.IntRange(min=2, max=10_000),
-    help="Points at which integrated-gradients takes the gradient.  [default: 100]",
+    help="Number of points of the integral in integrated-gradients.  [default: 100]",
 )
 @click.option(
     "--repeats",
     type=click.IntRange(min=1),
-    help="How often each column of a table is permuted.  [default: 5]",
+    help="Number of permutations of each column of a table.  [default: 5]",
 )
 @click.option(
     "--invert/--no-invert",
     default=None,
-    help="Exchange dark and light; by default where an image's border is unlike those trained on.",
+    help="Exchange dark and light.  [default: if the border is unlike those of training images]",
 )
 @click.option(
     "--out",
     type=PathArgument(),
     default=Path("explanation.png"),
     show_default=True,
-    help="The picture; what is there is replaced. Of several examples each has its number.",
+    help="The PNG file to write, or replace. With several examples, each file has its number.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON, and no more.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print the attributions as JSON and draw nothing."
+)
 def explain_command(run: Path, out: Path, as_json: bool, **flags: Any) -> None:
-    """Show which inputs a prediction of the network in the folder RUN depends on, as a picture.
+    """Draw which inputs a prediction of the network in the run directory RUN depends on.
 
-    Of an image, a text or a row, the parts that speak for a class are red, and those that speak
-    against it blue. Of a table without a row, the picture has the importance of each column: how
-    much worse the network is on the test rows when the column's values are exchanged among them.
+    For an image, a text or a row, inputs that increase the output of the class are red, and those
+    that decrease it are blue. For a table without a row, the picture shows the importance of each
+    column: how much the score on the test rows falls when the column is permuted.
     """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     saved = opened(run)
-    if saved.inputs is None:  # in the records of older runs
+    if saved.inputs is None:  # as in the records of older runs
         saved = dataclasses.replace(saved, inputs=data_of(saved, "run").spec.inputs)
     asked = {"inputs", "row", "index"} & set(given)
     _check_flags(given, saved, bool(asked))
@@ -101,9 +103,9 @@ def explain_command(run: Path, out: Path, as_json: bool, **flags: Any) -> None:
 
 
 def _check_flags(given: dict[str, Any], saved: runs.SavedRun, asked: bool) -> None:
-    """Refuses what would have no effect."""
+    """Refuses flags that would have no effect."""
     if isinstance(saved.model, (*LANGUAGE_MODELS, *TRANSLATORS)):
-        raise InputError("run", "a run that predicts", "a network that writes text")
+        raise InputError("run", "a classifier or a regression", "a network that writes text")
     if not asked and not _has_columns(saved):
         raise click.UsageError("expected an image file, a text or --index N, got none of them")
     method = given.get("method", _DEFAULT)
@@ -128,14 +130,15 @@ def _has_columns(saved: runs.SavedRun) -> bool:
 
 
 class _Asked(NamedTuple):
-    """What is explained.
+    """The output to explain.
 
     Attributes:
-        output: the number of the network's output.
-        sign: -1 for the class against which a single output speaks.
-        target: in words.
-        share: its probability, if it is not the predicted class.
-        answer: what the network says.
+        output: the index of the network's output.
+        sign: -1 for class 0 of a network with a single output, whose logit is that of class 1;
+            otherwise 1.
+        target: the name of the output or class.
+        share: the probability of the class in parentheses, or "" for the predicted class.
+        answer: the prediction as text.
     """
 
     output: int
@@ -149,12 +152,12 @@ class _Explained(NamedTuple):
     """An example and its explanation.
 
     Attributes:
-        name: of the example.
-        example: as the data set holds it.
-        asked: what is explained.
-        attributions: of what the network takes.
-        error: how far integrated gradients are from adding up, as a share of the difference; None
-            of another method.
+        name: the name of the example.
+        example: the inputs before the transform.
+        asked: the output that is explained.
+        attributions: the attributions, of the shape of the transformed inputs.
+        error: the relative error of the sum of integrated gradients (completeness); None for other
+            methods.
     """
 
     name: str
@@ -171,13 +174,13 @@ def _explain_examples(
     as_json: bool,
     settings: dict[str, Any],
 ) -> None:
-    """Explains each example: a line or a text, and a picture."""
+    """Explains each example, prints a line for it and draws it."""
     outputs = predict(
         saved.model, np.stack([example for _, example in found]), transform=saved.transform
     )
     if np.ndim(outputs) != 2:
-        expected = "a run that gives an example one class or some numbers"
-        raise InputError("run", expected, f"outputs {list(np.shape(outputs)[1:])} for each")
+        expected = "a run with one class or a vector of numbers for an example"
+        raise InputError("run", expected, f"outputs of shape {list(np.shape(outputs)[1:])}")
     method = settings.pop("method", _DEFAULT)
     explained = [
         _explained(saved, name, example, row, method, **settings)
@@ -203,7 +206,7 @@ def _explained(
     layer: str | None = None,
     n_steps: int = 100,
 ) -> _Explained:
-    """One example, explained."""
+    """Explains one example."""
     asked = _asked(saved, row, target)
     made = _attributions(saved, example[None], asked.output, method, layer, n_steps)
     error = None
@@ -219,7 +222,7 @@ def _explained(
 def _attributions(
     saved: runs.SavedRun, batch: np.ndarray, target: int, method: str, layer: str | None, n: int
 ) -> Any:
-    """The attributions of a batch of one example by a method of ``METHODS``."""
+    """Computes the attributions of a batch of one example by a method of ``METHODS``."""
     if saved.encoder is not None:
         return explain.token_attributions(saved.model, batch, target, n_steps=n)
     given = saved.model, batch, target
@@ -239,9 +242,9 @@ def _attributions(
 
 
 def _asked(saved: runs.SavedRun, row: np.ndarray, given: str | None) -> _Asked:
-    """Which output is explained, given the outputs for an example and the user's word for it.
+    """Finds the output to explain, from the outputs for an example and the value of --target.
 
-    A single output speaks for class 1, and so its opposite for class 0.
+    A single output is the logit of class 1; class 0 has the opposite sign.
     """
     if not saved.classifies:
         number = 0 if given is None else _number(given, [str(k) for k in range(len(row))])
@@ -258,7 +261,7 @@ def _asked(saved: runs.SavedRun, row: np.ndarray, given: str | None) -> _Asked:
 
 
 def _number(given: str, names: Any) -> int:
-    """The number of a class, which is given by its name or its number."""
+    """Returns the number of a class, which is given by its name or its number."""
     if given in names:
         return list(names).index(given)
     if given.isdecimal() and len(given) < 10 and int(given) < len(names):
@@ -268,7 +271,7 @@ def _number(given: str, names: Any) -> int:
 
 
 def _baseline(saved: runs.SavedRun, batch: np.ndarray) -> Any:
-    """What says nothing: the background of the images; 0 of other inputs."""
+    """Returns the baseline: an image of the background color, or 0 for other inputs."""
     if not is_image(saved.inputs):
         return 0.0
     blank = np.full_like(batch, round(255 * (saved.background or 0)))
@@ -276,13 +279,16 @@ def _baseline(saved: runs.SavedRun, batch: np.ndarray) -> Any:
 
 
 def _noise(saved: runs.SavedRun, batch: np.ndarray) -> float:
-    """The noise that SmoothGrad's authors advise: 15 % of the range of the inputs."""
+    """Returns the standard deviation of SmoothGrad's noise: 15 % of the range of the inputs.
+
+    Within the 10 to 20 % that its authors recommend (Smilkov et al., 2017).
+    """
     x = np.asarray(applied(saved.transform, batch))
     return 0.15 * float(x.max() - x.min())
 
 
 def _window(saved: runs.SavedRun, batch: np.ndarray) -> dict[str, Any]:
-    """A seventh of an image, half of it from one window to the next; a number of a table."""
+    """Returns the occlusion window: a seventh of an image, moved by half of it, or one column."""
     x = np.asarray(applied(saved.transform, batch))
     if x.ndim == 2:
         return {"sliding_window_shapes": 1}
@@ -295,9 +301,9 @@ def _window(saved: runs.SavedRun, batch: np.ndarray) -> dict[str, Any]:
 
 
 def _line(each: _Explained) -> str:
-    """What an explanation says in a line."""
+    """Returns a line with the prediction and what is explained."""
     text = f"{each.name}: {each.asked.answer}; explained: {each.asked.target}{each.asked.share}"
-    return text if each.error is None else f"{text}; the sum is off by {each.error:.2%}"
+    return text if each.error is None else f"{text}; relative error of the sum: {each.error:.2%}"
 
 
 def _as_json(each: _Explained, method: str) -> dict[str, Any]:
@@ -312,14 +318,14 @@ def _as_json(each: _Explained, method: str) -> dict[str, Any]:
 
 
 def _drawn(saved: runs.SavedRun, each: _Explained, method: str, path: Path) -> None:
-    """Draws an explanation as its kind of example is drawn."""
+    """Draws an explanation of a text, an image or a row."""
     asked = each.asked
     title = f"predicted {asked.answer}; {METHODS[method]} for {asked.target}{asked.share}"
-    if saved.encoder is None:  # a text stands below
+    if saved.encoder is None:  # a text is drawn below the title anyway
         title = f"{printable(each.name, limit=90)}\n{title}"
-    label = f"red: for {asked.target}, blue: against it"
+    label = f"red increases the output for {asked.target}, blue decreases it"
     if method in _UNSIGNED and saved.encoder is None:
-        label = f"red: matters for {asked.target}"
+        label = f"red: important for {asked.target}"
     options: dict[str, Any] = {"title": title, "label": label, "path": path}
     if saved.encoder is not None:
         _draw_words(saved, each, options)
@@ -331,7 +337,7 @@ def _drawn(saved: runs.SavedRun, each: _Explained, method: str, path: Path) -> N
 
 
 def _draw_words(saved: runs.SavedRun, each: _Explained, options: dict[str, Any]) -> None:
-    """A text in the terminal and as a picture, and the words that say most."""
+    """Draws a text in the terminal and as a picture, and prints its five most important words."""
     from rich.console import Console
     from rich.text import Text
 
@@ -345,12 +351,15 @@ def _draw_words(saved: runs.SavedRun, each: _Explained, options: dict[str, Any])
         line.append(printable(word), style=f"{ink} on rgb({red},{green},{blue})").append(" ")
     Console().print(line)
     order = np.argsort(-np.abs(values), kind="stable")[:5]
-    click.echo("most: " + ", ".join(f"{printable(words[k])} {values[k]:+.3f}" for k in order))
+    click.echo("largest: " + ", ".join(f"{printable(words[k])} {values[k]:+.3f}" for k in order))
     drawing.draw_text([printable(word) for word in words], values, **options)
 
 
 def _as_image(saved: runs.SavedRun, each: _Explained) -> tuple[np.ndarray, np.ndarray]:
-    """The image and its attributions in one size: its own, or that of what the network takes."""
+    """Returns the image and its attributions in the same size.
+
+    If the transform changes the size, that is the size of the transformed image.
+    """
     found = each.attributions
     height, width = each.example.shape[:2]
     if found.shape[:2] == (height, width):
@@ -362,10 +371,11 @@ def _as_image(saved: runs.SavedRun, each: _Explained) -> tuple[np.ndarray, np.nd
 
 
 def _by_column(saved: runs.SavedRun, found: np.ndarray) -> tuple[list[str], np.ndarray]:
-    """The attributions of a row's columns by name, those of the inputs of a category added up.
+    """Returns the names and attributions of a row's columns.
 
-    In a series of one column they are those of its steps; of several, those of a column's steps
-    are added up.
+    A column with several inputs, such as a one-hot category, has the sum of their attributions. In
+    a series of several columns, the steps of each column are summed; in a series of one column,
+    each step has its own attribution.
     """
     names, groups = _columns(saved, found.shape[-1])
     if found.shape[-1] == 1 and found.ndim == 2:
@@ -376,7 +386,7 @@ def _by_column(saved: runs.SavedRun, found: np.ndarray) -> tuple[list[str], np.n
 
 
 def _columns(saved: runs.SavedRun, count: int) -> tuple[list[str], list[list[int]]]:
-    """The names of a table's columns, and the numbers of the inputs of each."""
+    """Returns the names of a table's columns, and the indices of each column's inputs."""
     if saved.table is None or len(saved.table.inputs) != count:
         return [f"input {number}" for number in range(count)], [[n] for n in range(count)]
     groups, first = [], 0
@@ -387,7 +397,7 @@ def _columns(saved: runs.SavedRun, count: int) -> tuple[list[str], list[list[int
 
 
 def _explain_columns(saved: runs.SavedRun, place: Path, as_json: bool, repeats: int) -> None:
-    """The importance of a table's columns, as lines and as bars."""
+    """Prints and draws the importance of a table's columns."""
     inputs, labels = examples.of_test(data_of(saved, "run"), _TESTED)
     names, groups = _columns(saved, inputs.shape[-1])
     metric: permutation.Score = metrics.r_squared()
@@ -412,7 +422,7 @@ def _explain_columns(saved: runs.SavedRun, place: Path, as_json: bool, repeats: 
         click.echo(json.dumps({"metric": score, "score": found.score, "columns": rows}))
         return
     width = max(len(printable(name)) for name in names)
-    click.echo(f"{score} {found.score:.4f} on {len(inputs)} test rows; it falls by")
+    click.echo(f"{score} {found.score:.4f} on {len(inputs)} test rows; permuted, it falls by")
     for k in order:
         mean, std = found.importances_mean[k], found.importances_std[k]
         click.echo(f"{printable(names[k]):{width}}  {mean:.4f} ± {std:.4f}")
@@ -421,7 +431,7 @@ def _explain_columns(saved: runs.SavedRun, place: Path, as_json: bool, repeats: 
         found.importances_mean,
         found.importances_std,
         title=f"Importance of each column ({repeats} permutations)",
-        label=f"how much {score} falls",
+        label=f"decrease of {score}",
         path=place,
     )
     click.echo(f"wrote {place}")

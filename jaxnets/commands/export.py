@@ -1,4 +1,4 @@
-"""The command that writes a trained network for other programs."""
+"""The command ``export``: writes a trained network for other programs."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from jaxnets.arrays import InputError, printable
 from jaxnets.commands.flags import PathArgument
 from jaxnets.commands.saved import opened
 
-#: What is written, by the ending of the file's name.
+#: The format for each suffix of a file.
 _KINDS = {".zip": "stablehlo", ".onnx": "onnx", ".pt": "torch"}
 
 
@@ -19,28 +19,29 @@ _KINDS = {".zip": "stablehlo", ".onnx": "onnx", ".pt": "torch"}
 @click.option(
     "--to",
     type=click.Choice(list(_KINDS.values())),
-    help="What to write.  [default: what the ending of --out says: .zip, .onnx or .pt]",
+    help="The format.  [default: by the suffix of --out: .zip, .onnx or .pt]",
 )
 @click.option(
     "--batch",
     type=click.IntRange(min=1, max=1_000_000),
-    help="The number of examples that the file takes at once.  [default: any]",
+    help="The fixed batch size of the file.  [default: any batch size]",
 )
 def export_command(run: Path, out: Path, to: str | None, batch: int | None) -> None:
-    """Write the network saved in the folder RUN as a file that needs no jaxnets.
+    """Write the network in the run directory RUN as a file that does not need jaxnets.
 
-    stablehlo is read by JAX alone, on CPUs, GPUs and TPUs; onnx by onnxruntime and others. Both
-    hold the weights, what inputs go through before the network, and the names of the classes.
-    torch is a state_dict; of a documented network the source of its PyTorch class comes with it.
+    stablehlo needs only JAX, and runs on CPUs, GPUs and TPUs. onnx is read by onnxruntime and
+    other programs. Both contain the weights, the preprocessing of the inputs and the names of the
+    classes. torch is a state_dict; for a built-in network the source of its PyTorch class is
+    written next to it.
     """
     to = to or _KINDS.get(out.suffix)
     if to is None:
-        expected = "a name that ends in .zip, .onnx or .pt, or --to"
+        expected = "a name that ends in .zip, .onnx or .pt, or the flag --to"
         raise InputError("out", expected, printable(out))
     if out.exists() or not out.parent.is_dir():
         raise InputError("out", "a new file in a folder that exists", printable(out))
     if to == "torch" and batch is not None:
-        raise InputError("batch", "none, as a state_dict takes any", batch)
+        raise InputError("batch", "none, as a state_dict has no batch size", batch)
     saved = opened(run)
     if to == "torch":
         written = export.save_torch(saved.model, out)
@@ -50,4 +51,4 @@ def export_command(run: Path, out: Path, to: str | None, batch: int | None) -> N
         written = [out]
     for path in written:
         size = path.stat().st_size
-        click.echo(f"written to {printable(path, limit=None)} ({size:,} bytes)")
+        click.echo(f"wrote {printable(path, limit=None)} ({size:,} bytes)")

@@ -25,21 +25,21 @@ _WORDS = {
     **dict.fromkeys(("false", "no", "off"), False),
     "none": None,
 }
-_LITERAL = re.compile(r"[\[({'\"]|[-+]?\d+$")  # what begins so is no word
+_LITERAL = re.compile(r"[\[({'\"]|[-+]?\d+$")  # the start of a literal, as opposed to a word
 
 
 def complete_recipe(context: Any, parameter: Any, incomplete: str) -> list[str]:
-    """The names of recipes that begin so, for a shell's completion."""
+    """Returns the names of recipes that begin with ``incomplete``, for shell completion."""
     return [name for name in RECIPES if name.startswith(incomplete)]
 
 
 class KeyValue(click.ParamType):
-    """KEY=VALUE, the value a Python literal or else a word; yes, no, on and off are booleans."""
+    """KEY=VALUE, where the value is a Python literal or a word; yes, no, on, off are booleans."""
 
     name = "KEY=VALUE"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, Any]:
-        """The key and the value."""
+        """Returns the key and the value."""
         key, _, text = value.partition("=")
         if not key or not text:
             self.fail(f"expected KEY=VALUE, got {_short(value)}", param, ctx)
@@ -53,9 +53,9 @@ class KeyValue(click.ParamType):
 
 
 def _literal(text: str) -> Any:
-    """What a Python literal says; any other text is itself; an unfinished literal is ``...``."""
+    """Returns the value of a Python literal, ``...`` for an invalid literal, else the text."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # Python's own, of words such as 1if
+        with warnings.catch_warnings(action="ignore"):  # Python's SyntaxWarning for words like 1if
             return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return ... if _LITERAL.match(text) else text
@@ -64,7 +64,7 @@ def _literal(text: str) -> Any:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether the value is one that a network may take and a run's record can hold."""
+    """Whether the value is of a type that a run's record can store."""
     if isinstance(value, int):
         return abs(value) < 2**63
     if isinstance(value, float):
@@ -84,7 +84,7 @@ class Scheduler(click.ParamType):
     name = "NAME[:KEY=VALUE,…]"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str | None, dict[str, Any]]:
-        """The schedule's name, None for a constant rate, and its arguments."""
+        """Returns the schedule's name, None for a constant learning rate, and its arguments."""
         name, _, text = value.partition(":")
         found = _called(name)
         if found is None or (found == "none" and text):
@@ -97,7 +97,7 @@ class Scheduler(click.ParamType):
 
 #: A comma that is not within brackets.
 _BETWEEN = re.compile(r",(?![^(\[]*[)\]])")
-#: What PyTorch calls them, where that is not our name with a hyphen or with LR at its end.
+#: PyTorch's names, where they differ from ours by more than hyphens and the suffix LR.
 _ALIASES = {
     "cosineannealing": "cosine",
     "cosineannealingwarmrestarts": "cosine-restarts",
@@ -106,7 +106,7 @@ _ALIASES = {
 
 
 def _called(name: str) -> str | None:
-    """Which schedule is meant, also by PyTorch's name for it."""
+    """Returns the schedule with this name or this PyTorch name; None if there is none."""
     plain = name.lower().replace("-", "").replace("_", "").removesuffix("lr")
     names = {known.replace("-", ""): known for known in ("none", *SCHEDULERS)}
     return (names | _ALIASES).get(plain)
@@ -118,7 +118,7 @@ class CallArguments(click.ParamType):
     name = "NAME=VALUE, …"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str:
-        """The text, once it has been understood."""
+        """Returns the text unchanged, after checking that it can be parsed."""
         try:
             arguments_of(value)
         except InputError as error:
@@ -127,10 +127,10 @@ class CallArguments(click.ParamType):
 
 
 class NetworkName(click.ParamType):
-    """One of our networks, or FILE.py:Class, a network of the user's own.
+    """The name of a built-in network, or FILE.py:Class for a network of the user's own.
 
     Args:
-        ours: whether it may be one of ours.
+        ours: whether built-in networks are allowed.
     """
 
     def __init__(self, *, ours: bool = True) -> None:
@@ -138,7 +138,7 @@ class NetworkName(click.ParamType):
         self.name = "NAME|FILE.py:Class" if ours else "FILE.py:Class"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> str | OwnNetwork:
-        """The name, or the network, whose file is not yet imported."""
+        """Returns the name, or the user's network; the file is imported later."""
         if isinstance(value, OwnNetwork) or value in self._ours:
             return value
         if ":" in value:
@@ -147,17 +147,17 @@ class NetworkName(click.ParamType):
         return self.fail(f"expected {expected}, got {_short(value)}", param, ctx)
 
     def shell_complete(self, ctx: Any, param: Any, incomplete: str) -> list[CompletionItem]:
-        """Our networks' names, for a shell's completion."""
+        """Returns the names of built-in networks that begin with ``incomplete``."""
         return [CompletionItem(name) for name in self._ours if name.startswith(incomplete)]
 
 
 class PathArgument(click.ParamType):
-    """A path that the system can look at, whether something is there or not."""
+    """A path that is valid on this system; the file need not exist."""
 
     name = "path"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> Path:
-        """The path."""
+        """Returns the path."""
         path = Path(value)
         try:
             path.exists()
@@ -174,7 +174,7 @@ class ImageSize(click.ParamType):
     name = "PIXELS"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> int | tuple[int, int]:
-        """One number, or the height and the width."""
+        """Returns the side of a square, or the height and the width."""
         match = re.fullmatch(r"(\d{1,9})(?:[x×,](\d{1,9}))?", str(value))
         if match is None:
             self.fail(f"expected PIXELS or HEIGHTxWIDTH, got {_short(str(value))}", param, ctx)
@@ -195,15 +195,15 @@ call_arguments = click.option(
     "arguments",
     type=CallArguments(),
     default="",
-    help='What the class of FILE.py is called with, such as "depth=20, widths=(8, 16)".',
+    help='Arguments of the class in FILE.py, such as "depth=20, widths=(8, 16)".',
 )
 data_dir = click.option(
-    "--data-dir", type=PathArgument(), help="The data set's own folder, or the one it lies in."
+    "--data-dir", type=PathArgument(), help="The data set's folder, or its parent folder."
 )
 image_size = click.option(
     "--size",
     type=ImageSize(),
-    help="Bring a folder's images to this size, such as 64 or 48x64 (height and width).",
+    help="Resize a folder's images to this size, such as 64 or 48x64 (height and width).",
 )
 data_option = click.option(
     "--data-option",
@@ -216,34 +216,36 @@ _MODEL = click.option(
     "--model",
     type=NetworkName(),
     metavar="NAME|FILE.py:Class",
-    help=f"Another network, with its own defaults: {', '.join(MODELS)}; or FILE.py:Class, one of "
-    "your own in Flax NNX or PyTorch, whose file is imported: its code runs.",
+    help=f"Another network, with its default options: {', '.join(MODELS)}; or FILE.py:Class, your "
+    "own network in Flax NNX or PyTorch. The file is imported, so its code runs.",
 )
 _OURS_OR_TORCH = (
     click.option(
-        "--model", type=click.Choice(list(MODELS)), help="Another network, with its own defaults."
+        "--model",
+        type=click.Choice(list(MODELS)),
+        help="Another network, with its default options.",
     ),
     click.option(
         "--torch",
         type=NetworkName(ours=False),
         metavar="FILE.py:Class",
-        help="A PyTorch network of your own, which is ported. Its file is imported: its code runs.",
+        help="Your own PyTorch network, which is ported. The file is imported, so its code runs.",
     ),
 )
-_BATCH_SIZE = (click.option("--batch-size", type=int, help="Examples in a step."),)
+_BATCH_SIZE = (click.option("--batch-size", type=int, help="Number of examples in a batch."),)
 _DATA = (
-    click.option("--data", help="Another data set: its path, or any name that jaxnets finds."),
+    click.option("--data", help="Another data set: a path, or a name from jaxnets data list."),
     data_dir,
     image_size,
     data_option,
     click.option(
         "--layout",
         type=click.Choice(["images", "rows", "tokens"]),
-        help="Images, their rows as steps, or the tokens of texts.",
+        help="The form of the inputs: images, the rows of images as steps, or the tokens of texts.",
     ),
 )
 _NETWORK = (model_option, *_BATCH_SIZE, *_DATA)
-_EPOCHS = (click.option("--epochs", type=int, help="Times through the training data."),)
+_EPOCHS = (click.option("--epochs", type=int, help="Number of passes over the training data."),)
 _OPTIMIZER = (
     click.option("--lr", type=float, help="Learning rate."),
     click.option("--momentum", type=float, help="Momentum of sgd or rmsprop."),
@@ -251,7 +253,7 @@ _OPTIMIZER = (
     click.option(
         "--optimizer",
         type=click.Choice(list(OPTIMIZERS)),
-        help="Another optimizer, with its own defaults.",
+        help="Another optimizer, with its default options.",
     ),
     click.option(
         "--optimizer-option", type=KeyValue(), multiple=True, help="Any argument of the optimizer."
@@ -269,10 +271,12 @@ _LOSS = (
         "--augment",
         type=click.Choice(list(AUGMENTATIONS)),
         multiple=True,
-        help="Vary the images in training; repeatable, one after the other.",
+        help="Augment the training images; repeatable, applied in order.",
     ),
     click.option(
-        "--buckets", type=int, help="Lengths at most, at which batches of similar texts run."
+        "--buckets",
+        type=int,
+        help="Group texts of similar length into batches, padded to at most this many lengths.",
     ),
 )
 _TRAINING = (*_EPOCHS, *_OPTIMIZER, *_LOSS)
@@ -280,9 +284,9 @@ _SCHEDULE = (
     click.option(
         "--scheduler",
         type=Scheduler(),
-        help=f"Change the learning rate from --lr on: {', '.join(SCHEDULERS)}; with PyTorch's "
-        "arguments, such as step:step_size=5,gamma=0.5, which count epochs. cosine and onecycle "
-        "end with the last epoch; none keeps it.",
+        help=f"Schedule of the learning rate, starting from --lr: {', '.join(SCHEDULERS)} or none; "
+        "with PyTorch's arguments in epochs, such as step:step_size=5,gamma=0.5. cosine and "
+        "onecycle end with the last epoch by default.",
     ),
 )
 _TUNING = (
@@ -290,56 +294,61 @@ _TUNING = (
         "--freeze",
         multiple=True,
         metavar="PATTERN",
-        help="Do not train these parameters: a layer, such as conv1, or a pattern, such as "
-        "'conv*' or '*.bias'; repeatable.",
+        help="Freeze these parameters: a layer such as conv1, or a pattern such as 'conv*' or "
+        "'*.bias'; repeatable.",
     ),
     click.option(
         "--ema",
         type=float,
         metavar="DECAY",
-        help="End with the exponential moving average of the weights, such as 0.999.",
+        help="Use the exponential moving average of the weights, with a decay such as 0.999.",
     ),
     click.option(
         "--swa",
         type=int,
         metavar="EPOCHS",
-        help="End with the mean of the weights after each epoch that follows the first so many.",
+        help="Use the mean of the weights at the ends of all epochs after the first EPOCHS.",
     ),
 )
 _SAVING = (
-    click.option("--out", type=PathArgument(), help="A new folder for record, curves and weights."),
+    click.option(
+        "--out", type=PathArgument(), help="The new run directory, for record, curves and weights."
+    ),
     click.option(
         "--save-every",
         type=int,
         metavar="STEPS",
-        help="Save into --out every so many steps as well.",
+        help="Save a checkpoint into --out every STEPS training steps.",
     ),
     click.option(
-        "--save-minutes", type=float, help="Save into --out every so many minutes as well."
+        "--save-minutes",
+        type=float,
+        metavar="MINUTES",
+        help="Save a checkpoint into --out every MINUTES minutes.",
     ),
     click.option(
-        "--keep", type=int, help="How many of the newest checkpoints to keep.  [default: 3]"
+        "--keep", type=int, help="Number of the newest checkpoints to keep.  [default: 3]"
     ),
     click.option(
         "--resume",
         type=PathArgument(),
         metavar="DIR",
-        help="Go on with the run that saved into DIR.",
+        help="Resume the run in the run directory DIR.",
     ),
 )
 _JOINING = (
     click.option(
         "--coordinator",
         metavar="HOST:PORT",
-        help="Where process 0 of several is; 'auto' asks JAX, which knows several launchers.",
+        help="The address of process 0; 'auto' detects the launcher, as jax.distributed does.",
     ),
-    click.option("--processes", type=int, metavar="N", help="How many processes train together."),
-    click.option("--process-id", type=int, metavar="I", help="Which of them this is, from 0."),
+    click.option("--processes", type=int, metavar="N", help="Number of processes of the run."),
+    click.option("--process-id", type=int, metavar="I", help="Number of this process, from 0."),
 )
 
 
 def network_flags(command: _Command) -> _Command:
-    """Adds the flags that decide the shapes in a network."""
+    """Adds the flags that determine the shapes in a network."""
     return added((_MODEL, call_arguments, *_NETWORK), command)
 
 
@@ -349,12 +358,12 @@ def recipe_flags(command: _Command) -> _Command:
 
 
 def fixed_flags(command: _Command) -> _Command:
-    """Adds those of ``recipe_flags`` that a search does not vary."""
+    """Adds the flags of ``recipe_flags`` that are constant in a search."""
     return added((*_EPOCHS, *_LOSS, _MODEL, call_arguments, model_option, *_DATA), command)
 
 
 def compared_flags(command: _Command) -> _Command:
-    """Adds a flag for every setting of a recipe that PyTorch shares."""
+    """Adds a flag for every setting of a recipe that can be compared with PyTorch."""
     return added((*_TRAINING, *_OURS_OR_TORCH, call_arguments, *_NETWORK), command)
 
 
@@ -369,12 +378,16 @@ def tuning_flags(command: _Command) -> _Command:
 
 
 def saving_flags(command: _Command) -> _Command:
-    """Adds the flags that say where a run is written, and how often it saves."""
+    """Adds the flags for the run directory and its checkpoints."""
     return added(_SAVING, command)
 
 
 def take_saving(flags: dict[str, Any]) -> tuple[Path | None, Path | None, dict[str, Any]]:
-    """Takes those from a command's flags: --out, --resume and what ``Saving`` is to be told."""
+    """Removes the flags of ``saving_flags`` from ``flags``.
+
+    Returns:
+        The value of --out, that of --resume, and the arguments of ``Saving`` that were given.
+    """
     names = {"save_every": "steps", "save_minutes": "minutes", "keep": "keep"}
     taken = {name: flags.pop(flag) for flag, name in names.items()}
     saving = {name: value for name, value in taken.items() if value is not None}
@@ -382,41 +395,51 @@ def take_saving(flags: dict[str, Any]) -> tuple[Path | None, Path | None, dict[s
 
 
 def joining_flags(command: _Command) -> _Command:
-    """Adds the flags by which several processes find each other."""
+    """Adds the flags by which several processes connect."""
     return added(_JOINING, command)
 
 
 def added(flags: tuple[_Command, ...], command: _Command) -> _Command:
-    """A command with flags, which its help shows in this order."""
+    """Adds flags to a command, which its help shows in this order."""
     for flag in reversed(flags):
         command = flag(command)
     return command
 
 
 def named(name: str | None, flags: dict[str, Any]) -> Recipe | None:
-    """The recipe of a name, or one for a network of the user's own; None if there is neither.
+    """Returns the recipe with this name, or one for the user's network in ``--model``.
+
+    Args:
+        name: the name of a recipe, or None.
+        flags: the flags of the command.
+
+    Returns:
+        The recipe; None without a name and without a network of the user's own.
 
     Raises:
-        UsageError: if a network of the user's own has no data.
+        UsageError: if a network of the user's own has no --data.
     """
     model = flags["model"]
     if name is not None or not isinstance(model, OwnNetwork):
         return None if name is None else recipes.recipe(name)
     if flags["data"] is None:
-        raise click.UsageError(f"Missing option '--data', to train {model.name} on.")
+        raise click.UsageError(f"Missing option '--data' for {model.name}.")
     return recipes.of_own(model, flags["data"])
 
 
 def changed(recipe: Recipe, flags: dict[str, Any]) -> Recipe:
-    """The recipe with what the flags change; another part begins with its own defaults."""
+    """Returns the recipe with the changes of the flags.
+
+    Another network, data set or optimizer starts from its default options, not the recipe's.
+    """
     given = {name: value for name, value in flags.items() if value not in (None, ())}
     text, model = given.pop("arguments"), given.get("model")
     if isinstance(model, OwnNetwork):
         given["model"] = dataclasses.replace(model, arguments=text)
         if "model_option" in given:
-            raise click.UsageError("--model-option does not go with FILE.py:Class: use --args.")
+            raise click.UsageError("--model-option cannot be used with FILE.py:Class: use --args.")
     elif text:
-        raise click.UsageError("--args needs a network of your own, FILE.py:Class.")
+        raise click.UsageError("--args requires your own network, FILE.py:Class.")
     if "scheduler" in given:
         given["scheduler"], given["scheduler_options"] = given["scheduler"]
     for part, short in _SHORT.items():
@@ -427,7 +450,7 @@ def changed(recipe: Recipe, flags: dict[str, Any]) -> Recipe:
     return dataclasses.replace(recipe, **given)
 
 
-#: The options that have a flag of their own.
+#: The options of each part of a recipe that have a separate flag.
 _SHORT = {
     "model": (),
     "data": ("data_dir", "size"),

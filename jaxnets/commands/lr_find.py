@@ -1,4 +1,4 @@
-"""The command that looks for a learning rate."""
+"""The command ``lr-find``: suggests a learning rate."""
 
 import json
 from pathlib import Path
@@ -17,21 +17,25 @@ from jaxnets.search import LRRangeTest, lr_range_test
 @click.argument("recipe", required=False, shell_complete=complete_recipe)
 @recipe_flags
 @click.option(
-    "--start", type=float, default=1e-6, show_default=True, help="Rate of the first step."
+    "--start", type=float, default=1e-6, show_default=True, help="Learning rate of the first step."
 )
-@click.option("--end", type=float, default=10.0, show_default=True, help="Rate of the last step.")
+@click.option(
+    "--end", type=float, default=10.0, show_default=True, help="Learning rate of the last step."
+)
 @click.option("--steps", type=int, default=200, show_default=True, help="Number of steps.")
 @click.option(
-    "--beta", type=float, default=0.9, show_default=True, help="How much the loss is smoothed."
+    "--beta", type=float, default=0.9, show_default=True, help="Decay of the smoothed loss."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seeds everything random.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of weights, order and dropout."
+)
 @click.option(
     "--out",
     type=PathArgument(),
     metavar="FILE.png",
-    help="Where to draw loss against rate.  [default: lr-find.png]",
+    help="File for a plot of loss against learning rate.  [default: lr-find.png]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print rates, losses and suggestion as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def lr_find_command(
     recipe: str | None,
     start: float,
@@ -45,8 +49,8 @@ def lr_find_command(
 ) -> None:
     """Suggest a learning rate for RECIPE, or for --model FILE.py:Class, by a range test.
 
-    The network trains with a rate that grows exponentially from --start to --end, until the loss
-    diverges. Suggested is the rate at which the smoothed loss falls most steeply.
+    The network trains with a learning rate that grows exponentially from --start to --end, until
+    the loss diverges. The suggestion is the rate at which the smoothed loss falls fastest.
     """
     known = named(recipe, flags)
     if known is None:
@@ -73,9 +77,9 @@ def _record(found: LRRangeTest) -> dict[str, Any]:
 
 def _text(found: LRRangeTest, out: Path | None) -> str:
     if found.suggestion is None:
-        said = "no suggestion: the loss never falls; a lower --start or more --steps may help"
+        suggestion = "no suggestion: the loss never falls; try a lower --start or more --steps"
     else:
-        said = f"suggested learning rate: {found.suggestion:.2g}"
+        suggestion = f"suggested learning rate: {found.suggestion:.2g}"
     ended = ", where the loss diverges" if found.diverged else ""
     tried = f"{len(found.rates)} steps from {found.rates[0]:.2g} to {found.rates[-1]:.2g}{ended}"
-    return f"{said}\n{tried}; drawn in {out}"
+    return f"{suggestion}\n{tried}; plotted in {out}"

@@ -1,4 +1,4 @@
-"""The flags for monitoring and guarding a run."""
+"""The flags for logging, early stopping and steps that are not finite."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,9 @@ from jaxnets.training.records import Metric
 
 _IMAGES = 16
 _FLAGS = (
-    click.option("--tensorboard", type=PathArgument(), metavar="DIR", help="Write events there."),
+    click.option(
+        "--tensorboard", type=PathArgument(), metavar="DIR", help="Write TensorBoard events."
+    ),
     click.option(
         "--jsonl", type=PathArgument(), metavar="FILE", help="Write a line of JSON for each epoch."
     ),
@@ -25,32 +27,36 @@ _FLAGS = (
         "--log-every",
         type=int,
         metavar="STEPS",
-        help="Have --jsonl and --tensorboard write every so many steps as well.",
+        help="With --jsonl and --tensorboard: also write every STEPS training steps.",
     ),
     click.option(
         "--early-stopping",
         type=int,
         metavar="PATIENCE",
-        help="Stop after so many epochs without a better one.",
+        help="Stop after PATIENCE epochs without improvement of --metric.",
     ),
     click.option(
         "--restore-best/--no-restore-best",
         default=None,
-        help="End with the weights of the best epoch, not of the last.",
+        help="Return the weights of the best epoch instead of those of the last one.",
     ),
     click.option(
         "--metric",
         metavar="NAME",
-        help="By what an epoch is the best, to stop, to restore and to keep, such as "
-        "test_accuracy.  [default: test_loss]",
+        help="The metric that defines the best epoch, for early stopping, --restore-best and "
+        "--keep, such as test_accuracy.  [default: test_loss]",
     ),
     click.option(
         "--non-finite",
         type=click.Choice(get_args(NonFinite)),
-        help="What to do at a step that is not finite: stop, or leave it out.  [default: stop]",
+        help="At a step whose loss or gradient is not finite: stop, or skip the step.  [default: "
+        "stop]",
     ),
     click.option(
-        "--profile", type=PathArgument(), metavar="DIR", help="Trace some steps into DIR."
+        "--profile",
+        type=PathArgument(),
+        metavar="DIR",
+        help="Write a profile of some steps into DIR.",
     ),
 )
 _STOPPING = ("early_stopping", "restore_best", "metric")
@@ -64,22 +70,22 @@ def watching_flags(command: Any) -> Any:
 
 
 def take(flags: dict[str, Any]) -> dict[str, Any]:
-    """Takes from a command's flags those of this module that were given, paths as words."""
+    """Removes this module's flags from ``flags``, and returns those given, with paths as text."""
     given = {name: flags.pop(name) for name in (*_KEPT, "profile")}
     given |= {name: str(given[name].absolute()) for name in _PATHS if given[name] is not None}
     return {name: value for name, value in given.items() if value is not None}
 
 
 def kept(watching: dict[str, Any]) -> dict[str, Any]:
-    """What a run that continues does as before."""
+    """Returns the settings that a resumed run uses again."""
     return {name: watching[name] for name in _KEPT if name in watching}
 
 
 def check(watching: Mapping[str, Any]) -> None:
-    """Checks what a record says of how its run is watched.
+    """Checks the monitoring settings in the record of a run.
 
     Raises:
-        ValueError: naming what no flag could have said.
+        ValueError: if a value is invalid.
     """
     for name in ("log_every", "early_stopping"):
         if name in watching:
@@ -91,7 +97,7 @@ def check(watching: Mapping[str, Any]) -> None:
 
 
 def check_apart(watching: dict[str, Any], out: Path | None) -> None:
-    """Refuses to write into a folder that appears when the run is done.
+    """Checks that no log is written into --out, which is created when the run ends.
 
     Raises:
         UsageError: naming the flag.
@@ -100,12 +106,12 @@ def check_apart(watching: dict[str, Any], out: Path | None) -> None:
         return
     for name in _PATHS:
         if name in watching and Path(watching[name]).resolve().is_relative_to(out.resolve()):
-            late = "which appears when the run is done, unless it saves (--save-every)"
-            raise click.UsageError(f"--{name} lies in --out, {late}.")
+            late = "which is only created when the run ends, unless it saves (--save-every)"
+            raise click.UsageError(f"--{name} is inside --out, {late}.")
 
 
 def fit_options(watching: dict[str, Any], data: Dataset) -> dict[str, Any]:
-    """The arguments of ``fit``.
+    """Returns the arguments of ``fit``.
 
     Raises:
         ValueError: if a number is not positive.

@@ -1,4 +1,4 @@
-"""A network of the user's own within a command: imported with a notice, or ported from PyTorch."""
+"""The user's own networks in commands: imports them with a notice, or ports them from PyTorch."""
 
 import dataclasses
 import functools
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Pretrained:
-    """The weights that a run begins with.
+    """The pretrained weights that a run starts from.
 
     Attributes:
-        source: a network, or the file of one's weights.
-        name: its file or folder.
-        head: what keeps its initial values all the same; see ``load_pretrained``.
+        source: a network, or a file of weights.
+        name: the file or the run directory, for messages.
+        head: layers that are not loaded and keep their initial values; see ``load_pretrained``.
     """
 
     source: nnx.Module | Path
@@ -37,15 +37,15 @@ class Pretrained:
     head: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        but = f" except for {', '.join(self.head)}" if self.head else ""
-        return f"the weights in {self.name}{but}"
+        omitted = f" except for {', '.join(self.head)}" if self.head else ""
+        return f"the weights in {self.name}{omitted}"
 
 
 def imported(recipe: Recipe) -> None:
-    """Imports the file of a network of the user's own, and says so.
+    """Imports the file of a user's network, and prints a notice.
 
     Raises:
-        InputError: if it cannot be imported, or has no such class.
+        InputError: if the file cannot be imported, or has no such class.
     """
     if isinstance(recipe.model, OwnNetwork):
         _ = recipe.model.make
@@ -53,7 +53,7 @@ def imported(recipe: Recipe) -> None:
 
 
 def said(text: str) -> None:
-    """Says something beside the result, once of several processes."""
+    """Prints a notice to standard error, in process 0 only."""
     if jax.process_index() == 0:
         click.echo(text, err=True)
 
@@ -61,32 +61,32 @@ def said(text: str) -> None:
 def ready(
     recipe: Recipe, data: Dataset, pretrained: Pretrained | None = None
 ) -> tuple[Recipe, InitialWeights | None]:
-    """The recipe with its sizes, and a network in Flax that takes the examples of the data.
+    """Completes a recipe with the sizes of the data, and ports a PyTorch network to Flax.
 
     Args:
         recipe: the recipe.
-        data: what it is trained on.
-        pretrained: the weights that it begins with as far as they fit; None for no such weights.
+        data: the data set to train on.
+        pretrained: weights to start from, as far as they fit; None for random ones.
 
     Returns:
-        The recipe, and its initial weights: the pretrained ones; or those that PyTorch draws, if
-        the network was PyTorch's; None for those that ours draws.
+        The recipe, and a function from a seed to initial weights: the pretrained weights, or those
+        that PyTorch draws for a ported network; None if the Flax network draws them.
 
     Raises:
-        InputError: if the network does not take the examples, or has not these weights.
-        Exit: if it cannot be ported, after a message.
+        InputError: if the network does not accept the examples, or none of the weights fit.
+        Exit: if the network cannot be ported; the reasons have been printed.
     """
     recipe, drawn = _in_flax(recipes.sized(recipe, data), data)
     if pretrained is not None:
         return _noted(recipe, str(pretrained)), _filled(recipe, pretrained, drawn)
     if drawn is not None:
-        said("it begins with the weights that PyTorch draws")
+        said("the initial weights are those that PyTorch draws")
         recipe = _noted(recipe, "the weights that PyTorch draws")
     return recipe, drawn
 
 
 def _noted(recipe: Recipe, begins_with: str) -> Recipe:
-    """The recipe with a note of its initial weights, for a run's record."""
+    """Adds a note on the initial weights to the recipe, for the record of the run."""
     return dataclasses.replace(recipe, document=f"{recipe.document}; begins with {begins_with}")
 
 
@@ -104,26 +104,29 @@ def _in_flax(recipe: Recipe, data: Dataset) -> tuple[Recipe, InitialWeights | No
 
 
 def _check_takes(model: nnx.Module, batch: np.ndarray, argument: str) -> None:
-    """Checks that a network takes a batch within a compiled program."""
+    """Checks that a network accepts a batch and can be compiled."""
     model.eval()
     graph, state = nnx.split(model)
-    expected = f"a network that takes {describe(batch)}"
+    expected = f"a network that accepts {describe(batch)}"
     try:
         jax.eval_shape(lambda state, x: nnx.merge(graph, state)(x), state, batch)
     except jax.errors.ConcretizationTypeError as error:
-        expected = "a network in which no Python decides by values, as it is compiled"
+        expected = "a network without Python control flow on array values, as it is compiled"
         raise InputError(argument, expected, why(error)) from error
     except Exception as error:  # whatever the user's code raises
         raise InputError(argument, expected, why(error)) from error
 
 
 def ported(recipe: Recipe, data: Dataset) -> OwnNetwork:
-    """The port of a recipe's PyTorch network, once the two are equal; a line says so.
+    """Ports a recipe's PyTorch network, and prints the result of the comparison.
+
+    Returns:
+        The port, whose outputs, gradients and buffers equal those of the original.
 
     Raises:
-        Exit: if they are not, or it cannot be ported, after a message.
+        Exit: if the network cannot be ported, or the port differs; the reasons have been printed.
     """
-    # Here, so that no other command waits for the rules of some 500 operations.
+    # Imported here because the rules of some 500 operations are slow to import.
     from jaxnets.port.for_data import port_of
 
     assert isinstance(recipe.model, OwnNetwork)
@@ -135,13 +138,13 @@ def ported(recipe: Recipe, data: Dataset) -> OwnNetwork:
         said(f"note: {printable(note, limit=None)}")
     said(f"ported {recipe.model.target}: {_verdict(report.proof)}")
     if report.verdict != "exact":
-        said("not trained; jaxnets port writes the file and the whole comparison")
+        said("not trained; use jaxnets port for the file and the whole comparison")
         raise click.exceptions.Exit(1)
     return port
 
 
 def _verdict(proof: "Proof") -> str:
-    """What the comparison found, in a line."""
+    """Returns a line with the result of the comparison."""
     if proof.verdict != "exact":
         return f"{proof.verdict}: {printable(proof.failure, limit=None)}"
     what = list(dict.fromkeys(measure.what for measure in proof.measures))
@@ -150,14 +153,17 @@ def _verdict(proof: "Proof") -> str:
 
 
 def example(recipe: Recipe, data: Dataset) -> np.ndarray:
-    """Two training examples as the network gets them."""
+    """Returns two training examples after the transform, as inputs of the network."""
     rows = np.arange(min(2, len(data.train)))
     inputs = single(f"inputs of {data.name}", data.train.gather(rows)[0])
     return np.asarray(recipes.build_transform(recipe)(inputs))
 
 
 def _filled(recipe: Recipe, pretrained: Pretrained, drawn: InitialWeights | None) -> InitialWeights:
-    """Initial weights from each seed: the pretrained ones, and what is new by the seed."""
+    """Returns a function from a seed to initial weights.
+
+    They are the pretrained weights; parameters without one are drawn from the seed.
+    """
 
     def initial(seed: int) -> nnx.Module:
         model = recipes.build_model(recipe, seed)

@@ -1,4 +1,4 @@
-"""The command ``port``: a PyTorch network rewritten as a file of Flax NNX."""
+"""The command ``port``: rewrites a PyTorch network as a file of Flax NNX source."""
 
 import contextlib
 from pathlib import Path
@@ -33,24 +33,30 @@ Examples:
     metavar="SIZES[:DTYPE[:BELOW]]",
     multiple=True,
     required=True,
-    help="An input to run the network on: its sizes as PyTorch takes them, 2x3x32x32; with a "
-    "dtype, 2x12:int64; and for whole numbers what they are below, 2x12:int64:5000; or a Python "
-    "value, [5, 3]. Once for each input, in their order.",
+    help="An example input: its shape in PyTorch, as in 2x3x32x32; with a dtype, as in 2x12:int64; "
+    "for integers also with an upper bound, as in 2x12:int64:5000; or a Python value, as in "
+    "[5, 3]. Repeat the flag for each input, in order.",
 )
 @click.option(
     "--weights",
     type=PathArgument(),
-    help="PyTorch's weights, which are written beside OUT too, with the ending .npz.",
+    help="A file of PyTorch's weights, which are also written next to OUT, with the suffix .npz.",
 )
 @click.option(
-    "--out", type=PathArgument(), help="The new file.  [default: the class's name with _jax.py]"
+    "--out",
+    type=PathArgument(),
+    help="The new file.  [default: the name of the class, with _jax.py]",
 )
 @click.option(
-    "--report", type=PathArgument(), help="Write the report: as JSON if the name ends in .json."
+    "--report",
+    type=PathArgument(),
+    help="A file for the report, as JSON if the name ends in .json.",
 )
-@click.option("--force", is_flag=True, help="Replace files, and write OUT whatever the proof says.")
-@click.option("--quick", is_flag=True, help="Prove less, in about a third of the time.")
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, and no more.")
+@click.option(
+    "--force", is_flag=True, help="Replace existing files, and write OUT even if results differ."
+)
+@click.option("--quick", is_flag=True, help="Compare less, in about a third of the time.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the report, as JSON.")
 def port_command(
     target: str,
     arguments: str,
@@ -62,20 +68,20 @@ def port_command(
     quick: bool,
     as_json: bool,
 ) -> None:
-    """Rewrite a PyTorch network as Flax NNX: a file with the same classes, channels last.
+    """Rewrite a PyTorch network as Flax NNX source with the same classes, channels last.
 
-    The network is a class of a file, or of a module by its dotted name; a function that makes a
-    network does as well. Its file is imported, so its code runs: only port files that you trust.
+    The network is a class, or a function that returns a network, in a file or in a module given by
+    its dotted name. The file is imported, so its code runs: only port files that you trust.
 
-    The network is run on the inputs, and what happens at each place of its source tells what
-    is written there. A batch of two or more shows training mode too. Then both networks are
-    compared: outputs, gradients, buffers, and the weights after ten steps of training. OUT is
-    written if all of that is equal.
+    The network is run on the example inputs, and each operation that its source calls is replaced
+    by the equivalent one. With a batch of two or more, training mode is ported too. Then outputs,
+    gradients, buffers, and the weights after ten training steps of both networks are compared. OUT
+    is written if all of them are equal.
 
-    What cannot be ported is listed by file and line, and nothing is written. The exit code is 1 of
-    a network that is refused or differs.
+    Code that cannot be ported is listed by file and line; then nothing is written. The exit code is
+    1 if the network cannot be ported or its results differ.
     """
-    # Here, so that no other command waits for the rules of some 500 operations.
+    # Imported here because the rules of some 500 operations are slow to import.
     from jaxnets.port import port
 
     network = OwnNetwork.at(target, arguments, argument="target")
@@ -86,20 +92,20 @@ def port_command(
     module = network.build_torch()
     if weights is not None:
         _fill(module, weights)
-    examples = _taken(module, inputs)
+    examples = _inputs(module, inputs)
     found = _ported(target, port(make, examples, args=args, kwargs=named), module, examples, quick)
     if report is not None:
         _write(report, found.as_json() if report.suffix == ".json" else str(found))
     click.echo(found.as_json() if as_json else str(found))
     if found.verdict == "exact" or (force and found.verdict != "refused"):
         _write_port(out, found, None if weights is None else module)
-        click.echo(f"written to {printable(out, limit=None)}", err=as_json)
+        click.echo(f"wrote {printable(out, limit=None)}", err=as_json)
     if found.verdict != "exact":
         raise click.exceptions.Exit(1)
 
 
 def _check_out(out: Path, report: Path | None, *, with_weights: bool, force: bool) -> None:
-    """Checks where the files are to be, before anything takes time."""
+    """Checks the paths of the files before the slow part starts."""
     if out.suffix != ".py":
         raise InputError("out", "a file that ends in .py", str(out))
     for argument, path in (("out", out), ("report", report)):
@@ -111,8 +117,8 @@ def _check_out(out: Path, report: Path | None, *, with_weights: bool, force: boo
             raise InputError("out", "a new file, or --force to replace it", str(path))
 
 
-def _taken(module: Any, texts: tuple[str, ...]) -> tuple[Any, ...]:
-    """The inputs, which the network takes."""
+def _inputs(module: Any, texts: tuple[str, ...]) -> tuple[Any, ...]:
+    """Makes the example inputs, and checks that the network accepts them."""
     import torch
 
     from jaxnets.networks import why
@@ -125,28 +131,28 @@ def _taken(module: Any, texts: tuple[str, ...]) -> tuple[Any, ...]:
             module.eval()(*examples)
         except Exception as error:  # whatever PyTorch or the user's code raises
             got = f"{' '.join(texts)} ({why(error)})"
-            raise InputError("input", "inputs that the network takes", got) from error
+            raise InputError("input", "inputs that the network accepts", got) from error
     module.train(before)
     return examples
 
 
 def _fill(module: Any, weights: Path) -> None:
-    """Loads a file of weights into PyTorch's network."""
+    """Loads a file of weights into a PyTorch network."""
     import torch
 
-    held = interop.read_torch(weights).arrays
-    tensors = {name: torch.as_tensor(np.asarray(array)) for name, array in held.items()}
+    arrays = interop.read_torch(weights).arrays
+    tensors = {name: torch.as_tensor(np.asarray(array)) for name, array in arrays.items()}
     try:
         module.load_state_dict(tensors)
     except RuntimeError as error:
         reason = "; ".join(line.strip() for line in str(error).splitlines()[1:3])
-        raise InputError("weights", f"those of {type(module).__name__}", reason) from error
+        raise InputError("weights", f"weights of {type(module).__name__}", reason) from error
 
 
 def _ported(
     target: str, ported: Any, module: Any, inputs: tuple[Any, ...], quick: bool
 ) -> "Report":
-    """The report on a port, which has been compared unless it was refused."""
+    """Compares a port with the original, unless it was refused, and returns the report."""
     from jaxnets.port.check import prove
     from jaxnets.port.report import Report
 
@@ -158,7 +164,7 @@ def _ported(
 
 
 def _write_port(out: Path, found: "Report", module: Any) -> None:
-    """Writes the source, and weights beside it; each appears whole."""
+    """Writes the source and the weights, each completely or not at all."""
     with contextlib.ExitStack() as stack:
         if module is not None:
             weights = stack.enter_context(replacing(out.with_suffix(".npz")))

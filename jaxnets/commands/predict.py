@@ -1,4 +1,4 @@
-"""The command ``predict``: outputs of a trained network."""
+"""The command ``predict``: prints or writes the predictions of a trained network."""
 
 import shlex
 from collections.abc import Sequence
@@ -28,67 +28,69 @@ from jaxnets.training import predict
     "--row",
     multiple=True,
     metavar="NAME=VALUE,…",
-    help="A new row of a table, or a step of a series; repeatable.",
+    help="A row of a table, or a step of a series; repeatable.",
 )
 @click.option("--index", type=int, multiple=True, help="A test example, by number; repeatable.")
-@click.option("--top", type=click.IntRange(min=1), show_default="3", help="Classes to show.")
+@click.option(
+    "--top", type=click.IntRange(min=1), show_default="3", help="Number of classes to show."
+)
 @click.option(
     "--invert/--no-invert",
     default=None,
-    help="Exchange dark and light; by default where an image's border is unlike those trained on.",
+    help="Exchange dark and light.  [default: if the border is unlike those of training images]",
 )
-@click.option("--text", multiple=True, help="A text, as TEXT; repeatable.")
-@click.option("--prompt", help="The text that a language model continues.")
+@click.option("--text", multiple=True, help="A text, like TEXT; repeatable.")
+@click.option("--prompt", help="The text for a language model to continue.")
 @click.option(
     "--length",
     type=int,
-    show_default="400, or twice the length of a text that is read",
-    help="Tokens to write, at most.",
+    show_default="400, or twice the longest source",
+    help="Number of tokens to generate; with TEXT the maximum.",
 )
 @click.option(
     "--beam-size",
     type=int,
     show_default="1",
-    help="Texts that the search for the best one keeps, of a network that writes one for another.",
+    help="Width of the beam search, for a network that writes a text for each TEXT.",
 )
 @click.option(
     "--length-penalty",
     type=float,
     show_default="1",
-    help="How much that search favours long texts.",
+    help="Larger values prefer longer texts in the beam search.",
 )
 @click.option(
     "--temperature",
     type=float,
     show_default="0.8",
-    help="Lower writes likelier tokens; 0 the likeliest.",
+    help="Sampling temperature; 0 always takes the most likely token.",
 )
-@click.option("--seed", type=int, show_default="0", help="Draws what is written.")
+@click.option("--seed", type=int, show_default="0", help="Seed of the generated text.")
 @click.option(
     "--csv",
     type=PathArgument(),
     metavar="FILE",
-    help="Write the predictions into this file: of --split, or of what is given.",
+    help="Write the predictions for the given examples, or for --split, into this CSV file.",
 )
 @click.option(
     "--split",
     type=click.Choice(WHICH),
     show_default="test",
-    help="With --csv: the examples of the run's data set that are predicted.",
+    help="With --csv: the split of the run's data set to predict.",
 )
 def predict_command(run: Path, **flags: Any) -> None:
-    """Classify image files, texts, rows or test examples with the network saved in the folder RUN.
+    """Predict for images, texts, rows or test examples with the network in the run directory RUN.
 
-    An image of another size is resized: the largest middle part of the right proportions.
+    An image of another size is cropped to the right proportions, around its center, and resized.
 
-    A network on text takes each TEXT as it is; a language model continues --prompt; a network that
-    writes one text for another prints the text that it writes for each TEXT. Each
-    TABLE is a file with the columns that a network on a table was trained on, or - for standard
-    input. A series is forecast from its last rows.
+    A text classifier classifies each TEXT; a language model continues --prompt; and for a
+    sequence-to-sequence network, the text that it writes for each TEXT is printed. Each TABLE is a
+    file with the columns that the network was trained on, or - for standard input. A series is
+    forecast from its last rows.
 
-    --csv FILE writes a row for each example: its number or name, its label where that is known, the
-    predicted class, its probability and that of each class, or the predicted number. There an image
-    may be a folder of images, and a text a file with one in each line.
+    --csv FILE writes a row for each example: its number or name, its label if known, and the
+    predicted class with the probability of each class, or the predicted number. With --csv, IMAGE
+    may also be a folder of images, and TEXT a .txt file with one text per line.
     """
     flags["inputs"] = (*flags["inputs"], *flags.pop("text"))
     given = {name: value for name, value in flags.items() if value not in (None, ())}
@@ -96,16 +98,16 @@ def predict_command(run: Path, **flags: Any) -> None:
         raise click.UsageError("--split needs --csv FILE.")
     if not {"inputs", "index", "prompt", "row", "csv"} & set(given):
         expected = "an image file, a text, --index N or --prompt TEXT"
-        raise click.UsageError(f"expected {expected}, got none of them; of a table a file or --row")
+        raise click.UsageError(f"expected {expected}, or for a table a file or --row, got none")
     saved = opened(run)
     writes = isinstance(saved.model, LANGUAGE_MODELS)
     if isinstance(saved.model, TRANSLATORS):
-        _check_flags(given, saved, "writes after --text", _FOR_OTHERS)
+        _check_flags(given, saved, "generates text after --text", _FOR_OTHERS)
         for text in _translated(saved, **given):
             click.echo(printable(text, limit=None))
         return
     if writes:
-        _check_flags(given, saved, "writes after --prompt", (*_CLASSIFYING, *_TRANSLATING))
+        _check_flags(given, saved, "generates text after --prompt", (*_CLASSIFYING, *_TRANSLATING))
     else:
         _check_flags(given, saved, "classifies", (*_WRITING, *_TRANSLATING))
     if writes:
@@ -118,12 +120,12 @@ def predict_command(run: Path, **flags: Any) -> None:
 
 
 def saved_in(folder: Path, example: Path, model: nnx.Module) -> str:
-    """Where a run was saved, and how to use it, in a line.
+    """Returns a line with the folder of a run and the command that uses it.
 
     Args:
-        folder: where all was saved.
-        example: the run's own folder.
-        model: the run's.
+        folder: the folder in which everything was saved.
+        example: the run directory for the command.
+        model: the network of the run.
     """
     asked = "--prompt TEXT" if isinstance(model, LANGUAGE_MODELS) else "--index 0"
     asked = "--text TEXT" if isinstance(model, TRANSLATORS) else asked
@@ -139,7 +141,7 @@ _FOR_OTHERS = ("prompt", "temperature", "seed", "row", "index", "top", "invert",
 def _check_flags(
     given: dict[str, Any], saved: runs.SavedRun, does: str, strange: Sequence[str]
 ) -> None:
-    """Refuses what would have no effect, as the network does something else."""
+    """Refuses flags that would have no effect."""
     for name in strange:
         if name in given:
             called = "TEXT" if name == "inputs" else name
@@ -156,16 +158,16 @@ def _check_flags(
     if "top" in given and not saved.classifies:
         raise InputError("top", "none, as the run has no classes", given["top"])
     if "row" in given and saved.table is None:
-        raise InputError("row", "none, as the run is not on a table", given["row"][0])
+        raise InputError("row", "none, as the run was not trained on a table", given["row"][0])
 
 
 def _written(
     saved: runs.SavedRun, prompt: str, length: int = 400, temperature: float = 0.8, seed: int = 0
 ) -> str:
-    """The prompt and what the model writes after it."""
+    """Returns the prompt and the text that the model generates after it."""
     encoder = saved.encoder
     if encoder is None:
-        raise InputError("run", "a folder with the text.json of a language model", "none")
+        raise InputError("run", "a run directory with text.json", "none")
     tokens = encoder([prompt])[0]
     drawn = sample(saved.model, tokens, length, temperature=temperature, seed=seed)
     return encoder.tokenizer.join([prompt, encoder.decode(drawn)])
@@ -193,7 +195,7 @@ def _translated(
 
 
 def _filed(saved: runs.SavedRun, csv: Path, split: Any = None, **given: Any) -> str:
-    """Writes a file of predictions, and says where it is."""
+    """Writes a file of predictions, and returns a line with its path."""
     prediction_file.check_place(csv)
     if split is not None or not given:
         found = prediction_file.of_split(saved, split or "test")
@@ -208,7 +210,7 @@ def _filed(saved: runs.SavedRun, csv: Path, split: Any = None, **given: Any) -> 
 
 
 def _answers(saved: runs.SavedRun, top: int = 3, **given: Any) -> list[str]:
-    """A line for each example."""
+    """Returns a line for each example."""
     several, outputs = _predicted(saved, **given)
     _check_one_class(saved, outputs)
     names = (printable(examples.said(each.name, each.label), limit=None) for each in several)
@@ -218,7 +220,7 @@ def _answers(saved: runs.SavedRun, top: int = 3, **given: Any) -> list[str]:
 
 
 def _predicted(saved: runs.SavedRun, **given: Any) -> tuple[list[examples.Example], np.ndarray]:
-    """The examples given, and the outputs for them."""
+    """Returns the given examples, and the network's outputs for them."""
     several = examples.given(saved, **given)
     batch = np.stack([each.inputs for each in several])
     return several, predict(saved.model, batch, transform=saved.transform)
@@ -226,12 +228,12 @@ def _predicted(saved: runs.SavedRun, **given: Any) -> tuple[list[examples.Exampl
 
 def _check_one_class(saved: runs.SavedRun, outputs: np.ndarray) -> None:
     if saved.classifies and np.ndim(outputs) > 2:
-        expected = "a run that gives an example one class"
-        raise InputError("run", expected, f"outputs {list(np.shape(outputs)[1:])} for each")
+        expected = "a run with one class for each example"
+        raise InputError("run", expected, f"outputs of shape {list(np.shape(outputs)[1:])}")
 
 
 def _answer(saved: runs.SavedRun, row: np.ndarray, top: int) -> str:
-    """The most likely classes of one row of outputs; the numbers themselves without classes."""
+    """Returns the most likely classes for one row of outputs, or the predicted numbers."""
     if not saved.classifies:
         return " ".join(f"{value:.6g}" for value in prediction_file.values(saved, row[None])[0])
     names, shares = examples.shares(saved, row)

@@ -1,4 +1,4 @@
-"""The predictions for many examples, as a CSV file too."""
+"""Predictions for many examples, and their CSV file."""
 
 import csv
 from collections.abc import Iterator, Sequence
@@ -18,13 +18,13 @@ from jaxnets.reports.report import part
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network gives for some examples.
+    """A network's outputs for some examples.
 
     Attributes:
-        column: what their names are called.
-        names: of the examples.
-        labels: of each, in words, one for each value; none where it is not known.
-        outputs: [examples, …].
+        column: the header of the column of names.
+        names: the name or number of each example.
+        labels: the label of each example as text, one for each value; empty if it is unknown.
+        outputs: the outputs of the network, [examples, …].
     """
 
     column: str
@@ -34,20 +34,20 @@ class Predictions:
 
 
 def check_place(path: Path) -> None:
-    """Raises unless a file can be written there."""
+    """Checks that a file can be written at ``path``."""
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise InputError("csv", "a file in a folder that exists", str(path))
 
 
 def of_split(saved: runs.SavedRun, split: str) -> Predictions:
-    """Those for a split of the data set that a run was trained on.
+    """Predicts a split of the data set that a run was trained on.
 
     Args:
         saved: the run.
         split: see ``reports.report``.
 
     Raises:
-        InputError: if the data set is not to be found, or does not fit.
+        InputError: if the data set is not found, or does not fit the run.
     """
     data = reports.data_of(saved)
     outputs, labels = outputs_of(saved.model, part(data, split), saved.transform)
@@ -63,9 +63,9 @@ def write(path: Path, saved: runs.SavedRun, found: Predictions) -> None:
     """Writes a row for each example.
 
     Args:
-        path: the file, which appears whole or not at all; one that is there is replaced.
+        path: the file, which is written completely or not at all. An existing file is replaced.
         saved: the run.
-        found: what it predicts.
+        found: the predictions.
     """
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(_rows(saved, found))
@@ -96,6 +96,6 @@ def _numbered(name: str, count: int) -> list[str]:
 
 
 def values(saved: runs.SavedRun, outputs: np.ndarray) -> np.ndarray:
-    """Predicted values in the units of the data, [examples, values]."""
+    """Returns predicted values in the units of the data, [examples, values]."""
     rows = outputs.reshape(len(outputs), -1)
     return rows if saved.labels_scaler is None else saved.labels_scaler.inverse(rows)

@@ -1,4 +1,4 @@
-"""The command that prunes a trained network."""
+"""The command ``prune``: prunes a trained network."""
 
 import json
 import time
@@ -32,7 +32,7 @@ class _Amount(click.ParamType):
     name = "AMOUNT"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        """The number."""
+        """Returns the number: an int for a count, a float for a fraction."""
         try:
             return int(value) if str(value).lstrip("+-").isdecimal() else float(value)
         except ValueError:
@@ -45,16 +45,17 @@ class _Amount(click.ParamType):
     "--amount",
     type=_Amount(),
     required=True,
-    help="How much is removed of what is left: a fraction such as 0.8, or a count such as 20.",
+    help="How much to remove of the remaining weights or units: a fraction such as 0.8, or a count "
+    "such as 20.",
 )
 @click.option(
     "--method",
     type=click.Choice(CHOICES),
     default="global",
     show_default=True,
-    help="What is removed: the weights of the smallest magnitude of the network (global) or of "
-    "each layer (l1), any weights (random), units of the smallest norm, which become zeros "
-    "(ln-structured) or are cut out of the arrays (channels).",
+    help="What to remove: the weights of smallest magnitude in the network (global) or in each "
+    "layer (l1), random weights (random), or the units of smallest norm, which are set to zero "
+    "(ln-structured) or removed from the arrays (channels).",
 )
 @click.option(
     "--layers",
@@ -67,34 +68,39 @@ class _Amount(click.ParamType):
     type=click.IntRange(min=0),
     default=0,
     show_default=True,
-    help="Epochs of training afterwards, as the run was trained; pruned weights stay zero.",
+    help="Number of epochs to train afterwards, with the settings of the run; pruned weights "
+    "remain zero.",
 )
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Of --method random and of --epochs."
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Seed of --method random and of --epochs.",
 )
-@click.option("--out", type=PathArgument(), required=True, help="The new folder of the run.")
+@click.option("--out", type=PathArgument(), required=True, help="The new run directory.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 @click.option("--quiet", "-q", is_flag=True, help="Print the result alone.")
 def prune_command(
     run: Path, epochs: int, seed: int, out: Path, as_json: bool, quiet: bool, **flags: Any
 ) -> None:
-    """Prune the network of the run in the folder RUN; the new folder is a run as well.
+    """Prune the network in the run directory RUN, and write a new run directory.
 
-    It prints, before and after, how good the network is on the test examples, how many parameters
-    it has and how many of them are not zero, the size of the weights in memory and compressed, and
-    the time for 256 examples.
+    The command prints, before and after pruning, the test accuracy or loss, the number of
+    parameters and the share that is not zero, the size of the weights in memory and compressed,
+    and the time for 256 examples.
     """
     check_free(out, "out")
     saved = opened(run)
     if saved.recipe is None:
-        expected = "a run that jaxnets train wrote, as others do not name their data"
+        expected = "a run of jaxnets train, as other runs do not record their data"
         raise InputError("run", expected, str(run))
     data, settings = recipes.fit_settings(saved.recipe, None)
     smaller = _pruned(saved, data, seed=seed, **flags)
     if epochs:
-        told = {**settings, "epochs": epochs, "seed": seed}
-        told |= {"progress": "none" if quiet or as_json else "auto"}
-        smaller = fit(smaller, data, **told).model
+        training = {**settings, "epochs": epochs, "seed": seed}
+        training |= {"progress": "none" if quiet or as_json else "auto"}
+        smaller = fit(smaller, data, **training).model
     models = {"before": saved.model, "after": smaller}
     measured = {key: settings[key] for key in ("loss", "transform")}
     tests = {name: evaluate(model, data.test, **measured) for name, model in models.items()}
@@ -123,7 +129,7 @@ def _pruned(
     layers: tuple[str, ...],
     seed: int,
 ) -> nnx.Module:
-    """The network, pruned once more if it was pruned before."""
+    """Prunes the network; weights that an earlier pruning set to zero remain zero."""
     model = saved.model
     if any(change.name == "pruning" for change in saved.changes):
         model = pruning.mask_zeros(nnx.clone(model))
@@ -135,11 +141,11 @@ def _pruned(
 
 
 def size(model: nnx.Module) -> dict[str, float]:
-    """How large a network is.
+    """Measures the size of a network.
 
     Returns:
-        The parameters and the share of them that is not zero, the bytes of the weights, and of
-        these compressed by zlib.
+        The number of parameters, the share of them that is not zero, the bytes of the weights, and
+        their bytes after compression with zlib.
     """
     found = pruning.sizes.variables(model).values()
     arrays = [np.asarray(each.get_value()) for each in found if isinstance(each, nnx.Param)]
@@ -155,30 +161,32 @@ def size(model: nnx.Module) -> dict[str, float]:
 def timed(
     models: Sequence[nnx.Module], transform: Any, data: Dataset, seconds: float = _SECONDS
 ) -> list[float]:
-    """The median seconds that each network takes for 256 test examples, measured in turns.
+    """Measures the median seconds of each network for 256 test examples.
+
+    The networks are measured in turns, so that a slow phase of the machine affects all of them.
 
     Args:
         models: the networks.
-        transform: what inputs go through before them.
-        data: whose first test examples are taken.
-        seconds: how long to measure.
+        transform: the preprocessing of their inputs.
+        data: the data set, whose first test examples are used.
+        seconds: the least duration of the measurement.
     """
     inputs = data.test.gather(np.arange(min(_BATCH, len(data.test))))[0]
-    answers = [predictor(model, transform=transform) for model in models]
-    for answer in answers:
-        answer(inputs)
+    predictors = [predictor(model, transform=transform) for model in models]
+    for predict in predictors:  # compiles
+        predict(inputs)
     times: list[list[float]] = []
     while len(times) < 5 or np.sum(times) < seconds:
         times.append([])
-        for answer in answers:
+        for predict in predictors:
             start = time.perf_counter()
-            answer(inputs)
+            predict(inputs)
             times[-1].append(time.perf_counter() - start)
     return [float(each) for each in np.median(times, axis=0)]
 
 
 def _table(found: dict[str, dict[str, Any]]) -> list[str]:
-    """The figures before and after, a line each."""
+    """Returns a line for each figure, with its values before and after."""
     rows: list[tuple[str, ...]] = [("", "before", "after")]
     for label, name, text in _ROWS:
         values = [found[when].get(name) for when in ("before", "after")]

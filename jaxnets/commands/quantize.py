@@ -1,4 +1,4 @@
-"""The command ``quantize``: a trained network with integer weights."""
+"""The command ``quantize``: quantizes the weights of a trained network to integers."""
 
 import json
 import time
@@ -24,7 +24,7 @@ from jaxnets.quantization.parts import MODES
 from jaxnets.training import Evaluation, evaluate, predictor
 from jaxnets.training.records import in_words
 
-#: Of which mode an option is, and its usual value there.
+#: The mode of each option, and its default value.
 _OPTIONS = {
     "bits": ("weights", 8),
     "group_size": ("weights", None),
@@ -41,44 +41,47 @@ _BATCH, _SECONDS = 256, 0.3
     type=click.Choice(MODES),
     default="dynamic",
     show_default=True,
-    help="What becomes integers: weights and each call's inputs of linear and recurrent layers "
-    "(dynamic), weights and inputs of convolutions and linear layers, by scales that training "
-    "examples give (static), or weights alone, of all layers (weights).",
+    help="What to quantize: weights and, with scales computed at each call, inputs of linear and "
+    "recurrent layers (dynamic); weights and, with scales calibrated on training examples, inputs "
+    "of convolutions and linear layers (static); or only the weights of all layers (weights).",
 )
-@click.option("--bits", type=int, show_default="8", help="Of a weight: 8 or 4; for weights.")
+@click.option(
+    "--bits", type=int, show_default="8", help="Bits of a weight, 8 or 4; for --mode weights."
+)
 @click.option(
     "--group-size",
     type=click.IntRange(min=1),
-    help="So many inputs share a scale; for weights. By default all inputs of an output do.",
+    help="Number of inputs that share a scale; for --mode weights.  [default: all inputs of an "
+    "output]",
 )
 @click.option(
     "--calibration",
     type=click.IntRange(min=1),
     show_default="200",
-    help="How many training examples give the scales; for static.",
+    help="Number of training examples for the scales; for --mode static.",
 )
 @click.option(
     "--observer",
     type=click.Choice(list(OBSERVERS)),
     show_default="minmax",
-    help="How the range of inputs is found; for static.",
+    help="The estimator of the range of inputs; for --mode static.",
 )
-@click.option("--skip", multiple=True, metavar="LAYER", help="A layer to leave; repeatable.")
-@click.option("--out", type=PathArgument(), required=True, help="The new folder of the run.")
-@click.option("--json", "as_json", is_flag=True, help="The result as JSON.")
+@click.option("--skip", multiple=True, metavar="LAYER", help="A layer not to quantize; repeatable.")
+@click.option("--out", type=PathArgument(), required=True, help="The new run directory.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def quantize_command(
     run: Path, mode: str, skip: tuple[str, ...], out: Path, as_json: bool, **flags: Any
 ) -> None:
-    """Quantize the weights of the run in the folder RUN, into the folder of a new run.
+    """Quantize the network in the run directory RUN, and write a new run directory.
 
-    It prints which layers have integers and which have not, and the accuracy, the size of the
-    weights and the time for an example, before and after.
+    The command prints which layers are quantized and which are not, and, before and after, the
+    accuracy, the size of the weights and the time for an example.
     """
     options = _chosen(mode, {name: value for name, value in flags.items() if value is not None})
     check_free(out, "out")
     saved = opened(run)
     if saved.recipe is None:
-        expected = "a run that jaxnets train wrote, as others do not name their data"
+        expected = "a run of jaxnets train, as other runs do not record their data"
         raise InputError("run", expected, str(run))
     data, settings = recipes.fit_settings(saved.recipe, None)
     small = _quantized(saved, data, mode, skip, **options)
@@ -104,10 +107,10 @@ def quantize_command(
 
 
 def _chosen(mode: str, given: dict[str, Any]) -> dict[str, Any]:
-    """The options of a mode.
+    """Returns the options of a mode, with defaults for those that are not given.
 
     Raises:
-        InputError: if one of another mode is given.
+        InputError: if an option of another mode is given.
     """
     for name, value in given.items():
         if _OPTIONS[name][0] != mode:
@@ -135,16 +138,16 @@ def _measured(test: Evaluation) -> dict[str, Any]:
 
 
 def _timed(saved: runs.SavedRun, model: nnx.Module, data: Dataset) -> dict[str, float]:
-    """Microseconds for an example, alone and among ``_BATCH``: the best of some calls each."""
-    answer = predictor(model, transform=saved.transform)
+    """Returns microseconds per example, alone and in a batch: the best of several calls each."""
+    predict = predictor(model, transform=saved.transform)
     times = {}
     for name, count in (("alone", 1), ("among_256", min(_BATCH, len(data.test)))):
         inputs, _ = data.test.gather(np.arange(count, dtype=np.int32))
-        jax.block_until_ready(answer(inputs))
+        jax.block_until_ready(predict(inputs))  # compiles
         end, best = time.perf_counter() + _SECONDS, float("inf")
         while time.perf_counter() < end:
             begin = time.perf_counter()
-            jax.block_until_ready(answer(inputs))
+            jax.block_until_ready(predict(inputs))
             best = min(best, time.perf_counter() - begin)
         times[f"microseconds_{name}"] = round(best * 1e6 / count, 2)
     return times
@@ -156,8 +159,8 @@ def _table(found: Mapping[str, Mapping[str, Any]], tests: list[Evaluation]) -> l
         parts = [
             in_words(test.metrics, "test "),
             f"{each['bytes'] / 1000:,.1f} kB",
-            f"an example {each['microseconds_alone']:.0f} µs alone, "
-            f"{each['microseconds_among_256']:.1f} µs among {_BATCH}",
+            f"{each['microseconds_alone']:.0f} µs for an example alone, "
+            f"{each['microseconds_among_256']:.1f} µs in a batch of {_BATCH}",
         ]
         lines.append(f"{name + ':':7} {'; '.join(parts)}")
     return lines

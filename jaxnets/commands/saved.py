@@ -1,4 +1,4 @@
-"""The run that a command is about: its network and its data."""
+"""Loads the network and the data of the run that a command uses."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from jaxnets.data import Dataset
 
 
 def opened(folder: Path) -> runs.SavedRun:
-    """The run in a folder. The file of a network of the user's own is imported, with a notice."""
+    """Reads a run directory. The file of a user's network is imported, with a notice."""
     saved = runs.read(folder, run_code=True)
     if saved.recipe is not None:
         own.imported(saved.recipe)
@@ -17,16 +17,16 @@ def opened(folder: Path) -> runs.SavedRun:
 
 
 def data_of(saved: runs.SavedRun, argument: str) -> Dataset:
-    """The data set that a run was trained on.
+    """Loads the data set that a run was trained on.
 
     Args:
         saved: the run.
-        argument: the user's argument that needs the data, for messages.
+        argument: the user's argument that requires the data, for messages.
 
     Raises:
-        InputError: if the run does not name its data.
+        InputError: if the run does not record its data, as it was written from Python.
     """
     if saved.recipe is None:
-        expected = "none, as the folder of a run from Python does not name its data"
+        expected = "none, as a run that was written from Python does not record its data"
         raise InputError(argument, expected, "one")
     return recipes.load_data(saved.recipe)

@@ -1,4 +1,4 @@
-"""The command that searches hyperparameters, in one process or in several."""
+"""The command ``search``: searches hyperparameters, in one process or in several."""
 
 import contextlib
 import dataclasses
@@ -43,14 +43,14 @@ _SEARCHED = (
     click.option("--lr", metavar=_RANGE, help="Learning rate, on a logarithmic scale."),
     click.option("--momentum", metavar=_RANGE, help="Momentum of sgd or rmsprop."),
     click.option("--weight-decay", metavar=_RANGE, help="Weight decay, on a logarithmic scale."),
-    click.option("--optimizer", metavar="A,B,…", help="Optimizers, each with its own defaults."),
-    click.option("--batch-size", metavar=_RANGE, help="Examples in a step."),
+    click.option("--optimizer", metavar="A,B,…", help="Optimizers, each with its default options."),
+    click.option("--batch-size", metavar=_RANGE, help="Number of examples in a batch."),
     click.option(
         "--option",
         "options",
         metavar="NAME=A..B|A,B,…",
         multiple=True,
-        help="An argument of the network, ours or your own; repeatable.",
+        help="An argument of the network; repeatable.",
     ),
     click.option(
         "--optimizer-option",
@@ -72,12 +72,13 @@ _HOW = (
         type=click.Choice(SAMPLERS),
         default="tpe",
         show_default=True,
-        help="Who chooses them: Optuna's Bayesian sampler, chance, or every combination.",
+        help="How settings are chosen: by Optuna's Bayesian sampler (tpe), at random, or every "
+        "combination (grid).",
     ),
     click.option(
         "--pruner",
         type=click.Choice(PRUNERS),
-        help="End trials early that do worse than others: by successive halving, or than the "
+        help="Stop unpromising trials early: by successive halving, or if they are worse than the "
         "median.  [default: median; none with --seeds or --together]",
     ),
     click.option(
@@ -86,21 +87,27 @@ _HOW = (
         default=0.1,
         show_default=True,
         metavar="SHARE",
-        help="Hold out this share of the training examples, to judge the trials by.",
+        help="The share of the training examples that is held out to compare the trials.",
     ),
     click.option(
         "--metric",
-        help="What to optimize, such as test_loss; 'test' means the held-out examples.  "
-        "[default: test_accuracy, or test_loss of values]",
+        help="The metric to optimize, such as test_loss; here 'test' means the held-out examples.  "
+        "[default: test_accuracy, or test_loss for a regression]",
     ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Seeds everything random."),
+    click.option(
+        "--seed",
+        type=int,
+        default=0,
+        show_default=True,
+        help="Seed of the search and of the trainings.",
+    ),
     click.option(
         "--seeds",
         type=int,
         default=1,
         show_default=True,
         metavar="N",
-        help="Train each trial from N seeds, in one program, and take their mean.",
+        help="Train each trial from N seeds at once, and use the mean of their results.",
     ),
     click.option(
         "--together",
@@ -108,7 +115,7 @@ _HOW = (
         default=1,
         show_default=True,
         metavar="N",
-        help="Try N learning rates with each choice of the rest, in one program: for accelerators.",
+        help="Train N learning rates with each choice of the rest at once; faster on accelerators.",
     ),
     click.option(
         "--jobs",
@@ -116,24 +123,26 @@ _HOW = (
         default=1,
         show_default=True,
         metavar="N",
-        help="Search in N processes on this machine.",
+        help="Number of processes on this machine.",
     ),
     click.option(
         "--storage",
         metavar="FILE|URL",
-        help="Keep the trials in an SQLite file or a database, such as postgresql://HOST/NAME: "
-        "the same command continues with them, also on other machines at the same time.  "
+        help="Store the trials in an SQLite file or a database, such as postgresql://HOST/NAME. "
+        "The same command resumes the search, also on other machines at the same time.  "
         "[default: search.db in --out]",
     ),
-    click.option("--name", help="The search's name in --storage.  [default: RECIPE]"),
-    click.option("--out", type=PathArgument(), help="A folder for table, figure and best run."),
+    click.option("--name", help="The name of the search in --storage.  [default: RECIPE]"),
     click.option(
-        "--json", "as_json", is_flag=True, help="Print the result as one JSON object, and no more."
+        "--out", type=PathArgument(), help="A folder for the table, the figure and the best run."
     ),
-    click.option("--quiet", "-q", is_flag=True, help="Print the result alone."),
-    click.option("--worker", is_flag=True, hidden=True, help="Search, and print trials alone."),
+    click.option(
+        "--json", "as_json", is_flag=True, help="Print only the result, as one JSON object."
+    ),
+    click.option("--quiet", "-q", is_flag=True, help="Print only the result."),
+    click.option("--worker", is_flag=True, hidden=True, help="Search, and print only the trials."),
 )
-#: What a search is told and a training is not.
+#: The parameters of ``search`` that ``train`` does not have, or has with another meaning.
 _NOT_TRAINING = {
     "recipe",  # which comes first
     *("lr", "momentum", "weight_decay", "optimizer", "batch_size", "options", "optimizer_options"),
@@ -143,7 +152,7 @@ _NOT_TRAINING = {
 
 
 class _Command(click.Command):
-    """Keeps the words that it was called with."""
+    """Stores the command line, for ``_training`` and the workers."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.meta["words"] = list(args)
@@ -174,12 +183,13 @@ def search_command(
 ) -> None:
     """Search the hyperparameters of RECIPE, or of --model FILE.py:Class, and train the best.
 
-    A range A..B is one of integers if both ends are, and A..B:log is on a logarithmic scale; A,B,…
-    are choices. Each trial trains on a part of the training examples and is judged on the rest.
-    The best setting is then trained on all of them, and only this run sees the test examples.
+    A..B is a range, of integers if both ends are integers; A..B:log is a range on a logarithmic
+    scale; A,B,… are choices. Each trial trains on part of the training examples and is evaluated on
+    the rest. The best setting is then trained on all of them, and only this run uses the test
+    examples.
 
-    With --out or --storage a search that was killed continues with the same command. Machines that
-    run the same command with the same --storage share the trials; the last one trains the best.
+    With --out or --storage, the same command resumes an interrupted search. Machines that run the
+    same command with the same --storage share the trials; the last one trains the best setting.
 
     For example: jaxnets search mnist-mlp --lr 1e-4..1e-1 --batch-size 32,64,128 --out runs/search
     """
@@ -191,7 +201,7 @@ def search_command(
     if known is None:
         raise click.UsageError("Missing argument 'RECIPE', or --model FILE.py:Class.")
     chosen = changed(known, flags)
-    told = None if quiet else click.echo
+    report = None if quiet else click.echo
     with contextlib.ExitStack() as stack:
         if as_json:
             stack.enter_context(contextlib.redirect_stdout(sys.stderr))
@@ -205,13 +215,13 @@ def search_command(
         if place is None and jobs > 1:
             place = f"{stack.enter_context(tempfile.TemporaryDirectory())}/{_STORED}"
         ready = _Ready()
-        how |= {"trials": trials, "data": data, "storage": place, "prepare": ready, "told": told}
+        how |= {"trials": trials, "data": data, "storage": place, "prepare": ready, "told": report}
         words = [*context.meta["words"], "--jobs=1", "--worker", f"--storage={place}"]
         with _workers(jobs - 1, words, sys.stderr if as_json else sys.stdout):
             found = search(chosen, space, **how, train_best=False)
         if worker:
             return
-        if jobs > 1:  # with the trials of the others
+        if jobs > 1:  # reads the result again, now with the trials of the workers
             found = search(chosen, space, **how, train_best=False)
         tested = {} if found.running else _best(found, data, how["seed"], ready, out)
     result = {**found.record(), "test": tested, "command": _training(context, found)}
@@ -221,7 +231,7 @@ def search_command(
 
 
 def _space(flags: dict[str, Any]) -> Space:
-    """What is searched; the other flags stay."""
+    """Removes the ranges from ``flags``, and returns them as a space to search."""
     simple = ("lr", "momentum", "weight_decay", "optimizer", "batch_size")
     given = {name: value for name in simple if (value := flags.pop(name)) is not None}
     for flag, kind in (("options", "model"), ("optimizer_options", "optimizer")):
@@ -238,10 +248,10 @@ def _space(flags: dict[str, Any]) -> Space:
 
 @contextlib.contextmanager
 def _folder(out: Path) -> Iterator[None]:
-    """The folder of a search, which is made if need be; after an error no empty one is left."""
+    """Makes the folder of a search, unless it exists; removes it after an error if it is empty."""
     known = any((out / name).exists() for name in (_STORED, FILE))
     if out.exists() and not known and (not out.is_dir() or any(out.iterdir())):
-        raise InputError("out", "a new folder, or that of a search", repr(str(out)))
+        raise InputError("out", "a new folder, or one of an earlier search", repr(str(out)))
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -256,13 +266,13 @@ def _folder(out: Path) -> Iterator[None]:
 
 
 class _Ready:
-    """Makes recipes ready for training; PyTorch's networks are ported once for each structure."""
+    """Prepares recipes for training; ports a PyTorch network once for each set of arguments."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[Recipe, InitialWeights | None]] = {}
 
     def __call__(self, recipe: Recipe, data: Dataset) -> tuple[Recipe, InitialWeights | None]:
-        """The recipe with its sizes, and its initial weights or None."""
+        """Returns the recipe with its sizes, and its initial weights or None."""
         if not isinstance(recipe.model, OwnNetwork):
             return recipe, None
         structure = recipe.model.arguments
@@ -274,7 +284,7 @@ class _Ready:
 
 @contextlib.contextmanager
 def _workers(count: int, words: Sequence[str], output: Any) -> Iterator[None]:
-    """Has other processes search as well, and waits for their ends."""
+    """Starts other processes that search as well, and waits for them."""
     command = [sys.executable, "-m", "jaxnets", "search", *words]
     started = [subprocess.Popen(command, stdout=output) for _ in range(count)]
     try:
@@ -290,7 +300,7 @@ def _workers(count: int, words: Sequence[str], output: Any) -> Iterator[None]:
 def _best(
     found: SearchResult, data: Dataset, seed: int, ready: _Ready, out: Path | None
 ) -> dict[str, Any]:
-    """Trains the best setting, writes its run's folder, and says how good it is in the test."""
+    """Trains the best setting, writes its run directory, and returns its test results."""
     place = None if out is None else out / _BEST
     if place is not None and (known := _known(place, found, data, seed, ready)) is not None:
         return _tests(known)
@@ -307,7 +317,7 @@ def _best(
 def _known(
     place: Path, found: SearchResult, data: Dataset, seed: int, ready: _Ready
 ) -> dict[str, Any] | None:
-    """The record of the best setting's run, if it is in a folder already; else None."""
+    """Returns the record of the best setting's run if ``place`` has it already, else None."""
     if not runs.is_run(place):
         return None
     chosen = recipes.sized(ready(found.best_recipe, data)[0], data)
@@ -322,7 +332,10 @@ def _tests(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _training(context: click.Context, found: SearchResult) -> str:
-    """The command that trains the best setting: this one without the words of a search."""
+    """Returns the command that trains the best setting.
+
+    That is the command line of the search, with ``train`` and the best values instead of ranges.
+    """
     options, _, order = context.command.make_parser(context).parse_args(list(context.meta["words"]))
     replaced = {"arguments"} if "--args" in found.flags else set()
     recipe = context.params["recipe"]
@@ -336,15 +349,15 @@ def _training(context: click.Context, found: SearchResult) -> str:
 
 
 def _text(found: SearchResult, result: Mapping[str, Any], out: Path | None) -> str:
-    """The best five settings, the test of the best one, and how to train it."""
+    """Returns the best five settings, the test of the best one and the command to train it."""
     lines = ["", found.table(), ""]
     if found.running:
-        lines.append("other workers have trials under way: the last one trains the best setting")
+        lines.append("other processes are still searching; the last one trains the best setting")
     else:
-        lines.append(f"the best, trained on all training examples: {_result(result['test'])}")
+        lines.append(f"best setting, trained on all examples: {_result(result['test'])}")
     lines.append(result["command"])
     if out is not None:
-        lines.append(f"{words_of(found.metric)} by trial, and what matters: {out / FIGURE}")
+        lines.append(f"{words_of(found.metric)} by trial, importances: {out / FIGURE}")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Training from many seeds at once: its flags, its table and its folder."""
+"""Training from many seeds at once: flags, table and folder."""
 
 import contextlib
 import dataclasses
@@ -23,18 +23,18 @@ _ALSO = {"accumulate", "compute_dtype", "non_finite"}
 
 
 class Numbers(click.ParamType):
-    """Numbers between commas.
+    """Comma-separated numbers.
 
     Args:
-        name: what they are called in the help.
-        kind: makes a number of a word.
+        name: the metavariable in the help.
+        kind: a function from a word to a number.
     """
 
     def __init__(self, name: str, kind: Callable[[str], float]) -> None:
         self.name, self._kind = name, kind
 
     def convert(self, value: Any, param: Any, ctx: Any) -> list[float]:
-        """The numbers."""
+        """Returns the numbers."""
         try:
             return [self._kind(word) for word in value.split(",")]
         except ValueError:
@@ -45,22 +45,22 @@ _FLAGS = (
     click.option(
         "--seeds",
         type=Numbers("N or S,S,…", int),
-        help="Train from this many seeds at once, counted from 0, or from these.",
+        help="Train from N seeds at once, counted from 0, or from the given seeds.",
     ),
     click.option(
         "--learning-rates",
         type=Numbers("LR,LR,…", float),
-        help="Train with each of these learning rates at once, from each seed.",
+        help="Train with each of these learning rates at once, for each seed.",
     ),
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Many:
-    """What ``fit`` is told of many runs.
+    """The seeds and learning rates of runs that train at once.
 
     Attributes:
-        seeds: their number, or themselves.
+        seeds: the number of seeds, or the seeds.
         rates: learning rates; None for the recipe's.
     """
 
@@ -74,33 +74,36 @@ def seeds_flags(command: Any) -> Any:
 
 
 def take(flags: dict[str, Any], seed: int | None) -> Many | None:
-    """Takes from a command's flags those of this module; None if there are none.
+    """Removes this module's flags from ``flags``.
+
+    Returns:
+        The seeds and learning rates; None if neither flag was given.
 
     Raises:
-        UsageError: if one contradicts another.
+        UsageError: if a flag contradicts another.
     """
     given, rates = flags.pop("seeds"), flags.pop("learning_rates")
     if given is None and rates is None:
         return None
     if given is not None and seed is not None:
-        raise click.UsageError("--seed and --seeds do not go together.")
+        raise click.UsageError("--seed cannot be used with --seeds.")
     if rates is not None and flags["lr"] is not None:
-        raise click.UsageError("--lr and --learning-rates do not go together.")
+        raise click.UsageError("--lr cannot be used with --learning-rates.")
     if given is None:
         return Many([seed or 0], rates)
     return Many(given[0] if len(given) == 1 else given, rates)
 
 
 def check_alone(others: Mapping[str, Any]) -> None:
-    """Checks what other flags say.
+    """Checks that no other flag excludes training many runs at once.
 
     Raises:
-        UsageError: if one does not go with many runs.
+        UsageError: if one does.
     """
     for name, value in others.items():
         if value is not None and name not in _ALSO and (name, value) != ("devices", 1):
             flag = name.replace("_", "-")
-            raise click.UsageError(f"--{flag} does not go with --seeds and --learning-rates.")
+            raise click.UsageError(f"--{flag} cannot be used with --seeds or --learning-rates.")
 
 
 def train(
@@ -113,15 +116,15 @@ def train(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Trains all, writes them into a folder if there is to be one, and prints the table.
+    """Trains all runs at once, writes them into a folder, and prints a table.
 
     Args:
-        many: which.
-        recipe: what they have in common.
-        others: what other flags say, and ``check_alone`` has seen.
-        out: the new folder.
-        pretrained: the weights that all begin with.
-        as_json: whether to print the record in the table's place.
+        many: the seeds and learning rates.
+        recipe: the recipe of all runs.
+        others: the other flags, checked by ``check_alone``.
+        out: the new folder; None to write nothing.
+        pretrained: the weights that all runs start from; None for random weights.
+        as_json: whether to print the record instead of the table.
         quiet: whether to print no progress.
 
     Raises:
@@ -150,7 +153,10 @@ def train(
 
 
 def described(recipe: Recipe, made: TrainingRuns) -> dict[str, Any]:
-    """Many runs in one record, ready for JSON: each of them, and each learning rate's summary."""
+    """Returns the record of many runs, ready for JSON.
+
+    It contains each run, and the summary for each learning rate.
+    """
     return {
         "recipe": recipe.name,
         "epochs": recipe.epochs,
@@ -167,7 +173,7 @@ def described(recipe: Recipe, made: TrainingRuns) -> dict[str, Any]:
 
 
 def table(made: TrainingRuns) -> str:
-    """A line for each run, and one for each learning rate's mean."""
+    """Returns a line for each run, and one with the mean for each learning rate."""
     lines = []
     for rate, some in made.by_learning_rate.items():
         lines += [] if rate is None else [f"learning rate {rate:g}"]
@@ -207,7 +213,7 @@ def _plain(summary: Summary | None) -> dict[str, Any] | None:
 def _write(
     folder: Path, recipe: Recipe, made: TrainingRuns, data: Any, record: dict[str, Any]
 ) -> None:
-    """The record, and a run's folder for each member that has not diverged."""
+    """Writes the record, and a run directory for each run that has not diverged."""
     (folder / _RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
     for member in made.members:
         if member.diverged is not None:
@@ -221,13 +227,13 @@ def _write(
 
 
 def parts(folder: Path) -> list[Path]:
-    """The folders of the runs in one that ``train`` wrote; any other folder alone."""
+    """Returns the run directories in a folder that ``train`` wrote, or the folder itself."""
     if not (folder / _RECORD).is_file():
         return [folder]
     return sorted(path.parent for path in folder.glob("*/run.json"))
 
 
 def _name(member: MemberRun) -> str:
-    """The folder of one of many runs."""
+    """Returns the name of a run's folder."""
     rate = member.learning_rate
     return f"seed-{member.seed}" if rate is None else f"lr-{rate!r}-seed-{member.seed}"

@@ -1,4 +1,4 @@
-"""The command that serves a trained network over HTTP."""
+"""The command ``serve``: serves a trained network over HTTP."""
 
 from pathlib import Path
 
@@ -11,34 +11,34 @@ from jaxnets.commands.saved import opened
 
 @click.command("serve")
 @click.argument("run", type=PathArgument())
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen at.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
     default=8000,
     show_default=True,
-    help="The port to listen at; 0 takes a free one.",
+    help="The port to listen on; 0 for any free port.",
 )
 @click.option(
     "--batch",
     type=click.IntRange(1, 4096),
     default=64,
     show_default=True,
-    help="Examples that are computed at once, a power of two.",
+    help="The largest batch, a power of two.",
 )
 @click.option(
     "--wait",
     type=click.FloatRange(0, 1000),
     default=2.0,
     show_default=True,
-    help="Milliseconds that an example waits for others.",
+    help="Milliseconds to wait for further examples of a batch.",
 )
 def serve_command(run: Path, host: str, port: int, batch: int, wait: float) -> None:
-    """Serve the network saved in the folder RUN over HTTP, with a page to try it on.
+    """Serve the network in the run directory RUN over HTTP, with a web page to try it.
 
-    POST /predict takes JSON: images (base64 of PNG or JPEG), texts, rows or inputs (nested lists).
-    The examples of requests that come together are computed together. The default address is
-    reached from this machine alone.
+    POST /predict accepts JSON: images (base64 of PNG or JPEG), texts, rows or inputs (nested
+    lists). The examples of concurrent requests are computed in one batch. The default address can
+    only be reached from this machine.
     """
     limits = serve.Limits(batch=batch, wait=wait / 1000)
     serve.serve(opened(run), host, port, limits, click.echo)

@@ -4,7 +4,7 @@ import difflib
 
 import click
 
-#: What options are called elsewhere, and here.
+#: Names of options in other programs, and the corresponding options here.
 _ELSEWHERE = {
     "--learning-rate": "--lr",
     "--max-lr": "--lr",
@@ -80,10 +80,10 @@ _ELSEWHERE = {
 
 
 def with_near_options(error: click.NoSuchOption) -> str:
-    """The message of an option that does not exist, with those that may be meant.
+    """Returns the message for an unknown option, with up to three similar options.
 
     Args:
-        error: Click's, with the command to which the option was given.
+        error: Click's error, with the context of the command.
     """
     name = error.option_name.lower().replace("_", "-")
     parameters = [] if error.ctx is None else error.ctx.command.get_params(error.ctx)

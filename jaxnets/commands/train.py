@@ -1,4 +1,4 @@
-"""The commands that train and show a recipe's network."""
+"""The commands ``train``, ``recipes`` and ``summary``."""
 
 import contextlib
 import dataclasses
@@ -40,7 +40,7 @@ from jaxnets.training.processes import joined, launched
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    """What is to be trained, and how ``fit`` is to do it."""
+    """A training: the recipe, the data and the arguments of ``fit``."""
 
     recipe: recipes.Recipe
     seed: int
@@ -50,13 +50,13 @@ class _Job:
     weights: recipes.InitialWeights | None = None
 
     def train(self, **saving: Any) -> TrainingRun:
-        """Trains it."""
+        """Trains the network."""
         options = {**self.options, **computing.fit_options(self.computing), **saving}
         given: dict[str, Any] = {"seed": self.seed, "data": self.data, "weights": self.weights}
         return recipes.train(self.recipe, **given, **options)
 
     def written(self, run: TrainingRun) -> tuple[Any, ...]:
-        """What ``runs.write`` takes after the folder."""
+        """Returns the arguments of ``runs.write`` after the folder."""
         return self.recipe, self.seed, run, self.data, self.computing
 
 
@@ -71,30 +71,32 @@ class _Job:
     "source",
     type=PathArgument(),
     metavar="RUN|FILE",
-    help="Begin with the weights of a run's folder, or in a file with PyTorch's names (.pt, "
-    ".safetensors, .npz), as far as they fit; what is new is named. --weights is its old name.",
+    help="Start from the weights in a run directory, or in a file with PyTorch's names (.pt, "
+    ".safetensors, .npz). Weights that do not fit are drawn anew and listed. --weights is the old "
+    "name of this flag.",
 )
 @click.option(
     "--head",
     multiple=True,
     metavar="NAME",
-    help="With --from: draw this layer anew, although weights may fit; repeatable.",
+    help="With --from: draw the weights of this layer anew, even if they fit; repeatable.",
 )
-@click.option("--seed", type=int, help="Seeds everything random.  [default: 0]")
+@click.option(
+    "--seed", type=int, help="Seed of weights, order, augmentation and dropout.  [default: 0]"
+)
 @saving_flags
 @click.option(
     "--same-bits",
     is_flag=True,
-    help="With --resume: refuse where the run may not end with the bits that it would have had.",
+    help="With --resume: fail if the result may not be bitwise equal to that of an uninterrupted "
+    "run.",
 )
 @computing.computing_flags
 @seeds.seeds_flags
 @monitoring.watching_flags
 @joining_flags
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print the result as one JSON object, and no more."
-)
-@click.option("--quiet", "-q", is_flag=True, help="Print the result alone.")
+@click.option("--json", "as_json", is_flag=True, help="Print only the result, as one JSON object.")
+@click.option("--quiet", "-q", is_flag=True, help="Print only the result.")
 def train_command(
     recipe: str | None,
     source: Path | None,
@@ -107,31 +109,31 @@ def train_command(
 ) -> None:
     """Train the network of RECIPE, or of --model, and test it on every test example.
 
-    --model FILE.py:Class trains a network of your own on --data, with RECIPE or without: by
-    cross-entropy (values: mean squared error) and Adam, if no flag says otherwise. One in
-    PyTorch is ported first, and begins with the weights that PyTorch draws from the seed.
-    The run keeps a copy of the file.
+    --model FILE.py:Class trains your own network on --data, with or without RECIPE. The default
+    loss is cross-entropy (for a regression mean squared error), the default optimizer Adam. A
+    network in PyTorch is ported first, and starts from the weights that PyTorch draws from the
+    seed. The run directory contains a copy of the file.
 
-    With --save-every or --save-minutes the run can be killed at any moment: --resume continues
-    it, and ends as if nothing had happened. Ctrl-C and SIGTERM then save first. It continues as it
-    began, with as many devices if they are there; flags may give it others, and more epochs.
+    With --save-every or --save-minutes the run saves checkpoints, and also at Ctrl-C and SIGTERM.
+    --resume continues an interrupted run with the same result. It uses the settings and the number
+    of devices that the run began with; flags can change the devices and the number of epochs.
 
-    Several processes, on one machine or on many, train together if each is told where process 0
-    is, how many there are and which it is. Started by SLURM, Open MPI or as a Cloud TPU pod they
-    know. Process 0 alone speaks and writes.
+    Several processes, on one or more machines, train together if each has the flags --coordinator,
+    --processes and --process-id. Under SLURM, Open MPI and on Cloud TPU pods these are detected.
+    Only process 0 prints and writes.
 
-    --from RUN begins with the weights of another run, and --freeze keeps some of them.
+    --from RUN starts from the weights of another run, and --freeze keeps some of them fixed.
 
-    With --seeds or --learning-rates many runs are trained at once: see docs/training.md.
+    With --seeds or --learning-rates, many runs are trained at once: see docs/training.md.
 
-    With --json the progress goes to standard error, so that standard output is the result alone.
+    With --json, progress is printed to standard error, and only the result to standard output.
     """
     out, resume, saving = take_saving(flags)
     joining = {name: flags.pop(name) for name in ("coordinator", "processes", "process_id")}
     watching, given = monitoring.take(flags), computing.take(flags)
     many = seeds.take(flags, seed)
     if head and source is None:
-        raise click.UsageError("--head needs --from.")
+        raise click.UsageError("--head requires --from.")
     known = None if recipe is None and resume is not None else named(recipe, flags)
     _check_flags(known, out, resume, saving)
     if many is not None:
@@ -143,9 +145,9 @@ def train_command(
         return
     monitoring.check_apart(watching, None if saving else out)
     if same_bits and resume is None:
-        raise click.UsageError("--same-bits needs --resume.")
+        raise click.UsageError("--same-bits requires --resume.")
     if source is not None and resume is not None:
-        raise click.UsageError("--from does not go with --resume: the run has weights.")
+        raise click.UsageError("--from cannot be used with --resume, as the run has weights.")
     begun = None if resume is None else _begun(resume, same_bits)
     if begun is not None:
         watching = {**begun.watching, **watching}
@@ -157,7 +159,7 @@ def train_command(
         with contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext():
             own.imported(chosen)
             data = recipes.load_data(chosen)
-            _tell_of(data, quiet)
+            _print_inputs(data, quiet)
             ready, initial = own.ready(chosen, data, _pretrained(source, head))
             options = {
                 **monitoring.fit_options(watching, data),
@@ -181,7 +183,7 @@ def train_command(
 
 
 def _pretrained(source: Path | None, head: tuple[str, ...]) -> own.Pretrained | None:
-    """What a run begins with: a run's network, or the weights in a file."""
+    """Returns the weights of --from: a run's network, or a file."""
     if source is None:
         return None
     network = opened(source).model if runs.is_run(source) else source
@@ -189,12 +191,12 @@ def _pretrained(source: Path | None, head: tuple[str, ...]) -> own.Pretrained | 
 
 
 def _initial(begun: runs.BegunRun) -> recipes.InitialWeights | None:
-    """The weights that a run began with, where the seed does not draw them."""
+    """Returns the initial weights of a resumed run; None if they are drawn from the seed."""
     return None if begun.initial is None else lambda seed: begun.initial
 
 
 def _begun(folder: Path, same_bits: bool) -> runs.BegunRun:
-    """The run in a folder, and all that its record says looked at."""
+    """Reads the run to resume, and checks its record."""
     begun = runs.resume(folder, same_bits=same_bits)
     with runs.understood("resume", folder / runs.BEGUN):
         monitoring.check(begun.watching)
@@ -202,8 +204,8 @@ def _begun(folder: Path, same_bits: bool) -> runs.BegunRun:
     return begun
 
 
-def _tell_of(data: Dataset, quiet: bool) -> None:
-    """Says which columns of a table of the user's are the inputs."""
+def _print_inputs(data: Dataset, quiet: bool) -> None:
+    """Prints which columns of a user's table are the inputs."""
     encoder = data.encoder if isinstance(data, TableDataset | StandardizedDataset) else None
     if encoder is None or quiet or data.origin == ORIGIN or jax.process_index() > 0:
         return
@@ -214,19 +216,19 @@ def _tell_of(data: Dataset, quiet: bool) -> None:
 def _together(
     coordinator: str | None, processes: int | None, process_id: int | None
 ) -> contextlib.AbstractContextManager[None]:
-    """Joins other processes, where flags or a launcher say that there are some."""
-    told = [flag is not None for flag in (coordinator, processes, process_id)]
-    if all(told):
+    """Connects to the other processes, if flags or a launcher define any."""
+    given = [flag is not None for flag in (coordinator, processes, process_id)]
+    if all(given):
         return joined(coordinator, processes, process_id)
-    if coordinator == "auto" or (not any(told) and launched(os.environ)):
+    if coordinator == "auto" or (not any(given) and launched(os.environ)):
         return joined()
-    if any(told):
-        raise click.UsageError("--coordinator, --processes and --process-id come together.")
+    if any(given):
+        raise click.UsageError("--coordinator, --processes and --process-id require each other.")
     return contextlib.nullcontext()
 
 
 def _run(job: _Job, out: Path | None) -> TrainingRun:
-    """A run that saves nothing before its end."""
+    """Trains without checkpoints, and writes the run directory at the end."""
     writes = out is not None and jax.process_index() == 0
     with runs.new_folder(out) if writes else contextlib.nullcontext() as folder:  # type: ignore[arg-type]
         runs.settings(job.recipe)
@@ -237,7 +239,7 @@ def _run(job: _Job, out: Path | None) -> TrainingRun:
 
 
 def _run_saving(job: _Job, begun: runs.BegunRun, resume: bool) -> TrainingRun:
-    """A run that saves while it continues."""
+    """Trains with checkpoints, and completes the run directory."""
     run = job.train(save=begun.saving, resume=resume)
     runs.finish(begun.directory, *job.written(run))
     return run
@@ -251,9 +253,9 @@ def _check_flags(
     if resume is not None and (out is not None or saving):
         raise click.UsageError("--resume continues in its own folder and saves as often as before.")
     if saving and out is None:
-        raise click.UsageError("--save-every, --save-minutes and --keep need --out.")
+        raise click.UsageError("--save-every, --save-minutes and --keep require --out.")
     if saving.keys() == {"keep"}:
-        raise click.UsageError("--keep needs --save-every or --save-minutes.")
+        raise click.UsageError("--keep requires --save-every or --save-minutes.")
 
 
 def _show(job: _Job, run: TrainingRun, as_json: bool) -> None:
@@ -265,7 +267,7 @@ def _show(job: _Job, run: TrainingRun, as_json: bool) -> None:
 
 
 def _averaged(recipe: recipes.Recipe, run: TrainingRun) -> str:
-    """What the test of averaged weights is to be compared with."""
+    """Returns the test result before the weights were averaged, for comparison."""
     if recipe.ema is None and recipe.swa is None:
         return ""
     before = run.epoch.test
@@ -284,7 +286,7 @@ def _result(run: TrainingRun, rmse: float | None) -> str:
 
 @click.command("recipes")
 def recipes_command() -> None:
-    """List the recipes: what they reproduce and what to expect."""
+    """List the recipes, with the result that each reproduces and the one to expect."""
     for entry in recipes.RECIPES.values():
         click.echo(f"{entry.name}\n  document {entry.document}\n  expect {entry.expect}\n")
 
@@ -293,7 +295,7 @@ def recipes_command() -> None:
 @click.argument("recipe", required=False, shell_complete=complete_recipe)
 @network_flags
 def summary_command(recipe: str | None, **flags: Any) -> None:
-    """Show the layers of RECIPE's network, or of --model, with their shapes and parameters."""
+    """Show the layers of RECIPE's network, or of --model, with shapes and parameters."""
     known = named(recipe, flags)
     if known is None:
         raise click.UsageError("Missing argument 'RECIPE', or --model FILE.py:Class.")

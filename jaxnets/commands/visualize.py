@@ -1,4 +1,4 @@
-"""The command that draws what is inside a trained network."""
+"""The command ``visualize``: draws weights, activations, embeddings and the graph of a network."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -20,7 +20,7 @@ from jaxnets.losses import LOSSES
 from jaxnets.models import LANGUAGE_MODELS, TRANSLATORS
 from jaxnets.sampling import translate
 
-_BATCH = 256  # examples of whose loss the gradient is taken
+_BATCH = 256  # number of examples for the gradient
 
 
 @click.command("visualize")
@@ -29,44 +29,45 @@ _BATCH = 256  # examples of whose loss the gradient is taken
     "--what",
     type=click.Choice(["kernels", "activations", "histograms", "embedding", "graph", "attention"]),
     multiple=True,
-    help="What is drawn; repeatable.  [default: all that the run allows]",
+    help="The kind of picture; repeatable.  [default: all that are possible for the run]",
 )
 @click.option(
     "--index",
     type=int,
-    help="The test example of activations or attention, by number.  [default: 0]",
+    help="The number of the test example for activations or attention.  [default: 0]",
 )
 @click.option(
     "--layer",
     metavar="NAME",
-    help="The layer of kernels.  [default: the first with a weight]",
+    help="The layer for kernels.  [default: the first with a weight]",
 )
 @click.option(
     "--projection",
     type=click.Choice(["pca", "tsne"]),
-    help="How embedding comes to two dimensions; tsne needs scikit-learn.  [default: pca]",
+    help="The projection of embedding to two dimensions; tsne requires scikit-learn.  [default: "
+    "pca]",
 )
 @click.option(
     "--examples",
     "count",
     type=click.IntRange(min=3),
-    help="How many test examples embedding has.  [default: 1000]",
+    help="Number of test examples in embedding.  [default: 1000]",
 )
 @click.option(
     "--out",
     type=PathArgument(),
     default=Path(),
     show_default="the current folder",
-    help="The folder of the pictures, or a .png file for one; what is there is replaced.",
+    help="The folder for the pictures, or a .png file for one; existing files are replaced.",
 )
 def visualize_command(run: Path, what: tuple[str, ...], out: Path, **flags: Any) -> None:
-    """Draw what is inside the network in the folder RUN, each as a PNG of its name.
+    """Draw the network in the run directory RUN; each kind of picture is a PNG file.
 
     kernels: the weights of the first layer. activations: the outputs of each layer for a test
-    example. histograms: how weights and gradients lie, layer by layer. embedding: the inputs of the
-    last layer for many test examples, in two dimensions. graph: the layers in their order, with the
-    shapes of their outputs. attention: of a network that writes one text for another, what it reads
-    before each token.
+    example. histograms: the distribution of weights and gradients in each layer. embedding: the
+    inputs of the last layer for many test examples, projected to two dimensions. graph: the layers
+    in order, with the shapes of their outputs. attention: the tokens to
+    which a sequence-to-sequence network attends before each token that it writes.
     """
     given = {name: value for name, value in flags.items() if value is not None}
     saved = opened(run)
@@ -93,7 +94,14 @@ def visualize_command(run: Path, what: tuple[str, ...], out: Path, **flags: Any)
 def _drawn(
     saved: runs.SavedRun, kinds: Iterable[str], given: dict[str, Any], *, told: bool
 ) -> dict[str, Any]:
-    """The figures by kind; what cannot be drawn is left out if nobody told to draw it."""
+    """Draws figures by kind.
+
+    Args:
+        saved: the run.
+        kinds: keys of ``_DRAW``.
+        given: the flags that were given.
+        told: whether the user requested the kinds; otherwise impossible ones are skipped.
+    """
     figures = {}
     for kind in kinds:
         try:
@@ -101,25 +109,22 @@ def _drawn(
         except InputError as error:
             if told or given:
                 raise
-            click.echo(f"no {kind}: {error}", err=True)
+            click.echo(f"skipped {kind}: {error}", err=True)
     return figures
 
 
 def _possible(saved: runs.SavedRun) -> tuple[str, ...]:
-    """What can be drawn of a run: less without its data, or of a language model."""
+    """Returns the possible kinds: fewer without data, and fewer for networks that write text."""
     if isinstance(saved.model, TRANSLATORS):
         return ("attention",)
-    here = (
-        ("kernels", "graph")
-        if saved.recipe is None
-        else tuple(kind for kind in _DRAW if kind != "attention")
-    )
+    every = tuple(kind for kind in _DRAW if kind != "attention")
+    here = ("kernels", "graph") if saved.recipe is None else every
     left_out = {"embedding"} if isinstance(saved.model, LANGUAGE_MODELS) else set()
     return tuple(kind for kind in here if kind not in left_out)
 
 
 def _shape(saved: runs.SavedRun) -> jax.ShapeDtypeStruct:
-    """A batch of one example, by its shape."""
+    """Returns the shape and dtype of a batch of one example."""
     spec = single("run", saved.inputs or data_of(saved, "run").spec.inputs)
     return jax.ShapeDtypeStruct((1, *spec.shape), spec.dtype)
 
@@ -158,12 +163,12 @@ def _embedding(saved: runs.SavedRun, given: dict[str, Any]) -> Any:
     data = data_of(saved, "run")
     inputs, labels = examples.of_test(data, given.get("count", 1000))
     if labels[0].size != 1:
-        raise InputError("run", "one with one label for each example", f"{labels[0].size}")
+        raise InputError("run", "data with one label for each example", f"{labels[0].size}")
     found = explain.features(saved.model, inputs, transform=saved.transform)
     method = given.get("projection", "pca")
     names = (saved.class_names or data.class_names) if saved.classifies else None
     size, how = found.shape[1], {"pca": "PCA", "tsne": "t-SNE"}[method]
-    title = f"inputs of the last layer ({size} numbers) of {len(inputs)} test examples, by {how}"
+    title = f"{how} of the inputs of the last layer ({size} units), {len(inputs)} test examples"
     points = explain.project(found, method=method)
     return explain.draw_embedding(points, labels, names, title=title)
 

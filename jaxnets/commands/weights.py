@@ -1,4 +1,4 @@
-"""The commands that show and convert files of weights."""
+"""The commands ``inspect`` and ``convert``: show and convert files of weights."""
 
 import json
 import math
@@ -26,7 +26,14 @@ _WRITERS: dict[str, Callable[[nnx.Module, Path], None]] = {
 
 @dataclass(frozen=True)
 class _Listing:
-    """The arrays in a file or a folder."""
+    """The arrays in a file or a folder.
+
+    Attributes:
+        source: the path.
+        arrays: the name, shape and dtype of each array.
+        taken_off: names of wrappers around the arrays that were removed, such as ``state_dict``.
+        left_aside: names of entries that are not weights.
+    """
 
     source: str
     arrays: list[dict[str, Any]]
@@ -47,7 +54,7 @@ class _Listing:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
         lines.append(f"{len(rows)} arrays, {self.numbers:,} numbers")
-        for what, names in (("taken off", self.taken_off), ("left aside", self.left_aside)):
+        for what, names in (("unwrapped", self.taken_off), ("ignored", self.left_aside)):
             if names:
                 lines.append(f"{what}: {', '.join(map(printable, names))}")
         return "\n".join(lines)
@@ -55,25 +62,25 @@ class _Listing:
 
 @click.command("inspect")
 @click.argument("source", metavar="FILE|RUN", type=PathArgument())
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def inspect_command(source: Path, as_json: bool) -> None:
-    """Show the arrays in FILE, or the weights of the run in the folder RUN.
+    """Show the arrays in FILE, or the weights in the run directory RUN.
 
-    FILE is one of torch.save, pickle, safetensors or numpy.savez, the index of several, or a folder
-    of weights. The weights of a run have the names and layouts that they have in PyTorch.
+    FILE is a file of torch.save, pickle, safetensors or numpy.savez, the index of several such
+    files, or a folder of weights. The weights of a run are shown with PyTorch's names and layouts.
     """
     listing = _listing(source)
     click.echo(listing.as_json() if as_json else listing.as_text())
 
 
 def _listing(source: Path) -> _Listing:
-    if (weights := weights_in(source)) is not None:
-        return _Listing(str(source), [_of_text(*item) for item in weights.items()])
+    if (exported := weights_in(source)) is not None:
+        return _Listing(str(source), [_of_text(*item) for item in exported.items()])
     is_run = runs.is_run(source)
-    if is_run and runs.is_own(source):  # whose code is not run to show some shapes
+    if is_run and runs.is_own(source):  # the user's code is not run only to show shapes
         return _listing(runs.weights_of(source))
-    held = interop.to_numpy(runs.read(source).model) if is_run else source
-    found = interop.read_torch(held)
+    weights = interop.to_numpy(runs.read(source).model) if is_run else source
+    found = interop.read_torch(weights)
     arrays = [_about(*item) for item in found.arrays.items()]
     return _Listing(str(source), arrays, found.wrapping, found.aside)
 
@@ -93,12 +100,12 @@ def _of_text(name: str, described: str) -> dict[str, Any]:
 
 
 class _Renaming(click.ParamType):
-    """OLD=NEW: from a name, or its first parts, to another."""
+    """OLD=NEW: a name, or a prefix of names, and its replacement."""
 
     name = "OLD=NEW"
 
     def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, str]:
-        """Both names."""
+        """Returns both names."""
         old, sign, new = value.partition("=")
         if not sign:
             self.fail(f"expected OLD=NEW, got {printable(value)!r}", param, ctx)
@@ -108,22 +115,25 @@ class _Renaming(click.ParamType):
 @click.command("convert")
 @click.argument("source", metavar="IN", type=PathArgument())
 @click.argument("out", type=PathArgument())
-@click.option("--model", type=click.Choice(list(MODELS)), help="The network; a run knows its own.")
+@click.option("--model", type=click.Choice(list(MODELS)), help="The network, unless IN is a run.")
 @model_option
 @click.option(
     "--to",
     type=click.Choice(["torch", "jaxnets"]),
-    help="What OUT is to be, where its name does not say.",
+    help="The format of OUT, if its name does not determine it.",
 )
 @click.option(
     "--rename",
     type=_Renaming(),
     multiple=True,
-    help="From a name in the file IN, or its first parts, to the network's; repeatable. "
-    "OLD= takes OLD off, =NEW puts NEW before all names.",
+    help="Rename the array OLD of the file IN, or replace the prefix OLD of names; repeatable. "
+    "OLD= removes a prefix, =NEW adds one to all names.",
 )
 @click.option(
-    "--drop", metavar="NAME", multiple=True, help="Leave out NAME, with *, ? and […]; repeatable."
+    "--drop",
+    metavar="NAME",
+    multiple=True,
+    help="Omit arrays by name or pattern (*, ?, […]); repeatable.",
 )
 def convert_command(
     source: Path,
@@ -134,13 +144,13 @@ def convert_command(
     rename: tuple[tuple[str, str], ...],
     drop: tuple[str, ...],
 ) -> None:
-    """Convert the weights IN to OUT: from PyTorch or to it.
+    """Convert the weights IN to OUT, from or to PyTorch.
 
-    OUT's name says what it becomes. One that ends in .safetensors, .pt, .pth, .ckpt or .bin is a
-    file with PyTorch's names and layouts; a name without an ending is a folder of weights, as
-    training leaves it under RUN/weights. IN is either, or the folder of a run, known by its
-    content, so that a .pt can also be rewritten as a .safetensors with its wrapping taken off.
-    --to jaxnets makes a folder of any name.
+    The suffix of OUT determines its format. A name that ends in .safetensors, .pt, .pth, .ckpt or
+    .bin is a file with PyTorch's names and layouts. A name without a suffix is a folder of weights,
+    as in RUN/weights; --to jaxnets makes such a folder with any name. IN is one of these or a run
+    directory, and is recognized by its content. A .pt file can also be converted to .safetensors,
+    without its wrappers.
     """
     if out.exists():
         raise InputError("out", "a path that does not exist yet", str(out))
@@ -159,14 +169,15 @@ def convert_command(
 def _network(
     source: Path, model: str | None, options: dict[str, Any], rename: dict[str, str | None]
 ) -> nnx.Module:
-    """The network with the weights of a file, a folder of weights or a run."""
+    """Builds the network, and loads the weights of a file, a folder of weights or a run."""
     if rename and source.is_dir():
-        raise InputError("rename", "a file of PyTorch's, whose names may be others", str(source))
+        raise InputError("rename", "a PyTorch file, as only its names can differ", str(source))
     is_run = runs.is_run(source)
     if model is None and not is_run:
-        raise click.UsageError("Missing option '--model', as only the folder of a run says it.")
+        raise click.UsageError("Missing option '--model', as IN is not a run directory.")
     if model is None and options:
-        raise InputError("model option", "--model beside it, as the run has its own", options)
+        raise InputError("model option", "also --model, as the run has its own options", options)
+
     if model is None:
         return opened(source).model
     network = recipes.build_network(model, options)

@@ -1,4 +1,4 @@
-"""The same experiment in PyTorch and in JAX."""
+"""Runs the same experiment in jaxnets and in PyTorch, and compares the results."""
 
 from jaxnets.compare.own import run
 from jaxnets.compare.records import Comparison, Pair

@@ -1,4 +1,4 @@
-"""The test examples on which the two sides of a pair disagree."""
+"""Finds test examples for which the two networks of a pair predict different classes."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,15 @@ _SHOWN = 12
 
 
 def disagreements(this: Experiment, pairs: Sequence[Pair]) -> tuple[Disagreement, ...]:
-    """A dozen at most, of all pairs in turn; none where an example has several predictions."""
+    """Returns up to 12 test examples with different predictions, taken from all pairs in turn.
+
+    Args:
+        this: the experiment.
+        pairs: its finished trainings.
+
+    Returns:
+        The disagreements; empty if an example has several predictions.
+    """
     each = [list(_of_pair(this, pair)) for pair in pairs]
     turns = [one[place] for place in range(_SHOWN) for one in each if place < len(one)]
     return tuple(turns[:_SHOWN])

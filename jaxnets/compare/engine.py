@@ -29,8 +29,8 @@ from jaxnets.interop.dropout import without_dropout
 from jaxnets.training.progress import Progress, reporter
 
 ACCURACY_MARGIN = 0.003
-LOSS_MARGIN = 0.01  # of the other's mean loss
-# Of our networks trained at once: an interrupt loses at most so many.
+LOSS_MARGIN = 0.01  # relative to the mean test loss of the other framework
+# Number of jaxnets networks that train at once; an interrupt loses at most this many.
 _TOGETHER = 5
 _CONTROL = "control"
 
@@ -40,15 +40,16 @@ class Terms:
     """The settings of a comparison.
 
     Attributes:
-        seeds: one a pair.
+        seeds: one seed for each pair.
         paired: see ``Comparison``.
-        weights_from: ``"jaxnets"``, or the other's name: whose initial weights both begin with.
+        weights_from: the framework that draws the initial weights of both: ``"jaxnets"`` or the
+            name of the other framework.
         margin: see ``Comparison``; None for 0.3 percentage points of accuracy, or 1 % of the
-            other's mean test loss.
+            other framework's mean test loss.
         peer: the other framework, such as ``"torch"``.
-        device: where PyTorch computes; None for a GPU if JAX computes on one, else the CPU.
-        control: whether to train PyTorch beside itself.
-        timing: whether to take the time of one run alone in each framework.
+        device: PyTorch's device; None for a GPU if JAX computes on one, else the CPU.
+        control: whether to train PyTorch a second time, with another number of threads.
+        timing: whether to measure the time of one separate run in each framework.
         command: see ``Comparison``.
     """
 
@@ -65,13 +66,13 @@ class Terms:
     def __post_init__(self) -> None:
         """Checks the values."""
         if not isinstance(self.seeds, Sequence) or isinstance(self.seeds, str):
-            raise InputError("seeds", "a number of seeds, or seeds", self.seeds)
+            raise InputError("seeds", "a number of seeds, or a list of seeds", self.seeds)
         for name in ("paired", "control", "timing"):
             check_bool(name, getattr(self, name))
         for seed in self.seeds:
             check_seed("seeds", seed)
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            expected = "a number of seeds, or seeds of which no two are the same"
+            expected = "a number of seeds, or a list of different seeds"
             raise InputError("seeds", expected, list(self.seeds))
         check_choice("peer", self.peer, PEERS)
         known = ("jaxnets", "torch") if self.peer == "torch" else ("jaxnets",)
@@ -86,18 +87,19 @@ def compared(
     directory: Path | None = None,
     progress: Progress = "auto",
 ) -> Comparison:
-    """Trains both sides from every seed, and says how they compare.
+    """Trains both networks from every seed, and compares the results.
 
     Args:
-        this: what is trained.
-        terms: how.
-        directory: keeps each finished training, and continues those that are there.
+        this: the experiment.
+        terms: the settings of the comparison.
+        directory: a folder that stores each finished training; trainings in it are not repeated.
         progress: see ``fit``.
 
     Raises:
-        ValueError: if something does not fit together, or the folder holds another comparison.
+        ValueError: if the experiment and the settings do not fit together, or the folder contains
+            another comparison.
         ImportError: if the other framework is not installed.
-        Interrupted: a ``KeyboardInterrupt``, if Ctrl-C was pressed; what is finished is kept.
+        Interrupted: a ``KeyboardInterrupt`` at Ctrl-C; finished trainings are kept.
     """
     under_way = _UnderWay(this, terms, Store(directory), progress)
     try:
@@ -107,7 +109,7 @@ def compared(
 
 
 class _UnderWay:
-    """A comparison under way."""
+    """A comparison in progress."""
 
     def __init__(self, this: Experiment, terms: Terms, store: Store, progress: Progress) -> None:
         self.this, self.terms, self.store, self.progress = this, terms, store, progress
@@ -115,11 +117,11 @@ class _UnderWay:
         self.paired = terms.paired and self.other.takes_weights
         if self.paired:
             self.other.check(this.build(terms.seeds[0]))
-        self._alone: np.ndarray | None = None  # the losses of our run that was timed
+        self._alone: np.ndarray | None = None  # the losses of the timed run of jaxnets
         self.store.begin(self._record())
 
     def run(self) -> Comparison:
-        """From the first training to the last, and what follows from them."""
+        """Trains all networks that are not finished yet, and returns the comparison."""
         known, timings = self.store.alone()
         self.other.threads = self.other.threads or known
         with self.other.at_work():
@@ -135,7 +137,7 @@ class _UnderWay:
             return dataclasses.replace(comparison, findings=found)
 
     def initial(self, seed: int) -> nnx.Module:
-        """Our network as its training begins."""
+        """Returns the jaxnets network with its initial weights."""
         model = self.this.build(seed)
         if not self.paired:
             return model
@@ -149,14 +151,14 @@ class _UnderWay:
         return self.initial(seed) if self.paired else None
 
     def _timed(self) -> tuple[Timing, ...]:
-        """What one run alone takes."""
+        """Measures the time and memory of one separate run of each framework."""
         seed = self.terms.seeds[0]
-        self._say(f"one run of each framework alone, alternately (seed {seed})")
+        self._say(f"timing one separate run of each framework, in turns (seed {seed})")
         timings, self._alone = take_turns(self.this, self.other, seed, self._weights(seed))
         return timings
 
     def _ours(self) -> list[Side]:
-        """Our side of each seed."""
+        """Trains the jaxnets networks that are not finished, and returns those of all seeds."""
         done = {seed: self.store.side("jaxnets", seed) for seed in self.terms.seeds}
         left = [seed for seed, side in done.items() if side is None]
         for start in range(0, len(left), _TOGETHER):
@@ -169,7 +171,7 @@ class _UnderWay:
         return [side for side in done.values() if side is not None]
 
     def _theirs(self, other: Other, seed: int, name: str | None = None) -> Side:
-        """The other framework's side of a seed."""
+        """Trains the other framework's network from a seed, unless it is finished."""
         name = name or other.framework
         side = self.store.side(name, seed)
         if side is not None:
@@ -183,7 +185,7 @@ class _UnderWay:
         return side
 
     def _control(self) -> Control | None:
-        """PyTorch beside itself, where pairs are compared with it."""
+        """Trains PyTorch a second time with another number of threads, if pairs are compared."""
         if not (self.terms.control and self.paired and isinstance(self.other, Torch)):
             return None
         control = self.other.control()
@@ -220,9 +222,9 @@ class _UnderWay:
         )
 
     def _notes(self) -> dict[str, str]:
-        """What was done otherwise than the settings say."""
+        """Returns notes on deviations from the settings."""
         if self.terms.paired and not self.paired:
-            why = "one bias where PyTorch has two"
+            why = "one bias where PyTorch's have two"
             return {"pairs": f"none, as {self.other.framework}'s cells have {why}"}
         dropped = self.paired and without_dropout(self.this.build(self.terms.seeds[0]))
         return {"dropout": "off on both sides"} if dropped else {}
@@ -233,7 +235,7 @@ class _UnderWay:
         return Probe(self.this, self.other, pair.seed, self.initial(pair.seed))
 
     def _record(self) -> dict[str, Any]:
-        """What decides the numbers of a comparison that continues."""
+        """Returns the settings that must be the same when the comparison is resumed."""
         terms = self.terms
         return {
             **this_record(self.this),
@@ -250,7 +252,7 @@ class _UnderWay:
 
 
 def this_record(this: Experiment) -> dict[str, Any]:
-    """An experiment as a comparison's folder knows it again."""
+    """Returns a record that identifies an experiment: its settings and a checksum of its data."""
     arrays = (this.train.inputs, this.train.labels, this.test.inputs, this.test.labels)
     checksum = 0
     for array in arrays:

@@ -1,4 +1,4 @@
-"""Whether two samples of scores differ, and whether they are shown to be the same."""
+"""Tests whether two samples of scores differ, and whether they are equivalent."""
 
 import math
 from collections.abc import Sequence
@@ -12,19 +12,19 @@ _LEVEL = 1 - CONFIDENCE
 
 @dataclass(frozen=True, kw_only=True)
 class Equivalence:
-    """The mean difference of two samples, and the test of its being within a margin.
+    """The mean difference of two samples, and a test of equivalence within a margin.
 
     The test is TOST (Schuirmann, 1987): two one-sided t tests, against a difference of the margin
     below zero and of the margin above it. Its p-value is the larger of the two.
 
     Attributes:
-        difference: the mean of the first sample less that of the second.
-        std: the standard deviation that belongs to the difference: of the paired differences, or
-            of both samples together; None of one pair, or where a score is not finite.
-        interval: its 95 % confidence interval by Student's t; None likewise.
-        p_value: that of the equivalence test; None likewise.
-        margin: what the test asks about.
-        degrees: of freedom; None likewise.
+        difference: the mean of the first sample minus that of the second.
+        std: the standard deviation of the paired differences, or the pooled one of both samples.
+            None for a single pair, or if a score is not finite.
+        interval: the 95 % confidence interval of the difference by Student's t; None if ``std`` is.
+        p_value: the p-value of the equivalence test; None if ``std`` is.
+        margin: the largest difference that counts as equivalent.
+        degrees: the degrees of freedom; None if ``std`` is.
         paired: whether the samples were compared pair by pair.
     """
 
@@ -38,17 +38,23 @@ class Equivalence:
 
     @property
     def equivalent(self) -> bool | None:
-        """Whether equivalence is shown at the 5 % level; None if that cannot be said."""
+        """Whether equivalence is shown at the 5 % level; None if it cannot be tested."""
         return None if self.p_value is None else self.p_value < _LEVEL
 
     @property
     def different(self) -> bool | None:
-        """Whether the confidence interval leaves zero out; None if that cannot be said."""
+        """Whether the confidence interval excludes zero; None if there is no interval."""
         return None if self.interval is None else not self.interval[0] <= 0 <= self.interval[1]
 
 
 def paired(first: Sequence[float], second: Sequence[float], margin: float) -> Equivalence:
-    """Compares two samples pair by pair, as of the same seeds."""
+    """Compares two samples pair by pair, such as scores from the same seeds.
+
+    Args:
+        first: the first sample.
+        second: the second sample, of the same length.
+        margin: the largest difference that counts as equivalent.
+    """
     differences = np.subtract(first, second, dtype=np.float64)
     count = len(differences)
     if count == 1 or not np.isfinite(differences).all():
@@ -58,7 +64,13 @@ def paired(first: Sequence[float], second: Sequence[float], margin: float) -> Eq
 
 
 def independent(first: Sequence[float], second: Sequence[float], margin: float) -> Equivalence:
-    """Compares two samples that have nothing to do with each other, by Welch's t."""
+    """Compares two independent samples by Welch's t test.
+
+    Args:
+        first: the first sample.
+        second: the second sample.
+        margin: the largest difference that counts as equivalent.
+    """
     difference = float(np.mean(first, dtype=np.float64) - np.mean(second, dtype=np.float64))
     if min(len(first), len(second)) == 1 or not np.isfinite(difference):
         return _untested(difference, margin, paired=False)
@@ -90,8 +102,8 @@ def _tested(
     from scipy.special import stdtr, stdtrit
 
     half = float(stdtrit(degrees, (1 + CONFIDENCE) / 2)) * error
-    nearest = margin - abs(difference)  # how far the difference stays from the nearer bound
-    p_value = 0.0 if nearest > 0 else 1.0  # where no seed differs, nothing is left to chance
+    nearest = margin - abs(difference)  # the distance of the difference from the nearer bound
+    p_value = 0.0 if nearest > 0 else 1.0  # without variance, the t statistic is ±infinity
     if error:
         p_value = float(stdtr(degrees, -nearest / error))
     return Equivalence(

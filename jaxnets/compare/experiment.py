@@ -1,4 +1,4 @@
-"""An experiment: a network in jaxnets, one in another framework, and how both are trained."""
+"""An experiment: a network in jaxnets, one in another framework, and their training settings."""
 
 import functools
 from collections.abc import Callable
@@ -19,34 +19,36 @@ from jaxnets.metrics import Mean, Ratio
 from jaxnets.training.labels import Loss, adds_up
 from jaxnets.training.state import DRAWS
 
-_CHUNK = 10_000  # examples that are transformed at a time
+_CHUNK = 10_000  # number of examples to transform at a time
 
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One training, as each of two frameworks does it.
+    """A training that two frameworks can run.
 
     Attributes:
-        name: such as a recipe's.
-        description: what is trained, in a line.
-        build: makes our network from a seed.
-        build_torch: makes PyTorch's, from its global random numbers; None where a peer builds.
-        data: what both train and test on; in memory.
-        loss: ours.
-        optimizer: ours.
-        torch_loss: (outputs, labels) → scalar tensor.
-        torch_optimizer: from parameters to a ``torch.optim.Optimizer``.
-        epochs: times through the training data.
-        batch_size: examples in a step.
-        transform: what inputs go through first; None for nothing.
-        augment: what training batches go through before that, on both sides; None for nothing.
-        torch_inputs: from the data set's inputs to those of PyTorch's network; None for what
-            ``transform`` makes of them, images as NCHW, volumes as NCDHW.
-        ported: whether our network is the port of PyTorch's. In pairs PyTorch's functions of
-            dropout are then off, as our layers are.
-        settings: what decides the numbers, ready for JSON.
+        name: the name of the experiment, such as that of a recipe.
+        description: one line about the network and the data.
+        build: a function from a seed to the jaxnets network.
+        build_torch: a function that makes the PyTorch network, with PyTorch's global random
+            numbers; None for other frameworks, which build their own.
+        data: the data set for training and test; in memory.
+        loss: the loss of jaxnets.
+        optimizer: the optimizer of jaxnets.
+        torch_loss: PyTorch's loss, a function (outputs, labels) → scalar tensor.
+        torch_optimizer: a function from parameters to a ``torch.optim.Optimizer``.
+        epochs: number of epochs.
+        batch_size: number of examples in a batch.
+        transform: the preprocessing of inputs; None for no preprocessing.
+        augment: the augmentation of training batches in both frameworks, before ``transform``; None
+            for no augmentation.
+        torch_inputs: a function from the data set's inputs to those of the PyTorch network; None
+            for the result of ``transform``, with images as NCHW and volumes as NCDHW.
+        ported: whether the jaxnets network is the port of the PyTorch network. In pairs,
+            PyTorch's functional dropout is then off, too, as are the dropout layers of the port.
+        settings: the settings that determine the results, ready for JSON.
         reference: see ``Comparison``.
-        record: what a folder holds besides, from which the experiment can be made again.
+        record: further data to store in the folder, from which the experiment can be made again.
     """
 
     name: str
@@ -69,7 +71,7 @@ class Experiment:
     record: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Checks that the examples can be had by their numbers."""
+        """Checks that the examples are arrays in memory."""
         for name in ("train", "test"):
             split = getattr(self.data, name)
             if not isinstance(split, Split):
@@ -94,7 +96,7 @@ class Experiment:
 
     @functools.cached_property
     def adds_up(self) -> bool:
-        """Whether the loss is a sum over the examples of a batch, and not a mean."""
+        """Whether the loss is a sum over the examples of a batch rather than a mean."""
         inputs, labels = self.train.gather(np.zeros(2, np.int32))
         model = self.build(0)
         model.eval()
@@ -102,16 +104,16 @@ class Experiment:
         return adds_up(self.loss, outputs, labels)
 
     def mean_loss(self, losses: np.ndarray, sizes: np.ndarray) -> float:
-        """The mean loss over the examples, from the losses of batches of these sizes."""
+        """Returns the mean loss over all examples, from the losses and sizes of batches."""
         kind = Ratio if self.adds_up else Mean
         return float(kind(losses, sizes).over())
 
     def plan(self, seed: int, epoch: int) -> Plan:
-        """The batches of an epoch, in the order in which ``fit`` takes them."""
+        """Returns the batches of an epoch, in the order of ``fit``."""
         return epoch_plan(len(self.train), self.batch_size, seed=seed, epoch=epoch)
 
     def inputs(self, raw: np.ndarray) -> np.ndarray:
-        """What our network is given for inputs of the data set."""
+        """Returns the inputs of the jaxnets network for inputs of the data set."""
         if self.transform is None:
             return raw
         first = np.asarray(self.transform(raw[:_CHUNK]))
@@ -123,17 +125,18 @@ class Experiment:
         return made
 
     def their_inputs(self, raw: np.ndarray) -> np.ndarray:
-        """What PyTorch's network is given for them, of the dtype that JAX gives ours."""
+        """Returns the inputs of the PyTorch network, in the dtype that JAX uses."""
         if self.torch_inputs is not None:
             return canonical(np.asarray(self.torch_inputs(raw)))
         inputs = canonical(self.inputs(raw))
         if inputs.ndim not in (4, 5):
             return inputs
-        # a copy, as PyTorch takes the strides of one channel for its own channels-last layout
+        # copied because PyTorch mistakes the strides of a moved axis for its channels-last layout
+        # if there is one channel
         return np.moveaxis(inputs, -1, 1).copy()
 
     def augmented(self, rows: np.ndarray, seed: int, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """The batch of a step as the data set holds it, varied as ``fit`` varies it."""
+        """Returns the batch of a step before the transform, augmented as in ``fit``."""
         inputs, labels = self.train.gather(rows)
         if self.augment is None:
             return inputs, labels
@@ -142,7 +145,7 @@ class Experiment:
 
 
 def canonical(array: np.ndarray) -> np.ndarray:
-    """An array of the dtype that JAX takes it for: float64 as float32, unless that is enabled."""
+    """Converts an array to the dtype that JAX uses: float64 to float32, unless x64 is enabled."""
     return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
 
 

@@ -1,4 +1,4 @@
-"""Differences between two frameworks that rounding does not explain, and their likely causes."""
+"""Finds differences between two frameworks that rounding does not explain, and likely causes."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,27 +8,27 @@ import numpy as np
 from jaxnets.compare.probe import Probe
 from jaxnets.compare.records import Comparison, Control, Finding, Pair, Side
 
-# Of a loss in float32, where the same numbers are summed in another order.
+# Relative difference of a float32 loss whose sums are taken in another order.
 _ROUNDING = 1e-5
-_REDUCED = 5e-3  # where matrix products are computed in TF32 or bfloat16
-# Of the steps after the first, whose weights differ by rounding already.
+_REDUCED = 5e-3  # the same if matrix products are computed in TF32 or bfloat16
+# The same for the steps after the first, as the weights already differ by rounding.
 _NEXT = 1e-4
 _OF_TESTS = 1e-3
 _EARLY = slice(3, 30)
-_BEYOND = 100  # times what rounding alone does
+_BEYOND = 100  # factor by which a difference must exceed that of rounding
 _LATE = 10
 _NAMES = {"torch": "PyTorch", "flax": "Flax", "keras": "Keras"}
 
-#: Makes what looks into a pair's first steps, where it is known how.
+#: A function from a pair to a probe of its first steps; None for frameworks without a probe.
 ProbeOf = Callable[[Pair], Probe | None]
 
 
 def findings(comparison: Comparison, probe_of: ProbeOf) -> tuple[Finding, ...]:
-    """The findings of a comparison.
+    """Returns the findings of a comparison.
 
     Args:
-        comparison: without findings.
-        probe_of: makes the probe of a pair.
+        comparison: the comparison, as yet without findings.
+        probe_of: a function from a pair to its probe.
     """
     found = [*_not_finite(comparison)]
     if comparison.paired:
@@ -37,11 +37,11 @@ def findings(comparison: Comparison, probe_of: ProbeOf) -> tuple[Finding, ...]:
 
 
 def of_one_alone(alone: np.ndarray | None, member: Side) -> tuple[Finding, ...]:
-    """Whether one of many that we trained at once begins as it does alone.
+    """Checks that a network trained with others at once has the losses of a separate run.
 
     Args:
-        alone: the losses of its steps alone; None if they are not known.
-        member: the same among the others.
+        alone: the losses of the separate run's steps; None without such a run.
+        member: the run from the same seed that was trained with the other seeds.
     """
     if alone is None:
         return ()
@@ -50,10 +50,10 @@ def of_one_alone(alone: np.ndarray | None, member: Side) -> tuple[Finding, ...]:
         return ()
     step = int(bad[0])
     text = (
-        f"The loss of step {step} of jaxnets, trained with the other seeds at once, is "
-        f"{apart[step]:.1e} apart from that of the run alone (seed {member.seed})."
+        f"The loss of jaxnets at step {step}, trained with the other seeds at once, differs by "
+        f"{apart[step]:.1e} from that of the separate run (seed {member.seed})."
     )
-    return (Finding(statistic="loss of the run alone", step=step, layer=None, text=text),)
+    return (Finding(statistic="loss of the separate run", step=step, layer=None, text=text),)
 
 
 def _not_finite(comparison: Comparison) -> list[Finding]:
@@ -69,7 +69,10 @@ def _not_finite(comparison: Comparison) -> list[Finding]:
 
 
 def _of_steps(comparison: Comparison, probe_of: ProbeOf) -> list[Finding]:
-    """What the losses of the steps show; the first cause alone, as it has the others follow."""
+    """Compares the losses of the steps.
+
+    Only the first difference is reported, as later ones follow from it.
+    """
     pairs, control = comparison.pairs, comparison.control
     other = _NAMES[comparison.frameworks[1]]
     for step in range(min(3, len(pairs[0].ours.step_losses))):
@@ -78,8 +81,8 @@ def _of_steps(comparison: Comparison, probe_of: ProbeOf) -> list[Finding]:
             mine, theirs = (side.step_losses[step] for side in (worst.ours, worst.theirs))
             text = (
                 f"The loss of step {step} is {mine:.6g} in jaxnets and {theirs:.6g} in {other} "
-                f"(seed {worst.seed}), {_apart(worst, step):.1e} apart relative to it, where "
-                f"rounding explains {_allowed(step, control, worst):.0e}."
+                f"(seed {worst.seed}). The relative difference is {_apart(worst, step):.1e}; "
+                f"rounding explains up to {_allowed(step, control, worst):.0e}."
             )
             if step:
                 text += f" {_before(step)}"
@@ -94,7 +97,7 @@ def _of_steps(comparison: Comparison, probe_of: ProbeOf) -> list[Finding]:
 
 
 def _before(step: int) -> str:
-    return "That of step 0 agrees." if step == 1 else "Those of the steps before agree."
+    return "The losses of step 0 agree." if step == 1 else "The losses of earlier steps agree."
 
 
 def _explained(
@@ -109,7 +112,7 @@ def _explained(
 
 
 def _apart(pair: Pair, step: int) -> float:
-    """The relative difference of a step's losses; infinite where one alone is not finite."""
+    """Returns the relative difference of a step's losses; infinity if only one is finite."""
     both = pair.ours.step_losses[step], pair.theirs.step_losses[step]
     if not np.isfinite(both).any():
         return 0.0
@@ -118,7 +121,7 @@ def _apart(pair: Pair, step: int) -> float:
 
 
 def relative(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """The difference of losses, relative to the second."""
+    """Returns the absolute difference of losses, relative to the second."""
     first, second = np.asarray(first, np.float64), np.asarray(second, np.float64)
     with np.errstate(invalid="ignore"):
         return np.abs(first - second) / np.maximum(np.abs(second), 1e-3)
@@ -135,10 +138,11 @@ def _allowed(step: int, control: Control | None, pair: Pair) -> float:
 
 
 def _of_evaluation(comparison: Comparison) -> list[Finding]:
-    """Whether evaluation after the first epoch differs where the steps before it do not."""
+    """Checks whether the test losses after the first epoch differ although its steps agree."""
     control = comparison.control
     steps = len(comparison.pairs[0].ours.step_losses) // len(comparison.pairs[0].ours.test_loss)
-    # of any seed: rounding alone moves a bias before batch normalisation, by whole steps of Adam
+    # The control counts for every seed: rounding alone can change a bias before batch
+    # normalization by whole steps of Adam, as its gradient is zero except for rounding.
     chance = [
         (control.run, pair.theirs)
         for pair in comparison.pairs
@@ -152,17 +156,17 @@ def _of_evaluation(comparison: Comparison) -> list[Finding]:
         )
         if tested[0] > max(_OF_TESTS, _BEYOND * max(trained, *tested[1:], 0.0)):
             text = (
-                f"The losses of the first epoch's steps agree (at most {trained:.1e} apart, seed "
-                f"{pair.seed}), and the test losses after it are {tested[0]:.1e} apart: evaluation "
-                "takes what the steps' losses do not show, such as the averages of batch "
-                "normalisation (its momentum), or the loss is averaged otherwise there."
+                f"The losses of the steps in the first epoch agree (within {trained:.1e}, seed "
+                f"{pair.seed}), but the test losses after it differ by {tested[0]:.1e}. Likely "
+                "causes are values that only evaluation uses, such as the running averages of "
+                "batch normalization (its momentum), or another averaging of the test loss."
             )
             return [Finding(statistic="test loss of epoch 1", step=None, layer=None, text=text)]
     return []
 
 
 def _of_growth(comparison: Comparison, probe_of: ProbeOf) -> list[Finding]:
-    """Whether the losses part faster than the control's, early, or farther, in the end."""
+    """Checks whether the losses diverge earlier, or in the end farther, than the control's."""
     pairs, control = comparison.pairs, comparison.control
     steps = len(pairs[0].ours.step_losses)
     if control is None or steps < 4:
@@ -180,14 +184,14 @@ def _of_growth(comparison: Comparison, probe_of: ProbeOf) -> list[Finding]:
             return []
         where, step = "the last tenth of the steps", steps - max(1, steps // 10)
     text = (
-        f"The losses of {where} are {early:.1e} apart, relative to them, where PyTorch beside "
-        f"itself is {expected:.1e} apart: rounding does not explain it."
+        f"The relative difference of the losses in {where} is {early:.1e}; between two PyTorch "
+        f"runs that differ only in rounding it is {expected:.1e}."
     )
     return [_explained("growth of the difference", step, text, probe_of(pairs[0]), pairs[0])]
 
 
 def _largest(chance: np.ndarray) -> float:
-    """The largest median of a tenth of the steps."""
+    """Returns the largest of the medians over ten equal parts of the steps."""
     return max(float(np.median(part)) for part in np.array_split(chance, min(10, len(chance))))
 
 

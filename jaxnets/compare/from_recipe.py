@@ -1,14 +1,18 @@
-"""A recipe as an experiment of two frameworks."""
+"""Makes an experiment for two frameworks from a recipe."""
 
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
 from jaxnets import recipes, runs
 from jaxnets.arrays import InputError
 from jaxnets.compare.experiment import Experiment
-from jaxnets.compare.torch_side import loss_of, optimizer_of
+from jaxnets.compare.torch_side import loss_of, optimizer_of, with_rates
 from jaxnets.compare.torch_twins import twin
 from jaxnets.data import Dataset
 from jaxnets.json_files import WRONG, reason
@@ -17,20 +21,10 @@ from jaxnets.recipes import Recipe
 
 #: Settings of a recipe that a comparison does not support.
 _OF_OURS = ("freeze", "ema", "swa")
-#: Settings that do not change a comparison's numbers.
-_ASIDE = (
-    *(
-        "name",
-        "document",
-        "expect",
-        "score",
-        "buckets",
-        "scheduler",
-        "scheduler_options",
-        "objective",
-    ),
-    *_OF_OURS,
-)
+#: Settings of a recipe that do not change the results of a comparison.
+_ASIDE = ("name", "document", "expect", "score", "buckets", "objective", *_OF_OURS)
+#: Settings of the learning rate, which are recorded if there is a schedule.
+_SCHEDULE = ("scheduler", "scheduler_options")
 
 
 def from_recipe(
@@ -49,20 +43,18 @@ def from_recipe(
         ValueError: if a setting is invalid, does not fit the data, or is not supported here.
         ImportError: if torch is not installed.
     """
-    if recipe.scheduler is not None:
-        expected = "None, as both sides of a comparison keep their learning rate"
-        raise InputError("scheduler", expected, recipe.scheduler)
     if recipe.objective != "supervised":
         expected = "'supervised', as a comparison trains with a loss of outputs and labels"
         raise InputError("objective", expected, recipe.objective)
     for name in _OF_OURS:
         if getattr(recipe, name) not in (None, (), []):
-            expected = "the default, as both sides of a comparison train all their weights"
+            expected = "the default, as comparisons do not support it"
             raise InputError(name, expected, getattr(recipe, name))
     data, told = recipes.fit_settings(recipe, data)
     sized = recipes.sized(recipe, data)
     settings = runs.settings(sized)
     ours = sized if port is None else dataclasses.replace(sized, model=port)
+    left_out = _ASIDE if recipe.scheduler is not None else (*_ASIDE, *_SCHEDULE)
     return Experiment(
         name=recipe.name,
         description=recipe.document,
@@ -72,20 +64,31 @@ def from_recipe(
         loss=told["loss"],
         optimizer=told["optimizer"],
         torch_loss=loss_of(told["loss"]),
-        torch_optimizer=optimizer_of(recipe.optimizer, dict(recipe.optimizer_options)),
+        torch_optimizer=_torch_optimizer(sized, len(data.train)),
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
         transform=told["transform"],
         augment=told["augment"],
         ported=port is not None,
-        settings={name: value for name, value in settings.items() if name not in _ASIDE},
+        settings={name: value for name, value in settings.items() if name not in left_out},
         reference=_reference(recipe),
         record={"recipe": settings},
     )
 
 
+def _torch_optimizer(recipe: Recipe, examples: int) -> Callable[[Any], Any]:
+    """Returns a function that makes PyTorch's optimizer, with the recipe's learning rates."""
+    made = optimizer_of(recipe.optimizer, dict(recipe.optimizer_options))
+    if recipe.scheduler is None:
+        return made
+    schedule = recipes.learning_rate(recipe, examples)
+    assert callable(schedule)
+    steps = recipe.epochs * -(-examples // recipe.batch_size)
+    return with_rates(made, np.asarray(jax.vmap(schedule)(jnp.arange(steps))))
+
+
 def _torch_builder(recipe: Recipe) -> Callable[[], Any]:
-    """What makes PyTorch's network."""
+    """Returns a function that makes the PyTorch network."""
     network = recipe.model
     if isinstance(network, OwnNetwork):
         return network.build_torch
@@ -93,7 +96,7 @@ def _torch_builder(recipe: Recipe) -> Callable[[], Any]:
 
 
 def _reference(recipe: Recipe) -> str | None:
-    """The documented figure, and after how many epochs, where this takes other ones."""
+    """Returns the documented result, with its number of epochs if the recipe has another one."""
     if isinstance(recipe.model, OwnNetwork):
         return None
     usual = recipes.RECIPES.get(recipe.name, recipe).epochs
@@ -102,17 +105,17 @@ def _reference(recipe: Recipe) -> str | None:
 
 
 def recipe_of(begun: dict[str, Any], directory: Path) -> Recipe:
-    """The recipe that a comparison's folder was begun with.
+    """Reads the recipe of a comparison's folder.
 
     Args:
-        begun: what the folder says of it.
+        begun: the content of ``begun.json``.
         directory: the folder.
 
     Raises:
-        InputError: if it was begun from Python, with networks of your own.
+        InputError: if the comparison was started from Python.
     """
     if "recipe" not in begun:
-        expected = "a comparison of a recipe (what compare.run began continues it)"
+        expected = "a comparison of a recipe (others resume with the same call of compare.run)"
         raise InputError("resume", expected, f"one of {begun.get('name')}")
     try:
         return runs.recipe_of(begun["recipe"], directory / runs.NETWORK)

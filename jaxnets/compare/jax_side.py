@@ -1,4 +1,4 @@
-"""Our side: the seeds of a comparison trained at once, or one alone."""
+"""The training in jaxnets: all seeds of a comparison at once, or one separate run."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,8 +16,15 @@ from jaxnets.training.progress import Progress
 def train_together(
     this: Experiment, seeds: Sequence[int], models: Sequence[nnx.Module], progress: Progress
 ) -> list[Side]:
-    """Trains a network for each seed, from the weights that it has."""
-    following = iter(models)  # ``fit`` makes one for each seed, in their order
+    """Trains a network for each seed, from its current weights.
+
+    Args:
+        this: the experiment.
+        seeds: the seeds.
+        models: a network for each seed.
+        progress: see ``fit``.
+    """
+    following = iter(models)  # ``fit`` calls ``build`` once for each seed, in order
 
     def build(rngs: nnx.Rngs) -> nnx.Module:
         return next(following)
@@ -27,7 +34,7 @@ def train_together(
 
 
 def options(this: Experiment) -> dict[str, Any]:
-    """What ``fit`` is told of an experiment, beside the model and the seeds."""
+    """Returns the arguments of ``fit``, except for the model and the seeds."""
     names = ("loss", "optimizer", "epochs", "batch_size", "transform", "augment")
     return {name: getattr(this, name) for name in names}
 
@@ -35,14 +42,22 @@ def options(this: Experiment) -> dict[str, Any]:
 def train_alone(
     this: Experiment, seed: int, model: nnx.Module, epochs: int, callback: Any
 ) -> TrainingRun:
-    """Trains one network for some epochs, after each of which something is called."""
+    """Trains one network, and calls ``callback`` after each epoch.
+
+    Args:
+        this: the experiment.
+        seed: the seed.
+        model: the network with its initial weights.
+        epochs: number of epochs.
+        callback: a callback of ``fit``.
+    """
     given = options(this) | {"epochs": epochs, "callbacks": [callback], "progress": "none"}
     run: TrainingRun = fit(model, this.data, seed=seed, **given)
     return run
 
 
 def _side(this: Experiment, member: MemberRun) -> Side:
-    """What a run has measured; after its loss was not finite, NaN."""
+    """Returns the measurements of a run; NaN after a loss that is not finite."""
     steps = this.epochs * this.plan(member.seed, 0).steps
     scores = [record.test_accuracy for record in member.history]
     outputs = predict(member.model, this.test.inputs, transform=this.transform)

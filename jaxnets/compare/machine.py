@@ -1,4 +1,4 @@
-"""What a comparison runs on."""
+"""Describes the software and the machine of a comparison, and measures memory."""
 
 import platform
 import re
@@ -16,7 +16,11 @@ _PACKAGES = ("jaxnets", "jax", "jaxlib", "flax", "optax", "numpy")
 
 
 def versions(other: str) -> dict[str, str | None]:
-    """Of the packages that take part."""
+    """Returns the versions of Python and of the packages in use.
+
+    Args:
+        other: the package of the other framework.
+    """
     found: dict[str, str | None] = {"python": platform.python_version()}
     for package in dict.fromkeys((*_PACKAGES, other)):
         try:
@@ -27,7 +31,11 @@ def versions(other: str) -> dict[str, str | None]:
 
 
 def machine(threads: int | None) -> dict[str, Any]:
-    """Processor, cores, device; and the other framework's threads, where they were chosen."""
+    """Describes the processor, the number of cores, the device and the system.
+
+    Args:
+        threads: the number of PyTorch's threads; None if it was not chosen.
+    """
     chosen = {} if threads is None else {"PyTorch's threads": threads}
     return {
         "processor": processor(),
@@ -39,7 +47,7 @@ def machine(threads: int | None) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name, as far as the system tells."""
+    """Returns the processor's name, from ``/proc/cpuinfo`` or ``platform``."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -47,17 +55,17 @@ def processor() -> str:
 
 
 class Memory:
-    """Measures what the process takes in addition to what it holds now; where /proc tells."""
+    """Measures the peak memory of the process above its use at construction; needs ``/proc``."""
 
     def __init__(self) -> None:
         self._before = _status("VmRSS")
         try:
-            _CLEAR.write_text("5")  # has the peak begin anew
+            _CLEAR.write_text("5")  # resets VmHWM, the peak of resident memory
         except OSError:
             self._before = None
 
     def peak(self) -> float | None:
-        """Megabytes at most so far; None if that cannot be known."""
+        """Returns the peak so far in megabytes; None if the system does not report it."""
         most = _status("VmHWM")
         return None if most is None or self._before is None else max(0.0, most - self._before)
 

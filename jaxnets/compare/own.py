@@ -1,4 +1,4 @@
-"""A comparison of networks of your own, from Python."""
+"""``compare.run``: compares the user's own networks, from Python."""
 
 import copy
 from collections.abc import Callable, Sequence
@@ -69,70 +69,75 @@ def run(
 ) -> Any:
     """Trains a network in jaxnets and in PyTorch, and compares the two.
 
-    Both sides of a seed begin with the same weights and take the same batches in the same order.
-    In pairs dropout is off on both sides, as no two frameworks draw the same masks.
+    For each seed, both networks start from the same weights and train on the same batches in the
+    same order. Dropout is off in both, as the two frameworks draw different masks.
 
-    With ``step`` any training is compared, metric by metric: GANs, autoencoders and whatever else
-    ``fit`` trains. What a step draws at random has to be a column of the data set, so that both
-    sides have the same numbers.
+    With ``step``, any training that ``fit`` supports is compared metric by metric, such as that of
+    GANs and autoencoders. Random numbers of a step must then be a column of the data set, so that
+    both frameworks use the same numbers.
 
     Args:
-        jax_model: a network whose attributes have PyTorch's names, as ``jaxnets.interop`` maps it,
-            which then is the same for every seed; or a function of ``nnx.Rngs`` that makes one;
-            or None for the port of PyTorch's (see ``jaxnets.port``). Not None with ``step`` or
-            ``torch_inputs``.
-        torch_model: PyTorch's, which is copied, or a function without arguments that makes one.
-        data: what both train and test on, in memory; with ``step`` no test is taken.
+        jax_model: the jaxnets network, whose attributes have PyTorch's names (see
+            ``jaxnets.interop``). Either a module, whose weights are then the same for every seed;
+            a function of ``nnx.Rngs`` that makes one; or None for the port of ``torch_model`` (see
+            ``jaxnets.port``). Required with ``step`` or ``torch_inputs``.
+        torch_model: the PyTorch network, which is copied, or a function without arguments that
+            makes one.
+        data: the data set for training and test, in memory. With ``step`` there is no test.
         loss: see ``fit``.
-        torch_optimizer: from parameters to a ``torch.optim.Optimizer``, such as
+        torch_optimizer: a function from parameters to a ``torch.optim.Optimizer``, such as
             ``lambda parameters: torch.optim.SGD(parameters, 0.1)``.
-        optimizer: ours; None for that which ``interop.optimizer_from_torch`` makes of PyTorch's.
-        torch_loss: (outputs, labels) → scalar tensor; None for that of ``loss``, if it is one of
-            ``jaxnets.losses``.
-        step: our training step, in place of the loss, such as ``in_turn`` makes it; see ``fit``.
-        torch_step: PyTorch's: a function of (model, optimizers, batch) that takes a step and
-            returns metrics by name, numbers, ``"loss"`` among them. They are compared with those
-            of ours that have the same names. The batch has our columns, ``"inputs"`` and
-            ``"labels"``, as tensors or tuples or dictionaries of them: numbers as the data set
-            holds them, but integers as int64; uint8 inputs stay.
-        torch_optimizers: beside ``torch_step``: from PyTorch's network to what ``torch_step`` is
-            given as optimizers: one, or several in a tuple or dictionary.
-        epochs: times through the training data.
-        batch_size: examples in a step.
-        seeds: one a pair; a number stands for so many from 0.
+        optimizer: the optimizer of jaxnets; None for the equivalent of PyTorch's, by
+            ``interop.optimizer_from_torch``.
+        torch_loss: a function (outputs, labels) → scalar tensor; None for the equivalent of
+            ``loss``, if that is one of ``jaxnets.losses``.
+        step: the training step of jaxnets, instead of a loss, such as one from ``in_turn``; see
+            ``fit``.
+        torch_step: PyTorch's training step: a function of (model, optimizers, batch) that trains
+            and returns a dict of numbers, with at least ``"loss"``. They are compared with the
+            metrics of ``step`` of the same names. The batch has the columns of the data set,
+            ``"inputs"`` and ``"labels"``, as tensors or as tuples or dicts of tensors. Integers
+            are converted to int64, except for uint8 inputs.
+        torch_optimizers: with ``torch_step``, a function from the PyTorch network to the
+            optimizers for ``torch_step``: one, or a tuple or dict of several.
+        epochs: number of epochs.
+        batch_size: number of examples in a batch.
+        seeds: the seed of each pair; a number n stands for the seeds 0 to n - 1.
         transform: see ``fit``.
-        augment: see ``fit``; PyTorch's batches go through it too.
-        torch_inputs: from the data set's inputs to PyTorch's; None for what ``transform`` makes of
-            them, images as NCHW. With ``step`` it is given a batch's inputs, and None leaves them
-            as they are.
-        paired: whether weights and batches are the same; otherwise each framework draws its own.
-            With ``step`` they always are.
-        weights_from: ``"jaxnets"`` or ``"torch"``: whose initial weights both begin with. None for
-            PyTorch's where ``jax_model`` is None, else for ours.
-        margin: what difference counts as none: of accuracy, from 0 to 1, or of the test loss. None
-            for 0.003, or 1 % of PyTorch's mean test loss. Not with ``step``, where it is 1 % of
-            PyTorch's mean of each metric.
-        control: whether to train PyTorch beside itself with another number of threads; with
-            ``step`` from weights that differ in their last bit.
-        timing: whether to take the time of one run alone in each framework; never with ``step``.
-        device: where PyTorch computes, such as ``"cpu"``; None for a GPU if JAX computes on one.
-        directory: keeps each finished training there, and continues those that are. It knows
-            data and settings again, not the code of networks, losses and transforms: after a
-            change of theirs, give another. Not with ``step``.
-        name: of the comparison; None for that of our network's class.
+        augment: see ``fit``; also applied to PyTorch's batches.
+        torch_inputs: a function from the data set's inputs to those of the PyTorch network; None
+            for the result of ``transform``, with images as NCHW. With ``step`` the function gets
+            the inputs of a batch, and None does not change them.
+        paired: whether both networks have the same weights and batches; otherwise each framework
+            draws its own. Always True with ``step``.
+        weights_from: the framework that draws the initial weights of both, ``"jaxnets"`` or
+            ``"torch"``. None for ``"torch"`` if ``jax_model`` is None, else ``"jaxnets"``.
+        margin: the largest difference that counts as equivalent, of accuracy (0 to 1) or of the
+            test loss. None for 0.003, or 1 % of PyTorch's mean test loss. Not allowed with
+            ``step``, where it is 1 % of PyTorch's mean of each metric.
+        control: whether to train PyTorch a second time, with another number of threads; with
+            ``step``, from weights that differ in their last bit.
+        timing: whether to measure the time of one separate run in each framework; ignored with
+            ``step``.
+        device: PyTorch's device, such as ``"cpu"``; None for a GPU if JAX computes on one.
+        directory: a folder that stores each finished training; trainings in it are not repeated.
+            Changes of the data and settings are detected, but not changes in the code of
+            networks, losses and transforms: after such a change, use another folder. Not allowed
+            with ``step``.
+        name: the name of the comparison; None for the class name of the jaxnets network.
         progress: see ``fit``.
 
     Returns:
-        A ``Comparison``, which ``jaxnets.compare.report.write`` makes a page of; with ``step`` a
-        ``StepComparison``.
+        A ``Comparison``, or with ``step`` a ``StepComparison``. ``jaxnets.compare.report.write``
+        writes either as a page.
 
     Raises:
-        ValueError: if an argument is bad, the networks do not have the same weights, PyTorch's
-            cannot be ported, or the folder holds another comparison.
-        NonFiniteLossError: if ours diverges in the run that is timed, or from every seed of those
-            that are trained at once. A seed that diverges beside others is a finding.
+        ValueError: if an argument is invalid, the networks do not have the same weights, the
+            PyTorch network cannot be ported, or the folder contains another comparison.
+        NonFiniteLossError: if jaxnets diverges in the timed run, or from all of the seeds that are
+            trained at once. If only some seeds diverge, that is a finding.
         ImportError: if torch is not installed.
-        Interrupted: a ``KeyboardInterrupt``, if Ctrl-C was pressed; what is finished is kept.
+        Interrupted: a ``KeyboardInterrupt`` at Ctrl-C; finished trainings are kept.
     """
     torch = require("torch", extra="torch", feature="a comparison with PyTorch")
     with_loss: dict[str, Any] = {
@@ -172,7 +177,7 @@ def run(
     ported = jax_model is None
     if jax_model is None:
         if of_steps or torch_inputs is not None:
-            expected = "a network of yours, as step or torch_inputs is given"
+            expected = "a network, as step or torch_inputs is given"
             raise InputError("jax_model", expected, None)
         jax_model = _ported(torch_model, data, transform)
     build = _builder(jax_model)
@@ -196,7 +201,7 @@ def run(
 def _ported(
     torch_model: Any, data: Dataset, transform: Transform | None
 ) -> Callable[[nnx.Rngs], nnx.Module]:
-    """What makes the port of PyTorch's network."""
+    """Returns a function that makes the port of the PyTorch network."""
     from jaxnets.port.for_data import ported_for
 
     argument = f"inputs of {data.name}"
@@ -206,7 +211,7 @@ def _ported(
 
 
 def _experiment(common: dict[str, Any], with_loss: dict[str, Any], *, ported: bool) -> Experiment:
-    """The training of a loss; what is None of it follows from the others."""
+    """Makes an experiment with a loss, and fills in the arguments that are None."""
     import torch
 
     loss, optimizer = with_loss["loss"], with_loss["optimizer"]
@@ -224,7 +229,7 @@ def _experiment(common: dict[str, Any], with_loss: dict[str, Any], *, ported: bo
 
 
 def _check_steps(given: dict[str, Any], others: dict[str, Any]) -> None:
-    """Checks what belongs to a step, and that nothing else is given."""
+    """Checks the arguments of a step, and that no argument of a loss is given."""
     if given["step"] is None:
         raise InputError("step", "a step, as torch_step or torch_optimizers is given", None)
     check_step(given["step"])
@@ -236,7 +241,7 @@ def _check_steps(given: dict[str, Any], others: dict[str, Any]) -> None:
 
 
 def _check_functions(given: dict[str, Any]) -> None:
-    """Checks what belongs to a loss, where nothing else does before it is too late."""
+    """Checks the functions of a loss, before any training starts."""
     check_loss(given["loss"])
     for argument in ("torch_loss", "torch_optimizer"):
         function = given[argument]
@@ -280,7 +285,7 @@ def _torch_builder(torch: Any, model: Any) -> Callable[[], Any]:
 
 
 def _settings(theirs: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """What decides the numbers, as far as it has words."""
+    """Returns the settings that determine the results, as far as they can be written as text."""
     group = {name: value for name, value in theirs.param_groups[0].items() if name != "params"}
     plain = {name: value for name, value in group.items() if isinstance(value, int | float | tuple)}
     loss, transform, augment = (given[name] for name in ("loss", "transform", "augment"))

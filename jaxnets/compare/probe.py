@@ -1,4 +1,4 @@
-"""Looks into the first steps of a pair, to tell what makes its two sides differ."""
+"""Examines the first steps of a pair, to find the cause of a difference."""
 
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -15,16 +15,16 @@ from jaxnets.interop import Trace, to_numpy, trace_difference
 
 _SAME = 1e-5
 _OF_GRADIENTS = 1e-3
-_TESTED = 64  # test examples
+_TESTED = 64  # number of test examples
 _STEPS = 2
 
 
 class Cause(NamedTuple):
-    """What makes two sides differ.
+    """The cause of a difference.
 
     Attributes:
-        layer: the layer at which it shows; None if at none.
-        text: the sentence for the reader.
+        layer: the first layer with the difference; None if there is no such layer.
+        text: a sentence for the report.
     """
 
     layer: str | None
@@ -32,23 +32,23 @@ class Cause(NamedTuple):
 
 
 class Probe:
-    """The networks of a pair as their training begins.
+    """The two networks of a pair with their initial weights.
 
     Args:
-        this: what is trained.
-        torch: the other side.
-        seed: the pair's.
-        model: ours, with the initial weights of both.
+        this: the experiment.
+        torch: PyTorch's side.
+        seed: the seed of the pair.
+        model: the jaxnets network, with the initial weights of both.
     """
 
     def __init__(self, this: Experiment, torch: Torch, seed: int, model: nnx.Module) -> None:
         self._this, self._torch, self._seed, self._model = this, torch, seed, model
 
     def forward(self, recorded: float) -> Cause | None:
-        """Why the losses of the first step differ.
+        """Finds out why the losses of the first step differ.
 
         Args:
-            recorded: PyTorch's.
+            recorded: PyTorch's loss in the comparison.
         """
         raw, labels = self._batch(0)
         training = self._torch.begin(self._seed, self._model)
@@ -56,18 +56,25 @@ class Probe:
         with _without_gradients():
             again, twice = training.loss(x, y).item(), training.loss(x, y).item()
         if _apart(again, twice) > _SAME:
-            text = "PyTorch's loss of one batch is another each time: something random is on in it."
+            text = (
+                "PyTorch's loss of the same batch changes from call to call, so the network or the "
+                "loss is random."
+            )
             return Cause(None, text)
         if _apart(recorded, again) > _SAME:
             return Cause(
                 None,
-                f"On the first batch, with the initial weights, PyTorch's loss is {again:.6g}: it "
-                "was given other examples, in another order (another shuffle), or other weights.",
+                f"PyTorch's loss of the first batch with the initial weights is {again:.6g}, so "
+                "it trained on other examples (another shuffle) or from other weights.",
             )
         return self._of_inputs(raw) or self._of_layers(raw) or self._of_loss(raw, labels)
 
     def evaluation(self) -> Cause | None:
-        """Why the two differ in evaluation mode, on the first test examples; None if they agree."""
+        """Compares the outputs for the first test examples in evaluation mode.
+
+        Returns:
+            The cause of a difference; None if the outputs agree.
+        """
         raw, labels = self._this.test.inputs[:_TESTED], self._this.test.labels[:_TESTED]
         network = self._torch.begin(self._seed, self._model).network.eval()
         x, _ = self._torch.tensors(self._this.their_inputs(raw), labels)
@@ -78,8 +85,8 @@ class Probe:
         if not np.array_equal(once, twice):
             return Cause(
                 layer,
-                "But PyTorch's outputs for the same test examples are others each time: something "
-                f"random, such as dropout, is on in evaluation. {words}".strip(),
+                "But PyTorch's outputs for the same test examples change from call to call, so "
+                f"evaluation is random, such as by dropout. {words}".strip(),
             )
         if trace.first is None:
             return None
@@ -87,7 +94,7 @@ class Probe:
         return Cause(layer, text)
 
     def updates(self) -> Cause | None:
-        """Why the losses of the first step agree, and those of a later one do not."""
+        """Finds out why the losses agree at the first step but not at a later one."""
         ours, our_gradients = self._our_weights()
         theirs, their_gradients = self._their_weights()
         name, difference = _worst(our_gradients, their_gradients)
@@ -95,7 +102,7 @@ class Probe:
             layer = name.rpartition(".")[0]
             text = (
                 f"The gradients of step 0 differ, most in {name}, by {difference:.1e} of its "
-                "largest: the way back through the network."
+                "largest value, so the backward pass differs."
             )
             return Cause(layer, text)
         for step in range(_STEPS):
@@ -120,9 +127,9 @@ class Probe:
         if np.abs(mine - theirs).max() <= _SAME * max(np.abs(mine).max(), 1):
             return None
         text = (
-            f"The inputs of the first batch differ: jaxnets' have mean {mine.mean():.4g} and "
-            f"standard deviation {mine.std():.4g}, PyTorch's {theirs.mean():.4g} and "
-            f"{theirs.std():.4g}, as of another normalisation."
+            f"The inputs of the first batch differ: those of jaxnets have mean {mine.mean():.4g} "
+            f"and standard deviation {mine.std():.4g}, those of PyTorch {theirs.mean():.4g} and "
+            f"{theirs.std():.4g}. The normalization may differ."
         )
         return Cause(None, text)
 
@@ -149,20 +156,18 @@ class Probe:
             loss: Any = self._this.torch_loss
             theirs = loss(given if last else given.movedim(-1, 1), y).item()
         if _apart(mine, theirs) <= _SAME:
-            text = (
-                "In evaluation mode the layers agree: what differs is what training mode changes."
-            )
+            text = "The layers agree in evaluation mode, so the difference is in training mode."
             return Cause(None, text)
         text = (
-            f"The layers agree, and the loss functions do not: of the same {len(labels)} outputs "
-            f"PyTorch's is {theirs:.6g}, {theirs / mine:.4g} times ours."
+            f"The layers agree, but the loss functions differ: for the same {len(labels)} outputs, "
+            f"PyTorch's loss is {theirs:.6g}, {theirs / mine:.4g} times that of jaxnets."
         )
         if _apart(theirs, mine * len(labels)) < 1e-3:
-            text += " It is a sum where ours is a mean."
+            text += " PyTorch's loss is a sum, that of jaxnets a mean."
         return Cause(None, text)
 
     def _our_weights(self) -> tuple[list[dict[str, np.ndarray]], dict[str, np.ndarray]]:
-        """Our weights before the first step and after each, and the first gradients."""
+        """Returns jaxnets' weights before and after each step, and the first gradients."""
         this, model = self._this, _trained(self._model)
         graph, parameters, rest = nnx.split(model, nnx.Param, ...)
 
@@ -203,22 +208,24 @@ def _of_update(step: int, mine: np.ndarray, theirs: np.ndarray, difference: floa
     alike = float(mine @ theirs / max(lengths[0] * lengths[1], 1e-30))
     if step:
         return (
-            f"The gradients of step 0 and the first updates agree, the second updates differ by "
-            f"{difference:.1e} of ours: what the optimizer carries from step to step, such as its "
-            "momentum, is another."
+            f"The gradients of step 0 and the first updates agree, but the second updates differ "
+            f"by {difference:.1e}, relative to jaxnets: the state of the optimizer differs, such "
+            "as its momentum."
         )
-    start = "The gradients of step 0 agree, the first updates of the weights do not:"
+    start = "The gradients of step 0 agree, but the first updates of the weights do not:"
     if alike > 0.9999:
         ratio = lengths[1] / lengths[0]
-        return f"{start} PyTorch's is {ratio:.4g} times ours, as of another learning rate."
+        return (
+            f"{start} PyTorch's is {ratio:.4g} times that of jaxnets. The learning rate may differ."
+        )
     return (
-        f"{start} they differ by {difference:.1e} of ours, and in direction: the optimizer is "
-        "another, or its weight decay."
+        f"{start} they differ by {difference:.1e}, relative to jaxnets, and in direction. The "
+        "optimizer or its weight decay may differ."
     )
 
 
 def _pointed(trace: Trace) -> tuple[str | None, str]:
-    """The layer at which a trace points, and what is to be said of it."""
+    """Returns the first layer of a trace that differs, and a sentence about it."""
     if trace.first is None:
         return None, ""
     step, words = trace.first, ""
@@ -227,12 +234,12 @@ def _pointed(trace: Trace) -> tuple[str | None, str]:
         words = f"; {', '.join(trace.unmatched)} did not run in both"
         layer = layer or trace.unmatched[0]
     where = f"{step.name} ({step.kind})" if step.name else f"the outputs of {step.kind}"
-    text = f"Layer by layer the first to depart is {where}, by {step.relative:.1e}{words}."
+    text = f"The first layer with another output is {where}, by {step.relative:.1e}{words}."
     return layer or None, text
 
 
 def _worst(mine: dict[str, np.ndarray], theirs: dict[str, np.ndarray]) -> tuple[str, float]:
-    """The parameter whose gradients differ most, relative to the largest of PyTorch's."""
+    """Returns the parameter whose gradients differ most, relative to PyTorch's largest value."""
     largest = max((float(np.abs(each).max()) for each in theirs.values()), default=0.0)
     found = {
         name: float(np.abs(mine[name] - theirs[name]).max())
@@ -261,7 +268,7 @@ def _copied(named: dict[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _moved(weights: list[dict[str, np.ndarray]], step: int, names: Iterable[str]) -> np.ndarray:
-    """By how much a step has changed the parameters of these names, in one vector."""
+    """Returns the change of the parameters with these names by a step, as one vector."""
     before, after = weights[step : step + 2]
     return np.concatenate([np.ravel(after[name] - before[name]) for name in names])
 

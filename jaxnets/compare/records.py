@@ -1,4 +1,4 @@
-"""What a comparison measures, and what is said of it: the plain values of a report."""
+"""Records of a comparison: measurements and findings, as plain values for reports."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxnets.compare.equivalence import Equivalence, independent, paired
 
-_SHOWN = 6  # seeds, of which a person reads the results
+_SHOWN = 6  # number of seeds in the repr
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -19,10 +19,11 @@ class Side:
         seed: the seed.
         step_losses: the loss of each step, float [steps].
         train_loss: the mean loss of each epoch's steps, float [epochs].
-        test_loss: after each epoch, over every test example, float [epochs].
-        test_accuracy: after each epoch, from 0 to 1, float [epochs]; None for regression.
-        predictions: the class of each test example after the last epoch, int [examples]; None for
+        test_loss: the mean loss over all test examples after each epoch, float [epochs].
+        test_accuracy: the test accuracy after each epoch, from 0 to 1, float [epochs]; None for
             regression.
+        predictions: the predicted class of each test example after the last epoch, int [examples];
+            None for regression.
     """
 
     framework: str
@@ -39,17 +40,17 @@ class Side:
 
     @property
     def score(self) -> float:
-        """The accuracy after the last epoch, or the test loss where there is none."""
+        """The test accuracy after the last epoch, or for regression the test loss."""
         return float((self.test_loss if self.test_accuracy is None else self.test_accuracy)[-1])
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The two sides of one seed.
+    """The trainings of both frameworks from one seed.
 
     Attributes:
-        ours: jaxnets' side.
-        theirs: the other framework's.
+        ours: the training in jaxnets.
+        theirs: the training in the other framework.
     """
 
     ours: Side
@@ -57,17 +58,17 @@ class Pair:
 
     @property
     def seed(self) -> int:
-        """Their seed."""
+        """The seed of both trainings."""
         return self.ours.seed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Control:
-    """PyTorch beside itself: what rounding alone does to a run.
+    """A second PyTorch run with another number of threads, which shows the effect of rounding.
 
     Attributes:
-        threads: the numbers of threads of the run in the comparison and of the one beside it.
-        run: the one beside it, from the seed of the comparison's first pair.
+        threads: the number of threads of the compared run, and that of the control run.
+        run: the control run, from the seed of the first pair.
     """
 
     threads: tuple[int, int]
@@ -76,13 +77,13 @@ class Control:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """What one framework takes for one run alone.
+    """The time and memory of one separate run in a framework.
 
     Attributes:
         framework: see ``Side``.
         epoch_seconds: training time of each epoch, without evaluation and compilation.
-        compile_seconds: what was spent once, before the first step; 0 where nothing is compiled.
-        peak_memory: the most megabytes that the process held at a time; None where unknown.
+        compile_seconds: time spent on compilation before the first step; 0 without compilation.
+        peak_memory: peak memory of the process in megabytes; None if unknown.
     """
 
     framework: str
@@ -93,13 +94,13 @@ class Timing:
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """Something that is not as it is between two frameworks that do the same.
+    """A difference between two frameworks that rounding does not explain.
 
     Attributes:
-        statistic: what showed it, such as ``"loss of the first step"``.
-        step: the first step at which it shows; None if it belongs to no step.
-        layer: the layer at which ``trace_difference`` points; None if at none.
-        text: the sentence for the reader.
+        statistic: the statistic that differs, such as ``"loss of step 0"``.
+        step: the first step with the difference; None if it is not about steps.
+        layer: the layer that ``trace_difference`` found; None if it found none.
+        text: an explanation for the reader.
     """
 
     statistic: str
@@ -110,15 +111,15 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Disagreement:
-    """A test example that the two sides of a pair take for different classes.
+    """A test example for which the two networks of a pair predict different classes.
 
     Attributes:
-        index: its number in the test split.
-        seed: that of the pair.
-        image: pixels [H, W, C] or [H, W], uint8; None if it is not valid.
-        label: its class.
-        ours: the class that jaxnets takes it for.
-        theirs: the class that the other framework takes it for.
+        index: the number of the example in the test split.
+        seed: the seed of the pair.
+        image: pixels [H, W, C] or [H, W], uint8; None if the example is not an image.
+        label: the class of the example.
+        ours: the class that jaxnets predicts.
+        theirs: the class that the other framework predicts.
     """
 
     index: int
@@ -134,24 +135,24 @@ class Comparison:
     """The same experiment in two frameworks.
 
     Attributes:
-        name: of the experiment, such as a recipe's.
-        description: what is trained, in a line.
-        command: what makes it again, as typed; None if it was called from Python.
-        date: of its end, ISO 8601.
-        paired: whether both sides of a seed begin with the same weights and see the same batches;
-            otherwise each framework draws its own.
+        name: the name of the experiment, such as that of a recipe.
+        description: one line about the network and the data.
+        command: the command line of the comparison; None if it was started from Python.
+        date: the date and time of the end, ISO 8601.
+        paired: whether the networks of a pair start from the same weights and train on the same
+            batches; otherwise each framework draws its own.
         weights_from: the framework that drew the initial weights of both; None if not paired.
-        settings: what decides the numbers (data, model, optimizer, epochs, batch size …).
-        margin: what difference of scores counts as none, in the score's unit.
-        pairs: one a seed.
-        control: None if none was made.
-        timings: ours and theirs; empty if none were taken.
-        findings: what is not as it should be; empty if nothing is.
-        disagreements: some of the test examples on which a pair disagrees.
-        class_names: the names of the classes; None if they have none.
-        reference: the documented or published figure, as a sentence; None if there is none.
-        versions: of the packages.
-        machine: processor, cores, device.
+        settings: the settings that determine the results (data, model, optimizer, epochs, …).
+        margin: the largest difference of scores that counts as equivalent, in the score's unit.
+        pairs: the trainings of each seed.
+        control: the control run; None without one.
+        timings: the timings of jaxnets and of the other framework; empty without timing.
+        findings: differences that rounding does not explain; empty if there are none.
+        disagreements: some of the test examples with different predictions.
+        class_names: the names of the classes; None if they have no names.
+        reference: the documented or published result, as a sentence; None if there is none.
+        versions: the versions of the packages.
+        machine: processor, number of cores, device and system.
     """
 
     name: str
@@ -184,24 +185,24 @@ class Comparison:
 
     @property
     def frameworks(self) -> tuple[str, str]:
-        """Ours and theirs."""
+        """The names of the two frameworks, jaxnets first."""
         return self.pairs[0].ours.framework, self.pairs[0].theirs.framework
 
     @property
     def measure(self) -> str:
-        """What the scores are: ``"accuracy"``, from 0 to 1, or ``"test loss"``."""
+        """The kind of the scores: ``"accuracy"``, from 0 to 1, or ``"test loss"``."""
         return "test loss" if self.pairs[0].ours.test_accuracy is None else "accuracy"
 
     @property
     def equivalence(self) -> Equivalence:
-        """Ours less theirs, over the seeds."""
+        """The difference of the scores, jaxnets minus the other framework, and its tests."""
         compare = paired if self.paired else independent
         ours = [pair.ours.score for pair in self.pairs]
         return compare(ours, [pair.theirs.score for pair in self.pairs], self.margin)
 
     @property
     def agreement(self) -> tuple[float, ...] | None:
-        """Of each pair, the part of the test examples of which both say the same class."""
+        """The share of equal test predictions of each pair, from 0 to 1; None for regression."""
         if self.measure != "accuracy":
             return None
         return tuple(

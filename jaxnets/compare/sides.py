@@ -1,4 +1,4 @@
-"""The training of one framework, whichever it is, and what is noted of it."""
+"""The interface of a framework in a comparison, and the training loop over epochs."""
 
 import contextlib
 import time
@@ -17,36 +17,36 @@ from jaxnets.training.labels import IGNORED, OF_CLASSES, OF_QUANTITIES, unwrappe
 from jaxnets.training.progress import Reporter
 from jaxnets.training.records import EpochRecord
 
-EVALUATED = 1000  # test examples at a time, as ``fit`` has them
-_PIECES = 16  # in which an epoch is reported
+EVALUATED = 1000  # batch size of the evaluation, as in ``fit``
+_PIECES = 16  # number of progress reports in an epoch
 
-#: Is told that so many more steps are done, the last with this loss.
+#: A function of the number of steps done since its last call, and of the last step's loss.
 Advance = Callable[[int, float], None]
 
 
 class Training(Protocol):
-    """A run of another framework under way.
+    """A run of another framework in progress.
 
     Attributes:
-        compile_seconds: what was spent once so far, before the first step.
+        compile_seconds: time spent on compilation before the first step.
     """
 
     compile_seconds: float
 
     def epoch(self, number: int, advance: Advance) -> tuple[np.ndarray, float]:
-        """Trains an epoch: the loss of each step, and the seconds of all."""
+        """Trains an epoch; returns the loss of each step, and the seconds of all steps."""
 
     def evaluate(self) -> tuple[float, np.ndarray]:
-        """The mean loss over the test examples, and the outputs for them, classes last."""
+        """Returns the mean loss over the test examples, and their outputs, [..., classes]."""
 
 
 class Other(Protocol):
-    """The framework that ours is compared with.
+    """The framework that jaxnets is compared with.
 
     Attributes:
         framework: see ``Side``.
-        takes_weights: whether it can begin with the weights of our network.
-        threads: with how many it computes; None where that is its own affair.
+        takes_weights: whether its networks can start from the weights of the jaxnets network.
+        threads: number of CPU threads; None if the framework chooses it.
     """
 
     framework: str
@@ -54,17 +54,25 @@ class Other(Protocol):
     threads: int | None
 
     def check(self, model: nnx.Module) -> None:
-        """Raises unless it can begin with this network's weights."""
+        """Checks that the framework's network can start from the weights of ``model``."""
 
     def at_work(self) -> contextlib.AbstractContextManager[None]:
-        """Sets what it computes with, and sets it back."""
+        """Sets the number of threads and the random state within a context."""
 
     def begin(self, seed: int, weights: nnx.Module | None) -> Training:
-        """A run from the weights of our network, or from weights that it draws itself."""
+        """Starts a run from the weights of a jaxnets network; None for random weights."""
 
 
 def train(other: Other, training: Training, this: Experiment, seed: int, report: Reporter) -> Side:
-    """Takes a run through all epochs."""
+    """Trains all epochs, with an evaluation after each.
+
+    Args:
+        other: the framework.
+        training: its run.
+        this: the experiment.
+        seed: the seed.
+        report: reports the progress.
+    """
     steps: list[np.ndarray] = []
     means: list[float] = []
     tests: list[float] = []
@@ -92,28 +100,28 @@ def train(other: Other, training: Training, this: Experiment, seed: int, report:
 
 
 def together(steps: int) -> int:
-    """How many steps of an epoch are reported at a time."""
+    """Returns the number of steps between two progress reports."""
     return -(-steps // _PIECES)
 
 
 def order(this: Experiment, seed: int, number: int, *, paired: bool) -> list[np.ndarray]:
-    """The examples of each batch of an epoch: ours, or of an order that none of ours is."""
-    plan = this.plan(seed if paired else seed + 2**31, number)
+    """Returns the rows of each batch of an epoch; if not paired, in an order unlike jaxnets'."""
+    plan = this.plan(seed if paired else seed + 2**31, number)  # a seed that jaxnets never uses
     return [*plan.full, *([plan.rest] if len(plan.rest) else [])]
 
 
 def sizes(plan: Plan) -> np.ndarray:
-    """How many examples each step of an epoch has."""
+    """Returns the number of examples of each step of an epoch."""
     rest = [len(plan.rest)] if len(plan.rest) else []
     return np.array([plan.full.shape[1]] * len(plan.full) + rest)
 
 
 def predicted(outputs: np.ndarray, this: Experiment) -> np.ndarray | None:
-    """The classes that outputs stand for, as ``jaxnets.metrics`` counts; None for regression.
+    """Returns the predicted classes, as in ``jaxnets.metrics``; None for regression.
 
     Args:
-        outputs: of the test examples, classes last.
-        this: what is trained.
+        outputs: the outputs for the test examples, [..., classes].
+        this: the experiment.
     """
     labels = this.test.labels
     function, _ = unwrapped(this.loss)
@@ -126,7 +134,7 @@ def predicted(outputs: np.ndarray, this: Experiment) -> np.ndarray | None:
 
 
 def accuracy(found: np.ndarray, this: Experiment) -> float:
-    """The share of predictions that are right, of those whose label the loss does not ignore."""
+    """Returns the share of correct predictions among examples whose label is not ignored."""
     function, options = unwrapped(this.loss)
     labels = this.test.labels
     counts = np.full(labels.shape, True)
@@ -137,16 +145,16 @@ def accuracy(found: np.ndarray, this: Experiment) -> float:
 
 
 class Clock:
-    """Adds up the seconds in which it runs."""
+    """A context manager that sums the seconds spent in it."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def __enter__(self) -> "Clock":
-        """Starts."""
+        """Starts the clock."""
         self._began = time.perf_counter()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stops."""
+        """Stops the clock."""
         self.seconds += time.perf_counter() - self._began

@@ -1,4 +1,4 @@
-"""Where training steps of two frameworks depart, in words."""
+"""Findings of a comparison of training steps: where the frameworks depart, and why."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ import numpy as np
 from jaxnets.compare.records import Finding
 from jaxnets.compare.step_records import Departure, StepComparison
 
-_OF_UPDATES = 1e-4  # of an update
-_ALONE = 1e-2  # where no metric departs
-_BEYOND = 100  # times what rounding alone does
-_PARALLEL = 0.9999  # cosine
+_OF_UPDATES = 1e-4  # least relative difference of an update that counts
+_ALONE = 1e-2  # the same if no metric departs
+_BEYOND = 100  # factor by which a difference must exceed that of rounding
+_PARALLEL = 0.9999  # cosine above which two updates count as parallel
 
 _NAMES = {"jaxnets": "jaxnets", "torch": "PyTorch"}
 
@@ -20,13 +20,14 @@ Weights = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True, kw_only=True)
 class FirstStep:
-    """What the first step from the first seed did.
+    """The changes of the weights by the first step from the first seed.
 
     Attributes:
-        ours: by how much it changed each weight in jaxnets, by PyTorch's names.
-        theirs: likewise in PyTorch.
-        control: in PyTorch, from weights that differ in their last bit; None if there is none.
-        draws: the frameworks in which it drew random numbers.
+        ours: the change of each weight in jaxnets, by PyTorch's names.
+        theirs: the change of each weight in PyTorch.
+        control: the change in PyTorch from weights that differ in their last bit; None without a
+            control run.
+        draws: the frameworks in which the step drew random numbers.
     """
 
     ours: Weights
@@ -35,10 +36,13 @@ class FirstStep:
     draws: tuple[str, ...] = ()
 
     def worst(self, least: float = _OF_UPDATES) -> tuple[str, int] | None:
-        """The weight whose update differs most, and how many do; None if none, or unknown.
+        """Finds the weight whose update differs most, and counts those that differ.
 
         Args:
-            least: what difference counts, relative to the update.
+            least: the least relative difference that counts.
+
+        Returns:
+            The name and the count; None if no update differs, or without a control run.
         """
         if self.control is None:
             return None
@@ -47,39 +51,42 @@ class FirstStep:
             chance = _apart(self.control[name], theirs)
             far = _apart(self.ours[name], theirs)
             if far > max(least, _BEYOND * chance):
-                apart[name] = round(far, 3)  # of like ones the first is named
+                apart[name] = round(far, 3)  # so that the first of similar ones is chosen
         return (max(apart, key=lambda name: apart[name]), len(apart)) if apart else None
 
     def in_words(self) -> str:
-        """What of the first step's updates differs, in a sentence."""
+        """Returns a sentence on the differences of the first updates."""
         found = self.worst()
         if found is None:
             return (
-                "The first step's updates of the weights agree: what differs is carried on from "
-                "step to step, such as momentum or gradients that are left over, or is random."
+                "The first updates of the weights agree, so the difference is in the state between "
+                "steps, such as momentum or gradients that are not reset, or it is random."
             )
         name, count = found
         changed = f"{count} of {len(self.theirs)} weights"
-        return f"The first step changes {changed} otherwise, {name} most: {self._difference(name)}"
+        return f"The first updates of {changed} differ, most in {name}: {self._difference(name)}"
 
     def _difference(self, name: str) -> str:
         ours, theirs = (np.ravel(side[name]) for side in (self.ours, self.theirs))
         lengths = np.linalg.norm(ours), np.linalg.norm(theirs)
         if not all(lengths):
-            return f"{'PyTorch' if lengths[0] else 'jaxnets'} leaves it as it is."
+            return f"{'PyTorch' if lengths[0] else 'jaxnets'} does not change it."
         cosine = ours @ theirs / (lengths[0] * lengths[1])
         if cosine > _PARALLEL:
             ratio = lengths[1] / lengths[0]
-            return f"PyTorch's update is {ratio:.5g} times ours, as of another learning rate."
-        return f"PyTorch's update has another direction, at a cosine of {cosine:.4g} with ours."
+            return (
+                f"PyTorch's update is {ratio:.5g} times that of jaxnets. The learning rate may "
+                "differ."
+            )
+        return f"the directions of the updates differ, with a cosine of {cosine:.4g}."
 
 
 def findings(comparison: StepComparison, first: FirstStep) -> tuple[Finding, ...]:
-    """The findings of a comparison.
+    """Returns the findings of a comparison.
 
     Args:
-        comparison: without findings.
-        first: what looks into the first step.
+        comparison: the comparison, as yet without findings.
+        first: the changes by the first step.
     """
     found = _not_finite(comparison)
     departures = [comparison.departure(metric) for metric in comparison.metrics]
@@ -89,7 +96,7 @@ def findings(comparison: StepComparison, first: FirstStep) -> tuple[Finding, ...
         return (*found, _of_departures(known, first))
     differing = first.worst(_ALONE)
     if differing is not None:
-        text = f"The metrics agree, the weights do not. {first.in_words()}"
+        text = f"The metrics agree, but the weights do not. {first.in_words()}"
         found.append(_finding("weights after the first step", 0, text, differing[0]))
     return (*found, *_of_means(comparison))
 
@@ -111,24 +118,26 @@ def _not_finite(comparison: StepComparison) -> list[Finding]:
 
 
 def _of_departures(known: list[Departure], first: FirstStep) -> Finding:
-    """The earliest metrics to depart; the others follow from what makes them."""
+    """Makes a finding of the metrics that depart first, as the others follow from them."""
     one, *others = known
     also = [other.metric for other in others if other.step == one.step]
     later = [f"{other.metric} at step {other.step}" for other in others if other.step > one.step]
     where = f"{one.metric}{', with ' + _listed(also) if also else ''}"
-    said = [
+    sentences = [
         f"The first metric to depart is {where}, at step {one.step} (seed {one.seed}): "
-        f"{one.metric} is {one.ours:.6g} in jaxnets and {one.theirs:.6g} in PyTorch, "
-        f"{one.apart:.1e} apart relative to it, where rounding explains {one.explained:.0e}."
+        f"{one.metric} is {one.ours:.6g} in jaxnets and {one.theirs:.6g} in PyTorch. The relative "
+        f"difference is {one.apart:.1e}; rounding explains up to {one.explained:.0e}."
     ]
-    said += [f"Then follow {_listed(later)}."] if later else []
+    sentences += [f"Then follow {_listed(later)}."] if later else []
     if first.draws:
         drawing = " and ".join(_NAMES[framework] for framework in first.draws)
-        said.append(f"The step draws random numbers in {drawing}: make them a column of the data.")
+        sentences.append(
+            f"The step draws random numbers in {drawing}: make them a column of the data."
+        )
     differing = first.worst()
     if differing or (one.step and first.control is not None):
-        said.append(first.in_words())
-    return _finding(one.metric, one.step, " ".join(said), differing[0] if differing else "")
+        sentences.append(first.in_words())
+    return _finding(one.metric, one.step, " ".join(sentences), differing[0] if differing else "")
 
 
 def _of_means(comparison: StepComparison) -> list[Finding]:
@@ -148,10 +157,10 @@ def _of_means(comparison: StepComparison) -> list[Finding]:
 
 
 def _apart(first: np.ndarray, second: np.ndarray) -> float:
-    """The difference of two updates, relative to the longer.
+    """Returns the difference of two updates, relative to the longer one.
 
-    It is without the tenth of the numbers that differ most: an optimizer that divides by the
-    gradient makes much of its rounding where it is almost zero.
+    The tenth of the numbers that differ most is excluded: where the gradient is almost zero, an
+    optimizer that divides by it, such as Adam, amplifies its rounding.
     """
     apart = np.abs(first - second).ravel()
     kept = np.argsort(apart)[: apart.size - apart.size // 10]

@@ -9,14 +9,14 @@ import numpy as np
 from jaxnets.compare.equivalence import Equivalence, paired
 from jaxnets.compare.records import Finding
 
-# Of a metric in float32 after some steps; where matrix products are in TF32 or bfloat16.
+# Relative difference by rounding after some steps, in float32 and in TF32 or bfloat16.
 _ROUNDING, _REDUCED = 1e-4, 5e-3
-_BEYOND = 100  # times what rounding alone does
-_LASTING = 3  # steps: by chance one alone may differ, such as by an example on the boundary
-_UNCONTROLLED = 3  # steps in which rounding has not grown yet
-_MARGIN = 0.01  # of PyTorch's mean
-_SMALLEST = 1e-3  # what a difference is relative to at least
-_SHOWN = 12  # metrics of which a person reads the results
+_BEYOND = 100  # factor by which a difference must exceed that of rounding
+_LASTING = 3  # steps; a single step may differ by chance, such as at a decision boundary
+_UNCONTROLLED = 3  # number of first steps, before rounding differences have grown
+_MARGIN = 0.01  # relative to PyTorch's mean
+_SMALLEST = 1e-3  # the least denominator of a relative difference
+_SHOWN = 12  # number of metrics in the repr
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -27,7 +27,7 @@ class Course:
         framework: ``"jaxnets"`` or ``"torch"``.
         seed: the seed.
         steps: each metric by name at each step, float [steps]; NaN where a step did not measure it.
-        epochs: the mean over the examples of each epoch's steps, float [epochs].
+        epochs: each metric's mean over the examples of an epoch, float [epochs].
     """
 
     framework: str
@@ -42,16 +42,16 @@ class Course:
 
 @dataclass(frozen=True, kw_only=True)
 class Departure:
-    """Where a metric of the two frameworks departs by more than rounding explains.
+    """The first step at which a metric differs by more than rounding explains.
 
     Attributes:
-        metric: its name.
-        step: the first such step, from 0.
-        seed: the pair's.
-        ours: the metric at that step; NaN where it was not measured.
-        theirs: likewise.
-        apart: the difference relative to PyTorch's; infinite where one alone is finite.
-        explained: how large a difference rounding explains there.
+        metric: the name of the metric.
+        step: the step, from 0.
+        seed: the seed of the pair.
+        ours: the metric of jaxnets at that step; NaN if it was not measured.
+        theirs: the metric of PyTorch at that step; NaN if it was not measured.
+        apart: the difference relative to PyTorch's value; infinite if only one is finite.
+        explained: the largest relative difference that rounding explains.
     """
 
     metric: str
@@ -68,18 +68,18 @@ class StepComparison:
     """The same training steps in jaxnets and in PyTorch.
 
     Attributes:
-        name: of the comparison.
-        description: what is trained, in a line.
-        date: of its end, ISO 8601.
+        name: the name of the comparison.
+        description: one line about the network and the data.
+        date: the date and time of the end, ISO 8601.
         weights_from: the framework that drew the initial weights of both.
-        settings: what decides the numbers, as far as it has words.
-        ours: our training from each seed.
-        theirs: PyTorch's, of the same seeds in the same order.
-        control: PyTorch's from the first seed and weights that differ in their last bit, which
-            shows what rounding alone does; None if none was made.
-        findings: what is not as it should be; empty if nothing is.
-        versions: of the packages.
-        machine: processor, cores, device.
+        settings: the settings that determine the results.
+        ours: the training in jaxnets from each seed.
+        theirs: the training in PyTorch from the same seeds, in the same order.
+        control: a PyTorch training from the first seed, with initial weights that differ in their
+            last bit, to show the effect of rounding; None without one.
+        findings: differences that rounding does not explain; empty if there are none.
+        versions: the versions of the packages.
+        machine: processor, number of cores, device and system.
     """
 
     name: str
@@ -105,44 +105,44 @@ class StepComparison:
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The names of what is compared, the loss first."""
+        """The names of the compared metrics, the loss first."""
         return tuple(self.theirs[0].steps)
 
     def in_words(self, metric: str) -> str:
-        """The last value of a metric, and the difference between the two, in words."""
+        """Returns a line with a metric's means in the last epoch and its largest difference."""
         mean = [np.mean(self.last(metric, side)) for side in (self.ours, self.theirs)]
         found = self.departure(metric)
         if found is None:
             apart = self.apart(metric)
             largest = np.max(apart, where=np.isfinite(apart), initial=0.0)
-            ending = f"at most {largest:.1e} apart, as rounding explains"
+            ending = f"differs by at most {largest:.1e}, which rounding explains"
         else:
             ending = f"departs at step {found.step} (seed {found.seed}) by {found.apart:.1e}"
         return f"{mean[0]:.6g} and {mean[1]:.6g} in the last epoch; {ending}"
 
     def last(self, metric: str, side: tuple[Course, ...]) -> list[float]:
-        """A metric's mean over the last epoch, from each seed of a side."""
+        """Returns a metric's mean over the last epoch, from each seed of a side."""
         return [float(course.epochs[metric][-1]) for course in side]
 
     def equivalence(self, metric: str) -> Equivalence:
-        """Ours less theirs in the last epoch, over the seeds; the margin is 1 % of PyTorch's."""
+        """Tests equivalence of a metric in the last epoch, within 1 % of PyTorch's mean."""
         ours, theirs = (self.last(metric, side) for side in (self.ours, self.theirs))
         return paired(ours, theirs, _MARGIN * float(np.mean(np.abs(theirs))))
 
     def apart(self, metric: str) -> np.ndarray:
-        """How far the two are apart, relative to PyTorch's, float [seeds, steps].
+        """Returns the differences of a metric relative to PyTorch's values, float [seeds, steps].
 
-        A step's difference is relative to the metric's value there, or to its median over the
-        steps if that is larger, as a metric may cross zero. NaN where neither is finite.
+        The denominator is the larger of the value at the step and the median over the steps, as a
+        metric may cross zero. NaN if neither value is finite, infinity if only one is.
         """
         pairs = zip(self.ours, self.theirs, strict=True)
         return np.stack([_relative(one.steps[metric], other.steps[metric]) for one, other in pairs])
 
     def explained(self, metric: str) -> np.ndarray:
-        """How large a difference rounding explains at each step, float [steps].
+        """Returns the largest relative difference that rounding explains, float [steps].
 
-        That is 1e-4 (5e-3 on an accelerator), or 100 times the largest difference so far between
-        PyTorch and the control. Without a control, any difference from the fourth step on.
+        It is the larger of 1e-4 (5e-3 on an accelerator) and 100 times the largest difference so
+        far between PyTorch and the control. Without a control, it is infinite from the fourth step.
         """
         theirs = self.theirs[0].steps[metric]
         least = _ROUNDING if jax.default_backend() == "cpu" else _REDUCED
@@ -152,7 +152,7 @@ class StepComparison:
         return np.maximum(least, _BEYOND * np.maximum.accumulate(chance))
 
     def departure(self, metric: str) -> Departure | None:
-        """Where a metric departs for three steps or more; None if it does not."""
+        """Finds the first of three successive steps at which a metric departs; None if none."""
         explained, apart = self.explained(metric), self.apart(metric)
         starts = [_start(one, explained) for one in apart]
         found = [
@@ -182,7 +182,7 @@ def _relative(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _start(apart: np.ndarray, explained: np.ndarray) -> int | None:
-    """The first of three steps, or of those that are left, that rounding does not explain."""
+    """Returns the first step from which three successive (or all remaining) steps differ."""
     compared = np.flatnonzero(~np.isnan(apart))
     bad = apart[compared] > explained[compared]
     for place in np.flatnonzero(bad):

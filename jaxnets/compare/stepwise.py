@@ -1,4 +1,4 @@
-"""A comparison of training steps, in jaxnets and in PyTorch, from the first to the last."""
+"""Compares training steps in jaxnets and in PyTorch."""
 
 import dataclasses
 import datetime
@@ -29,7 +29,7 @@ from jaxnets.training import EpochRecord, Step, StepMetrics, initialize
 from jaxnets.training.epoch import one_step
 from jaxnets.training.progress import Progress, reporter
 
-#: (model, optimizers, batch) → metrics by name: takes a training step in PyTorch.
+#: A training step in PyTorch: (model, optimizers, batch) → metrics by name.
 TorchStep = Callable[[Any, Any, Any], Mapping[str, Any]]
 
 TORCH_OPTIMIZERS = (
@@ -42,20 +42,21 @@ TORCH_STEP = (
 
 @dataclass(frozen=True, kw_only=True)
 class StepExperiment:
-    """One training, as jaxnets and PyTorch do it.
+    """A training, given by its step, that jaxnets and PyTorch can run.
 
     Attributes:
-        name: of the comparison.
-        description: what is trained, in a line.
-        build: makes our network from a seed.
-        build_torch: makes PyTorch's.
-        data: what both train on; in memory.
-        step: our step.
-        torch_step: PyTorch's.
-        torch_optimizers: from PyTorch's network to its optimizer, or several in a tuple or dict.
-        epochs: times through the training data.
-        batch_size: examples in a step.
-        torch_inputs: from inputs of the data set to those of PyTorch's batch; None for the same.
+        name: the name of the comparison.
+        description: one line about the network and the data.
+        build: a function from a seed to the jaxnets network.
+        build_torch: a function that makes the PyTorch network.
+        data: the data set, in memory.
+        step: the training step of jaxnets.
+        torch_step: the training step of PyTorch.
+        torch_optimizers: a function from the PyTorch network to its optimizer, or to a tuple or
+            dict of several.
+        epochs: number of epochs.
+        batch_size: number of examples in a batch.
+        torch_inputs: a function from the inputs of a batch to PyTorch's; None for no change.
     """
 
     name: str
@@ -71,40 +72,41 @@ class StepExperiment:
     torch_inputs: Callable[[Any], Any] | None = None
 
     def __post_init__(self) -> None:
-        """Checks that both sides can take the same batches."""
+        """Checks that both frameworks can use the same batches."""
         if not isinstance(self.data.train, Split):
-            expected = "a Split in memory, of which both sides take the same batches"
+            expected = "a Split in memory, so that both frameworks use the same batches"
             raise InputError("data.train", expected, type(self.data.train).__name__)
 
     def plans(self, seed: int) -> list[Plan]:
-        """The batches of each epoch, in the order in which ``fit`` takes them."""
+        """Returns the batches of each epoch, in the order of ``fit``."""
         count, size = len(self.data.train), self.batch_size
         return [epoch_plan(count, size, seed=seed, epoch=epoch) for epoch in range(self.epochs)]
 
     def batch(self, rows: np.ndarray) -> dict[str, Any]:
-        """The columns of a batch."""
+        """Returns the columns of a batch."""
         assert isinstance(self.data.train, Split)
         return jax.tree.map(lambda column: column[rows], self.data.train.columns)
 
     def settings(self) -> dict[str, Any]:
-        """What decides the numbers, as far as it has words."""
-        said = {"data": self.data.name, "epochs": self.epochs, "batch_size": self.batch_size}
+        """Returns the settings that determine the results, as far as they can be written."""
+        plain = {"data": self.data.name, "epochs": self.epochs, "batch_size": self.batch_size}
         dropped = without_dropout(self.build(0))
-        return {**said, **({"dropout": "off on both sides"} if dropped else {})}
+        return {**plain, **({"dropout": "off on both sides"} if dropped else {})}
 
 
 def compared_steps(
     this: StepExperiment, terms: Terms, progress: Progress = "auto"
 ) -> StepComparison:
-    """Trains both sides from every seed, and says how they compare.
+    """Trains both networks from every seed, and compares the metrics of each step.
 
     Args:
-        this: what is trained.
-        terms: how; of these the seeds, whose weights, the device and the control count.
+        this: the experiment.
+        terms: the settings, of which ``seeds``, ``weights_from``, ``device`` and ``control`` are
+            used.
         progress: see ``fit``.
 
     Raises:
-        ValueError: if something does not fit together.
+        ValueError: if the experiment and the settings do not fit together.
     """
     import torch
 
@@ -137,22 +139,22 @@ def compared_steps(
 def _pair(
     this: StepExperiment, terms: Terms, seed: int, progress: Progress
 ) -> tuple["_Trained", "_Trained"]:
-    """Both sides of a seed."""
+    """Trains both networks from a seed."""
     model = _initial(this, terms, seed)
-    theirs = _Theirs(this, model, seed, terms.device)  # looked at before ours is trained
+    theirs = _Theirs(this, model, seed, terms.device)  # first, so that it is checked early
     ours = _trained(_Ours(this, model, seed), this, seed, progress)
     return ours, _trained(theirs, this, seed, progress, ours.names)
 
 
 def _control(this: StepExperiment, terms: Terms, progress: Progress) -> "_Trained":
-    """PyTorch from the first seed, and from weights that differ in their last bit."""
+    """Trains PyTorch from the first seed, with weights that differ in their last bit."""
     seed = terms.seeds[0]
     side = _Theirs(this, _initial(this, terms, seed), seed, terms.device, nudged=True)
     return _trained(side, this, seed, progress)
 
 
 def _initial(this: StepExperiment, terms: Terms, seed: int) -> nnx.Module:
-    """Our network as the training of both begins."""
+    """Returns the jaxnets network with the initial weights of both."""
     model, network = this.build(seed), made_by(this.build_torch, seed)
     without_dropout(model)
     check_weights(model, network)
@@ -162,21 +164,21 @@ def _initial(this: StepExperiment, terms: Terms, seed: int) -> nnx.Module:
 
 
 class _Side(Protocol):
-    """One framework's training under way.
+    """A training in one framework, in progress.
 
     Attributes:
         framework: see ``Course``.
-        draws: whether its steps draw random numbers, after the first of them.
+        draws: whether steps draw random numbers; None before the first step.
     """
 
     framework: str
     draws: bool | None
 
     def take(self, batch: dict[str, Any]) -> dict[str, float]:
-        """Takes a step; returns its metrics."""
+        """Trains one step, and returns its metrics."""
 
     def weights(self) -> Weights:
-        """Its weights, by PyTorch's names."""
+        """Returns the weights, by PyTorch's names."""
 
 
 class _Ours:
@@ -190,11 +192,12 @@ class _Ours:
         self._state = initialize(model, this.step, seed)
 
     def take(self, batch: dict[str, Any]) -> dict[str, float]:
-        """See ``_Side``; of metrics that are one number."""
+        """See ``_Side``; returns only metrics that are a single number."""
         before = self._state
         self._state, found = self._step(before, batch)
         numbers = _numbers(found)
         if self.draws is None:
+            # the step is random if its metrics depend on the key
             otherwise = dataclasses.replace(before, key=jax.random.fold_in(before.key, 1))
             others = _numbers(self._step(otherwise, batch)[1])
             values, drawn = (list(each.values()) for each in (numbers, others))
@@ -210,11 +213,11 @@ class _Theirs:
     """See ``_Side``.
 
     Args:
-        this: what is trained.
-        model: ours, with the weights with which both begin.
-        seed: the pair's.
-        device: where it computes; None for ``default_device``.
-        nudged: whether to begin with weights that differ in their last bit.
+        this: the experiment.
+        model: the jaxnets network, with the initial weights of both.
+        seed: the seed of the pair.
+        device: PyTorch's device; None for ``default_device``.
+        nudged: whether to start from weights that differ in their last bit.
     """
 
     framework = "torch"
@@ -255,15 +258,18 @@ class _Theirs:
         return _checked_metrics(found)
 
     def _random(self) -> bytes:
-        """The state of PyTorch's random numbers."""
+        """Returns the state of PyTorch's random number generator."""
         import torch
 
         cuda = torch.device(self._device).type == "cuda"
-        held = torch.cuda.get_rng_state(self._device) if cuda else torch.get_rng_state()
-        return held.numpy().tobytes()
+        state = torch.cuda.get_rng_state(self._device) if cuda else torch.get_rng_state()
+        return state.numpy().tobytes()
 
     def _tensor(self, column: str, array: np.ndarray) -> Any:
-        """Integers as int64, as PyTorch's losses and embeddings take them; images stay uint8."""
+        """Makes a tensor.
+
+        Integers become int64, as PyTorch's losses and embeddings require, except for uint8 inputs.
+        """
         import torch
 
         array = canonical(np.asarray(array))
@@ -273,12 +279,12 @@ class _Theirs:
 
     def weights(self) -> Weights:
         """See ``_Side``."""
-        held = self._network.state_dict()
-        return {name: weight.detach().cpu().numpy().copy() for name, weight in held.items()}
+        state = self._network.state_dict()
+        return {name: weight.detach().cpu().numpy().copy() for name, weight in state.items()}
 
 
 def _numbers(found: StepMetrics) -> dict[str, float]:
-    """The metrics of a step that are one number."""
+    """Returns the metrics of a step that are a single number."""
     one = jax.tree.map(lambda array: np.asarray(array)[None], found.metrics)
     values = {name: metric.over() for name, metric in one.items()}
     return {name: value for name, value in values.items() if not np.ndim(value)}
@@ -290,10 +296,10 @@ class _Trained:
 
     Attributes:
         framework: see ``Course``.
-        seed: likewise.
+        seed: the seed.
         numbers: the metrics of each step.
-        change: by how much the first step changed each weight.
-        draws: whether its steps draw random numbers.
+        change: the change of each weight by the first step.
+        draws: whether steps draw random numbers.
     """
 
     framework: str
@@ -304,11 +310,11 @@ class _Trained:
 
     @property
     def names(self) -> set[str]:
-        """Of all metrics."""
+        """The names of all metrics."""
         return set().union(*self.numbers)
 
     def course(self, this: StepExperiment, names: Sequence[str]) -> Course:
-        """The metrics of these names."""
+        """Returns the metrics of these names, for each step and each epoch."""
         plans = this.plans(self.seed)
         ends = np.cumsum([plan.steps for plan in plans])[:-1]
         examples = [sizes(plan) for plan in plans]
@@ -332,14 +338,14 @@ def _trained(
     progress: Progress,
     names: Collection[str] | None = None,
 ) -> _Trained:
-    """Takes a side through all epochs.
+    """Trains one framework for all epochs.
 
     Args:
-        side: its training.
-        this: what is trained.
-        seed: the pair's.
+        side: the training in one framework.
+        this: the experiment.
+        seed: the seed of the pair.
         progress: see ``fit``.
-        names: of the metrics that there may be; None for any.
+        names: the names of the allowed metrics; None for any.
     """
     numbers: list[dict[str, float]] = []
     before, change = side.weights(), None
@@ -363,7 +369,7 @@ def _trained(
 
 
 def _mean(values: np.ndarray, examples: np.ndarray) -> float:
-    """The mean over the examples of the steps that measured something."""
+    """Returns the mean over the examples of the steps that measured the metric."""
     measured = ~np.isnan(values)
     return float(Mean(values[measured], examples[measured]).over())
 
@@ -373,7 +379,7 @@ def _difference(after: Weights, before: Weights) -> Weights:
 
 
 def _nudged(weights: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    """Weights of which each is the next larger or smaller number."""
+    """Replaces each weight by the next larger or smaller floating-point number, at random."""
     import torch
 
     draws = torch.Generator().manual_seed(seed)
@@ -408,7 +414,7 @@ def _checked_metrics(found: Any) -> dict[str, float]:
 
 def _check_names(found: Collection[str], names: Collection[str]) -> None:
     if unknown := [name for name in found if name not in names]:
-        expected = f"one that returns metrics of ours, {', '.join(sorted(names))}"
+        expected = f"a function that returns metrics of step, {', '.join(sorted(names))}"
         raise InputError("torch_step", expected, ", ".join(map(str, unknown)))
 
 

@@ -1,4 +1,4 @@
-"""The finished trainings of a comparison in a folder, so that it can continue."""
+"""Stores the finished trainings of a comparison in a folder, so that it can be resumed."""
 
 import dataclasses
 import json
@@ -24,7 +24,7 @@ _FREE = {"seeds"}
 
 
 class ComparisonInterrupted(Interrupted):
-    """A comparison was asked to stop; ``step`` is the number of finished trainings."""
+    """A comparison was interrupted; ``step`` is the number of finished trainings."""
 
     def __init__(self, directory: Path, done: int) -> None:
         super().__init__(signal.SIGINT, directory, done)
@@ -35,23 +35,23 @@ class ComparisonInterrupted(Interrupted):
 
 
 class Store:
-    """Keeps each training as soon as it is finished, whole or not at all.
+    """Stores each training as soon as it is finished, completely or not at all.
 
     Args:
-        directory: the comparison's folder; None keeps nothing.
+        directory: the comparison's folder; None to store nothing.
     """
 
     def __init__(self, directory: Path | None) -> None:
         self.directory = directory
 
     def begin(self, record: Mapping[str, Any]) -> None:
-        """Makes the folder, or checks that what it holds is of the same comparison.
+        """Makes the folder, or checks that it contains the same comparison.
 
         Args:
-            record: what decides the numbers, ready for JSON.
+            record: the settings that determine the results, ready for JSON.
 
         Raises:
-            InputError: if something differs, by its name, or the folder cannot be written to.
+            InputError: if a setting differs, or the folder cannot be written to.
         """
         if self.directory is None:
             return
@@ -66,7 +66,7 @@ class Store:
             raise InputError("out", expected, f"{self.directory}: {error.strerror}") from error
 
     def side(self, name: str, seed: int) -> Side | None:
-        """A finished training; None if it is not there."""
+        """Reads a finished training; returns None if it is not stored."""
         if self.directory is None or not self._path(name, seed).exists():
             return None
         path = self._path(name, seed)
@@ -80,7 +80,7 @@ class Store:
             raise InputError("resume", "a file written by jaxnets", f"{path}: {error}") from error
 
     def keep(self, side: Side, name: str | None = None) -> None:
-        """Keeps a finished training."""
+        """Stores a finished training."""
         if self.directory is None:
             return
         values = {field.name: getattr(side, field.name) for field in dataclasses.fields(Side)}
@@ -94,21 +94,21 @@ class Store:
         part.replace(path)
 
     def alone(self) -> tuple[int | None, tuple[Timing, ...]]:
-        """The other's number of threads, and what one run alone took: empty if not yet measured."""
+        """Reads the other framework's number of threads, and the timings; empty if not stored."""
         if self.directory is None or not self._alone.exists():
             return None, ()
         try:
-            held = read_object(self._alone)
-            threads = held["threads"]
+            record = read_object(self._alone)
+            threads = record["threads"]
             if threads is not None:
                 check_positive("threads", threads)
-            return threads, tuple(map(_timing, held["timings"]))
+            return threads, tuple(map(_timing, record["timings"]))
         except WRONG as error:
             got = f"{self._alone}: {reason(error)}"
             raise InputError("resume", "a file written by jaxnets", got) from error
 
     def keep_alone(self, threads: int | None, timings: tuple[Timing, ...]) -> None:
-        """Keeps what ``alone`` gives."""
+        """Stores the values that ``alone`` returns."""
         if self.directory is not None:
             rows = [dataclasses.asdict(timing) for timing in timings]
             _write(self._alone, json.dumps({"threads": threads, "timings": rows}).encode())
@@ -119,7 +119,7 @@ class Store:
         return self.directory / _SIDES / "alone.json"
 
     def interrupted(self) -> KeyboardInterrupt:
-        """What to raise where Ctrl-C was pressed."""
+        """Returns the exception to raise at Ctrl-C."""
         if self.directory is None:
             return KeyboardInterrupt()
         done = list((self.directory / _SIDES).glob("*.npz"))
@@ -131,7 +131,7 @@ class Store:
 
 
 def _timing(row: dict[str, Any]) -> Timing:
-    """A timing that was read from a file."""
+    """Makes a timing from a row of a file, and checks it."""
     timing = Timing(**{**row, "epoch_seconds": tuple(row["epoch_seconds"])})
     if not isinstance(timing.framework, str):
         raise InputError("framework", "a name", timing.framework)
@@ -142,14 +142,14 @@ def _timing(row: dict[str, Any]) -> Timing:
 
 
 def read_begun(directory: Path) -> dict[str, Any]:
-    """What was said of a comparison when it began.
+    """Reads the settings that a comparison began with.
 
     Raises:
-        InputError: if there is none.
+        InputError: if the folder has no readable ``begun.json``.
     """
     path = directory / _BEGUN
     if not path.is_file():
-        expected = f"the folder of a comparison, with a {_BEGUN} in it"
+        expected = f"the folder of a comparison, which contains {_BEGUN}"
         raise InputError("resume", expected, repr(str(directory)))
     try:
         return read_object(path)
@@ -159,10 +159,15 @@ def read_begun(directory: Path) -> dict[str, Any]:
 
 
 def check_same(before: Mapping[str, Any], now: Mapping[str, Any], directory: Path) -> None:
-    """Raises unless a comparison continues as it began.
+    """Checks that a comparison is resumed with the same settings.
+
+    Args:
+        before: the settings in the folder.
+        now: the settings now.
+        directory: the folder, for the message.
 
     Raises:
-        InputError: with all that differs.
+        InputError: with all settings that differ.
     """
     faults = [
         f"{name} is {now.get(name)}, was {before.get(name)}"
@@ -175,20 +180,20 @@ def check_same(before: Mapping[str, Any], now: Mapping[str, Any], directory: Pat
 
 
 def new_directory(directory: Path | None, name: str) -> Path:
-    """A folder for a new comparison, which is not made yet.
+    """Returns a folder for a new comparison, without making it.
 
     Args:
-        directory: where it is to be; None for the next free one under ``comparisons``.
-        name: of the experiment.
+        directory: the folder; None for the next free name in ``comparisons``.
+        name: the name of the experiment.
 
     Raises:
-        InputError: if it holds something already.
+        InputError: if the folder is not empty.
     """
     if directory is None:
         names = (f"{name}-{number}" if number > 1 else name for number in range(1, 10**6))
         return next(path for path in map(Path("comparisons").joinpath, names) if not path.exists())
     if (directory / _BEGUN).exists():
-        got = f"{str(directory)!r}, which holds a comparison that --resume continues"
+        got = f"{str(directory)!r}, which contains a comparison (use --resume)"
         raise InputError("out", "a new or empty folder", got)
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         got = f"{str(directory)!r}, which exists and is not empty"

@@ -1,4 +1,4 @@
-"""Times one run in each framework, an epoch of each in turn."""
+"""Times one run in each framework, with alternating epochs."""
 
 import time
 
@@ -12,18 +12,24 @@ from jaxnets.compare.records import Timing
 from jaxnets.compare.sides import Other, Training
 from jaxnets.training import EpochRecord
 
-_EPOCHS = 3  # at most
-# Threads that spin a little after their work have gone to sleep by then.
+_EPOCHS = 3  # the largest number of epochs
+# Seconds after which idle threads of the other framework no longer spin.
 _PAUSE = 0.1
 
 
 def take_turns(
     this: Experiment, other: Other, seed: int, model: nnx.Module
 ) -> tuple[tuple[Timing, Timing], np.ndarray]:
-    """Trains one network in each framework, an epoch here and an epoch there.
+    """Trains one network in each framework, with alternating epochs.
+
+    Args:
+        this: the experiment.
+        other: the other framework.
+        seed: the seed of both.
+        model: the jaxnets network with its initial weights.
 
     Returns:
-        What ours and the other's took, and the losses of our steps.
+        The timings of jaxnets and of the other framework, and the losses of jaxnets' steps.
     """
     turns = _Turns(other, seed, model)
     run = train_alone(this, seed, model, min(this.epochs, _EPOCHS), turns.turn)
@@ -37,7 +43,7 @@ def take_turns(
 
 
 class _Turns:
-    """The other framework's turns. It is set up in the first, when our memory has been read."""
+    """The epochs of the other framework, which is set up after jaxnets' memory was measured."""
 
     def __init__(self, other: Other, seed: int, model: nnx.Module) -> None:
         self._other, self._seed, self._model = other, seed, model
@@ -48,7 +54,7 @@ class _Turns:
         self._peak: float | None = None
 
     def turn(self, record: EpochRecord) -> None:
-        """Trains the epoch that ours has just trained."""
+        """Trains the epoch that jaxnets has just finished."""
         time.sleep(_PAUSE)
         if self._training is None:
             self.our_peak, self._memory = self._memory.peak(), Memory()
@@ -65,7 +71,7 @@ class _Turns:
         self._seconds.append(seconds)
 
     def timing(self) -> Timing:
-        """What was measured."""
+        """Returns the timing of the other framework."""
         assert self._training is not None
         return Timing(
             framework=self._other.framework,

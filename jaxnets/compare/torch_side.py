@@ -1,4 +1,4 @@
-"""PyTorch's training: a plain loop over batches, as its tutorials write it."""
+"""Training in PyTorch: a plain loop over batches, as in its tutorials."""
 
 import contextlib
 import itertools
@@ -20,21 +20,21 @@ from jaxnets.interop.dropout import without_dropout_functions, without_torch_dro
 from jaxnets.optional import require
 from jaxnets.training.labels import unwrapped
 
-_TRIED = 20  # steps with each number of threads
+_TRIED = 20  # number of steps to time with each number of threads
 
 
 class Torch:
     """PyTorch in a comparison.
 
     Args:
-        this: what is trained.
-        paired: whether the batches are ours; otherwise PyTorch draws their order.
-        device: where it computes, such as ``"cpu"``; None for ``default_device``.
-        backwards: whether the examples of a batch are taken in reverse, which changes nothing but
-            the order of sums.
+        this: the experiment.
+        paired: whether to use the batches of jaxnets; otherwise PyTorch draws their order.
+        device: PyTorch's device, such as ``"cpu"``; None for ``default_device``.
+        backwards: whether to reverse the examples of each batch, which changes only the order of
+            sums.
 
     Attributes:
-        threads: of a CPU; None until it is at work.
+        threads: number of CPU threads; None before ``at_work``.
     """
 
     framework: str = "torch"
@@ -51,7 +51,7 @@ class Torch:
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
-        """See ``Other``. Of one thread and as many as there are cores the faster is chosen."""
+        """See ``Other``. Chooses one thread or as many as there are cores, whichever is faster."""
         import torch
 
         before = torch.get_num_threads()
@@ -67,7 +67,7 @@ class Torch:
             torch.set_num_threads(before)
 
     def control(self) -> "Torch":
-        """PyTorch with another number of threads, and batches in reverse."""
+        """Returns PyTorch with another number of threads and reversed batches."""
         other = Torch(self.this, paired=True, device=self.device, backwards=True)
         other.threads = 1 if self.threads != 1 else max(2, visible_cores())
         other._tensors = self._tensors
@@ -109,7 +109,7 @@ class Torch:
         check_weights(model, self.network(0))
 
     def network(self, seed: int) -> Any:
-        """The network as PyTorch draws it from a seed; in pairs without dropout."""
+        """Returns the network with PyTorch's initial weights; in pairs without dropout."""
         assert self.this.build_torch is not None
         network = made_by(self.this.build_torch, seed)
         if self.paired:
@@ -117,14 +117,14 @@ class Torch:
         return network.to(self.device).train()
 
     def split(self, name: str) -> tuple[Any, Any]:
-        """The tensors of a split, made when they are first used."""
+        """Returns the tensors of a split, which are made at the first call."""
         if name not in self._tensors:
             split = getattr(self.this, name)
             self._tensors[name] = self.tensors(self.this.their_inputs(split.inputs), split.labels)
         return self._tensors[name]
 
     def tensors(self, inputs: np.ndarray, labels: np.ndarray) -> tuple[Any, Any]:
-        """Inputs and labels as PyTorch takes them."""
+        """Makes tensors of inputs and labels; integers become int64."""
         import torch
 
         taken = map(canonical, (inputs, labels))
@@ -134,7 +134,7 @@ class Torch:
         return x.to(self.device), y.to(self.device)
 
     def batches(self, seed: int, number: int) -> Iterator[tuple[Any, Any]]:
-        """Those of an epoch; their order is drawn at once, before the first is taken and timed."""
+        """Returns the batches of an epoch; their order is drawn now, before the timing starts."""
         return self._taken(self.plan(seed, number), seed, number)
 
     def _taken(self, plan: Plan, seed: int, number: int) -> Iterator[tuple[Any, Any]]:
@@ -145,7 +145,7 @@ class Torch:
             rows = rows[::-1].copy() if self.backwards else rows
             if self.this.augment is not None:
                 step = number * plan.steps + place
-                own = seed if self.paired else seed + 2**31  # draws that are none of ours
+                own = seed if self.paired else seed + 2**31  # a seed that jaxnets never uses
                 raw, targets = self.this.augmented(rows, own, step)
                 yield self.tensors(self.this.their_inputs(raw), targets)
             else:
@@ -153,7 +153,7 @@ class Torch:
                 yield inputs[chosen], labels[chosen]
 
     def plan(self, seed: int, number: int) -> Plan:
-        """The batches of an epoch by their examples' numbers."""
+        """Returns the rows of the batches of an epoch."""
         plan = self.this.plan(seed, number)
         if self.paired:
             return plan
@@ -175,7 +175,7 @@ class TorchTraining:
         self.optimizer = this.torch_optimizer(network.parameters())
 
     def step(self, x: Any, y: Any) -> Any:
-        """Takes a step; returns the loss before it."""
+        """Trains one step, and returns the loss before it."""
 
         def closure() -> Any:
             self.optimizer.zero_grad()
@@ -186,15 +186,15 @@ class TorchTraining:
         return self.optimizer.step(closure).detach()
 
     def loss(self, x: Any, y: Any) -> Any:
-        """The loss on a batch."""
+        """Returns the loss of a batch."""
         assert self._side.this.torch_loss is not None
         return self._side.this.torch_loss(self.network(x), y)
 
     def epoch(self, number: int, advance: Advance) -> tuple[np.ndarray, float]:
-        """See ``Training``. The time is that of the steps; augmentation, which is ours, is not."""
+        """See ``Training``. The time does not include augmentation, which jaxnets computes."""
         import torch
 
-        self._side.split("train")  # outside of what is timed
+        self._side.split("train")  # makes the tensors before the timing starts
         batches: Any = self._side.batches(self._seed, number)
         if self._side.this.augment is not None:
             batches = iter(list(batches))
@@ -228,63 +228,96 @@ class TorchTraining:
 
 
 def made_by(build: Callable[[], Any], seed: int) -> Any:
-    """The network that a function makes, as PyTorch draws it from a seed.
+    """Calls a function that makes a PyTorch network, with PyTorch's random numbers of a seed.
 
     Raises:
-        InputError: if it makes none, or a compiled one.
+        InputError: if the function does not return a module, or returns a compiled one.
     """
     import torch
 
     torch.manual_seed(seed)
     network = build()
     if not isinstance(network, torch.nn.Module):
-        raise InputError("torch_model", "what makes a torch.nn.Module", type(network).__name__)
-    if hasattr(network, "_orig_mod"):  # its weights have other names, and it compiles anew
+        raise InputError("torch_model", "a torch.nn.Module", type(network).__name__)
+    if hasattr(network, "_orig_mod"):  # torch.compile renames the weights
         raise InputError("torch_model", "a network before torch.compile", "a compiled one")
     return network
 
 
 def check_weights(model: nnx.Module, network: Any) -> None:
-    """Checks that our network and PyTorch's have the same weights.
+    """Checks that the jaxnets network and the PyTorch network have the same weights.
 
     Raises:
         InputError: if not; the message has the first few names, shapes or dtypes that differ.
     """
-    mine, theirs = map(_told, (to_torch(model), network.state_dict()))
+    mine, theirs = map(_described, (to_torch(model), network.state_dict()))
     faults = [
         f"{name} {theirs.get(name, 'missing')} for {mine.get(name, 'none')}"
         for name in sorted(mine.keys() | theirs.keys())
         if mine.get(name) != theirs.get(name)
     ]
     if faults:
-        raise InputError("torch_model", "the weights of ours", ", ".join(faults[:3]))
+        raise InputError("torch_model", "the weights of jax_model", ", ".join(faults[:3]))
 
 
-def _told(weights: dict[str, Any]) -> dict[str, str]:
-    """Shape and dtype of each."""
-    told = {name: (tuple(weight.shape), weight.dtype) for name, weight in weights.items()}
-    return {name: f"{shape} {str(dtype)[6:]}" for name, (shape, dtype) in told.items()}
+def _described(weights: dict[str, Any]) -> dict[str, str]:
+    """Returns the shape and dtype of each weight as text."""
+    pairs = {name: (tuple(weight.shape), weight.dtype) for name, weight in weights.items()}
+    return {name: f"{shape} {str(dtype)[6:]}" for name, (shape, dtype) in pairs.items()}
 
 
 def rows_of(plan: Plan) -> Iterator[np.ndarray]:
-    """The examples of each batch."""
+    """Yields the rows of each batch."""
     yield from plan.full
     if len(plan.rest):
         yield plan.rest
 
 
 def classes_last(outputs: Any, labels: Any) -> Any:
-    """Outputs [N, C, d1, …] as [N, d1, …, C]; those that have the classes last stay."""
+    """Moves the classes of outputs [N, C, d1, …] to the last axis, unless they are there."""
     if outputs.ndim == labels.ndim + 1 and outputs.shape[:-1] != labels.shape:
         return outputs.movedim(1, -1)
     return outputs
 
 
 def optimizer_of(name: str, options: dict[str, Any]) -> Callable[[Any], Any]:
-    """PyTorch's optimizer of one of ours by its name and arguments, which are the same."""
+    """Returns a function that makes PyTorch's optimizer with the same name and arguments.
+
+    Args:
+        name: a name in ``jaxnets.optimizers.OPTIMIZERS``.
+        options: its arguments.
+    """
     torch = require("torch", extra="torch", feature="a comparison")
     kinds = {kind.lower(): getattr(torch.optim, kind) for kind in _OPTIMIZERS}
     return lambda parameters: kinds[name](parameters, **options)
+
+
+def with_rates(made: Callable[[Any], Any], rates: np.ndarray) -> Callable[[Any], Any]:
+    """Returns a function that makes an optimizer with a learning rate for each step.
+
+    The rates are given rather than computed by ``torch.optim.lr_scheduler``, so that both
+    frameworks train with the same numbers. The tests compare the schedules themselves.
+
+    Args:
+        made: a function from parameters to a ``torch.optim.Optimizer``.
+        rates: the learning rates, float [steps]. Further steps have the last rate.
+    """
+
+    def make(parameters: Any) -> Any:
+        optimizer, following = (
+            made(parameters),
+            itertools.chain(rates.tolist(), itertools.repeat(float(rates[-1]))),
+        )
+
+        def set_rate(*_: Any) -> None:
+            rate = next(following)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+
+        optimizer.register_step_pre_hook(set_rate)
+        return optimizer
+
+    return make
 
 
 _OPTIMIZERS = (
@@ -294,7 +327,15 @@ _OPTIMIZERS = (
 
 
 def loss_of(loss: Any) -> Callable[[Any, Any], Any] | None:
-    """PyTorch's loss of one of ours, or of a ``functools.partial`` of it; None of any other."""
+    """Returns PyTorch's equivalent of a loss, or of a ``functools.partial`` of it.
+
+    Args:
+        loss: a loss function.
+
+    Returns:
+        A function (outputs, labels) → scalar tensor; None if the loss is not one of
+        ``jaxnets.losses`` with an equivalent.
+    """
     functional = require("torch", extra="torch", feature="a comparison").nn.functional
     function, options = unwrapped(loss)
     if function in _OF_CLASSES:
@@ -331,7 +372,7 @@ _OF_CLASSES: dict[Any, Callable[[Any], Any]] = {
         )
     ),
 }
-#: These have PyTorch's names.
+#: Losses with the same name in PyTorch.
 _OF_VALUES = (
     losses.binary_cross_entropy,
     losses.binary_cross_entropy_with_logits,
@@ -344,13 +385,13 @@ _OF_VALUES = (
 
 
 def default_device() -> str:
-    """A GPU if JAX computes on one and PyTorch can, else the CPU."""
+    """Returns ``"cuda"`` if JAX computes on a GPU and PyTorch can, else ``"cpu"``."""
     import torch
 
     return "cuda" if jax.default_backend() == "gpu" and torch.cuda.is_available() else "cpu"
 
 
 def visible_cores() -> int:
-    """How many cores this process may use."""
+    """Returns the number of CPU cores that this process may use."""
     known = hasattr(os, "sched_getaffinity")
     return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1

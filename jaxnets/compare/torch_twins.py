@@ -1,4 +1,4 @@
-"""The documented networks in PyTorch, as the documents write them: what ours are compared with."""
+"""The built-in networks written in PyTorch, to compare with."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,9 +26,9 @@ from jaxnets.optional import require
 
 
 def twin(model: nnx.Module) -> Any:
-    """The PyTorch network of the same kind, sizes and names, with weights of its own.
+    """Makes the PyTorch network with the same layers, sizes and names, and new random weights.
 
-    Images go in as PyTorch has them, NCHW; ``jaxnets.interop`` carries weights across.
+    Its images are NCHW. ``jaxnets.interop`` copies weights between the two.
 
     Args:
         model: one of ``jaxnets.models``.
@@ -37,7 +37,7 @@ def twin(model: nnx.Module) -> Any:
         A ``torch.nn.Module`` in training mode, float32.
 
     Raises:
-        ValueError: if the model is not one of the documented networks.
+        ValueError: if the model is not one of ``jaxnets.models``.
         ImportError: if torch is not installed.
     """
     torch = require("torch", extra="torch", feature="a PyTorch twin")
@@ -165,13 +165,13 @@ def _language_model(torch: Any, model: LanguageModel) -> Any:
 
 
 def _layer(torch: Any, ours: LSTM | GRU) -> Any:
-    """A recurrent layer of torch like ours, batch first."""
+    """Makes the PyTorch layer for a recurrent layer, batch first."""
     return (torch.nn.LSTM if isinstance(ours, LSTM) else torch.nn.GRU)(
         ours.input_size,
         ours.hidden_size,
         ours.num_layers,
         batch_first=True,
-        dropout=ours.dropout if ours.num_layers > 1 else 0.0,  # PyTorch warns of one without effect
+        dropout=ours.dropout if ours.num_layers > 1 else 0.0,  # with one layer PyTorch would warn
         bidirectional=ours.bidirectional,
     )
 

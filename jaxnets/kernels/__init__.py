@@ -1,4 +1,4 @@
-"""C++ kernels for CPUs, and the rewrite that makes XLA call them, for any network."""
+"""C++ kernels for CPUs, and the rewrite of traced functions that makes XLA call them."""
 
 from jaxnets.kernels.native import aside, status
 from jaxnets.kernels.rewrite import explain, with_kernels

@@ -1,4 +1,4 @@
-"""GELU by the normal distribution function as a call of a native kernel, forward and backward."""
+"""Exact GELU by a native kernel, forward and backward."""
 
 import math
 from collections.abc import Callable
@@ -16,13 +16,13 @@ def serves(x: Shaped) -> bool:
 
 
 def gelu(plain: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
-    """GELU, x Φ(x) with Φ the normal distribution function, by kernels.
+    """Makes exact GELU, x Φ(x) with Φ the normal distribution function, that kernels compute.
 
     Args:
         plain: the same function in XLA's operations.
 
     Returns:
-        A function of an array of any shape, which gives one of that shape.
+        A function of an array of any shape that returns an array of the same shape.
     """
 
     def call(way: str, *arrays: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Scaled dot-product attention as one call of a native kernel, forward and backward."""
+"""Scaled dot-product attention by a native kernel, forward and backward."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,19 +12,19 @@ from jaxnets.kernels import dropout, native
 from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.gradients import with_gradient
 
-# A thread keeps memory for the keys and values of a head.
+# Each thread keeps a buffer for the keys and values of a head, which the second limits.
 _MOST_MASKS, _MOST_NUMBERS = 4, 2**20
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What attention computes.
+    """The settings of attention.
 
     Attributes:
-        heads: into how many heads the inputs' last axis is cut.
-        causal: whether a query is kept from the keys after it.
-        safe: whether a query that is kept from all keys gives zeros; otherwise NaN.
-        rate: the probability that a weight is dropped.
+        heads: number of heads into which the inputs' last axis is divided.
+        causal: whether a query does not attend to later keys.
+        safe: whether the output of a query with all keys masked is zero; otherwise NaN.
+        rate: the probability of dropping an attention weight.
     """
 
     heads: int
@@ -36,7 +36,7 @@ class Settings:
 def serves(
     inputs: Sequence[Shaped], masks: Sequence[Shaped], key: Shaped | None, settings: Settings
 ) -> bool:
-    """Whether the kernel of ``attention`` can run this; the arrays are those of its function."""
+    """Whether the kernel of ``attention`` supports these arguments of its function."""
     if len(masks) > _MOST_MASKS or any(mask.ndim != 4 for mask in masks):
         return False
     if len({x.shape[-1] for x in inputs}) > 1:
@@ -54,22 +54,25 @@ def serves(
 
 
 def _parts(inputs: Sequence[Any]) -> int:
-    """How many of queries, keys and values an array has side by side."""
+    """Returns 3 if one array has queries, keys and values side by side, otherwise 1."""
     return 3 if len(inputs) == 1 else 1
 
 
 def attention(settings: Settings, plain: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Softmax(Q Kᵀ / √d + masks) V for each head, computed by a kernel.
+    """Makes softmax(Q Kᵀ / √d + masks) V for each head, computed by a kernel.
+
+    The kernel never stores the whole matrix of scores. The backward pass computes them again from
+    the largest score and the sum of each row, which the forward pass keeps.
 
     Args:
-        settings: what is computed.
+        settings: the settings of attention.
         plain: the same function in XLA's operations.
 
     Returns:
-        A function of the inputs, a tuple, of a tuple of masks, and of the key of dropout or None.
-        The inputs are q [N, L, E], k and v [N, S, E]; or one array [N, L, 3E] that has them side by
-        side. Masks are added to the scores [N, heads, L, S]; each is of rank four, and any of its
-        axes may be 1. It gives the outputs [N, L, E].
+        A function of a tuple of inputs, a tuple of masks, and the key of dropout or None. The
+        inputs are q [N, L, E], k and v [N, S, E]; or one array [N, L, 3E] that has them side by
+        side. Masks are added to the scores [N, heads, L, S]; each has four axes, any of which may
+        be 1. The function returns the outputs [N, L, E].
     """
 
     def call(
@@ -105,7 +108,7 @@ def attention(settings: Settings, plain: Callable[..., jax.Array]) -> Callable[.
     def keep(
         inputs: tuple, masks: tuple, key: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """Keeps of each query the largest score and one over the sum, [N, heads, L, 2]."""
+        """Also returns each query's largest score and reciprocal sum, [N, heads, L, 2]."""
         batch, length, _ = inputs[0].shape
         shapes = of_outputs(inputs), (batch, settings.heads, length, 2)
         y, kept = call("forward", shapes, (inputs, masks, key))
@@ -115,7 +118,7 @@ def attention(settings: Settings, plain: Callable[..., jax.Array]) -> Callable[.
         inputs, masks, key = given
         d_inputs = call("backward", [x.shape for x in inputs], given, d, kept)
         d_masks: tuple[jax.Array | None, ...] = (None,) * len(masks)
-        if wanted[1]:
+        if wanted[1]:  # learned masks are rare, so the kernel does not compute their gradient
             (d_masks,) = jax.vjp(lambda masks: plain(inputs, masks, key), masks)[1](d)
         return tuple(d_inputs), d_masks, None
 

@@ -1,10 +1,9 @@
-"""A convolution as one product with a banded matrix, for CPUs.
+"""Convolutions as products with a banded matrix, for CPUs.
 
-The outputs are cut into tiles of a few positions. What a tile looks at, as many rows and columns as
-the kernel has and a few more, times the kernel written out for each of the tile's positions, with
-zeros where a position does not look, gives all its channels. Products with zeros are wasted; but a
-matrix product runs near the processor's limit, where XLA's convolution of few channels is far from
-it, forward and backward.
+The outputs are divided into tiles of a few positions. The input patch that a tile depends on is one
+row of a matrix. It is multiplied by a banded matrix: the kernel, shifted for each position of the
+tile, and zeros elsewhere. Products with zeros are wasted. But a matrix product runs near the
+processor's peak, and XLA's convolution of few channels is far below it, forward and backward.
 """
 
 from collections.abc import Callable
@@ -16,27 +15,28 @@ from jax import lax
 
 from jaxnets.kernels.geometry import Padding, Shaped
 
-# From so many channels on XLA's convolution is as fast.
+# With at least this many channels, XLA's convolution is as fast.
 _FEW = 16
-# The columns of the matrix, positions of a tile times channels, with which the product is fast.
+# Number of columns of the matrix (positions of a tile times channels) at which products are fast.
 _COLUMNS = 44
 
 
 def pays(x: Shaped, kernel: Shaped) -> bool:
-    """Whether on a CPU this is faster for x [N, ..., C] and kernel [..., C, O]."""
+    """Whether a banded product is faster on a CPU for x [N, ..., C] and kernel [..., C, O]."""
     return x.dtype in (jnp.float32, jnp.float64) and min(kernel.shape[-2:]) < _FEW
 
 
 def convolve(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
     """Cross-correlates images with a kernel, at stride 1. Differentiable in both modes.
 
-    An infinite input or a NaN, times the zeros, makes outputs NaN that do not look at it; see
-    ``where_finite``.
+    A NaN or an infinity in the input, times the zeros of the band, makes outputs NaN that do not
+    depend on it; see ``where_finite``.
 
     Args:
         x: [N, H, W, C].
         kernel: [height, width, C, O].
-        padding: zeros before and after the rows, and the columns; a negative number cuts.
+        padding: zeros before and after the rows, and the columns; a negative number removes
+            positions.
 
     Returns:
         [N, H', W', O].
@@ -49,17 +49,17 @@ def convolve(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
 
 
 def pools(kernel: Shaped) -> bool:
-    """Whether ``convolve_and_pool`` takes a kernel: what a tile looks at has to be whole tiles."""
+    """Whether ``convolve_and_pool`` supports a kernel: a patch must be a whole number of tiles."""
     return all(size % 2 and size > 1 for size in kernel.shape[:2])
 
 
 def convolve_and_pool(
     x: jax.Array, kernel: jax.Array, bias: jax.Array, padding: Padding
 ) -> jax.Array:
-    """The maximum of each window of 2x2 of ``relu(convolve(x, kernel, padding) + bias)``.
+    """Computes 2×2 max pooling of ``relu(convolve(x, kernel, padding) + bias)``.
 
-    A tile is a few windows side by side. Its columns are ordered by the place in the window, so
-    that the maximum is one of four arrays.
+    A tile is a row of pooling windows. The columns of the band are ordered by the position within
+    the window, so that pooling is an elementwise maximum of four arrays.
 
     Args:
         x: [N, H, W, C].
@@ -68,7 +68,7 @@ def convolve_and_pool(
         padding: see ``convolve``.
 
     Returns:
-        [N, H' // 2, W' // 2, O]; of several maxima the first has the gradient.
+        [N, H' // 2, W' // 2, O]; of equal maxima the first receives the gradient.
     """
     wide, channels = _width(kernel, 2), kernel.shape[-1]
     rows, columns = (n // 2 for n in size(x, kernel, padding))
@@ -84,17 +84,17 @@ def convolve_and_pool(
 def where_finite(
     product: Callable[..., jax.Array], exact: Callable[..., jax.Array]
 ) -> Callable[..., jax.Array]:
-    """A product with a band where it gives finite numbers, otherwise the same function without.
+    """Combines a product with a band and an exact function, which replaces results with NaN.
 
-    The zeros of a band spread NaN and infinity, so that a result in which all is finite is right.
-    Outputs and gradients are looked at one by one. In reverse mode only, to any order.
+    The zeros of a band can only spread NaN and infinity, so a result is correct if all of it is
+    finite. Outputs and gradients are checked separately. Reverse mode only, to any order.
 
     Args:
-        product: computes with a band.
-        exact: the same function of the same arrays, where NaN and infinity stay in their places.
+        product: the function that uses a band.
+        exact: the same function, in which NaN and infinity do not spread.
 
     Returns:
-        The function of these arrays.
+        A function of the same arrays.
     """
 
     def chosen(made: Any, otherwise: Callable[..., Any], *inputs: Any) -> Any:
@@ -116,7 +116,7 @@ def where_finite(
     def backward(residuals: Any, g: jax.Array) -> tuple[jax.Array, ...]:
         inputs, pull_back = residuals
         d_x, *others = pull_back(g)
-        # Apart, as a first layer's gradient by x, which nobody reads, is then not computed.
+        # Separate conditionals, so that XLA can remove the gradient of x if it is not used.
         return (
             chosen(d_x, lambda *given: exact_gradients(*given)[0], g, *inputs),
             *chosen(others, lambda *given: list(exact_gradients(*given)[1:]), g, *inputs),
@@ -133,25 +133,30 @@ def _finite(arrays: Any) -> jax.Array:
 
 @jax.custom_batching.custom_vmap
 def _all_finite(array: jax.Array) -> jax.Array:
-    # The fastest of XLA's sums on CPUs. That of very large numbers is infinite too, which costs
-    # time alone.
+    # A dot product is the fastest of XLA's reductions on CPUs. It also overflows for very large
+    # finite numbers; then the exact function is used, which only takes longer.
     return jnp.isfinite(jnp.vdot(array, array))
 
 
 @_all_finite.def_vmap
 def _all_of_batch_finite(size: int, batched: Any, array: jax.Array) -> tuple[jax.Array, bool]:
-    # One answer for the batch: of an answer for each, JAX would compute both ways for all.
+    # One predicate for the whole batch: with one for each element, ``vmap`` would turn the cond
+    # into a select, which computes both branches.
     return _all_finite(array), False
 
 
 def size(x: jax.Array, kernel: jax.Array, padding: Padding) -> list[int]:
-    """Rows and columns of what ``convolve`` gives."""
+    """Returns the numbers of rows and columns of the output of ``convolve``."""
     axes = zip(x.shape[1:3], padding, kernel.shape, strict=False)
     return [n + sum(edges) - reach + 1 for n, edges, reach in axes]
 
 
 def _width(kernel: jax.Array, tall: int) -> int:
-    """The width of tiles of so many rows: what one looks at is a whole number of tiles wide."""
+    """Returns the width of tiles with ``tall`` rows.
+
+    The width divides the kernel's reach, so that a patch is a whole number of tiles wide, and makes
+    the number of columns closest to ``_COLUMNS``.
+    """
     reach = kernel.shape[1] - 1
     widths = [wide for wide in range(tall, reach + 1, tall) if reach % wide == 0] or [1]
     return min(widths, key=lambda wide: abs(tall * wide * kernel.shape[-1] - _COLUMNS))
@@ -164,13 +169,13 @@ def _seen(
     tile: tuple[int, int],
     tiles: tuple[int, int],
 ) -> jax.Array:
-    """What each tile looks at, [N · tiles, height seen · width seen · C]."""
+    """Returns the patch of each tile, [N · tiles, patch height · patch width · C]."""
     batch, rows, columns, channels = x.shape
     (tall, wide), (down, across) = tile, tiles
     high, broad = ((k - 1) // t + 1 for k, t in zip(kernel.shape, tile, strict=False))
     (top, _), (left, _) = padding
-    # A row of tiles more than is looked at: where there is nothing to pad, XLA would compute what
-    # makes x, the gather of a batch say, anew for each tile that sees it.
+    # One row of tiles more than needed, so that there is always padding. Without it, XLA would fuse
+    # the operation that makes x, such as the gather of a batch, into each of the slices below.
     bottom, right = (down + high) * tall - top - rows, (across + broad - 1) * wide - left - columns
     edges = (0, 0, 0), (top, bottom, 0), (left, right, 0), (0, 0, 0)
     x = lax.pad(x, jnp.zeros((), x.dtype), edges)
@@ -185,20 +190,24 @@ def _seen(
 
 
 def _band(kernel: jax.Array, tile: tuple[int, int]) -> jax.Array:
-    """[height seen · width seen · C, positions · O]: the kernel, moved for each position."""
+    """Returns the banded matrix, [patch height · patch width · C, positions · O]."""
     tall, wide = tile
     moved = [
         jnp.pad(kernel, ((i, tall - 1 - i), (j, wide - 1 - j), (0, 0), (0, 0)))
         for i in range(tall)
         for j in range(wide)
     ]
-    matrix = jnp.stack(moved, axis=3)  # [height seen, width seen, C, positions, O]
+    matrix = jnp.stack(moved, axis=3)  # [patch height, patch width, C, positions, O]
     return matrix.reshape(-1, len(moved) * kernel.shape[-1])
 
 
 @jax.custom_vjp
 def _best(y: jax.Array, bias: jax.Array) -> jax.Array:
-    """max(y + bias) over the second axis of y [tiles, 4, …], and zero."""
+    """Computes max(y + bias, 0) with the maximum over the second axis of y [tiles, 4, …].
+
+    JAX's own gradient of ``maximum`` divides the gradient between equal maxima; PyTorch gives it to
+    the first.
+    """
     top = jnp.maximum(jnp.maximum(y[:, 0], y[:, 1]), jnp.maximum(y[:, 2], y[:, 3]))
     return jnp.maximum(top + bias[None], 0)
 

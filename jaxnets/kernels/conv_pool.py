@@ -1,4 +1,4 @@
-"""A convolution, its ReLU and its pool as one call of a native kernel, forward and backward."""
+"""Convolution, ReLU and 2×2 max pooling fused into one native kernel, forward and backward."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,28 +12,28 @@ from jaxnets.kernels.geometry import Geometry, Shaped
 from jaxnets.kernels.gradients import with_gradient
 from jaxnets.kernels.xla_convolution import by_xla
 
-# A vector holds a number of each of so many examples, or of twice as many.
+# The kernel vectorizes over examples: a vector has one value of each of 8 or 16 examples.
 _LEAST_EXAMPLES = 8
 
 
 def pays(x: Shaped, kernel: Shaped, geometry: Geometry) -> bool:
-    """Whether ``conv_relu_pool`` takes a convolution, and is faster than one kernel for each."""
+    """Whether ``conv_relu_pool`` supports a convolution, and is faster than separate kernels."""
     if not (geometry.dense and x.ndim == 4 and bands.pays(x, kernel) and bands.pools(kernel)):
         return False
     sizes = zip(x.shape[1:3], geometry.padding, kernel.shape[:2], strict=True)
-    return all(n + sum(pads) > reach for n, pads, reach in sizes)  # room for a window at least
+    return all(n + sum(pads) > reach for n, pads, reach in sizes)  # at least one pooling window
 
 
 def conv_relu_pool(
     geometry: Geometry, pool: Callable[[jax.Array], jax.Array]
 ) -> Callable[[jax.Array, jax.Array, jax.Array], jax.Array]:
-    """A convolution of few channels with ReLU and the maximum of each window of 2×2.
+    """Makes a convolution of few channels with ReLU and 2×2 max pooling.
 
-    One after the other, each writes images of full size for the next to read, and of a few channels
-    only, which a processor's vectors do not fit.
+    Separate operations write images of full size to memory between them, and their inner loops run
+    over the channels, which are fewer than a vector has elements.
 
     Args:
-        geometry: of the convolution; see ``pays``.
+        geometry: the geometry of the convolution; see ``pays``.
         pool: the pool alone.
 
     Returns:
@@ -64,7 +64,7 @@ def serves(x: Shaped, kernel: Shaped, bias: Shaped) -> bool:
 def conv_pool(
     padding: tuple[int, int], size: tuple[int, int], plain: Callable[..., jax.Array]
 ) -> Callable[..., jax.Array]:
-    """A convolution at stride 1, ReLU and the maximum of each window of 2x2, by kernels.
+    """Makes a convolution of stride 1 with ReLU and 2×2 max pooling that kernels compute.
 
     Args:
         padding: zeros above the rows, and left of the columns.
@@ -72,8 +72,8 @@ def conv_pool(
         plain: the same function in XLA's operations.
 
     Returns:
-        A function of x [N, H, W, C], the kernel [height, width, C, O] and the bias [O], which gives
-        the pooled images [N, *size, O]; of several maxima the first has the gradient.
+        A function of x [N, H, W, C], the kernel [height, width, C, O] and the bias [O] that returns
+        the pooled images [N, *size, O]. Of equal maxima the first receives the gradient.
     """
 
     def call(way: str, results: list[jax.ShapeDtypeStruct], *arguments: jax.Array) -> list:
@@ -96,7 +96,7 @@ def conv_pool(
         x, kernel, _ = inputs
         like = [jax.ShapeDtypeStruct(array.shape, array.dtype) for array in inputs]
         d_kernel, d_bias = call("backward_kernel", like[1:], x, winners, d)
-        # A separate call, which XLA removes if the gradient by x is not used.
+        # A separate call, which XLA removes if the gradient of x is not used.
         (d_x,) = call("backward_input", like[:1], d, winners, kernel)
         return d_x, d_kernel, d_bias
 

@@ -1,4 +1,4 @@
-"""A convolution with its bias and ReLU as one call of a native kernel, forward and backward."""
+"""Convolutions with bias and ReLU by native kernels, forward and backward."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from jaxnets.kernels import native
 from jaxnets.kernels.geometry import Geometry, Shaped, as_image_kernel, as_images, image_shape
 from jaxnets.kernels.gradients import with_gradient
 
-# A thread keeps memory for a packed kernel.
+# Each thread keeps a buffer for a packed kernel, which this limits.
 _MOST_WEIGHTS = 2**23
 
 
@@ -20,7 +20,7 @@ def serves(x: Shaped, kernel: Shaped, geometry: Geometry) -> bool:
     Args:
         x: [N, ..., C], one or two spatial axes.
         kernel: [..., C / groups, O].
-        geometry: of as many axes.
+        geometry: the geometry of the convolution.
     """
     if x.ndim not in (3, 4) or not math.prod(x.shape) or not math.prod(kernel.shape):
         return False
@@ -33,16 +33,16 @@ def serves(x: Shaped, kernel: Shaped, geometry: Geometry) -> bool:
 def convolution(
     geometry: Geometry, plain: Callable[..., jax.Array], *, relu: bool = False
 ) -> Callable[..., jax.Array]:
-    """A convolution, as PyTorch defines it, computed by kernels.
+    """Makes a convolution, as PyTorch defines it, that kernels compute.
 
     Args:
         geometry: stride, padding and the like, of one or two axes.
-        plain: the same function in XLA's operations, with its ReLU.
-        relu: whether the outputs go through a ReLU. Its gradient at 0 is 0.
+        plain: the same function in XLA's operations, with ReLU if ``relu`` is set.
+        relu: whether ReLU follows. Its gradient at 0 is 0.
 
     Returns:
         A function of x [N, ..., C], the kernel [..., C / groups, O] and the bias, [O] or None. It
-        gives the outputs, [N, ..., O].
+        returns the outputs, [N, ..., O].
     """
 
     def call(way: str, like: list[Shaped], *arguments: jax.Array | None) -> list[jax.Array]:
@@ -69,7 +69,7 @@ def convolution(
         y = None if y is None else as_images(y)
         wanted = [kernels] if bias is None else [kernels, bias]
         d_kernel, *d_bias = call("backward_kernel", wanted, images, g, y)
-        # A separate call, which XLA removes if the gradient by x is not used.
+        # A separate call, which XLA removes if the gradient of x is not used.
         (d_x,) = call("backward_input", [images], g, kernels, y)
         d_kernel = d_kernel.reshape(kernel.shape)
         return d_x.reshape(x.shape), d_kernel, d_bias[0] if d_bias else None
@@ -78,7 +78,11 @@ def convolution(
 
 
 def _numbers(geometry: Geometry) -> list[int]:
-    """Stride, zeros before, dilation and input dilation, of both axes each; and the groups."""
+    """Returns the geometry as the kernels read it.
+
+    These are stride, padding before, dilation and input dilation, each for two axes, and the number
+    of groups. A sequence is an image of one row.
+    """
     before = tuple(low for low, _ in geometry.padding)
     steps = geometry.stride, before, geometry.dilation, geometry.input_dilation
     neutral = 1, 0, 1, 1

@@ -1,4 +1,4 @@
-"""Cross entropy of logits and classes as a call of a native kernel, forward and backward."""
+"""Cross-entropy of logits and classes by a native kernel, forward and backward."""
 
 import math
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from jaxnets.kernels import native
 from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.gradients import with_gradient
 
-# Every label up to this is a floating-point number.
+# Labels are passed as floats; float32 represents every integer up to this.
 _MOST_CLASSES = 2**24
 
 Losses = Callable[[jax.Array, jax.Array], jax.Array]
@@ -30,15 +30,15 @@ def serves(logits: Shaped, labels: Shaped) -> bool:
 
 
 def cross_entropy(plain: Losses) -> Losses:
-    """The cross entropy of logits and a class for each example, by kernels.
+    """Makes the cross-entropy of logits and a class for each example that kernels compute.
 
     Args:
         plain: the same function in XLA's operations.
 
     Returns:
-        A function of logits [N, ..., C] and labels [N, ...], integers, which gives
-        ``log(sum(exp(logits))) - logits[label]`` of each example, [N, ...]. Of a label that is no
-        class it is the first of the two terms, less the largest logit.
+        A function of logits [N, ..., C] and integer labels [N, ...] that returns
+        ``log(sum(exp(logits))) - logits[label]`` for each example, [N, ...]. For a label that is
+        not a class, it returns ``log(sum(exp(logits))) - max(logits)``.
     """
 
     def call(way: str, results: list[jax.ShapeDtypeStruct], *arrays: jax.Array) -> list[jax.Array]:
@@ -62,7 +62,8 @@ def cross_entropy(plain: Losses) -> Losses:
     def plainly(logits: jax.Array, labels: jax.Array) -> jax.Array:
         return plain(logits, labels.astype(jnp.int32))
 
-    # Labels are floating-point numbers here, of which JAX takes a gradient as of any.
+    # Labels are passed as floats, because kernels take all arrays in one dtype. Their gradient is
+    # zero.
     function = with_gradient(run, keep, pull_back, plainly)
 
     def losses(logits: jax.Array, labels: jax.Array) -> jax.Array:

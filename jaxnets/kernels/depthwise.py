@@ -1,4 +1,4 @@
-"""A convolution of each channel with a kernel of its own, forward and backward."""
+"""Depthwise convolutions by native kernels, forward and backward."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from jaxnets.kernels import native
 from jaxnets.kernels.geometry import Geometry, Shaped, as_image_kernel, as_images, image_shape
 from jaxnets.kernels.gradients import with_gradient
 
-# Each part of a batch keeps a sum of its own for each tap.
+# Each part of a batch keeps its own sums of the kernel's gradient, one for each tap.
 _MOST_TAPS = 2**10
 
 
@@ -22,12 +22,12 @@ def serves(x: Shaped, kernel: Shaped, geometry: Geometry) -> bool:
     Args:
         x: [N, L, C] or [N, H, W, C].
         kernel: [..., 1, O], where O is a multiple of C.
-        geometry: where the convolution looks.
+        geometry: the geometry of the convolution.
     """
     channels, outputs = x.shape[-1], kernel.shape[-1]
     if x.ndim not in (3, 4) or geometry.groups != channels or min(*x.shape, *kernel.shape) < 1:
         return False
-    dense = channels == 1 < outputs
+    dense = channels == 1 < outputs  # an ordinary convolution of one channel
     fits = math.prod(kernel.shape[:-1]) <= _MOST_TAPS and min(geometry.output_sizes(x, kernel)) > 0
     return fits and not dense and native.ready("depthwise", x, kernel)
 
@@ -35,15 +35,15 @@ def serves(x: Shaped, kernel: Shaped, geometry: Geometry) -> bool:
 def depthwise(
     geometry: Geometry, plain: Callable[..., jax.Array], *, relu: bool = False
 ) -> Callable[..., jax.Array]:
-    """A convolution in as many groups as channels, its bias and perhaps ReLU, by kernels.
+    """Makes a depthwise convolution, with bias and optionally ReLU, that kernels compute.
 
     Args:
-        geometry: where the convolution looks.
+        geometry: the geometry of the convolution, with as many groups as channels.
         plain: the same function in XLA's operations.
-        relu: whether what is below zero becomes zero.
+        relu: whether ReLU follows.
 
     Returns:
-        A function of x [N, ..., C], the kernel [..., 1, O] and the bias [O] or None, which gives
+        A function of x [N, ..., C], the kernel [..., 1, O] and the bias [O] or None that returns
         [N, ..., O].
     """
     settings = _settings(geometry, relu)
@@ -71,7 +71,7 @@ def depthwise(
             jax.ShapeDtypeStruct(shape, x.dtype) for shape in (x.shape, tall.shape, x.shape[-1:])
         )
         d_kernel, d_bias = call("backward_kernel", [like_kernel, like_bias], x, d, y)
-        # A separate call, which XLA removes if the gradient by x is not used.
+        # A separate call, which XLA removes if the gradient of x is not used.
         (d_x,) = call("backward_input", [like_x], d, tall, y)
         if x.shape[-1] > given.shape[-1]:
             d_x = d_x.reshape(*given.shape, -1).sum(-1)
@@ -82,7 +82,7 @@ def depthwise(
 
 
 def _settings(geometry: Geometry, relu: bool) -> np.ndarray:
-    """What the kernels are told: a sequence is an image of one row."""
+    """Returns the settings as the kernels read them; a sequence is an image of one row."""
     lows = [low for low, _ in geometry.padding]
     axes = zip(geometry.stride, lows, geometry.dilation, geometry.input_dilation, strict=True)
     rows = [] if len(lows) == 2 else [(1, 0, 1, 1)]
@@ -90,6 +90,6 @@ def _settings(geometry: Geometry, relu: bool) -> np.ndarray:
 
 
 def _repeated(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    """The channel of x that each output channel looks at."""
+    """Repeats each channel of x for every output channel that reads it."""
     each = kernel.shape[-1] // x.shape[-1]
     return x if each == 1 else jnp.repeat(x, each, axis=-1)

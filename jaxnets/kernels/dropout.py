@@ -1,4 +1,4 @@
-"""Dropout by a native kernel that draws the bits of JAX's generator."""
+"""Dropout by a native kernel that generates the same random bits as JAX."""
 
 import math
 from collections.abc import Callable
@@ -13,12 +13,15 @@ from jaxnets.kernels.gradients import with_gradient
 
 
 def serves(x: Shaped, key: Shaped) -> bool:
-    """Whether the kernel of ``dropout`` draws what ``jax.random.bernoulli`` would."""
+    """Whether the kernel of ``dropout`` draws the same numbers as ``jax.random.bernoulli``."""
     return x.dtype == np.float32 and draws(x.shape, key) and native.ready("dropout", x)
 
 
 def draws(shape: tuple[int, ...], key: Shaped) -> bool:
-    """Whether kernels draw so many numbers as ``jax.random`` does with this key."""
+    """Whether kernels draw the same numbers as ``jax.random`` for this shape and key.
+
+    They implement Threefry with 32-bit counters, in JAX's partitionable form.
+    """
     config: Any = jax.config
     usual = config.jax_threefry_partitionable and not config.jax_enable_x64
     threefry = key.shape == () and str(key.dtype) == "key<fry>"
@@ -26,21 +29,25 @@ def draws(shape: tuple[int, ...], key: Shaped) -> bool:
 
 
 def attributes(rate: float) -> dict[str, Any]:
-    """What kernels know of dropout: the factor of what is kept, and the limit of its draws."""
+    """Returns the kernels' settings of dropout: the scale of kept values, and a threshold.
+
+    ``jax.random.uniform`` uses the upper 23 bits of a draw, so u < keep is a comparison of these
+    bits with an integer.
+    """
     keep = 1.0 - rate
     limit = math.ceil(float(np.float32(keep)) * 2**23)
     return {"factor": np.float64(1 / keep), "limit": np.uint32(limit)}
 
 
 def dropout(rate: float, plain: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Drops each number with some probability, and divides the others by that of their staying.
+    """Makes dropout that a kernel computes: values are dropped, or divided by 1 - rate.
 
     Args:
-        rate: the probability that a number is dropped.
+        rate: the probability of dropping a value.
         plain: the same function in XLA's operations.
 
     Returns:
-        A function of x and a key, which gives an array of x's shape.
+        A function of x and a key that returns an array of x's shape.
     """
 
     def call(x: jax.Array, key: jax.Array, *, gradient: bool) -> jax.Array:
@@ -55,6 +62,7 @@ def dropout(rate: float, plain: Callable[..., jax.Array]) -> Callable[..., jax.A
         return run(x, key), ()
 
     def pull_back(inputs: tuple, kept: tuple[()], d: jax.Array) -> tuple:
+        # The mask is generated again from the key, so that it need not be kept in memory.
         return call(d, inputs[1], gradient=True), None
 
     return with_gradient(run, keep, pull_back, plain)

@@ -1,4 +1,4 @@
-"""The shapes of arrays, and where a convolution or a pool looks."""
+"""The geometry of convolutions and pools: strides, padding, windows and output sizes."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Shaped(Protocol):
-    """An array, or what is known of one before it is there."""
+    """The protocol of arrays, and of shapes and dtypes without an array."""
 
     @property
     def shape(self) -> tuple[int, ...]: ...  # noqa: D102
@@ -21,21 +21,22 @@ class Shaped(Protocol):
     def __len__(self) -> int: ...
 
 
-#: Before and after each spatial axis: zeros added, or where negative, positions cut off.
+#: Number of zeros before and after each spatial axis; a negative number removes positions.
 Padding = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """Where a convolution looks; one entry per spatial axis.
+    """The geometry of a convolution, with one entry per spatial axis.
 
     Attributes:
-        stride: steps between two neighbouring outputs, on the dilated and padded input.
-        padding: zeros before and after the dilated input; a negative number cuts.
-        dilation: steps between two neighbouring taps of the kernel.
-        input_dilation: steps between two neighbouring inputs, with zeros in between. A transposed
-            convolution of stride s has input dilation s.
-        groups: into how many independent blocks the channels are cut.
+        stride: distance between the windows of two neighbouring outputs, on the dilated and padded
+            input.
+        padding: zeros before and after the dilated input; a negative number removes positions.
+        dilation: distance between two neighbouring taps of the kernel.
+        input_dilation: distance between two neighbouring inputs, with zeros in between. A
+            transposed convolution of stride s has input dilation s.
+        groups: number of independent groups of channels.
     """
 
     stride: tuple[int, ...]
@@ -45,7 +46,7 @@ class Geometry:
     groups: int = 1
 
     def output_sizes(self, x: Shaped, kernel: Shaped) -> tuple[int, ...]:
-        """The sizes of the outputs along the spatial axes, zero where the kernel does not fit.
+        """Returns the output sizes along the spatial axes, zero if the kernel does not fit.
 
         Args:
             x: [N, ..., C].
@@ -60,7 +61,7 @@ class Geometry:
 
     @property
     def dense(self) -> bool:
-        """Whether all neighbours and all channels are looked at, from every position."""
+        """Whether stride, dilations and groups are all 1."""
         steps = (*self.stride, *self.dilation, *self.input_dilation, self.groups)
         return all(step == 1 for step in steps)
 
@@ -70,11 +71,11 @@ class Window:
     """The windows of a pool along one axis.
 
     Attributes:
-        kernel: the elements of a window.
-        stride: steps between two windows.
-        padding: how far the first window reaches over the edge, and the last one.
-        dilation: steps between two elements of a window.
-        ceil_mode: whether a last window that hangs over the far edge is kept.
+        kernel: number of elements of a window.
+        stride: distance between two windows.
+        padding: number of positions by which the first and the last window extend over the edge.
+        dilation: distance between two elements of a window.
+        ceil_mode: whether a last window that extends over the far edge is kept.
     """
 
     kernel: int
@@ -84,7 +85,7 @@ class Window:
     ceil_mode: bool = False
 
     def count(self, size: int) -> int:
-        """The number of windows; with ceil_mode the last may hang over, but starts inside."""
+        """Returns the number of windows; with ``ceil_mode`` the last one must start inside."""
         spare = size + 2 * self.padding - self.dilation * (self.kernel - 1) - 1
         if not self.ceil_mode:
             return spare // self.stride + 1
@@ -92,13 +93,13 @@ class Window:
         return count - ((count - 1) * self.stride >= size + self.padding)
 
     def starts(self, size: int) -> np.ndarray:
-        """Where each window starts, on the axis before padding."""
+        """Returns the start of each window, on the axis before padding."""
         return np.arange(self.count(size)) * self.stride - self.padding
 
     def counted(self, size: int, count_include_pad: bool) -> np.ndarray:
-        """How many elements each window counts in its mean."""
+        """Returns the number of elements of each window that its mean counts."""
         first = self.starts(size)
-        # Even where padding counts, what ceil_mode adds beyond it does not.
+        # As in PyTorch, positions that ceil_mode adds beyond the padding never count.
         last = np.minimum(first + self.kernel, size + self.padding)
         if not count_include_pad:
             first, last = np.maximum(first, 0), np.minimum(last, size)
@@ -108,11 +109,11 @@ class Window:
 def window_sizes(
     windows: Sequence[Window], sizes: Sequence[int], count_include_pad: bool
 ) -> np.ndarray:
-    """How many elements each window of a pool counts in its mean, [1, ..., 1].
+    """Returns the number of elements that each window's mean counts, [1, ..., 1].
 
     Args:
-        windows: of each spatial axis.
-        sizes: of the spatial axes.
+        windows: the windows along each spatial axis.
+        sizes: the sizes of the spatial axes.
         count_include_pad: whether padding counts.
     """
     pairs = zip(windows, sizes, strict=True)
@@ -121,15 +122,15 @@ def window_sizes(
 
 
 def image_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of images [N, H, W, C]; a sequence [N, L, C] is an image of one row."""
+    """Returns the shape as images [N, H, W, C]; a sequence [N, L, C] is an image of one row."""
     return shape if len(shape) == 4 else (shape[0], 1, *shape[1:])
 
 
 def as_images(x: jax.Array) -> jax.Array:
-    """Images as they are, and sequences as images of one row."""
+    """Reshapes sequences to images of one row; images are not changed."""
     return x.reshape(image_shape(x.shape))
 
 
 def as_image_kernel(kernel: jax.Array) -> jax.Array:
-    """A kernel [height, width, C, O]; that of a sequence [width, C, O] has one row."""
+    """Reshapes a kernel of sequences [width, C, O] to one of images [1, width, C, O]."""
     return kernel if kernel.ndim == 4 else kernel[None]

@@ -1,4 +1,4 @@
-"""Functions that kernels compute, forward and backward, and how JAX differentiates them."""
+"""Differentiation rules of functions that kernels compute."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,20 +12,20 @@ import jax.numpy as jnp
 @jax.tree_util.register_static
 @dataclass(frozen=True)
 class Wanted:
-    """Of which inputs the gradient is wanted."""
+    """For each input, whether its gradient is required; static, so that it may differ by trace."""
 
     each: tuple[bool, ...]
 
 
 def _array(cotangent: Any) -> Any:
-    """Zeros, where JAX knows without them that a gradient is zero."""
+    """Converts a symbolic zero cotangent to an array of zeros, for kernels."""
     if isinstance(cotangent, jax.custom_derivatives.SymbolicZero):
         return jnp.zeros(cotangent.shape, cotangent.dtype)
     return cotangent
 
 
 def _filled(like: Any, d: Any) -> Any:
-    """Zeros for what was not wanted, so that nothing was computed of it."""
+    """Returns a cotangent, or zeros for a gradient that was not computed."""
     return d if d is not None or like is None else jnp.zeros_like(like)
 
 
@@ -37,20 +37,22 @@ def with_gradient(
     *,
     told: bool = False,
 ) -> Callable[..., Any]:
-    """Makes one differentiable function of what kernels compute.
+    """Makes a differentiable function from a forward and a backward kernel.
+
+    First derivatives use the kernels. Second derivatives, for example of a gradient penalty,
+    differentiate ``plain``, because XLA cannot differentiate a foreign call.
 
     Args:
-        run: the function, inputs → outputs, where no gradient is taken.
-        keep: inputs → outputs, and what the way back needs.
-        pull_back: (inputs, what was kept, gradients of the outputs) → gradients of the inputs; None
-            for integers and keys.
-        plain: the same function as ``run`` in XLA's operations, for second derivatives, as of a
-            gradient penalty.
-        told: whether ``pull_back`` takes a fourth argument, which says of each input whether its
-            gradient is wanted: None will do for another.
+        run: the function, inputs → outputs, for use without a gradient.
+        keep: inputs → (outputs, residuals).
+        pull_back: (inputs, residuals, gradients of the outputs) → gradients of the inputs; None for
+            integers and keys.
+        plain: the same function as ``run`` in XLA's operations.
+        told: whether ``pull_back`` has a fourth argument, a tuple of bools that tells for each
+            input whether its gradient is required. It may return None for the others.
 
     Returns:
-        The function, of the arguments of ``run``.
+        A function of the arguments of ``run``.
     """
     whole, kept_whole = map(jax.custom_vjp, (run, keep))
 
@@ -60,10 +62,11 @@ def with_gradient(
 
     def plain_back(inputs: tuple, cotangents: Any) -> tuple:
         found = jax.vjp(plain, *inputs)[1](cotangents)
-        # None in place of what integers and keys have, as ``pull_back`` gives it.
+        # Like ``pull_back``, returns None as the gradient of integers and keys.
         return jax.tree.map(lambda d: None if d.dtype == jax.dtypes.float0 else d, found)
 
     def forward(*given: Any) -> tuple[Any, Any]:
+        # With ``symbolic_zeros``, each leaf has a value and a flag: whether it is differentiated.
         inputs = jax.tree.map(lambda leaf: leaf.value, given)
         outputs, kept = kept_whole(*inputs)
         each = (any(leaf.perturbed for leaf in jax.tree.leaves(one)) for one in given)
@@ -75,8 +78,8 @@ def with_gradient(
 
     whole.defvjp(forward, backward, symbolic_zeros=True)
 
-    # What is kept follows from the inputs: `back` is a function of inputs and cotangents alone,
-    # and nothing else reads what `keep` gives besides the outputs.
+    # The rules below are for second derivatives. Residuals are functions of the inputs, so `back`
+    # depends mathematically only on inputs and cotangents, and the residuals get no gradient.
 
     def forward_again(*inputs: Any) -> tuple[Any, Any]:
         return kept_whole(*inputs), inputs

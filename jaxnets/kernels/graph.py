@@ -1,6 +1,6 @@
-"""A traced function as a graph of operations, some of which can be taken together.
+"""A traced function as a graph of operations, some of which can be replaced by a kernel's call.
 
-All that depends on how JAX represents a traced function is in this module.
+Only this module depends on the structure of JAX's jaxprs.
 """
 
 from collections import Counter
@@ -19,7 +19,7 @@ from jaxnets.kernels.marks import Mark, mark_of
 
 @dataclass(eq=False, frozen=True)
 class Value:
-    """An array in a graph, known by its shape and dtype."""
+    """An array in a graph. Two values are equal only if they are the same object."""
 
     shape: tuple[int, ...]
     dtype: Any
@@ -35,32 +35,32 @@ class Value:
 
 @dataclass(eq=False, frozen=True)
 class Number:
-    """A number that is written in the traced function."""
+    """A literal in the traced function."""
 
     value: Any
     shape: tuple[int, ...] = ()
 
 
-#: What an operation reads.
+#: An input of an operation.
 Operand = Value | Number
 
 
 @dataclass(eq=False)
 class Node:
-    """Some operations that are run together: one of the traced ones, or a kernel's call.
+    """One step of a computation: an operation of the traced function, or a kernel's call.
 
     Attributes:
         kind: the name of the operation.
-        inputs: what it reads.
-        outputs: what it makes.
-        run: takes the inputs' arrays and returns the outputs'.
-        parameters: of a traced operation.
-        mark: of a call of a marked function.
-        effects: whether it does anything beside its outputs.
-        about: what a kernel's call computes, for people; empty of a traced operation.
+        inputs: the values and literals that it reads.
+        outputs: the values that it computes.
+        run: a function that takes the inputs' arrays and returns the outputs'.
+        parameters: the parameters of a traced operation.
+        mark: the mark, if it is a call of a marked function.
+        effects: whether it has side effects.
+        about: a readable description of a kernel's call; empty for a traced operation.
         borrows: whether its first input may be ``Borrowed``.
-        examples: along which axis each input and each output has the examples of the batch, None
-            of what has no such axis; None where the examples are not computed apart.
+        examples: the batch axis of each input and of each output, None for arrays without one; None
+            if the examples cannot be computed separately.
     """
 
     kind: str
@@ -76,7 +76,11 @@ class Node:
 
 
 class Graph:
-    """The operations of a traced function in order, calls of plain ``jax.jit`` written out."""
+    """The operations of a traced function in order, with calls of ``jax.jit`` inlined.
+
+    Args:
+        traced: a closed jaxpr.
+    """
 
     def __init__(self, traced: Any) -> None:
         self.nodes: list[Node] = []
@@ -86,11 +90,12 @@ class Graph:
         self._maker: dict[Operand, Node] = {}
         self._taken: set[Operand] = set()
         self.inputs = [_value(variable) for variable in traced.jaxpr.invars]
-        self.outputs = self._write_out(traced, self.inputs)
+        self.outputs = self._inline(traced, self.inputs)
+        # Outputs count as two readers, so that no pattern fuses them into an intermediate value.
         self._readers.update(self.outputs)
-        self._readers.update(self.outputs)  # an output has never a single reader
+        self._readers.update(self.outputs)
 
-    def _write_out(self, traced: Any, inputs: Sequence[Operand]) -> list[Operand]:
+    def _inline(self, traced: Any, inputs: Sequence[Operand]) -> list[Operand]:
         known: dict[Any, Operand] = dict(zip(traced.jaxpr.invars, inputs, strict=True))
         for variable, constant in zip(traced.jaxpr.constvars, traced.consts, strict=True):
             known[variable] = value = _value(variable)
@@ -102,7 +107,7 @@ class Graph:
         for equation in traced.jaxpr.eqns:
             read = [operand(atom) for atom in equation.invars]
             if equation.primitive.name == "jit" and mark_of(equation) is None:
-                made: Sequence[Operand] = self._write_out(equation.params["jaxpr"], read)
+                made: Sequence[Operand] = self._inline(equation.params["jaxpr"], read)
             else:
                 node = _node(equation, read)
                 self._add(node)
@@ -117,20 +122,24 @@ class Graph:
         self._maker.update(dict.fromkeys(node.outputs, node))
 
     def maker(self, value: Operand) -> Node | None:
-        """The operation that makes a value; None of an input, a constant or a literal."""
+        """Returns the operation that computes a value; None for inputs, constants and literals."""
         return self._maker.get(value)
 
     def only_reader(self, value: Operand) -> Node | None:
-        """The operation that reads a value, if there is one alone, which no call has taken."""
+        """Returns the only operation that reads a value; None if several do or a call replaces it.
+
+        A kernel may fuse an operation with the one after it only if nothing else needs the value
+        between them.
+        """
         reader = self._reader[value] if self._readers[value] == 1 else None
         return reader if reader is not None and self.is_free(reader) else None
 
     def is_free(self, node: Node) -> bool:
-        """Whether no call has taken the place of an operation."""
+        """Whether no call replaces an operation yet."""
         return self._taken.isdisjoint(node.outputs)
 
     def take(self, call: Node) -> None:
-        """Notes that a call takes the place of the operations between its inputs and outputs."""
+        """Records that a call replaces the operations between its inputs and outputs."""
         waiting: list[Operand] = list(call.outputs)
         while waiting:
             value = waiting.pop()
@@ -140,7 +149,7 @@ class Graph:
                 waiting += maker.inputs
 
     def depends(self, value: Operand, on: Node) -> bool:
-        """Whether a value follows from what an operation makes."""
+        """Whether a value depends on an operation's outputs."""
         seen, waiting = set(), [value]
         while waiting:
             node = self.maker(waiting.pop())
@@ -152,7 +161,7 @@ class Graph:
         return False
 
     def origins(self, value: Operand) -> set[Operand]:
-        """The inputs, constants and numbers from which a value is computed."""
+        """Returns the inputs, constants and literals from which a value is computed."""
         found, seen, waiting = set(), set(), [value]
         while waiting:
             node = self.maker(one := waiting.pop())
@@ -166,12 +175,15 @@ class Graph:
     def run(self, calls: Iterable[Node], arrays: Sequence[Any]) -> list[Any]:
         """Computes the outputs.
 
+        Operations that no output needs after the replacement are not run.
+
         Args:
-            calls: what is run in place of the operations that make the same outputs.
+            calls: the calls to run instead of the operations that compute the same values.
             arrays: the inputs.
 
         Raises:
-            CannotBorrowError: if an input is ``Borrowed`` and anything but a kernel reads it.
+            CannotBorrowError: if an input is ``Borrowed`` and an operation other than a kernel's
+                call reads it.
         """
         makers = dict(self._maker)
         makers.update((value, call) for call in calls for value in call.outputs)
@@ -190,7 +202,7 @@ class Graph:
 
 
 def _run(node: Node, arrays: Sequence[Any]) -> Sequence[Any]:
-    """What an operation makes of arrays, of which some may be ``Borrowed``."""
+    """Runs an operation on arrays, of which some may be ``Borrowed``."""
     borrowed = [isinstance(array, Borrowed) for array in arrays]
     if not any(borrowed) or (node.borrows and not any(borrowed[1:])):
         return node.run(*arrays)
@@ -200,7 +212,7 @@ def _run(node: Node, arrays: Sequence[Any]) -> Sequence[Any]:
 
 
 def _keeps_order(node: Node) -> bool:
-    """Whether an operation leaves an array's numbers where they are, in row-major order."""
+    """Whether an operation keeps the row-major order of an array's elements in memory."""
     if node.kind == "transpose":
         shape = node.inputs[0].shape
         moved = [axis for axis in node.parameters["permutation"] if shape[axis] > 1]
@@ -209,7 +221,11 @@ def _keeps_order(node: Node) -> bool:
 
 
 def _in_order(roots: Iterable[Node], makers: dict[Operand, Node]) -> Iterator[Node]:
-    """The operations that the roots need, each after those that make its inputs."""
+    """Yields the operations that the roots need, each after those that compute its inputs.
+
+    It is a depth-first search with a stack, because graphs may be deeper than Python's recursion
+    limit.
+    """
     done: set[Node] = set()
     waiting = [(node, False) for node in roots][::-1]
     while waiting:
@@ -242,16 +258,17 @@ def _node(equation: Any, inputs: Sequence[Operand]) -> Node:
 
 
 def _bind(equation: Any, *arrays: Any) -> Sequence[Any]:
-    """Runs a traced operation as it is, with its own rules of differentiation."""
+    """Runs a traced operation unchanged, with its own differentiation rules."""
     given = equation.primitive.get_bind_params(equation.params)
-    functions, parameters = given if isinstance(given, tuple) else ((), given)  # by JAX's version
+    # The return type of ``get_bind_params`` depends on JAX's version.
+    functions, parameters = given if isinstance(given, tuple) else ((), given)
     with equation.ctx.manager:
         made = equation.primitive.bind(*functions, *arrays, **parameters)
     return made if equation.primitive.multiple_results else [made]
 
 
 def inner(node: Node) -> Any:
-    """The traced function that a loop or a checkpoint runs; None of other operations."""
+    """Returns the traced function that a scan or a checkpoint runs; None for other operations."""
     if node.kind == "scan":
         return node.parameters["jaxpr"]
     if node.kind in ("remat2", "checkpoint"):
@@ -260,11 +277,11 @@ def inner(node: Node) -> Any:
 
 
 def around(node: Node, function: Callable[..., list[Any]]) -> Callable[..., Sequence[Any]]:
-    """A loop or a checkpoint that runs another function of the same arrays.
+    """Makes a scan or a checkpoint like a given one that runs another function.
 
     Args:
         node: an operation that has an ``inner`` function.
-        function: in its place.
+        function: a function of the same arrays, to run instead of the inner one.
     """
     given = node.parameters
     if node.kind != "scan":
@@ -294,7 +311,7 @@ def is_relu(node: Node | None) -> bool:
     traced = node.parameters["call_jaxpr"].jaxpr
     while len(traced.eqns) == 1 and traced.eqns[0].primitive.name == "jit":
         traced = traced.eqns[0].params["jaxpr"].jaxpr
-    # under shard_map, the zero varies by device as the array does
+    # Under ``shard_map``, a pvary makes the zero vary over devices as the array does.
     varied = [each for each in traced.eqns if each.primitive.name == "pvary"]
     others = [each for each in traced.eqns if each not in varied]
     if len(others) != 1 or others[0].primitive.name != "max":

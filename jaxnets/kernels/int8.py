@@ -1,4 +1,4 @@
-"""The product of integers of 8 bits by a native kernel."""
+"""Products of 8-bit integers by a native kernel, for quantized linear layers."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,7 @@ from jaxnets.kernels import native
 from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.gradients import with_gradient
 
-#: What the processor must be able to do, for which XLA's own products of integers are slower.
+#: Instructions that the processor must have. With them, XLA's products of integers are slower.
 _INSTRUCTIONS = "avx512_vnni", "avx512bw"
 
 
@@ -18,13 +18,13 @@ def serves(scale: Shaped) -> bool:
 
 
 def linear(plain: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """A product of integers, as a kernel computes it.
+    """Makes a quantized linear layer that a kernel computes.
 
     Args:
         plain: the same function in XLA's operations.
 
     Returns:
-        A function of scale, weight_scale, bias, x, zero and weight, which gives
+        A function of scale, weight_scale, bias, x, zero and weight W that returns
         y = scale · weight_scale · (x - zero) Wᵀ + bias.
     """
 

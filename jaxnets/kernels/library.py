@@ -1,7 +1,8 @@
-"""Libraries that the machine's C++ compiler makes, kept in the cache folder.
+"""Compilation of C++ libraries, which are kept in the cache folder.
 
-What is kept is checked before it is opened: that this user alone can have written it, by owner and
-mode, and that it is whole, by its size and SHA-256. Anything else is compiled anew.
+Loading a library runs its code, so a cached file is checked first: its owner and mode must show
+that only this user can have written it, and its size and SHA-256 that it is complete. Otherwise the
+library is compiled again.
 """
 
 import contextlib
@@ -22,33 +23,33 @@ from pathlib import Path
 
 from jaxnets import compilation
 
-#: Seconds for which the compiler may run; it takes some two for a library.
+#: Seconds after which the compiler is stopped; it takes about two for a library.
 PATIENCE = 60
-#: Seconds for which one that took longer is remembered in the cache folder.
+#: Seconds for which a compiler that was stopped is not tried again.
 MEMORY = 3600
 
 _MEMORY_FILES = hasattr(os, "memfd_create")
 _LONGEST_REASON = 200
 _PARTIAL = ".partial-native-"
 
-_too_slow: set[str] = set()  # in this process
+_too_slow: set[str] = set()  # compilers that were stopped in this process
 
 
 class Missing(Exception):
-    """Why there are no kernels."""
+    """The reason why there are no kernels."""
 
 
 class Failed(Missing):
-    """Why there are no kernels where there should be some."""
+    """The reason why there are no kernels although the machine is supported; it is logged."""
 
 
 @dataclass(frozen=True)
 class Library:
-    """A library that is open.
+    """A loaded library.
 
     Attributes:
-        opened: its functions.
-        sha256: of its file, in hexadecimal digits.
+        opened: the handle that gives access to its functions.
+        sha256: hash of its file, in hexadecimal digits.
     """
 
     opened: ctypes.CDLL
@@ -56,28 +57,28 @@ class Library:
 
 
 def compiler() -> list[str]:
-    """The command that compiles C++: what the variable CXX says, or else what is installed.
+    """Returns the C++ compiler's command: the variable CXX, or else an installed compiler.
 
     Raises:
-        Missing: if there is none.
+        Missing: if there is no compiler.
     """
     try:
         given = shlex.split(os.environ.get("CXX", ""))
     except ValueError as error:
-        raise Failed(f"CXX is no command: {error}") from None
+        raise Failed(f"CXX is not a command: {error}") from None
     if given:
         return given
     for name in ("g++", "clang++", "c++"):
         if found := shutil.which(name):
             return [found]
-    raise Missing("there is no C++ compiler: g++, clang++ or what CXX names")
+    raise Missing("there is no C++ compiler: no g++, clang++ or c++, and CXX is not set")
 
 
 def identity(compiler: list[str]) -> str:
-    """Another text for another compiler.
+    """Returns a text that identifies a compiler: its command, path and modification time.
 
     Raises:
-        OSError: if there is not one of this name.
+        OSError: if the compiler does not exist.
     """
     binary = os.path.realpath(shutil.which(compiler[0]) or compiler[0])
     return "\n".join([*compiler, binary, str(os.path.getmtime(binary))])
@@ -86,17 +87,17 @@ def identity(compiler: list[str]) -> str:
 def open_library(
     compiler: list[str], arguments: list[str], name: str, functions: Iterable[str]
 ) -> Library:
-    """Opens a library: the one in the cache folder or, if there is none to be trusted, a new one.
+    """Loads a library from the cache folder, or compiles it if there is no trustworthy one.
 
     Args:
-        compiler: makes a new one.
-        arguments: that the compiler is given, besides the name of what it makes.
-        name: of the library's file, another one for everything that it is made from.
-        functions: what it must have.
+        compiler: the command of the compiler.
+        arguments: arguments of the compiler, without the output file.
+        name: name of the library's file, which must identify everything that it is made from.
+        functions: names of the functions that the library must have.
 
     Raises:
-        Missing: if it cannot be made.
-        OSError: likewise.
+        Missing: if the library cannot be compiled.
+        OSError: if a file cannot be read or written, or the compiler does not exist.
     """
     functions = tuple(functions)
     folder = compilation.folder()
@@ -107,7 +108,7 @@ def open_library(
     code = _compiled(compiler, arguments, name, folder)
     opened = _opened(code, name, functions)
     if folder is not None:
-        with contextlib.suppress(OSError):  # such as a full disk: it is open all the same
+        with contextlib.suppress(OSError):  # for example a full disk; the library is loaded anyway
             _remove_abandoned(folder)
             _appear(folder / name, code)
             _appear(_beside(folder, name), json.dumps(_measured(code)).encode())
@@ -115,7 +116,7 @@ def open_library(
 
 
 def _kept(folder: Path, name: str) -> bytes | None:
-    """What a library's file holds, if that is what was written; None otherwise."""
+    """Returns the bytes of a cached library; None if it is missing, damaged or not trusted."""
     try:
         code = _read_own(folder / name)
         return code if json.loads(_read_own(_beside(folder, name))) == _measured(code) else None
@@ -132,7 +133,10 @@ def _measured(code: bytes) -> dict[str, int | str]:
 
 
 def _read_own(path: Path) -> bytes:
-    """Reads a file that nobody else can have written."""
+    """Reads a file after checking that no other user can have written it.
+
+    The check is on the open descriptor, so that the file cannot be exchanged after it.
+    """
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with open(os.open(path, flags), "rb") as file:
         status = os.fstat(file.fileno())
@@ -142,7 +146,7 @@ def _read_own(path: Path) -> bytes:
 
 
 def _appear(path: Path, content: bytes) -> None:
-    """Writes a file, which is there as a whole or not at all."""
+    """Writes a file atomically."""
     descriptor, partial = tempfile.mkstemp(prefix=_PARTIAL, dir=path.parent)
     try:
         with open(descriptor, "wb") as file:
@@ -158,7 +162,7 @@ def _appear(path: Path, content: bytes) -> None:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Removes what processes that were killed have left half-written."""
+    """Removes partial files of processes that were killed."""
     for path in folder.glob(f"{_PARTIAL}*"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > MEMORY:
@@ -166,7 +170,7 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def _opened(code: bytes, name: str, functions: Iterable[str]) -> Library:
-    """Opens these very bytes, whatever becomes of the file that they were read from."""
+    """Loads a library from bytes in memory, because its file may change after it was checked."""
     opened = _open_in_memory(code, name) or _open_in_scratch(code, name)
     for function in functions:
         if not hasattr(opened, function):
@@ -175,11 +179,12 @@ def _opened(code: bytes, name: str, functions: Iterable[str]) -> Library:
 
 
 def _open_in_memory(code: bytes, name: str) -> ctypes.CDLL | None:
-    """None where the system does not let memory be run as a file."""
+    """Loads a library from an anonymous file; None if the system does not support that."""
     if not _MEMORY_FILES:
         return None
     try:
-        # stays open: the loader takes two libraries under one path for the same
+        # The descriptor stays open: its number is part of the path, and the loader takes a second
+        # library under the same path to be the first.
         descriptor = os.memfd_create(name, os.MFD_CLOEXEC)
     except OSError:
         return None
@@ -197,7 +202,7 @@ def _open_in_scratch(code: bytes, name: str) -> ctypes.CDLL:
         path = scratch / name
         path.write_bytes(code)
         try:
-            return ctypes.CDLL(str(path))  # stays open when its file is gone
+            return ctypes.CDLL(str(path))  # stays loaded after its file is removed
         except OSError as error:
             if os.statvfs(scratch).f_flag & os.ST_NOEXEC:
                 raise Failed(f"{scratch.parent} is mounted noexec; TMPDIR names another") from error
@@ -211,15 +216,15 @@ def _scratch() -> Iterator[Path]:
 
 
 def _compiled(compiler: list[str], arguments: list[str], name: str, folder: Path | None) -> bytes:
-    """The bytes of a new library."""
+    """Compiles a library; returns its bytes."""
     about = hashlib.sha256(identity(compiler).encode()).hexdigest()[:16]
     memory = None if folder is None else folder / f".compiler-{about}.slow"
     if about in _too_slow or (memory is not None and _is_recent(memory)):
         raise Failed(_slow(compiler, memory))
     with _scratch() as scratch:
-        made, said = scratch / name, scratch / "stderr"
+        made, errors = scratch / name, scratch / "stderr"
         try:
-            code = _run([*compiler, *arguments, "-o", str(made)], said)
+            code = _run([*compiler, *arguments, "-o", str(made)], errors)
         except subprocess.TimeoutExpired:
             _too_slow.add(about)
             if memory is not None:
@@ -227,17 +232,17 @@ def _compiled(compiler: list[str], arguments: list[str], name: str, folder: Path
                     _appear(memory, b"")
             raise Failed(_slow(compiler, memory)) from None
         if code:
-            raise Failed(f"{compiler[0]} failed: {_first_error(said) or code}")
+            raise Failed(f"{compiler[0]} failed: {_first_error(errors) or code}")
         if not made.is_file():
             raise Failed(f"{compiler[0]} made no library")
         return made.read_bytes()
 
 
-def _run(command: list[str], said: Path) -> int:
-    """Runs a command, and ends it and all that it has started if it takes too long."""
-    # Into a file, as a pipe would have to be read until everybody who holds it has ended.
+def _run(command: list[str], stderr: Path) -> int:
+    """Runs a command; if it takes too long, kills it and the processes that it started."""
+    # Errors go to a file: a pipe must be read until every process that inherited it has ended.
     with (
-        open(said, "wb") as errors,
+        open(stderr, "wb") as errors,
         subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -266,9 +271,9 @@ def _is_recent(memory: Path) -> bool:
     return False
 
 
-def _first_error(said: Path) -> str:
-    """The first line that tells of an error, as far as a person can read it."""
-    with open(said, "rb") as file:
+def _first_error(stderr: Path) -> str:
+    """Returns the first line of the compiler's output with "error", in printable characters."""
+    with open(stderr, "rb") as file:
         lines = file.read(2**16).decode(errors="replace").splitlines()
     line = next((line for line in lines if "error" in line), "")
     return "".join(c if c.isprintable() else "?" for c in line[:_LONGEST_REASON])

@@ -1,4 +1,4 @@
-"""Linear layers with ReLU between them as one call of a native kernel, forward and backward."""
+"""Chains of linear layers with ReLU between them by one native kernel, forward and backward."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,11 +10,12 @@ from jaxnets.kernels import native
 from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.gradients import with_gradient
 
-# With fewer examples it does not pay to pack the kernels. With more numbers in these, or in all
-# layers' outputs, XLA's products are as fast, and a thread would keep memory for them.
+# With fewer examples, packing the kernels costs more than it saves. With more weights or outputs,
+# XLA's products are as fast, and each thread would keep large buffers.
 _LEAST_EXAMPLES, _MOST_LAYERS = 16, 8
 _MOST_WEIGHTS, _MOST_OUTPUTS = 2**20, 2**22
-# With so many examples, layers of so many weights are faster one by one, each divided by columns.
+# For batch sizes in this range, layers with at least this many weights are faster one at a time,
+# because ``linear_layer`` divides each between threads by columns.
 _ONE_BY_ONE, _LARGE = range(32, 128), 2**16
 
 
@@ -34,14 +35,16 @@ def _by_layer(kernels: Sequence[jax.Array], biases: Sequence[jax.Array]) -> list
 
 
 def chain(plain: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """Linear layers with ReLU between them, computed by kernels.
+    """Makes a chain of linear layers with ReLU between them that kernels compute.
+
+    Each thread computes all layers for its own examples, so hidden activations stay in its cache.
 
     Args:
         plain: the same function in XLA's operations.
 
     Returns:
-        A function of x [batch, inputs], the kernels [inputs, outputs] and the biases [outputs],
-        which gives the outputs of the last layer, [batch, outputs].
+        A function of x [batch, inputs], the kernels [inputs, outputs] and the biases [outputs] that
+        returns the outputs of the last layer, [batch, outputs].
     """
 
     def outputs(x: jax.Array, kernels: Any, biases: Any, *, every: bool) -> list[jax.Array]:
@@ -65,7 +68,7 @@ def chain(plain: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
             results.append(jax.ShapeDtypeStruct(hidden[0].shape, x.dtype))
         found = native.call("linear", "linear_backward", results, x, *hidden, d, *kernels)
         dz = found.pop() if hidden else d
-        # A separate product, which XLA removes if the gradient by x is not used.
+        # A separate product, which XLA removes if the gradient of x is not used.
         return dz @ kernels[0].T, found[::2], found[1::2]
 
     return with_gradient(run, keep, pull_back, plain)

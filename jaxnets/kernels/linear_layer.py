@@ -1,4 +1,4 @@
-"""A linear layer of any size, with ReLU or without, by native kernels, forward and backward."""
+"""Linear layers of any size, with or without ReLU, by native kernels, forward and backward."""
 
 import math
 from collections.abc import Callable
@@ -11,10 +11,10 @@ from jaxnets.kernels import native
 from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.gradients import with_gradient
 
-# With fewer rows it does not pay to pack the kernel; with fewer products, to call a library. Fewer
-# columns leave too much of a vector empty.
+# With fewer rows, packing the kernel costs more than it saves; with fewer products, so does the
+# call. With fewer columns, too much of each vector is unused.
 _LEAST_ROWS, _LEAST_PRODUCTS, _LEAST_COLUMNS = 16, 2**14, 8
-# A kernel that is so large, and read for one or two rows, is not packed.
+# For one or two rows, a kernel of at least this size is read without packing.
 _THIN, _LARGE = 2, 2**19
 
 
@@ -31,15 +31,15 @@ def serves(x: Shaped, kernel: Shaped, *bias: Shaped) -> bool:
 
 
 def layer(relu: bool, plain: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-    """A product with a kernel, plus a bias, and ReLU of it, computed by kernels.
+    """Makes a linear layer, optionally with ReLU, that kernels compute.
 
     Args:
         relu: whether ReLU follows.
         plain: the same function in XLA's operations.
 
     Returns:
-        A function of x [..., inputs], the kernel [inputs, outputs] and, if there is one, the bias
-        [outputs], which gives [..., outputs].
+        A function of x [..., inputs], the kernel [inputs, outputs] and optionally the bias
+        [outputs] that returns [..., outputs].
     """
 
     def call(name: str, results: Any, *arguments: jax.Array, **settings: Any) -> list[jax.Array]:
@@ -62,8 +62,8 @@ def layer(relu: bool, plain: Callable[..., jax.Array]) -> Callable[..., jax.Arra
         rows, d, kept = _rows(x), _rows(d), [_rows(y) for y in kept]
         results = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in (rows, kernel, kernel[0])]
         dx = call("input_gradient", results[:1], d, kernel, *kept) if wanted[0] else []
-        # It does not read dx, but comes after it: XLA copies a kernel that may be read while it is
-        # updated.
+        # dx is passed only to make this call run after the one above. Otherwise the optimizer might
+        # update the kernel while that call still reads it, and XLA would copy the kernel first.
         d_kernel, d_bias = call(
             "kernel_gradient", results[1:], rows, d, *kept, *dx, relu=np.int32(relu)
         )

@@ -1,4 +1,4 @@
-"""Computations that keep their name in a traced function, so that a kernel can take their place."""
+"""Marked functions, which stay recognizable in a jaxpr, so that a kernel can replace them."""
 
 import functools
 import hashlib
@@ -12,12 +12,12 @@ R = TypeVar("R")
 
 
 class Mark(NamedTuple):
-    """What a marked computation is.
+    """A call of a marked function.
 
     Attributes:
-        function: the computation as it is written, without its settings.
-        settings: its keyword arguments.
-        structure: of its arrays, given by position.
+        function: the marked function.
+        settings: the keyword arguments of the call.
+        structure: the pytree structure of the positional arguments, which are arrays.
     """
 
     function: Callable[..., Any]
@@ -30,11 +30,11 @@ class Mark(NamedTuple):
         return self.function.__name__
 
     def plain(self, *arrays: Any) -> Any:
-        """The computation with its settings, as it is written."""
+        """Calls the function with its settings, in XLA's operations."""
         return self.function(*arrays, **self.settings)
 
     def given(self, arrays: Iterable[Any]) -> Any:
-        """The arrays that a traced call reads, as the function takes them."""
+        """Restores the function's positional arguments from the inputs of the traced call."""
         return jax.tree.unflatten(self.structure, arrays)
 
 
@@ -42,13 +42,14 @@ _marks: dict[str, Mark] = {}
 
 
 def marked(function: Callable[P, R]) -> Callable[P, R]:
-    """Marks a function of arrays: a trace has one equation for a call of it.
+    """Marks a function of arrays, so that a call of it is one equation in a jaxpr.
 
-    It is differentiated, mapped and exported as any function under ``jax.jit`` is. Outside of a
-    trace its operations run one after the other, as they are written.
+    In a trace the function is wrapped in ``jax.jit`` under a name that identifies the function and
+    its settings; ``mark_of`` finds the mark by that name. It can be differentiated, vmapped and
+    exported like any function under ``jax.jit``. Outside of a trace it runs op by op.
 
     Args:
-        function: takes pytrees of arrays by position, and hashable settings by keyword.
+        function: a function of pytrees of arrays by position, and hashable settings by keyword.
 
     Examples:
         >>> @marked
@@ -80,7 +81,7 @@ def _named(
 
     listed = [f"{name}={value!r}" for name, value in settings]
     if structure != jax.tree.structure((0,) * structure.num_leaves):
-        # In short: JAX names files after functions, and the system limits the names of files.
+        # Hashed, because JAX uses function names in file names, whose length is limited.
         listed.append(hashlib.sha256(str(structure).encode()).hexdigest()[:12])
     run.__name__ = run.__qualname__ = f"{function.__name__}({', '.join(listed)})"
     _marks[run.__name__] = mark
@@ -88,7 +89,7 @@ def _named(
 
 
 def mark_of(equation: Any) -> Mark | None:
-    """The mark of a traced equation; None if it is no call of a marked function."""
+    """Returns the mark of an equation; None if it is not a call of a marked function."""
     if equation.primitive.name != "jit":
         return None
     return _marks.get(equation.params["name"])

@@ -1,8 +1,8 @@
-"""Kernels in C++ for CPUs, compiled when they are first needed, where the machine has a compiler.
+"""C++ kernels for CPUs, compiled at first use if the machine has a C++ compiler.
 
-XLA calls them by its foreign function interface. Each source file is a library of its own, compiled
-when a layer first asks for it. Where there is no compiler, on other processors and with
-``JAXNETS_NATIVE=off``, layers compute by XLA's own operations.
+XLA calls them through its foreign function interface (FFI). Each source file is a separate library,
+compiled when a layer first needs it. Without a compiler, on unsupported processors and with
+``JAXNETS_NATIVE=off``, layers use XLA's operations.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ R = TypeVar("R")
 
 VARIABLE = "JAXNETS_NATIVE"
 
-#: What each library has for XLA to call.
+#: The functions of each library that XLA can call.
 LIBRARIES = {
     "activation": ("gelu_forward", "gelu_backward"),
     "attention": ("attention_forward", "attention_backward"),
@@ -84,19 +84,19 @@ LIBRARIES = {
 }
 
 _SOURCES = Path(__file__).parent / "sources"
-# No fast-math: linking that in would have the whole process flush small numbers to zero.
+# No -ffast-math: GCC would link code that sets the whole process to flush subnormals to zero.
 _FLAGS = (
     "-std=c++17 -O2 -march=native -ffp-contract=fast -fno-math-errno -fno-exceptions -fno-rtti "
     "-shared -fPIC -fvisibility=hidden -w"
 )
-_NEEDED = {"avx2", "fma"}  # of the processor
-_VECTORS = ("avx", "fma", "amx")
+_NEEDED = {"avx2", "fma"}  # processor flags that the kernels require
+_VECTORS = ("avx", "fma", "amx")  # prefixes of the flags on which rounding may depend
 
-# What follows the name of a library of float64; one of float32 has the name alone.
+# Suffix of the name of a float64 library; a float32 library has no suffix.
 _DOUBLE = "64"
 
 _locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
-_asked: set[str] = set()  # libraries, in this process
+_asked: set[str] = set()  # libraries requested in this process
 _aside: ContextVar[bool] = ContextVar("native kernels aside", default=False)
 _planned: ContextVar[set[str] | None] = ContextVar(
     "libraries that are about to be used", default=None
@@ -105,11 +105,12 @@ _planned: ContextVar[set[str] | None] = ContextVar(
 
 @dataclass(frozen=True)
 class _Kernels:
-    """Kernels that XLA can call.
+    """A loaded library whose functions are registered with XLA.
 
     Attributes:
-        digest: of all that they are made from, which is part of their names.
-        sha256: of the compiled library.
+        digest: hash of the source, the compiler and the flags. It is part of the names of the FFI
+            targets, because a name can be registered only once in a process.
+        sha256: hash of the compiled library.
     """
 
     digest: str
@@ -117,10 +118,10 @@ class _Kernels:
 
 
 def ready(name: str, *arrays: Shaped) -> bool:
-    """Whether a library can be called with these arrays; compiles it at the first question.
+    """Whether a library can be called with these arrays; the first call compiles it.
 
     Raises:
-        InputError: if the variable ``JAXNETS_NATIVE`` says neither yes nor no.
+        InputError: if the variable ``JAXNETS_NATIVE`` is neither on nor off.
     """
     dtypes = {array.dtype for array in arrays}
     known = any(dtypes <= {np.dtype(one)} for one in (np.float32, np.float64, jnp.bfloat16))
@@ -136,10 +137,10 @@ def ready(name: str, *arrays: Shaped) -> bool:
 
 
 def at_once(find: Callable[[], R]) -> R:
-    """The result of a function that asks which libraries are ``ready``.
+    """Calls a function that uses ``ready``, and compiles the libraries it needs concurrently.
 
-    The libraries are compiled at the same time. The function first runs as if they were ready, and
-    runs again only if one of them is not.
+    The function first runs as if all libraries were ready, which records the names it asks for. It
+    runs again only if one of them cannot be loaded.
     """
     planned: set[str] = set()
     token = _planned.set(planned)
@@ -158,20 +159,21 @@ def _of_dtype(name: str, dtype: Any) -> str:
 
 
 def status() -> str:
-    """Whether the kernels are used, or why not, as a sentence."""
+    """Returns "in use", or "not in use: " and the reason."""
     found = _loaded_at_once(LIBRARIES)
     missing = sorted(str(one) for one in found if isinstance(one, Missing))
     return f"not in use: {missing[0]}" if missing else "in use"
 
 
 def asked_for(more: Iterable[str] = ()) -> dict[str, str | None]:
-    """What this process computes with: of each library that was asked for, its SHA-256 in short.
+    """Returns the abbreviated SHA-256 of each library that this process has requested.
 
     Args:
-        more: libraries that are asked for by this call.
+        more: names of further libraries, which are loaded by this call.
 
     Returns:
-        None for a library without which layers compute by XLA's operations.
+        The hashes by name; None for a library that is not available, so that layers use XLA's
+        operations.
     """
     _asked.update(name for name in more if name.removesuffix(_DOUBLE) in LIBRARIES)
     found = {name: _loaded(name) for name in sorted(_asked)}
@@ -182,10 +184,10 @@ def asked_for(more: Iterable[str] = ()) -> dict[str, str | None]:
 
 
 def check_switch() -> bool:
-    """Whether kernels are wanted, as the variable ``JAXNETS_NATIVE`` says.
+    """Whether the variable ``JAXNETS_NATIVE`` enables kernels.
 
     Raises:
-        InputError: if it says neither yes nor no.
+        InputError: if it is neither on nor off.
     """
     given = os.environ.get(VARIABLE, "")
     if (wanted := compilation.switched(given)) is None:
@@ -194,7 +196,7 @@ def check_switch() -> bool:
 
 
 def wanted() -> bool:
-    """Whether functions are to be computed by kernels, and not ``aside``."""
+    """Whether functions are traced with kernels, that is, not within ``aside``."""
     return not _aside.get()
 
 
@@ -215,24 +217,25 @@ def call(
     *arguments: jax.Array,
     **attributes: Any,
 ) -> list[jax.Array]:
-    """Calls a kernel, if its library is ``ready``.
+    """Calls a function of a library that is ``ready``.
 
     Args:
         of: the library, one of ``LIBRARIES``.
-        name: of a handler in its source, which says what it takes and gives.
-        results: their shapes and dtypes.
-        arguments: arrays, of which the first is of float32, float64 or bfloat16, as are all
-            floating ones; with bfloat16 the kernel computes in float32. The first may be
-            ``Borrowed`` if the kernel knows of addresses.
-        attributes: NumPy scalars.
+        name: the name of the function; its arguments and results are documented in the source.
+        results: the shapes and dtypes of the results.
+        arguments: arrays. The floating-point ones have the dtype of the first: float32, float64 or
+            bfloat16, for which the kernel computes in float32. The first may be ``Borrowed`` if the
+            kernel accepts addresses.
+        attributes: NumPy scalars or arrays, constant in the compiled program.
 
     Returns:
-        The results, which under ``jax.shard_map`` differ by device as the first argument does.
+        The results, which vary over the same mesh axes as the first argument in ``jax.shard_map``.
     """
     kernels = _loaded(_of_dtype(of, arguments[0].dtype))
     assert isinstance(kernels, _Kernels)
     target = f"jaxnets_{name}_{kernels.digest}"
     wide = [jax.ShapeDtypeStruct(each.shape, _widened(each.dtype)) for each in results]
+    # XLA cannot vectorize a foreign call, so under ``vmap`` it runs once for each element.
     run = jax.ffi.ffi_call(target, wide, vmap_method="sequential")
     made = run(*(each.astype(_widened(each.dtype)) for each in arguments), **attributes)
     made = [each.astype(of.dtype) for each, of in zip(made, results, strict=True)]
@@ -240,7 +243,7 @@ def call(
 
 
 def _widened(dtype: Any) -> Any:
-    """The dtype in which kernels compute: float32 for bfloat16, others as they are."""
+    """Returns the dtype in which kernels compute: float32 for bfloat16, otherwise the same."""
     return np.dtype(np.float32) if dtype == jnp.bfloat16 else dtype
 
 
@@ -250,7 +253,7 @@ def _loaded(name: str) -> _Kernels | Missing:
 
 
 def _loaded_at_once(names: Iterable[str]) -> list[_Kernels | Missing]:
-    """Several libraries, whose compilers run beside each other."""
+    """Loads several libraries; compilers run concurrently."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(_loaded, sorted(names)))
 
@@ -265,17 +268,18 @@ def _load(name: str) -> _Kernels | Missing:
         flags = [*_FLAGS.split(), *of_dtype, f"-I{_SOURCES}", f"-I{jax.ffi.include_dir()}"]
         digest = _digest(command, source, *of_dtype)
         made = open_library(command, [*flags, str(source)], f"native-{name}-{digest}.so", functions)
-    except OSError as error:  # no room to write to, a compiler that is not there
-        return _said(Failed(str(error)))
+    except OSError as error:  # for example a full disk, or no such compiler
+        return _reported(Failed(str(error)))
     except Missing as missing:
-        return _said(missing)
+        return _reported(missing)
     for function in functions:
         handler = jax.ffi.pycapsule(getattr(made.opened, function))
         jax.ffi.register_ffi_target(f"jaxnets_{function}_{digest}", handler, platform="cpu")
     return _Kernels(digest, made.sha256)
 
 
-def _said(missing: Missing) -> Missing:
+def _reported(missing: Missing) -> Missing:
+    """Logs the reason once if kernels are missing because of an error; returns the reason."""
     if isinstance(missing, Failed):
         compilation.say_once(f"native kernels are not in use: {missing}")
     return missing
@@ -294,7 +298,7 @@ def _check_machine() -> None:
 
 
 def processor() -> str:
-    """What this processor is called, and which of its instructions numbers depend on."""
+    """Returns the processor's name and the vector extensions on which rounding may depend."""
     about = _described()
     known = [flag for flag in about.get("flags", "").split() if flag.startswith(_VECTORS)]
     name = about.get("model name") or platform.processor() or platform.machine()
@@ -303,19 +307,19 @@ def processor() -> str:
 
 @functools.cache
 def processor_has(*instructions: str) -> bool:
-    """Whether the processor has instructions, by the names that Linux has for them."""
+    """Whether the processor has instructions, named as in ``/proc/cpuinfo``."""
     return {*instructions} <= {*_described().get("flags", "").split()}
 
 
 def _processor() -> str:
-    """What this processor is and can do, in Linux' words."""
+    """Returns the processor's model and flags; ``-march=native`` depends on them."""
     about = _described()
     wanted = ("vendor_id", "cpu family", "model", "flags")
     return " ".join(about.get(name, "") for name in wanted)
 
 
 def _described() -> dict[str, str]:
-    """The first of the processors that Linux knows; nothing on another system."""
+    """Returns the first entry of ``/proc/cpuinfo``; an empty dictionary on other systems."""
     try:
         text = Path("/proc/cpuinfo").read_text(errors="replace")
     except OSError:
@@ -325,7 +329,11 @@ def _described() -> dict[str, str]:
 
 
 def _digest(command: list[str], source: Path, *more: str) -> str:
-    """Another one for another source, compiler, processor or interface of XLA."""
+    """Hashes everything that a compiled library depends on.
+
+    These are the source, the headers, the FFI header of XLA, the flags, the processor and the
+    compiler.
+    """
     interface = Path(jax.ffi.include_dir()) / "xla" / "ffi" / "api" / "c_api.h"
     digest = hashlib.sha256()
     for file in (source, *sorted(_SOURCES.glob("*.h")), interface):

@@ -1,4 +1,4 @@
-"""Batch and layer normalization as calls of native kernels, forward and backward."""
+"""Batch and layer normalization by native kernels, forward and backward."""
 
 import math
 from collections.abc import Callable
@@ -19,12 +19,12 @@ def _like(*arrays: jax.Array) -> list[jax.ShapeDtypeStruct]:
 
 
 def _or_full(parameter: jax.Array | None, x: jax.Array, size: int, value: float) -> jax.Array:
-    """A parameter, or without one the value that changes nothing."""
+    """Returns a parameter, or an array of the neutral value if it is None."""
     return jnp.full(size, value, x.dtype) if parameter is None else parameter
 
 
 def _of_parameters(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Has scale and bias differ by device where x does."""
+    """Makes scale and bias vary over devices as x does; see ``vary_like``."""
 
     def run(x: jax.Array, scale: Any, bias: Any, *added: jax.Array) -> Any:
         return function(x, *vary_like(x, (scale, bias)), *added)
@@ -46,7 +46,7 @@ def serves_batch_norm(x: Shaped, *others: Shaped | None) -> bool:
 
     Args:
         x: [..., C].
-        others: scale and bias [C] or None, and the residual [..., C], if there is one.
+        others: scale and bias [C] or None, and optionally the residual [..., C].
     """
     return _serve(x, others)
 
@@ -54,17 +54,17 @@ def serves_batch_norm(x: Shaped, *others: Shaped | None) -> bool:
 def batch_norm(
     eps: float, plain: Callable[..., Any], *, relu: bool = False, residual: bool = False
 ) -> Callable[..., tuple[jax.Array, jax.Array, jax.Array]]:
-    """Batch normalization by the statistics of the batch, with what follows it, by kernels.
+    """Makes batch normalization with batch statistics that kernels compute.
 
     Args:
-        eps: added to the variance.
+        eps: the constant that is added to the variance.
         plain: the same function in XLA's operations.
-        relu: whether ReLU is applied at the end.
+        relu: whether ReLU follows.
         residual: whether an array is added to the normalized one, before ReLU.
 
     Returns:
-        A function of x [..., C], scale and bias [C] or None, and the residual [..., C] if there is
-        one. It gives the outputs [..., C], the mean [C] and the biased variance [C].
+        A function of x [..., C], scale and bias [C] or None, and with ``residual`` the residual
+        [..., C]. It returns the outputs [..., C], the mean [C] and the biased variance [C].
     """
     settings = {"eps": np.float64(eps), "relu": np.int32(relu)}
 
@@ -80,7 +80,8 @@ def batch_norm(
 
     def keep(*inputs: Any) -> tuple[tuple[jax.Array, ...], tuple[jax.Array, ...]]:
         y, mean, var = run(*inputs)
-        # Without a residual, x tells where y is positive.
+        # The gradient of ReLU needs the sign of y. Without a residual, the backward kernel computes
+        # it from x, so y need not be kept.
         return (y, mean, var), (mean, var, *([y] * (relu and residual)))
 
     def pull_back(inputs: tuple, kept: tuple[jax.Array, ...], cotangents: tuple) -> tuple:
@@ -102,7 +103,7 @@ def serves_layer_norm(x: Shaped, *others: Shaped | None) -> bool:
 
     Args:
         x: [..., *S].
-        others: scale and bias [*S] or None, and the residual [..., *S], if there is one.
+        others: scale and bias [*S] or None, and optionally the residual [..., *S].
     """
     return _serve(x, others)
 
@@ -110,17 +111,18 @@ def serves_layer_norm(x: Shaped, *others: Shaped | None) -> bool:
 def layer_norm(
     eps: float, plain: Callable[..., Any], *, axes: int = 1, residual: bool = False
 ) -> Callable[..., Any]:
-    """Layer normalization, of a sum if there is a residual, by kernels.
+    """Makes layer normalization, optionally of a sum, that kernels compute.
 
     Args:
-        eps: added to the variance.
+        eps: the constant that is added to the variance.
         plain: the same function in XLA's operations.
-        axes: how many of the last axes are normalized over.
+        axes: number of last axes that are normalized over.
         residual: whether an array is added to x first.
 
     Returns:
-        A function of x [..., *S], scale and bias [*S] or None, and the residual [..., *S] if there
-        is one. It gives the outputs [..., *S]; with a residual a tuple of them and the sum.
+        A function of x [..., *S], scale and bias [*S] or None, and with ``residual`` the residual
+        [..., *S]. It returns the outputs [..., *S]; with ``residual`` a tuple of the outputs and
+        the sum.
     """
 
     def parameters(x: jax.Array, scale: Any, bias: Any) -> tuple[int, jax.Array, jax.Array]:

@@ -1,7 +1,7 @@
-"""Which operations of a traced function a kernel takes, and how they are recognized.
+"""Patterns that recognize operations of a traced function which a kernel can compute.
 
-Each pattern is a function of a graph and one of its operations, and of the mark of a marked one. It
-returns the call that replaces that operation and some that follow it, or None.
+Each pattern is a function of a graph, one of its operations and, for a marked function, its mark.
+It returns the call that replaces the operation and some of those that follow, or None.
 """
 
 import math
@@ -35,7 +35,8 @@ from jaxnets.kernels.marks import Mark
 from jaxnets.kernels.shard import vary_like
 from jaxnets.kernels.xla_convolution import by_xla_operations
 
-#: From so many examples on XLA's loop of a recurrence does all that it can step by step, on CPUs.
+#: Batch size from which a recurrence without a kernel computes step by step on CPUs: the arrays of
+#: one step then fill the cache, and those of all steps do not fit.
 LARGE = 256
 
 Pattern = Callable[[Graph, Node], Node | None]
@@ -44,12 +45,12 @@ Function = Callable[..., Any]
 
 
 class Layer(NamedTuple):
-    """A product with a kernel, and the operations fused with it.
+    """A product with a kernel, and the bias and ReLU that are fused with it.
 
     Attributes:
         inputs: x and the kernel.
-        output: what the last of the operations makes.
-        bias: the vector that is added, if any.
+        output: the output of the last operation.
+        bias: the vector that is added, or None.
         relu: whether ReLU follows.
     """
 
@@ -60,7 +61,7 @@ class Layer(NamedTuple):
 
 
 def matched(graph: Graph) -> list[Node]:
-    """The calls that are to be run in place of some of a graph's operations."""
+    """Returns the kernels' calls that replace some of a graph's operations."""
     calls: list[Node] = []
     for node in graph.nodes:
         call = _matched(graph, node) if graph.is_free(node) else None
@@ -84,7 +85,7 @@ def _on_cpus() -> bool:
 
 
 def _layer(graph: Graph, node: Node) -> Layer | None:
-    """A product, and the bias and the ReLU that follow it; None of mixed dtypes."""
+    """Matches a product and the bias and ReLU that follow; returns None for mixed dtypes."""
     x, kernel = node.inputs
     (y,) = node.outputs
     if not isinstance(x, Value) or not isinstance(kernel, Value):
@@ -102,13 +103,17 @@ def _layer(graph: Graph, node: Node) -> Layer | None:
 
 
 def _other(node: Node, value: Operand) -> Operand:
-    """What an operation of two inputs reads besides a value."""
+    """Returns the other input of an operation with two inputs."""
     first, second = node.inputs
     return first if second is value else second
 
 
 def _vector(graph: Graph, value: Operand, of: Value) -> Value | None:
-    """The vector that an array repeats along its last axis; None if it is another array."""
+    """Returns the vector that is broadcast along the last axis to make an array, or None.
+
+    A bias reaches the addition through any sequence of reshapes and broadcasts, which are followed
+    backwards here.
+    """
     size = of.shape[-1]
     while isinstance(value, Value) and value.dtype == of.dtype:
         if value.shape == (size,):
@@ -130,7 +135,7 @@ def _vector(graph: Graph, value: Operand, of: Value) -> Value | None:
 
 
 def _whole(value: Operand) -> bool:
-    """Whether an array has a known shape and examples in it."""
+    """Whether an array has a static shape without empty axes."""
     return isinstance(value, Value) and all(isinstance(n, int) and n > 0 for n in value.shape)
 
 
@@ -169,7 +174,7 @@ def _convolution(graph: Graph, node: Node) -> Node | None:
 
 
 def _convolution_for(x: Shaped, kernel: Shaped, geometry: Geometry, *, relu: bool) -> Function:
-    """The fastest function of x, the kernel and the bias, or None, for these shapes."""
+    """Returns the fastest function of x, the kernel and the bias or None, for these shapes."""
     plain = partial(by_xla_operations, geometry, relu)
     if depthwise.serves(x, kernel, geometry):
         return depthwise.depthwise(geometry, plain, relu=relu)
@@ -179,7 +184,7 @@ def _convolution_for(x: Shaped, kernel: Shaped, geometry: Geometry, *, relu: boo
 
 
 def _pooled(graph: Graph, layer: Layer, geometry: Geometry) -> tuple[Value, Any] | None:
-    """A convolution of few channels with its ReLU and a pool of 2×2, by the kernel of all three."""
+    """Matches a convolution of few channels with ReLU and 2×2 max pooling, for a fused kernel."""
     x, kernel = layer.inputs
     reader = graph.only_reader(layer.output)
     if not layer.relu or layer.bias is None or reader is None:
@@ -190,7 +195,7 @@ def _pooled(graph: Graph, layer: Layer, geometry: Geometry) -> tuple[Value, Any]
     if not _whole(reader.outputs[0]) or not conv_pool.pays(x, kernel, geometry):
         return None
     if convolution.serves(x, kernel, geometry) and not conv_pool.serves(x, kernel, layer.bias):
-        return None  # of few examples, a convolution and a pool are faster
+        return None  # for few examples, separate kernels are faster
     return reader.outputs[0], conv_pool.conv_relu_pool(geometry, pool.plain)
 
 
@@ -198,9 +203,9 @@ class Pool(NamedTuple):
     """A pool over the spatial axes.
 
     Attributes:
-        windows: of each spatial axis.
+        windows: the windows along each spatial axis.
         plain: the pool in XLA's operations.
-        sums: whether windows are added up, or their maximum is taken.
+        sums: whether windows are summed; otherwise their maximum is taken.
     """
 
     windows: tuple[Window, ...]
@@ -209,7 +214,7 @@ class Pool(NamedTuple):
 
 
 def _pool(node: Node) -> Pool | None:
-    """A maximum or a sum over windows, of a marked layer or by ``jax.lax``; None of others."""
+    """Matches a maximum or a sum over windows, of a marked layer or of ``jax.lax``."""
     if node.mark is not None and node.mark.name == "max_pool":
         given = node.mark.settings["windows"]
         return Pool(tuple(Window(**vars(window)) for window in given), node.mark.plain)
@@ -231,7 +236,7 @@ def _pool(node: Node) -> Pool | None:
 
 
 def _reduce_window(graph: Graph, node: Node) -> Node | None:
-    """``jax.lax.reduce_window`` with a maximum or a sum, as Flax pools by."""
+    """Matches ``jax.lax.reduce_window`` with a maximum or a sum, as in Flax's pooling."""
     pool, (x,) = _pool(node), node.inputs
     if pool is None or not isinstance(x, Value):
         return None
@@ -245,7 +250,7 @@ def _reduce_window(graph: Graph, node: Node) -> Node | None:
 
 
 def _linear(graph: Graph, node: Node) -> Node | None:
-    """Linear layers with ReLU between them by one kernel, or one layer by another."""
+    """Matches linear layers with ReLU between them for one kernel, or else a single layer."""
     layers = _layers(graph, node)
     kernels = [layer.inputs[1] for layer in layers]
     biases = [layer.bias for layer in layers if layer.bias is not None]
@@ -262,7 +267,7 @@ def _linear(graph: Graph, node: Node) -> Node | None:
 
 
 def _layers(graph: Graph, node: Node) -> list[Layer]:
-    """Linear layers of rows with biases, each with ReLU but the last, perhaps."""
+    """Returns consecutive linear layers with biases, all but the last followed by ReLU."""
     layers: list[Layer] = []
     following: Node | None = node
     while following is not None and following.kind == "dot_general":
@@ -277,7 +282,7 @@ def _layers(graph: Graph, node: Node) -> list[Layer]:
 
 
 def _one_linear(graph: Graph, node: Node) -> Node | None:
-    """A linear layer of any number of axes, with its bias and ReLU, if it has them."""
+    """Matches a linear layer with any number of batch axes, with or without bias and ReLU."""
     layer = _layer(graph, node)
     if layer is None or not _is_linear(node, layer):
         return None
@@ -306,7 +311,7 @@ def _before_relu(graph: Graph, layer: Layer) -> Value:
 
 
 def _is_linear(node: Node, layer: Layer) -> bool:
-    """Whether a product is that of rows [..., inputs] and a matrix [inputs, outputs]."""
+    """Whether a product is one of x [..., inputs] and a matrix [inputs, outputs]."""
     x, kernel = layer.inputs
     contracted, batch = node.parameters["dimension_numbers"]
     last = tuple(map(tuple, contracted)) == ((x.ndim - 1,), (0,)) and not any(map(tuple, batch))
@@ -350,7 +355,7 @@ def _gelu(mark: Mark, x: Value) -> Function | None:
 
 
 def _stock_gelu(graph: Graph, node: Node) -> Node | None:
-    """``jax.nn.gelu(x, approximate=False)``: ½ x erfc(-x √½)."""
+    """Matches ``jax.nn.gelu(x, approximate=False)``, which is traced as ½ x erfc(-x √½)."""
     product = graph.only_reader(node.outputs[0])
     x = _factor(graph, node.inputs[0], math.sqrt(0.5))
     minus = None if x is None else graph.maker(x)
@@ -367,7 +372,7 @@ def _stock_gelu(graph: Graph, node: Node) -> Node | None:
 
 
 def _factor(graph: Graph, value: Operand, number: float) -> Operand | None:
-    """What is multiplied by a number to give a value, if that is how it is made."""
+    """Returns the other factor if a value is a product with a literal number; otherwise None."""
     maker = graph.maker(value)
     if maker is None or maker.kind != "mul":
         return None
@@ -388,7 +393,10 @@ def _int8_linear(graph: Graph, node: Node, mark: Mark) -> Node | None:
 
 
 def _dropout(graph: Graph, node: Node, mark: Mark) -> Node | None:
-    """Dropout of single numbers. For a part of a batch alone it would draw other bits."""
+    """Matches elementwise dropout.
+
+    The call has no ``examples``, because it would draw other bits for a part of the batch.
+    """
     x, key = mark.given(node.inputs)
     if mark.settings["alike"] or not dropout.serves(x, key):
         return None
@@ -398,10 +406,10 @@ def _dropout(graph: Graph, node: Node, mark: Mark) -> Node | None:
 
 
 def _alone(kernel_of: Callable[..., Function | None]) -> MarkedPattern:
-    """The pattern of a marked function by itself.
+    """Makes the pattern of a marked function that is not fused with other operations.
 
     Args:
-        kernel_of: the kernel for a mark and its arrays, or None.
+        kernel_of: a function that returns the kernel for a mark and its arrays, or None.
     """
 
     def pattern(graph: Graph, node: Node, mark: Mark) -> Node | None:
@@ -412,23 +420,24 @@ def _alone(kernel_of: Callable[..., Function | None]) -> MarkedPattern:
 
 
 def _in_place(node: Node, mark: Mark, function: Function) -> Node:
-    """A call of a function in place of a marked one, of the same arrays."""
+    """Makes the call of a function that replaces a marked one, with the same arrays."""
     about = f"{mark.name.replace('_', ' ')} of {_size(node.inputs[0])}"
     batch = node.inputs[0].shape[0]
     examples = [0 if value.shape[:1] == (batch,) else None for value in node.inputs], [0]
-    draws = any(value.shape == () for value in node.inputs)  # for all examples at once
+    # A scalar input is a random key, from which the kernel draws for the whole batch.
+    draws = any(value.shape == () for value in node.inputs)
     ways = None if draws else examples
     run = _flat(mark, function)
     return Node("kernel", node.inputs, node.outputs, run, about=about, examples=ways)
 
 
 def _flat(mark: Mark, function: Function) -> Callable[..., list[jax.Array]]:
-    """A function of structured arrays, as one of their leaves that returns leaves."""
+    """Converts a function of pytrees to one that takes and returns their leaves."""
     return lambda *arrays: jax.tree.leaves(function(*mark.given(arrays)))
 
 
 def _batch_norm(graph: Graph, node: Node, mark: Mark) -> Node | None:
-    """Batch normalization, and what is added to it and the ReLU that follow."""
+    """Matches batch normalization, with a residual that is added and ReLU."""
     y, *moments = node.outputs
     x, scale, bias = mark.given(node.inputs)
     added: list[Value] = []
@@ -436,6 +445,7 @@ def _batch_norm(graph: Graph, node: Node, mark: Mark) -> Node | None:
     if reader is not None and reader.kind == "add":
         other = _other(reader, y)
         same = isinstance(other, Value) and (other.shape, other.dtype) == (y.shape, y.dtype)
+        # The kernel reads the residual, so that must not depend on the kernel's own outputs.
         if isinstance(other, Value) and same and not graph.depends(other, node):
             added, (y,) = [other], reader.outputs
             reader = graph.only_reader(y)
@@ -465,7 +475,7 @@ def _batch_norm(graph: Graph, node: Node, mark: Mark) -> Node | None:
 
 
 def _layer_norm(graph: Graph, node: Node, mark: Mark) -> Node | None:
-    """Layer normalization, of a sum of two arrays where it is one."""
+    """Matches layer normalization, with the residual sum before it."""
     (y,) = node.outputs
     x, scale, bias = mark.given(node.inputs)
     axes, eps = mark.settings["axes"], mark.settings["eps"]
@@ -498,7 +508,7 @@ def _layer_norm(graph: Graph, node: Node, mark: Mark) -> Node | None:
 
 
 def _recur(graph: Graph, node: Node, mark: Mark) -> Node | None:
-    """A recurrent layer by its kernel, or by XLA's loop with a gradient by hand."""
+    """Matches a recurrent layer, for its kernel or for XLA's loop with a hand-written gradient."""
     x, directions, lengths = mark.given(node.inputs)
     cell, reverse = mark.settings["cell"], mark.settings["reverse"]
     function: Function
@@ -536,7 +546,7 @@ def _call(
     return Node("kernel", inputs, [made], one, about=about, borrows=borrows, examples=examples)
 
 
-#: By the name of an operation.
+#: Patterns by the name of an operation.
 PATTERNS: dict[str, Pattern] = {
     "conv_general_dilated": _convolution,
     "dot_general": _linear,
@@ -544,7 +554,7 @@ PATTERNS: dict[str, Pattern] = {
     "reduce_window_max": _reduce_window,
     "reduce_window_sum": _reduce_window,
 }
-#: By the name of a marked function.
+#: Patterns by the name of a marked function.
 MARKED: dict[str, MarkedPattern] = {
     "attend": _alone(_attend),
     "avg_pool": _alone(_avg_pool),
@@ -557,5 +567,5 @@ MARKED: dict[str, MarkedPattern] = {
     "max_pool": _alone(_max_pool),
     "recur": _recur,
 }
-#: What pays on accelerators too.
+#: Patterns that are faster on accelerators too.
 ANYWHERE: dict[str, MarkedPattern] = {"recur": _recur}

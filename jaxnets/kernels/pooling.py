@@ -1,4 +1,4 @@
-"""The maximum or the mean of each window, forward and backward."""
+"""Max and average pooling by native kernels, forward and backward."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from jaxnets.kernels import native
 from jaxnets.kernels.geometry import Shaped, Window, as_images, image_shape, window_sizes
 from jaxnets.kernels.gradients import with_gradient
 
-# The position of a window's maximum is stored in a byte, of which one value means no maximum.
+# The position of a window's maximum is stored in a byte, with one value reserved for none.
 _MOST_PLACES = 255
 
 
@@ -21,7 +21,7 @@ def serves(x: Shaped, windows: Sequence[Window]) -> bool:
 
     Args:
         x: [N, L, C] or [N, H, W, C].
-        windows: of each spatial axis.
+        windows: the windows along each spatial axis.
     """
     fits = x.ndim in (3, 4) and len(windows) == x.ndim - 2 and min(x.shape) > 0
     places = math.prod(window.kernel for window in windows)
@@ -32,17 +32,17 @@ def serves(x: Shaped, windows: Sequence[Window]) -> bool:
 def max_pool(
     windows: Sequence[Window], plain: Callable[[jax.Array], jax.Array]
 ) -> Callable[[jax.Array], jax.Array]:
-    """The maximum of each window, by kernels.
+    """Makes a max pool that kernels compute.
 
-    The gradient goes to the maximum: of several to the first by rows, of several that are NaN to
-    the last.
+    The gradient goes to the position of the maximum; of equal maxima to the first in row-major
+    order, of several NaNs to the last.
 
     Args:
-        windows: of each spatial axis.
+        windows: the windows along each spatial axis.
         plain: the same function in XLA's operations.
 
     Returns:
-        A function of x [N, ..., C], which gives [N, ..., C].
+        A function of x [N, ..., C] that returns [N, ..., C].
     """
     settings = _settings(windows)
 
@@ -72,20 +72,20 @@ def avg_pool(
     count_include_pad: bool = True,
     divisor: int | None = None,
 ) -> Callable[[jax.Array], jax.Array]:
-    """The mean of each window, by kernels.
+    """Makes an average pool that kernels compute.
 
     Args:
-        windows: of each spatial axis.
+        windows: the windows along each spatial axis.
         plain: the same function in XLA's operations.
         count_include_pad: whether the zeros of the padding count.
-        divisor: what the sum of each window is divided by instead of its size.
+        divisor: the divisor of each window's sum; None for the number of counted elements.
 
     Returns:
-        A function of x [N, ..., C], which gives [N, ..., C].
+        A function of x [N, ..., C] that returns [N, ..., C].
     """
 
     def divided(sizes: Sequence[int]) -> tuple[np.ndarray, np.ndarray | None]:
-        """What a kernel is told that divides all sums alike; or by 1, and the divisor of each."""
+        """Returns the kernel's settings, and the divisors if they differ between windows."""
         if divisor:
             return _settings(windows, divisor), None
         counts = window_sizes(windows, sizes, count_include_pad)
@@ -116,7 +116,7 @@ def avg_pool(
 
 
 def _back(name: str, settings: np.ndarray, x: jax.Array, *given: jax.Array) -> jax.Array:
-    """The gradient of x."""
+    """Calls a backward kernel; returns the gradient of x."""
     like = jax.ShapeDtypeStruct(image_shape(x.shape), x.dtype)
     (d_x,) = native.call("pooling", name, [like], *map(as_images, given), settings=settings)
     return d_x.reshape(x.shape)
@@ -127,7 +127,7 @@ def _counts(x: Shaped, windows: Sequence[Window]) -> tuple[int, ...]:
 
 
 def _settings(windows: Sequence[Window], *divisor: int) -> np.ndarray:
-    """What the kernels are told: a sequence is an image of one row."""
+    """Returns the settings as the kernels read them; a sequence is an image of one row."""
     down, across = (Window(1, 1), *windows)[-2:]
     steps = [(each.stride, each.padding, each.dilation, 1) for each in (down, across)]
     return np.asarray([*steps[0], *steps[1], down.kernel, across.kernel, *divisor], np.int64)

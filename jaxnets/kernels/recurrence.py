@@ -1,4 +1,4 @@
-"""A recurrent layer over all time steps as one call of a native kernel, forward and backward."""
+"""Recurrent layers over all time steps by native kernels, forward and backward."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -12,13 +12,13 @@ from jaxnets.kernels.geometry import Shaped
 from jaxnets.kernels.gradients import with_gradient
 from jaxnets.kernels.shard import vary_like
 
-# With fewer time steps of all examples it does not pay to pack the kernels. Of so few examples they
-# are not packed.
+# Thresholds of batch size times time steps. Below the first, packing the kernels costs more than it
+# saves. For a batch of at most ``_FEW`` examples they are not packed, and the second applies.
 _LEAST_STEPS, _FEW, _LEAST_STEPS_OF_FEW = 64, 2, 8
-# With more inputs and hidden units together the packed kernels fill no cache.
+# With more inputs and hidden units in total, the packed kernels do not fit into the cache.
 _MOST_FEATURES = 1024
 
-# How many numbers per unit and time step the backward pass needs besides the outputs.
+# Number of values per unit and time step that the backward pass needs in addition to the outputs.
 _SAVED_GATES = {"lstm": 5, "gru": 4}
 
 #: The final state of each direction: (h,), or (h, c) of an LSTM.
@@ -41,18 +41,18 @@ def serves(cell: str, reverse: tuple[bool, ...], x: Shaped, directions: Sequence
 def recurrence(
     cell: str, reverse: tuple[bool, ...], plain: Callable[..., tuple[jax.Array, Finals]]
 ) -> Callable[..., tuple[jax.Array, Finals]]:
-    """A recurrent layer, in one direction or in both, computed by kernels.
+    """Makes a recurrent layer of one or two directions that kernels compute.
 
     Args:
         cell: ``"lstm"``, ``"gru"``, ``"tanh"`` or ``"relu"``.
-        reverse: of each direction, whether time runs from the last step to the first.
+        reverse: for each direction, whether time runs from the last step to the first.
         plain: the same function in XLA's operations.
 
     Returns:
-        A function of x [B, T, I]; of each direction a named tuple of the kernels, [I, G·H] and
+        A function of x [B, T, I]; for each direction a named tuple of the kernels, [I, G·H] and
         [H, G·H], the biases, [G·H] each or None, and the initial state, [B, H] each; and of the
-        examples' lengths, int [B], or None. It gives the hidden states by time step,
-        [B, T, directions · H], and of each direction the state after the last step.
+        examples' lengths, int [B], or None. It returns the hidden states by time step,
+        [B, T, directions · H], and for each direction the state after the last step.
     """
     kernel = _Kernel(cell, reverse)
 
@@ -80,7 +80,7 @@ class _Kernel(NamedTuple):
     def forward(
         self, x: jax.Array, directions: Any, lengths: Any, *, keep: bool
     ) -> tuple[jax.Array, Finals, list[jax.Array]]:
-        """The outputs, the final states, and the gates by time step if they are kept."""
+        """Computes the outputs, the final states, and with ``keep`` the gates by time step."""
         batch, time, _ = x.shape
         hidden, count = len(directions[0].kernels[1]), len(directions)
         cells = count if self.cell == "lstm" else 0
@@ -102,7 +102,11 @@ class _Kernel(NamedTuple):
     def backward(
         self, inputs: tuple, kept: tuple, cotangents: Any, wanted: tuple[bool, ...]
     ) -> tuple:
-        """The gradients of x, if it is wanted, and of each direction's arrays."""
+        """Computes the gradients of each direction's arrays, and of x if it is needed.
+
+        This is back-propagation through time: the kernel goes through the steps in reverse order
+        with the gates that ``forward`` kept, so that it need not compute them again.
+        """
         (x, directions, lengths), (outputs, saved) = inputs, kept
         d_outputs, d_finals = cotangents
         shapes, given = [], []
@@ -140,7 +144,7 @@ def _arrays(direction: Any) -> list[jax.Array]:
 
 
 def _gradient(direction: Any, found: list[jax.Array]) -> Any:
-    """What the kernel gives for a direction, as the direction's arrays are."""
+    """Arranges a direction's gradients from the kernel in the structure of the direction."""
     biases = zip(direction.biases, found[2:4], strict=True)
     d_biases = tuple(None if bias is None else d for bias, d in biases)
     return type(direction)(tuple(found[:2]), d_biases, tuple(found[4:]))

@@ -1,4 +1,4 @@
-"""The rewrite of functions so that kernels compute their operations."""
+"""Rewrites traced functions so that kernels compute parts of them."""
 
 import contextlib
 import dataclasses
@@ -24,24 +24,24 @@ R = TypeVar("R")
 
 
 def with_kernels(function: Callable[P, R]) -> Callable[P, R]:
-    """The same function, with C++ kernels in place of operations that they support.
+    """Replaces operations of a function by C++ kernels that compute the same.
 
     The function is traced, and operations that belong together, such as a convolution, its bias and
-    ReLU, become one call of a kernel with its own gradient. It does not matter which layers made
-    them. Loops by ``jax.lax.scan`` and ``jax.checkpoint`` are looked into. Recurrent layers that no
-    kernel takes have their gradient by hand, on accelerators too. Where nothing is recognized, it
-    is the function itself.
+    ReLU, become one call of a kernel with its own gradient. The patterns match operations, not
+    layers, so they apply to any network. They also apply within ``jax.lax.scan`` and
+    ``jax.checkpoint``. Recurrent layers without a kernel get a hand-written gradient, on
+    accelerators too. Other operations are not changed.
 
     The kernels have gradients in reverse mode only, to any order.
 
     Args:
-        function: a pure function of pytrees of arrays, which returns one.
+        function: a pure function of pytrees of arrays that returns a pytree of arrays.
 
     Returns:
         A function of the same arguments.
 
     Raises:
-        InputError: if it is not callable.
+        InputError: if ``function`` is not callable.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -69,17 +69,17 @@ def with_kernels(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def explain(function: Callable[..., Any], *arguments: Any) -> list[str]:
-    """Lists which parts of a function kernels compute.
+    """Lists the parts of a function that kernels compute.
 
     Args:
         function: a model, or a pure function.
-        arguments: of it, arrays or ``jax.ShapeDtypeStruct``.
+        arguments: the arguments of the function, arrays or ``jax.ShapeDtypeStruct``.
 
     Returns:
-        A line for each call of a kernel, in order; empty where there are none.
+        A description of each kernel's call, in order.
 
     Raises:
-        InputError: if ``function`` is not callable, or does not take the arguments.
+        InputError: if ``function`` is not callable, or fails with the arguments.
 
     Examples:
         >>> import jax.numpy as jnp
@@ -103,7 +103,7 @@ def explain(function: Callable[..., Any], *arguments: Any) -> list[str]:
 
 
 def by_address(function: Callable[[jax.Array], R], x: jax.ShapeDtypeStruct) -> Callable | None:
-    """The same function of the address of an array in the host's memory, which is not copied.
+    """Converts a function of an array to one of the array's address, which avoids a copy.
 
     Args:
         function: a pure function of one array.
@@ -111,7 +111,8 @@ def by_address(function: Callable[[jax.Array], R], x: jax.ShapeDtypeStruct) -> C
 
     Returns:
         A function of ``borrowed.address_of(array)``, ready for ``jax.jit``. The array must not
-        change until the results are there. None where anything but a kernel reads the array.
+        change until the results are available. None if an operation other than a kernel's call
+        reads the array.
     """
     if not native.wanted():
         return None
@@ -137,12 +138,12 @@ _between: ContextVar[Mesh | None] = ContextVar("devices that share a batch", def
 
 @contextlib.contextmanager
 def divided(mesh: Mesh | None) -> Iterator[None]:
-    """Within it each device of a mesh calls kernels for its examples of a batch.
+    """A context in which each device of a mesh calls kernels for its own examples of a batch.
 
-    XLA does not divide a kernel's call by itself: each device would compute all of it.
+    XLA cannot partition a foreign call: without this, every device would compute the whole batch.
 
     Args:
-        mesh: of devices, along whose first axis batches are cut; None for one device.
+        mesh: a mesh of devices, along whose first axis batches are divided; None for one device.
     """
     token = _between.set(mesh)
     try:
@@ -152,7 +153,7 @@ def divided(mesh: Mesh | None) -> Iterator[None]:
 
 
 def _divided(call: Node, mesh: Mesh) -> Node | None:
-    """A kernel's call for a batch that is cut between devices; None where it cannot be cut."""
+    """Wraps a kernel's call in ``shard_map`` over the batch; None if it cannot be divided."""
     if call.examples is None:
         return None
     axes = list(zip((*call.inputs, *call.outputs), itertools.chain(*call.examples), strict=True))
@@ -172,7 +173,7 @@ def _divided(call: Node, mesh: Mesh) -> Node | None:
 
 
 def _rewritten(traced: Any, mesh: Mesh | None) -> tuple[Callable[..., list[Any]], list[Node]]:
-    """A traced function with kernels, and the kernels' calls, those within loops included."""
+    """Returns a traced function with kernels, and the kernels' calls, also those within loops."""
 
     def find() -> tuple[Graph, list[Node]]:
         graph = Graph(traced)

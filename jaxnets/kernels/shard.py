@@ -1,4 +1,4 @@
-"""What arrays differ by under ``jax.shard_map``."""
+"""Varying and replicated arrays under ``jax.shard_map``."""
 
 from typing import Any
 
@@ -7,10 +7,11 @@ import jax.numpy as jnp
 
 
 def vary_like(x: jax.Array, arrays: Any) -> Any:
-    """Under ``jax.shard_map``, makes replicated arrays differ by device as x does; else nothing.
+    """Makes replicated arrays vary over the same mesh axes as x; no effect outside ``shard_map``.
 
-    A scan demands it of its carry, where zeros are replicated, and a hand-written gradient of its
-    arrays. The gradient of this sum is what adds up a replicated kernel's gradient over devices.
+    ``shard_map`` tracks over which axes an array varies. A scan requires the same axes of its
+    carry, whose initial zeros are replicated, and a custom VJP of its arrays. A zero that is
+    computed from x is added. Its transpose sums the gradient of a replicated array over devices.
     """
     zero = jnp.zeros_like(x, shape=())
     return jax.tree.map(lambda array: array + zero.astype(array.dtype), arrays)

@@ -1,4 +1,4 @@
-"""A convolution by XLA's operations, for CPUs without a C++ compiler: fast inside a loop too."""
+"""Convolutions by XLA's operations, for CPUs without a C++ compiler; fast inside loops too."""
 
 from functools import partial
 
@@ -14,10 +14,11 @@ _LAYOUTS = {3: ("NLC", "LIO", "NLC"), 4: ("NHWC", "HWIO", "NHWC"), 5: ("NDHWC", 
 def by_xla_operations(
     geometry: Geometry, relu: bool, x: jax.Array, kernel: jax.Array, bias: jax.Array | None = None
 ) -> jax.Array:
-    """A convolution without a C++ kernel: a product with a banded matrix, or XLA's convolution.
+    """Computes a convolution by a product with a banded matrix, or by XLA's convolution.
 
-    y[n, p, o] = b[o] + Σ_{t, i} x̃[n, p·stride + t·dilation, i] kernel[t, i, o], x̃ the dilated,
-    padded x; negative values become zero with ``relu``. Reverse mode only, to any order.
+    y[n, p, o] = b[o] + Σ_{t, i} x̃[n, p·stride + t·dilation, i] kernel[t, i, o], where x̃ is the
+    dilated and padded x; negative values become zero with ``relu``. Differentiable in reverse mode
+    only, to any order.
 
     Args:
         geometry: stride, padding and the like.
@@ -50,12 +51,12 @@ def _by_bands(x: jax.Array, kernel: jax.Array, padding: Padding) -> jax.Array:
 
 @partial(jax.custom_vjp, nondiff_argnums=(2,))
 def by_xla(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
-    """The convolution by XLA, backward too."""
+    """Computes a convolution by XLA, with gradients that are fast inside loops."""
     return convolve(x, kernel, geometry)
 
 
 def convolve(x: jax.Array, kernel: jax.Array, geometry: Geometry) -> jax.Array:
-    """The convolution as one operation of JAX, differentiated by JAX.
+    """Computes a convolution as one operation of JAX, with JAX's own gradient.
 
     Args:
         x: [N, ..., C], one to three spatial axes.
@@ -86,8 +87,8 @@ def _forward(
 def _backward(
     geometry: Geometry, residuals: tuple[jax.Array, jax.Array], g: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    # XLA brings a convolution into the layout of its fast kernel only outside of loops, so both
-    # gradients are written in that layout here.
+    # XLA transposes a convolution to the layout of its fast CPU kernel only outside of loops. So
+    # both gradients are written here as convolutions in that layout.
     return _canonical_gradients(geometry, *residuals, g)
 
 
@@ -99,8 +100,8 @@ def _canonical_gradients(
         reach = (kernel.shape[axis] - 1) * geometry.dilation[axis]
         x_reach = (x.shape[axis + 1] - 1) * geometry.input_dilation[axis]
         g_reach = (g.shape[axis + 1] - 1) * geometry.stride[axis]
-        # The padding in front follows from the derivative, that behind from the size wanted; it is
-        # negative where the last positions of x reach no output.
+        # The padding before follows from the derivative, the padding after from the required size.
+        # The latter is negative if the last positions of x contribute to no output.
         for_input.append((reach - low, x_reach - g_reach + low))
         for_kernel.append((low, reach + g_reach - x_reach - low))
     return (
@@ -112,7 +113,7 @@ def _canonical_gradients(
 def _input_gradient(
     geometry: Geometry, padding: Padding, kernel: jax.Array, g: jax.Array
 ) -> jax.Array:
-    """Convolves g, dilated by the stride, with the flipped kernel, its channels swapped."""
+    """Computes the gradient of x: convolves g, dilated by the stride, with the flipped kernel."""
     *space, inputs, outputs = kernel.shape
     groups = geometry.groups
     flipped = lax.rev(kernel, range(len(space)))
@@ -125,7 +126,10 @@ def _input_gradient(
 
 
 def _kernel_gradient(geometry: Geometry, padding: Padding, x: jax.Array, g: jax.Array) -> jax.Array:
-    """Convolves x with g, dilated by the stride; the batch becomes the channel summed over."""
+    """Computes the kernel's gradient: convolves x with g, dilated by the stride.
+
+    The sum over the batch becomes the sum over channels, so batch and channels are exchanged.
+    """
     batch, *space, channels = x.shape
     groups = geometry.groups
     axes = range(1, x.ndim - 1)

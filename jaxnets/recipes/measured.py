@@ -1,4 +1,4 @@
-"""The scores that the recipes reached, as ``scripts/measure_recipes.py`` recorded them."""
+"""The scores that the recipes reached, as ``benchmarks/measure_recipes.py`` recorded them."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Training any ``nnx.Module``: objectives, pure steps, and the loop around them."""
+"""Training of any ``nnx.Module``: objectives, training steps as pure functions, and ``fit``."""
 
 from jaxnets.training.callbacks import (
     Callback,

@@ -1,4 +1,4 @@
-"""Batches on the devices, many steps' worth at a time, and what puts them there."""
+"""Batches on the devices, many steps at a time, and the feeds that copy them there."""
 
 import contextlib
 import itertools
@@ -15,52 +15,52 @@ from jaxnets.data.dataset import AnySplit
 from jaxnets.data.streaming import StreamedSplit
 from jaxnets.training.placement import Placement
 
-# On accelerators an epoch is one program. On a CPU it takes seconds to minutes, and whoever
-# watches it, or wants to stop it, waits for the program under way: so an epoch is a few of them.
+# On accelerators an epoch is one call of a program. On a CPU an epoch takes seconds to minutes,
+# while neither progress is shown nor a signal handled, so it is divided into several calls.
 _PIECES_ON_CPU = 16
 _SMALLEST_PIECE = 16
-# What a program may hold of a split that is streamed.
+# Memory of the batches of a streamed split in one call of a program.
 _STREAMED_BYTES = 32 * 2**20
 
 
 class Gathered(NamedTuple):
-    """Batches of a split that is on the devices.
+    """Batches of a split that is on the devices; each step gathers its examples.
 
     Attributes:
-        columns: by name, each array [examples, …], the whole split.
-        rows: [steps, batch] int32, the examples of each step.
+        columns: the columns of the whole split by name, each array [examples, …].
+        rows: the indices of the examples of each step, [steps, batch] int32.
     """
 
     columns: dict[str, Any]
     rows: jax.Array
 
     def batch(self, step: jax.Array) -> dict[str, Any]:
-        """The columns of one step, each [batch, …]."""
+        """Returns the columns of one step, each [batch, …]."""
         rows = self.rows[step]
         return jax.tree.map(lambda column: column[rows], self.columns)
 
     @property
     def steps(self) -> int:
-        """How many steps there is room for."""
+        """Number of steps, including padding."""
         return len(self.rows)
 
 
 class Stacked(NamedTuple):
-    """Batches that were read for these steps alone.
+    """Batches of a streamed split, read for these steps only.
 
     Attributes:
-        columns: by name, each array [steps, batch, …].
+        columns: the columns by name, each array [steps, batch, …].
     """
 
     columns: dict[str, Any]
 
     def batch(self, step: jax.Array) -> dict[str, Any]:
-        """The columns of one step, each [batch, …]."""
+        """Returns the columns of one step, each [batch, …]."""
         return jax.tree.map(lambda column: column[step], self.columns)
 
     @property
     def steps(self) -> int:
-        """How many steps there is room for."""
+        """Number of steps, including padding."""
         return len(jax.tree.leaves(self.columns)[0])
 
 
@@ -72,9 +72,9 @@ class Piece:
     """The steps of one call of a compiled program.
 
     Attributes:
-        rows: [steps, batch] int32, the examples of each step.
-        room: for how many steps the program is made; None for just these.
-        width: how much of the inputs' first axis they need; None for all.
+        rows: the indices of the examples of each step, [steps, batch] int32.
+        room: number of steps for which the program is compiled; None for ``len(rows)``.
+        width: length to which the inputs' first axis is cut; None for all.
     """
 
     rows: np.ndarray
@@ -83,29 +83,29 @@ class Piece:
 
     @property
     def count(self) -> np.int32 | None:
-        """The number of steps, where the program has to be told."""
+        """The number of steps, if it may differ from the program's ``room``; otherwise None."""
         return None if self.room is None else np.int32(len(self.rows))
 
 
 def cut(
     plan: Plan, *, start: int = 0, room: int | None = None, stops: Iterable[int] = ()
 ) -> list[Piece]:
-    """Cuts the plan of an epoch into pieces, each of one width.
+    """Divides the plan of an epoch into pieces, each of one width.
 
-    The last, smaller batch is a piece of its own, at its true size, so that means and batch
-    statistics are PyTorch's.
+    A smaller last batch is a separate piece and is not padded, so that means and batch statistics
+    are those of PyTorch.
 
     Args:
         plan: the epoch's batches.
-        start: how many of them are done.
-        room: the most steps of a piece; None for all that there are. One compiled program runs
-            all pieces with the same room, so that a run's numbers do not depend on how it is cut;
-            without room, that is one program for whole epochs and one for parts of any length.
-        stops: steps of the epoch after which a piece has to end.
+        start: number of batches that are already done.
+        room: largest number of steps in a piece; None for no limit. All pieces with the same
+            ``room`` run the same compiled program, so that the results do not depend on the
+            division. Without ``room``, there is one program for whole epochs and one for parts.
+        stops: steps of the epoch after which a piece must end.
     """
     full, widths = len(plan.full), plan.widths
     if widths is not None:
-        room = room or CHUNK  # their many lengths would be as many programs
+        room = room or CHUNK  # otherwise each length of a run of batches compiles a program
         stops = {*stops, *(np.flatnonzero(np.diff(widths)) + 1).tolist()}
     ends = {stop for stop in stops if start < stop < full}
     if room is not None:
@@ -124,20 +124,20 @@ def cut(
 
 
 class Feed(Protocol):
-    """What puts the batches of a split where the program runs."""
+    """The protocol of objects that copy the batches of a split to the devices."""
 
     def room(self, steps: int, batch_size: int) -> int | None:
-        """For how many steps to make the program of an epoch of so many; None for any number."""
+        """Returns the largest number of steps in a piece of an epoch; None for no limit."""
 
     def batches(self, pieces: Sequence[Piece]) -> Iterator[Batches]:
-        """The batches of each piece."""
+        """Yields the batches of each piece."""
 
 
 class ResidentFeed:
-    """Copies a split to every device, once; and once for each width below its own.
+    """A feed that copies a whole split to every device once, and once more for each smaller width.
 
     Args:
-        columns: by name, each array [examples, …].
+        columns: the columns by name, each array [examples, …].
         placement: the devices.
     """
 
@@ -167,12 +167,12 @@ class ResidentFeed:
 
 
 class StreamedFeed:
-    """Reads a split as it is needed, a few batches ahead.
+    """A feed that reads a streamed split during training, a few batches ahead.
 
     Args:
         split: the split.
-        check: looks at the columns of each batch.
-        placement: the devices; each process reads the examples of its own.
+        check: a function that checks the columns of each batch.
+        placement: the devices; each process reads the examples of its own devices.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class StreamedFeed:
         self._split, self._check, self._placement = split, check, placement
 
     def room(self, steps: int, batch_size: int) -> int:
-        """See ``Feed``: bounded in bytes, however long the epoch is."""
+        """See ``Feed``. The memory of a piece is limited, independent of the epoch's length."""
         leaves = jax.tree.leaves(self._split.spec)
         example = sum(math.prod(spec.shape) * spec.dtype.itemsize for spec in leaves)
         return max(1, min(steps, _STREAMED_BYTES // (example * batch_size)))
@@ -204,16 +204,17 @@ class StreamedFeed:
 
 
 def as_columns(inputs: Any, labels: Any) -> dict[str, Any]:
-    """Inputs and labels as the columns of a batch; without labels there is no such column."""
+    """Returns inputs and labels as the columns of a batch, without labels if they are None."""
     return {"inputs": inputs} if labels is None else {"inputs": inputs, "labels": labels}
 
 
 def feed(split: AnySplit, check: Callable[[dict[str, Any]], None], placement: Placement) -> Feed:
-    """The feed of a split.
+    """Makes the feed of a split.
 
     Args:
         split: the split.
-        check: raises at columns that hold something wrong; of a streamed split when it is read.
+        check: a function that raises if columns have invalid values. It is called now, or for a
+            streamed split when batches are read.
         placement: the devices.
     """
     if isinstance(split, StreamedSplit):
@@ -223,6 +224,6 @@ def feed(split: AnySplit, check: Callable[[dict[str, Any]], None], placement: Pl
 
 
 def _filled(array: np.ndarray, room: int | None) -> np.ndarray:
-    """An array with room for as many steps; nothing looks at those that are added."""
+    """Pads an array with zeros to ``room`` steps, which the program does not read."""
     missing = 0 if room is None else room - len(array)
     return np.pad(array, [(0, missing), *[(0, 0)] * (array.ndim - 1)]) if missing else array

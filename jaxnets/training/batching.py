@@ -15,10 +15,10 @@ from jaxnets.training.evaluation import batch_of
 
 @dataclass(frozen=True, kw_only=True)
 class Batching:
-    """In which batches the training examples are taken; ``fit`` says what each of these is.
+    """How training examples are divided into batches; see ``fit`` for the attributes.
 
     Raises:
-        InputError: if one of them is bad.
+        InputError: if an argument is invalid.
     """
 
     data: Dataset
@@ -28,16 +28,16 @@ class Batching:
     buckets: int | None
 
     def __post_init__(self) -> None:
-        """Checks them."""
+        """Checks the arguments."""
         check_positive("batch_size", self.batch_size)
         check_bool("shuffle", self.shuffle)
         check_bool("drop_last", self.drop_last)
 
     def plan(self, seed: int, epoch: int) -> Plan:
-        """The batches of an epoch.
+        """Returns the batches of an epoch.
 
         Raises:
-            InputError: if there is none.
+            InputError: if there is no batch.
         """
         train = self.data.train
         plan = epoch_plan(
@@ -56,31 +56,31 @@ class Batching:
 
     @functools.cached_property
     def _any(self) -> Plan:
-        """The batches of one epoch, which are of the same sizes in every other."""
+        """The plan of one epoch; the sizes of the batches are the same in all epochs."""
         return self.plan(0, 0)
 
     @property
     def steps(self) -> int:
-        """The steps of an epoch.
+        """Number of steps in an epoch.
 
         Raises:
-            InputError: if there is none.
+            InputError: if there is no batch.
         """
         return self._any.steps
 
     @property
     def examples(self) -> int:
-        """The examples that an epoch trains on."""
+        """Number of examples that an epoch trains on."""
         return self._any.full.size + self._any.rest.size
 
     def described(self) -> dict[str, Any]:
-        """What decides about the batches by name; ready for JSON."""
+        """Returns the settings by name, for the run's fingerprint."""
         names = ("batch_size", "shuffle", "drop_last", "buckets")
         return {name: getattr(self, name) for name in names}
 
     @functools.cached_property
     def _widths(self) -> np.ndarray | None:
-        """The width that each training example runs at; None for one for all."""
+        """The length to which each training example is cut, or None if it is the same for all."""
         if self.buckets is None or check_positive("buckets", self.buckets) == 1:
             return None
         if not isinstance(self.data, TextDataset):

@@ -1,4 +1,4 @@
-"""A connection that seems to stay open when the other end is lost."""
+"""A local TCP proxy whose connections stay open when the remote end is lost."""
 
 import contextlib
 import socket
@@ -7,18 +7,19 @@ import time
 
 
 class Bridge:
-    """Carries what is sent to a port of this machine on to another one, and back.
+    """Forwards a port of this machine to another machine.
 
-    XLA ends a process at length in the moment in which the service of process 0 is gone. Behind
-    this it does not see that, and there is time to say what has happened.
+    XLA aborts a process with a long message as soon as its connection to the service of process 0
+    closes. Behind this proxy the connection stays open, so that ``Watch`` can end the process with
+    a short message.
 
     Args:
-        host: of the other machine.
-        port: its.
-        patience: seconds in which it may begin to answer.
+        host: the other machine.
+        port: the port on the other machine.
+        patience: seconds to wait for the other machine to accept a connection.
 
     Attributes:
-        port: of this machine.
+        port: the port on this machine.
     """
 
     def __init__(self, host: str, port: int, patience: float) -> None:
@@ -27,21 +28,21 @@ class Bridge:
         self.port: int = self._server.getsockname()[1]
 
     def __enter__(self) -> "Bridge":
-        """Begins to carry."""
+        """Starts to accept connections."""
         threading.Thread(target=self._accept, name="bridge", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Takes no further connection; those that there are stay."""
+        """Stops accepting connections; existing ones stay open."""
         self._server.close()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # closed
             while True:
                 near = self._server.accept()[0]
-                threading.Thread(target=self._carry, args=(near,), daemon=True).start()
+                threading.Thread(target=self._forward, args=(near,), daemon=True).start()
 
-    def _carry(self, near: socket.socket) -> None:
+    def _forward(self, near: socket.socket) -> None:
         far = self._connect()
         if far is None:
             near.close()
@@ -63,7 +64,7 @@ class Bridge:
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:
-    """Carries bytes until the source is lost; the sink is not told."""
+    """Copies bytes until the source closes; the sink stays open."""
     with contextlib.suppress(OSError):
         while data := source.recv(65536):
             sink.sendall(data)

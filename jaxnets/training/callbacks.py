@@ -29,7 +29,7 @@ from jaxnets.training.saving import Journal, Saving
 class StopTraining(Exception):
     """Raised by a callback to end the run after the current epoch; ``fit`` then returns as usual.
 
-    The reason with which it is made, in words, becomes ``TrainingRun.stopped``.
+    Its message becomes ``TrainingRun.stopped``.
     """
 
 
@@ -38,10 +38,10 @@ class RunSoFar:
     """The current state of a run, for callbacks.
 
     Attributes:
-        data: what it trains and tests on.
-        epochs: how many it is to have.
-        steps_per_epoch: steps of each epoch.
-        resumed: whether it resumed from a checkpoint.
+        data: the data set that the run trains and tests on.
+        epochs: number of epochs when the run is complete.
+        steps_per_epoch: number of steps in each epoch.
+        resumed: whether the run resumed from a checkpoint.
     """
 
     data: Dataset
@@ -49,29 +49,29 @@ class RunSoFar:
     steps_per_epoch: int
     resumed: bool
     _journal: Journal
-    _rates: list[float] = dataclasses.field(default_factory=list)  # that a callback has set
+    _rates: list[float] = dataclasses.field(default_factory=list)  # learning rates last set
 
     def __repr__(self) -> str:
         return f"RunSoFar: step {self.step}, {len(self.history)} of {self.epochs} epochs done"
 
     @property
     def step(self) -> int:
-        """Steps done."""
+        """Number of completed steps."""
         return self._journal.step
 
     @property
     def history(self) -> Sequence[EpochRecord]:
-        """The epochs that are done."""
+        """The records of the completed epochs."""
         return tuple(self._journal.history)
 
     @property
     def losses(self) -> np.ndarray:
-        """The loss of each step done, float [steps]."""
+        """The loss of each completed step, float [steps]."""
         return np.concatenate([np.zeros(0, np.float32), *self._journal.losses])
 
     @property
     def parameters(self) -> dict[str, np.ndarray]:
-        """What is trained, by name, such as ``"fc1.kernel"``."""
+        """The model's parameters by name, such as ``"fc1.kernel"``."""
         leaves = nnx.to_flat_state(self._journal.state.parameters)
         return {".".join(map(str, path)): np.asarray(leaf[...]) for path, leaf in leaves}
 
@@ -89,14 +89,14 @@ class RunSoFar:
         return [float(rate) for rate in rates]
 
     def set_learning_rates(self, rates: float | Sequence[float]) -> None:
-        """Changes the learning rates, from the next step on. They are saved with the run.
+        """Changes the learning rates, from the next step on. They are saved in checkpoints.
 
         Args:
-            rates: one for all parameter groups, or one for each.
+            rates: one learning rate for all parameter groups, or one for each.
 
         Raises:
-            InputError: if a rate is not a finite number >= 0, there are more or fewer of them than
-                groups, or the optimizer follows a schedule, or is not one of
+            InputError: if a rate is not a finite number >= 0, the number of rates differs from the
+                number of groups, or the optimizer follows a schedule or is not one of
                 ``jaxnets.optimizers``.
         """
         if self._rates and self.learning_rates != self._rates:
@@ -114,13 +114,13 @@ class RunSoFar:
 
 
 class Callback:
-    """Base class of callbacks with methods besides the call after each epoch.
+    """Base class of callbacks that are called at more points than the end of an epoch.
 
     Every method does nothing by default, and each may raise ``StopTraining``. With several
-    processes all of them call theirs.
+    processes, each process calls its own callbacks.
 
     Attributes:
-        run: the run under way, from ``begin`` on.
+        run: the current run; set by ``begin``.
     """
 
     run: RunSoFar
@@ -133,37 +133,38 @@ class Callback:
         """Called after the steps of one compiled program.
 
         Args:
-            step: the number of the last of them, over all epochs, from 1.
-            losses: of each of them.
+            step: the number of the last of these steps, counted over all epochs from 1.
+            losses: the loss of each of these steps, float [steps].
         """
 
     def __call__(self, record: EpochRecord) -> None:
-        """An epoch is done and evaluated; it is saved right afterwards."""
+        """Called after an epoch and its evaluation, before the checkpoint is saved."""
 
     def end(self) -> None:
-        """Called when training has ended, also by an error."""
+        """Called when training has ended, also after an error."""
 
 
 class EarlyStopping(Callback):
     """Stops a run that no longer improves, and can restore the weights of its best epoch.
 
-    All that it knows is the run's history, so that a resumed run stops where it would have; one
-    that was stopped continues if it is resumed with more patience. The best epoch is the one whose
-    metric is best, of equal ones the last, whatever ``min_delta``; ``Saving`` keeps the checkpoint
-    of the same epoch.
+    The decision depends only on the run's history, so a resumed run stops at the same epoch. A
+    stopped run continues if it is resumed with a larger ``patience``. The best epoch is the epoch
+    with the best value of the metric, the last one if several are equal; ``min_delta`` does not
+    affect it. ``Saving`` keeps the checkpoint of the same epoch.
 
     Args:
-        patience: for how many epochs in a row there may be no new best; None never stops.
-        min_delta: by how much a new best must exceed the old one.
-        metric: of an ``EpochRecord``, such as ``"test_loss"`` or ``"test_f1"``. One whose name ends
-            in loss, error or perplexity is better the smaller, any other the larger.
+        patience: number of consecutive epochs without improvement after which the run stops; None
+            never stops.
+        min_delta: the smallest change of the metric that counts as an improvement.
+        metric: a metric of an ``EpochRecord``, such as ``"test_loss"`` or ``"test_f1"``. If the
+            name ends in loss, error or perplexity, smaller values are better; otherwise larger.
         restore_best: whether the run ends with the model, the state and the test of its best
-            epoch, stopped or not. The history keeps all epochs. While the run lasts, a second copy
-            of the state is in memory.
+            epoch, even if it was not stopped. The history keeps all epochs. During training, a
+            second copy of the state is in memory.
 
     Raises:
-        InputError: if an argument is bad; by ``fit``, if the run does not measure the metric, or
-            if it is resumed and the weights of its best epoch were not kept.
+        InputError: if an argument is invalid. ``fit`` raises it if the run does not measure the
+            metric, or is resumed and the weights of its best epoch were not kept.
     """
 
     def __init__(
@@ -180,12 +181,12 @@ class EarlyStopping(Callback):
         self.restore_best = check_bool("restore_best", restore_best)
 
     def begin(self, run: RunSoFar) -> None:
-        """Stops a run that was stopped before."""
+        """Checks the history of a resumed run, which may already be due to stop."""
         super().begin(run)
         self._check(run.history)
 
     def __call__(self, record: EpochRecord) -> None:
-        """Stops the run if it is time to."""
+        """Stops the run if the last ``patience`` epochs brought no improvement."""
         self._check(self.run.history)
 
     def _check(self, history: Sequence[EpochRecord]) -> None:
@@ -199,14 +200,15 @@ class EarlyStopping(Callback):
 
 
 class LossSpikes(Callback):
-    """Warns of each step whose loss is far above those before it, or is not finite.
+    """Warns about each step whose loss is not finite or far above the preceding losses.
 
     Args:
-        factor: how many times the median of the steps before.
-        window: how many of them; fewer than a tenth of these are not enough to tell.
+        factor: a loss is reported if it exceeds ``factor`` times the median of the losses before.
+        window: number of preceding steps in the median. Nothing is reported while fewer than a
+            tenth of these have a finite loss.
 
     Raises:
-        InputError: if an argument is bad.
+        InputError: if an argument is invalid.
     """
 
     def __init__(self, factor: float = 5.0, *, window: int = 100) -> None:
@@ -214,7 +216,7 @@ class LossSpikes(Callback):
         self._window = check_positive("window", window)
 
     def steps(self, step: int, losses: np.ndarray) -> None:
-        """Looks at each of them."""
+        """Checks the loss of each step."""
         known = self.run.losses
         for number in range(step - len(losses), step):
             before = known[max(0, number - self._window) : number]
@@ -232,28 +234,29 @@ class LossSpikes(Callback):
 
 
 class ReduceLROnPlateau(Callback):
-    """``torch.optim.lr_scheduler.ReduceLROnPlateau``: a lower rate when a metric stops improving.
+    """Lowers the learning rates when a metric stops improving.
 
-    After each epoch it looks at the metric, as a training loop does that calls
-    ``scheduler.step(metric)``. All that it knows is the run's history, and the learning rate is
-    saved with the run: a resumed run continues as if it had never been interrupted. The learning
-    rate is given to the optimizer as a number.
+    It checks the metric after each epoch, like ``scheduler.step(metric)`` in a PyTorch training
+    loop. The decision depends only on the run's history, and the learning rates are saved in
+    checkpoints, so a resumed run continues as if it had never been interrupted. The optimizer must
+    have been made with a number as its learning rate, not with a schedule. The PyTorch counterpart
+    is ``torch.optim.lr_scheduler.ReduceLROnPlateau``.
 
     Args:
-        mode: ``"min"`` if the metric is to fall, ``"max"`` if it is to grow; None for what suits
-            its name: losses, errors and perplexities fall, others grow.
+        mode: ``"min"`` if smaller values of the metric are better, ``"max"`` if larger values are;
+            None decides by the name: smaller for losses, errors and perplexities, otherwise larger.
         factor: see ``jaxnets.optimizers.reduce_lr_on_plateau``.
-        patience: see there.
-        threshold: see there.
-        threshold_mode: see there.
-        cooldown: see there.
-        min_lr: see there.
-        eps: see there.
-        metric: of an ``EpochRecord``.
+        patience: see ``jaxnets.optimizers.reduce_lr_on_plateau``.
+        threshold: see ``jaxnets.optimizers.reduce_lr_on_plateau``.
+        threshold_mode: see ``jaxnets.optimizers.reduce_lr_on_plateau``.
+        cooldown: see ``jaxnets.optimizers.reduce_lr_on_plateau``.
+        min_lr: see ``jaxnets.optimizers.reduce_lr_on_plateau``.
+        eps: see ``jaxnets.optimizers.reduce_lr_on_plateau``.
+        metric: a metric of an ``EpochRecord``.
 
     Raises:
-        InputError: if an argument is bad, or, in a run, if it lacks the metric, or its optimizer
-            follows a schedule or is not one of ``jaxnets.optimizers``.
+        InputError: if an argument is invalid. ``fit`` raises it if the run does not measure the
+            metric, or the optimizer follows a schedule or is not one of ``jaxnets.optimizers``.
     """
 
     def __init__(
@@ -275,24 +278,24 @@ class ReduceLROnPlateau(Callback):
         self._rule = Rule(mode, factor, patience, threshold, threshold_mode, cooldown, min_lr, eps)
 
     def begin(self, run: RunSoFar) -> None:
-        """Counts the epochs of the saved history; the learning rate is the saved one."""
+        """Replays the saved history; the learning rates themselves come from the checkpoint."""
         super().begin(run)
         self._state: Any = self._rule.start
         for record in run.history:
-            self._look(record)
+            self._should_lower(record)
         rates = run.learning_rates
-        self._rule.lowered(rates, np)  # looks at how many least rates there are
+        self._rule.lowered(rates, np)  # checks the number of values in ``min_lr``
         run.set_learning_rates(rates)
 
     def __call__(self, record: EpochRecord) -> None:
-        """Lowers the learning rates if it is time to."""
+        """Lowers the learning rates if the metric has stopped improving."""
         rates = self.run.learning_rates
-        lower = self._look(record)
+        lower = self._should_lower(record)
         new = [float(rate) for rate in self._rule.lowered(rates, np)] if lower else rates
         self.run.set_learning_rates(new)
 
-    def _look(self, record: EpochRecord) -> bool:
-        """Whether rates are to be lowered after an epoch."""
+    def _should_lower(self, record: EpochRecord) -> bool:
+        """Whether to lower the rates after an epoch; updates the rule's state."""
         value = record.value(self._metric)
         if value is None:
             raise InputError("metric", "one that the run measures", self._metric)
@@ -301,7 +304,7 @@ class ReduceLROnPlateau(Callback):
 
 
 def _in_place_of(old: jax.Array, new: jax.Array) -> jax.Array:
-    """A new array where an old one is, and of its kind; the old one itself if it is the same."""
+    """Returns a new value with the dtype and sharding of an old array; the old array if equal."""
     return old if new is old else put(np.asarray(new, old.dtype), old.sharding)
 
 
@@ -309,10 +312,10 @@ class Listeners:
     """The callbacks of a run.
 
     Args:
-        callbacks: what ``fit`` was given.
+        callbacks: the argument ``callbacks`` of ``fit``.
 
     Attributes:
-        reason: why one of them has stopped the run; None so far.
+        reason: why a callback has stopped the run; None if none has.
 
     Raises:
         InputError: if one cannot be called.
@@ -327,14 +330,14 @@ class Listeners:
         self.reason: str | None = None
 
     def metric(self, saving: Saving | None, usual: Metric) -> Metric:
-        """By what the best epoch is told, for those who stop, restore and save.
+        """Returns the metric that selects the best epoch for stopping, restoring and saving.
 
         Args:
             saving: how the run saves; None if it does not.
-            usual: the metric where nobody names one.
+            usual: the metric if neither a callback nor ``saving`` names one.
 
         Raises:
-            InputError: if it is not the same for all of them.
+            InputError: if callbacks and ``saving`` name different metrics.
         """
         named = dict.fromkeys(each.metric for each in self._stopping)
         if saving is not None and saving.metric is not None:
@@ -345,7 +348,7 @@ class Listeners:
 
     @property
     def restore_best(self) -> bool:
-        """Whether the run is to end with its best epoch."""
+        """Whether the run ends with the weights of its best epoch."""
         return any(each.restore_best for each in self._stopping)
 
     @property
@@ -354,7 +357,7 @@ class Listeners:
 
     @contextlib.contextmanager
     def listening(self, run: RunSoFar) -> Iterator[None]:
-        """Begins all of them, and ends those that have begun."""
+        """Calls ``begin`` of all callbacks, and finally ``end`` of those that have begun."""
         self._journal, self.reason = run._journal, run._journal.stopped
         with contextlib.ExitStack() as stack:
             for each in self._more:
@@ -363,15 +366,15 @@ class Listeners:
             yield
 
     def steps(self, step: int, losses: np.ndarray) -> None:
-        """Some steps are done."""
+        """Calls the callbacks after some steps."""
         before = self.reason
         for each in self._more:
             self._call(each.steps, step, losses)
-        if before is None:  # nobody tells a run of it that continues from within the epoch
+        if before is None:  # saved, because a run resumed within the epoch must stop there too
             self._journal.stopped = self.reason
 
     def epoch(self, record: EpochRecord) -> None:
-        """An epoch is done."""
+        """Calls the callbacks after an epoch."""
         for each in self._every:
             self._call(each, record)
 

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: whole or not there, checked when they are read."""
+"""The checkpoints of a run: written atomically, verified when they are read."""
 
 import contextlib
 import dataclasses
@@ -43,11 +43,11 @@ class Saved:
     """A checkpoint that is complete and undamaged.
 
     Attributes:
-        directory: its folder.
-        step: under which number it was saved.
-        record: what was saved beside the state.
-        score: how good it was said to be; None if nothing was said.
-        metric: what the score measures; None if nothing was said.
+        directory: the checkpoint's folder.
+        step: the number under which it was saved.
+        record: the dictionary that was saved with the state.
+        score: its score, larger is better; None if it was saved without one.
+        metric: the name of the metric that the score measures; None if it was saved without one.
     """
 
     directory: Path
@@ -62,41 +62,42 @@ class Saved:
         return f"Saved: step {self.step}{score}, in {self.directory}"
 
     def restore(self, like: Any) -> Any:
-        """The state that was saved, bit for bit, with each array where ``like`` has it.
+        """Reads the saved state, bit for bit, onto the devices of ``like``.
 
         Args:
-            like: a pytree of the same structure, of arrays or ``jax.ShapeDtypeStruct``. An array
-                goes onto the devices of its counterpart, which may be others, and more or fewer,
-                than at saving; where that one is NumPy's or a number, it becomes one too.
+            like: a pytree of the same structure, of arrays or ``jax.ShapeDtypeStruct``. Each array
+                is placed on the devices of its counterpart, which may differ from those at saving;
+                where the counterpart is a NumPy array or a number, so is the result.
 
         Returns:
-            A pytree of that structure.
+            A pytree with the structure of ``like``.
 
         Raises:
-            InputError: if arrays are missing, unexpected, or of another shape or dtype: all are
-                named.
+            InputError: if arrays are missing, unexpected, or of another shape or dtype; the message
+                names all of them.
             OSError: if the checkpoint cannot be read.
         """
-        return self._restore(like, f"the state that {self.directory} holds")
+        return self._restore(like, f"the state saved in {self.directory}")
 
     def model(self, like: nnx.Module) -> nnx.Module:
-        """The model as ``fit`` saved it, in evaluation mode.
+        """Reads the model that ``fit`` saved, in evaluation mode.
 
         Args:
-            like: a model of the same kind, whatever its weights; it is left as it is.
+            like: a model of the same structure, with any weights; it is not changed.
 
         Returns:
-            A model with the weights, statistics and random streams that were saved.
+            A model with the saved weights, statistics and random streams.
 
         Raises:
-            InputError: if it is another model, or ``fit`` saved none: all differences are named.
+            InputError: if the saved model differs in structure, or ``fit`` saved none; the message
+                names all differences.
             OSError: if the checkpoint cannot be read.
         """
         check_model(like)
         state = initialize(like, untrained)
         rest: Any = dict.fromkeys(("optimizer_state", "step", "epoch", "key"))
         weights = {"state": dataclasses.replace(state, **rest)}
-        expected = f"the model that {self.directory} holds"
+        expected = f"the model saved in {self.directory}"
         return self._restore(weights, expected, _MODEL)["state"].model
 
     def _restore(self, like: Any, expected: str, within: tuple[str, ...] = ("",)) -> Any:
@@ -114,13 +115,13 @@ class Saved:
 
 
 def steps(directory: Path | str) -> list[int]:
-    """The numbers of a folder's checkpoints, damaged ones too, from the oldest to the newest.
+    """Lists the step numbers of a folder's checkpoints, damaged ones included, in rising order.
 
     Args:
-        directory: the folder; one that does not exist has none.
+        directory: the folder of checkpoints; if it does not exist, the list is empty.
 
     Raises:
-        InputError: if it is no folder that can be read.
+        InputError: if the folder cannot be read.
     """
     try:
         names = os.listdir(check_path("directory", directory, "a folder"))
@@ -140,17 +141,17 @@ def read(
     """Finds a run's newest or best checkpoint, also while the run is still training.
 
     Args:
-        directory: the folder of checkpoints; it is left as it is.
-        which: ``"latest"`` by number, or ``"best"`` by score, of those that the folder still has;
-            or the number of one.
-        fault: says what is wrong with a checkpoint that is whole, in words; None if nothing is.
+        directory: the folder of checkpoints; it is not changed.
+        which: ``"latest"`` for the largest step number, ``"best"`` for the largest score, or a step
+            number.
+        fault: a function that returns what is wrong with an undamaged checkpoint, or None.
 
     Returns:
-        The first one that is whole, in this order; a warning names those that were passed over.
-        None if there are no checkpoints, or none of this number.
+        The first undamaged checkpoint in this order; a warning names the damaged ones before it.
+        None if there are no checkpoints, or none with this number.
 
     Raises:
-        InputError: if all are damaged, or the folder cannot be read.
+        InputError: if all checkpoints are damaged, or the folder cannot be read.
     """
     root = check_path("directory", directory)
     order = _order(root, which)
@@ -163,7 +164,7 @@ def read(
             passed.append(f"{path} is damaged ({wrong})")
             continue
         if passed:
-            text = f"{'; '.join(passed)}: {path} is taken instead"
+            text = f"{'; '.join(passed)}: {path} is used instead"
             warnings.warn(text, UserWarning, stacklevel=2)
         return saved
     if passed:
@@ -172,22 +173,22 @@ def read(
 
 
 def _whole(path: Path, step: int) -> Saved | str:
-    """A checkpoint, or what is wrong with it, in words."""
+    """Returns a checkpoint, or a description of what is wrong with it."""
     if wrong := damage(path):
         return wrong
     try:
-        held = read_object(path / _ABOUT)
-        held.setdefault("metric", None)  # an older version did not save it
-        _about(held["record"], held["step"], held["score"], held["metric"])
-        if held.keys() == {"record", "step", "score", "metric"} and held["step"] == step:
-            return Saved(path, **held)
+        about = read_object(path / _ABOUT)
+        about.setdefault("metric", None)  # older versions did not save it
+        _about(about["record"], about["step"], about["score"], about["metric"])
+        if about.keys() == {"record", "step", "score", "metric"} and about["step"] == step:
+            return Saved(path, **about)
     except (OSError, ValueError, LookupError) as error:
         return f"{_ABOUT} is damaged: {reason(error)}"
     return f"{_ABOUT} is damaged"
 
 
 def _order(root: Path, which: Any) -> list[int]:
-    """The numbers of checkpoints in the order in which they are tried."""
+    """Returns the step numbers of checkpoints in the order in which to try them."""
     if isinstance(which, int) and not isinstance(which, bool):
         return [step for step in steps(root) if step == which]
     if not isinstance(which, str) or which not in ("latest", "best"):
@@ -198,23 +199,25 @@ def _order(root: Path, which: Any) -> list[int]:
 class Checkpoints:
     """The folder of one run's checkpoints, locked for writing.
 
-    A checkpoint appears under its name when it is on the disk as a whole, and only then are older
-    ones removed; so a run may be killed at any moment. While this object is open, no other can
-    write into the folder. Closing it waits for what is being written, which is lost otherwise::
+    A checkpoint gets its name only when all of it is on disk, and only then are older ones
+    removed, so a run may be killed at any moment. While this object is open, no other process can
+    write to the folder. Closing it waits for the checkpoint that is being written; without closing,
+    that checkpoint is lost::
 
         with Checkpoints("runs/a/checkpoints") as checkpoints:
             checkpoints.save(state, {"epoch": 1}, step=100)
 
-    With several processes, each opens its own and all call the same methods in the same order;
-    the first one holds the folder.
+    With several processes, each opens its own object and all call the same methods in the same
+    order; the first process locks the folder.
 
     Args:
-        directory: the folder; it is made if it does not exist. What a killed run left half-written
-            in it is removed.
-        keep: how many checkpoints to keep, the newest ones.
-        keep_best: whether to keep the one of the largest score as well.
-        since: the number of the checkpoint with which the run continues: later ones that it did not
-            understand are removed as it comes to their numbers. None for no such.
+        directory: the folder; it is created if it does not exist. Unfinished files of a killed run
+            are removed.
+        keep: number of newest checkpoints to keep.
+        keep_best: whether to keep the checkpoint with the largest score as well.
+        since: step number of the checkpoint from which the run resumes. Later checkpoints, which
+            were not usable, are removed when the run reaches their numbers. None if it does not
+            resume.
 
     Raises:
         InputError: if the folder cannot be written to, or another run is writing to it.
@@ -236,7 +239,7 @@ class Checkpoints:
         self.directory = check_path("directory", directory, "a folder").absolute()
         self._keep, self._keep_best = keep, keep_best
         self._writing: Future[None] | None = None
-        self._lock = _on_first_process(self._take)
+        self._lock = _on_first_process(self._locked)
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
 
     def __enter__(self) -> "Checkpoints":
@@ -244,15 +247,15 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Closes it."""
+        """Closes the folder."""
         self.close()
 
     def steps(self) -> list[int]:
-        """The numbers of the checkpoints, damaged ones too, from the oldest to the newest."""
+        """Lists the step numbers of the checkpoints, damaged ones included, in rising order."""
         return steps(self.directory)
 
     def latest(self) -> Saved | None:
-        """The newest checkpoint that is whole; see ``read``."""
+        """Returns the newest undamaged checkpoint, or None; see ``read``."""
         self.wait()
         return read(self.directory)
 
@@ -265,25 +268,25 @@ class Checkpoints:
         score: float | None = None,
         metric: str | None = None,
     ) -> None:
-        """Begins to save; returns when the arrays have been copied to the host.
+        """Starts to save a checkpoint; returns when the arrays have been copied to the host.
 
-        Waits for the save before.
+        It first waits for the previous checkpoint to be written.
 
         Args:
             state: a pytree of arrays, random keys and numbers. They may be changed or donated
-                as soon as this returns.
-            record: a dictionary of what JSON can hold, such as the configuration and the position
-                in the data. Tuples come back as lists.
-            step: the checkpoint's number, above those of all that are there. Damaged ones of
-                this number or above are removed.
-            score: how good the model is; larger is better.
-            metric: what the score measures, in a word. Scores of another metric than the newest
-                one's are not compared with it.
+                as soon as this method returns.
+            record: a dictionary of JSON values, such as the configuration and the position in the
+                data. Tuples are read back as lists.
+            step: the checkpoint's number, larger than those of all existing checkpoints. Damaged
+                checkpoints with this number or a larger one are removed.
+            score: the score by which the best checkpoint is selected; larger is better.
+            metric: name of the metric that the score measures. Only scores of the same metric as
+                the newest checkpoint's are compared.
 
         Raises:
-            InputError: if an argument is bad; nothing is written then.
-            OSError: if this checkpoint cannot be written, or the one before could not be; those
-                that were there remain.
+            InputError: if an argument is invalid; nothing is written then.
+            OSError: if this checkpoint or the previous one cannot be written; existing checkpoints
+                remain.
         """
         self.wait()
         arrays = storage.named(state)
@@ -297,7 +300,7 @@ class Checkpoints:
         self._writing = self._writer.submit(self._finish, path, about, abandoned, arrays_written)
 
     def wait(self) -> None:
-        """Waits until what is being saved is on the disk.
+        """Waits until the checkpoint that is being saved is on disk.
 
         Raises:
             OSError: if it could not be written.
@@ -307,10 +310,10 @@ class Checkpoints:
             _agree(writing.exception())
 
     def close(self) -> None:
-        """Waits, and lets other runs write into the folder.
+        """Waits for the checkpoint that is being saved, and unlocks the folder.
 
         Raises:
-            OSError: if what was being saved could not be written.
+            OSError: if it could not be written.
         """
         try:
             self.wait()
@@ -320,24 +323,28 @@ class Checkpoints:
                 self._sweep()
                 self._lock.close()
 
-    def _take(self) -> IO[str]:
-        held = lock(self.directory)
+    def _locked(self) -> IO[str]:
+        file = lock(self.directory)
         self._sweep()
-        return held
+        return file
 
     def _sweep(self) -> None:
-        """Removes what is no checkpoint: of a writer that was killed, or of a save that failed."""
+        """Removes unfinished checkpoints of a killed process or a failed save."""
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(self.directory):
                 if name.startswith((_PARTIAL, _REMOVED)):
                     storage.remove(self.directory / name)
 
     def _abandoned(self, step: int) -> list[int]:
-        """The damaged checkpoints that the run has gone back behind."""
+        """Returns the checkpoints from ``step`` on, which a run that went back has to replace.
+
+        Raises:
+            InputError: if one of them is undamaged and the run did not skip it when it resumed.
+        """
         later = [other for other in self.steps() if other >= step]
         for other in reversed(later):
-            passed = self._since is not None and other > self._since
-            if not passed and isinstance(_whole(_folder(self.directory, other), other), Saved):
+            skipped = self._since is not None and other > self._since
+            if not skipped and isinstance(_whole(_folder(self.directory, other), other), Saved):
                 expected = f"a number above {other}, a checkpoint in {self.directory}"
                 raise InputError("step", expected, step)
         return later
@@ -363,7 +370,7 @@ class Checkpoints:
     def _remove(self, unwanted: list[int]) -> None:
         for step in unwanted:
             path = _folder(self.directory, step)
-            # Under another name first: killed half-way, what is left must not look damaged.
+            # Renamed first, so that a process killed meanwhile leaves no damaged checkpoint.
             removed = path.with_name(f"{_REMOVED}{path.name}")
             storage.remove(removed)
             path.rename(removed)
@@ -385,9 +392,9 @@ def _begin(path: Path) -> None:
 
 
 def _scores(root: Path) -> dict[int, float]:
-    """Each checkpoint's score; the smallest of all where there is none, or it cannot be read.
+    """Returns each checkpoint's score; -inf without one, or if it cannot be read.
 
-    Where they measure different things, those that measure what the newest does count.
+    A score counts only if its metric is that of the newest checkpoint.
     """
     found: dict[int, tuple[float, Any]] = {}
     for step in steps(root):
@@ -404,7 +411,7 @@ def _best_first(scores: dict[int, float]) -> list[int]:
 
 
 def _about(record: dict[str, Any], step: int, score: float | None, metric: str | None) -> str:
-    """What is saved beside the arrays, as JSON; checks all of it."""
+    """Checks what is saved with the arrays, and returns it as JSON."""
     if isinstance(step, bool) or not isinstance(step, int | np.integer) or step < 0:
         raise InputError("step", "an integer of at least 0", step)
     if score is not None and (isinstance(score, bool) or not _is_finite(score)):
@@ -416,7 +423,7 @@ def _about(record: dict[str, Any], step: int, score: float | None, metric: str |
         raise InputError("record", expected, "more")
     _check_json(record, "record")
     if metric is not None and not isinstance(metric, str):
-        raise InputError("metric", "a word or None", metric)
+        raise InputError("metric", "a string or None", metric)
     score = None if score is None else float(score)
     about = {"step": int(step), "score": score, "metric": metric, "record": record}
     return json.dumps(about, indent=1)
@@ -439,12 +446,12 @@ def _check_json(value: Any, place: str) -> None:
         for index, inner in enumerate(value):
             _check_json(inner, f"{place}[{index}]")
     elif value is not None and not isinstance(value, str | int | float):
-        raise InputError(place, "what JSON can hold", value)
+        raise InputError(place, "a JSON value", value)
 
 
 @contextlib.contextmanager
 def _in_one_sentence(path: Path) -> Iterator[None]:
-    """Leaves nothing behind of a checkpoint that cannot be written, and says why."""
+    """Removes a checkpoint that cannot be written, and raises an OSError of one line."""
     try:
         yield
     except BaseException as error:
@@ -456,7 +463,7 @@ def _in_one_sentence(path: Path) -> Iterator[None]:
 
 
 def _on_first_process(action: Callable[[], _T]) -> _T | None:
-    """Has process 0 do something; where it fails there, every process raises."""
+    """Calls a function on process 0; if it fails there, every process raises."""
     result, failure = None, None
     if jax.process_index() == 0:
         try:
@@ -468,12 +475,12 @@ def _on_first_process(action: Callable[[], _T]) -> _T | None:
 
 
 def _agree(failure: BaseException | None) -> None:
-    """Raises on every process if something failed on one of them, once all have come here."""
+    """Raises on every process if one of them has failed; all processes must call this."""
     if jax.process_count() > 1:
         from jax.experimental import multihost_utils
 
         failed = multihost_utils.process_allgather(np.array(failure is not None))
         if failure is None and failed.any():
-            failure = OSError("another process failed; its error says why")
+            failure = OSError("another process failed; see its error message")
     if failure is not None:
         raise failure

@@ -1,4 +1,4 @@
-"""The integers by which a program looks up rows and classes, checked where they have values."""
+"""Range checks of embedding indices and labels, on the host, where their values are known."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -17,28 +17,31 @@ from jaxnets.losses.labels import noted_labels
 from jaxnets.training.labels import Classes, Labels
 from jaxnets.training.state import TrainState
 
-# So many examples are looked at at a time, where indices are computed from the inputs.
+# Number of examples checked at a time if indices are computed from the inputs.
 _CHUNK = 1024
 
 
 def has_embeddings(model: nnx.Module) -> bool:
-    """Whether a model may look up rows."""
+    """Whether a model has embeddings, which look up rows by index."""
     return any(isinstance(node, Embedding) for _, node in nnx.iter_graph(model))
 
 
 class Checks:
-    """What a program reads from the columns of a batch as indices of rows, and as classes.
+    """Finds the columns that a function uses as embedding indices and labels, to check their range.
 
-    A compiled program cannot refuse an index without a row, as PyTorch does: its row is NaN.
+    A compiled program cannot raise for an index out of range, as PyTorch does: the row is NaN. So
+    the function is traced once here. ``noted_lookups`` records the tracers that embeddings use as
+    indices. If such a tracer is a column of the batch itself, its values are checked on the host;
+    if it is computed from the inputs, a second program computes its range.
 
     Args:
-        function: of (state, batch).
-        state: its arrays.
+        function: a function of (state, batch).
+        state: the training state.
         batch: shape and dtype of each column.
 
     Attributes:
-        outputs: shapes of what the function makes of these.
-        labels: what the labels may be, by the name of their column.
+        outputs: the shapes of the function's outputs.
+        labels: the valid labels, by the name of their column.
     """
 
     def __init__(
@@ -50,19 +53,19 @@ class Checks:
         self._function, self._state, self._spec = function, state, dict(batch)
         self._rows: dict[str, int] = {}
         self._rows_of_computed: list[int] = []
-        self._in_range = False  # of indices that are the same for each batch
+        self._in_range = False  # indices that do not depend on the batch have been checked
         self.labels: dict[str, Labels] = {}
         self.outputs = jax.eval_shape(self._look, state, dict(batch))
 
     def check(self, argument: str, batch: Mapping[str, Any]) -> None:
-        """Looks at examples.
+        """Checks the indices and labels of some examples.
 
         Args:
-            argument: what a message calls the split; ``""`` for a column alone.
-            batch: its columns.
+            argument: the split's name in error messages; ``""`` names only the column.
+            batch: the columns.
 
         Raises:
-            InputError: if one of their indices has no row, or a label is not what the loss takes.
+            InputError: if an index has no row in an embedding, or a label is invalid for the loss.
         """
         columns = _named(batch)
         prefix = f"{argument}." if argument else ""
@@ -74,7 +77,7 @@ class Checks:
         count = len(next(iter(columns.values()), ()))
         computed = self._rows_of_computed and not self._in_range
         for start in range(0, count, _CHUNK) if computed else ():
-            first = min(start, max(0, count - _CHUNK))  # so that all chunks have the same size
+            first = min(start, max(0, count - _CHUNK))  # chunks of one size need one program
             chunk = jax.tree.map(lambda x, first=first: x[first:][:_CHUNK], dict(batch))
             ends = jax.device_get(self._ends(self._state, chunk))
             for (low, high), rows in zip(ends, self._rows_of_computed, strict=True):
@@ -103,7 +106,7 @@ class Checks:
 
     @functools.cached_property
     def _ends(self) -> Any:
-        """A program that finds the least and the greatest of indices that are computed."""
+        """A program that finds the smallest and largest of the computed indices."""
 
         def ends(state: TrainState, batch: dict[str, Any]) -> list[tuple[jax.Array, jax.Array]]:
             with native.aside(), noted_lookups() as found:
@@ -116,19 +119,22 @@ class Checks:
 
     @functools.cached_property
     def _vary(self) -> bool:
-        """Whether computed indices depend on the batch; numbers of positions, say, do not."""
+        """Whether the computed indices depend on the batch; the positions of tokens do not."""
         graph = Graph(self._ends.trace(self._state, self._spec).jaxpr)
         columns = set(graph.inputs[len(jax.tree.leaves(self._state)) :])
         return any(columns & graph.origins(value) for value in graph.outputs)
 
 
 def _named(batch: Mapping[str, Any]) -> dict[str, Any]:
-    """Each array of a batch by a name such as ``inputs``, ``inputs.image`` or ``inputs[0]``."""
+    """Returns the arrays of a batch by names such as ``inputs``, ``inputs.image``."""
     return {name: array for part in batch for name, array in named(part, batch[part]).items()}
 
 
 def _ends(indices: jax.Array) -> tuple[jax.Array, jax.Array] | None:
-    """The least and the greatest; None of none, or of an inner program such as a loop."""
+    """Returns the smallest and largest index.
+
+    None if there are no indices, or if they are tracers of an inner program such as a loop.
+    """
     try:
         return (indices.min(), indices.max()) if indices.size else None
     except jax.errors.UnexpectedTracerError:

@@ -1,4 +1,4 @@
-"""Programs compiled for the devices, found again by what they compute."""
+"""Compilation of the functions of ``epoch``, with a cache keyed by what they compute."""
 
 import collections
 import contextlib
@@ -17,9 +17,10 @@ from jaxnets.training.placement import Placement
 
 
 class _Computation:
-    """What a traced program computes, and where, as the key of a dictionary.
+    """A traced program and its devices, as a dictionary key that compares computations.
 
-    The digest takes as long as some of the tracing: only computations that look alike have one.
+    Functions cannot be compared, so their jaxprs are. The digest of a jaxpr is slow to compute, so
+    it is computed only for programs whose shapes and placement are equal.
     """
 
     def __init__(self, traced: Any, placement: Placement) -> None:
@@ -42,22 +43,22 @@ class _Computation:
         return digest_of(self._jaxpr)
 
 
-# The programs that this process has compiled lately.
+# The most recently used programs of this process, the least recently used first.
 _KNOWN: collections.OrderedDict[_Computation, Callable[..., Any]] = collections.OrderedDict()
 _MOST_KNOWN = 16
 
 
 class Compiled:
-    """Runs the functions of ``epoch``.
+    """Compiles and runs the functions of ``epoch``.
 
     Args:
-        placement: where.
-        ahead: whether to compile for new shapes ahead of a run, and take the time; otherwise JAX
-            does when it must.
+        placement: the devices.
+        ahead: whether to compile ahead of time and measure the time; otherwise ``jax.jit`` compiles
+            at the first call.
 
     Attributes:
         seconds: time spent tracing and compiling so far.
-        watched: makes the context in which a program is compiled.
+        watched: a function that makes the context in which a program is compiled.
     """
 
     def __init__(self, placement: Placement, *, ahead: bool = True) -> None:
@@ -74,9 +75,9 @@ class Compiled:
         batches: Batches,
         count: np.int32 | None = None,
     ) -> Any:
-        """Calls a function of ``epoch`` with a program of ``run``."""
+        """Calls a function of ``epoch``; see ``Program`` for ``run``."""
         program = Program(run, self.placement)
-        config: Any = jax.config  # with these JAX goes through a function step by step
+        config: Any = jax.config  # these debugging modes of JAX do not run compiled programs
         if not self.ahead or config.jax_disable_jit or config.jax_debug_nans:
             return _jitted(function, program)(state, batches, count)
         shapes = tuple((x.shape, x.dtype) for x in jax.tree.leaves(batches))
@@ -91,10 +92,10 @@ class Compiled:
 
 
 def _compiled(traced: Any, placement: Placement) -> Callable[..., Any]:
-    """A traced program, compiled; one that computes the same is found again."""
+    """Compiles a traced program, or returns a program that computes the same."""
     options = placement.compiler_options
     if any("callback" in name for name in primitives(traced.jaxpr)):
-        return traced.lower().compile(options)  # it calls a function, which is another each time
+        return traced.lower().compile(options)  # not cached: the callback is a different function
     key = _Computation(traced, placement)
     if key not in _KNOWN:
         _KNOWN[key] = traced.lower().compile(options)
@@ -104,7 +105,7 @@ def _compiled(traced: Any, placement: Placement) -> Callable[..., Any]:
     return _KNOWN[key]
 
 
-# Calls with the same model and settings find its program again.
+# The same object must be returned for equal arguments: ``jax.jit`` caches by function identity.
 @functools.lru_cache(maxsize=32)
 def _jitted(function: Callable[..., Any], program: Program) -> Any:
     return _to_be_jitted(function, program)

@@ -1,7 +1,9 @@
-"""What a computation is, in a digest that no setting of how things are printed changes.
+"""Hashes of computations: SHA-256 of a jaxpr's structure, stable across processes.
 
-Variables count by their order, arrays by their bytes, functions by what they were made from. Left
-out are names, places in the source, addresses, and on which devices a computation runs.
+A hash of the printed jaxpr would depend on printing options, variable names and memory addresses.
+Here variables are represented by the order in which they are bound, arrays by their bytes, and
+functions by their code and the values that they close over. Names, source locations, addresses and
+devices are left out.
 """
 
 import dataclasses
@@ -17,39 +19,39 @@ import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
-# Parameters of primitives that change no number.
+# Parameters of primitives that do not affect the results.
 _IDLE = {
     *("name", "debug", "debug_info", "inline", "keep_unused", "donated_invars"),
     *("in_shardings", "out_shardings", "in_layouts", "out_layouts", "compiler_options_kvs"),
     *("resource_env", "ctx_mesh", "cost_estimate", "backend", "device"),
 }
-# Their rules are seen where a gradient is taken.
+# Their differentiation rules are left out: they appear as equations where a gradient is taken.
 _WITH_RULES = ("custom_jvp_call", "custom_vjp_call")
 _PLAIN = bool | int | float | complex | str | bytes | None
-_COMMON = {bool, int, str, type(None)}  # equal ones are the same, which 0.0 and -0.0 are not
+_COMMON = {bool, int, str, type(None)}  # cached by equality; not floats, because 0.0 == -0.0
 _DEEPEST = 30
 
 
 def digest(function: Callable[..., Any], *arguments: Any) -> str:
-    """Tells functions apart by what JAX makes of them.
+    """Hashes a function's jaxpr.
 
     Args:
-        function: of arrays.
-        arguments: a pytree of arrays or ``jax.ShapeDtypeStruct`` each.
+        function: a function of arrays.
+        arguments: the arguments, pytrees of arrays or ``jax.ShapeDtypeStruct``.
     """
     with jax.disable_jit(False):
-        # a new function, as JAX remembers what it made of one it has seen
+        # A new function, because JAX caches the jaxpr of a function that it has traced.
         traced = jax.make_jaxpr(lambda *given: function(*given))(*arguments)
     return _Digest().of(traced).hex()[:16]
 
 
 def digest_of(value: Any) -> str:
-    """Tells values apart: arrays, numbers, and what is made of them."""
+    """Hashes a value: arrays, numbers, and containers of them."""
     return _Digest().of(value).hex()[:16]
 
 
 def primitives(traced: Any) -> Iterator[str]:
-    """The names of the operations in a computation, and in those within it."""
+    """Yields the names of the primitives in a jaxpr and its inner jaxprs."""
     if isinstance(traced, tuple | list):
         for part in traced:
             yield from primitives(part)
@@ -62,19 +64,19 @@ def primitives(traced: Any) -> Iterator[str]:
 
 
 class _Digest:
-    """The SHA-256 of a value, of those of its parts."""
+    """Computes the SHA-256 of a value from those of its parts."""
 
     def __init__(self) -> None:
-        self._known: dict[int, bytes] = {}  # of computations, which occur many times
-        self._alive: list[Any] = []  # whose numbers are in use
-        self._within: set[int] = set()
+        self._known: dict[int, bytes] = {}  # hashes of jaxprs by id, as many occur repeatedly
+        self._alive: list[Any] = []  # keeps these jaxprs alive, so that their ids stay unique
+        self._within: set[int] = set()  # ids of enclosing values, to end cycles
 
     def of(self, value: Any) -> bytes:
         if type(value) in _COMMON:
             return _common(type(value).__name__, value)
         if isinstance(value, _PLAIN) and not isinstance(value, enum.Enum):
             return _sum(type(value).__name__, _bytes(value))
-        if type(value) not in (dict, list, tuple):  # of which there are many
+        if type(value) not in (dict, list, tuple):  # the most frequent types skip these checks
             if _is_closed(value) or _is_open(value):
                 return self._computation(value)
             if _is_array(value):
@@ -88,7 +90,7 @@ class _Digest:
             self._within.discard(id(value))
 
     def _composed(self, value: Any) -> bytes:
-        """What is made of other values."""
+        """Hashes a value that consists of other values."""
         if isinstance(value, dict | Mapping):
             pairs = [self.of(key) + self.of(each) for key, each in value.items()]
             return _sum("mapping", *sorted(pairs))
@@ -126,7 +128,8 @@ class _Digest:
         return self._known[id(value)]
 
     def _equations(self, jaxpr: Any, constants: Any) -> bytes:
-        # A constant is one wherever JAX puts it: into a variable, or into the equations.
+        # JAX puts a constant either into a constvar or into the equations as a literal, depending
+        # on version and context. Both are hashed as the value.
         known = {id(v): self.of(c) for v, c in zip(jaxpr.constvars, constants, strict=False)}
         numbers: dict[int, int] = {}
 
@@ -156,7 +159,7 @@ class _Digest:
         return self.of(parameters)
 
     def _kind(self, kind: Any) -> bytes:
-        """A value that a variable may have."""
+        """Hashes the abstract value of a variable: its dtype, shape and weak type."""
         if not hasattr(kind, "dtype"):
             inner = getattr(kind, "inner_aval", None)
             return _sum(type(kind).__name__, b"" if inner is None else self._kind(inner))
@@ -180,7 +183,7 @@ class _Digest:
         return _sum("numbers", shape, plain.tobytes())
 
     def _function(self, function: Any) -> bytes:
-        """By name, code and numbers, also those it closes over; not by what may change in a run."""
+        """Hashes a function by its name, code, and the immutable values it closes over."""
         if isinstance(function, functools.partial):
             given = [*function.args, *sorted(function.keywords.items())]
             return _sum("partial", self.of(function.func), *map(self._fixed, given))
@@ -199,7 +202,10 @@ class _Digest:
         return self._fixed(function)
 
     def _fixed(self, value: Any) -> bytes:
-        """Of what may change its content, the type alone."""
+        """Hashes a value that a function holds; of mutable objects only the type.
+
+        The content of a mutable object may change during a run, and with it the hash.
+        """
         if isinstance(value, tuple):
             return _sum("tuple", *map(self._fixed, value))
         fixed = isinstance(value, _PLAIN | enum.Enum | np.generic | jax.Array | frozenset | type)
@@ -213,7 +219,7 @@ class _Digest:
 
 
 def _sum(kind: str, *parts: bytes) -> bytes:
-    """Of parts of any length, so that no two lists of parts are the same."""
+    """Hashes parts with their lengths, so that different lists of parts differ in their bytes."""
     total = hashlib.sha256(kind.encode())
     for part in parts:
         total.update(b"%d:" % len(part))
@@ -221,7 +227,7 @@ def _sum(kind: str, *parts: bytes) -> bytes:
     return total.digest()
 
 
-# Thousands of equations have few of these.
+# A jaxpr has thousands of equations, but few distinct values of these kinds.
 
 
 @functools.lru_cache(maxsize=10_000)
@@ -240,7 +246,7 @@ def _array_kind(dtype: Any, shape: tuple[int | str, ...], weak: bool) -> bytes:
 
 
 def _bytes(value: Any) -> bytes:
-    if isinstance(value, float | complex):  # a NaN's and a zero's sign too
+    if isinstance(value, float | complex):  # bytes distinguish 0.0 from -0.0, and NaNs
         return np.asarray(value).tobytes()
     return value if isinstance(value, bytes) else str(value).encode(errors="surrogatepass")
 
@@ -254,7 +260,7 @@ def _qualified(named: Any) -> str:
 
 
 def _content(value: Any) -> dict[str, Any]:
-    """The attributes of an object of which nothing else is known."""
+    """Returns the attributes of an object of unknown type."""
     if dataclasses.is_dataclass(value):
         return {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
     slots = [name for kind in type(value).__mro__ for name in _slots(kind)]
@@ -269,7 +275,7 @@ def _slots(kind: type) -> list[str]:
 
 
 def _code(code: types.CodeType) -> Iterator[Any]:
-    """What a function does, without its documentation and its place in the source."""
+    """Yields a code object's bytecode, names and numbers, without docstrings and line numbers."""
     yield from (code.co_code, code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):

@@ -1,4 +1,4 @@
-"""Correct predictions, and out of how many."""
+"""The number of correct predictions, and the number of all predictions."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -26,12 +26,12 @@ Count = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class _Labels:
-    """Counts correct labels as a loss of ours takes them, and those that it does not ignore.
+    """Counts correct predictions as a built-in loss interprets labels.
 
     Attributes:
-        threshold: a single output at or above it predicts class 1.
-        ignored: the label that adds nothing; None if each counts.
-        alone: whether each of several outputs has a label of its own.
+        threshold: a single output at or above this predicts class 1.
+        ignored: the label that the loss ignores; None if there is none.
+        alone: whether each of several outputs has its own label.
     """
 
     threshold: float
@@ -39,7 +39,7 @@ class _Labels:
     alone: bool
 
     def __call__(self, outputs: jax.Array, labels: jax.Array) -> Any:
-        """The correct labels, and beside them all that count, where some may be ignored."""
+        """Returns the number of correct labels, or, if labels may be ignored, also that of all."""
         if self.alone and outputs.shape == labels.shape:
             outputs, labels = jnp.ravel(outputs), jnp.ravel(labels)
         if self.ignored is None or not jnp.issubdtype(labels.dtype, jnp.integer):
@@ -50,10 +50,19 @@ class _Labels:
 
 
 def counter(correct: Any, loss: Loss, outputs: Any, labels: Any) -> Count | None:
-    """What counts the correct predictions of a batch, given what the user asked for.
+    """Returns the function that counts correct predictions; see ``correct`` of ``fit``.
+
+    Args:
+        correct: a function, ``"auto"`` or None.
+        loss: the loss, which determines what ``"auto"`` counts.
+        outputs: the model's outputs for a batch, or their shapes.
+        labels: the labels of the batch.
+
+    Returns:
+        The function; None if nothing is counted.
 
     Raises:
-        InputError: if it is to count by itself, and is not given one array each.
+        InputError: if ``correct`` is ``"auto"`` and the outputs are not a single array.
     """
     if not isinstance(correct, str):
         count: Count | None = correct
@@ -62,7 +71,7 @@ def counter(correct: Any, loss: Loss, outputs: Any, labels: Any) -> Count | None
     if function in OF_QUANTITIES or not _are_integers(labels):
         return None
     if not hasattr(outputs, "shape"):
-        expected = "None or a function, as the model's outputs are no single array"
+        expected = "None or a function, as the model's outputs are not a single array"
         raise InputError("correct", expected, "'auto'")
     return _Labels(
         threshold=0.0 if function is losses.binary_cross_entropy_with_logits else 0.5,
@@ -76,15 +85,18 @@ def _are_integers(labels: Any) -> bool:
 
 
 def counted(correct: Count, outputs: Any, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """What a function counts on a batch, and out of how many.
+    """Counts the correct predictions on a batch, and all predictions.
 
     Args:
-        correct: see ``fit``.
-        outputs: of the model.
-        labels: [batch, …].
+        correct: a function; see ``fit``.
+        outputs: the model's outputs.
+        labels: the labels, [batch, …].
+
+    Returns:
+        The two numbers, int32.
 
     Raises:
-        InputError: if it returns none of what ``fit`` takes.
+        InputError: if the function returns a value of another kind than ``fit`` allows.
     """
     found = called("correct", "a function of (outputs, labels)", correct, outputs, labels)
     pair = found if isinstance(found, tuple | list) and len(found) == 2 else (found,)
@@ -94,8 +106,8 @@ def counted(correct: Count, outputs: Any, labels: jax.Array) -> tuple[jax.Array,
     if hasattr(found, "dtype") and jnp.ndim(found) and found.dtype == np.bool_:
         return jnp.sum(found, dtype=jnp.int32), jnp.int32(jnp.size(found))
     expected = (
-        "a function that returns an integer scalar, the number of correct predictions, a pair of "
-        "it and the number of all, or truth values [batch, …]"
+        "a function that returns the number of correct predictions, an integer scalar, or a pair "
+        "of it and the number of all, or booleans [batch, …]"
     )
     parts = [
         f"{x.dtype}{list(x.shape)}" if hasattr(x, "dtype") else type(x).__name__
@@ -111,7 +123,7 @@ def check_counted(measured: Mapping[str, Any]) -> None:
         measured: metrics of some batches, by name, [batches].
 
     Raises:
-        InputError: if one has.
+        InputError: if a batch has more.
     """
     accuracy = measured.get("accuracy")
     if not isinstance(accuracy, metrics.Ratio):
@@ -119,7 +131,7 @@ def check_counted(measured: Mapping[str, Any]) -> None:
     correct, total = np.asarray(accuracy.total), np.asarray(accuracy.count)
     wrong = np.flatnonzero((correct < 0) | (correct > total))
     if len(wrong):
-        expected = "at most as many correct predictions as there are (a pair has both numbers)"
+        expected = "at most as many correct predictions as predictions (a pair has both numbers)"
         raise InputError("correct", expected, f"{correct[wrong[0]]} of {total[wrong[0]]}")
 
 
@@ -130,9 +142,10 @@ def _is_count(value: Any) -> bool:
 
 
 def _most(correct: Count, outputs: Any, labels: jax.Array) -> int:
-    """The most that a function can count: one for each of the truth values that it adds up.
+    """Returns the largest number that a function can count.
 
-    Where that cannot be told, one for each example.
+    A user's function may count examples, tokens or pixels, and returns only the count. The jaxpr
+    shows how many booleans the count sums; if it does not, the number of examples is returned.
     """
     leaves, structure = jax.tree.flatten((outputs, labels))
     arrays = [leaf for leaf in leaves if isinstance(leaf, jax.Array)]
@@ -147,7 +160,7 @@ def _most(correct: Count, outputs: Any, labels: jax.Array) -> int:
     return int(most) if 0 < most < math.inf else len(labels)
 
 
-#: What keeps each number as it is, or takes some of them.
+#: Primitives that copy or select elements without changing their values.
 _MOVING = {
     *("broadcast_in_dim", "concatenate", "convert_element_type", "copy", "reduce_max"),
     *("reduce_min", "reshape", "rev", "slice", "squeeze", "stop_gradient", "transpose"),
@@ -155,11 +168,14 @@ _MOVING = {
 
 
 def _bounds(jaxpr: Any, entering: list[float]) -> list[float]:
-    """The largest number that each result of a computation can hold, infinity if unknown.
+    """Returns an upper bound of the elements of each output of a jaxpr; infinity if unknown.
+
+    This is interval arithmetic with a lower bound of zero: booleans are at most 1, and a sum of n
+    of them at most n.
 
     Args:
-        jaxpr: the computation, of which numbers below zero are not thought.
-        entering: likewise of its arguments.
+        jaxpr: the computation, assumed to have no negative values.
+        entering: upper bounds of its inputs.
     """
     known = dict(zip(jaxpr.invars, entering, strict=True))
 
@@ -180,7 +196,7 @@ def _bounds(jaxpr: Any, entering: list[float]) -> list[float]:
 
 
 def _bound(name: str, equation: Any, given: list[float]) -> float:
-    """Of one operation, from the bounds of what it takes."""
+    """Returns an upper bound of the output of one equation from the bounds of its inputs."""
     if name == "reduce_sum":
         entering, leaving = equation.invars[0].aval.size, equation.outvars[0].aval.size
         return given[0] * (entering / leaving) if leaving else 0.0

@@ -1,4 +1,4 @@
-"""Many steps in one compiled program."""
+"""The functions that are compiled: many training, evaluation or inference steps in one program."""
 
 import functools
 from collections.abc import Callable
@@ -20,21 +20,22 @@ from jaxnets.training.placement import Placement
 from jaxnets.training.state import DRAWS, TrainState
 from jaxnets.training.steps import Step, StepMetrics, train_step
 
-# On a CPU, where many small matrices are faster than one, but all of them are to be in its cache.
+# Number of members trained at once on a CPU. Batched small matrix products are faster than single
+# ones as long as all matrices fit into the cache.
 _TRAINED_ON_CPU = 4
-# Elsewhere, as the batches of an evaluation are large and each member needs memory for one.
+# Number of members evaluated at once on an accelerator. Each needs memory for its activations, and
+# the batches of an evaluation are large.
 _EVALUATED = 16
-# What makes a step long, so that on a CPU members are trained one after the other: convolutions
-# with weights of their own for each member take twice the time, and loops up to 1.4 times.
+# With these primitives, members are trained one after the other on a CPU: batched over members,
+# convolutions take twice the time and loops up to 1.4 times.
 _LONG = {"conv_general_dilated", "scan", "while"}
 
 
 class Program(NamedTuple):
-    """What a compiled program is made of, besides its state and batches. Hashable.
+    """The static arguments of a compiled program. Hashable.
 
     Attributes:
-        run: the step that is taken, the objective that is evaluated, or the transform of the inputs
-            that are predicted.
+        run: the step for training, the objective for evaluation, or the transform for inference.
         placement: the devices.
     """
 
@@ -48,10 +49,10 @@ def train_steps(
     """Takes a step for each batch.
 
     Args:
-        program: the step, and where.
-        state: before the steps.
-        batches: theirs.
-        count: how many of the batches to take; None for all.
+        program: the step and the devices.
+        state: the state before the steps.
+        batches: the batches.
+        count: number of batches to use; None for all.
 
     Returns:
         The state after the steps, and each step's metrics [steps, …].
@@ -68,13 +69,13 @@ def train_steps(
 def train_members(
     program: Program, states: TrainState, batches: Gathered, count: np.int32 | None
 ) -> tuple[TrainState, StepMetrics]:
-    """``train_steps`` for many runs at once, on one copy of the examples.
+    """Takes a step for each batch of several runs, on one copy of the examples.
 
     Args:
-        program: the step, and where.
-        states: before the steps, each array [members, …].
-        batches: with rows [steps, batch, members].
-        count: how many of the batches to take; None for all.
+        program: the step and the devices.
+        states: the states before the steps, each array [members, …].
+        batches: the batches, with rows [steps, batch, members].
+        count: number of batches to use; None for all.
 
     Returns:
         The states after the steps, and each step's metrics [members, steps, …].
@@ -107,10 +108,10 @@ def evaluate_batch(
     """Evaluates an objective on one batch, the model in evaluation mode.
 
     Args:
-        objective: what is evaluated.
-        state: the model.
-        batch: its columns, each [batch, …].
-        number: of the batch; the objective draws from it.
+        objective: the objective.
+        state: the state whose model is evaluated.
+        batch: the columns, each [batch, …].
+        number: number of the batch, which determines the objective's random key.
     """
     key = jax.random.fold_in(jax.random.fold_in(jax.random.key(0), DRAWS), number)
 
@@ -123,7 +124,7 @@ def evaluate_batch(
 def evaluate_members(
     program: Program, states: TrainState, batches: Batches, count: np.int32 | None
 ) -> StepMetrics:
-    """``evaluate_batches`` for states [members, …]."""
+    """Evaluates an objective on each batch for states [members, …]; see ``evaluate_batches``."""
 
     def member(state: TrainState) -> StepMetrics:
         return evaluate_batches(program, state, batches, count)
@@ -134,7 +135,7 @@ def evaluate_members(
 def predict_batches(
     program: Program, state: TrainState, batches: Batches, count: np.int32 | None
 ) -> Any:
-    """The model's outputs [batches, batch, …] for each batch, on one device."""
+    """Computes the model's outputs [batches, batch, …] for all batches, on one device."""
 
     def step(_: None, number: jax.Array) -> tuple[None, Any]:
         outputs = with_kernels(functools.partial(predicted, program.run))
@@ -144,13 +145,16 @@ def predict_batches(
 
 
 def predicted(transform: Callable[..., Any] | None, state: TrainState, inputs: Any) -> Any:
-    """The outputs of a state's model for a batch of a data set's inputs, in evaluation mode."""
+    """Computes the outputs of a state's model for inputs before ``transform``, in eval mode."""
     return outputs_of(state.model, applied(transform, inputs))
 
 
 @functools.lru_cache(maxsize=8)
 def one_step(step: Step, mesh: Mesh | None = None) -> Callable[..., tuple[TrainState, StepMetrics]]:
-    """``train_step``, traced once for each shape of batches, whoever asks for its metrics."""
+    """Returns ``train_step`` for a step, traced once for each shape of batches.
+
+    The cache shares the trace between the loop and ``Work.measured``, which needs only the shapes.
+    """
 
     def taken(state: TrainState, batch: dict[str, Any]) -> tuple[TrainState, StepMetrics]:
         with divided(mesh):
@@ -160,14 +164,14 @@ def one_step(step: Step, mesh: Mesh | None = None) -> Callable[..., tuple[TrainS
 
 
 def _for_each(function: Callable[[Any], Any], every: Any, at_once: int) -> Any:
-    """A function of each member of arrays [members, …], some of them at a time."""
+    """Applies a function to each member of arrays [members, …], ``at_once`` members at a time."""
     if at_once >= len(jax.tree.leaves(every)[0]):
         return jax.vmap(function)(every)
     return lax.map(function, every, batch_size=at_once if at_once > 1 else None)
 
 
 def _trained_at_once(step: Step, states: TrainState, batches: Gathered) -> int:
-    """How many members to train at a time: all, except for CPUs."""
+    """Returns the number of members to train at a time: all, except on a CPU."""
     if jax.default_backend() != "cpu":
         return batches.rows.shape[2]
 
@@ -190,10 +194,10 @@ def _collect(
     room: int,
     count: np.int32 | None,
 ) -> tuple[Any, StepMetrics]:
-    """A scan of ``count`` steps, which may be known when it runs alone.
+    """Takes ``count`` steps and stacks their metrics, like a scan of dynamic length.
 
-    What it collects has always ``room`` places, and the program is the same for any count: it
-    neither compiles again for another one, nor adds up in another order.
+    The stacked metrics always have ``room`` entries, so one program serves any count. It needs no
+    recompilation, and its sums have the same order however an epoch is divided into calls.
     """
     traced = jax.jit(step, inline=True)  # traced once, for the shapes and for the loop
     _, shapes = jax.eval_shape(traced, state, jax.ShapeDtypeStruct((), jnp.int32))

@@ -45,11 +45,11 @@ class Evaluation:
 
     Attributes:
         loss: mean loss over the examples; see ``fit``.
-        correct: correct predictions; None where the notion has no meaning.
-        total: out of how many: see ``correct`` of ``fit``; the number of examples where there are
-            no correct predictions.
-        metrics: all that was measured by name, ``"loss"`` and ``"accuracy"`` included: floats, or
-            arrays of those that have several numbers.
+        correct: number of correct predictions; None if they were not counted.
+        total: number of predictions; see ``correct`` of ``fit``. The number of examples if
+            predictions were not counted.
+        metrics: all metrics by name, ``"loss"`` and ``"accuracy"`` included: floats, or arrays for
+            metrics with several values.
     """
 
     loss: float
@@ -58,13 +58,13 @@ class Evaluation:
     metrics: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Names the loss and the accuracy among the metrics."""
+        """Adds the loss and the accuracy to the metrics."""
         known = {"loss": self.loss} | ({} if self.correct is None else {"accuracy": self.accuracy})
         object.__setattr__(self, "metrics", {**known, **self.metrics})
 
     @property
     def accuracy(self) -> float | None:
-        """The share of correct predictions, in [0, 1]; NaN of no prediction."""
+        """The fraction of correct predictions, in [0, 1]; NaN if there are no predictions."""
         if self.correct is None:
             return None
         return self.correct / self.total if self.total else math.nan
@@ -81,37 +81,38 @@ def evaluate(
     metrics: Mapping[str, Callable[[Any, Any], Any]] | None = None,
     batch_size: int = EVALUATION_BATCH,
 ) -> Evaluation:
-    """Measures a model on every example of a split, in evaluation mode.
+    """Evaluates a model on every example of a split, in evaluation mode.
 
-    The loss is the mean over the examples; of a loss that is no plain mean and no sum over them,
-    such as one with class weights, the mean of the batches' losses, each weighted by its number of
-    examples.
+    The loss is the mean over the examples. If the loss function is neither a plain mean nor a sum,
+    for example because it has class weights, it is the mean of the batches' losses, weighted by
+    the number of examples in each batch.
 
     Args:
-        model: any ``nnx.Module``; it is left as it is.
+        model: any ``nnx.Module``; it is not changed.
         split: the examples.
-        objective: see ``minimize``; None for ``supervised`` with what follows.
+        objective: see ``minimize``; None for ``supervised`` with the arguments that follow.
         loss: see ``fit``.
         transform: see ``fit``.
         correct: see ``fit``.
         metrics: see ``fit``.
-        batch_size: examples at a time; the last batch holds what is left.
+        batch_size: number of examples in a batch; the last batch may be smaller.
 
     Returns:
         Mean loss, correct predictions, number of predictions, and all metrics.
 
     Raises:
         ValueError: if the examples do not fit the model or the loss, a label or an index of an
-            embedding is out of range, or ``correct`` counts more than there are.
+            embedding is out of range, or ``correct`` counts more correct predictions than
+            predictions.
     """
     check_positive("batch_size", batch_size)
     check_model(model)
     check_split("split", split)
     if objective is None:
-        given: Any = loss  # None is refused in a sentence
+        given: Any = loss  # ``supervised`` raises InputError for None
         objective = supervised(given, transform=transform, correct=correct, metrics=metrics)
     elif loss is not None or transform is not None or correct != "auto" or metrics is not None:
-        raise InputError("objective", "None beside loss, transform, correct or metrics", objective)
+        raise InputError("objective", "None with loss, transform, correct or metrics", objective)
     check_function("objective", objective, "a function of (model, batch, key)")
     here = one_device()
     state = here.place(initialize(model, untrained))
@@ -127,20 +128,21 @@ def predict(
     transform: Transform | None = None,
     batch_size: int = EVALUATION_BATCH,
 ) -> Any:
-    """The model's outputs for a batch of any size, in evaluation mode.
+    """Computes a model's outputs for any number of examples, in evaluation mode.
 
     Args:
-        model: any ``nnx.Module``; it is left as it is.
-        inputs: [examples, …], as the data set holds them: an array, or a tuple or dictionary of
-            arrays, which are the arguments of the model's call.
+        model: any ``nnx.Module``; it is not changed.
+        inputs: [examples, …], as in the data set, before ``transform``: an array, or a tuple or
+            dictionary of arrays, which are the arguments of the model's call.
         transform: see ``fit``.
-        batch_size: examples at a time.
+        batch_size: number of examples in a batch.
 
     Returns:
         Outputs [examples, …], NumPy arrays in whatever structure the model returns.
 
     Raises:
-        ValueError: if there is no example, or an index has no row in an embedding.
+        ValueError: if there are no examples, the inputs do not fit the model, or an index has no
+            row in an embedding.
     """
     check_positive("batch_size", batch_size)
     state, here = for_prediction(model, transform)
@@ -162,7 +164,7 @@ def predict(
 
 
 def _checked_inputs(inputs: Any) -> tuple[Any, int]:
-    """Inputs as arrays on the host, and how many examples there are."""
+    """Returns the inputs as arrays on the host, and the number of examples."""
     arrays = map_named(_checked_input, "inputs", inputs)
     lengths = {len(array) for array in jax.tree.leaves(arrays)}
     if len(lengths) != 1:
@@ -187,10 +189,10 @@ def _outputs(transform: Transform | None, state: TrainState, batch: Any) -> Any:
 
 
 def for_prediction(model: nnx.Module, transform: Transform | None) -> tuple[TrainState, Placement]:
-    """A model as a state without a step, and the device that holds it."""
+    """Returns a model as a state without an optimizer, and the device that it is on."""
     check_model(model)
     if transform is not None:
-        supervised(_no_loss, transform=transform)  # looks at it
+        supervised(_no_loss, transform=transform)  # checks the transform
     here = one_device()
     return here.place(initialize(model, untrained)), here
 
@@ -203,15 +205,15 @@ def evaluate_state(
     source: Feed,
     batch_size: int = EVALUATION_BATCH,
 ) -> Evaluation:
-    """Measures a state on a split.
+    """Evaluates an objective on a split.
 
     Args:
         run: see ``Compiled.run``.
-        objective: what is evaluated.
-        state: what to measure.
+        objective: the objective to evaluate.
+        state: the state whose model is evaluated.
         split: the examples.
-        source: their feed.
-        batch_size: examples at a time.
+        source: the split's feed.
+        batch_size: number of examples in a batch.
     """
     found = measure_split(run, evaluate_batches, objective, state, split, source, batch_size)
     return evaluation(len(split), [one.metrics for one in found])
@@ -226,9 +228,10 @@ def measure_split(
     source: Feed,
     batch_size: int = EVALUATION_BATCH,
 ) -> list[Any]:
-    """What a function of ``epoch`` measures on a split: metrics of each piece, on the host.
+    """Runs a function of ``epoch`` on a split; returns the metrics of each piece, on the host.
 
-    Arguments as of ``evaluate_state``. Those of members have an axis for them before the steps.
+    See ``evaluate_state`` for the arguments. If ``function`` evaluates several members at once, the
+    metrics have an axis for the members before the axis of the steps.
     """
     axis = 0 if function is evaluate_batches else 1
     plan = epoch_plan(len(split), batch_of(split, batch_size), seed=0, epoch=0, shuffle=False)
@@ -242,10 +245,10 @@ def measure_split(
 
 
 def evaluation(examples: int, measured: Sequence[Measured]) -> Evaluation:
-    """The evaluation of one state.
+    """Combines the metrics of all batches into an ``Evaluation``.
 
     Args:
-        examples: how many there are.
+        examples: number of examples.
         measured: the metrics of the batches in each piece, [batches, …].
     """
     metrics: Measured = jax.tree.map(lambda *parts: np.concatenate(parts), *measured)
@@ -260,7 +263,7 @@ def evaluation(examples: int, measured: Sequence[Measured]) -> Evaluation:
 
 
 def over_batches(metrics: Measured) -> dict[str, Any]:
-    """Metrics of many batches, [batches, …], over all of them."""
+    """Combines metrics of many batches, [batches, …], into one value each."""
     return {name: metric.over() for name, metric in metrics.items()}
 
 
@@ -273,21 +276,22 @@ def checked_feed(
     class_names: Sequence[str] | None = None,
     batch_size: int = EVALUATION_BATCH,
 ) -> Feed:
-    """A split's feed, after the model has been run on shapes alone and the examples looked at.
+    """Checks a split against a model and an objective, and makes its feed.
+
+    Shapes are checked by abstract evaluation, labels and indices by their values.
 
     Args:
-        name: what the user calls the split.
+        name: name of the split in error messages.
         split: the examples.
-        objective: what is evaluated on them; None looks at nothing.
-        state: with what weights.
-        placement: on what devices.
+        objective: the objective that is evaluated on the examples; None checks nothing.
+        state: the state whose model is evaluated.
+        placement: the devices.
         class_names: the name of each class; None if there are none.
-        batch_size: examples in a batch.
+        batch_size: number of examples in a batch.
 
     Raises:
-        InputError: if the inputs do not fit the model, one of their indices has no row in an
-            embedding, the outputs do not fit the loss or the classes, or a label is not what the
-            loss takes.
+        InputError: if the inputs do not fit the model, an index has no row in an embedding, the
+            outputs do not fit the loss or the classes, or a label is invalid for the loss.
     """
     if objective is None:
         return feed(split, lambda columns: None, placement)
@@ -307,12 +311,12 @@ def checked_feed(
 
 
 def batch_of(split: AnySplit, batch_size: int) -> int:
-    """How many examples of a split make a batch; a step of ``Draws`` is one."""
+    """Returns the number of examples in a batch of a split; 1 for ``Draws``."""
     return 1 if isinstance(split, Draws) else batch_size
 
 
 def as_batch(split: AnySplit, size: int) -> dict[str, Any]:
-    """The shapes and dtypes of a batch of a split's."""
+    """Returns the shapes and dtypes of a batch of a split's columns."""
     return jax.tree.map(
         lambda s: jax.ShapeDtypeStruct((size, *s.shape), jax.dtypes.canonicalize_dtype(s.dtype)),
         column_spec(split.spec),
@@ -324,10 +328,11 @@ def _evaluated(objective: Objective, state: TrainState, batch: Any) -> Any:
 
 
 def _outputs_of_supervised(name: str, objective: Supervised, state: TrainState, batch: Any) -> Any:
-    """The shapes of the model's outputs for a batch.
+    """Returns the shapes of the model's outputs for a batch.
 
     Raises:
-        InputError: if the transform or the model does not take it, or the loss not these outputs.
+        InputError: if the batch does not fit the transform or the model, or the outputs do not fit
+            the loss.
     """
     inputs = batch.get("inputs")
     if inputs is None:
@@ -346,7 +351,7 @@ def _outputs_of_supervised(name: str, objective: Supervised, state: TrainState, 
 
 
 def check_model(model: Any) -> None:
-    """Raises unless a model is one."""
+    """Checks that a value is an ``nnx.Module`` with parameters."""
     if not isinstance(model, nnx.Module):
         kind = type(model).__name__
         got = f"the class {model.__name__}" if isinstance(model, type) else f"a {kind}"

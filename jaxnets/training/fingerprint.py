@@ -1,4 +1,8 @@
-"""What a run trains, on what, and how, in a form that a later one can be compared with."""
+"""Fingerprints of runs: descriptions of the computation and the data that can be compared.
+
+A run may be resumed only with the same model, data and settings. Functions such as the loss have no
+usable equality, so the hash of their jaxpr stands for them.
+"""
 
 import functools
 import os
@@ -27,7 +31,7 @@ from jaxnets.training.objective import Objective, Supervised
 from jaxnets.training.state import TrainState
 from jaxnets.training.steps import Step, train_step
 
-#: Another one where the same run is described otherwise than before.
+#: Version of the description. It increases whenever the same run is described differently.
 FORM = 4
 _CHECK = ", checksum "
 _PACKAGES = ("jaxnets", "jax", "flax", "optax", "numpy")
@@ -42,18 +46,18 @@ def fingerprint(
 ) -> dict[str, Any]:
     """Describes a run.
 
-    Functions such as the loss and the optimizer are told by what they compute, and by how their
-    gradients are computed, numbers like the learning rate included.
+    Functions such as the loss and the optimizer are described by a hash of their jaxpr and of that
+    of their gradients, constants such as the learning rate included.
 
     Args:
-        step: how it trains.
-        objective: what it evaluates; None for nothing.
-        state: in which training begins.
-        data: what is trained and tested on.
-        settings: what else decides the run's numbers, ``"batch_size"`` among it.
+        step: the training step.
+        objective: the objective that is evaluated; None for none.
+        state: the initial state.
+        data: the data set to train and test on.
+        settings: other settings that affect the results, ``"batch_size"`` among them.
 
     Returns:
-        A dictionary that JSON can hold; see ``differences``.
+        A dictionary of JSON values; see ``differences``.
     """
     shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), state)
     count = sum(x.size for x in jax.tree.leaves(shapes.parameters))
@@ -78,14 +82,14 @@ def fingerprint(
 
 
 def _batch(split: AnySplit, batch_size: int) -> dict[str, Any]:
-    """The shapes and dtypes of a whole batch, as a model may have variables of its size."""
+    """Returns the shapes of a full batch, because a model may have variables of its size."""
     return as_batch(split, min(batch_of(split, batch_size), len(split)))
 
 
 def _of_supervised(
     step: Minimize, objective: Supervised, shapes: TrainState, state: TrainState, batch: Any
 ) -> dict[str, Any]:
-    """What the parts of supervised training compute, so that a message can name one."""
+    """Describes each part of supervised training, so that an error message can name the part."""
     inputs, labels = batch["inputs"], batch["labels"]
 
     def trained(state: TrainState) -> tuple[Any, Any, Any]:
@@ -130,20 +134,21 @@ def _of_supervised(
 
 
 def versions() -> dict[str, str]:
-    """Of what computes, and of what says so."""
+    """Returns the versions of Python and of the packages that affect the computation."""
     found = {package: metadata.version(package) for package in _PACKAGES}
     return found | {"python": ".".join(platform.python_version_tuple()[:2])}
 
 
 def machine(devices: int = 1, libraries: Iterable[str] = ()) -> dict[str, Any]:
-    """On what this process computes, as far as the bits of a run follow from it.
+    """Describes the hardware and the native kernels, on which the bits of the results depend.
 
     Args:
-        devices: how many share a batch.
-        libraries: native kernels to look for, besides those that were requested so far.
+        devices: number of devices that share a batch.
+        libraries: names of native kernel libraries to include, in addition to those requested so
+            far in this process.
 
     Returns:
-        A dictionary that JSON can hold; see ``other_bits``.
+        A dictionary of JSON values; see ``other_bits``.
     """
     if jax.default_backend() != "cpu":
         return {"devices": devices, "processor": jax.devices()[0].device_kind}
@@ -158,11 +163,12 @@ def machine(devices: int = 1, libraries: Iterable[str] = ()) -> dict[str, Any]:
 
 
 def other_bits(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Why a run may have other bits on a machine, and with versions, than it began with, in words.
+    """Describes the differences between machines and versions that may change bits of the results.
 
     Args:
-        before: a ``machine``, with the ``versions`` of the run.
-        now: likewise; what only one of them says is not compared.
+        before: the saved run's ``machine``, with its ``versions``.
+        now: this process's ``machine`` and ``versions``. Entries that only one of the two
+            dictionaries has are not compared.
     """
     known, found = _flat(before), _flat(now)
     names = [name for name in known if name in found and found[name] != known[name]]
@@ -170,7 +176,7 @@ def other_bits(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 def _flat(machine: dict[str, Any]) -> dict[str, Any]:
-    """Each thing by a name for people."""
+    """Flattens a ``machine`` to entries by readable name."""
     kernels, versions = machine.get("kernels", {}), machine.get("versions", {})
     others = {name: machine[name] for name in machine.keys() - {"kernels", "versions"}}
     named = {f"native {name} kernels:": found or "none" for name, found in kernels.items()}
@@ -178,10 +184,10 @@ def _flat(machine: dict[str, Any]) -> dict[str, Any]:
 
 
 def differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """What differs between two runs, item by item, in words.
+    """Describes the differences between two fingerprints, one string for each.
 
-    What functions compute is compared only between the same versions of the libraries, and the same
-    form of the description: another one may describe the same thing otherwise.
+    Hashes are compared only if the versions of the packages and of the description are equal,
+    because another version may trace the same function to another jaxpr.
     """
     same_form = before.get("form", 1) == now.get("form", 1)
     comparable = same_form and before.get("versions") == now.get("versions")
@@ -202,18 +208,21 @@ def _plain(item: Any) -> Any:
 
 
 def _numbers(initial: Any) -> str:
-    """Numbers such as the learning rate are part of the equations, or of the initial state."""
+    """Hashes the small arrays of the optimizer's initial state, such as the learning rate.
+
+    Optimizers keep hyperparameters either there or as constants in the jaxpr.
+    """
     return digest_of([x for x in jax.tree.leaves(initial) if np.size(x) < 5])
 
 
 def _digest(function: Callable[..., Any], *arguments: Any) -> str:
-    """Tells functions apart by what JAX makes of them, with native kernels or without."""
+    """Hashes a function's jaxpr, traced without native kernels so that they do not affect it."""
     with native.aside():
         return digest(function, *arguments)
 
 
 def _update(step: Minimize, parameters: Any, slots: Any) -> Any:
-    """The optimizer's update, on the loss ‖p‖² where it evaluates one."""
+    """Computes the optimizer's update; the loss is ‖p‖² for optimizers that evaluate it."""
 
     def loss(parameters: Any) -> jax.Array:
         squares = (jnp.sum(p * p) for p in jax.tree.leaves(parameters))
@@ -225,7 +234,7 @@ def _update(step: Minimize, parameters: Any, slots: Any) -> Any:
 
 
 def _cotangents(outputs: Any) -> Any:
-    """Ones for what is differentiated, and JAX's nothing for integers."""
+    """Returns ones as cotangents of floating-point outputs, and ``float0`` zeros for integers."""
 
     def of(output: Any) -> Any:
         shape, dtype = jnp.shape(output), jnp.result_type(output)

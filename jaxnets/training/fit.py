@@ -1,4 +1,4 @@
-"""``fit``: from the arguments to a finished run."""
+"""``fit``, which trains a model on a data set and evaluates it after each epoch."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
@@ -70,87 +70,91 @@ def fit(
 ) -> Any:
     """Trains a model and evaluates it on every test example after each epoch.
 
-    The data go to the device once, as they are; ``transform`` works on them inside the compiled
-    step. Each epoch visits every example once, in an order that is a function of
-    (seed, epoch) alone; the last smaller batch is trained on at its true size. The same seed on
-    the same machine gives the same parameters, bit for bit.
+    The data are copied to the device once, unchanged; ``transform`` runs inside the compiled
+    step. Each epoch visits every example once, in an order that depends only on (seed, epoch).
+    A smaller last batch is not padded. The same seed on the same machine gives the same
+    parameters, bit for bit.
 
     Args:
-        model: any ``nnx.Module`` that maps a batch of inputs to outputs; it is left as it is. With
-            ``seeds`` a function of ``nnx.Rngs`` that makes one.
-        data: what to train and test on; splits may be streamed. A split alone has no test.
-        step: how to train, such as ``minimize`` and ``in_turn`` make it; None for
+        model: any ``nnx.Module`` that maps a batch of inputs to outputs. It is not changed. With
+            ``seeds``, a function of ``nnx.Rngs`` that makes a model.
+        data: the data set to train and test on; splits may be streamed. A single split is trained
+            on without a test.
+        step: the training step, such as ``minimize`` or ``in_turn`` makes; None for
             ``minimize(supervised(loss, …), optimizer, …)`` with the arguments that follow.
-        evaluate: the objective that is measured on the test split after each epoch; None for that
-            of the step.
+        evaluate: the objective that is measured on the test split after each epoch; None for the
+            step's own objective.
         loss: (outputs, labels) → scalar mean over the batch, such as
-            ``jaxnets.losses.cross_entropy``. Of a loss that adds up the examples
-            (``reduction="sum"``) the history and the test have the mean over the examples too;
-            ``step_losses`` has what the function returns.
+            ``jaxnets.losses.cross_entropy``. For a loss that sums over the examples
+            (``reduction="sum"``), the history and the test report the mean over the examples;
+            ``step_losses`` contains the values that the function returns.
         optimizer: a gradient transformation, such as ``jaxnets.optimizers.sgd(0.01)``.
-        epochs: how many times to go through the training data.
-        batch_size: examples in a step.
-        seed: seeds the order of the examples, augmentation, dropout and the like; not the model's
-            initial weights, which it brings with it.
-        seeds: trains a model for each of these at once, in one compiled program; a number stands
-            for so many seeds from 0. Each run is what ``fit(model(nnx.Rngs(s)), data, seed=s)`` is
-            except for rounding. Not with ``seed``, ``buckets``, ``devices``, ``sharding``,
-            ``save``, ``resume``, ``callbacks`` and streamed splits.
-        learning_rates: trains each of the seeds with each of these, in place of the optimizer's.
-        transform: a hashable function of a batch of inputs, in training and in evaluation.
-        augment: what training alone does to a batch, before ``transform``: on the inputs as the
-            data set holds them, such as uint8 images. Random ones of ``jaxnets.data`` draw from
-            (seed, step), so that the same seed gives the same run. Of ``Mixup`` and ``CutMix`` the
-            loss and ``correct`` get probabilities for labels.
-        correct: counts correct predictions: (outputs, labels) → an integer, which is divided by the
-            number of truth values in its sum (examples or labels, whichever it counts), or by the
-            number of examples where that is unknown; or truth values of any shape; or a pair of
-            integers, the number of correct predictions and of all. ``"auto"`` counts labels by
-            ``jaxnets.metrics.correct`` if they are classes, without those that the loss ignores;
-            None does not count.
-        metrics: what else is measured, by name: functions of (outputs, labels) that return a
-            scalar, the mean over the batch, or a pair (total, count); ``jaxnets.metrics`` has some.
-            They reach the progress line, the history, the callbacks and the plot.
+        epochs: number of passes through the training data.
+        batch_size: number of examples in a batch.
+        seed: seed of the order of the examples, augmentation, dropout and the like. It does not
+            affect the model's initial weights, which are part of ``model``.
+        seeds: trains one model for each of these seeds at once, in one compiled program; an
+            integer n means the seeds 0 to n - 1. Each run equals
+            ``fit(model(nnx.Rngs(s)), data, seed=s)`` except for rounding. Not with ``seed``,
+            ``buckets``, ``devices``, ``sharding``, ``save``, ``resume``, ``callbacks`` and streamed
+            splits.
+        learning_rates: trains each of the seeds with each of these learning rates, which replace
+            the optimizer's.
+        transform: a hashable function of a batch of inputs, applied in training and in evaluation.
+        augment: the transform that is applied in training only, before ``transform``, to the
+            inputs as the data set contains them, such as uint8 images. The random transforms of
+            ``jaxnets.data`` draw from (seed, step), so that the same seed gives the same run. After
+            ``Mixup`` and ``CutMix``, the loss and ``correct`` receive probabilities as labels.
+        correct: counts correct predictions: (outputs, labels) → an integer, or an array of booleans
+            of any shape, or a pair of integers, the number of correct predictions and the number
+            of all. A single integer is divided by the number of booleans that it sums (examples or
+            labels), or by the number of examples if that number is unknown. ``"auto"`` counts
+            labels by ``jaxnets.metrics.correct`` if they are classes, without the labels that the
+            loss ignores; None does not count.
+        metrics: further metrics by name: functions of (outputs, labels) that return a scalar, the
+            mean over the batch, or a pair (total, count); ``jaxnets.metrics`` has some. They appear
+            in the progress line, the history, the callbacks and the plot.
         shuffle: whether the order changes from epoch to epoch.
-        drop_last: whether the last smaller batch is left out.
-        buckets: puts texts of similar length into a batch, which runs at one of at most so many
-            lengths, for a ``TextDataset`` and a model that padding changes nothing of. None, or 1,
-            runs all at the full length, in the order without.
-        devices: how many share each batch, or which; None for all accelerators, or one CPU. What is
-            computed is what one device computes, except for the order of sums: dropout draws the
-            same masks and BatchNorm takes the statistics of the whole batch.
-        sharding: how the devices share parameters too; None for each having them all.
-        accumulate: in how many parts a batch is taken, one after the other, so that one at a time
-            is in memory. The step is that of the whole batch, for any loss; batch statistics and
-            dropout masks are a part's. Each part is run forward twice.
+        drop_last: whether a smaller last batch is left out.
+        buckets: groups texts of similar length into batches, which are cut to one of at most
+            ``buckets`` lengths; for a ``TextDataset`` and a model whose outputs do not depend on
+            padding. None or 1 runs all batches at the full length, in the order without buckets.
+        devices: number of devices that share each batch, or the devices; None for all accelerators,
+            or one CPU. The results are those of one device, except for the order of sums: dropout
+            draws the same masks and BatchNorm takes the statistics of the whole batch.
+        sharding: how parameters are divided between the devices; None for a full copy on each.
+        accumulate: number of parts into which each batch is divided. One part at a time is in
+            memory. The step is that of the whole batch, for any loss, but batch statistics and
+            dropout masks are computed for each part. Each part is run forward twice.
         compute_dtype: the dtype in which the network computes, such as ``"bfloat16"``; weights,
-            loss and optimizer stay as they are. None for that of the weights.
+            loss and optimizer keep their dtypes. None for the dtype of the weights.
         save: where and how often to save checkpoints. Ctrl-C and SIGTERM then save before they
             end the run.
-        resume: whether to continue the run that is saved there, if there is one. It then ends
+        resume: whether to continue the run that is saved there, if there is one. The run then ends
             as if it had never been interrupted, bit for bit, on the same machine with the same
-            versions and native kernels; a warning says where these are others. On another number of
-            devices or processes sums are of another order.
-        callbacks: functions to call with each ``EpochRecord``, or ``Callback`` objects, which hear
-            more. Any of them ends the run by raising ``StopTraining``.
-        non_finite: what becomes of a step whose loss is NaN or infinite: ``"stop"`` raises;
-            ``"skip"`` leaves its update out, also where it is the gradient that is not finite.
+            versions and native kernels; a warning names any that differ. With another number of
+            devices or processes, the order of sums differs.
+        callbacks: functions to call with each ``EpochRecord``, or ``Callback`` objects, which have
+            further methods. Each can end the run by raising ``StopTraining``.
+        non_finite: what to do at a step whose loss is NaN or infinite: ``"stop"`` raises;
+            ``"skip"`` discards the update, also if only the gradient is not finite.
         progress: ``"auto"`` (a bar on a terminal, lines elsewhere), ``"bar"``, ``"lines"`` or
             ``"none"``.
 
     Returns:
-        A ``TrainingRun``: the trained model, the history, the timings. With ``seeds`` a
-        ``TrainingRuns``: those of each run, and mean, standard deviation and confidence interval of
-        what the tests measured.
+        A ``TrainingRun``: the trained model, the history, the timings. With ``seeds``, a
+        ``TrainingRuns``: all runs, and mean, standard deviation and confidence interval of their
+        test metrics.
 
     Raises:
-        ValueError: if an argument is bad, inputs do not fit the model, its outputs do not fit the
-            loss or the classes, a label or an index of an embedding is out of range, or ``correct``
-            counts more than there are.
-        Interrupted: a ``KeyboardInterrupt``, if the run was asked to stop, and has saved.
-        OSError: if a checkpoint cannot be written; those before it remain.
-        NonFiniteLossError: if the loss is NaN or infinite at some step or in the evaluation; of
-            steps to be skipped, if they were a whole epoch; with ``seeds``, if no run is left.
+        ValueError: if an argument is invalid, the inputs do not fit the model, its outputs do not
+            fit the loss or the classes, a label or an index of an embedding is out of range, or
+            ``correct`` counts more correct predictions than predictions.
+        Interrupted: a ``KeyboardInterrupt``, if a signal stopped the run after it was saved.
+        OSError: if a checkpoint cannot be written; earlier checkpoints remain.
+        NonFiniteLossError: if the loss is NaN or infinite at a step or in the evaluation; with
+            ``non_finite="skip"``, if all steps of an epoch were skipped; with ``seeds``, if every
+            run diverged.
     """
     check_seed("seed", seed)
     check_positive("epochs", epochs)
@@ -197,7 +201,7 @@ def _run(
     save: Saving | None = None,
     resume: bool = False,
 ) -> list[TrainingRun]:
-    """Takes runs from their first states, or from where they are saved, to their end."""
+    """Trains runs from their initial states, or from their checkpoints, to the end."""
     one, together, seed = members[0].journal.state, len(members) > 1, members[0].seed
     steps = work.batching.steps
     metric = listeners.metric(save, "train_loss" if work.untested else "test_loss")
@@ -226,13 +230,13 @@ def _run(
     return loop.results(listeners.reason)
 
 
-#: Arguments that are left as they are beside ``step``, and beside ``seeds``, and their defaults.
+#: Defaults, where not None, of the arguments that cannot be combined with ``step`` or ``seeds``.
 _WITH_STEP = {"correct": "auto", "accumulate": 1, "non_finite": "stop"}
 _WITH_SEEDS = {"seed": 0, "resume": False, "callbacks": []}
 
 
 def _check_alone(argument: str, given: dict[str, Any], defaults: dict[str, Any]) -> None:
-    """Raises at what does not go together with an argument."""
+    """Checks that values which cannot be combined with an argument have their defaults."""
     for name, value in given.items():
         allowed = value is defaults.get(name) or value == defaults.get(name)
         if not allowed and not (name == "devices" and value == 1):
@@ -249,7 +253,7 @@ def _as_dataset(data: Any) -> Dataset:
 
 
 def _check_metric(metric: str, shapes: StepMetrics, task: Work) -> None:
-    """Raises if training does not measure the metric by which an epoch is the best."""
+    """Checks that the run measures the metric that selects the best epoch."""
     part, _, name = metric.partition("_")
     known = part == "train" or getattr(task.step, "evaluation", None) == task.objective
     if known and (name not in shapes.metrics or (part == "test" and task.untested)):
@@ -257,7 +261,10 @@ def _check_metric(metric: str, shapes: StepMetrics, task: Work) -> None:
 
 
 def _about(task: Work, state: TrainState, seed: int, save: Saving | None) -> dict[str, Any]:
-    """What a run that continues, and every process, must have alike; nothing where nobody asks."""
+    """Returns the run's fingerprint, which resumed runs and all processes must share.
+
+    It is empty if there is neither a checkpoint nor a second process to compare it with.
+    """
     if save is None and jax.process_count() == 1:
         return {}
     order = {**task.batching.described(), "seed": seed}

@@ -1,4 +1,4 @@
-"""The step that takes several steps on each batch, one after the other."""
+"""``in_turn``, the training step that takes several steps on each batch in order."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -22,8 +22,8 @@ class InTurn:
 
     Attributes:
         steps: the steps.
-        names: one for each, the prefix of the names of its metrics.
-        every: each is taken every so many calls.
+        names: one name for each step, the prefix of its metrics' names.
+        every: for each step, the number of batches from one time it is taken to the next.
     """
 
     steps: tuple[Step, ...]
@@ -32,18 +32,18 @@ class InTurn:
 
     @property
     def evaluation(self) -> Objective | None:
-        """All the steps' objectives, evaluated; None if one has none."""
+        """An objective that evaluates those of all steps; None if a step has none."""
         each: tuple[Any, ...] = tuple(getattr(step, "evaluation", None) for step in self.steps)
         return None if None in each else _Evaluations(self.names, each)
 
     def init(self, model: nnx.Module) -> Any:
-        """The steps' slots, and the number of calls so far."""
+        """Returns the steps' slots, and the number of calls so far, int32."""
         return tuple(step.init(model) for step in self.steps), jnp.zeros((), jnp.int32)
 
     def apply(
         self, model: nnx.Module, slots: Any, batch: Batch, key: jax.Array
     ) -> tuple[Any, dict[str, Any]]:
-        """One step of each; see ``Step``."""
+        """Takes each step that is due; see ``Step``."""
         every, calls = slots
         after, found = [], []
         for number, (step, own) in enumerate(zip(self.steps, every, strict=True)):
@@ -59,7 +59,7 @@ class InTurn:
 
 
 class _Run(NamedTuple):
-    """A step about to be taken."""
+    """A step with the arguments of its call."""
 
     step: Step
     model: nnx.Module
@@ -67,12 +67,16 @@ class _Run(NamedTuple):
     key: jax.Array
 
     def take(self, slots: Any) -> tuple[Any, StepMetrics]:
-        """Takes it."""
+        """Takes the step; returns its slots and metrics."""
         after, found = self.step.apply(self.model, slots, self.batch, self.key)
         return after, step_metrics(found, size_of(self.batch))
 
     def take_if(self, due: jax.Array, slots: Any) -> tuple[Any, StepMetrics]:
-        """Takes it if it is due; otherwise nothing changes, and nothing is counted."""
+        """Takes the step if it is due; otherwise nothing changes, and its metrics are zero.
+
+        A ``cond`` requires both branches to return the same shapes, so the zeros are made from the
+        shapes of the metrics of the step. Their count is zero too, so they do not affect a mean.
+        """
         graphdef, state = nnx.split(self.model)
 
         def take(state: Any, slots: Any) -> Any:
@@ -92,7 +96,7 @@ class _Run(NamedTuple):
 
 
 def _named(names: Sequence[str], found: Sequence[StepMetrics], size: int) -> dict[str, Any]:
-    """The metrics of several steps, each behind its step's name, and the sum of the losses."""
+    """Prefixes the metrics of several steps with their names, and adds the sum of the losses."""
     loss = sum((one.loss for one in found[1:]), found[0].loss)
     named: dict[str, Any] = {"loss": Mean(loss, jnp.int32(size))}
     for name, one in zip(names, found, strict=True):
@@ -103,7 +107,7 @@ def _named(names: Sequence[str], found: Sequence[StepMetrics], size: int) -> dic
 
 @dataclasses.dataclass(frozen=True)
 class _Evaluations:
-    """Several objectives evaluated on one batch, the metrics behind their names."""
+    """An objective that evaluates several objectives, with their names as prefixes of metrics."""
 
     names: tuple[str, ...]
     objectives: tuple[Objective, ...]
@@ -120,22 +124,23 @@ class _Evaluations:
 def in_turn(
     *steps: Step, names: Sequence[str] | None = None, every: int | Sequence[int] = 1
 ) -> InTurn:
-    """The step that takes several steps on each batch, one after the other, as a GAN does.
+    """Makes a training step that takes several steps on each batch in order, as for a GAN.
 
-    Each sees what the one before has made of the model. The metrics of each bear its name, such as
-    ``critic_loss``; ``loss`` is the sum of the losses.
+    Each step starts from the model that the previous step updated. The names of a step's metrics
+    begin with its name, such as ``critic_loss``; ``loss`` is the sum of the losses.
 
     Args:
-        *steps: such as ``minimize`` makes, with ``wrt`` for what each of them trains.
-        names: one for each step; None for the submodule that it trains, if ``wrt`` is one's name,
-            and otherwise ``step1``, ``step2``, …
-        every: each step is taken on every so many batches; one number for each, or for all.
+        *steps: steps such as ``minimize`` makes, with ``wrt`` for the part that each trains.
+        names: one name for each step; None for the name of the submodule in ``wrt``, or ``step1``,
+            ``step2``, … if ``wrt`` is not a name.
+        every: the interval of each step in batches: 1 takes it on every batch, n on every n-th. One
+            integer for each step, or one for all.
 
     Returns:
         A step for ``fit`` and ``train_step``.
 
     Raises:
-        ValueError: if an argument is bad.
+        ValueError: if an argument is invalid.
     """
     if not steps:
         raise InputError("steps", "at least one step", "none")
@@ -156,6 +161,6 @@ def in_turn(
 
 
 def _own_name(step: Any) -> str | None:
-    """The name of the submodules that a step trains."""
+    """Returns the names of the submodules that a step trains, joined; None if unknown."""
     names = submodules_of(getattr(step, "wrt", None))
     return "_".join(names).replace(".", "_") if names else None

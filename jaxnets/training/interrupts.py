@@ -1,4 +1,4 @@
-"""Requests to stop: Ctrl-C, and the signal by which machines are taken back."""
+"""Requests to stop: Ctrl-C, and SIGTERM, which schedulers send before they end a job."""
 
 import signal
 import threading
@@ -13,14 +13,14 @@ class Interrupted(KeyboardInterrupt):
     """A run was interrupted by a signal, after it saved its state.
 
     Args:
-        signum: the number of the signal that asked.
-        directory: where it is saved.
-        step: steps done.
+        signum: the number of the signal.
+        directory: the folder of checkpoints.
+        step: number of completed steps.
 
     Attributes:
-        signal: what asked.
-        directory: where it is saved.
-        step: steps done.
+        signal: the signal.
+        directory: the folder of checkpoints.
+        step: number of completed steps.
     """
 
     def __init__(self, signum: int, directory: Path, step: int) -> None:
@@ -29,7 +29,7 @@ class Interrupted(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """What a program ends with by convention: 128 and the signal's number."""
+        """The conventional exit code of a program ended by a signal: 128 plus its number."""
         return 128 + self.signal
 
     def __str__(self) -> str:
@@ -37,12 +37,12 @@ class Interrupted(KeyboardInterrupt):
 
 
 class Interrupts:
-    """Catches one Ctrl-C or SIGTERM while it is entered; a second one ends the process immediately.
+    """A context that records one Ctrl-C or SIGTERM; a second one ends the process immediately.
 
-    In a thread other than the main one, where Python hears no signals, it does nothing.
+    Outside the main thread, where Python handles no signals, it does nothing.
 
     Attributes:
-        signal: what was heard; None so far.
+        signal: the number of the signal received; None if there was none.
     """
 
     def __init__(self) -> None:
@@ -50,13 +50,13 @@ class Interrupts:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupts":
-        """Begins to listen."""
+        """Installs the signal handlers."""
         if threading.current_thread() is threading.main_thread():
             self._before = {number: signal.signal(number, self._hear) for number in _HEARD}
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Gives the signals back."""
+        """Restores the previous handlers."""
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
@@ -66,13 +66,13 @@ class Interrupts:
 
 
 class Heard:
-    """Remembers that Ctrl-C came while it is entered, and interrupts what runs as Python does.
+    """A context that records Ctrl-C and raises ``KeyboardInterrupt`` as Python does by default.
 
-    Where Python interrupts the garbage collector, in which JAX has a callback, that is the end of
-    it, and the program runs on. So whoever can stop looks here whether it should have.
+    The exception is lost if it is raised during garbage collection, in a callback of JAX: Python
+    prints it and the program continues. The training loop therefore also checks ``signal``.
 
     Attributes:
-        signal: what was heard; None so far.
+        signal: the number of the signal received; None if there was none.
     """
 
     def __init__(self) -> None:
@@ -80,14 +80,14 @@ class Heard:
         self._before: Any = None
 
     def __enter__(self) -> "Heard":
-        """Begins to listen, unless somebody else does."""
+        """Installs the handler, unless the program has its own."""
         main = threading.current_thread() is threading.main_thread()
         if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             self._before = signal.signal(signal.SIGINT, self._hear)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Gives the signal back."""
+        """Restores the default handler."""
         if self._before is not None:
             signal.signal(signal.SIGINT, self._before)
 

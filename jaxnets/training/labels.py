@@ -1,4 +1,4 @@
-"""What labels a loss takes, and whether it adds up the examples of a batch."""
+"""How losses interpret labels, and whether a loss sums over the examples of a batch."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from jaxnets import losses
 from jaxnets.arrays import InputError, check_function
 
-#: The loss of a batch: (outputs [batch, …], labels [batch, …]) → scalar, as PyTorch's criteria.
+#: The loss of a batch: (outputs [batch, …], labels [batch, …]) → scalar, like PyTorch's criteria.
 Loss = Callable[[Any, Any], jax.Array]
 
 OF_CLASSES = (losses.cross_entropy, losses.nll_loss, losses.cross_entropy_of_probabilities)
@@ -24,35 +24,35 @@ OF_QUANTITIES = (
     losses.huber_loss,
     losses.kl_div,
 )
-#: The label that these ignore, as in PyTorch.
+#: The label that the losses over classes ignore by default, as in PyTorch.
 IGNORED = -100
 _KNOWN = {*losses.LOSSES.values(), losses.ctc_loss}
 _ROUNDING = 1e-6
 
 
 class Labels(Protocol):
-    """The labels that a loss takes."""
+    """The protocol of the labels that are valid for a loss."""
 
     def check(self, argument: str, labels: np.ndarray) -> None:
-        """Looks at labels before they vanish into a compiled program."""
+        """Checks labels on the host, because a compiled program cannot raise."""
 
 
 class Classes(NamedTuple):
-    """The labels that a loss over classes takes.
+    """The valid labels of a loss over classes.
 
     Attributes:
-        number: how many classes there are.
-        ignored: the label that adds nothing; None if there is no such label.
+        number: number of classes.
+        ignored: the label that the loss ignores; None if there is none.
     """
 
     number: int
     ignored: int | None
 
     def check(self, argument: str, labels: np.ndarray) -> None:
-        """Looks at labels before they vanish into a compiled program.
+        """Checks labels on the host, because a compiled program cannot raise.
 
         Raises:
-            InputError: if one is no class.
+            InputError: if a label is not a class.
         """
         counted = labels if self.ignored is None else labels[labels != self.ignored]
         if counted.size and not 0 <= counted.min() <= counted.max() < self.number:
@@ -64,31 +64,34 @@ class Classes(NamedTuple):
 
 
 class Probabilities(NamedTuple):
-    """The labels that a loss over probabilities takes.
+    """The valid labels of a loss over probabilities.
 
     Attributes:
-        loss: its name.
+        loss: the name of the loss.
     """
 
     loss: str
 
     def check(self, argument: str, labels: np.ndarray) -> None:
-        """Looks at labels before they vanish into a compiled program.
+        """Checks labels on the host, because a compiled program cannot raise.
 
         Raises:
-            InputError: if one is no probability.
+            InputError: if a label is not a probability.
         """
         if labels.size and not 0 <= labels.min() <= labels.max() <= 1 + _ROUNDING:
-            expected = f"labels from 0 to 1, as {self.loss} takes here"
+            expected = f"labels from 0 to 1 for {self.loss}"
             raise InputError(argument, expected, f"{labels.min():g} to {labels.max():g}")
 
 
 def expected_probabilities(loss: Loss, labels: Any) -> Probabilities | None:
-    """The probabilities that a loss takes for labels; None if it takes none, or is not known.
+    """Returns the check of labels that are probabilities.
 
     Args:
-        loss: any.
+        loss: a built-in loss, or any other function.
         labels: shape and dtype of the labels.
+
+    Returns:
+        None if the loss does not interpret labels as probabilities, or is not built in.
     """
     function, _ = unwrapped(loss)
     floating = jnp.issubdtype(labels.dtype, jnp.floating)
@@ -98,14 +101,14 @@ def expected_probabilities(loss: Loss, labels: Any) -> Probabilities | None:
 
 
 def check_outputs(loss: Loss, outputs: Any) -> None:
-    """Checks that a loss over classes has several outputs to choose from.
+    """Checks that the model has several outputs if the loss is over classes.
 
     Args:
-        loss: any.
+        loss: a built-in loss, or any other function, which is not checked.
         outputs: shape of the model's outputs.
 
     Raises:
-        InputError: if there is but one.
+        InputError: if there is a single output.
     """
     function, _ = unwrapped(loss)
     if function in OF_CLASSES and hasattr(outputs, "shape") and _is_single(outputs):
@@ -113,21 +116,21 @@ def check_outputs(loss: Loss, outputs: Any) -> None:
             "another one for a single output (mse_loss for numbers, "
             "binary_cross_entropy_with_logits for two classes)"
         )
-        got = f"{function.__name__}, by which a single output learns nothing"
+        got = f"{function.__name__}, which requires one output per class"
         raise InputError("loss", expected, got)
 
 
 def check_names(loss: Loss, outputs: Any, labels: Any, names: Sequence[str] | None) -> None:
-    """Checks that the outputs are those of the classes that have names.
+    """Checks that the number of outputs matches the number of class names.
 
     Args:
-        loss: any.
+        loss: a built-in loss, or any other function, which is not checked.
         outputs: shape of the model's outputs.
         labels: see ``expected_probabilities``.
-        names: of the classes; None if they have none.
+        names: the class names; None if there are none.
 
     Raises:
-        InputError: if there are too few outputs or too many.
+        InputError: if the numbers differ.
     """
     function, _ = unwrapped(loss)
     if names is None or not hasattr(outputs, "shape"):
@@ -155,14 +158,15 @@ def _has_axis_of_classes(outputs: Any, labels: Any) -> bool:
 
 
 def adds_up(loss: Loss, outputs: Any, labels: Any) -> bool:
-    """Whether a loss is a sum over the examples of a batch, and not a mean.
+    """Whether a loss is a sum over the examples of a batch, not a mean.
 
-    One that is not known is given two examples, and each of them twice: a sum doubles.
+    A loss that is not built in is evaluated on two examples, and on each of them twice: a sum
+    doubles, a mean does not change.
 
     Args:
-        loss: any.
-        outputs: of the model for a batch, or their shapes and dtypes.
-        labels: of the batch, likewise.
+        loss: the loss.
+        outputs: the model's outputs for a batch, or their shapes and dtypes.
+        labels: the labels of the batch, or their shapes and dtypes.
     """
     function, options = unwrapped(loss)
     if function in _KNOWN:
@@ -187,17 +191,17 @@ def _found_to_add_up(loss: Loss, structure: Any, shapes: tuple[Any, ...]) -> boo
     try:
         with jax.disable_jit(False):
             return _doubles(once_and_twice, drawn, labels)
-    except Exception:  # of a user's own function, which need not take these examples
+    except Exception:  # a user's function, for which these examples may be invalid
         return False
 
 
 def _doubles(once_and_twice: Callable[..., Any], outputs: Any, labels: Any) -> bool:
     """Whether the second of two results is twice the first."""
     traced = jax.jit(once_and_twice).trace(outputs, labels)
-    if traced.jaxpr.effects:  # it would print or call back with what nobody has computed
+    if traced.jaxpr.effects:  # a callback or print would show made-up values to the user
         return False
     measure = traced.lower().compile()
-    for label in (1, 0):  # a loss may ignore one of them
+    for label in (1, 0):  # a loss may ignore one of the labels
         same = jax.tree.map(lambda x, label=label: np.full(x.shape, label, x.dtype), labels)
         once, twice = map(float, measure(outputs, same))
         if np.isfinite(once) and once:
@@ -206,12 +210,12 @@ def _doubles(once_and_twice: Callable[..., Any], outputs: Any, labels: Any) -> b
 
 
 def check_loss(loss: Any) -> None:
-    """Raises unless a loss is a function, and none of PyTorch's."""
+    """Checks that a loss is a function, and not a PyTorch module."""
     check_function("loss", loss, "a function of (outputs, labels)")
 
 
 def unwrapped(loss: Loss) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """The function of a loss, and what ``functools.partial`` gives it."""
+    """Returns the function of a loss, and the keyword arguments of ``functools.partial``."""
     if not isinstance(loss, functools.partial):
         return loss, {}
     function, options = unwrapped(loss.func)

@@ -1,4 +1,4 @@
-"""One writer a folder: a lock that ends with the process that holds it."""
+"""A lock on a folder, so that only one process writes to it."""
 
 import contextlib
 import os
@@ -12,12 +12,12 @@ _FILE = "lock"
 
 
 def lock(directory: Path) -> IO[str]:
-    """Makes a folder and holds it for writing, until the file that is returned is closed.
+    """Creates a folder and locks it for writing until the returned file is closed.
 
-    The operating system lets go of it too when the process ends, however it ends.
+    The operating system also releases the lock when the process ends, even if it is killed.
 
     Raises:
-        InputError: if the folder cannot be written to, or another process holds it.
+        InputError: if the folder cannot be written to, or another process has locked it.
     """
     import fcntl
 
@@ -31,9 +31,9 @@ def lock(directory: Path) -> IO[str]:
             file.flush()
         except BlockingIOError as error:
             file.seek(0)
-            got = f"{directory}, to which {file.read() or 'another process'} is writing"
+            got = f"{directory}, which {file.read() or 'another process'} is writing to"
             raise InputError(
-                "directory", "a folder to which no other run is writing", got
+                "directory", "a folder that no other run is writing to", got
             ) from error
         except OSError as error:
             got = f"{error.filename or directory}: {error.strerror}"

@@ -1,4 +1,4 @@
-"""The loop of training: epoch after epoch of compiled steps, evaluated and recorded."""
+"""The training loop: compiled steps, evaluated and recorded after each epoch."""
 
 import dataclasses
 import math
@@ -48,8 +48,8 @@ class NonFiniteLossError(FloatingPointError):
 
     Attributes:
         epoch: the epoch, counted from 1.
-        step: the step within the epoch, counted from 1; None for the evaluation after it.
-        loss: the loss.
+        step: the step within the epoch, counted from 1; None for the evaluation after the epoch.
+        loss: the loss, which is finite if only the gradient is not.
     """
 
     def __init__(self, epoch: int, step: int | None, loss: float) -> None:
@@ -61,12 +61,12 @@ class NonFiniteLossError(FloatingPointError):
         what = "gradient is not finite" if np.isfinite(self.loss) else f"loss is {self.loss}"
         return (
             f"the {what} at epoch {self.epoch}, {where}: training has diverged "
-            "(a smaller learning rate may help), or inputs or labels are not what the loss takes"
+            "(a smaller learning rate may help), or inputs or labels are invalid for the loss"
         )
 
 
 class Feeds(NamedTuple):
-    """The feeds of the training and of the test split; None without one."""
+    """The feed of the training split, and that of the test split or None."""
 
     train: Feed
     test: Feed | None
@@ -74,13 +74,13 @@ class Feeds(NamedTuple):
 
 @dataclass(frozen=True)
 class Work:
-    """What a run does, independent of its weights and its seed.
+    """The settings of a run, without its weights and its seed.
 
     Attributes:
-        step: how it trains.
-        objective: what it evaluates after each epoch; None for nothing.
-        batching: its data and their batches.
-        epochs: how many it is to have.
+        step: the training step.
+        objective: the objective that is evaluated after each epoch; None for none.
+        batching: the data and how they are divided into batches.
+        epochs: number of epochs when the run is complete.
     """
 
     step: Step
@@ -90,7 +90,7 @@ class Work:
 
     @property
     def data(self) -> Dataset:
-        """What it trains and tests on."""
+        """The data set to train and test on."""
         return self.batching.data
 
     @property
@@ -99,7 +99,7 @@ class Work:
         return self.objective is None or self.data.test is None
 
     def feeds(self, state: TrainState, placement: Placement) -> Feeds:
-        """The splits on their way to the devices, looked at.
+        """Checks the splits and makes their feeds.
 
         Raises:
             InputError: see ``checked_feed``.
@@ -116,26 +116,26 @@ class Work:
         )
 
     def measured(self, state: TrainState) -> StepMetrics:
-        """The shapes of what a step measures."""
+        """Returns the shapes of a step's metrics."""
         train = self.data.train
         size = min(batch_of(train, self.batching.batch_size), len(train))
         return jax.eval_shape(one_step(self.step), state, as_batch(train, size))[1]
 
     def task(self) -> Task:
-        """What the model takes and gives."""
+        """Returns the description of the model's inputs and outputs."""
         return Task.of(self.data, getattr(self.objective, "transform", None))
 
 
 @dataclass
 class Member:
-    """A run in progress: the only one, or one of many trained together.
+    """A run in progress: a single run, or one of several trained together.
 
     Attributes:
-        seed: of the order of its examples.
-        journal: what it has measured so far. That of the first member has the state of all.
-        learning_rate: its learning rate; None for the optimizer's own.
-        diverged: where its loss was not finite.
-        test: its last evaluation.
+        seed: the seed of the order of the examples.
+        journal: the progress of the run. The first member's journal has the state of all members.
+        learning_rate: the learning rate; None for the optimizer's own.
+        diverged: the error at which the run diverged; None if it has not.
+        test: the last evaluation.
     """
 
     seed: int
@@ -146,12 +146,12 @@ class Member:
 
     @property
     def name(self) -> str:
-        """What distinguishes it from the others."""
+        """The seed and learning rate, which identify the member."""
         rate = "" if self.learning_rate is None else f", learning rate {self.learning_rate:g}"
         return f"seed {self.seed}{rate}"
 
     def add(self, state: TrainState, found: StepMetrics, seconds: float) -> None:
-        """Some steps are done; what follows one whose loss is not finite is not recorded."""
+        """Adds the results of some steps, up to the first one whose loss is not finite."""
         if self.diverged is not None:
             return
         self.diverged = divergence(self.journal, found)
@@ -161,7 +161,7 @@ class Member:
         self.journal.add(state, found, seconds)
 
     def end_epoch(self) -> None:
-        """An epoch is done and evaluated."""
+        """Adds the record of an epoch, after its evaluation, unless the run has diverged."""
         if self.diverged is None:
             try:
                 self.journal.end_epoch(epoch_record(self.journal, self.test))
@@ -170,15 +170,15 @@ class Member:
 
 
 class Loop:
-    """Takes runs from where they are to their last epoch: one, or many in one program.
+    """Trains one run, or several in one program, to the last epoch.
 
     Args:
         compiled: runs programs on the devices.
-        work: what they do.
-        feeds: their data.
+        work: the settings of the runs.
+        feeds: the feeds of the splits.
         members: the runs.
         together: whether the arrays of the state have a leading axis for the members.
-        best: holds the best epoch of the only run; None if it ends with its last one.
+        best: keeps the state of a single run's best epoch; None to end with the last epoch's.
     """
 
     def __init__(
@@ -204,7 +204,7 @@ class Loop:
         return [member for member in self._members if member.diverged is None]
 
     def run(self, report: Reporter, keep: Keeper, listeners: Listeners) -> None:
-        """Goes through the epochs that are left, or those up to where a callback stops it.
+        """Trains the remaining epochs, or until a callback stops the run.
 
         Raises:
             NonFiniteLossError: see ``fit``.
@@ -215,15 +215,15 @@ class Loop:
         for epoch in range(len(journal.history), epochs):
             if listeners.reason is not None and journal.history and not journal.step_in_epoch:
                 break
-            going_on = self._sound
+            active = self._sound
             self._train_epoch(self._plan(epoch), report, keep, listeners)
             self._evaluate()
-            record = self._end_epoch(going_on, report)
+            record = self._end_epoch(active, report)
             if self._best is not None:
                 self._best.see(journal)
             try:
                 listeners.epoch(record)
-            finally:  # a callback that fails costs no epoch
+            finally:  # saved even if a callback fails, so that the epoch is not lost
                 keep.after_epoch(journal)
         if listeners.reason is not None and len(journal.history) < epochs:
             report.say(f"stopped: {listeners.reason}")
@@ -232,15 +232,15 @@ class Loop:
             report.say(f"restored: the weights of {best}")
 
     def results(self, reason: str | None) -> list[TrainingRun]:
-        """The result of each run; of several runs, each has the time of all together.
+        """Returns the result of each run; the timings are those of all runs together.
 
         Args:
-            reason: why a callback wanted them to stop.
+            reason: why a callback stopped the runs; None if none did.
         """
         journals, best = [member.journal for member in self._members], self._best
         restored = best is not None and best.epoch < len(self._journal.history)
         ended = best.state if best is not None and restored else self._journal.state
-        if restored or self._members[0].test is None:  # or all epochs were done before
+        if restored or self._members[0].test is None:  # no epoch left when the run resumed
             self._measure(ended)
         seconds = max(sum(record.seconds for record in each.history) for each in journals)
         epochs = max(len(each.history) for each in journals)
@@ -265,14 +265,14 @@ class Loop:
         return made
 
     def _each(self, tree: Any) -> list[Any]:
-        """The parts of each member, of arrays [members, …] if there are many."""
+        """Splits a pytree by member; with several members its arrays are [members, …]."""
         if not self._together:
             return [tree]
         numbers = range(len(self._members))
         return [jax.tree.map(operator.itemgetter(number), tree) for number in numbers]
 
     def _plan(self, epoch: int) -> Plan:
-        """The batches of all members; of many with an axis for them behind the others."""
+        """Returns the batches of an epoch; with several members they have a last axis for these."""
         batching = self._work.batching
         if not self._together:
             return batching.plan(self._members[0].seed, epoch)
@@ -287,7 +287,7 @@ class Loop:
     def _train_epoch(
         self, plan: Plan, report: Reporter, keep: Keeper, listeners: Listeners
     ) -> None:
-        """Takes what steps of an epoch are left."""
+        """Takes the remaining steps of an epoch."""
         journal, compiled, feed = self._journal, self._compiled, self._feeds.train
         start, train = journal.step_in_epoch, train_members if self._together else train_steps
         room = feed.room(len(plan.full), plan.full.shape[1])
@@ -301,7 +301,7 @@ class Loop:
             state, found = compiled.run(
                 train, self._work.step, journal.state, upcoming, piece.count
             )
-            upcoming = next(source, None)  # read on while the device computes
+            upcoming = next(source, None)  # read while the device computes
             every = self._each(jax.device_get(found))
             seconds = time.perf_counter() - began - (compiled.seconds - compiling)
             for member, measured in zip(self._members, every, strict=True):
@@ -317,11 +317,11 @@ class Loop:
             began, compiling = time.perf_counter(), compiled.seconds
         journal.state = dataclasses.replace(journal.state, epoch=journal.state.epoch + 1)
 
-    def _end_epoch(self, going_on: list[Member], report: Reporter) -> EpochRecord:
-        for member in going_on:
+    def _end_epoch(self, active: list[Member], report: Reporter) -> EpochRecord:
+        for member in active:
             member.end_epoch()
         self._raise_if_all_diverged()
-        for member in going_on:
+        for member in active:
             if member.diverged is not None:
                 report.say(f"{member.name}: {member.diverged}")
         record = _mean([member.journal.history[-1] for member in self._sound])
@@ -334,7 +334,7 @@ class Loop:
             raise self._members[0].diverged
 
     def _evaluate(self) -> None:
-        """Measures the state, and the time that it takes."""
+        """Evaluates the state, and adds the time without compilation."""
         began, compiling = time.perf_counter(), self._compiled.seconds
         self._measure(self._journal.state)
         compiling = self._compiled.seconds - compiling
@@ -352,7 +352,7 @@ class Loop:
 
 
 def _mean(records: Sequence[EpochRecord]) -> EpochRecord:
-    """The record of an epoch that a person sees of many runs."""
+    """Averages the records of an epoch of several runs, for the progress line."""
 
     def mean(parts: list[Mapping[str, Any]]) -> dict[str, Any]:
         return {name: np.mean([part[name] for part in parts], axis=0) for name in parts[0]}
@@ -369,7 +369,12 @@ def _mean(records: Sequence[EpochRecord]) -> EpochRecord:
 
 
 def divergence(journal: Journal, measured: StepMetrics) -> NonFiniteLossError | None:
-    """The first of the next steps whose loss is not finite, unless such steps are left out."""
+    """Returns the error of the first step with a non-finite loss; None if such steps are skipped.
+
+    Args:
+        journal: the progress of the run before these steps.
+        measured: the metrics of these steps.
+    """
     loss = np.asarray(measured.loss)
     bad = np.flatnonzero(~np.isfinite(loss))
     if not len(bad) or measured.skipped is not None:
@@ -379,14 +384,14 @@ def divergence(journal: Journal, measured: StepMetrics) -> NonFiniteLossError | 
 
 
 def epoch_record(journal: Journal, test: Evaluation | None) -> EpochRecord:
-    """The record of the epoch under way.
+    """Makes the record of the current epoch.
 
     Args:
-        journal: what it measured.
-        test: what followed it; None without a test split.
+        journal: the progress of the run.
+        test: the evaluation after the epoch; None without a test split.
 
     Raises:
-        NonFiniteLossError: if every step was left out, or the test loss is not finite.
+        NonFiniteLossError: if every step was skipped, or the test loss is not finite.
     """
     epoch = len(journal.history) + 1
     metrics = journal.epoch_metrics()

@@ -1,4 +1,4 @@
-"""Whether a folder's files are those that were written: a list of their sizes and SHA-256."""
+"""Manifests of folders: the sizes and SHA-256 hashes of their files, to detect damage."""
 
 import errno
 import hashlib
@@ -14,11 +14,13 @@ MANIFEST = "manifest.json"
 
 
 def appear(partial: Path, path: Path) -> None:
-    """Writes a folder's manifest, and gives it its name when everything is on the disk.
+    """Writes a folder's manifest, and renames the folder when all of it is on disk.
+
+    The rename is atomic, so a folder of the final name is always complete.
 
     Args:
-        partial: the folder, in a temporary one, which goes.
-        path: its name; on the same file system.
+        partial: the folder, in a temporary folder that is removed.
+        path: the final path, on the same file system.
     """
     write_manifest(partial)
     partial.rename(path)
@@ -38,7 +40,7 @@ def write_manifest(folder: Path) -> None:
 
 
 def damage(folder: Path) -> str | None:
-    """What is wrong with a folder that has a manifest, in words; None if nothing is."""
+    """Compares a folder with its manifest; returns a description of the damage, or None."""
     try:
         manifest = read_object(folder / MANIFEST)
         files = manifest["files"]
@@ -54,17 +56,18 @@ def damage(folder: Path) -> str | None:
 
 
 def _is_entry(value: Any) -> bool:
-    """Whether a value is what ``_measured`` gives."""
+    """Whether a value has the form that ``_measured`` returns."""
     return isinstance(value, list) and [type(part) for part in value] == [int, str]
 
 
 def _fault(folder: Path, name: str, files: dict[str, Any]) -> str | None:
     if name not in files:
-        return f"{name} is not one of its files"
+        return f"{name} is not in the manifest"
     size, digest = files[name]
     try:
-        if not (folder / name).is_file() and (folder / name).exists():  # a pipe would never end
-            return f"{name} is no file"
+        # Reading a pipe would block.
+        if not (folder / name).is_file() and (folder / name).exists():
+            return f"{name} is not a file"
         if (has := (folder / name).stat().st_size) != size:
             return f"{name} has {has} bytes instead of {size}"
         with open(folder / name, "rb") as file:
@@ -73,7 +76,7 @@ def _fault(folder: Path, name: str, files: dict[str, Any]) -> str | None:
         return f"{name} is missing"
     except OSError as error:
         return f"{name} cannot be read ({error.strerror})"
-    return None if intact else f"{name} has other bytes than were written"
+    return None if intact else f"{name} differs from what was written"
 
 
 def _names(folder: Path) -> list[str]:
@@ -83,7 +86,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _measured(path: Path) -> list[int | str]:
-    with open(path, "rb+") as file:  # Windows flushes only what is open for writing
+    with open(path, "rb+") as file:  # Windows flushes only files that are open for writing
         os.fsync(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
         return [os.fstat(file.fileno()).st_size, digest]
@@ -100,7 +103,7 @@ def _sync(folder: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        # Some file systems do not flush folders, and say so.
+        # Some file systems do not support flushing folders.
         if error.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
     finally:

@@ -1,7 +1,7 @@
-"""How processes that train together find each other: process 0 waits, the others come to it.
+"""Connections between processes that train together: process 0 listens, the others connect.
 
-Each says in a line of JSON which it is, and of how many. When all are there, or one is wrong or
-late, process 0 answers in a line.
+Each process sends one line of JSON with its id and the number of processes. Process 0 replies with
+one line when all have connected, or when one of them is wrong or late.
 """
 
 import contextlib
@@ -13,15 +13,15 @@ from typing import IO, Any
 
 from jaxnets.arrays import InputError
 
-# Seconds until a machine that no longer answers counts as lost: idle, between tries, tries.
+# A machine that stops responding counts as lost after 5 s of idle time and 4 probes, 5 s apart.
 _KEEPALIVE = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 4}
 
 
 def address(text: str) -> tuple[str, int]:
-    """Host and port of process 0.
+    """Parses the host and port of process 0.
 
     Raises:
-        InputError: if the text has not both.
+        InputError: if the text is not HOST:PORT.
     """
     host, _, port = text.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 2**16:
@@ -30,20 +30,20 @@ def address(text: str) -> tuple[str, int]:
 
 
 def gather(port: int, address: str, processes: int, patience: float) -> dict[int, socket.socket]:
-    """As process 0, waits for the others.
+    """Waits, as process 0, for the other processes to connect.
 
     Args:
-        port: on which to listen.
-        address: as the others know it.
-        processes: how many there are.
+        port: the port to listen on.
+        address: the address of process 0, for error messages.
+        processes: number of processes.
         patience: seconds to wait.
 
     Returns:
-        The connection of each.
+        The connection to each process by its id.
 
     Raises:
-        InputError: if the port is taken.
-        TimeoutError: if one does not come in time.
+        InputError: if the port is in use.
+        TimeoutError: if a process does not connect in time.
     """
     deadline = time.monotonic() + patience
     came: dict[int, socket.socket] = {}
@@ -55,7 +55,7 @@ def gather(port: int, address: str, processes: int, patience: float) -> dict[int
             except TimeoutError:
                 missing = sorted({*range(1, processes)} - came.keys())
                 names = ", ".join(map(str, missing))
-                late = f"of {processes} processes, {names} did not come to {address}"
+                late = f"of {processes} processes, {names} did not connect to {address}"
                 late += f" within {patience:g} s"
                 for other in came.values():
                     _send(other, {"late": late})
@@ -74,28 +74,28 @@ def _listening(port: int) -> socket.socket:
         return socket.create_server(("", port), family=family, dualstack_ipv6=both)
     except OSError as error:
         expected = "a port that is free on the machine of process 0"
-        got = f"{port}: {os.strerror(error.errno or 0)} (is there another process 0?)"
+        got = f"{port}: {os.strerror(error.errno or 0)} (another process 0 may be running)"
         raise InputError("coordinator", expected, got) from error
 
 
 def _welcome(line: socket.socket, came: dict[int, socket.socket], processes: int) -> None:
-    """Takes up a process, or tells it what is wrong."""
+    """Accepts the connection of a process, or replies with what is wrong."""
     try:
-        line.settimeout(5)  # whoever else connects may say nothing
+        line.settimeout(5)  # another program that connects may send nothing
         other = _receive(line.makefile("rb"))
-        number, told = int(other["process_id"]), int(other["processes"])
+        number, count = int(other["process_id"]), int(other["processes"])
     except (OSError, ValueError, LookupError, TypeError):
         line.close()
         return
     fault = None
-    if told != processes:
-        fault = ["processes", f"{processes}, as process 0 was told", f"{told}"]
+    if count != processes:
+        fault = ["processes", f"{processes}, as on process 0", f"{count}"]
     elif number in came:
         peer = came[number].getpeername()[0].removeprefix("::ffff:")
         fault = [
             "process_id",
-            "one that no other process has",
-            f"{number}, which one at {peer} has",
+            "a different one for each process",
+            f"{number}, which a process on {peer} has",
         ]
     if fault is not None:
         _send(line, {"fault": fault})
@@ -106,22 +106,22 @@ def _welcome(line: socket.socket, came: dict[int, socket.socket], processes: int
 
 
 def report(host: str, port: int, processes: int, process_id: int, patience: float) -> socket.socket:
-    """As another process, finds process 0 and returns the connection.
+    """Connects to process 0, as one of the others, and returns the connection.
 
     Raises:
-        InputError: if process 0 refuses this one.
-        OSError: if there is no process 0, or others do not come in time.
+        InputError: if process 0 rejects this process.
+        OSError: if process 0 cannot be reached, or other processes do not connect in time.
     """
     line = _connect(host, port, patience)
     try:
-        line.settimeout(2 * patience)  # process 0 waits as long, from when it came
+        line.settimeout(2 * patience)  # process 0 may have started to wait ``patience`` s later
         _send(line, {"process_id": process_id, "processes": processes})
         answer = _receive(line.makefile("rb"))
         late, fault = answer.get("late"), answer.get("fault")
     except (OSError, ValueError, AttributeError) as error:
         line.close()
-        text = f"what answers at {host}:{port} is no process 0 that waits for others: it has begun"
-        raise ConnectionError(f"{text}, has ended, or is another program") from error
+        text = f"no process 0 is waiting for others at {host}:{port}: it has begun or ended"
+        raise ConnectionError(f"{text}, or another program uses the port") from error
     if late is not None or fault is not None:
         line.close()
         raise InputError(*fault) if fault is not None else TimeoutError(late)

@@ -1,4 +1,4 @@
-"""The step that takes an objective's gradient and applies an optimizer's update."""
+"""``minimize``, the training step of one optimizer and one objective."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -33,8 +33,8 @@ from jaxnets.training.objective import (
 from jaxnets.training.state import check_optimizer
 from jaxnets.training.steps import SKIPPED, check_hashable
 
-#: Which part of a model: the dotted name of a submodule, such as ``"encoder"`` or
-#: ``"blocks.0.conv"``, several of them, or any filter of ``nnx``.
+#: A part of a model: the dotted name of a submodule, such as ``"encoder"`` or ``"blocks.0.conv"``,
+#: several names, or any filter of ``nnx``.
 Part = str | Sequence[str] | Any
 NonFinite = Literal["stop", "skip"]
 
@@ -44,12 +44,12 @@ class Minimize:
     """The step that ``minimize`` makes.
 
     Attributes:
-        objective: what is minimized.
+        objective: the objective to minimize.
         optimizer: the gradient transformation.
         wrt: the filter of the variables that are trained.
-        frozen: the dotted names of submodules that stay in evaluation mode, and untrained.
-        accumulate: in how many parts a batch is taken.
-        skip_non_finite: whether an update is left out whose loss or gradient is not finite.
+        frozen: the dotted names of submodules that are not trained and stay in evaluation mode.
+        accumulate: number of parts into which each batch is divided.
+        skip_non_finite: whether to skip updates whose loss or gradient is not finite.
     """
 
     objective: Objective
@@ -61,14 +61,14 @@ class Minimize:
 
     @property
     def evaluation(self) -> Objective:
-        """The objective as it is evaluated: without augmentation."""
+        """The objective without augmentation."""
         return getattr(self.objective, "evaluation", self.objective)
 
     def init(self, model: nnx.Module) -> Any:
-        """The optimizer's state for the variables that are trained.
+        """Returns the optimizer's state for the variables that are trained.
 
         Raises:
-            InputError: if there are none, or no submodule of a name.
+            InputError: if there are no such variables, or a submodule does not exist.
         """
         for name in self.frozen:
             submodule(model, "frozen", name)
@@ -77,13 +77,13 @@ class Minimize:
         trained = nnx.split(model, self.wrt, ...)[1]
         if not jax.tree.leaves(trained):
             got = ", ".join(submodules_of(self.wrt)) or shown(self.wrt)
-            raise InputError("wrt", "what has parameters of the model that are not frozen", got)
+            raise InputError("wrt", "a part with parameters that are not frozen", got)
         return self.optimizer.init(trained)
 
     def apply(
         self, model: nnx.Module, slots: Any, batch: Batch, key: jax.Array
     ) -> tuple[Any, dict[str, Any]]:
-        """One optimizer step; see ``Step``."""
+        """Takes one optimizer step; see ``Step``."""
         graphdef, trained, rest = nnx.split(model, self.wrt, ...)
 
         def gradients_at(trained: Any) -> tuple[jax.Array, Any, dict[str, Any], Any]:
@@ -100,6 +100,7 @@ class Minimize:
         )
         after = masked(optax.apply_updates(trained, updates)), rest_after, slots_after
         if self.skip_non_finite:
+            # Not a ``cond``, which ``vmap`` over several runs turns into a select anyway.
             finite = _all_finite((loss, gradients))
             before = trained, rest, slots
             after = jax.tree.map(lambda new, old: lax.select(finite, new, old), after, before)
@@ -110,7 +111,7 @@ class Minimize:
     def _gradients(
         self, graphdef: Any, trained: Any, rest: Any, batch: Batch, key: jax.Array
     ) -> tuple[jax.Array, Any, dict[str, Any], Any]:
-        """The loss, its gradient, the metrics, and the model's other variables afterwards."""
+        """Returns the loss, its gradient, the metrics, and the model's other variables after it."""
         if self.accumulate > 1:
             run = _network_in_parts if isinstance(self.objective, Supervised) else _in_parts
             return run(self, graphdef, trained, rest, batch, key)
@@ -124,9 +125,10 @@ class Minimize:
         return loss, gradients, metrics, after
 
     def model(self, graphdef: Any, trained: Any, rest: Any) -> nnx.Module:
-        """A copy of the model, as statistics and streams change within the gradient's trace.
+        """Makes a copy of the model whose statistics and random streams the trace may change.
 
-        Pruned weights are zero in it, whatever ``trained`` holds, so that their gradient is zero.
+        Pruned weights are set to zero inside the differentiated function, so their gradient is
+        zero as well.
         """
         model = nnx.merge(graphdef, masked(trained), rest, copy=True)
         for name in self.frozen:
@@ -134,7 +136,7 @@ class Minimize:
         return model
 
     def others(self, model: nnx.Module) -> Any:
-        """The model's variables that are not trained."""
+        """Returns the model's variables that are not trained."""
         nnx.pop(model, nnx.Intermediate)
         return nnx.split(model, self.wrt, ...)[2]
 
@@ -148,31 +150,31 @@ def minimize(
     accumulate: int = 1,
     non_finite: NonFinite = "stop",
 ) -> Minimize:
-    """The step that takes an objective's gradient and applies an optimizer's update.
+    """Makes a training step that computes an objective's gradient and updates the parameters.
 
     Args:
         objective: a hashable function of (model, batch, key) that returns the loss to minimize, a
             scalar, or the loss and metrics by name; ``supervised`` makes one. A metric is a scalar,
             the mean over the batch, or a pair (total, count). ``batch["inputs"]`` and
-            ``batch["labels"]`` are the split's columns [batch, …], and ``key`` is another one for
-            each step. It may change the model's other variables, such as running statistics.
+            ``batch["labels"]`` are the split's columns [batch, …], and ``key`` differs at each
+            step. The objective may change the model's other variables, such as running statistics.
         optimizer: the gradient transformation. One that evaluates the loss itself, such as
-            ``jaxnets.optimizers.lbfgs``, gets that of the batch as Optax's ``value_fn``.
-        wrt: what is trained: a filter of ``nnx``, such as ``nnx.Param``, or the dotted name of a
-            submodule, such as ``"critic"``, or several names.
+            ``jaxnets.optimizers.lbfgs``, receives the loss of the batch as Optax's ``value_fn``.
+        wrt: the variables to train: a filter of ``nnx``, such as ``nnx.Param``, or the dotted name
+            of a submodule, such as ``"critic"``, or several names.
         frozen: dotted names of submodules that are not trained and stay in evaluation mode, as
             after ``eval()`` in PyTorch: their running statistics do not change either.
-        accumulate: in how many parts a batch is taken, one after the other. Of ``supervised`` the
-            loss is that of the whole batch, whatever function it is; of any other objective it is
-            the mean over the parts' losses, weighted by their number of examples.
-        non_finite: what becomes of a step whose loss or gradient is not finite: ``"stop"`` takes
-            it, and ``fit`` raises; ``"skip"`` leaves it out.
+        accumulate: number of parts into which each batch is divided. For ``supervised``, the loss
+            is that of the whole batch, for any loss function; for other objectives it is the mean
+            of the parts' losses, weighted by their number of examples.
+        non_finite: what to do if the loss or gradient is not finite: ``"stop"`` updates, and
+            ``fit`` raises; ``"skip"`` skips the update.
 
     Returns:
         A step for ``fit``, ``in_turn`` and ``train_step``.
 
     Raises:
-        ValueError: if an argument is bad.
+        ValueError: if an argument is invalid.
     """
     check_function("objective", objective, "a function of (model, batch, key)")
     check_hashable("objective", objective)
@@ -189,18 +191,18 @@ def minimize(
 
 @dataclasses.dataclass(frozen=True)
 class Within:
-    """The filter of the variables within some submodules."""
+    """A filter that selects the variables within some submodules."""
 
     names: tuple[str, ...]
 
     def __call__(self, path: Any, value: Any) -> bool:
-        """Whether a variable is within one of them."""
+        """Whether a variable is within one of the submodules."""
         dotted = ".".join(map(str, path))
         return any(f"{dotted}.".startswith(f"{name}.") for name in self.names)
 
 
 def submodules_of(wrt: Any) -> tuple[str, ...]:
-    """The dotted names that ``minimize`` was given as ``wrt``; empty for other filters."""
+    """Returns the dotted names passed to ``minimize`` as ``wrt``; empty for other filters."""
     parts = getattr(wrt, "predicates", ())
     return next((part.names for part in parts if isinstance(part, Within)), ())
 
@@ -229,10 +231,10 @@ def _names(argument: str, names: Any) -> tuple[str, ...]:
 
 
 def submodule(model: nnx.Module, argument: str, name: str) -> nnx.Module:
-    """A submodule by its dotted name.
+    """Returns a submodule by its dotted name.
 
     Raises:
-        InputError: if there is none.
+        InputError: if it does not exist.
     """
     found: Any = model
     for part in name.split("."):
@@ -248,13 +250,13 @@ def submodule(model: nnx.Module, argument: str, name: str) -> nnx.Module:
 
 @dataclasses.dataclass(frozen=True)
 class _Parts:
-    """A batch in parts of one size, and a smaller one for what is left over."""
+    """The division of a batch into parts of equal size and a smaller remainder."""
 
     size: int
     part: int
 
     def cut(self, tree: Any) -> tuple[Any, Any]:
-        """Arrays [batch, …] as [parts, part, …], and the rest [left, …]; None if nothing is."""
+        """Reshapes arrays [batch, …] to [parts, part, …]; also returns the remainder, or None."""
         full = self.size // self.part * self.part
 
         def stacked(array: jax.Array) -> jax.Array:
@@ -274,7 +276,7 @@ class _Parts:
 def _parts_of(batch: Batch, accumulate: int) -> _Parts:
     size = size_of(batch)
     part = -(-size // accumulate)
-    while part > 1 and size % part == 1:  # one example alone has no batch statistics
+    while part > 1 and size % part == 1:  # a single example has no batch statistics
         part += 1
     return _Parts(size, part)
 
@@ -282,10 +284,12 @@ def _parts_of(batch: Batch, accumulate: int) -> _Parts:
 def _network_in_parts(
     step: Minimize, graphdef: Any, trained: Any, rest: Any, batch: Batch, key: jax.Array
 ) -> tuple[jax.Array, Any, Measured, Any]:
-    """The gradient of a supervised objective, the network run on a part of the batch at a time.
+    """Computes the gradient of a supervised objective with one part of the batch in memory.
 
-    The outputs of all parts make the loss, which is thus that of the whole batch, whatever
-    function it is. To come back from it each part is run once more. Batch statistics are a part's.
+    A first pass runs the network on each part and keeps only the outputs. The loss of all outputs
+    is that of the whole batch, even if it is not a mean over examples. A second pass runs each
+    part again and back-propagates its slice of the outputs' gradient. Batch statistics are
+    computed for each part.
     """
     objective: Any = step.objective
     parts, seen = _parts_of(batch, step.accumulate), objective.augmented(batch, key)
@@ -296,22 +300,23 @@ def _network_in_parts(
         _check_of_examples(outputs, size_of({"inputs": inputs}))
         return outputs, step.others(model)
 
-    def look(rest: Any, inputs: Any) -> tuple[Any, Any]:
+    def forward(rest: Any, inputs: Any) -> tuple[Any, Any]:
         outputs, after = with_kernels(run)(trained, rest, inputs)
         return after, (outputs, rest)
 
-    def learn(total: Any, one: Any) -> tuple[Any, None]:
+    def backward(total: Any, one: Any) -> tuple[Any, None]:
+        # With the variables from before the part, so that dropout draws the same masks again.
         rest, inputs, cotangent = one
         outputs_of = with_kernels(lambda trained: run(trained, rest, inputs)[0])
         pull_back = jax.vjp(outputs_of, trained)[1]
         return jax.tree.map(jnp.add, total, pull_back(cotangent)[0]), None
 
     stacked, left = parts.cut(seen["inputs"])
-    after, (outputs, before) = lax.scan(look, rest, stacked)
+    after, (outputs, before) = lax.scan(forward, rest, stacked)
     last = None
     if left is not None:
         last_before = after
-        after, (last, _) = look(after, left)
+        after, (last, _) = forward(after, left)
 
     def loss_of(outputs: Any) -> tuple[jax.Array, Any]:
         loss, made = objective.of_outputs(outputs, seen["labels"], batch["labels"])
@@ -320,16 +325,16 @@ def _network_in_parts(
     loss, pull_back, metrics = jax.vjp(loss_of, parts.joined(outputs, last), has_aux=True)
     cotangents, last_cotangent = parts.cut(pull_back(jnp.ones_like(loss))[0])
     gradients = jax.tree.map(jnp.zeros_like, trained)
-    gradients, _ = lax.scan(learn, gradients, (before, stacked, cotangents))
+    gradients, _ = lax.scan(backward, gradients, (before, stacked, cotangents))
     if left is not None:
-        gradients, _ = learn(gradients, (last_before, left, last_cotangent))
+        gradients, _ = backward(gradients, (last_before, left, last_cotangent))
     return loss, gradients, metrics, after
 
 
 def _in_parts(
     step: Minimize, graphdef: Any, trained: Any, rest: Any, batch: Batch, key: jax.Array
 ) -> tuple[jax.Array, Any, Measured, Any]:
-    """The mean of an objective's gradients on parts of a batch, weighted by their examples."""
+    """Averages an objective's gradients on parts of a batch, weighted by number of examples."""
     parts = _parts_of(batch, step.accumulate)
 
     def of_part(rest: Any, number: Any, part: Batch) -> tuple[Any, Any]:
@@ -364,7 +369,7 @@ def _in_parts(
 
 
 def _combined(metric: Metric) -> Metric:
-    """A metric of several parts of a batch, each array [parts, …], as one of the whole batch."""
+    """Combines a metric of several parts, each array [parts, …], into that of the whole batch."""
     if hasattr(metric, "combined"):
         combined: Metric = metric.combined()
         return combined
@@ -372,9 +377,10 @@ def _combined(metric: Metric) -> Metric:
 
 
 def _differentiable(gradients_at: Callable[[Any], tuple]) -> Callable[[Any], jax.Array]:
-    """The loss as a function of the variables, for optimizers that evaluate it in a step.
+    """Returns the loss as a function of the variables, for optimizers that evaluate it.
 
-    Its gradient is the step's own, by kernels and in parts of the batch as that is.
+    A custom VJP makes its gradient the one of the training step, with native kernels and
+    ``accumulate``, also where the optimizer differentiates it with plain ``jax.grad``.
     """
 
     @jax.custom_vjp
@@ -392,15 +398,15 @@ def _differentiable(gradients_at: Callable[[Any], tuple]) -> Callable[[Any], jax
 
 
 def _gradient(loss_of: Callable[[Any], tuple[jax.Array, Any]]) -> Callable[[Any], Any]:
-    """The loss, what else is returned, and the gradient, in reverse mode by kernels."""
+    """Like ``jax.value_and_grad`` with auxiliary outputs, in reverse mode with native kernels."""
     return jax.value_and_grad(with_kernels(loss_of), has_aux=True)
 
 
 def _check_of_examples(outputs: Any, count: int) -> None:
-    """Raises unless outputs of parts of a batch can be put together: [count, …] each."""
+    """Checks that outputs of parts of a batch can be concatenated: [count, …] each."""
     for leaf in jax.tree.leaves(outputs):
         if jnp.shape(leaf)[:1] != (count,):
-            expected = "outputs [batch, …] alone, as each batch is taken in parts"
+            expected = "outputs [batch, …] only, with accumulate above 1"
             got = f"{describe(jnp.asarray(leaf))} for {count} examples"
             raise InputError("model", expected, got)
 

@@ -1,4 +1,4 @@
-"""What a run writes for others to watch: JSON lines, TensorBoard's events, a profile."""
+"""Callbacks that write a run's progress: as JSON lines, TensorBoard events, or a profile."""
 
 import json
 import math
@@ -21,7 +21,10 @@ _EVENTS = "events.out.tfevents.*"
 
 
 class _Log(Callback):
-    """Finds what a run has measured and this has not written yet; the first process writes."""
+    """Base class of callbacks that write the steps and epochs since their last call.
+
+    Only the first process writes.
+    """
 
     def __init__(self, path: Path | str, every: int | None) -> None:
         self._path = check_path("path", path)
@@ -29,14 +32,14 @@ class _Log(Callback):
         self._step, self._epochs = 0, 0
 
     def steps(self, step: int, losses: np.ndarray) -> None:
-        """Writes the losses of every so many steps."""
-        self._go_on()
+        """Writes the losses of every ``every`` steps."""
+        self._update()
 
     def __call__(self, record: EpochRecord) -> None:
         """Writes the epoch."""
-        self._go_on()
+        self._update()
 
-    def _go_on(self) -> None:
+    def _update(self) -> None:
         if _is_first_process():
             self._write(self._new())
 
@@ -44,7 +47,7 @@ class _Log(Callback):
         raise NotImplementedError
 
     def _new(self) -> list[dict[str, Any]]:
-        """Rows for the steps and epochs since the last call, in the order in which they ended."""
+        """Returns rows for the steps and epochs since the last call, in the order they ended."""
         run, rows = self.run, []
         if self._every is not None:
             losses, first = run.losses, self._step + self._every - self._step % self._every
@@ -55,32 +58,32 @@ class _Log(Callback):
             step = record.epoch * run.steps_per_epoch
             rows.append({"step": step, **record.row()})
         self._step, self._epochs = run.step, len(run.history)
-        return sorted(rows, key=lambda row: row["step"])  # a step before the epoch that it ends
+        return sorted(rows, key=lambda row: row["step"])  # stable: an epoch follows its last step
 
 
 class JsonLines(_Log):
     """Writes a line of JSON for each epoch, and for every ``every`` steps.
 
-    An epoch's line has what its ``EpochRecord`` has, and the number of its last step; a step's has
-    ``step``, ``epoch`` and ``loss``. A number that is not finite is null. Where a run continues
-    from a checkpoint, the file is written anew from what the checkpoint knows: no line is there
-    twice and none is missing, whenever the run was killed.
+    The line of an epoch has the values of its ``EpochRecord`` and the number of its last step; the
+    line of a step has ``step``, ``epoch`` and ``loss``. A number that is not finite is written as
+    null. If a run resumes from a checkpoint, the file is rewritten from the checkpoint's history,
+    so that no line is duplicated or missing even if the run was killed.
 
     Args:
         path: the file.
-        every: how many steps from a line to the next; None for lines of epochs alone.
+        every: number of steps between the lines of steps; None for lines of epochs only.
 
     Raises:
-        InputError: if ``every`` is not positive; when the run begins, if the file has something in
-            it and no run continues, or something other than such lines.
-        OSError: when it writes, if it cannot.
+        InputError: if ``every`` is not positive. ``fit`` raises it if the file is not empty and the
+            run does not resume, or the file has other content.
+        OSError: by ``fit``, if the file cannot be written.
     """
 
     def __init__(self, path: Path | str, *, every: int | None = None) -> None:
         super().__init__(path, every)
 
     def begin(self, run: RunSoFar) -> None:
-        """Writes what has been measured before."""
+        """Writes the history of a resumed run."""
         super().begin(run)
         self._step, self._epochs = 0, 0
         if not _is_first_process():
@@ -95,7 +98,7 @@ class JsonLines(_Log):
             file.write(_lines(rows))
 
     def _check(self) -> None:
-        """Refuses to write over what is not this run's."""
+        """Checks that the file may be replaced: it is empty, or the log of the resumed run."""
         if not self._path.exists() or (self._path.is_file() and not self._path.stat().st_size):
             return
         if not self.run.resumed or not _is_log(self._path):
@@ -104,22 +107,23 @@ class JsonLines(_Log):
 
 
 class TensorBoard(_Log):
-    """Writes TensorBoard event files; needs ``tensorboardX``, and no TensorFlow.
+    """Writes TensorBoard event files; requires ``tensorboardX``, not TensorFlow.
 
-    ``loss/train``, ``loss/test`` and likewise every other metric of each epoch, the ``loss/step``
-    of every so many steps, all over the number of the step. Where a run continues from
-    a checkpoint, TensorBoard is told to forget what came after it.
+    The scalars are every metric of each epoch, such as ``loss/train`` and ``loss/test``, and the
+    loss of every ``every`` steps as ``loss/step``; the x-axis is the number of the step. If a run
+    resumes from a checkpoint, events after the checkpoint are purged.
 
     Args:
-        directory: the run's folder; TensorBoard takes the folder of several runs too.
-        every: how many steps from a ``loss/step`` to the next; None for none.
+        directory: the folder of this run's event files. TensorBoard can show a folder of several
+            such folders.
+        every: number of steps between values of ``loss/step``; None for none.
         histograms: whether to write a histogram of each parameter after each epoch.
-        images: how many of the first training examples to show, if they are images of bytes.
+        images: number of training examples to show, if they are uint8 images.
 
     Raises:
-        InputError: if an argument is bad; when the run begins, if the folder has events in it and
-            no run continues, or images are asked for of what is none.
-        ImportError: when the run begins, if tensorboardX is not installed.
+        InputError: if an argument is invalid. ``fit`` raises it if the folder has events and the
+            run does not resume, or ``images`` is positive and the data are not uint8 images.
+        ImportError: by ``fit``, if tensorboardX is not installed.
     """
 
     def __init__(
@@ -136,40 +140,40 @@ class TensorBoard(_Log):
         self._writer: Any = None
 
     def begin(self, run: RunSoFar) -> None:
-        """Opens the folder."""
+        """Opens a new event file."""
         super().begin(run)
         if not _is_first_process():
             return
         if self._images and not is_image(run.data.spec.inputs):
-            raise InputError("images", "0 for data that are no images of bytes", self._images)
+            raise InputError("images", "0 for data that are not uint8 images", self._images)
         there = len(list(self._path.glob(_EVENTS)))
         if there and not run.resumed:
-            got = f"{str(self._path)!r}, which has some of another run"
+            got = f"{str(self._path)!r}, which has events of another run"
             raise InputError("directory", "a folder without events", got)
         self._step, self._epochs = (run.step, len(run.history)) if there else (0, 0)
         package = require("tensorboardX", extra="tensorboard", feature="TensorBoard")
         self._writer = package.SummaryWriter(
             str(self._path),
             purge_step=run.step + 1 if there else None,
-            filename_suffix=f".{there:03d}",  # a file begun in the same second is another
+            filename_suffix=f".{there:03d}",  # names contain only the second of their creation
         )
         if self._images and not there:
             pixels = run.data.train.gather(np.arange(min(self._images, len(run.data.train))))[0]
             self._writer.add_images("examples/train", pixels, 0, dataformats="NHWC")
-        self._go_on()
+        self._update()
 
     def __call__(self, record: EpochRecord) -> None:
         """Writes the epoch, and histograms of the parameters."""
         if self._histograms and _is_first_process():
             for name, values in self.run.parameters.items():
-                if np.isfinite(values).all():  # of others there is none
+                if np.isfinite(values).all():  # a histogram needs finite bounds
                     self._writer.add_histogram(
                         f"parameters/{name}", values.astype(np.float32), self.run.step
                     )
         super().__call__(record)
 
     def end(self) -> None:
-        """Closes the file."""
+        """Closes the event file."""
         if self._writer is not None:
             self._writer.close()
 
@@ -182,7 +186,7 @@ class TensorBoard(_Log):
 
 
 def _tag(name: str) -> str | None:
-    """The tag of a value in a row, such as ``loss/train``; None for what is no metric."""
+    """Returns the tag of a value in a row, such as ``loss/train``; None if it is not a metric."""
     part, _, metric = name.partition("_")
     if part in ("train", "test"):
         return f"{metric}/{part}"
@@ -190,13 +194,17 @@ def _tag(name: str) -> str | None:
 
 
 class Profile(Callback):
-    """Traces some steps once they are compiled, for TensorBoard's profiler and for Perfetto.
+    """Profiles some steps after compilation, for TensorBoard's profiler and for Perfetto.
 
-    It writes ``plugins/profile/…`` with ``perfetto_trace.json.gz`` in it: the next steps that one
-    compiled program takes; on an accelerator these are an epoch, from the second one on.
+    It writes ``plugins/profile/…``, which includes ``perfetto_trace.json.gz``. The profile covers
+    the second call of a compiled program: part of the first epoch on a CPU, the second epoch on an
+    accelerator.
 
     Args:
-        directory: a folder.
+        directory: the folder to write to.
+
+    Raises:
+        InputError: if ``directory`` is not a path.
     """
 
     def __init__(self, directory: Path | str) -> None:
@@ -204,24 +212,24 @@ class Profile(Callback):
         self._tracing, self._done = False, False
 
     def begin(self, run: RunSoFar) -> None:
-        """Begins anew."""
+        """Resets the callback for a new run."""
         super().begin(run)
         self._tracing, self._done = False, False
 
     def steps(self, step: int, losses: np.ndarray) -> None:
-        """Ends the trace, or begins it where the program runs again in this epoch."""
+        """Stops the profile, or starts it if the program runs again in this epoch."""
         if self._tracing:
             self._stop()
         elif len(losses) <= -step % self.run.steps_per_epoch:
             self._start()
 
     def __call__(self, record: EpochRecord) -> None:
-        """Begins the trace if there was none yet."""
+        """Starts the profile if it has not been taken yet."""
         if not self._tracing and record.epoch < self.run.epochs:
             self._start()
 
     def end(self) -> None:
-        """Ends the trace; warns if there was none."""
+        """Stops the profile; warns if none was taken."""
         if self._tracing:
             self._stop()
         if not self._done and _is_first_process():
@@ -231,7 +239,7 @@ class Profile(Callback):
     def _start(self) -> None:
         if not self._done and _is_first_process():
             options = jax.profiler.ProfileOptions()
-            options.python_tracer_level = 0  # every call of Python's would hide the rest
+            options.python_tracer_level = 0  # events of Python calls would hide the others
             jax.profiler.start_trace(
                 str(self._directory), create_perfetto_trace=True, profiler_options=options
             )
@@ -247,7 +255,7 @@ def _is_first_process() -> bool:
 
 
 def _lines(rows: Iterable[dict[str, Any]]) -> str:
-    """Rows as lines of JSON, which has no word for what is not finite."""
+    """Formats rows as lines of JSON, with null for numbers that are not finite."""
     return "".join(
         json.dumps({key: _finite(value) for key, value in row.items()}) + "\n" for row in rows
     )
@@ -260,8 +268,8 @@ def _finite(value: Any) -> Any:
 
 
 def _is_log(path: Path) -> bool:
-    """Whether a file begins with a line of ours."""
-    begin = b'{"step": '  # of a line that a killed run may have left unfinished
+    """Whether a file begins like a line that ``JsonLines`` writes."""
+    begin = b'{"step": '  # only the beginning, because a killed run may leave an unfinished line
     if not path.is_file():
         return False
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""What training minimizes: a scalar of a model and a batch, and what is measured beside it."""
+"""Objectives: functions of a model and a batch that return the loss to minimize, and metrics."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -29,8 +29,8 @@ from jaxnets.metrics import Mean, Metric, Ratio
 from jaxnets.training.counts import Count, counted, counter
 from jaxnets.training.labels import Loss, adds_up, check_loss
 
-#: The columns of a split by name: ``"inputs"`` and, if there are any, ``"labels"``. Each is an
-#: array [batch, …], or a tuple or dictionary of them.
+#: The columns of a batch by name: ``"inputs"`` and, if there are any, ``"labels"``. Each is an
+#: array [batch, …], or a tuple or dictionary of arrays.
 Batch = Mapping[str, Any]
 #: (model, batch, key) → the loss, a scalar; or the loss and metrics by name: scalars, which are
 #: means over the batch, pairs (total, count), or any ``jaxnets.metrics.Metric``.
@@ -43,7 +43,7 @@ _EXPECTED = "a function of (model, batch, key) that returns the loss, or the los
 
 
 def size_of(batch: Batch) -> int:
-    """The number of examples in a batch; 1 of a batch without columns."""
+    """Returns the number of examples in a batch; 1 if the batch has no columns."""
     return next((len(column) for column in jax.tree.leaves(batch)), 1)
 
 
@@ -53,11 +53,11 @@ def measure(
     """Evaluates an objective on a batch.
 
     Returns:
-        The loss, and all that was measured by name, ``"loss"`` included.
+        The loss, and all metrics by name, ``"loss"`` included.
 
     Raises:
-        InputError: if the objective fails, the loss is no floating-point scalar, or a metric is
-            none.
+        InputError: if the objective fails, the loss is not a floating-point scalar, or a metric is
+            invalid.
     """
     made = called("objective", _EXPECTED, objective, model, batch, key)
     loss, metrics = made if isinstance(made, tuple) and len(made) == 2 else (made, {})
@@ -68,10 +68,14 @@ def measure(
 
 
 def as_metrics(values: Mapping[str, Any], size: int) -> Measured:
-    """Metrics by name, from what a step or an objective returns for a batch of so many examples.
+    """Converts the values that a step or an objective returns for a batch to metrics by name.
+
+    Args:
+        values: scalars, pairs (total, count) or metrics.
+        size: number of examples in the batch.
 
     Raises:
-        InputError: if a value is no metric, or its name no identifier.
+        InputError: if a value is not a metric, or a name is not an identifier.
     """
     return {name: _as_metric(name, value, size) for name, value in sorted(values.items())}
 
@@ -93,7 +97,7 @@ def _as_metric(name: Any, value: Any, size: int) -> Metric:
 
 
 def check_scalar(argument: str, expected: str, made: Any) -> None:
-    """Raises unless what a user's function made is a floating-point scalar."""
+    """Checks that the result of a user's function is a floating-point scalar."""
     known = isinstance(made, jax.Array | np.ndarray | np.generic | int | float)
     if not known or jnp.shape(made) != () or not jnp.issubdtype(jnp.result_type(made), np.floating):
         got = f"{jnp.result_type(made)}{list(jnp.shape(made))}" if known else type(made).__name__
@@ -104,15 +108,18 @@ def check_scalar(argument: str, expected: str, made: Any) -> None:
 class Supervised:
     """The objective that ``supervised`` makes: a loss of the model's outputs and the labels.
 
-    The network and the loss are apart, so that a batch can go through the network in parts.
+    The network and the loss are separate functions, so that ``minimize`` can run the network on
+    parts of a batch and compute the loss of the whole batch.
 
     Attributes:
         loss: (outputs, labels) → scalar.
-        transform: what inputs go through first; None for nothing.
-        augment: what a training batch goes through before that; None for nothing.
-        correct: counts correct predictions; ``"auto"`` by the labels' dtype; None does not count.
+        transform: the transform of the inputs; None for none.
+        augment: the transform of training batches, applied before ``transform``; None for none.
+        correct: a function that counts correct predictions; ``"auto"`` counts them if the labels
+            are integers; None does not count.
         metrics: further metrics, pairs of a name and a function of (outputs, labels).
-        compute_dtype: in which the network computes; None for that of its parameters.
+        compute_dtype: the dtype in which the network computes; None for the dtype of its
+            parameters.
     """
 
     loss: Loss
@@ -123,17 +130,17 @@ class Supervised:
     compute_dtype: Any = None
 
     def __call__(self, model: nnx.Module, batch: Batch, key: jax.Array) -> Any:
-        """The loss of a batch and its metrics."""
+        """Returns the loss of a batch and its metrics."""
         seen = self.augmented(batch, key)
         return self.of_outputs(self.outputs(model, seen["inputs"]), seen["labels"], batch["labels"])
 
     @property
     def evaluation(self) -> "Supervised":
-        """The same without augmentation."""
+        """The objective without augmentation."""
         return dataclasses.replace(self, augment=None)
 
     def augmented(self, batch: Batch, key: jax.Array) -> Batch:
-        """A batch as training sees it; the key decides the draws."""
+        """Applies ``augment`` to a batch, with random numbers from ``key``."""
         for name in ("inputs", "labels"):
             if name not in batch:
                 raise InputError("data", f"{name}, as the loss takes (outputs, labels)", "none")
@@ -143,19 +150,19 @@ class Supervised:
         return {**batch, "inputs": inputs, "labels": labels}
 
     def outputs(self, model: nnx.Module, inputs: Any) -> Any:
-        """What the model makes of inputs, as the loss takes it."""
+        """Returns the model's outputs for inputs before ``transform``."""
         return outputs_of(model, applied(self.transform, inputs), self.compute_dtype)
 
     def of_outputs(self, outputs: Any, labels: Any, given: Any) -> tuple[jax.Array, dict[str, Any]]:
-        """The loss of a batch and its metrics, from the model's outputs.
+        """Computes the loss of a batch and its metrics from the model's outputs.
 
         Args:
-            outputs: of the model.
-            labels: as augmentation left them.
-            given: the labels before; ``correct="auto"`` counts where these are integers.
+            outputs: the model's outputs.
+            labels: the labels after augmentation.
+            given: the labels before augmentation; ``correct="auto"`` counts if they are integers.
 
         Raises:
-            InputError: if the loss, the number of correct predictions or a metric is none.
+            InputError: if the loss, the number of correct predictions or a metric is invalid.
         """
         expected = "a function of (outputs, labels)"
         loss = called("loss", _EXPECTED_LOSS, self.loss, outputs, labels)
@@ -180,7 +187,7 @@ def supervised(
     metrics: Mapping[str, Callable[[Any, Any], Any]] | None = None,
     compute_dtype: DTypeLike | None = None,
 ) -> Supervised:
-    """The objective of supervised training: a loss of the model's outputs and the labels.
+    """Makes the objective of supervised training: a loss of the model's outputs and the labels.
 
     The model is called with the batch's inputs: ``model(x)`` with an array, ``model(*inputs)``
     with a tuple, ``model(**inputs)`` with a dictionary.
@@ -198,7 +205,7 @@ def supervised(
         An objective for ``minimize``, ``evaluate`` and ``fit``.
 
     Raises:
-        ValueError: if an argument is bad.
+        ValueError: if an argument is invalid.
 
     Examples:
         >>> from jaxnets import losses, optimizers
@@ -209,7 +216,7 @@ def supervised(
     if correct is not None and not (isinstance(correct, str) and correct == "auto"):
         check_function("correct", correct, "a function, 'auto' or None")
     if is_random(transform):
-        expected = "one that is not random (augment takes those)"
+        expected = "one that is not random (use augment for random ones)"
         raise InputError("transform", expected, transform)
     for name, function in (("transform", transform), ("augment", augment)):
         if function is not None:
@@ -229,16 +236,21 @@ def supervised(
 
 
 def outputs_of(model: nnx.Module, inputs: Any, compute_dtype: Any = None) -> Any:
-    """What a model makes of inputs: an array, or a tuple or dictionary of a call's arguments.
+    """Calls a model on inputs, optionally in another dtype.
 
     Args:
         model: the model.
-        inputs: of its call.
-        compute_dtype: in which it computes; None for that of its parameters.
+        inputs: an array, or a tuple or dictionary of arrays, the arguments of the call.
+        compute_dtype: the dtype in which the model computes; None for the dtype of its parameters.
+
+    Returns:
+        The outputs; with ``compute_dtype`` as float32, or wider if ``compute_dtype`` is.
     """
     if compute_dtype is None:
         return _called(model, inputs)
     graphdef, parameters, rest = nnx.split(model, nnx.Param, ...)
+    # A copy, because only the other variables, such as running statistics, are to change: the
+    # parameters keep their own dtype, in which the optimizer updates them.
     low = nnx.merge(graphdef, _cast(parameters, compute_dtype), rest, copy=True)
     outputs = _called(low, _cast(inputs, compute_dtype))
     nnx.pop(low, nnx.Intermediate)

@@ -1,4 +1,4 @@
-"""On which devices a program runs, and how batches and parameters are cut between them."""
+"""The devices of a program, and how batches and parameters are divided between them."""
 
 import itertools
 import re
@@ -13,12 +13,12 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxnets.arrays import InputError, check_bool, check_positive, shown
 
-#: The axes of the mesh of devices: along the first each batch is cut.
+#: The axes of the mesh of devices. Batches are divided along the first.
 DATA_AXIS, MODEL_AXIS = "data", "model"
 
-# With several virtual CPU devices, Eigen's parallel matmul of one and the all-reduce of another
-# wait in one pool of threads, each for what the other holds: for good. Kernels of a single thread
-# wait for nobody.
+# Several virtual CPU devices share one thread pool. Eigen's parallel matmul on one device and an
+# all-reduce on another can each wait for threads that the other occupies: a deadlock. Matmuls that
+# run in a single thread do not wait.
 _SEVERAL_CPUS = {"xla_cpu_multi_thread_eigen": False}
 
 
@@ -26,21 +26,21 @@ _SEVERAL_CPUS = {"xla_cpu_multi_thread_eigen": False}
 class Sharding:
     """How parameters, and the optimizer's arrays of the same shapes, are divided between devices.
 
-    The devices form a mesh of two axes, ``data`` and ``model``. Each batch is cut along the
-    first. Every array is cut by the first rule whose pattern is found in its path, such as
-    ``fc1/kernel``; those without a rule along their last axis over ``model``. XLA puts in what
-    communication this needs; what is computed is what one device computes.
+    The devices form a mesh of two axes, ``data`` and ``model``. Each batch is divided along
+    ``data``. An array is divided by the first rule whose pattern matches its path, such as
+    ``fc1/kernel``; arrays without a rule are divided along their last axis over ``model``. XLA
+    inserts the communication. The results are those of one device, except for rounding.
 
     Args:
-        model: devices along the axis ``model``; the others are along ``data``.
-        fully: whether arrays are cut over ``data`` too, along the largest axis that is left: each
-            device then keeps its share of parameters and optimizer state alone ("FSDP").
-        rules: patterns of paths, as of ``re.search``, and the mesh axis of each array axis, such
-            as ``{"fc1/kernel": (None, "model"), "fc2/kernel": ("model", None)}``. Axes are left
-            whole that do not divide.
+        model: number of devices along the axis ``model``; the other devices are along ``data``.
+        fully: whether arrays are also divided over ``data``, along their largest remaining axis, so
+            that each device stores only its share of parameters and optimizer state (FSDP).
+        rules: regular expressions, searched for in paths, and the mesh axis of each array axis,
+            such as ``{"fc1/kernel": (None, "model"), "fc2/kernel": ("model", None)}``. An axis
+            whose size is not divisible by the number of devices is not divided.
 
     Raises:
-        InputError: if an argument is bad.
+        InputError: if an argument is invalid.
     """
 
     model: int = 1
@@ -67,12 +67,12 @@ class Sharding:
                 raise InputError("rules", f"each axis once for {pattern!r}", shown(axes))
 
     def spec(self, path: str, shape: tuple[int, ...], mesh: Mesh) -> PartitionSpec:
-        """The ``PartitionSpec`` of an array with this path and shape."""
+        """Returns the ``PartitionSpec`` of an array with this path and shape."""
         rules: Any = self.rules
         rule = next((axes for pattern, axes in rules if re.search(pattern, path)), None)
         if rule is None:
             rule = (*(None for _ in shape[1:]), MODEL_AXIS) if shape else ()
-        if len(rule) > len(shape):
+        if len(rule) > len(shape):  # an array with fewer axes, such as a bias, uses the last ones
             rule = rule[len(rule) - len(shape) :]
         axes = [
             axis if axis is not None and size % mesh.shape[axis] == 0 else None
@@ -94,23 +94,23 @@ def _check_pattern(pattern: Any) -> None:
     try:
         re.compile(pattern)
     except (re.error, TypeError) as error:
-        raise InputError("rules", "patterns as of re.search", f"{pattern!r}: {error}") from error
+        raise InputError("rules", "regular expressions", f"{pattern!r}: {error}") from error
 
 
 @dataclass(frozen=True)
 class Placement:
     """The devices of a program.
 
-    The program is written for the whole batch, and XLA's partitioner cuts it: what is computed is
-    what one device computes, except for the order of sums.
+    The program is written for the whole batch, and XLA's partitioner divides it, so the results are
+    those of one device, except for the order of sums.
 
     Args:
-        devices: in the order of the parts of a batch; those of one process follow one another, and
-            those that share parameters.
-        sharding: how parameters are cut.
+        devices: the devices, in the order of the parts of a batch. The devices of one process are
+            adjacent, and so are those that share parameters.
+        sharding: how parameters are divided.
 
     Raises:
-        InputError: if ``sharding.model`` does not divide their number.
+        InputError: if ``sharding.model`` does not divide the number of devices.
     """
 
     devices: tuple[jax.Device, ...]
@@ -124,17 +124,17 @@ class Placement:
 
     @property
     def shards(self) -> int:
-        """Into how many parts a batch is cut."""
+        """Number of parts into which a batch is divided."""
         return len(self.devices) // self.sharding.model
 
     @property
     def on_cpu(self) -> bool:
-        """Whether they are CPUs."""
+        """Whether the devices are CPUs."""
         return self.devices[0].platform == "cpu"
 
     @property
     def name(self) -> str:
-        """What they are, and how many."""
+        """The kind and number of the devices."""
         kind, model = self.devices[0].device_kind, self.sharding.model
         if len(self.devices) == 1:
             return kind
@@ -142,18 +142,18 @@ class Placement:
 
     @property
     def compiler_options(self) -> dict[str, Any]:
-        """What programs are compiled with."""
+        """XLA options with which programs are compiled."""
         return _SEVERAL_CPUS if self.on_cpu and len(self.devices) > 1 else {}
 
     def replicate(self, tree: Any) -> Any:
-        """A pytree of arrays, whole on every device."""
+        """Copies a pytree of arrays to every device."""
         return jax.tree.map(lambda array: put(array, self._over()), tree)
 
     def place(self, state: Any) -> Any:
-        """A training state, its parameters cut as the sharding says.
+        """Places a training state on the devices, its parameters divided by the sharding.
 
         Raises:
-            InputError: if a rule is for no array.
+            InputError: if a rule matches no parameter.
         """
         paths = [_path(keys) for keys, _ in jax.tree.leaves_with_path(state.parameters)]
         rules: Any = self.sharding.rules
@@ -163,18 +163,18 @@ class Placement:
         return jax.tree.map(put, state, self._shardings(state))
 
     def own_rows(self, row: np.ndarray) -> np.ndarray:
-        """Of a batch's examples [batch], those that this process reads for ``spread``."""
+        """Returns the examples of a batch [batch] that this process reads for ``spread``."""
         if len(row) % self.shards or jax.process_count() == 1:
             return row
         part = len(row) // self.shards
         return row[self._own.start * part : self._own.stop * part]
 
     def spread(self, tree: Any, size: int) -> Any:
-        """Batches of which this process read ``own_rows``, [steps, rows, …], cut for the devices.
+        """Divides batches, of which this process read ``own_rows``, between the devices.
 
         Args:
-            tree: arrays on the host.
-            size: examples in a batch, over all processes.
+            tree: arrays on the host, [steps, rows, …].
+            size: number of examples in a batch, over all processes.
         """
         even = size % self.shards == 0
         sharding = self._over(None, DATA_AXIS) if even else self._over()
@@ -188,13 +188,13 @@ class Placement:
         return jax.tree.map(global_array, tree)
 
     def cut(self, batch: Any) -> Any:
-        """A batch within a program, its examples [batch, …] cut between the devices."""
+        """Divides a batch [batch, …] between the devices, within a program."""
         if self.shards == 1:
             return batch
         return jax.lax.with_sharding_constraint(batch, self._over(DATA_AXIS))
 
     def cut_state(self, state: Any) -> Any:
-        """A training state within a program, cut as ``place`` cuts it."""
+        """Divides a training state as ``place`` does, within a program."""
         if len(self.devices) == 1:
             return state
         return jax.lax.with_sharding_constraint(state, self._shardings(state))
@@ -204,7 +204,7 @@ class Placement:
 
     @property
     def several(self) -> Mesh | None:
-        """The mesh of the devices, if they are several."""
+        """The mesh of the devices, or None for a single device."""
         return self._mesh if len(self.devices) > 1 else None
 
     @property
@@ -214,7 +214,7 @@ class Placement:
 
     @property
     def _own(self) -> slice:
-        """The parts of a batch that this process's devices take."""
+        """The parts of a batch that are on this process's devices."""
         here = jax.process_index()
         rows = np.array([device.process_index for device in self.devices])
         own = np.flatnonzero(rows.reshape(-1, self.sharding.model)[:, 0] == here)
@@ -236,7 +236,7 @@ def _path(keys: Any) -> str:
 
 
 def local(tree: Any) -> Any:
-    """A pytree of arrays of which several processes have copies, as this process has them."""
+    """Returns this process's copy of arrays that are replicated over several processes."""
 
     def own(array: jax.Array) -> jax.Array:
         if array.is_fully_addressable:
@@ -250,33 +250,34 @@ def local(tree: Any) -> Any:
 
 
 def put(array: Any, sharding: Any) -> jax.Array:
-    """An array where a sharding says, of which every process has all."""
+    """Places an array, of which every process has a full copy, by a sharding."""
     if sharding.is_fully_addressable:
         return jax.device_put(array, sharding)
     if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
         words = put(jax.random.key_data(array), sharding)
         return jax.random.wrap_key_data(words, impl=jax.random.key_impl(array))
-    # device_put would compare the array with those of all other processes
+    # device_put would compare the array with those of all other processes.
     numbers = np.asarray(array)
     return jax.make_array_from_callback(numbers.shape, sharding, numbers.__getitem__)
 
 
 def one_device() -> Placement:
-    """The device on which JAX computes by default."""
+    """Returns the placement on JAX's default device."""
     return Placement((jax.local_devices()[0],))
 
 
 def place(
     devices: int | Sequence[jax.Device] | None, sharding: Sharding | None = None
 ) -> Placement:
-    """The requested devices.
+    """Returns the placement on the requested devices.
 
     Args:
-        devices: how many, of all processes; or which; None for all accelerators, or one CPU.
-        sharding: how they share parameters too; None for each having them all.
+        devices: number of devices over all processes, or the devices; None for all accelerators, or
+            one CPU.
+        sharding: how parameters are divided between the devices; None for a full copy on each.
 
     Raises:
-        InputError: if there are not so many, or a process would have none.
+        InputError: if there are fewer devices, or a process would have none.
     """
     if sharding is not None and not isinstance(sharding, Sharding):
         raise InputError("sharding", "a Sharding or None", shown(sharding))
@@ -287,7 +288,7 @@ def place(
         return placement
     having = {device.process_index for device in placement.devices}
     if without := {*range(jax.process_count())} - having:
-        expected = f"some of each of the {jax.process_count()} processes"
+        expected = f"devices of each of the {jax.process_count()} processes"
         raise InputError("devices", expected, f"none of process {min(without)}")
     return placement
 
@@ -308,7 +309,7 @@ def _chosen(devices: int | Sequence[jax.Device] | None) -> tuple[jax.Device, ...
     if devices > len(there):
         kind = there[0].platform.upper()
         hint = "; jax_num_cpu_devices makes more of a CPU" if kind == "CPU" else ""
-        expected = f"at most {len(there)}, the {kind} devices that there are{hint}"
+        expected = f"at most {len(there)}, the number of {kind} devices{hint}"
         raise InputError("devices", expected, devices)
     each, left = divmod(devices, jax.process_count())
     if left:

@@ -19,56 +19,56 @@ from jaxnets.training.checks import Checks, has_embeddings
 from jaxnets.training.epoch import predicted
 from jaxnets.training.evaluation import for_prediction
 
-# For so long an answer is asked for before it is waited for: to wake a thread that waits takes as
-# long as a small network computes.
-_PATIENCE = 1e-3  # seconds
+# A call polls for its outputs for this long before it blocks, because waking a blocked thread takes
+# about as long as the inference of a small network.
+_POLLING = 1e-3  # seconds
 
-_ALIGNMENT = 64  # bytes; JAX reads a NumPy array in place that begins at a multiple of it
-_LARGE = 2**20  # bytes, from which on an array is worth a copy of our own
-_MEDIUM = 2**14  # bytes, from which on an array is worth a program that reads it in place
+_ALIGNMENT = 64  # bytes; JAX reads a NumPy array in place if its address is a multiple of this
+_LARGE = 2**20  # bytes; JAX's copy of smaller unaligned arrays is fast enough
+_MEDIUM = 2**14  # bytes; not worth a separate program below
 
 
 def predictor(model: nnx.Module, *, transform: Transform | None = None) -> Callable[[Any], Any]:
     """Compiles a trained model into a function of its inputs, for inference at low latency.
 
-    The weights become constants of the program: a call hands over the inputs alone, and what
-    follows from weights alone is computed once, when the program is compiled. That happens at the
-    first call with each shape of inputs, and each of these programs holds the weights. ``predict``
-    suits a whole data set at once; ``model.eval()`` under ``torch.inference_mode()`` is the
-    counterpart of PyTorch.
+    The weights become constants of the program: a call passes only the inputs, and expressions of
+    weights alone are computed once, when the program is compiled. A program is compiled at the
+    first call with each shape of inputs, and each program contains a copy of the weights. Use
+    ``predict`` for a whole data set. The PyTorch counterpart is ``model.eval()`` under
+    ``torch.inference_mode()``.
 
-    On a CPU a call with NumPy arrays returns when the answer is there, as it may read them in
-    place; they can be changed afterwards. Large ones that do not begin at a multiple of 64 bytes
-    are read in place by a kernel, or else copied into memory that the predictor keeps. With JAX
-    arrays a call returns, as JAX's functions do, before the answer is there, if that takes more
-    than a millisecond.
+    On a CPU, a call with NumPy arrays may read them in place, so it returns only when the outputs
+    are available; the arrays can be changed afterwards. Large arrays whose address is not a
+    multiple of 64 bytes are read in place by a kernel, or copied into memory that the predictor
+    reuses. A call with JAX arrays returns before the outputs are available, as JAX's functions do,
+    if inference takes more than a millisecond.
 
     Args:
         model: any ``nnx.Module``. It is not changed, and later changes to it have no effect.
         transform: see ``fit``.
 
     Returns:
-        A function of inputs [examples, …], as the data set holds them: an array, or a tuple or
-        dictionary of arrays, which are the arguments of the model's call. It gives the model's
-        outputs [examples, …] in evaluation mode, as JAX arrays in whatever structure the model
-        returns.
+        A function of inputs [examples, …], as in the data set, before ``transform``: an array, or a
+        tuple or dictionary of arrays, which are the arguments of the model's call. It returns the
+        model's outputs [examples, …] in evaluation mode, as JAX arrays in whatever structure the
+        model returns.
 
     Raises:
-        ValueError: if the model or the transform is not valid; by the function, if it is given
-            anything but arrays with examples in them, or an index that has no row in an embedding.
-            Arrays on an accelerator are not looked at: outputs for such an index are NaN.
+        ValueError: if the model or the transform is not valid. The returned function raises it if
+            an input is not an array, there are no examples, or an index has no row in an
+            embedding. Indices on an accelerator are not checked; their outputs are NaN.
 
     Examples:
         >>> model = nnx.Linear(784, 10, rngs=nnx.Rngs(0))
-        >>> answer = predictor(model)
-        >>> answer(np.zeros((1, 784), np.float32)).shape
+        >>> infer = predictor(model)
+        >>> infer(np.zeros((1, 784), np.float32)).shape
         (1, 10)
     """
     state, _ = for_prediction(model, transform)
     on_cpu = jax.default_backend() == "cpu"
 
     def compute(inputs: Any) -> Any:
-        # Looked at while the program is traced, so that a call costs nothing for it.
+        # Checked while the program is traced, so that the check adds nothing to a call.
         _check_batch(inputs)
         return predicted(transform, state, inputs)
 
@@ -77,7 +77,7 @@ def predictor(model: nnx.Module, *, transform: Transform | None = None) -> Calla
 
     @cache
     def of_address(shape: tuple[int, ...], dtype: np.dtype) -> Callable[[np.ndarray], Any] | None:
-        """The program that reads inputs of a shape in place; None where it would copy them."""
+        """Returns a program that reads inputs in place; None if the program would copy them."""
         found = by_address(compute, jax.ShapeDtypeStruct(shape, dtype))
         return found and jax.jit(found)
 
@@ -107,11 +107,11 @@ def predictor(model: nnx.Module, *, transform: Transform | None = None) -> Calla
             columns = {"inputs": jax.tree.unflatten(structure, host)}
             checks(structure, tuple(shapes)).check("", columns)
 
-    def answer(inputs: Any) -> Any:
+    def infer(inputs: Any) -> Any:
         several = isinstance(inputs, tuple | dict)
         arrays = named("inputs", inputs) if several else {"inputs": inputs}
         if any(isinstance(array, jax.core.Tracer) for array in arrays.values()):
-            return compute(inputs)  # of somebody's program, or gradient
+            return compute(inputs)  # within a caller's jit or grad
         for name, array in arrays.items():
             check_fits(name, array)
         if looks_up:
@@ -122,14 +122,14 @@ def predictor(model: nnx.Module, *, transform: Transform | None = None) -> Calla
         except (TypeError, ValueError) as error:
             raise _refused(inputs, error) from error
         if on_cpu and not in_place:
-            _ask_for(made)
+            _poll(made)
         return made
 
-    return answer
+    return infer
 
 
 def _refused(inputs: Any, error: Exception) -> InputError:
-    """What to say of inputs with which the program failed."""
+    """Returns the error to raise for inputs with which the program failed."""
     if isinstance(error, InputError):
         return error
     for name, array in named("inputs", inputs).items():
@@ -139,7 +139,7 @@ def _refused(inputs: Any, error: Exception) -> InputError:
 
 
 def _check_batch(inputs: Any) -> None:
-    """Raises unless inputs are arrays of one length with examples in them."""
+    """Checks that inputs are arrays of one length with at least one example."""
     arrays = named("inputs", inputs)
     for name, array in arrays.items():
         if not isinstance(array, jax.Array):
@@ -151,51 +151,52 @@ def _check_batch(inputs: Any) -> None:
         raise InputError("inputs", "arrays of one length", f"lengths {lengths}")
 
 
-def _ask_for(made: Any) -> None:
-    """Returns when the outputs of a program are there, or patience ends."""
-    one = next(iter(jax.tree.leaves(made)), None)  # all of them come at once
-    rest = getattr(os, "sched_yield", None)  # there is no such call on Windows
+def _poll(made: Any) -> None:
+    """Returns when the outputs of a program are available, or after ``_POLLING`` seconds."""
+    one = next(iter(jax.tree.leaves(made)), None)  # all outputs become available together
+    rest = getattr(os, "sched_yield", None)  # not available on Windows
     if one is None or rest is None:
         return
-    end = time.perf_counter() + _PATIENCE
+    end = time.perf_counter() + _POLLING
     while not one.is_ready() and time.perf_counter() < end:
-        rest()  # this core may be the one that is to compute
+        rest()  # the program may need this core
 
 
 class _Copies:
-    """Copies of large NumPy arrays, aligned, in memory that later calls use again.
+    """Copies large NumPy arrays into aligned memory that later calls reuse.
 
-    JAX's own copy lies in memory that is often new to the process, which costs more than to copy.
+    JAX copies an unaligned array into newly allocated memory, whose page faults cost more time than
+    the copy.
     """
 
     def __init__(self) -> None:
-        self._free: list[dict[int, np.ndarray]] = []  # each of a call that has ended
+        self._free: list[dict[int, np.ndarray]] = []  # buffers of calls that have returned
 
     def run(self, function: Callable[[Any], Any], inputs: Any) -> Any:
-        """The outputs of a compiled function, which no longer reads the inputs."""
+        """Returns the outputs of a compiled function after it has finished reading the inputs."""
         arrays, structure = jax.tree.flatten(inputs)
         unaligned = [number for number, array in enumerate(arrays) if _is_unaligned(array, _LARGE)]
         if not unaligned:
             return _awaited(function(inputs))
         try:
             memory = self._free.pop()
-        except IndexError:  # all that there is belongs to calls of other threads
+        except IndexError:  # calls in other threads use all buffers
             memory = {}
         for number in unaligned:
             arrays[number] = _copied(arrays[number], memory, number)
         made = _awaited(function(jax.tree.unflatten(structure, arrays)))
-        self._free.append(memory)  # not after an error, as the program may still run
+        self._free.append(memory)  # not after an error, because the program may still read it
         return made
 
 
 def _awaited(made: Any) -> Any:
-    """The outputs of a program, once they are there."""
-    _ask_for(made)
+    """Returns the outputs of a program when they are available."""
+    _poll(made)
     return jax.block_until_ready(made)
 
 
 def _is_unaligned(array: Any, least: int) -> bool:
-    """Whether JAX would make a copy of an array of at least so many bytes."""
+    """Whether an array has at least ``least`` bytes and JAX would copy it."""
     if type(array) is not np.ndarray or array.nbytes < least or array.dtype.kind not in "biuf":
         return False
     if jax.dtypes.canonicalize_dtype(array.dtype) != array.dtype:
@@ -204,7 +205,7 @@ def _is_unaligned(array: Any, least: int) -> bool:
 
 
 def _copied(array: np.ndarray, memory: dict[int, np.ndarray], number: int) -> np.ndarray:
-    """A copy of an array in the memory of this number, which grows if it is too small."""
+    """Copies an array into buffer ``number``, which is replaced if it is too small."""
     if number not in memory or len(memory[number]) < array.nbytes:
         room = np.empty(array.nbytes + _ALIGNMENT, np.uint8)
         memory[number] = room[-room.ctypes.data % _ALIGNMENT :]

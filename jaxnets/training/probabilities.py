@@ -1,4 +1,4 @@
-"""Whether outputs of a classifier are logits or probabilities, and those of its classes."""
+"""Distinguishes logits from probabilities, and computes the probability of each class."""
 
 from typing import Literal
 
@@ -9,18 +9,21 @@ from jaxnets import losses
 from jaxnets.arrays import InputError
 from jaxnets.training.labels import OF_PROBABILITIES, Loss, unwrapped
 
-#: What the outputs of a classifier are.
+#: The kind of a classifier's outputs.
 Kind = Literal["logits", "probabilities"]
 _TAKE_PROBABILITIES = (losses.binary_cross_entropy, losses.cross_entropy_of_probabilities)
 _ROUNDING = 1e-3  # of a sum of probabilities
 
 
 def stated_kind(model: nnx.Module, loss: Loss | None) -> Kind | None:
-    """What outputs are by the network's attribute ``output`` or the loss; None if neither says it.
+    """Returns the kind of outputs stated by the attribute ``output`` of the network, or the loss.
 
     Args:
         model: the network.
-        loss: what it was trained with; None if that is not known.
+        loss: the loss with which it was trained; None if unknown.
+
+    Returns:
+        None if neither determines the kind.
     """
     output = getattr(model, "output", None)
     if isinstance(output, str):
@@ -32,19 +35,20 @@ def stated_kind(model: nnx.Module, loss: Loss | None) -> Kind | None:
 def kind_of(
     outputs: np.ndarray, model: nnx.Module, loss: Loss | None, alone: Kind | None = None
 ) -> Kind:
-    """Whether outputs are logits or probabilities, as the network or the loss states it.
+    """Determines whether outputs are logits or probabilities.
 
-    Otherwise several outputs are probabilities if those of each example are positive and add up to
-    1. An output that is alone counts as a logit, unless all are from 0 to 1.
+    The network or the loss decides; see ``stated_kind``. Otherwise several outputs are
+    probabilities if those of each example are not negative and add up to 1. A single output is a
+    logit, unless all outputs are in [0, 1].
 
     Args:
         outputs: floats [..., C].
         model: see ``stated_kind``.
         loss: see ``stated_kind``.
-        alone: what an output is that is alone, where nothing states it; None refuses it.
+        alone: the kind of a single output in [0, 1] that is otherwise undetermined; None raises.
 
     Raises:
-        InputError: if nothing states what the output is that is alone.
+        InputError: if ``alone`` is None and the kind of a single output is undetermined.
     """
     stated = stated_kind(model, loss)
     if stated is not None:
@@ -63,11 +67,11 @@ def kind_of(
 
 
 def class_probabilities(outputs: np.ndarray, kind: Kind) -> np.ndarray:
-    """The probability of each class, [..., classes].
+    """Computes the probability of each class, [..., classes].
 
     Args:
-        outputs: of a network, [..., classes], or [..., 1] where one output tells two classes apart.
-        kind: what they are.
+        outputs: the outputs of a network, [..., classes], or [..., 1] for two classes.
+        kind: the kind of the outputs.
     """
     if outputs.shape[-1] == 1:
         second = 1 / (1 + np.exp(-outputs)) if kind == "logits" else outputs

@@ -1,8 +1,8 @@
-"""Several processes that train together: how they find each other, and what if one is lost.
+"""Training with several processes: how they connect, and how they end if one is lost.
 
-Process 0 waits where the others look for it, and hears from each who it is. These connections stay
-open: one that closes before its process has said goodbye tells that the process is lost. Then all
-others end, as they would wait for it for ever, with one sentence.
+Every process connects to process 0 and keeps the connection open (see ``meeting``). If a connection
+closes without a goodbye message, that process is lost. All others then end with an error message,
+because their collective operations would wait for it forever.
 """
 
 import atexit
@@ -27,11 +27,12 @@ from jaxnets.training.interrupts import Interrupted
 
 #: Seconds that processes wait for each other at the start.
 PATIENCE = 60.0
-#: What says, in the surroundings of a process, that a launcher has started several.
+#: Environment variables by which launchers show that they started several processes.
 LAUNCHED = ("SLURM_NTASKS", "OMPI_COMM_WORLD_SIZE", "TPU_WORKER_HOSTNAMES", "TPU_PROCESS_ADDRESSES")
 
 _GOODBYE = b"goodbye\n"
-# A collective fails in the moment in which a process is lost; its connection closes soon after.
+# Seconds. When a process is lost, a collective fails first, and its connection closes soon after.
+# The delay lets ``Watch`` report the lost process instead of the collective's error.
 _UNTIL_IT_IS_KNOWN = 5.0
 
 
@@ -49,21 +50,21 @@ def joined(
     *,
     patience: float = PATIENCE,
 ) -> Iterator[None]:
-    """Joins the processes that train together, before JAX has computed anything.
+    """Joins the processes that train together; must be entered before JAX computes anything.
 
-    While it is entered, the loss of one process ends the others, with one sentence on standard
-    error and exit code 1. It is left when all have come to its end.
+    Within the context, the loss of one process ends the others, with a message on standard error
+    and exit code 1. The context exits when all processes have reached its end.
 
     Args:
-        coordinator: "HOST:PORT", where process 0 is; None asks the launcher of the processes.
-        processes: how many there are.
-        process_id: which this is, from 0.
+        coordinator: "HOST:PORT" of process 0; None reads it from the launcher's environment.
+        processes: number of processes.
+        process_id: the id of this process, from 0.
         patience: seconds to wait for the others at the start.
 
     Raises:
-        InputError: if an argument is bad, another process has the same id, or was told of another
+        InputError: if an argument is invalid, another process has the same id, or has another
             number of processes.
-        OSError: if the others do not come in time.
+        OSError: if the others do not connect in time.
     """
     check_number("patience", patience, above=0)
     local_devices = None
@@ -98,7 +99,7 @@ def joined(
 
 
 def gathered(value: np.ndarray) -> np.ndarray:
-    """An array of every process, [processes, …]; all call this with the same shape."""
+    """Gathers an array from every process, [processes, …]; all call this with the same shape."""
     if jax.process_count() == 1:
         return value[None]
     from jax.experimental import multihost_utils
@@ -107,25 +108,26 @@ def gathered(value: np.ndarray) -> np.ndarray:
 
 
 def of_first(text: str) -> str:
-    """What process 0 comes with, of up to 4096 bytes; all call this."""
+    """Returns process 0's text, of up to 4096 bytes, on every process; all must call this."""
     letters = np.frombuffer(text.encode().ljust(4096, b"\0"), np.uint8)
     return gathered(letters)[0].tobytes().rstrip(b"\0").decode()
 
 
 def check_same(argument: str, expected: str, value: Any) -> None:
-    """Raises on every process unless all come with the same value, which JSON can hold."""
+    """Checks that all processes pass the same JSON value; raises on every process otherwise."""
     numbers = gathered(np.array(zlib.crc32(json.dumps(value).encode()), np.uint32))
     other = np.flatnonzero(numbers != numbers[0])
     if len(other):
-        raise InputError(argument, expected, f"another on process {other[0]} than on process 0")
+        raise InputError(argument, expected, f"a different one on process {other[0]}")
 
 
 class Watch(threading.Thread):
-    """Ends this process when another is lost.
+    """A thread that ends this process when another is lost.
 
     Args:
-        process_id: which this is.
-        lines: the connections; from process 0 to all, from the others to process 0.
+        process_id: the id of this process.
+        lines: the connections by process id; process 0 has one to every other process, the others
+            have one to process 0.
     """
 
     def __init__(self, process_id: int, lines: dict[int, socket.socket]) -> None:
@@ -135,7 +137,7 @@ class Watch(threading.Thread):
         self._silent = False
 
     def run(self) -> None:
-        """Listens until all have said goodbye."""
+        """Listens until all processes have sent a goodbye."""
         listeners = [
             threading.Thread(target=self._listen, args=(process, line), daemon=True)
             for process, line in self._lines.items()
@@ -147,16 +149,16 @@ class Watch(threading.Thread):
         self._all_left.set()
 
     def leave(self) -> None:
-        """Says goodbye, and waits until all have done so."""
+        """Sends a goodbye, and waits until all processes have done so."""
         if self._process_id > 0:
-            self._tell(_GOODBYE)
+            self._send(_GOODBYE)
         self._all_left.wait()
         if self._process_id == 0:
-            self._tell(_GOODBYE)
+            self._send(_GOODBYE)
         self.close()
 
     def close(self) -> None:
-        """Lets the others know that this process is lost, unless it has said goodbye."""
+        """Closes the connections; without a goodbye the others take this process as lost."""
         self._silent = True
         for line in self._lines.values():
             with contextlib.suppress(OSError):
@@ -170,11 +172,11 @@ class Watch(threading.Thread):
         if heard == _GOODBYE or self._silent:
             return
         sentence = heard.decode().strip()
-        sentence = sentence or f"process {process} has ended before the others: see what it said"
-        self._tell(f"{sentence}\n".encode())
+        sentence = sentence or f"process {process} has ended before the others: see its messages"
+        self._send(f"{sentence}\n".encode())
         _end(sentence)
 
-    def _tell(self, message: bytes) -> None:
+    def _send(self, message: bytes) -> None:
         for line in self._lines.values():
             with contextlib.suppress(OSError):
                 line.sendall(message)
@@ -186,13 +188,13 @@ def _end(sentence: str) -> NoReturn:
 
 
 def _after(error: BaseException, watch: Watch) -> None:
-    """What an error means for the other processes."""
-    if isinstance(error, Interrupted):  # on all of them
+    """Closes the connections after an error, and makes this process exit without JAX's shutdown."""
+    if isinstance(error, Interrupted):  # raised on all processes
         watch.leave()
     elif isinstance(error, jax.errors.JaxRuntimeError):
         time.sleep(_UNTIL_IT_IS_KNOWN)
     watch.close()
-    # JAX's own end would wait for the others
+    # JAX's shutdown at exit would wait for the other processes.
     code = error.code if isinstance(error, SystemExit) else 1
     atexit.register(_exit, code if isinstance(code, int) else 1)
 
@@ -207,7 +209,7 @@ def _exit(code: int) -> None:
 def _initialize(
     address: str, processes: int, process_id: int, local_devices: Any, patience: float
 ) -> None:
-    late = f"the processes met, but JAX's service did not start within {patience:g} s"
+    late = f"the processes connected, but JAX's service did not start within {patience:g} s"
     timer = threading.Timer(patience, _end, [late])
     timer.daemon = True
     timer.start()
@@ -217,30 +219,34 @@ def _initialize(
         processes,
         process_id,
         cluster_detection_method="deactivate",
-        initialization_timeout=int(patience) + 60,  # after which JAX ends the process at length
+        initialization_timeout=int(patience) + 60,  # so that the timer ends the process first
         **options,
     )
     timer.cancel()
 
 
 def _detected(patience: float) -> Any:
-    """Address, number, id and devices as the launcher of the processes has it."""
+    """Returns address, number of processes, id and devices from the launcher's environment."""
     from jax._src.clusters import ClusterEnv
 
     found = ClusterEnv.auto_detect_unset_distributed_params(
         None, None, None, None, None, int(patience)
     )
     if None in found[:3]:
-        expected = "HOST:PORT, as no launcher that JAX knows has started this process"
+        expected = "HOST:PORT, as no known launcher has started this process"
         raise InputError("coordinator", expected, "nothing")
     return found
 
 
 @contextlib.contextmanager
 def _silent_gloo() -> Iterator[None]:
-    """Keeps what Gloo writes to standard output from standing among results."""
+    """Discards what Gloo, XLA's CPU collectives, writes to standard output.
+
+    Gloo writes to file descriptor 1 directly, so the descriptor is redirected to the null device,
+    and ``sys.stdout`` to a duplicate of the old one.
+    """
     python = sys.__stdout__
-    if python is None or python is not sys.stdout:  # somebody else has taken it
+    if python is None or python is not sys.stdout:  # already replaced, for example by pytest
         yield
         return
     python.flush()

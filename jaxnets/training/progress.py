@@ -1,4 +1,4 @@
-"""What a person sees while training runs: a bar on a terminal, plain lines elsewhere."""
+"""The display of training progress: a bar on a terminal, plain lines elsewhere."""
 
 import contextlib
 import sys
@@ -12,30 +12,30 @@ from jaxnets.training.records import EpochRecord, in_words
 Progress = Literal["auto", "bar", "lines", "none"]
 
 
-#: After so many seconds of compiling a line says so.
+#: Seconds of compilation after which a message appears.
 PATIENCE = 5.0
 _COMPILING = "compiling (once)"
 _NO_LOSS = "loss –"
 
 
 class Reporter(Protocol):
-    """Shows the progress of training."""
+    """The protocol of progress displays."""
 
     def compiling(self) -> contextlib.AbstractContextManager[None]:
-        """A program is compiled within this context."""
+        """Returns a context within which a program is compiled."""
 
     def advance(self, steps: int, loss: float) -> None:
-        """Some steps are done, the last of them with this loss."""
+        """Shows that some steps are done, and the loss of the last one."""
 
     def epoch(self, record: EpochRecord) -> None:
-        """An epoch is done and evaluated."""
+        """Shows the record of an epoch after its evaluation."""
 
     def say(self, text: str) -> None:
-        """Something that a person should know has happened."""
+        """Shows a message."""
 
 
 class Silence:
-    """Says nothing."""
+    """A reporter that shows nothing."""
 
     def compiling(self) -> contextlib.AbstractContextManager[None]:
         """Does nothing."""
@@ -52,15 +52,15 @@ class Silence:
 
 
 class Lines(Silence):
-    """Prints a line an epoch; what is of the moment goes to standard error."""
+    """A reporter that prints one line per epoch; the message on compilation goes to stderr."""
 
     def __init__(self, epochs: int) -> None:
         self._epochs = epochs
-        self._said = False
+        self._printed = False
 
     @contextlib.contextmanager
     def compiling(self) -> Iterator[None]:
-        """Says so, the first time that it takes long."""
+        """Prints a message the first time that compilation takes more than ``PATIENCE`` s."""
         timer = threading.Timer(PATIENCE, self._say_compiling)
         timer.daemon = True
         timer.start()
@@ -70,8 +70,8 @@ class Lines(Silence):
             timer.cancel()
 
     def _say_compiling(self) -> None:
-        if not self._said:
-            self._said = True
+        if not self._printed:
+            self._printed = True
             print(_COMPILING, file=sys.stderr, flush=True)
 
     def epoch(self, record: EpochRecord) -> None:
@@ -79,24 +79,25 @@ class Lines(Silence):
         print(describe(record, self._epochs), flush=True)
 
     def say(self, text: str) -> None:
-        """Prints it."""
+        """Prints the message."""
         print(printable(text, limit=None, lines=True), flush=True)
 
 
 class Bar:
-    """Draws a bar for the epoch under way, and a line above it for each one that is done."""
+    """A reporter with a bar for the current epoch, and a line above it for each completed one."""
 
     def __init__(self, epochs: int, steps: int) -> None:
         from rich import progress, table, text
 
         class Remaining(progress.TimeRemainingColumn):
             def render(self, task: progress.Task) -> text.Text:
-                """The time that is left; nothing while it is not known, for narrow terminals."""
+                """Returns the remaining time; nothing while compiling, to fit narrow terminals."""
                 unknown = task.fields["now"] == _COMPILING
                 return text.Text() if unknown else super().render(task)
 
         self._epochs = epochs
-        whole = table.Column(no_wrap=True, min_width=2 * len(str(steps)) + 1)  # the bar gives way
+        # On a narrow terminal the bar becomes shorter, and this column is not cut off.
+        whole = table.Column(no_wrap=True, min_width=2 * len(str(steps)) + 1)
         self._bar = progress.Progress(
             progress.TextColumn("{task.description}"),
             progress.BarColumn(),
@@ -116,13 +117,13 @@ class Bar:
         self._bar.stop()
 
     def advance(self, steps: int, loss: float) -> None:
-        """Moves the bar."""
+        """Advances the bar and shows the loss."""
         self._now = f"loss {loss:.4f}"
         self._bar.update(self._task, advance=steps, now=self._now)
 
     @contextlib.contextmanager
     def compiling(self) -> Iterator[None]:
-        """Says so in the loss's place."""
+        """Shows a message in place of the loss."""
         self._bar.update(self._task, now=_COMPILING, refresh=True)
         try:
             yield
@@ -138,13 +139,13 @@ class Bar:
             self._bar.reset(self._task, description=description, now=self._now)
 
     def say(self, text: str) -> None:
-        """Prints it above the bar."""
+        """Prints the message above the bar."""
         text = printable(text, limit=None, lines=True)
         self._bar.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def describe(record: EpochRecord, epochs: int) -> str:
-    """One epoch in one line."""
+    """Formats the record of an epoch as one line."""
     parts = [f"epoch {record.epoch}/{epochs}", in_words(record.train, "train ")]
     if record.test:
         parts.append(in_words(record.test, "test "))
@@ -156,13 +157,16 @@ def describe(record: EpochRecord, epochs: int) -> str:
 
 @contextlib.contextmanager
 def reporter(progress: Progress, *, epochs: int, steps: int) -> Iterator[Reporter]:
-    """Chooses how to report.
+    """Yields a reporter.
 
     Args:
-        progress: ``"bar"``, ``"lines"``, ``"none"``, or ``"auto"``: a bar where standard output
-            is a terminal, lines elsewhere.
-        epochs: how many epochs there will be.
-        steps: steps of each epoch.
+        progress: ``"bar"``, ``"lines"``, ``"none"``, or ``"auto"``: a bar if standard output is a
+            terminal, otherwise lines.
+        epochs: number of epochs.
+        steps: number of steps in each epoch.
+
+    Raises:
+        InputError: if ``progress`` is not one of these.
     """
     if progress not in get_args(Progress):
         raise InputError("progress", f"one of {', '.join(get_args(Progress))}", progress)

@@ -1,4 +1,4 @@
-"""The results of a training run: history, record, weights and curves."""
+"""The results of a training run: its history, and the files of its run directory."""
 
 import contextlib
 import csv
@@ -36,30 +36,30 @@ from jaxnets.training.weights import save_weights
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-#: The files of a run's folder.
+#: Names of the files in a run directory.
 RECORD, WEIGHTS, TEXT = "run.json", "weights", "text.json"
 _PACKAGES = ("jaxnets", "jax", "jaxlib", "flax", "optax", "numpy")
 
-#: What tells how good an epoch is: ``train_`` or ``test_`` before the name of a metric that is one
-#: number, such as ``"test_loss"``.
+#: The full name of a scalar metric: ``train_`` or ``test_`` and its name, such as ``"test_loss"``.
 Metric = str
 
-_SMALLER = ("loss", "error", "perplexity")  # in which the names end of what is to be small
+_SMALLER = ("loss", "error", "perplexity")  # endings of metrics of which smaller is better
 
 
 @dataclass(frozen=True)
 class EpochRecord:
-    """One epoch.
+    """The results of one epoch.
 
     Attributes:
-        epoch: counted from 1.
-        train: metrics by name over the epoch's examples, each measured before its step's update:
-            ``"loss"``, ``"accuracy"`` if it was counted, and whatever else the objective measures;
-            floats, or arrays of those that have several numbers.
-        test: likewise after the epoch, over every test example; empty without a test split.
+        epoch: number of the epoch, counted from 1.
+        train: metrics by name over the epoch's training examples, measured at each step before its
+            update: ``"loss"``, ``"accuracy"`` if it was computed, and all other metrics of the
+            objective; floats, or arrays for metrics with several values.
+        test: metrics by name over all test examples, measured after the epoch; empty without a
+            test split.
         seconds: training time of the epoch, without compilation and evaluation.
-        skipped: steps whose update was left out, as the loss or the gradient was not finite; the
-            metrics of ``train`` are over the others.
+        skipped: number of steps that were skipped because the loss or the gradient was not finite;
+            the metrics in ``train`` do not include them.
     """
 
     epoch: int
@@ -70,31 +70,31 @@ class EpochRecord:
 
     @property
     def train_loss(self) -> float:
-        """The mean over the epoch's examples, each measured before its step's update."""
+        """The mean loss over the training examples, measured before each step's update."""
         return self.train["loss"]
 
     @property
     def train_accuracy(self) -> float | None:
-        """Likewise, in [0, 1]; None where it was not counted."""
+        """Training accuracy in [0, 1], or None if accuracy was not computed."""
         return self.train.get("accuracy")
 
     @property
     def test_loss(self) -> float | None:
-        """The mean over the test examples, after the epoch; None without any."""
+        """The mean loss over the test examples after the epoch, or None without a test split."""
         return self.test.get("loss")
 
     @property
     def test_accuracy(self) -> float | None:
-        """Likewise, in [0, 1]; None where it was not counted."""
+        """Test accuracy in [0, 1], or None if accuracy was not computed."""
         return self.test.get("accuracy")
 
     def value(self, metric: Metric) -> Any:
-        """A metric by its whole name, such as ``"test_loss"``; None if it was not measured."""
+        """Returns a metric by its full name, such as ``"test_loss"``; None if not measured."""
         part, _, name = metric.partition("_")
         return {"train": self.train, "test": self.test}.get(part, {}).get(name)
 
     def row(self) -> dict[str, Any]:
-        """The record as plain values by whole names, ready for JSON and CSV."""
+        """Returns the record as plain values by full name, for JSON and CSV."""
         named = {
             f"{part}_{name}": value.tolist() if isinstance(value, np.ndarray) else value
             for part, metrics in (("train", self.train), ("test", self.test))
@@ -104,15 +104,15 @@ class EpochRecord:
 
     @classmethod
     def of_row(cls, row: Mapping[str, Any], epoch: int) -> "EpochRecord":
-        """The record that ``row`` wrote, its values checked.
+        """Makes the record from what ``row`` returned, and checks its values.
 
         Args:
-            row: what was read from a file.
-            epoch: which epoch's it should be.
+            row: the values read from a file.
+            epoch: the expected number of the epoch.
 
         Raises:
-            InputError: naming the value that is wrong.
-            LookupError: if one is missing.
+            InputError: if a value is invalid.
+            LookupError: if a value is missing.
         """
         check_integer("epoch", row["epoch"], least=epoch, most=epoch)
         check_integer("skipped", row.get("skipped", 0), least=0)
@@ -133,7 +133,7 @@ def _checked_value(name: str, value: Any) -> Any:
     if isinstance(value, list):
         try:
             array = np.asarray(value)
-        except ValueError as error:  # of rows of several lengths
+        except ValueError as error:  # rows of different lengths
             raise InputError(name, "numbers", value) from error
         if array.dtype.kind not in "iuf":
             raise InputError(name, "numbers", value)
@@ -148,7 +148,7 @@ def _checked_value(name: str, value: Any) -> Any:
 
 
 def goodness(record: EpochRecord, metric: Metric) -> float:
-    """How good an epoch is by a metric: larger is better.
+    """Returns an epoch's metric, negated if smaller is better, so that larger is better.
 
     Raises:
         InputError: if the run does not measure the metric.
@@ -160,12 +160,12 @@ def goodness(record: EpochRecord, metric: Metric) -> float:
 
 
 def is_better_smaller(metric: Metric) -> bool:
-    """Whether a metric is better the smaller: losses, errors and perplexities are."""
+    """Whether smaller values of a metric are better: of losses, errors and perplexities."""
     return metric.endswith(_SMALLER)
 
 
 def check_metric(metric: Any) -> Metric:
-    """Raises unless a value is the whole name of a metric."""
+    """Checks that a value is the full name of a metric."""
     if not isinstance(metric, str) or not metric.startswith(("train_", "test_")):
         expected = "a metric of an epoch, such as 'test_loss' or 'train_accuracy'"
         raise InputError("metric", expected, metric)
@@ -173,24 +173,24 @@ def check_metric(metric: Any) -> Metric:
 
 
 def best_epoch(history: Sequence[EpochRecord], metric: Metric) -> int:
-    """The number of the best epoch, counted from 1; of equally good ones the last."""
+    """Returns the number of the best epoch, counted from 1; the last if several are equal."""
     return max((goodness(record, metric), record.epoch) for record in history)[1]
 
 
 def _names(history: Sequence[EpochRecord]) -> list[str]:
-    """The names of all metrics, the loss and the accuracy first."""
+    """Returns the names of all metrics, starting with the loss and the accuracy."""
     every = [name for record in history for name in (*record.train, *record.test)]
     return list(dict.fromkeys(["loss", "accuracy", *every]))
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Where the time of a run went, in seconds.
+    """The duration of the parts of a run, in seconds.
 
     Attributes:
-        compile_seconds: tracing and compiling.
-        train_seconds: training steps alone.
-        evaluate_seconds: evaluation after each epoch.
+        compile_seconds: time of tracing and compiling.
+        train_seconds: time of the training steps, without compilation.
+        evaluate_seconds: time of the evaluations after each epoch.
     """
 
     compile_seconds: float
@@ -200,18 +200,20 @@ class Timings:
 
 @dataclass(frozen=True)
 class Task:
-    """The inputs and outputs of a model: what is needed of the data to use it.
+    """Describes a model's inputs and outputs: the facts about the data that inference needs.
 
     Attributes:
-        transform: what inputs go through first; None for nothing.
+        transform: the transform of the inputs; None for none.
         inputs: the shape and dtype of one example, or a tuple or dictionary of them.
         class_names: the name of each class, or None.
-        encoder: makes a text the model's input; None if it takes no text.
-        inputs_scaler: standardizes the inputs; None if they are in their own units.
-        labels_scaler: its ``inverse`` brings outputs to the labels' units, likewise.
-        table: makes inputs of the rows of a table; None if it takes no table.
-        background: how light grey images are at their borders, from 0, black, to 1, white; None if
-            they are not alike.
+        encoder: the encoder that turns a text into the model's input; None if the model takes no
+            text.
+        inputs_scaler: the standardizer of the inputs; None if they were not standardized.
+        labels_scaler: the standardizer of the labels, whose ``inverse`` converts outputs to the
+            labels' units; None if the labels were not standardized.
+        table: the encoder of the rows of a table; None if the model takes no table.
+        background: brightness of the borders of grayscale images, from 0 (black) to 1 (white);
+            None if it varies between images.
     """
 
     transform: Transform | None = None
@@ -225,7 +227,7 @@ class Task:
 
     @classmethod
     def of(cls, data: Dataset | None, transform: Transform | None = None) -> "Task":
-        """The task of a data set."""
+        """Makes the task of a data set; if that is None, only ``transform`` is set."""
         if data is None:
             return cls(transform)
         scalers: tuple[Any, Any] = (None, None)
@@ -237,7 +239,7 @@ class Task:
         return cls(transform, *found)
 
     def described(self) -> dict[str, Any]:
-        """What a run's record says of it, except for the transform and the encoder."""
+        """Returns the task's part of ``run.json``, without the transform and the text encoder."""
         inputs, labels = self.inputs_scaler, self.labels_scaler
         scalers = {"inputs": inputs and asdict(inputs), "labels": labels and asdict(labels)}
         return {
@@ -250,7 +252,7 @@ class Task:
 
 
 def _plain_spec(spec: Any) -> Any:
-    """The shape and dtype of an example's arrays, ready for JSON: a tuple is a list."""
+    """Returns the shapes and dtypes of an example's arrays for JSON; tuples become lists."""
     if isinstance(spec, dict):
         return {name: _plain_spec(part) for name, part in spec.items()}
     if isinstance(spec, tuple):
@@ -260,20 +262,21 @@ def _plain_spec(spec: Any) -> Any:
 
 @dataclass(frozen=True, repr=False)
 class TrainingRun:
-    """A finished run.
+    """The result of training: a model and the record of its run.
 
     Attributes:
         model: the trained model, in evaluation mode.
-        state: the state after the last step, or after the best epoch if that is restored.
-        history: one record an epoch.
-        step_losses: the loss of each step, float [steps]; not finite at most where it was skipped.
+        state: the state after the last step, or after the best epoch if that was restored.
+        history: one record per epoch.
+        step_losses: the loss of each step, float [steps]; NaN or infinite only at skipped steps.
         test: the evaluation of ``model``; None without a test split.
-        timings: compilation apart from training.
-        examples_per_second: of training.
-        device: where it ran.
-        stopped: why a callback ended it before its last epoch; None if none did.
-        restored: the best epoch, whose weights ``model`` has; None if it has the last ones.
-        task: what the model takes and gives; None if that is not known.
+        timings: the time of compilation, training and evaluation.
+        examples_per_second: training speed, without compilation.
+        device: name and number of the devices.
+        stopped: why a callback ended the run before its last epoch; None if none did.
+        restored: number of the best epoch, if ``model`` has its weights; None if ``model`` has the
+            last epoch's.
+        task: the model's inputs and outputs; None if unknown.
     """
 
     model: nnx.Module
@@ -292,7 +295,7 @@ class TrainingRun:
         return "\n  ".join(self._lines())
 
     def _lines(self) -> list[str]:
-        """What a person sees of the run."""
+        """Returns the lines of ``repr``."""
         size, done = count_parameters(self.model), len(self.history)
         epochs = "1 epoch" if done == 1 else f"{done} epochs"
         head = f"{type(self).__name__} of {type(self.model).__name__}, {size:,} parameters"
@@ -311,30 +314,31 @@ class TrainingRun:
         return lines
 
     def plot(self, path: Path | str | None = None, title: str = "") -> "Figure":
-        """Draws the curves of loss and, where there is one, accuracy.
+        """Plots each scalar metric, such as loss and accuracy, against the epoch.
 
         Args:
-            path: where to save them too, as a PNG or by the ending's format; None saves nothing.
-            title: text above the curves.
+            path: file to save the plot to, in the format of its suffix, PNG by default; None saves
+                nothing.
+            title: the title of the figure.
 
         Returns:
-            Matplotlib's figure, which a notebook shows.
+            A Matplotlib figure, which a notebook displays.
         """
         return plot_history(self.history, path, title)
 
     def save(self, directory: Path | str) -> None:
-        """Writes the run into a new folder, which ``jaxnets.load`` reads.
+        """Writes the run to a new run directory, which ``jaxnets.load`` reads.
 
-        The folder appears whole or not at all. It holds ``weights``, ``run.json``, ``history.csv``
-        and ``curves.png``; of texts also ``text.json``, which turns a new text into the network's
-        input. Several processes call this together; the first one writes.
+        The directory is created atomically. It contains ``weights``, ``run.json``, ``history.csv``
+        and ``curves.png``; for text models also ``text.json``, the vocabulary that encodes new
+        texts. With several processes, all call this together, and the first one writes.
 
         Args:
-            directory: must not exist yet, or be empty.
+            directory: a directory that does not exist, or is empty.
 
         Raises:
-            ValueError: if the folder holds something already, or cannot be made.
-            OSError: if something cannot be written.
+            ValueError: if the directory is not empty, or cannot be made.
+            OSError: if a file cannot be written.
         """
         first = jax.process_index() == 0
         transform = None if self.task is None else self.task.transform
@@ -345,12 +349,12 @@ class TrainingRun:
             self.write(Path(place), record)
 
     def write(self, folder: Path, record: dict[str, Any], title: str = "") -> None:
-        """Writes the run's files into a folder that is there; see ``save``.
+        """Writes the run's files into an existing folder; see ``save``.
 
         Args:
-            folder: where.
-            record: what ``run.json`` says beside the history and the task, ready for JSON.
-            title: of the curves.
+            folder: the folder.
+            record: further entries of ``run.json``, as JSON values.
+            title: the title of the curves.
         """
         save_weights(self.model, folder / WEIGHTS)
         if jax.process_index() > 0:
@@ -371,7 +375,7 @@ class TrainingRun:
         plot_history(self.history, folder / "curves.png", title)
 
     def measured(self) -> dict[str, Any]:
-        """What the run measured in one flat record, ready for JSON; accuracy is in [0, 1]."""
+        """Returns the run's results as one flat record for JSON; accuracy is in [0, 1]."""
         restored = {} if self.restored is None else {"restored": self.restored}
         return {
             **({} if self.test is None else tested_record(self.test)),
@@ -392,16 +396,17 @@ class TrainingRun:
 
 
 def tested_record(test: Evaluation) -> dict[str, Any]:
-    """What a run's record says of its evaluation, ready for JSON."""
+    """Returns an evaluation as entries of ``run.json``."""
     found = {f"test_{name}": value for name, value in plain(test.metrics).items()}
     counts = {"test_correct": test.correct, "test_total": test.total}
     return {"test_accuracy": test.accuracy, **counts, **found}
 
 
 def in_words(metrics: Mapping[str, Any], prefix: str = "") -> str:
-    """Metrics in a line: losses to four places, accuracies in percent; of vectors the mean.
+    """Formats metrics as one line: accuracies in percent, the others with four decimal places.
 
-    The mean of a vector leaves out what is NaN. Arrays with more axes are left out.
+    A vector is shown as the mean of its entries that are not NaN. Arrays with more axes are left
+    out.
     """
     words = []
     short = [name for name in metrics if np.ndim(metrics[name]) < 2]
@@ -415,7 +420,7 @@ def in_words(metrics: Mapping[str, Any], prefix: str = "") -> str:
 
 
 def plain(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    """Metrics ready for JSON."""
+    """Converts metrics to plain values for JSON."""
     return {
         name: value.tolist() if isinstance(value, np.ndarray) else value
         for name, value in metrics.items()
@@ -423,11 +428,11 @@ def plain(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _how_made(model: nnx.Module) -> dict[str, Any]:
-    """The model's class, and its arguments where it tells them."""
+    """Returns the model's class, its dtype, and its arguments if the class records them."""
     kind, options = type(model), getattr(model, "options", None)
     try:
         json.dumps(options)
-    except (TypeError, ValueError):  # of a user's own network
+    except (TypeError, ValueError):  # an attribute of a user's class with the same name
         options = None
     parameters = nnx.to_flat_state(nnx.state(model, nnx.Param)).leaves
     name = f"{kind.__module__}.{kind.__qualname__}"
@@ -435,13 +440,13 @@ def _how_made(model: nnx.Module) -> dict[str, Any]:
 
 
 def count_parameters(model: nnx.Module) -> int:
-    """The number of trainable parameters.
+    """Counts the trainable parameters of a model.
 
     Args:
         model: any ``nnx.Module``.
 
     Returns:
-        The elements of all its ``nnx.Param``, together.
+        The total number of elements of its ``nnx.Param`` variables.
 
     Raises:
         InputError: if the model is not valid.
@@ -452,19 +457,19 @@ def count_parameters(model: nnx.Module) -> int:
 
 
 def history_rows(history: Sequence[EpochRecord]) -> list[dict[str, Any]]:
-    """The history as plain values, ready for JSON."""
+    """Converts a history to plain values for JSON."""
     return [record.row() for record in history]
 
 
 def write_history(history: Sequence[EpochRecord], path: Path | str) -> None:
-    """Writes the history as CSV, one line an epoch; a value that does not exist stays empty.
+    """Writes a history as CSV, one row per epoch; missing values are empty.
 
     Args:
-        history: that of a run.
-        path: where to, replacing what is there.
+        history: the history of a run.
+        path: the file; an existing one is replaced.
 
     Raises:
-        InputError: if the history is not valid, or the file is not in a folder that exists.
+        InputError: if the history is not valid, or the file's folder does not exist.
     """
     _check_history(history)
     with writable(path).open("w", newline="") as file:
@@ -480,19 +485,21 @@ def write_history(history: Sequence[EpochRecord], path: Path | str) -> None:
 def plot_history(
     history: Sequence[EpochRecord], path: Path | str | None = None, title: str = ""
 ) -> "Figure":
-    """Draws the curves of loss and, where there is one, accuracy.
+    """Plots each scalar metric, such as loss and accuracy, against the epoch.
+
+    Accuracies are in percent, other metrics in their own unit.
 
     Args:
-        history: that of a run; losses in the loss' own unit, accuracies in percent.
-        path: where to save them, in the format of its ending, as a PNG if that is unknown,
-            replacing what is there; None saves nothing.
-        title: the title above the curves.
+        history: the history of a run.
+        path: file to save the plot to, in the format of its suffix, or as PNG if the suffix is
+            unknown; an existing file is replaced. None saves nothing.
+        title: the title of the figure.
 
     Returns:
-        Matplotlib's figure, which a notebook shows.
+        A Matplotlib figure, which a notebook displays.
 
     Raises:
-        InputError: if the history has no records, or the file is not in a folder that exists.
+        InputError: if the history is not valid, or the file's folder does not exist.
     """
     _check_history(history)
     place = None if path is None else writable(path)
@@ -521,7 +528,7 @@ def plot_history(
 
 
 def _is_drawn(history: Sequence[EpochRecord], name: str) -> bool:
-    """Whether a metric is one number in some epoch."""
+    """Whether a metric is a scalar in at least one epoch."""
     values = [each.get(name) for record in history for each in (record.train, record.test)]
     return any(value is not None and not np.ndim(value) for value in values)
 

@@ -1,4 +1,4 @@
-"""When a run saves, what it saves, and how it resumes."""
+"""Checkpoints during training: when a run saves, what it saves, and how it resumes."""
 
 import dataclasses
 import time
@@ -38,20 +38,20 @@ class Saving:
     """Where and how often a run saves, in addition to after each epoch.
 
     Args:
-        directory: the folder of the run's checkpoints, and of no other's.
-        steps: saves after every so many steps as well.
-        minutes: saves as well when so many have gone by.
-        keep: how many of the newest checkpoints to keep; that of the best epoch stays too.
-        same_bits: refuses to continue a run where it may not end with the bits that it would have
-            had: on another processor, with another number of cores or devices, other versions, or
-            other native kernels. Otherwise a warning says so; of devices it does not, as those are
-            chosen.
-        metric: by which an epoch is the best, see ``EpochRecord``; of equally good ones it is the
-            last. None for the metric of ``EarlyStopping``, or else the test loss.
+        directory: the folder of the run's checkpoints; each run needs its own.
+        steps: number of steps between checkpoints within an epoch; None for none.
+        minutes: minutes between checkpoints within an epoch; None for none.
+        keep: number of newest checkpoints to keep; the best epoch's checkpoint is kept as well.
+        same_bits: whether to raise if a resumed run might not reproduce an uninterrupted one bit
+            for bit: on another processor, with another number of cores or devices, other versions,
+            or other native kernels. If False, a warning names the differences, except for the
+            number of devices, which is an argument.
+        metric: the metric that selects the best epoch, see ``EpochRecord``; the last epoch if
+            several are equal. None for the metric of ``EarlyStopping``, or else the test loss.
 
     Raises:
-        InputError: if the folder is no path, a number is not positive, ``same_bits`` is no truth
-            value, or there is no such metric.
+        InputError: if ``directory`` is not a path, a number is not positive, ``same_bits`` is not
+            a bool, or ``metric`` is not the name of a metric.
     """
 
     directory: Path | str
@@ -62,7 +62,7 @@ class Saving:
     metric: Metric | None = None
 
     def __post_init__(self) -> None:
-        """Checks the folder and the numbers."""
+        """Checks the arguments."""
         check_path("directory", self.directory, "a folder")
         check_bool("same_bits", self.same_bits)
         if self.steps is not None:
@@ -76,17 +76,17 @@ class Saving:
 
 @dataclasses.dataclass(repr=False)
 class Journal:
-    """How far a run is, and what it has measured so far.
+    """The progress of a run: its state and everything measured so far.
 
     Attributes:
         state: the training state.
-        losses: of every step so far.
-        measured: metrics by name of the steps of the epoch under way, [steps, …] in each piece.
-        skipped: those of its steps, counted from 0, whose update was left out.
-        seconds: of training in the epoch under way.
-        history: the epochs that are done.
-        stopped: why the run is to end with the epoch under way; None if it is not, or if that can
-            be told from the history.
+        losses: the loss of every step so far, in pieces [steps].
+        measured: metrics by name of the steps of the current epoch, [steps, …] in each piece.
+        skipped: the skipped steps of the current epoch, counted from 0.
+        seconds: training time in the current epoch.
+        history: the records of the completed epochs.
+        stopped: why the run is to end with the current epoch; None if it is not, or if the
+            callbacks decide so again from the history.
     """
 
     state: TrainState
@@ -99,19 +99,19 @@ class Journal:
 
     @property
     def step(self) -> int:
-        """Steps done."""
+        """Number of completed steps."""
         return sum(map(len, self.losses))
 
     @property
     def step_in_epoch(self) -> int:
-        """Steps done of the epoch under way."""
+        """Number of completed steps in the current epoch."""
         return sum(len(jax.tree.leaves(piece)[0]) for piece in self.measured)
 
     def add(self, state: TrainState, found: StepMetrics, seconds: float) -> None:
-        """Some steps are done.
+        """Adds the results of some steps.
 
         Raises:
-            InputError: if one has more correct predictions than predictions.
+            InputError: if a step counted more correct predictions than predictions.
         """
         check_counted(found.metrics)
         self.state = state
@@ -123,11 +123,11 @@ class Journal:
 
     @property
     def epoch_measured(self) -> Measured:
-        """The metrics of the steps of the epoch under way, [steps, …]."""
+        """The metrics of the steps of the current epoch, [steps, …]."""
         return jax.tree.map(lambda *parts: np.concatenate(parts), *self.measured)
 
     def epoch_metrics(self) -> dict[str, Any] | None:
-        """Metrics by name over the epoch under way; None if every step was left out."""
+        """Returns the metrics of the current epoch by name; None if every step was skipped."""
         steps = self.step_in_epoch
         taken = np.isin(np.arange(steps), self.skipped, invert=True)
         if not taken.any():
@@ -135,26 +135,27 @@ class Journal:
         return over_batches(jax.tree.map(lambda x: x[taken], self.epoch_measured))
 
     def end_epoch(self, record: EpochRecord) -> None:
-        """An epoch is done and evaluated."""
+        """Adds the record of an epoch, after its evaluation."""
         self.history.append(record)
         self.measured, self.skipped, self.seconds = [], [], 0.0
 
 
 class Best:
-    """The state after a run's best epoch, held in memory.
+    """Keeps a copy of the state after a run's best epoch in memory.
 
     Args:
-        metric: by which an epoch is the best.
-        journal: how far the run is.
-        saving: where the best epoch is saved, if the run has gone past it.
-        shapes: of what a step measures.
+        metric: the metric that selects the best epoch.
+        journal: the progress of the run.
+        saving: how the run saves; a resumed run reads its best epoch's checkpoint from there.
+        shapes: the shapes of a step's metrics.
 
     Attributes:
-        epoch: its number, from 1; 0 before the first one is done.
-        state: the state after it.
+        epoch: number of the best epoch, from 1; 0 before the first one.
+        state: the state after the best epoch.
 
     Raises:
-        InputError: if the run has gone past its best epoch, and the weights were not kept.
+        InputError: if the run resumed after its best epoch, and that epoch's checkpoint was not
+            kept.
     """
 
     def __init__(
@@ -167,16 +168,17 @@ class Best:
         if best == done and not journal.step_in_epoch:
             self.see(journal)
             return
-        assert saving is not None  # the history comes from there
+        assert saving is not None  # only a resumed run has a history
         step = (journal.step - journal.step_in_epoch) // done * best
         self.epoch = best
         self.state = _saved_state(saving, step, best, Journal(journal.state), shapes)
 
     def see(self, journal: Journal) -> None:
-        """An epoch is done: holds it if it is the best so far."""
+        """Copies the state after an epoch, if the epoch is the best so far."""
         if best_epoch(journal.history, self.metric) == len(journal.history):
             self.epoch = len(journal.history)
-            self.state = jax.tree.map(jnp.copy, journal.state)  # the next step takes its memory
+            # Copied, because the next step donates the buffers of the state.
+            self.state = jax.tree.map(jnp.copy, journal.state)
 
 
 def _saved_state(
@@ -195,15 +197,15 @@ def _saved_state(
 
 
 class Keeper:
-    """Saves a run's journal when it is time to, and when somebody asks the run to stop.
+    """Saves a run's journal when a checkpoint is due, and when a signal requests a stop.
 
     Args:
-        checkpoints: where; None saves nothing.
-        saving: how often.
-        about: what is trained on what, see ``fingerprint``.
-        devices: how many share a batch.
-        interrupts: who tells of a request to stop.
-        metric: by which an epoch is the best.
+        checkpoints: the folder of checkpoints; None saves nothing.
+        saving: how often to save.
+        about: the run's ``fingerprint``.
+        devices: number of devices that share a batch.
+        interrupts: records requests to stop.
+        metric: the metric that selects the best epoch.
     """
 
     def __init__(
@@ -221,11 +223,11 @@ class Keeper:
         self._saved_at = time.monotonic()
 
     def stops(self, journal: Journal, steps: int) -> range:
-        """After which steps of an epoch a program has to end, so that it can be saved in time.
+        """Returns the steps of an epoch at which the compiled program must stop for a checkpoint.
 
         Args:
-            journal: how far the run is.
-            steps: of an epoch.
+            journal: the progress of the run.
+            steps: number of steps in an epoch.
         """
         every = None if self._saving is None else self._saving.steps
         if every is None:
@@ -233,11 +235,11 @@ class Keeper:
         return range(-len(journal.history) * steps % every, steps, every)
 
     def after_steps(self, journal: Journal) -> None:
-        """Some steps are done, and more of the epoch follow.
+        """Saves after some steps within an epoch, if a checkpoint is due.
 
         Raises:
-            Interrupted: if a request to stop has come; all is saved then.
-        KeyboardInterrupt: likewise, if nothing is to be saved.
+            Interrupted: if a stop was requested; the run is saved first.
+            KeyboardInterrupt: if a stop was requested and the run does not save.
         """
         asked, due = self._agreed(journal.step)
         if asked is not None or due:
@@ -245,23 +247,23 @@ class Keeper:
             self._stop_if_asked(asked, journal)
 
     def after_epoch(self, journal: Journal) -> None:
-        """An epoch is done.
+        """Saves after an epoch.
 
         Raises:
-            Interrupted: if a request to stop has come; all is saved then.
-        KeyboardInterrupt: likewise, if nothing is to be saved.
+            Interrupted: if a stop was requested; the run is saved first.
+            KeyboardInterrupt: if a stop was requested and the run does not save.
         """
         asked, _ = self._agreed(journal.step)
-        if asked is None:  # the run ends here; resuming it trains further
+        if asked is None:  # a stopped run ends here, and continues if it is resumed
             journal.stopped = None
         if self._checkpoints is not None:
             self._save(journal, goodness(journal.history[-1], self._metric))
         self._stop_if_asked(asked, journal)
 
     def _agreed(self, step: int) -> tuple[int | None, bool]:
-        """The request to stop, if one has come to any process, and whether it is time to save."""
+        """Returns the signal that any process received, or None, and whether a save is due."""
         if self._saving is None:
-            if self._interrupts.signal is not None:  # and whoever was interrupted took no notice
+            if self._interrupts.signal is not None:  # its KeyboardInterrupt was swallowed
                 raise KeyboardInterrupt
             return None, False
         own = np.array([self._interrupts.signal or 0, self._due(step)])
@@ -303,13 +305,13 @@ class Keeper:
 def keeper(
     saving: Saving | None, about: dict[str, Any], devices: int, since: int, metric: Metric
 ) -> Iterator[Keeper]:
-    """What saves a run while it trains, from a step on; signals to stop are heard as long."""
+    """Yields the ``Keeper`` of a run that begins after step ``since``, and handles signals."""
     if saving is None:
         with Heard() as heard:
             yield Keeper(None, None, about, devices, heard, metric)
         return
-    held = Checkpoints(saving.directory, keep=saving.keep, since=since)
-    with held as checkpoints, Interrupts() as interrupts:
+    folder = Checkpoints(saving.directory, keep=saving.keep, since=since)
+    with folder as checkpoints, Interrupts() as interrupts:
         yield Keeper(checkpoints, saving, about, devices, interrupts, metric)
 
 
@@ -321,19 +323,20 @@ def begin(
     state: TrainState,
     shapes: StepMetrics,
 ) -> Journal:
-    """The journal with which a run begins: a new one, or that of a run which was saved.
+    """Returns a new journal, or the journal of the saved run that is to be resumed.
 
     Args:
-        saving: where runs are saved.
-        resume: whether to continue what is saved there.
-        about: what is to be trained on what; see ``fingerprint``.
-        devices: how many share a batch.
-        state: in which training begins; what is read goes where its arrays are.
-        shapes: of what a step measures.
+        saving: how and where the run saves.
+        resume: whether to resume the saved run.
+        about: the run's ``fingerprint``.
+        devices: number of devices that share a batch.
+        state: the initial state; saved arrays are placed on the devices of its arrays.
+        shapes: the shapes of a step's metrics.
 
     Raises:
-        InputError: if something else was trained there, item by item; or if something is saved and
-            the run is to be a new one; or if the bits may be others, and are to be the same.
+        InputError: if the saved run differs from this one (the message names the differences), if
+            there is a saved run and ``resume`` is False, or if ``same_bits`` is set and the result
+            may differ.
     """
     if saving is None:
         return Journal(state)
@@ -350,11 +353,12 @@ def begin(
         return None
 
     saved = read(saving.directory, fault=fault)
-    check_same("save", "a folder that every process sees", None if saved is None else saved.step)
+    # Processes on different file systems would find different checkpoints.
+    check_same("save", "a folder shared by all processes", None if saved is None else saved.step)
     if saved is None:
         return Journal(state)
     if not resume:
-        got = f"{saving.directory}, in which one is saved: resume=True continues it"
+        got = f"{saving.directory}, which has some; resume=True continues that run"
         raise InputError("save", "a folder without a run's checkpoints", got)
     faults = differences(saved.record["about"], about)
     if faults:
@@ -365,7 +369,7 @@ def begin(
 
 
 def unusable(saved: Saved) -> str | None:
-    """Why no run can continue from what was saved beside a state, in words; None if one can."""
+    """Returns why the record of a checkpoint cannot be resumed from; None if it can."""
     try:
         _check_record(saved.record, saved.step)
     except WRONG as error:
@@ -374,7 +378,7 @@ def unusable(saved: Saved) -> str | None:
 
 
 def _check_record(record: dict[str, Any], step: int) -> None:
-    """Checks that what was saved beside a state is what ``Keeper`` saves."""
+    """Checks that the record of a checkpoint has the form that ``Keeper`` writes."""
     in_epoch = check_integer("step_in_epoch", record["step_in_epoch"], least=0, most=step)
     for number in record.get("skipped", []):
         check_integer("skipped", number, least=0, most=in_epoch)
@@ -393,12 +397,12 @@ def _check_record(record: dict[str, Any], step: int) -> None:
 
 
 def _compare_bits(saving: Saving, saved: Saved, about: dict[str, Any], devices: int) -> None:
-    """Says where a run may not end with the bits that it would have had, or refuses."""
+    """Warns, or raises if ``same_bits`` is set, if the resumed run may differ in some bits."""
     before = {"versions": saved.record["about"].get("versions", {})}
-    before |= saved.record.get("machine", {})  # of a run saved before there was one
+    before |= saved.record.get("machine", {})  # older versions did not save it
     now = {"versions": about["versions"], **machine(devices, before.get("kernels", ()))}
     if not saving.same_bits:
-        before.pop("devices", None)  # which are chosen, and another number is told elsewhere
+        before.pop("devices", None)  # an argument of ``fit``, so the user has chosen it
     changed = of_first("; ".join(other_bits(before, now))[:1000])
     if changed and saving.same_bits:
         expected = f"what the run in {saving.directory} was saved with, for the same bits"
@@ -420,7 +424,7 @@ def _journal(saved: Saved, state: TrainState, shapes: StepMetrics) -> Journal:
     like = _tree(Journal(state))
     like["losses"] = np.resize(like["losses"], saved.step)
     if "measured" not in saved.record:
-        _as_of_old(saved.record, like)
+        _to_old_structure(saved.record, like)
     elif begun:
         like["measured"] = jax.tree.map(
             lambda x: np.zeros((begun, *x.shape), x.dtype), shapes.metrics
@@ -431,21 +435,21 @@ def _journal(saved: Saved, state: TrainState, shapes: StepMetrics) -> Journal:
         state=tree["state"],
         losses=[tree["losses"]],
         measured=[tree["measured"]] if begun else [],
-        skipped=saved.record.get("skipped", []),  # of a run saved before there were any
+        skipped=saved.record.get("skipped", []),  # older versions did not save it
         seconds=saved.record["seconds"],
         history=[EpochRecord.of_row(row, place) for place, row in history],
         stopped=saved.record.get("stopped"),
     )
 
 
-def _as_of_old(record: dict[str, Any], like: dict[str, Any]) -> None:
-    """Has a tree look like those of older versions, which counted correct predictions alone.
+def _to_old_structure(record: dict[str, Any], like: dict[str, Any]) -> None:
+    """Changes a tree to the structure of older versions, which saved no metrics but ``correct``.
 
     Raises:
-        InputError: if the checkpoint was saved within an epoch, of which these say too little.
+        InputError: if the checkpoint was saved within an epoch, whose metrics cannot be restored.
     """
     if record["step_in_epoch"]:
-        expected = "0, as an older version saved it (the end of an epoch can be gone on from)"
+        expected = "0, as checkpoints of older versions can be resumed only between epochs"
         raise InputError("step_in_epoch", expected, record["step_in_epoch"])
     del like["measured"]
     names = ("correct", "totals") if "counted" in record else ("correct",)

@@ -1,4 +1,4 @@
-"""Many runs trained together, one for each seed and learning rate, and their summary."""
+"""Several runs trained in one program, one for each seed and learning rate, and their summary."""
 
 import dataclasses
 import inspect
@@ -34,13 +34,13 @@ from jaxnets.training.saving import Journal
 from jaxnets.training.state import TrainState, initialize
 from jaxnets.training.steps import Step
 
-#: Makes a model whose initial weights are drawn from these streams.
+#: A function that makes a model and draws its initial weights from these streams.
 Build = Callable[[nnx.Rngs], nnx.Module]
-# Others draw other numbers for many keys at once than for each alone.
+# Other generators draw other numbers under ``vmap`` than for each key alone.
 _GENERATOR = "threefry2x32"
 _PROBE = 0.271828
 CONFIDENCE = 0.95
-_SHOWN = 6  # learning rates, of which a person reads the results
+_SHOWN = 6  # number of learning rates in ``repr``
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Summary:
     """The mean and spread of a value over seeds.
 
     Attributes:
-        mean: their mean.
-        std: their standard deviation, with n - 1 below the sum; None of a single value.
-        interval: the 95 % confidence interval of the mean, by Student's t; None of a single value.
-        count: how many there are.
+        mean: the mean.
+        std: the sample standard deviation (with n - 1); None for a single value.
+        interval: the 95 % confidence interval of the mean, by Student's t; None for a single value.
+        count: number of values.
     """
 
     mean: float
@@ -60,7 +60,7 @@ class Summary:
     count: int
 
     def in_words(self, form: str) -> str:
-        """Mean, standard deviation and interval, each number in a format such as ``".2%"``."""
+        """Formats mean, standard deviation and interval with a format such as ``".2%"``."""
         words = f"mean {self.mean:{form}}"
         if self.std is None or self.interval is None:
             return words
@@ -69,7 +69,7 @@ class Summary:
 
     @staticmethod
     def of(values: Iterable[float | None]) -> "Summary | None":
-        """The summary of some values; None if there are none."""
+        """Summarizes the values that are not None; returns None if there are none."""
         known = np.array([value for value in values if value is not None], np.float64)
         if not len(known):
             return None
@@ -85,13 +85,13 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class MemberRun(TrainingRun):
-    """One of many runs trained together; the timings are those of all of them.
+    """One of several runs trained together; ``timings`` is the time of all runs.
 
     Attributes:
-        seed: its seed.
-        learning_rate: its learning rate; None for the optimizer's own.
-        diverged: where its loss was not finite; None if it always was. The losses and the history
-            end there, and ``test`` is what became of it.
+        seed: the seed of the run.
+        learning_rate: the learning rate of the run; None for the optimizer's own.
+        diverged: the error with the step at which the loss was not finite; None if it always was.
+            ``step_losses`` and ``history`` end there, and ``test`` evaluates the diverged weights.
     """
 
     seed: int
@@ -107,13 +107,13 @@ class MemberRun(TrainingRun):
 
 @dataclass(frozen=True, repr=False)
 class TrainingRuns:
-    """Many runs trained together.
+    """The results of several runs trained together.
 
     Attributes:
-        members: one for each learning rate and seed; those of a learning rate follow one another.
-        timings: of all together.
-        examples_per_second: of training, those of all members counted.
-        device: where they ran.
+        members: one run for each learning rate and seed, grouped by learning rate.
+        timings: the time of all runs together.
+        examples_per_second: training speed, summed over all runs.
+        device: name and number of the devices.
     """
 
     members: tuple[MemberRun, ...]
@@ -140,27 +140,27 @@ class TrainingRuns:
 
     @property
     def diverged(self) -> tuple[MemberRun, ...]:
-        """The members that diverged, which no summary counts."""
+        """The members that diverged; summaries do not include them."""
         return tuple(member for member in self.members if member.diverged is not None)
 
     @property
     def accuracy(self) -> Summary | None:
-        """Of the test accuracies; None for regression, or if all have diverged."""
+        """The summary of the test accuracies; None for regression, or if every member diverged."""
         return self._of_tests(lambda test: test.accuracy)
 
     @property
     def loss(self) -> Summary | None:
-        """Of the test losses; None without a test split, or if all have diverged."""
+        """The summary of the test losses; None without a test split, or if all members diverged."""
         return self._of_tests(lambda test: test.loss)
 
     def summary(self, metric: str) -> Summary | None:
-        """The summary of any scalar metric after the last epoch.
+        """Summarizes a scalar metric of the last epoch.
 
         Args:
-            metric: its whole name, such as ``"test_f1"``.
+            metric: the full name of the metric, such as ``"test_f1"``.
 
         Returns:
-            The summary of the members that have not diverged; None if it was not measured.
+            The summary over the members that did not diverge; None if the metric was not measured.
         """
         values = [member.epoch.value(check_metric(metric)) for member in self._sound]
         return Summary.of(value for value in values if not np.ndim(value))
@@ -171,7 +171,7 @@ class TrainingRuns:
 
     @property
     def by_learning_rate(self) -> dict[float | None, "TrainingRuns"]:
-        """The members of each learning rate, in the order in which they were given."""
+        """The members grouped by learning rate, in the order of ``learning_rates``."""
         rates = dict.fromkeys(member.learning_rate for member in self.members)
         return {rate: dataclasses.replace(self, members=self._of(rate)) for rate in rates}
 
@@ -184,7 +184,7 @@ class TrainingRuns:
 
     @staticmethod
     def of(members: Sequence[Member], runs: Sequence[TrainingRun]) -> "TrainingRuns":
-        """The runs that a loop made of its members."""
+        """Combines a loop's members and their results."""
         made = []
         for member, run in zip(members, runs, strict=True):
             own = {field.name: getattr(run, field.name) for field in dataclasses.fields(run)}
@@ -198,20 +198,20 @@ class TrainingRuns:
 def begun_members(
     step: Step, batching: Batching, build: Any, seeds: Any, learning_rates: Any
 ) -> list[Member]:
-    """A member for each learning rate and seed, each with its own state; as ``fit`` is given them.
+    """Makes a member with an initial state for each learning rate and seed; see ``fit``.
 
     Raises:
-        InputError: if an argument is bad, or does not go with seeds.
+        InputError: if an argument is invalid, or cannot be combined with ``seeds``.
     """
     if seeds is None:
-        raise InputError("seeds", "seeds or their number, as learning_rates are given", seeds)
+        raise InputError("seeds", "seeds or their number, with learning_rates", seeds)
     if jax.process_count() > 1:
         raise InputError("seeds", "None with several processes", seeds)
     chosen = _checked_seeds(seeds)
     rates = None if learning_rates is None else _checked_rates(learning_rates)
     _check_batching(batching)
     if isinstance(build, nnx.Module) or not callable(build):
-        expected = "a function of nnx.Rngs that makes the model, as seeds are given"
+        expected = "a function of nnx.Rngs that makes the model, with seeds"
         raise InputError("model", expected, f"a {type(build).__name__}")
     begun = _begun(step, build, chosen)
     if rates is not None:
@@ -224,7 +224,7 @@ def begun_members(
 
 
 def stacked(members: Sequence[Member]) -> TrainState:
-    """The states of all members as one, each array [members, …]."""
+    """Stacks the states of all members into one, each array [members, …]."""
     states = [member.journal.state for member in members]
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
@@ -235,12 +235,12 @@ def _checked_seeds(seeds: Any) -> list[int]:
         return list(range(check_positive("seeds", seeds)))
     checked = [check_seed("seeds", seed) for seed in given]
     if not checked or len(set(checked)) < len(checked):
-        raise InputError("seeds", "a number of seeds, or seeds of which no two are the same", seeds)
+        raise InputError("seeds", "a number of seeds, or different seeds", seeds)
     return checked
 
 
 def _checked_rates(rates: Any) -> list[float]:
-    expected = "learning rates of which no two are the same"
+    expected = "different learning rates"
     checked = [check_number("learning_rates", rate, least=0) for rate in entries(rates) or ()]
     if not checked or len(set(checked)) < len(checked):
         raise InputError("learning_rates", expected, rates)
@@ -248,16 +248,16 @@ def _checked_rates(rates: Any) -> list[float]:
 
 
 def _check_batching(batching: Batching) -> None:
-    """Raises unless every member's batches have the same shapes."""
+    """Checks that every member's batches have the same shapes."""
     if batching.buckets not in (None, 1):
         raise InputError("buckets", "None or 1 with seeds", batching.buckets)
     for split in batching.data.splits.values():
         if isinstance(split, StreamedSplit):
-            raise InputError("data", "splits in memory with seeds", "one that is streamed")
+            raise InputError("data", "splits in memory with seeds", "a streamed split")
 
 
 def _begun(step: Step, build: Build, seeds: Sequence[int]) -> list[TrainState]:
-    """For each seed the state in which training begins."""
+    """Returns the initial state of each seed."""
     made = []
     for seed in seeds:
         model = built(build, seed)
@@ -266,15 +266,16 @@ def _begun(step: Step, build: Build, seeds: Sequence[int]) -> list[TrainState]:
     first = made[0]
     for seed, state in zip(seeds, made, strict=True):
         if _shapes(state) != _shapes(first):
-            got = f"others for {seed} and {seeds[0]}"
+            got = f"different shapes for seeds {seed} and {seeds[0]}"
             raise InputError("model", "arrays of the same shapes for every seed", got)
     _check_generators(first)
+    # All states get the static parts of the first, because ``stacked`` requires equal structures.
     like = jax.tree.structure(first)
     return [jax.tree.unflatten(like, jax.tree.leaves(state)) for state in made]
 
 
 def built(build: Build, seed: int) -> nnx.Module:
-    """The model that a function of ``nnx.Rngs`` makes from a seed."""
+    """Calls a function of ``nnx.Rngs`` with a seed; returns the model."""
     return called(
         "model", "a function of nnx.Rngs that makes a model", _made, build, seed, got=shown(build)
     )
@@ -282,7 +283,7 @@ def built(build: Build, seed: int) -> nnx.Module:
 
 def _made(build: Build, seed: int) -> nnx.Module:
     parameters = inspect.signature(build).parameters.values()
-    several = inspect.Parameter.VAR_KEYWORD  # of classes Python sees no more
+    several = inspect.Parameter.VAR_KEYWORD  # all that the signature of some classes shows
     by_name = any(each.name == "rngs" or each.kind is several for each in parameters)
     rngs = nnx.Rngs(seed)
     return build(rngs=rngs) if by_name else build(rngs)  # type: ignore[call-arg]
@@ -302,26 +303,27 @@ def _check_generators(state: TrainState) -> None:
 
 
 def _check_rate_counts(step: Step, state: TrainState) -> None:
-    """Raises unless steps read the learning rate from the optimizer's state."""
-    expected = "one of jaxnets.optimizers, as learning_rates are given"
+    """Checks that the optimizer reads the learning rate from its state."""
+    expected = "one of jaxnets.optimizers, with learning_rates"
     if not isinstance(step, Minimize):
-        raise InputError("step", "one made by minimize, as learning_rates are given", "another")
+        raise InputError("step", "one made by minimize, with learning_rates", "another")
     try:
         before = optimizers.set_learning_rate(state.optimizer_state, _PROBE)
     except InputError as error:
         raise InputError("optimizer", expected, "another") from error
+    # A schedule overwrites the learning rate in the state at the first update.
     trained = nnx.split(state.model, step.wrt, ...)[1]
     nothing = jax.tree.map(jnp.zeros_like, trained)
     update = optax.with_extra_args_support(step.optimizer).update
     _, after = update(nothing, before, trained, value=jnp.zeros(()), grad=nothing)
     rates = optimizers.learning_rates
     if any(old != new for old, new in zip(rates(before), rates(after), strict=True)):
-        expected = "one without a schedule, as learning_rates are given"
+        expected = "one without a schedule, with learning_rates"
         raise InputError("optimizer", expected, "one that follows a schedule")
 
 
 def _with_rate(state: TrainState, rate: float | None) -> TrainState:
-    """The state with another learning rate, if any."""
+    """Sets the learning rate in a state; returns the state itself if ``rate`` is None."""
     if rate is None:
         return state
     changed = optimizers.set_learning_rate(state.optimizer_state, rate)

@@ -1,4 +1,4 @@
-"""What training carries from step to step, and what stays the same throughout."""
+"""The training state, which each training step takes and returns."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -12,25 +12,25 @@ from flax import nnx
 
 from jaxnets.arrays import InputError, check_seed, shown
 
-# Dropout is drawn from fold_in(key, step), and a step is an int32 from 0: none has this number.
-#: From fold_in(fold_in(key, this), step) the key of an objective is drawn.
+# The model's random streams are seeded with fold_in(key, step). A step is a non-negative int32, so
+# it never equals this number, and the two derivations never give the same key.
+#: An objective's key is fold_in(fold_in(key, DRAWS), step).
 DRAWS = np.uint32(2**32 - 1)
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, repr=False)
 class TrainState:
-    """Everything that a training step changes, as a pytree.
+    """The state of training, as a pytree.
 
     Attributes:
         graphdef: the model without its arrays; static.
         parameters: the model's ``nnx.Param``.
         model_state: the model's other variables: running statistics, dropout keys.
-        optimizer_state: the optimizer's; of a step other than ``minimize`` its slots.
-        step: optimizer steps taken, int32.
-        epoch: epochs completed, int32.
-        key: the source of all randomness inside the step; never changed, only folded with
-            ``step``.
+        optimizer_state: the state of the optimizer; in general what ``Step.init`` returns.
+        step: number of training steps taken, int32.
+        epoch: number of completed epochs, int32.
+        key: the random key of the run. It never changes; each step folds ``step`` into it.
     """
 
     graphdef: Any = dataclasses.field(metadata={"static": True})
@@ -52,7 +52,7 @@ class TrainState:
 
     @property
     def model(self) -> nnx.Module:
-        """The model that the state holds, in evaluation mode."""
+        """A copy of the model, in evaluation mode."""
         model = nnx.merge(self.graphdef, self.parameters, self.model_state, copy=True)
         model.eval()
         return model
@@ -63,19 +63,19 @@ def _size(tree: Any) -> int:
 
 
 def initialize(model: nnx.Module, step: Any, seed: int = 0) -> TrainState:
-    """The initial state of training.
+    """Makes the initial state of training.
 
     Args:
-        model: the model; its arrays are copied, so that training leaves it as it is.
-        step: what ``minimize`` or ``in_turn`` makes, or any other ``Step``.
-        seed: seeds dropout and the like.
+        model: the model. Its arrays are copied, so training does not change it.
+        step: a step that ``minimize`` or ``in_turn`` makes, or any other ``Step``.
+        seed: seed of dropout and the like.
 
     Returns:
         The state before the first step.
 
     Raises:
-        ValueError: if the model or the step is not valid, the step trains nothing of the model, or
-            the seed is no integer of 32 bits.
+        ValueError: if the model or the step is not valid, the step trains no parameter of the
+            model, or the seed is not a 32-bit integer.
     """
     if not isinstance(model, nnx.Module):
         raise InputError("model", "an nnx.Module", model)
@@ -83,7 +83,7 @@ def initialize(model: nnx.Module, step: Any, seed: int = 0) -> TrainState:
         raise InputError("step", "a step, such as jaxnets.training.minimize makes", shown(step))
     check_seed("seed", seed)
     model = nnx.clone(model)
-    nnx.pop(model, nnx.Intermediate)  # what was sown in calls before
+    nnx.pop(model, nnx.Intermediate)  # values sown in earlier calls
     graphdef, parameters, model_state = nnx.split(model, nnx.Param, ...)
     parameters, model_state, slots = _copied((parameters, model_state, step.init(model)))
     return TrainState(
@@ -98,10 +98,10 @@ def initialize(model: nnx.Module, step: Any, seed: int = 0) -> TrainState:
 
 
 class _Untrained:
-    """The step of a model that is not trained."""
+    """A step without slots, for models that are not trained."""
 
     def init(self, model: nnx.Module) -> tuple[()]:
-        """Nothing."""
+        """Returns no slots."""
         return ()
 
 
@@ -109,12 +109,12 @@ untrained = _Untrained()
 
 
 def check_optimizer(optimizer: Any) -> None:
-    """Raises unless an optimizer is a gradient transformation."""
+    """Checks that an optimizer is a gradient transformation."""
     if not isinstance(optimizer, optax.GradientTransformation):
         expected = "a gradient transformation, such as jaxnets.optimizers.sgd(0.01)"
         raise InputError("optimizer", expected, optimizer)
 
 
 def _copied(arrays: Any) -> Any:
-    """``jnp.copy`` would compile a program for each shape."""
+    """Copies arrays; ``jnp.copy`` would compile a program for each shape."""
     return jax.device_put(arrays, may_alias=False)

@@ -1,4 +1,4 @@
-"""Training steps as pure functions: minimize an objective, or take several steps in turn."""
+"""The protocol of training steps, and ``train_step``, which takes one as a pure function."""
 
 import dataclasses
 import zlib
@@ -25,19 +25,22 @@ from jaxnets.training.objective import (
 )
 from jaxnets.training.state import DRAWS, TrainState
 
-#: The name under which a step says that it left its update out.
+#: Key in a step's metrics of the flag that its update was skipped.
 SKIPPED = "skipped"
 
 
 class Step(Hashable, Protocol):
-    """One training step of a model. Hashable, as it is a static argument of compiled programs.
+    """The protocol of training steps. Hashable, because a step is a static argument of programs.
 
-    A class of your own needs these two methods. It may also have ``evaluation``, the objective
-    that ``fit`` evaluates where it is given no other.
+    A user-defined class needs these two methods. It may also have an attribute ``evaluation``, the
+    objective that ``fit`` evaluates by default.
     """
 
     def init(self, model: nnx.Module) -> Any:
-        """The state of the step beside the model, such as the optimizer's."""
+        """Returns the state that the step needs in addition to the model, such as the optimizer's.
+
+        The result is a pytree of arrays, called the step's slots.
+        """
 
     def apply(
         self, model: nnx.Module, slots: Any, batch: Batch, key: jax.Array
@@ -45,24 +48,24 @@ class Step(Hashable, Protocol):
         """Changes the model's variables by one step on a batch.
 
         Args:
-            model: in training mode, its random streams seeded for this step; any of its variables
-                may be changed, none added.
-            slots: what ``init`` or the step before returned.
+            model: the model in training mode, its random streams seeded for this step. Variables
+                may be changed, but not added.
+            slots: the slots that ``init`` or the previous step returned.
             batch: the columns of the batch.
-            key: for what the step draws itself; another one for each step.
+            key: a random key for the step itself; it differs at each step.
 
         Returns:
-            The new slots and metrics by name, as of an ``Objective``; one is ``"loss"``.
+            The new slots, and metrics by name as an ``Objective`` returns them, with ``"loss"``.
         """
 
 
 class StepMetrics(NamedTuple):
-    """What a step measured on its batch, before the update; many steps' as arrays [steps, …].
+    """The metrics of a step, measured before the update; of several steps as arrays [steps, …].
 
     Attributes:
-        loss: of the batch, as the objective returns it.
-        metrics: by name, the loss included.
-        skipped: whether the update was left out, bool; None where none ever is.
+        loss: the loss of the batch, as the objective returns it.
+        metrics: metrics by name, the loss included.
+        skipped: whether the update was skipped, bool; None if the step never skips updates.
     """
 
     loss: Any
@@ -71,22 +74,22 @@ class StepMetrics(NamedTuple):
 
 
 def train_step(step: Step, state: TrainState, batch: Batch) -> tuple[TrainState, StepMetrics]:
-    """Takes one step on one batch: what ``fit`` runs, for loops of your own.
+    """Takes one training step on one batch, as ``fit`` does; for custom training loops.
 
-    A pure function; ``jax.jit(train_step, static_argnums=0)`` compiles it. Augmentation, dropout
-    and the like are drawn from the state's key and step: the same state and batch give the same
-    step.
+    It is a pure function; ``jax.jit(train_step, static_argnums=0)`` compiles it. Augmentation,
+    dropout and the like draw from the state's key and step, so the same state and batch give the
+    same result.
 
     Args:
-        step: such as ``minimize`` makes.
-        state: before the step; see ``initialize``.
+        step: a step, such as ``minimize`` makes.
+        state: the state before the step; see ``initialize``.
         batch: columns by name, such as ``{"inputs": …, "labels": …}``, each [batch, …].
 
     Returns:
-        The state after the step, and what was measured before the update.
+        The state after the step, and the metrics measured before the update.
 
     Raises:
-        ValueError: if an argument is bad.
+        ValueError: if an argument is invalid.
 
     Examples:
         >>> import numpy as np
@@ -120,14 +123,14 @@ def train_step(step: Step, state: TrainState, batch: Batch) -> tuple[TrainState,
 
 
 def step_metrics(found: Any, size: int) -> StepMetrics:
-    """What a step returned, as the loop takes it.
+    """Converts the metrics that a step returned to ``StepMetrics``.
 
     Args:
         found: metrics by name.
-        size: examples in the batch.
+        size: number of examples in the batch.
 
     Raises:
-        InputError: if there is no loss, or something is no metric.
+        InputError: if there is no loss, or a value is not a metric.
     """
     if not isinstance(found, Mapping) or "loss" not in found:
         expected = "one whose apply returns (slots, metrics), with a metric 'loss'"
@@ -157,7 +160,7 @@ def _check_step(step: Any, state: Any, batch: Any) -> None:
 
 
 def check_step(step: Any) -> None:
-    """Raises unless a step is one."""
+    """Checks that a value has the methods of a ``Step`` and is hashable."""
     if not all(callable(getattr(type(step), name, None)) for name in ("init", "apply")):
         expected = "a step, such as jaxnets.training.minimize makes"
         raise InputError("step", expected, shown(step))
@@ -165,15 +168,15 @@ def check_step(step: Any) -> None:
 
 
 def check_hashable(argument: str, value: Any) -> None:
-    """Raises unless a value can be hashed, as what programs are compiled for."""
+    """Checks that a value is hashable, because programs are cached by it."""
     try:
         hash(value)
     except TypeError as error:
-        raise InputError(argument, "something hashable", f"{shown(value)} ({error})") from error
+        raise InputError(argument, "a hashable value", f"{shown(value)} ({error})") from error
 
 
 def _check_same(what: str, after: Any, before: Any) -> None:
-    """Raises if a step changed the structure, a shape or a dtype of what it carries."""
+    """Checks that a step kept the structure, shapes and dtypes of its state, as a scan requires."""
     if isinstance(before, TrainState):
         before = before.parameters, before.model_state
     old, new = (_described(tree) for tree in (before, after))
@@ -189,7 +192,10 @@ def _described(tree: Any) -> list[str]:
 
 
 def reseed(model: nnx.Module, key: jax.Array) -> None:
-    """Sets every random stream of a model from one key and the stream's place in the model."""
+    """Sets each random stream of a model from one key and the stream's path.
+
+    The path is hashed with CRC-32 because Python's hash of strings differs between processes.
+    """
     for path, node in nnx.iter_graph(model):
         if isinstance(node, nnx.RngStream):
             place = "/".join(map(str, path))
@@ -201,7 +207,7 @@ def reseed(model: nnx.Module, key: jax.Array) -> None:
 
 
 def _of_kind(key: jax.Array, kind: Any) -> jax.Array:
-    """A key for another generator, drawn from this one."""
+    """Returns a key of another generator ``kind``, drawn from this key."""
     if jax.random.key_impl(key) == kind:
         return key
     words = jax.random.key_data(jax.random.key(0, impl=kind)).shape
@@ -209,7 +215,10 @@ def _of_kind(key: jax.Array, kind: Any) -> jax.Array:
 
 
 def _with_streams_of(before: Any, after: Any) -> Any:
-    """The model's other variables after a step; random streams stay, as each step seeds them."""
+    """Returns the variables after a step, with the random streams as before it.
+
+    Each step reseeds the streams, so their values at its end carry no information.
+    """
     return jax.tree.map(
         lambda old, new: old if isinstance(old, nnx.RngState) else new,
         before,

@@ -1,4 +1,4 @@
-"""Named arrays in a folder, bit for bit. Nothing else in jaxnets knows Orbax."""
+"""Named arrays saved in a folder, bit for bit. The only module that uses Orbax."""
 
 import contextlib
 import json
@@ -20,23 +20,23 @@ from jaxnets.arrays import InputError, describe, shown
 from jaxnets.json_files import read_object, reason
 
 _ABOUT = "arrays.json"
-# TensorStore, beneath Orbax, does not know these.
+# TensorStore, which Orbax writes with, does not support these dtypes.
 _AS_INTEGERS = ("uint2", "uint4")
 _AS_BITS = ("float8_e4m3",)
 _QUIET, _LONGEST_WAIT = 0.3, 5.0  # seconds
 
 
 def named(tree: Any) -> dict[str, Any]:
-    """The leaves of a pytree by name, such as ``.parameters['fc1']['kernel'].value``."""
+    """Returns the leaves of a pytree by name, such as ``.parameters['fc1']['kernel'].value``."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves}
 
 
 def check(arrays: Mapping[str, Any]) -> None:
-    """Checks that everything can be stored.
+    """Checks that all values can be stored.
 
     Raises:
-        InputError: if something is no array and no number.
+        InputError: if a value is neither an array nor a number.
     """
     wrong = [f"{name} {shown(value)}" for name, value in arrays.items() if not _is_array(value)]
     if wrong:
@@ -44,12 +44,15 @@ def check(arrays: Mapping[str, Any]) -> None:
 
 
 def differences(folder: Path, like: Mapping[str, Any], within: tuple[str, ...] = ("",)) -> str:
-    """Every array of a folder that is missing, unexpected or of another shape or dtype, in words.
+    """Describes the arrays of a folder that are missing, unexpected or of another shape or dtype.
 
     Args:
-        folder: what ``start_writing`` filled.
-        like: arrays and numbers by name.
-        within: how the names begin of arrays that may be unexpected.
+        folder: a folder that ``start_writing`` filled.
+        like: the expected arrays and numbers by name.
+        within: prefixes of the names to compare; other arrays of the folder are ignored.
+
+    Returns:
+        The differences, separated by semicolons; an empty string if there are none.
 
     Raises:
         OSError: if the folder cannot be read.
@@ -64,7 +67,7 @@ def differences(folder: Path, like: Mapping[str, Any], within: tuple[str, ...] =
 
 
 def shapes(folder: Path) -> dict[str, str]:
-    """The dtype and shape of every array in a folder, such as ``float32[64, 10]``.
+    """Returns the dtype and shape of every array in a folder, such as ``float32[64, 10]``.
 
     Raises:
         OSError: if the folder cannot be read.
@@ -73,19 +76,19 @@ def shapes(folder: Path) -> dict[str, str]:
 
 
 def start_writing(folder: Path, arrays: Mapping[str, Any]) -> Callable[[], None]:
-    """Begins to write arrays into a new folder; they may be changed or donated at once.
+    """Starts to write arrays into a new folder; afterwards they may be changed or donated.
 
     With several processes, all of them call this with their parts of the same arrays.
 
     Args:
-        folder: does not exist yet; its parent does.
+        folder: a folder that does not exist, in a folder that does.
         arrays: arrays and numbers by name.
 
     Returns:
-        A function that waits until all is written.
+        A function that waits until all arrays are written.
 
     Raises:
-        OSError: if it cannot be written; the returned function raises this too.
+        OSError: if the arrays cannot be written; the returned function raises this too.
     """
     about = json.dumps({"shapes": _shapes(arrays), "keys": _keys(arrays)}, indent=1)
     encoded = {name: _local_on_host(_encode(_array(value))) for name, value in arrays.items()}
@@ -100,16 +103,16 @@ def start_writing(folder: Path, arrays: Mapping[str, Any]) -> Callable[[], None]
 
 
 def read(folder: Path, like: Mapping[str, Any]) -> dict[str, Any]:
-    """Reads arrays; each gets the type and devices of the array of its name in ``like``.
+    """Reads arrays; each gets the type and devices of its counterpart in ``like``.
 
     Args:
-        folder: what ``start_writing`` filled.
-        like: by name, arrays, numbers or ``jax.ShapeDtypeStruct``, from which the folder has no
-            differences.
+        folder: a folder that ``start_writing`` filled.
+        like: arrays, numbers or ``jax.ShapeDtypeStruct`` by name, of the shapes and dtypes in the
+            folder; see ``differences``.
 
     Raises:
         OSError: if the folder cannot be read.
-        InputError: if JAX has a dtype disabled.
+        InputError: if a dtype is disabled in JAX.
     """
     _, keys = _stored(folder)
     abstract = {name: _abstract(leaf) for name, leaf in like.items()}
@@ -128,10 +131,10 @@ def read(folder: Path, like: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def discard(path: Path) -> None:
-    """Removes a folder, or a file in its place, as far as that is possible.
+    """Removes a folder or a file that a failed save left, if possible.
 
-    Orbax reports the first failure while other arrays are still being written, for which
-    TensorStore makes the folder again: so this waits until it stays away.
+    Orbax reports the first failure while TensorStore still writes other arrays and may create the
+    folder again. So the folder is removed until it has been absent for a while.
     """
     until = time.monotonic() + _LONGEST_WAIT
     remove(path)
@@ -144,7 +147,7 @@ def discard(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Removes a folder or a file, as far as that is possible."""
+    """Removes a folder or a file, if possible; errors are ignored."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -153,12 +156,12 @@ def remove(path: Path) -> None:
 
 
 def _stored(folder: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """The shapes of the arrays in a folder, and the generators of the keys among them."""
+    """Returns the shapes of the arrays in a folder, and the generators of its random keys."""
     if (folder / _ABOUT).exists():
         return _listed(folder / _ABOUT)
     from orbax.checkpoint import v1 as ocp
 
-    with _quiet_orbax(), _as_os_error():  # a folder from before there was that file
+    with _quiet_orbax(), _as_os_error():  # older versions did not write the file
         found = ocp.metadata(folder.absolute()).metadata
     if found is None:
         raise OSError("its list of arrays is damaged")
@@ -177,7 +180,7 @@ def _listed(path: Path) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def elements(folder: Path) -> list[int]:
-    """How many numbers each array of a folder has.
+    """Returns the number of elements of each array in a folder.
 
     Raises:
         OSError: if the folder cannot be read.
@@ -196,7 +199,7 @@ def _keys(arrays: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _start_orbax(folder: Path, arrays: Mapping[str, Any]) -> Callable[[], None]:
-    if not arrays:  # which Orbax refuses, as it does arrays without elements
+    if not arrays:  # Orbax rejects empty trees, and arrays without elements
         if jax.process_index() == 0:
             folder.mkdir()
         return lambda: None
@@ -221,7 +224,7 @@ def _read_orbax(folder: Path, like: Mapping[str, Any]) -> dict[str, Any]:
     from orbax.checkpoint import v1 as ocp
 
     context = ocp.Context()
-    context.pytree_options.loading.partial_load = True  # what is missing was looked for before
+    context.pytree_options.loading.partial_load = True  # ``differences`` has checked the names
     with _quiet_orbax(), _as_os_error(), context:
         return ocp.load(folder.absolute(), like)
 
@@ -242,7 +245,7 @@ def _is_key(array: Any) -> bool:
 
 
 def _encode(array: Any) -> Any:
-    """An array as it is stored: the numbers of keys, and bits of what TensorStore cannot name."""
+    """Converts an array to its stored form: the words of keys, bytes for unsupported dtypes."""
     if _is_key(array):
         return jax.random.key_data(array)
     array = np.asarray(array) if isinstance(array, np.generic) else array
@@ -256,7 +259,10 @@ def _on_host(leaf: Any) -> bool:
 
 
 def _abstract(leaf: Any) -> Any:
-    """What Orbax should return: an array on devices, or a NumPy array that takes no memory."""
+    """Returns a template of the array for Orbax: on its devices, or a NumPy array.
+
+    The NumPy array is broadcast from a scalar, so that it takes no memory.
+    """
     if _on_host(leaf):
         stored = _encode(np.zeros((), _array(leaf).dtype))
         return np.broadcast_to(np.zeros((), stored.dtype), np.shape(leaf))
@@ -267,8 +273,8 @@ def _abstract(leaf: Any) -> Any:
 
 
 def _is_placed(leaf: Any) -> bool:
-    # An array that JAX put on its default device may still move to where it is used; one that is
-    # read back onto that device by name may not.
+    # An uncommitted array may move to the device where it is used. Reading it back with an explicit
+    # sharding would commit it to the default device.
     return leaf.sharding is not None and getattr(leaf, "committed", True)
 
 
@@ -277,7 +283,7 @@ def _is_local(sharding: jax.sharding.Sharding) -> bool:
 
 
 def _local_on_host(array: Any) -> Any:
-    # Orbax refuses arrays that one of several processes has to itself; the first one's are saved.
+    # Orbax rejects arrays local to one of several processes; those of process 0 are saved.
     local = isinstance(array, jax.Array) and _is_local(array.sharding)
     return np.asarray(array) if local else array
 
@@ -299,14 +305,14 @@ def _decode(value: Any, leaf: Any, kind: str | None) -> Any:
 
 
 def _options() -> Any:
-    """Orbax's settings: what we neither need nor want to wait for is left out."""
+    """Returns Orbax's settings, with the features disabled that only cost time here."""
     from orbax.checkpoint import v1 as ocp
 
     context = ocp.Context()
-    # In the background, a failure to make a folder leaves Orbax waiting for it.
+    # If a folder cannot be created in the background, Orbax waits for it forever.
     context.async_options.create_directories_asynchronously = False
     saving = context.array_options.saving
-    saving.use_compression = False  # 8 % of a network's weights, for twice the time
+    saving.use_compression = False  # saves 8 % of a network's weights and takes twice the time
     saving.enable_post_merge_validation = False
     saving.array_metadata_store = None
     return context
@@ -314,12 +320,12 @@ def _options() -> Any:
 
 @contextlib.contextmanager
 def _as_os_error() -> Iterator[None]:
-    """Whatever Orbax raises becomes an OSError of one short sentence."""
+    """Converts any exception of Orbax to an OSError with a message of one line."""
     try:
         yield
     except OSError:
         raise
-    except Exception as error:  # Orbax raises bare ValueErrors and Exceptions of TensorStore's
+    except Exception as error:  # Orbax raises ValueError, and TensorStore bare Exceptions
         code = re.search(r"os_error_code='(\d+)'", str(error))
         if code:
             raise OSError(os.strerror(int(code[1]))) from error
@@ -328,12 +334,12 @@ def _as_os_error() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet_orbax() -> Iterator[None]:
-    """Keeps back what Orbax logs: tracebacks of failures that it raises as well."""
+    """Suppresses Orbax's log, which has tracebacks of failures that it also raises."""
     logger = logging.getLogger("absl")
-    logger.addFilter(_is_not_orbaxs)
+    logger.addFilter(_is_not_orbax)
     yield
-    logger.removeFilter(_is_not_orbaxs)  # not after a failure: what Orbax abandons still logs
+    logger.removeFilter(_is_not_orbax)  # kept after a failure: abandoned writes still log
 
 
-def _is_not_orbaxs(record: logging.LogRecord) -> bool:
+def _is_not_orbax(record: logging.LogRecord) -> bool:
     return f"{os.sep}orbax{os.sep}" not in record.pathname

@@ -1,4 +1,4 @@
-"""A model's weights in a folder."""
+"""Saving and loading a model's weights."""
 
 import contextlib
 import glob
@@ -15,19 +15,19 @@ from jaxnets.training import storage
 from jaxnets.training.manifest import MANIFEST, appear, damage
 from jaxnets.training.processes import of_first
 
-# Random streams are no weights: a model restored for use has its own.
+# Without the random streams, of which every model has its own.
 _WEIGHTS = nnx.Not(nnx.RngState)
 
 
 def save_weights(model: nnx.Module, directory: Path | str) -> None:
     """Writes a model's parameters and running statistics into a new folder.
 
-    The folder appears whole or not at all. Several processes call this together, with the same
-    model; the first one's directory counts.
+    The folder is created atomically. Several processes call this together, with the same model; the
+    directory of process 0 is used.
 
     Args:
         model: any ``nnx.Module``.
-        directory: a folder that does not exist yet.
+        directory: a folder that does not exist.
 
     Raises:
         ValueError: if the folder exists or cannot be made.
@@ -59,10 +59,10 @@ def save_weights(model: nnx.Module, directory: Path | str) -> None:
 
 
 def check_weights(model: nnx.Module, directory: Path | str) -> None:
-    """Checks that a folder holds arrays of these names, shapes and dtypes, not what they hold.
+    """Checks the names, shapes and dtypes of the arrays in a folder, without reading the arrays.
 
     Args:
-        model: with arrays, or with their shapes alone, as ``nnx.eval_shape`` makes it.
+        model: a model with arrays, or only with their shapes, as ``nnx.eval_shape`` makes it.
         directory: the folder.
 
     Raises:
@@ -77,7 +77,7 @@ def check_weights(model: nnx.Module, directory: Path | str) -> None:
 
 
 def sizes(directory: Path | str) -> list[int]:
-    """How many numbers each array of a folder of weights has.
+    """Returns the number of elements of each array in a folder of weights.
 
     Raises:
         ValueError: if the folder cannot be read.
@@ -87,19 +87,19 @@ def sizes(directory: Path | str) -> list[int]:
 
 
 def load_weights(model: nnx.Module, directory: Path | str) -> None:
-    """Reads weights that ``save_weights`` wrote into a model of the same kind.
+    """Loads weights that ``save_weights`` wrote into a model of the same structure.
 
     Args:
-        model: its weights are replaced; it stays as it is if anything is wrong.
+        model: the model whose weights are replaced; it is not changed if an error is raised.
         directory: the folder.
 
     Raises:
-        ValueError: if the folder holds no weights, damaged ones, or those of another network;
-            every array that is missing, unexpected or of another shape is named.
+        ValueError: if the folder has no weights, or they are damaged or belong to another network;
+            the message names every array that is missing, unexpected or of another shape.
     """
     path, expected = check_path("directory", directory, "a folder").absolute(), _flat(model)
     with _as_folder(directory):
-        # Folders that were written before there were manifests have none.
+        # Older versions did not write manifests.
         if (path / MANIFEST).exists() and (fault := damage(path)):
             raise OSError(fault)
     check_weights(model, directory)
@@ -111,8 +111,8 @@ def load_weights(model: nnx.Module, directory: Path | str) -> None:
 
 
 def _sweep(path: Path) -> None:
-    """Removes what processes left that were killed while they wrote this folder."""
-    if os.name != "posix":  # elsewhere there is no asking whether a process lives
+    """Removes the partial folders of processes that were killed while they wrote this folder."""
+    if os.name != "posix":  # ``os.kill`` with signal 0 tests for a process only on POSIX
         return
     for left in path.parent.glob(f"{glob.escape(f'.{path.name}.partial-')}*"):
         number = left.name.rpartition("-")[2]
@@ -130,18 +130,18 @@ def _as_folder(directory: Path | str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = str(error.strerror or error).partition("\n")[0]
-        got = f"{directory}, which is not one or is damaged: {reason}"
+        got = f"{directory}, which is damaged or has no weights ({reason})"
         raise InputError("directory", "a folder written by save_weights", got) from error
 
 
 def weights_in(directory: Path | str) -> dict[str, str] | None:
-    """What ``save_weights`` wrote: by our names, such as ``float32[64, 10]``.
+    """Returns the shapes that ``save_weights`` wrote, by name, such as ``float32[64, 10]``.
 
     Args:
         directory: the folder.
 
     Returns:
-        None if it is no such folder.
+        None if ``save_weights`` did not write the folder.
 
     Raises:
         ValueError: if the weights are damaged.

@@ -1,4 +1,4 @@
-"""The frameworks that ours can be compared with."""
+"""The frameworks that jaxnets can be compared with."""
 
 from jaxnets.compare.experiment import Experiment
 from jaxnets.compare.peers.flax_side import Flax
@@ -6,22 +6,22 @@ from jaxnets.compare.peers.keras_side import Keras
 from jaxnets.compare.sides import Other
 from jaxnets.compare.torch_side import Torch
 
-#: By name.
+#: The names of the frameworks.
 PEERS = ("torch", "flax", "keras")
 
 
 def peer(this: Experiment, name: str, *, paired: bool, device: str | None) -> Other:
-    """The other framework of a comparison, ready to train an experiment.
+    """Returns the other framework of a comparison, ready to train an experiment.
 
     Args:
-        this: what is trained.
+        this: the experiment.
         name: one of ``PEERS``.
-        paired: whether batches, and weights as far as it takes them, are ours.
-        device: where PyTorch computes; JAX's frameworks compute where JAX does.
+        paired: whether to use the same batches and, if possible, the same weights as jaxnets.
+        device: PyTorch's device; Flax and Keras use that of JAX.
 
     Raises:
-        ImportError: if it is not installed.
-        InputError: if it cannot train this.
+        ImportError: if the framework is not installed.
+        InputError: if the framework cannot train this experiment.
     """
     if name == "torch":
         return Torch(this, paired=paired, device=device)

@@ -1,4 +1,4 @@
-"""Plain Flax NNX: its own layers and optimizer, in the loop that its MNIST example has."""
+"""Training in plain Flax NNX, with the loop of its MNIST example."""
 
 import contextlib
 import itertools
@@ -66,12 +66,17 @@ class _Recurrent(nnx.Module):
         return self.fc(x[:, -1])
 
 
-#: By kind.
+#: The network for each kind in ``Sizes``.
 NETWORKS: dict[str, Any] = {"mlp": _MLP, "lenet": _LeNet, "lstm": _Recurrent, "gru": _Recurrent}
 
 
 def carry(model: Any, weights: list[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Gives each layer its kernel and bias."""
+    """Sets the kernel and bias of each layer.
+
+    Args:
+        model: one of ``NETWORKS``.
+        weights: kernel and bias of each layer, see ``weights_of``.
+    """
     for layer, (kernel, bias) in zip(model.layers, weights, strict=True):
         layer.kernel[...], layer.bias[...] = kernel, bias
 
@@ -96,7 +101,7 @@ class Flax:
         return contextlib.nullcontext()
 
     def check(self, model: nnx.Module) -> None:
-        """See ``Other``; the sizes have been looked at."""
+        """See ``Other``; the sizes were checked at construction."""
 
     def begin(self, seed: int, weights: nnx.Module | None) -> "FlaxTraining":
         """See ``Other``."""
@@ -145,7 +150,7 @@ class FlaxTraining:
         return total / len(inputs), np.concatenate(found)
 
     def _compiled(self) -> float:
-        """Takes a step with each size of batch on a copy; the seconds are those of compiling."""
+        """Compiles a step for each batch size by running it on a copy, and returns the seconds."""
         began = time.perf_counter()
         model, optimizer = nnx.clone((self._model, self._optimizer))
         inputs, labels = self._side.train

@@ -1,4 +1,4 @@
-"""Keras 3 on JAX: its own layers and ``model.fit``."""
+"""Training in Keras 3 on JAX, with its layers and ``model.fit``."""
 
 import contextlib
 import os
@@ -35,7 +35,7 @@ class Keras:
         return contextlib.nullcontext()
 
     def check(self, model: nnx.Module) -> None:
-        """See ``Other``; the sizes have been looked at."""
+        """See ``Other``; the sizes were checked at construction."""
 
     def begin(self, seed: int, weights: nnx.Module | None) -> "KerasTraining":
         """See ``Other``."""
@@ -62,12 +62,15 @@ class KerasTraining:
         self.compile_seconds = self._compiled()
 
     def epoch(self, number: int, advance: Advance) -> tuple[np.ndarray, float]:
-        """See ``Training``. Keras tells the mean of the losses so far: each follows from two."""
+        """See ``Training``.
+
+        Keras reports the mean loss so far; the loss of a step follows from two such means.
+        """
         batches = order(self._side.this, self._seed, number, paired=self._side.paired)
         inputs, labels = self._side.train
         rows, clock = np.concatenate(batches), Clock()
         means = _Means(self._side.keras, together(len(batches)), advance)
-        x, y = inputs[rows], labels[rows]  # untimed: Keras gathers its batches once more
+        x, y = inputs[rows], labels[rows]  # not timed, as Keras gathers the batches again
         with clock:
             self._fit(x, y, [means.callback])
         seen = np.cumsum([len(batch) for batch in batches])
@@ -87,7 +90,11 @@ class KerasTraining:
         self._model.fit(x, y, size, epochs=1, shuffle=False, verbose=0, callbacks=callbacks)
 
     def _compiled(self) -> float:
-        """Takes a step with each size of batch, and takes it back; compiling is what takes time."""
+        """Compiles a step for each batch size by running it and restoring all variables.
+
+        Returns:
+            The seconds.
+        """
         began = time.perf_counter()
         optimizer = self._model.optimizer
         optimizer.build(self._model.trainable_variables)
@@ -102,7 +109,7 @@ class KerasTraining:
 
 
 class _Means:
-    """Notes the mean loss that Keras tells after each batch."""
+    """Records the mean loss that Keras reports after each batch."""
 
     def __init__(self, keras: Any, piece: int, advance: Advance) -> None:
         self.found: list[float] = []

@@ -1,4 +1,4 @@
-"""The documented networks that peers know, by their sizes."""
+"""The built-in networks that Flax and Keras can train, described by their sizes."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,15 +16,15 @@ from jaxnets.training.labels import unwrapped
 
 @dataclass(frozen=True)
 class Sizes:
-    """A network as every library can build it.
+    """A description of a network and its optimizer, from which each framework can build them.
 
     Attributes:
         kind: ``"mlp"``, ``"lenet"``, ``"lstm"`` or ``"gru"``.
-        shape: of an input, images [H, W, C], sequences [time, features].
-        widths: of an MLP's layers, or of each recurrent layer.
-        classes: outputs.
+        shape: the shape of an input: images [H, W, C], sequences [time, features].
+        widths: the number of units of each hidden or recurrent layer.
+        classes: the number of outputs.
         optimizer: ``"sgd"`` or ``"adam"``.
-        options: its ``lr``, and of SGD ``momentum``.
+        options: the optimizer's ``lr``, and for SGD ``momentum``.
     """
 
     kind: str
@@ -36,7 +36,7 @@ class Sizes:
 
     @property
     def carries(self) -> bool:
-        """Whether our weights mean the same there: not with one bias where PyTorch has two."""
+        """Whether weights of jaxnets can be used: not for cells with one bias instead of two."""
         return self.kind in ("mlp", "lenet")
 
 
@@ -44,15 +44,19 @@ _OPTIONS = {"sgd": {"lr": 1e-3, "momentum": 0.0}, "adam": {"lr": 1e-3}}
 
 
 def sizes_of(this: Experiment, framework: str) -> Sizes:
-    """The sizes of an experiment's network.
+    """Returns the sizes of an experiment's network.
+
+    Args:
+        this: the experiment.
+        framework: the name of the framework, for messages.
 
     Raises:
-        InputError: if the peer does not know the network, or how it is trained.
+        InputError: if the framework does not support the network, loss or optimizer.
     """
     if unwrapped(this.loss) != (losses.cross_entropy, {}):
-        raise InputError("loss", f"cross-entropy, beside {framework}", this.settings.get("loss"))
+        raise InputError("loss", f"cross-entropy with {framework}", this.settings.get("loss"))
     if this.augment is not None:
-        raise InputError("augment", f"none, beside {framework}", this.settings.get("augment"))
+        raise InputError("augment", f"none with {framework}", this.settings.get("augment"))
     shape = this.inputs(this.train.inputs[:1]).shape[1:]
     return Sizes(shape=shape, **_network(this.build(0), framework), **_optimizer(this, framework))
 
@@ -68,21 +72,30 @@ def _network(model: nnx.Module, framework: str) -> dict[str, Any]:
         if not layer.bidirectional and not layer.dropout:
             widths = (layer.hidden_size,) * layer.num_layers
             return {"kind": model.cell, "widths": widths, "classes": model.fc.out_features}
-    expected = f"an MLP, LeNet or plain recurrent network with logits, beside {framework}"
+    expected = f"an MLP, LeNet or plain recurrent network with logits for {framework}"
     raise InputError("model", expected, type(model).__name__)
 
 
 def _optimizer(this: Experiment, framework: str) -> dict[str, Any]:
+    if (scheduler := this.settings.get("scheduler")) is not None:
+        raise InputError("scheduler", f"none with {framework}", scheduler)
     name, options = this.settings.get("optimizer"), dict(this.settings["optimizer_options"])
     known = _OPTIONS.get(str(name))
     if known is None or not options.keys() <= known.keys():
-        expected = f"sgd with lr and momentum, or adam with lr, beside {framework}"
+        expected = f"sgd with lr and momentum, or adam with lr, for {framework}"
         raise InputError("optimizer", expected, f"{name} with {', '.join(options)}")
     return {"optimizer": name, "options": known | options}
 
 
 def weights_of(model: nnx.Module, sizes: Sizes) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Kernel and bias of each layer as Flax and Keras have them: [in, out], [H, W, in, out]."""
+    """Returns kernel and bias of each layer in the layout of Flax and Keras.
+
+    Kernels have the shape [in, out], or [H, W, in, out] for convolutions.
+
+    Args:
+        model: the jaxnets network.
+        sizes: its sizes.
+    """
     arrays = to_numpy(model)
     names = sorted({name.rpartition(".")[0] for name in arrays})  # conv1, conv2, fc1, fc2, …
     return [
@@ -93,6 +106,6 @@ def weights_of(model: nnx.Module, sizes: Sizes) -> list[tuple[np.ndarray, np.nda
 def _kernel(weight: np.ndarray, name: str, sizes: Sizes) -> np.ndarray:
     if weight.ndim == 4:
         return weight.transpose(2, 3, 1, 0)
-    if sizes.kind == "lenet" and name == "fc1":  # flattened images have their channels last there
+    if sizes.kind == "lenet" and name == "fc1":  # Flax and Keras flatten images channels last
         weight = weight.reshape(-1, 16, 5, 5).transpose(0, 2, 3, 1).reshape(weight.shape)
     return weight.T

@@ -1,4 +1,4 @@
-"""The report of a comparison: a page to read, in Markdown and HTML, and its figures as JSON."""
+"""The report of a comparison: a page in Markdown and HTML, and its numbers as JSON."""
 
 from jaxnets.compare.report.as_json import read
 from jaxnets.compare.report.files import write

@@ -1,4 +1,4 @@
-"""A comparison as JSON, from which its pages can be made again."""
+"""Writes a comparison as JSON, and reads it."""
 
 import dataclasses
 from pathlib import Path
@@ -25,9 +25,10 @@ _OF_STEPS = "jaxnets comparison of steps 1"
 
 
 def as_json(comparison: Comparison | StepComparison) -> str:
-    """Every figure, those of each step too; what is not finite is null.
+    """Returns all numbers of a comparison as JSON, including those of each step.
 
-    What follows from the others (``equivalence``, ``agreement``, ``measure``) stands beside them.
+    Numbers that are not finite are null. Derived values (``equivalence``, ``agreement``,
+    ``measure``) are included.
     """
     if isinstance(comparison, StepComparison):
         each = {
@@ -52,30 +53,30 @@ def _as_dict(value: Any) -> dict[str, Any] | None:
 
 
 def read(path: Path | str) -> Any:
-    """The ``Comparison`` or ``StepComparison`` of a ``report.json``.
+    """Reads the ``Comparison`` or ``StepComparison`` in a ``report.json``.
 
     Args:
-        path: of a ``report.json``.
+        path: the file.
 
     Raises:
-        ValueError: if the file cannot be read or is none.
+        ValueError: if the file cannot be read or is not a report of a comparison.
     """
     expected = "a report.json of a comparison"
     place = check_path("path", path, expected)
     try:
-        held = read_object(place)
-        if held.get("format") == _FORMAT:
-            return _comparison(held)
-        if held.get("format") == _OF_STEPS:
-            return _comparison_of_steps(held)
+        record = read_object(place)
+        if record.get("format") == _FORMAT:
+            return _comparison(record)
+        if record.get("format") == _OF_STEPS:
+            return _comparison_of_steps(record)
     except WRONG as error:
         raise InputError("path", expected, f"{str(path)!r}: {reason(error)}") from error
-    raise InputError("path", expected, f"{str(path)!r}, which does not")
+    raise InputError("path", expected, f"{str(path)!r}, which is another file")
 
 
-def _comparison(held: dict[str, Any]) -> Comparison:
+def _comparison(record: dict[str, Any]) -> Comparison:
     names = {field.name for field in dataclasses.fields(Comparison)}
-    values = {name: value for name, value in held.items() if name in names}
+    values = {name: value for name, value in record.items() if name in names}
     control = values["control"]
     names_of_classes = values["class_names"]
     return Comparison(
@@ -100,9 +101,9 @@ def _comparison(held: dict[str, Any]) -> Comparison:
     )
 
 
-def _comparison_of_steps(held: dict[str, Any]) -> StepComparison:
+def _comparison_of_steps(record: dict[str, Any]) -> StepComparison:
     names = {field.name for field in dataclasses.fields(StepComparison)}
-    values = {name: value for name, value in held.items() if name in names}
+    values = {name: value for name, value in record.items() if name in names}
     control = values["control"]
     return StepComparison(
         **values
@@ -115,21 +116,21 @@ def _comparison_of_steps(held: dict[str, Any]) -> StepComparison:
     )
 
 
-def _course(held: dict[str, Any]) -> Course:
+def _course(record: dict[str, Any]) -> Course:
     kinds = {"steps": np.float32, "epochs": np.float64}
     return Course(
-        **held
+        **record
         | {
-            part: {name: _array(values, kind) for name, values in held[part].items()}
+            part: {name: _array(values, kind) for name, values in record[part].items()}
             for part, kind in kinds.items()
         }
     )
 
 
-def _side(held: dict[str, Any]) -> Side:
+def _side(record: dict[str, Any]) -> Side:
     kinds = {"step_losses": np.float32, "predictions": np.int64}
     kinds |= dict.fromkeys(("train_loss", "test_loss", "test_accuracy"), np.float64)
-    return Side(**held | {name: _array(held[name], kind) for name, kind in kinds.items()})
+    return Side(**record | {name: _array(record[name], kind) for name, kind in kinds.items()})
 
 
 def _array(values: Any, kind: Any) -> np.ndarray | None:

@@ -1,4 +1,4 @@
-"""What a report says: its sentences, tables and figures, each once, for every kind of page."""
+"""The content of a report: sentences, tables and figures, for all formats."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -34,7 +34,11 @@ from jaxnets.pages.wording import several
 
 
 def content(comparison: Comparison) -> list[Block]:
-    """The page, from above; a section for which there are no figures is left out."""
+    """Returns the blocks of the page in order; sections without data are omitted.
+
+    Args:
+        comparison: the comparison, with at least one pair.
+    """
     return [
         block
         for section in (_opening, _scores, losses, rounding, predictions, timing, _how)
@@ -47,18 +51,18 @@ def _opening(comparison: Comparison) -> Iterator[Block]:
     about = [comparison.date[:10], several(len(comparison.pairs), "seed")]
     about += [several(len(comparison.pairs[0].ours.test_loss), "epoch")]
     about += [str(comparison.machine[part]) for part in ("device",) if part in comparison.machine]
-    title = f"{comparison.name}: {ours} beside {theirs}"
+    title = f"{comparison.name}: {ours} compared with {theirs}"
     yield Title(title, comparison.description, " · ".join(about))
     for finding in comparison.findings:
         where = "" if finding.step is None else f", step {finding.step:,}"
         where += "" if finding.layer is None else f", layer {finding.layer}"
-        yield Notice("bad", f"To be looked at: {finding.statistic}{where}.", finding.text)
+        yield Notice("bad", f"Finding: {finding.statistic}{where}.", finding.text)
     yield verdict(comparison)
     if comparison.reference is not None:
-        said = comparison.reference.strip().removesuffix(".")
-        off = "dropout" in comparison.settings  # a note of the engine's, see there
-        note = " That is with dropout, which pairs train without." if off else ""
-        yield Paragraph(f"{said[:1].upper()}{said[1:]}.{note}")
+        text = comparison.reference.strip().removesuffix(".")
+        off = "dropout" in comparison.settings  # added by the engine if dropout is off
+        note = " That result is with dropout, which is off in this comparison." if off else ""
+        yield Paragraph(f"{text[:1].upper()}{text[1:]}.{note}")
 
 
 def _scores(comparison: Comparison) -> Iterator[Block]:
@@ -66,12 +70,12 @@ def _scores(comparison: Comparison) -> Iterator[Block]:
     yield _score_table(comparison)
     ours, theirs = names(comparison)
     if len(comparison.pairs) > 1:
-        lines = ", a line joining those of one seed" if comparison.paired else ""
+        lines = ", with a line for each seed" if comparison.paired else ""
         caption = (
-            f"Above, the test {measured(comparison)} of each seed{lines}; bars are means. Below, "
-            "the difference; the shaded band is the margin within which it counts as none."
+            f"Top: the test {measured(comparison)} from each seed{lines}; vertical bars are means. "
+            "Bottom: the difference; the shaded band is the margin of equivalence."
         )
-        alt = f"Dots: {measured(comparison)} of {ours} and of {theirs}, seed by seed."
+        alt = f"Dots: {measured(comparison)} of {ours} and of {theirs} for each seed."
         yield Figure("scores", caption, alt, partial(plots.scores, comparison))
     if len(comparison.pairs[0].ours.test_loss) > 1:
         caption = f"Test {measured(comparison)} after each epoch: {bands(comparison)}."
@@ -95,7 +99,7 @@ def _score_table(comparison: Comparison) -> Table:
     caption = f"Test {measured(comparison)} after the last epoch{unit}."
     if agreement is not None:
         columns.append(["same", *_summed(agreement, lambda share: f"{100 * share:.2f}")])
-        caption += " Same: the test examples, in percent, that both take for the same class."
+        caption += " Same: percentage of test examples with the same predicted class."
     sums = 0 if found.interval is None else 3
     head, *rows = zip(*columns, strict=True)
     align = "l" + "r" * (len(head) - 1)
@@ -103,22 +107,25 @@ def _score_table(comparison: Comparison) -> Table:
 
 
 def _summed(values: Sequence[float], written: Callable[[float], str]) -> list[str]:
-    """Each value, their mean, their standard deviation, and no interval."""
+    """Returns the cells of a column: each value, the mean, the standard deviation, no interval."""
     std = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
     return [*map(written, values), written(float(np.mean(values))), written(std), ""]
 
 
 def _how(comparison: Comparison) -> Iterator[Block]:
-    yield Heading("How it was made")
+    yield Heading("Settings")
     ours, theirs = names(comparison)
     if comparison.paired:
         drawn = comparison.weights_from
-        by = f", which {FRAMEWORKS.get(drawn, drawn)} drew" if drawn is not None else ""
-        text = f"Both sides of a seed begin with the same weights{by}, and see the same batches."
+        by = f", drawn by {FRAMEWORKS.get(drawn, drawn)}" if drawn is not None else ""
+        text = (
+            f"For each seed, both networks start from the same weights{by}, and train on the same "
+            "batches."
+        )
     else:
         text = (
-            f"{ours} and {theirs} each drew weights and order of their own, from the same "
-            "distributions: of a seed they share the number alone, and only the scores compare."
+            f"{ours} and {theirs} each drew their own weights and order of examples, from the same "
+            "distributions. Only the distributions of the scores can be compared."
         )
     yield Paragraph(text)
     rows = [("seeds", ", ".join(str(pair.seed) for pair in comparison.pairs))]
@@ -129,11 +136,11 @@ def _how(comparison: Comparison) -> Iterator[Block]:
 
 
 def settings(comparison: Any, rows: Sequence[tuple[str, str]]) -> Table:
-    """What a comparison was made with.
+    """Returns a table of the settings, versions and machine of a comparison.
 
     Args:
-        comparison: a ``Comparison``, or one of steps.
-        rows: what is to be said besides.
+        comparison: a ``Comparison`` or ``StepComparison``.
+        rows: further rows, as (name, value).
     """
     about = [*rows, ("date", comparison.date)]
     return settings_table(comparison.settings, about, comparison.versions, comparison.machine)

@@ -1,4 +1,4 @@
-"""A report as files."""
+"""Writes the files of a report."""
 
 from pathlib import Path
 
@@ -15,11 +15,12 @@ def write(comparison: Comparison | StepComparison, directory: Path | str) -> Non
     """Writes ``report.md`` and its images, ``report.html``, and ``report.json``.
 
     Args:
-        comparison: what is reported.
-        directory: made if it is missing; an earlier report in it is replaced, other files stay.
+        comparison: the comparison.
+        directory: the folder, which is made if it is missing. An earlier report in it is replaced;
+            other files are not changed.
 
     Raises:
-        ValueError: if the files cannot be written there; those that were there then remain.
+        ValueError: if the files cannot be written; an earlier report is then not changed.
     """
     place = check_path("directory", directory, "a folder")
     if isinstance(comparison, StepComparison):
@@ -27,5 +28,5 @@ def write(comparison: Comparison | StepComparison, directory: Path | str) -> Non
     elif isinstance(comparison, Comparison) and comparison.pairs:
         blocks = content(comparison)
     else:
-        raise InputError("comparison", "a Comparison with a pair at least", comparison)
+        raise InputError("comparison", "a Comparison with at least one pair", comparison)
     written(blocks, as_json(comparison), place)

@@ -1,4 +1,4 @@
-"""The losses of training, and how far the two sides' part."""
+"""The sections on the training losses and on the growth of their differences."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -13,7 +13,7 @@ from jaxnets.pages.wording import power, several
 
 
 def losses(comparison: Comparison) -> Iterator[Block]:
-    """The losses of training."""
+    """Yields the section on the training losses; nothing for fewer than two steps."""
     steps = min(len(s.step_losses) for pair in comparison.pairs for s in (pair.ours, pair.theirs))
     if steps < 2:
         return
@@ -26,43 +26,43 @@ def losses(comparison: Comparison) -> Iterator[Block]:
 
 
 def rounding(comparison: Comparison) -> Iterator[Block]:
-    """How the losses of a pair part, beside the control's; nothing of what is not paired."""
+    """Yields the section on the differences of the losses at each step; nothing if not paired."""
     if not comparison.paired:
         return
     found = plots.differences([(pair.ours, pair.theirs) for pair in comparison.pairs])
     ours, theirs = names(comparison)
     yield Heading("Step by step")
     first = float(found[:, 0].max())
-    apart = f"at most {power(first)} apart" if first else "the same"
+    apart = f"differ by at most {power(first)}" if first else "are equal"
     text = (
-        f"At the first step the losses of {ours} and {theirs} are {apart}. Sums taken in another "
-        "order round otherwise, and training lets such differences grow."
+        f"At the first step, the losses of {ours} and {theirs} {apart}. The frameworks sum in "
+        "different orders and therefore round differently; these differences grow in training."
     )
     control = None
     if comparison.control is not None:
         run = comparison.control
         control = plots.differences([(run.run, comparison.pairs[0].theirs)])
         text += (
-            f" How far they grow by themselves shows in {theirs} beside itself, from seed "
+            f" The control shows how much rounding alone changes: a second {theirs} run from seed "
             f"{run.run.seed}, with {several(run.threads[1], 'thread')} instead of "
-            f"{run.threads[0]}: it ends at {Scale.of(comparison).score(run.run.score)}."
+            f"{run.threads[0]}. Its final score is {Scale.of(comparison).score(run.run.score)}."
         )
     yield Paragraph(text)
     yield _rounding_table(comparison, found, control)
     if found.shape[1] > 1:
         caption = (
             "Absolute difference of the training losses at each step: "
-            f"{bands(comparison)}. Both axes are logarithmic; 10⁻⁸ stands for all that is smaller."
+            f"{bands(comparison)}. Both axes are logarithmic; smaller values are drawn as 10⁻⁸."
         )
         if comparison.control is not None:
-            caption += f" The control is of seed {comparison.control.run.seed} alone."
+            caption += f" The control is only from seed {comparison.control.run.seed}."
         alt = "Curves of the difference of losses over steps, which grow."
         yield Figure("rounding", caption, alt, partial(plots.rounding, comparison))
 
 
 def _rounding_table(comparison: Comparison, found: np.ndarray, control: np.ndarray | None) -> Table:
     ours, theirs = names(comparison)
-    columns = ["steps", f"{ours} − {theirs}", "at most"]
+    columns = ["steps", f"{ours} − {theirs}", "largest"]
     columns += [] if control is None else [f"{theirs} − {theirs}"]
     rows = []
     for first, last in _windows(found.shape[1]):
@@ -73,13 +73,13 @@ def _rounding_table(comparison: Comparison, found: np.ndarray, control: np.ndarr
         rows.append(row)
     caption = "Mean absolute difference of the training losses over these steps"
     caption += ": median over seeds, largest" if len(found) > 1 else ""
-    caption += "." if control is None else ", and the same of the control."
-    if len(found) == 1:  # its median is its maximum
+    caption += "." if control is None else ", and that of the control."
+    if len(found) == 1:  # the median and the maximum are equal
         columns, rows = [*columns[:2], *columns[3:]], [[*row[:2], *row[3:]] for row in rows]
     return Table(caption, columns, "l" + "r" * (len(columns) - 1), rows)
 
 
 def _windows(steps: int) -> list[tuple[int, int]]:
-    """The steps in decades: the first and the last of each, counted from 1."""
+    """Splits the steps into decades; returns the first and last step of each, counted from 1."""
     ends = [10**power for power in range(len(str(steps))) if 10**power < steps] + [steps]
     return list(zip([1, *(end + 1 for end in ends[:-1])], ends, strict=True))

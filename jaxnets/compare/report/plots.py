@@ -1,4 +1,4 @@
-"""The figures, legible on a telephone: one column, few inches wide."""
+"""The figures of a report, narrow enough to be legible on a phone."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OURS, THEIRS, CONTROL = BLUE, RED, GREY
-FLOOR = 1e-8  # half of what separates two losses near 0.1 in float32
+FLOOR = 1e-8  # about half the spacing of float32 numbers near 0.1
 
 
 def scores(comparison: Comparison) -> "Figure":
-    """The score of each seed, and the difference of the means beside the margin."""
+    """Draws the score of each seed, and the difference of the means with the margin."""
     scale, equivalence = Scale.of(comparison), comparison.equivalence
     names = [FRAMEWORKS[name] for name in comparison.frameworks]
     points = scale.factor * np.array([[p.ours.score, p.theirs.score] for p in comparison.pairs])
@@ -51,7 +51,7 @@ def scores(comparison: Comparison) -> "Figure":
 
 
 def epochs(comparison: Comparison) -> "Figure":
-    """The score after each epoch."""
+    """Draws the score after each epoch."""
     from matplotlib.ticker import MaxNLocator
 
     with canvas(4.8, 3.1) as figure:
@@ -69,7 +69,7 @@ def epochs(comparison: Comparison) -> "Figure":
 
 
 def losses(comparison: Comparison) -> "Figure":
-    """The loss of training, averaged over groups of steps, of both laid over each other."""
+    """Draws the training losses of both frameworks, averaged over groups of steps."""
     with canvas(4.8, 3.1) as figure:
         axes = figure.subplots()
         drawn = []
@@ -90,7 +90,7 @@ def losses(comparison: Comparison) -> "Figure":
 
 
 def rounding(comparison: Comparison) -> "Figure":
-    """|Δloss| of each step, and what PyTorch has beside itself."""
+    """Draws the absolute difference of the losses at each step, and that of the control."""
     pairs = [(pair.ours, pair.theirs) for pair in comparison.pairs]
     shown = [(" − ".join(FRAMEWORKS[name] for name in comparison.frameworks), OURS, pairs)]
     if comparison.control is not None:
@@ -108,7 +108,7 @@ def rounding(comparison: Comparison) -> "Figure":
             dashes = "--" if colour == CONTROL else "-"
             axes.plot(middle, median, dashes, color=colour, lw=1.6, label=label)
             if comparison.control is not None and len(values) > 1:
-                same = f"the same, seed {comparison.control.run.seed} alone"
+                same = f"the same, only seed {comparison.control.run.seed}"
                 axes.plot(middle, values[0], ":", color=colour, lw=1.1, label=same)
         axes.set(xscale="log", yscale="log", xlabel="step", ylabel="|Δ training loss|")
         axes.set_ylim(bottom=FLOOR / 1.5)
@@ -120,7 +120,13 @@ def rounding(comparison: Comparison) -> "Figure":
 def examples(
     shown: Sequence[Disagreement], names: Sequence[str] | None, frameworks: Sequence[str]
 ) -> "Figure":
-    """Images on which the two disagree, with what each takes them for."""
+    """Draws images with different predictions, with their labels and both predictions.
+
+    Args:
+        shown: the disagreements, all with images.
+        names: the names of the classes; None for their numbers.
+        frameworks: the names of the two frameworks.
+    """
     colours = ("black", OURS, THEIRS)
     captions = [
         [
@@ -135,15 +141,15 @@ def examples(
 
 
 def differences(pairs: Sequence[tuple[Side, Side]]) -> np.ndarray:
-    """|Δloss| of each pair at each step, [pairs, steps]; as many steps as all have."""
+    """Returns the absolute difference of the losses, [pairs, steps], up to the shortest run."""
     first, second = (_stacked([pair[which].step_losses for pair in pairs]) for which in (0, 1))
     steps = min(first.shape[1], second.shape[1])
-    with np.errstate(invalid="ignore"):  # two infinities have no difference
+    with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN
         return np.abs(first[:, :steps] - second[:, :steps])
 
 
 def beside(control: Control) -> str:
-    """What the control's difference is of."""
+    """Returns the label of the control's difference."""
     name = FRAMEWORKS[control.run.framework]
     return f"{name} − {name}, {control.threads[1]} and {control.threads[0]} threads"
 
@@ -157,13 +163,13 @@ def _sides(comparison: Comparison, which: int) -> list[Side]:
 
 
 def _stacked(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """[seeds, as many as all have]."""
+    """Stacks rows, cut to the length of the shortest."""
     shortest = min(map(len, rows))
     return np.array([row[:shortest] for row in rows], np.float64)
 
 
 def _binned(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
-    """Means of the groups of columns between the edges, the last of which ends the columns."""
+    """Returns the means of the groups of columns between edges; the last edge is the width."""
     return np.add.reduceat(values, edges[:-1], axis=1) / np.diff(edges)
 
 
@@ -174,7 +180,11 @@ def _spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _laid_over(
     axes: "Axes", x: np.ndarray, values: np.ndarray, comparison: Comparison, which: int
 ) -> None:
-    """Theirs wide and pale, ours thin above it: both are seen where they are the same."""
+    """Draws the curve of one framework.
+
+    The other framework's curve is wide and pale, that of jaxnets thin and on top of it, so that
+    both are visible where they are equal.
+    """
     low, median, high = _spread(values)
     colour = (OURS, THEIRS)[which]
     axes.fill_between(x, low, high, color=colour, alpha=0.18, lw=0)

@@ -1,4 +1,4 @@
-"""The classes that both sides say."""
+"""The section on the predicted classes."""
 
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -12,12 +12,12 @@ from jaxnets.compare.report.wording import names
 from jaxnets.pages.blocks import Block, Figure, Heading, Paragraph, Table
 from jaxnets.pages.figures import called, confusion
 
-_MOST_CLASSES = 20  # whose confusions fit into a figure
+_MOST_CLASSES = 20  # the largest number of classes that fit into a figure
 _MOST_IMAGES = 16
 
 
 def predictions(comparison: Comparison) -> Iterator[Block]:
-    """How often both say the same class, and of what they do not."""
+    """Yields the section on equal and different predictions; nothing for unpaired comparisons."""
     agreement = agreement_of(comparison)
     if agreement is None:
         return
@@ -32,8 +32,8 @@ def predictions(comparison: Comparison) -> Iterator[Block]:
         seeds = {one.seed: [str(of.index) for of in shown if of.seed == one.seed] for one in shown}
         numbers = "; ".join(f"seed {seed}: {', '.join(of)}" for seed, of in seeds.items())
         caption = (
-            "Test images that the two take for different classes, with their label and what "
-            f"{ours} and {theirs} say. Their numbers, row by row: {numbers}."
+            f"Test images with different predictions, with their label and the predictions of "
+            f"{ours} and {theirs}. Their numbers, row by row: {numbers}."
         )
         draw = partial(plots.examples, shown, comparison.class_names, (ours, theirs))
         yield Figure("disagreements", caption, "Images with three captions each.", draw)
@@ -43,32 +43,35 @@ def _agreement_sentence(comparison: Comparison, agreement: tuple[float, ...]) ->
     ours, theirs = names(comparison)
     count = np.asarray(comparison.pairs[0].ours.predictions).size
     text = f"Of {count:,} test predictions, {100 * float(np.median(agreement)):.2f} % are the same"
-    text += f" with {ours} and {theirs}"
+    text += f" in {ours} and {theirs}"
     if len(agreement) > 1:
         low, high = 100 * min(agreement), 100 * max(agreement)
         text += f" (median over seeds; {low:.2f} to {high:.2f} %)"
     control = comparison.control
     if control is not None and control.run.predictions is not None:
         same = np.mean(control.run.predictions == comparison.pairs[0].theirs.predictions)
-        text += f"; of {theirs} beside itself, from seed {control.run.seed}, {100 * same:.2f} %"
+        text += (
+            f"; {100 * same:.2f} % are the same in {theirs} and its control run, from seed "
+            f"{control.run.seed}"
+        )
     return f"{text}."
 
 
 def _apart(pair: Pair) -> np.ndarray:
-    """What ours and theirs say where they disagree, [2, disagreements]."""
+    """Returns the predictions of both networks where they differ, [2, disagreements]."""
     both = np.array([pair.ours.predictions, pair.theirs.predictions]).reshape(2, -1)
     return both[:, both[0] != both[1]]
 
 
 def _confusion(apart: np.ndarray, comparison: Comparison) -> Block:
-    """How often who says what, of ``_apart``: a figure, or a table where classes are many."""
+    """Counts the pairs of different predictions: a figure, or a table for many classes."""
     ours, theirs = names(comparison)
     classes, numbers = np.unique(apart, return_inverse=True)
     first, second = numbers.reshape(apart.shape)
     counts = np.zeros((len(classes), len(classes)), int)
     np.add.at(counts, (first, second), 1)
-    over = f", all {len(comparison.pairs)} seeds together" if len(comparison.pairs) > 1 else ""
-    what = f"The {apart.shape[1]:,} predictions on which {ours} and {theirs} disagree{over}"
+    over = f", over all {len(comparison.pairs)} seeds" if len(comparison.pairs) > 1 else ""
+    what = f"The {apart.shape[1]:,} predictions that differ in {ours} and {theirs}{over}"
     if len(classes) <= _MOST_CLASSES:
         shown = [called(int(number), comparison.class_names) for number in classes]
         caption = f"{what}: the class of {ours} in rows, that of {theirs} in columns."
@@ -83,10 +86,17 @@ def _confusion(apart: np.ndarray, comparison: Comparison) -> Block:
 
 
 def agreement_of(comparison: Comparison) -> tuple[float, ...] | None:
-    """Of each pair; None where predictions do not belong together, or where there are none."""
+    """Returns the share of equal predictions of each pair.
+
+    Args:
+        comparison: the comparison.
+
+    Returns:
+        The shares from 0 to 1; None if the comparison is not paired or has no classes.
+    """
     sides = [side for pair in comparison.pairs for side in (pair.ours, pair.theirs)]
-    told = all(side.predictions is not None for side in sides)
-    return comparison.agreement if comparison.paired and told else None
+    known = all(side.predictions is not None for side in sides)
+    return comparison.agreement if comparison.paired and known else None
 
 
 def _called(number: int, class_names: Sequence[str] | None) -> str:

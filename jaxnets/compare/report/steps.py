@@ -1,4 +1,4 @@
-"""What a report of training steps says: a table of the metrics, and a figure of each."""
+"""The content of a report on training steps: a table of the metrics, and a figure of each."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def content_of_steps(comparison: StepComparison) -> list[Block]:
-    """The page, from above."""
+    """Returns the blocks of the page in order."""
     return [block for section in (_opening, _metrics, _how) for block in section(comparison)]
 
 
@@ -36,30 +36,31 @@ def _opening(comparison: StepComparison) -> Iterator[Block]:
     epochs, steps = len(course.epochs["loss"]), len(course.steps["loss"])
     about = [comparison.date[:10], several(len(comparison.theirs), "seed")]
     about += [several(epochs, "epoch"), several(steps, "step")]
-    title = f"{comparison.name}: jaxnets beside PyTorch"
+    title = f"{comparison.name}: jaxnets compared with PyTorch"
     yield Title(title, comparison.description, " · ".join(about))
     for finding in comparison.findings:
         where = "" if finding.step is None else f", step {finding.step:,}"
         where += "" if finding.layer is None else f", layer {finding.layer}"
-        yield Notice("bad", f"To be looked at: {finding.statistic}{where}.", finding.text)
+        yield Notice("bad", f"Finding: {finding.statistic}{where}.", finding.text)
     if not comparison.findings:
-        text = "No metric is farther apart at any step than rounding explains."
+        text = "No metric differs at any step by more than rounding explains."
         yield Notice("good", "The steps agree.", text)
 
 
 def _metrics(comparison: StepComparison) -> Iterator[Block]:
     yield Heading("Metrics")
-    columns = ["metric", "jaxnets", "PyTorch", "difference", "95 % CI", "apart", "departs at step"]
+    columns = ["metric", "jaxnets", "PyTorch", "difference", "95 % CI", "largest", "departs at"]
     rows = [_row(comparison, metric) for metric in comparison.metrics]
     caption = (
-        "Means of the last epoch over the seeds; their difference and its confidence interval; the "
-        "largest difference of a step, relative to PyTorch's; where rounding does not explain it."
+        "Means over the seeds in the last epoch, their difference and its confidence interval. "
+        "Largest: the largest difference at a step, relative to PyTorch. Departs at: the first "
+        "step whose difference rounding does not explain."
     )
     yield Table(caption, columns, "l" + "r" * (len(columns) - 1), rows)
     for metric in comparison.metrics:
         caption = (
-            f"Above, {metric} at each step, of each seed. Below, the difference of the two, "
-            "relative to PyTorch's; dashed, how large a difference rounding explains."
+            f"Top: {metric} at each step, for each seed. Bottom: the difference of the two, "
+            "relative to PyTorch; dashed: the largest difference that rounding explains."
         )
         alt = f"Curves of {metric} over steps, and of the difference."
         yield Figure(f"metric-{metric}", caption, alt, partial(draw, comparison, metric))
@@ -85,17 +86,17 @@ def _row(comparison: StepComparison, metric: str) -> list[str]:
 
 
 def _how(comparison: StepComparison) -> Iterator[Block]:
-    yield Heading("How it was made")
+    yield Heading("Settings")
     drawn = FRAMEWORKS[comparison.weights_from]
     yield Paragraph(
-        f"Both sides of a seed begin with the same weights, which {drawn} drew, and take the same "
-        "batches in the same order."
+        f"For each seed, both networks start from the same weights, drawn by {drawn}, and train on "
+        "the same batches in the same order."
     )
     yield settings(comparison, [("seeds", ", ".join(str(side.seed) for side in comparison.ours))])
 
 
 def draw(comparison: StepComparison, metric: str) -> "Drawing":
-    """A metric of both over the steps, and how far they are apart."""
+    """Draws a metric of both frameworks over the steps, and the relative difference."""
     from matplotlib.ticker import MaxNLocator
 
     steps = np.arange(len(comparison.theirs[0].steps[metric]))

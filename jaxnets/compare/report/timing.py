@@ -1,4 +1,4 @@
-"""What training takes."""
+"""The section on time and memory."""
 
 from collections.abc import Iterator
 
@@ -11,7 +11,7 @@ from jaxnets.pages.wording import seconds
 
 
 def timing(comparison: Comparison) -> Iterator[Block]:
-    """Seconds and megabytes, if they were taken."""
+    """Yields the section on time and memory; nothing without timings."""
     timings = [each for each in comparison.timings if each.epoch_seconds]
     if not timings:
         return
@@ -19,11 +19,11 @@ def timing(comparison: Comparison) -> Iterator[Block]:
     if len(timings) == 2:
         first, second = (FRAMEWORKS[each.framework] for each in timings)
         ratio = np.median(timings[1].epoch_seconds) / np.median(timings[0].epoch_seconds)
-        yield Paragraph(f"An epoch takes {second} {ratio:.2f} times as long as {first}.")
+        yield Paragraph(f"An epoch in {second} takes {ratio:.2f} times as long as in {first}.")
     yield Table(
-        "Time of training, one run alone on the machine: the median epoch, its shortest and "
-        "longest, without evaluation; compilation, spent once, apart. Memory: the most at a time.",
-        ["", "epoch,\xa0s", "range,\xa0s", "compiling,\xa0s", "memory, MB"],
+        "Training time of one separate run: the median epoch, and the shortest and longest, "
+        "without evaluation and compilation, which takes place once. Memory: the peak.",
+        ["", "epoch,\xa0s", "range,\xa0s", "compilation,\xa0s", "memory, MB"],
         "lrrrr",
         [_row(each) for each in timings],
     )

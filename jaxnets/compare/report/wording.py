@@ -1,4 +1,4 @@
-"""Numbers in words: one way to write each kind."""
+"""Formats scores, differences and p-values."""
 
 import math
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ FRAMEWORKS = {"jaxnets": "jaxnets", "torch": "PyTorch", "flax": "Flax", "keras":
 
 @dataclass(frozen=True)
 class Scale:
-    """How the scores of a comparison are written.
+    """The format of the scores of a comparison.
 
     Attributes:
-        factor: by which a score is multiplied first.
-        decimals: after the point.
-        unit: of a score, with its space.
-        difference_unit: of a difference, likewise.
+        factor: the factor to multiply a score by, 100 for percent.
+        decimals: the number of decimals.
+        unit: the unit of a score, with a leading space.
+        difference_unit: the unit of a difference, with a leading space.
     """
 
     factor: float
@@ -27,7 +27,7 @@ class Scale:
 
     @classmethod
     def of(cls, comparison: Comparison) -> "Scale":
-        """Percent for accuracies; for losses as many decimals as show the margin."""
+        """Returns percent for accuracies; for losses enough decimals to show the margin."""
         if comparison.measure == "accuracy":
             return cls(100, 2, " %", " percentage points")
         decimals = (
@@ -36,44 +36,44 @@ class Scale:
         return cls(1, min(max(decimals, 2), 8), "", "")
 
     def bare(self, score: float) -> str:
-        """A score without its unit."""
+        """Formats a score without its unit."""
         return minus(f"{self.factor * score:.{self.decimals}f}")
 
     def score(self, score: float) -> str:
-        """``97.91 %``."""
+        """Formats a score, such as ``97.91 %``."""
         return self.bare(score) + self.unit
 
     def signed(self, difference: float) -> str:
-        """``+0.03``, without its unit; nothing before a zero."""
+        """Formats a difference without its unit, such as ``+0.03``; zero has no sign."""
         rounded = round(self.factor * difference, self.decimals)
         return minus(f"{rounded:+.{self.decimals}f}") if rounded else f"{0:.{self.decimals}f}"
 
     def difference(self, difference: float) -> str:
-        """``+0.03 percentage points``."""
+        """Formats a difference, such as ``+0.03 percentage points``."""
         return self.signed(difference) + self.difference_unit
 
     def within(self, margin: float) -> str:
-        """``±0.30 percentage points``."""
+        """Formats a margin, such as ``±0.30 percentage points``."""
         return f"±{self.bare(margin)}{self.difference_unit}"
 
 
 def p_value(value: float) -> str:
-    """``p = 0.012``, or ``p < 0.001``."""
+    """Formats a p-value, such as ``p = 0.012`` or ``p < 0.001``."""
     return "p < 0.001" if value < 0.001 else f"p = {value:.3f}"
 
 
 def names(comparison: Comparison) -> tuple[str, str]:
-    """Of ours and of theirs."""
+    """Returns the names of the two frameworks for a reader, jaxnets first."""
     ours, theirs = comparison.frameworks
     return FRAMEWORKS[ours], FRAMEWORKS[theirs]
 
 
 def measured(comparison: Comparison) -> str:
-    """``accuracy``, or ``loss``: of the test split."""
+    """Returns ``accuracy`` or ``loss``, the score of the test split."""
     return comparison.measure.removeprefix("test ")
 
 
 def bands(comparison: Comparison) -> str:
-    """What the curves of a figure are."""
+    """Describes the curves of a figure."""
     many = len(comparison.pairs) > 1
-    return "lines are medians over seeds, bands their range" if many else "one seed"
+    return "lines are medians over seeds, bands show the range" if many else "one seed"

@@ -1,7 +1,7 @@
 """Trains recipes and records the scores to expect, which `jaxnets recipes` lists.
 
-    python scripts/measure_recipes.py                       # every recipe: an hour on 2 cores
-    python scripts/measure_recipes.py mnist-mlp --seeds 3   # this one
+    python benchmarks/measure_recipes.py                       # every recipe: an hour on 2 cores
+    python benchmarks/measure_recipes.py mnist-mlp --seeds 3   # this one
 
 Each run is a process of its own, from its start to its end, as a user starts it. Only runs on an
 idle machine give a time to expect. Writes `jaxnets/recipes/measured.json`.
@@ -15,11 +15,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from machine import PACKAGES, described
+
 from jaxnets.recipes import RECIPES
 from jaxnets.recipes.measured import FILE, expectation
-
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT / "benchmarks"))
 
 
 def main() -> int:
@@ -46,8 +45,6 @@ def main() -> int:
 
 def measured(name: str, seeds: int, data: str | None) -> dict | None:
     """Trains a recipe from several seeds; None if a run fails."""
-    from machine import PACKAGES, described
-
     runs, seconds = [], []
     for seed in range(seeds):
         with tempfile.TemporaryDirectory() as folder:
