@@ -197,18 +197,23 @@ def test_pairs_from_a_file(tmp_path):
         load("linear", stride=2)
 
 
-SMALL = {
-    "dates-seq2seq": ["hidden_dim=8", "embedding_dim=8"],
-    "dates-transformer": ["d_model=8", "dim_feedforward=8", "num_layers=1", "nhead=2"],
-}
+SMALL = ["hidden_dim=8", "embedding_dim=8"]
 
 
-@pytest.mark.parametrize("recipe", SMALL)
-def test_a_run_prints_the_text_that_it_writes(recipe, tmp_path, capsys):
+def test_a_run_prints_the_text_that_it_writes(tmp_path, capsys):
     write_pairs(tmp_path / "pairs.tsv")
     out = tmp_path / "run"
-    words = ["train", recipe, "--data", "pairs", "--data-dir", str(tmp_path), "--epochs", "1"]
-    words += [w for option in SMALL[recipe] for w in ("--model-option", option)]
+    words = [
+        "train",
+        "dates-seq2seq",
+        "--data",
+        "pairs",
+        "--data-dir",
+        str(tmp_path),
+        "--epochs",
+        "1",
+    ]
+    words += [w for option in SMALL for w in ("--model-option", option)]
     words += ["--data-option", "tokens=words", "--quiet", "--out", str(out)]
     assert main(words) == 0
     record = json.loads((out / "run.json").read_text())
@@ -232,6 +237,5 @@ def test_a_run_prints_the_text_that_it_writes(recipe, tmp_path, capsys):
     capsys.readouterr()
     assert main(["evaluate", str(out)]) == 2
     assert "a network that predicts from the inputs alone" in capsys.readouterr().err
-    if recipe == "dates-seq2seq":
-        assert main([*words[:-1], str(tmp_path / "half"), "--compute-dtype", "bfloat16"]) == 2
-        assert "compute_dtype: expected None, with the objective" in capsys.readouterr().err
+    assert main([*words[:-1], str(tmp_path / "half"), "--compute-dtype", "bfloat16"]) == 2
+    assert "compute_dtype: expected None, with the objective" in capsys.readouterr().err
